@@ -1,0 +1,273 @@
+"""Readers: the only room that knows a file format. Every reader yields rows of one schema.
+
+Training data is a stream of `Group` rows. A benchmark is `BenchmarkRows`. Paths are a file, a folder or a glob, on
+this machine or on any file system that pyarrow opens by URI (``s3://``, ``gs://``, ``file://``, ...).
+"""
+
+import fnmatch
+import glob
+import io
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import fs
+
+from hybridtune.errors import InputError
+
+SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
+EMBEDDED = "newsroom:"
+_LANGUAGE = re.compile(r"^[a-z]{2,3}(-[A-Za-z0-9]+)*$")
+
+
+class Source(NamedTuple):
+    """One file: where it is and how to open it (``filesystem`` None: the embedded corpus)."""
+
+    name: str
+    path: str
+    filesystem: fs.FileSystem | None
+
+
+class Group(NamedTuple):
+    """Texts that translate each other. Any query of a group is answered by any passage of it."""
+
+    group_id: str
+    document_id: str
+    queries: Mapping[str, str]
+    passages: Mapping[str, str]
+
+
+class Text(NamedTuple):
+    """A query or a passage of a benchmark."""
+
+    text_id: str
+    language: str
+    text: str
+
+
+@dataclass(frozen=True)
+class BenchmarkRows:
+    """Queries, passages, and (query, passage, grade) positions of the judged pairs; grade > 0 is relevant."""
+
+    queries: list[Text]
+    passages: list[Text]
+    relevant: list[tuple[int, int, int]]
+
+
+def find_sources(paths: Sequence[str]) -> list[Source]:
+    """The files behind paths, folders and globs, in a fixed order (as given, then by name).
+
+    Raises:
+        InputError: a path that matches no file, or a file of an unknown kind.
+    """
+    sources: list[Source] = []
+    for path in paths:
+        found = list(_expand(path))
+        if not found:
+            raise InputError(f"{path}: no {', '.join(SUFFIXES)} file there")
+        sources.extend(found)
+    return sources
+
+
+def read_groups(source: Source) -> Iterator[Group]:
+    """The groups of one file, streamed.
+
+    Raises:
+        InputError: naming the file and the line (row of a Parquet file) that is wrong.
+    """
+    if source.filesystem is None:
+        from hybridtune.data import newsroom  # its word lists are read only where they are asked for
+
+        rows: Iterator[tuple[int, Any]] = enumerate(newsroom.generate(_part(source.path)), 1)
+    elif source.path.endswith(".parquet"):
+        rows = _parquet_rows(source)
+    else:
+        rows = _json_lines(source)
+    for number, row in rows:
+        yield _group(row, f"{source.name}:{number}")
+
+
+def read_benchmark(path: str, documents: tuple[int, int] | None = None) -> BenchmarkRows:
+    """A benchmark: an XQuAD-R / MLQA-R folder of ``<language>.json``, or native files.
+
+    Args:
+        path: folder, file, glob or ``newsroom:dev``.
+        documents: keep documents [first, after the last) in the order they stand in the files.
+
+    Raises:
+        InputError: unreadable, empty, or a query without a relevant passage.
+    """
+    if not path.startswith(EMBEDDED):
+        articles = _squad_files(path)
+        if articles:
+            return _read_squad_retrieval(articles, documents)
+    groups = [group for source in find_sources([path]) for group in read_groups(source)]
+    return _benchmark_of_groups(_in_documents(groups, documents), path)
+
+
+def _expand(path: str) -> Iterator[Source]:
+    if path.startswith(EMBEDDED):
+        _part(path)
+        yield Source(path, path, None)
+        return
+    if "://" in path:
+        filesystem, inner = fs.FileSystem.from_uri(path.split("*")[0])
+        inner += path[len(path.split("*")[0]) :]
+        names = _remote_files(filesystem, inner)
+    else:
+        filesystem = fs.LocalFileSystem()
+        folder = Path(path)
+        if folder.is_dir():
+            names = sorted(str(entry) for entry in folder.iterdir() if entry.name.endswith(SUFFIXES))
+        else:
+            names = sorted(glob.glob(path)) if glob.has_magic(path) else [path] * folder.is_file()
+    for name in names:
+        if not name.endswith(SUFFIXES):
+            raise InputError(f"{name}: unknown kind of file; known: {', '.join(SUFFIXES)}")
+        yield Source(name, name, filesystem)
+
+
+def _remote_files(filesystem: fs.FileSystem, path: str) -> list[str]:
+    if "*" in path:
+        folder = str(PurePosixPath(path).parent)
+        entries = filesystem.get_file_info(fs.FileSelector(folder, allow_not_found=True))
+        return sorted(entry.path for entry in entries if fnmatch.fnmatch(entry.path, path))
+    info = filesystem.get_file_info(path)
+    if info.type == fs.FileType.Directory:
+        entries = filesystem.get_file_info(fs.FileSelector(path))
+        return sorted(entry.path for entry in entries if entry.path.endswith(SUFFIXES))
+    return [path] if info.type == fs.FileType.File else []
+
+
+def _part(path: str) -> Any:
+    part = path.removeprefix(EMBEDDED)
+    if part not in ("train", "dev", "test"):
+        raise InputError(f"{path}: the embedded corpus has newsroom:train, newsroom:dev and newsroom:test")
+    return part
+
+
+def _json_lines(source: Source) -> Iterator[tuple[int, Any]]:
+    assert source.filesystem is not None
+    try:
+        with source.filesystem.open_input_stream(source.path, compression="detect") as stream:
+            for number, line in enumerate(io.BufferedReader(stream), 1):  # bytes: a bad character has a line too
+                if not line.strip():
+                    continue
+                try:
+                    yield number, json.loads(line)
+                except ValueError as error:
+                    raise InputError(f"{source.name}:{number}: broken JSON: {error}") from None
+    except OSError as error:
+        raise InputError(f"{source.name}: cannot be read: {error}") from None
+
+
+def _parquet_rows(source: Source) -> Iterator[tuple[int, Any]]:
+    number = 0
+    try:
+        with pq.ParquetFile(source.path, filesystem=source.filesystem) as file:
+            for batch in file.iter_batches(1024):
+                for row in batch.to_pylist():
+                    number += 1
+                    for side in ("queries", "passages"):  # a struct has every language, a map is a list of pairs
+                        texts = row.get(side)
+                        pairs = texts.items() if isinstance(texts, dict) else texts or []
+                        row[side] = {language: text for language, text in pairs if text is not None}
+                    yield number, row
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{source.name}: not a readable Parquet file: {error}") from None
+
+
+def _group(row: Any, where: str) -> Group:
+    if not isinstance(row, dict):
+        raise InputError(f"{where}: a group is a JSON object, not {type(row).__name__}")
+    group_id = row.get("group_id")
+    if not isinstance(group_id, str) or not group_id:
+        raise InputError(f"{where}: group_id must be a text that is not empty (got {group_id!r})")
+    for side in ("queries", "passages"):
+        texts = row.get(side)
+        if not isinstance(texts, dict):
+            raise InputError(f"{where}: {side} must be an object of language: text (got {texts!r})")
+        for language, text in texts.items():
+            if not _LANGUAGE.match(language):
+                raise InputError(f"{where}: {side}: {language!r} is not a language code (ISO 639-1, like 'sw')")
+            if not isinstance(text, str) or not text.strip():
+                raise InputError(f"{where}: {side}.{language} must be a text that is not empty (got {text!r})")
+    return Group(group_id, str(row.get("document_id") or ""), row["queries"], row["passages"])
+
+
+def _in_documents(groups: list[Group], documents: tuple[int, int] | None) -> list[Group]:
+    if documents is None:
+        return groups
+    order = {name: n for n, name in enumerate(dict.fromkeys(g.document_id or g.group_id for g in groups))}
+    return [g for g in groups if documents[0] <= order[g.document_id or g.group_id] < documents[1]]
+
+
+def _benchmark_of_groups(groups: list[Group], path: str) -> BenchmarkRows:
+    queries: list[Text] = []
+    relevant: list[tuple[int, int, int]] = []
+    passages: dict[tuple[str, str], int] = {}  # one passage however many groups share its text
+    texts: list[Text] = []
+    for group in groups:
+        if group.queries and not group.passages:
+            raise InputError(f"{path}: query of group {group.group_id!r} has no relevant passage")
+        positions = []
+        for language, text in group.passages.items():
+            position = passages.setdefault((language, text), len(texts))
+            if position == len(texts):
+                texts.append(Text(f"{group.group_id}:{language}", language, text))
+            positions.append(position)
+        for language, text in group.queries.items():
+            relevant.extend((len(queries), position, 1) for position in dict.fromkeys(positions))
+            queries.append(Text(f"{group.group_id}:{language}", language, text))
+    if not queries:
+        raise InputError(f"{path}: no query in the benchmark")
+    return BenchmarkRows(queries, texts, relevant)
+
+
+def _squad_files(path: str) -> dict[str, Path]:
+    """``{language: file}`` where the path is a folder of ``<language>.json`` files."""
+    folder = Path(path)
+    if not folder.is_dir():
+        return {}
+    return {file.stem: file for file in sorted(folder.glob("*.json")) if _LANGUAGE.match(file.stem)}
+
+
+def _read_squad_retrieval(files: Mapping[str, Path], documents: tuple[int, int] | None) -> BenchmarkRows:
+    """XQuAD-R and MLQA-R (arXiv 2004.05484): the sentence that holds the answer's start is the relevant one."""
+    queries: list[Text] = []
+    passages: list[Text] = []
+    answers: list[tuple[str, int]] = []  # (question id, position of the sentence)
+    for language, file in files.items():
+        try:
+            articles = json.loads(file.read_text(encoding="utf-8"))["data"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{file}: not an XQuAD-R file (a JSON object with 'data'): {error}") from None
+        for number, article in enumerate(articles):
+            if documents is not None and not documents[0] <= number < documents[1]:
+                continue
+            for part, paragraph in enumerate(article["paragraphs"]):
+                first = len(passages)
+                for index, sentence in enumerate(paragraph["sentences"]):
+                    passages.append(Text(f"{language}:{number}:{part}:{index}", language, sentence))
+                for question in paragraph["qas"]:
+                    start = question["answers"][0]["answer_start"]
+                    holds = [i for i, (a, b) in enumerate(paragraph["sentence_breaks"]) if a <= start < b]
+                    if not holds:
+                        raise InputError(
+                            f"{file}: query {question['id']!r} has no relevant passage: "
+                            f"no sentence holds its answer at {start}"
+                        )
+                    queries.append(Text(f"{question['id']}:{language}", language, question["question"]))
+                    answers.append((question["id"], first + holds[0]))
+    if not queries:
+        raise InputError(f"{next(iter(files.values())).parent}: no query in the benchmark")
+    by_question: dict[str, list[int]] = {}
+    for question_id, position in answers:
+        by_question.setdefault(question_id, []).append(position)
+    relevant = [(q, p, 1) for q, (question_id, _) in enumerate(answers) for p in by_question[question_id]]
+    return BenchmarkRows(queries, passages, relevant)

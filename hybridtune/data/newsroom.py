@@ -1,0 +1,190 @@
+"""The embedded corpus `newsroom`: short news in six languages and two scripts, generated from a seed.
+
+A story says who did what to which site, and where. Each of its groups asks for one more fact (who, why, how
+much, when, what then): the query is a headline with that question, the passage the sentences with the answer.
+It stands in for a real corpus in the tutorial, in the tests and offline, and is uneven in the way real news is:
+wire stories are translated between some of the languages, local stories exist in one language only and speak
+of things that no wire story names, and the two low-resource languages are hardly ever translated.
+"""
+
+from collections.abc import Iterator
+from random import Random
+from zlib import crc32
+from typing import Literal, NamedTuple, TypedDict, get_args
+
+from hybridtune.data import newsroom_words as words
+from hybridtune.errors import InputError
+
+Part = Literal["train", "dev", "test"]
+Concept = dict[str, list[str]]  # language -> the forms of the word
+Event = tuple[int, ...]  # the numbers of the concepts in EVENT
+
+LANGUAGES: tuple[str, ...] = words.LANGUAGES
+LOW_RESOURCE: tuple[str, ...] = ("sw", "ha")
+
+STORIES: dict[str, int] = {"train": 400, "dev": 40, "test": 40}
+MOST_STORIES = 1500  # the held-out parts have few more different ones
+FACTS_PER_STORY = 2
+
+WIRE_SHARE = 0.45  # of the train stories: translated; the others are local
+WIRE_LANGUAGES = 3  # rich languages that a wire story appears in
+WIRE_EVERY: dict[str, int] = {"sw": 10, "ha": 25}  # every n-th wire story appears in this language, too
+LOCAL_WEIGHTS: dict[str, int] = {"en": 4, "de": 4, "es": 4, "ru": 4, "sw": 3, "ha": 2}  # of the local stories
+LOCAL_WORDS = 0.5  # chance that a word of a local story is one that no wire story uses
+HELD_OUT_LOCAL_WORDS = 0.35  # the same in dev and test: the news to be searched is of both kinds
+FOLLOW_UPS = 0.7  # of the stories: differ from an earlier one in what was done, or to what, or where
+
+
+class Group(TypedDict):
+    """A row of the native format: one query and one passage in each language that has the group."""
+
+    group_id: str
+    document_id: str
+    queries: dict[str, str]
+    passages: dict[str, str]
+
+
+class Slot(NamedTuple):
+    """The concepts that can fill one place of a sentence: the common ones, then the local ones."""
+
+    concepts: list[Concept]
+    common: int
+
+    def draw(self, rng: Random, local_words: float) -> int:
+        """Draw a concept's number, a local one's with the chance `local_words`."""
+        if rng.random() < local_words:
+            return rng.randrange(self.common, len(self.concepts))
+        return rng.randrange(self.common)
+
+
+def _concepts(table: str) -> list[Concept]:
+    rows = (line.split("|") for line in table.strip().splitlines())
+    return [{lang: cell.strip().split("/") for lang, cell in zip(LANGUAGES, row, strict=True)} for row in rows]
+
+
+def _towns(table: str) -> list[Concept]:
+    in_town = _concepts(words.IN_TOWN)[0]
+    spellings = (cell.strip().split("/") for cell in table.replace("\n", "|").strip("|").split("|"))
+    return [
+        {lang: [form.format(latin=latin, cyrillic=cyrillic) for form in in_town[lang]] for lang in LANGUAGES}
+        for latin, cyrillic in spellings
+    ]
+
+
+def _slot(common: str, local: list[Concept]) -> Slot:
+    return Slot(_concepts(common) + local, len(_concepts(common)))
+
+
+ACTIONS = _slot(words.COMMON_ACTIONS, _concepts(words.LOCAL_ACTIONS))
+SITES = _slot(words.COMMON_SITES, _concepts(words.LOCAL_SITES))
+PLACES = _slot(words.COMMON_PLACES, _towns(words.TOWNS))
+ACTORS = _slot(words.COMMON_ACTORS, _concepts(words.LOCAL_ACTORS))
+EVENT = (ACTIONS, SITES, PLACES)
+REASONS = _slot(words.COMMON_REASONS, _concepts(words.LOCAL_REASONS))
+OUTCOMES = _slot(words.COMMON_OUTCOMES, _concepts(words.LOCAL_OUTCOMES))
+MONTHS = _concepts(words.MONTHS)
+QUESTIONS = _concepts(words.QUESTIONS)
+ANSWERS = _concepts(words.ANSWERS)
+
+
+def generate(part: Part, seed: int = 0, stories: int | None = None) -> Iterator[Group]:
+    """Generate one part of the corpus, always the same for the same arguments.
+
+    Args:
+        part: `train` (uneven: most groups exist in few languages), `dev` or `test` (every group in all).
+            Parts share no document and no text, whatever their seeds.
+        seed: Seed of the stories; any integer.
+        stories: Number of stories, each a document of two groups, 1 to 1500; None for the part's usual size.
+
+    Yields:
+        Group: The groups in a fixed order, those of one story in a row.
+
+    Raises:
+        InputError: If the part is unknown or the number of stories out of range.
+    """
+    if part not in get_args(Part):
+        raise InputError(f"newsroom has no part {part!r}; its parts are {', '.join(get_args(Part))}.")
+    count = STORIES[part] if stories is None else stories
+    if not 1 <= count <= MOST_STORIES:
+        raise InputError(f"newsroom can tell 1 to {MOST_STORIES} stories, not {count}.")
+    return _generate(part, seed, count)
+
+
+def _generate(part: Part, seed: int, count: int) -> Iterator[Group]:
+    rng = Random(f"newsroom {part} {seed}")  # a string seeds by its digest: the same in every process
+    told: dict[float, list[Event]] = {0.0: [], LOCAL_WORDS: [], HELD_OUT_LOCAL_WORDS: []}
+    for number in range(count):
+        asked, printed, local_words = _availability(rng, part, number)
+        event = _new_event(rng, part, local_words, told[local_words])
+        told[local_words].append(event)
+        actor = ACTORS.concepts[ACTORS.draw(rng, local_words)]
+        for fact in sorted(rng.sample(range(len(QUESTIONS)), FACTS_PER_STORY)):
+            document_id = f"{part}-{seed}-{number:04d}"
+            queries, passages = _texts(rng, event, actor, fact, local_words)
+            yield Group(
+                group_id=f"{document_id}-{fact}",
+                document_id=document_id,
+                queries={lang: queries[lang] for lang in asked},
+                passages={lang: passages[lang] for lang in printed},
+            )
+
+
+def _availability(rng: Random, part: Part, number: int) -> tuple[tuple[str, ...], tuple[str, ...], float]:
+    """Draw the languages in which a story exists, and the chance of local words in it."""
+    if part != "train":
+        return LANGUAGES, LANGUAGES, HELD_OUT_LOCAL_WORDS
+    # Quotas instead of draws: how few translations a low-resource language has shall not depend on the seed.
+    wire_before, wire = int(number * WIRE_SHARE), int((number + 1) * WIRE_SHARE)
+    if wire == wire_before:
+        x = tuple(rng.choices(list(LOCAL_WEIGHTS), list(LOCAL_WEIGHTS.values())))
+        return x, x, LOCAL_WORDS
+    rich_l = [lang for lang in LANGUAGES if lang not in LOW_RESOURCE]
+    rich = rng.sample(rich_l, WIRE_LANGUAGES)
+    rich2 = rng.sample(rich_l, ASKED) if DISJ==0 else [l for l in rich_l if l not in rich]
+    low = [lang for lang in LOW_RESOURCE if wire % WIRE_EVERY[lang] == 0]
+    return tuple(lang for lang in LANGUAGES if lang in rich2 + low), tuple(lang for lang in LANGUAGES if lang in rich + low), 0.0
+
+ASKED = 2
+DISJ = 0
+
+def _new_event(rng: Random, part: Part, local_words: float, told: list[Event]) -> Event:
+    """Draw what happened, to what and where: something that belongs to the part and was not told before."""
+    while True:
+        event = tuple(slot.draw(rng, local_words) for slot in EVENT)
+        if told and rng.random() < FOLLOW_UPS:
+            earlier, kept = rng.choice(told), rng.randrange(len(EVENT))
+            event = (*earlier[:kept], event[kept], *earlier[kept + 1 :])
+        if _owner(event) == part and event not in told:
+            return event
+
+
+def _owner(event: Event) -> Part:
+    """The one part that may tell an event: every text names its event, so parts can share no text."""
+    draw = crc32(repr(event).encode()) % 10
+    return "dev" if draw == 0 else "test" if draw == 1 else "train"
+
+
+def _texts(
+    rng: Random, event: Event, actor: Concept, fact: int, local_words: float
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Put one fact of an event into words: query and passage in each of the languages."""
+    action, site, place = (slot.concepts[number] for slot, number in zip(EVENT, event, strict=True))
+    reason, outcome = (slot.concepts[slot.draw(rng, local_words)] for slot in (REASONS, OUTCOMES))
+    month, number, phrasing = rng.choice(MONTHS), rng.randint(5, 20), rng.randrange(2)
+    queries, passages = {}, {}
+    for lang in LANGUAGES:
+        where = place[lang][0]
+        headline = f"{action[lang][0]} {site[lang][-1]} {where}: {QUESTIONS[fact][lang][phrasing]}"
+        past = f"{actor[lang][0]} {action[lang][1]} {site[lang][0]} {where}"
+        answer = ANSWERS[fact][lang][0].format(
+            story=past, number=number, month=month[lang][0], reason=reason[lang][0], outcome=outcome[lang][0]
+        )
+        queries[lang], passages[lang] = _sentence(headline, lang), _sentence(answer, lang)
+    return queries, passages
+
+
+def _sentence(text: str, lang: str) -> str:
+    """Finish a text: Spanish contracts preposition and article, and every sentence starts with a capital."""
+    if lang == "es":
+        text = text.replace(" de el ", " del ").replace(" a el ", " al ")
+    return text[0].upper() + text[1:]

@@ -1,0 +1,217 @@
+"""Exact ranks of the relevant passages by counting: one sweep over the pool, no sort, nothing kept of it.
+
+The rank of relevant passage r for query q is 1 + the number of passages that outrank it. Passages come in
+any blocks, order and shards; partial counts add. The answer must not depend on how they came, and matrix
+products do: the same pair differs in its last bits from one block shape, thread count or device to the next.
+So a score has one definition, ``pair_scores``, and the product only has to come within a proven distance of
+it: where that distance leaves the rounded score open, the definition is evaluated.
+
+The product is in float64. Open entries are then rare whatever the encoder, about one in a million (with
+float32 products a collapsed encoder leaves all of them open), and TF32, bf16 products and autocast do not
+touch it.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from hybridtune.errors import FitError, InputError
+
+BLOCK_ENTRIES = 2**20  # query x passage scores held at once: 8 MB of float64
+BLOCK_PASSAGES = 1024
+PIECE_NUMBERS = 2**18  # terms of dot products held at once by the exact scores: 2 MB, the size of a cache
+_LOW_BITS = 2**32
+
+
+def tie_order(ids: Sequence[str]) -> Tensor:
+    """Position of each passage id in descending string order; of equal scores the smaller position wins.
+
+    Args:
+        ids: the P ids of the whole pool (all languages, all shards), each once.
+
+    Returns:
+        int64 [P], a permutation of 0..P-1.
+
+    Raises:
+        InputError: an id occurs twice; the order of its two passages would be open.
+
+    Source: trec_eval ``form_res_rels.c`` sorts by score, then document id, both descending; Python's order of
+    str (code points) is that of strcmp on UTF-8.
+    """
+    descending = sorted(range(len(ids)), key=ids.__getitem__, reverse=True)
+    for before, after in pairwise(descending):
+        if ids[before] == ids[after]:
+            raise InputError(f"passage id {ids[after]!r} occurs twice in the pool; ids must be unique")
+    order = torch.empty(len(ids), dtype=torch.int64)
+    order[torch.tensor(descending, dtype=torch.int64)] = torch.arange(len(ids))
+    return order
+
+
+def pair_scores(queries: Tensor, passages: Tensor, query_index: Tensor, passage_index: Tensor) -> Tensor:
+    """Scores of N pairs by the one definition: float32 of the float64 dot product, added in a fixed tree.
+
+    The product of two float32 is exact in float64, and every addition of the tree is an elementwise IEEE
+    one, so a pair has the same bits on every CPU and GPU, in every batch, at every thread count.
+
+    Args:
+        queries: float32 [Q, D], unit length for cosine.
+        passages: float32 [P, D].
+        query_index: int64 [N], rows of ``queries``.
+        passage_index: int64 [N], rows of ``passages``.
+
+    Returns:
+        float32 [N].
+
+    Raises:
+        FitError: a vector is NaN or infinite; comparisons with it would all be false, its ranks perfect.
+    """
+    _largest_norm(queries)
+    _largest_norm(passages)
+    return _tree_scores(queries, passages, query_index, passage_index)
+
+
+class RankCounter:
+    """How many passages of each language outrank each relevant (query, passage) pair.
+
+    With passage r in language y, ``1 + counts[r, y]`` is its rank in the mono or cross pool y, and
+    ``1 + counts[r].sum()`` its rank in the multi pool. Memory is O(R * L), whatever the pool.
+
+    Args:
+        query_index: int64 [R], not decreasing: the row of the pair's query in the ``queries`` of ``add``.
+        scores: float32 [R] from ``pair_scores``.
+        order: int64 [R], the pair's passage as its ``tie_order`` position in [0, 2**32).
+        languages: L, the number of passage languages.
+
+    Attributes:
+        counts: int64 [R, L].
+        passages: int64 [L], passages swept so far; after the last shard the sizes of the pools.
+
+    Raises:
+        ValueError: the three tensors disagree in length, or ``query_index`` decreases.
+    """
+
+    def __init__(self, query_index: Tensor, scores: Tensor, order: Tensor, languages: int) -> None:
+        if not query_index.shape == scores.shape == order.shape or query_index.dim() != 1:
+            raise ValueError(
+                f"query_index {tuple(query_index.shape)}, scores {tuple(scores.shape)} and order "
+                f"{tuple(order.shape)} must be three vectors of one length"
+            )
+        if (query_index.diff() < 0).any():
+            raise ValueError("query_index must not decrease; sort the relevant pairs by query")
+        self.keys = _keys(scores.clone(), order)  # [R]
+        self.counts = torch.zeros(len(scores), languages, dtype=torch.int64, device=scores.device)  # [R, L]
+        self.passages = torch.zeros(languages, dtype=torch.int64, device=scores.device)  # [L]
+        rows, sizes = torch.unique_consecutive(query_index, return_counts=True)
+        # Most relevant passages first: of any block, the queries with a k-th one are then the leading rows.
+        self._sizes, by_size = sizes.sort(descending=True, stable=True)
+        self._rows = rows[by_size]
+        self._starts = (sizes.cumsum(0) - sizes)[by_size]
+
+    def add(self, queries: Tensor, passages: Tensor, order: Tensor, language: Tensor) -> None:
+        """Counts one shard of passages; blocks inside keep the memory bounded.
+
+        Args:
+            queries: float32 [Q, D], all queries, the same at every call.
+            passages: float32 [p, D], passages not added before, the relevant ones among them too.
+            order: int64 [p], their ``tie_order`` positions in the whole pool.
+            language: int64 [p], in [0, L).
+
+        Raises:
+            FitError: a vector is NaN or infinite.
+            ValueError: ``order`` or ``language`` is out of range.
+        """
+        if len(passages) == 0:
+            return
+        if order.min() < 0 or order.max() >= _LOW_BITS:
+            raise ValueError("order must lie in [0, 2**32): positions from tie_order")
+        if language.min() < 0 or language.max() >= len(self.passages):
+            raise ValueError(f"language must lie in [0, {len(self.passages)})")
+        self.passages += torch.bincount(language, minlength=len(self.passages))
+        # A sum of D products in any order is within D * 2**-53 * |q||p| of the true value, the tree within
+        # log2(D) * 2**-53 * |q||p|; D * 2**-51 also covers the rounding of this bound and of what adds it.
+        slack = queries.shape[1] * 2.0**-51 * _largest_norm(queries) * _largest_norm(passages)
+        for block in _one_language_blocks(language):
+            self._count(queries, passages[block], order[block], int(language[block[0]]), slack)
+
+    def merge(self, other: "RankCounter") -> None:
+        """Adds the counts of another shard's counter; any order of merging gives the same counts.
+
+        Raises:
+            ValueError: ``other`` counts for other relevant pairs or scores.
+        """
+        if self.counts.shape != other.counts.shape or not torch.equal(self.keys, other.keys):
+            raise ValueError("only counters of the same relevant pairs, scores and languages merge")
+        self.counts += other.counts
+        self.passages += other.passages
+
+    def _count(self, queries: Tensor, passages: Tensor, order: Tensor, language: int, slack: float) -> None:
+        """Counts a block of passages of one language for all queries."""
+        transposed = passages.double().T  # [D, p]
+        step = max(1, BLOCK_ENTRIES // len(passages))
+        for first in range(0, len(self._rows), step):
+            here = slice(first, first + step)
+            block = queries[self._rows[here]]  # [q, D]
+            scores = block.double() @ transposed  # [q, p]
+            rounded = (scores + slack).float()
+            unsure = (rounded != scores.sub_(slack).float()).nonzero(as_tuple=True)
+            rounded[unsure] = _tree_scores(block, passages, *unsure)
+            keys = _keys(rounded, order)
+            starts, sizes = self._starts[here], self._sizes[here]
+            for k, rows in enumerate(_rows_with(sizes)):
+                pairs = starts[:rows] + k
+                outranked = keys[:rows] > self.keys[pairs, None]  # [rows, p]
+                self.counts[pairs, language] += outranked.sum(1)
+
+
+def _keys(scores: Tensor, order: Tensor) -> Tensor:
+    """One int64 per entry, greater exactly where trec_eval ranks higher; a passage never outranks itself.
+
+    High 32 bits: the float32's own bits, which order like integers once those of negatives are flipped (and
+    -0.0 is made 0.0). Low 32 bits: the tie order, reversed. Overwrites ``scores``.
+    """
+    bits = scores.add_(0.0).view(torch.int32)
+    bits = bits ^ ((bits >> 31) & 0x7FFFFFFF)
+    return bits.long().mul_(_LOW_BITS).add_(_LOW_BITS - 1 - order)
+
+
+def _tree_scores(queries: Tensor, passages: Tensor, query_index: Tensor, passage_index: Tensor) -> Tensor:
+    """``pair_scores`` without its check, in pieces of bounded memory."""
+    scores = torch.empty(len(query_index), dtype=torch.float32, device=queries.device)
+    step = max(1, PIECE_NUMBERS // queries.shape[1])
+    for first in range(0, len(scores), step):
+        here = slice(first, first + step)
+        terms = queries[query_index[here]].double() * passages[passage_index[here]].double()  # [n, D]
+        while (width := terms.shape[1]) > 1:
+            half = width // 2
+            terms[:, :half] += terms[:, width - half :]
+            terms = terms[:, : width - half]
+        scores[here] = terms[:, 0].float()
+    return scores
+
+
+def _largest_norm(vectors: Tensor) -> float:
+    if vectors.numel() == 0:
+        return 0.0
+    largest = torch.linalg.vector_norm(vectors, dim=1, dtype=torch.float64).max().item()
+    if not largest < float("inf"):  # also true of NaN
+        raise FitError(
+            f"an embedding is not finite (largest length {largest}); the encoder's weights have diverged: "
+            "lower the learning rate or raise the temperature"
+        )
+    return float(largest)
+
+
+def _one_language_blocks(language: Tensor) -> Iterator[Tensor]:
+    """Row numbers of blocks of near equal size, each of one language, so that a block adds to one column."""
+    for code in language.bincount().nonzero()[:, 0].tolist():
+        rows = (language == code).nonzero()[:, 0]
+        yield from rows.tensor_split(-(-len(rows) // BLOCK_PASSAGES))
+
+
+def _rows_with(sizes: Tensor) -> list[int]:
+    """For k = 0, 1, ..: how many leading rows have a k-th relevant passage; ``sizes`` [q] never rises."""
+    ranks = torch.arange(int(sizes[0]), device=sizes.device)
+    rows: list[int] = torch.searchsorted(-sizes, -ranks).tolist()
+    return rows

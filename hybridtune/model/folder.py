@@ -1,0 +1,134 @@
+"""Model folders: the layout of sentence-transformers, written and read; and the `tiny` encoder, built on the spot."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hybridtune.config import Encoder
+from hybridtune.errors import InputError
+from hybridtune.model.encoder import DualEncoder
+
+_LENGTHS = "hybridtune.json"  # sentence-transformers has one length for both sides; ours stand here
+
+
+def save_folder(model: DualEncoder, source: str, encoder: Encoder, folder: Path, card: str) -> None:
+    """Write a folder that sentence-transformers and plain transformers open.
+
+    Args:
+        model: the trained encoder.
+        source: the folder or name whose tokenizer goes along.
+        encoder: pooling, prefixes and lengths to write down.
+        folder: new or empty.
+        card: the README.md, a model card.
+    """
+    import transformers
+
+    folder.mkdir(parents=True, exist_ok=True)
+    model.backbone.save_pretrained(folder)
+    options = {"trust_remote_code": encoder.trust_remote_code}
+    transformers.AutoTokenizer.from_pretrained(source, **options).save_pretrained(folder)
+    width = model.backbone.config.hidden_size
+    modules = [("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize")]
+    _write(
+        folder / "modules.json",
+        [
+            {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
+            for i, (path, kind) in enumerate(modules)
+        ],
+    )
+    length = max(encoder.query_length, encoder.passage_length)
+    _write(folder / "sentence_bert_config.json", {"max_seq_length": length, "do_lower_case": False})
+    pooling = {
+        "word_embedding_dimension": width,
+        "pooling_mode_cls_token": encoder.pooling == "cls",
+        "pooling_mode_mean_tokens": encoder.pooling == "mean",
+        "pooling_mode_max_tokens": False,
+        "pooling_mode_mean_sqrt_len_tokens": False,
+    }
+    _write(folder / "1_Pooling" / "config.json", pooling)
+    (folder / "2_Normalize").mkdir(exist_ok=True)
+    prompts = {
+        "query": encoder.query_prefix,
+        "document": encoder.passage_prefix,
+        "passage": encoder.passage_prefix,
+    }
+    settings = {"prompts": prompts, "default_prompt_name": None, "similarity_fn_name": "cosine"}
+    _write(folder / "config_sentence_transformers.json", settings)
+    lengths = {"query_length": encoder.query_length, "passage_length": encoder.passage_length}
+    _write(folder / _LENGTHS, lengths)
+    (folder / "README.md").write_text(card, encoding="utf-8")
+
+
+def with_folder_settings(encoder: Encoder) -> Encoder:
+    """Fill pooling, prefixes and lengths that were not given from the model's own folder, where it tells them.
+
+    Raises:
+        InputError: a sentence-transformers folder that pools in a way not known here.
+    """
+    folder = Path(encoder.name)
+    if not (folder / "modules.json").is_file():
+        return encoder
+    found: dict[str, Any] = {}
+    for file in folder.glob("*_Pooling/config.json"):
+        found["pooling"] = _pooling(_read(file), file)
+    prompts = _read(folder / "config_sentence_transformers.json").get("prompts") or {}
+    found["query_prefix"] = prompts.get("query", "")
+    found["passage_prefix"] = prompts.get("passage", prompts.get("document", ""))
+    length = _read(folder / "sentence_bert_config.json").get("max_seq_length")
+    if length:
+        found["query_length"] = found["passage_length"] = length
+    found |= _read(folder / _LENGTHS)
+    return Encoder.model_validate({**found, **encoder.model_dump(include=encoder.model_fields_set)})
+
+
+def build_tiny(tokenizer_definition: str, encoder: Encoder, seed: int, folder: Path) -> None:
+    """Write a small BERT with random weights and the study's own tokenizer, as an ordinary model folder."""
+    import tokenizers
+    import transformers
+
+    backend = tokenizers.Tokenizer.from_str(tokenizer_definition)
+    size = encoder.tiny
+    config = transformers.BertConfig(
+        vocab_size=backend.get_vocab_size(),
+        hidden_size=size.hidden_size,
+        num_hidden_layers=size.layers,
+        num_attention_heads=size.heads,
+        intermediate_size=4 * size.hidden_size,
+        max_position_embeddings=max(encoder.query_length, encoder.passage_length),
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+        pad_token_id=backend.token_to_id("[PAD]"),
+    )
+    with torch.random.fork_rng(devices=[]):  # the caller's random state stays as it was
+        torch.manual_seed(seed)
+        backbone = transformers.BertModel(config, add_pooling_layer=False)
+    backbone.save_pretrained(folder)
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
+    ).save_pretrained(folder)
+
+
+def _pooling(config: dict[str, Any], file: Path) -> str:
+    mode = config.get("pooling_mode")
+    if mode is None:
+        on = [key for key, value in config.items() if key.startswith("pooling_mode_") and value]
+        mode = {"pooling_mode_cls_token": "cls", "pooling_mode_mean_tokens": "mean"}.get(on[0]) if len(on) == 1 else on
+    if mode not in ("cls", "mean"):
+        raise InputError(f"{file}: pools by {mode}; known here: mean, cls")
+    return str(mode)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
+
+
+def _write(file: Path, content: Any) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(content, indent=1), encoding="utf-8")
