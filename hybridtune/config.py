@@ -8,8 +8,9 @@ import difflib
 import os
 import re
 from collections.abc import Sequence
+from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import (
@@ -35,6 +36,9 @@ class Part(BaseModel):
     """A section of the study file: unknown keys are errors, values are not coerced."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+AnyPart = TypeVar("AnyPart", bound=Part)
 
 
 class Data(Part):
@@ -107,7 +111,8 @@ class Mix(Part):
 
     mixing_ratio: Ratio = Field(default=0.5, description="share of batches that are mono")
     sampling_exponent: Ratio = Field(
-        default=0.5, description="languages and pairs are drawn with probability ~ size^s: 0 uniform, 1 by size"
+        default=0.5,
+        description="languages and pairs are drawn with probability ~ size^s: 0 uniform, 1 by size",
     )
     cross_batch: Literal["mixed", "single_pair"] = "mixed"
 
@@ -232,7 +237,7 @@ class Study(Part):
                 try:
                     _part_with(self, path, end)
                 except ValidationError as error:
-                    problems.append(f"search.space.{name}: {end!r}: {_reason(error.errors()[0])}")
+                    problems.append(f"search.space.{name}: {end!r}: {_reason(error.errors()[0], Study)}")
         if problems:
             raise ValueError("\n".join(problems))
         return self
@@ -288,7 +293,7 @@ _Loader.add_implicit_resolver(
 
 def parse_yaml(text: str) -> Any:
     """YAML as the study file reads it."""
-    return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader with one more number form
+    return yaml.load(text, _Loader)
 
 
 def load_study(path: Path, overrides: Sequence[str] = ()) -> Study:
@@ -309,20 +314,25 @@ def load_study(path: Path, overrides: Sequence[str] = ()) -> Study:
         raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict):
         raise InputError(f"{path}: a study file is a mapping of sections (name, data, benchmarks, ...)")
-    for override in overrides:
-        _apply_override(tree, override)
-    return study_from_tree(_fill_variables(tree, str(path)), str(path))
+    apply_overrides(tree, overrides)
+    return check(Study, _fill_variables(tree, str(path)), str(path))
 
 
-def study_from_tree(tree: dict[str, Any], source: str) -> Study:
-    """Check a parsed study. Raises InputError with one line per mistake, each naming ``source``."""
+def demo_study() -> Path:
+    """The study file of the demo, which is part of the package."""
+    packaged = Path(str(resources.files("hybridtune") / "search_spaces" / "newsroom.yaml"))
+    return packaged if packaged.is_file() else Path(__file__).parents[1] / "search_spaces" / "newsroom.yaml"
+
+
+def check(model: type[AnyPart], tree: dict[str, Any], source: str) -> AnyPart:
+    """A parsed section as its model. Raises InputError with one line per mistake, each naming ``source``."""
     try:
-        return Study.model_validate(tree)
+        return model.model_validate(tree)
     except ValidationError as error:
         lines = []
         for item in error.errors():
             where = ".".join(str(step) for step in item["loc"])
-            for reason in _reason(item).split("\n"):
+            for reason in _reason(item, model).split("\n"):
                 lines.append(f"{source}: {where}: {reason}" if where else f"{source}: {reason}")
         raise InputError("\n".join(lines)) from None
 
@@ -331,6 +341,12 @@ def dump_study(study: Study) -> str:
     """The resolved study as YAML that `load_study` reads back to the same study."""
     text: str = yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     return text
+
+
+def apply_overrides(tree: dict[str, Any], overrides: Sequence[str]) -> None:
+    """Put ``a.b=value`` strings into a parsed file. Raises InputError for one that is not of that form."""
+    for override in overrides:
+        _apply_override(tree, override)
 
 
 def _apply_override(tree: dict[str, Any], override: str) -> None:
@@ -370,11 +386,11 @@ def _fill_variables(node: Any, source: str) -> Any:
     return re.sub(r"\$\{(\w+)\}", fill, node)
 
 
-def _reason(item: Any) -> str:
+def _reason(item: Any, root: type[Part]) -> str:
     """What a pydantic error means to the person who wrote the file."""
     value, kind = item.get("input"), item["type"]
     if kind == "extra_forbidden":
-        return "unknown key" + _nearest(str(item["loc"][-1]), _known_keys(item["loc"][:-1]))
+        return "unknown key" + _nearest(str(item["loc"][-1]), _known_keys(root, item["loc"][:-1]))
     if kind == "missing":
         return "is missing"
     if kind == "value_error":
@@ -384,11 +400,15 @@ def _reason(item: Any) -> str:
     return message[0].lower() + message[1:] + shown
 
 
-def _known_keys(location: Sequence[Any]) -> list[str]:
-    model: Any = Study
+def _known_keys(root: type[Part], location: Sequence[Any]) -> list[str]:
+    model: Any = root
     for step in location:
         annotation = model.model_fields[step].annotation if step in model.model_fields else None
-        candidates = [annotation, *get_args(annotation), *(b for a in get_args(annotation) for b in get_args(a))]
+        candidates = [
+            annotation,
+            *get_args(annotation),
+            *(b for a in get_args(annotation) for b in get_args(a)),
+        ]
         models = [c for c in candidates if isinstance(c, type) and issubclass(c, Part)]
         if not models:  # a key of a free mapping (a searched name): its values are the next model
             continue

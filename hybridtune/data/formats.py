@@ -173,7 +173,10 @@ def _parquet_rows(source: Source) -> Iterator[tuple[int, Any]]:
             for batch in file.iter_batches(1024):
                 for row in batch.to_pylist():
                     number += 1
-                    for side in ("queries", "passages"):  # a struct has every language, a map is a list of pairs
+                    for side in (
+                        "queries",
+                        "passages",
+                    ):  # a struct has every language, a map is a list of pairs
                         texts = row.get(side)
                         pairs = texts.items() if isinstance(texts, dict) else texts or []
                         row[side] = {language: text for language, text in pairs if text is not None}

@@ -9,8 +9,8 @@ of things that no wire story names, and the two low-resource languages are hardl
 
 from collections.abc import Iterator
 from random import Random
-from zlib import crc32
 from typing import Literal, NamedTuple, TypedDict, get_args
+from zlib import crc32
 
 from hybridtune.data import newsroom_words as words
 from hybridtune.errors import InputError
@@ -21,18 +21,22 @@ Event = tuple[int, ...]  # the numbers of the concepts in EVENT
 
 LANGUAGES: tuple[str, ...] = words.LANGUAGES
 LOW_RESOURCE: tuple[str, ...] = ("sw", "ha")
+RICH: tuple[str, ...] = tuple(lang for lang in LANGUAGES if lang not in LOW_RESOURCE)
 
-STORIES: dict[str, int] = {"train": 400, "dev": 40, "test": 40}
-MOST_STORIES = 1500  # the held-out parts have few more different ones
+STORIES: dict[str, int] = {"train": 700, "dev": 40, "test": 40}
+MOST_STORIES = 1500  # beyond it the held-out parts run out of events
 FACTS_PER_STORY = 2
-
-WIRE_SHARE = 0.45  # of the train stories: translated; the others are local
-WIRE_LANGUAGES = 3  # rich languages that a wire story appears in
-WIRE_EVERY: dict[str, int] = {"sw": 10, "ha": 25}  # every n-th wire story appears in this language, too
-LOCAL_WEIGHTS: dict[str, int] = {"en": 4, "de": 4, "es": 4, "ru": 4, "sw": 3, "ha": 2}  # of the local stories
+FOLLOW_UPS = 0.7  # of the stories: differ from an earlier one only in what was done, or to what, or where
 LOCAL_WORDS = 0.5  # chance that a word of a local story is one that no wire story uses
-HELD_OUT_LOCAL_WORDS = 0.35  # the same in dev and test: the news to be searched is of both kinds
-FOLLOW_UPS = 0.7  # of the stories: differ from an earlier one in what was done, or to what, or where
+HELD_OUT_LOCAL_WORDS = 0.3  # the same in dev and test: the news to be searched is of both kinds
+
+# Every second train story is a wire story. It is printed in two of the rich languages and asked for in the two
+# others, and every n-th one is translated into a low-resource language as well: (n, first). The two sequences
+# never meet, so that the pair sw-ha stays zero-shot.
+PRINTED_IN = 2
+TRANSLATED: dict[str, tuple[int, int]] = {"sw": (12, 0), "ha": (30, 7)}
+# The other stories are local; their languages take turns.
+LOCAL_TURNS = RICH * 3 + LOW_RESOURCE
 
 
 class Group(TypedDict):
@@ -42,6 +46,14 @@ class Group(TypedDict):
     document_id: str
     queries: dict[str, str]
     passages: dict[str, str]
+
+
+class Desk(NamedTuple):
+    """Where a story appears: languages of its queries and its passages, and its chance of local words."""
+
+    asked: tuple[str, ...]
+    printed: tuple[str, ...]
+    local_words: float
 
 
 class Slot(NamedTuple):
@@ -82,6 +94,7 @@ ACTORS = _slot(words.COMMON_ACTORS, _concepts(words.LOCAL_ACTORS))
 EVENT = (ACTIONS, SITES, PLACES)
 REASONS = _slot(words.COMMON_REASONS, _concepts(words.LOCAL_REASONS))
 OUTCOMES = _slot(words.COMMON_OUTCOMES, _concepts(words.LOCAL_OUTCOMES))
+HELD_OUT_DESK = Desk(LANGUAGES, LANGUAGES, HELD_OUT_LOCAL_WORDS)
 MONTHS = _concepts(words.MONTHS)
 QUESTIONS = _concepts(words.QUESTIONS)
 ANSWERS = _concepts(words.ANSWERS)
@@ -112,40 +125,35 @@ def generate(part: Part, seed: int = 0, stories: int | None = None) -> Iterator[
 
 def _generate(part: Part, seed: int, count: int) -> Iterator[Group]:
     rng = Random(f"newsroom {part} {seed}")  # a string seeds by its digest: the same in every process
+    # Wire stories follow up wire stories only, or local words would leak into them.
     told: dict[float, list[Event]] = {0.0: [], LOCAL_WORDS: [], HELD_OUT_LOCAL_WORDS: []}
     for number in range(count):
-        asked, printed, local_words = _availability(rng, part, number)
-        event = _new_event(rng, part, local_words, told[local_words])
-        told[local_words].append(event)
-        actor = ACTORS.concepts[ACTORS.draw(rng, local_words)]
+        desk = _train_desk(rng, number) if part == "train" else HELD_OUT_DESK
+        event = _new_event(rng, part, desk.local_words, told[desk.local_words])
+        told[desk.local_words].append(event)
+        actor = ACTORS.draw(rng, desk.local_words)
+        document_id = f"{part}-{seed}-{number:04d}"
         for fact in sorted(rng.sample(range(len(QUESTIONS)), FACTS_PER_STORY)):
-            document_id = f"{part}-{seed}-{number:04d}"
-            queries, passages = _texts(rng, event, actor, fact, local_words)
+            queries, passages = _texts(rng, event, actor, fact, desk.local_words)
             yield Group(
                 group_id=f"{document_id}-{fact}",
                 document_id=document_id,
-                queries={lang: queries[lang] for lang in asked},
-                passages={lang: passages[lang] for lang in printed},
+                queries={lang: queries[lang] for lang in desk.asked},
+                passages={lang: passages[lang] for lang in desk.printed},
             )
 
 
-def _availability(rng: Random, part: Part, number: int) -> tuple[tuple[str, ...], tuple[str, ...], float]:
-    """Draw the languages in which a story exists, and the chance of local words in it."""
-    if part != "train":
-        return LANGUAGES, LANGUAGES, HELD_OUT_LOCAL_WORDS
-    # Quotas instead of draws: how few translations a low-resource language has shall not depend on the seed.
-    wire_before, wire = int(number * WIRE_SHARE), int((number + 1) * WIRE_SHARE)
-    if wire == wire_before:
-        x = tuple(rng.choices(list(LOCAL_WEIGHTS), list(LOCAL_WEIGHTS.values())))
-        return x, x, LOCAL_WORDS
-    rich_l = [lang for lang in LANGUAGES if lang not in LOW_RESOURCE]
-    rich = rng.sample(rich_l, WIRE_LANGUAGES)
-    rich2 = rng.sample(rich_l, ASKED) if DISJ==0 else [l for l in rich_l if l not in rich]
-    low = [lang for lang in LOW_RESOURCE if wire % WIRE_EVERY[lang] == 0]
-    return tuple(lang for lang in LANGUAGES if lang in rich2 + low), tuple(lang for lang in LANGUAGES if lang in rich + low), 0.0
+def _train_desk(rng: Random, number: int) -> Desk:
+    """Choose the languages by turns where it matters: how rare a language is shall not depend on the seed."""
+    wire, is_local = divmod(number, 2)
+    if is_local:
+        lang = LOCAL_TURNS[wire % len(LOCAL_TURNS)]
+        return Desk((lang,), (lang,), LOCAL_WORDS)
+    printed = rng.sample(RICH, PRINTED_IN)
+    asked = [lang for lang in RICH if lang not in printed]
+    low = [lang for lang, (every, first) in TRANSLATED.items() if wire % every == first]
+    return Desk((*asked, *low), (*printed, *low), 0.0)
 
-ASKED = 2
-DISJ = 0
 
 def _new_event(rng: Random, part: Part, local_words: float, told: list[Event]) -> Event:
     """Draw what happened, to what and where: something that belongs to the part and was not told before."""
@@ -165,26 +173,27 @@ def _owner(event: Event) -> Part:
 
 
 def _texts(
-    rng: Random, event: Event, actor: Concept, fact: int, local_words: float
+    rng: Random, event: Event, actor: int, fact: int, local_words: float
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """Put one fact of an event into words: query and passage in each of the languages."""
+    """Put one fact of an event into words: its query and its passage in every language."""
     action, site, place = (slot.concepts[number] for slot, number in zip(EVENT, event, strict=True))
-    reason, outcome = (slot.concepts[slot.draw(rng, local_words)] for slot in (REASONS, OUTCOMES))
+    reason = REASONS.concepts[REASONS.draw(rng, local_words)]
+    outcome = OUTCOMES.concepts[OUTCOMES.draw(rng, local_words)]
     month, number, phrasing = rng.choice(MONTHS), rng.randint(5, 20), rng.randrange(2)
     queries, passages = {}, {}
     for lang in LANGUAGES:
-        where = place[lang][0]
-        headline = f"{action[lang][0]} {site[lang][-1]} {where}: {QUESTIONS[fact][lang][phrasing]}"
-        past = f"{actor[lang][0]} {action[lang][1]} {site[lang][0]} {where}"
+        headline = f"{action[lang][0]} {site[lang][-1]} {place[lang][0]}"
+        told = f"{ACTORS.concepts[actor][lang][0]} {action[lang][1]} {site[lang][0]} {place[lang][-1]}"
         answer = ANSWERS[fact][lang][0].format(
-            story=past, number=number, month=month[lang][0], reason=reason[lang][0], outcome=outcome[lang][0]
+            story=told, reason=reason[lang][0], number=number, month=month[lang][0], outcome=outcome[lang][0]
         )
-        queries[lang], passages[lang] = _sentence(headline, lang), _sentence(answer, lang)
+        queries[lang] = _finish(f"{headline}: {QUESTIONS[fact][lang][phrasing]}", lang)
+        passages[lang] = _finish(answer, lang)
     return queries, passages
 
 
-def _sentence(text: str, lang: str) -> str:
-    """Finish a text: Spanish contracts preposition and article, and every sentence starts with a capital."""
+def _finish(text: str, lang: str) -> str:
+    """Contract preposition and article in Spanish, and start with a capital."""
     if lang == "es":
         text = text.replace(" de el ", " del ").replace(" a el ", " al ")
     return text[0].upper() + text[1:]

@@ -1,9 +1,10 @@
 """Word lists of the `newsroom` corpus: one concept a line, one column a language.
 
-The columns stand in the order of ``LANGUAGES``. A cell ``a/b`` holds two forms: of a site the object form and
-the form after a noun, of an action the noun and the past tense, of a town its Latin and its Cyrillic spelling.
-Every table comes twice: COMMON words occur in the translated stories, LOCAL ones only in stories that no other
-newsroom picked up. Written for this project; nothing is taken from a data set.
+The columns stand in the order of ``LANGUAGES``. A cell ``a/b`` holds two forms: of an action the noun and the
+past tense, of a site the object form and the form after a noun, of a place how a headline and how a story name
+it, of a question two phrasings, of a town its Latin and its Cyrillic spelling. COMMON words occur in stories
+that are translated, LOCAL ones and the towns only in stories that no other newsroom picked up, and in the
+held-out parts. Written for this project; nothing is taken from a data set.
 """
 
 # ruff: noqa: E501 - a concept stays on one line, so that its translations can be read side by side
@@ -83,30 +84,30 @@ the playground | den Spielplatz/des Spielplatzes | el parque infantil | площ
 """
 
 COMMON_PLACES = """
-in Germany | in Deutschland | en Alemania | в Германии | nchini Ujerumani | a Jamus
-in Spain | in Spanien | en España | в Испании | nchini Hispania | a Sifaniya
-in Egypt | in Ägypten | en Egipto | в Египте | nchini Misri | a Masar
-in France | in Frankreich | en Francia | во Франции | nchini Ufaransa | a Faransa
-in Greece | in Griechenland | en Grecia | в Греции | nchini Ugiriki | a Girka
-in Hungary | in Ungarn | en Hungría | в Венгрии | nchini Hungaria | a ƙasar Hungari
-in Sweden | in Schweden | en Suecia | в Швеции | nchini Uswidi | a Suwidin
-in England | auf den Britischen Inseln | en Inglaterra | в Англии | nchini Uingereza | a Ingila
-in the capital | in der Hauptstadt | en la capital | в столице | katika mji mkuu | a babban birni
-on the coast | an der Küste | en la costa | на побережье | pwani | a bakin teku
-in the mountains | in den Bergen | en las montañas | в горах | milimani | a tsaunuka
-on the border | an der Grenze | en la frontera | на границе | mpakani | a kan iyaka
-in the north | im Norden | en el norte | на севере | kaskazini | a arewa
-in the south | im Süden | en el sur | на юге | kusini | a kudu
-in the east | im Osten | en el este | на востоке | mashariki | a gabas
-in the west | im Westen | en el oeste | на западе | magharibi | a yamma
-on the island | auf der Insel | en la isla | на острове | kisiwani | a tsibiri
-by the river | am Fluss | junto al río | у реки | kando ya mto | a gefen kogi
-in the desert | in der Wüste | en el desierto | в пустыне | jangwani | a hamada
-in the old town | in der Altstadt | en el casco antiguo | в старом городе | mji mkongwe | a tsohon gari
-in the valley | im Tal | en el valle | в долине | bondeni | a kwari
-by the lake | am See | junto al lago | у озера | ziwani | a gefen tafki
-in the forest | im Wald | en el bosque | в лесу | msituni | a daji
-in the suburbs | am Stadtrand | en las afueras | в пригороде | pembezoni mwa jiji | a wajen birni
+in Germany/in Berlin | in Deutschland/in Berlin | en Alemania/en Berlín | в Германии/в Берлине | nchini Ujerumani/mjini Berlin | a Jamus/a birnin Berlin
+in Greece/in Athens | in Griechenland/in Athen | en Grecia/en Atenas | в Греции/в Афинах | nchini Ugiriki/mjini Athens | a Girka/a birnin Atina
+in Poland/in Warsaw | in Polen/in Warschau | en Polonia/en Varsovia | в Польше/в Варшаве | nchini Poland/mjini Warsaw | a Poland/a birnin Warsaw
+in Russia/in Moscow | in Russland/in Moskau | en Rusia/en Moscú | в России/в Москве | nchini Urusi/mjini Moscow | a Rasha/a birnin Mosko
+in Egypt/in Cairo | in Ägypten/in Kairo | en Egipto/en El Cairo | в Египте/в Каире | nchini Misri/mjini Kairo | a Masar/a birnin Alƙahira
+in Denmark/in Copenhagen | in Dänemark/in Kopenhagen | en Dinamarca/en Copenhague | в Дании/в Копенгагене | nchini Denmaki/mjini Copenhagen | a Denmark/a birnin Kwafanhagan
+in Austria/in Vienna | in Österreich/in Wien | en Austria/en Viena | в Австрии/в Вене | nchini Austria/mjini Vienna | a Ostiriya/a birnin Vienna
+in Portugal/in Lisbon | in Portugal/in Lissabon | en Portugal/en Lisboa | в Португалии/в Лиссабоне | nchini Ureno/mjini Lisbon | a Fotugal/a birnin Lisbon
+in Belgium/in Brussels | in Belgien/in Brüssel | en Bélgica/en Bruselas | в Бельгии/в Брюсселе | nchini Ubelgiji/mjini Brussels | a Beljiyam/a birnin Brussels
+in China/in Beijing | in China/in Peking | en China/en Pekín | в Китае/в Пекине | nchini Uchina/mjini Beijing | a Sin/a birnin Beijing
+in Italy/in Rome | in Italien/in Rom | en Italia/en Roma | в Италии/в Риме | nchini Italia/mjini Roma | a Italiya/a birnin Rum
+in England/in London | in England/in London | en Inglaterra/en Londres | в Англии/в Лондоне | nchini Uingereza/mjini London | a Ingila/a birnin Landan
+in Ethiopia/in Addis Ababa | in Äthiopien/in Addis Abeba | en Etiopía/en Adís Abeba | в Эфиопии/в Аддис-Абебе | nchini Ethiopia/mjini Addis Ababa | a Habasha/a birnin Addis Ababa
+in Syria/in Damascus | in Syrien/in Damaskus | en Siria/en Damasco | в Сирии/в Дамаске | nchini Syria/mjini Dameski | a Siriya/a birnin Dimashƙu
+in Sweden/in Stockholm | in Schweden/in Stockholm | en Suecia/en Estocolmo | в Швеции/в Стокгольме | nchini Uswidi/mjini Stockholm | a Suwidin/a birnin Stockholm
+in Kenya/in Nairobi | in Kenia/in Nairobi | en Kenia/en Nairobi | в Кении/в Найроби | nchini Kenya/mjini Nairobi | a ƙasar Kenya/a birnin Nairobi
+on the coast/by the sea | an der Küste/am Meer | en la costa/junto al mar | на побережье/у моря | pwani/kando ya bahari | a gaɓar teku/a bakin teku
+in the mountains/in the highlands | in den Bergen/im Hochland | en las montañas/en la sierra | в горах/на нагорье | milimani/nyanda za juu | a tsaunuka/a tuddai
+on the border/at the frontier | an der Grenze/am Schlagbaum | en la frontera/en el límite del país | на границе/у погранпоста | mpakani/kwenye forodha | a kan iyaka/a bakin iyaka
+in the old town/in the historic centre | in der Altstadt/im historischen Kern | en el casco antiguo/en el centro histórico | в старом городе/в историческом центре | mji mkongwe/eneo la kale | a tsohon gari/a tsohuwar unguwa
+in the suburbs/on the edge of the city | in den Vororten/am Stadtrand | en las afueras/en la periferia | в пригороде/на окраине | vitongojini/pembezoni mwa jiji | a wajen birni/a bayan gari
+in the forest/in the woods | im Wald/im Gehölz | en el bosque/en la arboleda | в лесу/в чаще | msituni/porini | a daji/a kurmi
+in the countryside/in the provinces | auf dem Land/in der Provinz | en el campo/en la provincia | в деревне/в глубинке | vijijini/mashambani | a karkara/a ƙauyuka
+by the river/on the bank | am Fluss/am Ufer | junto al río/en la orilla | у реки/на берегу | kando ya mto/ukingoni | a gefen kogi/a bakin rafi
 """
 
 TOWNS = """

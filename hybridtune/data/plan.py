@@ -92,7 +92,10 @@ class HybridPlan:
                 "or add such pairs"
             )
         if kind == "cross" and not self.single_pair:
-            most, unit = _clusters(self.corpus, np.concatenate(list(members.values()))), "distinct cross groups"
+            most, unit = (
+                _clusters(self.corpus, np.concatenate(list(members.values()))),
+                "distinct cross groups",
+            )
         else:
             most = max(_clusters(self.corpus, groups) for groups in members.values())
             unit = "distinct groups in the largest " + ("language" if kind == "mono" else "language pair")
@@ -140,7 +143,7 @@ class HybridPlan:
             if group is None:  # a small pair drawn more often than it has groups: the next pair stands in
                 order = list(queues)
                 after = order.index(pair)
-                for pair in order[after + 1 :] + order[:after]:  # noqa: B020, PLW2901 - the stand-in is the pair
+                for pair in order[after + 1 :] + order[:after]:
                     group = queues[pair].take(self.corpus.clusters, used)
                     if group is not None:
                         break

@@ -237,7 +237,8 @@ class _TextParts:
             is_query, texts = zip(*self._rows, strict=True)
             number = (self.count - 1) // PART_ROWS
             pq.write_table(
-                pa.table({"is_query": list(is_query), "text": list(texts)}), self.folder / f"part-{number:05d}.parquet"
+                pa.table({"is_query": list(is_query), "text": list(texts)}),
+                self.folder / f"part-{number:05d}.parquet",
             )
             self._rows = []
 

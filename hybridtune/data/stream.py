@@ -117,7 +117,9 @@ def _opened(store: str) -> TokenStore:
 def _gather(items: pa.Table, store: str) -> pa.Table:
     """Text numbers of some steps in, their token ids out: one row a step."""
     tokens_of = _opened(store).tokens
-    columns: dict[str, list[Any]] = {name: [] for name in ("step", "mono", "tokens", "lengths", "clusters", "languages")}
+    columns: dict[str, list[Any]] = {
+        name: [] for name in ("step", "mono", "tokens", "lengths", "clusters", "languages")
+    }
     for item in items.to_pylist():
         for step in range(len(item["step"])):
             texts = [tokens_of(number) for number in item["queries"][step] + item["passages"][step]]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from hybridtune.config import Encoder
 from hybridtune.errors import model_not_loaded
 
+
 class DualEncoder(nn.Module):
     """A Hugging Face encoder with pooling and unit length, shared by queries and passages.
 

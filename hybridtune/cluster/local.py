@@ -1,0 +1,102 @@
+"""A Ray cluster on this machine: quiet, sized so that nothing waits for what it holds itself, and gone at the end."""
+
+import contextlib
+import logging
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from hybridtune.config import Resources
+from hybridtune.errors import InputError
+
+_SETTINGS = {
+    "RAY_AUTH_MODE": "disabled",  # one machine, loopback only; a token file would outlive the run
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",  # a report waits for the next check; 2 s by default
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends the run here, and the cluster with it
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What this machine offers a study.
+
+    Attributes:
+        concurrent_trials: trials at once.
+        evaluators: evaluator actors.
+        cpus: logical CPUs that Ray is told of; more than the cores, so that tasks which only wait for a trial's
+            workers never keep those from starting.
+        gpus: GPUs.
+    """
+
+    concurrent_trials: int
+    evaluators: int
+    cpus: int
+    gpus: int
+
+
+def capacity(resources: Resources) -> Capacity:
+    """Work out how a study runs on this machine.
+
+    Raises:
+        InputError: one trial alone needs more GPUs than there are.
+    """
+    cores, gpus = os.cpu_count() or 1, _gpus()
+    per_trial = resources.workers * resources.cpus_per_worker
+    gpus_per_trial = resources.workers * resources.gpus_per_worker
+    if gpus_per_trial > gpus:
+        raise InputError(
+            f"resources: a trial of {resources.workers} workers with {resources.gpus_per_worker:g} GPUs each needs "
+            f"{gpus_per_trial:g} GPUs and this machine has {gpus}; lower workers or gpus_per_worker (0 trains on CPU)"
+        )
+    fit_at_once = max(1, cores // per_trial)
+    if gpus_per_trial:
+        fit_at_once = max(1, min(fit_at_once, int(gpus / gpus_per_trial)))
+    trials = resources.concurrent_trials or fit_at_once
+    evaluators = resources.evaluators or gpus or cores
+    # Beside the workers: the stream's tasks of each worker, the evaluators, and room for building the store.
+    cpus = math.ceil(trials * (per_trial + resources.workers + 1) + 0.25 * evaluators) + 2
+    return Capacity(trials, evaluators, cpus, gpus)
+
+
+@contextlib.contextmanager
+def local_cluster(offered: Capacity, dashboard: bool = True) -> Iterator[str]:
+    """Ray on this machine while the block runs; yields the dashboard's address ('' without one).
+
+    Args:
+        offered: what Ray is told that there is.
+        dashboard: needed by a search: Ray Train asks it whether a stopped trial still holds its workers.
+    """
+    os.environ.update(_SETTINGS)
+    import ray
+
+    context = ray.init(
+        address="local",
+        namespace="hybridtune",
+        num_cpus=offered.cpus,
+        num_gpus=offered.gpus,
+        include_dashboard=dashboard,
+        logging_level="ERROR",
+        log_to_driver=False,
+    )
+    try:
+        for name in ("ray.data", "ray.train", "ray.tune"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        yield context.dashboard_url or ""
+    finally:
+        ray.shutdown()
+
+
+def _gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count()

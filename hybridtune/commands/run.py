@@ -1,0 +1,129 @@
+"""`hybridtune run` and `hybridtune train`: from a checked study to a model and the evidence for it."""
+
+import contextlib
+import dataclasses
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hybridtune.cluster.local import local_cluster
+from hybridtune.commands.card import model_card
+from hybridtune.commands.prepare import Prepared
+from hybridtune.commands.show import Screen
+from hybridtune.data.store import TokenStore, build_store, store_root
+from hybridtune.evaluate.service import EvaluatorService
+from hybridtune.model.encoder import load_encoder
+from hybridtune.model.folder import build_tiny, save_folder
+from hybridtune.search.study import run_search
+from hybridtune.train.checkpoint import load_weights
+from hybridtune.train.fit import checkpoint_scores, fit
+from hybridtune.train.loop import FitJob, weights_of
+
+EVALUATORS = "evaluators"
+
+
+@dataclass(frozen=True)
+class Started:
+    """What runs while a study does."""
+
+    store: TokenStore
+    source: str
+    service: EvaluatorService
+    dashboard: str
+
+
+@contextlib.contextmanager
+def started(prepared: Prepared, folder: Path, screen: Screen) -> Iterator[Started]:
+    """Ray, the token store, the starting encoder and the evaluators, for as long as the block runs."""
+    study = prepared.study
+    screen.line("starting Ray on this machine")
+    with local_cluster(prepared.offered) as dashboard:
+        with screen.progress("tokenising", "texts") as progress:
+            store = build_store(store_root(study.data), prepared.recipe, progress)
+        source = study.encoder.name
+        if source == "tiny":
+            source = str(folder / "encoder")
+            build_tiny(store.tokenizer().definition, study.encoder, study.seed, Path(source))
+        screen.line(f"token store {store.path}")
+        service = EvaluatorService.start(
+            EVALUATORS,
+            prepared.benchmarks,
+            source=source,
+            encoder=study.encoder,
+            tokenizer=store.tokenizer(),
+            actors=prepared.offered.evaluators,
+            gpus_per_actor=min(1.0, prepared.offered.gpus / prepared.offered.evaluators) / 4,
+        )
+        yield Started(store, source, service, dashboard)
+
+
+def run_study(prepared: Prepared, folder: Path, screen: Screen) -> dict[str, Any]:
+    """Search, then export the best model and score it on the test benchmark.
+
+    Returns:
+        ``{"study", "objective", "best": {trial}, "trials": [...], "front", "test", "model"}``, also written to
+        ``result.json``.
+    """
+    study = prepared.study
+    with started(prepared, folder, screen) as running:
+        job = _job(prepared, running, folder / "trials")
+        with screen.table(study, list(prepared.goals)) as display:
+            found = run_search(job, prepared.goals, folder, prepared.offered.concurrent_trials, display)
+        trials = [_trial(row) for row in found.rows]
+        best = next(trial for trial in trials if trial["id"] == found.best.id)
+        best_study = study.with_values(found.best.values)
+        test = _export(dataclasses.replace(job, study=best_study), running, Path(best["checkpoint"]), folder, screen)
+    objective = study.search.objective
+    result = {
+        "study": str(folder),
+        "objective": objective[0] if len(objective) == 1 else objective,
+        "best": best,
+        "front": found.front,
+        "model": str(folder / "best"),
+        "test": test,
+        "trials": trials,
+    }
+    (folder / "result.json").write_text(json.dumps(result, indent=1), encoding="utf-8")
+    return result
+
+
+def train_study(prepared: Prepared, folder: Path, screen: Screen) -> dict[str, Any]:
+    """One fit with the study's fixed values, exported and scored like a study's best.
+
+    Returns:
+        ``{"study", "metrics", "test", "model"}``, also written to ``result.json``.
+    """
+    with started(prepared, folder, screen) as running:
+        job = _job(prepared, running, folder / "fit")
+        screen.line(f"training {prepared.study.train.max_steps} steps")
+        done = fit(job)
+        test = _export(job, running, done.checkpoint, folder, screen)
+    result = {"study": str(folder), "metrics": done.metrics, "test": test, "model": str(folder / "best")}
+    (folder / "result.json").write_text(json.dumps(result, indent=1), encoding="utf-8")
+    return result
+
+
+def _job(prepared: Prepared, running: Started, storage: Path) -> FitJob:
+    return FitJob(prepared.study, str(running.store.path), running.source, EVALUATORS, "dev", str(storage))
+
+
+def _export(job: FitJob, running: Started, checkpoint: Path, folder: Path, screen: Screen) -> dict[str, Any] | None:
+    """Write ``best/`` from a checkpoint, and score it on the test benchmark where the study has one."""
+    encoder = job.study.encoder
+    model = load_encoder(running.source, encoder, running.store.tokenizer().pad_id)
+    load_weights(checkpoint, model)
+    test = None
+    if job.study.benchmarks.test is not None:
+        screen.line("scoring the best model on the test benchmark")
+        test = dataclasses.asdict(running.service.score(weights_of(model), "test"))
+    dev = checkpoint_scores(checkpoint)
+    card = model_card(job.study, running.store.corpus(), dev, test)
+    save_folder(model, running.source, encoder, folder / "best", card)
+    (folder / "best" / "scores.json").write_text(json.dumps({"dev": dev, "test": test}, indent=1), encoding="utf-8")
+    return test
+
+
+def _trial(row: Any) -> dict[str, Any]:
+    return dataclasses.asdict(row)

@@ -1,0 +1,152 @@
+"""What a command says before it starts and after it ends: tables, counts, where things are, what to type next."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+
+from hybridtune.commands.prepare import Prepared, data_table, notices
+from hybridtune.commands.show import Screen, trials_table
+from hybridtune.config import Study, dump_study
+from hybridtune.search.space import BASELINES
+from hybridtune.search.watch import TrialRow
+
+_MEANS = ("AP", "RR", "nDCG@10", "R@1", "R@10", "R@100")
+
+
+def announce(prepared: Prepared, screen: Screen) -> None:
+    """A few lines on what is about to run."""
+    study, corpus, dev = prepared.study, prepared.corpus, prepared.benchmarks["dev"]
+    pairs = corpus.pair_counts()
+    mono = int(pairs.diagonal().sum())
+    screen.line(
+        f"{study.name}: {len(corpus.queries):,} groups in {len(corpus.languages)} languages, "
+        f"{mono:,} mono and {int(pairs.sum()) - mono:,} cross pairs"
+    )
+    screen.line(f"dev benchmark: {len(dev.queries):,} queries, {len(dev.passages):,} passages")
+    for notice in notices(prepared):
+        screen.line(notice)
+
+
+def describe_plan(prepared: Prepared) -> dict[str, Any]:
+    """What ``--dry-run`` tells, as JSON."""
+    study, plan = prepared.study, prepared.plan
+    steps = study.train.max_steps
+    return {
+        "study": study.model_dump(mode="json"),
+        "languages": data_table(prepared.corpus),
+        "benchmarks": {
+            name: {"queries": len(b.queries), "passages": len(b.passages), "settings": list(b.settings())}
+            for name, b in prepared.benchmarks.items()
+        },
+        "objectives": dict(prepared.goals),
+        "plan": {
+            "asked_ratio": study.mix.mixing_ratio,
+            "realised_ratio": plan.mono_batches(steps) / steps,
+            "left_out_of_mono": list(plan.left_out),
+            "table": plan.table(steps),
+        },
+        "trials": (len(BASELINES) if study.search.baselines else 0) + study.search.trials,
+        "concurrent_trials": prepared.offered.concurrent_trials,
+        "evaluators": prepared.offered.evaluators,
+    }
+
+
+def show_plan(prepared: Prepared, described: Mapping[str, Any], screen: Screen) -> None:
+    """``--dry-run`` for people."""
+    print_to = screen.console.print
+    print_to(dump_study(prepared.study), markup=False)
+    print_to(plain_table(described["languages"], "training pairs"))
+    announce(prepared, screen)
+    plan = described["plan"]
+    print_to(plain_table(plan["table"], f"batches of the fixed values, {prepared.study.train.max_steps} steps"))
+    screen.line(f"mixing ratio asked {plan['asked_ratio']:g}, realised {plan['realised_ratio']:.4f}")
+    screen.line(
+        f"{described['trials']} trials, {described['concurrent_trials']} at once, "
+        f"{described['evaluators']} evaluator actors; nothing was started or written"
+    )
+
+
+def study_summary(study: Study, result: Mapping[str, Any], screen: Screen) -> None:
+    """The table of trials, the best values, and where everything is."""
+    rows = [TrialRow(**trial) for trial in result["trials"]]
+    best = result["best"]
+    screen.console.print(trials_table(study, study.search.objective, rows, best["id"]))
+    screen.console.print("* best; ratio: share of mono batches; x stopped early; cyan: baselines", style="dim")
+    name = best["baseline"] or f"trial {best['number']}"
+    values = ", ".join(
+        f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in best["values"].items()
+    )
+    screen.console.print(f"best: {name} ({values})", soft_wrap=True, markup=False)
+    if len(result["front"]) > 1:
+        screen.console.print(f"Pareto front: {', '.join(result['front'])}", markup=False)
+    _where(result, screen)
+
+
+def train_summary(result: Mapping[str, Any], screen: Screen) -> None:
+    """The scores of one fit, and where its model is."""
+    shown = {key: value for key, value in result["metrics"].items() if "/" in key}
+    rows = [{"metric": key, "dev": f"{value:.4f}"} for key, value in shown.items()]
+    screen.console.print(plain_table(rows, "dev benchmark"))
+    _where(result, screen)
+
+
+def evaluation_summary(result: Mapping[str, Any], screen: Screen) -> None:
+    """The tables of one evaluation, or what a dry run found."""
+    if "metrics" not in result:
+        screen.console.print(plain_table([result], "would score"))
+        return
+    for table in scores_tables(result):
+        screen.console.print(table)
+    metrics, counts = result["metrics"], result["counts"]
+    for key in ("balanced/AP", "multi/rank_distance", "multi/language_preference"):
+        if key in metrics:
+            over = counts["queries_with"].get(key.split("/")[1], counts["queries"]["multi"])
+            screen.console.print(f"{key} {metrics[key]:.4f} ({over} queries, pool of {counts['passages']} passages)")
+
+
+def plain_table(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
+    """Rows of like keys as a table."""
+    table = Table(box=None, pad_edge=False, title=title, title_justify="left", header_style="bold")
+    for key, value in (rows[0] if rows else {}).items():
+        table.add_column(str(key), justify="left" if isinstance(value, str) else "right")
+    for row in rows:
+        table.add_row(*(f"{value:,}" if isinstance(value, int) else str(value) for value in row.values()))
+    return table
+
+
+def scores_tables(scores: Mapping[str, Any]) -> list[Table]:
+    """Means with their counts, then the matrix of languages."""
+    metrics, counts, pairs = scores["metrics"], scores["counts"], scores["per_pair"]
+    means = []
+    for setting in ("mono", "cross", "multi"):
+        shown = {name: f"{metrics[f'{setting}/{name}']:.4f}" for name in _MEANS if f"{setting}/{name}" in metrics}
+        if shown:
+            scored, without = counts["queries"][setting], counts["queries_without_relevant"][setting]
+            means.append({"setting": setting, **shown, "queries": scored, "without answer": without})
+    asked = sorted({pair.split("-")[0] for pair in pairs})
+    pools = sorted({pair.split("-")[1] for pair in pairs})
+    multi = scores["per_language"]["multi"]
+    matrix = []
+    for x in asked:
+        row = {"AP": x}
+        row |= {y: f"{pairs[f'{x}-{y}']['AP']:.3f}" if f"{x}-{y}" in pairs else "" for y in pools}
+        matrix.append({**row, "multi": f"{multi[x]['AP']:.3f}" if x in multi else ""})
+    return [
+        plain_table(means, "means over query languages (mono, multi) or ordered pairs (cross)"),
+        plain_table(matrix, "query language by row, pool by column"),
+    ]
+
+
+def _where(result: Mapping[str, Any], screen: Screen) -> None:
+    test = result["test"]
+    if test is not None:
+        metrics = test["metrics"]
+        shown = [f"{key} {metrics[key]:.4f}" for key in ("mono/AP", "cross/AP", "multi/AP") if key in metrics]
+        if "multi/rank_distance" in metrics:
+            shown.append(f"rank distance {metrics['multi/rank_distance']:.1f}")
+        queries = max(test["counts"]["queries"].values())
+        screen.console.print(f"test benchmark ({queries:,} queries): {', '.join(shown)}", soft_wrap=True)
+    screen.console.print(f"model: {result['model']}", soft_wrap=True)
+    screen.console.print(f"study: {result['study']}", soft_wrap=True)
+    screen.console.print(f"next:  hybridtune evaluate {result['model']} --benchmark PATH", soft_wrap=True)

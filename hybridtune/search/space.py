@@ -1,0 +1,85 @@
+"""The `search:` block as Optuna sees it: ranges, the three baselines, objectives and their directions."""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import optuna
+
+from hybridtune.config import Parameter, Study
+from hybridtune.errors import InputError
+from hybridtune.evaluate.benchmark import Benchmark
+from hybridtune.evaluate.metrics import direction
+
+BASELINES = {"mono-only": 1.0, "half-half": 0.5, "cross-only": 0.0}  # the paper's comparison, by mixing_ratio
+
+Space = Callable[[optuna.Trial], dict[str, Any]]
+
+
+def objectives(study: Study, benchmark: Benchmark) -> dict[str, str]:
+    """The study's objectives and whether each is to be ``max`` or ``min``.
+
+    Raises:
+        InputError: no such metric, or one that the dev benchmark cannot give.
+    """
+    found: dict[str, str] = {}
+    settings = benchmark.settings()
+    for name in study.search.objective:
+        found[name] = direction(name)
+        needed = ("mono", "cross", "multi") if name.startswith("balanced/") else (name.split("/")[0],)
+        missing = [setting for setting in needed if setting not in settings]
+        if missing:
+            raise InputError(
+                f"search.objective {name}: the benchmark {benchmark.name} has no query for the "
+                f"{' and '.join(missing)} setting; it has {', '.join(settings)}"
+            )
+    return found
+
+
+def baseline_points(study: Study) -> list[dict[str, Any]]:
+    """Values of the baselines' searched fields: the study's fixed values, and the ratio that names them."""
+    if not study.search.baselines:
+        return []
+    fixed = {name: study.value(name) for name in study.search.space}
+    return [_with_ratio(fixed, ratio) for ratio in BASELINES.values()]
+
+
+def search_space(study: Study) -> Space:
+    """What Optuna calls for every trial: suggests the values, names the baselines.
+
+    The first trials are the baselines, whose values are enqueued; a trial's number tells which it is.
+    """
+    names = list(BASELINES) if study.search.baselines else []
+    return functools.partial(_suggest, space=dict(study.search.space), baselines=names)
+
+
+def _suggest(trial: optuna.Trial, space: Mapping[str, Parameter], baselines: list[str]) -> dict[str, Any]:
+    for name, parameter in space.items():
+        _suggest_one(trial, name, parameter)
+    baseline = baselines[trial.number] if trial.number < len(baselines) else None
+    extra: dict[str, Any] = {"baseline": baseline, "number": trial.number}
+    if baseline is not None:
+        trial.set_user_attr("baseline", baseline)
+        extra |= _with_ratio({}, BASELINES[baseline])
+    return extra
+
+
+def _suggest_one(trial: optuna.Trial, name: str, parameter: Parameter) -> None:
+    if parameter.uniform is not None:
+        trial.suggest_float(name, *parameter.uniform)
+    elif parameter.loguniform is not None:
+        trial.suggest_float(name, *parameter.loguniform, log=True)
+    elif parameter.int is not None:
+        trial.suggest_int(name, *parameter.int)
+    else:
+        trial.suggest_categorical(name, parameter.choice or [])
+
+
+def _with_ratio(values: dict[str, Any], ratio: float) -> dict[str, Any]:
+    key = "mix.mixing_ratio" if "mix.mixing_ratio" in values else "mixing_ratio"
+    return {**values, key: ratio}
+
+
+def trial_values(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The study fields in a trial's configuration."""
+    return {key: value for key, value in config.items() if key not in ("baseline", "number")}

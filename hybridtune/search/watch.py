@@ -1,0 +1,122 @@
+"""Watching a study: what each trial is doing now, written to the study folder and handed to a display."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from ray.tune import Callback
+
+from hybridtune.search.space import trial_values
+
+Status = Literal["running", "stopped early", "done", "failed"]
+Display = Callable[[list["TrialRow"], "TrialRow"], None]
+_OWN = ("step", "loss", "accuracy", "spread", "realised_ratio", "pairs", "train_seconds")
+
+
+@dataclass
+class TrialRow:
+    """One trial, as it stands.
+
+    Attributes:
+        id: the trial's name, and its folder under ``trials/``.
+        number: its number in Optuna.
+        baseline: ``mono-only``, ``half-half``, ``cross-only``, or None for a searched trial.
+        values: the fields of the study that this trial sets.
+        metrics: its last report.
+        status: where it is.
+        checkpoint: folder of its last checkpoint.
+        seconds: wall time since its start.
+    """
+
+    id: str
+    number: int
+    baseline: str | None
+    values: dict[str, Any]
+    metrics: dict[str, float] = field(default_factory=dict)
+    status: Status = "running"
+    checkpoint: str | None = None
+    seconds: float = 0.0
+
+
+class Watcher(Callback):  # type: ignore[misc]
+    """A Tune callback that keeps a row a trial, ``trials/<id>/metrics.jsonl`` and ``trials.jsonl``.
+
+    Args:
+        folder: the study folder.
+        max_steps: a trial that ends before was stopped early.
+    """
+
+    displays: ClassVar[dict[str, Display]] = {}  # by study folder: Tune pickles callbacks, and a terminal is no value
+
+    def __init__(self, folder: Path, max_steps: int) -> None:
+        self.folder, self.max_steps = folder, max_steps
+        self.rows: dict[str, TrialRow] = {}
+        self.started: dict[str, float] = {}
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial begins, or goes on after a restart."""
+        config = trial.config
+        row = TrialRow(trial.trial_id, config["number"], config["baseline"], trial_values(config))
+        self.rows.setdefault(trial.trial_id, row).status = "running"
+        self.started.setdefault(trial.trial_id, time.time())
+        self._show(trial)
+
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
+        """A score arrived."""
+        row = self.rows[trial.trial_id]
+        row.metrics = {key: value for key, value in result.items() if "/" in key or key in _OWN}
+        row.checkpoint = result.get("checkpoint_path", row.checkpoint)
+        folder = self.folder / "trials" / trial.trial_id
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row.metrics) + "\n")
+        self._show(trial)
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial ended, by itself or because the scheduler stopped it."""
+        row = self.rows[trial.trial_id]
+        row.status = "done" if row.metrics.get("step") == self.max_steps else "stopped early"
+        self._ended(trial)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial failed for good."""
+        self.rows[trial.trial_id].status = "failed"
+        self._ended(trial)
+
+    def get_state(self) -> dict[str, Any]:
+        """What a resumed study needs."""
+        return {"rows": {key: asdict(row) for key, row in self.rows.items()}, "started": self.started}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Put back what `get_state` gave."""
+        self.rows = {key: TrialRow(**row) for key, row in state["rows"].items()}
+        self.started = state["started"]
+
+    def _ended(self, trial: Any) -> None:
+        self._show(trial)
+        ended = [row for row in self.sorted_rows() if row.status != "running"]
+        lines = "".join(json.dumps(asdict(row)) + "\n" for row in ended)
+        temporary = self.folder / "trials.jsonl.new"
+        temporary.write_text(lines, encoding="utf-8")
+        temporary.replace(self.folder / "trials.jsonl")
+
+    def _show(self, trial: Any) -> None:
+        row = self.rows[trial.trial_id]
+        row.seconds = time.time() - self.started[trial.trial_id]
+        display = self.displays.get(str(self.folder))
+        if display is not None:
+            display(self.sorted_rows(), row)
+
+    def sorted_rows(self) -> list[TrialRow]:
+        """All trials, in the order of their numbers."""
+        return sorted(self.rows.values(), key=lambda row: row.number)
+
+
+def read_rows(folder: Path) -> list[TrialRow]:
+    """The ended trials of a study folder."""
+    file = folder / "trials.jsonl"
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    return [TrialRow(**json.loads(line)) for line in lines]
