@@ -6,6 +6,8 @@ import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
 
 from hybridtune.config import Resources
 from hybridtune.errors import InputError
@@ -69,31 +71,46 @@ def capacity(resources: Resources) -> Capacity:
 
 
 @contextlib.contextmanager
-def local_cluster(offered: Capacity, dashboard: bool = True) -> Iterator[str]:
+def local_cluster(offered: Capacity, noise: Path = Path(os.devnull), dashboard: bool = True) -> Iterator[str]:
     """Ray on this machine while the block runs; yields the dashboard's address ('' without one).
 
     Args:
         offered: what Ray is told that there is.
+        noise: file that takes what Ray and its libraries print; standard output and error stay for our own words.
         dashboard: needed by a search: Ray Train asks it whether a stopped trial still holds its workers.
     """
     os.environ.update(_SETTINGS)
-    import ray
+    with noise.open("a") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+        import ray
 
-    context = ray.init(
-        address="local",
-        namespace="hybridtune",
-        num_cpus=offered.cpus,
-        num_gpus=offered.gpus,
-        include_dashboard=dashboard,
-        logging_level="ERROR",
-        log_to_driver=False,
-    )
+        with _native_stderr_to(log):
+            context = ray.init(
+                address="local",
+                namespace="hybridtune",
+                num_cpus=offered.cpus,
+                num_gpus=offered.gpus,
+                include_dashboard=dashboard,
+                logging_level="ERROR",
+                log_to_driver=False,
+            )
+        try:
+            for name in ("ray.data", "ray.train", "ray.tune"):
+                logging.getLogger(name).setLevel(logging.ERROR)
+            yield context.dashboard_url or ""
+        finally:
+            ray.shutdown()
+
+
+@contextlib.contextmanager
+def _native_stderr_to(log: IO[str]) -> Iterator[None]:
+    """Ray's C++ core writes past Python's streams, a line even to say that it will be silent."""
+    kept = os.dup(2)
+    os.dup2(log.fileno(), 2)
     try:
-        for name in ("ray.data", "ray.train", "ray.tune"):
-            logging.getLogger(name).setLevel(logging.ERROR)
-        yield context.dashboard_url or ""
+        yield
     finally:
-        ray.shutdown()
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _gpus() -> int:

@@ -39,7 +39,7 @@ def started(prepared: Prepared, folder: Path, screen: Screen) -> Iterator[Starte
     """Ray, the token store, the starting encoder and the evaluators, for as long as the block runs."""
     study = prepared.study
     screen.line("starting Ray on this machine")
-    with local_cluster(prepared.offered) as dashboard:
+    with local_cluster(prepared.offered, folder / "ray.log") as dashboard:
         with screen.progress("tokenising", "texts") as progress:
             store = build_store(store_root(study.data), prepared.recipe, progress)
         source = study.encoder.name
@@ -71,7 +71,7 @@ def run_study(prepared: Prepared, folder: Path, screen: Screen) -> dict[str, Any
         job = _job(prepared, running, folder / "trials")
         with screen.table(study, list(prepared.goals)) as display:
             found = run_search(job, prepared.goals, folder, prepared.offered.concurrent_trials, display)
-        trials = [_trial(row) for row in found.rows]
+        trials = [dataclasses.asdict(row) for row in found.rows]
         best = next(trial for trial in trials if trial["id"] == found.best.id)
         best_study = study.with_values(found.best.values)
         test = _export(dataclasses.replace(job, study=best_study), running, Path(best["checkpoint"]), folder, screen)
@@ -123,7 +123,3 @@ def _export(job: FitJob, running: Started, checkpoint: Path, folder: Path, scree
     save_folder(model, running.source, encoder, folder / "best", card)
     (folder / "best" / "scores.json").write_text(json.dumps({"dev": dev, "test": test}, indent=1), encoding="utf-8")
     return test
-
-
-def _trial(row: Any) -> dict[str, Any]:
-    return dataclasses.asdict(row)

@@ -1,6 +1,7 @@
 """What a person sees while a command runs: a live table on a terminal, plain lines elsewhere."""
 
 import contextlib
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -15,11 +16,17 @@ from hybridtune.search.watch import Display, TrialRow
 
 _FIGURES = ("mono/AP", "cross/AP", "multi/AP", "multi/rank_distance")
 _HEADS = {
-    "multi/rank_distance": "rank distance",
+    "mixing_ratio": "ratio",
+    "temperature": "temp",
     "learning_rate": "lr",
     "sampling_exponent": "s",
-    "mixing_ratio": "ratio",
+    "mono/AP": "mono",
+    "cross/AP": "cross",
+    "multi/AP": "multi",
+    "balanced/AP": "balanced",
+    "multi/rank_distance": "distance",
 }
+_MARKS = {"running": "..", "stopped early": "x", "failed": "!", "done": ""}
 
 
 class Screen:
@@ -30,7 +37,9 @@ class Screen:
     """
 
     def __init__(self, to_stderr: bool) -> None:
-        self.console = Console(stderr=to_stderr, highlight=False)
+        # The stream itself, not whatever sys.stdout is later: Ray's prints are redirected while it runs.
+        file = sys.stderr if to_stderr else sys.stdout
+        self.console = Console(file=file, highlight=False, width=None if file.isatty() else 120)
         self._began = time.perf_counter()
 
     def line(self, text: str) -> None:
@@ -42,7 +51,14 @@ class Screen:
         """A bar with the rate on a terminal, one line at the end elsewhere."""
         began, last = time.perf_counter(), (0, 0)
         columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
-        with Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal) as bar:
+        with Progress(
+            *columns,
+            console=self.console,
+            transient=True,
+            disable=not self.console.is_terminal,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        ) as bar:
             task = bar.add_task(title, total=None, rate="")
 
             def update(done: int, total: int) -> None:
@@ -62,8 +78,10 @@ class Screen:
         if not self.console.is_terminal:
             yield lambda rows, row: self._row_line(study, goals, row)
             return
-        with Live(console=self.console, refresh_per_second=4, transient=True) as live:
-            yield lambda rows, row: live.update(trials_table(study, goals, rows))
+        with Live(
+            console=self.console, refresh_per_second=4, transient=True, redirect_stdout=False, redirect_stderr=False
+        ) as live:
+            yield lambda rows, row: live.update(trials_table(goals, rows))
 
     def _row_line(self, study: Study, goals: Sequence[str], row: TrialRow) -> None:
         name = row.baseline or f"trial {row.number}"
@@ -80,23 +98,21 @@ class Screen:
             self.line(f"{name}: {row.status} after {row.seconds:.0f} s")
 
 
-def trials_table(study: Study, goals: Sequence[str], rows: Sequence[TrialRow], best: str | None = None) -> Table:
+def trials_table(goals: Sequence[str], rows: Sequence[TrialRow], best: str | None = None) -> Table:
     """All trials as a table; baselines by name, the best marked."""
     figures = list(dict.fromkeys([*goals, *_FIGURES]))
     searched = list(dict.fromkeys(name for row in rows for name in row.values))
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
     table.add_column("trial", no_wrap=True)
-    for name in (*searched, "step", *figures, "seconds"):
+    for name in (*searched, "step", *figures):
         table.add_column(_HEADS.get(name, name), justify="right", no_wrap=True)
     for row in rows:
         name = (row.baseline or f"trial {row.number}") + (" *" if row.id == best else "")
-        step = f"{row.metrics.get('step', 0):.0f}" + {"running": " ..", "stopped early": " x", "failed": " !"}.get(
-            row.status, ""
-        )
+        step = f"{row.metrics.get('step', 0):.0f}{_MARKS[row.status]}"
         cells = [_short(row.values.get(key)) for key in searched]
         scores = [_figure(key, row.metrics.get(key)) for key in figures]
         style = "bold" if row.id == best else ("cyan" if row.baseline else None)
-        table.add_row(name, *cells, step, *scores, f"{row.seconds:.0f}", style=style)
+        table.add_row(name, *cells, step, *scores, style=style)
     return table
 
 

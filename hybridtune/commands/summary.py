@@ -71,8 +71,11 @@ def study_summary(study: Study, result: Mapping[str, Any], screen: Screen) -> No
     """The table of trials, the best values, and where everything is."""
     rows = [TrialRow(**trial) for trial in result["trials"]]
     best = result["best"]
-    screen.console.print(trials_table(study, study.search.objective, rows, best["id"]))
-    screen.console.print("* best; ratio: share of mono batches; x stopped early; cyan: baselines", style="dim")
+    screen.console.print(trials_table(study.search.objective, rows, best["id"]))
+    screen.console.print(
+        "* best; ratio: share of mono batches; mono, cross, multi: AP on the dev benchmark; x: stopped early",
+        style="dim",
+    )
     name = best["baseline"] or f"trial {best['number']}"
     values = ", ".join(
         f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in best["values"].items()

@@ -124,8 +124,10 @@ def _expand(path: str) -> Iterator[Source]:
         folder = Path(path)
         if folder.is_dir():
             names = sorted(str(entry) for entry in folder.iterdir() if entry.name.endswith(SUFFIXES))
+        elif glob.has_magic(path):
+            names = sorted(glob.glob(path))  # noqa: PTH207 - Path.glob takes no absolute pattern
         else:
-            names = sorted(glob.glob(path)) if glob.has_magic(path) else [path] * folder.is_file()
+            names = [path] * folder.is_file()
     for name in names:
         if not name.endswith(SUFFIXES):
             raise InputError(f"{name}: unknown kind of file; known: {', '.join(SUFFIXES)}")

@@ -40,7 +40,7 @@ LOCAL_TURNS = RICH * 3 + LOW_RESOURCE
 
 
 class Group(TypedDict):
-    """A row of the native format: one query and one passage in each language that has the group."""
+    """A row of the native format: the texts of one group by language, at most one of each kind in each."""
 
     group_id: str
     document_id: str
@@ -109,8 +109,8 @@ def generate(part: Part, seed: int = 0, stories: int | None = None) -> Iterator[
         seed: Seed of the stories; any integer.
         stories: Number of stories, each a document of two groups, 1 to 1500; None for the part's usual size.
 
-    Yields:
-        Group: The groups in a fixed order, those of one story in a row.
+    Returns:
+        The groups in a fixed order, those of one story in a row.
 
     Raises:
         InputError: If the part is unknown or the number of stories out of range.
@@ -129,7 +129,7 @@ def _generate(part: Part, seed: int, count: int) -> Iterator[Group]:
     told: dict[float, list[Event]] = {0.0: [], LOCAL_WORDS: [], HELD_OUT_LOCAL_WORDS: []}
     for number in range(count):
         desk = _train_desk(rng, number) if part == "train" else HELD_OUT_DESK
-        event = _new_event(rng, part, desk.local_words, told[desk.local_words])
+        event = _new_event(rng, part, desk.local_words, told)
         told[desk.local_words].append(event)
         actor = ACTORS.draw(rng, desk.local_words)
         document_id = f"{part}-{seed}-{number:04d}"
@@ -155,14 +155,15 @@ def _train_desk(rng: Random, number: int) -> Desk:
     return Desk((*asked, *low), (*printed, *low), 0.0)
 
 
-def _new_event(rng: Random, part: Part, local_words: float, told: list[Event]) -> Event:
+def _new_event(rng: Random, part: Part, local_words: float, told: dict[float, list[Event]]) -> Event:
     """Draw what happened, to what and where: something that belongs to the part and was not told before."""
+    earlier = told[local_words]
     while True:
-        event = tuple(slot.draw(rng, local_words) for slot in EVENT)
-        if told and rng.random() < FOLLOW_UPS:
-            earlier, kept = rng.choice(told), rng.randrange(len(EVENT))
-            event = (*earlier[:kept], event[kept], *earlier[kept + 1 :])
-        if _owner(event) == part and event not in told:
+        event: Event = tuple(slot.draw(rng, local_words) for slot in EVENT)
+        if earlier and rng.random() < FOLLOW_UPS:
+            known, changed = rng.choice(earlier), rng.randrange(len(EVENT))
+            event = (*known[:changed], event[changed], *known[changed + 1 :])
+        if _owner(event) == part and not any(event in events for events in told.values()):
             return event
 
 

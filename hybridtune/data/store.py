@@ -153,8 +153,13 @@ def _build(folder: Path, made_of: StoreRecipe, progress: Progress) -> None:
     texts = _TextParts(folder / "texts")
     corpus = made_of.survey(texts.add)
     texts.flush()
-    tables = {"queries": corpus.queries, "passages": corpus.passages, "clusters": corpus.clusters}
-    np.savez(folder / "groups.npz", languages=np.array(corpus.languages), **tables)
+    np.savez(
+        folder / "groups.npz",
+        languages=np.array(corpus.languages),
+        queries=corpus.queries,
+        passages=corpus.passages,
+        clusters=corpus.clusters,
+    )
     encoder = made_of.encoder
     tokenizer = made_of.tokenizer or train_tokenizer(_texts(folder), encoder.tiny.vocab_size)
     (folder / "tokenizer.json").write_text(tokenizer.definition, encoding="utf-8")
@@ -214,7 +219,9 @@ class _TokenisePart:
             tokens = np.empty(len(texts), object)
             for side, (prefix, length) in self.sides.items():
                 chosen = np.flatnonzero(is_query == side)
-                for place, ids in zip(chosen, self.tokenizer.encode(texts[chosen], prefix, length), strict=True):
+                for place, ids in zip(
+                    chosen, self.tokenizer.encode(texts[chosen].tolist(), prefix, length), strict=True
+                ):
                     tokens[place] = ids
             yield pa.table({"tokens": pa.array(tokens.tolist(), pa.list_(pa.int32()))})
 

@@ -86,4 +86,4 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     backend.train_from_iterator(texts, trainer)
     special = [(token, backend.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
     backend.post_processor = tokenizers.processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=special)
-    return Tokenizer(backend.to_str(), backend.token_to_id("[PAD]"))
+    return Tokenizer(backend.to_str(), _SPECIAL.index("[PAD]"))

@@ -63,9 +63,7 @@ class Benchmark:
         same = r.query_language[r.query_index] == r.passage_language[r.passage_index]
         if len(r.languages) == 1:
             return ("mono",)
-        return tuple(name for name, any_there in (("mono", same.any()), ("cross", (~same).any())) if any_there) + (
-            "multi",
-        )
+        return (*(["mono"] if same.any() else []), *(["cross"] if not same.all() else []), "multi")
 
 
 def load_benchmark(source: BenchmarkSource) -> Benchmark:

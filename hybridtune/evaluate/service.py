@@ -72,14 +72,13 @@ class EvaluatorService:
             gpus_per_actor: share of a GPU each takes.
         """
         relevance = {key: benchmark.relevance for key, benchmark in benchmarks.items()}
-        placed = _Evaluator.options(num_cpus=0.25, num_gpus=gpus_per_actor)
         started = []
         for place in range(actors):
             texts = {
                 key: ([t.text for t in b.queries[place::actors]], [t.text for t in b.passages[place::actors]])
                 for key, b in benchmarks.items()
             }
-            actor = placed.options(name=f"{name}/{place}")
+            actor = ray.remote(Evaluator).options(name=f"{name}/{place}", num_cpus=0.25, num_gpus=gpus_per_actor)
             started.append(actor.remote(source, encoder, tokenizer, texts, relevance, place, actors))
         ray.get([actor.ready.remote() for actor in started])
         return cls(started, relevance)
@@ -127,8 +126,7 @@ class EvaluatorService:
         return score(ranked, per_query(ranked))
 
 
-@ray.remote
-class _Evaluator:
+class Evaluator:
     """One shard of every benchmark, and an encoder to put weights into."""
 
     def __init__(

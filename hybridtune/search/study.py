@@ -15,7 +15,7 @@ from ray.tune.search.optuna import OptunaSearch
 from hybridtune.config import Study
 from hybridtune.errors import FitError
 from hybridtune.search.space import baseline_points, search_space
-from hybridtune.search.trial import Trial
+from hybridtune.search.trial import run_trial
 from hybridtune.search.watch import Display, TrialRow, Watcher, read_rows
 from hybridtune.train.loop import FitJob
 
@@ -65,7 +65,9 @@ def run_search(
     """
     study = job.study
     Watcher.displays[str(folder)] = display
-    trainable = tune.with_resources(Trial(job), {"CPU": 0.01})  # its workers' CPUs are asked for by Ray Train
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    # A trial only waits for its workers, whose CPUs are asked for by Ray Train.
+    trainable = tune.with_resources(tune.with_parameters(run_trial, job=job), {"CPU": 0.01})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Optuna: experimental options, and baselines outside the range
         if tune.Tuner.can_restore(str(folder / TRIALS)):
@@ -73,14 +75,20 @@ def run_search(
         else:
             tuner = _new_tuner(trainable, study, goals, folder, concurrent_trials)
         tuner.fit()
-    rows = [row for row in read_rows(folder) if all(goal in row.metrics for goal in goals)]
+    rows = read_rows(folder)
+    expected = len(baseline_points(study)) + study.search.trials
+    if len(rows) < expected:
+        raise FitError(
+            f"{len(rows)} of {expected} trials ended; see {folder / 'ray.log'}, and run the same command with "
+            f"--out {folder} to finish the others"
+        )
     finished = [row for row in rows if row.status == "done"]
     if not finished:
         raise FitError(f"no trial came to its last step; see {folder / TRIALS}")
     front = pareto_front(finished, goals)
     first, mode = next(iter(goals.items()))
     best = max(front, key=lambda row: row.metrics[first] * (1 if mode == "max" else -1))
-    return StudyResult(read_rows(folder), best, [row.id for row in front])
+    return StudyResult(rows, best, [row.id for row in front])
 
 
 def _new_tuner(

@@ -1,7 +1,7 @@
 """One trial: a study with some values put in is trained by Ray Train, and every score goes to Ray Tune."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +13,17 @@ from hybridtune.train.fit import fit
 from hybridtune.train.loop import FitJob
 
 
-@dataclass(frozen=True)
-class Trial:
+def run_trial(config: Mapping[str, Any], job: FitJob) -> None:
     """What Tune calls with each configuration.
 
-    Attributes:
+    Args:
+        config: values of the trial, from `search_space`.
         job: the fit of the study's fixed values; ``storage`` is the folder of all trials.
     """
-
-    job: FitJob
-
-    def __call__(self, config: Mapping[str, Any]) -> None:
-        trial_id = tune.get_context().get_trial_id()
-        study = self.job.study.with_values(trial_values(config))
-        job = replace(self.job, study=study, storage=str(trial_folder(self.job.storage, trial_id) / "fit"))
-        fit(job, callbacks=[TuneReportCallback()])
+    trial_id = tune.get_context().get_trial_id()
+    study = job.study.with_values(trial_values(config))
+    job = replace(job, study=study, storage=str(trial_folder(job.storage, trial_id) / "fit"))
+    fit(job, callbacks=[TuneReportCallback()])
 
 
 def trial_folder(trials: str | Path, trial_id: str) -> Path:
