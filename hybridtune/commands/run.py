@@ -17,11 +17,12 @@ from hybridtune.evaluate.service import EvaluatorService
 from hybridtune.model.encoder import load_encoder
 from hybridtune.model.folder import build_tiny, save_folder
 from hybridtune.search.study import run_search
+from hybridtune.train.board import read_board, start_board
 from hybridtune.train.checkpoint import load_weights
 from hybridtune.train.fit import checkpoint_scores, fit
 from hybridtune.train.loop import FitJob, weights_of
 
-EVALUATORS = "evaluators"
+EVALUATORS, BOARD = "evaluators", "board"
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Started:
     store: TokenStore
     source: str
     service: EvaluatorService
+    board: Any
     dashboard: str
 
 
@@ -47,6 +49,8 @@ def started(prepared: Prepared, folder: Path, screen: Screen) -> Iterator[Starte
             source = str(folder / "encoder")
             build_tiny(store.tokenizer().definition, study.encoder, study.seed, Path(source))
         screen.line(f"token store {store.path}")
+        if dashboard:
+            screen.line(f"Ray dashboard http://{dashboard}")
         service = EvaluatorService.start(
             EVALUATORS,
             prepared.benchmarks,
@@ -56,7 +60,7 @@ def started(prepared: Prepared, folder: Path, screen: Screen) -> Iterator[Starte
             actors=prepared.offered.evaluators,
             gpus_per_actor=min(1.0, prepared.offered.gpus / prepared.offered.evaluators) / 4,
         )
-        yield Started(store, source, service, dashboard)
+        yield Started(store, source, service, start_board(BOARD), dashboard)
 
 
 def run_study(prepared: Prepared, folder: Path, screen: Screen) -> dict[str, Any]:
@@ -69,7 +73,7 @@ def run_study(prepared: Prepared, folder: Path, screen: Screen) -> dict[str, Any
     study = prepared.study
     with started(prepared, folder, screen) as running:
         job = _job(prepared, running, folder / "trials")
-        with screen.table(study, list(prepared.goals)) as display:
+        with screen.table(study.train.max_steps, list(prepared.goals), lambda: read_board(running.board)) as display:
             found = run_search(job, prepared.goals, folder, prepared.offered.concurrent_trials, display)
         trials = [dataclasses.asdict(row) for row in found.rows]
         best = next(trial for trial in trials if trial["id"] == found.best.id)
@@ -97,8 +101,8 @@ def train_study(prepared: Prepared, folder: Path, screen: Screen) -> dict[str, A
     """
     with started(prepared, folder, screen) as running:
         job = _job(prepared, running, folder / "fit")
-        screen.line(f"training {prepared.study.train.max_steps} steps")
-        done = fit(job)
+        with screen.steps(prepared.study.train.max_steps, lambda: read_board(running.board)):
+            done = fit(job)
         test = _export(job, running, done.checkpoint, folder, screen)
     result = {"study": str(folder), "metrics": done.metrics, "test": test, "model": str(folder / "best")}
     (folder / "result.json").write_text(json.dumps(result, indent=1), encoding="utf-8")
@@ -106,7 +110,15 @@ def train_study(prepared: Prepared, folder: Path, screen: Screen) -> dict[str, A
 
 
 def _job(prepared: Prepared, running: Started, storage: Path) -> FitJob:
-    return FitJob(prepared.study, str(running.store.path), running.source, EVALUATORS, "dev", str(storage))
+    return FitJob(
+        study=prepared.study,
+        store=str(running.store.path),
+        source=running.source,
+        evaluators=EVALUATORS,
+        benchmark="dev",
+        storage=str(storage),
+        board=BOARD,
+    )
 
 
 def _export(job: FitJob, running: Started, checkpoint: Path, folder: Path, screen: Screen) -> dict[str, Any] | None:

@@ -2,8 +2,9 @@
 
 import contextlib
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -11,8 +12,11 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from hybridtune.config import Study
 from hybridtune.search.watch import Display, TrialRow
+from hybridtune.train.board import Pace
+
+SECONDS_BETWEEN_LINES = 20.0
+Paces = Callable[[], Mapping[str, Pace]]
 
 _FIGURES = ("mono/AP", "cross/AP", "multi/AP", "multi/rank_distance")
 _HEADS = {
@@ -73,33 +77,92 @@ class Screen:
             self.line(f"{title}: {last[0]:,} {unit} in {seconds:.1f} s, {last[0] / seconds:,.0f} {unit}/s")
 
     @contextlib.contextmanager
-    def table(self, study: Study, goals: Sequence[str]) -> Iterator[Display]:
-        """The live table of trials; off a terminal, a line at every score and end."""
-        if not self.console.is_terminal:
-            yield lambda rows, row: self._row_line(study, goals, row)
-            return
-        with Live(
-            console=self.console, refresh_per_second=4, transient=True, redirect_stdout=False, redirect_stderr=False
-        ) as live:
-            yield lambda rows, row: live.update(trials_table(goals, rows))
+    def table(self, max_steps: int, goals: Sequence[str], paces: Paces) -> Iterator[Display]:
+        """The live table of trials; off a terminal, a line at every score and end, and of the steps between.
 
-    def _row_line(self, study: Study, goals: Sequence[str], row: TrialRow) -> None:
-        name = row.baseline or f"trial {row.number}"
+        Args:
+            max_steps: steps of a whole trial.
+            goals: objectives, shown first.
+            paces: how far the running trials are now, by trial id.
+        """
+        rows: list[TrialRow] = []
+        if self.console.is_terminal:
+            with self._live(lambda: trials_table(goals, rows, paces=paces())):
+                yield lambda now, changed: rows.__setitem__(slice(None), now)
+            return
+
+        def display(now: list[TrialRow], changed: TrialRow) -> None:
+            rows[:] = now
+            self._row_line(max_steps, goals, changed)
+
+        def tell() -> None:
+            known = paces()
+            for row in rows:
+                if row.status == "running" and row.id in known:
+                    self.line(f"{_name(row)}: {_pace(known[row.id], max_steps)}")
+
+        with _every(SECONDS_BETWEEN_LINES, tell):
+            yield display
+
+    @contextlib.contextmanager
+    def steps(self, max_steps: int, paces: Paces) -> Iterator[None]:
+        """The progress of one fit, while the block runs."""
+
+        def text() -> str:
+            return "  ".join(_pace(pace, max_steps) for pace in paces().values()) or "training: starting workers"
+
+        if self.console.is_terminal:
+            with self._live(text):
+                yield
+            return
+        with _every(SECONDS_BETWEEN_LINES, lambda: self.line(f"training: {text()}")):
+            yield
+
+    def _live(self, render: Callable[[], Any]) -> Live:
+        return Live(
+            get_renderable=render,
+            console=self.console,
+            refresh_per_second=1,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+
+    def _row_line(self, max_steps: int, goals: Sequence[str], row: TrialRow) -> None:
         if row.status == "running" and row.metrics:
-            shown = [
-                f"{key} {row.metrics[key]:.4g}" for key in dict.fromkeys([*goals, *_FIGURES]) if key in row.metrics
-            ]
-            step = f"step {row.metrics['step']:.0f}/{study.train.max_steps}"
-            self.line(f"{name}: {step}, loss {row.metrics['loss']:.4g}, {', '.join(shown)}")
+            figures = dict.fromkeys([*goals, *_FIGURES])
+            shown = [f"{key} {_figure(key, row.metrics[key])}" for key in figures if key in row.metrics]
+            self.line(f"{_name(row)}: step {row.metrics['step']:.0f}/{max_steps}, {', '.join(shown)}")
         elif row.status == "running":
             values = ", ".join(f"{key} {_short(value)}" for key, value in row.values.items())
-            self.line(f"{name}: started ({values})")
+            self.line(f"{_name(row)}: started ({values})")
         else:
-            self.line(f"{name}: {row.status} after {row.seconds:.0f} s")
+            self.line(f"{_name(row)}: {row.status} after {row.seconds:.0f} s")
 
 
-def trials_table(goals: Sequence[str], rows: Sequence[TrialRow], best: str | None = None) -> Table:
-    """All trials as a table; baselines by name, the best marked."""
+@contextlib.contextmanager
+def _every(seconds: float, do: Callable[[], None]) -> Iterator[None]:
+    """Call something again and again, in a thread, while the block runs."""
+    over = threading.Event()
+
+    def loop() -> None:
+        while not over.wait(seconds):
+            do()
+
+    thread = threading.Thread(target=loop, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def trials_table(
+    goals: Sequence[str], rows: Sequence[TrialRow], best: str | None = None, paces: Mapping[str, Pace] | None = None
+) -> Table:
+    """All trials as a table; baselines by name, the best marked, running ones at their present step."""
+    paces = paces or {}
     figures = list(dict.fromkeys([*goals, *_FIGURES]))
     searched = list(dict.fromkeys(name for row in rows for name in row.values))
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
@@ -107,13 +170,24 @@ def trials_table(goals: Sequence[str], rows: Sequence[TrialRow], best: str | Non
     for name in (*searched, "step", *figures):
         table.add_column(_HEADS.get(name, name), justify="right", no_wrap=True)
     for row in rows:
-        name = (row.baseline or f"trial {row.number}") + (" *" if row.id == best else "")
-        step = f"{row.metrics.get('step', 0):.0f}{_MARKS[row.status]}"
+        name = _name(row) + (" *" if row.id == best else "")
+        done = row.metrics.get("step", 0)
+        if row.status == "running" and row.id in paces:
+            done = max(done, paces[row.id].step)
+        step = f"{done:.0f}{_MARKS[row.status]}"
         cells = [_short(row.values.get(key)) for key in searched]
         scores = [_figure(key, row.metrics.get(key)) for key in figures]
         style = "bold" if row.id == best else ("cyan" if row.baseline else None)
         table.add_row(name, *cells, step, *scores, style=style)
     return table
+
+
+def _name(row: TrialRow) -> str:
+    return row.baseline or f"trial {row.number}"
+
+
+def _pace(pace: Pace, max_steps: int) -> str:
+    return f"step {pace.step}/{max_steps}, loss {pace.loss:.3f}, {pace.pairs_per_second:,.0f} pairs/s"
 
 
 def _figure(name: str, value: float | None) -> str:

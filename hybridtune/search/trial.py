@@ -22,7 +22,7 @@ def run_trial(config: Mapping[str, Any], job: FitJob) -> None:
     """
     trial_id = tune.get_context().get_trial_id()
     study = job.study.with_values(trial_values(config))
-    job = replace(job, study=study, storage=str(trial_folder(job.storage, trial_id) / "fit"))
+    job = replace(job, study=study, name=trial_id, storage=str(trial_folder(job.storage, trial_id) / "fit"))
     fit(job, callbacks=[TuneReportCallback()])
 
 

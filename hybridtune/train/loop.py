@@ -22,6 +22,7 @@ from hybridtune.data.stream import TokenBatch, token_batches
 from hybridtune.evaluate.service import EvaluatorService, State
 from hybridtune.model.encoder import DualEncoder, load_encoder
 from hybridtune.model.loss import LossOutput, info_nce
+from hybridtune.train.board import Poster
 from hybridtune.train.checkpoint import load_checkpoint, save_checkpoint
 
 SCORES = "scores.json"  # in every checkpoint: the full tables behind its metrics
@@ -38,6 +39,8 @@ class FitJob:
         evaluators: name of the running evaluator service.
         benchmark: the name of the benchmark that intermediate scores are taken on.
         storage: folder of this fit's checkpoints.
+        name: what this fit is called on the board.
+        board: name of the running board that takes its progress; None: nobody watches.
     """
 
     study: Study
@@ -46,6 +49,8 @@ class FitJob:
     evaluators: str
     benchmark: str
     storage: str
+    name: str = "fit"
+    board: str | None = None
 
 
 def make_plan(corpus: Corpus, study: Study) -> HybridPlan:
@@ -86,6 +91,7 @@ def train_loop(config: dict[str, Any]) -> str | None:
         return None
     wrapped = ray.train.torch.prepare_model(model)
     totals = torch.zeros(3, device=device)  # loss, accuracy, spread since the last report
+    poster = Poster(job.board if rank == 0 else None, job.name, train.batch_size)
     started = time.perf_counter()
     batches = token_batches(plan, store.path, start=step, stop=train.max_steps, rank=rank, workers=workers)
     for batch in batches:
@@ -94,6 +100,7 @@ def train_loop(config: dict[str, Any]) -> str | None:
         output = training_step(wrapped, optimizer, batch, study)
         totals += torch.stack([output.loss.detach(), output.accuracy, output.spread])
         step += 1
+        poster.step_done(step, output.loss)
         if step % study.eval_steps == 0 or step == train.max_steps:
             since = study.eval_steps if step % study.eval_steps == 0 else step % study.eval_steps
             means = _mean_over_workers(totals / since)
@@ -154,8 +161,13 @@ def make_optimizer(model: DualEncoder, weight_decay: float) -> torch.optim.Optim
 
 
 def use_bf16(precision: str, device: torch.device) -> bool:
-    """Whether to compute in bf16: where asked for, or by default on a GPU that has it."""
-    return precision == "bf16" or (precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported())
+    """Whether to compute in bf16: where asked for, or by default on hardware that multiplies it natively."""
+    if precision != "auto":
+        return precision == "bf16"
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    has = torch.cpu.get_capabilities()
+    return bool(has.get("avx512_bf16") or has.get("amx_bf16"))
 
 
 def _resume(model: DualEncoder, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
