@@ -4,6 +4,7 @@ import contextlib
 import logging
 import math
 import os
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,6 +84,10 @@ def local_cluster(offered: Capacity, noise: Path = Path(os.devnull), dashboard: 
     with noise.open("a") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
         import ray
 
+        # Ray's own processes look their cluster up; told its address, they find it among several on one machine.
+        port = _free_port()
+        address = f"{ray.util.get_node_ip_address()}:{port}"
+        os.environ.update(RAY_GCS_SERVER_PORT=str(port), RAY_ADDRESS=address)
         with _native_stderr_to(log):
             context = ray.init(
                 address="local",
@@ -99,6 +104,14 @@ def local_cluster(offered: Capacity, noise: Path = Path(os.devnull), dashboard: 
             yield context.dashboard_url or ""
         finally:
             ray.shutdown()
+            for name in ("RAY_GCS_SERVER_PORT", "RAY_ADDRESS"):
+                os.environ.pop(name, None)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return int(probe.getsockname()[1])
 
 
 @contextlib.contextmanager

@@ -87,7 +87,7 @@ def train_loop(config: dict[str, Any]) -> str | None:
     state = _resume(model, optimizer)
     step, seconds = state["step"], state["seconds"]
     if step == train.max_steps:  # stopped after its last step: what was reported may not have arrived
-        _report(state, None)
+        ray.train.report({**state["metrics"], "checkpoint_path": ray.train.get_checkpoint().path})
         return None
     wrapped = ray.train.torch.prepare_model(model)
     totals = torch.zeros(3, device=device)  # loss, accuracy, spread since the last report
@@ -165,7 +165,7 @@ def use_bf16(precision: str, device: torch.device) -> bool:
     if precision != "auto":
         return precision == "bf16"
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     has = torch.cpu.get_capabilities()
     return bool(has.get("avx512_bf16") or has.get("amx_bf16"))
 
@@ -194,13 +194,8 @@ def _score_and_report(
     with tempfile.TemporaryDirectory() as folder:
         save_checkpoint(Path(folder), model, optimizer, state)
         (Path(folder) / SCORES).write_text(json.dumps(dataclasses.asdict(scores)), encoding="utf-8")
-        _report(state, folder)
-
-
-def _report(state: dict[str, Any], folder: str | None) -> None:
-    step = state["step"]
-    checkpoint = None if folder is None else ray.train.Checkpoint.from_directory(folder)
-    ray.train.report(state["metrics"], checkpoint=checkpoint, checkpoint_dir_name=f"checkpoint_{step:07d}")
+        checkpoint = ray.train.Checkpoint.from_directory(folder)
+        ray.train.report(state["metrics"], checkpoint, checkpoint_dir_name=f"checkpoint_{state['step']:07d}")
 
 
 def weights_of(model: DualEncoder) -> State:
