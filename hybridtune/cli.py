@@ -1,6 +1,7 @@
 """The command line. Every heavy import stands inside its command, so that --help answers at once."""
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,13 @@ from hybridtune.errors import HybridtuneError, InputError
 
 if TYPE_CHECKING:
     from hybridtune.config import Study
+
+_QUIET = {  # what libraries read when they are imported, here and in every worker
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_VERBOSITY": "error",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "TOKENIZERS_PARALLELISM": "false",
+}
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -132,6 +140,8 @@ def _show_plan(prepared: Any, screen: Any, as_json: bool) -> None:
 
 def main() -> None:
     """Run the command line; exit code 0 done, 2 wrong input, 1 failed, 130 interrupted."""
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
     try:
         cli.main(standalone_mode=False)
     except click.exceptions.Exit as stop:

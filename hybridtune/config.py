@@ -39,6 +39,7 @@ class Part(BaseModel):
 
 
 AnyPart = TypeVar("AnyPart", bound=Part)
+WholeNumbers = tuple[int, int]  # `int` is also the name of a field
 
 
 class Data(Part):
@@ -125,7 +126,7 @@ class Train(Part):
     learning_rate: Positive = 3e-5
     temperature: Positive = 0.05
     symmetric: bool = False
-    weight_decay: Annotated[float, Field(ge=0.0)] = 0.01
+    weight_decay: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.01
     warmup_ratio: Ratio = 0.1
     max_grad_norm: Positive = 1.0
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] | None = Field(
@@ -152,7 +153,7 @@ class Parameter(Part):
 
     uniform: tuple[float, float] | None = None
     loguniform: tuple[float, float] | None = None
-    int: tuple[int, int] | None = None
+    int: WholeNumbers | None = None
     choice: list[Any] | None = Field(default=None, min_length=1)
 
     @field_validator("uniform", "loguniform", "int", mode="before")
@@ -178,6 +179,11 @@ class Parameter(Part):
     def ends(self) -> list[Any]:
         """The values whose validity vouches for the whole range."""
         return list(self.uniform or self.loguniform or self.int or self.choice or [])
+
+    def not_multiple_of(self, divisor: Any) -> Any:
+        """A whole number that a trial may get and that is no multiple of ``divisor``; None if there is none."""
+        numbers = [self.int[0], self.int[0] + 1] if self.int else self.choice or []  # one of any two neighbours
+        return next((number for number in numbers if isinstance(number, int) and number % divisor), None)
 
 
 class EarlyStopping(Part):
@@ -228,11 +234,21 @@ class Study(Part):
                 f"train.batch_size {self.train.batch_size} is not a multiple of resources.workers "
                 f"{self.resources.workers}: every worker takes an equal slice of the batch"
             )
+        names: dict[tuple[str, str], str] = {}
         for name, parameter in self.search.space.items():
             path = searchable_paths().get(name)
             if path is None:
                 problems.append(f"search.space.{name}: no such field{_nearest(name, searchable_paths())}")
                 continue
+            if names.setdefault(path, name) != name:
+                problems.append(f"search.space.{name}: is the same field as {names[path]}")
+            if path == ("train", "batch_size"):
+                uneven = parameter.not_multiple_of(self.resources.workers)
+                if uneven is not None:
+                    problems.append(
+                        f"search.space.{name}: {uneven} is not a multiple of resources.workers "
+                        f"{self.resources.workers}; give a choice of multiples"
+                    )
             for end in parameter.ends():
                 try:
                     _part_with(self, path, end)
@@ -284,11 +300,16 @@ class _Loader(yaml.SafeLoader):
     """YAML 1.1 reads ``3e-5`` as text; people who write learning rates mean the number."""
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)$|^[-+]?(\d+\.\d*|\.\d+)$|^[-+]?\.inf$|^\.nan$"),
-    list("-+0123456789."),
-)
+class _Dumper(yaml.SafeDumper):
+    """Quotes the texts that `_Loader` would read as numbers."""
+
+
+for _yaml in (_Loader, _Dumper):
+    _yaml.add_implicit_resolver(
+        "tag:yaml.org,2002:float",
+        re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)$|^[-+]?(\d+\.\d*|\.\d+)$|^[-+]?\.inf$|^\.nan$"),
+        list("-+0123456789."),
+    )
 
 
 def parse_yaml(text: str) -> Any:
@@ -310,6 +331,8 @@ def load_study(path: Path, overrides: Sequence[str] = ()) -> Study:
         tree = parse_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot read the study file: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: cannot read the study file: {error}") from None
     except yaml.YAMLError as error:
         raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict):
@@ -339,7 +362,7 @@ def check(model: type[AnyPart], tree: dict[str, Any], source: str) -> AnyPart:
 
 def dump_study(study: Study) -> str:
     """The resolved study as YAML that `load_study` reads back to the same study."""
-    text: str = yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    text: str = yaml.dump(study.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
     return text
 
 

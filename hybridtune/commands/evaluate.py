@@ -76,7 +76,6 @@ def evaluate_model(
             encoder=encoder,
             tokenizer=tokenizer,
             actors=offered.evaluators,
-            gpus_per_actor=min(1.0, offered.gpus / offered.evaluators),
         )
         return {**about, **dataclasses.asdict(service.score(weights_of(model), "benchmark"))}
 

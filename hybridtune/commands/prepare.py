@@ -12,7 +12,7 @@ from hybridtune.data.plan import HybridPlan
 from hybridtune.data.store import StoreRecipe, existing_store, recipe, store_root
 from hybridtune.evaluate.benchmark import Benchmark, load_benchmark
 from hybridtune.model.folder import with_folder_settings
-from hybridtune.search.space import BASELINES, objectives
+from hybridtune.search.space import BASELINES, baseline_points, objectives
 from hybridtune.train.loop import make_plan
 
 
@@ -59,6 +59,7 @@ def prepare(study: Study, searching: bool) -> Prepared:
     corpus = found.corpus() if found is not None else made_of.survey()
     plan = make_plan(corpus, study)
     if searching:
+        baseline_points(study)
         for values in _extremes(study):
             make_plan(corpus, study.with_values(values))
     return Prepared(study, made_of, corpus, benchmarks, goals, offered, plan)

@@ -58,7 +58,6 @@ def started(prepared: Prepared, folder: Path, screen: Screen) -> Iterator[Starte
             encoder=study.encoder,
             tokenizer=store.tokenizer(),
             actors=prepared.offered.evaluators,
-            gpus_per_actor=min(1.0, prepared.offered.gpus / prepared.offered.evaluators) / 4,
         )
         yield Started(store, source, service, start_board(BOARD), dashboard)
 
@@ -68,8 +67,12 @@ def run_study(prepared: Prepared, folder: Path, screen: Screen) -> dict[str, Any
 
     Returns:
         ``{"study", "objective", "best": {trial}, "trials": [...], "front", "test", "model"}``, also written to
-        ``result.json``.
+        ``result.json``; of a study that has ended before, what stands there.
     """
+    before = _ended(folder)
+    if before is not None:
+        screen.line(f"this study has ended: its result is in {folder / 'result.json'}")
+        return before
     study = prepared.study
     with started(prepared, folder, screen) as running:
         job = _job(prepared, running, folder / "trials")
@@ -89,7 +92,7 @@ def run_study(prepared: Prepared, folder: Path, screen: Screen) -> dict[str, Any
         "test": test,
         "trials": trials,
     }
-    (folder / "result.json").write_text(json.dumps(result, indent=1), encoding="utf-8")
+    _write_result(result, folder)
     return result
 
 
@@ -105,8 +108,22 @@ def train_study(prepared: Prepared, folder: Path, screen: Screen) -> dict[str, A
             done = fit(job)
         test = _export(job, running, done.checkpoint, folder, screen)
     result = {"study": str(folder), "metrics": done.metrics, "test": test, "model": str(folder / "best")}
-    (folder / "result.json").write_text(json.dumps(result, indent=1), encoding="utf-8")
+    _write_result(result, folder)
     return result
+
+
+def _write_result(result: dict[str, Any], folder: Path) -> None:
+    temporary = folder / "result.json.new"
+    temporary.write_text(json.dumps(result, indent=1), encoding="utf-8")
+    temporary.replace(folder / "result.json")
+
+
+def _ended(folder: Path) -> dict[str, Any] | None:
+    """The result of a search that left nothing to do: no trial failed, and the folder still stands where it did."""
+    file = folder / "result.json"
+    result: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    failed = [trial for trial in result.get("trials", []) if trial["status"] == "failed"]
+    return result if result.get("trials") and not failed and result["study"] == str(folder) else None
 
 
 def _job(prepared: Prepared, running: Started, storage: Path) -> FitJob:

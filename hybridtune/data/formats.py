@@ -22,6 +22,7 @@ from hybridtune.errors import InputError
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
 EMBEDDED = "newsroom:"
+_SIDES = ("queries", "passages")
 _LANGUAGE = re.compile(r"^[a-z]{2,3}(-[A-Za-z0-9]+)*$")
 
 
@@ -116,9 +117,12 @@ def _expand(path: str) -> Iterator[Source]:
         yield Source(path, path, None)
         return
     if "://" in path:
-        filesystem, inner = fs.FileSystem.from_uri(path.split("*")[0])
-        inner += path[len(path.split("*")[0]) :]
-        names = _remote_files(filesystem, inner)
+        folder_uri, pattern = path.rsplit("/", 1) if "*" in path else (path, "")
+        try:
+            filesystem, inner = fs.FileSystem.from_uri(folder_uri)
+            names = _remote_files(filesystem, f"{inner}/{pattern}" if pattern else inner)
+        except (OSError, pa.ArrowException) as error:
+            raise InputError(f"{path}: cannot be opened: {' '.join(str(error).split())}") from None
     else:
         filesystem = fs.LocalFileSystem()
         folder = Path(path)
@@ -175,16 +179,16 @@ def _parquet_rows(source: Source) -> Iterator[tuple[int, Any]]:
             for batch in file.iter_batches(1024):
                 for row in batch.to_pylist():
                     number += 1
-                    for side in (
-                        "queries",
-                        "passages",
-                    ):  # a struct has every language, a map is a list of pairs
-                        texts = row.get(side)
-                        pairs = texts.items() if isinstance(texts, dict) else texts or []
-                        row[side] = {language: text for language, text in pairs if text is not None}
-                    yield number, row
+                    yield number, row | {side: _present(row[side]) for side in _SIDES if side in row}
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"{source.name}: not a readable Parquet file: {error}") from None
+
+
+def _present(cell: Any) -> Any:
+    """The languages that a cell has: a struct column has a field for every language, a map is a list of pairs."""
+    if cell is None or (isinstance(cell, list) and all(isinstance(pair, tuple) for pair in cell)):
+        cell = dict(cell or [])
+    return {language: text for language, text in cell.items() if text is not None} if isinstance(cell, dict) else cell
 
 
 def _group(row: Any, where: str) -> Group:
@@ -193,7 +197,7 @@ def _group(row: Any, where: str) -> Group:
     group_id = row.get("group_id")
     if not isinstance(group_id, str) or not group_id:
         raise InputError(f"{where}: group_id must be a text that is not empty (got {group_id!r})")
-    for side in ("queries", "passages"):
+    for side in _SIDES:
         texts = row.get(side)
         if not isinstance(texts, dict):
             raise InputError(f"{where}: {side} must be an object of language: text (got {texts!r})")
@@ -255,20 +259,23 @@ def _read_squad_retrieval(files: Mapping[str, Path], documents: tuple[int, int] 
         for number, article in enumerate(articles):
             if documents is not None and not documents[0] <= number < documents[1]:
                 continue
-            for part, paragraph in enumerate(article["paragraphs"]):
-                first = len(passages)
-                for index, sentence in enumerate(paragraph["sentences"]):
-                    passages.append(Text(f"{language}:{number}:{part}:{index}", language, sentence))
-                for question in paragraph["qas"]:
-                    start = question["answers"][0]["answer_start"]
-                    holds = [i for i, (a, b) in enumerate(paragraph["sentence_breaks"]) if a <= start < b]
-                    if not holds:
-                        raise InputError(
-                            f"{file}: query {question['id']!r} has no relevant passage: "
-                            f"no sentence holds its answer at {start}"
-                        )
-                    queries.append(Text(f"{question['id']}:{language}", language, question["question"]))
-                    answers.append((question["id"], first + holds[0]))
+            try:
+                for part, paragraph in enumerate(article["paragraphs"]):
+                    first, name = len(passages), f"{language}:{number}:{part}"
+                    sentences = list(zip(paragraph["sentences"], paragraph["sentence_breaks"], strict=True))
+                    passages.extend(Text(f"{name}:{i}", language, text) for i, (text, _) in enumerate(sentences))
+                    for question in paragraph["qas"]:
+                        start = question["answers"][0]["answer_start"] if question["answers"] else -1
+                        holds = [i for i, (_, (a, b)) in enumerate(sentences) if a <= start < b]
+                        if not holds:
+                            raise InputError(
+                                f"{file}: query {question['id']!r} has no relevant passage: "
+                                f"no sentence holds its answer at {start}"
+                            )
+                        queries.append(Text(f"{question['id']}:{language}", language, question["question"]))
+                        answers.append((question["id"], first + holds[0]))
+            except (LookupError, TypeError, ValueError) as error:
+                raise InputError(f"{file}: article {number} is not of the XQuAD-R form: {error!r}") from None
     if not queries:
         raise InputError(f"{next(iter(files.values())).parent}: no query in the benchmark")
     by_question: dict[str, list[int]] = {}

@@ -213,9 +213,10 @@ class _Queue:
                     del self._waiting[place]
                     used.add(cluster)
                     return group
-            if len(self._waiting) < len(self._groups):
+            if len(self._waiting) < len(self._groups):  # what still waits from the epoch before keeps its place
                 order = np.random.default_rng((*self._seed, self._epoch)).permutation(self._groups)
-                self._waiting.extend(order.tolist())
+                waiting = set(self._waiting)
+                self._waiting.extend(group for group in order.tolist() if group not in waiting)
                 self._epoch += 1
         return None
 

@@ -30,6 +30,7 @@ import pyarrow.parquet as pq
 from hybridtune.config import Data, Encoder
 from hybridtune.data import corpus as corpus_module
 from hybridtune.data import formats
+from hybridtune.data import tokenizer as tokenizer_module
 from hybridtune.data.corpus import Corpus, survey
 from hybridtune.data.tokenizer import Tokenizer, pretrained_tokenizer, train_tokenizer
 
@@ -84,7 +85,7 @@ class StoreRecipe:
     def address(self) -> str:
         """64 hexadecimal digits."""
         digest = hashlib.sha256()
-        for module in (formats, corpus_module):
+        for module in (formats, corpus_module, tokenizer_module):
             digest.update(Path(str(module.__file__)).read_bytes())
         digest.update(Path(__file__).read_bytes())
         for source in self.sources:

@@ -80,8 +80,10 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     backend = tokenizers.Tokenizer(tokenizers.models.WordPiece(unk_token="[UNK]"))
     backend.normalizer = tokenizers.normalizers.BertNormalizer(strip_accents=False, lowercase=True)
     backend.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
+    # Without the usual "##" before pieces inside a word: the trainer numbers those in the order of a hash map that
+    # is seeded anew in every process, and two trainings on the same texts would give two tokenizers.
     trainer = tokenizers.trainers.WordPieceTrainer(
-        vocab_size=vocab_size, special_tokens=list(_SPECIAL), show_progress=False
+        vocab_size=vocab_size, special_tokens=list(_SPECIAL), show_progress=False, continuing_subword_prefix=""
     )
     backend.train_from_iterator(texts, trainer)
     special = [(token, backend.token_to_id(token)) for token in ("[CLS]", "[SEP]")]

@@ -58,7 +58,6 @@ class EvaluatorService:
         encoder: Encoder,
         tokenizer: Tokenizer,
         actors: int,
-        gpus_per_actor: float = 0.0,
     ) -> "EvaluatorService":
         """Start the actors and hand them their shards.
 
@@ -68,8 +67,8 @@ class EvaluatorService:
             source: model folder or hub name with the encoder's structure.
             encoder: pooling, prefixes, lengths.
             tokenizer: the encoder's.
-            actors: how many; each uses one thread on a CPU.
-            gpus_per_actor: share of a GPU each takes.
+            actors: how many; each uses one thread, or a GPU where there is one. They hold no share of it: a
+                training waits while it is scored, so its GPU is free.
         """
         relevance = {key: benchmark.relevance for key, benchmark in benchmarks.items()}
         started = []
@@ -78,7 +77,7 @@ class EvaluatorService:
                 key: ([t.text for t in b.queries[place::actors]], [t.text for t in b.passages[place::actors]])
                 for key, b in benchmarks.items()
             }
-            actor = ray.remote(Evaluator).options(name=f"{name}/{place}", num_cpus=0.25, num_gpus=gpus_per_actor)
+            actor = ray.remote(Evaluator).options(name=f"{name}/{place}", num_cpus=0.25)
             started.append(actor.remote(source, encoder, tokenizer, texts, relevance, place, actors))
         ray.get([actor.ready.remote() for actor in started])
         return cls(started, relevance)
@@ -140,7 +139,8 @@ class Evaluator:
         actors: int,
     ) -> None:
         torch.set_num_threads(1)
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        gpus = torch.cuda.device_count()
+        self.device = torch.device("cuda", place % gpus) if gpus else torch.device("cpu")
         self.model = load_encoder(source, encoder, tokenizer.pad_id).to(self.device).eval()
         self.relevance, self.place, self.actors = relevance, place, actors
         self.shards = {

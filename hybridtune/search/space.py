@@ -37,11 +37,28 @@ def objectives(study: Study, benchmark: Benchmark) -> dict[str, str]:
 
 
 def baseline_points(study: Study) -> list[dict[str, Any]]:
-    """Values of the baselines' searched fields: the study's fixed values, and the ratio that names them."""
+    """Values of the baselines' searched fields: the study's fixed values, and the ratio that names them.
+
+    Raises:
+        InputError: a value that Optuna cannot hold: null, or one that is not among the choices.
+    """
     if not study.search.baselines:
         return []
     fixed = {name: study.value(name) for name in study.search.space}
-    return [_with_ratio(fixed, ratio) for ratio in BASELINES.values()]
+    points = [_with_ratio(fixed, ratio) for ratio in BASELINES.values()]
+    for name, parameter in study.search.space.items():
+        for value in (point[name] for point in points):
+            if parameter.choice is None and value is None:
+                raise InputError(
+                    f"search.space.{name}: the baselines train with the fixed value, which is null; give it a number "
+                    "or set search.baselines to false"
+                )
+            if parameter.choice is not None and value not in parameter.choice:
+                raise InputError(
+                    f"search.space.{name}: the baselines train with {value!r}, which is not among the choices "
+                    f"{parameter.choice}; add it, change the fixed value, or set search.baselines to false"
+                )
+    return points
 
 
 def search_space(study: Study) -> Space:
@@ -59,7 +76,6 @@ def _suggest(trial: optuna.Trial, space: Mapping[str, Parameter], baselines: lis
     baseline = baselines[trial.number] if trial.number < len(baselines) else None
     extra: dict[str, Any] = {"baseline": baseline, "number": trial.number}
     if baseline is not None:
-        trial.set_user_attr("baseline", baseline)
         extra |= _with_ratio({}, BASELINES[baseline])
     return extra
 
@@ -83,3 +99,8 @@ def _with_ratio(values: dict[str, Any], ratio: float) -> dict[str, Any]:
 def trial_values(config: Mapping[str, Any]) -> dict[str, Any]:
     """The study fields in a trial's configuration."""
     return {key: value for key, value in config.items() if key not in ("baseline", "number")}
+
+
+def trial_name(config: Mapping[str, Any]) -> str:
+    """A trial's name, and its folder under ``trials/``: its number in Optuna, which it keeps when it is resumed."""
+    return f"{config['number']:04d}"

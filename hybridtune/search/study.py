@@ -8,18 +8,20 @@ from typing import Any
 
 import optuna
 from ray import tune
-from ray.tune.logger import TBXLoggerCallback
+from ray.tune.result import TRAINING_ITERATION
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 from ray.tune.search.optuna import OptunaSearch
 
 from hybridtune.config import Study
 from hybridtune.errors import FitError
-from hybridtune.search.space import baseline_points, search_space
+from hybridtune.evaluate.metrics import direction
+from hybridtune.search.space import BASELINES, baseline_points, search_space, trial_name
 from hybridtune.search.trial import run_trial
-from hybridtune.search.watch import Display, TrialRow, Watcher, read_rows
+from hybridtune.search.watch import Display, Events, TrialRow, Watcher, read_rows
 from hybridtune.train.loop import FitJob
 
 TRIALS = "trials"
+SETTLED = ("done", "stopped early")  # a failed trial is tried again when the study is run again
 
 
 @dataclass(frozen=True)
@@ -66,17 +68,14 @@ def run_search(
     study = job.study
     Watcher.displays[str(folder)] = display
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    # A trial only waits for its workers, whose CPUs are asked for by Ray Train.
-    trainable = tune.with_resources(tune.with_parameters(run_trial, job=job), {"CPU": 0.01})
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Optuna: experimental options, and baselines outside the range
-        if tune.Tuner.can_restore(str(folder / TRIALS)):
-            tuner = tune.Tuner.restore(str(folder / TRIALS), trainable, resume_unfinished=True, resume_errored=True)
-        else:
-            tuner = _new_tuner(trainable, study, goals, folder, concurrent_trials)
-        tuner.fit()
-    rows = read_rows(folder)
     expected = len(baseline_points(study)) + study.search.trials
+    settled = [row for row in read_rows(folder) if row.status in SETTLED]
+    if len(settled) < expected:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Optuna: experimental options, and baselines outside the range
+            searcher = _searcher(study, goals, folder, {row.number for row in settled})
+            _tuner(job, searcher, folder, concurrent_trials, expected - len(settled), settled).fit()
+    rows = read_rows(folder)
     if len(rows) < expected:
         raise FitError(
             f"{len(rows)} of {expected} trials ended; see {folder / 'ray.log'}, and run the same command with "
@@ -91,56 +90,103 @@ def run_search(
     return StudyResult(rows, best, [row.id for row in front])
 
 
-def _new_tuner(
-    trainable: Any, study: Study, goals: Mapping[str, str], folder: Path, concurrent_trials: int
+def _tuner(
+    job: FitJob, searcher: OptunaSearch, folder: Path, concurrent_trials: int, trials: int, settled: list[TrialRow]
 ) -> tune.Tuner:
-    names, modes = list(goals), list(goals.values())
-    one = len(names) == 1
-    points = baseline_points(study)
-    searcher = OptunaSearch(
-        space=search_space(study),
-        metric=names[0] if one else names,
-        mode=modes[0] if one else modes,
-        points_to_evaluate=points or None,
-        sampler=optuna.samplers.TPESampler(seed=study.seed, multivariate=True, n_startup_trials=6, constant_liar=True),
-        storage=optuna.storages.RDBStorage(f"sqlite:///{folder / 'optuna.db'}"),
-        study_name=study.name,
-    )
+    study = job.study
+    # A trial only waits for its workers, whose CPUs are asked for by Ray Train.
+    trainable = tune.with_resources(tune.with_parameters(run_trial, job=job), {"CPU": 0.01})
     return tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
-            num_samples=len(points) + study.search.trials,
+            num_samples=trials,
             max_concurrent_trials=concurrent_trials,
             search_alg=searcher,
-            scheduler=_scheduler(study, names[0], modes[0]),
-            trial_dirname_creator=_trial_id,
+            scheduler=_scheduler(study),
+            trial_dirname_creator=_trial_name,
         ),
         run_config=tune.RunConfig(
             name=TRIALS,
             storage_path=str(folder),
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=1),
-            callbacks=[Watcher(folder, study.train.max_steps), TBXLoggerCallback()],
+            callbacks=[Watcher(folder, study.train.max_steps, settled), Events(folder)],
         ),
     )
 
 
-def _scheduler(study: Study, metric: str, mode: str) -> ASHAScheduler | None:
-    stopping = study.search.early_stopping
+def _searcher(study: Study, goals: Mapping[str, str], folder: Path, ended: set[int]) -> "Resuming":
+    """Optuna on the study folder's database; the baselines are enqueued once, whatever was cut off before."""
+    storage = optuna.storages.RDBStorage(f"sqlite:///{folder / 'optuna.db'}")
+    ledger = optuna.create_study(
+        storage=storage,
+        study_name=study.name,
+        directions=["maximize" if mode == "max" else "minimize" for mode in goals.values()],
+        load_if_exists=True,
+    )
+    for name, point in zip(BASELINES, baseline_points(study), strict=False):
+        ledger.enqueue_trial(point, user_attrs={"baseline": name}, skip_if_exists=True)
+    begun = [trial for trial in ledger.trials if trial.state != optuna.trial.TrialState.WAITING]
+    seed = study.seed + len(begun)  # a sampler of the same seed would propose the first trials' values again
+    names, modes = list(goals), list(goals.values())
+    one = len(names) == 1
+    return Resuming(
+        [trial for trial in begun if trial.number not in ended],
+        space=search_space(study),
+        metric=names[0] if one else names,
+        mode=modes[0] if one else modes,
+        sampler=optuna.samplers.TPESampler(seed=seed, multivariate=True, n_startup_trials=6, constant_liar=True),
+        storage=storage,
+        study_name=study.name,
+    )
+
+
+class Resuming(OptunaSearch):  # type: ignore[misc]
+    """OptunaSearch that first takes up the trials which an earlier run began and did not end.
+
+    Tune's own snapshot of a search is up to ten seconds old, and a trial begun or ended since would be lost or told
+    twice; Optuna's database and ``trials.jsonl`` are always up to date, so a study goes on from these.
+
+    Args:
+        begun: trials of the database, in the order they are to be taken up.
+        options: OptunaSearch's.
+    """
+
+    def __init__(self, begun: list[optuna.trial.FrozenTrial], **options: Any) -> None:
+        super().__init__(**options)
+        self._begun = list(begun)
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        """Values of the next trial: those of one begun before, or new ones."""
+        if self._begun:
+            before = self._begun.pop(0)
+            self._ot_trials[trial_id] = optuna.Trial(self._ot_study, before._trial_id)
+            if before.state.is_finished():  # it failed, or the run was cut off before its row was written
+                self._completed_trials.add(trial_id)  # its state in the database is final
+        values: dict[str, Any] | None = super().suggest(trial_id)
+        return values
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """A score, told to Optuna under our own step: Tune's count of reports begins anew in a resumed trial."""
+        super().on_trial_result(trial_id, {**result, TRAINING_ITERATION: result["step"]})
+
+
+def _scheduler(study: Study) -> ASHAScheduler | None:
+    stopping, metric = study.search.early_stopping, study.search.objective[0]
     if stopping is None:
         return None
     return BaselinesFinish(
         time_attr="step",
         metric=metric,
-        mode=mode,
+        mode=direction(metric),
         max_t=study.train.max_steps + 1,  # the last report must not stop a trial that ends by itself
         grace_period=stopping.grace_steps or study.eval_steps,
         reduction_factor=stopping.reduction_factor,
     )
 
 
-def _trial_id(trial: Any) -> str:
-    return str(trial.trial_id)
+def _trial_name(trial: Any) -> str:
+    return trial_name(trial.config)
 
 
 def pareto_front(rows: list[TrialRow], goals: Mapping[str, str]) -> list[TrialRow]:

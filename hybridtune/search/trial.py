@@ -5,10 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ray import tune
 from ray.tune.integration.ray_train import TuneReportCallback
 
-from hybridtune.search.space import trial_values
+from hybridtune.search.space import trial_name, trial_values
 from hybridtune.train.fit import fit
 from hybridtune.train.loop import FitJob
 
@@ -20,12 +19,12 @@ def run_trial(config: Mapping[str, Any], job: FitJob) -> None:
         config: values of the trial, from `search_space`.
         job: the fit of the study's fixed values; ``storage`` is the folder of all trials.
     """
-    trial_id = tune.get_context().get_trial_id()
+    name = trial_name(config)
     study = job.study.with_values(trial_values(config))
-    job = replace(job, study=study, name=trial_id, storage=str(trial_folder(job.storage, trial_id) / "fit"))
+    job = replace(job, study=study, name=name, storage=str(trial_folder(job.storage, name) / "fit"))
     fit(job, callbacks=[TuneReportCallback()])
 
 
-def trial_folder(trials: str | Path, trial_id: str) -> Path:
+def trial_folder(trials: str | Path, name: str) -> Path:
     """Where a trial keeps its checkpoints, events and metrics."""
-    return Path(trials) / trial_id
+    return Path(trials) / name

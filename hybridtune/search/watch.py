@@ -2,14 +2,16 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from ray.tune import Callback
+from ray.tune.logger import TBXLoggerCallback
+from ray.tune.result import TIMESTEPS_TOTAL
 
-from hybridtune.search.space import trial_values
+from hybridtune.search.space import trial_name, trial_values
 
 Status = Literal["running", "stopped early", "done", "failed"]
 Display = Callable[[list["TrialRow"], "TrialRow"], None]
@@ -47,65 +49,61 @@ class Watcher(Callback):  # type: ignore[misc]
     Args:
         folder: the study folder.
         max_steps: a trial that ends before was stopped early.
+        ended: the trials that an earlier run of the study has settled.
     """
 
     displays: ClassVar[dict[str, Display]] = {}  # by study folder: Tune pickles callbacks, and a terminal is no value
 
-    def __init__(self, folder: Path, max_steps: int) -> None:
+    def __init__(self, folder: Path, max_steps: int, ended: Sequence[TrialRow] = ()) -> None:
         self.folder, self.max_steps = folder, max_steps
-        self.rows: dict[str, TrialRow] = {}
+        self.rows = {row.id: row for row in ended}
         self.started: dict[str, float] = {}
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial begins, or goes on after a restart."""
         config = trial.config
-        row = TrialRow(trial.trial_id, config["number"], config["baseline"], trial_values(config))
-        self.rows.setdefault(trial.trial_id, row).status = "running"
-        self.started.setdefault(trial.trial_id, time.time())
-        self._show(trial)
+        name = trial_name(config)
+        row = TrialRow(name, config["number"], config["baseline"], trial_values(config))
+        self.rows.setdefault(name, row).status = "running"
+        self.started.setdefault(name, time.time())
+        self._show(row)
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
         """A score arrived."""
-        row = self.rows[trial.trial_id]
+        row = self._row(trial)
         row.metrics = {key: value for key, value in result.items() if "/" in key or key in _OWN}
         row.checkpoint = result.get("checkpoint_path", row.checkpoint)
-        folder = self.folder / "trials" / trial.trial_id
+        folder = self.folder / "trials" / row.id
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(row.metrics) + "\n")
-        self._show(trial)
+        self._show(row)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial ended, by itself or because the scheduler stopped it."""
-        row = self.rows[trial.trial_id]
+        row = self._row(trial)
         row.status = "done" if row.metrics.get("step") == self.max_steps else "stopped early"
-        self._ended(trial)
+        self._ended(row)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial failed for good."""
-        self.rows[trial.trial_id].status = "failed"
-        self._ended(trial)
+        row = self._row(trial)
+        row.status = "failed"
+        self._ended(row)
 
-    def get_state(self) -> dict[str, Any]:
-        """What a resumed study needs."""
-        return {"rows": {key: asdict(row) for key, row in self.rows.items()}, "started": self.started}
+    def _row(self, trial: Any) -> TrialRow:
+        return self.rows[trial_name(trial.config)]
 
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Put back what `get_state` gave."""
-        self.rows = {key: TrialRow(**row) for key, row in state["rows"].items()}
-        self.started = state["started"]
-
-    def _ended(self, trial: Any) -> None:
-        self._show(trial)
+    def _ended(self, row: TrialRow) -> None:
+        self._show(row)
         ended = [row for row in self.sorted_rows() if row.status != "running"]
         lines = "".join(json.dumps(asdict(row)) + "\n" for row in ended)
         temporary = self.folder / "trials.jsonl.new"
         temporary.write_text(lines, encoding="utf-8")
         temporary.replace(self.folder / "trials.jsonl")
 
-    def _show(self, trial: Any) -> None:
-        row = self.rows[trial.trial_id]
-        row.seconds = time.time() - self.started[trial.trial_id]
+    def _show(self, row: TrialRow) -> None:
+        row.seconds = time.time() - self.started[row.id]
         display = self.displays.get(str(self.folder))
         if display is not None:
             display(self.sorted_rows(), row)
@@ -113,6 +111,30 @@ class Watcher(Callback):  # type: ignore[misc]
     def sorted_rows(self) -> list[TrialRow]:
         """All trials, in the order of their numbers."""
         return sorted(self.rows.values(), key=lambda row: row.number)
+
+
+class Events(TBXLoggerCallback):  # type: ignore[misc]
+    """TensorBoard events in ``trials/<id>/``, over our own step.
+
+    Tune's own callback counts reports, anew in a resumed trial, and writes to a folder that is copied to the study
+    every ten seconds: what a trial reported last would be missing after Ctrl-C.
+
+    Args:
+        folder: the study folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+
+    def log_trial_start(self, trial: Any) -> None:
+        """Open a file of events."""
+        self._trial_writer[trial] = self._summary_writer_cls(str(self.folder / "trials" / trial_name(trial.config)))
+        self._trial_result[trial] = {}
+
+    def log_trial_result(self, iteration: int, trial: Any, result: dict[str, Any]) -> None:
+        """A score arrived."""
+        super().log_trial_result(iteration, trial, {**result, TIMESTEPS_TOTAL: result["step"]})
 
 
 def read_rows(folder: Path) -> list[TrialRow]:

@@ -1,0 +1,59 @@
+"""Small input that several tests build on."""
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import settings
+
+from hybridtune.config import Encoder, Tiny
+from hybridtune.data.newsroom import generate
+from hybridtune.data.tokenizer import train_tokenizer
+
+settings.register_profile("no deadline", deadline=None)  # a busy machine is no failure
+settings.load_profile("no deadline")
+
+
+def _groups_file(path, rows):
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    path.write_bytes(gzip.compress(text.encode()) if path.name.endswith(".gz") else text.encode())
+    return path
+
+
+@pytest.fixture
+def groups_file(tmp_path):
+    """Writes groups as JSON lines (gzipped by suffix) and returns the path."""
+    return lambda rows, name="groups.jsonl": _groups_file(tmp_path / name, rows)
+
+
+@pytest.fixture
+def study_file(tmp_path):
+    """Writes a study of the embedded corpus, sections replaced by keyword, and returns its path."""
+
+    def write(name="study.yaml", **sections):
+        tree = {
+            "name": "small",
+            "data": {"train": "newsroom:train"},
+            "benchmarks": {"dev": {"path": "newsroom:dev"}},
+            "train": {"batch_size": 8, "max_steps": 4},
+        }
+        path = tmp_path / name
+        path.write_text(yaml.safe_dump(tree | sections, sort_keys=False), encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """A `tiny` encoder: its folder, its settings and its tokenizer."""
+    from hybridtune.model.folder import build_tiny
+
+    encoder = Encoder(query_length=16, passage_length=24, tiny=Tiny(vocab_size=300, hidden_size=16, heads=2, layers=2))
+    texts = (text for row in list(generate("dev"))[:60] for text in row["passages"].values())
+    tokenizer = train_tokenizer(texts, encoder.tiny.vocab_size)
+    folder: Path = tmp_path_factory.mktemp("tiny")
+    build_tiny(tokenizer.definition, encoder, 0, folder)
+    return folder, encoder.model_copy(update={"name": str(folder)}), tokenizer

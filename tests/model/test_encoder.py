@@ -1,0 +1,229 @@
+import importlib.util
+import json
+import socket
+
+import numpy as np
+import pytest
+import torch
+
+from hybridtune.config import Encoder
+from hybridtune.data.tokenizer import pretrained_tokenizer
+from hybridtune.errors import InputError
+from hybridtune.model.encoder import load_encoder
+from hybridtune.model.folder import build_tiny, save_folder, with_folder_settings
+
+TEXTS = ["the minister opened the bridge", "sw", "a new hospital in the capital, said the mayor on monday", "der hafen"]
+
+
+def loaded(tiny, **changes):
+    folder, encoder, tokenizer = tiny
+    return load_encoder(str(folder), encoder.model_copy(update=changes), tokenizer.pad_id).eval()
+
+
+def token_rows(tiny, texts=TEXTS, prefix="passage: ", length=24):
+    return [np.array(ids, np.int32) for ids in tiny[2].encode(texts, prefix, length)]
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    def refuse(*args, **options):
+        raise AssertionError(f"the network was asked: {args}")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+def test_embeddings_are_unit_vectors_that_padding_does_not_change(tiny, pooling):
+    model, rows = loaded(tiny, pooling=pooling), token_rows(tiny)
+    assert len({len(row) for row in rows}) > 1
+    with torch.no_grad():
+        together = model.embed(rows)
+        alone = torch.cat([model.embed([row]) for row in rows])
+    assert together.shape == (4, 16)
+    torch.testing.assert_close(together.norm(dim=1), torch.ones(4), rtol=0, atol=1e-6)
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-6)
+    assert (together[0] - together[1]).abs().max() > 1e-3  # the encoder tells texts apart
+
+
+def test_pooling_is_what_its_name_says(tiny):
+    (row,) = token_rows(tiny, TEXTS[:1])
+    mean, cls = loaded(tiny), loaded(tiny, pooling="cls")
+    with torch.no_grad():
+        hidden = mean.backbone(torch.tensor(row[None].astype(np.int64))).last_hidden_state[0]
+        for model, expected in ((mean, hidden.mean(0)), (cls, hidden[0])):
+            torch.testing.assert_close(model.embed([row])[0], expected / expected.norm(), rtol=0, atol=1e-6)
+
+
+def test_forward_embeds_both_sides(tiny):
+    model, rows = loaded(tiny), token_rows(tiny)
+    with torch.no_grad():
+        queries, passages = model(rows[:2], rows[2:])
+        assert torch.equal(queries, model.embed(rows[:2]))
+        assert torch.equal(passages, model.embed(rows[2:]))
+
+
+def test_every_parameter_gets_a_gradient(tiny):
+    model = loaded(tiny).train()
+    model.embed(token_rows(tiny))[:, 0].sum().backward()
+    assert [name for name, parameter in model.named_parameters() if parameter.grad is None] == []
+
+
+def test_dropout_is_the_models_own_or_the_one_given(tiny):
+    folder, encoder, tokenizer = tiny
+    rates = [
+        {
+            module.p
+            for module in load_encoder(str(folder), encoder, tokenizer.pad_id, rate).modules()
+            if is_dropout(module)
+        }
+        for rate in (None, 0.25)
+    ]
+    assert rates == [{0.0}, {0.25}]
+
+
+def is_dropout(module):
+    return isinstance(module, torch.nn.Dropout)
+
+
+def test_tiny_is_a_function_of_its_seed_and_leaves_the_random_state_alone(tiny, tmp_path):
+    _, encoder, tokenizer = tiny
+    before = torch.get_rng_state()
+    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
+        build_tiny(tokenizer.definition, encoder, seed, tmp_path / name)
+    assert torch.equal(torch.get_rng_state(), before)
+    first, same, other = ((tmp_path / name / "model.safetensors").read_bytes() for name in "abc")
+    assert first == same
+    assert first != other
+
+
+def test_tiny_takes_the_longest_text_it_is_asked_for(tiny):
+    row = np.resize(token_rows(tiny)[0], 24)
+    assert loaded(tiny).embed([row]).shape == (1, 16)
+
+
+SETTINGS = {
+    "pooling": "cls",
+    "query_prefix": "ask: ",
+    "passage_prefix": "read: ",
+    "query_length": 12,
+    "passage_length": 20,
+}
+
+
+@pytest.fixture
+def saved(tiny, tmp_path):
+    """A model folder as a study exports it."""
+    folder, encoder, _ = tiny
+    encoder = encoder.model_copy(update=SETTINGS)
+    save_folder(loaded(tiny), str(folder), encoder, tmp_path / "best", "# card")
+    return tmp_path / "best"
+
+
+def test_a_saved_folder_gives_its_settings_tokens_and_embeddings_back(tiny, saved):
+    found = with_folder_settings(Encoder(name=str(saved)))
+    assert found.model_dump(include=set(SETTINGS)) == SETTINGS
+    assert (saved / "README.md").read_text() == "# card"
+    tokenizer = pretrained_tokenizer(str(saved))
+    assert tokenizer.encode(TEXTS, "ask: ", 12) == tiny[2].encode(TEXTS, "ask: ", 12)
+    model = load_encoder(str(saved), found, tokenizer.pad_id).eval()
+    rows = token_rows(tiny)
+    with torch.no_grad():
+        assert torch.equal(model.embed(rows), loaded(tiny, pooling="cls").embed(rows))
+
+
+def test_what_the_study_says_wins_over_the_folder(saved):
+    found = with_folder_settings(Encoder(name=str(saved), pooling="mean", query_length=8))
+    kept = {key: SETTINGS[key] for key in ("query_prefix", "passage_prefix", "passage_length")}
+    assert found.model_dump(include=set(SETTINGS)) == {**kept, "pooling": "mean", "query_length": 8}
+
+
+def test_a_name_or_plain_folder_keeps_the_settings(tiny):
+    for name in ("tiny", "owner/name", str(tiny[0])):
+        assert with_folder_settings(Encoder(name=name)) == Encoder(name=name)
+
+
+def sentence_transformers_folder(folder, pooling, **others):
+    (folder / "1_Pooling").mkdir(parents=True, exist_ok=True)
+    (folder / "modules.json").write_text("[]")
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
+    for name, content in others.items():
+        (folder / f"{name}.json").write_text(json.dumps(content))
+    return with_folder_settings(Encoder(name=str(folder)))
+
+
+OLD = {"word_embedding_dimension": 16, "pooling_mode_cls_token": False, "pooling_mode_max_tokens": False}
+
+
+@pytest.mark.parametrize(
+    ("config", "pooling"),
+    [
+        ({**OLD, "pooling_mode_mean_tokens": True}, "mean"),
+        ({**OLD, "pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}, "cls"),
+        ({"embedding_dimension": 16, "pooling_mode": "mean", "include_prompt": True}, "mean"),
+        ({"embedding_dimension": 16, "pooling_mode": "cls"}, "cls"),
+    ],
+)
+def test_old_and_new_pooling_configs(tmp_path, config, pooling):
+    assert sentence_transformers_folder(tmp_path, config).pooling == pooling
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        ({**OLD, "pooling_mode_max_tokens": True}, "None"),
+        ({**OLD, "pooling_mode_cls_token": True, "pooling_mode_mean_tokens": True}, "cls_token"),
+        ({"pooling_mode": "lasttoken"}, "lasttoken"),
+        ({}, "[]"),
+    ],
+)
+def test_unknown_pooling_is_refused(tmp_path, config, told):
+    with pytest.raises(InputError) as caught:
+        sentence_transformers_folder(tmp_path, config)
+    assert str(caught.value).startswith(f"{tmp_path}/1_Pooling/config.json: pools by ")
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_prompts_and_length_of_a_folder_of_sentence_transformers(tmp_path):
+    mean = {"pooling_mode": "mean"}
+    found = sentence_transformers_folder(tmp_path, mean)
+    assert (found.query_prefix, found.passage_prefix) == ("", "")  # it uses none, so neither do we
+    assert found.query_length == Encoder().query_length
+    found = sentence_transformers_folder(
+        tmp_path,
+        mean,
+        sentence_bert_config={"max_seq_length": 77},
+        config_sentence_transformers={"prompts": {"query": "q: ", "document": "d: "}},
+    )
+    assert (found.query_prefix, found.passage_prefix) == ("q: ", "d: ")
+    assert (found.query_length, found.passage_length) == (77, 77)
+
+
+def test_a_missing_folder_is_one_clear_line_without_the_network(tiny, tmp_path, no_network):
+    missing = str(tmp_path / "none")
+    (tmp_path / "hollow").mkdir()
+    loads = (pretrained_tokenizer, lambda name: load_encoder(name, tiny[1], 0))
+    for what, load in zip(("tokenizer", "encoder"), loads, strict=True):
+        for name in (missing, str(tmp_path / "hollow")):
+            with pytest.raises(InputError) as caught:
+                load(name)
+            assert str(caught.value).startswith(f"encoder {name}: no {what} there: it is neither a model folder nor ")
+            assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("sentence_transformers") is None, reason="sentence-transformers is not installed"
+)
+def test_sentence_transformers_gives_equal_embeddings(tiny, saved):
+    import sentence_transformers
+
+    theirs = sentence_transformers.SentenceTransformer(str(saved), device="cpu")
+    found = with_folder_settings(Encoder(name=str(saved)))
+    tokenizer = pretrained_tokenizer(str(saved))
+    model = load_encoder(str(saved), found, tokenizer.pad_id).eval()
+    for name, prefix in (("query", "ask: "), ("passage", "read: ")):
+        rows = [np.array(ids, np.int32) for ids in tokenizer.encode(TEXTS, prefix, 20)]
+        with torch.no_grad():
+            ours = model.embed(rows).numpy()
+        np.testing.assert_allclose(theirs.encode(TEXTS, prompt_name=name), ours, atol=1e-5)

@@ -1,0 +1,91 @@
+"""One Ray instance for the modules that use it in this process, and none while a test starts `hybridtune` itself."""
+
+import contextlib
+import json
+from pathlib import Path
+
+import pytest
+
+from hybridtune.cluster.local import capacity, local_cluster
+from hybridtune.config import Resources, Study
+from hybridtune.data import newsroom
+from hybridtune.data.store import build_store, recipe
+from hybridtune.model.folder import build_tiny
+
+
+@pytest.fixture(scope="session")
+def held():
+    with contextlib.ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def ray_here(held, tmp_path_factory):
+    """Ray in this process, started where the module before left none."""
+    import ray
+
+    if not ray.is_initialized():
+        noise = tmp_path_factory.mktemp("ray") / "ray.log"
+        held.enter_context(local_cluster(capacity(Resources(workers=2)), noise, dashboard=False))
+    return ray.get_runtime_context().gcs_address
+
+
+@pytest.fixture(scope="module")
+def no_ray(held):
+    """No Ray in this process: a machine holds one instance at a time."""
+    held.close()
+
+
+@pytest.fixture(scope="session")
+def newsroom_file(tmp_path_factory):
+    """A part of the newsroom as a native file."""
+    return write_groups(tmp_path_factory.mktemp("data") / "train.jsonl", newsroom.generate("train", stories=160))
+
+
+def write_groups(file: Path, groups) -> Path:
+    file.write_text("".join(json.dumps(group, ensure_ascii=False) + "\n" for group in groups), encoding="utf-8")
+    return file
+
+
+@pytest.fixture(scope="session")
+def small_tree(newsroom_file):
+    """The tree of a study that trains in a second: the caller changes what it likes."""
+
+    def tree(**parts):
+        return {
+            "name": "small",
+            "seed": 3,
+            "data": {"train": str(newsroom_file)},
+            "encoder": {
+                "query_length": 24,
+                "passage_length": 40,
+                "tiny": {"vocab_size": 500, "hidden_size": 32, "layers": 2, "heads": 2},
+            },
+            "benchmarks": {"dev": {"path": "newsroom:dev", "documents": [0, 5]}},
+            "train": {"batch_size": 8, "max_steps": 12, "eval_steps": 4, "learning_rate": 1e-3},
+        } | parts
+
+    return tree
+
+
+@pytest.fixture(scope="session")
+def small_study(small_tree):
+    return Study.model_validate(small_tree())
+
+
+@pytest.fixture(scope="session")
+def store_root(tmp_path_factory):
+    return tmp_path_factory.mktemp("stores")
+
+
+@pytest.fixture(scope="module")
+def small_store(ray_here, small_study, store_root):
+    return build_store(store_root, recipe(small_study.data, small_study.encoder))
+
+
+@pytest.fixture(scope="module")
+def tiny_source(small_study, small_store, tmp_path_factory):
+    """Folder of the untrained encoder."""
+    folder = tmp_path_factory.mktemp("encoder")
+    build_tiny(small_store.tokenizer().definition, small_study.encoder, small_study.seed, folder)
+    return str(folder)

@@ -1,0 +1,150 @@
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+from ray import cloudpickle
+from ray.train import UserCallback
+from safetensors.torch import load_file
+
+from hybridtune.config import Study
+from hybridtune.errors import FitError
+from hybridtune.evaluate.benchmark import load_benchmark
+from hybridtune.evaluate.service import EvaluatorService
+from hybridtune.train.checkpoint import WEIGHTS
+from hybridtune.train.fit import FitResult, checkpoint_scores, fit
+from hybridtune.train.loop import FitJob
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the controller does not know the tests' folder
+
+
+class Recorder(UserCallback):
+    """Writes down what is reported, in the controller's process; may kill a training worker, once."""
+
+    def __init__(self, file: Path, kill: bool = False) -> None:
+        self.file, self.kill = file, kill
+
+    def after_report(self, run_context, metrics, checkpoint):
+        with self.file.open("a") as file:
+            file.write(json.dumps(metrics[0]) + "\n")
+        if self.kill:
+            self.kill = False
+            worker = next(pid for pid in siblings() if b"RayTrainWorker" in command_line(pid))
+            os.kill(worker, signal.SIGKILL)
+
+
+def siblings():
+    """Processes that the same raylet started."""
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit() and parent(int(folder.name)) == os.getppid():
+            yield int(folder.name)
+
+
+def parent(pid):
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+    except OSError:  # gone meanwhile
+        return -1
+
+
+def command_line(pid):
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+class Fits:
+    """Runs fits and keeps what they reported."""
+
+    def __init__(self, folder, tree, store, source):
+        self.folder, self.tree, self.store, self.source = folder, tree, store, source
+
+    def run(self, name, *, workers=1, kill=False, **train) -> tuple[FitResult, list[dict]]:
+        tree = self.tree(resources={"workers": workers})
+        tree["train"] |= train
+        job = FitJob(
+            study=Study.model_validate(tree),
+            store=str(self.store.path),
+            source=self.source,
+            evaluators="fit-evaluators",
+            benchmark="dev",
+            storage=str(self.folder / name),
+        )
+        reports = self.folder / f"{name}.jsonl"
+        result = fit(job, [Recorder(reports, kill)])
+        return result, [json.loads(line) for line in reports.read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def fits(small_tree, small_study, small_store, tiny_source, tmp_path_factory):
+    service = EvaluatorService.start(
+        "fit-evaluators",
+        {"dev": load_benchmark(small_study.benchmarks.dev)},
+        source=tiny_source,
+        encoder=small_study.encoder,
+        tokenizer=small_store.tokenizer(),
+        actors=1,
+    )
+    yield Fits(tmp_path_factory.mktemp("fits"), small_tree, small_store, tiny_source)
+    del service  # the actors live as long as their handle
+
+
+@pytest.fixture(scope="module")
+def whole(fits):
+    """An uninterrupted fit of one worker."""
+    return fits.run("whole")
+
+
+def without_times(metrics):
+    return {key: value for key, value in metrics.items() if key != "train_seconds"}
+
+
+def test_a_fit_reports_every_score_and_what_it_rests_on(whole, small_store):
+    result, reports = whole
+    assert [report["step"] for report in reports] == [4, 8, 12]
+    assert [report["pairs"] for report in reports] == [32, 64, 96]
+    assert result.metrics == reports[-1]
+    assert reports[-1]["realised_ratio"] == 0.5
+    assert reports[-1]["loss"] < reports[0]["loss"]
+    assert all(0 <= report["balanced/AP"] <= 1 for report in reports)
+    assert checkpoint_scores(result.checkpoint)["metrics"]["multi/AP"] == result.metrics["multi/AP"]
+
+
+def test_a_repeated_fit_gives_the_same_figures(fits, whole):
+    result, reports = fits.run("again")
+    assert [without_times(report) for report in reports] == [without_times(report) for report in whole[1]]
+    assert without_times(result.metrics) == without_times(whole[0].metrics)
+
+
+def test_two_workers_train_what_one_trains(fits, whole):
+    result, reports = fits.run("two-workers", workers=2)
+    one, two = load_file(whole[0].checkpoint / WEIGHTS), load_file(result.checkpoint / WEIGHTS)
+    for report, expected in zip(reports, whole[1], strict=True):
+        assert report["loss"] == pytest.approx(expected["loss"], abs=1e-4)
+        assert report["realised_ratio"] == expected["realised_ratio"]
+        assert report["pairs"] == expected["pairs"]
+    start = load_file(Path(fits.source) / "model.safetensors")
+    assert one.keys() == two.keys() == start.keys()
+    for name, weight in one.items():
+        print(name, (weight - two[name]).abs().max().item(), (weight - start[name]).abs().max().item())
+    for name, weight in one.items():
+        assert (weight - two[name]).abs().max() < 1e-4, name
+        assert (weight - start[name]).abs().max() > 1e-3, name  # and it has moved
+
+
+def test_a_killed_worker_costs_nothing_but_time(fits, whole):
+    result, reports = fits.run("killed", kill=True)
+    assert [report["step"] for report in reports] == [4, 8, 12]  # it went on at its checkpoint
+    assert [without_times(report) for report in reports] == [without_times(report) for report in whole[1]]
+    assert without_times(result.metrics) == without_times(whole[0].metrics)
+    one, other = load_file(whole[0].checkpoint / WEIGHTS), load_file(result.checkpoint / WEIGHTS)
+    assert all((one[name] == other[name]).all() for name in one)
+
+
+def test_a_diverging_fit_says_what_to_change(fits):
+    with pytest.raises(FitError, match=r"the loss is nan at step 4: lower train.learning_rate or raise"):
+        fits.run("diverging", learning_rate=1e30)

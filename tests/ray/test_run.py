@@ -1,0 +1,228 @@
+"""The command line from end to end: a study that is interrupted, goes on to its end, and is then asked again."""
+
+import json
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import optuna
+import pytest
+import yaml
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
+
+HYBRIDTUNE = str(Path(sys.executable).with_name("hybridtune"))
+STEPS, EVAL_STEPS = 12, 6
+RATIOS = {"mono-only": 1.0, "half-half": 0.5, "cross-only": 0.0}
+EXIT_SECONDS = 60  # most that a process of a stopped cluster may take to go
+
+
+class Interrupted:
+    """A study that got Ctrl-C as soon as its first trial ended, and what it left."""
+
+    def __init__(self, command, folder, env):
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, env=env
+        )
+        seen = []
+        for line in process.stderr:
+            seen.append(line)
+            if re.search(r": done after", line):
+                break
+        self.began = descendants(process.pid)
+        os.killpg(process.pid, signal.SIGINT)  # what a terminal sends: to the whole foreground group
+        self.stdout, rest = process.communicate()
+        self.code, self.stderr = process.returncode, "".join(seen) + rest
+        self.left = [pid for pid in self.began if not gone(pid)] + members(process.pid)
+        self.rows = rows_in(folder)
+        self.files = {path.name for path in folder.iterdir()}
+
+
+def rows_in(folder):
+    return [json.loads(line) for line in (folder / "trials.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def stat_of(pid):
+    """(parent, session) of a process; None once it is gone or a zombie."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except OSError:
+        return None
+    return None if fields[0] == "Z" else (int(fields[1]), int(fields[3]))
+
+
+def processes():
+    found = {int(entry.name): stat_of(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()}
+    return {pid: stat for pid, stat in found.items() if stat is not None}
+
+
+def descendants(pid):
+    parents = {child: stat[0] for child, stat in processes().items()}
+    found, grown = {pid}, True
+    while grown:
+        more = {child for child, parent in parents.items() if parent in found} - found
+        found, grown = found | more, bool(more)
+    return sorted(found - {pid})
+
+
+def members(session):
+    return [pid for pid, stat in processes().items() if stat[1] == session]
+
+
+def gone(pid):
+    """Waits for the end of a process that is not ours."""
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return stat_of(pid) is None or bool(select.select([handle], [], [], EXIT_SECONDS)[0])
+    finally:
+        os.close(handle)
+
+
+@pytest.fixture(scope="module")
+def environment(no_ray, tmp_path_factory):
+    return os.environ | {"HYBRIDTUNE_CACHE": str(tmp_path_factory.mktemp("cache"))}
+
+
+@pytest.fixture(scope="module")
+def command(small_tree, tmp_path_factory):
+    """`hybridtune run` of a very small study, and its folder."""
+    place = tmp_path_factory.mktemp("study")
+    tree = small_tree(
+        benchmarks={"dev": {"path": "newsroom:dev"}, "test": {"path": "newsroom:test", "documents": [0, 4]}},
+        search={
+            "trials": 1,
+            "space": {"mixing_ratio": {"uniform": [0.2, 0.8]}, "temperature": {"loguniform": [0.02, 0.2]}},
+        },
+    )
+    tree["train"] |= {"max_steps": STEPS, "eval_steps": EVAL_STEPS}
+    (place / "study.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
+    folder = place / "out"
+    return [HYBRIDTUNE, "run", str(place / "study.yaml"), "--json", "--out", str(folder)], folder
+
+
+def called(command, environment):
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+
+@pytest.fixture(scope="module")
+def interrupted(command, environment):
+    return Interrupted(*command, environment)
+
+
+@pytest.fixture(scope="module")
+def finished(interrupted, command, environment):
+    """The same command once more, to the end."""
+    return called(command[0], environment)
+
+
+@pytest.fixture(scope="module")
+def result(finished):
+    return json.loads(finished.stdout)
+
+
+@pytest.fixture(scope="module")
+def folder(finished, command):
+    return command[1]
+
+
+def test_ctrl_c_keeps_what_has_ended_and_leaves_no_process(interrupted):
+    assert interrupted.code == 130, interrupted.stderr
+    assert interrupted.stdout == ""
+    assert "the same command with the same --out goes on" in interrupted.stderr.splitlines()[-1]
+    assert "Traceback" not in interrupted.stderr
+    assert len(interrupted.began) > 5  # Ray was up
+    assert interrupted.left == []
+    assert [row["status"] for row in interrupted.rows if row["metrics"]["step"] == STEPS] != []
+    assert len(interrupted.rows) < 4
+    assert "result.json" not in interrupted.files
+
+
+def test_the_same_command_goes_on_to_the_end(finished, result, interrupted):
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.count("\n") == 1  # one JSON object and nothing else
+    assert {"study", "objective", "best", "trials", "front", "test", "model"} == result.keys()
+    kept = {row["id"]: row for row in interrupted.rows}
+    assert {trial["id"]: trial for trial in result["trials"] if trial["id"] in kept} == kept  # not trained again
+
+
+def test_the_result_names_every_trial_and_the_best(result, folder):
+    trials = result["trials"]
+    assert result["study"] == str(folder)
+    assert result["objective"] == "balanced/AP"
+    assert len({trial["id"] for trial in trials}) == 4
+    assert [trial["number"] for trial in trials] == [0, 1, 2, 3]
+    baselines = {trial["baseline"]: trial for trial in trials if trial["baseline"]}
+    assert {name: trial["values"]["mixing_ratio"] for name, trial in baselines.items()} == RATIOS
+    for name, trial in baselines.items():
+        assert trial["status"] == "done"
+        assert trial["values"]["temperature"] == 0.05  # the study's own
+        assert trial["metrics"]["step"] == STEPS
+        assert trial["metrics"]["pairs"] == STEPS * 8
+        assert abs(trial["metrics"]["realised_ratio"] - RATIOS[name]) <= 1 / STEPS
+    (searched,) = (trial for trial in trials if not trial["baseline"])
+    assert searched["status"] in ("done", "stopped early")
+    assert 0.2 <= searched["values"]["mixing_ratio"] <= 0.8
+    assert 0.02 <= searched["values"]["temperature"] <= 0.2
+    done = [trial for trial in trials if trial["status"] == "done"]
+    assert result["best"] == max(done, key=lambda trial: trial["metrics"]["balanced/AP"])
+    assert result["front"] == [result["best"]["id"]]
+    assert 0 < result["test"]["metrics"]["balanced/AP"] < 1
+
+
+def test_the_study_folder_holds_the_evidence(result, folder):
+    for name in ("study.yaml", "optuna.db", "environment.json", "best/modules.json", "best/model.safetensors"):
+        assert (folder / name).stat().st_size > 0
+    assert rows_in(folder) == result["trials"]
+    assert json.loads((folder / "result.json").read_text(encoding="utf-8")) == result
+    assert json.loads((folder / "best" / "scores.json").read_text(encoding="utf-8"))["test"] == result["test"]
+    for trial in result["trials"]:
+        place = folder / "trials" / trial["id"]
+        lines = [json.loads(line) for line in (place / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+        assert lines[-1] == trial["metrics"]
+        assert {line["step"] for line in lines} <= {EVAL_STEPS, STEPS}
+        assert list(place.glob("events.out.tfevents.*"))
+        assert Path(trial["checkpoint"], "model.safetensors").is_file()
+
+
+def test_optuna_knows_all_trials_once(result, folder):
+    study = optuna.load_study(study_name="small", storage=f"sqlite:///{folder / 'optuna.db'}")
+    assert {trial.state for trial in study.trials} == {optuna.trial.TrialState.COMPLETE}
+    told = [(trial.number, trial.user_attrs.get("baseline"), trial.params, trial.value) for trial in study.trials]
+    assert told == [
+        (trial["number"], trial["baseline"], trial["values"], trial["metrics"]["balanced/AP"])
+        for trial in result["trials"]
+    ]
+    for trial in study.trials:
+        assert set(trial.intermediate_values) <= {EVAL_STEPS, STEPS}
+
+
+def test_a_study_that_has_ended_gives_its_result_again(command, environment, result, folder):
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    again = called(command[0], environment)
+    assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout) == result
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+def test_another_study_is_refused_in_the_same_folder(command, environment, folder):
+    before = (folder / "study.yaml").read_text(encoding="utf-8")
+    refused = called([*command[0], "--seed", "4"], environment)
+    assert refused.returncode == 2
+    assert refused.stdout == ""
+    assert "holds another study" in refused.stderr.splitlines()[-1]
+    assert "Traceback" not in refused.stderr
+    assert (folder / "study.yaml").read_text(encoding="utf-8") == before
+
+
+def test_evaluate_gives_the_best_models_figures(environment, result, folder):
+    done = called([HYBRIDTUNE, "evaluate", str(folder), "--benchmark", "newsroom:dev", "--json"], environment)
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads(done.stdout)["metrics"]
+    assert {key: value for key, value in result["best"]["metrics"].items() if "/" in key} == metrics

@@ -1,0 +1,140 @@
+import dataclasses
+from collections import defaultdict
+from statistics import fmean
+
+import numpy as np
+import pytest
+import torch
+
+from hybridtune.evaluate.benchmark import load_benchmark
+from hybridtune.evaluate.ranks import pair_scores
+from hybridtune.evaluate.service import EvaluatorService
+from hybridtune.model.encoder import load_encoder
+from hybridtune.train.loop import weights_of
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
+
+
+@pytest.fixture(scope="module")
+def benchmark(small_study):
+    return load_benchmark(small_study.benchmarks.dev)
+
+
+@pytest.fixture(scope="module")
+def model(small_study, small_store, tiny_source):
+    return load_encoder(tiny_source, small_study.encoder, small_store.tokenizer().pad_id).eval()
+
+
+@pytest.fixture(scope="module")
+def services(small_study, small_store, tiny_source, benchmark):
+    """By number of actors."""
+    return {
+        actors: EvaluatorService.start(
+            f"service-of-{actors}",
+            {"dev": benchmark},
+            source=tiny_source,
+            encoder=small_study.encoder,
+            tokenizer=small_store.tokenizer(),
+            actors=actors,
+        )
+        for actors in (1, 3)
+    }
+
+
+def other_weights(model, seed):
+    """Weights that are not those the actors were started with."""
+    noise = np.random.default_rng(seed)
+    return {
+        key: value + noise.normal(0, 0.05, value.shape).astype(np.float32) if value.dtype == np.float32 else value
+        for key, value in weights_of(model).items()
+    }
+
+
+def naive_ranks(model, tokenizer, encoder, benchmark):
+    """{(setting, query, pool language or ''): (ranks of the relevant passages, size of the pool)}, by sorting."""
+
+    def embedded(texts, prefix, length):
+        rows = tokenizer.encode([text.text for text in texts], prefix, length)
+        with torch.inference_mode():
+            return model.embed([np.array(row, np.int32) for row in rows])
+
+    queries = embedded(benchmark.queries, encoder.query_prefix, encoder.query_length)
+    passages = embedded(benchmark.passages, encoder.passage_prefix, encoder.passage_length)
+    ids = [text.text_id for text in benchmark.passages]
+    relevant = defaultdict(set)
+    for query, passage in zip(benchmark.relevance.query_index, benchmark.relevance.passage_index, strict=True):
+        relevant[int(query)].add(int(passage))
+    found = {}
+    for q, query in enumerate(benchmark.queries):
+        every = torch.arange(len(ids))
+        scores = pair_scores(queries, passages, torch.full_like(every, q), every).tolist()
+        for pool in ["", *sorted({text.language for text in benchmark.passages})]:
+            members = [p for p, text in enumerate(benchmark.passages) if pool in ("", text.language)]
+            by_id = sorted(members, key=lambda p: ids[p], reverse=True)
+            ranked = sorted(by_id, key=lambda p: -scores[p])
+            ranks = [rank for rank, p in enumerate(ranked, 1) if p in relevant[q]]
+            setting = "multi" if not pool else "mono" if pool == query.language else "cross"
+            if ranks:
+                found[setting, q, pool] = ranks
+    return found
+
+
+def naive_metrics(ranks, benchmark):
+    """Means over queries, then over languages (mono, multi) or ordered pairs (cross)."""
+    measures = {
+        "AP": lambda r: fmean(place / rank for place, rank in enumerate(r, 1)),
+        "RR": lambda r: 1 / r[0],
+        "nDCG@10": lambda r: (
+            sum(1 / np.log2(rank + 1) for rank in r if rank <= 10)
+            / sum(1 / np.log2(place + 1) for place in range(1, min(len(r), 10) + 1))
+        ),
+        "R@1": lambda r: sum(rank <= 1 for rank in r) / len(r),
+        "R@10": lambda r: sum(rank <= 10 for rank in r) / len(r),
+        "rank_distance": lambda r: r[-1] - r[0],
+    }
+    metrics = {}
+    for name, measure in measures.items():
+        cells = defaultdict(list)
+        for (setting, q, pool), of_query in ranks.items():
+            cells[setting, benchmark.queries[q].language, pool].append(measure(of_query))
+        for setting in ("mono", "cross", "multi"):
+            metrics[f"{setting}/{name}"] = fmean(fmean(v) for key, v in cells.items() if key[0] == setting)
+    metrics["balanced/AP"] = 3 / sum(1 / metrics[f"{setting}/AP"] for setting in ("mono", "cross", "multi"))
+    return {key: value for key, value in metrics.items() if key not in ("mono/rank_distance", "cross/rank_distance")}
+
+
+def test_the_number_of_actors_changes_nothing(services, model):
+    for seed in (1, 2):
+        weights = other_weights(model, seed)
+        one, three = (dataclasses.asdict(services[actors].score(weights, "dev")) for actors in (1, 3))
+        assert one == three
+
+
+def test_scores_are_those_of_a_full_sort(services, model, small_study, small_store, tiny_source, benchmark):
+    weights = other_weights(model, 1)
+    same = load_encoder(tiny_source, small_study.encoder, model.pad_id).eval()
+    same.backbone.load_state_dict({key: torch.tensor(value) for key, value in weights.items()})
+    ranks = naive_ranks(same, small_store.tokenizer(), small_study.encoder, benchmark)
+    expected = naive_metrics(ranks, benchmark)
+    scores = services[3].score(weights, "dev")
+    assert {key: scores.metrics[key] for key in expected} == pytest.approx(expected, rel=1e-12)
+    assert 0 < expected["multi/AP"] < 1
+    assert scores.counts["queries"] == {
+        setting: len({q for kind, q, _ in ranks if kind == setting}) for setting in ("mono", "cross", "multi")
+    }
+    assert scores.counts["passages"] == len(benchmark.passages)
+
+
+def test_other_weights_give_other_scores(services, model):
+    one, other = (services[3].score(other_weights(model, seed), "dev").metrics for seed in (1, 2))
+    assert one != other
+
+
+def test_connect_finds_a_service_by_name(services, model):
+    weights = other_weights(model, 1)
+    for actors, service in services.items():
+        connected = EvaluatorService.connect(f"service-of-{actors}")
+        assert len(connected._actors) == actors
+        assert connected.score(weights, "dev") == service.score(weights, "dev")
+    with pytest.raises(ValueError, match="no-such-service"):
+        EvaluatorService.connect("no-such-service")

@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+
+from hybridtune.data import stream
+from hybridtune.data.plan import HybridPlan
+from hybridtune.data.stream import token_batches
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
+
+SIZE = 8
+STEPS = 20  # more than one row of the pipeline
+
+
+def plan_of(store, ratio):
+    return HybridPlan(store.corpus(), mixing_ratio=ratio, sampling_exponent=0.5, batch_size=SIZE, seed=5)
+
+
+def streamed(plan, store, *, start=0, stop=STEPS, workers=1):
+    """The global batches, put together from the slices of all workers."""
+    slices = [
+        list(token_batches(plan, store.path, start=start, stop=stop, rank=rank, workers=workers))
+        for rank in range(workers)
+    ]
+    assert {len(batches) for batches in slices} == {stop - start}
+    for of_step in zip(*slices, strict=True):
+        assert {len(part.queries) for part in of_step} == {SIZE // workers}
+        assert len({(part.step, part.kind) for part in of_step}) == 1  # all workers hold one batch
+        yield {
+            "step": of_step[0].step,
+            "kind": of_step[0].kind,
+            "queries": [row.tolist() for part in of_step for row in part.queries],
+            "passages": [row.tolist() for part in of_step for row in part.passages],
+            "clusters": np.concatenate([part.clusters for part in of_step]).tolist(),
+            "languages": np.concatenate([part.languages for part in of_step]).tolist(),
+        }
+
+
+def planned(plan, store, start=0, stop=STEPS):
+    """The same from the plan and the store, row by row."""
+    for spec in plan.batches(start, stop):
+        rows = list(zip(spec.groups.tolist(), spec.languages.tolist(), strict=True))
+        yield {
+            "step": spec.step,
+            "kind": spec.kind,
+            "queries": [store.tokens(plan.corpus.queries[group, x]).tolist() for group, (x, _) in rows],
+            "passages": [store.tokens(plan.corpus.passages[group, y]).tolist() for group, (_, y) in rows],
+            "clusters": [int(plan.corpus.clusters[group]) for group, _ in rows],
+            "languages": [pair for _, pair in rows],
+        }
+
+
+@pytest.mark.parametrize(("ratio", "workers"), [(0.0, 2), (0.3, 2), (0.5, 1), (0.5, 2), (1.0, 2)])
+def test_slices_make_up_the_planned_batches_and_each_is_of_one_kind(small_store, ratio, workers):
+    plan = plan_of(small_store, ratio)
+    batches = list(streamed(plan, small_store, workers=workers))
+    assert batches == list(planned(plan, small_store))
+    for batch in batches:
+        assert {"mono" if x == y else "cross" for x, y in batch["languages"]} == {batch["kind"]}
+        assert len(set(batch["clusters"])) == SIZE
+    mono = sum(batch["kind"] == "mono" for batch in batches)
+    assert abs(mono - ratio * STEPS) <= 1
+
+
+def test_a_later_start_gives_the_tail(small_store):
+    plan = plan_of(small_store, 0.5)
+    tail = list(streamed(plan, small_store, start=7, workers=2))
+    assert [batch["step"] for batch in tail] == list(range(7, STEPS))
+    assert tail == list(planned(plan, small_store))[7:]
+
+
+def test_a_long_training_is_planned_in_chunks(small_store, monkeypatch):
+    monkeypatch.setattr(stream, "STEPS_PER_PLAN", 6)
+    plan = plan_of(small_store, 0.3)
+    assert list(streamed(plan, small_store, start=1, stop=15)) == list(planned(plan, small_store, 1, 15))

@@ -1,0 +1,302 @@
+import pytest
+import yaml
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from hybridtune.config import Study, demo_study, dump_study, load_study, parse_yaml, searchable_paths
+from hybridtune.errors import InputError
+
+TREE = {"name": "x", "data": {"train": ["a.jsonl"]}, "benchmarks": {"dev": {"path": "b"}}}
+
+
+def problems(path, *overrides):
+    """The lines of the error, without the file's name."""
+    with pytest.raises(InputError) as caught:
+        load_study(path, overrides)
+    lines = str(caught.value).split("\n")
+    assert all(line.startswith(f"{path}: ") for line in lines)
+    return [line.removeprefix(f"{path}: ") for line in lines]
+
+
+WRONG = {
+    "train.lerning_rate=1e-3": "train.lerning_rate: unknown key; did you mean 'learning_rate'?",
+    "trian={}": "trian: unknown key; did you mean 'train'?",
+    "encoder.tiny.layer=2": "encoder.tiny.layer: unknown key; did you mean 'layers'?",
+    "search.early_stopping.grace=2": "search.early_stopping.grace: unknown key; did you mean 'grace_steps'?",
+    "search.early_stopping.x=1": "search.early_stopping.x: unknown key; known here: grace_steps, reduction_factor",
+    "benchmarks.dev.document=[0, 1]": "benchmarks.dev.document: unknown key; did you mean 'documents'?",
+    "benchmarks.test.paht=b": [
+        "benchmarks.test.path: is missing",
+        "benchmarks.test.paht: unknown key; did you mean 'path'?",
+    ],
+    "search.space.temperature={unifrm: [0.1, 1]}": (
+        "search.space.temperature.unifrm: unknown key; did you mean 'uniform'?"
+    ),
+    "search.space.temprature={uniform: [0.1, 1]}": (
+        "search.space.temprature: no such field; did you mean 'temperature'?"
+    ),
+    "train.batch_size=7.5": "train.batch_size: input should be a valid integer (got 7.5)",
+    "train.batch_size='8'": "train.batch_size: input should be a valid integer (got '8')",
+    "train.batch_size=1": "train.batch_size: input should be greater than or equal to 2 (got 1)",
+    "train.symmetric=1": "train.symmetric: input should be a valid boolean (got 1)",
+    "train.max_steps=true": "train.max_steps: input should be a valid integer (got True)",
+    "train=": "train: input should be a valid dictionary or instance of Train (got None)",
+    "mix.mixing_ratio=1.2": "mix.mixing_ratio: input should be less than or equal to 1 (got 1.2)",
+    "mix.mixing_ratio=-0.1": "mix.mixing_ratio: input should be greater than or equal to 0 (got -0.1)",
+    "mix.mixing_ratio=.nan": "mix.mixing_ratio: input should be less than or equal to 1 (got nan)",
+    "train.temperature=0": "train.temperature: input should be greater than 0 (got 0)",
+    "train.temperature=-0.05": "train.temperature: input should be greater than 0 (got -0.05)",
+    "train.temperature=.inf": "train.temperature: input should be a finite number (got inf)",
+    "train.weight_decay=.inf": "train.weight_decay: input should be a finite number (got inf)",
+    "mix.cross_batch=pair": "mix.cross_batch: input should be 'mixed' or 'single_pair' (got 'pair')",
+    "seed=-1": "seed: input should be greater than or equal to 0 (got -1)",
+    "name=a/b": "name: string should match pattern '^[A-Za-z0-9][A-Za-z0-9._-]*$' (got 'a/b')",
+    "data.train=[]": "data.train: list should have at least 1 item after validation, not 0 (got [])",
+    "benchmarks.dev.documents=[8, 8]": (
+        "benchmarks.dev: documents [8, 8]: give [first, after the last], 0 <= first < last"
+    ),
+    "benchmarks.dev.languages=[EN]": (
+        "benchmarks.dev.languages.0: string should match pattern '^[a-z]{2,3}(-[A-Za-z0-9]+)*$' (got 'EN')"
+    ),
+    "resources.workers=3": (
+        "train.batch_size 8 is not a multiple of resources.workers 3: every worker takes an equal slice of the batch"
+    ),
+    "search.space.temperature={uniform: [0.2, 0.1]}": (
+        "search.space.temperature: [0.2, 0.1]: the low end must be below the high end"
+    ),
+    "search.space.temperature={loguniform: [0, 1]}": (
+        "search.space.temperature: loguniform [0.0, 1.0]: both ends must be above 0"
+    ),
+    "search.space.temperature={}": "search.space.temperature: give exactly one of uniform, loguniform, int, choice",
+    "search.space.temperature={uniform: [0.1, 1], choice: [1]}": (
+        "search.space.temperature: give exactly one of uniform, loguniform, int, choice"
+    ),
+    "search.space={temperature: {uniform: [0, 1]}}": (
+        "search.space.temperature: 0.0: input should be greater than 0 (got 0.0)"
+    ),
+    "search.space={mix.mixing_ratio: {uniform: [0.5, 1.5]}}": (
+        "search.space.mix.mixing_ratio: 1.5: input should be less than or equal to 1 (got 1.5)"
+    ),
+    "search.space={cross_batch: {choice: [mixed, other]}}": (
+        "search.space.cross_batch: 'other': input should be 'mixed' or 'single_pair' (got 'other')"
+    ),
+    "search.space={max_steps: {uniform: [1, 2.5]}}": [
+        "search.space.max_steps: 1.0: input should be a valid integer (got 1.0)",
+        "search.space.max_steps: 2.5: input should be a valid integer (got 2.5)",
+    ],
+    "search.space={temperature: {uniform: [0.1, 1]}, train.temperature: {uniform: [0.1, 1]}}": (
+        "search.space.train.temperature: is the same field as temperature"
+    ),
+}
+
+
+@pytest.mark.parametrize("override", WRONG)
+def test_one_mistake_is_one_clear_line(study_file, override):
+    expected = WRONG[override]
+    assert problems(study_file(), override) == ([expected] if isinstance(expected, str) else expected)
+
+
+def test_all_mistakes_are_told_at_once(study_file):
+    path = study_file(mix={"mixing_ratio": 2, "ratio": 1}, train={"temperature": "warm"}, nmae="x")
+    assert sorted(problems(path)) == [
+        "mix.mixing_ratio: input should be less than or equal to 1 (got 2)",
+        "mix.ratio: unknown key; did you mean 'mixing_ratio'?",
+        "nmae: unknown key; did you mean 'name'?",
+        "train.temperature: input should be a valid number (got 'warm')",
+    ]
+
+
+def test_all_mistakes_between_parts_are_told_at_once(study_file):
+    space = {"temprature": {"uniform": [0.1, 1.0]}, "temperature": {"uniform": [0.0, 1.0]}}
+    path = study_file(resources={"workers": 3}, search={"space": space})
+    assert len(problems(path)) == 3
+
+
+def test_missing_sections_are_named(tmp_path):
+    path = tmp_path / "empty.yaml"
+    path.write_text("{}")
+    assert problems(path) == ["name: is missing", "data: is missing", "benchmarks: is missing"]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"- a", "a study file is a mapping of sections"),
+        (b"", "a study file is a mapping of sections"),
+        (b"a: [", "not valid YAML: "),
+        (b"name: \xff", "cannot read the study file: 'utf-8' codec can't decode byte 0xff"),
+    ],
+)
+def test_unreadable_files_are_one_line(tmp_path, content, reason):
+    path = tmp_path / "study.yaml"
+    path.write_bytes(content)
+    (line,) = problems(path)
+    assert line.startswith(reason)
+
+
+def test_missing_file_and_folder(tmp_path):
+    assert problems(tmp_path / "none.yaml") == ["cannot read the study file: No such file or directory"]
+    assert problems(tmp_path) == ["cannot read the study file: Is a directory"]
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("3e-5", 3e-5), ("1E3", 1000.0), ("-2e+1", -20.0), (".5e1", 5.0), ("1.5", 1.5), ("0.", 0.0), (".5", 0.5)],
+)
+def test_numbers_are_read_as_people_write_them(text, number):
+    value = parse_yaml(f"a: {text}")["a"]
+    assert type(value) is float
+    assert value == number
+
+
+@pytest.mark.parametrize("text", ["e5", "3e", "1-2", "1.2.3", "v1e5", "'3e-5'"])
+def test_text_stays_text(text):
+    assert parse_yaml(text) == text.strip("'")
+
+
+def test_learning_rate_without_a_dot(study_file):
+    assert load_study(study_file(), ["train.learning_rate=3e-5"]).train.learning_rate == 3e-5
+
+
+def test_variables_are_filled_from_the_environment(study_file, monkeypatch):
+    path = study_file(data={"train": ["${FOLDER}/a.jsonl", "b-${FOLDER}-${OTHER}.jsonl"]})
+    monkeypatch.setenv("FOLDER", "/data")
+    monkeypatch.setenv("OTHER", "${FOLDER}")  # a value is not filled again
+    assert load_study(path).data.train == ["/data/a.jsonl", "b-/data-${FOLDER}.jsonl"]
+    monkeypatch.delenv("OTHER")
+    assert problems(path) == [
+        "b-${FOLDER}-${OTHER}.jsonl: the variable OTHER is not set; set it (export OTHER=FOLDER) or give the path by "
+        "--set"
+    ]
+    assert load_study(path, ["data.train=c.jsonl"]).data.train == ["c.jsonl"]
+
+
+def test_overrides_reach_any_depth_and_the_last_wins(study_file):
+    overrides = [
+        "train.temperature=0.01",
+        "train.temperature=0.02",
+        "encoder.tiny.layers=3",
+        "benchmarks.dev.documents=[0, 8]",
+        "search.early_stopping=null",
+        "encoder.query_prefix=",
+        "encoder.passage_prefix='a=b'",
+    ]
+    with pytest.raises(InputError, match=r"encoder\.query_prefix"):  # nothing is null, not an empty text
+        load_study(study_file(), overrides)
+    overrides[5] = "encoder.query_prefix=''"
+    study = load_study(study_file(), overrides)
+    assert study.train.temperature == 0.02
+    assert study.train.batch_size == 8
+    assert study.encoder.tiny.layers == 3
+    assert study.benchmarks.dev.documents == (0, 8)
+    assert study.search.early_stopping is None
+    assert (study.encoder.query_prefix, study.encoder.passage_prefix) == ("", "a=b")
+
+
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        ("seed", "--set seed: write it as --set section.field=value"),
+        ("=3", "--set =3: write it as --set section.field=value"),
+        ("name.x=3", "--set name.x=3: name is a value, not a section"),
+        ("seed=[", "--set seed=[: '[' is not a YAML value"),
+    ],
+)
+def test_malformed_overrides(study_file, override, line):
+    with pytest.raises(InputError) as caught:
+        load_study(study_file(), [override])
+    assert str(caught.value) == line
+
+
+def test_demo_survives_a_round_trip(tmp_path):
+    study = load_study(demo_study())
+    path = tmp_path / "dumped.yaml"
+    path.write_text(dump_study(study), encoding="utf-8")
+    assert load_study(path) == study
+
+
+@settings(max_examples=40)
+@example(name="7e3", prefix="no", rate=1e-5, space={"int": [1, 3]})  # texts that YAML could take for something else
+@given(
+    name=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,4}", fullmatch=True),
+    prefix=st.text(st.characters(exclude_categories=["C", "Z"], exclude_characters="$") | st.just(" "), max_size=6),
+    rate=st.floats(1e-12, 1e6),
+    space=st.sampled_from(
+        [{"uniform": [0.01, 1.0]}, {"loguniform": [1e-5, 0.1]}, {"choice": [0.1, 2]}, {"int": [1, 3]}]
+    ),
+)
+def test_any_study_survives_a_round_trip(name, prefix, rate, space):
+    tree = {
+        **TREE,
+        "name": name,
+        "encoder": {"query_prefix": prefix},
+        "train": {"learning_rate": rate},
+        "search": {"space": {"temperature": space}},
+    }
+    study = Study.model_validate(tree)
+    assert Study.model_validate(parse_yaml(dump_study(study))) == study
+
+
+def test_searchable_names_are_short_and_dotted():
+    paths = searchable_paths()
+    assert paths["temperature"] == paths["train.temperature"] == ("train", "temperature")
+    assert paths["mixing_ratio"] == paths["mix.mixing_ratio"] == ("mix", "mixing_ratio")
+    assert "encoder.pooling" not in paths
+    assert len({name for name in paths if "." not in name}) == len(set(paths.values()))  # no short name is ambiguous
+
+
+def test_every_kind_of_range(study_file):
+    space = {
+        "mixing_ratio": {"uniform": [0, 1]},
+        "train.temperature": {"loguniform": [0.01, 0.2]},
+        "max_steps": {"int": [10, 20]},
+        "cross_batch": {"choice": ["mixed", "single_pair"]},
+    }
+    study = load_study(study_file(search={"space": space}))
+    assert {name: parameter.ends() for name, parameter in study.search.space.items()} == {
+        "mixing_ratio": [0.0, 1.0],
+        "train.temperature": [0.01, 0.2],
+        "max_steps": [10, 20],
+        "cross_batch": ["mixed", "single_pair"],
+    }
+    assert yaml.safe_load(dump_study(study))["search"]["space"]["max_steps"] == {"int": [10, 20]}
+
+
+@pytest.mark.parametrize(
+    ("sizes", "workers", "uneven"),
+    [
+        ({"choice": [8, 16]}, 4, None),
+        ({"choice": [8, 10]}, 4, 10),
+        ({"int": [8, 64]}, 1, None),
+        ({"int": [8, 64]}, 2, 9),
+        ({"int": [9, 10]}, 2, 9),
+    ],
+)
+def test_searched_batch_sizes_divide_among_workers(study_file, sizes, workers, uneven):
+    path = study_file(resources={"workers": workers}, search={"space": {"batch_size": sizes}})
+    if uneven is None:
+        assert load_study(path).search.space["batch_size"].ends() == next(iter(sizes.values()))
+    else:
+        assert problems(path) == [
+            f"search.space.batch_size: {uneven} is not a multiple of resources.workers {workers}; "
+            "give a choice of multiples"
+        ]
+
+
+def test_with_values_sets_short_and_dotted_names_alone():
+    study = Study.model_validate(TREE)
+    changed = study.with_values({"temperature": 0.02, "mix.mixing_ratio": 0.3})
+    assert (changed.train.temperature, changed.mix.mixing_ratio) == (0.02, 0.3)
+    assert (changed.value("train.temperature"), changed.value("mixing_ratio")) == (0.02, 0.3)
+    assert changed.with_values({"temperature": 0.05, "mixing_ratio": 0.5}) == study
+    with pytest.raises(ValidationError):
+        study.with_values({"temperature": 0.0})
+
+
+@pytest.mark.parametrize(
+    ("max_steps", "given_steps", "expected"), [(300, None, 100), (10, None, 4), (1, None, 1), (9, 7, 7)]
+)
+def test_eval_steps_default_to_a_third(max_steps, given_steps, expected):
+    study = Study.model_validate({**TREE, "train": {"max_steps": max_steps, "eval_steps": given_steps}})
+    assert study.eval_steps == expected
