@@ -160,6 +160,7 @@ class Resuming(OptunaSearch):  # type: ignore[misc]
         """Values of the next trial: those of one begun before, or new ones."""
         if self._begun:
             before = self._begun.pop(0)
+            self._ot_study.get_trials(deepcopy=False)  # fills the storage's cache, which is empty after Tune's pickling
             self._ot_trials[trial_id] = optuna.Trial(self._ot_study, before._trial_id)
             if before.state.is_finished():  # it failed, or the run was cut off before its row was written
                 self._completed_trials.add(trial_id)  # its state in the database is final
