@@ -50,7 +50,7 @@ def capacity(resources: Resources) -> Capacity:
     Raises:
         InputError: one trial alone needs more GPUs than there are.
     """
-    cores, gpus = os.cpu_count() or 1, _gpus()
+    cores, gpus = _cores(), _gpus()
     per_trial = resources.workers * resources.cpus_per_worker
     gpus_per_trial = resources.workers * resources.gpus_per_worker
     if gpus_per_trial > gpus:
@@ -121,6 +121,11 @@ def _native_stderr_to(log: IO[str]) -> Iterator[None]:
     finally:
         os.dup2(kept, 2)
         os.close(kept)
+
+
+def _cores() -> int:
+    """The cores this process may use, which a container or ``taskset`` can make fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _gpus() -> int:

@@ -165,9 +165,10 @@ def _json_lines(source: Source) -> Iterator[tuple[int, Any]]:
                 if not line.strip():
                     continue
                 try:
-                    yield number, json.loads(line)
-                except ValueError as error:
-                    raise InputError(f"{source.name}:{number}: broken JSON: {error}") from None
+                    yield number, json.loads(line.rstrip())
+                except ValueError as error:  # a JSONDecodeError, or bytes that are no UTF-8
+                    at = f"{error.msg}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else error
+                    raise InputError(f"{source.name}:{number}: broken JSON: {at}") from None
     except OSError as error:
         raise InputError(f"{source.name}: cannot be read: {error}") from None
 

@@ -95,8 +95,7 @@ def train_loop(config: dict[str, Any]) -> str | None:
     started = time.perf_counter()
     batches = token_batches(plan, store.path, start=step, stop=train.max_steps, rank=rank, workers=workers)
     for batch in batches:
-        # Dropout is a function of (seed, step, rank) too, so a resumed run draws what the first would have drawn.
-        torch.manual_seed(int(np.random.SeedSequence((study.seed, batch.step, rank)).generate_state(1)[0]))
+        seed_dropout(study.seed, batch.step, rank)
         output = training_step(wrapped, optimizer, batch, study)
         totals += torch.stack([output.loss.detach(), output.accuracy, output.spread])
         step += 1
@@ -118,6 +117,11 @@ def train_loop(config: dict[str, Any]) -> str | None:
             totals.zero_()
             started = time.perf_counter()
     return None
+
+
+def seed_dropout(seed: int, step: int, rank: int) -> None:
+    """Make a step's dropout a function of its place, so that a resumed run draws what the first would have drawn."""
+    torch.manual_seed(int(np.random.SeedSequence((seed, step, rank)).generate_state(1)[0]))
 
 
 def training_step(

@@ -16,7 +16,7 @@ TRIAL = 0.01  # run_search: a trial itself only waits
 
 
 def machine(monkeypatch, cores, gpus=0):
-    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    monkeypatch.setattr(local, "_cores", lambda: cores)
     monkeypatch.setattr(local, "_gpus", lambda: gpus)
 
 
@@ -40,8 +40,8 @@ def test_ray_is_told_of_enough_cpus_for_all_that_runs_at_once(monkeypatch, cores
         assert offered.evaluators == (resources.evaluators or cores)
 
 
-def test_cpus_unknown_to_python_count_as_one(monkeypatch):
-    machine(monkeypatch, None)
+def test_only_the_cores_this_process_may_use_count(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3}, raising=False)
     assert capacity(Resources()).concurrent_trials == 1
 
 

@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+
+from hybridtune.config import BenchmarkSource
+from hybridtune.errors import InputError
+from hybridtune.evaluate.benchmark import load_benchmark
+
+
+def group(name, queries, passages, document=""):
+    texts = [
+        {language: f"{kind}{name}{language}" for language in languages}
+        for kind, languages in (("q", queries), ("p", passages))
+    ]
+    return {"group_id": name, "document_id": document, "queries": texts[0], "passages": texts[1]}
+
+
+EN_DE = [group("1", ["en"], ["en", "de"]), group("2", ["de"], ["de"])]
+
+
+@pytest.mark.parametrize(
+    ("rows", "settings"),
+    [
+        ([group("1", ["en"], ["en"])], ("mono",)),
+        ([group("1", ["en"], ["en"]), group("2", ["de"], ["de"])], ("mono", "multi")),
+        ([group("1", ["en"], ["de"]), group("2", ["de"], ["en"])], ("cross", "multi")),
+        ([group("1", ["en"], ["de"])], ("cross", "multi")),
+        (EN_DE, ("mono", "cross", "multi")),
+    ],
+)
+def test_settings_are_those_that_a_query_can_be_scored_in(groups_file, rows, settings):
+    assert load_benchmark(BenchmarkSource(path=str(groups_file(rows)))).settings() == settings
+
+
+def test_relevance_tells_what_the_texts_tell(groups_file):
+    found = load_benchmark(BenchmarkSource(path=str(groups_file(EN_DE))))
+    relevance = found.relevance
+    assert relevance.languages == ("de", "en")
+    assert [relevance.languages[i] for i in relevance.query_language] == [text.language for text in found.queries]
+    assert [relevance.languages[i] for i in relevance.passage_language] == [text.language for text in found.passages]
+    pairs = zip(relevance.query_index, relevance.passage_index, strict=True)
+    assert [(found.queries[q].text, found.passages[p].text) for q, p in pairs] == [
+        ("q1en", "p1en"),
+        ("q1en", "p1de"),
+        ("q2de", "p2de"),
+    ]
+    ids = [text.text_id for text in found.passages]
+    assert [ids[p] for p in np.argsort(relevance.order)] == sorted(ids, reverse=True)
+    assert relevance.grades.tolist() == [1.0] * 3
+
+
+def test_a_language_filter_drops_texts_and_the_pairs_that_lose_a_side(groups_file):
+    path = str(groups_file([*EN_DE, group("3", ["sw"], ["en", "sw"])]))
+    found = load_benchmark(BenchmarkSource(path=path, languages=["en", "sw"]))
+    assert found.name == f"{path} languages en,sw"
+    assert [text.text for text in found.queries] == ["q1en", "q3sw"]
+    assert [text.text for text in found.passages] == ["p1en", "p3en", "p3sw"]
+    pairs = zip(found.relevance.query_index.tolist(), found.relevance.passage_index.tolist(), strict=True)
+    assert list(pairs) == [(0, 0), (1, 1), (1, 2)]
+    assert load_benchmark(BenchmarkSource(path=path, languages=["en"])).settings() == ("mono",)
+
+
+@pytest.mark.parametrize("languages", [["sw"], ["fi"]])
+def test_a_filter_that_leaves_nothing_to_score(groups_file, languages):
+    path = str(groups_file([*EN_DE, group("3", ["sw"], ["en"])]))
+    with pytest.raises(InputError) as caught:
+        load_benchmark(BenchmarkSource(path=path, languages=languages))
+    assert str(caught.value) == f"{path} languages {languages[0]}: no query has a relevant passage"
+
+
+def test_a_range_of_documents_is_in_the_name(groups_file):
+    rows = [group("1", ["en"], ["en"], "a"), group("2", ["de"], ["de"], "b"), group("3", ["de"], ["en"], "b")]
+    path = str(groups_file(rows))
+    found = load_benchmark(BenchmarkSource(path=path, documents=(1, 2)))
+    assert found.name == f"{path} documents [1, 2]"
+    assert [text.text for text in found.queries] == ["q2de", "q3de"]
+
+
+def test_a_passage_id_may_not_stand_twice(groups_file):
+    again = {**group("1", ["en"], []), "passages": {"en": "another text"}}
+    path = str(groups_file([group("1", ["en"], ["en"]), again]))
+    with pytest.raises(InputError, match=r"passage id '1:en' occurs twice"):
+        load_benchmark(BenchmarkSource(path=path))
