@@ -89,9 +89,12 @@ WRONG_STUDY = {
     ),
     "empty file": (
         ["data.train={here}/empty.jsonl"],
-        "the training data holds no text: every file is empty, or every language is limited to 0",
+        "data.train: {here}/empty.jsonl: there is no group in it",
     ),
-    "empty benchmark": (["benchmarks.dev.path={here}/empty.jsonl"], "{here}/empty.jsonl: no query in the benchmark"),
+    "empty benchmark": (
+        ["benchmarks.dev.path={here}/empty.jsonl"],
+        "{here}/empty.jsonl: no query in the benchmark",
+    ),
     "broken JSON": (
         ["data.train={here}/broken.jsonl"],
         "{here}/broken.jsonl:2: broken JSON: Expecting value, column 13",

@@ -84,7 +84,7 @@ def survey(
                     clusters.join(first_group[number], row)
             cells.append((cell[0], cell[1], cell[2], cell[3]))
     if not cells:
-        raise InputError("the training data holds no text: every file is empty, or every language is limited to 0")
+        raise InputError("the training data holds no text: every language is limited to 0")
     return _tables(cells, columns, clusters)
 
 

@@ -12,6 +12,7 @@ complete store or none.
 
 import fcntl
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -33,6 +34,7 @@ from hybridtune.data import formats
 from hybridtune.data import tokenizer as tokenizer_module
 from hybridtune.data.corpus import Corpus, survey
 from hybridtune.data.tokenizer import Tokenizer, pretrained_tokenizer, train_tokenizer
+from hybridtune.errors import InputError
 
 PART_ROWS = 8192  # texts in one Parquet part: the unit that Ray Data hands to a tokenising actor
 ROWS = 65536  # texts in one Arrow batch: a text's number tells its batch
@@ -99,7 +101,11 @@ class StoreRecipe:
     def survey(self, on_text: Callable[[bool, str], None] = lambda is_query, text: None) -> Corpus:
         """Read and check all groups, without writing anything."""
         groups = (group for source in self.sources for group in formats.read_groups(source))
-        return survey(groups, self.limits, on_text)
+        first = next(groups, None)
+        if first is None:
+            names = ", ".join(source.name for source in self.sources)
+            raise InputError(f"data.train: {names}: there is no group in it")
+        return survey(itertools.chain([first], groups), self.limits, on_text)
 
 
 def recipe(data: Data, encoder: Encoder) -> StoreRecipe:

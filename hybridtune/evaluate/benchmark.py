@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hybridtune.config import BenchmarkSource
-from hybridtune.data.formats import BenchmarkRows, Text, read_benchmark
+from hybridtune.data.benchmark_formats import BenchmarkRows, Text, read_benchmark
 from hybridtune.errors import InputError
 from hybridtune.evaluate.ranks import tie_order
 

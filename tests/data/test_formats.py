@@ -7,7 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hybridtune.data.formats import find_sources, read_benchmark, read_groups
+from hybridtune.data.benchmark_formats import read_benchmark
+from hybridtune.data.formats import find_sources, read_groups
 from hybridtune.errors import InputError
 
 KIT = Path(__file__).parents[3] / "shared" / "kit"

@@ -13,6 +13,11 @@ from hybridtune.data.store import build_store, recipe
 from hybridtune.model.folder import build_tiny
 
 
+def pytest_collection_modifyitems(items):
+    """Tests that start Ray by themselves come last: what the others share then starts once."""
+    items.sort(key=lambda item: "no_ray" in getattr(item, "fixturenames", ()))
+
+
 @pytest.fixture(scope="session")
 def held():
     with contextlib.ExitStack() as stack:

@@ -95,6 +95,7 @@ def command(small_tree, tmp_path_factory):
     """`hybridtune run` of a very small study, and its folder."""
     place = tmp_path_factory.mktemp("study")
     tree = small_tree(
+        resources={"concurrent_trials": 2, "evaluators": 1},
         benchmarks={"dev": {"path": "newsroom:dev"}, "test": {"path": "newsroom:test", "documents": [0, 4]}},
         search={
             "trials": 1,
@@ -124,6 +125,7 @@ def finished(interrupted, command, environment):
 
 @pytest.fixture(scope="module")
 def result(finished):
+    assert finished.returncode == 0, finished.stderr
     return json.loads(finished.stdout)
 
 
@@ -222,7 +224,8 @@ def test_another_study_is_refused_in_the_same_folder(command, environment, folde
 
 
 def test_evaluate_gives_the_best_models_figures(environment, result, folder):
-    done = called([HYBRIDTUNE, "evaluate", str(folder), "--benchmark", "newsroom:dev", "--json"], environment)
+    command = [HYBRIDTUNE, "evaluate", str(folder), "--benchmark", "newsroom:dev", "--json"]
+    done = called([*command, "--set", "resources.evaluators=1"], environment)
     assert done.returncode == 0, done.stderr
     metrics = json.loads(done.stdout)["metrics"]
     assert {key: value for key, value in result["best"]["metrics"].items() if "/" in key} == metrics

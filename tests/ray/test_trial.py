@@ -11,7 +11,7 @@ pytestmark = pytest.mark.ray
 
 
 @pytest.mark.timeout(120)
-def test_every_report_arrives_though_the_training_ends_at_once(tmp_path):
+def test_every_report_arrives_though_the_training_ends_at_once(no_ray, tmp_path):
     def quick(config):  # a closure: Ray's workers cannot import a test module
         def train(callbacks):
             for step in range(1, config["reports"] + 1):

@@ -1,0 +1,121 @@
+"""What a search takes up from an earlier run: Optuna's database and the trials that ended, nothing else."""
+
+import pickle
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from hybridtune.config import Study
+from hybridtune.search.space import trial_name, trial_values
+from hybridtune.search.study import _searcher
+
+GOALS = {"balanced/AP": "max"}
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+def study_of(**search):
+    return Study.model_validate(
+        {
+            "name": "small",
+            "data": {"train": "newsroom:train"},
+            "benchmarks": {"dev": {"path": "newsroom:dev"}},
+            "search": search,
+        }
+    )
+
+
+def begin(study, folder, ended=(), trials=5):
+    """A run of the search: its searcher, and the values of its first trials."""
+    searcher = _searcher(study, GOALS, folder, set(ended))
+    return searcher, [searcher.suggest(f"trial-{n}") for n in range(trials)]
+
+
+def end(searcher, place, value, step=12):
+    result = {"balanced/AP": value, "step": step, "training_iteration": 1}
+    searcher.on_trial_result(f"trial-{place}", result)
+    searcher.on_trial_complete(f"trial-{place}", result)
+
+
+def in_database(folder):
+    return optuna.load_study(study_name="small", storage=f"sqlite:///{folder / 'optuna.db'}").trials
+
+
+def test_a_new_study_begins_with_the_baselines(tmp_path):
+    _, configs = begin(study_of(), tmp_path)
+    assert [config["baseline"] for config in configs] == ["mono-only", "half-half", "cross-only", None, None]
+    assert [config["mixing_ratio"] for config in configs[:3]] == [1.0, 0.5, 0.0]
+    assert [trial_name(config) for config in configs] == ["0000", "0001", "0002", "0003", "0004"]
+    assert [trial.params for trial in in_database(tmp_path)] == [trial_values(config) for config in configs]
+    named = [trial.user_attrs.get("baseline") for trial in in_database(tmp_path)]
+    assert named == ["mono-only", "half-half", "cross-only", None, None]
+
+
+def test_trials_that_were_begun_come_first_and_keep_number_and_values(tmp_path):
+    study = study_of()
+    searcher, configs = begin(study, tmp_path)
+    end(searcher, 1, 0.4)
+    _, resumed = begin(study, tmp_path, ended=[1], trials=6)
+    assert resumed[:4] == [configs[0], *configs[2:]]
+    assert [config["number"] for config in resumed[4:]] == [5, 6]
+    states = {trial.number: trial.state for trial in in_database(tmp_path)}
+    assert states == dict.fromkeys(range(7), TrialState.RUNNING) | {1: TrialState.COMPLETE}
+
+
+def test_a_resumed_search_proposes_no_values_again(tmp_path):
+    study = study_of(baselines=False)
+    _, configs = begin(study, tmp_path, trials=3)
+    _, resumed = begin(study, tmp_path, ended=[0, 1, 2], trials=3)
+    ratios = [config["mixing_ratio"] for config in configs + resumed]
+    assert len(set(ratios)) == 6
+    assert [config["number"] for config in resumed] == [3, 4, 5]
+
+
+def test_a_resumed_trial_ends_in_the_database_as_if_nothing_had_happened(tmp_path):
+    study = study_of()
+    searcher, _ = begin(study, tmp_path, trials=1)
+    searcher.on_trial_result("trial-0", {"balanced/AP": 0.2, "step": 6, "training_iteration": 1})
+    searcher, _ = begin(study, tmp_path, trials=1)
+    end(searcher, 0, 0.3)
+    (trial, *_) = in_database(tmp_path)
+    assert (trial.state, trial.value) == (TrialState.COMPLETE, 0.3)
+    assert trial.intermediate_values == {6: 0.2, 12: 0.3}  # by step of the training
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_a_trial_without_a_row_is_taken_up_though_the_database_holds_its_end(tmp_path, failed):
+    study = study_of()
+    searcher, configs = begin(study, tmp_path, trials=2)
+    if failed:
+        searcher.on_trial_complete("trial-0", error=True)
+    else:
+        end(searcher, 0, 0.3)
+    searcher, resumed = begin(study, tmp_path, trials=2)
+    assert resumed == configs
+    end(searcher, 0, 0.9)
+    assert in_database(tmp_path)[0].state == (TrialState.FAIL if failed else TrialState.COMPLETE)
+    assert in_database(tmp_path)[0].value == (None if failed else 0.3)
+
+
+def test_baselines_are_enqueued_once_however_often_a_study_is_cut_off_before_it_begins(tmp_path):
+    study = study_of()
+    for _ in range(3):
+        begin(study, tmp_path, trials=0)
+    _, configs = begin(study, tmp_path)
+    assert [config["baseline"] for config in configs] == ["mono-only", "half-half", "cross-only", None, None]
+    assert len(in_database(tmp_path)) == 5
+
+
+def test_a_trial_cut_off_before_it_had_values_gets_them(tmp_path):
+    study = study_of()
+    searcher, configs = begin(study, tmp_path, trials=1)
+    searcher._ot_study.ask()
+    travelled = pickle.loads(pickle.dumps(_searcher(study, GOALS, tmp_path, set())))  # as Tune does
+    resumed = [travelled.suggest(f"trial-{n}") for n in range(2)]
+    assert resumed[0] == configs[0]
+    assert (resumed[1]["number"], resumed[1]["baseline"], resumed[1]["mixing_ratio"]) == (1, "half-half", 0.5)
+    assert in_database(tmp_path)[1].params == trial_values(resumed[1])
