@@ -286,12 +286,15 @@ def _part_with(study: Study, path: tuple[str, str], value: Any) -> Part:
     return type(part).model_validate({**part.model_dump(), path[1]: value})
 
 
+_SAME_FOR_ALL = {"max_steps", "eval_steps"}  # the trials of a study are compared at the same steps
+
+
 def searchable_paths() -> dict[str, tuple[str, str]]:
     """Names a search may use, short (``temperature``) and dotted (``train.temperature``) -> (part, field)."""
     parts: dict[str, type[Part]] = {"mix": Mix, "train": Train}
     paths = {}
     for part, model in parts.items():
-        for field in model.model_fields:
+        for field in (name for name in model.model_fields if name not in _SAME_FOR_ALL):
             paths[field] = paths[f"{part}.{field}"] = (part, field)
     return paths
 

@@ -81,9 +81,9 @@ WRONG = {
     "search.space={cross_batch: {choice: [mixed, other]}}": (
         "search.space.cross_batch: 'other': input should be 'mixed' or 'single_pair' (got 'other')"
     ),
-    "search.space={max_steps: {uniform: [1, 2.5]}}": [
-        "search.space.max_steps: 1.0: input should be a valid integer (got 1.0)",
-        "search.space.max_steps: 2.5: input should be a valid integer (got 2.5)",
+    "search.space={batch_size: {uniform: [2, 2.5]}}": [
+        "search.space.batch_size: 2.0: input should be a valid integer (got 2.0)",
+        "search.space.batch_size: 2.5: input should be a valid integer (got 2.5)",
     ],
     "search.space={temperature: {uniform: [0.1, 1]}, train.temperature: {uniform: [0.1, 1]}}": (
         "search.space.train.temperature: is the same field as temperature"
@@ -250,17 +250,17 @@ def test_every_kind_of_range(study_file):
     space = {
         "mixing_ratio": {"uniform": [0, 1]},
         "train.temperature": {"loguniform": [0.01, 0.2]},
-        "max_steps": {"int": [10, 20]},
+        "batch_size": {"int": [10, 20]},
         "cross_batch": {"choice": ["mixed", "single_pair"]},
     }
     study = load_study(study_file(search={"space": space}))
     assert {name: parameter.ends() for name, parameter in study.search.space.items()} == {
         "mixing_ratio": [0.0, 1.0],
         "train.temperature": [0.01, 0.2],
-        "max_steps": [10, 20],
+        "batch_size": [10, 20],
         "cross_batch": ["mixed", "single_pair"],
     }
-    assert yaml.safe_load(dump_study(study))["search"]["space"]["max_steps"] == {"int": [10, 20]}
+    assert yaml.safe_load(dump_study(study))["search"]["space"]["batch_size"] == {"int": [10, 20]}
 
 
 @pytest.mark.parametrize(

@@ -111,13 +111,13 @@ def test_searched_values_stay_in_their_ranges():
     space = {
         "mixing_ratio": {"uniform": [0.2, 0.4]},
         "learning_rate": {"loguniform": [1e-5, 1e-4]},
-        "max_steps": {"int": [10, 12]},
+        "batch_size": {"int": [10, 12]},
         "cross_batch": {"choice": ["mixed", "single_pair"]},
     }
     found = configs(study_of(space=space, baselines=False), 60)
     assert all(config["baseline"] is None for config in found)
     assert all(0.2 <= config["mixing_ratio"] <= 0.4 and 1e-5 <= config["learning_rate"] <= 1e-4 for config in found)
-    assert {config["max_steps"] for config in found} == {10, 11, 12}
+    assert {config["batch_size"] for config in found} == {10, 11, 12}
     assert {config["cross_batch"] for config in found} == {"mixed", "single_pair"}
     assert sum(config["learning_rate"] < 10**-4.5 for config in found) in range(15, 46)  # log, not linear: half
     assert [trial_values(config).keys() for config in found] == [space.keys()] * 60
