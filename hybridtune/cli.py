@@ -53,10 +53,11 @@ def run(
 
     Run it again with the same --out to go on where it stopped.
     """
+    checked = _load(study, overrides, seed)  # a mistake in the file is told before the heavy imports
     from hybridtune.commands import folder, prepare, run, show, summary
 
     screen = show.Screen(to_stderr=as_json)
-    prepared = prepare.prepare(_load(study, overrides, seed), searching=True)
+    prepared = prepare.prepare(checked, searching=True)
     if dry_run:
         _show_plan(prepared, screen, as_json)
         return
@@ -76,10 +77,11 @@ def train(
     study: Path, overrides: tuple[str, ...], dry_run: bool, out: Path | None, as_json: bool, seed: int | None
 ) -> None:
     """Train once, with the study's fixed values."""
+    checked = _load(study, overrides, seed)  # a mistake in the file is told before the heavy imports
     from hybridtune.commands import folder, prepare, run, show, summary
 
     screen = show.Screen(to_stderr=as_json)
-    prepared = prepare.prepare(_load(study, overrides, seed), searching=False)
+    prepared = prepare.prepare(checked, searching=False)
     if dry_run:
         _show_plan(prepared, screen, as_json)
         return
