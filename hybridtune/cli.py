@@ -124,7 +124,7 @@ def evaluate(
 
 
 def _load(path: Path | None, overrides: tuple[str, ...], seed: int | None) -> "Study":
-    from hybridtune.config import demo_study, load_study
+    from hybridtune.study_file import demo_study, load_study
 
     seeded = (*overrides, f"seed={seed}") if seed is not None else overrides
     return load_study(path if path is not None else demo_study(), seeded)

@@ -1,18 +1,7 @@
-"""The Study: one YAML file, checked before anything starts.
+"""The Study: what a study file may say, as strict models. Every part forbids unknown keys."""
 
-Every part forbids unknown keys. `load_study` reads a file, fills ``${VARIABLE}`` from the environment, applies
-``--set a.b=c`` overrides and reports every mistake at once, one line each.
-"""
+from typing import Annotated, Any, Literal
 
-import difflib
-import os
-import re
-from collections.abc import Sequence
-from importlib import resources
-from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
-
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -24,7 +13,7 @@ from pydantic import (
     model_validator,
 )
 
-from hybridtune.errors import InputError
+from hybridtune.mistakes import nearest, reason
 
 Ratio = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
@@ -38,7 +27,6 @@ class Part(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-AnyPart = TypeVar("AnyPart", bound=Part)
 WholeNumbers = tuple[int, int]  # `int` is also the name of a field
 
 
@@ -238,7 +226,7 @@ class Study(Part):
         for name, parameter in self.search.space.items():
             path = searchable_paths().get(name)
             if path is None:
-                problems.append(f"search.space.{name}: no such field{_nearest(name, searchable_paths())}")
+                problems.append(f"search.space.{name}: no such field{nearest(name, searchable_paths())}")
                 continue
             if names.setdefault(path, name) != name:
                 problems.append(f"search.space.{name}: is the same field as {names[path]}")
@@ -253,7 +241,7 @@ class Study(Part):
                 try:
                     _part_with(self, path, end)
                 except ValidationError as error:
-                    problems.append(f"search.space.{name}: {end!r}: {_reason(error.errors()[0], Study)}")
+                    problems.append(f"search.space.{name}: {end!r}: {reason(error.errors()[0], Study)}")
         if problems:
             raise ValueError("\n".join(problems))
         return self
@@ -297,152 +285,3 @@ def searchable_paths() -> dict[str, tuple[str, str]]:
         for field in (name for name in model.model_fields if name not in _SAME_FOR_ALL):
             paths[field] = paths[f"{part}.{field}"] = (part, field)
     return paths
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.1 reads ``3e-5`` as text; people who write learning rates mean the number."""
-
-
-class _Dumper(yaml.SafeDumper):
-    """Quotes the texts that `_Loader` would read as numbers."""
-
-
-for _yaml in (_Loader, _Dumper):
-    _yaml.add_implicit_resolver(
-        "tag:yaml.org,2002:float",
-        re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)$|^[-+]?(\d+\.\d*|\.\d+)$|^[-+]?\.inf$|^\.nan$"),
-        list("-+0123456789."),
-    )
-
-
-def parse_yaml(text: str) -> Any:
-    """YAML as the study file reads it."""
-    return yaml.load(text, _Loader)
-
-
-def load_study(path: Path, overrides: Sequence[str] = ()) -> Study:
-    """Read and check a study file.
-
-    Args:
-        path: the YAML file.
-        overrides: ``a.b=value`` strings, applied over the file; values are read as YAML.
-
-    Raises:
-        InputError: with one line per mistake.
-    """
-    try:
-        tree = parse_yaml(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot read the study file: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: cannot read the study file: {error}") from None
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(tree, dict):
-        raise InputError(f"{path}: a study file is a mapping of sections (name, data, benchmarks, ...)")
-    apply_overrides(tree, overrides)
-    return check(Study, _fill_variables(tree, str(path)), str(path))
-
-
-def demo_study() -> Path:
-    """The study file of the demo, which is part of the package."""
-    packaged = Path(str(resources.files("hybridtune") / "search_spaces" / "newsroom.yaml"))
-    return packaged if packaged.is_file() else Path(__file__).parents[1] / "search_spaces" / "newsroom.yaml"
-
-
-def check(model: type[AnyPart], tree: dict[str, Any], source: str) -> AnyPart:
-    """A parsed section as its model. Raises InputError with one line per mistake, each naming ``source``."""
-    try:
-        return model.model_validate(tree)
-    except ValidationError as error:
-        lines = []
-        for item in error.errors():
-            where = ".".join(str(step) for step in item["loc"])
-            for reason in _reason(item, model).split("\n"):
-                lines.append(f"{source}: {where}: {reason}" if where else f"{source}: {reason}")
-        raise InputError("\n".join(lines)) from None
-
-
-def dump_study(study: Study) -> str:
-    """The resolved study as YAML that `load_study` reads back to the same study."""
-    text: str = yaml.dump(study.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
-    return text
-
-
-def apply_overrides(tree: dict[str, Any], overrides: Sequence[str]) -> None:
-    """Put ``a.b=value`` strings into a parsed file. Raises InputError for one that is not of that form."""
-    for override in overrides:
-        _apply_override(tree, override)
-
-
-def _apply_override(tree: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals or not key:
-        raise InputError(f"--set {override}: write it as --set section.field=value")
-    node = tree
-    *sections, field = key.split(".")
-    for section in sections:
-        child = node.setdefault(section, {})
-        if not isinstance(child, dict):
-            raise InputError(f"--set {override}: {section} is a value, not a section")
-        node = child
-    try:
-        node[field] = parse_yaml(text)
-    except yaml.YAMLError:
-        raise InputError(f"--set {override}: {text!r} is not a YAML value") from None
-
-
-def _fill_variables(node: Any, source: str) -> Any:
-    if isinstance(node, dict):
-        return {key: _fill_variables(value, source) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_fill_variables(value, source) for value in node]
-    if not isinstance(node, str):
-        return node
-
-    def fill(match: re.Match[str]) -> str:
-        value = os.environ.get(match[1])
-        if value is None:
-            raise InputError(
-                f"{source}: {node}: the variable {match[1]} is not set; set it (export {match[1]}=FOLDER) "
-                "or give the path by --set"
-            )
-        return value
-
-    return re.sub(r"\$\{(\w+)\}", fill, node)
-
-
-def _reason(item: Any, root: type[Part]) -> str:
-    """What a pydantic error means to the person who wrote the file."""
-    value, kind = item.get("input"), item["type"]
-    if kind == "extra_forbidden":
-        return "unknown key" + _nearest(str(item["loc"][-1]), _known_keys(root, item["loc"][:-1]))
-    if kind == "missing":
-        return "is missing"
-    if kind == "value_error":
-        return str(item["ctx"]["error"])
-    shown = f" (got {value!r})" if not isinstance(value, dict) else ""
-    message: str = item["msg"]
-    return message[0].lower() + message[1:] + shown
-
-
-def _known_keys(root: type[Part], location: Sequence[Any]) -> list[str]:
-    model: Any = root
-    for step in location:
-        annotation = model.model_fields[step].annotation if step in model.model_fields else None
-        candidates = [
-            annotation,
-            *get_args(annotation),
-            *(b for a in get_args(annotation) for b in get_args(a)),
-        ]
-        models = [c for c in candidates if isinstance(c, type) and issubclass(c, Part)]
-        if not models:  # a key of a free mapping (a searched name): its values are the next model
-            continue
-        model = models[0]
-    return list(model.model_fields)
-
-
-def _nearest(name: str, known: Any) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    short = sorted(key for key in known if "." not in key)
-    return f"; did you mean {close[0]!r}?" if close else f"; known here: {', '.join(short)}"

@@ -5,8 +5,8 @@ import sys
 import pytest
 
 from hybridtune.cli import main
-from hybridtune.config import demo_study, load_study
 from hybridtune.data.newsroom import LANGUAGES
+from hybridtune.study_file import demo_study, load_study
 
 DEMO = str(demo_study())
 

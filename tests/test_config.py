@@ -4,8 +4,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from hybridtune.config import Study, demo_study, dump_study, load_study, parse_yaml, searchable_paths
+from hybridtune.config import Study, searchable_paths
 from hybridtune.errors import InputError
+from hybridtune.study_file import demo_study, dump_study, load_study, parse_yaml
 
 TREE = {"name": "x", "data": {"train": ["a.jsonl"]}, "benchmarks": {"dev": {"path": "b"}}}
 

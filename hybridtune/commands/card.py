@@ -5,8 +5,9 @@ from typing import Any
 
 import yaml
 
-from hybridtune.config import Study, dump_study
+from hybridtune.config import Study
 from hybridtune.data.corpus import Corpus
+from hybridtune.study_file import dump_study
 
 _SHOWN = ("mono/AP", "cross/AP", "multi/AP", "multi/rank_distance", "multi/language_preference")
 

@@ -8,13 +8,14 @@ from typing import Any
 
 from hybridtune.cluster.local import capacity, local_cluster
 from hybridtune.commands.show import Screen
-from hybridtune.config import BenchmarkSource, Encoder, Part, Resources, apply_overrides, check
+from hybridtune.config import BenchmarkSource, Encoder, Part, Resources
 from hybridtune.data.tokenizer import pretrained_tokenizer
 from hybridtune.errors import InputError
 from hybridtune.evaluate.benchmark import load_benchmark
 from hybridtune.evaluate.service import EvaluatorService
 from hybridtune.model.encoder import load_encoder
 from hybridtune.model.folder import with_folder_settings
+from hybridtune.study_file import apply_overrides, check
 from hybridtune.train.loop import weights_of
 
 

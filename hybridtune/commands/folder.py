@@ -9,8 +9,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from hybridtune.config import Study, dump_study
+from hybridtune.config import Study
 from hybridtune.errors import InputError
+from hybridtune.study_file import dump_study
 
 _PACKAGES = ("hybridtune", "torch", "ray", "transformers", "tokenizers", "optuna", "pyarrow", "numpy", "faiss-cpu")
 

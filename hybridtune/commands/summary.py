@@ -7,9 +7,10 @@ from rich.table import Table
 
 from hybridtune.commands.prepare import Prepared, data_table, notices
 from hybridtune.commands.show import Screen, trials_table
-from hybridtune.config import Study, dump_study
+from hybridtune.config import Study
 from hybridtune.search.space import BASELINES
 from hybridtune.search.watch import TrialRow
+from hybridtune.study_file import dump_study
 
 _MEANS = ("AP", "RR", "nDCG@10", "R@1", "R@10", "R@100")
 

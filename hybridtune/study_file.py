@@ -1,0 +1,130 @@
+"""Reading and writing study files: YAML, ``${VARIABLE}``, ``--set``, and every mistake as one line."""
+
+import os
+import re
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import ValidationError
+
+from hybridtune.config import Part, Study
+from hybridtune.errors import InputError
+from hybridtune.mistakes import reason
+
+AnyPart = TypeVar("AnyPart", bound=Part)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 reads ``3e-5`` as text; people who write learning rates mean the number."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes the texts that `_Loader` would read as numbers."""
+
+
+for _yaml in (_Loader, _Dumper):
+    _yaml.add_implicit_resolver(
+        "tag:yaml.org,2002:float",
+        re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)$|^[-+]?(\d+\.\d*|\.\d+)$|^[-+]?\.inf$|^\.nan$"),
+        list("-+0123456789."),
+    )
+
+
+def parse_yaml(text: str) -> Any:
+    """YAML as the study file reads it."""
+    return yaml.load(text, _Loader)
+
+
+def load_study(path: Path, overrides: Sequence[str] = ()) -> Study:
+    """Read and check a study file.
+
+    Args:
+        path: the YAML file.
+        overrides: ``a.b=value`` strings, applied over the file; values are read as YAML.
+
+    Raises:
+        InputError: with one line per mistake.
+    """
+    try:
+        tree = parse_yaml(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot read the study file: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: cannot read the study file: {error}") from None
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, dict):
+        raise InputError(f"{path}: a study file is a mapping of sections (name, data, benchmarks, ...)")
+    apply_overrides(tree, overrides)
+    return check(Study, _fill_variables(tree, str(path)), str(path))
+
+
+def demo_study() -> Path:
+    """The study file of the demo, which is part of the package."""
+    packaged = Path(str(resources.files("hybridtune") / "search_spaces" / "newsroom.yaml"))
+    return packaged if packaged.is_file() else Path(__file__).parents[1] / "search_spaces" / "newsroom.yaml"
+
+
+def check(model: type[AnyPart], tree: dict[str, Any], source: str) -> AnyPart:
+    """A parsed section as its model. Raises InputError with one line per mistake, each naming ``source``."""
+    try:
+        return model.model_validate(tree)
+    except ValidationError as error:
+        lines = []
+        for item in error.errors():
+            where = ".".join(str(step) for step in item["loc"])
+            for line in reason(item, model).split("\n"):
+                lines.append(f"{source}: {where}: {line}" if where else f"{source}: {line}")
+        raise InputError("\n".join(lines)) from None
+
+
+def dump_study(study: Study) -> str:
+    """The resolved study as YAML that `load_study` reads back to the same study."""
+    text: str = yaml.dump(study.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    return text
+
+
+def apply_overrides(tree: dict[str, Any], overrides: Sequence[str]) -> None:
+    """Put ``a.b=value`` strings into a parsed file. Raises InputError for one that is not of that form."""
+    for override in overrides:
+        _apply_override(tree, override)
+
+
+def _apply_override(tree: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise InputError(f"--set {override}: write it as --set section.field=value")
+    node = tree
+    *sections, field = key.split(".")
+    for section in sections:
+        child = node.setdefault(section, {})
+        if not isinstance(child, dict):
+            raise InputError(f"--set {override}: {section} is a value, not a section")
+        node = child
+    try:
+        node[field] = parse_yaml(text)
+    except yaml.YAMLError:
+        raise InputError(f"--set {override}: {text!r} is not a YAML value") from None
+
+
+def _fill_variables(node: Any, source: str) -> Any:
+    if isinstance(node, dict):
+        return {key: _fill_variables(value, source) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_fill_variables(value, source) for value in node]
+    if not isinstance(node, str):
+        return node
+
+    def fill(match: re.Match[str]) -> str:
+        value = os.environ.get(match[1])
+        if value is None:
+            raise InputError(
+                f"{source}: {node}: the variable {match[1]} is not set; set it (export {match[1]}=FOLDER) "
+                "or give the path by --set"
+            )
+        return value
+
+    return re.sub(r"\$\{(\w+)\}", fill, node)
