@@ -33,7 +33,6 @@ class Started:
     source: str
     service: EvaluatorService
     board: Any
-    dashboard: str
 
 
 @contextlib.contextmanager
@@ -59,7 +58,7 @@ def started(prepared: Prepared, folder: Path, screen: Screen) -> Iterator[Starte
             tokenizer=store.tokenizer(),
             actors=prepared.offered.evaluators,
         )
-        yield Started(store, source, service, start_board(BOARD), dashboard)
+        yield Started(store, source, service, start_board(BOARD))
 
 
 def run_study(prepared: Prepared, folder: Path, screen: Screen) -> dict[str, Any]:

@@ -106,18 +106,22 @@ class _Clusters:
         self.parents: list[int] = []
 
     def add(self) -> int:
+        """A new group, in a cluster of its own; its number."""
         self.parents.append(len(self.parents))
         return len(self.parents) - 1
 
     def root(self, group: int) -> int:
+        """The group that stands for the cluster; paths are halved on the way."""
         while self.parents[group] != group:
             self.parents[group] = self.parents[self.parents[group]]
             group = self.parents[group]
         return group
 
     def join(self, one: int, other: int) -> None:
+        """Make two groups one cluster, named by its smaller root."""
         low, high = sorted((self.root(one), self.root(other)))
         self.parents[high] = low
 
     def roots(self) -> Int32:
+        """[G] the cluster of every group."""
         return np.array([self.root(group) for group in range(len(self.parents))], np.int32)

@@ -193,6 +193,7 @@ class _Shares:
         self._phase = phase
 
     def draw(self, n: int) -> Pair:
+        """The n-th pair, n from 0."""
         place = (self._phase + n * _GOLDEN) % 1.0
         return self._pairs[min(int(np.searchsorted(self._ends, place, "right")), len(self._pairs) - 1)]
 

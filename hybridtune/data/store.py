@@ -241,12 +241,14 @@ class _TextParts:
         self._rows: list[tuple[bool, str]] = []
 
     def add(self, is_query: bool, text: str) -> None:
+        """Take the next text; a full part is written."""
         self._rows.append((is_query, text))
         self.count += 1
         if len(self._rows) == PART_ROWS:
             self.flush()
 
     def flush(self) -> None:
+        """Write the texts that do not fill a part."""
         if self._rows:
             is_query, texts = zip(*self._rows, strict=True)
             number = (self.count - 1) // PART_ROWS
