@@ -75,6 +75,15 @@ class BenchmarkSource(Part):
         default=None, description="[first, after the last] document of the benchmark"
     )
     languages: list[Language] | None = None
+    language: Language | None = Field(
+        default=None, description="language of texts that do not name theirs (BEIR, TREC files)"
+    )
+    split: str | None = Field(
+        default=None, description="which topics and qrels, like dev; null: test, else dev, else the only one"
+    )
+    low_resource: list[Language] = Field(
+        default=[], description="languages whose means are also shown apart from the others'"
+    )
 
     @field_validator("documents", mode="before")
     @classmethod
@@ -114,6 +123,9 @@ class Train(Part):
     learning_rate: Positive = 3e-5
     temperature: Positive = 0.05
     symmetric: bool = False
+    negatives: Annotated[int, Field(ge=0)] = Field(
+        default=1, description="hard negatives a pair is given, from those that the data has; 0 ignores them"
+    )
     weight_decay: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.01
     warmup_ratio: Ratio = 0.1
     max_grad_norm: Positive = 1.0
@@ -132,7 +144,10 @@ class Resources(Part):
     workers: Count = 1
     cpus_per_worker: Count = 1
     gpus_per_worker: Annotated[float, Field(ge=0.0)] = 0.0
-    evaluators: Count | None = Field(default=None, description="null: one per GPU, else one per core")
+    evaluators: Count | None = Field(default=None, description="at most; null: one per GPU, else one per core")
+    min_evaluators: Count = Field(
+        default=1, description="`evaluate` keeps at least so many, and adds up to evaluators while work waits"
+    )
     concurrent_trials: Count | None = Field(default=None, description="null: as many as the machine holds")
 
 
