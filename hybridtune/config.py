@@ -145,8 +145,8 @@ class Resources(Part):
     cpus_per_worker: Count = 1
     gpus_per_worker: Annotated[float, Field(ge=0.0)] = 0.0
     evaluators: Count | None = Field(default=None, description="at most; null: one per GPU, else one per core")
-    min_evaluators: Count = Field(
-        default=1, description="`evaluate` keeps at least so many, and adds up to evaluators while work waits"
+    min_evaluators: Count | None = Field(
+        default=None, description="`evaluate` starts with so many and adds while work waits; null: all from the start"
     )
     concurrent_trials: Count | None = Field(default=None, description="null: as many as the machine holds")
 

@@ -305,4 +305,5 @@ def test_dry_run_of_an_evaluation(call, tiny, tmp_path):
     assert code == 0
     told = json.loads(out)
     assert (told["model"], told["benchmark"], told["settings"]) == (str(tiny[0]), "newsroom:dev", "mono, cross, multi")
+    assert told["passages"] > 100
     assert files(tmp_path) == [str(tmp_path / "here")]

@@ -50,7 +50,7 @@ def capacity(resources: Resources) -> Capacity:
     Raises:
         InputError: one trial alone needs more GPUs than there are.
     """
-    cores, gpus = _cores(), _gpus()
+    here, gpus = cores(), _gpus()
     per_trial = resources.workers * resources.cpus_per_worker
     gpus_per_trial = resources.workers * resources.gpus_per_worker
     if gpus_per_trial > gpus:
@@ -58,11 +58,11 @@ def capacity(resources: Resources) -> Capacity:
             f"resources: a trial of {resources.workers} workers with {resources.gpus_per_worker:g} GPUs each needs "
             f"{gpus_per_trial:g} GPUs and this machine has {gpus}; lower workers or gpus_per_worker (0 trains on CPU)"
         )
-    fit_at_once = max(1, cores // per_trial)
+    fit_at_once = max(1, here // per_trial)
     if gpus_per_trial:
         fit_at_once = max(1, min(fit_at_once, int(gpus / gpus_per_trial)))
     trials = resources.concurrent_trials or fit_at_once
-    evaluators = resources.evaluators or gpus or cores
+    evaluators = resources.evaluators or gpus or here
     # Beside the workers: the stream's tasks of each worker, the evaluators, and room for building the store.
     cpus = math.ceil(trials * (per_trial + resources.workers + 1) + 0.25 * evaluators) + 2
     return Capacity(trials, evaluators, cpus, gpus)
@@ -123,7 +123,7 @@ def _native_stderr_to(log: IO[str]) -> Iterator[None]:
         os.close(kept)
 
 
-def _cores() -> int:
+def cores() -> int:
     """The cores this process may use, which a container or ``taskset`` can make fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

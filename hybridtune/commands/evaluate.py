@@ -1,22 +1,30 @@
-"""`hybridtune evaluate`: any encoder on any benchmark, in all settings at once."""
+"""`hybridtune evaluate`: any encoder, or anybody's run file, on any benchmark, in all settings at once."""
 
 import dataclasses
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hybridtune.cluster.local import capacity, local_cluster
+from hybridtune.commands.encoded import check_model, encoded, survey_here
+from hybridtune.commands.pictures import bias_heat_map
+from hybridtune.commands.runs import RunFile, check_run_file, rank_run, write_run_file
 from hybridtune.commands.show import Screen
 from hybridtune.config import BenchmarkSource, Encoder, Part, Resources
-from hybridtune.data.tokenizer import pretrained_tokenizer
+from hybridtune.data.benchmark_formats import notices_of_languages, read_benchmark
+from hybridtune.data.benchmark_rows import BenchmarkRows
 from hybridtune.errors import InputError
-from hybridtune.evaluate.benchmark import load_benchmark
-from hybridtune.evaluate.service import EvaluatorService
-from hybridtune.model.encoder import load_encoder
-from hybridtune.model.folder import with_folder_settings
-from hybridtune.study_file import apply_overrides, check
-from hybridtune.train.loop import weights_of
+from hybridtune.evaluate.groups import group_means, pair_table
+from hybridtune.evaluate.metrics import MEASURES, Ranked, parse_measure, per_query, score
+from hybridtune.evaluate.per_query import FILE as PER_QUERY
+from hybridtune.evaluate.per_query import topic_numbers, write_per_query
+from hybridtune.evaluate.survey import Survey
+from hybridtune.evaluate.sweep import judged_pairs, rank_pool
+from hybridtune.model.folder import training_pairs_of, with_folder_settings
+from hybridtune.study_file import apply_overrides, check, load_study
+
+SCORES, HEAT_MAP = "scores.json", "bias.svg"
 
 
 class Settings(Part):
@@ -27,63 +35,160 @@ class Settings(Part):
     resources: Resources = Resources()
 
 
-def read_settings(model: str, benchmark: str, overrides: Sequence[str]) -> tuple[Encoder, BenchmarkSource, Resources]:
+@dataclass(frozen=True)
+class Question:
+    """What is evaluated, and what is wanted of it.
+
+    Attributes:
+        settings: encoder, benchmark, resources.
+        study: the study folder that the model comes from, if it was given by it.
+        measures: ir_measures names.
+    """
+
+    settings: Settings
+    study: Path | None
+    measures: tuple[str, ...]
+
+
+def read_question(model: str | None, benchmark: str, overrides: Sequence[str], measures: Sequence[str]) -> Question:
     """The encoder, benchmark and resources of an evaluation.
 
     Args:
-        model: a model folder, a hub name, or a study folder (its ``best/``).
+        model: a model folder, a hub name, or a study folder (its ``best/``); None: a run is scored.
         benchmark: path of the benchmark.
         overrides: ``encoder.*``, ``benchmark.*`` and ``resources.*`` fields.
+        measures: ir_measures names; none: the usual ones.
 
     Raises:
-        InputError: a field that is not there, or a value it does not take.
+        InputError: a field or measure that is not there, or a value it does not take.
     """
-    best = Path(model) / "best"
-    name = str(best) if (best / "modules.json").is_file() else model
+    for measure in measures:
+        parse_measure(measure)
+    best = Path(model or "") / "best"
+    study = Path(model) if model and (best / "modules.json").is_file() else None
+    name = str(best) if study is not None else model or ""
     if name == "tiny":
         raise InputError("tiny is built by a study; evaluate takes a model folder, a name or a study folder")
     tree: dict[str, Any] = {"encoder": {"name": name}, "benchmark": {"path": benchmark}}
+    if study is not None:
+        tree["benchmark"]["low_resource"] = _low_resource(study)
     apply_overrides(tree, overrides)
     settings = check(Settings, tree, "--set")
-    return with_folder_settings(settings.encoder), settings.benchmark, settings.resources
+    settings = settings.model_copy(update={"encoder": with_folder_settings(settings.encoder)})
+    return Question(settings, study, tuple(dict.fromkeys(measures)) or MEASURES)
 
 
 def evaluate_model(
-    encoder: Encoder, source: BenchmarkSource, resources: Resources, screen: Screen, dry_run: bool
+    question: Question, out: Path | None, screen: Screen, run_file: RunFile | None = None, dry_run: bool = False
 ) -> dict[str, Any]:
     """Score an encoder on a benchmark.
 
+    Args:
+        question: what is asked.
+        out: folder of the results; None: nothing is kept.
+        screen: told what happens.
+        run_file: a TREC run to write as well.
+        dry_run: stop after the checks and give the sizes.
+
     Returns:
-        ``{"model", "benchmark", "metrics", "per_language", "per_pair", "counts", "outranked"}``; a dry run stops
-        after the checks and gives the sizes instead.
+        ``{"model", "benchmark", "metrics", "per_language", "per_pair", "counts", ...}``: see ``result_of``.
 
     Raises:
         InputError: the benchmark or the model cannot be read.
     """
-    benchmark = load_benchmark(source)
-    tokenizer = pretrained_tokenizer(encoder.name, encoder.trust_remote_code)
-    model = load_encoder(encoder.name, encoder, tokenizer.pad_id)
-    offered = capacity(resources)
-    about = {"model": encoder.name, "benchmark": benchmark.name}
-    sizes = {"queries": len(benchmark.queries), "passages": len(benchmark.passages)}
+    settings = question.settings
+    if run_file is not None:
+        check_run_file(run_file)
+    rows = read_benchmark(settings.benchmark)
     if dry_run:
-        return {**about, **sizes, "settings": ", ".join(benchmark.settings())}
-    with local_cluster(offered, dashboard=False):
-        screen.line(f"scoring {sizes['queries']:,} queries against {sizes['passages']:,} passages")
-        service = EvaluatorService.start(
-            "evaluate",
-            {"benchmark": benchmark},
-            source=encoder.name,
-            encoder=encoder,
-            tokenizer=tokenizer,
-            actors=offered.evaluators,
-        )
-        return {**about, **dataclasses.asdict(service.score(weights_of(model), "benchmark"))}
+        check_model(settings.encoder, settings.resources)
+        survey = survey_here(rows, screen)
+        _tell(rows, survey, screen)
+        sizes = {"queries": len(rows.queries), "passages": sum(survey.passages.values())}
+        scored = ", ".join(survey.settings(rows))
+        return {"model": settings.encoder.name, "benchmark": rows.name, **sizes, "settings": scored}
+    with encoded(rows, settings.encoder, settings.resources, out, screen) as pool:
+        _tell(rows, pool.survey, screen)
+        with screen.progress("ranking", "passages") as progress:
+            ranked = rank_pool(pool.folder, rows, pool.survey, pool.actors, progress)
+        result = result_of(question, settings.encoder.name, rows, pool.survey, ranked, out)
+        if run_file is not None:
+            result["run_file"] = write_run_file(pool, run_file, screen)
+        return result
 
 
-def write_scores(result: dict[str, Any], out: Path) -> Path:
-    """Write an evaluation to ``<out>/scores.json``."""
-    out.mkdir(parents=True, exist_ok=True)
-    file = out / "scores.json"
-    file.write_text(json.dumps(result, indent=1), encoding="utf-8")
-    return file
+def evaluate_run(question: Question, run: Path, out: Path | None, screen: Screen) -> dict[str, Any]:
+    """Score a TREC run, as ``evaluate_model`` scores an encoder; Ray is not needed.
+
+    Raises:
+        InputError: the run or the benchmark cannot be read, or they do not belong together.
+    """
+    rows = read_benchmark(question.settings.benchmark)
+    survey, ranked, notes = rank_run(run, rows, screen)
+    _tell(rows, survey, screen)
+    return result_of(question, str(run), rows, survey, ranked, out, notes)
+
+
+def result_of(
+    question: Question,
+    name: str,
+    rows: BenchmarkRows,
+    survey: Survey,
+    ranked: Ranked,
+    out: Path | None,
+    notes: Sequence[str] = (),
+) -> dict[str, Any]:
+    """All figures of a ranking; written to ``out`` where that is given.
+
+    Args:
+        question: what is asked.
+        name: of the model or the run.
+        rows: the benchmark.
+        survey: of its corpus.
+        ranked: what was found.
+        out: folder of the results.
+        notes: what a reader has to know of the ranking.
+
+    Returns:
+        the fields of ``Scores``, with ``model``, ``benchmark``, ``digest`` (of the benchmark), ``training_pairs``
+        (None where the model does not tell) and ``groups``.
+    """
+    columns = per_query(ranked, question.measures)
+    scores = score(ranked, columns)
+    scores.notes.extend(notes)
+    pairs = training_pairs_of(name)
+    result = {
+        "model": name,
+        "benchmark": rows.name,
+        "digest": survey.digest,
+        **dataclasses.asdict(scores),
+        "training_pairs": pairs,
+        "pairs": pair_table(scores, pairs),
+        "groups": group_means(scores, pairs, question.settings.benchmark.low_resource),
+    }
+    if out is not None:
+        judged = judged_pairs(rows, survey)
+        topics = topic_numbers(judged.query_index, judged.relevant_index, len(rows.queries))
+        about = {"model": name, "benchmark": rows.name, "benchmark_digest": survey.digest}
+        ids = [query.text_id for query in rows.queries]
+        out.mkdir(parents=True, exist_ok=True)
+        write_per_query(out / PER_QUERY, columns, ids, ranked.languages, topics, about)
+        (out / SCORES).write_text(json.dumps(result, indent=1), encoding="utf-8")
+        if scores.over_represented:
+            bias_heat_map(result, out / HEAT_MAP)
+    return result
+
+
+def _tell(rows: BenchmarkRows, survey: Survey, screen: Screen) -> None:
+    for notice in [*rows.notices, *notices_of_languages(survey.languages(rows))]:
+        screen.line(notice)
+
+
+def _low_resource(study: Path) -> list[str]:
+    """The low-resource languages that a study's benchmarks name."""
+    file = study / "study.yaml"
+    if not file.is_file():
+        return []
+    benchmarks = load_study(file, ()).benchmarks
+    sources = [benchmarks.dev, *([benchmarks.test] if benchmarks.test else [])]
+    return sorted({language for source in sources for language in source.low_resource})

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,10 @@ from hybridtune.cluster.local import local_cluster
 from hybridtune.commands.card import model_card
 from hybridtune.commands.prepare import Prepared
 from hybridtune.commands.show import Screen
+from hybridtune.config import Study
+from hybridtune.data.corpus import Corpus
 from hybridtune.data.store import TokenStore, build_store, store_root
+from hybridtune.evaluate.per_query import FILE as PER_QUERY
 from hybridtune.evaluate.service import EvaluatorService
 from hybridtune.model.encoder import load_encoder
 from hybridtune.model.folder import build_tiny, save_folder
@@ -20,7 +24,7 @@ from hybridtune.search.study import run_search
 from hybridtune.train.board import read_board, start_board
 from hybridtune.train.checkpoint import load_weights
 from hybridtune.train.fit import checkpoint_scores, fit
-from hybridtune.train.loop import FitJob, weights_of
+from hybridtune.train.loop import FitJob, make_plan, weights_of
 
 EVALUATORS, BOARD = "evaluators", "board"
 
@@ -137,6 +141,12 @@ def _job(prepared: Prepared, running: Started, storage: Path) -> FitJob:
     )
 
 
+def trained_pairs(study: Study, corpus: Corpus) -> dict[str, int]:
+    """Distinct pairs that a whole training of the study sees, by "query language-passage language"."""
+    table = make_plan(corpus, study).table(study.train.max_steps)
+    return {str(row["pair"]): int(str(row["groups"])) for row in table}
+
+
 def _export(job: FitJob, running: Started, checkpoint: Path, folder: Path, screen: Screen) -> dict[str, Any] | None:
     """Write ``best/`` from a checkpoint, and score it on the test benchmark where the study has one."""
     encoder = job.study.encoder
@@ -145,9 +155,12 @@ def _export(job: FitJob, running: Started, checkpoint: Path, folder: Path, scree
     test = None
     if job.study.benchmarks.test is not None:
         screen.line("scoring the best model on the test benchmark")
-        test = dataclasses.asdict(running.service.score(weights_of(model), "test"))
+        test = dataclasses.asdict(running.service.score(weights_of(model), "test", folder / "best" / PER_QUERY))
+    else:
+        (folder / "best").mkdir(exist_ok=True)
+        shutil.copy(checkpoint / PER_QUERY, folder / "best" / PER_QUERY)
     dev = checkpoint_scores(checkpoint)
     card = model_card(job.study, running.store.corpus(), dev, test)
-    save_folder(model, running.source, encoder, folder / "best", card)
+    save_folder(model, running.source, encoder, folder / "best", card, trained_pairs(job.study, running.store.corpus()))
     (folder / "best" / "scores.json").write_text(json.dumps({"dev": dev, "test": test}, indent=1), encoding="utf-8")
     return test

@@ -52,29 +52,47 @@ class Screen:
 
     @contextlib.contextmanager
     def progress(self, title: str, unit: str) -> Iterator[Callable[[int, int], None]]:
-        """A bar with the rate on a terminal, one line at the end elsewhere."""
-        began, last = time.perf_counter(), (0, 0)
+        """A bar with rate and time left on a terminal; elsewhere a line now and then, and one at the end.
+
+        What the first call counts as done was done before: it is not part of the rate.
+        """
+        began, seen = time.perf_counter(), (0, 0, 0)  # done before, done, total
         columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
-        with Progress(
-            *columns,
-            console=self.console,
-            transient=True,
-            disable=not self.console.is_terminal,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        ) as bar:
+
+        def pace() -> str:
+            before, done, total = seen
+            rate = (done - before) / max(1e-9, time.perf_counter() - began)
+            left = f", {_duration((total - done) / rate)} left" if rate and done < total else ""
+            return f"{rate:,.0f} {unit}/s{left}"
+
+        def tell() -> None:
+            if not self.console.is_terminal and 0 < seen[1] < seen[2]:
+                self.line(f"{title}: {seen[1]:,} of {seen[2]:,} {unit}, {pace()}")
+
+        with (
+            Progress(
+                *columns,
+                console=self.console,
+                transient=True,
+                disable=not self.console.is_terminal,
+                redirect_stdout=False,
+                redirect_stderr=False,
+            ) as bar,
+            _every(SECONDS_BETWEEN_LINES, tell),
+        ):
             task = bar.add_task(title, total=None, rate="")
 
             def update(done: int, total: int) -> None:
-                nonlocal last
-                last = (done, total)
-                rate = done / max(1e-9, time.perf_counter() - began)
-                bar.update(task, completed=done, total=total, rate=f"{rate:,.0f} {unit}/s")
+                nonlocal seen
+                seen = (seen[0] if seen[2] else done, done, total)
+                bar.update(task, completed=done, total=total, rate=pace())
 
             yield update
-        if last[1]:
+        before, done, total = seen
+        if total:
             seconds = time.perf_counter() - began
-            self.line(f"{title}: {last[0]:,} {unit} in {seconds:.1f} s, {last[0] / seconds:,.0f} {unit}/s")
+            kept = f" ({before:,} of them before)" if before else ""
+            self.line(f"{title}: {done:,} {unit}{kept} in {seconds:.1f} s, {(done - before) / seconds:,.0f} {unit}/s")
 
     @contextlib.contextmanager
     def table(self, max_steps: int, goals: Sequence[str], paces: Paces) -> Iterator[Display]:
@@ -140,6 +158,16 @@ class Screen:
             self.line(f"{_name(row)}: {row.status} after {row.seconds:.0f} s")
 
 
+def plain_table(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
+    """Rows of like keys as a table."""
+    table = Table(box=None, pad_edge=False, title=title, title_justify="left", header_style="bold")
+    for key, value in (rows[0] if rows else {}).items():
+        table.add_column(str(key), justify="left" if isinstance(value, str) else "right")
+    for row in rows:
+        table.add_row(*(f"{value:,}" if isinstance(value, int) else str(value) for value in row.values()))
+    return table
+
+
 @contextlib.contextmanager
 def _every(seconds: float, do: Callable[[], None]) -> Iterator[None]:
     """Call something again and again, in a thread, while the block runs."""
@@ -180,6 +208,11 @@ def trials_table(
         style = "bold" if row.id == best else ("cyan" if row.baseline else None)
         table.add_row(name, *cells, step, *scores, style=style)
     return table
+
+
+def _duration(seconds: float) -> str:
+    minutes, hours = seconds / 60, seconds / 3600
+    return f"{hours:.1f} h" if hours >= 1 else f"{minutes:.0f} min" if minutes >= 2 else f"{seconds:.0f} s"
 
 
 def _name(row: TrialRow) -> str:

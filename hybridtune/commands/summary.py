@@ -1,18 +1,14 @@
 """What a command says before it starts and after it ends: tables, counts, where things are, what to type next."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from rich.table import Table
-
 from hybridtune.commands.prepare import Prepared, data_table, notices
-from hybridtune.commands.show import Screen, trials_table
+from hybridtune.commands.show import Screen, plain_table, trials_table
 from hybridtune.config import Study
 from hybridtune.search.space import BASELINES
 from hybridtune.search.watch import TrialRow
 from hybridtune.study_file import dump_study
-
-_MEANS = ("AP", "RR", "nDCG@10", "R@1", "R@10", "R@100")
 
 
 def announce(prepared: Prepared, screen: Screen) -> None:
@@ -93,53 +89,6 @@ def train_summary(result: Mapping[str, Any], screen: Screen) -> None:
     rows = [{"metric": key, "dev": f"{value:.4f}"} for key, value in shown.items()]
     screen.console.print(plain_table(rows, "dev benchmark"))
     _where(result, screen)
-
-
-def evaluation_summary(result: Mapping[str, Any], screen: Screen) -> None:
-    """The tables of one evaluation, or what a dry run found."""
-    if "metrics" not in result:
-        screen.console.print(plain_table([result], "would score"))
-        return
-    for table in scores_tables(result):
-        screen.console.print(table)
-    metrics, counts = result["metrics"], result["counts"]
-    for key in ("balanced/AP", "multi/rank_distance", "multi/language_preference"):
-        if key in metrics:
-            over = counts["queries_with"].get(key.split("/")[1], counts["queries"]["multi"])
-            screen.console.print(f"{key} {metrics[key]:.4f} ({over} queries, pool of {counts['passages']} passages)")
-
-
-def plain_table(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
-    """Rows of like keys as a table."""
-    table = Table(box=None, pad_edge=False, title=title, title_justify="left", header_style="bold")
-    for key, value in (rows[0] if rows else {}).items():
-        table.add_column(str(key), justify="left" if isinstance(value, str) else "right")
-    for row in rows:
-        table.add_row(*(f"{value:,}" if isinstance(value, int) else str(value) for value in row.values()))
-    return table
-
-
-def scores_tables(scores: Mapping[str, Any]) -> list[Table]:
-    """Means with their counts, then the matrix of languages."""
-    metrics, counts, pairs = scores["metrics"], scores["counts"], scores["per_pair"]
-    means = []
-    for setting in ("mono", "cross", "multi"):
-        shown = {name: f"{metrics[f'{setting}/{name}']:.4f}" for name in _MEANS if f"{setting}/{name}" in metrics}
-        if shown:
-            scored, without = counts["queries"][setting], counts["queries_without_relevant"][setting]
-            means.append({"setting": setting, **shown, "queries": scored, "without answer": without})
-    asked = sorted({pair.split("-")[0] for pair in pairs})
-    pools = sorted({pair.split("-")[1] for pair in pairs})
-    multi = scores["per_language"]["multi"]
-    matrix = []
-    for x in asked:
-        row = {"AP": x}
-        row |= {y: f"{pairs[f'{x}-{y}']['AP']:.3f}" if f"{x}-{y}" in pairs else "" for y in pools}
-        matrix.append({**row, "multi": f"{multi[x]['AP']:.3f}" if x in multi else ""})
-    return [
-        plain_table(means, "means over query languages (mono, multi) or ordered pairs (cross)"),
-        plain_table(matrix, "query language by row, pool by column"),
-    ]
 
 
 def _where(result: Mapping[str, Any], screen: Screen) -> None:

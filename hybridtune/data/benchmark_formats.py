@@ -1,121 +1,151 @@
-"""Readers of benchmarks: whatever stands on disk becomes `BenchmarkRows`."""
+"""Readers of benchmarks: whatever stands on disk becomes `BenchmarkRows`. Which format it is, is decided here."""
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import NamedTuple
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 
-from hybridtune.data.formats import EMBEDDED, LANGUAGE, Group, find_sources, read_groups
+from hybridtune.config import BenchmarkSource
+from hybridtune.data.benchmark_files import files_below
+from hybridtune.data.benchmark_rows import BenchmarkRows, CorpusPart, Judgement, OfLanguages, Text, TextList, in_parts
+from hybridtune.data.formats import EMBEDDED, SUFFIXES, Group, Source, find_sources, read_groups
+from hybridtune.data.languages import check_code, mixed_up
+from hybridtune.data.qrels_formats import miracl_files, qrels_files, read_miracl, read_qrels_folder
+from hybridtune.data.squad_formats import mlqa_files, read_mlqa, read_xquad_r, xquad_r_files
 from hybridtune.errors import InputError
 
+__all__ = ["BenchmarkRows", "CorpusPart", "Judgement", "Text", "TextList", "notices_of_languages", "read_benchmark"]
 
-class Text(NamedTuple):
-    """A query or a passage of a benchmark."""
-
-    text_id: str
-    language: str
-    text: str
-
-
-@dataclass(frozen=True)
-class BenchmarkRows:
-    """Queries, passages, and (query, passage, grade) positions of the judged pairs; grade > 0 is relevant."""
-
-    queries: list[Text]
-    passages: list[Text]
-    relevant: list[tuple[int, int, int]]
+KNOWN = (
+    "<language>.json (XQuAD-R, MLQA-R); <split>-context-<xx>-question-<yy>.json (MLQA); miracl-v1.0-<xx>/ and "
+    "miracl-corpus-v1.0-<xx>/ (MIRACL); corpus.jsonl, queries.jsonl and qrels/<split>.tsv (BEIR, TREC); "
+    f"{', '.join(SUFFIXES)} of groups (native)"
+)
 
 
-def read_benchmark(path: str, documents: tuple[int, int] | None = None) -> BenchmarkRows:
-    """A benchmark: an XQuAD-R / MLQA-R folder of ``<language>.json``, or native files.
+def read_benchmark(source: BenchmarkSource) -> BenchmarkRows:
+    """A benchmark of any known format; queries and judgements in memory, the corpus in parts that stream.
 
     Args:
-        path: folder, file, glob or ``newsroom:dev``.
-        documents: keep documents [first, after the last) in the order they stand in the files.
+        source: a folder, file, glob, URI or ``newsroom:dev``, and the part of it that is wanted.
 
     Raises:
-        InputError: unreadable, empty, or a query without a relevant passage.
+        InputError: unreadable, of no known format, without a query or a relevant judgement, a query id that
+            stands twice, or texts of another language than they say.
     """
-    if not path.startswith(EMBEDDED):
-        articles = _squad_files(path)
-        if articles:
-            return _read_squad_retrieval(articles, documents)
-    groups = [group for source in find_sources([path]) for group in read_groups(source)]
-    return _benchmark_of_groups(_in_documents(groups, documents), path)
+    if source.languages == []:
+        raise InputError("benchmark.languages is empty; leave it out to take all languages")
+    for code in [*(source.languages or []), *([source.language] if source.language else [])]:
+        check_code(code, "benchmark.languages" if code in (source.languages or []) else "benchmark.language")
+    rows = _read(source)
+    if not any(judgement.grade > 0 for judgement in rows.judged):
+        raise InputError(f"{rows.name}: no query has a relevant passage")
+    for language in sorted({text.language for text in rows.queries}):
+        check_code(language, rows.name)
+    name, times = Counter(text.text_id for text in rows.queries).most_common(1)[0]
+    if times > 1:
+        raise InputError(f"{rows.name}: query id {name!r} occurs {times} times; ids must be unique")
+    exchanged = mixed_up(rows.queries, "queries")
+    if exchanged is not None:
+        raise InputError(f"{rows.name}: {exchanged}")
+    return rows
 
 
-def _in_documents(groups: list[Group], documents: tuple[int, int] | None) -> list[Group]:
-    if documents is None:
-        return groups
-    order = {name: n for n, name in enumerate(dict.fromkeys(g.document_id or g.group_id for g in groups))}
-    return [g for g in groups if documents[0] <= order[g.document_id or g.group_id] < documents[1]]
+def notices_of_languages(languages: Collection[str]) -> list[str]:
+    """What to tell of the languages that queries and passages turned out to have."""
+    return ["one language: the mono setting only"] * (len(set(languages)) == 1)
 
 
-def _benchmark_of_groups(groups: list[Group], path: str) -> BenchmarkRows:
+def _read(source: BenchmarkSource) -> BenchmarkRows:
+    files = {} if source.path.startswith(EMBEDDED) else files_below(source.path)
+    mlqa, miracl, qrels = mlqa_files(files), miracl_files(files), qrels_files(files)
+    if (mlqa or miracl or qrels) and source.documents is not None:
+        raise InputError(f"{source.path}: has no documents to take a part of; leave benchmark.documents out")
+    if miracl:
+        return read_miracl(miracl, source)  # reads the files of the wanted languages only
+    if mlqa:
+        return _only(read_mlqa(mlqa, source), source.languages)
+    if qrels:
+        return _only(read_qrels_folder(qrels, source), source.languages)
+    if source.split is not None:
+        raise InputError(f"{source.path}: no splits there, yet split {source.split!r} is asked for")
+    xquad_r = xquad_r_files(files)
+    if xquad_r:
+        return _only(read_xquad_r(xquad_r, source), source.languages)
+    if files and not any("/" not in name and name.endswith(SUFFIXES) for name in files):
+        raise InputError(f"{source.path}: no benchmark of a known format; {_found(files)}; known: {KNOWN}")
+    return _only(_read_native(source), source.languages)
+
+
+def _found(files: Mapping[str, Source]) -> str:
+    names = list(files)
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return f"found {', '.join(names[:5])}{more}"
+
+
+def _read_native(source: BenchmarkSource) -> BenchmarkRows:
+    """Groups: every passage of a group is relevant to every query of it."""
+    groups = [group for file in find_sources([source.path]) for group in read_groups(file)]
+    name = source.path
+    if source.documents is not None:
+        name += f" documents {list(source.documents)}"
+        order = {document: n for n, document in enumerate(dict.fromkeys(map(_document, groups)))}
+        groups = [g for g in groups if source.documents[0] <= order[_document(g)] < source.documents[1]]
     queries: list[Text] = []
-    relevant: list[tuple[int, int, int]] = []
-    passages: dict[tuple[str, str], int] = {}  # one passage however many groups share its text
-    texts: list[Text] = []
+    judged: list[Judgement] = []
+    passages: dict[tuple[str, str], Text] = {}  # one passage however many groups share its text
     for group in groups:
         if group.queries and not group.passages:
-            raise InputError(f"{path}: query of group {group.group_id!r} has no relevant passage")
-        positions = []
+            raise InputError(f"{source.path}: query of group {group.group_id!r} has no relevant passage")
+        relevant = set()
         for language, text in group.passages.items():
-            position = passages.setdefault((language, text), len(texts))
-            if position == len(texts):
-                texts.append(Text(f"{group.group_id}:{language}", language, text))
-            positions.append(position)
+            passage = Text(f"{group.group_id}:{language}", language, text)
+            relevant.add(passages.setdefault((language, text), passage).text_id)
         for language, text in group.queries.items():
-            relevant.extend((len(queries), position, 1) for position in dict.fromkeys(positions))
+            judged.extend(Judgement(len(queries), passage_id, 1) for passage_id in sorted(relevant))
             queries.append(Text(f"{group.group_id}:{language}", language, text))
-    if not queries:
-        raise InputError(f"{path}: no query in the benchmark")
-    return BenchmarkRows(queries, texts, relevant)
+    for language in sorted({text.language for text in passages.values()}):
+        check_code(language, source.path)
+    return BenchmarkRows(name, queries, in_parts(list(passages.values())), judged, [])
 
 
-def _squad_files(path: str) -> dict[str, Path]:
-    """``{language: file}`` where the path is a folder of ``<language>.json`` files."""
-    folder = Path(path)
-    if not folder.is_dir():
-        return {}
-    return {file.stem: file for file in sorted(folder.glob("*.json")) if LANGUAGE.match(file.stem)}
+def _document(group: Group) -> str:
+    return group.document_id or group.group_id
 
 
-def _read_squad_retrieval(files: Mapping[str, Path], documents: tuple[int, int] | None) -> BenchmarkRows:
-    """XQuAD-R and MLQA-R (arXiv 2004.05484): the sentence that holds the answer's start is the relevant one."""
-    queries: list[Text] = []
-    passages: list[Text] = []
-    answers: list[tuple[str, int]] = []  # (question id, position of the sentence)
-    for language, file in files.items():
-        try:
-            articles = json.loads(file.read_text(encoding="utf-8"))["data"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{file}: not an XQuAD-R file (a JSON object with 'data'): {error}") from None
-        for number, article in enumerate(articles):
-            if documents is not None and not documents[0] <= number < documents[1]:
-                continue
-            try:
-                for part, paragraph in enumerate(article["paragraphs"]):
-                    first, name = len(passages), f"{language}:{number}:{part}"
-                    sentences = list(zip(paragraph["sentences"], paragraph["sentence_breaks"], strict=True))
-                    passages.extend(Text(f"{name}:{i}", language, text) for i, (text, _) in enumerate(sentences))
-                    for question in paragraph["qas"]:
-                        start = question["answers"][0]["answer_start"] if question["answers"] else -1
-                        holds = [i for i, (_, (a, b)) in enumerate(sentences) if a <= start < b]
-                        if not holds:
-                            raise InputError(
-                                f"{file}: query {question['id']!r} has no relevant passage: "
-                                f"no sentence holds its answer at {start}"
-                            )
-                        queries.append(Text(f"{question['id']}:{language}", language, question["question"]))
-                        answers.append((question["id"], first + holds[0]))
-            except (LookupError, TypeError, ValueError) as error:
-                raise InputError(f"{file}: article {number} is not of the XQuAD-R form: {error!r}") from None
-    if not queries:
-        raise InputError(f"{next(iter(files.values())).parent}: no query in the benchmark")
-    by_question: dict[str, list[int]] = {}
-    for question_id, position in answers:
-        by_question.setdefault(question_id, []).append(position)
-    relevant = [(q, p, 1) for q, (question_id, _) in enumerate(answers) for p in by_question[question_id]]
-    return BenchmarkRows(queries, passages, relevant)
+def _only(rows: BenchmarkRows, wanted: Sequence[str] | None) -> BenchmarkRows:
+    """The part of a benchmark in some languages; judged pairs that lose a side go.
+
+    Which language a judged passage has, only the corpus knows: it is read once, and no more is kept of it than
+    the ids of those that go.
+    """
+    if not rows.queries:
+        raise InputError(f"{rows.name}: no query in the benchmark")
+    if wanted is None:
+        return rows
+    languages = frozenset(wanted)
+    judged_ids = {judgement.passage_id for judgement in rows.judged}
+    gone = {
+        text.text_id
+        for part in rows.corpus
+        for text in part.read()
+        if text.language not in languages and text.text_id in judged_ids
+    }
+    kept = [n for n, text in enumerate(rows.queries) if text.language in languages]
+    place = {old: new for new, old in enumerate(kept)}
+    judged = [
+        judgement._replace(query=place[judgement.query])
+        for judgement in rows.judged
+        if judgement.query in place and judgement.passage_id not in gone
+    ]
+    corpus = [cut for part in rows.corpus if (cut := _cut(part, languages)) is not None]
+    queries = [rows.queries[n] for n in kept]
+    absent = sorted(languages - {text.language for text in queries})
+    notices = [*rows.notices, *([f"no query in {', '.join(absent)}"] if absent else [])]
+    return BenchmarkRows(f"{rows.name} languages {','.join(wanted)}", queries, corpus, judged, notices)
+
+
+def _cut(part: CorpusPart, languages: frozenset[str]) -> CorpusPart | None:
+    """The texts of a part that are in some languages; those in memory are looked at, and may be none."""
+    if not isinstance(part, TextList):
+        return OfLanguages(part, languages)
+    texts = [text for text in part.texts if text.language in languages]
+    return TextList(part.name, texts) if texts else None

@@ -1,7 +1,7 @@
 """Which texts there are, in which languages: all that the plan needs to know of the data.
 
-A text's number is its place among the distinct texts of its side, in the order of the files; the token store has one
-row a text, by the same number.
+A text's number is its place among the distinct texts, in the order of the files: a query and a passage of the same
+words are two texts, a passage and a hard negative are one. The token store has one row a text, by the same number.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -14,6 +14,7 @@ from hybridtune.data.formats import Group
 from hybridtune.errors import InputError
 
 Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -26,14 +27,45 @@ class Corpus:
         passages: [G, L] text number of its passage, -1 where there is none.
         clusters: [G] groups that share a passage text, in any language, have one cluster: they answer each
             other's queries, so they are never negatives of each other.
+        negative_cells: [N] where each hard negative belongs, ``group * L + column of the language``, ascending. Only
+            cells with a passage have any: those of the other cells would never be used.
+        negative_texts: [N] its text number.
+        negative_clusters: [N] cluster of the groups that have its text as a passage, -1 if none has. It is never the
+            cluster of its own group: such a text answers the group's queries and is left out.
     """
 
     languages: tuple[str, ...]
     queries: Int32
     passages: Int32
     clusters: Int32
+    negative_cells: Int64
+    negative_texts: Int32
+    negative_clusters: Int32
 
-    def pair_counts(self) -> npt.NDArray[np.int64]:
+    def most_negatives(self) -> int:
+        """Hard negatives in the cell that has most of them; 0 if there is none at all."""
+        return int(np.unique(self.negative_cells, return_counts=True)[1].max(initial=0))
+
+    def draw_negatives(self, groups: Int32, columns: Int32, draws: npt.NDArray[np.float64], most: int) -> Int64:
+        """Choose among the hard negatives of some cells.
+
+        Args:
+            groups: [B] rows of the corpus.
+            columns: [B] languages of the passages.
+            draws: [B] numbers in [0, 1): where in a cell's list to start; from there in turn, around the end.
+            most: n, negatives of one cell.
+
+        Returns:
+            [B, n] places in ``negative_texts``, all different within a row; -1 where the cell has fewer than n.
+        """
+        cells = groups.astype(np.int64) * len(self.languages) + columns  # [B]
+        first = np.searchsorted(self.negative_cells, cells)
+        count = np.searchsorted(self.negative_cells, cells, "right") - first
+        turn = (draws * count).astype(np.int64)[:, None] + np.arange(most)  # [B, n]
+        places = first[:, None] + turn % np.maximum(count, 1)[:, None]
+        return np.where(np.arange(most) < count[:, None], places, -1)
+
+    def pair_counts(self) -> Int64:
         """[L, L] pairs by language of the query and of the passage."""
         has_query, has_passage = self.queries >= 0, self.passages >= 0
         return has_query.T.astype(np.int64) @ has_passage.astype(np.int64)
@@ -55,48 +87,82 @@ def survey(
         InputError: no pair at all, or a group_id that stands twice.
     """
     columns: dict[str, int] = {}
-    numbers: dict[tuple[bool, str], int] = {}  # (is_query, text) -> text number
-    first_group: list[int] = []  # of each text
     cells: list[tuple[int, int, int, int]] = []  # group, column, query, passage
+    negatives: list[tuple[int, int, int]] = []  # group, column, text
     seen: dict[str, int] = dict.fromkeys(limits, 0)
     names: set[str] = set()
-    clusters = _Clusters()
+    texts = _Texts(on_text)
     for group in groups:
         if group.group_id in names:
             raise InputError(f"group_id {group.group_id!r} stands twice: one line holds a whole group")
         names.add(group.group_id)
-        row = clusters.add()
+        row = texts.clusters.add()
         for language in sorted({*group.queries, *group.passages}):
             if language in seen:
                 seen[language] += 1
                 if seen[language] > limits[language]:
                     continue
-            cell = [row, columns.setdefault(language, len(columns)), -1, -1]
-            for side, texts in enumerate((group.queries, group.passages)):
-                if language not in texts:
-                    continue
-                key = (side == 0, texts[language])
-                number = cell[2 + side] = numbers.setdefault(key, len(numbers))
-                if number == len(first_group):
-                    first_group.append(row)
-                    on_text(*key)
-                elif side == 1:
-                    clusters.join(first_group[number], row)
-            cells.append((cell[0], cell[1], cell[2], cell[3]))
+            column = columns.setdefault(language, len(columns))
+            query = passage = -1
+            if language in group.queries:
+                query = texts.number(True, group.queries[language])
+            if language in group.passages:
+                passage = texts.passage(group.passages[language], row)
+                for text in dict.fromkeys(group.negatives.get(language, ())):
+                    negatives.append((row, column, texts.number(False, text)))
+            cells.append((row, column, query, passage))
     if not cells:
         raise InputError("the training data holds no text: every language is limited to 0")
-    return _tables(cells, columns, clusters)
+    return _tables(cells, negatives, columns, texts)
 
 
-def _tables(cells: list[tuple[int, int, int, int]], columns: dict[str, int], clusters: "_Clusters") -> Corpus:
+def _tables(
+    cells: list[tuple[int, int, int, int]],
+    negatives: list[tuple[int, int, int]],
+    columns: dict[str, int],
+    texts: "_Texts",
+) -> Corpus:
     languages = tuple(sorted(columns))
     place = np.argsort(np.argsort(list(columns)))  # the column of a language -> its place among the sorted ones
     table = np.array(cells, np.int32)
-    shape = (len(clusters.parents), len(languages))
-    queries, passages = np.full(shape, -1, np.int32), np.full(shape, -1, np.int32)
+    clusters = texts.clusters.roots()
+    queries, passages = np.full((2, len(clusters), len(languages)), -1, np.int32)  # [G, L] each
     queries[table[:, 0], place[table[:, 1]]] = table[:, 2]
     passages[table[:, 0], place[table[:, 1]]] = table[:, 3]
-    return Corpus(languages, queries, passages, clusters.roots())
+    hard = np.array(negatives, np.int32).reshape(-1, 3)  # [N, 3]
+    holders = np.array(texts.holders, np.int32)[hard[:, 2]]
+    hard_clusters = np.where(holders >= 0, clusters[holders], -1).astype(np.int32)
+    hard_cells = hard[:, 0].astype(np.int64) * len(languages) + place[hard[:, 1]]
+    order = np.argsort(hard_cells, kind="stable")  # those of one cell stay in the order of the file
+    order = order[(hard_clusters != clusters[hard[:, 0]])[order]]
+    return Corpus(languages, queries, passages, clusters, hard_cells[order], hard[order, 2], hard_clusters[order])
+
+
+class _Texts:
+    """Numbers texts as they come, and joins the groups that share a passage."""
+
+    def __init__(self, on_text: Callable[[bool, str], None]) -> None:
+        self.on_text = on_text
+        self.clusters = _Clusters()
+        self.holders: list[int] = []  # of each text: the first group that has it as a passage, -1 if none has
+        self._numbers: dict[tuple[bool, str], int] = {}
+
+    def number(self, is_query: bool, text: str) -> int:
+        """The text's number; a new text is told."""
+        number = self._numbers.setdefault((is_query, text), len(self._numbers))
+        if number == len(self.holders):
+            self.holders.append(-1)
+            self.on_text(is_query, text)
+        return number
+
+    def passage(self, text: str, group: int) -> int:
+        """The number of a group's passage."""
+        number = self.number(False, text)
+        if self.holders[number] < 0:
+            self.holders[number] = group
+        else:
+            self.clusters.join(self.holders[number], group)
+        return number
 
 
 class _Clusters:

@@ -22,6 +22,7 @@ from hybridtune.errors import InputError
 SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
 EMBEDDED = "newsroom:"
 _SIDES = ("queries", "passages")
+_FIELDS = (*_SIDES, "negatives")  # what is told by language
 LANGUAGE = re.compile(r"^[a-z]{2,3}(-[A-Za-z0-9]+)*$")
 
 
@@ -34,12 +35,21 @@ class Source(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Texts that translate each other. Any query of a group is answered by any passage of it."""
+    """Texts that translate each other. Any query of a group is answered by any passage of it.
+
+    Attributes:
+        group_id: unique over all files.
+        document_id: the article; may be empty.
+        queries: query by language.
+        passages: passage by language.
+        negatives: hard negatives by language: passages that look as if they answered the queries and do not.
+    """
 
     group_id: str
     document_id: str
     queries: Mapping[str, str]
     passages: Mapping[str, str]
+    negatives: Mapping[str, Sequence[str]] = {}
 
 
 def find_sources(paths: Sequence[str]) -> list[Source]:
@@ -144,7 +154,7 @@ def _parquet_rows(source: Source) -> Iterator[tuple[int, Any]]:
             for batch in file.iter_batches(1024):
                 for row in batch.to_pylist():
                     number += 1
-                    yield number, row | {side: _present(row[side]) for side in _SIDES if side in row}
+                    yield number, row | {field: _present(row[field]) for field in _FIELDS if field in row}
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"{source.name}: not a readable Parquet file: {error}") from None
 
@@ -167,8 +177,38 @@ def _group(row: Any, where: str) -> Group:
         if not isinstance(texts, dict):
             raise InputError(f"{where}: {side} must be an object of language: text (got {texts!r})")
         for language, text in texts.items():
-            if not LANGUAGE.match(language):
-                raise InputError(f"{where}: {side}: {language!r} is not a language code (ISO 639-1, like 'sw')")
-            if not isinstance(text, str) or not text.strip():
+            _check_language(language, f"{where}: {side}")
+            if not _is_text(text):
                 raise InputError(f"{where}: {side}.{language} must be a text that is not empty (got {text!r})")
-    return Group(group_id, str(row.get("document_id") or ""), row["queries"], row["passages"])
+    negatives = row.get("negatives")
+    if negatives is None:
+        negatives = {}
+    _check_negatives(negatives, row["passages"], where)
+    return Group(group_id, str(row.get("document_id") or ""), row["queries"], row["passages"], negatives)
+
+
+def _check_negatives(negatives: Any, passages: Mapping[str, str], where: str) -> None:
+    if not isinstance(negatives, dict):
+        raise InputError(f"{where}: negatives must be an object of language: list of texts (got {negatives!r})")
+    language_of = {text: language for language, text in passages.items()}
+    for language, texts in negatives.items():
+        _check_language(language, f"{where}: negatives")
+        if not isinstance(texts, list) or not all(_is_text(text) for text in texts):
+            raise InputError(
+                f"{where}: negatives.{language} must be a list of texts that are not empty (got {texts!r})"
+            )
+        for place, text in enumerate(texts):
+            if text in language_of:  # it would be pushed from the queries that it answers
+                raise InputError(
+                    f"{where}: negatives.{language}[{place}] is also passages.{language_of[text]} of the group: "
+                    "a passage that answers its queries is no negative"
+                )
+
+
+def _check_language(language: str, where: str) -> None:
+    if not LANGUAGE.match(language):
+        raise InputError(f"{where}: {language!r} is not a language code (ISO 639-1, like 'sw')")
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())

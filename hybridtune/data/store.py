@@ -65,8 +65,7 @@ class TokenStore:
     def corpus(self) -> Corpus:
         """The groups and languages of the store."""
         with np.load(self.path / "groups.npz") as tables:
-            languages = tuple(str(language) for language in tables["languages"])
-            return Corpus(languages, tables["queries"], tables["passages"], tables["clusters"])
+            return Corpus(**{**tables, "languages": tuple(tables["languages"].tolist())})
 
     def tokenizer(self) -> Tokenizer:
         """The tokenizer that made the store."""
@@ -160,13 +159,7 @@ def _build(folder: Path, made_of: StoreRecipe, progress: Progress) -> None:
     texts = _TextParts(folder / "texts")
     corpus = made_of.survey(texts.add)
     texts.flush()
-    np.savez(
-        folder / "groups.npz",
-        languages=np.array(corpus.languages),
-        queries=corpus.queries,
-        passages=corpus.passages,
-        clusters=corpus.clusters,
-    )
+    np.savez(folder / "groups.npz", **vars(corpus))
     encoder = made_of.encoder
     tokenizer = made_of.tokenizer or train_tokenizer(_texts(folder), encoder.tiny.vocab_size)
     (folder / "tokenizer.json").write_text(tokenizer.definition, encoding="utf-8")

@@ -6,7 +6,7 @@ its tasks map the token store into memory and cut the rows out of it.
 
 import functools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from hybridtune.data.store import TokenStore
 
 STEPS_PER_ROW = 16
 STEPS_PER_PLAN = 4096  # steps planned ahead at once: a long training never holds its whole plan
+_PURPOSE = 5  # sets this file's seeded draws apart from the plan's, 0 to 4
 
 Int32 = npt.NDArray[np.int32]
 
@@ -34,6 +35,10 @@ class TokenBatch:
         passages: b rows of token ids; row i answers query i.
         clusters: [b] pairs of one cluster are no negatives of each other.
         languages: [b, 2] columns of the query's and the passage's language.
+        negatives: k <= b*n rows of token ids: the hard negatives of the b pairs, at most n of each, all in the
+            language of its pair's passage.
+        negative_clusters: [b*n] the cluster that a negative's text is a passage of, -1 for none. Its length is that
+            of all workers and steps; what stands behind the first k means nothing. Empty where n is 0.
     """
 
     step: int
@@ -42,10 +47,20 @@ class TokenBatch:
     passages: list[Int32]
     clusters: Int32
     languages: Int32
+    negatives: list[Int32] = field(default_factory=list)
+    negative_clusters: Int32 = field(default_factory=lambda: np.zeros(0, np.int32))
 
 
 def token_batches(
-    plan: HybridPlan, store: Path, *, start: int, stop: int, rank: int, workers: int, num_cpus: float = 0.25
+    plan: HybridPlan,
+    store: Path,
+    *,
+    start: int,
+    stop: int,
+    rank: int,
+    workers: int,
+    negatives: int = 0,
+    num_cpus: float = 0.25,
 ) -> Iterator[TokenBatch]:
     """The batches of one worker for steps [start, stop).
 
@@ -56,14 +71,17 @@ def token_batches(
         stop: step after the last.
         rank: this worker, in [0, workers).
         workers: W; worker r takes rows r*B/W to (r+1)*B/W of every global batch.
+        negatives: hard negatives to give a pair, of those that its group has; n is this, or the most that any group
+            has. Which ones is a function of (the plan's seed, step, row).
         num_cpus: logical CPUs of one of the pipeline's tasks.
     """
     size = plan.batch_size // workers
     rows = slice(rank * size, (rank + 1) * size)
+    most = min(negatives, plan.corpus.most_negatives())
     specs = plan.batches(start, stop)
     for first in range(start, stop, STEPS_PER_PLAN):
         last = min(first + STEPS_PER_PLAN, stop)
-        items = [_item(plan, [next(specs) for _ in steps], rows) for steps in _runs(first, last)]
+        items = [_item(plan, [next(specs) for _ in steps], rows, most) for steps in _runs(first, last)]
         yield from _stream(items, str(store), num_cpus, first)
 
 
@@ -72,11 +90,11 @@ def _runs(first: int, last: int) -> Iterator[range]:
         yield range(start, min(start + STEPS_PER_ROW, last))
 
 
-def _item(plan: HybridPlan, specs: list[BatchSpec], rows: slice) -> dict[str, Any]:
+def _item(plan: HybridPlan, specs: list[BatchSpec], rows: slice, negatives: int = 0) -> dict[str, Any]:
     """One row of the pipeline: the text numbers of a run of steps."""
     groups = np.stack([spec.groups[rows] for spec in specs])  # [n, b]
     languages = np.stack([spec.languages[rows] for spec in specs])  # [n, b, 2]
-    return {
+    item = {
         "step": [spec.step for spec in specs],
         "mono": [spec.kind == "mono" for spec in specs],
         "queries": plan.corpus.queries[groups, languages[:, :, 0]].tolist(),
@@ -84,6 +102,21 @@ def _item(plan: HybridPlan, specs: list[BatchSpec], rows: slice) -> dict[str, An
         "clusters": plan.corpus.clusters[groups].tolist(),
         "languages": languages.reshape(len(specs), -1).tolist(),
     }
+    if negatives:
+        hard = np.stack([_hard_negatives(plan, spec, rows, negatives) for spec in specs])  # [n, 2, slots]
+        item |= {"negatives": hard[:, 0].tolist(), "negative_clusters": hard[:, 1].tolist()}
+    return item
+
+
+def _hard_negatives(plan: HybridPlan, spec: BatchSpec, rows: slice, most: int) -> Int32:
+    """[2, b*n] text numbers and clusters of a worker's hard negatives; -1 in the slots behind the last one."""
+    corpus = plan.corpus
+    draws = np.random.default_rng((plan.seed, _PURPOSE, spec.step)).random(plan.batch_size)  # of all workers' rows
+    places = corpus.draw_negatives(spec.groups[rows], spec.languages[rows, 1], draws[rows], most)  # [b, n]
+    slots = np.full((2, places.size), -1, np.int32)
+    real = places[places >= 0]
+    slots[:, : len(real)] = corpus.negative_texts[real], corpus.negative_clusters[real]
+    return slots
 
 
 def _stream(items: list[dict[str, Any]], store: str, num_cpus: float, first: int) -> Iterator[TokenBatch]:
@@ -118,14 +151,17 @@ def _gather(items: pa.Table, store: str) -> pa.Table:
     """Text numbers of some steps in, their token ids out: one row a step."""
     tokens_of = _opened(store).tokens
     columns: dict[str, list[Any]] = {
-        name: [] for name in ("step", "mono", "tokens", "lengths", "clusters", "languages")
+        name: [] for name in ("step", "mono", "tokens", "lengths", "clusters", "languages", "negative_clusters")
     }
     for item in items.to_pylist():
+        none: list[list[int]] = [[] for _ in item["step"]]
+        item = {"negatives": none, "negative_clusters": none} | item
         for step in range(len(item["step"])):
-            texts = [tokens_of(number) for number in item["queries"][step] + item["passages"][step]]
+            negatives = [number for number in item["negatives"][step] if number >= 0]
+            texts = [tokens_of(number) for number in item["queries"][step] + item["passages"][step] + negatives]
             columns["tokens"].append(np.concatenate(texts))
             columns["lengths"].append(np.array([len(text) for text in texts], np.int32))
-            for name in ("step", "mono", "clusters", "languages"):
+            for name in columns.keys() - {"tokens", "lengths"}:
                 columns[name].append(item[name][step])
     int32s = pa.list_(pa.int32())
     types = {"step": pa.int64(), "mono": pa.bool_()}
@@ -138,12 +174,15 @@ def _token_batch(table: pa.Table, row: int) -> TokenBatch:
         return values
 
     texts = np.split(cell("tokens"), np.cumsum(cell("lengths"))[:-1])
-    size = len(texts) // 2
+    clusters = cell("clusters")
+    size = len(clusters)
     return TokenBatch(
         step=table.column("step")[row].as_py(),
         kind="mono" if table.column("mono")[row].as_py() else "cross",
         queries=texts[:size],
-        passages=texts[size:],
-        clusters=cell("clusters"),
+        passages=texts[size : 2 * size],
+        clusters=clusters,
         languages=cell("languages").reshape(size, 2),
+        negatives=texts[2 * size :],
+        negative_clusters=cell("negative_clusters"),
     )

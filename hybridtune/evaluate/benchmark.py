@@ -11,7 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from hybridtune.config import BenchmarkSource
-from hybridtune.data.benchmark_formats import BenchmarkRows, Text, read_benchmark
+from hybridtune.data.benchmark_formats import notices_of_languages, read_benchmark
+from hybridtune.data.benchmark_rows import BenchmarkRows, PartDigest, Text, benchmark_digest
+from hybridtune.data.languages import mixed_up
 from hybridtune.errors import InputError
 from hybridtune.evaluate.ranks import tie_order
 
@@ -23,6 +25,9 @@ class Relevance:
     """The judged side of a benchmark: Q queries, P passages, R relevant pairs, L languages; no text.
 
     Attributes:
+        name: of the benchmark.
+        digest: equal for equal benchmarks.
+        query_ids: the Q ids.
         languages: the L codes, sorted.
         query_language: [Q] in [0, L).
         passage_language: [P] in [0, L).
@@ -32,6 +37,9 @@ class Relevance:
         grades: [R] how relevant, > 0.
     """
 
+    name: str
+    digest: str
+    query_ids: tuple[str, ...]
     languages: tuple[str, ...]
     query_language: Int64
     passage_language: Int64
@@ -50,55 +58,85 @@ class Benchmark:
         queries: Q texts with id and language.
         passages: P texts with id and language.
         relevance: which passage answers which query.
+        notices: what the user should know of it, one line each.
     """
 
     name: str
     queries: Sequence[Text]
     passages: Sequence[Text]
     relevance: Relevance
+    notices: tuple[str, ...] = ()
 
     def settings(self) -> tuple[str, ...]:
         """The settings that some query of the benchmark can be scored in."""
         r = self.relevance
         same = r.query_language[r.query_index] == r.passage_language[r.passage_index]
-        if len(r.languages) == 1:
-            return ("mono",)
-        return (*(["mono"] if same.any() else []), *(["cross"] if not same.all() else []), "multi")
+        return settings_of(same, len(r.languages))
+
+
+def settings_of(same_language: npt.NDArray[np.bool_], languages: int) -> tuple[str, ...]:
+    """The settings that some query of a benchmark can be scored in.
+
+    Args:
+        same_language: [R] whether query and passage of each relevant pair are in one language.
+        languages: how many its queries and passages have.
+    """
+    if languages == 1:
+        return ("mono",)
+    return (
+        *(["mono"] if same_language.any() else []),
+        *(["cross"] if not same_language.all() else []),
+        "multi",
+    )
 
 
 def load_benchmark(source: BenchmarkSource) -> Benchmark:
-    """Read a benchmark, or the part of it that the study names.
+    """Read a benchmark, or the part of it that the study names, with all its passages.
 
     Raises:
-        InputError: unreadable, empty, a query without a relevant passage, a passage id that stands twice.
+        InputError: what ``read_benchmark`` finds wrong, a passage id that stands twice, a relevant passage that is
+            not in the corpus, or passages of another language than they say.
     """
-    rows = read_benchmark(source.path, source.documents)
-    name = source.path if source.documents is None else f"{source.path} documents {list(source.documents)}"
-    if source.languages is not None:
-        rows = _only(rows, set(source.languages))
-        name += f" languages {','.join(source.languages)}"
-    if not rows.relevant:
-        raise InputError(f"{name}: no query has a relevant passage")
-    languages = sorted({text.language for text in [*rows.queries, *rows.passages]})
+    rows = read_benchmark(source)
+    passages: list[Text] = []
+    digests = []
+    for part in rows.corpus:
+        digest = PartDigest()
+        for text in part.read():
+            digest.add(text)
+            passages.append(text)
+        digests.append(digest.hexdigest())
+    exchanged = mixed_up(passages)
+    if exchanged is not None:
+        raise InputError(f"{rows.name}: {exchanged}")
+    relevance = _relevance(rows, passages, benchmark_digest(rows, digests))
+    notices = (*rows.notices, *notices_of_languages(relevance.languages))
+    return Benchmark(rows.name, rows.queries, passages, relevance, notices)
+
+
+def _relevance(rows: BenchmarkRows, passages: Sequence[Text], digest: str) -> Relevance:
+    order = tie_order([text.text_id for text in passages]).numpy()  # before ids are looked up: each stands once
+    position = {text.text_id: place for place, text in enumerate(passages)}
+    relevant = [judgement for judgement in rows.judged if judgement.grade > 0]
+    for judgement in relevant:
+        if judgement.passage_id not in position:
+            query = rows.queries[judgement.query].text_id
+            raise InputError(
+                f"{rows.name}: passage {judgement.passage_id!r}, relevant to query {query!r}, is not in the corpus"
+            )
+    pairs = sorted((judgement.query, position[judgement.passage_id], judgement.grade) for judgement in relevant)
+    found = np.array(pairs, np.int64).reshape(-1, 3)  # [R, 3]
+    languages = sorted({text.language for text in [*rows.queries, *passages]})
     column = {language: place for place, language in enumerate(languages)}
-    relevant = np.array(sorted(rows.relevant), np.int64)
-    relevant = relevant[relevant[:, 2] > 0]
-    relevance = Relevance(
+    return Relevance(
+        name=rows.name,
+        digest=digest,
+        query_ids=tuple(query.text_id for query in rows.queries),
         languages=tuple(languages),
         query_language=np.array([column[text.language] for text in rows.queries], np.int64),
-        passage_language=np.array([column[text.language] for text in rows.passages], np.int64),
-        order=tie_order([text.text_id for text in rows.passages]).numpy(),
-        query_index=relevant[:, 0],
-        passage_index=relevant[:, 1],
-        grades=relevant[:, 2].astype(np.float64),
+        passage_language=np.array([column[text.language] for text in passages], np.int64),
+        order=order,
+        query_index=found[:, 0],
+        passage_index=found[:, 1],
+        grades=found[:, 2].astype(np.float64),
     )
-    return Benchmark(name, rows.queries, rows.passages, relevance)
-
-
-def _only(rows: BenchmarkRows, languages: set[str]) -> BenchmarkRows:
-    """The part of a benchmark in some languages; judged pairs that lose a side go."""
-    kept_q = [i for i, text in enumerate(rows.queries) if text.language in languages]
-    kept_p = [i for i, text in enumerate(rows.passages) if text.language in languages]
-    new_q, new_p = {old: new for new, old in enumerate(kept_q)}, {old: new for new, old in enumerate(kept_p)}
-    relevant = [(new_q[q], new_p[p], grade) for q, p, grade in rows.relevant if q in new_q and p in new_p]
-    return BenchmarkRows([rows.queries[i] for i in kept_q], [rows.passages[i] for i in kept_p], relevant)

@@ -1,19 +1,21 @@
 """The encoded pool on disk: one Arrow file a block, each block in one language, found again after a kill.
 
-    <folder>/queries.npy                 float32 [Q, D]
-             blocks/<name>.arrow         ids and vectors of one block; memory-mapped when read
-             blocks/<name>.counts.npy    int32 [R]: its passages that outrank each relevant pair
+    <folder>/blocks/<name>.arrow    ids, tie orders and vectors of one block; memory-mapped when read
+             counts/<name>.npy      int16 [R]: its passages that outrank each relevant pair
 
-A block's file appears by a rename once it is whole, after its counts: a file that is there is finished work.
+A file appears by a rename once it is whole: a file that is there is finished work.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+
+BLOCK_PASSAGES = 1024  # what a kill can cost each actor; its counts fit 16 bits
 
 Vectors = npt.NDArray[np.float32]
 
@@ -33,28 +35,28 @@ class Block:
         table = _mapped(self.path)
         column = table.column("vector").combine_chunks()
         vectors = column.values.to_numpy().reshape(len(table), -1)  # [n, D]
-        return self._said(table), table.column("id").to_pylist(), vectors
+        return _language(table), table.column("id").to_pylist(), vectors
 
     def language(self) -> str:
         """The language of its passages."""
-        return self._said(_mapped(self.path))
+        return _language(_mapped(self.path))
 
-    def counts(self) -> npt.NDArray[np.int32]:
-        """[R] passages of the block that outrank each relevant pair."""
-        counts: npt.NDArray[np.int32] = np.load(self.path.with_suffix(".counts.npy"))
-        return counts
+    def order(self) -> npt.NDArray[np.int64]:
+        """[n] tie order of its passages among the relevant ones (``tie_order_among``)."""
+        order: npt.NDArray[np.int64] = _mapped(self.path).column("order").to_numpy()
+        return order
 
     def __len__(self) -> int:
         return len(_mapped(self.path))
 
-    @staticmethod
-    def _said(table: pa.Table) -> str:
-        language: bytes = table.schema.metadata[b"language"]
-        return language.decode()
-
 
 def write_block(
-    folder: Path, name: str, language: str, ids: Sequence[str], vectors: Vectors, counts: npt.NDArray[np.int32] | None
+    folder: Path,
+    name: str,
+    language: str,
+    ids: Sequence[str],
+    vectors: Vectors,
+    order: npt.NDArray[np.int64] | None = None,
 ) -> Block:
     """Write a block under ``folder``; whoever sees the file sees all of it.
 
@@ -64,17 +66,17 @@ def write_block(
         language: of all its passages.
         ids: n passage ids.
         vectors: float32 [n, D].
-        counts: [R], or None where nothing is ranked (mining).
+        order: int64 [n]; None where nothing will be ranked (all 0).
     """
-    blocks = folder / "blocks"
-    blocks.mkdir(parents=True, exist_ok=True)
-    path = blocks / f"{name}.arrow"
-    if counts is not None:
-        with path.with_suffix(".counts.npy").open("wb") as file:
-            np.save(file, counts)
+    path = folder / "blocks" / f"{name}.arrow"
+    path.parent.mkdir(parents=True, exist_ok=True)
     flat = pa.array(np.ascontiguousarray(vectors, np.float32).reshape(-1))
-    columns = [pa.array(list(ids), pa.string()), pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])]
-    table = pa.table(columns, names=["id", "vector"], metadata={"language": language})
+    columns = {
+        "id": pa.array(list(ids), pa.string()),
+        "order": pa.array(np.zeros(len(ids), np.int64) if order is None else order),
+        "vector": pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1]),
+    }
+    table = pa.table(columns, metadata={"language": language})
     temporary = path.with_suffix(".new")
     with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
         writer.write_table(table)
@@ -87,5 +89,19 @@ def finished_blocks(folder: Path) -> list[Block]:
     return [Block(path) for path in sorted((folder / "blocks").glob("*.arrow"))]
 
 
+def write_array(file: Path, array: npt.NDArray[Any]) -> None:
+    """Write an array; whoever sees the file sees all of it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_suffix(".new")
+    with temporary.open("wb") as sink:
+        np.save(sink, array)
+    temporary.replace(file)
+
+
 def _mapped(path: Path) -> pa.Table:
     return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+
+
+def _language(table: pa.Table) -> str:
+    name: bytes = table.schema.metadata[b"language"]
+    return name.decode()

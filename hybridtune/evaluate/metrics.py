@@ -4,7 +4,6 @@ A *ranking* is one query against one pool: the passages of its own language (mon
 (cross), of all languages (multi). It is scored where the pool holds a relevant passage, else counted.
 """
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -13,17 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybridtune.errors import InputError
+from hybridtune.evaluate import bias
+from hybridtune.evaluate.bias import BIAS as BIAS
+from hybridtune.evaluate.measures import MEASURES as MEASURES
+from hybridtune.evaluate.measures import UNRETRIEVED, Lists, is_measure
+from hybridtune.evaluate.measures import Floats as Floats
+from hybridtune.evaluate.measures import Ints as Ints
+from hybridtune.evaluate.measures import parse_measure as parse_measure
 
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
 Columns = dict[str, NDArray[Any]]
 Table = dict[str, dict[str, float]]  # row name -> measure -> mean
 
 SETTINGS = ("mono", "cross", "multi")
-MEASURES = ("AP", "RR", "nDCG@10", "R@1", "R@10", "R@100")
-BIAS = ("rank_distance", "language_preference")  # of the multi setting alone
 _INDEX_COLUMNS = ("setting", "query", "query_language", "pool_language")
-_MEASURE = re.compile(r"(?:(AP|RR|nDCG)(?:@([1-9]\d*))?|(R|Success)@([1-9]\d*))")
 
 
 @dataclass(eq=False)
@@ -38,6 +39,10 @@ class Ranked:
         languages: the L names, ISO 639-1.
         passages: int64 [L], passages per language: the sizes of the pools.
         grades: float64 [R], gain of the pair; pairs at 0 or below are not relevant. None: all 1.
+        retrieved: bool [R], False where a truncated run lacks the passage: it adds nothing to any measure, at any
+            depth, and its row of ``counts`` is not read. None: the ranking is at full depth, all True.
+        settings: those that are scored; a run whose lists hold the query's own language alone has only mono, and so
+            has a benchmark in one language.
 
     Raises:
         ValueError: shapes that disagree, or an index out of range.
@@ -50,21 +55,27 @@ class Ranked:
     languages: Sequence[str]
     passages: Ints
     grades: Floats | None = None
+    retrieved: NDArray[np.bool_] | None = None
+    settings: Sequence[str] = SETTINGS
     gains: Floats = field(init=False, repr=False)  # grades of the pairs kept, [R]
 
     def __post_init__(self) -> None:
         pairs, languages = len(self.query_index), len(self.languages)
         grades = np.ones(pairs) if self.grades is None else self.grades
-        shapes = self.counts.shape, self.passages.shape, self.passage_language.shape, grades.shape
-        if shapes != ((pairs, languages), (languages,), (pairs,), (pairs,)):
+        found = np.ones(pairs, bool) if self.retrieved is None else self.retrieved
+        shapes = self.counts.shape, self.passages.shape, self.passage_language.shape, grades.shape, found.shape
+        if shapes != ((pairs, languages), (languages,), (pairs,), (pairs,), (pairs,)):
             raise ValueError(f"{pairs} pairs, {languages} languages, but counts, passages, .. are {shapes}")
         spoken = np.concatenate([self.passage_language, self.query_language])
         for index, end in ((self.query_index, len(self.query_language)), (spoken, languages)):
             if len(index) and not 0 <= index.min() <= index.max() < end:
                 raise ValueError(f"an index of a query or a language lies outside [0, {end})")
+        if languages == 1:
+            self.settings = ("mono",)
         relevant = grades > 0
         self.counts, self.gains = self.counts[relevant], grades[relevant]
         self.query_index, self.passage_language = self.query_index[relevant], self.passage_language[relevant]
+        self.retrieved = None if self.retrieved is None else found[relevant]
 
 
 @dataclass(frozen=True)
@@ -76,10 +87,15 @@ class Scores:
         per_language: "mono", "multi" -> query language -> measure -> mean over its queries; under "queries",
             their number.
         per_pair: "en-de" (query language first; "en-en" is mono) -> the same.
-        counts: queries scored and without a relevant passage per setting, queries that have a rank distance and
-            a language preference, relevant pairs, passages in total and per language.
+        counts: queries scored and without a relevant passage per setting, queries that have each name of BIAS,
+            relevant pairs, passages in total and per language (the pool that a rank distance is to be read with);
+            of a truncated run also the relevant pairs not retrieved.
         outranked: "en-de" -> mean number of de passages that outrank a relevant passage of an en query in the
             multi pool. A row that leans to its own language shows language bias.
+        over_represented: "en-de" -> log2 of the share of de among the irrelevant passages that outrank relevant
+            ones of en queries in the multi pool over its share of the pool: +1 twice, 0 neutral, -1 half
+            (``bias.over_represented``).
+        notes: what is not shown, and why; one sentence each.
     """
 
     metrics: dict[str, float]
@@ -87,6 +103,8 @@ class Scores:
     per_pair: Table
     counts: dict[str, Any]
     outranked: dict[str, float]
+    over_represented: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
 
 def metric_names(measures: Iterable[str] = MEASURES) -> list[str]:
@@ -102,22 +120,9 @@ def direction(name: str) -> Literal["max", "min"]:
         InputError: not a metric.
     """
     setting, _, measure = name.partition("/")
-    if name not in metric_names() and not (setting in SETTINGS and _MEASURE.fullmatch(measure)):
+    if name not in metric_names() and not (setting in SETTINGS and is_measure(measure)):
         raise InputError(f"unknown metric {name!r}; known: {', '.join(metric_names())}, and other cutoffs")
     return "min" if measure == "rank_distance" else "max"
-
-
-def parse_measure(measure: str) -> tuple[str, int | None]:
-    """Splits an ir_measures name: "nDCG@10" -> ("nDCG", 10), "AP" -> ("AP", None).
-
-    Raises:
-        InputError: not one of AP, RR, nDCG (cutoff optional), R@k, Success@k with k >= 1.
-    """
-    found = _MEASURE.fullmatch(measure)
-    if found is None:
-        raise InputError(f"unknown measure {measure!r}; known: AP, RR, nDCG (or with @k), R@k, Success@k")
-    cutoff = found[2] or found[4]
-    return found[1] or found[3], int(cutoff) if cutoff else None
 
 
 def per_query(ranked: Ranked, measures: Sequence[str] = MEASURES) -> Columns:
@@ -126,31 +131,42 @@ def per_query(ranked: Ranked, measures: Sequence[str] = MEASURES) -> Columns:
     Returns:
         Columns of one length: ``setting`` (str), ``query`` (row of query_language), ``query_language``,
         ``pool_language`` (-1: all, the multi pool), then float64 per measure and per name of BIAS; NaN where
-        not defined: BIAS outside multi, rank_distance with one relevant passage, language_preference without
-        a relevant passage in the query's language.
+        not defined: BIAS outside multi, and where ``bias`` says so of each.
 
-    Source: trec_eval's definitions; rank distance as in arXiv 2408.10536, last minus first relevant rank.
+    Source: trec_eval's definitions (``Lists.values``); for BIAS see ``bias``.
     """
     query, language = ranked.query_index, ranked.passage_language
     pairs = np.arange(len(query))
     # First half: each pair in its own language's pool (mono or cross). Second half: in the multi pool.
     ranks = np.concatenate([ranked.counts[pairs, language], ranked.counts.sum(1)]) + 1
+    if ranked.retrieved is not None:
+        ranks[np.tile(~ranked.retrieved, 2)] = UNRETRIEVED
     query, pair = np.tile(query, 2), np.tile(pairs, 2)
     pool = np.concatenate([language, np.full(len(pairs), -1)])
     order = np.lexsort((ranks, query, pool))
     ranks, query, pool, pair = ranks[order], query[order], pool[order], pair[order]
     starts = np.flatnonzero(np.diff(query, prepend=-1) | np.diff(pool, prepend=-2))
-    lists = _Lists(ranks, ranked.gains[pair], starts)
+    lists = Lists(ranks, ranked.gains[pair], starts)
     query, pool = query[starts], pool[starts]
     asked, multi = ranked.query_language[query], pool == -1
     setting = np.where(multi, "multi", np.where(pool == asked, "mono", "cross"))
     columns: Columns = dict(zip(_INDEX_COLUMNS, (setting, query, asked, pool), strict=True))
     for measure in measures:
         columns[measure] = lists.values(*parse_measure(measure))
-    own = language[pair] == asked[lists.owner]
-    columns["rank_distance"] = np.where(multi & (lists.sizes >= 2), lists.last - lists.first, np.nan)
-    columns["language_preference"] = np.where(multi & (lists.sums(own) > 0), own[starts], np.nan)
-    return columns
+    mixed = int(multi.sum())  # the multi rankings come first: pool -1
+    end = len(pairs) if mixed else 0
+    lists, language = Lists(ranks[:end], ranked.gains[pair[:end]], starts[:mixed]), language[pair[:end]]
+    own = language == asked[lists.owner]
+    for name, values in (
+        ("rank_distance", bias.rank_distance(lists)),
+        ("language_preference", bias.language_preference(lists, own)),
+        ("PEER", bias.peer(lists, language, len(ranked.languages))),
+    ):
+        columns[name] = np.concatenate([values, np.full(len(setting) - mixed, np.nan)])
+    if set(SETTINGS) <= set(ranked.settings):
+        return columns
+    asked_for = np.isin(setting, list(ranked.settings))
+    return {key: values[asked_for] for key, values in columns.items()}
 
 
 def score(ranked: Ranked, columns: Mapping[str, NDArray[Any]]) -> Scores:
@@ -180,44 +196,16 @@ def score(ranked: Ranked, columns: Mapping[str, NDArray[Any]]) -> Scores:
             if defined:
                 metrics[f"{one}/{measure}"] = float(means[defined].mean())
     if all(f"{one}/AP" in metrics for one in SETTINGS):
-        metrics["balanced/AP"] = len(SETTINGS) / sum(1 / metrics[f"{one}/AP"] for one in SETTINGS)
+        values = [metrics[f"{one}/AP"] for one in SETTINGS]
+        metrics["balanced/AP"] = len(SETTINGS) / sum(1 / value for value in values) if all(values) else 0.0
     own = {f"{name}-{name}": dict(values) for name, values in tables["mono"].items()}
     return Scores(
         metrics=metrics,
         per_language={"mono": tables["mono"], "multi": tables["multi"]},
         per_pair=dict(sorted((own | tables["cross"]).items())),
         counts=_counts(ranked, columns),
-        outranked=_outranked(ranked),
+        **_bias(ranked, columns),
     )
-
-
-class _Lists:
-    """Ranked lists end to end, ranks ascending within a list, none empty: what the measures are made of."""
-
-    def __init__(self, ranks: Ints, gains: Floats, starts: Ints) -> None:
-        self.ranks, self.gains, self.starts = ranks, gains, starts
-        self.sizes = np.diff(starts, append=len(ranks))
-        self.owner = np.repeat(np.arange(len(starts)), self.sizes)  # the list of each entry
-        self.place = np.arange(len(ranks)) - starts[self.owner] + 1  # 1 for the best ranked relevant passage
-        self.first, self.last = ranks[starts], ranks[starts + self.sizes - 1]
-
-    def sums(self, values: NDArray[Any]) -> Floats:
-        """Sum of one value per entry over each list."""
-        return np.bincount(self.owner, values, minlength=len(self.starts)).astype(np.float64)
-
-    def values(self, name: str, cutoff: int | None) -> Floats:
-        """A measure of each list; ``cutoff`` None means full depth."""
-        depth = np.iinfo(np.int64).max if cutoff is None else cutoff
-        within = self.ranks <= depth
-        if name == "AP":
-            return self.sums(within * self.place / self.ranks) / self.sizes
-        if name == "R":
-            return self.sums(within) / self.sizes
-        if name == "nDCG":
-            best_first = self.gains[np.lexsort((-self.gains, self.owner))]
-            ideal = self.sums((self.place <= depth) * best_first / np.log2(self.place + 1))
-            return self.sums(within * self.gains / np.log2(self.ranks + 1)) / ideal
-        return (self.first <= depth) / (self.first if name == "RR" else 1)
 
 
 def _means(cell: Ints, values: Floats, cells: int) -> Floats:
@@ -230,25 +218,28 @@ def _means(cell: Ints, values: Floats, cells: int) -> Floats:
 
 def _counts(ranked: Ranked, columns: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
     """What the means rest on: a figure without its count is not printed."""
-    queries = {one: len(np.unique(columns["query"][columns["setting"] == one])) for one in SETTINGS}
-    return {
+    queries = {one: len(np.unique(columns["query"][columns["setting"] == one])) for one in ranked.settings}
+    counts = {
         "queries": queries,
-        "queries_without_relevant": {one: len(ranked.query_language) - queries[one] for one in SETTINGS},
+        "queries_without_relevant": {one: len(ranked.query_language) - queries[one] for one in ranked.settings},
         "queries_with": {key: int(np.sum(~np.isnan(columns[key]))) for key in BIAS},
         "relevant_pairs": len(ranked.query_index),
         "passages": int(ranked.passages.sum()),
         "passages_per_language": dict(zip(ranked.languages, ranked.passages.tolist(), strict=True)),
     }
+    return counts if ranked.retrieved is None else {**counts, "not_retrieved": int(np.sum(~ranked.retrieved))}
 
 
-def _outranked(ranked: Ranked) -> dict[str, float]:
-    """Mean count per (query language, passage language), over the relevant pairs of the query language."""
-    size = len(ranked.languages)
-    sums, asked = np.zeros((size, size)), ranked.query_language[ranked.query_index]
-    np.add.at(sums, asked, ranked.counts)
-    pairs = np.bincount(asked, minlength=size)
+def _bias(ranked: Ranked, columns: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+    """The heat maps of the multi pool, over the relevant pairs retrieved, and the notes."""
+    if "multi" not in ranked.settings:
+        return {"outranked": {}, "over_represented": {}, "notes": []}
+    query, language, passages = ranked.query_index, ranked.passage_language, ranked.passages
+    found = np.ones(len(query), bool) if ranked.retrieved is None else ranked.retrieved
+    none_has_peer = len(query) > 0 and len(ranked.languages) > 1 and np.isnan(columns["PEER"]).all()
+    asked, names = ranked.query_language, list(ranked.languages)
     return {
-        f"{ranked.languages[x]}-{ranked.languages[y]}": float(sums[x, y] / pairs[x])
-        for x in np.flatnonzero(pairs).tolist()
-        for y in np.flatnonzero(ranked.passages).tolist()
+        "outranked": bias.outranked(ranked.counts[found], asked[query[found]], passages, names),
+        "over_represented": bias.over_represented(ranked.counts, query, language, found, asked, passages, names),
+        "notes": [bias.why_no_peer(query, language, len(names))] if none_has_peer else [],
     }

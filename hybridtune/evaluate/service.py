@@ -8,6 +8,7 @@ comes back to the caller is one number a relevant pair and one count a pair and 
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,13 +19,12 @@ import torch
 from hybridtune.config import Encoder
 from hybridtune.data.tokenizer import Tokenizer
 from hybridtune.evaluate.benchmark import Benchmark, Relevance
+from hybridtune.evaluate.encoding import Vectors, embed_by_length
 from hybridtune.evaluate.metrics import Ranked, Scores, per_query, score
+from hybridtune.evaluate.per_query import topic_numbers, write_per_query
 from hybridtune.evaluate.ranks import RankCounter, pair_scores
 from hybridtune.model.encoder import load_encoder
 
-BATCH_TOKENS = 4096  # padded tokens encoded at once: stays in a core's caches, and fills a GPU's for small models
-
-Vectors = npt.NDArray[np.float32]
 State = Mapping[str, npt.NDArray[Any]]
 
 
@@ -89,8 +89,25 @@ class EvaluatorService:
         relevance, actors = ray.get(first.about.remote())
         return cls([first, *(ray.get_actor(f"{name}/{place}") for place in range(1, actors))], relevance)
 
-    def score(self, state: State, benchmark: str) -> Scores:
+    def score(self, state: State, benchmark: str, per_query_file: Path | None = None) -> Scores:
         """All metrics of an encoder with these weights on a benchmark, exactly, at full depth.
+
+        Args:
+            state: see ``rank``.
+            benchmark: the name it was started under.
+            per_query_file: takes the values of every ranking, for ``hybridtune compare``.
+        """
+        ranked = self.rank(state, benchmark)
+        columns = per_query(ranked)
+        if per_query_file is not None:
+            judged = self._relevance[benchmark]
+            topics = topic_numbers(judged.query_index, judged.passage_index, len(judged.query_ids))
+            about = {"benchmark": judged.name, "benchmark_digest": judged.digest}
+            write_per_query(per_query_file, columns, judged.query_ids, judged.languages, topics, about)
+        return score(ranked, columns)
+
+    def rank(self, state: State, benchmark: str) -> Ranked:
+        """The relevant pairs of a benchmark and what outranks them under these weights.
 
         Args:
             state: ``backbone.state_dict()`` as numpy arrays.
@@ -113,7 +130,7 @@ class EvaluatorService:
             for actor, (_, passages) in zip(self._actors, encoded, strict=True)
         ]
         counts = np.sum(ray.get(counting), axis=0)  # [R, L]
-        ranked = Ranked(
+        return Ranked(
             counts=counts,
             query_index=relevance.query_index,
             passage_language=relevance.passage_language[relevance.passage_index],
@@ -122,7 +139,6 @@ class EvaluatorService:
             passages=np.bincount(relevance.passage_language, minlength=len(relevance.languages)),
             grades=relevance.grades,
         )
-        return score(ranked, per_query(ranked))
 
 
 class Evaluator:
@@ -163,7 +179,7 @@ class Evaluator:
         """Vectors of this shard's queries and passages under the weights."""
         self.model.backbone.load_state_dict({key: torch.tensor(value) for key, value in weights.items()})
         shard = self.shards[benchmark]
-        return self._embed(shard.queries), self._embed(shard.passages)
+        return embed_by_length(self.model, shard.queries), embed_by_length(self.model, shard.passages)
 
     def score_pairs(self, benchmark: str, passages: Vectors, *queries: Vectors) -> tuple[Any, Any]:
         """Rows of the relevant pairs whose passage is in this shard, and their scores."""
@@ -194,20 +210,6 @@ class Evaluator:
             self._tensor(judged.passage_language[mine]),
         )
         return counter.counts.cpu().numpy()
-
-    def _embed(self, rows: list[npt.NDArray[np.int32]]) -> Vectors:
-        """[n, D] unit vectors; rows of like length are encoded together, so little is spent on padding."""
-        vectors = np.zeros((len(rows), self.model.backbone.config.hidden_size), np.float32)
-        order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
-        bf16 = self.device.type == "cuda" and torch.cuda.is_bf16_supported()
-        first = 0
-        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
-            while first < len(order):
-                size = max(1, BATCH_TOKENS // len(rows[order[first]]))
-                chosen = order[first : first + size]
-                vectors[chosen] = self.model.embed([rows[i] for i in chosen]).float().cpu().numpy()
-                first += size
-        return vectors
 
     def _stacked(self, shards: Sequence[Vectors]) -> torch.Tensor:
         """[Q, D] all queries in the benchmark's order, from the actors' stripes."""

@@ -47,10 +47,14 @@ class DualEncoder(nn.Module):
         return F.normalize(pooled, dim=-1)
 
     def forward(
-        self, queries: Sequence[npt.NDArray[np.int32]], passages: Sequence[npt.NDArray[np.int32]]
-    ) -> tuple[Tensor, Tensor]:
-        """Both sides in one call (DDP sees one forward): [b, D] queries, [b, D] passages."""
-        return self.embed(queries), self.embed(passages)
+        self,
+        queries: Sequence[npt.NDArray[np.int32]],
+        passages: Sequence[npt.NDArray[np.int32]],
+        negatives: Sequence[npt.NDArray[np.int32]] = (),
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """A batch in one call (DDP sees one forward): [b, D] queries, [b, D] passages, [k, D] negatives, k >= 0."""
+        asked, told = self.embed(queries), self.embed([*passages, *negatives])  # [b, D], [b + k, D]
+        return asked, told[: len(passages)], told[len(passages) :]
 
 
 def load_encoder(name: str, encoder: Encoder, pad_id: int, dropout: float | None = None) -> DualEncoder:

@@ -1,19 +1,23 @@
 """Model folders: the layout of sentence-transformers, written and read; and the `tiny` encoder, built on the spot."""
 
+import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from hybridtune.config import Encoder
-from hybridtune.errors import InputError
+from hybridtune.errors import InputError, model_not_loaded
 from hybridtune.model.encoder import DualEncoder
 
-_LENGTHS = "hybridtune.json"  # sentence-transformers has one length for both sides; ours stand here
+_OURS = "hybridtune.json"  # sentence-transformers has one length for both sides; ours stand here, and what was trained
 
 
-def save_folder(model: DualEncoder, source: str, encoder: Encoder, folder: Path, card: str) -> None:
+def save_folder(
+    model: DualEncoder, source: str, encoder: Encoder, folder: Path, card: str, training_pairs: Mapping[str, int]
+) -> None:
     """Write a folder that sentence-transformers and plain transformers open.
 
     Args:
@@ -22,6 +26,7 @@ def save_folder(model: DualEncoder, source: str, encoder: Encoder, folder: Path,
         encoder: pooling, prefixes and lengths to write down.
         folder: new or empty.
         card: the README.md, a model card.
+        training_pairs: "en-de" (query language first) -> distinct pairs that it was trained on.
     """
     import transformers
 
@@ -57,7 +62,7 @@ def save_folder(model: DualEncoder, source: str, encoder: Encoder, folder: Path,
     settings = {"prompts": prompts, "default_prompt_name": None, "similarity_fn_name": "cosine"}
     _write(folder / "config_sentence_transformers.json", settings)
     lengths = {"query_length": encoder.query_length, "passage_length": encoder.passage_length}
-    _write(folder / _LENGTHS, lengths)
+    _write(folder / _OURS, {**lengths, "training_pairs": dict(training_pairs)})
     (folder / "README.md").write_text(card, encoding="utf-8")
 
 
@@ -79,8 +84,38 @@ def with_folder_settings(encoder: Encoder) -> Encoder:
     length = _read(folder / "sentence_bert_config.json").get("max_seq_length")
     if length:
         found["query_length"] = found["passage_length"] = length
-    found |= _read(folder / _LENGTHS)
+    ours = _read(folder / _OURS)
+    found |= {key: ours[key] for key in ("query_length", "passage_length") if key in ours}
     return Encoder.model_validate({**found, **encoder.model_dump(include=encoder.model_fields_set)})
+
+
+def training_pairs_of(name: str) -> dict[str, int] | None:
+    """Distinct pairs a model was trained on, by "query language-passage language"; None where it does not tell."""
+    pairs = _read(Path(name) / _OURS).get("training_pairs")
+    return None if pairs is None else {str(key): int(value) for key, value in pairs.items()}
+
+
+def model_digest(name: str) -> str:
+    """Equal for equal weights and settings: of a folder's files, or of a hub name's commit.
+
+    Raises:
+        InputError: a hub name that is not there.
+    """
+    digest = hashlib.sha256()
+    if Path(name).is_dir():
+        for file in sorted(Path(name).rglob("*")):
+            if file.suffix in (".safetensors", ".json"):
+                digest.update(f"{file.relative_to(name)}\n".encode())
+                with file.open("rb") as content:
+                    digest.update(hashlib.file_digest(content, "sha256").digest())
+        return digest.hexdigest()
+    import transformers
+
+    try:
+        config = transformers.AutoConfig.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise model_not_loaded("encoder", name, error) from None
+    return hashlib.sha256(f"{name} {getattr(config, '_commit_hash', None)}".encode()).hexdigest()
 
 
 def build_tiny(tokenizer_definition: str, encoder: Encoder, seed: int, folder: Path) -> None:
@@ -126,7 +161,10 @@ def _pooling(config: dict[str, Any], file: Path) -> str:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"{file}: not a readable JSON object: {error}") from None
 
 
 def _write(file: Path, content: Any) -> None:

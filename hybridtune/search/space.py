@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import optuna
 
 from hybridtune.config import Parameter, Study
@@ -33,7 +34,19 @@ def objectives(study: Study, benchmark: Benchmark) -> dict[str, str]:
                 f"search.objective {name}: the benchmark {benchmark.name} has no query for the "
                 f"{' and '.join(missing)} setting; it has {', '.join(settings)}"
             )
+        if name == "multi/PEER" and not _peer_is_defined(benchmark):
+            raise InputError(
+                f"search.objective {name}: the benchmark {benchmark.name} has one relevant passage per query and "
+                "language, and PEER is then the same for every model; multi/rank_distance measures bias there"
+            )
     return found
+
+
+def _peer_is_defined(benchmark: Benchmark) -> bool:
+    """Whether some query has two relevant passages in one language."""
+    judged = benchmark.relevance
+    cells = judged.query_index * len(judged.languages) + judged.passage_language[judged.passage_index]
+    return len(np.unique(cells)) < len(cells)
 
 
 def baseline_points(study: Study) -> list[dict[str, Any]]:

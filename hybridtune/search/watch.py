@@ -15,7 +15,7 @@ from hybridtune.search.space import trial_name, trial_values
 
 Status = Literal["running", "stopped early", "done", "failed"]
 Display = Callable[[list["TrialRow"], "TrialRow"], None]
-_OWN = ("step", "loss", "accuracy", "spread", "realised_ratio", "pairs", "train_seconds")
+_OWN = ("step", "loss", "accuracy", "spread", "negatives", "realised_ratio", "pairs", "train_seconds")
 
 
 @dataclass

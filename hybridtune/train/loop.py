@@ -19,6 +19,7 @@ from hybridtune.data.corpus import Corpus
 from hybridtune.data.plan import HybridPlan
 from hybridtune.data.store import TokenStore
 from hybridtune.data.stream import TokenBatch, token_batches
+from hybridtune.evaluate.per_query import FILE as PER_QUERY
 from hybridtune.evaluate.service import EvaluatorService, State
 from hybridtune.model.encoder import DualEncoder, load_encoder
 from hybridtune.model.loss import LossOutput, info_nce
@@ -26,6 +27,7 @@ from hybridtune.train.board import Poster
 from hybridtune.train.checkpoint import load_checkpoint, save_checkpoint
 
 SCORES = "scores.json"  # in every checkpoint: the full tables behind its metrics
+_MEANS = ("loss", "accuracy", "spread", "negatives")  # negatives: hard ones that a pair was given
 
 
 @dataclass(frozen=True)
@@ -90,14 +92,15 @@ def train_loop(config: dict[str, Any]) -> str | None:
         ray.train.report({**state["metrics"], "checkpoint_path": ray.train.get_checkpoint().path})
         return None
     wrapped = ray.train.torch.prepare_model(model)
-    totals = torch.zeros(3, device=device)  # loss, accuracy, spread since the last report
+    totals = torch.zeros(len(_MEANS), device=device)  # since the last report
     poster = Poster(job.board if rank == 0 else None, job.name, train.batch_size)
     started = time.perf_counter()
-    batches = token_batches(plan, store.path, start=step, stop=train.max_steps, rank=rank, workers=workers)
-    for batch in batches:
+    place = {"start": step, "stop": train.max_steps, "rank": rank, "workers": workers}
+    for batch in token_batches(plan, store.path, **place, negatives=train.negatives):
         seed_dropout(study.seed, batch.step, rank)
         output = training_step(wrapped, optimizer, batch, study)
-        totals += torch.stack([output.loss.detach(), output.accuracy, output.spread])
+        given = output.loss.new_tensor(len(batch.negatives) / len(batch.queries))
+        totals += torch.stack([output.loss.detach(), output.accuracy, output.spread, given])
         step += 1
         poster.step_done(step, output.loss)
         if step % study.eval_steps == 0 or step == train.max_steps:
@@ -108,7 +111,7 @@ def train_loop(config: dict[str, Any]) -> str | None:
             seconds += time.perf_counter() - started
             metrics = {
                 "step": step,
-                **dict(zip(("loss", "accuracy", "spread"), means, strict=True)),
+                **dict(zip(_MEANS, means, strict=True)),
                 "realised_ratio": plan.mono_batches(step) / step,
                 "pairs": step * train.batch_size,
                 "train_seconds": seconds,
@@ -127,13 +130,15 @@ def seed_dropout(seed: int, step: int, rank: int) -> None:
 def training_step(
     model: torch.nn.Module, optimizer: torch.optim.Optimizer, batch: TokenBatch, study: Study
 ) -> LossOutput:
-    """One step: forward both sides, loss, backward, clip, update at this step's learning rate."""
+    """One step: forward the batch, loss, backward, clip, update at this step's learning rate."""
     train = study.train
     device = next(model.parameters()).device
     with torch.autocast(device.type, torch.bfloat16, enabled=use_bf16(train.precision, device)):
-        queries, passages = model(batch.queries, batch.passages)  # [b, D] each
+        vectors = model(batch.queries, batch.passages, batch.negatives)
+    queries, passages, negatives = (part.float() for part in vectors)  # [b, D], [b, D], [k, D]
     clusters = torch.tensor(batch.clusters, device=device)
-    output = info_nce(queries.float(), passages.float(), clusters, train.temperature, train.symmetric)
+    hard = {"negatives": negatives, "negative_clusters": torch.tensor(batch.negative_clusters, device=device)}
+    output = info_nce(queries, passages, clusters, train.temperature, train.symmetric, **hard)
     output.loss.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(model.parameters(), train.max_grad_norm)
     share = learning_rate_share(batch.step, train.max_steps, train.warmup_ratio)
@@ -189,13 +194,14 @@ def _score_and_report(
     if rank != 0:
         ray.train.report({})
         return
-    scores = EvaluatorService.connect(job.evaluators).score(weights_of(model), job.benchmark)
-    state = {
-        "step": metrics["step"],
-        "seconds": metrics["train_seconds"],
-        "metrics": {**metrics, **scores.metrics},
-    }
     with tempfile.TemporaryDirectory() as folder:
+        service = EvaluatorService.connect(job.evaluators)
+        scores = service.score(weights_of(model), job.benchmark, Path(folder) / PER_QUERY)
+        state = {
+            "step": metrics["step"],
+            "seconds": metrics["train_seconds"],
+            "metrics": {**metrics, **scores.metrics},
+        }
         save_checkpoint(Path(folder), model, optimizer, state)
         (Path(folder) / SCORES).write_text(json.dumps(dataclasses.asdict(scores)), encoding="utf-8")
         checkpoint = ray.train.Checkpoint.from_directory(folder)

@@ -16,7 +16,7 @@ TRIAL = 0.01  # run_search: a trial itself only waits
 
 
 def machine(monkeypatch, cores, gpus=0):
-    monkeypatch.setattr(local, "_cores", lambda: cores)
+    monkeypatch.setattr(local, "cores", lambda: cores)
     monkeypatch.setattr(local, "_gpus", lambda: gpus)
 
 

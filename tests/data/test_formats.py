@@ -1,13 +1,11 @@
 import gzip
 import json
-from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hybridtune.data.benchmark_formats import read_benchmark
 from hybridtune.data.formats import find_sources, read_groups
 from hybridtune.errors import InputError
 
@@ -19,9 +17,10 @@ ROWS = [
         "document_id": "d1",
         "queries": {"en": "who?", "sw": "nani?"},
         "passages": {"en": "me", "sw": "mimi"},
+        "negatives": {"sw": ["wewe", "sisi"]},
     },
-    {"group_id": "2", "document_id": "d2", "queries": {"en": "kāpēc?"}, "passages": {"de": "darum"}},
-    {"group_id": "3", "document_id": "d2", "queries": {}, "passages": {"de": "darum"}},
+    {"group_id": "2", "document_id": "d2", "queries": {"en": "kāpēc?"}, "passages": {"de": "darum"}, "negatives": {}},
+    {"group_id": "3", "document_id": "d2", "queries": {}, "passages": {"de": "darum"}, "negatives": {}},
 ]
 
 
@@ -37,13 +36,16 @@ def error(read, *args):
 
 
 def parquet(path, rows, kind):
-    struct = pa.struct([(language, pa.string()) for language in ("en", "sw", "de")])
-    texts = struct if kind == "struct" else pa.map_(pa.string(), pa.string())
-    schema = pa.schema(
-        [("group_id", pa.string()), ("document_id", pa.string()), ("queries", texts), ("passages", texts)]
-    )
+    def by_language(value):
+        if kind == "map":
+            return pa.map_(pa.string(), value)
+        return pa.struct([(language, value) for language in ("en", "sw", "de")])
+
+    fields = {"queries": pa.string(), "passages": pa.string(), "negatives": pa.list_(pa.string())}
+    columns = [(name, by_language(value)) for name, value in fields.items()]
+    schema = pa.schema([("group_id", pa.string()), ("document_id", pa.string()), *columns])
     if kind == "map":
-        rows = [{**row, **{side: list(row[side].items()) for side in ("queries", "passages")}} for row in rows]
+        rows = [{**row, **{name: list(row[name].items()) for name in fields}} for row in rows]
     pq.write_table(pa.Table.from_pylist(rows, schema), path)
     return path
 
@@ -165,144 +167,5 @@ def test_paths_without_data(tmp_path):
 def test_an_empty_file_is_no_benchmark_but_may_stand_beside_others(groups_file, tmp_path):
     empty = groups_file([], "a.jsonl")
     assert groups(empty) == []
-    assert error(read_benchmark, str(empty)) == f"{empty}: no query in the benchmark"
     groups_file(ROWS, "b.jsonl")
     assert groups(tmp_path) == ROWS
-
-
-def test_native_benchmark_has_one_passage_for_equal_texts(groups_file):
-    rows = read_benchmark(str(groups_file(ROWS)))
-    assert [text.text for text in rows.queries] == ["who?", "nani?", "kāpēc?"]
-    assert [(text.text_id, text.language, text.text) for text in rows.passages] == [
-        ("1:en", "en", "me"),
-        ("1:sw", "sw", "mimi"),
-        ("2:de", "de", "darum"),  # group 3 has it too
-    ]
-    assert rows.relevant == [(0, 0, 1), (0, 1, 1), (1, 0, 1), (1, 1, 1), (2, 2, 1)]
-
-
-def test_equal_texts_of_two_languages_are_two_passages(groups_file):
-    row = {"group_id": "1", "queries": {"en": "who?"}, "passages": {"en": "OK", "de": "OK"}}
-    rows = read_benchmark(str(groups_file([row])))
-    assert [text.language for text in rows.passages] == ["en", "de"]
-    assert rows.relevant == [(0, 0, 1), (0, 1, 1)]
-
-
-def test_a_native_query_without_a_relevant_passage(groups_file):
-    path = groups_file([*ROWS, {"group_id": "4", "queries": {"en": "when?"}, "passages": {}}])
-    assert error(read_benchmark, str(path)) == f"{path}: query of group '4' has no relevant passage"
-
-
-@pytest.mark.parametrize(
-    ("documents", "kept"), [(None, "123"), ((0, 1), "1"), ((1, 2), "23"), ((0, 2), "123"), ((1, 99), "23")]
-)
-def test_a_range_of_native_documents(groups_file, documents, kept):
-    rows = read_benchmark(str(groups_file(ROWS)), documents)
-    held = [(row["queries"], row["passages"]) for row in ROWS if row["group_id"] in kept]
-    assert [text.text for text in rows.queries] == [text for queries, _ in held for text in queries.values()]
-    assert {text.text for text in rows.passages} == {text for _, passages in held for text in passages.values()}
-
-
-def test_groups_without_a_document_are_documents_of_their_own(groups_file):
-    path = groups_file([{**row, "document_id": "", "queries": {"en": "q"}} for row in ROWS])
-    assert len(read_benchmark(str(path), (1, 3)).queries) == 2
-
-
-def article(texts, questions):
-    """An XQuAD-R article of one paragraph: sentences one space apart, questions as (id, start of the answer)."""
-    starts = [sum(len(text) + 1 for text in texts[:i]) for i in range(len(texts))]
-    return {
-        "paragraphs": [
-            {
-                "context": " ".join(texts),
-                "sentences": texts,
-                "sentence_breaks": [[start, start + len(text)] for start, text in zip(starts, texts, strict=True)],
-                "qas": [
-                    {"id": name, "question": f"{name}?", "answers": [{"answer_start": start, "text": "any"}]}
-                    for name, start in questions
-                ],
-            }
-        ]
-    }
-
-
-def squad(folder, **articles):
-    folder.mkdir(exist_ok=True)
-    for language, content in articles.items():
-        (folder / f"{language}.json").write_text(json.dumps({"data": content}), encoding="utf-8")
-    return str(folder)
-
-
-def test_the_sentence_that_holds_the_start_of_the_answer_is_relevant(tmp_path):
-    # "abc defg hi": breaks [0, 3), [4, 8), [9, 11); q3's answer starts on the last letter and runs on past the end
-    path = squad(
-        tmp_path / "r",
-        en=[article(["abc", "defg", "hi"], [("q1", 0), ("q2", 4), ("q3", 7)]), article(["jk"], [("q4", 1)])],
-        th=[article(["ab", "c"], [("q1", 3)]), article(["lm", "no"], [("q4", 3)])],
-    )
-    rows = read_benchmark(path)
-    assert [(text.text_id, text.text) for text in rows.queries] == [
-        *((f"q{n}:en", f"q{n}?") for n in (1, 2, 3, 4)),
-        ("q1:th", "q1?"),
-        ("q4:th", "q4?"),
-    ]
-    assert [text.text for text in rows.passages] == ["abc", "defg", "hi", "jk", "ab", "c", "lm", "no"]
-    assert len({text.text_id for text in rows.passages}) == 8
-    answers = {(rows.queries[q].text_id, rows.passages[p].text) for q, p, _ in rows.relevant}
-    assert answers == {
-        *((f"q1:{x}", text) for x in ("en", "th") for text in ("abc", "c")),
-        ("q2:en", "defg"),
-        ("q3:en", "defg"),
-        *((f"q4:{x}", text) for x in ("en", "th") for text in ("jk", "no")),
-    }
-    assert len(rows.relevant) == len(answers)
-
-
-def test_a_range_of_squad_documents_is_cut_from_every_language(tmp_path):
-    path = squad(
-        tmp_path / "r",
-        en=[article(["a"], [("q1", 0)]), article(["b"], [("q2", 0)])],
-        de=[article(["c"], [("q1", 0)]), article(["d"], [("q2", 0)])],
-    )
-    rows = read_benchmark(path, (1, 2))
-    assert [text.text for text in rows.passages] == ["d", "b"]
-    assert [text.text_id for text in rows.queries] == ["q2:de", "q2:en"]
-    assert sorted(rows.relevant) == [(0, 0, 1), (0, 1, 1), (1, 0, 1), (1, 1, 1)]
-    assert error(read_benchmark, path, (2, 9)) == f"{path}: no query in the benchmark"
-
-
-@pytest.mark.parametrize("start", [3, 8, 11, -1])  # the spaces between sentences, the end, before the start
-def test_an_answer_in_no_sentence(tmp_path, start):
-    path = squad(tmp_path / "r", en=[article(["abc", "defg", "hi"], [("q1", start)])])
-    assert error(read_benchmark, path) == (
-        f"{path}/en.json: query 'q1' has no relevant passage: no sentence holds its answer at {start}"
-    )
-
-
-def test_squad_files_of_another_form(tmp_path):
-    good = article(["abc"], [("q1", 0)])
-    without = {"paragraphs": [{**good["paragraphs"][0], "qas": [{"id": "q1", "question": "?", "answers": []}]}]}
-    uneven = {"paragraphs": [{**good["paragraphs"][0], "sentences": ["abc", "def"]}]}
-    assert "query 'q1' has no relevant passage" in error(read_benchmark, squad(tmp_path / "r", en=[without]))
-    for wrong in ({}, {"paragraphs": [{}]}, uneven, []):
-        path = squad(tmp_path / "r", en=[good, wrong])
-        assert error(read_benchmark, path).startswith(f"{path}/en.json: article 1 is not of the XQuAD-R form: ")
-    for content in ("[1, 2]", "{}", "{"):
-        (tmp_path / "r" / "en.json").write_text(content)
-        assert error(read_benchmark, path).startswith(
-            f"{path}/en.json: not an XQuAD-R file (a JSON object with 'data')"
-        )
-
-
-@pytest.mark.kit
-@pytest.mark.skipif(not KIT.is_dir(), reason=f"no data kit at {KIT}")
-def test_xquad_r_has_the_counts_of_its_paper():
-    rows = read_benchmark(str(KIT / "data" / "xquad-r"))
-    passages = {"ar": 1222, "de": 1276, "el": 1234, "en": 1180, "es": 1215, "hi": 1244}
-    passages |= {"ru": 1219, "th": 852, "tr": 1167, "vi": 1209, "zh": 1196}
-    assert len(rows.queries) == 13_090
-    assert len(rows.passages) == 13_014
-    assert Counter(text.language for text in rows.passages) == passages
-    assert Counter(text.language for text in rows.queries) == dict.fromkeys(passages, 1190)
-    assert len(rows.relevant) == 13_090 * 11  # one answer in every language
-    assert sum(rows.queries[q].language == rows.passages[p].language for q, p, _ in rows.relevant) == 13_090

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 
@@ -75,8 +77,45 @@ def test_a_range_of_documents_is_in_the_name(groups_file):
     assert [text.text for text in found.queries] == ["q2de", "q3de"]
 
 
-def test_a_passage_id_may_not_stand_twice(groups_file):
-    again = {**group("1", ["en"], []), "passages": {"en": "another text"}}
-    path = str(groups_file([group("1", ["en"], ["en"]), again]))
-    with pytest.raises(InputError, match=r"passage id '1:en' occurs twice"):
-        load_benchmark(BenchmarkSource(path=path))
+def beir(folder, qrels, corpus=("d1", "d2", "d3")):
+    (folder / "qrels").mkdir()
+    rows = [{"_id": name, "text": f"text of {name}"} for name in corpus]
+    (folder / "corpus.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (folder / "queries.jsonl").write_text("\n".join(json.dumps({"_id": f"q{n}", "text": "?"}) for n in range(4)))
+    (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n" + "\n".join(qrels))
+    return BenchmarkSource(path=str(folder), language="en")
+
+
+def test_graded_judgements_of_one_language(tmp_path):
+    found = load_benchmark(beir(tmp_path, ["q2\td3\t2", "q0\td1\t0", "q2\td1\t1", "q3\td2\t1", "q0\tgone\t0"]))
+    assert [text.text_id for text in found.queries] == ["q0", "q2", "q3"]  # q0 has no relevant passage, and stays
+    relevance = found.relevance
+    assert relevance.query_index.tolist() == [1, 1, 2]
+    assert [found.passages[p].text_id for p in relevance.passage_index] == ["d1", "d3", "d2"]
+    assert relevance.grades.tolist() == [1.0, 2.0, 1.0]
+    assert found.settings() == ("mono",)
+    assert found.notices == (
+        "1 of the topics have no judgement in this split and are left out",
+        "one language: the mono setting only",
+    )
+
+
+def test_a_relevant_passage_must_be_in_the_corpus(tmp_path):
+    with pytest.raises(InputError) as caught:
+        load_benchmark(beir(tmp_path, ["q2\td3\t2", "q2\td4\t1"]))
+    message = f"{tmp_path} split test: passage 'd4', relevant to query 'q2', is not in the corpus"
+    assert str(caught.value) == message
+
+
+def test_a_passage_id_may_not_stand_twice(tmp_path):
+    with pytest.raises(InputError, match=r"passage id 'd1' occurs twice"):
+        load_benchmark(beir(tmp_path, ["q2\td1\t2"], corpus=["d1", "d2", "d1"]))
+
+
+def test_exchanged_passages_are_found(groups_file):
+    row = group("1", ["en"], ["en", "ru"])
+    row["passages"]["ru"] = "This one is written in English, and not in Russian at all, whatever it says."
+    path = groups_file([row])
+    with pytest.raises(InputError) as caught:
+        load_benchmark(BenchmarkSource(path=str(path)))
+    assert str(caught.value).startswith(f"{path}: passages of 'ru' are written in LATIN, not CYRILLIC: ")

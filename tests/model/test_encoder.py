@@ -58,9 +58,12 @@ def test_pooling_is_what_its_name_says(tiny):
 def test_forward_embeds_both_sides(tiny):
     model, rows = loaded(tiny), token_rows(tiny)
     with torch.no_grad():
-        queries, passages = model(rows[:2], rows[2:])
+        queries, passages, negatives = model(rows[:2], rows[2:])
         assert torch.equal(queries, model.embed(rows[:2]))
         assert torch.equal(passages, model.embed(rows[2:]))
+        assert negatives.shape == (0, 16)
+        for part, expected in zip(model(rows[:1], rows[1:2], rows[2:]), (rows[:1], rows[1:2], rows[2:]), strict=True):
+            torch.testing.assert_close(part, model.embed(expected), rtol=0, atol=1e-6)
 
 
 def test_every_parameter_gets_a_gradient(tiny):
@@ -116,7 +119,7 @@ def saved(tiny, tmp_path):
     """A model folder as a study exports it."""
     folder, encoder, _ = tiny
     encoder = encoder.model_copy(update=SETTINGS)
-    save_folder(loaded(tiny), str(folder), encoder, tmp_path / "best", "# card")
+    save_folder(loaded(tiny), str(folder), encoder, tmp_path / "best", "# card", {"en-de": 7})
     return tmp_path / "best"
 
 

@@ -43,8 +43,15 @@ def no_ray(held):
 
 @pytest.fixture(scope="session")
 def newsroom_file(tmp_path_factory):
-    """A part of the newsroom as a native file."""
-    return write_groups(tmp_path_factory.mktemp("data") / "train.jsonl", newsroom.generate("train", stories=160))
+    """A part of the newsroom as a native file; a third of the groups have one or two hard negatives a language."""
+    groups = list(newsroom.generate("train", stories=160))
+    for place, group in enumerate(groups[::3]):
+        other = groups[(3 * place + 1) % len(groups)]["passages"]
+        group["negatives"] = {
+            language: [" ".join(text.split()[::-1]), other.get(language, "") + text[len(text) // 2 :]][: 1 + place % 2]
+            for language, text in group["passages"].items()
+        }
+    return write_groups(tmp_path_factory.mktemp("data") / "train.jsonl", groups)
 
 
 def write_groups(file: Path, groups) -> Path:

@@ -79,8 +79,11 @@ def test_the_store_keeps_the_corpus(small_store, small_study):
     surveyed = recipe(small_study.data, small_study.encoder).survey()
     kept = small_store.corpus()
     assert kept.languages == surveyed.languages
-    for name in ("queries", "passages", "clusters"):
+    assert vars(kept).keys() == vars(surveyed).keys()
+    for name in vars(kept).keys() - {"languages"}:
+        assert getattr(kept, name).dtype == getattr(surveyed, name).dtype
         assert (getattr(kept, name) == getattr(surveyed, name)).all()
+    assert kept.most_negatives() == 2
 
 
 def test_a_second_call_finds_the_store(small_store, small_study, store_root):
@@ -101,12 +104,15 @@ def test_whatever_changes_the_tokens_changes_the_address(small_tree, newsroom_fi
     lines = newsroom_file.read_text(encoding="utf-8").splitlines(keepends=True)
     shorter = tmp_path / "train.jsonl"
     shorter.write_text("".join(lines[:-1]), encoding="utf-8")
+    other = tmp_path / "other.jsonl"
+    other.write_text("".join(lines).replace('"negatives": {"', '"negatives": {"fr": ["x"], "', 1), encoding="utf-8")
     copy = tmp_path / "copy.jsonl"
     copy.write_text("".join(lines), encoding="utf-8")
     tokenizer = Tokenizer("{}", 0)
     addresses = [
         base.address,
         recipe_of(small_tree(data={"train": str(shorter)})).address,
+        recipe_of(small_tree(data={"train": str(other)})).address,
         recipe_of(small_tree(data={"train": str(newsroom_file), "language_limits": {"sw": 3}})).address,
         recipe_of(small_tree(data={"train": str(newsroom_file), "language_limits": {"sw": 4}})).address,
         changed(query_length=25),

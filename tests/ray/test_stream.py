@@ -8,6 +8,7 @@ from hybridtune.data.stream import token_batches
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 
 SIZE = 8
+MOST = 2  # hard negatives of a pair in the newsroom file
 STEPS = 20  # more than one row of the pipeline
 
 
@@ -15,16 +16,17 @@ def plan_of(store, ratio):
     return HybridPlan(store.corpus(), mixing_ratio=ratio, sampling_exponent=0.5, batch_size=SIZE, seed=5)
 
 
-def streamed(plan, store, *, start=0, stop=STEPS, workers=1):
+def streamed(plan, store, *, start=0, stop=STEPS, workers=1, negatives=5):
     """The global batches, put together from the slices of all workers."""
     slices = [
-        list(token_batches(plan, store.path, start=start, stop=stop, rank=rank, workers=workers))
+        list(token_batches(plan, store.path, start=start, stop=stop, rank=rank, workers=workers, negatives=negatives))
         for rank in range(workers)
     ]
     assert {len(batches) for batches in slices} == {stop - start}
     for of_step in zip(*slices, strict=True):
         assert {len(part.queries) for part in of_step} == {SIZE // workers}
         assert len({(part.step, part.kind) for part in of_step}) == 1  # all workers hold one batch
+        assert {len(part.negative_clusters) for part in of_step} == {SIZE // workers * min(negatives, MOST)}
         yield {
             "step": of_step[0].step,
             "kind": of_step[0].kind,
@@ -32,13 +34,21 @@ def streamed(plan, store, *, start=0, stop=STEPS, workers=1):
             "passages": [row.tolist() for part in of_step for row in part.passages],
             "clusters": np.concatenate([part.clusters for part in of_step]).tolist(),
             "languages": np.concatenate([part.languages for part in of_step]).tolist(),
+            "negatives": [row.tolist() for part in of_step for row in part.negatives],
+            "negative_clusters": [int(c) for part in of_step for c in part.negative_clusters[: len(part.negatives)]],
         }
 
 
-def planned(plan, store, start=0, stop=STEPS):
+def planned(plan, store, start=0, stop=STEPS, negatives=5):
     """The same from the plan and the store, row by row."""
+    corpus = plan.corpus
     for spec in plan.batches(start, stop):
         rows = list(zip(spec.groups.tolist(), spec.languages.tolist(), strict=True))
+        draws = np.random.default_rng((plan.seed, 5, spec.step)).random(SIZE)
+        hard = []
+        for (group, (_, y)), draw in zip(rows, draws, strict=True):
+            has = np.flatnonzero(corpus.negative_cells == group * len(corpus.languages) + y)
+            hard += [has[(int(draw * len(has)) + turn) % len(has)] for turn in range(min(negatives, len(has)))]
         yield {
             "step": spec.step,
             "kind": spec.kind,
@@ -46,6 +56,8 @@ def planned(plan, store, start=0, stop=STEPS):
             "passages": [store.tokens(plan.corpus.passages[group, y]).tolist() for group, (_, y) in rows],
             "clusters": [int(plan.corpus.clusters[group]) for group, _ in rows],
             "languages": [pair for _, pair in rows],
+            "negatives": [store.tokens(corpus.negative_texts[place]).tolist() for place in hard],
+            "negative_clusters": [int(corpus.negative_clusters[place]) for place in hard],
         }
 
 
@@ -57,6 +69,7 @@ def test_slices_make_up_the_planned_batches_and_each_is_of_one_kind(small_store,
     for batch in batches:
         assert {"mono" if x == y else "cross" for x, y in batch["languages"]} == {batch["kind"]}
         assert len(set(batch["clusters"])) == SIZE
+    assert len({len(batch["negatives"]) for batch in batches}) > 3  # some pairs have none, some one, some two
     mono = sum(batch["kind"] == "mono" for batch in batches)
     assert abs(mono - ratio * STEPS) <= 1
 
@@ -66,6 +79,14 @@ def test_a_later_start_gives_the_tail(small_store):
     tail = list(streamed(plan, small_store, start=7, workers=2))
     assert [batch["step"] for batch in tail] == list(range(7, STEPS))
     assert tail == list(planned(plan, small_store))[7:]
+
+
+@pytest.mark.parametrize("negatives", [0, 1])
+def test_fewer_negatives_leave_the_rest_of_the_batches_as_it_is(small_store, negatives):
+    plan = plan_of(small_store, 0.5)
+    batches = list(streamed(plan, small_store, stop=6, negatives=negatives))
+    assert batches == list(planned(plan, small_store, stop=6, negatives=negatives))
+    assert any(batch["negatives"] for batch in batches) == bool(negatives)
 
 
 def test_a_long_training_is_planned_in_chunks(small_store, monkeypatch):

@@ -20,11 +20,12 @@ STUDY = Study.model_validate(
 )
 
 
-def token_batch(step):
+def token_batch(step, negatives=0):
     draw = np.random.default_rng((7, step))
-    rows = [draw.integers(5, 100, draw.integers(3, 9), np.int32) for _ in range(8)]
+    rows = [draw.integers(5, 100, draw.integers(3, 9), np.int32) for _ in range(8 + negatives)]
     clusters = np.array([0, 1, 1, 2], np.int32)
-    return TokenBatch(step, "mono", rows[:4], rows[4:], clusters, np.zeros((4, 2), np.int32))
+    hard = (rows[8:], np.full(4, -1, np.int32))
+    return TokenBatch(step, "mono", rows[:4], rows[4:8], clusters, np.zeros((4, 2), np.int32), *hard)
 
 
 def fresh(tiny):
@@ -37,7 +38,7 @@ def train(model, optimizer, start, stop, seed=STUDY.seed):
     losses = []
     for step in range(start, stop):
         seed_dropout(seed, step, 0)
-        losses.append(float(training_step(model, optimizer, token_batch(step), STUDY).loss.detach()))
+        losses.append(float(training_step(model, optimizer, token_batch(step, step % 3), STUDY).loss.detach()))
     return losses
 
 
@@ -91,6 +92,24 @@ def test_a_step_lowers_the_loss_of_its_own_batch(tiny):
         seed_dropout(0, 0, 0)
         losses.append(float(training_step(model, optimizer, token_batch(3), STUDY).loss.detach()))
     assert losses[-1] < losses[0]
+
+
+def test_a_step_moves_the_passages_ahead_of_the_hard_negatives(tiny):
+    folder, encoder, tokenizer = tiny
+    model = load_encoder(str(folder), encoder, tokenizer.pad_id, 0.0)
+    optimizer = make_optimizer(model, 0.0)
+    batch = token_batch(3, negatives=3)
+    ahead, losses = [], []
+    for _ in range(6):
+        with torch.no_grad():
+            queries, passages, negatives = model(batch.queries, batch.passages, batch.negatives)
+            ahead.append(float((queries * passages).sum(1).mean() - (queries @ negatives.T).mean()))
+        losses.append(float(training_step(model, optimizer, batch, STUDY).loss.detach()))
+    assert ahead[-1] > ahead[0] + 0.1
+    assert losses[-1] < losses[0]
+    model = load_encoder(str(folder), encoder, tokenizer.pad_id, 0.0)
+    without = training_step(model, make_optimizer(model, 0.0), token_batch(3), STUDY)
+    assert without.loss < losses[0]  # fewer columns, a smaller sum under the fraction
 
 
 def test_dropout_differs_by_seed_step_and_rank():

@@ -1,0 +1,223 @@
+"""Evaluation side by side with sentence-transformers' InformationRetrievalEvaluator; prints ratios from one run.
+
+    python benchmarks/evaluate.py                                      # embeddings given, an XQuAD-R sized benchmark
+    python benchmarks/evaluate.py --model FOLDER --benchmark XQUAD_R   # the same on real vectors, and end to end
+
+The peer scores every mono and cross pool and the multi pool one after the other, as it must, with its usual cutoffs
+(MAP@100); ours gives all of them at full depth. Needs `pip install sentence-transformers`.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from hybridtune.config import BenchmarkSource
+from hybridtune.evaluate.benchmark import Relevance, load_benchmark
+from hybridtune.evaluate.metrics import Ranked, per_query, score
+from hybridtune.evaluate.ranks import RankCounter, pair_scores, tie_order
+
+LANGUAGES, QUESTIONS, PASSAGES, WIDTH = 11, 1190, 13014, 384
+BATCH_TOKENS = 4096
+
+
+def made_up(seed):
+    """Unit vectors and relevance of the size of XQuAD-R, with a language bias."""
+    rng = np.random.default_rng(seed)
+    topics, accents = rng.normal(size=(QUESTIONS, WIDTH)), rng.normal(size=(LANGUAGES, WIDTH))
+    query_language = np.repeat(np.arange(LANGUAGES), QUESTIONS)
+    passage_language = np.arange(PASSAGES) % LANGUAGES
+    topic = np.arange(PASSAGES) // LANGUAGES  # the first QUESTIONS * LANGUAGES passages answer
+
+    def vectors(of_topic, language):
+        raw = of_topic + 0.5 * accents[language] + 2.0 * rng.normal(size=of_topic.shape)
+        return (raw / np.linalg.norm(raw, axis=1, keepdims=True)).astype(np.float32)
+
+    answers = min(PASSAGES, QUESTIONS * LANGUAGES)
+    spare = rng.normal(size=(max(1, PASSAGES // LANGUAGES + 1), WIDTH))
+    queries = vectors(np.tile(topics, (LANGUAGES, 1)), query_language)
+    passages = vectors(
+        np.where((topic < QUESTIONS)[:, None], topics[topic % QUESTIONS], spare[topic]), passage_language
+    )
+    order = tie_order([f"p{p}" for p in range(PASSAGES)]).numpy()
+    pairs = [
+        (q, p)
+        for q in range(len(queries))
+        for p in range(q % QUESTIONS * LANGUAGES, (q % QUESTIONS + 1) * LANGUAGES)
+        if p < answers
+    ]
+    query_index, passage_index = np.array(pairs).T
+    names = tuple(f"l{x:02d}" for x in range(LANGUAGES))
+    judged = (query_index, passage_index, np.ones(len(pairs)))
+    return queries, passages, Relevance("made up", "", (), names, query_language, passage_language, order, *judged)
+
+
+def ours(queries, passages, r):
+    """All settings from one sweep, per query and in the mean; also the seconds of the metrics alone."""
+    began = time.perf_counter()
+    q, p = torch.from_numpy(queries), torch.from_numpy(passages)
+    pairs, relevant = torch.from_numpy(r.query_index), torch.from_numpy(r.passage_index)
+    order, language = torch.from_numpy(r.order), torch.from_numpy(r.passage_language)
+    counter = RankCounter(pairs, pair_scores(q, p, pairs, relevant), order[relevant], len(r.languages))
+    counter.add(q, p, order, language)
+    swept = time.perf_counter()
+    ranked = Ranked(
+        counter.counts.numpy(),
+        r.query_index,
+        r.passage_language[r.passage_index],
+        r.query_language,
+        r.languages,
+        counter.passages.numpy(),
+        r.grades,
+    )
+    columns = per_query(ranked)
+    scores = score(ranked, columns)
+    ended = time.perf_counter()
+    return {
+        "seconds": ended - began,
+        "metrics": ended - swept,
+        "rankings": len(columns["query"]),
+        "scores": scores.metrics,
+    }
+
+
+def pools(r):
+    """(setting, query language or -1, rows of queries, rows of passages) of every evaluation the peer makes."""
+    every = range(len(r.languages))
+    for x in every:
+        for y in every:
+            asked, pool = np.flatnonzero(r.query_language == x), np.flatnonzero(r.passage_language == y)
+            if len(asked) and len(pool):
+                yield ("mono" if x == y else "cross"), asked, pool
+    yield "multi", np.arange(len(r.query_language)), np.arange(len(r.passage_language))
+
+
+def peer(queries, passages, r):
+    """The same figures by sentence-transformers, one evaluator a pool."""
+    from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
+
+    class Given(InformationRetrievalEvaluator):
+        """Embeddings given: nothing is encoded."""
+
+        def embed_inputs(self, model, sentences, **kwargs):
+            return torch.from_numpy(queries[[int(text) for text in sentences]])
+
+    relevant = {}
+    for q, p in zip(r.query_index.tolist(), r.passage_index.tolist(), strict=True):
+        relevant.setdefault(q, set()).add(p)
+    began = time.perf_counter()
+    found = {}
+    for setting, asked, pool in pools(r):
+        inside = set(pool.tolist())
+        answers = {f"q{q}": {f"p{p}" for p in relevant.get(q, ()) if p in inside} for q in asked.tolist()}
+        evaluator = Given(
+            {f"q{q}": str(q) for q in asked.tolist()},
+            {f"p{p}": "" for p in pool.tolist()},
+            answers,
+            precision_recall_at_k=[1, 10, 100],
+            accuracy_at_k=[1],
+            write_csv=False,
+            score_functions={"cosine": lambda a, b: a @ b.T},
+        )
+        got = evaluator.compute_all_metrics(None, corpus_embeddings=torch.from_numpy(passages[pool]))
+        found.setdefault(setting, []).append(got["cosine"]["map@k"][100])
+    scores = {f"{setting}/AP@100": statistics.fmean(values) for setting, values in found.items()}
+    return {"seconds": time.perf_counter() - began, "scores": scores, "pools": sum(map(len, found.values()))}
+
+
+def peer_end_to_end(model, path):
+    """Texts in, figures out, in a process of its own: each text encoded once, then every pool scored."""
+    from sentence_transformers import SentenceTransformer
+
+    from hybridtune.config import Encoder
+    from hybridtune.model.folder import with_folder_settings
+
+    benchmark = load_benchmark(BenchmarkSource(path=path))
+    settings = with_folder_settings(Encoder(name=model))
+    encoder = SentenceTransformer(model, device="cpu")
+    vectors = []
+    for texts, prefix, length in (
+        (benchmark.queries, settings.query_prefix, settings.query_length),
+        (benchmark.passages, settings.passage_prefix, settings.passage_length),
+    ):
+        encoder.max_seq_length = length
+        sentences = [prefix + text.text for text in texts]
+        tokens = statistics.fmean(len(ids) for ids in encoder.tokenizer(sentences[::10])["input_ids"])
+        batch = max(1, int(BATCH_TOKENS / min(tokens, length)))
+        vectors.append(encoder.encode(sentences, batch_size=batch, normalize_embeddings=True))
+    return peer(*vectors, benchmark.relevance)
+
+
+def timed(command):
+    began = time.perf_counter()
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
+    return time.perf_counter() - began, json.loads(done.stdout.splitlines()[-1])
+
+
+def side_by_side(queries, passages, relevance, title):
+    theirs = peer(queries, passages, relevance)
+    mine = [ours(queries, passages, relevance) for _ in range(3)]
+    seconds = statistics.median(one["seconds"] for one in mine)
+    metrics = statistics.median(one["metrics"] for one in mine)
+    print(f"\n{title}: {len(queries):,} queries, {len(passages):,} passages, embeddings given")
+    print(f"  sentence-transformers  {theirs['seconds']:8.1f} s   {theirs['pools']} pools, cut off at 100")
+    print(f"  hybridtune             {seconds:8.1f} s   all pools at full depth (median of 3)")
+    print(f"  ratio                  {theirs['seconds'] / seconds:8.1f}")
+    print(
+        f"  metrics alone          {mine[0]['rankings'] / metrics:8,.0f} rankings/s with per-query values "
+        f"({len(queries) / metrics:,.0f} queries/s)"
+    )
+    for setting in ("mono", "cross", "multi"):
+        print(
+            f"  {setting:6} AP@100 theirs {theirs['scores'][f'{setting}/AP@100']:.4f}   "
+            f"AP (full depth) ours {mine[0]['scores'][f'{setting}/AP']:.4f}"
+        )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", help="model folder; with --benchmark: also end to end")
+    parser.add_argument("--benchmark", help="benchmark to encode, like an XQuAD-R folder")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--peer", action="store_true", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    if given.peer:
+        print(json.dumps(peer_end_to_end(given.model, given.benchmark)))
+        return
+    print(", ".join(f"{name} {version(name)}" for name in ("hybridtune", "sentence-transformers", "torch", "ray")))
+    print(f"python {sys.version.split()[0]}, {torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}")
+    side_by_side(*made_up(given.seed), "made up, of the size of XQuAD-R")
+    if given.model and given.benchmark:
+        script = [sys.executable, str(Path(__file__)), "--model", given.model, "--benchmark", given.benchmark, "--peer"]
+        tool = [
+            str(Path(sys.executable).with_name("hybridtune")),
+            "evaluate",
+            given.model,
+            "--benchmark",
+            given.benchmark,
+            "--json",
+        ]
+        print("\nend to end, texts to figures, each in a process of its own (A B A B)")
+        rounds = [(timed(script), timed(tool)) for _ in range(2)]
+        for (theirs, found), (mine, got) in rounds:
+            print(
+                f"  sentence-transformers {theirs:7.1f} s, hybridtune {mine:7.1f} s, ratio {theirs / mine:.2f}   "
+                + ", ".join(
+                    f"{s} {found['scores'][f'{s}/AP@100']:.4f} / {got['metrics'][f'{s}/AP']:.4f}"
+                    for s in ("mono", "cross", "multi")
+                )
+            )
+    print(f"load at the end {os.getloadavg()[0]:.1f}")
+
+
+if __name__ == "__main__":
+    main()

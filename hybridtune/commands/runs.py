@@ -1,0 +1,168 @@
+"""Run files: ours written as lists of the best passages, and somebody else's scored like a model."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from hybridtune.commands.encoded import Encoded, survey_here
+from hybridtune.commands.show import Screen
+from hybridtune.data.benchmark_rows import BenchmarkRows
+from hybridtune.errors import InputError
+from hybridtune.evaluate.blocks import Block, finished_blocks
+from hybridtune.evaluate.metrics import Ranked
+from hybridtune.evaluate.run_counts import run_counts
+from hybridtune.evaluate.search import IndexKind, search_pool
+from hybridtune.evaluate.survey import Survey
+from hybridtune.evaluate.sweep import judged_pairs
+from hybridtune.evaluate.trec import read_run, write_qrels, write_run
+
+Setting = Literal["mono", "cross", "multi"]
+
+
+@dataclass(frozen=True)
+class RunFile:
+    """A run file that is wanted.
+
+    Attributes:
+        path: of the run; its qrels go beside it, as ``<path>.qrels``.
+        setting: which pools the lists are of; in cross the query ids are ``<id>@<language of the pool>``. None: all
+            passages (multi, or mono where there is one language).
+        depth: passages a query.
+        index: faiss index of pools larger than ``above``; None: exact lists always.
+        above: passages.
+        seed: of the index.
+    """
+
+    path: Path
+    setting: Setting | None = None
+    depth: int = 1000
+    index: IndexKind | None = None
+    above: int = 1_000_000
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The queries that are ranked against some blocks, and what is put behind their ids."""
+
+    queries: list[int]
+    blocks: list[Block]
+    suffix: str = ""
+
+
+def write_run_file(pool: Encoded, wanted: RunFile, screen: Screen) -> dict[str, Any]:
+    """Write the best passages of every query as a TREC run, and the qrels to judge it by.
+
+    Returns:
+        ``{"path", "qrels", "setting", "depth", "recall"}``; recall of the approximate lists against exact ones on a
+        sample of the queries, None for exact lists.
+    """
+    blocks = finished_blocks(pool.folder / "passages")
+    languages = {block: block.language() for block in blocks}
+    setting = wanted.setting or ("multi" if len(pool.survey.passages) > 1 else "mono")
+    pools = list(_pools(setting, pool.rows, languages))
+    names: list[str] = []
+    lists: list[tuple[list[str], Any]] = []
+    recalls: list[tuple[float, int]] = []
+    with screen.progress(f"searching ({setting})", "queries") as progress:
+        total = sum(len(one.queries) for one in pools)
+        progress(0, total)
+        for one in pools:
+            approximate = wanted.index if sum(map(len, one.blocks)) > wanted.above else None
+            found, recall, sampled = search_pool(
+                pool.folder, one.queries, one.blocks, wanted.depth, approximate, wanted.seed
+            )
+            if sampled:
+                recalls.append((recall, sampled))
+            names += [pool.rows.queries[query].text_id + one.suffix for query in one.queries]
+            ids = found.ids(one.blocks)
+            lists += [(best, scores[: len(best)]) for best, scores in zip(ids, found.scores, strict=True)]
+            progress(len(names), total)
+    write_run(wanted.path, names, lists, "hybridtune")
+    qrels = wanted.path.with_name(f"{wanted.path.name}.qrels")
+    _write_qrels(qrels, setting, pool.rows, pool.survey)
+    measured = None
+    if recalls:
+        sampled = sum(number for _, number in recalls)
+        measured = sum(value * number for value, number in recalls) / sampled
+        screen.line(
+            f"lists by an approximate index ({wanted.index}): recall@{wanted.depth} {measured:.4f} against exact "
+            f"lists, measured on {sampled:,} queries"
+        )
+    screen.line(f"written: {wanted.path} ({setting}, {wanted.depth} passages a query) and {qrels.name}")
+    written = {"path": str(wanted.path), "qrels": str(qrels), "setting": setting}
+    return {**written, "depth": wanted.depth, "recall": measured}
+
+
+def _pools(setting: Setting, rows: BenchmarkRows, languages: dict[Block, str]) -> Iterator[Pool]:
+    if setting == "multi":
+        yield Pool(list(range(len(rows.queries))), list(languages))
+        return
+    for language in sorted(set(languages.values())):
+        asked = [q for q, query in enumerate(rows.queries) if (query.language == language) == (setting == "mono")]
+        blocks = [block for block, spoken in languages.items() if spoken == language]
+        if asked:
+            yield Pool(asked, blocks, "" if setting == "mono" else f"@{language}")
+
+
+def _write_qrels(path: Path, setting: Setting, rows: BenchmarkRows, survey: Survey) -> None:
+    judged = judged_pairs(rows, survey)
+    query_ids, passage_ids, grades = [], [], []
+    for q, r, grade in zip(judged.query_index, judged.relevant_index, judged.grades, strict=True):
+        query, language = rows.queries[q], survey.relevant_language[r]
+        if setting == "multi" or (query.language == language) == (setting == "mono"):
+            query_ids.append(f"{query.text_id}@{language}" if setting == "cross" else query.text_id)
+            passage_ids.append(survey.relevant[r])
+            grades.append(grade)
+    write_qrels(path, query_ids, passage_ids, grades)
+
+
+def rank_run(path: Path, rows: BenchmarkRows, screen: Screen) -> tuple[Survey, Ranked, list[str]]:
+    """Somebody's run as the ranks of the relevant passages in it.
+
+    Returns:
+        The survey, the ranking, and what a reader of the figures has to know, one sentence each.
+
+    Raises:
+        InputError: the run or the benchmark cannot be read, or they do not belong together.
+    """
+    run = read_run(path)
+    survey = survey_here(rows, screen)
+    languages = survey.languages(rows)
+    column = {language: i for i, language in enumerate(languages)}
+    judged = judged_pairs(rows, survey)
+    spoken = {key: column[name] for key, name in zip(survey.relevant, survey.relevant_language, strict=True)}
+    listed = set(run.passage_ids)
+    for part in rows.corpus:
+        spoken |= {text.text_id: column[text.language] for text in part.read() if text.text_id in listed}
+    passage_ids = [survey.relevant[r] for r in judged.relevant_index.tolist()]
+    asked = np.array([column[query.language] for query in rows.queries], np.int64)
+    pool = np.array([survey.passages.get(language, 0) for language in languages], np.int64)
+    read = run_counts(
+        run, [query.text_id for query in rows.queries], asked, spoken, judged.query_index, passage_ids, pool
+    )
+    ranked = Ranked(
+        counts=read.counts,
+        query_index=judged.query_index,
+        passage_language=np.array([spoken[passage_id] for passage_id in passage_ids], np.int64),
+        query_language=asked,
+        languages=languages,
+        passages=pool,
+        grades=judged.grades,
+        retrieved=read.retrieved,
+        settings=read.settings,
+    )
+    return survey, ranked, read.notes
+
+
+def check_run_file(wanted: RunFile) -> None:
+    """What can be wrong with the wish for a run file before anything starts.
+
+    Raises:
+        InputError: no such folder, or a depth below 1.
+    """
+    if not wanted.path.absolute().parent.is_dir():
+        raise InputError(f"--run-file {wanted.path}: there is no folder {wanted.path.absolute().parent}")

@@ -1,0 +1,128 @@
+"""What every reader of benchmarks gives: queries and judgements in memory, the corpus in parts that stream."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+
+class Text(NamedTuple):
+    """A query or a passage of a benchmark."""
+
+    text_id: str
+    language: str
+    text: str
+
+
+class Judgement(NamedTuple):
+    """What the benchmark says of a query and a passage.
+
+    Attributes:
+        query: position of the query among the benchmark's.
+        passage_id: id of the passage.
+        grade: > 0 is relevant, the larger the more; others were looked at and found not relevant.
+    """
+
+    query: int
+    passage_id: str
+    grade: int
+
+
+class CorpusPart(Protocol):
+    """Some of the passages of a benchmark. It travels to other processes by pickle."""
+
+    @property
+    def name(self) -> str:
+        """Unique in the benchmark, and fit for the name of a file."""
+
+    def read(self) -> Iterator[Text]:
+        """The passages, streamed; again from the first at every call.
+
+        Raises:
+            InputError: naming the file and the line that is wrong.
+        """
+
+
+@dataclass(frozen=True)
+class TextList:
+    """A part of the corpus in memory."""
+
+    name: str
+    texts: Sequence[Text]
+
+    def read(self) -> Iterator[Text]:
+        """The passages in their order."""
+        return iter(self.texts)
+
+
+@dataclass(frozen=True)
+class OfLanguages:
+    """The passages of a part that are in some languages."""
+
+    part: CorpusPart
+    languages: frozenset[str]
+
+    @property
+    def name(self) -> str:
+        """That of the whole part."""
+        return self.part.name
+
+    def read(self) -> Iterator[Text]:
+        """The passages in those languages, streamed."""
+        return (text for text in self.part.read() if text.language in self.languages)
+
+
+@dataclass(frozen=True)
+class BenchmarkRows:
+    """A benchmark as it was read; that the corpus holds the judged passages is for the reader of the corpus to check.
+
+    Attributes:
+        name: what it was read from, and which part.
+        queries: the texts with id and language, each id once.
+        corpus: the passages, in parts.
+        judged: sorted by query, then passage id; a pair stands once.
+        notices: what the user should know, one line each.
+    """
+
+    name: str
+    queries: list[Text]
+    corpus: list[CorpusPart]
+    judged: list[Judgement]
+    notices: list[str]
+
+
+def in_parts(passages: Sequence[Text]) -> list[CorpusPart]:
+    """Passages in memory as one part a language, named by it, in the order in which the languages first come."""
+    by_language: dict[str, list[Text]] = {}
+    for text in passages:
+        by_language.setdefault(text.language, []).append(text)
+    return [TextList(language, texts) for language, texts in by_language.items()]
+
+
+class PartDigest:
+    """The digest of one part of a corpus, fed text by text."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+
+    def add(self, text: Text) -> None:
+        """The next passage of the part."""
+        self._digest.update(f"{text.text_id}\0{text.language}\0{text.text}\n".encode())
+
+    def hexdigest(self) -> str:
+        """Equal for equal passages in equal order."""
+        return self._digest.hexdigest()
+
+
+def benchmark_digest(rows: BenchmarkRows, parts: Sequence[str]) -> str:
+    """Equal for equal queries, judgements and passages.
+
+    Args:
+        rows: the benchmark.
+        parts: the digest of each part of its corpus, in their order.
+    """
+    queries = PartDigest()
+    for query in rows.queries:
+        queries.add(query)
+    judged = [tuple(judgement) for judgement in rows.judged]
+    return hashlib.sha256(repr((queries.hexdigest(), judged, list(parts))).encode()).hexdigest()

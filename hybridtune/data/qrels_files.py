@@ -1,0 +1,196 @@
+"""The three kinds of file of a judged benchmark, line by line: the corpus, the topics (queries) and the qrels."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from hybridtune.data.benchmark_files import json_lines, text_lines
+from hybridtune.data.benchmark_rows import Judgement, Text
+from hybridtune.data.formats import Source
+from hybridtune.data.languages import check_code
+from hybridtune.errors import InputError
+
+_PASSAGE_ID = ("_id", "docid", "id")
+_QUERY_ID = ("_id", "qid", "query_id", "query-id", "id")
+_HEADER_ID = {*_QUERY_ID, "query", "topic", "topic_id"}
+_HEADER_TEXT = {"query", "text", "topic", "question", "title"}
+_HEADER_GRADE = {"score", "grade", "rel", "relevance", "relevancy", "judgement", "judgment", "label"}
+
+
+@dataclass(frozen=True)
+class JsonLinesPart:
+    """A file of passages, streamed at every read.
+
+    Attributes:
+        name: of the part.
+        file: rows with an id, a text, and maybe a title and a language.
+        language: of the rows that do not say theirs; None: all must.
+        prefix: put before each id.
+    """
+
+    name: str
+    file: Source
+    language: str | None
+    prefix: str = ""
+
+    def read(self) -> Iterator[Text]:
+        """The passages: ``title text`` where there is a title, as the baselines of MIRACL and BEIR feed them.
+
+        Raises:
+            InputError: a row without an id, a text or a language, with its file and line.
+        """
+        checked: set[str] = set()
+        for where, row in json_lines(self.file):
+            passage_id = _row_id(row, _PASSAGE_ID, where)
+            language = _row_language(row, self.language, checked, where)
+            title, text = row.get("title") or "", row.get("text")
+            if not isinstance(title, str):
+                raise InputError(f"{where}: title must be a text (got {title!r})")
+            joined = f"{title} {text}".strip() if isinstance(text, str) else ""
+            if not joined:
+                raise InputError(f"{where}: passage {passage_id!r} has no text (got {text!r})")
+            yield Text(self.prefix + passage_id, language, joined)
+
+
+def read_topics(file: Source, language: str | None, prefix: str = "") -> dict[str, Text]:
+    """The queries of a JSON lines or TSV file (``id TAB query``) by their id in the file.
+
+    Args:
+        file: ``.jsonl`` or a table, maybe ``.gz``.
+        language: of the queries that do not say theirs; None: all must.
+        prefix: put before the id of each text.
+
+    Raises:
+        InputError: a broken row or an id that stands twice, with its file and line.
+    """
+    topics: dict[str, Text] = {}
+    is_json = file.path.removesuffix(".gz").endswith(".jsonl")
+    for where, query_id, said, text in _json_topics(file, language) if is_json else _tsv_topics(file, language):
+        if not text.strip():
+            raise InputError(f"{where}: query {query_id!r} has no text")
+        if query_id in topics:
+            raise InputError(f"{where}: query id {query_id!r} occurs twice; ids must be unique")
+        topics[query_id] = Text(prefix + query_id, said, text.strip())
+    return topics
+
+
+class QrelsLine(NamedTuple):
+    """A judgement as it stands in its file."""
+
+    where: str
+    query_id: str
+    passage_id: str
+    grade: int
+
+
+def read_qrels(file: Source) -> Iterator[QrelsLine]:
+    """The judgements of a file, streamed: TREC's four columns, or BEIR's three; a header row is known by its words.
+
+    Raises:
+        InputError: a row of another form, with its file and line.
+    """
+    columns = 0
+    for number, line in text_lines(file):
+        where = f"{file.name}:{number}"
+        cells = [cell.strip() for cell in line.split("\t")] if "\t" in line else line.split()
+        if not columns:
+            columns = len(cells)
+            if columns in (3, 4) and cells[-1].lower() in _HEADER_GRADE:
+                continue
+        if columns not in (3, 4) or len(cells) != columns or not all(cells):
+            wanted = f"{columns} columns like the rows before" if columns in (3, 4) else "3 or 4 columns"
+            raise InputError(f"{where}: a judgement has {wanted}, 'query passage grade' or 'query 0 passage grade'")
+        yield QrelsLine(where, cells[0], cells[-2], _grade(cells[-1], where))
+
+
+def match_judgements(
+    topics: Mapping[str, Text], topics_name: str, qrels: Source, first: int = 0, prefix: str = ""
+) -> tuple[list[Text], list[Judgement]]:
+    """The queries that have a judgement, in the order of the topics, and the judgements.
+
+    Args:
+        topics: ``{id in the files: query}``.
+        topics_name: where they come from, for the message.
+        qrels: the file of judgements.
+        first: position of the first of these queries among the benchmark's.
+        prefix: put before the id of each passage.
+
+    Raises:
+        InputError: a judged query that is no topic, or a pair with two grades.
+    """
+    grades: dict[str, dict[str, int]] = {}
+    for where, query_id, passage_id, grade in read_qrels(qrels):
+        if query_id not in topics:
+            raise InputError(f"{where}: query {query_id!r} is not among the {len(topics)} queries of {topics_name}")
+        before = grades.setdefault(query_id, {}).setdefault(passage_id, grade)
+        if before != grade:
+            raise InputError(
+                f"{where}: passage {passage_id!r} has grade {grade} for query {query_id!r}, in a row before {before}"
+            )
+    if not grades:
+        raise InputError(f"{qrels.name}: no judgement in the file")
+    kept = [query_id for query_id in topics if query_id in grades]
+    judged = [
+        Judgement(first + place, prefix + passage_id, grade)
+        for place, query_id in enumerate(kept)
+        for passage_id, grade in sorted(grades[query_id].items())
+    ]
+    return [topics[query_id] for query_id in kept], judged
+
+
+def _json_topics(file: Source, language: str | None) -> Iterator[tuple[str, str, str, str]]:
+    checked: set[str] = set()
+    for where, row in json_lines(file):
+        query_id = _row_id(row, _QUERY_ID, where)
+        text = row.get("text", row.get("query"))
+        if not isinstance(text, str):
+            raise InputError(f"{where}: query {query_id!r} has no text (got {text!r})")
+        yield where, query_id, _row_language(row, language, checked, where), text
+
+
+def _tsv_topics(file: Source, language: str | None) -> Iterator[tuple[str, str, str, str]]:
+    for number, line in text_lines(file):
+        where = f"{file.name}:{number}"
+        query_id, tab, text = line.partition("\t")
+        if number == 1 and query_id.strip().lower() in _HEADER_ID and text.strip().lower() in _HEADER_TEXT:
+            continue
+        if not tab or not query_id.strip():
+            raise InputError(f"{where}: a query is 'id TAB text' (got {line[:80]!r})")
+        yield where, query_id.strip(), language or _row_language({}, None, set(), where), text
+
+
+def _row_id(row: Mapping[str, Any], keys: tuple[str, ...], where: str) -> str:
+    key = next((key for key in keys if key in row), None)
+    if key is None:
+        raise InputError(f"{where}: no id in this row; it is called {', '.join(keys[:-1])} or {keys[-1]}")
+    value = row[key]
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str) or not value.strip():
+        raise InputError(f"{where}: {key} must be a text that is not empty (got {value!r})")
+    return value.strip()
+
+
+def _row_language(row: Mapping[str, Any], language: str | None, checked: set[str], where: str) -> str:
+    said = row.get("language", language)
+    if said is None:
+        raise InputError(
+            f"{where}: no language in this row; say that of all texts with --set benchmark.language=en, or each "
+            "row's as its 'language'"
+        )
+    if not isinstance(said, str):
+        raise InputError(f"{where}: language must be a code like 'sw' (got {said!r})")
+    if said not in checked:
+        check_code(said, where)
+        checked.add(said)
+    return said
+
+
+def _grade(cell: str, where: str) -> int:
+    try:
+        grade = float(cell)
+        if grade == int(grade):
+            return int(grade)
+    except (ValueError, OverflowError):
+        pass
+    raise InputError(f"{where}: a grade is a whole number (got {cell!r})")

@@ -1,0 +1,233 @@
+"""Encode a benchmark of any size: a Ray Data stream of blocks through encoder actors, kept on disk, resumable.
+
+A row of the stream is a block of up to 1,024 texts of one language. Reading tasks tokenise it; an encoder actor of an
+autoscaling pool turns it into vectors and writes them (``blocks.py``). What travels back to the driver is the block's
+name. A block's vectors depend on the block alone, so however the work was cut or killed, the figures are the same.
+"""
+
+import os
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from hybridtune.config import Encoder
+from hybridtune.data.benchmark_rows import CorpusPart, Text
+from hybridtune.data.tokenizer import Tokenizer
+from hybridtune.errors import FitError
+from hybridtune.evaluate.blocks import BLOCK_PASSAGES, finished_blocks, write_block
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Actors:
+    """How the work is spread.
+
+    Attributes:
+        least: actors to start with.
+        most: actors to grow to while work waits.
+        gpus: GPUs of each, 0 for none.
+        threads: CPU threads of each.
+    """
+
+    least: int
+    most: int
+    gpus: float = 0.0
+    threads: int = 1
+
+    def pool(self) -> Any:
+        """As Ray Data takes it."""
+        import ray
+
+        return ray.data.ActorPoolStrategy(
+            min_size=min(self.least, self.most), max_size=self.most, max_tasks_in_flight_per_actor=2
+        )
+
+
+@dataclass(frozen=True)
+class Side:
+    """Texts to encode: queries or passages.
+
+    Attributes:
+        parts: what to read.
+        prefix: before every text.
+        length: tokens kept of it.
+        folder: takes the blocks; on a cluster one that every machine sees.
+        relevant: ids whose tie order the ranks need, in descending order.
+        texts: texts in all parts, for the progress.
+    """
+
+    parts: Sequence[CorpusPart]
+    prefix: str
+    length: int
+    folder: Path
+    relevant: Sequence[str]
+    texts: int
+
+
+def tie_order_among(relevant: Sequence[str]) -> Callable[[str], int]:
+    """The tie order of any passage id, exact against the relevant ones; no list of all ids is needed.
+
+    The i-th relevant id (descending) has order 2i + 1, another id twice the number of relevant ids above it: of equal
+    scores the smaller order wins, as in ``ranks.tie_order``, wherever one of the two is relevant.
+
+    Args:
+        relevant: the ids in descending order, each once.
+    """
+    ascending = list(reversed(relevant))
+
+    def order(text_id: str) -> int:
+        above = len(ascending) - bisect_left(ascending, text_id)  # ids at or above it
+        found = above > 0 and ascending[len(ascending) - above] == text_id
+        return 2 * above - 1 if found else 2 * above
+
+    return order
+
+
+def encode_sides(
+    sides: Sequence[Side],
+    source: str,
+    encoder: Encoder,
+    tokenizer: Tokenizer,
+    actors: Actors,
+    progress: Progress = lambda done, total: None,
+) -> int:
+    """Encode what is not encoded yet; Ray must be running.
+
+    Args:
+        sides: queries and passages.
+        source: model folder or hub name.
+        encoder: pooling, whether remote code may run.
+        tokenizer: the encoder's.
+        actors: encoder actors.
+        progress: called with (texts done, texts in all), those of earlier calls included.
+
+    Returns:
+        Texts that were encoded by this call.
+
+    Raises:
+        FitError: an embedding is not finite.
+    """
+    import ray
+
+    done = [{block.path.stem: len(block) for block in finished_blocks(side.folder)} for side in sides]
+    before = sum(sum(blocks.values()) for blocks in done)
+    total = sum(side.texts for side in sides)
+    progress(before, total)
+    if before == total:
+        return 0
+    items = [{"side": s, "part": p} for s, side in enumerate(sides) for p in range(len(side.parts))]
+    parts = [[ray.put(part) for part in side.parts] for side in sides]  # each travels once, to whoever reads it
+    bare = [Side([], side.prefix, side.length, side.folder, side.relevant, side.texts) for side in sides]
+    reader = _Reader(bare, parts, tokenizer, [frozenset(blocks) for blocks in done])
+    data = ray.data.from_items(items, override_num_blocks=len(items))
+    data.context.enable_progress_bars = False
+    data.context.target_max_block_size = 2**16  # a block of texts goes on as soon as it is read
+    data = data.map_batches(
+        reader,
+        compute=ray.data.TaskPoolStrategy(size=max(1, min(len(items), os.cpu_count() or 1))),
+        batch_size=1,
+        batch_format="pyarrow",
+        num_cpus=0.25,
+    ).map_batches(
+        _Encoder,
+        fn_constructor_args=(source, encoder, tokenizer.pad_id, [str(side.folder) for side in sides], actors.threads),
+        compute=actors.pool(),
+        batch_size=1,
+        batch_format="pyarrow",
+        num_cpus=0.25,
+        num_gpus=actors.gpus or None,
+    )
+    encoded = 0
+    for row in data.iter_rows():
+        if row["problem"]:
+            raise FitError(row["problem"])
+        encoded += row["texts"]
+        progress(before + encoded, total)
+    return encoded
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """A Ray Data function: (side, part) in, tokenised blocks out, but for those that are encoded already."""
+
+    sides: list[Side]
+    parts: list[list[Any]]  # references
+    tokenizer: Tokenizer
+    done: list[frozenset[str]]
+
+    def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
+        import ray
+
+        for item in batch.to_pylist():
+            side = self.sides[item["side"]]
+            order = tie_order_among(side.relevant)
+            for name, texts in blocks_of(ray.get(self.parts[item["side"]][item["part"]]), item["part"]):
+                if name in self.done[item["side"]]:
+                    continue
+                rows = self.tokenizer.encode([text.text for text in texts], side.prefix, side.length)
+                yield pa.table(
+                    {
+                        "side": [item["side"]],
+                        "name": [name],
+                        "language": [texts[0].language],
+                        "ids": [[text.text_id for text in texts]],
+                        "order": [[order(text.text_id) for text in texts]],
+                        "tokens": pa.array([np.concatenate(rows).astype(np.int32)], pa.list_(pa.int32())),
+                        "lengths": pa.array([[len(row) for row in rows]], pa.list_(pa.int32())),
+                    }
+                )
+
+
+def blocks_of(part: CorpusPart, number: int) -> Iterator[tuple[str, list[Text]]]:
+    """The named blocks of a part: runs of texts of one language, in the order they stand."""
+    waiting: dict[str, list[Text]] = {}
+    blocks: dict[str, int] = {}
+    for text in part.read():
+        texts = waiting.setdefault(text.language, [])
+        texts.append(text)
+        if len(texts) == BLOCK_PASSAGES:
+            yield _block_name(number, text.language, blocks), waiting.pop(text.language)
+    for language in list(waiting):
+        yield _block_name(number, language, blocks), waiting[language]
+
+
+def _block_name(part: int, language: str, blocks: dict[str, int]) -> str:
+    place = blocks[language] = blocks.get(language, -1) + 1
+    return f"{part:05d}-{language}-{place:06d}"
+
+
+class _Encoder:
+    """A Ray Data actor: tokenised blocks in, vectors on disk, the block's name and size out."""
+
+    def __init__(self, source: str, encoder: Encoder, pad_id: int, folders: list[str], threads: int) -> None:
+        import torch
+
+        from hybridtune.model.encoder import load_encoder
+
+        torch.set_num_threads(threads)
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.model = load_encoder(source, encoder, pad_id).to(device).eval()
+        self.folders = [Path(folder) for folder in folders]
+
+    def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
+        from hybridtune.evaluate.encoding import embed_by_length
+
+        for row in range(batch.num_rows):
+            cells = {name: batch.column(name)[row] for name in batch.column_names}
+            lengths = cells["lengths"].values.to_numpy()
+            tokens = np.split(cells["tokens"].values.to_numpy(), np.cumsum(lengths)[:-1])
+            vectors = embed_by_length(self.model, tokens)
+            name, problem = cells["name"].as_py(), ""
+            if np.isfinite(vectors).all():
+                order = cells["order"].values.to_numpy()
+                folder = self.folders[cells["side"].as_py()]
+                write_block(folder, name, cells["language"].as_py(), cells["ids"].as_py(), vectors, order)
+            else:
+                problem = f"block {name}: an embedding is not finite; the encoder's weights have diverged"
+            yield pa.table({"name": [name], "texts": [len(tokens)], "problem": [problem]})

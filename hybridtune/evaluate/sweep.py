@@ -1,0 +1,200 @@
+"""Rank an encoded benchmark: every block of the pool is swept once by a RankCounter, in actors, resumable.
+
+<folder>/queries/blocks/..   the encoded queries, under their positions
+         passages/blocks/..  the encoded pool
+         counts/<name>.npy   what each block adds to the counts
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from hybridtune.data.benchmark_rows import BenchmarkRows
+from hybridtune.evaluate.blocks import Block, Vectors, finished_blocks, write_array
+from hybridtune.evaluate.metrics import Ranked
+from hybridtune.evaluate.pool import Actors, Progress
+from hybridtune.evaluate.survey import Survey
+
+QUERIES, SCORES = "queries.npy", "scores.npy"  # float32 [Q, D] and [R], once the relevant pairs are scored
+
+Int64 = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The relevant pairs of a benchmark, as the ranks need them.
+
+    Attributes:
+        query_index: [R] position of the query, not decreasing.
+        relevant_index: [R] place of the passage in ``Survey.relevant``.
+        grades: [R], > 0.
+    """
+
+    query_index: Int64
+    relevant_index: Int64
+    grades: npt.NDArray[np.float64]
+
+
+def judged_pairs(rows: BenchmarkRows, survey: Survey) -> Judged:
+    """The relevant pairs, by query."""
+    place = {passage_id: i for i, passage_id in enumerate(survey.relevant)}
+    pairs = sorted((j.query, place[j.passage_id], j.grade) for j in rows.judged if j.grade > 0)
+    table = np.array(pairs, np.int64)  # [R, 3]
+    return Judged(table[:, 0], table[:, 1], table[:, 2].astype(np.float64))
+
+
+def rank_pool(
+    folder: Path,
+    rows: BenchmarkRows,
+    survey: Survey,
+    actors: Actors,
+    progress: Progress = lambda done, total: None,
+) -> Ranked:
+    """Count what outranks every relevant pair; Ray must be running and everything encoded.
+
+    Args:
+        folder: of the encoded benchmark.
+        rows: the benchmark.
+        survey: of its corpus.
+        actors: counting actors.
+        progress: called with (passages swept, passages in all).
+    """
+    import ray
+
+    judged = score_relevant(folder, rows, survey)
+    blocks = finished_blocks(folder / "passages")
+    todo = [block for block in blocks if not _counts_file(folder, block).exists()]
+    total = sum(survey.passages.values())
+    swept = total - sum(map(len, todo))
+    progress(swept, total)
+    if todo:
+        data = ray.data.from_items([{"block": str(block.path)} for block in todo], override_num_blocks=len(todo))
+        data.context.enable_progress_bars = False
+        data = data.map_batches(
+            _Counter,
+            fn_constructor_args=(str(folder), ray.put(judged), actors.threads),
+            compute=actors.pool(),
+            batch_size=1,
+            batch_format="pyarrow",
+            num_cpus=0.25,
+            num_gpus=actors.gpus or None,
+        )
+        for row in data.iter_rows():
+            swept += row["passages"]
+            progress(swept, total)
+    languages = survey.languages(rows)
+    column = {language: i for i, language in enumerate(languages)}
+    counts = np.zeros((len(judged.query_index), len(languages)), np.int64)  # [R, L]
+    for block in blocks:
+        counts[:, column[block.language()]] += np.load(_counts_file(folder, block))
+    spoken = np.array([column[language] for language in survey.relevant_language], np.int64)
+    return Ranked(
+        counts=counts,
+        query_index=judged.query_index,
+        passage_language=spoken[judged.relevant_index],
+        query_language=np.array([column[query.language] for query in rows.queries], np.int64),
+        languages=languages,
+        passages=np.array([survey.passages.get(language, 0) for language in languages], np.int64),
+        grades=judged.grades,
+    )
+
+
+def score_relevant(folder: Path, rows: BenchmarkRows, survey: Survey) -> Judged:
+    """Score the relevant pairs, in a task; the scores stand in ``SCORES`` in the order of the pairs returned."""
+    import ray
+
+    judged = judged_pairs(rows, survey)
+    ray.get(ray.remote(_score_pairs).options(num_cpus=0.25).remote(folder, judged, len(rows.queries)))
+    return judged
+
+
+def query_vectors(folder: Path, queries: int) -> Vectors:
+    """[Q, D] the encoded queries, in their order."""
+    stacked: Vectors | None = None
+    for block in finished_blocks(folder / "queries"):
+        _, ids, vectors = block.read()
+        if stacked is None:
+            stacked = np.zeros((queries, vectors.shape[1]), np.float32)
+        stacked[[int(text_id) for text_id in ids]] = vectors
+    assert stacked is not None  # a benchmark has a query
+    return stacked
+
+
+def _score_pairs(folder: Path, judged: Judged, queries: int) -> None:
+    """A task: the queries as one file, and the scores of the relevant pairs."""
+    import torch
+
+    from hybridtune.evaluate.ranks import pair_scores
+
+    if (folder / SCORES).exists():
+        return
+    stacked = query_vectors(folder, queries)
+    write_array(folder / QUERIES, stacked)
+    relevant = _relevant_vectors(finished_blocks(folder / "passages"), int(judged.relevant_index.max()) + 1)
+    scores = pair_scores(
+        torch.from_numpy(stacked),
+        torch.from_numpy(relevant),
+        torch.from_numpy(judged.query_index),
+        torch.from_numpy(judged.relevant_index),
+    )
+    write_array(folder / SCORES, scores.numpy())
+
+
+def _relevant_vectors(blocks: Sequence[Block], relevant: int) -> Vectors:
+    """[relevant, D] vectors of the relevant passages: those of odd tie order."""
+    found: Vectors | None = None
+    for block in blocks:
+        order = block.order()
+        rows = np.flatnonzero(order % 2)
+        if len(rows):
+            vectors = block.read()[2]
+            if found is None:
+                found = np.zeros((relevant, vectors.shape[1]), np.float32)
+            found[order[rows] // 2] = vectors[rows]
+    assert found is not None  # the survey saw every relevant passage
+    return found
+
+
+def _counts_file(folder: Path, block: Block) -> Path:
+    return folder / "counts" / f"{block.path.stem}.npy"
+
+
+class _Counter:
+    """A Ray Data actor: the path of a block in, its counts on disk, its size out."""
+
+    def __init__(self, folder: str, judged: Any, threads: int) -> None:
+        import ray
+        import torch
+
+        torch.set_num_threads(threads)
+        self.folder = Path(folder)
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        pairs: Judged = ray.get(judged) if isinstance(judged, ray.ObjectRef) else judged
+        self.queries = self._tensor(np.load(self.folder / QUERIES))
+        self.query_index = self._tensor(pairs.query_index)
+        self.scores = self._tensor(np.load(self.folder / SCORES))
+        self.order = self._tensor(2 * pairs.relevant_index + 1)
+
+    def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
+        import torch
+
+        from hybridtune.evaluate.ranks import RankCounter
+
+        for path in batch.column("block").to_pylist():
+            block = Block(Path(path))
+            vectors = self._tensor(block.read()[2])
+            counter = RankCounter(self.query_index, self.scores, self.order, languages=1)
+            one_language = torch.zeros(len(vectors), dtype=torch.int64, device=self.device)
+            counter.add(self.queries, vectors, self._tensor(block.order()), one_language)
+            write_array(_counts_file(self.folder, block), counter.counts[:, 0].cpu().numpy().astype(np.int16))
+            yield pa.table({"passages": [len(vectors)]})
+
+    def _tensor(self, array: npt.NDArray[Any]) -> Any:
+        import torch
+
+        return torch.tensor(array, device=self.device)

@@ -1,0 +1,233 @@
+"""Hard negatives: from the file to the rows of a worker's batch."""
+
+import itertools
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hybridtune.data.corpus import survey
+from hybridtune.data.formats import Group, find_sources, read_groups
+from hybridtune.data.plan import HybridPlan
+from hybridtune.data.stream import _item
+from hybridtune.errors import InputError
+
+ROW = {"group_id": "1", "queries": {"en": "who?"}, "passages": {"en": "me", "sw": "mimi"}}
+
+
+def read(path):
+    return [dict(group.negatives) for source in find_sources([str(path)]) for group in read_groups(source)]
+
+
+def group(name, passages, negatives=None):
+    return Group(name, "", dict.fromkeys(passages, f"q{name}"), passages, negatives or {})
+
+
+def naive_negatives(groups):
+    """{(group, language): [(text, cluster), ...]} of a survey without limits, from the definition."""
+    clusters = survey(groups, {}).clusters
+    holders = {}  # passage text -> cluster
+    for row, one in enumerate(groups):
+        for text in one.passages.values():
+            holders[text] = clusters[row]
+    return {
+        (row, language): [(text, holders.get(text, -1)) for text in kept]
+        for row, one in enumerate(groups)
+        for language in one.passages
+        if (kept := [t for t in dict.fromkeys(one.negatives.get(language, ())) if holders.get(t) != clusters[row]])
+    }
+
+
+TEXTS = st.sampled_from("abcdefgh")
+GROUPS = st.lists(
+    st.tuples(
+        st.dictionaries(st.sampled_from(["de", "en", "sw"]), TEXTS, max_size=3),
+        st.dictionaries(st.sampled_from(["de", "en", "sw"]), st.lists(TEXTS, max_size=4), max_size=3),
+    ),
+    min_size=1,
+    max_size=6,
+).map(lambda rows: [group("last", {"en": "z"}), *(group(str(i), *texts) for i, texts in enumerate(rows))])
+
+
+@settings(max_examples=100)
+@given(GROUPS)
+def test_every_negative_leads_back_to_its_text_and_its_cluster(groups):
+    seen = []
+    corpus = survey(groups, {}, lambda is_query, text: seen.append((is_query, text)))
+    assert len(set(seen)) == len(seen)
+    found = {}
+    for cell, number, cluster in zip(
+        corpus.negative_cells, corpus.negative_texts, corpus.negative_clusters, strict=True
+    ):
+        row, column = divmod(int(cell), len(corpus.languages))
+        is_query, text = seen[number]
+        assert not is_query
+        found.setdefault((row, corpus.languages[column]), []).append((text, cluster))
+    assert found == naive_negatives(groups)
+    assert corpus.most_negatives() == max(map(len, found.values()), default=0)
+    without = survey([one._replace(negatives={}) for one in groups], {})
+    assert (corpus.pair_counts() == without.pair_counts()).all()
+    assert (corpus.clusters == without.clusters).all()
+    assert ((corpus.passages < 0) == (without.passages < 0)).all()
+
+
+def test_a_negative_shares_the_number_of_the_passage_with_its_text():
+    seen = []
+    groups = [
+        group("1", {"en": "a"}, {"en": ["b", "x", "b"], "de": ["never used: no German passage"]}),
+        group("2", {"en": "b", "sw": "c"}, {"en": ["a", "x"]}),
+    ]
+    corpus = survey(groups, {}, lambda is_query, text: seen.append(text))
+    assert seen == ["q1", "a", "b", "x", "q2", "c"]
+    assert corpus.languages == ("en", "sw")
+    assert corpus.passages.tolist() == [[1, -1], [2, 5]]
+    assert corpus.negative_cells.tolist() == [0, 0, 2, 2]
+    assert corpus.negative_texts.tolist() == [2, 3, 1, 3]
+    assert corpus.negative_clusters.tolist() == [1, -1, 0, -1]
+    assert corpus.most_negatives() == 2
+
+
+def test_a_negative_that_answers_through_another_group_is_left_out():
+    groups = [group("1", {"en": "a"}, {"en": ["x", "c"]}), group("2", {"en": "a", "de": "c"})]
+    corpus = survey(groups, {})
+    assert corpus.clusters.tolist() == [0, 0]
+    assert corpus.negative_clusters.tolist() == [-1]
+
+
+def test_cells_over_the_limit_lose_their_negatives():
+    groups = [group(str(i), {"en": f"e{i}", "sw": f"s{i}"}, {"en": ["x"], "sw": ["y", "z"]}) for i in range(3)]
+    assert survey(groups, {}).negative_cells.tolist() == [0, 1, 1, 2, 3, 3, 4, 5, 5]
+    assert survey(groups, {"sw": 1}).negative_cells.tolist() == [0, 1, 1, 2, 4]
+    seen = []
+    assert survey(groups, {"sw": 0}, lambda is_query, text: seen.append(text)).most_negatives() == 1
+    assert not {"y", "z"} & {*seen}
+
+
+@pytest.mark.parametrize("most", range(5))
+def test_drawing_takes_turns_from_any_start(most):
+    corpus = survey([group("1", {"en": "a", "sw": "s"}, {"en": list("xyz"), "sw": ["w"]}), group("2", {"en": "b"})], {})
+    cells = np.array([(0, 0), (0, 1), (1, 0)], np.int32)
+    starts = set()
+    for draw in np.linspace(0, 0.999, 24):
+        chosen = corpus.draw_negatives(*cells.T, np.full(3, draw), most)
+        assert chosen.shape == (3, most)
+        first = int(draw * 3)
+        turn = [(first + i) % 3 for i in range(3)]
+        assert chosen.tolist() == [([*order, -1, -1, -1, -1])[:most] for order in (turn, [3], [])]
+        starts.add(first)
+    assert starts == {0, 1, 2}
+
+
+def planned():
+    """24 groups of two languages; group i has i % 4 negatives in English and one in Swahili if i is even."""
+    groups = [
+        Group(
+            str(i),
+            "",
+            {"en": f"q{i}", "sw": f"s{i}"},
+            {"en": f"e{i}", "sw": f"w{i}"},
+            {"en": [f"e{(i + 1 + j) % 24}" for j in range(i % 4)], "sw": [f"hard {i}"] * (i % 2 == 0)},
+        )
+        for i in range(24)
+    ]
+    texts = []
+    corpus = survey(groups, {}, lambda is_query, text: texts.append(text))
+    return groups, texts, HybridPlan(corpus, mixing_ratio=0.5, sampling_exponent=0.5, batch_size=8, seed=4)
+
+
+@pytest.mark.parametrize("most", [1, 2, 5])
+def test_a_worker_gets_the_negatives_of_its_pairs_in_the_passages_language(most):
+    groups, texts, plan = planned()
+    specs = list(plan.batches(0, 12))
+    one = _item(plan, specs, slice(0, 8), most)
+    for workers in (1, 2, 4):
+        size = 8 // workers
+        parts = [_item(plan, specs, slice(r * size, (r + 1) * size), most) for r in range(workers)]
+        for step in range(len(specs)):
+            assert {len(part[name][step]) for part in parts for name in ("negatives", "negative_clusters")} == {
+                size * most
+            }
+            together = [n for part in parts for n in part["negatives"][step] if n >= 0]
+            assert together == [n for n in one["negatives"][step] if n >= 0]
+    given_at = {}
+    for spec, numbers, clusters in zip(specs, one["negatives"], one["negative_clusters"], strict=True):
+        left = list(zip([texts[n] for n in numbers if n >= 0], clusters, strict=False))
+        assert numbers[len(left) :] == [-1] * (8 * most - len(left))
+        for row, (_, y) in zip(spec.groups, spec.languages, strict=True):
+            has = groups[row].negatives[plan.corpus.languages[y]]
+            mine, left = left[: min(most, len(has))], left[min(most, len(has)) :]
+            names = [text for text, _ in mine]
+            assert {*names} <= {*has}
+            assert len({*names}) == min(most, len(has))
+            assert [cluster for _, cluster in mine] == [int(t[1:]) if t[0] == "e" else -1 for t in names]
+            given_at.setdefault(int(row), set()).update(names)
+        assert left == []
+    if most == 1:  # a pair that comes again is not always given the same one
+        assert any(len([text for text in names if text[0] == "e"]) > 1 for names in given_at.values())
+
+
+def test_negatives_are_a_function_of_seed_and_step():
+    _, _, plan = planned()
+    whole = _item(plan, list(plan.batches(0, 10)), slice(0, 8), 2)
+    tail = _item(plan, list(plan.batches(6, 10)), slice(0, 8), 2)
+    assert tail["negatives"] == whole["negatives"][6:]
+    assert tail["negative_clusters"] == whole["negative_clusters"][6:]
+
+
+def test_the_data_without_negatives_gives_the_batches_of_before():
+    groups, _, plan = planned()
+    options = {"mixing_ratio": 0.5, "sampling_exponent": 0.5, "batch_size": 8, "seed": 4}
+    texts = []
+    bare = [one._replace(negatives={}) for one in groups]
+    without = HybridPlan(survey(bare, {}, lambda is_query, text: texts.append(text)), **options)
+    for one, other in zip(plan.batches(0, 20), without.batches(0, 20), strict=True):
+        assert (one.kind, one.groups.tolist()) == (other.kind, other.groups.tolist())
+        assert one.languages.tolist() == other.languages.tolist()
+    item = _item(without, list(without.batches(0, 2)), slice(0, 8), without.corpus.most_negatives())
+    assert item.keys() == {"step", "mono", "queries", "passages", "clusters", "languages"}
+
+
+WRONG = {
+    "[]": "negatives must be an object of language: list of texts (got [])",
+    '"x"': "negatives must be an object of language: list of texts (got 'x')",
+    '{"english": ["x"]}': "negatives: 'english' is not a language code (ISO 639-1, like 'sw')",
+    '{"sw": "x"}': "negatives.sw must be a list of texts that are not empty (got 'x')",
+    '{"sw": null}': "negatives.sw must be a list of texts that are not empty (got None)",
+    '{"sw": ["x", " "]}': "negatives.sw must be a list of texts that are not empty (got ['x', ' '])",
+    '{"sw": ["x", 7]}': "negatives.sw must be a list of texts that are not empty (got ['x', 7])",
+    '{"de": ["x", "mimi"]}': (
+        "negatives.de[1] is also passages.sw of the group: a passage that answers its queries is no negative"
+    ),
+}
+
+
+@pytest.mark.parametrize("value", WRONG)
+def test_wrong_negatives_name_file_line_and_field(tmp_path, value):
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps({**ROW, "group_id": "0"}) + "\n" + json.dumps(ROW)[:-1] + f', "negatives": {value}}}\n')
+    with pytest.raises(InputError) as caught:
+        read(path)
+    assert str(caught.value) == f"{path}:2: {WRONG[value]}"
+
+
+@pytest.mark.parametrize("value", [{}, None, {"sw": []}, {"sw": ["a", "b"], "de": ["me, or who?"]}])
+def test_negatives_that_are_fine(groups_file, value):
+    assert read(groups_file([ROW, {**ROW, "negatives": value}])) == [{}, value or {}]
+
+
+def test_parquet_negatives_as_struct_and_as_map(tmp_path):
+    asked = [{"sw": ["a", "b"]}, {"de": ["c"], "sw": []}, None, {}]
+    texts = pa.list_(pa.string())
+    kinds = {"struct": pa.struct([(x, texts) for x in ("de", "sw")]), "map": pa.map_(pa.string(), texts)}
+    for (name, kind), rows in itertools.product(kinds.items(), [asked, [None] * 2]):
+        path = tmp_path / f"{name}.parquet"
+        columns = {key: pa.array([value] * len(rows)) for key, value in ROW.items()}
+        pq.write_table(pa.table(columns | {"negatives": pa.array(rows, kind)}), path)
+        assert read(path) == [row or {} for row in rows]
+    pq.write_table(pa.table({key: [value] for key, value in ROW.items()} | {"negatives": [["x"]]}), path)
+    with pytest.raises(InputError, match=r":1: negatives must be an object of language: list of texts \(got \['x'\]\)"):
+        read(path)

@@ -1,0 +1,129 @@
+"""What a corpus holds and what is wrong with it, found before anything is encoded; tie orders; the cut into blocks."""
+
+from dataclasses import dataclass, replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hybridtune.data.benchmark_rows import BenchmarkRows, Judgement, Text, TextList
+from hybridtune.errors import InputError
+from hybridtune.evaluate import pool, survey
+from hybridtune.evaluate.pool import blocks_of, tie_order_among
+from hybridtune.evaluate.ranks import tie_order
+from hybridtune.evaluate.survey import survey_corpus
+
+QUERIES = [Text("q1", "en", "who won"), Text("q2", "de", "wer verlor")]
+ENGLISH = TextList("en", [Text(f"e{i}", "en", f"text {i}") for i in range(4)])
+GERMAN = TextList("de", [Text(f"d{i}", "de", f"Satz {i}") for i in range(3)])
+
+
+def rows(corpus=(ENGLISH, GERMAN), judged=((0, "d1", 1), (0, "e2", 2), (1, "e2", 1), (1, "e3", 0))):
+    return BenchmarkRows("small", QUERIES, list(corpus), [Judgement(*one) for one in judged], [])
+
+
+def test_what_a_benchmark_holds(tmp_path):
+    found = survey_corpus(rows(), tmp_path)
+    assert found.passages == {"de": 3, "en": 4}
+    assert found.relevant == ["e2", "d1"]  # descending
+    assert found.relevant_language == ["en", "de"]
+    assert found.languages(rows()) == ("de", "en")
+
+
+def test_the_digest_tells_benchmarks_apart(tmp_path):
+    same = survey_corpus(rows(), tmp_path).digest
+    assert survey_corpus(rows(), tmp_path).digest == same
+    other_text = TextList("de", [*GERMAN.texts[:2], GERMAN.texts[2]._replace(text="ein anderer Satz")])
+    others = [
+        rows(corpus=(ENGLISH, other_text)),
+        rows(judged=((0, "d1", 2), (0, "e2", 2), (1, "e2", 1), (1, "e3", 0))),
+        replace(rows(), queries=[QUERIES[0], QUERIES[1]._replace(text="wer gewann")]),
+    ]
+    digests = {survey_corpus(other, tmp_path).digest for other in others}
+    assert len(digests | {same}) == 4
+
+
+def test_an_id_that_stands_twice_is_named_with_its_parts(tmp_path):
+    doubled = TextList("more", [Text("x", "de", "neu"), GERMAN.texts[1]])
+    with pytest.raises(InputError, match="passage id 'd1' stands twice: in de and in more"):
+        survey_corpus(rows(corpus=(ENGLISH, GERMAN, doubled)), tmp_path)
+    within = TextList("en", [*ENGLISH.texts, ENGLISH.texts[0]])
+    with pytest.raises(InputError, match="passage id 'e0' stands twice: in en and in en"):
+        survey_corpus(rows(corpus=(within, GERMAN)), tmp_path)
+
+
+@pytest.mark.parametrize("bucket", [1, 2, 3, 100])
+def test_doubles_are_found_in_any_bucket(tmp_path, monkeypatch, bucket):
+    monkeypatch.setattr(survey, "BUCKET", bucket)
+    many = [Text(f"p{i}", "en", f"text {i}") for i in range(40)]
+    judged = ((0, "p3", 1),)
+    survey_corpus(rows(corpus=[TextList("a", many[:20]), TextList("b", many[20:])], judged=judged), tmp_path)
+    for again in (0, 19, 39):
+        corpus = [TextList("a", many), TextList("b", [many[again]])]
+        with pytest.raises(InputError, match=f"'p{again}' stands twice: in a and in b"):
+            survey_corpus(rows(corpus=corpus, judged=judged), tmp_path)
+
+
+def test_two_ids_of_one_hash_are_no_double(tmp_path, monkeypatch):
+    monkeypatch.setattr(survey, "_hash", lambda text_id: 7)
+    assert survey_corpus(rows(), tmp_path).passages == {"de": 3, "en": 4}
+
+
+def test_a_relevant_id_that_is_not_there_is_named(tmp_path):
+    judged = ((0, "d1", 1), (0, "gone", 1), (1, "lost", 1), (1, "nowhere", 0))
+    with pytest.raises(InputError, match=r"passage 'gone' \(and 1 more\), which is not in the corpus"):
+        survey_corpus(rows(judged=judged), tmp_path)
+
+
+def test_a_benchmark_without_an_answer_is_refused(tmp_path):
+    with pytest.raises(InputError, match="no query has a relevant passage"):
+        survey_corpus(rows(judged=((0, "d1", 0),)), tmp_path)
+
+
+def test_exchanged_languages_are_told(tmp_path):
+    russian = TextList("ru", [Text(f"r{i}", "ru", "this is plainly English, not Russian") for i in range(5)])
+    with pytest.raises(InputError, match="'ru'"):
+        survey_corpus(rows(corpus=(ENGLISH, GERMAN, russian)), tmp_path)
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A part whose third line cannot be read."""
+
+    name: str = "broken"
+
+    def read(self):
+        yield Text("b1", "en", "one")
+        raise InputError("corpus.jsonl:3: no text")
+
+
+def test_what_a_reader_finds_wrong_is_passed_on(tmp_path):
+    with pytest.raises(InputError, match=r"^corpus\.jsonl:3: no text$"):
+        survey_corpus(rows(corpus=(ENGLISH, GERMAN, Broken())), tmp_path)
+
+
+@given(st.sets(st.text(max_size=4), min_size=1, max_size=12), st.data())
+def test_tie_order_among_the_relevant_agrees_with_the_order_of_all(ids, data):
+    ids = sorted(ids)
+    relevant = data.draw(st.sets(st.sampled_from(ids), min_size=1))
+    order = tie_order_among(sorted(relevant, reverse=True))
+    full = dict(zip(ids, tie_order(ids).tolist(), strict=True))
+    for one in relevant:
+        for other in ids:
+            assert (order(other) < order(one)) == (full[other] < full[one])
+            assert (order(other) == order(one)) == (other == one)
+    assert {one for one in ids if order(one) % 2} == relevant
+    assert [order(one) // 2 for one in sorted(relevant, reverse=True)] == list(range(len(relevant)))
+
+
+def test_blocks_hold_one_language_each_and_every_text_once(monkeypatch):
+    monkeypatch.setattr(pool, "BLOCK_PASSAGES", 3)
+    texts = [Text(str(i), "en" if i % 3 else "sw", "x") for i in range(20)]
+    blocks = list(blocks_of(TextList("p", texts), 7))
+    assert {name for name, _ in blocks} == {
+        *(f"00007-en-{n:06d}" for n in range(5)),
+        *(f"00007-sw-{n:06d}" for n in range(3)),
+    }
+    assert all(len(block) <= 3 and len({text.language for text in block}) == 1 for _, block in blocks)
+    assert sorted(text for _, block in blocks for text in block) == sorted(texts)
+    assert blocks == list(blocks_of(TextList("p", texts), 7))

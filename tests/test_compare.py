@@ -1,0 +1,94 @@
+import json
+
+import numpy as np
+import pytest
+
+from hybridtune.commands.compare import compare_runs, comparison_tables, find_per_query, forest, write_comparison
+from hybridtune.commands.show import Screen
+from hybridtune.errors import InputError
+from hybridtune.evaluate.metrics import Ranked, per_query
+from hybridtune.evaluate.per_query import write_per_query
+
+
+def write(path, worst, model, seed=0):
+    """30 questions in two languages, each with its two answers; ranks up to ``worst``."""
+    queries = np.arange(60)
+    counts = np.random.default_rng(seed).integers(0, worst, (120, 2))
+    ranked = Ranked(counts, np.repeat(queries, 2), np.tile([0, 1], 60), queries % 2, ["de", "en"], np.array([99, 99]))
+    about = {"model": model, "benchmark": "bench", "benchmark_digest": "d1"}
+    write_per_query(path, per_query(ranked), [f"q{n}" for n in queries], ["de", "en"], queries // 2, about)
+
+
+@pytest.fixture
+def places(tmp_path):
+    write(tmp_path / "eval" / "per_query.parquet", 40, "older")
+    write(tmp_path / "study" / "trials" / "t1" / "per_query.parquet", 20, "trial")
+    write(tmp_path / "study" / "best" / "per_query.parquet", 4, "best")
+    return tmp_path
+
+
+def test_every_place_leads_to_its_file(places):
+    for where, file in (
+        ("eval", "eval/per_query.parquet"),
+        ("eval/per_query.parquet", "eval/per_query.parquet"),
+        ("study", "study/best/per_query.parquet"),
+        ("study/trials/t1", "study/trials/t1/per_query.parquet"),
+    ):
+        assert find_per_query(str(places / where)) == places / file
+
+
+def test_a_place_without_values_says_where_it_looked(places):
+    with pytest.raises(InputError) as missing:
+        find_per_query(str(places / "study" / "trials"))
+    message = str(missing.value)
+    assert "trials/per_query.parquet" in message
+    assert "trials/best/per_query.parquet" in message
+    assert "hybridtune evaluate MODEL --benchmark PATH --out" in message
+    assert "\n" not in message
+    with pytest.raises(InputError, match="no such file or folder"):
+        find_per_query(str(places / "nowhere"))
+
+
+def test_a_comparison_is_told_and_written(places, capsys):
+    screen = Screen(to_stderr=False)
+    result = compare_runs(str(places / "eval"), str(places / "study"), [], 3, screen, draws=300)
+    assert (result["a"]["model"], result["b"]["model"]) == ("older", "best")
+    names = [f"{row['setting']}/{row['measure']}" for row in result["differences"]]
+    settings = ("mono", "cross", "multi")
+    assert names == [f"{one}/{m}" for m in ("AP", "nDCG@10") for one in settings] + ["multi/rank_distance"]
+    assert {row["verdict"] for row in result["differences"]} == {"B better"}
+    file = write_comparison(result, places / "out" / "deep")
+    assert json.loads(file.read_text()) == json.loads(json.dumps(result)) == result
+
+    comparison_tables(result, screen)
+    told = capsys.readouterr().out
+    assert "A: older" in told
+    assert "B: best" in told
+    assert "multi/rank_distance" in told
+    assert told.count("B better") == 7 + 3  # a verdict each, a side of each drawing
+    table = [line for line in told.splitlines() if "/" in line and "B better" in line]
+    assert len(table) == 7  # no line of the table wraps
+    assert all(len(line.rstrip()) <= 120 for line in table)
+
+
+def test_a_measure_that_nothing_defines_is_told(places, capsys):
+    screen = Screen(to_stderr=False)
+    for name in ("one", "two"):  # one language, one answer: no rank distance
+        counts = np.arange(5)[:, None]
+        alone = Ranked(counts, np.arange(5), np.zeros(5, int), np.zeros(5, int), ["en"], np.array([9]))
+        path = places / name / "per_query.parquet"
+        write_per_query(path, per_query(alone), list("abcde"), ["en"], np.arange(5), {})
+    result = compare_runs(str(places / "one"), str(places / "two"), ["AP", "rank_distance"], 0, screen, draws=20)
+    assert {row["measure"] for row in result["differences"]} == {"AP"}
+    comparison_tables(result, screen)
+    told = capsys.readouterr().out
+    assert "rank_distance: no ranking defines it" in told
+    assert "no difference shown" in told
+    assert "model not known" in told
+
+
+def test_an_interval_is_drawn_to_scale():
+    line = forest(-0.5, 0.25, 1.0, 1.0)
+    assert len(line) == 61
+    assert (line.index("("), line.index("|"), line.index("o"), line.index(")")) == (15, 30, 38, 60)
+    assert forest(0.0, 0.0, 0.0, 0.0) == " " * 30 + "o" + " " * 30
