@@ -127,7 +127,7 @@ def encode_sides(
     reader = _Reader(bare, parts, tokenizer, [frozenset(blocks) for blocks in done])
     data = ray.data.from_items(items, override_num_blocks=len(items))
     data.context.enable_progress_bars = False
-    data.context.target_max_block_size = 2**16  # a block of texts goes on as soon as it is read
+    data.context.target_max_block_size = 1  # byte: every row goes on as soon as it is there, alone
     data = data.map_batches(
         reader,
         compute=ray.data.TaskPoolStrategy(size=max(1, min(len(items), os.cpu_count() or 1))),
