@@ -48,6 +48,7 @@ def model_card(study: Study, corpus: Corpus, dev: Mapping[str, Any], test: Mappi
             "## Scores",
             *_scores_table(scored),
             "",
+            *_groups_table(scored),
             "## Training pairs (query language by row, passage language by column)",
             *_pairs_table(corpus),
             "",
@@ -68,6 +69,28 @@ def _scores_table(scored: Mapping[str, Mapping[str, Any]]) -> list[str]:
         queries = max(counts["queries"].values())
         lines.append(f"| {name} | {queries} | {counts['passages']} | " + " | ".join(cells) + " |")
     return lines
+
+
+def _groups_table(scored: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """AP by groups of languages, where there is more than one: zero-shot ones apart, low-resource ones apart."""
+    lines = []
+    for name, scores in scored.items():
+        for group, settings in scores["groups"].items():
+            for setting, values in settings.items():
+                lines.append(
+                    f"| {name} | {group} | {setting} | {values['AP']:.4f} | {values['rows']} | {values['queries']} |"
+                )
+    if not any("| unseen |" in line or "| low-resource |" in line for line in lines):
+        return []
+    head = "| benchmark | group | setting | AP | languages or pairs | rankings |"
+    return [
+        "Seen: languages (cross: pairs) that training pairs had; unseen ones are zero-shot.",
+        "",
+        head,
+        "|---" * 6 + "|",
+        *lines,
+        "",
+    ]
 
 
 def _pairs_table(corpus: Corpus) -> list[str]:

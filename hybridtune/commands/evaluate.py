@@ -1,6 +1,5 @@
 """`hybridtune evaluate`: any encoder, or anybody's run file, on any benchmark, in all settings at once."""
 
-import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,12 +9,12 @@ from typing import Any
 from hybridtune.commands.encoded import check_model, encoded, survey_here
 from hybridtune.commands.pictures import bias_heat_map
 from hybridtune.commands.runs import RunFile, check_run_file, rank_run, write_run_file
+from hybridtune.commands.scores import full_scores
 from hybridtune.commands.show import Screen
 from hybridtune.config import BenchmarkSource, Encoder, Part, Resources
 from hybridtune.data.benchmark_formats import notices_of_languages, read_benchmark
 from hybridtune.data.benchmark_rows import BenchmarkRows
 from hybridtune.errors import InputError
-from hybridtune.evaluate.groups import group_means, pair_table
 from hybridtune.evaluate.metrics import MEASURES, Ranked, parse_measure, per_query, score
 from hybridtune.evaluate.per_query import FILE as PER_QUERY
 from hybridtune.evaluate.per_query import topic_numbers, write_per_query
@@ -156,15 +155,11 @@ def result_of(
     columns = per_query(ranked, question.measures)
     scores = score(ranked, columns)
     scores.notes.extend(notes)
-    pairs = training_pairs_of(name)
     result = {
         "model": name,
         "benchmark": rows.name,
         "digest": survey.digest,
-        **dataclasses.asdict(scores),
-        "training_pairs": pairs,
-        "pairs": pair_table(scores, pairs),
-        "groups": group_means(scores, pairs, question.settings.benchmark.low_resource),
+        **full_scores(scores, training_pairs_of(name), question.settings.benchmark.low_resource),
     }
     if out is not None:
         judged = judged_pairs(rows, survey)

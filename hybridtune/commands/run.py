@@ -12,10 +12,12 @@ from typing import Any
 from hybridtune.cluster.local import local_cluster
 from hybridtune.commands.card import model_card
 from hybridtune.commands.prepare import Prepared
+from hybridtune.commands.scores import full_scores
 from hybridtune.commands.show import Screen
 from hybridtune.config import Study
 from hybridtune.data.corpus import Corpus
 from hybridtune.data.store import TokenStore, build_store, store_root
+from hybridtune.evaluate.metrics import Scores
 from hybridtune.evaluate.per_query import FILE as PER_QUERY
 from hybridtune.evaluate.service import EvaluatorService
 from hybridtune.model.encoder import load_encoder
@@ -152,15 +154,18 @@ def _export(job: FitJob, running: Started, checkpoint: Path, folder: Path, scree
     encoder = job.study.encoder
     model = load_encoder(running.source, encoder, running.store.tokenizer().pad_id)
     load_weights(checkpoint, model)
+    pairs = trained_pairs(job.study, running.store.corpus())
+    benchmarks = job.study.benchmarks
     test = None
-    if job.study.benchmarks.test is not None:
+    if benchmarks.test is not None:
         screen.line("scoring the best model on the test benchmark")
-        test = dataclasses.asdict(running.service.score(weights_of(model), "test", folder / "best" / PER_QUERY))
+        scores = running.service.score(weights_of(model), "test", folder / "best" / PER_QUERY)
+        test = full_scores(scores, pairs, benchmarks.test.low_resource)
     else:
         (folder / "best").mkdir(exist_ok=True)
         shutil.copy(checkpoint / PER_QUERY, folder / "best" / PER_QUERY)
-    dev = checkpoint_scores(checkpoint)
+    dev = full_scores(Scores(**checkpoint_scores(checkpoint)), pairs, benchmarks.dev.low_resource)
     card = model_card(job.study, running.store.corpus(), dev, test)
-    save_folder(model, running.source, encoder, folder / "best", card, trained_pairs(job.study, running.store.corpus()))
+    save_folder(model, running.source, encoder, folder / "best", card, pairs)
     (folder / "best" / "scores.json").write_text(json.dumps({"dev": dev, "test": test}, indent=1), encoding="utf-8")
     return test

@@ -1,15 +1,39 @@
 """The figures of an evaluation for people: means with their counts, per pair, by group, and the language bias."""
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
 
 from hybridtune.commands.pictures import bias_table
 from hybridtune.commands.show import Screen, plain_table
-from hybridtune.evaluate.metrics import BIAS, SETTINGS
+from hybridtune.evaluate.groups import group_means, pair_table
+from hybridtune.evaluate.metrics import BIAS, SETTINGS, Scores
 
 Cells = Mapping[str, Any]
+
+
+def full_scores(
+    scores: Scores, training_pairs: Mapping[str, int] | None, low_resource: Sequence[str]
+) -> dict[str, Any]:
+    """Scores as JSON, with the low-resource view of them.
+
+    Args:
+        scores: of one benchmark.
+        training_pairs: of the model, by pair; None: not known.
+        low_resource: languages.
+
+    Returns:
+        the fields of ``Scores``, ``training_pairs``, ``pairs`` (``groups.pair_table``) and ``groups``
+        (``groups.group_means``).
+    """
+    return {
+        **dataclasses.asdict(scores),
+        "training_pairs": training_pairs,
+        "pairs": pair_table(scores, training_pairs),
+        "groups": group_means(scores, training_pairs, low_resource),
+    }
 
 
 def evaluation_summary(result: Mapping[str, Any], screen: Screen) -> None:
@@ -50,7 +74,7 @@ def scores_tables(result: Mapping[str, Any]) -> list[Table]:
         title = "training pairs of each pair (0: zero-shot)"
         tables.append(plain_table(_matrix(result, "pairs", trained, {}), title))
     if result["groups"]:
-        tables.append(plain_table(_groups(result, measures), "groups of languages and pairs"))
+        tables.append(groups_table(result["groups"], measures))
     if result["over_represented"]:
         tables.append(bias_table(result))
     return tables
@@ -85,8 +109,9 @@ def _cell(value: float | int | None) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
 
 
-def _groups(result: Mapping[str, Any], measures: list[str]) -> list[dict[str, Any]]:
-    return [
+def groups_table(groups: Mapping[str, Any], measures: Sequence[str]) -> Table:
+    """Means over groups of languages: ``groups.group_means``."""
+    rows = [
         {
             "group": group,
             "setting": setting,
@@ -94,6 +119,7 @@ def _groups(result: Mapping[str, Any], measures: list[str]) -> list[dict[str, An
             "languages or pairs": values["rows"],
             "queries": values["queries"],
         }
-        for group, settings in result["groups"].items()
+        for group, settings in groups.items()
         for setting, values in settings.items()
     ]
+    return plain_table(rows, "groups of languages and pairs")

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hybridtune.commands.prepare import Prepared, data_table, notices
+from hybridtune.commands.scores import groups_table
 from hybridtune.commands.show import Screen, plain_table, trials_table
 from hybridtune.config import Study
 from hybridtune.search.space import BASELINES
@@ -100,6 +101,8 @@ def _where(result: Mapping[str, Any], screen: Screen) -> None:
             shown.append(f"rank distance {metrics['multi/rank_distance']:.1f}")
         queries = max(test["counts"]["queries"].values())
         screen.console.print(f"test benchmark ({queries:,} queries): {', '.join(shown)}", soft_wrap=True)
+        if len(test["groups"]) > 1:
+            screen.console.print(groups_table(test["groups"], ["AP", "nDCG@10", "R@10"]))
     screen.console.print(f"model: {result['model']}", soft_wrap=True)
     screen.console.print(f"study: {result['study']}", soft_wrap=True)
     screen.console.print(f"next:  hybridtune evaluate {result['model']} --benchmark PATH", soft_wrap=True)

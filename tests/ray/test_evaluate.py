@@ -1,0 +1,179 @@
+"""`evaluate`, `compare` and `mine` as commands, on a benchmark with ties, in two languages, read from BEIR files."""
+
+import json
+from collections import defaultdict
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import pytrec_eval
+
+from hybridtune.commands.compare import compare_runs
+from hybridtune.commands.evaluate import evaluate_model, evaluate_run, read_question
+from hybridtune.commands.mine import Wish, mine
+from hybridtune.commands.runs import RunFile
+from hybridtune.commands.scores import evaluation_summary
+from hybridtune.commands.show import Screen
+from hybridtune.data.formats import find_sources, read_groups
+from hybridtune.data.newsroom import generate
+from hybridtune.errors import InputError
+from hybridtune.model.folder import build_tiny
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(280)]
+MEASURES = {"AP": "map", "nDCG@10": "ndcg_cut_10", "RR": "recip_rank", "R@100": "recall_100"}
+
+
+@pytest.fixture(scope="module")
+def beir(tmp_path_factory):
+    """English and Swahili news; every fourth passage stands twice, so scores tie; grades 0, 1 and 2."""
+    folder = tmp_path_factory.mktemp("beir")
+    groups = list(generate("dev"))[:60]
+    corpus, qrels, queries = [], [], []
+    for n, group in enumerate(groups):
+        for language in ("en", "sw"):
+            text = group["passages"][language]
+            for copy in range(1 + (n % 4 == 0)):
+                corpus.append({"_id": f"{n}{language}{copy}", "title": "", "text": text, "language": language})
+            if n < 30:
+                queries.append({"_id": f"q{n}{language}", "text": group["queries"][language], "language": language})
+                qrels += [(f"q{n}{language}", f"{n}en0", 2), (f"q{n}{language}", f"{n}sw0", 1)]
+                qrels.append((f"q{n}{language}", f"{n + 1}en0", 0))
+    queries.append({"_id": "q_train", "text": "of another split", "language": "en"})
+    for name, rows in (("corpus", corpus), ("queries", queries)):
+        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        (folder / f"{name}.jsonl").write_text(lines, encoding="utf-8")
+    (folder / "qrels").mkdir()
+    table = "".join(f"{q}\t{d}\t{grade}\n" for q, d, grade in qrels)
+    (folder / "qrels" / "test.tsv").write_text(f"query-id\tcorpus-id\tscore\n{table}", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def screen():
+    return Screen(to_stderr=True)
+
+
+def question(model, benchmark, *overrides):
+    return read_question(model and str(model), str(benchmark), list(overrides), list(MEASURES))
+
+
+@pytest.fixture(scope="module")
+def evaluated(no_ray, tiny, beir, screen, tmp_path_factory):
+    """The tiny encoder's evaluation with the run files of all three settings: (out, result of each)."""
+    out = tmp_path_factory.mktemp("out")
+    model = tmp_path_factory.mktemp("model") / "tiny"
+    build_tiny(tiny[2].definition, tiny[1], 0, model)
+    (model / "hybridtune.json").write_text(json.dumps({"training_pairs": {"en-en": 5, "en-sw": 2}}), encoding="utf-8")
+    asked = question(model, beir, "encoder.passage_length=24", "benchmark.low_resource=[sw]")
+    results = {
+        setting: evaluate_model(asked, out, screen, RunFile(out / f"{setting}.trec", setting, 200))
+        for setting in ("mono", "cross", "multi")
+    }
+    return out, results
+
+
+def oracle(run_file):
+    run, qrels = defaultdict(dict), defaultdict(dict)
+    for line in run_file.read_text(encoding="utf-8").splitlines():
+        query, _, passage, _, score, _ = line.split()
+        run[query][passage] = float(score)
+    for line in run_file.with_name(f"{run_file.name}.qrels").read_text(encoding="utf-8").splitlines():
+        query, _, passage, grade = line.split()
+        qrels[query][passage] = int(grade)
+    return pytrec_eval.RelevanceEvaluator(qrels, set(MEASURES.values())).evaluate(run)
+
+
+@pytest.mark.parametrize("setting", ["mono", "cross", "multi"])
+def test_every_ranking_has_the_figures_of_trec_eval(evaluated, setting):
+    out, _ = evaluated
+    expected = oracle(out / f"{setting}.trec")
+    rows = [row for row in pq.read_table(out / "per_query.parquet").to_pylist() if row["setting"] == setting]
+    assert len(rows) == len(expected) == 60
+    for row in rows:
+        name = f"{row['query_id']}@{row['pool_language']}" if setting == "cross" else row["query_id"]
+        for ours, theirs in MEASURES.items():
+            assert row[ours] == pytest.approx(expected[name][theirs], abs=1e-9)
+
+
+def test_scores_that_tie_are_in_the_run(evaluated):
+    out, _ = evaluated
+    lines = (line.split() for line in (out / "multi.trec").read_text(encoding="utf-8").splitlines())
+    scores = [(line[0], line[4]) for line in lines]
+    assert len(set(scores)) < len(scores)
+
+
+def test_what_was_encoded_is_not_encoded_again(evaluated):
+    out, results = evaluated
+    assert len(list((out / "encoded").iterdir())) == 1
+    one, other = ({**results[key], "run_file": None} for key in ("mono", "multi"))
+    assert one == other
+
+
+def test_what_a_result_tells(evaluated, screen):
+    out, results = evaluated
+    result = results["multi"]
+    assert result["counts"]["queries"] == {"mono": 60, "cross": 60, "multi": 60}
+    assert result["counts"]["passages_per_language"] == {"en": 75, "sw": 75}
+    trained = {row["pair"]: row["training_pairs"] for row in result["pairs"] if row["setting"] != "multi"}
+    assert trained == {"en-en": 5, "sw-sw": 0, "en-sw": 2, "sw-en": 0}
+    assert set(result["groups"]) == {"seen", "unseen", "rich", "low-resource"}
+    assert json.loads((out / "scores.json").read_text(encoding="utf-8"))["metrics"] == result["metrics"]
+    assert (out / "bias.svg").read_text(encoding="utf-8").startswith("<svg")
+    evaluation_summary(result, screen)
+
+
+def test_a_run_file_scores_as_its_model_did(evaluated, beir, screen, tmp_path):
+    out, results = evaluated
+    scored = evaluate_run(question(None, beir), out / "multi.trec", tmp_path, screen)
+    metrics = results["multi"]["metrics"]
+    assert scored["metrics"] == pytest.approx(metrics, abs=1e-12)  # the run is at full depth
+    compared = compare_runs(str(out), str(tmp_path), ["AP"], 0, screen, draws=100)
+    assert {row["difference"] for row in compared["differences"]} == {0.0}
+
+
+def test_a_run_of_other_passages_is_refused(evaluated, beir, screen, tmp_path):
+    (tmp_path / "their.run").write_text("q0en Q0 elsewhere 1 0.5 x\n", encoding="utf-8")
+    with pytest.raises(InputError, match="elsewhere"):
+        evaluate_run(question(None, beir), tmp_path / "their.run", None, screen)
+
+
+def test_a_bad_corpus_leaves_nothing_behind(no_ray, beir, tiny, screen, tmp_path):
+    bad = tmp_path / "bad"
+    (bad / "qrels").mkdir(parents=True)
+    for name in ("queries.jsonl", "qrels/test.tsv"):
+        (bad / name).write_bytes((beir / name).read_bytes())
+    lines = (beir / "corpus.jsonl").read_text(encoding="utf-8").splitlines()
+    broken = {
+        "stands twice": [*lines, lines[7]],
+        "which is not in the corpus": lines[3:],
+        r"corpus\.jsonl:8.*text": [*lines[:7], json.dumps({"_id": "x", "language": "en"}), *lines[7:]],
+        "is written en": [line.replace('"language": "en"', '"language": "eng"') for line in lines],
+    }
+    for message, of_lines in broken.items():
+        (bad / "corpus.jsonl").write_text("\n".join(of_lines) + "\n", encoding="utf-8")
+        with pytest.raises(InputError, match=message):
+            evaluate_model(question(tiny[0], bad), tmp_path / "out", screen, dry_run=True)
+    with pytest.raises(InputError, match="is written en"):  # the same with Ray, where a task reads it
+        evaluate_model(question(tiny[0], bad), tmp_path / "out", screen)
+    assert not (tmp_path / "out").exists()
+
+
+def test_mined_negatives_are_read_back_and_answer_nothing(no_ray, tiny, screen, tmp_path, groups_file):
+    groups = list(generate("dev"))[:40]
+    data = groups_file([{**group, "passages": dict(list(group["passages"].items())[:3])} for group in groups])
+    settings = question(tiny[0], data).settings
+    file = tmp_path / "mined.jsonl.gz"
+    wish = Wish(negatives=2, depth=20, margin=0.999)
+    result = mine(settings.encoder, settings.resources, str(data), file, wish, None, screen)
+    mined = {group.group_id: group for source in find_sources([str(file)]) for group in read_groups(source)}
+    assert list(mined) == [group["group_id"] for group in groups]
+    assert result["with_negatives"] == sum(bool(group.negatives) for group in mined.values()) > 0
+    for group in mined.values():
+        for language, texts in group.negatives.items():
+            pool = {other.passages[language] for other in mined.values() if language in other.passages}
+            assert 0 < len(texts) <= 2
+            assert set(texts) <= pool - set(group.passages.values())
+    assert all(
+        counts["candidates"] >= counts["chosen"] + counts["same_group"] > 0 for counts in result["counts"].values()
+    )
+    assert np.isfinite(result["groups"])
