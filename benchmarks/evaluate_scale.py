@@ -1,6 +1,6 @@
-"""How time and the driver's memory grow with the corpus: the same queries against P and against 10 P passages.
+"""How time and the driver's memory grow with the corpus: the same queries against P, 5 P and 10 P passages.
 
-    python benchmarks/evaluate_scale.py [--passages 20000]
+    python benchmarks/evaluate_scale.py [--passages 40000]
 
 Each evaluation runs in a process of its own, with a tiny encoder built on the spot; prints the ratios.
 """
@@ -68,7 +68,7 @@ def measure(model, corpus):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--passages", type=int, default=20_000)
+    parser.add_argument("--passages", type=int, default=40_000)
     parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.measure:
@@ -81,7 +81,7 @@ def main():
         encoder = Encoder(tiny=Tiny(vocab_size=2000, hidden_size=64, layers=1, heads=1))
         build_tiny(train_tokenizer(texts, 2000).definition, encoder, 0, root / "model")
         found = []
-        for passages in (given.passages, 10 * given.passages):
+        for passages in (given.passages, 5 * given.passages, 10 * given.passages):
             write_corpus(root / str(passages), passages, words, seed=0)
             command = [sys.executable, __file__, "--measure", str(root / "model"), str(root / str(passages))]
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
@@ -91,9 +91,13 @@ def main():
                 f"{passages:9,} passages: {one['seconds']:7.1f} s, driver's peak {one['peak_mb']:7.1f} MB, "
                 f"{one['disk_mb']:,.0f} MB on disk, AP {one['AP']:.4f}"
             )
-        small, large = found
-        print(f"10 times the passages: driver's peak memory x {large['peak_mb'] / small['peak_mb']:.3f}, ", end="")
-        print(f"time x {large['seconds'] / small['seconds']:.2f}; load {os.getloadavg()[0]:.1f}")
+        small, middle, large = found
+        print(f"10 times the passages: driver's peak memory x {large['peak_mb'] / small['peak_mb']:.3f}")
+        first, then = middle["seconds"] - small["seconds"], large["seconds"] - middle["seconds"]
+        print(
+            f"seconds per 100,000 further passages: {first / (4 * given.passages) * 1e5:.1f} up to the middle, "
+            f"{then / (5 * given.passages) * 1e5:.1f} beyond; load {os.getloadavg()[0]:.1f}"
+        )
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from pathlib import Path
 from hybridtune.cluster.local import Capacity, capacity, cores, local_cluster
 from hybridtune.commands.show import Screen
 from hybridtune.config import Encoder, Resources
+from hybridtune.data.benchmark_formats import notices_of_languages
 from hybridtune.data.benchmark_rows import BenchmarkRows, Text, TextList
 from hybridtune.data.tokenizer import Tokenizer, pretrained_tokenizer
 from hybridtune.errors import InputError
@@ -53,10 +54,18 @@ def check_model(encoder: Encoder, resources: Resources) -> tuple[Tokenizer, Capa
     return pretrained_tokenizer(encoder.name, encoder.trust_remote_code), offered
 
 
+def tell_notices(rows: BenchmarkRows, survey: Survey, screen: Screen) -> None:
+    """What a user should know of the benchmark, one line each."""
+    for notice in [*rows.notices, *notices_of_languages(survey.languages(rows))]:
+        screen.line(notice)
+
+
 def survey_here(rows: BenchmarkRows, screen: Screen) -> Survey:
     """The survey of a benchmark without Ray, for what reads it and encodes nothing."""
     with tempfile.TemporaryDirectory() as folder, screen.progress("reading the corpus", "parts") as progress:
-        return survey_corpus(rows, Path(folder), progress)
+        survey = survey_corpus(rows, Path(folder), progress)
+    tell_notices(rows, survey, screen)
+    return survey
 
 
 @contextlib.contextmanager
@@ -85,6 +94,7 @@ def encoded(
         screen.line("starting Ray on this machine")
         stack.enter_context(local_cluster(offered, dashboard=False))
         survey = _surveyed(rows, root, screen)
+        tell_notices(rows, survey, screen)
         folder = root / _address(survey, encoder)
         least = resources.min_evaluators or offered.evaluators
         threads = max(1, cores() // offered.evaluators)

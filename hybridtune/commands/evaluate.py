@@ -1,6 +1,7 @@
 """`hybridtune evaluate`: any encoder, or anybody's run file, on any benchmark, in all settings at once."""
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from hybridtune.commands.runs import RunFile, check_run_file, rank_run, write_ru
 from hybridtune.commands.scores import full_scores
 from hybridtune.commands.show import Screen
 from hybridtune.config import BenchmarkSource, Encoder, Part, Resources
-from hybridtune.data.benchmark_formats import notices_of_languages, read_benchmark
+from hybridtune.data.benchmark_formats import read_benchmark
 from hybridtune.data.benchmark_rows import BenchmarkRows
 from hybridtune.errors import InputError
 from hybridtune.evaluate.metrics import MEASURES, Ranked, parse_measure, per_query, score
@@ -84,7 +85,8 @@ def evaluate_model(
 
     Args:
         question: what is asked.
-        out: folder of the results; None: nothing is kept.
+        out: folder of the results; None: of a study's model ``<study>/evaluations/<benchmark>``, of another nothing
+            is kept.
         screen: told what happens.
         run_file: a TREC run to write as well.
         dry_run: stop after the checks and give the sizes.
@@ -102,15 +104,17 @@ def evaluate_model(
     if dry_run:
         check_model(settings.encoder, settings.resources)
         survey = survey_here(rows, screen)
-        _tell(rows, survey, screen)
         sizes = {"queries": len(rows.queries), "passages": sum(survey.passages.values())}
         scored = ", ".join(survey.settings(rows))
         return {"model": settings.encoder.name, "benchmark": rows.name, **sizes, "settings": scored}
+    if out is None and question.study is not None:
+        out = question.study / "evaluations" / re.sub(r"[^A-Za-z0-9.,-]+", "-", rows.name).strip("-.")
     with encoded(rows, settings.encoder, settings.resources, out, screen) as pool:
-        _tell(rows, pool.survey, screen)
         with screen.progress("ranking", "passages") as progress:
             ranked = rank_pool(pool.folder, rows, pool.survey, pool.actors, progress)
         result = result_of(question, settings.encoder.name, rows, pool.survey, ranked, out)
+        if out is not None:
+            screen.line(f"written: {out}")
         if run_file is not None:
             result["run_file"] = write_run_file(pool, run_file, screen)
         return result
@@ -124,7 +128,6 @@ def evaluate_run(question: Question, run: Path, out: Path | None, screen: Screen
     """
     rows = read_benchmark(question.settings.benchmark)
     survey, ranked, notes = rank_run(run, rows, screen)
-    _tell(rows, survey, screen)
     return result_of(question, str(run), rows, survey, ranked, out, notes)
 
 
@@ -172,11 +175,6 @@ def result_of(
         if scores.over_represented:
             bias_heat_map(result, out / HEAT_MAP)
     return result
-
-
-def _tell(rows: BenchmarkRows, survey: Survey, screen: Screen) -> None:
-    for notice in [*rows.notices, *notices_of_languages(survey.languages(rows))]:
-        screen.line(notice)
 
 
 def _low_resource(study: Path) -> list[str]:

@@ -63,7 +63,7 @@ class Screen:
             before, done, total = seen
             rate = (done - before) / max(1e-9, time.perf_counter() - began)
             left = f", {_duration((total - done) / rate)} left" if rate and done < total else ""
-            return f"{rate:,.0f} {unit}/s{left}"
+            return f"{_rate(rate)} {unit}/s{left}"
 
         def tell() -> None:
             if not self.console.is_terminal and 0 < seen[1] < seen[2]:
@@ -92,7 +92,7 @@ class Screen:
         if total:
             seconds = time.perf_counter() - began
             kept = f" ({before:,} of them before)" if before else ""
-            self.line(f"{title}: {done:,} {unit}{kept} in {seconds:.1f} s, {(done - before) / seconds:,.0f} {unit}/s")
+            self.line(f"{title}: {done:,} {unit}{kept} in {seconds:.1f} s, {_rate((done - before) / seconds)} {unit}/s")
 
     @contextlib.contextmanager
     def table(self, max_steps: int, goals: Sequence[str], paces: Paces) -> Iterator[Display]:
@@ -208,6 +208,10 @@ def trials_table(
         style = "bold" if row.id == best else ("cyan" if row.baseline else None)
         table.add_row(name, *cells, step, *scores, style=style)
     return table
+
+
+def _rate(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
 
 
 def _duration(seconds: float) -> str:
