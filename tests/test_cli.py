@@ -301,7 +301,8 @@ def test_dry_run_as_json(call, tmp_path, arguments):
 
 
 def test_dry_run_of_an_evaluation(call, tiny, tmp_path):
-    code, out, _ = call("evaluate", tiny[0], "--benchmark", "newsroom:dev", "--dry-run", "--json")
+    short = ("--set", "encoder.query_length=16", "--set", "encoder.passage_length=24")
+    code, out, _ = call("evaluate", tiny[0], "--benchmark", "newsroom:dev", "--dry-run", "--json", *short)
     assert code == 0
     told = json.loads(out)
     assert (told["model"], told["benchmark"], told["settings"]) == (str(tiny[0]), "newsroom:dev", "mono, cross, multi")

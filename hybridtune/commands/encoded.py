@@ -17,7 +17,7 @@ from hybridtune.data.tokenizer import Tokenizer, pretrained_tokenizer
 from hybridtune.errors import InputError
 from hybridtune.evaluate.pool import Actors, Side, encode_sides
 from hybridtune.evaluate.survey import Survey, survey_corpus
-from hybridtune.model.folder import model_digest
+from hybridtune.model.folder import check_lengths, model_digest
 
 ENCODED = "encoded"  # folder under --out
 
@@ -51,7 +51,9 @@ def check_model(encoder: Encoder, resources: Resources) -> tuple[Tokenizer, Capa
             f"resources.min_evaluators {resources.min_evaluators} is more than the {offered.evaluators} evaluators "
             "there are at most; lower it or raise resources.evaluators"
         )
-    return pretrained_tokenizer(encoder.name, encoder.trust_remote_code), offered
+    tokenizer = pretrained_tokenizer(encoder.name, encoder.trust_remote_code)
+    check_lengths(encoder)
+    return tokenizer, offered
 
 
 def tell_notices(rows: BenchmarkRows, survey: Survey, screen: Screen) -> None:

@@ -11,7 +11,7 @@ from hybridtune.data.corpus import Corpus
 from hybridtune.data.plan import HybridPlan
 from hybridtune.data.store import StoreRecipe, existing_store, recipe, store_root
 from hybridtune.evaluate.benchmark import Benchmark, load_benchmark
-from hybridtune.model.folder import with_folder_settings
+from hybridtune.model.folder import check_lengths, with_folder_settings
 from hybridtune.search.space import BASELINES, baseline_points, objectives
 from hybridtune.train.loop import make_plan
 
@@ -55,6 +55,7 @@ def prepare(study: Study, searching: bool) -> Prepared:
     benchmarks = {name: load_benchmark(source) for name, source in sources.items() if source is not None}
     goals = objectives(study, benchmarks["dev"])
     made_of = recipe(study.data, study.encoder)
+    check_lengths(study.encoder)
     found = existing_store(store_root(study.data), made_of)
     corpus = found.corpus() if found is not None else made_of.survey()
     plan = make_plan(corpus, study)

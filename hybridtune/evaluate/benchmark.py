@@ -12,9 +12,10 @@ import numpy.typing as npt
 
 from hybridtune.config import BenchmarkSource
 from hybridtune.data.benchmark_formats import notices_of_languages, read_benchmark
-from hybridtune.data.benchmark_rows import BenchmarkRows, PartDigest, Text, benchmark_digest
+from hybridtune.data.benchmark_rows import BenchmarkRows, PartDigest, Text, TextList, benchmark_digest
 from hybridtune.data.languages import mixed_up
 from hybridtune.errors import InputError
+from hybridtune.evaluate.blocks import blocks_of
 from hybridtune.evaluate.ranks import tie_order
 
 Int64 = npt.NDArray[np.int64]
@@ -58,6 +59,9 @@ class Benchmark:
         queries: Q texts with id and language.
         passages: P texts with id and language.
         relevance: which passage answers which query.
+        query_blocks: positions of the queries that are encoded together; the blocks of ``hybridtune evaluate``, so
+            that a study gives its figures to the last digit.
+        passage_blocks: the same of the passages.
         notices: what the user should know of it, one line each.
     """
 
@@ -65,6 +69,8 @@ class Benchmark:
     queries: Sequence[Text]
     passages: Sequence[Text]
     relevance: Relevance
+    query_blocks: Sequence[Int64]
+    passage_blocks: Sequence[Int64]
     notices: tuple[str, ...] = ()
 
     def settings(self) -> tuple[str, ...]:
@@ -99,19 +105,28 @@ def load_benchmark(source: BenchmarkSource) -> Benchmark:
     """
     rows = read_benchmark(source)
     passages: list[Text] = []
-    digests = []
+    digests, blocks = [], []
     for part in rows.corpus:
-        digest = PartDigest()
+        digest, first = PartDigest(), len(passages)
         for text in part.read():
             digest.add(text)
             passages.append(text)
         digests.append(digest.hexdigest())
+        blocks += _blocks(passages[first:], first)
     exchanged = mixed_up(passages)
     if exchanged is not None:
         raise InputError(f"{rows.name}: {exchanged}")
     relevance = _relevance(rows, passages, benchmark_digest(rows, digests))
     notices = (*rows.notices, *notices_of_languages(relevance.languages))
-    return Benchmark(rows.name, rows.queries, passages, relevance, notices)
+    return Benchmark(rows.name, rows.queries, passages, relevance, _blocks(rows.queries, 0), blocks, notices)
+
+
+def _blocks(texts: Sequence[Text], first: int) -> list[Int64]:
+    """The blocks of a part of the corpus, by position; ``first`` is that of its first text."""
+    numbered = [text._replace(text_id=str(first + place)) for place, text in enumerate(texts)]
+    return [
+        np.array([int(text.text_id) for text in block], np.int64) for _, block in blocks_of(TextList("", numbered), 0)
+    ]
 
 
 def _relevance(rows: BenchmarkRows, passages: Sequence[Text], digest: str) -> Relevance:

@@ -6,7 +6,7 @@
 A file appears by a rename once it is whole: a file that is there is finished work.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+
+from hybridtune.data.benchmark_rows import CorpusPart, Text
 
 BLOCK_PASSAGES = 1024  # what a kill can cost each actor; its counts fit 16 bits
 
@@ -48,6 +50,24 @@ class Block:
 
     def __len__(self) -> int:
         return len(_mapped(self.path))
+
+
+def blocks_of(part: CorpusPart, number: int) -> Iterator[tuple[str, list[Text]]]:
+    """The named blocks of a part of a corpus: runs of texts of one language, in the order they stand."""
+    waiting: dict[str, list[Text]] = {}
+    blocks: dict[str, int] = {}
+    for text in part.read():
+        texts = waiting.setdefault(text.language, [])
+        texts.append(text)
+        if len(texts) == BLOCK_PASSAGES:
+            yield _block_name(number, text.language, blocks), waiting.pop(text.language)
+    for language in list(waiting):
+        yield _block_name(number, language, blocks), waiting[language]
+
+
+def _block_name(part: int, language: str, blocks: dict[str, int]) -> str:
+    place = blocks[language] = blocks.get(language, -1) + 1
+    return f"{part:05d}-{language}-{place:06d}"
 
 
 def write_block(

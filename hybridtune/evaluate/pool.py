@@ -16,10 +16,14 @@ import numpy as np
 import pyarrow as pa
 
 from hybridtune.config import Encoder
-from hybridtune.data.benchmark_rows import CorpusPart, Text
+from hybridtune.data.benchmark_rows import CorpusPart
 from hybridtune.data.tokenizer import Tokenizer
 from hybridtune.errors import FitError
-from hybridtune.evaluate.blocks import BLOCK_PASSAGES, finished_blocks, write_block
+from hybridtune.evaluate.blocks import blocks_of, finished_blocks, write_block
+
+# Logical CPUs. Not equal: Ray Data fuses neighbours that ask for the same, and of a corpus in one file one actor would
+# then read and encode everything.
+READER_CPUS, ENCODER_CPUS = 0.2, 0.25
 
 Progress = Callable[[int, int], None]
 
@@ -133,14 +137,14 @@ def encode_sides(
         compute=ray.data.TaskPoolStrategy(size=max(1, min(len(items), os.cpu_count() or 1))),
         batch_size=1,
         batch_format="pyarrow",
-        num_cpus=0.25,
+        num_cpus=READER_CPUS,
     ).map_batches(
         _Encoder,
         fn_constructor_args=(source, encoder, tokenizer.pad_id, [str(side.folder) for side in sides], actors.threads),
         compute=actors.pool(),
         batch_size=1,
         batch_format="pyarrow",
-        num_cpus=0.25,
+        num_cpus=ENCODER_CPUS,
         num_gpus=actors.gpus or None,
     )
     encoded = 0
@@ -182,24 +186,6 @@ class _Reader:
                         "lengths": pa.array([[len(row) for row in rows]], pa.list_(pa.int32())),
                     }
                 )
-
-
-def blocks_of(part: CorpusPart, number: int) -> Iterator[tuple[str, list[Text]]]:
-    """The named blocks of a part: runs of texts of one language, in the order they stand."""
-    waiting: dict[str, list[Text]] = {}
-    blocks: dict[str, int] = {}
-    for text in part.read():
-        texts = waiting.setdefault(text.language, [])
-        texts.append(text)
-        if len(texts) == BLOCK_PASSAGES:
-            yield _block_name(number, text.language, blocks), waiting.pop(text.language)
-    for language in list(waiting):
-        yield _block_name(number, language, blocks), waiting[language]
-
-
-def _block_name(part: int, language: str, blocks: dict[str, int]) -> str:
-    place = blocks[language] = blocks.get(language, -1) + 1
-    return f"{part:05d}-{language}-{place:06d}"
 
 
 class _Encoder:

@@ -5,7 +5,6 @@ encode the shards; score the relevant pairs; count what outranks them. Vectors s
 comes back to the caller is one number a relevant pair and one count a pair and language.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import ray
 import torch
 
 from hybridtune.config import Encoder
+from hybridtune.data.benchmark_rows import Text
 from hybridtune.data.tokenizer import Tokenizer
 from hybridtune.evaluate.benchmark import Benchmark, Relevance
 from hybridtune.evaluate.encoding import Vectors, embed_by_length
@@ -26,14 +26,31 @@ from hybridtune.evaluate.ranks import RankCounter, pair_scores
 from hybridtune.model.encoder import load_encoder
 
 State = Mapping[str, npt.NDArray[Any]]
+Int64 = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Shard:
-    """An actor's part of a benchmark: every n-th query and passage, tokenised."""
+class Part:
+    """Some blocks of the queries or passages of a benchmark: what one actor encodes.
 
-    queries: list[npt.NDArray[np.int32]]
-    passages: list[npt.NDArray[np.int32]]
+    Attributes:
+        rows: [n] positions in the benchmark, block after block.
+        blocks: the texts or token rows of each block; encoded together, whatever the number of actors.
+    """
+
+    rows: Int64
+    blocks: list[list[Any]]
+
+
+def parts(texts: Sequence[Text], blocks: Sequence[Int64], actors: int) -> list[Part]:
+    """The texts of each actor: whole blocks, the largest first, each to whom has least."""
+    given: list[list[Int64]] = [[] for _ in range(actors)]
+    for block in sorted(blocks, key=len, reverse=True):
+        min(given, key=lambda of_one: sum(map(len, of_one))).append(block)
+    return [
+        Part(np.concatenate([np.zeros(0, np.int64), *own]), [[texts[i].text for i in block] for block in own])
+        for own in given
+    ]
 
 
 class EvaluatorService:
@@ -71,14 +88,14 @@ class EvaluatorService:
                 training waits while it is scored, so its GPU is free.
         """
         relevance = {key: benchmark.relevance for key, benchmark in benchmarks.items()}
+        queries = {key: parts(b.queries, b.query_blocks, actors) for key, b in benchmarks.items()}
+        passages = {key: parts(b.passages, b.passage_blocks, actors) for key, b in benchmarks.items()}
+        query_rows = {key: [part.rows for part in of_all] for key, of_all in queries.items()}
         started = []
         for place in range(actors):
-            texts = {
-                key: ([t.text for t in b.queries[place::actors]], [t.text for t in b.passages[place::actors]])
-                for key, b in benchmarks.items()
-            }
+            own = {key: (queries[key][place], passages[key][place]) for key in benchmarks}
             actor = ray.remote(Evaluator).options(name=f"{name}/{place}", num_cpus=0.25)
-            started.append(actor.remote(source, encoder, tokenizer, texts, relevance, place, actors))
+            started.append(actor.remote(source, encoder, tokenizer, own, relevance, query_rows, place))
         ray.get([actor.ready.remote() for actor in started])
         return cls(started, relevance)
 
@@ -142,29 +159,30 @@ class EvaluatorService:
 
 
 class Evaluator:
-    """One shard of every benchmark, and an encoder to put weights into."""
+    """A part of every benchmark, and an encoder to put weights into."""
 
     def __init__(
         self,
         source: str,
         encoder: Encoder,
         tokenizer: Tokenizer,
-        texts: Mapping[str, tuple[list[str], list[str]]],
+        own: Mapping[str, tuple[Part, Part]],
         relevance: Mapping[str, Relevance],
+        query_rows: Mapping[str, Sequence[Int64]],
         place: int,
-        actors: int,
     ) -> None:
         torch.set_num_threads(1)
         gpus = torch.cuda.device_count()
         self.device = torch.device("cuda", place % gpus) if gpus else torch.device("cpu")
         self.model = load_encoder(source, encoder, tokenizer.pad_id).to(self.device).eval()
-        self.relevance, self.place, self.actors = relevance, place, actors
-        self.shards = {
-            key: Shard(
-                _tokens(tokenizer, queries, encoder.query_prefix, encoder.query_length),
-                _tokens(tokenizer, passages, encoder.passage_prefix, encoder.passage_length),
-            )
-            for key, (queries, passages) in texts.items()
+        self.relevance, self.query_rows = relevance, query_rows
+        self.queries = {
+            key: _tokens(tokenizer, queries, encoder.query_prefix, encoder.query_length)
+            for key, (queries, _) in own.items()
+        }
+        self.passages = {
+            key: _tokens(tokenizer, passages, encoder.passage_prefix, encoder.passage_length)
+            for key, (_, passages) in own.items()
         }
 
     def ready(self) -> bool:
@@ -172,31 +190,31 @@ class Evaluator:
         return True
 
     def about(self) -> tuple[Mapping[str, Relevance], int]:
-        """What a client needs to know of the service."""
-        return self.relevance, self.actors
+        """What a client needs to know of the service: the relevance, and how many actors there are."""
+        return self.relevance, len(next(iter(self.query_rows.values())))
 
     def encode(self, benchmark: str, weights: State) -> tuple[Vectors, Vectors]:
-        """Vectors of this shard's queries and passages under the weights."""
+        """Vectors of this actor's queries and passages under the weights."""
         self.model.backbone.load_state_dict({key: torch.tensor(value) for key, value in weights.items()})
-        shard = self.shards[benchmark]
-        return embed_by_length(self.model, shard.queries), embed_by_length(self.model, shard.passages)
+        return self._embed(self.queries[benchmark]), self._embed(self.passages[benchmark])
 
     def score_pairs(self, benchmark: str, passages: Vectors, *queries: Vectors) -> tuple[Any, Any]:
-        """Rows of the relevant pairs whose passage is in this shard, and their scores."""
-        judged = self.relevance[benchmark]
-        rows = np.flatnonzero(judged.passage_index % self.actors == self.place)
+        """Rows of the relevant pairs whose passage is in this actor's part, and their scores."""
+        judged, own = self.relevance[benchmark], self.passages[benchmark].rows
+        local = np.full(len(judged.passage_language), -1)  # [P] row of the passage in this part
+        local[own] = np.arange(len(own))
+        rows = np.flatnonzero(local[judged.passage_index] >= 0)
         scores = pair_scores(
-            self._stacked(queries),
+            self._stacked(benchmark, queries),
             self._tensor(passages),
             self._tensor(judged.query_index[rows]),
-            self._tensor(judged.passage_index[rows] // self.actors),
+            self._tensor(local[judged.passage_index[rows]]),
         )
         return rows, scores.cpu().numpy()
 
     def count(self, benchmark: str, scores: Any, passages: Vectors, *queries: Vectors) -> Any:
-        """[R, L] how many passages of this shard outrank each relevant pair, by their language."""
-        judged = self.relevance[benchmark]
-        mine = slice(self.place, None, self.actors)
+        """[R, L] how many passages of this actor's part outrank each relevant pair, by their language."""
+        judged, own = self.relevance[benchmark], self.passages[benchmark].rows
         counter = RankCounter(
             self._tensor(judged.query_index),
             self._tensor(scores),
@@ -204,28 +222,29 @@ class Evaluator:
             len(judged.languages),
         )
         counter.add(
-            self._stacked(queries),
+            self._stacked(benchmark, queries),
             self._tensor(passages),
-            self._tensor(judged.order[mine]),
-            self._tensor(judged.passage_language[mine]),
+            self._tensor(judged.order[own]),
+            self._tensor(judged.passage_language[own]),
         )
         return counter.counts.cpu().numpy()
 
-    def _stacked(self, shards: Sequence[Vectors]) -> torch.Tensor:
-        """[Q, D] all queries in the benchmark's order, from the actors' stripes."""
-        stacked = np.empty((sum(map(len, shards)), shards[0].shape[1]), np.float32)
-        for place, shard in enumerate(shards):
-            stacked[place :: self.actors] = shard
+    def _embed(self, part: Part) -> Vectors:
+        none = np.zeros((0, self.model.backbone.config.hidden_size), np.float32)
+        return np.concatenate([none, *(embed_by_length(self.model, block) for block in part.blocks)])
+
+    def _stacked(self, benchmark: str, vectors: Sequence[Vectors]) -> torch.Tensor:
+        """[Q, D] all queries in the benchmark's order, from the actors' parts."""
+        stacked = np.empty((sum(map(len, vectors)), vectors[0].shape[1]), np.float32)
+        for rows, of_one in zip(self.query_rows[benchmark], vectors, strict=True):
+            stacked[rows] = of_one
         return self._tensor(stacked)
 
     def _tensor(self, array: npt.NDArray[Any]) -> torch.Tensor:
         return torch.tensor(array, device=self.device)
 
 
-def _tokens(tokenizer: Tokenizer, texts: list[str], prefix: str, length: int) -> list[npt.NDArray[np.int32]]:
-    return [np.array(ids, np.int32) for ids in tokenizer.encode(texts, prefix, length)]
-
-
-def evaluators_for(given: int | None, gpus: int) -> int:
-    """How many actors: as given, else one per GPU, else one per core."""
-    return given or gpus or os.cpu_count() or 1
+def _tokens(tokenizer: Tokenizer, part: Part, prefix: str, length: int) -> Part:
+    """The part with token rows for its texts."""
+    encoded = [tokenizer.encode(texts, prefix, length) for texts in part.blocks]
+    return Part(part.rows, [[np.array(ids, np.int32) for ids in block] for block in encoded])

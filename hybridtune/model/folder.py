@@ -15,6 +15,9 @@ from hybridtune.model.encoder import DualEncoder
 _OURS = "hybridtune.json"  # sentence-transformers has one length for both sides; ours stand here, and what was trained
 
 
+_PADDED_POSITIONS = {"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet"}  # count from pad_token_id + 1
+
+
 def save_folder(
     model: DualEncoder, source: str, encoder: Encoder, folder: Path, card: str, training_pairs: Mapping[str, int]
 ) -> None:
@@ -87,6 +90,34 @@ def with_folder_settings(encoder: Encoder) -> Encoder:
     ours = _read(folder / _OURS)
     found |= {key: ours[key] for key in ("query_length", "passage_length") if key in ours}
     return Encoder.model_validate({**found, **encoder.model_dump(include=encoder.model_fields_set)})
+
+
+def check_lengths(encoder: Encoder) -> None:
+    """See that the encoder has a position for every token it will be given; else it fails deep inside, much later.
+
+    Raises:
+        InputError: a length is over what the model takes, or there is no such model.
+    """
+    if encoder.name == "tiny":
+        return
+    import transformers
+
+    try:
+        config = transformers.AutoConfig.from_pretrained(encoder.name, trust_remote_code=encoder.trust_remote_code)
+    except (OSError, ValueError) as error:
+        raise model_not_loaded("encoder", encoder.name, error) from None
+    most = getattr(config, "max_position_embeddings", None)
+    if most is None:
+        return
+    if config.model_type in _PADDED_POSITIONS:
+        most -= (config.pad_token_id or 0) + 1
+    for side in ("query", "passage"):
+        length = getattr(encoder, f"{side}_length")
+        if length > most:
+            raise InputError(
+                f"encoder.{side}_length {length} is over the {most} tokens that {encoder.name} takes; "
+                f"set encoder.{side}_length={most} or less"
+            )
 
 
 def training_pairs_of(name: str) -> dict[str, int] | None:

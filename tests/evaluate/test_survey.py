@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from hybridtune.data.benchmark_rows import BenchmarkRows, Judgement, Text, TextList
 from hybridtune.errors import InputError
-from hybridtune.evaluate import pool, survey
-from hybridtune.evaluate.pool import blocks_of, tie_order_among
+from hybridtune.evaluate import blocks, survey
+from hybridtune.evaluate.blocks import blocks_of
+from hybridtune.evaluate.pool import tie_order_among
 from hybridtune.evaluate.ranks import tie_order
 from hybridtune.evaluate.survey import survey_corpus
 
@@ -117,13 +118,13 @@ def test_tie_order_among_the_relevant_agrees_with_the_order_of_all(ids, data):
 
 
 def test_blocks_hold_one_language_each_and_every_text_once(monkeypatch):
-    monkeypatch.setattr(pool, "BLOCK_PASSAGES", 3)
+    monkeypatch.setattr(blocks, "BLOCK_PASSAGES", 3)
     texts = [Text(str(i), "en" if i % 3 else "sw", "x") for i in range(20)]
-    blocks = list(blocks_of(TextList("p", texts), 7))
-    assert {name for name, _ in blocks} == {
+    found = list(blocks_of(TextList("p", texts), 7))
+    assert {name for name, _ in found} == {
         *(f"00007-en-{n:06d}" for n in range(5)),
         *(f"00007-sw-{n:06d}" for n in range(3)),
     }
-    assert all(len(block) <= 3 and len({text.language for text in block}) == 1 for _, block in blocks)
-    assert sorted(text for _, block in blocks for text in block) == sorted(texts)
-    assert blocks == list(blocks_of(TextList("p", texts), 7))
+    assert all(len(block) <= 3 and len({text.language for text in block}) == 1 for _, block in found)
+    assert sorted(text for _, block in found for text in block) == sorted(texts)
+    assert found == list(blocks_of(TextList("p", texts), 7))

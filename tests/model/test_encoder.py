@@ -10,7 +10,7 @@ from hybridtune.config import Encoder
 from hybridtune.data.tokenizer import pretrained_tokenizer
 from hybridtune.errors import InputError
 from hybridtune.model.encoder import load_encoder
-from hybridtune.model.folder import build_tiny, save_folder, with_folder_settings
+from hybridtune.model.folder import build_tiny, check_lengths, save_folder, with_folder_settings
 
 TEXTS = ["the minister opened the bridge", "sw", "a new hospital in the capital, said the mayor on monday", "der hafen"]
 
@@ -230,3 +230,17 @@ def test_sentence_transformers_gives_equal_embeddings(tiny, saved):
         with torch.no_grad():
             ours = model.embed(rows).numpy()
         np.testing.assert_allclose(theirs.encode(TEXTS, prompt_name=name), ours, atol=1e-5)
+
+
+def test_lengths_over_the_encoders_positions_are_refused(tiny, tmp_path):
+    folder, encoder, _ = tiny  # 24 positions
+    check_lengths(encoder)
+    with pytest.raises(InputError, match=r"encoder\.passage_length 25 is over the 24 tokens"):
+        check_lengths(encoder.model_copy(update={"passage_length": 25}))
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    roberta = config | {"model_type": "xlm-roberta", "pad_token_id": 1, "max_position_embeddings": 26}
+    (tmp_path / "config.json").write_text(json.dumps(roberta), encoding="utf-8")
+    other = encoder.model_copy(update={"name": str(tmp_path)})
+    check_lengths(other)
+    with pytest.raises(InputError, match=r"over the 24 tokens"):
+        check_lengths(other.model_copy(update={"query_length": 25}))

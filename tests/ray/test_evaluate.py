@@ -20,6 +20,7 @@ from hybridtune.errors import InputError
 from hybridtune.model.folder import build_tiny
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(280)]
+SHORT = ("encoder.query_length=16", "encoder.passage_length=24")  # what the tiny encoder takes
 MEASURES = {"AP": "map", "nDCG@10": "ndcg_cut_10", "RR": "recip_rank", "R@100": "recall_100"}
 
 
@@ -64,7 +65,7 @@ def evaluated(no_ray, tiny, beir, screen, tmp_path_factory):
     model = tmp_path_factory.mktemp("model") / "tiny"
     build_tiny(tiny[2].definition, tiny[1], 0, model)
     (model / "hybridtune.json").write_text(json.dumps({"training_pairs": {"en-en": 5, "en-sw": 2}}), encoding="utf-8")
-    asked = question(model, beir, "encoder.passage_length=24", "benchmark.low_resource=[sw]")
+    asked = question(model, beir, *SHORT, "benchmark.low_resource=[sw]")
     results = {
         setting: evaluate_model(asked, out, screen, RunFile(out / f"{setting}.trec", setting, 200))
         for setting in ("mono", "cross", "multi")
@@ -152,16 +153,16 @@ def test_a_bad_corpus_leaves_nothing_behind(no_ray, beir, tiny, screen, tmp_path
     for message, of_lines in broken.items():
         (bad / "corpus.jsonl").write_text("\n".join(of_lines) + "\n", encoding="utf-8")
         with pytest.raises(InputError, match=message):
-            evaluate_model(question(tiny[0], bad), tmp_path / "out", screen, dry_run=True)
+            evaluate_model(question(tiny[0], bad, *SHORT), tmp_path / "out", screen, dry_run=True)
     with pytest.raises(InputError, match="is written en"):  # the same with Ray, where a task reads it
-        evaluate_model(question(tiny[0], bad), tmp_path / "out", screen)
+        evaluate_model(question(tiny[0], bad, *SHORT), tmp_path / "out", screen)
     assert not (tmp_path / "out").exists()
 
 
 def test_mined_negatives_are_read_back_and_answer_nothing(no_ray, tiny, screen, tmp_path, groups_file):
     groups = list(generate("dev"))[:40]
     data = groups_file([{**group, "passages": dict(list(group["passages"].items())[:3])} for group in groups])
-    settings = question(tiny[0], data).settings
+    settings = question(tiny[0], data, *SHORT).settings
     file = tmp_path / "mined.jsonl.gz"
     wish = Wish(negatives=2, depth=20, margin=0.999)
     result = mine(settings.encoder, settings.resources, str(data), file, wish, None, screen)
