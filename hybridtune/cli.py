@@ -127,12 +127,16 @@ def evaluate(
     """
     if (model is None) == (run_path is None):
         raise InputError("give a MODEL, or --run with a TREC run to score; one of the two")
+    if run_file is not None and run_path is not None:
+        raise InputError("--run-file writes the lists of a MODEL; with --run there is nothing to write")
+    if run_file is None and (run_setting is not None or index is not None):
+        raise InputError("--run-setting and --index are of the lists that --run-file writes: give it too")
     from hybridtune.commands import evaluate, runs, scores, show
 
     screen = show.Screen(to_stderr=as_json)
     question = evaluate.read_question(model, benchmark, overrides, measures)
     if run_path is not None:
-        result = evaluate.evaluate_run(question, run_path, out, screen)
+        result = evaluate.evaluate_run(question, run_path, out, screen, dry_run)
     else:
         wanted = None
         if run_file is not None:
@@ -157,9 +161,11 @@ def compare(a: str, b: str, measures: tuple[str, ...], out: Path | None, as_json
     Paired permutation test and bootstrap interval over topics, a setting at a time; Holm's correction over the
     settings.
     """
-    from hybridtune.commands import compare, show
+    from hybridtune.commands import compare, folder, show
 
     screen = show.Screen(to_stderr=as_json)
+    if out is not None:
+        folder.make_folder(out)
     result = compare.compare_runs(a, b, measures, seed, screen)
     if out is not None:
         screen.line(f"written: {compare.write_comparison(result, out)}")
@@ -209,7 +215,7 @@ def mine(
     from hybridtune.commands import evaluate, mine, show
 
     screen = show.Screen(to_stderr=as_json)
-    settings = evaluate.read_question(model, data, overrides, ()).settings
+    settings = evaluate.read_question(model, data, overrides, (), parts=("encoder", "resources")).settings
     wish = mine.Wish(negatives, depth, margin, skip)
     result = mine.mine(settings.encoder, settings.resources, data, file, wish, out, screen)
     if as_json:
@@ -254,7 +260,7 @@ def main() -> None:
         sys.exit(1)
     except (click.Abort, KeyboardInterrupt):
         click.echo(
-            "hybridtune: interrupted; trials that ended are kept: the same command with the same --out goes on",
+            "hybridtune: interrupted; what was done is kept in --out: the same command with the same --out goes on",
             err=True,
         )
         sys.exit(130)

@@ -81,11 +81,11 @@ WRONG_STUDY = {
     "override": (["train"], "--set train: write it as --set section.field=value"),
     "missing path": (
         ["data.train={here}/none.jsonl"],
-        "{here}/none.jsonl: no .jsonl, .jsonl.gz, .parquet file there",
+        "{here}/none.jsonl: does not exist",
     ),
     "missing benchmark": (
         ["benchmarks.dev.path={here}/none"],
-        "{here}/none: no .jsonl, .jsonl.gz, .parquet file there",
+        "{here}/none: does not exist",
     ),
     "empty file": (
         ["data.train={here}/empty.jsonl"],
@@ -224,7 +224,7 @@ WRONG_EVALUATION = {
     ),
     "benchmark": (
         ["{here}", "--benchmark", "{here}/none.jsonl"],
-        "{here}/none.jsonl: no .jsonl, .jsonl.gz, .parquet file there",
+        "{here}/none.jsonl: does not exist",
     ),
     "part of the newsroom": (
         ["{here}", "--benchmark", "newsroom:all"],

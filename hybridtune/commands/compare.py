@@ -1,12 +1,12 @@
 """`hybridtune compare`: two evaluations of one benchmark, and whether their difference is more than chance."""
 
 import dataclasses
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hybridtune.commands.folder import make_folder, write_json
 from hybridtune.commands.show import Screen, plain_table
 from hybridtune.errors import InputError
 from hybridtune.evaluate.evidence import DRAWS, compare
@@ -78,9 +78,9 @@ def compare_runs(
 
 def write_comparison(result: Mapping[str, Any], out: Path) -> Path:
     """Write a comparison to ``<out>/comparison.json``."""
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     file = out / "comparison.json"
-    file.write_text(json.dumps(result, indent=1, allow_nan=False), encoding="utf-8")
+    write_json(result, file)
     return file
 
 

@@ -4,11 +4,12 @@ import contextlib
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from hybridtune.cluster.local import Capacity, capacity, cores, local_cluster
+from hybridtune.commands.folder import make_folder
 from hybridtune.commands.show import Screen
 from hybridtune.config import Encoder, Resources
 from hybridtune.data.benchmark_formats import notices_of_languages
@@ -72,7 +73,12 @@ def survey_here(rows: BenchmarkRows, screen: Screen) -> Survey:
 
 @contextlib.contextmanager
 def encoded(
-    rows: BenchmarkRows, encoder: Encoder, resources: Resources, out: Path | None, screen: Screen
+    rows: BenchmarkRows,
+    encoder: Encoder,
+    resources: Resources,
+    out: Path | None,
+    screen: Screen,
+    check: Callable[[Survey], None] | None = None,
 ) -> Iterator[Encoded]:
     """Survey a benchmark and encode all of it that is not yet encoded.
 
@@ -83,6 +89,7 @@ def encoded(
         out: keeps the vectors under ``encoded/``, so that the next call goes on where this one ended; None: they
             are gone at the end.
         screen: told the progress.
+        check: called with the survey, before anything is encoded.
 
     Raises:
         InputError: something wrong with the model or with a line of the benchmark.
@@ -97,10 +104,12 @@ def encoded(
         stack.enter_context(local_cluster(offered, dashboard=False))
         survey = _surveyed(rows, root, screen)
         tell_notices(rows, survey, screen)
-        folder = root / _address(survey, encoder)
+        if check is not None:
+            check(survey)
+        folder = root / _address(survey, encoder, tokenizer, offered.gpus > 0)
         least = resources.min_evaluators or offered.evaluators
         threads = max(1, cores() // offered.evaluators)
-        actors = Actors(least, offered.evaluators, 1.0 if offered.gpus else 0.0, threads)
+        actors = Actors(least, offered.evaluators, 1.0 if offered.gpus else 0.0, threads, readers=cores())
         with screen.progress("encoding", "texts") as progress:
             encode_sides(_sides(rows, survey, encoder, folder), encoder.name, encoder, tokenizer, actors, progress)
         yield Encoded(rows, survey, folder, actors)
@@ -108,13 +117,13 @@ def encoded(
 
 def _surveyed(rows: BenchmarkRows, root: Path, screen: Screen) -> Survey:
     """The survey; what it writes on the way is gone, and of bad input nothing stays at all."""
-    made = [folder for folder in (root, root.parent) if not folder.exists()]
-    root.mkdir(parents=True, exist_ok=True)
+    made = [folder for folder in (root, *root.parents) if not folder.exists()]  # deepest first
+    make_folder(root)
     working = Path(tempfile.mkdtemp(prefix="survey-", dir=root))
     try:
         with screen.progress("reading the corpus", "parts") as progress:
             survey = survey_corpus(rows, working, progress)
-    except InputError:
+    except BaseException:
         shutil.rmtree(working)
         for folder in made:
             folder.rmdir()
@@ -123,9 +132,10 @@ def _surveyed(rows: BenchmarkRows, root: Path, screen: Screen) -> Survey:
     return survey
 
 
-def _address(survey: Survey, encoder: Encoder) -> str:
+def _address(survey: Survey, encoder: Encoder, tokenizer: Tokenizer, on_gpu: bool) -> str:
     """Names the folder of the vectors by all that they depend on."""
-    made_of = (survey.digest, model_digest(encoder.name), encoder.model_dump_json(exclude={"tiny", "name"}))
+    settings = encoder.model_dump_json(exclude={"tiny", "name"})
+    made_of = (survey.digest, model_digest(encoder), tokenizer.digest, settings, on_gpu)
     return hashlib.sha256(repr(made_of).encode()).hexdigest()[:16]
 
 

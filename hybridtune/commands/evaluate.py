@@ -2,12 +2,13 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hybridtune.commands.encoded import check_model, encoded, survey_here
+from hybridtune.commands.folder import make_folder, write_json
 from hybridtune.commands.pictures import bias_heat_map
 from hybridtune.commands.runs import RunFile, check_run_file, rank_run, write_run_file
 from hybridtune.commands.scores import full_scores
@@ -50,7 +51,13 @@ class Question:
     measures: tuple[str, ...]
 
 
-def read_question(model: str | None, benchmark: str, overrides: Sequence[str], measures: Sequence[str]) -> Question:
+def read_question(
+    model: str | None,
+    benchmark: str,
+    overrides: Sequence[str],
+    measures: Sequence[str],
+    parts: Sequence[str] = ("encoder", "benchmark", "resources"),
+) -> Question:
     """The encoder, benchmark and resources of an evaluation.
 
     Args:
@@ -58,12 +65,18 @@ def read_question(model: str | None, benchmark: str, overrides: Sequence[str], m
         benchmark: path of the benchmark.
         overrides: ``encoder.*``, ``benchmark.*`` and ``resources.*`` fields.
         measures: ir_measures names; none: the usual ones.
+        parts: what overrides may reach.
 
     Raises:
         InputError: a field or measure that is not there, or a value it does not take.
     """
     for measure in measures:
         parse_measure(measure)
+    for override in overrides:
+        if override.split(".")[0] not in parts:
+            raise InputError(
+                f"--set {override}: fields of {', '.join(parts)} can be set here, like {parts[0]}.pooling=cls"
+            )
     best = Path(model or "") / "best"
     study = Path(model) if model and (best / "modules.json").is_file() else None
     name = str(best) if study is not None else model or ""
@@ -98,37 +111,49 @@ def evaluate_model(
         InputError: the benchmark or the model cannot be read.
     """
     settings = question.settings
-    if run_file is not None:
-        check_run_file(run_file)
     rows = read_benchmark(settings.benchmark)
+
+    def check(survey: Survey) -> None:
+        if run_file is not None:
+            check_run_file(run_file, rows, survey)
+
     if dry_run:
         check_model(settings.encoder, settings.resources)
         survey = survey_here(rows, screen)
-        sizes = {"queries": len(rows.queries), "passages": sum(survey.passages.values())}
-        scored = ", ".join(survey.settings(rows))
-        return {"model": settings.encoder.name, "benchmark": rows.name, **sizes, "settings": scored}
+        check(survey)
+        return _sizes(settings.encoder.name, rows, survey)
     if out is None and question.study is not None:
         out = question.study / "evaluations" / re.sub(r"[^A-Za-z0-9.,-]+", "-", rows.name).strip("-.")
-    with encoded(rows, settings.encoder, settings.resources, out, screen) as pool:
+    with encoded(rows, settings.encoder, settings.resources, out, screen, check) as pool:
         with screen.progress("ranking", "passages") as progress:
             ranked = rank_pool(pool.folder, rows, pool.survey, pool.actors, progress)
-        result = result_of(question, settings.encoder.name, rows, pool.survey, ranked, out)
-        if out is not None:
-            screen.line(f"written: {out}")
+        result = result_of(question, settings.encoder.name, rows, pool.survey, ranked, out, screen)
         if run_file is not None:
             result["run_file"] = write_run_file(pool, run_file, screen)
         return result
 
 
-def evaluate_run(question: Question, run: Path, out: Path | None, screen: Screen) -> dict[str, Any]:
+def _sizes(name: str, rows: BenchmarkRows, survey: Survey) -> dict[str, Any]:
+    """What a dry run tells."""
+    sizes = {"queries": len(rows.queries), "passages": sum(survey.passages.values())}
+    return {"model": name, "benchmark": rows.name, **sizes, "settings": ", ".join(survey.settings(rows))}
+
+
+def evaluate_run(
+    question: Question, run: Path, out: Path | None, screen: Screen, dry_run: bool = False
+) -> dict[str, Any]:
     """Score a TREC run, as ``evaluate_model`` scores an encoder; Ray is not needed.
 
     Raises:
         InputError: the run or the benchmark cannot be read, or they do not belong together.
     """
     rows = read_benchmark(question.settings.benchmark)
+    if out is not None and not dry_run:
+        make_folder(out)
     survey, ranked, notes = rank_run(run, rows, screen)
-    return result_of(question, str(run), rows, survey, ranked, out, notes)
+    if dry_run:
+        return _sizes(str(run), rows, survey)
+    return result_of(question, str(run), rows, survey, ranked, out, screen, notes)
 
 
 def result_of(
@@ -138,6 +163,7 @@ def result_of(
     survey: Survey,
     ranked: Ranked,
     out: Path | None,
+    screen: Screen,
     notes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """All figures of a ranking; written to ``out`` where that is given.
@@ -149,6 +175,7 @@ def result_of(
         survey: of its corpus.
         ranked: what was found.
         out: folder of the results.
+        screen: told where they are.
         notes: what a reader has to know of the ranking.
 
     Returns:
@@ -165,16 +192,30 @@ def result_of(
         **full_scores(scores, training_pairs_of(name), question.settings.benchmark.low_resource),
     }
     if out is not None:
+        make_folder(out)
+        _tell_replaced(out, result, screen)
         judged = judged_pairs(rows, survey)
         topics = topic_numbers(judged.query_index, judged.relevant_index, len(rows.queries))
         about = {"model": name, "benchmark": rows.name, "benchmark_digest": survey.digest}
         ids = [query.text_id for query in rows.queries]
-        out.mkdir(parents=True, exist_ok=True)
-        write_per_query(out / PER_QUERY, columns, ids, ranked.languages, topics, about)
-        (out / SCORES).write_text(json.dumps(result, indent=1), encoding="utf-8")
+        (out / HEAT_MAP).unlink(missing_ok=True)
         if scores.over_represented:
             bias_heat_map(result, out / HEAT_MAP)
+        write_per_query(out / PER_QUERY, columns, ids, ranked.languages, topics, about)
+        write_json(result, out / SCORES)
+        screen.line(f"written: {out}")
     return result
+
+
+def _tell_replaced(out: Path, result: Mapping[str, Any], screen: Screen) -> None:
+    """Say whose results give way to these."""
+    try:
+        before = json.loads((out / SCORES).read_text(encoding="utf-8"))
+        whose = (before["model"], before["benchmark"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return
+    if whose != (result["model"], result["benchmark"]):
+        screen.line(f"replacing the results of {whose[0]} on {whose[1]} in {out}")
 
 
 def _low_resource(study: Path) -> list[str]:

@@ -16,6 +16,27 @@ from hybridtune.study_file import dump_study
 _PACKAGES = ("hybridtune", "torch", "ray", "transformers", "tokenizers", "optuna", "pyarrow", "numpy", "faiss-cpu")
 
 
+def make_folder(out: Path) -> None:
+    """Make the folder of a command's results, before any work is done for it.
+
+    Raises:
+        InputError: it cannot be made or written to.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--out {out}: cannot be made a folder: {error.strerror}") from None
+    if not os.access(out, os.W_OK | os.X_OK):
+        raise InputError(f"--out {out}: cannot be written to; choose another folder")
+
+
+def write_json(content: Any, file: Path) -> None:
+    """Write JSON; whoever sees the file sees all of it."""
+    temporary = file.with_name(f"{file.name}.new")
+    temporary.write_text(json.dumps(content, indent=1, allow_nan=False), encoding="utf-8")
+    temporary.replace(file)
+
+
 def open_study_folder(study: Study, out: Path | None) -> Path:
     """The folder of a study: new, or the one that holds this very study (which then goes on).
 
@@ -35,7 +56,7 @@ def open_study_folder(study: Study, out: Path | None) -> Path:
         return folder
     if folder.exists() and any(folder.iterdir()):
         raise InputError(f"--out {folder}: is not empty and holds no study; choose a new folder")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     (folder / "environment.json").write_text(json.dumps(environment(), indent=1), encoding="utf-8")
     file.write_text(text, encoding="utf-8")
     return folder

@@ -14,7 +14,7 @@ from hybridtune.config import BenchmarkSource, Encoder, Resources
 from hybridtune.data.benchmark_formats import read_benchmark
 from hybridtune.data.benchmark_rows import BenchmarkRows
 from hybridtune.data.corpus import survey
-from hybridtune.data.formats import Group, find_sources, read_groups
+from hybridtune.data.formats import Group, Source, find_sources, read_groups, read_rows
 from hybridtune.errors import InputError
 from hybridtune.evaluate.blocks import Block, finished_blocks
 from hybridtune.evaluate.negatives import Mined, Passages, Retrieved, choose_negatives, write_with_negatives
@@ -54,7 +54,7 @@ def mine(
         screen: told the progress.
 
     Returns:
-        ``{"file", "groups", "with_negatives", "counts": {passage language: Counts}}``.
+        ``{"file", "groups", "mined", "counts": {passage language: Counts}}``.
 
     Raises:
         InputError: the data or the model cannot be read.
@@ -65,19 +65,24 @@ def mine(
         raise InputError(f"{file}: there is no folder {file.absolute().parent}")
     choose_negatives(Passages([], *[np.zeros(0, np.int64)] * 3), {}, wish.negatives, wish.margin, wish.skip)
     rows = read_benchmark(BenchmarkSource(path=data))
-    groups = [group for source in find_sources([data]) for group in read_groups(source)]
+    sources = find_sources([data])
+    if any(Path(source.path).absolute() == file.absolute() for source in sources):
+        raise InputError(f"--to {file}: is one of the files of --data; give the new file another name")
+    groups = [group for source in sources for group in read_groups(source)]
     with encoded(rows, encoder, resources, work, screen) as pool:
         judged = score_relevant(pool.folder, rows, pool.survey)
         passages = _passages(rows, groups)
         with screen.progress("searching", "queries") as progress:
             retrieved = dict(_retrieved(pool, judged, passages, groups, wish, progress))
     mined = choose_negatives(passages, retrieved, wish.negatives, wish.margin, wish.skip)
-    _write(mined, rows, groups, file)
+    _write(mined, rows, groups, sources, file)
     screen.line(f"written: {file}")
+    if not any(mined.negatives):
+        screen.line("no hard negative was found: raise --depth, or --margin where most were too close")
     return {
         "file": str(file),
         "groups": len(groups),
-        "with_negatives": sum(map(bool, mined.negatives)),
+        "mined": sum(map(bool, mined.negatives)),
         "counts": {language: dataclasses.asdict(counts) for language, counts in mined.counts.items()},
     }
 
@@ -87,7 +92,7 @@ def mined_table(result: dict[str, Any], screen: Screen) -> None:
     rows = [{"passages in": language, **counts} for language, counts in result["counts"].items()]
     screen.console.print(plain_table(rows, "candidates, and why they were left out"))
     screen.console.print(
-        f"{result['with_negatives']:,} of {result['groups']:,} groups have hard negatives: {result['file']}",
+        f"hard negatives for {result['mined']:,} of {result['groups']:,} groups: {result['file']}",
         soft_wrap=True,
     )
 
@@ -135,19 +140,14 @@ def _retrieved(
         progress(done, total)
 
 
-def _write(mined: Mined, rows: BenchmarkRows, groups: list[Group], file: Path) -> None:
+def _write(mined: Mined, rows: BenchmarkRows, groups: list[Group], sources: list[Source], file: Path) -> None:
+    """Every row as it stands, with its own negatives first and the mined ones behind them."""
     text_of = {text.text_id: text.text for part in rows.corpus for text in part.read()}
-    negatives = {
-        group.group_id: {language: [text_of[name] for name in names] for language, names in chosen.items()}
-        for group, chosen in zip(groups, mined.negatives, strict=True)
-    }
-    lines = (
-        {
-            "group_id": group.group_id,
-            "document_id": group.document_id,
-            "queries": dict(group.queries),
-            "passages": dict(group.passages),
+    negatives = {}
+    for group, chosen in zip(groups, mined.negatives, strict=True):
+        found = {language: [text_of[name] for name in names] for language, names in chosen.items()}
+        negatives[group.group_id] = {
+            language: list(dict.fromkeys([*group.negatives.get(language, ()), *found.get(language, ())]))
+            for language in sorted({*group.negatives, *found})
         }
-        for group in groups
-    )
-    write_with_negatives(lines, negatives, file)
+    write_with_negatives((row for source in sources for _, row in read_rows(source)), negatives, file)

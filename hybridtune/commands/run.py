@@ -11,6 +11,7 @@ from typing import Any
 
 from hybridtune.cluster.local import local_cluster
 from hybridtune.commands.card import model_card
+from hybridtune.commands.folder import write_json
 from hybridtune.commands.prepare import Prepared
 from hybridtune.commands.scores import full_scores
 from hybridtune.commands.show import Screen
@@ -97,7 +98,7 @@ def run_study(prepared: Prepared, folder: Path, screen: Screen) -> dict[str, Any
         "test": test,
         "trials": trials,
     }
-    _write_result(result, folder)
+    write_json(result, folder / "result.json")
     return result
 
 
@@ -113,14 +114,8 @@ def train_study(prepared: Prepared, folder: Path, screen: Screen) -> dict[str, A
             done = fit(job)
         test = _export(job, running, done.checkpoint, folder, screen)
     result = {"study": str(folder), "metrics": done.metrics, "test": test, "model": str(folder / "best")}
-    _write_result(result, folder)
+    write_json(result, folder / "result.json")
     return result
-
-
-def _write_result(result: dict[str, Any], folder: Path) -> None:
-    temporary = folder / "result.json.new"
-    temporary.write_text(json.dumps(result, indent=1), encoding="utf-8")
-    temporary.replace(folder / "result.json")
 
 
 def _ended(folder: Path) -> dict[str, Any] | None:

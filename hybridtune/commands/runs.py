@@ -1,9 +1,9 @@
 """Run files: ours written as lists of the best passages, and somebody else's scored like a model."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -18,6 +18,8 @@ from hybridtune.evaluate.search import IndexKind, search_pool
 from hybridtune.evaluate.survey import Survey
 from hybridtune.evaluate.sweep import judged_pairs
 from hybridtune.evaluate.trec import read_run, write_qrels, write_run
+
+QUERIES_AT_ONCE = 8192  # whose lists are held before they are written
 
 Setting = Literal["mono", "cross", "multi"]
 
@@ -44,8 +46,7 @@ class RunFile:
     seed: int = 0
 
 
-@dataclass(frozen=True)
-class Pool:
+class Pool(NamedTuple):
     """The queries that are ranked against some blocks, and what is put behind their ids."""
 
     queries: list[int]
@@ -63,12 +64,16 @@ def write_run_file(pool: Encoded, wanted: RunFile, screen: Screen) -> dict[str, 
     blocks = finished_blocks(pool.folder / "passages")
     languages = {block: block.language() for block in blocks}
     setting = wanted.setting or ("multi" if len(pool.survey.passages) > 1 else "mono")
-    pools = list(_pools(setting, pool.rows, languages))
-    names: list[str] = []
-    lists: list[tuple[list[str], Any]] = []
+    pools = [
+        Pool(queries[first : first + QUERIES_AT_ONCE], searched, suffix)
+        for queries, searched, suffix in _pools(setting, pool.rows, languages)
+        for first in range(0, len(queries), QUERIES_AT_ONCE)
+    ]
+    names = (pool.rows.queries[query].text_id + one.suffix for one in pools for query in one.queries)
     recalls: list[tuple[float, int]] = []
-    with screen.progress(f"searching ({setting})", "queries") as progress:
-        total = sum(len(one.queries) for one in pools)
+
+    def lists(progress: Callable[[int, int], None]) -> Iterator[tuple[list[str], Any]]:
+        done, total = 0, sum(len(one.queries) for one in pools)
         progress(0, total)
         for one in pools:
             approximate = wanted.index if sum(map(len, one.blocks)) > wanted.above else None
@@ -77,11 +82,13 @@ def write_run_file(pool: Encoded, wanted: RunFile, screen: Screen) -> dict[str, 
             )
             if sampled:
                 recalls.append((recall, sampled))
-            names += [pool.rows.queries[query].text_id + one.suffix for query in one.queries]
-            ids = found.ids(one.blocks)
-            lists += [(best, scores[: len(best)]) for best, scores in zip(ids, found.scores, strict=True)]
-            progress(len(names), total)
-    write_run(wanted.path, names, lists, "hybridtune")
+            for best, scores in zip(found.ids(one.blocks), found.scores, strict=True):
+                yield best, scores[: len(best)]
+            done += len(one.queries)
+            progress(done, total)
+
+    with screen.progress(f"searching ({setting})", "queries") as progress:
+        write_run(wanted.path, names, lists(progress), "hybridtune")
     qrels = wanted.path.with_name(f"{wanted.path.name}.qrels")
     _write_qrels(qrels, setting, pool.rows, pool.survey)
     measured = None
@@ -158,11 +165,17 @@ def rank_run(path: Path, rows: BenchmarkRows, screen: Screen) -> tuple[Survey, R
     return survey, ranked, read.notes
 
 
-def check_run_file(wanted: RunFile) -> None:
-    """What can be wrong with the wish for a run file before anything starts.
+def check_run_file(wanted: RunFile, rows: BenchmarkRows, survey: Survey) -> None:
+    """What can be wrong with the wish for a run file, before anything is encoded.
 
     Raises:
-        InputError: no such folder, or a depth below 1.
+        InputError: no such folder, a setting that the benchmark does not have, an id that TREC files cannot hold.
     """
     if not wanted.path.absolute().parent.is_dir():
         raise InputError(f"--run-file {wanted.path}: there is no folder {wanted.path.absolute().parent}")
+    settings = survey.settings(rows)
+    if wanted.setting is not None and wanted.setting not in settings:
+        raise InputError(f"--run-setting {wanted.setting}: {rows.name} has only {', '.join(settings)}")
+    spaced = survey.spaced or next((q.text_id for q in rows.queries if len(q.text_id.split()) != 1), None)
+    if spaced is not None:
+        raise InputError(f"--run-file: id {spaced!r} holds white space, which separates the columns of TREC files")

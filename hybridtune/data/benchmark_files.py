@@ -2,6 +2,7 @@
 
 import io
 import json
+import os.path
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,8 @@ def files_below(path: str) -> dict[str, Source]:
             filesystem, root = fs.FileSystem.from_uri(path)
             name = root = root.rstrip("/")
         else:  # whole, for processes in other folders; messages name it as the user did
-            filesystem, root, name = fs.LocalFileSystem(), str(Path(path).absolute()), path.rstrip("/")
+            home = os.path.expanduser(path)  # noqa: PTH111 - Path.expanduser has a traceback for ~nobody
+            filesystem, root, name = fs.LocalFileSystem(), str(Path(home).absolute()), path.rstrip("/")
         if "*" in path or filesystem.get_file_info(root).type != fs.FileType.Directory:
             return {}
         inside = ((file, file.removeprefix(root).lstrip("/")) for file in _walk(filesystem, root, FOLDERS_DEEP))

@@ -8,7 +8,7 @@ from hybridtune.data.benchmark_files import files_below
 from hybridtune.data.benchmark_rows import BenchmarkRows, CorpusPart, Judgement, OfLanguages, Text, TextList, in_parts
 from hybridtune.data.formats import EMBEDDED, SUFFIXES, Group, Source, find_sources, read_groups
 from hybridtune.data.languages import check_code, mixed_up
-from hybridtune.data.qrels_formats import miracl_files, qrels_files, read_miracl, read_qrels_folder
+from hybridtune.data.qrels_formats import miracl_files, qrels_files, read_miracl, read_qrels_folder, refuse_part
 from hybridtune.data.squad_formats import mlqa_files, read_mlqa, read_xquad_r, xquad_r_files
 from hybridtune.errors import InputError
 
@@ -33,8 +33,10 @@ def read_benchmark(source: BenchmarkSource) -> BenchmarkRows:
     """
     if source.languages == []:
         raise InputError("benchmark.languages is empty; leave it out to take all languages")
-    for code in [*(source.languages or []), *([source.language] if source.language else [])]:
-        check_code(code, "benchmark.languages" if code in (source.languages or []) else "benchmark.language")
+    said = [] if source.language is None else [source.language]
+    for setting, codes in (("languages", source.languages), ("language", said), ("low_resource", source.low_resource)):
+        for code in codes or []:
+            check_code(code, f"benchmark.{setting}")
     rows = _read(source)
     if not any(judgement.grade > 0 for judgement in rows.judged):
         raise InputError(f"{rows.name}: no query has a relevant passage")
@@ -56,9 +58,17 @@ def notices_of_languages(languages: Collection[str]) -> list[str]:
 
 def _read(source: BenchmarkSource) -> BenchmarkRows:
     files = {} if source.path.startswith(EMBEDDED) else files_below(source.path)
+    single = [] if files else find_sources([source.path])  # says so where nothing is
     mlqa, miracl, qrels = mlqa_files(files), miracl_files(files), qrels_files(files)
     if (mlqa or miracl or qrels) and source.documents is not None:
         raise InputError(f"{source.path}: has no documents to take a part of; leave benchmark.documents out")
+    xquad_r = {} if miracl or mlqa or qrels else xquad_r_files(files)
+    if not (miracl or mlqa or qrels or xquad_r):
+        refuse_part([*single, *(file for name, file in files.items() if "/" not in name or "/docs-" in name)])
+        if files and not any("/" not in name and name.endswith(SUFFIXES) for name in files):
+            raise InputError(f"{source.path}: no benchmark of a known format; {_found(files)}; known: {KNOWN}")
+    if source.language is not None and (miracl or mlqa or not qrels):
+        raise InputError(f"{source.path}: every text there names its language; leave benchmark.language out")
     if miracl:
         return read_miracl(miracl, source)  # reads the files of the wanted languages only
     if mlqa:
@@ -67,11 +77,8 @@ def _read(source: BenchmarkSource) -> BenchmarkRows:
         return _only(read_qrels_folder(qrels, source), source.languages)
     if source.split is not None:
         raise InputError(f"{source.path}: no splits there, yet split {source.split!r} is asked for")
-    xquad_r = xquad_r_files(files)
     if xquad_r:
         return _only(read_xquad_r(xquad_r, source), source.languages)
-    if files and not any("/" not in name and name.endswith(SUFFIXES) for name in files):
-        raise InputError(f"{source.path}: no benchmark of a known format; {_found(files)}; known: {KNOWN}")
     return _only(_read_native(source), source.languages)
 
 
@@ -112,7 +119,7 @@ def _document(group: Group) -> str:
 
 
 def _only(rows: BenchmarkRows, wanted: Sequence[str] | None) -> BenchmarkRows:
-    """The part of a benchmark in some languages; judged pairs that lose a side go.
+    """The part of a benchmark in some languages; judged pairs that lose a side go, and queries that lose all pairs.
 
     Which language a judged passage has, only the corpus knows: it is read once, and no more is kept of it than
     the ids of those that go.
@@ -129,17 +136,18 @@ def _only(rows: BenchmarkRows, wanted: Sequence[str] | None) -> BenchmarkRows:
         for text in part.read()
         if text.language not in languages and text.text_id in judged_ids
     }
-    kept = [n for n, text in enumerate(rows.queries) if text.language in languages]
+    spoken = {n for n, text in enumerate(rows.queries) if text.language in languages}
+    left = [pair for pair in rows.judged if pair.query in spoken and pair.passage_id not in gone]
+    kept = sorted({pair.query for pair in left})
     place = {old: new for new, old in enumerate(kept)}
-    judged = [
-        judgement._replace(query=place[judgement.query])
-        for judgement in rows.judged
-        if judgement.query in place and judgement.passage_id not in gone
-    ]
+    judged = [pair._replace(query=place[pair.query]) for pair in left]
     corpus = [cut for part in rows.corpus if (cut := _cut(part, languages)) is not None]
     queries = [rows.queries[n] for n in kept]
     absent = sorted(languages - {text.language for text in queries})
     notices = [*rows.notices, *([f"no query in {', '.join(absent)}"] if absent else [])]
+    if len(kept) < len(spoken):
+        less = len(spoken) - len(kept)
+        notices.append(f"{less} of the queries have no judged passage in these languages and are left out")
     return BenchmarkRows(f"{rows.name} languages {','.join(wanted)}", queries, corpus, judged, notices)
 
 

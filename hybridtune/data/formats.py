@@ -8,6 +8,7 @@ import fnmatch
 import glob
 import io
 import json
+import os.path
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -59,10 +60,10 @@ def find_sources(paths: Sequence[str]) -> list[Source]:
         InputError: a path that matches no file, or a file of an unknown kind.
     """
     sources: list[Source] = []
-    for path in paths:
+    for path in map(os.path.expanduser, paths):
         found = list(_expand(path))
         if not found:
-            raise InputError(f"{path}: no {', '.join(SUFFIXES)} file there")
+            raise InputError(f"{path}: {_nothing_at(path)}")
         sources.extend(found)
     return sources
 
@@ -73,16 +74,46 @@ def read_groups(source: Source) -> Iterator[Group]:
     Raises:
         InputError: naming the file and the line (row of a Parquet file) that is wrong.
     """
+    return (_group(row, f"{source.name}:{number}") for number, row in read_rows(source))
+
+
+def read_rows(source: Source) -> Iterator[tuple[int, Any]]:
+    """The rows of one file as they stand, unchecked, with their numbers from 1; streamed.
+
+    Raises:
+        InputError: the file cannot be read, or a line is no JSON.
+    """
     if source.filesystem is None:
         from hybridtune.data import newsroom  # its word lists are read only where they are asked for
 
-        rows: Iterator[tuple[int, Any]] = enumerate(newsroom.generate(_part(source.path)), 1)
-    elif source.path.endswith(".parquet"):
-        rows = _parquet_rows(source)
-    else:
-        rows = _json_lines(source)
-    for number, row in rows:
-        yield _group(row, f"{source.name}:{number}")
+        return enumerate(newsroom.generate(_part(source.path)), 1)
+    return _parquet_rows(source) if source.path.endswith(".parquet") else _json_lines(source)
+
+
+def check_unicode(text: str, where: str) -> None:
+    """Let pass what UTF-8 can hold: JSON can say half a character (``"\\ud800"``), which no tokenizer takes.
+
+    Raises:
+        InputError: naming what ``where`` does.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        at = error.start
+        raise InputError(
+            f"{where}: no valid Unicode: half a character, {text[at]!r}, in {text[max(0, at - 20) : at + 20]!r}"
+        ) from None
+
+
+def _nothing_at(path: str) -> str:
+    """Why no file was found at a path."""
+    if "://" not in path and not glob.has_magic(path):
+        place = Path(path)
+        if not place.exists():
+            return "does not exist"
+        if place.is_dir() and all(entry.name.startswith(".") for entry in place.iterdir()):
+            return "the folder is empty"
+    return f"no {', '.join(SUFFIXES)} file there"
 
 
 def _expand(path: str) -> Iterator[Source]:
@@ -172,6 +203,9 @@ def _group(row: Any, where: str) -> Group:
     group_id = row.get("group_id")
     if not isinstance(group_id, str) or not group_id:
         raise InputError(f"{where}: group_id must be a text that is not empty (got {group_id!r})")
+    document_id = str(row.get("document_id") or "")
+    check_unicode(group_id, f"{where}: group_id")
+    check_unicode(document_id, f"{where}: document_id")
     for side in _SIDES:
         texts = row.get(side)
         if not isinstance(texts, dict):
@@ -180,11 +214,12 @@ def _group(row: Any, where: str) -> Group:
             _check_language(language, f"{where}: {side}")
             if not _is_text(text):
                 raise InputError(f"{where}: {side}.{language} must be a text that is not empty (got {text!r})")
+            check_unicode(text, f"{where}: {side}.{language}")
     negatives = row.get("negatives")
     if negatives is None:
         negatives = {}
     _check_negatives(negatives, row["passages"], where)
-    return Group(group_id, str(row.get("document_id") or ""), row["queries"], row["passages"], negatives)
+    return Group(group_id, document_id, row["queries"], row["passages"], negatives)
 
 
 def _check_negatives(negatives: Any, passages: Mapping[str, str], where: str) -> None:
@@ -198,6 +233,7 @@ def _check_negatives(negatives: Any, passages: Mapping[str, str], where: str) ->
                 f"{where}: negatives.{language} must be a list of texts that are not empty (got {texts!r})"
             )
         for place, text in enumerate(texts):
+            check_unicode(text, f"{where}: negatives.{language}[{place}]")
             if text in language_of:  # it would be pushed from the queries that it answers
                 raise InputError(
                     f"{where}: negatives.{language}[{place}] is also passages.{language_of[text]} of the group: "

@@ -1,12 +1,14 @@
 """The three kinds of file of a judged benchmark, line by line: the corpus, the topics (queries) and the qrels."""
 
+import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from hybridtune.data.benchmark_files import json_lines, text_lines
 from hybridtune.data.benchmark_rows import Judgement, Text
-from hybridtune.data.formats import Source
+from hybridtune.data.formats import Source, check_unicode
 from hybridtune.data.languages import check_code
 from hybridtune.errors import InputError
 
@@ -15,6 +17,8 @@ _QUERY_ID = ("_id", "qid", "query_id", "query-id", "id")
 _HEADER_ID = {*_QUERY_ID, "query", "topic", "topic_id"}
 _HEADER_TEXT = {"query", "text", "topic", "question", "title"}
 _HEADER_GRADE = {"score", "grade", "rel", "relevance", "relevancy", "judgement", "judgment", "label"}
+_LARGEST_GRADE = 2**31
+_QRELS_FORMS = "'query passage grade' or 'query 0 passage grade'"
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,7 @@ class JsonLinesPart:
             joined = f"{title} {text}".strip() if isinstance(text, str) else ""
             if not joined:
                 raise InputError(f"{where}: passage {passage_id!r} has no text (got {text!r})")
+            check_unicode(joined, f"{where}: passage {passage_id!r}")
             yield Text(self.prefix + passage_id, language, joined)
 
 
@@ -89,18 +94,33 @@ def read_qrels(file: Source) -> Iterator[QrelsLine]:
     Raises:
         InputError: a row of another form, with its file and line.
     """
-    columns = 0
+    columns, before = 0, "rows"
     for number, line in text_lines(file):
         where = f"{file.name}:{number}"
         cells = [cell.strip() for cell in line.split("\t")] if "\t" in line else line.split()
         if not columns:
             columns = len(cells)
-            if columns in (3, 4) and cells[-1].lower() in _HEADER_GRADE:
+            if _is_header(cells, where):
+                before = "header"
                 continue
         if columns not in (3, 4) or len(cells) != columns or not all(cells):
-            wanted = f"{columns} columns like the rows before" if columns in (3, 4) else "3 or 4 columns"
-            raise InputError(f"{where}: a judgement has {wanted}, 'query passage grade' or 'query 0 passage grade'")
+            wanted = f"{columns} columns like the {before} before" if columns in (3, 4) else "3 or 4 columns"
+            raise InputError(f"{where}: a judgement has {wanted}, {_QRELS_FORMS}")
         yield QrelsLine(where, cells[0], cells[-2], _grade(cells[-1], where))
+
+
+def _is_header(cells: list[str], where: str) -> bool:
+    """Whether the first line of a file names its columns.
+
+    Raises:
+        InputError: it does, and they are others than those of a judgement.
+    """
+    words = [_unquoted(cell) for cell in cells]
+    if len(words) in (3, 4) and words[-1] in _HEADER_GRADE:
+        return True
+    if (words[0] in _HEADER_ID or _HEADER_GRADE.intersection(words)) and not re.match(r"[-+.]?\d", words[-1]):
+        raise InputError(f"{where}: a header of other columns ({', '.join(words)}) than {_QRELS_FORMS}")
+    return False
 
 
 def match_judgements(
@@ -142,9 +162,10 @@ def _json_topics(file: Source, language: str | None) -> Iterator[tuple[str, str,
     checked: set[str] = set()
     for where, row in json_lines(file):
         query_id = _row_id(row, _QUERY_ID, where)
-        text = row.get("text", row.get("query"))
+        text = row.get("query") if row.get("text") is None else row["text"]
         if not isinstance(text, str):
             raise InputError(f"{where}: query {query_id!r} has no text (got {text!r})")
+        check_unicode(text, f"{where}: query {query_id!r}")
         yield where, query_id, _row_language(row, language, checked, where), text
 
 
@@ -152,7 +173,7 @@ def _tsv_topics(file: Source, language: str | None) -> Iterator[tuple[str, str, 
     for number, line in text_lines(file):
         where = f"{file.name}:{number}"
         query_id, tab, text = line.partition("\t")
-        if number == 1 and query_id.strip().lower() in _HEADER_ID and text.strip().lower() in _HEADER_TEXT:
+        if number == 1 and _unquoted(query_id) in _HEADER_ID and _unquoted(text) in _HEADER_TEXT:
             continue
         if not tab or not query_id.strip():
             raise InputError(f"{where}: a query is 'id TAB text' (got {line[:80]!r})")
@@ -160,7 +181,7 @@ def _tsv_topics(file: Source, language: str | None) -> Iterator[tuple[str, str, 
 
 
 def _row_id(row: Mapping[str, Any], keys: tuple[str, ...], where: str) -> str:
-    key = next((key for key in keys if key in row), None)
+    key = next((key for key in keys if row.get(key) is not None), None)
     if key is None:
         raise InputError(f"{where}: no id in this row; it is called {', '.join(keys[:-1])} or {keys[-1]}")
     value = row[key]
@@ -168,11 +189,12 @@ def _row_id(row: Mapping[str, Any], keys: tuple[str, ...], where: str) -> str:
         return str(value)
     if not isinstance(value, str) or not value.strip():
         raise InputError(f"{where}: {key} must be a text that is not empty (got {value!r})")
+    check_unicode(value, f"{where}: {key}")
     return value.strip()
 
 
 def _row_language(row: Mapping[str, Any], language: str | None, checked: set[str], where: str) -> str:
-    said = row.get("language", language)
+    said = language if row.get("language") is None else row["language"]
     if said is None:
         raise InputError(
             f"{where}: no language in this row; say that of all texts with --set benchmark.language=en, or each "
@@ -189,8 +211,14 @@ def _row_language(row: Mapping[str, Any], language: str | None, checked: set[str
 def _grade(cell: str, where: str) -> int:
     try:
         grade = float(cell)
-        if grade == int(grade):
-            return int(grade)
-    except (ValueError, OverflowError):
-        pass
-    raise InputError(f"{where}: a grade is a whole number (got {cell!r})")
+    except ValueError:
+        grade = math.nan
+    if math.isfinite(grade) and abs(grade) > _LARGEST_GRADE:
+        raise InputError(f"{where}: a grade lies between {-_LARGEST_GRADE} and {_LARGEST_GRADE} (got {cell!r})")
+    if not grade.is_integer():
+        raise InputError(f"{where}: a grade is a whole number (got {cell!r})")
+    return int(grade)
+
+
+def _unquoted(cell: str) -> str:
+    return cell.strip().strip("\"'").lower()

@@ -1,11 +1,11 @@
 """Benchmarks with judgements in files of their own: MIRACL, BEIR, and TREC qrels beside JSON lines."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from hybridtune.config import BenchmarkSource
-from hybridtune.data.benchmark_files import choose_split
+from hybridtune.data.benchmark_files import choose_split, json_lines
 from hybridtune.data.benchmark_rows import BenchmarkRows, CorpusPart, Judgement, Text
 from hybridtune.data.formats import Source
 from hybridtune.data.languages import check_code
@@ -81,6 +81,28 @@ def qrels_files(files: Mapping[str, Source]) -> QrelsFolder | None:
     return found if sum(map(bool, found)) >= 2 else None
 
 
+def refuse_part(files: Iterable[Source]) -> None:
+    """Files that are a part of a judged benchmark, where the whole is wanted.
+
+    Raises:
+        InputError: what to give instead.
+    """
+    for file in files:
+        if _MIRACL_CORPUS.search(file.path):
+            raise InputError(
+                f"{file.name}: the corpus of MIRACL without topics and qrels; give the folder above, that holds "
+                "miracl-corpus-v1.0-<xx>/ and miracl-v1.0-<xx>/"
+            )
+        if not file.path.endswith((".jsonl", ".jsonl.gz")) or file.filesystem is None:
+            continue
+        where, row = next(json_lines(file), ("", {}))
+        if "group_id" not in row and row.keys() & {"_id", "docid", "id", "qid"} and row.keys() & {"text", "query"}:
+            raise InputError(
+                f"{where}: a row of a corpus or of queries, not a group; a BEIR or TREC benchmark is given as the "
+                "folder that holds corpus.jsonl, queries.jsonl and qrels"
+            )
+
+
 def read_miracl(languages: Mapping[str, Miracl], source: BenchmarkSource) -> BenchmarkRows:
     """MIRACL (arXiv 2210.09984), the languages of a folder or those asked for; judged within each language.
 
@@ -103,7 +125,7 @@ def read_miracl(languages: Mapping[str, Miracl], source: BenchmarkSource) -> Ben
         if not languages[language].corpus:
             raise InputError(
                 f"{name}: no miracl-corpus-v1.0-{language}/docs-*.jsonl.gz beside miracl-v1.0-{language}; put that "
-                "folder of the data set miracl/miracl-corpus there"
+                "folder of the data set miracl/miracl-corpus there, or give the folder that holds both"
             )
     whole = [set(languages[language].topics) & set(languages[language].qrels) for language in wanted]
     where = f"{name}: splits with topics and qrels in {', '.join(wanted)}"

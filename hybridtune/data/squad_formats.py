@@ -8,7 +8,7 @@ from typing import Any
 from hybridtune.config import BenchmarkSource
 from hybridtune.data.benchmark_files import choose_split, squad_articles
 from hybridtune.data.benchmark_rows import BenchmarkRows, Judgement, Text, in_parts
-from hybridtune.data.formats import LANGUAGE, Source
+from hybridtune.data.formats import LANGUAGE, Source, check_unicode
 from hybridtune.data.languages import check_code
 from hybridtune.errors import InputError
 
@@ -41,15 +41,16 @@ def read_xquad_r(files: Mapping[str, Source], source: BenchmarkSource) -> Benchm
         for number, article in enumerate(squad_articles(file, "an XQuAD-R file")):
             if source.documents is not None and not source.documents[0] <= number < source.documents[1]:
                 continue
+            where = f"{file.name}: article {number}"
             try:
                 for part, paragraph in enumerate(article["paragraphs"]):
-                    sentences, found = _paragraph(paragraph, f"{language}:{number}:{part}", language, file.name)
+                    sentences, found = _paragraph(paragraph, f"{language}:{number}:{part}", language, where)
                     passages.extend(sentences)
                     for query, answer in found:
                         queries.append(query._replace(text_id=f"{query.text_id}:{language}"))
                         answers.append((query.text_id, answer))
             except (LookupError, TypeError, ValueError, AttributeError) as error:
-                raise InputError(f"{file.name}: article {number} is not of the XQuAD-R form: {error!r}") from None
+                raise InputError(f"{where} is not of the XQuAD-R form: {error!r}") from None
     by_question: dict[str, list[str]] = {}
     for question_id, answer in answers:
         by_question.setdefault(question_id, []).append(answer)
@@ -58,18 +59,18 @@ def read_xquad_r(files: Mapping[str, Source], source: BenchmarkSource) -> Benchm
     return BenchmarkRows(name, queries, in_parts(passages), judged, [])
 
 
-def _paragraph(paragraph: Any, name: str, language: str, file_name: str) -> tuple[list[Text], list[tuple[Text, str]]]:
+def _paragraph(paragraph: Any, name: str, language: str, where: str) -> tuple[list[Text], list[tuple[Text, str]]]:
     """The sentences of a paragraph, and its queries with the id of the sentence that answers each."""
     cuts = list(zip(paragraph["sentences"], paragraph["sentence_breaks"], strict=True))
-    sentences = [Text(f"{name}:{i}", language, _text(text, or_blank=True)) for i, (text, _) in enumerate(cuts)]
+    sentences = [Text(f"{name}:{i}", language, _text(text, where, or_blank=True)) for i, (text, _) in enumerate(cuts)]
     queries = []
     for question in paragraph["qas"]:
-        query = Text(_text(question["id"]), language, _text(question["question"]))
+        query = Text(_text(question["id"], where), language, _text(question["question"], where))
         start = question["answers"][0]["answer_start"] if question["answers"] else -1
         holds = [i for i, (_, (a, b)) in enumerate(cuts) if a <= start < b]
         if not holds:
             raise InputError(
-                f"{file_name}: query {query.text_id!r} has no relevant passage: no sentence holds its answer at {start}"
+                f"{where}: query {query.text_id!r} has no relevant passage: no sentence holds its answer at {start}"
             )
         queries.append((query, sentences[holds[0]].text_id))
     return sentences, queries
@@ -97,7 +98,7 @@ def read_mlqa(splits: Mapping[str, Mapping[tuple[str, str], list[Source]]], sour
         source: the path and the split.
 
     Raises:
-        InputError: a file of another form, or no such split.
+        InputError: a file of another form, no such split, or a question id with two texts in one language.
     """
     split = choose_split(source.split, list(splits), source.path)
     passages: dict[str, Text] = {}
@@ -110,26 +111,32 @@ def read_mlqa(splits: Mapping[str, Mapping[tuple[str, str], list[Source]]], sour
             for text, asked in _mlqa_paragraphs(file):
                 passage_id = f"{context}:{hashlib.sha256(text.encode()).hexdigest()[:16]}"
                 passages.setdefault(passage_id, Text(passage_id, context, text))
-                for name, query in asked.items():
-                    queries.setdefault((name, question), Text(f"{name}:{question}", question, query))
+                for name, query in asked:
+                    known = queries.setdefault((name, question), Text(f"{name}:{question}", question, query))
+                    if known.text != query:
+                        raise InputError(
+                            f"{file.name}: question {name!r} has two texts in {question!r}: {known.text!r}, {query!r}"
+                        )
                     stands_under.setdefault(name, set()).add(passage_id)
     judged = [Judgement(q, p, 1) for q, (name, _) in enumerate(queries) for p in sorted(stands_under[name])]
     name = f"{source.path} split {split}"
     return BenchmarkRows(name, list(queries.values()), in_parts(list(passages.values())), judged, [])
 
 
-def _mlqa_paragraphs(file: Source) -> Iterator[tuple[str, dict[str, str]]]:
-    """The paragraphs of a file, each with its questions, ``{id: question}``."""
+def _mlqa_paragraphs(file: Source) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """The paragraphs of a file, each with its questions as (id, question)."""
     for number, article in enumerate(squad_articles(file, "an MLQA file")):
+        where = f"{file.name}: article {number}"
         try:
             for paragraph in article["paragraphs"]:
-                asked = {_text(question["id"]): _text(question["question"]) for question in paragraph["qas"]}
-                yield _text(paragraph["context"]), asked
+                asked = [(_text(query["id"], where), _text(query["question"], where)) for query in paragraph["qas"]]
+                yield _text(paragraph["context"], where), asked
         except (LookupError, TypeError, ValueError, AttributeError) as error:
-            raise InputError(f"{file.name}: article {number} is not of the MLQA form: {error!r}") from None
+            raise InputError(f"{where} is not of the MLQA form: {error!r}") from None
 
 
-def _text(value: Any, or_blank: bool = False) -> str:
+def _text(value: Any, where: str, or_blank: bool = False) -> str:
     if not isinstance(value, str) or not (or_blank or value.strip()):
         raise TypeError(f"{value!r} is not a text")
+    check_unicode(value, where)
     return value

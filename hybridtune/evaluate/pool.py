@@ -5,7 +5,6 @@ autoscaling pool turns it into vectors and writes them (``blocks.py``). What tra
 name. A block's vectors depend on the block alone, so however the work was cut or killed, the figures are the same.
 """
 
-import os
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,9 +20,9 @@ from hybridtune.data.tokenizer import Tokenizer
 from hybridtune.errors import FitError
 from hybridtune.evaluate.blocks import blocks_of, finished_blocks, write_block
 
-# Logical CPUs. Not equal: Ray Data fuses neighbours that ask for the same, and of a corpus in one file one actor would
-# then read and encode everything.
-READER_CPUS, ENCODER_CPUS = 0.2, 0.25
+# Logical CPUs. Not equal: Ray Data fuses neighbours that ask for the same, and one process would then read, tokenise
+# and encode all of a corpus in one file.
+READER_CPUS, TOKENISER_CPUS, ENCODER_CPUS = 0.2, 0.15, 0.25
 
 Progress = Callable[[int, int], None]
 
@@ -37,12 +36,14 @@ class Actors:
         most: actors to grow to while work waits.
         gpus: GPUs of each, 0 for none.
         threads: CPU threads of each.
+        readers: tasks that read, and as many that tokenise, at once.
     """
 
     least: int
     most: int
     gpus: float = 0.0
     threads: int = 1
+    readers: int = 2
 
     def pool(self) -> Any:
         """As Ray Data takes it."""
@@ -128,17 +129,25 @@ def encode_sides(
     items = [{"side": s, "part": p} for s, side in enumerate(sides) for p in range(len(side.parts))]
     parts = [[ray.put(part) for part in side.parts] for side in sides]  # each travels once, to whoever reads it
     bare = [Side([], side.prefix, side.length, side.folder, side.relevant, side.texts) for side in sides]
-    reader = _Reader(bare, parts, tokenizer, [frozenset(blocks) for blocks in done])
+    reader = _Reader(bare, parts, [frozenset(blocks) for blocks in done])
     data = ray.data.from_items(items, override_num_blocks=len(items))
     data.context.enable_progress_bars = False
     data.context.target_max_block_size = 1  # byte: every row goes on as soon as it is there, alone
     data = data.map_batches(
         reader,
-        compute=ray.data.TaskPoolStrategy(size=max(1, min(len(items), os.cpu_count() or 1))),
+        compute=ray.data.TaskPoolStrategy(size=min(len(items), actors.readers)),
         batch_size=1,
         batch_format="pyarrow",
         num_cpus=READER_CPUS,
-    ).map_batches(
+    )
+    data = data.map_batches(
+        _Tokeniser(tokenizer, [(side.prefix, side.length) for side in sides]),
+        compute=ray.data.TaskPoolStrategy(size=actors.readers),
+        batch_size=1,
+        batch_format="pyarrow",
+        num_cpus=TOKENISER_CPUS,
+    )
+    data = data.map_batches(
         _Encoder,
         fn_constructor_args=(source, encoder, tokenizer.pad_id, [str(side.folder) for side in sides], actors.threads),
         compute=actors.pool(),
@@ -158,11 +167,10 @@ def encode_sides(
 
 @dataclass(frozen=True)
 class _Reader:
-    """A Ray Data function: (side, part) in, tokenised blocks out, but for those that are encoded already."""
+    """A Ray Data function: (side, part) in, blocks of texts out, but for those that are encoded already."""
 
     sides: list[Side]
     parts: list[list[Any]]  # references
-    tokenizer: Tokenizer
     done: list[frozenset[str]]
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
@@ -174,7 +182,6 @@ class _Reader:
             for name, texts in blocks_of(ray.get(self.parts[item["side"]][item["part"]]), item["part"]):
                 if name in self.done[item["side"]]:
                     continue
-                rows = self.tokenizer.encode([text.text for text in texts], side.prefix, side.length)
                 yield pa.table(
                     {
                         "side": [item["side"]],
@@ -182,10 +189,26 @@ class _Reader:
                         "language": [texts[0].language],
                         "ids": [[text.text_id for text in texts]],
                         "order": [[order(text.text_id) for text in texts]],
-                        "tokens": pa.array([np.concatenate(rows).astype(np.int32)], pa.list_(pa.int32())),
-                        "lengths": pa.array([[len(row) for row in rows]], pa.list_(pa.int32())),
+                        "texts": [[text.text for text in texts]],
                     }
                 )
+
+
+@dataclass(frozen=True)
+class _Tokeniser:
+    """A Ray Data function: blocks of texts in, the same with token ids for the texts out."""
+
+    tokenizer: Tokenizer
+    sides: list[tuple[str, int]]  # prefix, length
+
+    def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
+        for place in range(batch.num_rows):
+            block = batch.slice(place, 1)
+            prefix, length = self.sides[block.column("side")[0].as_py()]
+            rows = self.tokenizer.encode(block.column("texts")[0].as_py(), prefix, length)
+            tokens = pa.array([np.concatenate(rows).astype(np.int32)], pa.list_(pa.int32()))
+            lengths = pa.array([[len(row) for row in rows]], pa.list_(pa.int32()))
+            yield block.drop_columns(["texts"]).append_column("tokens", tokens).append_column("lengths", lengths)
 
 
 class _Encoder:

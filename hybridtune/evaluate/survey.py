@@ -15,12 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from hybridtune.data.benchmark_rows import BenchmarkRows, CorpusPart, PartDigest, Text, TextList, benchmark_digest
-from hybridtune.data.languages import mixed_up
+from hybridtune.data.languages import SAMPLE, mixed_up
 from hybridtune.errors import InputError
 from hybridtune.evaluate.benchmark import settings_of
 from hybridtune.evaluate.blocks import write_array
 
-SAMPLE = 200  # texts of a language in a part whose script is looked at
 BUCKET = 4_000_000  # id hashes sorted at once: 32 MB
 
 Progress = Callable[[int, int], None]
@@ -35,12 +34,14 @@ class Survey:
         passages: language -> passages.
         relevant: the ids of the relevant passages, in descending order.
         relevant_language: [len(relevant)] their languages.
+        spaced: a passage id with white space in it, which TREC files cannot hold; None if there is none.
     """
 
     digest: str
     passages: Mapping[str, int]
     relevant: list[str]
     relevant_language: list[str]
+    spaced: str | None = None
 
     def languages(self, rows: BenchmarkRows) -> tuple[str, ...]:
         """The codes of queries and passages, sorted."""
@@ -65,41 +66,44 @@ class PartSurvey:
     passages: dict[str, int]
     found: list[str]
     found_language: list[str]
+    spaced: str | None = None
     problem: str | None = None
 
 
-def survey_part(part: CorpusPart, number: int, wanted: frozenset[str], folder: Path | None) -> PartSurvey:
+def survey_part(part: CorpusPart, number: int, wanted: frozenset[str], folder: Path) -> PartSurvey:
     """Read a part once.
 
     Args:
         part: to read.
         number: its place in the corpus.
         wanted: ids of the relevant passages.
-        folder: takes the sorted hashes of its ids; None: they are checked here (``problem``), for this part alone.
+        folder: takes the sorted hashes of its ids.
     """
     digest, sizes = PartDigest(), Counter[str]()
     found: list[str] = []
     found_language: list[str] = []
     sample: list[Text] = []
     hashes = array("Q")
+    spaced = None
     try:
         for text in part.read():
             digest.add(text)
             sizes[text.language] += 1
             hashes.append(_hash(text.text_id))
+            if spaced is None and len(text.text_id.split()) != 1:
+                spaced = text.text_id
             if sizes[text.language] <= SAMPLE:
                 sample.append(text)
             if text.text_id in wanted:
                 found.append(text.text_id)
                 found_language.append(text.language)
     except InputError as error:
-        return PartSurvey("", {}, [], [], str(error))
+        return PartSurvey("", {}, [], [], problem=str(error))
     exchanged = mixed_up(sample)
     if exchanged is not None:
-        return PartSurvey("", {}, [], [], f"{part.name}: {exchanged}")
-    if folder is not None:
-        write_array(_hash_file(folder, number), np.sort(np.frombuffer(hashes, np.uint64)))
-    return PartSurvey(digest.hexdigest(), dict(sizes), found, found_language)
+        return PartSurvey("", {}, [], [], problem=f"{part.name}: {exchanged}")
+    write_array(_hash_file(folder, number), np.sort(np.frombuffer(hashes, np.uint64)))
+    return PartSurvey(digest.hexdigest(), dict(sizes), found, found_language, spaced)
 
 
 def survey_corpus(rows: BenchmarkRows, folder: Path, progress: Progress = lambda done, total: None) -> Survey:
@@ -140,6 +144,7 @@ def survey_corpus(rows: BenchmarkRows, folder: Path, progress: Progress = lambda
         passages=dict(sorted(sizes.items())),
         relevant=relevant,
         relevant_language=[language[key] for key in relevant],
+        spaced=next((part.spaced for part in parts if part.spaced is not None), None),
     )
 
 

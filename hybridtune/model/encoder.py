@@ -78,7 +78,9 @@ def load_encoder(name: str, encoder: Encoder, pad_id: int, dropout: float | None
             for key in list(config.to_dict()):
                 if key.endswith(("dropout", "dropout_prob")):
                     setattr(config, key, dropout)
-        backbone = transformers.AutoModel.from_pretrained(name, config=config, dtype=torch.float32, **options)
+        backbone = transformers.AutoModel.from_pretrained(
+            name, config=config, dtype=torch.float32, use_safetensors=True, **options
+        )
     except (OSError, ValueError) as error:
         raise model_not_loaded("encoder", name, error) from None
     return DualEncoder(backbone, encoder.pooling, pad_id)

@@ -100,12 +100,7 @@ def check_lengths(encoder: Encoder) -> None:
     """
     if encoder.name == "tiny":
         return
-    import transformers
-
-    try:
-        config = transformers.AutoConfig.from_pretrained(encoder.name, trust_remote_code=encoder.trust_remote_code)
-    except (OSError, ValueError) as error:
-        raise model_not_loaded("encoder", encoder.name, error) from None
+    config = _model_config(encoder)
     most = getattr(config, "max_position_embeddings", None)
     if most is None:
         return
@@ -126,27 +121,31 @@ def training_pairs_of(name: str) -> dict[str, int] | None:
     return None if pairs is None else {str(key): int(value) for key, value in pairs.items()}
 
 
-def model_digest(name: str) -> str:
-    """Equal for equal weights and settings: of a folder's files, or of a hub name's commit.
+def model_digest(encoder: Encoder) -> str:
+    """Equal for equal weights: of a folder's weights, settings and code, or of a hub name's commit.
 
     Raises:
         InputError: a hub name that is not there.
     """
-    digest = hashlib.sha256()
-    if Path(name).is_dir():
-        for file in sorted(Path(name).rglob("*")):
-            if file.suffix in (".safetensors", ".json"):
-                digest.update(f"{file.relative_to(name)}\n".encode())
+    digest, folder = hashlib.sha256(), Path(encoder.name)
+    if folder.is_dir():
+        for file in sorted(folder.rglob("*")):
+            if file.suffix in (".safetensors", ".json", ".py"):  # the only weights that are read are safetensors
+                digest.update(f"{file.relative_to(folder)}\n".encode())
                 with file.open("rb") as content:
                     digest.update(hashlib.file_digest(content, "sha256").digest())
-        return digest.hexdigest()
+    else:
+        digest.update(f"{encoder.name} {getattr(_model_config(encoder), '_commit_hash', None)}".encode())
+    return digest.hexdigest()
+
+
+def _model_config(encoder: Encoder) -> Any:
     import transformers
 
     try:
-        config = transformers.AutoConfig.from_pretrained(name)
+        return transformers.AutoConfig.from_pretrained(encoder.name, trust_remote_code=encoder.trust_remote_code)
     except (OSError, ValueError) as error:
-        raise model_not_loaded("encoder", name, error) from None
-    return hashlib.sha256(f"{name} {getattr(config, '_commit_hash', None)}".encode()).hexdigest()
+        raise model_not_loaded("encoder", encoder.name, error) from None
 
 
 def build_tiny(tokenizer_definition: str, encoder: Encoder, seed: int, folder: Path) -> None:

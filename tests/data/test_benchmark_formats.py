@@ -107,6 +107,15 @@ def test_some_languages_of_a_benchmark(groups_file):
     assert error(path, languages=[]) == "benchmark.languages is empty; leave it out to take all languages"
     assert error(path, languages=["eng"]) == "benchmark.languages: 'eng' is written en (ISO 639-1)"
     assert error(path, language="deu") == "benchmark.language: 'deu' is written de (ISO 639-1)"
+    assert error(path, low_resource=["sw", "yor"]) == "benchmark.low_resource: 'yor' is written yo (ISO 639-1)"
+
+
+def test_queries_that_lose_all_their_passages_are_counted(groups_file):
+    rows = [*ROWS, {"group_id": "4", "queries": {"sw": "lini?", "en": "when?"}, "passages": {"de": "jetzt"}}]
+    found = read(groups_file(rows), languages=["en", "sw"])
+    assert [text.text_id for text in found.queries] == ["1:en", "1:sw"]
+    assert {judgement.query for judgement in found.judged} == {0, 1}
+    assert found.notices == ["3 of the queries have no judged passage in these languages and are left out"]
 
 
 def test_one_language_is_told():
@@ -182,7 +191,7 @@ def test_a_range_of_squad_documents_is_cut_from_every_language(tmp_path):
 def test_an_answer_in_no_sentence(tmp_path, start):
     path = squad(tmp_path / "r", en=[article(["abc", "defg", "hi"], [("q1", start)])])
     assert error(path) == (
-        f"{path}/en.json: query 'q1' has no relevant passage: no sentence holds its answer at {start}"
+        f"{path}/en.json: article 0: query 'q1' has no relevant passage: no sentence holds its answer at {start}"
     )
 
 
@@ -203,6 +212,14 @@ def test_squad_files_of_another_form(tmp_path):
     assert error(path).startswith(f"{path}/en.json: not an XQuAD-R file (a JSON object with 'data'): 'utf-8' codec")
     other = squad(tmp_path / "s", ger=[good])
     assert error(other) == f"{other}/ger.json: 'ger' is written de (ISO 639-1)"
+
+
+@pytest.mark.parametrize("field", ["id", "question", "sentences"])
+def test_half_a_character_in_an_xquad_r_file(tmp_path, field):
+    bad = article(["ab\ud800" if field == "sentences" else "abc"], [("q1", 0)])
+    bad["paragraphs"][0]["qas"][0] |= {} if field == "sentences" else {field: "ab\ud800"}
+    path = squad(tmp_path / "r", en=[article(["abc"], [("q0", 0)]), bad])
+    assert error(path) == f"{path}/en.json: article 1: no valid Unicode: half a character, '\\ud800', in 'ab\\ud800'"
 
 
 def mlqa(folder, **files):
@@ -273,6 +290,39 @@ def test_mlqa_files_of_another_form(tmp_path):
     assert error(path) == f"{path}/test-context-en-question-ger.json: 'ger' is written de (ISO 639-1)"
 
 
+@pytest.mark.parametrize(
+    "paragraph", [("a\udc00", {"1": "one?"}), ("a", {"1\udc00": "one?"}), ("a", {"1": "one\udc00?"})]
+)
+def test_half_a_character_in_an_mlqa_file(tmp_path, paragraph):
+    path = mlqa(tmp_path, test_en_en=[paragraph])
+    assert error(path).startswith(f"{path}/test-context-en-question-en.json: article 0: no valid Unicode: half a char")
+
+
+@pytest.mark.parametrize("other", ["test_de_en", "test_en_en"])
+def test_an_mlqa_question_has_one_text_in_a_language(tmp_path, other):
+    files = {"test_de_en": [("Alpha", {"2": "two?"})], "test_en_en": [("alpha", {"2": "two?"})]}
+    assert len(read(mlqa(tmp_path, **files)).queries) == 1
+    files[other] = [*files[other], ("third", {"2": "zwei?"})]
+    path = mlqa(tmp_path, **files)
+    assert ": question '2' has two texts in 'en': " in error(path)
+    assert "'zwei?'" in error(path)
+
+
+def test_a_language_for_texts_that_name_theirs(tmp_path, groups_file):
+    xquad_r = squad(tmp_path / "r", en=[article(["abc"], [("q1", 0)])])
+    for path in (groups_file(ROWS), xquad_r, mlqa(tmp_path / "m", **MLQA), "newsroom:dev"):
+        assert (
+            error(path, language="en") == f"{path}: every text there names its language; leave benchmark.language out"
+        )
+
+
+def test_a_benchmark_in_the_home_folder(tmp_path, monkeypatch):
+    squad(tmp_path / "r", en=[article(["abc"], [("q1", 0)])])
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert read("~/r").name == "~/r"
+    assert [text.text for text in passages(read("~/r/"))] == ["abc"]
+
+
 def test_a_folder_of_no_known_format(tmp_path):
     for n in range(7):
         (tmp_path / f"{n}.csv").write_text("x")
@@ -281,7 +331,10 @@ def test_a_folder_of_no_known_format(tmp_path):
         "known: <language>.json (XQuAD-R, MLQA-R); "
     )
     (tmp_path / "empty").mkdir()
-    assert error(tmp_path / "empty") == f"{tmp_path}/empty: no .jsonl, .jsonl.gz, .parquet file there"
+    assert error(tmp_path / "empty") == f"{tmp_path}/empty: the folder is empty"
+    for wanted in ({}, {"language": "en"}, {"split": "dev"}):
+        assert error(tmp_path / "none", **wanted) == f"{tmp_path}/none: does not exist"
+        assert "no benchmark of a known format" in error(tmp_path, **wanted)
     assert error("ftpx://host/folder").startswith("ftpx://host/folder: cannot be opened: ")
 
 

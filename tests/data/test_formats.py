@@ -156,12 +156,47 @@ def test_a_wrong_parquet_row_names_file_and_row(tmp_path, columns, reason):
 def test_paths_without_data(tmp_path):
     (tmp_path / "empty").mkdir()
     known = ".jsonl, .jsonl.gz, .parquet"
-    for path in (tmp_path / "none.jsonl", tmp_path / "empty", tmp_path / "*.jsonl", f"file://{tmp_path}/*.jsonl"):
+    for path in (tmp_path / "*.jsonl", f"file://{tmp_path}/*.jsonl", f"file://{tmp_path}/none.jsonl"):
         assert error(find_sources, [str(path)]) == f"{path}: no {known} file there"
+    for path in (tmp_path / "none.jsonl", tmp_path / "none", tmp_path / "none" / "none", "~nobody-has-this-name/x"):
+        assert error(find_sources, [str(path)]) == f"{path}: does not exist"
+    assert error(find_sources, [str(tmp_path / "empty")]) == f"{tmp_path}/empty: the folder is empty"
+    (tmp_path / "empty" / "README").write_text("x")
+    assert error(find_sources, [str(tmp_path / "empty")]) == f"{tmp_path}/empty: no {known} file there"
     (tmp_path / "a.csv").write_text("x")
     assert error(find_sources, [str(tmp_path / "a.csv")]) == f"{tmp_path}/a.csv: unknown kind of file; known: {known}"
     assert error(find_sources, ["ftpx://host/a.jsonl"]).startswith("ftpx://host/a.jsonl: cannot be opened: ")
     assert error(find_sources, ["newsroom:all"]).startswith("newsroom:all: the embedded corpus has newsroom:train, ")
+
+
+def test_the_home_folder_may_be_short(groups_file, tmp_path, monkeypatch):
+    groups_file(ROWS)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert groups("~") == groups("~/") == groups("~/*.jsonl") == ROWS
+
+
+@pytest.mark.parametrize(
+    ("field", "row"),
+    [
+        ("group_id", {"group_id": "hel\ud800lo"}),
+        ("document_id", {"document_id": "hel\ud800lo"}),
+        ("queries.sw", {"queries": {"sw": "hel\ud800lo"}}),
+        ("passages.en", {"passages": {"en": "hel\ud800lo"}}),
+        ("negatives.sw[1]", {"negatives": {"sw": ["wewe", "hel\ud800lo"]}}),
+    ],
+)
+def test_half_a_character_names_file_line_and_field(tmp_path, field, row):
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps(ROWS[1]) + "\n" + json.dumps({**ROWS[0], **row}))
+    assert error(groups, path) == (
+        f"{path}:2: {field}: no valid Unicode: half a character, '\\ud800', in 'hel\\ud800lo'"
+    )
+
+
+def test_a_character_in_two_halves_is_whole(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"group_id": "1", "queries": {"en": "\\ud83d\\ude00?"}, "passages": {"en": "x"}}')
+    assert groups(path)[0]["queries"] == {"en": "\U0001f600?"}
 
 
 def test_an_empty_file_is_no_benchmark_but_may_stand_beside_others(groups_file, tmp_path):

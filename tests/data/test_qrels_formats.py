@@ -173,6 +173,7 @@ def test_rows_that_say_their_language_make_a_multilingual_benchmark(tmp_path):
     assert some.name == f"{tmp_path} split qrels languages de,sw"
     assert judged(some) == [("q1", "d2", 1), ("q2", "d3", 1)]  # d1 is English: it went, and its judgement with it
     assert [text[0] for text in passages(some)] == ["d2", "d3"]
+    assert some.notices == []
     only = read(tmp_path, language="sw", languages=["sw", "en"])
     assert (judged(only), [text[0] for text in passages(only)]) == ([("q2", "d3", 1)], ["d1", "d3"])
 
@@ -186,6 +187,7 @@ def test_rows_that_say_their_language_make_a_multilingual_benchmark(tmp_path):
         ("qrels-dev.txt", "dev", "\ufeffq1 0 d1 2.0\nq1 0 d3 -0.0\nq2 0 d2 1\n"),
         ("qrels/dev.txt.gz", "dev", "q1 0 d1 2\nq1 0 d3 0\nq1 0 d3 0\nq2 0 d2 1\n"),  # the same judgement twice
         ("qrels/qrels.test.tsv", "test", "query_id\titer\tdoc_id\trel\nq1\t0\td1\t2\nq1\t0\td3\t0\nq2\t0\td2\t1\n"),
+        ("qrels/test.tsv", "test", '"query-id"\t"corpus-id"\t"score"\nq1\td1\t2\nq1\td3\t0\nq2\td2\t1\n'),
         ("qrels/test.tsv", "test", "q1\td1\t2\nq1\td3\t0\nq2\td2\t1\n"),  # three columns, no header
     ],
 )
@@ -194,7 +196,12 @@ def test_rows_that_say_their_language_make_a_multilingual_benchmark(tmp_path):
     [
         ("topics.tsv", "q2\thow slow?\nq1\thow\tfast?\n"),
         ("queries.tsv.gz", "query_id\ttext\nq2\thow slow?\nq1\thow\tfast?\n"),
+        ("topics.txt", '"query-id"\t"text"\nq2\thow slow?\nq1\thow\tfast?\n'),
         ("queries.jsonl", [{"qid": "q2", "query": "how slow?"}, {"id": "q1", "text": "how\tfast?"}]),
+        (
+            "queries.jsonl",
+            [{"_id": None, "id": "q2", "text": None, "query": "how slow?"}, {"id": "q1", "text": "how\tfast?"}],
+        ),
     ],
 )
 def test_trec_files(tmp_path, name, split, text, topics, queries):
@@ -249,8 +256,30 @@ BROKEN = [
     ("qrels/test.tsv", HEADER + "q1\td1\t0.5\n", "a grade is a whole number (got '0.5')", 2),
     ("qrels/test.tsv", HEADER + "q1\td1\tinf\n", "a grade is a whole number (got 'inf')", 2),
     ("qrels/test.tsv", HEADER + "q1\td1\tnan\n", "a grade is a whole number (got 'nan')", 2),
-    ("qrels/test.tsv", HEADER + "q1\t0\td1\t1\n", "a judgement has 3 columns like the rows before, ", 2),
-    ("qrels/test.tsv", HEADER + "q1\t\t1\n", "a judgement has 3 columns like the rows before, ", 2),
+    ("qrels/test.tsv", HEADER + "q1\t0\td1\t1\n", "a judgement has 3 columns like the header before, ", 2),
+    ("qrels/test.tsv", HEADER + "q1\t\t1\n", "a judgement has 3 columns like the header before, ", 2),
+    ("qrels/test.tsv", "q1 d1 1\nq1 0 d1 1\n", "a judgement has 3 columns like the rows before, ", 2),
+    (
+        "qrels/test.tsv",
+        "query-id 0 corpus-id score\nq1 d1 1\n",
+        "a judgement has 4 columns like the header before, ",
+        2,
+    ),
+    (
+        "qrels/test.tsv",
+        'query-id\tcorpus-id\t"Score"\tlanguage\nq1\td1\t1\ten\n',
+        "a header of other columns (query-id, corpus-id, score, language) than 'query passage grade' or 'query 0 pas",
+        1,
+    ),
+    ("qrels/test.tsv", "query\tpassage\n", "a header of other columns (query, passage) than ", 1),
+    ("qrels/test.tsv", HEADER + "q1\td1\t1e300\n", "a grade lies between -2147483648 and 2147483648 (got '1e300')", 2),
+    ("qrels/test.tsv", "q1 d1 -2147483649\n", "a grade lies between -2147483648 and 2147483648 (got '-21474836", 1),
+    ("corpus.jsonl", [{"_id": "d\ud800", "text": "x"}], "_id: no valid Unicode: half a character, '\\ud800', in ", 1),
+    ("corpus.jsonl", [CORPUS[0], {"_id": "d", "text": "x\ud800"}], "passage 'd': no valid Unicode: half a char", 2),
+    ("corpus.jsonl", [{"_id": "d", "title": "\udfff", "text": "x"}], "passage 'd': no valid Unicode: half a char", 1),
+    ("queries.jsonl", [{"_id": "q\ud800", "text": "x"}], "_id: no valid Unicode: half a character, '\\ud800', in ", 1),
+    ("queries.jsonl", [{"_id": "q1", "text": "hel\ud800lo"}], "query 'q1': no valid Unicode: half a character, ", 1),
+    ("corpus.jsonl", '{"_id": null, "text": "x"}\n', "no id in this row; it is called _id, docid or id", 1),
     ("qrels/test.tsv", "q1 d1\n", "a judgement has 3 or 4 columns, 'query passage grade' or 'query 0 passage gr", 1),
     (
         "qrels/test.tsv",
@@ -299,6 +328,61 @@ def test_texts_without_a_language(tmp_path):
 def test_a_topic_of_another_form(tmp_path, row):
     write(tmp_path, **{"corpus.jsonl": CORPUS, "topics.tsv": f"q0\tfine\n{row}\n", "qrels.txt": "q0 0 d1 1\n"})
     assert error(tmp_path, language="en") == f"HERE/topics.tsv:2: a query is 'id TAB text' (got {row!r})"
+
+
+def test_queries_that_lose_all_their_judgements_are_counted(tmp_path):
+    files = {
+        "corpus.jsonl": [{"_id": "d1", "language": "en", "text": "x"}, {"_id": "d2", "text": "y"}],
+        "queries.jsonl": [{"_id": "q0", "text": "a?"}, {"_id": "q1", "text": "b?"}, {"_id": "q2", "text": "c?"}],
+        "qrels.txt": "q0 0 d1 1\nq1 0 d1 1\nq1 0 d2 0\nq2 0 d2 1\n",
+    }
+    rows = read(write(tmp_path, **files), language="sw", languages=["sw"])
+    assert judged(rows) == [("q1", "d2", 0), ("q2", "d2", 1)]  # q1 was judged in Swahili, and is without answer
+    assert [text.text_id for text in rows.queries] == ["q1", "q2"]
+    assert rows.notices == ["1 of the queries have no judged passage in these languages and are left out"]
+
+
+def test_null_says_neither_id_nor_language(tmp_path):
+    files = {
+        "corpus.jsonl": [{"_id": None, "docid": None, "id": "d1", "language": None, "text": "x"}],
+        "queries.jsonl": [{"_id": None, "id": "q1", "language": None, "text": "x?"}],
+        "qrels.txt": "q1 0 d1 1\n",
+    }
+    rows = read(write(tmp_path, **files), language="sw")
+    assert rows.queries == [Text("q1", "sw", "x?")]
+    assert passages(rows) == [("d1", "sw", "x")]
+    assert error(tmp_path).startswith(
+        "HERE/queries.jsonl:1: no language in this row; say that of all texts with --set "
+    )
+
+
+def test_the_largest_grades(tmp_path):
+    write(tmp_path, **{"corpus.jsonl": CORPUS, "queries.jsonl": QUERIES})
+    write(tmp_path, **{"qrels.txt": "q1 0 d1 2147483648\nq1 0 d2 -2147483648\n"})
+    assert [grade for _, _, grade in judged(read(tmp_path, language="en"))] == [2**31, -(2**31)]
+
+
+@pytest.mark.parametrize("wanted", [{}, {"language": "en"}, {"split": "test"}, {"documents": (0, 1)}])
+@pytest.mark.parametrize("name", ["corpus.jsonl", "queries.jsonl", "corpus.jsonl.gz"])
+def test_a_file_of_a_beir_folder_alone(tmp_path, name, wanted):
+    file = write(tmp_path, **{name: BEIR[name.removesuffix(".gz")]}) / name
+    for path in (file, tmp_path):
+        assert error(path, **wanted).replace(f"/{name}", "") == (
+            "HERE:1: a row of a corpus or of queries, not a group; a BEIR or TREC benchmark is given as the folder "
+            "that holds corpus.jsonl, queries.jsonl and qrels"
+        )
+
+
+def test_a_part_of_miracl_alone(tmp_path, monkeypatch):
+    miracl(tmp_path, "sw", **SWAHILI)
+    corpus = tmp_path / "miracl-corpus" / "miracl-corpus-v1.0-sw"
+    above = "the corpus of MIRACL without topics and qrels; give the folder above, that holds miracl-corpus-v1.0-<xx>/ "
+    for path in (corpus, corpus / "docs-0.jsonl.gz", corpus.parent):
+        assert f"docs-0.jsonl.gz: {above}" in error(path) or error(path).startswith(f"HERE: {above}")
+    monkeypatch.chdir(corpus)
+    assert above in error("../miracl-corpus-v1.0-sw")
+    assert "or give the folder that holds both" in error(tmp_path / "miracl" / "miracl-v1.0-sw")
+    assert error(tmp_path, language="sw") == "HERE: every text there names its language; leave benchmark.language out"
 
 
 def test_packed_and_unpacked_files_beside_each_other(tmp_path):

@@ -14,7 +14,7 @@ from hybridtune.commands.mine import Wish, mine
 from hybridtune.commands.runs import RunFile
 from hybridtune.commands.scores import evaluation_summary
 from hybridtune.commands.show import Screen
-from hybridtune.data.formats import find_sources, read_groups
+from hybridtune.data.formats import find_sources, read_groups, read_rows
 from hybridtune.data.newsroom import generate
 from hybridtune.errors import InputError
 from hybridtune.model.folder import build_tiny
@@ -161,18 +161,28 @@ def test_a_bad_corpus_leaves_nothing_behind(no_ray, beir, tiny, screen, tmp_path
 
 def test_mined_negatives_are_read_back_and_answer_nothing(no_ray, tiny, screen, tmp_path, groups_file):
     groups = list(generate("dev"))[:40]
-    data = groups_file([{**group, "passages": dict(list(group["passages"].items())[:3])} for group in groups])
+    kept = {"negatives": {"en": ["what the user put here"]}, "source": "wire"}
+    rows = [{**group, **kept, "passages": dict(list(group["passages"].items())[:3])} for group in groups]
+    assert "en" in rows[0]["passages"]
+    data = groups_file(rows)
     settings = question(tiny[0], data, *SHORT).settings
     file = tmp_path / "mined.jsonl.gz"
     wish = Wish(negatives=2, depth=20, margin=0.999)
     result = mine(settings.encoder, settings.resources, str(data), file, wish, None, screen)
     mined = {group.group_id: group for source in find_sources([str(file)]) for group in read_groups(source)}
     assert list(mined) == [group["group_id"] for group in groups]
-    assert result["with_negatives"] == sum(bool(group.negatives) for group in mined.values()) > 0
+    raw = [row for source in find_sources([str(file)]) for _, row in read_rows(source)]
+    assert {row["source"] for row in raw} == {"wire"}
+    assert {row["negatives"]["en"][0] for row in raw} == {"what the user put here"}
+    added = {
+        group.group_id: {x: set(t) - set(kept["negatives"]["en"]) for x, t in group.negatives.items()}
+        for group in mined.values()
+    }
+    assert result["mined"] == sum(any(texts.values()) for texts in added.values()) > 0
     for group in mined.values():
-        for language, texts in group.negatives.items():
+        for language, texts in added[group.group_id].items():
             pool = {other.passages[language] for other in mined.values() if language in other.passages}
-            assert 0 < len(texts) <= 2
+            assert len(texts) <= 2
             assert set(texts) <= pool - set(group.passages.values())
     assert all(
         counts["candidates"] >= counts["chosen"] + counts["same_group"] > 0 for counts in result["counts"].values()
