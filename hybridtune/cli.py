@@ -224,6 +224,34 @@ def mine(
         mine.mined_table(result, screen)
 
 
+@cli.command()
+@click.argument("target", metavar="STUDY_OR_MODEL", type=click.Path(path_type=Path))
+@click.option("--onnx", is_flag=True, help="As an ONNX graph, checked against torch.")
+@click.option("--opset", type=click.IntRange(18, 23), help="Of the ONNX graph.")
+@click.option("--trial", help="Of a study: this trial's model, like 0007, not the best one's.")
+@click.option("--checkpoint", type=click.IntRange(1), help="Step of the trial's checkpoint; its best without.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="New folder; else beside the weights.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, and nothing else, to stdout.")
+def export(
+    target: Path,
+    onnx: bool,
+    opset: int | None,
+    trial: str | None,
+    checkpoint: int | None,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Export a study's best model, a trial's or any model folder: as ONNX, or as a model folder of its own.
+
+    What a study exports to best/ is a model folder already, for sentence-transformers and transformers.
+    """
+    from hybridtune.commands import export, show
+
+    result = export.export(target, export.Wish(onnx, opset, trial, checkpoint, out), show.Screen(to_stderr=as_json))
+    if as_json:
+        click.echo(json.dumps(result))
+
+
 def _load(path: Path | None, overrides: tuple[str, ...], seed: int | None) -> "Study":
     from hybridtune.study_file import demo_study, load_study
 

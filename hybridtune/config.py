@@ -29,6 +29,7 @@ __all__ = [
     "Tiny",
     "Train",
     "searchable_paths",
+    "without_end",
 ]
 
 WholeNumbers = tuple[int, int]  # `int` is also the name of a field
@@ -142,9 +143,23 @@ class Study(Part):
                     _part_with(self, path, end)
                 except ValidationError as error:
                     problems.append(f"search.space.{name}: {end!r}: {reason(error.errors()[0], Study)}")
+        problems += self._schedules_without_end()
         if problems:
             raise ValueError("\n".join(problems))
         return self
+
+    def _schedules_without_end(self) -> list[str]:
+        """What is wrong with a schedule that a trial may get and that has nowhere to go; one line, or none."""
+        schedules, ends = self._possible("schedule"), self._possible("final_ratio")
+        moving = [schedule for schedule in schedules if schedule != "constant"]
+        if not moving or None not in ends:
+            return []
+        return [without_end(moving[0])]
+
+    def _possible(self, field: str) -> list[Any]:
+        """The ends of a field's searched range, or its fixed value."""
+        searched = [range_.ends() for name, range_ in self.search.space.items() if name.split(".")[-1] == field]
+        return searched[0] if searched else [self.value(field)]
 
     @property
     def eval_steps(self) -> int:
@@ -169,12 +184,20 @@ class Study(Part):
         return getattr(getattr(self, part), field)
 
 
+def without_end(schedule: str) -> str:
+    """What is wrong with a schedule of the mixing ratio that has no final ratio."""
+    return (
+        f"mix.schedule {schedule} needs a mixing ratio to end with: set mix.final_ratio (0 to 1), or mix.schedule to "
+        "constant"
+    )
+
+
 def _part_with(study: Study, path: tuple[str, str], value: Any) -> Part:
     part: Part = getattr(study, path[0])
     return type(part).model_validate({**part.model_dump(), path[1]: value})
 
 
-_SAME_FOR_ALL = {"max_steps", "eval_steps"}  # the trials of a study are compared at the same steps
+_SAME_FOR_ALL = {"max_steps", "eval_steps", "patience", "keep_checkpoints"}  # all trials are compared by one rule
 
 
 def searchable_paths() -> dict[str, tuple[str, str]]:

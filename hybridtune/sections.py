@@ -8,6 +8,7 @@ Ratio = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]+)*$")]
+MixPair = Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]+)*$")]  # `de`, or `en-de`: query language first
 
 
 class Part(BaseModel):
@@ -16,10 +17,19 @@ class Part(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
+class DataSet(Part):
+    """One entry of `data.train`."""
+
+    path: str = Field(description="a file, folder or glob of the native format")
+    weight: Positive = Field(
+        default=1.0, description="its pairs are drawn as if the data set stood there so many times"
+    )
+
+
 class Data(Part):
     """The question-passage pairs to train on."""
 
-    train: list[str] = Field(min_length=1, description="files, folders or globs of the native format")
+    train: list[DataSet] = Field(min_length=1, description="data sets: paths, or {path, weight}")
     language_limits: dict[Language, Annotated[int, Field(ge=0)]] = Field(
         default={}, description="most training groups a language may have; 0 makes it zero-shot"
     )
@@ -27,8 +37,9 @@ class Data(Part):
 
     @field_validator("train", mode="before")
     @classmethod
-    def _one_is_a_list(cls, value: Any) -> Any:
-        return [value] if isinstance(value, str) else value
+    def _a_path_is_a_data_set(cls, value: Any) -> Any:
+        entries = value if isinstance(value, list) else [value]
+        return [{"path": entry} if isinstance(entry, str) else entry for entry in entries]
 
 
 class Tiny(Part):
@@ -93,12 +104,28 @@ class Benchmarks(Part):
 class Mix(Part):
     """How batches are made of monolingual and cross-lingual pairs."""
 
-    mixing_ratio: Ratio = Field(default=0.5, description="share of batches that are mono")
+    mixing_ratio: Ratio = Field(
+        default=0.5, description="share of the question-passage batches that are mono; a schedule starts from it"
+    )
+    schedule: Literal["constant", "linear", "cosine", "step"] = "constant"
+    final_ratio: Ratio | None = Field(
+        default=None, description="the mixing ratio that a schedule ends with; `constant` ignores it"
+    )
+    step_at: Ratio = Field(default=0.5, description="share of the training after which `step` changes the ratio")
     sampling_exponent: Ratio = Field(
         default=0.5,
         description="languages and pairs are drawn with probability ~ size^s: 0 uniform, 1 by size",
     )
+    weights: dict[MixPair, Positive] = Field(
+        default={}, description="factor on how often a language (`de`) or language pair (`en-de`) is drawn"
+    )
     cross_batch: Literal["mixed", "single_pair"] = "mixed"
+    align_share: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
+        default=0.0, description="share of all batches that align translations with the teacher's vectors"
+    )
+    align_from: list[Language] = Field(
+        default=[], description="languages the teacher reads; empty: of two, the one with more question-passage pairs"
+    )
 
 
 class Train(Part):
@@ -108,9 +135,22 @@ class Train(Part):
     max_steps: Count = 300
     learning_rate: Positive = 3e-5
     temperature: Positive = 0.05
+    learn_temperature: bool = Field(default=False, description="train it, from `temperature` on")
+    temperature_range: tuple[Positive, Positive] = Field(
+        default=(0.005, 1.0), description="bounds of a learned temperature"
+    )
     symmetric: bool = False
     negatives: Annotated[int, Field(ge=0)] = Field(
         default=1, description="hard negatives a pair is given, from those that the data has; 0 ignores them"
+    )
+    near_duplicate: Annotated[float, Field(gt=0.0, le=1.0)] | None = Field(
+        default=None, description="a passage whose cosine with a query's own passage is over this is no negative of it"
+    )
+    matryoshka: list[Count] = Field(
+        default=[], description="widths, below the full one, at which the embedding is trained to be cut off"
+    )
+    teacher: str | None = Field(
+        default=None, description="frozen encoder of align batches, of the same tokenizer; null: the starting encoder"
     )
     weight_decay: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.01
     warmup_ratio: Ratio = 0.1
@@ -118,10 +158,52 @@ class Train(Part):
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] | None = Field(
         default=None, description="null keeps the encoder's own"
     )
-    precision: Literal["auto", "float32", "bf16"] = "auto"
+    layer_decay: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        default=1.0, description="learning rate of a layer over that of the layer above it"
+    )
+    freeze_layers: Annotated[int, Field(ge=0)] = Field(default=0, description="lowest layers that are not trained")
+    embeddings: Literal["dense", "sparse", "frozen"] = Field(
+        default="dense", description="update all token embeddings, those of the batch's tokens only, or none"
+    )
+    lora_rank: Annotated[int, Field(ge=0)] = Field(default=0, description="train adapters of this rank; 0: everything")
+    lora_alpha: Positive | None = Field(default=None, description="scale of the adapters; null: twice the rank")
+    lora_targets: list[str] | None = Field(
+        default=None, description="names of the linear layers that get adapters; null: all of them"
+    )
+    ema: Annotated[float, Field(gt=0.0, lt=1.0)] | None = Field(
+        default=None, description="decay of a running mean of the weights, which is then scored and exported"
+    )
+    precision: Literal["auto", "float32", "tf32", "bf16"] = "auto"
+    chunk_size: Count | None = Field(
+        default=None, description="texts encoded at once, by cached gradients; null: the whole batch"
+    )
+    gradient_checkpointing: bool = False
+    compile: bool = Field(default=False, description="compile the encoder by torch.compile")
     eval_steps: Count | None = Field(
         default=None, description="steps between two scores (and checkpoints); null: a third of max_steps"
     )
+    patience: Count | None = Field(
+        default=None, description="scores in a row without a better first objective after which the training ends"
+    )
+    keep_checkpoints: Count = Field(default=1, description="best checkpoints kept, besides the last one")
+
+    @field_validator("temperature_range", mode="before")
+    @classmethod
+    def _list_is_a_range(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+    @model_validator(mode="after")
+    def _fields_fit_together(self) -> "Train":
+        low, high = self.temperature_range
+        if not low < high:
+            raise ValueError(f"temperature_range {[low, high]}: the low end must be below the high end")
+        if self.learn_temperature and not low <= self.temperature <= high:
+            raise ValueError(f"temperature {self.temperature} is outside temperature_range {[low, high]}")
+        if self.lora_rank and (self.embeddings == "sparse" or self.freeze_layers or self.layer_decay < 1):
+            raise ValueError(
+                "lora_rank trains adapters alone: leave embeddings, freeze_layers and layer_decay at their defaults"
+            )
+        return self
 
 
 class Resources(Part):
@@ -135,3 +217,7 @@ class Resources(Part):
         default=None, description="`evaluate` starts with so many and adds while work waits; null: all from the start"
     )
     concurrent_trials: Count | None = Field(default=None, description="null: as many as the machine holds")
+    sharding: Literal["ddp", "fsdp"] = Field(
+        default="ddp",
+        description="fsdp splits weights and optimiser over the workers, for encoders that do not fit one",
+    )

@@ -86,6 +86,20 @@ WRONG = {
         "search.space.batch_size: 2.0: input should be a valid integer (got 2.0)",
         "search.space.batch_size: 2.5: input should be a valid integer (got 2.5)",
     ],
+    "mix.schedule=linear": (
+        "mix.schedule linear needs a mixing ratio to end with: set mix.final_ratio (0 to 1), or mix.schedule to "
+        "constant"
+    ),
+    "search.space={mix.schedule: {choice: [constant, step]}}": (
+        "mix.schedule step needs a mixing ratio to end with: set mix.final_ratio (0 to 1), or mix.schedule to constant"
+    ),
+    "mix.schedule=ramp": ("mix.schedule: input should be 'constant', 'linear', 'cosine' or 'step' (got 'ramp')"),
+    "mix.weights={DE: 2}": (
+        "mix.weights.DE.[key]: string should match pattern '^[a-z]{2,3}(-[A-Za-z0-9]+)*$' (got 'DE')"
+    ),
+    "mix.weights={de: 0}": "mix.weights.de: input should be greater than 0 (got 0)",
+    "data.train=[{path: a, weight: -1}]": "data.train.0.weight: input should be greater than 0 (got -1)",
+    "data.train=[{path: a, wieght: 2}]": "data.train.0.wieght: unknown key; did you mean 'weight'?",
     "search.space={temperature: {uniform: [0.1, 1]}, train.temperature: {uniform: [0.1, 1]}}": (
         "search.space.train.temperature: is the same field as temperature"
     ),
@@ -99,10 +113,10 @@ def test_one_mistake_is_one_clear_line(study_file, override):
 
 
 def test_all_mistakes_are_told_at_once(study_file):
-    path = study_file(mix={"mixing_ratio": 2, "ratio": 1}, train={"temperature": "warm"}, nmae="x")
+    path = study_file(mix={"mixing_ratio": 2, "mixingratio": 1}, train={"temperature": "warm"}, nmae="x")
     assert sorted(problems(path)) == [
         "mix.mixing_ratio: input should be less than or equal to 1 (got 2)",
-        "mix.ratio: unknown key; did you mean 'mixing_ratio'?",
+        "mix.mixingratio: unknown key; did you mean 'mixing_ratio'?",
         "nmae: unknown key; did you mean 'name'?",
         "train.temperature: input should be a valid number (got 'warm')",
     ]
@@ -164,13 +178,13 @@ def test_variables_are_filled_from_the_environment(study_file, monkeypatch):
     path = study_file(data={"train": ["${FOLDER}/a.jsonl", "b-${FOLDER}-${OTHER}.jsonl"]})
     monkeypatch.setenv("FOLDER", "/data")
     monkeypatch.setenv("OTHER", "${FOLDER}")  # a value is not filled again
-    assert load_study(path).data.train == ["/data/a.jsonl", "b-/data-${FOLDER}.jsonl"]
+    assert [entry.path for entry in load_study(path).data.train] == ["/data/a.jsonl", "b-/data-${FOLDER}.jsonl"]
     monkeypatch.delenv("OTHER")
     assert problems(path) == [
         "b-${FOLDER}-${OTHER}.jsonl: the variable OTHER is not set; set it (export OTHER=FOLDER) or give the path by "
         "--set"
     ]
-    assert load_study(path, ["data.train=c.jsonl"]).data.train == ["c.jsonl"]
+    assert [entry.path for entry in load_study(path, ["data.train=c.jsonl"]).data.train] == ["c.jsonl"]
 
 
 def test_overrides_reach_any_depth_and_the_last_wins(study_file):
@@ -283,6 +297,27 @@ def test_searched_batch_sizes_divide_among_workers(study_file, sizes, workers, u
             f"search.space.batch_size: {uneven} is not a multiple of resources.workers {workers}; "
             "give a choice of multiples"
         ]
+
+
+@pytest.mark.parametrize(
+    ("mix", "space"),
+    [
+        ({"schedule": "linear", "final_ratio": 0.1}, {}),
+        ({"schedule": "linear"}, {"final_ratio": {"uniform": [0.0, 1.0]}}),
+        ({"final_ratio": 0.1}, {"schedule": {"choice": ["constant", "linear"]}}),
+        ({}, {"mix.schedule": {"choice": ["linear"]}, "mix.final_ratio": {"choice": [0.1, 0.2]}}),
+    ],
+)
+def test_a_schedule_may_get_its_end_from_the_search(study_file, mix, space):
+    study = load_study(study_file(mix=mix, search={"space": space}))
+    assert Study.model_validate(parse_yaml(dump_study(study))) == study
+
+
+def test_data_sets_are_paths_or_have_a_weight(study_file):
+    study = load_study(study_file(data={"train": ["a.jsonl", {"path": "b.jsonl", "weight": 2}]}))
+    assert [(entry.path, entry.weight) for entry in study.data.train] == [("a.jsonl", 1.0), ("b.jsonl", 2.0)]
+    assert study.with_values({"mixing_ratio": 0.3}).data == study.data
+    assert load_study(study_file(data={"train": "a.jsonl"})).data.train == study.data.train[:1]
 
 
 def test_with_values_sets_short_and_dotted_names_alone():

@@ -1,19 +1,25 @@
 """Everything that can be checked before anything starts, so that a mistake costs a second and writes nothing."""
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from hybridtune.cluster.local import Capacity, capacity
+from hybridtune.commands.checks import check_encoder
 from hybridtune.config import Study
 from hybridtune.data.corpus import Corpus
 from hybridtune.data.plan import HybridPlan
 from hybridtune.data.store import StoreRecipe, existing_store, recipe, store_root
 from hybridtune.evaluate.benchmark import Benchmark, load_benchmark
-from hybridtune.model.folder import check_lengths, with_folder_settings
+from hybridtune.model.folder import with_folder_settings
 from hybridtune.search.space import BASELINES, baseline_points, objectives
 from hybridtune.train.loop import make_plan
+
+_OF_RATIOS = ("mixing_ratio", "final_ratio", "schedule")
+_OF_BATCHES = (*_OF_RATIOS, "batch_size", "cross_batch", "align_share", "align_from", "weights")
 
 
 @dataclass(frozen=True)
@@ -27,7 +33,7 @@ class Prepared:
         benchmarks: ``dev`` and, if given, ``test``.
         goals: objective -> ``max`` or ``min``.
         offered: what this machine offers.
-        plan: the batches of the study's fixed values.
+        plan: the batches of the study's fixed values; a final ratio that is null and searched stands at its end.
     """
 
     study: Study
@@ -55,29 +61,48 @@ def prepare(study: Study, searching: bool) -> Prepared:
     benchmarks = {name: load_benchmark(source) for name, source in sources.items() if source is not None}
     goals = objectives(study, benchmarks["dev"])
     made_of = recipe(study.data, study.encoder)
-    check_lengths(study.encoder)
+    check_encoder(study, made_of)
     found = existing_store(store_root(study.data), made_of)
     corpus = found.corpus() if found is not None else made_of.survey()
-    plan = make_plan(corpus, study)
+    fixed = _with_an_end(study) if searching else study
+    plan = make_plan(corpus, fixed)
     if searching:
         baseline_points(study)
+        tried = {_demand(fixed)}
         for values in _extremes(study):
-            make_plan(corpus, study.with_values(values))
+            trial = study.with_values(values)
+            if _demand(trial) not in tried:
+                tried.add(_demand(trial))
+                make_plan(corpus, trial)
     return Prepared(study, made_of, corpus, benchmarks, goals, offered, plan)
 
 
-def _extremes(study: Study) -> list[dict[str, Any]]:
+def _with_an_end(study: Study) -> Study:
+    """The fixed values; a final ratio that is null there and searched is taken at the end of its range."""
+    name = next((key for key in study.search.space if key.split(".")[-1] == "final_ratio"), None)
+    if study.mix.final_ratio is not None or name is None:
+        return study
+    return study.with_values({name: study.search.space[name].ends()[-1]})
+
+
+def _extremes(study: Study) -> Iterator[dict[str, Any]]:
     """The values of the plan at which a batch could turn out impossible: if these work, all between do."""
     space = study.search.space
-    ends = {
-        name: space[key].ends()
-        for name in ("mixing_ratio", "batch_size", "cross_batch")
-        for key in space
-        if key.split(".")[-1] == name
-    }
+    ends = {key: parameter.ends() for key, parameter in space.items() if key.split(".")[-1] in _OF_BATCHES}
     if study.search.baselines:
-        ends["mixing_ratio"] = [*ends.get("mixing_ratio", []), *BASELINES.values()]
-    return [dict(zip(ends, values, strict=True)) for values in itertools.product(*ends.values())]
+        others = [key for key in ends if key.split(".")[-1] not in _OF_RATIOS]
+        for values in itertools.product(BASELINES.values(), *(ends[key] for key in others)):
+            yield {**dict(zip(others, values[1:], strict=True)), "mixing_ratio": values[0], "schedule": "constant"}
+    for values in itertools.product(*ends.values()):
+        yield dict(zip(ends, values, strict=True))
+
+
+def _demand(study: Study) -> tuple[object, ...]:
+    """What decides whether a study's batches can be made: two studies of one demand both can, or neither."""
+    mix = study.mix
+    ratios = [mix.mixing_ratio] if mix.schedule == "constant" else [mix.mixing_ratio, mix.final_ratio or 0.0]
+    kinds = (max(ratios) > 0, min(ratios) < 1, mix.align_share > 0)
+    return study.train.batch_size, mix.cross_batch, kinds, tuple(mix.align_from), tuple(sorted(mix.weights))
 
 
 def data_table(corpus: Corpus) -> list[dict[str, Any]]:
@@ -103,14 +128,50 @@ def data_table(corpus: Corpus) -> list[dict[str, Any]]:
 
 def notices(prepared: Prepared) -> list[str]:
     """What a user should know before the study starts."""
-    lines = []
-    if prepared.plan.left_out:
-        lines.append(
-            f"left out of mono batches: {', '.join(prepared.plan.left_out)} "
-            f"(fewer distinct groups than train.batch_size {prepared.plan.batch_size})"
-        )
+    lines = [*_left_out(prepared), *_without_effect(prepared.study, prepared.plan)]
     scored = {text.language for text in prepared.benchmarks["dev"].queries}
     unseen = sorted(scored - set(prepared.corpus.languages))
     if unseen:
         lines.append(f"zero-shot languages (in the dev benchmark, not in training): {', '.join(unseen)}")
+    return lines
+
+
+def _left_out(prepared: Prepared) -> list[str]:
+    """What of the training data no batch will hold, and why."""
+    plan, corpus, mix = prepared.plan, prepared.corpus, prepared.study.mix
+    lines = []
+    small = f"(fewer distinct groups than train.batch_size {plan.batch_size})"
+    if plan.left_out:
+        lines.append(f"left out of mono batches: {', '.join(plan.left_out)} {small}")
+    if plan.left_out_pairs:
+        lines.append(f"left out of cross batches: {', '.join(plan.left_out_pairs)} {small}")
+    asked = (corpus.queries >= 0).any(axis=1) & (corpus.passages >= 0).any(axis=1)
+    silent = int(np.count_nonzero(~asked))
+    if silent and not mix.align_share:
+        lines.append(
+            f"{silent:,} groups have no question-passage pair and are not used: mix.align_share trains on them"
+        )
+    if mix.align_share:
+        unread = sorted(set(corpus.languages) - plan.languages("align"))
+        if unread:
+            lines.append(f"left out of align batches: {', '.join(unread)} (no translation that the teacher can read)")
+    empty = set(range(len(prepared.study.data.train))) - set(np.unique(corpus.sources).tolist())
+    if empty:
+        paths = [prepared.study.data.train[place].path for place in sorted(empty)]
+        lines.append(f"data sets without a group: {', '.join(paths)}")
+    return lines
+
+
+def _without_effect(study: Study, plan: HybridPlan) -> list[str]:
+    """Settings of the mix that change nothing as the others stand."""
+    mix, searched = study.mix, {key.split(".")[-1] for key in study.search.space}
+    lines = []
+    if plan.idle_weights:
+        lines.append(f"mix.weights without effect: {', '.join(plan.idle_weights)} (no batch draws from them)")
+    if mix.schedule == "constant" and mix.final_ratio is not None and "schedule" not in searched:
+        lines.append(f"mix.final_ratio {mix.final_ratio:g} has no effect: mix.schedule is constant")
+    if mix.schedule == "step" and mix.step_at in (0, 1) and "step_at" not in searched:
+        lines.append(f"mix.step_at {mix.step_at:g}: the mixing ratio never changes within the training")
+    if mix.align_from and not mix.align_share and "align_share" not in searched:
+        lines.append("mix.align_from has no effect: mix.align_share is 0")
     return lines

@@ -4,30 +4,31 @@ import contextlib
 import dataclasses
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hybridtune.cluster.local import local_cluster
-from hybridtune.commands.card import model_card
+from hybridtune.commands.card import Trained
+from hybridtune.commands.card_tables import Row
+from hybridtune.commands.export import write_model
 from hybridtune.commands.folder import write_json
 from hybridtune.commands.prepare import Prepared
 from hybridtune.commands.scores import full_scores
 from hybridtune.commands.show import Screen
-from hybridtune.config import Study
-from hybridtune.data.corpus import Corpus
 from hybridtune.data.store import TokenStore, build_store, store_root
+from hybridtune.data.table import distinct_pairs
 from hybridtune.evaluate.metrics import Scores
 from hybridtune.evaluate.per_query import FILE as PER_QUERY
 from hybridtune.evaluate.service import EvaluatorService
 from hybridtune.model.encoder import load_encoder
-from hybridtune.model.folder import build_tiny, save_folder
+from hybridtune.model.folder import build_tiny
 from hybridtune.search.study import run_search
 from hybridtune.train.board import read_board, start_board
-from hybridtune.train.checkpoint import load_weights
+from hybridtune.train.checkpoint import load_weights, read_state
 from hybridtune.train.fit import checkpoint_scores, fit
-from hybridtune.train.loop import FitJob, make_plan, weights_of
+from hybridtune.train.loop import FitJob, make_plan
 
 EVALUATORS, BOARD = "evaluators", "board"
 
@@ -87,7 +88,9 @@ def run_study(prepared: Prepared, folder: Path, screen: Screen) -> dict[str, Any
         trials = [dataclasses.asdict(row) for row in found.rows]
         best = next(trial for trial in trials if trial["id"] == found.best.id)
         best_study = study.with_values(found.best.values)
-        test = _export(dataclasses.replace(job, study=best_study), running, Path(best["checkpoint"]), folder, screen)
+        ordered = [best, *(trial for trial in trials if trial is not best)]
+        best_job = dataclasses.replace(job, study=best_study)
+        test = _export(best_job, running, Path(best["checkpoint"]), folder, screen, ordered)
     objective = study.search.objective
     result = {
         "study": str(folder),
@@ -138,29 +141,43 @@ def _job(prepared: Prepared, running: Started, storage: Path) -> FitJob:
     )
 
 
-def trained_pairs(study: Study, corpus: Corpus) -> dict[str, int]:
-    """Distinct pairs that a whole training of the study sees, by "query language-passage language"."""
-    table = make_plan(corpus, study).table(study.train.max_steps)
-    return {str(row["pair"]): int(str(row["groups"])) for row in table}
+def _export(
+    job: FitJob, running: Started, checkpoint: Path, folder: Path, screen: Screen, rows: Sequence[Row] = ()
+) -> dict[str, Any] | None:
+    """Write ``best/`` from a checkpoint, and score it on the test benchmark where the study has one.
 
-
-def _export(job: FitJob, running: Started, checkpoint: Path, folder: Path, screen: Screen) -> dict[str, Any] | None:
-    """Write ``best/`` from a checkpoint, and score it on the test benchmark where the study has one."""
-    encoder = job.study.encoder
-    model = load_encoder(running.source, encoder, running.store.tokenizer().pad_id)
+    Args:
+        job: of the fit that wrote the checkpoint.
+        running: what runs.
+        checkpoint: its folder.
+        folder: of the study.
+        screen: told what happens.
+        rows: of the study's trials, the model's own first; none of a single training.
+    """
+    model = load_encoder(running.source, job.study.encoder, running.store.tokenizer().pad_id)
     load_weights(checkpoint, model)
-    pairs = trained_pairs(job.study, running.store.corpus())
+    corpus, step = running.store.corpus(), read_state(checkpoint)["step"]
+    table = make_plan(corpus, job.study).table(step)
+    pairs = distinct_pairs(table)
     benchmarks = job.study.benchmarks
     test = None
     if benchmarks.test is not None:
         screen.line("scoring the best model on the test benchmark")
-        scores = running.service.score(weights_of(model), "test", folder / "best" / PER_QUERY)
+        weights = {name: value.numpy() for name, value in model.plain_state().items()}
+        scores = running.service.score(weights, "test", folder / "best" / PER_QUERY)
         test = full_scores(scores, pairs, benchmarks.test.low_resource)
     else:
         (folder / "best").mkdir(exist_ok=True)
         shutil.copy(checkpoint / PER_QUERY, folder / "best" / PER_QUERY)
-    dev = full_scores(Scores(**checkpoint_scores(checkpoint)), pairs, benchmarks.dev.low_resource)
-    card = model_card(job.study, running.store.corpus(), dev, test)
-    save_folder(model, running.source, encoder, folder / "best", card, pairs)
-    (folder / "best" / "scores.json").write_text(json.dumps({"dev": dev, "test": test}, indent=1), encoding="utf-8")
+    trained = Trained(
+        study=job.study,
+        languages=corpus.languages,
+        step=step,
+        table=table,
+        dev=full_scores(Scores(**checkpoint_scores(checkpoint)), pairs, benchmarks.dev.low_resource),
+        test=test,
+        trials=rows,
+        trial=rows[0]["id"] if rows else None,
+    )
+    write_model(model, running.source, trained, folder / "best")
     return test

@@ -155,7 +155,8 @@ class Screen:
             values = ", ".join(f"{key} {_short(value)}" for key, value in row.values.items())
             self.line(f"{_name(row)}: started ({values})")
         else:
-            self.line(f"{_name(row)}: {row.status} after {row.seconds:.0f} s")
+            best = f", best at step {row.metrics['best_step']:.0f}" if row.status == "done" else ""
+            self.line(f"{_name(row)}: {row.status} after {row.seconds:.0f} s{best}")
 
 
 def plain_table(rows: Sequence[Mapping[str, Any]], title: str) -> Table:

@@ -7,6 +7,7 @@ from hybridtune.commands.prepare import Prepared, data_table, notices
 from hybridtune.commands.scores import groups_table
 from hybridtune.commands.show import Screen, plain_table, trials_table
 from hybridtune.config import Study
+from hybridtune.data.table import describe
 from hybridtune.search.space import BASELINES
 from hybridtune.search.watch import TrialRow
 from hybridtune.study_file import dump_study
@@ -28,8 +29,7 @@ def announce(prepared: Prepared, screen: Screen) -> None:
 
 def describe_plan(prepared: Prepared) -> dict[str, Any]:
     """What ``--dry-run`` tells, as JSON."""
-    study, plan = prepared.study, prepared.plan
-    steps = study.train.max_steps
+    study = prepared.study
     return {
         "study": study.model_dump(mode="json"),
         "languages": data_table(prepared.corpus),
@@ -38,12 +38,7 @@ def describe_plan(prepared: Prepared) -> dict[str, Any]:
             for name, b in prepared.benchmarks.items()
         },
         "objectives": dict(prepared.goals),
-        "plan": {
-            "asked_ratio": study.mix.mixing_ratio,
-            "realised_ratio": plan.mono_batches(steps) / steps,
-            "left_out_of_mono": list(plan.left_out),
-            "table": plan.table(steps),
-        },
+        "plan": describe(prepared.plan, study.train.max_steps),
         "trials": (len(BASELINES) if study.search.baselines else 0) + study.search.trials,
         "concurrent_trials": prepared.offered.concurrent_trials,
         "evaluators": prepared.offered.evaluators,
@@ -56,9 +51,11 @@ def show_plan(prepared: Prepared, described: Mapping[str, Any], screen: Screen) 
     print_to(dump_study(prepared.study), markup=False)
     print_to(plain_table(described["languages"], "training pairs"))
     announce(prepared, screen)
-    plan = described["plan"]
+    plan, mix = described["plan"], prepared.study.mix
     print_to(plain_table(plan["table"], f"batches of the fixed values, {prepared.study.train.max_steps} steps"))
-    screen.line(f"mixing ratio asked {plan['asked_ratio']:g}, realised {plan['realised_ratio']:.4f}")
+    screen.line(f"mixing ratio asked {plan['asked_ratio']:.4g}, realised {plan['realised_ratio']:.4f}")
+    if mix.align_share:
+        screen.line(f"align share asked {mix.align_share:g}, realised {plan['realised_align_share']:.4f}")
     screen.line(
         f"{described['trials']} trials, {described['concurrent_trials']} at once, "
         f"{described['evaluators']} evaluator actors; nothing was started or written"

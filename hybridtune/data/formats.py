@@ -33,6 +33,7 @@ class Source(NamedTuple):
     name: str
     path: str
     filesystem: fs.FileSystem | None
+    data_set: int = 0  # the entry of ``data.train`` that named it
 
 
 class Group(NamedTuple):
@@ -41,7 +42,7 @@ class Group(NamedTuple):
     Attributes:
         group_id: unique over all files.
         document_id: the article; may be empty.
-        queries: query by language.
+        queries: query by language; none at all in bitext, whose passages translate each other.
         passages: passage by language.
         negatives: hard negatives by language: passages that look as if they answered the queries and do not.
     """
@@ -60,8 +61,8 @@ def find_sources(paths: Sequence[str]) -> list[Source]:
         InputError: a path that matches no file, or a file of an unknown kind.
     """
     sources: list[Source] = []
-    for path in map(os.path.expanduser, paths):
-        found = list(_expand(path))
+    for data_set, path in enumerate(map(os.path.expanduser, paths)):
+        found = [source._replace(data_set=data_set) for source in _expand(path)]
         if not found:
             raise InputError(f"{path}: {_nothing_at(path)}")
         sources.extend(found)
@@ -206,6 +207,8 @@ def _group(row: Any, where: str) -> Group:
     document_id = str(row.get("document_id") or "")
     check_unicode(group_id, f"{where}: group_id")
     check_unicode(document_id, f"{where}: document_id")
+    if row.get("queries") is None and isinstance(row.get("passages"), dict) and len(row["passages"]) > 1:
+        row = {**row, "queries": {}}  # bitext; one passage alone is a line whose queries have another name
     for side in _SIDES:
         texts = row.get(side)
         if not isinstance(texts, dict):

@@ -2,22 +2,29 @@
 
 Hybrid batches (Elmahdy, Lin, Ahmad 2024, arXiv 2408.10536): every *batch* is mono (all pairs in one language) or
 cross (in every pair the query's language differs from the passage's), and `mixing_ratio` is the share that is mono.
+A third kind, align, holds translations without questions, for languages that have nothing else.
 """
 
-from collections import Counter, deque
-from collections.abc import Iterator
+import functools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from hybridtune.config import without_end
 from hybridtune.data.corpus import Corpus
+from hybridtune.data.draws import Draws
+from hybridtune.data.kinds import Demand, Kind, usable_pairs
+from hybridtune.data.pairs import cell_members, make_cells, pair_name, pair_weights
+from hybridtune.data.schedule import Schedule, Shape
+from hybridtune.data.tally import Tally
 from hybridtune.errors import InputError
 
-Kind = Literal["mono", "cross"]
-Pair = tuple[int, int]  # columns of the query's and of the passage's language
-_GOLDEN = 0.6180339887498949  # multiples of it, modulo 1, fill [0, 1) as evenly as any sequence can
+__all__ = ["BatchSpec", "HybridPlan", "Kind"]
+
+_PURPOSES = ((1, 3), (2, 4), (6, 7))  # seeds of the shares and queues of mono, cross and align batches
 
 
 @dataclass(frozen=True)
@@ -26,9 +33,11 @@ class BatchSpec:
 
     Attributes:
         step: its place in the training, from 0.
-        kind: ``mono`` or ``cross``.
+        kind: ``mono``, ``cross`` or ``align``.
         groups: [B] row of the group in the corpus; no two of one cluster.
-        languages: [B, 2] columns of the query's and of the passage's language.
+        languages: [B, 2] columns of the two languages. Of a mono or cross pair: the query's and the passage's, the
+            texts ``corpus.queries[group, first]`` and ``corpus.passages[group, second]``. Of an align pair: the one
+            that the teacher reads and the other, both passages: ``corpus.passages[group, first]`` and ``[.., second]``.
     """
 
     step: int
@@ -42,16 +51,30 @@ class HybridPlan:
 
     Args:
         corpus: the texts there are.
-        mixing_ratio: share of batches that are mono, in [0, 1]; realised within one batch over any run of steps.
-        sampling_exponent: languages (mono) and ordered language pairs (cross) are drawn with probability
+        mixing_ratio: share of the question-passage batches (all but the align ones) that are mono, in [0, 1]; realised
+            within one batch over the first n, for every n. A schedule starts from it.
+        sampling_exponent: languages (mono) and ordered language pairs (cross, align) are drawn with probability
             ~ size^s; 0 uniform, 1 by size.
         batch_size: B, pairs in the global batch.
         seed: two plans of one seed and one corpus are equal.
         cross_batch: ``mixed``: every row of a cross batch has its own language pair (the paper's);
             ``single_pair``: one pair a batch.
+        schedule: how the mixing ratio changes; all but ``constant`` need ``final_ratio`` and ``steps``.
+        final_ratio: the mixing ratio at the end and beyond it, in [0, 1].
+        step_at: share of the training after which ``step`` changes the ratio.
+        steps: length of the training that the schedule runs over.
+        weights: factor on how often a language (``de``) or ordered pair (``en-de``) is drawn.
+        data_weights: of every data set: it counts as if it stood there so many times; none: all alike.
+        align_share: share of all batches that are align batches, in [0, 1).
+        align_from: languages that the teacher reads; none: of two, the one with more mono pairs.
+
+    Attributes:
+        left_out: languages with too few groups for a mono batch.
+        left_out_pairs: of ``single_pair``: language pairs with too few groups for a cross batch.
+        idle_weights: keys of ``weights`` whose pair is never drawn.
 
     Raises:
-        InputError: a kind of batch that is asked for and cannot be made.
+        InputError: a kind of batch that is asked for and cannot be made, or a language that is not in the data.
     """
 
     def __init__(
@@ -63,177 +86,144 @@ class HybridPlan:
         batch_size: int,
         seed: int,
         cross_batch: Literal["mixed", "single_pair"] = "mixed",
+        schedule: Shape = "constant",
+        final_ratio: float | None = None,
+        step_at: float = 0.5,
+        steps: int = 1,
+        weights: Mapping[str, float] | None = None,
+        data_weights: Sequence[float] = (),
+        align_share: float = 0.0,
+        align_from: Sequence[str] = (),
     ) -> None:
         self.corpus = corpus
-        self.mixing_ratio = mixing_ratio
         self.batch_size = batch_size
         self.seed = seed
         self.single_pair = cross_batch == "single_pair"
-        members = {pair: groups for pair, groups in _pair_members(corpus).items() if len(groups)}
-        cross = {pair: groups for pair, groups in members.items() if pair[0] != pair[1]}
-        fits = {pair: _clusters(corpus, groups) >= batch_size for pair, groups in members.items()}
-        self.left_out = tuple(corpus.languages[x] for x, y in members if x == y and not fits[x, y])
-        self._mono = {pair: g for pair, g in members.items() if pair[0] == pair[1] and fits[pair]}
-        self._cross = {pair: g for pair, g in cross.items() if fits[pair]} if self.single_pair else cross
-        if mixing_ratio > 0 and not self._mono:
-            raise InputError(self._too_large("mono", {p: g for p, g in members.items() if p[0] == p[1]}))
-        all_cross = np.concatenate([*self._cross.values(), np.zeros(0, np.int32)]).astype(np.int32)
-        if mixing_ratio < 1 and (not self._cross or _clusters(corpus, all_cross) < batch_size):
-            raise InputError(self._too_large("cross", cross))
-        self._mono_share = _Shares(self._mono, sampling_exponent, _uniform(seed, 1))
-        self._cross_share = _Shares(self._cross, sampling_exponent, _uniform(seed, 2))
-        self._phase = int(_uniform(seed, 0) * 2**20) / 2**20  # short binary fraction: ratios 0 and 1 stay exact
-
-    def _too_large(self, kind: Kind, members: dict[Pair, npt.NDArray[np.int32]]) -> str:
-        if not members:
-            return (
-                f"the training data has no {kind} pair, and mixing_ratio {self.mixing_ratio} asks for {kind} "
-                f"batches: {'set mix.mixing_ratio to 1' if kind == 'cross' else 'set mix.mixing_ratio to 0'} "
-                "or add such pairs"
-            )
-        if kind == "cross" and not self.single_pair:
-            most, unit = (
-                _clusters(self.corpus, np.concatenate(list(members.values()))),
-                "distinct cross groups",
-            )
+        self.data_sets = max(1, len(data_weights))
+        ratios = {"mixing_ratio": mixing_ratio}
+        self.align_share = align_share
+        self._align = Schedule(align_share, _phase(seed, 8))
+        if schedule == "constant":
+            self._mono = Schedule(mixing_ratio, _phase(seed, 0))
+        elif final_ratio is None:
+            raise InputError(without_end(schedule))
         else:
-            most = max(_clusters(self.corpus, groups) for groups in members.values())
-            unit = "distinct groups in the largest " + ("language" if kind == "mono" else "language pair")
-        return (
-            f"train.batch_size {self.batch_size} is larger than the {most} {unit}: no {kind} batch can be made "
-            f"and mixing_ratio is {self.mixing_ratio}; use a batch of at most {most}"
-        )
+            ratios["final_ratio"] = final_ratio
+            length = max(1, steps - self._align.count(steps))  # the schedule runs over the question-passage batches
+            self._mono = Schedule(
+                mixing_ratio, _phase(seed, 0), shape=schedule, end=final_ratio, batches=length, step_at=step_at
+            )
+        usable, left_out = usable_pairs(corpus, Demand(batch_size, ratios, self.single_pair, align_share, align_from))
+        factors = pair_weights(corpus.languages, weights or {})
+        drawn = {pair for pairs in usable.values() for pair in pairs}
+        self.left_out = tuple(corpus.languages[x] for x, y in left_out if x == y)
+        self.left_out_pairs = tuple(pair_name(corpus.languages, pair) for pair in left_out if pair[0] != pair[1])
+        self.idle_weights = tuple(name for name, pair in zip(weights or {}, factors, strict=True) if pair not in drawn)
+        self._cells = {
+            kind: make_cells(
+                corpus,
+                pairs,
+                aligned=kind == "align",
+                exponent=sampling_exponent,
+                weights=factors,
+                data_weights=data_weights,
+            )
+            for kind, pairs in usable.items()
+        }
+
+    def languages(self, kind: Kind) -> set[str]:
+        """The languages that batches of a kind can hold, on either side."""
+        return {self.corpus.languages[column] for column in np.unique(self._cells[kind].pairs)}
 
     def kind(self, step: int) -> Kind:
         """The kind of the batch of a step, in O(1)."""
+        if self.align_batches(step + 1) > self.align_batches(step):
+            return "align"
         return "mono" if self.mono_batches(step + 1) > self.mono_batches(step) else "cross"
 
+    def align_batches(self, steps: int) -> int:
+        """How many of the first ``steps`` batches are align batches: within 1 of ``steps * align_share``."""
+        return self._align.count(steps)
+
     def mono_batches(self, steps: int) -> int:
-        """How many of the first ``steps`` batches are mono: within 1 of ``steps * mixing_ratio``."""
-        return int(steps * self.mixing_ratio + self._phase)
+        """How many of the first ``steps`` batches are mono: within 1 of what the ratio, or its schedule, asks for."""
+        return self._mono.count(steps - self.align_batches(steps))
+
+    def asked_ratio(self, steps: int) -> float:
+        """Mean over the first ``steps >= 1`` steps of the mixing ratio asked for; 0 if all are align batches."""
+        others = steps - self.align_batches(steps)
+        return self._mono.mean(others) if others else 0.0
+
+    def realised_ratio(self, steps: int) -> float:
+        """Share of mono batches among the question-passage batches of the first ``steps >= 1`` steps; 0 if none is."""
+        return self.mono_batches(steps) / max(1, steps - self.align_batches(steps))
 
     def batches(self, start: int, stop: int) -> Iterator[BatchSpec]:
         """The batches of steps [start, stop), in order.
 
-        The visits to the groups are replayed from step 0 (about 2 microseconds a pair), so any start gives the
+        The visits to the groups are replayed from step 0 (about 0.5 microseconds a pair), so any start gives the
         batches that an uninterrupted run would have seen.
         """
-        mono = {pair: _Queue(groups, (self.seed, 3, *pair)) for pair, groups in self._mono.items()}
-        cross = {pair: _Queue(groups, (self.seed, 4, *pair)) for pair, groups in self._cross.items()}
-        rows = 0  # language pairs drawn so far for cross batches
-        for step in range(stop):
-            kind = self.kind(step)
-            if kind == "mono":
-                pairs = [self._mono_share.draw(self.mono_batches(step))] * self.batch_size
-            elif self.single_pair:
-                pairs = [self._cross_share.draw(step - self.mono_batches(step))] * self.batch_size
-            else:
-                pairs = [self._cross_share.draw(rows + i) for i in range(self.batch_size)]
-                rows += self.batch_size
-            spec = self._fill(step, kind, pairs, mono if kind == "mono" else cross)
+        draws = self._draws()
+        for step, kind, groups, cells in self._replay(draws, stop):
             if step >= start:
-                yield spec
+                drawn = draws[kind].cells
+                yield BatchSpec(step, kind, groups, drawn.pairs[drawn.pair_of[cells]])
 
-    def _fill(self, step: int, kind: Kind, pairs: list[Pair], queues: dict[Pair, "_Queue"]) -> BatchSpec:
-        """Take the next group of every pair whose cluster the batch does not hold yet."""
-        used: set[int] = set()
-        groups, languages = [], []
-        for pair in pairs:
-            group = queues[pair].take(self.corpus.clusters, used)
-            if group is None:  # a small pair drawn more often than it has groups: the next pair stands in
-                order = list(queues)
-                after = order.index(pair)
-                for pair in order[after + 1 :] + order[:after]:
-                    group = queues[pair].take(self.corpus.clusters, used)
-                    if group is not None:
-                        break
-            assert group is not None  # the constructor saw at least B clusters
-            groups.append(group)
-            languages.append(pair)
-        return BatchSpec(step, kind, np.array(groups, np.int32), np.array(languages, np.int32))
-
-    def table(self, steps: int) -> list[dict[str, object]]:
-        """What ``steps`` steps hold: one row a kind and language pair.
+    def table(self, steps: int) -> list[dict[str, Any]]:
+        """What ``steps`` steps hold: one row a kind and language pair (and data set, where there are several).
 
         Returns:
-            rows ``{"kind", "pair": "en-de", "batches", "pairs", "groups", "epochs"}``: batches that hold such a
-            pair, pairs seen, distinct groups among them, and pairs seen per pair there is.
+            rows ``{"kind", "pair": "en-de", "data_set": 0, "batches", "pairs", "groups", "epochs"}``: batches that hold
+            such a pair, pairs seen, distinct groups among them, and pairs seen per pair there is. ``data_set`` is the
+            place in the study's ``data.train``; the column is there only if the study has several.
         """
-        batches: Counter[tuple[Kind, Pair]] = Counter()
-        pairs: Counter[tuple[Kind, Pair]] = Counter()
-        groups: dict[tuple[Kind, Pair], set[int]] = {}
-        for spec in self.batches(0, steps):
-            keys = [(spec.kind, (int(x), int(y))) for x, y in spec.languages]
-            batches.update(set(keys))
-            pairs.update(keys)
-            for key, group in zip(keys, spec.groups.tolist(), strict=True):
-                groups.setdefault(key, set()).add(group)
-        members = {**self._mono, **self._cross}
-        name = self.corpus.languages
+        draws = self._draws()
+        sources = self.corpus.sources if self.data_sets > 1 else None
+        tallies = {kind: Tally(drawn, sources, self.data_sets) for kind, drawn in draws.items()}
+        for _, kind, groups, cells in self._replay(draws, steps):
+            tallies[kind].add(groups, cells)
         return [
-            {
-                "kind": kind,
-                "pair": f"{name[x]}-{name[y]}",
-                "batches": batches[kind, (x, y)],
-                "pairs": seen,
-                "groups": len(groups[kind, (x, y)]),
-                "epochs": round(seen / len(members[x, y]), 3),
-            }
-            for (kind, (x, y)), seen in sorted(pairs.items(), key=lambda item: (item[0][0] == "cross", item[0][1]))
+            {"kind": kind, "pair": pair_name(self.corpus.languages, pair), **row}
+            for kind, tally in tallies.items()
+            for pair, row in tally.rows()
         ]
 
+    def _draws(self) -> dict[Kind, Draws]:
+        return {
+            kind: Draws(
+                cells,
+                functools.partial(cell_members, self.corpus, cells),
+                self.corpus.clusters,
+                _uniform(self.seed, shares),
+                (self.seed, queues),
+            )
+            for (kind, cells), (shares, queues) in zip(self._cells.items(), _PURPOSES, strict=True)
+        }
 
-class _Shares:
-    """Draws pairs with probability ~ size^s, as evenly as possible: the n-th draw is a function of n."""
-
-    def __init__(self, members: dict[Pair, npt.NDArray[np.int32]], exponent: float, phase: float) -> None:
-        self._pairs = list(members)
-        weights = np.array([len(groups) for groups in members.values()], np.float64) ** exponent
-        self._ends = np.cumsum(weights) / max(weights.sum(), 1e-300)
-        self._phase = phase
-
-    def draw(self, n: int) -> Pair:
-        """The n-th pair, n from 0."""
-        place = (self._phase + n * _GOLDEN) % 1.0
-        return self._pairs[min(int(np.searchsorted(self._ends, place, "right")), len(self._pairs) - 1)]
-
-
-class _Queue:
-    """The groups of one pair, epoch after epoch, each a fresh permutation; none repeats before all were visited."""
-
-    def __init__(self, groups: npt.NDArray[np.int32], seed: tuple[int, ...]) -> None:
-        self._groups, self._seed, self._epoch = groups, seed, 0
-        self._waiting: deque[int] = deque()
-
-    def take(self, clusters: npt.NDArray[np.int32], used: set[int]) -> int | None:
-        """The first waiting group whose cluster is not in ``used`` (it is added); None if there is none."""
-        for _ in range(2):  # what waits, then the next epoch behind it
-            for place, group in enumerate(self._waiting):
-                cluster = int(clusters[group])
-                if cluster not in used:
-                    del self._waiting[place]
-                    used.add(cluster)
-                    return group
-            if len(self._waiting) < len(self._groups):  # what still waits from the epoch before keeps its place
-                order = np.random.default_rng((*self._seed, self._epoch)).permutation(self._groups)
-                waiting = set(self._waiting)
-                self._waiting.extend(group for group in order.tolist() if group not in waiting)
-                self._epoch += 1
-        return None
-
-
-def _pair_members(corpus: Corpus) -> dict[Pair, npt.NDArray[np.int32]]:
-    """The groups that have the pair, for every ordered pair of language columns."""
-    has_query, has_passage = corpus.queries >= 0, corpus.passages >= 0
-    columns = range(len(corpus.languages))
-    return {
-        (x, y): np.flatnonzero(has_query[:, x] & has_passage[:, y]).astype(np.int32) for x in columns for y in columns
-    }
-
-
-def _clusters(corpus: Corpus, groups: npt.NDArray[np.int32]) -> int:
-    return len(np.unique(corpus.clusters[groups]))
+    def _replay(
+        self, draws: Mapping[Kind, Draws], stop: int
+    ) -> Iterator[tuple[int, Kind, npt.NDArray[np.int32], npt.NDArray[np.int64]]]:
+        """Step, kind, groups [B] and their cells [B] of the first ``stop`` batches."""
+        size = self.batch_size
+        align = mono = 0  # such batches so far
+        for step in range(stop):
+            others = step - align
+            if self._align.count(step + 1) > align:
+                yield step, "align", *draws["align"].batch(align * size, size, mixed=True)
+                align += 1
+            elif self._mono.count(others + 1) > mono:
+                yield step, "mono", *draws["mono"].batch(mono, size, mixed=False)
+                mono += 1
+            elif self.single_pair:
+                yield step, "cross", *draws["cross"].batch(others - mono, size, mixed=False)
+            else:
+                yield step, "cross", *draws["cross"].batch((others - mono) * size, size, mixed=True)
 
 
 def _uniform(seed: int, purpose: int) -> float:
     return float(np.random.default_rng((seed, purpose)).random())
+
+
+def _phase(seed: int, purpose: int) -> float:
+    return int(_uniform(seed, purpose) * 2**20) / 2**20  # a short binary fraction keeps the sums of a schedule short

@@ -1,12 +1,16 @@
 """A worker's slice of the plan, as token batches, in order, from any step: a Ray Data pipeline of its own.
 
-A row of the pipeline is a run of steps (a batch is a gather of a few kilobytes, less than Ray Data's own cost a row);
-its tasks map the token store into memory and cut the rows out of it.
+One task goes through the plan and reads the texts from the store; it works ahead of the consumer by a few rows
+of the pipeline and then waits. A row is a run of steps: a batch is a gather of some kilobytes, less than Ray Data's own
+cost a row.
 """
 
 import functools
+import io
+import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +18,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from hybridtune.data.corpus import Corpus
 from hybridtune.data.plan import BatchSpec, HybridPlan, Kind
 from hybridtune.data.store import TokenStore
 
-STEPS_PER_ROW = 16
-STEPS_PER_PLAN = 4096  # steps planned ahead at once: a long training never holds its whole plan
-_PURPOSE = 5  # sets this file's seeded draws apart from the plan's, 0 to 4
+PAIRS_PER_ROW = 8192  # of the pipeline, about
+KINDS: tuple[Kind, ...] = ("mono", "cross", "align")
+_WAITING = 2**26  # bytes of token batches that wait for the consumer
+_PURPOSE = 5  # sets this file's seeded draws apart from the plan's
 
 Int32 = npt.NDArray[np.int32]
 
@@ -31,24 +37,42 @@ class TokenBatch:
     Attributes:
         step: the step of the plan.
         kind: the kind of the global batch.
-        queries: b rows of token ids.
-        passages: b rows of token ids; row i answers query i.
+        ids: [T] token ids of b queries, then b passages, then k hard negatives, one text behind the other; passage i
+            answers query i. In an align batch the "queries" are the passages in the language that the teacher reads.
+        lengths: [2b + k] tokens of each.
         clusters: [b] pairs of one cluster are no negatives of each other.
         languages: [b, 2] columns of the query's and the passage's language.
-        negatives: k <= b*n rows of token ids: the hard negatives of the b pairs, at most n of each, all in the
-            language of its pair's passage.
         negative_clusters: [b*n] the cluster that a negative's text is a passage of, -1 for none. Its length is that
-            of all workers and steps; what stands behind the first k means nothing. Empty where n is 0.
+            of all workers and steps; what stands behind the first k means nothing. Empty where n is 0. There are
+            k <= b*n negatives, at most n of each pair, all in the language of its passage; none in an align batch.
     """
 
     step: int
     kind: Kind
-    queries: list[Int32]
-    passages: list[Int32]
+    ids: Int32
+    lengths: Int32
     clusters: Int32
     languages: Int32
-    negatives: list[Int32] = field(default_factory=list)
     negative_clusters: Int32 = field(default_factory=lambda: np.zeros(0, np.int32))
+
+    @property
+    def queries(self) -> list[Int32]:
+        """B rows of token ids, without a copy."""
+        return self._texts(0, len(self.clusters))
+
+    @property
+    def passages(self) -> list[Int32]:
+        """B rows of token ids, without a copy."""
+        return self._texts(len(self.clusters), 2 * len(self.clusters))
+
+    @property
+    def negatives(self) -> list[Int32]:
+        """K rows of token ids, without a copy."""
+        return self._texts(2 * len(self.clusters), len(self.lengths))
+
+    def _texts(self, first: int, last: int) -> list[Int32]:
+        ends = np.cumsum(self.lengths)
+        return [self.ids[ends[i] - self.lengths[i] : ends[i]] for i in range(first, last)]
 
 
 def token_batches(
@@ -65,7 +89,7 @@ def token_batches(
     """The batches of one worker for steps [start, stop).
 
     Args:
-        plan: of the global batch; its batch size is a multiple of ``workers``.
+        plan: of the global batch, made of the store's corpus; its batch size is a multiple of ``workers``.
         store: folder of the token store.
         start: first step.
         stop: step after the last.
@@ -73,116 +97,136 @@ def token_batches(
         workers: W; worker r takes rows r*B/W to (r+1)*B/W of every global batch.
         negatives: hard negatives to give a pair, of those that its group has; n is this, or the most that any group
             has. Which ones is a function of (the plan's seed, step, row).
-        num_cpus: logical CPUs of one of the pipeline's tasks.
+        num_cpus: logical CPUs of the pipeline's task.
     """
-    size = plan.batch_size // workers
-    rows = slice(rank * size, (rank + 1) * size)
-    most = min(negatives, plan.corpus.most_negatives())
-    specs = plan.batches(start, stop)
-    for first in range(start, stop, STEPS_PER_PLAN):
-        last = min(first + STEPS_PER_PLAN, stop)
-        items = [_item(plan, [next(specs) for _ in steps], rows, most) for steps in _runs(first, last)]
-        yield from _stream(items, str(store), num_cpus, first)
-
-
-def _runs(first: int, last: int) -> Iterator[range]:
-    for start in range(first, last, STEPS_PER_ROW):
-        yield range(start, min(start + STEPS_PER_ROW, last))
-
-
-def _item(plan: HybridPlan, specs: list[BatchSpec], rows: slice, negatives: int = 0) -> dict[str, Any]:
-    """One row of the pipeline: the text numbers of a run of steps."""
-    groups = np.stack([spec.groups[rows] for spec in specs])  # [n, b]
-    languages = np.stack([spec.languages[rows] for spec in specs])  # [n, b, 2]
-    item = {
-        "step": [spec.step for spec in specs],
-        "mono": [spec.kind == "mono" for spec in specs],
-        "queries": plan.corpus.queries[groups, languages[:, :, 0]].tolist(),
-        "passages": plan.corpus.passages[groups, languages[:, :, 1]].tolist(),
-        "clusters": plan.corpus.clusters[groups].tolist(),
-        "languages": languages.reshape(len(specs), -1).tolist(),
-    }
-    if negatives:
-        hard = np.stack([_hard_negatives(plan, spec, rows, negatives) for spec in specs])  # [n, 2, slots]
-        item |= {"negatives": hard[:, 0].tolist(), "negative_clusters": hard[:, 1].tolist()}
-    return item
-
-
-def _hard_negatives(plan: HybridPlan, spec: BatchSpec, rows: slice, most: int) -> Int32:
-    """[2, b*n] text numbers and clusters of a worker's hard negatives; -1 in the slots behind the last one."""
-    corpus = plan.corpus
-    draws = np.random.default_rng((plan.seed, _PURPOSE, spec.step)).random(plan.batch_size)  # of all workers' rows
-    places = corpus.draw_negatives(spec.groups[rows], spec.languages[rows, 1], draws[rows], most)  # [b, n]
-    slots = np.full((2, places.size), -1, np.int32)
-    real = places[places >= 0]
-    slots[:, : len(real)] = corpus.negative_texts[real], corpus.negative_clusters[real]
-    return slots
-
-
-def _stream(items: list[dict[str, Any]], store: str, num_cpus: float, first: int) -> Iterator[TokenBatch]:
+    if start >= stop:
+        return
     import ray
 
-    data = ray.data.from_items(items, override_num_blocks=len(items))
-    data.context.execution_options.preserve_order = True
+    size = plan.batch_size // workers
+    rows = slice(rank * size, (rank + 1) * size)
+    packed = _packed(plan)
+    plan.corpus.forget()  # what making the plan has read of it
+    data = ray.data.from_items([{"start": start, "stop": stop}])
     data.context.enable_progress_bars = False
+    data.context.target_max_block_size = 1  # a row is a block of its own, handed on as soon as it is there
+    limits = ray.data.ExecutionResources.for_limits(object_store_memory=_WAITING)
+    data.context.execution_options.resource_limits = limits
     data = data.map_batches(
-        functools.partial(_gather, store=store),
-        compute=ray.data.TaskPoolStrategy(size=1),  # one task feeds a worker; more would only start more processes
+        functools.partial(_serve, plan=packed, store=str(store), rows=rows, negatives=negatives),
+        compute=ray.data.TaskPoolStrategy(size=1),
         batch_size=1,
         batch_format="pyarrow",
         num_cpus=num_cpus,
     )
-    step = first
+    step = start
     for table in data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=2):
-        for row in range(table.num_rows):
-            batch = _token_batch(table, row)
-            if batch.step != step:  # the pipeline keeps order; a silent misalignment would mix kinds across workers
+        for batch in _batches(table):
+            if batch.step != step:  # a silent misalignment would mix kinds across workers
                 raise AssertionError(f"the stream gave step {batch.step} where step {step} was due")
             step += 1
             yield batch
 
 
-@functools.lru_cache(maxsize=4)
-def _opened(store: str) -> TokenStore:
-    return TokenStore.open(Path(store))
+def _packed(plan: HybridPlan) -> bytes:
+    """The plan without its corpus, which the task maps into its own memory."""
+
+    class Packer(pickle.Pickler):
+        def persistent_id(self, thing: Any) -> str | None:
+            return "corpus" if thing is plan.corpus else None
+
+    packed = io.BytesIO()
+    Packer(packed, protocol=pickle.HIGHEST_PROTOCOL).dump(plan)
+    return packed.getvalue()
 
 
-def _gather(items: pa.Table, store: str) -> pa.Table:
-    """Text numbers of some steps in, their token ids out: one row a step."""
-    tokens_of = _opened(store).tokens
-    columns: dict[str, list[Any]] = {
-        name: [] for name in ("step", "mono", "tokens", "lengths", "clusters", "languages", "negative_clusters")
-    }
+def _unpacked(packed: bytes, corpus: Corpus) -> HybridPlan:
+    class Unpacker(pickle.Unpickler):
+        def persistent_load(self, name: str) -> Corpus:
+            return corpus
+
+    plan: HybridPlan = Unpacker(io.BytesIO(packed)).load()
+    return plan
+
+
+def _serve(items: pa.Table, plan: bytes, store: str, rows: slice, negatives: int) -> Iterator[pa.Table]:
+    """The task: the first and the last step in, the tokens of every run of steps out."""
+    tokens = TokenStore.open(Path(store))
+    corpus = tokens.corpus()
+    unpacked = _unpacked(plan, corpus)
+    most = min(negatives, corpus.most_negatives())
     for item in items.to_pylist():
-        none: list[list[int]] = [[] for _ in item["step"]]
-        item = {"negatives": none, "negative_clusters": none} | item
-        for step in range(len(item["step"])):
-            negatives = [number for number in item["negatives"][step] if number >= 0]
-            texts = [tokens_of(number) for number in item["queries"][step] + item["passages"][step] + negatives]
-            columns["tokens"].append(np.concatenate(texts))
-            columns["lengths"].append(np.array([len(text) for text in texts], np.int32))
-            for name in columns.keys() - {"tokens", "lengths"}:
-                columns[name].append(item[name][step])
-    int32s = pa.list_(pa.int32())
-    types = {"step": pa.int64(), "mono": pa.bool_()}
-    return pa.table({name: pa.array(values, types.get(name, int32s)) for name, values in columns.items()})
+        specs = unpacked.batches(item["start"], item["stop"])
+        steps, most_steps = 1, max(1, PAIRS_PER_ROW // (rows.stop - rows.start))
+        while run := list(islice(specs, steps)):
+            yield _gather(unpacked, run, rows, most, tokens)
+            corpus.forget()
+            steps = min(2 * steps, most_steps)  # the first batch does not wait for a whole row
 
 
-def _token_batch(table: pa.Table, row: int) -> TokenBatch:
-    def cell(name: str) -> Int32:
-        values: Int32 = table.column(name)[row].values.to_numpy()
-        return values
+def _gather(plan: HybridPlan, specs: list[BatchSpec], rows: slice, most: int, store: TokenStore) -> pa.Table:
+    """One row of the pipeline: the batches of n steps."""
+    numbers, clusters = _texts(plan, specs, rows, most)
+    groups = np.stack([spec.groups[rows] for spec in specs])  # [n, b]
+    real = numbers >= 0
+    ids, lengths = store.take(numbers[real])
+    columns = {
+        "steps": np.array([spec.step for spec in specs], np.int64),
+        "kinds": np.array([KINDS.index(spec.kind) for spec in specs], np.int8),
+        "ids": ids,
+        "texts": real.sum(axis=1, dtype=np.int32),
+        "lengths": lengths.astype(np.int32),
+        "clusters": plan.corpus.clusters[groups].ravel(),
+        "languages": np.stack([spec.languages[rows] for spec in specs]).ravel(),
+        "negative_clusters": clusters.ravel(),
+    }
+    return pa.table({name: _one_row(values) for name, values in columns.items()})
 
-    texts = np.split(cell("tokens"), np.cumsum(cell("lengths"))[:-1])
-    clusters = cell("clusters")
-    size = len(clusters)
-    return TokenBatch(
-        step=table.column("step")[row].as_py(),
-        kind="mono" if table.column("mono")[row].as_py() else "cross",
-        queries=texts[:size],
-        passages=texts[size : 2 * size],
-        clusters=clusters,
-        languages=cell("languages").reshape(size, 2),
-        negatives=texts[2 * size :],
-        negative_clusters=cell("negative_clusters"),
-    )
+
+def _one_row(values: npt.NDArray[Any]) -> pa.Array:
+    return pa.ListArray.from_arrays(np.array([0, len(values)], np.int32), pa.array(values))
+
+
+def _texts(plan: HybridPlan, specs: list[BatchSpec], rows: slice, most: int) -> tuple[Int32, Int32]:
+    """The texts of n steps.
+
+    Returns:
+        [n, 2b + slots] numbers of a worker's queries, passages and hard negatives, -1 behind the last of these, and
+        [n, slots] the clusters of the negatives; slots is b * ``most``.
+    """
+    corpus, n = plan.corpus, len(specs)
+    groups = np.stack([spec.groups[rows] for spec in specs])  # [n, b]
+    columns = np.stack([spec.languages[rows] for spec in specs])  # [n, b, 2]
+    size = groups.shape[1]
+    numbers = np.full((n, (2 + most) * size), -1, np.int32)
+    clusters = np.full((n, most * size), -1, np.int32)
+    aligns = np.array([spec.kind == "align" for spec in specs])
+    for side, kind in ((corpus.queries, ~aligns), (corpus.passages, aligns)):
+        numbers[kind, :size] = side[groups[kind], columns[kind, :, 0]]
+    numbers[:, size : 2 * size] = corpus.passages[groups, columns[:, :, 1]]
+    for row in np.flatnonzero(~aligns) if most else ():
+        draws = np.random.default_rng((plan.seed, _PURPOSE, specs[row].step)).random(plan.batch_size)  # of all workers
+        places = corpus.draw_negatives(groups[row], columns[row, :, 1], draws[rows], most)  # [b, most]
+        real = places[places >= 0]
+        numbers[row, 2 * size : 2 * size + len(real)] = corpus.negative_texts[real]
+        clusters[row, : len(real)] = corpus.negative_clusters[real]
+    return numbers, clusters
+
+
+def _batches(table: pa.Table) -> Iterator[TokenBatch]:
+    for row in range(table.num_rows):
+        cells = {name: table.column(name)[row].values.to_numpy() for name in table.column_names}
+        n = len(cells["steps"])
+        text_ends = np.cumsum(cells["texts"])
+        token_ends = np.concatenate([[0], np.cumsum(cells["lengths"], dtype=np.int64)])
+        for i in range(n):
+            texts = slice(text_ends[i] - cells["texts"][i], text_ends[i])
+            yield TokenBatch(
+                step=int(cells["steps"][i]),
+                kind=KINDS[cells["kinds"][i]],
+                ids=cells["ids"][token_ends[texts.start] : token_ends[texts.stop]],
+                lengths=cells["lengths"][texts],
+                clusters=cells["clusters"].reshape(n, -1)[i],
+                languages=cells["languages"].reshape(n, -1, 2)[i],
+                negative_clusters=cells["negative_clusters"].reshape(n, -1)[i],
+            )

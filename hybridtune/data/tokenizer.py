@@ -4,12 +4,16 @@ import functools
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import tokenizers
 
 from hybridtune.errors import InputError, model_not_loaded
 
+_CACHED_WORDS = 1 << 17  # of a Unigram or BPE model; its own 10,000 are full after a few hundred texts
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
@@ -32,15 +36,25 @@ class Tokenizer:
 
     def encode(self, texts: Sequence[str], prefix: str, max_length: int) -> list[list[int]]:
         """Token ids of each text behind the prefix, special tokens included, cut to ``max_length`` tokens."""
-        backend = _backend(self.definition, max_length)
+        backend = _backend(self.definition)
+        backend.enable_truncation(max_length)
         return [row.ids for row in backend.encode_batch_fast([prefix + text for text in texts])]
+
+    def encode_flat(
+        self, texts: Sequence[str], prefix: str, max_length: int
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+        """The same ids, one text behind the other: [T] ids, and [n] the tokens of each text."""
+        rows = self.encode(texts, prefix, max_length)
+        lengths = np.fromiter(map(len, rows), np.int64, len(rows))
+        return np.fromiter(chain.from_iterable(rows), np.int32, int(lengths.sum())), lengths
 
 
 @functools.lru_cache(maxsize=8)
-def _backend(definition: str, max_length: int) -> tokenizers.Tokenizer:
+def _backend(definition: str) -> tokenizers.Tokenizer:
     backend = tokenizers.Tokenizer.from_str(definition)
     backend.no_padding()
-    backend.enable_truncation(max_length)
+    if hasattr(backend.model, "_resize_cache"):
+        backend.model._resize_cache(_CACHED_WORDS)
     return backend
 
 

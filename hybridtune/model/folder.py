@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,29 @@ from hybridtune.model.encoder import DualEncoder
 
 _OURS = "hybridtune.json"  # sentence-transformers has one length for both sides; ours stand here, and what was trained
 
-
 _PADDED_POSITIONS = {"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet"}  # count from pad_token_id + 1
+
+# What transformers 4 and 5 both read; all else is in tokenizer.json. Version 5 writes class names and keys of its own,
+# at which version 4 stops.
+_TOKENIZER_KEYS = {f"{name}_token" for name in ("bos", "eos", "unk", "sep", "pad", "cls", "mask")} | {
+    "model_max_length",
+    "padding_side",
+    "truncation_side",
+    "clean_up_tokenization_spaces",
+}
+_NO_LENGTH = 10**6  # tokenizers that know no length say 1e30
 
 
 def save_folder(
-    model: DualEncoder, source: str, encoder: Encoder, folder: Path, card: str, training_pairs: Mapping[str, int]
+    model: DualEncoder,
+    source: str,
+    encoder: Encoder,
+    folder: Path,
+    card: str,
+    training_pairs: Mapping[str, int],
+    matryoshka: Sequence[int] = (),
 ) -> None:
-    """Write a folder that sentence-transformers and plain transformers open.
+    """Write a folder that sentence-transformers (3 to 6) and plain transformers (4, 5) open.
 
     Args:
         model: the trained encoder.
@@ -30,13 +45,12 @@ def save_folder(
         folder: new or empty.
         card: the README.md, a model card.
         training_pairs: "en-de" (query language first) -> distinct pairs that it was trained on.
+        matryoshka: widths at which its embeddings were trained to be cut off.
     """
-    import transformers
-
     folder.mkdir(parents=True, exist_ok=True)
-    model.backbone.save_pretrained(folder)
-    options = {"trust_remote_code": encoder.trust_remote_code}
-    transformers.AutoTokenizer.from_pretrained(source, **options).save_pretrained(folder)
+    model.backbone.save_pretrained(folder, state_dict=model.plain_state())
+    length = max(encoder.query_length, encoder.passage_length)
+    _save_tokenizer(source, encoder, length, folder)
     width = model.backbone.config.hidden_size
     modules = [("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize")]
     _write(
@@ -46,7 +60,6 @@ def save_folder(
             for i, (path, kind) in enumerate(modules)
         ],
     )
-    length = max(encoder.query_length, encoder.passage_length)
     _write(folder / "sentence_bert_config.json", {"max_seq_length": length, "do_lower_case": False})
     pooling = {
         "word_embedding_dimension": width,
@@ -65,8 +78,23 @@ def save_folder(
     settings = {"prompts": prompts, "default_prompt_name": None, "similarity_fn_name": "cosine"}
     _write(folder / "config_sentence_transformers.json", settings)
     lengths = {"query_length": encoder.query_length, "passage_length": encoder.passage_length}
-    _write(folder / _OURS, {**lengths, "training_pairs": dict(training_pairs)})
+    widths = {"matryoshka": list(matryoshka)} if matryoshka else {}
+    _write(folder / _OURS, {**lengths, "training_pairs": dict(training_pairs), **widths})
     (folder / "README.md").write_text(card, encoding="utf-8")
+
+
+def _save_tokenizer(source: str, encoder: Encoder, length: int, folder: Path) -> None:
+    """tokenizer.json as it was trained with, under the one class name that loads it as it stands everywhere."""
+    import transformers
+
+    tokenizer = transformers.AutoTokenizer.from_pretrained(source, trust_remote_code=encoder.trust_remote_code)
+    tokenizer.model_max_length = length  # plain transformers then cuts where sentence-transformers does
+    tokenizer.save_pretrained(folder)
+    file = folder / "tokenizer_config.json"
+    kept = {key: value for key, value in _read(file).items() if key in _TOKENIZER_KEYS}
+    # token_type_ids stay out: they are zeros, which is what models that have them take by themselves
+    names = {"tokenizer_class": "PreTrainedTokenizerFast", "model_input_names": ["input_ids", "attention_mask"]}
+    _write(file, {**names, **kept})
 
 
 def with_folder_settings(encoder: Encoder) -> Encoder:
@@ -84,9 +112,12 @@ def with_folder_settings(encoder: Encoder) -> Encoder:
     prompts = _read(folder / "config_sentence_transformers.json").get("prompts") or {}
     found["query_prefix"] = prompts.get("query", "")
     found["passage_prefix"] = prompts.get("passage", prompts.get("document", ""))
-    length = _read(folder / "sentence_bert_config.json").get("max_seq_length")
-    if length:
-        found["query_length"] = found["passage_length"] = length
+    lengths = _read(folder / "sentence_bert_config.json")
+    length = lengths.get("max_seq_length") or _read(folder / "tokenizer_config.json").get("model_max_length")
+    for side, task in (("query", "query"), ("passage", "document")):  # version 6 knows a length a side
+        most = lengths.get(f"{task}_length") or length
+        if most and most < _NO_LENGTH:
+            found[f"{side}_length"] = most
     ours = _read(folder / _OURS)
     found |= {key: ours[key] for key in ("query_length", "passage_length") if key in ours}
     return Encoder.model_validate({**found, **encoder.model_dump(include=encoder.model_fields_set)})
@@ -100,7 +131,7 @@ def check_lengths(encoder: Encoder) -> None:
     """
     if encoder.name == "tiny":
         return
-    config = _model_config(encoder)
+    config = model_config(encoder)
     most = getattr(config, "max_position_embeddings", None)
     if most is None:
         return
@@ -135,11 +166,16 @@ def model_digest(encoder: Encoder) -> str:
                 with file.open("rb") as content:
                     digest.update(hashlib.file_digest(content, "sha256").digest())
     else:
-        digest.update(f"{encoder.name} {getattr(_model_config(encoder), '_commit_hash', None)}".encode())
+        digest.update(f"{encoder.name} {getattr(model_config(encoder), '_commit_hash', None)}".encode())
     return digest.hexdigest()
 
 
-def _model_config(encoder: Encoder) -> Any:
+def model_config(encoder: Encoder) -> Any:
+    """The settings of a model folder or hub name, as transformers reads them.
+
+    Raises:
+        InputError: it cannot be found or fetched.
+    """
     import transformers
 
     try:

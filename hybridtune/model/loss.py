@@ -1,12 +1,13 @@
-"""InfoNCE with in-batch negatives gathered from all workers, and false negatives masked."""
+"""The losses: InfoNCE with negatives gathered from all workers and false ones masked; and the pull to a teacher."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
+
+from hybridtune.model.gather import gather, gather_with_gradient, rank, workers
 
 _EMPTY = -2  # cluster of a column that holds no text
 
@@ -17,7 +18,7 @@ class LossOutput:
 
     Attributes:
         loss: scalar; the mean over this worker's rows.
-        accuracy: share of this worker's queries whose own passage scores highest of all columns, in [0, 1].
+        accuracy: share of this worker's rows whose own answer scores highest of all columns, in [0, 1].
         spread: mean variance of the embedding dimensions over the batch, times D; near 0 is a collapsed encoder,
             1 the most that unit vectors can have.
     """
@@ -31,98 +32,156 @@ def info_nce(
     queries: Tensor,
     passages: Tensor,
     clusters: Tensor,
-    temperature: float,
+    temperature: float | Tensor,
     symmetric: bool = False,
     negatives: Tensor | None = None,
     negative_clusters: Tensor | None = None,
+    matryoshka: Sequence[int] = (),
+    near_duplicate: float | None = None,
 ) -> LossOutput:
     """Contrastive loss of a batch: -log softmax of cos(q_i, p_j) / temperature at j = i.
 
     The columns are the passages and the hard negatives of all W workers. A column of the row's own cluster (a
     translation, the same text, or an answer to both) is a false negative and is masked. Averaging over workers, as
-    DDP does with gradients, gives the loss and gradient of one worker with all B rows.
+    DDP does with gradients, gives the loss and gradient of one worker with all B rows. Computed in float32 (or
+    float64, if that is given) whatever autocast says.
 
     Args:
         queries: [b, D] unit vectors of this worker.
         passages: [b, D] unit vectors; row i answers query i.
         clusters: [b] integers, 0 or more; equal ones are no negatives of each other.
-        temperature: divides the cosine; > 0.
+        temperature: divides the cosine; > 0. A scalar tensor gets a gradient.
         symmetric: also rank the queries of all workers for each passage, and average both directions.
         negatives: [k, D] unit vectors of hard negatives, columns for every row of every worker; k >= 0 may differ
             between workers.
         negative_clusters: [m], m >= k the same on all workers: the cluster that each negative's text answers, -1 for
             none; what stands behind the first k is not read.
+        matryoshka: widths in [1, D): the loss is also taken of the vectors cut to their first dimensions and made
+            unit vectors again, and averaged over these widths and the full one. Accuracy and spread stay the full
+            width's.
+        near_duplicate: a column is masked too if the cosine of its text with the row's own passage is over this;
+            a query's text is here the passage that answers it. None masks by cluster alone.
 
     Raises:
-        ValueError: fewer negative_clusters than negatives.
+        ValueError: fewer negative_clusters than negatives, or a width that does not cut.
 
     Source: arXiv 1807.03748 (InfoNCE); in-batch negatives, and hard negatives shared by the batch, of
-    arXiv 2004.04906; cosine and hybrid batches of arXiv 2408.10536.
+    arXiv 2004.04906; cosine and hybrid batches of arXiv 2408.10536; nested widths of arXiv 2205.13147, all with
+    weight 1.
     """
-    columns, column_clusters = passages, clusters
-    if negatives is not None:
-        if negative_clusters is None or len(negative_clusters) < len(negatives):
-            raise ValueError("every negative needs a cluster")
-        empty = len(negative_clusters) - len(negatives)  # the collectives need equal shapes: slots without a negative
-        columns = torch.cat([passages, F.pad(negatives, (0, 0, 0, empty))])  # [b + m, D]
-        held = torch.arange(len(negative_clusters), device=clusters.device) < len(negatives)
-        column_clusters = torch.cat([clusters, negative_clusters.masked_fill(~held, _EMPTY)])  # [b + m]
-    scores, own = _scores(queries, clusters, columns, column_clusters, temperature)
-    loss = F.cross_entropy(scores, own)
-    if symmetric:
-        loss = (loss + F.cross_entropy(*_scores(passages, clusters, queries, clusters, temperature))) / 2
-    with torch.no_grad():
-        accuracy = (scores.argmax(1) == own).float().mean()
-        spread = torch.cat([queries, passages]).float().var(0, unbiased=False).sum()
-    return LossOutput(loss, accuracy, spread)
+    width = queries.shape[1]
+    for narrow in matryoshka:
+        if not 0 < narrow < width:
+            raise ValueError(f"matryoshka width {narrow} does not cut vectors of {width} dimensions")
+    with torch.autocast(queries.device.type, enabled=False):
+        queries, passages = _full(queries), _full(passages)
+        texts, text_clusters = _texts(passages, clusters, negatives, negative_clusters)  # [b + m, D], [b + m]
+        all_texts, all_queries = _gather_sides(texts, queries if symmetric else queries[:0])  # [C, D], [B or 0, D]
+        bias = _bias(passages, clusters, all_texts, gather(text_clusters), near_duplicate)  # [b, C]
+        directions = [(queries, all_texts, bias)]
+        if symmetric:  # a query is masked as its passage is
+            of_queries = bias.view(len(queries), workers(), -1)[:, :, : len(queries)].flatten(1)  # [b, B]
+            directions.append((passages, all_queries, of_queries))
+        losses = []
+        for cut in (width, *matryoshka):
+            for rows, columns, masked in directions:
+                scores, own = _scores(_cut(rows, cut), _cut(columns, cut), masked, temperature)
+                losses.append(F.cross_entropy(scores, own))
+                if len(losses) == 1:
+                    accuracy = _hits(scores, own)
+        return LossOutput(torch.stack(losses).mean(), accuracy, _spread(queries, passages))
 
 
-def _scores(
-    rows: Tensor, clusters: Tensor, columns: Tensor, column_clusters: Tensor, temperature: float
+def align(students_from: Tensor, students_to: Tensor, teachers: Tensor) -> LossOutput:
+    """Draw a text and its translation to the vector that a frozen teacher gives the text: mean of 1 - cosine.
+
+    The student reads both texts of a pair, the teacher only the one in a language that it reads. OPTICAL, whose
+    idea this is, distils between the tokens of the two texts, matched by optimal transport; here there is one
+    vector a text, so nothing is to be matched. Half the squared distance of unit vectors is 1 - cosine, so it is
+    also the loss of arXiv 2004.09813 on unit vectors.
+
+    Args:
+        students_from: [b, D] unit vectors of the texts in the teacher's language.
+        students_to: [b, D] unit vectors of their translations.
+        teachers: [b, D] the teacher's unit vectors of the former; they get no gradient.
+
+    Returns:
+        The loss is the mean over this worker's 2b vectors; accuracy the share of translations whose own teacher
+        vector is the nearest among this worker's; spread that of the student's vectors.
+
+    Raises:
+        ValueError: teacher and student differ in width.
+
+    Source: arXiv 2301.12566 (OPTICAL: translations alone teach another language); arXiv 2004.09813 (teacher's
+    vector of a sentence as target for it and its translation).
+    """
+    if teachers.shape != students_to.shape:
+        raise ValueError(f"the teacher's vectors {list(teachers.shape)} do not fit {list(students_to.shape)}")
+    with torch.autocast(teachers.device.type, enabled=False):
+        students_from, students_to, targets = _full(students_from), _full(students_to), _full(teachers.detach())
+        cosines = torch.cat([students_from, students_to]) * targets.repeat(2, 1)  # [2b, D]
+        loss = (1 - cosines.sum(1)).mean()
+        accuracy = _hits(students_to.detach() @ targets.T, torch.arange(len(targets), device=targets.device))
+        return LossOutput(loss, accuracy, _spread(students_from, students_to))
+
+
+def _full(vectors: Tensor) -> Tensor:
+    return vectors.to(torch.promote_types(vectors.dtype, torch.float32))
+
+
+def _cut(vectors: Tensor, width: int) -> Tensor:
+    return vectors if width == vectors.shape[1] else F.normalize(vectors[:, :width], dim=1)
+
+
+def _texts(
+    passages: Tensor, clusters: Tensor, negatives: Tensor | None, negative_clusters: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Scores [b, W * columns] of a worker's rows, -inf where masked, and [b] the column that answers each row.
+    """This worker's columns [b + m, D] and their clusters [b + m]: its passages, its negatives, empty slots."""
+    if negatives is None:
+        return passages, clusters
+    if negative_clusters is None or len(negative_clusters) < len(negatives):
+        raise ValueError("every negative needs a cluster")
+    empty = len(negative_clusters) - len(negatives)  # the collectives need equal shapes: slots without a negative
+    held = torch.arange(len(negative_clusters), device=clusters.device) < len(negatives)
+    text_clusters = torch.cat([clusters, negative_clusters.masked_fill(~held, _EMPTY)])  # [b + m]
+    return torch.cat([passages, F.pad(_full(negatives), (0, 0, 0, empty))]), text_clusters
+
+
+def _gather_sides(texts: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
+    """All workers' texts and queries, by rank, in one collective."""
+    both = torch.cat([texts, queries]) if len(queries) else texts
+    gathered = gather_with_gradient(both).view(workers(), len(both), -1)
+    return gathered[:, : len(texts)].flatten(0, 1), gathered[:, len(texts) :].flatten(0, 1)
+
+
+@torch.no_grad()
+def _bias(
+    passages: Tensor, clusters: Tensor, all_texts: Tensor, all_clusters: Tensor, near_duplicate: float | None
+) -> Tensor:
+    """[b, C]: -inf where a row may not see a column, else 0."""
+    masked = (clusters[:, None] == all_clusters) | (all_clusters == _EMPTY)  # [b, C]
+    if near_duplicate is not None:
+        masked |= passages @ all_texts.T > near_duplicate
+    first = rank() * (len(all_texts) // workers())
+    masked[:, first:].fill_diagonal_(False)
+    return passages.new_zeros(masked.shape).masked_fill_(masked, float("-inf"))
+
+
+def _scores(rows: Tensor, columns: Tensor, bias: Tensor, temperature: float | Tensor) -> tuple[Tensor, Tensor]:
+    """Scores [b, C] of a worker's rows, -inf where masked, and [b] the column that answers each row.
 
     Row i's answer is column i of the same worker, so each worker has at least as many columns as rows.
     """
-    b = len(rows)
-    first = dist.get_rank() * len(columns) if _distributed() else 0
-    own = torch.arange(first, first + b, device=rows.device)  # [b]
-    all_columns, all_clusters = _gather(columns), _gather_plain(column_clusters)  # [C, D], [C]
-    masked = (clusters[:, None] == all_clusters[None, :]) | (all_clusters == _EMPTY)  # [b, C]
-    masked[torch.arange(b, device=own.device), own] = False
-    return (rows @ all_columns.T / temperature).masked_fill(masked, float("-inf")), own  # [b, C], [b]
+    first = rank() * (len(columns) // workers())
+    own = torch.arange(first, first + len(rows), device=rows.device)  # [b]
+    return torch.addmm(bias, rows / temperature, columns.T), own  # [b, C], [b]
 
 
-class _GatherWithGradient(torch.autograd.Function):
-    """All workers' rows, stacked by rank; the gradient of a row is the sum of what every worker sends back."""
-
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor) -> Tensor:
-        ctx.rows = len(rows)
-        return _gather_plain(rows)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        total = gradients[0].contiguous()
-        dist.all_reduce(total)
-        first = dist.get_rank() * ctx.rows
-        return total[first : first + ctx.rows]
+@torch.no_grad()
+def _hits(scores: Tensor, own: Tensor) -> Tensor:
+    return (scores.argmax(1) == own).float().mean()
 
 
-def _gather(rows: Tensor) -> Tensor:
-    if not _distributed():
-        return rows
-    gathered: Tensor = _GatherWithGradient.apply(rows)  # type: ignore[no-untyped-call]
-    return gathered
-
-
-def _gather_plain(rows: Tensor) -> Tensor:
-    if not _distributed():
-        return rows
-    parts = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
-    dist.all_gather(parts, rows.contiguous())
-    return torch.cat(parts)
-
-
-def _distributed() -> bool:
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+@torch.no_grad()
+def _spread(one: Tensor, other: Tensor) -> Tensor:
+    return torch.cat([one, other]).var(0, unbiased=False).sum()

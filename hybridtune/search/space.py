@@ -1,7 +1,7 @@
 """The `search:` block as Optuna sees it: ranges, the three baselines, objectives and their directions."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from hybridtune.evaluate.benchmark import Benchmark
 from hybridtune.evaluate.metrics import direction
 
 BASELINES = {"mono-only": 1.0, "half-half": 0.5, "cross-only": 0.0}  # the paper's comparison, by mixing_ratio
+_OF_SCHEDULES = ("final_ratio", "step_at")  # fields that a constant ratio does not look at
 
 Space = Callable[[optuna.Trial], dict[str, Any]]
 
@@ -50,7 +51,7 @@ def _peer_is_defined(benchmark: Benchmark) -> bool:
 
 
 def baseline_points(study: Study) -> list[dict[str, Any]]:
-    """Values of the baselines' searched fields: the study's fixed values, and the ratio that names them.
+    """Values of the baselines' searched fields: the study's fixed values, and the constant ratio that names them.
 
     Raises:
         InputError: a value that Optuna cannot hold: null, or one that is not among the choices.
@@ -58,9 +59,12 @@ def baseline_points(study: Study) -> list[dict[str, Any]]:
     if not study.search.baselines:
         return []
     fixed = {name: study.value(name) for name in study.search.space}
-    points = [_with_ratio(fixed, ratio) for ratio in BASELINES.values()]
+    points = [{**fixed, **_named(study, ratio)} for ratio in BASELINES.values()]
     for name, parameter in study.search.space.items():
-        for value in (point[name] for point in points):
+        for point in points:
+            if name.split(".")[-1] in _OF_SCHEDULES:
+                point[name] = _any_value(parameter, point[name])
+            value = point[name]
             if parameter.choice is None and value is None:
                 raise InputError(
                     f"search.space.{name}: the baselines train with the fixed value, which is null; give it a number "
@@ -74,23 +78,45 @@ def baseline_points(study: Study) -> list[dict[str, Any]]:
     return points
 
 
+def _named(study: Study, ratio: float) -> dict[str, Any]:
+    """The values that make a baseline what it is called: its ratio, from the first step to the last."""
+    space = study.search.space
+    values: dict[str, Any] = {_key(space, "mixing_ratio"): ratio}
+    if study.mix.schedule != "constant" or _key(space, "schedule") in space:
+        values[_key(space, "schedule")] = "constant"
+    return values
+
+
+def _key(space: Mapping[str, Parameter], field: str) -> str:
+    """The name by which the study searches a field of the mix."""
+    return f"mix.{field}" if f"mix.{field}" in space else field
+
+
+def _any_value(parameter: Parameter, fixed: Any) -> Any:
+    """A value that a constant ratio does not look at: one in the range, the fixed one if it can be."""
+    if parameter.choice is not None:
+        return fixed if fixed in parameter.choice else parameter.choice[0]
+    low, high = parameter.ends()
+    return high if fixed is None else min(max(fixed, low), high)
+
+
 def search_space(study: Study) -> Space:
     """What Optuna calls for every trial: suggests the values, names the baselines.
 
     The first trials are the baselines, whose values are enqueued; a trial's number tells which it is.
     """
-    names = list(BASELINES) if study.search.baselines else []
-    return functools.partial(_suggest, space=dict(study.search.space), baselines=names)
+    names = BASELINES if study.search.baselines else {}
+    baselines = [(name, _named(study, ratio)) for name, ratio in names.items()]
+    return functools.partial(_suggest, space=dict(study.search.space), baselines=baselines)
 
 
-def _suggest(trial: optuna.Trial, space: Mapping[str, Parameter], baselines: list[str]) -> dict[str, Any]:
+def _suggest(
+    trial: optuna.Trial, space: Mapping[str, Parameter], baselines: Sequence[tuple[str, dict[str, Any]]]
+) -> dict[str, Any]:
     for name, parameter in space.items():
         _suggest_one(trial, name, parameter)
-    baseline = baselines[trial.number] if trial.number < len(baselines) else None
-    extra: dict[str, Any] = {"baseline": baseline, "number": trial.number}
-    if baseline is not None:
-        extra |= _with_ratio({}, BASELINES[baseline])
-    return extra
+    baseline, values = baselines[trial.number] if trial.number < len(baselines) else (None, {})
+    return {"baseline": baseline, "number": trial.number, **values}
 
 
 def _suggest_one(trial: optuna.Trial, name: str, parameter: Parameter) -> None:
@@ -102,11 +128,6 @@ def _suggest_one(trial: optuna.Trial, name: str, parameter: Parameter) -> None:
         trial.suggest_int(name, *parameter.int)
     else:
         trial.suggest_categorical(name, parameter.choice or [])
-
-
-def _with_ratio(values: dict[str, Any], ratio: float) -> dict[str, Any]:
-    key = "mix.mixing_ratio" if "mix.mixing_ratio" in values else "mixing_ratio"
-    return {**values, key: ratio}
 
 
 def trial_values(config: Mapping[str, Any]) -> dict[str, Any]:

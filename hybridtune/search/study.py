@@ -40,12 +40,17 @@ class StudyResult:
 
 
 class BaselinesFinish(ASHAScheduler):  # type: ignore[misc]
-    """ASHA that never stops a baseline: a comparison with half a training would be none."""
+    """ASHA that never stops a baseline: a comparison with half a training would be none.
+
+    Nor does it stop a trial at its last step, before the report of its best checkpoint.
+    """
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """ASHA's decision, but for baselines."""
+        """ASHA's decision, but for baselines and trials that have nothing left to do."""
+        if result["final"]:
+            return str(TrialScheduler.CONTINUE)
         decision = super().on_trial_result(tune_controller, trial, result)
-        if trial.config.get("baseline") is not None and decision == TrialScheduler.STOP:
+        if decision == TrialScheduler.STOP and (trial.config.get("baseline") is not None or result["ended"]):
             return str(TrialScheduler.CONTINUE)
         return str(decision)
 
@@ -110,7 +115,7 @@ def _tuner(
             storage_path=str(folder),
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=1),
-            callbacks=[Watcher(folder, study.train.max_steps, settled), Events(folder)],
+            callbacks=[Watcher(folder, settled), Events(folder)],
         ),
     )
 
@@ -169,6 +174,8 @@ class Resuming(OptunaSearch):  # type: ignore[misc]
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """A score, told to Optuna under our own step: Tune's count of reports begins anew in a resumed trial."""
+        if result["final"]:  # of a step that was told before; as the last report it becomes the trial's value
+            return
         super().on_trial_result(trial_id, {**result, TRAINING_ITERATION: result["step"]})
 
 

@@ -15,7 +15,10 @@ from hybridtune.search.space import trial_name, trial_values
 
 Status = Literal["running", "stopped early", "done", "failed"]
 Display = Callable[[list["TrialRow"], "TrialRow"], None]
-_OWN = ("step", "loss", "accuracy", "spread", "negatives", "realised_ratio", "pairs", "train_seconds")
+_OWN = (
+    *("step", "loss", "accuracy", "spread", "negatives", "align_loss", "temperature", "realised_ratio", "pairs"),
+    *("train_seconds", "data_wait", "best_step"),
+)
 
 
 @dataclass
@@ -27,9 +30,9 @@ class TrialRow:
         number: its number in Optuna.
         baseline: ``mono-only``, ``half-half``, ``cross-only``, or None for a searched trial.
         values: the fields of the study that this trial sets.
-        metrics: its last report.
+        metrics: its last report; of a trial that is done, those of its best checkpoint.
         status: where it is.
-        checkpoint: folder of its last checkpoint.
+        checkpoint: folder of the checkpoint with these metrics.
         seconds: wall time since its start.
     """
 
@@ -48,16 +51,16 @@ class Watcher(Callback):  # type: ignore[misc]
 
     Args:
         folder: the study folder.
-        max_steps: a trial that ends before was stopped early.
         ended: the trials that an earlier run of the study has settled.
     """
 
     displays: ClassVar[dict[str, Display]] = {}  # by study folder: Tune pickles callbacks, and a terminal is no value
 
-    def __init__(self, folder: Path, max_steps: int, ended: Sequence[TrialRow] = ()) -> None:
-        self.folder, self.max_steps = folder, max_steps
+    def __init__(self, folder: Path, ended: Sequence[TrialRow] = ()) -> None:
+        self.folder = folder
         self.rows = {row.id: row for row in ended}
         self.started: dict[str, float] = {}
+        self.done: set[str] = set()  # trials whose final report has come
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial begins, or goes on after a restart."""
@@ -73,6 +76,9 @@ class Watcher(Callback):  # type: ignore[misc]
         row = self._row(trial)
         row.metrics = {key: value for key, value in result.items() if "/" in key or key in _OWN}
         row.checkpoint = result.get("checkpoint_path", row.checkpoint)
+        if result["final"]:  # the metrics of an earlier report once more
+            self.done.add(row.id)
+            return
         folder = self.folder / "trials" / row.id
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
@@ -82,7 +88,7 @@ class Watcher(Callback):  # type: ignore[misc]
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial ended, by itself or because the scheduler stopped it."""
         row = self._row(trial)
-        row.status = "done" if row.metrics.get("step") == self.max_steps else "stopped early"
+        row.status = "done" if row.id in self.done else "stopped early"
         self._ended(row)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -134,6 +140,8 @@ class Events(TBXLoggerCallback):  # type: ignore[misc]
 
     def log_trial_result(self, iteration: int, trial: Any, result: dict[str, Any]) -> None:
         """A score arrived."""
+        if result["final"]:
+            return
         super().log_trial_result(iteration, trial, {**result, TIMESTEPS_TOTAL: result["step"]})
 
 

@@ -1,52 +1,135 @@
-"""A checkpoint: weights, optimiser state and the step, in safetensors and JSON; what a run needs to go on exactly."""
+"""A checkpoint: the weights that are served, what a training needs beyond them to go on exactly, and the step.
+
+``model.safetensors`` holds the plain weights that were scored: adapters merged, the running mean in place of the raw
+weights. ``training.safetensors`` is there only where the weights in training are others, or more: adapters, the raw
+weights beside a running mean, a learned temperature. Moments stand in ``optimizer.safetensors``, the step in
+``state.json``. All tensors are whole: a checkpoint does not show how many workers wrote it.
+"""
 
 import json
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
+from hybridtune.errors import InputError
 from hybridtune.model.encoder import DualEncoder
+from hybridtune.train.average import Average
+from hybridtune.train.sharding import put, whole
+from hybridtune.train.update import Update
 
-WEIGHTS, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
+WEIGHTS, TRAINING, OPTIMIZER, STATE = "model.safetensors", "training.safetensors", "optimizer.safetensors", "state.json"
+_MEAN = "mean of "  # stands before a weight's name; no module can be named so
 
 
-def save_checkpoint(folder: Path, model: DualEncoder, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Write a checkpoint into an existing folder.
+@dataclass(frozen=True)
+class Snapshot:
+    """A training at one step: whole tensors on the CPU that no later step changes; empty on all ranks but 0.
+
+    Attributes:
+        weights: of the plain ``AutoModel``, by its names: what is scored and served.
+        training: what is trained and not in ``weights``.
+        moments: of the optimiser.
+    """
+
+    weights: dict[str, Tensor]
+    training: dict[str, Tensor]
+    moments: dict[str, Tensor]
+
+    def save(self, folder: Path, state: dict[str, Any]) -> None:
+        """Write a checkpoint into an existing folder; on rank 0.
+
+        Args:
+            folder: empty, or without files of a checkpoint.
+            state: JSON-able; holds ``step``, the number of steps done.
+        """
+        save_file(self.weights, folder / WEIGHTS)
+        if self.training:
+            save_file(self.training, folder / TRAINING)
+        save_file(self.moments, folder / OPTIMIZER)
+        (folder / STATE).write_text(json.dumps(state), encoding="utf-8")
+
+
+def take_snapshot(model: DualEncoder, update: Update, average: Average | None = None) -> Snapshot:
+    """Copy a training's state between two steps. Every worker must call it; the tensors arrive on rank 0.
 
     Args:
-        folder: empty folder.
-        model: the bare encoder, not its DDP wrapper.
-        optimizer: its tensors are saved one by one, under ``parameter number.name``.
-        state: JSON-able; holds ``step``, the number of steps done.
+        model: the bare encoder.
+        update: its optimiser.
+        average: its running mean, where one is kept.
     """
-    save_file({key: value.contiguous() for key, value in model.backbone.state_dict().items()}, folder / WEIGHTS)
-    moments = {
-        f"{number}.{name}": torch.as_tensor(value).contiguous()
-        for number, values in optimizer.state_dict()["state"].items()
-        for name, value in values.items()
-    }
-    save_file(moments, folder / OPTIMIZER)
-    (folder / STATE).write_text(json.dumps(state), encoding="utf-8")
+    with average.applied() if average is not None else nullcontext():
+        weights = whole(model.plain_state())
+    return Snapshot(weights, whole(_beyond_plain(model, update, average)), whole(update.state()))
 
 
-def load_checkpoint(folder: Path, model: DualEncoder, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Put a checkpoint into a model and optimiser of the same shape; returns its state."""
-    load_weights(folder, model)
-    moments: dict[int, dict[str, torch.Tensor]] = {}
-    for key, value in load_file(folder / OPTIMIZER).items():
-        number, name = key.split(".", 1)
-        moments.setdefault(int(number), {})[name] = value
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+def load_checkpoint(folder: Path, model: DualEncoder, update: Update, average: Average | None = None) -> dict[str, Any]:
+    """Put a checkpoint into a training of the same settings, on any number of workers; returns its state.
+
+    Raises:
+        InputError: it is of a training with other settings.
+    """
+    try:
+        if not model.has_adapters:
+            _put_all(_named(model), _backbone(load_file(folder / WEIGHTS)))
+            if average is not None:
+                average.restart()
+        training = load_file(folder / TRAINING) if (folder / TRAINING).is_file() else {}
+        _put_all(_beyond_plain(model, update, average), training)
+        update.load(load_file(folder / OPTIMIZER))
+    except InputError as error:
+        raise InputError(
+            f"checkpoint {folder} does not fit this training ({error}): go on with the encoder and the train.* "
+            f"settings it was written with (lora_rank, ema, freeze_layers, embeddings, ...), or start anew"
+        ) from None
     return read_state(folder)
 
 
 def load_weights(folder: Path, model: DualEncoder) -> None:
-    """Put a checkpoint's weights into an encoder."""
-    model.backbone.load_state_dict(load_file(folder / WEIGHTS))
+    """Put a checkpoint's served weights into a plain encoder, as it was loaded.
+
+    Raises:
+        InputError: the encoder has other weights.
+    """
+    try:
+        _put_all(_named(model), _backbone(load_file(folder / WEIGHTS)))
+    except InputError as error:
+        raise InputError(f"checkpoint {folder} is of another encoder: {error}") from None
 
 
 def read_state(folder: Path) -> dict[str, Any]:
     """The JSON part of a checkpoint."""
     return dict(json.loads((folder / STATE).read_text(encoding="utf-8")))
+
+
+def _beyond_plain(model: DualEncoder, update: Update, average: Average | None) -> dict[str, Tensor]:
+    """What is trained and not in the plain weights: the tensors themselves."""
+    beyond: dict[str, Tensor] = dict(update.extras)
+    if average is not None or model.has_adapters:
+        beyond |= {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    if average is not None and model.has_adapters:  # else the means are the plain weights
+        beyond |= {_MEAN + name: mean for name, mean in average.state().items()}
+    return beyond
+
+
+def _named(model: DualEncoder) -> dict[str, Tensor]:
+    return _backbone(model.plain_state())
+
+
+def _backbone(plain: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"backbone.{name}": value for name, value in plain.items()}
+
+
+def _put_all(targets: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
+    """Write whole tensors into those of the same names; none of them if names or shapes differ."""
+    for name in sorted({*targets, *values}):
+        here, there = targets.get(name), values.get(name)
+        if here is None or there is None or here.shape != there.shape:
+            shapes = [list(tensor.shape) if tensor is not None else "missing" for tensor in (there, here)]
+            raise InputError(f"{name} is {shapes[0]} there and {shapes[1]} here")
+    for name, target in targets.items():
+        put(target, values[name])

@@ -1,4 +1,4 @@
-"""fit: one FitJob in, its last checkpoint and scores out. The TorchTrainer of Ray Train v2."""
+"""fit: one FitJob in, its best checkpoint and scores out. The TorchTrainer of Ray Train v2."""
 
 import json
 from collections.abc import Sequence
@@ -9,9 +9,13 @@ from typing import Any
 import ray.train
 from ray.train.torch import TorchConfig, TorchTrainer
 
+from hybridtune.data.store import TokenStore
+from hybridtune.data.table import write_plan
 from hybridtune.errors import FitError
+from hybridtune.evaluate.metrics import direction
 from hybridtune.train.checkpoint import read_state
-from hybridtune.train.loop import SCORES, FitJob, train_loop
+from hybridtune.train.loop import SCORES, FitJob, checkpoint_folder, make_plan, train_loop
+from hybridtune.train.progress import Progress
 
 RESTARTS = 2  # of the worker group after a lost worker, from the last checkpoint
 
@@ -21,8 +25,8 @@ class FitResult:
     """A finished training.
 
     Attributes:
-        metrics: the last report.
-        checkpoint: folder of the last checkpoint.
+        metrics: of the best checkpoint, beside how far the training went.
+        checkpoint: folder of the best checkpoint by the study's first objective.
     """
 
     metrics: dict[str, Any]
@@ -30,20 +34,26 @@ class FitResult:
 
 
 def fit(job: FitJob, callbacks: Sequence[Any] = ()) -> FitResult:
-    """Train one configuration to its last step, from its last checkpoint where ``job.storage`` holds one.
+    """Train one configuration to its end, from its last checkpoint where ``job.storage`` holds one.
+
+    The best ``train.keep_checkpoints`` checkpoints stay, and the last one, from which a training goes on.
 
     Args:
         job: what to train.
         callbacks: Ray Train's ``UserCallback`` objects, which see every report.
 
     Raises:
-        FitError: the loss became NaN or infinite.
+        FitError: the loss became NaN or infinite, or a batch does not fit into the device's memory.
     """
     resources = job.study.resources
+    objective = job.study.search.objective[0]
     per_worker: dict[str, float] = {"CPU": resources.cpus_per_worker}
     if resources.gpus_per_worker:
         per_worker["GPU"] = resources.gpus_per_worker
     storage = Path(job.storage)
+    storage.mkdir(parents=True, exist_ok=True)
+    plan = make_plan(TokenStore.open(Path(job.store)).corpus(), job.study)
+    write_plan(plan, job.study.train.max_steps, storage.parent)
     trainer = TorchTrainer(
         train_loop,
         train_loop_config={"job": job},
@@ -58,15 +68,19 @@ def fit(job: FitJob, callbacks: Sequence[Any] = ()) -> FitResult:
             storage_path=str(storage.parent),
             callbacks=list(callbacks),
             failure_config=ray.train.FailureConfig(max_failures=RESTARTS),
-            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=1),
+            checkpoint_config=ray.train.CheckpointConfig(
+                num_to_keep=job.study.train.keep_checkpoints,
+                checkpoint_score_attribute=objective,
+                checkpoint_score_order=direction(objective),
+            ),
             logging_config=ray.train.LoggingConfig(log_level="ERROR"),
         ),
     )
     result = trainer.fit()
     if result.return_value is not None:
         raise FitError(result.return_value)
-    checkpoint = Path(result.checkpoint.path)
-    return FitResult(read_state(checkpoint)["metrics"], checkpoint)
+    progress = Progress(**read_state(Path(result.checkpoint.path)))
+    return FitResult(progress.final_metrics(), checkpoint_folder(job, progress.best_step))
 
 
 def checkpoint_scores(checkpoint: Path) -> dict[str, Any]:

@@ -3,7 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hybridtune.data.corpus import survey
+from hybridtune.data import distinct, numbering
+from hybridtune.data.clusters import Clusters
+from hybridtune.data.corpus import Corpus, survey
 from hybridtune.data.formats import Group
 from hybridtune.errors import InputError
 
@@ -18,16 +20,13 @@ GROUPS = st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=8).map(
 )
 
 
-def test_texts_are_numbered_in_the_order_they_are_first_seen():
-    seen = []
-    corpus = survey(
+def test_texts_are_numbered_in_the_order_they_are_first_seen(numbered):
+    corpus, seen = numbered(
         [
             group("1", {"sw": "q1", "en": "q2"}, {"en": "p1"}),
             group("2", {"en": "p1"}, {"en": "p2", "de": "p1"}),  # p1 is a query here: another text than the passage
             group("3", {"sw": "q1"}, {"sw": "p2"}),
-        ],
-        {},
-        lambda is_query, text: seen.append((is_query, text)),
+        ]
     )
     assert seen == [(True, "q2"), (False, "p1"), (True, "q1"), (True, "p1"), (False, "p2")]
     assert corpus.languages == ("de", "en", "sw")
@@ -37,11 +36,10 @@ def test_texts_are_numbered_in_the_order_they_are_first_seen():
 
 @settings(max_examples=60)
 @given(GROUPS)
-def test_every_number_leads_back_to_its_text(groups):
-    seen = []
+def test_every_number_leads_back_to_its_text(numbered, groups):
     if not any(one.queries or one.passages for one in groups):
         return
-    corpus = survey(groups, {}, lambda is_query, text: seen.append((is_query, text)))
+    corpus, seen = numbered(groups)
     assert len(set(seen)) == len(seen)
     for row, one in enumerate(groups):
         for is_query, table, texts in ((True, corpus.queries, one.queries), (False, corpus.passages, one.passages)):
@@ -113,3 +111,87 @@ def test_a_group_may_not_stand_twice():
 def test_data_without_any_text(groups, limits):
     with pytest.raises(InputError, match=r"^the training data holds no text"):
         survey(groups, limits)
+
+
+BY_BLOCKS = st.lists(st.tuples(TEXTS, TEXTS, st.lists(st.sampled_from("abcxyz"), max_size=3)), min_size=1, max_size=30)
+
+
+@settings(max_examples=40)
+@given(BY_BLOCKS, st.integers(1, 9), st.sampled_from([{}, {"sw": 2, "de": 1}]))
+def test_blocks_of_any_size_give_the_tables_of_one_block(numbered, rows, size, limits):
+    groups = [
+        group(str(i), queries, passages)._replace(negatives=dict.fromkeys(passages, negatives))
+        for i, (queries, passages, negatives) in enumerate(rows)
+    ]
+    groups.append(group("last", {"en": "a"}, {"en": "b"}))
+    sources = [i % 3 for i in range(len(groups))]
+    whole, texts = numbered(groups, limits, sources)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(numbering, "BLOCK_TEXTS", size)
+        patch.setattr(distinct, "CHUNK", size)
+        patch.setattr(distinct, "_PARTS", 3)
+        blocks, texts_of_blocks = numbered(groups, limits, sources)
+    assert texts == texts_of_blocks
+    assert vars(whole).keys() == vars(blocks).keys()
+    for name, value in vars(whole).items():
+        if name != "languages":
+            assert value.dtype == vars(blocks)[name].dtype
+        assert np.array_equal(value, vars(blocks)[name])
+    assert whole.sources.tolist() == sources
+
+
+def test_bitext_is_a_group_without_queries(numbered):
+    corpus, seen = numbered([group("1", {}, {"en": "a", "sw": "b"}), group("2", {"en": "q"}, {"en": "c"})])
+    assert seen == [(False, "a"), (False, "b"), (True, "q"), (False, "c")]
+    assert corpus.queries.tolist() == [[-1, -1], [2, -1]]
+    assert corpus.passages.tolist() == [[0, 1], [3, -1]]
+
+
+def test_a_later_block_finds_a_group_that_stands_twice(monkeypatch):
+    monkeypatch.setattr(numbering, "BLOCK_TEXTS", 3)
+    groups = [group(f"it's {i}\n", {}, {"en": str(i)}) for i in range(20)]
+    with pytest.raises(InputError) as caught:
+        survey([*groups, groups[7], groups[3]], {})
+    assert str(caught.value) == f"group_id {groups[7].group_id!r} stands twice: one line holds a whole group"
+
+
+@given(st.lists(st.binary(max_size=1), max_size=60), st.integers(1, 20))
+def test_firsts_are_the_first_equal_ones(tmp_path_factory, texts, at_once):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(distinct, "CHUNK", 11)
+        patch.setattr(distinct, "_PARTS", 3)
+        found = distinct.Distinct(tmp_path_factory.mktemp("digests") / "new")
+        for start in range(0, len(texts), at_once):
+            found.add(distinct.digests(texts[start : start + at_once]))
+        assert found.firsts().tolist() == [texts.index(text) for text in texts]
+
+
+@given(st.integers(1, 30).flatmap(lambda n: st.tuples(st.just(n), st.lists(st.tuples(*[st.integers(0, n - 1)] * 2)))))
+def test_clusters_of_edges_are_named_by_their_smallest_member(tmp_path_factory, graph):
+    count, edges = graph
+    reach = np.eye(count, dtype=bool)
+    for one, other in edges:
+        reach[one, other] = reach[other, one] = True
+    for _ in range(5):  # the transitive closure, by squaring
+        reach = reach @ reach
+    clusters = Clusters(count, tmp_path_factory.mktemp("clusters") / "file")
+    for some in np.array_split(np.array(edges, np.int32).reshape(-1, 2), 3):
+        clusters.join(*some.T)
+    assert clusters.names().tolist() == reach.argmax(axis=1).tolist()
+
+
+def test_a_long_chain_is_one_cluster(tmp_path):
+    count = 200_000  # more than a chunk
+    clusters = Clusters(count, tmp_path / "file")
+    ones = np.random.default_rng(3).permutation(count - 1).astype(np.int32)
+    for some in np.array_split(ones, 7):
+        clusters.join(some, some + 1)
+    assert not clusters.names().any()
+
+
+def test_a_corpus_is_what_it_was_after_it_was_forgotten(numbered):
+    corpus: Corpus = numbered([group(str(i), {"en": f"q{i}"}, {"sw": f"p{i}"}) for i in range(9)])[0]
+    before = {name: np.array(value) for name, value in vars(corpus).items()}
+    corpus.forget()
+    assert all(np.array_equal(value, before[name]) for name, value in vars(corpus).items())
+    assert not corpus.passages.flags.writeable

@@ -112,6 +112,7 @@ WRONG_ROWS = {
     '{"group_id": 7}': "group_id must be a text that is not empty (got 7)",
     '{"group_id": ""}': "group_id must be a text that is not empty (got '')",
     '{"group_id": "1"}': "queries must be an object of language: text (got None)",
+    '{"group_id": "1", "passages": {"en": "x"}}': "queries must be an object of language: text (got None)",
     '{"group_id": "1", "queries": {}}': "passages must be an object of language: text (got None)",
     '{"group_id": "1", "queries": "who?", "passages": {}}': "queries must be an object of language: text (got 'who?')",
     '{"group_id": "1", "queries": {"en": " "}, "passages": {}}': (
@@ -204,3 +205,23 @@ def test_an_empty_file_is_no_benchmark_but_may_stand_beside_others(groups_file, 
     assert groups(empty) == []
     groups_file(ROWS, "b.jsonl")
     assert groups(tmp_path) == ROWS
+
+
+@pytest.mark.parametrize("queries", [{}, {"queries": None}, {"queries": {}}])
+def test_bitext_needs_no_queries(groups_file, queries):
+    (group,) = groups(groups_file([{"group_id": "1", "passages": {"en": "me", "sw": "mimi"}, **queries}]))
+    assert (group["queries"], group["passages"]) == ({}, {"en": "me", "sw": "mimi"})
+
+
+def test_bitext_in_parquet_needs_no_column_of_queries(tmp_path):
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"group_id": ["1"], "passages": [{"en": "me", "sw": "mimi"}]}), path)
+    (group,) = groups(path)
+    assert (group["queries"], group["passages"]) == ({}, {"en": "me", "sw": "mimi"})
+
+
+def test_every_file_knows_the_entry_that_named_it(groups_file, tmp_path):
+    for name in ("a.jsonl", "b.jsonl"):
+        groups_file(ROWS, name)
+    sources = find_sources([str(tmp_path), "newsroom:dev", str(tmp_path / "b*")])
+    assert [source.data_set for source in sources] == [0, 0, 1, 2]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hybridtune.data.corpus import survey
 from hybridtune.data.formats import Group, find_sources, read_groups
 from hybridtune.data.plan import HybridPlan
-from hybridtune.data.stream import _item
+from hybridtune.data.stream import _texts
 from hybridtune.errors import InputError
 
 ROW = {"group_id": "1", "queries": {"en": "who?"}, "passages": {"en": "me", "sw": "mimi"}}
@@ -55,9 +55,8 @@ GROUPS = st.lists(
 
 @settings(max_examples=100)
 @given(GROUPS)
-def test_every_negative_leads_back_to_its_text_and_its_cluster(groups):
-    seen = []
-    corpus = survey(groups, {}, lambda is_query, text: seen.append((is_query, text)))
+def test_every_negative_leads_back_to_its_text_and_its_cluster(numbered, groups):
+    corpus, seen = numbered(groups)
     assert len(set(seen)) == len(seen)
     found = {}
     for cell, number, cluster in zip(
@@ -75,14 +74,13 @@ def test_every_negative_leads_back_to_its_text_and_its_cluster(groups):
     assert ((corpus.passages < 0) == (without.passages < 0)).all()
 
 
-def test_a_negative_shares_the_number_of_the_passage_with_its_text():
-    seen = []
+def test_a_negative_shares_the_number_of_the_passage_with_its_text(numbered):
     groups = [
         group("1", {"en": "a"}, {"en": ["b", "x", "b"], "de": ["never used: no German passage"]}),
         group("2", {"en": "b", "sw": "c"}, {"en": ["a", "x"]}),
     ]
-    corpus = survey(groups, {}, lambda is_query, text: seen.append(text))
-    assert seen == ["q1", "a", "b", "x", "q2", "c"]
+    corpus, seen = numbered(groups)
+    assert [text for _, text in seen] == ["q1", "a", "b", "x", "q2", "c"]
     assert corpus.languages == ("en", "sw")
     assert corpus.passages.tolist() == [[1, -1], [2, 5]]
     assert corpus.negative_cells.tolist() == [0, 0, 2, 2]
@@ -98,13 +96,13 @@ def test_a_negative_that_answers_through_another_group_is_left_out():
     assert corpus.negative_clusters.tolist() == [-1]
 
 
-def test_cells_over_the_limit_lose_their_negatives():
+def test_cells_over_the_limit_lose_their_negatives(numbered):
     groups = [group(str(i), {"en": f"e{i}", "sw": f"s{i}"}, {"en": ["x"], "sw": ["y", "z"]}) for i in range(3)]
     assert survey(groups, {}).negative_cells.tolist() == [0, 1, 1, 2, 3, 3, 4, 5, 5]
     assert survey(groups, {"sw": 1}).negative_cells.tolist() == [0, 1, 1, 2, 4]
-    seen = []
-    assert survey(groups, {"sw": 0}, lambda is_query, text: seen.append(text)).most_negatives() == 1
-    assert not {"y", "z"} & {*seen}
+    corpus, seen = numbered(groups, {"sw": 0})
+    assert corpus.most_negatives() == 1
+    assert not {"y", "z"} & {text for _, text in seen}
 
 
 @pytest.mark.parametrize("most", range(5))
@@ -122,7 +120,16 @@ def test_drawing_takes_turns_from_any_start(most):
     assert starts == {0, 1, 2}
 
 
-def planned():
+def negatives_of(plan, specs, rows, most):
+    """[n, slots] text numbers, -1 behind the last one, and [n, slots] clusters, of a worker's hard negatives."""
+    numbers, clusters = _texts(plan, specs, rows, most)
+    size = rows.stop - rows.start
+    assert (numbers[:, : 2 * size] >= 0).all()
+    assert clusters.shape == (len(specs), size * most)
+    return numbers[:, 2 * size :].tolist(), clusters.tolist()
+
+
+def planned(numbered):
     """24 groups of two languages; group i has i % 4 negatives in English and one in Swahili if i is even."""
     groups = [
         Group(
@@ -134,27 +141,24 @@ def planned():
         )
         for i in range(24)
     ]
-    texts = []
-    corpus = survey(groups, {}, lambda is_query, text: texts.append(text))
+    corpus, seen = numbered(groups)
+    texts = [text for _, text in seen]
     return groups, texts, HybridPlan(corpus, mixing_ratio=0.5, sampling_exponent=0.5, batch_size=8, seed=4)
 
 
 @pytest.mark.parametrize("most", [1, 2, 5])
-def test_a_worker_gets_the_negatives_of_its_pairs_in_the_passages_language(most):
-    groups, texts, plan = planned()
+def test_a_worker_gets_the_negatives_of_its_pairs_in_the_passages_language(numbered, most):
+    groups, texts, plan = planned(numbered)
     specs = list(plan.batches(0, 12))
-    one = _item(plan, specs, slice(0, 8), most)
+    one, one_clusters = negatives_of(plan, specs, slice(0, 8), most)
     for workers in (1, 2, 4):
         size = 8 // workers
-        parts = [_item(plan, specs, slice(r * size, (r + 1) * size), most) for r in range(workers)]
+        parts = [negatives_of(plan, specs, slice(r * size, (r + 1) * size), most)[0] for r in range(workers)]
         for step in range(len(specs)):
-            assert {len(part[name][step]) for part in parts for name in ("negatives", "negative_clusters")} == {
-                size * most
-            }
-            together = [n for part in parts for n in part["negatives"][step] if n >= 0]
-            assert together == [n for n in one["negatives"][step] if n >= 0]
+            together = [n for part in parts for n in part[step] if n >= 0]
+            assert together == [n for n in one[step] if n >= 0]
     given_at = {}
-    for spec, numbers, clusters in zip(specs, one["negatives"], one["negative_clusters"], strict=True):
+    for spec, numbers, clusters in zip(specs, one, one_clusters, strict=True):
         left = list(zip([texts[n] for n in numbers if n >= 0], clusters, strict=False))
         assert numbers[len(left) :] == [-1] * (8 * most - len(left))
         for row, (_, y) in zip(spec.groups, spec.languages, strict=True):
@@ -170,25 +174,23 @@ def test_a_worker_gets_the_negatives_of_its_pairs_in_the_passages_language(most)
         assert any(len([text for text in names if text[0] == "e"]) > 1 for names in given_at.values())
 
 
-def test_negatives_are_a_function_of_seed_and_step():
-    _, _, plan = planned()
-    whole = _item(plan, list(plan.batches(0, 10)), slice(0, 8), 2)
-    tail = _item(plan, list(plan.batches(6, 10)), slice(0, 8), 2)
-    assert tail["negatives"] == whole["negatives"][6:]
-    assert tail["negative_clusters"] == whole["negative_clusters"][6:]
+def test_negatives_are_a_function_of_seed_and_step(numbered):
+    _, _, plan = planned(numbered)
+    whole = negatives_of(plan, list(plan.batches(0, 10)), slice(0, 8), 2)
+    tail = negatives_of(plan, list(plan.batches(6, 10)), slice(0, 8), 2)
+    assert tail == (whole[0][6:], whole[1][6:])
 
 
-def test_the_data_without_negatives_gives_the_batches_of_before():
-    groups, _, plan = planned()
+def test_the_data_without_negatives_gives_the_batches_of_before(numbered):
+    groups, _, plan = planned(numbered)
     options = {"mixing_ratio": 0.5, "sampling_exponent": 0.5, "batch_size": 8, "seed": 4}
-    texts = []
     bare = [one._replace(negatives={}) for one in groups]
-    without = HybridPlan(survey(bare, {}, lambda is_query, text: texts.append(text)), **options)
+    without = HybridPlan(survey(bare, {}), **options)
     for one, other in zip(plan.batches(0, 20), without.batches(0, 20), strict=True):
         assert (one.kind, one.groups.tolist()) == (other.kind, other.groups.tolist())
         assert one.languages.tolist() == other.languages.tolist()
-    item = _item(without, list(without.batches(0, 2)), slice(0, 8), without.corpus.most_negatives())
-    assert item.keys() == {"step", "mono", "queries", "passages", "clusters", "languages"}
+    assert without.corpus.most_negatives() == 0
+    assert negatives_of(without, list(without.batches(0, 2)), slice(0, 8), 0) == ([[], []], [[], []])
 
 
 WRONG = {

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from hybridtune.data.corpus import survey
 from hybridtune.data.formats import Group
 from hybridtune.data.plan import HybridPlan
-from hybridtune.data.stream import _item
 from hybridtune.errors import InputError
 
 RATIOS = (0.0, 0.3, 0.5, 1.0)
@@ -260,18 +259,6 @@ def test_no_mono_pair_while_mono_batches_are_asked_for():
         "or add such pairs"
     )
     assert {batch.kind for batch in plan(corpus, mixing_ratio=0.0).batches(0, 9)} == {"cross"}
-
-
-@pytest.mark.parametrize("ratio", RATIOS)
-def test_the_slices_of_two_workers_make_the_batch_of_one(ratio):
-    one = plan(corpus_of(9, 9, shared=9), batch_size=8, mixing_ratio=ratio)
-    specs = list(one.batches(0, 20))
-    whole = _item(one, specs, slice(0, 8))
-    halves = [_item(one, specs, slice(rank * 4, (rank + 1) * 4)) for rank in range(2)]
-    assert halves[0]["mono"] == halves[1]["mono"] == whole["mono"] == [spec.kind == "mono" for spec in specs]
-    for column in ("queries", "passages", "clusters", "languages"):
-        both = [first + second for first, second in zip(halves[0][column], halves[1][column], strict=True)]
-        assert both == whole[column]
 
 
 @pytest.mark.parametrize("cross_batch", ["mixed", "single_pair"])

@@ -11,6 +11,7 @@ from hybridtune.data.tokenizer import pretrained_tokenizer
 from hybridtune.errors import InputError
 from hybridtune.model.encoder import load_encoder
 from hybridtune.model.folder import build_tiny, check_lengths, save_folder, with_folder_settings
+from hybridtune.model.tokens import TokenRows
 
 TEXTS = ["the minister opened the bridge", "sw", "a new hospital in the capital, said the mayor on monday", "der hafen"]
 
@@ -55,15 +56,14 @@ def test_pooling_is_what_its_name_says(tiny):
             torch.testing.assert_close(model.embed([row])[0], expected / expected.norm(), rtol=0, atol=1e-6)
 
 
-def test_forward_embeds_both_sides(tiny):
+def test_forward_takes_token_rows_from_any_part_of_a_batch(tiny):
     model, rows = loaded(tiny), token_rows(tiny)
     with torch.no_grad():
-        queries, passages, negatives = model(rows[:2], rows[2:])
-        assert torch.equal(queries, model.embed(rows[:2]))
-        assert torch.equal(passages, model.embed(rows[2:]))
-        assert negatives.shape == (0, 16)
-        for part, expected in zip(model(rows[:1], rows[1:2], rows[2:]), (rows[:1], rows[1:2], rows[2:]), strict=True):
-            torch.testing.assert_close(part, model.embed(expected), rtol=0, atol=1e-6)
+        together = model(TokenRows.of(rows))
+        assert together.dtype == torch.float32
+        assert torch.equal(together, model.embed(rows))
+        chunks = torch.cat([model(chunk) for chunk in TokenRows.of(rows).split(3)])
+    torch.testing.assert_close(chunks, together, rtol=0, atol=1e-6)
 
 
 def test_every_parameter_gets_a_gradient(tiny):

@@ -1,17 +1,13 @@
 import math
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
 
-from hybridtune.model.loss import info_nce
+from hybridtune.model.loss import align, info_nce
 
-CASES = [(symmetric, hard) for symmetric in (False, True) for hard in (False, True)]
 CLUSTERS = torch.tensor([0, 1, 2, 1, 3, 4, 0, 1, 5, 6, 3, 7])  # equal ones stand in different workers' slices
+NEAR = 0.5  # some of the vectors here are nearer than this, some are not
 
 
 def unit(rows, width, seed):
@@ -19,35 +15,60 @@ def unit(rows, width, seed):
     return F.normalize(vectors, dim=1)
 
 
-def naive(queries, passages, clusters, temperature, negatives=(), negative_clusters=()):
-    """One direction, row by row, from the definition."""
-    negatives = list(zip(negatives, negative_clusters, strict=True))
+def naive(
+    queries,
+    passages,
+    clusters,
+    temperature,
+    symmetric=False,
+    negatives=(),
+    negative_clusters=(),
+    matryoshka=(),
+    near_duplicate=None,
+):
+    """The definition, one row and one column at a time: the loss, with a gradient, and the share of hits."""
+    texts = [*passages, *negatives]
+    of_texts = [*clusters.tolist(), *negative_clusters]
     losses, hits = [], []
-    for i in range(len(queries)):
-        scores = {
-            j: float(queries[i] @ passages[j]) / temperature
-            for j in range(len(passages))
-            if j == i or clusters[j] != clusters[i]
-        }
-        hard = {(n,): float(queries[i] @ v) / temperature for n, (v, c) in enumerate(negatives) if c != clusters[i]}
-        scores |= hard
-        losses.append(math.log(sum(math.exp(score) for score in scores.values())) - scores[i])
-        hits.append(max(scores, key=scores.__getitem__) == i)
-    return sum(losses) / len(losses), sum(hits) / len(hits)
+    for width in (queries.shape[1], *matryoshka):
+        for rows, columns in [(queries, texts), (passages, [*queries])][: 1 + symmetric]:
+            for i in range(len(rows)):
+                scores = {}
+                for j in range(len(columns)):  # column j of either side stands for text j
+                    near = near_duplicate is not None and (passages[i] @ texts[j]).item() > near_duplicate
+                    if i == j or (of_texts[j] != of_texts[i] and not near):
+                        one, other = rows[i][:width], columns[j][:width]
+                        if width < len(rows[i]):
+                            one, other = one / (one @ one) ** 0.5, other / (other @ other) ** 0.5
+                        scores[j] = one @ other / temperature
+                losses.append(torch.log(sum(torch.exp(score) for score in scores.values())) - scores[i])
+                hits.append(max(scores, key=scores.__getitem__) == i)
+    return sum(losses) / len(losses), sum(hits[: len(queries)]) / len(queries)
+
+
+def assert_equals_the_definition(queries, passages, clusters, temperature, *rest, held=None, **more):
+    """Loss, accuracy and all gradients; `held`: so many of the slots for negatives hold one."""
+    mine = [tensor.clone().requires_grad_() for tensor in (queries, passages, *rest[1:2])]
+    theirs = [tensor.clone().requires_grad_() for tensor in (queries, passages, *rest[1:2])]
+    output = info_nce(*mine[:2], clusters, temperature, *rest[:1], *mine[2:], *rest[2:], **more)
+    owners = [tensor[:held].tolist() for tensor in rest[2:]]
+    loss, hits = naive(*theirs[:2], clusters, temperature, *rest[:1], *theirs[2:], *owners, **more)
+    output.loss.backward()
+    loss.backward()
+    assert output.loss.item() == pytest.approx(loss.item(), rel=1e-12, abs=1e-14)
+    assert float(output.accuracy) == pytest.approx(hits)
+    for one, other in zip(mine, theirs, strict=True):
+        torch.testing.assert_close(one.grad, torch.zeros_like(one) if other.grad is None else other.grad)
+    return loss.item()
 
 
 @pytest.mark.parametrize("temperature", [0.02, 0.2, 1.0])
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
 def test_equals_the_definition(seed, temperature):
     queries, passages = unit(12, 6, seed), unit(12, 6, seed + 100)
     for clusters in (CLUSTERS, torch.arange(12)):
-        there, hits = naive(queries, passages, clusters, temperature)
-        back, _ = naive(passages, queries, clusters, temperature)
-        one = info_nce(queries, passages, clusters, temperature)
-        both = info_nce(queries, passages, clusters, temperature, symmetric=True)
-        assert float(one.loss) == pytest.approx(there, rel=1e-12)
-        assert float(both.loss) == pytest.approx((there + back) / 2, rel=1e-12)
-        assert float(one.accuracy) == float(both.accuracy) == pytest.approx(hits)
+        for symmetric in (False, True):
+            assert_equals_the_definition(queries, passages, clusters, temperature, symmetric)
 
 
 def test_known_answer():
@@ -59,20 +80,14 @@ def test_known_answer():
     assert float(output.spread) == pytest.approx(0.5)  # each of 2 dimensions is 0 or 1 half the time: variance 1/4
 
 
-@pytest.mark.parametrize("temperature", [0.02, 1.0])
+@pytest.mark.parametrize("symmetric", [False, True])
 @pytest.mark.parametrize("held", [0, 1, 7])
 @pytest.mark.parametrize("slots", [7, 12])
-def test_hard_negatives_equal_the_definition(slots, held, temperature):
+def test_hard_negatives_equal_the_definition(slots, held, symmetric):
     queries, passages, negatives = unit(12, 6, 0), unit(12, 6, 1), unit(held, 6, 2)
     of_negatives = torch.tensor([-1, 1, 9, 0, -1, 3, 5] + [0] * 5)[:slots]  # those of empty slots are not read
-    expected, hits = naive(queries, passages, CLUSTERS, temperature, negatives, of_negatives[:held])
-    back, _ = naive(passages, queries, CLUSTERS, temperature)
-    one = info_nce(queries, passages, CLUSTERS, temperature, False, negatives, of_negatives)
-    both = info_nce(queries, passages, CLUSTERS, temperature, True, negatives, of_negatives)
-    assert float(one.loss) == pytest.approx(expected, rel=1e-12)
-    assert float(both.loss) == pytest.approx((expected + back) / 2, rel=1e-12)
-    assert float(one.accuracy) == float(both.accuracy) == pytest.approx(hits)
-    assert held or float(one.loss) == float(info_nce(queries, passages, CLUSTERS, temperature).loss)
+    loss = assert_equals_the_definition(queries, passages, CLUSTERS, 0.1, symmetric, negatives, of_negatives, held=held)
+    assert held or loss == pytest.approx(float(info_nce(queries, passages, CLUSTERS, 0.1, symmetric).loss))
 
 
 def test_known_answer_with_a_hard_negative():
@@ -96,6 +111,52 @@ def test_a_negative_without_a_cluster():
             info_nce(vectors, vectors, torch.tensor([0, 1]), 0.5, False, vectors, clusters)
 
 
+@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize("widths", [[1], [3], [2, 5]])
+def test_matryoshka_equals_the_definition(widths, symmetric):
+    queries, passages = unit(12, 6, 0), unit(12, 6, 1)
+    loss = assert_equals_the_definition(queries, passages, CLUSTERS, 0.1, symmetric, matryoshka=widths)
+    full = info_nce(queries, passages, CLUSTERS, 0.1, symmetric)
+    nested = info_nce(queries, passages, CLUSTERS, 0.1, symmetric, matryoshka=widths)
+    assert abs(loss - float(full.loss)) > 1e-3
+    assert (nested.accuracy, nested.spread) == (full.accuracy, full.spread)  # both are the full width's
+
+
+@pytest.mark.parametrize("width", [0, -1, 6, 7])
+def test_a_width_that_does_not_cut(width):
+    with pytest.raises(ValueError, match=f"matryoshka width {width} does not cut vectors of 6 dimensions"):
+        info_nce(unit(3, 6, 0), unit(3, 6, 1), torch.arange(3), 0.1, matryoshka=[2, width])
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_near_duplicates_equal_the_definition(symmetric):
+    queries, passages, negatives = unit(12, 6, 0), unit(12, 6, 1), unit(7, 6, 2)
+    of_negatives = torch.tensor([-1, 1, 9, 0, -1, 3, 5])
+    place = (queries, passages, torch.arange(12), 0.1, symmetric, negatives, of_negatives)
+    losses = {limit: assert_equals_the_definition(*place, near_duplicate=limit) for limit in (None, NEAR, 0.999)}
+    assert losses[NEAR] < losses[None] - 1e-3  # fewer columns
+    assert losses[0.999] == losses[None]
+
+
+def test_known_answer_with_a_near_duplicate():
+    """The second passage is as good as the first: neither query sees the other's, nor the negative that copies it."""
+    passages = F.normalize(torch.tensor([[1.0, 0.0, 0.0], [1.0, 0.1, 0.0], [0.0, 0.0, 1.0]]), dim=1)
+    place = (passages, passages, torch.arange(3), 0.5, True, passages[:1], torch.tensor([-1]))
+    output = info_nce(*place, near_duplicate=0.9)
+    alone = math.log1p(math.exp(-2))  # of the other columns only one is left, at a right angle
+    third = math.log1p(3 * math.exp(-2))  # the third query sees all three
+    third_back = math.log1p(2 * math.exp(-2))  # backwards there are no negatives
+    assert float(output.loss) == pytest.approx((2 * alone + third + 2 * alone + third_back) / 6, rel=1e-6)
+    assert float(output.accuracy) == 1
+
+
+def test_everything_at_once_equals_the_definition():
+    queries, passages, negatives = unit(12, 6, 0), unit(12, 6, 1), unit(5, 6, 2)
+    of_negatives = torch.tensor([-1, 1, 9, 0, -1, 3])
+    more = {"matryoshka": [2, 4], "near_duplicate": NEAR}
+    assert_equals_the_definition(queries, passages, CLUSTERS, 0.1, True, negatives, of_negatives, held=5, **more)
+
+
 def test_a_masked_batch_has_nothing_to_learn():
     vectors = unit(4, 3, 0).requires_grad_()
     output = info_nce(vectors, unit(4, 3, 1), torch.zeros(4, dtype=torch.int64), 0.05)
@@ -112,75 +173,53 @@ def test_a_collapsed_encoder_has_no_spread():
     assert float(output.loss) == pytest.approx(math.log(8))
 
 
-def encoder(seed=0):
-    torch.manual_seed(seed)
-    return nn.Linear(6, 4).double()
+def test_a_temperature_gets_a_gradient():
+    queries, passages = unit(12, 6, 0), unit(12, 6, 1)
+    here, there = (torch.tensor(0.1, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    info_nce(queries, passages, CLUSTERS, here, True, matryoshka=[3]).loss.backward()
+    naive(queries, passages, CLUSTERS, there, True, matryoshka=[3])[0].backward()
+    torch.testing.assert_close(here.grad, there.grad)
+    assert abs(float(here.grad)) > 0.1
 
 
-OWNERS = torch.tensor([0, 0, 1, 3, 4, 5, 5])  # the pair of each negative, at most 2; of 3 workers the last has none
-THEIR_CLUSTERS = torch.tensor([-1, 1, 6, 0, -1, 3, 5])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_autocast_does_not_reach_the_loss(dtype):
+    queries, passages = unit(12, 6, 0).to(dtype), unit(12, 6, 1).to(dtype)
+    negatives, of_negatives = unit(3, 6, 2).to(dtype), torch.full((3,), -1)
+    place = (CLUSTERS, 0.02, True, negatives, of_negatives, [3], NEAR)
+    expected = info_nce(queries.float(), passages.float(), *place[:3], negatives.float(), *place[4:]).loss
+    with torch.autocast("cpu", torch.bfloat16):
+        found = info_nce(queries, passages, *place).loss
+        pulled = align(queries, passages, passages).loss
+    assert found.dtype == pulled.dtype == torch.float32
+    assert float(found) == float(expected)
+    assert float(pulled) == float(align(queries.float(), passages.float(), passages.float()).loss)
 
 
-def step(model, rows, symmetric, hard):
-    """Loss of some rows of one fixed batch, through a small encoder of unit vectors; gradients stay in the model."""
-    b = rows.stop - rows.start
-    mine = torch.isin(OWNERS, torch.arange(rows.start, rows.stop))
-    texts = torch.cat([unit(12, 6, 0)[rows], unit(12, 6, 1)[rows], unit(7, 6, 2)[mine]])  # [2b + k, 6]
-    vectors = F.normalize(model(texts), dim=1)  # [2b + k, 4]
-    output = info_nce(
-        vectors[:b],
-        vectors[b : 2 * b],
-        CLUSTERS[rows],
-        0.1,
-        symmetric,
-        vectors[2 * b :] if hard else None,
-        F.pad(THEIR_CLUSTERS[mine], (0, 2 * b - int(mine.sum()))) if hard else None,
-    )
+def test_align_equals_the_definition():
+    one, other, teachers = (unit(6, 4, seed).requires_grad_() for seed in range(3))
+    output = align(one, other, teachers)
     output.loss.backward()
-    return torch.stack([output.loss.detach(), output.accuracy.double()])
+    cosines = [float(v @ t) for side in (one, other) for v, t in zip(side, teachers, strict=True)]
+    assert float(output.loss) == pytest.approx(1 - sum(cosines) / 12, rel=1e-12)
+    for side in (one, other):
+        torch.testing.assert_close(side.grad, -teachers.detach() / 12)
+    assert teachers.grad is None
+    nearest = [max(range(6), key=lambda j: float(v @ teachers[j])) for v in other]
+    assert float(output.accuracy) == pytest.approx(sum(i == j for i, j in enumerate(nearest)) / 6)
+    spread = torch.cat([one, other]).detach().var(0, unbiased=False).sum()
+    assert float(output.spread) == pytest.approx(float(spread))
 
 
-def worker(rank, folder):
-    """One of three processes; the third sits out while there are two. Writes its means and DDP's gradients."""
-    import torch.distributed as dist
-    from torch.nn.parallel import DistributedDataParallel
-
-    found = {}
-    for workers in (2, 3):
-        if rank >= workers:
-            continue
-        dist.init_process_group("gloo", f"file://{folder}/meeting-{workers}", rank=rank, world_size=workers)
-        size = 12 // workers
-        for case in CASES:
-            model = encoder()
-            figures = step(DistributedDataParallel(model), slice(rank * size, (rank + 1) * size), *case)
-            dist.all_reduce(figures)
-            found[workers, case] = [figures / workers, *(parameter.grad for parameter in model.parameters())]
-        dist.destroy_process_group()
-    torch.save(found, Path(folder) / f"{rank}.pt")
+def test_align_is_half_the_squared_distance_and_done_when_both_have_arrived():
+    one, other, teachers = (unit(6, 4, seed) for seed in range(3))
+    distance = ((one - teachers).square().sum() + (other - teachers).square().sum()) / 12
+    assert float(align(one, other, teachers).loss) == pytest.approx(float(distance) / 2, rel=1e-12)
+    arrived = align(teachers, teachers, teachers)
+    assert float(arrived.loss) == pytest.approx(0, abs=1e-12)
+    assert float(arrived.accuracy) == 1
 
 
-@pytest.fixture(scope="module")
-def found(tmp_path_factory):
-    """What each of three processes found."""
-    folder = tmp_path_factory.mktemp("workers")
-    code = "import sys, test_loss; test_loss.worker(int(sys.argv[1]), sys.argv[2])"
-    here = Path(__file__).parent
-    processes = [subprocess.Popen([sys.executable, "-c", code, str(rank), str(folder)], cwd=here) for rank in range(3)]
-    try:
-        assert [process.wait(120) for process in processes] == [0, 0, 0]
-    finally:
-        for process in processes:
-            process.kill()
-    return [torch.load(folder / f"{rank}.pt") for rank in range(3)]
-
-
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("workers", [2, 3])
-def test_workers_get_the_loss_and_gradient_of_one_worker(found, workers, case):
-    model = encoder()
-    expected = [step(model, slice(0, 12), *case), *(parameter.grad for parameter in model.parameters())]
-    assert expected[0][0] > 0.1
-    for rank in range(workers):
-        for here, alone in zip(found[rank][workers, case], expected, strict=True):
-            torch.testing.assert_close(here, alone, rtol=1e-5, atol=1e-7)
+def test_a_teacher_of_another_width():
+    with pytest.raises(ValueError, match=r"vectors \[6, 8\] do not fit \[6, 4\]"):
+        align(unit(6, 4, 0), unit(6, 4, 1), unit(6, 8, 2))

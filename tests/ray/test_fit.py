@@ -101,17 +101,32 @@ def whole(fits):
 
 
 def without_times(metrics):
-    return {key: value for key, value in metrics.items() if key != "train_seconds"}
+    return {key: value for key, value in metrics.items() if key not in ("train_seconds", "data_wait")}
+
+
+def told(report):
+    """Without what differs between two fits: times, and the folder."""
+    return {key: value for key, value in without_times(report).items() if key != "checkpoint_path"}
 
 
 def test_a_fit_reports_every_score_and_what_it_rests_on(whole, small_store):
     result, reports = whole
-    assert [report["step"] for report in reports] == [4, 8, 12]
-    assert [report["pairs"] for report in reports] == [32, 64, 96]
-    assert result.metrics == reports[-1]
+    assert [report["step"] for report in reports] == [4, 8, 12, 12]  # the last is the best one's once more
+    assert [report["final"] for report in reports] == [0, 0, 0, 1]
+    assert [report["pairs"] for report in reports] == [32, 64, 96, 96]
+    best = max(reports[:3], key=lambda report: (report["balanced/AP"], report["step"]))
+    assert result.metrics["best_step"] == best["step"]
+    assert result.metrics["balanced/AP"] == best["balanced/AP"]
+    assert result.checkpoint.name == f"checkpoint_{best['step']:07d}"
+    assert result.metrics == {key: value for key, value in reports[-1].items() if key != "checkpoint_path"}
+    kept = sorted(folder.name for folder in result.checkpoint.parent.glob("checkpoint_*/"))
+    assert kept == sorted({result.checkpoint.name, "checkpoint_0000012"})  # the best and the last
+    assert all(0 <= report["data_wait"] <= 1 for report in reports)
+    table = json.loads((result.checkpoint.parents[1] / "plan.json").read_text(encoding="utf-8"))
+    assert sum(row["pairs"] for row in table["table"]) == 96
     assert reports[-1]["realised_ratio"] == 0.5
     assert all(0 < report["negatives"] < 1 for report in reports)  # asked for 1; some groups have none
-    assert reports[-1]["loss"] < reports[0]["loss"]
+    assert reports[2]["loss"] < reports[0]["loss"]
     assert all(0 <= report["balanced/AP"] <= 1 for report in reports)
     assert checkpoint_scores(result.checkpoint)["metrics"]["multi/AP"] == result.metrics["multi/AP"]
 
@@ -137,8 +152,8 @@ def test_two_workers_train_what_one_trains(fits, whole):
 
 def test_a_fit_repeats_itself_to_the_last_digit_though_a_worker_is_killed(fits, whole):
     result, reports = fits.run("killed", kill=True)
-    assert [report["step"] for report in reports] == [4, 8, 12]  # it went on at its checkpoint
-    assert [without_times(report) for report in reports] == [without_times(report) for report in whole[1]]
+    assert [report["step"] for report in reports] == [4, 8, 12, 12]  # it went on at its checkpoint
+    assert list(map(told, reports)) == list(map(told, whole[1]))
     assert without_times(result.metrics) == without_times(whole[0].metrics)
     one, other = load_file(whole[0].checkpoint / WEIGHTS), load_file(result.checkpoint / WEIGHTS)
     assert all((one[name] == other[name]).all() for name in one)

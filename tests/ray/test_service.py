@@ -10,7 +10,6 @@ from hybridtune.evaluate.benchmark import load_benchmark
 from hybridtune.evaluate.ranks import pair_scores
 from hybridtune.evaluate.service import EvaluatorService
 from hybridtune.model.encoder import load_encoder
-from hybridtune.train.loop import weights_of
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 
@@ -41,12 +40,16 @@ def services(small_study, small_store, tiny_source, benchmark):
     }
 
 
+def arrays_of(model):
+    return {key: value.numpy() for key, value in model.plain_state().items()}
+
+
 def other_weights(model, seed):
     """Weights that are not those the actors were started with."""
     noise = np.random.default_rng(seed)
     return {
         key: value + noise.normal(0, 0.05, value.shape).astype(np.float32) if value.dtype == np.float32 else value
-        for key, value in weights_of(model).items()
+        for key, value in arrays_of(model).items()
     }
 
 

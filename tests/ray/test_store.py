@@ -4,12 +4,16 @@ import json
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from hybridtune.config import Study
-from hybridtune.data import store as store_module
+from hybridtune.data import numbering
+from hybridtune.data.numbering import Numbering, read_texts
 from hybridtune.data.store import TokenStore, build_store, existing_store, recipe
 from hybridtune.data.tokenizer import Tokenizer
 from hybridtune.errors import InputError
@@ -37,9 +41,10 @@ def recipe_of(tree):
 
 def texts_of(made_of):
     """(is_query, text) by text number."""
-    texts = []
-    made_of.survey(lambda is_query, text: texts.append((is_query, text)))
-    return texts
+    with tempfile.TemporaryDirectory() as folder:
+        numbered = Numbering(Path(folder), made_of.limits, keep_texts=True)
+        made_of.number(numbered)
+        return list(read_texts(numbered.parts))
 
 
 def all_tokens(store, count):
@@ -61,18 +66,59 @@ def folders_in(root):
 
 
 def test_tokens_are_those_of_the_tokenizer(ray_here, small_tree, tmp_path, monkeypatch):
-    monkeypatch.setattr(store_module, "PART_ROWS", 100)  # several parts, several tokenising calls
-    monkeypatch.setattr(store_module, "ROWS", 64)  # several Arrow batches, out of step with the parts
+    monkeypatch.setattr(numbering, "BLOCK_TEXTS", 100)  # several parts
     made_of = recipe_of(small_tree())
     calls = []
     store = build_store(tmp_path, made_of, lambda done, total: calls.append((done, total)))
     expected = expected_tokens(made_of, store.tokenizer())
     assert len(expected) > 300
     assert all_tokens(store, len(expected)) == expected
+    assert len(store) == len(expected)
+    assert sorted(file.name for file in store.path.iterdir()) == [
+        "groups",
+        "offsets.npy",
+        "store.json",
+        "tokenizer.json",
+        "tokens.npy",
+    ]
+    assert not list((store.path / "groups").glob("*/*"))  # the texts are not kept
     assert calls[0] == (0, len(expected))
     assert calls[-1] == (len(expected), len(expected))
     lengths = [len(tokens) for tokens in expected]
     assert max(lengths) == made_of.encoder.passage_length  # some text was cut
+
+
+def test_taking_many_texts_is_taking_each(small_store):
+    numbers = np.random.default_rng(1).integers(0, len(small_store), 300)
+    ids, lengths = small_store.take(numbers)
+    one_by_one = [small_store.tokens(number) for number in numbers]
+    assert ids.tolist() == np.concatenate(one_by_one).tolist()
+    assert lengths.tolist() == [len(tokens) for tokens in one_by_one]
+    nothing, none = small_store.take(numbers[:0])
+    assert (len(nothing), len(none)) == (0, 0)
+
+
+def test_two_builds_give_the_same_bytes(ray_here, small_store, small_tree, tmp_path, monkeypatch):
+    monkeypatch.setattr(numbering, "BLOCK_TEXTS", 50)  # of another size than before: the work is cut otherwise
+    again = build_store(tmp_path, recipe_of(small_tree()))
+    names = [file.relative_to(again.path) for file in again.path.rglob("*.npy")]
+    assert len(names) == 10
+    for name in [*names, "tokenizer.json"]:
+        assert (again.path / name).read_bytes() == (small_store.path / name).read_bytes()
+
+
+def test_the_entries_of_the_data_are_told_apart_and_their_weights_are_not(small_tree, newsroom_file, tmp_path):
+    lines = newsroom_file.read_text(encoding="utf-8").splitlines(keepends=True)
+    (tmp_path / "both").mkdir()
+    for name, part in (("a", lines[:40]), ("b", lines[40:])):
+        (tmp_path / "both" / f"{name}.jsonl").write_text("".join(part), encoding="utf-8")
+    paths = [str(tmp_path / "both" / f"{name}.jsonl") for name in "ab"]
+    apart = recipe_of(small_tree(data={"train": paths}))
+    weighted = recipe_of(small_tree(data={"train": [paths[0], {"path": paths[1], "weight": 2.5}]}))
+    as_one = recipe_of(small_tree(data={"train": str(tmp_path / "both")}))
+    assert apart.survey().sources.tolist() == [0] * 40 + [1] * (len(lines) - 40)
+    assert not as_one.survey().sources.any()
+    assert weighted.address == apart.address != as_one.address
 
 
 def test_the_store_keeps_the_corpus(small_store, small_study):

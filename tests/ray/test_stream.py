@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 
-from hybridtune.data import stream
 from hybridtune.data.plan import HybridPlan
 from hybridtune.data.stream import token_batches
 
@@ -9,7 +8,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 
 SIZE = 8
 MOST = 2  # hard negatives of a pair in the newsroom file
-STEPS = 20  # more than one row of the pipeline
+STEPS = 20  # more than one row of the pipeline, which grow from one step
 
 
 def plan_of(store, ratio):
@@ -89,7 +88,32 @@ def test_fewer_negatives_leave_the_rest_of_the_batches_as_it_is(small_store, neg
     assert any(batch["negatives"] for batch in batches) == bool(negatives)
 
 
-def test_a_long_training_is_planned_in_chunks(small_store, monkeypatch):
-    monkeypatch.setattr(stream, "STEPS_PER_PLAN", 6)
-    plan = plan_of(small_store, 0.3)
-    assert list(streamed(plan, small_store, start=1, stop=15)) == list(planned(plan, small_store, 1, 15))
+def test_a_batch_is_its_ids_cut_by_its_lengths(small_store):
+    for batch in token_batches(
+        plan_of(small_store, 0.5), small_store.path, start=0, stop=3, rank=0, workers=1, negatives=1
+    ):
+        rows = [*batch.queries, *batch.passages, *batch.negatives]
+        assert [len(row) for row in rows] == batch.lengths.tolist()
+        assert np.concatenate(rows).tolist() == batch.ids.tolist()
+        assert {batch.ids.dtype, batch.lengths.dtype, batch.clusters.dtype} == {np.dtype(np.int32)}
+        assert len(rows) - 2 * SIZE == len(batch.negatives) > 0
+
+
+def test_an_abandoned_stream_gives_its_resources_back(small_store):
+    import ray
+
+    before = ray.cluster_resources()["CPU"]
+    stream = token_batches(plan_of(small_store, 0.5), small_store.path, start=0, stop=10**6, rank=0, workers=1)
+    assert [next(stream).step for _ in range(3)] == [0, 1, 2]
+    stream.close()
+    del stream
+    nothing = ray.remote(num_cpus=0)(lambda: None)
+    for _ in range(2000):  # it takes the cluster a moment to say so
+        if ray.available_resources().get("CPU") == before:
+            return
+        ray.get(nothing.remote())
+    raise AssertionError(f"{ray.available_resources()} of {before} CPUs are free")
+
+
+def test_no_steps_are_no_batches(small_store):
+    assert not list(token_batches(plan_of(small_store, 0.5), small_store.path, start=7, stop=7, rank=0, workers=1))

@@ -35,8 +35,10 @@ def begin(study, folder, ended=(), trials=5):
     return searcher, [searcher.suggest(f"trial-{n}") for n in range(trials)]
 
 
-def end(searcher, place, value, step=12):
-    result = {"balanced/AP": value, "step": step, "training_iteration": 1}
+def end(searcher, place, value, step=12, best=None):
+    result = {"balanced/AP": value, "step": step, "training_iteration": 1, "final": 0.0}
+    searcher.on_trial_result(f"trial-{place}", result)
+    result = {**result, "balanced/AP": value if best is None else best, "training_iteration": 2, "final": 1.0}
     searcher.on_trial_result(f"trial-{place}", result)
     searcher.on_trial_complete(f"trial-{place}", result)
 
@@ -78,12 +80,19 @@ def test_a_resumed_search_proposes_no_values_again(tmp_path):
 def test_a_resumed_trial_ends_in_the_database_as_if_nothing_had_happened(tmp_path):
     study = study_of()
     searcher, _ = begin(study, tmp_path, trials=1)
-    searcher.on_trial_result("trial-0", {"balanced/AP": 0.2, "step": 6, "training_iteration": 1})
+    searcher.on_trial_result("trial-0", {"balanced/AP": 0.2, "step": 6, "training_iteration": 1, "final": 0.0})
     searcher, _ = begin(study, tmp_path, trials=1)
     end(searcher, 0, 0.3)
     (trial, *_) = in_database(tmp_path)
     assert (trial.state, trial.value) == (TrialState.COMPLETE, 0.3)
     assert trial.intermediate_values == {6: 0.2, 12: 0.3}  # by step of the training
+
+
+def test_a_trial_is_worth_its_best_checkpoint(tmp_path):
+    searcher, _ = begin(study_of(), tmp_path, trials=1)
+    end(searcher, 0, 0.3, best=0.5)
+    (trial, *_) = in_database(tmp_path)
+    assert (trial.value, trial.intermediate_values) == (0.5, {12: 0.3})
 
 
 @pytest.mark.parametrize("failed", [False, True])

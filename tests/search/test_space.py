@@ -15,9 +15,10 @@ from hybridtune.search.watch import TrialRow
 SPACE = {"mixing_ratio": {"uniform": [0.0, 1.0]}, "temperature": {"loguniform": [0.01, 0.2]}}
 
 
-def study_of(train=(), **search):
+def study_of(train=(), mix=(), **search):
     tree = {"name": "x", "data": {"train": "newsroom:train"}, "benchmarks": {"dev": {"path": "newsroom:dev"}}}
-    return Study.model_validate({**tree, "train": dict(train), "search": {"space": SPACE, **search}})
+    parts = {"train": dict(train), "mix": dict(mix), "search": {"space": SPACE, **search}}
+    return Study.model_validate({**tree, **parts})
 
 
 def configs(study, trials, seed=0):
@@ -129,11 +130,59 @@ def test_baselines_among_choices_are_tried_as_they_are():
     assert [(config["mixing_ratio"], config["batch_size"]) for config in found] == [(1, 32), (0.5, 32), (0, 32)]
 
 
+CONSTANT = {"schedule": {"choice": ["constant", "linear", "step"]}}
+MOVING = {"schedule": "linear", "final_ratio": 0.2}
+
+
+@pytest.mark.parametrize(
+    ("mix", "space"),
+    [
+        (MOVING, SPACE),
+        (MOVING, {"final_ratio": {"uniform": [0.3, 0.9]}}),
+        (MOVING, {**CONSTANT, "final_ratio": {"uniform": [0.0, 1.0]}, "step_at": {"uniform": [0.6, 0.9]}}),
+        ({"final_ratio": 0.2}, {"mix.schedule": CONSTANT["schedule"], "mix.mixing_ratio": SPACE["mixing_ratio"]}),
+        ({}, {**SPACE, **CONSTANT, "final_ratio": {"uniform": [0.0, 1.0]}}),
+        ({"schedule": "cosine"}, {"mix.final_ratio": {"choice": [0.0, 0.25]}}),
+    ],
+)
+def test_baselines_keep_one_ratio_whatever_schedules_there_are(mix, space):
+    study = study_of(mix=mix, space=space)
+    found = configs(study, 5)
+    for config, ratio in zip(found, (1.0, 0.5, 0.0), strict=False):
+        trained = study.with_values(trial_values(config)).mix
+        assert (trained.schedule, trained.mixing_ratio) == ("constant", ratio)
+    for config in found[3:]:
+        trained = study.with_values(trial_values(config)).mix
+        assert trained.schedule == config.get("schedule", config.get("mix.schedule", study.mix.schedule))
+        assert trained.schedule == "constant" or trained.final_ratio is not None
+
+
+@pytest.mark.parametrize(
+    ("fixed", "parameter", "value"),
+    [
+        (None, {"uniform": [0.2, 0.4]}, 0.4),  # Optuna cannot hold null
+        (0.3, {"uniform": [0.2, 0.4]}, 0.3),
+        (0.9, {"uniform": [0.2, 0.4]}, 0.4),
+        (0.1, {"uniform": [0.2, 0.4]}, 0.2),
+        (None, {"choice": [0.25, 0.75]}, 0.25),
+        (0.75, {"choice": [0.25, 0.75]}, 0.75),
+    ],
+)
+def test_what_a_constant_ratio_does_not_look_at_lies_in_its_range(fixed, parameter, value):
+    study = study_of(mix={"final_ratio": fixed}, space={**SPACE, "final_ratio": parameter, **CONSTANT})
+    assert [point["final_ratio"] for point in baseline_points(study)] == [value] * 3
+    assert [point["schedule"] for point in baseline_points(study)] == ["constant"] * 3
+
+
 @pytest.mark.parametrize(
     ("space", "told"),
     [
         ({"batch_size": {"choice": [16, 64]}}, "batch_size: the baselines train with 32, which is not among"),
         ({"mixing_ratio": {"choice": [0.0, 0.5]}}, "mixing_ratio: the baselines train with 1.0, which is not among"),
+        (
+            {"schedule": {"choice": ["step", "linear"]}, "final_ratio": {"uniform": [0.0, 1.0]}},
+            "schedule: the baselines train with 'constant', which is not among",
+        ),
         ({"dropout": {"uniform": [0.0, 0.3]}}, "dropout: the baselines train with the fixed value, which is null"),
     ],
 )

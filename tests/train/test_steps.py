@@ -1,115 +1,195 @@
+"""A training's steps, without Ray: they learn, they are a function of their place, and they go on bit for bit."""
+
 import numpy as np
 import pytest
 import torch
 
 from hybridtune.config import Study
-from hybridtune.data.stream import TokenBatch
-from hybridtune.model.encoder import load_encoder
-from hybridtune.train.checkpoint import load_checkpoint, save_checkpoint
-from hybridtune.train.loop import learning_rate_share, make_optimizer, seed_dropout, training_step
+from hybridtune.errors import FitError
+from hybridtune.model.tokens import TokenRows
+from hybridtune.train.feed import DeviceBatch
+from hybridtune.train.memory import WorstStep
+from hybridtune.train.progress import Progress
+from hybridtune.train.training import Training, seed_dropout
+from hybridtune.train.update import learning_rate_share
 
-STEPS = 8
-STUDY = Study.model_validate(
-    {
-        "name": "x",
-        "seed": 5,
-        "data": {"train": "newsroom:train"},
-        "benchmarks": {"dev": {"path": "newsroom:dev"}},
-        "train": {"batch_size": 4, "max_steps": STEPS, "learning_rate": 1e-2, "precision": "float32", "dropout": 0.1},
-    }
-)
+STEPS = 12
+CPU = torch.device("cpu")
+FIXED = {"batch_size": 4, "max_steps": STEPS, "learning_rate": 1e-2, "precision": "float32", "dropout": 0.1}
 
 
-def token_batch(step, negatives=0):
+def study_of(mix=None, **train):
+    return Study.model_validate(
+        {
+            "name": "x",
+            "seed": 5,
+            "data": {"train": "newsroom:train"},
+            "benchmarks": {"dev": {"path": "newsroom:dev"}},
+            "mix": mix or {},
+            "train": FIXED | train,
+            "search": {"space": {"mixing_ratio": {"uniform": [0.0, 1.0]}}},
+        }
+    )
+
+
+def device_batch(step, negatives=0, kind="mono", chunk_size=None):
     draw = np.random.default_rng((7, step))
     rows = [draw.integers(5, 100, draw.integers(3, 9), np.int32) for _ in range(8 + negatives)]
-    clusters = np.array([0, 1, 1, 2], np.int32)
-    hard = (rows[8:], np.full(4, -1, np.int32))
-    return TokenBatch(step, "mono", rows[:4], rows[4:8], clusters, np.zeros((4, 2), np.int32), *hard)
+    clusters, none = torch.tensor([0, 1, 1, 2]), torch.full((4,), -1)
+    return DeviceBatch(step, kind, 4, TokenRows.of(rows).split(chunk_size), clusters, none)
 
 
-def fresh(tiny):
-    folder, encoder, tokenizer = tiny
-    model = load_encoder(str(folder), encoder, tokenizer.pad_id, STUDY.train.dropout).train()
-    return model, make_optimizer(model, STUDY.train.weight_decay)
+class Made:
+    """Trainings of the tiny encoder."""
+
+    def __init__(self, tiny, study):
+        (self.folder, _, tokenizer), self.study = tiny, study
+        self.pad_id = tokenizer.pad_id
+
+    def fresh(self):
+        return Training(self.study, str(self.folder), self.pad_id, CPU, rank=0)
+
+    def run(self, training, start, stop):
+        align = self.study.mix.align_share
+        for step in range(start, stop):
+            kind = "align" if align and step % 3 == 2 else "mono"
+            batch = device_batch(step, 0 if kind == "align" else step % 3, kind, self.study.train.chunk_size)
+            yield float(training.step(batch).loss)
 
 
-def train(model, optimizer, start, stop, seed=STUDY.seed):
-    losses = []
-    for step in range(start, stop):
-        seed_dropout(seed, step, 0)
-        losses.append(float(training_step(model, optimizer, token_batch(step, step % 3), STUDY).loss.detach()))
-    return losses
-
-
-def weights(model):
-    return {name: value.clone() for name, value in model.state_dict().items()}
+def state_of(training):
+    """Everything that the next step depends on, and what is served."""
+    snapshot = training.snapshot()
+    return {**snapshot.weights, **snapshot.training, **snapshot.moments}
 
 
 def same(one, other):
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-@pytest.fixture(scope="module")
-def straight(tiny):
-    model, optimizer = fresh(tiny)
-    losses = train(model, optimizer, 0, STEPS)
-    return losses, weights(model)
+@pytest.mark.parametrize(
+    "study",
+    [
+        study_of(),
+        study_of(ema=0.9, learn_temperature=True, chunk_size=3, embeddings="sparse", symmetric=True),
+        study_of({"align_share": 0.3}, lora_rank=2, ema=0.9, matryoshka=[4, 8], near_duplicate=0.99),
+        study_of(freeze_layers=1, layer_decay=0.7, gradient_checkpointing=True, chunk_size=2),
+    ],
+    ids=["plain", "average, temperature, chunks, sparse", "adapters, align", "frozen, decay, checkpointing"],
+)
+def test_a_training_resumed_at_any_step_is_the_same_to_the_last_bit(tiny, tmp_path, study):
+    if study.train.lora_rank:
+        pytest.importorskip("peft", reason="adapters need the extra `lora`")
+    made = Made(tiny, study)
+    training = made.fresh()
+    losses = []
+    for step in range(STEPS):
+        training.snapshot().save(_folder(tmp_path, step), {"step": step})
+        losses += made.run(training, step, step + 1)
+    final = state_of(training)
+    assert len(set(losses)) == STEPS
+    for stopped in range(1, STEPS):
+        resumed = made.fresh()
+        torch.rand(stopped)  # another process has drawn other random numbers
+        assert resumed.load(tmp_path / str(stopped)) == {"step": stopped}
+        assert list(made.run(resumed, stopped, STEPS)) == losses[stopped:]
+        assert same(state_of(resumed), final)
 
 
-@pytest.mark.parametrize("stopped", range(1, STEPS))
-def test_a_resumed_training_is_the_same_to_the_last_bit(tiny, straight, tmp_path, stopped):
-    losses, final = straight
-    model, optimizer = fresh(tiny)
-    before = train(model, optimizer, 0, stopped)
-    save_checkpoint(tmp_path, model, optimizer, {"step": stopped, "seconds": 1.5})
-    torch.rand(stopped)  # another process has drawn other random numbers
-    model, optimizer = fresh(tiny)
-    state = load_checkpoint(tmp_path, model, optimizer)
-    assert state == {"step": stopped, "seconds": 1.5}
-    after = train(model, optimizer, state["step"], STEPS)
-    assert before + after == losses
-    assert same(weights(model), final)
+def _folder(parent, step):
+    (parent / str(step)).mkdir()
+    return parent / str(step)
 
 
-def test_what_a_resumed_training_needs_of_a_checkpoint(tiny, straight, tmp_path):
+def test_what_a_resumed_training_needs_of_a_checkpoint(tiny, tmp_path):
     """The twin that cannot pass unless the comparison above can fail: without moments, or with another seed."""
-    losses, final = straight
-    model, optimizer = fresh(tiny)
-    train(model, optimizer, 0, 4)
-    save_checkpoint(tmp_path, model, optimizer, {"step": 4})
-    forgetful, _ = fresh(tiny)
-    load_checkpoint(tmp_path, forgetful, make_optimizer(forgetful, 0.01))
-    train(forgetful, make_optimizer(forgetful, STUDY.train.weight_decay), 4, STEPS)
-    assert not same(weights(forgetful), final)
-    assert train(*fresh(tiny), 0, 1, seed=6) != losses[:1]  # dropout is on, and follows the seed
+    made = Made(tiny, study_of())
+    training = made.fresh()
+    losses = list(made.run(training, 0, 4))
+    training.snapshot().save(tmp_path, {"step": 4})
+    list(made.run(training, 4, STEPS))
+    forgetful = made.fresh()
+    forgetful.load(tmp_path)
+    forgetful.update = made.fresh().update.__class__(forgetful.model, made.study.train)
+    list(made.run(forgetful, 4, STEPS))
+    assert not same(state_of(forgetful), state_of(training))
+    other = Made(tiny, study_of().model_copy(update={"seed": 6}))
+    assert list(other.run(other.fresh(), 0, 1)) != losses[:1]  # dropout is on, and follows the seed
 
 
 def test_a_step_lowers_the_loss_of_its_own_batch(tiny):
-    model, optimizer = fresh(tiny)
-    losses = []
-    for _ in range(6):
-        seed_dropout(0, 0, 0)
-        losses.append(float(training_step(model, optimizer, token_batch(3), STUDY).loss.detach()))
+    training = Made(tiny, study_of()).fresh()
+    losses = [float(training.step(device_batch(3)).loss) for _ in range(6)]
     assert losses[-1] < losses[0]
 
 
 def test_a_step_moves_the_passages_ahead_of_the_hard_negatives(tiny):
-    folder, encoder, tokenizer = tiny
-    model = load_encoder(str(folder), encoder, tokenizer.pad_id, 0.0)
-    optimizer = make_optimizer(model, 0.0)
-    batch = token_batch(3, negatives=3)
+    training = Made(tiny, study_of(dropout=0.0)).fresh()
+    batch = device_batch(3, negatives=3)
     ahead, losses = [], []
     for _ in range(6):
         with torch.no_grad():
-            queries, passages, negatives = model(batch.queries, batch.passages, batch.negatives)
-            ahead.append(float((queries * passages).sum(1).mean() - (queries @ negatives.T).mean()))
-        losses.append(float(training_step(model, optimizer, batch, STUDY).loss.detach()))
+            vectors = training.model(batch.chunks[0])
+            own = (vectors[:4] * vectors[4:8]).sum(1).mean()
+            ahead.append(float(own - (vectors[:4] @ vectors[8:].T).mean()))
+        losses.append(float(training.step(batch).loss))
     assert ahead[-1] > ahead[0] + 0.1
     assert losses[-1] < losses[0]
-    model = load_encoder(str(folder), encoder, tokenizer.pad_id, 0.0)
-    without = training_step(model, make_optimizer(model, 0.0), token_batch(3), STUDY)
+    without = Made(tiny, study_of(dropout=0.0)).fresh().step(device_batch(3))
     assert without.loss < losses[0]  # fewer columns, a smaller sum under the fraction
+
+
+def test_an_align_batch_draws_translations_to_the_frozen_teacher(tiny):
+    training = Made(tiny, study_of({"align_share": 0.5}, dropout=0.0)).fresh()
+    batch = device_batch(0, kind="align", chunk_size=3)  # the teacher reads the first four texts: a chunk and a third
+    before = [parameter.clone() for parameter in training.teacher.parameters()]
+    with torch.no_grad():
+        taught = torch.cat([training.teacher(chunk) for chunk in batch.chunks])[:4]
+    losses = [float(training.step(batch).loss) for _ in range(10)]
+    assert losses[-1] < 0.5 * losses[0]
+    assert all(torch.equal(one, other) for one, other in zip(before, training.teacher.parameters(), strict=True))
+    with torch.no_grad():
+        students = torch.cat([training.model(chunk) for chunk in batch.chunks])
+    expected = 1 - (students * taught.repeat(2, 1)).sum(1).mean()
+    assert float(training.step(batch).loss) == pytest.approx(float(expected), abs=1e-5)
+
+
+def test_chunks_change_nothing_but_the_memory(tiny):
+    trainings = [Made(tiny, study_of(dropout=0.0)).fresh() for _ in range(2)]
+    for step in range(3):
+        losses = [
+            float(training.step(device_batch(step, 2, chunk_size=size)).loss)
+            for training, size in zip(trainings, (None, 3), strict=True)
+        ]
+        assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_a_learned_temperature_moves_and_stays_in_its_range(tiny):
+    training = Made(tiny, study_of(learn_temperature=True, temperature=0.05, temperature_range=(0.049, 0.051))).fresh()
+    seen = [training.learned()["temperature"]]
+    for step in range(STEPS):
+        training.step(device_batch(step))
+        seen.append(training.learned()["temperature"])
+    assert seen[0] == pytest.approx(0.05)
+    assert len(set(seen)) > 1
+    assert all(0.049 - 1e-6 <= value <= 0.051 + 1e-6 for value in seen)
+
+
+def test_the_running_mean_is_what_is_served(tiny):
+    training = Made(tiny, study_of(ema=0.9)).fresh()
+    list(Made(tiny, training.study).run(training, 0, 4))
+    raw = training.model.plain_state()
+    served = training.snapshot().weights
+    assert any(not torch.equal(raw[name], served[name]) for name in raw)
+
+
+def test_a_batch_that_does_not_fit_is_refused_before_the_first_step(tiny, monkeypatch):
+    training = Made(tiny, study_of()).fresh()
+    training.device = torch.device("meta")  # neither the CPU, which is not asked, nor one that is not there
+    monkeypatch.setattr("hybridtune.train.training.probe", lambda *given: "set train.chunk_size=2")
+    monkeypatch.setattr(torch, "tensor", lambda value, **options: bool(value[0]))
+    with pytest.raises(FitError, match=r"set train\.chunk_size=2"):
+        training.check_memory(WorstStep.of(training.study, 1, 0))
 
 
 def test_dropout_differs_by_seed_step_and_rank():
@@ -123,43 +203,46 @@ def test_dropout_differs_by_seed_step_and_rank():
     assert len({tuple(draw) for draw in draws}) == len(places)
 
 
-@pytest.mark.parametrize(
-    ("warmup_ratio", "expected"),
-    [
-        (0.0, [1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1]),
-        (0.1, [1.0, 9 / 9, 8 / 9, 7 / 9, 6 / 9, 5 / 9, 4 / 9, 3 / 9, 2 / 9, 1 / 9]),
-        (0.4, [0.25, 0.5, 0.75, 1.0, 1.0, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6]),
-        (1.0, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]),
-    ],
-)
-def test_the_learning_rate_rises_and_falls(warmup_ratio, expected):
-    assert [learning_rate_share(step, 10, warmup_ratio) for step in range(10)] == pytest.approx(expected)
-
-
-def test_any_schedule_reaches_the_peak_and_stays_above_zero():
-    for steps in range(1, 25):
-        for warmup_ratio in np.linspace(0, 1, 21):
-            shares = [learning_rate_share(step, steps, float(warmup_ratio)) for step in range(steps)]
-            assert max(shares) == pytest.approx(1.0)
-            assert min(shares) > 0
-            peak = shares.index(max(shares))
-            assert shares == sorted(shares[:peak]) + sorted(shares[peak:], reverse=True)
-
-
 def test_a_step_uses_the_learning_rate_of_its_place(tiny):
-    model, optimizer = fresh(tiny)
+    training = Made(tiny, study_of()).fresh()
     for step in (0, 3, 7):
-        training_step(model, optimizer, token_batch(step), STUDY)
-        rates = {group["lr"] for group in optimizer.param_groups}
-        assert rates == {1e-2 * learning_rate_share(step, STEPS, STUDY.train.warmup_ratio)}
+        training.step(device_batch(step))
+        assert set(training.update.rates().values()) == {
+            1e-2 * learning_rate_share(step, STEPS, training.study.train.warmup_ratio)
+        }
 
 
-def test_vectors_do_not_decay(tiny):
-    model, _ = fresh(tiny)
-    optimizer = make_optimizer(model, 0.3)
-    decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
-    named = dict(model.named_parameters())
-    assert len(decay) == len(named)
-    assert {name: decay[id(p)] for name, p in named.items()} == {
-        name: 0.0 if name.endswith("bias") or "LayerNorm" in name else 0.3 for name in named
-    }
+def scored(progress, step, value, study):
+    return progress.scored({"step": step, "balanced/AP": value, "realised_ratio": 0.5, "loss": 1.0}, 2.0, study)
+
+
+def test_the_best_score_is_kept_and_patience_ends_the_training():
+    study = study_of(patience=2)
+    progress = Progress()
+    seen = []
+    for step, value in enumerate([0.2, 0.4, 0.4, 0.3], start=1):
+        progress = scored(progress, step, value, study)
+        seen.append((progress.best_step, progress.without_better, progress.ended))
+    assert seen == [(1, 0, False), (2, 0, False), (3, 1, False), (3, 2, True)]  # of equals the last
+    final = progress.final_metrics()
+    assert (final["balanced/AP"], final["step"], final["best_step"], final["final"]) == (0.4, 4, 3, 1.0)
+    assert final["pairs"] == 16
+    assert final["train_seconds"] == 8.0
+
+
+def test_an_objective_that_is_to_fall_counts_downwards():
+    study = study_of(patience=1)
+    study = study.model_copy(update={"search": study.search.model_copy(update={"objective": ["multi/rank_distance"]})})
+    progress = Progress()
+    for step, value in enumerate([9.0, 7.0], start=1):
+        metrics = {"step": step, "multi/rank_distance": value, "realised_ratio": 0.5}
+        progress = progress.scored(metrics, 1.0, study)
+    assert (progress.best_step, progress.ended) == (2, False)
+
+
+def test_without_patience_only_the_last_step_ends_a_training():
+    study, progress = study_of(), Progress()
+    for step in range(1, STEPS + 1):
+        assert not progress.ended
+        progress = scored(progress, step, 0.1, study)
+    assert progress.ended

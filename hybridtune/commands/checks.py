@@ -1,0 +1,72 @@
+"""What an encoder must be for a study to train it as asked: checked from its settings alone, before it is loaded."""
+
+import importlib.util
+from collections.abc import Iterator
+from typing import Any
+
+from hybridtune.config import Encoder, Study
+from hybridtune.data.store import StoreRecipe
+from hybridtune.data.tokenizer import pretrained_tokenizer
+from hybridtune.errors import InputError
+from hybridtune.model.folder import check_lengths, model_config
+
+
+def check_encoder(study: Study, made_of: StoreRecipe) -> None:
+    """See that lengths, widths, layers, adapters and the teacher fit the encoder; else a trial fails, much later.
+
+    Args:
+        study: with the encoder folder's own settings put in; searched values are checked too.
+        made_of: its token store, with the encoder's tokenizer.
+
+    Raises:
+        InputError: the first thing that does not fit.
+    """
+    check_lengths(study.encoder)
+    width, layers = _size(study.encoder)
+    for widths in _values(study, "matryoshka"):
+        for cut in widths:
+            if width is not None and cut >= width:
+                raise InputError(
+                    f"train.matryoshka {cut}: is not below the width {width} of {study.encoder.name}, which is trained "
+                    "anyway; give smaller widths"
+                )
+    for frozen in _values(study, "freeze_layers"):
+        if layers is not None and frozen > layers:
+            raise InputError(
+                f"train.freeze_layers {frozen}: {study.encoder.name} has {layers} layers; give at most that"
+            )
+    if any(_values(study, "lora_rank")) and importlib.util.find_spec("peft") is None:
+        raise InputError("train.lora_rank needs the package peft: pip install 'hybridtune[lora]', or set it to 0")
+    if any(_values(study, "align_share")):
+        for teacher in _values(study, "teacher"):
+            if teacher is not None:
+                _check_teacher(teacher, study, made_of, width)
+
+
+def _check_teacher(teacher: str, study: Study, made_of: StoreRecipe, width: int | None) -> None:
+    trust = study.encoder.trust_remote_code
+    tokenizer = pretrained_tokenizer(teacher, trust)
+    if made_of.tokenizer is None or tokenizer.digest != made_of.tokenizer.digest:
+        raise InputError(
+            f"train.teacher {teacher}: its tokenizer is not the one of {study.encoder.name}, and both read the same "
+            "token ids; choose a teacher of the encoder's family, or leave it out: the encoder it starts from teaches"
+        )
+    there, _ = _size(Encoder(name=teacher, trust_remote_code=trust))
+    if there != width:
+        raise InputError(f"train.teacher {teacher}: its vectors have {there} numbers, those of the encoder {width}")
+
+
+def _values(study: Study, field: str) -> Iterator[Any]:
+    """The fixed value of a field, and the ends of its searched range."""
+    yield study.value(field)
+    for key, parameter in study.search.space.items():
+        if key.split(".")[-1] == field:
+            yield from parameter.ends()
+
+
+def _size(encoder: Encoder) -> tuple[int | None, int | None]:
+    """Numbers of a vector, and transformer layers; None where the settings do not tell."""
+    if encoder.name == "tiny":
+        return encoder.tiny.hidden_size, encoder.tiny.layers
+    config = model_config(encoder)
+    return getattr(config, "hidden_size", None), getattr(config, "num_hidden_layers", None)

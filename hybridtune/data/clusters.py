@@ -1,0 +1,54 @@
+"""Which things hang together: union-find on arrays, many edges at a time."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from hybridtune.data.arrays import CHUNK, forget, scratch_array
+
+Int32 = npt.NDArray[np.int32]
+
+
+class Clusters:
+    """n things, each in a cluster of its own until joined; a cluster is named by its smallest member.
+
+    Args:
+        count: n.
+        file: what they are kept in: 4 bytes each.
+    """
+
+    def __init__(self, count: int, file: Path) -> None:
+        self._parents = scratch_array(file, count, None)  # of each thing: itself, or a smaller one of its cluster
+
+    def join(self, ones: Int32, others: Int32) -> None:
+        """Make one cluster of those of ``ones[i]`` and ``others[i]``, for every i.
+
+        Args:
+            ones: [E] ends of edges.
+            others: [E] their other ends.
+        """
+        while len(ones):
+            ones, others = self.roots(ones), self.roots(others)
+            low, high = np.minimum(ones, others), np.maximum(ones, others)
+            apart = low < high
+            ones, others = low[apart], high[apart]
+            np.minimum.at(self._parents, others, ones)
+        forget(self._parents)
+
+    def roots(self, things: Int32) -> Int32:
+        """[n] the name of the cluster of each thing; the ways there are shortened."""
+        while True:
+            parents = self._parents[things]
+            above = self._parents[parents]
+            if (parents == above).all():
+                return parents
+            self._parents[things] = above
+
+    def names(self) -> Int32:
+        """[n] the cluster of every thing; mapped from the file."""
+        for start in range(0, len(self._parents), CHUNK):  # in order: what lies before a chunk points to its root
+            places = np.arange(start, min(start + CHUNK, len(self._parents)), dtype=np.int32)
+            self._parents[places] = self.roots(places)
+            forget(self._parents)
+        return self._parents

@@ -1,0 +1,246 @@
+"""From groups as they stand in the files to numbered texts, clusters and tables, in memory that hardly grows.
+
+The groups are worked on in blocks. A block finds its own repeated texts; what is repeated from block to block is found
+at the end, by digests. What is kept of every text and group lies in files and is mapped block by block; what stays in
+memory is one byte a text, while its tokens are made.
+"""
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from hybridtune.data.arrays import CHUNK, ArrayFile, forget, scratch_array
+from hybridtune.data.clusters import Clusters
+from hybridtune.data.distinct import Distinct, digests
+from hybridtune.data.formats import Group
+from hybridtune.errors import InputError
+
+BLOCK_TEXTS = 8192  # of a block, about; the unit that Ray Data hands to a tokenising actor
+
+Int32 = npt.NDArray[np.int32]
+_TEXTS = pa.schema([("is_query", pa.bool_()), ("text", pa.large_string())])
+
+
+class TextPart(NamedTuple):
+    """The texts of one block: an Arrow file of (is_query, text), and which of them stand in no block before."""
+
+    path: Path
+    new: npt.NDArray[np.bool_]
+
+
+class _Tables(NamedTuple):
+    """A block: [g, 4] group, column, query and passage of each cell; [n, 3] group, column and text of the negatives."""
+
+    groups: range
+    cells: Int32
+    negatives: Int32
+
+
+class Numbering:
+    """Numbers the texts of groups and joins the groups that share a passage.
+
+    Args:
+        folder: an empty one. `finish` leaves there one ``.npy`` file a field of `Corpus` and, under ``texts``, the
+            texts; what else is there in between is taken away.
+        limits: most groups a language may have; what is over the limit is left out in the order of the groups.
+        keep_texts: write the texts too.
+    """
+
+    def __init__(self, folder: Path, limits: Mapping[str, int], keep_texts: bool = False) -> None:
+        self.texts = 0  # distinct ones; known when it is finished
+        self.parts: list[TextPart] = []
+        self._folder, self._work = folder, folder / "work"
+        self._work.mkdir()
+        self._text_folder = folder / "texts" if keep_texts else None
+        if self._text_folder:
+            self._text_folder.mkdir()
+        self._limits, self._seen = limits, dict.fromkeys(limits, 0)
+        self._columns: dict[str, int] = {}
+        self._known, self._known_ids = Distinct(self._work / "digests"), Distinct(self._work / "groups")
+        self._id_file = (self._work / "ids").open("w+", encoding="utf-8")
+        self._cell_file, self._negative_file = ((self._work / name).open("w+b") for name in ("cells", "negatives"))
+        self._sources = ArrayFile(folder / "sources.npy", np.int32)
+        self._blocks: list[tuple[int, int, int, int]] = []  # groups, cells, negatives and texts up to its end
+        self._begin()
+
+    def _begin(self) -> None:
+        """An empty block."""
+        self._ids: list[str] = []
+        self._of: list[int] = []
+        self._cells: list[int] = []
+        self._negatives: list[int] = []
+        self._places: dict[tuple[bool, str], int] = {}  # text -> place among the texts of all blocks
+
+    def add(self, group: Group, source: int = 0) -> None:
+        """Take the next group, and the entry of ``data.train`` that it comes from."""
+        row = self._known_ids.count + len(self._ids)
+        self._ids.append(group.group_id)
+        self._of.append(source)
+        queries, passages = group.queries, group.passages
+        for language in sorted({*queries, *passages}):
+            if language in self._seen:
+                self._seen[language] += 1
+                if self._seen[language] > self._limits[language]:
+                    continue
+            column = self._columns.setdefault(language, len(self._columns))
+            query = self._place(True, queries[language]) if language in queries else -1
+            passage = -1
+            if language in passages:
+                passage = self._place(False, passages[language])
+                for text in dict.fromkeys(group.negatives.get(language, ())):
+                    self._negatives += (row, column, self._place(False, text))
+            self._cells += (row, column, query, passage)
+        if len(self._places) >= BLOCK_TEXTS or len(self._ids) >= BLOCK_TEXTS:
+            self._end()
+
+    def _place(self, is_query: bool, text: str) -> int:
+        return self._places.setdefault((is_query, text), self._known.count + len(self._places))
+
+    def _end(self) -> None:
+        """Write the block away."""
+        if self._text_folder:
+            path = self._text_folder / f"part-{len(self._blocks):05d}.arrow"
+            sides, texts = zip(*self._places, strict=True) if self._places else ((), ())
+            with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, _TEXTS) as writer:
+                writer.write_table(pa.table({"is_query": list(sides), "text": list(texts)}, _TEXTS))
+        self._known.add(digests((b"q" if is_query else b"p") + text.encode() for is_query, text in self._places))
+        self._known_ids.add(digests(name.encode() for name in self._ids))
+        self._id_file.writelines(f"{name!r}\n" for name in self._ids)
+        self._sources.append(np.array(self._of, np.int32))
+        groups, cells, negatives, texts_before = self._blocks[-1] if self._blocks else (0, 0, 0, 0)
+        self._cell_file.write(np.array(self._cells, np.int32).tobytes())
+        self._negative_file.write(np.array(self._negatives, np.int32).tobytes())
+        self._blocks.append(
+            (
+                groups + len(self._ids),
+                cells + len(self._cells) // 4,
+                negatives + len(self._negatives) // 3,
+                texts_before + len(self._places),
+            )
+        )
+        self._begin()
+
+    def finish(self) -> None:
+        """Write the tables of the corpus.
+
+        Raises:
+            InputError: no text at all, or a group_id that stands twice.
+        """
+        self._end()
+        self._sources.close()
+        self._no_group_twice()
+        if not self._columns:
+            raise InputError("the training data holds no text: every language is limited to 0")
+        numbers = self._number_texts()
+        holders, clusters = self._clusters(numbers)
+        names = sorted(self._columns)
+        np.save(self._folder / "languages.npy", np.array(names))
+        with ArrayFile(self._folder / "clusters.npy", np.int32) as file:
+            for start in range(0, len(clusters), CHUNK):
+                file.append(clusters[start : start + CHUNK])
+                forget(clusters)
+        order = np.argsort(np.argsort(list(self._columns))).astype(np.int32)  # column -> its place by the name
+        self._write_cells(numbers, order)
+        self._write_negatives(numbers, order, holders, clusters)
+        for open_file in (self._cell_file, self._negative_file, self._id_file):
+            open_file.close()
+        shutil.rmtree(self._work)
+
+    def _no_group_twice(self) -> None:
+        firsts = self._known_ids.firsts()
+        for start in range(0, len(firsts), CHUNK):
+            places = np.arange(start, min(start + CHUNK, len(firsts)), dtype=np.int32)
+            again = places[firsts[places] != places]
+            if len(again):
+                self._id_file.seek(0)
+                name = next(islice(self._id_file, int(again[0]), None)).rstrip("\n")
+                raise InputError(f"group_id {name} stands twice: one line holds a whole group")
+            forget(firsts)
+
+    def _number_texts(self) -> Int32:
+        """[places] the number of every text; fills ``parts``."""
+        numbers = self._known.firsts()
+        start = 0
+        for number, (*_, end) in enumerate(self._blocks):
+            first = numbers[start:end].copy()
+            new = first == np.arange(start, end, dtype=np.int32)
+            numbers[start:end][new] = np.arange(self.texts, self.texts + new.sum(), dtype=np.int32)
+            numbers[start:end][~new] = numbers[first[~new]]  # those before the block have their numbers by now
+            forget(numbers)
+            self.texts += int(new.sum())
+            start = end
+            if self._text_folder:
+                self.parts.append(TextPart(self._text_folder / f"part-{number:05d}.arrow", new))
+        return numbers
+
+    def _clusters(self, numbers: Int32) -> tuple[Int32, Int32]:
+        """[texts] the first group that has it as a passage, -1 if none has; [G] the cluster of every group."""
+        holders = scratch_array(self._work / "holders.npy", self.texts, -1)
+        clusters = Clusters(self._known_ids.count, self._work / "clusters.npy")
+        for block in self._tables():
+            cells = block.cells[block.cells[:, 3] >= 0]
+            texts, groups = numbers[cells[:, 3]], cells[:, 0]
+            different, at = np.unique(texts, return_index=True)
+            fresh = holders[different] < 0
+            holders[different[fresh]] = groups[at[fresh]]
+            shared = holders[texts] != groups
+            clusters.join(holders[texts[shared]], groups[shared])
+            forget(holders)
+            forget(numbers)
+        return holders, clusters.names()
+
+    def _write_cells(self, numbers: Int32, order: Int32) -> None:
+        with (
+            ArrayFile(self._folder / "queries.npy", np.int32, len(order)) as queries,
+            ArrayFile(self._folder / "passages.npy", np.int32, len(order)) as passages,
+        ):
+            for block in self._tables():
+                rows, columns = block.cells[:, 0] - block.groups.start, order[block.cells[:, 1]]
+                for file, places in ((queries, block.cells[:, 2]), (passages, block.cells[:, 3])):
+                    table = np.full((len(block.groups), len(order)), -1, np.int32)  # [g, L]
+                    table[rows, columns] = np.where(places >= 0, numbers[places], -1)
+                    file.append(table)
+                forget(numbers)
+
+    def _write_negatives(self, numbers: Int32, order: Int32, holders: Int32, clusters: Int32) -> None:
+        with (
+            ArrayFile(self._folder / "negative_cells.npy", np.int64) as cells,
+            ArrayFile(self._folder / "negative_texts.npy", np.int32) as texts,
+            ArrayFile(self._folder / "negative_clusters.npy", np.int32) as of_texts,
+        ):
+            for block in self._tables():
+                groups, columns, places = block.negatives.T
+                number = numbers[places]
+                holder = holders[number]
+                cluster = np.where(holder >= 0, clusters[holder], -1)
+                kept = cluster != clusters[groups]  # a text of the group's own cluster answers its queries
+                cells.append((groups.astype(np.int64) * len(order) + order[columns])[kept])
+                texts.append(number[kept])
+                of_texts.append(cluster[kept])
+                for array in (numbers, holders, clusters):
+                    forget(array)
+
+    def _tables(self) -> Iterator[_Tables]:
+        """The blocks again, in order."""
+        self._cell_file.seek(0)
+        self._negative_file.seek(0)
+        before = (0, 0, 0, 0)
+        for block in self._blocks:
+            cells = np.frombuffer(self._cell_file.read((block[1] - before[1]) * 16), np.int32).reshape(-1, 4)
+            negatives = np.frombuffer(self._negative_file.read((block[2] - before[2]) * 12), np.int32).reshape(-1, 3)
+            yield _Tables(range(before[0], block[0]), cells, negatives)
+            before = block
+
+
+def read_texts(parts: Sequence[TextPart]) -> Iterator[tuple[bool, str]]:
+    """(is_query, text) of every distinct text, in the order of the numbers."""
+    for part in parts:
+        with pa.memory_map(str(part.path)) as source:
+            table = pa.ipc.open_file(source).read_all().filter(pa.array(part.new))
+            yield from zip(table.column("is_query").to_pylist(), table.column("text").to_pylist(), strict=True)

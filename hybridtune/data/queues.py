@@ -1,0 +1,240 @@
+"""What waits to be drawn: the groups of every cell in seeded permutations, epoch after epoch, in whole numbers only.
+
+A batch costs a few numpy calls while every row can have the next group in line; from the first row on that cannot,
+the rest of the batch goes row by row.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
+
+_NEAR = 16  # groups passed over one by one before whole blocks are
+_BLOCK = 4096
+_FEW = 16  # a cell with less than this part of all groups has few
+
+
+class Queues:
+    """The groups of every cell, epoch after epoch: each a fresh permutation, none repeats before all were visited.
+
+    What waits of all cells stands in one array, every cell in a stretch of its own length: a taken group leaves
+    it, and one that was passed over (its cluster is in the batch already) keeps its place before those behind it.
+
+    Args:
+        members: finds the groups of a cell, ascending.
+        sizes: [C] groups of every cell, at least one.
+        pair_of: [C] cells of one number stand together and stand in for each other before others do.
+        clusters: [G] no batch holds two groups of one cluster.
+        seeds: of every cell's permutations; the epoch goes with it.
+    """
+
+    def __init__(
+        self,
+        members: Callable[[int], Int32],
+        sizes: Int64,
+        pair_of: Int64,
+        clusters: Int32,
+        seeds: Sequence[tuple[int, ...]],
+    ) -> None:
+        self._find, self._sizes, self._pair_of, self._seeds, self._clusters = members, sizes, pair_of, seeds, clusters
+        self._few: dict[int, Int32] = {}  # members of small cells
+        self._ends = np.cumsum(sizes)
+        self._heads = self._ends.copy()  # nothing waits before the first epoch
+        self._new = self._ends.copy()  # what waits before this place was never taken
+        self._epochs = [0] * len(sizes)
+        self._waiting = np.zeros(int(sizes.sum()), np.int32)
+        self._scratch = np.empty(len(clusters), np.int32)  # by cluster; holds what was last written and nothing else
+        # An item of a memoryview is an int, in a third of the time that numpy takes for its own kind of number.
+        self._waiting_items, self._cluster_items = self._waiting.data, clusters.data
+
+    def take(self, wanted: Int64) -> tuple[Int32, Int64]:
+        """Take the next group of every wanted cell [B] whose cluster the batch does not hold yet.
+
+        Returns:
+            [B] groups, and [B] their cells: where a cell has no such group left, another one stands in.
+        """
+        if (wanted == wanted[0]).all():
+            alone = self._alone(int(wanted[0]), len(wanted))
+            if alone is not None:
+                return alone, wanted
+        places = self._heads[wanted] + earlier_equals(wanted)
+        inside = places < self._ends[wanted]
+        groups = self._waiting[np.where(inside, places, 0)]  # [B]
+        clusters = self._clusters[groups]
+        good = inside & self._firsts(clusters)
+        if good.all():
+            self._heads += np.bincount(wanted, minlength=len(self._heads))
+            return groups, wanted
+        return self._repair(int(np.argmin(good)), wanted, groups, clusters, inside)
+
+    def visited(self, cell: int) -> npt.NDArray[np.bool_]:
+        """Which of a cell's members were taken at least once."""
+        if not self._epochs[cell]:
+            return np.zeros(self._sizes[cell], bool)
+        return np.isin(self.members(cell), self._waiting[self._heads[cell] : self._new[cell]], invert=True)
+
+    def members(self, cell: int) -> Int32:
+        """The groups of a cell, ascending: kept where they are few, for finding them takes a look at all groups."""
+        if cell in self._few:
+            return self._few[cell]
+        members = self._find(cell)
+        if len(members) * _FEW < len(self._clusters):
+            self._few[cell] = members
+        return members
+
+    def _firsts(self, clusters: Int32) -> npt.NDArray[np.bool_]:
+        """[n] whether a cluster stands for the first time in a list [n]."""
+        places = np.arange(len(clusters), dtype=np.int32)
+        self._scratch[clusters[::-1]] = places[::-1]  # of equal ones, the first is written last
+        firsts: npt.NDArray[np.bool_] = self._scratch[clusters] == places
+        return firsts
+
+    def _alone(self, cell: int, size: int) -> Int32 | None:
+        """A whole batch [B] of one cell; None if the next groups in line are not enough for it."""
+        head, end, reach = int(self._heads[cell]), int(self._ends[cell]), size + _NEAR
+        while True:
+            groups = self._waiting[head : min(head + reach, end)]
+            taken = np.flatnonzero(self._firsts(self._clusters[groups]))[:size]
+            if len(taken) == size:
+                batch = groups[taken]
+                self._close(_Line(cell, head, (head + taken).tolist()))
+                return batch
+            if head + reach >= end:
+                return None
+            reach *= 2
+
+    def _repair(
+        self, first: int, wanted: Int64, groups: Int32, clusters: Int32, inside: npt.NDArray[np.bool_]
+    ) -> tuple[Int32, Int64]:
+        """Rows from ``first`` on again, one after the other: there, a group is not the next in its cell's line."""
+        cells, own, in_line = wanted.tolist(), clusters.tolist(), inside.tolist()
+        used = set(own[:first])
+        lines: dict[int, _Line] = {}  # of the cells of which a group was passed over
+        rows: list[int] = []
+        changed: list[tuple[int, int]] = []  # group and cell of each of these rows
+        for row in range(first, len(cells)):
+            cell = cells[row]
+            line = lines.get(cell)
+            if line is None:
+                if in_line[row] and own[row] not in used:
+                    used.add(own[row])
+                    continue
+                line = lines[cell] = self._line(cell, cells[:row])
+            group = self._next(line, used)
+            if group < 0:
+                group, cell = self._stand_in(lines, cells, row, used)
+            rows.append(row)
+            changed.append((group, cell))
+        counts = np.bincount(wanted, minlength=len(self._heads))
+        counts[list(lines)] = 0
+        self._heads += counts
+        for line in lines.values():
+            self._close(line)
+        taken = wanted.copy()
+        groups[rows], taken[rows] = np.array(changed).T
+        return groups, taken
+
+    def _stand_in(self, lines: dict[int, "_Line"], cells: list[int], row: int, used: set[int]) -> tuple[int, int]:
+        """A group, and its cell, for a row whose own has none left: the pair's other cells come first."""
+        own = cells[row]
+        first, after = (int(np.searchsorted(self._pair_of, self._pair_of[own], side)) for side in ("left", "right"))
+        for cell in (*range(own + 1, after), *range(first, own), *range(after, len(self._pair_of)), *range(first)):
+            if cell not in lines:
+                lines[cell] = self._line(cell, cells[:row])
+            group = self._next(lines[cell], used)
+            if group >= 0:
+                return group, cell
+        raise AssertionError("fewer clusters than rows in a batch")  # the plan has counted them
+
+    def _line(self, cell: int, before: list[int]) -> "_Line":
+        """A cell's line, after the rows ``before``, of which those of the cell took what came next in it."""
+        self._heads[cell] += before.count(cell)
+        return _Line(cell, int(self._heads[cell]), [])
+
+    def _next(self, line: "_Line", used: set[int]) -> int:
+        """The first waiting group whose cluster is not in ``used`` (it is added); -1 if there is none."""
+        end = int(self._ends[line.cell])
+        while True:
+            place, near = line.place, line.place + _NEAR
+            while place < end:
+                group = self._waiting_items[place]
+                cluster = self._cluster_items[group]
+                if cluster not in used:
+                    used.add(cluster)
+                    line.taken.append(place)
+                    line.place = place + 1
+                    return group
+                place = place + 1 if place < near else self._free_place(place, end, used)
+            line.place = end
+            if not self._renew(line):
+                return -1
+
+    def _free_place(self, place: int, end: int, used: set[int]) -> int:
+        """The first place from ``place`` on whose cluster is not in ``used``; ``end`` if there is none."""
+        held = np.fromiter(used, np.int64, len(used))
+        for first in range(place, end, _BLOCK):
+            clusters = self._clusters[self._waiting[first : min(first + _BLOCK, end)]]
+            self._scratch[clusters] = 0
+            self._scratch[held] = 1
+            free = np.flatnonzero(self._scratch[clusters] == 0)
+            if len(free):
+                return first + int(free[0])
+        return end
+
+    def _renew(self, line: "_Line") -> bool:
+        """Put the next epoch behind what still waits, which keeps its place; False if all groups wait already."""
+        cell = line.cell
+        epoch, end = self._epochs[cell], int(self._ends[cell])
+        start = end - int(self._sizes[cell])
+        if self._heads[cell] == start and not line.taken:
+            return False
+        order = np.random.default_rng((*self._seeds[cell], epoch)).permutation(self.members(cell))
+        self._close(line)
+        left = self._waiting[self._heads[cell] : end].copy()
+        line.place = start + len(left)
+        new = start + max(0, int(self._new[cell] - self._heads[cell])) if epoch else end
+        self._waiting[start : line.place] = left
+        self._waiting[line.place : end] = order[np.isin(order, left, invert=True)] if len(left) else order
+        self._heads[cell], self._new[cell], self._epochs[cell] = start, new, epoch + 1
+        return True
+
+    def _close(self, line: "_Line") -> None:
+        """Close the gaps that the taken groups left in a line."""
+        if not line.taken:
+            return
+        cell, head, after = line.cell, int(self._heads[line.cell]), line.taken[-1] + 1
+        passed = after - head - len(line.taken)
+        self._heads[cell] = after - passed
+        if passed:
+            keep = np.ones(after - head, bool)
+            keep[np.array(line.taken) - head] = False
+            self._waiting[after - passed : after] = self._waiting[head:after][keep]
+            if self._new[cell] < after:  # of what was passed over, what was never taken stands first
+                self._new[cell] = after - passed + int(np.count_nonzero(keep[: max(0, int(self._new[cell]) - head)]))
+        line.taken = []
+
+
+@dataclass
+class _Line:
+    """A cell while a batch looks through it: the next place to look at, and the places taken behind the head."""
+
+    cell: int
+    place: int
+    taken: list[int]
+
+
+def earlier_equals(values: Int64) -> Int64:
+    """[B] how many of the values before each are equal to it; values are small whole numbers."""
+    rows = np.arange(len(values))
+    order = np.argsort(
+        values.astype(np.uint16) if values.max() < 2**16 else values, kind="stable"
+    )  # uint16: radix sort
+    ordered = values[order]
+    first = np.where(np.concatenate([[True], ordered[1:] != ordered[:-1]]), rows, 0)
+    counts = np.empty(len(values), np.int64)
+    counts[order] = rows - np.maximum.accumulate(first)
+    return counts

@@ -1,0 +1,93 @@
+"""Numbered texts to token ids on disk: Ray Data reads the parts, actors tokenise them, one process writes in order."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from hybridtune.config import Encoder
+from hybridtune.data.arrays import ArrayFile
+from hybridtune.data.numbering import TextPart
+from hybridtune.data.tokenizer import Tokenizer
+
+Progress = Callable[[int, int], None]  # (texts done, texts in all)
+
+_AT_ONCE = 1024  # texts given to the tokenizer in one call: what it says of each text takes some kilobytes
+_IN_FLIGHT = 64 * 2**20  # bytes of token ids that wait to be written
+
+
+def tokenise(folder: Path, parts: Sequence[TextPart], tokenizer: Tokenizer, encoder: Encoder, report: Progress) -> None:
+    """Tokenise the new texts of the parts, in their order.
+
+    Args:
+        folder: gets ``tokens.npy``, [T] ids of all texts, one behind the other, and ``offsets.npy``, [n + 1] where
+            each of the n texts begins; its last element is T.
+        parts: the texts.
+        tokenizer: of both sides.
+        encoder: prefixes and lengths.
+        report: told how far it is.
+    """
+    import ray
+
+    total = sum(int(part.new.sum()) for part in parts)
+    items = [{"part": str(part.path), "new": np.packbits(part.new).tobytes()} for part in parts if part.new.any()]
+    sides = {
+        True: (encoder.query_prefix, encoder.query_length),
+        False: (encoder.passage_prefix, encoder.passage_length),
+    }
+    report(0, total)
+    with ArrayFile(folder / "tokens.npy", np.int32) as tokens, ArrayFile(folder / "offsets.npy", np.int64) as offsets:
+        offsets.append(np.zeros(1, np.int64))
+        if not items:
+            return
+        data = ray.data.from_items(items, override_num_blocks=len(items))
+        data.context.execution_options.preserve_order = True
+        limits = ray.data.ExecutionResources.for_limits(object_store_memory=_IN_FLIGHT)
+        data.context.execution_options.resource_limits = limits
+        data = data.map_batches(
+            _TokenisePart,
+            fn_constructor_args=(tokenizer, sides),
+            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=max(1, min(len(items), os.cpu_count() or 1))),
+            batch_size=1,
+            batch_format="pyarrow",
+            num_cpus=0.5,
+        )
+        for table in data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1):
+            for rows in table.column("tokens").chunks:
+                ends = rows.offsets.to_numpy().astype(np.int64)
+                offsets.append(tokens.rows + ends[1:] - ends[0])
+                tokens.append(rows.values.to_numpy()[ends[0] : ends[-1]])
+            report(offsets.rows - 1, total)
+
+
+class _TokenisePart:
+    """A Ray Data actor: the path of a part of the texts in, its token ids out, one row a text."""
+
+    def __init__(self, tokenizer: Tokenizer, sides: Mapping[bool, tuple[str, int]]) -> None:
+        self.tokenizer, self.sides = tokenizer, sides
+
+    def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
+        for path, bits in zip(batch.column("part").to_pylist(), batch.column("new").to_pylist(), strict=True):
+            with pa.memory_map(path) as source:
+                part = pa.ipc.open_file(source).read_all()
+                new = np.unpackbits(np.frombuffer(bits, np.uint8), count=len(part)).astype(bool)
+                part = part.filter(pa.array(new))
+                chunks = [self._encode(part.slice(at, _AT_ONCE)) for at in range(0, len(part), _AT_ONCE)]
+            yield pa.table({"tokens": pa.chunked_array(chunks).combine_chunks()})
+
+    def _encode(self, part: pa.Table) -> pa.Array:
+        is_query = part.column("is_query").to_numpy()
+        lengths = np.zeros(len(part) + 1, np.int64)
+        encoded: dict[bool, npt.NDArray[np.int32]] = {}
+        for side, (prefix, length) in self.sides.items():
+            chosen = is_query == side
+            texts = part.column("text").filter(pa.array(chosen)).to_pylist()
+            encoded[side], lengths[1:][chosen] = self.tokenizer.encode_flat(texts, prefix, length)
+        ends = np.cumsum(lengths)
+        tokens = np.empty(ends[-1], np.int32)
+        of_query = np.repeat(is_query, lengths[1:])  # the side that each token is of
+        tokens[of_query], tokens[~of_query] = encoded[True], encoded[False]
+        return pa.ListArray.from_arrays(ends.astype(np.int32), tokens)

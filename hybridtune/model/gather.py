@@ -1,0 +1,63 @@
+"""Collectives over the workers of one training; with one worker they give back what they got."""
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def workers() -> int:
+    """How many processes train together; 1 outside of a process group."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """This worker's place among them, in [0, W)."""
+    return dist.get_rank() if workers() > 1 else 0
+
+
+def gather(rows: Tensor) -> Tensor:
+    """All workers' rows [W * n, ...] by rank, without gradient; n is the same on all."""
+    if workers() == 1:
+        return rows
+    gathered = rows.new_empty(workers() * len(rows), *rows.shape[1:])
+    dist.all_gather_single(gathered, rows.contiguous())
+    return gathered
+
+
+def gather_with_gradient(rows: Tensor) -> Tensor:
+    """All workers' rows [W * n, D] by rank; a row's gradient is the sum of what every worker sends back to it."""
+    if workers() == 1:
+        return rows
+    gathered: Tensor = _Gather.apply(rows)  # type: ignore[no-untyped-call]
+    return gathered
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        ctx.rows = len(rows)
+        return gather(rows)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        mine = gradients[0].new_empty(ctx.rows, *gradients[0].shape[1:])
+        dist.reduce_scatter_single(mine, gradients[0].contiguous())
+        return mine
+
+
+def average(values: Tensor) -> None:
+    """Replace a tensor by its mean over the workers."""
+    if workers() > 1:
+        dist.all_reduce(values)
+        values /= workers()
+
+
+def largest(number: int, device: torch.device) -> int:
+    """The largest of all workers' numbers."""
+    if workers() == 1:
+        return number
+    found = torch.tensor(number, device=device)
+    dist.all_reduce(found, dist.ReduceOp.MAX)
+    return int(found)

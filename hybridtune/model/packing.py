@@ -1,0 +1,257 @@
+"""Packing: all texts of a call in one row of tokens, so that layers work on texts and hardly on padding.
+
+Only attention needs to know where a text ends. It is registered with transformers under ``NAME``, and is told by the
+``texts`` argument of the model's forward.
+"""
+
+import itertools
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+NAME = "hybridtune_packed"
+
+# Models whose attention is full and goes by AttentionInterface, and whose only sense of place are the position_ids.
+_FROM_ZERO = {"bert", "electra", "ernie", "distilbert", "albert"}
+_FROM_PADDING = {"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "roberta-prelayernorm"}  # from pad + 1
+_GROUP_COST = {"cpu": 8, "cuda": 1024}  # one more call of the attention costs about as much as so many more tokens
+_FORWARDS = 4  # and one more forward of the whole model, in a model that is not packed, so many times that
+
+
+@dataclass(frozen=True)
+class Group:
+    """Texts of like length that stand together: ``texts`` times ``length`` slots."""
+
+    texts: int
+    length: int
+    ragged: bool
+
+    @property
+    def slots(self) -> int:
+        """Slots of the group."""
+        return self.texts * self.length
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Where n texts stand in one row of S slots.
+
+    Attributes:
+        source: [S] index into the T token ids; T where a slot is padding. None: slot i is token i.
+        positions: [S] place of each slot within its text, from 0.
+        owner: [S] the text, in [0, n), that a slot belongs to.
+        firsts: [n] slot of each text's first token.
+        share: [S] float; 1 / length of the slot's text, 0 where it is padding: adds up to 1 for each text.
+        bias: [S] float, 0 where there is a token and -inf where there is padding; None where groups are not used.
+        groups: the row, cut into groups; empty where ``offsets`` is given.
+        offsets: [n + 1] int32, for kernels that take texts of any length: where each text starts, and the end.
+        longest: slots of the longest text.
+    """
+
+    source: Tensor | None
+    positions: Tensor
+    owner: Tensor
+    firsts: Tensor
+    share: Tensor
+    bias: Tensor | None
+    groups: tuple[Group, ...]
+    offsets: Tensor | None
+    longest: int
+
+    def fill(self, ids: Tensor, pad_id: int) -> Tensor:
+        """Token ids [T] as they stand in the slots [S]."""
+        if self.source is None:
+            return ids
+        return torch.cat([ids, ids.new_full((1,), pad_id)])[self.source]  # [S]
+
+    def mean(self, hidden: Tensor) -> Tensor:
+        """Mean over each text's tokens: [S, D] -> [n, D]."""
+        weighted = hidden * self.share[:, None]  # [S, D]
+        return hidden.new_zeros(len(self.firsts), hidden.shape[1]).index_add(0, self.owner, weighted)  # [n, D]
+
+
+def group_by_length(lengths: Tensor, device: torch.device, packed: bool = True) -> Packing:
+    """Put texts of like length side by side, with the padding and the groups that cost least together.
+
+    Args:
+        lengths: [n] tokens of each text, on the CPU.
+        device: where the result goes; a GPU gets fewer groups.
+        packed: groups share a forward of the model, else each has its own, and they are fewer.
+    """
+    sizes: npt.NDArray[np.int64] = lengths.numpy()
+    order = np.argsort(sizes, kind="stable")  # [n]
+    cost = _GROUP_COST.get(device.type, _GROUP_COST["cuda"]) * (1 if packed else _FORWARDS)
+    groups = _groups(sizes[order], cost)
+    widths = np.repeat([group.length for group in groups], [group.texts for group in groups])  # [n], in order
+    starts = np.cumsum(widths) - widths  # [n], in order
+    tokens = np.cumsum(sizes) - sizes  # [n] first token of each text
+    place = np.arange(widths.sum()) - np.repeat(starts, widths)  # [S]
+    owner = np.repeat(order, widths)  # [S]
+    held = place < sizes[owner]  # [S]
+    firsts = np.empty_like(starts)
+    firsts[order] = starts
+
+    def send(values: npt.NDArray[Any]) -> Tensor:
+        return torch.from_numpy(values).to(device)
+
+    return Packing(
+        source=send(np.where(held, tokens[owner] + place, sizes.sum())),
+        positions=send(place),
+        owner=send(owner),
+        firsts=send(firsts),
+        share=send((held / sizes[owner]).astype(np.float32)),
+        bias=send(np.where(held, 0, -np.inf).astype(np.float32)),
+        groups=groups,
+        offsets=None,
+        longest=groups[-1].length,
+    )
+
+
+def one_after_the_other(lengths: Tensor, longest: int, device: torch.device) -> Packing:
+    """Texts in their own order without any padding, for a kernel that takes texts of any length; made on the device.
+
+    Args:
+        lengths: [n] tokens of each text, on the CPU.
+        longest: the largest of them.
+        device: where the result goes.
+    """
+    total, n = int(lengths.sum()), len(lengths)
+    sizes = lengths.to(device, non_blocking=True)
+    offsets = F.pad(sizes.cumsum(0), (1, 0))  # [n + 1]
+    owner = torch.repeat_interleave(torch.arange(n, device=device), sizes, output_size=total)  # [T]
+    return Packing(
+        source=None,
+        positions=torch.arange(total, device=device) - offsets[owner],
+        owner=owner,
+        firsts=offsets[:-1],
+        share=(1 / sizes)[owner],
+        bias=None,
+        groups=(),
+        offsets=offsets.int(),
+        longest=longest,
+    )
+
+
+def first_position(config: Any) -> int | None:
+    """Position of a text's first token, for models that can be packed; None: not known to be right."""
+    kind = getattr(config, "model_type", None)
+    if kind in _FROM_PADDING:
+        return int(config.pad_token_id or 0) + 1
+    return 0 if kind in _FROM_ZERO and getattr(config, "position_embedding_type", "absolute") == "absolute" else None
+
+
+def takes_any_length(device: torch.device, dtype: torch.dtype, head_width: int) -> bool:
+    """Whether PyTorch's variable-length attention runs: an Ampere GPU or newer, half precision, heads it knows."""
+    if device.type != "cuda" or dtype not in (torch.bfloat16, torch.float16):
+        return False
+    return torch.cuda.get_device_capability(device) >= (8, 0) and head_width % 8 == 0 and head_width <= 256
+
+
+def register() -> None:
+    """Make packed attention known to transformers; a second call changes nothing."""
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import sdpa_mask
+
+    AttentionInterface.register(NAME, packed_attention)
+    AttentionMaskInterface.register(NAME, sdpa_mask)
+
+
+def keep_out_of_graphs() -> None:
+    """Leave attention, whose groups are others at each step, out of what torch.compile compiles once for all steps."""
+    from transformers import AttentionInterface
+
+    outside = torch.compiler.disable(packed_attention)  # type: ignore[no-untyped-call]
+    AttentionInterface.register(NAME, outside)
+
+
+def packed_attention(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    texts: Packing | None = None,
+    **others: Any,
+) -> tuple[Tensor, None]:
+    """Attention in which a token sees its own text alone; the plain one where ``texts`` is not given.
+
+    Args:
+        module: the attention module that asks.
+        query: [1, H, S, E]; H heads of width E.
+        key: [1, H, S, E].
+        value: [1, H, S, E].
+        attention_mask: for calls without ``texts``.
+        dropout: probability that an attention weight is dropped.
+        scaling: multiplies the scores; None: 1 / sqrt(E).
+        texts: where they stand.
+        **others: what else transformers hands to attention functions.
+
+    Returns:
+        [1, S, H, E], and None for the weights.
+    """
+    if texts is None:
+        from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+        kwargs = {"dropout": dropout, "scaling": scaling, **others}
+        found: tuple[Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+        return found
+    q, k, v = (part.transpose(1, 2)[0] for part in (query, key, value))  # [S, H, E]
+    if texts.offsets is not None:
+        if dropout:
+            raise ValueError("variable-length attention drops no weights: pack the texts by group_by_length")
+        return _varlen(q, k, v, texts.offsets, texts.longest, scaling)[None], None
+    return _by_group(q, k, v, texts, dropout, scaling)[None], None
+
+
+def _varlen(q: Tensor, k: Tensor, v: Tensor, offsets: Tensor, longest: int, scaling: float | None) -> Tensor:
+    from torch.nn.attention.varlen import varlen_attn
+
+    attended = varlen_attn(q, k, v, offsets, offsets, longest, longest, scale=scaling)  # [S, H, E]
+    assert isinstance(attended, Tensor)  # and not a pair, for which nothing was asked
+    return attended
+
+
+def _by_group(q: Tensor, k: Tensor, v: Tensor, texts: Packing, dropout: float, scaling: float | None) -> Tensor:
+    """[S, H, E]; groups are views of the row, so nothing is copied but the result."""
+    dtype, sizes = q.dtype, [group.slots for group in texts.groups]
+    if q.device.type == "cpu":
+        q, k, v = q.float(), k.float(), v.float()  # the kernels of CPUs are slower in bfloat16, some many times
+    assert texts.bias is not None
+    biases = torch.split(texts.bias.to(q.dtype), sizes)
+    # One split, and not a slice for each group: the gradient of a slice is a whole row of zeros.
+    rows = zip(texts.groups, biases, *(torch.split(part, sizes) for part in (q, k, v)), strict=True)
+    attended = []
+    with torch.autocast(q.device.type, enabled=False):
+        for group, bias, *parts in rows:
+            shape = (group.texts, group.length)
+            queries, keys, values = (part.unflatten(0, shape).transpose(1, 2) for part in parts)  # [b, H, L, E]
+            mask = bias.view(group.texts, 1, 1, group.length) if group.ragged else None
+            found = F.scaled_dot_product_attention(queries, keys, values, mask, dropout, scale=scaling)
+            attended.append(found.transpose(1, 2).flatten(0, 1))  # [b * L, H, E]
+    return (attended[0] if len(attended) == 1 else torch.cat(attended)).to(dtype)  # [S, H, E]
+
+
+def _groups(sizes: npt.NDArray[np.int64], group_cost: int) -> tuple[Group, ...]:
+    """Cut ascending lengths [n] into groups, for the least slots plus ``group_cost`` for every group; exact."""
+    widths, counts = np.unique(sizes, return_counts=True)  # [U], [U]
+    before = np.concatenate([[0], np.cumsum(counts)])  # [U + 1] texts shorter than each width
+    least = np.zeros(len(widths) + 1)  # cost of the texts before each width
+    cut = np.zeros(len(widths) + 1, np.int64)  # where the last group starts then
+    for i, width in enumerate(widths, 1):
+        costs = least[:i] + width * (before[i] - before[:i]) + group_cost  # [i]
+        cut[i] = costs.argmin()
+        least[i] = costs[cut[i]]
+    ends = [len(widths)]
+    while ends[-1]:
+        ends.append(int(cut[ends[-1]]))
+    return tuple(
+        Group(int(before[end] - before[start]), int(widths[end - 1]), bool(end - start > 1))
+        for start, end in itertools.pairwise(reversed(ends))
+    )

@@ -1,0 +1,99 @@
+"""Token batches on their way to the device: cut into chunks and copied there while the step before computes."""
+
+import itertools
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hybridtune.data.plan import Kind
+from hybridtune.data.stream import TokenBatch
+from hybridtune.model.tokens import TokenRows
+
+
+@dataclass(frozen=True)
+class DeviceBatch:
+    """A worker's b pairs of one step, on the device that computes them.
+
+    Attributes:
+        step: the step of the plan.
+        kind: the kind of the global batch.
+        pairs: b.
+        chunks: b queries, then b passages, then k hard negatives, cut into chunks that are encoded one by one.
+        clusters: [b] pairs of one cluster are no negatives of each other.
+        negative_clusters: [m] m >= k, the same on all workers.
+    """
+
+    step: int
+    kind: Kind
+    pairs: int
+    chunks: list[TokenRows]
+    clusters: Tensor
+    negative_clusters: Tensor
+
+    @property
+    def texts(self) -> int:
+        """2 b + k."""
+        return sum(len(chunk) for chunk in self.chunks)
+
+
+class Feed:
+    """Prepares one batch ahead, in a thread: cutting, pinning and copying never hold up the device.
+
+    Args:
+        batches: of this worker, in order.
+        device: where they go.
+        chunk_size: texts encoded at once; None: all.
+
+    Attributes:
+        waited: seconds that the training spent waiting for batches so far; the first, which waits for the data
+            pipeline to start, does not count.
+    """
+
+    def __init__(self, batches: Iterator[TokenBatch], device: torch.device, chunk_size: int | None) -> None:
+        self._batches, self._device, self._chunk_size = batches, device, chunk_size
+        self.waited = 0.0
+
+    def __iter__(self) -> Iterator[DeviceBatch]:
+        with ThreadPoolExecutor(1, "feed") as thread:
+            batch = thread.submit(self._next).result()
+            while batch is not None:
+                coming = thread.submit(self._next)
+                yield batch
+                asked = time.perf_counter()
+                batch = coming.result()
+                self.waited += time.perf_counter() - asked
+
+    def _next(self) -> DeviceBatch | None:
+        batch = next(self._batches, None)
+        return None if batch is None else on_device(batch, self._device, self._chunk_size)
+
+
+def on_device(batch: TokenBatch, device: torch.device, chunk_size: int | None) -> DeviceBatch:
+    """Cut a batch into chunks and copy it.
+
+    The number of chunks is the same on all workers, though they may have different numbers of hard negatives: sharded
+    encoders gather weights at every forward and would wait for each other for ever.
+    """
+    pairs, texts = len(batch.clusters), len(batch.lengths)
+    most = 2 * pairs + len(batch.negative_clusters)  # the same on all workers
+    count = 1 if chunk_size is None else min(-(-most // chunk_size), 2 * pairs)
+    ends = np.concatenate([[0], np.cumsum(batch.lengths)])
+    cuts = [texts * place // count for place in range(count + 1)]
+    chunks = [
+        TokenRows.flat(batch.ids[ends[first] : ends[last]], batch.lengths[first:last]).to(device)
+        for first, last in itertools.pairwise(cuts)
+    ]
+    clusters, negative_clusters = (torch.tensor(part) for part in (batch.clusters, batch.negative_clusters))
+    clusters, negative_clusters = _copied(clusters, device), _copied(negative_clusters, device)
+    return DeviceBatch(batch.step, batch.kind, pairs, chunks, clusters, negative_clusters)
+
+
+def _copied(tensor: Tensor, device: torch.device) -> Tensor:
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)

@@ -1,0 +1,109 @@
+"""The task of the stream, without Ray: the plan and a store in, token batches out."""
+
+import itertools
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from hybridtune.data import stream
+from hybridtune.data.arrays import ArrayFile
+from hybridtune.data.formats import Group
+from hybridtune.data.numbering import Numbering
+from hybridtune.data.plan import HybridPlan
+from hybridtune.data.store import TokenStore
+from hybridtune.data.stream import _batches, _packed, _serve, _unpacked
+
+SIZE, STEPS = 8, 40
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """A store whose text number n has the ids n, n + 1, ...; a third of the groups is bitext."""
+    folder = tmp_path_factory.mktemp("store")
+    (folder / "groups").mkdir()
+    numbering = Numbering(folder / "groups", {})
+    for i in range(60):
+        texts = {x: f"{i} {x}" for x in ("de", "en", "sw")[: 2 + i % 2]}
+        hard = {"en": [f"hard {j}" for j in range(i % 4)]}
+        numbering.add(Group(str(i), "", {} if i % 3 == 0 else texts, texts, hard))
+    numbering.finish()
+    lengths = np.arange(numbering.texts) % 5 + 1
+    with ArrayFile(folder / "tokens.npy", np.int32) as tokens, ArrayFile(folder / "offsets.npy", np.int64) as offsets:
+        tokens.append(np.concatenate([np.arange(n, n + length) for n, length in enumerate(lengths)]))
+        offsets.append(np.concatenate([[0], np.cumsum(lengths)]))
+    return TokenStore.open(folder)
+
+
+def plan_of(store, align=0.3):
+    return HybridPlan(
+        store.corpus(), mixing_ratio=0.5, sampling_exponent=0.5, batch_size=SIZE, seed=3, align_share=align
+    )
+
+
+def served(plan, store, start=0, stop=STEPS, rows=slice(0, SIZE), negatives=2):
+    items = pa.table({"start": [start], "stop": [stop]})
+    tables = list(_serve(items, _packed(plan), str(store.path), rows, negatives))
+    return [table.num_rows for table in tables], [batch for table in tables for batch in _batches(table)]
+
+
+def naive(plan, store, spec, most):
+    """A global batch from the definition: rows of ids of queries, passages and negatives, and clusters of these."""
+    corpus = plan.corpus
+    side = corpus.passages if spec.kind == "align" else corpus.queries
+    queries = [side[group, x] for group, (x, _) in zip(spec.groups, spec.languages, strict=True)]
+    passages = [corpus.passages[group, y] for group, (_, y) in zip(spec.groups, spec.languages, strict=True)]
+    negatives, clusters = [], []
+    draws = np.random.default_rng((plan.seed, 5, spec.step)).random(SIZE)
+    for group, (_, y), draw in zip(spec.groups, spec.languages, draws, strict=True):
+        has = np.flatnonzero(corpus.negative_cells == group * len(corpus.languages) + y)
+        for turn in range(min(most, len(has)) if spec.kind != "align" else 0):
+            place = has[(int(draw * len(has)) + turn) % len(has)]
+            negatives.append(corpus.negative_texts[place])
+            clusters.append(int(corpus.negative_clusters[place]))
+    return [[store.tokens(n).tolist() for n in numbers] for numbers in (queries, passages, negatives)], clusters
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_all_kinds_of_batches_are_those_of_the_plan(store, workers):
+    plan = plan_of(store)
+    width = SIZE // workers
+    slices = [served(plan, store, rows=slice(r * width, (r + 1) * width))[1] for r in range(workers)]
+    for spec, *parts in zip(plan.batches(0, STEPS), *slices, strict=True):
+        rows, clusters = naive(plan, store, spec, 2)
+        for name, expected in zip(("queries", "passages", "negatives"), rows, strict=True):
+            assert [ids.tolist() for part in parts for ids in getattr(part, name)] == expected
+        given = [part.negative_clusters[: len(part.negatives)] for part in parts]
+        assert np.concatenate(given).tolist() == clusters
+        assert {len(part.negative_clusters) for part in parts} == {2 * width}
+        assert {(part.step, part.kind) for part in parts} == {(spec.step, spec.kind)}
+        assert np.concatenate([part.languages for part in parts]).tolist() == spec.languages.tolist()
+        assert np.concatenate([part.clusters for part in parts]).tolist() == plan.corpus.clusters[spec.groups].tolist()
+    assert {batch.kind for batch in slices[0]} == {"mono", "cross", "align"}
+    assert any(len(batch.negatives) for batch in slices[0])
+
+
+def test_runs_grow_from_one_step_to_a_row(store, monkeypatch):
+    monkeypatch.setattr(stream, "PAIRS_PER_ROW", 6 * SIZE)
+    items = pa.table({"start": [3], "stop": [30]})
+    tables = list(_serve(items, _packed(plan_of(store)), str(store.path), slice(0, SIZE), 1))
+    assert [table.num_rows for table in tables] == [1] * len(tables)
+    runs = [[batch.step for batch in _batches(table)] for table in tables]
+    assert [len(run) for run in runs] == [1, 2, 4, 6, 6, 6, 2]
+    assert list(itertools.chain(*runs)) == list(range(3, 30))
+
+
+def test_the_plan_travels_without_its_corpus(store):
+    plan = plan_of(store)
+    packed = _packed(plan)
+    other = store.corpus()
+    unpacked = _unpacked(packed, other)
+    assert unpacked.corpus is other
+    for one, same in zip(plan.batches(0, 5), unpacked.batches(0, 5), strict=True):
+        assert (one.kind, one.groups.tolist()) == (same.kind, same.groups.tolist())
+
+
+def test_without_negatives_there_is_no_room_for_any(store):
+    _, batches = served(plan_of(store, align=0.0), store, stop=4, negatives=0)
+    assert [len(batch.negative_clusters) for batch in batches] == [0] * 4
+    assert [len(batch.lengths) for batch in batches] == [2 * SIZE] * 4

@@ -1,0 +1,172 @@
+import re
+
+import numpy as np
+import pytest
+import yaml
+from huggingface_hub import ModelCard
+
+from hybridtune.commands.card import Trained, model_card
+from hybridtune.commands.scores import full_scores
+from hybridtune.config import Study
+from hybridtune.evaluate.metrics import Ranked, per_query, score
+
+TABLE = [
+    {"kind": "mono", "pair": "de-de", "batches": 2, "pairs": 1600, "groups": 1400, "epochs": 1.143},
+    {"kind": "cross", "pair": "en-de", "data_set": 0, "batches": 3, "pairs": 20, "groups": 18, "epochs": 2.0},
+    {"kind": "cross", "pair": "en-de", "data_set": 1, "batches": 1, "pairs": 4, "groups": 3, "epochs": 1.0},
+    {"kind": "align", "pair": "en-sw", "batches": 1, "pairs": 8, "groups": 8, "epochs": 1.0},
+]
+
+
+def scores_of(seed, trained=None):
+    """Of 20 questions in two languages, each with an answer in each."""
+    queries = np.arange(40)
+    counts = np.random.default_rng(seed).integers(0, 9, (80, 2))
+    ranked = Ranked(counts, np.repeat(queries, 2), np.tile([0, 1], 40), queries % 2, ["de", "en"], np.array([50, 50]))
+    return full_scores(score(ranked, per_query(ranked)), trained, [])
+
+
+def study(**parts):
+    tree = {
+        "name": "news",
+        "data": {"train": ["/home/me/secret/pairs.jsonl", "more/*.jsonl", "hf://datasets/owner/pairs/train.jsonl"]},
+        "encoder": {"name": "owner/encoder", "query_length": 32},
+        "benchmarks": {"dev": {"path": "~/bench/xquad-r"}, "test": {"path": "newsroom:test"}},
+        "train": {"teacher": "/home/me/teacher", "learning_rate": 2e-5},
+    }
+    return Study.model_validate(tree | parts)
+
+
+def trial(number, status, value, **values):
+    metrics = {"step": 40, "balanced/AP": value, "mono/AP": 0.5} if value is not None else {}
+    return {
+        "id": f"{number:04d}",
+        "baseline": "half-half" if number == 1 else None,
+        "values": {"mixing_ratio": number / 8, **values},
+        "metrics": metrics,
+        "status": status,
+    }
+
+
+TRIALS = [
+    trial(0, "done", 0.25),
+    trial(1, "done", 0.5),
+    trial(2, "stopped early", 0.75),
+    trial(3, "failed", None, temperature=0.125),
+]
+
+
+def card(trials=TRIALS, test=True, **parts):
+    return model_card(
+        Trained(
+            study=study(**parts),
+            languages=("de", "en", "sw"),
+            step=40,
+            table=TABLE,
+            dev=scores_of(0, {"de-de": 5}),
+            test=scores_of(1) if test else None,
+            trials=trials,
+            trial="0001" if trials else None,
+        )
+    )
+
+
+def section(text, name):
+    return re.search(rf"^## {name}\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)[1]
+
+
+def cells(text, first):
+    """The cells of the first row that begins with ``first``."""
+    line = next(line for line in text.splitlines() if line.startswith(f"| {first} |"))
+    return [cell.strip() for cell in line.strip("|").split("|")][1:]
+
+
+def test_a_hub_can_read_the_front_matter():
+    data = ModelCard(card(), ignore_metadata_errors=False).data
+    assert data.language == ["de", "en", "sw"]
+    assert data.base_model == "owner/encoder"
+    assert data.datasets == ["owner/pairs"]
+    assert (data.library_name, data.pipeline_tag) == ("sentence-transformers", "sentence-similarity")
+    assert data.license is None
+    found = {(result.dataset_name, result.metric_name): result.metric_value for result in data.eval_results}
+    for name, scores in (("dev: xquad-r", scores_of(0)), ("test: newsroom:test", scores_of(1))):
+        for metric in ("mono/AP", "multi/AP", "balanced/AP", "cross/nDCG@10"):
+            assert found[name, metric] == pytest.approx(scores["metrics"][metric], abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["tiny", "/home/me/encoder", "./encoder", "a/b/c"])
+def test_a_base_model_that_no_hub_knows_is_left_out(name):
+    assert ModelCard(card(encoder={"name": name})).data.base_model is None
+
+
+def test_it_names_no_folder_of_this_machine():
+    text = card(encoder={"name": "/home/me/models/e5"})
+    assert "/home" not in text
+    assert "~/" not in text
+    shown = yaml.safe_load(re.search(r"```yaml\n(.*?)```", text, re.DOTALL)[1])
+    assert [source["path"] for source in shown["data"]["train"]] == [
+        "pairs.jsonl",
+        "more/*.jsonl",  # as it was given
+        "hf://datasets/owner/pairs/train.jsonl",
+    ]
+    assert shown["encoder"]["name"] == "e5"
+    assert shown["train"]["teacher"] == "teacher"
+    assert shown["benchmarks"]["dev"]["path"] == "xquad-r"
+    assert shown["train"]["learning_rate"] == 2e-5
+
+
+def test_scores_stand_with_their_counts():
+    text = section(card(), "Scores")
+    shown = cells(text, "dev: xquad-r")
+    assert shown[:2] == ["40", "100"]
+    assert shown[2] == f"{scores_of(0)['metrics']['mono/AP']:.4f}"
+    assert "| unseen |" in text
+    assert "test: newsroom:test" in text
+    assert "test: newsroom:test" not in section(card(test=False), "Scores")
+
+
+def test_pairs_are_counted_by_language_and_kind():
+    text = section(card(), "Training data")
+    assert "1,600 mono pairs, 24 cross pairs, 8 align pairs seen in 40 steps" in text
+    assert cells(text, "**de**") == ["1,400", "0", "0"]
+    assert cells(text, "**en**") == ["21", "0", "0"]  # of both data sets; translations are no question-passage pairs
+    assert cells(text, "**sw**") == ["0", "0", "0"]
+    assert "| mono | de-de | 2 | 1,600 | 1,400 | 1.143 |" in text
+
+
+def test_trials_are_ordered_and_the_models_own_is_marked():
+    text = section(card(), "Trials")
+    rows = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| ")][1:]
+    assert rows == ["**0001**", "0000", "0002", "0003"]  # a trial that was stopped had less training
+    assert cells(text, r"**0001**")[:3] == ["half-half", "0.125", ""]
+    assert cells(text, "0003")[2:5] == ["0.125", "failed", ""]
+    less = {"search": {"objective": "multi/rank_distance"}}
+    distances = [
+        {**row, "metrics": {"step": 40, "multi/rank_distance": 1.0 + row["metrics"]["balanced/AP"]}}
+        for row in TRIALS[:2]
+    ]
+    text = section(card(distances, **less), "Trials")
+    assert text.index("| 0000 |") < text.index("| **0001** |")  # less is better
+
+
+def test_many_trials_are_cut_and_a_single_training_has_none():
+    text = section(card([trial(number, "done", number / 100) for number in range(60)]), "Trials")
+    assert sum(line.startswith("| ") for line in text.splitlines()) == 51
+    assert "... and 10 more." in text
+    assert "## Trials" not in card(trials=())
+
+
+def test_a_card_tells_arguments_versions_and_whom_to_cite():
+    text = card(mix={"mixing_ratio": 0.75, "schedule": "cosine", "final_ratio": 0.25})
+    assert "mixing ratio 0.75 (cosine to 0.25)" in text
+    assert "- learning_rate: 2e-05\n" in section(text, "Training arguments")
+    assert "- teacher: teacher\n" in section(text, "Training arguments")
+    assert re.search(r"python 3\.\d+.*, torch \d.*, ray \d.*, transformers \d", section(text, "Versions"))
+    assert "eprint = {2408.10536}" in section(text, "Citation")
+
+
+def test_widths_and_lengths_are_told_where_they_matter():
+    assert "truncate_dim" not in card()
+    assert "truncate_dim=64)" in card(train={"matryoshka": [32, 64]})
+    assert "queries were cut at 32 tokens and passages at 160" in card()
+    assert "were cut at" not in card(encoder={"query_length": 64, "passage_length": 64})

@@ -1,0 +1,276 @@
+import importlib.util
+import json
+import re
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from safetensors.torch import load_file, save_file
+
+from hybridtune.cli import cli
+from hybridtune.commands import export as command
+from hybridtune.commands.export import Wish, export
+from hybridtune.commands.folder import environment
+from hybridtune.commands.show import Screen
+from hybridtune.config import Encoder, Study
+from hybridtune.data.tokenizer import pretrained_tokenizer
+from hybridtune.errors import HybridtuneError, InputError
+from hybridtune.evaluate.metrics import Ranked, per_query, score
+from hybridtune.model.encoder import load_encoder
+from hybridtune.model.folder import build_tiny, training_pairs_of, with_folder_settings
+from hybridtune.study_file import dump_study
+
+needs_onnx = pytest.mark.skipif(
+    any(importlib.util.find_spec(name) is None for name in ("onnx", "onnxscript", "onnxruntime")),
+    reason="onnx, onnxscript or onnxruntime is not installed",
+)
+SCREEN = Screen(to_stderr=True)
+
+
+def checkpoint(folder, step, weights):
+    """A checkpoint as a training leaves it."""
+    folder.mkdir(parents=True)
+    queries = np.arange(40)
+    counts = np.random.default_rng(step).integers(0, 9, (80, 2))
+    ranked = Ranked(counts, np.repeat(queries, 2), np.tile([0, 1], 40), queries % 2, ["de", "en"], np.array([50, 50]))
+    scores = score(ranked, per_query(ranked))
+    save_file(weights, folder / "model.safetensors")
+    (folder / "state.json").write_text(json.dumps({"step": step, "metrics": scores.metrics}))
+    (folder / "scores.json").write_text(json.dumps(asdict(scores)))
+    (folder / "per_query.parquet").write_bytes(b"figures")
+    return scores
+
+
+def other_weights(weights, seed):
+    generator = torch.Generator().manual_seed(seed)
+    return {key: torch.randn(value.shape, generator=generator) / 8 for key, value in weights.items()}
+
+
+@pytest.fixture(scope="module")
+def started(tiny, tmp_path_factory):
+    """A study folder with two trials, but without best/; made without a training."""
+    folder = tmp_path_factory.mktemp("exports") / "study"
+    data = folder.parent / "pairs.jsonl"
+    groups = [
+        {"group_id": str(n), "queries": {"de": f"frage {n}", "en": f"question {n}"}, "passages": {"de": f"antwort {n}"}}
+        for n in range(40)
+    ]
+    data.write_text("".join(json.dumps(group) + "\n" for group in groups))
+    study = Study.model_validate(
+        {
+            "name": "small",
+            "data": {"train": str(data), "store": str(folder.parent / "stores")},
+            "encoder": {"query_length": 16, "passage_length": 24, "tiny": tiny[1].tiny.model_dump()},
+            "benchmarks": {"dev": {"path": "newsroom:dev"}},
+            "train": {"batch_size": 4, "max_steps": 12},
+        }
+    )
+    build_tiny(tiny[2].definition, tiny[1], 0, folder / "encoder")
+    (folder / "study.yaml").write_text(dump_study(study))
+    (folder / "environment.json").write_text(json.dumps(environment()))
+    weights = load_file(folder / "encoder" / "model.safetensors")
+    rows = []
+    for number, best in ((0, 12), (1, 6)):
+        fit = folder / "trials" / f"{number:04d}" / "fit"
+        for step in (6, 12):
+            scores = checkpoint(fit / f"checkpoint_{step:07d}", step, other_weights(weights, 10 * number + step))
+        rows.append(
+            {
+                "id": f"{number:04d}",
+                "number": number,
+                "baseline": None,
+                "values": {"mixing_ratio": float(number), "temperature": 0.125},
+                "metrics": {"step": best, **scores.metrics},
+                "status": "done",
+                "checkpoint": f"/elsewhere/{folder.name}/trials/{number:04d}/fit/checkpoint_{best:07d}",  # it has moved
+            }
+        )
+    (folder / "trials.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ended(started, tmp_path_factory):
+    """The same with best/: the second trial's."""
+    folder = tmp_path_factory.mktemp("ended") / "study"
+    export(started, Wish(onnx=False, trial="0001", out=folder / "best"), SCREEN)
+    for name in ("study.yaml", "trials.jsonl"):
+        (folder / name).write_bytes((started / name).read_bytes())
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("trial", "asked", "step"), [("0000", None, 12), ("1", None, 6), ("0001", 12, 12), ("0000", 6, 6)]
+)
+def test_a_trials_best_checkpoint_or_the_one_asked_for_becomes_a_model_folder(started, tmp_path, trial, asked, step):
+    out = tmp_path / "new" / "model"
+    result = export(started, Wish(onnx=False, trial=trial, checkpoint=asked, out=out), SCREEN)
+    name = trial.zfill(4)
+    assert result == {"model": str(out), "trial": name, "step": step}
+    place = started / "trials" / name / "fit" / f"checkpoint_{step:07d}"
+    written, expected = load_file(out / "model.safetensors"), load_file(place / "model.safetensors")
+    assert written.keys() == expected.keys()
+    assert all(torch.equal(written[key], expected[key]) for key in expected)
+    found = with_folder_settings(Encoder(name=str(out)))
+    assert (found.query_length, found.passage_length, found.pooling) == (16, 24, "mean")
+    assert pretrained_tokenizer(str(out)) == pretrained_tokenizer(str(started / "encoder"))
+    card = (out / "README.md").read_text()
+    assert f"This model is of trial {name}." in card
+    assert "temperature 0.125." in card
+    assert str(started.parent) not in card
+    pairs = training_pairs_of(str(out))
+    assert pairs == ({"de-de": min(40, 4 * step)} if name == "0001" else {"en-de": min(40, 4 * step)})
+    scores = json.loads((out / "scores.json").read_text())
+    assert scores["test"] is None
+    assert scores["dev"]["metrics"] == json.loads((place / "scores.json").read_text())["metrics"]
+    assert scores["dev"]["training_pairs"] == pairs
+    assert (out / "per_query.parquet").read_bytes() == b"figures"
+    assert [path.name for path in out.parent.iterdir()] == ["model"]
+
+
+def test_a_single_trainings_checkpoint_is_chosen_by_its_step(started, tmp_path):
+    folder = tmp_path / "study"
+    for name in ("study.yaml", "environment.json", "encoder/config.json", "encoder/model.safetensors"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes((started / name).read_bytes())
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / "encoder" / name).write_bytes((started / "encoder" / name).read_bytes())
+    checkpoint(folder / "fit" / "checkpoint_0000006", 6, load_file(started / "encoder" / "model.safetensors"))
+    result = export(folder, Wish(onnx=False, checkpoint=6, out=tmp_path / "model"), SCREEN)
+    assert (result["trial"], result["step"]) == (None, 6)
+    assert "## Trials" not in (tmp_path / "model" / "README.md").read_text()
+
+
+def embedded(folder, texts, prefix, length):
+    import onnxruntime
+
+    rows = pretrained_tokenizer(str(folder)).encode(texts, prefix, length)
+    session = onnxruntime.InferenceSession(str(folder / "onnx" / "model.onnx"), providers=["CPUExecutionProvider"])
+    return np.concatenate(
+        [
+            session.run(["sentence_embedding"], {"input_ids": [row], "attention_mask": [[1] * len(row)]})[0]
+            for row in rows
+        ]
+    )
+
+
+@pytest.fixture(scope="module")
+def exported(ended):
+    """What was in best/ before its graph was written, and what the export told."""
+    (ended / "best" / "onnx").mkdir()
+    (ended / "best" / "onnx" / "older.onnx").write_bytes(b"older")
+    before = {path.name for path in (ended / "best").iterdir()}
+    return before, export(ended, Wish(onnx=True), SCREEN)
+
+
+@needs_onnx
+def test_a_studys_best_gets_a_graph_beside_its_weights(ended, exported):
+    before, result = exported
+    assert {path.name for path in (ended / "best").iterdir()} == before
+    assert [path.name for path in (ended / "best" / "onnx").iterdir()] == ["model.onnx"]  # in place of the older one
+    assert (result["model"], result["onnx"]) == (str(ended / "best"), "onnx/model.onnx")
+    assert result["largest_difference"] < 1e-5
+    assert result["texts"] > 200
+    encoder = with_folder_settings(Encoder(name=str(ended / "best")))
+    model = load_encoder(encoder.name, encoder, 0).eval()
+    rows = pretrained_tokenizer(encoder.name).encode(["antwort 3", "antwort 3 " * 30], "passage: ", 24)
+    with torch.no_grad():
+        expected = model.embed([np.array(row, np.int32) for row in rows]).numpy()
+    found = embedded(ended / "best", ["antwort 3", "antwort 3 " * 30], "passage: ", 24)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+
+
+@needs_onnx
+def test_a_graph_in_a_folder_of_its_own_needs_no_weights(ended, tmp_path):
+    done = CliRunner().invoke(
+        cli, ["export", str(ended / "best"), "--onnx", "--out", str(tmp_path / "served"), "--json"]
+    )
+    assert done.exit_code == 0, done.output
+    result = json.loads(done.stdout)
+    assert result["model"] == str(tmp_path / "served")
+    assert not list((tmp_path / "served").rglob("*.safetensors"))
+    assert embedded(tmp_path / "served", ["frage 3"], "query: ", 16).shape == (1, 16)
+
+
+@needs_onnx
+@pytest.mark.usefixtures("exported")
+def test_the_cards_programs_run(ended):
+    """Those for transformers and for ONNX Runtime give the same embeddings."""
+    programs = re.findall(r"```python\n(.*?)```", (ended / "best" / "README.md").read_text(), re.DOTALL)
+    found = []
+    for program in programs[1:]:
+        names: dict = {}
+        exec(program.replace("this folder", str(ended / "best")), names)
+        found.append(np.asarray(names["queries"]))
+    assert [vectors.shape for vectors in found] == [(1, 16), (1, 16)]
+    np.testing.assert_allclose(found[0], found[1], rtol=0, atol=1e-5)
+
+
+@needs_onnx
+def test_a_graph_that_differs_leaves_nothing_behind(ended, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        command.onnx, "write_onnx", lambda model, source, trust, file, opset: file.write_bytes(b"") or 20
+    )
+    monkeypatch.setattr(command.onnx, "largest_difference", lambda model, file, rows: float("nan"))
+    before = sorted(path for path in (ended / "best").rglob("*"))
+    for out in (None, tmp_path / "out"):
+        with pytest.raises(HybridtuneError, match="embeds otherwise than torch") as caught:
+            export(ended, Wish(onnx=True, out=out), SCREEN)
+        assert not isinstance(caught.value, InputError)  # exit code 1
+    assert sorted(path for path in (ended / "best").rglob("*")) == before
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_that_gives_way_takes_its_graph_along(started, tmp_path):
+    (tmp_path / "best" / "onnx").mkdir(parents=True)
+    study, _, place = command._checkpoint(started, Wish(onnx=False, trial="0000"))
+    trained = command._trained(study, place, started, started / "trials" / "0000")
+    model = load_encoder(str(started / "encoder"), study.encoder, 0)
+    command.write_model(model, str(started / "encoder"), trained, tmp_path / "best")
+    assert not (tmp_path / "best" / "onnx").exists()
+    assert (tmp_path / "best" / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    ("wish", "told"),
+    [
+        (Wish(onnx=False), "nothing to export: give --onnx, or --trial"),
+        (Wish(onnx=False, trial="0000", opset=20), "--opset is of the ONNX graph"),
+        (
+            Wish(onnx=False, trial="0007", out="x"),
+            "--trial 0007: no such trial has ended in STUDY; there are: 0000, 0001",
+        ),
+        (Wish(onnx=False, trial="0000", checkpoint=7, out="x"), "0000 has none of that step; there are: 6, 12"),
+        (Wish(onnx=False, checkpoint=6, out="x"), "--checkpoint 6: of which trial? give --trial too"),
+        (Wish(onnx=False, trial="0000"), "--out is missing: a new folder for the model of "),
+        (Wish(onnx=False, trial="0000", out="full"), "is there and not empty"),
+    ],
+)
+def test_wishes_that_cannot_be_met_are_one_clear_line(started, tmp_path, wish, told):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").write_text("")
+    wish = Wish(wish.onnx, wish.opset, wish.trial, wish.checkpoint, wish.out and tmp_path / wish.out)
+    with pytest.raises(InputError) as caught:
+        export(started, wish, SCREEN)
+    assert told.replace("STUDY", str(started)) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["full"]
+
+
+@needs_onnx
+def test_places_without_a_model_are_one_clear_line(started, tiny, tmp_path):
+    with pytest.raises(InputError, match=r"its study has no best/ yet; .*trials that have ended: 0000, 0001$"):
+        export(started, Wish(onnx=True), SCREEN)
+    for place in (tmp_path / "none", tiny[0]):
+        with pytest.raises(InputError, match="is neither a study folder nor a model folder"):
+            export(place, Wish(onnx=True), SCREEN)
+    with pytest.raises(InputError, match=r"is no study folder \(no study.yaml\)"):
+        export(tmp_path, Wish(onnx=False, trial="0000"), SCREEN)
+    types = [f"sentence_transformers.models.{kind}" for kind in ("Transformer", "Pooling", "Dense")]
+    (tmp_path / "modules.json").write_text(json.dumps([{"type": kind} for kind in types]))
+    with pytest.raises(
+        InputError, match=r"modules\.json: has Dense; what can be exported has Normalize, Pooling, Trans"
+    ):
+        export(tmp_path, Wish(onnx=True), SCREEN)

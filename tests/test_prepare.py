@@ -1,0 +1,142 @@
+import pytest
+
+from hybridtune.commands.prepare import notices, prepare
+from hybridtune.errors import InputError
+from hybridtune.study_file import load_study
+
+BOTH = ["de", "en"]
+
+
+def rows(*kinds):
+    """Groups of (count, query languages, passage languages); no two share a text."""
+    languages = [kind for count, *kind in kinds for _ in range(count)]
+    return [
+        {
+            "group_id": str(i),
+            "queries": {x: f"q{i}{x}" for x in queries},
+            "passages": {x: f"p{i}{x}" for x in passages},
+        }
+        for i, (queries, passages) in enumerate(languages)
+    ]
+
+
+@pytest.fixture
+def prepared(study_file, groups_file):
+    """Prepares a study of handmade groups and of the benchmark `newsroom:dev`."""
+
+    def make(kinds, mix=(), space=None, searching=True, batch_size=4, **search):
+        groups_file(rows(*kinds), "train.jsonl")
+        data = {"train": str(groups_file(rows(*kinds), "train.jsonl"))}
+        train = {"batch_size": batch_size, "max_steps": 20}
+        search = {**search, "space": {"temperature": {"loguniform": [0.01, 0.1]}} if space is None else space}
+        return prepare(load_study(study_file(data=data, mix=dict(mix), train=train, search=search)), searching)
+
+    return make
+
+
+def told(found):
+    return [line for line in notices(found) if not line.startswith("zero-shot")]
+
+
+MANY = [(9, BOTH, BOTH), (2, ["sw"], ["sw", "en"])]
+
+
+@pytest.mark.parametrize(
+    ("kinds", "mix", "lines"),
+    [
+        ([(9, BOTH, BOTH)], {}, []),
+        (MANY, {}, ["left out of mono batches: sw (fewer distinct groups than train.batch_size 4)"]),
+        (
+            MANY,
+            {"cross_batch": "single_pair"},
+            [
+                "left out of mono batches: sw (fewer distinct groups than train.batch_size 4)",
+                "left out of cross batches: sw-en (fewer distinct groups than train.batch_size 4)",
+            ],
+        ),
+        (
+            [(9, BOTH, BOTH), (3, [], BOTH)],
+            {},
+            ["3 groups have no question-passage pair and are not used: mix.align_share trains on them"],
+        ),
+        ([(9, BOTH, BOTH), (3, [], BOTH)], {"align_share": 0.2}, []),
+        (
+            [(9, BOTH, BOTH), (3, [], ["sw", "yo"])],
+            {"align_share": 0.2, "align_from": ["en"]},
+            ["left out of align batches: sw, yo (no translation that the teacher can read)"],
+        ),
+        (
+            [(9, BOTH, BOTH), (2, ["sw"], ["sw"])],
+            {"weights": {"sw": 3.0, "sw-en": 2.0, "de": 2.0}},
+            [
+                "left out of mono batches: sw (fewer distinct groups than train.batch_size 4)",
+                "mix.weights without effect: sw, sw-en (no batch draws from them)",
+            ],
+        ),
+        ([(9, BOTH, BOTH)], {"final_ratio": 0.1}, ["mix.final_ratio 0.1 has no effect: mix.schedule is constant"]),
+        (
+            [(9, BOTH, BOTH)],
+            {"schedule": "step", "final_ratio": 0.1, "step_at": 1},
+            ["mix.step_at 1: the mixing ratio never changes within the training"],
+        ),
+        ([(9, BOTH, BOTH)], {"align_from": ["en"]}, ["mix.align_from has no effect: mix.align_share is 0"]),
+    ],
+)
+def test_what_is_left_out_or_without_effect_is_told(prepared, kinds, mix, lines):
+    assert told(prepared(kinds, mix)) == lines
+
+
+def test_what_the_search_may_use_is_not_called_without_effect(prepared):
+    space = {"schedule": {"choice": ["constant", "linear"]}, "align_share": {"uniform": [0.0, 0.3]}}
+    assert told(prepared([(9, BOTH, BOTH)], {"final_ratio": 0.1, "align_from": ["en"]}, space)) == []
+
+
+def test_a_searched_end_of_a_schedule_needs_no_fixed_one(prepared):
+    space = {"final_ratio": {"uniform": [0.0, 0.4]}}
+    found = prepared([(9, BOTH, BOTH)], {"schedule": "linear", "mixing_ratio": 0.8}, space)
+    assert found.plan.asked_ratio(20) == pytest.approx(0.6)  # shown: from the fixed start to the end of the range
+    assert found.study.mix.final_ratio is None
+    with pytest.raises(InputError, match=r"^mix\.schedule linear needs a mixing ratio to end with"):
+        prepared([(9, BOTH, BOTH)], {"schedule": "linear", "mixing_ratio": 0.8}, space, searching=False)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "mix", "space", "line"),
+    [
+        (
+            [(9, ["en"], ["en"])],
+            {"mixing_ratio": 1.0, "schedule": "constant"},
+            {"schedule": {"choice": ["constant", "step"]}, "final_ratio": {"uniform": [0.5, 1.0]}},
+            "final_ratio 0.5 asks for cross batches",
+        ),
+        (
+            [(9, BOTH, BOTH)],
+            {},
+            {"batch_size": {"choice": [4, 16]}},
+            "train.batch_size 16 is larger than the 9 distinct",
+        ),
+        (
+            [(9, ["en"], ["en", "de"])],
+            {},
+            {"align_from": {"choice": [[], ["fr"]]}, "align_share": {"uniform": [0.0, 0.5]}},
+            "mix.align_from: the training data has no text in 'fr'; known here: de, en",
+        ),
+        (
+            [(9, BOTH, ["en"])],
+            {},
+            {"align_share": {"uniform": [0.0, 0.5]}},
+            "no group with passages in two languages, and align_share 0.5 asks for align batches",
+        ),
+    ],
+)
+def test_the_ends_of_the_search_are_tried_before_anything_starts(prepared, kinds, mix, space, line):
+    with pytest.raises(InputError) as caught:
+        prepared(kinds, mix, space, baselines=False)
+    assert line in str(caught.value)
+
+
+def test_baselines_are_tried_with_constant_ratios(prepared):
+    mix = {"mixing_ratio": 1.0, "schedule": "linear", "final_ratio": 1.0}
+    assert told(prepared([(9, ["en"], ["en"])], mix, baselines=False)) == []
+    with pytest.raises(InputError, match=r"no cross pair, and mixing_ratio 0\.5 asks for cross batches"):
+        prepared([(9, ["en"], ["en"])], mix)

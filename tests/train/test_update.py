@@ -1,0 +1,178 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from hybridtune.config import Train
+from hybridtune.errors import InputError
+from hybridtune.model.encoder import load_encoder, prepare_for_training
+from hybridtune.model.tokens import TokenRows
+from hybridtune.train.update import Update, clip, learning_rate_share
+
+WORDS = "backbone.embeddings.word_embeddings.weight"
+
+
+def fresh(tiny, **settings):
+    folder, encoder, tokenizer = tiny
+    train = Train(**{"learning_rate": 1e-2, "max_grad_norm": 0.5, **settings})
+    model = load_encoder(str(folder), encoder, tokenizer.pad_id, 0.0).train()
+    prepare_for_training(model, train)
+    extra = nn.Parameter(torch.zeros(()))
+    return model, Update(model, train, {"temperature": extra}), extra
+
+
+def give_gradient(model, extra, step, highest=40):
+    draw = np.random.default_rng((3, step))
+    rows = [draw.integers(5, highest, draw.integers(3, 9)).astype(np.int32) for _ in range(6)]
+    vectors = model(TokenRows.of(rows))
+    loss = ((vectors[:3] @ vectors[3:].T) * (20 * extra.exp())).logsumexp(1).mean() * 3
+    loss.backward()
+    return loss
+
+
+def train(model, update, extra, start, stop):
+    for step in range(start, stop):
+        give_gradient(model, extra, step)
+        update.step(learning_rate_share(step, 8, 0.2))
+
+
+def values(model, extra):
+    return {name: p.detach().clone() for name, p in [*model.named_parameters(), ("temperature", extra)]}
+
+
+def test_a_dense_update_is_torchs_clipping_and_adamw(tiny):
+    model, update, extra = fresh(tiny, weight_decay=0.3)
+    twin, _, other = fresh(tiny)
+    named = dict(twin.named_parameters())
+    matrices = [p for p in named.values() if p.dim() > 1]
+    vectors = [p for p in named.values() if p.dim() == 1]
+    groups = [{"params": matrices, "weight_decay": 0.3}, {"params": [*vectors, other], "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=1e-2)
+    norms = []
+    for step in range(6):
+        give_gradient(model, extra, step)
+        give_gradient(twin, other, step)
+        norms.append(update.step(0.5))
+        expected = nn.utils.clip_grad_norm_([*twin.parameters(), other], 0.5)
+        torch.testing.assert_close(norms[-1], expected, rtol=1e-4, atol=0)
+        for group in optimizer.param_groups:
+            group["lr"] = 1e-2 * 0.5
+        optimizer.step()
+        optimizer.zero_grad()
+        assert all(p.grad is None for p in [*model.parameters(), extra])
+    assert max(norms) > 0.5
+    for name, value in values(twin, other).items():
+        torch.testing.assert_close(values(model, extra)[name], value, rtol=1e-4, atol=1e-5)
+
+
+def naive_lazy_adam(start, gradients, rate):
+    """Row by row, in float64: a row's moments move only when it has a gradient; the correction counts all steps."""
+    table = start.double().numpy().copy()
+    first, second = np.zeros_like(table), np.zeros_like(table)
+    for step, gradient in enumerate(gradients, start=1):
+        for row, value in gradient.items():
+            first[row] = 0.9 * first[row] + 0.1 * value
+            second[row] = 0.999 * second[row] + 0.001 * value**2
+            scale = rate * np.sqrt(1 - 0.999**step) / (1 - 0.9**step)
+            table[row] -= scale * first[row] / (np.sqrt(second[row]) + 1e-8)
+    return table
+
+
+def test_a_sparse_update_moves_the_rows_of_the_batch_alone(tiny):
+    model, update, extra = fresh(tiny, embeddings="sparse", weight_decay=0.3)
+    words = dict(model.named_parameters())[WORDS]
+    start, gradients = words.detach().clone(), []
+    for step in range(5):
+        give_gradient(model, extra, step, highest=20 + 5 * step)
+        assert words.grad.is_sparse
+        others = [p.grad for p in [*model.parameters(), extra] if p is not words]
+        dense = words.grad.to_dense()
+        norm = float(torch.cat([dense.flatten(), *[g.flatten() for g in others]]).norm())
+        rows = words.grad.coalesce().indices()[0].tolist()
+        factor = min(1.0, 0.5 / (norm + 1e-6))
+        gradients.append({row: factor * dense[row].double().numpy() for row in rows})
+        torch.testing.assert_close(float(update.step(0.25)), norm, rtol=1e-5, atol=0)
+    touched = sorted({row for gradient in gradients for row in gradient})
+    assert 5 < len(touched) < 50
+    expected = torch.from_numpy(naive_lazy_adam(start, gradients, 1e-2 * 0.25)).float()
+    torch.testing.assert_close(words.detach(), expected, rtol=0, atol=1e-6)
+    still = torch.ones(len(start), dtype=torch.bool)
+    still[touched] = False
+    assert torch.equal(words.detach()[still], start[still])  # no decay, no moment moves them
+
+
+@pytest.mark.parametrize("embeddings", ["dense", "sparse", "frozen"])
+def test_a_restored_update_goes_on_to_the_last_bit(tiny, embeddings):
+    straight, update, extra = fresh(tiny, embeddings=embeddings, layer_decay=0.7)
+    train(straight, update, extra, 0, 8)
+    for stopped in (1, 5):
+        model, update, other = fresh(tiny, embeddings=embeddings, layer_decay=0.7)
+        train(model, update, other, 0, stopped)
+        state = {name: value.clone() for name, value in update.state().items()}
+        copy, again, third = fresh(tiny, embeddings=embeddings, layer_decay=0.7)
+        copy.load_state_dict(model.state_dict())
+        third.data.copy_(other.data)
+        again.load(state)
+        assert {name: value.tolist() for name, value in again.state().items()} == {
+            name: value.tolist() for name, value in state.items()
+        }
+        train(copy, again, third, stopped, 8)
+        final = values(straight, extra)
+        assert all(torch.equal(value, final[name]) for name, value in values(copy, third).items())
+        forgetful, anew, fourth = fresh(tiny, embeddings=embeddings, layer_decay=0.7)  # the twin that must differ
+        forgetful.load_state_dict(model.state_dict())
+        fourth.data.copy_(other.data)
+        train(forgetful, anew, fourth, stopped, 8)
+        assert not all(torch.equal(value, final[name]) for name, value in values(forgetful, fourth).items())
+
+
+def test_layers_learn_slower_the_lower_they_are(tiny):
+    model, update, extra = fresh(tiny, layer_decay=0.5, embeddings="sparse")
+    give_gradient(model, extra, 0)
+    update.step(0.5)
+    rates = update.rates()
+    assert set(rates) == {"temperature", *dict(model.named_parameters())}
+    full = 1e-2 * 0.5
+    for name, rate in rates.items():
+        if "embeddings" in name:
+            assert rate == full / 4
+        elif ".layer.0." in name:
+            assert rate == full / 2
+        else:
+            assert ".layer.1." in name or name == "temperature"
+            assert rate == full
+
+
+def test_a_state_of_other_parameters_is_refused(tiny):
+    model, update, extra = fresh(tiny)
+    train(model, update, extra, 0, 1)
+    state = update.state()
+    with pytest.raises(InputError, match=r"elsewhere\.weight\.exp_avg \[2\] belongs to no parameter"):
+        update.load({**state, "elsewhere.weight.exp_avg": torch.zeros(2)})
+    with pytest.raises(InputError, match=r"word_embeddings\.weight\.exp_avg \[3, 16\] belongs to no parameter"):
+        update.load({**state, f"{WORDS}.exp_avg": torch.zeros(3, 16)})
+    _, frozen, _ = fresh(tiny, embeddings="frozen")
+    with pytest.raises(InputError, match="belongs to no parameter that is trained now"):
+        frozen.load(state)
+
+
+def test_clipping_takes_dense_and_sparse_gradients_as_one_vector():
+    rows = torch.tensor([[1, 4]])
+    sparse = torch.sparse_coo_tensor(
+        rows, torch.tensor([[3.0], [0.0]]), (6, 1), is_coalesced=True, check_invariants=False
+    )
+    dense = torch.tensor([4.0])
+    assert float(clip([dense, sparse], 10.0)) == 5.0
+    assert (float(dense), float(sparse.to_dense()[1, 0])) == (4.0, 3.0)  # short enough: untouched
+    clip([dense, sparse], 1.0)
+    torch.testing.assert_close(torch.tensor([float(dense), float(sparse.to_dense()[1, 0])]), torch.tensor([0.8, 0.6]))
+
+
+def test_a_worker_without_a_gradient_for_the_embeddings_moves_none_of_them(tiny):
+    model, update, extra = fresh(tiny, embeddings="sparse")
+    words = dict(model.named_parameters())[WORDS]
+    train(model, update, extra, 0, 1)
+    before = words.detach().clone()
+    (extra * 2).backward()
+    update.step(1.0)
+    assert torch.equal(words.detach(), before)
