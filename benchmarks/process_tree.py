@@ -12,6 +12,7 @@ class Tree:
 
     def __init__(self):
         self.peaks = dict.fromkeys(("largest", "driver", "sum", "private"), 0)
+        self._ticks = {}
         self._stop = threading.Event()
 
     def processes(self):
@@ -27,22 +28,22 @@ class Tree:
         return found
 
     def cpu(self):
-        """Of all processes, with those that ended and were waited for."""
-        total = 0
-        for pid in self.processes():
-            try:
-                total += sum(map(int, Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[11:15]))
-            except OSError:
-                continue
-        return total / TICKS
+        """Seconds of all processes there were so far; of one that ended, up to the last look at it.
+
+        Nobody adds them up when they end: Ray's daemon does not wait for the processes that it has started.
+        """
+        self._look()
+        return sum(self._ticks.values()) / TICKS
 
     def _look(self):
         now = dict.fromkeys(self.peaks, 0)
         for pid in self.processes():
             try:
+                numbers = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
                 lines = Path(f"/proc/{pid}/status").read_text().splitlines()
             except OSError:
                 continue
+            self._ticks[pid, numbers[19]] = int(numbers[11]) + int(numbers[12])  # a number may be given out again
             size = {line.split(":")[0]: int(line.split()[1]) for line in lines if line.endswith(" kB")}
             if "VmRSS" in size:
                 now["largest"] = max(now["largest"], size["VmRSS"])

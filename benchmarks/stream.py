@@ -115,8 +115,8 @@ def build(folder, given):
     """Seconds of the tree for a store of a few groups, and for that of all."""
     from hybridtune.data.store import build_store
 
-    tree, cpu = Tree(), {}
-    with ray_here(), tempfile.TemporaryDirectory(dir=folder) as root:
+    cpu = {}
+    with ray_here(), Tree() as tree, tempfile.TemporaryDirectory(dir=folder) as root:
         for name in ("few", "few", "pairs"):  # the first warms Ray up
             before = tree.cpu()
             began = time.perf_counter()
@@ -137,12 +137,12 @@ def stream(folder, given):
     plan = HybridPlan(
         TokenStore.open(store).corpus(), mixing_ratio=0.5, sampling_exponent=0.5, batch_size=given.batch, seed=1
     )
-    tree, cpu, steps, place = Tree(), {}, given.streamed // given.batch, {"rank": 0, "workers": 1}
+    cpu, steps, place = {}, given.streamed // given.batch, {"rank": 0, "workers": 1}
     began = time.process_time()
     for _ in plan.batches(0, steps):
         pass
     planned, tokens = time.process_time() - began, 0
-    with ray_here():
+    with ray_here(), Tree() as tree:
         for stop in (given.batch, given.batch, steps):  # the first warms Ray up
             before, began, first = tree.cpu(), time.perf_counter(), 0.0
             for batch in token_batches(plan, store, start=0, stop=stop, **place):

@@ -24,6 +24,8 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
+from process_tree import TICKS, Tree
+
 WARM = 10  # steps before the clock starts
 SYSTEMS = ("ours", "peer", "bare")
 
@@ -247,7 +249,7 @@ class Watch:
         while not self._end.wait(1.0):
             for pace in self._paces().values():
                 if pace.step >= WARM and (not self._samples or pace.step > self._samples[-1][0]):
-                    tree = cpu_of_tree(os.getpid())
+                    tree = list(cpu_of_tree())
                     worker = sum(seconds for name, seconds in tree if "RayTrainWorker" in name)
                     self._samples.append((pace.step, worker, sum(s for _, s in tree), time.perf_counter()))
 
@@ -257,32 +259,22 @@ class Watch:
 
     def rates(self):
         """Seconds a step: of the worker's CPU, of the tree's, of the wall."""
-        steps = [sample[0] for sample in self._samples]
-        fitted = [
-            statistics.linear_regression(steps, column).slope for column in list(zip(*self._samples, strict=True))[1:]
-        ]
+        samples = self._samples[:-1]  # the last one may be taken when the scoring has begun
+        steps = [sample[0] for sample in samples]
+        columns = list(zip(*samples, strict=True))[1:]
+        fitted = [statistics.linear_regression(steps, column).slope for column in columns]
         return dict(zip(("worker", "tree", "wall"), fitted, strict=True)) | {"samples": len(steps)}
 
 
-def cpu_of_tree(root):
-    """(command line, CPU seconds) of a process and everything below it."""
-    tick, rows, children = os.sysconf("SC_CLK_TCK"), {}, {}
-    for place in Path("/proc").iterdir():
-        if place.name.isdigit():
-            try:
-                fields = (place / "stat").read_text().rsplit(")", 1)[1].split()
-                name = (place / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            except OSError:  # gone meanwhile
-                continue
-            rows[int(place.name)] = (name, sum(map(int, fields[11:15])) / tick)  # with its children that have ended
-            children.setdefault(int(fields[1]), []).append(int(place.name))
-    below, found = [root], []
-    while below:
-        process = below.pop()
-        if process in rows:
-            found.append(rows[process])
-        below += children.get(process, [])
-    return found
+def cpu_of_tree():
+    """(name, CPU seconds) of this process and everything below it."""
+    for process in Tree().processes():
+        place = Path(f"/proc/{process}")
+        try:
+            ticks = (place / "stat").read_text().rsplit(")", 1)[1].split()[11:15]  # with its children that have ended
+            yield (place / "cmdline").read_bytes().decode(errors="replace"), sum(map(int, ticks)) / TICKS
+        except OSError:  # gone meanwhile
+            continue
 
 
 def one(options, system):

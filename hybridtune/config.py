@@ -1,5 +1,6 @@
 """The Study: what a study file may say, as strict models. Every part forbids unknown keys (``sections``)."""
 
+import itertools
 from typing import Annotated, Any
 
 from pydantic import (
@@ -143,10 +144,27 @@ class Study(Part):
                     _part_with(self, path, end)
                 except ValidationError as error:
                     problems.append(f"search.space.{name}: {end!r}: {reason(error.errors()[0], Study)}")
+        if not problems:
+            problems += self._clashes()
         problems += self._schedules_without_end()
         if problems:
             raise ValueError("\n".join(problems))
         return self
+
+    def _clashes(self) -> list[str]:
+        """Fields of `train` that a trial may get, good each by itself, that contradict each other; one line or none."""
+        space = self.search.space
+        ends = {key: space[key].ends() for key in space if searchable_paths()[key] in _JOINT}
+        for values in itertools.product(*ends.values()):
+            chosen = dict(zip(ends, values, strict=True))
+            try:
+                Train.model_validate(
+                    {**self.train.model_dump(), **{searchable_paths()[k][1]: chosen[k] for k in chosen}}
+                )
+            except ValidationError as error:
+                told = ", ".join(f"{key} {value!r}" for key, value in chosen.items())
+                return [f"search.space: a trial may get {told}: {reason(error.errors()[0], Study)}"]
+        return []
 
     def _schedules_without_end(self) -> list[str]:
         """What is wrong with a schedule that a trial may get and that has nowhere to go; one line, or none."""
@@ -179,9 +197,10 @@ class Study(Part):
         return Study.model_validate(tree)
 
     def value(self, name: str) -> Any:
-        """The fixed value of a searchable field, by its short or dotted name."""
+        """The fixed value of a searchable field, by its short or dotted name; a range is a list, as in a choice."""
         part, field = searchable_paths()[name]
-        return getattr(getattr(self, part), field)
+        value = getattr(getattr(self, part), field)
+        return list(value) if isinstance(value, tuple) else value
 
 
 def without_end(schedule: str) -> str:
@@ -197,6 +216,13 @@ def _part_with(study: Study, path: tuple[str, str], value: Any) -> Part:
     return type(part).model_validate({**part.model_dump(), path[1]: value})
 
 
+_JOINT = {  # what `Train` allows together only
+    ("train", field)
+    for field in (
+        *("temperature", "learn_temperature", "temperature_range"),
+        *("lora_rank", "embeddings", "freeze_layers", "layer_decay"),
+    )
+}
 _SAME_FOR_ALL = {"max_steps", "eval_steps", "patience", "keep_checkpoints"}  # all trials are compared by one rule
 
 

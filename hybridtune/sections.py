@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 Ratio = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+Weight = Annotated[float, Field(gt=0.0, le=1e9)]  # sums of products of them stay finite
 Count = Annotated[int, Field(ge=1)]
 Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]+)*$")]
 MixPair = Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]+)*$")]  # `de`, or `en-de`: query language first
@@ -21,9 +22,7 @@ class DataSet(Part):
     """One entry of `data.train`."""
 
     path: str = Field(description="a file, folder or glob of the native format")
-    weight: Positive = Field(
-        default=1.0, description="its pairs are drawn as if the data set stood there so many times"
-    )
+    weight: Weight = Field(default=1.0, description="its pairs are drawn as if the data set stood there so many times")
 
 
 class Data(Part):
@@ -116,7 +115,7 @@ class Mix(Part):
         default=0.5,
         description="languages and pairs are drawn with probability ~ size^s: 0 uniform, 1 by size",
     )
-    weights: dict[MixPair, Positive] = Field(
+    weights: dict[MixPair, Weight] = Field(
         default={}, description="factor on how often a language (`de`) or language pair (`en-de`) is drawn"
     )
     cross_batch: Literal["mixed", "single_pair"] = "mixed"
@@ -124,7 +123,7 @@ class Mix(Part):
         default=0.0, description="share of all batches that align translations with the teacher's vectors"
     )
     align_from: list[Language] = Field(
-        default=[], description="languages the teacher reads; empty: of two, the one with more question-passage pairs"
+        default=[], description="languages the teacher reads; empty: of two, the one with more mono pairs"
     )
 
 
@@ -199,6 +198,8 @@ class Train(Part):
             raise ValueError(f"temperature_range {[low, high]}: the low end must be below the high end")
         if self.learn_temperature and not low <= self.temperature <= high:
             raise ValueError(f"temperature {self.temperature} is outside temperature_range {[low, high]}")
+        if len(set(self.matryoshka)) < len(self.matryoshka):
+            raise ValueError(f"matryoshka {self.matryoshka}: a width stands twice; give each once")
         if self.lora_rank and (self.embeddings == "sparse" or self.freeze_layers or self.layer_decay < 1):
             raise ValueError(
                 "lora_rank trains adapters alone: leave embeddings, freeze_layers and layer_decay at their defaults"

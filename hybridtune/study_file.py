@@ -18,13 +18,19 @@ AnyPart = TypeVar("AnyPart", bound=Part)
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 reads ``3e-5`` as text; people who write learning rates mean the number."""
+    """YAML 1.1 reads ``3e-5`` as text, where a learning rate is meant, and ``no`` as false, where Norwegian is."""
 
 
 class _Dumper(yaml.SafeDumper):
     """Quotes the texts that `_Loader` would read as numbers."""
 
 
+_BOOL = "tag:yaml.org,2002:bool"
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOL]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(_BOOL, re.compile("^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
 for _yaml in (_Loader, _Dumper):
     _yaml.add_implicit_resolver(
         "tag:yaml.org,2002:float",

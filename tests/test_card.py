@@ -170,3 +170,8 @@ def test_widths_and_lengths_are_told_where_they_matter():
     assert "truncate_dim=64)" in card(train={"matryoshka": [32, 64]})
     assert "queries were cut at 32 tokens and passages at 160" in card()
     assert "were cut at" not in card(encoder={"query_length": 64, "passage_length": 64})
+
+
+def test_a_learned_temperature_is_not_told_as_the_one_it_ended_with():
+    assert "temperature 0.02, learned from there on." in card(train={"temperature": 0.02, "learn_temperature": True})
+    assert "temperature 0.02." in card(train={"temperature": 0.02})

@@ -1,6 +1,7 @@
 """An encoder that cannot be trained as asked is refused before anything starts."""
 
 import importlib.util
+import shutil
 
 import pytest
 
@@ -33,7 +34,7 @@ def folder(tiny):
 
 
 def test_what_fits_is_let_pass(folder):
-    check(folder, matryoshka=[4, 8], freeze_layers=2, mix={"align_share": 0.1}, teacher=folder["name"])
+    check(folder, matryoshka=[4, 8], freeze_layers=1, mix={"align_share": 0.1}, teacher=folder["name"])
     check({"name": "tiny"}, matryoshka=[64], freeze_layers=1)
 
 
@@ -41,7 +42,7 @@ def test_what_fits_is_let_pass(folder):
     ("space", "train", "message"),
     [
         (None, {"matryoshka": [8, 16]}, r"train\.matryoshka 16: is not below the width 16 of"),
-        (None, {"freeze_layers": 3}, r"train\.freeze_layers 3: .* has 2 layers; give at most that"),
+        (None, {"freeze_layers": 2}, r"train\.freeze_layers 2: .* has 2 layers, and one at least .* give at most 1"),
         ({"freeze_layers": {"int": [0, 5]}}, {}, r"train\.freeze_layers 5: .* has 2 layers"),
         (None, {"teacher": "./nowhere"}, r"nowhere"),
     ],
@@ -61,6 +62,26 @@ def test_a_teacher_of_another_tokenizer_or_width_is_refused(folder, tiny, tmp_pa
     with pytest.raises(InputError, match="its vectors have 32 numbers, those of the encoder 16"):
         check(folder, mix={"align_share": 0.1}, teacher=str(tmp_path / "width"))
     check(folder, teacher=str(tmp_path / "width"))  # no align batches: nobody asks it
+
+
+def test_a_teacher_that_pools_otherwise_is_refused(folder, tiny, tmp_path):
+    shutil.copytree(tiny[0], tmp_path / "cls")
+    (tmp_path / "cls" / "1_Pooling").mkdir()
+    (tmp_path / "cls" / "1_Pooling" / "config.json").write_text('{"pooling_mode_cls_token": true}')
+    (tmp_path / "cls" / "modules.json").write_text("[]")
+    teacher, mix = str(tmp_path / "cls"), {"align_share": 0.1}
+    with pytest.raises(InputError, match=r"pools by cls, the encoder by mean; .* or set encoder\.pooling=cls"):
+        check(folder, mix=mix, teacher=teacher)
+    check({**folder, "pooling": "cls"}, mix=mix, teacher=teacher)
+
+
+@pytest.mark.parametrize("name", [None, "tiny"])
+def test_adapters_of_layers_that_are_not_there_are_refused(folder, name):
+    encoder = {**folder, "name": name or folder["name"]}
+    check(encoder, lora_rank=2, lora_targets=["query", "output.dense"])
+    check(encoder, lora_targets=["nowhere"])  # no adapters: nobody asks
+    with pytest.raises(InputError, match=r"train\.lora_targets nowhere: no linear layer .*; it has dense, key, query"):
+        check(encoder, {"lora_rank": {"choice": [0, 2]}}, lora_targets=["query", "nowhere"])
 
 
 def test_adapters_without_their_package_are_refused(folder, monkeypatch):

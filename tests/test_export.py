@@ -1,6 +1,7 @@
 import importlib.util
 import json
 import re
+import shutil
 from dataclasses import asdict
 
 import numpy as np
@@ -192,6 +193,19 @@ def test_a_graph_in_a_folder_of_its_own_needs_no_weights(ended, tmp_path):
     assert result["model"] == str(tmp_path / "served")
     assert not list((tmp_path / "served").rglob("*.safetensors"))
     assert embedded(tmp_path / "served", ["frage 3"], "query: ", 16).shape == (1, 16)
+
+
+def test_a_graphs_folder_inside_the_models_holds_no_part_of_itself(ended, monkeypatch):
+    monkeypatch.setattr(command.onnx, "check_onnx", lambda: None)
+    monkeypatch.setattr(command, "_write_onnx", lambda *_: {"onnx": "x", "opset": 20, "bytes": 1, "texts": 1})
+    monkeypatch.setattr(command, "_told", lambda result, screen: result)
+    out = ended / "best" / "served"
+    export(ended, Wish(onnx=True, out=out), SCREEN)
+    try:
+        assert (out / "config.json").is_file()
+        assert not [path for path in out.iterdir() if path.name.startswith(".")]
+    finally:
+        shutil.rmtree(out)
 
 
 @needs_onnx

@@ -24,10 +24,10 @@ def rows(*kinds):
 def prepared(study_file, groups_file):
     """Prepares a study of handmade groups and of the benchmark `newsroom:dev`."""
 
-    def make(kinds, mix=(), space=None, searching=True, batch_size=4, **search):
+    def make(kinds, mix=(), space=None, searching=True, batch_size=4, train=(), **search):
         groups_file(rows(*kinds), "train.jsonl")
         data = {"train": str(groups_file(rows(*kinds), "train.jsonl"))}
-        train = {"batch_size": batch_size, "max_steps": 20}
+        train = {"batch_size": batch_size, "max_steps": 20, **dict(train)}
         search = {**search, "space": {"temperature": {"loguniform": [0.01, 0.1]}} if space is None else space}
         return prepare(load_study(study_file(data=data, mix=dict(mix), train=train, search=search)), searching)
 
@@ -84,6 +84,46 @@ MANY = [(9, BOTH, BOTH), (2, ["sw"], ["sw", "en"])]
 )
 def test_what_is_left_out_or_without_effect_is_told(prepared, kinds, mix, lines):
     assert told(prepared(kinds, mix)) == lines
+
+
+@pytest.mark.parametrize(
+    ("train", "mix", "lines"),
+    [
+        ({"teacher": "x"}, {}, ["train.teacher has no effect: mix.align_share is 0"]),
+        ({"lora_alpha": 4.0}, {}, ["train.lora_alpha has no effect: train.lora_rank is 0"]),
+        (
+            {"temperature_range": [0.01, 1]},
+            {},
+            ["train.temperature_range has no effect: train.learn_temperature is false"],
+        ),
+        (
+            {"freeze_layers": 1, "embeddings": "sparse"},
+            {},
+            ["train.embeddings sparse has no effect: train.freeze_layers freezes the embeddings too"],
+        ),
+        ({"patience": 2}, {}, ["train.patience 2 has no effect: there are 3 scores, see train.eval_steps"]),
+        ({"patience": 2, "eval_steps": 5}, {}, []),
+        ({}, {"align_share": 0.01}, ["mix.align_share 0.01: no align batch within 20 steps"]),
+        (
+            {"teacher": None, "lora_alpha": None, "temperature_range": [0.005, 1.0]},
+            {},
+            [],
+        ),  # written out, as by --dry-run
+    ],
+)
+def test_training_that_changes_nothing_is_told(prepared, train, mix, lines):
+    assert told(prepared([(9, BOTH, BOTH)], mix, train=train)) == lines
+
+
+def test_a_search_without_a_trial_is_refused(prepared):
+    with pytest.raises(InputError, match=r"search\.trials is 0 and search\.baselines false: no trial is left to run"):
+        prepared([(9, BOTH, BOTH)], trials=0, baselines=False)
+    prepared([(9, BOTH, BOTH)], trials=0, baselines=False, searching=False)
+
+
+def test_data_without_a_question_is_refused_in_one_go(prepared):
+    with pytest.raises(InputError, match="the training data has no question-passage pair: no group has both"):
+        prepared([(9, [], BOTH)], {"align_share": 0.9})
 
 
 def test_what_the_search_may_use_is_not_called_without_effect(prepared):

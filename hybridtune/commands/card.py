@@ -53,6 +53,7 @@ def model_card(trained: Trained) -> str:
     mix, train = study.mix, study.train
     final = mix.final_ratio if mix.schedule != "constant" else None
     end = f" ({mix.schedule} to {final:.3g})" if final is not None else ""
+    temperature = f"{train.temperature:.3g}{', learned from there on' if train.learn_temperature else ''}"
     scored = _scored(trained)
     return "\n".join(
         [
@@ -63,7 +64,7 @@ def model_card(trained: Trained) -> str:
             "",
             "A multilingual retriever: queries and passages of any of its languages share one space.",
             "Trained by hybridtune on hybrid batches (Elmahdy, Lin, Ahmad 2024, arXiv 2408.10536): mixing ratio "
-            f"{mix.mixing_ratio:.3g}{end}, the share of monolingual batches; temperature {train.temperature:.3g}.",
+            f"{mix.mixing_ratio:.3g}{end}, the share of monolingual batches; temperature {temperature}.",
             "",
             f"Languages: {', '.join(trained.languages)}. Starting encoder: {_public(study.encoder.name)}.",
             "",

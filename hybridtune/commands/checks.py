@@ -8,7 +8,8 @@ from hybridtune.config import Encoder, Study
 from hybridtune.data.store import StoreRecipe
 from hybridtune.data.tokenizer import pretrained_tokenizer
 from hybridtune.errors import InputError
-from hybridtune.model.folder import check_lengths, model_config
+from hybridtune.model.adapters import add_adapters
+from hybridtune.model.folder import check_lengths, model_config, with_folder_settings
 
 
 def check_encoder(study: Study, made_of: StoreRecipe) -> None:
@@ -31,16 +32,35 @@ def check_encoder(study: Study, made_of: StoreRecipe) -> None:
                     "anyway; give smaller widths"
                 )
     for frozen in _values(study, "freeze_layers"):
-        if layers is not None and frozen > layers:
+        if layers is not None and frozen >= layers:
             raise InputError(
-                f"train.freeze_layers {frozen}: {study.encoder.name} has {layers} layers; give at most that"
+                f"train.freeze_layers {frozen}: {study.encoder.name} has {layers} layers, and one at least is to be "
+                f"trained; give at most {layers - 1}"
             )
-    if any(_values(study, "lora_rank")) and importlib.util.find_spec("peft") is None:
-        raise InputError("train.lora_rank needs the package peft: pip install 'hybridtune[lora]', or set it to 0")
+    if any(_values(study, "lora_rank")):
+        _check_adapters(study)
     if any(_values(study, "align_share")):
         for teacher in _values(study, "teacher"):
             if teacher is not None:
                 _check_teacher(teacher, study, made_of, width)
+
+
+def _check_adapters(study: Study) -> None:
+    if importlib.util.find_spec("peft") is None:
+        raise InputError("train.lora_rank needs the package peft: pip install 'hybridtune[lora]', or set it to 0")
+    for targets in _values(study, "lora_targets"):
+        if targets is not None:
+            add_adapters(_without_weights(study.encoder), rank=1, alpha=1.0, targets=targets, seed=0)
+
+
+def _without_weights(encoder: Encoder) -> Any:
+    """The encoder's layers by their names, on no device."""
+    import torch
+    import transformers
+
+    config = transformers.BertConfig(num_hidden_layers=1) if encoder.name == "tiny" else model_config(encoder)
+    with torch.device("meta"):
+        return transformers.AutoModel.from_config(config, trust_remote_code=encoder.trust_remote_code)
 
 
 def _check_teacher(teacher: str, study: Study, made_of: StoreRecipe, width: int | None) -> None:
@@ -51,7 +71,13 @@ def _check_teacher(teacher: str, study: Study, made_of: StoreRecipe, width: int 
             f"train.teacher {teacher}: its tokenizer is not the one of {study.encoder.name}, and both read the same "
             "token ids; choose a teacher of the encoder's family, or leave it out: the encoder it starts from teaches"
         )
-    there, _ = _size(Encoder(name=teacher, trust_remote_code=trust))
+    settings = with_folder_settings(Encoder(name=teacher, trust_remote_code=trust))
+    if "pooling" in settings.model_fields_set and settings.pooling != study.encoder.pooling:
+        raise InputError(
+            f"train.teacher {teacher}: pools by {settings.pooling}, the encoder by {study.encoder.pooling}; choose a "
+            f"teacher that pools alike, or set encoder.pooling={settings.pooling}"
+        )
+    there, _ = _size(settings)
     if there != width:
         raise InputError(f"train.teacher {teacher}: its vectors have {there} numbers, those of the encoder {width}")
 

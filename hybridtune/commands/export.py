@@ -264,5 +264,6 @@ def _whole(folder: Path) -> Iterator[Path]:
 
 
 def _without_weights(folder: str, names: list[str]) -> list[str]:
-    """What an ONNX folder has no use for."""
-    return [name for name in names if name.endswith((".safetensors", ".safetensors.index.json")) or name == "onnx"]
+    """What an ONNX folder has no use for; the new folder itself, under its hidden name, may stand in the model's."""
+    weights = (".safetensors", ".safetensors.index.json")
+    return [name for name in names if name.endswith(weights) or name == "onnx" or name.startswith(".")]

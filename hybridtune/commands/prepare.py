@@ -9,16 +9,18 @@ import numpy as np
 
 from hybridtune.cluster.local import Capacity, capacity
 from hybridtune.commands.checks import check_encoder
-from hybridtune.config import Study
+from hybridtune.config import Study, Train
 from hybridtune.data.corpus import Corpus
 from hybridtune.data.plan import HybridPlan
 from hybridtune.data.store import StoreRecipe, existing_store, recipe, store_root
+from hybridtune.errors import InputError
 from hybridtune.evaluate.benchmark import Benchmark, load_benchmark
 from hybridtune.model.folder import with_folder_settings
 from hybridtune.search.space import BASELINES, baseline_points, objectives
 from hybridtune.train.loop import make_plan
 
 _OF_RATIOS = ("mixing_ratio", "final_ratio", "schedule")
+_OF_ADAPTERS = ("lora_alpha", "lora_targets")
 _OF_BATCHES = (*_OF_RATIOS, "batch_size", "cross_batch", "align_share", "align_from", "weights")
 
 
@@ -67,6 +69,10 @@ def prepare(study: Study, searching: bool) -> Prepared:
     fixed = _with_an_end(study) if searching else study
     plan = make_plan(corpus, fixed)
     if searching:
+        if not study.search.trials and not study.search.baselines:
+            raise InputError(
+                "search.trials is 0 and search.baselines false: no trial is left to run; change one of them"
+            )
         baseline_points(study)
         tried = {_demand(fixed)}
         for values in _extremes(study):
@@ -128,7 +134,8 @@ def data_table(corpus: Corpus) -> list[dict[str, Any]]:
 
 def notices(prepared: Prepared) -> list[str]:
     """What a user should know before the study starts."""
-    lines = [*_left_out(prepared), *_without_effect(prepared.study, prepared.plan)]
+    study = prepared.study
+    lines = [*_left_out(prepared), *_without_effect(study, prepared.plan), *_idle_training(study)]
     scored = {text.language for text in prepared.benchmarks["dev"].queries}
     unseen = sorted(scored - set(prepared.corpus.languages))
     if unseen:
@@ -172,6 +179,29 @@ def _without_effect(study: Study, plan: HybridPlan) -> list[str]:
         lines.append(f"mix.final_ratio {mix.final_ratio:g} has no effect: mix.schedule is constant")
     if mix.schedule == "step" and mix.step_at in (0, 1) and "step_at" not in searched:
         lines.append(f"mix.step_at {mix.step_at:g}: the mixing ratio never changes within the training")
-    if mix.align_from and not mix.align_share and "align_share" not in searched:
+    aligning = mix.align_share or "align_share" in searched
+    if mix.align_from and not aligning:
         lines.append("mix.align_from has no effect: mix.align_share is 0")
+    if (study.train.teacher is not None or "teacher" in searched) and not aligning:
+        lines.append("train.teacher has no effect: mix.align_share is 0")
+    if mix.align_share and not plan.align_batches(study.train.max_steps):
+        lines.append(f"mix.align_share {mix.align_share:g}: no align batch within {study.train.max_steps} steps")
+    return lines
+
+
+def _idle_training(study: Study) -> list[str]:
+    """Settings of the training that change nothing as the others stand."""
+    train, searched = study.train, {key.split(".")[-1] for key in study.search.space}
+    default = Train()
+    given = searched | {name for name in Train.model_fields if getattr(train, name) != getattr(default, name)}
+    lines = []
+    if not train.lora_rank and "lora_rank" not in searched:
+        lines += [f"train.{name} has no effect: train.lora_rank is 0" for name in _OF_ADAPTERS if name in given]
+    if "temperature_range" in given and not train.learn_temperature and "learn_temperature" not in searched:
+        lines.append("train.temperature_range has no effect: train.learn_temperature is false")
+    if train.freeze_layers and train.embeddings == "sparse":
+        lines.append("train.embeddings sparse has no effect: train.freeze_layers freezes the embeddings too")
+    scores = -(-train.max_steps // study.eval_steps)
+    if train.patience is not None and train.patience >= scores - 1:  # the first score is always better than none
+        lines.append(f"train.patience {train.patience} has no effect: there are {scores} scores, see train.eval_steps")
     return lines

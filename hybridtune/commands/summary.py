@@ -39,6 +39,7 @@ def describe_plan(prepared: Prepared) -> dict[str, Any]:
         },
         "objectives": dict(prepared.goals),
         "plan": describe(prepared.plan, study.train.max_steps),
+        "notices": notices(prepared),
         "trials": (len(BASELINES) if study.search.baselines else 0) + study.search.trials,
         "concurrent_trials": prepared.offered.concurrent_trials,
         "evaluators": prepared.offered.evaluators,

@@ -41,6 +41,11 @@ def usable_pairs(corpus: Corpus, demand: Demand) -> tuple[dict[Kind, list[Pair]]
         InputError: a kind that is asked for and cannot be made.
     """
     pairs = question_pairs(corpus)
+    if not pairs:
+        raise InputError(
+            "the training data has no question-passage pair: no group has both a query and a passage; add such groups "
+            "(translations alone fill align batches, and those are never all batches)"
+        )
     sizes = {pair: distinct_clusters(corpus, [groups_of(corpus, pair, aligned=False)]) for pair in pairs}
     mono = [pair for pair in pairs if pair[0] == pair[1]]
     cross = [pair for pair in pairs if pair[0] != pair[1]]

@@ -65,6 +65,11 @@ class TokenStore:
         """Texts."""
         return len(self._offsets) - 1
 
+    @property
+    def mean_length(self) -> float:
+        """Tokens of a text."""
+        return len(self._tokens) / len(self)
+
     def tokens(self, number: int) -> Int32:
         """Token ids of a text, without a copy."""
         return self._tokens[self._offsets[number] : self._offsets[number + 1]]

@@ -22,7 +22,7 @@ from hybridtune.data.corpus import Corpus
 from hybridtune.data.plan import BatchSpec, HybridPlan, Kind
 from hybridtune.data.store import TokenStore
 
-PAIRS_PER_ROW = 8192  # of the pipeline, about
+ROW_BYTES, ROW_PAIRS = 2**23, 2**13  # of token ids and of pairs in a row of the pipeline, at most, about
 KINDS: tuple[Kind, ...] = ("mono", "cross", "align")
 _WAITING = 2**26  # bytes of token batches that wait for the consumer
 _PURPOSE = 5  # sets this file's seeded draws apart from the plan's
@@ -157,7 +157,8 @@ def _serve(items: pa.Table, plan: bytes, store: str, rows: slice, negatives: int
     most = min(negatives, corpus.most_negatives())
     for item in items.to_pylist():
         specs = unpacked.batches(item["start"], item["stop"])
-        steps, most_steps = 1, max(1, PAIRS_PER_ROW // (rows.stop - rows.start))
+        pairs = min(ROW_PAIRS, ROW_BYTES / (2 * 4 * tokens.mean_length))
+        steps, most_steps = 1, max(1, int(pairs / (rows.stop - rows.start)))
         while run := list(islice(specs, steps)):
             yield _gather(unpacked, run, rows, most, tokens)
             corpus.forget()

@@ -45,7 +45,7 @@ def freeze(backbone: Any, layers: int, embeddings: Literal["dense", "sparse", "f
         embeddings: ``frozen`` fixes those of tokens, positions and types, and what stands between them and the layers.
 
     Raises:
-        InputError: there are not so many layers.
+        InputError: there are not so many layers, or nothing is left to train.
     """
     if layers:
         found = transformer_layers(backbone)
@@ -58,6 +58,10 @@ def freeze(backbone: Any, layers: int, embeddings: Literal["dense", "sparse", "f
     if layers or embeddings == "frozen":
         for module in embedding_modules(backbone):
             module.requires_grad_(False)
+        if not any(parameter.requires_grad for parameter in backbone.parameters()):
+            raise InputError(
+                f"train.freeze_layers {layers} leaves nothing of the encoder to train; set {layers - 1} or less"
+            )
     elif embeddings == "sparse":
         backbone.get_input_embeddings().sparse = True
 

@@ -74,14 +74,9 @@ class Feed:
 
 
 def on_device(batch: TokenBatch, device: torch.device, chunk_size: int | None) -> DeviceBatch:
-    """Cut a batch into chunks and copy it.
-
-    The number of chunks is the same on all workers, though they may have different numbers of hard negatives: sharded
-    encoders gather weights at every forward and would wait for each other for ever.
-    """
+    """Cut a batch into the fewest chunks of at most ``chunk_size`` texts, all of about one size, and copy it."""
     pairs, texts = len(batch.clusters), len(batch.lengths)
-    most = 2 * pairs + len(batch.negative_clusters)  # the same on all workers
-    count = 1 if chunk_size is None else min(-(-most // chunk_size), 2 * pairs)
+    count = 1 if chunk_size is None else -(-texts // chunk_size)
     ends = np.concatenate([[0], np.cumsum(batch.lengths)])
     cuts = [texts * place // count for place in range(count + 1)]
     chunks = [

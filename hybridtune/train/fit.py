@@ -11,7 +11,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 
 from hybridtune.data.store import TokenStore
 from hybridtune.data.table import write_plan
-from hybridtune.errors import FitError
+from hybridtune.errors import HybridtuneError
 from hybridtune.evaluate.metrics import direction
 from hybridtune.train.checkpoint import read_state
 from hybridtune.train.loop import SCORES, FitJob, checkpoint_folder, make_plan, train_loop
@@ -44,6 +44,7 @@ def fit(job: FitJob, callbacks: Sequence[Any] = ()) -> FitResult:
 
     Raises:
         FitError: the loss became NaN or infinite, or a batch does not fit into the device's memory.
+        InputError: the encoder cannot be trained as asked, or the last checkpoint is of other settings.
     """
     resources = job.study.resources
     objective = job.study.search.objective[0]
@@ -76,11 +77,20 @@ def fit(job: FitJob, callbacks: Sequence[Any] = ()) -> FitResult:
             logging_config=ray.train.LoggingConfig(log_level="ERROR"),
         ),
     )
-    result = trainer.fit()
+    try:
+        result = trainer.fit()
+    except ray.train.WorkerGroupError as error:
+        raise _meant_for_people(error) or error from None
     if result.return_value is not None:
-        raise FitError(result.return_value)
+        raise result.return_value
     progress = Progress(**read_state(Path(result.checkpoint.path)))
     return FitResult(progress.final_metrics(), checkpoint_folder(job, progress.best_step))
+
+
+def _meant_for_people(error: ray.train.WorkerGroupError) -> HybridtuneError | None:
+    """What a worker said on purpose when it left the others; they fail with it, of a lost connection."""
+    failures = (getattr(failure, "_base_exc", failure) for failure in error.worker_failures.values())
+    return next((failure for failure in failures if isinstance(failure, HybridtuneError)), None)
 
 
 def checkpoint_scores(checkpoint: Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from hybridtune.data.corpus import Corpus
 from hybridtune.data.plan import HybridPlan
 from hybridtune.data.store import TokenStore
 from hybridtune.data.stream import token_batches
-from hybridtune.errors import FitError
+from hybridtune.errors import FitError, HybridtuneError
 from hybridtune.evaluate.per_query import FILE as PER_QUERY
 from hybridtune.evaluate.service import EvaluatorService
 from hybridtune.train.board import Poster
@@ -74,7 +74,7 @@ def make_plan(corpus: Corpus, study: Study) -> HybridPlan:
     )
 
 
-def train_loop(config: dict[str, Any]) -> str | None:
+def train_loop(config: dict[str, Any]) -> HybridtuneError | None:
     """Train from the last checkpoint (or the start) to the end; score and report every ``eval_steps``.
 
     The last report, marked ``final``, repeats the metrics of the best checkpoint: a trial is worth its best.
@@ -89,25 +89,29 @@ def train_loop(config: dict[str, Any]) -> str | None:
     torch.set_num_threads(job.study.resources.cpus_per_worker)
     context = ray.train.get_context()
     rank, workers = context.get_world_rank(), context.get_world_size()
-    store = TokenStore.open(Path(job.store))
-    training = Training(job.study, job.source, store.tokenizer().pad_id, ray.train.torch.get_device(), rank)
-    progress = Progress()
-    if (checkpoint := ray.train.get_checkpoint()) is not None:
-        with checkpoint.as_directory() as folder:
-            progress = Progress(**training.load(Path(folder)))
-    if not progress.ended:
-        try:
-            progress = _train(job, store, training, progress, rank, workers)
-        except FitError as problem:
-            if workers > 1 and isinstance(problem.__cause__, RuntimeError):
-                raise  # the other workers wait for this one, and only an error frees them
-            return str(problem)
+    try:
+        progress = _train_from_checkpoint(job, rank, workers)
+    except HybridtuneError as problem:
+        if workers > 1 and not (isinstance(problem, FitError) and problem.__cause__ is None):
+            raise  # the other workers may wait for this one, and only an error frees them
+        return problem
     if rank == 0:
         best = checkpoint_folder(job, progress.best_step)
         ray.train.report({**progress.final_metrics(), "checkpoint_path": str(best)})
     else:
         ray.train.report({})
     return None
+
+
+def _train_from_checkpoint(job: FitJob, rank: int, workers: int) -> Progress:
+    """All that is left of a training, which may be nothing."""
+    store = TokenStore.open(Path(job.store))
+    training = Training(job.study, job.source, store.tokenizer().pad_id, ray.train.torch.get_device(), rank)
+    progress = Progress()
+    if (checkpoint := ray.train.get_checkpoint()) is not None:
+        with checkpoint.as_directory() as folder:
+            progress = Progress(**training.load(Path(folder)))
+    return progress if progress.ended else _train(job, store, training, progress, rank, workers)
 
 
 def _train(job: FitJob, store: TokenStore, training: Training, progress: Progress, rank: int, workers: int) -> Progress:
@@ -133,10 +137,11 @@ def _train(job: FitJob, store: TokenStore, training: Training, progress: Progres
         if step % study.eval_steps and step < train.max_steps:
             continue
         metrics, seconds = totals.means(step, feed.waited)
-        if not math.isfinite(metrics["loss"] + metrics.get("align_loss", 0.0)):
-            raise FitError(
-                f"the loss is {metrics['loss']} at step {step}: lower train.learning_rate or raise train.temperature"
-            )
+        for loss in (metrics["loss"], metrics.get("align_loss", 0.0)):
+            if not math.isfinite(loss):
+                raise FitError(
+                    f"the loss is {loss} at step {step}: lower train.learning_rate or raise train.temperature"
+                )
         metrics |= {"realised_ratio": plan.realised_ratio(step), **training.learned()}
         progress = _score_and_report(job, training, progress, metrics, seconds, rank)
         if progress.ended:

@@ -104,14 +104,15 @@ class Totals:
             waited: seconds that were spent waiting for data until now.
         """
         self._waited = waited
-        self._sums = torch.zeros(2, 5, device=self._device)  # pair batches, align batches
+        self._sums = torch.zeros(2, 3, device=self._device)  # pair batches, align batches
+        self._counts = torch.zeros(2, 2)  # on the CPU, where they are known: nothing waits for the device
         self._started = time.perf_counter()
 
     def add(self, batch: DeviceBatch, output: LossOutput) -> None:
         """Take the next step's."""
-        one = output.loss.new_tensor([1.0, (batch.texts - 2 * batch.pairs) / batch.pairs])
-        parts = torch.stack([output.loss.detach(), output.accuracy, output.spread])
-        self._sums[int(batch.kind == "align")] += torch.cat([parts, one])
+        row = int(batch.kind == "align")
+        self._sums[row] += torch.stack([output.loss.detach(), output.accuracy, output.spread])
+        self._counts[row] += torch.tensor([1.0, (batch.texts - 2 * batch.pairs) / batch.pairs])
 
     def means(self, step: int, waited: float) -> tuple[Metrics, float]:
         """Means over the steps and workers since the last report, and the seconds they took here.
@@ -121,7 +122,7 @@ class Totals:
             ``align_loss`` where the study has align batches; data_wait is the share of the seconds spent waiting for
             data, in [0, 1]. And the seconds.
         """
-        sums = self._sums.clone()
+        sums = torch.cat([self._sums, self._counts.to(self._device)], dim=1)  # [2, 5]
         if dist.is_initialized() and dist.get_world_size() > 1:
             dist.all_reduce(sums)
         (loss, accuracy, spread, pairs, negatives), aligned = sums.tolist()

@@ -45,7 +45,7 @@ class Training:
         self.study, self.device, self._rank = study, device, rank
         self.bf16 = use_bf16(train.precision, device)
         if device.type == "cuda" and train.precision in ("auto", "tf32"):
-            torch.backends.cuda.matmul.fp32_precision = "tf32"  # what autocast leaves in float32, and all of it in tf32
+            torch.set_float32_matmul_precision("high")  # tf32: what autocast leaves in float32, and all of it in tf32
         self.model = load_encoder(source, study.encoder, pad_id, train.dropout).train()
         prepare_for_training(self.model, train, study.seed)
         self.teacher = _teacher(study, source, pad_id).to(device) if study.mix.align_share else None
@@ -155,6 +155,6 @@ def use_bf16(precision: str, device: torch.device) -> bool:
     if precision != "auto":
         return precision == "bf16"
     if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     has = torch.cpu.get_capabilities()
     return bool(has.get("avx512_bf16") or has.get("amx_bf16"))

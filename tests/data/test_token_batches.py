@@ -84,7 +84,7 @@ def test_all_kinds_of_batches_are_those_of_the_plan(store, workers):
 
 
 def test_runs_grow_from_one_step_to_a_row(store, monkeypatch):
-    monkeypatch.setattr(stream, "PAIRS_PER_ROW", 6 * SIZE)
+    monkeypatch.setattr(stream, "ROW_BYTES", 6.1 * 2 * SIZE * 4 * store.mean_length)
     items = pa.table({"start": [3], "stop": [30]})
     tables = list(_serve(items, _packed(plan_of(store)), str(store.path), slice(0, SIZE), 1))
     assert [table.num_rows for table in tables] == [1] * len(tables)

@@ -1,5 +1,6 @@
 """What a search takes up from an earlier run: Optuna's database and the trials that ended, nothing else."""
 
+import json
 import pickle
 
 import optuna
@@ -8,7 +9,8 @@ from optuna.trial import TrialState
 
 from hybridtune.config import Study
 from hybridtune.search.space import trial_name, trial_values
-from hybridtune.search.study import _searcher
+from hybridtune.search.study import _searcher, run_search
+from hybridtune.train.loop import FitJob
 
 GOALS = {"balanced/AP": "max"}
 
@@ -128,3 +130,27 @@ def test_a_trial_cut_off_before_it_had_values_gets_them(tmp_path):
     assert resumed[0] == configs[0]
     assert (resumed[1]["number"], resumed[1]["baseline"], resumed[1]["mixing_ratio"]) == (1, "half-half", 0.5)
     assert in_database(tmp_path)[1].params == trial_values(resumed[1])
+
+
+def test_trials_that_an_older_version_settled_are_ranked_and_not_run_again(tmp_path):
+    study = study_of(trials=0)
+    rows = [
+        {
+            "id": f"{number:04d}",
+            "number": number,
+            "baseline": name,
+            "values": {"mixing_ratio": ratio},
+            "metrics": {"step": 12, "loss": 0.3, "balanced/AP": value},  # of the last step: there was no best one
+            "status": "done",
+            "checkpoint": f"trials/{number:04d}/fit/checkpoint_0000012",
+            "seconds": 3.0,
+        }
+        for number, (name, ratio, value) in enumerate(
+            [("mono-only", 1.0, 0.3), ("half-half", 0.5, 0.5), ("cross-only", 0.0, 0.4)]
+        )
+    ]
+    (tmp_path / "trials.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    job = FitJob(study, "store", "source", "evaluators", "dev", str(tmp_path / "trials"))
+    found = run_search(job, GOALS, tmp_path, 1, lambda rows, changed: None)
+    assert (found.best.id, found.front, len(found.rows)) == ("0001", ["0001"], 3)
+    assert found.best.checkpoint == "trials/0001/fit/checkpoint_0000012"

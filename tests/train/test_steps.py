@@ -183,6 +183,18 @@ def test_the_running_mean_is_what_is_served(tiny):
     assert any(not torch.equal(raw[name], served[name]) for name in raw)
 
 
+def test_tf32_is_set_in_a_way_that_torch_compile_can_ask_for(tiny, monkeypatch):
+    study = study_of(precision="tf32")
+    monkeypatch.setattr("hybridtune.train.training.distribute", lambda model, sharding, device: model)
+    before = torch.get_float32_matmul_precision()
+    try:
+        Training(study, str(tiny[0]), tiny[2].pad_id, torch.device("cuda"), rank=0)
+        assert torch.get_float32_matmul_precision() == "high"
+        assert torch.backends.cuda.matmul.fp32_precision == "tf32"
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
 def test_a_batch_that_does_not_fit_is_refused_before_the_first_step(tiny, monkeypatch):
     training = Made(tiny, study_of()).fresh()
     training.device = torch.device("meta")  # neither the CPU, which is not asked, nor one that is not there

@@ -1,0 +1,53 @@
+"""Batches on their way to the device: chunks of the size asked for, one batch ahead, and nothing left behind."""
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from hybridtune.data.stream import TokenBatch
+from hybridtune.train.feed import Feed, on_device
+
+CPU = torch.device("cpu")
+
+
+def token_batch(step=0, pairs=2, negatives=0, slots=0):
+    lengths = np.arange(1, 2 * pairs + negatives + 1, dtype=np.int32)
+    ids = np.arange(lengths.sum(), dtype=np.int32)
+    clusters, languages = np.arange(pairs, dtype=np.int32), np.zeros((pairs, 2), np.int32)
+    return TokenBatch(step, "mono", ids, lengths, clusters, languages, np.full(slots, -1, np.int32))
+
+
+@pytest.mark.parametrize("negatives", range(7))
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 9, None])
+def test_no_chunk_holds_more_texts_than_asked_and_together_they_hold_all(size, negatives):
+    batch = token_batch(negatives=negatives, slots=6)
+    given = on_device(batch, CPU, size)
+    assert max(map(len, given.chunks)) <= (size or 10)
+    assert len(given.chunks) == (-(-(4 + negatives) // size) if size else 1)
+    assert torch.cat([chunk.ids for chunk in given.chunks]).tolist() == batch.ids.tolist()
+    assert torch.cat([chunk.lengths for chunk in given.chunks]).tolist() == batch.lengths.tolist()
+    assert (given.pairs, given.texts, len(given.negative_clusters)) == (2, 4 + negatives, 6)
+
+
+def test_batches_come_in_order_and_a_consumer_that_stops_leaves_no_thread():
+    feed = Feed(iter([token_batch(step) for step in range(5)]), CPU, None)
+    seen = []
+    for batch in feed:
+        seen.append(batch.step)
+        if batch.step == 2:
+            break
+    assert seen == [0, 1, 2]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("feed")]
+
+
+def test_an_error_of_the_data_reaches_the_training():
+    def broken():
+        yield token_batch()
+        raise OSError("the store is gone")
+
+    batches = iter(Feed(broken(), CPU, None))
+    assert next(batches).step == 0
+    with pytest.raises(OSError, match="the store is gone"):
+        next(batches)
