@@ -242,6 +242,7 @@ class Watch:
 
     def __init__(self, paces):
         self._paces, self._samples, self._end = paces, [], threading.Event()
+        self._tree = Tree()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
@@ -249,9 +250,8 @@ class Watch:
         while not self._end.wait(1.0):
             for pace in self._paces().values():
                 if pace.step >= WARM and (not self._samples or pace.step > self._samples[-1][0]):
-                    tree = list(cpu_of_tree())
-                    worker = sum(seconds for name, seconds in tree if "RayTrainWorker" in name)
-                    self._samples.append((pace.step, worker, sum(s for _, s in tree), time.perf_counter()))
+                    worker = cpu_of_worker(self._tree.processes())
+                    self._samples.append((pace.step, worker, self._tree.cpu(), time.perf_counter()))
 
     def stop(self):
         self._end.set()
@@ -266,15 +266,18 @@ class Watch:
         return dict(zip(("worker", "tree", "wall"), fitted, strict=True)) | {"samples": len(steps)}
 
 
-def cpu_of_tree():
-    """(name, CPU seconds) of this process and everything below it."""
-    for process in Tree().processes():
+def cpu_of_worker(processes):
+    """CPU seconds of the training worker among them."""
+    seconds = 0.0
+    for process in processes:
         place = Path(f"/proc/{process}")
         try:
-            ticks = (place / "stat").read_text().rsplit(")", 1)[1].split()[11:15]  # with its children that have ended
-            yield (place / "cmdline").read_bytes().decode(errors="replace"), sum(map(int, ticks)) / TICKS
+            if b"RayTrainWorker" in (place / "cmdline").read_bytes():
+                ticks = (place / "stat").read_text().rsplit(")", 1)[1].split()[11:13]
+                seconds += sum(map(int, ticks)) / TICKS
         except OSError:  # gone meanwhile
             continue
+    return seconds
 
 
 def one(options, system):
