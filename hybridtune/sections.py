@@ -2,13 +2,14 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 Ratio = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 Weight = Annotated[float, Field(gt=0.0, le=1e9)]  # sums of products of them stay finite
 Count = Annotated[int, Field(ge=1)]
 Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]+)*$")]
+A_LIST_IS_A_RANGE = BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)  # YAML has lists
 MixPair = Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]+)*$")]  # `de`, or `en-de`: query language first
 
 
@@ -67,7 +68,7 @@ class BenchmarkSource(Part):
     """A benchmark to score on, or a part of one."""
 
     path: str
-    documents: tuple[int, int] | None = Field(
+    documents: Annotated[tuple[int, int] | None, A_LIST_IS_A_RANGE] = Field(
         default=None, description="[first, after the last] document of the benchmark"
     )
     languages: list[Language] | None = None
@@ -80,11 +81,6 @@ class BenchmarkSource(Part):
     low_resource: list[Language] = Field(
         default=[], description="languages whose means are also shown apart from the others'"
     )
-
-    @field_validator("documents", mode="before")
-    @classmethod
-    def _list_is_a_range(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
 
     @model_validator(mode="after")
     def _range_runs_forward(self) -> "BenchmarkSource":
@@ -135,7 +131,7 @@ class Train(Part):
     learning_rate: Positive = 3e-5
     temperature: Positive = 0.05
     learn_temperature: bool = Field(default=False, description="train it, from `temperature` on")
-    temperature_range: tuple[Positive, Positive] = Field(
+    temperature_range: Annotated[tuple[Positive, Positive], A_LIST_IS_A_RANGE] = Field(
         default=(0.005, 1.0), description="bounds of a learned temperature"
     )
     symmetric: bool = False
@@ -185,11 +181,6 @@ class Train(Part):
         default=None, description="scores in a row without a better first objective after which the training ends"
     )
     keep_checkpoints: Count = Field(default=1, description="best checkpoints kept, besides the last one")
-
-    @field_validator("temperature_range", mode="before")
-    @classmethod
-    def _list_is_a_range(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
 
     @model_validator(mode="after")
     def _fields_fit_together(self) -> "Train":

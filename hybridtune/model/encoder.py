@@ -43,7 +43,7 @@ class DualEncoder(nn.Module):
 
     @property
     def has_adapters(self) -> bool:
-        """Whether adapters are trained, and ``training_state`` is thus not a part of ``plain_state``."""
+        """Whether adapters are trained: weights that are no part of ``plain_state``."""
         return adapters.has_adapters(self.backbone)
 
     def forward(self, texts: TokenRows) -> Tensor:
@@ -69,23 +69,6 @@ class DualEncoder(nn.Module):
     def plain_state(self) -> dict[str, Tensor]:
         """The weights of the plain ``AutoModel`` by its own names, adapters merged in; detached, not copied."""
         return adapters.merged_state(self.backbone)
-
-    def training_state(self) -> dict[str, Tensor]:
-        """The weights that are trained, by name in the backbone; detached, not copied."""
-        return {key: value.detach() for key, value in self.backbone.named_parameters() if value.requires_grad}
-
-    def load_training_state(self, state: dict[str, Tensor]) -> None:
-        """Put the weights of ``training_state`` back, bit for bit.
-
-        Raises:
-            ValueError: the weights trained here are others, or of other shapes.
-        """
-        here = self.training_state()
-        if {key: value.shape for key, value in here.items()} != {key: value.shape for key, value in state.items()}:
-            raise ValueError("this state is of an encoder that trains other weights: were train.* values changed?")
-        with torch.no_grad():
-            for key, value in here.items():
-                value.copy_(state[key])
 
     def _in_one_row(self, ids: Tensor, places: packing.Packing) -> Tensor:
         positions = places.positions + (self._first_position or 0)  # [S]
