@@ -102,17 +102,19 @@ def test_a_batch_is_its_ids_cut_by_its_lengths(small_store):
 def test_an_abandoned_stream_gives_its_resources_back(small_store):
     import ray
 
-    before = ray.cluster_resources()["CPU"]
+    everything = ray.cluster_resources()["CPU"]
+
+    def wait_until(free):  # it takes the cluster a moment to say so; the test's time limit ends a wait in vain
+        task = ray.remote(num_cpus=0)(lambda: None)
+        while (ray.available_resources().get("CPU", 0.0) == everything) is not free:
+            ray.get(task.remote())
+
+    wait_until(free=True)  # the test before has only just ended
     stream = token_batches(plan_of(small_store, 0.5), small_store.path, start=0, stop=10**6, rank=0, workers=1)
     assert [next(stream).step for _ in range(3)] == [0, 1, 2]
+    wait_until(free=False)
     stream.close()
-    del stream
-    nothing = ray.remote(num_cpus=0)(lambda: None)
-    for _ in range(2000):  # it takes the cluster a moment to say so
-        if ray.available_resources().get("CPU") == before:
-            return
-        ray.get(nothing.remote())
-    raise AssertionError(f"{ray.available_resources()} of {before} CPUs are free")
+    wait_until(free=True)
 
 
 def test_no_steps_are_no_batches(small_store):
