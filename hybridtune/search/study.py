@@ -8,14 +8,11 @@ from typing import Any
 
 import optuna
 from ray import tune
-from ray.tune.result import TRAINING_ITERATION
-from ray.tune.schedulers import ASHAScheduler, TrialScheduler
-from ray.tune.search.optuna import OptunaSearch
 
-from hybridtune.config import Study
 from hybridtune.errors import FitError
-from hybridtune.evaluate.metrics import direction
-from hybridtune.search.space import BASELINES, baseline_points, search_space, trial_name
+from hybridtune.search.propose import Resuming, searcher
+from hybridtune.search.space import baseline_points, trial_name
+from hybridtune.search.stopping import scheduler
 from hybridtune.search.trial import run_trial
 from hybridtune.search.watch import Display, Events, TrialRow, Watcher, read_rows
 from hybridtune.train.loop import FitJob
@@ -37,22 +34,6 @@ class StudyResult:
     rows: list[TrialRow]
     best: TrialRow
     front: list[str]
-
-
-class BaselinesFinish(ASHAScheduler):  # type: ignore[misc]
-    """ASHA that never stops a baseline: a comparison with half a training would be none.
-
-    Nor does it stop a trial at its last step, before the report of its best checkpoint.
-    """
-
-    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """ASHA's decision, but for baselines and trials that have nothing left to do."""
-        if result["final"]:
-            return str(TrialScheduler.CONTINUE)
-        decision = super().on_trial_result(tune_controller, trial, result)
-        if decision == TrialScheduler.STOP and (trial.config.get("baseline") is not None or result["ended"]):
-            return str(TrialScheduler.CONTINUE)
-        return str(decision)
 
 
 def run_search(
@@ -78,8 +59,8 @@ def run_search(
     if len(settled) < expected:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Optuna: experimental options, and baselines outside the range
-            searcher = _searcher(study, goals, folder, {row.number for row in settled})
-            _tuner(job, searcher, folder, concurrent_trials, expected - len(settled), settled).fit()
+            proposer = searcher(study, goals, folder, {row.number for row in settled})
+            _tuner(job, proposer, folder, concurrent_trials, expected - len(settled), settled).fit()
     rows = read_rows(folder)
     if len(rows) < expected:
         raise FitError(
@@ -96,7 +77,7 @@ def run_search(
 
 
 def _tuner(
-    job: FitJob, searcher: OptunaSearch, folder: Path, concurrent_trials: int, trials: int, settled: list[TrialRow]
+    job: FitJob, proposer: Resuming, folder: Path, concurrent_trials: int, trials: int, settled: list[TrialRow]
 ) -> tune.Tuner:
     study = job.study
     # A trial only waits for its workers, whose CPUs are asked for by Ray Train.
@@ -106,8 +87,8 @@ def _tuner(
         tune_config=tune.TuneConfig(
             num_samples=trials,
             max_concurrent_trials=concurrent_trials,
-            search_alg=searcher,
-            scheduler=_scheduler(study),
+            search_alg=proposer,
+            scheduler=scheduler(study),
             trial_dirname_creator=_trial_name,
         ),
         run_config=tune.RunConfig(
@@ -117,79 +98,6 @@ def _tuner(
             failure_config=tune.FailureConfig(max_failures=1),
             callbacks=[Watcher(folder, settled), Events(folder)],
         ),
-    )
-
-
-def _searcher(study: Study, goals: Mapping[str, str], folder: Path, ended: set[int]) -> "Resuming":
-    """Optuna on the study folder's database; the baselines are enqueued once, whatever was cut off before."""
-    storage = optuna.storages.RDBStorage(f"sqlite:///{folder / 'optuna.db'}")
-    ledger = optuna.create_study(
-        storage=storage,
-        study_name=study.name,
-        directions=["maximize" if mode == "max" else "minimize" for mode in goals.values()],
-        load_if_exists=True,
-    )
-    for name, point in zip(BASELINES, baseline_points(study), strict=False):
-        ledger.enqueue_trial(point, user_attrs={"baseline": name}, skip_if_exists=True)
-    begun = [trial for trial in ledger.trials if trial.state != optuna.trial.TrialState.WAITING]
-    seed = study.seed + len(begun)  # a sampler of the same seed would propose the first trials' values again
-    names, modes = list(goals), list(goals.values())
-    one = len(names) == 1
-    return Resuming(
-        [trial for trial in begun if trial.number not in ended],
-        space=search_space(study),
-        metric=names[0] if one else names,
-        mode=modes[0] if one else modes,
-        sampler=optuna.samplers.TPESampler(seed=seed, multivariate=True, n_startup_trials=6, constant_liar=True),
-        storage=storage,
-        study_name=study.name,
-    )
-
-
-class Resuming(OptunaSearch):  # type: ignore[misc]
-    """OptunaSearch that first takes up the trials which an earlier run began and did not end.
-
-    Tune's own snapshot of a search is up to ten seconds old, and a trial begun or ended since would be lost or told
-    twice; Optuna's database and ``trials.jsonl`` are always up to date, so a study goes on from these.
-
-    Args:
-        begun: trials of the database, in the order they are to be taken up.
-        options: OptunaSearch's.
-    """
-
-    def __init__(self, begun: list[optuna.trial.FrozenTrial], **options: Any) -> None:
-        super().__init__(**options)
-        self._begun = list(begun)
-
-    def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """Values of the next trial: those of one begun before, or new ones."""
-        if self._begun:
-            before = self._begun.pop(0)
-            self._ot_study.get_trials(deepcopy=False)  # fills the storage's cache, which is empty after Tune's pickling
-            self._ot_trials[trial_id] = optuna.Trial(self._ot_study, before._trial_id)
-            if before.state.is_finished():  # it failed, or the run was cut off before its row was written
-                self._completed_trials.add(trial_id)  # its state in the database is final
-        values: dict[str, Any] | None = super().suggest(trial_id)
-        return values
-
-    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """A score, told to Optuna under our own step: Tune's count of reports begins anew in a resumed trial."""
-        if result["final"]:  # of a step that was told before; as the last report it becomes the trial's value
-            return
-        super().on_trial_result(trial_id, {**result, TRAINING_ITERATION: result["step"]})
-
-
-def _scheduler(study: Study) -> ASHAScheduler | None:
-    stopping, metric = study.search.early_stopping, study.search.objective[0]
-    if stopping is None:
-        return None
-    return BaselinesFinish(
-        time_attr="step",
-        metric=metric,
-        mode=direction(metric),
-        max_t=study.train.max_steps + 1,  # the last report must not stop a trial that ends by itself
-        grace_period=stopping.grace_steps or study.eval_steps,
-        reduction_factor=stopping.reduction_factor,
     )
 
 

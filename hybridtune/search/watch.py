@@ -34,6 +34,7 @@ class TrialRow:
         status: where it is.
         checkpoint: folder of the checkpoint with these metrics.
         seconds: wall time since its start.
+        began: when it started, in seconds of the epoch.
     """
 
     id: str
@@ -44,6 +45,7 @@ class TrialRow:
     status: Status = "running"
     checkpoint: str | None = None
     seconds: float = 0.0
+    began: float = 0.0
 
 
 class Watcher(Callback):  # type: ignore[misc]
@@ -69,6 +71,7 @@ class Watcher(Callback):  # type: ignore[misc]
         row = TrialRow(name, config["number"], config["baseline"], trial_values(config))
         self.rows.setdefault(name, row).status = "running"
         self.started.setdefault(name, time.time())
+        self.rows[name].began = self.started[name]
         self._show(row)
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:

@@ -9,7 +9,8 @@ from optuna.trial import TrialState
 
 from hybridtune.config import Study
 from hybridtune.search.space import trial_name, trial_values
-from hybridtune.search.study import _searcher, run_search
+from hybridtune.search.propose import searcher
+from hybridtune.search.study import run_search
 from hybridtune.train.loop import FitJob
 
 GOALS = {"balanced/AP": "max"}
@@ -33,7 +34,7 @@ def study_of(**search):
 
 def begin(study, folder, ended=(), trials=5):
     """A run of the search: its searcher, and the values of its first trials."""
-    searcher = _searcher(study, GOALS, folder, set(ended))
+    searcher = searcher(study, GOALS, folder, set(ended))
     return searcher, [searcher.suggest(f"trial-{n}") for n in range(trials)]
 
 
@@ -125,7 +126,7 @@ def test_a_trial_cut_off_before_it_had_values_gets_them(tmp_path):
     study = study_of()
     searcher, configs = begin(study, tmp_path, trials=1)
     searcher._ot_study.ask()
-    travelled = pickle.loads(pickle.dumps(_searcher(study, GOALS, tmp_path, set())))  # as Tune does
+    travelled = pickle.loads(pickle.dumps(searcher(study, GOALS, tmp_path, set())))  # as Tune does
     resumed = [travelled.suggest(f"trial-{n}") for n in range(2)]
     assert resumed[0] == configs[0]
     assert (resumed[1]["number"], resumed[1]["baseline"], resumed[1]["mixing_ratio"]) == (1, "half-half", 0.5)

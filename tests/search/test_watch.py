@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
-from hybridtune.search.study import BaselinesFinish
+from hybridtune.search.stopping import BaselinesFinish
 from hybridtune.search.watch import Events, Watcher, read_rows
 
 
