@@ -8,8 +8,8 @@ import pytest
 from optuna.trial import TrialState
 
 from hybridtune.config import Study
-from hybridtune.search.space import trial_name, trial_values
 from hybridtune.search.propose import searcher
+from hybridtune.search.space import trial_name, trial_values
 from hybridtune.search.study import run_search
 from hybridtune.train.loop import FitJob
 
@@ -34,8 +34,8 @@ def study_of(**search):
 
 def begin(study, folder, ended=(), trials=5):
     """A run of the search: its searcher, and the values of its first trials."""
-    searcher = searcher(study, GOALS, folder, set(ended))
-    return searcher, [searcher.suggest(f"trial-{n}") for n in range(trials)]
+    found = searcher(study, GOALS, folder, set(ended))
+    return found, [found.suggest(f"trial-{n}") for n in range(trials)]
 
 
 def end(searcher, place, value, step=12, best=None):
@@ -124,8 +124,8 @@ def test_baselines_are_enqueued_once_however_often_a_study_is_cut_off_before_it_
 
 def test_a_trial_cut_off_before_it_had_values_gets_them(tmp_path):
     study = study_of()
-    searcher, configs = begin(study, tmp_path, trials=1)
-    searcher._ot_study.ask()
+    found, configs = begin(study, tmp_path, trials=1)
+    found._ot_study.ask()
     travelled = pickle.loads(pickle.dumps(searcher(study, GOALS, tmp_path, set())))  # as Tune does
     resumed = [travelled.suggest(f"trial-{n}") for n in range(2)]
     assert resumed[0] == configs[0]
