@@ -8,7 +8,7 @@ cost a row.
 import functools
 import io
 import pickle
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -85,7 +85,7 @@ def token_batches(
     workers: int,
     negatives: int = 0,
     num_cpus: float = 0.25,
-) -> Iterator[TokenBatch]:
+) -> Generator[TokenBatch]:
     """The batches of one worker for steps [start, stop).
 
     Args:

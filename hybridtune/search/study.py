@@ -13,7 +13,7 @@ from hybridtune.errors import FitError
 from hybridtune.search.propose import Resuming, searcher
 from hybridtune.search.space import baseline_points, trial_name
 from hybridtune.search.stopping import scheduler
-from hybridtune.search.trial import run_trial
+from hybridtune.search.trial import Trial
 from hybridtune.search.watch import Display, Events, TrialRow, Watcher, read_rows
 from hybridtune.train.loop import FitJob
 
@@ -81,7 +81,7 @@ def _tuner(
 ) -> tune.Tuner:
     study = job.study
     # A trial only waits for its workers, whose CPUs are asked for by Ray Train.
-    trainable = tune.with_resources(tune.with_parameters(run_trial, job=job), {"CPU": 0.01})
+    trainable = tune.with_resources(tune.with_parameters(Trial, job=job), {"CPU": 0.01})
     return tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
@@ -90,12 +90,14 @@ def _tuner(
             search_alg=proposer,
             scheduler=scheduler(study),
             trial_dirname_creator=_trial_name,
+            reuse_actors=True,  # and with them the worker groups
         ),
         run_config=tune.RunConfig(
             name=TRIALS,
             storage_path=str(folder),
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=1),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # Train's are enough
             callbacks=[Watcher(folder, settled), Events(folder)],
         ),
     )

@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -44,6 +44,8 @@ class DeviceBatch:
 class Feed:
     """Prepares one batch ahead, in a thread: cutting, pinning and copying never hold up the device.
 
+    A context manager; the first batch is on its way as soon as it is made.
+
     Args:
         batches: of this worker, in order.
         device: where they go.
@@ -54,19 +56,28 @@ class Feed:
             pipeline to start, does not count.
     """
 
-    def __init__(self, batches: Iterator[TokenBatch], device: torch.device, chunk_size: int | None) -> None:
+    def __init__(self, batches: Generator[TokenBatch], device: torch.device, chunk_size: int | None) -> None:
         self._batches, self._device, self._chunk_size = batches, device, chunk_size
         self.waited = 0.0
+        self._thread = ThreadPoolExecutor(1, "feed")
+        self._coming = self._thread.submit(self._next)
+
+    def __enter__(self) -> "Feed":
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        """Give back what the data pipeline holds."""
+        self._thread.shutdown()
+        self._batches.close()
 
     def __iter__(self) -> Iterator[DeviceBatch]:
-        with ThreadPoolExecutor(1, "feed") as thread:
-            batch = thread.submit(self._next).result()
-            while batch is not None:
-                coming = thread.submit(self._next)
-                yield batch
-                asked = time.perf_counter()
-                batch = coming.result()
-                self.waited += time.perf_counter() - asked
+        batch = self._coming.result()
+        while batch is not None:
+            self._coming = self._thread.submit(self._next)
+            yield batch
+            asked = time.perf_counter()
+            batch = self._coming.result()
+            self.waited += time.perf_counter() - asked
 
     def _next(self) -> DeviceBatch | None:
         batch = next(self._batches, None)

@@ -1,23 +1,25 @@
 """fit: one FitJob in, its best checkpoint and scores out. The TorchTrainer of Ray Train v2."""
 
+import contextlib
 import json
-from collections.abc import Sequence
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
+import ray
 import ray.train
 from ray.train.torch import TorchConfig, TorchTrainer
 
+from hybridtune.config import Resources
 from hybridtune.data.store import TokenStore
 from hybridtune.data.table import write_plan
-from hybridtune.errors import HybridtuneError
-from hybridtune.evaluate.metrics import direction
-from hybridtune.train.checkpoint import read_state
-from hybridtune.train.loop import SCORES, FitJob, checkpoint_folder, make_plan, train_loop
-from hybridtune.train.progress import Progress
-
-RESTARTS = 2  # of the worker group after a lost worker, from the last checkpoint
+from hybridtune.train.desk import Deaths, Desk
+from hybridtune.train.loop import SCORES, FitJob, checkpoints, make_plan, train_loop
+from hybridtune.train.progress import Metrics
 
 
 @dataclass(frozen=True)
@@ -29,35 +31,73 @@ class FitResult:
         checkpoint: folder of the best checkpoint by the study's first objective.
     """
 
-    metrics: dict[str, Any]
+    metrics: Metrics
     checkpoint: Path
 
 
-def fit(job: FitJob, callbacks: Sequence[Any] = ()) -> FitResult:
-    """Train one configuration to its end, from its last checkpoint where ``job.storage`` holds one.
-
-    The best ``train.keep_checkpoints`` checkpoints stay, and the last one, from which a training goes on.
+class WorkerGroup:
+    """Ray Train workers that take one fit after another: their start, many seconds, is paid once.
 
     Args:
-        job: what to train.
-        callbacks: Ray Train's ``UserCallback`` objects, which see every report.
-
-    Raises:
-        FitError: the loss became NaN or infinite, or a batch does not fit into the device's memory.
-        InputError: the encoder cannot be trained as asked, or the last checkpoint is of other settings.
+        resources: workers, and what each holds.
+        folder: where Ray Train may write; every node must see it.
     """
-    resources = job.study.resources
-    objective = job.study.search.objective[0]
+
+    def __init__(self, resources: Resources, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._own = folder / f".workers-{uuid.uuid4().hex[:8]}"
+        self._desk = ray.remote(Desk).options(num_cpus=0).remote()
+        self._thread = Thread(target=self._run, args=[_trainer(self._desk, resources, self._own)], daemon=True)
+        self._thread.start()
+
+    def reports(self, job: FitJob) -> Iterator[Metrics]:
+        """Train a job to its end, from its last checkpoint where ``job.storage`` holds one.
+
+        Between two reports the workers wait for the next to be asked for. A job whose reports are not asked for any
+        more is left when the next job begins.
+
+        Yields:
+            Every score, in order; the last is marked ``final`` and repeats the metrics of the best.
+
+        Raises:
+            FitError: the loss became NaN or infinite, a batch does not fit into the device's memory, or the workers
+                died again and again.
+            InputError: the encoder cannot be trained as asked, or the last checkpoint is of other settings.
+        """
+        ray.get(self._desk.hand_in.remote(job))
+        storage = Path(job.storage)
+        storage.mkdir(parents=True, exist_ok=True)
+        plan = make_plan(TokenStore.open(Path(job.store)).corpus(), job.study)
+        write_plan(plan, job.study.train.max_steps, storage.parent)
+        final = False
+        while not final:
+            metrics = ray.get(self._desk.next_report.remote())
+            if isinstance(metrics, Exception):
+                raise metrics
+            final = bool(metrics["final"])
+            yield metrics
+
+    def close(self) -> None:
+        """End the workers; a job that is under way ends at its next report."""
+        ray.get(self._desk.close.remote())
+        self._thread.join()
+        shutil.rmtree(self._own, ignore_errors=True)
+
+    def _run(self, trainer: TorchTrainer) -> None:
+        try:
+            trainer.fit()
+        except Exception as error:
+            with contextlib.suppress(ray.exceptions.RayError):  # the cluster may be gone
+                ray.get(self._desk.group_gone.remote(error))
+
+
+def _trainer(desk: Any, resources: Resources, folder: Path) -> TorchTrainer:
     per_worker: dict[str, float] = {"CPU": resources.cpus_per_worker}
     if resources.gpus_per_worker:
         per_worker["GPU"] = resources.gpus_per_worker
-    storage = Path(job.storage)
-    storage.mkdir(parents=True, exist_ok=True)
-    plan = make_plan(TokenStore.open(Path(job.store)).corpus(), job.study)
-    write_plan(plan, job.study.train.max_steps, storage.parent)
-    trainer = TorchTrainer(
+    return TorchTrainer(
         train_loop,
-        train_loop_config={"job": job},
+        train_loop_config={"desk": desk},
         torch_config=TorchConfig(backend="nccl" if resources.gpus_per_worker else "gloo"),
         scaling_config=ray.train.ScalingConfig(
             num_workers=resources.workers,
@@ -65,32 +105,35 @@ def fit(job: FitJob, callbacks: Sequence[Any] = ()) -> FitResult:
             resources_per_worker=per_worker,
         ),
         run_config=ray.train.RunConfig(
-            name=storage.name,
-            storage_path=str(storage.parent),
-            callbacks=list(callbacks),
-            failure_config=ray.train.FailureConfig(max_failures=RESTARTS),
-            checkpoint_config=ray.train.CheckpointConfig(
-                num_to_keep=job.study.train.keep_checkpoints,
-                checkpoint_score_attribute=objective,
-                checkpoint_score_order=direction(objective),
-            ),
+            name=folder.name,
+            storage_path=str(folder.parent),
+            callbacks=[Deaths(desk)],
+            failure_config=ray.train.FailureConfig(max_failures=-1),  # the desk counts them, by job
             logging_config=ray.train.LoggingConfig(log_level="ERROR"),
         ),
     )
+
+
+def fit(job: FitJob, told: Callable[[Metrics], object] = lambda metrics: None) -> FitResult:
+    """Train one configuration to its end, from its last checkpoint where ``job.storage`` holds one.
+
+    The best ``train.keep_checkpoints`` checkpoints stay, and the last one, from which a training goes on.
+
+    Args:
+        job: what to train.
+        told: called with every report.
+
+    Raises:
+        FitError, InputError: see `WorkerGroup.reports`.
+    """
+    group = WorkerGroup(job.study.resources, Path(job.storage).parent)
     try:
-        result = trainer.fit()
-    except ray.train.WorkerGroupError as error:
-        raise _meant_for_people(error) or error from None
-    if result.return_value is not None:
-        raise result.return_value
-    progress = Progress(**read_state(Path(result.checkpoint.path)))
-    return FitResult(progress.final_metrics(), checkpoint_folder(job, progress.best_step))
-
-
-def _meant_for_people(error: ray.train.WorkerGroupError) -> HybridtuneError | None:
-    """What a worker said on purpose when it left the others; they fail with it, of a lost connection."""
-    failures = (getattr(failure, "_base_exc", failure) for failure in error.worker_failures.values())
-    return next((failure for failure in failures if isinstance(failure, HybridtuneError)), None)
+        for metrics in group.reports(job):
+            told(metrics)
+    finally:
+        group.close()
+    best = checkpoints(job).at(metrics["best_step"])
+    return FitResult({key: value for key, value in metrics.items() if key != "checkpoint_path"}, best)
 
 
 def checkpoint_scores(checkpoint: Path) -> dict[str, Any]:

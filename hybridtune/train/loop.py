@@ -1,15 +1,19 @@
 """The training loop that every Ray Train worker runs: a pair of texts goes in as tokens and comes out as a gradient."""
 
+import functools
+import gc
 import json
 import math
-import tempfile
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import ray
 import ray.train
 import ray.train.torch
 import torch
+from ray.train.collective import broadcast_from_rank_zero
 
 from hybridtune.config import Study
 from hybridtune.data.corpus import Corpus
@@ -19,12 +23,16 @@ from hybridtune.data.stream import token_batches
 from hybridtune.errors import FitError, HybridtuneError
 from hybridtune.evaluate.per_query import FILE as PER_QUERY
 from hybridtune.evaluate.service import EvaluatorService
+from hybridtune.model.loss import LossOutput
 from hybridtune.train.board import Poster
-from hybridtune.train.feed import Feed
+from hybridtune.train.checkpoint import Snapshot, read_state
+from hybridtune.train.feed import DeviceBatch, Feed
+from hybridtune.train.kept import Checkpoints
 from hybridtune.train.memory import WorstStep, answer_out_of_memory, is_out_of_memory
-from hybridtune.train.progress import Progress, Totals
+from hybridtune.train.progress import Clock, Metrics, Progress, Totals, agreed
 from hybridtune.train.training import Training
 
+Report = Callable[[Metrics], bool]  # takes a score, gives back whether to go on
 SCORES = "scores.json"  # in every checkpoint: the full tables behind its metrics
 
 
@@ -74,103 +82,150 @@ def make_plan(corpus: Corpus, study: Study) -> HybridPlan:
     )
 
 
-def train_loop(config: dict[str, Any]) -> HybridtuneError | None:
-    """Train from the last checkpoint (or the start) to the end; score and report every ``eval_steps``.
+def train_loop(config: dict[str, Any]) -> None:
+    """What every worker of a group runs: one job after another, until there are no more.
 
-    The last report, marked ``final``, repeats the metrics of the best checkpoint: a trial is worth its best.
+    A worker that was killed takes the rest of its group with it; Ray Train starts the group anew, and it finds the
+    same job on the desk and its last checkpoint in the job's folder.
 
     Args:
-        config: ``{"job": FitJob}``.
-
-    Returns:
-        None, or why the training cannot go on; a raised error would only be retried to the same end.
+        config: ``{"desk": handle of the Desk actor}``.
     """
-    job: FitJob = config["job"]
-    torch.set_num_threads(job.study.resources.cpus_per_worker)
-    context = ray.train.get_context()
+    desk, context = config["desk"], ray.train.get_context()
     rank, workers = context.get_world_rank(), context.get_world_size()
-    try:
-        progress = _train_from_checkpoint(job, rank, workers)
-    except HybridtuneError as problem:
-        if workers > 1 and not (isinstance(problem, FitError) and problem.__cause__ is None):
-            raise  # the other workers may wait for this one, and only an error frees them
-        return problem
-    if rank == 0:
-        best = checkpoint_folder(job, progress.best_step)
-        ray.train.report({**progress.final_metrics(), "checkpoint_path": str(best)})
-    else:
-        ray.train.report({})
-    return None
+    while (taken := _take(desk, rank, workers)) is not None:
+        number, job = taken
+        torch.set_num_threads(job.study.resources.cpus_per_worker)
+        try:
+            _train_job(job, rank, workers, functools.partial(_report, desk, number))
+        except HybridtuneError as problem:
+            ray.get(desk.fail.remote(number, problem))
+            if workers > 1 and not (isinstance(problem, FitError) and problem.__cause__ is None):
+                raise  # the other workers may wait for this one, and only an error frees them
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()  # evaluators use the same device
 
 
-def _train_from_checkpoint(job: FitJob, rank: int, workers: int) -> Progress:
-    """All that is left of a training, which may be nothing."""
-    store = TokenStore.open(Path(job.store))
-    training = Training(job.study, job.source, store.tokenizer().pad_id, ray.train.torch.get_device(), rank)
-    progress = Progress()
-    if (checkpoint := ray.train.get_checkpoint()) is not None:
-        with checkpoint.as_directory() as folder:
-            progress = Progress(**training.load(Path(folder)))
-    return progress if progress.ended else _train(job, store, training, progress, rank, workers)
+def _report(desk: Any, number: int, metrics: Metrics) -> bool:
+    go_on: bool = ray.get(desk.report.remote(number, metrics))
+    return go_on
 
 
-def _train(job: FitJob, store: TokenStore, training: Training, progress: Progress, rank: int, workers: int) -> Progress:
-    """The steps that are left, until the last or until patience runs out; the progress after them."""
-    study, train = job.study, job.study.train
+def _take(desk: Any, rank: int, workers: int) -> tuple[int, FitJob] | None:
+    """The next job, the same for all workers."""
+    taken: tuple[int, FitJob] | None = ray.get(desk.take.remote()) if rank == 0 else None
+    if workers == 1:
+        return taken
+    number = broadcast_from_rank_zero(taken[0] if taken is not None else None)
+    if rank == 0 or number is None:
+        return taken
+    return number, ray.get(desk.job.remote(number))
+
+
+def _train_job(job: FitJob, rank: int, workers: int, report: Report) -> None:
+    """Train from the last checkpoint (or the start) to the end, or until the answer to a report is to stop.
+
+    The last report, marked ``final``, repeats the metrics of the best checkpoint: a trial is worth its best.
+    """
+    kept, device = checkpoints(job), ray.train.torch.get_device()
+    last = kept.last()
+    progress = Progress(**read_state(last)) if last is not None else Progress()
+    clock = Clock(progress)
+    # A report whose worker was killed behind its checkpoint comes first.
+    if agreed(rank == 0 and last is not None and not report(_told(kept, progress)), device):
+        return
+    if not progress.ended:
+        progress = _train(job, kept, progress, clock, (rank, workers), report)
+    if rank == 0 and progress.ended:
+        report({**progress.final_metrics(), "checkpoint_path": str(kept.at(progress.best_step))})
+
+
+def _train(
+    job: FitJob, kept: Checkpoints, progress: Progress, clock: Clock, place: tuple[int, int], report: Report
+) -> Progress:
+    """The steps that are left, until the last, until patience runs out or a report says so; the progress then."""
+    study, train, (rank, workers) = job.study, job.study.train, place
+    device, store = ray.train.torch.get_device(), TokenStore.open(Path(job.store))
     plan = make_plan(store.corpus(), study)
     worst = WorstStep.of(study, workers, min(train.negatives, plan.corpus.most_negatives()))
-    training.check_memory(worst)
-    place = {"start": progress.step, "stop": train.max_steps, "rank": rank, "workers": workers}
-    feed = Feed(token_batches(plan, store.path, **place, negatives=train.negatives), training.device, train.chunk_size)
-    totals = Totals(study, training.device)
-    poster = Poster(job.board if rank == 0 else None, job.name, train.batch_size)
-    for batch in feed:
-        try:
-            output = training.step(batch)
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            raise FitError(answer_out_of_memory(worst, batch.step + 1, training.device)) from error
-        totals.add(batch, output)
-        step = batch.step + 1
-        poster.step_done(step, output.loss)
-        if step % study.eval_steps and step < train.max_steps:
-            continue
-        metrics, seconds = totals.means(step, feed.waited)
-        for loss in (metrics["loss"], metrics.get("align_loss", 0.0)):
-            if not math.isfinite(loss):
-                raise FitError(
-                    f"the loss is {loss} at step {step}: lower train.learning_rate or raise train.temperature"
-                )
-        metrics |= {"realised_ratio": plan.realised_ratio(step), **training.learned()}
-        progress = _score_and_report(job, training, progress, metrics, seconds, rank)
-        if progress.ended:
-            break
-        totals.start(feed.waited)
+    left = {"start": progress.step, "stop": train.max_steps, "negatives": train.negatives}
+    batches = token_batches(plan, store.path, rank=rank, workers=workers, **left)
+    with Feed(batches, device, train.chunk_size) as feed:  # which starts while the encoder is loaded
+        training = Training(study, job.source, store.tokenizer().pad_id, device, rank)
+        if (last := kept.last()) is not None:
+            training.load(last)
+        training.check_memory(worst)
+        totals = Totals(study, device)
+        poster = Poster(job.board if rank == 0 else None, job.name, train.batch_size)
+        for batch in feed:
+            if batch.step == left["start"]:
+                clock.steps_begin()
+                totals.start()
+            output = _step(training, batch, worst)
+            totals.add(batch, output)
+            step = batch.step + 1
+            poster.step_done(step, output.loss)
+            if step % study.eval_steps and step < train.max_steps:
+                continue
+            metrics, seconds = totals.means(step, feed.waited)
+            clock.add_steps(seconds)
+            _check_finite(metrics)
+            metrics |= {"realised_ratio": plan.realised_ratio(step), **training.learned()}
+            snapshot = training.snapshot()  # of all workers where the encoder is spread over them
+            go_on = True
+            if rank == 0:
+                progress = _score(job, kept, snapshot, progress, metrics, clock)
+                go_on = report(_told(kept, progress)) and not progress.ended
+            else:
+                progress = replace(progress, step=step)
+            if agreed(not go_on, device):
+                break
+            totals.start(feed.waited)
     return progress
 
 
-def _score_and_report(
-    job: FitJob, training: Training, progress: Progress, metrics: dict[str, Any], seconds: float, rank: int
+def _step(training: Training, batch: DeviceBatch, worst: WorstStep) -> LossOutput:
+    """One step, or what to change where the device has no room for it."""
+    try:
+        return training.step(batch)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise FitError(answer_out_of_memory(worst, batch.step + 1, training.device)) from error
+
+
+def _check_finite(metrics: Metrics) -> None:
+    """Raises FitError, on all workers alike, where a mean loss is none."""
+    for loss in (metrics["loss"], metrics.get("align_loss", 0.0)):
+        if not math.isfinite(loss):
+            raise FitError(
+                f"the loss is {loss} at step {metrics['step']}: lower train.learning_rate or raise train.temperature"
+            )
+
+
+def _score(
+    job: FitJob, kept: Checkpoints, snapshot: Snapshot, progress: Progress, metrics: Metrics, clock: Clock
 ) -> Progress:
-    """Rank 0 scores, checkpoints and reports; the others report with it, as Ray Train asks."""
-    snapshot = training.snapshot()  # of all workers where the encoder is spread over them
-    if rank != 0:
-        ray.train.report({})
-        return replace(progress, step=metrics["step"]).agreed(training.device)
-    with tempfile.TemporaryDirectory() as folder:
-        service = EvaluatorService.connect(job.evaluators)
-        weights = {name: value.numpy() for name, value in snapshot.weights.items()}
-        scores = service.score(weights, job.benchmark, Path(folder) / PER_QUERY)
-        progress = progress.scored({**metrics, **scores.metrics}, seconds, job.study)
-        snapshot.save(Path(folder), asdict(progress))
-        (Path(folder) / SCORES).write_text(json.dumps(asdict(scores)), encoding="utf-8")
-        checkpoint = ray.train.Checkpoint.from_directory(folder)
-        name = checkpoint_folder(job, progress.step).name
-        ray.train.report(progress.metrics, checkpoint, checkpoint_dir_name=name)
-    return progress.agreed(training.device)
+    """Rank 0: score the weights and write them down with all that the training needs to go on."""
+    service = EvaluatorService.connect(job.evaluators)
+    weights = {name: value.numpy() for name, value in snapshot.weights.items()}
+
+    def write(folder: Path) -> Progress:
+        scores = service.score(weights, job.benchmark, folder / PER_QUERY)
+        scored = progress.scored({**metrics, **scores.metrics}, clock, job.study)
+        snapshot.save(folder, asdict(scored))
+        (folder / SCORES).write_text(json.dumps(asdict(scores)), encoding="utf-8")
+        return scored
+
+    return kept.add(metrics["step"], write)
 
 
-def checkpoint_folder(job: FitJob, step: int) -> Path:
-    """Where the checkpoint of a step lies."""
-    return Path(job.storage) / f"checkpoint_{step:07d}"
+def checkpoints(job: FitJob) -> Checkpoints:
+    """The checkpoints of a fit."""
+    return Checkpoints(Path(job.storage), job.study.train.keep_checkpoints, job.study.search.objective[0])
+
+
+def _told(kept: Checkpoints, progress: Progress) -> Metrics:
+    """A score, as it is reported."""
+    return {**progress.metrics, "checkpoint_path": str(kept.at(progress.best_step))}

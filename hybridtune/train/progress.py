@@ -1,7 +1,7 @@
 """How far a training is: what its checkpoints say of it, and the means that are reported between two scores."""
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -22,6 +22,8 @@ class Progress:
     Attributes:
         step: steps done.
         seconds: spent on them, without scoring.
+        setup_seconds: from a job's hand-over to its first step, in all runs of the training.
+        score_seconds: spent on scores and checkpoints.
         metrics: what was reported at this step.
         best_step: step of the best score so far, by the first objective; of equals the last.
         best_metrics: what was reported there.
@@ -31,18 +33,20 @@ class Progress:
 
     step: int = 0
     seconds: float = 0.0
+    setup_seconds: float = 0.0
+    score_seconds: float = 0.0
     metrics: Metrics = field(default_factory=dict)
     best_step: int = 0
     best_metrics: Metrics = field(default_factory=dict)
     without_better: int = 0
     ended: bool = False
 
-    def scored(self, metrics: Metrics, seconds: float, study: Study) -> "Progress":
+    def scored(self, metrics: Metrics, clock: "Clock", study: Study) -> "Progress":
         """The progress after the next score.
 
         Args:
             metrics: with ``step`` and the study's first objective.
-            seconds: spent on training since the last score.
+            clock: of this run of the training.
             study: whose objective and patience count.
         """
         objective, train = study.search.objective[0], study.train
@@ -55,14 +59,16 @@ class Progress:
         metrics = {
             **metrics,
             "pairs": metrics["step"] * train.batch_size,
-            "train_seconds": self.seconds + seconds,
+            **clock.metrics(),
             "best_step": metrics["step"] if best else self.best_step,
             "ended": float(ended),
             "final": 0.0,
         }
         return Progress(
             step=metrics["step"],
-            seconds=self.seconds + seconds,
+            seconds=metrics["train_seconds"],
+            setup_seconds=metrics["setup_seconds"],
+            score_seconds=metrics["score_seconds"],
             metrics=metrics,
             best_step=metrics["best_step"],
             best_metrics=metrics if best else self.best_metrics,
@@ -72,16 +78,47 @@ class Progress:
 
     def final_metrics(self) -> Metrics:
         """The metrics of the best score, beside how far the training went: what a trial is judged by."""
-        went = ("step", "pairs", "train_seconds", "realised_ratio")
+        went = ("step", "pairs", "setup_seconds", "train_seconds", "score_seconds", "realised_ratio")
         return {**self.best_metrics, **{name: self.metrics[name] for name in went}, "ended": 1.0, "final": 1.0}
 
-    def agreed(self, device: torch.device) -> "Progress":
-        """Rank 0 alone scores: all workers learn from it whether the training has ended."""
-        if not (dist.is_initialized() and dist.get_world_size() > 1):
-            return self
-        ended = torch.tensor([self.ended], dtype=torch.int32, device=device)
-        dist.broadcast(ended, 0)
-        return replace(self, ended=bool(ended))
+
+def agreed(over: bool, device: torch.device) -> bool:
+    """What rank 0, which alone scores and reports, says of whether the training is over; all workers must ask."""
+    if not (dist.is_initialized() and dist.get_world_size() > 1):
+        return over
+    said = torch.tensor([over], dtype=torch.int32, device=device)
+    dist.broadcast(said, 0)
+    return bool(said)
+
+
+class Clock:
+    """Where the time of a training goes: set-up, steps, and the rest, which is scores and checkpoints.
+
+    Args:
+        progress: of the training when this run of it began; its seconds are counted on.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        self._before = progress
+        self._began = self._first_step = time.perf_counter()
+        self._training = 0.0
+
+    def steps_begin(self) -> None:
+        """The first batch is there."""
+        self._first_step = time.perf_counter()
+
+    def add_steps(self, seconds: float) -> None:
+        """Time that was spent on steps."""
+        self._training += seconds
+
+    def metrics(self) -> Metrics:
+        """``setup_seconds``, ``train_seconds`` and ``score_seconds`` until now."""
+        rest = time.perf_counter() - self._first_step - self._training
+        return {
+            "setup_seconds": self._before.setup_seconds + self._first_step - self._began,
+            "train_seconds": self._before.seconds + self._training,
+            "score_seconds": self._before.score_seconds + rest,
+        }
 
 
 class Totals:

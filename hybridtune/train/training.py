@@ -44,8 +44,9 @@ class Training:
         train = study.train
         self.study, self.device, self._rank = study, device, rank
         self.bf16 = use_bf16(train.precision, device)
-        if device.type == "cuda" and train.precision in ("auto", "tf32"):
-            torch.set_float32_matmul_precision("high")  # tf32: what autocast leaves in float32, and all of it in tf32
+        if device.type == "cuda":  # of the process, where another precision may have been trained before
+            tf32 = train.precision in ("auto", "tf32")  # what autocast leaves in float32, and all of it in tf32
+            torch.set_float32_matmul_precision("high" if tf32 else "highest")
         self.model = load_encoder(source, study.encoder, pad_id, train.dropout).train()
         prepare_for_training(self.model, train, study.seed)
         self.teacher = _teacher(study, source, pad_id).to(device) if study.mix.align_share else None

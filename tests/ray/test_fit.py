@@ -1,12 +1,9 @@
 import json
 import os
 import signal
-import sys
 from pathlib import Path
 
 import pytest
-from ray import cloudpickle
-from ray.train import UserCallback
 from safetensors.torch import load_file
 
 from hybridtune.config import Study
@@ -14,32 +11,30 @@ from hybridtune.errors import FitError
 from hybridtune.evaluate.benchmark import load_benchmark
 from hybridtune.evaluate.service import EvaluatorService
 from hybridtune.train.checkpoint import WEIGHTS
-from hybridtune.train.fit import FitResult, checkpoint_scores, fit
+from hybridtune.train.fit import FitResult, WorkerGroup, checkpoint_scores, fit
 from hybridtune.train.loop import FitJob
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
-cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the controller does not know the tests' folder
 
 
-class Recorder(UserCallback):
-    """Writes down what is reported, in the controller's process; may kill a training worker, once."""
+class Recorder:
+    """Keeps what is reported; may kill a training worker at the first report."""
 
-    def __init__(self, file: Path, kill: bool = False) -> None:
-        self.file, self.kill = file, kill
+    def __init__(self, kill: bool = False) -> None:
+        self.reports, self.kill = [], kill
 
-    def after_report(self, run_context, metrics, checkpoint):
-        with self.file.open("a") as file:
-            file.write(json.dumps(metrics[0]) + "\n")
+    def __call__(self, metrics):
+        self.reports.append(metrics)
         if self.kill:
             self.kill = False
-            worker = next(pid for pid in siblings() if b"RayTrainWorker" in command_line(pid))
+            (worker,) = (pid for pid in descendants() if b"RayTrainWorker" in command_line(pid))
             os.kill(worker, signal.SIGKILL)
 
 
-def siblings():
-    """Processes that the same raylet started."""
+def descendants():
+    """Processes that this one or a child of it started."""
     for folder in Path("/proc").iterdir():
-        if folder.name.isdigit() and parent(int(folder.name)) == os.getppid():
+        if folder.name.isdigit() and os.getpid() in (parent(int(folder.name)), parent(parent(int(folder.name)))):
             yield int(folder.name)
 
 
@@ -63,11 +58,11 @@ class Fits:
     def __init__(self, folder, tree, store, source):
         self.folder, self.tree, self.store, self.source = folder, tree, store, source
 
-    def run(self, name, *, workers=1, kill=False, **train) -> tuple[FitResult, list[dict]]:
+    def job(self, name, *, workers=1, **train) -> FitJob:
         tree = self.tree(resources={"workers": workers})
         # bf16 rounds by the shape of the batch, and Adam blows that up: two workers would agree only by and large
         tree["train"] |= {"precision": "float32"} | train
-        job = FitJob(
+        return FitJob(
             study=Study.model_validate(tree),
             store=str(self.store.path),
             source=self.source,
@@ -75,9 +70,10 @@ class Fits:
             benchmark="dev",
             storage=str(self.folder / name),
         )
-        reports = self.folder / f"{name}.jsonl"
-        result = fit(job, [Recorder(reports, kill)])
-        return result, [json.loads(line) for line in reports.read_text().splitlines()]
+
+    def run(self, name, *, kill=False, **settings) -> tuple[FitResult, list[dict]]:
+        told = Recorder(kill)
+        return fit(self.job(name, **settings), told), told.reports
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +97,7 @@ def whole(fits):
 
 
 def without_times(metrics):
-    return {key: value for key, value in metrics.items() if key not in ("train_seconds", "data_wait")}
+    return {key: value for key, value in metrics.items() if not key.endswith("_seconds") and key != "data_wait"}
 
 
 def told(report):
@@ -159,6 +155,19 @@ def test_a_fit_repeats_itself_to_the_last_digit_though_a_worker_is_killed(fits, 
     assert all((one[name] == other[name]).all() for name in one)
 
 
-def test_a_diverging_fit_says_what_to_change(fits):
-    with pytest.raises(FitError, match=r"the loss is nan at step 4: lower train.learning_rate or raise"):
-        fits.run("diverging", learning_rate=1e30)
+def test_one_group_takes_fit_after_fit_and_none_leaves_a_trace_in_the_next(fits, whole):
+    group = WorkerGroup(fits.job("any").study.resources, fits.folder)
+    try:
+        with pytest.raises(FitError, match=r"the loss is nan at step 4: lower train.learning_rate or raise"):
+            list(group.reports(fits.job("diverging", learning_rate=1e30)))
+        stopped = group.reports(fits.job("stopped", temperature=0.5, symmetric=True, lora_rank=2))
+        assert next(stopped)["step"] == 4  # and nobody asks for the next
+        reports = list(group.reports(fits.job("after", ema=None)))
+        resumed = list(group.reports(fits.job("stopped", temperature=0.5, symmetric=True, lora_rank=2)))
+    finally:
+        group.close()
+    assert list(map(told, reports)) == list(map(told, whole[1]))
+    assert [report["step"] for report in resumed] == [4, 8, 12, 12]  # the last one told comes again
+    assert not list(fits.folder.glob(".workers-*"))
+    workers = [pid for pid in descendants() if b"RayTrainWorker" in command_line(pid)]
+    assert not workers

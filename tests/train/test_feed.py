@@ -31,15 +31,34 @@ def test_no_chunk_holds_more_texts_than_asked_and_together_they_hold_all(size, n
     assert (given.pairs, given.texts, len(given.negative_clusters)) == (2, 4 + negatives, 6)
 
 
-def test_batches_come_in_order_and_a_consumer_that_stops_leaves_no_thread():
-    feed = Feed(iter([token_batch(step) for step in range(5)]), CPU, None)
-    seen = []
-    for batch in feed:
-        seen.append(batch.step)
-        if batch.step == 2:
-            break
+def stream(steps, closed):
+    try:
+        yield from (token_batch(step) for step in range(steps))
+    finally:
+        closed.append(True)
+
+
+def test_batches_come_in_order_and_a_consumer_that_stops_leaves_nothing_behind():
+    seen, closed = [], []
+    with Feed(stream(5, closed), CPU, None) as feed:
+        for batch in feed:
+            seen.append(batch.step)
+            if batch.step == 2:
+                break
     assert seen == [0, 1, 2]
+    assert closed == [True]
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("feed")]
+
+
+def test_the_first_batch_is_made_before_it_is_asked_for():
+    made = threading.Event()
+
+    def batches():
+        made.set()
+        yield token_batch()
+
+    with Feed(batches(), CPU, None):
+        assert made.wait(60)
 
 
 def test_an_error_of_the_data_reaches_the_training():
@@ -47,7 +66,8 @@ def test_an_error_of_the_data_reaches_the_training():
         yield token_batch()
         raise OSError("the store is gone")
 
-    batches = iter(Feed(broken(), CPU, None))
-    assert next(batches).step == 0
-    with pytest.raises(OSError, match="the store is gone"):
-        next(batches)
+    with Feed(broken(), CPU, None) as feed:
+        batches = iter(feed)
+        assert next(batches).step == 0
+        with pytest.raises(OSError, match="the store is gone"):
+            next(batches)

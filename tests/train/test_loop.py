@@ -1,16 +1,21 @@
 """How a training ends without Ray: what a worker says, and whether it leaves the others waiting."""
 
+import json
+from dataclasses import asdict, replace
 from types import SimpleNamespace
 
 import pytest
+import ray
 import ray.train
+import ray.train.torch
 import torch
 from ray import cloudpickle
 
 from hybridtune.config import Study
-from hybridtune.errors import FitError, HybridtuneError, InputError
+from hybridtune.errors import FitError, InputError
 from hybridtune.model.loss import LossOutput
-from hybridtune.train import fit, loop
+from hybridtune.train import loop
+from hybridtune.train.checkpoint import STATE
 from hybridtune.train.feed import DeviceBatch
 from hybridtune.train.progress import Progress, Totals
 
@@ -26,22 +31,41 @@ STUDY = Study.model_validate(
 JOB = loop.FitJob(STUDY, "store", "source", "evaluators", "dev", "folder")
 
 
-@pytest.fixture
-def worker(monkeypatch):
-    """Runs the loop of one worker whose training ends as told; gives what it returned and reported."""
+class Line:
+    """Stands in for the handle of the desk: notes what a worker says, and has one job."""
 
-    def run(ending, rank=0, workers=1):
-        def train(job, rank, workers):
+    def __init__(self, answers=()):
+        self.jobs, self.answers, self.reports, self.failures = [(1, JOB)], list(answers), [], []
+        self.take = SimpleNamespace(remote=lambda: self.jobs.pop() if self.jobs else None)
+        self.job = SimpleNamespace(remote=lambda number: JOB)
+        self.report = SimpleNamespace(remote=self._report)
+        self.fail = SimpleNamespace(remote=lambda number, problem: self.failures.append((number, problem)))
+
+    def _report(self, number, metrics):
+        self.reports.append(metrics)
+        return self.answers.pop(0)
+
+
+@pytest.fixture
+def worker(monkeypatch, tmp_path):
+    """Runs the loop of one worker whose training ends as told; gives what it said at the desk."""
+
+    def run(ending, rank=0, workers=1, desk=None):
+        def train(*everything):
             if isinstance(ending, Exception):
                 raise ending
             return ending
 
+        line = desk or Line([False])
         context = SimpleNamespace(get_world_rank=lambda: rank, get_world_size=lambda: workers)
-        reports = []
+        numbers = [1, None]  # what rank 0 tells the others
         monkeypatch.setattr(ray.train, "get_context", lambda: context)
-        monkeypatch.setattr(ray.train, "report", reports.append)
-        monkeypatch.setattr(loop, "_train_from_checkpoint", train)
-        return loop.train_loop({"job": JOB}), reports
+        monkeypatch.setattr(ray.train.torch, "get_device", lambda: torch.device("cpu"))
+        monkeypatch.setattr(loop, "broadcast_from_rank_zero", lambda number: numbers.pop(0))
+        monkeypatch.setattr(ray, "get", lambda answer: answer)
+        monkeypatch.setattr(loop, "_train", train)
+        loop.train_loop({"desk": line})
+        return line
 
     return run
 
@@ -53,42 +77,67 @@ def out_of_memory():
 
 
 @pytest.mark.parametrize("problem", [InputError("no such layer"), FitError("the loss is nan"), out_of_memory()])
-def test_a_worker_alone_says_why_it_cannot_go_on(worker, problem):
-    said, reports = worker(problem)
-    travelled = cloudpickle.loads(cloudpickle.dumps(said))  # to the driver
-    assert (type(travelled), str(travelled)) == (type(problem), str(problem))
-    assert not reports
+def test_a_worker_alone_says_why_it_cannot_go_on_and_takes_the_next_job(worker, problem):
+    said = worker(problem)
+    (number, told), *none = said.failures
+    assert not none
+    travelled = cloudpickle.loads(cloudpickle.dumps(told))  # to the owner
+    assert (number, type(travelled), str(travelled)) == (1, type(problem), str(problem))
+    assert not said.reports
+    assert not said.jobs
 
 
 @pytest.mark.parametrize("problem", [InputError("no such layer"), out_of_memory()])
-def test_a_worker_that_others_may_wait_for_raises(worker, problem):
+def test_a_worker_that_others_may_wait_for_says_why_and_raises(worker, problem):
+    line = Line()
     with pytest.raises(type(problem)):
-        worker(problem, rank=1, workers=2)
+        worker(problem, rank=1, workers=2, desk=line)
+    assert line.failures == [(1, problem)]
 
 
-def test_what_all_workers_find_together_is_not_tried_again(worker):
-    assert str(worker(FitError("the loss is nan"), rank=1, workers=2)[0]) == "the loss is nan"
+def test_what_all_workers_find_together_costs_no_restart(worker):
+    assert str(worker(FitError("the loss is nan"), rank=1, workers=2).failures[0][1]) == "the loss is nan"
+
+
+def ended():
+    best = {"balanced/AP": 0.5, "best_step": 2, "step": 2}
+    last = {"step": 4, "pairs": 32, "setup_seconds": 1.0, "train_seconds": 1.0, "score_seconds": 1.0}
+    return Progress(step=4, metrics={**last, "realised_ratio": 0.5}, best_step=2, best_metrics=best, ended=True)
 
 
 def test_an_ended_training_reports_its_best_checkpoint_on_rank_0_alone(worker):
-    best = {"balanced/AP": 0.5, "best_step": 2, "step": 2}
-    last = {"step": 4, "pairs": 32, "train_seconds": 1.0, "realised_ratio": 0.5}
-    ended = Progress(step=4, metrics=last, best_step=2, best_metrics=best, ended=True)
-    said, reports = worker(ended)
-    assert said is None
-    assert reports == [{**best, **last, "ended": 1.0, "final": 1.0, "checkpoint_path": "folder/checkpoint_0000002"}]
-    assert worker(ended, rank=1, workers=2) == (None, [{}])
+    (report,) = worker(ended()).reports
+    best = {**ended().best_metrics, **ended().metrics, "ended": 1.0, "final": 1.0}
+    assert report == {**best, "checkpoint_path": "folder/checkpoint_0000002"}
+    assert worker(ended(), rank=1, workers=2).reports == []
 
 
-def test_the_reason_of_one_worker_is_found_among_what_the_others_died_of():
-    from ray.train.v2._internal.exceptions import UserExceptionWithTraceback
+def test_a_training_that_is_stopped_reports_nothing_more(worker):
+    assert worker(Progress(step=4)).reports == []
 
-    lost = UserExceptionWithTraceback(RuntimeError("connection closed by peer"), "Traceback ...")
-    reason = UserExceptionWithTraceback(out_of_memory(), "Traceback ...")
-    found = fit._meant_for_people(ray.train.WorkerGroupError("2 workers", {0: lost, 1: reason}))
-    assert isinstance(found, HybridtuneError)
-    assert str(found) == "set train.chunk_size=4"
-    assert fit._meant_for_people(ray.train.WorkerGroupError("1 worker", {0: lost})) is None
+
+@pytest.mark.parametrize(("answer", "then"), [(True, [1.0]), (False, [])])
+def test_a_training_that_goes_on_tells_its_last_score_again(worker, tmp_path, monkeypatch, answer, then):
+    progress = Progress(step=2, metrics={"step": 2, "balanced/AP": 0.5, "final": 0.0}, best_step=2)
+    kept = loop.checkpoints(replace(JOB, storage=str(tmp_path)))
+
+    def write(folder):
+        (folder / STATE).write_text(json.dumps(asdict(progress)), encoding="utf-8")
+        return progress
+
+    kept.add(2, write)
+    line = Line([answer, False])
+    line.jobs = [(1, replace(JOB, storage=str(tmp_path)))]
+    reports = worker(ended(), desk=line).reports
+    assert reports[0] == {**progress.metrics, "checkpoint_path": str(kept.at(2))}
+    assert [report["final"] for report in reports[1:]] == then
+
+
+@pytest.mark.parametrize("name", ["loss", "align_loss"])
+def test_a_loss_that_is_no_number_ends_the_training(name):
+    with pytest.raises(FitError, match=r"the loss is inf at step 4: lower train.learning_rate or raise"):
+        loop._check_finite({"step": 4, "loss": 1.0, name: float("inf")})
+    loop._check_finite({"step": 4, "loss": 1.0})
 
 
 def test_means_are_of_pair_batches_and_align_batches_apart():

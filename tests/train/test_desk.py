@@ -1,0 +1,200 @@
+"""The desk: jobs one way, reports the other, whoever is first; and what remains when workers die."""
+
+import asyncio
+
+import pytest
+
+from hybridtune.errors import FitError, InputError
+from hybridtune.train.desk import RESTARTS, Deaths, Desk
+
+
+def score(step, final=0.0):
+    return {"step": step, "final": final}
+
+
+async def turn():
+    """Lets every other task run as far as it can."""
+    turned = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_soon(turned.set_result, None)
+    await turned
+
+
+async def work(desk, told, steps=(1, 2, 3)):
+    """A worker: one job after another; writes down what it was answered."""
+    while (taken := await desk.take()) is not None:
+        number, job = taken
+        for step in steps:
+            go_on = await desk.report(number, score(step))
+            told.append((job, step, go_on))
+            if not go_on:
+                break
+        else:
+            await desk.report(number, score(steps[-1], final=1.0))
+
+
+async def all_reports(desk):
+    steps = []
+    while True:
+        report = await desk.next_report()
+        steps.append(report["step"])
+        if report["final"]:
+            return steps
+
+
+def test_jobs_are_done_one_after_another_and_every_report_arrives_in_order():
+    async def play():
+        desk, told = Desk(), []
+        worker = asyncio.create_task(work(desk, told))
+        got = []
+        for job in "ab":
+            await desk.hand_in(job)
+            got.append(await all_reports(desk))
+        await desk.close()
+        await worker
+        return got, told
+
+    got, told = asyncio.run(play())
+    assert got == [[1, 2, 3, 3]] * 2
+    assert told == [(job, step, True) for job in "ab" for step in (1, 2, 3)]
+
+
+def test_a_worker_waits_until_the_next_report_is_asked_for():
+    async def play():
+        desk, told = Desk(), []
+        worker = asyncio.create_task(work(desk, told))
+        await desk.hand_in("a")
+        assert (await desk.next_report())["step"] == 1
+        for _ in range(100):
+            await turn()
+        assert told == []
+        assert (await desk.next_report())["step"] == 2
+        assert told == [("a", 1, True)]
+        worker.cancel()
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("seen", [1, 2, 3])
+def test_a_job_that_another_replaces_is_left_at_its_report(seen):
+    async def play():
+        desk, told = Desk(), []
+        worker = asyncio.create_task(work(desk, told))
+        await desk.hand_in("hopeless")
+        for _ in range(seen):
+            await desk.next_report()
+        await desk.hand_in("next")
+        got = await all_reports(desk)
+        await desk.close()
+        await worker
+        return got, told
+
+    got, told = asyncio.run(play())
+    assert got == [1, 2, 3, 3]
+    assert told[:seen] == [("hopeless", step, step < seen) for step in range(1, seen + 1)]
+    assert told[seen:] == [("next", step, True) for step in (1, 2, 3)]
+
+
+def test_a_group_started_anew_finds_its_job_and_what_was_told_before_is_not_told_again():
+    async def play():
+        desk, told = Desk(), []
+        await desk.hand_in("a")
+        number, job = await desk.take()
+        dead = asyncio.create_task(desk.report(number, score(2)))
+        assert (await desk.next_report())["step"] == 2
+        dead.cancel()  # killed while it waits
+        await desk.group_died("killed")
+        assert await desk.take() == (number, job)
+        worker = asyncio.create_task(work(desk, told, steps=(2, 4)))
+        got = await all_reports(desk)
+        await desk.close()
+        await worker
+        return got
+
+    assert asyncio.run(play()) == [4, 4]
+
+
+def test_workers_that_die_again_and_again_end_the_job_but_not_the_next():
+    async def play():
+        desk = Desk()
+        await desk.hand_in("deadly")
+        for _ in range(RESTARTS):
+            await desk.group_died("exit code 137")
+        waiting = asyncio.create_task(desk.next_report())
+        await turn()
+        assert not waiting.done()
+        await desk.group_died("exit code 137")
+        problem = await waiting
+        assert isinstance(problem, FitError)
+        assert "died 3 times" in str(problem)
+        assert "exit code 137" in str(problem)
+        worker = asyncio.create_task(work(desk, []))
+        await desk.hand_in("next")
+        assert await all_reports(desk) == [1, 2, 3, 3]
+        worker.cancel()
+
+    asyncio.run(play())
+
+
+def test_a_score_between_deaths_sets_their_count_back():
+    async def play():
+        desk = Desk()
+        await desk.hand_in("a")
+        number, _ = await desk.take()
+        for step in range(5):
+            for _ in range(RESTARTS):
+                await desk.group_died("killed")
+            report = asyncio.create_task(desk.report(number, score(step)))
+            assert (await desk.next_report())["step"] == step
+            report.cancel()
+
+    asyncio.run(play())
+
+
+def test_what_a_worker_says_on_purpose_reaches_the_owner_behind_the_reports_before():
+    async def play():
+        desk = Desk()
+        await desk.hand_in("a")
+        number, _ = await desk.take()
+        report = asyncio.create_task(desk.report(number, score(1)))
+        assert (await desk.next_report())["step"] == 1
+        waiting = asyncio.create_task(desk.next_report())
+        assert await report
+        await desk.fail(number, InputError("no such layer"))
+        assert str(await waiting) == "no such layer"
+        await desk.fail(number - 1, InputError("late"))  # of a job that is gone: nobody is told
+        await desk.hand_in("b")
+        await desk.fail(number, InputError("late"))
+        assert (await desk.take())[1] == "b"
+
+    asyncio.run(play())
+
+
+def test_a_group_that_is_gone_for_good_fails_every_job():
+    async def play():
+        desk = Desk()
+        await desk.hand_in("a")
+        await desk.group_gone(RuntimeError("no resources"))
+        assert str(await desk.next_report()) == "no resources"
+        await desk.hand_in("b")
+        assert str(await desk.next_report()) == "no resources"
+
+    asyncio.run(play())
+
+
+class Said:
+    """Stands in for the handle of the actor's method."""
+
+    def __init__(self):
+        self.reasons = []
+        self.group_died = self
+
+    def remote(self, reason):
+        self.reasons.append(reason)
+
+
+def test_only_deaths_that_nobody_meant_are_counted():
+    desk = Said()
+    Deaths(desk).after_exception(None, {0: RuntimeError("connection lost"), 1: FitError("too large")})
+    assert desk.reasons == []
+    Deaths(desk).after_exception(None, {1: RuntimeError("Traceback:\n  ...\nworker was killed")})
+    assert desk.reasons == ["worker was killed"]
