@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install run test lint check build clean
+.PHONY: install run browser test lint check build clean
 
 install: $(VENV)/.installed
 
@@ -17,6 +17,13 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 run: install
 	$(BIN)/hybridtune run
+
+# The tests open the report in Debian's Chromium. Without one, and where we may not install it, those are skipped.
+CHROMIUM := command -v chromium || command -v chromium-browser || command -v google-chrome
+browser:
+	@{ $(CHROMIUM); } >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq \
+	  && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium fonts-dejavu-core >/dev/null; } \
+	  || echo "no Chromium here and none could be installed: the browser tests will be skipped"
 
 test: install
 	$(BIN)/pytest

@@ -8,6 +8,7 @@ Ratio = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 Weight = Annotated[float, Field(gt=0.0, le=1e9)]  # sums of products of them stay finite
 Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]+)*$")]
 A_LIST_IS_A_RANGE = BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)  # YAML has lists
 MixPair = Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]+)*$")]  # `de`, or `en-de`: query language first
@@ -35,7 +36,7 @@ class Data(Part):
     )
     store: str | None = Field(default=None, description="folder of the token stores; default: the user's cache")
 
-    @field_validator("train", mode="before")
+    @field_validator("train", mode="before", json_schema_input_type=str | list[str | DataSet])
     @classmethod
     def _a_path_is_a_data_set(cls, value: Any) -> Any:
         entries = value if isinstance(value, list) else [value]
@@ -45,33 +46,33 @@ class Data(Part):
 class Tiny(Part):
     """The size of the `tiny` encoder, built on the spot."""
 
-    vocab_size: Count = 4000
-    hidden_size: Count = 128
-    layers: Count = 2
-    heads: Count = 2
+    vocab_size: Count = Field(default=4000, description="word pieces of its tokenizer")
+    hidden_size: Count = Field(default=128, description="numbers of a vector")
+    layers: Count = Field(default=2, description="transformer layers")
+    heads: Count = Field(default=2, description="attention heads of a layer")
 
 
 class Encoder(Part):
     """The encoder shared by queries and passages."""
 
     name: str = Field(default="tiny", description="a model folder, a hub name, or `tiny`")
-    pooling: Literal["mean", "cls"] = "mean"
-    query_prefix: str = "query: "
-    passage_prefix: str = "passage: "
-    query_length: Annotated[int, Field(ge=4)] = 96
-    passage_length: Annotated[int, Field(ge=4)] = 160
-    trust_remote_code: bool = False
-    tiny: Tiny = Tiny()
+    pooling: Literal["mean", "cls"] = Field(default="mean", description="how tokens become one vector")
+    query_prefix: str = Field(default="query: ", description="put before each query")
+    passage_prefix: str = Field(default="passage: ", description="put before each passage")
+    query_length: Annotated[int, Field(ge=4)] = Field(default=96, description="tokens; longer queries are cut")
+    passage_length: Annotated[int, Field(ge=4)] = Field(default=160, description="tokens; longer passages are cut")
+    trust_remote_code: bool = Field(default=False, description="whether a model may bring code of its own")
+    tiny: Tiny = Field(default=Tiny(), description="size of the `tiny` encoder")
 
 
 class BenchmarkSource(Part):
     """A benchmark to score on, or a part of one."""
 
-    path: str
+    path: str = Field(description="a file, folder or glob; `newsroom:dev` and `newsroom:test` are built in")
     documents: Annotated[tuple[int, int] | None, A_LIST_IS_A_RANGE] = Field(
         default=None, description="[first, after the last] document of the benchmark"
     )
-    languages: list[Language] | None = None
+    languages: list[Language] | None = Field(default=None, description="only these; null: all")
     language: Language | None = Field(
         default=None, description="language of texts that do not name theirs (BEIR, TREC files)"
     )
@@ -92,8 +93,8 @@ class BenchmarkSource(Part):
 class Benchmarks(Part):
     """`dev` steers the search; `test` scores the best model once, at the end."""
 
-    dev: BenchmarkSource
-    test: BenchmarkSource | None = None
+    dev: BenchmarkSource = Field(description="steers the search")
+    test: BenchmarkSource | None = Field(default=None, description="scores the best model once, at the end")
 
 
 class Mix(Part):
@@ -102,7 +103,9 @@ class Mix(Part):
     mixing_ratio: Ratio = Field(
         default=0.5, description="share of the question-passage batches that are mono; a schedule starts from it"
     )
-    schedule: Literal["constant", "linear", "cosine", "step"] = "constant"
+    schedule: Literal["constant", "linear", "cosine", "step"] = Field(
+        default="constant", description="how the mixing ratio changes over the training"
+    )
     final_ratio: Ratio | None = Field(
         default=None, description="the mixing ratio that a schedule ends with; `constant` ignores it"
     )
@@ -114,7 +117,9 @@ class Mix(Part):
     weights: dict[MixPair, Weight] = Field(
         default={}, description="factor on how often a language (`de`) or language pair (`en-de`) is drawn"
     )
-    cross_batch: Literal["mixed", "single_pair"] = "mixed"
+    cross_batch: Literal["mixed", "single_pair"] = Field(
+        default="mixed", description="every row of a cross batch has its own language pair, or all have one"
+    )
     align_share: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
         default=0.0, description="share of all batches that align translations with the teacher's vectors"
     )
@@ -127,14 +132,14 @@ class Train(Part):
     """One fit. Names are those of Hugging Face where they mean the same."""
 
     batch_size: Annotated[int, Field(ge=2)] = Field(default=32, description="pairs in the global batch")
-    max_steps: Count = 300
-    learning_rate: Positive = 3e-5
-    temperature: Positive = 0.05
+    max_steps: Count = Field(default=300, description="steps of a training")
+    learning_rate: Positive = Field(default=3e-5, description="of AdamW: linear warm-up, linear decay to 0")
+    temperature: Positive = Field(default=0.05, description="divides the cosine")
     learn_temperature: bool = Field(default=False, description="train it, from `temperature` on")
     temperature_range: Annotated[tuple[Positive, Positive], A_LIST_IS_A_RANGE] = Field(
         default=(0.005, 1.0), description="bounds of a learned temperature"
     )
-    symmetric: bool = False
+    symmetric: bool = Field(default=False, description="also rank queries for each passage")
     negatives: Annotated[int, Field(ge=0)] = Field(
         default=1, description="hard negatives a pair is given, from those that the data has; 0 ignores them"
     )
@@ -147,9 +152,11 @@ class Train(Part):
     teacher: str | None = Field(
         default=None, description="frozen encoder of align batches, of the same tokenizer; null: the starting encoder"
     )
-    weight_decay: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.01
-    warmup_ratio: Ratio = 0.1
-    max_grad_norm: Positive = 1.0
+    weight_decay: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = Field(
+        default=0.01, description="of matrices, not of vectors"
+    )
+    warmup_ratio: Ratio = Field(default=0.1, description="share of the steps in which the learning rate grows")
+    max_grad_norm: Positive = Field(default=1.0, description="bound of the gradient's norm")
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] | None = Field(
         default=None, description="null keeps the encoder's own"
     )
@@ -168,11 +175,13 @@ class Train(Part):
     ema: Annotated[float, Field(gt=0.0, lt=1.0)] | None = Field(
         default=None, description="decay of a running mean of the weights, which is then scored and exported"
     )
-    precision: Literal["auto", "float32", "tf32", "bf16"] = "auto"
+    precision: Literal["auto", "float32", "tf32", "bf16"] = Field(
+        default="auto", description="auto: bf16 where the hardware takes it, else float32 (tf32 on GPUs)"
+    )
     chunk_size: Count | None = Field(
         default=None, description="texts encoded at once, by cached gradients; null: the whole batch"
     )
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: bool = Field(default=False, description="recompute layers for the gradient")
     compile: bool = Field(default=False, description="compile the encoder by torch.compile")
     eval_steps: Count | None = Field(
         default=None, description="steps between two scores (and checkpoints); null: a third of max_steps"
@@ -201,9 +210,9 @@ class Train(Part):
 class Resources(Part):
     """What one trial takes, and how many run at once."""
 
-    workers: Count = 1
-    cpus_per_worker: Count = 1
-    gpus_per_worker: Annotated[float, Field(ge=0.0)] = 0.0
+    workers: Count = Field(default=1, description="Ray Train workers of a trial; the batch is split evenly")
+    cpus_per_worker: Count = Field(default=1, description="and threads")
+    gpus_per_worker: Annotated[float, Field(ge=0.0)] = Field(default=0.0, description="may be a part of one")
     evaluators: Count | None = Field(default=None, description="at most; null: one per GPU, else one per core")
     min_evaluators: Count | None = Field(
         default=None, description="`evaluate` starts with so many and adds while work waits; null: all from the start"

@@ -14,6 +14,8 @@ from hybridtune.config import Part, Study
 from hybridtune.errors import InputError
 from hybridtune.mistakes import reason
 
+_FILLED_LATER = ("storage", "warm_start")  # of the search; study.yaml must hold no password
+
 AnyPart = TypeVar("AnyPart", bound=Part)
 
 
@@ -65,7 +67,7 @@ def load_study(path: Path, overrides: Sequence[str] = ()) -> Study:
     if not isinstance(tree, dict):
         raise InputError(f"{path}: a study file is a mapping of sections (name, data, benchmarks, ...)")
     apply_overrides(tree, overrides)
-    return check(Study, _fill_variables(tree, str(path)), str(path))
+    return check(Study, _filled(tree, str(path)), str(path))
 
 
 def demo_study() -> Path:
@@ -114,6 +116,17 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
         node[field] = parse_yaml(text)
     except yaml.YAMLError:
         raise InputError(f"--set {override}: {text!r} is not a YAML value") from None
+
+
+def _filled(tree: dict[str, Any], source: str) -> dict[str, Any]:
+    """The tree with its variables, but for those that may be passwords: these are filled in where they are used."""
+    search = tree.get("search")
+    later = {key: search[key] for key in _FILLED_LATER if key in search} if isinstance(search, dict) else {}
+    if not isinstance(search, dict) or not later:
+        return dict(_fill_variables(tree, source))
+    filled = dict(_fill_variables({**tree, "search": {**search, **dict.fromkeys(later)}}, source))
+    filled["search"] |= later
+    return filled
 
 
 def _fill_variables(node: Any, source: str) -> Any:

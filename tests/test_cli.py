@@ -3,8 +3,8 @@ import subprocess
 import sys
 
 import pytest
+from cli_calls import caller, files
 
-from hybridtune.cli import main
 from hybridtune.data.newsroom import LANGUAGES
 from hybridtune.study_file import demo_study, load_study
 
@@ -13,27 +13,7 @@ DEMO = str(demo_study())
 
 @pytest.fixture
 def call(tmp_path, monkeypatch, capsys):
-    """Runs the command line in this process, in a folder of its own: (exit code, stdout, stderr)."""
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-    monkeypatch.setenv("HYBRIDTUNE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("HYBRIDTUNE_DATA", raising=False)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["hybridtune", *map(str, arguments)])
-        capsys.readouterr()
-        try:
-            main()
-            code = 0
-        except SystemExit as stop:
-            code = stop.code
-        return (code, *capsys.readouterr())
-
-    return run
-
-
-def files(folder):
-    return sorted(str(path) for path in folder.rglob("*"))
+    return caller(tmp_path, monkeypatch, capsys)
 
 
 def test_help_imports_nothing_heavy():
@@ -216,44 +196,6 @@ def test_an_out_folder_that_holds_something_else(call, study_file, tmp_path):
     assert files(tmp_path) == before
 
 
-WRONG_EVALUATION = {
-    "model folder": (
-        ["{here}/none", "--benchmark", "newsroom:dev"],
-        "encoder {here}/none: no tokenizer there: it is neither a model folder nor a name that could be fetched; give "
-        "the path of a folder with config.json, tokenizer.json and model.safetensors (no such folder)",
-    ),
-    "benchmark": (
-        ["{here}", "--benchmark", "{here}/none.jsonl"],
-        "{here}/none.jsonl: does not exist",
-    ),
-    "part of the newsroom": (
-        ["{here}", "--benchmark", "newsroom:all"],
-        "newsroom:all: the embedded corpus has newsroom:train, newsroom:dev and newsroom:test",
-    ),
-    "tiny": (
-        ["tiny", "--benchmark", "newsroom:dev"],
-        "tiny is built by a study; evaluate takes a model folder, a name or a study folder",
-    ),
-    "key": (
-        ["{here}", "--benchmark", "newsroom:dev", "--set", "encoder.poling=cls"],
-        "--set: encoder.poling: unknown key; did you mean 'pooling'?",
-    ),
-    "language": (
-        ["{here}", "--benchmark", "newsroom:dev", "--set", "benchmark.languages=[fi]"],
-        "newsroom:dev languages fi: no query has a relevant passage",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", WRONG_EVALUATION)
-def test_a_wrong_evaluation_is_one_line_and_writes_nothing(call, tmp_path, name):
-    arguments, line = WRONG_EVALUATION[name]
-    before = files(tmp_path)
-    found = call("evaluate", *(part.format(here=tmp_path) for part in arguments), "--out", tmp_path / "out")
-    assert found == (2, "", f"hybridtune: {line.format(here=tmp_path)}\n")
-    assert files(tmp_path) == before
-
-
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -300,11 +242,33 @@ def test_dry_run_as_json(call, tmp_path, arguments):
     assert files(tmp_path) == [str(tmp_path / "here")]
 
 
-def test_dry_run_of_an_evaluation(call, tiny, tmp_path):
-    short = ("--set", "encoder.query_length=16", "--set", "encoder.passage_length=24")
-    code, out, _ = call("evaluate", tiny[0], "--benchmark", "newsroom:dev", "--dry-run", "--json", *short)
-    assert code == 0
-    told = json.loads(out)
-    assert (told["model"], told["benchmark"], told["settings"]) == (str(tiny[0]), "newsroom:dev", "mono, cross, multi")
-    assert told["passages"] > 100
-    assert files(tmp_path) == [str(tmp_path / "here")]
+def test_a_time_budget_is_a_field_of_the_study(call):
+    code, out, _ = call("run", "--dry-run", "--json", "--time-budget", "30m", "--set", "search.time_budget=2h")
+    assert (code, json.loads(out)["study"]["search"]["time_budget"]) == (0, "30m")
+    code, out, err = call("run", "--time-budget", "soon")
+    assert (code, out) == (2, "")
+    assert err.startswith(f"hybridtune: {DEMO}: search.time_budget: ")
+    assert "soon" in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["report", "status", "dashboard"])
+def test_a_folder_without_a_study_is_one_line(call, tmp_path, command):
+    before = files(tmp_path)
+    code, out, err = call(command, tmp_path / "here")
+    assert (code, out) == (2, "")
+    assert err.startswith(f"hybridtune: {tmp_path / 'here'}: ")
+    assert "no study.yaml" in err
+    assert err.count("\n") == 1
+    assert files(tmp_path) == before
+
+
+def test_the_schema_goes_to_stdout_or_to_a_file(call, tmp_path):
+    code, out, err = call("schema")
+    assert (code, err) == (0, "")
+    assert {"data", "train", "search"} <= json.loads(out)["properties"].keys()
+    assert call("schema", "--out", tmp_path / "study.schema.json") == (0, "", "")
+    assert (tmp_path / "study.schema.json").read_text() == out
+    missing = tmp_path / "none" / "file.json"
+    line = f"hybridtune: --out {missing}: cannot be written: No such file or directory\n"
+    assert call("schema", "--out", missing) == (2, "", line)

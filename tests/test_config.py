@@ -16,7 +16,9 @@ WRONG = {
     "trian={}": "trian: unknown key; did you mean 'train'?",
     "encoder.tiny.layer=2": "encoder.tiny.layer: unknown key; did you mean 'layers'?",
     "search.early_stopping.grace=2": "search.early_stopping.grace: unknown key; did you mean 'grace_steps'?",
-    "search.early_stopping.x=1": "search.early_stopping.x: unknown key; known here: grace_steps, reduction_factor",
+    "search.early_stopping.x=1": (
+        "search.early_stopping.x: unknown key; known here: grace_steps, method, metric, min_trials, reduction_factor"
+    ),
     "benchmarks.dev.document=[0, 1]": "benchmarks.dev.document: unknown key; did you mean 'documents'?",
     "benchmarks.test.paht=b": [
         "benchmarks.test.path: is missing",
@@ -60,9 +62,11 @@ WRONG = {
     "search.space.temperature={loguniform: [0, 1]}": (
         "search.space.temperature: loguniform [0.0, 1.0]: both ends must be above 0"
     ),
-    "search.space.temperature={}": "search.space.temperature: give exactly one of uniform, loguniform, int, choice",
+    "search.space.temperature={}": (
+        "search.space.temperature: give exactly one of uniform, loguniform, int, logint, choice"
+    ),
     "search.space.temperature={uniform: [0.1, 1], choice: [1]}": (
-        "search.space.temperature: give exactly one of uniform, loguniform, int, choice"
+        "search.space.temperature: give exactly one of uniform, loguniform, int, logint, choice"
     ),
     "search.space={temperature: {uniform: [0, 1]}}": (
         "search.space.temperature: 0.0: input should be greater than 0 (got 0.0)"
@@ -131,7 +135,7 @@ def test_searchable_names_are_short_and_dotted():
     paths = searchable_paths()
     assert paths["temperature"] == paths["train.temperature"] == ("train", "temperature")
     assert paths["mixing_ratio"] == paths["mix.mixing_ratio"] == ("mix", "mixing_ratio")
-    assert "encoder.pooling" not in paths
+    assert "encoder.query_length" not in paths
     assert len({name for name in paths if "." not in name}) == len(set(paths.values()))  # no short name is ambiguous
 
 
@@ -169,7 +173,7 @@ def test_searched_batch_sizes_divide_among_workers(study_file, sizes, workers, u
     else:
         assert problems(path) == [
             f"search.space.batch_size: {uneven} is not a multiple of resources.workers {workers}; "
-            "give a choice of multiples"
+            "give a choice of multiples, or a step"
         ]
 
 

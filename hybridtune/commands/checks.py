@@ -72,9 +72,10 @@ def _check_teacher(teacher: str, study: Study, made_of: StoreRecipe, width: int 
             "token ids; choose a teacher of the encoder's family, or leave it out: the encoder it starts from teaches"
         )
     settings = with_folder_settings(Encoder(name=teacher, trust_remote_code=trust))
-    if "pooling" in settings.model_fields_set and settings.pooling != study.encoder.pooling:
+    other = next((pooling for pooling in _values(study, "pooling") if pooling != settings.pooling), None)
+    if "pooling" in settings.model_fields_set and other is not None:
         raise InputError(
-            f"train.teacher {teacher}: pools by {settings.pooling}, the encoder by {study.encoder.pooling}; choose a "
+            f"train.teacher {teacher}: pools by {settings.pooling}, the encoder by {other}; choose a "
             f"teacher that pools alike, or set encoder.pooling={settings.pooling}"
         )
     there, _ = _size(settings)

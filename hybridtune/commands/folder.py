@@ -11,7 +11,7 @@ from typing import Any
 
 from hybridtune.config import Study
 from hybridtune.errors import InputError
-from hybridtune.study_file import dump_study
+from hybridtune.study_file import dump_study, parse_yaml
 
 _PACKAGES = ("hybridtune", "torch", "ray", "transformers", "tokenizers", "optuna", "pyarrow", "numpy", "faiss-cpu")
 
@@ -38,7 +38,7 @@ def write_json(content: Any, file: Path) -> None:
 
 
 def open_study_folder(study: Study, out: Path | None) -> Path:
-    """The folder of a study: new, or the one that holds this very study (which then goes on).
+    """The folder of a study: new, or the one that holds this very study (which then goes on; its budget may differ).
 
     Args:
         study: resolved.
@@ -51,8 +51,12 @@ def open_study_folder(study: Study, out: Path | None) -> Path:
     file = folder / "study.yaml"
     text = dump_study(study)
     if file.exists():
-        if file.read_text(encoding="utf-8") != text:
+        before = file.read_text(encoding="utf-8")
+        if _but_for_budget(before) != _but_for_budget(text):
             raise InputError(f"--out {folder}: holds another study (its study.yaml differs); choose a new folder")
+        if before != text:
+            file.write_text(text, encoding="utf-8")
+            (folder / "result.json").unlink(missing_ok=True)  # of another budget: the search goes on
         return folder
     if folder.exists() and any(folder.iterdir()):
         raise InputError(f"--out {folder}: is not empty and holds no study; choose a new folder")
@@ -60,6 +64,13 @@ def open_study_folder(study: Study, out: Path | None) -> Path:
     (folder / "environment.json").write_text(json.dumps(environment(), indent=1), encoding="utf-8")
     file.write_text(text, encoding="utf-8")
     return folder
+
+
+def _but_for_budget(text: str) -> Any:
+    """A resolved study without the budget of its search, which may be raised when the study goes on."""
+    tree = parse_yaml(text)
+    search = {key: value for key, value in tree["search"].items() if key not in ("time_budget", "step_budget")}
+    return {**tree, "search": search}
 
 
 def environment() -> dict[str, Any]:

@@ -9,14 +9,17 @@ import numpy as np
 
 from hybridtune.cluster.local import Capacity, capacity
 from hybridtune.commands.checks import check_encoder
-from hybridtune.config import Study, Train
+from hybridtune.config import Study, Train, corners
 from hybridtune.data.corpus import Corpus
 from hybridtune.data.plan import HybridPlan
 from hybridtune.data.store import StoreRecipe, existing_store, recipe, store_root
 from hybridtune.errors import InputError
 from hybridtune.evaluate.benchmark import Benchmark, load_benchmark
 from hybridtune.model.folder import with_folder_settings
+from hybridtune.search.loggers import check_loggers
+from hybridtune.search.samplers import check_search
 from hybridtune.search.space import BASELINES, baseline_points, objectives
+from hybridtune.search.stopping import check_stopping
 from hybridtune.train.loop import make_plan
 
 _OF_RATIOS = ("mixing_ratio", "final_ratio", "schedule")
@@ -73,6 +76,9 @@ def prepare(study: Study, searching: bool) -> Prepared:
             raise InputError(
                 "search.trials is 0 and search.baselines false: no trial is left to run; change one of them"
             )
+        check_search(study)
+        check_stopping(study, benchmarks["dev"])
+        check_loggers(study)
         baseline_points(study)
         tried = {_demand(fixed)}
         for values in _extremes(study):
@@ -93,14 +99,12 @@ def _with_an_end(study: Study) -> Study:
 
 def _extremes(study: Study) -> Iterator[dict[str, Any]]:
     """The values of the plan at which a batch could turn out impossible: if these work, all between do."""
-    space = study.search.space
-    ends = {key: parameter.ends() for key, parameter in space.items() if key.split(".")[-1] in _OF_BATCHES}
+    found = list(corners(study.search.space, _OF_BATCHES))
     if study.search.baselines:
-        others = [key for key in ends if key.split(".")[-1] not in _OF_RATIOS]
-        for values in itertools.product(BASELINES.values(), *(ends[key] for key in others)):
-            yield {**dict(zip(others, values[1:], strict=True)), "mixing_ratio": values[0], "schedule": "constant"}
-    for values in itertools.product(*ends.values()):
-        yield dict(zip(ends, values, strict=True))
+        for values, ratio in itertools.product(found, BASELINES.values()):
+            others = {key: value for key, value in values.items() if key.split(".")[-1] not in _OF_RATIOS}
+            yield {**others, "mixing_ratio": ratio, "schedule": "constant"}
+    yield from found
 
 
 def _demand(study: Study) -> tuple[object, ...]:

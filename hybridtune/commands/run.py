@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import json
 import shutil
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,7 @@ from hybridtune.commands.folder import write_json
 from hybridtune.commands.prepare import Prepared
 from hybridtune.commands.scores import full_scores
 from hybridtune.commands.show import Screen
+from hybridtune.commands.summary import search_title
 from hybridtune.data.store import TokenStore, build_store, store_root
 from hybridtune.data.table import distinct_pairs
 from hybridtune.evaluate.metrics import Scores
@@ -24,6 +26,10 @@ from hybridtune.evaluate.per_query import FILE as PER_QUERY
 from hybridtune.evaluate.service import EvaluatorService
 from hybridtune.model.encoder import load_encoder
 from hybridtune.model.folder import build_tiny
+from hybridtune.report.page import REPORT, write_report
+from hybridtune.search.headline import headline
+from hybridtune.search.rerun import run_repeats
+from hybridtune.search.rows import read_rows
 from hybridtune.search.study import run_search
 from hybridtune.train.board import read_board, start_board
 from hybridtune.train.checkpoint import load_weights, read_state
@@ -31,6 +37,7 @@ from hybridtune.train.fit import checkpoint_scores, fit
 from hybridtune.train.loop import FitJob, make_plan
 
 EVALUATORS, BOARD = "evaluators", "board"
+DASHBOARD = "dashboard.txt"  # in the study folder, while Ray runs: the address of its dashboard
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,7 @@ def started(prepared: Prepared, folder: Path, screen: Screen) -> Iterator[Starte
         screen.line(f"token store {store.path}")
         if dashboard:
             screen.line(f"Ray dashboard http://{dashboard}")
+            (folder / DASHBOARD).write_text(f"http://{dashboard}\n", encoding="utf-8")
         service = EvaluatorService.start(
             EVALUATORS,
             prepared.benchmarks,
@@ -66,25 +74,39 @@ def started(prepared: Prepared, folder: Path, screen: Screen) -> Iterator[Starte
             tokenizer=store.tokenizer(),
             actors=prepared.offered.evaluators,
         )
-        yield Started(store, source, service, start_board(BOARD))
+        try:
+            yield Started(store, source, service, start_board(BOARD))
+        finally:
+            (folder / DASHBOARD).unlink(missing_ok=True)
 
 
 def run_study(prepared: Prepared, folder: Path, screen: Screen) -> dict[str, Any]:
     """Search, then export the best model and score it on the test benchmark.
 
     Returns:
-        ``{"study", "objective", "best": {trial}, "trials": [...], "front", "test", "model"}``, also written to
-        ``result.json``; of a study that has ended before, what stands there.
+        ``{"study", "objective", "best": {trial}, "trials": [...], "front", "test", "model", "repeats", "headline",
+        "report"}``, also written to ``result.json``; of a study that has ended before, what stands there.
     """
     before = _ended(folder)
     if before is not None:
         screen.line(f"this study has ended: its result is in {folder / 'result.json'}")
+        if not (folder / REPORT).exists():
+            write_report(folder)
         return before
     study = prepared.study
     with started(prepared, folder, screen) as running:
         job = _job(prepared, running, folder / "trials")
-        with screen.table(study.train.max_steps, list(prepared.goals), lambda: read_board(running.board)) as display:
-            found = run_search(job, prepared.goals, folder, prepared.offered.concurrent_trials, display)
+        at_once = prepared.offered.concurrent_trials
+        title = search_title(study, at_once, read_rows(folder, running=True))
+        paces = functools.partial(read_board, running.board)
+        with screen.table(study.train.max_steps, list(prepared.goals), paces, title) as display:
+            found = run_search(job, prepared.goals, folder, at_once, display)
+        repeats = None
+        if study.search.repeat_best:
+            screen.line(f"noise check: the best trial and the baselines again, {study.search.repeat_best} seeds each")
+            with screen.table(study.train.max_steps, list(prepared.goals), paces) as display:
+                repeats = run_repeats(job, found, folder, at_once, display)
+            write_json(repeats, folder / "repeats.json")
         trials = [dataclasses.asdict(row) for row in found.rows]
         best = next(trial for trial in trials if trial["id"] == found.best.id)
         best_study = study.with_values(found.best.values)
@@ -100,8 +122,12 @@ def run_study(prepared: Prepared, folder: Path, screen: Screen) -> dict[str, Any
         "model": str(folder / "best"),
         "test": test,
         "trials": trials,
+        "repeats": repeats,
     }
+    result["headline"] = headline(study, result)
+    result["report"] = str(folder / REPORT)
     write_json(result, folder / "result.json")
+    write_report(folder)
     return result
 
 
@@ -164,7 +190,7 @@ def _export(
     if benchmarks.test is not None:
         screen.line("scoring the best model on the test benchmark")
         weights = {name: value.numpy() for name, value in model.plain_state().items()}
-        scores = running.service.score(weights, "test", folder / "best" / PER_QUERY)
+        scores = running.service.score(weights, "test", folder / "best" / PER_QUERY, job.study.encoder.pooling)
         test = full_scores(scores, pairs, benchmarks.test.low_resource)
     else:
         (folder / "best").mkdir(exist_ok=True)

@@ -5,32 +5,24 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from hybridtune.search.watch import Display, TrialRow
-from hybridtune.train.board import Pace
+from hybridtune.commands.trials import FIGURES, figure, label, short
+from hybridtune.commands.trials import trials_table as trials_table
+from hybridtune.search.rows import TrialRow
+
+if TYPE_CHECKING:  # both import Ray, and `hybridtune status` is to answer at once
+    from hybridtune.search.watch import Display
+    from hybridtune.train.board import Pace
 
 SECONDS_BETWEEN_LINES = 20.0
-Paces = Callable[[], Mapping[str, Pace]]
-
-_FIGURES = ("mono/AP", "cross/AP", "multi/AP", "multi/rank_distance")
-_HEADS = {
-    "mixing_ratio": "ratio",
-    "temperature": "temp",
-    "learning_rate": "lr",
-    "sampling_exponent": "s",
-    "mono/AP": "mono",
-    "cross/AP": "cross",
-    "multi/AP": "multi",
-    "balanced/AP": "balanced",
-    "multi/rank_distance": "distance",
-}
-_MARKS = {"running": "..", "stopped early": "x", "failed": "!", "done": ""}
+Paces = Callable[[], Mapping[str, "Pace"]]
+Title = Callable[[Sequence[TrialRow]], str]
 
 
 class Screen:
@@ -62,7 +54,7 @@ class Screen:
         def pace() -> str:
             before, done, total = seen
             rate = (done - before) / max(1e-9, time.perf_counter() - began)
-            left = f", {_duration((total - done) / rate)} left" if rate and done < total else ""
+            left = f", {duration((total - done) / rate)} left" if rate and done < total else ""
             return f"{_rate(rate)} {unit}/s{left}"
 
         def tell() -> None:
@@ -95,17 +87,26 @@ class Screen:
             self.line(f"{title}: {done:,} {unit}{kept} in {seconds:.1f} s, {_rate((done - before) / seconds)} {unit}/s")
 
     @contextlib.contextmanager
-    def table(self, max_steps: int, goals: Sequence[str], paces: Paces) -> Iterator[Display]:
+    def table(
+        self, max_steps: int, goals: Sequence[str], paces: Paces, title: Title | None = None
+    ) -> "Iterator[Display]":
         """The live table of trials; off a terminal, a line at every score and end, and of the steps between.
 
         Args:
             max_steps: steps of a whole trial.
             goals: objectives, shown first.
             paces: how far the running trials are now, by trial id.
+            title: a line above the table, of the rows as they stand.
         """
         rows: list[TrialRow] = []
+
+        def table() -> Table:
+            shown = trials_table(goals, rows, paces=paces(), width=self.console.width)
+            shown.title, shown.title_justify = title(rows) if title is not None else None, "left"
+            return shown
+
         if self.console.is_terminal:
-            with self._live(lambda: trials_table(goals, rows, paces=paces())):
+            with self._live(table):
                 yield lambda now, changed: rows.__setitem__(slice(None), now)
             return
 
@@ -117,7 +118,7 @@ class Screen:
             known = paces()
             for row in rows:
                 if row.status == "running" and row.id in known:
-                    self.line(f"{_name(row)}: {_pace(known[row.id], max_steps)}")
+                    self.line(f"{label(row)}: {_pace(known[row.id], max_steps)}")
 
         with _every(SECONDS_BETWEEN_LINES, tell):
             yield display
@@ -148,15 +149,16 @@ class Screen:
 
     def _row_line(self, max_steps: int, goals: Sequence[str], row: TrialRow) -> None:
         if row.status == "running" and row.metrics:
-            figures = dict.fromkeys([*goals, *_FIGURES])
-            shown = [f"{key} {_figure(key, row.metrics[key])}" for key in figures if key in row.metrics]
-            self.line(f"{_name(row)}: step {row.metrics['step']:.0f}/{max_steps}, {', '.join(shown)}")
+            figures = dict.fromkeys([*goals, *FIGURES])
+            shown = [f"{key} {figure(key, row.metrics[key])}" for key in figures if key in row.metrics]
+            self.line(f"{label(row)}: step {row.metrics['step']:.0f}/{max_steps}, {', '.join(shown)}")
         elif row.status == "running":
-            values = ", ".join(f"{key} {_short(value)}" for key, value in row.values.items())
-            self.line(f"{_name(row)}: started ({values})")
+            values = ", ".join(f"{key} {short(value)}" for key, value in row.values.items())
+            self.line(f"{label(row)}: started ({values})")
         else:
-            best = f", best at step {row.metrics['best_step']:.0f}" if row.status == "done" else ""
-            self.line(f"{_name(row)}: {row.status} after {row.seconds:.0f} s{best}")
+            kept = row.status in ("done", "out of budget") and "best_step" in row.metrics
+            best = f", best at step {row.metrics['best_step']:.0f}" if kept else ""
+            self.line(f"{label(row)}: {row.status} after {row.seconds:.0f} s{best}")
 
 
 def plain_table(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
@@ -187,54 +189,15 @@ def _every(seconds: float, do: Callable[[], None]) -> Iterator[None]:
         thread.join()
 
 
-def trials_table(
-    goals: Sequence[str], rows: Sequence[TrialRow], best: str | None = None, paces: Mapping[str, Pace] | None = None
-) -> Table:
-    """All trials as a table; baselines by name, the best marked, running ones at their present step."""
-    paces = paces or {}
-    figures = list(dict.fromkeys([*goals, *_FIGURES]))
-    searched = list(dict.fromkeys(name for row in rows for name in row.values))
-    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
-    table.add_column("trial", no_wrap=True)
-    for name in (*searched, "step", *figures):
-        table.add_column(_HEADS.get(name, name), justify="right", no_wrap=True)
-    for row in rows:
-        name = _name(row) + (" *" if row.id == best else "")
-        done = row.metrics.get("step", 0)
-        if row.status == "running" and row.id in paces:
-            done = max(done, paces[row.id].step)
-        step = f"{done:.0f}{_MARKS[row.status]}"
-        cells = [_short(row.values.get(key)) for key in searched]
-        scores = [_figure(key, row.metrics.get(key)) for key in figures]
-        style = "bold" if row.id == best else ("cyan" if row.baseline else None)
-        table.add_row(name, *cells, step, *scores, style=style)
-    return table
-
-
 def _rate(value: float) -> str:
     return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A length of time in its largest unit."""
     minutes, hours = seconds / 60, seconds / 3600
     return f"{hours:.1f} h" if hours >= 1 else f"{minutes:.0f} min" if minutes >= 2 else f"{seconds:.0f} s"
 
 
-def _name(row: TrialRow) -> str:
-    return row.baseline or f"trial {row.number}"
-
-
-def _pace(pace: Pace, max_steps: int) -> str:
+def _pace(pace: "Pace", max_steps: int) -> str:
     return f"step {pace.step}/{max_steps}, loss {pace.loss:.3f}, {pace.pairs_per_second:,.0f} pairs/s"
-
-
-def _figure(name: str, value: float | None) -> str:
-    if value is None:
-        return ""
-    return f"{value:.1f}" if name.endswith("rank_distance") else f"{value:.4f}"
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.3g}"
-    return "" if value is None else str(value)

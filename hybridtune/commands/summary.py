@@ -1,15 +1,20 @@
 """What a command says before it starts and after it ends: tables, counts, where things are, what to type next."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hybridtune.commands.prepare import Prepared, data_table, notices
 from hybridtune.commands.scores import groups_table
-from hybridtune.commands.show import Screen, plain_table, trials_table
+from hybridtune.commands.show import Screen, Title, duration, plain_table, trials_table
+from hybridtune.commands.trials import figure, marks_told
 from hybridtune.config import Study
 from hybridtune.data.table import describe
+from hybridtune.search.budget import spent
+from hybridtune.search.headline import chance, headline
+from hybridtune.search.rows import TrialRow
 from hybridtune.search.space import BASELINES
-from hybridtune.search.watch import TrialRow
+from hybridtune.search_section import seconds
 from hybridtune.study_file import dump_study
 
 
@@ -40,7 +45,7 @@ def describe_plan(prepared: Prepared) -> dict[str, Any]:
         "objectives": dict(prepared.goals),
         "plan": describe(prepared.plan, study.train.max_steps),
         "notices": notices(prepared),
-        "trials": (len(BASELINES) if study.search.baselines else 0) + study.search.trials,
+        "trials": trials_asked(study),
         "concurrent_trials": prepared.offered.concurrent_trials,
         "evaluators": prepared.offered.evaluators,
     }
@@ -63,15 +68,47 @@ def show_plan(prepared: Prepared, described: Mapping[str, Any], screen: Screen) 
     )
 
 
+def trials_asked(study: Study) -> int:
+    """Trials of a whole search, the baselines among them."""
+    return (len(BASELINES) if study.search.baselines else 0) + study.search.trials
+
+
+def search_title(study: Study, concurrent_trials: int, before: Sequence[TrialRow]) -> Title:
+    """What stands above the live table: ``4 of 15 trials ended, 2 at once, 12 min of 30m left``.
+
+    Args:
+        study: the study file.
+        concurrent_trials: trials at once.
+        before: trials of earlier runs, those that were cut off among them; their time is gone from the budget.
+    """
+    search, began, gone = study.search, time.monotonic(), spent(before)[0]
+
+    def title(rows: Sequence[TrialRow]) -> str:
+        ended = sum(row.status != "running" for row in rows)
+        parts = [f"{ended} of {trials_asked(study)} trials ended", f"{concurrent_trials} at once"]
+        if search.time_budget is not None:
+            left = max(0.0, seconds(search.time_budget) - gone - (time.monotonic() - began))
+            parts.append(f"{duration(left)} of {search.time_budget} left")
+        if search.step_budget is not None:
+            left = max(0, search.step_budget - spent(rows)[1])
+            parts.append(f"{left:,} of {search.step_budget:,} steps left")
+        return ", ".join(parts)
+
+    return title
+
+
 def study_summary(study: Study, result: Mapping[str, Any], screen: Screen) -> None:
-    """The table of trials, the best values, and where everything is."""
+    """The table of trials, what it cost, the best values, whether they are better, and where everything is."""
     rows = [TrialRow(**trial) for trial in result["trials"]]
     best = result["best"]
-    screen.console.print(trials_table(study.search.objective, rows, best["id"]))
+    width = screen.console.width if screen.console.is_terminal else None
+    screen.console.print(trials_table(study.search.objective, rows, best["id"], width=width))
+    marks = marks_told(rows)
     screen.console.print(
-        "* best; ratio: share of mono batches; mono, cross, multi: AP on the dev benchmark; x: stopped early",
+        "* best; ratio: share of mono batches; mono, cross, multi: AP on the dev benchmark" + (marks and f"; {marks}"),
         style="dim",
     )
+    screen.console.print(asked_and_got(study, rows), soft_wrap=True, markup=False)
     name = best["baseline"] or f"trial {best['number']}"
     values = ", ".join(
         f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in best["values"].items()
@@ -79,7 +116,48 @@ def study_summary(study: Study, result: Mapping[str, Any], screen: Screen) -> No
     screen.console.print(f"best: {name} ({values})", soft_wrap=True, markup=False)
     if len(result["front"]) > 1:
         screen.console.print(f"Pareto front: {', '.join(result['front'])}", markup=False)
+    if result.get("repeats"):
+        metric = study.search.objective[0]
+        title = f"{metric} with other seeds (+-: 95 % interval; p: paired by topics)"
+        screen.console.print(plain_table(repeats_rows(result["repeats"], metric), title))
+    screen.console.print(headline(study, result), style="bold", soft_wrap=True, markup=False)
     _where(result, screen)
+
+
+def asked_and_got(study: Study, rows: Sequence[TrialRow]) -> str:
+    """``9 trials asked: 5 done, 4 stopped early; 1,900 of 2,700 steps in 3 min``, and the budget where there is one."""
+    took, steps = spent(rows)
+    counts = {status: sum(row.status == status for row in rows) for status in dict.fromkeys(row.status for row in rows)}
+    asked, search = trials_asked(study), study.search
+    begun = [f"{count} {status}" for status, count in counts.items()]
+    if len(rows) < asked:
+        begun.append(f"{asked - len(rows)} not begun")
+    line = f"{asked} trials asked: {', '.join(begun)}; {steps:,} of {asked * study.train.max_steps:,} steps"
+    limits = [f"{search.time_budget}"] if search.time_budget is not None else []
+    limits += [f"{search.step_budget:,} steps"] if search.step_budget is not None else []
+    return f"{line} in {duration(took)}" + (f" (budget: {', '.join(limits)})" if limits else "")
+
+
+def repeats_rows(repeats: Mapping[str, Any], metric: str) -> list[dict[str, Any]]:
+    """The noise check on one metric, a contestant a row."""
+    table = []
+    for who, contestant in repeats["contestants"].items():
+        found, versus = contestant["metrics"][metric], repeats["against"].get(who, {}).get(metric, {})
+        half = None if versus.get("low") is None else (versus["high"] - versus["low"]) / 2
+        table.append(
+            {
+                "trial": f"tuned ({contestant['trial']})" if who == "best" else who,
+                "first run": figure(metric, found["first"]),
+                "mean": figure(metric, found["mean"]),
+                "spread": figure(metric, found["spread"]),
+                "seeds": found["n"],
+                "best is ahead by": figure(metric, versus.get("difference")),
+                "+-": figure(metric, half),
+                "p": "" if versus.get("p_topics") is None else chance(versus["p_topics"]).removeprefix("p "),
+                "best is": versus.get("verdict", ""),
+            }
+        )
+    return table
 
 
 def train_summary(result: Mapping[str, Any], screen: Screen) -> None:

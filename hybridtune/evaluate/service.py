@@ -106,15 +106,18 @@ class EvaluatorService:
         relevance, actors = ray.get(first.about.remote())
         return cls([first, *(ray.get_actor(f"{name}/{place}") for place in range(1, actors))], relevance)
 
-    def score(self, state: State, benchmark: str, per_query_file: Path | None = None) -> Scores:
+    def score(
+        self, state: State, benchmark: str, per_query_file: Path | None = None, pooling: str | None = None
+    ) -> Scores:
         """All metrics of an encoder with these weights on a benchmark, exactly, at full depth.
 
         Args:
             state: see ``rank``.
             benchmark: the name it was started under.
             per_query_file: takes the values of every ranking, for ``hybridtune compare``.
+            pooling: see ``rank``.
         """
-        ranked = self.rank(state, benchmark)
+        ranked = self.rank(state, benchmark, pooling)
         columns = per_query(ranked)
         if per_query_file is not None:
             judged = self._relevance[benchmark]
@@ -123,16 +126,17 @@ class EvaluatorService:
             write_per_query(per_query_file, columns, judged.query_ids, judged.languages, topics, about)
         return score(ranked, columns)
 
-    def rank(self, state: State, benchmark: str) -> Ranked:
+    def rank(self, state: State, benchmark: str, pooling: str | None = None) -> Ranked:
         """The relevant pairs of a benchmark and what outranks them under these weights.
 
         Args:
             state: ``backbone.state_dict()`` as numpy arrays.
             benchmark: the name it was started under.
+            pooling: ``mean`` or ``cls``; None: what the service was started with.
         """
         relevance = self._relevance[benchmark]
         weights = ray.put(dict(state))
-        encoded = [actor.encode.options(num_returns=2).remote(benchmark, weights) for actor in self._actors]
+        encoded = [actor.encode.options(num_returns=2).remote(benchmark, weights, pooling) for actor in self._actors]
         queries = [query_vectors for query_vectors, _ in encoded]
         partial = [
             actor.score_pairs.remote(benchmark, passages, *queries)
@@ -175,6 +179,7 @@ class Evaluator:
         gpus = torch.cuda.device_count()
         self.device = torch.device("cuda", place % gpus) if gpus else torch.device("cpu")
         self.model = load_encoder(source, encoder, tokenizer.pad_id).to(self.device).eval()
+        self.pooling = self.model.pooling
         self.relevance, self.query_rows = relevance, query_rows
         self.queries = {
             key: _tokens(tokenizer, queries, encoder.query_prefix, encoder.query_length)
@@ -193,8 +198,9 @@ class Evaluator:
         """What a client needs to know of the service: the relevance, and how many actors there are."""
         return self.relevance, len(next(iter(self.query_rows.values())))
 
-    def encode(self, benchmark: str, weights: State) -> tuple[Vectors, Vectors]:
+    def encode(self, benchmark: str, weights: State, pooling: str | None = None) -> tuple[Vectors, Vectors]:
         """Vectors of this actor's queries and passages under the weights."""
+        self.model.pooling = pooling or self.pooling
         self.model.backbone.load_state_dict({key: torch.tensor(value) for key, value in weights.items()})
         return self._embed(self.queries[benchmark]), self._embed(self.passages[benchmark])
 

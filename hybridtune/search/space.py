@@ -1,7 +1,7 @@
 """The `search:` block as Optuna sees it: ranges, the three baselines, objectives and their directions."""
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,12 @@ from hybridtune.config import Parameter, Study
 from hybridtune.errors import InputError
 from hybridtune.evaluate.benchmark import Benchmark
 from hybridtune.evaluate.metrics import direction
+from hybridtune.searched_fields import active, in_order, key_of
 
 BASELINES = {"mono-only": 1.0, "half-half": 0.5, "cross-only": 0.0}  # the paper's comparison, by mixing_ratio
 _OF_SCHEDULES = ("final_ratio", "step_at")  # fields that a constant ratio does not look at
+
+BASELINE = "baseline"  # the user attribute of a trial that names it
 
 Space = Callable[[optuna.Trial], dict[str, Any]]
 
@@ -56,85 +59,104 @@ def baseline_points(study: Study) -> list[dict[str, Any]]:
     Raises:
         InputError: a value that Optuna cannot hold: null, or one that is not among the choices.
     """
-    if not study.search.baselines:
-        return []
-    fixed = {name: study.value(name) for name in study.search.space}
-    points = [{**fixed, **_named(study, ratio)} for ratio in BASELINES.values()]
-    for name, parameter in study.search.space.items():
-        for point in points:
-            if name.split(".")[-1] in _OF_SCHEDULES:
-                point[name] = _any_value(parameter, point[name])
-            value = point[name]
-            if parameter.choice is None and value is None:
-                raise InputError(
-                    f"search.space.{name}: the baselines train with the fixed value, which is null; give it a number "
-                    "or set search.baselines to false"
-                )
-            if parameter.choice is not None and value not in parameter.choice:
-                raise InputError(
-                    f"search.space.{name}: the baselines train with {value!r}, which is not among the choices "
-                    f"{parameter.choice}; add it, change the fixed value, or set search.baselines to false"
-                )
-    return points
+    names = BASELINES if study.search.baselines else {}
+    return [_baseline_point(study, ratio) for ratio in names.values()]
+
+
+def _baseline_point(study: Study, ratio: float) -> dict[str, Any]:
+    space, named = study.search.space, _named(study, ratio)
+    point: dict[str, Any] = {}
+    for name in in_order(space):
+        if not active(space, name, point):
+            continue
+        parameter, value = space[name], named.get(name, study.value(name))
+        if name.split(".")[-1] in _OF_SCHEDULES:
+            value = _any_value(parameter, value)
+        if parameter.choice is None and value is None:
+            raise InputError(
+                f"search.space.{name}: the baselines train with the fixed value, which is null; give it a number "
+                "or set search.baselines to false"
+            )
+        if parameter.choice is not None and value not in parameter.choice:
+            raise InputError(
+                f"search.space.{name}: the baselines train with {value!r}, which is not among the choices "
+                f"{parameter.choice}; add it, change the fixed value, or set search.baselines to false"
+            )
+        point[name] = value
+    return {**named, **point}  # different points, though the ratio may not be searched
 
 
 def _named(study: Study, ratio: float) -> dict[str, Any]:
     """The values that make a baseline what it is called: its ratio, from the first step to the last."""
     space = study.search.space
-    values: dict[str, Any] = {_key(space, "mixing_ratio"): ratio}
-    if study.mix.schedule != "constant" or _key(space, "schedule") in space:
-        values[_key(space, "schedule")] = "constant"
+    schedule = key_of(space, "schedule")
+    values: dict[str, Any] = {key_of(space, "mixing_ratio") or "mixing_ratio": ratio}
+    if study.mix.schedule != "constant" or schedule is not None:
+        values[schedule or "schedule"] = "constant"
     return values
-
-
-def _key(space: Mapping[str, Parameter], field: str) -> str:
-    """The name by which the study searches a field of the mix."""
-    return f"mix.{field}" if f"mix.{field}" in space else field
 
 
 def _any_value(parameter: Parameter, fixed: Any) -> Any:
     """A value that a constant ratio does not look at: one in the range, the fixed one if it can be."""
+    if parameter.allows(fixed):
+        return fixed
     if parameter.choice is not None:
-        return fixed if fixed in parameter.choice else parameter.choice[0]
+        return parameter.choice[0]
     low, high = parameter.ends()
-    return high if fixed is None else min(max(fixed, low), high)
+    return low if fixed is not None and fixed < high else high
 
 
 def search_space(study: Study) -> Space:
     """What Optuna calls for every trial: suggests the values, names the baselines.
 
-    The first trials are the baselines, whose values are enqueued; a trial's number tells which it is.
+    The baselines are enqueued with their values and with their names, as user attributes.
     """
     names = BASELINES if study.search.baselines else {}
-    baselines = [(name, _named(study, ratio)) for name, ratio in names.items()]
+    baselines = {name: _named(study, ratio) for name, ratio in names.items()}
     return functools.partial(_suggest, space=dict(study.search.space), baselines=baselines)
 
 
 def _suggest(
-    trial: optuna.Trial, space: Mapping[str, Parameter], baselines: Sequence[tuple[str, dict[str, Any]]]
+    trial: optuna.Trial, space: Mapping[str, Parameter], baselines: Mapping[str, dict[str, Any]]
 ) -> dict[str, Any]:
-    for name, parameter in space.items():
-        _suggest_one(trial, name, parameter)
-    baseline, values = baselines[trial.number] if trial.number < len(baselines) else (None, {})
-    return {"baseline": baseline, "number": trial.number, **values}
+    values: dict[str, Any] = {}
+    for name in in_order(space):
+        if active(space, name, values):
+            values[name] = suggest(trial, name, distribution(space[name]))
+    baseline = trial.user_attrs.get(BASELINE)
+    return {"baseline": baseline, "number": trial.number, **baselines.get(baseline, {})}
 
 
-def _suggest_one(trial: optuna.Trial, name: str, parameter: Parameter) -> None:
+def distribution(parameter: Parameter) -> optuna.distributions.BaseDistribution:
+    """A range as Optuna's distribution."""
+    if parameter.choice is not None:
+        return optuna.distributions.CategoricalDistribution(parameter.choice)
+    low, high = parameter.ends()
     if parameter.uniform is not None:
-        trial.suggest_float(name, *parameter.uniform)
-    elif parameter.loguniform is not None:
-        trial.suggest_float(name, *parameter.loguniform, log=True)
-    elif parameter.int is not None:
-        trial.suggest_int(name, *parameter.int)
-    else:
-        trial.suggest_categorical(name, parameter.choice or [])
+        return optuna.distributions.FloatDistribution(low, high, step=parameter.step)
+    if parameter.loguniform is not None:
+        return optuna.distributions.FloatDistribution(low, high, log=True)
+    log = parameter.logint is not None
+    return optuna.distributions.IntDistribution(low, high, log=log, step=round(parameter.step or 1))
+
+
+def suggest(trial: optuna.Trial, name: str, of: optuna.distributions.BaseDistribution) -> Any:
+    """A trial's value of a field, proposed by the sampler or enqueued."""
+    if isinstance(of, optuna.distributions.CategoricalDistribution):
+        return trial.suggest_categorical(name, of.choices)
+    if isinstance(of, optuna.distributions.IntDistribution):
+        return trial.suggest_int(name, of.low, of.high, step=of.step, log=of.log)
+    return trial.suggest_float(name, of.low, of.high, step=of.step, log=of.log)
 
 
 def trial_values(config: Mapping[str, Any]) -> dict[str, Any]:
     """The study fields in a trial's configuration."""
-    return {key: value for key, value in config.items() if key not in ("baseline", "number")}
+    return {key: value for key, value in config.items() if key not in ("baseline", "number", "name")}
 
 
 def trial_name(config: Mapping[str, Any]) -> str:
-    """A trial's name, and its folder under ``trials/``: its number in Optuna, which it keeps when it is resumed."""
-    return f"{config['number']:04d}"
+    """A trial's name, and its folder under ``trials/``: its number in Optuna, which it keeps when it is resumed.
+
+    A training that Optuna knows nothing of has a ``name`` of its own.
+    """
+    return str(config.get("name") or f"{config['number']:04d}")

@@ -8,13 +8,20 @@ from typing import Any
 
 import optuna
 from ray import tune
+from ray.tune.schedulers import TrialScheduler
+from ray.tune.search import Searcher
 
 from hybridtune.errors import FitError
-from hybridtune.search.propose import Resuming, searcher
-from hybridtune.search.space import baseline_points, trial_name
+from hybridtune.search.budget import budget, contenders, settle, spent, used_up
+from hybridtune.search.loggers import callbacks
+from hybridtune.search.propose import searcher
+from hybridtune.search.rows import TrialRow, read_rows
+from hybridtune.search.samplers import expected_trials
+from hybridtune.search.space import trial_name
 from hybridtune.search.stopping import scheduler
+from hybridtune.search.storage import load_ledger
 from hybridtune.search.trial import Trial
-from hybridtune.search.watch import Display, Events, TrialRow, Watcher, read_rows
+from hybridtune.search.watch import Display, Watcher
 from hybridtune.train.loop import FitJob
 
 TRIALS = "trials"
@@ -43,7 +50,7 @@ def run_search(
 
     Args:
         job: the fit of the study's fixed values; Ray and the evaluator service must be running.
-        goals: objective name -> ``max`` or ``min``; the first steers ASHA.
+        goals: objective name -> ``max`` or ``min``.
         folder: the study folder.
         concurrent_trials: trials at once.
         display: called as (all rows, changed row) at every change.
@@ -54,20 +61,34 @@ def run_search(
     study = job.study
     Watcher.displays[str(folder)] = display
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    expected = len(baseline_points(study)) + study.search.trials
-    settled = [row for row in read_rows(folder) if row.status in SETTLED]
-    if len(settled) < expected:
+    expected, before = expected_trials(study), read_rows(folder, running=True)
+    settled = [row for row in before if row.status in SETTLED]
+    over = used_up(study, before) is not None
+    if len(settled) < expected and not over:
+        limit = budget(study, *spent(before))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Optuna: experimental options, and baselines outside the range
             proposer = searcher(study, goals, folder, {row.number for row in settled})
-            _tuner(job, proposer, folder, concurrent_trials, expected - len(settled), settled).fit()
+            tuner(
+                job,
+                proposer,
+                folder,
+                trials=expected - len(settled),
+                concurrent_trials=concurrent_trials,
+                callbacks=[Watcher(folder), *callbacks(study, folder)],
+                scheduler=scheduler(study, folder),
+                stop=limit,
+            ).fit()
+        over = used_up(study, read_rows(folder)) is not None or (limit is not None and limit.stop_all())
+        if over:
+            settle(load_ledger(study, folder), read_rows(folder), list(goals))
     rows = read_rows(folder)
-    if len(rows) < expected:
+    if len(rows) < expected and not over:
         raise FitError(
             f"{len(rows)} of {expected} trials ended; see {folder / 'ray.log'}, and run the same command with "
             f"--out {folder} to finish the others"
         )
-    finished = [row for row in rows if row.status == "done"]
+    finished = contenders(rows)
     if not finished:
         raise FitError(f"no trial came to its last step; see {folder / TRIALS}")
     front = pareto_front(finished, goals)
@@ -76,10 +97,29 @@ def run_search(
     return StudyResult(rows, best, [row.id for row in front])
 
 
-def _tuner(
-    job: FitJob, proposer: Resuming, folder: Path, concurrent_trials: int, trials: int, settled: list[TrialRow]
+def tuner(
+    job: FitJob,
+    proposer: Searcher,
+    folder: Path,
+    *,
+    trials: int,
+    concurrent_trials: int,
+    callbacks: list[tune.Callback],
+    scheduler: TrialScheduler | None = None,
+    stop: tune.Stopper | None = None,
 ) -> tune.Tuner:
-    study = job.study
+    """Ray Tune over trials of ours: as many at once as worker groups fit, each group taking trial after trial.
+
+    Args:
+        job: of the fixed values; ``storage`` is the folder of all trials.
+        proposer: of the values.
+        folder: takes Tune's own files, in ``trials/``.
+        trials: how many.
+        concurrent_trials: trials at once.
+        callbacks: told of every trial.
+        scheduler: stops trials early.
+        stop: ends all of them.
+    """
     # A trial only waits for its workers, whose CPUs are asked for by Ray Train.
     trainable = tune.with_resources(tune.with_parameters(Trial, job=job), {"CPU": 0.01})
     return tune.Tuner(
@@ -88,7 +128,7 @@ def _tuner(
             num_samples=trials,
             max_concurrent_trials=concurrent_trials,
             search_alg=proposer,
-            scheduler=scheduler(study),
+            scheduler=scheduler,
             trial_dirname_creator=_trial_name,
             reuse_actors=True,  # and with them the worker groups
         ),
@@ -96,9 +136,10 @@ def _tuner(
             name=TRIALS,
             storage_path=str(folder),
             verbose=0,
+            stop=stop,
             failure_config=tune.FailureConfig(max_failures=1),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # Train's are enough
-            callbacks=[Watcher(folder, settled), Events(folder)],
+            callbacks=callbacks,
         ),
     )
 

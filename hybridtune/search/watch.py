@@ -2,76 +2,56 @@
 
 import json
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from ray.tune import Callback
-from ray.tune.logger import TBXLoggerCallback
-from ray.tune.result import TIMESTEPS_TOTAL
+from ray.tune.experiment import Trial
 
+from hybridtune.search.rows import ENDED, RUNNING, Status, TrialRow, read_rows, write_running
 from hybridtune.search.space import trial_name, trial_values
 
-Status = Literal["running", "stopped early", "done", "failed"]
-Display = Callable[[list["TrialRow"], "TrialRow"], None]
+__all__ = ["Display", "Status", "TrialRow", "Watcher", "read_reports", "read_rows"]
+
+REPORTS = "metrics.jsonl"  # in a trial's folder: a line a score
+WENT = ("step", "pairs", "realised_ratio", "setup_seconds", "train_seconds", "score_seconds")  # of the last score
+Display = Callable[[list[TrialRow], TrialRow], None]
 _OWN = (
     *("step", "loss", "accuracy", "spread", "negatives", "align_loss", "temperature", "realised_ratio", "pairs"),
-    *("train_seconds", "data_wait", "best_step"),
+    *("setup_seconds", "train_seconds", "score_seconds", "data_wait", "best_step"),
 )
 
 
-@dataclass
-class TrialRow:
-    """One trial, as it stands.
-
-    Attributes:
-        id: the trial's name, and its folder under ``trials/``.
-        number: its number in Optuna.
-        baseline: ``mono-only``, ``half-half``, ``cross-only``, or None for a searched trial.
-        values: the fields of the study that this trial sets.
-        metrics: its last report; of a trial that is done, those of its best checkpoint.
-        status: where it is.
-        checkpoint: folder of the checkpoint with these metrics.
-        seconds: wall time since its start.
-        began: when it started, in seconds of the epoch.
-    """
-
-    id: str
-    number: int
-    baseline: str | None
-    values: dict[str, Any]
-    metrics: dict[str, float] = field(default_factory=dict)
-    status: Status = "running"
-    checkpoint: str | None = None
-    seconds: float = 0.0
-    began: float = 0.0
-
-
 class Watcher(Callback):  # type: ignore[misc]
-    """A Tune callback that keeps a row a trial, ``trials/<id>/metrics.jsonl`` and ``trials.jsonl``.
+    """A Tune callback that keeps a row a trial: ``trials/<id>/metrics.jsonl``, ``trials.jsonl`` and ``running.json``.
+
+    ``running.json`` has all rows, anew at every change; it goes when all trials have ended, and stays where the search
+    was cut off, so that a trial which goes on keeps the time when it first began and the seconds in which it ran.
 
     Args:
-        folder: the study folder.
-        ended: the trials that an earlier run of the study has settled.
+        folder: the study folder, with what earlier runs of the study left there.
     """
 
     displays: ClassVar[dict[str, Display]] = {}  # by study folder: Tune pickles callbacks, and a terminal is no value
 
-    def __init__(self, folder: Path, ended: Sequence[TrialRow] = ()) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.rows = {row.id: row for row in ended}
-        self.started: dict[str, float] = {}
+        self.rows = {row.id: row for row in read_rows(folder, running=True)}
+        self.ran = {row.id: row.seconds for row in self.rows.values()}  # in earlier runs
+        self.started: dict[str, float] = {}  # in this run
+        self.last: set[str] = set()  # trials whose last score has come
         self.done: set[str] = set()  # trials whose final report has come
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial begins, or goes on after a restart."""
         config = trial.config
         name = trial_name(config)
-        row = TrialRow(name, config["number"], config["baseline"], trial_values(config))
-        self.rows.setdefault(name, row).status = "running"
         self.started.setdefault(name, time.time())
-        self.rows[name].began = self.started[name]
+        new = TrialRow(name, config["number"], config["baseline"], trial_values(config), began=self.started[name])
+        row = self.rows.setdefault(name, new)
+        row.status = "running"
         self._show(row)
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
@@ -79,77 +59,83 @@ class Watcher(Callback):  # type: ignore[misc]
         row = self._row(trial)
         row.metrics = {key: value for key, value in result.items() if "/" in key or key in _OWN}
         row.checkpoint = result.get("checkpoint_path", row.checkpoint)
+        if result["ended"]:
+            self.last.add(row.id)
         if result["final"]:  # the metrics of an earlier report once more
             self.done.add(row.id)
             return
         folder = self.folder / "trials" / row.id
         folder.mkdir(parents=True, exist_ok=True)
-        with (folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row.metrics) + "\n")
+        if result["step"] not in {report["step"] for report in read_reports(folder)}:  # told again on a resume
+            with (folder / REPORTS).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row.metrics) + "\n")
         self._show(row)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial ended, by itself or because the scheduler stopped it."""
         row = self._row(trial)
-        row.status = "done" if row.id in self.done else "stopped early"
-        self._ended(row)
+        self._ended(row, "done" if row.id in self.done else "stopped early")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial failed for good."""
-        row = self._row(trial)
-        row.status = "failed"
-        self._ended(row)
+        self._ended(self._row(trial), "failed")
 
-    def _row(self, trial: Any) -> TrialRow:
-        return self.rows[trial_name(trial.config)]
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Settle the trials that the budget cut off: of these Tune tells a callback nothing else."""
+        for trial in trials:
+            name = trial_name(trial.config)
+            if trial.status == Trial.TERMINATED and name in self.started and self.rows[name].status == "running":
+                row = self.rows[name]
+                self._take_best(row)
+                self._ended(row, "done" if name in self.last else "out of budget")
 
-    def _ended(self, row: TrialRow) -> None:
-        self._show(row)
-        ended = [row for row in self.sorted_rows() if row.status != "running"]
-        lines = "".join(json.dumps(asdict(row)) + "\n" for row in ended)
-        temporary = self.folder / "trials.jsonl.new"
-        temporary.write_text(lines, encoding="utf-8")
-        temporary.replace(self.folder / "trials.jsonl")
-
-    def _show(self, row: TrialRow) -> None:
-        row.seconds = time.time() - self.started[row.id]
-        display = self.displays.get(str(self.folder))
-        if display is not None:
-            display(self.sorted_rows(), row)
+    def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
+        """The search is over, or cut off; then what its trials were doing stays to be read."""
+        if not any(row.status == "running" for row in self.rows.values()):
+            (self.folder / RUNNING).unlink(missing_ok=True)
 
     def sorted_rows(self) -> list[TrialRow]:
         """All trials, in the order of their numbers."""
         return sorted(self.rows.values(), key=lambda row: row.number)
 
+    def _row(self, trial: Any) -> TrialRow:
+        return self.rows[trial_name(trial.config)]
 
-class Events(TBXLoggerCallback):  # type: ignore[misc]
-    """TensorBoard events in ``trials/<id>/``, over our own step.
+    def _take_best(self, row: TrialRow) -> None:
+        """Make a row say what its best checkpoint is worth, as the final report of a trial does."""
+        best = row.metrics.get("best_step")
+        reports = [report for report in read_reports(self.folder / "trials" / row.id) if report["step"] == best]
+        if reports and row.checkpoint is not None:
+            went = {name: row.metrics[name] for name in WENT if name in row.metrics}
+            row.metrics = {**reports[-1], **went}
+            row.checkpoint = str(Path(row.checkpoint).with_name(f"checkpoint_{best:07.0f}"))
 
-    Tune's own callback counts reports, anew in a resumed trial, and writes to a folder that is copied to the study
-    every ten seconds: what a trial reported last would be missing after Ctrl-C.
+    def _ended(self, row: TrialRow, status: Status) -> None:
+        row.status = status
+        self._show(row)
+        ended = [row for row in self.sorted_rows() if row.status != "running"]
+        lines = "".join(json.dumps(asdict(row)) + "\n" for row in ended)
+        temporary = self.folder / f"{ENDED}.new"
+        temporary.write_text(lines, encoding="utf-8")
+        temporary.replace(self.folder / ENDED)
 
-    Args:
-        folder: the study folder.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__()
-        self.folder = folder
-
-    def log_trial_start(self, trial: Any) -> None:
-        """Open a file of events."""
-        self._trial_writer[trial] = self._summary_writer_cls(str(self.folder / "trials" / trial_name(trial.config)))
-        self._trial_result[trial] = {}
-
-    def log_trial_result(self, iteration: int, trial: Any, result: dict[str, Any]) -> None:
-        """A score arrived."""
-        if result["final"]:
-            return
-        super().log_trial_result(iteration, trial, {**result, TIMESTEPS_TOTAL: result["step"]})
+    def _show(self, row: TrialRow) -> None:
+        row.seconds = self.ran.get(row.id, 0.0) + time.time() - self.started[row.id]
+        rows = self.sorted_rows()
+        write_running(self.folder, rows)
+        display = self.displays.get(str(self.folder))
+        if display is not None:
+            display(rows, row)
 
 
-def read_rows(folder: Path) -> list[TrialRow]:
-    """The ended trials of a study folder."""
-    file = folder / "trials.jsonl"
+def read_reports(trial: Path) -> list[dict[str, Any]]:
+    """The scores of a trial, in order: ``metrics.jsonl`` of its folder, but for a line that was cut off."""
+    file = trial / REPORTS
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-    return [TrialRow(**json.loads(line)) for line in lines]
+    reports = []
+    for line in lines:
+        try:
+            reports.append(json.loads(line))
+        except json.JSONDecodeError:  # the process was killed while it wrote
+            continue
+    return reports

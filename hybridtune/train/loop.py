@@ -212,7 +212,7 @@ def _score(
     weights = {name: value.numpy() for name, value in snapshot.weights.items()}
 
     def write(folder: Path) -> Progress:
-        scores = service.score(weights, job.benchmark, folder / PER_QUERY)
+        scores = service.score(weights, job.benchmark, folder / PER_QUERY, job.study.encoder.pooling)
         scored = progress.scored({**metrics, **scores.metrics}, clock, job.study)
         snapshot.save(folder, asdict(scored))
         (folder / SCORES).write_text(json.dumps(asdict(scores)), encoding="utf-8")

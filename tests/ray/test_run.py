@@ -99,6 +99,7 @@ def command(small_tree, tmp_path_factory):
         benchmarks={"dev": {"path": "newsroom:dev"}, "test": {"path": "newsroom:test", "documents": [0, 4]}},
         search={
             "trials": 1,
+            "repeat_best": 1,
             "space": {"mixing_ratio": {"uniform": [0.2, 0.8]}, "temperature": {"loguniform": [0.02, 0.2]}},
         },
     )
@@ -149,7 +150,8 @@ def test_ctrl_c_keeps_what_has_ended_and_leaves_no_process(interrupted):
 def test_the_same_command_goes_on_to_the_end(finished, result, interrupted):
     assert finished.returncode == 0, finished.stderr
     assert finished.stdout.count("\n") == 1  # one JSON object and nothing else
-    assert {"study", "objective", "best", "trials", "front", "test", "model"} == result.keys()
+    told = {"study", "objective", "best", "trials", "front", "test", "model", "repeats", "headline", "report"}
+    assert told == result.keys()
     kept = {row["id"]: row for row in interrupted.rows}
     assert {trial["id"]: trial for trial in result["trials"] if trial["id"] in kept} == kept  # not trained again
 

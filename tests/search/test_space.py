@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hybridtune.config import BenchmarkSource, Study
 from hybridtune.errors import InputError
 from hybridtune.evaluate.benchmark import load_benchmark
+from hybridtune.search.samplers import first_trials
 from hybridtune.search.space import baseline_points, objectives, search_space, trial_values
 from hybridtune.search.study import pareto_front
 from hybridtune.search.watch import TrialRow
@@ -28,8 +29,8 @@ def configs(study, trials, seed=0):
     found = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a baseline may stand outside the range
-        for point in baseline_points(study):
-            ledger.enqueue_trial(point)
+        for point, attributes in first_trials(study):
+            ledger.enqueue_trial(point, user_attrs=attributes)
         for _ in range(trials):
             trial = ledger.ask()
             extra = search_space(study)(trial)
@@ -155,6 +156,29 @@ def test_baselines_keep_one_ratio_whatever_schedules_there_are(mix, space):
         trained = study.with_values(trial_values(config)).mix
         assert trained.schedule == config.get("schedule", config.get("mix.schedule", study.mix.schedule))
         assert trained.schedule == "constant" or trained.final_ratio is not None
+
+
+def test_conditions_decide_what_a_trial_is_asked_for_and_baselines_follow_them():
+    space = {
+        "final_ratio": {"uniform": [0.0, 1.0], "when": {"mix.schedule": ["linear", "cosine"]}},  # stands before it
+        "schedule": {"choice": ["constant", "linear", "cosine", "step"]},
+        "step_at": {"uniform": [0.2, 0.8], "step": 0.2, "when": {"schedule": "step"}},
+        "lora_rank": {"logint": [1, 64]},
+        "lora_alpha": {"uniform": [1, 9], "when": {"schedule": "constant"}},
+    }
+    study = study_of(train={"lora_rank": 8, "lora_alpha": 2.0}, mix={"final_ratio": 0.5}, space=space)
+    found = configs(study, 60)
+    for config in found[:3]:
+        assert set(trial_values(config)) == {"mixing_ratio", "schedule", "lora_rank", "lora_alpha"}
+        assert (config["schedule"], config["lora_rank"], config["lora_alpha"]) == ("constant", 8, 2.0)
+    assert {config["schedule"] for config in found[3:]} == {"constant", "linear", "cosine", "step"}
+    for config in found[3:]:
+        assert ("final_ratio" in config) == (config["schedule"] in ("linear", "cosine"))
+        assert ("step_at" in config) == (config["schedule"] == "step")
+        assert ("lora_alpha" in config) == (config["schedule"] == "constant")
+        assert config.get("step_at", 0.2) == pytest.approx(round(config.get("step_at", 0.2) * 5) / 5)
+        assert study.with_values(trial_values(config)).mix.final_ratio == config.get("final_ratio", 0.5)
+    assert sum(config["lora_rank"] <= 8 for config in found[3:]) in range(17, 41)  # log: half of 57, not an eighth
 
 
 @pytest.mark.parametrize(

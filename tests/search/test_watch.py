@@ -1,17 +1,28 @@
-"""What a trial's row says, report by report; and when ASHA may stop it."""
+"""What a trial's row says, report by report, in its own process and in others, through interruptions."""
 
 import json
+import os
 from types import SimpleNamespace
 
 import pytest
-from ray.tune.schedulers import ASHAScheduler, TrialScheduler
+from ray.tune.experiment import Trial
 
-from hybridtune.search.stopping import BaselinesFinish
-from hybridtune.search.watch import Events, Watcher, read_rows
+from hybridtune.search import watch
+from hybridtune.search.rows import read_running
+from hybridtune.search.watch import Watcher, read_reports, read_rows
 
 
-def trial_of(number=0, baseline=None):
-    return SimpleNamespace(config={"number": number, "baseline": baseline, "temperature": 0.05})
+def trial_of(number=0, baseline=None, status=Trial.RUNNING):
+    config = {"number": number, "baseline": baseline, "temperature": 0.05}
+    return SimpleNamespace(config=config, status=status)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """What `time.time` says to the watcher: a list whose last item a test sets."""
+    now = [1000.0]
+    monkeypatch.setattr(watch, "time", SimpleNamespace(time=lambda: now[-1]))
+    return now
 
 
 def report(step, value, final=0.0, best_step=None, ended=0.0):
@@ -43,27 +54,104 @@ def test_a_trial_without_a_final_report_was_stopped(tmp_path):
     assert watched(tmp_path, [report(4, 0.5), report(8, 0.3, best_step=4)]).status == "stopped early"
 
 
-def test_tensorboard_sees_every_score_once(tmp_path, monkeypatch):
-    seen = []
-    monkeypatch.setattr(
-        Events.__mro__[1], "log_trial_result", lambda self, i, trial, result: seen.append(result["step"])
-    )
-    events = Events(tmp_path)
-    for one in [report(4, 0.5), report(8, 0.3), report(8, 0.5, 1.0, best_step=4)]:
-        events.log_trial_result(0, trial_of(), one)
-    assert seen == [4, 8]
-
-
 @pytest.mark.parametrize(
-    ("trial", "last", "expected"),
+    ("reports", "status", "value", "checkpoint"),
     [
-        (trial_of(), report(4, 0.1), TrialScheduler.STOP),
-        (trial_of(baseline="half-half"), report(4, 0.1), TrialScheduler.CONTINUE),
-        (trial_of(), report(12, 0.1, ended=1.0), TrialScheduler.CONTINUE),  # its best checkpoint is still to come
-        (trial_of(), report(12, 0.5, 1.0, best_step=4), TrialScheduler.CONTINUE),
+        ([], "out of budget", None, None),
+        ([report(4, 0.3)], "out of budget", 0.3, "checkpoint_0000004"),
+        ([report(4, 0.5), report(8, 0.3, best_step=4)], "out of budget", 0.5, "checkpoint_0000004"),
+        ([report(4, 0.5), report(8, 0.3, best_step=4, ended=1.0)], "done", 0.5, "checkpoint_0000004"),
     ],
+    ids=["before its first score", "after one", "its best is an earlier one", "only the final report was missing"],
 )
-def test_asha_stops_neither_baselines_nor_what_has_ended(monkeypatch, trial, last, expected):
-    monkeypatch.setattr(ASHAScheduler, "on_trial_result", lambda self, controller, trial, result: TrialScheduler.STOP)
-    scheduler = BaselinesFinish(time_attr="step", metric="balanced/AP", mode="max", max_t=13)
-    assert scheduler.on_trial_result(None, trial, last) == expected
+def test_a_trial_that_the_budget_cut_off_is_worth_its_best_score(tmp_path, reports, status, value, checkpoint):
+    watcher, trial = Watcher(tmp_path), trial_of()
+    watcher.on_trial_start(0, [trial], trial)
+    for one in reports:
+        watcher.on_trial_result(0, [trial], trial, {**one, "checkpoint_path": f"/fit/checkpoint_{one['step']:07d}"})
+    watcher.on_step_end(1, [trial])
+    assert read_rows(tmp_path) == []  # it runs
+    trial.status = Trial.TERMINATED  # all that Tune does when the whole search is stopped
+    watcher.on_step_end(2, [trial, trial_of(1, status=Trial.TERMINATED)])  # the other never began
+    (row,) = read_rows(tmp_path)
+    assert (row.status, row.metrics.get("balanced/AP")) == (status, value)
+    assert row.checkpoint == (checkpoint and f"/fit/{checkpoint}")
+    if reports:
+        assert (row.metrics["step"], row.metrics["best_step"]) == (reports[-1]["step"], 4)
+    watcher.on_step_end(3, [trial])
+    assert len(read_rows(tmp_path)) == 1
+
+
+def test_a_trial_that_ended_by_itself_is_not_out_of_budget(tmp_path):
+    watcher, trial = Watcher(tmp_path), trial_of()
+    watcher.on_trial_start(0, [trial], trial)
+    watcher.on_trial_result(0, [trial], trial, report(4, 0.5))
+    watcher.on_trial_complete(0, [trial], trial)
+    trial.status = Trial.TERMINATED
+    watcher.on_step_end(1, [trial])
+    assert read_rows(tmp_path)[0].status == "stopped early"
+
+
+def test_other_processes_see_what_runs(tmp_path):
+    watcher, first, second = Watcher(tmp_path), trial_of(0, "mono-only"), trial_of(1)
+    watcher.on_trial_start(0, [first], first)
+    watcher.on_trial_start(0, [first, second], second)
+    watcher.on_trial_result(0, [first, second], second, report(4, 0.25))
+    now = read_running(tmp_path)
+    assert (now.pid, now.alive) == (os.getpid(), True)
+    seen = [(row.id, row.status, row.metrics.get("balanced/AP")) for row in read_rows(tmp_path, running=True)]
+    assert seen == [("0000", "running", None), ("0001", "running", 0.25)]
+    watcher.on_trial_error(0, [first, second], first)
+    statuses = [row.status for row in read_rows(tmp_path, running=True)]
+    assert statuses == ["failed", "running"]
+    watcher.on_experiment_end([first, second])  # Ctrl-C: one still ran
+    assert read_running(tmp_path) is not None
+    watcher.on_trial_complete(0, [first, second], second)
+    watcher.on_experiment_end([first, second])
+    assert read_running(tmp_path) is None
+
+
+def test_a_trial_that_goes_on_keeps_when_it_began_and_counts_the_time_it_ran(tmp_path, clock):
+    first, trial = Watcher(tmp_path), trial_of()
+    first.on_trial_start(0, [], trial)
+    clock.append(1030.0)
+    first.on_trial_result(0, [], trial, report(4, 0.5))
+    clock.append(5000.0)  # the machine was off, the process is gone
+    second = Watcher(tmp_path)
+    assert [row.status for row in second.sorted_rows()] == ["running"]
+    second.on_trial_start(0, [], trial)
+    (row,) = read_rows(tmp_path, running=True)
+    assert (row.began, row.seconds, row.metrics["step"]) == (1000.0, 30.0, 4)
+    clock.append(5012.0)
+    second.on_trial_result(0, [], trial, report(8, 0.6, ended=1.0))
+    second.on_trial_result(0, [], trial, report(8, 0.6, 1.0, ended=1.0))
+    second.on_trial_complete(0, [], trial)
+    (row,) = read_rows(tmp_path)
+    assert (row.began, row.seconds, row.status) == (1000.0, 42.0, "done")
+
+
+def test_a_failed_trial_stays_in_the_file_until_it_is_tried_again(tmp_path):
+    first, one, two = Watcher(tmp_path), trial_of(0), trial_of(1)
+    first.on_trial_start(0, [], one)
+    first.on_trial_error(0, [], one)
+    second = Watcher(tmp_path)
+    second.on_trial_start(0, [], two)
+    second.on_trial_result(0, [], two, report(4, 0.5))
+    second.on_trial_complete(0, [], two)
+    assert [row.status for row in read_rows(tmp_path)] == ["failed", "stopped early"]
+    second.on_trial_start(0, [], one)
+    second.on_trial_error(0, [], two)
+    assert [row.id for row in read_rows(tmp_path)] == ["0001"]
+
+
+def test_where_the_time_went_is_in_the_row(tmp_path):
+    times = {"setup_seconds": 1.5, "train_seconds": 20.0, "score_seconds": 3.0, "data_wait": 0.1}
+    row = watched(tmp_path, [{**report(4, 0.5), **times, "time_total_s": 9.0}])
+    assert {name: row.metrics[name] for name in times} == times
+    assert "time_total_s" not in row.metrics
+
+
+def test_a_line_that_was_cut_off_is_no_score(tmp_path):
+    assert read_reports(tmp_path) == []
+    (tmp_path / "metrics.jsonl").write_text('{"step": 4, "loss": 1.0}\n{"step": 8, "lo')
+    assert read_reports(tmp_path) == [{"step": 4, "loss": 1.0}]

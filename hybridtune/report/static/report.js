@@ -1,0 +1,73 @@
+"use strict";
+(() => {
+  document.documentElement.classList.add("js");
+
+  // Tables: a heading becomes a button that sorts; a second press turns the order round; what is missing stays last.
+  const key = (row, column) => {
+    const cell = row.cells[column];
+    if (cell.dataset.value !== undefined) return Number(cell.dataset.value);
+    return cell.dataset.text === undefined ? null : cell.dataset.text;
+  };
+  const compare = (a, b, sign) => {
+    if (a === null || b === null) return (a === null) - (b === null);
+    if (typeof a === "number" && typeof b === "number") return sign * (a - b);
+    return sign * String(a).localeCompare(String(b), "en", { numeric: true });
+  };
+  const sort = (table, column) => {
+    const heads = [...table.tHead.rows[0].cells];
+    const rows = [...table.tBodies[0].rows];
+    const numbers = rows.some((row) => typeof key(row, column) === "number");
+    const before = heads[column].getAttribute("aria-sort");
+    const first = numbers && column > 0 ? "descending" : "ascending";
+    const other = { ascending: "descending", descending: "ascending" };
+    const order = before ? other[before] : first;
+    heads.forEach((head) => head.removeAttribute("aria-sort"));
+    heads[column].setAttribute("aria-sort", order);
+    const sign = order === "ascending" ? 1 : -1;
+    rows.sort((a, b) => compare(key(a, column), key(b, column), sign));
+    table.tBodies[0].append(...rows);
+  };
+  document.querySelectorAll("table[data-sortable]").forEach((table) => {
+    [...table.tHead.rows[0].cells].forEach((head, column) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.textContent = head.textContent;
+      button.addEventListener("click", () => sort(table, column));
+      head.replaceChildren(button);
+    });
+  });
+
+  // Charts: drawn when they come near, in the colours of the page, and again when those change.
+  const plots = [...document.querySelectorAll(".plot")];
+  if (!plots.length || typeof Plotly === "undefined") return;
+  const figures = JSON.parse(document.getElementById("figures").textContent);
+  const dark = window.matchMedia("(prefers-color-scheme: dark)");
+  const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const coloured = (layout) => {
+    const ink = style("--ink");
+    const line = style("--line");
+    const soft = style("--strong");
+    const own = structuredClone(layout);
+    own.font = { ...own.font, color: ink };
+    own.paper_bgcolor = own.plot_bgcolor = "rgba(0,0,0,0)";
+    own.hoverlabel = { ...own.hoverlabel, bgcolor: style("--panel"), bordercolor: soft };
+    own.hoverlabel.font = { ...own.hoverlabel.font, color: ink };
+    Object.keys(own).filter((name) => /^[xy]axis\d*$/.test(name)).forEach((name) => {
+      own[name] = { ...own[name], gridcolor: line, zerolinecolor: soft, linecolor: soft, tickcolor: soft };
+    });
+    return own;
+  };
+  const settings = { responsive: true, displaylogo: false, displayModeBar: false };
+  const draw = (place) => {
+    const figure = figures[place.id];
+    return Plotly.react(place, figure.data, coloured(figure.layout), settings).then(() => { place.dataset.drawn = "yes"; });
+  };
+  const seen = new IntersectionObserver((entries) => {
+    entries.filter((entry) => entry.isIntersecting).forEach((entry) => {
+      seen.unobserve(entry.target);
+      draw(entry.target);
+    });
+  }, { rootMargin: "300px 0px" });
+  plots.forEach((place) => seen.observe(place));
+  dark.addEventListener("change", () => plots.filter((place) => place.dataset.drawn).forEach(draw));
+})();

@@ -1,0 +1,227 @@
+"""The tables of the report on scores: the paper's comparison with its intervals, the test benchmark, all trials."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hybridtune.errors import InputError
+from hybridtune.evaluate.evidence import A_BETTER, B_BETTER, Difference, compare
+from hybridtune.evaluate.metrics import BIAS, SETTINGS
+from hybridtune.evaluate.per_query import FILE as PER_QUERY
+from hybridtune.evaluate.per_query import PerQuery, read_per_query
+from hybridtune.report.chart import cell, counted, said, value_of
+from hybridtune.report.intervals import DRAWS, difference_intervals, intervals, topics
+from hybridtune.report.markup import Cell, Table, Value
+from hybridtune.report.record import StudyRecord, TrialRecord
+from hybridtune.report.words import baselines, capital, duration, listed, status_counts, tuned_label
+
+PAPER = ("mono/AP", "cross/AP", "multi/AP", "multi/rank_distance")
+_MOST_FRONT = 6  # searched trials of a Pareto front that stand beside the baselines
+_VERDICTS = {B_BETTER: "better", A_BETTER: "worse"}
+
+
+def shown_metrics(record: StudyRecord) -> list[str]:
+    """The paper's metrics and the goals, as far as a trial has them."""
+    names = dict.fromkeys([*PAPER, *record.goals])
+    return [name for name in names if any(name in trial.metrics for trial in record.trials)]
+
+
+def comparison(record: StudyRecord) -> Table:
+    """The paper's table: the baselines, the front and the best, with 95 % intervals over topics, on dev."""
+    names, best = shown_metrics(record), record.best
+    rivals = baselines(record)
+    others = [trial for trial in [*record.front[:_MOST_FRONT], best] if trial is not None]
+    chosen = list({trial.id: trial for trial in [*rivals, *others]}.values())
+    rows: list[Sequence[Value]] = []
+    gone: list[str] = []
+    over = 0
+    for trial in chosen:
+        values = _per_query(trial)
+        found = intervals(values, names) if values is not None else {}
+        if values is None:
+            gone.append(trial.label)
+        else:
+            over = topics(values, names[0]) or over
+        label = f"{tuned_label(record)}{', best' if trial.baseline else ''}" if trial is best else trial.label
+        rows.append(
+            [
+                label,
+                cell(value_of(record, trial, "mixing_ratio")),
+                *(_scored(name, trial.metrics, found) for name in names),
+            ]
+        )
+    notes = [_counts(best or (rivals[0] if rivals else None))]
+    if over:
+        notes.append(f"Small: 95 % bootstrap intervals over {over:,} topics ({DRAWS:,} resamples).")
+    if gone:
+        notes.append(f"No interval for {', '.join(gone)}: its per-query values are gone with its checkpoint.")
+    if best is not None and best.baseline is None:
+        notes.append("The best was chosen by these figures, which favours it; the test benchmark does not.")
+    return Table(
+        "The paper's comparison, on the dev benchmark",
+        ["model", "mixing ratio", *names],
+        rows,
+        " ".join(note for note in notes if note),
+        marked=frozenset(place for place, trial in enumerate(chosen) if trial is best),
+    )
+
+
+def differences(record: StudyRecord) -> Table | None:
+    """How far the best lies from each baseline, paired by topic; None where there is nothing to pair."""
+    best = record.best
+    rivals = [trial for trial in baselines(record) if trial is not best]
+    ours = _per_query(best) if best is not None else None
+    if best is None or ours is None or not rivals:
+        return None
+    names = shown_metrics(record)
+    rows: list[Sequence[Value]] = []
+    for rival in rivals:
+        theirs = _per_query(rival)
+        tested = _paired(theirs, ours) if theirs is not None else {}
+        found = difference_intervals(theirs, ours, [n for n in names if n not in tested]) if theirs is not None else {}
+        cells: list[Value] = []
+        for name in names:
+            apart = best.metrics[name] - rival.metrics[name] if name in best.metrics and name in rival.metrics else None
+            cells.append(_difference(name, apart, tested.get(name), found.get(name)))
+        rows.append([f"against {rival.label}", *cells])
+    untested = [name for name in names if name not in PAPER]
+    alone = f" {listed(untested)}: the interval alone, without a test." if untested else ""
+    return Table(
+        f"{capital(tuned_label(record))}, minus each {'other ' if best.baseline else ''}baseline",
+        ["", *names],
+        rows,
+        "Paired by topic, one seed each. Small: 95 % bootstrap interval; better or worse where a permutation test over "
+        "topics gives p below .05 (Holm over the settings of a measure), else unclear. Less rank distance is better."
+        + alone,
+    )
+
+
+def test_scores(record: StudyRecord) -> Table | None:
+    """The best model on the test benchmark, a measure a row; None where it was not scored there."""
+    scores = (record.result or {}).get("test")
+    if scores is None:
+        return None
+    metrics, counts = scores["metrics"], scores["counts"]
+    measures = dict.fromkeys(name.partition("/")[2] for name in metrics)
+    columns = [one for one in (*SETTINGS, "balanced") if any(name.startswith(f"{one}/") for name in metrics)]
+    values = _read(record.folder / "best" / PER_QUERY)
+    found = intervals(values, list(metrics)) if values is not None else {}
+    rows = [[measure, *(_scored(f"{one}/{measure}", metrics, found) for one in columns)] for measure in measures]
+    source = record.study.benchmarks.test
+    queries = ", ".join(f"{number:,} {setting}" for setting, number in counts["queries"].items())
+    return Table(
+        f"{capital(tuned_label(record))} on the test benchmark{f', {source.path}' if source is not None else ''}",
+        ["measure", *columns],
+        rows,
+        f"Queries: {queries}; pool of {counts['passages']:,} passages. This benchmark steered nothing. Small: 95 % "
+        "bootstrap intervals over topics; balanced is the harmonic mean of the three settings. "
+        + " ".join(f"{note.rstrip('.')}." for note in scores["notes"]),
+    )
+
+
+def test_groups(record: StudyRecord) -> Table | None:
+    """Means over groups of languages on the test benchmark: seen and unseen, rich and low-resource."""
+    groups: Mapping[str, Any] = ((record.result or {}).get("test") or {}).get("groups") or {}
+    if len(groups) < 2:
+        return None
+    measures = [name for name in _first_measures(groups) if name not in BIAS][:3]
+    rows = [
+        [group, setting, *(_scored(name, values, {}) for name in measures), values["rows"], values["queries"]]
+        for group, settings in groups.items()
+        for setting, values in settings.items()
+    ]
+    columns = ["group", "setting", *measures, "languages or pairs", "rankings"]
+    return Table("Groups of languages and pairs, test benchmark", columns, rows)
+
+
+def all_trials(record: StudyRecord) -> Table:
+    """Every trial: its values, where it is, and its scores."""
+    names = list(dict.fromkeys([*record.goals, *shown_metrics(record)]))
+    fields = list(dict.fromkeys(name for trial in record.trials for name in trial.values))
+    front = {trial.id for trial in record.front} if len(record.goals) > 1 else set()
+    rows: list[Sequence[Value]] = []
+    for trial in record.trials:
+        mark = ", best" if trial is record.best else ", front" if trial.id in front else ""
+        step = trial.metrics.get("step")
+        rows.append(
+            [
+                Cell(f"{trial.label}{mark}", trial.number),
+                trial.status,
+                *(_scored(name, trial.metrics, {}) for name in names),
+                *(cell(trial.values.get(name)) for name in fields),
+                None if step is None else int(step),
+                Cell(duration(trial.seconds), trial.seconds),
+            ]
+        )
+    marked = frozenset(place for place, trial in enumerate(record.trials) if trial is record.best)
+    columns = ["trial", "status", *names, *fields, "step", "time"]
+    note = (
+        "Scores on the dev benchmark: of a trial that is done, those of its best checkpoint; of any other, its last. "
+        "Click a heading to sort."
+    )
+    title = f"{counted(len(rows), 'trial')}: {status_counts(record.trials)}"
+    return Table(title, columns, rows, note, sortable=True, marked=marked)
+
+
+def _scored(name: str, metrics: Mapping[str, float], found: Mapping[str, tuple[float, float]]) -> Value:
+    """A metric with its interval, where it has one."""
+    if name not in metrics:
+        return None
+    small = f"{_end(name, found[name][0])} to {_end(name, found[name][1])}" if name in found else ""
+    return Cell(said(name, metrics[name]), metrics[name], small)
+
+
+def _end(name: str, value: float) -> str:
+    """An end of an interval: a digit less than the figure itself."""
+    return f"{value:.1f}" if name.endswith("rank_distance") else f"{value:.3f}"
+
+
+def _signed(name: str, value: float) -> str:
+    return f"{'+' if value >= 0 else '−'}{_end(name, abs(value))}"
+
+
+def _difference(name: str, apart: float | None, tested: Difference | None, found: tuple[float, float] | None) -> Value:
+    """A difference with its interval, and its verdict where it was tested."""
+    if tested is not None and tested.difference is not None:
+        apart = tested.difference
+        found = (tested.low, tested.high) if tested.low is not None and tested.high is not None else None
+    if apart is None:
+        return None
+    words = [f"{_signed(name, found[0])} to {_signed(name, found[1])}"] if found is not None else []
+    words += [_VERDICTS.get(tested.verdict, "unclear")] if tested is not None else []
+    return Cell(_signed(name, apart), apart, "\n".join(words))
+
+
+def _paired(theirs: PerQuery, ours: PerQuery) -> dict[str, Difference]:
+    measures = [name for name in ("AP", "rank_distance") if name in theirs.measures and name in ours.measures]
+    try:
+        found = compare(theirs, ours, measures, draws=DRAWS).differences
+    except InputError:  # scored on other benchmarks, as after a warm start from another study's files
+        return {}
+    return {f"{one.setting}/{one.measure}": one for one in found}
+
+
+def _counts(trial: TrialRecord | None) -> str:
+    """What the means of the dev benchmark rest on."""
+    if trial is None or trial.scores is None:
+        return ""
+    counts = trial.scores["counts"]
+    queries = ", ".join(f"{number:,} {setting}" for setting, number in counts["queries"].items())
+    return f"Queries: {queries}; pool of {counts['passages']:,} passages, full ranking depth."
+
+
+def _first_measures(groups: Mapping[str, Any]) -> list[str]:
+    values = [values for settings in groups.values() for values in settings.values()]
+    return [name for name in dict.fromkeys(name for row in values for name in row) if name not in ("rows", "queries")]
+
+
+def _per_query(trial: TrialRecord) -> PerQuery | None:
+    return None if trial.per_query is None else _read(trial.per_query)
+
+
+def _read(file: Path) -> PerQuery | None:
+    """The per-query values; None where the file is gone or broken."""
+    try:
+        return read_per_query(file)
+    except InputError:
+        return None

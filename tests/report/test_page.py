@@ -1,0 +1,256 @@
+import itertools
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from importlib import resources
+
+import pytest
+from made_study import LANGUAGES, made_study
+
+from hybridtune.commands.report import report
+from hybridtune.commands.show import Screen
+from hybridtune.report.markup import Cell, Table, escape, figure, script_json, table_html
+from hybridtune.report.page import write_report
+
+NASTY = "</script><script>window.hacked=1</script>"
+TEXTS = [NASTY, "<img src=x onerror=window.hacked=1>", "<!--", "\u2028a\u2029", "'\"&amp;", "a\x00b"]
+VOID = {"meta", "link", "br", "img", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """What a page holds: its elements with their attributes, and the text of each kind of element."""
+
+    def __init__(self, text):
+        super().__init__(convert_charrefs=True)
+        self.elements, self.open, self.texts = [], [], {}
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+        if tag not in VOID:
+            self.open.append(tag)
+            self.texts.setdefault(tag, []).append("")
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        for tag in set(self.open):
+            self.texts[tag][-1] += data
+
+    def of(self, attribute):
+        return [values[attribute] for _, values in self.elements if attribute in values]
+
+
+def written(folder):
+    return write_report(folder).read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def text(finished_study):
+    return written(finished_study)
+
+
+def test_the_same_folder_gives_the_same_bytes(finished_study, text, tmp_path):
+    assert written(finished_study) == text
+
+
+def test_the_outline_is_in_order_and_every_reference_has_its_end(text):
+    page = Page(text)
+    assert page.open == []
+    levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+    ids = page.of("id")
+    assert len(set(ids)) == len(ids)
+    named = [name for value in page.of("aria-labelledby") + page.of("aria-describedby") for name in value.split()]
+    assert set(named) <= set(ids)
+    assert {link.removeprefix("#") for link in page.of("href")} <= set(ids)
+    assert ("html", {"lang": "en"}) in page.elements
+    assert {"header", "nav", "main", "footer"} <= {tag for tag, _ in page.elements}
+    order = ["Result", "Trials", "Asked and got", "Training counts", "Repeat it", "Go on"]
+    assert [title for title in page.texts["h2"] if title in order] == order
+
+
+def test_tables_scroll_in_regions_of_their_own_that_the_keyboard_reaches(text):
+    page = Page(text)
+    regions = [attributes for tag, attributes in page.elements if attributes.get("role") == "region"]
+    assert len(regions) == sum(tag == "table" for tag, _ in page.elements)
+    assert all(region["tabindex"] == "0" and region["aria-labelledby"] for region in regions)
+
+
+def test_nothing_leaves_the_page(text):
+    page = Page(text)
+    policy = next(values["content"] for tag, values in page.elements if values.get("http-equiv"))
+    assert "default-src 'none'" in policy
+    assert not page.of("src")
+    assert all(link.startswith("#") for link in page.of("href"))
+    assert not any(tag in ("link", "iframe", "object", "base", "form") for tag, _ in page.elements)
+
+
+def test_user_text_is_text(tmp_path):
+    folder = made_study(
+        tmp_path / "a<b>&'c", languages=("de", NASTY, TEXTS[1]), extra={"lora_targets": TEXTS, NASTY: NASTY}
+    )
+    command = " ".join(["hybridtune", "run", *TEXTS])
+    (folder / "environment.json").write_text(json.dumps({"command": command, "packages": {NASTY: NASTY}}), "utf-8")
+    page = Page(written(folder))
+    assert not any(tag == "img" for tag, _ in page.elements)
+    assert not any(name.startswith("on") for _, attributes in page.elements for name in attributes)
+    scripts = [attributes for tag, attributes in page.elements if tag == "script"]
+    assert scripts == [{"type": "application/json", "id": "figures"}, {}, {}]  # figures, the library, the page's own
+    figures = page.texts["script"][0]
+    assert json.loads(figures)
+    assert not set("<>&\u2028\u2029") & set(figures)
+    shown = "".join(page.texts["code"])
+    assert NASTY in shown
+    assert "<!--" in shown
+    assert NASTY in "".join(page.texts["td"]) + "".join(page.texts["th"])
+
+
+def test_a_password_is_not_passed_on(study_copy):
+    url = "postgresql://me:s3cret/@host/db"
+    (study_copy / "environment.json").write_text(
+        json.dumps({"command": f"hybridtune run --set a={url} b:c@d"}), "utf-8"
+    )
+    text = written(study_copy)
+    assert "s3cret" not in text
+    assert "a=postgresql://me:***@host/db b:c@d" in text
+
+
+def test_the_papers_table_has_every_figure_with_its_interval_and_its_count(finished_study, text):
+    rows = [json.loads(line) for line in (finished_study / "trials.jsonl").read_text("utf-8").splitlines()]
+    start = text.index("The paper&#x27;s comparison")
+    table = text[start : text.index("</table>", start)]
+    for row in rows[:3]:
+        place = table.index(f">{row['baseline']}")
+        line = table[place : table.index("</tr>", place)]
+        for name in ("mono/AP", "cross/AP", "multi/AP", "balanced/AP"):
+            value = row["metrics"][name]
+            low, high = re.search(rf"{value:.4f}<small>([\d.]+) to ([\d.]+)</small>", line).groups()
+            assert float(low) <= value <= float(high)
+    queries = 12 * len(LANGUAGES)
+    assert f"Queries: {queries} mono, {queries} cross, {queries} multi; pool of {20 * len(LANGUAGES)} passages" in text
+    assert "intervals over 12 topics" in text
+
+
+def test_several_objectives_show_the_front(three_goals):
+    page = Page(written(three_goals))
+    front = json.loads((three_goals / "result.json").read_text("utf-8"))["front"]
+    assert any("On the Pareto front of mono/AP, multi/AP and multi/rank_distance" in text for text in page.texts["p"])
+    assert sum(", front" in text or ", best" in text for text in page.texts["th"]) >= len(front)
+
+
+def test_a_study_that_was_cut_off_says_so_and_shows_what_it_has(study_copy):
+    (study_copy / "result.json").unlink()
+    text = written(study_copy)
+    assert "has not ended, and nothing runs it now" in text
+    assert "scored on the test benchmark when the study ends" in text
+    assert f"hybridtune run {study_copy}/study.yaml --out {study_copy}" in text
+    assert "hybridtune evaluate" not in text
+    assert "trial 5" in text
+
+
+def test_a_study_before_its_first_trial_has_a_report(study_copy):
+    for name in ("trials.jsonl", "result.json", "optuna.db"):
+        (study_copy / name).unlink()
+    text = written(study_copy)
+    assert "No trial has come to its last step yet." in text
+    assert "No trial yet." in text
+    assert "optuna.db): its charts are missing" in text
+
+
+def test_what_is_missing_is_shown_as_missing_with_the_reason(study_copy, finished_study):
+    shutil.rmtree(study_copy / "trials" / "0001" / "fit")
+    rows = (study_copy / "trials.jsonl").read_text("utf-8").replace(str(finished_study), "/nowhere")
+    (study_copy / "trials.jsonl").write_text(rows, "utf-8")
+    text = written(study_copy)
+    assert "No interval for half-half: its per-query values are gone with its checkpoint." in text
+    assert "half-half: the scores of its best checkpoint are gone" in text
+
+
+def test_the_headline_of_the_study_is_the_reports(study_copy):
+    result = json.loads((study_copy / "result.json").read_text("utf-8"))
+    told = "tuned and half-half differ by 0.002, which is within the seed noise"
+    (study_copy / "result.json").write_text(json.dumps(result | {"headline": told}), "utf-8")
+    assert f'<p class="headline">T{told[1:]}</p>' in written(study_copy)
+
+
+def test_the_noise_check_is_shown(study_copy):
+    one = {"first": 0.63, "by_seed": {"1": 0.62, "2": 0.6}, "mean": 0.61, "spread": 0.0141, "n": 2}
+    other = {"first": 0.5, "by_seed": {"1": 0.5}, "mean": 0.5, "spread": None, "n": 1}
+    apart = {
+        **{"difference": 0.11, "low": 0.05, "high": 0.17, "standard_error": 0.02, "p_topics": 0.001},
+        **{"topics": 12, "p_seeds": None, "verdict": "better"},
+    }
+    told = {
+        **{"n": 2, "seeds": [1, 2], "metrics": ["balanced/AP"], "best": "best"},
+        "contestants": {
+            "best": {"trial": "0005", "values": {}, "failed": [], "metrics": {"balanced/AP": one}},
+            "half-half": {"trial": "0001", "values": {}, "failed": ["half-half-s2"], "metrics": {"balanced/AP": other}},
+        },
+        "against": {"half-half": {"balanced/AP": apart}},
+    }
+    (study_copy / "repeats.json").write_text(json.dumps(told), "utf-8")
+    text = written(study_copy)
+    assert "0.6100<small>± 0.0141, n 2</small><small>first 0.6300</small>" in text
+    assert "0.5000<small>n 1</small><small>first 0.5000</small>" in text
+    assert "+0.1100<small>+0.0500 to +0.1700</small><small>better</small>" in text
+    assert "Failed: half-half-s2." in text
+    assert "see the noise check" in text
+
+
+def test_the_command_says_where_the_page_is(study_copy, capsys):
+    result = report(study_copy, Screen(to_stderr=True))
+    assert result == {"study": str(study_copy), "report": str(study_copy / "report.html")}
+    assert "report.html" in capsys.readouterr().err
+    assert (study_copy / "report.html").stat().st_size > 1_000_000
+
+
+def test_figures_have_the_digits_that_count():
+    values = [None, float("nan"), 0.123456, 12.3456, 123.456, 12345.6, 7, 12345, "x", True, 0.0, 1e-5]
+    shown = ["–", "–", "0.1235", "12.35", "123.5", "12,346", "7", "12,345", "x", "True", "0", "1e-05"]
+    assert [figure(value) for value in values] == shown
+
+
+def test_cells_sort_by_their_values_and_missing_ones_have_none():
+    html = table_html(Table("t", ["a", "b"], [[Cell("trial 10", 10), 0.25], ["x<", None]], sortable=True))
+    assert 'data-value="10">trial 10' in html
+    assert 'data-value="0.25">0.25' in html
+    assert 'data-text="x&lt;">x&lt;' in html
+    assert '<td class="number">–</td>' in html
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_escaped_text_reads_back(text):
+    page = Page(f'<p title="{escape(text)}">{escape(text)}</p>')
+    assert page.texts["p"] == [text.replace("\x00", "\ufffd")]
+    assert page.of("title") == page.texts["p"]
+    assert json.loads(script_json(json.dumps({text: text}, ensure_ascii=False))) == {text: text}
+
+
+def colours(block):
+    return dict(re.findall(r"--([\w-]+): (#\w{6})", block))
+
+
+def contrast(one, other):
+    def luminance(colour):
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        red, green, blue = (part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    low, high = sorted([luminance(one), luminance(other)])
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_text_stands_out_from_its_ground_in_light_and_dark():
+    css = (resources.files("hybridtune.report") / "static" / "report.css").read_text("utf-8")
+    light, dark = re.findall(r":root \{(.*?)\}", css, re.DOTALL)
+    for scheme in (colours(light), colours(dark)):
+        for ground in ("ground", "panel", "tint"):
+            for text in ("ink", "soft", "accent"):
+                assert contrast(scheme[text], scheme[ground]) >= 4.5
+        assert contrast(scheme["warm"], scheme["warm-tint"]) >= 4.5

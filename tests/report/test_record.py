@@ -1,0 +1,165 @@
+import hashlib
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from hybridtune.errors import InputError
+from hybridtune.report.record import pareto_front, read_record
+
+
+def digest(folder):
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def begin(folder, **writer):
+    """Makes a trial run, as the watcher of a study tells it; the study has not ended."""
+    (folder / "result.json").unlink()
+    row = json.loads((folder / "trials.jsonl").read_text(encoding="utf-8").splitlines()[0])
+    row |= {"id": "0007", "number": 7, "baseline": None, "status": "running", "checkpoint": None, "metrics": {}}
+    told = {"pid": os.getpid(), "host": socket.gethostname(), "rows": [row]} | writer
+    (folder / "running.json").write_text(json.dumps(told), encoding="utf-8")
+
+
+def test_a_finished_study_is_read_whole_and_left_as_it_was(finished_study):
+    before = digest(finished_study)
+    record = read_record(finished_study)
+    assert digest(finished_study) == before
+    assert record.state == "finished"
+    assert record.finished
+    assert record.goals == {"balanced/AP": "max"}
+    assert record.notes == []
+    labels = ["mono-only", "half-half", "cross-only", "trial 3", "trial 4", "trial 5", "trial 6"]
+    assert [trial.label for trial in record.trials] == labels
+    result = json.loads((finished_study / "result.json").read_text(encoding="utf-8"))
+    assert record.best is not None
+    assert record.best.id == result["best"]["id"]
+    assert record.front == [record.best]
+    for trial in record.trials:
+        if trial.status == "done":
+            assert [entry["step"] for entry in trial.history] == [10, 20, 30]
+            assert trial.scores["metrics"]["multi/AP"] == trial.metrics["multi/AP"]
+            assert trial.per_query.is_file()
+        assert trial.plan["asked_ratio"] == trial.values["mixing_ratio"]
+    states = [trial.state.name for trial in record.ledger.trials]
+    assert states == ["COMPLETE"] * 4 + ["PRUNED", "COMPLETE", "FAIL"]
+
+
+def test_the_front_is_optunas_whether_the_study_has_ended_or_not(three_goals, tmp_path):
+    record = read_record(three_goals)
+    best = sorted(trial.number for trial in record.ledger.best_trials)
+    assert len(best) > 1
+    assert [trial.number for trial in record.front] == best
+    done = [trial for trial in record.trials if trial.status == "done"]
+    assert [trial.number for trial in pareto_front(done, record.goals)] == best
+    (three_goals / "result.json").rename(tmp_path / "result.json")
+    try:
+        open_record = read_record(three_goals)
+    finally:
+        (tmp_path / "result.json").rename(three_goals / "result.json")
+    assert [trial.number for trial in open_record.front] == best
+    assert open_record.best.id == record.best.id
+
+
+def test_a_copied_study_is_read_where_it_lies(study_copy, finished_study):
+    for trial in read_record(study_copy).trials:
+        assert trial.per_query is None or study_copy in trial.per_query.parents
+
+
+def test_what_was_pruned_is_none_and_is_told(study_copy):
+    for path in (study_copy / "trials" / "0001" / "fit").rglob("*"):
+        if path.is_file():
+            path.unlink()
+    lines = (study_copy / "trials.jsonl").read_text(encoding="utf-8")
+    (study_copy / "trials.jsonl").write_text(lines.replace("/fit/", "/gone/"), encoding="utf-8")
+    (study_copy / "optuna.db").unlink()
+    record = read_record(study_copy)
+    half = record.trials[1]
+    assert half.scores is None
+    assert half.per_query is None
+    assert any("half-half" in note for note in record.notes)
+    assert record.ledger is None
+    assert any("optuna.db" in note for note in record.notes)
+
+
+def test_a_storage_that_is_none_is_told_and_not_fatal(study_copy):
+    (study_copy / "optuna.db").write_text("not a database", encoding="utf-8")
+    record = read_record(study_copy)
+    assert record.ledger is None
+    assert any("Optuna's storage cannot be read" in note for note in record.notes)
+
+
+def test_a_storage_elsewhere_is_read_where_the_environment_says(study_copy, tmp_path, monkeypatch):
+    (study_copy / "optuna.db").rename(tmp_path / "elsewhere.db")
+    file = study_copy / "study.yaml"
+    text = file.read_text(encoding="utf-8")
+    changed = text.replace("storage: sqlite\n", "storage: sqlite:///${MADE_STORAGE}/elsewhere.db\n")
+    assert changed != text
+    file.write_text(changed, encoding="utf-8")
+    monkeypatch.setenv("MADE_STORAGE", str(tmp_path))
+    assert len(read_record(study_copy).ledger.trials) == 7
+
+
+def test_a_running_study_has_its_running_trials(study_copy):
+    begin(study_copy)
+    record = read_record(study_copy)
+    assert record.state == "running"
+    assert (record.trials[-1].id, record.trials[-1].status, record.trials[-1].scores) == ("0007", "running", None)
+    assert record.best.status == "done"
+
+
+def test_a_study_on_another_host_counts_as_running(study_copy):
+    begin(study_copy, host="elsewhere", pid=1)
+    assert read_record(study_copy).state == "running"
+
+
+def test_a_study_whose_process_is_gone_was_cut_off(study_copy):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    begin(study_copy, pid=gone.pid)
+    record = read_record(study_copy)
+    assert record.state == "cut off"
+    assert record.trials[-1].status == "cut off"
+
+
+def test_another_process_of_the_same_number_is_not_the_study(study_copy):
+    begin(study_copy, born="0")
+    assert read_record(study_copy).state == "cut off"
+
+
+def test_a_resumed_trial_counts_a_step_once_and_a_half_written_line_not_at_all(study_copy):
+    file = study_copy / "trials" / "0000" / "metrics.jsonl"
+    first = json.loads(file.read_text(encoding="utf-8").splitlines()[0])
+    with file.open("a", encoding="utf-8") as lines:
+        lines.write(json.dumps(first | {"loss": 7.0}) + '\n{"step": 40, "lo')
+    history = read_record(study_copy).trials[0].history
+    assert [(entry["step"], entry["loss"]) for entry in history] == [(10, 7.0), (20, 0.25), (30, 5.0 / 30)]
+
+
+def test_a_folder_without_a_study_is_the_users_mistake(tmp_path):
+    with pytest.raises(InputError, match=r"no study\.yaml"):
+        read_record(tmp_path)
+
+
+def test_a_single_training_is_no_search(study_copy):
+    (study_copy / "result.json").write_text('{"study": "x", "metrics": {}}', encoding="utf-8")
+    with pytest.raises(InputError, match="single training"):
+        read_record(study_copy)
+
+
+@pytest.mark.parametrize("name", ["trials.jsonl", "result.json", "running.json"])
+def test_a_broken_file_is_named(study_copy, name):
+    (study_copy / name).write_text('{"id": ', encoding="utf-8")
+    with pytest.raises(InputError, match=name):
+        read_record(study_copy)
+
+
+def test_a_study_before_its_first_trial(study_copy):
+    for name in ("trials.jsonl", "result.json", "optuna.db"):
+        (study_copy / name).unlink()
+    record = read_record(study_copy)
+    assert (record.trials, record.best, record.front, record.state) == ([], None, [], "cut off")

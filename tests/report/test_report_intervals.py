@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+from made_study import STEPS
+
+from hybridtune.evaluate.evidence import bootstrap_interval
+from hybridtune.evaluate.per_query import PerQuery, read_per_query
+from hybridtune.report.intervals import BALANCED, difference_intervals, intervals, topics
+
+NAMES = ["mono/AP", "cross/AP", "multi/AP", "multi/rank_distance"]
+
+
+def trial(folder, number):
+    return read_per_query(
+        folder / "trials" / f"{number:04d}" / "fit" / f"checkpoint_{STEPS[-1]:07d}" / "per_query.parquet"
+    )
+
+
+def cells(values, rows):
+    names = [f"{x}>{y}" for x, y in zip(values.query_language[rows], values.pool_language[rows], strict=True)]
+    return np.unique(names, return_inverse=True)[1]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_interval_is_that_of_the_evidence_room(finished_study, name):
+    values = trial(finished_study, 1)
+    setting, measure = name.split("/")
+    rows = np.flatnonzero((values.setting == setting) & ~np.isnan(values.measures[measure]))
+    topic = np.unique(values.topic[rows], return_inverse=True)[1]
+    expected = bootstrap_interval(values.measures[measure][rows], topic, cells(values, rows), 500, 3)
+    assert intervals(values, [name], seed=3, draws=500)[name] == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_three_settings_of_balanced_ap_are_drawn_together(finished_study):
+    values = trial(finished_study, 1)
+    low, high = intervals(values, [BALANCED], seed=3, draws=40)[BALANCED]
+    random = np.random.default_rng([3, 1])
+    means = []
+    for _ in range(40):
+        drawn = random.integers(12, size=12)
+        settings = []
+        for setting in ("mono", "cross", "multi"):
+            rows = np.concatenate(
+                [np.flatnonzero((values.setting == setting) & (values.topic == one)) for one in drawn]
+            )
+            of = cells(values, rows)
+            ap = values.measures["AP"][rows]
+            settings.append(np.mean([ap[of == one].mean() for one in range(of.max() + 1)]))
+        means.append(3 / sum(1 / mean for mean in settings))
+    assert (low, high) == pytest.approx(tuple(np.percentile(means, [2.5, 97.5])), abs=1e-12)
+
+
+def test_what_is_not_defined_has_no_interval(finished_study):
+    values = trial(finished_study, 1)
+    assert intervals(values, ["mono/rank_distance", "multi/PEER", "mono/none"]) == {}
+    one = np.flatnonzero(values.topic == 0)
+    few = PerQuery(
+        setting=values.setting[one],
+        query_id=values.query_id[one],
+        topic=values.topic[one],
+        query_language=values.query_language[one],
+        pool_language=values.pool_language[one],
+        measures={key: of[one] for key, of in values.measures.items()},
+    )
+    assert intervals(few, [*NAMES, BALANCED]) == {}
+    assert topics(values, BALANCED) == 12
+
+
+def test_a_difference_is_paired(finished_study):
+    one, other = trial(finished_study, 0), trial(finished_study, 1)
+    names = [*NAMES, BALANCED]
+    assert difference_intervals(one, one, names) == dict.fromkeys(names, (0.0, 0.0))
+    found, turned = difference_intervals(one, other, names), difference_intervals(other, one, names)
+    for name in names:
+        low, high = found[name]
+        assert low < high
+        assert turned[name] == pytest.approx((-high, -low))
+
+
+def test_models_on_other_benchmarks_are_not_paired(finished_study):
+    dev, test = trial(finished_study, 0), read_per_query(finished_study / "best" / "per_query.parquet")
+    assert difference_intervals(dev, test, NAMES) == {}

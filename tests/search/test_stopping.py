@@ -1,0 +1,184 @@
+"""When a trial is stopped: by the real rules of Tune, over our steps, through interruptions."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import TrialScheduler
+
+from hybridtune.config import BenchmarkSource, Study
+from hybridtune.errors import InputError
+from hybridtune.evaluate.benchmark import load_benchmark
+from hybridtune.search.stopping import check_stopping, scheduler
+
+STEPS, EVERY = 27, 3
+BOTH = pytest.mark.parametrize("method", ["asha", "median"])
+
+
+def study_of(objective="balanced/AP", **stopping):
+    return Study.model_validate(
+        {
+            "name": "small",
+            "data": {"train": "newsroom:train"},
+            "benchmarks": {"dev": {"path": "newsroom:dev"}},
+            "train": {"max_steps": STEPS, "eval_steps": EVERY},
+            "search": {"objective": objective, "early_stopping": stopping},
+        }
+    )
+
+
+class Search:
+    """Hands reports to a rule as Tune does; keeps no report of a trial that was stopped."""
+
+    def __init__(self, rule, run=1):
+        self.rule, self.run, self.trials, self.stopped = rule, run, {}, set()
+        self.controller = SimpleNamespace(get_live_trials=lambda: [SimpleNamespace(status=Trial.PENDING)])
+
+    def report(self, number, step, value, metric="balanced/AP", baseline=None, final=0.0):
+        """The decision: "STOP" or "CONTINUE"."""
+        trial = self.trials.get(number)
+        if trial is None:  # Tune gives a trial another id in every run
+            config = {"number": number, "baseline": baseline, "temperature": 0.1}
+            trial = self.trials[number] = SimpleNamespace(trial_id=f"run{self.run}-{number}", config=config)
+            self.rule.on_trial_add(self.controller, trial)
+        result = {"step": step, metric: value, "ended": float(step >= STEPS), "final": final}
+        decision = self.rule.on_trial_result(self.controller, trial, result)
+        if decision == TrialScheduler.STOP:
+            self.stopped.add(number)
+        if decision == TrialScheduler.STOP or final:
+            self.rule.on_trial_complete(self.controller, trial, result)
+        return decision
+
+
+def write(folder, reports):
+    """``metrics.jsonl`` of the trials: reports as (number, step, value)."""
+    for number, step, value in reports:
+        trial = folder / "trials" / f"{number:04d}"
+        trial.mkdir(parents=True, exist_ok=True)
+        with (trial / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps({"step": step, "balanced/AP": value}) + "\n")
+
+
+@BOTH
+def test_the_worst_is_stopped_at_its_first_score_and_a_baseline_never(method):
+    search = Search(scheduler(study_of(method=method)))
+    for number, value in enumerate([0.5, 0.6, 0.7, 0.8]):
+        assert search.report(number, EVERY, value) == "CONTINUE"
+    for step in range(EVERY, STEPS + 1, EVERY):
+        assert search.report(4, step, 0.1, baseline="mono-only") == "CONTINUE"
+    assert search.report(4, STEPS, 0.1, final=1.0) == "CONTINUE"
+    assert search.report(5, EVERY, 0.2) == "STOP"
+
+
+@BOTH
+def test_less_of_a_distance_is_better(method):
+    goal = "multi/rank_distance"
+    search = Search(scheduler(study_of(goal, method=method)))
+    for number in range(3):
+        search.report(number, EVERY, 30.0 - number, metric=goal)  # each better than the one before
+    assert not search.stopped
+    assert search.report(3, EVERY, 99.0, metric=goal) == "STOP"
+    assert search.report(4, EVERY, 9.0, metric=goal) == "CONTINUE"
+
+
+@BOTH
+def test_a_named_metric_decides_not_the_objective(method):
+    search = Search(scheduler(study_of(["mono/AP", "cross/AP"], method=method, metric="multi/AP")))
+    for number in range(3):
+        assert search.report(number, EVERY, 0.5 + number, metric="multi/AP") == "CONTINUE"
+    assert search.report(3, EVERY, 0.1, metric="multi/AP") == "STOP"
+
+
+@BOTH
+def test_a_trial_that_has_come_to_its_end_is_not_stopped(method):
+    search = Search(scheduler(study_of(method=method)))
+    for number in range(4):
+        search.report(number, EVERY, 0.5 + number / 10)
+    for number in range(4):
+        search.report(number, STEPS, 0.5 + number / 10)
+    assert search.report(9, STEPS, 0.0) == "CONTINUE"  # its best checkpoint is still to come
+    assert search.report(9, STEPS, 0.0, final=1.0) == "CONTINUE"
+
+
+def test_the_median_rule_waits_for_trials_and_never_pauses_one():
+    search = Search(scheduler(study_of(method="median", min_trials=3)))
+    decisions = [search.report(number, EVERY, 0.9 - number / 10) for number in range(5)]
+    assert decisions == ["CONTINUE"] * 3 + ["STOP"] * 2
+
+
+def test_nothing_is_stopped_before_the_grace(tmp_path):
+    search = Search(scheduler(study_of(method="median", grace_steps=2 * EVERY)))
+    assert {search.report(number, EVERY, 0.9 - number / 10) for number in range(6)} == {"CONTINUE"}
+    assert search.report(0, 2 * EVERY, 0.9) == "CONTINUE"
+
+
+def test_a_first_score_beyond_the_last_step_is_no_error():
+    study = study_of()
+    study = study.model_copy(update={"train": study.train.model_copy(update={"eval_steps": 10 * STEPS})})
+    assert Search(scheduler(study)).report(0, STEPS, 0.1) == "CONTINUE"
+    assert (
+        scheduler(study.model_copy(update={"search": study.search.model_copy(update={"early_stopping": None})})) is None
+    )
+
+
+@BOTH
+@pytest.mark.parametrize("seed", range(12))
+def test_a_study_that_was_cut_off_goes_on_to_the_same_decisions(method, seed, tmp_path):
+    """Reports in any order, cut anywhere: what comes after is decided as if nothing had happened."""
+    random = np.random.default_rng(seed)
+    study = study_of(method=method, reduction_factor=2.0)
+    whole = Search(scheduler(study, tmp_path))
+    steps, told, decided = dict.fromkeys(range(9), 0), [], []
+    while len(told) < 60:
+        going = [number for number in steps if number not in whole.stopped and steps[number] < STEPS]
+        if not going:
+            break
+        number = int(random.choice(going))
+        steps[number] += EVERY
+        told.append((number, steps[number], float(random.random())))
+        decided.append(whole.report(*told[-1], baseline="mono-only" if number == 0 else None))
+    cut = len(told) // 2
+    write(tmp_path, told[:cut])
+    second = Search(scheduler(study, tmp_path), run=2)
+    again = [second.report(*one, baseline="mono-only" if one[0] == 0 else None) for one in told[cut:]]
+    assert again == decided[cut:]
+    assert "STOP" in decided
+
+
+@BOTH
+def test_without_the_earlier_scores_a_bad_trial_would_go_on(method, tmp_path):
+    assert Search(scheduler(study_of(method=method))).report(9, EVERY, 0.1) == "CONTINUE"
+    write(tmp_path, [(number, EVERY, 0.5) for number in range(4)])
+    with (tmp_path / "trials" / "0003" / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 6, "balan')  # killed while it wrote
+    write(tmp_path / "trials" / "best-s1", [(0, EVERY, 0.0)])  # a repeat is no trial
+    assert Search(scheduler(study_of(method=method), tmp_path)).report(9, EVERY, 0.1) == "STOP"
+
+
+@pytest.fixture
+def benchmark(groups_file):
+    row = {"group_id": "1", "queries": {"en": "q"}, "passages": {"en": "p"}}
+    return load_benchmark(BenchmarkSource(path=str(groups_file([row]))))
+
+
+@pytest.mark.parametrize(
+    ("stopping", "told"),
+    [
+        ({"metric": "mono/MAP"}, "search.early_stopping.metric: unknown metric 'mono/MAP'; known: mono/AP"),
+        ({"metric": "cross/AP"}, "search.early_stopping.metric: cross/AP: the benchmark"),
+        ({"grace_steps": STEPS}, f"grace_steps {STEPS}: a trial has train.max_steps {STEPS} steps, so none would be"),
+    ],
+)
+def test_what_could_stop_nothing_is_told(stopping, told, benchmark):
+    with pytest.raises(InputError) as caught:
+        check_stopping(study_of("mono/AP", **stopping), benchmark)
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_can_stop_trials_is_fine(benchmark):
+    check_stopping(study_of("mono/AP", metric="mono/nDCG@10", grace_steps=STEPS - 1), benchmark)
+    study = study_of("cross/AP")  # the objective is checked elsewhere
+    check_stopping(study, benchmark)

@@ -1,0 +1,245 @@
+"""Where the trials are kept, what a dashboard sees of them, and what a later study learns from them."""
+
+import sqlite3
+import warnings
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from hybridtune.config import Study
+from hybridtune.errors import InputError
+from hybridtune.search.propose import searcher
+from hybridtune.search.samplers import check_search
+from hybridtune.search.space import trial_values
+from hybridtune.search.storage import load_ledger, open_storage, storage_url
+from hybridtune.search.warm import borrowed
+from hybridtune.search_section import masked_url
+from hybridtune.study_file import dump_study
+
+ONE = {"balanced/AP": "max"}
+TWO = {"multi/AP": "max", "multi/rank_distance": "min"}
+SPACE = {"mixing_ratio": {"uniform": [0.2, 0.8]}, "temperature": {"loguniform": [0.01, 0.2]}}
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # experimental parts, baselines outside the range
+        yield
+
+
+def study_of(train=(), **search):
+    tree = {"name": "small", "data": {"train": "newsroom:train"}, "benchmarks": {"dev": {"path": "newsroom:dev"}}}
+    return Study.model_validate(
+        {**tree, "train": dict(train), "search": {"space": SPACE, "storage": "journal", **search}}
+    )
+
+
+def run(study, goals, folder, trials=6):
+    """Trials 0, 1, ... of which the fourth is stopped early and the fifth fails; the study folder."""
+    folder.mkdir(exist_ok=True)
+    (folder / "study.yaml").write_text(dump_study(study), encoding="utf-8")
+    found = searcher(study, goals, folder, set())
+    for place in range(trials):
+        config = found.suggest(f"t{place}")
+        for step in (5, 10):
+            values = dict.fromkeys(goals, place + step / 10)
+            found.on_trial_result(f"t{place}", {**values, "step": step, "realised_ratio": 0.25, "final": 0.0})
+        last = {**dict.fromkeys(goals, place + 0.5), "step": 10, "realised_ratio": 0.25, "final": 1.0}
+        if config["number"] == 4:
+            found.on_trial_complete(f"t{place}", error=True)
+        elif config["number"] == 3:
+            found.on_trial_complete(f"t{place}", {**last, "final": 0.0})
+        else:
+            found.on_trial_result(f"t{place}", last)
+            found.on_trial_complete(f"t{place}", last)
+    return folder
+
+
+@pytest.mark.parametrize("goals", [ONE, TWO], ids=["one", "two"])
+@pytest.mark.parametrize("storage", ["sqlite", "journal", "url"])
+def test_dashboards_see_states_values_and_names(tmp_path, storage, goals):
+    place = f"sqlite:///{tmp_path / 'all.db'}" if storage == "url" else storage
+    study = study_of(objective=list(goals), storage=place)
+    folder = run(study, goals, tmp_path / "study")
+    ledger = load_ledger(study, folder)
+    done, stopped, failed = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL
+    assert [trial.state for trial in ledger.trials] == [done, done, done, stopped, failed, done]
+    assert [trial.values for trial in ledger.trials if trial.state == done] == [
+        [number + 0.5] * len(goals) for number in (0, 1, 2, 5)
+    ]
+    for number, trial in enumerate(ledger.trials):
+        assert trial.intermediate_values == {5: number + 0.5, 10: number + 1.0}
+        assert (trial.user_attrs["step"], trial.user_attrs["realised_ratio"]) == (10, 0.25)
+    assert [trial.params["mixing_ratio"] for trial in ledger.trials[:3]] == [1.0, 0.5, 0.0]  # outside the range
+    assert [trial.user_attrs["baseline"] for trial in ledger.trials[:3]] == ["mono-only", "half-half", "cross-only"]
+    assert ledger.metric_names == list(goals)
+    assert "hybridtune" in ledger.user_attrs
+    assert (
+        storage_url(study, folder)
+        == {
+            "sqlite": f"sqlite:///{folder / 'optuna.db'}",
+            "journal": str(folder / "optuna.log"),
+            "url": place,
+        }[storage]
+    )
+
+
+def test_a_folder_without_trials_has_no_ledger_and_gets_none(tmp_path):
+    for storage in ("sqlite", "journal", f"sqlite:///{tmp_path / 'all.db'}"):
+        with pytest.raises(InputError, match=r"holds no trials yet: no Optuna study 'small' in "):
+            load_ledger(study_of(storage=storage), tmp_path)
+    assert not (tmp_path / "optuna.db").exists()
+    assert not (tmp_path / "optuna.log").exists()
+
+
+def test_studies_of_two_folders_do_not_mix_in_one_database(tmp_path):
+    study = study_of(storage=f"sqlite:///{tmp_path / 'all.db'}")
+    run(study, ONE, tmp_path / "a", 1)
+    with pytest.raises(InputError, match=r"all\.db: holds the study 'small' of .*/a; give this one another name"):
+        run(study, ONE, tmp_path / "b", 1)
+    other = study.model_copy(update={"name": "other"})
+    run(other, ONE, tmp_path / "b", 1)
+    assert len(load_ledger(study, tmp_path / "a").trials) == 3
+    run(study, ONE, tmp_path / "a", 1)  # goes on
+
+
+def test_a_password_is_read_from_the_environment_and_never_told(tmp_path, monkeypatch):
+    study = study_of(storage="postgresql+psycopg2://me:${DB_PASSWORD}@localhost:1/trials")
+    assert "s3cret" not in dump_study(study)
+    with pytest.raises(InputError, match=r"the variable DB_PASSWORD is not set; set it \(export DB_PASSWORD="):
+        storage_url(study, tmp_path)
+    monkeypatch.setenv("DB_PASSWORD", "s3cret")
+    assert storage_url(study, tmp_path) == "postgresql+psycopg2://me:s3cret@localhost:1/trials"
+    for attempt in (lambda: check_search(study), lambda: open_storage(study, tmp_path)):
+        with pytest.raises(InputError) as caught:
+            attempt()  # no driver, or nobody there
+        assert "postgresql+psycopg2://me:***@localhost:1/trials" in str(caught.value)
+        assert "s3cret" not in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_missing_driver_is_named(monkeypatch):
+    def missing():
+        raise ModuleNotFoundError("No module named 'MySQLdb'", name="MySQLdb")
+
+    monkeypatch.setattr("sqlalchemy.dialects.mysql.mysqldb.MySQLDialect_mysqldb.import_dbapi", missing)
+    with pytest.raises(InputError, match=r"needs the package MySQLdb, .* pip install mysqlclient; or name another"):
+        check_search(study_of(storage="mysql://localhost/trials"))
+
+
+def test_a_database_that_is_none(tmp_path):
+    (tmp_path / "text.db").write_text("no database, but long enough a text to be sure of it")
+    with pytest.raises(InputError, match=r"text\.db: the database cannot be opened: file is not a database"):
+        open_storage(study_of(storage=f"sqlite:///{tmp_path / 'text.db'}"), tmp_path)
+    with pytest.raises(InputError, match=r"the folder .*/none is not there; make it first"):
+        check_search(study_of(storage=f"sqlite:///{tmp_path / 'none' / 'all.db'}"))
+    check_search(study_of(storage=f"sqlite:///{tmp_path / 'all.db'}"))
+    assert not (tmp_path / "all.db").exists()  # a check writes nothing
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://me:a@b:c@host/x", "postgresql://me:***@host/x"),
+        ("mysql+pymysql://me:p/w@host:3306/x", "mysql+pymysql://me:***@host:3306/x"),
+        ("postgresql://host/x?user=me&password=secret", "postgresql://host/x?user=me&password=***"),
+        ("postgresql://me@host:5432/x", "postgresql://me@host:5432/x"),
+        ("postgresql://me:${P}@host/x", "postgresql://me:${P}@host/x"),
+        ("sqlite:////a/b.db", "sqlite:////a/b.db"),
+    ],
+)
+def test_passwords_of_urls_are_masked(url, shown):
+    assert masked_url(url) == shown
+
+
+def tried(trials):
+    return [trial.params for trial in trials]
+
+
+def test_a_warm_start_takes_the_overlap_and_fills_in_fixed_values(tmp_path):
+    folder = run(study_of(train={"learning_rate": 2e-4, "temperature": 0.03}), ONE, tmp_path / "old", 12)
+    own = load_ledger(study_of(), folder).get_trials(states=[TrialState.COMPLETE])
+    space = {
+        "mix.mixing_ratio": {"uniform": [0.0, 0.6]},
+        "learning_rate": {"loguniform": [1e-5, 1e-3]},
+        "final_ratio": {"uniform": [0.0, 1.0]},  # null then: left to the sampler
+    }
+    study = study_of(warm_start=str(folder), space=space)
+    check_search(study)
+    expected = [trial for trial in own if trial.params["mixing_ratio"] <= 0.6]
+    assert 2 < len(expected) < len(own)
+    assert tried(borrowed(study)) == [
+        {"mix.mixing_ratio": trial.params["mixing_ratio"], "learning_rate": 2e-4} for trial in expected
+    ]
+    assert [trial.values for trial in borrowed(study)] == [trial.values for trial in expected]
+
+
+def test_a_baseline_that_was_not_searched_lends_its_own_ratio(tmp_path):
+    space = {"temperature": SPACE["temperature"]}
+    folder = run(study_of(space=space), ONE, tmp_path / "old", 4)
+    study = study_of(warm_start=str(folder), space={"mixing_ratio": {"uniform": [0.0, 1.0]}})
+    assert tried(borrowed(study)) == [{"mixing_ratio": ratio} for ratio in (1.0, 0.5, 0.0)]
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp", "cmaes"])
+def test_a_warm_start_teaches_the_sampler_and_stays_out_of_the_study(tmp_path, sampler):
+    old = run(study_of(trials=9), ONE, tmp_path / "old", 12)
+    cold, warm = (study_of(sampler=sampler, baselines=False, warm_start=place) for place in (None, str(old)))
+    values = {}
+    for name, study in (("cold", cold), ("warm", warm), ("again", warm)):
+        (tmp_path / name).mkdir()
+        found = searcher(study, ONE, tmp_path / name, set())
+        values[name] = []
+        for place in range(3):
+            config = found.suggest(f"t{place}")
+            values[name].append(trial_values(config))
+            found.on_trial_complete(f"t{place}", {"balanced/AP": 0.1, "step": 3, "final": 1.0})
+    assert values["warm"] == values["again"] != values["cold"]
+    trials = load_ledger(warm, tmp_path / "warm").trials
+    assert [trial.number for trial in trials] == [0, 1, 2]
+    assert tried(trials) == values["warm"]
+
+
+def test_a_warm_start_from_a_url(tmp_path):
+    url = f"sqlite:///{tmp_path / 'all.db'}"
+    run(study_of(storage=url), ONE, tmp_path / "old")
+    study = study_of(warm_start=url).model_copy(update={"name": "new"})
+    assert len(borrowed(study)) == 2  # inside the range, of four that ended
+    run(study_of(storage=url).model_copy(update={"name": "third"}), ONE, tmp_path / "third")
+    with pytest.raises(InputError, match=r"has several studies or none \(there: small, third\); give the folder"):
+        borrowed(study)
+    assert len(borrowed(study_of(warm_start=url))) == 2  # the one of its own name
+
+
+@pytest.mark.parametrize(
+    ("search", "line"),
+    [
+        ({"objective": "multi/AP"}, "searched for balanced/AP, not for multi/AP; search.objective must be the same"),
+        ({"space": {"symmetric": {"choice": [True]}}}, "none of its finished trials lies in this study's search space"),
+    ],
+)
+def test_a_warm_start_that_teaches_nothing_is_refused(tmp_path, search, line):
+    folder = run(study_of(), ONE, tmp_path / "old")
+    with pytest.raises(InputError, match=line):
+        check_search(study_of(warm_start=str(folder), **search))
+    with pytest.raises(InputError, match=r"warm_start .*/none: is no study folder \(no study.yaml\) and no storage"):
+        check_search(study_of(warm_start=str(tmp_path / "none"), **search))
+
+
+def test_one_of_several_objectives_may_be_learned_from(tmp_path):
+    folder = run(study_of(objective=list(TWO)), TWO, tmp_path / "old")
+    study = study_of(objective="multi/rank_distance", warm_start=str(folder))
+    assert [len(trial.values) for trial in borrowed(study)] == [1, 1]
+
+
+def test_the_first_version_of_the_database_is_still_read(tmp_path):
+    study = study_of(storage="sqlite")
+    folder = run(study, ONE, tmp_path / "study", 3)
+    with sqlite3.connect(folder / "optuna.db") as database:  # neither metric names nor attributes of the study then
+        database.execute("delete from study_user_attributes")
+        database.execute("delete from study_system_attributes")
+    assert len(borrowed(study_of(warm_start=str(folder)))) == 1
+    assert run(study, ONE, folder, 1) == folder

@@ -1,0 +1,162 @@
+import json
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import asdict
+
+import pytest
+
+from hybridtune.commands.show import Screen
+from hybridtune.commands.status import status, status_table
+from hybridtune.errors import InputError
+from hybridtune.search.rows import TrialRow, read_rows, read_running, write_running
+from hybridtune.study_file import dump_study, load_study
+
+
+@pytest.fixture
+def folder(tmp_path, study_file):
+    """A study folder in which no trial has begun."""
+    place = tmp_path / "study"
+    place.mkdir()
+    study = load_study(study_file(search={"trials": 4}))
+    (place / "study.yaml").write_text(dump_study(study))
+    return place
+
+
+def row(number, score=None, status="done", baseline=None, metric="balanced/AP"):
+    metrics = {"step": 4, "best_step": 4, metric: score} if score is not None else {}
+    return TrialRow(f"{number:04d}", number, baseline, {"mixing_ratio": 0.25}, metrics, status)
+
+
+def write_ended(folder, rows):
+    (folder / "trials.jsonl").write_text("".join(json.dumps(asdict(one)) + "\n" for one in rows))
+
+
+ENDED = [row(0, 0.1, baseline="mono-only"), row(1, 0.5, baseline="half-half"), row(3, 0.9, "stopped early")]
+
+
+def test_a_running_study_tells_its_trials_and_the_best_that_finished(folder):
+    write_ended(folder, ENDED)
+    write_running(folder, [*ENDED, row(2, 0.7, "running"), row(4, status="running")])
+    told = status(folder)
+    assert (told["state"], told["asked"], told["ended"], told["go_on"]) == ("running", 7, 3, None)
+    assert told["counts"] == {"done": 2, "stopped early": 1, "running": 2}
+    assert [trial["number"] for trial in told["trials"]] == [0, 1, 2, 3, 4]
+    assert told["best"]["id"] == "0001"  # a score in the middle of a trial wins over none that finished
+
+
+def test_before_a_trial_has_finished_the_best_score_so_far_counts(folder):
+    write_running(folder, [row(0, 0.2, "running"), row(1, 0.4, "running"), row(2, 0.9, "failed")])
+    assert status(folder)["best"]["id"] == "0001"
+
+
+def test_less_rank_distance_is_better(folder, study_file):
+    study = load_study(study_file(search={"objective": ["multi/rank_distance"]}))
+    (folder / "study.yaml").write_text(dump_study(study))
+    write_ended(folder, [row(number, score, metric="multi/rank_distance") for number, score in enumerate((8, 5, 9))])
+    assert status(folder)["best"]["id"] == "0001"
+
+
+def cut_off(folder):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    told = json.loads((folder / "running.json").read_text()) | {"pid": gone.pid}
+    (folder / "running.json").write_text(json.dumps(told))
+
+
+def number_given_again(folder):
+    told = json.loads((folder / "running.json").read_text()) | {"born": "1"}  # this process was not born then
+    (folder / "running.json").write_text(json.dumps(told))
+
+
+def no_file(folder):
+    (folder / "running.json").unlink()
+
+
+@pytest.mark.parametrize("end", [cut_off, number_given_again, no_file])
+def test_a_study_that_was_cut_off_says_what_goes_on(folder, end):
+    write_ended(folder, ENDED)
+    write_running(folder, [*ENDED, row(2, 0.7, "running")])
+    end(folder)
+    told = status(folder)
+    assert (told["state"], told["ended"]) == ("cut off", 3)
+    assert told["go_on"] == f"hybridtune run {folder}/study.yaml --out {folder}"
+
+
+def test_another_machines_process_cannot_be_seen(folder):
+    told = {"pid": 1, "host": "elsewhere", "rows": [asdict(row(0, 0.2, "running"))]}
+    (folder / "running.json").write_text(json.dumps(told))
+    assert read_running(folder).alive is None
+    assert status(folder)["state"] == "running elsewhere"
+
+
+def test_between_two_phases_the_study_runs_where_its_ray_does(folder):
+    write_ended(folder, ENDED)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        (folder / "dashboard.txt").write_text(f"http://127.0.0.1:{server.getsockname()[1]}\n")
+        assert status(folder)["state"] == "running"
+    assert status(folder)["state"] == "cut off"
+
+
+def test_an_ended_study_is_what_its_result_says(folder, capsys):
+    trials = [asdict(one) for one in ENDED]
+    result = {"best": trials[1], "front": ["0000", "0001"], "trials": trials, "headline": "tuned [is] half-half"}
+    (folder / "result.json").write_text(json.dumps(result))
+    told = status(folder)
+    assert (told["state"], told["best"], told["headline"]) == ("ended", trials[1], "tuned [is] half-half")
+    assert (told["trials"], told["front"], told["go_on"]) == (trials, ["0000", "0001"], None)
+    status_table(told, Screen(to_stderr=False))
+    out = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in out[:4]] == ["trial", "mono-only", "half-half", "trial"]
+    assert out[4:] == [
+        "small: ended; 3 of 7 trials ended (2 done, 1 stopped early)",
+        "best: half-half, balanced/AP 0.5000",
+        "Pareto front: 0000, 0001",
+        "tuned [is] half-half",
+    ]
+
+
+def test_a_study_that_has_not_begun_a_trial(folder, capsys):
+    told = status(folder)
+    assert (told["best"], told["trials"], told["ended"]) == (None, [], 0)
+    status_table(told, Screen(to_stderr=False))
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == "small: cut off; 0 of 7 trials ended"
+    assert second.startswith("to go on: hybridtune run ")
+
+
+def test_a_single_training_is_no_search(folder):
+    (folder / "result.json").write_text(json.dumps({"study": str(folder), "metrics": {}}))
+    with pytest.raises(InputError, match="holds a single training"):
+        status(folder)
+
+
+def test_rows_come_back_as_they_were_written(folder):
+    write_ended(folder, [ENDED[2], ENDED[0]])
+    assert read_rows(folder) == [ENDED[2], ENDED[0]]  # in the order in which they ended
+    running = row(2, 0.7, "running")
+    write_running(folder, [*ENDED, running])
+    assert read_rows(folder, running=True) == [ENDED[0], running, ENDED[2]]
+    found = read_running(folder)
+    assert (found.pid, found.host, found.alive) == (os.getpid(), socket.gethostname(), True)
+    assert found.rows == [*ENDED, running]
+    assert sorted(path.name for path in folder.iterdir()) == ["running.json", "study.yaml", "trials.jsonl"]
+
+
+def test_a_status_imports_nothing_heavy(folder):
+    write_ended(folder, ENDED)
+    code = """
+import sys
+from hybridtune.cli import main
+try:
+    main()
+except SystemExit as stop:
+    assert not stop.code
+print("heavy:", sorted({"torch", "ray", "transformers", "optuna", "numpy", "pyarrow"} & set(sys.modules)))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, "status", str(folder)], capture_output=True, text=True, check=True
+    )
+    assert "3 of 7 trials ended" in done.stdout
+    assert done.stdout.endswith("heavy: []\n")

@@ -1,0 +1,152 @@
+"""What a study's table, its title and its last lines say."""
+
+import subprocess
+import sys
+
+import pytest
+from rich.console import Console
+
+from hybridtune.commands import summary
+from hybridtune.commands.show import Screen, trials_table
+from hybridtune.commands.summary import asked_and_got, search_title, study_summary
+from hybridtune.config import Study
+from hybridtune.search.rows import TrialRow
+
+GOAL = "balanced/AP"
+
+
+def study_of(**search):
+    return Study.model_validate(
+        {
+            "name": "small",
+            "data": {"train": "newsroom:train"},
+            "benchmarks": {"dev": {"path": "newsroom:dev"}},
+            "train": {"max_steps": 300},
+            "search": {"trials": 2, **search},
+        }
+    )
+
+
+def row(number, status="done", baseline=None, step=300, began=0.0, seconds=60.0, value=0.5, fields=1):
+    values = {f"field_{place}": 0.125 for place in range(fields)}
+    metrics = {"step": step, "best_step": step, GOAL: value, "mono/AP": 0.75} if step else {}
+    return TrialRow(f"{number:04d}", number, baseline, values, metrics, status, None, seconds, began)
+
+
+ROWS = [
+    row(0, baseline="half-half"),
+    row(1, value=0.625),
+    row(2, "stopped early", step=100, began=60.0),
+    row(3, "out of budget", step=200, began=60.0),
+]
+
+
+def printed(table, width=200):
+    console = Console(width=width)
+    with console.capture() as capture:
+        console.print(table)
+    return capture.get()
+
+
+@pytest.mark.parametrize(
+    ("status", "mark"),
+    [("done", ""), ("stopped early", "x"), ("out of budget", "t"), ("failed", "!"), ("running", "..")],
+)
+def test_a_step_carries_the_mark_of_its_trial(status, mark):
+    line = printed(trials_table([GOAL], [row(0, status, step=120)])).splitlines()[1]
+    assert line.split()[2:] == ["0.125", f"120{mark}", "0.5000", "0.7500"]
+
+
+def test_a_wide_table_has_its_first_six_fields_on_a_terminal():
+    rows = [row(0, fields=9)]
+    narrow = printed(trials_table([GOAL], rows, width=100), 100)
+    assert [f"field_{place}" in narrow for place in range(9)] == [True] * 6 + [False] * 3
+    assert "3 more searched fields: see --json" in narrow
+    assert GOAL.split("/")[0] in narrow
+    for width in (None, 200):  # a file, and a terminal that is wide enough
+        wide = printed(trials_table([GOAL], rows, width=width))
+        assert "field_8" in wide
+        assert "more searched fields" not in wide
+    six = printed(trials_table([GOAL], [row(0, fields=6)], width=40))
+    assert "more searched fields" not in six
+
+
+def test_a_table_that_fits_exactly_is_left_whole():
+    rows = [row(0, fields=7)]
+    lines = printed(trials_table([GOAL], rows), 300).splitlines()
+    needed = max(len(line.rstrip()) for line in lines) + 1
+    assert "field_6" in printed(trials_table([GOAL], rows, width=needed), needed)
+    assert "field_6" not in printed(trials_table([GOAL], rows, width=needed - 1), needed)
+
+
+def test_what_was_asked_and_what_came_of_it():
+    told = asked_and_got(study_of(time_budget="30m", step_budget=1000), ROWS[1:])
+    assert told == (
+        "5 trials asked: 1 done, 1 stopped early, 1 out of budget, 2 not begun; 600 of 1,500 steps in 2 min "
+        "(budget: 30m, 1,000 steps)"
+    )
+    assert asked_and_got(study_of(trials=1), ROWS) == (
+        "4 trials asked: 2 done, 1 stopped early, 1 out of budget; 900 of 1,200 steps in 2 min"
+    )
+
+
+def test_the_title_counts_trials_and_what_is_left_of_the_budget(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(summary.time, "monotonic", lambda: now[0])
+    title = search_title(study_of(time_budget="10m", step_budget=1000), 2, ROWS[:1])  # a minute is gone
+    rows = [*ROWS, row(4, "running", step=0)]
+    assert title(rows) == "4 of 5 trials ended, 2 at once, 9 min of 10m left, 100 of 1,000 steps left"
+    now[0] += 700.0
+    assert "0 s of 10m left" in title(rows)
+    assert search_title(study_of(), 1, [])([]) == "0 of 5 trials ended, 1 at once"
+
+
+def result_of(repeats=None, **more):
+    trials = [vars(one) for one in ROWS]
+    places = {"model": "/m", "study": "/s", "test": None}
+    return {"best": trials[1], "trials": trials, "front": ["0001"], "repeats": repeats, **places, **more}
+
+
+def test_the_summary_of_a_study(capsys):
+    study_summary(study_of(), result_of(), Screen(to_stderr=False))
+    told = capsys.readouterr().out
+    assert "trial 1 *" in told
+    assert "x: stopped early; t: out of budget" in told
+    assert "5 trials asked: 2 done" in told
+    assert f"tuned is 0.125 above half-half on {GOAL}; one seed each" in told
+    assert "other seeds" not in told
+
+
+def test_the_summary_of_a_study_from_before_there_were_repeats(capsys):
+    result = result_of()
+    del result["repeats"]
+    study_summary(study_of(), result, Screen(to_stderr=False))
+    assert "one seed each" in capsys.readouterr().out
+
+
+def test_the_noise_check_is_a_table(capsys):
+    figures = {"first": 0.6, "by_seed": {"1": 0.6, "2": 0.62}, "mean": 0.61, "spread": 0.0141, "n": 2}
+    versus = {"difference": 0.11, "low": 0.09, "high": 0.13, "p_topics": 0.0012, "verdict": "better"}
+    repeats = {
+        "best": "best",
+        "contestants": {
+            "best": {"trial": "0001", "metrics": {GOAL: figures}},
+            "half-half": {"trial": "0000", "metrics": {GOAL: {**figures, "mean": 0.5, "spread": None, "n": 1}}},
+        },
+        "against": {"half-half": {GOAL: versus}},
+    }
+    study_summary(study_of(repeat_best=2), result_of(repeats), Screen(to_stderr=False))
+    told = capsys.readouterr().out
+    found = [line.split() for line in told.splitlines()]
+    tuned = next(words for words in found if words[:2] == ["tuned", "(0001)"])
+    half = next(words for words in found if words[:2] == ["half-half", "0.6000"])
+    assert tuned == ["tuned", "(0001)", "0.6000", "0.6100", "0.0141", "2"]
+    assert half == ["half-half", "0.6000", "0.5000", "1", "0.1100", "0.0200", "0.001", "better"]
+    assert f"tuned beats half-half on {GOAL} by 0.110 +- 0.020 (1 seed, p 0.001)" in told
+
+
+def test_the_table_needs_nothing_heavy():
+    """`hybridtune status` prints it, and is to answer at once."""
+    code = "import sys, hybridtune.commands.show; print([m for m in ('ray', 'torch', 'optuna') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
