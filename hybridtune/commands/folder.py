@@ -69,8 +69,10 @@ def open_study_folder(study: Study, out: Path | None) -> Path:
 def _but_for_budget(text: str) -> Any:
     """A resolved study without the budget of its search, which may be raised when the study goes on."""
     tree = parse_yaml(text)
-    search = {key: value for key, value in tree["search"].items() if key not in ("time_budget", "step_budget")}
-    return {**tree, "search": search}
+    search = tree.get("search") if isinstance(tree, dict) else None
+    if not isinstance(search, dict):  # none of ours
+        return tree
+    return {**tree, "search": {key: value for key, value in search.items() if not key.endswith("_budget")}}
 
 
 def environment() -> dict[str, Any]:

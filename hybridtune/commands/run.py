@@ -18,6 +18,7 @@ from hybridtune.commands.folder import write_json
 from hybridtune.commands.prepare import Prepared
 from hybridtune.commands.scores import full_scores
 from hybridtune.commands.show import Screen
+from hybridtune.commands.status import RAY_ADDRESS
 from hybridtune.commands.summary import search_title
 from hybridtune.data.store import TokenStore, build_store, store_root
 from hybridtune.data.table import distinct_pairs
@@ -37,7 +38,6 @@ from hybridtune.train.fit import checkpoint_scores, fit
 from hybridtune.train.loop import FitJob, make_plan
 
 EVALUATORS, BOARD = "evaluators", "board"
-DASHBOARD = "dashboard.txt"  # in the study folder, while Ray runs: the address of its dashboard
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def started(prepared: Prepared, folder: Path, screen: Screen) -> Iterator[Starte
         screen.line(f"token store {store.path}")
         if dashboard:
             screen.line(f"Ray dashboard http://{dashboard}")
-            (folder / DASHBOARD).write_text(f"http://{dashboard}\n", encoding="utf-8")
+            (folder / RAY_ADDRESS).write_text(f"http://{dashboard}\n", encoding="utf-8")
         service = EvaluatorService.start(
             EVALUATORS,
             prepared.benchmarks,
@@ -77,7 +77,7 @@ def started(prepared: Prepared, folder: Path, screen: Screen) -> Iterator[Starte
         try:
             yield Started(store, source, service, start_board(BOARD))
         finally:
-            (folder / DASHBOARD).unlink(missing_ok=True)
+            (folder / RAY_ADDRESS).unlink(missing_ok=True)
 
 
 def run_study(prepared: Prepared, folder: Path, screen: Screen) -> dict[str, Any]:

@@ -195,9 +195,24 @@ def test_the_study_folder_holds_the_evidence(result, folder):
         assert Path(trial["checkpoint"], "model.safetensors").is_file()
 
 
+def test_the_best_and_the_baselines_are_repeated_with_another_seed(result, folder):
+    repeats = result["repeats"]
+    assert json.loads((folder / "repeats.json").read_text(encoding="utf-8")) == repeats
+    assert repeats["seeds"] == [4]  # the study's is 3
+    names = {trial["baseline"] or "best" for trial in result["trials"] if trial["status"] == "done"}
+    assert repeats["contestants"].keys() == names
+    for who, one in repeats["contestants"].items():
+        assert not one["failed"]
+        assert one["metrics"]["balanced/AP"]["by_seed"].keys() == {"4"}
+        assert (folder / "repeats" / "trials" / f"{who}-s1" / "plan.json").is_file()
+    assert "balanced/AP" in result["headline"]
+    assert "<h1" in (folder / "report.html").read_text(encoding="utf-8")
+
+
 def test_optuna_knows_all_trials_once(result, folder):
     study = optuna.load_study(study_name="small", storage=f"sqlite:///{folder / 'optuna.db'}")
-    assert {trial.state for trial in study.trials} == {optuna.trial.TrialState.COMPLETE}
+    states = {"done": optuna.trial.TrialState.COMPLETE, "stopped early": optuna.trial.TrialState.PRUNED}
+    assert [trial.state for trial in study.trials] == [states[trial["status"]] for trial in result["trials"]]
     told = [(trial.number, trial.user_attrs.get("baseline"), trial.params, trial.value) for trial in study.trials]
     assert told == [
         (trial["number"], trial["baseline"], trial["values"], trial["metrics"]["balanced/AP"])
