@@ -2,13 +2,14 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
 from hybridtune.commands import summary
 from hybridtune.commands.show import Screen, trials_table
-from hybridtune.commands.summary import asked_and_got, search_title, study_summary
+from hybridtune.commands.summary import asked_and_got, search_title, study_summary, trials_asked
 from hybridtune.config import Study
 from hybridtune.search.rows import TrialRow
 
@@ -115,6 +116,20 @@ def test_the_summary_of_a_study(capsys):
     assert "5 trials asked: 2 done" in told
     assert f"tuned is 0.125 above half-half on {GOAL}; one seed each" in told
     assert "other seeds" not in told
+
+
+def test_the_summary_says_why_trials_failed_and_where_the_report_is(capsys):
+    failed = [vars(replace(row(number, "failed", step=0), reason="the loss is nan")) for number in (4, 5)]
+    result = result_of(report="/s/report.html")
+    study_summary(study_of(), {**result, "trials": [*result["trials"], *failed]}, Screen(to_stderr=False))
+    told = capsys.readouterr().out
+    assert "trial 4, trial 5 failed: the loss is nan\n" in told
+    assert "report: /s/report.html\n" in told
+
+
+def test_a_grid_asks_for_no_more_trials_than_it_has():
+    space = {"mixing_ratio": {"choice": [0.25, 0.75]}}
+    assert trials_asked(study_of(sampler="grid", trials=50, baselines=False, space=space)) == 2
 
 
 def test_the_summary_of_a_study_from_before_there_were_repeats(capsys):

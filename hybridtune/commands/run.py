@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hybridtune.cluster.local import local_cluster
+from hybridtune.cluster.local import cores, local_cluster
 from hybridtune.commands.card import Trained
 from hybridtune.commands.card_tables import Row
 from hybridtune.commands.export import write_model
@@ -19,7 +19,7 @@ from hybridtune.commands.prepare import Prepared
 from hybridtune.commands.scores import full_scores
 from hybridtune.commands.show import Screen
 from hybridtune.commands.status import RAY_ADDRESS
-from hybridtune.commands.summary import search_title
+from hybridtune.commands.summary import search_title, trials_asked
 from hybridtune.data.store import TokenStore, build_store, store_root
 from hybridtune.data.table import distinct_pairs
 from hybridtune.evaluate.metrics import Scores
@@ -93,7 +93,11 @@ def run_study(prepared: Prepared, folder: Path, screen: Screen) -> dict[str, Any
         if not (folder / REPORT).exists():
             write_report(folder)
         return before
-    study = prepared.study
+    study, offered = prepared.study, prepared.offered
+    screen.line(
+        f"{trials_asked(study)} trials, {offered.concurrent_trials} at once: {study.resources.workers} workers each, on "
+        f"{cores()} cores and {offered.gpus} GPUs; {offered.evaluators} evaluator actors"
+    )
     with started(prepared, folder, screen) as running:
         job = _job(prepared, running, folder / "trials")
         at_once = prepared.offered.concurrent_trials

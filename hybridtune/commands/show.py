@@ -158,7 +158,8 @@ class Screen:
         else:
             kept = row.status in ("done", "out of budget") and "best_step" in row.metrics
             best = f", best at step {row.metrics['best_step']:.0f}" if kept else ""
-            self.line(f"{label(row)}: {row.status} after {row.seconds:.0f} s{best}")
+            why = f": {row.reason}" if row.reason else ""
+            self.line(f"{label(row)}: {row.status} after {row.seconds:.0f} s{best}{why}")
 
 
 def plain_table(rows: Sequence[Mapping[str, Any]], title: str) -> Table:

@@ -7,13 +7,13 @@ from typing import Any
 from hybridtune.commands.prepare import Prepared, data_table, notices
 from hybridtune.commands.scores import groups_table
 from hybridtune.commands.show import Screen, Title, duration, plain_table, trials_table
-from hybridtune.commands.trials import figure, marks_told
+from hybridtune.commands.trials import figure, label, marks_told
 from hybridtune.config import Study
 from hybridtune.data.table import describe
 from hybridtune.search.budget import spent
 from hybridtune.search.headline import chance, headline
 from hybridtune.search.rows import TrialRow
-from hybridtune.search.space import BASELINES
+from hybridtune.search.samplers import expected_trials
 from hybridtune.search_section import seconds
 from hybridtune.study_file import dump_study
 
@@ -70,7 +70,7 @@ def show_plan(prepared: Prepared, described: Mapping[str, Any], screen: Screen) 
 
 def trials_asked(study: Study) -> int:
     """Trials of a whole search, the baselines among them."""
-    return (len(BASELINES) if study.search.baselines else 0) + study.search.trials
+    return expected_trials(study)
 
 
 def search_title(study: Study, concurrent_trials: int, before: Sequence[TrialRow]) -> Title:
@@ -108,6 +108,9 @@ def study_summary(study: Study, result: Mapping[str, Any], screen: Screen) -> No
         "* best; ratio: share of mono batches; mono, cross, multi: AP on the dev benchmark" + (marks and f"; {marks}"),
         style="dim",
     )
+    for reason in dict.fromkeys(row.reason for row in rows if row.reason):
+        names = ", ".join(label(row) for row in rows if row.reason == reason)
+        screen.console.print(f"{names} failed: {reason}", soft_wrap=True, markup=False)
     screen.console.print(asked_and_got(study, rows), soft_wrap=True, markup=False)
     name = best["baseline"] or f"trial {best['number']}"
     values = ", ".join(
@@ -181,4 +184,6 @@ def _where(result: Mapping[str, Any], screen: Screen) -> None:
             screen.console.print(groups_table(test["groups"], ["AP", "nDCG@10", "R@10"]))
     screen.console.print(f"model: {result['model']}", soft_wrap=True)
     screen.console.print(f"study: {result['study']}", soft_wrap=True)
+    if result.get("report"):
+        screen.console.print(f"report: {result['report']}", soft_wrap=True)
     screen.console.print(f"next:  hybridtune evaluate {result['model']} --benchmark PATH", soft_wrap=True)

@@ -202,14 +202,14 @@ def marks(
     )
 
 
-def ring(x: Any, y: Any, label: str = "") -> go.Scatter:
-    """A ring around the chosen trial's mark, with a name above it where one is given."""
+def ring(x: Any, y: Any, label: str = "", side: str = "center") -> go.Scatter:
+    """A ring around the chosen trial's mark, with a name above it, on that side, where one is given."""
     return go.Scatter(
         x=[x],
         y=[y],
         mode="markers+text" if label else "markers",
         text=[safe(label)] if label else None,
-        textposition="top center",
+        textposition=f"top {side}",
         marker={"symbol": "circle-open", "size": 21, "color": GREY, "line": {"width": 2}},
         hoverinfo="skip",
         showlegend=False,

@@ -70,8 +70,9 @@ def _inward(x: list[float], everywhere: list[float]) -> list[str]:
 
 def _words(record: StudyRecord, goals: dict[str, str], scored: list[TrialRecord], members: list[TrialRecord]) -> str:
     names, named = ", ".join(goals), ", named" if len(members) <= NAMED else ""
+    verb = "is" if len(members) == 1 else "are"
     words = (
-        f"{len(members)} of {counted(len(scored), 'scored trial')} are on the front (blue{named}): no full-length "
+        f"{len(members)} of {counted(len(scored), 'scored trial')} {verb} on the front (blue{named}): no full-length "
         f"trial is at least as good on all of {names} and better on one."
     )
     if len(record.goals) == 1:

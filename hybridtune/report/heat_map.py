@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
 
-from hybridtune.report.chart import new_figure, safe
+from hybridtune.report.chart import new_figure, safe, short
 
 LEGIBLE = 12  # languages up to which a cell has room for its number
 SIGNED = 8  # languages up to which it has room for a plus, which the colour tells too
@@ -95,7 +95,7 @@ def heat_map(names: Sequence[str], values: Mapping[Pair, float], tips: Mapping[P
         written = [(i, j, values[pair]) for i, j, pair in places if pair in values]
         figure.add_trace(_numbers(written, scale, digits))
     flat = {"showgrid": False, "showline": False, "ticks": ""}
-    columns, rows = ([safe(name) for name in some] for some in (across, down))
+    columns, rows = ([safe(short(name, 12)) for name in some] for some in (across, down))
     figure.update_xaxes(side="top", title_text="passages", tickvals=list(range(len(across))), ticktext=columns, **flat)
     figure.update_yaxes(title_text="queries", tickvals=list(range(len(down))), ticktext=rows, **flat)
     figure.update_xaxes(range=[-0.5, len(across) - 0.5])

@@ -61,7 +61,7 @@ def ratio_curve(record: StudyRecord) -> Chart:
     figure = make_subplots(
         rows=1 + apart, cols=1, shared_xaxes=True, vertical_spacing=0.07, row_heights=_heights(apart)
     )
-    figure.update_layout(template=TEMPLATE, height=600 if apart else 420, margin_r=52)
+    figure.update_layout(template=TEMPLATE, height=600 if apart else 420, margin_r=66)
     for name in names:
         for trace in _setting(record, with_metrics(scored, [name]), name):
             figure.add_trace(trace, row=1 + (name == DISTANCE), col=1)
@@ -112,8 +112,9 @@ def _name_lines(figure: go.Figure, names: list[str]) -> None:
     where: dict[str, Any] = {"xref": "paper", "x": 1, "xanchor": "left", "xshift": 4, "showarrow": False}
     for name in sorted(ends, key=ends.__getitem__):
         taken = max(ends[name], taken + gap)
-        look = {"color": SETTING_COLOURS[name], "size": 13}
-        figure.add_annotation(text=name.split("/")[0], y=taken, yref="y", font=look, **where)
+        # The colour is for the mark alone: as text it would not stand out enough from the ground.
+        text = f'<span style="color:{SETTING_COLOURS[name]}">●</span> {name.split("/")[0]}'
+        figure.add_annotation(text=text, y=taken, yref="y", font={"size": 13}, **where)
 
 
 class _Region(NamedTuple):

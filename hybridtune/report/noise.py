@@ -38,7 +38,7 @@ def noise_tables(record: StudyRecord) -> list[Table]:
             "Difference of the means over fresh seeds, its 95 % interval from the seeds, and the verdict, which also "
             "asks a paired test over topics."
         )
-        tables.append(Table(f"Noise check: {tuned}, minus each baseline", ["", *names], rows, note))
+        tables.append(Table(f"Noise check: {tuned}, minus each baseline", ["difference", *names], rows, note))
     return tables
 
 

@@ -12,6 +12,7 @@ from hybridtune.report.charts import all_charts
 from hybridtune.report.markup import Table, escape, script_json, slug, table_html
 from hybridtune.report.noise import noise_tables
 from hybridtune.report.record import StudyRecord, read_record
+from hybridtune.search_section import masked_url
 
 REPORT = "report.html"
 # Nothing is fetched from anywhere, whatever a name in the study says; the drawing library makes pictures of its own.
@@ -173,7 +174,7 @@ def _repeat(record: StudyRecord) -> str:
 
 def _masked(text: str) -> str:
     """The text without the passwords of its URLs: a report is passed on."""
-    return re.sub(r"(://[^\s:/@]*:)[^\s@]+@", r"\1***@", text)
+    return re.sub(r"\S+://\S+", lambda url: masked_url(url[0]), text)
 
 
 def _next(record: StudyRecord) -> str:

@@ -60,7 +60,8 @@ def ratio_temperature(record: StudyRecord) -> Chart:
     figure.add_trace(_coloured(record, trials, ratios, heats, values, goal))
     for i, trial in enumerate(trials):
         if record.best is not None and trial.id == record.best.id:
-            figure.add_trace(ring(ratios[i], heats[i], trial.label))
+            side = "left" if ratios[i] > 0.8 else "right" if ratios[i] < 0.2 else "center"  # none is cut off
+            figure.add_trace(ring(ratios[i], heats[i], trial.label, side))
             words += f" The ring is the chosen trial, {trial.label}; small marks were stopped before."
     figure.update_xaxes(title_text="share of batches that are mono", range=[-0.06, 1.06])
     figure.update_yaxes(title_text="temperature", type="log", **_log_ticks(heats))

@@ -174,11 +174,17 @@ def _rows(folder: Path) -> tuple[list[dict[str, Any]], bool]:
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{file}: cannot be read: {error}; it has one JSON object a line") from None
     now = _read_json(folder / "running.json") or {"rows": []}
-    running = "pid" in now and (now.get("host") != socket.gethostname() or _lives(now["pid"], now.get("born")))
+    running = _under_way(now)
     for row in now["rows"]:
         if row["status"] == "running":
             rows[row["id"]] = {**row, "status": "running" if running else "cut off"}
-    return sorted(rows.values(), key=lambda row: int(row["number"])), running
+    check = _read_json(folder / "repeats" / "running.json") or {}  # the noise check, after the search
+    return sorted(rows.values(), key=lambda row: int(row["number"])), running or _under_way(check)
+
+
+def _under_way(told: Mapping[str, Any]) -> bool:
+    """Whether the process that wrote a ``running.json`` lives; of another host's, nobody here knows."""
+    return "pid" in told and (told.get("host") != socket.gethostname() or _lives(told["pid"], told.get("born")))
 
 
 def _lives(pid: int, born: str | None) -> bool:
@@ -270,7 +276,8 @@ def _uri(path: Path) -> str:
 
 def _last_change(folder: Path) -> float:
     """When what a report reads last changed; the report itself does not count."""
-    names = ("study.yaml", "environment.json", "trials.jsonl", "running.json", "result.json", "repeats.json")
+    names = ["study.yaml", "environment.json", "trials.jsonl", "running.json", "result.json", "repeats.json"]
+    names += ["repeats/running.json", "repeats/trials.jsonl"]
     files = [folder / name for name in names]
     return max(file.stat().st_mtime for file in files if file.exists())
 

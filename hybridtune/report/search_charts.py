@@ -18,6 +18,7 @@ from hybridtune.report.chart import (
     better,
     cell,
     counted,
+    finished,
     first_goal,
     plain_name,
     rounded,
@@ -40,12 +41,14 @@ def history(record: StudyRecord) -> Chart:
     key, title = "history", "Optimisation history"
     goal, mode = first_goal(record)
     scored = with_metrics(record.trials, [goal])
+    done = finished(scored)
     columns = ["trial", "number", "status", goal, "best so far"]
     rows: list[list[Cell]] = []
     pick, best = (max if mode == "max" else min), None
     for trial in scored:
         value = trial.metrics[goal]
-        best = value if best is None else pick(best, value)
+        if trial.status == "done":  # as Optuna draws it: others were scored at another step
+            best = value if best is None else pick(best, value)
         rows.append([trial.label, trial.number, trial.status, rounded(goal, value), rounded(goal, best)])
     if record.ledger is None or not _complete(record.ledger):
         reason = _NO_LEDGER if record.ledger is None else "Optuna has no completed trial yet."
@@ -72,7 +75,7 @@ def history(record: StudyRecord) -> Chart:
     complete = counted(len(_complete(record.ledger)), "trial")
     words = f"{goal} of the {complete} that Optuna holds as complete; {better(mode)}."
     if best is not None:
-        words += f" The best of {len(scored)} scored is {said(goal, best)}."
+        words += f" The best of {counted(len(done), 'full-length trial')} is {said(goal, best)}."
     if target is None:
         words += " The line is the best so far."
     return Chart(key, title, f"{words} {MARKS}", figure, columns, rows)

@@ -88,11 +88,12 @@ def differences(record: StudyRecord) -> Table | None:
     alone = f" {listed(untested)}: the interval alone, without a test." if untested else ""
     return Table(
         f"{capital(tuned_label(record))}, minus each {'other ' if best.baseline else ''}baseline",
-        ["", *names],
+        ["difference", *names],
         rows,
         "Paired by topic, one seed each. Small: 95 % bootstrap interval; better or worse where a permutation test over "
         "topics gives p below .05 (Holm over the settings of a measure), else unclear. Less rank distance is better."
-        + alone,
+        + alone
+        + (" What other seeds change is in the noise check below." if record.repeats else ""),
     )
 
 

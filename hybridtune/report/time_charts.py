@@ -27,7 +27,8 @@ from hybridtune.report.chart import (
 )
 from hybridtune.report.record import StudyRecord, TrialRecord
 
-PHASES = {"set-up": PURPLE, "training": BLUE, "scoring": GREEN, "ending": ORANGE, "not told apart": GREY}
+REST = "waiting and ending"  # for workers to start, for a place; writing the best checkpoint
+PHASES = {"set-up": PURPLE, "training": BLUE, "scoring": GREEN, REST: ORANGE, "not told apart": GREY}
 _BASELINES = {"mono-only": (ORANGE, "dot"), "half-half": (GREEN, "dash"), "cross-only": (PURPLE, "dashdot")}
 
 
@@ -156,12 +157,12 @@ def _spent(trial: TrialRecord, start: float) -> _Spent:
         if values:
             phases[phase] = min(max(values), left)
             left -= phases[phase]
-    phases["ending" if len(phases) == len(told) else "not told apart"] = left
+    phases[REST if len(phases) == len(told) else "not told apart"] = left
     return _Spent(trial.began - start, trial.seconds, phases)
 
 
 def timeline(record: StudyRecord) -> Chart:
-    """When each trial ran, by phase: set-up, training, scoring, ending."""
+    """When each trial ran, by phase: set-up, training, scoring, and the rest."""
     key, title = "timeline", "Where the time went"
     trials = [trial for trial in record.trials if trial.began > 0 and trial.seconds > 0]
     columns = ["trial", "status", "begins (s)", "whole (s)", *(f"{phase} (s)" for phase in PHASES)]
@@ -186,7 +187,10 @@ def timeline(record: StudyRecord) -> Chart:
     labels = [safe(short(trial.label, 14)) for trial in trials]
     ticks = {"tickvals": list(range(len(trials))), "ticktext": labels, "range": [len(trials) - 0.4, -0.6]}
     figure.update_yaxes(showgrid=False, showline=False, ticks="", **ticks)
-    return Chart(key, title, _time_words(trials, spent), figure, columns, rows)
+    words = _time_words(trials, spent)
+    if record.repeats:
+        words += " The trainings of the noise check are not in it."
+    return Chart(key, title, words, figure, columns, rows)
 
 
 def _bars(
@@ -229,4 +233,8 @@ def _time_words(trials: list[TrialRecord], spent: list[_Spent]) -> str:
     words = f"{counted(len(trials), 'trial')} in {lasted} (h:mm:ss); of their time {shares}."
     if gaps >= 0.5:
         words += f" For {gaps:,.0f} s in between no trial ran."
-    return f"{words} Training and scoring take turns; each is drawn as one stretch."
+    if totals[REST]:
+        words += (
+            f" {REST.capitalize()} is all that is not timed: before its workers are there, and after its last score."
+        )
+    return f"{words} Training and scoring take turns; each phase is drawn as one stretch."

@@ -12,7 +12,7 @@ _MOST_VALUES = 4  # of the best trial, at the top of the page
 _UNTIL = {
     "finished": "",
     "running": "This study is running: what stands here is what it has so far.",
-    "cut off": "This study has not ended, and nothing runs it now: what stands here is what it had come to.",
+    "cut off": "This study has not ended, and no trial of it runs now: what stands here is what it has come to.",
 }
 
 
@@ -29,7 +29,7 @@ def headline(record: StudyRecord) -> str:
     """What won, by how much, and whether that is beyond noise: as the study's summary says it, where it has ended."""
     told = (record.result or {}).get("headline")
     if told:
-        return capital(str(told))
+        return capital(str(told).replace("+-", "±"))
     best = record.best
     if best is None:
         return "No trial has come to its last step yet."
@@ -38,10 +38,15 @@ def headline(record: StudyRecord) -> str:
     have = f"{capital(best.label)} has {goal} {said(goal, value)}"
     if best.baseline:
         searched = [trial for trial in record.trials if trial.baseline is None and trial.status == "done"]
-        return f"{have}: no searched trial of {len(searched)} that are done is better than this baseline."
+        if not searched:
+            return f"{have}; no searched trial is done."
+        count = f"{len(searched)} that {'is' if len(searched) == 1 else 'are'} done"
+        return f"{have}: no searched trial of the {count} is better on it than this baseline."
     if not others:
         return f"{have}, the best of {counted(sum(t.status == 'done' for t in record.trials), 'trial')}."
     rival = max(others, key=lambda trial: trial.metrics[goal] * (1 if mode == "max" else -1))
+    if value == rival.metrics[goal]:
+        return f"{have}, the same as {rival.label}, the best baseline."
     side = "above" if value > rival.metrics[goal] else "below"
     return (
         f"{have}, {said(goal, abs(value - rival.metrics[goal]))} {side} {rival.label}, the best baseline "
@@ -67,6 +72,10 @@ def certainty(record: StudyRecord) -> str:
         return ""
     if record.repeats:
         return "The best and the baselines were trained again with other seeds: see the noise check below."
+    if record.study.search.repeat_best and not record.finished:
+        return (
+            "One seed each so far: what another seed changes is told once the noise check (search.repeat_best) is done."
+        )
     return (
         "One seed each: what another seed would change is not measured (search.repeat_best measures it). The intervals "
         "say what other topics would change."
@@ -81,7 +90,7 @@ def facts(record: StudyRecord) -> list[tuple[str, str]]:
         found += [(name.replace("_", " "), said(name, best.metrics[name])) for name in record.goals]
         found += [(plain_name(name), _value(value)) for name, value in list(best.values.items())[:_MOST_VALUES]]
     found.append(("trials", f"{len(record.trials)}"))
-    found.append(("time", duration(wall_seconds(record.trials))))
+    found.append(("time of trials", duration(wall_seconds(record.trials))))
     return found
 
 

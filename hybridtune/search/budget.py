@@ -104,8 +104,8 @@ def contenders(rows: Sequence[TrialRow]) -> list[TrialRow]:
 def settle(ledger: optuna.Study, rows: Sequence[TrialRow], goals: Sequence[str]) -> None:
     """Tell Optuna of the trials that the budget cut off: Tune tells a searcher nothing of them.
 
-    A trial that had its last score is complete with the values of its best checkpoint; any other that stands as running
-    is pruned, and a trial that never began is failed.
+    A trial that had its last score is complete with the values of its best checkpoint. Any other that stands as running
+    waits, with its values and scores: with a larger budget it goes on, and no other state could be changed then.
 
     Args:
         ledger: the study in its storage, after a search that was not interrupted.
@@ -115,9 +115,7 @@ def settle(ledger: optuna.Study, rows: Sequence[TrialRow], goals: Sequence[str])
     known = {row.number: row for row in rows}
     for trial in ledger.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         row = known.get(trial.number)
-        if row is None:
-            ledger.tell(trial.number, state=TrialState.FAIL)
-        elif row.status == "done":
+        if row is not None and row.status == "done":
             ledger.tell(trial.number, [row.metrics[name] for name in goals])
-        elif row.status == CUT_OFF:
-            ledger.tell(trial.number, state=TrialState.PRUNED)
+        elif row is None or row.status == CUT_OFF:
+            ledger._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)

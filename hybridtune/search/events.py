@@ -83,6 +83,11 @@ class Events(Callback):  # type: ignore[misc]
         """A trial failed; a later run of the study may try it again, and TensorBoard would keep the first end."""
         self._end(trial, ended=False)
 
+    def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
+        """The search is over; of trials that the budget cut off Tune tells nothing else, and they may go on later."""
+        for trial in trials:
+            self._end(trial, ended=False)
+
     def _end(self, trial: Any, ended: bool) -> None:
         name = trial_name(trial.config)
         reports = self._reports.pop(name, None)

@@ -144,7 +144,9 @@ class Tracker(Callback):  # type: ignore[misc]
         self._end(trial, failed=True)
 
     def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
-        """The search ended: wait for what is still being sent."""
+        """The search ended, maybe before its trials: wait for what is still being sent."""
+        for trial in trials:
+            self._end(trial, failed=False)
         self._do(self.inner.on_experiment_end, [])
         if self._thread is not None:
             self._thread.shutdown()

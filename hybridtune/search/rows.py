@@ -29,6 +29,7 @@ class TrialRow:
         checkpoint: folder of the checkpoint with these metrics.
         seconds: wall time in which it ran.
         began: when it started, in seconds of the epoch.
+        reason: of a trial that failed, why.
     """
 
     id: str
@@ -40,6 +41,7 @@ class TrialRow:
     checkpoint: str | None = None
     seconds: float = 0.0
     began: float = 0.0
+    reason: str | None = None
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """A study: Ray Tune runs the trials, Optuna proposes their values, ASHA stops the hopeless ones."""
 
+import logging
+import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ from hybridtune.search.stopping import scheduler
 from hybridtune.search.storage import load_ledger
 from hybridtune.search.trial import Trial
 from hybridtune.search.watch import Display, Watcher
+from hybridtune.train.fit import clear
 from hybridtune.train.loop import FitJob
 
 TRIALS = "trials"
@@ -120,6 +123,10 @@ def tuner(
         scheduler: stops trials early.
         stop: ends all of them.
     """
+    clear(folder / TRIALS)
+    # Why a trial failed stands in its row, and the traceback in its folder: not on the terminal, at every try.
+    os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
+    logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
     # A trial only waits for its workers, whose CPUs are asked for by Ray Train.
     trainable = tune.with_resources(tune.with_parameters(Trial, job=job), {"CPU": 0.01})
     return tune.Tuner(

@@ -1,6 +1,7 @@
 """Watching a study: what each trial is doing now, written to the study folder and handed to a display."""
 
 import json
+import re
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -51,7 +52,7 @@ class Watcher(Callback):  # type: ignore[misc]
         self.started.setdefault(name, time.time())
         new = TrialRow(name, config["number"], config["baseline"], trial_values(config), began=self.started[name])
         row = self.rows.setdefault(name, new)
-        row.status = "running"
+        row.status, row.reason = "running", None
         self._show(row)
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
@@ -77,8 +78,10 @@ class Watcher(Callback):  # type: ignore[misc]
         self._ended(row, "done" if row.id in self.done else "stopped early")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A trial failed for good."""
-        self._ended(self._row(trial), "failed")
+        """A trial failed for good; Tune has the traceback in ``trials/<id>/error.txt``."""
+        row = self._row(trial)
+        row.reason = _last_line(trial.error_file)
+        self._ended(row, "failed")
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Settle the trials that the budget cut off: of these Tune tells a callback nothing else."""
@@ -126,6 +129,13 @@ class Watcher(Callback):  # type: ignore[misc]
         display = self.displays.get(str(self.folder))
         if display is not None:
             display(rows, row)
+
+
+def _last_line(file: str | None) -> str | None:
+    """What a traceback ends with, without the kind of our own errors."""
+    lines = Path(file).read_text(encoding="utf-8").split("\n") if file is not None else []
+    last = next((line.strip() for line in reversed(lines) if line.strip()), None)
+    return re.sub(r"^hybridtune\.errors\.\w+: ", "", last) if last is not None else None
 
 
 def read_reports(trial: Path) -> list[dict[str, Any]]:

@@ -4,8 +4,6 @@ import asyncio
 from collections import deque
 from typing import Any
 
-from ray.train import UserCallback
-
 from hybridtune.errors import FitError, HybridtuneError
 
 RESTARTS = 2  # of the worker group after lost workers, from the last checkpoint; counted anew after every report
@@ -103,21 +101,3 @@ class Desk:
             if not self._closed:
                 self._open, self._problem = False, error
                 self._change.notify_all()
-
-
-class Deaths(UserCallback):  # type: ignore[misc]
-    """Tells the desk of workers that died; runs in Ray Train's controller.
-
-    Args:
-        desk: the actor.
-    """
-
-    def __init__(self, desk: Any) -> None:
-        self._desk = desk
-
-    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
-        """Some workers have failed; what one said on purpose stands on the desk already."""
-        causes = [getattr(error, "_base_exc", error) for error in worker_exceptions.values()]
-        if not any(isinstance(cause, HybridtuneError) for cause in causes):
-            first = str(causes[0]).strip().splitlines()
-            self._desk.group_died.remote(first[-1] if first else type(causes[0]).__name__)

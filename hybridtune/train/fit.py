@@ -17,9 +17,12 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from hybridtune.config import Resources
 from hybridtune.data.store import TokenStore
 from hybridtune.data.table import write_plan
-from hybridtune.train.desk import Deaths, Desk
+from hybridtune.errors import HybridtuneError
+from hybridtune.train.desk import Desk
 from hybridtune.train.loop import SCORES, FitJob, checkpoints, make_plan, train_loop
 from hybridtune.train.progress import Metrics
+
+_OWN = ".workers-"  # begins the name of the folder in which Ray Train keeps what it wants to know of a group
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class WorkerGroup:
 
     def __init__(self, resources: Resources, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._own = folder / f".workers-{uuid.uuid4().hex[:8]}"
+        self._own = folder / f"{_OWN}{uuid.uuid4().hex[:8]}"
         self._desk = ray.remote(Desk).options(num_cpus=0).remote()
         self._thread = Thread(target=self._run, args=[_trainer(self._desk, resources, self._own)], daemon=True)
         self._thread.start()
@@ -77,18 +80,41 @@ class WorkerGroup:
             final = bool(metrics["final"])
             yield metrics
 
-    def close(self) -> None:
-        """End the workers; a job that is under way ends at its next report."""
+    def close(self, seconds: float = 60.0) -> None:
+        """End the workers; a job that is under way ends at its next report.
+
+        Args:
+            seconds: waited for their end at most; workers that are left go with the process, or with Ray.
+        """
         ray.get(self._desk.close.remote())
-        self._thread.join()
+        self._thread.join(seconds)
         shutil.rmtree(self._own, ignore_errors=True)
 
     def _run(self, trainer: TorchTrainer) -> None:
         try:
             trainer.fit()
         except Exception as error:
-            with contextlib.suppress(ray.exceptions.RayError):  # the cluster may be gone
-                ray.get(self._desk.group_gone.remote(error))
+            if ray.is_initialized():  # else asking would start another
+                with contextlib.suppress(ray.exceptions.RayError):  # the cluster may be gone
+                    ray.get(self._desk.group_gone.remote(error))
+
+
+class Deaths(ray.train.UserCallback):  # type: ignore[misc]
+    """Tells the desk of workers that died; runs in Ray Train's controller.
+
+    Args:
+        desk: the actor.
+    """
+
+    def __init__(self, desk: Any) -> None:
+        self._desk = desk
+
+    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
+        """Some workers have failed; what one said on purpose stands on the desk already."""
+        causes = [getattr(error, "_base_exc", error) for error in worker_exceptions.values()]
+        if not any(isinstance(cause, HybridtuneError) for cause in causes):
+            first = str(causes[0]).strip().splitlines()
+            self._desk.group_died.remote(first[-1] if first else type(causes[0]).__name__)
 
 
 def _trainer(desk: Any, resources: Resources, folder: Path) -> TorchTrainer:
@@ -126,14 +152,23 @@ def fit(job: FitJob, told: Callable[[Metrics], object] = lambda metrics: None) -
     Raises:
         FitError, InputError: see `WorkerGroup.reports`.
     """
+    clear(Path(job.storage).parent)
     group = WorkerGroup(job.study.resources, Path(job.storage).parent)
     try:
         for metrics in group.reports(job):
             told(metrics)
-    finally:
-        group.close()
+    except BaseException:
+        group.close(0.0)  # nobody waits for the next report of a training that was interrupted
+        raise
+    group.close()
     best = checkpoints(job).at(metrics["best_step"])
     return FitResult({key: value for key, value in metrics.items() if key != "checkpoint_path"}, best)
+
+
+def clear(folder: Path) -> None:
+    """Remove what worker groups left that were killed; none may run there."""
+    for left in folder.glob(f"{_OWN}*"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def checkpoint_scores(checkpoint: Path) -> dict[str, Any]:

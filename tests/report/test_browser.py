@@ -136,6 +136,14 @@ def test_the_keyboard_alone_sorts_and_the_focus_shows(browser, report_file):
         assert page.locator("#trials th[aria-sort]").all_text_contents() == ["balanced/AP"]
 
 
+def test_a_heading_is_heard_by_its_name_and_its_arrow_is_seen(browser, report_file):
+    with opened(browser, report_file) as seen:
+        assert seen.page.locator("#trials").get_by_role("button", name="status", exact=True).count() == 1
+        arrow = "getComputedStyle(document.querySelector('#trials th button'), '::after').color"
+        note = "getComputedStyle(document.querySelector('.note')).color"
+        assert seen.page.evaluate(arrow) == seen.page.evaluate(note)
+
+
 def test_dark_mode_changes_the_ground_and_the_charts_and_back(browser, report_file):
     with opened(browser, report_file, color_scheme="light") as seen:
         page = seen.page

@@ -183,3 +183,10 @@ def test_names_of_languages_are_shown_as_they_are_written():
     figure = heat_map(["<b>en</b>"], {("<b>en</b>",) * 2: 0.5}, {}, Scale(SEQUENTIAL, 0.0, 1.0, "AP", ".2f"))
     assert "<b>en" not in figure.to_json()
     assert figure.layout.xaxis.ticktext == ("&lt;b&gt;en&lt;/b&gt;",)
+
+
+def test_a_long_language_code_is_cut_on_the_axis_and_whole_in_the_tip():
+    long = "gsw-u-sd-chzh-x-zurich"
+    figure = heat_map([long], {(long, long): 0.5}, {}, Scale(SEQUENTIAL, 0, 1, "AP", ".2f"))
+    assert len(figure.layout.xaxis.ticktext[0]) <= 12
+    assert long in figure.data[0].hovertext[0][0]

@@ -103,7 +103,8 @@ def test_the_names_at_the_ends_of_lines_do_not_cover_each_other():
     trials = [trial_of(i, i / 5, mono_AP=0.5, cross_AP=0.5, multi_AP=0.5 + 0.1 * i, balanced_AP=0.5) for i in range(6)]
     notes = mix_charts.ratio_curve(record_of(trials)).figure.layout.annotations
     heights = sorted(note.y for note in notes)
-    assert sorted(note.text for note in notes) == ["cross", "mono", "multi"]
+    assert sorted(note.text.split()[-1] for note in notes) == ["cross", "mono", "multi"]
+    assert {note.font.color for note in notes} == {None}  # text in the page's ink; the mark before it has the colour
     assert min(np.diff(heights)) > 0.02
 
 
@@ -146,6 +147,15 @@ def test_the_map_rings_the_chosen_trial_and_writes_its_ticks_out():
     assert [float(text) for text in ticks.ticktext] == list(ticks.tickvals)
     assert min(ticks.tickvals) <= 0.02
     assert max(ticks.tickvals) >= 0.02 * 1.3**6
+
+
+def test_the_name_of_a_trial_at_the_edge_of_the_map_stands_inward():
+    trials = [trial_of(i, i / 8, values={"mixing_ratio": i / 8, "temperature": 0.02 + i / 100}) for i in range(9)]
+    for best, side in ((0, "top right"), (4, "top center"), (8, "top left")):
+        scored = [
+            dataclasses.replace(t, metrics={"balanced/AP": 0.9 if i == best else 0.1}) for i, t in enumerate(trials)
+        ]
+        assert ratio_map.ratio_temperature(record_of(scored)).figure.data[-1].textposition == side
 
 
 def test_no_map_of_what_is_not_searched_or_has_one_value():

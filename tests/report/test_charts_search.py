@@ -93,8 +93,17 @@ def test_the_history_has_optunas_values_and_the_best_so_far():
     best = dict(zip(lines.x, lines.y, strict=True))
     assert [best[x] for x in points.x] == np.maximum.accumulate(points.y).tolist()
     assert "7 trials that Optuna holds as complete" in chart.words
-    values = [row[3] for row in chart.rows]
+    assert "The best of 7 full-length trials" in chart.words
+    values = [-1 if row[2] == "stopped early" else row[3] for row in chart.rows]
     assert [row[4] for row in chart.rows] == np.maximum.accumulate(values).tolist()
+
+
+def test_a_stopped_trial_is_not_the_best_of_the_history():
+    trials = curved_trials(5)
+    trials[4] = dataclasses.replace(trials[4], status="stopped early", metrics={"balanced/AP": 0.99})
+    chart = search_charts.history(record_of(trials, ledger=ledger_of(trials)))
+    assert 0.99 not in [row[4] for row in chart.rows]
+    assert "0.99" not in chart.words
 
 
 def test_the_best_so_far_of_a_smaller_is_better_objective_falls():

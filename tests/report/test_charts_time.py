@@ -42,15 +42,15 @@ def test_the_phases_of_a_trial_follow_each_other_and_add_up_to_its_time():
     split = {"setup_seconds": 5.0, "train_seconds": 60.0, "score_seconds": 30.0}
     chart = time_charts.timeline(record_of([timed(trial, **split, **{"balanced/AP": 0.1}) for trial in trials]))
     bars = {trace.name: trace for trace in chart.figure.data}
-    assert list(bars) == ["set-up", "training", "scoring", "ending"]
+    assert list(bars) == ["set-up", "training", "scoring", "waiting and ending"]
     for i, trial in enumerate(trials):
         begins = 0.0 + 100 * trial.number
-        for phase, seconds in (("set-up", 5), ("training", 60), ("scoring", 30), ("ending", 5)):
+        for phase, seconds in (("set-up", 5), ("training", 60), ("scoring", 30), ("waiting and ending", 5)):
             assert bars[phase].base[i] * 60 == pytest.approx(begins)  # 400 s are told in minutes
             assert bars[phase].x[i] * 60 == pytest.approx(seconds)
             begins += seconds
     assert "4 trials in 0:06:40" in chart.words
-    assert "5% set-up, 60% training, 30% scoring, 5% ending" in chart.words
+    assert "5% set-up, 60% training, 30% scoring, 5% waiting and ending" in chart.words
     assert chart.rows[1] == ["half-half", "done", 100.0, 100.0, 5.0, 60.0, 30.0, 5.0, None]
     assert chart.columns[-5:] == [f"{phase} (s)" for phase in time_charts.PHASES]
 

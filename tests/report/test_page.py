@@ -10,8 +10,10 @@ from made_study import LANGUAGES, made_study
 
 from hybridtune.commands.report import report
 from hybridtune.commands.show import Screen
+from hybridtune.report import words
 from hybridtune.report.markup import Cell, Table, escape, figure, script_json, table_html
 from hybridtune.report.page import write_report
+from hybridtune.report.record import read_record
 
 NASTY = "</script><script>window.hacked=1</script>"
 TEXTS = [NASTY, "<img src=x onerror=window.hacked=1>", "<!--", "\u2028a\u2029", "'\"&amp;", "a\x00b"]
@@ -121,6 +123,14 @@ def test_a_password_is_not_passed_on(study_copy):
     assert "a=postgresql://me:***@host/db b:c@d" in text
 
 
+def test_a_password_in_a_query_is_not_passed_on_and_a_variable_is(study_copy):
+    told = "hybridtune run --set 'a=mysql://host/db?password=s3cret' --set b=mysql://me:${PASS}@host/db"
+    (study_copy / "environment.json").write_text(json.dumps({"command": told}), "utf-8")
+    text = written(study_copy)
+    assert "s3cret" not in text
+    assert "b=mysql://me:${PASS}@host/db" in text
+
+
 def test_the_papers_table_has_every_figure_with_its_interval_and_its_count(finished_study, text):
     rows = [json.loads(line) for line in (finished_study / "trials.jsonl").read_text("utf-8").splitlines()]
     start = text.index("The paper&#x27;s comparison")
@@ -147,7 +157,7 @@ def test_several_objectives_show_the_front(three_goals):
 def test_a_study_that_was_cut_off_says_so_and_shows_what_it_has(study_copy):
     (study_copy / "result.json").unlink()
     text = written(study_copy)
-    assert "has not ended, and nothing runs it now" in text
+    assert "has not ended, and no trial of it runs now" in text
     assert "scored on the test benchmark when the study ends" in text
     assert f"hybridtune run {study_copy}/study.yaml --out {study_copy}" in text
     assert "hybridtune evaluate" not in text
@@ -163,6 +173,28 @@ def test_a_study_before_its_first_trial_has_a_report(study_copy):
     assert "optuna.db): its charts are missing" in text
 
 
+def test_a_baseline_that_nothing_beats_is_told_on_which_goal(study_copy):
+    (study_copy / "result.json").unlink()
+    rows = [json.loads(line) for line in (study_copy / "trials.jsonl").read_text("utf-8").splitlines()]
+    rows[1]["metrics"]["balanced/AP"] = 0.99
+    for kept, told in (
+        (rows, "no searched trial of the 2 that are done is better on it than this baseline"),
+        (rows[:4], "no searched trial of the 1 that is done is better on it"),
+        (rows[:3], "balanced/AP 0.9900; no searched trial is done"),
+    ):
+        (study_copy / "trials.jsonl").write_text("".join(json.dumps(row) + "\n" for row in kept), "utf-8")
+        assert told in words.headline(read_record(study_copy))
+
+
+def test_a_best_trial_that_equals_a_baseline_is_neither_above_nor_below(study_copy):
+    (study_copy / "result.json").unlink()
+    rows = [json.loads(line) for line in (study_copy / "trials.jsonl").read_text("utf-8").splitlines()]
+    rows[1]["metrics"]["balanced/AP"] = rows[5]["metrics"]["balanced/AP"] = 0.99
+    rows = [rows[5], rows[0], rows[1] | {"number": 9}]
+    (study_copy / "trials.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    assert "the same as half-half" in words.headline(read_record(study_copy))
+
+
 def test_what_is_missing_is_shown_as_missing_with_the_reason(study_copy, finished_study):
     shutil.rmtree(study_copy / "trials" / "0001" / "fit")
     rows = (study_copy / "trials.jsonl").read_text("utf-8").replace(str(finished_study), "/nowhere")
@@ -174,9 +206,9 @@ def test_what_is_missing_is_shown_as_missing_with_the_reason(study_copy, finishe
 
 def test_the_headline_of_the_study_is_the_reports(study_copy):
     result = json.loads((study_copy / "result.json").read_text("utf-8"))
-    told = "tuned and half-half differ by 0.002, which is within the seed noise"
+    told = "tuned and half-half differ by 0.002 +- 0.001, which is within the seed noise"
     (study_copy / "result.json").write_text(json.dumps(result | {"headline": told}), "utf-8")
-    assert f'<p class="headline">T{told[1:]}</p>' in written(study_copy)
+    assert f'<p class="headline">T{told[1:].replace("+-", "±")}</p>' in written(study_copy)
 
 
 def test_the_noise_check_is_shown(study_copy):

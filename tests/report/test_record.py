@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from hybridtune.errors import InputError
+from hybridtune.report import words
 from hybridtune.report.record import pareto_front, read_record
 
 
@@ -124,6 +125,19 @@ def test_a_study_whose_process_is_gone_was_cut_off(study_copy):
     record = read_record(study_copy)
     assert record.state == "cut off"
     assert record.trials[-1].status == "cut off"
+
+
+@pytest.mark.parametrize(("born", "state"), [(None, "running"), ("0", "cut off")])
+def test_a_study_runs_while_its_noise_check_does(study_copy, born, state):
+    (study_copy / "result.json").unlink()
+    file = study_copy / "study.yaml"
+    file.write_text(file.read_text("utf-8").replace("repeat_best: 0\n", "repeat_best: 2\n"), "utf-8")
+    (study_copy / "repeats").mkdir()
+    told = {"pid": os.getpid(), "host": socket.gethostname(), "born": born, "rows": []}
+    (study_copy / "repeats" / "running.json").write_text(json.dumps(told), encoding="utf-8")
+    record = read_record(study_copy)
+    assert record.state == state
+    assert "once the noise check (search.repeat_best) is done" in words.certainty(record)
 
 
 def test_another_process_of_the_same_number_is_not_the_study(study_copy):

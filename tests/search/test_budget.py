@@ -129,11 +129,11 @@ def test_the_ledger_knows_what_became_of_trials_that_were_cut_off(goals):
     states = [trial.state for trial in ledger.trials]
     assert states == [
         TrialState.COMPLETE,
-        TrialState.PRUNED,
-        TrialState.FAIL,  # it never began
+        TrialState.WAITING,  # with a larger budget it goes on
+        TrialState.WAITING,  # it never began
         TrialState.RUNNING,  # Tune told of failures itself
         TrialState.COMPLETE,
     ]
     assert ledger.trials[0].values == [0.5] * len(goals)
-    assert ledger.trials[1].values == ([0.25] if len(goals) == 1 else None)
+    assert ledger.trials[1].intermediate_values == ({100: 0.25} if len(goals) == 1 else {})
     assert ledger.trials[4].values == [0.75] * len(goals)

@@ -118,7 +118,10 @@ def test_its_table_has_a_row_a_trial_with_the_best_scores(study, tmp_path):
     tell(events, trial_of(0, "mono-only", mixing_ratio=1.0, batch_size=8, cross_batch="mixed"), [*CURVE, FINAL])
     tell(events, trial_of(4, mixing_ratio=0.3, batch_size=4, cross_batch="single_pair"), CURVE)  # stopped early
     tell(events, trial_of(5, mixing_ratio=0.6), [], failed=True)
-    events.on_trial_start(0, [], trial_of(6, mixing_ratio=0.7))
+    cut = trial_of(6, mixing_ratio=0.7)
+    events.on_trial_result(0, [], cut, CURVE[0])
+    events.on_experiment_end([cut])  # of a trial that the budget cut off Tune tells nothing else
+    assert events._files == {}
     _, table, rows = tensorboard(tmp_path)
     columns = {info.name: info for info in table.hparam_infos}
     assert columns.keys() == {*SPACE, "baseline"}
@@ -134,7 +137,7 @@ def test_its_table_has_a_row_a_trial_with_the_best_scores(study, tmp_path):
     other = {"mixing_ratio": 0.3, "batch_size": 4.0, "cross_batch": "single_pair", "baseline": "searched"}
     assert values_of(rows["0004"]) == other
     best = {"best/multi/nDCG_10": 0.5, "best/multi/AP": 0.25}
-    assert [scores_of(rows[name]) for name in rows] == [best if name in ("0000", "0004") else {} for name in rows]
+    assert [scores_of(rows[name]) for name in rows] == [best if name != "0005" else {} for name in rows]
     success, unknown = 1, 0  # what failed may be tried again, and what was cut off goes on
     states = {name: row.sessions[0].status for name, row in rows.items()}
     assert states == {"0000": success, "0004": success, "0005": unknown, "0006": unknown}
@@ -187,6 +190,14 @@ def test_a_logger_is_told_of_our_trials_by_their_names(tmp_path):
         ("end", "trial 4", True),
         ("over",),
     ]
+
+
+def test_a_trial_that_the_budget_cut_off_is_ended_before_the_logger(tmp_path):
+    log, trial = Log(), trial_of(mixing_ratio=0.3)
+    tracker = Tracker("wandb", log, tmp_path)
+    tracker.on_trial_start(0, [], trial)
+    tracker.on_experiment_end([trial])  # W&B would wait half an hour for the end of a trial
+    assert log.told[1:] == [("end", "trial 4", False), ("over",)]
 
 
 def test_a_logger_that_fails_is_named_once_and_left_out(tmp_path, caplog):

@@ -8,8 +8,11 @@ import pytest
 from optuna.trial import TrialState
 
 from hybridtune.config import Study
+from hybridtune.search.budget import settle
 from hybridtune.search.propose import searcher
+from hybridtune.search.rows import TrialRow
 from hybridtune.search.space import trial_name, trial_values
+from hybridtune.search.storage import load_ledger
 from hybridtune.search.study import run_search
 from hybridtune.train.loop import FitJob
 
@@ -96,6 +99,21 @@ def test_a_trial_is_worth_its_best_checkpoint(tmp_path):
     end(searcher, 0, 0.3, best=0.5)
     (trial, *_) = in_database(tmp_path)
     assert (trial.value, trial.intermediate_values) == (0.5, {12: 0.3})
+
+
+@pytest.mark.parametrize("storage", ["sqlite", "journal"])
+def test_a_trial_that_the_budget_cut_off_is_complete_when_a_larger_one_lets_it_end(tmp_path, storage):
+    study = study_of(storage=storage)
+    searcher, configs = begin(study, tmp_path, trials=2)
+    end(searcher, 0, 0.3)
+    searcher.on_trial_result("trial-1", {"balanced/AP": 0.2, "step": 6, "training_iteration": 1, "final": 0.0})
+    cut = TrialRow("0001", 1, "half-half", {}, {"balanced/AP": 0.2}, "out of budget")
+    settle(load_ledger(study, tmp_path), [cut], list(GOALS))
+    searcher, resumed = begin(study, tmp_path, ended={0}, trials=1)
+    assert resumed == configs[1:]
+    end(searcher, 0, 0.7)
+    trial = load_ledger(study, tmp_path).trials[1]
+    assert (trial.state, trial.value, trial.intermediate_values) == (TrialState.COMPLETE, 0.7, {6: 0.2, 12: 0.7})
 
 
 @pytest.mark.parametrize("failed", [False, True])

@@ -226,7 +226,7 @@ def row(name, values):
     st.lists(st.lists(st.integers(0, 3), min_size=3, max_size=3), min_size=1, max_size=10),
     st.lists(st.sampled_from(["max", "min"]), min_size=2, max_size=3),
 )
-def test_the_front_is_what_nothing_beats(points, modes):
+def test_the_front_is_what_nothing_beats_and_optunas_best_trials(points, modes):
     rows = [row(i, values) for i, values in enumerate(points)]
     goals = {f"m{i}": mode for i, mode in enumerate(modes)}
 
@@ -239,6 +239,9 @@ def test_the_front_is_what_nothing_beats(points, modes):
 
     naive = [str(i) for i, point in enumerate(points) if not any(beats(other, point) for other in points)]
     assert [one.id for one in pareto_front(rows, goals)] == naive
+    ledger = optuna.create_study(directions=["maximize" if mode == "max" else "minimize" for mode in modes])
+    ledger.add_trials([optuna.trial.create_trial(values=point[: len(modes)]) for point in points])
+    assert [str(trial.number) for trial in ledger.best_trials] == naive
 
 
 @pytest.mark.parametrize(("mode", "best"), [("max", ["1"]), ("min", ["2"])])

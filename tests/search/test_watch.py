@@ -14,7 +14,7 @@ from hybridtune.search.watch import Watcher, read_reports, read_rows
 
 def trial_of(number=0, baseline=None, status=Trial.RUNNING):
     config = {"number": number, "baseline": baseline, "temperature": 0.05}
-    return SimpleNamespace(config=config, status=status)
+    return SimpleNamespace(config=config, status=status, error_file=None)
 
 
 @pytest.fixture
@@ -128,6 +128,20 @@ def test_a_trial_that_goes_on_keeps_when_it_began_and_counts_the_time_it_ran(tmp
     second.on_trial_complete(0, [], trial)
     (row,) = read_rows(tmp_path)
     assert (row.began, row.seconds, row.status) == (1000.0, 42.0, "done")
+
+
+def test_a_failed_trial_says_why_until_it_is_tried_again(tmp_path):
+    watcher, trial = Watcher(tmp_path), trial_of()
+    watcher.on_trial_start(0, [], trial)
+    (tmp_path / "error.txt").write_text(
+        "Failure # 2\n  raise x\nhybridtune.errors.FitError: the loss is nan: lower it\n\n"
+    )
+    trial.error_file = str(tmp_path / "error.txt")
+    watcher.on_trial_error(0, [], trial)
+    assert read_rows(tmp_path)[0].reason == "the loss is nan: lower it"
+    again = Watcher(tmp_path)
+    again.on_trial_start(0, [], trial)
+    assert again.sorted_rows()[0].reason is None
 
 
 def test_a_failed_trial_stays_in_the_file_until_it_is_tried_again(tmp_path):

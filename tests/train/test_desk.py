@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from hybridtune.errors import FitError, InputError
-from hybridtune.train.desk import RESTARTS, Deaths, Desk
+from hybridtune.train.desk import RESTARTS, Desk
+from hybridtune.train.fit import Deaths
 
 
 def score(step, final=0.0):
