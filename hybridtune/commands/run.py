@@ -95,8 +95,8 @@ def run_study(prepared: Prepared, folder: Path, screen: Screen) -> dict[str, Any
         return before
     study, offered = prepared.study, prepared.offered
     screen.line(
-        f"{trials_asked(study)} trials, {offered.concurrent_trials} at once: {study.resources.workers} workers each, on "
-        f"{cores()} cores and {offered.gpus} GPUs; {offered.evaluators} evaluator actors"
+        f"{trials_asked(study)} trials, {offered.concurrent_trials} at once: {study.resources.workers} workers each, "
+        f"on {cores()} cores and {offered.gpus} GPUs; {offered.evaluators} evaluator actors"
     )
     with started(prepared, folder, screen) as running:
         job = _job(prepared, running, folder / "trials")
