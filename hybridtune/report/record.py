@@ -15,6 +15,7 @@ from hybridtune.config import Study
 from hybridtune.errors import InputError
 from hybridtune.evaluate.metrics import direction
 from hybridtune.evaluate.per_query import FILE as PER_QUERY
+from hybridtune.processes import lives
 from hybridtune.study_file import load_study
 
 State = Literal["finished", "running", "cut off"]
@@ -184,23 +185,7 @@ def _rows(folder: Path) -> tuple[list[dict[str, Any]], bool]:
 
 def _under_way(told: Mapping[str, Any]) -> bool:
     """Whether the process that wrote a ``running.json`` lives; of another host's, nobody here knows."""
-    return "pid" in told and (told.get("host") != socket.gethostname() or _lives(told["pid"], told.get("born")))
-
-
-def _lives(pid: int, born: str | None) -> bool:
-    """Whether that very process is there: numbers are given again, times of birth (ticks since boot) are not."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass  # it is there, and another user's
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return True  # this system does not tell more
-    state, *after = stat.rpartition(")")[2].split()  # the name before it may hold blanks and brackets
-    return state != "Z" and born in (None, after[18])
+    return "pid" in told and (told.get("host") != socket.gethostname() or lives(told["pid"], told.get("born")))
 
 
 def _trial(folder: Path, row: Mapping[str, Any], notes: list[str]) -> TrialRecord:

@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from hybridtune.processes import born, lives
+
 Status = Literal["running", "stopped early", "out of budget", "done", "failed"]
 ENDED, RUNNING = "trials.jsonl", "running.json"
 
@@ -86,35 +88,14 @@ def read_running(folder: Path) -> Running | None:
     except FileNotFoundError:  # also when the study ends just now
         return None
     here = told["host"] == socket.gethostname()
-    alive = _runs(told["pid"], told.get("born")) if here else None
+    alive = lives(told["pid"], told.get("born")) if here else None
     return Running(told["pid"], told["host"], alive, [TrialRow(**row) for row in told["rows"]])
 
 
 def write_running(folder: Path, rows: Sequence[TrialRow]) -> None:
     """Write `running.json` of this process; whoever sees the file sees all of it."""
     me = os.getpid()
-    told = {"pid": me, "host": socket.gethostname(), "born": _born(me), "rows": [asdict(row) for row in rows]}
+    told = {"pid": me, "host": socket.gethostname(), "born": born(me), "rows": [asdict(row) for row in rows]}
     temporary = folder / f"{RUNNING}.new"
     temporary.write_text(json.dumps(told), encoding="utf-8")
     temporary.replace(folder / RUNNING)
-
-
-def _runs(pid: int, born: str | None) -> bool:
-    """Whether this very process is there: numbers are given again, times of birth are not."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass  # it is there, and another user's
-    return born is None or _born(pid) == born
-
-
-def _born(pid: int) -> str | None:
-    """When a process started, in ticks since boot; None where the system does not tell (no /proc)."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    state, *after = stat.rpartition(")")[2].split()  # the name before it may hold blanks and brackets
-    return None if state == "Z" else after[18]
