@@ -25,7 +25,7 @@ from hybridtune.evaluate.per_query import FILE as PER_QUERY
 from hybridtune.model import onnx
 from hybridtune.model.encoder import DualEncoder, load_encoder
 from hybridtune.model.folder import save_folder, with_folder_settings
-from hybridtune.search.watch import read_rows
+from hybridtune.search.rows import read_rows
 from hybridtune.study_file import load_study
 from hybridtune.train.checkpoint import load_weights, read_state
 from hybridtune.train.fit import checkpoint_scores

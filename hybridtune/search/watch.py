@@ -13,11 +13,9 @@ from ray.tune.experiment import Trial
 
 from hybridtune.search.rows import ENDED, RUNNING, Status, TrialRow, read_rows, write_running
 from hybridtune.search.space import trial_name, trial_values
-
-__all__ = ["Display", "Status", "TrialRow", "Watcher", "read_reports", "read_rows"]
+from hybridtune.train.progress import WENT
 
 REPORTS = "metrics.jsonl"  # in a trial's folder: a line a score
-WENT = ("step", "pairs", "realised_ratio", "setup_seconds", "train_seconds", "score_seconds")  # of the last score
 Display = Callable[[list[TrialRow], TrialRow], None]
 _OWN = (
     *("step", "loss", "accuracy", "spread", "negatives", "align_loss", "temperature", "realised_ratio", "pairs"),

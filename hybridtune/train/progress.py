@@ -13,6 +13,7 @@ from hybridtune.model.loss import LossOutput
 from hybridtune.train.feed import DeviceBatch
 
 Metrics = dict[str, Any]
+WENT = ("step", "pairs", "setup_seconds", "train_seconds", "score_seconds", "realised_ratio")  # how far, not how good
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,7 @@ class Progress:
 
     def final_metrics(self) -> Metrics:
         """The metrics of the best score, beside how far the training went: what a trial is judged by."""
-        went = ("step", "pairs", "setup_seconds", "train_seconds", "score_seconds", "realised_ratio")
-        return {**self.best_metrics, **{name: self.metrics[name] for name in went}, "ended": 1.0, "final": 1.0}
+        return {**self.best_metrics, **{name: self.metrics[name] for name in WENT}, "ended": 1.0, "final": 1.0}
 
 
 def agreed(over: bool, device: torch.device) -> bool:

@@ -6,8 +6,8 @@ import pytest
 from ray import tune
 
 from hybridtune.search.budget import Budget
-from hybridtune.search.rows import read_running
-from hybridtune.search.watch import Watcher, read_rows
+from hybridtune.search.rows import read_rows, read_running
+from hybridtune.search.watch import Watcher
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(120)]
 

@@ -8,8 +8,8 @@ import pytest
 from ray.tune.experiment import Trial
 
 from hybridtune.search import watch
-from hybridtune.search.rows import read_running
-from hybridtune.search.watch import Watcher, read_reports, read_rows
+from hybridtune.search.rows import read_rows, read_running
+from hybridtune.search.watch import Watcher, read_reports
 
 
 def trial_of(number=0, baseline=None, status=Trial.RUNNING):
