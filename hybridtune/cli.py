@@ -4,16 +4,13 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from hybridtune import cli_models
-from hybridtune.cli_options import json_option, shared_options, study_folder
+from hybridtune import cli_cluster, cli_models
+from hybridtune.cli_options import is_job_api, json_option, load, study_folder, study_options
 from hybridtune.errors import HybridtuneError, InputError
-
-if TYPE_CHECKING:
-    from hybridtune.config import Study
 
 _QUIET = {  # what libraries read when they are imported, here and in every worker
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
@@ -32,13 +29,14 @@ def cli() -> None:
 @cli.command()
 @click.argument("study", type=click.Path(path_type=Path), required=False)
 @click.option("--time-budget", metavar="TIME", help="Like 90s, 30m or 2h: sets search.time_budget.")
-@shared_options
+@study_options
 def run(
     study: Path | None,
     time_budget: str | None,
     overrides: tuple[str, ...],
     dry_run: bool,
-    out: Path | None,
+    out: str | None,
+    address: str | None,
     as_json: bool,
     seed: int | None,
 ) -> None:
@@ -48,17 +46,22 @@ def run(
     """
     if time_budget is not None:
         overrides = (*overrides, f"search.time_budget={time_budget}")
-    checked = _load(study, overrides, seed)  # a mistake in the file is told before the heavy imports
-    from hybridtune.commands import folder, prepare, run, show, summary
+    elsewhere = is_job_api(address)
+    checked = load(study, overrides, seed)  # a mistake in the file is told before the heavy imports
+    if elsewhere:
+        cli_cluster.run_there(str(address), checked, out, dry_run, as_json)
+        return
+    from hybridtune.cluster.connect import shape_of
+    from hybridtune.commands import mirror, prepare, run, show, summary
 
     screen = show.Screen(to_stderr=as_json)
-    prepared = prepare.prepare(checked, searching=True)
+    prepared = prepare.prepare(checked, searching=True, shape=shape_of(address))
     if dry_run:
         _show_plan(prepared, screen, as_json)
         return
     summary.announce(prepared, screen)
-    target = folder.open_study_folder(prepared.study, out)
-    result = run.run_study(prepared, target, screen)
+    with mirror.study_home(prepared.study, out, screen.line) as home:
+        result = run.run_study(prepared, home.folder, screen, address, home.place)
     if as_json:
         click.echo(json.dumps(result))
     else:
@@ -67,21 +70,31 @@ def run(
 
 @cli.command()
 @click.argument("study", type=click.Path(path_type=Path))
-@shared_options
+@study_options
 def train(
-    study: Path, overrides: tuple[str, ...], dry_run: bool, out: Path | None, as_json: bool, seed: int | None
+    study: Path,
+    overrides: tuple[str, ...],
+    dry_run: bool,
+    out: str | None,
+    address: str | None,
+    as_json: bool,
+    seed: int | None,
 ) -> None:
     """Train once, with the study's fixed values."""
-    checked = _load(study, overrides, seed)  # a mistake in the file is told before the heavy imports
-    from hybridtune.commands import folder, prepare, run, show, summary
+    if is_job_api(address):
+        raise InputError(f"--address {address}: a single training is not submitted as a job; give auto on the head")
+    checked = load(study, overrides, seed)  # a mistake in the file is told before the heavy imports
+    from hybridtune.cluster.connect import shape_of
+    from hybridtune.commands import mirror, prepare, run, show, summary
 
     screen = show.Screen(to_stderr=as_json)
-    prepared = prepare.prepare(checked, searching=False)
+    prepared = prepare.prepare(checked, searching=False, shape=shape_of(address))
     if dry_run:
         _show_plan(prepared, screen, as_json)
         return
     summary.announce(prepared, screen)
-    result = run.train_study(prepared, folder.open_study_folder(prepared.study, out), screen)
+    with mirror.study_home(prepared.study, out, screen.line) as home:
+        result = run.train_study(prepared, home.folder, screen, address, home.place)
     if as_json:
         click.echo(json.dumps(result))
     else:
@@ -142,15 +155,10 @@ def schema(out: Path | None) -> None:
         raise InputError(f"--out {out}: cannot be written: {error.strerror}") from None
 
 
-for _command in (cli_models.evaluate, cli_models.compare, cli_models.mine, cli_models.export):
+_OF_MODELS = (cli_models.evaluate, cli_models.compare, cli_models.mine, cli_models.export)
+_OF_CLUSTERS = (cli_cluster.launch, cli_cluster.attach, cli_cluster.fetch, cli_cluster.stop, cli_cluster.down)
+for _command in (*_OF_MODELS, *_OF_CLUSTERS):
     cli.add_command(_command)
-
-
-def _load(path: Path | None, overrides: tuple[str, ...], seed: int | None) -> "Study":
-    from hybridtune.study_file import demo_study, load_study
-
-    seeded = (*overrides, f"seed={seed}") if seed is not None else overrides
-    return load_study(path if path is not None else demo_study(), seeded)
 
 
 def _show_plan(prepared: Any, screen: Any, as_json: bool) -> None:

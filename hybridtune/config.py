@@ -66,10 +66,11 @@ class Study(Part):
     @model_validator(mode="after")
     def _parts_fit_together(self) -> "Study":
         problems = []
-        if self.train.batch_size % self.resources.workers:
+        workers = self.resources.workers
+        if workers != "auto" and self.train.batch_size % workers:
             problems.append(
                 f"train.batch_size {self.train.batch_size} is not a multiple of resources.workers "
-                f"{self.resources.workers}: every worker takes an equal slice of the batch"
+                f"{workers}: every worker takes an equal slice of the batch"
             )
         problems += search_problems(self.search, {name: getattr(self, name) for name in _SECTIONS})
         if problems:

@@ -62,6 +62,8 @@ def _refused(parts: Parts, path: tuple[str, str], value: Any) -> str | None:
 
 def _batch_problems(search: Search, parts: Parts) -> Iterator[str]:
     workers = parts["resources"].model_dump()["workers"]
+    if workers == "auto":  # then it is one that divides all batches
+        return
     for name, parameter in search.space.items():
         uneven = parameter.not_multiple_of(workers) if name.split(".")[-1] == "batch_size" else None
         if uneven is not None:

@@ -8,6 +8,7 @@ Ratio = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 Weight = Annotated[float, Field(gt=0.0, le=1e9)]  # sums of products of them stay finite
 Count = Annotated[int, Field(ge=1)]
+Auto = Literal["auto"]  # worked out from the machine or the cluster, before a study starts
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]+)*$")]
 A_LIST_IS_A_RANGE = BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)  # YAML has lists
@@ -208,17 +209,42 @@ class Train(Part):
 
 
 class Resources(Part):
-    """What one trial takes, and how many run at once."""
+    """What one trial takes, and how many run at once. Before a study starts, numbers have taken the place of `auto`."""
 
-    workers: Count = Field(default=1, description="Ray Train workers of a trial; the batch is split evenly")
-    cpus_per_worker: Count = Field(default=1, description="and threads")
-    gpus_per_worker: Annotated[float, Field(ge=0.0)] = Field(default=0.0, description="may be a part of one")
-    evaluators: Count | None = Field(default=None, description="at most; null: one per GPU, else one per core")
+    workers: Count | Auto = Field(
+        default=1, description="Ray Train workers of a trial; the batch is split evenly. auto: one per GPU of a node"
+    )
+    cpus_per_worker: Count | Auto = Field(default=1, description="and threads; auto: what a node has for a worker")
+    gpus_per_worker: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] | Auto = Field(
+        default=0.0, description="may be a part of one; auto: 1 where there are GPUs, else 0"
+    )
+    accelerator_type: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] | None = Field(
+        default=None, description="the GPUs to train on, as Ray names them (A10G, H100); null: any"
+    )
+    placement: Literal["pack", "strict_pack", "spread"] = Field(
+        default="pack",
+        description="a trial's workers on few nodes, on one node (or the trial waits), or on many",
+    )
+    evaluators: Count | None = Field(
+        default=None, description="at most, shared out among the trials; null: one per GPU, else one per core"
+    )
     min_evaluators: Count | None = Field(
         default=None, description="`evaluate` starts with so many and adds while work waits; null: all from the start"
     )
-    concurrent_trials: Count | None = Field(default=None, description="null: as many as the machine holds")
+    concurrent_trials: Count | None = Field(default=None, description="null: as many as the machine or cluster holds")
     sharding: Literal["ddp", "fsdp"] = Field(
         default="ddp",
         description="fsdp splits weights and optimiser over the workers, for encoders that do not fit one",
     )
+
+    @model_validator(mode="after")
+    def _gpus_can_be_given(self) -> "Resources":
+        gpus = self.gpus_per_worker
+        if gpus != "auto" and gpus > 1 and gpus % 1:
+            raise ValueError(f"gpus_per_worker {gpus:g}: give a part of one GPU, or a whole number of them")
+        if self.accelerator_type is not None and gpus == 0:
+            raise ValueError(
+                f"accelerator_type {self.accelerator_type} is a kind of GPU, and gpus_per_worker is 0: "
+                "give gpus_per_worker too, or auto"
+            )
+        return self

@@ -1,5 +1,7 @@
 import pytest
 
+from hybridtune.cluster import local
+from hybridtune.cluster.shape import NodeType, Shape
 from hybridtune.commands.prepare import notices, prepare
 from hybridtune.errors import InputError
 from hybridtune.study_file import load_study
@@ -24,12 +26,13 @@ def rows(*kinds):
 def prepared(study_file, groups_file):
     """Prepares a study of handmade groups and of the benchmark `newsroom:dev`."""
 
-    def make(kinds, mix=(), space=None, searching=True, batch_size=4, train=(), **search):
+    def make(kinds, mix=(), space=None, searching=True, batch_size=4, train=(), resources=(), shape=None, **search):
         groups_file(rows(*kinds), "train.jsonl")
         data = {"train": str(groups_file(rows(*kinds), "train.jsonl"))}
         train = {"batch_size": batch_size, "max_steps": 20, **dict(train)}
         search = {**search, "space": {"temperature": {"loguniform": [0.01, 0.1]}} if space is None else space}
-        return prepare(load_study(study_file(data=data, mix=dict(mix), train=train, search=search)), searching)
+        sections = {"data": data, "mix": dict(mix), "train": train, "search": search, "resources": dict(resources)}
+        return prepare(load_study(study_file(**sections)), searching, shape)
 
     return make
 
@@ -180,3 +183,37 @@ def test_baselines_are_tried_with_constant_ratios(prepared):
     assert told(prepared([(9, ["en"], ["en"])], mix, baselines=False)) == []
     with pytest.raises(InputError, match=r"no cross pair, and mixing_ratio 0\.5 asks for cross batches"):
         prepared([(9, ["en"], ["en"])], mix)
+
+
+NODES = Shape((NodeType("head", 0, 0, None, 1, 1, head=True), NodeType("gpu", 8, 6, "A10G", 0, 3)), None)
+AUTO = {"workers": "auto", "cpus_per_worker": "auto", "gpus_per_worker": "auto"}
+
+
+def test_auto_is_worked_out_from_the_cluster(prepared):
+    found = prepared([(9, BOTH, BOTH)], resources=AUTO, shape=NODES, trials=9)
+    resources = found.study.resources
+    assert (resources.workers, resources.gpus_per_worker) == (4, 1)  # of 6 GPUs: they divide the batch of 4
+    assert isinstance(resources.cpus_per_worker, int)
+    assert found.fitted.at_once == 3
+    assert found.fitted.nodes == {"head": 1, "gpu": 3}
+    one = prepared([(9, BOTH, BOTH)], resources=AUTO, shape=NODES, searching=False)
+    assert (one.fitted.at_once, one.fitted.nodes) == (1, {"head": 1, "gpu": 1})
+
+
+def test_workers_that_are_worked_out_divide_every_batch_that_is_tried(prepared):
+    space = {"batch_size": {"choice": [4, 6]}}
+    found = prepared([(9, BOTH, BOTH)], space=space, resources=AUTO, shape=NODES)
+    assert found.study.resources.workers == 2
+
+
+def test_a_trial_that_no_node_holds_is_refused(prepared):
+    with pytest.raises(InputError, match=r"8 GPUs .* has 6 GPUs"):
+        prepared([(9, BOTH, BOTH)], resources={"gpus_per_worker": 8.0}, shape=NODES)
+
+
+def test_this_machine_shares_its_evaluators_out(prepared, monkeypatch):
+    monkeypatch.setattr(local, "cores", lambda: 8)
+    monkeypatch.setattr(local, "gpus", lambda: 0)
+    assert prepared([(9, BOTH, BOTH)], resources={"concurrent_trials": 3}).fitted.evaluators == 2
+    assert prepared([(9, BOTH, BOTH)], resources={"concurrent_trials": 3, "evaluators": 1}).fitted.evaluators == 1
+    assert prepared([(9, BOTH, BOTH)], resources={"concurrent_trials": 3}, searching=False).fitted.evaluators == 8

@@ -13,16 +13,20 @@ from typing import IO
 from hybridtune.config import Resources
 from hybridtune.errors import InputError
 
-_SETTINGS = {
-    "RAY_AUTH_MODE": "disabled",  # one machine, loopback only; a token file would outlive the run
-    "RAY_BACKEND_LOG_LEVEL": "fatal",
+SETTINGS = {  # of the driver and of all that it starts, on any cluster
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a process a group, on any node, which could then not be given back
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",  # the end of a worker group waits for it; 2 s by default
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",  # a machine may take minutes to come; then it is asked for anew
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # evaluators hold no GPU and yet use the one their trial trains on
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends the run here, and the cluster with it
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+}
+_HERE = {  # of a Ray that we start ourselves
+    "RAY_AUTH_MODE": "disabled",  # one machine, loopback only; a token file would outlive the run
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
 }
 
 
@@ -31,6 +35,7 @@ class Capacity:
     """What this machine offers a study.
 
     Attributes:
+        resources: of a trial, with numbers in place of ``auto``.
         concurrent_trials: trials at once.
         evaluators: evaluator actors.
         cpus: logical CPUs that Ray is told of; more than the cores, so that tasks which only wait for a trial's
@@ -38,34 +43,61 @@ class Capacity:
         gpus: GPUs.
     """
 
+    resources: Resources
     concurrent_trials: int
     evaluators: int
     cpus: int
     gpus: int
 
 
-def capacity(resources: Resources) -> Capacity:
+def capacity(resources: Resources, batch_size: int = 0) -> Capacity:
     """Work out how a study runs on this machine.
 
+    Args:
+        resources: as the study asks for them.
+        batch_size: workers that stand as ``auto`` divide it; 0: any number does.
+
     Raises:
-        InputError: one trial alone needs more GPUs than there are.
+        InputError: one trial alone needs more GPUs than there are, or GPUs of another kind.
     """
-    here, gpus = cores(), _gpus()
-    per_trial = resources.workers * resources.cpus_per_worker
-    gpus_per_trial = resources.workers * resources.gpus_per_worker
-    if gpus_per_trial > gpus:
+    here, there = cores(), gpus()
+    settled = _without_auto(resources, here, there, batch_size)
+    workers, each = int(settled.workers), float(settled.gpus_per_worker)
+    gpus_per_trial = workers * each
+    if gpus_per_trial > there:
         raise InputError(
-            f"resources: a trial of {resources.workers} workers with {resources.gpus_per_worker:g} GPUs each needs "
-            f"{gpus_per_trial:g} GPUs and this machine has {gpus}; lower workers or gpus_per_worker (0 trains on CPU)"
+            f"resources: a trial of {workers} workers with {each:g} GPUs each needs "
+            f"{gpus_per_trial:g} GPUs and this machine has {there}; lower workers or gpus_per_worker (0 trains on CPU)"
         )
+    kind, has = resources.accelerator_type, _accelerator() if resources.accelerator_type is not None else None
+    if kind != has:
+        raise InputError(
+            f"resources.accelerator_type {kind}: this machine has {has or 'none that Ray knows'}; write null, or run "
+            "the study on a cluster that has it"
+        )
+    per_trial = workers * int(settled.cpus_per_worker)
     fit_at_once = max(1, here // per_trial)
     if gpus_per_trial:
-        fit_at_once = max(1, min(fit_at_once, int(gpus / gpus_per_trial)))
+        fit_at_once = max(1, min(fit_at_once, int(there / gpus_per_trial)))
     trials = resources.concurrent_trials or fit_at_once
-    evaluators = resources.evaluators or gpus or here
-    # Beside the workers: the stream's tasks of each worker, the evaluators, and room for building the store.
-    cpus = math.ceil(trials * (per_trial + resources.workers + 1) + 0.25 * evaluators) + 2
-    return Capacity(trials, evaluators, cpus, gpus)
+    evaluators = resources.evaluators or there or here
+    # Beside the workers: what each of them has beside it, trials and evaluators, and room for building the store.
+    cpus = math.ceil(trials * (per_trial + workers + 1) + 0.25 * evaluators) + 2
+    return Capacity(settled, trials, evaluators, cpus, there)
+
+
+def _without_auto(resources: Resources, here: int, there: int, batch_size: int) -> Resources:
+    """The resources with numbers for ``auto``, on a machine of so many cores and GPUs."""
+    each = float(there > 0) if resources.gpus_per_worker == "auto" else resources.gpus_per_worker
+    if resources.workers == "auto":
+        most = max(1, int(there / each)) if each else 1
+        workers = next(count for count in range(most, 0, -1) if batch_size % count == 0)
+    else:
+        workers = resources.workers
+    trials = resources.concurrent_trials or (max(1, int(there / (workers * each))) if each else 1)
+    cpus = max(1, here // (trials * workers)) if resources.cpus_per_worker == "auto" else resources.cpus_per_worker
+    update = {"workers": workers, "cpus_per_worker": cpus, "gpus_per_worker": each}
+    return resources.model_copy(update=update)
 
 
 @contextlib.contextmanager
@@ -77,7 +109,7 @@ def local_cluster(offered: Capacity, noise: Path = Path(os.devnull), dashboard: 
         noise: file that takes what Ray and its libraries print; standard output and error stay for our own words.
         dashboard: needed by a search: Ray Train asks it whether a stopped trial still holds its workers.
     """
-    os.environ.update(_SETTINGS)
+    os.environ.update(SETTINGS | _HERE)
     with noise.open("a") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
         import ray
 
@@ -85,7 +117,7 @@ def local_cluster(offered: Capacity, noise: Path = Path(os.devnull), dashboard: 
         port = _free_port()
         address = f"{ray.util.get_node_ip_address()}:{port}"
         os.environ.update(RAY_GCS_SERVER_PORT=str(port), RAY_ADDRESS=address)
-        with _native_stderr_to(log):
+        with native_stderr_to(log):
             context = ray.init(
                 address="local",
                 namespace="hybridtune",
@@ -96,13 +128,18 @@ def local_cluster(offered: Capacity, noise: Path = Path(os.devnull), dashboard: 
                 log_to_driver=False,
             )
         try:
-            for name in ("ray.data", "ray.train", "ray.tune"):
-                logging.getLogger(name).setLevel(logging.ERROR)
+            silence()
             yield context.dashboard_url or ""
         finally:
             ray.shutdown()
             for name in ("RAY_GCS_SERVER_PORT", "RAY_ADDRESS"):
                 os.environ.pop(name, None)
+
+
+def silence() -> None:
+    """Ray's libraries tell this process of errors alone."""
+    for name in ("ray.data", "ray.train", "ray.tune"):
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def _free_port() -> int:
@@ -112,7 +149,7 @@ def _free_port() -> int:
 
 
 @contextlib.contextmanager
-def _native_stderr_to(log: IO[str]) -> Iterator[None]:
+def native_stderr_to(log: IO[str]) -> Iterator[None]:
     """Ray's C++ core writes past Python's streams, a line even to say that it will be silent."""
     kept = os.dup(2)
     os.dup2(log.fileno(), 2)
@@ -128,7 +165,16 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _gpus() -> int:
+def gpus() -> int:
+    """The GPUs that this process may use."""
     import torch
 
     return torch.cuda.device_count()
+
+
+def _accelerator() -> str | None:
+    """What Ray calls the GPUs of this machine."""
+    from ray._private.accelerators import get_accelerator_manager_for_resource  # no public function tells it
+
+    manager = get_accelerator_manager_for_resource("GPU")
+    return manager.get_current_node_accelerator_type() if manager is not None else None

@@ -25,9 +25,10 @@ from hybridtune.evaluate.per_query import FILE as PER_QUERY
 from hybridtune.model import onnx
 from hybridtune.model.encoder import DualEncoder, load_encoder
 from hybridtune.model.folder import save_folder, with_folder_settings
+from hybridtune.places import last_name
 from hybridtune.search.rows import read_rows
 from hybridtune.study_file import load_study
-from hybridtune.train.checkpoint import load_weights, read_state
+from hybridtune.train.checkpoint import WEIGHTS, load_weights, read_state
 from hybridtune.train.fit import checkpoint_scores
 from hybridtune.train.loop import make_plan
 
@@ -145,7 +146,7 @@ def _checkpoint(target: Path, wish: Wish) -> tuple[Study, Path, Path]:
                 f"--trial {wish.trial}: no such trial has ended in {target}; there are: {', '.join(rows) or 'none'}"
             )
         study, place = study.with_values(rows[name].values), target / "trials" / name
-        best = Path(rows[name].checkpoint or "").name  # the folder of the study may have moved
+        best = last_name(rows[name].checkpoint or "")  # the folder of the study may have moved
     there = {read_state(path.parent)["step"]: path.parent for path in sorted(place.glob("fit/checkpoint_*/state.json"))}
     if not there:
         raise InputError(f"{place}: holds no checkpoint")
@@ -154,7 +155,12 @@ def _checkpoint(target: Path, wish: Wish) -> tuple[Study, Path, Path]:
             f"--checkpoint {wish.checkpoint}: {place} has none of that step; there are: {', '.join(map(str, there))}"
         )
     by_name = {path.name: path for path in there.values()}
-    return study, place, there[wish.checkpoint] if wish.checkpoint else by_name.get(best or "", there[max(there)])
+    chosen = there[wish.checkpoint] if wish.checkpoint else by_name.get(best or "", there[max(there)])
+    if not (chosen / WEIGHTS).is_file():
+        raise InputError(
+            f"{chosen}: its weights are not here, only its scores; hybridtune fetch --checkpoints has them"
+        )
+    return study, place, chosen
 
 
 def _trained(study: Study, checkpoint: Path, target: Path, place: Path) -> Trained:

@@ -37,42 +37,57 @@ def write_json(content: Any, file: Path) -> None:
     temporary.replace(file)
 
 
-def open_study_folder(study: Study, out: Path | None) -> Path:
-    """The folder of a study: new, or the one that holds this very study (which then goes on; its budget may differ).
+def open_study_folder(study: Study, out: Path | None, shown: str | None = None) -> Path:
+    """The folder of a study: new, or the one that holds this very study, which then goes on.
+
+    A study stays the same with another budget for its search, and with other ``resources``: on how many workers and
+    nodes it runs is no part of what it finds out.
 
     Args:
         study: resolved.
         out: as the user gave it; None: ``studies/<name>-<time>`` in the current folder.
+        shown: what the user gave where ``out`` is a copy of it.
 
     Raises:
         InputError: the folder holds something else.
     """
     folder = (out or Path("studies") / f"{study.name}-{time.strftime('%Y%m%d-%H%M%S')}").absolute()
+    told = f"--out {shown or folder}"
     file = folder / "study.yaml"
     text = dump_study(study)
     if file.exists():
         before = file.read_text(encoding="utf-8")
-        if _but_for_budget(before) != _but_for_budget(text):
-            raise InputError(f"--out {folder}: holds another study (its study.yaml differs); choose a new folder")
+        if not same_study(before, text):
+            raise InputError(f"{told}: holds another study (its study.yaml differs); choose a new folder")
         if before != text:
             file.write_text(text, encoding="utf-8")
-            (folder / "result.json").unlink(missing_ok=True)  # of another budget: the search goes on
+            if _budget(before) != _budget(text):
+                (folder / "result.json").unlink(missing_ok=True)  # of another budget: the search goes on
         return folder
     if folder.exists() and any(folder.iterdir()):
-        raise InputError(f"--out {folder}: is not empty and holds no study; choose a new folder")
+        raise InputError(f"{told}: is not empty and holds no study; choose a new folder")
     make_folder(folder)
     (folder / "environment.json").write_text(json.dumps(environment(), indent=1), encoding="utf-8")
     file.write_text(text, encoding="utf-8")
     return folder
 
 
-def _but_for_budget(text: str) -> Any:
-    """A resolved study without the budget of its search, which may be raised when the study goes on."""
+def same_study(one: str, other: str) -> bool:
+    """Whether two resolved study files are of one study, whose budget and resources may differ."""
+    return bool(_identity(one) == _identity(other))
+
+
+def _identity(text: str) -> Any:
     tree = parse_yaml(text)
     search = tree.get("search") if isinstance(tree, dict) else None
     if not isinstance(search, dict):  # none of ours
         return tree
-    return {**tree, "search": {key: value for key, value in search.items() if not key.endswith("_budget")}}
+    kept = {key: value for key, value in tree.items() if key != "resources"}
+    return {**kept, "search": {key: value for key, value in search.items() if not key.endswith("_budget")}}
+
+
+def _budget(text: str) -> dict[str, Any]:
+    return {key: value for key, value in parse_yaml(text)["search"].items() if key.endswith("_budget")}
 
 
 def environment() -> dict[str, Any]:

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from hybridtune.cluster.local import Capacity, capacity
+from hybridtune.cluster.fit import Fitted, fit_trials
+from hybridtune.cluster.local import capacity
+from hybridtune.cluster.shape import Shape
 from hybridtune.commands.checks import check_encoder
 from hybridtune.config import Study, Train, corners
 from hybridtune.data.corpus import Corpus
@@ -17,7 +19,7 @@ from hybridtune.errors import InputError
 from hybridtune.evaluate.benchmark import Benchmark, load_benchmark
 from hybridtune.model.folder import with_folder_settings
 from hybridtune.search.loggers import check_loggers
-from hybridtune.search.samplers import check_search
+from hybridtune.search.samplers import check_search, expected_trials
 from hybridtune.search.space import BASELINES, baseline_points, objectives
 from hybridtune.search.stopping import check_stopping
 from hybridtune.train.loop import make_plan
@@ -37,7 +39,7 @@ class Prepared:
         corpus: which training texts there are.
         benchmarks: ``dev`` and, if given, ``test``.
         goals: objective -> ``max`` or ``min``.
-        offered: what this machine offers.
+        fitted: what each trial takes, and how many run at once.
         plan: the batches of the study's fixed values; a final ratio that is null and searched stands at its end.
     """
 
@@ -46,22 +48,24 @@ class Prepared:
     corpus: Corpus
     benchmarks: Mapping[str, Benchmark]
     goals: Mapping[str, str]
-    offered: Capacity
+    fitted: Fitted
     plan: HybridPlan
 
 
-def prepare(study: Study, searching: bool) -> Prepared:
+def prepare(study: Study, searching: bool, shape: Shape | None = None) -> Prepared:
     """Check a study's data, benchmarks, objectives, batches and resources.
 
     Args:
         study: as read.
         searching: whether trials will be searched; else only the fixed values need to work.
+        shape: of the cluster that it is to run on; None: this machine.
 
     Raises:
         InputError: the first thing that is wrong.
     """
-    offered = capacity(study.resources)
-    study = study.model_copy(update={"encoder": with_folder_settings(study.encoder)})
+    fitted = fit_study(study, searching, shape)
+    update = {"encoder": with_folder_settings(study.encoder), "resources": fitted.resources}
+    study = study.model_copy(update=update)
     sources = {"dev": study.benchmarks.dev, "test": study.benchmarks.test}
     benchmarks = {name: load_benchmark(source) for name, source in sources.items() if source is not None}
     goals = objectives(study, benchmarks["dev"])
@@ -86,7 +90,36 @@ def prepare(study: Study, searching: bool) -> Prepared:
             if _demand(trial) not in tried:
                 tried.add(_demand(trial))
                 make_plan(corpus, trial)
-    return Prepared(study, made_of, corpus, benchmarks, goals, offered, plan)
+    return Prepared(study, made_of, corpus, benchmarks, goals, fitted, plan)
+
+
+def fit_study(study: Study, searching: bool, shape: Shape | None) -> Fitted:
+    """What each trial takes and how many run at once, with numbers in place of ``auto``.
+
+    Args:
+        study: as read.
+        searching: whether there are trials; else one training has everything.
+        shape: see `prepare`.
+
+    Raises:
+        InputError: one trial alone does not fit.
+    """
+    divided = _divided_by_workers(study)
+    if shape is not None:
+        return fit_trials(study.resources, shape, max(1, expected_trials(study)) if searching else 1, divided)
+    here = capacity(study.resources, divided)
+    at_once = here.concurrent_trials if searching else 1
+    return Fitted(here.resources, at_once, max(1, here.evaluators // at_once), {})
+
+
+def _divided_by_workers(study: Study) -> int:
+    """The largest number that divides every batch size of the study."""
+    size = study.train.batch_size
+    tried = [parameter for name, parameter in study.search.space.items() if name.split(".")[-1] == "batch_size"]
+    for number in range(size, 1, -1):
+        if size % number == 0 and all(parameter.not_multiple_of(number) is None for parameter in tried):
+            return number
+    return 1
 
 
 def _with_an_end(study: Study) -> Study:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 ENDED, RUNNING, ELSEWHERE, CUT_OFF = "ended", "running", "running elsewhere", "cut off"
 RAY_ADDRESS = "dashboard.txt"  # in the study folder, while Ray runs
+LAUNCH = "launch.json"  # in a folder that a study was launched from
 _BASELINES = 3
 
 
@@ -55,11 +56,13 @@ def status(folder: Path) -> dict[str, Any]:
     """What a study is doing.
 
     Args:
-        folder: the study folder; nothing in it is changed.
+        folder: the study folder, in which nothing is changed; or one that a study was launched from, to which the
+            results so far are fetched.
 
     Returns:
         ``{"study", "name", "state", "asked", "ended", "counts": {status: trials}, "objective", "best", "front",
-        "trials", "headline", "go_on"}``. ``state`` is ``running``, ``running elsewhere`` (another machine's process,
+        "trials", "headline", "go_on"}``, and of a launched study ``job`` (see `attach.job_told`), which is all there
+        is before it has begun to write. ``state`` is ``running``, ``running elsewhere`` (another machine's process,
         which cannot be seen from here), ``cut off`` or ``ended``; ``best`` is the best trial so far or None;
         ``front`` the ids of an ended study's Pareto front; ``headline`` the sentence of an ended study or None;
         ``go_on`` the command that finishes a study that was cut off, or None.
@@ -67,6 +70,13 @@ def status(folder: Path) -> dict[str, Any]:
     Raises:
         InputError: the folder holds no search.
     """
+    job = None
+    if (folder / LAUNCH).exists():
+        from hybridtune.commands.attach import job_told  # heavy: it asks the cluster
+
+        job = job_told(folder)
+        if not (folder / "study.yaml").exists():
+            return {"study": str(folder), "job": job}
     study = read_study(folder)
     result = _result(folder)
     if result is None:
@@ -76,6 +86,10 @@ def status(folder: Path) -> dict[str, Any]:
         rows, state = [TrialRow(**trial) for trial in result["trials"]], ENDED
         best = next(row for row in rows if row.id == result["best"]["id"])
     counts = Counter(row.status for row in rows)
+    again = f"hybridtune run {folder / 'study.yaml'} --out {folder}"
+    if job is not None and state != ENDED:
+        ended = job["status"] in ("SUCCEEDED", "FAILED", "STOPPED", "LOST")
+        state, again = CUT_OFF if ended else RUNNING, f"hybridtune launch CLUSTER STUDY --fetch-to {folder}"
     return {
         "study": str(folder),
         "name": study.name,
@@ -88,15 +102,23 @@ def status(folder: Path) -> dict[str, Any]:
         "front": result["front"] if result else [],
         "trials": [asdict(row) for row in rows],
         "headline": result.get("headline") if result else None,
-        "go_on": f"hybridtune run {folder / 'study.yaml'} --out {folder}" if state == CUT_OFF else None,
-    }
+        "go_on": again if state == CUT_OFF else None,
+    } | ({"job": job} if job is not None else {})
 
 
 def status_table(told: dict[str, Any], screen: Screen) -> None:
     """A study's status for people: the table of trials, and a few lines."""
+    show = screen.console.print
+    if (job := told.get("job")) is not None:
+        status = "its cluster is gone" if job["status"] == "LOST" else job["status"].lower()
+        show(f"job {job['name']}: {status}; results in {job['place']}", markup=False, soft_wrap=True)
+        if job["status"] == "LOST" and told.get("state") != ENDED:
+            show(job["message"], markup=False, soft_wrap=True)
+    if "trials" not in told:
+        show("the study has not begun to write yet", markup=False)
+        return
     best = told["best"]
     rows = [TrialRow(**trial) for trial in told["trials"]]
-    show = screen.console.print
     if rows:
         show(trials_table(told["objective"], rows, best["id"] if best else None))
     counts = ", ".join(f"{number} {name}" for name, number in told["counts"].items())

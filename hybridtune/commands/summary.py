@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hybridtune.cluster.local import cores, gpus
 from hybridtune.commands.prepare import Prepared, data_table, notices
 from hybridtune.commands.scores import groups_table
 from hybridtune.commands.show import Screen, Title, duration, plain_table, trials_table
@@ -46,8 +47,9 @@ def describe_plan(prepared: Prepared) -> dict[str, Any]:
         "plan": describe(prepared.plan, study.train.max_steps),
         "notices": notices(prepared),
         "trials": trials_asked(study),
-        "concurrent_trials": prepared.offered.concurrent_trials,
-        "evaluators": prepared.offered.evaluators,
+        "concurrent_trials": prepared.fitted.at_once,
+        "evaluators": prepared.fitted.at_once * prepared.fitted.evaluators,
+        "nodes": dict(prepared.fitted.nodes),
     }
 
 
@@ -65,6 +67,18 @@ def show_plan(prepared: Prepared, described: Mapping[str, Any], screen: Screen) 
     screen.line(
         f"{described['trials']} trials, {described['concurrent_trials']} at once, "
         f"{described['evaluators']} evaluator actors; nothing was started or written"
+    )
+
+
+def plan_told(prepared: Prepared) -> str:
+    """``15 trials, 2 at once: 1 worker each, on 2 cores and 0 GPUs; 2 evaluator actors``, or on which nodes."""
+    fitted, study = prepared.fitted, prepared.study
+    workers = int(study.resources.workers)
+    where = ", ".join(f"{count} x {name}" for name, count in fitted.nodes.items())
+    return (
+        f"{trials_asked(study)} trials, {fitted.at_once} at once: {workers} worker{'s' * (workers > 1)} each, on "
+        + (f"nodes {where}" if where else f"{cores()} cores and {gpus()} GPUs")
+        + f"; {fitted.at_once * fitted.evaluators} evaluator actors"
     )
 
 

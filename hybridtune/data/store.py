@@ -11,7 +11,6 @@ bytes, the tokenizer, the lengths, the prefixes and this code, so a store is nev
 its own under a lock and renames it when it is whole: a reader sees a complete store or none.
 """
 
-import fcntl
 import hashlib
 import heapq
 import json
@@ -20,7 +19,6 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import repeat
 from pathlib import Path
@@ -38,6 +36,7 @@ from hybridtune.data.numbering import Numbering, TextPart, read_texts
 from hybridtune.data.tokenise import Progress
 from hybridtune.data.tokenizer import Tokenizer, pretrained_tokenizer, train_tokenizer
 from hybridtune.errors import InputError
+from hybridtune.places import is_remote, locked, node_cache
 
 SAMPLE = 1 << 15  # texts that a tokenizer of the study's own is trained on, of those there are
 
@@ -163,9 +162,17 @@ def recipe(data: Data, encoder: Encoder) -> StoreRecipe:
 
 
 def store_root(data: Data) -> Path:
-    """Where stores are kept: the study's folder for them, ``$HYBRIDTUNE_CACHE``, or the user's cache."""
-    given = data.store or os.environ.get("HYBRIDTUNE_CACHE")
-    return Path(given) if given else Path.home() / ".cache" / "hybridtune"
+    """Where stores are kept: the study's folder for them, ``$HYBRIDTUNE_CACHE``, or the user's cache.
+
+    Raises:
+        InputError: a URL; a store is mapped into memory.
+    """
+    if data.store and is_remote(data.store):
+        raise InputError(
+            f"data.store {data.store}: is a URL, and stores are read from a local folder; leave it out: on a cluster "
+            "the store is published under --out, and every node fetches it once"
+        )
+    return Path(data.store) if data.store else node_cache()
 
 
 def existing_store(root: Path, made_of: StoreRecipe) -> TokenStore | None:
@@ -182,7 +189,7 @@ def build_store(root: Path, made_of: StoreRecipe, progress: Progress = lambda do
     """
     address = made_of.address
     root.mkdir(parents=True, exist_ok=True)
-    with _lock(root / f"{address}.lock"):  # a second study waits here, then finds the store
+    with locked(root / f"{address}.lock"):  # a second study waits here, then finds the store
         found = existing_store(root, made_of)
         if found is not None:
             return found
@@ -235,11 +242,3 @@ def _content(source: formats.Source) -> bytes:
         while chunk := stream.read(1 << 20):
             digest.update(chunk)
     return digest.digest()
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[IO[str]]:
-    """Held by one process at a time; the system frees it when its holder dies."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield file

@@ -85,6 +85,7 @@ def token_batches(
     workers: int,
     negatives: int = 0,
     num_cpus: float = 0.25,
+    node: str | None = None,
 ) -> Generator[TokenBatch]:
     """The batches of one worker for steps [start, stop).
 
@@ -98,6 +99,7 @@ def token_batches(
         negatives: hard negatives to give a pair, of those that its group has; n is this, or the most that any group
             has. Which ones is a function of (the plan's seed, step, row).
         num_cpus: logical CPUs of the pipeline's task.
+        node: id of the Ray node that the task must run on; None: any, all of which see ``store`` then.
     """
     if start >= stop:
         return
@@ -118,6 +120,7 @@ def token_batches(
         batch_size=1,
         batch_format="pyarrow",
         num_cpus=num_cpus,
+        label_selector={"ray.io/node-id": node} if node is not None else None,
     )
     step = start
     for table in data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=2):

@@ -1,4 +1,7 @@
-"""Numbered texts to token ids on disk: Ray Data reads the parts, actors tokenise them, one process writes in order."""
+"""Numbered texts to token ids on disk: Ray Data reads the parts, actors tokenise them, one process writes in order.
+
+The parts are read on the machine that has them; texts and token ids travel through Ray, so actors may be anywhere.
+"""
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,7 +19,8 @@ from hybridtune.data.tokenizer import Tokenizer
 Progress = Callable[[int, int], None]  # (texts done, texts in all)
 
 _AT_ONCE = 1024  # texts given to the tokenizer in one call: what it says of each text takes some kilobytes
-_IN_FLIGHT = 64 * 2**20  # bytes of token ids that wait to be written
+_READERS = 2  # tasks that read parts
+_IN_FLIGHT = 64 * 2**20  # bytes of texts and of token ids that wait for who takes them
 
 
 def tokenise(folder: Path, parts: Sequence[TextPart], tokenizer: Tokenizer, encoder: Encoder, report: Progress) -> None:
@@ -47,11 +51,20 @@ def tokenise(folder: Path, parts: Sequence[TextPart], tokenizer: Tokenizer, enco
         data.context.execution_options.preserve_order = True
         limits = ray.data.ExecutionResources.for_limits(object_store_memory=_IN_FLIGHT)
         data.context.execution_options.resource_limits = limits
+        here = ray.get_runtime_context().get_node_id()
+        data = data.map_batches(
+            _read_part,
+            compute=ray.data.TaskPoolStrategy(size=min(_READERS, len(items))),
+            batch_size=1,
+            batch_format="pyarrow",
+            num_cpus=0,
+            label_selector={"ray.io/node-id": here},
+        )
         data = data.map_batches(
             _TokenisePart,
             fn_constructor_args=(tokenizer, sides),
-            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=max(1, min(len(items), os.cpu_count() or 1))),
-            batch_size=1,
+            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=min(len(items), _cores(here))),
+            batch_size=None,
             batch_format="pyarrow",
             num_cpus=0.5,
         )
@@ -63,20 +76,32 @@ def tokenise(folder: Path, parts: Sequence[TextPart], tokenizer: Tokenizer, enco
             report(offsets.rows - 1, total)
 
 
+def _cores(here: str) -> int:
+    """This machine's cores, and the CPUs that other nodes of the cluster offer."""
+    import ray
+
+    others = [node for node in ray.nodes() if node["Alive"] and node["NodeID"] != here]
+    return (os.cpu_count() or 1) + sum(int(node["Resources"].get("CPU", 0)) for node in others)
+
+
+def _read_part(batch: pa.Table) -> Iterator[pa.Table]:
+    """A Ray Data task: paths of parts of the texts in, the new texts of each out."""
+    for path, bits in zip(batch.column("part").to_pylist(), batch.column("new").to_pylist(), strict=True):
+        with pa.memory_map(path) as source:
+            part = pa.ipc.open_file(source).read_all()
+            new = np.unpackbits(np.frombuffer(bits, np.uint8), count=len(part)).astype(bool)
+            yield part.filter(pa.array(new)).combine_chunks()
+
+
 class _TokenisePart:
-    """A Ray Data actor: the path of a part of the texts in, its token ids out, one row a text."""
+    """A Ray Data actor: a part of the texts in, its token ids out, one row a text."""
 
     def __init__(self, tokenizer: Tokenizer, sides: Mapping[bool, tuple[str, int]]) -> None:
         self.tokenizer, self.sides = tokenizer, sides
 
-    def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
-        for path, bits in zip(batch.column("part").to_pylist(), batch.column("new").to_pylist(), strict=True):
-            with pa.memory_map(path) as source:
-                part = pa.ipc.open_file(source).read_all()
-                new = np.unpackbits(np.frombuffer(bits, np.uint8), count=len(part)).astype(bool)
-                part = part.filter(pa.array(new))
-                chunks = [self._encode(part.slice(at, _AT_ONCE)) for at in range(0, len(part), _AT_ONCE)]
-            yield pa.table({"tokens": pa.chunked_array(chunks).combine_chunks()})
+    def __call__(self, part: pa.Table) -> pa.Table:
+        chunks = [self._encode(part.slice(at, _AT_ONCE)) for at in range(0, len(part), _AT_ONCE)]
+        return pa.table({"tokens": pa.chunked_array(chunks).combine_chunks()})
 
     def _encode(self, part: pa.Table) -> pa.Array:
         is_query = part.column("is_query").to_numpy()

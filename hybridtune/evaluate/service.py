@@ -1,12 +1,13 @@
-"""The evaluator service: Ray actors that live as long as the study and score any weights handed to them.
+"""The evaluator service: Ray actors that live as long as who started them and score any weights handed to them.
 
-Each actor holds the encoder's structure and its shard of every benchmark, tokenised once. A score is three rounds:
+Each actor holds the encoder's structure and its shard of a benchmark, tokenised once. A score is three rounds:
 encode the shards; score the relevant pairs; count what outranks them. Vectors stay in the object store, and what
 comes back to the caller is one number a relevant pair and one count a pair and language.
 """
 
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ import numpy as np
 import numpy.typing as npt
 import ray
 import torch
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from hybridtune.config import Encoder
 from hybridtune.data.benchmark_rows import Text
+from hybridtune.data.store import TokenStore
 from hybridtune.data.tokenizer import Tokenizer
 from hybridtune.evaluate.benchmark import Benchmark, Relevance
 from hybridtune.evaluate.encoding import Vectors, embed_by_length
@@ -24,6 +27,7 @@ from hybridtune.evaluate.metrics import Ranked, Scores, per_query, score
 from hybridtune.evaluate.per_query import topic_numbers, write_per_query
 from hybridtune.evaluate.ranks import RankCounter, pair_scores
 from hybridtune.model.encoder import load_encoder
+from hybridtune.places import at_hand, is_remote
 
 State = Mapping[str, npt.NDArray[Any]]
 Int64 = npt.NDArray[np.int64]
@@ -53,102 +57,112 @@ def parts(texts: Sequence[Text], blocks: Sequence[Int64], actors: int) -> list[P
     ]
 
 
-class EvaluatorService:
-    """Scores encoder weights on benchmarks; a handle that any process of the cluster can get by name.
+@dataclass(frozen=True)
+class Seat:
+    """Where an evaluator works.
 
-    Args:
-        actors: the evaluator actors.
-        relevance: per benchmark, what answers what.
+    Attributes:
+        node: id of the Ray node; None: any that has what is asked for.
+        device: of torch, among those that are visible there.
+        visible: value of CUDA_VISIBLE_DEVICES that goes with ``device``; None: as Ray sets it.
+        resources: what it holds meanwhile, like ``{"CPU": 1}``; nothing where it works while a training waits for it.
     """
 
-    def __init__(self, actors: Sequence[Any], relevance: Mapping[str, Relevance]) -> None:
-        self._actors = list(actors)
-        self._relevance = dict(relevance)
+    node: str | None = None
+    device: str = "cpu"
+    visible: str | None = None
+    resources: Mapping[str, float] = field(default_factory=dict)
 
-    @classmethod
-    def start(
-        cls,
-        name: str,
-        benchmarks: Mapping[str, Benchmark],
-        *,
+    def options(self) -> dict[str, Any]:
+        """For the actor."""
+        left = dict(self.resources)
+        options: dict[str, Any] = {"num_cpus": left.pop("CPU", 0), "num_gpus": left.pop("GPU", 0), "resources": left}
+        if self.node is not None:
+            options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(self.node, soft=False)
+        return options
+
+
+class EvaluatorService:
+    """Scores encoder weights on a benchmark. The actors start at once and load on their own; a score waits for that.
+
+    Args:
+        benchmark: what is scored on; best as the reference of one that lies in the object store.
+        store: place of a token store whose tokenizer is the encoder's.
+        source: model folder, its place or hub name, with the encoder's structure.
+        encoder: pooling, prefixes, lengths.
+        seats: of the actors; each uses one thread, or its device.
+
+    Attributes:
+        actors: their handles, in the order of the seats.
+    """
+
+    def __init__(
+        self,
+        benchmark: "Benchmark | ray.ObjectRef[Benchmark]",
+        store: str,
         source: str,
         encoder: Encoder,
-        tokenizer: Tokenizer,
-        actors: int,
-    ) -> "EvaluatorService":
-        """Start the actors and hand them their shards.
+        seats: Sequence[Seat],
+    ) -> None:
+        lies = benchmark if isinstance(benchmark, ray.ObjectRef) else ray.put(benchmark)
+        evaluator = ray.remote(Evaluator)
+        self.actors = [
+            evaluator.options(**seat.options()).remote(store, source, encoder, lies, place, len(seats), seat)
+            for place, seat in enumerate(seats)
+        ]
+        self._known: Relevance | None = None
 
-        Args:
-            name: what `connect` asks for; one service of a name at a time.
-            benchmarks: by the name they are scored under (``dev``, ``test``).
-            source: model folder or hub name with the encoder's structure.
-            encoder: pooling, prefixes, lengths.
-            tokenizer: the encoder's.
-            actors: how many; each uses one thread, or a GPU where there is one. They hold no share of it: a
-                training waits while it is scored, so its GPU is free.
-        """
-        relevance = {key: benchmark.relevance for key, benchmark in benchmarks.items()}
-        queries = {key: parts(b.queries, b.query_blocks, actors) for key, b in benchmarks.items()}
-        passages = {key: parts(b.passages, b.passage_blocks, actors) for key, b in benchmarks.items()}
-        query_rows = {key: [part.rows for part in of_all] for key, of_all in queries.items()}
-        started = []
-        for place in range(actors):
-            own = {key: (queries[key][place], passages[key][place]) for key in benchmarks}
-            actor = ray.remote(Evaluator).options(name=f"{name}/{place}", num_cpus=0.25)
-            started.append(actor.remote(source, encoder, tokenizer, own, relevance, query_rows, place))
-        ray.get([actor.ready.remote() for actor in started])
-        return cls(started, relevance)
+    def ready(self) -> Relevance:
+        """What answers what in the benchmark, once all actors have loaded."""
+        if self._known is None:
+            first, *others = self.actors
+            known, *_ = ray.get([first.relevance.remote(), *(actor.ready.remote() for actor in others)])
+            self._known = known
+        return self._known
 
-    @classmethod
-    def connect(cls, name: str) -> "EvaluatorService":
-        """The service that some process of this job has started under the name."""
-        first = ray.get_actor(f"{name}/0")
-        relevance, actors = ray.get(first.about.remote())
-        return cls([first, *(ray.get_actor(f"{name}/{place}") for place in range(1, actors))], relevance)
-
-    def score(
-        self, state: State, benchmark: str, per_query_file: Path | None = None, pooling: str | None = None
-    ) -> Scores:
-        """All metrics of an encoder with these weights on a benchmark, exactly, at full depth.
+    def score(self, state: State, per_query_file: Path | None = None, pooling: str | None = None) -> Scores:
+        """All metrics of an encoder with these weights on the benchmark, exactly, at full depth.
 
         Args:
             state: see ``rank``.
-            benchmark: the name it was started under.
             per_query_file: takes the values of every ranking, for ``hybridtune compare``.
             pooling: see ``rank``.
         """
-        ranked = self.rank(state, benchmark, pooling)
+        ranked = self.rank(state, pooling)
         columns = per_query(ranked)
         if per_query_file is not None:
-            judged = self._relevance[benchmark]
+            judged = self.ready()
             topics = topic_numbers(judged.query_index, judged.passage_index, len(judged.query_ids))
             about = {"benchmark": judged.name, "benchmark_digest": judged.digest}
             write_per_query(per_query_file, columns, judged.query_ids, judged.languages, topics, about)
         return score(ranked, columns)
 
-    def rank(self, state: State, benchmark: str, pooling: str | None = None) -> Ranked:
-        """The relevant pairs of a benchmark and what outranks them under these weights.
+    def rank(self, state: State, pooling: str | None = None) -> Ranked:
+        """The relevant pairs of the benchmark and what outranks them under these weights.
 
         Args:
             state: ``backbone.state_dict()`` as numpy arrays.
-            benchmark: the name it was started under.
             pooling: ``mean`` or ``cls``; None: what the service was started with.
+
+        Raises:
+            ray.exceptions.RayActorError: an actor died.
+            ray.exceptions.ActorUnschedulableError: the node of its seat is gone.
         """
-        relevance = self._relevance[benchmark]
+        relevance = self.ready()
         weights = ray.put(dict(state))
-        encoded = [actor.encode.options(num_returns=2).remote(benchmark, weights, pooling) for actor in self._actors]
+        encoded = [actor.encode.options(num_returns=2).remote(weights, pooling) for actor in self.actors]
         queries = [query_vectors for query_vectors, _ in encoded]
         partial = [
-            actor.score_pairs.remote(benchmark, passages, *queries)
-            for actor, (_, passages) in zip(self._actors, encoded, strict=True)
+            actor.score_pairs.remote(passages, *queries)
+            for actor, (_, passages) in zip(self.actors, encoded, strict=True)
         ]
         scores = np.zeros(len(relevance.query_index), np.float32)  # [R]
         for rows, values in ray.get(partial):
             scores[rows] = values
         shared = ray.put(scores)
         counting = [
-            actor.count.remote(benchmark, shared, passages, *queries)
-            for actor, (_, passages) in zip(self._actors, encoded, strict=True)
+            actor.count.remote(shared, passages, *queries)
+            for actor, (_, passages) in zip(self.actors, encoded, strict=True)
         ]
         counts = np.sum(ray.get(counting), axis=0)  # [R, L]
         return Ranked(
@@ -163,64 +177,57 @@ class EvaluatorService:
 
 
 class Evaluator:
-    """A part of every benchmark, and an encoder to put weights into."""
+    """A part of a benchmark, and an encoder to put weights into."""
 
     def __init__(
-        self,
-        source: str,
-        encoder: Encoder,
-        tokenizer: Tokenizer,
-        own: Mapping[str, tuple[Part, Part]],
-        relevance: Mapping[str, Relevance],
-        query_rows: Mapping[str, Sequence[Int64]],
-        place: int,
+        self, store: str, source: str, encoder: Encoder, benchmark: Benchmark, place: int, actors: int, seat: Seat
     ) -> None:
         torch.set_num_threads(1)
-        gpus = torch.cuda.device_count()
-        self.device = torch.device("cuda", place % gpus) if gpus else torch.device("cpu")
-        self.model = load_encoder(source, encoder, tokenizer.pad_id).to(self.device).eval()
+        if seat.visible is not None:  # before CUDA looks
+            os.environ["CUDA_VISIBLE_DEVICES"] = seat.visible
+        self.device = torch.device(seat.device)
+        tokenizer = TokenStore.open(at_hand(store)).tokenizer()
+        local = str(at_hand(source)) if is_remote(source) else source
+        self.model = load_encoder(local, encoder, tokenizer.pad_id).to(self.device).eval()
         self.pooling = self.model.pooling
-        self.relevance, self.query_rows = relevance, query_rows
-        self.queries = {
-            key: _tokens(tokenizer, queries, encoder.query_prefix, encoder.query_length)
-            for key, (queries, _) in own.items()
-        }
-        self.passages = {
-            key: _tokens(tokenizer, passages, encoder.passage_prefix, encoder.passage_length)
-            for key, (_, passages) in own.items()
-        }
+        self.judged = benchmark.relevance
+        queries = parts(benchmark.queries, benchmark.query_blocks, actors)
+        passages = parts(benchmark.passages, benchmark.passage_blocks, actors)
+        self.query_rows = [part.rows for part in queries]
+        self.queries = _tokens(tokenizer, queries[place], encoder.query_prefix, encoder.query_length)
+        self.passages = _tokens(tokenizer, passages[place], encoder.passage_prefix, encoder.passage_length)
 
     def ready(self) -> bool:
         """Answers once everything is loaded and tokenised."""
         return True
 
-    def about(self) -> tuple[Mapping[str, Relevance], int]:
-        """What a client needs to know of the service: the relevance, and how many actors there are."""
-        return self.relevance, len(next(iter(self.query_rows.values())))
+    def relevance(self) -> Relevance:
+        """What answers what, once this actor is ready."""
+        return self.judged
 
-    def encode(self, benchmark: str, weights: State, pooling: str | None = None) -> tuple[Vectors, Vectors]:
+    def encode(self, weights: State, pooling: str | None = None) -> tuple[Vectors, Vectors]:
         """Vectors of this actor's queries and passages under the weights."""
         self.model.pooling = pooling or self.pooling
         self.model.backbone.load_state_dict({key: torch.tensor(value) for key, value in weights.items()})
-        return self._embed(self.queries[benchmark]), self._embed(self.passages[benchmark])
+        return self._embed(self.queries), self._embed(self.passages)
 
-    def score_pairs(self, benchmark: str, passages: Vectors, *queries: Vectors) -> tuple[Any, Any]:
+    def score_pairs(self, passages: Vectors, *queries: Vectors) -> tuple[Any, Any]:
         """Rows of the relevant pairs whose passage is in this actor's part, and their scores."""
-        judged, own = self.relevance[benchmark], self.passages[benchmark].rows
+        judged, own = self.judged, self.passages.rows
         local = np.full(len(judged.passage_language), -1)  # [P] row of the passage in this part
         local[own] = np.arange(len(own))
         rows = np.flatnonzero(local[judged.passage_index] >= 0)
         scores = pair_scores(
-            self._stacked(benchmark, queries),
+            self._stacked(queries),
             self._tensor(passages),
             self._tensor(judged.query_index[rows]),
             self._tensor(local[judged.passage_index[rows]]),
         )
         return rows, scores.cpu().numpy()
 
-    def count(self, benchmark: str, scores: Any, passages: Vectors, *queries: Vectors) -> Any:
+    def count(self, scores: Any, passages: Vectors, *queries: Vectors) -> Any:
         """[R, L] how many passages of this actor's part outrank each relevant pair, by their language."""
-        judged, own = self.relevance[benchmark], self.passages[benchmark].rows
+        judged, own = self.judged, self.passages.rows
         counter = RankCounter(
             self._tensor(judged.query_index),
             self._tensor(scores),
@@ -228,7 +235,7 @@ class Evaluator:
             len(judged.languages),
         )
         counter.add(
-            self._stacked(benchmark, queries),
+            self._stacked(queries),
             self._tensor(passages),
             self._tensor(judged.order[own]),
             self._tensor(judged.passage_language[own]),
@@ -239,10 +246,10 @@ class Evaluator:
         none = np.zeros((0, self.model.backbone.config.hidden_size), np.float32)
         return np.concatenate([none, *(embed_by_length(self.model, block) for block in part.blocks)])
 
-    def _stacked(self, benchmark: str, vectors: Sequence[Vectors]) -> torch.Tensor:
+    def _stacked(self, vectors: Sequence[Vectors]) -> torch.Tensor:
         """[Q, D] all queries in the benchmark's order, from the actors' parts."""
         stacked = np.empty((sum(map(len, vectors)), vectors[0].shape[1]), np.float32)
-        for rows, of_one in zip(self.query_rows[benchmark], vectors, strict=True):
+        for rows, of_one in zip(self.query_rows, vectors, strict=True):
             stacked[rows] = of_one
         return self._tensor(stacked)
 

@@ -15,6 +15,7 @@ from hybridtune.config import Study
 from hybridtune.errors import InputError
 from hybridtune.evaluate.metrics import direction
 from hybridtune.evaluate.per_query import FILE as PER_QUERY
+from hybridtune.places import last_name
 from hybridtune.processes import lives
 from hybridtune.study_file import load_study
 
@@ -217,7 +218,7 @@ def _checkpoint(place: Path, written: str | None) -> Path | None:
     """A trial's best checkpoint: in the study folder as it lies now, else where it was written; None: in neither."""
     if not written:
         return None
-    found = [path for path in (place / "fit" / Path(written).name, Path(written)) if path.is_dir()]
+    found = [path for path in (place / "fit" / last_name(written), Path(written)) if path.is_dir()]
     return found[0] if found else None
 
 

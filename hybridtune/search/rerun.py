@@ -8,11 +8,12 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from hybridtune.evaluate.per_query import FILE as PER_QUERY
+from hybridtune.places import at_hand, beside, exists, join
 from hybridtune.search.repeat import Repeat, RepeatRow, noise, repeat_points
 from hybridtune.search.rows import TrialRow, read_rows
-from hybridtune.search.study import SETTLED, TRIALS, StudyResult, tuner
+from hybridtune.search.study import SETTLED, TRIALS, StudyResult, run_trials
 from hybridtune.search.watch import Display, Watcher
-from hybridtune.train.loop import FitJob
+from hybridtune.train.job import FitJob
 
 REPEATS = "repeats"  # in the study folder; laid out like a study folder of its own
 
@@ -58,17 +59,18 @@ def run_repeats(
     left = [_config(number, one) for number, one in enumerate(wanted) if one.name not in {row.id for row in settled}]
     if left:
         Watcher.displays[str(place)] = display
-        tuner(
-            replace(job, storage=str(place / TRIALS)),
+        run_trials(
+            replace(job, storage=join(beside(job.storage, REPEATS), TRIALS), home=str(place / TRIALS)),
             Listed(left),
             place,
             trials=len(left),
             concurrent_trials=concurrent_trials,
             callbacks=[Watcher(place)],
-        ).fit()
+        )
     done = {row.id: row for row in read_rows(place) if row.status == "done"}
     rows = [RepeatRow(one.name, one.who, one.seed, _scores(done.get(one.name))) for one in wanted]
-    files = {name: Path(row.checkpoint) / PER_QUERY for name, row in done.items() if row.checkpoint}
+    places = {name: join(row.checkpoint, PER_QUERY) for name, row in done.items() if row.checkpoint}
+    files = {name: at_hand(place) for name, place in places.items() if exists(place)}
     return noise(job.study, found.best, found.rows, rows, files)
 
 

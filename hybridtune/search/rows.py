@@ -28,7 +28,7 @@ class TrialRow:
         values: the fields of the study that this trial sets.
         metrics: its last report; of a trial that is done, those of its best checkpoint.
         status: where it is.
-        checkpoint: folder of the checkpoint with these metrics.
+        checkpoint: place of the checkpoint with these metrics.
         seconds: wall time in which it ran.
         began: when it started, in seconds of the epoch.
         reason: of a trial that failed, why.

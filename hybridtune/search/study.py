@@ -1,15 +1,16 @@
 """A study: Ray Tune runs the trials, Optuna proposes their values, ASHA stops the hopeless ones."""
 
+import contextlib
 import logging
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import optuna
-from ray import tune
+from ray import cloudpickle, tune
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
@@ -24,8 +25,10 @@ from hybridtune.search.stopping import scheduler
 from hybridtune.search.storage import load_ledger
 from hybridtune.search.trial import Trial
 from hybridtune.search.watch import Display, Watcher
+from hybridtune.train.desk import ON_HEAD
 from hybridtune.train.fit import clear
-from hybridtune.train.loop import FitJob
+from hybridtune.train.group import NotSharedError
+from hybridtune.train.job import FitJob
 
 TRIALS = "trials"
 SETTLED = ("done", "stopped early")  # a failed trial is tried again when the study is run again
@@ -72,7 +75,7 @@ def run_search(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Optuna: experimental options, and baselines outside the range
             proposer = searcher(study, goals, folder, {row.number for row in settled})
-            tuner(
+            run_trials(
                 job,
                 proposer,
                 folder,
@@ -81,7 +84,7 @@ def run_search(
                 callbacks=[Watcher(folder), *callbacks(study, folder)],
                 scheduler=scheduler(study, folder),
                 stop=limit,
-            ).fit()
+            )
         over = used_up(study, read_rows(folder)) is not None or (limit is not None and limit.stop_all())
         if over:
             settle(load_ledger(study, folder), read_rows(folder), list(goals))
@@ -100,7 +103,7 @@ def run_search(
     return StudyResult(rows, best, [row.id for row in front])
 
 
-def tuner(
+def run_trials(
     job: FitJob,
     proposer: Searcher,
     folder: Path,
@@ -110,11 +113,11 @@ def tuner(
     callbacks: list[tune.Callback],
     scheduler: TrialScheduler | None = None,
     stop: tune.Stopper | None = None,
-) -> tune.Tuner:
+) -> None:
     """Ray Tune over trials of ours: as many at once as worker groups fit, each group taking trial after trial.
 
     Args:
-        job: of the fixed values; ``storage`` is the folder of all trials.
+        job: of the fixed values; ``storage`` is the place of all trials, ``home`` their folder.
         proposer: of the values.
         folder: takes Tune's own files, in ``trials/``.
         trials: how many.
@@ -122,14 +125,18 @@ def tuner(
         callbacks: told of every trial.
         scheduler: stops trials early.
         stop: ends all of them.
+
+    Raises:
+        NotSharedError: a node does not see the study's folder.
     """
     clear(folder / TRIALS)
     # Why a trial failed stands in its row, and the traceback in its folder: not on the terminal, at every try.
     os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
     # A trial only waits for its workers, whose CPUs are asked for by Ray Train.
-    trainable = tune.with_resources(tune.with_parameters(Trial, job=job), {"CPU": 0.01})
-    return tune.Tuner(
+    trainable = tune.with_resources(tune.with_parameters(Trial, job=job), ON_HEAD)
+    hopeless = Hopeless()
+    tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
             num_samples=trials,
@@ -146,9 +153,36 @@ def tuner(
             stop=stop,
             failure_config=tune.FailureConfig(max_failures=1),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # Train's are enough
-            callbacks=callbacks,
+            callbacks=[*callbacks, hopeless],
         ),
     )
+    with hopeless.told():
+        tuner.fit()
+
+
+class Hopeless(tune.Callback):  # type: ignore[misc]
+    """Ends the search where a trial failed of what all others would fail of too."""
+
+    problem: NotSharedError | None = None
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """It would be tried again."""
+        file = trial.pickled_error_file  # on this machine; what stands in the storage comes later
+        failed = cloudpickle.loads(Path(file).read_bytes()) if file is not None else None
+        cause = getattr(failed, "cause", failed)
+        if isinstance(cause, NotSharedError):
+            self.problem = cause
+            raise cause
+
+    @contextlib.contextmanager
+    def told(self) -> Iterator[None]:
+        """Raises, in place of what Tune makes of it, what ended the search within the block."""
+        try:
+            yield
+        except Exception:
+            if self.problem is not None:
+                raise self.problem from None
+            raise
 
 
 def _trial_name(trial: Any) -> str:

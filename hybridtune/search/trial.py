@@ -8,9 +8,10 @@ from typing import Any
 from ray import tune
 from ray.tune.result import DONE
 
+from hybridtune.places import join
 from hybridtune.search.space import trial_name, trial_values
 from hybridtune.train.fit import WorkerGroup
-from hybridtune.train.loop import FitJob
+from hybridtune.train.job import FitJob
 
 
 class Trial(tune.Trainable):  # type: ignore[misc]
@@ -25,10 +26,10 @@ class Trial(tune.Trainable):  # type: ignore[misc]
 
         Args:
             config: values of the trial, from `search_space`.
-            job: the fit of the study's fixed values; ``storage`` is the folder of all trials.
+            job: the fit of the study's fixed values; ``storage`` is the place of all trials, ``home`` their folder.
         """
         self._job = job
-        self._group = WorkerGroup(job.study.resources, Path(job.storage))
+        self._group = WorkerGroup(job.study.resources, _home(job))
         self._reports = self._begin(config)
 
     def reset_config(self, new_config: Mapping[str, Any]) -> bool:
@@ -48,10 +49,10 @@ class Trial(tune.Trainable):  # type: ignore[misc]
     def _begin(self, config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         name = trial_name(config)
         study = self._job.study.with_values(trial_values(config))
-        storage = str(trial_folder(self._job.storage, name) / "fit")
-        return self._group.reports(replace(self._job, study=study, name=name, storage=storage))
+        storage, home = join(self._job.storage, name, "fit"), str(_home(self._job) / name)
+        return self._group.reports(replace(self._job, study=study, name=name, storage=storage, home=home))
 
 
-def trial_folder(trials: str | Path, name: str) -> Path:
-    """Where a trial keeps its checkpoints, events and metrics."""
-    return Path(trials) / name
+def _home(job: FitJob) -> Path:
+    """The local folder of all trials."""
+    return Path(job.home if job.home is not None else job.storage)

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
+from hybridtune.places import beside
 from hybridtune.search.rows import ENDED, RUNNING, Status, TrialRow, read_rows, write_running
 from hybridtune.search.space import trial_name, trial_values
 from hybridtune.train.progress import WENT
@@ -109,7 +110,7 @@ class Watcher(Callback):  # type: ignore[misc]
         if reports and row.checkpoint is not None:
             went = {name: row.metrics[name] for name in WENT if name in row.metrics}
             row.metrics = {**reports[-1], **went}
-            row.checkpoint = str(Path(row.checkpoint).with_name(f"checkpoint_{best:07.0f}"))
+            row.checkpoint = beside(row.checkpoint, f"checkpoint_{best:07.0f}")
 
     def _ended(self, row: TrialRow, status: Status) -> None:
         row.status = status

@@ -1,10 +1,12 @@
-"""The board: where running trainings write which step they are at, for whoever watches. A Ray actor, by name."""
+"""The board: where running trainings write which step they are at, for whoever watches. A Ray actor."""
 
 import time
 from dataclasses import dataclass
 from typing import Any
 
 import ray
+
+from hybridtune.train.desk import ON_HEAD
 
 SECONDS_BETWEEN_POSTS = 1.0
 
@@ -39,9 +41,9 @@ class Board:
         return self._paces
 
 
-def start_board(name: str) -> Any:
-    """Start a board; it lives as long as the returned handle."""
-    return ray.remote(Board).options(name=name, num_cpus=0).remote()
+def start_board() -> Any:
+    """Start a board, on the head node; it lives as long as the returned handle."""
+    return ray.remote(Board).options(num_cpus=0, resources=ON_HEAD).remote()
 
 
 def read_board(board: Any) -> dict[str, Pace]:
@@ -54,14 +56,13 @@ class Poster:
     """A worker's side: posts at most once a second and never waits for the answer.
 
     Args:
-        board: name of the board; None posts nowhere.
+        board: handle of the board; None posts nowhere.
         fit: name of this training.
         batch_size: pairs in the global batch.
     """
 
-    def __init__(self, board: str | None, fit: str, batch_size: int) -> None:
-        self._actor = ray.get_actor(board) if board is not None else None
-        self._fit, self._batch_size = fit, batch_size
+    def __init__(self, board: Any, fit: str, batch_size: int) -> None:
+        self._actor, self._fit, self._batch_size = board, fit, batch_size
         self._last, self._steps = time.perf_counter(), 0
 
     def step_done(self, step: int, loss: Any) -> None:

@@ -6,7 +6,9 @@ from typing import Any
 
 from hybridtune.errors import FitError, HybridtuneError
 
-RESTARTS = 2  # of the worker group after lost workers, from the last checkpoint; counted anew after every report
+RESTARTS = 2  # of the worker group after workers died, from the last checkpoint; counted anew after every report
+LOST_NODES = 20  # and after nodes were lost with their workers, which is nobody's fault unless it goes on for ever
+ON_HEAD = {"node:__internal_head__": 0.001}  # Ray's own resource of the head node, for what no lost worker may end
 
 Metrics = dict[str, Any]
 
@@ -23,15 +25,16 @@ class Desk:
         self._open = self._asked = self._closed = False
         self._reports: deque[Metrics] = deque()
         self._problem: Exception | None = None
-        self._deaths = 0
+        self._deaths = self._lost = 0
         self._step = -1  # of the last report
+        self._nodes: list[str] = []
 
     async def hand_in(self, job: Any) -> None:
         """Put a job on the desk, in place of the one before, which its workers leave at their next report."""
         async with self._change:
             self._number, self._job = self._number + 1, job
             self._reports.clear()
-            self._deaths, self._asked, self._step = 0, False, -1
+            self._deaths, self._lost, self._asked, self._step = 0, 0, False, -1
             if self._problem is None or isinstance(self._problem, HybridtuneError):  # else the group is gone for good
                 self._open, self._problem = True, None
             self._change.notify_all()
@@ -69,7 +72,7 @@ class Desk:
                 return False
             if metrics["step"] <= self._step and not metrics["final"]:
                 return True  # told before, by a worker that died
-            self._deaths, self._step = 0, metrics["step"]
+            self._deaths, self._lost, self._step = 0, 0, metrics["step"]
             self._reports.append(metrics)
             self._asked, self._open = False, not metrics["final"]
             self._change.notify_all()
@@ -84,15 +87,29 @@ class Desk:
                 self._open, self._problem = False, problem
                 self._change.notify_all()
 
-    async def group_died(self, reason: str) -> None:
-        """Workers died, and Ray Train starts the group anew, which takes the same job; unless that was enough."""
+    async def seated(self, nodes: list[str]) -> None:
+        """For a worker: the ids of the nodes that the group's workers are on."""
+        self._nodes = nodes
+
+    async def nodes(self) -> list[str]:
+        """Where the workers are, or were before they died."""
+        return self._nodes
+
+    async def group_died(self, reason: str, with_node: bool = False) -> None:
+        """Workers died, and Ray Train starts the group anew, which takes the same job; unless that was enough.
+
+        Args:
+            reason: of one of them, a line.
+            with_node: a node of theirs is gone; the group then waits for another.
+        """
         async with self._change:
-            self._deaths += 1
-            if self._deaths > RESTARTS and self._problem is None:
+            self._lost += with_node
+            self._deaths += not with_node
+            if (self._deaths > RESTARTS or self._lost > LOST_NODES) and self._problem is None:
                 self._open = False
-                self._problem = FitError(
-                    f"the training's workers died {self._deaths} times without a score between: {reason}"
-                )
+                too_often = self._deaths > RESTARTS
+                what = f"died {self._deaths} times" if too_often else f"lost their nodes {self._lost} times"
+                self._problem = FitError(f"the training's workers {what} without a score between: {reason}")
                 self._change.notify_all()
 
     async def group_gone(self, error: Exception) -> None:

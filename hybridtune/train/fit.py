@@ -18,10 +18,13 @@ from hybridtune.config import Resources
 from hybridtune.data.store import TokenStore
 from hybridtune.data.table import write_plan
 from hybridtune.errors import HybridtuneError
-from hybridtune.train.desk import Desk
-from hybridtune.train.loop import SCORES, FitJob, checkpoints, make_plan, train_loop
+from hybridtune.places import at_hand
+from hybridtune.train.desk import ON_HEAD, Desk
+from hybridtune.train.job import FitJob
+from hybridtune.train.loop import SCORES, checkpoints, make_plan, train_loop
 from hybridtune.train.progress import Metrics
 
+BESIDE_A_WORKER = 0.5  # CPUs: the task that feeds it, and an evaluator
 _OWN = ".workers-"  # begins the name of the folder in which Ray Train keeps what it wants to know of a group
 
 
@@ -31,11 +34,11 @@ class FitResult:
 
     Attributes:
         metrics: of the best checkpoint, beside how far the training went.
-        checkpoint: folder of the best checkpoint by the study's first objective.
+        checkpoint: place of the best checkpoint by the study's first objective.
     """
 
     metrics: Metrics
-    checkpoint: Path
+    checkpoint: str
 
 
 class WorkerGroup:
@@ -43,13 +46,14 @@ class WorkerGroup:
 
     Args:
         resources: workers, and what each holds.
-        folder: where Ray Train may write; every node must see it.
+        folder: local, takes what Ray Train writes of the group here.
     """
 
     def __init__(self, resources: Resources, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._own = folder / f"{_OWN}{uuid.uuid4().hex[:8]}"
-        self._desk = ray.remote(Desk).options(num_cpus=0).remote()
+        # Inside a trial of Tune's, what is asked for by default is taken from what the trial itself holds.
+        self._desk = ray.remote(Desk).options(num_cpus=0, resources=ON_HEAD, scheduling_strategy="DEFAULT").remote()
         self._thread = Thread(target=self._run, args=[_trainer(self._desk, resources, self._own)], daemon=True)
         self._thread.start()
 
@@ -66,12 +70,12 @@ class WorkerGroup:
             FitError: the loss became NaN or infinite, a batch does not fit into the device's memory, or the workers
                 died again and again.
             InputError: the encoder cannot be trained as asked, or the last checkpoint is of other settings.
+            NotSharedError: a node does not see where the checkpoints go.
         """
+        job.local_folder.mkdir(parents=True, exist_ok=True)
         ray.get(self._desk.hand_in.remote(job))
-        storage = Path(job.storage)
-        storage.mkdir(parents=True, exist_ok=True)
-        plan = make_plan(TokenStore.open(Path(job.store)).corpus(), job.study)
-        write_plan(plan, job.study.train.max_steps, storage.parent)
+        plan = make_plan(TokenStore.open(at_hand(job.store)).corpus(), job.study)
+        write_plan(plan, job.study.train.max_steps, job.local_folder)
         final = False
         while not final:
             metrics = ray.get(self._desk.next_report.remote())
@@ -114,21 +118,25 @@ class Deaths(ray.train.UserCallback):  # type: ignore[misc]
         causes = [getattr(error, "_base_exc", error) for error in worker_exceptions.values()]
         if not any(isinstance(cause, HybridtuneError) for cause in causes):
             first = str(causes[0]).strip().splitlines()
-            self._desk.group_died.remote(first[-1] if first else type(causes[0]).__name__)
+            there = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+            with_node = not there.issuperset(ray.get(self._desk.nodes.remote()))
+            self._desk.group_died.remote(first[-1] if first else type(causes[0]).__name__, with_node)
 
 
 def _trainer(desk: Any, resources: Resources, folder: Path) -> TorchTrainer:
-    per_worker: dict[str, float] = {"CPU": resources.cpus_per_worker}
-    if resources.gpus_per_worker:
-        per_worker["GPU"] = resources.gpus_per_worker
+    gpus = float(resources.gpus_per_worker)
+    # What works beside a worker asks for no CPU itself: it could be given away before, and the worker wait for ever.
+    per_worker = {"CPU": int(resources.cpus_per_worker) + BESIDE_A_WORKER} | ({"GPU": gpus} if gpus else {})
     return TorchTrainer(
         train_loop,
-        train_loop_config={"desk": desk},
-        torch_config=TorchConfig(backend="nccl" if resources.gpus_per_worker else "gloo"),
+        train_loop_config={"desk": desk, "folder": str(folder)},
+        torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
         scaling_config=ray.train.ScalingConfig(
-            num_workers=resources.workers,
-            use_gpu=resources.gpus_per_worker > 0,
+            num_workers=int(resources.workers),
+            use_gpu=gpus > 0,
             resources_per_worker=per_worker,
+            placement_strategy=resources.placement.upper(),
+            accelerator_type=resources.accelerator_type,
         ),
         run_config=ray.train.RunConfig(
             name=folder.name,
@@ -152,8 +160,8 @@ def fit(job: FitJob, told: Callable[[Metrics], object] = lambda metrics: None) -
     Raises:
         FitError, InputError: see `WorkerGroup.reports`.
     """
-    clear(Path(job.storage).parent)
-    group = WorkerGroup(job.study.resources, Path(job.storage).parent)
+    clear(job.local_folder)
+    group = WorkerGroup(job.study.resources, job.local_folder)
     try:
         for metrics in group.reports(job):
             told(metrics)

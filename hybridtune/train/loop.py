@@ -4,7 +4,7 @@ import functools
 import gc
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,44 +21,38 @@ from hybridtune.data.plan import HybridPlan
 from hybridtune.data.store import TokenStore
 from hybridtune.data.stream import token_batches
 from hybridtune.errors import FitError, HybridtuneError
+from hybridtune.evaluate.metrics import Scores
 from hybridtune.evaluate.per_query import FILE as PER_QUERY
-from hybridtune.evaluate.service import EvaluatorService
 from hybridtune.model.loss import LossOutput
+from hybridtune.places import at_hand, is_remote
 from hybridtune.train.board import Poster
 from hybridtune.train.checkpoint import Snapshot, read_state
 from hybridtune.train.feed import DeviceBatch, Feed
+from hybridtune.train.group import GroupEvaluators, check_shared, seats_of_group
+from hybridtune.train.job import FitJob
 from hybridtune.train.kept import Checkpoints
 from hybridtune.train.memory import WorstStep, answer_out_of_memory, is_out_of_memory
 from hybridtune.train.progress import Clock, Metrics, Progress, Totals, agreed
 from hybridtune.train.training import Training
 
-Report = Callable[[Metrics], bool]  # takes a score, gives back whether to go on
 SCORES = "scores.json"  # in every checkpoint: the full tables behind its metrics
 
 
 @dataclass(frozen=True)
-class FitJob:
-    """One training: everything a worker needs, and nothing that it could look up elsewhere.
+class Place:
+    """A worker's place in its group, and whom it turns to.
 
     Attributes:
-        study: the study file with this fit's values put in.
-        store: folder of the token store.
-        source: folder or hub name of the encoder to start from.
-        evaluators: name of the running evaluator service.
-        benchmark: the name of the benchmark that intermediate scores are taken on.
-        storage: folder of this fit's checkpoints.
-        name: what this fit is called on the board.
-        board: name of the running board that takes its progress; None: nobody watches.
+        rank: of this worker, in [0, workers).
+        workers: of the group.
+        report: takes a score, gives back whether to go on.
+        score: given weights and a file for the values of every ranking, scores them.
     """
 
-    study: Study
-    store: str
-    source: str
-    evaluators: str
-    benchmark: str
-    storage: str
-    name: str = "fit"
-    board: str | None = None
+    rank: int
+    workers: int
+    report: Callable[[Metrics], bool]
+    score: Callable[[Mapping[str, Any], Path], Scores]
 
 
 def make_plan(corpus: Corpus, study: Study) -> HybridPlan:
@@ -89,15 +83,22 @@ def train_loop(config: dict[str, Any]) -> None:
     same job on the desk and its last checkpoint in the job's folder.
 
     Args:
-        config: ``{"desk": handle of the Desk actor}``.
+        config: ``{"desk": handle of the Desk actor, "folder": of the group, on the machine that it was started on}``.
     """
     desk, context = config["desk"], ray.train.get_context()
     rank, workers = context.get_world_rank(), context.get_world_size()
+    seats = seats_of_group(workers)
+    ray.get(desk.seated.remote([seat.node for seat in seats]))
+    evaluators = GroupEvaluators(seats)
     while (taken := _take(desk, rank, workers)) is not None:
         number, job = taken
-        torch.set_num_threads(job.study.resources.cpus_per_worker)
+        torch.set_num_threads(int(job.study.resources.cpus_per_worker))
         try:
-            _train_job(job, rank, workers, functools.partial(_report, desk, number))
+            check_shared(job, config["folder"])
+            if rank == 0:
+                evaluators.begin(job)
+            score = functools.partial(evaluators.score, job)
+            _train_job(job, Place(rank, workers, functools.partial(_report, desk, number), score))
         except HybridtuneError as problem:
             ray.get(desk.fail.remote(number, problem))
             if workers > 1 and not (isinstance(problem, FitError) and problem.__cause__ is None):
@@ -123,7 +124,7 @@ def _take(desk: Any, rank: int, workers: int) -> tuple[int, FitJob] | None:
     return number, ray.get(desk.job.remote(number))
 
 
-def _train_job(job: FitJob, rank: int, workers: int, report: Report) -> None:
+def _train_job(job: FitJob, place: Place) -> None:
     """Train from the last checkpoint (or the start) to the end, or until the answer to a report is to stop.
 
     The last report, marked ``final``, repeats the metrics of the best checkpoint: a trial is worth its best.
@@ -133,33 +134,44 @@ def _train_job(job: FitJob, rank: int, workers: int, report: Report) -> None:
     progress = Progress(**read_state(last)) if last is not None else Progress()
     clock = Clock(progress)
     # A report whose worker was killed behind its checkpoint comes first.
-    if agreed(rank == 0 and last is not None and not report(_told(kept, progress)), device):
+    first = place.rank == 0
+    if agreed(first and last is not None and not place.report(_told(kept, progress)), device):
         return
     if not progress.ended:
-        progress = _train(job, kept, progress, clock, (rank, workers), report)
-    if rank == 0 and progress.ended:
-        report({**progress.final_metrics(), "checkpoint_path": str(kept.at(progress.best_step))})
+        progress = _train(job, kept, progress, clock, place)
+    if first and progress.ended:
+        place.report({**progress.final_metrics(), "checkpoint_path": kept.at(progress.best_step)})
 
 
-def _train(
-    job: FitJob, kept: Checkpoints, progress: Progress, clock: Clock, place: tuple[int, int], report: Report
-) -> Progress:
+def _train(job: FitJob, kept: Checkpoints, progress: Progress, clock: Clock, place: Place) -> Progress:
     """The steps that are left, until the last, until patience runs out or a report says so; the progress then."""
-    study, train, (rank, workers) = job.study, job.study.train, place
-    device, store = ray.train.torch.get_device(), TokenStore.open(Path(job.store))
+    study, train, rank, workers = job.study, job.study.train, place.rank, place.workers
+    device, store = ray.train.torch.get_device(), TokenStore.open(at_hand(job.store))
+    source = str(at_hand(job.source)) if is_remote(job.source) else job.source
     plan = make_plan(store.corpus(), study)
     worst = WorstStep.of(study, workers, min(train.negatives, plan.corpus.most_negatives()))
-    left = {"start": progress.step, "stop": train.max_steps, "negatives": train.negatives}
-    batches = token_batches(plan, store.path, rank=rank, workers=workers, **left)
+    start, here = progress.step, ray.get_runtime_context().get_node_id()
+    # The task that reads the store works beside the worker, where the store is, on CPUs that the worker holds for it.
+    batches = token_batches(
+        plan,
+        store.path,
+        start=start,
+        stop=train.max_steps,
+        rank=rank,
+        workers=workers,
+        negatives=train.negatives,
+        num_cpus=0.0,
+        node=here,
+    )
     with Feed(batches, device, train.chunk_size) as feed:  # which starts while the encoder is loaded
-        training = Training(study, job.source, store.tokenizer().pad_id, device, rank)
+        training = Training(study, source, store.tokenizer().pad_id, device, rank)
         if (last := kept.last()) is not None:
             training.load(last)
         training.check_memory(worst)
         totals = Totals(study, device)
         poster = Poster(job.board if rank == 0 else None, job.name, train.batch_size)
         for batch in feed:
-            if batch.step == left["start"]:
+            if batch.step == start:
                 clock.steps_begin()
                 totals.start()
             output = _step(training, batch, worst)
@@ -175,8 +187,8 @@ def _train(
             snapshot = training.snapshot()  # of all workers where the encoder is spread over them
             go_on = True
             if rank == 0:
-                progress = _score(job, kept, snapshot, progress, metrics, clock)
-                go_on = report(_told(kept, progress)) and not progress.ended
+                progress = _score(job, kept, snapshot, progress, metrics, clock, place.score)
+                go_on = place.report(_told(kept, progress)) and not progress.ended
             else:
                 progress = replace(progress, step=step)
             if agreed(not go_on, device):
@@ -205,14 +217,19 @@ def _check_finite(metrics: Metrics) -> None:
 
 
 def _score(
-    job: FitJob, kept: Checkpoints, snapshot: Snapshot, progress: Progress, metrics: Metrics, clock: Clock
+    job: FitJob,
+    kept: Checkpoints,
+    snapshot: Snapshot,
+    progress: Progress,
+    metrics: Metrics,
+    clock: Clock,
+    score: Callable[[Mapping[str, Any], Path], Scores],
 ) -> Progress:
     """Rank 0: score the weights and write them down with all that the training needs to go on."""
-    service = EvaluatorService.connect(job.evaluators)
     weights = {name: value.numpy() for name, value in snapshot.weights.items()}
 
     def write(folder: Path) -> Progress:
-        scores = service.score(weights, job.benchmark, folder / PER_QUERY, job.study.encoder.pooling)
+        scores = score(weights, folder / PER_QUERY)
         scored = progress.scored({**metrics, **scores.metrics}, clock, job.study)
         snapshot.save(folder, asdict(scored))
         (folder / SCORES).write_text(json.dumps(asdict(scores)), encoding="utf-8")
@@ -223,9 +240,9 @@ def _score(
 
 def checkpoints(job: FitJob) -> Checkpoints:
     """The checkpoints of a fit."""
-    return Checkpoints(Path(job.storage), job.study.train.keep_checkpoints, job.study.search.objective[0])
+    return Checkpoints(job.storage, job.study.train.keep_checkpoints, job.study.search.objective[0])
 
 
 def _told(kept: Checkpoints, progress: Progress) -> Metrics:
     """A score, as it is reported."""
-    return {**progress.metrics, "checkpoint_path": str(kept.at(progress.best_step))}
+    return {**progress.metrics, "checkpoint_path": kept.at(progress.best_step)}

@@ -1,23 +1,21 @@
-import inspect
 import itertools
 import os
 
 import pytest
 
 from hybridtune.cluster import local
+from hybridtune.cluster.fit import WORKER_OVERHEAD
 from hybridtune.cluster.local import capacity
 from hybridtune.config import Resources
-from hybridtune.data.stream import token_batches
 from hybridtune.errors import InputError
+from hybridtune.train.fit import BESIDE_A_WORKER
 
-STREAM_TASK = inspect.signature(token_batches).parameters["num_cpus"].default
-EVALUATOR = 0.25  # EvaluatorService.start
-TRIAL = 0.01  # run_search: a trial itself only waits
+EVALUATOR = 0.25  # of `evaluate`
 
 
 def machine(monkeypatch, cores, gpus=0):
     monkeypatch.setattr(local, "cores", lambda: cores)
-    monkeypatch.setattr(local, "_gpus", lambda: gpus)
+    monkeypatch.setattr(local, "gpus", lambda: gpus)
 
 
 @pytest.mark.parametrize("cores", [1, 2, 4, 64])
@@ -32,7 +30,7 @@ def test_ray_is_told_of_enough_cpus_for_all_that_runs_at_once(monkeypatch, cores
     for values in itertools.product(*given.values()):
         resources = Resources(**dict(zip(given, values, strict=True)))
         offered = capacity(resources)
-        trial = TRIAL + resources.workers * (resources.cpus_per_worker + STREAM_TASK)
+        trial = resources.workers * (resources.cpus_per_worker + BESIDE_A_WORKER)
         assert offered.cpus >= offered.concurrent_trials * trial + offered.evaluators * EVALUATOR
         assert offered.concurrent_trials == (
             resources.concurrent_trials or max(1, cores // (resources.workers * resources.cpus_per_worker))
@@ -59,3 +57,41 @@ def test_more_gpus_than_there_are_is_an_input_error(monkeypatch, workers, each, 
     machine(monkeypatch, 8, gpus)
     with pytest.raises(InputError, match=rf"needs {workers * each:g} GPUs and this machine has {gpus}; lower workers"):
         capacity(Resources(workers=workers, gpus_per_worker=each))
+
+
+def test_a_worker_asks_for_what_a_cluster_is_reckoned_with():
+    assert BESIDE_A_WORKER == WORKER_OVERHEAD
+
+
+AUTO = {"workers": "auto", "cpus_per_worker": "auto", "gpus_per_worker": "auto"}
+
+
+@pytest.mark.parametrize(
+    ("cores", "gpus", "batch", "given", "worked_out", "at_once"),
+    [
+        (8, 0, 32, {}, (1, 8, 0), 1),
+        (8, 0, 32, {"concurrent_trials": 4}, (1, 2, 0), 4),
+        (8, 0, 32, {"cpus_per_worker": 2}, (1, 2, 0), 4),
+        (16, 4, 32, {}, (4, 4, 1), 1),
+        (16, 4, 30, {}, (3, 5, 1), 1),  # the workers share the batch evenly
+        (16, 4, 7, {}, (1, 4, 1), 4),
+        (16, 4, 32, {"workers": 2}, (2, 4, 1), 2),
+        (16, 4, 32, {"gpus_per_worker": 0.5}, (8, 2, 0.5), 1),
+        (2, 4, 32, {}, (4, 1, 1), 1),  # never fewer than one CPU
+    ],
+)
+def test_auto_becomes_numbers_that_stay_the_same(monkeypatch, cores, gpus, batch, given, worked_out, at_once):
+    machine(monkeypatch, cores, gpus)
+    offered = capacity(Resources(**AUTO | given), batch)
+    found = offered.resources
+    assert (found.workers, found.cpus_per_worker, found.gpus_per_worker) == worked_out
+    assert offered.concurrent_trials == at_once
+    assert capacity(found) == offered
+
+
+def test_gpus_of_another_kind_are_refused(monkeypatch):
+    machine(monkeypatch, 8, 1)
+    monkeypatch.setattr(local, "_accelerator", lambda: "A10G")
+    assert capacity(Resources(gpus_per_worker=1.0, accelerator_type="A10G")).gpus == 1
+    with pytest.raises(InputError, match=r"accelerator_type H100: this machine has A10G; write null"):
+        capacity(Resources(gpus_per_worker=1.0, accelerator_type="H100"))

@@ -7,7 +7,10 @@ from ray import tune
 
 from hybridtune.search.budget import Budget
 from hybridtune.search.rows import read_rows, read_running
+from hybridtune.search.study import Hopeless
 from hybridtune.search.watch import Watcher
+from hybridtune.train.desk import ON_HEAD
+from hybridtune.train.group import NotSharedError
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(120)]
 
@@ -73,3 +76,32 @@ def test_the_time_budget_ends_a_trial_between_two_scores(ray_here, tmp_path):
 
     rows = searched(tmp_path, Budget(1.0, NEVER, 1, clock), hang=True)
     assert rows == [("0000", "done", STEPS), ("0001", "out of budget", 1)]
+
+
+def test_a_node_that_does_not_see_the_folder_ends_the_search_at_once(ray_here, tmp_path):
+    told = "s: the node 10.0.0.7 does not see the study's folder"
+
+    class Blind(tune.Trainable):
+        """What a trial is whose workers see another disk."""
+
+        def step(self):
+            raise NotSharedError(told)
+
+    hopeless = Hopeless()
+    with pytest.raises(NotSharedError) as caught, hopeless.told():
+        tune.Tuner(
+            tune.with_resources(Blind, ON_HEAD),
+            param_space={"number": tune.grid_search([0, 1, 2]), "baseline": None, "temperature": 0.1},
+            tune_config=tune.TuneConfig(
+                max_concurrent_trials=1, trial_dirname_creator=lambda trial: f"{trial.config['number']}"
+            ),
+            run_config=tune.RunConfig(
+                name="trials",
+                storage_path=str(tmp_path),
+                verbose=0,
+                failure_config=tune.FailureConfig(max_failures=1),
+                callbacks=[Watcher(tmp_path), hopeless],
+            ),
+        ).fit()
+    assert str(caught.value) == told
+    assert not (tmp_path / "trials" / "1").exists()  # the second never began

@@ -4,15 +4,15 @@ import signal
 from pathlib import Path
 
 import pytest
+import ray
 from safetensors.torch import load_file
 
 from hybridtune.config import Study
 from hybridtune.errors import FitError
 from hybridtune.evaluate.benchmark import load_benchmark
-from hybridtune.evaluate.service import EvaluatorService
 from hybridtune.train.checkpoint import WEIGHTS
 from hybridtune.train.fit import FitResult, WorkerGroup, checkpoint_scores, fit
-from hybridtune.train.loop import FitJob
+from hybridtune.train.job import FitJob
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 
@@ -55,8 +55,9 @@ def command_line(pid):
 class Fits:
     """Runs fits and keeps what they reported."""
 
-    def __init__(self, folder, tree, store, source):
+    def __init__(self, folder, tree, store, source, benchmark):
         self.folder, self.tree, self.store, self.source = folder, tree, store, source
+        self.benchmark = ray.put(benchmark)
 
     def job(self, name, *, workers=1, **train) -> FitJob:
         tree = self.tree(resources={"workers": workers})
@@ -66,9 +67,9 @@ class Fits:
             study=Study.model_validate(tree),
             store=str(self.store.path),
             source=self.source,
-            evaluators="fit-evaluators",
-            benchmark="dev",
-            storage=str(self.folder / name),
+            benchmark=self.benchmark,
+            storage=str(self.folder / name / "fit"),
+            home=str(self.folder / name),
         )
 
     def run(self, name, *, kill=False, **settings) -> tuple[FitResult, list[dict]]:
@@ -78,16 +79,8 @@ class Fits:
 
 @pytest.fixture(scope="module")
 def fits(small_tree, small_study, small_store, tiny_source, tmp_path_factory):
-    service = EvaluatorService.start(
-        "fit-evaluators",
-        {"dev": load_benchmark(small_study.benchmarks.dev)},
-        source=tiny_source,
-        encoder=small_study.encoder,
-        tokenizer=small_store.tokenizer(),
-        actors=1,
-    )
-    yield Fits(tmp_path_factory.mktemp("fits"), small_tree, small_store, tiny_source)
-    del service  # the actors live as long as their handle
+    benchmark = load_benchmark(small_study.benchmarks.dev)
+    return Fits(tmp_path_factory.mktemp("fits"), small_tree, small_store, tiny_source, benchmark)
 
 
 @pytest.fixture(scope="module")

@@ -4,11 +4,12 @@ from statistics import fmean
 
 import numpy as np
 import pytest
+import ray
 import torch
 
 from hybridtune.evaluate.benchmark import load_benchmark
 from hybridtune.evaluate.ranks import pair_scores
-from hybridtune.evaluate.service import EvaluatorService
+from hybridtune.evaluate.service import EvaluatorService, Seat
 from hybridtune.model.encoder import load_encoder
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
@@ -25,19 +26,20 @@ def model(small_study, small_store, tiny_source):
 
 
 @pytest.fixture(scope="module")
-def services(small_study, small_store, tiny_source, benchmark):
+def started(small_study, small_store, tiny_source, benchmark):
+    """Starts a service of so many actors."""
+
+    def start(actors):
+        store, encoder = str(small_store.path), small_study.encoder
+        return EvaluatorService(benchmark, store, tiny_source, encoder, [Seat()] * actors)
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def services(started):
     """By number of actors."""
-    return {
-        actors: EvaluatorService.start(
-            f"service-of-{actors}",
-            {"dev": benchmark},
-            source=tiny_source,
-            encoder=small_study.encoder,
-            tokenizer=small_store.tokenizer(),
-            actors=actors,
-        )
-        for actors in (1, 3)
-    }
+    return {actors: started(actors) for actors in (1, 3)}
 
 
 def arrays_of(model):
@@ -109,7 +111,7 @@ def naive_metrics(ranks, benchmark):
 def test_the_number_of_actors_changes_nothing(services, model):
     for seed in (1, 2):
         weights = other_weights(model, seed)
-        one, three = (dataclasses.asdict(services[actors].score(weights, "dev")) for actors in (1, 3))
+        one, three = (dataclasses.asdict(services[actors].score(weights)) for actors in (1, 3))
         assert one == three
 
 
@@ -119,7 +121,7 @@ def test_scores_are_those_of_a_full_sort(services, model, small_study, small_sto
     same.backbone.load_state_dict({key: torch.tensor(value) for key, value in weights.items()})
     ranks = naive_ranks(same, small_store.tokenizer(), small_study.encoder, benchmark)
     expected = naive_metrics(ranks, benchmark)
-    scores = services[3].score(weights, "dev")
+    scores = services[3].score(weights)
     assert {key: scores.metrics[key] for key in expected} == pytest.approx(expected, rel=1e-12)
     assert 0 < expected["multi/AP"] < 1
     assert scores.counts["queries"] == {
@@ -129,15 +131,31 @@ def test_scores_are_those_of_a_full_sort(services, model, small_study, small_sto
 
 
 def test_other_weights_give_other_scores(services, model):
-    one, other = (services[3].score(other_weights(model, seed), "dev").metrics for seed in (1, 2))
+    one, other = (services[3].score(other_weights(model, seed)).metrics for seed in (1, 2))
     assert one != other
 
 
-def test_connect_finds_a_service_by_name(services, model):
+def test_actors_sit_where_they_are_told_and_hold_what_they_are_told(
+    services, model, small_study, small_store, tiny_source, benchmark
+):
+    seats = [Seat(node=ray.get_runtime_context().get_node_id(), resources={"CPU": 0.5}), Seat()]
+    held = ray.available_resources()["CPU"]
+    service = EvaluatorService(ray.put(benchmark), str(small_store.path), tiny_source, small_study.encoder, seats)
     weights = other_weights(model, 1)
-    for actors, service in services.items():
-        connected = EvaluatorService.connect(f"service-of-{actors}")
-        assert len(connected._actors) == actors
-        assert connected.score(weights, "dev") == service.score(weights, "dev")
-    with pytest.raises(ValueError, match="no-such-service"):
-        EvaluatorService.connect("no-such-service")
+    assert service.score(weights) == services[1].score(weights)
+    assert ray.available_resources()["CPU"] == held - 0.5
+
+
+def test_a_node_that_is_gone_is_told(model, small_study, small_store, tiny_source, benchmark):
+    seats = [Seat(node="a" * 56)]
+    service = EvaluatorService(benchmark, str(small_store.path), tiny_source, small_study.encoder, seats)
+    with pytest.raises(ray.exceptions.ActorUnschedulableError):
+        service.score(other_weights(model, 1))
+
+
+def test_a_score_tells_of_a_lost_actor(started, model):
+    service = started(2)
+    service.ready()
+    ray.kill(service.actors[1])
+    with pytest.raises(ray.exceptions.RayActorError):
+        service.score(other_weights(model, 1))

@@ -14,7 +14,7 @@ from hybridtune.search.rows import TrialRow
 from hybridtune.search.space import trial_name, trial_values
 from hybridtune.search.storage import load_ledger
 from hybridtune.search.study import run_search
-from hybridtune.train.loop import FitJob
+from hybridtune.train.job import FitJob
 
 GOALS = {"balanced/AP": "max"}
 
@@ -169,7 +169,7 @@ def test_trials_that_an_older_version_settled_are_ranked_and_not_run_again(tmp_p
         )
     ]
     (tmp_path / "trials.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    job = FitJob(study, "store", "source", "evaluators", "dev", str(tmp_path / "trials"))
+    job = FitJob(study, "store", "source", None, str(tmp_path / "trials"))
     found = run_search(job, GOALS, tmp_path, 1, lambda rows, changed: None)
     assert (found.best.id, found.front, len(found.rows)) == ("0001", ["0001"], 3)
     assert found.best.checkpoint == "trials/0001/fit/checkpoint_0000012"

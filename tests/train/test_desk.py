@@ -1,11 +1,13 @@
 """The desk: jobs one way, reports the other, whoever is first; and what remains when workers die."""
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
+import ray
 
 from hybridtune.errors import FitError, InputError
-from hybridtune.train.desk import RESTARTS, Desk
+from hybridtune.train.desk import LOST_NODES, RESTARTS, Desk
 from hybridtune.train.fit import Deaths
 
 
@@ -182,20 +184,55 @@ def test_a_group_that_is_gone_for_good_fails_every_job():
     asyncio.run(play())
 
 
+def test_lost_nodes_are_no_fault_of_the_job_but_not_for_ever():
+    async def play():
+        desk = Desk()
+        await desk.hand_in("a")
+        waiting = asyncio.create_task(desk.next_report())
+        for _ in range(LOST_NODES):
+            await desk.group_died("its node is gone", with_node=True)
+        for _ in range(RESTARTS):
+            await desk.group_died("killed")
+        await turn()
+        assert not waiting.done()
+        await desk.group_died("its node is gone", with_node=True)
+        return await waiting
+
+    problem = asyncio.run(play())
+    assert isinstance(problem, FitError)
+    assert f"lost their nodes {LOST_NODES + 1} times without a score between: its node is gone" in str(problem)
+
+
+def test_a_score_sets_the_count_of_lost_nodes_back():
+    async def play():
+        desk = Desk()
+        await desk.hand_in("a")
+        number, _ = await desk.take()
+        for step in range(2):
+            for _ in range(LOST_NODES):
+                await desk.group_died("gone", with_node=True)
+            report = asyncio.create_task(desk.report(number, score(step)))
+            assert (await desk.next_report())["step"] == step
+            report.cancel()
+
+    asyncio.run(play())
+
+
 class Said:
-    """Stands in for the handle of the actor's method."""
+    """Stands in for the handle of the actor: its workers are on one node."""
 
     def __init__(self):
-        self.reasons = []
-        self.group_died = self
-
-    def remote(self, reason):
-        self.reasons.append(reason)
+        self.said = []
+        self.group_died = SimpleNamespace(remote=lambda *told: self.said.append(told))
+        self.nodes = SimpleNamespace(remote=lambda: ["one"])
 
 
-def test_only_deaths_that_nobody_meant_are_counted():
+@pytest.mark.parametrize(("alive", "with_node"), [({"one": True, "two": False}, False), ({"one": False}, True)])
+def test_only_deaths_that_nobody_meant_are_counted(monkeypatch, alive, with_node):
+    monkeypatch.setattr(ray, "get", lambda answer: answer)
+    monkeypatch.setattr(ray, "nodes", lambda: [{"NodeID": node, "Alive": is_up} for node, is_up in alive.items()])
     desk = Said()
     Deaths(desk).after_exception(None, {0: RuntimeError("connection lost"), 1: FitError("too large")})
-    assert desk.reasons == []
+    assert desk.said == []
     Deaths(desk).after_exception(None, {1: RuntimeError("Traceback:\n  ...\nworker was killed")})
-    assert desk.reasons == ["worker was killed"]
+    assert desk.said == [("worker was killed", with_node)]

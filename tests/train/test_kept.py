@@ -2,49 +2,76 @@
 
 import itertools
 import json
+import shutil
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
+from object_store import use_memory_store
 
+from hybridtune.places import at_hand, exists, join, last_name, names
 from hybridtune.train.checkpoint import STATE
 from hybridtune.train.kept import Checkpoints
 from hybridtune.train.progress import Progress
 
 
+@pytest.fixture
+def memory(monkeypatch, tmp_path):
+    monkeypatch.setenv("HYBRIDTUNE_CACHE", str(tmp_path / "cache"))
+    return use_memory_store(monkeypatch)
+
+
+@pytest.fixture(params=["local", "remote"])
+def place(request, tmp_path, memory):
+    return str(tmp_path / "fit") if request.param == "local" else "memory://bucket/study/fit?region=none"
+
+
 def add(kept, step, value, objective="multi/AP"):
     def write(folder):
         progress = Progress(step=step, metrics={"step": step, objective: value})
+        for name in ("model.safetensors", "optimizer.safetensors"):
+            (folder / name).write_text(f"{name} {step} {value}", encoding="utf-8")
         (folder / STATE).write_text(json.dumps(asdict(progress)), encoding="utf-8")
         return progress
 
     return kept.add(step, write)
 
 
-def steps(folder):
-    return sorted(int(place.name.split("_")[1]) for place in folder.iterdir())
+def steps(place):
+    return [int(name.split("_")[1]) for name in names(place)]
+
+
+def last_step(kept):
+    """Of the checkpoint that a training would go on from, whose files are all there."""
+    last = kept.last()
+    if last is None:
+        return None
+    step = json.loads((last / STATE).read_text(encoding="utf-8"))["step"]
+    for name in ("model.safetensors", "optimizer.safetensors"):
+        assert (last / name).read_text(encoding="utf-8").split()[:2] == [name, str(step)]
+    return step
 
 
 @pytest.mark.parametrize("keep", [1, 2, 3])
 @pytest.mark.parametrize("values", itertools.product([0.1, 0.2, 0.3], repeat=4))
-def test_the_best_and_the_last_stay_and_of_equals_the_later(tmp_path, keep, values):
-    kept = Checkpoints(tmp_path / "fit", keep, "multi/AP")
+def test_the_best_and_the_last_stay_and_of_equals_the_later(place, keep, values):
+    kept = Checkpoints(place, keep, "multi/AP")
     assert kept.last() is None
-    for place, value in enumerate(values):
-        assert add(kept, 4 * place + 4, value).step == 4 * place + 4
-        assert kept.last() == kept.at(4 * place + 4)
-    ranked = sorted(range(4), key=lambda place: (values[place], place))[-keep:]
-    assert steps(tmp_path / "fit") == sorted({*(4 * place + 4 for place in ranked), 16})
+    for number, value in enumerate(values):
+        assert add(kept, 4 * number + 4, value).step == last_step(kept) == 4 * number + 4
+    ranked = sorted(range(4), key=lambda number: (values[number], number))[-keep:]
+    assert steps(place) == sorted({*(4 * number + 4 for number in ranked), 16})
 
 
-def test_of_an_objective_that_is_to_fall_the_least_stays(tmp_path):
-    kept = Checkpoints(tmp_path, 1, "multi/rank_distance")
+def test_of_an_objective_that_is_to_fall_the_least_stays(place):
+    kept = Checkpoints(place, 1, "multi/rank_distance")
     for step, value in ((1, 9.0), (2, 3.0), (3, 5.0), (4, 7.0)):
         add(kept, step, value, "multi/rank_distance")
-    assert steps(tmp_path) == [2, 4]
+    assert steps(place) == [2, 4]
 
 
-def test_a_write_that_fails_leaves_the_last_checkpoint_and_the_next_one_succeeds(tmp_path):
-    kept = Checkpoints(tmp_path, 1, "multi/AP")
+def test_a_write_that_fails_leaves_the_last_checkpoint_and_the_next_one_succeeds(place):
+    kept = Checkpoints(place, 1, "multi/AP")
     add(kept, 1, 0.5)
 
     def half(folder):
@@ -53,14 +80,66 @@ def test_a_write_that_fails_leaves_the_last_checkpoint_and_the_next_one_succeeds
 
     with pytest.raises(OSError, match="no space left"):
         kept.add(2, half)
-    assert kept.last() == kept.at(1)
+    assert last_step(kept) == 1
     add(kept, 2, 0.6)
-    assert kept.last() == kept.at(2)
-    assert steps(tmp_path) == [2]
+    assert last_step(kept) == 2
+    assert steps(place) == [2]
 
 
-def test_a_step_that_is_scored_again_replaces_its_checkpoint(tmp_path):
-    kept = Checkpoints(tmp_path, 2, "multi/AP")
+def test_a_step_that_is_scored_again_replaces_its_checkpoint(place):
+    kept = Checkpoints(place, 2, "multi/AP")
     for value in (0.5, 0.6):
         add(kept, 1, value)
-    assert json.loads((kept.at(1) / STATE).read_text(encoding="utf-8"))["metrics"]["multi/AP"] == 0.6
+        assert json.loads((kept.last() / STATE).read_text(encoding="utf-8"))["metrics"]["multi/AP"] == value
+
+
+def test_cut_off_at_any_change_of_an_object_store_the_checkpoint_before_or_the_new_one_counts(memory):
+    place = "memory://bucket/fit"
+    for values in ((0.5, 0.6, 0.7), (0.7, 0.6, 0.5)):  # the older ones go, or the one between
+        cut = 0
+        while True:
+            memory.objects.clear()
+            memory.fail_after, memory.changes = None, 0
+            kept = Checkpoints(place, 1, "multi/AP")
+            for step in (1, 2):
+                add(kept, step, values[step - 1])
+            memory.fail_after, memory.changes = cut, 0
+            try:
+                add(kept, 3, values[2])
+                break
+            except OSError:
+                memory.fail_after = None
+            again = Checkpoints(place, 1, "multi/AP")
+            assert last_step(again) == (2 if cut < 3 else 3)
+            add(again, 4, 0.1)
+            assert last_step(again) == 4
+            assert all(exists(join(place, name, STATE)) for name in names(place))
+            cut += 1
+        assert cut >= 3
+
+
+def test_a_remote_checkpoint_is_fetched_by_who_asks_and_not_kept_by_who_wrote_it(memory, tmp_path):
+    kept = Checkpoints("memory://bucket/fit", 1, "multi/AP")
+    add(kept, 1, 0.5)
+    assert list((tmp_path / "cache" / "outgoing").iterdir()) == []
+    assert at_hand(kept.at(1)) == kept.last()
+    assert last_name(kept.at(1)) == "checkpoint_0000001"
+
+
+def test_what_a_killed_process_was_sending_is_cleaned_up(memory, tmp_path):
+    left = tmp_path / "cache" / "outgoing" / "999999999-1-abcdef01"
+    left.mkdir(parents=True)
+    add(Checkpoints("memory://bucket/fit", 1, "multi/AP"), 1, 0.5)
+    assert not left.exists()
+
+
+def test_a_checkpoint_that_was_half_removed_does_not_count(tmp_path):
+    kept = Checkpoints(str(tmp_path), 2, "multi/AP")
+    for step in (1, 2):
+        add(kept, step, 0.5)
+    (Path(kept.at(2)) / STATE).unlink()
+    assert last_step(kept) == 1
+    add(kept, 3, 0.4)
+    assert steps(str(tmp_path)) == [1, 3]
+    shutil.rmtree(tmp_path)
+    assert kept.last() is None

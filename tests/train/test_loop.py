@@ -1,5 +1,6 @@
 """How a training ends without Ray: what a worker says, and whether it leaves the others waiting."""
 
+import contextlib
 import json
 from dataclasses import asdict, replace
 from types import SimpleNamespace
@@ -13,10 +14,12 @@ from ray import cloudpickle
 
 from hybridtune.config import Study
 from hybridtune.errors import FitError, InputError
+from hybridtune.evaluate.service import Seat
 from hybridtune.model.loss import LossOutput
 from hybridtune.train import loop
 from hybridtune.train.checkpoint import STATE
 from hybridtune.train.feed import DeviceBatch
+from hybridtune.train.group import NotSharedError, check_shared
 from hybridtune.train.progress import Progress, Totals
 
 STUDY = Study.model_validate(
@@ -28,7 +31,7 @@ STUDY = Study.model_validate(
         "train": {"batch_size": 8, "max_steps": 4},
     }
 )
-JOB = loop.FitJob(STUDY, "store", "source", "evaluators", "dev", "folder")
+JOB = loop.FitJob(STUDY, "store", "source", None, "folder")
 
 
 class Line:
@@ -37,6 +40,7 @@ class Line:
     def __init__(self, answers=()):
         self.jobs, self.answers, self.reports, self.failures = [(1, JOB)], list(answers), [], []
         self.take = SimpleNamespace(remote=lambda: self.jobs.pop() if self.jobs else None)
+        self.seated = SimpleNamespace(remote=lambda nodes: None)
         self.job = SimpleNamespace(remote=lambda number: JOB)
         self.report = SimpleNamespace(remote=self._report)
         self.fail = SimpleNamespace(remote=lambda number, problem: self.failures.append((number, problem)))
@@ -50,7 +54,7 @@ class Line:
 def worker(monkeypatch, tmp_path):
     """Runs the loop of one worker whose training ends as told; gives what it said at the desk."""
 
-    def run(ending, rank=0, workers=1, desk=None):
+    def run(ending, rank=0, workers=1, desk=None, folder=None):
         def train(*everything):
             if isinstance(ending, Exception):
                 raise ending
@@ -64,7 +68,9 @@ def worker(monkeypatch, tmp_path):
         monkeypatch.setattr(loop, "broadcast_from_rank_zero", lambda number: numbers.pop(0))
         monkeypatch.setattr(ray, "get", lambda answer: answer)
         monkeypatch.setattr(loop, "_train", train)
-        loop.train_loop({"desk": line})
+        monkeypatch.setattr(loop, "seats_of_group", lambda workers: [Seat("node")] * workers)
+        monkeypatch.setattr(loop, "GroupEvaluators", lambda seats: SimpleNamespace(begin=repr, score=repr))
+        loop.train_loop({"desk": line, "folder": str(folder or tmp_path)})
         return line
 
     return run
@@ -97,6 +103,20 @@ def test_a_worker_that_others_may_wait_for_says_why_and_raises(worker, problem):
 
 def test_what_all_workers_find_together_costs_no_restart(worker):
     assert str(worker(FitError("the loss is nan"), rank=1, workers=2).failures[0][1]) == "the loss is nan"
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_worker_that_does_not_see_the_folder_says_so_and_trains_nothing(worker, tmp_path, workers, monkeypatch):
+    monkeypatch.setattr(ray.util, "get_node_ip_address", lambda: "10.0.0.7")
+    line = Line()
+    with contextlib.nullcontext() if workers == 1 else pytest.raises(NotSharedError):
+        worker(AssertionError("trained"), workers=workers, desk=line, folder=tmp_path / "of-the-head")
+    ((_, problem),) = line.failures
+    assert "folder: the node 10.0.0.7 does not see the study's folder; give --out a place that all nodes" in str(
+        problem
+    )
+    assert not line.reports
+    check_shared(replace(JOB, storage="s3://bucket/study/fit"), "of-the-head")  # any node sees that
 
 
 def ended():

@@ -1,0 +1,60 @@
+"""A study that ran elsewhere and was fetched: its checkpoints are named by URLs, its folder was another."""
+
+import json
+import re
+import shutil
+
+import pytest
+from object_store import use_memory_store
+
+from hybridtune.commands.compare import find_per_query
+from hybridtune.commands.dashboard import _optuna
+from hybridtune.commands.mirror import fetch_study
+from hybridtune.commands.status import read_study, status
+from hybridtune.places import join, remove, send
+from hybridtune.report.page import write_report
+from hybridtune.report.record import read_record
+
+
+@pytest.fixture(params=["memory://bucket/study", "memory://bucket/study?region=none", "shared"])
+def place(request, finished_study, tmp_path, monkeypatch):
+    """The study as it stands at a place: with the weights of its checkpoints, and a token store."""
+    use_memory_store(monkeypatch)
+    place = request.param if "://" in request.param else str(tmp_path / request.param)
+    made = shutil.copytree(finished_study, tmp_path / "made")
+    for scores in made.glob("trials/*/fit/*/scores.json"):
+        (scores.parent / "model.safetensors").write_text("weights")
+        (scores.parent / "state.json").write_text("{}")
+    for name in ("trials.jsonl", "result.json"):
+        text = (made / name).read_text(encoding="utf-8")
+        there = re.sub(
+            rf'{re.escape(str(finished_study))}([^"]*)"', lambda m: f'{join(place, *m[1].split("/")[1:])}"', text
+        )
+        assert there != text
+        (made / name).write_text(there, encoding="utf-8")
+    send(made, place)
+    shutil.rmtree(made)
+    return place
+
+
+def test_a_fetched_study_is_told_of_and_reported_on_as_where_it_ran(place, finished_study, tmp_path):
+    mine = tmp_path / "mine"
+    fetch_study(place, mine)
+    remove(place)
+    assert not list(mine.rglob("*.safetensors"))
+    told, before = status(mine), status(finished_study)
+    assert told["counts"] == before["counts"]
+    assert told["best"]["id"] == before["best"]["id"]
+    here, there = read_record(mine), read_record(finished_study)
+    assert [trial.scores for trial in here.trials] == [trial.scores for trial in there.trials]
+    assert [trial.per_query is None for trial in here.trials] == [trial.per_query is None for trial in there.trials]
+    assert here.notes == there.notes
+    write_report(mine)
+    assert (mine / "report.html").stat().st_size > 100_000
+    done = next(trial for trial in told["trials"] if trial["status"] == "done")
+    assert find_per_query(str(mine / "trials" / done["id"])).is_relative_to(mine)
+    with _optuna(read_study(mine), mine) as address:
+        assert address.startswith("http://127.0.0.1:")
+    assert json.loads((mine / "result.json").read_text(encoding="utf-8"))["best"]["checkpoint"] == join(
+        place, "trials", told["best"]["id"], "fit", "checkpoint_0000030"
+    )
