@@ -1,6 +1,7 @@
 import json
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -74,7 +75,8 @@ class Fits:
 
     def run(self, name, *, kill=False, **settings) -> tuple[FitResult, list[dict]]:
         told = Recorder(kill)
-        return fit(self.job(name, **settings), told), told.reports
+        result = fit(self.job(name, **settings), told)
+        return replace(result, checkpoint=Path(result.checkpoint)), told.reports
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,75 @@
+"""A cluster that is not there: programs that stand in for Ray's launcher and for a head's job API."""
+
+import json
+import stat
+import sys
+import zipfile
+from pathlib import Path
+
+from hybridtune.study_file import dump_study, load_study
+
+CLUSTERS = Path(__file__).parents[2] / "clusters"
+SERVER = Path(__file__).with_name("job_server.py")
+RAY = """#!{python}
+import json, os, sys
+from pathlib import Path
+here, arguments = Path({folder!r}), sys.argv[1:]
+with (here / "calls.jsonl").open("a") as file:
+    file.write(json.dumps(arguments) + "\\n")
+told = json.loads((here / "ray.json").read_text())
+if arguments[0] == "get-head-ip":
+    sys.exit(0 if told.get("up") and not print("203.0.113.7") else 1)
+if arguments[0] == "dashboard":
+    os.execv(sys.executable, [sys.executable, {server!r}, arguments[arguments.index("--port") + 1], str(here)])
+if arguments[0] in told.get("fails", []):
+    print("out of quota", file=sys.stderr)
+    sys.exit(1)
+"""
+
+
+class World:
+    """A cluster that is not there: its launcher, its head's job API, and where its study writes."""
+
+    def __init__(self, folder):
+        self.folder, self.place = folder / "world", folder / "shared" / "study"
+        self.folder.mkdir()
+        self.program = self.folder / "ray"
+        self.program.write_text(RAY.format(python=sys.executable, folder=str(self.folder), server=str(SERVER)))
+        self.program.chmod(self.program.stat().st_mode | stat.S_IXUSR)
+        self.ray()
+        self.job()
+
+    def ray(self, **told):
+        (self.folder / "ray.json").write_text(json.dumps(told))
+
+    def job(self, **told):
+        (self.folder / "job.json").write_text(json.dumps(told))
+
+    def read(self, name):
+        file = self.folder / name
+        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+    @property
+    def calls(self):
+        return [call[0] for call in self.read("calls.jsonl")]
+
+    @property
+    def submitted(self):
+        return [asked[1] for asked in self.read("asked.jsonl") if asked[0] == "submit"]
+
+    def uploaded(self, uri):
+        with zipfile.ZipFile(self.folder / uri.removeprefix("gcs://")) as file:
+            return {name: file.read(name).decode() for name in file.namelist() if not name.endswith("/")}
+
+
+def fails(result, kind, *words):
+    assert isinstance(result.exception, kind), (result.exception, result.output)
+    for word in words:
+        assert word in str(result.exception)
+
+
+def write_results(place, study_file):
+    place.mkdir(parents=True, exist_ok=True)
+    study = load_study(study_file("there.yaml", search={"trials": 2}))
+    (place / "study.yaml").write_text(dump_study(study))
+    (place / "result.json").write_text(json.dumps({"headline": "all is well"}))
