@@ -12,11 +12,15 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO, Any
 
+import yaml
+
+from hybridtune.cluster.launcher_file import shape as launcher_shape
 from hybridtune.cluster.local import SETTINGS, native_stderr_to, silence
 from hybridtune.cluster.shape import NodeType, Shape
 from hybridtune.errors import InputError
 
 SHAPE = "HYBRIDTUNE_SHAPE"  # in the environment of a study that was launched: what its cluster may become
+_LAUNCHED = "ray_bootstrap_config.yaml"  # of a head that Ray's launcher started, in the home folder
 _HEAD = "node:__internal_head__"  # Ray's own resource of the head node
 _FOR_LIBRARIES = (
     "HF_HUB_DISABLE_PROGRESS_BARS",
@@ -77,21 +81,25 @@ def shape_of(address: str | None) -> Shape | None:
 def shape_of_running() -> Shape:
     """The shape of the cluster that this process has joined: its nodes, and those that its autoscaler may add.
 
-    What a launcher told of it goes first, for Ray tells of the nodes that may come on few clusters.
+    What a launcher told of it goes first, for Ray tells of the nodes that may come on few clusters; where it does not,
+    the file by which Ray's launcher started this head is read.
     """
     told = os.environ.get(SHAPE)
     if told:
         return shape_from(told)
     import ray
 
+    may_come, file = _may_come(), Path.home() / _LAUNCHED
+    if not may_come and file.is_file():
+        return launcher_shape(yaml.safe_load(file.read_text(encoding="utf-8")))
+    most = {kind.name: kind.most for kind in may_come}
     there = Counter(_type_of(node) for node in ray.nodes() if node["Alive"])
-    may_come = {kind.name: kind.most for kind in _may_come()}
     types = [
-        replace(kind, least=count, most=count if kind.head else max(count, may_come.get(kind.name, 0)))
+        replace(kind, least=count, most=count if kind.head else max(count, most.get(kind.name, 0)))
         for kind, count in there.items()
     ]
     known = {kind.name for kind in types if not kind.head}
-    return Shape((*types, *(kind for kind in _may_come() if kind.name not in known)), None)
+    return Shape((*types, *(kind for kind in may_come if kind.name not in known)), None)
 
 
 def shape_text(shape: Shape) -> str:

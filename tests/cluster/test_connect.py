@@ -2,6 +2,7 @@
 
 import os
 import socket
+from pathlib import Path
 
 import pytest
 import ray
@@ -22,7 +23,7 @@ def node(name, resources, alive=True, group=None):
 
 
 @pytest.fixture
-def running(monkeypatch):
+def running(monkeypatch, tmp_path):
     """Puts a cluster in place: its nodes, and what its autoscaler may add."""
 
     def put(*nodes, may_come=None):
@@ -34,6 +35,7 @@ def running(monkeypatch):
             ]
             config = autoscaler_pb2.ClusterConfig(node_group_configs=groups)
         monkeypatch.delenv(SHAPE, raising=False)
+        monkeypatch.setenv("HOME", str(tmp_path))
         monkeypatch.setattr(ray, "nodes", lambda: list(nodes))
         monkeypatch.setattr(state, "get_cluster_config", lambda: config)
 
@@ -83,6 +85,15 @@ def test_what_a_launcher_told_goes_first(running, monkeypatch):
     told = Shape((NodeType("gpu", 8.0, 1.0, "H100", 0, 4, spot=True),), 3)
     monkeypatch.setenv(SHAPE, shape_text(told))
     assert shape_of_running() == told == shape_from(shape_text(told))
+
+
+def test_a_head_of_rays_launcher_has_the_file_that_tells_what_may_come(running, tmp_path):
+    running(node("h", HEAD))
+    local = Path(__file__).parents[2] / "clusters" / "local_autoscaling.yaml"
+    (tmp_path / "ray_bootstrap_config.yaml").write_bytes(local.read_bytes())
+    head, worker = shape_of_running().types
+    assert head.head
+    assert (worker.name, worker.cpus, worker.least, worker.most) == ("worker", 2.0, 0, 2)
 
 
 def test_waiting_workers_are_told_by_what_they_ask_for(monkeypatch):
