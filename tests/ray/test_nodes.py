@@ -54,9 +54,9 @@ class Nodes:
 
 
 @pytest.fixture(scope="module")
-def nodes(no_ray):
+def nodes(no_ray, tmp_path_factory):
     before = dict(os.environ)
-    os.environ["RAY_AUTH_MODE"] = "disabled"
+    os.environ |= {"RAY_AUTH_MODE": "disabled", "HYBRIDTUNE_CACHE": str(tmp_path_factory.mktemp("cache"))}
     made = Nodes()
     try:
         yield made
