@@ -150,33 +150,26 @@ def bare(options, folder):
 
 def ours(options, folder):
     """A whole fit: Ray, the store, the plan, the stream, the worker; scored once, at the end."""
+    import ray
+
     from hybridtune.cluster.local import capacity, local_cluster
     from hybridtune.data.store import build_store, recipe, store_root
     from hybridtune.evaluate.benchmark import load_benchmark
-    from hybridtune.evaluate.service import EvaluatorService
     from hybridtune.train.board import read_board, start_board
     from hybridtune.train.fit import fit
-    from hybridtune.train.loop import FitJob
+    from hybridtune.train.job import FitJob
 
     study = study_of(options, folder)
     source = str(folder / "encoder")
     with local_cluster(capacity(study.resources), folder / "ray.log"):
         store = build_store(store_root(study.data), recipe(study.data, study.encoder))
-        service = EvaluatorService.start(
-            "evaluators",
-            {"dev": load_benchmark(study.benchmarks.dev)},
-            source=source,
-            encoder=study.encoder,
-            tokenizer=store.tokenizer(),
-            actors=1,
-        )
-        board = start_board("board")
+        board = start_board()
         storage = tempfile.mkdtemp(dir=folder)
-        job = FitJob(study, str(store.path), source, "evaluators", "dev", storage, board="board")
+        benchmark = ray.put(load_benchmark(study.benchmarks.dev))
+        job = FitJob(study, str(store.path), source, benchmark, storage + "/fit", board=board)
         watch = Watch(lambda: read_board(board))
         result = fit(job)
         watch.stop()
-        del service
     return watch.rates() | {"data_wait": result.metrics["data_wait"]}
 
 

@@ -9,7 +9,7 @@ import yaml
 from hybridtune.cluster.here import start_head
 from hybridtune.errors import HybridtuneError
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.ray, pytest.mark.cluster, pytest.mark.timeout(120)]
 
 CLUSTER = Path(__file__).parents[2] / "clusters" / "local_autoscaling.yaml"
 

@@ -14,7 +14,7 @@ from urllib.request import Request, urlopen
 import pytest
 import yaml
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.ray, pytest.mark.cluster, pytest.mark.timeout(600)]
 
 HYBRIDTUNE = str(Path(sys.executable).with_name("hybridtune"))
 CLUSTER = Path(__file__).parents[2] / "clusters" / "local_autoscaling.yaml"

@@ -24,7 +24,7 @@ from hybridtune.errors import InputError
 from hybridtune.train.desk import ON_HEAD
 from hybridtune.train.fit import BESIDE_A_WORKER, WorkerGroup
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.ray, pytest.mark.cluster, pytest.mark.timeout(300)]
 
 CPUS = 2  # of a worker node: room for one worker and what is beside it
 WORKER = 1 + BESIDE_A_WORKER
