@@ -11,7 +11,6 @@ import secrets
 import select
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -27,6 +26,7 @@ import yaml
 
 from hybridtune.cluster.connect import SHAPE, shape_text
 from hybridtune.cluster.launcher_file import shape
+from hybridtune.cluster.local import free_ports
 from hybridtune.errors import HybridtuneError, InputError
 from hybridtune.processes import born, lives
 
@@ -82,7 +82,7 @@ def start_head(tree: Mapping[str, Any]) -> Head:
 
     logging.getLogger("ray.autoscaler._private.util").setLevel(logging.ERROR)  # it warns of fields that it fills in
     folder = Path(tempfile.mkdtemp(prefix="hybridtune-"))  # short: Ray's sockets are in it
-    ports = _free_ports(3)
+    ports = free_ports(3)
     address, dashboard = f"{ray.util.get_node_ip_address()}:{ports[0]}", f"http://127.0.0.1:{ports[1]}"
     provider = {"gcs_address": address, "folder": str(folder), "head_node_type": tree["head_node_type"]}
     config = prepare_config(dict(tree) | {"provider": dict(tree["provider"]) | provider})
@@ -168,17 +168,6 @@ def _wait_for(process: "subprocess.Popen[bytes]", head: Head) -> None:
 def _last_words(head: Head) -> str:
     lines = (Path(head.folder) / LOG).read_text(encoding="utf-8", errors="replace").split("\n")
     return " ".join(" ".join(lines[-15:]).split())[-600:] or "it said nothing"
-
-
-def _free_ports(count: int) -> list[int]:
-    held = [socket.socket() for _ in range(count)]
-    try:
-        for one in held:
-            one.bind(("", 0))
-        return [int(one.getsockname()[1]) for one in held]
-    finally:
-        for one in held:
-            one.close()
 
 
 def _processes_of(head: Head) -> dict[int, str | None]:

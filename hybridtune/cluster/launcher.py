@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
+from hybridtune.cluster.local import free_ports
 from hybridtune.errors import HybridtuneError
 
 RAY = [sys.executable, "-m", "ray.scripts.scripts"]  # this environment's `ray`
@@ -75,7 +75,7 @@ def forwarded(command: Callable[[int], list[str]], log: Path) -> Iterator[Callab
     def url() -> str:
         if running and running[-1][0].poll() is None:
             return running[-1][1]
-        port = _free_port()
+        [port] = free_ports(1)
         with log.open("ab") as file:
             process = subprocess.Popen(
                 command(port), stdin=subprocess.PIPE, stdout=file, stderr=file, start_new_session=True
@@ -139,9 +139,3 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
         process.wait()
     if process.stdin is not None:
         process.stdin.close()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -114,7 +114,7 @@ def local_cluster(offered: Capacity, noise: Path = Path(os.devnull), dashboard: 
         import ray
 
         # Ray's own processes look their cluster up; told its address, they find it among several on one machine.
-        port = _free_port()
+        [port] = free_ports(1)
         address = f"{ray.util.get_node_ip_address()}:{port}"
         os.environ.update(RAY_GCS_SERVER_PORT=str(port), RAY_ADDRESS=address)
         with native_stderr_to(log):
@@ -142,10 +142,16 @@ def silence() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        return int(probe.getsockname()[1])
+def free_ports(count: int) -> list[int]:
+    """Ports of this machine, all different, that nobody listens on at the moment."""
+    held = [socket.socket() for _ in range(count)]
+    try:
+        for one in held:
+            one.bind(("", 0))
+        return [int(one.getsockname()[1]) for one in held]
+    finally:
+        for one in held:
+            one.close()
 
 
 @contextlib.contextmanager

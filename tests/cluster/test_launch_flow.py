@@ -143,7 +143,7 @@ def dashboard(world):
     """The job API of a cluster of others."""
     import subprocess
 
-    port = launcher._free_port()
+    [port] = launcher.free_ports(1)
     process = subprocess.Popen([sys.executable, str(SERVER), str(port), str(world.folder)])
     url = f"http://127.0.0.1:{port}"
     try:
