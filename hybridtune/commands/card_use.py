@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from hybridtune.config import Encoder
+from hybridtune.model.published import read_published
 
 CITATION = """@misc{elmahdy2024synergistic,
   title = {Synergistic Approach for Simultaneous Optimization of Monolingual, Cross-lingual, and Multilingual
@@ -24,9 +25,19 @@ def usage(encoder: Encoder, widths: Sequence[int]) -> list[str]:
     return [
         "## Use",
         *_sentence_transformers(encoder, widths),
-        *_transformers(encoder),
+        *(_transformers(encoder) if _is_plain(encoder) else []),
         *_onnx(encoder),
     ]
+
+
+def _is_plain(encoder: Encoder) -> bool:
+    """Tell whether transformers alone, with a line of pooling, gives the vectors."""
+    if encoder.pooling not in ("mean", "cls"):
+        return False
+    if encoder.name == "tiny":
+        return True
+    published = read_published(encoder.name)
+    return not published.heads and published.truncate_dim is None and published.include_prompt
 
 
 def _sentence_transformers(encoder: Encoder, widths: Sequence[int]) -> list[str]:
