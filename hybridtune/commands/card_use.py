@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from hybridtune.config import Encoder
-from hybridtune.model.published import read_published
 
 CITATION = """@misc{elmahdy2024synergistic,
   title = {Synergistic Approach for Simultaneous Optimization of Monolingual, Cross-lingual, and Multilingual
@@ -15,29 +14,21 @@ CITATION = """@misc{elmahdy2024synergistic,
 }"""
 
 
-def usage(encoder: Encoder, widths: Sequence[int]) -> list[str]:
+def usage(encoder: Encoder, widths: Sequence[int], pooled_alone: bool = True) -> list[str]:
     """The lines of the card's section on use.
 
     Args:
         encoder: prefixes, lengths and pooling of the model.
         widths: at which its embeddings may be cut off; none: nowhere.
+        pooled_alone: whether a transformer and its pooling give the vectors, and nothing follows.
     """
+    plain = pooled_alone and encoder.pooling in ("mean", "cls")
     return [
         "## Use",
         *_sentence_transformers(encoder, widths),
-        *(_transformers(encoder) if _is_plain(encoder) else []),
+        *(_transformers(encoder) if plain else []),
         *_onnx(encoder),
     ]
-
-
-def _is_plain(encoder: Encoder) -> bool:
-    """Tell whether transformers alone, with a line of pooling, gives the vectors."""
-    if encoder.pooling not in ("mean", "cls"):
-        return False
-    if encoder.name == "tiny":
-        return True
-    published = read_published(encoder.name)
-    return not published.heads and published.truncate_dim is None and published.include_prompt
 
 
 def _sentence_transformers(encoder: Encoder, widths: Sequence[int]) -> list[str]:

@@ -63,7 +63,9 @@ def write_model(model: DualEncoder, source: str, trained: Trained, folder: Path)
     """
     train, pairs = trained.study.train, distinct_pairs(trained.table)
     shutil.rmtree(folder / "onnx", ignore_errors=True)  # the graph of weights that give way to these
-    save_folder(model, source, trained.study.encoder, folder, model_card(trained), pairs, train.matryoshka)
+    save_folder(
+        model, source, trained.study.encoder, folder, model_card(trained, model.pooled_alone), pairs, train.matryoshka
+    )
     scores = {"dev": trained.dev, "test": trained.test}
     (folder / "scores.json").write_text(json.dumps(scores, indent=1), encoding="utf-8")
 

@@ -73,6 +73,11 @@ class DualEncoder(nn.Module):
         """Whether adapters are trained: weights that are no part of ``plain_state``."""
         return adapters.has_adapters(self.backbone)
 
+    @property
+    def pooled_alone(self) -> bool:
+        """Whether the transformer and its pooling, of all tokens, give the vectors, and nothing follows."""
+        return not len(self.heads) and self._kept is None and self.pools_prompts
+
     def forward(self, texts: TokenRows) -> Tensor:
         """Unit vectors [n, D] float32 of n >= 1 texts; they do not depend on the other texts of the call."""
         device = next(self.parameters()).device
