@@ -48,7 +48,7 @@ class Trained:
 
 
 def model_card(trained: Trained, pooled_alone: bool = True) -> str:
-    """Return README.md of a model folder, with the front matter that model hubs read; it names no folder of this machine.
+    """Return README.md of a model folder, with the front matter that hubs read; it names no folder of this machine.
 
     Args:
         trained: what is told.
