@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -59,3 +60,23 @@ def tiny(tmp_path_factory):
     folder: Path = tmp_path_factory.mktemp("tiny")
     build_tiny(tokenizer.definition, encoder, 0, folder)
     return folder, encoder.model_copy(update={"name": str(folder)}), tokenizer
+
+
+@pytest.fixture(scope="session")
+def dense(tiny, tmp_path_factory):
+    """The `tiny` encoder with a Dense layer of 12 numbers behind its pooling: folder, settings, tokenizer."""
+    import torch
+    from safetensors.torch import save_file
+
+    folder, encoder, tokenizer = tiny
+    copy = shutil.copytree(folder, tmp_path_factory.mktemp("dense") / "encoder")
+    kinds = {"": "Transformer", "1_Pooling": "Pooling", "2_Dense": "Dense"}
+    modules = [{"path": path, "type": f"sentence_transformers.models.{kind}"} for path, kind in kinds.items()]
+    (copy / "modules.json").write_text(json.dumps(modules), encoding="utf-8")
+    (copy / "2_Dense").mkdir()
+    settings = {"in_features": 16, "out_features": 12, "activation_function": "torch.nn.modules.activation.Tanh"}
+    (copy / "2_Dense" / "config.json").write_text(json.dumps(settings), encoding="utf-8")
+    draw = torch.Generator().manual_seed(3)
+    weights = {"linear.weight": torch.randn(12, 16, generator=draw), "linear.bias": torch.randn(12, generator=draw)}
+    save_file(weights, copy / "2_Dense" / "model.safetensors")
+    return copy, encoder.model_copy(update={"name": str(copy)}), tokenizer

@@ -40,8 +40,8 @@ class Encoded:
     actors: Actors
 
 
-def check_model(encoder: Encoder, resources: Resources) -> tuple[Tokenizer, Capacity]:
-    """All that can be known of the model and the machine before anything starts.
+def check_model(encoder: Encoder, resources: Resources, screen: Screen) -> tuple[Tokenizer, Capacity]:
+    """Check all that can be known of the model and the machine before anything starts, and tell what is assumed.
 
     Raises:
         InputError: no such model, or resources that are not there.
@@ -54,6 +54,8 @@ def check_model(encoder: Encoder, resources: Resources) -> tuple[Tokenizer, Capa
         )
     tokenizer = pretrained_tokenizer(encoder.name, encoder.trust_remote_code)
     check_fit(encoder, tokenizer.largest_id)
+    for notice in encoder_notices(encoder):
+        screen.line(notice)
     return tokenizer, offered
 
 
@@ -94,9 +96,7 @@ def encoded(
     Raises:
         InputError: something wrong with the model or with a line of the benchmark.
     """
-    tokenizer, offered = check_model(encoder, resources)
-    for notice in encoder_notices(encoder):
-        screen.line(notice)
+    tokenizer, offered = check_model(encoder, resources, screen)
     with contextlib.ExitStack() as stack:
         if out is None:
             root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hybridtune-")))

@@ -118,7 +118,7 @@ def evaluate_model(
             check_run_file(run_file, rows, survey)
 
     if dry_run:
-        check_model(settings.encoder, settings.resources)
+        check_model(settings.encoder, settings.resources, screen)
         survey = survey_here(rows, screen)
         check(survey)
         return _sizes(settings.encoder.name, rows, survey)

@@ -27,7 +27,7 @@ def load_config(published: Published, trust_remote_code: bool) -> Any:
     try:
         config = transformers.AutoConfig.from_pretrained(name, subfolder=subfolder, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError) as error:
-        raise model_not_loaded("encoder", name, error) from None
+        raise _not_loaded(published, error) from None
     if getattr(config, "is_encoder_decoder", False) and config.model_type not in _ENCODERS:
         raise InputError(
             f"encoder {published.name}: is an encoder-decoder of type {config.model_type}; of such models the encoders "
@@ -71,7 +71,7 @@ def load_backbone(published: Published, trust_remote_code: bool, dropout: float 
     try:
         backbone = kind.from_pretrained(name, subfolder=subfolder, **options)
     except (OSError, ValueError, KeyError) as error:
-        raise model_not_loaded("encoder", name, error) from None
+        raise _not_loaded(published, error) from None
     if hasattr(backbone, "mask_emb"):
         backbone.mask_emb.requires_grad_(False)  # XLNet's, of its pretraining: no text uses it, and DDP refuses that
     return backbone if published.adapter_of is None else _merged(backbone, published)
@@ -94,6 +94,17 @@ def token_types(published: Published, config: Any, trust_remote_code: bool) -> d
 def _where(published: Published) -> tuple[str, str]:
     """Name and subfolder of the whole weights."""
     return (published.name, published.subfolder) if published.adapter_of is None else (published.adapter_of, "")
+
+
+def _not_loaded(published: Published, error: Exception) -> InputError:
+    if published.adapter_of is None:
+        return model_not_loaded("encoder", published.name, error)
+    reason = " ".join(str(error).split())[:160]
+    return InputError(
+        f"encoder {published.name}: is an adapter of {published.adapter_of}, which is neither a folder nor a name "
+        "that could be fetched; get that model, or merge the two by peft's merge_and_unload and give the merged folder "
+        f"({reason})"
+    )
 
 
 def _merged(backbone: Any, published: Published) -> Any:

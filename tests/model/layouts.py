@@ -220,7 +220,8 @@ def qwen3_last(folder):
 
 
 def xlnet(folder):
-    made = fast_tokenizer(None, "[SEP]", lower=False, kind="unigram", padding_side="left")
+    inputs = ["input_ids", "token_type_ids", "attention_mask"]
+    made = fast_tokenizer(None, "[SEP]", False, "unigram", padding_side="left", model_input_names=inputs)
     backend = made.backend_tokenizer
     ends = [("[SEP]", backend.token_to_id("[SEP]")), ("[CLS]", backend.token_to_id("[CLS]"))]
     backend.post_processor = processors.TemplateProcessing(single="$A:0 [SEP]:0 [CLS]:2", special_tokens=ends)

@@ -1,14 +1,17 @@
 import importlib.util
 import sys
 
+import layouts
 import numpy as np
 import pytest
 import torch
 
+from hybridtune.config import Encoder
+from hybridtune.data.tokenizer import pretrained_tokenizer
 from hybridtune.errors import HybridtuneError, InputError
 from hybridtune.model import onnx
 from hybridtune.model.encoder import load_encoder
-from hybridtune.model.folder import build_tiny
+from hybridtune.model.folder import build_tiny, with_folder_settings
 from hybridtune.model.onnx import TOLERANCE, check_onnx, largest_difference, sample_texts, write_onnx
 
 MISSING = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
@@ -115,3 +118,28 @@ def test_a_package_that_is_missing_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(InputError, match=r"onnxscript.*pip install 'hybridtune\[onnx\]'$"):
         check_onnx()
+
+
+@needs_onnx
+@pytest.mark.parametrize("name", ["labse", "largest", "weighted_mean", "mean_sqrt_len", "truncate_dim", "distiluse"])
+def test_other_poolings_and_dense_layers_are_in_the_graph(name, tmp_path):
+    folder = getattr(layouts, name)(tmp_path / "model")
+    encoder = with_folder_settings(Encoder(name=str(folder)))
+    tokenizer = pretrained_tokenizer(encoder.name)
+    model = load_encoder(encoder.name, encoder, tokenizer.pad_id).eval()
+    write_onnx(model, encoder.name, False, tmp_path / "model.onnx")
+    rows = [np.array(ids, np.int32) for ids in tokenizer.encode(sample_texts()[:60], "", 32)]
+    assert largest_difference(model, tmp_path / "model.onnx", [row for row in rows if len(row)]) < 1e-4
+
+
+@needs_onnx
+@pytest.mark.parametrize(
+    ("name", "told"), [("prompts_left_out", "leaves prompts out of the pooling"), ("xlnet", "needs token types")]
+)
+def test_what_a_graph_of_ids_and_mask_cannot_do_is_refused(name, told, tmp_path):
+    folder = getattr(layouts, name)(tmp_path / "model")
+    encoder = with_folder_settings(Encoder(name=str(folder)))
+    model = load_encoder(encoder.name, encoder, 0)
+    with pytest.raises(InputError, match=told):
+        write_onnx(model, encoder.name, False, tmp_path / "model.onnx")
+    assert not (tmp_path / "model.onnx").exists()

@@ -25,6 +25,10 @@ KINDS = {
     "mean": {"ema": 0.8},
     "lora": {"lora_rank": 2},
     "lora and mean": {"lora_rank": 2, "ema": 0.8},
+    "dense": {},
+    "dense, frozen": {"freeze_dense": True},
+    "dense and mean": {"ema": 0.8},
+    "dense and lora": {"lora_rank": 2},
     "all": {"embeddings": "sparse", "ema": 0.8, "learn_temperature": True, "layer_decay": 0.9},
 }
 PARAMS = [pytest.param(name, marks=[PEFT] if "lora" in name else []) for name in KINDS]
@@ -68,8 +72,8 @@ def same(one, other):
 
 
 @pytest.mark.parametrize("kind", PARAMS)
-def test_a_restored_training_is_the_same_and_ends_the_same_to_the_last_bit(tiny, tmp_path, kind):
-    settings = KINDS[kind]
+def test_a_restored_training_is_the_same_and_ends_the_same_to_the_last_bit(tiny, dense, tmp_path, kind):
+    settings, tiny = KINDS[kind], dense if "dense" in kind else tiny
     straight = Run(tiny, **settings).train(0, STEPS).tensors()
     run = Run(tiny, **settings)
     for stopped in (1, 4):
@@ -88,8 +92,8 @@ def test_a_restored_training_is_the_same_and_ends_the_same_to_the_last_bit(tiny,
 
 
 @pytest.mark.parametrize("kind", PARAMS)
-def test_a_plain_encoder_serves_a_checkpoint(tiny, tmp_path, kind):
-    settings = KINDS[kind]
+def test_a_plain_encoder_serves_a_checkpoint(tiny, dense, tmp_path, kind):
+    settings, tiny = KINDS[kind], dense if "dense" in kind else tiny
     run = Run(tiny, **settings).train(0, 3)
     run.snapshot().save(tmp_path, {"step": 3})
     folder, encoder, tokenizer = tiny
@@ -111,15 +115,39 @@ def test_a_plain_encoder_serves_a_checkpoint(tiny, tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", PARAMS)
-def test_weights_stand_twice_only_where_they_differ(tiny, tmp_path, kind):
-    Run(tiny, **KINDS[kind]).train(0, 2).snapshot().save(tmp_path, {"step": 2})
+def test_weights_stand_twice_only_where_they_differ(tiny, dense, tmp_path, kind):
+    Run(dense if "dense" in kind else tiny, **KINDS[kind]).train(0, 2).snapshot().save(tmp_path, {"step": 2})
     names = {"model.safetensors", "optimizer.safetensors", "state.json"}
     files = {file.name for file in tmp_path.iterdir()}
-    assert files == (names if kind in ("plain", "frozen", "sparse") else names | {"training.safetensors"})
+    alone = ("plain", "frozen", "sparse", "dense", "dense, frozen")
+    assert files == (names if kind in alone else names | {"training.safetensors"})
     if kind == "learned":
         assert set(load_file(tmp_path / "training.safetensors")) == {"temperature"}
-    if kind == "lora":
+    if kind in ("lora", "dense and lora"):
         assert all(".lora_" in name for name in load_file(tmp_path / "training.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "moves"), [({}, True), ({"freeze_dense": True}, False), ({"lora_rank": 2}, False)]
+)
+def test_dense_layers_are_trained_or_left_as_asked(dense, settings, moves):
+    if "lora_rank" in settings:
+        pytest.importorskip("peft")
+    run = Run(dense, **settings)
+    before = {name: value.clone() for name, value in run.model.plain_state().items()}
+    after = run.train(0, 3).model.plain_state()
+    heads = [name for name in before if name.startswith("heads.")]
+    assert heads == ["heads.0.linear.weight", "heads.0.linear.bias"]
+    assert [not torch.equal(before[name], after[name]) for name in heads] == [moves, moves]
+    name = "encoder.layer.0.attention.self.query.weight"
+    assert not torch.equal(before[name], after[name])
+    plain = load_encoder(str(dense[0]), dense[1], 0).eval()
+    plain.load_plain_state(after)
+    rows = [np.array([7, 8, 9], np.int32)]
+    with torch.no_grad():
+        torch.testing.assert_close(plain.embed(rows), run.model.eval().embed(rows), rtol=0, atol=1e-6)
+    assert plain.embed(rows).shape == (1, 12)
+    assert plain.width == 12
 
 
 def test_a_snapshot_is_a_copy(tiny):
