@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 from cli_calls import caller, files
@@ -55,3 +56,25 @@ def test_dry_run_of_an_evaluation(call, tiny, tmp_path):
     assert (told["model"], told["benchmark"], told["settings"]) == (str(tiny[0]), "newsroom:dev", "mono, cross, multi")
     assert told["passages"] > 100
     assert files(tmp_path) == [str(tmp_path / "here")]
+
+
+@pytest.mark.parametrize("command", ["evaluate", "mine", "run", "train", "export"])
+def test_a_model_with_a_module_that_is_not_done_is_one_line_with_its_name(call, tiny, tmp_path, study_file, command):
+    folder = shutil.copytree(tiny[0], tmp_path / "model")
+    kinds = {"": "sentence_transformers.models.Transformer", "1_Dense": "pylate.models.Dense.Dense"}
+    modules = [{"path": path, "type": kind} for path, kind in kinds.items()]
+    (folder / "modules.json").write_text(json.dumps(modules), encoding="utf-8")
+    study = study_file(encoder={"name": str(folder)})
+    before = files(tmp_path)
+    arguments = {
+        "evaluate": (folder, "--benchmark", "newsroom:dev", "--out", tmp_path / "out"),
+        "mine": (folder, "--data", "newsroom:train", "--to", tmp_path / "mined.jsonl"),
+        "run": (study, "--out", tmp_path / "out"),
+        "train": (study, "--out", tmp_path / "out"),
+        "export": (folder, "--onnx"),
+    }[command]
+    code, out, told = call(command, *arguments)
+    assert (code, out) == (2, "")
+    assert told.startswith(f"hybridtune: encoder {folder}: has a module pylate.models.Dense.Dense, which is not done here")
+    assert told.count("\n") == 1
+    assert files(tmp_path) == before
