@@ -74,7 +74,7 @@ class _Article(NamedTuple):
 def _question_ids(article: Any, where: str) -> list[str]:
     with _form("XQuAD-R", where):
         paragraphs = list(enumerate(article["paragraphs"]))
-    names = []
+    names: list[str] = []
     for part, paragraph in paragraphs:
         inside = f"{where}, paragraph {part}"
         with _form("XQuAD-R", inside):

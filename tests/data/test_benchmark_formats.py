@@ -190,9 +190,8 @@ def test_a_range_of_squad_documents_is_cut_from_every_language(tmp_path):
 @pytest.mark.parametrize("start", [3, 8, 11, -1])  # the spaces between sentences, the end, before the start
 def test_an_answer_in_no_sentence(tmp_path, start):
     path = squad(tmp_path / "r", en=[article(["abc", "defg", "hi"], [("q1", start)])])
-    assert error(path) == (
-        f"{path}/en.json: article 0, paragraph 0: query 'q1' has no relevant passage: no sentence holds its answer at {start}"
-    )
+    where = f"{path}/en.json: article 0, paragraph 0"
+    assert error(path) == f"{where}: query 'q1' has no relevant passage: no sentence holds its answer at {start}"
 
 
 def test_documents_are_the_same_questions_in_every_language(tmp_path):
@@ -260,7 +259,10 @@ def test_half_a_character_in_an_xquad_r_file(tmp_path, field):
     bad = article(["ab\ud800" if field == "sentences" else "abc"], [("q1", 0)])
     bad["paragraphs"][0]["qas"][0] |= {} if field == "sentences" else {field: "ab\ud800"}
     path = squad(tmp_path / "r", en=[article(["abc"], [("q0", 0)]), bad])
-    assert error(path) == f"{path}/en.json: article 1, paragraph 0: no valid Unicode: half a character, '\\ud800', in 'ab\\ud800'"
+    assert (
+        error(path)
+        == f"{path}/en.json: article 1, paragraph 0: no valid Unicode: half a character, '\\ud800', in 'ab\\ud800'"
+    )
 
 
 def mlqa(folder, **files):
@@ -367,9 +369,9 @@ def test_a_benchmark_in_the_home_folder(tmp_path, monkeypatch):
 
 def test_a_folder_of_no_known_format(tmp_path):
     for n in range(7):
-        (tmp_path / f"{n}.csv").write_text("x")
+        (tmp_path / f"{n}.doc").write_text("x")
     assert error(tmp_path).startswith(
-        f"{tmp_path}: no benchmark of a known format; found 0.csv, 1.csv, 2.csv, 3.csv, 4.csv and 2 more; "
+        f"{tmp_path}: no benchmark of a known format; found 0.doc, 1.doc, 2.doc, 3.doc, 4.doc and 2 more; "
         "known: <language>.json (XQuAD-R, MLQA-R); "
     )
     (tmp_path / "empty").mkdir()
