@@ -148,8 +148,6 @@ def evaluate_run(
         InputError: the run or the benchmark cannot be read, or they do not belong together.
     """
     rows = read_benchmark(question.settings.benchmark)
-    if out is not None and not dry_run:
-        make_folder(out)
     survey, ranked, notes = rank_run(run, rows, screen)
     if dry_run:
         return _sizes(str(run), rows, survey)

@@ -78,7 +78,7 @@ def other_means(result: Mapping[str, Any]) -> str:
     queries = counts["queries"][setting] + silent
     shown = ", ".join(f"{name} {value:.4f}" for name, value in means.items())
     return (
-        f"trec_eval -c prints {shown}: means over all {queries:,} judged queries at once, those without a relevant "
+        f"trec_eval prints {shown}: means over all {queries:,} judged queries at once, those without a relevant "
         f"passage ({silent:,}) at 0"
     )
 

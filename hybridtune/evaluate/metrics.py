@@ -239,10 +239,10 @@ def score(ranked: Ranked, columns: Mapping[str, NDArray[Any]]) -> Scores:
 
 
 def trec_eval_means(ranked: Ranked, columns: Mapping[str, NDArray[Any]]) -> dict[str, float]:
-    """Means of ``per_query(ranked)`` as ``trec_eval -c`` takes them: over all judged queries at once.
+    """Means of ``per_query(ranked)`` as trec_eval takes them (of a run that lacks queries, with ``-c``).
 
-    A query that is judged and has no relevant passage counts 0 there, and languages are not averaged first. ``score``
-    leaves such queries out and takes means of means.
+    They are over all judged queries at once: one without a relevant passage counts 0, and languages are not averaged
+    first. ``score`` leaves such queries out and takes means of means.
 
     Returns:
         "multi/AP", .. of the pool of all passages, which in one language is "mono"; nothing where that is not scored.
