@@ -138,6 +138,20 @@ def test_what_is_amiss_in_a_published_set_is_counted_or_refused(call, tmp_path, 
     assert files(tmp_path) == before
 
 
+def test_a_study_tells_what_is_amiss_or_refuses_it(call, study_file, tmp_path):
+    folder, _ = beir(tmp_path / "b", corpus=[EMPTY], qrels=[("q0", "gone", 1), ("q15", "d0", 1)])
+    dev = {"path": str(folder), "language": "en"}
+    search = {"objective": "mono/AP", "trials": 1}
+    code, out, _ = call("run", study_file(benchmarks={"dev": dev}, search=search), "--dry-run", "--json")
+    assert code == 0
+    told = json.loads(out)["notices"]
+    for start in ("1 judged queries are not", "1 relevant passages are not in the corpus", "1 passages have no text"):
+        assert any(line.startswith(f"benchmarks.dev: {start}") for line in told)
+    code, _, told = call("run", study_file(benchmarks={"dev": dev | {"strict": True}}, search=search), "--dry-run")
+    assert (code, told.count("\n")) == (2, 1)
+    assert f"{folder}/qrels/test.tsv:17: query 'q15' is not among the 15 queries of " in told
+
+
 def test_a_query_whose_answers_are_all_missing_counts_0(call, tmp_path):
     names = {**{f"q{n}": "?" for n in range(15)}, "q15": "whose answer is gone"}
     folder, judged = beir(tmp_path / "b", names)  # q15 is answered by d15, which is not there

@@ -192,6 +192,7 @@ def check_run_file(wanted: RunFile, rows: BenchmarkRows, survey: Survey) -> None
     settings = survey.settings(rows)
     if wanted.setting is not None and wanted.setting not in settings:
         raise InputError(f"--run-setting {wanted.setting}: {rows.name} has only {', '.join(settings)}")
-    spaced = survey.spaced or next((q.text_id for q in rows.queries if len(q.text_id.split()) != 1), None)
+    named = [*(query.text_id for query in rows.queries), *survey.relevant]  # relevant ones that are not there too
+    spaced = survey.spaced or next((text_id for text_id in named if len(text_id.split()) != 1), None)
     if spaced is not None:
         raise InputError(f"--run-file: id {spaced!r} holds white space, which separates the columns of TREC files")

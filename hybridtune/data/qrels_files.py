@@ -23,8 +23,8 @@ _QRELS_FORMS = "'query passage grade' or 'query 0 passage grade'"
 
 
 @dataclass(frozen=True)
-class JsonLinesPart:
-    """A file of passages, streamed at every read.
+class PassageFile:
+    """A file of passages in JSON lines or Parquet, streamed at every read.
 
     Attributes:
         name: of the part.
@@ -101,11 +101,13 @@ class QrelsLine(NamedTuple):
 def read_qrels(file: Source) -> Iterator[QrelsLine]:
     """The judgements of a file, streamed: TREC's four columns, or BEIR's three; a header row is known by its words.
 
+    JSON lines and Parquet have BEIR's columns by name.
+
     Raises:
         InputError: a row of another form, with its file and line.
     """
-    if file.path.endswith(".parquet"):
-        yield from _parquet_qrels(file)
+    if file.path.removesuffix(".gz").endswith((".jsonl", ".parquet")):
+        yield from _row_qrels(file)
         return
     columns, before = 0, "rows"
     for number, line in text_lines(file):
@@ -122,7 +124,7 @@ def read_qrels(file: Source) -> Iterator[QrelsLine]:
         yield QrelsLine(where, cells[0], cells[-2], _grade(cells[-1], where))
 
 
-def _parquet_qrels(file: Source) -> Iterator[QrelsLine]:
+def _row_qrels(file: Source) -> Iterator[QrelsLine]:
     for where, row in file_rows(file):
         absent = sorted({*_QRELS_COLUMNS} - row.keys())
         if absent:

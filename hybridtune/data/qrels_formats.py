@@ -9,7 +9,7 @@ from hybridtune.data.benchmark_files import choose_split, json_lines
 from hybridtune.data.benchmark_rows import BenchmarkRows, CorpusPart, Judgement, Text
 from hybridtune.data.formats import Source
 from hybridtune.data.languages import check_code
-from hybridtune.data.qrels_files import JsonLinesPart, match_judgements, read_topics
+from hybridtune.data.qrels_files import PassageFile, match_judgements, read_topics
 from hybridtune.errors import InputError
 
 _MIRACL_TABLE = re.compile(
@@ -21,7 +21,7 @@ _TOPICS = re.compile(
     r"^(?:(?P<name>(queries|topics)[^/]*)\.(jsonl|tsv|txt)(\.gz)?|queries/(?P<shard>[^/]+?)(-\d+-of-\d+)?\.parquet)$"
 )
 _QRELS = (  # split: what the file is named for
-    re.compile(r"^qrels/(?:qrels[._-])?(?P<split>[^/]+)\.(tsv|txt|qrels)(\.gz)?$"),
+    re.compile(r"^qrels/(?:qrels[._-])?(?P<split>[^/]+)\.(tsv|txt|qrels|jsonl)(\.gz)?$"),
     re.compile(r"^qrels[._-](?P<split>[^/]+)\.(tsv|txt)(\.gz)?$"),
     re.compile(r"^(?P<split>qrels)\.(tsv|txt)(\.gz)?$"),
     re.compile(r"^(?P<split>[^/]+)\.qrels(\.gz)?$"),
@@ -148,7 +148,7 @@ def read_miracl(languages: Mapping[str, Miracl], source: BenchmarkSource) -> Ben
         judged.extend(found.judged)
         unknown.extend(prefix + query_id for query_id in found.unknown)
         corpus.extend(
-            JsonLinesPart(f"{language}-{n}", file, language, prefix, source.strict) for n, file in files.corpus.items()
+            PassageFile(f"{language}-{n}", file, language, prefix, source.strict) for n, file in files.corpus.items()
         )
     notices = _left_out(topics_read - len(queries), unknown)
     return BenchmarkRows(f"{name} split {split}", queries, corpus, judged, notices, strict=source.strict)
@@ -178,7 +178,7 @@ def read_qrels_folder(files: QrelsFolder, source: BenchmarkSource) -> BenchmarkR
     topics = read_topics(asked, source.language)
     found = match_judgements(topics, asked[0].name, files.qrels[split], strict=source.strict)
     corpus: list[CorpusPart] = [
-        JsonLinesPart(name, part, source.language, strict=source.strict) for name, part in files.corpus.items()
+        PassageFile(name, part, source.language, strict=source.strict) for name, part in files.corpus.items()
     ]
     return BenchmarkRows(
         name=f"{source.path} split {split}",

@@ -365,6 +365,8 @@ def test_a_beir_folder_in_the_layout_of_the_hub(tmp_path, qrels):
     assert passages(rows) == passages(plain)
     assert [part.name for part in rows.corpus] == ["corpus-00000-of-00002", "corpus-00001-of-00002"]
     assert judged(read(tmp_path, language="en", split="train")) == [("q3", "d1", 1)]
+    named = write(tmp_path / "named", **{"corpus.jsonl": CORPUS, "queries.jsonl": QUERIES, "qrels/test.jsonl": table})
+    assert read(named, language="en").judged == plain.judged
     parquet(tmp_path, **{f"{qrels}/test-00000-of-00002.parquet": [{"query-id": "q2", "score": 1}]})
     assert error(tmp_path, language="en") == (
         f"HERE/{qrels}/test-00000-of-00002.parquet:1: a judgement has the columns query-id, corpus-id, score; no "
