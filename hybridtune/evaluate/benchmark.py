@@ -18,6 +18,7 @@ from hybridtune.errors import InputError
 from hybridtune.evaluate.blocks import blocks_of
 from hybridtune.evaluate.judged import (
     Judged,
+    check_found,
     digest_without,
     empty_passages,
     holds_query,
@@ -166,6 +167,7 @@ def _relevance(rows: BenchmarkRows, passages: Sequence[Text], digest: str) -> tu
         *empty_passages(len(empty), next(iter(empty), None)),
         *of_own,
     ]
+    check_found(rows, spoken.keys(), own)
     number |= {name: len(passages) + place for place, name in enumerate(sorted(missing))}
     judged = judge(rows, number, spoken, len(languages), own)
     relevance = Relevance(

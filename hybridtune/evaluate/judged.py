@@ -56,9 +56,6 @@ def judge(
         language: of those that are in the corpus, in [0, languages).
         languages: how many the benchmark has.
         own: ids of the queries whose passage of the same id is left out of their ranking, ``own_passages``.
-
-    Raises:
-        InputError: no query has a relevant passage that could be found.
     """
     unknown = UNKNOWN if languages > 1 else 0
     pairs: list[tuple[int, int, int]] = []
@@ -66,19 +63,37 @@ def judge(
     for query, name, grade in rows.judged:
         if grade <= 0:
             continue
-        if name in language and not (name in own and name == rows.queries[query].text_id):
+        if _can_be_found(rows, query, name, language, own):
             pairs.append((query, number[name], grade))
         else:
             lost.append((query, number[name], grade, language.get(name, unknown)))
-    if not pairs:
-        raise InputError(
-            f"{rows.name}: none of the {len(lost):,} relevant passages can be found in the corpus; do qrels and corpus "
-            "belong together, and is every corpus file there?"
-        )
     pairs += [(place, number[query.text_id], 0) for place, query in enumerate(rows.queries) if query.text_id in own]
     table, gone = np.array(sorted(pairs), np.int64), np.array(lost, np.int64).reshape(-1, 4)
     away = Lost(gone[:, 0], gone[:, 1], gone[:, 2].astype(np.float64), gone[:, 3])
     return Judged(table[:, 0], table[:, 1], table[:, 2].astype(np.float64), away)
+
+
+def check_found(rows: BenchmarkRows, there: Collection[str], own: Collection[str]) -> None:
+    """See that some relevant passage can be found.
+
+    Args:
+        rows: the benchmark.
+        there: ids of the relevant passages that are in the corpus, and maybe others.
+        own: as ``judge`` takes it.
+
+    Raises:
+        InputError: none can.
+    """
+    relevant = [(query, name) for query, name, grade in rows.judged if grade > 0]
+    if not any(_can_be_found(rows, query, name, there, own) for query, name in relevant):
+        raise InputError(
+            f"{rows.name}: none of the {len(relevant):,} relevant passages can be found in the corpus; do qrels and "
+            "corpus belong together, and is every corpus file there?"
+        )
+
+
+def _can_be_found(rows: BenchmarkRows, query: int, name: str, there: Collection[str], own: Collection[str]) -> bool:
+    return name in there and not (name in own and name == rows.queries[query].text_id)
 
 
 def without_own(counts: Int64, judged: Judged, scores: npt.NDArray[np.float32], order: Int64, language: Int64) -> Int64:

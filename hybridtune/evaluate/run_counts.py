@@ -86,13 +86,12 @@ def run_counts(
     query_row = _rows(run.query_ids, query_ids)
     if (query_row < 0).all():
         raise InputError(
-            f"{run.name}: none of its {len(query_row)} queries is in the benchmark "
-            f"(the run has {run.query_ids[0]!r}, the benchmark {query_ids[0]!r})"
+            f"{run.name}: none of its {len(query_row)} queries is in the benchmark (the run has {run.query_ids[0]!r}, "
+            f"the benchmark {query_ids[0]!r})"
         )
     spoken = np.array([passage_language.get(name, -1) for name in run.passage_ids])
-    kept = query_row[run.query] >= 0
-    left_out = kept & (_own_rows(run, own)[run.query] == run.passage)
-    kept &= ~left_out
+    left_out = _left_out(run, own)
+    kept = (query_row[run.query] >= 0) & ~left_out
     query, passage = query_row[run.query[kept]], run.passage[kept]
     _refuse_unknown(run, passage[spoken[passage] < 0])
     order = np.lexsort((tie_order(run.passage_ids).numpy()[passage], -run.scores[kept], query))
@@ -107,8 +106,7 @@ def run_counts(
         above = np.concatenate([[0], np.cumsum(language == column)])  # of the first n entries of all lists
         counts[retrieved, column] = above[at[retrieved]] - above[start]
     alone = int((passages > 0).sum()) > 1 and bool((language == query_language[query]).all())
-    pool = passages[query_language] if alone else np.full(len(length), passages.sum())
-    pool = pool - np.isin(query_ids, list(own))
+    pool = (passages[query_language] if alone else passages.sum()) - np.isin(query_ids, list(own))
     return RunCounts(
         counts=counts,
         retrieved=retrieved,
@@ -118,10 +116,11 @@ def run_counts(
     )
 
 
-def _own_rows(run: Run, own: Collection[str]) -> Ints:
-    """[queries of the run] the row of the passage with the query's own id, where that is left out; else -1."""
-    rows = _rows(run.query_ids, run.passage_ids)
-    return np.where(np.isin(run.query_ids, list(own)), rows, -1)
+def _left_out(run: Run, own: Collection[str]) -> NDArray[np.bool_]:
+    """[N] whether an entry is the passage with its query's own id, where that is left out."""
+    rows = np.where(np.isin(run.query_ids, list(own)), _rows(run.query_ids, run.passage_ids), -1)
+    left: NDArray[np.bool_] = rows[run.query] == run.passage
+    return left
 
 
 def _own_note(entries: int) -> list[str]:

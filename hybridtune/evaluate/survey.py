@@ -20,6 +20,7 @@ from hybridtune.errors import InputError
 from hybridtune.evaluate.benchmark import settings_of
 from hybridtune.evaluate.blocks import write_array
 from hybridtune.evaluate.judged import (
+    check_found,
     digest_without,
     empty_passages,
     holds_query,
@@ -146,8 +147,9 @@ def survey_corpus(rows: BenchmarkRows, folder: Path, progress: Progress = lambda
         progress: called with (parts done, parts in all).
 
     Raises:
-        InputError: an unreadable line, an id that stands twice, texts in another script than their language's; where
-            the benchmark is to be strict, a passage without a text or a relevant id that is not there.
+        InputError: an unreadable line, an id that stands twice, texts in another script than their language's, no
+            relevant passage that could be found; where the benchmark is to be strict, a passage without a text or a
+            relevant id that is not there.
     """
     wanted = frozenset(judged.passage_id for judged in rows.judged if judged.grade > 0)
     if not wanted:
@@ -171,6 +173,7 @@ def survey_corpus(rows: BenchmarkRows, folder: Path, progress: Progress = lambda
         *empty_passages(sum(part.empty for part in parts), first_empty),
         *of_own,
     )
+    check_found(rows, language.keys(), own)
     relevant = sorted(wanted | own, reverse=True)
     return Survey(
         digest=digest_without(benchmark_digest(rows, [part.digest for part in parts]), own),

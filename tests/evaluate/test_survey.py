@@ -115,6 +115,17 @@ def test_a_query_that_is_a_passage_is_known_by_id_and_text(tmp_path):
     assert "1 of them are judged relevant and count as not found" in of(True, judged=(*judged, (0, "q1", 1))).notices[0]
 
 
+def test_a_corpus_in_which_nothing_can_be_found_is_refused(tmp_path):
+    with pytest.raises(
+        InputError, match=r"small: none of the 2 relevant passages can be found in the corpus; do qrels"
+    ):
+        survey_corpus(rows(judged=((0, "gone", 1), (1, "lost", 1))), tmp_path)
+    itself = rows([ENGLISH, TextList("own", OWN)], ((0, "q1", 1), (1, "q2", 1)))
+    assert survey_corpus(replace(itself, ignore_identical_ids=None), tmp_path).own == frozenset()
+    with pytest.raises(InputError, match="none of the 2 relevant passages can be found"):
+        survey_corpus(replace(itself, ignore_identical_ids=True), tmp_path)
+
+
 def test_passages_without_a_text_are_counted(tmp_path):
     blank = TextList("blank", [Text("b1", "de", ""), Text("b2", "en", ""), Text("b3", "en", "full")])
     found = survey_corpus(rows(corpus=(ENGLISH, GERMAN, blank)), tmp_path)
