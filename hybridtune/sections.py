@@ -57,7 +57,9 @@ class Encoder(Part):
     """The encoder shared by queries and passages."""
 
     name: str = Field(default="tiny", description="a model folder, a hub name, or `tiny`")
-    pooling: Literal["mean", "cls"] = Field(default="mean", description="how tokens become one vector")
+    pooling: Literal["mean", "cls", "max", "weightedmean", "lasttoken", "mean_sqrt_len"] = Field(
+        default="mean", description="how tokens become one vector"
+    )
     query_prefix: str = Field(default="query: ", description="put before each query")
     passage_prefix: str = Field(default="passage: ", description="put before each passage")
     query_length: Annotated[int, Field(ge=4)] = Field(default=96, description="tokens; longer queries are cut")
@@ -174,6 +176,9 @@ class Train(Part):
         default=1.0, description="learning rate of a layer over that of the layer above it"
     )
     freeze_layers: Annotated[int, Field(ge=0)] = Field(default=0, description="lowest layers that are not trained")
+    freeze_dense: bool = Field(
+        default=False, description="leave the Dense layers behind the pooling as they are; adapters always do"
+    )
     embeddings: Literal["dense", "sparse", "frozen"] = Field(
         default="dense", description="update all token embeddings, those of the batch's tokens only, or none"
     )

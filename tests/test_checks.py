@@ -1,6 +1,7 @@
 """An encoder that cannot be trained as asked is refused before anything starts."""
 
 import importlib.util
+import json
 import shutil
 
 import pytest
@@ -68,7 +69,9 @@ def test_a_teacher_that_pools_otherwise_is_refused(folder, tiny, tmp_path):
     shutil.copytree(tiny[0], tmp_path / "cls")
     (tmp_path / "cls" / "1_Pooling").mkdir()
     (tmp_path / "cls" / "1_Pooling" / "config.json").write_text('{"pooling_mode_cls_token": true}')
-    (tmp_path / "cls" / "modules.json").write_text("[]")
+    kinds = {"": "Transformer", "1_Pooling": "Pooling"}
+    modules = [{"path": path, "type": f"sentence_transformers.models.{kind}"} for path, kind in kinds.items()]
+    (tmp_path / "cls" / "modules.json").write_text(json.dumps(modules))
     teacher, mix = str(tmp_path / "cls"), {"align_share": 0.1}
     with pytest.raises(InputError, match=r"pools by cls, the encoder by mean; .* or set encoder\.pooling=cls"):
         check(folder, mix=mix, teacher=teacher)

@@ -121,7 +121,7 @@ WRONG_STUDY = {
     ),
     "model folder": (
         ["encoder.name={here}/none"],
-        "encoder {here}/none: no tokenizer there: it is neither a model folder nor a name that could be fetched; give "
+        "encoder {here}/none: no model there: it is neither a model folder nor a name that could be fetched; give "
         "the path of a folder with config.json, tokenizer.json and model.safetensors (no such folder)",
     ),
 }

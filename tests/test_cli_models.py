@@ -12,7 +12,7 @@ def call(tmp_path, monkeypatch, capsys):
 WRONG_EVALUATION = {
     "model folder": (
         ["{here}/none", "--benchmark", "newsroom:dev"],
-        "encoder {here}/none: no tokenizer there: it is neither a model folder nor a name that could be fetched; give "
+        "encoder {here}/none: no model there: it is neither a model folder nor a name that could be fetched; give "
         "the path of a folder with config.json, tokenizer.json and model.safetensors (no such folder)",
     ),
     "benchmark": (

@@ -47,8 +47,13 @@ class Trained:
     environment: Row = field(default_factory=environment)
 
 
-def model_card(trained: Trained) -> str:
-    """README.md of a model folder, with the front matter that model hubs read; it names no folder of this machine."""
+def model_card(trained: Trained, pooled_alone: bool = True) -> str:
+    """Return README.md of a model folder, with the front matter that hubs read; it names no folder of this machine.
+
+    Args:
+        trained: what is told.
+        pooled_alone: see `usage`.
+    """
     study = trained.study
     mix, train = study.mix, study.train
     final = mix.final_ratio if mix.schedule != "constant" else None
@@ -68,7 +73,7 @@ def model_card(trained: Trained) -> str:
             "",
             f"Languages: {', '.join(trained.languages)}. Starting encoder: {_public(study.encoder.name)}.",
             "",
-            *usage(study.encoder, train.matryoshka),
+            *usage(study.encoder, train.matryoshka, pooled_alone),
             "## Scores",
             *scores_table(scored),
             "",

@@ -14,17 +14,19 @@ CITATION = """@misc{elmahdy2024synergistic,
 }"""
 
 
-def usage(encoder: Encoder, widths: Sequence[int]) -> list[str]:
+def usage(encoder: Encoder, widths: Sequence[int], pooled_alone: bool = True) -> list[str]:
     """The lines of the card's section on use.
 
     Args:
         encoder: prefixes, lengths and pooling of the model.
         widths: at which its embeddings may be cut off; none: nowhere.
+        pooled_alone: whether a transformer and its pooling give the vectors, and nothing follows.
     """
+    plain = pooled_alone and encoder.pooling in ("mean", "cls")
     return [
         "## Use",
         *_sentence_transformers(encoder, widths),
-        *_transformers(encoder),
+        *(_transformers(encoder) if plain else []),
         *_onnx(encoder),
     ]
 

@@ -9,7 +9,8 @@ from hybridtune.data.store import StoreRecipe
 from hybridtune.data.tokenizer import pretrained_tokenizer
 from hybridtune.errors import InputError
 from hybridtune.model.adapters import add_adapters
-from hybridtune.model.folder import check_lengths, model_config, with_folder_settings
+from hybridtune.model.backbone import structure
+from hybridtune.model.folder import check_fit, model_config, vector_width, with_folder_settings
 
 
 def check_encoder(study: Study, made_of: StoreRecipe) -> None:
@@ -22,7 +23,8 @@ def check_encoder(study: Study, made_of: StoreRecipe) -> None:
     Raises:
         InputError: the first thing that does not fit.
     """
-    check_lengths(study.encoder)
+    if made_of.tokenizer is not None:
+        check_fit(study.encoder, made_of.tokenizer.largest_id)
     width, layers = _size(study.encoder)
     for widths in _values(study, "matryoshka"):
         for cut in widths:
@@ -58,9 +60,12 @@ def _without_weights(encoder: Encoder) -> Any:
     import torch
     import transformers
 
-    config = transformers.BertConfig(num_hidden_layers=1) if encoder.name == "tiny" else model_config(encoder)
+    if encoder.name == "tiny":
+        with torch.device("meta"):
+            return transformers.BertModel(transformers.BertConfig(num_hidden_layers=1))
+    config = model_config(encoder)
     with torch.device("meta"):
-        return transformers.AutoModel.from_config(config, trust_remote_code=encoder.trust_remote_code)
+        return structure(config, encoder.trust_remote_code)
 
 
 def _check_teacher(teacher: str, study: Study, made_of: StoreRecipe, width: int | None) -> None:
@@ -95,5 +100,4 @@ def _size(encoder: Encoder) -> tuple[int | None, int | None]:
     """Numbers of a vector, and transformer layers; None where the settings do not tell."""
     if encoder.name == "tiny":
         return encoder.tiny.hidden_size, encoder.tiny.layers
-    config = model_config(encoder)
-    return getattr(config, "hidden_size", None), getattr(config, "num_hidden_layers", None)
+    return vector_width(encoder), getattr(model_config(encoder), "num_hidden_layers", None)

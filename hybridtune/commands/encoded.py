@@ -18,7 +18,7 @@ from hybridtune.data.tokenizer import Tokenizer, pretrained_tokenizer
 from hybridtune.errors import InputError
 from hybridtune.evaluate.pool import Actors, Side, encode_sides
 from hybridtune.evaluate.survey import Survey, survey_corpus
-from hybridtune.model.folder import check_lengths, model_digest
+from hybridtune.model.folder import check_fit, encoder_notices, model_digest
 
 ENCODED = "encoded"  # folder under --out
 
@@ -53,7 +53,7 @@ def check_model(encoder: Encoder, resources: Resources) -> tuple[Tokenizer, Capa
             "there are at most; lower it or raise resources.evaluators"
         )
     tokenizer = pretrained_tokenizer(encoder.name, encoder.trust_remote_code)
-    check_lengths(encoder)
+    check_fit(encoder, tokenizer.largest_id)
     return tokenizer, offered
 
 
@@ -95,6 +95,8 @@ def encoded(
         InputError: something wrong with the model or with a line of the benchmark.
     """
     tokenizer, offered = check_model(encoder, resources)
+    for notice in encoder_notices(encoder):
+        screen.line(notice)
     with contextlib.ExitStack() as stack:
         if out is None:
             root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hybridtune-")))

@@ -32,8 +32,6 @@ from hybridtune.train.checkpoint import WEIGHTS, load_weights, read_state
 from hybridtune.train.fit import checkpoint_scores
 from hybridtune.train.loop import make_plan
 
-_MODULES = {"Transformer", "Pooling", "Normalize"}
-
 
 @dataclass(frozen=True)
 class Wish:
@@ -65,7 +63,9 @@ def write_model(model: DualEncoder, source: str, trained: Trained, folder: Path)
     """
     train, pairs = trained.study.train, distinct_pairs(trained.table)
     shutil.rmtree(folder / "onnx", ignore_errors=True)  # the graph of weights that give way to these
-    save_folder(model, source, trained.study.encoder, folder, model_card(trained), pairs, train.matryoshka)
+    save_folder(
+        model, source, trained.study.encoder, folder, model_card(trained, model.pooled_alone), pairs, train.matryoshka
+    )
     scores = {"dev": trained.dev, "test": trained.test}
     (folder / "scores.json").write_text(json.dumps(scores, indent=1), encoding="utf-8")
 
@@ -192,12 +192,6 @@ def _model_folder(target: Path) -> Path:
             hint = f"give --trial and --out; trials that have ended: {ended}" if ended else "no trial has ended"
             raise InputError(f"{target}: its study has no best/ yet; {hint}")
         raise InputError(f"{target}: is neither a study folder nor a model folder in sentence-transformers' layout")
-    types = {module["type"].rsplit(".", 1)[-1] for module in json.loads((folder / "modules.json").read_text("utf-8"))}
-    if not types <= _MODULES:
-        raise InputError(
-            f"{folder}/modules.json: has {', '.join(sorted(types - _MODULES))}; what can be exported has "
-            f"{', '.join(sorted(_MODULES))} alone"
-        )
     return folder
 
 

@@ -17,7 +17,7 @@ from hybridtune.data.plan import HybridPlan
 from hybridtune.data.store import StoreRecipe, existing_store, recipe, store_root
 from hybridtune.errors import InputError
 from hybridtune.evaluate.benchmark import Benchmark, load_benchmark
-from hybridtune.model.folder import with_folder_settings
+from hybridtune.model.folder import encoder_notices, with_folder_settings
 from hybridtune.search.loggers import check_loggers
 from hybridtune.search.samplers import check_search, expected_trials
 from hybridtune.search.space import BASELINES, baseline_points, objectives
@@ -172,8 +172,9 @@ def data_table(corpus: Corpus) -> list[dict[str, Any]]:
 def notices(prepared: Prepared) -> list[str]:
     """What a user should know before the study starts."""
     study = prepared.study
+    lines = [*encoder_notices(study.encoder)]
     benchmarks = prepared.benchmarks.items()
-    lines = [f"benchmarks.{name}: {notice}" for name, benchmark in benchmarks for notice in benchmark.notices]
+    lines += [f"benchmarks.{name}: {notice}" for name, benchmark in benchmarks for notice in benchmark.notices]
     lines += [*_left_out(prepared), *_without_effect(study, prepared.plan), *_idle_training(study)]
     scored = {text.language for text in prepared.benchmarks["dev"].queries}
     unseen = sorted(scored - set(prepared.corpus.languages))

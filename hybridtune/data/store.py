@@ -98,7 +98,8 @@ class TokenStore:
     def tokenizer(self) -> Tokenizer:
         """The tokenizer that made the store."""
         meta = json.loads((self.path / "store.json").read_text(encoding="utf-8"))
-        return Tokenizer((self.path / "tokenizer.json").read_text(encoding="utf-8"), meta["pad_id"])
+        definition = (self.path / "tokenizer.json").read_text(encoding="utf-8")
+        return Tokenizer(definition, meta["pad_id"], meta["pools_prompts"])
 
 
 @dataclass(frozen=True)
@@ -217,6 +218,7 @@ def _build(folder: Path, made_of: StoreRecipe, progress: Progress) -> None:
     meta = {
         "texts": numbering.texts,
         "pad_id": tokenizer.pad_id,
+        "pools_prompts": tokenizer.pools_prompts,
         "encoder": encoder.model_dump(mode="json"),
         "sources": [source.name for source in made_of.sources],
         "tokenise_seconds": round(time.perf_counter() - started, 3),

@@ -5,13 +5,14 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import tokenizers
 
-from hybridtune.errors import InputError, model_not_loaded
+from hybridtune.errors import InputError
+from hybridtune.model.hub_tokenizer import load_tokenizer
+from hybridtune.model.published import read_published
 
 _CACHED_WORDS = 1 << 17  # of a Unigram or BPE model; its own 10,000 are full after a few hundred texts
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -22,23 +23,37 @@ class Tokenizer:
     """A fast tokenizer as data.
 
     Attributes:
-        definition: the text of its ``tokenizer.json``.
+        definition: the text of its ``tokenizer.json``; texts are cut on the side that its truncation names.
         pad_id: the id that fills short rows.
+        pools_prompts: whether a prefix's tokens are pooled with the text's. If not, each is given as ``~id``, below 0,
+            by which the encoder knows it.
     """
 
     definition: str
     pad_id: int
+    pools_prompts: bool = True
 
     @property
     def digest(self) -> str:
         """Equal for equal tokenizers."""
-        return hashlib.sha256(f"{self.pad_id}\0{self.definition}".encode()).hexdigest()
+        told = self.definition if self.pools_prompts else f"prompts left out\0{self.definition}"
+        return hashlib.sha256(f"{self.pad_id}\0{told}".encode()).hexdigest()
+
+    @property
+    def largest_id(self) -> int:
+        """The largest token id that a text can get."""
+        backend, _ = _backend(self.definition)
+        return max(backend.get_vocab(with_added_tokens=True).values())
 
     def encode(self, texts: Sequence[str], prefix: str, max_length: int) -> list[list[int]]:
         """Token ids of each text behind the prefix, special tokens included, cut to ``max_length`` tokens."""
-        backend = _backend(self.definition)
-        backend.enable_truncation(max_length)
-        return [row.ids for row in backend.encode_batch_fast([prefix + text for text in texts])]
+        backend, side = _backend(self.definition)
+        backend.enable_truncation(max_length, direction=side)
+        rows = [row.ids for row in backend.encode_batch_fast([prefix + text for text in texts])]
+        if self.pools_prompts or not prefix:
+            return rows
+        count = _tokens_of_prompt(self.definition, prefix)
+        return [[~token for token in row[:count]] + row[count:] for row in rows]
 
     def encode_flat(
         self, texts: Sequence[str], prefix: str, max_length: int
@@ -49,13 +64,24 @@ class Tokenizer:
         return np.fromiter(chain.from_iterable(rows), np.int32, int(lengths.sum())), lengths
 
 
+@functools.lru_cache(maxsize=64)
+def _tokens_of_prompt(definition: str, prompt: str) -> int:
+    """Tokens of a prompt by itself, without a special token at its end: how sentence-transformers counts them."""
+    backend, _ = _backend(definition)
+    backend.no_truncation()
+    alone = backend.encode(prompt)
+    return len(alone.ids) - int(bool(alone.special_tokens_mask) and alone.special_tokens_mask[-1] == 1)
+
+
 @functools.lru_cache(maxsize=8)
-def _backend(definition: str) -> tokenizers.Tokenizer:
+def _backend(definition: str) -> tuple[tokenizers.Tokenizer, str]:
+    """The tokenizer, and the side on which it cuts texts."""
     backend = tokenizers.Tokenizer.from_str(definition)
+    side = (backend.truncation or {}).get("direction", "right")
     backend.no_padding()
     if hasattr(backend.model, "_resize_cache"):
         backend.model._resize_cache(_CACHED_WORDS)
-    return backend
+    return backend, side
 
 
 def pretrained_tokenizer(name: str, trust_remote_code: bool = False) -> Tokenizer:
@@ -64,24 +90,16 @@ def pretrained_tokenizer(name: str, trust_remote_code: bool = False) -> Tokenize
     Raises:
         InputError: it cannot be found or fetched, or it has no fast version.
     """
-    if _is_path(name) and not Path(name).is_dir():
-        raise model_not_loaded("tokenizer", name, "no such folder")
-    import transformers
-
-    try:
-        loaded = transformers.AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError) as error:
-        raise model_not_loaded("tokenizer", name, error) from None
-    if not loaded.is_fast:
-        raise InputError(f"encoder.name {name}: its tokenizer has no tokenizer.json (a fast version), which is needed")
+    published = read_published(name)
+    loaded = load_tokenizer(published, trust_remote_code)
     if loaded.pad_token_id is None:
         raise InputError(f"encoder.name {name}: its tokenizer has no padding token")
-    return Tokenizer(loaded.backend_tokenizer.to_str(), int(loaded.pad_token_id))
-
-
-def _is_path(name: str) -> bool:
-    """Whether a name can only mean a folder: asking a hub for it would only cost time."""
-    return name.startswith((".", "/", "~")) or name.count("/") > 1
+    backend = loaded.backend_tokenizer
+    if loaded.truncation_side == "left":
+        backend.enable_truncation(1, direction="left")  # the length is given anew at every use
+    else:
+        backend.no_truncation()
+    return Tokenizer(backend.to_str(), int(loaded.pad_token_id), published.include_prompt)
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:

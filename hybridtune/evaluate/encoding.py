@@ -27,7 +27,7 @@ def embed_by_length(model: DualEncoder, rows: Sequence[npt.NDArray[np.int32]]) -
     device = next(model.parameters()).device
     most = BATCH_TOKENS_GPU if device.type == "cuda" else BATCH_TOKENS
     bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
-    vectors = np.zeros((len(rows), model.backbone.config.hidden_size), np.float32)
+    vectors = np.zeros((len(rows), model.width), np.float32)
     order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
     first = 0
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):

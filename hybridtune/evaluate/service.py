@@ -142,8 +142,8 @@ class EvaluatorService:
         """The relevant pairs of the benchmark and what outranks them under these weights.
 
         Args:
-            state: ``backbone.state_dict()`` as numpy arrays.
-            pooling: ``mean`` or ``cls``; None: what the service was started with.
+            state: of ``DualEncoder.plain_state``, as numpy arrays.
+            pooling: one of `POOLINGS`; None: what the service was started with.
 
         Raises:
             ray.exceptions.RayActorError: an actor died.
@@ -211,7 +211,7 @@ class Evaluator:
     def encode(self, weights: State, pooling: str | None = None) -> tuple[Vectors, Vectors]:
         """Vectors of this actor's queries and passages under the weights."""
         self.model.pooling = pooling or self.pooling
-        self.model.backbone.load_state_dict({key: torch.tensor(value) for key, value in weights.items()})
+        self.model.load_plain_state({key: torch.tensor(value) for key, value in weights.items()})
         return self._embed(self.queries), self._embed(self.passages)
 
     def score_pairs(self, passages: Vectors, *queries: Vectors) -> tuple[Any, Any]:
@@ -246,7 +246,7 @@ class Evaluator:
         return counter.counts.cpu().numpy()
 
     def _embed(self, part: Part) -> Vectors:
-        none = np.zeros((0, self.model.backbone.config.hidden_size), np.float32)
+        none = np.zeros((0, self.model.width), np.float32)
         return np.concatenate([none, *(embed_by_length(self.model, block) for block in part.blocks)])
 
     def _stacked(self, vectors: Sequence[Vectors]) -> torch.Tensor:

@@ -1,6 +1,6 @@
 """DualEncoder: one transformer for queries and passages; token ids in, unit vectors out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,11 +10,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hybridtune.config import Encoder
-from hybridtune.errors import model_not_loaded
 from hybridtune.model import adapters, packing
+from hybridtune.model.backbone import load_backbone, token_types
+from hybridtune.model.heads import DenseHead, load_heads
+from hybridtune.model.pooling import pool
+from hybridtune.model.published import read_published
 from hybridtune.model.tokens import TokenRows
 from hybridtune.sections import Train
 
+HEADS = "heads."  # stands before the names of weights that follow the pooling; no transformer has a part named so
 _SAME = 1e-4  # packed and padded embeddings of one text differ by less, or the model is not packed
 
 
@@ -25,18 +29,41 @@ class DualEncoder(nn.Module):
     be right, or not found to be at the start, is given padded batches of texts of like length instead.
 
     Args:
-        backbone: an ``AutoModel`` whose output has ``last_hidden_state`` [B, T, D].
-        pooling: ``mean`` over the tokens that are not padding, or ``cls``, the first token.
+        backbone: an ``AutoModel`` whose output has ``last_hidden_state`` [B, T, H].
+        pooling: how the tokens of a text become one vector, see `pool`.
         pad_id: fills short rows.
+        heads: what follows the pooling, [n, H] -> [n, D]; None: nothing, and D is H.
+        kept: numbers of a vector that are kept, the first ones; None: all.
+        types: token types that are not 0, by token id.
+        pools_prompts: whether a prompt's tokens are pooled; if not, they come as ``~id``.
+
+    Attributes:
+        width: D, the numbers of a vector.
     """
 
-    def __init__(self, backbone: Any, pooling: str, pad_id: int) -> None:
+    def __init__(
+        self,
+        backbone: Any,
+        pooling: str,
+        pad_id: int,
+        heads: nn.Sequential | None = None,
+        kept: int | None = None,
+        types: Mapping[int, int] | None = None,
+        pools_prompts: bool = True,
+    ) -> None:
         super().__init__()
         if getattr(backbone, "pooler", None) is not None:
             backbone.pooler = None  # unused here: its weights would have no gradient, which DDP refuses
         self.backbone = backbone
         self.pooling = pooling
         self.pad_id = pad_id
+        self.heads = nn.Sequential() if heads is None else heads
+        self._kept = kept
+        self._types = dict(types or {})
+        self.pools_prompts = pools_prompts
+        dense = [head for head in self.heads if isinstance(head, DenseHead)]
+        full = dense[-1].out_features if dense else backbone.config.hidden_size
+        self.width = int(min(full, kept or full))
         self._first_position = packing.first_position(backbone.config)
         if self._first_position is not None and not self._packs():
             self._first_position = None
@@ -45,6 +72,11 @@ class DualEncoder(nn.Module):
     def has_adapters(self) -> bool:
         """Whether adapters are trained: weights that are no part of ``plain_state``."""
         return adapters.has_adapters(self.backbone)
+
+    @property
+    def pooled_alone(self) -> bool:
+        """Whether the transformer and its pooling, of all tokens, give the vectors, and nothing follows."""
+        return not len(self.heads) and self._kept is None and self.pools_prompts
 
     def forward(self, texts: TokenRows) -> Tensor:
         """Unit vectors [n, D] float32 of n >= 1 texts; they do not depend on the other texts of the call."""
@@ -57,9 +89,18 @@ class DualEncoder(nn.Module):
         else:
             places = packing.group_by_length(texts.lengths, device, packed)
         ids = places.fill(texts.ids, self.pad_id)  # [S]
+        left_out = None
+        if not self.pools_prompts:
+            left_out = ids < 0  # a prompt's tokens
+            ids = torch.where(left_out, ~ids, ids)
         hidden = (self._in_one_row(ids, places) if packed else self._group_by_group(ids, places)).float()  # [S, D]
-        pooled = hidden[places.firsts] if self.pooling == "cls" else places.mean(hidden)  # [n, D]
-        return F.normalize(pooled, dim=-1)
+        return self.served(pool(hidden, places, self.pooling, left_out))
+
+    def served(self, pooled: Tensor) -> Tensor:
+        """Return unit vectors [n, D] of pooled ones [n, H]: through the heads, cut, scaled."""
+        with torch.autocast(pooled.device.type, enabled=False):
+            vectors = self.heads(pooled)
+        return F.normalize(vectors[:, : self._kept], dim=-1)
 
     def embed(self, rows: Sequence[npt.NDArray[np.int32]]) -> Tensor:
         """Unit vectors [n, D] float32 of n >= 1 rows of token ids."""
@@ -67,8 +108,18 @@ class DualEncoder(nn.Module):
         return embedded
 
     def plain_state(self) -> dict[str, Tensor]:
-        """The weights of the plain ``AutoModel`` by its own names, adapters merged in; detached, not copied."""
-        return adapters.merged_state(self.backbone)
+        """Return the weights that are served, adapters merged in; detached, not copied.
+
+        Those of the ``AutoModel`` by its own names, those of the heads under `HEADS`.
+        """
+        heads = {f"{HEADS}{name}": value.detach() for name, value in self.heads.state_dict().items()}
+        return adapters.merged_state(self.backbone) | heads
+
+    def load_plain_state(self, state: Mapping[str, Tensor]) -> None:
+        """Put weights by the names of `plain_state` into an encoder without adapters."""
+        heads = {name.removeprefix(HEADS): value for name, value in state.items() if name.startswith(HEADS)}
+        self.backbone.load_state_dict({name: value for name, value in state.items() if not name.startswith(HEADS)})
+        self.heads.load_state_dict(heads)
 
     def _in_one_row(self, ids: Tensor, places: packing.Packing) -> Tensor:
         positions = places.positions + (self._first_position or 0)  # [S]
@@ -83,9 +134,17 @@ class DualEncoder(nn.Module):
         for group, tokens, share in rows:
             shape = (group.texts, group.length)
             mask = (share > 0).long().view(shape) if group.ragged else None  # [b, L]
-            hidden = self.backbone(input_ids=tokens.view(shape), attention_mask=mask).last_hidden_state  # [b, L, D]
+            more = {"token_type_ids": self._token_types(tokens).view(shape)} if self._types else {}
+            output = self.backbone(input_ids=tokens.view(shape), attention_mask=mask, **more)
+            hidden = output.last_hidden_state  # [b, L, D]
             parts.append(hidden.flatten(0, 1))  # [b * L, D]
         return torch.cat(parts)  # [S, D]
+
+    def _token_types(self, ids: Tensor) -> Tensor:
+        types = torch.zeros_like(ids)
+        for token, kind in self._types.items():
+            types[ids == token] = kind
+        return types
 
     def _any_length(self, device: torch.device) -> bool:
         config = self.backbone.config
@@ -122,7 +181,7 @@ class DualEncoder(nn.Module):
 
 
 def load_encoder(name: str, encoder: Encoder, pad_id: int, dropout: float | None = None) -> DualEncoder:
-    """A dual encoder from a model folder or hub name.
+    """Return a dual encoder from a model folder or hub name, with all that follows its pooling.
 
     Args:
         name: folder or name; weights are read from safetensors.
@@ -131,23 +190,19 @@ def load_encoder(name: str, encoder: Encoder, pad_id: int, dropout: float | None
         dropout: replaces every dropout probability of the model; None keeps them.
 
     Raises:
-        InputError: it cannot be found or fetched.
+        InputError: it cannot be found or fetched, or has modules that are not known here.
     """
-    import transformers
-
-    options: dict[str, Any] = {"trust_remote_code": encoder.trust_remote_code}
-    try:
-        config = transformers.AutoConfig.from_pretrained(name, **options)
-        if dropout is not None:
-            for key in list(config.to_dict()):
-                if key.endswith(("dropout", "dropout_prob")):
-                    setattr(config, key, dropout)
-        backbone = transformers.AutoModel.from_pretrained(
-            name, config=config, dtype=torch.float32, use_safetensors=True, **options
-        )
-    except (OSError, ValueError) as error:
-        raise model_not_loaded("encoder", name, error) from None
-    return DualEncoder(backbone, encoder.pooling, pad_id)
+    published, trust = read_published(name), encoder.trust_remote_code
+    backbone = load_backbone(published, trust, dropout)
+    return DualEncoder(
+        backbone,
+        encoder.pooling,
+        pad_id,
+        load_heads(name, published.heads),
+        published.truncate_dim,
+        token_types(published, backbone.config, trust),
+        pools_prompts=published.include_prompt,
+    )
 
 
 def prepare_for_training(model: DualEncoder, train: Train, seed: int = 0) -> None:
@@ -155,7 +210,7 @@ def prepare_for_training(model: DualEncoder, train: Train, seed: int = 0) -> Non
 
     Args:
         model: as loaded.
-        train: freeze_layers, embeddings, lora_*, gradient_checkpointing and compile are read.
+        train: freeze_layers, freeze_dense, embeddings, lora_*, gradient_checkpointing and compile are read.
         seed: of the adapters' first weights.
 
     Raises:
@@ -166,6 +221,8 @@ def prepare_for_training(model: DualEncoder, train: Train, seed: int = 0) -> Non
     if train.lora_rank:
         alpha = train.lora_alpha or 2.0 * train.lora_rank
         adapters.add_adapters(backbone, train.lora_rank, alpha, train.lora_targets, seed)
+    if train.freeze_dense or train.lora_rank:
+        model.heads.requires_grad_(False)
     if train.gradient_checkpointing:
         adapters.recompute_layers(backbone)
     if train.compile:

@@ -1,4 +1,8 @@
-"""Model folders: the layout of sentence-transformers, written and read; and the `tiny` encoder, built on the spot."""
+"""Model folders: what a study takes from one, and the folder that is written of a trained encoder.
+
+`published` reads what a folder says. This fills a study's settings from it, sees that texts fit the model, and writes
+the layout of sentence-transformers again with all that was read; and it builds the `tiny` encoder on the spot.
+"""
 
 import hashlib
 import json
@@ -9,12 +13,16 @@ from typing import Any
 import torch
 
 from hybridtune.config import Encoder
-from hybridtune.errors import InputError, model_not_loaded
-from hybridtune.model.encoder import DualEncoder
+from hybridtune.errors import InputError
+from hybridtune.model.backbone import load_config
+from hybridtune.model.encoder import HEADS, DualEncoder
+from hybridtune.model.heads import DenseHead, save_head
+from hybridtune.model.hub_tokenizer import load_tokenizer
+from hybridtune.model.packing import POSITIONS_FROM_PADDING
+from hybridtune.model.published import POOLINGS, Dense, Normalize, Published, read_published
+from hybridtune.model.repository import Repository
 
-_OURS = "hybridtune.json"  # sentence-transformers has one length for both sides; ours stand here, and what was trained
-
-_PADDED_POSITIONS = {"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet"}  # count from pad_token_id + 1
+_OURS = "hybridtune.json"  # what sentence-transformers has no place for: a length a side, and what was trained
 
 # What transformers 4 and 5 both read; all else is in tokenizer.json. Version 5 writes class names and keys of its own,
 # at which version 4 stops.
@@ -24,7 +32,8 @@ _TOKENIZER_KEYS = {f"{name}_token" for name in ("bos", "eos", "unk", "sep", "pad
     "truncation_side",
     "clean_up_tokenization_spaces",
 }
-_NO_LENGTH = 10**6  # tokenizers that know no length say 1e30
+_NO_LIMIT = 1_000_000  # tokens; of models that cut no text
+_ASSUMED = ("pooling", "query_prefix", "passage_prefix", "query_length", "passage_length")
 
 
 def save_folder(
@@ -36,46 +45,31 @@ def save_folder(
     training_pairs: Mapping[str, int],
     matryoshka: Sequence[int] = (),
 ) -> None:
-    """Write a folder that sentence-transformers (3 to 6) and plain transformers (4, 5) open.
+    """Write a folder that sentence-transformers (3 to 6) and, without Dense layers, plain transformers (4, 5) open.
 
     Args:
         model: the trained encoder.
-        source: the folder or name whose tokenizer goes along.
+        source: the folder or name that it started from; what that says of itself is written again.
         encoder: pooling, prefixes and lengths to write down.
         folder: new or empty.
         card: the README.md, a model card.
         training_pairs: "en-de" (query language first) -> distinct pairs that it was trained on.
         matryoshka: widths at which its embeddings were trained to be cut off.
     """
+    published = read_published(source)
     folder.mkdir(parents=True, exist_ok=True)
-    model.backbone.save_pretrained(folder, state_dict=model.plain_state())
-    length = max(encoder.query_length, encoder.passage_length)
-    _save_tokenizer(source, encoder, length, folder)
-    width = model.backbone.config.hidden_size
-    modules = [("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize")]
-    _write(
-        folder / "modules.json",
-        [
-            {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
-            for i, (path, kind) in enumerate(modules)
-        ],
-    )
-    _write(folder / "sentence_bert_config.json", {"max_seq_length": length, "do_lower_case": False})
-    pooling = {
-        "word_embedding_dimension": width,
-        "pooling_mode_cls_token": encoder.pooling == "cls",
-        "pooling_mode_mean_tokens": encoder.pooling == "mean",
-        "pooling_mode_max_tokens": False,
-        "pooling_mode_mean_sqrt_len_tokens": False,
+    state = {name: tensor for name, tensor in model.plain_state().items() if not name.startswith(HEADS)}
+    model.backbone.save_pretrained(folder, state_dict=state)
+    _save_tokenizer(published, encoder, folder)
+    _save_modules(model, published, encoder, folder)
+    prompts = {"query": encoder.query_prefix, "document": encoder.passage_prefix, "passage": encoder.passage_prefix}
+    settings: dict[str, Any] = {
+        "prompts": {**published.prompts, **prompts},
+        "default_prompt_name": published.default_prompt_name,
+        "similarity_fn_name": published.similarity or "cosine",
     }
-    _write(folder / "1_Pooling" / "config.json", pooling)
-    (folder / "2_Normalize").mkdir(exist_ok=True)
-    prompts = {
-        "query": encoder.query_prefix,
-        "document": encoder.passage_prefix,
-        "passage": encoder.passage_prefix,
-    }
-    settings = {"prompts": prompts, "default_prompt_name": None, "similarity_fn_name": "cosine"}
+    if published.truncate_dim is not None:
+        settings["truncate_dim"] = published.truncate_dim
     _write(folder / "config_sentence_transformers.json", settings)
     lengths = {"query_length": encoder.query_length, "passage_length": encoder.passage_length}
     widths = {"matryoshka": list(matryoshka)} if matryoshka else {}
@@ -83,60 +77,152 @@ def save_folder(
     (folder / "README.md").write_text(card, encoding="utf-8")
 
 
-def _save_tokenizer(source: str, encoder: Encoder, length: int, folder: Path) -> None:
-    """tokenizer.json as it was trained with, under the one class name that loads it as it stands everywhere."""
-    import transformers
+def _save_modules(model: DualEncoder, published: Published, encoder: Encoder, folder: Path) -> None:
+    """Write the list of modules, and the files of each but the transformer's weights."""
+    unit = published.unit or not published.modules
+    heads = (*published.heads, Normalize()) if unit else published.heads
+    modules = [("", "Transformer"), ("1_Pooling", "Pooling")]
+    modules += [(f"{place}_{type(head).__name__}", type(head).__name__) for place, head in enumerate(heads, 2)]
+    types = [
+        {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
+        for i, (path, kind) in enumerate(modules)
+    ]
+    _write(folder / "modules.json", types)
+    length = _length(encoder)
+    transformer = {"max_seq_length": length, "do_lower_case": published.lower_case}
+    of_sides = {"query_length": published.query_length, "document_length": published.passage_length}
+    _write(folder / "sentence_bert_config.json", transformer | {key: n for key, n in of_sides.items() if n is not None})
+    pooling: dict[str, Any] = {"word_embedding_dimension": model.backbone.config.hidden_size}
+    pooling |= {old: name == encoder.pooling for name, old in POOLINGS.items()}
+    if not published.include_prompt:
+        pooling["include_prompt"] = False
+    _write(folder / "1_Pooling" / "config.json", pooling)
+    for (path, _), said, head in zip(modules[2:], heads, [*model.heads, None], strict=False):
+        (folder / path).mkdir(exist_ok=True)
+        if isinstance(said, Dense) and isinstance(head, DenseHead):
+            save_head(head, folder / path)
+            _write(folder / path / "config.json", _dense_config(said))
 
-    tokenizer = transformers.AutoTokenizer.from_pretrained(source, trust_remote_code=encoder.trust_remote_code)
-    tokenizer.model_max_length = length  # plain transformers then cuts where sentence-transformers does
+
+def _dense_config(said: Dense) -> dict[str, Any]:
+    owner = "linear" if said.activation == "Identity" else "activation"
+    config = {
+        "in_features": said.in_features,
+        "out_features": said.out_features,
+        "bias": said.bias,
+        "activation_function": f"torch.nn.modules.{owner}.{said.activation}",
+    }
+    return config | ({"use_residual": True} if said.residual else {})
+
+
+def _length(encoder: Encoder) -> int | None:
+    """The one length that sentence-transformers has for both sides; None: texts are not cut."""
+    length = max(encoder.query_length, encoder.passage_length)
+    return length if length < _NO_LIMIT else None
+
+
+def _save_tokenizer(published: Published, encoder: Encoder, folder: Path) -> None:
+    """Write tokenizer.json as it was trained with, under the one class name that loads it as it stands everywhere."""
+    tokenizer = load_tokenizer(published, encoder.trust_remote_code)
+    length = _length(encoder)
+    if length is not None:
+        tokenizer.model_max_length = length  # plain transformers then cuts where sentence-transformers does
+    # Padding on the left moves the positions of models that count them from the row's start. Models whose positions
+    # are relative keep it where their last token is the vector, since programs read that at the end of a row.
+    config = load_config(published, encoder.trust_remote_code)
+    relative = getattr(config, "rope_parameters", None) is not None
+    if not (relative and encoder.pooling == "lasttoken"):
+        tokenizer.padding_side = "right"
+    # Token types stay out where they are zeros, which is what models that have them take by themselves.
+    sample = tokenizer("a")
+    inputs = ["input_ids", "attention_mask"]
+    if any(sample.get("token_type_ids", [])):
+        inputs.insert(1, "token_type_ids")
     tokenizer.save_pretrained(folder)
     file = folder / "tokenizer_config.json"
-    kept = {key: value for key, value in _read(file).items() if key in _TOKENIZER_KEYS}
-    # token_type_ids stay out: they are zeros, which is what models that have them take by themselves
-    names = {"tokenizer_class": "PreTrainedTokenizerFast", "model_input_names": ["input_ids", "attention_mask"]}
-    _write(file, {**names, **kept})
+    kept = {key: value for key, value in json.loads(file.read_text("utf-8")).items() if key in _TOKENIZER_KEYS}
+    _write(file, {"tokenizer_class": "PreTrainedTokenizerFast", "model_input_names": inputs, **kept})
 
 
 def with_folder_settings(encoder: Encoder) -> Encoder:
-    """Fill pooling, prefixes and lengths that were not given from the model's own folder, where it tells them.
+    """Fill pooling, prefixes and lengths that were not given from what the model publishes, where it does.
 
     Raises:
-        InputError: a sentence-transformers folder that pools in a way not known here.
+        InputError: there is no such model, or it says something that is not done here.
     """
-    folder = Path(encoder.name)
-    if not (folder / "modules.json").is_file():
+    if encoder.name == "tiny":
         return encoder
-    found: dict[str, Any] = {}
-    for file in folder.glob("*_Pooling/config.json"):
-        found["pooling"] = _pooling(_read(file), file)
-    prompts = _read(folder / "config_sentence_transformers.json").get("prompts") or {}
-    found["query_prefix"] = prompts.get("query", "")
-    found["passage_prefix"] = prompts.get("passage", prompts.get("document", ""))
-    lengths = _read(folder / "sentence_bert_config.json")
-    length = lengths.get("max_seq_length") or _read(folder / "tokenizer_config.json").get("model_max_length")
-    for side, task in (("query", "query"), ("passage", "document")):  # version 6 knows a length a side
-        most = lengths.get(f"{task}_length") or length
-        if most and most < _NO_LENGTH:
-            found[f"{side}_length"] = most
-    ours = _read(folder / _OURS)
-    found |= {key: ours[key] for key in ("query_length", "passage_length") if key in ours}
+    published = read_published(encoder.name)
+    found: dict[str, Any] = {} if published.pooling is None else {"pooling": published.pooling}
+    if published.modules:
+        found["query_prefix"], found["passage_prefix"] = published.query_prompt, published.passage_prompt
+        length = published.length or _length_without_a_word(published, encoder)
+        found["query_length"] = published.query_length or length
+        found["passage_length"] = published.passage_length or length
+        ours = Repository(encoder.name).json(_OURS)
+        found |= {key: ours[key] for key in ("query_length", "passage_length") if key in ours}
     return Encoder.model_validate({**found, **encoder.model_dump(include=encoder.model_fields_set)})
 
 
-def check_lengths(encoder: Encoder) -> None:
-    """See that the encoder has a position for every token it will be given; else it fails deep inside, much later.
+def _length_without_a_word(published: Published, encoder: Encoder) -> int:
+    """Where sentence-transformers cuts texts of a model that names no length: the tokenizer's, within the positions."""
+    tokenizer = load_tokenizer(published, encoder.trust_remote_code)
+    positions = _positions(load_config(published, encoder.trust_remote_code))
+    return int(min(tokenizer.model_max_length, positions or _NO_LIMIT, _NO_LIMIT))
+
+
+def encoder_notices(encoder: Encoder) -> list[str]:
+    """Return what a user should know of how the encoder is used, one line each.
+
+    Args:
+        encoder: from `with_folder_settings`.
+    """
+    if encoder.name == "tiny":
+        return []
+    published, lines = read_published(encoder.name), []
+    assumed = [name for name in _ASSUMED if name not in encoder.model_fields_set]
+    if not published.modules and assumed:
+        values = ", ".join(f"{name} {getattr(encoder, name)!r}" for name in assumed)
+        lines.append(f"encoder {encoder.name} has no settings of its own (no modules.json); assumed: {values}")
+    if published.modules and not published.prompts and not (encoder.query_prefix or encoder.passage_prefix):
+        lines.append(
+            f"encoder {encoder.name} names no prompts, so texts go in bare; if its card asks for prefixes, set "
+            "encoder.query_prefix and encoder.passage_prefix"
+        )
+    if published.idle_prompts:
+        lines.append(
+            f"encoder {encoder.name} has prompts that are not used: {', '.join(published.idle_prompts)}; "
+            "encoder.query_prefix and encoder.passage_prefix choose others"
+        )
+    if published.truncate_dim is not None:
+        lines.append(f"encoder {encoder.name}: vectors are cut to {published.truncate_dim} numbers, as it says")
+    if max(encoder.query_length, encoder.passage_length) >= _NO_LIMIT:
+        lines.append(f"encoder {encoder.name} names no length: texts are not cut; encoder.passage_length cuts them")
+    return lines
+
+
+def check_fit(encoder: Encoder, largest_id: int) -> None:
+    """See that the encoder has an embedding and a position for every token; else it fails deep inside, much later.
+
+    Args:
+        encoder: its lengths.
+        largest_id: the largest id that its tokenizer gives.
 
     Raises:
-        InputError: a length is over what the model takes, or there is no such model.
+        InputError: one is missing, or there is no such model.
     """
     if encoder.name == "tiny":
         return
     config = model_config(encoder)
-    most = getattr(config, "max_position_embeddings", None)
+    rows = getattr(config, "vocab_size", None)
+    if rows is not None and largest_id >= rows:
+        raise InputError(
+            f"encoder {encoder.name}: its tokenizer gives ids up to {largest_id}, and its embedding has {rows} rows; "
+            "the two are not of one model: give the folder of one that was saved whole"
+        )
+    most = _positions(config)
     if most is None:
         return
-    if config.model_type in _PADDED_POSITIONS:
-        most -= (config.pad_token_id or 0) + 1
     for side in ("query", "passage"):
         length = getattr(encoder, f"{side}_length")
         if length > most:
@@ -146,9 +232,17 @@ def check_lengths(encoder: Encoder) -> None:
             )
 
 
+def _positions(config: Any) -> int | None:
+    """Tokens of a text that a model has positions for; None: any number."""
+    most = getattr(config, "max_position_embeddings", None)
+    if most is None or most < 1:
+        return None
+    return int(most) - (int(config.pad_token_id or 0) + 1 if config.model_type in POSITIONS_FROM_PADDING else 0)
+
+
 def training_pairs_of(name: str) -> dict[str, int] | None:
     """Distinct pairs a model was trained on, by "query language-passage language"; None where it does not tell."""
-    pairs = _read(Path(name) / _OURS).get("training_pairs")
+    pairs = Repository(name).json(_OURS).get("training_pairs")
     return None if pairs is None else {str(key): int(value) for key, value in pairs.items()}
 
 
@@ -159,6 +253,9 @@ def model_digest(encoder: Encoder) -> str:
         InputError: a hub name that is not there.
     """
     digest, folder = hashlib.sha256(), Path(encoder.name)
+    base = read_published(encoder.name).adapter_of
+    if base is not None:
+        digest.update(model_digest(encoder.model_copy(update={"name": base})).encode())
     if folder.is_dir():
         for file in sorted(folder.rglob("*")):
             if file.suffix in (".safetensors", ".json", ".py"):  # the only weights that are read are safetensors
@@ -171,17 +268,20 @@ def model_digest(encoder: Encoder) -> str:
 
 
 def model_config(encoder: Encoder) -> Any:
-    """The settings of a model folder or hub name, as transformers reads them.
+    """Return the settings of a model's transformer, as transformers reads them.
 
     Raises:
         InputError: it cannot be found or fetched.
     """
-    import transformers
+    return load_config(read_published(encoder.name), encoder.trust_remote_code)
 
-    try:
-        return transformers.AutoConfig.from_pretrained(encoder.name, trust_remote_code=encoder.trust_remote_code)
-    except (OSError, ValueError) as error:
-        raise model_not_loaded("encoder", encoder.name, error) from None
+
+def vector_width(encoder: Encoder) -> int | None:
+    """Return the numbers of a vector, behind Dense layers and cut as the model says; None: it does not tell."""
+    published = read_published(encoder.name)
+    full = next((head.out_features for head in reversed(published.heads) if isinstance(head, Dense)), None)
+    full = full or getattr(model_config(encoder), "hidden_size", None)
+    return full if published.truncate_dim is None or full is None else min(full, published.truncate_dim)
 
 
 def build_tiny(tokenizer_definition: str, encoder: Encoder, seed: int, folder: Path) -> None:
@@ -214,23 +314,6 @@ def build_tiny(tokenizer_definition: str, encoder: Encoder, seed: int, folder: P
         sep_token="[SEP]",
         mask_token="[MASK]",
     ).save_pretrained(folder)
-
-
-def _pooling(config: dict[str, Any], file: Path) -> str:
-    mode = config.get("pooling_mode")
-    if mode is None:
-        on = [key for key, value in config.items() if key.startswith("pooling_mode_") and value]
-        mode = {"pooling_mode_cls_token": "cls", "pooling_mode_mean_tokens": "mean"}.get(on[0]) if len(on) == 1 else on
-    if mode not in ("cls", "mean"):
-        raise InputError(f"{file}: pools by {mode}; known here: mean, cls")
-    return str(mode)
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"{file}: not a readable JSON object: {error}") from None
 
 
 def _write(file: Path, content: Any) -> None:

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hybridtune.errors import HybridtuneError, InputError
-from hybridtune.model.encoder import DualEncoder
+from hybridtune.model.backbone import load_backbone, token_types
+from hybridtune.model.encoder import HEADS, DualEncoder
+from hybridtune.model.published import read_published
 
 FILE = "onnx/model.onnx"  # where sentence-transformers and optimum look for it in a model folder
 TOLERANCE = 1e-4  # largest difference of an embedding's coordinates that passes for equal
@@ -45,19 +46,32 @@ _TIMES = (1, 1, 1, 3, 1, 7, 1, 60)  # how often a text is repeated: short and cu
 class _Exported(nn.Module):
     """What the graph computes: [B, T] ids and mask to [B, T, D] hidden states and [B, D] unit vectors."""
 
-    def __init__(self, backbone: Any, pooling: str) -> None:
+    def __init__(self, backbone: Any, encoder: DualEncoder) -> None:
         super().__init__()
         self.backbone = backbone
-        self.pooling = pooling
+        self.served = encoder.served
+        self.pooling = encoder.pooling
+        self.heads = encoder.heads  # so that the exporter finds their weights
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
         hidden = self.backbone(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        if self.pooling == "cls":
-            pooled = hidden[:, 0]  # [B, D]
-        else:
-            held = attention_mask[:, :, None].to(hidden.dtype)  # [B, T, 1]
-            pooled = (hidden * held).sum(1) / held.sum(1)  # [B, D]
-        return hidden, F.normalize(pooled, dim=-1)
+        return hidden, self.served(_pooled(hidden, attention_mask, self.pooling))
+
+
+def _pooled(hidden: Tensor, mask: Tensor, mode: str) -> Tensor:
+    """Pool padded token vectors, [B, T, H] to [B, H], for rows that are padded on either side; see `pool`."""
+    held = mask[:, :, None].to(hidden.dtype)  # [B, T, 1]
+    if mode == "max":
+        return hidden.masked_fill(held == 0, -torch.inf).amax(1)
+    place = mask.cumsum(1)[:, :, None] * held  # [B, T, 1], from 1; 0 where there is padding
+    if mode == "cls":
+        held = (place == 1).to(hidden.dtype)
+    elif mode == "lasttoken":
+        held = (place == place.amax(1, keepdim=True)).to(hidden.dtype)
+    elif mode == "weightedmean":
+        held = place
+    count = held.sum(1)
+    return (hidden * held).sum(1) / (count.sqrt() if mode == "mean_sqrt_len" else count)
 
 
 def check_onnx() -> None:
@@ -90,17 +104,24 @@ def write_onnx(model: DualEncoder, source: str, trust_remote_code: bool, file: P
         the opset that was written.
 
     Raises:
-        HybridtuneError: the encoder computes what torch cannot export.
+        InputError: the encoder needs more than ids and a mask.
+        HybridtuneError: it computes what torch cannot export.
     """
     import onnx
-    import transformers
 
+    if not model.pools_prompts:
+        raise InputError(
+            f"{source}: leaves prompts out of the pooling (include_prompt), which a graph of ids and mask cannot know: "
+            "such models are not exported to ONNX"
+        )
     # Loaded anew: the encoder's own attention is for packed texts, which other programs do not have.
-    backbone = transformers.AutoModel.from_pretrained(
-        source, dtype=torch.float32, use_safetensors=True, trust_remote_code=trust_remote_code
-    )
+    published = read_published(source)
+    backbone = load_backbone(published, trust_remote_code)
+    if token_types(published, backbone.config, trust_remote_code):
+        raise InputError(f"{source}: a {backbone.config.model_type} needs token types, which the graph is not given")
     backbone.pooler = None
-    backbone.load_state_dict(model.plain_state())
+    state = {name: value for name, value in model.plain_state().items() if not name.startswith(HEADS)}
+    backbone.load_state_dict(state)
     ids = torch.full((2, 7), (model.pad_id + 1) % backbone.config.vocab_size)  # [B, T]
     mask = torch.ones_like(ids)
     mask[1, 4:] = 0
@@ -109,7 +130,7 @@ def write_onnx(model: DualEncoder, source: str, trust_remote_code: bool, file: P
     with _quiet():
         try:
             torch.onnx.export(
-                _Exported(backbone, model.pooling).eval(),
+                _Exported(backbone, model).eval(),
                 (ids, mask),
                 str(file),
                 input_names=_INPUTS,

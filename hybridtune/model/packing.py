@@ -18,7 +18,9 @@ NAME = "hybridtune_packed"
 
 # Models whose attention is full and goes by AttentionInterface, and whose only sense of place are the position_ids.
 _FROM_ZERO = {"bert", "electra", "ernie", "distilbert", "albert"}
-_FROM_PADDING = {"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "roberta-prelayernorm"}  # from pad + 1
+_FROM_PADDING = {"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "roberta-prelayernorm"}
+# All models whose positions count from pad_token_id + 1; of these, only the ones above are packed.
+POSITIONS_FROM_PADDING = _FROM_PADDING | {"mpnet", "longformer", "xmod", "data2vec-text", "ibert", "luke"}
 _GROUP_COST = {"cpu": 8, "cuda": 1024}  # one more call of the attention costs about as much as so many more tokens
 _FORWARDS = 4  # and one more forward of the whole model, in a model that is not packed, so many times that
 

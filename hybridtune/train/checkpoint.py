@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from hybridtune.errors import InputError
-from hybridtune.model.encoder import DualEncoder
+from hybridtune.model.encoder import HEADS, DualEncoder
 from hybridtune.train.average import Average
 from hybridtune.train.sharding import put, whole
 from hybridtune.train.update import Update
@@ -31,7 +31,7 @@ class Snapshot:
     """A training at one step: whole tensors on the CPU that no later step changes; empty on all ranks but 0.
 
     Attributes:
-        weights: of the plain ``AutoModel``, by its names: what is scored and served.
+        weights: those of ``DualEncoder.plain_state``: what is scored and served.
         training: what is trained and not in ``weights``.
         moments: of the optimiser.
     """
@@ -121,7 +121,7 @@ def _named(model: DualEncoder) -> dict[str, Tensor]:
 
 
 def _backbone(plain: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {f"backbone.{name}": value for name, value in plain.items()}
+    return {name if name.startswith(HEADS) else f"backbone.{name}": value for name, value in plain.items()}
 
 
 def _put_all(targets: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:

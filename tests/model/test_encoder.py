@@ -1,4 +1,3 @@
-import importlib.util
 import json
 import socket
 
@@ -10,7 +9,7 @@ from hybridtune.config import Encoder
 from hybridtune.data.tokenizer import pretrained_tokenizer
 from hybridtune.errors import InputError
 from hybridtune.model.encoder import load_encoder
-from hybridtune.model.folder import build_tiny, check_lengths, save_folder, with_folder_settings
+from hybridtune.model.folder import build_tiny, check_fit, save_folder, with_folder_settings
 from hybridtune.model.tokens import TokenRows
 
 TEXTS = ["the minister opened the bridge", "sw", "a new hospital in the capital, said the mayor on monday", "der hafen"]
@@ -142,105 +141,31 @@ def test_what_the_study_says_wins_over_the_folder(saved):
 
 
 def test_a_name_or_plain_folder_keeps_the_settings(tiny):
-    for name in ("tiny", "owner/name", str(tiny[0])):
+    for name in ("tiny", str(tiny[0])):
         assert with_folder_settings(Encoder(name=name)) == Encoder(name=name)
-
-
-def sentence_transformers_folder(folder, pooling, **others):
-    (folder / "1_Pooling").mkdir(parents=True, exist_ok=True)
-    (folder / "modules.json").write_text("[]")
-    (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
-    for name, content in others.items():
-        (folder / f"{name}.json").write_text(json.dumps(content))
-    return with_folder_settings(Encoder(name=str(folder)))
-
-
-OLD = {"word_embedding_dimension": 16, "pooling_mode_cls_token": False, "pooling_mode_max_tokens": False}
-
-
-@pytest.mark.parametrize(
-    ("config", "pooling"),
-    [
-        ({**OLD, "pooling_mode_mean_tokens": True}, "mean"),
-        ({**OLD, "pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}, "cls"),
-        ({"embedding_dimension": 16, "pooling_mode": "mean", "include_prompt": True}, "mean"),
-        ({"embedding_dimension": 16, "pooling_mode": "cls"}, "cls"),
-    ],
-)
-def test_old_and_new_pooling_configs(tmp_path, config, pooling):
-    assert sentence_transformers_folder(tmp_path, config).pooling == pooling
-
-
-@pytest.mark.parametrize(
-    ("config", "told"),
-    [
-        ({**OLD, "pooling_mode_max_tokens": True}, "None"),
-        ({**OLD, "pooling_mode_cls_token": True, "pooling_mode_mean_tokens": True}, "cls_token"),
-        ({"pooling_mode": "lasttoken"}, "lasttoken"),
-        ({}, "[]"),
-    ],
-)
-def test_unknown_pooling_is_refused(tmp_path, config, told):
-    with pytest.raises(InputError) as caught:
-        sentence_transformers_folder(tmp_path, config)
-    assert str(caught.value).startswith(f"{tmp_path}/1_Pooling/config.json: pools by ")
-    assert told in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-def test_prompts_and_length_of_a_folder_of_sentence_transformers(tmp_path):
-    mean = {"pooling_mode": "mean"}
-    found = sentence_transformers_folder(tmp_path, mean)
-    assert (found.query_prefix, found.passage_prefix) == ("", "")  # it uses none, so neither do we
-    assert found.query_length == Encoder().query_length
-    found = sentence_transformers_folder(
-        tmp_path,
-        mean,
-        sentence_bert_config={"max_seq_length": 77},
-        config_sentence_transformers={"prompts": {"query": "q: ", "document": "d: "}},
-    )
-    assert (found.query_prefix, found.passage_prefix) == ("q: ", "d: ")
-    assert (found.query_length, found.passage_length) == (77, 77)
 
 
 def test_a_missing_folder_is_one_clear_line_without_the_network(tiny, tmp_path, no_network):
     missing = str(tmp_path / "none")
     (tmp_path / "hollow").mkdir()
     loads = (pretrained_tokenizer, lambda name: load_encoder(name, tiny[1], 0))
-    for what, load in zip(("tokenizer", "encoder"), loads, strict=True):
-        for name in (missing, str(tmp_path / "hollow")):
+    for kind, load in zip(("tokenizer", "encoder"), loads, strict=True):
+        for what, name in (("model", missing), (kind, str(tmp_path / "hollow"))):
             with pytest.raises(InputError) as caught:
                 load(name)
             assert str(caught.value).startswith(f"encoder {name}: no {what} there: it is neither a model folder nor ")
             assert "\n" not in str(caught.value)
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("sentence_transformers") is None, reason="sentence-transformers is not installed"
-)
-def test_sentence_transformers_gives_equal_embeddings(tiny, saved):
-    import sentence_transformers
-
-    theirs = sentence_transformers.SentenceTransformer(str(saved), device="cpu")
-    found = with_folder_settings(Encoder(name=str(saved)))
-    tokenizer = pretrained_tokenizer(str(saved))
-    model = load_encoder(str(saved), found, tokenizer.pad_id).eval()
-    for name, prefix in (("query", "ask: "), ("passage", "read: ")):
-        rows = [np.array(ids, np.int32) for ids in tokenizer.encode(TEXTS, prefix, 20)]
-        with torch.no_grad():
-            ours = model.embed(rows).numpy()
-        np.testing.assert_allclose(theirs.encode(TEXTS, prompt_name=name), ours, atol=1e-5)
-
-
 def test_lengths_over_the_encoders_positions_are_refused(tiny, tmp_path):
     folder, encoder, _ = tiny  # 24 positions
-    check_lengths(encoder)
+    check_fit(encoder, 0)
     with pytest.raises(InputError, match=r"encoder\.passage_length 25 is over the 24 tokens"):
-        check_lengths(encoder.model_copy(update={"passage_length": 25}))
+        check_fit(encoder.model_copy(update={"passage_length": 25}), 0)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     roberta = config | {"model_type": "xlm-roberta", "pad_token_id": 1, "max_position_embeddings": 26}
     (tmp_path / "config.json").write_text(json.dumps(roberta), encoding="utf-8")
     other = encoder.model_copy(update={"name": str(tmp_path)})
-    check_lengths(other)
+    check_fit(other, 0)
     with pytest.raises(InputError, match=r"over the 24 tokens"):
-        check_lengths(other.model_copy(update={"query_length": 25}))
+        check_fit(other.model_copy(update={"query_length": 25}), 0)

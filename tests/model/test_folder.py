@@ -211,18 +211,3 @@ def test_what_sentence_transformers_saves_again_tells_the_same_settings(encoded,
     assert (again.query_prefix, again.passage_prefix) == (encoder.query_prefix, encoder.passage_prefix)
     longest = max(encoder.query_length, encoder.passage_length)
     assert (again.query_length, again.passage_length) == (longest, longest)
-
-
-def test_a_length_a_side_is_read_from_a_folder_of_sentence_transformers(tmp_path):
-    (tmp_path / "1_Pooling").mkdir()
-    for name, content in {
-        "modules.json": [],
-        "1_Pooling/config.json": {"pooling_mode": "mean"},
-        "sentence_bert_config.json": {"query_length": 32},
-        "tokenizer_config.json": {"model_max_length": 300},
-    }.items():
-        (tmp_path / name).write_text(json.dumps(content))
-    found = with_folder_settings(Encoder(name=str(tmp_path)))
-    assert (found.query_length, found.passage_length) == (32, 300)
-    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"model_max_length": 10**30}))
-    assert with_folder_settings(Encoder(name=str(tmp_path))).passage_length == Encoder().passage_length

@@ -1,0 +1,121 @@
+"""Load the transformer of an encoder, as its published settings say: whole weights, or adapters merged into a base."""
+
+import json
+from typing import Any
+
+import torch
+
+from hybridtune.errors import InputError, model_not_loaded
+from hybridtune.model.hub_tokenizer import load_tokenizer
+from hybridtune.model.published import Published
+from hybridtune.model.repository import Repository
+
+_ENCODERS = {"t5": "T5EncoderModel", "mt5": "MT5EncoderModel", "umt5": "UMT5EncoderModel"}  # of encoder-decoders
+_DROPOUTS = ("dropout", "dropout_prob", "dropout_rate")
+_ADAPTERS = "adapter_model.safetensors"
+
+
+def load_config(published: Published, trust_remote_code: bool) -> Any:
+    """Return the transformer's configuration, as transformers reads it.
+
+    Raises:
+        InputError: it cannot be found or fetched, or its encoder is not used alone here.
+    """
+    import transformers
+
+    name, subfolder = _where(published)
+    try:
+        config = transformers.AutoConfig.from_pretrained(name, subfolder=subfolder, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError, KeyError) as error:
+        raise model_not_loaded("encoder", name, error) from None
+    if getattr(config, "is_encoder_decoder", False) and config.model_type not in _ENCODERS:
+        raise InputError(
+            f"encoder {published.name}: is an encoder-decoder of type {config.model_type}; of such models the encoders "
+            f"of {', '.join(_ENCODERS)} are used"
+        )
+    return config
+
+
+def structure(config: Any, trust_remote_code: bool) -> Any:
+    """Return the transformer with random weights on the current device."""
+    import transformers
+
+    if config.model_type in _ENCODERS:
+        return getattr(transformers, _ENCODERS[config.model_type])(config)
+    return transformers.AutoModel.from_config(config, trust_remote_code=trust_remote_code)
+
+
+def load_backbone(published: Published, trust_remote_code: bool, dropout: float | None = None) -> Any:
+    """Return the transformer with its weights, in float32; adapters are merged into them.
+
+    Args:
+        published: what the model says of itself.
+        trust_remote_code: whether it may bring code of its own.
+        dropout: replaces every dropout probability of the model, in [0, 1); None keeps them.
+
+    Raises:
+        InputError: it cannot be found or fetched; weights are read from safetensors alone.
+    """
+    import transformers
+
+    config = load_config(published, trust_remote_code)
+    if dropout is not None:
+        for key in list(config.to_dict()):
+            if key.endswith(_DROPOUTS):
+                setattr(config, key, dropout)
+    name, subfolder = _where(published)
+    kind = getattr(transformers, _ENCODERS.get(config.model_type, "AutoModel"))
+    options: dict[str, Any] = {"config": config, "dtype": torch.float32, "use_safetensors": True}
+    if config.model_type not in _ENCODERS:
+        options["trust_remote_code"] = trust_remote_code
+    try:
+        backbone = kind.from_pretrained(name, subfolder=subfolder, **options)
+    except (OSError, ValueError, KeyError) as error:
+        raise model_not_loaded("encoder", name, error) from None
+    if hasattr(backbone, "mask_emb"):
+        backbone.mask_emb.requires_grad_(False)  # XLNet's, of its pretraining: no text uses it, and DDP refuses that
+    return backbone if published.adapter_of is None else _merged(backbone, published)
+
+
+def token_types(published: Published, config: Any, trust_remote_code: bool) -> dict[int, int]:
+    """Return the token types that are not 0 of a single text, by token id.
+
+    Only XLNet has such: its last token, by which it is pooled, is of a segment of its own.
+    """
+    if config.model_type != "xlnet":
+        return {}
+    tokenizer = load_tokenizer(published, trust_remote_code)
+    if "token_type_ids" not in tokenizer.model_input_names:
+        return {}
+    text = tokenizer("a")
+    return {token: kind for token, kind in zip(text["input_ids"], text["token_type_ids"], strict=True) if kind}
+
+
+def _where(published: Published) -> tuple[str, str]:
+    """Name and subfolder of the whole weights."""
+    return (published.name, published.subfolder) if published.adapter_of is None else (published.adapter_of, "")
+
+
+def _merged(backbone: Any, published: Published) -> Any:
+    """Merge a folder's adapters into the model that they belong to."""
+    try:
+        import peft
+    except ImportError:
+        raise InputError(
+            f"encoder {published.name}: holds adapters of {published.adapter_of}, which need the package peft: "
+            "pip install 'hybridtune[lora]'"
+        ) from None
+    repository = Repository(published.name)
+    path = f"{published.subfolder}/{_ADAPTERS}" if published.subfolder else _ADAPTERS
+    if repository.file(path) is None:
+        raise InputError(f"encoder {published.name}: has no {path}, the only format of adapters that is read")
+    options = {"subfolder": published.subfolder} if published.subfolder else {}
+    try:
+        adapted: Any = peft.PeftModel.from_pretrained(backbone, published.name, **options)
+        merged = adapted.merge_and_unload()
+    except (OSError, ValueError, RuntimeError, json.JSONDecodeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"encoder {published.name}: its adapters do not fit {published.adapter_of}: {reason}"
+        ) from None
+    return merged.float().requires_grad_()  # peft had frozen the base
