@@ -87,7 +87,8 @@ def read_question(
         tree["benchmark"]["low_resource"] = _low_resource(study)
     apply_overrides(tree, overrides)
     settings = check(Settings, tree, "--set")
-    settings = settings.model_copy(update={"encoder": with_folder_settings(settings.encoder)})
+    if model is not None:
+        settings = settings.model_copy(update={"encoder": with_folder_settings(settings.encoder)})
     return Question(settings, study, tuple(dict.fromkeys(measures)) or MEASURES)
 
 
@@ -183,11 +184,12 @@ def result_of(
     columns = per_query(ranked, question.measures)
     scores = score(ranked, columns)
     scores.notes.extend(notes)
+    trained = training_pairs_of(name) if question.settings.encoder.name else None  # a run file tells nothing of it
     result = {
         "model": name,
         "benchmark": rows.name,
         "digest": survey.digest,
-        **full_scores(scores, training_pairs_of(name), question.settings.benchmark.low_resource),
+        **full_scores(scores, trained, question.settings.benchmark.low_resource),
         "trec_eval": trec_eval_means(ranked, columns),
     }
     if out is not None:
