@@ -20,6 +20,7 @@ from hybridtune.errors import InputError
 @click.option("--depth", default=1000, type=click.IntRange(1), show_default=True, help="Passages a query in it.")
 @click.option("--index", type=click.Choice(["ivf", "hnsw"]), help="Approximate lists for pools above --index-above.")
 @click.option("--index-above", default=1_000_000, type=click.IntRange(0), show_default=True, help="Passages.")
+@click.option("--strict", is_flag=True, help="Refuse judged ids that are not there and passages without a text.")
 @shared_options
 def evaluate(
     model: str | None,
@@ -31,6 +32,7 @@ def evaluate(
     depth: int,
     index: Any,
     index_above: int,
+    strict: bool,
     overrides: tuple[str, ...],
     dry_run: bool,
     out: Path | None,
@@ -51,7 +53,7 @@ def evaluate(
     from hybridtune.commands import evaluate, runs, scores, show
 
     screen = show.Screen(to_stderr=as_json)
-    question = evaluate.read_question(model, benchmark, overrides, measures)
+    question = evaluate.read_question(model, benchmark, (*overrides, *["benchmark.strict=true"] * strict), measures)
     if run_path is not None:
         result = evaluate.evaluate_run(question, run_path, out, screen, dry_run)
     else:

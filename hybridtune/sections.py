@@ -85,6 +85,15 @@ class BenchmarkSource(Part):
     low_resource: list[Language] = Field(
         default=[], description="languages whose means are also shown apart from the others'"
     )
+    ignore_identical_ids: bool | None = Field(
+        default=None,
+        description="leave the passage with a query's own id out of its ranking, as BEIR and mteb do for ArguAna and "
+        "Quora (BEIR and TREC folders); null: where that passage holds the query's text for half of the queries",
+    )
+    strict: bool = Field(
+        default=False,
+        description="refuse judged ids that are not there and passages without a text; false: count them, and say so",
+    )
 
     @model_validator(mode="after")
     def _range_runs_forward(self) -> "BenchmarkSource":

@@ -61,7 +61,7 @@ def check_model(encoder: Encoder, resources: Resources, screen: Screen) -> tuple
 
 def tell_notices(rows: BenchmarkRows, survey: Survey, screen: Screen) -> None:
     """What a user should know of the benchmark, one line each."""
-    for notice in [*rows.notices, *notices_of_languages(survey.languages(rows))]:
+    for notice in [*rows.notices, *survey.notices, *notices_of_languages(survey.languages(rows))]:
         screen.line(notice)
 
 

@@ -17,9 +17,9 @@ from hybridtune.config import BenchmarkSource, Encoder, Part, Resources
 from hybridtune.data.benchmark_formats import read_benchmark
 from hybridtune.data.benchmark_rows import BenchmarkRows
 from hybridtune.errors import InputError
-from hybridtune.evaluate.metrics import MEASURES, Ranked, parse_measure, per_query, score
+from hybridtune.evaluate.metrics import MEASURES, Ranked, parse_measure, per_query, score, trec_eval_means
 from hybridtune.evaluate.per_query import FILE as PER_QUERY
-from hybridtune.evaluate.per_query import topic_numbers, write_per_query
+from hybridtune.evaluate.per_query import write_per_query
 from hybridtune.evaluate.survey import Survey
 from hybridtune.evaluate.sweep import judged_pairs, rank_pool
 from hybridtune.model.folder import training_pairs_of, with_folder_settings
@@ -87,7 +87,8 @@ def read_question(
         tree["benchmark"]["low_resource"] = _low_resource(study)
     apply_overrides(tree, overrides)
     settings = check(Settings, tree, "--set")
-    settings = settings.model_copy(update={"encoder": with_folder_settings(settings.encoder)})
+    if model is not None:
+        settings = settings.model_copy(update={"encoder": with_folder_settings(settings.encoder)})
     return Question(settings, study, tuple(dict.fromkeys(measures)) or MEASURES)
 
 
@@ -148,8 +149,6 @@ def evaluate_run(
         InputError: the run or the benchmark cannot be read, or they do not belong together.
     """
     rows = read_benchmark(question.settings.benchmark)
-    if out is not None and not dry_run:
-        make_folder(out)
     survey, ranked, notes = rank_run(run, rows, screen)
     if dry_run:
         return _sizes(str(run), rows, survey)
@@ -180,22 +179,23 @@ def result_of(
 
     Returns:
         the fields of ``Scores``, with ``model``, ``benchmark``, ``digest`` (of the benchmark), ``training_pairs``
-        (None where the model does not tell) and ``groups``.
+        (None where the model does not tell), ``groups`` and ``trec_eval`` (``metrics.trec_eval_means``).
     """
     columns = per_query(ranked, question.measures)
     scores = score(ranked, columns)
     scores.notes.extend(notes)
+    trained = training_pairs_of(name) if question.settings.encoder.name else None  # a run file tells nothing of it
     result = {
         "model": name,
         "benchmark": rows.name,
         "digest": survey.digest,
-        **full_scores(scores, training_pairs_of(name), question.settings.benchmark.low_resource),
+        **full_scores(scores, trained, question.settings.benchmark.low_resource),
+        "trec_eval": trec_eval_means(ranked, columns),
     }
     if out is not None:
         make_folder(out)
         _tell_replaced(out, result, screen)
-        judged = judged_pairs(rows, survey)
-        topics = topic_numbers(judged.query_index, judged.relevant_index, len(rows.queries))
+        topics = judged_pairs(rows, survey).topics(len(rows.queries))
         about = {"model": name, "benchmark": rows.name, "benchmark_digest": survey.digest}
         ids = [query.text_id for query in rows.queries]
         (out / HEAT_MAP).unlink(missing_ok=True)

@@ -17,9 +17,10 @@ from hybridtune.data.corpus import survey
 from hybridtune.data.formats import Group, Source, find_sources, read_groups, read_rows
 from hybridtune.errors import InputError
 from hybridtune.evaluate.blocks import Block, finished_blocks
+from hybridtune.evaluate.judged import Judged
 from hybridtune.evaluate.negatives import Mined, Passages, Retrieved, choose_negatives, write_with_negatives
 from hybridtune.evaluate.search import search_pool
-from hybridtune.evaluate.sweep import SCORES, Judged, score_relevant
+from hybridtune.evaluate.sweep import SCORES, score_relevant
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def _retrieved(
     place = {group.group_id: row for row, group in enumerate(groups)}
     number = {passage_id: row for row, passage_id in enumerate(passages.ids)}
     group = np.array([place[_group_of(query.text_id)] for query in pool.rows.queries], np.int64)
-    spoken = np.array(pool.survey.relevant_language)[judged.relevant_index]
+    spoken = np.array(pool.survey.relevant_language)[judged.passage_index]
     by_language: dict[str, list[Block]] = {}
     for block in finished_blocks(pool.folder / "passages"):
         by_language.setdefault(block.language(), []).append(block)

@@ -172,8 +172,10 @@ def data_table(corpus: Corpus) -> list[dict[str, Any]]:
 def notices(prepared: Prepared) -> list[str]:
     """What a user should know before the study starts."""
     study = prepared.study
-    lines = [*encoder_notices(study.encoder), *_left_out(prepared)]
-    lines += [*_without_effect(study, prepared.plan), *_idle_training(study)]
+    lines = [*encoder_notices(study.encoder)]
+    benchmarks = prepared.benchmarks.items()
+    lines += [f"benchmarks.{name}: {notice}" for name, benchmark in benchmarks for notice in benchmark.notices]
+    lines += [*_left_out(prepared), *_without_effect(study, prepared.plan), *_idle_training(study)]
     scored = {text.language for text in prepared.benchmarks["dev"].queries}
     unseen = sorted(scored - set(prepared.corpus.languages))
     if unseen:

@@ -72,18 +72,21 @@ def write_run_file(pool: Encoded, wanted: RunFile, screen: Screen) -> dict[str, 
     names = (pool.rows.queries[query].text_id + one.suffix for one in pools for query in one.queries)
     recalls: list[tuple[float, int]] = []
 
+    own = pool.survey.own
+    deep = wanted.depth + bool(own)  # one more where one may be left out
+
     def lists(progress: Callable[[int, int], None]) -> Iterator[tuple[list[str], Any]]:
         done, total = 0, sum(len(one.queries) for one in pools)
         progress(0, total)
         for one in pools:
             approximate = wanted.index if sum(map(len, one.blocks)) > wanted.above else None
-            found, recall, sampled = search_pool(
-                pool.folder, one.queries, one.blocks, wanted.depth, approximate, wanted.seed
-            )
+            found, recall, sampled = search_pool(pool.folder, one.queries, one.blocks, deep, approximate, wanted.seed)
             if sampled:
                 recalls.append((recall, sampled))
-            for best, scores in zip(found.ids(one.blocks), found.scores, strict=True):
-                yield best, scores[: len(best)]
+            asked = (pool.rows.queries[query].text_id for query in one.queries)
+            for query_id, best, scores in zip(asked, found.ids(one.blocks), found.scores, strict=True):
+                kept = [place for place, name in enumerate(best) if name != query_id or name not in own][: wanted.depth]
+                yield [best[place] for place in kept], scores[kept]
             done += len(one.queries)
             progress(done, total)
 
@@ -116,10 +119,21 @@ def _pools(setting: Setting, rows: BenchmarkRows, languages: dict[Block, str]) -
 
 
 def _write_qrels(path: Path, setting: Setting, rows: BenchmarkRows, survey: Survey) -> None:
+    """The relevant pairs, those that no ranking can hold among them: whoever reads the run counts them as missed."""
     judged = judged_pairs(rows, survey)
+    relevant = judged.grades > 0
+    pairs = zip(
+        [*judged.query_index[relevant], *judged.lost.query_index],
+        [*judged.passage_index[relevant], *judged.lost.passage_index],
+        [*judged.grades[relevant], *judged.lost.grades],
+        strict=True,
+    )
+    only = next(iter(survey.passages)) if len(survey.languages(rows)) == 1 else ""
     query_ids, passage_ids, grades = [], [], []
-    for q, r, grade in zip(judged.query_index, judged.relevant_index, judged.grades, strict=True):
-        query, language = rows.queries[q], survey.relevant_language[r]
+    for q, r, grade in pairs:
+        query, language = rows.queries[q], survey.relevant_language[r] or only
+        if not language and setting != "multi":
+            continue
         if setting == "multi" or (query.language == language) == (setting == "mono"):
             query_ids.append(f"{query.text_id}@{language}" if setting == "cross" else query.text_id)
             passage_ids.append(survey.relevant[r])
@@ -141,26 +155,28 @@ def rank_run(path: Path, rows: BenchmarkRows, screen: Screen) -> tuple[Survey, R
     languages = survey.languages(rows)
     column = {language: i for i, language in enumerate(languages)}
     judged = judged_pairs(rows, survey)
-    spoken = {key: column[name] for key, name in zip(survey.relevant, survey.relevant_language, strict=True)}
-    listed = set(run.passage_ids)
+    relevant = judged.grades > 0
+    query_index, passage_index = judged.query_index[relevant], judged.passage_index[relevant]
+    spoken: dict[str, int] = {}
+    listed = {*run.passage_ids, *survey.relevant}
     for part in rows.corpus:
         spoken |= {text.text_id: column[text.language] for text in part.read() if text.text_id in listed}
-    passage_ids = [survey.relevant[r] for r in judged.relevant_index.tolist()]
+    passage_ids = [survey.relevant[r] for r in passage_index.tolist()]
     asked = np.array([column[query.language] for query in rows.queries], np.int64)
     pool = np.array([survey.passages.get(language, 0) for language in languages], np.int64)
-    read = run_counts(
-        run, [query.text_id for query in rows.queries], asked, spoken, judged.query_index, passage_ids, pool
-    )
+    query_ids = [query.text_id for query in rows.queries]
+    read = run_counts(run, query_ids, asked, spoken, query_index, passage_ids, pool, survey.own)
     ranked = Ranked(
         counts=read.counts,
-        query_index=judged.query_index,
+        query_index=query_index,
         passage_language=np.array([spoken[passage_id] for passage_id in passage_ids], np.int64),
         query_language=asked,
         languages=languages,
         passages=pool,
-        grades=judged.grades,
+        grades=judged.grades[relevant],
         retrieved=read.retrieved,
         settings=read.settings,
+        lost=judged.lost,
     )
     return survey, ranked, read.notes
 
@@ -176,6 +192,7 @@ def check_run_file(wanted: RunFile, rows: BenchmarkRows, survey: Survey) -> None
     settings = survey.settings(rows)
     if wanted.setting is not None and wanted.setting not in settings:
         raise InputError(f"--run-setting {wanted.setting}: {rows.name} has only {', '.join(settings)}")
-    spaced = survey.spaced or next((q.text_id for q in rows.queries if len(q.text_id.split()) != 1), None)
+    named = [*(query.text_id for query in rows.queries), *survey.relevant]  # relevant ones that are not there too
+    spaced = survey.spaced or next((text_id for text_id in named if len(text_id.split()) != 1), None)
     if spaced is not None:
         raise InputError(f"--run-file: id {spaced!r} holds white space, which separates the columns of TREC files")

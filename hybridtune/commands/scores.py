@@ -1,6 +1,7 @@
 """The figures of an evaluation for people: means with their counts, per pair, by group, and the language bias."""
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -53,10 +54,33 @@ def evaluation_summary(result: Mapping[str, Any], screen: Screen) -> None:
             print_to(
                 f"multi/{name} {metrics[f'multi/{name}']:.4f} ({queries:,} queries, pool of {passages:,} passages)"
             )
+    other = other_means(result)
+    if other:
+        print_to(other, soft_wrap=True)
     if counts.get("not_retrieved"):
         print_to(f"relevant passages not in the run: {counts['not_retrieved']:,} of {counts['relevant_pairs']:,}")
     for note in result["notes"]:
         print_to(note, style="dim", soft_wrap=True, markup=False)
+
+
+def other_means(result: Mapping[str, Any]) -> str:
+    """The means that trec_eval prints, in one line; empty where they are those of the table."""
+    own, counts = result["metrics"], result["counts"]
+    means = {
+        name: value
+        for name, value in result["trec_eval"].items()
+        if not math.isclose(value, own.get(name, -1.0), rel_tol=1e-9)
+    }
+    if not means:
+        return ""
+    setting = next(iter(means)).split("/")[0]
+    silent = counts["queries_without_relevant"][setting]
+    queries = counts["queries"][setting] + silent
+    shown = ", ".join(f"{name} {value:.4f}" for name, value in means.items())
+    return (
+        f"trec_eval prints {shown}: means over all {queries:,} judged queries at once, those without a relevant "
+        f"passage ({silent:,}) at 0"
+    )
 
 
 def scores_tables(result: Mapping[str, Any]) -> list[Table]:

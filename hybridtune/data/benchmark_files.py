@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import fs
 
-from hybridtune.data.formats import Source
+from hybridtune.data.formats import Source, read_rows
 from hybridtune.errors import InputError
 
 FOLDERS_DEEP = 3  # miracl/miracl-v1.0-sw/topics/<file>
@@ -89,6 +89,17 @@ def json_lines(file: Source) -> Iterator[tuple[str, dict[str, Any]]]:
         if not isinstance(row, dict):
             raise InputError(f"{where}: a row is a JSON object, not {type(row).__name__}")
         yield where, row
+
+
+def file_rows(file: Source) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The objects of a JSON lines file, or the rows of a Parquet file, each with its ``file:line``.
+
+    Raises:
+        InputError: the file cannot be read, or a line is no JSON object.
+    """
+    if not file.path.endswith(".parquet"):
+        return json_lines(file)
+    return ((f"{file.name}:{number}", row) for number, row in read_rows(file))
 
 
 def squad_articles(file: Source, what: str) -> list[Any]:

@@ -2,11 +2,13 @@
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 from hybridtune.config import BenchmarkSource
 from hybridtune.data.benchmark_files import files_below
 from hybridtune.data.benchmark_rows import BenchmarkRows, CorpusPart, Judgement, OfLanguages, Text, TextList, in_parts
-from hybridtune.data.formats import EMBEDDED, SUFFIXES, Group, Source, find_sources, read_groups
+from hybridtune.data.foreign_formats import foreign_folder, not_read
+from hybridtune.data.formats import EMBEDDED, SUFFIXES, Group, Source, find_sources, read_groups, read_head
 from hybridtune.data.languages import check_code, mixed_up
 from hybridtune.data.qrels_formats import miracl_files, qrels_files, read_miracl, read_qrels_folder, refuse_part
 from hybridtune.data.squad_formats import mlqa_files, read_mlqa, read_xquad_r, xquad_r_files
@@ -66,9 +68,16 @@ def _read(source: BenchmarkSource) -> BenchmarkRows:
     if not (miracl or mlqa or qrels or xquad_r):
         refuse_part([*single, *(file for name, file in files.items() if "/" not in name or "/docs-" in name)])
         if files and not any("/" not in name and name.endswith(SUFFIXES) for name in files):
-            raise InputError(f"{source.path}: no benchmark of a known format; {_found(files)}; known: {KNOWN}")
+            foreign = foreign_folder(files, lambda name: read_head(files[name]))
+            told = f"; {not_read(foreign)}" if foreign is not None else f"; {_found(files)}; known: {KNOWN}"
+            raise InputError(f"{source.path}: no benchmark of a known format{told}")
     if source.language is not None and (miracl or mlqa or not qrels):
         raise InputError(f"{source.path}: every text there names its language; leave benchmark.language out")
+    if source.ignore_identical_ids is not None and (miracl or mlqa or not qrels):
+        raise InputError(
+            f"{source.path}: benchmark.ignore_identical_ids is for BEIR and TREC folders, whose queries may be "
+            "passages; leave it out"
+        )
     if miracl:
         return read_miracl(miracl, source)  # reads the files of the wanted languages only
     if mlqa:
@@ -148,7 +157,8 @@ def _only(rows: BenchmarkRows, wanted: Sequence[str] | None) -> BenchmarkRows:
     if len(kept) < len(spoken):
         less = len(spoken) - len(kept)
         notices.append(f"{less} of the queries have no judged passage in these languages and are left out")
-    return BenchmarkRows(f"{rows.name} languages {','.join(wanted)}", queries, corpus, judged, notices)
+    name = f"{rows.name} languages {','.join(wanted)}"
+    return replace(rows, name=name, queries=queries, corpus=corpus, judged=judged, notices=notices)
 
 
 def _cut(part: CorpusPart, languages: frozenset[str]) -> CorpusPart | None:

@@ -82,6 +82,9 @@ class BenchmarkRows:
         corpus: the passages, in parts.
         judged: sorted by query, then passage id; a pair stands once.
         notices: what the user should know, one line each.
+        ignore_identical_ids: whether the passage with a query's own id is left out of its ranking; None: where the
+            corpus shows that it is the query itself.
+        strict: whether a relevant id that is not in the corpus is an error.
     """
 
     name: str
@@ -89,6 +92,8 @@ class BenchmarkRows:
     corpus: list[CorpusPart]
     judged: list[Judgement]
     notices: list[str]
+    ignore_identical_ids: bool | None = False
+    strict: bool = False
 
 
 def in_parts(passages: Sequence[Text]) -> list[CorpusPart]:

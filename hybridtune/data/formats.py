@@ -11,6 +11,7 @@ import json
 import os.path
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -18,8 +19,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from hybridtune.data.foreign_formats import HEAD_BYTES, foreign_file, foreign_folder, foreign_row, not_read
 from hybridtune.errors import InputError
 
+_FILES_LOOKED_AT = 1000  # in a folder of no known format
 SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
 EMBEDDED = "newsroom:"
 _SIDES = ("queries", "passages")
@@ -75,7 +78,12 @@ def read_groups(source: Source) -> Iterator[Group]:
     Raises:
         InputError: naming the file and the line (row of a Parquet file) that is wrong.
     """
-    return (_group(row, f"{source.name}:{number}") for number, row in read_rows(source))
+    for place, (number, row) in enumerate(read_rows(source)):
+        where = f"{source.name}:{number}"
+        foreign = foreign_row(row) if place == 0 else None
+        if foreign is not None:
+            raise InputError(f"{where}: {not_read(foreign)}")
+        yield _group(row, where)
 
 
 def read_rows(source: Source) -> Iterator[tuple[int, Any]]:
@@ -89,6 +97,17 @@ def read_rows(source: Source) -> Iterator[tuple[int, Any]]:
 
         return enumerate(newsroom.generate(_part(source.path)), 1)
     return _parquet_rows(source) if source.path.endswith(".parquet") else _json_lines(source)
+
+
+def read_head(source: Source) -> bytes:
+    """The first bytes of a file, as many as are looked at to recognise it; none where it cannot be read."""
+    assert source.filesystem is not None
+    try:
+        with source.filesystem.open_input_stream(source.path, compression="detect") as stream:
+            head: bytes = stream.read(HEAD_BYTES)
+            return head
+    except OSError:
+        return b""
 
 
 def check_unicode(text: str, where: str) -> None:
@@ -114,6 +133,12 @@ def _nothing_at(path: str) -> str:
             return "does not exist"
         if place.is_dir() and all(entry.name.startswith(".") for entry in place.iterdir()):
             return "the folder is empty"
+        files = islice((file for file in place.rglob("*") if file.is_file()), _FILES_LOOKED_AT)
+        names = [file.relative_to(place).as_posix() for file in files]
+        local = fs.LocalFileSystem()
+        foreign = foreign_folder(names, lambda name: read_head(Source(name, str(place / name), local)))
+        if foreign is not None:
+            return not_read(foreign)
     return f"no {', '.join(SUFFIXES)} file there"
 
 
@@ -140,7 +165,9 @@ def _expand(path: str) -> Iterator[Source]:
             names = [path] * folder.is_file()
     for name in names:
         if not name.endswith(SUFFIXES):
-            raise InputError(f"{name}: unknown kind of file; known: {', '.join(SUFFIXES)}")
+            foreign = foreign_file(name, read_head(Source(name, name, filesystem)))
+            kind = f"unknown kind of file; known: {', '.join(SUFFIXES)}" if foreign is None else not_read(foreign)
+            raise InputError(f"{name}: {kind}")
         yield Source(name, name, filesystem)
 
 

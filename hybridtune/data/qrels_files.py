@@ -2,11 +2,11 @@
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from hybridtune.data.benchmark_files import json_lines, text_lines
+from hybridtune.data.benchmark_files import file_rows, text_lines
 from hybridtune.data.benchmark_rows import Judgement, Text
 from hybridtune.data.formats import Source, check_unicode
 from hybridtune.data.languages import check_code
@@ -17,51 +17,60 @@ _QUERY_ID = ("_id", "qid", "query_id", "query-id", "id")
 _HEADER_ID = {*_QUERY_ID, "query", "topic", "topic_id"}
 _HEADER_TEXT = {"query", "text", "topic", "question", "title"}
 _HEADER_GRADE = {"score", "grade", "rel", "relevance", "relevancy", "judgement", "judgment", "label"}
+_QRELS_COLUMNS = ("query-id", "corpus-id", "score")
 _LARGEST_GRADE = 2**31
 _QRELS_FORMS = "'query passage grade' or 'query 0 passage grade'"
 
 
 @dataclass(frozen=True)
-class JsonLinesPart:
-    """A file of passages, streamed at every read.
+class PassageFile:
+    """A file of passages in JSON lines or Parquet, streamed at every read.
 
     Attributes:
         name: of the part.
         file: rows with an id, a text, and maybe a title and a language.
         language: of the rows that do not say theirs; None: all must.
         prefix: put before each id.
+        strict: whether a passage without any text is an error; it is in the pool else, as an empty text.
     """
 
     name: str
     file: Source
     language: str | None
     prefix: str = ""
+    strict: bool = False
 
     def read(self) -> Iterator[Text]:
         """The passages: ``title text`` where there is a title, as the baselines of MIRACL and BEIR feed them.
 
         Raises:
-            InputError: a row without an id, a text or a language, with its file and line.
+            InputError: a row without an id or a language, or, where that is an error, a text, with its file and line.
         """
         checked: set[str] = set()
-        for where, row in json_lines(self.file):
+        empty: list[str] = []
+        for where, row in file_rows(self.file):
             passage_id = _row_id(row, _PASSAGE_ID, where)
             language = _row_language(row, self.language, checked, where)
-            title, text = row.get("title") or "", row.get("text")
-            if not isinstance(title, str):
-                raise InputError(f"{where}: title must be a text (got {title!r})")
-            joined = f"{title} {text}".strip() if isinstance(text, str) else ""
+            if "text" not in row:  # it may stand under another name: no empty passage
+                raise InputError(f"{where}: passage {passage_id!r} has no text (got None)")
+            title, text = row.get("title") or "", row["text"] or ""
+            for kind, value in (("title", title), ("text", text)):
+                if not isinstance(value, str):
+                    raise InputError(f"{where}: {kind} must be a text (got {value!r})")
+            joined = f"{title} {text}".strip()
             if not joined:
-                raise InputError(f"{where}: passage {passage_id!r} has no text (got {text!r})")
+                empty.append(f"{where}: passage {passage_id!r}")
             check_unicode(joined, f"{where}: passage {passage_id!r}")
             yield Text(self.prefix + passage_id, language, joined)
+        if empty and self.strict:
+            raise InputError(f"{empty[0]}{_more(empty)} has no text; without benchmark.strict they are counted")
 
 
-def read_topics(file: Source, language: str | None, prefix: str = "") -> dict[str, Text]:
-    """The queries of a JSON lines or TSV file (``id TAB query``) by their id in the file.
+def read_topics(files: Sequence[Source], language: str | None, prefix: str = "") -> dict[str, Text]:
+    """The queries of JSON lines, Parquet or TSV files (``id TAB query``) by their id in the file.
 
     Args:
-        file: ``.jsonl`` or a table, maybe ``.gz``.
+        files: the parts of one file: ``.jsonl`` or a table, maybe ``.gz``; ``.parquet``.
         language: of the queries that do not say theirs; None: all must.
         prefix: put before the id of each text.
 
@@ -69,13 +78,14 @@ def read_topics(file: Source, language: str | None, prefix: str = "") -> dict[st
         InputError: a broken row or an id that stands twice, with its file and line.
     """
     topics: dict[str, Text] = {}
-    is_json = file.path.removesuffix(".gz").endswith(".jsonl")
-    for where, query_id, said, text in _json_topics(file, language) if is_json else _tsv_topics(file, language):
-        if not text.strip():
-            raise InputError(f"{where}: query {query_id!r} has no text")
-        if query_id in topics:
-            raise InputError(f"{where}: query id {query_id!r} occurs twice; ids must be unique")
-        topics[query_id] = Text(prefix + query_id, said, text.strip())
+    for file in files:
+        in_rows = file.path.removesuffix(".gz").endswith((".jsonl", ".parquet"))
+        for where, query_id, said, text in _row_topics(file, language) if in_rows else _tsv_topics(file, language):
+            if not text.strip():
+                raise InputError(f"{where}: query {query_id!r} has no text")
+            if query_id in topics:
+                raise InputError(f"{where}: query id {query_id!r} occurs twice; ids must be unique")
+            topics[query_id] = Text(prefix + query_id, said, text.strip())
     return topics
 
 
@@ -91,9 +101,14 @@ class QrelsLine(NamedTuple):
 def read_qrels(file: Source) -> Iterator[QrelsLine]:
     """The judgements of a file, streamed: TREC's four columns, or BEIR's three; a header row is known by its words.
 
+    JSON lines and Parquet have BEIR's columns by name.
+
     Raises:
         InputError: a row of another form, with its file and line.
     """
+    if file.path.removesuffix(".gz").endswith((".jsonl", ".parquet")):
+        yield from _row_qrels(file)
+        return
     columns, before = 0, "rows"
     for number, line in text_lines(file):
         where = f"{file.name}:{number}"
@@ -107,6 +122,15 @@ def read_qrels(file: Source) -> Iterator[QrelsLine]:
             wanted = f"{columns} columns like the {before} before" if columns in (3, 4) else "3 or 4 columns"
             raise InputError(f"{where}: a judgement has {wanted}, {_QRELS_FORMS}")
         yield QrelsLine(where, cells[0], cells[-2], _grade(cells[-1], where))
+
+
+def _row_qrels(file: Source) -> Iterator[QrelsLine]:
+    for where, row in file_rows(file):
+        absent = sorted({*_QRELS_COLUMNS} - row.keys())
+        if absent:
+            raise InputError(f"{where}: a judgement has the columns {', '.join(_QRELS_COLUMNS)}; no {absent[0]} there")
+        query_id, passage_id = (_row_id(row, (column,), where) for column in _QRELS_COLUMNS[:2])
+        yield QrelsLine(where, query_id, passage_id, _grade(str(row[_QRELS_COLUMNS[2]]), where))
 
 
 def _is_header(cells: list[str], where: str) -> bool:
@@ -123,44 +147,76 @@ def _is_header(cells: list[str], where: str) -> bool:
     return False
 
 
+class Matched(NamedTuple):
+    """Queries with their judgements.
+
+    Attributes:
+        queries: those that have a judgement, in the order of the topics.
+        judged: by query.
+        unknown: ids of judged queries that are no topic, in the order of the file.
+    """
+
+    queries: list[Text]
+    judged: list[Judgement]
+    unknown: list[str]
+
+
 def match_judgements(
-    topics: Mapping[str, Text], topics_name: str, qrels: Source, first: int = 0, prefix: str = ""
-) -> tuple[list[Text], list[Judgement]]:
-    """The queries that have a judgement, in the order of the topics, and the judgements.
+    topics: Mapping[str, Text],
+    topics_name: str,
+    qrels: Sequence[Source],
+    first: int = 0,
+    prefix: str = "",
+    strict: bool = False,
+) -> Matched:
+    """Bring the queries that have a judgement and the judgements together.
 
     Args:
         topics: ``{id in the files: query}``.
         topics_name: where they come from, for the message.
-        qrels: the file of judgements.
+        qrels: the parts of the file of judgements.
         first: position of the first of these queries among the benchmark's.
         prefix: put before the id of each passage.
+        strict: whether a judged query that is no topic is an error.
 
     Raises:
-        InputError: a judged query that is no topic, or a pair with two grades.
+        InputError: such a query, no other one, or a pair with two grades.
     """
     grades: dict[str, dict[str, int]] = {}
-    for where, query_id, passage_id, grade in read_qrels(qrels):
+    unknown: dict[str, str] = {}
+    for where, query_id, passage_id, grade in (line for file in qrels for line in read_qrels(file)):
         if query_id not in topics:
-            raise InputError(f"{where}: query {query_id!r} is not among the {len(topics)} queries of {topics_name}")
+            unknown.setdefault(query_id, where)
+            continue
         before = grades.setdefault(query_id, {}).setdefault(passage_id, grade)
         if before != grade:
             raise InputError(
                 f"{where}: passage {passage_id!r} has grade {grade} for query {query_id!r}, in a row before {before}"
             )
+    if unknown and (strict or not grades):
+        query_id, where = next(iter(unknown.items()))
+        raise InputError(
+            f"{where}: query {query_id!r}{_more(unknown)} is not among the {len(topics)} queries of {topics_name}"
+            + "; without benchmark.strict they are left out" * bool(grades)
+        )
     if not grades:
-        raise InputError(f"{qrels.name}: no judgement in the file")
+        raise InputError(f"{qrels[0].name}: no judgement in the file")
     kept = [query_id for query_id in topics if query_id in grades]
     judged = [
         Judgement(first + place, prefix + passage_id, grade)
         for place, query_id in enumerate(kept)
         for passage_id, grade in sorted(grades[query_id].items())
     ]
-    return [topics[query_id] for query_id in kept], judged
+    return Matched([topics[query_id] for query_id in kept], judged, list(unknown))
 
 
-def _json_topics(file: Source, language: str | None) -> Iterator[tuple[str, str, str, str]]:
+def _more(found: Collection[str]) -> str:
+    return f" (and {len(found) - 1:,} more)" if len(found) > 1 else ""
+
+
+def _row_topics(file: Source, language: str | None) -> Iterator[tuple[str, str, str, str]]:
     checked: set[str] = set()
-    for where, row in json_lines(file):
+    for where, row in file_rows(file):
         query_id = _row_id(row, _QUERY_ID, where)
         text = row.get("query") if row.get("text") is None else row["text"]
         if not isinstance(text, str):

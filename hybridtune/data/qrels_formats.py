@@ -1,7 +1,7 @@
 """Benchmarks with judgements in files of their own: MIRACL, BEIR, and TREC qrels beside JSON lines."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from hybridtune.config import BenchmarkSource
@@ -9,20 +9,23 @@ from hybridtune.data.benchmark_files import choose_split, json_lines
 from hybridtune.data.benchmark_rows import BenchmarkRows, CorpusPart, Judgement, Text
 from hybridtune.data.formats import Source
 from hybridtune.data.languages import check_code
-from hybridtune.data.qrels_files import JsonLinesPart, match_judgements, read_topics
+from hybridtune.data.qrels_files import PassageFile, match_judgements, read_topics
 from hybridtune.errors import InputError
 
 _MIRACL_TABLE = re.compile(
     r"(?:^|/)(?P<kind>topics|qrels)\.miracl-v1\.0-(?P<language>[a-z]+)-(?P<split>[^/]+)\.tsv(\.gz)?$"
 )
 _MIRACL_CORPUS = re.compile(r"(?:^|/)miracl-corpus-v1\.0-(?P<language>[a-z]+)/(?P<name>docs-[^/]+)\.jsonl(\.gz)?$")
-_CORPUS = re.compile(r"^(?P<name>corpus[^/]*)\.jsonl(\.gz)?$")
-_TOPICS = re.compile(r"^(?P<name>(queries|topics)[^/]*)\.(jsonl|tsv|txt)(\.gz)?$")
+_CORPUS = re.compile(r"^(?:(?P<name>corpus[^/]*)\.jsonl(\.gz)?|corpus/(?P<shard>[^/]+)\.parquet)$")
+_TOPICS = re.compile(
+    r"^(?:(?P<name>(queries|topics)[^/]*)\.(jsonl|tsv|txt)(\.gz)?|queries/(?P<shard>[^/]+?)(-\d+-of-\d+)?\.parquet)$"
+)
 _QRELS = (  # split: what the file is named for
-    re.compile(r"^qrels/(?:qrels[._-])?(?P<split>[^/]+)\.(tsv|txt|qrels)(\.gz)?$"),
+    re.compile(r"^qrels/(?:qrels[._-])?(?P<split>[^/]+)\.(tsv|txt|qrels|jsonl)(\.gz)?$"),
     re.compile(r"^qrels[._-](?P<split>[^/]+)\.(tsv|txt)(\.gz)?$"),
     re.compile(r"^(?P<split>qrels)\.(tsv|txt)(\.gz)?$"),
     re.compile(r"^(?P<split>[^/]+)\.qrels(\.gz)?$"),
+    re.compile(r"^(?:data|default|qrels)/(?P<split>[^/]+?)(-\d+-of-\d+)?\.parquet$"),
 )
 
 
@@ -35,11 +38,11 @@ class Miracl(NamedTuple):
 
 
 class QrelsFolder(NamedTuple):
-    """The files of a BEIR or TREC folder."""
+    """The files of a BEIR or TREC folder; in the hub's layout topics and qrels may be cut into several."""
 
     corpus: dict[str, Source]
-    topics: dict[str, Source]
-    qrels: dict[str, Source]  # by split
+    topics: dict[str, list[Source]]
+    qrels: dict[str, list[Source]]  # by split
 
 
 def miracl_files(files: Mapping[str, Source]) -> dict[str, Miracl]:
@@ -73,11 +76,11 @@ def qrels_files(files: Mapping[str, Source]) -> QrelsFolder | None:
         corpus, topics = _CORPUS.match(path), _TOPICS.match(path)
         qrels = next((match for pattern in _QRELS if (match := pattern.match(path))), None)
         if corpus:
-            _put(found.corpus, corpus["name"], file)
+            _put(found.corpus, corpus["name"] or corpus["shard"], file)
         elif topics:
-            _put(found.topics, topics["name"], file)
+            _append(found.topics, topics["name"] or topics["shard"], file)
         elif qrels:
-            _put(found.qrels, qrels["split"], file)
+            _append(found.qrels, qrels["split"], file)
     return found if sum(map(bool, found)) >= 2 else None
 
 
@@ -134,15 +137,21 @@ def read_miracl(languages: Mapping[str, Miracl], source: BenchmarkSource) -> Ben
     judged: list[Judgement] = []
     corpus: list[CorpusPart] = []
     topics_read = 0
+    unknown: list[str] = []
     for language in wanted:
         files, prefix = languages[language], f"{language}:" if len(wanted) > 1 else ""
-        topics = read_topics(files.topics[split], language, prefix)
-        found = match_judgements(topics, files.topics[split].name, files.qrels[split], len(queries), prefix)
+        topics = read_topics([files.topics[split]], language, prefix)
+        named, qrels = files.topics[split].name, [files.qrels[split]]
+        found = match_judgements(topics, named, qrels, len(queries), prefix, source.strict)
         topics_read += len(topics)
-        queries.extend(found[0])
-        judged.extend(found[1])
-        corpus.extend(JsonLinesPart(f"{language}-{n}", file, language, prefix) for n, file in files.corpus.items())
-    return BenchmarkRows(f"{name} split {split}", queries, corpus, judged, _left_out(topics_read - len(queries)))
+        queries.extend(found.queries)
+        judged.extend(found.judged)
+        unknown.extend(prefix + query_id for query_id in found.unknown)
+        corpus.extend(
+            PassageFile(f"{language}-{n}", file, language, prefix, source.strict) for n, file in files.corpus.items()
+        )
+    notices = _left_out(topics_read - len(queries), unknown)
+    return BenchmarkRows(f"{name} split {split}", queries, corpus, judged, notices, strict=source.strict)
 
 
 def read_qrels_folder(files: QrelsFolder, source: BenchmarkSource) -> BenchmarkRows:
@@ -161,19 +170,30 @@ def read_qrels_folder(files: QrelsFolder, source: BenchmarkSource) -> BenchmarkR
         ("qrels", "qrels/<split>.tsv or qrels.txt"),
     ):
         if not getattr(files, kind):
-            others = ", ".join(sorted(file.path.rsplit("/", 1)[-1] for group in files for file in group.values()))
+            there = [*files.corpus.values(), *(part for kind in files[1:] for parts in kind.values() for part in parts)]
+            others = ", ".join(sorted(file.path.rsplit("/", 1)[-1] for file in there))
             raise InputError(f"{source.path}: no {known} beside {others}")
     split = choose_split(source.split, list(files.qrels), source.path)
-    file = _topics_of(files.topics, split, source.path)
-    topics = read_topics(file, source.language)
-    queries, judged = match_judgements(topics, file.name, files.qrels[split])
-    corpus: list[CorpusPart] = [JsonLinesPart(n, part, source.language) for n, part in files.corpus.items()]
-    return BenchmarkRows(f"{source.path} split {split}", queries, corpus, judged, _left_out(len(topics) - len(queries)))
+    asked = _topics_of(files.topics, split, source.path)
+    topics = read_topics(asked, source.language)
+    found = match_judgements(topics, asked[0].name, files.qrels[split], strict=source.strict)
+    corpus: list[CorpusPart] = [
+        PassageFile(name, part, source.language, strict=source.strict) for name, part in files.corpus.items()
+    ]
+    return BenchmarkRows(
+        name=f"{source.path} split {split}",
+        queries=found.queries,
+        corpus=corpus,
+        judged=found.judged,
+        notices=_left_out(len(topics) - len(found.queries), found.unknown),
+        ignore_identical_ids=source.ignore_identical_ids,
+        strict=source.strict,
+    )
 
 
-def _topics_of(topics: Mapping[str, Source], split: str, where: str) -> Source:
+def _topics_of(topics: Mapping[str, list[Source]], split: str, where: str) -> list[Source]:
     """The only file of queries, or the one that is named for the split."""
-    named = [name for name in topics if re.search(rf"[._-]{re.escape(split)}$", name)]
+    named = [name for name in topics if re.search(rf"(^|[._-]){re.escape(split)}$", name)]
     chosen = named if len(topics) > 1 else list(topics)
     if len(chosen) != 1:
         raise InputError(f"{where}: which file has the queries of split {split!r}? there are: {', '.join(topics)}")
@@ -186,5 +206,18 @@ def _put(found: dict[str, Source], name: str, file: Source) -> None:
     found[name] = file
 
 
-def _left_out(queries: int) -> list[str]:
-    return [f"{queries} of the topics have no judgement in this split and are left out"] * (queries > 0)
+def _append(found: dict[str, list[Source]], name: str, file: Source) -> None:
+    """Take the next part of a file; only what is Parquet comes in parts."""
+    before = found.setdefault(name, [])
+    if before and not (file.path.endswith(".parquet") and before[0].path.endswith(".parquet")):
+        raise InputError(f"{file.name}: {before[0].name} is there too; keep one of the two")
+    before.append(file)
+
+
+def _left_out(queries: int, unknown: Sequence[str]) -> list[str]:
+    """What to tell of the queries without a judgement, and of the judged ones that are not there."""
+    silent = f"{queries} of the topics have no judgement in this split and are left out"
+    lost = (
+        f"{len(unknown)} judged queries are not among the topics and are left out (first: {next(iter(unknown), '')!r})"
+    )
+    return [silent] * (queries > 0) + [lost] * bool(unknown)

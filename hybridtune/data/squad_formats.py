@@ -2,8 +2,9 @@
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 from hybridtune.config import BenchmarkSource
 from hybridtune.data.benchmark_files import choose_split, squad_articles
@@ -27,30 +28,33 @@ def read_xquad_r(files: Mapping[str, Source], source: BenchmarkSource) -> Benchm
     four in MLQA-R.
 
     Args:
-        files: ``{language: file}``.
-        source: the path, and documents [first, after the last) in the order in which they stand in every file.
+        files: ``{language: file}``, sorted by language.
+        source: the path, and documents [first, after the last) as ``_documents`` numbers them.
 
     Raises:
         InputError: a file of another form, or a query whose answer stands in no sentence.
     """
+    articles: list[_Article] = []
+    for language, file in files.items():
+        check_code(language, file.name)
+        for number, content in enumerate(squad_articles(file, "an XQuAD-R file")):
+            where = f"{file.name}: article {number}"
+            articles.append(_Article(language, number, where, content, _question_ids(content, where)))
+    first, last = source.documents or (0, len(articles))
     queries: list[Text] = []
     passages: list[Text] = []
     answers: list[tuple[str, str]] = []  # (question id, id of the sentence)
-    for language, file in files.items():
-        check_code(language, file.name)
-        for number, article in enumerate(squad_articles(file, "an XQuAD-R file")):
-            if source.documents is not None and not source.documents[0] <= number < source.documents[1]:
-                continue
-            where = f"{file.name}: article {number}"
-            try:
-                for part, paragraph in enumerate(article["paragraphs"]):
-                    sentences, found = _paragraph(paragraph, f"{language}:{number}:{part}", language, where)
-                    passages.extend(sentences)
-                    for query, answer in found:
-                        queries.append(query._replace(text_id=f"{query.text_id}:{language}"))
-                        answers.append((query.text_id, answer))
-            except (LookupError, TypeError, ValueError, AttributeError) as error:
-                raise InputError(f"{where} is not of the XQuAD-R form: {error!r}") from None
+    for article, document in zip(articles, _documents(articles), strict=True):
+        if not first <= document < last:
+            continue
+        for part, paragraph in enumerate(article.content["paragraphs"]):
+            name, where = f"{article.language}:{article.number}:{part}", f"{article.where}, paragraph {part}"
+            with _form("XQuAD-R", where):
+                sentences, found = _paragraph(paragraph, name, article.language, where)
+            passages.extend(sentences)
+            for query, answer in found:
+                queries.append(query._replace(text_id=f"{query.text_id}:{article.language}"))
+                answers.append((query.text_id, answer))
     by_question: dict[str, list[str]] = {}
     for question_id, answer in answers:
         by_question.setdefault(question_id, []).append(answer)
@@ -59,8 +63,66 @@ def read_xquad_r(files: Mapping[str, Source], source: BenchmarkSource) -> Benchm
     return BenchmarkRows(name, queries, in_parts(passages), judged, [])
 
 
+class _Article(NamedTuple):
+    language: str
+    number: int  # its place in its file
+    where: str
+    content: Any
+    question_ids: list[str]
+
+
+def _question_ids(article: Any, where: str) -> list[str]:
+    with _form("XQuAD-R", where):
+        paragraphs = list(enumerate(article["paragraphs"]))
+    names: list[str] = []
+    for part, paragraph in paragraphs:
+        inside = f"{where}, paragraph {part}"
+        with _form("XQuAD-R", inside):
+            names.extend(_text(question["id"], inside) for question in paragraph["qas"])
+    return names
+
+
+def _documents(articles: Sequence[_Article]) -> list[int]:
+    """The number of each article's document: articles that share a question, in any languages, are one document.
+
+    MLQA-R has other articles in every language, each file in an order of its own: the place in a file says nothing of
+    which questions are cut off. Documents are numbered in the order in which the languages' files, sorted, name them
+    first; where all files hold the same articles in one order, as in XQuAD-R, that is the place in the file.
+    """
+    joined: list[int] = []  # of each number given so far, the smaller one that it turned out to be; itself at first
+
+    def root(number: int) -> int:
+        while joined[number] != number:
+            number = joined[number]
+        return number
+
+    of_question: dict[str, int] = {}
+    given = []
+    for article in articles:
+        known = sorted({root(of_question[name]) for name in article.question_ids if name in of_question})
+        if not known:
+            known = [len(joined)]
+            joined.append(known[0])
+        for other in known[1:]:
+            joined[other] = known[0]
+        of_question.update(dict.fromkeys(article.question_ids, known[0]))
+        given.append(known[0])
+    place = {number: place for place, number in enumerate(sorted(set(map(root, given))))}
+    return [place[root(number)] for number in given]
+
+
+@contextmanager
+def _form(kind: str, where: str) -> Iterator[None]:
+    """Turn what a piece of another form raises into one line that names it."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{where} is not of the {kind} form: {error!r}") from None
+
+
 def _paragraph(paragraph: Any, name: str, language: str, where: str) -> tuple[list[Text], list[tuple[Text, str]]]:
     """The sentences of a paragraph, and its queries with the id of the sentence that answers each."""
+    _text(paragraph.get("context", " "), where, or_blank=True)  # not used, but it must be what the format says
     cuts = list(zip(paragraph["sentences"], paragraph["sentence_breaks"], strict=True))
     sentences = [Text(f"{name}:{i}", language, _text(text, where, or_blank=True)) for i, (text, _) in enumerate(cuts)]
     queries = []
@@ -127,12 +189,14 @@ def _mlqa_paragraphs(file: Source) -> Iterator[tuple[str, list[tuple[str, str]]]
     """The paragraphs of a file, each with its questions as (id, question)."""
     for number, article in enumerate(squad_articles(file, "an MLQA file")):
         where = f"{file.name}: article {number}"
-        try:
-            for paragraph in article["paragraphs"]:
-                asked = [(_text(query["id"], where), _text(query["question"], where)) for query in paragraph["qas"]]
-                yield _text(paragraph["context"], where), asked
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
-            raise InputError(f"{where} is not of the MLQA form: {error!r}") from None
+        with _form("MLQA", where):
+            paragraphs = list(enumerate(article["paragraphs"]))
+        for part, paragraph in paragraphs:
+            inside = f"{where}, paragraph {part}"
+            with _form("MLQA", inside):
+                asked = [(_text(query["id"], inside), _text(query["question"], inside)) for query in paragraph["qas"]]
+                text = _text(paragraph["context"], inside)
+            yield text, asked
 
 
 def _text(value: Any, where: str, or_blank: bool = False) -> str:

@@ -16,6 +16,18 @@ from hybridtune.data.benchmark_rows import BenchmarkRows, PartDigest, Text, Text
 from hybridtune.data.languages import mixed_up
 from hybridtune.errors import InputError
 from hybridtune.evaluate.blocks import blocks_of
+from hybridtune.evaluate.judged import (
+    Judged,
+    check_found,
+    digest_without,
+    empty_passages,
+    holds_query,
+    judge,
+    missing_passages,
+    own_passages,
+    query_texts,
+)
+from hybridtune.evaluate.metrics import NOTHING_LOST, UNKNOWN, Lost
 from hybridtune.evaluate.ranks import tie_order
 
 Int64 = npt.NDArray[np.int64]
@@ -35,7 +47,8 @@ class Relevance:
         order: [P] position of the passage's id in descending order, which breaks ties.
         query_index: [R] query of each relevant pair, not decreasing.
         passage_index: [R] its passage.
-        grades: [R] how relevant, > 0.
+        grades: [R] how relevant, > 0; 0 marks the passage with the query's own id, which is left out of its ranking.
+        lost: relevant pairs that no ranking can hold.
     """
 
     name: str
@@ -48,6 +61,11 @@ class Relevance:
     query_index: Int64
     passage_index: Int64
     grades: npt.NDArray[np.float64]
+    lost: Lost = NOTHING_LOST
+
+    def judged(self) -> Judged:
+        """The pairs alone."""
+        return Judged(self.query_index, self.passage_index, self.grades, self.lost)
 
 
 @dataclass(frozen=True)
@@ -76,8 +94,10 @@ class Benchmark:
     def settings(self) -> tuple[str, ...]:
         """The settings that some query of the benchmark can be scored in."""
         r = self.relevance
-        same = r.query_language[r.query_index] == r.passage_language[r.passage_index]
-        return settings_of(same, len(r.languages))
+        asked = r.query_language[np.concatenate([r.query_index, r.lost.query_index])]
+        spoken = np.concatenate([r.passage_language[r.passage_index], r.lost.language])
+        relevant = np.concatenate([r.grades > 0, r.lost.language != UNKNOWN])
+        return settings_of((asked == spoken)[relevant], len(r.languages))
 
 
 def settings_of(same_language: npt.NDArray[np.bool_], languages: int) -> tuple[str, ...]:
@@ -100,8 +120,8 @@ def load_benchmark(source: BenchmarkSource) -> Benchmark:
     """Read a benchmark, or the part of it that the study names, with all its passages.
 
     Raises:
-        InputError: what ``read_benchmark`` finds wrong, a passage id that stands twice, a relevant passage that is
-            not in the corpus, or passages of another language than they say.
+        InputError: what ``read_benchmark`` finds wrong, a passage id that stands twice, passages of another language
+            than they say, or, where the benchmark is to be strict, a relevant passage that is not in the corpus.
     """
     rows = read_benchmark(source)
     passages: list[Text] = []
@@ -116,8 +136,8 @@ def load_benchmark(source: BenchmarkSource) -> Benchmark:
     exchanged = mixed_up(passages)
     if exchanged is not None:
         raise InputError(f"{rows.name}: {exchanged}")
-    relevance = _relevance(rows, passages, benchmark_digest(rows, digests))
-    notices = (*rows.notices, *notices_of_languages(relevance.languages))
+    relevance, told = _relevance(rows, passages, benchmark_digest(rows, digests))
+    notices = (*rows.notices, *told, *notices_of_languages(relevance.languages))
     return Benchmark(rows.name, rows.queries, passages, relevance, _blocks(rows.queries, 0), blocks, notices)
 
 
@@ -129,29 +149,38 @@ def _blocks(texts: Sequence[Text], first: int) -> list[Int64]:
     ]
 
 
-def _relevance(rows: BenchmarkRows, passages: Sequence[Text], digest: str) -> Relevance:
+def _relevance(rows: BenchmarkRows, passages: Sequence[Text], digest: str) -> tuple[Relevance, list[str]]:
+    """What answers what, and what to tell of it."""
     order = tie_order([text.text_id for text in passages]).numpy()  # before ids are looked up: each stands once
-    position = {text.text_id: place for place, text in enumerate(passages)}
-    relevant = [judgement for judgement in rows.judged if judgement.grade > 0]
-    for judgement in relevant:
-        if judgement.passage_id not in position:
-            query = rows.queries[judgement.query].text_id
-            raise InputError(
-                f"{rows.name}: passage {judgement.passage_id!r}, relevant to query {query!r}, is not in the corpus"
-            )
-    pairs = sorted((judgement.query, position[judgement.passage_id], judgement.grade) for judgement in relevant)
-    found = np.array(pairs, np.int64).reshape(-1, 3)  # [R, 3]
+    number = {text.text_id: place for place, text in enumerate(passages)}
     languages = sorted({text.language for text in [*rows.queries, *passages]})
     column = {language: place for place, language in enumerate(languages)}
-    return Relevance(
+    spoken = {text.text_id: column[text.language] for text in passages}
+    missing = {pair.passage_id for pair in rows.judged if pair.grade > 0} - spoken.keys()
+    empty = [text.text_id for text in passages if not text.text]
+    asked = query_texts(rows)
+    shared = asked.keys() & spoken.keys()
+    alike = [name for name in shared if holds_query(passages[number[name]].text, asked[name])]
+    own, of_own = own_passages(rows, shared, alike)
+    notices = [
+        *missing_passages(rows, missing, len(languages)),
+        *empty_passages(len(empty), next(iter(empty), None)),
+        *of_own,
+    ]
+    check_found(rows, spoken.keys(), own)
+    number |= {name: len(passages) + place for place, name in enumerate(sorted(missing))}
+    judged = judge(rows, number, spoken, len(languages), own)
+    relevance = Relevance(
         name=rows.name,
-        digest=digest,
+        digest=digest_without(digest, own),
         query_ids=tuple(query.text_id for query in rows.queries),
         languages=tuple(languages),
         query_language=np.array([column[text.language] for text in rows.queries], np.int64),
         passage_language=np.array([column[text.language] for text in passages], np.int64),
         order=order,
-        query_index=found[:, 0],
-        passage_index=found[:, 1],
-        grades=found[:, 2].astype(np.float64),
+        query_index=judged.query_index,
+        passage_index=judged.passage_index,
+        grades=judged.grades,
+        lost=judged.lost,
     )
+    return relevance, notices

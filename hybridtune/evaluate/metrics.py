@@ -6,7 +6,7 @@ A *ranking* is one query against one pool: the passages of its own language (mon
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,27 @@ Columns = dict[str, NDArray[Any]]
 Table = dict[str, dict[str, float]]  # row name -> measure -> mean
 
 SETTINGS = ("mono", "cross", "multi")
+UNKNOWN = -1  # the language of a relevant passage that is not in the corpus
 _INDEX_COLUMNS = ("setting", "query", "query_language", "pool_language")
+
+
+class Lost(NamedTuple):
+    """N relevant pairs that no ranking can hold: they count as not found at any depth, and in no measure of bias.
+
+    Attributes:
+        query_index: int64 [N], in [0, Q).
+        passage_index: int64 [N], the caller's number of the passage.
+        grades: float64 [N], > 0.
+        language: int64 [N], of the passage; UNKNOWN: it belongs to the multi pool alone.
+    """
+
+    query_index: Ints
+    passage_index: Ints
+    grades: Floats
+    language: Ints
+
+
+NOTHING_LOST = Lost(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.int64))
 
 
 @dataclass(eq=False)
@@ -43,6 +63,7 @@ class Ranked:
             depth, and its row of ``counts`` is not read. None: the ranking is at full depth, all True.
         settings: those that are scored; a run whose lists hold the query's own language alone has only mono, and so
             has a benchmark in one language.
+        lost: relevant pairs that are not among the R: no ranking can hold them.
 
     Raises:
         ValueError: shapes that disagree, or an index out of range.
@@ -57,6 +78,7 @@ class Ranked:
     grades: Floats | None = None
     retrieved: NDArray[np.bool_] | None = None
     settings: Sequence[str] = SETTINGS
+    lost: Lost = NOTHING_LOST
     gains: Floats = field(init=False, repr=False)  # grades of the pairs kept, [R]
 
     def __post_init__(self) -> None:
@@ -89,7 +111,8 @@ class Scores:
         per_pair: "en-de" (query language first; "en-en" is mono) -> the same.
         counts: queries scored and without a relevant passage per setting, queries that have each name of BIAS,
             relevant pairs, passages in total and per language (the pool that a rank distance is to be read with);
-            of a truncated run also the relevant pairs not retrieved.
+            where there are any, also the relevant pairs that no ranking can hold (``relevant_not_in_pool``), and of a
+            truncated run those not retrieved.
         outranked: "en-de" -> mean number of de passages that outrank a relevant passage of an en query in the
             multi pool. A row that leans to its own language shows language bias.
         over_represented: "en-de" -> log2 of the share of de among the irrelevant passages that outrank relevant
@@ -135,34 +158,41 @@ def per_query(ranked: Ranked, measures: Sequence[str] = MEASURES) -> Columns:
 
     Source: trec_eval's definitions (``Lists.values``); for BIAS see ``bias``.
     """
-    query, language = ranked.query_index, ranked.passage_language
-    pairs = np.arange(len(query))
+    found, lost, language = len(ranked.query_index), ranked.lost, ranked.passage_language
+    pairs = np.arange(found)
     # First half: each pair in its own language's pool (mono or cross). Second half: in the multi pool.
     ranks = np.concatenate([ranked.counts[pairs, language], ranked.counts.sum(1)]) + 1
     if ranked.retrieved is not None:
         ranks[np.tile(~ranked.retrieved, 2)] = UNRETRIEVED
-    query, pair = np.tile(query, 2), np.tile(pairs, 2)
-    pool = np.concatenate([language, np.full(len(pairs), -1)])
+    # Behind the pairs that are ranked stand those that cannot be, in the pools that they would be in.
+    known = np.flatnonzero(lost.language != UNKNOWN)
+    pair = np.concatenate([pairs, pairs, found + known, found + np.arange(len(lost.grades))])
+    pool = np.concatenate([language, np.full(found, -1), lost.language[known], np.full(len(lost.grades), -1)])
+    ranks = np.concatenate([ranks, np.full(len(pair) - 2 * found, UNRETRIEVED)])
+    query = np.concatenate([ranked.query_index, lost.query_index])[pair]
     order = np.lexsort((ranks, query, pool))
     ranks, query, pool, pair = ranks[order], query[order], pool[order], pair[order]
     starts = np.flatnonzero(np.diff(query, prepend=-1) | np.diff(pool, prepend=-2))
-    lists = Lists(ranks, ranked.gains[pair], starts)
-    query, pool = query[starts], pool[starts]
+    gains = np.concatenate([ranked.gains, lost.grades])[pair]
+    lists = Lists(ranks, gains, starts)
+    owner, query, pool = lists.owner, query[starts], pool[starts]
     asked, multi = ranked.query_language[query], pool == -1
     setting = np.where(multi, "multi", np.where(pool == asked, "mono", "cross"))
     columns: Columns = dict(zip(_INDEX_COLUMNS, (setting, query, asked, pool), strict=True))
     for measure in measures:
         columns[measure] = lists.values(*parse_measure(measure))
-    mixed = int(multi.sum())  # the multi rankings come first: pool -1
-    end = len(pairs) if mixed else 0
-    lists, language = Lists(ranks[:end], ranked.gains[pair[:end]], starts[:mixed]), language[pair[:end]]
-    own = language == asked[lists.owner]
+    # Bias is read off the multi rankings, pool -1, without what no ranking can hold.
+    held = np.flatnonzero(multi[owner] & (pair < found))
+    rows, starts = np.unique(owner[held], return_index=True)
+    lists, language = Lists(ranks[held], gains[held], starts), language[pair[held]]
+    own = language == asked[owner[held]]
     for name, values in (
         ("rank_distance", bias.rank_distance(lists)),
         ("language_preference", bias.language_preference(lists, own)),
         ("PEER", bias.peer(lists, language, len(ranked.languages))),
     ):
-        columns[name] = np.concatenate([values, np.full(len(setting) - mixed, np.nan)])
+        columns[name] = np.full(len(setting), np.nan)
+        columns[name][rows] = values
     if set(SETTINGS) <= set(ranked.settings):
         return columns
     asked_for = np.isin(setting, list(ranked.settings))
@@ -208,6 +238,23 @@ def score(ranked: Ranked, columns: Mapping[str, NDArray[Any]]) -> Scores:
     )
 
 
+def trec_eval_means(ranked: Ranked, columns: Mapping[str, NDArray[Any]]) -> dict[str, float]:
+    """Means of ``per_query(ranked)`` as trec_eval takes them (of a run that lacks queries, with ``-c``).
+
+    They are over all judged queries at once: one without a relevant passage counts 0, and languages are not averaged
+    first. ``score`` leaves such queries out and takes means of means.
+
+    Returns:
+        "multi/AP", .. of the pool of all passages, which in one language is "mono"; nothing where that is not scored.
+    """
+    setting = "mono" if len(ranked.languages) == 1 else "multi"
+    if setting not in ranked.settings:
+        return {}
+    here, queries = columns["setting"] == setting, len(ranked.query_language)
+    measures = [name for name in columns if name not in (*_INDEX_COLUMNS, *BIAS)]
+    return {f"{setting}/{name}": float(columns[name][here].sum() / queries) for name in measures}
+
+
 def _means(cell: Ints, values: Floats, cells: int) -> Floats:
     """Mean of the defined values of each cell; NaN where it has none."""
     defined = ~np.isnan(values)
@@ -219,7 +266,7 @@ def _means(cell: Ints, values: Floats, cells: int) -> Floats:
 def _counts(ranked: Ranked, columns: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
     """What the means rest on: a figure without its count is not printed."""
     queries = {one: len(np.unique(columns["query"][columns["setting"] == one])) for one in ranked.settings}
-    counts = {
+    counts: dict[str, Any] = {
         "queries": queries,
         "queries_without_relevant": {one: len(ranked.query_language) - queries[one] for one in ranked.settings},
         "queries_with": {key: int(np.sum(~np.isnan(columns[key]))) for key in BIAS},
@@ -227,7 +274,11 @@ def _counts(ranked: Ranked, columns: Mapping[str, NDArray[Any]]) -> dict[str, An
         "passages": int(ranked.passages.sum()),
         "passages_per_language": dict(zip(ranked.languages, ranked.passages.tolist(), strict=True)),
     }
-    return counts if ranked.retrieved is None else {**counts, "not_retrieved": int(np.sum(~ranked.retrieved))}
+    if len(ranked.lost.grades):
+        counts["relevant_not_in_pool"] = len(ranked.lost.grades)
+    if ranked.retrieved is not None:
+        counts["not_retrieved"] = int(np.sum(~ranked.retrieved))
+    return counts
 
 
 def _bias(ranked: Ranked, columns: Mapping[str, NDArray[Any]]) -> dict[str, Any]:

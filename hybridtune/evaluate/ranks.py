@@ -165,6 +165,34 @@ class RankCounter:
                 self.counts[pairs, language] += outranked.sum(1)
 
 
+def leave_out(
+    counts: Tensor, query_index: Tensor, scores: Tensor, order: Tensor, language: Tensor, left: Tensor
+) -> Tensor:
+    """Counts as if some passages were no part of their query's ranking, exactly.
+
+    The counter counts every passage for every query. One that is left out of a query's ranking is given to it as a pair
+    of that query; where it outranks another pair of the query, it counts one there.
+
+    Args:
+        counts: int64 [R, L], ``RankCounter.counts`` after the last passage.
+        query_index: int64 [R], not decreasing. scores: float32 [R]. order: int64 [R], of the pairs, as it was given.
+        language: int64 [R], of each pair's passage, in [0, L).
+        left: bool [R], the pairs whose passage is left out; at most one a query.
+
+    Returns:
+        int64 [R, L].
+    """
+    out = left.nonzero()[:, 0]
+    if not len(out):
+        return counts
+    keys, counts = _keys(scores.clone(), order), counts.clone()
+    at = torch.searchsorted(query_index[out], query_index)  # [R] the pair that is left out of the same query's ranking
+    at = out[at.clamp(max=len(out) - 1)]
+    above = ((query_index[at] == query_index) & (keys[at] > keys)).nonzero()[:, 0]
+    counts[above, language[at[above]]] -= 1
+    return counts
+
+
 def _keys(scores: Tensor, order: Tensor) -> Tensor:
     """One int64 per entry, greater exactly where trec_eval ranks higher; a passage never outranks itself.
 

@@ -1,6 +1,6 @@
 """Somebody else's run, of any depth, as the counts that ``metrics`` scores."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,6 +62,7 @@ def run_counts(
     query_index: Ints,
     passage_ids: Sequence[str],
     passages: Ints,
+    own: Collection[str] = (),
 ) -> RunCounts:
     """What stands above each relevant pair in a run, with trec_eval's order.
 
@@ -76,6 +77,7 @@ def run_counts(
         query_index: int64 [R], in [0, Q), of each relevant pair.
         passage_ids: [R], id of its passage.
         passages: int64 [L], passages of the whole corpus per language.
+        own: ids of the queries whose passage of the same id is left out of their lists.
 
     Raises:
         InputError: the run has no query of the benchmark, or a passage that the benchmark does not have: its
@@ -84,11 +86,12 @@ def run_counts(
     query_row = _rows(run.query_ids, query_ids)
     if (query_row < 0).all():
         raise InputError(
-            f"{run.name}: none of its {len(query_row)} queries is in the benchmark "
-            f"(the run has {run.query_ids[0]!r}, the benchmark {query_ids[0]!r})"
+            f"{run.name}: none of its {len(query_row)} queries is in the benchmark (the run has {run.query_ids[0]!r}, "
+            f"the benchmark {query_ids[0]!r})"
         )
     spoken = np.array([passage_language.get(name, -1) for name in run.passage_ids])
-    kept = query_row[run.query] >= 0
+    left_out = _left_out(run, own)
+    kept = (query_row[run.query] >= 0) & ~left_out
     query, passage = query_row[run.query[kept]], run.passage[kept]
     _refuse_unknown(run, passage[spoken[passage] < 0])
     order = np.lexsort((tie_order(run.passage_ids).numpy()[passage], -run.scores[kept], query))
@@ -102,15 +105,26 @@ def run_counts(
     for column in range(len(passages)):
         above = np.concatenate([[0], np.cumsum(language == column)])  # of the first n entries of all lists
         counts[retrieved, column] = above[at[retrieved]] - above[start]
-    own = int((passages > 0).sum()) > 1 and bool((language == query_language[query]).all())
-    pool = passages[query_language] if own else np.full(len(length), passages.sum())
+    alone = int((passages > 0).sum()) > 1 and bool((language == query_language[query]).all())
+    pool = (passages[query_language] if alone else passages.sum()) - np.isin(query_ids, list(own))
     return RunCounts(
         counts=counts,
         retrieved=retrieved,
-        settings=("mono",) if own else ("mono", "cross", "multi"),
+        settings=("mono",) if alone else ("mono", "cross", "multi"),
         depth=int(length.max()),
-        notes=_notes(run, query_ids, query_row, length, pool, own),
+        notes=[*_notes(run, query_ids, query_row, length, pool, alone), *_own_note(int(left_out.sum()))],
     )
+
+
+def _left_out(run: Run, own: Collection[str]) -> NDArray[np.bool_]:
+    """[N] whether an entry is the passage with its query's own id, where that is left out."""
+    rows = np.where(np.isin(run.query_ids, list(own)), _rows(run.query_ids, run.passage_ids), -1)
+    left: NDArray[np.bool_] = rows[run.query] == run.passage
+    return left
+
+
+def _own_note(entries: int) -> list[str]:
+    return [f"{entries:,} lists hold the passage with their query's own id, which is left out"] * (entries > 0)
 
 
 def _refuse_unknown(run: Run, passage: Ints) -> None:
@@ -135,7 +149,7 @@ def _places(keys: Ints, wanted: Ints) -> Ints:
     return np.where(keys[order[found]] == wanted, order[found], -1)
 
 
-def _notes(run: Run, query_ids: Sequence[str], query_row: Ints, length: Ints, pool: Ints, own: bool) -> list[str]:
+def _notes(run: Run, query_ids: Sequence[str], query_row: Ints, length: Ints, pool: Ints, alone: bool) -> list[str]:
     notes = []
     foreign, missing = np.flatnonzero(query_row < 0), np.flatnonzero(length == 0)
     if len(foreign):
@@ -144,9 +158,9 @@ def _notes(run: Run, query_ids: Sequence[str], query_row: Ints, length: Ints, po
     if len(missing):
         first, total = query_ids[missing[0]], len(length)
         notes.append(f"{len(missing)} of {total} benchmark queries are not in the run and score 0 (first: {first!r})")
-    if own:
+    if alone:
         notes.append("every list holds passages of its query's own language alone, so only mono is shown")
     if ((length > 0) & (length < pool)).any():
-        read = "" if own else "; mono and cross are read off the same lists"
+        read = "" if alone else "; mono and cross are read off the same lists"
         notes.append(f"the lists are of depth at most {length.max()}, of {pool.max()} passages{read}")
     return notes

@@ -23,8 +23,9 @@ from hybridtune.data.store import TokenStore
 from hybridtune.data.tokenizer import Tokenizer
 from hybridtune.evaluate.benchmark import Benchmark, Relevance
 from hybridtune.evaluate.encoding import Vectors, embed_by_length
+from hybridtune.evaluate.judged import without_own
 from hybridtune.evaluate.metrics import Ranked, Scores, per_query, score
-from hybridtune.evaluate.per_query import topic_numbers, write_per_query
+from hybridtune.evaluate.per_query import write_per_query
 from hybridtune.evaluate.ranks import RankCounter, pair_scores
 from hybridtune.model.encoder import load_encoder
 from hybridtune.places import at_hand, is_remote
@@ -132,7 +133,7 @@ class EvaluatorService:
         columns = per_query(ranked)
         if per_query_file is not None:
             judged = self.ready()
-            topics = topic_numbers(judged.query_index, judged.passage_index, len(judged.query_ids))
+            topics = judged.judged().topics(len(judged.query_ids))
             about = {"benchmark": judged.name, "benchmark_digest": judged.digest}
             write_per_query(per_query_file, columns, judged.query_ids, judged.languages, topics, about)
         return score(ranked, columns)
@@ -165,14 +166,16 @@ class EvaluatorService:
             for actor, (_, passages) in zip(self.actors, encoded, strict=True)
         ]
         counts = np.sum(ray.get(counting), axis=0)  # [R, L]
+        order, language = (of[relevance.passage_index] for of in (relevance.order, relevance.passage_language))
         return Ranked(
-            counts=counts,
+            counts=without_own(counts, relevance.judged(), scores, order, language),
             query_index=relevance.query_index,
-            passage_language=relevance.passage_language[relevance.passage_index],
+            passage_language=language,
             query_language=relevance.query_language,
             languages=relevance.languages,
             passages=np.bincount(relevance.passage_language, minlength=len(relevance.languages)),
             grades=relevance.grades,
+            lost=relevance.lost,
         )
 
 

@@ -19,6 +19,15 @@ from hybridtune.data.languages import SAMPLE, mixed_up
 from hybridtune.errors import InputError
 from hybridtune.evaluate.benchmark import settings_of
 from hybridtune.evaluate.blocks import write_array
+from hybridtune.evaluate.judged import (
+    check_found,
+    digest_without,
+    empty_passages,
+    holds_query,
+    missing_passages,
+    own_passages,
+    query_texts,
+)
 
 BUCKET = 4_000_000  # id hashes sorted at once: 32 MB
 
@@ -32,8 +41,10 @@ class Survey:
     Attributes:
         digest: of its queries, judgements and passages; equal for equal benchmarks.
         passages: language -> passages.
-        relevant: the ids of the relevant passages, in descending order.
-        relevant_language: [len(relevant)] their languages.
+        relevant: the ids of the relevant passages, and of those in ``own``, in descending order.
+        relevant_language: [len(relevant)] their languages; empty where a passage is not in the corpus.
+        own: ids of the queries whose passage of the same id is left out of their ranking.
+        notices: what the user should know of the corpus, one line each.
         spaced: a passage id with white space in it, which TREC files cannot hold; None if there is none.
     """
 
@@ -41,6 +52,8 @@ class Survey:
     passages: Mapping[str, int]
     relevant: list[str]
     relevant_language: list[str]
+    own: frozenset[str] = frozenset()
+    notices: tuple[str, ...] = ()
     spaced: str | None = None
 
     def languages(self, rows: BenchmarkRows) -> tuple[str, ...]:
@@ -53,35 +66,47 @@ class Survey:
         same = [
             rows.queries[judged.query].language == language[judged.passage_id]
             for judged in rows.judged
-            if judged.grade > 0
+            if judged.grade > 0 and language[judged.passage_id]
         ]
         return settings_of(np.array(same), len(self.languages(rows)))
 
 
 @dataclass(frozen=True)
 class PartSurvey:
-    """What one part of a corpus holds; ``problem`` instead of an error, which would lose its kind on the way."""
+    """What one part of a corpus holds; ``problem`` instead of an error, which would lose its kind on the way.
+
+    ``found`` are the wanted ids and ``alike`` those whose passage holds the text of the query of the same id; ``empty``
+    counts the passages without a text, ``first_empty`` is the id of one.
+    """
 
     digest: str
     passages: dict[str, int]
     found: list[str]
     found_language: list[str]
+    alike: tuple[str, ...] = ()
+    empty: int = 0
+    first_empty: str | None = None
     spaced: str | None = None
     problem: str | None = None
 
 
-def survey_part(part: CorpusPart, number: int, wanted: frozenset[str], folder: Path) -> PartSurvey:
+def survey_part(
+    part: CorpusPart, number: int, wanted: frozenset[str], asked: Mapping[str, str], folder: Path
+) -> PartSurvey:
     """Read a part once.
 
     Args:
         part: to read.
         number: its place in the corpus.
         wanted: ids of the relevant passages.
+        asked: ``judged.query_texts``; passages of these ids are wanted too.
         folder: takes the sorted hashes of its ids.
     """
     digest, sizes = PartDigest(), Counter[str]()
     found: list[str] = []
     found_language: list[str] = []
+    alike: list[str] = []
+    empty: list[str] = []
     sample: list[Text] = []
     hashes = array("Q")
     spaced = None
@@ -94,7 +119,11 @@ def survey_part(part: CorpusPart, number: int, wanted: frozenset[str], folder: P
                 spaced = text.text_id
             if sizes[text.language] <= SAMPLE:
                 sample.append(text)
-            if text.text_id in wanted:
+            if not text.text:
+                empty.append(text.text_id)
+            if text.text_id in asked and holds_query(text.text, asked[text.text_id]):
+                alike.append(text.text_id)
+            if text.text_id in wanted or text.text_id in asked:
                 found.append(text.text_id)
                 found_language.append(text.language)
     except InputError as error:
@@ -103,7 +132,10 @@ def survey_part(part: CorpusPart, number: int, wanted: frozenset[str], folder: P
     if exchanged is not None:
         return PartSurvey("", {}, [], [], problem=f"{part.name}: {exchanged}")
     write_array(_hash_file(folder, number), np.sort(np.frombuffer(hashes, np.uint64)))
-    return PartSurvey(digest.hexdigest(), dict(sizes), found, found_language, spaced)
+    first_empty = empty[0] if empty else None
+    return PartSurvey(
+        digest.hexdigest(), dict(sizes), found, found_language, tuple(alike), len(empty), first_empty, spaced
+    )
 
 
 def survey_corpus(rows: BenchmarkRows, folder: Path, progress: Progress = lambda done, total: None) -> Survey:
@@ -115,50 +147,58 @@ def survey_corpus(rows: BenchmarkRows, folder: Path, progress: Progress = lambda
         progress: called with (parts done, parts in all).
 
     Raises:
-        InputError: an unreadable line, a passage without text, an id that stands twice, a relevant id that is not
-            there, texts in another script than their language's.
+        InputError: an unreadable line, an id that stands twice, texts in another script than their language's, no
+            relevant passage that could be found; where the benchmark is to be strict, a passage without a text or a
+            relevant id that is not there.
     """
     wanted = frozenset(judged.passage_id for judged in rows.judged if judged.grade > 0)
     if not wanted:
         raise InputError(f"{rows.name}: no query has a relevant passage")
     parts: list[PartSurvey] = [PartSurvey("", {}, [], [])] * len(rows.corpus)
     progress(0, len(parts))
-    for done, (number, part) in enumerate(_surveys(rows.corpus, wanted, folder), 1):
+    asked = query_texts(rows)
+    for done, (number, part) in enumerate(_surveys(rows.corpus, wanted, asked, folder), 1):
         if part.problem is not None:
             raise InputError(part.problem)
         parts[number] = part
         progress(done, len(parts))
     _check_doubles(rows.corpus, folder)
     language = {key: name for part in parts for key, name in zip(part.found, part.found_language, strict=True)}
-    missing = sorted(wanted - language.keys())
-    if missing:
-        more = f" (and {len(missing) - 1:,} more)" if len(missing) > 1 else ""
-        raise InputError(
-            f"{rows.name}: the qrels name passage {missing[0]!r}{more}, which is not in the corpus; "
-            "do qrels and corpus belong together, and is every corpus file there?"
-        )
     sizes: Counter[str] = sum((Counter(part.passages) for part in parts), Counter())
-    relevant = sorted(wanted, reverse=True)
+    spoken = {*sizes, *(query.language for query in rows.queries)}
+    first_empty = next((part.first_empty for part in parts if part.first_empty is not None), None)
+    own, of_own = own_passages(rows, asked.keys() & language.keys(), [name for part in parts for name in part.alike])
+    notices = (
+        *missing_passages(rows, wanted - language.keys(), len(spoken)),
+        *empty_passages(sum(part.empty for part in parts), first_empty),
+        *of_own,
+    )
+    check_found(rows, language.keys(), own)
+    relevant = sorted(wanted | own, reverse=True)
     return Survey(
-        digest=benchmark_digest(rows, [part.digest for part in parts]),
+        digest=digest_without(benchmark_digest(rows, [part.digest for part in parts]), own),
         passages=dict(sorted(sizes.items())),
         relevant=relevant,
-        relevant_language=[language[key] for key in relevant],
+        relevant_language=[language.get(key, "") for key in relevant],
+        own=own,
+        notices=notices,
         spaced=next((part.spaced for part in parts if part.spaced is not None), None),
     )
 
 
-def _surveys(corpus: Sequence[CorpusPart], wanted: frozenset[str], folder: Path) -> Iterator[tuple[int, PartSurvey]]:
+def _surveys(
+    corpus: Sequence[CorpusPart], wanted: frozenset[str], asked: Mapping[str, str], folder: Path
+) -> Iterator[tuple[int, PartSurvey]]:
     """The survey of every part, in the order they end; what is in memory already is not sent away to be read."""
     import ray
 
     if not ray.is_initialized() or all(isinstance(part, TextList) for part in corpus):
         for number, part in enumerate(corpus):
-            yield number, survey_part(part, number, wanted, folder)
+            yield number, survey_part(part, number, wanted, asked, folder)
         return
-    shared = ray.put(wanted)
+    shared = ray.put(wanted), ray.put(asked)
     task = ray.remote(survey_part).options(num_cpus=0.25)
-    waiting = {task.remote(part, number, shared, folder): number for number, part in enumerate(corpus)}
+    waiting = {task.remote(part, number, *shared, folder): number for number, part in enumerate(corpus)}
     while waiting:
         ready, _ = ray.wait(list(waiting))
         yield waiting.pop(ready[0]), ray.get(ready[0])

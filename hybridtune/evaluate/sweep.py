@@ -6,7 +6,6 @@
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,8 @@ import pyarrow as pa
 
 from hybridtune.data.benchmark_rows import BenchmarkRows
 from hybridtune.evaluate.blocks import Block, Vectors, finished_blocks, write_array
-from hybridtune.evaluate.metrics import Ranked
+from hybridtune.evaluate.judged import Judged, judge, without_own
+from hybridtune.evaluate.metrics import UNKNOWN, Ranked
 from hybridtune.evaluate.pool import Actors, Progress
 from hybridtune.evaluate.survey import Survey
 
@@ -25,27 +25,13 @@ QUERIES, SCORES = "queries.npy", "scores.npy"  # float32 [Q, D] and [R], once th
 Int64 = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class Judged:
-    """The relevant pairs of a benchmark, as the ranks need them.
-
-    Attributes:
-        query_index: [R] position of the query, not decreasing.
-        relevant_index: [R] place of the passage in ``Survey.relevant``.
-        grades: [R], > 0.
-    """
-
-    query_index: Int64
-    relevant_index: Int64
-    grades: npt.NDArray[np.float64]
-
-
 def judged_pairs(rows: BenchmarkRows, survey: Survey) -> Judged:
-    """The relevant pairs, by query."""
-    place = {passage_id: i for i, passage_id in enumerate(survey.relevant)}
-    pairs = sorted((j.query, place[j.passage_id], j.grade) for j in rows.judged if j.grade > 0)
-    table = np.array(pairs, np.int64)  # [R, 3]
-    return Judged(table[:, 0], table[:, 1], table[:, 2].astype(np.float64))
+    """The judgements of a surveyed benchmark; a passage's number is its place in ``Survey.relevant``."""
+    column = {language: i for i, language in enumerate(survey.languages(rows))}
+    number = {passage_id: i for i, passage_id in enumerate(survey.relevant)}
+    pairs = zip(survey.relevant, survey.relevant_language, strict=True)
+    spoken = {name: column[language] for name, language in pairs if language}
+    return judge(rows, number, spoken, len(column), survey.own)
 
 
 def rank_pool(
@@ -92,15 +78,17 @@ def rank_pool(
     counts = np.zeros((len(judged.query_index), len(languages)), np.int64)  # [R, L]
     for block in blocks:
         counts[:, column[block.language()]] += np.load(_counts_file(folder, block))
-    spoken = np.array([column[language] for language in survey.relevant_language], np.int64)
+    spoken = np.array([column.get(language, UNKNOWN) for language in survey.relevant_language], np.int64)
+    passage_language, order = spoken[judged.passage_index], 2 * judged.passage_index + 1
     return Ranked(
-        counts=counts,
+        counts=without_own(counts, judged, np.load(folder / SCORES), order, passage_language),
         query_index=judged.query_index,
-        passage_language=spoken[judged.relevant_index],
+        passage_language=passage_language,
         query_language=np.array([column[query.language] for query in rows.queries], np.int64),
         languages=languages,
         passages=np.array([survey.passages.get(language, 0) for language in languages], np.int64),
         grades=judged.grades,
+        lost=judged.lost,
     )
 
 
@@ -135,12 +123,12 @@ def _score_pairs(folder: Path, judged: Judged, queries: int) -> None:
         return
     stacked = query_vectors(folder, queries)
     write_array(folder / QUERIES, stacked)
-    relevant = _relevant_vectors(finished_blocks(folder / "passages"), int(judged.relevant_index.max()) + 1)
+    relevant = _relevant_vectors(finished_blocks(folder / "passages"), int(judged.passage_index.max()) + 1)
     scores = pair_scores(
         torch.from_numpy(stacked),
         torch.from_numpy(relevant),
         torch.from_numpy(judged.query_index),
-        torch.from_numpy(judged.relevant_index),
+        torch.from_numpy(judged.passage_index),
     )
     write_array(folder / SCORES, scores.numpy())
 
@@ -178,7 +166,7 @@ class _Counter:
         self.queries = self._tensor(np.load(self.folder / QUERIES))
         self.query_index = self._tensor(pairs.query_index)
         self.scores = self._tensor(np.load(self.folder / SCORES))
-        self.order = self._tensor(2 * pairs.relevant_index + 1)
+        self.order = self._tensor(2 * pairs.passage_index + 1)
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
         import torch

@@ -50,6 +50,7 @@ def _peer_is_defined(benchmark: Benchmark) -> bool:
     """Whether some query has two relevant passages in one language."""
     judged = benchmark.relevance
     cells = judged.query_index * len(judged.languages) + judged.passage_language[judged.passage_index]
+    cells = cells[judged.grades > 0]
     return len(np.unique(cells)) < len(cells)
 
 

@@ -190,9 +190,45 @@ def test_a_range_of_squad_documents_is_cut_from_every_language(tmp_path):
 @pytest.mark.parametrize("start", [3, 8, 11, -1])  # the spaces between sentences, the end, before the start
 def test_an_answer_in_no_sentence(tmp_path, start):
     path = squad(tmp_path / "r", en=[article(["abc", "defg", "hi"], [("q1", start)])])
-    assert error(path) == (
-        f"{path}/en.json: article 0: query 'q1' has no relevant passage: no sentence holds its answer at {start}"
+    where = f"{path}/en.json: article 0, paragraph 0"
+    assert error(path) == f"{where}: query 'q1' has no relevant passage: no sentence holds its answer at {start}"
+
+
+def test_documents_are_the_same_questions_in_every_language(tmp_path):
+    """As in MLQA-R: each language has other articles, in an order of its own, and not all of their questions."""
+
+    def about(topic, questions):
+        return article([f"{topic} one", f"{topic} two"], [(f"{topic}{n}", 0) for n in questions])
+
+    path = squad(
+        tmp_path / "r",
+        de=[about("sea", [1, 2]), about("moon", [1]), about("tree", [1, 2])],
+        en=[about("tree", [2, 3]), about("bird", [1]), about("moon", [1, 2]), about("sea", [2])],
+        vi=[about("bird", [1, 2]), about("moon", [2]), about("rain", [1])],
     )
+
+    def asked(*documents):
+        rows = read(path, documents=documents)
+        assert {text.text.split()[0] for text in passages(rows)} == {q.text_id[:-4] for q in rows.queries}
+        return {query.text_id for query in rows.queries}
+
+    # de is the first: sea, moon, tree; then en's bird, then vi's rain. moon2 is no question of de, and joins vi to en.
+    assert asked(0, 1) == {"sea1:de", "sea2:de", "sea2:en"}
+    assert asked(1, 2) == {"moon1:de", "moon1:en", "moon2:en", "moon2:vi"}
+    assert asked(2, 4) == {"tree1:de", "tree2:de", "tree2:en", "tree3:en", "bird1:en", "bird1:vi", "bird2:vi"}
+    assert asked(4, 9) == {"rain1:vi"}
+    assert "no query in the benchmark" in error(path, documents=(5, 9))
+    assert [q.text_id for q in read(path, documents=(1, 2), languages=["vi"]).queries] == ["moon2:vi"]
+
+
+def test_articles_that_a_later_language_joins_are_one_document(tmp_path):
+    path = squad(
+        tmp_path / "r",
+        de=[article(["a"], [("q1", 0)]), article(["b"], [("q2", 0)]), article(["c"], [("q3", 0)])],
+        en=[article(["d", "e"], [("q3", 0)]), article(["ab"], [("q1", 0), ("q2", 0)])],
+    )
+    assert {q.text_id for q in read(path, documents=(0, 1)).queries} == {"q1:de", "q2:de", "q1:en", "q2:en"}
+    assert {q.text_id for q in read(path, documents=(1, 2)).queries} == {"q3:de", "q3:en"}
 
 
 def test_squad_files_of_another_form(tmp_path):
@@ -202,9 +238,13 @@ def test_squad_files_of_another_form(tmp_path):
     number = {"paragraphs": [{**good["paragraphs"][0], "sentences": [3]}]}
     blank = {"paragraphs": [{**good["paragraphs"][0], "qas": [{"id": "q", "question": " ", "answers": []}]}]}
     assert "query 'q1' has no relevant passage" in error(squad(tmp_path / "r", en=[without]))
-    for wrong in ({}, {"paragraphs": [{}]}, uneven, number, blank, [], 3):
+    context = {"paragraphs": [{**good["paragraphs"][0], "context": 5}]}
+    for wrong in ({}, [], 3):
         path = squad(tmp_path / "r", en=[good, wrong])
         assert error(path).startswith(f"{path}/en.json: article 1 is not of the XQuAD-R form: ")
+    for wrong in ({"paragraphs": [{}]}, {"paragraphs": [3]}, uneven, number, blank, context):
+        path = squad(tmp_path / "r", en=[good, wrong])
+        assert error(path).startswith(f"{path}/en.json: article 1, paragraph 0 is not of the XQuAD-R form: ")
     for content in ("[1, 2]", "{}", "{", '{"data": {}}', '{"data": 3}'):
         (tmp_path / "r" / "en.json").write_text(content)
         assert error(path).startswith(f"{path}/en.json: not an XQuAD-R file (a JSON object with 'data')")
@@ -219,7 +259,10 @@ def test_half_a_character_in_an_xquad_r_file(tmp_path, field):
     bad = article(["ab\ud800" if field == "sentences" else "abc"], [("q1", 0)])
     bad["paragraphs"][0]["qas"][0] |= {} if field == "sentences" else {field: "ab\ud800"}
     path = squad(tmp_path / "r", en=[article(["abc"], [("q0", 0)]), bad])
-    assert error(path) == f"{path}/en.json: article 1: no valid Unicode: half a character, '\\ud800', in 'ab\\ud800'"
+    assert (
+        error(path)
+        == f"{path}/en.json: article 1, paragraph 0: no valid Unicode: half a character, '\\ud800', in 'ab\\ud800'"
+    )
 
 
 def mlqa(folder, **files):
@@ -283,7 +326,7 @@ def test_one_language_of_mlqa(tmp_path):
 def test_mlqa_files_of_another_form(tmp_path):
     path = mlqa(tmp_path, test_en_en=[("alpha", {"1": "one?"}), ("", {"2": "two?"})])
     file = path / "test-context-en-question-en.json"
-    assert error(path) == f"{file}: article 0 is not of the MLQA form: TypeError(\"'' is not a text\")"
+    assert error(path) == f"{file}: article 0, paragraph 1 is not of the MLQA form: TypeError(\"'' is not a text\")"
     file.write_text("[]")
     assert error(path).startswith(f"{file}: not an MLQA file (a JSON object with 'data'): ")
     file.rename(path / "test-context-en-question-ger.json")
@@ -295,7 +338,8 @@ def test_mlqa_files_of_another_form(tmp_path):
 )
 def test_half_a_character_in_an_mlqa_file(tmp_path, paragraph):
     path = mlqa(tmp_path, test_en_en=[paragraph])
-    assert error(path).startswith(f"{path}/test-context-en-question-en.json: article 0: no valid Unicode: half a char")
+    where = f"{path}/test-context-en-question-en.json: article 0, paragraph 0"
+    assert error(path).startswith(f"{where}: no valid Unicode: half a char")
 
 
 @pytest.mark.parametrize("other", ["test_de_en", "test_en_en"])
@@ -325,9 +369,9 @@ def test_a_benchmark_in_the_home_folder(tmp_path, monkeypatch):
 
 def test_a_folder_of_no_known_format(tmp_path):
     for n in range(7):
-        (tmp_path / f"{n}.csv").write_text("x")
+        (tmp_path / f"{n}.doc").write_text("x")
     assert error(tmp_path).startswith(
-        f"{tmp_path}: no benchmark of a known format; found 0.csv, 1.csv, 2.csv, 3.csv, 4.csv and 2 more; "
+        f"{tmp_path}: no benchmark of a known format; found 0.doc, 1.doc, 2.doc, 3.doc, 4.doc and 2 more; "
         "known: <language>.json (XQuAD-R, MLQA-R); "
     )
     (tmp_path / "empty").mkdir()
@@ -358,3 +402,11 @@ def test_xquad_r_has_the_counts_of_its_paper():
     assert len(rows.judged) == 13_090 * 11  # one answer in every language
     language = {text.text_id: text.language for text in passages(rows)}
     assert sum(rows.queries[j.query].language == language[j.passage_id] for j in rows.judged) == 13_090
+
+
+@pytest.mark.kit
+@pytest.mark.skipif(not KIT.is_dir(), reason="the data kit is not beside the checkout")
+def test_a_document_of_xquad_r_is_its_place_in_every_file():
+    rows = read(KIT / "data" / "xquad-r", documents=(40, 48))
+    assert {int(text.text_id.split(":")[1]) for text in passages(rows)} == set(range(40, 48))
+    assert (len(rows.queries), len(passages(rows))) == (11 * 177, 2258)

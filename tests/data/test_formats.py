@@ -164,8 +164,8 @@ def test_paths_without_data(tmp_path):
     assert error(find_sources, [str(tmp_path / "empty")]) == f"{tmp_path}/empty: the folder is empty"
     (tmp_path / "empty" / "README").write_text("x")
     assert error(find_sources, [str(tmp_path / "empty")]) == f"{tmp_path}/empty: no {known} file there"
-    (tmp_path / "a.csv").write_text("x")
-    assert error(find_sources, [str(tmp_path / "a.csv")]) == f"{tmp_path}/a.csv: unknown kind of file; known: {known}"
+    (tmp_path / "a.doc").write_text("x")
+    assert error(find_sources, [str(tmp_path / "a.doc")]) == f"{tmp_path}/a.doc: unknown kind of file; known: {known}"
     assert error(find_sources, ["ftpx://host/a.jsonl"]).startswith("ftpx://host/a.jsonl: cannot be opened: ")
     assert error(find_sources, ["newsroom:all"]).startswith("newsroom:all: the embedded corpus has newsroom:train, ")
 

@@ -4,6 +4,8 @@ import gzip
 import json
 import pickle
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from hybridtune.config import BenchmarkSource
@@ -241,8 +243,9 @@ BROKEN = [
     ("corpus.jsonl", '\n{"text": "x"}\n', "no id in this row; it is called _id, docid or id", 2),
     ("corpus.jsonl", '{"_id": "", "text": "x"}\n', "_id must be a text that is not empty (got '')", 1),
     ("corpus.jsonl", '{"_id": true, "text": "x"}\n', "_id must be a text that is not empty (got True)", 1),
-    ("corpus.jsonl", '{"_id": "d1", "text": " "}\n', "passage 'd1' has no text (got ' ')", 1),
     ("corpus.jsonl", '{"_id": "d1", "title": "x"}\n', "passage 'd1' has no text (got None)", 1),
+    ("corpus.jsonl", '{"_id": "d1", "contents": "x"}\n', "passage 'd1' has no text (got None)", 1),
+    ("corpus.jsonl", '{"_id": "d1", "text": 3}\n', "text must be a text (got 3)", 1),
     ("corpus.jsonl", '{"_id": "d1", "title": 3, "text": "x"}\n', "title must be a text (got 3)", 1),
     ("corpus.jsonl", '{"_id": "d1", "text": "x", "language": 3}\n', "language must be a code like 'sw' (got 3)", 1),
     ("corpus.jsonl", '{"_id": "d", "text": "x", "language": "eng"}\n', "'eng' is written en (ISO 639-1)", 1),
@@ -293,6 +296,82 @@ BROKEN = [
 @pytest.mark.parametrize(("name", "content", "reason", "line"), BROKEN)
 def test_a_broken_line_is_named(tmp_path, name, content, reason, line):
     assert error(beir(tmp_path, **{name: content}), language="en").startswith(f"HERE/{name}:{line}: {reason}")
+
+
+def test_passages_without_a_text_are_read_unless_strict(tmp_path):
+    empty = [
+        {"_id": "e1", "title": "", "text": ""},
+        {"_id": "e2", "title": None, "text": None},
+        {"_id": 3, "text": " "},
+    ]
+    beir(tmp_path, **{"corpus.jsonl": [*CORPUS[:3], *empty]})
+    assert passages(read(tmp_path, language="en"))[3:] == [("e1", "en", ""), ("e2", "en", ""), ("3", "en", "")]
+    assert error(tmp_path, language="en", strict=True) == (
+        "HERE/corpus.jsonl:4: passage 'e1' (and 2 more) has no text; without benchmark.strict they are counted"
+    )
+
+
+def test_judged_queries_that_are_not_there_are_left_out_unless_strict(tmp_path):
+    beir(tmp_path, **{"qrels/test.tsv": HEADER + "q8\td1\t1\nq2\td2\t1\nq9\td1\t1\nq9\td2\t1\n"})
+    rows = read(tmp_path, language="en")
+    assert judged(rows) == [("q2", "d2", 1)]
+    assert rows.notices == [
+        "2 of the topics have no judgement in this split and are left out",
+        "2 judged queries are not among the topics and are left out (first: 'q8')",
+    ]
+    assert error(tmp_path, language="en", strict=True) == (
+        "HERE/qrels/test.tsv:2: query 'q8' (and 1 more) is not among the 3 queries of HERE/queries.jsonl; without "
+        "benchmark.strict they are left out"
+    )
+
+
+def test_identical_ids_are_a_matter_of_beir_and_trec_folders(tmp_path):
+    assert read(beir(tmp_path), language="en").ignore_identical_ids is None
+    assert read(tmp_path, language="en", ignore_identical_ids=True, languages=["en"]).ignore_identical_ids is True
+    miracl(tmp_path / "m", "sw", **SWAHILI)
+    assert error(tmp_path / "m", ignore_identical_ids=False).endswith(
+        "benchmark.ignore_identical_ids is for BEIR and TREC folders, whose queries may be passages; leave it out"
+    )
+
+
+def parquet(folder, **files):
+    """Writes ``{path: rows}`` as Parquet."""
+    for name, rows in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.Table.from_pylist(rows), folder / name)
+    return folder
+
+
+@pytest.mark.parametrize("qrels", ["data", "qrels"])
+def test_a_beir_folder_in_the_layout_of_the_hub(tmp_path, qrels):
+    corpus = [{"title": "", "text": "", **row, "_id": str(row["_id"])} for row in CORPUS]
+    table = [
+        {"query-id": q, "corpus-id": d, "score": g} for q, d, g in (("q2", "d2", 1), ("q1", "d3", 0), ("q1", "d1", 2))
+    ]
+    parquet(
+        tmp_path,
+        **{
+            "corpus/corpus-00000-of-00002.parquet": corpus[:3],
+            "corpus/corpus-00001-of-00002.parquet": corpus[3:],
+            "queries/queries-00000-of-00002.parquet": QUERIES[:1],
+            "queries/queries-00001-of-00002.parquet": QUERIES[1:],
+            f"{qrels}/test-00000-of-00002.parquet": table[:1],
+            f"{qrels}/test-00001-of-00002.parquet": table[1:],
+            f"{qrels}/train-00000-of-00001.parquet": [{"query-id": "q3", "corpus-id": "d1", "score": 1}],
+        },
+    )
+    rows, plain = read(tmp_path, language="en"), read(beir(tmp_path / "plain"), language="en")
+    assert (rows.queries, rows.judged, rows.notices) == (plain.queries, plain.judged, plain.notices)
+    assert passages(rows) == passages(plain)
+    assert [part.name for part in rows.corpus] == ["corpus-00000-of-00002", "corpus-00001-of-00002"]
+    assert judged(read(tmp_path, language="en", split="train")) == [("q3", "d1", 1)]
+    named = write(tmp_path / "named", **{"corpus.jsonl": CORPUS, "queries.jsonl": QUERIES, "qrels/test.jsonl": table})
+    assert read(named, language="en").judged == plain.judged
+    parquet(tmp_path, **{f"{qrels}/test-00000-of-00002.parquet": [{"query-id": "q2", "score": 1}]})
+    assert error(tmp_path, language="en") == (
+        f"HERE/{qrels}/test-00000-of-00002.parquet:1: a judgement has the columns query-id, corpus-id, score; no "
+        "corpus-id there"
+    )
 
 
 def test_files_that_cannot_be_read(tmp_path):

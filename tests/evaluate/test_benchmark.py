@@ -100,11 +100,26 @@ def test_graded_judgements_of_one_language(tmp_path):
     )
 
 
-def test_a_relevant_passage_must_be_in_the_corpus(tmp_path):
+def test_a_relevant_passage_that_is_not_in_the_corpus_is_counted_unless_strict(tmp_path):
+    source = beir(tmp_path, ["q2\td3\t2", "q2\td4\t1", "q3\td5\t1", "q3\td6\t0"])
+    found = load_benchmark(source)
+    assert [column.tolist() for column in found.relevance.lost] == [[0, 1], [3, 4], [1.0, 1.0], [0, 0]]
+    assert found.notices[1] == (
+        "2 relevant passages are not in the corpus (first: 'd4'): they count as not found, as in trec_eval"
+    )
     with pytest.raises(InputError) as caught:
-        load_benchmark(beir(tmp_path, ["q2\td3\t2", "q2\td4\t1"]))
-    message = f"{tmp_path} split test: passage 'd4', relevant to query 'q2', is not in the corpus"
-    assert str(caught.value) == message
+        load_benchmark(source.model_copy(update={"strict": True}))
+    assert str(caught.value) == (
+        f"{tmp_path} split test: the qrels name passage 'd4' (and 1 more), which is not in the corpus; do qrels and "
+        "corpus belong together, and is every corpus file there? Without benchmark.strict they count as not found"
+    )
+
+
+def test_a_corpus_that_holds_no_relevant_passage_is_refused(tmp_path):
+    with pytest.raises(
+        InputError, match=r"split test: none of the 1 relevant passages can be found in the corpus; do "
+    ):
+        load_benchmark(beir(tmp_path, ["q2\td4\t1"]))
 
 
 def test_a_passage_id_may_not_stand_twice(tmp_path):

@@ -8,7 +8,10 @@ import torch
 
 from hybridtune.errors import InputError
 from hybridtune.evaluate.metrics import (
+    BIAS,
     MEASURES,
+    NOTHING_LOST,
+    Lost,
     Ranked,
     direction,
     metric_names,
@@ -21,15 +24,15 @@ from hybridtune.evaluate.ranks import RankCounter, pair_scores, tie_order
 ALL_MEASURES = (*MEASURES, "nDCG", "AP@3", "R@5", "Success@1", "Success@5")
 
 
-def ranked_by_ir_measures(setting, pools, grades, scores, ids, asked, languages):
-    """(query, pool language) -> measure -> value, of every ranking with a relevant passage."""
+def ranked_by_ir_measures(setting, pools, grades, scores, ids, asked, lost):
+    """(query, pool language) -> measure -> value, of every ranking with a relevant passage, in its pool or lost."""
     values = {}
     for query in range(len(scores)):
         for code, pool in pools.items():
             kind = "multi" if code == -1 else "mono" if code == asked[query] else "cross"
-            if kind != setting or not grades[query, pool].any():
+            if kind != setting or not (grades[query, pool].any() or lost.get((query, code))):
                 continue
-            qrels = {"q": {ids[p]: int(grades[query, p]) for p in pool}}
+            qrels = {"q": {ids[p]: int(grades[query, p]) for p in pool} | lost.get((query, code), {})}
             run = {"q": {ids[p]: scores[query, p].item() for p in pool}}
             measures = [ir_measures.parse_measure(name) for name in ALL_MEASURES]
             found = ir_measures.iter_calc(measures, qrels, run)
@@ -37,8 +40,22 @@ def ranked_by_ir_measures(setting, pools, grades, scores, ids, asked, languages)
     return values
 
 
+def lose(random, queries, languages):
+    """Relevant passages in no pool, of known languages and not, and ``{(query, pool): {id: grade}}`` of them."""
+    known = random.integers(-1, languages, 3 * queries)
+    lost = Lost(
+        random.integers(queries, size=len(known)), np.arange(len(known)), random.integers(1, 4, len(known)), known
+    )
+    by_pool = {}
+    for query, number, grade, language in zip(*map(np.ndarray.tolist, lost), strict=True):
+        for pool in {language, -1}:
+            by_pool.setdefault((query, pool), {})[f"gone{number}"] = int(grade)
+    return lost._replace(grades=lost.grades.astype(float)), by_pool
+
+
+@pytest.mark.parametrize("some_lost", [False, True])
 @pytest.mark.parametrize("seed", range(6))
-def test_every_setting_equals_ir_measures_with_ties_and_grades(seed):
+def test_every_setting_equals_ir_measures_with_ties_and_grades(seed, some_lost):
     random = np.random.default_rng(seed)
     queries, passages, languages = 8, 130, 3
     vectors = random.integers(-1, 2, (queries + passages, 4)).astype(np.float32) + np.float32(0.25)
@@ -57,6 +74,9 @@ def test_every_setting_equals_ir_measures_with_ties_and_grades(seed):
     scores = pair_scores(q, p, *every).view(queries, passages)
     assert len(scores.unique()) < queries * passages / 3  # ties are common
 
+    lost, by_pool = lose(random, queries + 1, languages) if some_lost else (NOTHING_LOST, {})
+    asked = np.append(asked, 0)  # a query that has nothing in the pools
+    grades, scores = np.vstack([grades, 0 * grades[:1]]), torch.vstack([scores, scores[:1]])
     shuffled = random.permutation(len(pairs))
     ranked = Ranked(
         counts=counter.counts.numpy()[shuffled],
@@ -65,20 +85,25 @@ def test_every_setting_equals_ir_measures_with_ties_and_grades(seed):
         query_language=asked,
         languages=["aa", "bb", "cc"],
         passages=counter.passages.numpy(),
-        grades=grades[judged].astype(float)[shuffled],
+        grades=grades[:-1][judged].astype(float)[shuffled],
+        lost=lost,
     )
     columns = per_query(ranked, (*ALL_MEASURES, "RR@2"))
     # ir_measures takes RR@k from another provider than RR, one that breaks ties otherwise than trec_eval.
     assert np.array_equal(columns["RR@2"], np.where(columns["RR"] >= 1 / 2, columns["RR"], 0))
     pools = {code: np.flatnonzero(spoken == code) for code in range(languages)} | {-1: np.arange(passages)}
     for setting in ("mono", "cross", "multi"):
-        expected = ranked_by_ir_measures(setting, pools, grades, scores, ids, asked, languages)
+        expected = ranked_by_ir_measures(setting, pools, grades, scores, ids, asked, by_pool)
         rows = np.flatnonzero(columns["setting"] == setting)
         keys = [(int(columns["query"][row]), int(columns["pool_language"][row])) for row in rows]
         assert sorted(keys) == sorted(expected)
         for row, key in zip(rows, keys, strict=True):
             for measure in ALL_MEASURES:
                 assert columns[measure][row] == pytest.approx(expected[key][measure], abs=1e-9), measure
+    bias_alone = per_query(dataclasses.replace(ranked, grades=ranked.gains, lost=NOTHING_LOST))
+    for name in BIAS:  # what is in no pool says nothing of the order in it
+        values = columns[name][~np.isnan(columns[name])]
+        assert np.array_equal(values, bias_alone[name][~np.isnan(bias_alone[name])])
 
 
 @pytest.fixture

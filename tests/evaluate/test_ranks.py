@@ -8,7 +8,7 @@ from torch import Tensor
 
 from hybridtune.errors import FitError, InputError
 from hybridtune.evaluate import ranks
-from hybridtune.evaluate.ranks import RankCounter, pair_scores, tie_order
+from hybridtune.evaluate.ranks import RankCounter, leave_out, pair_scores, tie_order
 
 
 class Case:
@@ -77,6 +77,27 @@ def test_counts_equal_a_full_sort_for_any_partition_order_and_block(case, parts,
         counter = case.count(list(everything.chunk(parts)))
     assert torch.equal(counter.counts, case.sorted_counts())
     assert torch.equal(counter.passages, case.language.bincount(minlength=case.languages))
+
+
+@settings(max_examples=60, deadline=None)
+@given(case=cases(), data=st.data())
+def test_passages_left_out_of_a_ranking_are_not_counted_in_it(case, data):
+    left = torch.zeros(len(case.query_index), dtype=torch.bool)
+    for query in case.query_index.unique().tolist():
+        pairs = (case.query_index == query).nonzero()[:, 0].tolist()
+        chosen = data.draw(st.sampled_from([None, *pairs]))
+        if chosen is not None:
+            left[chosen] = True
+    whole = case.count([torch.arange(len(case.passages))]).counts
+    order, language = case.order[case.passage_index], case.language[case.passage_index]
+    found = leave_out(whole, case.query_index, case.scores, order, language, left)
+    expected = case.sorted_counts()
+    for out in left.nonzero()[:, 0].tolist():  # the naive twin: who stands below the passage had it above
+        for pair in (case.query_index == case.query_index[out]).nonzero()[:, 0].tolist():
+            scores, places = (case.scores[[out, pair]].tolist(), order[[out, pair]].tolist())
+            if (-scores[0], places[0]) < (-scores[1], places[1]):
+                expected[pair, language[out]] -= 1
+    assert torch.equal(found, expected)
 
 
 @settings(max_examples=30, deadline=None)

@@ -73,7 +73,64 @@ def test_two_ids_of_one_hash_are_no_double(tmp_path, monkeypatch):
 def test_a_relevant_id_that_is_not_there_is_named(tmp_path):
     judged = ((0, "d1", 1), (0, "gone", 1), (1, "lost", 1), (1, "nowhere", 0))
     with pytest.raises(InputError, match=r"passage 'gone' \(and 1 more\), which is not in the corpus"):
-        survey_corpus(rows(judged=judged), tmp_path)
+        survey_corpus(replace(rows(judged=judged), strict=True), tmp_path)
+    found = survey_corpus(rows(judged=judged), tmp_path)
+    assert found.relevant == ["lost", "gone", "d1"]
+    assert found.relevant_language == ["", "", "de"]
+    assert found.notices == (
+        "2 relevant passages are not in the corpus (first: 'gone'): they count as not found, as in trec_eval, in the "
+        "multi setting alone, for their language is not known",
+    )
+
+
+OWN = [Text("q1", "en", "Who  won, and when"), Text("q2", "de", "etwas anderes")]  # the ids of queries
+
+
+def test_a_query_that_is_a_passage_is_known_by_id_and_text(tmp_path):
+    """Ids alone do not show it: in MS MARCO queries and passages are both counted from 0."""
+    corpus = [ENGLISH, GERMAN, TextList("own", OWN)]
+    judged = ((0, "d1", 1), (1, "e2", 1))
+
+    def of(ignored, judged=judged, own=OWN):
+        given = replace(rows([*corpus[:2], TextList("own", own)], judged), ignore_identical_ids=ignored)
+        return survey_corpus(given, tmp_path)
+
+    off, auto, on = of(False), of(None), of(True)
+    assert (off.own, off.notices, off.relevant) == (frozenset(), (), ["e2", "d1"])
+    assert auto.own == on.own == {"q1", "q2"}  # q1 is the query, and half of the queries
+    assert auto.relevant == ["q2", "q1", "e2", "d1"]
+    assert auto.digest == on.digest != off.digest
+    assert auto.notices == (
+        "2 of 2 queries have the id of a passage: it is left out of their rankings, as in BEIR "
+        "(benchmark.ignore_identical_ids)",
+    )
+    others = of(None, own=[OWN[0]._replace(text="nobody won"), OWN[1]])
+    assert (others.own, others.relevant) == (frozenset(), ["e2", "d1"])
+    assert others.notices == (
+        "2 of 2 queries have the id of a passage, in most not the query itself, or judged relevant: it stays in their "
+        "rankings (benchmark.ignore_identical_ids=true leaves it out)",
+    )
+    answer = of(None, judged=(*judged, (0, "q1", 1)))  # finding itself is what is asked for
+    assert (answer.own, answer.relevant) == (frozenset(), ["q1", "e2", "d1"])
+    assert "1 of them are judged relevant and count as not found" in of(True, judged=(*judged, (0, "q1", 1))).notices[0]
+
+
+def test_a_corpus_in_which_nothing_can_be_found_is_refused(tmp_path):
+    with pytest.raises(
+        InputError, match=r"small: none of the 2 relevant passages can be found in the corpus; do qrels"
+    ):
+        survey_corpus(rows(judged=((0, "gone", 1), (1, "lost", 1))), tmp_path)
+    itself = rows([ENGLISH, TextList("own", OWN)], ((0, "q1", 1), (1, "q2", 1)))
+    assert survey_corpus(replace(itself, ignore_identical_ids=None), tmp_path).own == frozenset()
+    with pytest.raises(InputError, match="none of the 2 relevant passages can be found"):
+        survey_corpus(replace(itself, ignore_identical_ids=True), tmp_path)
+
+
+def test_passages_without_a_text_are_counted(tmp_path):
+    blank = TextList("blank", [Text("b1", "de", ""), Text("b2", "en", ""), Text("b3", "en", "full")])
+    found = survey_corpus(rows(corpus=(ENGLISH, GERMAN, blank)), tmp_path)
+    assert found.notices == ("2 passages have no text (first: 'b1'); they stay in the pool, as in BEIR",)
+    assert found.passages == {"de": 4, "en": 6}
 
 
 def test_a_benchmark_without_an_answer_is_refused(tmp_path):

@@ -99,7 +99,7 @@ def test_the_counts_are_those_of_a_naive_sweep(rows, encode, whole):
     queries = torch.tensor(query_vectors(whole, len(rows.queries)))
     every = torch.arange(len(ids))
     languages = survey.languages(rows)
-    for pair, (q, r) in enumerate(zip(judged.query_index, judged.relevant_index, strict=True)):
+    for pair, (q, r) in enumerate(zip(judged.query_index, judged.passage_index, strict=True)):
         scores = pair_scores(queries, pool, torch.full_like(every, int(q)), every).tolist()
         own = ids.index(survey.relevant[r])
         above = [p for p in range(len(ids)) if (scores[p], ids[p]) > (scores[own], ids[own])]

@@ -1,0 +1,90 @@
+"""Formats of data that are known and not read: recognised by names and keys, so that an error can name them."""
+
+import json
+from collections.abc import Callable, Collection
+from pathlib import PurePosixPath
+from typing import Any
+
+HEAD_BYTES = 65536  # of a file, that are looked at
+SQUAD = "SQuAD's layout (data, paragraphs, qas)"
+DATASETS = "a Hugging Face datasets folder (save_to_disk)"
+
+_ROWS = (  # keys that a row has, the most telling first
+    ({"src_query", "tgt_results"}, "CLIRMatrix"),
+    ({"question_lang", "context"}, "AfriQA's gold passages"),
+    ({"positive_passages"}, "Tevatron's training data (query, positive_passages)"),
+    ({"query", "pos"}, "FlagEmbedding's training data (query, pos, neg)"),
+    ({"anchor", "positive", "negative"}, "sentence-transformers triplets (anchor, positive, negative)"),
+    ({"anchor", "positive"}, "sentence-transformers pairs (anchor, positive)"),
+    ({"id", "contents"}, "a corpus of Mr. TyDi or Pyserini (id, contents)"),
+    ({"docid", "contents"}, "a corpus of Mr. TyDi or Pyserini (docid, contents)"),
+    ({"query-id", "corpus-id"}, "the qrels of a BEIR benchmark"),
+    ({"_id", "text"}, "the corpus or the queries of a BEIR benchmark"),
+)
+_QUERIES = {"query", "question", "sentence1"}
+_PASSAGES = {"passage", "positive", "document", "answer", "context", "sentence2"}
+
+
+def foreign_row(row: Any) -> str | None:
+    """The name of the format that a row is of; None where it is none of them."""
+    if not isinstance(row, dict) or "group_id" in row:
+        return None
+    if isinstance(row.get("data"), list):
+        return SQUAD
+    for keys, name in _ROWS:
+        if keys <= row.keys():
+            return name
+    left, right = ([key for key in row if key in known] for known in (_QUERIES, _PASSAGES))
+    return f"a table of pairs ({left[0]}, {right[0]})" if left and right else None
+
+
+def foreign_file(name: str, head: bytes) -> str | None:
+    """The name of the format that a file is of.
+
+    Args:
+        name: of the file.
+        head: its first bytes, up to ``HEAD_BYTES``.
+    """
+    base = PurePosixPath(name).name
+    if base.endswith(".jl"):
+        return "CLIRMatrix"
+    if base.endswith(".arrow") or base in ("state.json", "dataset_info.json", "dataset_dict.json"):
+        return DATASETS
+    if base.endswith(("collection.tsv", "collection.tsv.gz")):
+        return "mMARCO or MS MARCO (collection, queries, qrels)"
+    if base.endswith((".csv", ".tsv", ".csv.gz", ".tsv.gz")):
+        return "a table of pairs (CSV or TSV)"
+    if b'"paragraphs"' in head:
+        return SQUAD
+    try:
+        return foreign_row(json.loads(head.splitlines()[0]))
+    except (ValueError, IndexError):
+        return None
+
+
+def foreign_folder(names: Collection[str], head: Callable[[str], bytes]) -> str | None:
+    """The name of the format that a folder is of.
+
+    Args:
+        names: of the files in it, with their folders.
+        head: the first bytes of one of them.
+    """
+    tops = {PurePosixPath(name).parts[0] for name in names if name.endswith(".parquet") and "/" in name}
+    if {"corpus", "queries"} <= tops:
+        return "a BEIR benchmark in Parquet"
+    telling = (".jl", ".arrow", "collection.tsv", "collection.tsv.gz", ".json", ".csv", ".tsv")
+    for suffix in telling:
+        for name in sorted(names):
+            if name.endswith(suffix):
+                found = foreign_file(name, head(name) if suffix == ".json" else b"")
+                if found is not None:
+                    return found
+    return None
+
+
+def not_read(name: str) -> str:
+    """What an error says of a format that is known and not read."""
+    return (
+        f"this is {name}, which is not read; convert it to one group a line, or a benchmark to BEIR's files: "
+        "docs/data.md#data-in-other-formats has the code"
+    )
