@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from hybridtune.data.benchmark_files import json_lines, text_lines
 from hybridtune.data.benchmark_rows import Judgement, Text
 from hybridtune.data.formats import Source, check_unicode
-from hybridtune.data.languages import check_code
 from hybridtune.errors import InputError
+from hybridtune.language_codes import language_code
 
 _PASSAGE_ID = ("_id", "docid", "id")
 _QUERY_ID = ("_id", "qid", "query_id", "query-id", "id")
@@ -43,10 +43,9 @@ class JsonLinesPart:
         Raises:
             InputError: a row without an id, a text or a language, with its file and line.
         """
-        checked: set[str] = set()
         for where, row in json_lines(self.file):
             passage_id = _row_id(row, _PASSAGE_ID, where)
-            language = _row_language(row, self.language, checked, where)
+            language = _row_language(row, self.language, where)
             title, text = row.get("title") or "", row.get("text")
             if not isinstance(title, str):
                 raise InputError(f"{where}: title must be a text (got {title!r})")
@@ -159,14 +158,13 @@ def match_judgements(
 
 
 def _json_topics(file: Source, language: str | None) -> Iterator[tuple[str, str, str, str]]:
-    checked: set[str] = set()
     for where, row in json_lines(file):
         query_id = _row_id(row, _QUERY_ID, where)
         text = row.get("query") if row.get("text") is None else row["text"]
         if not isinstance(text, str):
             raise InputError(f"{where}: query {query_id!r} has no text (got {text!r})")
         check_unicode(text, f"{where}: query {query_id!r}")
-        yield where, query_id, _row_language(row, language, checked, where), text
+        yield where, query_id, _row_language(row, language, where), text
 
 
 def _tsv_topics(file: Source, language: str | None) -> Iterator[tuple[str, str, str, str]]:
@@ -177,7 +175,7 @@ def _tsv_topics(file: Source, language: str | None) -> Iterator[tuple[str, str, 
             continue
         if not tab or not query_id.strip():
             raise InputError(f"{where}: a query is 'id TAB text' (got {line[:80]!r})")
-        yield where, query_id.strip(), language or _row_language({}, None, set(), where), text
+        yield where, query_id.strip(), language or _row_language({}, None, where), text
 
 
 def _row_id(row: Mapping[str, Any], keys: tuple[str, ...], where: str) -> str:
@@ -193,7 +191,7 @@ def _row_id(row: Mapping[str, Any], keys: tuple[str, ...], where: str) -> str:
     return value.strip()
 
 
-def _row_language(row: Mapping[str, Any], language: str | None, checked: set[str], where: str) -> str:
+def _row_language(row: Mapping[str, Any], language: str | None, where: str) -> str:
     said = language if row.get("language") is None else row["language"]
     if said is None:
         raise InputError(
@@ -202,10 +200,7 @@ def _row_language(row: Mapping[str, Any], language: str | None, checked: set[str
         )
     if not isinstance(said, str):
         raise InputError(f"{where}: language must be a code like 'sw' (got {said!r})")
-    if said not in checked:
-        check_code(said, where)
-        checked.add(said)
-    return said
+    return language_code(said, where)
 
 
 def _grade(cell: str, where: str) -> int:

@@ -8,9 +8,9 @@ from typing import Any
 from hybridtune.config import BenchmarkSource
 from hybridtune.data.benchmark_files import choose_split, squad_articles
 from hybridtune.data.benchmark_rows import BenchmarkRows, Judgement, Text, in_parts
-from hybridtune.data.formats import LANGUAGE, Source, check_unicode
-from hybridtune.data.languages import check_code
+from hybridtune.data.formats import Source, check_unicode
 from hybridtune.errors import InputError
+from hybridtune.language_codes import LANGUAGE, language_code
 
 _MLQA = re.compile(r"^(?:.*/)?(?P<split>[^/]+)-context-(?P<context>[^/]+)-question-(?P<question>[^/]+)\.json$")
 
@@ -36,8 +36,8 @@ def read_xquad_r(files: Mapping[str, Source], source: BenchmarkSource) -> Benchm
     queries: list[Text] = []
     passages: list[Text] = []
     answers: list[tuple[str, str]] = []  # (question id, id of the sentence)
-    for language, file in files.items():
-        check_code(language, file.name)
+    for code, file in files.items():
+        language = language_code(code, file.name)
         for number, article in enumerate(squad_articles(file, "an XQuAD-R file")):
             if source.documents is not None and not source.documents[0] <= number < source.documents[1]:
                 continue
@@ -104,10 +104,9 @@ def read_mlqa(splits: Mapping[str, Mapping[tuple[str, str], list[Source]]], sour
     passages: dict[str, Text] = {}
     queries: dict[tuple[str, str], Text] = {}
     stands_under: dict[str, set[str]] = {}  # question id -> ids of its paragraphs, in all languages
-    for (context, question), files in sorted(splits[split].items()):
+    for codes, files in sorted(splits[split].items()):
         for file in files:
-            check_code(context, file.name)
-            check_code(question, file.name)
+            context, question = (language_code(code, file.name) for code in codes)
             for text, asked in _mlqa_paragraphs(file):
                 passage_id = f"{context}:{hashlib.sha256(text.encode()).hexdigest()[:16]}"
                 passages.setdefault(passage_id, Text(passage_id, context, text))
