@@ -10,7 +10,7 @@ import io
 import json
 import os.path
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -109,14 +109,30 @@ def check_unicode(text: str, where: str) -> None:
         ) from None
 
 
+def list_folder(filesystem: fs.FileSystem, folder: str, wanted: Callable[[str], bool]) -> list[fs.FileInfo]:
+    """Return the entries of a folder whose path is wanted; none if there is no such folder.
+
+    Raises:
+        InputError: a wanted entry is a symbolic link to nowhere. Arrow leaves these out of its listing without a word.
+    """
+    entries = filesystem.get_file_info(fs.FileSelector(folder, allow_not_found=True))
+    if isinstance(filesystem, fs.LocalFileSystem) and Path(folder).is_dir():
+        for entry in sorted(Path(folder).iterdir()):
+            if wanted(str(entry)) and entry.is_symlink() and not entry.exists():
+                raise InputError(f"{entry}: {_broken_link(entry)}")
+    return [entry for entry in entries if wanted(entry.path)]
+
+
+def _broken_link(link: Path) -> str:
+    return f"is a symbolic link to {link.readlink()}, which does not exist"
+
+
 def _nothing_at(path: str) -> str:
     """Why no file was found at a path."""
     if "://" not in path and not glob.has_magic(path):
         place = Path(path)
-        if place.is_symlink() and not place.exists():
-            return f"is a symbolic link to {place.readlink()}, which does not exist"
         if not place.exists():
-            return "does not exist"
+            return _broken_link(place) if place.is_symlink() else "does not exist"
         if place.is_dir() and all(entry.name.startswith(".") for entry in place.iterdir()):
             return "the folder is empty"
     return f"no {', '.join(SUFFIXES)} file there"
@@ -147,19 +163,17 @@ def _expand(path: str) -> Iterator[Source]:
         if not name.endswith(SUFFIXES):
             raise InputError(f"{name}: unknown kind of file; known: {', '.join(SUFFIXES)}")
         if "://" not in path and not Path(name).is_file():
-            raise InputError(f"{name}: {_nothing_at(name) if Path(name).is_symlink() else 'is not a file'}")
+            raise InputError(f"{name}: {_broken_link(Path(name)) if not Path(name).exists() else 'is not a file'}")
         yield Source(name, name, filesystem)
 
 
 def _remote_files(filesystem: fs.FileSystem, path: str) -> list[str]:
     if "*" in path:
-        folder = str(PurePosixPath(path).parent)
-        entries = filesystem.get_file_info(fs.FileSelector(folder, allow_not_found=True))
-        return sorted(entry.path for entry in entries if fnmatch.fnmatch(entry.path, path))
+        entries = list_folder(filesystem, str(PurePosixPath(path).parent), lambda name: fnmatch.fnmatch(name, path))
+        return sorted(entry.path for entry in entries)
     info = filesystem.get_file_info(path)
     if info.type == fs.FileType.Directory:
-        entries = filesystem.get_file_info(fs.FileSelector(path))
-        return sorted(entry.path for entry in entries if entry.path.endswith(SUFFIXES))
+        return sorted(entry.path for entry in list_folder(filesystem, path, lambda name: name.endswith(SUFFIXES)))
     return [path] if info.type == fs.FileType.File else []
 
 

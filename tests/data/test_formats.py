@@ -211,8 +211,10 @@ def test_a_link_to_nowhere_is_one_line(groups_file, tmp_path):
     (tmp_path / "link").symlink_to("nowhere")
     (folder / "loop.parquet").symlink_to("loop.parquet")
     line = "is a symbolic link to /nowhere.jsonl, which does not exist"
-    for path in (folder, folder / "*.jsonl", folder / "broken.jsonl", folder / "b*"):
+    for path in (folder, folder / "*.jsonl", folder / "broken.jsonl", folder / "b*", f"file://{folder}"):
         assert error(find_sources, [str(path)]) == f"{folder}/broken.jsonl: {line}"
+    assert error(find_sources, [f"file://{folder}/*.jsonl"]) == f"{folder}/broken.jsonl: {line}"
+    assert groups(folder / "a*") == groups(f"file://{folder}/a*") == ROWS  # what is not asked for may be broken
     (folder / "broken.jsonl").unlink()
     loop = f"{folder}/loop.parquet: is a symbolic link to loop.parquet, which does not exist"
     assert error(find_sources, [str(folder)]) == loop
