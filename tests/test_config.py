@@ -90,7 +90,7 @@ WRONG = {
     ),
     "mix.schedule=ramp": ("mix.schedule: input should be 'constant', 'linear', 'cosine' or 'step' (got 'ramp')"),
     "mix.weights={DE: 2}": (
-        "mix.weights.DE.[key]: string should match pattern '^[a-z]{2,3}(-[A-Za-z0-9]+)*$' (got 'DE')"
+        "mix.weights.DE: string should match pattern '^[a-z]{2,3}(-[A-Za-z0-9]+)*$' (got 'DE')"
     ),
     "train.matryoshka=[64, 32, 64]": "train: matryoshka [64, 32, 64]: a width stands twice; give each once",
     "mix.weights={de: 1e308}": "mix.weights.de: input should be less than or equal to 1000000000 (got 1e+308)",

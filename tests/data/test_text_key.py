@@ -9,9 +9,10 @@ from hybridtune.data.text_key import text_key
 WORDS = st.text(st.sampled_from("aéÅ각ก́ế \u00a0\u3000\t"), max_size=8)
 
 
-@given(st.one_of(st.text(), WORDS))
+@given(st.one_of(st.text(), WORDS, st.text(st.sampled_from("ab "), max_size=6)))
 def test_a_key_is_its_own_key_and_in_nfc(text):
     key = text_key(text)
+    assert key == " ".join(unicodedata.normalize("NFC", text).split())
     assert text_key(key) == key
     assert unicodedata.is_normalized("NFC", key)
 
