@@ -224,5 +224,5 @@ def test_what_a_benchmark_has_to_say_is_told(study_file, groups_file):
     again = {"group_id": "x", "queries": {"en": "q0en"}, "passages": {"en": "more"}}
     path = groups_file([*rows((9, BOTH, BOTH)), again])
     study = load_study(study_file(benchmarks={"dev": {"path": str(path)}}))
-    (line,) = (line for line in notices(prepare(study, False)) if line.startswith("dev benchmark: "))
-    assert line.startswith("dev benchmark: 1 of the queries repeat the text of another in their language")
+    (line,) = (line for line in notices(prepare(study, False)) if line.startswith("benchmarks.dev: "))
+    assert line.startswith("benchmarks.dev: 1 of the queries repeat the text of another in their language")

@@ -177,7 +177,7 @@ def notices(prepared: Prepared) -> list[str]:
     unseen = sorted(scored - set(prepared.corpus.languages))
     if unseen:
         lines.append(f"zero-shot languages (in the dev benchmark, not in training): {', '.join(unseen)}")
-    lines += [f"{name} benchmark: {said}" for name, one in prepared.benchmarks.items() for said in one.notices]
+    lines += [f"benchmarks.{name}: {said}" for name, one in prepared.benchmarks.items() for said in one.notices]
     return lines
 
 
