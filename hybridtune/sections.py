@@ -2,7 +2,9 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from hybridtune.language_codes import LANGUAGE, canonical_code
 
 Ratio = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
@@ -10,9 +12,9 @@ Weight = Annotated[float, Field(gt=0.0, le=1e9)]  # sums of products of them sta
 Count = Annotated[int, Field(ge=1)]
 Auto = Literal["auto"]  # worked out from the machine or the cluster, before a study starts
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
-Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]+)*$")]
+Language = Annotated[str, Field(pattern=LANGUAGE.pattern), AfterValidator(canonical_code)]
 A_LIST_IS_A_RANGE = BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)  # YAML has lists
-MixPair = Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]+)*$")]  # `de`, or `en-de`: query language first
+MixPair = Annotated[str, Field(pattern=LANGUAGE.pattern)]  # `de`, or `en-de`: query language first
 
 
 class Part(BaseModel):
@@ -36,6 +38,16 @@ class Data(Part):
         default={}, description="most training groups a language may have; 0 makes it zero-shot"
     )
     store: str | None = Field(default=None, description="folder of the token stores; default: the user's cache")
+
+    @field_validator("language_limits", mode="before")
+    @classmethod
+    def _a_language_has_one_limit(cls, value: Any) -> Any:
+        written: dict[str, str] = {}  # by the code without its case, which tells no languages apart
+        for code in value if isinstance(value, dict) else ():
+            other = written.setdefault(str(code).lower(), str(code))
+            if other != str(code):
+                raise ValueError(f"{other} and {code} are one language; give its limit once")
+        return value
 
     @field_validator("train", mode="before", json_schema_input_type=str | list[str | DataSet])
     @classmethod

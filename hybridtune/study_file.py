@@ -83,7 +83,7 @@ def check(model: type[AnyPart], tree: dict[str, Any], source: str) -> AnyPart:
     except ValidationError as error:
         lines = []
         for item in error.errors():
-            where = ".".join(str(step) for step in item["loc"])
+            where = ".".join(str(step) for step in item["loc"] if step != "[key]")  # pydantic's mark of a wrong key
             for line in reason(item, model).split("\n"):
                 lines.append(f"{source}: {where}: {line}" if where else f"{source}: {line}")
         raise InputError("\n".join(lines)) from None

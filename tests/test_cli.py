@@ -79,6 +79,35 @@ WRONG_STUDY = {
         ["data.train={here}/broken.jsonl"],
         "{here}/broken.jsonl:2: broken JSON: Expecting value, column 13",
     ),
+    "link to nowhere": (
+        ["data.train={here}/linked"],
+        "{here}/linked/broken.jsonl: is a symbolic link to /nowhere.jsonl, which does not exist",
+    ),
+    "longer code": (
+        ["data.train={here}/eng.jsonl"],
+        "{here}/eng.jsonl:1: queries: 'eng' is written en (ISO 639-1)",
+    ),
+    "one language in two cases": (
+        ["data.train={here}/cases.jsonl"],
+        "{here}/cases.jsonl:1: queries: 'zh-TW' and 'zh-tw' are one language; keep one of the two",
+    ),
+    "no language": (
+        ["data.train={here}/und.jsonl"],
+        "{here}/und.jsonl:1: queries: 'und' names no language (ISO 639-3 reserves 'und'); give the code of the "
+        "language",
+    ),
+    "unknown code": (
+        ["data.train={here}/xx.jsonl"],
+        "{here}/xx.jsonl:1: queries: 'xx' is no language code of ISO 639-1; did you mean 'xh'?",
+    ),
+    "longer code in the study": (
+        ["benchmarks.dev.languages=[en, deu]"],
+        "{study}: benchmarks.dev.languages.1: 'deu' is written de (ISO 639-1)",
+    ),
+    "limit of an unknown language": (
+        ["data.language_limits={{xx: 3}}"],
+        "{study}: data.language_limits.xx: 'xx' is no language code of ISO 639-1; did you mean 'xh'?",
+    ),
     "large batch": (
         ["data.train={here}/both.jsonl", "train.batch_size=8"],
         "train.batch_size 8 is larger than the 6 distinct groups in the largest language: no mono batch can be made "
@@ -127,6 +156,7 @@ WRONG_STUDY = {
 }
 
 
+CODES = {"eng": ["eng", "deu"], "cases": ["zh-TW", "zh-tw"], "und": ["und", "en"], "xx": ["xx", "en"]}
 SEARCHED_ALONE = ("no cross pair for a baseline", "large batch in the space", "baseline outside the choices")
 CASES = [("run", name) for name in WRONG_STUDY] + [
     ("train", name) for name in WRONG_STUDY if name not in SEARCHED_ALONE
@@ -142,6 +172,10 @@ def test_a_wrong_study_is_one_line_and_writes_nothing(call, study_file, groups_f
     groups_file(groups(6, ["en", "de"], ["en", "de"]), "both.jsonl")
     groups_file(groups(6, ["en"], ["en"]), "mono.jsonl")
     groups_file(groups(2, ["en"], []), "unanswered.jsonl")
+    for file, codes in CODES.items():
+        groups_file(groups(6, codes, codes), f"{file}.jsonl")
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "broken.jsonl").symlink_to("/nowhere.jsonl")
     overrides, line = WRONG_STUDY[name]
     study = study_file()
     before = files(tmp_path)

@@ -89,9 +89,7 @@ WRONG = {
         "mix.schedule step needs a mixing ratio to end with: set mix.final_ratio (0 to 1), or mix.schedule to constant"
     ),
     "mix.schedule=ramp": ("mix.schedule: input should be 'constant', 'linear', 'cosine' or 'step' (got 'ramp')"),
-    "mix.weights={DE: 2}": (
-        "mix.weights.DE.[key]: string should match pattern '^[a-z]{2,3}(-[A-Za-z0-9]+)*$' (got 'DE')"
-    ),
+    "mix.weights={DE: 2}": ("mix.weights.DE: string should match pattern '^[a-z]{2,3}(-[A-Za-z0-9]+)*$' (got 'DE')"),
     "train.matryoshka=[64, 32, 64]": "train: matryoshka [64, 32, 64]: a width stands twice; give each once",
     "mix.weights={de: 1e308}": "mix.weights.de: input should be less than or equal to 1000000000 (got 1e+308)",
     "mix.weights={de: 0}": "mix.weights.de: input should be greater than 0 (got 0)",

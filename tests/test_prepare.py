@@ -217,3 +217,12 @@ def test_this_machine_shares_its_evaluators_out(prepared, monkeypatch):
     assert prepared([(9, BOTH, BOTH)], resources={"concurrent_trials": 3}).fitted.evaluators == 2
     assert prepared([(9, BOTH, BOTH)], resources={"concurrent_trials": 3, "evaluators": 1}).fitted.evaluators == 1
     assert prepared([(9, BOTH, BOTH)], resources={"concurrent_trials": 3}, searching=False).fitted.evaluators == 8
+
+
+def test_what_a_benchmark_has_to_say_is_told(study_file, groups_file):
+    """Two groups of one query: as a benchmark one query, and a line says so before the study starts."""
+    again = {"group_id": "x", "queries": {"en": "q0en"}, "passages": {"en": "more"}}
+    path = groups_file([*rows((9, BOTH, BOTH)), again])
+    study = load_study(study_file(benchmarks={"dev": {"path": str(path)}}))
+    (line,) = (line for line in notices(prepare(study, False)) if line.startswith("benchmarks.dev: "))
+    assert line.startswith("benchmarks.dev: 1 of the queries repeat the text of another in their language")

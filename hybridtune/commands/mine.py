@@ -15,6 +15,7 @@ from hybridtune.data.benchmark_formats import read_benchmark
 from hybridtune.data.benchmark_rows import BenchmarkRows
 from hybridtune.data.corpus import survey
 from hybridtune.data.formats import Group, Source, find_sources, read_groups, read_rows
+from hybridtune.data.text_key import text_key
 from hybridtune.errors import InputError
 from hybridtune.evaluate.blocks import Block, finished_blocks
 from hybridtune.evaluate.judged import Judged
@@ -106,8 +107,8 @@ def _passages(rows: BenchmarkRows, groups: list[Group]) -> Passages:
     return Passages(
         ids=[text.text_id for text in texts],
         group=np.array([place[_group_of(text.text_id)] for text in texts], np.int64),
-        text=np.array([numbers.setdefault(text.text, len(numbers)) for text in texts], np.int64),
-        cluster=survey(groups, {}).clusters.astype(np.int64),
+        text=np.array([numbers.setdefault(text_key(text.text), len(numbers)) for text in texts], np.int64),
+        answer_set=survey(groups, {}).answer_sets.astype(np.int64),
     )
 
 
@@ -118,27 +119,47 @@ def _group_of(text_id: str) -> str:
 def _retrieved(
     pool: Encoded, judged: Judged, passages: Passages, groups: list[Group], wish: Wish, progress: Any
 ) -> Iterator[tuple[str, Retrieved]]:
-    """By passage language: the lists of all queries whose group has a passage in it, and their own scores."""
+    """Yield by passage language the list of every query of every group that has a passage in it, and its own score.
+
+    A query that several groups have is searched once: each of them gets its list and the score of its own passage.
+    """
     scores = np.load(pool.folder / SCORES)  # [R]
-    place = {group.group_id: row for row, group in enumerate(groups)}
     number = {passage_id: row for row, passage_id in enumerate(passages.ids)}
-    group = np.array([place[_group_of(query.text_id)] for query in pool.rows.queries], np.int64)
-    spoken = np.array(pool.survey.relevant_language)[judged.passage_index]
+    width = len(pool.survey.relevant)
+    scored = judged.query_index * width + judged.passage_index  # [R], ascending
     by_language: dict[str, list[Block]] = {}
     for block in finished_blocks(pool.folder / "passages"):
         by_language.setdefault(block.language(), []).append(block)
-    done, total = 0, len(judged.query_index)
+    own = _own_pairs(pool, groups)
+    done, total = 0, sum(map(len, own.values()))
     progress(0, total)
-    for language, blocks in sorted(by_language.items()):
-        pairs = np.flatnonzero(spoken == language)  # a query has one passage of its own in a language
-        queries = judged.query_index[pairs]
-        found = search_pool(pool.folder, queries.tolist(), blocks, wish.depth, None, 0).lists
-        yield (
-            language,
-            Retrieved(group[queries], scores[pairs], found.numbers(blocks, number), found.scores),
-        )
-        done += len(queries)
+    for language, pairs in sorted(own.items()):
+        group, query, relevant = np.array(pairs, np.int64).T
+        positive = scores[np.searchsorted(scored, query * width + relevant)]
+        searched, row = np.unique(query, return_inverse=True)
+        found = search_pool(pool.folder, searched.tolist(), by_language[language], wish.depth, None, 0).lists.part(row)
+        yield language, Retrieved(group, positive, found.numbers(by_language[language], number), found.scores)
+        done += len(pairs)
         progress(done, total)
+
+
+def _own_pairs(pool: Encoded, groups: list[Group]) -> dict[str, list[tuple[int, int, int]]]:
+    """Pair every query of a group with each of its passages.
+
+    Returns:
+        by passage language: (row of the group, position of the query, place of the passage in ``Survey.relevant``).
+    """
+    place = {passage_id: n for n, passage_id in enumerate(pool.survey.relevant)}
+    query_of = {(text.language, text_key(text.text)): n for n, text in enumerate(pool.rows.queries)}
+    texts = (text for part in pool.rows.corpus for text in part.read())
+    passage_of = {(text.language, text_key(text.text)): place.get(text.text_id, -1) for text in texts}
+    found: dict[str, list[tuple[int, int, int]]] = {}
+    for row, group in enumerate(groups):
+        queries = [query_of[language, text_key(text)] for language, text in group.queries.items()]
+        for language, text in group.passages.items() if queries else ():
+            passage = passage_of[language, text_key(text)]
+            found.setdefault(language, []).extend((row, query, passage) for query in queries)
+    return found
 
 
 def _write(mined: Mined, rows: BenchmarkRows, groups: list[Group], sources: list[Source], file: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import fs
 
-from hybridtune.data.formats import Source, read_rows
+from hybridtune.data.formats import Source, list_folder, read_rows
 from hybridtune.errors import InputError
 
 FOLDERS_DEEP = 3  # miracl/miracl-v1.0-sw/topics/<file>
@@ -26,7 +26,7 @@ def files_below(path: str) -> dict[str, Source]:
         Nothing where the path is no folder.
 
     Raises:
-        InputError: the folder cannot be listed.
+        InputError: the folder cannot be listed, or holds a link to nowhere.
     """
     try:
         if "://" in path:
@@ -45,9 +45,8 @@ def files_below(path: str) -> dict[str, Source]:
 
 
 def _walk(filesystem: fs.FileSystem, folder: str, deep: int) -> Iterator[str]:
-    for entry in filesystem.get_file_info(fs.FileSelector(folder)):
-        if entry.base_name.startswith("."):  # .git, .cache: no part of a benchmark
-            continue
+    # .git, .cache are no part of a benchmark
+    for entry in list_folder(filesystem, folder, lambda name: not name.rsplit("/", 1)[-1].startswith(".")):
         if entry.type == fs.FileType.File:
             yield entry.path
         elif entry.type == fs.FileType.Directory and deep:

@@ -1,17 +1,23 @@
 """Readers of benchmarks: whatever stands on disk becomes `BenchmarkRows`. Which format it is, is decided here."""
 
+import tempfile
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
 
 from hybridtune.config import BenchmarkSource
+from hybridtune.data.answer_sets import AnswerSets
 from hybridtune.data.benchmark_files import files_below
 from hybridtune.data.benchmark_rows import BenchmarkRows, CorpusPart, Judgement, OfLanguages, Text, TextList, in_parts
 from hybridtune.data.foreign_formats import foreign_folder, not_read
 from hybridtune.data.formats import EMBEDDED, SUFFIXES, Group, Source, find_sources, read_groups, read_head
-from hybridtune.data.languages import check_code, mixed_up
 from hybridtune.data.qrels_formats import miracl_files, qrels_files, read_miracl, read_qrels_folder, refuse_part
+from hybridtune.data.scripts import mixed_up
 from hybridtune.data.squad_formats import mlqa_files, read_mlqa, read_xquad_r, xquad_r_files
+from hybridtune.data.text_key import text_key
 from hybridtune.errors import InputError
 
 __all__ = ["BenchmarkRows", "CorpusPart", "Judgement", "Text", "TextList", "notices_of_languages", "read_benchmark"]
@@ -35,15 +41,9 @@ def read_benchmark(source: BenchmarkSource) -> BenchmarkRows:
     """
     if source.languages == []:
         raise InputError("benchmark.languages is empty; leave it out to take all languages")
-    said = [] if source.language is None else [source.language]
-    for setting, codes in (("languages", source.languages), ("language", said), ("low_resource", source.low_resource)):
-        for code in codes or []:
-            check_code(code, f"benchmark.{setting}")
     rows = _read(source)
     if not any(judgement.grade > 0 for judgement in rows.judged):
         raise InputError(f"{rows.name}: no query has a relevant passage")
-    for language in sorted({text.language for text in rows.queries}):
-        check_code(language, rows.name)
     name, times = Counter(text.text_id for text in rows.queries).most_common(1)[0]
     if times > 1:
         raise InputError(f"{rows.name}: query id {name!r} occurs {times} times; ids must be unique")
@@ -98,29 +98,62 @@ def _found(files: Mapping[str, Source]) -> str:
 
 
 def _read_native(source: BenchmarkSource) -> BenchmarkRows:
-    """Groups: every passage of a group is relevant to every query of it."""
+    """Groups: every passage of a group is relevant to every query of it.
+
+    A query text of a language is one query however many groups have it, under its first id: the passages of all of them
+    are relevant, to it and to its translations in all of them. A text counted once a group would weigh that much more.
+    """
     groups = [group for file in find_sources([source.path]) for group in read_groups(file)]
     name = source.path
     if source.documents is not None:
         name += f" documents {list(source.documents)}"
         order = {document: n for n, document in enumerate(dict.fromkeys(map(_document, groups)))}
         groups = [g for g in groups if source.documents[0] <= order[_document(g)] < source.documents[1]]
-    queries: list[Text] = []
-    judged: list[Judgement] = []
+    questions = _questions(groups)
     passages: dict[tuple[str, str], Text] = {}  # one passage however many groups share its text
-    for group in groups:
-        if group.queries and not group.passages:
-            raise InputError(f"{source.path}: query of group {group.group_id!r} has no relevant passage")
-        relevant = set()
+    relevant: dict[int, set[str]] = {}  # the passages of all groups of a question
+    for group, question in zip(groups, questions, strict=True):
         for language, text in group.passages.items():
             passage = Text(f"{group.group_id}:{language}", language, text)
-            relevant.add(passages.setdefault((language, text), passage).text_id)
+            passage_id = passages.setdefault((language, text_key(text)), passage).text_id
+            relevant.setdefault(question, set()).add(passage_id)
+    queries: list[Text] = []
+    judged: list[Judgement] = []
+    asked: dict[tuple[str, str], str] = {}  # the first id of a text
+    repeated = 0
+    for group, question in zip(groups, questions, strict=True):
+        if group.queries and question not in relevant:
+            raise InputError(f"{source.path}: query of group {group.group_id!r} has no relevant passage")
         for language, text in group.queries.items():
-            judged.extend(Judgement(len(queries), passage_id, 1) for passage_id in sorted(relevant))
-            queries.append(Text(f"{group.group_id}:{language}", language, text))
-    for language in sorted({text.language for text in passages.values()}):
-        check_code(language, source.path)
-    return BenchmarkRows(name, queries, in_parts(list(passages.values())), judged, [])
+            query = Text(f"{group.group_id}:{language}", language, text)
+            if asked.setdefault((language, text_key(text)), query.text_id) != query.text_id:
+                repeated += 1
+                continue
+            judged.extend(Judgement(len(queries), passage_id, 1) for passage_id in sorted(relevant[question]))
+            queries.append(query)
+    notices = [
+        f"{repeated} of the queries repeat the text of another in their language: a text is one query, and the "
+        "passages of all groups that have it are relevant"
+    ] * (repeated > 0)
+    return BenchmarkRows(name, queries, in_parts(list(passages.values())), judged, notices)
+
+
+def _questions(groups: Sequence[Group]) -> list[int]:
+    """Return for each group the first one that a chain of shared query texts, each of one language, connects it to."""
+    if not groups:
+        return []
+    first: dict[tuple[str, str], int] = {}
+    edges = [
+        (first.setdefault((language, text_key(text)), row), row)
+        for row, group in enumerate(groups)
+        for language, text in group.queries.items()
+    ]
+    ones, others = np.array(edges, np.int32).reshape(-1, 2).T
+    with tempfile.TemporaryDirectory() as folder:
+        sets = AnswerSets(len(groups), Path(folder) / "sets.npy")
+        sets.join(ones, others)
+        names: list[int] = sets.names().tolist()
+    return names
 
 
 def _document(group: Group) -> str:

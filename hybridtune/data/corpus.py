@@ -1,7 +1,8 @@
 """Which texts there are, in which languages: all that the plan needs to know of the data.
 
 A text's number is its place among the distinct texts, in the order of the files: a query and a passage of the same
-words are two texts, a passage and a hard negative are one. The token store has one row a text, by the same number.
+words are two texts, and so are queries of two languages; a passage and a hard negative are one. Texts are one if their
+`text_key` is: the first spelling stands for all. The token store has one row a text, by the same number.
 """
 
 import tempfile
@@ -29,23 +30,24 @@ class Corpus:
         languages: the L language codes, sorted.
         queries: [G, L] text number of the group's query in the language, -1 where there is none.
         passages: [G, L] text number of its passage, -1 where there is none.
-        clusters: [G] groups that share a passage text, in any language, have one cluster: they answer each
-            other's queries, so they are never negatives of each other.
+        answer_sets: [G] groups that share a passage text, in any language, or a query text in one language have one
+            answer set, and so have those that a chain of such groups connects: they answer each other's queries, so
+            they are never negatives of each other.
         negative_cells: [N] where each hard negative belongs, ``group * L + column of the language``, ascending. Only
             cells with a passage have any: those of the other cells would never be used.
         negative_texts: [N] its text number.
-        negative_clusters: [N] cluster of the groups that have its text as a passage, -1 if none has. It is never the
-            cluster of its own group: such a text answers the group's queries and is left out.
+        negative_answer_sets: [N] answer set of the groups that have its text as a passage, -1 if none has. It is
+            never that of its own group: such a text answers the group's queries and is left out.
         sources: [G] the entry of ``data.train`` that the group came from, from 0.
     """
 
     languages: tuple[str, ...]
     queries: Int32
     passages: Int32
-    clusters: Int32
+    answer_sets: Int32
     negative_cells: Int64
     negative_texts: Int32
-    negative_clusters: Int32
+    negative_answer_sets: Int32
     sources: Int32
 
     @classmethod
@@ -89,7 +91,7 @@ class Corpus:
     def pair_counts(self) -> Int64:
         """[L, L] pairs by language of the query and of the passage."""
         counts = np.zeros((len(self.languages),) * 2, np.int64)
-        for start in range(0, len(self.clusters), CHUNK):
+        for start in range(0, len(self.answer_sets), CHUNK):
             rows = slice(start, start + CHUNK)
             counts += (self.queries[rows] >= 0).T.astype(np.int64) @ (self.passages[rows] >= 0).astype(np.int64)
         return counts

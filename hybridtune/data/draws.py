@@ -64,7 +64,7 @@ class Draws:
     Args:
         cells: what is drawn from.
         members: finds the groups of a cell, ascending.
-        clusters: [G] no batch holds two groups of one cluster.
+        answer_sets: [G] no batch holds two groups of one answer set.
         phase: where the draws of pairs begin, in [0, 1).
         seed: of the queues; the cell's languages, data set (if it has one) and epoch go with it.
     """
@@ -73,7 +73,7 @@ class Draws:
         self,
         cells: Cells,
         members: Callable[[int], Int32],
-        clusters: Int32,
+        answer_sets: Int32,
         phase: float,
         seed: tuple[int, ...],
     ) -> None:
@@ -91,7 +91,7 @@ class Draws:
             )
         self._part_phases = np.array([np.random.default_rng((*seed, *pair)).random() for pair in cells.pairs.tolist()])
         self._drawn = np.zeros(len(cells.pairs), np.int64)  # rows that every pair has been drawn for
-        self.queues = Queues(members, cells.sizes, cells.pair_of, clusters, seeds)
+        self.queues = Queues(members, cells.sizes, cells.pair_of, answer_sets, seeds)
 
     def batch(self, first: int, size: int, *, mixed: bool) -> tuple[Int32, Int64]:
         """The next batch.

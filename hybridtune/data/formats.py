@@ -9,8 +9,8 @@ import glob
 import io
 import json
 import os.path
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -20,14 +20,15 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from hybridtune.data.foreign_formats import HEAD_BYTES, foreign_file, foreign_folder, foreign_row, not_read
+from hybridtune.data.text_key import text_key
 from hybridtune.errors import InputError
+from hybridtune.language_codes import language_code
 
 _FILES_LOOKED_AT = 1000  # in a folder of no known format
 SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
 EMBEDDED = "newsroom:"
 _SIDES = ("queries", "passages")
 _FIELDS = (*_SIDES, "negatives")  # what is told by language
-LANGUAGE = re.compile(r"^[a-z]{2,3}(-[A-Za-z0-9]+)*$")
 
 
 class Source(NamedTuple):
@@ -41,6 +42,8 @@ class Source(NamedTuple):
 
 class Group(NamedTuple):
     """Texts that translate each other. Any query of a group is answered by any passage of it.
+
+    A language is told by its canonical code.
 
     Attributes:
         group_id: unique over all files.
@@ -125,12 +128,30 @@ def check_unicode(text: str, where: str) -> None:
         ) from None
 
 
+def list_folder(filesystem: fs.FileSystem, folder: str, wanted: Callable[[str], bool]) -> list[fs.FileInfo]:
+    """Return the entries of a folder whose path is wanted; none if there is no such folder.
+
+    Raises:
+        InputError: a wanted entry is a symbolic link to nowhere. Arrow leaves these out of its listing without a word.
+    """
+    entries = filesystem.get_file_info(fs.FileSelector(folder, allow_not_found=True))
+    if isinstance(filesystem, fs.LocalFileSystem) and Path(folder).is_dir():
+        for entry in sorted(Path(folder).iterdir()):
+            if wanted(str(entry)) and entry.is_symlink() and not entry.exists():
+                raise InputError(f"{entry}: {_broken_link(entry)}")
+    return [entry for entry in entries if wanted(entry.path)]
+
+
+def _broken_link(link: Path) -> str:
+    return f"is a symbolic link to {link.readlink()}, which does not exist"
+
+
 def _nothing_at(path: str) -> str:
     """Why no file was found at a path."""
     if "://" not in path and not glob.has_magic(path):
         place = Path(path)
         if not place.exists():
-            return "does not exist"
+            return _broken_link(place) if place.is_symlink() else "does not exist"
         if place.is_dir() and all(entry.name.startswith(".") for entry in place.iterdir()):
             return "the folder is empty"
         files = islice((file for file in place.rglob("*") if file.is_file()), _FILES_LOOKED_AT)
@@ -168,18 +189,18 @@ def _expand(path: str) -> Iterator[Source]:
             foreign = foreign_file(name, read_head(Source(name, name, filesystem)))
             kind = f"unknown kind of file; known: {', '.join(SUFFIXES)}" if foreign is None else not_read(foreign)
             raise InputError(f"{name}: {kind}")
+        if "://" not in path and not Path(name).is_file():
+            raise InputError(f"{name}: {_broken_link(Path(name)) if not Path(name).exists() else 'is not a file'}")
         yield Source(name, name, filesystem)
 
 
 def _remote_files(filesystem: fs.FileSystem, path: str) -> list[str]:
     if "*" in path:
-        folder = str(PurePosixPath(path).parent)
-        entries = filesystem.get_file_info(fs.FileSelector(folder, allow_not_found=True))
-        return sorted(entry.path for entry in entries if fnmatch.fnmatch(entry.path, path))
+        entries = list_folder(filesystem, str(PurePosixPath(path).parent), lambda name: fnmatch.fnmatch(name, path))
+        return sorted(entry.path for entry in entries)
     info = filesystem.get_file_info(path)
     if info.type == fs.FileType.Directory:
-        entries = filesystem.get_file_info(fs.FileSelector(path))
-        return sorted(entry.path for entry in entries if entry.path.endswith(SUFFIXES))
+        return sorted(entry.path for entry in list_folder(filesystem, path, lambda name: name.endswith(SUFFIXES)))
     return [path] if info.type == fs.FileType.File else []
 
 
@@ -198,30 +219,47 @@ def _json_lines(source: Source) -> Iterator[tuple[int, Any]]:
                 if not line.strip():
                     continue
                 try:
-                    yield number, json.loads(line.rstrip())
-                except ValueError as error:  # a JSONDecodeError, or bytes that are no UTF-8
+                    yield number, json.loads(line.rstrip(), object_pairs_hook=_each_key_once)
+                except ValueError as error:  # a JSONDecodeError, bytes that are no UTF-8, or a key that stands twice
                     at = f"{error.msg}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else error
                     raise InputError(f"{source.name}:{number}: broken JSON: {at}") from None
     except OSError as error:
         raise InputError(f"{source.name}: cannot be read: {error}") from None
 
 
+def _each_key_once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Make a dictionary of keys and values.
+
+    Raises:
+        ValueError: a key stands twice; one of its values would be lost.
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"{twice!r} stands twice in one object; keep one of the two")
+    return found
+
+
 def _parquet_rows(source: Source) -> Iterator[tuple[int, Any]]:
     number = 0
     try:
         with pq.ParquetFile(source.path, filesystem=source.filesystem) as file:
+            for columns in (file.schema_arrow, *(field.type for field in file.schema_arrow if field.name in _FIELDS)):
+                if isinstance(columns, (pa.Schema, pa.StructType)):
+                    _each_key_once([(column.name, column) for column in columns])
             for batch in file.iter_batches(1024):
                 for row in batch.to_pylist():
                     number += 1
                     yield number, row | {field: _present(row[field]) for field in _FIELDS if field in row}
-    except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{source.name}: not a readable Parquet file: {error}") from None
+    except (OSError, ValueError, pa.ArrowException) as error:
+        at = f":{number}" * (number > 0)
+        raise InputError(f"{source.name}{at}: not a readable Parquet file: {' '.join(str(error).split())}") from None
 
 
 def _present(cell: Any) -> Any:
-    """The languages that a cell has: a struct column has a field for every language, a map is a list of pairs."""
+    """Return the languages of a cell: a struct column has a field for every language, a map is a list of pairs."""
     if cell is None or (isinstance(cell, list) and all(isinstance(pair, tuple) for pair in cell)):
-        cell = dict(cell or [])
+        cell = _each_key_once(cell or [])
     return {language: text for language, text in cell.items() if text is not None} if isinstance(cell, dict) else cell
 
 
@@ -236,44 +274,57 @@ def _group(row: Any, where: str) -> Group:
     check_unicode(document_id, f"{where}: document_id")
     if row.get("queries") is None and isinstance(row.get("passages"), dict) and len(row["passages"]) > 1:
         row = {**row, "queries": {}}  # bitext; one passage alone is a line whose queries have another name
-    for side in _SIDES:
-        texts = row.get(side)
-        if not isinstance(texts, dict):
-            raise InputError(f"{where}: {side} must be an object of language: text (got {texts!r})")
-        for language, text in texts.items():
-            _check_language(language, f"{where}: {side}")
-            if not _is_text(text):
-                raise InputError(f"{where}: {side}.{language} must be a text that is not empty (got {text!r})")
-            check_unicode(text, f"{where}: {side}.{language}")
+    queries, passages = (_texts(row.get(side), f"{where}: {side}") for side in _SIDES)
     negatives = row.get("negatives")
     if negatives is None:
         negatives = {}
-    _check_negatives(negatives, row["passages"], where)
-    return Group(group_id, document_id, row["queries"], row["passages"], negatives)
+    return Group(group_id, document_id, queries, passages, _negatives(negatives, passages, where))
 
 
-def _check_negatives(negatives: Any, passages: Mapping[str, str], where: str) -> None:
+def _texts(texts: Any, where: str) -> dict[str, str]:
+    """Check the queries or the passages of a group."""
+    if not isinstance(texts, dict):
+        raise InputError(f"{where} must be an object of language: text (got {texts!r})")
+    found = _by_language(texts, where)
+    for language, text in found.items():
+        if not _is_text(text):
+            raise InputError(f"{where}.{language} must be a text that is not empty (got {text!r})")
+        check_unicode(text, f"{where}.{language}")
+    return found
+
+
+def _negatives(negatives: Any, passages: Mapping[str, str], where: str) -> dict[str, list[str]]:
+    """Check the hard negatives of a group."""
     if not isinstance(negatives, dict):
         raise InputError(f"{where}: negatives must be an object of language: list of texts (got {negatives!r})")
-    language_of = {text: language for language, text in passages.items()}
-    for language, texts in negatives.items():
-        _check_language(language, f"{where}: negatives")
+    found = _by_language(negatives, f"{where}: negatives")
+    language_of = {text_key(text): language for language, text in passages.items()} if found else {}
+    for language, texts in found.items():
         if not isinstance(texts, list) or not all(_is_text(text) for text in texts):
             raise InputError(
                 f"{where}: negatives.{language} must be a list of texts that are not empty (got {texts!r})"
             )
         for place, text in enumerate(texts):
             check_unicode(text, f"{where}: negatives.{language}[{place}]")
-            if text in language_of:  # it would be pushed from the queries that it answers
+            answered = language_of.get(text_key(text))
+            if answered is not None:  # it would be pushed from the queries that it answers
                 raise InputError(
-                    f"{where}: negatives.{language}[{place}] is also passages.{language_of[text]} of the group: "
+                    f"{where}: negatives.{language}[{place}] is also passages.{answered} of the group: "
                     "a passage that answers its queries is no negative"
                 )
+    return found
 
 
-def _check_language(language: str, where: str) -> None:
-    if not LANGUAGE.match(language):
-        raise InputError(f"{where}: {language!r} is not a language code (ISO 639-1, like 'sw')")
+def _by_language(texts: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Put what a group tells by language under the canonical codes."""
+    found: dict[str, Any] = {}
+    written: dict[str, str] = {}
+    for code, text in texts.items():
+        language = language_code(code, where)
+        if language in found:
+            raise InputError(f"{where}: {written[language]!r} and {code!r} are one language; keep one of the two")
+        found[language], written[language] = text, code
+    return found
 
 
 def _is_text(value: Any) -> bool:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hybridtune.data.corpus import Corpus
-from hybridtune.data.pairs import Pair, distinct_clusters, groups_of, question_pairs, translations
+from hybridtune.data.pairs import Pair, distinct_answer_sets, groups_of, question_pairs, translations
 from hybridtune.errors import InputError
 
 Kind = Literal["mono", "cross", "align"]
@@ -16,7 +16,7 @@ class Demand:
     """What is asked of the data.
 
     Attributes:
-        batch_size: B, distinct clusters that a batch needs.
+        batch_size: B, distinct answer sets that a batch needs.
         ratios: the shares of mono batches that occur, by the field of the study that asks: ``mixing_ratio`` and, where
             there is a schedule, ``final_ratio``.
         single_pair: whether all rows of a cross batch have one language pair.
@@ -46,7 +46,7 @@ def usable_pairs(corpus: Corpus, demand: Demand) -> tuple[dict[Kind, list[Pair]]
             "the training data has no question-passage pair: no group has both a query and a passage; add such groups "
             "(translations alone fill align batches, and those are never all batches)"
         )
-    sizes = {pair: distinct_clusters(corpus, [groups_of(corpus, pair, aligned=False)]) for pair in pairs}
+    sizes = {pair: distinct_answer_sets(corpus, [groups_of(corpus, pair, aligned=False)]) for pair in pairs}
     mono = [pair for pair in pairs if pair[0] == pair[1]]
     cross = [pair for pair in pairs if pair[0] != pair[1]]
     alone = [*mono, *(cross if demand.single_pair else [])]  # pairs that must fill a batch by themselves
@@ -58,13 +58,13 @@ def usable_pairs(corpus: Corpus, demand: Demand) -> tuple[dict[Kind, list[Pair]]
         _check(
             demand,
             "cross",
-            distinct_clusters(corpus, (groups_of(corpus, p, aligned=False) for p in cross)),
+            distinct_answer_sets(corpus, (groups_of(corpus, p, aligned=False) for p in cross)),
             "cross groups",
         )
     aligned: list[Pair] = []
     if demand.align_share > 0:
         aligned = translations(corpus, demand.align_from)
-        _check_align(demand, distinct_clusters(corpus, (groups_of(corpus, p, aligned=True) for p in aligned)))
+        _check_align(demand, distinct_answer_sets(corpus, (groups_of(corpus, p, aligned=True) for p in aligned)))
     usable: dict[Kind, list[Pair]] = {
         "mono": [pair for pair in mono if pair not in left_out],
         "cross": [pair for pair in cross if pair not in left_out],

@@ -1,4 +1,4 @@
-"""From groups as they stand in the files to numbered texts, clusters and tables, in memory that hardly grows.
+"""From groups as they stand in the files to numbered texts, answer sets and tables, in memory that hardly grows.
 
 The groups are worked on in blocks. A block finds its own repeated texts; what is repeated from block to block is found
 at the end, by digests. What is kept of every text and group lies in files and is mapped block by block; what stays in
@@ -15,10 +15,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from hybridtune.data.answer_sets import AnswerSets
 from hybridtune.data.arrays import CHUNK, ArrayFile, forget, scratch_array
-from hybridtune.data.clusters import Clusters
 from hybridtune.data.distinct import Distinct, digests
 from hybridtune.data.formats import Group
+from hybridtune.data.text_key import text_key
 from hybridtune.errors import InputError
 
 BLOCK_TEXTS = 8192  # of a block, about; the unit that Ray Data hands to a tokenising actor
@@ -43,7 +44,7 @@ class _Tables(NamedTuple):
 
 
 class Numbering:
-    """Numbers the texts of groups and joins the groups that share a passage.
+    """Numbers the texts of groups and joins the groups that share a passage, or a query in one language.
 
     Args:
         folder: an empty one. `finish` leaves there one ``.npy`` file a field of `Corpus` and, under ``texts``, the
@@ -75,7 +76,8 @@ class Numbering:
         self._of: list[int] = []
         self._cells: list[int] = []
         self._negatives: list[int] = []
-        self._places: dict[tuple[bool, str], int] = {}  # text -> place among the texts of all blocks
+        self._places: dict[bytes, int] = {}  # what makes a text this text -> its place among those of all blocks
+        self._texts: list[tuple[bool, str]] = []  # the first spelling of each
 
     def add(self, group: Group, source: int = 0) -> None:
         """Take the next group, and the entry of ``data.train`` that it comes from."""
@@ -89,27 +91,32 @@ class Numbering:
                 if self._seen[language] > self._limits[language]:
                     continue
             column = self._columns.setdefault(language, len(self._columns))
-            query = self._place(True, queries[language]) if language in queries else -1
+            query = self._place(queries[language], language) if language in queries else -1
             passage = -1
             if language in passages:
-                passage = self._place(False, passages[language])
-                for text in dict.fromkeys(group.negatives.get(language, ())):
-                    self._negatives += (row, column, self._place(False, text))
+                passage = self._place(passages[language])
+                for place in dict.fromkeys(map(self._place, group.negatives.get(language, ()))):
+                    self._negatives += (row, column, place)
             self._cells += (row, column, query, passage)
         if len(self._places) >= BLOCK_TEXTS or len(self._ids) >= BLOCK_TEXTS:
             self._end()
 
-    def _place(self, is_query: bool, text: str) -> int:
-        return self._places.setdefault((is_query, text), self._known.count + len(self._places))
+    def _place(self, text: str, query_language: str | None = None) -> int:
+        """Return the place of a query of a language, or of a passage, which is one text in all languages."""
+        side = "p" if query_language is None else f"q{query_language}"
+        found = self._places.setdefault(f"{side}\0{text_key(text)}".encode(), self._known.count + len(self._places))
+        if len(self._texts) < len(self._places):
+            self._texts.append((query_language is not None, text))
+        return found
 
     def _end(self) -> None:
         """Write the block away."""
         if self._text_folder:
             path = self._text_folder / f"part-{len(self._blocks):05d}.arrow"
-            sides, texts = zip(*self._places, strict=True) if self._places else ((), ())
+            sides, texts = zip(*self._texts, strict=True) if self._texts else ((), ())
             with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, _TEXTS) as writer:
                 writer.write_table(pa.table({"is_query": list(sides), "text": list(texts)}, _TEXTS))
-        self._known.add(digests((b"q" if is_query else b"p") + text.encode() for is_query, text in self._places))
+        self._known.add(digests(self._places))
         self._known_ids.add(digests(name.encode() for name in self._ids))
         self._id_file.writelines(f"{name!r}\n" for name in self._ids)
         self._sources.append(np.array(self._of, np.int32))
@@ -138,16 +145,16 @@ class Numbering:
         if not self._columns:
             raise InputError("the training data holds no text: every language is limited to 0")
         numbers = self._number_texts()
-        holders, clusters = self._clusters(numbers)
+        holders, answer_sets = self._answer_sets(numbers)
         names = sorted(self._columns)
         np.save(self._folder / "languages.npy", np.array(names))
-        with ArrayFile(self._folder / "clusters.npy", np.int32) as file:
-            for start in range(0, len(clusters), CHUNK):
-                file.append(clusters[start : start + CHUNK])
-                forget(clusters)
+        with ArrayFile(self._folder / "answer_sets.npy", np.int32) as file:
+            for start in range(0, len(answer_sets), CHUNK):
+                file.append(answer_sets[start : start + CHUNK])
+                forget(answer_sets)
         order = np.argsort(np.argsort(list(self._columns))).astype(np.int32)  # column -> its place by the name
         self._write_cells(numbers, order)
-        self._write_negatives(numbers, order, holders, clusters)
+        self._write_negatives(numbers, order, holders, answer_sets)
         for open_file in (self._cell_file, self._negative_file, self._id_file):
             open_file.close()
         shutil.rmtree(self._work)
@@ -179,21 +186,26 @@ class Numbering:
                 self.parts.append(TextPart(self._text_folder / f"part-{number:05d}.arrow", new))
         return numbers
 
-    def _clusters(self, numbers: Int32) -> tuple[Int32, Int32]:
-        """[texts] the first group that has it as a passage, -1 if none has; [G] the cluster of every group."""
+    def _answer_sets(self, numbers: Int32) -> tuple[Int32, Int32]:
+        """Join the groups that share a text.
+
+        Returns:
+            [texts] the first group that has it, as a passage or as a query; -1 of one that is a hard negative only.
+            [G] the answer set of every group.
+        """
         holders = scratch_array(self._work / "holders.npy", self.texts, -1)
-        clusters = Clusters(self._known_ids.count, self._work / "clusters.npy")
+        answer_sets = AnswerSets(self._known_ids.count, self._work / "answer_sets.npy")
         for block in self._tables():
-            cells = block.cells[block.cells[:, 3] >= 0]
-            texts, groups = numbers[cells[:, 3]], cells[:, 0]
+            held = block.cells[:, 2:] >= 0  # [g, 2] queries and passages; no query has the number of a passage
+            texts, groups = numbers[block.cells[:, 2:][held]], np.repeat(block.cells[:, 0], held.sum(axis=1))
             different, at = np.unique(texts, return_index=True)
             fresh = holders[different] < 0
             holders[different[fresh]] = groups[at[fresh]]
             shared = holders[texts] != groups
-            clusters.join(holders[texts[shared]], groups[shared])
+            answer_sets.join(holders[texts[shared]], groups[shared])
             forget(holders)
             forget(numbers)
-        return holders, clusters.names()
+        return holders, answer_sets.names()
 
     def _write_cells(self, numbers: Int32, order: Int32) -> None:
         with (
@@ -208,22 +220,22 @@ class Numbering:
                     file.append(table)
                 forget(numbers)
 
-    def _write_negatives(self, numbers: Int32, order: Int32, holders: Int32, clusters: Int32) -> None:
+    def _write_negatives(self, numbers: Int32, order: Int32, holders: Int32, answer_sets: Int32) -> None:
         with (
             ArrayFile(self._folder / "negative_cells.npy", np.int64) as cells,
             ArrayFile(self._folder / "negative_texts.npy", np.int32) as texts,
-            ArrayFile(self._folder / "negative_clusters.npy", np.int32) as of_texts,
+            ArrayFile(self._folder / "negative_answer_sets.npy", np.int32) as of_texts,
         ):
             for block in self._tables():
                 groups, columns, places = block.negatives.T
                 number = numbers[places]
                 holder = holders[number]
-                cluster = np.where(holder >= 0, clusters[holder], -1)
-                kept = cluster != clusters[groups]  # a text of the group's own cluster answers its queries
+                answer_set = np.where(holder >= 0, answer_sets[holder], -1)
+                kept = answer_set != answer_sets[groups]  # a text of the group's own answer set answers its queries
                 cells.append((groups.astype(np.int64) * len(order) + order[columns])[kept])
                 texts.append(number[kept])
-                of_texts.append(cluster[kept])
-                for array in (numbers, holders, clusters):
+                of_texts.append(answer_set[kept])
+                for array in (numbers, holders, answer_sets):
                     forget(array)
 
     def _tables(self) -> Iterator[_Tables]:

@@ -59,11 +59,11 @@ def groups_of(corpus: Corpus, pair: Sequence[int], *, aligned: bool, data_set: i
     return np.flatnonzero(has).astype(np.int32)
 
 
-def distinct_clusters(corpus: Corpus, groups: Iterable[Int32]) -> int:
-    """How many clusters the groups of some lists have together: so many rows a batch of them can have."""
-    found = np.zeros(len(corpus.clusters), bool)
+def distinct_answer_sets(corpus: Corpus, groups: Iterable[Int32]) -> int:
+    """How many answer sets the groups of some lists have together: so many rows a batch of them can have."""
+    found = np.zeros(len(corpus.answer_sets), bool)
     for some in groups:
-        found[corpus.clusters[some]] = True
+        found[corpus.answer_sets[some]] = True
     return int(np.count_nonzero(found))
 
 
@@ -84,8 +84,11 @@ def pair_weights(languages: Sequence[str], weights: Mapping[str, float]) -> dict
     """
     known = {pair_name(languages, (x, y)): (x, y) for x in range(len(languages)) for y in range(len(languages))}
     known |= {language: (x, x) for x, language in enumerate(languages)}  # a language's own name comes first
+    # A pair like zh-tw-en cannot be cut without the corpus, so its case is overlooked here and not in the study file.
+    written = {name.lower(): name for name in known}
     found: dict[Pair, float] = {}
-    for name, weight in weights.items():
+    for given, weight in weights.items():
+        name = given if given in known else written.get(given.lower(), given)
         if name not in known:
             hint = nearest(name, known if "-" in name else languages)
             raise InputError(f"mix.weights: the training data has no language or language pair {name!r}{hint}")

@@ -34,7 +34,7 @@ class BatchSpec:
     Attributes:
         step: its place in the training, from 0.
         kind: ``mono``, ``cross`` or ``align``.
-        groups: [B] row of the group in the corpus; no two of one cluster.
+        groups: [B] row of the group in the corpus; no two of one answer set.
         languages: [B, 2] columns of the two languages. Of a mono or cross pair: the query's and the passage's, the
             texts ``corpus.queries[group, first]`` and ``corpus.passages[group, second]``. Of an align pair: the one
             that the teacher reads and the other, both passages: ``corpus.passages[group, first]`` and ``[.., second]``.
@@ -194,7 +194,7 @@ class HybridPlan:
             kind: Draws(
                 cells,
                 functools.partial(cell_members, self.corpus, cells),
-                self.corpus.clusters,
+                self.corpus.answer_sets,
                 _uniform(self.seed, shares),
                 (self.seed, queues),
             )

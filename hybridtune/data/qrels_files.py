@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from hybridtune.data.benchmark_files import file_rows, text_lines
 from hybridtune.data.benchmark_rows import Judgement, Text
 from hybridtune.data.formats import Source, check_unicode
-from hybridtune.data.languages import check_code
 from hybridtune.errors import InputError
+from hybridtune.language_codes import language_code
 
 _PASSAGE_ID = ("_id", "docid", "id")
 _QUERY_ID = ("_id", "qid", "query_id", "query-id", "id")
@@ -46,11 +46,10 @@ class PassageFile:
         Raises:
             InputError: a row without an id or a language, or, where that is an error, a text, with its file and line.
         """
-        checked: set[str] = set()
         empty: list[str] = []
         for where, row in file_rows(self.file):
             passage_id = _row_id(row, _PASSAGE_ID, where)
-            language = _row_language(row, self.language, checked, where)
+            language = _row_language(row, self.language, where)
             if "text" not in row:  # it may stand under another name: no empty passage
                 raise InputError(f"{where}: passage {passage_id!r} has no text (got None)")
             title, text = row.get("title") or "", row["text"] or ""
@@ -215,14 +214,13 @@ def _more(found: Collection[str]) -> str:
 
 
 def _row_topics(file: Source, language: str | None) -> Iterator[tuple[str, str, str, str]]:
-    checked: set[str] = set()
     for where, row in file_rows(file):
         query_id = _row_id(row, _QUERY_ID, where)
         text = row.get("query") if row.get("text") is None else row["text"]
         if not isinstance(text, str):
             raise InputError(f"{where}: query {query_id!r} has no text (got {text!r})")
         check_unicode(text, f"{where}: query {query_id!r}")
-        yield where, query_id, _row_language(row, language, checked, where), text
+        yield where, query_id, _row_language(row, language, where), text
 
 
 def _tsv_topics(file: Source, language: str | None) -> Iterator[tuple[str, str, str, str]]:
@@ -233,7 +231,7 @@ def _tsv_topics(file: Source, language: str | None) -> Iterator[tuple[str, str, 
             continue
         if not tab or not query_id.strip():
             raise InputError(f"{where}: a query is 'id TAB text' (got {line[:80]!r})")
-        yield where, query_id.strip(), language or _row_language({}, None, set(), where), text
+        yield where, query_id.strip(), language or _row_language({}, None, where), text
 
 
 def _row_id(row: Mapping[str, Any], keys: tuple[str, ...], where: str) -> str:
@@ -249,7 +247,7 @@ def _row_id(row: Mapping[str, Any], keys: tuple[str, ...], where: str) -> str:
     return value.strip()
 
 
-def _row_language(row: Mapping[str, Any], language: str | None, checked: set[str], where: str) -> str:
+def _row_language(row: Mapping[str, Any], language: str | None, where: str) -> str:
     said = language if row.get("language") is None else row["language"]
     if said is None:
         raise InputError(
@@ -258,10 +256,7 @@ def _row_language(row: Mapping[str, Any], language: str | None, checked: set[str
         )
     if not isinstance(said, str):
         raise InputError(f"{where}: language must be a code like 'sw' (got {said!r})")
-    if said not in checked:
-        check_code(said, where)
-        checked.add(said)
-    return said
+    return language_code(said, where)
 
 
 def _grade(cell: str, where: str) -> int:

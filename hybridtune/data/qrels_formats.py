@@ -8,9 +8,9 @@ from hybridtune.config import BenchmarkSource
 from hybridtune.data.benchmark_files import choose_split, json_lines
 from hybridtune.data.benchmark_rows import BenchmarkRows, CorpusPart, Judgement, Text
 from hybridtune.data.formats import Source
-from hybridtune.data.languages import check_code
 from hybridtune.data.qrels_files import PassageFile, match_judgements, read_topics
 from hybridtune.errors import InputError
+from hybridtune.language_codes import language_code
 
 _MIRACL_TABLE = re.compile(
     r"(?:^|/)(?P<kind>topics|qrels)\.miracl-v1\.0-(?P<language>[a-z]+)-(?P<split>[^/]+)\.tsv(\.gz)?$"
@@ -122,7 +122,7 @@ def read_miracl(languages: Mapping[str, Miracl], source: BenchmarkSource) -> Ben
     wanted = sorted(languages) if source.languages is None else list(dict.fromkeys(source.languages))
     name = source.path if source.languages is None else f"{source.path} languages {','.join(wanted)}"
     for language in wanted:
-        check_code(language, source.path)
+        language_code(language, source.path)
         if language not in languages:
             raise InputError(f"{name}: no topics of {language!r} there; there are: {', '.join(sorted(languages))}")
         if not languages[language].corpus:

@@ -22,13 +22,13 @@ class Queues:
     """The groups of every cell, epoch after epoch: each a fresh permutation, none repeats before all were visited.
 
     What waits of all cells stands in one array, every cell in a stretch of its own length: a taken group leaves
-    it, and one that was passed over (its cluster is in the batch already) keeps its place before those behind it.
+    it, and one that was passed over (its answer set is in the batch already) keeps its place before those behind it.
 
     Args:
         members: finds the groups of a cell, ascending.
         sizes: [C] groups of every cell, at least one.
         pair_of: [C] cells of one number stand together and stand in for each other before others do.
-        clusters: [G] no batch holds two groups of one cluster.
+        answer_sets: [G] no batch holds two groups of one answer set.
         seeds: of every cell's permutations; the epoch goes with it.
     """
 
@@ -37,22 +37,30 @@ class Queues:
         members: Callable[[int], Int32],
         sizes: Int64,
         pair_of: Int64,
-        clusters: Int32,
+        answer_sets: Int32,
         seeds: Sequence[tuple[int, ...]],
     ) -> None:
-        self._find, self._sizes, self._pair_of, self._seeds, self._clusters = members, sizes, pair_of, seeds, clusters
+        self._find, self._sizes, self._pair_of, self._seeds, self._answer_sets = (
+            members,
+            sizes,
+            pair_of,
+            seeds,
+            answer_sets,
+        )
         self._few: dict[int, Int32] = {}  # members of small cells
         self._ends = np.cumsum(sizes)
         self._heads = self._ends.copy()  # nothing waits before the first epoch
         self._new = self._ends.copy()  # what waits before this place was never taken
         self._epochs = [0] * len(sizes)
         self._waiting = np.zeros(int(sizes.sum()), np.int32)
-        self._scratch = np.empty(len(clusters), np.int32)  # by cluster; holds what was last written and nothing else
+        self._scratch = np.empty(
+            len(answer_sets), np.int32
+        )  # by answer set; holds what was last written and nothing else
         # An item of a memoryview is an int, in a third of the time that numpy takes for its own kind of number.
-        self._waiting_items, self._cluster_items = self._waiting.data, clusters.data
+        self._waiting_items, self._answer_set_items = self._waiting.data, answer_sets.data
 
     def take(self, wanted: Int64) -> tuple[Int32, Int64]:
-        """Take the next group of every wanted cell [B] whose cluster the batch does not hold yet.
+        """Take the next group of every wanted cell [B] whose answer set the batch does not hold yet.
 
         Returns:
             [B] groups, and [B] their cells: where a cell has no such group left, another one stands in.
@@ -64,12 +72,12 @@ class Queues:
         places = self._heads[wanted] + earlier_equals(wanted)
         inside = places < self._ends[wanted]
         groups = self._waiting[np.where(inside, places, 0)]  # [B]
-        clusters = self._clusters[groups]
-        good = inside & self._firsts(clusters)
+        answer_sets = self._answer_sets[groups]
+        good = inside & self._firsts(answer_sets)
         if good.all():
             self._heads += np.bincount(wanted, minlength=len(self._heads))
             return groups, wanted
-        return self._repair(int(np.argmin(good)), wanted, groups, clusters, inside)
+        return self._repair(int(np.argmin(good)), wanted, groups, answer_sets, inside)
 
     def visited(self, cell: int) -> npt.NDArray[np.bool_]:
         """Which of a cell's members were taken at least once."""
@@ -82,15 +90,15 @@ class Queues:
         if cell in self._few:
             return self._few[cell]
         members = self._find(cell)
-        if len(members) * _FEW < len(self._clusters):
+        if len(members) * _FEW < len(self._answer_sets):
             self._few[cell] = members
         return members
 
-    def _firsts(self, clusters: Int32) -> npt.NDArray[np.bool_]:
-        """[n] whether a cluster stands for the first time in a list [n]."""
-        places = np.arange(len(clusters), dtype=np.int32)
-        self._scratch[clusters[::-1]] = places[::-1]  # of equal ones, the first is written last
-        firsts: npt.NDArray[np.bool_] = self._scratch[clusters] == places
+    def _firsts(self, answer_sets: Int32) -> npt.NDArray[np.bool_]:
+        """[n] whether an answer set stands for the first time in a list [n]."""
+        places = np.arange(len(answer_sets), dtype=np.int32)
+        self._scratch[answer_sets[::-1]] = places[::-1]  # of equal ones, the first is written last
+        firsts: npt.NDArray[np.bool_] = self._scratch[answer_sets] == places
         return firsts
 
     def _alone(self, cell: int, size: int) -> Int32 | None:
@@ -98,7 +106,7 @@ class Queues:
         head, end, reach = int(self._heads[cell]), int(self._ends[cell]), size + _NEAR
         while True:
             groups = self._waiting[head : min(head + reach, end)]
-            taken = np.flatnonzero(self._firsts(self._clusters[groups]))[:size]
+            taken = np.flatnonzero(self._firsts(self._answer_sets[groups]))[:size]
             if len(taken) == size:
                 batch = groups[taken]
                 self._close(_Line(cell, head, (head + taken).tolist()))
@@ -108,10 +116,10 @@ class Queues:
             reach *= 2
 
     def _repair(
-        self, first: int, wanted: Int64, groups: Int32, clusters: Int32, inside: npt.NDArray[np.bool_]
+        self, first: int, wanted: Int64, groups: Int32, answer_sets: Int32, inside: npt.NDArray[np.bool_]
     ) -> tuple[Int32, Int64]:
         """Rows from ``first`` on again, one after the other: there, a group is not the next in its cell's line."""
-        cells, own, in_line = wanted.tolist(), clusters.tolist(), inside.tolist()
+        cells, own, in_line = wanted.tolist(), answer_sets.tolist(), inside.tolist()
         used = set(own[:first])
         lines: dict[int, _Line] = {}  # of the cells of which a group was passed over
         rows: list[int] = []
@@ -148,7 +156,7 @@ class Queues:
             group = self._next(lines[cell], used)
             if group >= 0:
                 return group, cell
-        raise AssertionError("fewer clusters than rows in a batch")  # the plan has counted them
+        raise AssertionError("fewer answer sets than rows in a batch")  # the plan has counted them
 
     def _line(self, cell: int, before: list[int]) -> "_Line":
         """A cell's line, after the rows ``before``, of which those of the cell took what came next in it."""
@@ -156,15 +164,15 @@ class Queues:
         return _Line(cell, int(self._heads[cell]), [])
 
     def _next(self, line: "_Line", used: set[int]) -> int:
-        """The first waiting group whose cluster is not in ``used`` (it is added); -1 if there is none."""
+        """The first waiting group whose answer set is not in ``used`` (it is added); -1 if there is none."""
         end = int(self._ends[line.cell])
         while True:
             place, near = line.place, line.place + _NEAR
             while place < end:
                 group = self._waiting_items[place]
-                cluster = self._cluster_items[group]
-                if cluster not in used:
-                    used.add(cluster)
+                answer_set = self._answer_set_items[group]
+                if answer_set not in used:
+                    used.add(answer_set)
                     line.taken.append(place)
                     line.place = place + 1
                     return group
@@ -174,13 +182,13 @@ class Queues:
                 return -1
 
     def _free_place(self, place: int, end: int, used: set[int]) -> int:
-        """The first place from ``place`` on whose cluster is not in ``used``; ``end`` if there is none."""
+        """The first place from ``place`` on whose answer set is not in ``used``; ``end`` if there is none."""
         held = np.fromiter(used, np.int64, len(used))
         for first in range(place, end, _BLOCK):
-            clusters = self._clusters[self._waiting[first : min(first + _BLOCK, end)]]
-            self._scratch[clusters] = 0
+            answer_sets = self._answer_sets[self._waiting[first : min(first + _BLOCK, end)]]
+            self._scratch[answer_sets] = 0
             self._scratch[held] = 1
-            free = np.flatnonzero(self._scratch[clusters] == 0)
+            free = np.flatnonzero(self._scratch[answer_sets] == 0)
             if len(free):
                 return first + int(free[0])
         return end

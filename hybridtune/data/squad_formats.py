@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 from hybridtune.config import BenchmarkSource
 from hybridtune.data.benchmark_files import choose_split, squad_articles
 from hybridtune.data.benchmark_rows import BenchmarkRows, Judgement, Text, in_parts
-from hybridtune.data.formats import LANGUAGE, Source, check_unicode
-from hybridtune.data.languages import check_code
+from hybridtune.data.formats import Source, check_unicode
 from hybridtune.errors import InputError
+from hybridtune.language_codes import LANGUAGE, language_code
 
 _MLQA = re.compile(r"^(?:.*/)?(?P<split>[^/]+)-context-(?P<context>[^/]+)-question-(?P<question>[^/]+)\.json$")
 
@@ -35,8 +35,8 @@ def read_xquad_r(files: Mapping[str, Source], source: BenchmarkSource) -> Benchm
         InputError: a file of another form, or a query whose answer stands in no sentence.
     """
     articles: list[_Article] = []
-    for language, file in files.items():
-        check_code(language, file.name)
+    for code, file in files.items():
+        language = language_code(code, file.name)
         for number, content in enumerate(squad_articles(file, "an XQuAD-R file")):
             where = f"{file.name}: article {number}"
             articles.append(_Article(language, number, where, content, _question_ids(content, where)))
@@ -166,10 +166,9 @@ def read_mlqa(splits: Mapping[str, Mapping[tuple[str, str], list[Source]]], sour
     passages: dict[str, Text] = {}
     queries: dict[tuple[str, str], Text] = {}
     stands_under: dict[str, set[str]] = {}  # question id -> ids of its paragraphs, in all languages
-    for (context, question), files in sorted(splits[split].items()):
+    for codes, files in sorted(splits[split].items()):
         for file in files:
-            check_code(context, file.name)
-            check_code(question, file.name)
+            context, question = (language_code(code, file.name) for code in codes)
             for text, asked in _mlqa_paragraphs(file):
                 passage_id = f"{context}:{hashlib.sha256(text.encode()).hexdigest()[:16]}"
                 passages.setdefault(passage_id, Text(passage_id, context, text))

@@ -27,8 +27,9 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
+from hybridtune import language_codes
 from hybridtune.config import Data, Encoder
-from hybridtune.data import arrays, clusters, distinct, formats, numbering, tokenise
+from hybridtune.data import answer_sets, arrays, distinct, formats, numbering, text_key, tokenise
 from hybridtune.data import corpus as corpus_module
 from hybridtune.data import tokenizer as tokenizer_module
 from hybridtune.data.corpus import Corpus
@@ -42,7 +43,18 @@ SAMPLE = 1 << 15  # texts that a tokenizer of the study's own is trained on, of 
 
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
-_CODE = (arrays, clusters, corpus_module, distinct, formats, numbering, tokenise, tokenizer_module)
+_CODE = (
+    language_codes,
+    answer_sets,
+    arrays,
+    corpus_module,
+    distinct,
+    formats,
+    numbering,
+    text_key,
+    tokenise,
+    tokenizer_module,
+)
 
 
 @dataclass(frozen=True)
@@ -240,7 +252,10 @@ def _content(source: formats.Source) -> bytes:
         for group in formats.read_groups(source):
             digest.update(repr(group).encode())
         return digest.digest()
-    with source.filesystem.open_input_stream(source.path, compression=None) as stream:
-        while chunk := stream.read(1 << 20):
-            digest.update(chunk)
+    try:
+        with source.filesystem.open_input_stream(source.path, compression=None) as stream:
+            while chunk := stream.read(1 << 20):
+                digest.update(chunk)
+    except OSError as error:
+        raise InputError(f"{source.name}: cannot be read: {' '.join(str(error).split())}") from None
     return digest.digest()

@@ -40,10 +40,10 @@ class TokenBatch:
         ids: [T] token ids of b queries, then b passages, then k hard negatives, one text behind the other; passage i
             answers query i. In an align batch the "queries" are the passages in the language that the teacher reads.
         lengths: [2b + k] tokens of each.
-        clusters: [b] pairs of one cluster are no negatives of each other.
+        answer_sets: [b] pairs of one answer set are no negatives of each other.
         languages: [b, 2] columns of the query's and the passage's language.
-        negative_clusters: [b*n] the cluster that a negative's text is a passage of, -1 for none. Its length is that
-            of all workers and steps; what stands behind the first k means nothing. Empty where n is 0. There are
+        negative_answer_sets: [b*n] the answer set that a negative's text is a passage of, -1 for none. Its length is
+            that of all workers and steps; what stands behind the first k means nothing. Empty where n is 0. There are
             k <= b*n negatives, at most n of each pair, all in the language of its passage; none in an align batch.
     """
 
@@ -51,24 +51,24 @@ class TokenBatch:
     kind: Kind
     ids: Int32
     lengths: Int32
-    clusters: Int32
+    answer_sets: Int32
     languages: Int32
-    negative_clusters: Int32 = field(default_factory=lambda: np.zeros(0, np.int32))
+    negative_answer_sets: Int32 = field(default_factory=lambda: np.zeros(0, np.int32))
 
     @property
     def queries(self) -> list[Int32]:
         """B rows of token ids, without a copy."""
-        return self._texts(0, len(self.clusters))
+        return self._texts(0, len(self.answer_sets))
 
     @property
     def passages(self) -> list[Int32]:
         """B rows of token ids, without a copy."""
-        return self._texts(len(self.clusters), 2 * len(self.clusters))
+        return self._texts(len(self.answer_sets), 2 * len(self.answer_sets))
 
     @property
     def negatives(self) -> list[Int32]:
         """K rows of token ids, without a copy."""
-        return self._texts(2 * len(self.clusters), len(self.lengths))
+        return self._texts(2 * len(self.answer_sets), len(self.lengths))
 
     def _texts(self, first: int, last: int) -> list[Int32]:
         ends = np.cumsum(self.lengths)
@@ -170,7 +170,7 @@ def _serve(items: pa.Table, plan: bytes, store: str, rows: slice, negatives: int
 
 def _gather(plan: HybridPlan, specs: list[BatchSpec], rows: slice, most: int, store: TokenStore) -> pa.Table:
     """One row of the pipeline: the batches of n steps."""
-    numbers, clusters = _texts(plan, specs, rows, most)
+    numbers, answer_sets = _texts(plan, specs, rows, most)
     groups = np.stack([spec.groups[rows] for spec in specs])  # [n, b]
     real = numbers >= 0
     ids, lengths = store.take(numbers[real])
@@ -180,9 +180,9 @@ def _gather(plan: HybridPlan, specs: list[BatchSpec], rows: slice, most: int, st
         "ids": ids,
         "texts": real.sum(axis=1, dtype=np.int32),
         "lengths": lengths.astype(np.int32),
-        "clusters": plan.corpus.clusters[groups].ravel(),
+        "answer_sets": plan.corpus.answer_sets[groups].ravel(),
         "languages": np.stack([spec.languages[rows] for spec in specs]).ravel(),
-        "negative_clusters": clusters.ravel(),
+        "negative_answer_sets": answer_sets.ravel(),
     }
     return pa.table({name: _one_row(values) for name, values in columns.items()})
 
@@ -196,14 +196,14 @@ def _texts(plan: HybridPlan, specs: list[BatchSpec], rows: slice, most: int) -> 
 
     Returns:
         [n, 2b + slots] numbers of a worker's queries, passages and hard negatives, -1 behind the last of these, and
-        [n, slots] the clusters of the negatives; slots is b * ``most``.
+        [n, slots] the answer sets of the negatives; slots is b * ``most``.
     """
     corpus, n = plan.corpus, len(specs)
     groups = np.stack([spec.groups[rows] for spec in specs])  # [n, b]
     columns = np.stack([spec.languages[rows] for spec in specs])  # [n, b, 2]
     size = groups.shape[1]
     numbers = np.full((n, (2 + most) * size), -1, np.int32)
-    clusters = np.full((n, most * size), -1, np.int32)
+    answer_sets = np.full((n, most * size), -1, np.int32)
     aligns = np.array([spec.kind == "align" for spec in specs])
     for side, kind in ((corpus.queries, ~aligns), (corpus.passages, aligns)):
         numbers[kind, :size] = side[groups[kind], columns[kind, :, 0]]
@@ -213,8 +213,8 @@ def _texts(plan: HybridPlan, specs: list[BatchSpec], rows: slice, most: int) -> 
         places = corpus.draw_negatives(groups[row], columns[row, :, 1], draws[rows], most)  # [b, most]
         real = places[places >= 0]
         numbers[row, 2 * size : 2 * size + len(real)] = corpus.negative_texts[real]
-        clusters[row, : len(real)] = corpus.negative_clusters[real]
-    return numbers, clusters
+        answer_sets[row, : len(real)] = corpus.negative_answer_sets[real]
+    return numbers, answer_sets
 
 
 def _batches(table: pa.Table) -> Iterator[TokenBatch]:
@@ -230,7 +230,7 @@ def _batches(table: pa.Table) -> Iterator[TokenBatch]:
                 kind=KINDS[cells["kinds"][i]],
                 ids=cells["ids"][token_ends[texts.start] : token_ends[texts.stop]],
                 lengths=cells["lengths"][texts],
-                clusters=cells["clusters"].reshape(n, -1)[i],
+                answer_sets=cells["answer_sets"].reshape(n, -1)[i],
                 languages=cells["languages"].reshape(n, -1, 2)[i],
-                negative_clusters=cells["negative_clusters"].reshape(n, -1)[i],
+                negative_answer_sets=cells["negative_answer_sets"].reshape(n, -1)[i],
             )

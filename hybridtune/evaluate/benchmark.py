@@ -13,7 +13,7 @@ import numpy.typing as npt
 from hybridtune.config import BenchmarkSource
 from hybridtune.data.benchmark_formats import notices_of_languages, read_benchmark
 from hybridtune.data.benchmark_rows import BenchmarkRows, PartDigest, Text, TextList, benchmark_digest
-from hybridtune.data.languages import mixed_up
+from hybridtune.data.scripts import mixed_up
 from hybridtune.errors import InputError
 from hybridtune.evaluate.blocks import blocks_of
 from hybridtune.evaluate.judged import (

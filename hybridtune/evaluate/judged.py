@@ -5,7 +5,6 @@ themselves. What trec_eval and BEIR make of that is done here, for every way of 
 """
 
 import hashlib
-import unicodedata
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ import numpy.typing as npt
 import torch
 
 from hybridtune.data.benchmark_rows import BenchmarkRows
+from hybridtune.data.text_key import text_key
 from hybridtune.errors import InputError
 from hybridtune.evaluate.metrics import NOTHING_LOST, UNKNOWN, Lost
 from hybridtune.evaluate.per_query import topic_numbers
@@ -190,4 +190,4 @@ def digest_without(digest: str, own: Collection[str]) -> str:
 
 
 def _plain(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFC", text).casefold().split())
+    return text_key(text).casefold()

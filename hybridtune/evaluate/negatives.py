@@ -24,7 +24,7 @@ from hybridtune.evaluate.ranks import tie_order
 CHUNK_ENTRIES = 2**21  # candidates looked at together; whole groups
 
 Int64 = npt.NDArray[np.int64]
-_PASSES, _SAME_GROUP, _SAME_TEXT, _IN_SKIP, _TOO_CLOSE = range(5)
+_PASSES, _SAME_GROUP, _SAME_ANSWERS, _IN_SKIP, _TOO_CLOSE = range(5)
 
 
 @dataclass(frozen=True)
@@ -35,14 +35,14 @@ class Passages:
         ids: the P ids, each once.
         group: int64 [P] in [0, G).
         text: int64 [P]; equal where the texts are.
-        cluster: int64 [G], ``Corpus.clusters``: equal where groups share a passage text, so that each of them
-            answers the other's queries.
+        answer_set: int64 [G], ``Corpus.answer_sets``: equal where groups share a passage text or a query text, so that
+            each of them answers the other's queries.
     """
 
     ids: Sequence[str]
     group: Int64
     text: Int64
-    cluster: Int64
+    answer_set: Int64
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Counts:
         groups: groups that have a passage in the language, and a query.
         candidates: all of them: excluded by the four rules below, chosen, or passing and not among the n hardest.
         same_group: from the group itself.
-        same_text: from a group that shares a passage text with it, the text itself or another.
+        same_answers: from another group of its answer set.
         in_skip: among the first ``skip`` of a query's list.
         too_close: above ``margin`` of the positive for a query.
         chosen: negatives.
@@ -83,7 +83,7 @@ class Counts:
     groups: int
     candidates: int
     same_group: int
-    same_text: int
+    same_answers: int
     in_skip: int
     too_close: int
     chosen: int
@@ -128,12 +128,12 @@ def choose_negatives(
         )
     order = tie_order(passages.ids).numpy()
     ids = np.array(passages.ids, object)
-    negatives: list[dict[str, list[str]]] = [{} for _ in passages.cluster]
+    negatives: list[dict[str, list[str]]] = [{} for _ in passages.answer_set]
     counts = {}
     for language in sorted(retrieved):
         rows = retrieved[language]
         fates = np.zeros(5, np.int64)
-        chosen = np.zeros(len(passages.cluster), np.int64)  # [G]
+        chosen = np.zeros(len(passages.answer_set), np.int64)  # [G]
         for part in _whole_groups(rows):
             candidates = _judged(passages, rows, part, margin, skip)
             fates += np.bincount(candidates.fate, minlength=5)
@@ -146,7 +146,7 @@ def choose_negatives(
             groups=len(asked),
             candidates=int(fates.sum()),
             same_group=int(fates[_SAME_GROUP]),
-            same_text=int(fates[_SAME_TEXT]),
+            same_answers=int(fates[_SAME_ANSWERS]),
             in_skip=int(fates[_IN_SKIP]),
             too_close=int(fates[_TOO_CLOSE]),
             chosen=int(chosen.sum()),
@@ -214,11 +214,11 @@ def _judged(passages: Passages, rows: Retrieved, part: Int64, margin: float, ski
     source = passages.group[passage]
     rules = [
         source == group,
-        passages.cluster[source] == passages.cluster[group],
+        passages.answer_set[source] == passages.answer_set[group],
         np.logical_or.reduceat((rank < skip)[order], first),
         np.logical_or.reduceat(close[order], first),
     ]
-    fate = np.select(rules, [_SAME_GROUP, _SAME_TEXT, _IN_SKIP, _TOO_CLOSE], _PASSES)
+    fate = np.select(rules, [_SAME_GROUP, _SAME_ANSWERS, _IN_SKIP, _TOO_CLOSE], _PASSES)
     return _Candidates(group, passage, np.maximum.reduceat(score[order], first), fate)
 
 

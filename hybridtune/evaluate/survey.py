@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hybridtune.data.benchmark_rows import BenchmarkRows, CorpusPart, PartDigest, Text, TextList, benchmark_digest
-from hybridtune.data.languages import SAMPLE, mixed_up
+from hybridtune.data.scripts import SAMPLE, mixed_up
 from hybridtune.errors import InputError
 from hybridtune.evaluate.benchmark import settings_of
 from hybridtune.evaluate.blocks import write_array

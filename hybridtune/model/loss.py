@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hybridtune.model.gather import gather, gather_with_gradient, rank, workers
 
-_EMPTY = -2  # cluster of a column that holds no text
+_EMPTY = -2  # answer set of a column that holds no text
 
 
 @dataclass(frozen=True)
@@ -31,17 +31,17 @@ class LossOutput:
 def info_nce(
     queries: Tensor,
     passages: Tensor,
-    clusters: Tensor,
+    answer_sets: Tensor,
     temperature: float | Tensor,
     symmetric: bool = False,
     negatives: Tensor | None = None,
-    negative_clusters: Tensor | None = None,
+    negative_answer_sets: Tensor | None = None,
     matryoshka: Sequence[int] = (),
     near_duplicate: float | None = None,
 ) -> LossOutput:
     """Contrastive loss of a batch: -log softmax of cos(q_i, p_j) / temperature at j = i.
 
-    The columns are the passages and the hard negatives of all W workers. A column of the row's own cluster (a
+    The columns are the passages and the hard negatives of all W workers. A column of the row's own answer set (a
     translation, the same text, or an answer to both) is a false negative and is masked. Averaging over workers, as
     DDP does with gradients, gives the loss and gradient of one worker with all B rows. Computed in float32 (or
     float64, if that is given) whatever autocast says.
@@ -49,21 +49,21 @@ def info_nce(
     Args:
         queries: [b, D] unit vectors of this worker.
         passages: [b, D] unit vectors; row i answers query i.
-        clusters: [b] integers, 0 or more; equal ones are no negatives of each other.
+        answer_sets: [b] integers, 0 or more; equal ones are no negatives of each other.
         temperature: divides the cosine; > 0. A scalar tensor gets a gradient.
         symmetric: also rank the queries of all workers for each passage, and average both directions.
         negatives: [k, D] unit vectors of hard negatives, columns for every row of every worker; k >= 0 may differ
             between workers.
-        negative_clusters: [m], m >= k the same on all workers: the cluster that each negative's text answers, -1 for
-            none; what stands behind the first k is not read.
+        negative_answer_sets: [m], m >= k the same on all workers: the answer set that each negative's text answers,
+            -1 for none; what stands behind the first k is not read.
         matryoshka: widths in [1, D): the loss is also taken of the vectors cut to their first dimensions and made
             unit vectors again, and averaged over these widths and the full one. Accuracy and spread stay the full
             width's.
         near_duplicate: a column is masked too if the cosine of its text with the row's own passage is over this;
-            a query's text is here the passage that answers it. None masks by cluster alone.
+            a query's text is here the passage that answers it. None masks by answer set alone.
 
     Raises:
-        ValueError: fewer negative_clusters than negatives, or a width that does not cut.
+        ValueError: fewer negative_answer_sets than negatives, or a width that does not cut.
 
     Source: arXiv 1807.03748 (InfoNCE); in-batch negatives, and hard negatives shared by the batch, of
     arXiv 2004.04906; cosine and hybrid batches of arXiv 2408.10536; nested widths of arXiv 2205.13147, all with
@@ -75,9 +75,9 @@ def info_nce(
             raise ValueError(f"matryoshka width {narrow} does not cut vectors of {width} dimensions")
     with torch.autocast(queries.device.type, enabled=False):
         queries, passages = _full(queries), _full(passages)
-        texts, text_clusters = _texts(passages, clusters, negatives, negative_clusters)  # [b + m, D], [b + m]
+        texts, text_answer_sets = _texts(passages, answer_sets, negatives, negative_answer_sets)  # [b + m, D], [b + m]
         all_texts, all_queries = _gather_sides(texts, queries if symmetric else queries[:0])  # [C, D], [B or 0, D]
-        bias = _bias(passages, clusters, all_texts, gather(text_clusters), near_duplicate)  # [b, C]
+        bias = _bias(passages, answer_sets, all_texts, gather(text_answer_sets), near_duplicate)  # [b, C]
         directions = [(queries, all_texts, bias)]
         if symmetric:  # a query is masked as its passage is
             of_queries = bias.view(len(queries), workers(), -1)[:, :, : len(queries)].flatten(1)  # [b, B]
@@ -134,17 +134,17 @@ def _cut(vectors: Tensor, width: int) -> Tensor:
 
 
 def _texts(
-    passages: Tensor, clusters: Tensor, negatives: Tensor | None, negative_clusters: Tensor | None
+    passages: Tensor, answer_sets: Tensor, negatives: Tensor | None, negative_answer_sets: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """This worker's columns [b + m, D] and their clusters [b + m]: its passages, its negatives, empty slots."""
+    """This worker's columns [b + m, D] and their answer sets [b + m]: its passages, its negatives, empty slots."""
     if negatives is None:
-        return passages, clusters
-    if negative_clusters is None or len(negative_clusters) < len(negatives):
-        raise ValueError("every negative needs a cluster")
-    empty = len(negative_clusters) - len(negatives)  # the collectives need equal shapes: slots without a negative
-    held = torch.arange(len(negative_clusters), device=clusters.device) < len(negatives)
-    text_clusters = torch.cat([clusters, negative_clusters.masked_fill(~held, _EMPTY)])  # [b + m]
-    return torch.cat([passages, F.pad(_full(negatives), (0, 0, 0, empty))]), text_clusters
+        return passages, answer_sets
+    if negative_answer_sets is None or len(negative_answer_sets) < len(negatives):
+        raise ValueError("every negative needs an answer set")
+    empty = len(negative_answer_sets) - len(negatives)  # the collectives need equal shapes: slots without a negative
+    held = torch.arange(len(negative_answer_sets), device=answer_sets.device) < len(negatives)
+    text_answer_sets = torch.cat([answer_sets, negative_answer_sets.masked_fill(~held, _EMPTY)])  # [b + m]
+    return torch.cat([passages, F.pad(_full(negatives), (0, 0, 0, empty))]), text_answer_sets
 
 
 def _gather_sides(texts: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
@@ -156,10 +156,10 @@ def _gather_sides(texts: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def _bias(
-    passages: Tensor, clusters: Tensor, all_texts: Tensor, all_clusters: Tensor, near_duplicate: float | None
+    passages: Tensor, answer_sets: Tensor, all_texts: Tensor, all_answer_sets: Tensor, near_duplicate: float | None
 ) -> Tensor:
     """[b, C]: -inf where a row may not see a column, else 0."""
-    masked = (clusters[:, None] == all_clusters) | (all_clusters == _EMPTY)  # [b, C]
+    masked = (answer_sets[:, None] == all_answer_sets) | (all_answer_sets == _EMPTY)  # [b, C]
     if near_duplicate is not None:
         masked |= passages @ all_texts.T > near_duplicate
     first = rank() * (len(all_texts) // workers())

@@ -24,16 +24,16 @@ class DeviceBatch:
         kind: the kind of the global batch.
         pairs: b.
         chunks: b queries, then b passages, then k hard negatives, cut into chunks that are encoded one by one.
-        clusters: [b] pairs of one cluster are no negatives of each other.
-        negative_clusters: [m] m >= k, the same on all workers.
+        answer_sets: [b] pairs of one answer set are no negatives of each other.
+        negative_answer_sets: [m] m >= k, the same on all workers.
     """
 
     step: int
     kind: Kind
     pairs: int
     chunks: list[TokenRows]
-    clusters: Tensor
-    negative_clusters: Tensor
+    answer_sets: Tensor
+    negative_answer_sets: Tensor
 
     @property
     def texts(self) -> int:
@@ -86,7 +86,7 @@ class Feed:
 
 def on_device(batch: TokenBatch, device: torch.device, chunk_size: int | None) -> DeviceBatch:
     """Cut a batch into the fewest chunks of at most ``chunk_size`` texts, all of about one size, and copy it."""
-    pairs, texts = len(batch.clusters), len(batch.lengths)
+    pairs, texts = len(batch.answer_sets), len(batch.lengths)
     count = 1 if chunk_size is None else -(-texts // chunk_size)
     ends = np.concatenate([[0], np.cumsum(batch.lengths)])
     cuts = [texts * place // count for place in range(count + 1)]
@@ -94,9 +94,9 @@ def on_device(batch: TokenBatch, device: torch.device, chunk_size: int | None) -
         TokenRows.flat(batch.ids[ends[first] : ends[last]], batch.lengths[first:last]).to(device)
         for first, last in itertools.pairwise(cuts)
     ]
-    clusters, negative_clusters = (torch.tensor(part) for part in (batch.clusters, batch.negative_clusters))
-    clusters, negative_clusters = _copied(clusters, device), _copied(negative_clusters, device)
-    return DeviceBatch(batch.step, batch.kind, pairs, chunks, clusters, negative_clusters)
+    answer_sets, negative_answer_sets = (torch.tensor(part) for part in (batch.answer_sets, batch.negative_answer_sets))
+    answer_sets, negative_answer_sets = _copied(answer_sets, device), _copied(negative_answer_sets, device)
+    return DeviceBatch(batch.step, batch.kind, pairs, chunks, answer_sets, negative_answer_sets)
 
 
 def _copied(tensor: Tensor, device: torch.device) -> Tensor:

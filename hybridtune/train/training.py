@@ -110,11 +110,11 @@ class Training:
             return info_nce(
                 vectors[:pairs],
                 vectors[pairs : 2 * pairs],
-                batch.clusters,
+                batch.answer_sets,
                 train.temperature if self.temperature is None else self.temperature.value(),
                 train.symmetric,
                 vectors[2 * pairs :],
-                batch.negative_clusters,
+                batch.negative_answer_sets,
                 train.matryoshka,
                 train.near_duplicate,
             )

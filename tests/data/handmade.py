@@ -24,9 +24,9 @@ def corpus_of(*kinds):
         for side in (0, 1)
     )
     none = np.zeros(0, np.int32)
-    clusters, sources = np.arange(len(rows), dtype=np.int32), np.array([row[2] for row in rows], np.int32)
+    answer_sets, sources = np.arange(len(rows), dtype=np.int32), np.array([row[2] for row in rows], np.int32)
     texts = (queries.astype(np.int32), passages.astype(np.int32))
-    return Corpus(tuple(languages), *texts, clusters, none.astype(np.int64), none, none, sources)
+    return Corpus(tuple(languages), *texts, answer_sets, none.astype(np.int64), none, none, sources)
 
 
 BOTH = ["de", "en"]

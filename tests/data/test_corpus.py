@@ -4,9 +4,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hybridtune.data import distinct, numbering
-from hybridtune.data.clusters import Clusters
+from hybridtune.data.answer_sets import AnswerSets
 from hybridtune.data.corpus import Corpus, survey
 from hybridtune.data.formats import Group
+from hybridtune.data.text_key import text_key
 from hybridtune.errors import InputError
 
 
@@ -14,7 +15,9 @@ def group(name, queries, passages):
     return Group(name, "", queries, passages)
 
 
-TEXTS = st.dictionaries(st.sampled_from(["de", "en", "sw"]), st.sampled_from("abcdef"), max_size=3)
+# Two spellings of most words: white space, and one character or two (NFC, NFD).
+WORDS = ["a", " a\n", "b", "c\u00e9  d", "ce\u0301 d", "e", "\u2003e", "f"]
+TEXTS = st.dictionaries(st.sampled_from(["de", "en", "sw"]), st.sampled_from(WORDS), max_size=3)
 GROUPS = st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=8).map(
     lambda rows: [group(str(i), *texts) for i, texts in enumerate(rows)]
 )
@@ -25,13 +28,24 @@ def test_texts_are_numbered_in_the_order_they_are_first_seen(numbered):
         [
             group("1", {"sw": "q1", "en": "q2"}, {"en": "p1"}),
             group("2", {"en": "p1"}, {"en": "p2", "de": "p1"}),  # p1 is a query here: another text than the passage
-            group("3", {"sw": "q1"}, {"sw": "p2"}),
+            group("3", {"sw": "q1", "de": "q1"}, {"sw": "p2"}),  # q1 is a query of two languages: two texts
         ]
     )
-    assert seen == [(True, "q2"), (False, "p1"), (True, "q1"), (True, "p1"), (False, "p2")]
+    assert seen == [(True, "q2"), (False, "p1"), (True, "q1"), (True, "p1"), (False, "p2"), (True, "q1")]
     assert corpus.languages == ("de", "en", "sw")
-    assert corpus.queries.tolist() == [[-1, 0, 2], [-1, 3, -1], [-1, -1, 2]]
+    assert corpus.queries.tolist() == [[-1, 0, 2], [-1, 3, -1], [5, -1, 2]]
     assert corpus.passages.tolist() == [[-1, 1, -1], [1, 4, -1], [-1, -1, 4]]
+
+
+def test_the_first_spelling_of_a_text_stands_for_all(numbered):
+    groups = [
+        group("1", {"en": "e\u0301  x "}, {"en": "p"}),
+        group("2", {"en": "\u00e9 x"}, {"en": "\tp\n", "de": "p"}),
+    ]
+    corpus, seen = numbered(groups)
+    assert seen == [(True, "e\u0301  x "), (False, "p")]
+    assert corpus.queries.tolist() == [[-1, 0], [-1, 0]]
+    assert corpus.passages.tolist() == [[-1, 1], [1, 1]]
 
 
 @settings(max_examples=60)
@@ -40,38 +54,62 @@ def test_every_number_leads_back_to_its_text(numbered, groups):
     if not any(one.queries or one.passages for one in groups):
         return
     corpus, seen = numbered(groups)
-    assert len(set(seen)) == len(seen)
+    assert len(seen) == len(
+        {("passage", text_key(text)) for one in groups for text in one.passages.values()}
+        | {(language, text_key(text)) for one in groups for language, text in one.queries.items()}
+    )
     for row, one in enumerate(groups):
         for is_query, table, texts in ((True, corpus.queries, one.queries), (False, corpus.passages, one.passages)):
             found = {x: seen[n] for x, n in zip(corpus.languages, table[row], strict=True) if n >= 0}
-            assert found == {language: (is_query, text) for language, text in texts.items()}
+            assert {x: (side, text_key(text)) for x, (side, text) in found.items()} == {
+                language: (is_query, text_key(text)) for language, text in texts.items()
+            }
 
 
 @settings(max_examples=60)
 @given(GROUPS)
-def test_clusters_are_what_shared_passage_texts_connect(groups):
+def test_answer_sets_are_what_shared_passage_and_query_texts_connect(groups):
     if not any(one.queries or one.passages for one in groups):
         return
-    reach = np.array([[bool({*a.passages.values()} & {*b.passages.values()}) for b in groups] for a in groups])
+    held = [
+        {("passage", text_key(text)) for text in one.passages.values()}
+        | {(language, text_key(text)) for language, text in one.queries.items()}
+        for one in groups
+    ]
+    reach = np.array([[bool(a & b) for b in held] for a in held])
     reach |= np.eye(len(groups), dtype=bool)
     for _ in groups:  # the transitive closure, by squaring
         reach = reach @ reach
-    clusters = survey(groups, {}).clusters
-    assert (clusters[:, None] == clusters[None, :]).tolist() == reach.tolist()
+    answer_sets = survey(groups, {}).answer_sets
+    assert (answer_sets[:, None] == answer_sets[None, :]).tolist() == reach.tolist()
 
 
-def test_clusters_join_across_languages_and_through_a_chain():
+def test_answer_sets_join_across_languages_and_through_a_chain():
     corpus = survey(
         [
             group("1", {}, {"en": "a"}),
             group("2", {}, {"en": "b"}),
-            group("3", {"en": "a"}, {"en": "c"}),  # a query text joins nothing
+            group("3", {"en": "a"}, {"en": "c"}),  # a query is no passage
             group("4", {}, {"de": "b", "en": "d"}),
             group("5", {}, {"sw": "d", "de": "a"}),
         ],
         {},
     )
-    assert corpus.clusters.tolist() == [0, 0, 2, 0, 0]
+    assert corpus.answer_sets.tolist() == [0, 0, 2, 0, 0]
+
+
+def test_a_query_text_joins_the_groups_of_its_language():
+    corpus = survey(
+        [
+            group("1", {"en": "Paris?", "sw": "who"}, {"en": "a"}),
+            group("2", {"fr": "Paris?"}, {"en": "b"}),
+            group("3", {"en": "Paris?", "fr": "what"}, {"fr": "c"}),
+            group("4", {"de": "wer", "sw": "who"}, {}),
+            group("5", {"fr": "who"}, {"de": "wer"}),
+        ],
+        {},
+    )
+    assert corpus.answer_sets.tolist() == [0, 1, 0, 0, 4]
 
 
 @settings(max_examples=60)
@@ -96,10 +134,13 @@ def test_language_limits_keep_the_first_groups():
     assert survey(groups, {"sw": 9, "de": 1}).pair_counts().tolist() == survey(groups, {}).pair_counts().tolist()
 
 
-def test_a_text_over_the_limit_joins_no_cluster():
+def test_a_text_over_the_limit_joins_no_answer_set():
     groups = [group("1", {}, {"en": "a"}), group("2", {}, {"en": "b", "sw": "a"})]
-    assert survey(groups, {}).clusters.tolist() == [0, 0]
-    assert survey(groups, {"sw": 0}).clusters.tolist() == [0, 1]
+    assert survey(groups, {}).answer_sets.tolist() == [0, 0]
+    assert survey(groups, {"sw": 0}).answer_sets.tolist() == [0, 1]
+    groups = [group("1", {"sw": "q"}, {"en": "a"}), group("2", {"sw": "q"}, {"en": "b"})]
+    assert survey(groups, {}).answer_sets.tolist() == [0, 0]
+    assert survey(groups, {"sw": 1}).answer_sets.tolist() == [0, 1]
 
 
 def test_a_group_may_not_stand_twice():
@@ -167,26 +208,26 @@ def test_firsts_are_the_first_equal_ones(tmp_path_factory, texts, at_once):
 
 
 @given(st.integers(1, 30).flatmap(lambda n: st.tuples(st.just(n), st.lists(st.tuples(*[st.integers(0, n - 1)] * 2)))))
-def test_clusters_of_edges_are_named_by_their_smallest_member(tmp_path_factory, graph):
+def test_answer_sets_of_edges_are_named_by_their_smallest_member(tmp_path_factory, graph):
     count, edges = graph
     reach = np.eye(count, dtype=bool)
     for one, other in edges:
         reach[one, other] = reach[other, one] = True
     for _ in range(5):  # the transitive closure, by squaring
         reach = reach @ reach
-    clusters = Clusters(count, tmp_path_factory.mktemp("clusters") / "file")
+    answer_sets = AnswerSets(count, tmp_path_factory.mktemp("sets") / "file")
     for some in np.array_split(np.array(edges, np.int32).reshape(-1, 2), 3):
-        clusters.join(*some.T)
-    assert clusters.names().tolist() == reach.argmax(axis=1).tolist()
+        answer_sets.join(*some.T)
+    assert answer_sets.names().tolist() == reach.argmax(axis=1).tolist()
 
 
-def test_a_long_chain_is_one_cluster(tmp_path):
+def test_a_long_chain_is_one_answer_set(tmp_path):
     count = 200_000  # more than a chunk
-    clusters = Clusters(count, tmp_path / "file")
+    answer_sets = AnswerSets(count, tmp_path / "file")
     ones = np.random.default_rng(3).permutation(count - 1).astype(np.int32)
     for some in np.array_split(ones, 7):
-        clusters.join(some, some + 1)
-    assert not clusters.names().any()
+        answer_sets.join(some, some + 1)
+    assert not answer_sets.names().any()
 
 
 def test_a_corpus_is_what_it_was_after_it_was_forgotten(numbered):

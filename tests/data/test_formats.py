@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hybridtune.data.formats import find_sources, read_groups
+from hybridtune.data.formats import find_sources, read_groups, read_rows
 from hybridtune.errors import InputError
 
 KIT = Path(__file__).parents[3] / "shared" / "kit"
@@ -127,6 +127,24 @@ WRONG_ROWS = {
     '{"group_id": "1", "queries": {"EN": "x"}, "passages": {}}': (
         "queries: 'EN' is not a language code (ISO 639-1, like 'sw')"
     ),
+    '{"group_id": "1", "queries": {"en": "who?", "deu": "wer?"}, "passages": {}}': (
+        "queries: 'deu' is written de (ISO 639-1)"
+    ),
+    '{"group_id": "1", "queries": {}, "passages": {"xx": "me"}}': (
+        "passages: 'xx' is no language code of ISO 639-1; did you mean 'xh'?"
+    ),
+    '{"group_id": "1", "queries": {"und": "who?"}, "passages": {}}': (
+        "queries: 'und' names no language (ISO 639-3 reserves 'und'); give the code of the language"
+    ),
+    '{"group_id": "1", "queries": {"zh-TW": "a", "zh-tw": "b"}, "passages": {}}': (
+        "queries: 'zh-TW' and 'zh-tw' are one language; keep one of the two"
+    ),
+    '{"group_id": "1", "queries": {"en": "a", "sw": "b", "en": "c"}, "passages": {}}': (
+        "broken JSON: 'en' stands twice in one object; keep one of the two"
+    ),
+    '{"group_id": "1", "queries": {}, "passages": {}, "queries": {}}': (
+        "broken JSON: 'queries' stands twice in one object; keep one of the two"
+    ),
 }
 
 
@@ -152,6 +170,62 @@ def test_a_wrong_parquet_row_names_file_and_row(tmp_path, columns, reason):
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table(columns), path)
     assert error(groups, path) == f"{path}:1: {reason}"
+
+
+def test_codes_are_read_in_their_canonical_form(groups_file, tmp_path):
+    rows = [
+        {
+            "group_id": "1",
+            "queries": {"zh-tw": "a", "zh-HANT": "b"},
+            "passages": {"zh-TW": "c", "sr-latn": "d"},
+            "negatives": {"zh-tw": ["e"]},
+        }
+    ]
+    (found,) = groups(groups_file(rows))
+    assert found["queries"] == {"zh-TW": "a", "zh-Hant": "b"}
+    assert found["passages"] == {"zh-TW": "c", "sr-Latn": "d"}
+    assert found["negatives"] == {"zh-TW": ["e"]}
+
+
+def test_a_parquet_file_that_names_a_language_twice(tmp_path):
+    path = tmp_path / "a.parquet"
+    texts = pa.map_(pa.string(), pa.string())
+    pairs = [[("en", "who?")], [("en", "who?"), ("sw", "nani?"), ("en", "when?")]]
+    pq.write_table(pa.table({"group_id": ["1", "2"], "queries": pa.array(pairs, texts)}), path)
+    twice = "not a readable Parquet file: 'en' stands twice in one object; keep one of the two"
+    assert error(lambda: list(read_rows(find_sources([str(path)])[0]))) == f"{path}:2: {twice}"
+    struct = pa.StructArray.from_arrays([pa.array(["who?"]), pa.array(["when?"])], names=["en", "en"])
+    pq.write_table(pa.table({"group_id": ["1"], "queries": struct}), path)
+    assert error(groups, path) == f"{path}: {twice}"
+    pq.write_table(pa.Table.from_arrays([pa.array(["1"])] * 2, names=["group_id"] * 2), path)
+    assert error(groups, path) == f"{path}: {twice.replace('en', 'group_id', 1)}"
+    pq.write_table(pa.table({"group_id": ["1"], "more": struct}), path)
+    assert error(groups, path).startswith(f"{path}: not a readable Parquet file: ")
+
+
+def test_a_link_to_nowhere_is_one_line(groups_file, tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    groups_file(ROWS, "data/a.jsonl")
+    (folder / "broken.jsonl").symlink_to("/nowhere.jsonl")
+    (tmp_path / "link").symlink_to("nowhere")
+    (folder / "loop.parquet").symlink_to("loop.parquet")
+    line = "is a symbolic link to /nowhere.jsonl, which does not exist"
+    for path in (folder, folder / "*.jsonl", folder / "broken.jsonl", folder / "b*", f"file://{folder}"):
+        assert error(find_sources, [str(path)]) == f"{folder}/broken.jsonl: {line}"
+    assert error(find_sources, [f"file://{folder}/*.jsonl"]) == f"{folder}/broken.jsonl: {line}"
+    assert groups(folder / "a*") == groups(f"file://{folder}/a*") == ROWS  # what is not asked for may be broken
+    (folder / "broken.jsonl").unlink()
+    loop = f"{folder}/loop.parquet: is a symbolic link to loop.parquet, which does not exist"
+    assert error(find_sources, [str(folder)]) == loop
+    assert error(find_sources, [str(tmp_path / "link")]) == (
+        f"{tmp_path}/link: is a symbolic link to nowhere, which does not exist"
+    )
+    (folder / "loop.parquet").unlink()
+    (folder / "linked.jsonl").symlink_to("a.jsonl")
+    assert len(groups(folder)) == 2 * len(ROWS)
+    (folder / "folder.jsonl").mkdir()
+    assert error(find_sources, [str(folder)]) == f"{folder}/folder.jsonl: is not a file"
 
 
 def test_paths_without_data(tmp_path):

@@ -28,17 +28,17 @@ def group(name, passages, negatives=None):
 
 
 def naive_negatives(groups):
-    """{(group, language): [(text, cluster), ...]} of a survey without limits, from the definition."""
-    clusters = survey(groups, {}).clusters
-    holders = {}  # passage text -> cluster
+    """{(group, language): [(text, answer_set), ...]} of a survey without limits, from the definition."""
+    answer_sets = survey(groups, {}).answer_sets
+    holders = {}  # passage text -> answer set
     for row, one in enumerate(groups):
         for text in one.passages.values():
-            holders[text] = clusters[row]
+            holders[text] = answer_sets[row]
     return {
         (row, language): [(text, holders.get(text, -1)) for text in kept]
         for row, one in enumerate(groups)
         for language in one.passages
-        if (kept := [t for t in dict.fromkeys(one.negatives.get(language, ())) if holders.get(t) != clusters[row]])
+        if (kept := [t for t in dict.fromkeys(one.negatives.get(language, ())) if holders.get(t) != answer_sets[row]])
     }
 
 
@@ -55,22 +55,21 @@ GROUPS = st.lists(
 
 @settings(max_examples=100)
 @given(GROUPS)
-def test_every_negative_leads_back_to_its_text_and_its_cluster(numbered, groups):
+def test_every_negative_leads_back_to_its_text_and_its_answer_set(numbered, groups):
     corpus, seen = numbered(groups)
-    assert len(set(seen)) == len(seen)
     found = {}
-    for cell, number, cluster in zip(
-        corpus.negative_cells, corpus.negative_texts, corpus.negative_clusters, strict=True
+    for cell, number, answer_set in zip(
+        corpus.negative_cells, corpus.negative_texts, corpus.negative_answer_sets, strict=True
     ):
         row, column = divmod(int(cell), len(corpus.languages))
         is_query, text = seen[number]
         assert not is_query
-        found.setdefault((row, corpus.languages[column]), []).append((text, cluster))
+        found.setdefault((row, corpus.languages[column]), []).append((text, answer_set))
     assert found == naive_negatives(groups)
     assert corpus.most_negatives() == max(map(len, found.values()), default=0)
     without = survey([one._replace(negatives={}) for one in groups], {})
     assert (corpus.pair_counts() == without.pair_counts()).all()
-    assert (corpus.clusters == without.clusters).all()
+    assert (corpus.answer_sets == without.answer_sets).all()
     assert ((corpus.passages < 0) == (without.passages < 0)).all()
 
 
@@ -80,20 +79,30 @@ def test_a_negative_shares_the_number_of_the_passage_with_its_text(numbered):
         group("2", {"en": "b", "sw": "c"}, {"en": ["a", "x"]}),
     ]
     corpus, seen = numbered(groups)
-    assert [text for _, text in seen] == ["q1", "a", "b", "x", "q2", "c"]
+    assert [text for _, text in seen] == ["q1", "a", "b", "x", "q2", "q2", "c"]  # q2 in English and in Swahili
     assert corpus.languages == ("en", "sw")
-    assert corpus.passages.tolist() == [[1, -1], [2, 5]]
+    assert corpus.passages.tolist() == [[1, -1], [2, 6]]
     assert corpus.negative_cells.tolist() == [0, 0, 2, 2]
     assert corpus.negative_texts.tolist() == [2, 3, 1, 3]
-    assert corpus.negative_clusters.tolist() == [1, -1, 0, -1]
+    assert corpus.negative_answer_sets.tolist() == [1, -1, 0, -1]
     assert corpus.most_negatives() == 2
 
 
 def test_a_negative_that_answers_through_another_group_is_left_out():
     groups = [group("1", {"en": "a"}, {"en": ["x", "c"]}), group("2", {"en": "a", "de": "c"})]
     corpus = survey(groups, {})
-    assert corpus.clusters.tolist() == [0, 0]
-    assert corpus.negative_clusters.tolist() == [-1]
+    assert corpus.answer_sets.tolist() == [0, 0]
+    assert corpus.negative_answer_sets.tolist() == [-1]
+    groups = [  # the same through a query that both have
+        Group("1", "", {"en": "q"}, {"en": "a"}, {"en": ["x", " c\n"]}),
+        Group("2", "", {"en": "q"}, {"de": "c"}),
+    ]
+    assert survey(groups, {}).negative_answer_sets.tolist() == [-1]
+
+
+def test_two_spellings_of_a_negative_are_one(numbered):
+    corpus, seen = numbered([group("1", {"en": "a"}, {"en": ["e\u0301", "\u00e9 ", "x"]})])
+    assert [seen[number] for number in corpus.negative_texts] == [(False, "e\u0301"), (False, "x")]
 
 
 def test_cells_over_the_limit_lose_their_negatives(numbered):
@@ -121,12 +130,12 @@ def test_drawing_takes_turns_from_any_start(most):
 
 
 def negatives_of(plan, specs, rows, most):
-    """[n, slots] text numbers, -1 behind the last one, and [n, slots] clusters, of a worker's hard negatives."""
-    numbers, clusters = _texts(plan, specs, rows, most)
+    """[n, slots] text numbers, -1 behind the last one, and [n, slots] answer sets, of a worker's hard negatives."""
+    numbers, answer_sets = _texts(plan, specs, rows, most)
     size = rows.stop - rows.start
     assert (numbers[:, : 2 * size] >= 0).all()
-    assert clusters.shape == (len(specs), size * most)
-    return numbers[:, 2 * size :].tolist(), clusters.tolist()
+    assert answer_sets.shape == (len(specs), size * most)
+    return numbers[:, 2 * size :].tolist(), answer_sets.tolist()
 
 
 def planned(numbered):
@@ -150,7 +159,7 @@ def planned(numbered):
 def test_a_worker_gets_the_negatives_of_its_pairs_in_the_passages_language(numbered, most):
     groups, texts, plan = planned(numbered)
     specs = list(plan.batches(0, 12))
-    one, one_clusters = negatives_of(plan, specs, slice(0, 8), most)
+    one, one_answer_sets = negatives_of(plan, specs, slice(0, 8), most)
     for workers in (1, 2, 4):
         size = 8 // workers
         parts = [negatives_of(plan, specs, slice(r * size, (r + 1) * size), most)[0] for r in range(workers)]
@@ -158,8 +167,8 @@ def test_a_worker_gets_the_negatives_of_its_pairs_in_the_passages_language(numbe
             together = [n for part in parts for n in part[step] if n >= 0]
             assert together == [n for n in one[step] if n >= 0]
     given_at = {}
-    for spec, numbers, clusters in zip(specs, one, one_clusters, strict=True):
-        left = list(zip([texts[n] for n in numbers if n >= 0], clusters, strict=False))
+    for spec, numbers, answer_sets in zip(specs, one, one_answer_sets, strict=True):
+        left = list(zip([texts[n] for n in numbers if n >= 0], answer_sets, strict=False))
         assert numbers[len(left) :] == [-1] * (8 * most - len(left))
         for row, (_, y) in zip(spec.groups, spec.languages, strict=True):
             has = groups[row].negatives[plan.corpus.languages[y]]
@@ -167,7 +176,7 @@ def test_a_worker_gets_the_negatives_of_its_pairs_in_the_passages_language(numbe
             names = [text for text, _ in mine]
             assert {*names} <= {*has}
             assert len({*names}) == min(most, len(has))
-            assert [cluster for _, cluster in mine] == [int(t[1:]) if t[0] == "e" else -1 for t in names]
+            assert [answer_set for _, answer_set in mine] == [int(t[1:]) if t[0] == "e" else -1 for t in names]
             given_at.setdefault(int(row), set()).update(names)
         assert left == []
     if most == 1:  # a pair that comes again is not always given the same one
@@ -201,6 +210,11 @@ WRONG = {
     '{"sw": null}': "negatives.sw must be a list of texts that are not empty (got None)",
     '{"sw": ["x", " "]}': "negatives.sw must be a list of texts that are not empty (got ['x', ' '])",
     '{"sw": ["x", 7]}': "negatives.sw must be a list of texts that are not empty (got ['x', 7])",
+    '{"sw": ["x"], "SW": ["y"]}': "negatives: 'SW' is not a language code (ISO 639-1, like 'sw')",
+    '{"zh-TW": ["x"], "zh-tw": ["y"]}': "negatives: 'zh-TW' and 'zh-tw' are one language; keep one of the two",
+    '{"de": [" mi\\nmi", "m\\u0065\\u0301", " me\\t"]}': (
+        "negatives.de[2] is also passages.en of the group: a passage that answers its queries is no negative"
+    ),
     '{"de": ["x", "mimi"]}': (
         "negatives.de[1] is also passages.sw of the group: a passage that answers its queries is no negative"
     ),

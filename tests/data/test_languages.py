@@ -1,8 +1,11 @@
 import pytest
+from pydantic import ValidationError
 
 from hybridtune.data.benchmark_rows import Text
-from hybridtune.data.languages import ISO_639_1, SCRIPTS, check_code, mixed_up
+from hybridtune.data.scripts import SCRIPTS, mixed_up
 from hybridtune.errors import InputError
+from hybridtune.language_codes import ISO_639_1, canonical_code, language_code
+from hybridtune.sections import BenchmarkSource, Data, Mix
 
 
 def error(function, *args):
@@ -11,9 +14,18 @@ def error(function, *args):
     return str(caught.value)
 
 
-@pytest.mark.parametrize("code", ["en", "sw", "zh-tw", "zh-Hans-CN", "sr-Latn", "ceb", "yue", "fil", "se", "et"])
-def test_codes_that_pass(code):
-    check_code(code, "here")
+CODES = """
+en sw zh-TW zh-Hans-CN sr-Latn ceb yue fil se et zh-yue es-419 de-CH-1996
+gsw-u-sd-chzh-x-zurich en-x-ab-abcd
+"""
+
+
+@pytest.mark.parametrize("code", CODES.split())
+def test_codes_that_pass_in_any_case_of_their_subtags(code):
+    first, *rest = code.split("-")
+    for written in (code, "-".join([first, *map(str.lower, rest)]), "-".join([first, *map(str.upper, rest)])):
+        assert language_code(written, "here") == code
+    assert canonical_code(canonical_code(code)) == code
 
 
 WRITTEN = """
@@ -24,17 +36,33 @@ ind:id fas:fa per:fa ben:bn fin:fi tel:te jp:ja cn:zh gr:el cz:cs
 """
 
 
-@pytest.mark.parametrize("pair", [*WRITTEN.split(), "eng-US:en-US", "zho-Hans-CN:zh-Hans-CN"])
+@pytest.mark.parametrize("pair", [*WRITTEN.split(), "eng-US:en-US", "zho-hans-cn:zh-Hans-CN"])
 def test_a_code_that_is_written_another_way(pair):
     wrong, right = pair.split(":")
-    assert error(check_code, wrong, "a.json") == f"a.json: {wrong!r} is written {right} (ISO 639-1)"
+    assert error(language_code, wrong, "a.json") == f"a.json: {wrong!r} is written {right} (ISO 639-1)"
 
 
 def test_what_is_no_code():
-    assert error(check_code, "xx", "f:3").startswith("f:3: 'xx' is no language code of ISO 639-1; did you mean '")
-    assert error(check_code, "swahili", "f") == "f: 'swahili' is not a language code (ISO 639-1, like 'sw')"
+    assert error(language_code, "xx", "f:3").startswith("f:3: 'xx' is no language code of ISO 639-1; did you mean '")
+    assert error(language_code, "swahili", "f") == "f: 'swahili' is not a language code (ISO 639-1, like 'sw')"
     for code in ("", "EN", "en_US", "e"):
-        assert "is not a language code" in error(check_code, code, "f")
+        assert "is not a language code" in error(language_code, code, "f")
+    for code in ("und", "mul-Latn", "qaa", "qtz"):
+        assert error(language_code, code, "f").startswith(f"f: {code!r} names no language (ISO 639-3 reserves ")
+
+
+def test_a_study_names_languages_by_the_same_rule():
+    assert Data(train="a", language_limits={"zh-tw": 3}).language_limits == {"zh-TW": 3}
+    assert Mix(align_from=["zh-hant", "en"]).align_from == ["zh-Hant", "en"]
+    source = BenchmarkSource(path="a", languages=["pt-br"], language="zh-tw", low_resource=["sr-latn"])
+    assert (source.languages, source.language, source.low_resource) == (["pt-BR"], "zh-TW", ["sr-Latn"])
+    for wrong in ({"languages": ["deu"]}, {"language": "deu"}, {"low_resource": ["en", "deu"]}):
+        with pytest.raises(ValidationError, match=r"'deu' is written de \(ISO 639-1\)"):
+            BenchmarkSource(path="a", **wrong)
+    with pytest.raises(ValidationError, match="'xx' is no language code"):
+        Data(train="a", language_limits={"xx": 3})
+    with pytest.raises(ValidationError, match="zh-TW and zh-tw are one language; give its limit once"):
+        Data(train="a", language_limits={"zh-TW": 3, "zh-tw": 4})
 
 
 def test_the_tables_hold_together():

@@ -90,7 +90,7 @@ def test_batches_of_weighted_data_keep_their_promises(weights, size, seed, align
         first = corpus.passages if batch.kind == "align" else corpus.queries
         assert (first[batch.groups, x] >= 0).all()
         assert (corpus.passages[batch.groups, y] >= 0).all()
-        assert len(set(corpus.clusters[batch.groups].tolist())) == size
+        assert len(set(corpus.answer_sets[batch.groups].tolist())) == size
         assert (x == y).all() if batch.kind == "mono" else (x != y).all()
         assert len(set(map(tuple, batch.languages.tolist()))) == 1 or batch.kind != "mono"
     for start in (1, 13, 24):

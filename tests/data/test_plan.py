@@ -33,12 +33,15 @@ def numbered(name, languages):
 
 @st.composite
 def uneven_corpora(draw):
-    """Groups with texts missing on either side, some passage texts shared between groups and languages."""
+    """Groups with texts missing on either side, some texts shared between groups and languages."""
     codes = st.sets(st.sampled_from(["de", "en", "sw"]))
     groups = []
     for name in range(draw(st.integers(4, 24))):
         passages = {x: draw(st.sampled_from([f"p{name}{x}", f"s{name % 5}"])) for x in sorted(draw(codes))}
-        groups.append(Group(str(name), "", {x: f"q{name}{x}" for x in sorted(draw(codes))}, passages))
+        queries = {
+            x: draw(st.sampled_from([f"q{name}{x}", f"s{name % 4}", f" s{name % 4}"])) for x in sorted(draw(codes))
+        }
+        groups.append(Group(str(name), "", queries, passages))
     return survey([*groups, numbered("last", ["de"])], {})
 
 
@@ -59,7 +62,10 @@ def check_batch(corpus, batch, size, single_pair):
     assert (corpus.queries[batch.groups, x] >= 0).all()
     assert (texts >= 0).all()
     assert len(set(texts.tolist())) == size
-    assert len(set(corpus.clusters[batch.groups].tolist())) == size
+    assert len(set(corpus.answer_sets[batch.groups].tolist())) == size
+    for side in (corpus.queries, corpus.passages):  # in no language has a group a text that another of the batch has
+        held = [number for group in batch.groups for number in {*side[group].tolist()} - {-1}]
+        assert len(set(held)) == len(held)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -117,14 +123,14 @@ def test_batches_of_any_corpus_keep_their_promises_or_are_refused(corpus, ratio,
 
 
 def possible(corpus, ratio, size, cross_batch):
-    """Whether every kind asked for has ``size`` clusters to draw from, by looking at all groups and pairs."""
-    clusters = {}
-    for group, cluster in enumerate(corpus.clusters.tolist()):
+    """Whether every kind asked for has ``size`` answer sets to draw from, by looking at all groups and pairs."""
+    answer_sets = {}
+    for group, answer_set in enumerate(corpus.answer_sets.tolist()):
         for x, y in np.ndindex(len(corpus.languages), len(corpus.languages)):
             if corpus.queries[group, x] >= 0 and corpus.passages[group, y] >= 0:
-                clusters.setdefault((x, y), set()).add(cluster)
-    mono = [found for (x, y), found in clusters.items() if x == y]
-    cross = [found for (x, y), found in clusters.items() if x != y]
+                answer_sets.setdefault((x, y), set()).add(answer_set)
+    mono = [found for (x, y), found in answer_sets.items() if x == y]
+    cross = [found for (x, y), found in answer_sets.items() if x != y]
     cross = [set().union(*cross)] if cross_batch == "mixed" else cross
     return all(
         not asked or any(len(found) >= size for found in sets)
@@ -132,8 +138,8 @@ def possible(corpus, ratio, size, cross_batch):
     )
 
 
-def test_a_large_cluster_does_not_starve_the_others():
-    """Every batch needs both small clusters again, long before the large one has been gone through."""
+def test_a_large_answer_set_does_not_starve_the_others():
+    """Every batch needs both small answer sets again, long before the large one has been gone through."""
     groups = [Group(str(i), "", {"en": f"q{i}"}, {"en": "same" if i < 5 else f"p{i}"}) for i in range(7)]
     corpus = survey(groups, {})
     seen = Counter()

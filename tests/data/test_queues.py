@@ -18,18 +18,18 @@ def plan(corpus, **options):
 
 
 def uneven(groups, languages, seed):
-    """Groups with texts missing on either side, a large cluster, and three data sets."""
+    """Groups with texts missing on either side, a large answer set, and three data sets."""
     rng = np.random.default_rng(seed)
     numbers = np.arange(groups * languages, dtype=np.int32).reshape(groups, languages)  # [G, L]
     queries, passages = (
         np.where(rng.random(numbers.shape) < 0.6, 2 * numbers + side, -1).astype(np.int32) for side in (0, 1)
     )
-    clusters = np.arange(groups, dtype=np.int32)
-    clusters[rng.random(groups) < 0.3] = rng.integers(0, groups // 8)
+    answer_sets = np.arange(groups, dtype=np.int32)
+    answer_sets[rng.random(groups) < 0.3] = rng.integers(0, groups // 8)
     sources = rng.integers(0, 3, groups).astype(np.int32)
     none = np.zeros(0, np.int32)
     codes = tuple(f"{chr(97 + i)}a" for i in range(languages))
-    return Corpus(codes, queries, passages, clusters, none.astype(np.int64), none, none, sources)
+    return Corpus(codes, queries, passages, answer_sets, none.astype(np.int64), none, none, sources)
 
 
 RECORDED = [  # digests of 60 batches, from before a mix had weights and schedules: a study keeps its batches
@@ -61,7 +61,7 @@ def naive(corpus, pairs, members, size, seeds):
     def take(pair, used):
         for _ in range(2):
             for group in waiting[pair]:
-                if corpus.clusters[group] not in used:
+                if corpus.answer_sets[group] not in used:
                     waiting[pair].remove(group)
                     return group
             if len(waiting[pair]) < len(members[pair]):
@@ -77,7 +77,7 @@ def naive(corpus, pairs, members, size, seeds):
             first = order.index(pair)
             candidates = ((other, take(other, used)) for other in order[first:] + order[:first])
             other, group = next((other, group) for other, group in candidates if group is not None)
-            used.add(corpus.clusters[group])
+            used.add(corpus.answer_sets[group])
             rows.append((group, other))
         yield rows
 
@@ -93,9 +93,9 @@ def naive(corpus, pairs, members, size, seeds):
 def test_rows_are_those_of_a_naive_queue(groups, languages, size, big, seed):
     """Batches of one language pair and of all: against lists that are searched from the start for every row."""
     corpus = uneven(max(8, groups), languages, seed)
-    clusters = corpus.clusters.copy()
-    clusters[np.random.default_rng(seed).random(len(clusters)) < big] = 0
-    corpus = dataclasses.replace(corpus, clusters=clusters)
+    answer_sets = corpus.answer_sets.copy()
+    answer_sets[np.random.default_rng(seed).random(len(answer_sets)) < big] = 0
+    corpus = dataclasses.replace(corpus, answer_sets=answer_sets)
     for ratio in (0.0, 1.0):
         try:
             one = plan(corpus, mixing_ratio=ratio, batch_size=size, seed=seed)
@@ -104,7 +104,7 @@ def test_rows_are_those_of_a_naive_queue(groups, languages, size, big, seed):
         members = {}
         for x, y in np.ndindex(languages, languages):
             found = np.flatnonzero((corpus.queries[:, x] >= 0) & (corpus.passages[:, y] >= 0)).astype(np.int32)
-            small = x == y and len(np.unique(clusters[found])) < size
+            small = x == y and len(np.unique(answer_sets[found])) < size
             if (x == y) == bool(ratio) and len(found) and not small:
                 members[x, y] = found
         got = list(one.batches(0, 40))
@@ -118,16 +118,16 @@ def test_rows_are_those_of_a_naive_queue(groups, languages, size, big, seed):
             assert [(g, tuple(pair)) for g, pair in zip(batch.groups, batch.languages.tolist(), strict=True)] == rows
 
 
-def test_a_large_cluster_is_passed_over_in_blocks():
+def test_a_large_answer_set_is_passed_over_in_blocks():
     """Ten thousand groups share a passage: what is passed over stands in front of every batch, and nothing is lost."""
     corpus = uneven(20_000, 1, 0)
-    clusters = np.where(np.arange(20_000) % 2, np.arange(20_000), 0).astype(np.int32)
-    corpus = dataclasses.replace(corpus, clusters=clusters)
+    answer_sets = np.where(np.arange(20_000) % 2, np.arange(20_000), 0).astype(np.int32)
+    corpus = dataclasses.replace(corpus, answer_sets=answer_sets)
     one = plan(corpus, mixing_ratio=1.0, batch_size=500)
     members = np.flatnonzero((corpus.queries[:, 0] >= 0) & (corpus.passages[:, 0] >= 0))
     seen = Counter()
     for batch in one.batches(0, 30):
-        assert len(np.unique(clusters[batch.groups])) == 500
+        assert len(np.unique(answer_sets[batch.groups])) == 500
         seen.update(batch.groups.tolist())
     odd = [seen[group] for group in members.tolist() if group % 2]
     assert sum(seen[group] for group in members.tolist() if not group % 2) == 30

@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 
+from hybridtune.config import Encoder
 from hybridtune.data import numbering
 from hybridtune.data import store as store_module
 from hybridtune.data.arrays import ArrayFile, map_array
-from hybridtune.data.formats import Group
+from hybridtune.data.formats import Group, find_sources
 from hybridtune.data.numbering import Numbering
 from hybridtune.data.tokenizer import train_tokenizer
+from hybridtune.errors import InputError
 
 
 @pytest.mark.parametrize(("width", "rows"), [(None, 0), (None, 7), (3, 0), (3, 5)])
@@ -42,6 +44,30 @@ def test_an_own_tokenizer_learns_from_a_sample_of_many_texts(tmp_path, monkeypat
     assert {*some} < {*texts}
     assert {*some} & {*texts[60:]}  # not only the first ones
     assert sample(30, 7) == some
+
+
+def test_the_address_tells_all_code_that_makes_a_store():
+    """A store that other code made, say without joining groups by queries, is never taken for one of this code."""
+    told = {module.__name__ for module in store_module._CODE}
+    used = {
+        getattr(value, "__module__", None) or getattr(value, "__name__", None)
+        for module in store_module._CODE
+        for value in vars(module).values()
+    }
+    ours = {name for name in used if isinstance(name, str) and name.startswith("hybridtune.")}
+    messages = {"hybridtune.errors", "hybridtune.mistakes", "hybridtune.sections", "hybridtune.data.foreign_formats"}
+    # These make a tokenizer, whose definition the address tells.
+    of_tokenizer = {"hybridtune.model.hub_tokenizer", "hybridtune.model.published"}
+    assert ours - told == messages | of_tokenizer
+
+
+def test_a_file_that_went_away_is_one_line(groups_file):
+    path = groups_file([])
+    made_of = store_module.StoreRecipe(find_sources([str(path)]), {}, Encoder(), None)
+    assert len(made_of.address) == 64
+    path.unlink()
+    with pytest.raises(InputError, match=rf"^{path}: cannot be read: "):
+        made_of.address  # noqa: B018 - a digest of the file
 
 
 def test_flat_ids_are_those_of_the_rows():

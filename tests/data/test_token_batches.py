@@ -48,20 +48,20 @@ def served(plan, store, start=0, stop=STEPS, rows=slice(0, SIZE), negatives=2):
 
 
 def naive(plan, store, spec, most):
-    """A global batch from the definition: rows of ids of queries, passages and negatives, and clusters of these."""
+    """A global batch from the definition: rows of ids of queries, passages and negatives, and answer sets of these."""
     corpus = plan.corpus
     side = corpus.passages if spec.kind == "align" else corpus.queries
     queries = [side[group, x] for group, (x, _) in zip(spec.groups, spec.languages, strict=True)]
     passages = [corpus.passages[group, y] for group, (_, y) in zip(spec.groups, spec.languages, strict=True)]
-    negatives, clusters = [], []
+    negatives, answer_sets = [], []
     draws = np.random.default_rng((plan.seed, 5, spec.step)).random(SIZE)
     for group, (_, y), draw in zip(spec.groups, spec.languages, draws, strict=True):
         has = np.flatnonzero(corpus.negative_cells == group * len(corpus.languages) + y)
         for turn in range(min(most, len(has)) if spec.kind != "align" else 0):
             place = has[(int(draw * len(has)) + turn) % len(has)]
             negatives.append(corpus.negative_texts[place])
-            clusters.append(int(corpus.negative_clusters[place]))
-    return [[store.tokens(n).tolist() for n in numbers] for numbers in (queries, passages, negatives)], clusters
+            answer_sets.append(int(corpus.negative_answer_sets[place]))
+    return [[store.tokens(n).tolist() for n in numbers] for numbers in (queries, passages, negatives)], answer_sets
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -70,15 +70,18 @@ def test_all_kinds_of_batches_are_those_of_the_plan(store, workers):
     width = SIZE // workers
     slices = [served(plan, store, rows=slice(r * width, (r + 1) * width))[1] for r in range(workers)]
     for spec, *parts in zip(plan.batches(0, STEPS), *slices, strict=True):
-        rows, clusters = naive(plan, store, spec, 2)
+        rows, answer_sets = naive(plan, store, spec, 2)
         for name, expected in zip(("queries", "passages", "negatives"), rows, strict=True):
             assert [ids.tolist() for part in parts for ids in getattr(part, name)] == expected
-        given = [part.negative_clusters[: len(part.negatives)] for part in parts]
-        assert np.concatenate(given).tolist() == clusters
-        assert {len(part.negative_clusters) for part in parts} == {2 * width}
+        given = [part.negative_answer_sets[: len(part.negatives)] for part in parts]
+        assert np.concatenate(given).tolist() == answer_sets
+        assert {len(part.negative_answer_sets) for part in parts} == {2 * width}
         assert {(part.step, part.kind) for part in parts} == {(spec.step, spec.kind)}
         assert np.concatenate([part.languages for part in parts]).tolist() == spec.languages.tolist()
-        assert np.concatenate([part.clusters for part in parts]).tolist() == plan.corpus.clusters[spec.groups].tolist()
+        assert (
+            np.concatenate([part.answer_sets for part in parts]).tolist()
+            == plan.corpus.answer_sets[spec.groups].tolist()
+        )
     assert {batch.kind for batch in slices[0]} == {"mono", "cross", "align"}
     assert any(len(batch.negatives) for batch in slices[0])
 
@@ -105,5 +108,5 @@ def test_the_plan_travels_without_its_corpus(store):
 
 def test_without_negatives_there_is_no_room_for_any(store):
     _, batches = served(plan_of(store, align=0.0), store, stop=4, negatives=0)
-    assert [len(batch.negative_clusters) for batch in batches] == [0] * 4
+    assert [len(batch.negative_answer_sets) for batch in batches] == [0] * 4
     assert [len(batch.lengths) for batch in batches] == [2 * SIZE] * 4

@@ -13,13 +13,13 @@ from hybridtune.errors import InputError
 from hybridtune.evaluate import negatives
 from hybridtune.evaluate.negatives import Passages, Retrieved, choose_negatives, write_with_negatives
 
-# Passage i is of group i, but d of group 0 (its other language) and f of group 1; groups 4 and 0 are one cluster.
+# Passage i is of group i, but d of group 0 (its other language) and f of group 1; groups 4 and 0 are one answer set.
 IDS = ["a", "b", "c", "g", "e", "d", "f"]
 PASSAGES = Passages(
     ids=IDS,
     group=np.array([0, 1, 2, 3, 4, 0, 1]),
     text=np.array([0, 1, 2, 3, 4, 5, 6]),
-    cluster=np.array([0, 1, 2, 3, 0]),
+    answer_set=np.array([0, 1, 2, 3, 0]),
 )
 
 
@@ -41,7 +41,7 @@ def chosen(lists, group=0, **settings):
 
 
 def counts(**given):
-    rules = dict.fromkeys(("same_group", "same_text", "in_skip", "too_close"), 0)
+    rules = dict.fromkeys(("same_group", "same_answers", "in_skip", "too_close"), 0)
     return {"groups": 1, "short": 1} | rules | given
 
 
@@ -51,9 +51,9 @@ def test_passages_of_the_group_are_skipped():
 
 
 def test_passages_of_a_group_that_shares_a_text_are_skipped():
-    assert chosen(retrieved([("e", 0.8), ("b", 0.7)])) == (["b"], counts(candidates=2, same_text=1, chosen=1))
-    one_cluster = retrieved([("a", 0.8), ("d", 0.7), ("b", 0.6)], group=4)
-    assert chosen(one_cluster, group=4) == (["b"], counts(candidates=3, same_text=2, chosen=1))
+    assert chosen(retrieved([("e", 0.8), ("b", 0.7)])) == (["b"], counts(candidates=2, same_answers=1, chosen=1))
+    one_answer_set = retrieved([("a", 0.8), ("d", 0.7), ("b", 0.6)], group=4)
+    assert chosen(one_answer_set, group=4) == (["b"], counts(candidates=3, same_answers=2, chosen=1))
 
 
 def test_candidates_near_the_positive_are_skipped():
@@ -129,7 +129,7 @@ def naive(passages, rows, n, margin, skip):
             fate = 0
             if source == group:
                 fate = -4
-            elif passages.cluster[source] == passages.cluster[group]:
+            elif passages.answer_set[source] == passages.answer_set[group]:
                 fate = -3
             elif rank < skip:
                 fate = -2
@@ -137,7 +137,7 @@ def naive(passages, rows, n, margin, skip):
                 fate = -1
             fates[group][p] = min(fates[group].get(p, 0), fate)
             scores[group][p] = max(scores[group].get(p, -np.inf), score)
-    found, short = [{} for _ in passages.cluster], 0
+    found, short = [{} for _ in passages.answer_set], 0
     for group, of_group in fates.items():
         passing = sorted((p for p, fate in of_group.items() if not fate), key=passages.ids.__getitem__, reverse=True)
         texts = {}
@@ -167,7 +167,7 @@ def test_choice_equals_the_naive_one(seed, n, margin, skip, entries):
         ids=[f"p{number}" for number in random.permutation(p)],
         group=random.integers(groups, size=p),
         text=random.integers(p, size=p),
-        cluster=random.integers(groups, size=groups),
+        answer_set=random.integers(groups, size=groups),
     )
     listed = np.array([random.permutation(p)[: p // 2 + 1] for _ in range(queries)], int).reshape(queries, p // 2 + 1)[
         :, :k

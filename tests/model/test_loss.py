@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from hybridtune.model.loss import align, info_nce
 
-CLUSTERS = torch.tensor([0, 1, 2, 1, 3, 4, 0, 1, 5, 6, 3, 7])  # equal ones stand in different workers' slices
+ANSWER_SETS = torch.tensor([0, 1, 2, 1, 3, 4, 0, 1, 5, 6, 3, 7])  # equal ones stand in different workers' slices
 NEAR = 0.5  # some of the vectors here are nearer than this, some are not
 
 
@@ -18,17 +18,17 @@ def unit(rows, width, seed):
 def naive(
     queries,
     passages,
-    clusters,
+    answer_sets,
     temperature,
     symmetric=False,
     negatives=(),
-    negative_clusters=(),
+    negative_answer_sets=(),
     matryoshka=(),
     near_duplicate=None,
 ):
     """The definition, one row and one column at a time: the loss, with a gradient, and the share of hits."""
     texts = [*passages, *negatives]
-    of_texts = [*clusters.tolist(), *negative_clusters]
+    of_texts = [*answer_sets.tolist(), *negative_answer_sets]
     losses, hits = [], []
     for width in (queries.shape[1], *matryoshka):
         for rows, columns in [(queries, texts), (passages, [*queries])][: 1 + symmetric]:
@@ -46,13 +46,13 @@ def naive(
     return sum(losses) / len(losses), sum(hits[: len(queries)]) / len(queries)
 
 
-def assert_equals_the_definition(queries, passages, clusters, temperature, *rest, held=None, **more):
+def assert_equals_the_definition(queries, passages, answer_sets, temperature, *rest, held=None, **more):
     """Loss, accuracy and all gradients; `held`: so many of the slots for negatives hold one."""
     mine = [tensor.clone().requires_grad_() for tensor in (queries, passages, *rest[1:2])]
     theirs = [tensor.clone().requires_grad_() for tensor in (queries, passages, *rest[1:2])]
-    output = info_nce(*mine[:2], clusters, temperature, *rest[:1], *mine[2:], *rest[2:], **more)
+    output = info_nce(*mine[:2], answer_sets, temperature, *rest[:1], *mine[2:], *rest[2:], **more)
     owners = [tensor[:held].tolist() for tensor in rest[2:]]
-    loss, hits = naive(*theirs[:2], clusters, temperature, *rest[:1], *theirs[2:], *owners, **more)
+    loss, hits = naive(*theirs[:2], answer_sets, temperature, *rest[:1], *theirs[2:], *owners, **more)
     output.loss.backward()
     loss.backward()
     assert output.loss.item() == pytest.approx(loss.item(), rel=1e-12, abs=1e-14)
@@ -66,9 +66,9 @@ def assert_equals_the_definition(queries, passages, clusters, temperature, *rest
 @pytest.mark.parametrize("seed", range(3))
 def test_equals_the_definition(seed, temperature):
     queries, passages = unit(12, 6, seed), unit(12, 6, seed + 100)
-    for clusters in (CLUSTERS, torch.arange(12)):
+    for answer_sets in (ANSWER_SETS, torch.arange(12)):
         for symmetric in (False, True):
-            assert_equals_the_definition(queries, passages, clusters, temperature, symmetric)
+            assert_equals_the_definition(queries, passages, answer_sets, temperature, symmetric)
 
 
 def test_known_answer():
@@ -86,14 +86,16 @@ def test_known_answer():
 def test_hard_negatives_equal_the_definition(slots, held, symmetric):
     queries, passages, negatives = unit(12, 6, 0), unit(12, 6, 1), unit(held, 6, 2)
     of_negatives = torch.tensor([-1, 1, 9, 0, -1, 3, 5] + [0] * 5)[:slots]  # those of empty slots are not read
-    loss = assert_equals_the_definition(queries, passages, CLUSTERS, 0.1, symmetric, negatives, of_negatives, held=held)
-    assert held or loss == pytest.approx(float(info_nce(queries, passages, CLUSTERS, 0.1, symmetric).loss))
+    loss = assert_equals_the_definition(
+        queries, passages, ANSWER_SETS, 0.1, symmetric, negatives, of_negatives, held=held
+    )
+    assert held or loss == pytest.approx(float(info_nce(queries, passages, ANSWER_SETS, 0.1, symmetric).loss))
 
 
 def test_known_answer_with_a_hard_negative():
     """The first query meets its own passage again as a negative: -log(e^2 / (2 e^2 + e^0)), and no hit if it is last.
 
-    The second query does not see it (cluster 1 answers it): -log(e^2 / (e^2 + e^0)) as without.
+    The second query does not see it (answer set 1 answers it): -log(e^2 / (e^2 + e^0)) as without.
     """
     vectors = torch.eye(2)
     output = info_nce(vectors, vectors, torch.tensor([0, 1]), 0.5, False, vectors[:1], torch.tensor([1, 0]))
@@ -104,20 +106,20 @@ def test_known_answer_with_a_hard_negative():
     assert float(output.accuracy) == 0.5  # the negative stands nearer to the first query than its passage does
 
 
-def test_a_negative_without_a_cluster():
+def test_a_negative_without_an_answer_set():
     vectors = torch.eye(2)
-    for clusters in (None, torch.tensor([0])):
-        with pytest.raises(ValueError, match="every negative needs a cluster"):
-            info_nce(vectors, vectors, torch.tensor([0, 1]), 0.5, False, vectors, clusters)
+    for answer_sets in (None, torch.tensor([0])):
+        with pytest.raises(ValueError, match="every negative needs an answer set"):
+            info_nce(vectors, vectors, torch.tensor([0, 1]), 0.5, False, vectors, answer_sets)
 
 
 @pytest.mark.parametrize("symmetric", [False, True])
 @pytest.mark.parametrize("widths", [[1], [3], [2, 5]])
 def test_matryoshka_equals_the_definition(widths, symmetric):
     queries, passages = unit(12, 6, 0), unit(12, 6, 1)
-    loss = assert_equals_the_definition(queries, passages, CLUSTERS, 0.1, symmetric, matryoshka=widths)
-    full = info_nce(queries, passages, CLUSTERS, 0.1, symmetric)
-    nested = info_nce(queries, passages, CLUSTERS, 0.1, symmetric, matryoshka=widths)
+    loss = assert_equals_the_definition(queries, passages, ANSWER_SETS, 0.1, symmetric, matryoshka=widths)
+    full = info_nce(queries, passages, ANSWER_SETS, 0.1, symmetric)
+    nested = info_nce(queries, passages, ANSWER_SETS, 0.1, symmetric, matryoshka=widths)
     assert abs(loss - float(full.loss)) > 1e-3
     assert (nested.accuracy, nested.spread) == (full.accuracy, full.spread)  # both are the full width's
 
@@ -154,7 +156,7 @@ def test_everything_at_once_equals_the_definition():
     queries, passages, negatives = unit(12, 6, 0), unit(12, 6, 1), unit(5, 6, 2)
     of_negatives = torch.tensor([-1, 1, 9, 0, -1, 3])
     more = {"matryoshka": [2, 4], "near_duplicate": NEAR}
-    assert_equals_the_definition(queries, passages, CLUSTERS, 0.1, True, negatives, of_negatives, held=5, **more)
+    assert_equals_the_definition(queries, passages, ANSWER_SETS, 0.1, True, negatives, of_negatives, held=5, **more)
 
 
 def test_a_masked_batch_has_nothing_to_learn():
@@ -176,8 +178,8 @@ def test_a_collapsed_encoder_has_no_spread():
 def test_a_temperature_gets_a_gradient():
     queries, passages = unit(12, 6, 0), unit(12, 6, 1)
     here, there = (torch.tensor(0.1, dtype=torch.float64, requires_grad=True) for _ in range(2))
-    info_nce(queries, passages, CLUSTERS, here, True, matryoshka=[3]).loss.backward()
-    naive(queries, passages, CLUSTERS, there, True, matryoshka=[3])[0].backward()
+    info_nce(queries, passages, ANSWER_SETS, here, True, matryoshka=[3]).loss.backward()
+    naive(queries, passages, ANSWER_SETS, there, True, matryoshka=[3])[0].backward()
     torch.testing.assert_close(here.grad, there.grad)
     assert abs(float(here.grad)) > 0.1
 
@@ -186,7 +188,7 @@ def test_a_temperature_gets_a_gradient():
 def test_autocast_does_not_reach_the_loss(dtype):
     queries, passages = unit(12, 6, 0).to(dtype), unit(12, 6, 1).to(dtype)
     negatives, of_negatives = unit(3, 6, 2).to(dtype), torch.full((3,), -1)
-    place = (CLUSTERS, 0.02, True, negatives, of_negatives, [3], NEAR)
+    place = (ANSWER_SETS, 0.02, True, negatives, of_negatives, [3], NEAR)
     expected = info_nce(queries.float(), passages.float(), *place[:3], negatives.float(), *place[4:]).loss
     with torch.autocast("cpu", torch.bfloat16):
         found = info_nce(queries, passages, *place).loss

@@ -188,3 +188,30 @@ def test_mined_negatives_are_read_back_and_answer_nothing(no_ray, tiny, screen, 
         counts["candidates"] >= counts["chosen"] + counts["same_group"] > 0 for counts in result["counts"].values()
     )
     assert np.isfinite(result["groups"])
+
+
+def test_the_other_positives_of_a_query_are_never_mined(no_ray, tiny, screen, tmp_path, groups_file):
+    """Eight questions of four groups each: a group is given what answers the seven other questions, and only that."""
+    rows = [
+        {
+            "group_id": f"{n}-{variant}",
+            "queries": {"en": f"question {n} in english" + " " * variant, "de": f"frage {n} auf deutsch"},
+            "passages": {"en": f"answer {n} variant {variant}", "de": f"antwort {n} variante {variant}"},
+        }
+        for n in range(8)
+        for variant in range(4)
+    ]
+    data, file = groups_file(rows), tmp_path / "mined.jsonl"
+    settings = question(tiny[0], data, *SHORT).settings
+    wish = Wish(negatives=28, depth=32, margin=1.0)
+    result = mine(settings.encoder, settings.resources, str(data), file, wish, None, screen)
+    mined = [group for source in find_sources([str(file)]) for group in read_groups(source)]
+    for group in mined:
+        assert group.negatives  # of every group, though a query is searched once for its four groups
+        for texts in group.negatives.values():
+            assert not {text.split()[1] for text in texts} & {group.group_id[0]}
+    for language in ("en", "de"):
+        counts = result["counts"][language]
+        assert (counts["groups"], counts["candidates"]) == (32, 32 * 32)
+        assert (counts["same_group"], counts["same_answers"]) == (32, 32 * 3)
+        assert counts["chosen"] + counts["too_close"] == 32 * 28

@@ -15,8 +15,8 @@ CPU = torch.device("cpu")
 def token_batch(step=0, pairs=2, negatives=0, slots=0):
     lengths = np.arange(1, 2 * pairs + negatives + 1, dtype=np.int32)
     ids = np.arange(lengths.sum(), dtype=np.int32)
-    clusters, languages = np.arange(pairs, dtype=np.int32), np.zeros((pairs, 2), np.int32)
-    return TokenBatch(step, "mono", ids, lengths, clusters, languages, np.full(slots, -1, np.int32))
+    answer_sets, languages = np.arange(pairs, dtype=np.int32), np.zeros((pairs, 2), np.int32)
+    return TokenBatch(step, "mono", ids, lengths, answer_sets, languages, np.full(slots, -1, np.int32))
 
 
 @pytest.mark.parametrize("negatives", range(7))
@@ -28,7 +28,7 @@ def test_no_chunk_holds_more_texts_than_asked_and_together_they_hold_all(size, n
     assert len(given.chunks) == (-(-(4 + negatives) // size) if size else 1)
     assert torch.cat([chunk.ids for chunk in given.chunks]).tolist() == batch.ids.tolist()
     assert torch.cat([chunk.lengths for chunk in given.chunks]).tolist() == batch.lengths.tolist()
-    assert (given.pairs, given.texts, len(given.negative_clusters)) == (2, 4 + negatives, 6)
+    assert (given.pairs, given.texts, len(given.negative_answer_sets)) == (2, 4 + negatives, 6)
 
 
 def stream(steps, closed):

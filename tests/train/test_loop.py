@@ -161,10 +161,10 @@ def test_a_loss_that_is_no_number_ends_the_training(name):
 
 
 def test_means_are_of_pair_batches_and_align_batches_apart():
-    totals, clusters = Totals(STUDY, torch.device("cpu")), torch.zeros(4)
+    totals, answer_sets = Totals(STUDY, torch.device("cpu")), torch.zeros(4)
     losses = [("mono", 1.0, 10), ("align", 0.25, 8), ("cross", 3.0, 8)]
     for step, (kind, loss, texts) in enumerate(losses):
-        batch = DeviceBatch(step, kind, 4, [range(texts)], clusters, clusters)
+        batch = DeviceBatch(step, kind, 4, [range(texts)], answer_sets, answer_sets)
         totals.add(batch, LossOutput(torch.tensor(loss), torch.tensor(loss / 4), torch.tensor(0.5)))
     metrics, seconds = totals.means(3, waited=0.0)
     metrics.pop("data_wait")

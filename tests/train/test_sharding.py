@@ -51,8 +51,8 @@ class Run:
         pairs = len(own)
 
         def loss_of(vectors):
-            clusters = torch.tensor(own)
-            return info_nce(vectors[:pairs], vectors[pairs:], clusters, self.temperature.value(), symmetric=True)
+            answer_sets = torch.tensor(own)
+            return info_nce(vectors[:pairs], vectors[pairs:], answer_sets, self.temperature.value(), symmetric=True)
 
         for step in range(start, stop):
             draw = np.random.default_rng((3, step))

@@ -35,8 +35,8 @@ def study_of(mix=None, **train):
 def device_batch(step, negatives=0, kind="mono", chunk_size=None):
     draw = np.random.default_rng((7, step))
     rows = [draw.integers(5, 100, draw.integers(3, 9), np.int32) for _ in range(8 + negatives)]
-    clusters, none = torch.tensor([0, 1, 1, 2]), torch.full((4,), -1)
-    return DeviceBatch(step, kind, 4, TokenRows.of(rows).split(chunk_size), clusters, none)
+    answer_sets, none = torch.tensor([0, 1, 1, 2]), torch.full((4,), -1)
+    return DeviceBatch(step, kind, 4, TokenRows.of(rows).split(chunk_size), answer_sets, none)
 
 
 class Made:

@@ -1,4 +1,4 @@
-"""Which things hang together: union-find on arrays, many edges at a time."""
+"""Answer sets: which groups answer each other's queries. A union-find on arrays, many edges at a time."""
 
 from pathlib import Path
 
@@ -10,8 +10,8 @@ from hybridtune.data.arrays import CHUNK, forget, scratch_array
 Int32 = npt.NDArray[np.int32]
 
 
-class Clusters:
-    """n things, each in a cluster of its own until joined; a cluster is named by its smallest member.
+class AnswerSets:
+    """Join n groups; each is an answer set of its own until then. An answer set is named by its smallest group.
 
     Args:
         count: n.
@@ -19,10 +19,10 @@ class Clusters:
     """
 
     def __init__(self, count: int, file: Path) -> None:
-        self._parents = scratch_array(file, count, None)  # of each thing: itself, or a smaller one of its cluster
+        self._parents = scratch_array(file, count, None)  # of each group: itself, or a smaller one of its set
 
     def join(self, ones: Int32, others: Int32) -> None:
-        """Make one cluster of those of ``ones[i]`` and ``others[i]``, for every i.
+        """Make one answer set of those of ``ones[i]`` and ``others[i]``, for every i.
 
         Args:
             ones: [E] ends of edges.
@@ -36,17 +36,17 @@ class Clusters:
             np.minimum.at(self._parents, others, ones)
         forget(self._parents)
 
-    def roots(self, things: Int32) -> Int32:
-        """[n] the name of the cluster of each thing; the ways there are shortened."""
+    def roots(self, groups: Int32) -> Int32:
+        """Return the name [n] of the answer set of each group, and shorten the ways there."""
         while True:
-            parents = self._parents[things]
+            parents = self._parents[groups]
             above = self._parents[parents]
             if (parents == above).all():
                 return parents
-            self._parents[things] = above
+            self._parents[groups] = above
 
     def names(self) -> Int32:
-        """[n] the cluster of every thing; mapped from the file."""
+        """Return the answer set [n] of every group, mapped from the file."""
         for start in range(0, len(self._parents), CHUNK):  # in order: what lies before a chunk points to its root
             places = np.arange(start, min(start + CHUNK, len(self._parents)), dtype=np.int32)
             self._parents[places] = self.roots(places)
