@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from hybridtune.cluster.loopback import HOST, kept_here
 from hybridtune.config import Resources
 from hybridtune.errors import InputError
 
@@ -24,10 +25,7 @@ SETTINGS = {  # of the driver and of all that it starts, on any cluster
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends the run here, and the cluster with it
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
 }
-_HERE = {  # of a Ray that we start ourselves
-    "RAY_AUTH_MODE": "disabled",  # one machine, loopback only; a token file would outlive the run
-    "RAY_BACKEND_LOG_LEVEL": "fatal",
-}
+_HERE = {"RAY_BACKEND_LOG_LEVEL": "fatal"}  # of a Ray that we start ourselves
 
 
 @dataclass(frozen=True)
@@ -113,27 +111,24 @@ def local_cluster(offered: Capacity, noise: Path = Path(os.devnull), dashboard: 
     with noise.open("a") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
         import ray
 
-        # Ray's own processes look their cluster up; told its address, they find it among several on one machine.
         [port] = free_ports(1)
-        address = f"{ray.util.get_node_ip_address()}:{port}"
-        os.environ.update(RAY_GCS_SERVER_PORT=str(port), RAY_ADDRESS=address)
-        with native_stderr_to(log):
-            context = ray.init(
-                address="local",
-                namespace="hybridtune",
-                num_cpus=offered.cpus,
-                num_gpus=offered.gpus,
-                include_dashboard=dashboard,
-                logging_level="ERROR",
-                log_to_driver=False,
-            )
-        try:
-            silence()
-            yield context.dashboard_url or ""
-        finally:
-            ray.shutdown()
-            for name in ("RAY_GCS_SERVER_PORT", "RAY_ADDRESS"):
-                os.environ.pop(name, None)
+        with kept_here(port):
+            try:
+                with native_stderr_to(log):
+                    context = ray.init(
+                        address="local",
+                        namespace="hybridtune",
+                        num_cpus=offered.cpus,
+                        num_gpus=offered.gpus,
+                        include_dashboard=dashboard,
+                        logging_level="ERROR",
+                        log_to_driver=False,
+                        _node_ip_address=HOST,
+                    )
+                silence()
+                yield context.dashboard_url or ""
+            finally:
+                ray.shutdown()
 
 
 def silence() -> None:
@@ -147,7 +142,7 @@ def free_ports(count: int) -> list[int]:
     held = [socket.socket() for _ in range(count)]
     try:
         for one in held:
-            one.bind(("", 0))
+            one.bind((HOST, 0))
         return [int(one.getsockname()[1]) for one in held]
     finally:
         for one in held:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 ENDED, RUNNING, ELSEWHERE, CUT_OFF = "ended", "running", "running elsewhere", "cut off"
 RAY_ADDRESS = "dashboard.txt"  # in the study folder, while Ray runs
+RAY_TOKEN = "dashboard.token"  # beside it, for its user alone: what Ray's dashboard asks for
 LAUNCH = "launch.json"  # in a folder that a study was launched from
 _BASELINES = 3
 
