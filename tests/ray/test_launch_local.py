@@ -144,7 +144,8 @@ def called(command, environment):
 
 @pytest.fixture(scope="module")
 def environment(no_ray, tmp_path_factory):
-    return os.environ | {"HYBRIDTUNE_CACHE": str(tmp_path_factory.mktemp("cache"))}
+    places = {name: str(tmp_path_factory.mktemp("own")) for name in ("HYBRIDTUNE_CACHE", "XDG_STATE_HOME")}
+    return os.environ | places
 
 
 @pytest.fixture(scope="module")
