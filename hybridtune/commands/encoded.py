@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from hybridtune.cluster.local import Capacity, capacity, cores, local_cluster
+from hybridtune.cluster.local import Capacity, capacity, local_cluster, unused_gpus
 from hybridtune.commands.folder import make_folder
 from hybridtune.commands.show import Screen
 from hybridtune.config import Encoder, Resources
+from hybridtune.cores import cores
 from hybridtune.data.benchmark_formats import notices_of_languages
 from hybridtune.data.benchmark_rows import BenchmarkRows, Text, TextList
 from hybridtune.data.tokenizer import Tokenizer, pretrained_tokenizer
@@ -100,6 +101,8 @@ def encoded(
             root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hybridtune-")))
         else:
             root = out.absolute() / ENCODED
+        for notice in unused_gpus(1.0):
+            screen.line(notice)
         screen.line("starting Ray on this machine")
         stack.enter_context(local_cluster(offered, dashboard=False))
         survey = _surveyed(rows, root, screen)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hybridtune.cluster.local import unused_gpus
 from hybridtune.commands.encoded import check_model, encoded, survey_here
 from hybridtune.commands.folder import make_folder, write_json
 from hybridtune.commands.pictures import bias_heat_map
@@ -119,6 +120,8 @@ def evaluate_model(
 
     if dry_run:
         check_model(settings.encoder, settings.resources)
+        for notice in unused_gpus(1.0):
+            screen.line(notice)
         survey = survey_here(rows, screen)
         check(survey)
         return _sizes(settings.encoder.name, rows, survey)

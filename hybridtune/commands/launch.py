@@ -106,7 +106,7 @@ def describe(planned: Planned) -> dict[str, Any]:
         planned.place,
         str(planned.folder),
     )
-    told["notices"] += submit.secrets_told(planned.staged)
+    told["notices"] += [*planned.prepared.fitted.notices, *submit.secrets_told(planned.staged)]
     return told
 
 

@@ -71,7 +71,7 @@ def started(prepared: Prepared, target: Target, screen: Screen) -> Iterator[Star
     study, folder, noise = prepared.study, target.folder, target.folder / "ray.log"
     if target.address is None:
         screen.line("starting Ray on this machine")
-        runs = local_cluster(capacity(study.resources), noise)
+        runs = local_cluster(capacity(study.resources, most=prepared.fitted.at_once), noise)
     else:
         screen.line(f"joining the Ray cluster at {target.address}")
         runs = cluster(target.address, noise)
