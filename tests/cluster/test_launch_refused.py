@@ -20,7 +20,8 @@ def test_a_dry_run_starts_and_writes_nothing(world, launch, tmp_path):
     assert "data/train.jsonl" in shown.output
     plan = json.loads(launch("--dry-run", "--json").stdout)
     assert plan["uploads"] == [{"name": "data/train.jsonl", "bytes": (tmp_path / "train.jsonl").stat().st_size}]
-    assert plan["trials"]["all"] == 5
+    assert (plan["trials"]["all"], plan["trials"]["at_once"]) == (5, 1)
+    assert any("trials that there is room for runs at once" in notice for notice in plan["notices"])
     assert world.calls == []
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 
