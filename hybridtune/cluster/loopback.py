@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Iterator
 
 HOST = "127.0.0.1"
-_NO_CLUSTERS = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # of macOS by its name; Ray heeds it everywhere
+_NO_CLUSTERS = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # whatever its name says, Ray heeds it on every system
 
 
 def new_token() -> str:
@@ -47,7 +47,7 @@ def kept_here(port: int) -> Iterator[str]:
     wanted = environment(f"{HOST}:{port}") | {"RAY_AUTH_TOKEN": token, "RAY_GCS_SERVER_PORT": str(port)}
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
-    _read_anew(clusters=False)
+    _read_anew()
     try:
         yield token
     finally:
@@ -56,15 +56,16 @@ def kept_here(port: int) -> Iterator[str]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-        _read_anew(clusters=True)
+        _read_anew()
 
 
-def _read_anew(clusters: bool) -> None:
+def _read_anew() -> None:
     """Ray has read these variables when it was imported, and keeps the token that it has once found."""
     from ray._private import ray_constants
     from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 
-    ray_constants.ENABLE_RAY_CLUSTER = clusters
+    supported = ray_constants.env_bool(ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, not ray_constants.IS_WINDOWS_OR_OSX)
+    ray_constants.ENABLE_RAY_CLUSTER = supported
     Config.initialize("")
     AuthenticationTokenLoader.instance().reset_cache()
 

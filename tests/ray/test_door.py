@@ -1,6 +1,5 @@
 """Nothing of ours listens beyond loopback while a command is up, and nobody runs a job there without the token."""
 
-import contextlib
 import http.client
 import ipaddress
 import json
@@ -15,64 +14,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from listening import listeners
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
 
 HYBRIDTUNE = [sys.executable, "-m", "hybridtune"]
 JOBS = ("/api/jobs/", "/api/job_agent/jobs/")  # of the dashboard, and of a node's agent
-LISTENS = "0A"  # in /proc/net/tcp
 REFUSED = (401, 403)
 SMALL = ["--set", "encoder.query_length=16", "--set", "encoder.passage_length=24"]  # what the tiny encoder takes
-
-
-def descendants(pid):
-    """A process and all that it started."""
-    parents = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-    found, grown = {pid}, True
-    while grown:
-        more = {child for child, parent in parents.items() if parent in found} - found
-        found, grown = found | more, bool(more)
-    return found
-
-
-def sockets(pid):
-    """The inodes of a process's open sockets."""
-    with contextlib.suppress(OSError):  # gone meanwhile
-        for entry in Path(f"/proc/{pid}/fd").iterdir():
-            with contextlib.suppress(OSError):
-                target = str(entry.readlink())
-                if target.startswith("socket:["):
-                    yield target[8:-1]
-
-
-def address_of(text):
-    """An address of /proc/net/tcp: words of four bytes, each in this machine's order."""
-    words = [int(text[place : place + 8], 16).to_bytes(4, sys.byteorder) for place in range(0, len(text), 8)]
-    address = ipaddress.ip_address(b"".join(words))
-    return getattr(address, "ipv4_mapped", None) or address
-
-
-def listeners(pid):
-    """Every (address, port) that a process or anything that it started listens on."""
-    ours = {inode for one in descendants(pid) for inode in sockets(one)}
-    found = set()
-    for table in ("tcp", "tcp6"):
-        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
-            (
-                _,
-                local,
-                _,
-                state,
-                *_,
-            ) = fields = line.split()
-            if state == LISTENS and fields[9] in ours:
-                address, _, port = local.partition(":")
-                found.add((address_of(address), int(port, 16)))
-    return found
 
 
 def own_address():
@@ -195,6 +144,15 @@ def up(request, commands):
         yield seen
     finally:
         seen.end()
+
+
+@pytest.mark.parametrize(("host", "family"), [("0.0.0.0", socket.AF_INET), ("::", socket.AF_INET6)])
+def test_what_listens_everywhere_would_be_seen(host, family):
+    with socket.create_server((host, 0), family=family) as server:
+        (seen,) = (address for address, port in listeners(os.getpid()) if port == server.getsockname()[1])
+        assert not seen.is_loopback
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        assert (ipaddress.ip_address("127.0.0.1"), server.getsockname()[1]) in listeners(os.getpid())
 
 
 def test_all_that_listens_is_on_loopback(up):
