@@ -20,14 +20,31 @@ _SIGNATURE = "signature"
 _KEY = "launch.key"  # in the user's own folder on this machine
 
 
+def make_key() -> bytes:
+    """The key that this user's launches are signed with on this machine, made where there is none.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    key = _key()
+    if key is not None:
+        return key
+    file, new = _key_file(), secrets.token_hex(32)
+    try:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_private(new, file)
+    except OSError as error:
+        raise InputError(f"{file}: the key that launches are signed with cannot be written: {error.strerror}") from None
+    return new.encode()
+
+
 def write_record(told: dict[str, Any], folder: Path) -> None:
     """Write what was launched to its folder, signed for this user, this machine and this folder.
 
     Raises:
-        InputError: the user's own folder, where the key is, cannot be written.
+        InputError: see `make_key`.
     """
-    key = _key() or _new_key()
-    write_json({**told, _SIGNATURE: _sign(key, told, folder)}, folder / LAUNCH)
+    write_json({**told, _SIGNATURE: _sign(make_key(), told, folder)}, folder / LAUNCH)
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
@@ -39,23 +56,26 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     file = folder / LAUNCH
     try:
         told = json.loads(file.read_text(encoding="utf-8"))
+        signed = isinstance(told, dict) and _is_signed(told.pop(_SIGNATURE, None), told, folder)
     except OSError:
         return None
     except (ValueError, RecursionError):  # also what is no text at all
         raise InputError(
             f"{file}: is damaged, and nothing was done; end the launch by its cluster's own tools"
         ) from None
-    key, signature = _key(), told.pop(_SIGNATURE, None) if isinstance(told, dict) else None
-    if key is None or not isinstance(signature, str):
-        signed = False
-    else:
-        signed = hmac.compare_digest(_sign(key, told, folder).encode(), signature.encode("utf-8", "replace"))
     if not signed:
         raise InputError(
             f"{file}: is not the record of a launch of yours from this folder on this machine, and nothing was done; "
             "call the command where you launched, or end the launch by its cluster's own tools"
         )
     return dict(told)
+
+
+def _is_signed(signature: object, told: dict[str, Any], folder: Path) -> bool:
+    key = _key()
+    if key is None or not isinstance(signature, str):
+        return False
+    return hmac.compare_digest(_sign(key, told, folder).encode(), signature.encode("utf-8", "replace"))
 
 
 def _sign(key: bytes, told: dict[str, Any], folder: Path) -> str:
@@ -73,13 +93,3 @@ def _key() -> bytes | None:
     with contextlib.suppress(OSError):
         return _key_file().read_bytes() or None
     return None
-
-
-def _new_key() -> bytes:
-    file, key = _key_file(), secrets.token_hex(32)
-    try:
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_private(key, file)
-    except OSError as error:
-        raise InputError(f"{file}: the key that launches are signed with cannot be written: {error.strerror}") from None
-    return key.encode()

@@ -113,6 +113,13 @@ def test_the_key_is_its_users_alone_and_stays(tmp_path):
     assert file.read_bytes() == key
 
 
+def test_nothing_is_started_that_could_not_be_recorded(world, launch, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+    fails(launch(), InputError, "launch.key", "cannot be written")
+    assert world.calls == []
+
+
 def test_a_key_that_cannot_be_written_is_an_input_error(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))

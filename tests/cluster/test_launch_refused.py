@@ -64,6 +64,12 @@ def test_the_folder_of_no_launch_is_refused(world, tmp_path):
         fails(result, InputError, "no study was launched from there")
 
 
+def test_a_text_is_no_cluster_to_take_down(world, tmp_path):
+    (tmp_path / "name").write_text("a-host\n")
+    fails(CliRunner().invoke(cli, ["down", str(tmp_path / "name")]), InputError, "is no cluster file")
+    assert world.calls == []
+
+
 @pytest.mark.parametrize("address", ["ftp://x", "gcs://x:1"])
 def test_an_address_of_no_known_kind_is_refused(world, study_file, address):
     for command in ("run", "train"):
