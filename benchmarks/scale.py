@@ -32,11 +32,18 @@ SLEEPER_CPUS = 1
 def simulate(nodes, waves, seconds):
     """One search on N nodes; prints its figures as JSON."""
     os.environ |= {
-        "RAY_AUTH_MODE": "disabled",
         "RAY_BACKEND_LOG_LEVEL": "fatal",
         "RAY_AIR_NEW_OUTPUT": "0",
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     }
+    from hybridtune.cluster.local import free_ports
+    from hybridtune.cluster.loopback import kept_here
+
+    with kept_here(*free_ports(1)):
+        _simulate(nodes, waves, seconds)
+
+
+def _simulate(nodes, waves, seconds):
     import ray
     from ray.cluster_utils import Cluster
 

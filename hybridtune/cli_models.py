@@ -150,6 +150,7 @@ def mine(
 @click.option("--trial", help="Of a study: this trial's model, like 0007, not the best one's.")
 @click.option("--checkpoint", type=click.IntRange(1), help="Step of the trial's checkpoint; its best without.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="New folder; else beside the weights.")
+@click.option("--trust-remote-code", is_flag=True, help="Run the code that the model brings along.")
 @json_option
 def export(
     target: Path,
@@ -158,6 +159,7 @@ def export(
     trial: str | None,
     checkpoint: int | None,
     out: Path | None,
+    trust_remote_code: bool,
     as_json: bool,
 ) -> None:
     """Export a study's best model, a trial's or any model folder: as ONNX, or as a model folder of its own.
@@ -166,6 +168,7 @@ def export(
     """
     from hybridtune.commands import export, show
 
-    result = export.export(target, export.Wish(onnx, opset, trial, checkpoint, out), show.Screen(to_stderr=as_json))
+    wish = export.Wish(onnx, opset, trial, checkpoint, out, trust_remote_code)
+    result = export.export(target, wish, show.Screen(to_stderr=as_json))
     if as_json:
         click.echo(json.dumps(result))

@@ -18,6 +18,11 @@ class FitError(HybridtuneError):
 
 def model_not_loaded(what: str, name: str, error: Exception | str) -> InputError:
     """The error of an encoder or tokenizer that could not be loaded, in one line."""
+    if "trust_remote_code" in str(error):
+        return InputError(
+            f"encoder {name}: its {what} needs code of its own, which is not run unless this command line allows it; "
+            "if you trust it, give --set encoder.trust_remote_code=true (hybridtune export: --trust-remote-code)"
+        )
     reason = " ".join(str(error).split())[:160]
     return InputError(
         f"encoder {name}: no {what} there: it is neither a model folder nor a name that could be fetched; give the "

@@ -242,7 +242,7 @@ class Resources(Part):
     )
     cpus_per_worker: Count | Auto = Field(default=1, description="and threads; auto: what a node has for a worker")
     gpus_per_worker: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] | Auto = Field(
-        default=0.0, description="may be a part of one; auto: 1 where there are GPUs, else 0"
+        default="auto", description="may be a part of one; auto: 1 where there are GPUs, else 0"
     )
     accelerator_type: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] | None = Field(
         default=None, description="the GPUs to train on, as Ray names them (A10G, H100); null: any"
@@ -257,7 +257,10 @@ class Resources(Part):
     min_evaluators: Count | None = Field(
         default=None, description="`evaluate` starts with so many and adds while work waits; null: all from the start"
     )
-    concurrent_trials: Count | None = Field(default=None, description="null: as many as the machine or cluster holds")
+    concurrent_trials: Count | None = Field(
+        default=None,
+        description="null: as many as the machine or cluster holds, but no more than a quarter of a search that learns",
+    )
     sharding: Literal["ddp", "fsdp"] = Field(
         default="ddp",
         description="fsdp splits weights and optimiser over the workers, for encoders that do not fit one",
@@ -271,6 +274,6 @@ class Resources(Part):
         if self.accelerator_type is not None and gpus == 0:
             raise ValueError(
                 f"accelerator_type {self.accelerator_type} is a kind of GPU, and gpus_per_worker is 0: "
-                "give gpus_per_worker too, or auto"
+                "write auto, or leave gpus_per_worker out"
             )
         return self

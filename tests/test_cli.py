@@ -5,6 +5,8 @@ import sys
 import pytest
 from cli_calls import caller, files
 
+from hybridtune.cluster import local
+from hybridtune.cluster.local import gpus
 from hybridtune.data.newsroom import LANGUAGES
 from hybridtune.study_file import demo_study, load_study
 
@@ -262,7 +264,9 @@ def test_dry_run_as_json(call, tmp_path, arguments):
     assert (code, err) == (0, "")
     told = json.loads(out)
     study = load_study(demo_study(), ["seed=7", "train.max_steps=40"])
-    assert told["study"] == study.model_dump(mode="json")
+    expected = study.model_dump(mode="json")
+    expected["resources"]["gpus_per_worker"] = float(gpus() > 0)  # a number has taken the place of auto
+    assert told["study"] == expected
     assert [row["language"] for row in told["languages"]] == sorted(LANGUAGES)
     assert told["objectives"] == {"balanced/AP": "max"}
     assert {name: found["settings"] for name, found in told["benchmarks"].items()} == {
@@ -306,3 +310,61 @@ def test_the_schema_goes_to_stdout_or_to_a_file(call, tmp_path):
     missing = tmp_path / "none" / "file.json"
     line = f"hybridtune: --out {missing}: cannot be written: No such file or directory\n"
     assert call("schema", "--out", missing) == (2, "", line)
+
+
+def pretended(monkeypatch, cores, there):
+    """A machine of so many cores and GPUs."""
+    monkeypatch.setattr(local, "cores", lambda: cores)
+    monkeypatch.setattr(local, "gpus", lambda: there)
+
+
+FITS = "trials that there is room for"
+ON_CPU = "warning: trains on the CPU, and this machine has"
+
+
+@pytest.mark.parametrize(
+    ("cores", "there", "settings", "told", "at_once", "notice"),
+    [
+        (16, 1, [], "15 trials, 1 at once", 1, None),
+        (16, 0, [], "15 trials, 3 at once", 3, f"3 of the 16 {FITS} run at once: a quarter of the search at most"),
+        (16, 8, [], "15 trials, 3 at once", 3, f"3 of the 8 {FITS} run at once: a quarter of the search at most"),
+        (16, 0, ["search.trials=1"], "4 trials, 1 at once", 1, f"1 of the 16 {FITS} runs at once"),
+        (16, 0, ["resources.concurrent_trials=12"], "15 trials, 12 at once", 12, None),
+        (16, 0, ["search.sampler=random"], "15 trials, 16 at once", 16, None),  # it learns nothing
+        (16, 1, ["resources.gpus_per_worker=0"], "15 trials, 3 at once", 3, f"{ON_CPU} 1 GPU: "),
+    ],
+)
+def test_a_dry_run_says_how_many_trials_run_at_once_and_why(
+    call, study_file, monkeypatch, cores, there, settings, told, at_once, notice
+):
+    pretended(monkeypatch, cores, there)
+    space = {"temperature": {"loguniform": [0.02, 0.2]}}
+    options = [word for setting in settings for word in ("--set", setting)]
+    command = ("run", str(study_file(search={"trials": 12, "space": space})), "--dry-run", *options)
+    code, out, err = call(*command)
+    assert code == 0, err
+    assert told in out
+    assert (FITS in out or ON_CPU in out) == (notice is not None)
+    assert notice is None or notice in out
+    plan = json.loads(call(*command, "--json")[1])
+    each = 0 if "resources.gpus_per_worker=0" in settings else min(1, there)
+    assert (plan["concurrent_trials"], plan["study"]["resources"]["gpus_per_worker"]) == (at_once, each)
+
+
+def test_a_single_training_is_told_of_a_gpu_that_stands_idle(call, study_file, monkeypatch):
+    pretended(monkeypatch, 16, 2)
+    study = str(study_file())
+    assert "warning" not in call("train", study, "--dry-run")[1]
+    _, out, _ = call("train", study, "--dry-run", "--set", "resources.gpus_per_worker=0")
+    assert f"{ON_CPU} 2 GPUs: resources.gpus_per_worker is 0; write auto, or leave it out" in out
+    assert FITS not in out
+
+
+def test_a_gpu_that_torch_cannot_use_is_told(call, study_file, monkeypatch, tmp_path):
+    pretended(monkeypatch, 16, 0)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    (tmp_path / "gpus" / "0000:01:00.0").mkdir(parents=True)
+    monkeypatch.setattr(local, "_CARDS", tmp_path / "gpus")
+    assert "this machine has an NVIDIA GPU: torch" in call("train", str(study_file()), "--dry-run")[1]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # it is not to be used
+    assert "NVIDIA" not in call("train", str(study_file()), "--dry-run")[1]

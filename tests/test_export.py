@@ -21,7 +21,7 @@ from hybridtune.errors import HybridtuneError, InputError
 from hybridtune.evaluate.metrics import Ranked, per_query, score
 from hybridtune.model.encoder import load_encoder
 from hybridtune.model.folder import build_tiny, training_pairs_of, with_folder_settings
-from hybridtune.study_file import dump_study
+from hybridtune.study_file import dump_study, load_study
 
 needs_onnx = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("onnx", "onnxscript", "onnxruntime")),
@@ -286,3 +286,63 @@ def test_places_without_a_model_are_one_clear_line(started, tiny, tmp_path):
     (tmp_path / "modules.json").write_text(json.dumps([{"type": kind} for kind in types]))
     with pytest.raises(InputError, match=r"has a module sentence_transformers\.models\.LSTM, which is not done here"):
         export(tmp_path, Wish(onnx=True), SCREEN)
+
+
+@pytest.fixture
+def own_code(started, tmp_path, monkeypatch):
+    """A study folder that allows its encoder code of its own, which leaves a marker where it runs; and the marker."""
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    folder, marker = tmp_path / "study", tmp_path / "ran"
+    shutil.copytree(started, folder)
+    encoder = folder / "encoder"
+    (encoder / "own.py").write_text(
+        "from transformers import BertConfig, BertModel\n"
+        f"open({str(marker)!r}, 'w').close()\n"
+        "class OwnConfig(BertConfig):\n    model_type = 'own'\n"
+        "class OwnModel(BertModel):\n    config_class = OwnConfig\n"
+    )
+    config = json.loads((encoder / "config.json").read_text())
+    config |= {"model_type": "own", "auto_map": {"AutoConfig": "own.OwnConfig", "AutoModel": "own.OwnModel"}}
+    (encoder / "config.json").write_text(json.dumps(config))
+    kinds = {"": "Transformer", "1_Pooling": "Pooling"}
+    modules = [{"path": path, "type": f"sentence_transformers.models.{kind}"} for path, kind in kinds.items()]
+    (encoder / "modules.json").write_text(json.dumps(modules))
+    study = load_study(folder / "study.yaml")
+    trusting = study.encoder.model_copy(update={"name": str(encoder), "trust_remote_code": True})
+    (folder / "study.yaml").write_text(dump_study(study.model_copy(update={"encoder": trusting})))
+    shutil.copytree(encoder, folder / "best")
+    return folder, marker
+
+
+@pytest.mark.parametrize("wish", [{"onnx": True}, {"onnx": False, "trial": "0000"}])
+def test_a_folders_own_word_does_not_let_its_code_run(own_code, tmp_path, monkeypatch, wish):
+    monkeypatch.setattr(command.onnx, "check_onnx", lambda: None)
+    folder, marker = own_code
+    with pytest.raises(InputError, match=r"needs code of its own.*--trust-remote-code") as caught:
+        export(folder, Wish(**wish, out=tmp_path / "out"), SCREEN)
+    assert "\n" not in str(caught.value)
+    assert not marker.exists()
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_lines_word_lets_it_run(own_code, tmp_path):
+    folder, marker = own_code
+    command_line = ["export", str(folder), "--trial", "0000", "--out", str(tmp_path / "out"), "--trust-remote-code"]
+    done = CliRunner().invoke(cli, command_line)
+    assert done.exit_code == 0, done.exception
+    assert marker.exists()
+    assert (tmp_path / "out" / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize("name", ["evaluate", "mine"])
+def test_a_study_folder_as_the_model_does_not_let_its_code_run(own_code, name, groups_file):
+    folder, marker = own_code
+    options = {
+        "evaluate": ["--benchmark", "newsroom:dev", "--dry-run"],
+        "mine": ["--data", str(folder.parent / "groups.jsonl"), "--to", str(folder / "mined.jsonl")],
+    }[name]
+    groups_file([{"group_id": "1", "queries": {"en": "a"}, "passages": {"en": "b"}}])
+    result = CliRunner().invoke(cli, [name, str(folder), *options])
+    assert isinstance(result.exception, InputError), result.exception
+    assert "--set encoder.trust_remote_code=true" in str(result.exception)
+    assert not marker.exists()

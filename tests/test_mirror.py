@@ -356,6 +356,7 @@ def test_on_an_s3_server(tmp_path, memory, other_machine):
         "optuna.log.lock": False,
         "ray.log": True,
         "dashboard.txt": False,
+        "dashboard.token": False,
         "best/model.safetensors": True,
         "encoder/config.json": True,
         "encoders/0123/config.json": False,

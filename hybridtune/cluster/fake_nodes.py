@@ -22,6 +22,8 @@ from ray.autoscaler.tags import (
     TAG_RAY_USER_NODE_TYPE,
 )
 
+from hybridtune.cluster.loopback import HOST
+
 _FIRST = int("f" * 51 + "00000", 16)  # Ray's own number of a fake head; nodes are counted from it
 
 
@@ -130,8 +132,8 @@ def _command(address: str, folder: Path, resources: dict[str, float], labels: di
     ]
     sizes = [f"{option}={int(size)}" for option, size in memory if size is not None]
     return [
-        *(sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats"),
-        *(f"--address={address}", f"--temp-dir={folder}", "--include-log-monitor=false"),
+        *(sys.executable, "-m", "hybridtune.cluster.loopback", "start", "--block", "--disable-usage-stats"),
+        *(f"--address={address}", f"--node-ip-address={HOST}", f"--temp-dir={folder}", "--include-log-monitor=false"),
         *("--dashboard-agent-listen-port=0", "--min-worker-port=0", "--max-worker-port=0"),
         *(f"--num-cpus={int(others.pop('CPU', 0))}", f"--num-gpus={int(others.pop('GPU', 0))}", *sizes),
         *(f"--resources={json.dumps(others)}", f"--labels={','.join(f'{key}={labels[key]}' for key in labels)}"),

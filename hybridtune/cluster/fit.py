@@ -25,12 +25,14 @@ class Fitted:
         at_once: trials at once, >= 1.
         evaluators: evaluator actors of a trial, from 1 to its workers.
         nodes: node type -> nodes, when all trials that run at once do; the head and those always there among them.
+        notices: what a user should know of it.
     """
 
     resources: Resources
     at_once: int
     evaluators: int
     nodes: Mapping[str, int]
+    notices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class _Trial:
         return min(by_cpus, _gpu_seats(node, self.gpus)) if self.gpus else by_cpus
 
 
-def fit_trials(resources: Resources, shape: Shape, trials: int, batch_size: int) -> Fitted:
+def fit_trials(resources: Resources, shape: Shape, trials: int, batch_size: int, most: int | None = None) -> Fitted:
     """Work out how the trials of a study fit on a cluster.
 
     Trials without GPUs have nodes with GPUs started for them only where no other node could hold one, as Ray's own
@@ -63,6 +65,7 @@ def fit_trials(resources: Resources, shape: Shape, trials: int, batch_size: int)
         shape: of the cluster, as large as it may become.
         trials: trials that there are to run, >= 1.
         batch_size: pairs in the global batch; an ``auto`` number of workers divides it.
+        most: trials at once at most, where the resources do not say how many; None: as many as there is room for.
 
     Raises:
         InputError: one trial alone does not fit: one line with what it needs and what there is.
@@ -76,8 +79,10 @@ def fit_trials(resources: Resources, shape: Shape, trials: int, batch_size: int)
         room = _room(trial, able, _nodes(trial, shape, able, growing))
     if not room:
         raise InputError(_refusal(trial, shape, able))
-    at_once = min(room, trials, resources.concurrent_trials or room)
+    room = min(room, trials)
+    at_once = min(room, resources.concurrent_trials or most or room)
     nodes = _nodes(trial, shape, able, growing, at_once if trial.together else at_once * trial.workers)
+    capped = capped_told(room, at_once) if resources.concurrent_trials is None else []
     return Fitted(
         resources.model_copy(
             update={"workers": trial.workers, "cpus_per_worker": trial.cpus, "gpus_per_worker": trial.gpus}
@@ -85,7 +90,18 @@ def fit_trials(resources: Resources, shape: Shape, trials: int, batch_size: int)
         at_once,
         min(trial.workers, max(1, (resources.evaluators or at_once * trial.workers) // at_once)),
         _by_name(shape, nodes),
+        (*capped, *_gpus_left(resources, able)),
     )
+
+
+def capped_told(room: int, at_once: int) -> list[str]:
+    """Why fewer trials run at once than there is room for; nothing where all do."""
+    if at_once >= room:
+        return []
+    return [
+        f"{at_once} of the {room} trials that there is room for run{'s' * (at_once == 1)} at once: a quarter of the "
+        "search at most, so that it learns from trials that have ended; resources.concurrent_trials sets another number"
+    ]
 
 
 def _of_accelerator(name: str | None, shape: Shape) -> list[NodeType]:
@@ -166,6 +182,16 @@ def _room(trial: _Trial, able: Sequence[NodeType], nodes: Mapping[NodeType, int]
     """Trials that so many nodes hold."""
     units = sum(trial.units(node) * count for node, count in nodes.items() if node in able)
     return units if trial.together else units // trial.workers
+
+
+def _gpus_left(resources: Resources, able: Sequence[NodeType]) -> list[str]:
+    with_gpus = [node.name for node in able if node.gpus]
+    if resources.gpus_per_worker != 0 or not with_gpus:
+        return []
+    return [
+        f"warning: trains on CPUs, and {', '.join(with_gpus)} of the cluster has GPUs: resources.gpus_per_worker is 0; "
+        "write auto, or leave it out"
+    ]
 
 
 def _by_name(shape: Shape, nodes: Mapping[NodeType, int]) -> dict[str, int]:

@@ -7,7 +7,6 @@ of its own processes, never by Ray's `ray stop`, which would end every Ray of th
 import contextlib
 import logging
 import os
-import secrets
 import select
 import shutil
 import signal
@@ -20,13 +19,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
-from urllib.request import urlopen
+from urllib.request import ProxyHandler, build_opener
 
 import yaml
 
 from hybridtune.cluster.connect import SHAPE, shape_text
 from hybridtune.cluster.launcher_file import shape
 from hybridtune.cluster.local import free_ports
+from hybridtune.cluster.loopback import HOST, environment, new_token
 from hybridtune.errors import HybridtuneError, InputError
 from hybridtune.processes import born, lives
 
@@ -44,7 +44,7 @@ class Head:
         pid: of `ray start`, whose session all processes of the cluster but the jobs' belong to.
         born: when that process began, by `hybridtune.processes.born`.
         folder: what it writes, and nothing else does; its token is the file `token`.
-        address: where drivers find it, ``IP:PORT``.
+        address: where drivers of this machine find it, ``127.0.0.1:PORT``.
         dashboard: where jobs are submitted, ``http://127.0.0.1:PORT``.
     """
 
@@ -77,26 +77,24 @@ def start_head(tree: Mapping[str, Any]) -> Head:
     """
     if not Path("/proc/self/stat").exists():
         raise InputError("a cluster of processes on this machine needs Linux (/proc); hybridtune run needs no cluster")
-    import ray
     from ray.autoscaler._private.util import prepare_config
 
     logging.getLogger("ray.autoscaler._private.util").setLevel(logging.ERROR)  # it warns of fields that it fills in
     folder = Path(tempfile.mkdtemp(prefix="hybridtune-"))  # short: Ray's sockets are in it
     ports = free_ports(3)
-    address, dashboard = f"{ray.util.get_node_ip_address()}:{ports[0]}", f"http://127.0.0.1:{ports[1]}"
+    address, dashboard = f"{HOST}:{ports[0]}", f"http://{HOST}:{ports[1]}"
     provider = {"gcs_address": address, "folder": str(folder), "head_node_type": tree["head_node_type"]}
     config = prepare_config(dict(tree) | {"provider": dict(tree["provider"]) | provider})
     (folder / "cluster.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
-    (folder / "token").write_text(secrets.token_hex(32), encoding="utf-8")
-    (folder / "token").chmod(0o600)
-    environment = _environment(folder, address) | {SHAPE: shape_text(shape(tree))}
+    (folder / "token").touch(0o600)
+    (folder / "token").write_text(new_token(), encoding="utf-8")
     with (folder / LOG).open("wb") as log:
         process = subprocess.Popen(
             _command(tree, folder, ports),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env=environment,
+            env=_environment(folder, address) | {SHAPE: shape_text(shape(tree))},
             start_new_session=True,
         )
     started = Head(process.pid, born(process.pid), str(folder), address, dashboard)
@@ -128,7 +126,7 @@ def _command(tree: Mapping[str, Any], folder: Path, ports: Sequence[int]) -> lis
     return [
         *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats"),
         *(f"--port={ports[0]}", f"--dashboard-port={ports[1]}", f"--ray-client-server-port={ports[2]}"),
-        *("--dashboard-host=127.0.0.1", "--dashboard-agent-listen-port=0"),
+        *(f"--node-ip-address={HOST}", f"--dashboard-host={HOST}", "--dashboard-agent-listen-port=0"),
         *("--min-worker-port=0", "--max-worker-port=0"),
         *(f"--num-cpus={int(head.get('CPU', 0))}", f"--num-gpus={int(head.get('GPU', 0))}"),
         *(f"--autoscaling-config={folder / 'cluster.yaml'}", f"--temp-dir={folder}"),
@@ -138,11 +136,11 @@ def _command(tree: Mapping[str, Any], folder: Path, ports: Sequence[int]) -> lis
 def _environment(folder: Path, address: str) -> dict[str, str]:
     package = str(Path(__file__).parents[2])  # the autoscaler imports our provider
     paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
-    return os.environ | {
+    inherited = {name: value for name, value in os.environ.items() if name != "RAY_AUTH_TOKEN"}  # it wins over a file
+    return inherited | {
+        **environment(address),
         "RAY_FAKE_CLUSTER": "1",
-        "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(folder / "token"),
-        "RAY_ADDRESS": address,  # by which Ray's own processes find it among several
         "AUTOSCALER_UPDATE_INTERVAL_S": "1",
         "PYTHONPATH": os.pathsep.join(paths),
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),  # of `python`
@@ -150,9 +148,10 @@ def _environment(folder: Path, address: str) -> dict[str, str]:
 
 
 def _wait_for(process: "subprocess.Popen[bytes]", head: Head) -> None:
+    direct = build_opener(ProxyHandler({}))  # this machine is behind no proxy
     for _ in range(_SECONDS_TO_START * 2):
         try:
-            with urlopen(f"{head.dashboard}/api/version", timeout=5):
+            with direct.open(f"{head.dashboard}/api/version", timeout=5):
                 return
         except (URLError, OSError) as error:
             if getattr(error, "code", None) is not None:  # it answers: by asking for the token

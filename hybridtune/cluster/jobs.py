@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hybridtune.cluster.loopback import keep_direct
 from hybridtune.errors import HybridtuneError, InputError
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ def connect(address: str, token: str | None = None) -> "JobSubmissionClient":
     """
     from ray.job_submission import JobSubmissionClient
 
+    keep_direct()
     for name in _NOISY:
         logging.getLogger(name).setLevel(logging.ERROR)
     token = token if token is not None else _own_token()

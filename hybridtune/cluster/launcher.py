@@ -12,6 +12,7 @@ from urllib.error import HTTPError
 from urllib.request import urlopen
 
 from hybridtune.cluster.local import free_ports
+from hybridtune.cluster.loopback import keep_direct
 from hybridtune.errors import HybridtuneError
 
 RAY = [sys.executable, "-m", "ray.scripts.scripts"]  # this environment's `ray`
@@ -70,6 +71,7 @@ def forwarded(command: Callable[[int], list[str]], log: Path) -> Iterator[Callab
         what gives the dashboard's URL here, making the way anew where it has broken; it raises HybridtuneError where
         no dashboard answers.
     """
+    keep_direct()
     running: list[tuple[subprocess.Popen[bytes], str]] = []
 
     def url() -> str:

@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from hybridtune.cluster.fit import capped_told
+from hybridtune.cluster.loopback import HOST, kept_here
 from hybridtune.config import Resources
+from hybridtune.cores import cores
 from hybridtune.errors import InputError
 
 SETTINGS = {  # of the driver and of all that it starts, on any cluster
@@ -24,10 +27,8 @@ SETTINGS = {  # of the driver and of all that it starts, on any cluster
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends the run here, and the cluster with it
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
 }
-_HERE = {  # of a Ray that we start ourselves
-    "RAY_AUTH_MODE": "disabled",  # one machine, loopback only; a token file would outlive the run
-    "RAY_BACKEND_LOG_LEVEL": "fatal",
-}
+_CARDS = Path("/proc/driver/nvidia/gpus")  # a folder a card, whatever torch can do with it
+_HERE = {"RAY_BACKEND_LOG_LEVEL": "fatal"}  # of a Ray that we start ourselves
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Capacity:
         cpus: logical CPUs that Ray is told of; more than the cores, so that tasks which only wait for a trial's
             workers never keep those from starting.
         gpus: GPUs.
+        notices: what a user should know of it.
     """
 
     resources: Resources
@@ -48,20 +50,22 @@ class Capacity:
     evaluators: int
     cpus: int
     gpus: int
+    notices: tuple[str, ...] = ()
 
 
-def capacity(resources: Resources, batch_size: int = 0) -> Capacity:
+def capacity(resources: Resources, batch_size: int = 0, most: int | None = None) -> Capacity:
     """Work out how a study runs on this machine.
 
     Args:
         resources: as the study asks for them.
         batch_size: workers that stand as ``auto`` divide it; 0: any number does.
+        most: trials at once at most, where the resources do not say how many; None: as many as there is room for.
 
     Raises:
         InputError: one trial alone needs more GPUs than there are, or GPUs of another kind.
     """
     here, there = cores(), gpus()
-    settled = _without_auto(resources, here, there, batch_size)
+    settled = _without_auto(resources, here, there, batch_size, most)
     workers, each = int(settled.workers), float(settled.gpus_per_worker)
     gpus_per_trial = workers * each
     if gpus_per_trial > there:
@@ -79,14 +83,16 @@ def capacity(resources: Resources, batch_size: int = 0) -> Capacity:
     fit_at_once = max(1, here // per_trial)
     if gpus_per_trial:
         fit_at_once = max(1, min(fit_at_once, int(there / gpus_per_trial)))
-    trials = resources.concurrent_trials or fit_at_once
+    trials = resources.concurrent_trials or min(fit_at_once, most or fit_at_once)
     evaluators = resources.evaluators or there or here
     # Beside the workers: what each of them has beside it, trials and evaluators, and room for building the store.
     cpus = math.ceil(trials * (per_trial + workers + 1) + 0.25 * evaluators) + 2
-    return Capacity(settled, trials, evaluators, cpus, there)
+    capped = capped_told(fit_at_once, trials) if resources.concurrent_trials is None else []
+    notices = (*capped, *unused_gpus(each))
+    return Capacity(settled, trials, evaluators, cpus, there, notices)
 
 
-def _without_auto(resources: Resources, here: int, there: int, batch_size: int) -> Resources:
+def _without_auto(resources: Resources, here: int, there: int, batch_size: int, most: int | None) -> Resources:
     """The resources with numbers for ``auto``, on a machine of so many cores and GPUs."""
     each = float(there > 0) if resources.gpus_per_worker == "auto" else resources.gpus_per_worker
     if resources.workers == "auto":
@@ -94,7 +100,8 @@ def _without_auto(resources: Resources, here: int, there: int, batch_size: int) 
         workers = next(count for count in range(most, 0, -1) if batch_size % count == 0)
     else:
         workers = resources.workers
-    trials = resources.concurrent_trials or (max(1, int(there / (workers * each))) if each else 1)
+    room = max(1, int(there / (workers * each))) if each else 1
+    trials = resources.concurrent_trials or min(room, most or room)
     cpus = max(1, here // (trials * workers)) if resources.cpus_per_worker == "auto" else resources.cpus_per_worker
     update = {"workers": workers, "cpus_per_worker": cpus, "gpus_per_worker": each}
     return resources.model_copy(update=update)
@@ -113,27 +120,24 @@ def local_cluster(offered: Capacity, noise: Path = Path(os.devnull), dashboard: 
     with noise.open("a") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
         import ray
 
-        # Ray's own processes look their cluster up; told its address, they find it among several on one machine.
         [port] = free_ports(1)
-        address = f"{ray.util.get_node_ip_address()}:{port}"
-        os.environ.update(RAY_GCS_SERVER_PORT=str(port), RAY_ADDRESS=address)
-        with native_stderr_to(log):
-            context = ray.init(
-                address="local",
-                namespace="hybridtune",
-                num_cpus=offered.cpus,
-                num_gpus=offered.gpus,
-                include_dashboard=dashboard,
-                logging_level="ERROR",
-                log_to_driver=False,
-            )
-        try:
-            silence()
-            yield context.dashboard_url or ""
-        finally:
-            ray.shutdown()
-            for name in ("RAY_GCS_SERVER_PORT", "RAY_ADDRESS"):
-                os.environ.pop(name, None)
+        with kept_here(port):
+            try:
+                with native_stderr_to(log):
+                    context = ray.init(
+                        address="local",
+                        namespace="hybridtune",
+                        num_cpus=offered.cpus,
+                        num_gpus=offered.gpus,
+                        include_dashboard=dashboard,
+                        logging_level="ERROR",
+                        log_to_driver=False,
+                        _node_ip_address=HOST,
+                    )
+                silence()
+                yield context.dashboard_url or ""
+            finally:
+                ray.shutdown()
 
 
 def silence() -> None:
@@ -147,7 +151,7 @@ def free_ports(count: int) -> list[int]:
     held = [socket.socket() for _ in range(count)]
     try:
         for one in held:
-            one.bind(("", 0))
+            one.bind((HOST, 0))
         return [int(one.getsockname()[1]) for one in held]
     finally:
         for one in held:
@@ -166,16 +170,29 @@ def native_stderr_to(log: IO[str]) -> Iterator[None]:
         os.close(kept)
 
 
-def cores() -> int:
-    """The cores this process may use, which a container or ``taskset`` can make fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def gpus() -> int:
     """The GPUs that this process may use."""
     import torch
 
     return torch.cuda.device_count()
+
+
+def unused_gpus(gpus_per_worker: float) -> list[str]:
+    """A warning where this machine has GPUs and yet trains on its CPU; nothing where it does not."""
+    there = gpus()
+    if there and not gpus_per_worker:
+        return [
+            f"warning: trains on the CPU, and this machine has {there} GPU{'s' * (there > 1)}: "
+            "resources.gpus_per_worker is 0; write auto, or leave it out"
+        ]
+    if not there and "CUDA_VISIBLE_DEVICES" not in os.environ and _CARDS.is_dir() and any(_CARDS.iterdir()):
+        import torch
+
+        return [
+            f"warning: computes on the CPU, and this machine has an NVIDIA GPU: torch {torch.__version__} cannot use "
+            "it; install a torch for CUDA and a driver that it takes"
+        ]
+    return []
 
 
 def _accelerator() -> str | None:

@@ -123,6 +123,9 @@ def job_told(folder: Path) -> dict[str, Any] | None:
     Returns:
         ``{"name", "status", "message", "place", "cluster"}``; None where the folder is no launched study's. The status
         is that of `JobState`, or ``LOST``.
+
+    Raises:
+        InputError: the record of the launch is damaged, or not one of this user's.
     """
     launch = find_launch(folder)
     if launch is None:

@@ -19,7 +19,7 @@ _DATABASE, _JOURNAL = ".db", "optuna.log"
 _PASSING = (".new", ".lock", "-journal", "-wal", "-shm", ".swp")  # ends the names of what is there for a moment
 STAMP = "mirror.json"  # at the place: which home it follows, and the files that came from there
 _PUBLISHED = ("store", "encoders")  # what nodes fetch
-_ELSEWHERE = ("dashboard.txt", STAMP)  # of this machine alone, or of the place alone
+_ELSEWHERE = ("dashboard.txt", "dashboard.token", STAMP)  # of this machine alone, or of the place alone
 
 Stat = tuple[int, int, int]  # bytes, time of change in ns, inode
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from hybridtune.commands.show import Screen
-from hybridtune.commands.status import ray_address, read_study
+from hybridtune.commands.status import RAY_TOKEN, ray_address, read_study
 from hybridtune.errors import FitError, InputError
 
 if TYPE_CHECKING:
@@ -52,7 +52,11 @@ def dashboard(folder: Path, screen: Screen) -> None:
         up = [_start(name, start, screen) for name, start in starts.items()]
         if not any(up):
             raise FitError(f"no dashboard of {folder} could be started; the reasons stand above")
-        ray = ray_address(folder) or "not up: no run of this study is under way"
+        ray = ray_address(folder)
+        if ray is None:
+            ray = "not up: no run of this study is under way"
+        elif (folder / RAY_TOKEN).exists():  # that of a cluster has the cluster's
+            ray += f" (its token: {folder / RAY_TOKEN})"
         _line(screen, f"{'Ray dashboard':<18}{ray}")
         _line(screen, "Ctrl-C ends them")
         told.wait()

@@ -79,6 +79,8 @@ def take_file_down(file: Path, screen: Screen) -> None:
         documents = [one for one in yaml.safe_load_all(file.read_text(encoding="utf-8")) if isinstance(one, dict)]
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"{file}: is no cluster file: {' '.join(str(error).split())}") from None
+    if not documents:
+        raise InputError(f"{file}: is no cluster file: it holds no settings; give one, or the folder that launch named")
     kinds = {str(document.get("kind")) for document in documents}
     here = any(document.get("provider", {}).get("module") == PROVIDER for document in documents)
     if here or "RayJob" in kinds:

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from hybridtune.cluster.local import Capacity, capacity, cores, local_cluster
+from hybridtune.cluster.local import Capacity, capacity, local_cluster, unused_gpus
 from hybridtune.commands.folder import make_folder
 from hybridtune.commands.show import Screen
 from hybridtune.config import Encoder, Resources
+from hybridtune.cores import cores
 from hybridtune.data.benchmark_formats import notices_of_languages
 from hybridtune.data.benchmark_rows import BenchmarkRows, Text, TextList
 from hybridtune.data.tokenizer import Tokenizer, pretrained_tokenizer
@@ -54,7 +55,7 @@ def check_model(encoder: Encoder, resources: Resources, screen: Screen) -> tuple
         )
     tokenizer = pretrained_tokenizer(encoder.name, encoder.trust_remote_code)
     check_fit(encoder, tokenizer.largest_id)
-    for notice in encoder_notices(encoder):
+    for notice in [*unused_gpus(1.0), *encoder_notices(encoder)]:
         screen.line(notice)
     return tokenizer, offered
 

@@ -43,6 +43,7 @@ class Wish:
         trial: of a study; None: its best, or the model folder itself.
         checkpoint: step of the trial's checkpoint; None: its best one.
         out: new or empty folder; None: beside the weights (ONNX alone).
+        trust_remote_code: whether the encoder's own code may run, whatever the study says that lies in the folder.
     """
 
     onnx: bool
@@ -50,6 +51,7 @@ class Wish:
     trial: str | None = None
     checkpoint: int | None = None
     out: Path | None = None
+    trust_remote_code: bool = False
 
 
 def write_model(model: DualEncoder, source: str, trained: Trained, folder: Path) -> None:
@@ -96,7 +98,7 @@ def export(target: Path, wish: Wish, screen: Screen) -> dict[str, Any]:
     if one_of_several:
         return _export_trial(target, wish, screen)
     folder = _model_folder(target)
-    encoder = with_folder_settings(Encoder(name=str(folder), trust_remote_code=_trusts(target)))
+    encoder = with_folder_settings(Encoder(name=str(folder), trust_remote_code=wish.trust_remote_code))
     if wish.out is None:
         with _whole(folder / "onnx") as new:
             graph = _write_onnx(folder, encoder, new, wish.opset, screen)
@@ -160,7 +162,8 @@ def _checkpoint(target: Path, wish: Wish) -> tuple[Study, Path, Path]:
         raise InputError(
             f"{chosen}: its weights are not here, only its scores; hybridtune fetch --checkpoints has them"
         )
-    return study, place, chosen
+    trust = {"trust_remote_code": wish.trust_remote_code}
+    return study.model_copy(update={"encoder": study.encoder.model_copy(update=trust)}), place, chosen
 
 
 def _trained(study: Study, checkpoint: Path, target: Path, place: Path) -> Trained:
@@ -193,12 +196,6 @@ def _model_folder(target: Path) -> Path:
             raise InputError(f"{target}: its study has no best/ yet; {hint}")
         raise InputError(f"{target}: is neither a study folder nor a model folder in sentence-transformers' layout")
     return folder
-
-
-def _trusts(target: Path) -> bool:
-    """Whether a study allows its encoder code of its own."""
-    file = target / "study.yaml"
-    return file.is_file() and load_study(file).encoder.trust_remote_code
 
 
 def _write_onnx(folder: Path, encoder: Encoder, new: Path, opset: int | None, screen: Screen) -> dict[str, Any]:

@@ -37,6 +37,15 @@ def write_json(content: Any, file: Path) -> None:
     temporary.replace(file)
 
 
+def write_private(text: str, file: Path) -> None:
+    """Write a file that nobody but this user may read, from its first byte on."""
+    temporary = file.with_name(f"{file.name}.new")
+    temporary.unlink(missing_ok=True)
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as opened:
+        opened.write(text)
+    temporary.replace(file)
+
+
 def open_study_folder(study: Study, out: Path | None, shown: str | None = None) -> Path:
     """The folder of a study: new, or the one that holds this very study, which then goes on.
 

@@ -11,6 +11,7 @@ from hybridtune.cluster.connect import SHAPE, shape_text
 from hybridtune.cluster.plan import describe_launch
 from hybridtune.commands import attach, down, launched, stage, submit
 from hybridtune.commands.folder import make_folder, open_study_folder
+from hybridtune.commands.launch_record import make_key
 from hybridtune.commands.launched import Kind, Launch
 from hybridtune.commands.prepare import Prepared, prepare
 from hybridtune.commands.show import Screen
@@ -84,6 +85,7 @@ def launch(planned: Planned, wish: Wish, screen: Screen) -> dict[str, Any]:
         DetachedError: on Ctrl-C; the study goes on, and so does its cluster.
         HybridtuneError: the cluster did not come up, was lost, or the study failed.
     """
+    make_key()  # before anything exists that could not be taken down again
     before = submit.not_running(planned.folder)
     _open_folder(planned)
     with down.taken_down(wish.down, planned.folder, screen) as started:
@@ -106,7 +108,7 @@ def describe(planned: Planned) -> dict[str, Any]:
         planned.place,
         str(planned.folder),
     )
-    told["notices"] += submit.secrets_told(planned.staged)
+    told["notices"] += [*planned.prepared.fitted.notices, *submit.secrets_told(planned.staged)]
     return told
 
 

@@ -2,16 +2,15 @@
 
 import contextlib
 import dataclasses
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from hybridtune.cluster import jobs, kubernetes, launcher
 from hybridtune.cluster.here import Head
 from hybridtune.cluster.jobs import JobState, LostError
-from hybridtune.commands.folder import write_json
+from hybridtune.commands.launch_record import read_record, write_record
 from hybridtune.commands.status import LAUNCH
 from hybridtune.errors import HybridtuneError, InputError
 
@@ -55,14 +54,17 @@ class Launch:
 
 def write_launch(launch: Launch, folder: Path) -> None:
     """Keep the record of a launch, before anything of it exists that would be lost without."""
-    write_json(dataclasses.asdict(launch), folder / LAUNCH)
+    write_record(dataclasses.asdict(launch), folder)
 
 
 def find_launch(folder: Path) -> Launch | None:
-    """The record in a folder; None where there is none."""
-    try:
-        told: dict[str, Any] = json.loads((folder / LAUNCH).read_text(encoding="utf-8"))
-    except OSError:
+    """The record in a folder; None where there is none.
+
+    Raises:
+        InputError: it is damaged, or not one of this user's.
+    """
+    told = read_record(folder)
+    if told is None:
         return None
     head = told.pop("head")
     return Launch(**told, head=Head(**head) if head else None)
@@ -72,7 +74,7 @@ def read_launch(folder: Path) -> Launch:
     """The record in a folder.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, it is damaged, or not one of this user's.
     """
     found = find_launch(folder)
     if found is None:

@@ -19,7 +19,7 @@ from hybridtune.errors import InputError
 from hybridtune.evaluate.benchmark import Benchmark, load_benchmark
 from hybridtune.model.folder import encoder_notices, with_folder_settings
 from hybridtune.search.loggers import check_loggers
-from hybridtune.search.samplers import check_search, expected_trials
+from hybridtune.search.samplers import check_search, expected_trials, most_at_once
 from hybridtune.search.space import BASELINES, baseline_points, objectives
 from hybridtune.search.stopping import check_stopping
 from hybridtune.train.loop import make_plan
@@ -105,11 +105,12 @@ def fit_study(study: Study, searching: bool, shape: Shape | None) -> Fitted:
         InputError: one trial alone does not fit.
     """
     divided = _divided_by_workers(study)
+    trials, most = (max(1, expected_trials(study)), most_at_once(study)) if searching else (1, None)
     if shape is not None:
-        return fit_trials(study.resources, shape, max(1, expected_trials(study)) if searching else 1, divided)
-    here = capacity(study.resources, divided)
+        return fit_trials(study.resources, shape, trials, divided, most)
+    here = capacity(study.resources, divided, most)
     at_once = here.concurrent_trials if searching else 1
-    return Fitted(here.resources, at_once, max(1, here.evaluators // at_once), {})
+    return Fitted(here.resources, at_once, max(1, here.evaluators // at_once), {}, here.notices)
 
 
 def _divided_by_workers(study: Study) -> int:
@@ -172,7 +173,7 @@ def data_table(corpus: Corpus) -> list[dict[str, Any]]:
 def notices(prepared: Prepared) -> list[str]:
     """What a user should know before the study starts."""
     study = prepared.study
-    lines = [*encoder_notices(study.encoder)]
+    lines = [*prepared.fitted.notices, *encoder_notices(study.encoder)]
     benchmarks = prepared.benchmarks.items()
     lines += [f"benchmarks.{name}: {notice}" for name, benchmark in benchmarks for notice in benchmark.notices]
     lines += [*_left_out(prepared), *_without_effect(study, prepared.plan), *_idle_training(study)]

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,9 +12,10 @@ import ray
 
 from hybridtune.cluster.connect import cluster, waiting_told, waiting_workers
 from hybridtune.cluster.local import capacity, local_cluster
+from hybridtune.commands.folder import write_private
 from hybridtune.commands.prepare import Prepared
 from hybridtune.commands.show import Screen
-from hybridtune.commands.status import RAY_ADDRESS
+from hybridtune.commands.status import RAY_ADDRESS, RAY_TOKEN
 from hybridtune.data.store import TokenStore, build_store, store_root
 from hybridtune.evaluate.benchmark import Benchmark
 from hybridtune.evaluate.service import EvaluatorService, Seat
@@ -69,7 +71,7 @@ def started(prepared: Prepared, target: Target, screen: Screen) -> Iterator[Star
     study, folder, noise = prepared.study, target.folder, target.folder / "ray.log"
     if target.address is None:
         screen.line("starting Ray on this machine")
-        runs = local_cluster(capacity(study.resources), noise)
+        runs = local_cluster(capacity(study.resources, most=prepared.fitted.at_once), noise)
     else:
         screen.line(f"joining the Ray cluster at {target.address}")
         runs = cluster(target.address, noise)
@@ -87,8 +89,7 @@ def started(prepared: Prepared, target: Target, screen: Screen) -> Iterator[Star
             if Path(source).is_dir():  # else a hub name, which every node asks for itself
                 source_place = publish(Path(source), target.inside("encoders"))
         if dashboard:
-            screen.line(f"Ray dashboard http://{dashboard}")
-            (folder / RAY_ADDRESS).write_text(f"http://{dashboard}\n", encoding="utf-8")
+            _tell_dashboard(f"http://{dashboard}", target, screen)
         job = FitJob(
             study=study,
             store=store_place,
@@ -102,7 +103,18 @@ def started(prepared: Prepared, target: Target, screen: Screen) -> Iterator[Star
         try:
             yield Started(store, source, job)
         finally:
-            (folder / RAY_ADDRESS).unlink(missing_ok=True)
+            for name in (RAY_ADDRESS, RAY_TOKEN):
+                (folder / name).unlink(missing_ok=True)
+
+
+def _tell_dashboard(url: str, target: Target, screen: Screen) -> None:
+    """Say where Ray's dashboard answers, and where its token is; that of a cluster is the cluster's."""
+    whose = ""
+    if target.address is None:
+        write_private(os.environ["RAY_AUTH_TOKEN"], target.folder / RAY_TOKEN)
+        whose = f" (its token: {target.folder / RAY_TOKEN})"
+    screen.line(f"Ray dashboard {url}{whose}")
+    (target.folder / RAY_ADDRESS).write_text(f"{url}\n", encoding="utf-8")
 
 
 def trials_job(job: FitJob, target: Target) -> FitJob:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 ENDED, RUNNING, ELSEWHERE, CUT_OFF = "ended", "running", "running elsewhere", "cut off"
 RAY_ADDRESS = "dashboard.txt"  # in the study folder, while Ray runs
+RAY_TOKEN = "dashboard.token"  # beside it, for its user alone: what Ray's dashboard asks for
 LAUNCH = "launch.json"  # in a folder that a study was launched from
 _BASELINES = 3
 
@@ -62,20 +63,27 @@ def status(folder: Path) -> dict[str, Any]:
     Returns:
         ``{"study", "name", "state", "asked", "ended", "counts": {status: trials}, "objective", "best", "front",
         "trials", "headline", "go_on"}``, and of a launched study ``job`` (see `attach.job_told`), which is all there
-        is before it has begun to write. ``state`` is ``running``, ``running elsewhere`` (another machine's process,
-        which cannot be seen from here), ``cut off`` or ``ended``; ``best`` is the best trial so far or None;
+        is before it has begun to write, or ``notice``: why nothing is told of its job. ``state`` is ``running``,
+        ``running elsewhere`` (another machine's process, which cannot be seen from here), ``cut off`` or ``ended``;
+        ``best`` is the best trial so far or None;
         ``front`` the ids of an ended study's Pareto front; ``headline`` the sentence of an ended study or None;
         ``go_on`` the command that finishes a study that was cut off, or None.
 
     Raises:
-        InputError: the folder holds no search.
+        InputError: the folder holds no search, or nothing but the record of a launch that is not this user's.
     """
-    job = None
+    job = notice = None
     if (folder / LAUNCH).exists():
         from hybridtune.commands.attach import job_told  # heavy: it asks the cluster
 
-        job = job_told(folder)
-        if not (folder / "study.yaml").exists():
+        study_file = folder / "study.yaml"
+        try:
+            job = job_told(folder)
+        except InputError as error:
+            if not study_file.exists():
+                raise
+            notice = str(error)
+        if not study_file.exists():
             return {"study": str(folder), "job": job}
     study = read_study(folder)
     result = _result(folder)
@@ -103,12 +111,14 @@ def status(folder: Path) -> dict[str, Any]:
         "trials": [asdict(row) for row in rows],
         "headline": result.get("headline") if result else None,
         "go_on": again if state == CUT_OFF else None,
-    } | ({"job": job} if job is not None else {})
+    } | {key: value for key, value in (("job", job), ("notice", notice)) if value is not None}
 
 
 def status_table(told: dict[str, Any], screen: Screen) -> None:
     """A study's status for people: the table of trials, and a few lines."""
     show = screen.console.print
+    if "notice" in told:
+        show(told["notice"], markup=False, soft_wrap=True)
     if (job := told.get("job")) is not None:
         status = "its cluster is gone" if job["status"] == "LOST" else job["status"].lower()
         show(f"job {job['name']}: {status}; results in {job['place']}", markup=False, soft_wrap=True)

@@ -4,12 +4,13 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hybridtune.cluster.local import cores, gpus
+from hybridtune.cluster.local import gpus
 from hybridtune.commands.prepare import Prepared, data_table, notices
 from hybridtune.commands.scores import groups_table
 from hybridtune.commands.show import Screen, Title, duration, plain_table, trials_table
 from hybridtune.commands.trials import figure, label, marks_told
 from hybridtune.config import Study
+from hybridtune.cores import cores
 from hybridtune.data.table import describe
 from hybridtune.search.budget import spent
 from hybridtune.search.headline import chance, headline

@@ -3,7 +3,6 @@
 The parts are read on the machine that has them; texts and token ids travel through Ray, so actors may be anywhere.
 """
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from hybridtune.config import Encoder
+from hybridtune.cores import cores
 from hybridtune.data.arrays import ArrayFile
 from hybridtune.data.numbering import TextPart
 from hybridtune.data.tokenizer import Tokenizer
@@ -77,11 +77,11 @@ def tokenise(folder: Path, parts: Sequence[TextPart], tokenizer: Tokenizer, enco
 
 
 def _cores(here: str) -> int:
-    """This machine's cores, and the CPUs that other nodes of the cluster offer."""
+    """The cores that this process may use, and the CPUs that other nodes of the cluster offer."""
     import ray
 
     others = [node for node in ray.nodes() if node["Alive"] and node["NodeID"] != here]
-    return (os.cpu_count() or 1) + sum(int(node["Resources"].get("CPU", 0)) for node in others)
+    return cores() + sum(int(node["Resources"].get("CPU", 0)) for node in others)
 
 
 def _read_part(batch: pa.Table) -> Iterator[pa.Table]:

@@ -19,6 +19,7 @@ from hybridtune.searched_fields import key_of
 
 STARTUP = 6  # trials that are drawn at random before TPE and GP model anything, baselines among them
 _NEEDS = {"cmaes": "cmaes", "gp": "scipy"}
+_BLIND = ("random", "grid")  # learn nothing from the trials before
 _LEARN = ("tpe", "gp", "cmaes")  # from trials of an earlier study
 
 
@@ -156,6 +157,16 @@ def _grid(study: Study, most: int) -> list[dict[str, Any]]:
             point[name] = values[digit]
         points.append(point)
     return points
+
+
+def most_at_once(study: Study) -> int | None:
+    """Trials at once at most, so that the search learns from those that have ended: a quarter of all, and at least 1.
+
+    None: ``resources.concurrent_trials`` says how many, or the sampler learns nothing anyway.
+    """
+    if study.resources.concurrent_trials is not None or study.search.sampler in _BLIND:
+        return None
+    return max(1, expected_trials(study) // 4)
 
 
 def expected_trials(study: Study) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 
 import ray
 import ray.train
-from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.torch import TorchTrainer
 
 from hybridtune.config import Resources
 from hybridtune.data.store import TokenStore
@@ -23,6 +23,7 @@ from hybridtune.train.desk import ON_HEAD, Desk
 from hybridtune.train.job import FitJob
 from hybridtune.train.loop import SCORES, checkpoints, make_plan, train_loop
 from hybridtune.train.progress import Metrics
+from hybridtune.train.rendezvous import torch_config
 
 BESIDE_A_WORKER = 0.5  # CPUs: the task that feeds it, and an evaluator
 _OWN = ".workers-"  # begins the name of the folder in which Ray Train keeps what it wants to know of a group
@@ -130,7 +131,7 @@ def _trainer(desk: Any, resources: Resources, folder: Path) -> TorchTrainer:
     return TorchTrainer(
         train_loop,
         train_loop_config={"desk": desk, "folder": str(folder)},
-        torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
+        torch_config=torch_config("nccl" if gpus else "gloo"),
         scaling_config=ray.train.ScalingConfig(
             num_workers=int(resources.workers),
             use_gpu=gpus > 0,

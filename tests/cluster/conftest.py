@@ -17,6 +17,7 @@ def world(tmp_path, monkeypatch):
     monkeypatch.setattr(launcher, "RAY", [str(made.program)])
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     monkeypatch.setenv("HYBRIDTUNE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.chdir(tmp_path)
     return made
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from hybridtune.cluster.fit import WORKER_OVERHEAD, fit_trials
+from hybridtune.cluster.fit import WORKER_OVERHEAD, capped_told, fit_trials
 from hybridtune.cluster.shape import NodeType, Shape
 from hybridtune.errors import InputError
 
@@ -157,6 +157,24 @@ def test_trials_concurrent_trials_and_room_bound_the_trials_at_once():
     assert fit_trials(Asked(), shape, 100, 8).at_once == 20
     assert fit_trials(Asked(concurrent_trials=3), shape, 100, 8).at_once == 3
     assert fit_trials(Asked(concurrent_trials=30), shape, 2, 8).at_once == 2
+
+
+def test_a_search_that_learns_has_few_trials_at_once_and_nodes_for_these_alone():
+    shape = Shape((head(), worker(cpus=8, most=4)), None)
+    found = fit_trials(Asked(), shape, 100, 8, most=3)
+    assert (found.at_once, found.nodes) == (3, {"head": 1, "worker": 1})
+    assert found.notices == (capped_told(20, 3)[0],)
+    assert fit_trials(Asked(), shape, 12, 8, most=30).notices == ()
+    asked = fit_trials(Asked(concurrent_trials=9), shape, 100, 8, most=3)
+    assert (asked.at_once, asked.notices) == (9, ())
+
+
+@pytest.mark.parametrize(("gpus", "warned"), [(0.0, True), ("auto", False), (1.0, False)])
+def test_gpus_of_a_cluster_that_stand_idle_are_told(gpus, warned):
+    found = fit_trials(Asked(gpus_per_worker=gpus), Shape((head(), worker("g", 8, 1)), None), 2, 8)
+    assert [
+        notice.startswith("warning: trains on CPUs, and g of the cluster has GPUs") for notice in found.notices
+    ] == [True] * warned
 
 
 def test_only_the_nodes_that_so_many_trials_need_are_counted():

@@ -20,7 +20,8 @@ def test_a_dry_run_starts_and_writes_nothing(world, launch, tmp_path):
     assert "data/train.jsonl" in shown.output
     plan = json.loads(launch("--dry-run", "--json").stdout)
     assert plan["uploads"] == [{"name": "data/train.jsonl", "bytes": (tmp_path / "train.jsonl").stat().st_size}]
-    assert plan["trials"]["all"] == 5
+    assert (plan["trials"]["all"], plan["trials"]["at_once"]) == (5, 1)
+    assert any("trials that there is room for runs at once" in notice for notice in plan["notices"])
     assert world.calls == []
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 
@@ -61,6 +62,12 @@ def test_the_folder_of_no_launch_is_refused(world, tmp_path):
     for command in ("attach", "fetch", "stop", "down"):
         result = CliRunner().invoke(cli, [command, str(tmp_path)])
         fails(result, InputError, "no study was launched from there")
+
+
+def test_a_text_is_no_cluster_to_take_down(world, tmp_path):
+    (tmp_path / "name").write_text("a-host\n")
+    fails(CliRunner().invoke(cli, ["down", str(tmp_path / "name")]), InputError, "is no cluster file")
+    assert world.calls == []
 
 
 @pytest.mark.parametrize("address", ["ftp://x", "gcs://x:1"])

@@ -61,7 +61,7 @@ class Fits:
         self.benchmark = ray.put(benchmark)
 
     def job(self, name, *, workers=1, **train) -> FitJob:
-        tree = self.tree(resources={"workers": workers})
+        tree = self.tree(resources={"workers": workers, "gpus_per_worker": 0})
         # bf16 rounds by the shape of the batch, and Adam blows that up: two workers would agree only by and large
         tree["train"] |= {"precision": "float32"} | train
         return FitJob(

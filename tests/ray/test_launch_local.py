@@ -13,6 +13,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 import yaml
+from listening import listeners
 
 pytestmark = [pytest.mark.ray, pytest.mark.cluster, pytest.mark.timeout(600)]
 
@@ -120,6 +121,7 @@ class Story:
         self.at_first = cluster.workers()
         self.spread = until(lambda: both(cluster.trains()), process)
         self.interrupted = until(lambda: running(folder), process)
+        self.listeners = listeners(cluster.head["pid"])
         self.before = checkpoints(folder)
         victim, self.lost = next(iter(self.spread.items()))
         os.kill(parent(victim), signal.SIGKILL)  # its raylet: the node is gone, as a spot machine is
@@ -144,7 +146,8 @@ def called(command, environment):
 
 @pytest.fixture(scope="module")
 def environment(no_ray, tmp_path_factory):
-    return os.environ | {"HYBRIDTUNE_CACHE": str(tmp_path_factory.mktemp("cache"))}
+    places = {name: str(tmp_path_factory.mktemp("own")) for name in ("HYBRIDTUNE_CACHE", "XDG_STATE_HOME")}
+    return os.environ | places
 
 
 @pytest.fixture(scope="module")
@@ -175,6 +178,11 @@ def result(story):
 def test_nodes_come_when_trials_wait_and_trials_run_on_both(story):
     assert story.at_first == {}
     assert len(set(story.spread.values())) == 2
+
+
+def test_the_head_and_its_nodes_listen_on_loopback_alone(story):
+    assert len(story.listeners) > 15  # a head and two nodes with their agents and workers
+    assert [place for place in story.listeners if not place[0].is_loopback] == []
 
 
 def test_the_trial_of_a_lost_node_goes_on_from_its_checkpoint(story, result):

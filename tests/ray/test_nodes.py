@@ -14,6 +14,8 @@ from ray.cluster_utils import Cluster
 from ray.util.state import list_actors
 
 from hybridtune.cluster.connect import shape_from, shape_of, shape_text, waiting_told, waiting_workers
+from hybridtune.cluster.local import free_ports
+from hybridtune.cluster.loopback import kept_here
 from hybridtune.commands.folder import open_study_folder
 from hybridtune.commands.prepare import prepare
 from hybridtune.commands.run import run_study
@@ -56,15 +58,16 @@ class Nodes:
 @pytest.fixture(scope="module")
 def nodes(no_ray, tmp_path_factory):
     before = dict(os.environ)
-    os.environ |= {"RAY_AUTH_MODE": "disabled", "HYBRIDTUNE_CACHE": str(tmp_path_factory.mktemp("cache"))}
-    made = Nodes()
-    try:
-        yield made
-    finally:
-        ray.shutdown()
-        made.cluster.shutdown()
-        os.environ.clear()
-        os.environ.update(before)
+    os.environ["HYBRIDTUNE_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    with kept_here(*free_ports(1)):  # a cluster of others has tokens too
+        made = Nodes()
+        try:
+            yield made
+        finally:
+            ray.shutdown()
+            made.cluster.shutdown()
+    os.environ.clear()
+    os.environ.update(before)
 
 
 @pytest.fixture(scope="module")

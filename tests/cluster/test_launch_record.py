@@ -1,0 +1,128 @@
+"""The record of a launch: acted upon where this user wrote it, and by nobody's word else."""
+
+import json
+import socket
+import stat
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+from launch_world import fails, write_results
+
+from hybridtune.cli import cli
+from hybridtune.commands.launch_record import read_record, write_record
+from hybridtune.errors import InputError
+
+COMMANDS = ("attach", "fetch", "stop", "down")
+DAMAGED = [b"\xff\xfe", b"", b"[1]", b'"x"', b"{}", b"{", b"[" * 20_000, b'{"head": null, "signature": 3}']
+
+
+@pytest.fixture(autouse=True)
+def own_state(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
+@pytest.fixture
+def stranger(tmp_path):
+    """A folder with a record that a stranger wrote: it names a folder, a process and an address of ours."""
+    folder, precious = tmp_path / "given", tmp_path / "precious"
+    folder.mkdir()
+    precious.mkdir()
+    (precious / "token").write_text("secret")
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        subprocess.Popen([sys.executable, "-c", "input()"], stdin=-1) as process,
+    ):
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        head = {"pid": process.pid, "born": None, "folder": str(precious), "address": url[7:], "dashboard": url}
+        told = {"kind": "here", "study": "small", "place": str(folder), "job": "small-1", "head": head}
+        (folder / "launch.json").write_text(
+            json.dumps({**told, "cluster": None, "address": None, "signature": "0" * 64})
+        )
+        yield folder
+        server.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            server.accept()  # nobody called
+        assert process.poll() is None
+        assert (precious / "token").exists()
+        process.kill()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("launched_before", [True, False])
+def test_a_strangers_record_is_refused_and_nothing_is_done(stranger, tmp_path, command, launched_before):
+    if launched_before:
+        write_record({"job": "mine"}, tmp_path)
+    result = CliRunner().invoke(cli, [command, str(stranger)])
+    fails(result, InputError, "launch.json: is not the record of a launch of yours", "nothing was done")
+    assert "\n" not in str(result.exception)
+    assert (stranger / "launch.json").exists()
+
+
+def test_status_tells_of_a_strangers_record_and_of_the_study(stranger, study_file):
+    fails(CliRunner().invoke(cli, ["status", str(stranger)]), InputError, "is not the record of a launch of yours")
+    write_results(stranger, study_file)
+    (stranger / "result.json").unlink()
+    shown = CliRunner().invoke(cli, ["status", str(stranger)])
+    assert shown.exit_code == 0, shown.exception
+    assert sum("is not the record of a launch of yours" in line for line in shown.output.splitlines()) == 1
+    assert "small: cut off" in shown.output
+    told = json.loads(CliRunner().invoke(cli, ["status", str(stranger), "--json"]).stdout)
+    assert "job" not in told
+    assert "nothing was done" in told["notice"]
+
+
+@pytest.mark.parametrize("content", DAMAGED, ids=lambda content: repr(content[:8]))
+@pytest.mark.parametrize("command", [*COMMANDS, "status"])
+def test_a_damaged_record_is_one_line(tmp_path, command, content):
+    (tmp_path / "launch.json").write_bytes(content)
+    result = CliRunner().invoke(cli, [command, str(tmp_path)])
+    fails(result, InputError, "launch.json: is ", "nothing was done")
+    assert "\n" not in str(result.exception)
+
+
+def test_a_record_is_of_its_folder_its_user_and_its_words(tmp_path, monkeypatch):
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.mkdir()
+    other.mkdir()
+    told = {"job": "a", "head": {"folder": "x"}}
+    write_record(told, one)
+    assert read_record(one) == told
+    assert read_record(other) is None
+    text = (one / "launch.json").read_text()
+    (other / "launch.json").write_text(text)
+    with pytest.raises(InputError, match="from this folder on this machine"):
+        read_record(other)
+    (one / "launch.json").write_text(text.replace('"x"', '"/"'))
+    with pytest.raises(InputError, match="is not the record"):
+        read_record(one)
+    (one / "launch.json").write_text(text)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another user's"))
+    with pytest.raises(InputError, match="is not the record"):
+        read_record(one)
+
+
+def test_the_key_is_its_users_alone_and_stays(tmp_path):
+    write_record({"job": "a"}, tmp_path)
+    file = tmp_path / "state" / "hybridtune" / "launch.key"
+    key = file.read_bytes()
+    assert (stat.S_IMODE(file.stat().st_mode), stat.S_IMODE(file.parent.stat().st_mode)) == (0o600, 0o700)
+    assert key not in (tmp_path / "launch.json").read_bytes()
+    write_record({"job": "b"}, tmp_path)
+    assert file.read_bytes() == key
+
+
+def test_nothing_is_started_that_could_not_be_recorded(world, launch, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+    fails(launch(), InputError, "launch.key", "cannot be written")
+    assert world.calls == []
+
+
+def test_a_key_that_cannot_be_written_is_an_input_error(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+    with pytest.raises(InputError, match="cannot be written"):
+        write_record({"job": "a"}, tmp_path)
+    assert not (tmp_path / "launch.json").exists()
