@@ -13,7 +13,7 @@ from hybridtune.model.loss import info_nce
 from hybridtune.model.temperature import LearnedTemperature
 from hybridtune.model.tokens import TokenRows
 
-PAIRS, CLUSTERS = 5, torch.tensor([0, 1, 0, 2, 3])
+PAIRS, ANSWER_SETS = 5, torch.tensor([0, 1, 0, 2, 3])
 
 
 class Toy(nn.Module):
@@ -40,7 +40,7 @@ TEXTS = torch.randn(12, 6, dtype=torch.float64, generator=torch.Generator().manu
 def loss_of(vectors, temperature=0.1):
     negatives = vectors[2 * PAIRS :]
     hard = (negatives, torch.tensor([-1, 1])[: len(negatives)])
-    return info_nce(vectors[:PAIRS], vectors[PAIRS : 2 * PAIRS], CLUSTERS, temperature, True, *hard)
+    return info_nce(vectors[:PAIRS], vectors[PAIRS : 2 * PAIRS], ANSWER_SETS, temperature, True, *hard)
 
 
 def gradients(model):

@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
-from test_loss import CLUSTERS, NEAR, naive, unit
+from test_loss import ANSWER_SETS, NEAR, naive, unit
 from torch import nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.nn.parallel import DistributedDataParallel
@@ -20,9 +20,9 @@ from hybridtune.model.temperature import LearnedTemperature
 from hybridtune.model.tokens import TokenRows
 
 WORKERS = (2, 3)
-PAIRS = len(CLUSTERS)
+PAIRS = len(ANSWER_SETS)
 OWNERS = torch.tensor([0, 0, 1, 3, 4, 5, 5])  # the pair of each negative, at most 2; the last worker has none
-THEIR_CLUSTERS = torch.tensor([-1, 1, 6, 0, -1, 3, 5])
+THEIR_ANSWER_SETS = torch.tensor([-1, 1, 6, 0, -1, 3, 5])
 ALL = {"symmetric": True, "hard": True, "matryoshka": [2, 3], "near_duplicate": NEAR, "learned": True}
 CASES = {
     "one way": {},
@@ -94,11 +94,11 @@ def step(model, texts_of, chunks_of, rows, case, size):
         return info_nce(
             queries,
             passages,
-            CLUSTERS[rows],
+            ANSWER_SETS[rows],
             temperature.value() if case.get("learned") else 0.1,
             case.get("symmetric", False),
             negatives if case.get("hard") else None,
-            F.pad(THEIR_CLUSTERS[owned], (0, 2 * b - int(owned.sum()))) if case.get("hard") else None,
+            F.pad(THEIR_ANSWER_SETS[owned], (0, 2 * b - int(owned.sum()))) if case.get("hard") else None,
             case.get("matryoshka", ()),
             case.get("near_duplicate"),
         )
@@ -181,9 +181,9 @@ def alone(model, vectors, case):
         cosines = [v @ t for side in (queries, passages) for v, t in zip(side, teachers, strict=True)]
         loss, hits = 1 - sum(cosines) / len(cosines), None
     else:
-        hard = (negatives, THEIR_CLUSTERS.tolist()) if case.get("hard") else ((), ())
+        hard = (negatives, THEIR_ANSWER_SETS.tolist()) if case.get("hard") else ((), ())
         rest = (case.get("symmetric", False), *hard, case.get("matryoshka", ()), case.get("near_duplicate"))
-        loss, hits = naive(queries, passages, CLUSTERS, temperature, *rest)
+        loss, hits = naive(queries, passages, ANSWER_SETS, temperature, *rest)
     loss.backward()
     of_logarithm = 0.1 * temperature.grad if case.get("learned") else None
     return loss.item(), hits, of_logarithm, {n: p.grad for n, p in model.named_parameters() if p.grad is not None}

@@ -27,16 +27,18 @@ def streamed(plan, store, *, start=0, stop=STEPS, workers=1, negatives=5):
     for of_step in zip(*slices, strict=True):
         assert {len(part.queries) for part in of_step} == {SIZE // workers}
         assert len({(part.step, part.kind) for part in of_step}) == 1  # all workers hold one batch
-        assert {len(part.negative_clusters) for part in of_step} == {SIZE // workers * min(negatives, MOST)}
+        assert {len(part.negative_answer_sets) for part in of_step} == {SIZE // workers * min(negatives, MOST)}
         yield {
             "step": of_step[0].step,
             "kind": of_step[0].kind,
             "queries": [row.tolist() for part in of_step for row in part.queries],
             "passages": [row.tolist() for part in of_step for row in part.passages],
-            "clusters": np.concatenate([part.clusters for part in of_step]).tolist(),
+            "answer_sets": np.concatenate([part.answer_sets for part in of_step]).tolist(),
             "languages": np.concatenate([part.languages for part in of_step]).tolist(),
             "negatives": [row.tolist() for part in of_step for row in part.negatives],
-            "negative_clusters": [int(c) for part in of_step for c in part.negative_clusters[: len(part.negatives)]],
+            "negative_answer_sets": [
+                int(c) for part in of_step for c in part.negative_answer_sets[: len(part.negatives)]
+            ],
         }
 
 
@@ -55,10 +57,10 @@ def planned(plan, store, start=0, stop=STEPS, negatives=5):
             "kind": spec.kind,
             "queries": [store.tokens(plan.corpus.queries[group, x]).tolist() for group, (x, _) in rows],
             "passages": [store.tokens(plan.corpus.passages[group, y]).tolist() for group, (_, y) in rows],
-            "clusters": [int(plan.corpus.clusters[group]) for group, _ in rows],
+            "answer_sets": [int(plan.corpus.answer_sets[group]) for group, _ in rows],
             "languages": [pair for _, pair in rows],
             "negatives": [store.tokens(corpus.negative_texts[place]).tolist() for place in hard],
-            "negative_clusters": [int(corpus.negative_clusters[place]) for place in hard],
+            "negative_answer_sets": [int(corpus.negative_answer_sets[place]) for place in hard],
         }
 
 
@@ -69,7 +71,7 @@ def test_slices_make_up_the_planned_batches_and_each_is_of_one_kind(small_store,
     assert batches == list(planned(plan, small_store))
     for batch in batches:
         assert {"mono" if x == y else "cross" for x, y in batch["languages"]} == {batch["kind"]}
-        assert len(set(batch["clusters"])) == SIZE
+        assert len(set(batch["answer_sets"])) == SIZE
     assert len({len(batch["negatives"]) for batch in batches}) > 3  # some pairs have none, some one, some two
     mono = sum(batch["kind"] == "mono" for batch in batches)
     assert abs(mono - ratio * STEPS) <= 1
@@ -97,7 +99,7 @@ def test_a_batch_is_its_ids_cut_by_its_lengths(small_store):
         rows = [*batch.queries, *batch.passages, *batch.negatives]
         assert [len(row) for row in rows] == batch.lengths.tolist()
         assert np.concatenate(rows).tolist() == batch.ids.tolist()
-        assert {batch.ids.dtype, batch.lengths.dtype, batch.clusters.dtype} == {np.dtype(np.int32)}
+        assert {batch.ids.dtype, batch.lengths.dtype, batch.answer_sets.dtype} == {np.dtype(np.int32)}
         assert len(rows) - 2 * SIZE == len(batch.negatives) > 0
 
 
