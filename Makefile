@@ -25,8 +25,10 @@ browser:
 	  && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium fonts-dejavu-core >/dev/null; } \
 	  || echo "no Chromium here and none could be installed: the browser tests will be skipped"
 
+# Tests that start Ray run one at a time: two Ray instances on one machine get in each other's way.
 test: install
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadfile -m "not ray and not cluster"
+	$(BIN)/pytest -m "ray or cluster"
 
 lint: install
 	$(BIN)/ruff check .

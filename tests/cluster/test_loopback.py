@@ -12,6 +12,7 @@ from hybridtune.cluster.loopback import HOST, environment, keep_direct, kept_her
 def test_a_ray_is_kept_here_while_it_runs_and_no_longer(monkeypatch):
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # whatever the user has set
     monkeypatch.setenv("RAY_AUTH_TOKEN", "of another cluster")
+    monkeypatch.setattr("ray._private.worker._global_node", None)  # no other test's Ray
     before, tokens = dict(os.environ), []
     for _ in range(2):
         with kept_here(6400) as token:

@@ -56,6 +56,7 @@ def test_the_address_tells_all_code_that_makes_a_store():
     }
     ours = {name for name in used if isinstance(name, str) and name.startswith("hybridtune.")}
     messages = {"hybridtune.errors", "hybridtune.mistakes", "hybridtune.sections", "hybridtune.data.foreign_formats"}
+    messages |= {"hybridtune.cores"}  # and how many processes tokenise
     # These make a tokenizer, whose definition the address tells.
     of_tokenizer = {"hybridtune.model.hub_tokenizer", "hybridtune.model.published"}
     assert ours - told == messages | of_tokenizer
