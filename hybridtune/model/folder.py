@@ -183,7 +183,8 @@ def encoder_notices(encoder: Encoder) -> list[str]:
     assumed = [name for name in _ASSUMED if name not in encoder.model_fields_set]
     if not published.modules and assumed:
         values = ", ".join(f"{name} {getattr(encoder, name)!r}" for name in assumed)
-        lines.append(f"encoder {encoder.name} has no settings of its own (no modules.json); assumed: {values}")
+        none = "no modules.json" if published.asked else "no modules.json in the cache, and the hub was not to be asked"
+        lines.append(f"encoder {encoder.name} has no settings of its own ({none}); assumed: {values}")
     if published.modules and not published.prompts and not (encoder.query_prefix or encoder.passage_prefix):
         lines.append(
             f"encoder {encoder.name} names no prompts, so texts go in bare; if its card asks for prefixes, set "

@@ -83,6 +83,7 @@ class Published:
     Attributes:
         name: of the folder, or the hub name.
         modules: whether it has a ``modules.json``, and so settings of its own.
+        asked: whether the hub could be asked for it; a folder is its own answer.
         subfolder: of the transformer's files; empty: the root.
         adapter_of: name of the model that the adapters in the folder belong to; None: the folder has whole weights.
         pooling: a key of `POOLINGS`.
@@ -103,6 +104,7 @@ class Published:
 
     name: str
     modules: bool = False
+    asked: bool = True
     subfolder: str = ""
     adapter_of: str | None = None
     pooling: str | None = None
@@ -193,7 +195,8 @@ def _plain(repository: Repository) -> Published:
             )
     causal = any(str(kind).endswith("ForCausalLM") for kind in config.get("architectures") or [])
     lasttoken = causal and config.get("is_causal", True)
-    return Published(repository.name, adapter_of=adapter_of, pooling="lasttoken" if lasttoken else None)
+    pooling = "lasttoken" if lasttoken else None
+    return Published(repository.name, asked=repository.asks, adapter_of=adapter_of, pooling=pooling)
 
 
 def _modules(listed: Any, name: str) -> list[dict[str, str]]:

@@ -21,13 +21,14 @@ class Repository:
     Attributes:
         name: as given.
         folder: of a local model; None for a hub name.
+        asks: whether the hub answers; if not, a file that is not there may still be published.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
         path = Path(name).expanduser()
         self.folder = path if path.is_dir() else None
-        self._asks = True
+        self.asks = True
 
     def file(self, path: str) -> Path | None:
         """Return a file's path on this machine, fetched from the hub where that has to be; None: it has no such file.
@@ -82,10 +83,10 @@ class Repository:
         )
 
         try:
-            return Path(hf_hub_download(self.name, path, local_files_only=not self._asks))
+            return Path(hf_hub_download(self.name, path, local_files_only=not self.asks))
         except (LocalEntryNotFoundError, OfflineModeIsEnabled):
             # The network was asked in vain, with retries; the other files are looked for in the cache alone.
-            self._asks = False
+            self.asks = False
             return None
         except EntryNotFoundError:
             return None
