@@ -64,7 +64,13 @@ class Up:
         self.log = folder / "log"
         with self.log.open("w") as log:
             self.process = process = subprocess.Popen(
-                [*HYBRIDTUNE, *command], stdout=log, stderr=log, env=environment, start_new_session=True
+                [*HYBRIDTUNE, *command],
+                stdout=log,
+                stderr=log,
+                env=environment,
+                start_new_session=True,
+                # a shell lets what it starts in the background ignore Ctrl-C, and that is inherited
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
         try:
             until(works, process)
