@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -85,7 +86,8 @@ class Up:
         """(host, port, path) -> answer, once anybody answers at all: a node's agent takes some seconds to be up."""
         hosts = ["127.0.0.1", *filter(None, [own_address()])]
         asked = [(host, port, path) for _, port in listeners(self.process.pid) for host in hosts for path in JOBS]
-        answers = {place: post_job(*place, self.marker) for place in asked}
+        with ThreadPoolExecutor(max(1, len(asked))) as asking:  # the held command's own ports let one wait
+            answers = dict(zip(asked, asking.map(lambda place: post_job(*place, self.marker), asked), strict=True))
         return answers if any(answer in REFUSED for answer in answers.values()) else None
 
     def end(self):
