@@ -93,6 +93,7 @@ def test_what_is_left_out_or_without_effect_is_told(prepared, kinds, mix, lines)
     ("train", "mix", "lines"),
     [
         ({"teacher": "x"}, {}, ["train.teacher has no effect: mix.align_share is 0"]),
+        ({"freeze_dense": True}, {}, ["train.freeze_dense has no effect: the encoder has no Dense layer"]),
         ({"lora_alpha": 4.0}, {}, ["train.lora_alpha has no effect: train.lora_rank is 0"]),
         (
             {"temperature_range": [0.01, 1]},
@@ -226,3 +227,9 @@ def test_what_a_benchmark_has_to_say_is_told(study_file, groups_file):
     study = load_study(study_file(benchmarks={"dev": {"path": str(path)}}))
     (line,) = (line for line in notices(prepare(study, False)) if line.startswith("benchmarks.dev: "))
     assert line.startswith("benchmarks.dev: 1 of the queries repeat the text of another in their language")
+
+
+def test_freezing_the_dense_layer_of_an_encoder_that_has_one_needs_no_word(study_file, dense):
+    encoder = {"name": str(dense[0]), "query_length": 16, "passage_length": 24}
+    study = load_study(study_file(encoder=encoder, train={"batch_size": 8, "max_steps": 4, "freeze_dense": True}))
+    assert not [line for line in notices(prepare(study, False)) if "freeze_dense" in line]

@@ -17,7 +17,7 @@ from hybridtune.data.plan import HybridPlan
 from hybridtune.data.store import StoreRecipe, existing_store, recipe, store_root
 from hybridtune.errors import InputError
 from hybridtune.evaluate.benchmark import Benchmark, load_benchmark
-from hybridtune.model.folder import encoder_notices, with_folder_settings
+from hybridtune.model.folder import encoder_notices, has_dense, with_folder_settings
 from hybridtune.search.loggers import check_loggers
 from hybridtune.search.samplers import check_search, expected_trials, most_at_once
 from hybridtune.search.space import BASELINES, baseline_points, objectives
@@ -238,6 +238,8 @@ def _idle_training(study: Study) -> list[str]:
     lines = []
     if not train.lora_rank and "lora_rank" not in searched:
         lines += [f"train.{name} has no effect: train.lora_rank is 0" for name in _OF_ADAPTERS if name in given]
+    if "freeze_dense" in given and not has_dense(study.encoder):
+        lines.append("train.freeze_dense has no effect: the encoder has no Dense layer")
     if "temperature_range" in given and not train.learn_temperature and "learn_temperature" not in searched:
         lines.append("train.temperature_range has no effect: train.learn_temperature is false")
     if train.freeze_layers and train.embeddings == "sparse":

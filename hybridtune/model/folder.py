@@ -277,6 +277,11 @@ def model_config(encoder: Encoder) -> Any:
     return load_config(read_published(encoder.name), encoder.trust_remote_code)
 
 
+def has_dense(encoder: Encoder) -> bool:
+    """Tell whether Dense layers stand behind the encoder's pooling."""
+    return encoder.name != "tiny" and any(isinstance(head, Dense) for head in read_published(encoder.name).heads)
+
+
 def vector_width(encoder: Encoder) -> int | None:
     """Return the numbers of a vector, behind Dense layers and cut as the model says; None: it does not tell."""
     published = read_published(encoder.name)
