@@ -45,6 +45,7 @@ class Interrupted:
         self.stdout, rest = process.communicate()
         self.code, self.stderr = process.returncode, "".join(seen) + rest
         self.left = [pid for pid in self.began if not gone(pid)] + members(process.pid)
+        assert (folder / "trials.jsonl").exists(), self.stderr[-3000:]
         self.rows = rows_in(folder)
         self.files = {path.name for path in folder.iterdir()}
 
