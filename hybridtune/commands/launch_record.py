@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from hybridtune.commands.folder import write_json, write_private
-from hybridtune.commands.status import LAUNCH
 from hybridtune.errors import InputError
 
+LAUNCH = "launch.json"  # in a folder that a study was launched from
 _SIGNATURE = "signature"
 _KEY = "launch.key"  # in the user's own folder on this machine
 

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from hybridtune.cluster import jobs, kubernetes, launcher
 from hybridtune.cluster.here import Head
 from hybridtune.cluster.jobs import JobState, LostError
-from hybridtune.commands.launch_record import read_record, write_record
-from hybridtune.commands.status import LAUNCH
+from hybridtune.commands.launch_record import LAUNCH, read_record, write_record
 from hybridtune.errors import HybridtuneError, InputError
 
 if TYPE_CHECKING:

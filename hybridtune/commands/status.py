@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from hybridtune.commands.launch_record import LAUNCH
 from hybridtune.commands.show import Screen
 from hybridtune.commands.trials import figure, label, trials_table
 from hybridtune.errors import InputError
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 ENDED, RUNNING, ELSEWHERE, CUT_OFF = "ended", "running", "running elsewhere", "cut off"
 RAY_ADDRESS = "dashboard.txt"  # in the study folder, while Ray runs
 RAY_TOKEN = "dashboard.token"  # beside it, for its user alone: what Ray's dashboard asks for
-LAUNCH = "launch.json"  # in a folder that a study was launched from
 _BASELINES = 3
 
 

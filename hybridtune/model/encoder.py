@@ -75,7 +75,7 @@ class DualEncoder(nn.Module):
 
     @property
     def pooled_alone(self) -> bool:
-        """Whether the transformer and its pooling, of all tokens, give the vectors, and nothing follows."""
+        """True where the transformer and its pooling, of all tokens, give the vectors, and nothing follows."""
         return not len(self.heads) and self._kept is None and self.pools_prompts
 
     def forward(self, texts: TokenRows) -> Tensor:

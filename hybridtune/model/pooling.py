@@ -24,6 +24,8 @@ def pool(hidden: Tensor, places: Packing, mode: str, left_out: Tensor | None = N
     """
     if left_out is None and mode == "mean":
         return places.mean(hidden)
+    if left_out is None and mode == "cls":
+        return hidden[places.firsts]  # [n, D]
     held = places.share > 0  # [S]
     if left_out is not None:
         some = _sums(held & ~left_out, places) > 0  # [n]

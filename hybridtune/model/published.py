@@ -7,8 +7,10 @@ Source: sentence-transformers 6.2, ``base/model.py``, ``base/modules/{transforme
 ``sentence_transformer/modules/pooling.py``, read; folders of its versions 0.3 to 6 are understood.
 """
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from hybridtune.errors import InputError
@@ -124,12 +126,12 @@ class Published:
 
     @property
     def query_prompt(self) -> str:
-        """What ``encode_query`` of sentence-transformers puts before a query."""
+        """The prompt that ``encode_query`` of sentence-transformers puts before a query."""
         return self.prompts.get("query", "")
 
     @property
     def passage_prompt(self) -> str:
-        """What ``encode_document`` puts before a passage; of older names the first that is there."""
+        """The prompt that ``encode_document`` puts before a passage; of older names the first that is there."""
         return next((self.prompts[name] for name in ("document", "passage", "corpus") if name in self.prompts), "")
 
     @property
@@ -152,7 +154,17 @@ def read_published(name: str) -> Published:
         >>> read_published("path/to/LaBSE").heads                               # doctest: +SKIP
         (Dense(path='2_Dense', in_features=768, out_features=768, bias=True, activation='Tanh', residual=False),)
     """
-    repository = Repository(name)
+    return _of_repository(Repository(name)) if Path(name).expanduser().is_dir() else _of_hub_name(name)
+
+
+@functools.cache
+def _of_hub_name(name: str) -> Published:
+    """Read a hub name once a process: every file of it is a question to the network."""
+    return _of_repository(Repository(name))
+
+
+def _of_repository(repository: Repository) -> Published:
+    name = repository.name
     listed = repository.any_json("modules.json")
     if listed is None:
         return _plain(repository)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import pytrec_eval
 import torch
+from embedding import embedded_sides
 
 from hybridtune.commands.evaluate import evaluate_model, read_question
 from hybridtune.commands.runs import RunFile
@@ -98,14 +99,7 @@ def test_a_study_scores_as_an_evaluation_does(ray_here, small_study, small_store
     assert any("it is left out of their rankings" in notice for notice in benchmark.notices)
     encoder, tokenizer = small_study.encoder, small_store.tokenizer()
     model = load_encoder(tiny_source, encoder, tokenizer.pad_id).eval()
-
-    def embedded(texts, prefix, length):
-        rows = tokenizer.encode([text.text for text in texts], prefix, length)
-        with torch.inference_mode():
-            return model.embed([np.array(row, np.int32) for row in rows])
-
-    queries = embedded(benchmark.queries, encoder.query_prefix, encoder.query_length)
-    passages = embedded(benchmark.passages, encoder.passage_prefix, encoder.passage_length)
+    queries, passages = embedded_sides(model, tokenizer, encoder, benchmark)
     every = torch.arange(len(passages))
     run = {}
     for place, query in enumerate(benchmark.queries):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import ray
 import torch
+from embedding import embedded_sides
 
 from hybridtune.evaluate.benchmark import load_benchmark
 from hybridtune.evaluate.ranks import pair_scores
@@ -57,14 +58,7 @@ def other_weights(model, seed):
 
 def naive_ranks(model, tokenizer, encoder, benchmark):
     """{(setting, query, pool language or ''): (ranks of the relevant passages, size of the pool)}, by sorting."""
-
-    def embedded(texts, prefix, length):
-        rows = tokenizer.encode([text.text for text in texts], prefix, length)
-        with torch.inference_mode():
-            return model.embed([np.array(row, np.int32) for row in rows])
-
-    queries = embedded(benchmark.queries, encoder.query_prefix, encoder.query_length)
-    passages = embedded(benchmark.passages, encoder.passage_prefix, encoder.passage_length)
+    queries, passages = embedded_sides(model, tokenizer, encoder, benchmark)
     ids = [text.text_id for text in benchmark.passages]
     relevant = defaultdict(set)
     for query, passage in zip(benchmark.relevance.query_index, benchmark.relevance.passage_index, strict=True):
