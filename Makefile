@@ -27,7 +27,7 @@ browser:
 
 # Tests that start Ray run one at a time: two Ray instances on one machine get in each other's way.
 test: install
-	$(BIN)/pytest -n auto --dist loadfile -m "not ray and not cluster"
+	$(BIN)/pytest -n auto --dist loadfile --max-worker-restart=0 -m "not ray and not cluster"
 	$(BIN)/pytest -m "ray or cluster"
 
 lint: install

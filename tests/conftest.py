@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,17 @@ from hybridtune.data.tokenizer import train_tokenizer
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: on models this small, threads only wait for each other
 settings.register_profile("no deadline", deadline=None)  # a busy machine is no failure
 settings.load_profile("no deadline")
+
+
+@pytest.fixture(autouse=True)
+def no_ray(request):
+    """A test without the mark starts no Ray: one that it leaves behind ends the whole process when it is lost."""
+    yield
+    marked = any(request.node.get_closest_marker(name) for name in ("ray", "cluster"))
+    started = "ray" in sys.modules and not marked and sys.modules["ray"].is_initialized()
+    if started:
+        sys.modules["ray"].shutdown()
+    assert not started, "this test started Ray and is not marked: ray"
 
 
 def _groups_file(path, rows):

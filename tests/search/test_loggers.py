@@ -251,6 +251,8 @@ def test_wandb_takes_our_trials_offline(study, tmp_path, monkeypatch):
     from ray.air.integrations.wandb import WandbLoggerCallback
 
     asked = []
+    # It waits for processes that were not started here, and would start a Ray to ask for them.
+    monkeypatch.setattr(WandbLoggerCallback, "_cleanup_logging_actors", lambda self, **how: None)
     monkeypatch.setattr(
         WandbLoggerCallback, "_start_logging_actor", lambda self, trial, out, **args: asked.append(args)
     )
