@@ -21,7 +21,7 @@ settings.load_profile("no deadline")
 
 
 @pytest.fixture(autouse=True)
-def no_ray(request):
+def starts_no_ray(request):
     """A test without the mark starts no Ray: one that it leaves behind ends the whole process when it is lost."""
     yield
     marked = any(request.node.get_closest_marker(name) for name in ("ray", "cluster"))

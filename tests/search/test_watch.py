@@ -50,6 +50,18 @@ def test_a_trial_that_ended_has_the_metrics_and_the_checkpoint_of_its_best_score
     assert [json.loads(line)["balanced/AP"] for line in lines] == [0.5, 0.3]  # the curve, without the repetition
 
 
+def test_an_end_is_in_the_file_before_it_is_shown(tmp_path, monkeypatch):
+    """Ctrl-C at the sight of it loses nothing."""
+    shown = []
+
+    def display(rows, row):
+        shown.append((row.status, [ended.status for ended in read_rows(tmp_path)]))
+
+    monkeypatch.setitem(Watcher.displays, str(tmp_path), display)
+    watched(tmp_path, [report(4, 0.5)])
+    assert shown == [("running", []), ("running", []), ("stopped early", ["stopped early"])]
+
+
 def test_a_trial_without_a_final_report_was_stopped(tmp_path):
     assert watched(tmp_path, [report(4, 0.5), report(8, 0.3, best_step=4)]).status == "stopped early"
 
