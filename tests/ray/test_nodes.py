@@ -84,11 +84,12 @@ def figures(report):
 
 
 def settled(condition, seconds=60.0):
-    """Waits until it holds, a task of Ray's between two looks."""
+    """Waits until it holds, a task of Ray's between two looks, and returns what it then was."""
     end = time.monotonic() + seconds
-    while not condition():
+    while not (found := condition()):
         assert time.monotonic() < end, "\n".join(map(str, on_workers([])))
         ray.get(ray.remote(num_cpus=0, resources=ON_HEAD)(lambda: None).remote())
+    return found
 
 
 def alive(kind):
@@ -136,8 +137,8 @@ def test_a_training_goes_on_elsewhere_with_the_same_figures_when_nodes_are_lost(
         (other,) = set(nodes.workers()) - {node}
         settled(lambda: set(alive("RayTrainWorker").values()) == {other})
         nodes.lose(other)
-        settled(waiting_workers)
-        assert waiting_told(waiting_workers()).startswith(f"waiting for nodes: 1 worker of {WORKER} CPU pending; free")
+        waiting = settled(waiting_workers)  # one look: the group that waits is taken back and asked for anew
+        assert waiting_told(waiting).startswith(f"waiting for nodes: 1 worker of {WORKER} CPU pending; free")
         nodes.add(2)
         told += reports
         group.close()
