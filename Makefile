@@ -25,7 +25,8 @@ browser:
 	  && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium fonts-dejavu-core >/dev/null; } \
 	  || echo "no Chromium here and none could be installed: the browser tests will be skipped"
 
-# Tests that start Ray run one at a time: two Ray instances on one machine get in each other's way.
+# Tests that start Ray run one at a time: two Ray instances on one machine get in each other's way. A pytest worker that
+# is lost ends the run: pytest-xdist would hand its files out again and wait for them for ever.
 test: install
 	$(BIN)/pytest -n auto --dist loadfile --max-worker-restart=0 -m "not ray and not cluster"
 	$(BIN)/pytest -m "ray or cluster"

@@ -10,7 +10,6 @@ Source: sentence-transformers 6.2, ``base/model.py``, ``base/modules/{transforme
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from hybridtune.errors import InputError
@@ -154,7 +153,8 @@ def read_published(name: str) -> Published:
         >>> read_published("path/to/LaBSE").heads                               # doctest: +SKIP
         (Dense(path='2_Dense', in_features=768, out_features=768, bias=True, activation='Tanh', residual=False),)
     """
-    return _of_repository(Repository(name)) if Path(name).expanduser().is_dir() else _of_hub_name(name)
+    repository = Repository(name)
+    return _of_hub_name(name) if repository.folder is None else _of_repository(repository)
 
 
 @functools.cache

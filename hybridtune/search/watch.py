@@ -114,20 +114,16 @@ class Watcher(Callback):  # type: ignore[misc]
 
     def _ended(self, row: TrialRow, status: Status) -> None:
         row.status = status
-        self._time(row)
-        ended = [row for row in self.sorted_rows() if row.status != "running"]
-        lines = "".join(json.dumps(asdict(row)) + "\n" for row in ended)
-        temporary = self.folder / f"{ENDED}.new"
-        temporary.write_text(lines, encoding="utf-8")
-        temporary.replace(self.folder / ENDED)
-        self._show(row)  # who has seen the end, and then presses Ctrl-C, finds it in the file
-
-    def _time(self, row: TrialRow) -> None:
-        row.seconds = self.ran.get(row.id, 0.0) + time.time() - self.started[row.id]
+        self._show(row)
 
     def _show(self, row: TrialRow) -> None:
-        self._time(row)
+        row.seconds = self.ran.get(row.id, 0.0) + time.time() - self.started[row.id]
         rows = self.sorted_rows()
+        if row.status != "running":  # written first: who has seen the end, and then presses Ctrl-C, finds it there
+            lines = "".join(json.dumps(asdict(row)) + "\n" for row in rows if row.status != "running")
+            temporary = self.folder / f"{ENDED}.new"
+            temporary.write_text(lines, encoding="utf-8")
+            temporary.replace(self.folder / ENDED)
         write_running(self.folder, rows)
         display = self.displays.get(str(self.folder))
         if display is not None:

@@ -281,7 +281,9 @@ def hub_cache(folder, root, name="me/st-hub"):
 
 HUB = """
 import json, sys
-import numpy as np, torch
+import huggingface_hub, numpy as np, torch
+asked, download = [], huggingface_hub.hf_hub_download
+huggingface_hub.hf_hub_download = lambda name, path, **how: asked.append(path) or download(name, path, **how)
 from hybridtune.config import Encoder
 from hybridtune.data.tokenizer import pretrained_tokenizer
 from hybridtune.model.encoder import load_encoder
@@ -294,7 +296,7 @@ rows = [np.array(ids, np.int32) for ids in tokenizer.encode(texts, encoder.query
 with torch.no_grad():
     vectors = model.embed(rows).tolist()
 told = {"settings": encoder.model_dump(mode="json"), "vectors": vectors, "notices": encoder_notices(encoder)}
-print(json.dumps({**told, "digest": model_digest(encoder)}))
+print(json.dumps({**told, "digest": model_digest(encoder), "asked": asked}))
 """
 
 
@@ -316,6 +318,7 @@ def test_a_hub_name_is_what_its_folder_is(tmp_path):
     assert (here["query_prefix"], here["pooling"], here["query_length"]) == (QUERY, "cls", 32)
     np.testing.assert_array_equal(np.float32(found["vectors"]), embed(folder, TEXTS))
     assert found["notices"] == []
+    assert found["asked"].count("modules.json") == found["asked"].count("2_Dense/config.json") == 1
 
 
 def test_a_hub_name_that_is_not_there_is_one_line(tmp_path):

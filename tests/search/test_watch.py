@@ -1,5 +1,6 @@
 """What a trial's row says, report by report, in its own process and in others, through interruptions."""
 
+import itertools
 import json
 import os
 from types import SimpleNamespace
@@ -51,11 +52,14 @@ def test_a_trial_that_ended_has_the_metrics_and_the_checkpoint_of_its_best_score
 
 
 def test_an_end_is_in_the_file_before_it_is_shown(tmp_path, monkeypatch):
-    """Ctrl-C at the sight of it loses nothing."""
-    shown = []
+    """Ctrl-C at the sight of it loses nothing, and all who tell of it tell the same."""
+    shown, ticks = [], itertools.count(1000.0)
+    monkeypatch.setattr(watch, "time", SimpleNamespace(time=lambda: next(ticks)))
 
     def display(rows, row):
         shown.append((row.status, [ended.status for ended in read_rows(tmp_path)]))
+        if row.status != "running":
+            assert read_rows(tmp_path) == read_running(tmp_path).rows == rows
 
     monkeypatch.setitem(Watcher.displays, str(tmp_path), display)
     watched(tmp_path, [report(4, 0.5)])
