@@ -20,6 +20,14 @@ settings.register_profile("no deadline", deadline=None)  # a busy machine is no 
 settings.load_profile("no deadline")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """Token stores and fetched files of the tests are nobody else's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HYBRIDTUNE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def starts_no_ray(request):
     """A test without the mark starts no Ray: one that it leaves behind ends the whole process when it is lost."""

@@ -119,6 +119,16 @@ def test_training_that_changes_nothing_is_told(prepared, train, mix, lines):
     assert told(prepared([(9, BOTH, BOTH)], mix, train=train)) == lines
 
 
+def test_stores_that_nothing_reads_any_more_are_told(prepared, tmp_path, monkeypatch):
+    monkeypatch.setenv("HYBRIDTUNE_CACHE", str(tmp_path / "cache"))
+    found = prepared([(9, BOTH, BOTH)])
+    old = tmp_path / "cache" / "0123"
+    old.mkdir(parents=True)
+    (old / "store.json").write_text("{}")
+    line = f"{tmp_path / 'cache'}: token stores of another version of hybridtune, not read and free to be removed: 1"
+    assert told(found) == [line]
+
+
 def test_a_search_without_a_trial_is_refused(prepared):
     with pytest.raises(InputError, match=r"search\.trials is 0 and search\.baselines false: no trial is left to run"):
         prepared([(9, BOTH, BOTH)], trials=0, baselines=False)

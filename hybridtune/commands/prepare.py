@@ -14,7 +14,7 @@ from hybridtune.commands.checks import check_encoder
 from hybridtune.config import Study, Train, corners
 from hybridtune.data.corpus import Corpus
 from hybridtune.data.plan import HybridPlan
-from hybridtune.data.store import StoreRecipe, existing_store, recipe, store_root
+from hybridtune.data.store import StoreRecipe, existing_store, outdated_stores, recipe, store_root
 from hybridtune.errors import InputError
 from hybridtune.evaluate.benchmark import Benchmark, load_benchmark
 from hybridtune.model.folder import encoder_notices, has_dense, with_folder_settings
@@ -176,6 +176,9 @@ def notices(prepared: Prepared) -> list[str]:
     lines = [*prepared.fitted.notices, *encoder_notices(study.encoder)]
     benchmarks = prepared.benchmarks.items()
     lines += [f"benchmarks.{name}: {notice}" for name, benchmark in benchmarks for notice in benchmark.notices]
+    root = store_root(study.data)
+    if old := outdated_stores(root):
+        lines.append(f"{root}: token stores of another version of hybridtune, not read and free to be removed: {old}")
     lines += [*_left_out(prepared), *_without_effect(study, prepared.plan), *_idle_training(study)]
     scored = {text.language for text in prepared.benchmarks["dev"].queries}
     unseen = sorted(scored - set(prepared.corpus.languages))

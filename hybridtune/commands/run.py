@@ -13,6 +13,7 @@ from hybridtune.commands.card import Trained
 from hybridtune.commands.card_tables import Row
 from hybridtune.commands.export import write_model
 from hybridtune.commands.folder import write_json
+from hybridtune.commands.mirror import bring_scores
 from hybridtune.commands.prepare import Prepared
 from hybridtune.commands.running import Started, Target, evaluators, started, trials_job, waiting_shown
 from hybridtune.commands.scores import full_scores
@@ -92,6 +93,7 @@ def run_study(
     result["headline"] = headline(study, result)
     result["report"] = str(folder / REPORT)
     write_json(result, folder / "result.json")
+    bring_scores(target.inside(), folder)  # which the report's intervals and language maps are drawn from
     write_report(folder)
     return result
 

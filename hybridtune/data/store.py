@@ -7,8 +7,8 @@
                      store.json     what it was made of
 
 All arrays are read through the page cache, shared by all processes of a machine. The address is a digest of the data's
-bytes, the tokenizer, the lengths, the prefixes and this code, so a store is never stale. A builder works in a folder of
-its own under a lock and renames it when it is whole: a reader sees a complete store or none.
+bytes, the tokenizer, the lengths, the prefixes and `FORMAT_VERSION`, so a store is never stale. A builder works in a
+folder of its own under a lock and renames it when it is whole: a reader sees a complete store or none.
 """
 
 import hashlib
@@ -27,11 +27,8 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
-from hybridtune import language_codes
 from hybridtune.config import Data, Encoder
-from hybridtune.data import answer_sets, arrays, distinct, formats, numbering, text_key, tokenise
-from hybridtune.data import corpus as corpus_module
-from hybridtune.data import tokenizer as tokenizer_module
+from hybridtune.data import arrays, formats, tokenise
 from hybridtune.data.corpus import Corpus
 from hybridtune.data.numbering import Numbering, TextPart, read_texts
 from hybridtune.data.tokenise import Progress
@@ -43,18 +40,8 @@ SAMPLE = 1 << 15  # texts that a tokenizer of the study's own is trained on, of 
 
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
-_CODE = (
-    language_codes,
-    answer_sets,
-    arrays,
-    corpus_module,
-    distinct,
-    formats,
-    numbering,
-    text_key,
-    tokenise,
-    tokenizer_module,
-)
+# Of how groups are read, cleaned and numbered and of the files above: raise it with any change of what they hold.
+FORMAT_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -126,10 +113,7 @@ class StoreRecipe:
     @property
     def address(self) -> str:
         """64 hexadecimal digits."""
-        digest = hashlib.sha256()
-        for module in _CODE:
-            digest.update(Path(str(module.__file__)).read_bytes())
-        digest.update(Path(__file__).read_bytes())
+        digest = hashlib.sha256(f"format {FORMAT_VERSION} ".encode())
         for source in self.sources:
             digest.update(_content(source) + f" {source.data_set} ".encode())
         made = self.tokenizer.digest if self.tokenizer else f"trained {self.encoder.tiny.vocab_size}"
@@ -194,6 +178,12 @@ def existing_store(root: Path, made_of: StoreRecipe) -> TokenStore | None:
     return TokenStore.open(path) if (path / "store.json").exists() else None
 
 
+def outdated_stores(root: Path) -> int:
+    """Count the stores below a root that another version of their format made; nothing reads them any more."""
+    metas = [json.loads(file.read_text(encoding="utf-8")) for file in root.glob("*/store.json")]
+    return sum(meta.get("format") != FORMAT_VERSION for meta in metas)
+
+
 def build_store(root: Path, made_of: StoreRecipe, progress: Progress = lambda done, total: None) -> TokenStore:
     """The store of the recipe: found, waited for, or built with Ray Data (which must be running).
 
@@ -228,6 +218,7 @@ def _build(folder: Path, made_of: StoreRecipe, progress: Progress) -> None:
     tokenise.tokenise(folder, numbering.parts, tokenizer, encoder, progress)
     shutil.rmtree(groups / "texts")
     meta = {
+        "format": FORMAT_VERSION,
         "texts": numbering.texts,
         "pad_id": tokenizer.pad_id,
         "pools_prompts": tokenizer.pools_prompts,

@@ -1,5 +1,8 @@
 """What a store is made of on disk, without Ray."""
 
+import hashlib
+import json
+
 import numpy as np
 import pytest
 
@@ -7,7 +10,7 @@ from hybridtune.config import Encoder
 from hybridtune.data import numbering
 from hybridtune.data import store as store_module
 from hybridtune.data.arrays import ArrayFile, map_array
-from hybridtune.data.formats import Group, find_sources
+from hybridtune.data.formats import Group, find_sources, read_groups
 from hybridtune.data.numbering import Numbering
 from hybridtune.data.tokenizer import train_tokenizer
 from hybridtune.errors import InputError
@@ -46,20 +49,26 @@ def test_an_own_tokenizer_learns_from_a_sample_of_many_texts(tmp_path, monkeypat
     assert sample(30, 7) == some
 
 
-def test_the_address_tells_all_code_that_makes_a_store():
-    """A store that other code made, say without joining groups by queries, is never taken for one of this code."""
-    told = {module.__name__ for module in store_module._CODE}
-    used = {
-        getattr(value, "__module__", None) or getattr(value, "__name__", None)
-        for module in store_module._CODE
-        for value in vars(module).values()
-    }
-    ours = {name for name in used if isinstance(name, str) and name.startswith("hybridtune.")}
-    messages = {"hybridtune.errors", "hybridtune.mistakes", "hybridtune.sections", "hybridtune.data.foreign_formats"}
-    messages |= {"hybridtune.cores"}  # and how many processes tokenise
-    # These make a tokenizer, whose definition the address tells.
-    of_tokenizer = {"hybridtune.model.hub_tokenizer", "hybridtune.model.published"}
-    assert ours - told == messages | of_tokenizer
+def test_the_format_version_tells_what_a_store_holds(tmp_path):
+    """A store of other content is of another version: raise FORMAT_VERSION, then write the new digest here."""
+    (source,) = find_sources(["newsroom:dev"])
+    numbered = Numbering(tmp_path, {"sw": 3}, keep_texts=True)
+    for group in read_groups(source):
+        numbered.add(group, source.data_set)
+    numbered.finish()
+    digest = hashlib.sha256()
+    for file in sorted(tmp_path.rglob("*.*")):
+        digest.update(f"{file.relative_to(tmp_path)} ".encode() + file.read_bytes())
+    assert (store_module.FORMAT_VERSION, digest.hexdigest()[:16]) == (1, "4a17dd1d149220d8")
+
+
+def test_stores_of_another_format_are_counted(tmp_path):
+    for name, meta in (("now", {"format": store_module.FORMAT_VERSION}), ("later", {"format": 99}), ("before", {})):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "store.json").write_text(json.dumps(meta))
+    (tmp_path / "now.building").mkdir()
+    assert store_module.outdated_stores(tmp_path) == 2
+    assert store_module.outdated_stores(tmp_path / "none") == 0
 
 
 def test_a_file_that_went_away_is_one_line(groups_file):
