@@ -20,10 +20,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hybridtune.config import BenchmarkSource
+from hybridtune.config.study import BenchmarkSource
 from hybridtune.evaluate.benchmark import Relevance, load_benchmark
-from hybridtune.evaluate.metrics import Ranked, per_query, score
-from hybridtune.evaluate.ranks import RankCounter, pair_scores, tie_order
+from hybridtune.metrics.metrics import Ranked, per_query, score
+from hybridtune.metrics.ranks import RankCounter, pair_scores, tie_order
 
 LANGUAGES, QUESTIONS, PASSAGES, WIDTH = 11, 1190, 13014, 384
 BATCH_TOKENS = 4096
@@ -137,7 +137,7 @@ def peer_end_to_end(model, path):
     """Texts in, figures out, in a process of its own: each text encoded once, then every pool scored."""
     from sentence_transformers import SentenceTransformer
 
-    from hybridtune.config import Encoder
+    from hybridtune.config.study import Encoder
     from hybridtune.model.folder import with_folder_settings
 
     benchmark = load_benchmark(BenchmarkSource(path=path))

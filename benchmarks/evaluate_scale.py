@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from hybridtune.config import Encoder, Tiny
+from hybridtune.config.study import Encoder, Tiny
 from hybridtune.data.newsroom import generate
 from hybridtune.data.tokenizer import train_tokenizer
 from hybridtune.model.folder import build_tiny
@@ -44,8 +44,8 @@ def write_corpus(folder, passages, words, seed):
 
 def measure(model, corpus):
     """One evaluation in this process: seconds by stage are in its own lines; the driver's peak memory."""
-    from hybridtune.commands.evaluate import evaluate_model, read_question
-    from hybridtune.commands.show import Screen
+    from hybridtune.study.evaluate_model import evaluate_model, read_question
+    from hybridtune.terminal.screen import Screen
 
     asked = read_question(model, corpus, ["benchmark.language=en"], ["AP"])
     began = time.perf_counter()

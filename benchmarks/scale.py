@@ -36,8 +36,8 @@ def simulate(nodes, waves, seconds):
         "RAY_AIR_NEW_OUTPUT": "0",
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     }
-    from hybridtune.cluster.local import free_ports
-    from hybridtune.cluster.loopback import kept_here
+    from hybridtune.runtime.local import free_ports
+    from hybridtune.runtime.loopback import kept_here
 
     with kept_here(*free_ports(1)):
         _simulate(nodes, waves, seconds)
@@ -64,10 +64,10 @@ def _simulate(nodes, waves, seconds):
 
 
 def _search(nodes, waves, seconds, folder):
+    from hybridtune.config.study import demo_study, load_study
     from hybridtune.search import study as search_study
-    from hybridtune.search.rows import read_rows
-    from hybridtune.study_file import demo_study, load_study
-    from hybridtune.train.job import FitJob
+    from hybridtune.storage.trial_rows import read_rows
+    from hybridtune.train.job_queue import FitJob
 
     trials = nodes * waves
     study = load_study(

@@ -30,7 +30,7 @@ SYSTEMS = ("ours", "peer", "bare")
 
 def write_pairs(data, folder, most):
     """One group a pair, all called one language: the plan then makes plain shuffled batches of them."""
-    from hybridtune.data.formats import find_sources, read_groups
+    from hybridtune.data.readers.native import find_sources, read_groups
 
     pairs, seen = [], set()
     for source in find_sources([data]):
@@ -50,7 +50,7 @@ def write_pairs(data, folder, most):
 
 def build_encoder(options, folder):
     """The encoder's folder, in the layout that all three open."""
-    from hybridtune.config import Encoder, Tiny
+    from hybridtune.config.study import Encoder, Tiny
     from hybridtune.data.tokenizer import pretrained_tokenizer, train_tokenizer
     from hybridtune.model.encoder import load_encoder
     from hybridtune.model.folder import build_tiny, save_folder

@@ -18,7 +18,7 @@ def read_pairs(folder):
 
 
 def study_of(options, folder):
-    from hybridtune.config import Study
+    from hybridtune.config.study import Study
 
     return Study.model_validate(
         {
@@ -152,12 +152,11 @@ def ours(options, folder):
     """A whole fit: Ray, the store, the plan, the stream, the worker; scored once, at the end."""
     import ray
 
-    from hybridtune.cluster.local import capacity, local_cluster
     from hybridtune.data.store import build_store, recipe, store_root
     from hybridtune.evaluate.benchmark import load_benchmark
-    from hybridtune.train.board import read_board, start_board
+    from hybridtune.runtime.local import capacity, local_cluster
     from hybridtune.train.fit import fit
-    from hybridtune.train.job import FitJob
+    from hybridtune.train.job_queue import FitJob, read_board, start_board
 
     study = study_of(options, folder)
     source = str(folder / "encoder")

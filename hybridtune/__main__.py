@@ -1,6 +1,6 @@
 """`python -m hybridtune`: what a cluster runs, where no script of that name is installed."""
 
-from hybridtune.cli import main
+from hybridtune.cli.main import main
 
 if __name__ == "__main__":
     main()

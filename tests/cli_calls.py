@@ -2,7 +2,7 @@
 
 import sys
 
-from hybridtune.cli import main
+from hybridtune.cli.main import main
 
 
 def caller(folder, monkeypatch, capsys):

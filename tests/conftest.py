@@ -11,7 +11,7 @@ import pytest
 import yaml
 from hypothesis import settings
 
-from hybridtune.config import Encoder, Tiny
+from hybridtune.config.study import Encoder, Tiny
 from hybridtune.data.newsroom import generate
 from hybridtune.data.tokenizer import train_tokenizer
 

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 import pyarrow as pa
 from pyarrow import fs
 
-from hybridtune import place_files
+from hybridtune.storage import files as place_files
 
 KEYS = {
     "AWS_ACCESS_KEY_ID": "test",

@@ -2,8 +2,8 @@
 
 import pytest
 
+from hybridtune.config.study import load_study
 from hybridtune.errors import InputError
-from hybridtune.study_file import load_study
 
 
 def problems(path, *overrides):

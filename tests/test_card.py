@@ -5,10 +5,10 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 
-from hybridtune.commands.card import Trained, model_card
-from hybridtune.commands.scores import full_scores
-from hybridtune.config import Study
-from hybridtune.evaluate.metrics import Ranked, per_query, score
+from hybridtune.config.study import Study
+from hybridtune.metrics.metrics import Ranked, per_query, score
+from hybridtune.study.card import Trained, model_card
+from hybridtune.terminal.screen import full_scores
 
 TABLE = [
     {"kind": "mono", "pair": "de-de", "batches": 2, "pairs": 1600, "groups": 1400, "epochs": 1.143},

@@ -6,12 +6,12 @@ import shutil
 
 import pytest
 
-from hybridtune.commands.checks import check_encoder
-from hybridtune.config import Study, Tiny
+from hybridtune.config.study import Study, Tiny
 from hybridtune.data.store import recipe
 from hybridtune.data.tokenizer import train_tokenizer
 from hybridtune.errors import InputError
 from hybridtune.model.folder import build_tiny
+from hybridtune.study.preflight import check_encoder
 
 
 def check(encoder, space=None, mix=None, **train):

@@ -5,10 +5,10 @@ import sys
 import pytest
 from cli_calls import caller, files
 
-from hybridtune.cluster import local
-from hybridtune.cluster.local import gpus
+from hybridtune.config.study import demo_study, load_study
 from hybridtune.data.newsroom import LANGUAGES
-from hybridtune.study_file import demo_study, load_study
+from hybridtune.runtime import local
+from hybridtune.runtime.local import gpus
 
 DEMO = str(demo_study())
 
@@ -21,7 +21,7 @@ def call(tmp_path, monkeypatch, capsys):
 def test_help_imports_nothing_heavy():
     code = """
 import sys
-from hybridtune.cli import main
+from hybridtune.cli.main import main
 for sys.argv in (["hybridtune", "--help"], ["hybridtune", "run", "--help"], ["hybridtune", "--version"]):
     try:
         main()

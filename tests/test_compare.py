@@ -3,11 +3,11 @@ import json
 import numpy as np
 import pytest
 
-from hybridtune.commands.compare import compare_runs, comparison_tables, find_per_query, forest, write_comparison
-from hybridtune.commands.show import Screen
 from hybridtune.errors import InputError
-from hybridtune.evaluate.metrics import Ranked, per_query
-from hybridtune.evaluate.per_query import write_per_query
+from hybridtune.metrics.metrics import Ranked, per_query
+from hybridtune.metrics.per_query import write_per_query
+from hybridtune.study.compare import compare_runs, comparison_tables, find_per_query, forest, write_comparison
+from hybridtune.terminal.screen import Screen
 
 
 def write(path, worst, model, seed=0):

@@ -5,8 +5,7 @@ import yaml
 from pydantic import ValidationError
 from study_problems import problems
 
-from hybridtune.config import Study, searchable_paths
-from hybridtune.study_file import dump_study, load_study, parse_yaml
+from hybridtune.config.study import Study, dump_study, load_study, parse_yaml, searchable_paths
 
 TREE = {"name": "x", "data": {"train": ["a.jsonl"]}, "benchmarks": {"dev": {"path": "b"}}}
 

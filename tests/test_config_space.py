@@ -7,8 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from study_problems import problems
 
-from hybridtune.config import Parameter, Study, corners, searchable_paths, seconds
-from hybridtune.study_file import dump_study, load_study, parse_yaml
+from hybridtune.config.study import (
+    Parameter,
+    Study,
+    corners,
+    dump_study,
+    load_study,
+    parse_yaml,
+    searchable_paths,
+    seconds,
+)
 
 SCHEDULE = {"choice": ["constant", "linear", "cosine"]}
 ENDS = {"uniform": [0.0, 1.0], "when": {"mix.schedule": ["linear", "cosine"]}}

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from hybridtune import cores as module
-from hybridtune.cores import cores, cpu_quota
+from hybridtune.runtime import resources as module
+from hybridtune.runtime.resources import cores, cpu_quota
 
 
 def made(root, groups, files):

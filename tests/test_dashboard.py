@@ -13,12 +13,12 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from hybridtune.commands import dashboard as command
-from hybridtune.commands.dashboard import dashboard
-from hybridtune.commands.show import Screen
+from hybridtune.config.study import dump_study, load_study
 from hybridtune.errors import FitError, InputError
-from hybridtune.search.storage import open_storage
-from hybridtune.study_file import dump_study, load_study
+from hybridtune.launch import dashboard as command
+from hybridtune.launch.dashboard import dashboard
+from hybridtune.search.optuna_storage import open_storage
+from hybridtune.terminal.screen import Screen
 
 pytest.importorskip("optuna_dashboard", reason="optuna-dashboard is not installed")
 pytest.importorskip("tensorboard", reason="tensorboard is not installed")
@@ -61,7 +61,7 @@ def session(number):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_dashboards_answer_until_they_are_told_to_end(folder, number):
     server = subprocess.Popen(
-        [sys.executable, "-c", "from hybridtune.cli import main; main()", "dashboard", str(folder)],
+        [sys.executable, "-c", "from hybridtune.cli.main import main; main()", "dashboard", str(folder)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

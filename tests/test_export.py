@@ -10,18 +10,17 @@ import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 
-from hybridtune.cli import cli
-from hybridtune.commands import export as command
-from hybridtune.commands.export import Wish, export
-from hybridtune.commands.folder import environment
-from hybridtune.commands.show import Screen
-from hybridtune.config import Encoder, Study
+from hybridtune.cli.main import cli
+from hybridtune.config.study import Encoder, Study, dump_study, load_study
 from hybridtune.data.tokenizer import pretrained_tokenizer
 from hybridtune.errors import HybridtuneError, InputError
-from hybridtune.evaluate.metrics import Ranked, per_query, score
+from hybridtune.metrics.metrics import Ranked, per_query, score
 from hybridtune.model.encoder import load_encoder
 from hybridtune.model.folder import build_tiny, training_pairs_of, with_folder_settings
-from hybridtune.study_file import dump_study, load_study
+from hybridtune.study import export as command
+from hybridtune.study.export import Wish, export
+from hybridtune.study.folder import environment
+from hybridtune.terminal.screen import Screen
 
 needs_onnx = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("onnx", "onnxscript", "onnxruntime")),

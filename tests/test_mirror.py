@@ -8,11 +8,10 @@ from contextlib import closing
 import pytest
 from object_store import KEYS, s3_server, use_memory_store
 
-from hybridtune.commands.changes import STAMP, Changes, is_mirrored
-from hybridtune.commands.mirror import Home, bring_scores, fetch_study, study_home, twin
-from hybridtune.config import Study
+from hybridtune.config.study import Study
 from hybridtune.errors import HybridtuneError, InputError
-from hybridtune.places import exists, fetch, join, listing, read, write
+from hybridtune.storage.files import exists, fetch, join, listing, read, write
+from hybridtune.study.mirror import STAMP, Changes, Home, bring_scores, fetch_study, is_mirrored, study_home, twin
 
 OUT = "memory://bucket/my study?region=none".replace(" ", "%20")
 
@@ -225,8 +224,8 @@ def test_a_database_that_is_written_to_is_copied_whole_and_knows_what_the_trials
 
 
 def test_storage_that_cannot_be_reached_is_told_once_and_ends_nothing(memory, monkeypatch):
-    monkeypatch.setattr("hybridtune.commands.mirror.LOOK_SECONDS", 0.001)
-    monkeypatch.setattr("hybridtune.commands.mirror.EVERY_SECONDS", 0.0)
+    monkeypatch.setattr("hybridtune.study.mirror.LOOK_SECONDS", 0.001)
+    monkeypatch.setattr("hybridtune.study.mirror.EVERY_SECONDS", 0.0)
     told, failed = [], threading.Semaphore(0)
     changing = memory._change
 

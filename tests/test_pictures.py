@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 import pytest
 from rich.console import Console
 
-from hybridtune.commands.pictures import LIMIT, UNIT, bias_heat_map, bias_table
+from hybridtune.report.bias_map import LIMIT, UNIT, bias_heat_map, bias_table
 
 SVG = "{http://www.w3.org/2000/svg}"
 

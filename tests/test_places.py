@@ -9,10 +9,22 @@ import time
 import pytest
 from object_store import KEYS, s3_server, use_memory_store
 
-from hybridtune import places
-from hybridtune.data.formats import find_sources, read_groups
+from hybridtune.data.readers.native import find_sources, read_groups
 from hybridtune.errors import InputError
-from hybridtune.places import at_hand, check_place, exists, fetch, join, listing, names, publish, read, remove, send
+from hybridtune.storage import files as places
+from hybridtune.storage.files import (
+    at_hand,
+    check_place,
+    exists,
+    fetch,
+    join,
+    listing,
+    names,
+    publish,
+    read,
+    remove,
+    send,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -229,7 +241,7 @@ def test_training_data_is_read_from_a_bucket(s3, groups_file, monkeypatch):
 
 HELD = """
 import sys, threading
-from hybridtune.places import locked
+from hybridtune.storage.files import locked
 from pathlib import Path
 with locked(Path(sys.argv[1])):
     print("held", flush=True)

@@ -1,10 +1,10 @@
 import pytest
 
-from hybridtune.cluster import local
-from hybridtune.cluster.shape import NodeType, Shape
-from hybridtune.commands.prepare import notices, prepare
+from hybridtune.config.study import load_study
 from hybridtune.errors import InputError
-from hybridtune.study_file import load_study
+from hybridtune.runtime import local
+from hybridtune.runtime.resources import NodeType, Shape
+from hybridtune.study.preflight import notices, prepare
 
 BOTH = ["de", "en"]
 

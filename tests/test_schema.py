@@ -6,9 +6,8 @@ import jsonschema
 import pytest
 from pydantic import ValidationError
 
-from hybridtune.commands.schema import NAME, schema
-from hybridtune.config import Study, searchable_paths
-from hybridtune.study_file import demo_study, dump_study, load_study, parse_yaml
+from hybridtune.config.schema import NAME, schema
+from hybridtune.config.study import Study, demo_study, dump_study, load_study, parse_yaml, searchable_paths
 
 FOLDER = demo_study().parent
 SHIPPED = sorted(FOLDER.glob("*.yaml"))

@@ -7,11 +7,11 @@ from dataclasses import asdict
 
 import pytest
 
-from hybridtune.commands.show import Screen
-from hybridtune.commands.status import status, status_table
+from hybridtune.config.study import dump_study, load_study
 from hybridtune.errors import InputError
-from hybridtune.search.rows import TrialRow, read_rows, read_running, write_running
-from hybridtune.study_file import dump_study, load_study
+from hybridtune.launch.status import status, status_table
+from hybridtune.storage.trial_rows import TrialRow, read_rows, read_running, write_running
+from hybridtune.terminal.screen import Screen
 
 
 @pytest.fixture
@@ -148,7 +148,7 @@ def test_a_status_imports_nothing_heavy(folder):
     write_ended(folder, ENDED)
     code = """
 import sys
-from hybridtune.cli import main
+from hybridtune.cli.main import main
 try:
     main()
 except SystemExit as stop:

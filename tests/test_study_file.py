@@ -5,9 +5,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from study_problems import problems
 
-from hybridtune.config import Study
+from hybridtune.config.study import Study, demo_study, dump_study, load_study, parse_yaml
 from hybridtune.errors import InputError
-from hybridtune.study_file import demo_study, dump_study, load_study, parse_yaml
 
 TREE = {"name": "x", "data": {"train": ["a.jsonl"]}, "benchmarks": {"dev": {"path": "b"}}}
 

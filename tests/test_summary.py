@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from hybridtune.commands import summary
-from hybridtune.commands.show import Screen, trials_table
-from hybridtune.commands.summary import asked_and_got, search_title, study_summary, trials_asked
-from hybridtune.config import Study
-from hybridtune.search.rows import TrialRow
+from hybridtune.config.study import Study
+from hybridtune.storage.trial_rows import TrialRow
+from hybridtune.study import summary
+from hybridtune.study.summary import asked_and_got, search_title, study_summary, trials_asked
+from hybridtune.terminal.screen import Screen, trials_table
 
 GOAL = "balanced/AP"
 
@@ -162,6 +162,6 @@ def test_the_noise_check_is_a_table(capsys):
 
 def test_the_table_needs_nothing_heavy():
     """`hybridtune status` prints it, and is to answer at once."""
-    code = "import sys, hybridtune.commands.show; print([m for m in ('ray', 'torch', 'optuna') if m in sys.modules])"
+    code = "import sys, hybridtune.terminal.screen; print([m for m in ('ray', 'torch', 'optuna') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hybridtune.data.arrays import CHUNK, forget, map_array
-from hybridtune.data.formats import Group
 from hybridtune.data.numbering import Numbering
+from hybridtune.data.readers.native import Group
 
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]

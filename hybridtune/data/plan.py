@@ -6,20 +6,28 @@ A third kind, align, holds translations without questions, for languages that ha
 """
 
 import functools
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from hybridtune.config import without_end
+from hybridtune.config.study import without_end
 from hybridtune.data.corpus import Corpus
-from hybridtune.data.draws import Draws
-from hybridtune.data.kinds import Demand, Kind, usable_pairs
-from hybridtune.data.pairs import cell_members, make_cells, pair_name, pair_weights
+from hybridtune.data.sampling import (
+    Demand,
+    Draws,
+    Kind,
+    cell_members,
+    make_cells,
+    pair_name,
+    pair_weights,
+    usable_pairs,
+)
 from hybridtune.data.schedule import Schedule, Shape
-from hybridtune.data.tally import Tally
 from hybridtune.errors import InputError
 
 __all__ = ["BatchSpec", "HybridPlan", "Kind"]
@@ -227,3 +235,94 @@ def _uniform(seed: int, purpose: int) -> float:
 
 def _phase(seed: int, purpose: int) -> float:
     return int(_uniform(seed, purpose) * 2**20) / 2**20  # a short binary fraction keeps the sums of a schedule short
+
+
+Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
+
+
+class Tally:
+    """Counts the batches of one kind, by cell and data set, while they are drawn.
+
+    Args:
+        draws: where the batches come from.
+        sources: [G] the data set of every group; None: there is one.
+        data_sets: how many there are.
+    """
+
+    def __init__(self, draws: Draws, sources: Int32 | None, data_sets: int) -> None:
+        self._draws, self._sources, self._data_sets = draws, sources, data_sets
+        pairs = len(draws.cells.pairs) * data_sets
+        self._batches, self._pairs = np.zeros((2, pairs), np.int64)  # [P * data sets] each
+
+    def add(self, groups: Int32, cells: Int64) -> None:
+        """Count a batch: its groups [B] and the cells [B] that they came from."""
+        counts = np.bincount(self._keys(groups, self._draws.cells.pair_of[cells]), minlength=len(self._pairs))
+        self._pairs += counts
+        self._batches += counts > 0
+
+    def rows(self) -> Iterator[tuple[list[int], dict[str, Any]]]:
+        """Of every pair and data set that was seen: the pair's columns [2], and its row of the table."""
+        cells = self._draws.cells
+        there, visited = np.zeros((2, len(self._pairs)), np.int64)
+        for cell in range(len(cells.sizes)):
+            members = self._draws.queues.members(cell)
+            keys = self._keys(members, np.full(len(members), cells.pair_of[cell]))
+            there += np.bincount(keys, minlength=len(there))
+            visited += np.bincount(keys[self._draws.queues.visited(cell)], minlength=len(there))
+        for key in np.flatnonzero(self._pairs).tolist():
+            pair, data_set = divmod(key, self._data_sets)
+            yield (
+                cells.pairs[pair].tolist(),
+                {
+                    **({"data_set": data_set} if self._data_sets > 1 else {}),
+                    "batches": int(self._batches[key]),
+                    "pairs": int(self._pairs[key]),
+                    "groups": int(visited[key]),
+                    "epochs": round(int(self._pairs[key]) / int(there[key]), 3),
+                },
+            )
+
+    def _keys(self, groups: Int32, pairs: Int64) -> Int64:
+        return pairs if self._sources is None else pairs * self._data_sets + self._sources[groups]
+
+
+FILE = "plan.json"
+
+
+def describe(plan: HybridPlan, steps: int) -> dict[str, Any]:
+    """What ``steps >= 1`` steps of a plan hold, asked and got.
+
+    Returns:
+        ``{"steps", "batch_size", "asked_ratio", "realised_ratio", "asked_align_share", "realised_align_share",
+        "left_out_of_mono": [languages], "left_out_of_cross": [pairs], "table": [rows of HybridPlan.table]}``. The
+        ratios are means over the steps, and of the question-passage batches alone.
+    """
+    return {
+        "steps": steps,
+        "batch_size": plan.batch_size,
+        "asked_ratio": plan.asked_ratio(steps),
+        "realised_ratio": plan.realised_ratio(steps),
+        "asked_align_share": plan.align_share,
+        "realised_align_share": plan.align_batches(steps) / steps,
+        "left_out_of_mono": list(plan.left_out),
+        "left_out_of_cross": list(plan.left_out_pairs),
+        "table": plan.table(steps),
+    }
+
+
+def write_plan(plan: HybridPlan, steps: int, folder: Path) -> None:
+    """Write `describe` to ``plan.json`` in a folder that is there; all batches are drawn, in about 0.5 us a pair."""
+    described = describe(plan, steps)
+    rows = ",\n  ".join(json.dumps(row) for row in described.pop("table"))
+    text = json.dumps(described, indent=1)
+    (folder / FILE).write_text(f'{text[:-2]},\n "table": [\n  {rows}\n ]\n}}\n', encoding="utf-8")
+
+
+def distinct_pairs(rows: list[dict[str, Any]]) -> dict[str, int]:
+    """Distinct question-passage pairs in the rows of a table, by "query language-passage language"."""
+    found: dict[str, int] = {}
+    for row in rows:
+        if row["kind"] != "align":
+            found[row["pair"]] = found.get(row["pair"], 0) + row["groups"]
+    return found

@@ -1,14 +1,6 @@
-"""The token store: every text is tokenised once, kept as arrays on disk, and found again by its content.
+"""Numbered texts to token ids on disk: Ray Data reads the parts, actors tokenise them, one process writes in order.
 
-    <root>/<address>/tokens.npy     the token ids of all texts, one text behind the other in the order of their numbers
-                     offsets.npy    where each text begins among them
-                     groups/*.npy   the Corpus, an array a field
-                     tokenizer.json the tokenizer
-                     store.json     what it was made of
-
-All arrays are read through the page cache, shared by all processes of a machine. The address is a digest of the data's
-bytes, the tokenizer, the lengths, the prefixes and `FORMAT_VERSION`, so a store is never stale. A builder works in a
-folder of its own under a lock and renames it when it is whole: a reader sees a complete store or none.
+The parts are read on the machine that has them; texts and token ids travel through Ray, so actors may be anywhere.
 """
 
 import hashlib
@@ -18,7 +10,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
 from pathlib import Path
@@ -26,15 +18,120 @@ from typing import IO
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
-from hybridtune.config import Data, Encoder
-from hybridtune.data import arrays, formats, tokenise
+from hybridtune.config.study import Data, Encoder
+from hybridtune.data import arrays
+from hybridtune.data.arrays import ArrayFile
 from hybridtune.data.corpus import Corpus
 from hybridtune.data.numbering import Numbering, TextPart, read_texts
-from hybridtune.data.tokenise import Progress
+from hybridtune.data.readers import native as formats
 from hybridtune.data.tokenizer import Tokenizer, pretrained_tokenizer, train_tokenizer
 from hybridtune.errors import InputError
-from hybridtune.places import is_remote, locked, node_cache
+from hybridtune.runtime.resources import cores
+from hybridtune.storage.files import is_remote, locked, node_cache
+
+Progress = Callable[[int, int], None]  # (texts done, texts in all)
+
+_AT_ONCE = 1024  # texts given to the tokenizer in one call: what it says of each text takes some kilobytes
+_READERS = 2  # tasks that read parts
+_IN_FLIGHT = 64 * 2**20  # bytes of texts and of token ids that wait for who takes them
+
+
+def tokenise(folder: Path, parts: Sequence[TextPart], tokenizer: Tokenizer, encoder: Encoder, report: Progress) -> None:
+    """Tokenise the new texts of the parts, in their order.
+
+    Args:
+        folder: gets ``tokens.npy``, [T] ids of all texts, one behind the other, and ``offsets.npy``, [n + 1] where
+            each of the n texts begins; its last element is T.
+        parts: the texts.
+        tokenizer: of both sides.
+        encoder: prefixes and lengths.
+        report: told how far it is.
+    """
+    import ray
+
+    total = sum(int(part.new.sum()) for part in parts)
+    items = [{"part": str(part.path), "new": np.packbits(part.new).tobytes()} for part in parts if part.new.any()]
+    sides = {
+        True: (encoder.query_prefix, encoder.query_length),
+        False: (encoder.passage_prefix, encoder.passage_length),
+    }
+    report(0, total)
+    with ArrayFile(folder / "tokens.npy", np.int32) as tokens, ArrayFile(folder / "offsets.npy", np.int64) as offsets:
+        offsets.append(np.zeros(1, np.int64))
+        if not items:
+            return
+        data = ray.data.from_items(items, override_num_blocks=len(items))
+        data.context.execution_options.preserve_order = True
+        limits = ray.data.ExecutionResources.for_limits(object_store_memory=_IN_FLIGHT)
+        data.context.execution_options.resource_limits = limits
+        here = ray.get_runtime_context().get_node_id()
+        data = data.map_batches(
+            _read_part,
+            compute=ray.data.TaskPoolStrategy(size=min(_READERS, len(items))),
+            batch_size=1,
+            batch_format="pyarrow",
+            num_cpus=0,
+            label_selector={"ray.io/node-id": here},
+        )
+        data = data.map_batches(
+            _TokenisePart,
+            fn_constructor_args=(tokenizer, sides),
+            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=min(len(items), _cores(here))),
+            batch_size=None,
+            batch_format="pyarrow",
+            num_cpus=0.5,
+        )
+        for table in data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1):
+            for rows in table.column("tokens").chunks:
+                ends = rows.offsets.to_numpy().astype(np.int64)
+                offsets.append(tokens.rows + ends[1:] - ends[0])
+                tokens.append(rows.values.to_numpy()[ends[0] : ends[-1]])
+            report(offsets.rows - 1, total)
+
+
+def _cores(here: str) -> int:
+    """The cores that this process may use, and the CPUs that other nodes of the cluster offer."""
+    import ray
+
+    others = [node for node in ray.nodes() if node["Alive"] and node["NodeID"] != here]
+    return cores() + sum(int(node["Resources"].get("CPU", 0)) for node in others)
+
+
+def _read_part(batch: pa.Table) -> Iterator[pa.Table]:
+    """A Ray Data task: paths of parts of the texts in, the new texts of each out."""
+    for path, bits in zip(batch.column("part").to_pylist(), batch.column("new").to_pylist(), strict=True):
+        with pa.memory_map(path) as source:
+            part = pa.ipc.open_file(source).read_all()
+            new = np.unpackbits(np.frombuffer(bits, np.uint8), count=len(part)).astype(bool)
+            yield part.filter(pa.array(new)).combine_chunks()
+
+
+class _TokenisePart:
+    """A Ray Data actor: a part of the texts in, its token ids out, one row a text."""
+
+    def __init__(self, tokenizer: Tokenizer, sides: Mapping[bool, tuple[str, int]]) -> None:
+        self.tokenizer, self.sides = tokenizer, sides
+
+    def __call__(self, part: pa.Table) -> pa.Table:
+        chunks = [self._encode(part.slice(at, _AT_ONCE)) for at in range(0, len(part), _AT_ONCE)]
+        return pa.table({"tokens": pa.chunked_array(chunks).combine_chunks()})
+
+    def _encode(self, part: pa.Table) -> pa.Array:
+        is_query = part.column("is_query").to_numpy()
+        lengths = np.zeros(len(part) + 1, np.int64)
+        encoded: dict[bool, npt.NDArray[np.int32]] = {}
+        for side, (prefix, length) in self.sides.items():
+            chosen = is_query == side
+            texts = part.column("text").filter(pa.array(chosen)).to_pylist()
+            encoded[side], lengths[1:][chosen] = self.tokenizer.encode_flat(texts, prefix, length)
+        ends = np.cumsum(lengths)
+        tokens = np.empty(ends[-1], np.int32)
+        of_query = np.repeat(is_query, lengths[1:])  # the side that each token is of
+        tokens[of_query], tokens[~of_query] = encoded[True], encoded[False]
+        return pa.ListArray.from_arrays(ends.astype(np.int32), tokens)
+
 
 SAMPLE = 1 << 15  # texts that a tokenizer of the study's own is trained on, of those there are
 
@@ -215,7 +312,7 @@ def _build(folder: Path, made_of: StoreRecipe, progress: Progress) -> None:
     tokenizer = made_of.tokenizer or train_tokenizer(_sample(numbering.parts), encoder.tiny.vocab_size)
     (folder / "tokenizer.json").write_text(tokenizer.definition, encoding="utf-8")
     started = time.perf_counter()
-    tokenise.tokenise(folder, numbering.parts, tokenizer, encoder, progress)
+    tokenise(folder, numbering.parts, tokenizer, encoder, progress)
     shutil.rmtree(groups / "texts")
     meta = {
         "format": FORMAT_VERSION,

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from hybridtune.config import BenchmarkSource
-from hybridtune.data.benchmark_formats import notices_of_languages, read_benchmark
-from hybridtune.data.benchmark_rows import BenchmarkRows, PartDigest, Text, TextList, benchmark_digest
-from hybridtune.data.scripts import mixed_up
+from hybridtune.config.study import BenchmarkSource
+from hybridtune.data.readers.benchmarks import notices_of_languages, read_benchmark
+from hybridtune.data.readers.languages import mixed_up
+from hybridtune.data.readers.records import BenchmarkRows, PartDigest, Text, TextList, benchmark_digest
 from hybridtune.errors import InputError
 from hybridtune.evaluate.blocks import blocks_of
 from hybridtune.evaluate.judged import (
@@ -27,8 +27,8 @@ from hybridtune.evaluate.judged import (
     own_passages,
     query_texts,
 )
-from hybridtune.evaluate.metrics import NOTHING_LOST, UNKNOWN, Lost
-from hybridtune.evaluate.ranks import tie_order
+from hybridtune.metrics.metrics import NOTHING_LOST, UNKNOWN, Lost
+from hybridtune.metrics.ranks import tie_order
 
 Int64 = npt.NDArray[np.int64]
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from hybridtune.data.benchmark_rows import CorpusPart, Text
+from hybridtune.data.readers.records import CorpusPart, Text
 
 BLOCK_PASSAGES = 1024  # what a kill can cost each actor; its counts fit 16 bits
 

@@ -12,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from hybridtune.data.benchmark_rows import BenchmarkRows
+from hybridtune.data.readers.records import BenchmarkRows
 from hybridtune.data.text_key import text_key
 from hybridtune.errors import InputError
-from hybridtune.evaluate.metrics import NOTHING_LOST, UNKNOWN, Lost
-from hybridtune.evaluate.per_query import topic_numbers
-from hybridtune.evaluate.ranks import leave_out
+from hybridtune.metrics.metrics import NOTHING_LOST, UNKNOWN, Lost
+from hybridtune.metrics.per_query import topic_numbers
+from hybridtune.metrics.ranks import leave_out
 
 Int64 = npt.NDArray[np.int64]
 

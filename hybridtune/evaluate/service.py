@@ -17,18 +17,18 @@ import ray
 import torch
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from hybridtune.config import Encoder
-from hybridtune.data.benchmark_rows import Text
+from hybridtune.config.study import Encoder
+from hybridtune.data.readers.records import Text
 from hybridtune.data.store import TokenStore
 from hybridtune.data.tokenizer import Tokenizer
 from hybridtune.evaluate.benchmark import Benchmark, Relevance
-from hybridtune.evaluate.encoding import Vectors, embed_by_length
+from hybridtune.evaluate.encode import Vectors, embed_by_length
 from hybridtune.evaluate.judged import without_own
-from hybridtune.evaluate.metrics import Ranked, Scores, per_query, score
-from hybridtune.evaluate.per_query import write_per_query
-from hybridtune.evaluate.ranks import RankCounter, pair_scores
+from hybridtune.metrics.metrics import Ranked, Scores, per_query, score
+from hybridtune.metrics.per_query import write_per_query
+from hybridtune.metrics.ranks import RankCounter, pair_scores
 from hybridtune.model.encoder import load_encoder
-from hybridtune.places import at_hand, is_remote
+from hybridtune.storage.files import at_hand, is_remote
 
 State = Mapping[str, npt.NDArray[Any]]
 Int64 = npt.NDArray[np.int64]

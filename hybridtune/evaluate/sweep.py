@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from hybridtune.data.benchmark_rows import BenchmarkRows
+from hybridtune.data.readers.records import BenchmarkRows
 from hybridtune.evaluate.blocks import Block, Vectors, finished_blocks, write_array
+from hybridtune.evaluate.corpus_scan import Survey
+from hybridtune.evaluate.encode import Actors, Progress
 from hybridtune.evaluate.judged import Judged, judge, without_own
-from hybridtune.evaluate.metrics import UNKNOWN, Ranked
-from hybridtune.evaluate.pool import Actors, Progress
-from hybridtune.evaluate.survey import Survey
+from hybridtune.metrics.metrics import UNKNOWN, Ranked
 
 QUERIES, SCORES = "queries.npy", "scores.npy"  # float32 [Q, D] and [R], once the relevant pairs are scored
 
@@ -117,7 +117,7 @@ def _score_pairs(folder: Path, judged: Judged, queries: int) -> None:
     """A task: the queries as one file, and the scores of the relevant pairs."""
     import torch
 
-    from hybridtune.evaluate.ranks import pair_scores
+    from hybridtune.metrics.ranks import pair_scores
 
     if (folder / SCORES).exists():
         return
@@ -171,7 +171,7 @@ class _Counter:
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
         import torch
 
-        from hybridtune.evaluate.ranks import RankCounter
+        from hybridtune.metrics.ranks import RankCounter
 
         for path in batch.column("block").to_pylist():
             block = Block(Path(path))

@@ -9,14 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hybridtune.config import Encoder
+from hybridtune.config.fields import Train
+from hybridtune.config.study import Encoder
 from hybridtune.model import adapters, packing
 from hybridtune.model.backbone import load_backbone, token_types
 from hybridtune.model.heads import DenseHead, load_heads
+from hybridtune.model.packing import TokenRows
 from hybridtune.model.pooling import pool
 from hybridtune.model.published import read_published
-from hybridtune.model.tokens import TokenRows
-from hybridtune.sections import Train
 
 HEADS = "heads."  # stands before the names of weights that follow the pooling; no transformer has a part named so
 _SAME = 1e-4  # packed and padded embeddings of one text differ by less, or the model is not packed

@@ -11,7 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from hybridtune.model.gather import largest, workers
 from hybridtune.model.loss import LossOutput
-from hybridtune.model.tokens import TokenRows
+from hybridtune.model.packing import TokenRows
 
 
 def backward(

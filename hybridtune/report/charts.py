@@ -1,6 +1,8 @@
 """All charts of the report, in its order."""
 
-from hybridtune.report import front_chart, language_charts, mix_charts, ratio_map, search_charts, time_charts
+from hybridtune.report import language_charts, mix_charts, search_charts, time_charts
+from hybridtune.report import mix_charts as ratio_map
+from hybridtune.report import search_charts as front_chart
 from hybridtune.report.chart import Chart
 from hybridtune.report.record import StudyRecord
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hybridtune.evaluate.metrics import SETTINGS
-from hybridtune.evaluate.per_query import Floats, Ints, PerQuery
+from hybridtune.metrics.metrics import SETTINGS
+from hybridtune.metrics.per_query import Floats, Ints, PerQuery
 
 DRAWS = 2_000
 BALANCED = "balanced/AP"

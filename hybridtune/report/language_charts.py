@@ -6,19 +6,23 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from hybridtune.evaluate.groups import group_means
-from hybridtune.evaluate.metrics import SETTINGS, Scores
+from hybridtune.metrics.breakdown import group_means
+from hybridtune.metrics.metrics import SETTINGS, Scores
 from hybridtune.report.chart import (
     BLUE,
+    DIVERGING,
     FAINT,
     ORANGE,
+    SEQUENTIAL,
     TEMPLATE,
     Cell,
     Chart,
+    Pair,
+    Scale,
     counted,
+    heat_map,
     safe,
 )
-from hybridtune.report.heat_map import DIVERGING, SEQUENTIAL, Pair, Scale, heat_map
 from hybridtune.report.record import StudyRecord, TrialRecord
 
 LIMIT = 3.0  # log2 units at which the colours of the bias map are full

@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
-from hybridtune.report import asked, tables, words
+from hybridtune.config.search import masked_url
+from hybridtune.report import requested_vs_realised as asked
+from hybridtune.report import sentences as words
+from hybridtune.report import tables
 from hybridtune.report.chart import Chart
 from hybridtune.report.charts import all_charts
 from hybridtune.report.markup import Table, escape, script_json, slug, table_html
-from hybridtune.report.noise import noise_tables
 from hybridtune.report.record import StudyRecord, read_record
-from hybridtune.search_section import masked_url
+from hybridtune.report.seed_check import noise_tables
 
 REPORT = "report.html"
 # Nothing is fetched from anywhere, whatever a name in the study says; the drawing library makes pictures of its own.

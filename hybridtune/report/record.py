@@ -11,13 +11,12 @@ from typing import Any, Literal
 
 import optuna
 
-from hybridtune.config import Study
+from hybridtune.config.study import Study, load_study
 from hybridtune.errors import InputError
-from hybridtune.evaluate.metrics import direction
-from hybridtune.evaluate.per_query import FILE as PER_QUERY
-from hybridtune.places import last_name
-from hybridtune.processes import lives
-from hybridtune.study_file import load_study
+from hybridtune.metrics.metrics import direction
+from hybridtune.metrics.per_query import FILE as PER_QUERY
+from hybridtune.runtime.processes import lives
+from hybridtune.storage.files import last_name
 
 State = Literal["finished", "running", "cut off"]
 

@@ -5,15 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from hybridtune.errors import InputError
-from hybridtune.evaluate.evidence import A_BETTER, B_BETTER, Difference, compare
-from hybridtune.evaluate.metrics import BIAS, SETTINGS
-from hybridtune.evaluate.per_query import FILE as PER_QUERY
-from hybridtune.evaluate.per_query import PerQuery, read_per_query
+from hybridtune.metrics.metrics import BIAS, SETTINGS
+from hybridtune.metrics.per_query import FILE as PER_QUERY
+from hybridtune.metrics.per_query import PerQuery, read_per_query
+from hybridtune.metrics.significance import A_BETTER, B_BETTER, Difference, compare
 from hybridtune.report.chart import cell, counted, said, value_of
 from hybridtune.report.intervals import DRAWS, difference_intervals, intervals, topics
 from hybridtune.report.markup import Cell, Table, Value
 from hybridtune.report.record import StudyRecord, TrialRecord
-from hybridtune.report.words import baselines, capital, duration, listed, status_counts, tuned_label
+from hybridtune.report.sentences import baselines, capital, duration, listed, status_counts, tuned_label
 
 PAPER = ("mono/AP", "cross/AP", "multi/AP", "multi/rank_distance")
 _MOST_FRONT = 6  # searched trials of a Pareto front that stand beside the baselines

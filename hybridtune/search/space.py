@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import optuna
 
-from hybridtune.config import Parameter, Study
+from hybridtune.config.search import active, in_order, key_of
+from hybridtune.config.study import Parameter, Study
 from hybridtune.errors import InputError
 from hybridtune.evaluate.benchmark import Benchmark
-from hybridtune.evaluate.metrics import direction
-from hybridtune.searched_fields import active, in_order, key_of
+from hybridtune.metrics.metrics import direction
 
 BASELINES = {"mono-only": 1.0, "half-half": 0.5, "cross-only": 0.0}  # the paper's comparison, by mixing_ratio
 _OF_SCHEDULES = ("final_ratio", "step_at")  # fields that a constant ratio does not look at

@@ -15,20 +15,18 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from hybridtune.errors import FitError
-from hybridtune.search.budget import budget, contenders, settle, spent, used_up
 from hybridtune.search.loggers import callbacks
-from hybridtune.search.propose import searcher
-from hybridtune.search.rows import TrialRow, read_rows
+from hybridtune.search.optuna_search import searcher
+from hybridtune.search.optuna_storage import load_ledger
 from hybridtune.search.samplers import expected_trials
 from hybridtune.search.space import trial_name
-from hybridtune.search.stopping import scheduler
-from hybridtune.search.storage import load_ledger
+from hybridtune.search.stopping import budget, contenders, scheduler, settle, spent, used_up
 from hybridtune.search.trial import Trial
-from hybridtune.search.watch import Display, Watcher
-from hybridtune.train.desk import ON_HEAD
+from hybridtune.search.trial_log import Display, Watcher
+from hybridtune.storage.trial_rows import TrialRow, read_rows
+from hybridtune.train.evaluators import NotSharedError
 from hybridtune.train.fit import clear
-from hybridtune.train.group import NotSharedError
-from hybridtune.train.job import FitJob
+from hybridtune.train.job_queue import ON_HEAD, FitJob
 
 TRIALS = "trials"
 SETTLED = ("done", "stopped early")  # a failed trial is tried again when the study is run again

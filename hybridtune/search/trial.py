@@ -8,10 +8,10 @@ from typing import Any
 from ray import tune
 from ray.tune.result import DONE
 
-from hybridtune.places import join
 from hybridtune.search.space import trial_name, trial_values
+from hybridtune.storage.files import join
 from hybridtune.train.fit import WorkerGroup
-from hybridtune.train.job import FitJob
+from hybridtune.train.job_queue import FitJob
 
 
 class Trial(tune.Trainable):  # type: ignore[misc]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hybridtune.data.plan import Kind
 from hybridtune.data.stream import TokenBatch
-from hybridtune.model.tokens import TokenRows
+from hybridtune.model.packing import TokenRows
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,12 @@ import ray
 import ray.train
 from ray.train.torch import TorchTrainer
 
-from hybridtune.config import Resources
+from hybridtune.config.study import Resources
+from hybridtune.data.plan import write_plan
 from hybridtune.data.store import TokenStore
-from hybridtune.data.table import write_plan
 from hybridtune.errors import HybridtuneError
-from hybridtune.places import at_hand
-from hybridtune.train.desk import ON_HEAD, Desk
-from hybridtune.train.job import FitJob
+from hybridtune.storage.files import at_hand
+from hybridtune.train.job_queue import ON_HEAD, Desk, FitJob
 from hybridtune.train.loop import SCORES, checkpoints, make_plan, train_loop
 from hybridtune.train.progress import Metrics
 from hybridtune.train.rendezvous import torch_config

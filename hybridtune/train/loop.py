@@ -15,25 +15,24 @@ import ray.train.torch
 import torch
 from ray.train.collective import broadcast_from_rank_zero
 
-from hybridtune.config import Study
+from hybridtune.config.study import Study
 from hybridtune.data.corpus import Corpus
 from hybridtune.data.plan import HybridPlan
 from hybridtune.data.store import TokenStore
 from hybridtune.data.stream import token_batches
 from hybridtune.errors import FitError, HybridtuneError
-from hybridtune.evaluate.metrics import Scores
-from hybridtune.evaluate.per_query import FILE as PER_QUERY
+from hybridtune.metrics.metrics import Scores
+from hybridtune.metrics.per_query import FILE as PER_QUERY
 from hybridtune.model.loss import LossOutput
-from hybridtune.places import at_hand, is_remote
-from hybridtune.train.board import Poster
+from hybridtune.storage.files import at_hand, is_remote
 from hybridtune.train.checkpoint import Snapshot, read_state
+from hybridtune.train.checkpoints import Checkpoints
+from hybridtune.train.evaluators import GroupEvaluators, check_shared, seats_of_group
 from hybridtune.train.feed import DeviceBatch, Feed
-from hybridtune.train.group import GroupEvaluators, check_shared, seats_of_group
-from hybridtune.train.job import FitJob
-from hybridtune.train.kept import Checkpoints
+from hybridtune.train.job_queue import FitJob, Poster
 from hybridtune.train.memory import WorstStep, answer_out_of_memory, is_out_of_memory
 from hybridtune.train.progress import Clock, Metrics, Progress, Totals, agreed
-from hybridtune.train.training import Training
+from hybridtune.train.step import Training
 
 SCORES = "scores.json"  # in every checkpoint: the full tables behind its metrics
 

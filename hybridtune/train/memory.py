@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch.distributed.tensor import DTensor
 
-from hybridtune.config import Study
+from hybridtune.config.study import Study
 from hybridtune.model.encoder import DualEncoder
-from hybridtune.model.tokens import TokenRows
-from hybridtune.train.update import Update
+from hybridtune.model.packing import TokenRows
+from hybridtune.train.optimizer import Update
 
 _CLOSE = 8  # a size is found when the next one tried would be less than an eighth larger
 

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from hybridtune.config import Study
-from hybridtune.evaluate.metrics import direction
+from hybridtune.config.study import Study
+from hybridtune.metrics.metrics import direction
 from hybridtune.model.loss import LossOutput
 from hybridtune.train.feed import DeviceBatch
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from hybridtune.cluster.cluster_file import read_cluster
 from hybridtune.errors import InputError
+from hybridtune.launch.cluster_file import read_cluster
 
 CLUSTERS = Path(__file__).parents[2] / "clusters"
 

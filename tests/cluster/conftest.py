@@ -7,8 +7,8 @@ import pytest
 from click.testing import CliRunner
 from launch_world import CLUSTERS, World
 
-from hybridtune.cli import cli
-from hybridtune.cluster import launcher
+from hybridtune.cli.main import cli
+from hybridtune.launch import launcher
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-from hybridtune.study_file import dump_study, load_study
+from hybridtune.config.study import dump_study, load_study
 
 CLUSTERS = Path(__file__).parents[2] / "clusters"
 SERVER = Path(__file__).with_name("job_server.py")

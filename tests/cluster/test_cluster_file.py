@@ -7,10 +7,10 @@ import pytest
 import yaml
 from cluster_files import CLUSTERS, assert_caught, at_home, filled, refusal
 
-from hybridtune.cluster.cluster_file import read_cluster
-from hybridtune.cluster.fit import WORKER_OVERHEAD, fit_trials
-from hybridtune.config import Resources
+from hybridtune.config.study import Resources
 from hybridtune.errors import InputError
+from hybridtune.launch.cluster_file import read_cluster
+from hybridtune.runtime.resources import WORKER_OVERHEAD, fit_trials
 
 CLOUDS = ["aws", "gcp", "azure"]
 REAL = [*CLOUDS, "on_prem"]

@@ -6,10 +6,10 @@ import json
 import pytest
 from cluster_files import at_home, filled
 
-from hybridtune.cluster.cluster_file import read_cluster
-from hybridtune.cluster.fit import fit_trials
-from hybridtune.cluster.plan import describe_launch, plan_lines
-from hybridtune.study_file import demo_study, load_study
+from hybridtune.config.study import demo_study, load_study
+from hybridtune.launch.cluster_file import read_cluster
+from hybridtune.launch.preview import describe_launch, plan_lines
+from hybridtune.runtime.resources import fit_trials
 
 
 def planned(tmp_path, monkeypatch, name="aws", trials=15, uploads=(), overrides=()):

@@ -9,10 +9,10 @@ import ray
 from ray._private.state import state
 from ray.core.generated import autoscaler_pb2
 
-from hybridtune.cluster import connect
-from hybridtune.cluster.connect import SHAPE, cluster, shape_from, shape_of_running, shape_text, waiting_told
-from hybridtune.cluster.shape import NodeType, Shape
 from hybridtune.errors import InputError
+from hybridtune.runtime import connect
+from hybridtune.runtime.connect import SHAPE, cluster, shape_from, shape_of_running, shape_text, waiting_told
+from hybridtune.runtime.resources import NodeType, Shape
 
 HEAD = {"node:__internal_head__": 1.0, "node:10.0.0.1": 1.0}
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 from ray.autoscaler.tags import TAG_RAY_NODE_KIND, TAG_RAY_USER_NODE_TYPE
 
-from hybridtune.cluster import fake_nodes
+from hybridtune.launch import local_nodes as fake_nodes
 
 WORKER = {TAG_RAY_NODE_KIND: "worker", TAG_RAY_USER_NODE_TYPE: "worker"}
 

@@ -6,9 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from hybridtune.cluster.fit import WORKER_OVERHEAD, capped_told, fit_trials
-from hybridtune.cluster.shape import NodeType, Shape
 from hybridtune.errors import InputError
+from hybridtune.runtime.resources import WORKER_OVERHEAD, NodeType, Shape, capped_told, fit_trials
 
 
 class Asked(SimpleNamespace):

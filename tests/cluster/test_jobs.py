@@ -4,9 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from hybridtune.cluster import jobs
-from hybridtune.cluster.jobs import Job, JobState, LostError
 from hybridtune.errors import HybridtuneError, InputError
+from hybridtune.launch import jobs
+from hybridtune.launch.jobs import Job, JobState, LostError
 
 LOG = ["one\n", "two\nthree\n", "four\n"]
 

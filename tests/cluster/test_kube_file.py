@@ -9,12 +9,11 @@ import yaml
 from cluster_files import CLUSTERS, assert_caught, filled, refusal
 from jsonschema import Draft202012Validator
 
-from hybridtune.cluster.cluster_file import read_cluster
-from hybridtune.cluster.fit import fit_trials
-from hybridtune.cluster.kube_file import quantity
-from hybridtune.cluster.kube_schema import SCHEMAS
-from hybridtune.config import Resources
+from hybridtune.config.study import Resources
 from hybridtune.errors import InputError
+from hybridtune.launch.cluster_file import read_cluster
+from hybridtune.launch.kuberay_file import SCHEMAS, quantity
+from hybridtune.runtime.resources import fit_trials
 
 BOTH = ["kuberay-rayjob", "kuberay-raycluster"]
 

@@ -10,9 +10,10 @@ import sys
 import pytest
 import yaml
 
-from hybridtune.cluster import kubernetes, launcher
-from hybridtune.cluster.jobs import JobState, LostError
 from hybridtune.errors import HybridtuneError, InputError
+from hybridtune.launch import kuberay as kubernetes
+from hybridtune.launch import launcher
+from hybridtune.launch.jobs import JobState, LostError
 
 STAND_IN = """#!{python}
 import json, os, sys

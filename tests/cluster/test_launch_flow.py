@@ -11,10 +11,10 @@ import yaml
 from click.testing import CliRunner
 from launch_world import SERVER, fails, write_results
 
-from hybridtune.cli import cli
-from hybridtune.cluster import jobs, launcher
-from hybridtune.commands.launched import find_launch
+from hybridtune.cli.main import cli
 from hybridtune.errors import HybridtuneError, InputError
+from hybridtune.launch import jobs, launcher
+from hybridtune.launch.record import find_launch
 
 
 def test_a_study_is_sent_followed_fetched_and_the_cluster_taken_down(world, launch, study_file, cluster):

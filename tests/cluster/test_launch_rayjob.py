@@ -12,10 +12,10 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from hybridtune.cli import cli
-from hybridtune.cluster.cluster_file import read_cluster
-from hybridtune.cluster.rayjob import CODE_AT, STUDY_AT, job_manifest, manifest_text
+from hybridtune.cli.main import cli
 from hybridtune.errors import InputError
+from hybridtune.launch.cluster_file import read_cluster
+from hybridtune.launch.kuberay import CODE_AT, STUDY_AT, job_manifest, manifest_text
 
 CLUSTERS = Path(__file__).parents[2] / "clusters"
 

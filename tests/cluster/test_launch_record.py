@@ -10,9 +10,9 @@ import pytest
 from click.testing import CliRunner
 from launch_world import fails, write_results
 
-from hybridtune.cli import cli
-from hybridtune.commands.launch_record import read_record, write_record
+from hybridtune.cli.main import cli
 from hybridtune.errors import InputError
+from hybridtune.launch.record import read_record, write_record
 
 COMMANDS = ("attach", "fetch", "stop", "down")
 DAMAGED = [b"\xff\xfe", b"", b"[1]", b'"x"', b"{}", b"{", b"[" * 20_000, b'{"head": null, "signature": 3}']

@@ -7,9 +7,9 @@ import pytest
 from click.testing import CliRunner
 from launch_world import fails
 
-from hybridtune.cli import cli
-from hybridtune.commands.launched import find_launch
+from hybridtune.cli.main import cli
 from hybridtune.errors import HybridtuneError, InputError
+from hybridtune.launch.record import find_launch
 
 
 def test_a_dry_run_starts_and_writes_nothing(world, launch, tmp_path):

@@ -2,9 +2,9 @@
 
 import pytest
 
-from hybridtune.commands import stage
+from hybridtune.config.study import load_study
 from hybridtune.errors import InputError
-from hybridtune.study_file import load_study
+from hybridtune.launch import stage
 
 
 @pytest.fixture

@@ -3,11 +3,11 @@ import os
 
 import pytest
 
-from hybridtune.cluster import local
-from hybridtune.cluster.fit import WORKER_OVERHEAD
-from hybridtune.cluster.local import capacity
-from hybridtune.config import Resources
+from hybridtune.config.study import Resources
 from hybridtune.errors import InputError
+from hybridtune.runtime import local
+from hybridtune.runtime.local import capacity
+from hybridtune.runtime.resources import WORKER_OVERHEAD
 from hybridtune.train.fit import BESIDE_A_WORKER
 
 EVALUATOR = 0.25  # of `evaluate`

@@ -6,7 +6,7 @@ import pytest
 from ray._private import ray_constants, services
 from ray._raylet import AuthenticationMode, AuthenticationTokenLoader, get_authentication_mode
 
-from hybridtune.cluster.loopback import HOST, environment, keep_direct, kept_here
+from hybridtune.runtime.loopback import HOST, environment, keep_direct, kept_here
 
 
 def test_a_ray_is_kept_here_while_it_runs_and_no_longer(monkeypatch):

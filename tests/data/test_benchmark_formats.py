@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hybridtune.config import BenchmarkSource
-from hybridtune.data.benchmark_formats import Judgement, notices_of_languages, read_benchmark
+from hybridtune.config.study import BenchmarkSource
+from hybridtune.data.readers.benchmarks import Judgement, notices_of_languages, read_benchmark
 from hybridtune.errors import InputError
 
 KIT = Path(__file__).parents[3] / "shared" / "kit"

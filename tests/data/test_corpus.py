@@ -3,10 +3,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hybridtune.data import distinct, numbering
+from hybridtune.data import numbering
+from hybridtune.data import numbering as distinct
 from hybridtune.data.answer_sets import AnswerSets
 from hybridtune.data.corpus import Corpus, survey
-from hybridtune.data.formats import Group
+from hybridtune.data.readers.native import Group
 from hybridtune.data.text_key import text_key
 from hybridtune.errors import InputError
 

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hybridtune.config import BenchmarkSource
-from hybridtune.data.benchmark_formats import read_benchmark
-from hybridtune.data.formats import find_sources, read_groups
+from hybridtune.config.study import BenchmarkSource
+from hybridtune.data.readers.benchmarks import read_benchmark
+from hybridtune.data.readers.native import find_sources, read_groups
 from hybridtune.errors import InputError
 
 DOCS = Path(__file__).parents[2] / "docs" / "data.md"

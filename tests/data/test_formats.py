@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hybridtune.data.formats import find_sources, read_groups, read_rows
+from hybridtune.data.readers.native import find_sources, read_groups, read_rows
 from hybridtune.errors import InputError
 
 KIT = Path(__file__).parents[3] / "shared" / "kit"

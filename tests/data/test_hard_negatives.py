@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hybridtune.data.corpus import survey
-from hybridtune.data.formats import Group, find_sources, read_groups
 from hybridtune.data.plan import HybridPlan
+from hybridtune.data.readers.native import Group, find_sources, read_groups
 from hybridtune.data.stream import _texts
 from hybridtune.errors import InputError
 

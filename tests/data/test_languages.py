@@ -1,11 +1,11 @@
 import pytest
 from pydantic import ValidationError
 
-from hybridtune.data.benchmark_rows import Text
-from hybridtune.data.scripts import SCRIPTS, mixed_up
+from hybridtune.config.fields import BenchmarkSource, Data, Mix
+from hybridtune.config.languages import ISO_639_1, canonical_code, language_code
+from hybridtune.data.readers.languages import SCRIPTS, mixed_up
+from hybridtune.data.readers.records import Text
 from hybridtune.errors import InputError
-from hybridtune.language_codes import ISO_639_1, canonical_code, language_code
-from hybridtune.sections import BenchmarkSource, Data, Mix
 
 
 def error(function, *args):

@@ -7,7 +7,7 @@ from handmade import BOTH, PARALLEL, WITH_BITEXT, corpus_of, plan, shares
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hybridtune.data.table import describe, distinct_pairs, write_plan
+from hybridtune.data.plan import describe, distinct_pairs, write_plan
 from hybridtune.errors import InputError
 
 SCHEDULES = ("constant", "linear", "cosine", "step")

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hybridtune.config import BenchmarkSource
-from hybridtune.data.benchmark_formats import read_benchmark
+from hybridtune.config.study import BenchmarkSource
+from hybridtune.data.readers.benchmarks import read_benchmark
 from hybridtune.data.text_key import text_key
 from hybridtune.errors import InputError
 

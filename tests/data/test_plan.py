@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hybridtune.data.corpus import survey
-from hybridtune.data.formats import Group
 from hybridtune.data.plan import HybridPlan
+from hybridtune.data.readers.native import Group
 from hybridtune.errors import InputError
 
 RATIOS = (0.0, 0.3, 0.5, 1.0)

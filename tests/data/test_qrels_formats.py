@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hybridtune.config import BenchmarkSource
-from hybridtune.data.benchmark_formats import Text, read_benchmark
+from hybridtune.config.study import BenchmarkSource
+from hybridtune.data.readers.benchmarks import Text, read_benchmark
 from hybridtune.errors import InputError
 
 

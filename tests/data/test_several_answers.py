@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from hybridtune.data.arrays import ArrayFile
 from hybridtune.data.corpus import survey
-from hybridtune.data.formats import Group
 from hybridtune.data.numbering import Numbering, read_texts
 from hybridtune.data.plan import HybridPlan
+from hybridtune.data.readers.native import Group
 from hybridtune.data.store import TokenStore
 from hybridtune.data.stream import _batches, _packed, _serve
 from hybridtune.data.text_key import text_key

@@ -6,12 +6,12 @@ import json
 import numpy as np
 import pytest
 
-from hybridtune.config import Encoder
+from hybridtune.config.study import Encoder
 from hybridtune.data import numbering
 from hybridtune.data import store as store_module
 from hybridtune.data.arrays import ArrayFile, map_array
-from hybridtune.data.formats import Group, find_sources, read_groups
 from hybridtune.data.numbering import Numbering
+from hybridtune.data.readers.native import Group, find_sources, read_groups
 from hybridtune.data.tokenizer import train_tokenizer
 from hybridtune.errors import InputError
 

@@ -8,9 +8,9 @@ import pytest
 
 from hybridtune.data import stream
 from hybridtune.data.arrays import ArrayFile
-from hybridtune.data.formats import Group
 from hybridtune.data.numbering import Numbering
 from hybridtune.data.plan import HybridPlan
+from hybridtune.data.readers.native import Group
 from hybridtune.data.store import TokenStore
 from hybridtune.data.stream import _batches, _packed, _serve, _unpacked
 

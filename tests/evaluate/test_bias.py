@@ -4,9 +4,9 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from hybridtune.evaluate import bias
-from hybridtune.evaluate.measures import UNRETRIEVED, Lists
-from hybridtune.evaluate.metrics import Ranked, direction, per_query, score
+from hybridtune.metrics import measures as bias
+from hybridtune.metrics.measures import UNRETRIEVED, Lists
+from hybridtune.metrics.metrics import Ranked, direction, per_query, score
 
 
 def lists_of(ranks, gains=None, sizes=None):

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hybridtune.errors import InputError
-from hybridtune.evaluate import evidence
-from hybridtune.evaluate.evidence import bootstrap_interval, compare, holm, permutation_p
-from hybridtune.evaluate.metrics import SETTINGS, Ranked, per_query, score
-from hybridtune.evaluate.per_query import PerQuery, read_per_query, topic_numbers, write_per_query
+from hybridtune.metrics import significance as evidence
+from hybridtune.metrics.metrics import SETTINGS, Ranked, per_query, score
+from hybridtune.metrics.per_query import PerQuery, read_per_query, topic_numbers, write_per_query
+from hybridtune.metrics.significance import bootstrap_interval, compare, holm, permutation_p
 
 LANGUAGES = ["de", "en", "fr"]
 

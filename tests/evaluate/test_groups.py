@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from hybridtune.evaluate.groups import group_means, pair_table
-from hybridtune.evaluate.metrics import Scores
+from hybridtune.metrics.breakdown import group_means, pair_table
+from hybridtune.metrics.metrics import Scores
 
 LANGUAGES = ("en", "de", "sw", "zh-Hans")
 

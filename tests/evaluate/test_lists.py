@@ -7,12 +7,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hybridtune.errors import FitError, InputError
-from hybridtune.evaluate import approximate, shard
-from hybridtune.evaluate.approximate import Index, shard_approximate
+from hybridtune.evaluate import ann as approximate
+from hybridtune.evaluate import top_k as shard
+from hybridtune.evaluate.ann import Index, shard_approximate
 from hybridtune.evaluate.blocks import write_block
-from hybridtune.evaluate.ranks import pair_scores
-from hybridtune.evaluate.shard import shard_top_k
-from hybridtune.evaluate.topk import TopK, merged, moved
+from hybridtune.evaluate.top_k import TopK, merged, moved, shard_top_k
+from hybridtune.metrics.ranks import pair_scores
 
 
 def unit(vectors):

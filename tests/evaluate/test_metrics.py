@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from hybridtune.errors import InputError
-from hybridtune.evaluate.metrics import (
+from hybridtune.metrics.metrics import (
     BIAS,
     MEASURES,
     NOTHING_LOST,
@@ -19,7 +19,7 @@ from hybridtune.evaluate.metrics import (
     per_query,
     score,
 )
-from hybridtune.evaluate.ranks import RankCounter, pair_scores, tie_order
+from hybridtune.metrics.ranks import RankCounter, pair_scores, tie_order
 
 ALL_MEASURES = (*MEASURES, "nDCG", "AP@3", "R@5", "Success@1", "Success@5")
 

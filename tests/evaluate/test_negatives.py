@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hybridtune.data.formats import find_sources, read_groups
+from hybridtune.data.readers.native import find_sources, read_groups
 from hybridtune.errors import InputError
-from hybridtune.evaluate import negatives
-from hybridtune.evaluate.negatives import Passages, Retrieved, choose_negatives, write_with_negatives
+from hybridtune.metrics import negatives
+from hybridtune.metrics.negatives import Passages, Retrieved, choose_negatives, write_with_negatives
 
 # Passage i is of group i, but d of group 0 (its other language) and f of group 1; groups 4 and 0 are one answer set.
 IDS = ["a", "b", "c", "g", "e", "d", "f"]

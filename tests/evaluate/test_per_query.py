@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hybridtune.errors import InputError
-from hybridtune.evaluate.metrics import Ranked, per_query
-from hybridtune.evaluate.per_query import read_per_query, topic_numbers, write_per_query
+from hybridtune.metrics.metrics import Ranked, per_query
+from hybridtune.metrics.per_query import read_per_query, topic_numbers, write_per_query
 
 ABOUT = {"model": "a model", "benchmark": "bench", "benchmark_digest": "0123"}
 

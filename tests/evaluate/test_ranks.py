@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hybridtune.errors import FitError, InputError
-from hybridtune.evaluate import ranks
-from hybridtune.evaluate.ranks import RankCounter, leave_out, pair_scores, tie_order
+from hybridtune.metrics import ranks
+from hybridtune.metrics.ranks import RankCounter, leave_out, pair_scores, tie_order
 
 
 class Case:

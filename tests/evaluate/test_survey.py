@@ -6,13 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hybridtune.data.benchmark_rows import BenchmarkRows, Judgement, Text, TextList
+from hybridtune.data.readers.records import BenchmarkRows, Judgement, Text, TextList
 from hybridtune.errors import InputError
-from hybridtune.evaluate import blocks, survey
+from hybridtune.evaluate import blocks
+from hybridtune.evaluate import corpus_scan as survey
 from hybridtune.evaluate.blocks import blocks_of
-from hybridtune.evaluate.pool import tie_order_among
-from hybridtune.evaluate.ranks import tie_order
-from hybridtune.evaluate.survey import survey_corpus
+from hybridtune.evaluate.corpus_scan import survey_corpus
+from hybridtune.evaluate.encode import tie_order_among
+from hybridtune.metrics.ranks import tie_order
 
 QUERIES = [Text("q1", "en", "who won"), Text("q2", "de", "wer verlor")]
 ENGLISH = TextList("en", [Text(f"e{i}", "en", f"text {i}") for i in range(4)])

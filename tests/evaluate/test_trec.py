@@ -7,10 +7,9 @@ import pytrec_eval
 
 from hybridtune.errors import InputError
 from hybridtune.evaluate.benchmark import Relevance
-from hybridtune.evaluate.metrics import Ranked, per_query, score
-from hybridtune.evaluate.ranks import tie_order
-from hybridtune.evaluate.run_counts import run_counts
-from hybridtune.evaluate.trec import read_run, write_qrels, write_run
+from hybridtune.evaluate.trec import read_run, run_counts, write_qrels, write_run
+from hybridtune.metrics.metrics import Ranked, per_query, score
+from hybridtune.metrics.ranks import tie_order
 
 MEASURES = {
     "AP": "map",

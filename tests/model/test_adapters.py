@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import torch
 
+from hybridtune.config.fields import Train
 from hybridtune.errors import InputError
 from hybridtune.model.adapters import embedding_modules, transformer_layers
 from hybridtune.model.encoder import load_encoder, prepare_for_training
-from hybridtune.sections import Train
 
 needs_peft = pytest.mark.skipif(importlib.util.find_spec("peft") is None, reason="peft is not installed")
 

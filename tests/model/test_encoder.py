@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import torch
 
-from hybridtune.config import Encoder
+from hybridtune.config.study import Encoder
 from hybridtune.data.tokenizer import pretrained_tokenizer
 from hybridtune.errors import InputError
 from hybridtune.model.encoder import load_encoder
 from hybridtune.model.folder import build_tiny, check_fit, save_folder, with_folder_settings
-from hybridtune.model.tokens import TokenRows
+from hybridtune.model.packing import TokenRows
 
 TEXTS = ["the minister opened the bridge", "sw", "a new hospital in the capital, said the mayor on monday", "der hafen"]
 

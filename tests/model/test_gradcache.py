@@ -6,12 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from hybridtune.config import Train
+from hybridtune.config.study import Train
 from hybridtune.model.encoder import load_encoder, prepare_for_training
 from hybridtune.model.gradcache import backward
-from hybridtune.model.loss import info_nce
-from hybridtune.model.temperature import LearnedTemperature
-from hybridtune.model.tokens import TokenRows
+from hybridtune.model.loss import LearnedTemperature, info_nce
+from hybridtune.model.packing import TokenRows
 
 PAIRS, ANSWER_SETS = 5, torch.tensor([0, 1, 0, 2, 3])
 

@@ -15,9 +15,8 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_
 from torch.nn.parallel import DistributedDataParallel
 
 from hybridtune.model.gradcache import backward
-from hybridtune.model.loss import align, info_nce
-from hybridtune.model.temperature import LearnedTemperature
-from hybridtune.model.tokens import TokenRows
+from hybridtune.model.loss import LearnedTemperature, align, info_nce
+from hybridtune.model.packing import TokenRows
 
 WORKERS = (2, 3)
 PAIRS = len(ANSWER_SETS)
@@ -60,7 +59,7 @@ def toy_chunks(texts, size):
 
 
 def encoder(folder, tokenizer_pad):
-    from hybridtune.config import Encoder
+    from hybridtune.config.study import Encoder
     from hybridtune.model.encoder import load_encoder
 
     return load_encoder(folder, Encoder(name=folder), tokenizer_pad).train()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from hybridtune.config import Encoder
+from hybridtune.config.study import Encoder
 from hybridtune.data.tokenizer import pretrained_tokenizer
 from hybridtune.errors import HybridtuneError, InputError
 from hybridtune.model import onnx

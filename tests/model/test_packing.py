@@ -12,10 +12,10 @@ import transformers
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hybridtune.config import Encoder
+from hybridtune.config.study import Encoder
 from hybridtune.model import packing
 from hybridtune.model.encoder import DualEncoder, load_encoder
-from hybridtune.model.tokens import TokenRows
+from hybridtune.model.packing import TokenRows
 
 KIT = Path(__file__).parents[3] / "shared" / "kit"
 CPU = torch.device("cpu")

@@ -14,7 +14,7 @@ import torch
 import transformers
 from layouts import LONG, PASSAGE, QUERY, TEXTS, write
 
-from hybridtune.config import Encoder
+from hybridtune.config.study import Encoder
 from hybridtune.data.tokenizer import pretrained_tokenizer
 from hybridtune.errors import InputError
 from hybridtune.model.encoder import load_encoder
@@ -284,7 +284,7 @@ import json, sys
 import huggingface_hub, numpy as np, torch
 asked, download = [], huggingface_hub.hf_hub_download
 huggingface_hub.hf_hub_download = lambda name, path, **how: asked.append(path) or download(name, path, **how)
-from hybridtune.config import Encoder
+from hybridtune.config.study import Encoder
 from hybridtune.data.tokenizer import pretrained_tokenizer
 from hybridtune.model.encoder import load_encoder
 from hybridtune.model.folder import encoder_notices, model_digest, with_folder_settings

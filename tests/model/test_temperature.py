@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from hybridtune.model.temperature import LearnedTemperature
+from hybridtune.model.loss import LearnedTemperature
 
 
 def test_a_temperature_starts_where_it_is_told():

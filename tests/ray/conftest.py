@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from hybridtune.cluster.local import capacity, local_cluster
-from hybridtune.config import Resources, Study
+from hybridtune.config.study import Resources, Study
 from hybridtune.data import newsroom
 from hybridtune.data.store import build_store, recipe
 from hybridtune.model.folder import build_tiny
+from hybridtune.runtime.local import capacity, local_cluster
 
 
 def pytest_collection_modifyitems(items):

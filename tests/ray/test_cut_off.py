@@ -5,12 +5,12 @@ import threading
 import pytest
 from ray import tune
 
-from hybridtune.search.budget import Budget
-from hybridtune.search.rows import read_rows, read_running
+from hybridtune.search.stopping import Budget
 from hybridtune.search.study import Hopeless
-from hybridtune.search.watch import Watcher
-from hybridtune.train.desk import ON_HEAD
-from hybridtune.train.group import NotSharedError
+from hybridtune.search.trial_log import Watcher
+from hybridtune.storage.trial_rows import read_rows, read_running
+from hybridtune.train.evaluators import NotSharedError
+from hybridtune.train.job_queue import ON_HEAD
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(120)]
 

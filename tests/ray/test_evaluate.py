@@ -8,16 +8,15 @@ import pyarrow.parquet as pq
 import pytest
 import pytrec_eval
 
-from hybridtune.commands.compare import compare_runs
-from hybridtune.commands.evaluate import evaluate_model, evaluate_run, read_question
-from hybridtune.commands.mine import Wish, mine
-from hybridtune.commands.runs import RunFile
-from hybridtune.commands.scores import evaluation_summary
-from hybridtune.commands.show import Screen
-from hybridtune.data.formats import find_sources, read_groups, read_rows
 from hybridtune.data.newsroom import generate
+from hybridtune.data.readers.native import find_sources, read_groups, read_rows
 from hybridtune.errors import InputError
 from hybridtune.model.folder import build_tiny
+from hybridtune.study.compare import compare_runs
+from hybridtune.study.evaluate_model import evaluate_model, evaluate_run, read_question
+from hybridtune.study.mine import Wish, mine
+from hybridtune.study.run_files import RunFile
+from hybridtune.terminal.screen import Screen, evaluation_summary
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(280)]
 SHORT = ("encoder.query_length=16", "encoder.passage_length=24")  # what the tiny encoder takes

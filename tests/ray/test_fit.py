@@ -8,12 +8,12 @@ import pytest
 import ray
 from safetensors.torch import load_file
 
-from hybridtune.config import Study
+from hybridtune.config.study import Study
 from hybridtune.errors import FitError
 from hybridtune.evaluate.benchmark import load_benchmark
 from hybridtune.train.checkpoint import WEIGHTS
 from hybridtune.train.fit import FitResult, WorkerGroup, checkpoint_scores, fit
-from hybridtune.train.job import FitJob
+from hybridtune.train.job_queue import FitJob
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hybridtune.cluster.here import start_head
 from hybridtune.errors import HybridtuneError
+from hybridtune.launch.local_head import start_head
 
 pytestmark = [pytest.mark.ray, pytest.mark.cluster, pytest.mark.timeout(120)]
 

@@ -13,18 +13,17 @@ import ray
 from ray.cluster_utils import Cluster
 from ray.util.state import list_actors
 
-from hybridtune.cluster.connect import shape_from, shape_of, shape_text, waiting_told, waiting_workers
-from hybridtune.cluster.local import free_ports
-from hybridtune.cluster.loopback import kept_here
-from hybridtune.commands.folder import open_study_folder
-from hybridtune.commands.prepare import prepare
-from hybridtune.commands.run import run_study
-from hybridtune.commands.running import Target, started
-from hybridtune.commands.show import Screen
-from hybridtune.config import Study
+from hybridtune.config.study import Study
 from hybridtune.errors import InputError
-from hybridtune.train.desk import ON_HEAD
+from hybridtune.runtime.connect import shape_from, shape_of, shape_text, waiting_told, waiting_workers
+from hybridtune.runtime.local import free_ports
+from hybridtune.runtime.loopback import kept_here
+from hybridtune.study.folder import open_study_folder
+from hybridtune.study.preflight import prepare
+from hybridtune.study.run import Target, run_study, started
+from hybridtune.terminal.screen import Screen
 from hybridtune.train.fit import BESIDE_A_WORKER, WorkerGroup
+from hybridtune.train.job_queue import ON_HEAD
 
 pytestmark = [pytest.mark.ray, pytest.mark.cluster, pytest.mark.timeout(300)]
 

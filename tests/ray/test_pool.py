@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from hybridtune.data.benchmark_rows import BenchmarkRows, Judgement, Text, TextList
 from hybridtune.data.newsroom import generate
+from hybridtune.data.readers.records import BenchmarkRows, Judgement, Text, TextList
 from hybridtune.evaluate.blocks import finished_blocks
-from hybridtune.evaluate.metrics import per_query, score
-from hybridtune.evaluate.pool import Actors, Side, encode_sides
-from hybridtune.evaluate.ranks import pair_scores
-from hybridtune.evaluate.survey import survey_corpus
+from hybridtune.evaluate.corpus_scan import survey_corpus
+from hybridtune.evaluate.encode import Actors, Side, encode_sides
 from hybridtune.evaluate.sweep import judged_pairs, query_vectors, rank_pool
+from hybridtune.metrics.metrics import per_query, score
+from hybridtune.metrics.ranks import pair_scores
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 PART = 15  # passages in a part, so that there are many blocks

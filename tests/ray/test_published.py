@@ -12,15 +12,15 @@ import pytrec_eval
 import torch
 from embedding import embedded_sides
 
-from hybridtune.commands.evaluate import evaluate_model, read_question
-from hybridtune.commands.runs import RunFile
-from hybridtune.commands.show import Screen
-from hybridtune.config import BenchmarkSource
+from hybridtune.config.study import BenchmarkSource
 from hybridtune.data.newsroom import generate
 from hybridtune.evaluate.benchmark import load_benchmark
-from hybridtune.evaluate.ranks import pair_scores
 from hybridtune.evaluate.service import EvaluatorService, Seat
+from hybridtune.metrics.ranks import pair_scores
 from hybridtune.model.encoder import load_encoder
+from hybridtune.study.evaluate_model import evaluate_model, read_question
+from hybridtune.study.run_files import RunFile
+from hybridtune.terminal.screen import Screen
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(280)]
 MEASURES = {"AP": "map", "nDCG@10": "ndcg_cut_10", "RR": "recip_rank", "R@10": "recall_10"}

@@ -9,8 +9,8 @@ import torch
 from embedding import embedded_sides
 
 from hybridtune.evaluate.benchmark import load_benchmark
-from hybridtune.evaluate.ranks import pair_scores
 from hybridtune.evaluate.service import EvaluatorService, Seat
+from hybridtune.metrics.ranks import pair_scores
 from hybridtune.model.encoder import load_encoder
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]

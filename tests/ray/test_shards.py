@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 
 from hybridtune.errors import FitError, InputError
-from hybridtune.evaluate import approximate, lists
-from hybridtune.evaluate.approximate import approximate_top_k
+from hybridtune.evaluate import ann as approximate
+from hybridtune.evaluate import top_k as lists
+from hybridtune.evaluate.ann import approximate_top_k
 from hybridtune.evaluate.blocks import write_block
-from hybridtune.evaluate.lists import top_k
-from hybridtune.evaluate.shard import shard_top_k
+from hybridtune.evaluate.top_k import shard_top_k, top_k
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240), pytest.mark.usefixtures("ray_here")]
 

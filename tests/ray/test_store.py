@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hybridtune.config import Study
+from hybridtune.config.study import Study
 from hybridtune.data import numbering
 from hybridtune.data.numbering import Numbering, read_texts
 from hybridtune.data.store import TokenStore, build_store, existing_store, recipe
@@ -24,7 +24,7 @@ KILLED_BUILDER = """
 import os, signal, sys
 from pathlib import Path
 import ray
-from hybridtune.config import Study
+from hybridtune.config.study import Study
 from hybridtune.data.store import build_store, recipe
 
 address, study, root = sys.argv[1:]

@@ -5,8 +5,8 @@ import math
 
 import optuna
 
-from hybridtune.config import Study
-from hybridtune.evaluate.metrics import direction
+from hybridtune.config.study import Study
+from hybridtune.metrics.metrics import direction
 from hybridtune.report.record import StudyRecord, TrialRecord, pareto_front
 
 BASELINES = {"mono-only": 1.0, "half-half": 0.5, "cross-only": 0.0}

@@ -6,10 +6,9 @@ import json
 import numpy as np
 import optuna
 
-from hybridtune.config import Study
-from hybridtune.evaluate import metrics
-from hybridtune.evaluate.per_query import write_per_query
-from hybridtune.study_file import check, dump_study
+from hybridtune.config.study import Study, check, dump_study
+from hybridtune.metrics import metrics
+from hybridtune.metrics.per_query import write_per_query
 
 LANGUAGES = ("de", "en", "sw")
 TOPICS, POOL = 12, 20  # queries and passages of each language

@@ -6,7 +6,9 @@ from chart_records import curved_trials, plan_of, record_of, strict_json, traces
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hybridtune.report import mix_charts, ratio_map, smooth
+from hybridtune.report import mix_charts
+from hybridtune.report import mix_charts as ratio_map
+from hybridtune.report import smoothing as smooth
 from hybridtune.report.chart import MARKS
 
 SETTINGS = ["mono/AP", "cross/AP", "multi/AP", "multi/rank_distance"]

@@ -5,7 +5,8 @@ import optuna
 import pytest
 from chart_records import curved_trials, ledger_of, plan_of, record_of, strict_json, traces_of, trial_of
 
-from hybridtune.report import front_chart, search_charts, time_charts
+from hybridtune.report import search_charts, time_charts
+from hybridtune.report import search_charts as front_chart
 from hybridtune.report.chart import BLUE, ORANGE
 from hybridtune.report.charts import all_charts
 

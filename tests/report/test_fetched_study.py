@@ -7,13 +7,13 @@ import shutil
 import pytest
 from object_store import use_memory_store
 
-from hybridtune.commands.compare import find_per_query
-from hybridtune.commands.dashboard import _optuna
-from hybridtune.commands.mirror import fetch_study
-from hybridtune.commands.status import read_study, status
-from hybridtune.places import join, remove, send
+from hybridtune.launch.dashboard import _optuna
+from hybridtune.launch.status import read_study, status
 from hybridtune.report.page import write_report
 from hybridtune.report.record import read_record
+from hybridtune.storage.files import join, remove, send
+from hybridtune.study.compare import find_per_query
+from hybridtune.study.mirror import fetch_study
 
 
 @pytest.fixture(params=["memory://bucket/study", "memory://bucket/study?region=none", "shared"])

@@ -8,12 +8,12 @@ from importlib import resources
 import pytest
 from made_study import LANGUAGES, made_study
 
-from hybridtune.commands.report import report
-from hybridtune.commands.show import Screen
-from hybridtune.report import words
+from hybridtune.report import sentences as words
 from hybridtune.report.markup import Cell, Table, escape, figure, script_json, table_html
 from hybridtune.report.page import write_report
 from hybridtune.report.record import read_record
+from hybridtune.study.report import report
+from hybridtune.terminal.screen import Screen
 
 NASTY = "</script><script>window.hacked=1</script>"
 TEXTS = [NASTY, "<img src=x onerror=window.hacked=1>", "<!--", "\u2028a\u2029", "'\"&amp;", "a\x00b"]

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from hybridtune.errors import InputError
-from hybridtune.report import words
+from hybridtune.report import sentences as words
 from hybridtune.report.record import pareto_front, read_record
 
 

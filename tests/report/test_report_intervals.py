@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from made_study import STEPS
 
-from hybridtune.evaluate.evidence import bootstrap_interval
-from hybridtune.evaluate.per_query import PerQuery, read_per_query
+from hybridtune.metrics.per_query import PerQuery, read_per_query
+from hybridtune.metrics.significance import bootstrap_interval
 from hybridtune.report.intervals import BALANCED, difference_intervals, intervals, topics
 
 NAMES = ["mono/AP", "cross/AP", "multi/AP", "multi/rank_distance"]

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from optuna.trial import TrialState
 
-from hybridtune.config import Study
-from hybridtune.search.budget import Budget, budget, contenders, settle, spent, used_up
-from hybridtune.search.rows import TrialRow
+from hybridtune.config.study import Study
+from hybridtune.search.stopping import Budget, budget, contenders, settle, spent, used_up
+from hybridtune.storage.trial_rows import TrialRow
 
 NEVER = float("inf")
 

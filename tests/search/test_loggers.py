@@ -8,11 +8,10 @@ from types import SimpleNamespace
 import pytest
 from ray import cloudpickle
 
+from hybridtune.config.study import load_study
 from hybridtune.errors import InputError
 from hybridtune.search import loggers
-from hybridtune.search.events import Events, logged
-from hybridtune.search.loggers import Tracker, callbacks, check_loggers
-from hybridtune.study_file import load_study
+from hybridtune.search.loggers import Events, Tracker, callbacks, check_loggers, logged
 
 needs_tensorboard = pytest.mark.skipif(not importlib.util.find_spec("tensorboard"), reason="tensorboard is missing")
 needs_mlflow = pytest.mark.skipif(not importlib.util.find_spec("mlflow"), reason="mlflow is missing")

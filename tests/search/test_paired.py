@@ -6,10 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hybridtune.evaluate.evidence import compare
-from hybridtune.evaluate.metrics import Ranked, per_query, score
-from hybridtune.evaluate.per_query import read_per_query, write_per_query
-from hybridtune.search.paired import averaged, paired_by_seed, paired_by_topic, t_quantile, welch
+from hybridtune.metrics.metrics import Ranked, per_query, score
+from hybridtune.metrics.per_query import read_per_query, write_per_query
+from hybridtune.metrics.significance import averaged, compare, paired_by_seed, paired_by_topic, t_quantile, welch
 
 LANGUAGES = ["de", "en", "sw"]
 

@@ -5,12 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from hybridtune.config import Study
-from hybridtune.evaluate.metrics import Ranked, per_query
-from hybridtune.evaluate.per_query import write_per_query
-from hybridtune.search.headline import headline
-from hybridtune.search.repeat import RepeatRow, noise, repeat_points
-from hybridtune.search.rows import TrialRow
+from hybridtune.config.study import Study
+from hybridtune.metrics.metrics import Ranked, per_query
+from hybridtune.metrics.per_query import write_per_query
+from hybridtune.search.seed_check import RepeatRow, headline, noise, repeat_points
+from hybridtune.storage.trial_rows import TrialRow
 
 GOAL = "balanced/AP"
 

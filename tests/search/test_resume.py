@@ -7,14 +7,14 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from hybridtune.config import Study
-from hybridtune.search.budget import settle
-from hybridtune.search.propose import searcher
-from hybridtune.search.rows import TrialRow
+from hybridtune.config.study import Study
+from hybridtune.search.optuna_search import searcher
+from hybridtune.search.optuna_storage import load_ledger
 from hybridtune.search.space import trial_name, trial_values
-from hybridtune.search.storage import load_ledger
+from hybridtune.search.stopping import settle
 from hybridtune.search.study import run_search
-from hybridtune.train.job import FitJob
+from hybridtune.storage.trial_rows import TrialRow
+from hybridtune.train.job_queue import FitJob
 
 GOALS = {"balanced/AP": "max"}
 

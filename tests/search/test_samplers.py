@@ -8,9 +8,9 @@ import warnings
 import optuna
 import pytest
 
-from hybridtune.config import Study
+from hybridtune.config.study import Study
 from hybridtune.errors import InputError
-from hybridtune.search.propose import searcher
+from hybridtune.search.optuna_search import searcher
 from hybridtune.search.samplers import check_search, expected_trials, first_trials
 from hybridtune.search.space import trial_values
 

@@ -7,15 +7,13 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from hybridtune.config import Study
+from hybridtune.config.search import masked_url
+from hybridtune.config.study import Study, dump_study
 from hybridtune.errors import InputError
-from hybridtune.search.propose import searcher
-from hybridtune.search.samplers import check_search
+from hybridtune.search.optuna_search import searcher
+from hybridtune.search.optuna_storage import load_ledger, open_storage, storage_url
+from hybridtune.search.samplers import borrowed, check_search
 from hybridtune.search.space import trial_values
-from hybridtune.search.storage import load_ledger, open_storage, storage_url
-from hybridtune.search.warm import borrowed
-from hybridtune.search_section import masked_url
-from hybridtune.study_file import dump_study
 
 ONE = {"balanced/AP": "max"}
 TWO = {"multi/AP": "max", "multi/rank_distance": "min"}

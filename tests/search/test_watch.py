@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import pytest
 from ray.tune.experiment import Trial
 
-from hybridtune.search import watch
-from hybridtune.search.rows import read_rows, read_running
-from hybridtune.search.watch import Watcher, read_reports
+from hybridtune.search import trial_log as watch
+from hybridtune.search.trial_log import Watcher, read_reports
+from hybridtune.storage.trial_rows import read_rows, read_running
 
 
 def trial_of(number=0, baseline=None, status=Trial.RUNNING):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from hybridtune.train.average import Average
+from hybridtune.train.checkpoint import Average
 
 STEPS = 40
 

@@ -7,13 +7,12 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from hybridtune.config import Train
+from hybridtune.config.study import Train
 from hybridtune.errors import InputError
 from hybridtune.model.encoder import load_encoder, prepare_for_training
-from hybridtune.model.tokens import TokenRows
-from hybridtune.train.average import Average
-from hybridtune.train.checkpoint import load_checkpoint, load_weights, read_state, take_snapshot
-from hybridtune.train.update import Update
+from hybridtune.model.packing import TokenRows
+from hybridtune.train.checkpoint import Average, load_checkpoint, load_weights, read_state, take_snapshot
+from hybridtune.train.optimizer import Update
 
 STEPS = 6
 PEFT = pytest.mark.skipif(importlib.util.find_spec("peft") is None, reason="peft is not installed")

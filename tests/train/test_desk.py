@@ -7,8 +7,8 @@ import pytest
 import ray
 
 from hybridtune.errors import FitError, InputError
-from hybridtune.train.desk import LOST_NODES, RESTARTS, Desk
 from hybridtune.train.fit import Deaths
+from hybridtune.train.job_queue import LOST_NODES, RESTARTS, Desk
 
 
 def score(step, final=0.0):

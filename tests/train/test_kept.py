@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from object_store import use_memory_store
 
-from hybridtune.places import at_hand, exists, join, last_name, names
+from hybridtune.storage.files import at_hand, exists, join, last_name, names
 from hybridtune.train.checkpoint import STATE
-from hybridtune.train.kept import Checkpoints
+from hybridtune.train.checkpoints import Checkpoints
 from hybridtune.train.progress import Progress
 
 

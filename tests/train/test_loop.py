@@ -12,14 +12,14 @@ import ray.train.torch
 import torch
 from ray import cloudpickle
 
-from hybridtune.config import Study
+from hybridtune.config.study import Study
 from hybridtune.errors import FitError, InputError
 from hybridtune.evaluate.service import Seat
 from hybridtune.model.loss import LossOutput
 from hybridtune.train import loop
 from hybridtune.train.checkpoint import STATE
+from hybridtune.train.evaluators import NotSharedError, check_shared
 from hybridtune.train.feed import DeviceBatch
-from hybridtune.train.group import NotSharedError, check_shared
 from hybridtune.train.progress import Progress, Totals
 
 STUDY = Study.model_validate(

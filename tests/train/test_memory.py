@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from hybridtune.config import Study, Train
+from hybridtune.config.study import Study, Train
 from hybridtune.model.encoder import load_encoder, prepare_for_training
 from hybridtune.train.memory import (
     WorstStep,
@@ -12,7 +12,7 @@ from hybridtune.train.memory import (
     largest_that_fits,
     probe,
 )
-from hybridtune.train.update import Update
+from hybridtune.train.optimizer import Update
 
 CPU = torch.device("cpu")
 

@@ -10,16 +10,14 @@ import torch.distributed as dist
 import torch.multiprocessing
 from safetensors.torch import load_file
 
-from hybridtune.config import Train
+from hybridtune.config.study import Train
 from hybridtune.model import gradcache
 from hybridtune.model.encoder import load_encoder, prepare_for_training
-from hybridtune.model.loss import info_nce
-from hybridtune.model.temperature import LearnedTemperature
-from hybridtune.model.tokens import TokenRows
-from hybridtune.train.average import Average
-from hybridtune.train.checkpoint import load_checkpoint, read_state, take_snapshot
-from hybridtune.train.sharding import average_rows, distribute, local, sparse_parameters
-from hybridtune.train.update import Update
+from hybridtune.model.loss import LearnedTemperature, info_nce
+from hybridtune.model.packing import TokenRows
+from hybridtune.train.checkpoint import Average, load_checkpoint, read_state, take_snapshot
+from hybridtune.train.optimizer import Update
+from hybridtune.train.parallel import average_rows, distribute, local, sparse_parameters
 
 PAIRS, STEPS, WORKERS = 8, 3, 2
 LORA = importlib.util.find_spec("peft") is not None

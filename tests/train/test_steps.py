@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from hybridtune.config import Study
+from hybridtune.config.study import Study
 from hybridtune.errors import FitError
-from hybridtune.model.tokens import TokenRows
+from hybridtune.model.packing import TokenRows
 from hybridtune.train.feed import DeviceBatch
 from hybridtune.train.memory import WorstStep
+from hybridtune.train.optimizer import learning_rate_share
 from hybridtune.train.progress import Clock, Progress
-from hybridtune.train.training import Training, seed_dropout
-from hybridtune.train.update import learning_rate_share
+from hybridtune.train.step import Training, seed_dropout
 
 STEPS = 12
 CPU = torch.device("cpu")
@@ -185,7 +185,7 @@ def test_the_running_mean_is_what_is_served(tiny):
 
 def test_tf32_is_set_in_a_way_that_torch_compile_can_ask_for(tiny, monkeypatch):
     study = study_of(precision="tf32")
-    monkeypatch.setattr("hybridtune.train.training.distribute", lambda model, sharding, device: model)
+    monkeypatch.setattr("hybridtune.train.step.distribute", lambda model, sharding, device: model)
     before = torch.get_float32_matmul_precision()
     try:
         Training(study, str(tiny[0]), tiny[2].pad_id, torch.device("cuda"), rank=0)
@@ -198,7 +198,7 @@ def test_tf32_is_set_in_a_way_that_torch_compile_can_ask_for(tiny, monkeypatch):
 def test_a_batch_that_does_not_fit_is_refused_before_the_first_step(tiny, monkeypatch):
     training = Made(tiny, study_of()).fresh()
     training.device = torch.device("meta")  # neither the CPU, which is not asked, nor one that is not there
-    monkeypatch.setattr("hybridtune.train.training.probe", lambda *given: "set train.chunk_size=2")
+    monkeypatch.setattr("hybridtune.train.step.probe", lambda *given: "set train.chunk_size=2")
     monkeypatch.setattr(torch, "tensor", lambda value, **options: bool(value[0]))
     with pytest.raises(FitError, match=r"set train\.chunk_size=2"):
         training.check_memory(WorstStep.of(training.study, 1, 0))

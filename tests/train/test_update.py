@@ -3,11 +3,11 @@ import pytest
 import torch
 from torch import nn
 
-from hybridtune.config import Train
+from hybridtune.config.study import Train
 from hybridtune.errors import InputError
 from hybridtune.model.encoder import load_encoder, prepare_for_training
-from hybridtune.model.tokens import TokenRows
-from hybridtune.train.update import Update, clip, learning_rate_share
+from hybridtune.model.packing import TokenRows
+from hybridtune.train.optimizer import Update, clip, learning_rate_share
 
 WORDS = "backbone.embeddings.word_embeddings.weight"
 

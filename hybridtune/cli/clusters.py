@@ -1,0 +1,194 @@
+"""The commands on clusters: launch a study on one; attach, fetch, stop, take down later. Heavy imports inside."""
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from hybridtune.cli.options import dry_run_option, json_option, load, seed_option, set_option
+from hybridtune.errors import InputError
+
+if TYPE_CHECKING:
+    from hybridtune.config.study import Study
+
+_launched = click.argument("folder", type=click.Path(path_type=Path))
+_down = click.option("--down", is_flag=True, help="Take the cluster down when the study has ended, well or not.")
+
+
+@click.command()
+@click.argument("cluster", type=click.Path(path_type=Path))
+@click.argument("study", type=click.Path(path_type=Path), required=False)
+@set_option
+@seed_option
+@click.option("--out", metavar="PLACE", help="Where all nodes write: s3://…, gs://… or a path they share.")
+@click.option(
+    "--fetch-to",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder here for the record and the results; studies/NAME-TIME without it.",
+)
+@_down
+@click.option("--detach", is_flag=True, help="Leave once the job is submitted.")
+@dry_run_option
+@click.option("--yes", is_flag=True, help="Start machines without asking.")
+@json_option
+def launch(
+    cluster: Path,
+    study: Path | None,
+    overrides: tuple[str, ...],
+    seed: int | None,
+    out: str | None,
+    fetch_to: Path | None,
+    down: bool,
+    detach: bool,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Start CLUSTER (a file of Ray's launcher or of KubeRay), run STUDY on it, fetch the results.
+
+    Run it again with the same --fetch-to to go on where it stopped, also after the cluster was lost.
+    """
+    if down and detach:
+        raise InputError("--down waits for the study's end and --detach does not; give one of them")
+    checked = load(study, overrides, seed)  # a mistake in the file is told before the heavy imports
+    from hybridtune.launch import launch, submit
+    from hybridtune.launch.cluster_file import read_cluster
+    from hybridtune.launch.preview import plan_lines
+    from hybridtune.terminal import screen as show
+
+    wish = submit.Wish(out, fetch_to, down, detach)
+    planned = launch.plan_launch(read_cluster(cluster), checked, wish)
+    printed = dry_run and planned.kind == "rayjob"  # standard output is what kubectl takes
+    screen = show.Screen(to_stderr=as_json or printed)
+    described = launch.describe(planned)
+    if dry_run and as_json:
+        click.echo(json.dumps(described))
+        return
+    for line in plan_lines(described):
+        screen.console.print(line, markup=False, soft_wrap=True)
+    if dry_run:
+        if printed:
+            click.echo(launch.manifest(planned), nl=False)
+        screen.line("nothing was started or written")
+        return
+    if planned.kind != "here" and not yes:
+        _ask(f"start {planned.cluster.name} ({planned.cluster.provider})?")
+    with _leaving():
+        result = launch.launch(planned, wish, screen)
+    if as_json:
+        click.echo(json.dumps(result))
+
+
+def run_there(address: str, study: "Study", out: str | None, dry_run: bool, as_json: bool) -> None:
+    """`hybridtune run --address` with a cluster's job API."""
+    from hybridtune.launch import submit
+    from hybridtune.terminal import screen as show
+
+    with _leaving():
+        result = submit.run_there(address, study, submit.Wish(out), show.Screen(to_stderr=as_json), dry_run)
+    if as_json:
+        click.echo(json.dumps(result))
+
+
+@click.command()
+@_launched
+@_down
+@json_option
+def attach(folder: Path, down: bool, as_json: bool) -> None:
+    """Follow a launched study to its end, and fetch it. FOLDER is the one that launch named."""
+    from hybridtune.launch import attach
+    from hybridtune.launch import record as launched
+    from hybridtune.launch.down import taken_down
+    from hybridtune.terminal import screen as show
+
+    screen = show.Screen(to_stderr=as_json)
+    found = launched.read_launch(folder)
+    with _leaving(), taken_down(down, folder, screen) as started:
+        started.append(found)
+        result = attach.see_through(found, folder, screen)
+    if as_json:
+        click.echo(json.dumps(result))
+
+
+@click.command()
+@_launched
+@click.option("--checkpoints", is_flag=True, help="Those of all trials too.")
+@json_option
+def fetch(folder: Path, checkpoints: bool, as_json: bool) -> None:
+    """Bring what a launched study has so far to FOLDER; report, status, dashboard and export then work there."""
+    from hybridtune.launch import attach
+    from hybridtune.launch import record as launched
+    from hybridtune.terminal import screen as show
+
+    screen = show.Screen(to_stderr=as_json)
+    found = launched.read_launch(folder)
+    there = attach.fetch(found, folder, checkpoints)
+    screen.line(f"fetched {found.place} to {folder}" if there else f"nothing there yet: {found.place}")
+    if as_json:
+        click.echo(json.dumps({"study": found.study, "folder": str(folder), "out": found.place}))
+
+
+@click.command()
+@_launched
+@json_option
+def stop(folder: Path, as_json: bool) -> None:
+    """Stop a launched study's job, and fetch what it did; its cluster goes on (see down)."""
+    from hybridtune.launch import attach
+    from hybridtune.launch import record as launched
+    from hybridtune.terminal import screen as show
+
+    screen = show.Screen(to_stderr=as_json)
+    found = launched.read_launch(folder)
+    state = launched.stop_job(found, folder)
+    screen.line(f"job {found.job}: {state.status.lower()}")
+    there = attach.fetch(found, folder)
+    screen.line(f"fetched {found.place} to {folder}" if there else f"nothing there yet: {found.place}")
+    if as_json:
+        click.echo(json.dumps({"study": found.study, "job": found.job, "status": state.status}))
+
+
+@click.command()
+@click.argument("target", metavar="FOLDER_OR_CLUSTER", type=click.Path(path_type=Path))
+@click.option("--yes", is_flag=True, help="Do not ask, also where the study still runs.")
+@json_option
+def down(target: Path, yes: bool, as_json: bool) -> None:
+    """Take the cluster of a launched study down, or that of a cluster file."""
+    from hybridtune.launch import down
+    from hybridtune.launch import record as launched
+    from hybridtune.terminal import screen as show
+
+    screen = show.Screen(to_stderr=as_json)
+    if target.is_file():
+        down.take_file_down(target, screen)
+    else:
+        found = launched.read_launch(target)
+        if launched.still_runs(found, target):
+            if not yes:
+                _ask(f"job {found.job} still runs; stop it and take its cluster down?")
+            screen.line(f"stopping job {found.job}")
+            launched.stop_job(found, target)  # in good order: what it has reaches its place
+        down.take_down(found, target, screen)
+    if as_json:
+        click.echo(json.dumps({"down": str(target)}))
+
+
+def _ask(question: str) -> None:
+    """Where nobody can answer, the command was meant as it was typed."""
+    if sys.stdin.isatty():
+        click.confirm(question, abort=True, err=True)
+
+
+@contextlib.contextmanager
+def _leaving() -> Iterator[None]:
+    """Ctrl-C while following leaves the study running: exit code 130, and how to come back."""
+    from hybridtune.launch.attach import DetachedError
+
+    try:
+        yield
+    except DetachedError as leave:
+        click.echo(f"hybridtune: {leave}", err=True)
+        raise click.exceptions.Exit(130) from None

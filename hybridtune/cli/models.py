@@ -1,0 +1,181 @@
+"""The commands on models: score one, compare two, mine negatives with one, export one. Heavy imports stand inside."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hybridtune.cli.options import json_option, shared_options
+from hybridtune.errors import InputError
+
+
+@click.command()
+@click.argument("model", required=False)
+@click.option("--benchmark", required=True, help="Folder, files or URI of any known format, or newsroom:dev.")
+@click.option("--measure", "measures", multiple=True, help="ir_measures name, like nDCG@10; again for more.")
+@click.option("--run", "run_path", type=click.Path(path_type=Path), help="Score this TREC run instead of a model.")
+@click.option("--run-file", type=click.Path(path_type=Path, dir_okay=False), help="Write a TREC run, and its qrels.")
+@click.option("--run-setting", type=click.Choice(["mono", "cross", "multi"]), help="Pools of the run file.")
+@click.option("--depth", default=1000, type=click.IntRange(1), show_default=True, help="Passages a query in it.")
+@click.option("--index", type=click.Choice(["ivf", "hnsw"]), help="Approximate lists for pools above --index-above.")
+@click.option("--index-above", default=1_000_000, type=click.IntRange(0), show_default=True, help="Passages.")
+@click.option("--strict", is_flag=True, help="Refuse judged ids that are not there and passages without a text.")
+@shared_options
+def evaluate(
+    model: str | None,
+    benchmark: str,
+    measures: tuple[str, ...],
+    run_path: Path | None,
+    run_file: Path | None,
+    run_setting: Any,
+    depth: int,
+    index: Any,
+    index_above: int,
+    strict: bool,
+    overrides: tuple[str, ...],
+    dry_run: bool,
+    out: Path | None,
+    as_json: bool,
+    seed: int | None,
+) -> None:
+    """Score MODEL (a model folder, a hub name, a study folder) in the mono, cross and multi setting.
+
+    With --out the vectors and counts are kept, and the same command goes on where it was stopped. --set takes
+    encoder.*, benchmark.* and resources.* fields, like encoder.pooling=cls or benchmark.documents=[0,8].
+    """
+    if (model is None) == (run_path is None):
+        raise InputError("give a MODEL, or --run with a TREC run to score; one of the two")
+    if run_file is not None and run_path is not None:
+        raise InputError("--run-file writes the lists of a MODEL; with --run there is nothing to write")
+    if run_file is None and (run_setting is not None or index is not None):
+        raise InputError("--run-setting and --index are of the lists that --run-file writes: give it too")
+    from hybridtune.study import evaluate_model as evaluate
+    from hybridtune.study import run_files as runs
+    from hybridtune.terminal import screen as scores
+    from hybridtune.terminal import screen as show
+
+    screen = show.Screen(to_stderr=as_json)
+    question = evaluate.read_question(model, benchmark, (*overrides, *["benchmark.strict=true"] * strict), measures)
+    if run_path is not None:
+        result = evaluate.evaluate_run(question, run_path, out, screen, dry_run)
+    else:
+        wanted = None
+        if run_file is not None:
+            wanted = runs.RunFile(run_file, run_setting, depth, index, index_above, seed or 0)
+        result = evaluate.evaluate_model(question, out, screen, wanted, dry_run)
+    if as_json:
+        click.echo(json.dumps({**result, "seed": seed}))
+    else:
+        scores.evaluation_summary(result, screen)
+
+
+@click.command()
+@click.argument("a")
+@click.argument("b")
+@click.option("--measure", "measures", multiple=True, help="Like AP or rank_distance; again for more.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for comparison.json.")
+@json_option
+@click.option("--seed", default=0, type=click.IntRange(0, 2**31 - 1), help="Seed of the resampling.")
+def compare(a: str, b: str, measures: tuple[str, ...], out: Path | None, as_json: bool, seed: int) -> None:
+    """Compare B with A, query by query: what `evaluate --out` wrote, a trial's folder, or a study folder.
+
+    Paired permutation test and bootstrap interval over topics, a setting at a time; Holm's correction over the
+    settings.
+    """
+    from hybridtune.study import compare, folder
+    from hybridtune.terminal import screen as show
+
+    screen = show.Screen(to_stderr=as_json)
+    if out is not None:
+        folder.make_folder(out)
+    result = compare.compare_runs(a, b, measures, seed, screen)
+    if out is not None:
+        screen.line(f"written: {compare.write_comparison(result, out)}")
+    if as_json:
+        click.echo(json.dumps(result))
+    else:
+        compare.comparison_tables(result, screen)
+
+
+@click.command()
+@click.argument("model")
+@click.option("--data", required=True, help="Native training files: file, folder, glob or URI.")
+@click.option(
+    "--to", "file", required=True, type=click.Path(path_type=Path), help="File to write, .jsonl or .jsonl.gz."
+)
+@click.option("--negatives", default=4, type=click.IntRange(1), show_default=True, help="Most a group and language.")
+@click.option("--depth", default=50, type=click.IntRange(1), show_default=True, help="Best passages looked at.")
+@click.option(
+    "--margin",
+    default=0.95,
+    type=click.FloatRange(0, 1, min_open=True),
+    show_default=True,
+    help="What scores above this share of the own passage's score may be an answer, and is left out.",
+)
+@click.option("--skip", default=0, type=click.IntRange(0), show_default=True, help="First ranks left out.")
+@click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Set an encoder.* or resources.* field.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), help="Keeps the vectors, to go on after a kill."
+)
+@json_option
+def mine(
+    model: str,
+    data: str,
+    file: Path,
+    negatives: int,
+    depth: int,
+    margin: float,
+    skip: int,
+    overrides: tuple[str, ...],
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Find hard negatives for a training file: passages that MODEL ranks high for queries they do not answer.
+
+    Writes the groups with a `negatives` field, which a study trains on (train.negatives of them a pair).
+    """
+    from hybridtune.study import evaluate_model as evaluate
+    from hybridtune.study import mine
+    from hybridtune.terminal import screen as show
+
+    screen = show.Screen(to_stderr=as_json)
+    settings = evaluate.read_question(model, data, overrides, (), parts=("encoder", "resources")).settings
+    wish = mine.Wish(negatives, depth, margin, skip)
+    result = mine.mine(settings.encoder, settings.resources, data, file, wish, out, screen)
+    if as_json:
+        click.echo(json.dumps(result))
+    else:
+        mine.mined_table(result, screen)
+
+
+@click.command()
+@click.argument("target", metavar="STUDY_OR_MODEL", type=click.Path(path_type=Path))
+@click.option("--onnx", is_flag=True, help="As an ONNX graph, checked against torch.")
+@click.option("--opset", type=click.IntRange(18, 23), help="Of the ONNX graph.")
+@click.option("--trial", help="Of a study: this trial's model, like 0007, not the best one's.")
+@click.option("--checkpoint", type=click.IntRange(1), help="Step of the trial's checkpoint; its best without.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="New folder; else beside the weights.")
+@click.option("--trust-remote-code", is_flag=True, help="Run the code that the model brings along.")
+@json_option
+def export(
+    target: Path,
+    onnx: bool,
+    opset: int | None,
+    trial: str | None,
+    checkpoint: int | None,
+    out: Path | None,
+    trust_remote_code: bool,
+    as_json: bool,
+) -> None:
+    """Export a study's best model, a trial's or any model folder: as ONNX, or as a model folder of its own.
+
+    What a study exports to best/ is a model folder already, for sentence-transformers and transformers.
+    """
+    from hybridtune.study import export
+    from hybridtune.terminal import screen as show
+
+    wish = export.Wish(onnx, opset, trial, checkpoint, out, trust_remote_code)
+    result = export.export(target, wish, show.Screen(to_stderr=as_json))
+    if as_json:
+        click.echo(json.dumps(result))

@@ -1,0 +1,279 @@
+"""The sections of a study file but the search: data, encoder, benchmarks, mix, training, resources; strict models."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from hybridtune.config.languages import LANGUAGE, canonical_code
+
+Ratio = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+Weight = Annotated[float, Field(gt=0.0, le=1e9)]  # sums of products of them stay finite
+Count = Annotated[int, Field(ge=1)]
+Auto = Literal["auto"]  # worked out from the machine or the cluster, before a study starts
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Language = Annotated[str, Field(pattern=LANGUAGE.pattern), AfterValidator(canonical_code)]
+A_LIST_IS_A_RANGE = BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)  # YAML has lists
+MixPair = Annotated[str, Field(pattern=LANGUAGE.pattern)]  # `de`, or `en-de`: query language first
+
+
+class Part(BaseModel):
+    """A section of the study file: unknown keys are errors, values are not coerced."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class DataSet(Part):
+    """One entry of `data.train`."""
+
+    path: str = Field(description="a file, folder or glob of the native format")
+    weight: Weight = Field(default=1.0, description="its pairs are drawn as if the data set stood there so many times")
+
+
+class Data(Part):
+    """The question-passage pairs to train on."""
+
+    train: list[DataSet] = Field(min_length=1, description="data sets: paths, or {path, weight}")
+    language_limits: dict[Language, Annotated[int, Field(ge=0)]] = Field(
+        default={}, description="most training groups a language may have; 0 makes it zero-shot"
+    )
+    store: str | None = Field(default=None, description="folder of the token stores; default: the user's cache")
+
+    @field_validator("language_limits", mode="before")
+    @classmethod
+    def _a_language_has_one_limit(cls, value: Any) -> Any:
+        written: dict[str, str] = {}  # by the code without its case, which tells no languages apart
+        for code in value if isinstance(value, dict) else ():
+            other = written.setdefault(str(code).lower(), str(code))
+            if other != str(code):
+                raise ValueError(f"{other} and {code} are one language; give its limit once")
+        return value
+
+    @field_validator("train", mode="before", json_schema_input_type=str | list[str | DataSet])
+    @classmethod
+    def _a_path_is_a_data_set(cls, value: Any) -> Any:
+        entries = value if isinstance(value, list) else [value]
+        return [{"path": entry} if isinstance(entry, str) else entry for entry in entries]
+
+
+class Tiny(Part):
+    """The size of the `tiny` encoder, built on the spot."""
+
+    vocab_size: Count = Field(default=4000, description="word pieces of its tokenizer")
+    hidden_size: Count = Field(default=128, description="numbers of a vector")
+    layers: Count = Field(default=2, description="transformer layers")
+    heads: Count = Field(default=2, description="attention heads of a layer")
+
+
+class Encoder(Part):
+    """The encoder shared by queries and passages."""
+
+    name: str = Field(default="tiny", description="a model folder, a hub name, or `tiny`")
+    pooling: Literal["mean", "cls", "max", "weightedmean", "lasttoken", "mean_sqrt_len"] = Field(
+        default="mean", description="how tokens become one vector"
+    )
+    query_prefix: str = Field(default="query: ", description="put before each query")
+    passage_prefix: str = Field(default="passage: ", description="put before each passage")
+    query_length: Annotated[int, Field(ge=4)] = Field(default=96, description="tokens; longer queries are cut")
+    passage_length: Annotated[int, Field(ge=4)] = Field(default=160, description="tokens; longer passages are cut")
+    trust_remote_code: bool = Field(default=False, description="whether a model may bring code of its own")
+    tiny: Tiny = Field(default=Tiny(), description="size of the `tiny` encoder")
+
+
+class BenchmarkSource(Part):
+    """A benchmark to score on, or a part of one."""
+
+    path: str = Field(description="a file, folder or glob; `newsroom:dev` and `newsroom:test` are built in")
+    documents: Annotated[tuple[int, int] | None, A_LIST_IS_A_RANGE] = Field(
+        default=None, description="[first, after the last] document of the benchmark"
+    )
+    languages: list[Language] | None = Field(default=None, description="only these; null: all")
+    language: Language | None = Field(
+        default=None, description="language of texts that do not name theirs (BEIR, TREC files)"
+    )
+    split: str | None = Field(
+        default=None, description="which topics and qrels, like dev; null: test, else dev, else the only one"
+    )
+    low_resource: list[Language] = Field(
+        default=[], description="languages whose means are also shown apart from the others'"
+    )
+    ignore_identical_ids: bool | None = Field(
+        default=None,
+        description="leave the passage with a query's own id out of its ranking, as BEIR and mteb do for ArguAna and "
+        "Quora (BEIR and TREC folders); null: where that passage holds the query's text for half of the queries",
+    )
+    strict: bool = Field(
+        default=False,
+        description="refuse judged ids that are not there and passages without a text; false: count them, and say so",
+    )
+
+    @model_validator(mode="after")
+    def _range_runs_forward(self) -> "BenchmarkSource":
+        if self.documents is not None and not 0 <= self.documents[0] < self.documents[1]:
+            raise ValueError(f"documents {list(self.documents)}: give [first, after the last], 0 <= first < last")
+        return self
+
+
+class Benchmarks(Part):
+    """`dev` steers the search; `test` scores the best model once, at the end."""
+
+    dev: BenchmarkSource = Field(description="steers the search")
+    test: BenchmarkSource | None = Field(default=None, description="scores the best model once, at the end")
+
+
+class Mix(Part):
+    """How batches are made of monolingual and cross-lingual pairs."""
+
+    mixing_ratio: Ratio = Field(
+        default=0.5, description="share of the question-passage batches that are mono; a schedule starts from it"
+    )
+    schedule: Literal["constant", "linear", "cosine", "step"] = Field(
+        default="constant", description="how the mixing ratio changes over the training"
+    )
+    final_ratio: Ratio | None = Field(
+        default=None, description="the mixing ratio that a schedule ends with; `constant` ignores it"
+    )
+    step_at: Ratio = Field(default=0.5, description="share of the training after which `step` changes the ratio")
+    sampling_exponent: Ratio = Field(
+        default=0.5,
+        description="languages and pairs are drawn with probability ~ size^s: 0 uniform, 1 by size",
+    )
+    weights: dict[MixPair, Weight] = Field(
+        default={}, description="factor on how often a language (`de`) or language pair (`en-de`) is drawn"
+    )
+    cross_batch: Literal["mixed", "single_pair"] = Field(
+        default="mixed", description="every row of a cross batch has its own language pair, or all have one"
+    )
+    align_share: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
+        default=0.0, description="share of all batches that align translations with the teacher's vectors"
+    )
+    align_from: list[Language] = Field(
+        default=[], description="languages the teacher reads; empty: of two, the one with more mono pairs"
+    )
+
+
+class Train(Part):
+    """One fit. Names are those of Hugging Face where they mean the same."""
+
+    batch_size: Annotated[int, Field(ge=2)] = Field(default=32, description="pairs in the global batch")
+    max_steps: Count = Field(default=300, description="steps of a training")
+    learning_rate: Positive = Field(default=3e-5, description="of AdamW: linear warm-up, linear decay to 0")
+    temperature: Positive = Field(default=0.05, description="divides the cosine")
+    learn_temperature: bool = Field(default=False, description="train it, from `temperature` on")
+    temperature_range: Annotated[tuple[Positive, Positive], A_LIST_IS_A_RANGE] = Field(
+        default=(0.005, 1.0), description="bounds of a learned temperature"
+    )
+    symmetric: bool = Field(default=False, description="also rank queries for each passage")
+    negatives: Annotated[int, Field(ge=0)] = Field(
+        default=1, description="hard negatives a pair is given, from those that the data has; 0 ignores them"
+    )
+    near_duplicate: Annotated[float, Field(gt=0.0, le=1.0)] | None = Field(
+        default=None, description="a passage whose cosine with a query's own passage is over this is no negative of it"
+    )
+    matryoshka: list[Count] = Field(
+        default=[], description="widths, below the full one, at which the embedding is trained to be cut off"
+    )
+    teacher: str | None = Field(
+        default=None, description="frozen encoder of align batches, of the same tokenizer; null: the starting encoder"
+    )
+    weight_decay: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = Field(
+        default=0.01, description="of matrices, not of vectors"
+    )
+    warmup_ratio: Ratio = Field(default=0.1, description="share of the steps in which the learning rate grows")
+    max_grad_norm: Positive = Field(default=1.0, description="bound of the gradient's norm")
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] | None = Field(
+        default=None, description="null keeps the encoder's own"
+    )
+    layer_decay: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        default=1.0, description="learning rate of a layer over that of the layer above it"
+    )
+    freeze_layers: Annotated[int, Field(ge=0)] = Field(default=0, description="lowest layers that are not trained")
+    freeze_dense: bool = Field(
+        default=False, description="leave the Dense layers behind the pooling as they are; adapters always do"
+    )
+    embeddings: Literal["dense", "sparse", "frozen"] = Field(
+        default="dense", description="update all token embeddings, those of the batch's tokens only, or none"
+    )
+    lora_rank: Annotated[int, Field(ge=0)] = Field(default=0, description="train adapters of this rank; 0: everything")
+    lora_alpha: Positive | None = Field(default=None, description="scale of the adapters; null: twice the rank")
+    lora_targets: list[str] | None = Field(
+        default=None, description="names of the linear layers that get adapters; null: all of them"
+    )
+    ema: Annotated[float, Field(gt=0.0, lt=1.0)] | None = Field(
+        default=None, description="decay of a running mean of the weights, which is then scored and exported"
+    )
+    precision: Literal["auto", "float32", "tf32", "bf16"] = Field(
+        default="auto", description="auto: bf16 where the hardware takes it, else float32 (tf32 on GPUs)"
+    )
+    chunk_size: Count | None = Field(
+        default=None, description="texts encoded at once, by cached gradients; null: the whole batch"
+    )
+    gradient_checkpointing: bool = Field(default=False, description="recompute layers for the gradient")
+    compile: bool = Field(default=False, description="compile the encoder by torch.compile")
+    eval_steps: Count | None = Field(
+        default=None, description="steps between two scores (and checkpoints); null: a third of max_steps"
+    )
+    patience: Count | None = Field(
+        default=None, description="scores in a row without a better first objective after which the training ends"
+    )
+    keep_checkpoints: Count = Field(default=1, description="best checkpoints kept, besides the last one")
+
+    @model_validator(mode="after")
+    def _fields_fit_together(self) -> "Train":
+        low, high = self.temperature_range
+        if not low < high:
+            raise ValueError(f"temperature_range {[low, high]}: the low end must be below the high end")
+        if self.learn_temperature and not low <= self.temperature <= high:
+            raise ValueError(f"temperature {self.temperature} is outside temperature_range {[low, high]}")
+        if len(set(self.matryoshka)) < len(self.matryoshka):
+            raise ValueError(f"matryoshka {self.matryoshka}: a width stands twice; give each once")
+        if self.lora_rank and (self.embeddings == "sparse" or self.freeze_layers or self.layer_decay < 1):
+            raise ValueError(
+                "lora_rank trains adapters alone: leave embeddings, freeze_layers and layer_decay at their defaults"
+            )
+        return self
+
+
+class Resources(Part):
+    """What one trial takes, and how many run at once. Before a study starts, numbers have taken the place of `auto`."""
+
+    workers: Count | Auto = Field(
+        default=1, description="Ray Train workers of a trial; the batch is split evenly. auto: one per GPU of a node"
+    )
+    cpus_per_worker: Count | Auto = Field(default=1, description="and threads; auto: what a node has for a worker")
+    gpus_per_worker: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] | Auto = Field(
+        default="auto", description="may be a part of one; auto: 1 where there are GPUs, else 0"
+    )
+    accelerator_type: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] | None = Field(
+        default=None, description="the GPUs to train on, as Ray names them (A10G, H100); null: any"
+    )
+    placement: Literal["pack", "strict_pack", "spread"] = Field(
+        default="pack",
+        description="a trial's workers on few nodes, on one node (or the trial waits), or on many",
+    )
+    evaluators: Count | None = Field(
+        default=None, description="at most, shared out among the trials; null: one per GPU, else one per core"
+    )
+    min_evaluators: Count | None = Field(
+        default=None, description="`evaluate` starts with so many and adds while work waits; null: all from the start"
+    )
+    concurrent_trials: Count | None = Field(
+        default=None,
+        description="null: as many as the machine or cluster holds, but no more than a quarter of a search that learns",
+    )
+    sharding: Literal["ddp", "fsdp"] = Field(
+        default="ddp",
+        description="fsdp splits weights and optimiser over the workers, for encoders that do not fit one",
+    )
+
+    @model_validator(mode="after")
+    def _gpus_can_be_given(self) -> "Resources":
+        gpus = self.gpus_per_worker
+        if gpus != "auto" and gpus > 1 and gpus % 1:
+            raise ValueError(f"gpus_per_worker {gpus:g}: give a part of one GPU, or a whole number of them")
+        if self.accelerator_type is not None and gpus == 0:
+            raise ValueError(
+                f"accelerator_type {self.accelerator_type} is a kind of GPU, and gpus_per_worker is 0: "
+                "write auto, or leave gpus_per_worker out"
+            )
+        return self

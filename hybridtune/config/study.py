@@ -1,0 +1,242 @@
+"""The Study: what a study file may say, as strict models. Every part forbids unknown keys (``sections``)."""
+
+import os
+import re
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from hybridtune.config.checks import search_problems, without_end
+from hybridtune.config.fields import (
+    Benchmarks,
+    BenchmarkSource,
+    Count,
+    Data,
+    Encoder,
+    Mix,
+    Part,
+    Resources,
+    Seed,
+    Tiny,
+    Train,
+)
+from hybridtune.config.search import EarlyStopping, Parameter, Search, corners, pinned, searchable_paths, seconds
+from hybridtune.errors import InputError, reason
+
+__all__ = [
+    "BenchmarkSource",
+    "Benchmarks",
+    "Count",
+    "Data",
+    "EarlyStopping",
+    "Encoder",
+    "Mix",
+    "Parameter",
+    "Part",
+    "Resources",
+    "Search",
+    "Study",
+    "Tiny",
+    "Train",
+    "corners",
+    "searchable_paths",
+    "seconds",
+    "without_end",
+]
+
+_SECTIONS = ("data", "encoder", "benchmarks", "mix", "train", "resources")
+
+
+class Study(Part):
+    """A whole study file."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = Field(description="what it is called")
+    seed: Seed = Field(default=0, description="seeds everything that is drawn")
+    data: Data = Field(description="the texts to train on")
+    encoder: Encoder = Field(default=Encoder(), description="the encoder to train")
+    benchmarks: Benchmarks = Field(description="what the models are scored on")
+    mix: Mix = Field(default=Mix(), description="how batches are made")
+    train: Train = Field(default=Train(), description="one training")
+    resources: Resources = Field(default=Resources(), description="what a trial takes, and how many run at once")
+    search: Search = Field(default=Search(), description="what is searched, for which goal, and for how long")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain_values_are_fixed(cls, tree: Any) -> Any:
+        return pinned(tree)
+
+    @model_validator(mode="after")
+    def _parts_fit_together(self) -> "Study":
+        problems = []
+        workers = self.resources.workers
+        if workers != "auto" and self.train.batch_size % workers:
+            problems.append(
+                f"train.batch_size {self.train.batch_size} is not a multiple of resources.workers "
+                f"{workers}: every worker takes an equal slice of the batch"
+            )
+        problems += search_problems(self.search, {name: getattr(self, name) for name in _SECTIONS})
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+    @property
+    def eval_steps(self) -> int:
+        """Steps between two scores."""
+        return self.train.eval_steps or max(1, -(-self.train.max_steps // 3))
+
+    def with_values(self, values: dict[str, Any]) -> "Study":
+        """This study with fields of a trial put in: ``{"temperature": 0.02, ...}``.
+
+        Raises:
+            ValidationError: a value its field does not allow, or that does not go with the others.
+        """
+        tree = {**self.model_dump(), "search": {"space": {}}}  # what else the search may try is no matter of this trial
+        for name, value in values.items():
+            part, field = searchable_paths()[name]
+            (tree[part] if part else tree)[field] = value
+        return Study.model_validate(tree).model_copy(update={"search": self.search})
+
+    def value(self, name: str) -> Any:
+        """The fixed value of a searchable field, by its short or dotted name; a range is a list, as in a choice."""
+        part, field = searchable_paths()[name]
+        value = getattr(getattr(self, part) if part else self, field)
+        return list(value) if isinstance(value, tuple) else value
+
+
+_FILLED_LATER = ("storage", "warm_start")  # of the search; study.yaml must hold no password
+
+AnyPart = TypeVar("AnyPart", bound=Part)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 reads ``3e-5`` as text, where a learning rate is meant, and ``no`` as false, where Norwegian is."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes the texts that `_Loader` would read as numbers."""
+
+
+_BOOL = "tag:yaml.org,2002:bool"
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOL]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(_BOOL, re.compile("^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+for _yaml in (_Loader, _Dumper):
+    _yaml.add_implicit_resolver(
+        "tag:yaml.org,2002:float",
+        re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)$|^[-+]?(\d+\.\d*|\.\d+)$|^[-+]?\.inf$|^\.nan$"),
+        list("-+0123456789."),
+    )
+
+
+def parse_yaml(text: str) -> Any:
+    """YAML as the study file reads it."""
+    return yaml.load(text, _Loader)
+
+
+def load_study(path: Path, overrides: Sequence[str] = ()) -> Study:
+    """Read and check a study file.
+
+    Args:
+        path: the YAML file.
+        overrides: ``a.b=value`` strings, applied over the file; values are read as YAML.
+
+    Raises:
+        InputError: with one line per mistake.
+    """
+    try:
+        tree = parse_yaml(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot read the study file: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: cannot read the study file: {error}") from None
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, dict):
+        raise InputError(f"{path}: a study file is a mapping of sections (name, data, benchmarks, ...)")
+    apply_overrides(tree, overrides)
+    return check(Study, _filled(tree, str(path)), str(path))
+
+
+def demo_study() -> Path:
+    """The study file of the demo, which is part of the package."""
+    packaged = Path(str(resources.files("hybridtune") / "search_spaces" / "newsroom.yaml"))
+    return packaged if packaged.is_file() else Path(__file__).parents[1] / "search_spaces" / "newsroom.yaml"
+
+
+def check(model: type[AnyPart], tree: dict[str, Any], source: str) -> AnyPart:
+    """A parsed section as its model. Raises InputError with one line per mistake, each naming ``source``."""
+    try:
+        return model.model_validate(tree)
+    except ValidationError as error:
+        lines = []
+        for item in error.errors():
+            where = ".".join(str(step) for step in item["loc"] if step != "[key]")  # pydantic's mark of a wrong key
+            for line in reason(item, model).split("\n"):
+                lines.append(f"{source}: {where}: {line}" if where else f"{source}: {line}")
+        raise InputError("\n".join(lines)) from None
+
+
+def dump_study(study: Study) -> str:
+    """The resolved study as YAML that `load_study` reads back to the same study."""
+    text: str = yaml.dump(study.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    return text
+
+
+def apply_overrides(tree: dict[str, Any], overrides: Sequence[str]) -> None:
+    """Put ``a.b=value`` strings into a parsed file. Raises InputError for one that is not of that form."""
+    for override in overrides:
+        _apply_override(tree, override)
+
+
+def _apply_override(tree: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise InputError(f"--set {override}: write it as --set section.field=value")
+    node = tree
+    *sections, field = key.split(".")
+    for section in sections:
+        child = node.setdefault(section, {})
+        if not isinstance(child, dict):
+            raise InputError(f"--set {override}: {section} is a value, not a section")
+        node = child
+    try:
+        node[field] = parse_yaml(text)
+    except yaml.YAMLError:
+        raise InputError(f"--set {override}: {text!r} is not a YAML value") from None
+
+
+def _filled(tree: dict[str, Any], source: str) -> dict[str, Any]:
+    """The tree with its variables, but for those that may be passwords: these are filled in where they are used."""
+    search = tree.get("search")
+    later = {key: search[key] for key in _FILLED_LATER if key in search} if isinstance(search, dict) else {}
+    if not isinstance(search, dict) or not later:
+        return dict(_fill_variables(tree, source))
+    filled = dict(_fill_variables({**tree, "search": {**search, **dict.fromkeys(later)}}, source))
+    filled["search"] |= later
+    return filled
+
+
+def _fill_variables(node: Any, source: str) -> Any:
+    if isinstance(node, dict):
+        return {key: _fill_variables(value, source) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_fill_variables(value, source) for value in node]
+    if not isinstance(node, str):
+        return node
+
+    def fill(match: re.Match[str]) -> str:
+        value = os.environ.get(match[1])
+        if value is None:
+            raise InputError(
+                f"{source}: {node}: the variable {match[1]} is not set; set it (export {match[1]}=FOLDER) "
+                "or give the path by --set"
+            )
+        return value
+
+    return re.sub(r"\$\{(\w+)\}", fill, node)

@@ -1,0 +1,202 @@
+"""Readers of benchmarks: whatever stands on disk becomes `BenchmarkRows`. Which format it is, is decided here."""
+
+import tempfile
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from hybridtune.config.study import BenchmarkSource
+from hybridtune.data.answer_sets import AnswerSets
+from hybridtune.data.readers.files import files_below
+from hybridtune.data.readers.foreign import foreign_folder, not_read
+from hybridtune.data.readers.languages import mixed_up
+from hybridtune.data.readers.native import EMBEDDED, SUFFIXES, Group, Source, find_sources, read_groups, read_head
+from hybridtune.data.readers.records import BenchmarkRows, CorpusPart, Judgement, OfLanguages, Text, TextList, in_parts
+from hybridtune.data.readers.squad import mlqa_files, read_mlqa, read_xquad_r, xquad_r_files
+from hybridtune.data.readers.trec import miracl_files, qrels_files, read_miracl, read_qrels_folder, refuse_part
+from hybridtune.data.text_key import text_key
+from hybridtune.errors import InputError
+
+__all__ = ["BenchmarkRows", "CorpusPart", "Judgement", "Text", "TextList", "notices_of_languages", "read_benchmark"]
+
+KNOWN = (
+    "<language>.json (XQuAD-R, MLQA-R); <split>-context-<xx>-question-<yy>.json (MLQA); miracl-v1.0-<xx>/ and "
+    "miracl-corpus-v1.0-<xx>/ (MIRACL); corpus.jsonl, queries.jsonl and qrels/<split>.tsv (BEIR, TREC); "
+    f"{', '.join(SUFFIXES)} of groups (native)"
+)
+
+
+def read_benchmark(source: BenchmarkSource) -> BenchmarkRows:
+    """A benchmark of any known format; queries and judgements in memory, the corpus in parts that stream.
+
+    Args:
+        source: a folder, file, glob, URI or ``newsroom:dev``, and the part of it that is wanted.
+
+    Raises:
+        InputError: unreadable, of no known format, without a query or a relevant judgement, a query id that
+            stands twice, or texts of another language than they say.
+    """
+    if source.languages == []:
+        raise InputError("benchmark.languages is empty; leave it out to take all languages")
+    rows = _read(source)
+    if not any(judgement.grade > 0 for judgement in rows.judged):
+        raise InputError(f"{rows.name}: no query has a relevant passage")
+    name, times = Counter(text.text_id for text in rows.queries).most_common(1)[0]
+    if times > 1:
+        raise InputError(f"{rows.name}: query id {name!r} occurs {times} times; ids must be unique")
+    exchanged = mixed_up(rows.queries, "queries")
+    if exchanged is not None:
+        raise InputError(f"{rows.name}: {exchanged}")
+    return rows
+
+
+def notices_of_languages(languages: Collection[str]) -> list[str]:
+    """What to tell of the languages that queries and passages turned out to have."""
+    return ["one language: the mono setting only"] * (len(set(languages)) == 1)
+
+
+def _read(source: BenchmarkSource) -> BenchmarkRows:
+    files = {} if source.path.startswith(EMBEDDED) else files_below(source.path)
+    single = [] if files else find_sources([source.path])  # says so where nothing is
+    mlqa, miracl, qrels = mlqa_files(files), miracl_files(files), qrels_files(files)
+    if (mlqa or miracl or qrels) and source.documents is not None:
+        raise InputError(f"{source.path}: has no documents to take a part of; leave benchmark.documents out")
+    xquad_r = {} if miracl or mlqa or qrels else xquad_r_files(files)
+    if not (miracl or mlqa or qrels or xquad_r):
+        refuse_part([*single, *(file for name, file in files.items() if "/" not in name or "/docs-" in name)])
+        if files and not any("/" not in name and name.endswith(SUFFIXES) for name in files):
+            foreign = foreign_folder(files, lambda name: read_head(files[name]))
+            told = f"; {not_read(foreign)}" if foreign is not None else f"; {_found(files)}; known: {KNOWN}"
+            raise InputError(f"{source.path}: no benchmark of a known format{told}")
+    if source.language is not None and (miracl or mlqa or not qrels):
+        raise InputError(f"{source.path}: every text there names its language; leave benchmark.language out")
+    if source.ignore_identical_ids is not None and (miracl or mlqa or not qrels):
+        raise InputError(
+            f"{source.path}: benchmark.ignore_identical_ids is for BEIR and TREC folders, whose queries may be "
+            "passages; leave it out"
+        )
+    if miracl:
+        return read_miracl(miracl, source)  # reads the files of the wanted languages only
+    if mlqa:
+        return _only(read_mlqa(mlqa, source), source.languages)
+    if qrels:
+        return _only(read_qrels_folder(qrels, source), source.languages)
+    if source.split is not None:
+        raise InputError(f"{source.path}: no splits there, yet split {source.split!r} is asked for")
+    if xquad_r:
+        return _only(read_xquad_r(xquad_r, source), source.languages)
+    return _only(_read_native(source), source.languages)
+
+
+def _found(files: Mapping[str, Source]) -> str:
+    names = list(files)
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return f"found {', '.join(names[:5])}{more}"
+
+
+def _read_native(source: BenchmarkSource) -> BenchmarkRows:
+    """Groups: every passage of a group is relevant to every query of it.
+
+    A query text of a language is one query however many groups have it, under its first id: the passages of all of them
+    are relevant, to it and to its translations in all of them. A text counted once a group would weigh that much more.
+    """
+    groups = [group for file in find_sources([source.path]) for group in read_groups(file)]
+    name = source.path
+    if source.documents is not None:
+        name += f" documents {list(source.documents)}"
+        order = {document: n for n, document in enumerate(dict.fromkeys(map(_document, groups)))}
+        groups = [g for g in groups if source.documents[0] <= order[_document(g)] < source.documents[1]]
+    questions = _questions(groups)
+    passages: dict[tuple[str, str], Text] = {}  # one passage however many groups share its text
+    relevant: dict[int, set[str]] = {}  # the passages of all groups of a question
+    for group, question in zip(groups, questions, strict=True):
+        for language, text in group.passages.items():
+            passage = Text(f"{group.group_id}:{language}", language, text)
+            passage_id = passages.setdefault((language, text_key(text)), passage).text_id
+            relevant.setdefault(question, set()).add(passage_id)
+    queries: list[Text] = []
+    judged: list[Judgement] = []
+    asked: dict[tuple[str, str], str] = {}  # the first id of a text
+    repeated = 0
+    for group, question in zip(groups, questions, strict=True):
+        if group.queries and question not in relevant:
+            raise InputError(f"{source.path}: query of group {group.group_id!r} has no relevant passage")
+        for language, text in group.queries.items():
+            query = Text(f"{group.group_id}:{language}", language, text)
+            if asked.setdefault((language, text_key(text)), query.text_id) != query.text_id:
+                repeated += 1
+                continue
+            judged.extend(Judgement(len(queries), passage_id, 1) for passage_id in sorted(relevant[question]))
+            queries.append(query)
+    notices = [
+        f"{repeated} of the queries repeat the text of another in their language: a text is one query, and the "
+        "passages of all groups that have it are relevant"
+    ] * (repeated > 0)
+    return BenchmarkRows(name, queries, in_parts(list(passages.values())), judged, notices)
+
+
+def _questions(groups: Sequence[Group]) -> list[int]:
+    """Return for each group the first one that a chain of shared query texts, each of one language, connects it to."""
+    if not groups:
+        return []
+    first: dict[tuple[str, str], int] = {}
+    edges = [
+        (first.setdefault((language, text_key(text)), row), row)
+        for row, group in enumerate(groups)
+        for language, text in group.queries.items()
+    ]
+    ones, others = np.array(edges, np.int32).reshape(-1, 2).T
+    with tempfile.TemporaryDirectory() as folder:
+        sets = AnswerSets(len(groups), Path(folder) / "sets.npy")
+        sets.join(ones, others)
+        names: list[int] = sets.names().tolist()
+    return names
+
+
+def _document(group: Group) -> str:
+    return group.document_id or group.group_id
+
+
+def _only(rows: BenchmarkRows, wanted: Sequence[str] | None) -> BenchmarkRows:
+    """The part of a benchmark in some languages; judged pairs that lose a side go, and queries that lose all pairs.
+
+    Which language a judged passage has, only the corpus knows: it is read once, and no more is kept of it than
+    the ids of those that go.
+    """
+    if not rows.queries:
+        raise InputError(f"{rows.name}: no query in the benchmark")
+    if wanted is None:
+        return rows
+    languages = frozenset(wanted)
+    judged_ids = {judgement.passage_id for judgement in rows.judged}
+    gone = {
+        text.text_id
+        for part in rows.corpus
+        for text in part.read()
+        if text.language not in languages and text.text_id in judged_ids
+    }
+    spoken = {n for n, text in enumerate(rows.queries) if text.language in languages}
+    left = [pair for pair in rows.judged if pair.query in spoken and pair.passage_id not in gone]
+    kept = sorted({pair.query for pair in left})
+    place = {old: new for new, old in enumerate(kept)}
+    judged = [pair._replace(query=place[pair.query]) for pair in left]
+    corpus = [cut for part in rows.corpus if (cut := _cut(part, languages)) is not None]
+    queries = [rows.queries[n] for n in kept]
+    absent = sorted(languages - {text.language for text in queries})
+    notices = [*rows.notices, *([f"no query in {', '.join(absent)}"] if absent else [])]
+    if len(kept) < len(spoken):
+        less = len(spoken) - len(kept)
+        notices.append(f"{less} of the queries have no judged passage in these languages and are left out")
+    name = f"{rows.name} languages {','.join(wanted)}"
+    return replace(rows, name=name, queries=queries, corpus=corpus, judged=judged, notices=notices)
+
+
+def _cut(part: CorpusPart, languages: frozenset[str]) -> CorpusPart | None:
+    """The texts of a part that are in some languages; those in memory are looked at, and may be none."""
+    if not isinstance(part, TextList):
+        return OfLanguages(part, languages)
+    texts = [text for text in part.texts if text.language in languages]
+    return TextList(part.name, texts) if texts else None

@@ -1,0 +1,205 @@
+"""Benchmarks in the SQuAD layout: XQuAD-R and MLQA-R (sentences), MLQA (paragraphs)."""
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from hybridtune.config.languages import LANGUAGE, language_code
+from hybridtune.config.study import BenchmarkSource
+from hybridtune.data.readers.files import choose_split, squad_articles
+from hybridtune.data.readers.native import Source, check_unicode
+from hybridtune.data.readers.records import BenchmarkRows, Judgement, Text, in_parts
+from hybridtune.errors import InputError
+
+_MLQA = re.compile(r"^(?:.*/)?(?P<split>[^/]+)-context-(?P<context>[^/]+)-question-(?P<question>[^/]+)\.json$")
+
+
+def xquad_r_files(files: Mapping[str, Source]) -> dict[str, Source]:
+    """``{language: file}`` of the ``<language>.json`` files of a folder."""
+    return {name[:-5]: file for name, file in files.items() if name.endswith(".json") and LANGUAGE.match(name[:-5])}
+
+
+def read_xquad_r(files: Mapping[str, Source], source: BenchmarkSource) -> BenchmarkRows:
+    """XQuAD-R and MLQA-R (arXiv 2004.05484): the sentence that holds the answer's start is the relevant one.
+
+    A question is answered by the sentences of its id in all languages that have it: eleven in XQuAD-R, two to
+    four in MLQA-R.
+
+    Args:
+        files: ``{language: file}``, sorted by language.
+        source: the path, and documents [first, after the last) as ``_documents`` numbers them.
+
+    Raises:
+        InputError: a file of another form, or a query whose answer stands in no sentence.
+    """
+    articles: list[_Article] = []
+    for code, file in files.items():
+        language = language_code(code, file.name)
+        for number, content in enumerate(squad_articles(file, "an XQuAD-R file")):
+            where = f"{file.name}: article {number}"
+            articles.append(_Article(language, number, where, content, _question_ids(content, where)))
+    first, last = source.documents or (0, len(articles))
+    queries: list[Text] = []
+    passages: list[Text] = []
+    answers: list[tuple[str, str]] = []  # (question id, id of the sentence)
+    for article, document in zip(articles, _documents(articles), strict=True):
+        if not first <= document < last:
+            continue
+        for part, paragraph in enumerate(article.content["paragraphs"]):
+            name, where = f"{article.language}:{article.number}:{part}", f"{article.where}, paragraph {part}"
+            with _form("XQuAD-R", where):
+                sentences, found = _paragraph(paragraph, name, article.language, where)
+            passages.extend(sentences)
+            for query, answer in found:
+                queries.append(query._replace(text_id=f"{query.text_id}:{article.language}"))
+                answers.append((query.text_id, answer))
+    by_question: dict[str, list[str]] = {}
+    for question_id, answer in answers:
+        by_question.setdefault(question_id, []).append(answer)
+    judged = [Judgement(q, p, 1) for q, (name, _) in enumerate(answers) for p in sorted(set(by_question[name]))]
+    name = source.path if source.documents is None else f"{source.path} documents {list(source.documents)}"
+    return BenchmarkRows(name, queries, in_parts(passages), judged, [])
+
+
+class _Article(NamedTuple):
+    language: str
+    number: int  # its place in its file
+    where: str
+    content: Any
+    question_ids: list[str]
+
+
+def _question_ids(article: Any, where: str) -> list[str]:
+    with _form("XQuAD-R", where):
+        paragraphs = list(enumerate(article["paragraphs"]))
+    names: list[str] = []
+    for part, paragraph in paragraphs:
+        inside = f"{where}, paragraph {part}"
+        with _form("XQuAD-R", inside):
+            names.extend(_text(question["id"], inside) for question in paragraph["qas"])
+    return names
+
+
+def _documents(articles: Sequence[_Article]) -> list[int]:
+    """The number of each article's document: articles that share a question, in any languages, are one document.
+
+    MLQA-R has other articles in every language, each file in an order of its own: the place in a file says nothing of
+    which questions are cut off. Documents are numbered in the order in which the languages' files, sorted, name them
+    first; where all files hold the same articles in one order, as in XQuAD-R, that is the place in the file.
+    """
+    joined: list[int] = []  # of each number given so far, the smaller one that it turned out to be; itself at first
+
+    def root(number: int) -> int:
+        while joined[number] != number:
+            number = joined[number]
+        return number
+
+    of_question: dict[str, int] = {}
+    given = []
+    for article in articles:
+        known = sorted({root(of_question[name]) for name in article.question_ids if name in of_question})
+        if not known:
+            known = [len(joined)]
+            joined.append(known[0])
+        for other in known[1:]:
+            joined[other] = known[0]
+        of_question.update(dict.fromkeys(article.question_ids, known[0]))
+        given.append(known[0])
+    place = {number: place for place, number in enumerate(sorted(set(map(root, given))))}
+    return [place[root(number)] for number in given]
+
+
+@contextmanager
+def _form(kind: str, where: str) -> Iterator[None]:
+    """Turn what a piece of another form raises into one line that names it."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{where} is not of the {kind} form: {error!r}") from None
+
+
+def _paragraph(paragraph: Any, name: str, language: str, where: str) -> tuple[list[Text], list[tuple[Text, str]]]:
+    """The sentences of a paragraph, and its queries with the id of the sentence that answers each."""
+    _text(paragraph.get("context", " "), where, or_blank=True)  # not used, but it must be what the format says
+    cuts = list(zip(paragraph["sentences"], paragraph["sentence_breaks"], strict=True))
+    sentences = [Text(f"{name}:{i}", language, _text(text, where, or_blank=True)) for i, (text, _) in enumerate(cuts)]
+    queries = []
+    for question in paragraph["qas"]:
+        query = Text(_text(question["id"], where), language, _text(question["question"], where))
+        start = question["answers"][0]["answer_start"] if question["answers"] else -1
+        holds = [i for i, (_, (a, b)) in enumerate(cuts) if a <= start < b]
+        if not holds:
+            raise InputError(
+                f"{where}: query {query.text_id!r} has no relevant passage: no sentence holds its answer at {start}"
+            )
+        queries.append((query, sentences[holds[0]].text_id))
+    return sentences, queries
+
+
+def mlqa_files(files: Mapping[str, Source]) -> dict[str, dict[tuple[str, str], list[Source]]]:
+    """``{split: {(language of the context, language of the question): files}}`` of MLQA's file names."""
+    splits: dict[str, dict[tuple[str, str], list[Source]]] = {}
+    for name, file in files.items():
+        match = _MLQA.match(name)
+        if match:
+            pair = (match["context"], match["question"])
+            splits.setdefault(match["split"], {}).setdefault(pair, []).append(file)
+    return splits
+
+
+def read_mlqa(splits: Mapping[str, Mapping[tuple[str, str], list[Source]]], source: BenchmarkSource) -> BenchmarkRows:
+    """MLQA (arXiv 1910.07475): a passage is a paragraph, as in mteb's MLQARetrieval; no sentence is invented.
+
+    The same paragraph stands in every file of its context language, under other numbers and with other questions.
+    So it is known by its text, and its id is a digest of that: the same whichever files and splits are there.
+
+    Args:
+        splits: as ``mlqa_files`` gives them.
+        source: the path and the split.
+
+    Raises:
+        InputError: a file of another form, no such split, or a question id with two texts in one language.
+    """
+    split = choose_split(source.split, list(splits), source.path)
+    passages: dict[str, Text] = {}
+    queries: dict[tuple[str, str], Text] = {}
+    stands_under: dict[str, set[str]] = {}  # question id -> ids of its paragraphs, in all languages
+    for codes, files in sorted(splits[split].items()):
+        for file in files:
+            context, question = (language_code(code, file.name) for code in codes)
+            for text, asked in _mlqa_paragraphs(file):
+                passage_id = f"{context}:{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+                passages.setdefault(passage_id, Text(passage_id, context, text))
+                for name, query in asked:
+                    known = queries.setdefault((name, question), Text(f"{name}:{question}", question, query))
+                    if known.text != query:
+                        raise InputError(
+                            f"{file.name}: question {name!r} has two texts in {question!r}: {known.text!r}, {query!r}"
+                        )
+                    stands_under.setdefault(name, set()).add(passage_id)
+    judged = [Judgement(q, p, 1) for q, (name, _) in enumerate(queries) for p in sorted(stands_under[name])]
+    name = f"{source.path} split {split}"
+    return BenchmarkRows(name, list(queries.values()), in_parts(list(passages.values())), judged, [])
+
+
+def _mlqa_paragraphs(file: Source) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """The paragraphs of a file, each with its questions as (id, question)."""
+    for number, article in enumerate(squad_articles(file, "an MLQA file")):
+        where = f"{file.name}: article {number}"
+        with _form("MLQA", where):
+            paragraphs = list(enumerate(article["paragraphs"]))
+        for part, paragraph in paragraphs:
+            inside = f"{where}, paragraph {part}"
+            with _form("MLQA", inside):
+                asked = [(_text(query["id"], inside), _text(query["question"], inside)) for query in paragraph["qas"]]
+                text = _text(paragraph["context"], inside)
+            yield text, asked
+
+
+def _text(value: Any, where: str, or_blank: bool = False) -> str:
+    if not isinstance(value, str) or not (or_blank or value.strip()):
+        raise TypeError(f"{value!r} is not a text")
+    check_unicode(value, where)
+    return value

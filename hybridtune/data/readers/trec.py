@@ -1,0 +1,487 @@
+"""The three kinds of file of a judged benchmark, line by line: the corpus, the topics (queries) and the qrels."""
+
+import math
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from hybridtune.config.languages import language_code
+from hybridtune.config.study import BenchmarkSource
+from hybridtune.data.readers.files import choose_split, file_rows, json_lines, text_lines
+from hybridtune.data.readers.native import Source, check_unicode
+from hybridtune.data.readers.records import BenchmarkRows, CorpusPart, Judgement, Text
+from hybridtune.errors import InputError
+
+_PASSAGE_ID = ("_id", "docid", "id")
+_QUERY_ID = ("_id", "qid", "query_id", "query-id", "id")
+_HEADER_ID = {*_QUERY_ID, "query", "topic", "topic_id"}
+_HEADER_TEXT = {"query", "text", "topic", "question", "title"}
+_HEADER_GRADE = {"score", "grade", "rel", "relevance", "relevancy", "judgement", "judgment", "label"}
+_QRELS_COLUMNS = ("query-id", "corpus-id", "score")
+_LARGEST_GRADE = 2**31
+_QRELS_FORMS = "'query passage grade' or 'query 0 passage grade'"
+
+
+@dataclass(frozen=True)
+class PassageFile:
+    """A file of passages in JSON lines or Parquet, streamed at every read.
+
+    Attributes:
+        name: of the part.
+        file: rows with an id, a text, and maybe a title and a language.
+        language: of the rows that do not say theirs; None: all must.
+        prefix: put before each id.
+        strict: whether a passage without any text is an error; it is in the pool else, as an empty text.
+    """
+
+    name: str
+    file: Source
+    language: str | None
+    prefix: str = ""
+    strict: bool = False
+
+    def read(self) -> Iterator[Text]:
+        """The passages: ``title text`` where there is a title, as the baselines of MIRACL and BEIR feed them.
+
+        Raises:
+            InputError: a row without an id or a language, or, where that is an error, a text, with its file and line.
+        """
+        empty: list[str] = []
+        for where, row in file_rows(self.file):
+            passage_id = _row_id(row, _PASSAGE_ID, where)
+            language = _row_language(row, self.language, where)
+            if "text" not in row:  # it may stand under another name: no empty passage
+                raise InputError(f"{where}: passage {passage_id!r} has no text (got None)")
+            title, text = row.get("title") or "", row["text"] or ""
+            for kind, value in (("title", title), ("text", text)):
+                if not isinstance(value, str):
+                    raise InputError(f"{where}: {kind} must be a text (got {value!r})")
+            joined = f"{title} {text}".strip()
+            if not joined:
+                empty.append(f"{where}: passage {passage_id!r}")
+            check_unicode(joined, f"{where}: passage {passage_id!r}")
+            yield Text(self.prefix + passage_id, language, joined)
+        if empty and self.strict:
+            raise InputError(f"{empty[0]}{_more(empty)} has no text; without benchmark.strict they are counted")
+
+
+def read_topics(files: Sequence[Source], language: str | None, prefix: str = "") -> dict[str, Text]:
+    """The queries of JSON lines, Parquet or TSV files (``id TAB query``) by their id in the file.
+
+    Args:
+        files: the parts of one file: ``.jsonl`` or a table, maybe ``.gz``; ``.parquet``.
+        language: of the queries that do not say theirs; None: all must.
+        prefix: put before the id of each text.
+
+    Raises:
+        InputError: a broken row or an id that stands twice, with its file and line.
+    """
+    topics: dict[str, Text] = {}
+    for file in files:
+        in_rows = file.path.removesuffix(".gz").endswith((".jsonl", ".parquet"))
+        for where, query_id, said, text in _row_topics(file, language) if in_rows else _tsv_topics(file, language):
+            if not text.strip():
+                raise InputError(f"{where}: query {query_id!r} has no text")
+            if query_id in topics:
+                raise InputError(f"{where}: query id {query_id!r} occurs twice; ids must be unique")
+            topics[query_id] = Text(prefix + query_id, said, text.strip())
+    return topics
+
+
+class QrelsLine(NamedTuple):
+    """A judgement as it stands in its file."""
+
+    where: str
+    query_id: str
+    passage_id: str
+    grade: int
+
+
+def read_qrels(file: Source) -> Iterator[QrelsLine]:
+    """The judgements of a file, streamed: TREC's four columns, or BEIR's three; a header row is known by its words.
+
+    JSON lines and Parquet have BEIR's columns by name.
+
+    Raises:
+        InputError: a row of another form, with its file and line.
+    """
+    if file.path.removesuffix(".gz").endswith((".jsonl", ".parquet")):
+        yield from _row_qrels(file)
+        return
+    columns, before = 0, "rows"
+    for number, line in text_lines(file):
+        where = f"{file.name}:{number}"
+        cells = [cell.strip() for cell in line.split("\t")] if "\t" in line else line.split()
+        if not columns:
+            columns = len(cells)
+            if _is_header(cells, where):
+                before = "header"
+                continue
+        if columns not in (3, 4) or len(cells) != columns or not all(cells):
+            wanted = f"{columns} columns like the {before} before" if columns in (3, 4) else "3 or 4 columns"
+            raise InputError(f"{where}: a judgement has {wanted}, {_QRELS_FORMS}")
+        yield QrelsLine(where, cells[0], cells[-2], _grade(cells[-1], where))
+
+
+def _row_qrels(file: Source) -> Iterator[QrelsLine]:
+    for where, row in file_rows(file):
+        absent = sorted({*_QRELS_COLUMNS} - row.keys())
+        if absent:
+            raise InputError(f"{where}: a judgement has the columns {', '.join(_QRELS_COLUMNS)}; no {absent[0]} there")
+        query_id, passage_id = (_row_id(row, (column,), where) for column in _QRELS_COLUMNS[:2])
+        yield QrelsLine(where, query_id, passage_id, _grade(str(row[_QRELS_COLUMNS[2]]), where))
+
+
+def _is_header(cells: list[str], where: str) -> bool:
+    """Whether the first line of a file names its columns.
+
+    Raises:
+        InputError: it does, and they are others than those of a judgement.
+    """
+    words = [_unquoted(cell) for cell in cells]
+    if len(words) in (3, 4) and words[-1] in _HEADER_GRADE:
+        return True
+    if (words[0] in _HEADER_ID or _HEADER_GRADE.intersection(words)) and not re.match(r"[-+.]?\d", words[-1]):
+        raise InputError(f"{where}: a header of other columns ({', '.join(words)}) than {_QRELS_FORMS}")
+    return False
+
+
+class Matched(NamedTuple):
+    """Queries with their judgements.
+
+    Attributes:
+        queries: those that have a judgement, in the order of the topics.
+        judged: by query.
+        unknown: ids of judged queries that are no topic, in the order of the file.
+    """
+
+    queries: list[Text]
+    judged: list[Judgement]
+    unknown: list[str]
+
+
+def match_judgements(
+    topics: Mapping[str, Text],
+    topics_name: str,
+    qrels: Sequence[Source],
+    first: int = 0,
+    prefix: str = "",
+    strict: bool = False,
+) -> Matched:
+    """Bring the queries that have a judgement and the judgements together.
+
+    Args:
+        topics: ``{id in the files: query}``.
+        topics_name: where they come from, for the message.
+        qrels: the parts of the file of judgements.
+        first: position of the first of these queries among the benchmark's.
+        prefix: put before the id of each passage.
+        strict: whether a judged query that is no topic is an error.
+
+    Raises:
+        InputError: such a query, no other one, or a pair with two grades.
+    """
+    grades: dict[str, dict[str, int]] = {}
+    unknown: dict[str, str] = {}
+    for where, query_id, passage_id, grade in (line for file in qrels for line in read_qrels(file)):
+        if query_id not in topics:
+            unknown.setdefault(query_id, where)
+            continue
+        before = grades.setdefault(query_id, {}).setdefault(passage_id, grade)
+        if before != grade:
+            raise InputError(
+                f"{where}: passage {passage_id!r} has grade {grade} for query {query_id!r}, in a row before {before}"
+            )
+    if unknown and (strict or not grades):
+        query_id, where = next(iter(unknown.items()))
+        raise InputError(
+            f"{where}: query {query_id!r}{_more(unknown)} is not among the {len(topics)} queries of {topics_name}"
+            + "; without benchmark.strict they are left out" * bool(grades)
+        )
+    if not grades:
+        raise InputError(f"{qrels[0].name}: no judgement in the file")
+    kept = [query_id for query_id in topics if query_id in grades]
+    judged = [
+        Judgement(first + place, prefix + passage_id, grade)
+        for place, query_id in enumerate(kept)
+        for passage_id, grade in sorted(grades[query_id].items())
+    ]
+    return Matched([topics[query_id] for query_id in kept], judged, list(unknown))
+
+
+def _more(found: Collection[str]) -> str:
+    return f" (and {len(found) - 1:,} more)" if len(found) > 1 else ""
+
+
+def _row_topics(file: Source, language: str | None) -> Iterator[tuple[str, str, str, str]]:
+    for where, row in file_rows(file):
+        query_id = _row_id(row, _QUERY_ID, where)
+        text = row.get("query") if row.get("text") is None else row["text"]
+        if not isinstance(text, str):
+            raise InputError(f"{where}: query {query_id!r} has no text (got {text!r})")
+        check_unicode(text, f"{where}: query {query_id!r}")
+        yield where, query_id, _row_language(row, language, where), text
+
+
+def _tsv_topics(file: Source, language: str | None) -> Iterator[tuple[str, str, str, str]]:
+    for number, line in text_lines(file):
+        where = f"{file.name}:{number}"
+        query_id, tab, text = line.partition("\t")
+        if number == 1 and _unquoted(query_id) in _HEADER_ID and _unquoted(text) in _HEADER_TEXT:
+            continue
+        if not tab or not query_id.strip():
+            raise InputError(f"{where}: a query is 'id TAB text' (got {line[:80]!r})")
+        yield where, query_id.strip(), language or _row_language({}, None, where), text
+
+
+def _row_id(row: Mapping[str, Any], keys: tuple[str, ...], where: str) -> str:
+    key = next((key for key in keys if row.get(key) is not None), None)
+    if key is None:
+        raise InputError(f"{where}: no id in this row; it is called {', '.join(keys[:-1])} or {keys[-1]}")
+    value = row[key]
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str) or not value.strip():
+        raise InputError(f"{where}: {key} must be a text that is not empty (got {value!r})")
+    check_unicode(value, f"{where}: {key}")
+    return value.strip()
+
+
+def _row_language(row: Mapping[str, Any], language: str | None, where: str) -> str:
+    said = language if row.get("language") is None else row["language"]
+    if said is None:
+        raise InputError(
+            f"{where}: no language in this row; say that of all texts with --set benchmark.language=en, or each "
+            "row's as its 'language'"
+        )
+    if not isinstance(said, str):
+        raise InputError(f"{where}: language must be a code like 'sw' (got {said!r})")
+    return language_code(said, where)
+
+
+def _grade(cell: str, where: str) -> int:
+    try:
+        grade = float(cell)
+    except ValueError:
+        grade = math.nan
+    if math.isfinite(grade) and abs(grade) > _LARGEST_GRADE:
+        raise InputError(f"{where}: a grade lies between {-_LARGEST_GRADE} and {_LARGEST_GRADE} (got {cell!r})")
+    if not grade.is_integer():
+        raise InputError(f"{where}: a grade is a whole number (got {cell!r})")
+    return int(grade)
+
+
+def _unquoted(cell: str) -> str:
+    return cell.strip().strip("\"'").lower()
+
+
+_MIRACL_TABLE = re.compile(
+    r"(?:^|/)(?P<kind>topics|qrels)\.miracl-v1\.0-(?P<language>[a-z]+)-(?P<split>[^/]+)\.tsv(\.gz)?$"
+)
+_MIRACL_CORPUS = re.compile(r"(?:^|/)miracl-corpus-v1\.0-(?P<language>[a-z]+)/(?P<name>docs-[^/]+)\.jsonl(\.gz)?$")
+_CORPUS = re.compile(r"^(?:(?P<name>corpus[^/]*)\.jsonl(\.gz)?|corpus/(?P<shard>[^/]+)\.parquet)$")
+_TOPICS = re.compile(
+    r"^(?:(?P<name>(queries|topics)[^/]*)\.(jsonl|tsv|txt)(\.gz)?|queries/(?P<shard>[^/]+?)(-\d+-of-\d+)?\.parquet)$"
+)
+_QRELS = (  # split: what the file is named for
+    re.compile(r"^qrels/(?:qrels[._-])?(?P<split>[^/]+)\.(tsv|txt|qrels|jsonl)(\.gz)?$"),
+    re.compile(r"^qrels[._-](?P<split>[^/]+)\.(tsv|txt)(\.gz)?$"),
+    re.compile(r"^(?P<split>qrels)\.(tsv|txt)(\.gz)?$"),
+    re.compile(r"^(?P<split>[^/]+)\.qrels(\.gz)?$"),
+    re.compile(r"^(?:data|default|qrels)/(?P<split>[^/]+?)(-\d+-of-\d+)?\.parquet$"),
+)
+
+
+class Miracl(NamedTuple):
+    """The files of one language of MIRACL."""
+
+    topics: dict[str, Source]  # by split
+    qrels: dict[str, Source]
+    corpus: dict[str, Source]  # by name, docs-0
+
+
+class QrelsFolder(NamedTuple):
+    """The files of a BEIR or TREC folder; in the hub's layout topics and qrels may be cut into several."""
+
+    corpus: dict[str, Source]
+    topics: dict[str, list[Source]]
+    qrels: dict[str, list[Source]]  # by split
+
+
+def miracl_files(files: Mapping[str, Source]) -> dict[str, Miracl]:
+    """``{language: files}`` of the data sets miracl/miracl and miracl/miracl-corpus, however deep they lie.
+
+    Raises:
+        InputError: a file is there twice.
+    """
+    languages: dict[str, Miracl] = {}
+    for path, file in files.items():
+        table, corpus = _MIRACL_TABLE.search(path), _MIRACL_CORPUS.search(path)
+        match = table or corpus
+        if match is None:
+            continue
+        found = languages.setdefault(match["language"], Miracl({}, {}, {}))
+        if table:
+            _put(found.topics if table["kind"] == "topics" else found.qrels, table["split"], file)
+        else:
+            _put(found.corpus, match["name"], file)
+    return {language: found for language, found in languages.items() if found.topics or found.qrels}
+
+
+def qrels_files(files: Mapping[str, Source]) -> QrelsFolder | None:
+    """The files of a BEIR or TREC folder; None where no two of corpus, queries and qrels are there.
+
+    Raises:
+        InputError: a file is there twice, like packed and unpacked.
+    """
+    found = QrelsFolder({}, {}, {})
+    for path, file in files.items():
+        corpus, topics = _CORPUS.match(path), _TOPICS.match(path)
+        qrels = next((match for pattern in _QRELS if (match := pattern.match(path))), None)
+        if corpus:
+            _put(found.corpus, corpus["name"] or corpus["shard"], file)
+        elif topics:
+            _append(found.topics, topics["name"] or topics["shard"], file)
+        elif qrels:
+            _append(found.qrels, qrels["split"], file)
+    return found if sum(map(bool, found)) >= 2 else None
+
+
+def refuse_part(files: Iterable[Source]) -> None:
+    """Files that are a part of a judged benchmark, where the whole is wanted.
+
+    Raises:
+        InputError: what to give instead.
+    """
+    for file in files:
+        if _MIRACL_CORPUS.search(file.path):
+            raise InputError(
+                f"{file.name}: the corpus of MIRACL without topics and qrels; give the folder above, that holds "
+                "miracl-corpus-v1.0-<xx>/ and miracl-v1.0-<xx>/"
+            )
+        if not file.path.endswith((".jsonl", ".jsonl.gz")) or file.filesystem is None:
+            continue
+        where, row = next(json_lines(file), ("", {}))
+        if "group_id" not in row and row.keys() & {"_id", "docid", "id", "qid"} and row.keys() & {"text", "query"}:
+            raise InputError(
+                f"{where}: a row of a corpus or of queries, not a group; a BEIR or TREC benchmark is given as the "
+                "folder that holds corpus.jsonl, queries.jsonl and qrels"
+            )
+
+
+def read_miracl(languages: Mapping[str, Miracl], source: BenchmarkSource) -> BenchmarkRows:
+    """MIRACL (arXiv 2210.09984), the languages of a folder or those asked for; judged within each language.
+
+    With one language ids are those of the files, so that other tools' runs and qrels fit; with more, whose ids
+    collide, each has its language before it: ``sw:1234#0``.
+
+    Args:
+        languages: as ``miracl_files`` gives them.
+        source: the path, the languages and the split (usual: dev, the only one with public judgements).
+
+    Raises:
+        InputError: a language or split is not there or not whole, or a line is broken.
+    """
+    wanted = sorted(languages) if source.languages is None else list(dict.fromkeys(source.languages))
+    name = source.path if source.languages is None else f"{source.path} languages {','.join(wanted)}"
+    for language in wanted:
+        language_code(language, source.path)
+        if language not in languages:
+            raise InputError(f"{name}: no topics of {language!r} there; there are: {', '.join(sorted(languages))}")
+        if not languages[language].corpus:
+            raise InputError(
+                f"{name}: no miracl-corpus-v1.0-{language}/docs-*.jsonl.gz beside miracl-v1.0-{language}; put that "
+                "folder of the data set miracl/miracl-corpus there, or give the folder that holds both"
+            )
+    whole = [set(languages[language].topics) & set(languages[language].qrels) for language in wanted]
+    where = f"{name}: splits with topics and qrels in {', '.join(wanted)}"
+    split = choose_split(source.split, list(set.intersection(*whole)), where)
+    queries: list[Text] = []
+    judged: list[Judgement] = []
+    corpus: list[CorpusPart] = []
+    topics_read = 0
+    unknown: list[str] = []
+    for language in wanted:
+        files, prefix = languages[language], f"{language}:" if len(wanted) > 1 else ""
+        topics = read_topics([files.topics[split]], language, prefix)
+        named, qrels = files.topics[split].name, [files.qrels[split]]
+        found = match_judgements(topics, named, qrels, len(queries), prefix, source.strict)
+        topics_read += len(topics)
+        queries.extend(found.queries)
+        judged.extend(found.judged)
+        unknown.extend(prefix + query_id for query_id in found.unknown)
+        corpus.extend(
+            PassageFile(f"{language}-{n}", file, language, prefix, source.strict) for n, file in files.corpus.items()
+        )
+    notices = _left_out(topics_read - len(queries), unknown)
+    return BenchmarkRows(f"{name} split {split}", queries, corpus, judged, notices, strict=source.strict)
+
+
+def read_qrels_folder(files: QrelsFolder, source: BenchmarkSource) -> BenchmarkRows:
+    """BEIR (arXiv 2104.08663): ``corpus.jsonl``, ``queries.jsonl`` and ``qrels/<split>.tsv``; or TREC qrels.
+
+    Args:
+        files: as ``qrels_files`` gives them.
+        source: the path, the split, and the language of the rows that do not say theirs.
+
+    Raises:
+        InputError: a file is missing, there is no telling which one is meant, or a line is broken.
+    """
+    for kind, known in (
+        ("corpus", "corpus.jsonl"),
+        ("topics", "queries.jsonl or topics.tsv"),
+        ("qrels", "qrels/<split>.tsv or qrels.txt"),
+    ):
+        if not getattr(files, kind):
+            there = [*files.corpus.values(), *(part for kind in files[1:] for parts in kind.values() for part in parts)]
+            others = ", ".join(sorted(file.path.rsplit("/", 1)[-1] for file in there))
+            raise InputError(f"{source.path}: no {known} beside {others}")
+    split = choose_split(source.split, list(files.qrels), source.path)
+    asked = _topics_of(files.topics, split, source.path)
+    topics = read_topics(asked, source.language)
+    found = match_judgements(topics, asked[0].name, files.qrels[split], strict=source.strict)
+    corpus: list[CorpusPart] = [
+        PassageFile(name, part, source.language, strict=source.strict) for name, part in files.corpus.items()
+    ]
+    return BenchmarkRows(
+        name=f"{source.path} split {split}",
+        queries=found.queries,
+        corpus=corpus,
+        judged=found.judged,
+        notices=_left_out(len(topics) - len(found.queries), found.unknown),
+        ignore_identical_ids=source.ignore_identical_ids,
+        strict=source.strict,
+    )
+
+
+def _topics_of(topics: Mapping[str, list[Source]], split: str, where: str) -> list[Source]:
+    """The only file of queries, or the one that is named for the split."""
+    named = [name for name in topics if re.search(rf"(^|[._-]){re.escape(split)}$", name)]
+    chosen = named if len(topics) > 1 else list(topics)
+    if len(chosen) != 1:
+        raise InputError(f"{where}: which file has the queries of split {split!r}? there are: {', '.join(topics)}")
+    return topics[chosen[0]]
+
+
+def _put(found: dict[str, Source], name: str, file: Source) -> None:
+    if name in found:
+        raise InputError(f"{file.name}: {found[name].name} is there too; keep one of the two")
+    found[name] = file
+
+
+def _append(found: dict[str, list[Source]], name: str, file: Source) -> None:
+    """Take the next part of a file; only what is Parquet comes in parts."""
+    before = found.setdefault(name, [])
+    if before and not (file.path.endswith(".parquet") and before[0].path.endswith(".parquet")):
+        raise InputError(f"{file.name}: {before[0].name} is there too; keep one of the two")
+    before.append(file)
+
+
+def _left_out(queries: int, unknown: Sequence[str]) -> list[str]:
+    """What to tell of the queries without a judgement, and of the judged ones that are not there."""
+    silent = f"{queries} of the topics have no judgement in this split and are left out"
+    lost = (
+        f"{len(unknown)} judged queries are not among the topics and are left out (first: {next(iter(unknown), '')!r})"
+    )
+    return [silent] * (queries > 0) + [lost] * bool(unknown)

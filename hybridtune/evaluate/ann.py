@@ -1,0 +1,243 @@
+"""Approximate top-k lists by a faiss index per shard, for pools too large to compare every query with every passage.
+
+What the index finds is scored by ``pair_scores``, and a seeded sample of the queries is searched exactly too: the
+recall that the index really has on this pool comes with every answer.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
+
+import faiss
+import numpy as np
+import ray
+
+from hybridtune.errors import InputError
+from hybridtune.evaluate.blocks import Block, Vectors
+from hybridtune.evaluate.sweep import QUERIES
+from hybridtune.evaluate.top_k import (
+    CHUNK_ENTRIES,
+    MARGIN,
+    TopK,
+    block_starts,
+    gather,
+    located,
+    moved,
+    one_thread,
+    ranked,
+    rescored,
+    slabs,
+    top_k,
+)
+
+SHARD_PASSAGES = 2**17  # of one index; by passages and not by CPUs, so that the lists do not depend on the machine
+LISTS_PER_ROOT = 4  # inverted lists: so often the root of the passages
+POINTS_PER_LIST = 39  # that k-means wants for training, below which faiss warns
+NEIGHBOURS = 32  # edges of a passage in the HNSW graph
+
+Kind = Literal["ivf", "hnsw"]
+
+
+@dataclass(frozen=True)
+class Index:
+    """How a shard is indexed.
+
+    Attributes:
+        kind: ivf, inverted lists around k-means centres (builds fast); hnsw, a graph of neighbours (searches fast).
+        seed: of the k-means and of the graph's levels, in [0, 2**31).
+        nprobe: inverted lists looked into by a query; None: a sixteenth of them, at least 8. All of them: exact.
+        ef_search: passages that a query keeps in view in the graph; None: 2 * k, at least 64.
+
+    Source: arXiv 1603.09320 (HNSW); nlist of 4 to 16 roots: the faiss wiki's guidelines to choose an index.
+    """
+
+    kind: Kind
+    seed: int
+    nprobe: int | None = None
+    ef_search: int | None = None
+
+
+class Approximate(NamedTuple):
+    """Lists that may miss passages, and how many they do miss.
+
+    Attributes:
+        top: the lists; scores by ``pair_scores``, the order that of exact lists.
+        recall: share of the exact k best that the lists hold, over the sampled queries, in [0, 1].
+        sampled: queries that were searched exactly too.
+    """
+
+    top: TopK
+    recall: float
+    sampled: int
+
+
+def approximate_top_k(
+    queries: Vectors,
+    blocks: Sequence[Block],
+    k: int,
+    kind: Kind,
+    seed: int,
+    sample: int = 200,
+    *,
+    nprobe: int | None = None,
+    ef_search: int | None = None,
+    num_cpus: float = 0.5,
+) -> Approximate:
+    """The k best passages that an index finds for every query; Ray must be running. One task per shard.
+
+    Args:
+        queries: float32 [Q, D], unit length, Q >= 1.
+        blocks: the pool, with a passage at least; ids unique in it. On a cluster, files that every machine sees.
+        k: length of the lists, >= 1.
+        kind: of the index.
+        seed: of the index and of the sample, in [0, 2**31).
+        sample: queries that are searched exactly too, >= 1; all if there are fewer.
+        nprobe: see ``Index``.
+        ef_search: see ``Index``.
+        num_cpus: logical CPUs that a task asks Ray for; it uses one core.
+
+    Raises:
+        InputError: a value out of its range, no query or no passage, vectors of another length.
+        FitError: a vector is not finite.
+    """
+    _check(kind, seed, sample, nprobe, ef_search)
+    starts = block_starts(blocks)
+    if len(queries) == 0 or starts[-1] == 0:
+        raise InputError(f"{len(queries)} queries and {starts[-1]} passages: a search needs one of each at least")
+    sampled = np.sort(np.random.default_rng(seed).permutation(len(queries))[:sample])
+    exact = top_k(queries[sampled], blocks, k, num_cpus=num_cpus)
+    task = ray.remote(_approximate_task).options(num_cpus=num_cpus)
+    shared, index = ray.put(queries), Index(kind, seed, nprobe, ef_search)
+    edges = [*np.flatnonzero(np.diff(starts[:-1] // SHARD_PASSAGES, prepend=-1)).tolist(), len(blocks)]
+    calls = (
+        (slice(len(queries)), partial(task.remote, shared, blocks[first:last], first, k, index))
+        for first, last in pairwise(edges)
+    )
+    top = gather(calls, TopK.empty(len(queries), k), blocks, num_cpus)
+    return Approximate(top, recall(top.part(sampled), exact), len(sampled))
+
+
+def recall(found: TopK, exact: TopK) -> float:
+    """Share of the passages in the exact lists that the found lists of the same queries hold.
+
+    Args:
+        found: [Q, k].
+        exact: [Q, k], with a passage at least.
+    """
+    hits = 0
+    for query in range(len(exact.blocks)):
+        wanted = {*zip(exact.blocks[query].tolist(), exact.rows[query].tolist(), strict=True)} - {(-1, -1)}
+        hits += len(wanted.intersection(zip(found.blocks[query].tolist(), found.rows[query].tolist(), strict=True)))
+    return hits / int((exact.blocks >= 0).sum())
+
+
+def shard_approximate(queries: Vectors, blocks: Sequence[Block], k: int, index: Index) -> TopK:
+    """The k best passages that an index of one shard finds, in this process; its vectors are held in memory.
+
+    With one thread (``one_thread``) the same call gives the same lists.
+
+    Args:
+        queries: float32 [Q, D], unit length.
+        blocks: the shard.
+        k: length of the lists, >= 1.
+        index: how it is built and searched.
+
+    Raises:
+        InputError: vectors of another length.
+        FitError: a vector is not finite.
+    """
+    queries = np.require(queries, np.float32, ["C", "W"])  # what Ray hands over is read-only, which torch warns of
+    top, starts = TopK.empty(len(queries), k), block_starts(blocks)
+    if starts[-1] == 0:
+        return top
+    vectors = np.concatenate([slab for _, slab in slabs(blocks, queries.shape[1])])  # [n, D]
+    rescored(queries, [(0, vectors)], np.full((len(queries), 1), -1))  # faiss would index what is not finite
+    built = _built(vectors, k, index)
+    step = max(1, CHUNK_ENTRIES // (k + MARGIN))
+    for start in range(0, len(queries), step):
+        chunk = slice(start, start + step)
+        _, labels = built.search(queries[chunk], min(k + MARGIN, len(vectors)))
+        scores = rescored(queries[chunk], [(0, vectors)], labels)
+        top.put(chunk, ranked(located(scores, labels, starts), k, blocks))
+    return top
+
+
+def _built(vectors: Vectors, k: int, index: Index) -> Any:
+    """The faiss index of the vectors [n, D], ready to search."""
+    passages, dim = vectors.shape
+    if index.kind == "hnsw":
+        library: Any = faiss  # whose type stubs do not know the generator
+        graph = library.IndexHNSWFlat(dim, NEIGHBOURS, faiss.METRIC_INNER_PRODUCT)
+        graph.hnsw.rng = library.RandomGenerator(index.seed)
+        graph.hnsw.efSearch = index.ef_search or max(64, 2 * k)
+        graph.add(vectors)
+        return graph
+    lists = max(1, min(int(LISTS_PER_ROOT * passages**0.5), passages // POINTS_PER_LIST))
+    inverted = faiss.IndexIVFFlat(faiss.IndexFlatIP(dim), dim, lists, faiss.METRIC_INNER_PRODUCT)
+    inverted.cp.seed = index.seed
+    inverted.train(vectors)
+    inverted.add(vectors)
+    inverted.nprobe = min(lists, index.nprobe or max(8, lists // 16))
+    return inverted
+
+
+def _approximate_task(queries: Vectors, blocks: Sequence[Block], first: int, k: int, index: Index) -> TopK:
+    with one_thread():
+        return moved(shard_approximate(queries, blocks, k, index), first)
+
+
+def _check(kind: str, seed: int, sample: int, nprobe: int | None, ef_search: int | None) -> None:
+    if kind not in get_args(Kind):
+        raise InputError(f"index {kind!r} is unknown; known: {', '.join(get_args(Kind))}")
+    if not 0 <= seed < 2**31:
+        raise InputError(f"seed must lie in [0, 2**31) (got {seed})")
+    for name, value in (("sample", sample), ("nprobe", nprobe), ("ef_search", ef_search)):
+        if value is not None and value < 1:
+            raise InputError(f"{name} must be at least 1 (got {value})")
+
+
+IndexKind = Literal["ivf", "hnsw"]
+
+
+class Found(NamedTuple):
+    """Lists, and what is known of their exactness.
+
+    Attributes:
+        lists: [Q, k].
+        recall: share of the exact lists that they hold, in [0, 1]; 1 of exact lists.
+        sampled: queries that it was measured on; 0 for exact lists.
+    """
+
+    lists: TopK
+    recall: float
+    sampled: int
+
+
+def search_pool(
+    folder: Path, queries: Sequence[int], blocks: Sequence[Block], k: int, index: IndexKind | None, seed: int
+) -> Found:
+    """The k best passages of some blocks for some queries; Ray must be running.
+
+    Args:
+        folder: of the encoded benchmark, its relevant pairs scored.
+        queries: positions of the queries.
+        blocks: the pool.
+        k: length of the lists.
+        index: an approximate faiss index; None: exact.
+        seed: of the index.
+    """
+    import ray
+
+    task = ray.remote(_search).options(num_cpus=0.25)
+    found: Found = ray.get(task.remote(folder, list(queries), list(blocks), k, index, seed))
+    return found
+
+
+def _search(folder: Path, queries: list[int], blocks: list[Block], k: int, index: IndexKind | None, seed: int) -> Found:
+    vectors = np.load(folder / QUERIES)[queries]  # [q, D]
+    if index is None:
+        return Found(top_k(vectors, blocks, k), 1.0, 0)
+    return Found(*approximate_top_k(vectors, blocks, k, index, seed))

@@ -1,0 +1,245 @@
+"""One pass over a corpus before anything is encoded: what is in it, and all that can be wrong with it.
+
+A corpus may be larger than memory and may lie on many files: each part is read by a task, and what comes back is its
+sizes and which relevant passages it holds. The hashes of its ids go to disk, where doubles are found.
+"""
+
+import hashlib
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from hybridtune.data.readers.languages import SAMPLE, mixed_up
+from hybridtune.data.readers.records import BenchmarkRows, CorpusPart, PartDigest, Text, TextList, benchmark_digest
+from hybridtune.errors import InputError
+from hybridtune.evaluate.benchmark import settings_of
+from hybridtune.evaluate.blocks import write_array
+from hybridtune.evaluate.judged import (
+    check_found,
+    digest_without,
+    empty_passages,
+    holds_query,
+    missing_passages,
+    own_passages,
+    query_texts,
+)
+
+BUCKET = 4_000_000  # id hashes sorted at once: 32 MB
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a benchmark holds.
+
+    Attributes:
+        digest: of its queries, judgements and passages; equal for equal benchmarks.
+        passages: language -> passages.
+        relevant: the ids of the relevant passages, and of those in ``own``, in descending order.
+        relevant_language: [len(relevant)] their languages; empty where a passage is not in the corpus.
+        own: ids of the queries whose passage of the same id is left out of their ranking.
+        notices: what the user should know of the corpus, one line each.
+        spaced: a passage id with white space in it, which TREC files cannot hold; None if there is none.
+    """
+
+    digest: str
+    passages: Mapping[str, int]
+    relevant: list[str]
+    relevant_language: list[str]
+    own: frozenset[str] = frozenset()
+    notices: tuple[str, ...] = ()
+    spaced: str | None = None
+
+    def languages(self, rows: BenchmarkRows) -> tuple[str, ...]:
+        """The codes of queries and passages, sorted."""
+        return tuple(sorted({*self.passages, *(query.language for query in rows.queries)}))
+
+    def settings(self, rows: BenchmarkRows) -> tuple[str, ...]:
+        """The settings that some query of the benchmark can be scored in."""
+        language = dict(zip(self.relevant, self.relevant_language, strict=True))
+        same = [
+            rows.queries[judged.query].language == language[judged.passage_id]
+            for judged in rows.judged
+            if judged.grade > 0 and language[judged.passage_id]
+        ]
+        return settings_of(np.array(same), len(self.languages(rows)))
+
+
+@dataclass(frozen=True)
+class PartSurvey:
+    """What one part of a corpus holds; ``problem`` instead of an error, which would lose its kind on the way.
+
+    ``found`` are the wanted ids and ``alike`` those whose passage holds the text of the query of the same id; ``empty``
+    counts the passages without a text, ``first_empty`` is the id of one.
+    """
+
+    digest: str
+    passages: dict[str, int]
+    found: list[str]
+    found_language: list[str]
+    alike: tuple[str, ...] = ()
+    empty: int = 0
+    first_empty: str | None = None
+    spaced: str | None = None
+    problem: str | None = None
+
+
+def survey_part(
+    part: CorpusPart, number: int, wanted: frozenset[str], asked: Mapping[str, str], folder: Path
+) -> PartSurvey:
+    """Read a part once.
+
+    Args:
+        part: to read.
+        number: its place in the corpus.
+        wanted: ids of the relevant passages.
+        asked: ``judged.query_texts``; passages of these ids are wanted too.
+        folder: takes the sorted hashes of its ids.
+    """
+    digest, sizes = PartDigest(), Counter[str]()
+    found: list[str] = []
+    found_language: list[str] = []
+    alike: list[str] = []
+    empty: list[str] = []
+    sample: list[Text] = []
+    hashes = array("Q")
+    spaced = None
+    try:
+        for text in part.read():
+            digest.add(text)
+            sizes[text.language] += 1
+            hashes.append(_hash(text.text_id))
+            if spaced is None and len(text.text_id.split()) != 1:
+                spaced = text.text_id
+            if sizes[text.language] <= SAMPLE:
+                sample.append(text)
+            if not text.text:
+                empty.append(text.text_id)
+            if text.text_id in asked and holds_query(text.text, asked[text.text_id]):
+                alike.append(text.text_id)
+            if text.text_id in wanted or text.text_id in asked:
+                found.append(text.text_id)
+                found_language.append(text.language)
+    except InputError as error:
+        return PartSurvey("", {}, [], [], problem=str(error))
+    exchanged = mixed_up(sample)
+    if exchanged is not None:
+        return PartSurvey("", {}, [], [], problem=f"{part.name}: {exchanged}")
+    write_array(_hash_file(folder, number), np.sort(np.frombuffer(hashes, np.uint64)))
+    first_empty = empty[0] if empty else None
+    return PartSurvey(
+        digest.hexdigest(), dict(sizes), found, found_language, tuple(alike), len(empty), first_empty, spaced
+    )
+
+
+def survey_corpus(rows: BenchmarkRows, folder: Path, progress: Progress = lambda done, total: None) -> Survey:
+    """Survey all parts of a benchmark's corpus, in Ray tasks where Ray runs and files are to be read.
+
+    Args:
+        rows: the benchmark.
+        folder: where hashes of ids are kept for the check; on a cluster one that every machine sees.
+        progress: called with (parts done, parts in all).
+
+    Raises:
+        InputError: an unreadable line, an id that stands twice, texts in another script than their language's, no
+            relevant passage that could be found; where the benchmark is to be strict, a passage without a text or a
+            relevant id that is not there.
+    """
+    wanted = frozenset(judged.passage_id for judged in rows.judged if judged.grade > 0)
+    if not wanted:
+        raise InputError(f"{rows.name}: no query has a relevant passage")
+    parts: list[PartSurvey] = [PartSurvey("", {}, [], [])] * len(rows.corpus)
+    progress(0, len(parts))
+    asked = query_texts(rows)
+    for done, (number, part) in enumerate(_surveys(rows.corpus, wanted, asked, folder), 1):
+        if part.problem is not None:
+            raise InputError(part.problem)
+        parts[number] = part
+        progress(done, len(parts))
+    _check_doubles(rows.corpus, folder)
+    language = {key: name for part in parts for key, name in zip(part.found, part.found_language, strict=True)}
+    sizes: Counter[str] = sum((Counter(part.passages) for part in parts), Counter())
+    spoken = {*sizes, *(query.language for query in rows.queries)}
+    first_empty = next((part.first_empty for part in parts if part.first_empty is not None), None)
+    own, of_own = own_passages(rows, asked.keys() & language.keys(), [name for part in parts for name in part.alike])
+    notices = (
+        *missing_passages(rows, wanted - language.keys(), len(spoken)),
+        *empty_passages(sum(part.empty for part in parts), first_empty),
+        *of_own,
+    )
+    check_found(rows, language.keys(), own)
+    relevant = sorted(wanted | own, reverse=True)
+    return Survey(
+        digest=digest_without(benchmark_digest(rows, [part.digest for part in parts]), own),
+        passages=dict(sorted(sizes.items())),
+        relevant=relevant,
+        relevant_language=[language.get(key, "") for key in relevant],
+        own=own,
+        notices=notices,
+        spaced=next((part.spaced for part in parts if part.spaced is not None), None),
+    )
+
+
+def _surveys(
+    corpus: Sequence[CorpusPart], wanted: frozenset[str], asked: Mapping[str, str], folder: Path
+) -> Iterator[tuple[int, PartSurvey]]:
+    """The survey of every part, in the order they end; what is in memory already is not sent away to be read."""
+    import ray
+
+    if not ray.is_initialized() or all(isinstance(part, TextList) for part in corpus):
+        for number, part in enumerate(corpus):
+            yield number, survey_part(part, number, wanted, asked, folder)
+        return
+    shared = ray.put(wanted), ray.put(asked)
+    task = ray.remote(survey_part).options(num_cpus=0.25)
+    waiting = {task.remote(part, number, *shared, folder): number for number, part in enumerate(corpus)}
+    while waiting:
+        ready, _ = ray.wait(list(waiting))
+        yield waiting.pop(ready[0]), ray.get(ready[0])
+
+
+def _check_doubles(corpus: Sequence[CorpusPart], folder: Path) -> None:
+    """Find ids that stand twice, a range of hashes at a time."""
+    files: list[npt.NDArray[np.uint64]] = [
+        np.load(_hash_file(folder, number), mmap_mode="r") for number in range(len(corpus))
+    ]
+    buckets = max(1, -(-sum(map(len, files)) // BUCKET))
+    ends = [0, *(2**64 * bucket // buckets for bucket in range(1, buckets))]
+    for bucket, low in enumerate(ends):
+        first = [np.searchsorted(file, np.uint64(low)) for file in files]
+        last = [
+            len(file) if bucket == buckets - 1 else np.searchsorted(file, np.uint64(ends[bucket + 1])) for file in files
+        ]
+        here = np.sort(np.concatenate([file[a:b] for file, a, b in zip(files, first, last, strict=True)]))
+        doubled = here[1:][here[1:] == here[:-1]]
+        if len(doubled):
+            _name_double(corpus, set(doubled.tolist()))
+
+
+def _name_double(corpus: Sequence[CorpusPart], doubled: set[int]) -> None:
+    """Read again to name an id whose hash stands twice; two ids of one hash are no error."""
+    seen: dict[str, str] = {}
+    for part in corpus:
+        for text in part.read():
+            if _hash(text.text_id) not in doubled:
+                continue
+            if text.text_id in seen:
+                raise InputError(
+                    f"passage id {text.text_id!r} stands twice: in {seen[text.text_id]} and in {part.name}; "
+                    "ids must be unique, or it is open which passage the qrels mean"
+                )
+            seen[text.text_id] = part.name
+
+
+def _hash(text_id: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text_id.encode(), digest_size=8).digest(), "little")
+
+
+def _hash_file(folder: Path, number: int) -> Path:
+    return folder / "ids" / f"{number:05d}.npy"

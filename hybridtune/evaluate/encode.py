@@ -1,0 +1,268 @@
+"""Token ids to vectors, with little spent on padding: rows of like length are encoded together."""
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import torch
+
+from hybridtune.config.study import Encoder
+from hybridtune.data.readers.records import CorpusPart
+from hybridtune.data.tokenizer import Tokenizer
+from hybridtune.errors import FitError
+from hybridtune.evaluate.blocks import blocks_of, finished_blocks, write_block
+from hybridtune.model.encoder import DualEncoder
+
+BATCH_TOKENS = 4096  # padded tokens encoded at once: stays in a core's caches
+BATCH_TOKENS_GPU = 65536  # fills a card with a small model, and is far from its memory
+
+Vectors = npt.NDArray[np.float32]
+
+
+def embed_by_length(model: DualEncoder, rows: Sequence[npt.NDArray[np.int32]]) -> Vectors:
+    """Unit vectors of n rows of token ids, longest rows first; bf16 on a GPU that has it.
+
+    Args:
+        model: in eval mode, on its device.
+        rows: n rows of token ids, none empty.
+
+    Returns:
+        float32 [n, D], a function of the rows, the weights and the device alone.
+    """
+    device = next(model.parameters()).device
+    most = BATCH_TOKENS_GPU if device.type == "cuda" else BATCH_TOKENS
+    bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    vectors = np.zeros((len(rows), model.width), np.float32)
+    order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
+    first = 0
+    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+        while first < len(order):
+            chosen = order[first : first + max(1, most // len(rows[order[first]]))]
+            vectors[chosen] = model.embed([rows[i] for i in chosen]).float().cpu().numpy()
+            first += len(chosen)
+    return vectors
+
+
+# Logical CPUs. Not equal: Ray Data fuses neighbours that ask for the same, and one process would then read, tokenise
+# and encode all of a corpus in one file.
+READER_CPUS, TOKENISER_CPUS, ENCODER_CPUS = 0.2, 0.15, 0.25
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Actors:
+    """How the work is spread.
+
+    Attributes:
+        least: actors to start with.
+        most: actors to grow to while work waits.
+        gpus: GPUs of each, 0 for none.
+        threads: CPU threads of each.
+        readers: tasks that read, and as many that tokenise, at once.
+    """
+
+    least: int
+    most: int
+    gpus: float = 0.0
+    threads: int = 1
+    readers: int = 2
+
+    def pool(self) -> Any:
+        """As Ray Data takes it."""
+        import ray
+
+        return ray.data.ActorPoolStrategy(
+            min_size=min(self.least, self.most), max_size=self.most, max_tasks_in_flight_per_actor=2
+        )
+
+
+@dataclass(frozen=True)
+class Side:
+    """Texts to encode: queries or passages.
+
+    Attributes:
+        parts: what to read.
+        prefix: before every text.
+        length: tokens kept of it.
+        folder: takes the blocks; on a cluster one that every machine sees.
+        relevant: ids whose tie order the ranks need, in descending order.
+        texts: texts in all parts, for the progress.
+    """
+
+    parts: Sequence[CorpusPart]
+    prefix: str
+    length: int
+    folder: Path
+    relevant: Sequence[str]
+    texts: int
+
+
+def tie_order_among(relevant: Sequence[str]) -> Callable[[str], int]:
+    """The tie order of any passage id, exact against the relevant ones; no list of all ids is needed.
+
+    The i-th relevant id (descending) has order 2i + 1, another id twice the number of relevant ids above it: of equal
+    scores the smaller order wins, as in ``ranks.tie_order``, wherever one of the two is relevant.
+
+    Args:
+        relevant: the ids in descending order, each once.
+    """
+    ascending = list(reversed(relevant))
+
+    def order(text_id: str) -> int:
+        above = len(ascending) - bisect_left(ascending, text_id)  # ids at or above it
+        found = above > 0 and ascending[len(ascending) - above] == text_id
+        return 2 * above - 1 if found else 2 * above
+
+    return order
+
+
+def encode_sides(
+    sides: Sequence[Side],
+    source: str,
+    encoder: Encoder,
+    tokenizer: Tokenizer,
+    actors: Actors,
+    progress: Progress = lambda done, total: None,
+) -> int:
+    """Encode what is not encoded yet; Ray must be running.
+
+    Args:
+        sides: queries and passages.
+        source: model folder or hub name.
+        encoder: pooling, whether remote code may run.
+        tokenizer: the encoder's.
+        actors: encoder actors.
+        progress: called with (texts done, texts in all), those of earlier calls included.
+
+    Returns:
+        Texts that were encoded by this call.
+
+    Raises:
+        FitError: an embedding is not finite.
+    """
+    import ray
+
+    done = [{block.path.stem: len(block) for block in finished_blocks(side.folder)} for side in sides]
+    before = sum(sum(blocks.values()) for blocks in done)
+    total = sum(side.texts for side in sides)
+    progress(before, total)
+    if before == total:
+        return 0
+    items = [{"side": s, "part": p} for s, side in enumerate(sides) for p in range(len(side.parts))]
+    parts = [[ray.put(part) for part in side.parts] for side in sides]  # each travels once, to whoever reads it
+    bare = [Side([], side.prefix, side.length, side.folder, side.relevant, side.texts) for side in sides]
+    reader = _Reader(bare, parts, [frozenset(blocks) for blocks in done])
+    data = ray.data.from_items(items, override_num_blocks=len(items))
+    data.context.enable_progress_bars = False
+    data.context.target_max_block_size = 1  # byte: every row goes on as soon as it is there, alone
+    data = data.map_batches(
+        reader,
+        compute=ray.data.TaskPoolStrategy(size=min(len(items), actors.readers)),
+        batch_size=1,
+        batch_format="pyarrow",
+        num_cpus=READER_CPUS,
+    )
+    data = data.map_batches(
+        _Tokeniser(tokenizer, [(side.prefix, side.length) for side in sides]),
+        compute=ray.data.TaskPoolStrategy(size=actors.readers),
+        batch_size=1,
+        batch_format="pyarrow",
+        num_cpus=TOKENISER_CPUS,
+    )
+    data = data.map_batches(
+        _Encoder,
+        fn_constructor_args=(source, encoder, tokenizer.pad_id, [str(side.folder) for side in sides], actors.threads),
+        compute=actors.pool(),
+        batch_size=1,
+        batch_format="pyarrow",
+        num_cpus=ENCODER_CPUS,
+        num_gpus=actors.gpus or None,
+    )
+    encoded = 0
+    for row in data.iter_rows():
+        if row["problem"]:
+            raise FitError(row["problem"])
+        encoded += row["texts"]
+        progress(before + encoded, total)
+    return encoded
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """A Ray Data function: (side, part) in, blocks of texts out, but for those that are encoded already."""
+
+    sides: list[Side]
+    parts: list[list[Any]]  # references
+    done: list[frozenset[str]]
+
+    def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
+        import ray
+
+        for item in batch.to_pylist():
+            side = self.sides[item["side"]]
+            order = tie_order_among(side.relevant)
+            for name, texts in blocks_of(ray.get(self.parts[item["side"]][item["part"]]), item["part"]):
+                if name in self.done[item["side"]]:
+                    continue
+                yield pa.table(
+                    {
+                        "side": [item["side"]],
+                        "name": [name],
+                        "language": [texts[0].language],
+                        "ids": [[text.text_id for text in texts]],
+                        "order": [[order(text.text_id) for text in texts]],
+                        "texts": [[text.text for text in texts]],
+                    }
+                )
+
+
+@dataclass(frozen=True)
+class _Tokeniser:
+    """A Ray Data function: blocks of texts in, the same with token ids for the texts out."""
+
+    tokenizer: Tokenizer
+    sides: list[tuple[str, int]]  # prefix, length
+
+    def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
+        for place in range(batch.num_rows):
+            block = batch.slice(place, 1)
+            prefix, length = self.sides[block.column("side")[0].as_py()]
+            rows = self.tokenizer.encode(block.column("texts")[0].as_py(), prefix, length)
+            tokens = pa.array([np.concatenate(rows).astype(np.int32)], pa.list_(pa.int32()))
+            lengths = pa.array([[len(row) for row in rows]], pa.list_(pa.int32()))
+            yield block.drop_columns(["texts"]).append_column("tokens", tokens).append_column("lengths", lengths)
+
+
+class _Encoder:
+    """A Ray Data actor: tokenised blocks in, vectors on disk, the block's name and size out."""
+
+    def __init__(self, source: str, encoder: Encoder, pad_id: int, folders: list[str], threads: int) -> None:
+        import torch
+
+        from hybridtune.model.encoder import load_encoder
+
+        torch.set_num_threads(threads)
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.model = load_encoder(source, encoder, pad_id).to(device).eval()
+        self.folders = [Path(folder) for folder in folders]
+
+    def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
+        for row in range(batch.num_rows):
+            cells = {name: batch.column(name)[row] for name in batch.column_names}
+            lengths = cells["lengths"].values.to_numpy()
+            tokens = np.split(cells["tokens"].values.to_numpy(), np.cumsum(lengths)[:-1])
+            vectors = embed_by_length(self.model, tokens)
+            name, problem = cells["name"].as_py(), ""
+            if np.isfinite(vectors).all():
+                order = cells["order"].values.to_numpy()
+                folder = self.folders[cells["side"].as_py()]
+                write_block(folder, name, cells["language"].as_py(), cells["ids"].as_py(), vectors, order)
+            else:
+                problem = f"block {name}: an embedding is not finite; the encoder's weights have diverged"
+            yield pa.table({"name": [name], "texts": [len(tokens)], "problem": [problem]})

@@ -1,0 +1,119 @@
+"""A cluster file as the user wrote it, of Ray's cluster launcher or of KubeRay: checked offline, line by line."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from hybridtune.errors import InputError
+from hybridtune.launch import kuberay_file as kube_file
+from hybridtune.launch import launcher_file
+from hybridtune.launch.yaml_lines import Document, read_documents, repeated_keys
+from hybridtune.runtime.resources import Shape
+
+Kind = Literal["launcher", "raycluster", "rayjob"]
+_UNFILLED = re.compile(r"YOUR_[A-Z0-9_]*[A-Z0-9]")
+_EVERYBODY = re.compile(r"(?<![\d.])0\.0\.0\.0/0|(?<![0-9a-f:])::/0")
+
+
+@dataclass(frozen=True)
+class ClusterFile:
+    """A cluster file that was found good.
+
+    Attributes:
+        kind: what starts it: Ray's launcher (``ray up``), or KubeRay by a RayCluster or a RayJob.
+        name: of the cluster, or of the Kubernetes object.
+        provider: ``aws``, ``gcp``, ``azure``, ``local``, ``external``, ...; ``kubernetes`` for KubeRay.
+        shape: the nodes that it may have.
+        idle_minutes: after so long without work a worker node is taken down.
+        tree: the document that describes the cluster.
+        documents: all documents of the file, that one among them.
+        notices: what is allowed but worth a word, one line each.
+        path: the file.
+    """
+
+    kind: Kind
+    name: str
+    provider: str
+    shape: Shape
+    idle_minutes: float
+    tree: Mapping[str, Any]
+    documents: Sequence[Mapping[str, Any]]
+    notices: Sequence[str]
+    path: Path
+
+
+def read_cluster(path: Path) -> ClusterFile:
+    """Read and check a cluster file. Starts nothing, asks no provider.
+
+    Raises:
+        InputError: with one line per mistake, each ``FILE:LINE: place: what is wrong``.
+    """
+    documents = read_documents(path)
+    mistakes = [line for document in documents for line in (*repeated_keys(document), *_common(document))]
+    if any("apiVersion" in document.tree for document in documents):
+        mistakes += kube_file.mistakes(documents)
+        _refuse(mistakes)
+        return _of_kubernetes(documents, path)
+    if len(documents) > 1:
+        mistakes.append(documents[1].mistake((), "a cluster file of Ray's launcher is one document; remove this one"))
+    mistakes += launcher_file.mistakes(documents[0])
+    _refuse(mistakes)
+    return _of_launcher(documents[0], path)
+
+
+def _of_launcher(document: Document, path: Path) -> ClusterFile:
+    tree = document.tree
+    return ClusterFile(
+        kind="launcher",
+        name=tree["cluster_name"],
+        provider=tree["provider"]["type"],
+        shape=launcher_file.shape(tree),
+        idle_minutes=float(tree.get("idle_timeout_minutes", launcher_file.IDLE_MINUTES)),
+        tree=tree,
+        documents=[tree],
+        notices=launcher_file.notices(document),
+        path=path,
+    )
+
+
+def _of_kubernetes(documents: Sequence[Document], path: Path) -> ClusterFile:
+    ray = kube_file.ray_document(documents)
+    spec = kube_file.cluster_spec(ray.tree)
+    return ClusterFile(
+        kind="rayjob" if ray.tree["kind"] == "RayJob" else "raycluster",
+        name=ray.tree["metadata"]["name"],
+        provider="kubernetes",
+        shape=kube_file.shape(spec),
+        idle_minutes=kube_file.idle_minutes(spec),
+        tree=ray.tree,
+        documents=[document.tree for document in documents],
+        notices=kube_file.notices(documents),
+        path=path,
+    )
+
+
+def _common(document: Document) -> Iterator[str]:
+    """Mistakes of any cluster file: what is not filled in, and what would be open to everybody."""
+    told: set[tuple[int, str]] = set()  # an anchor's text stands at many places, and in one line
+    for place, line, text in document.texts():
+        for name in _UNFILLED.findall(text):
+            if (line, name) not in told:
+                yield document.mistake(place, f"fill in {name}; the head of the file says how", line)
+            told.add((line, name))
+        for block in dict.fromkeys(_EVERYBODY.findall(text)):
+            yield document.mistake(
+                place, f"{block} is everybody; give your own address (ADDRESS/32), and use ssh or port-forward", line
+            )
+
+
+def _refuse(mistakes: Sequence[str]) -> None:
+    """Raises InputError with every mistake once, in the order of the lines."""
+    if mistakes:
+        raise InputError("\n".join(sorted(dict.fromkeys(mistakes), key=_line)))
+
+
+def _line(mistake: str) -> int:
+    found = re.search(r":(\d+): ", mistake)
+    return int(found[1]) if found else 0

@@ -1,0 +1,141 @@
+"""`hybridtune dashboard`: a study's optuna-dashboard and TensorBoard, on loopback, for as long as it is asked to.
+
+Both serve from threads of this process, on ports that the system gives: nothing is started that could outlive it.
+"""
+
+import contextlib
+import importlib.util
+import logging
+import signal
+import threading
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from socketserver import ThreadingMixIn
+from typing import TYPE_CHECKING
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+from hybridtune.errors import FitError, InputError
+from hybridtune.launch.status import ray_address, read_study
+from hybridtune.study.folder import RAY_TOKEN
+from hybridtune.terminal.screen import Screen
+
+if TYPE_CHECKING:
+    from hybridtune.config.study import Study
+
+HOST = "127.0.0.1"
+SECONDS_TO_ANSWER = 60.0
+_PACKAGES = {"optuna_dashboard": "optuna-dashboard", "tensorboard": "tensorboard"}
+
+
+def dashboard(folder: Path, screen: Screen) -> None:
+    """Serve a study's dashboards, print their addresses, and end at Ctrl-C or SIGTERM.
+
+    Args:
+        folder: the study folder; the study may run or have ended.
+        screen: told the addresses, each when it answers.
+
+    Raises:
+        InputError: the folder holds no search that has begun, or a package is not installed.
+        FitError: neither dashboard could be started.
+    """
+    study = read_study(folder)
+    missing = [name for module, name in _PACKAGES.items() if importlib.util.find_spec(module) is None]
+    if missing:
+        raise InputError(f'{" and ".join(missing)} not installed: pip install "hybridtune[dashboard]"')
+    if not (folder / "trials").is_dir():
+        raise InputError(f"{folder}: no trial has begun there; give the folder of a search, once its first trial runs")
+    with _until_told() as told, contextlib.ExitStack() as served:
+        starts: dict[str, Callable[[], str]] = {
+            "optuna-dashboard": lambda: served.enter_context(_optuna(study, folder)),
+            "TensorBoard": lambda: _tensorboard(folder),
+        }
+        up = [_start(name, start, screen) for name, start in starts.items()]
+        if not any(up):
+            raise FitError(f"no dashboard of {folder} could be started; the reasons stand above")
+        ray = ray_address(folder)
+        if ray is None:
+            ray = "not up: no run of this study is under way"
+        elif (folder / RAY_TOKEN).exists():  # that of a cluster has the cluster's
+            ray += f" (its token: {folder / RAY_TOKEN})"
+        _line(screen, f"{'Ray dashboard':<18}{ray}")
+        _line(screen, "Ctrl-C ends them")
+        told.wait()
+
+
+@contextlib.contextmanager
+def _until_told() -> Iterator[threading.Event]:
+    """An event for the end: Ctrl-C or SIGTERM ends what is in the block, and is no error."""
+
+    def end(number: int, frame: object) -> None:
+        raise KeyboardInterrupt  # also out of what is just being started
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield threading.Event()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _start(name: str, start: Callable[[], str], screen: Screen) -> bool:
+    """Start one dashboard and print where it answers, or why it does not; one that fails leaves the other."""
+    try:
+        url = start()
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # this machine is behind no proxy
+        direct.open(url, timeout=SECONDS_TO_ANSWER).close()
+    except InputError:
+        raise
+    except Exception as error:
+        _line(screen, f"{name:<18}could not be started: {' '.join(str(error).split())[:300]}")
+        return False
+    _line(screen, f"{name:<18}{url}")
+    return True
+
+
+def _line(screen: Screen, text: str) -> None:
+    screen.console.print(text, soft_wrap=True, markup=False)
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
+        """No line a request."""
+
+
+@contextlib.contextmanager
+def _optuna(study: "Study", folder: Path) -> Iterator[str]:
+    """The address of the study's page in optuna-dashboard, served while the block runs."""
+    import optuna_dashboard
+
+    from hybridtune.search.optuna_storage import load_ledger, open_storage
+
+    name = load_ledger(study, folder).study_name
+    storage = open_storage(study, folder)
+    # From Python, not by its command line: a database's password would stand in the list of processes.
+    server = make_server(HOST, 0, optuna_dashboard.wsgi(storage), server_class=_Server, handler_class=_Quiet)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        number = storage.get_study_id_from_name(name)
+        yield f"http://{HOST}:{server.server_port}/dashboard/studies/{number}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def _tensorboard(folder: Path) -> str:
+    """The address of a TensorBoard of the trials; it ends with this process."""
+    from tensorboard import program
+
+    for name in ("tensorboard", "werkzeug"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    board = program.TensorBoard()
+    # The fast loader would be a process of its own.
+    board.configure(logdir=str(folder / "trials"), host=HOST, port=0, load_fast="false")
+    return str(board.launch())

@@ -1,0 +1,190 @@
+"""`hybridtune launch`: a study on a cluster that is started for it."""
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hybridtune.config.study import Study, dump_study
+from hybridtune.errors import HybridtuneError, InputError
+from hybridtune.launch import attach, down, launcher, stage, submit
+from hybridtune.launch import kuberay as kubernetes
+from hybridtune.launch import kuberay as rayjob
+from hybridtune.launch import local_head as here
+from hybridtune.launch import record as launched
+from hybridtune.launch.cluster_file import ClusterFile
+from hybridtune.launch.preview import describe_launch
+from hybridtune.launch.record import Kind, Launch, make_key
+from hybridtune.launch.submit import Wish
+from hybridtune.runtime.connect import SHAPE, shape_text
+from hybridtune.storage.files import is_remote, local_path
+from hybridtune.study.folder import make_folder, open_study_folder
+from hybridtune.study.preflight import Prepared, prepare
+from hybridtune.study.summary import trials_asked
+from hybridtune.terminal.screen import Screen
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A launch whose input is known to be good; nothing of it exists.
+
+    Attributes:
+        cluster: the cluster file.
+        kind: what runs it.
+        prepared: the study, and how its trials lie on the cluster.
+        staged: the study as it is sent.
+        place: where the study writes.
+        folder: on this machine.
+    """
+
+    cluster: ClusterFile
+    kind: Kind
+    prepared: Prepared
+    staged: stage.Staged
+    place: str
+    folder: Path
+
+    @property
+    def study(self) -> Study:
+        """As it will run."""
+        return self.prepared.study
+
+
+def plan_launch(cluster: ClusterFile, study: Study, wish: Wish) -> Planned:
+    """Check a launch without starting or writing anything.
+
+    Raises:
+        InputError: the first thing that is wrong; a trial that fits on no node, with both numbers.
+    """
+    folder = submit.here_folder(study, wish)
+    before = launched.find_launch(folder)
+    out = wish.out or (before.place if before else None)
+    kind = _kind(cluster)
+    if kind == "here":
+        study = stage.at_home(study)
+        place = _place_here(out, folder)
+        staged = stage.Staged(study, (), ())
+    else:
+        place = submit.study_place(out)
+        staged = stage.plan_stage(study, submit.shared_folder(place))
+    if kind == "rayjob" and staged.uploads:
+        raise InputError(
+            f"{staged.uploads[0].source}: local files do not go with a RayJob; put the data on s3://, gs:// or a "
+            "volume of the pods, or launch on a RayCluster"
+        )
+    prepared = prepare(study, searching=True, shape=cluster.shape)
+    return Planned(cluster, kind, prepared, staged, place, folder)
+
+
+def launch(planned: Planned, wish: Wish, screen: Screen) -> dict[str, Any]:
+    """Start the cluster, run the study on it to its end, fetch it, and take the cluster down if that is wished.
+
+    Returns:
+        what `submit.told` tells.
+
+    Raises:
+        DetachedError: on Ctrl-C; the study goes on, and so does its cluster.
+        HybridtuneError: the cluster did not come up, was lost, or the study failed.
+    """
+    make_key()  # before anything exists that could not be taken down again
+    before = submit.not_running(planned.folder)
+    _open_folder(planned)
+    with down.taken_down(wish.down, planned.folder, screen) as started:
+        begun = _start(planned, before, started, screen)
+        if wish.detach:
+            screen.line(f"detached: hybridtune attach {planned.folder} follows it")
+            return attach.told(begun, planned.folder, "PENDING")
+        return attach.see_through(begun, planned.folder, screen)
+
+
+def describe(planned: Planned) -> dict[str, Any]:
+    """The plan as plain values; what ``--dry-run --json`` prints."""
+    uploads = [(upload.name, upload.size) for upload in planned.staged.uploads]
+    told = describe_launch(
+        planned.cluster,
+        planned.study,
+        planned.prepared.fitted,
+        trials_asked(planned.study),
+        uploads,
+        planned.place,
+        str(planned.folder),
+    )
+    told["notices"] += [*planned.prepared.fitted.notices, *submit.secrets_told(planned.staged)]
+    return told
+
+
+def manifest(planned: Planned) -> str:
+    """The RayJob of a launch as YAML; what ``kubectl create -f -`` takes."""
+    return rayjob.manifest_text(_documents(planned, submit.job_name(planned.study)))
+
+
+def _kind(cluster: ClusterFile) -> Kind:
+    if cluster.kind != "launcher":
+        return cluster.kind
+    return "here" if cluster.tree["provider"].get("module") == here.PROVIDER else "launcher"
+
+
+def _place_here(out: str | None, folder: Path) -> str:
+    """On this machine a study may write to any path; to the folder itself where none is given."""
+    if out is not None and is_remote(out):
+        return submit.study_place(out)
+    return str((local_path(out) if out is not None else folder).absolute())
+
+
+def _open_folder(planned: Planned) -> None:
+    """The folder here; where it is also the study's own, this very study must be in it, or nothing."""
+    if planned.place == str(planned.folder):
+        open_study_folder(planned.study, planned.folder)
+    else:
+        make_folder(planned.folder)
+
+
+def _start(planned: Planned, before: Launch | None, started: list[Launch], screen: Screen) -> Launch:
+    """A cluster that answers, and the job on it; the record is kept as soon as there is anything to take down."""
+    job, folder, file = submit.job_name(planned.study), planned.folder, planned.cluster.path.absolute()
+    begun = Launch(planned.kind, planned.study.name, planned.place, job, str(file))
+    if planned.kind == "rayjob":
+        launched.write_launch(begun, folder)
+        started.append(begun)
+        kubernetes.create_job(_documents(planned, job))
+        screen.line(f"RayJob {job} created; results go to {planned.place}")
+        return begun
+    if planned.kind == "here":
+        begun = _head_here(planned, begun, before, screen)
+    started.append(begun)
+    launched.write_launch(begun, folder)
+    if planned.kind == "launcher":
+        _up(begun, folder, screen)
+    elif planned.kind == "raycluster":
+        screen.line(f"kubectl apply -f {file}")
+        kubernetes.create_cluster(file)
+    submit.send(begun, folder, planned.staged, {SHAPE: shape_text(planned.cluster.shape)}, screen)
+    return begun
+
+
+def _head_here(planned: Planned, begun: Launch, before: Launch | None, screen: Screen) -> Launch:
+    head = before.head if before is not None else None
+    if head is None or not head.alive:
+        if head is not None:
+            here.stop_head(head)  # what it left
+        screen.line("starting a head on this machine; nodes come when trials wait for them")
+        head = here.start_head(planned.cluster.tree)
+    screen.line(f"head {head.address}, dashboard {head.dashboard} (its token: {head.folder}/token)")
+    return Launch(begun.kind, begun.study, begun.place, begun.job, begun.cluster, head=head)
+
+
+def _up(begun: Launch, folder: Path, screen: Screen) -> None:
+    """`ray up`, unless the head answers already: it would start Ray anew there, and end what runs."""
+    log = folder / launched.LOG
+    if launcher.head_address(begun.file) is not None:
+        with contextlib.suppress(HybridtuneError), launched.reached(begun, folder) as connect:
+            connect()
+            screen.line("the cluster is up: used as it is (its file is applied anew after hybridtune down)")
+            return
+    screen.line(f"ray up {begun.file}: some minutes; what it says goes to {log}")
+    launcher.up(begun.file, log)
+
+
+def _documents(planned: Planned, name: str) -> list[dict[str, Any]]:
+    command = submit.entrypoint(f"{rayjob.STUDY_AT}/study.yaml", planned.place)
+    return rayjob.job_manifest(planned.cluster.documents, name, dump_study(planned.staged.study), command)

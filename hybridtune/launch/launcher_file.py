@@ -1,0 +1,301 @@
+"""Files of Ray's cluster launcher (``ray up``): Ray's own schema, and what it lets through that goes wrong later."""
+
+import contextlib
+import io
+import itertools
+import json
+import logging
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from hybridtune.errors import nearest
+from hybridtune.launch.yaml_lines import Document, Place, mapping_of, schema_mistakes
+from hybridtune.runtime.resources import NodeType, Shape
+
+IDLE_MINUTES = 5.0  # Ray's own default
+_PROVIDERS = ("aws", "gcp", "azure", "local", "external", "aliyun", "vsphere", "spark", "fake_multinode", "readonly")
+_RAY_VERSION = re.compile(r"(?<![\w/-])ray(?:\[[\w,-]*\])?==([\w.]+)|\brayproject/ray(?:-ml)?:(\d+\.\d+\.\d+)")
+
+
+def mistakes(document: Document) -> Iterator[str]:
+    """Everything that is wrong with a launcher's file, one line each; Ray's own validation comes last."""
+    tree = document.tree
+    found = [
+        *_schema(document),
+        *_provider(document),
+        *_node_types(document),
+        *_network(document),
+        *start_mistakes(document),
+        *_mounts(document),
+        *_versions(document),
+    ]
+    yield from found
+    if not found and (refused := _refused_by_ray(tree)):
+        place, message = refused
+        yield document.mistake(place, message)
+
+
+def shape(tree: Mapping[str, Any]) -> Shape:
+    """The nodes that a good file allows."""
+    if tree["provider"]["type"] == "local":
+        return local_shape(tree)
+    head = tree["head_node_type"]
+    types = []
+    for name, node in tree["available_node_types"].items():
+        resources = node["resources"]
+        accelerator = next((key.partition(":")[2] for key in resources if key.startswith("accelerator_type:")), None)
+        sizes = (name, float(resources["CPU"]), float(resources.get("GPU", 0)), accelerator)
+        least, most = int(node.get("min_workers", 0)), int(node.get("max_workers", 0 if name == head else _most(tree)))
+        if name == head:
+            types.append(NodeType(*sizes, 1, 1, head=True))
+        if name != head or most:
+            types.append(NodeType(*sizes, least, most, spot=_spot(mapping_of(node.get("node_config")))))
+    return Shape(tuple(types), _most(tree))
+
+
+def notices(document: Document) -> list[str]:
+    """What a good file may have, and yet is worth a word."""
+    tree, told = document.tree, []
+    if "idle_timeout_minutes" not in tree:
+        told.append(f"{document.source}: no idle_timeout_minutes: Ray takes idle workers down after {IDLE_MINUTES:g}")
+    for name, node in _types(tree).items():
+        if int(node.get("max_workers", 0)) > _most(tree):
+            told.append(
+                document.mistake(
+                    ("available_node_types", name, "max_workers"),
+                    f"{node['max_workers']} nodes can never be there: max_workers of the cluster is {_most(tree)}",
+                )
+            )
+    if tree["provider"].get("module") != FAKE_NODES and not any(
+        "RAY_AUTH_MODE=token" in text for _, _, text in document.texts()
+    ):
+        told.append(f"{document.source}: no RAY_AUTH_MODE=token: whoever reaches the head's ports may run code there")
+    return told
+
+
+def _most(tree: Mapping[str, Any]) -> int:
+    return int(tree["max_workers"])
+
+
+def _types(tree: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    return {name: mapping_of(node) for name, node in mapping_of(tree.get("available_node_types")).items()}
+
+
+def _schema(document: Document) -> Iterator[str]:
+    import ray.autoscaler
+
+    schema = json.loads((Path(ray.autoscaler.__file__).parent / "ray-schema.json").read_text(encoding="utf-8"))
+    tree = dict(document.tree)
+    if mapping_of(tree.get("provider")).get("type") == "local":
+        tree.pop("min_workers", None)  # Ray takes it out before it validates
+    yield from schema_mistakes(document, tree, schema)
+
+
+def _provider(document: Document) -> Iterator[str]:
+    provider = mapping_of(document.tree.get("provider"))
+    kind = provider.get("type")
+    if isinstance(kind, str) and kind not in _PROVIDERS:
+        hint = "; a KubeRay file has apiVersion and kind" if kind in ("kuberay", "kubernetes") else ""
+        yield document.mistake(
+            ("provider", "type"), f"{kind!r} is no provider of Ray's launcher{hint or nearest(kind, _PROVIDERS)}"
+        )
+    idle = document.tree.get("idle_timeout_minutes")
+    if isinstance(idle, int | float) and idle <= 0:
+        yield document.mistake(("idle_timeout_minutes",), f"{idle} takes nodes down at once: more than 0")
+    if kind == "local":
+        for key in ("head_ip", "worker_ips"):
+            if key not in provider:
+                yield document.mistake(("provider",), f"{key} is missing: which machines are there?")
+        for key in ("available_node_types", "head_node_type"):
+            if key in document.tree:
+                yield document.mistake((key,), "machines that are there (provider local) have no node types; remove it")
+    elif "max_workers" not in document.tree:
+        yield document.mistake((), "max_workers is missing: Ray would allow 2 worker nodes")
+
+
+def _node_types(document: Document) -> Iterator[str]:
+    tree = document.tree
+    if mapping_of(tree.get("provider")).get("type") == "local":
+        return
+    types, at = _types(tree), ("available_node_types",)
+    if not types:
+        yield document.mistake((), "available_node_types is missing: one for the head, and one or more for workers")
+        return
+    head = tree.get("head_node_type")
+    if head is None:
+        yield document.mistake((), "head_node_type is missing: name one of available_node_types")
+    elif head not in types:
+        yield document.mistake(("head_node_type",), f"{head!r} is not in available_node_types" + nearest(head, types))
+    yield from _counts(document, types)
+    for name, node in types.items():
+        if isinstance(node.get("resources"), dict) and "CPU" not in node["resources"]:
+            yield document.mistake(
+                (*at, name, "resources"),
+                "say CPU (and GPU) of a node, like {CPU: 8, GPU: 1}: hybridtune works out offline what fits"
+                + ("; CPU: 0 keeps trials off the head" if name == head else ""),
+            )
+
+
+def _counts(document: Document, types: Mapping[str, dict[str, Any]]) -> Iterator[str]:
+    """Numbers of workers that contradict each other."""
+    total, most = 0, document.tree.get("max_workers")
+    for name, node in types.items():
+        least, largest = node.get("min_workers", 0), node.get("max_workers")
+        at: Place = ("available_node_types", name)
+        for key in ("min_workers", "max_workers"):
+            if isinstance(node.get(key), int) and node[key] < 0:
+                yield document.mistake((*at, key), f"{node[key]} nodes: 0 or more")
+        if isinstance(least, int) and isinstance(largest, int) and least > largest:
+            yield document.mistake((*at, "min_workers"), f"{least} is more than its max_workers {largest}")
+        total += least if isinstance(least, int) else 0
+    if isinstance(most, int) and total > most:
+        yield document.mistake(("max_workers",), f"{most} is less than the node types' min_workers together, {total}")
+
+
+def _network(document: Document) -> Iterator[str]:
+    """Where a provider's default lets everybody reach port 22 of the nodes."""
+    provider = mapping_of(document.tree.get("provider"))
+    for name, node in _types(document.tree).items():
+        place = ("available_node_types", name, "node_config")
+        config = mapping_of(node.get("node_config"))
+        if provider.get("type") == "aws" and not {"SecurityGroupIds", "NetworkInterfaces"} & config.keys():
+            yield document.mistake(
+                place, "SecurityGroupIds is missing: Ray would make a group whose port 22 is open to everybody"
+            )
+        if provider.get("type") == "gcp" and "networkInterfaces" not in config:
+            yield document.mistake(
+                place, "networkInterfaces is missing: Ray would take a subnet by chance, and its firewall with it"
+            )
+    if provider.get("type") == "azure" and provider.get("use_internal_ips") is not True:
+        yield document.mistake(
+            ("provider", "use_internal_ips"),
+            "must be true: with public addresses, the network that Ray makes opens port 22 to everybody",
+        )
+    if provider.get("type") == "azure" and provider.get("use_external_head_ip"):
+        yield document.mistake(
+            ("provider", "use_external_head_ip"), "opens port 22 of the head to everybody; remove it"
+        )
+
+
+def _mounts(document: Document) -> Iterator[str]:
+    for remote, local in mapping_of(document.tree.get("file_mounts")).items():
+        if isinstance(local, str) and "YOUR_" not in local and not Path(local).expanduser().exists():
+            hint = "; make it: ray get-auth-token --generate" if local.endswith("auth_token") else ""
+            yield document.mistake(("file_mounts", remote), f"{local} is not on this machine{hint}")
+
+
+def _versions(document: Document) -> Iterator[str]:
+    installed = metadata.version("ray")
+    for place, line, text in document.texts():
+        for pinned, image in _RAY_VERSION.findall(text):
+            if (pinned or image) != installed:
+                yield document.mistake(
+                    place, f"Ray {pinned or image} on the nodes and {installed} here: they must be the same", line
+                )
+
+
+def _refused_by_ray(tree: dict[str, Any]) -> tuple[Place, str] | None:
+    """What Ray itself says to the file, made ready as ``ray up`` makes it: (place, message), or None if it is good."""
+    from jsonschema import ValidationError
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    printed = io.StringIO()
+    logging.getLogger("ray.autoscaler._private.util").setLevel(logging.ERROR)  # it tells of fields that it adds itself
+    try:
+        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+            validate_config(prepare_config(tree))
+    except ValidationError as error:
+        return tuple(error.absolute_path), f"Ray refuses it: {error.message[:150]}"
+    except (Exception, SystemExit) as error:  # Ray's own checks raise whatever they like
+        said = " ".join((str(error) or printed.getvalue()).split())
+        return (), f"Ray refuses it: {said[:200]}"
+    return None
+
+
+def _spot(config: Mapping[str, Any]) -> bool:
+    """Whether a provider's node settings ask for machines that it may take back."""
+    market = mapping_of(config.get("InstanceMarketOptions")).get("MarketType")
+    priority = mapping_of(config.get("azure_arm_parameters")).get("priority")
+    scheduling = config.get("scheduling")
+    asked = scheduling if isinstance(scheduling, list) else [scheduling]
+    preemptible = any(
+        mapping_of(item).get("preemptible") or mapping_of(item).get("provisioningModel") == "SPOT" for item in asked
+    )
+    return market == "spot" or priority == "Spot" or preemptible
+
+
+FAKE_NODES = "hybridtune.launch.local_nodes.Provider"  # its head is started here, not by commands of the file
+_LOCAL_NODE = "local.cluster.node"  # what Ray calls the one node type of `local`
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def _ray_starts(document: Document, section: str) -> Iterator[tuple[Place, dict[str, str]]]:
+    """The options of every ``ray start`` of a section: place, option -> value ('' for a flag)."""
+    commands = document.tree.get(section)
+    for index, command in enumerate(commands if isinstance(commands, list) else []):
+        for part in re.split(r";|&&", command) if isinstance(command, str) else []:
+            try:
+                words = shlex.split(part)
+            except ValueError:  # a quote that another part closes
+                words = part.split()
+            if "start" not in words or not any(Path(word).name == "ray" for word in words[: words.index("start")]):
+                continue
+            given, options = words[words.index("start") + 1 :], {}
+            for word, after in itertools.zip_longest(given, given[1:], fillvalue=""):
+                if word.startswith("--"):
+                    key, equals, value = word.partition("=")
+                    options[key] = value if equals else "" if after.startswith("--") else after
+            yield (section, index), options
+
+
+def start_mistakes(document: Document) -> Iterator[str]:
+    """Start commands with which a node would not join the cluster, or would be shown to the network."""
+    provider = mapping_of(document.tree.get("provider"))
+    if provider.get("module") == FAKE_NODES:
+        return
+    for section, needed in (
+        ("head_start_ray_commands", {"--head": "", "--autoscaling-config": "=~/ray_bootstrap_config.yaml"}),
+        ("worker_start_ray_commands", {"--address": "=$RAY_HEAD_IP:6379"}),
+    ):
+        starts = list(_ray_starts(document, section))
+        commands = document.tree.get(section)
+        if isinstance(commands, list) and not starts:
+            yield document.mistake((section,), "no `ray start`: the node would not join the cluster")
+        for place, options in starts:
+            for option, value in needed.items():
+                if option not in options:
+                    yield document.mistake(place, f"`ray start` without {option}{value}")
+            host = options.get("--dashboard-host")
+            if host is not None and host not in _LOOPBACK:
+                yield document.mistake(
+                    place, f"--dashboard-host={host} shows the dashboard to the network; leave it out, `ray dashboard`"
+                    " forwards its port",
+                )  # fmt: skip
+        if provider.get("type") == "local" and not any("--num-cpus" in options for _, options in starts):
+            where: Place = (section,) if section in document.tree else ()
+            yield document.mistake(
+                where,
+                f"{'' if where else section + ': '}say `ray start --num-cpus=N` (and --num-gpus): what fits is worked"
+                " out offline",
+            )
+
+
+def local_shape(tree: Mapping[str, Any]) -> Shape:
+    """Machines that are there: what they are is said in their `ray start`."""
+    document = Document("", tree, {})
+    machines = len(tree["provider"]["worker_ips"])
+    most = min(int(tree.get("max_workers", machines)), machines)
+    least = min(int(tree.get("min_workers", machines)), most)
+    types = []
+    for name, section in (("head", "head_start_ray_commands"), (_LOCAL_NODE, "worker_start_ray_commands")):
+        options = next(options for _, options in _ray_starts(document, section) if "--num-cpus" in options)
+        sizes = float(options["--num-cpus"]), float(options.get("--num-gpus", 0))
+        named = re.search(r"accelerator_type:([\w-]+)", options.get("--resources", ""))
+        head = section.startswith("head")
+        counts = (1, 1) if head else (least, most)
+        types.append(NodeType(name, *sizes, named[1] if named else None, *counts, head=head))
+    return Shape(tuple(types), most)

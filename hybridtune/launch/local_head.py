@@ -1,0 +1,204 @@
+"""A Ray head on this machine with an autoscaler of its own: started, found again by another process, and ended.
+
+It has its own ports, folder and token, so that it is told apart from any other Ray here; and it is ended by the numbers
+of its own processes, never by Ray's `ray stop`, which would end every Ray of the machine.
+"""
+
+import contextlib
+import logging
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.request import ProxyHandler, build_opener
+
+import yaml
+
+from hybridtune.errors import HybridtuneError, InputError
+from hybridtune.launch.launcher_file import shape
+from hybridtune.runtime.connect import SHAPE, shape_text
+from hybridtune.runtime.local import free_ports
+from hybridtune.runtime.loopback import HOST, environment, new_token
+from hybridtune.runtime.processes import born, lives
+
+PROVIDER = "hybridtune.launch.local_nodes.Provider"
+LOG = "start.log"  # in the head's folder: what `ray start` printed
+_SECONDS_TO_START = 120
+_SECONDS_TO_END = 5  # then they are killed
+
+
+@dataclass(frozen=True)
+class Head:
+    """A head that runs here.
+
+    Attributes:
+        pid: of `ray start`, whose session all processes of the cluster but the jobs' belong to.
+        born: when that process began, by `hybridtune.runtime.processes.born`.
+        folder: what it writes, and nothing else does; its token is the file `token`.
+        address: where drivers of this machine find it, ``127.0.0.1:PORT``.
+        dashboard: where jobs are submitted, ``http://127.0.0.1:PORT``.
+    """
+
+    pid: int
+    born: str | None
+    folder: str
+    address: str
+    dashboard: str
+
+    @property
+    def token(self) -> str:
+        """What its dashboard asks for."""
+        return (Path(self.folder) / "token").read_text(encoding="utf-8")
+
+    @property
+    def alive(self) -> bool:
+        """Whether `ray start` is still there."""
+        return lives(self.pid, self.born)
+
+
+def start_head(tree: Mapping[str, Any]) -> Head:
+    """Start a head whose autoscaler adds nodes on this machine.
+
+    Args:
+        tree: of a cluster file whose provider is `PROVIDER`.
+
+    Raises:
+        InputError: the system is not one on which such nodes can be told from other processes.
+        HybridtuneError: the head did not come up.
+    """
+    if not Path("/proc/self/stat").exists():
+        raise InputError("a cluster of processes on this machine needs Linux (/proc); hybridtune run needs no cluster")
+    from ray.autoscaler._private.util import prepare_config
+
+    logging.getLogger("ray.autoscaler._private.util").setLevel(logging.ERROR)  # it warns of fields that it fills in
+    folder = Path(tempfile.mkdtemp(prefix="hybridtune-"))  # short: Ray's sockets are in it
+    ports = free_ports(3)
+    address, dashboard = f"{HOST}:{ports[0]}", f"http://{HOST}:{ports[1]}"
+    provider = {"gcs_address": address, "folder": str(folder), "head_node_type": tree["head_node_type"]}
+    config = prepare_config(dict(tree) | {"provider": dict(tree["provider"]) | provider})
+    (folder / "cluster.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    (folder / "token").touch(0o600)
+    (folder / "token").write_text(new_token(), encoding="utf-8")
+    with (folder / LOG).open("wb") as log:
+        process = subprocess.Popen(
+            _command(tree, folder, ports),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=_environment(folder, address) | {SHAPE: shape_text(shape(tree))},
+            start_new_session=True,
+        )
+    started = Head(process.pid, born(process.pid), str(folder), address, dashboard)
+    try:
+        _wait_for(process, started)
+    except BaseException:
+        stop_head(started)
+        raise
+    return started
+
+
+def stop_head(head: Head) -> None:
+    """End a head, its nodes and its jobs, and remove its folder; of one that has ended, whatever it left."""
+    ours: dict[int, str | None] = {}
+    for how in (signal.SIGTERM, signal.SIGKILL):  # nothing that they keep is needed any more
+        ours |= _processes_of(head)
+        left = {pid: birth for pid, birth in ours.items() if lives(pid, birth)}
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, how)
+        _wait_until_gone(left)
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(head.pid, os.WNOHANG)  # where this process started it
+    shutil.rmtree(head.folder, ignore_errors=True)
+
+
+def _command(tree: Mapping[str, Any], folder: Path, ports: Sequence[int]) -> list[str]:
+    head = tree["available_node_types"][tree["head_node_type"]]["resources"]
+    return [
+        *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats"),
+        *(f"--port={ports[0]}", f"--dashboard-port={ports[1]}", f"--ray-client-server-port={ports[2]}"),
+        *(f"--node-ip-address={HOST}", f"--dashboard-host={HOST}", "--dashboard-agent-listen-port=0"),
+        *("--min-worker-port=0", "--max-worker-port=0"),
+        *(f"--num-cpus={int(head.get('CPU', 0))}", f"--num-gpus={int(head.get('GPU', 0))}"),
+        *(f"--autoscaling-config={folder / 'cluster.yaml'}", f"--temp-dir={folder}"),
+    ]
+
+
+def _environment(folder: Path, address: str) -> dict[str, str]:
+    package = str(Path(__file__).parents[2])  # the autoscaler imports our provider
+    paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
+    inherited = {name: value for name, value in os.environ.items() if name != "RAY_AUTH_TOKEN"}  # it wins over a file
+    return inherited | {
+        **environment(address),
+        "RAY_FAKE_CLUSTER": "1",
+        "RAY_AUTH_TOKEN_PATH": str(folder / "token"),
+        "AUTOSCALER_UPDATE_INTERVAL_S": "1",
+        "PYTHONPATH": os.pathsep.join(paths),
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),  # of `python`
+    }
+
+
+def _wait_for(process: "subprocess.Popen[bytes]", head: Head) -> None:
+    direct = build_opener(ProxyHandler({}))  # this machine is behind no proxy
+    for _ in range(_SECONDS_TO_START * 2):
+        try:
+            with direct.open(f"{head.dashboard}/api/version", timeout=5):
+                return
+        except (URLError, OSError) as error:
+            if getattr(error, "code", None) is not None:  # it answers: by asking for the token
+                return
+        try:
+            process.wait(timeout=0.5)
+        except subprocess.TimeoutExpired:
+            continue
+        raise HybridtuneError(f"the head did not start: {_last_words(head)}")
+    raise HybridtuneError(f"the head did not start within {_SECONDS_TO_START} s: {_last_words(head)}")
+
+
+def _last_words(head: Head) -> str:
+    lines = (Path(head.folder) / LOG).read_text(encoding="utf-8", errors="replace").split("\n")
+    return " ".join(" ".join(lines[-15:]).split())[-600:] or "it said nothing"
+
+
+def _processes_of(head: Head) -> dict[int, str | None]:
+    """Processes of a head's session and their children, with their births: jobs have sessions of their own."""
+    stats = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+            except OSError:
+                continue
+            stats[int(entry.name)] = (int(fields[1]), int(fields[3]))  # parent, session
+    found = {pid for pid, (_, session) in stats.items() if session == head.pid}
+    if head.pid in found and not head.alive:
+        return {}  # the number was given to another
+    grown = True
+    while grown:
+        more = {pid for pid, (parent, _) in stats.items() if parent in found} - found
+        found, grown = found | more, bool(more)
+    births = {pid: born(pid) for pid in found}
+    return {pid: birth for pid, birth in births.items() if birth is not None}
+
+
+def _wait_until_gone(processes: Mapping[int, str | None]) -> None:
+    ended = time.monotonic() + _SECONDS_TO_END
+    for pid, birth in processes.items():
+        try:
+            handle = os.pidfd_open(pid)
+        except ProcessLookupError:
+            continue
+        try:
+            if lives(pid, birth) and born(pid) is not None:
+                select.select([handle], [], [], max(0.0, ended - time.monotonic()))
+        finally:
+            os.close(handle)

@@ -1,0 +1,288 @@
+"""The retrieval measures, by their ir_measures names, of many ranked lists at once.
+
+A list is known by the ranks of its relevant passages alone; that is all these measures read.
+"""
+
+import re
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hybridtune.errors import InputError
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+MEASURES = ("AP", "RR", "nDCG@10", "R@1", "R@10", "R@100")
+UNRETRIEVED = 2**62  # the rank of a relevant passage that a truncated list lacks: below every depth there is
+_MEASURE = re.compile(r"(?:(AP|RR|nDCG)(?:@([1-9]\d*))?|(R|Success)@([1-9]\d*))")
+
+
+def is_measure(name: str) -> bool:
+    """Whether ``parse_measure`` takes the name."""
+    return _MEASURE.fullmatch(name) is not None
+
+
+def parse_measure(measure: str) -> tuple[str, int | None]:
+    """Splits an ir_measures name: "nDCG@10" -> ("nDCG", 10), "AP" -> ("AP", None).
+
+    Raises:
+        InputError: not one of AP, RR, nDCG (cutoff optional), R@k, Success@k with k >= 1.
+    """
+    found = _MEASURE.fullmatch(measure)
+    if found is None:
+        raise InputError(f"unknown measure {measure!r}; known: AP, RR, nDCG (or with @k), R@k, Success@k")
+    cutoff = found[2] or found[4]
+    return found[1] or found[3], int(cutoff) if cutoff else None
+
+
+class Lists:
+    """Ranked lists end to end, each as the ranks of its relevant passages.
+
+    Args:
+        ranks: int64 [N], >= 1, ascending within a list; UNRETRIEVED where the list lacks the passage.
+        gains: float64 [N], > 0, the grade of the passage.
+        starts: int64 [n], first entry of each list; no list is empty.
+
+    Attributes:
+        sizes: int64 [n], relevant passages of each list, retrieved or not.
+        owner: int64 [N], the list of each entry.
+        place: int64 [N], 1 for the best ranked relevant passage of a list, 2 for the next.
+        first: int64 [n], the best rank of a list. last: int64 [n], the worst.
+    """
+
+    def __init__(self, ranks: Ints, gains: Floats, starts: Ints) -> None:
+        self.ranks, self.gains, self.starts = ranks, gains, starts
+        self.sizes = np.diff(starts, append=len(ranks))
+        self.owner = np.repeat(np.arange(len(starts)), self.sizes)
+        self.place = np.arange(len(ranks)) - starts[self.owner] + 1
+        self.first, self.last = ranks[starts], ranks[starts + self.sizes - 1]
+
+    def sums(self, values: NDArray[Any]) -> Floats:
+        """Sum of one value per entry over each list: [N] -> float64 [n]."""
+        return np.bincount(self.owner, values, minlength=len(self.starts)).astype(np.float64)
+
+    def values(self, name: str, cutoff: int | None) -> Floats:
+        """A measure of each list, float64 [n].
+
+        The denominators are over all relevant passages, whatever the cutoff and whether retrieved or not: the
+        relevant passages themselves (AP, R), their gains in the best order and cut off alike (nDCG).
+
+        Args:
+            name: AP, RR, nDCG, R or Success.
+            cutoff: ranks below it count for nothing; None: full depth.
+
+        Source: trec_eval's map, map_cut, recip_rank, recall, success and ndcg, ndcg_cut (gain = grade, discount
+        log2(rank + 1)), which ir_measures' AP, AP@k, RR, R@k, Success@k, nDCG, nDCG@k call.
+        """
+        depth = UNRETRIEVED - 1 if cutoff is None else min(cutoff, UNRETRIEVED - 1)
+        within = self.ranks <= depth
+        if name == "AP":
+            return self.sums(within * self.place / self.ranks) / self.sizes
+        if name == "R":
+            return self.sums(within) / self.sizes
+        if name == "nDCG":
+            ideal = self.sums((self.place <= depth) * self._best_first / np.log2(self.place + 1))
+            return self.sums(within * self.gains / np.log2(self.ranks + 1)) / ideal
+        return (self.first <= depth) / (self.first if name == "RR" else 1)
+
+    @cached_property
+    def _best_first(self) -> Floats:
+        """The gains of each list in descending order: what the best ranking would show."""
+        if (self.gains == self.gains[:1]).all():
+            return self.gains
+        return self.gains[np.lexsort((-self.gains, self.owner))]
+
+
+BIAS = ("rank_distance", "language_preference", "PEER")  # columns of the multi setting alone
+
+
+def rank_distance(lists: Lists) -> Floats:
+    """Rank of the last minus rank of the first relevant passage of each list, float64 [n].
+
+    In [1, pool size): it grows with the pool, so it is read with the pool's size beside it. NaN with fewer than
+    two relevant passages, or where one was not retrieved: its rank is then unknown.
+
+    Source: arXiv 2408.10536.
+    """
+    defined = (lists.sizes >= 2) & (lists.last < UNRETRIEVED)
+    return np.where(defined, (lists.last - lists.first).astype(np.float64), np.nan)
+
+
+def language_preference(lists: Lists, own: NDArray[np.bool_]) -> Floats:
+    """1 where the best ranked relevant passage is in the query's language, else 0; float64 [n].
+
+    With one relevant passage in each of L languages, 1/L would be neutral. NaN where no relevant passage is in
+    the query's language, or none was retrieved.
+
+    Args:
+        lists: n lists with N entries.
+        own: [N], whether the passage is in the query's language.
+    """
+    defined = (lists.sums(own) > 0) & (lists.first < UNRETRIEVED)
+    return np.where(defined, own[lists.starts].astype(np.float64), np.nan)
+
+
+def peer(lists: Lists, language: Ints, languages: int) -> Floats:
+    """PEER, the Probability of Equal Expected Rank, of each list: in (0, 1], higher is fairer; float64 [n].
+
+    The p value of a Kruskal-Wallis test that the ranks of the relevant passages do not depend on their language,
+    for each grade apart; then the mean over grades, weighted by grade. Passages not retrieved share the last
+    places (mid-rank, with the correction for ties); where no passage of a grade was retrieved, p is 1.
+
+    The test says something of a grade with passages in two languages or more, and two or more in one of them.
+    With one a language H is N - 1 for every order (XQuAD-R, MLQA-R): such grades are left out, and NaN where
+    nothing is left. hltcoe/peer_measure gives those 1 (one language) or the constant, which a mean would hide,
+    asks for the weights, and puts list positions where the test has ranks 1..N among the relevant passages: one
+    passage far down a full-depth list would then outweigh all others.
+
+    Args:
+        lists: n lists with N entries.
+        language: int64 [N], in [0, languages), of the passages.
+        languages: L.
+
+    Source: the code of hltcoe/peer_measure, the measure of Yang, Jänich, Mayfield, Lawrie, "Language Fairness in
+    Multilingual Information Retrieval", SIGIR 2024 (arXiv 2405.00978); equal to it but for what is said above.
+    """
+    grades, grade = np.unique(lists.gains, return_inverse=True)
+    # A sample: the relevant passages of one list and grade. Only those that occur are numbered.
+    codes, sample = np.unique(lists.owner * len(grades) + grade, return_inverse=True)
+    members = np.bincount(sample * languages + language, minlength=len(codes) * languages).reshape(-1, languages)
+    total, spoken = members.sum(1), (members > 0).sum(1)
+    tested = np.flatnonzero((spoken >= 2) & (total > spoken))
+    row = np.full(len(codes), -1)
+    row[tested] = np.arange(len(tested))
+    entries = np.flatnonzero(row[sample] >= 0)
+    entries = entries[np.argsort(row[sample[entries]], kind="stable")]  # by sample, the ranks still ascending
+    p = _kruskal_wallis(row[sample[entries]], language[entries], lists.ranks[entries] >= UNRETRIEVED, members[tested])
+    owner, weight = codes[tested] // len(grades), grades[codes[tested] % len(grades)]
+    sums = np.bincount(owner, weight * p, minlength=len(lists.starts))
+    weights = np.bincount(owner, weight, minlength=len(lists.starts))
+    return np.where(weights > 0, sums / np.where(weights > 0, weights, 1), np.nan)
+
+
+def _kruskal_wallis(sample: Ints, language: Ints, tied: NDArray[np.bool_], members: Ints) -> Floats:
+    """p values [s] of s samples end to end, each in rank order with its tied entries last.
+
+    Args:
+        sample: [N], not decreasing.
+        language: [N].
+        tied: [N], whether the entry shares the last places of its sample.
+        members: [s, L], entries per language.
+    """
+    total = members.sum(1)
+    starts = np.cumsum(total) - total
+    late = np.bincount(sample, tied, minlength=len(total))
+    rank = np.where(tied, (total - (late - 1) / 2)[sample], np.arange(len(sample)) - starts[sample] + 1)
+    sums = np.bincount(sample * members.shape[1] + language, rank, minlength=members.size).reshape(members.shape)
+    between = (sums**2 / np.maximum(members, 1)).sum(1)
+    h = 12 * between / (total * (total + 1)) - 3 * (total + 1)
+    untied = 1 - (late**3 - late) / (total**3 - total)
+    h = np.where(untied > 0, np.maximum(h, 0) / np.where(untied > 0, untied, 1), 0.0)
+    freedom = (members > 0).sum(1) - 1
+    # The chi-square survival function is the upper regularised incomplete gamma function.
+    p: Floats = torch.special.gammaincc(torch.from_numpy(freedom / 2), torch.from_numpy(h / 2)).numpy()
+    return p
+
+
+def why_no_peer(query: Ints, language: Ints, languages: int) -> str:
+    """Why no query has a PEER, for people.
+
+    Args:
+        query: int64 [R], of each relevant pair; R > 0.
+        language: int64 [R], in [0, languages), of its passage.
+        languages: L.
+    """
+    relevant = np.bincount(query)
+    spoken = np.bincount(np.unique(query * languages + language) // languages)
+    if spoken.max() < 2:
+        reason = "the relevant passages of every query are in one language"
+    elif (relevant == spoken).all():
+        reason = (
+            "every query has one relevant passage per language, and Kruskal-Wallis is then the same constant for all "
+            "rankings"
+        )
+    else:
+        reason = "no query has relevant passages of one grade in two languages and two of them in one language"
+    return f"multi/PEER is not shown: {reason}"
+
+
+def outranked(counts: Ints, asked: Ints, passages: Ints, languages: Sequence[str]) -> dict[str, float]:
+    """Mean number of passages of each language above a relevant passage in the multi pool, per query language.
+
+    Args:
+        counts: int64 [R, L], passages per language that outrank the pair's passage.
+        asked: int64 [R], the query's language.
+        passages: int64 [L], passages per language; a language without any has no column.
+        languages: the L names.
+
+    Returns:
+        "en-de" (query language first) -> mean over the relevant pairs of en queries, >= 0.
+    """
+    sums, pairs = _sums_by(asked, counts), np.bincount(asked, minlength=len(languages))
+    return {
+        f"{languages[x]}-{languages[y]}": float(sums[x, y] / pairs[x])
+        for x in np.flatnonzero(pairs).tolist()
+        for y in np.flatnonzero(passages).tolist()
+    }
+
+
+def over_represented(
+    counts: Ints,
+    query: Ints,
+    language: Ints,
+    retrieved: NDArray[np.bool_],
+    asked: Ints,
+    passages: Ints,
+    languages: Sequence[str],
+) -> dict[str, float]:
+    """log2 of a language's share among the irrelevant passages above relevant ones over its share of the pool.
+
+    +1 is twice its share, 0 neutral (what a random order gives on average), -1 half. Relevant passages of the
+    query count on neither side: they belong above. One passage, spread over the languages as the pool is, is
+    added to those above, so that a language never seen there gives a finite value; it moves no neutral one.
+
+    Args:
+        counts: int64 [R, L], passages per language that outrank the pair's passage in the multi pool.
+        query: int64 [R], in [0, Q), of every relevant pair.
+        language: int64 [R], in [0, L), of the pair's passage.
+        retrieved: bool [R]; what stands above the others is not known, and not read.
+        asked: int64 [Q], the queries' languages.
+        passages: int64 [L], passages per language.
+        languages: the L names.
+
+    Returns:
+        "en-de" (query language first) -> log2 ratio. Languages without an irrelevant passage, and query languages
+        with nothing irrelevant above a relevant passage (0/0), are left out.
+    """
+    size = len(languages)
+    relevant = np.bincount(query * size + language, minlength=len(asked) * size).reshape(-1, size)  # [Q, L]
+    counts, query, language = counts[retrieved], query[retrieved], language[retrieved]
+    order = np.lexsort((counts.sum(1), query))
+    query, language, x = query[order], language[order], asked[query[order]]
+    n = np.bincount(query, minlength=len(asked))
+    below = (np.cumsum(n))[query] - 1 - np.arange(len(query))  # relevant passages of the query ranked after it
+    right = np.bincount(x * size + language, below, minlength=size * size).reshape(size, size)
+    seen = _sums_by(x, counts[order]) - right  # [L, L] irrelevant passages above relevant ones
+    # [L, L] the irrelevant passages that could stand above, summed over the same relevant pairs
+    offered = np.bincount(x, minlength=size)[:, None] * passages - _sums_by(asked, relevant * n[:, None])
+    share = offered / np.maximum(offered.sum(1, keepdims=True), 1)
+    total = seen.sum(1, keepdims=True)
+    ratio = (seen + share) / (total + 1) / np.where(share > 0, share, 1)
+    rows, columns = np.nonzero((total > 0) & (share > 0))
+    return {
+        f"{languages[row]}-{languages[column]}": float(np.log2(ratio[row, column]))
+        for row, column in zip(rows.tolist(), columns.tolist(), strict=True)
+    }
+
+
+def _sums_by(row: Ints, values: Ints) -> Floats:
+    """[R, L] added up into [L, L] by the first index."""
+    sums = np.zeros((values.shape[1], values.shape[1]))
+    for column in range(values.shape[1]):  # a bincount a column: many times faster than np.add.at over rows
+        sums[:, column] = np.bincount(row, values[:, column], minlength=values.shape[1])
+    return sums

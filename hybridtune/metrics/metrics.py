@@ -1,0 +1,296 @@
+"""Ranks in; the figures of the mono, cross and multi setting out: per query, then means, with their counts.
+
+A *ranking* is one query against one pool: the passages of its own language (mono), of one other language
+(cross), of all languages (multi). It is scored where the pool holds a relevant passage, else counted.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hybridtune.errors import InputError
+from hybridtune.metrics import measures as bias
+from hybridtune.metrics.measures import BIAS as BIAS
+from hybridtune.metrics.measures import MEASURES as MEASURES
+from hybridtune.metrics.measures import UNRETRIEVED, Lists, is_measure
+from hybridtune.metrics.measures import Floats as Floats
+from hybridtune.metrics.measures import Ints as Ints
+from hybridtune.metrics.measures import parse_measure as parse_measure
+
+Columns = dict[str, NDArray[Any]]
+Table = dict[str, dict[str, float]]  # row name -> measure -> mean
+
+SETTINGS = ("mono", "cross", "multi")
+UNKNOWN = -1  # the language of a relevant passage that is not in the corpus
+_INDEX_COLUMNS = ("setting", "query", "query_language", "pool_language")
+
+
+class Lost(NamedTuple):
+    """N relevant pairs that no ranking can hold: they count as not found at any depth, and in no measure of bias.
+
+    Attributes:
+        query_index: int64 [N], in [0, Q).
+        passage_index: int64 [N], the caller's number of the passage.
+        grades: float64 [N], > 0.
+        language: int64 [N], of the passage; UNKNOWN: it belongs to the multi pool alone.
+    """
+
+    query_index: Ints
+    passage_index: Ints
+    grades: Floats
+    language: Ints
+
+
+NOTHING_LOST = Lost(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.int64))
+
+
+@dataclass(eq=False)
+class Ranked:
+    """The relevant pairs of a benchmark and what outranks them.
+
+    Args:
+        counts: int64 [R, L], ``RankCounter.counts``: passages per language that outrank the pair's passage.
+        query_index: int64 [R], in [0, Q), any order; a (query, passage) pair occurs once.
+        passage_language: int64 [R], in [0, L).
+        query_language: int64 [Q], in [0, L).
+        languages: the L names, ISO 639-1.
+        passages: int64 [L], passages per language: the sizes of the pools.
+        grades: float64 [R], gain of the pair; pairs at 0 or below are not relevant. None: all 1.
+        retrieved: bool [R], False where a truncated run lacks the passage: it adds nothing to any measure, at any
+            depth, and its row of ``counts`` is not read. None: the ranking is at full depth, all True.
+        settings: those that are scored; a run whose lists hold the query's own language alone has only mono, and so
+            has a benchmark in one language.
+        lost: relevant pairs that are not among the R: no ranking can hold them.
+
+    Raises:
+        ValueError: shapes that disagree, or an index out of range.
+    """
+
+    counts: Ints
+    query_index: Ints
+    passage_language: Ints
+    query_language: Ints
+    languages: Sequence[str]
+    passages: Ints
+    grades: Floats | None = None
+    retrieved: NDArray[np.bool_] | None = None
+    settings: Sequence[str] = SETTINGS
+    lost: Lost = NOTHING_LOST
+    gains: Floats = field(init=False, repr=False)  # grades of the pairs kept, [R]
+
+    def __post_init__(self) -> None:
+        pairs, languages = len(self.query_index), len(self.languages)
+        grades = np.ones(pairs) if self.grades is None else self.grades
+        found = np.ones(pairs, bool) if self.retrieved is None else self.retrieved
+        shapes = self.counts.shape, self.passages.shape, self.passage_language.shape, grades.shape, found.shape
+        if shapes != ((pairs, languages), (languages,), (pairs,), (pairs,), (pairs,)):
+            raise ValueError(f"{pairs} pairs, {languages} languages, but counts, passages, .. are {shapes}")
+        spoken = np.concatenate([self.passage_language, self.query_language])
+        for index, end in ((self.query_index, len(self.query_language)), (spoken, languages)):
+            if len(index) and not 0 <= index.min() <= index.max() < end:
+                raise ValueError(f"an index of a query or a language lies outside [0, {end})")
+        if languages == 1:
+            self.settings = ("mono",)
+        relevant = grades > 0
+        self.counts, self.gains = self.counts[relevant], grades[relevant]
+        self.query_index, self.passage_language = self.query_index[relevant], self.passage_language[relevant]
+        self.retrieved = None if self.retrieved is None else found[relevant]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Means and the counts they rest on; ``dataclasses.asdict`` of it is JSON.
+
+    Attributes:
+        metrics: "mono/AP", "balanced/AP", ..: means of means; one that no query defines is left out.
+        per_language: "mono", "multi" -> query language -> measure -> mean over its queries; under "queries",
+            their number.
+        per_pair: "en-de" (query language first; "en-en" is mono) -> the same.
+        counts: queries scored and without a relevant passage per setting, queries that have each name of BIAS,
+            relevant pairs, passages in total and per language (the pool that a rank distance is to be read with);
+            where there are any, also the relevant pairs that no ranking can hold (``relevant_not_in_pool``), and of a
+            truncated run those not retrieved.
+        outranked: "en-de" -> mean number of de passages that outrank a relevant passage of an en query in the
+            multi pool. A row that leans to its own language shows language bias.
+        over_represented: "en-de" -> log2 of the share of de among the irrelevant passages that outrank relevant
+            ones of en queries in the multi pool over its share of the pool: +1 twice, 0 neutral, -1 half
+            (``bias.over_represented``).
+        notes: what is not shown, and why; one sentence each.
+    """
+
+    metrics: dict[str, float]
+    per_language: dict[str, Table]
+    per_pair: Table
+    counts: dict[str, Any]
+    outranked: dict[str, float]
+    over_represented: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def metric_names(measures: Iterable[str] = MEASURES) -> list[str]:
+    """Names that ``score`` gives for these measures; each is a possible objective of a study."""
+    names = [f"{setting}/{measure}" for setting in SETTINGS for measure in measures]
+    return [*names, *(f"multi/{measure}" for measure in BIAS), "balanced/AP"]
+
+
+def direction(name: str) -> Literal["max", "min"]:
+    """Whether more or less of a metric is better; any cutoff is a valid name ("cross/R@5").
+
+    Raises:
+        InputError: not a metric.
+    """
+    setting, _, measure = name.partition("/")
+    if name not in metric_names() and not (setting in SETTINGS and is_measure(measure)):
+        raise InputError(f"unknown metric {name!r}; known: {', '.join(metric_names())}, and other cutoffs")
+    return "min" if measure == "rank_distance" else "max"
+
+
+def per_query(ranked: Ranked, measures: Sequence[str] = MEASURES) -> Columns:
+    """One row per scored ranking, the values that ``score`` takes means of (and a significance test pairs).
+
+    Returns:
+        Columns of one length: ``setting`` (str), ``query`` (row of query_language), ``query_language``,
+        ``pool_language`` (-1: all, the multi pool), then float64 per measure and per name of BIAS; NaN where
+        not defined: BIAS outside multi, and where ``bias`` says so of each.
+
+    Source: trec_eval's definitions (``Lists.values``); for BIAS see ``bias``.
+    """
+    found, lost, language = len(ranked.query_index), ranked.lost, ranked.passage_language
+    pairs = np.arange(found)
+    # First half: each pair in its own language's pool (mono or cross). Second half: in the multi pool.
+    ranks = np.concatenate([ranked.counts[pairs, language], ranked.counts.sum(1)]) + 1
+    if ranked.retrieved is not None:
+        ranks[np.tile(~ranked.retrieved, 2)] = UNRETRIEVED
+    # Behind the pairs that are ranked stand those that cannot be, in the pools that they would be in.
+    known = np.flatnonzero(lost.language != UNKNOWN)
+    pair = np.concatenate([pairs, pairs, found + known, found + np.arange(len(lost.grades))])
+    pool = np.concatenate([language, np.full(found, -1), lost.language[known], np.full(len(lost.grades), -1)])
+    ranks = np.concatenate([ranks, np.full(len(pair) - 2 * found, UNRETRIEVED)])
+    query = np.concatenate([ranked.query_index, lost.query_index])[pair]
+    order = np.lexsort((ranks, query, pool))
+    ranks, query, pool, pair = ranks[order], query[order], pool[order], pair[order]
+    starts = np.flatnonzero(np.diff(query, prepend=-1) | np.diff(pool, prepend=-2))
+    gains = np.concatenate([ranked.gains, lost.grades])[pair]
+    lists = Lists(ranks, gains, starts)
+    owner, query, pool = lists.owner, query[starts], pool[starts]
+    asked, multi = ranked.query_language[query], pool == -1
+    setting = np.where(multi, "multi", np.where(pool == asked, "mono", "cross"))
+    columns: Columns = dict(zip(_INDEX_COLUMNS, (setting, query, asked, pool), strict=True))
+    for measure in measures:
+        columns[measure] = lists.values(*parse_measure(measure))
+    # Bias is read off the multi rankings, pool -1, without what no ranking can hold.
+    held = np.flatnonzero(multi[owner] & (pair < found))
+    rows, starts = np.unique(owner[held], return_index=True)
+    lists, language = Lists(ranks[held], gains[held], starts), language[pair[held]]
+    own = language == asked[owner[held]]
+    for name, values in (
+        ("rank_distance", bias.rank_distance(lists)),
+        ("language_preference", bias.language_preference(lists, own)),
+        ("PEER", bias.peer(lists, language, len(ranked.languages))),
+    ):
+        columns[name] = np.full(len(setting), np.nan)
+        columns[name][rows] = values
+    if set(SETTINGS) <= set(ranked.settings):
+        return columns
+    asked_for = np.isin(setting, list(ranked.settings))
+    return {key: values[asked_for] for key, values in columns.items()}
+
+
+def score(ranked: Ranked, columns: Mapping[str, NDArray[Any]]) -> Scores:
+    """Means of ``per_query(ranked)``, as the paper takes them: over queries, then over languages or pairs.
+
+    A language or pair without a scored query is left out of the second mean. balanced/AP is the harmonic mean
+    of the three settings' AP, left out where one of them is.
+
+    Source: arXiv 2408.10536: mono over languages, cross over ordered pairs, multi over query languages.
+    """
+    size, setting, asked = len(ranked.languages), columns["setting"], columns["query_language"]
+    # A cell is (query language, pool language); multi rankings stand on its diagonal.
+    cell = asked * size + np.where(setting == "multi", asked, columns["pool_language"])
+    metrics: dict[str, float] = {}
+    tables: dict[str, Table] = {}
+    for one in SETTINGS:
+        here = setting == one
+        queries = np.bincount(cell[here], minlength=size * size)
+        names = [f"{x}-{y}" if one == "cross" else x for x in ranked.languages for y in ranked.languages]
+        rows = np.flatnonzero(queries).tolist()
+        table = tables[one] = {names[code]: {"queries": int(queries[code])} for code in rows}
+        for measure in (key for key in columns if key not in _INDEX_COLUMNS):
+            means = _means(cell[here], columns[measure][here], size * size)
+            defined = np.flatnonzero(~np.isnan(means)).tolist()
+            for code in defined:
+                table[names[code]][measure] = float(means[code])
+            if defined:
+                metrics[f"{one}/{measure}"] = float(means[defined].mean())
+    if all(f"{one}/AP" in metrics for one in SETTINGS):
+        values = [metrics[f"{one}/AP"] for one in SETTINGS]
+        metrics["balanced/AP"] = len(SETTINGS) / sum(1 / value for value in values) if all(values) else 0.0
+    own = {f"{name}-{name}": dict(values) for name, values in tables["mono"].items()}
+    return Scores(
+        metrics=metrics,
+        per_language={"mono": tables["mono"], "multi": tables["multi"]},
+        per_pair=dict(sorted((own | tables["cross"]).items())),
+        counts=_counts(ranked, columns),
+        **_bias(ranked, columns),
+    )
+
+
+def trec_eval_means(ranked: Ranked, columns: Mapping[str, NDArray[Any]]) -> dict[str, float]:
+    """Means of ``per_query(ranked)`` as trec_eval takes them (of a run that lacks queries, with ``-c``).
+
+    They are over all judged queries at once: one without a relevant passage counts 0, and languages are not averaged
+    first. ``score`` leaves such queries out and takes means of means.
+
+    Returns:
+        "multi/AP", .. of the pool of all passages, which in one language is "mono"; nothing where that is not scored.
+    """
+    setting = "mono" if len(ranked.languages) == 1 else "multi"
+    if setting not in ranked.settings:
+        return {}
+    here, queries = columns["setting"] == setting, len(ranked.query_language)
+    measures = [name for name in columns if name not in (*_INDEX_COLUMNS, *BIAS)]
+    return {f"{setting}/{name}": float(columns[name][here].sum() / queries) for name in measures}
+
+
+def _means(cell: Ints, values: Floats, cells: int) -> Floats:
+    """Mean of the defined values of each cell; NaN where it has none."""
+    defined = ~np.isnan(values)
+    sums = np.bincount(cell[defined], values[defined], minlength=cells)
+    counts = np.bincount(cell[defined], minlength=cells)
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+
+
+def _counts(ranked: Ranked, columns: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+    """What the means rest on: a figure without its count is not printed."""
+    queries = {one: len(np.unique(columns["query"][columns["setting"] == one])) for one in ranked.settings}
+    counts: dict[str, Any] = {
+        "queries": queries,
+        "queries_without_relevant": {one: len(ranked.query_language) - queries[one] for one in ranked.settings},
+        "queries_with": {key: int(np.sum(~np.isnan(columns[key]))) for key in BIAS},
+        "relevant_pairs": len(ranked.query_index),
+        "passages": int(ranked.passages.sum()),
+        "passages_per_language": dict(zip(ranked.languages, ranked.passages.tolist(), strict=True)),
+    }
+    if len(ranked.lost.grades):
+        counts["relevant_not_in_pool"] = len(ranked.lost.grades)
+    if ranked.retrieved is not None:
+        counts["not_retrieved"] = int(np.sum(~ranked.retrieved))
+    return counts
+
+
+def _bias(ranked: Ranked, columns: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+    """The heat maps of the multi pool, over the relevant pairs retrieved, and the notes."""
+    if "multi" not in ranked.settings:
+        return {"outranked": {}, "over_represented": {}, "notes": []}
+    query, language, passages = ranked.query_index, ranked.passage_language, ranked.passages
+    found = np.ones(len(query), bool) if ranked.retrieved is None else ranked.retrieved
+    none_has_peer = len(query) > 0 and len(ranked.languages) > 1 and np.isnan(columns["PEER"]).all()
+    asked, names = ranked.query_language, list(ranked.languages)
+    return {
+        "outranked": bias.outranked(ranked.counts[found], asked[query[found]], passages, names),
+        "over_represented": bias.over_represented(ranked.counts, query, language, found, asked, passages, names),
+        "notes": [bias.why_no_peer(query, language, len(names))] if none_has_peer else [],
+    }

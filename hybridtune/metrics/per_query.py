@@ -1,0 +1,179 @@
+"""The per-query values of one evaluation as a Parquet file: what a comparison of two models pairs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from hybridtune.errors import InputError
+from hybridtune.metrics.metrics import Columns
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+FILE = "per_query.parquet"
+ALL = "*"  # the pool of all languages
+_TEXT = ("setting", "query_id", "query_language", "pool_language")
+_PLACES = ("setting", "query", "query_language", "pool_language")  # index columns of metrics.per_query
+_HOW = "write it anew with: hybridtune evaluate MODEL --benchmark PATH --out FOLDER"
+
+
+@dataclass(frozen=True, eq=False)
+class PerQuery:
+    """N scored rankings of one model.
+
+    Attributes:
+        setting: str [N], mono, cross or multi.
+        query_id: str [N].
+        topic: int64 [N], see ``topic_numbers``.
+        query_language: str [N].
+        pool_language: str [N]; "*" is the pool of all languages.
+        measures: name -> float64 [N]; NaN where the measure is not defined.
+        about: of the file: ``model``, ``benchmark``, ``benchmark_digest``.
+    """
+
+    setting: NDArray[Any]
+    query_id: NDArray[Any]
+    topic: Ints
+    query_language: NDArray[Any]
+    pool_language: NDArray[Any]
+    measures: Mapping[str, Floats]
+    about: Mapping[str, str] = field(default_factory=dict)
+
+
+def topic_numbers(query_index: Ints, passage_index: Ints, queries: int) -> Ints:
+    """Queries that have exactly the same relevant passages share a topic.
+
+    Translations of one question do: they are one draw from the questions that could have been asked, not several.
+
+    Args:
+        query_index: int64 [R], in [0, Q), any order.
+        passage_index: int64 [R], the relevant passage; pairs of grade 0 or below are not to be here.
+        queries: Q.
+
+    Returns:
+        int64 [Q], numbered from 0 in the order of the queries. A query without a relevant passage is alone in its
+        topic.
+    """
+    order = np.lexsort((passage_index, query_index))
+    asked, found = query_index[order], np.ascontiguousarray(passage_index[order], np.int64)
+    if len(asked):  # a pair that stands twice counts once
+        fresh = np.diff(asked, prepend=-1).astype(bool) | np.diff(found, prepend=found[0] - 1).astype(bool)
+        asked, found = asked[fresh], found[fresh]
+    ends = np.searchsorted(asked, np.arange(queries + 1)).tolist()
+    seen: dict[bytes | int, int] = {}
+    topics = np.empty(queries, np.int64)
+    for query in range(queries):
+        topics[query] = seen.setdefault(found[ends[query] : ends[query + 1]].tobytes() or query, len(seen))
+    return topics
+
+
+def write_per_query(
+    path: Path,
+    columns: Columns,
+    query_ids: Sequence[str],
+    languages: Sequence[str],
+    topics: Ints,
+    about: Mapping[str, str],
+) -> None:
+    """Write ``metrics.per_query`` as Parquet; the file is there whole or not at all.
+
+    Args:
+        path: of the file; its folder is made.
+        columns: ``metrics.per_query``, N rows.
+        query_ids: Q, by the row numbers of the column ``query``.
+        languages: L, by the numbers of the language columns.
+        topics: int64 [Q], ``topic_numbers``.
+        about: ``model``, ``benchmark`` and ``benchmark_digest``, kept in the schema's metadata.
+    """
+    settings, setting = np.unique(columns["setting"], return_inverse=True)
+    pools = columns["pool_language"]
+    table: dict[str, Any] = {
+        "setting": _named(setting, settings.tolist()),
+        "query_id": _named(columns["query"], query_ids),
+        "topic": pa.array(topics[columns["query"]], pa.int64()),
+        "query_language": _named(columns["query_language"], languages),
+        "pool_language": _named(np.where(pools < 0, len(languages), pools), [*languages, ALL]),
+    }
+    # from_pandas=False keeps NaN a value: null would be another one to every reader.
+    table |= {
+        name: pa.array(values, pa.float64(), from_pandas=False)
+        for name, values in columns.items()
+        if name not in _PLACES
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.new")
+    pq.write_table(pa.table(table).replace_schema_metadata(dict(about)), temporary, compression="zstd")
+    temporary.replace(path)
+
+
+def read_per_query(path: Path) -> PerQuery:
+    """Read what ``write_per_query`` wrote; values come back exactly.
+
+    Raises:
+        InputError: not there, not Parquet, or a column is missing.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; {_HOW}")
+    try:
+        # ParquetFile, not read_table: a folder named "a=b" above the file must not become a column.
+        table = pq.ParquetFile(path).read()
+    except (OSError, pa.ArrowException) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise InputError(f"{path}: not a readable Parquet file ({reason}); {_HOW}") from None
+    missing = [name for name in (*_TEXT, "topic") if name not in table.column_names]
+    if missing:
+        raise InputError(f"{path}: not a file of per-query values: no column {', '.join(missing)}; {_HOW}")
+    text = {name: _texts(table[name]) for name in _TEXT}
+    measures = {column.name: table[column.name].to_numpy() for column in table.schema if column.type == pa.float64()}
+    about = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
+    return PerQuery(topic=table["topic"].to_numpy(), measures=measures, about=about, **text)
+
+
+def align(a: PerQuery, b: PerQuery) -> tuple[Ints, Ints]:
+    """The rankings that both have: rows of A and rows of B, int64 [N] each, one ranking per place.
+
+    Raises:
+        InputError: other benchmarks, no ranking in common, one that stands twice, other topics.
+    """
+    digests = a.about.get("benchmark_digest"), b.about.get("benchmark_digest")
+    if digests[0] != digests[1]:
+        names = a.about.get("benchmark", "?"), b.about.get("benchmark", "?")
+        raise InputError(
+            f"A and B were scored on other benchmarks: {names[0]} (digest {digests[0]}) and {names[1]} "
+            f"(digest {digests[1]}); evaluate both on the same one"
+        )
+    size = len(a.topic)
+    key = np.zeros(size + len(b.topic), np.int64)
+    for name in ("setting", "query_id", "query_language", "pool_language"):
+        numbers: dict[str, int] = {}  # a dict, not np.unique: linear
+        values = [*getattr(a, name).tolist(), *getattr(b, name).tolist()]
+        codes = np.array([numbers.setdefault(value, len(numbers)) for value in values], np.int64)
+        key = key * max(1, len(numbers)) + codes
+    for side, keys in (("A", key[:size]), ("B", key[size:])):
+        if len(np.unique(keys)) < len(keys):
+            raise InputError(f"{side}: a query and pool stand there twice; query ids must differ")
+    _, rows_a, rows_b = np.intersect1d(key[:size], key[size:], assume_unique=True, return_indices=True)
+    if not len(rows_a):
+        raise InputError("A and B have no ranking (setting, query, pool) in common")
+    if not np.array_equal(a.topic[rows_a], b.topic[rows_b]):
+        raise InputError("A and B number the topics of the same queries otherwise: their relevant passages differ")
+    return rows_a, rows_b
+
+
+def _named(numbers: Ints, names: Sequence[str]) -> Any:
+    return pa.DictionaryArray.from_arrays(pa.array(numbers, pa.int32()), pa.array(list(names), pa.string()))
+
+
+def _texts(column: Any) -> NDArray[Any]:
+    coded = column.unify_dictionaries().combine_chunks()
+    if not pa.types.is_dictionary(coded.type):  # another writer's copy of the file
+        coded = coded.dictionary_encode()
+    names: NDArray[Any] = np.array(coded.dictionary.to_pylist() or [""])
+    decoded: NDArray[Any] = names[coded.indices.to_numpy(zero_copy_only=False)]
+    return decoded

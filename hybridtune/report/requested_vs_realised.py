@@ -1,0 +1,192 @@
+"""The tables of the report on what was asked and what was got: trials, ratio, pairs by language, versions, commands."""
+
+import shlex
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hybridtune.report.chart import said
+from hybridtune.report.markup import Cell, Table, Value, figure
+from hybridtune.report.record import StudyRecord, TrialRecord
+from hybridtune.report.sentences import duration, status_counts, wall_seconds
+
+
+def asked_and_got(record: StudyRecord) -> Table:
+    """What the study file asked for beside what the trials realised."""
+    search, train, trials = record.study.search, record.study.train, record.trials
+    searched = [trial for trial in trials if trial.baseline is None]
+    named = [trial for trial in trials if trial.baseline is not None]
+    rows: list[Sequence[Value]] = [
+        ["baselines", "3" if search.baselines else "none", status_counts(named)],
+        ["searched trials", f"{search.trials:,}", status_counts(searched)],
+        [
+            "steps of a trial",
+            f"{train.max_steps:,}",
+            _range([t.metrics["step"] for t in trials if "step" in t.metrics]),
+        ],
+    ]
+    for name in ("time_budget", "step_budget"):
+        budget = getattr(search, name)
+        if budget is not None:
+            used = duration(wall_seconds(trials)) if name == "time_budget" else figure(_steps(trials))
+            rows.append([name.replace("_", " "), figure(budget), used])
+    rows.append(["time with a trial running", "", duration(wall_seconds(trials))])
+    rows.append(["steps of all trials", "", figure(_steps(trials))])
+    plans = [trial for trial in trials if trial.plan is not None]
+    if plans:
+        apart = [abs(trial.plan["asked_ratio"] - trial.plan["realised_ratio"]) for trial in plans if trial.plan]
+        rows.append(["mixing ratio, largest distance in a plan", "0", f"{max(apart):.4f} ({len(plans)} trials)"])
+    for trial in [t for t in plans if t is record.best or t.baseline]:
+        rows.append([f"mixing ratio, {trial.label}", *_ratio(trial)])
+    repeats = search.repeat_best
+    if repeats:
+        rows.append(["seeds of the noise check", f"{repeats}", "run" if record.repeats else "not run yet"])
+    rows += _queries(record)
+    return Table("What the study asked for, and what it got", ["what", "asked", "got"], rows)
+
+
+def training_pairs(record: StudyRecord) -> Table | None:
+    """Batches and pairs of each language pair in the best trial's plan; None where the plan is gone."""
+    best = record.best
+    if best is None or best.plan is None:
+        return None
+    sets = any("data_set" in row for row in best.plan["table"])
+    columns = {"pair": "pair", "kind": "kind"} | ({"data_set": "data set"} if sets else {})
+    columns |= {"batches": "batches", "pairs": "pairs seen", "groups": "distinct pairs", "epochs": "epochs"}
+    rows: list[Sequence[Value]] = [
+        [Cell(f"{row[key]:.2f}", row[key]) if key == "epochs" else row[key] for key in columns]
+        for row in best.plan["table"]
+    ]
+    note = (
+        f"The plan of {best.label}: {best.plan['steps']:,} steps of {best.plan['batch_size']} pairs. A pair is named "
+        "query language first. Batches are those that hold such a pair: a cross batch counts for each pair in it."
+    )
+    return Table("Training pairs by language pair", list(columns.values()), rows, note, sortable=True)
+
+
+def languages(record: StudyRecord) -> Table | None:
+    """Each language's training pairs beside its scores; None before there is a best trial with a plan."""
+    best = record.best
+    if best is None or best.plan is None:
+        return None
+    scores = best.scores or {"per_language": {"mono": {}, "multi": {}}, "counts": {"passages_per_language": {}}}
+    pairs = _pairs(best.plan)
+    spoken = [pair[: len(pair) // 2] for pair in pairs if _is_mono(pair)]
+    names = list(dict.fromkeys([*scores["counts"]["passages_per_language"], *spoken]))
+    low = set(record.study.benchmarks.dev.low_resource)
+    mono, multi = scores["per_language"]["mono"], scores["per_language"]["multi"]
+    rows = [
+        [
+            f"{name}{' (low-resource)' if name in low else ''}",
+            pairs[f"{name}-{name}"],
+            sum(pairs[f"{name}-{other}"] for other in names if other != name),
+            sum(pairs[f"{other}-{name}"] for other in names if other != name),
+            mono.get(name, {}).get("queries") or multi.get(name, {}).get("queries"),
+            _score("mono/AP", mono.get(name, {}).get("AP")),
+            _score("multi/AP", multi.get(name, {}).get("AP")),
+            _score("multi/rank_distance", multi.get(name, {}).get("rank_distance")),
+        ]
+        for name in names
+    ]
+    columns = ["language", "mono pairs", "cross as query", "as passage", "queries"]
+    note = (
+        f"Distinct question-passage pairs that {best.label} trained on (0 is zero-shot), and its means on the dev "
+        "benchmark by language of the query."
+    )
+    return Table(
+        "Languages by training pairs and scores",
+        [*columns, "mono/AP", "multi/AP", "multi/rank_distance"],
+        rows,
+        note,
+        sortable=True,
+    )
+
+
+def environment(record: StudyRecord) -> Table:
+    """Versions and hardware."""
+    found = record.environment
+    rows: list[Sequence[Value]] = [["seed", str(record.study.seed)]]
+    rows += [[name, str(found[name])] for name in ("python", "machine", "cpus", "gpus") if found.get(name) is not None]
+    rows += [[name, str(version)] for name, version in (found.get("packages") or {}).items() if version]
+    return Table("Environment", ["what", "version or value"], rows)
+
+
+def commands(record: StudyRecord) -> list[tuple[str, str]]:
+    """What to type next, and what it does."""
+    here = shlex.quote(str(record.folder))
+    model = shlex.quote(str(record.folder / "best"))
+    found = []
+    if not record.finished:
+        study = shlex.quote(str(record.folder / "study.yaml"))
+        found.append((f"hybridtune run {study} --out {here}", "go on with this study"))
+    else:
+        found.append((f"hybridtune evaluate {model} --benchmark PATH", "score the best model on another benchmark"))
+    rivals = [trial for trial in record.trials if trial.baseline == "half-half"]
+    if record.best is not None and rivals and rivals[0] is not record.best:
+        one, other = (shlex.quote(str(record.folder / "trials" / t.id)) for t in (rivals[0], record.best))
+        found.append((f"hybridtune compare {one} {other}", "test the best against half-half, query by query"))
+    if record.finished:
+        found.append((f"hybridtune export {here} --onnx", "the best model as an ONNX graph"))
+    found.append((f"hybridtune dashboard {here}", "optuna-dashboard and TensorBoard on this study"))
+    for name, scheme in (("optuna.db", "sqlite:///"), ("optuna.log", "")):
+        if (record.folder / name).is_file():
+            url = shlex.quote(f"{scheme}{record.folder / name}")
+            found.append((f"optuna-dashboard {url}", "every trial in Optuna's own dashboard"))
+    found.append((f"hybridtune report {here}", "write this page anew"))
+    return found
+
+
+def _ratio(trial: TrialRecord) -> list[Value]:
+    assert trial.plan is not None
+    plan = trial.plan
+    realised = trial.metrics.get("realised_ratio", plan["realised_ratio"])
+    return [f"{plan['asked_ratio']:.4f}", f"{realised:.4f}"]
+
+
+def _queries(record: StudyRecord) -> list[Sequence[Value]]:
+    """Queries scored, and those without an answer in the pool."""
+    rows: list[Sequence[Value]] = []
+    found = {"dev": record.best.scores if record.best is not None else None, "test": (record.result or {}).get("test")}
+    for name, scores in found.items():
+        for setting, queries in (scores or {"counts": {"queries": {}}})["counts"]["queries"].items():
+            assert scores is not None
+            without = scores["counts"]["queries_without_relevant"][setting]
+            got = f"{queries:,} scored" + (f", {without:,} without an answer in the pool" if without else "")
+            rows.append([f"{name} queries, {setting}", f"{queries + without:,}", got])
+    return rows
+
+
+def _pairs(plan: Mapping[str, Any]) -> Counter[str]:
+    """Distinct pairs by language pair; ``align`` batches hold no question-passage pairs."""
+    found: Counter[str] = Counter()
+    for row in plan["table"]:
+        if row["kind"] != "align":
+            found[row["pair"]] += row["groups"]
+    return found
+
+
+def _is_mono(pair: str) -> bool:
+    """Whether both languages of a pair are one: "sw-sw", "zh-Hans-zh-Hans"."""
+    half = len(pair) // 2
+    return pair[:half] == pair[half + 1 :] and pair[half] == "-"
+
+
+def _score(name: str, value: float | None) -> Value:
+    return None if value is None else Cell(said(name, value), value)
+
+
+def _range(values: Sequence[float]) -> str:
+    if not values:
+        return "none yet"
+    low, high = min(values), max(values)
+    return f"{low:,.0f}" if low == high else f"{low:,.0f} to {high:,.0f}"
+
+
+def _last_step(trial: TrialRecord) -> float:
+    """The last step that a trial reported; 0 before its first score."""
+    return max([entry["step"] for entry in trial.history] or [trial.metrics.get("step", 0)])
+
+
+def _steps(trials: Sequence[TrialRecord]) -> int:
+    """Training steps of all trials."""
+    return int(sum(map(_last_step, trials)))

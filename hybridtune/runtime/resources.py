@@ -1,0 +1,355 @@
+"""The cores that this process may use: fewer than the machine has under ``taskset`` or in a container."""
+
+import contextlib
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hybridtune.config.study import Resources
+from hybridtune.errors import InputError
+
+
+def cores() -> int:
+    """The cores that this process may use, at least 1; of a quota of 2.5 CPUs there are 2."""
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = cpu_quota()
+    return there if quota is None else max(1, min(there, int(quota)))
+
+
+def cpu_quota(root: Path = Path("/")) -> float | None:
+    """CPUs that the control groups of this process leave it, as ``docker --cpus`` sets them; None: no bound.
+
+    A group is bound by its own quota and by those of all groups that it is in.
+
+    Args:
+        root: of the file system whose ``proc/self/cgroup`` and ``sys/fs/cgroup`` (version 1 or 2) are read.
+    """
+    try:
+        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    folders = (folder for line in lines for folder in _folders(line, root / "sys/fs/cgroup"))
+    return min((quota for folder in folders if (quota := _quota(folder)) is not None), default=None)
+
+
+def _folders(line: str, mounted: Path) -> Iterator[Path]:
+    """Where the quotas of a group may stand, its own and those above: ``0::/a/b``, ``4:cpu,cpuacct:/a/b``.
+
+    Inside a container the group itself is often mounted where the uppermost would be, and its path is not there.
+    """
+    _, controllers, path = line.split(":", 2)
+    if not controllers:  # version 2
+        mounts = [mounted]
+    elif "cpu" in controllers.split(","):
+        mounts = [mounted / controllers, mounted / "cpu"]
+    else:
+        return
+    group = Path(path.lstrip("/"))
+    for mount in mounts:
+        yield from (mount / part for part in (group, *group.parents) if ".." not in part.parts)
+
+
+def _quota(folder: Path) -> float | None:
+    """The CPUs of one group; None where it sets no bound."""
+    with contextlib.suppress(OSError, ValueError):  # "max" is no number
+        if (folder / "cpu.max").exists():
+            quota, period = map(float, (folder / "cpu.max").read_text(encoding="utf-8").split())
+        else:
+            quota = float((folder / "cpu.cfs_quota_us").read_text(encoding="utf-8"))
+            period = float((folder / "cpu.cfs_period_us").read_text(encoding="utf-8"))
+        if quota > 0 and period > 0:  # -1: no bound
+            return quota / period
+    return None
+
+
+@dataclass(frozen=True)
+class NodeType:
+    """One kind of node.
+
+    Attributes:
+        name: as the cluster file or Ray names it.
+        cpus: logical CPUs that Ray is told of, >= 0.
+        gpus: GPUs of a node, >= 0.
+        accelerator: what its GPUs are, as Ray names them (``A10G``), or None.
+        least: nodes that are always there, >= 0.
+        most: nodes that there may be at once, >= least.
+        head: whether this is the head node; one is always there, and no bound on workers counts it.
+        spot: whether the provider may take a node back.
+    """
+
+    name: str
+    cpus: float
+    gpus: float
+    accelerator: str | None
+    least: int
+    most: int
+    head: bool = False
+    spot: bool = False
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The nodes that a cluster may have.
+
+    Attributes:
+        types: in the order of the cluster file; the head among them. A head type that may also have workers stands
+            twice.
+        most_workers: worker nodes at once over all types; None: no bound beside the types' own.
+    """
+
+    types: tuple[NodeType, ...]
+    most_workers: int | None
+
+    @property
+    def workers(self) -> tuple[NodeType, ...]:
+        """The types of which there may be worker nodes."""
+        return tuple(node for node in self.types if not node.head and node.most)
+
+    @property
+    def most_nodes(self) -> int:
+        """Worker nodes at once, by both bounds."""
+        by_types = sum(node.most for node in self.workers)
+        return by_types if self.most_workers is None else min(by_types, self.most_workers)
+
+
+WORKER_OVERHEAD = 0.5  # CPUs beside cpus_per_worker: 0.25 the stream's task, 0.25 the evaluator
+_PARTS = 10_000  # of one CPU or GPU
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """How a study runs on a cluster.
+
+    Attributes:
+        resources: the study's, with no ``auto`` left.
+        at_once: trials at once, >= 1.
+        evaluators: evaluator actors of a trial, from 1 to its workers.
+        nodes: node type -> nodes, when all trials that run at once do; the head and those always there among them.
+        notices: what a user should know of it.
+    """
+
+    resources: Resources
+    at_once: int
+    evaluators: int
+    nodes: Mapping[str, int]
+    notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """What one trial takes: its workers, and the CPUs (without the overhead) and GPUs of each."""
+
+    workers: int
+    cpus: int
+    gpus: float
+    together: bool  # all workers on one node
+
+    def units(self, node: NodeType) -> int:
+        """What a node holds: whole trials where workers stay together, else workers."""
+        return self.seats(node) // self.workers if self.together else self.seats(node)
+
+    def seats(self, node: NodeType) -> int:
+        """Workers that a node holds."""
+        by_cpus = _parts(node.cpus) // _parts(self.cpus + WORKER_OVERHEAD)
+        return min(by_cpus, _gpu_seats(node, self.gpus)) if self.gpus else by_cpus
+
+
+def fit_trials(resources: Resources, shape: Shape, trials: int, batch_size: int, most: int | None = None) -> Fitted:
+    """Work out how the trials of a study fit on a cluster.
+
+    Trials without GPUs have nodes with GPUs started for them only where no other node could hold one, as Ray's own
+    autoscaler has it.
+
+    Args:
+        resources: of the study; ``auto`` is worked out here.
+        shape: of the cluster, as large as it may become.
+        trials: trials that there are to run, >= 1.
+        batch_size: pairs in the global batch; an ``auto`` number of workers divides it.
+        most: trials at once at most, where the resources do not say how many; None: as many as there is room for.
+
+    Raises:
+        InputError: one trial alone does not fit: one line with what it needs and what there is.
+    """
+    able = _of_accelerator(resources.accelerator_type, shape)
+    trial = _worked_out(resources, able, batch_size)
+    growing = able if trial.gpus else [node for node in able if not node.gpus]
+    room = _room(trial, able, _nodes(trial, shape, able, growing))
+    if not room and len(growing) < len(able):
+        growing = able
+        room = _room(trial, able, _nodes(trial, shape, able, growing))
+    if not room:
+        raise InputError(_refusal(trial, shape, able))
+    room = min(room, trials)
+    at_once = min(room, resources.concurrent_trials or most or room)
+    nodes = _nodes(trial, shape, able, growing, at_once if trial.together else at_once * trial.workers)
+    capped = capped_told(room, at_once) if resources.concurrent_trials is None else []
+    return Fitted(
+        resources.model_copy(
+            update={"workers": trial.workers, "cpus_per_worker": trial.cpus, "gpus_per_worker": trial.gpus}
+        ),
+        at_once,
+        min(trial.workers, max(1, (resources.evaluators or at_once * trial.workers) // at_once)),
+        _by_name(shape, nodes),
+        (*capped, *_gpus_left(resources, able)),
+    )
+
+
+def capped_told(room: int, at_once: int) -> list[str]:
+    """Why fewer trials run at once than there is room for; nothing where all do."""
+    if at_once >= room:
+        return []
+    return [
+        f"{at_once} of the {room} trials that there is room for run{'s' * (at_once == 1)} at once: a quarter of the "
+        "search at most, so that it learns from trials that have ended; resources.concurrent_trials sets another number"
+    ]
+
+
+def _of_accelerator(name: str | None, shape: Shape) -> list[NodeType]:
+    """The types that a worker may run on. Raises InputError where none has the accelerator."""
+    able = [node for node in shape.types if node.most and name in (None, node.accelerator)]
+    if not able and name is not None:
+        there = [f"{node.accelerator} ({node.name})" for node in shape.types if node.accelerator]
+        raise InputError(
+            f"resources.accelerator_type {name!r}: no node type of the cluster has it; "
+            f"there: {', '.join(there) or 'no accelerator type at all'}"
+        )
+    return able
+
+
+def _worked_out(resources: Resources, able: Sequence[NodeType], batch_size: int) -> _Trial:
+    """The trial with numbers for ``auto``: the nodes beside the head decide, where there are any."""
+    types = [node for node in able if not node.head] or able
+    together = resources.placement == "strict_pack"
+    gpus = resources.gpus_per_worker
+    if gpus == "auto":
+        gpus = 1.0 if any(node.gpus >= 1 for node in types) else 0.0
+    if not gpus:
+        types = [node for node in types if not node.gpus] or types
+    asked = resources.cpus_per_worker
+    least = asked if isinstance(asked, int) else 1
+    if isinstance(resources.workers, int):
+        workers = resources.workers
+    else:
+        one = _Trial(1, least, gpus, together)
+        most = max((one.seats(node) for node in types), default=1) if gpus else 1
+        workers = next(n for n in range(max(1, min(most, batch_size)), 0, -1) if batch_size % n == 0)
+    trial = _Trial(workers, least, gpus, together)
+    if isinstance(asked, int):
+        return trial
+    beside = _beside(trial, types, resources.placement == "spread")
+    left = [_parts(node.cpus) // on_node - _parts(WORKER_OVERHEAD) for node, on_node in beside]
+    return _Trial(workers, max(1, min(left, default=0) // _PARTS), gpus, together)
+
+
+def _beside(trial: _Trial, types: Sequence[NodeType], spread: bool) -> list[tuple[NodeType, int]]:
+    """The types that hold a worker of one CPU, each with the workers that share one node's CPUs."""
+    nodes = max(1, sum(node.most for node in types))
+    alone = math.ceil(trial.workers / nodes) if spread else trial.workers
+    return [
+        (node, trial.seats(node) if trial.gpus else min(alone, trial.seats(node)))
+        for node in types
+        if trial.seats(node)
+    ]
+
+
+def _nodes(
+    trial: _Trial, shape: Shape, able: Sequence[NodeType], growing: Sequence[NodeType], units: int | None = None
+) -> dict[NodeType, int]:
+    """Nodes of each type: those always there, and more of those that hold most, as many as ``units`` need.
+
+    Args:
+        trial: what one trial takes.
+        shape: of the cluster.
+        able: the types that its workers may run on.
+        growing: of these, the types of which nodes may be started.
+        units: units (`_Trial.units`) wanted; None: all that there may be.
+    """
+    nodes = {node: node.least for node in shape.types if node.least}
+    wanted = math.inf if units is None else units - sum(trial.units(n) * k for n, k in nodes.items() if n in able)
+    spare = math.inf if shape.most_workers is None else shape.most_workers
+    spare -= sum(count for node, count in nodes.items() if not node.head)
+    for node in sorted(growing, key=lambda node: (-trial.units(node), not node.spot)):
+        each = trial.units(node)
+        if node.head or not each:
+            continue
+        more = max(0, min(node.most - node.least, spare, math.ceil(wanted / each) if units is not None else math.inf))
+        nodes[node] = nodes.get(node, 0) + int(more)
+        wanted, spare = wanted - more * each, spare - more
+    return {node: count for node, count in nodes.items() if count}
+
+
+def _room(trial: _Trial, able: Sequence[NodeType], nodes: Mapping[NodeType, int]) -> int:
+    """Trials that so many nodes hold."""
+    units = sum(trial.units(node) * count for node, count in nodes.items() if node in able)
+    return units if trial.together else units // trial.workers
+
+
+def _gpus_left(resources: Resources, able: Sequence[NodeType]) -> list[str]:
+    with_gpus = [node.name for node in able if node.gpus]
+    if resources.gpus_per_worker != 0 or not with_gpus:
+        return []
+    return [
+        f"warning: trains on CPUs, and {', '.join(with_gpus)} of the cluster has GPUs: resources.gpus_per_worker is 0; "
+        "write auto, or leave it out"
+    ]
+
+
+def _by_name(shape: Shape, nodes: Mapping[NodeType, int]) -> dict[str, int]:
+    """In the order of the shape; a head and the workers of its type are one entry."""
+    counts: dict[str, int] = {}
+    for node in shape.types:
+        if node in nodes:
+            counts[node.name] = counts.get(node.name, 0) + nodes[node]
+    return counts
+
+
+def _parts(amount: float) -> int:
+    return round(amount * _PARTS)
+
+
+def _gpu_seats(node: NodeType, each: float) -> int:
+    """Workers that the GPUs of a node hold; a worker's part of a GPU sits on one."""
+    if each < 1:
+        return int(node.gpus) * (_PARTS // max(1, _parts(each)))
+    return _parts(node.gpus) // _parts(each)
+
+
+def _refusal(trial: _Trial, shape: Shape, able: Sequence[NodeType]) -> str:
+    """What one trial needs, and what there is, in one line."""
+    if not able:
+        return "resources: the cluster may have no nodes at all: raise max_workers of a node type"
+    largest = max(able, key=lambda node: (trial.seats(node), node.gpus if trial.gpus else node.cpus, node.cpus))
+    needs = _amounts(trial.workers * (trial.cpus + WORKER_OVERHEAD), trial.workers * trial.gpus)
+    has = _amounts(largest.cpus, largest.gpus if trial.gpus else 0)
+    what = "node type that can run trials" if largest.head else "worker type"
+    beside = f"each worker's {WORKER_OVERHEAD:g} CPUs for its stream and its evaluator included"
+    asked = f"resources: a trial of {trial.workers} worker{'s' * (trial.workers > 1)} with "
+    asked += f"{_amounts(trial.cpus, trial.gpus)}{' each' * (trial.workers > 1)} needs {needs}"
+    if trial.together or not trial.seats(largest):
+        one = "on one node" if trial.together or trial.workers == 1 else "with each worker on one node"
+        return (
+            f"{asked} {one} ({beside}); the largest {what}, {largest.name}, has {has}; lower "
+            f"{_remedies(trial, together=trial.together)}, or give the cluster larger nodes"
+        )
+    most = sum(_nodes(trial, shape, able, able).get(node, 0) for node in able if trial.seats(node))
+    return (
+        f"{asked} ({beside}); the largest {what}, {largest.name}, has {has}, and there are at most "
+        f"{most} node{'s' * (most != 1)} that hold such a worker; lower {_remedies(trial)}, or raise max_workers of "
+        "the cluster"
+    )
+
+
+def _remedies(trial: _Trial, together: bool = False) -> str:
+    names = ["workers"] if trial.workers > 1 else []
+    names += ["gpus_per_worker"] if trial.gpus else []
+    names += ["cpus_per_worker"] if trial.cpus > 1 else []
+    options = " or ".join(names) or "what the head keeps for itself"
+    return options + (", choose placement pack" if together and trial.workers > 1 else "")
+
+
+def _amounts(cpus: float, gpus: float) -> str:
+    """``4 CPUs and 1 GPU``."""
+    parts = [f"{gpus:g} GPU{'s' * (gpus != 1)}"] if gpus else []
+    return " and ".join([*parts, f"{cpus:g} CPU{'s' * (cpus != 1)}"])

@@ -1,0 +1,137 @@
+"""What proposes a trial's values: Optuna, on a storage that a study goes on from."""
+
+import warnings
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState
+from ray.tune.search.optuna import OptunaSearch
+
+from hybridtune.config.search import masked_url
+from hybridtune.config.study import Study
+from hybridtune.errors import InputError
+from hybridtune.search.optuna_storage import FILES, open_storage, storage_url
+from hybridtune.search.samplers import borrowed, first_trials, sampler
+from hybridtune.search.space import search_space
+
+_SHOWN = ("step", "realised_ratio")  # of the last report, as the trial's attributes in Optuna
+
+
+def searcher(study: Study, goals: Mapping[str, str], folder: Path, ended: set[int]) -> "Resuming":
+    """Optuna on the study's storage; what is set from the start is enqueued once, whatever was cut off before.
+
+    Args:
+        study: the study file.
+        goals: objective name -> ``max`` or ``min``.
+        folder: the study folder.
+        ended: numbers of the trials that an earlier run has settled.
+
+    Raises:
+        InputError: the storage cannot be opened, or holds a study of this name and another folder.
+    """
+    storage = open_storage(study, folder)
+    ledger = _ledger(study, goals, folder, storage)
+    for point, attributes in first_trials(study):
+        ledger.enqueue_trial(point, user_attrs=attributes, skip_if_exists=True)
+    begun = [trial for trial in ledger.trials if trial.state != TrialState.WAITING]
+    seed = study.seed + len(begun)  # a sampler of the same seed would propose the first trials' values again
+    names, modes = list(goals), list(goals.values())
+    one = len(names) == 1
+    return Resuming(
+        [trial for trial in begun if trial.number not in ended],
+        space=search_space(study),
+        metric=names[0] if one else names,
+        mode=modes[0] if one else modes,
+        sampler=sampler(study, seed, borrowed(study)),
+        storage=storage,
+        study_name=study.name,
+    )
+
+
+def _ledger(study: Study, goals: Mapping[str, str], folder: Path, storage: optuna.storages.BaseStorage) -> optuna.Study:
+    """The study's Optuna study, new or as an earlier run left it."""
+    ledger = optuna.create_study(
+        storage=storage,
+        study_name=study.name,
+        directions=["maximize" if mode == "max" else "minimize" for mode in goals.values()],
+        load_if_exists=True,
+    )
+    home = ledger.user_attrs.get("folder")
+    if study.search.storage not in FILES and home != str(folder) and (home is not None or ledger.trials):
+        raise InputError(
+            f"search.storage {masked_url(storage_url(study, folder))}: holds the study {study.name!r} of "
+            f"{home or 'another program'}; give this one another name, or go on with that one by --out"
+        )
+    about = {"folder": str(folder), "hybridtune": metadata.version("hybridtune")}
+    for key, value in about.items():
+        if ledger.user_attrs.get(key) != value:
+            ledger.set_user_attr(key, value)
+    if ledger.metric_names != list(goals):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Optuna calls it experimental, and both its dashboard and its plots use it
+            ledger.set_metric_names(list(goals))
+    return ledger
+
+
+class Resuming(OptunaSearch):  # type: ignore[misc]
+    """OptunaSearch that first takes up the trials which an earlier run began and did not end.
+
+    Tune's own snapshot of a search is up to ten seconds old, and a trial begun or ended since would be lost or told
+    twice; Optuna's storage and ``trials.jsonl`` are always up to date, so a study goes on from these.
+
+    It also tells Optuna more than OptunaSearch does: which trials were stopped early, the scores on the way where
+    there are several objectives, and what the dashboards show beside a trial.
+
+    Args:
+        begun: trials of the storage, in the order they are to be taken up.
+        options: OptunaSearch's.
+    """
+
+    def __init__(self, begun: list[optuna.trial.FrozenTrial], **options: Any) -> None:
+        super().__init__(**options)
+        self._begun = list(begun)
+        self._last: dict[str, dict[str, Any]] = {}  # last reports, by Tune's ids of the trials
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        """Values of the next trial: those of one begun before, or new ones."""
+        if self._begun:
+            before = self._begun.pop(0)
+            self._ot_study.get_trials(deepcopy=False)  # fills the storage's cache, which is empty after Tune's pickling
+            self._ot_trials[trial_id] = optuna.Trial(self._ot_study, before._trial_id)
+            if before.state.is_finished():  # it failed, or the run was cut off before its row was written
+                self._completed_trials.add(trial_id)  # its state in the storage is final
+        values: dict[str, Any] | None = super().suggest(trial_id)
+        return values
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """A score, told to Optuna under our own step: Tune's count of reports begins anew in a resumed trial."""
+        self._last[trial_id] = result
+        if result["final"] or trial_id in self._completed_trials:  # final: of a step that was told before
+            return
+        first = self.metric[0] if isinstance(self.metric, list) else self.metric
+        trial = self._ot_trials[trial_id]
+        # `Trial.report` refuses several objectives, the storage does not, and optuna-dashboard draws what it holds.
+        self._storage.set_trial_intermediate_value(trial._trial_id, result["step"], float(result[first]))
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """A trial ended: complete with the value of its best checkpoint, pruned where it was stopped, or failed."""
+        if result:  # the report with which a trial ends is told nowhere else
+            self.on_trial_result(trial_id, result)
+        if trial_id in self._completed_trials:
+            return
+        self._completed_trials.add(trial_id)
+        last = self._last.pop(trial_id, None) or result or {}
+        trial = self._ot_trials[trial_id]
+        for key in _SHOWN:
+            if key in last:
+                trial.set_user_attr(key, last[key])
+        if error:
+            self._ot_study.tell(trial, state=TrialState.FAIL)
+        elif last.get("final"):
+            names = self.metric if isinstance(self.metric, list) else [self.metric]
+            self._ot_study.tell(trial, [last[name] for name in names])
+        else:
+            self._ot_study.tell(trial, state=TrialState.PRUNED)

@@ -1,0 +1,143 @@
+"""Where Optuna keeps a study's trials: a file in the study folder, or a database given by its URL."""
+
+import os
+import re
+from pathlib import Path
+
+import optuna
+import sqlalchemy
+from optuna.storages.journal import JournalFileBackend
+
+from hybridtune.config.search import is_url, masked_url
+from hybridtune.config.study import Study
+from hybridtune.errors import InputError
+
+FILES = {"sqlite": "optuna.db", "journal": "optuna.log"}
+
+
+def storage_url(study: Study, folder: Path) -> str:
+    """What a person gives to optuna-dashboard: a URL, or the path of a journal file.
+
+    It may hold a password: print it by ``masked_url`` only.
+
+    Raises:
+        InputError: a variable of the URL is not set.
+    """
+    place = filled(study.search.storage, "search.storage")
+    if place == "journal":
+        return str(folder / FILES[place])
+    return f"sqlite:///{folder / FILES[place]}" if place == "sqlite" else place
+
+
+def open_storage(study: Study, folder: Path) -> optuna.storages.BaseStorage:
+    """The storage of a study's trials, made where it is not there yet.
+
+    Raises:
+        InputError: a database that cannot be opened, or whose driver is not installed.
+    """
+    url = storage_url(study, folder)
+    if study.search.storage == "journal":
+        return optuna.storages.JournalStorage(JournalFileBackend(url))
+    return open_url(url, "search.storage")
+
+
+def open_url(url: str, field: str) -> optuna.storages.RDBStorage:
+    """The storage at a database's URL.
+
+    Args:
+        url: of the database, passwords and all.
+        field: of the study file, for messages.
+
+    Raises:
+        InputError: it cannot be opened, or its driver is not installed.
+    """
+    check_driver(url, field)
+    try:
+        return optuna.storages.RDBStorage(url)
+    except (sqlalchemy.exc.SQLAlchemyError, RuntimeError) as error:
+        raise _not_opened(url, field, error) from None
+
+
+def check_url(url: str, field: str) -> None:
+    """See that a database answers, without writing to it.
+
+    Raises:
+        InputError: it cannot be opened, or its driver is not installed.
+    """
+    check_driver(url, field)
+    if url.startswith("sqlite"):  # connecting makes the file
+        file = sqlalchemy.make_url(url).database
+        if file and file != ":memory:" and not Path(file).parent.is_dir():
+            raise InputError(f"{field} {masked_url(url)}: the folder {Path(file).parent} is not there; make it first")
+        return
+    try:
+        engine = sqlalchemy.create_engine(url)
+        engine.connect().close()
+        engine.dispose()
+    except sqlalchemy.exc.SQLAlchemyError as error:
+        raise _not_opened(url, field, error) from None
+
+
+def check_driver(url: str, field: str) -> None:
+    """See that the package which talks to a database is installed.
+
+    Raises:
+        InputError: it is not, or the URL is none.
+    """
+    try:
+        sqlalchemy.make_url(url).get_dialect().import_dbapi()
+    except ImportError as error:
+        name = error.name or str(error)
+        raise InputError(
+            f"{field} {masked_url(url)}: needs the package {name}, which is not installed: pip install "
+            f"{_PACKAGES.get(name, name)}; or name another driver, like postgresql+psycopg2:// or mysql+pymysql://"
+        ) from None
+    except sqlalchemy.exc.SQLAlchemyError as error:
+        raise _not_opened(url, field, error) from None
+
+
+_PACKAGES = {"psycopg": "'psycopg[binary]'", "psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
+
+
+def _not_opened(url: str, field: str, error: Exception) -> InputError:
+    told = " ".join(str(getattr(error, "orig", None) or error).split())
+    secret = sqlalchemy.make_url(url).password if is_url(url) else None
+    told = told.replace(url, masked_url(url))
+    told = told.replace(str(secret), "***") if secret else told
+    return InputError(f"{field} {masked_url(url)}: the database cannot be opened: {told[:200]}")
+
+
+def load_ledger(study: Study, folder: Path) -> optuna.Study:
+    """The Optuna study of a study folder, with the trials that were begun so far.
+
+    Raises:
+        InputError: there is none yet, or its database cannot be opened.
+    """
+    place = study.search.storage
+    none = InputError(f"{folder}: holds no trials yet: no Optuna study {study.name!r} in {_told(study, folder)}")
+    if place in FILES and not (folder / FILES[place]).is_file():
+        raise none
+    try:
+        return optuna.load_study(study_name=study.name, storage=open_storage(study, folder))
+    except KeyError:
+        raise none from None
+
+
+def _told(study: Study, folder: Path) -> str:
+    return FILES.get(study.search.storage) or masked_url(storage_url(study, folder))
+
+
+def filled(text: str, field: str) -> str:
+    """A text with the environment's values for its ``${VARIABLE}``: read where it is used, and written nowhere.
+
+    Raises:
+        InputError: a variable is not set.
+    """
+
+    def fill(match: re.Match[str]) -> str:
+        value = os.environ.get(match[1])
+        if value is None:
+            raise InputError(f"{field} {text}: the variable {match[1]} is not set; set it (export {match[1]}=...)")
+        return value
+
+    return re.sub(r"\$\{(\w+)\}", fill, text)

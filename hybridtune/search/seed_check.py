@@ -1,0 +1,281 @@
+"""The noise check: the best trial and the baselines again with other seeds, and whether the gain is more than noise.
+
+Contestants are ``best`` and the names of the baselines.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hybridtune.config.study import Study
+from hybridtune.metrics.metrics import direction
+from hybridtune.metrics.per_query import PerQuery, read_per_query
+from hybridtune.metrics.significance import ALPHA, averaged, paired_by_seed, paired_by_topic, welch
+from hybridtune.storage.trial_rows import TrialRow
+
+BEST = "best"
+BETTER, WORSE, NOISE, UNKNOWN = "better", "worse", "within noise", "not measured"
+_SHOWN = ("balanced/AP", "mono/AP", "cross/AP", "multi/AP", "multi/rank_distance")
+_SEEDS = 2**31  # a study's seed lies below
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """One training to be repeated.
+
+    Attributes:
+        name: of its folder, ``best-s1``.
+        who: ``best``, or the baseline's name.
+        seed: of the study, in its place.
+        values: the fields of the study that the trial set.
+    """
+
+    name: str
+    who: str
+    seed: int
+    values: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class RepeatRow:
+    """What came of a repeat.
+
+    Attributes:
+        name: see ``Repeat``.
+        who: see ``Repeat``.
+        seed: see ``Repeat``.
+        metrics: of its best checkpoint; empty where it failed.
+    """
+
+    name: str
+    who: str
+    seed: int
+    metrics: dict[str, float]
+
+
+def repeat_points(study: Study, best: TrialRow, rows: Sequence[TrialRow]) -> list[Repeat]:
+    """What ``search.repeat_best`` asks to train again, seed by seed, so that a part of it has all contestants.
+
+    Args:
+        study: whose seed was used first.
+        best: the chosen trial; a baseline is not trained twice.
+        rows: all trials; of the baselines, those that came to their end.
+    """
+    repeats = []
+    for count in range(1, study.search.repeat_best + 1):
+        seed = (study.seed + count) % _SEEDS
+        for who, row in _contestants(best, rows).items():
+            values = {name: value for name, value in row.values.items() if name != "seed"}
+            repeats.append(Repeat(f"{who}-s{count}", who, seed, values))
+    return repeats
+
+
+def _contestants(best: TrialRow, rows: Sequence[TrialRow]) -> dict[str, TrialRow]:
+    """Who is compared, by name; the best first."""
+    baselines = {row.baseline: row for row in rows if row.baseline is not None and row.status == "done"}
+    return {best.baseline or BEST: best, **baselines}
+
+
+def noise(
+    study: Study, best: TrialRow, rows: Sequence[TrialRow], repeats: Sequence[RepeatRow], files: Mapping[str, Path]
+) -> dict[str, Any]:
+    """What the repeats tell, for ``repeats.json``.
+
+    The run by which the best was chosen is optimistic: among many trials the luckiest wins. So means, spreads and
+    tests are over the fresh seeds alone, of all contestants alike, and the first run stands beside them. The best is
+    called better (or worse) than a baseline where the 95 % Welch interval over seeds leaves out 0 and the test paired
+    by topics has p < 0.05, on the means over seeds of each query; else their difference is within noise. With fewer
+    than 2 fresh seeds on a side, or fewer than 2 topics, it is not measured. Nothing is corrected for the number of
+    metrics or baselines.
+
+    Args:
+        study: the study file.
+        best: the chosen trial.
+        rows: all trials.
+        repeats: what came of ``repeat_points``.
+        files: by name of a repeat, the per-query values of its best checkpoint; one that is missing leaves out a test.
+
+    Returns:
+        ``{"n", "seeds", "metrics", "best", "contestants": {who: {"trial", "values", "failed", "metrics": {metric:
+        {"first", "by_seed", "mean", "spread", "n"}}}}, "against": {baseline: {metric: {"difference", "low", "high",
+        "standard_error", "p_topics", "topics", "p_seeds", "verdict"}}}}``; a difference is the best's less the other's,
+        what cannot be told is None.
+
+    Raises:
+        InputError: a file of per-query values that is none.
+    """
+    contestants, first = _contestants(best, rows), next(iter(_contestants(best, rows)))
+    metrics = [name for name in dict.fromkeys([*study.search.objective, *_SHOWN]) if name in best.metrics]
+    ran = {who: {row.seed: row for row in repeats if row.who == who and row.metrics} for who in contestants}
+    queries = {who: _mean_queries([row.name for row in ran[who].values()], files) for who in contestants}
+    figures = {who: {name: _by_seed(row, ran[who], name) for name in metrics} for who, row in contestants.items()}
+    against = {
+        who: {
+            name: _versus(name, figures[who][name], figures[first][name], queries[who], queries[first])
+            for name in metrics
+        }
+        for who in contestants
+        if who != first
+    }
+    told = {
+        who: {
+            "trial": row.id,
+            "values": row.values,
+            "failed": [one.name for one in repeats if one.who == who and not one.metrics],
+            "metrics": figures[who],
+        }
+        for who, row in contestants.items()
+    }
+    return {
+        "n": study.search.repeat_best,
+        "seeds": sorted({row.seed for row in repeats}),
+        "metrics": metrics,
+        "best": first,
+        "contestants": told,
+        "against": against,
+    }
+
+
+def _mean_queries(names: Sequence[str], files: Mapping[str, Path]) -> PerQuery | None:
+    found = [read_per_query(files[name]) for name in names if name in files]
+    return averaged(found) if found and len(found) == len(names) else None
+
+
+def _by_seed(row: TrialRow, ran: Mapping[int, RepeatRow], metric: str) -> dict[str, Any]:
+    values = {str(seed): one.metrics[metric] for seed, one in ran.items() if metric in one.metrics}
+    got = list(values.values())
+    return {
+        "first": row.metrics.get(metric),
+        "by_seed": values,
+        "mean": float(np.mean(got)) if got else None,
+        "spread": float(np.std(got, ddof=1)) if len(got) > 1 else None,
+        "n": len(got),
+    }
+
+
+def _versus(
+    metric: str, other: Mapping[str, Any], best: Mapping[str, Any], of_other: PerQuery | None, of_best: PerQuery | None
+) -> dict[str, Any]:
+    """The best against one baseline on one metric."""
+    a, b = other["by_seed"], best["by_seed"]
+    interval = welch(list(a.values()), list(b.values()))
+    low, high, error = interval or (None, None, None)
+    both = [seed for seed in a if seed in b]
+    tested = None if of_other is None or of_best is None else paired_by_topic(of_other, of_best, metric)
+    p, topics = tested or (None, 0)
+    difference = None if other["mean"] is None or best["mean"] is None else best["mean"] - other["mean"]
+    verdict = UNKNOWN
+    if difference is not None and low is not None and high is not None and p is not None:
+        wanted = difference > 0 if direction(metric) == "max" else difference < 0
+        shown = (low > 0 or high < 0) and p < ALPHA
+        verdict = NOISE if not shown else BETTER if wanted else WORSE
+    return {
+        "difference": difference,
+        "low": low,
+        "high": high,
+        "standard_error": error,
+        "p_topics": p,
+        "topics": topics,
+        "p_seeds": paired_by_seed([a[seed] for seed in both], [b[seed] for seed in both]),
+        "verdict": verdict,
+    }
+
+
+Trial = Mapping[str, Any]  # a TrialRow as JSON
+
+
+def headline(study: Study, result: Mapping[str, Any]) -> str:
+    """One line on the first objective: the best trial beside the strongest baseline.
+
+    Args:
+        study: the study file.
+        result: ``best`` and ``trials`` of a finished study, and ``repeats``: the noise check; None: there is none.
+    """
+    metric, best = study.search.objective[0], result["best"]
+    repeats = result.get("repeats")
+    done = [trial for trial in result["trials"] if trial["status"] == "done" and metric in trial["metrics"]]
+    if best["baseline"] is not None:
+        return _baseline_won(metric, best, [trial for trial in done if trial["baseline"] is None])
+    value = best["metrics"][metric]
+    baselines = [trial for trial in done if trial["baseline"] is not None]
+    if not baselines:
+        why = "none came to its end" if study.search.baselines else "search.baselines is false"
+        return f"tuned (trial {best['number']}) has {metric} {amount(metric, value)}; no baseline beside it: {why}"
+    if repeats is not None and repeats["best"] == BEST and repeats["against"]:
+        return _checked(metric, repeats)
+    rival = _better(metric, baselines)
+    gap = value - rival["metrics"][metric]
+    return (
+        f"tuned is {_apart(metric, gap)} {rival['baseline']} on {_told(metric)}; one seed each, noise not measured: "
+        "search.repeat_best measures it"
+    )
+
+
+def _baseline_won(metric: str, best: Trial, searched: Sequence[Trial]) -> str:
+    start = f"{best['baseline']}, a baseline, is best on {_told(metric)}"
+    if not searched:
+        return f"{start}: no searched trial came to its end"
+    closest = _better(metric, searched)
+    gap = closest["metrics"][metric] - best["metrics"][metric]
+    beside = f"trial {closest['number']}, the closest, is {_apart(metric, gap)} it"
+    return f"{start}: no searched trial beats it ({beside}; one seed each)"
+
+
+def _checked(metric: str, repeats: Mapping[str, Any]) -> str:
+    """The line of a study with a noise check: means over the fresh seeds, against the baseline with the best mean."""
+    sign = 1 if direction(metric) == "max" else -1
+    means = {who: repeats["contestants"][who]["metrics"][metric]["mean"] for who in repeats["against"]}
+    ran = {who: mean for who, mean in means.items() if mean is not None}
+    if not ran or repeats["contestants"][BEST]["metrics"][metric]["mean"] is None:
+        return f"tuned could not be compared on {metric}: its repeats, or those of all baselines, failed"
+    rival = max(ran, key=lambda who: sign * ran[who])
+    told = repeats["against"][rival][metric]
+    gap, verdict = told["difference"], told["verdict"]
+    counts = [repeats["contestants"][who]["metrics"][metric]["n"] for who in (BEST, rival)]
+    seeds = f"{min(counts)} seed{'s' if min(counts) > 1 else ''}"
+    if verdict == UNKNOWN:
+        return (
+            f"tuned is {_apart(metric, gap)} {rival} on {_told(metric)} with {seeds} more; noise is not measured: that "
+            "takes search.repeat_best 2 or more, and 2 topics or more"
+        )
+    half = (told["high"] - told["low"]) / 2
+    size, noise = amount(metric, gap), amount(metric, half)
+    if verdict == NOISE:
+        if abs(gap) <= half:
+            return (
+                f"tuned and {rival} differ on {metric} by {size}, which is within the seed noise of {noise} ({seeds})"
+            )
+        over = f"{seeds}, {chance(told['p_topics'])}"
+        return f"tuned and {rival} differ on {metric} by {size}, within the noise of the topics ({over})"
+    verb = {BETTER: "beats", WORSE: "is worse than"}[verdict]
+    return f"tuned {verb} {rival} on {_told(metric)} by {size} +- {noise} ({seeds}, {chance(told['p_topics'])})"
+
+
+def amount(metric: str, value: float) -> str:
+    """The size of a figure or of a difference, without its sign."""
+    if metric.endswith("rank_distance"):
+        return f"{abs(value):.1f}"
+    return f"{abs(value):.3f}" if abs(value) >= 0.0095 or not value else f"{abs(value):.2g}"
+
+
+def chance(p: float) -> str:
+    """A p value; cut, not rounded: 0.0496 must not read 0.050 beside a verdict."""
+    return f"p {math.floor(p * 1000 + 1e-9) / 1000:.3f}" if p >= 0.001 else "p < 0.001"
+
+
+def _told(metric: str) -> str:
+    return metric if direction(metric) == "max" else f"{metric} (less is better)"
+
+
+def _apart(metric: str, gap: float) -> str:
+    """``0.031 above``, as what follows is read after it."""
+    return f"{amount(metric, gap)} {'above' if gap > 0 else 'below'}" if gap else "no better than"
+
+
+def _better(metric: str, trials: Sequence[Trial]) -> Trial:
+    sign = 1 if direction(metric) == "max" else -1
+    return max(trials, key=lambda trial: sign * trial["metrics"][metric])

@@ -1,0 +1,83 @@
+"""The noise check's trainings: the chosen trial and the baselines once more, with other seeds, side by side."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ray.tune.search import Searcher
+
+from hybridtune.metrics.per_query import FILE as PER_QUERY
+from hybridtune.search.seed_check import Repeat, RepeatRow, noise, repeat_points
+from hybridtune.search.study import SETTLED, TRIALS, StudyResult, run_trials
+from hybridtune.search.trial_log import Display, Watcher
+from hybridtune.storage.files import at_hand, beside, exists, join
+from hybridtune.storage.trial_rows import TrialRow, read_rows
+from hybridtune.train.job_queue import FitJob
+
+REPEATS = "repeats"  # in the study folder; laid out like a study folder of its own
+
+
+class Listed(Searcher):  # type: ignore[misc]
+    """Proposes what is on a list, in its order, and learns nothing.
+
+    Args:
+        configs: of the trials.
+    """
+
+    def __init__(self, configs: Sequence[dict[str, Any]]) -> None:
+        super().__init__()
+        self._left = list(configs)
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The next one on the list."""
+        return self._left.pop(0) if self._left else Searcher.FINISHED
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Nothing is learned."""
+
+
+def run_repeats(
+    job: FitJob, found: StudyResult, folder: Path, concurrent_trials: int, display: Display
+) -> dict[str, Any]:
+    """Train what ``search.repeat_best`` asks for, or what is left of it, and compare.
+
+    Args:
+        job: the fit of the study's fixed values.
+        found: by the search.
+        folder: the study folder.
+        concurrent_trials: trainings at once.
+        display: called as (all rows, changed row) at every change.
+
+    Returns:
+        What ``noise`` gives.
+    """
+    wanted = repeat_points(job.study, found.best, found.rows)
+    place = folder / REPEATS
+    place.mkdir(exist_ok=True)
+    settled = [row for row in read_rows(place) if row.status in SETTLED]
+    left = [_config(number, one) for number, one in enumerate(wanted) if one.name not in {row.id for row in settled}]
+    if left:
+        Watcher.displays[str(place)] = display
+        run_trials(
+            replace(job, storage=join(beside(job.storage, REPEATS), TRIALS), home=str(place / TRIALS)),
+            Listed(left),
+            place,
+            trials=len(left),
+            concurrent_trials=concurrent_trials,
+            callbacks=[Watcher(place)],
+        )
+    done = {row.id: row for row in read_rows(place) if row.status == "done"}
+    rows = [RepeatRow(one.name, one.who, one.seed, _scores(done.get(one.name))) for one in wanted]
+    places = {name: join(row.checkpoint, PER_QUERY) for name, row in done.items() if row.checkpoint}
+    files = {name: at_hand(place) for name, place in places.items() if exists(place)}
+    return noise(job.study, found.best, found.rows, rows, files)
+
+
+def _config(number: int, one: Repeat) -> dict[str, Any]:
+    baseline = None if one.who == "best" else one.who
+    return {**one.values, "number": number, "baseline": baseline, "name": one.name, "seed": one.seed}
+
+
+def _scores(row: TrialRow | None) -> dict[str, float]:
+    return row.metrics if row is not None else {}

@@ -1,0 +1,150 @@
+"""Watching a study: what each trial is doing now, written to the study folder and handed to a display."""
+
+import json
+import re
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, ClassVar
+
+from ray.tune import Callback
+from ray.tune.experiment import Trial
+
+from hybridtune.search.space import trial_name, trial_values
+from hybridtune.storage.files import beside
+from hybridtune.storage.trial_rows import ENDED, RUNNING, Status, TrialRow, read_rows, write_running
+from hybridtune.train.progress import WENT
+
+REPORTS = "metrics.jsonl"  # in a trial's folder: a line a score
+Display = Callable[[list[TrialRow], TrialRow], None]
+_OWN = (
+    *("step", "loss", "accuracy", "spread", "negatives", "align_loss", "temperature", "realised_ratio", "pairs"),
+    *("setup_seconds", "train_seconds", "score_seconds", "data_wait", "best_step"),
+)
+
+
+class Watcher(Callback):  # type: ignore[misc]
+    """A Tune callback that keeps a row a trial: ``trials/<id>/metrics.jsonl``, ``trials.jsonl`` and ``running.json``.
+
+    ``running.json`` has all rows, anew at every change; it goes when all trials have ended, and stays where the search
+    was cut off, so that a trial which goes on keeps the time when it first began and the seconds in which it ran.
+
+    Args:
+        folder: the study folder, with what earlier runs of the study left there.
+    """
+
+    displays: ClassVar[dict[str, Display]] = {}  # by study folder: Tune pickles callbacks, and a terminal is no value
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.rows = {row.id: row for row in read_rows(folder, running=True)}
+        self.ran = {row.id: row.seconds for row in self.rows.values()}  # in earlier runs
+        self.started: dict[str, float] = {}  # in this run
+        self.last: set[str] = set()  # trials whose last score has come
+        self.done: set[str] = set()  # trials whose final report has come
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial begins, or goes on after a restart."""
+        config = trial.config
+        name = trial_name(config)
+        self.started.setdefault(name, time.time())
+        new = TrialRow(name, config["number"], config["baseline"], trial_values(config), began=self.started[name])
+        row = self.rows.setdefault(name, new)
+        row.status, row.reason = "running", None
+        self._show(row)
+
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
+        """A score arrived."""
+        row = self._row(trial)
+        row.metrics = {key: value for key, value in result.items() if "/" in key or key in _OWN}
+        row.checkpoint = result.get("checkpoint_path", row.checkpoint)
+        if result["ended"]:
+            self.last.add(row.id)
+        if result["final"]:  # the metrics of an earlier report once more
+            self.done.add(row.id)
+            return
+        folder = self.folder / "trials" / row.id
+        folder.mkdir(parents=True, exist_ok=True)
+        if result["step"] not in {report["step"] for report in read_reports(folder)}:  # told again on a resume
+            with (folder / REPORTS).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row.metrics) + "\n")
+        self._show(row)
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial ended, by itself or because the scheduler stopped it."""
+        row = self._row(trial)
+        self._ended(row, "done" if row.id in self.done else "stopped early")
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial failed for good; Tune has the traceback in ``trials/<id>/error.txt``."""
+        row = self._row(trial)
+        row.reason = _last_line(trial.error_file)
+        self._ended(row, "failed")
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Settle the trials that the budget cut off: of these Tune tells a callback nothing else."""
+        for trial in trials:
+            name = trial_name(trial.config)
+            if trial.status == Trial.TERMINATED and name in self.started and self.rows[name].status == "running":
+                row = self.rows[name]
+                self._take_best(row)
+                self._ended(row, "done" if name in self.last else "out of budget")
+
+    def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
+        """The search is over, or cut off; then what its trials were doing stays to be read."""
+        if not any(row.status == "running" for row in self.rows.values()):
+            (self.folder / RUNNING).unlink(missing_ok=True)
+
+    def sorted_rows(self) -> list[TrialRow]:
+        """All trials, in the order of their numbers."""
+        return sorted(self.rows.values(), key=lambda row: row.number)
+
+    def _row(self, trial: Any) -> TrialRow:
+        return self.rows[trial_name(trial.config)]
+
+    def _take_best(self, row: TrialRow) -> None:
+        """Make a row say what its best checkpoint is worth, as the final report of a trial does."""
+        best = row.metrics.get("best_step")
+        reports = [report for report in read_reports(self.folder / "trials" / row.id) if report["step"] == best]
+        if reports and row.checkpoint is not None:
+            went = {name: row.metrics[name] for name in WENT if name in row.metrics}
+            row.metrics = {**reports[-1], **went}
+            row.checkpoint = beside(row.checkpoint, f"checkpoint_{best:07.0f}")
+
+    def _ended(self, row: TrialRow, status: Status) -> None:
+        row.status = status
+        self._show(row)
+
+    def _show(self, row: TrialRow) -> None:
+        row.seconds = self.ran.get(row.id, 0.0) + time.time() - self.started[row.id]
+        rows = self.sorted_rows()
+        if row.status != "running":  # written first: who has seen the end, and then presses Ctrl-C, finds it there
+            lines = "".join(json.dumps(asdict(row)) + "\n" for row in rows if row.status != "running")
+            temporary = self.folder / f"{ENDED}.new"
+            temporary.write_text(lines, encoding="utf-8")
+            temporary.replace(self.folder / ENDED)
+        write_running(self.folder, rows)
+        display = self.displays.get(str(self.folder))
+        if display is not None:
+            display(rows, row)
+
+
+def _last_line(file: str | None) -> str | None:
+    """What a traceback ends with, without the kind of our own errors."""
+    lines = Path(file).read_text(encoding="utf-8").split("\n") if file is not None else []
+    last = next((line.strip() for line in reversed(lines) if line.strip()), None)
+    return re.sub(r"^hybridtune\.errors\.\w+: ", "", last) if last is not None else None
+
+
+def read_reports(trial: Path) -> list[dict[str, Any]]:
+    """The scores of a trial, in order: ``metrics.jsonl`` of its folder, but for a line that was cut off."""
+    file = trial / REPORTS
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    reports = []
+    for line in lines:
+        try:
+            reports.append(json.loads(line))
+        except json.JSONDecodeError:  # the process was killed while it wrote
+            continue
+    return reports

@@ -1,0 +1,164 @@
+"""A benchmark, or a training file to mine, encoded by a model: what `evaluate` and `mine` begin with."""
+
+import contextlib
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from hybridtune.config.study import Encoder, Resources
+from hybridtune.data.readers.benchmarks import notices_of_languages
+from hybridtune.data.readers.records import BenchmarkRows, Text, TextList
+from hybridtune.data.tokenizer import Tokenizer, pretrained_tokenizer
+from hybridtune.errors import InputError
+from hybridtune.evaluate.corpus_scan import Survey, survey_corpus
+from hybridtune.evaluate.encode import Actors, Side, encode_sides
+from hybridtune.model.folder import check_fit, encoder_notices, model_digest
+from hybridtune.runtime.local import Capacity, capacity, local_cluster, unused_gpus
+from hybridtune.runtime.resources import cores
+from hybridtune.study.folder import make_folder
+from hybridtune.terminal.screen import Screen
+
+ENCODED = "encoded"  # folder under --out
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """An encoded benchmark; Ray runs while it is used.
+
+    Attributes:
+        rows: queries and judgements.
+        survey: of the corpus.
+        folder: where the vectors are.
+        actors: how further work is spread.
+    """
+
+    rows: BenchmarkRows
+    survey: Survey
+    folder: Path
+    actors: Actors
+
+
+def check_model(encoder: Encoder, resources: Resources, screen: Screen) -> tuple[Tokenizer, Capacity]:
+    """Check all that can be known of the model and the machine before anything starts, and tell what is assumed.
+
+    Raises:
+        InputError: no such model, or resources that are not there.
+    """
+    offered = capacity(resources)
+    if resources.min_evaluators and resources.min_evaluators > offered.evaluators:
+        raise InputError(
+            f"resources.min_evaluators {resources.min_evaluators} is more than the {offered.evaluators} evaluators "
+            "there are at most; lower it or raise resources.evaluators"
+        )
+    tokenizer = pretrained_tokenizer(encoder.name, encoder.trust_remote_code)
+    check_fit(encoder, tokenizer.largest_id)
+    for notice in [*unused_gpus(1.0), *encoder_notices(encoder)]:
+        screen.line(notice)
+    return tokenizer, offered
+
+
+def tell_notices(rows: BenchmarkRows, survey: Survey, screen: Screen) -> None:
+    """What a user should know of the benchmark, one line each."""
+    for notice in [*rows.notices, *survey.notices, *notices_of_languages(survey.languages(rows))]:
+        screen.line(notice)
+
+
+def survey_here(rows: BenchmarkRows, screen: Screen) -> Survey:
+    """The survey of a benchmark without Ray, for what reads it and encodes nothing."""
+    with tempfile.TemporaryDirectory() as folder, screen.progress("reading the corpus", "parts") as progress:
+        survey = survey_corpus(rows, Path(folder), progress)
+    tell_notices(rows, survey, screen)
+    return survey
+
+
+@contextlib.contextmanager
+def encoded(
+    rows: BenchmarkRows,
+    encoder: Encoder,
+    resources: Resources,
+    out: Path | None,
+    screen: Screen,
+    check: Callable[[Survey], None] | None = None,
+) -> Iterator[Encoded]:
+    """Survey a benchmark and encode all of it that is not yet encoded.
+
+    Args:
+        rows: the benchmark.
+        encoder: the model's name, pooling, prefixes, lengths.
+        resources: how many actors.
+        out: keeps the vectors under ``encoded/``, so that the next call goes on where this one ended; None: they
+            are gone at the end.
+        screen: told the progress.
+        check: called with the survey, before anything is encoded.
+
+    Raises:
+        InputError: something wrong with the model or with a line of the benchmark.
+    """
+    tokenizer, offered = check_model(encoder, resources, screen)
+    with contextlib.ExitStack() as stack:
+        if out is None:
+            root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hybridtune-")))
+        else:
+            root = out.absolute() / ENCODED
+        screen.line("starting Ray on this machine")
+        stack.enter_context(local_cluster(offered, dashboard=False))
+        survey = _surveyed(rows, root, screen)
+        tell_notices(rows, survey, screen)
+        if check is not None:
+            check(survey)
+        folder = root / _address(survey, encoder, tokenizer, offered.gpus > 0)
+        least = resources.min_evaluators or offered.evaluators
+        threads = max(1, cores() // offered.evaluators)
+        actors = Actors(least, offered.evaluators, 1.0 if offered.gpus else 0.0, threads, readers=cores())
+        with screen.progress("encoding", "texts") as progress:
+            encode_sides(_sides(rows, survey, encoder, folder), encoder.name, encoder, tokenizer, actors, progress)
+        yield Encoded(rows, survey, folder, actors)
+
+
+def _surveyed(rows: BenchmarkRows, root: Path, screen: Screen) -> Survey:
+    """The survey; what it writes on the way is gone, and of bad input nothing stays at all."""
+    made = [folder for folder in (root, *root.parents) if not folder.exists()]  # deepest first
+    make_folder(root)
+    working = Path(tempfile.mkdtemp(prefix="survey-", dir=root))
+    try:
+        with screen.progress("reading the corpus", "parts") as progress:
+            survey = survey_corpus(rows, working, progress)
+    except BaseException:
+        shutil.rmtree(working)
+        for folder in made:
+            folder.rmdir()
+        raise
+    shutil.rmtree(working)
+    return survey
+
+
+def _address(survey: Survey, encoder: Encoder, tokenizer: Tokenizer, on_gpu: bool) -> str:
+    """Names the folder of the vectors by all that they depend on."""
+    settings = encoder.model_dump_json(exclude={"tiny", "name"})
+    made_of = (survey.digest, model_digest(encoder), tokenizer.digest, settings, on_gpu)
+    return hashlib.sha256(repr(made_of).encode()).hexdigest()[:16]
+
+
+def _sides(rows: BenchmarkRows, survey: Survey, encoder: Encoder, folder: Path) -> list[Side]:
+    queries = [Text(str(place), query.language, query.text) for place, query in enumerate(rows.queries)]
+    return [
+        Side(
+            parts=[TextList("queries", queries)],
+            prefix=encoder.query_prefix,
+            length=encoder.query_length,
+            folder=folder / "queries",
+            relevant=[],
+            texts=len(queries),
+        ),
+        Side(
+            parts=rows.corpus,
+            prefix=encoder.passage_prefix,
+            length=encoder.passage_length,
+            folder=folder / "passages",
+            relevant=survey.relevant,
+            texts=sum(survey.passages.values()),
+        ),
+    ]

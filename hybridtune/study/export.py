@@ -1,0 +1,264 @@
+"""`hybridtune export`: a model as ONNX, checked against torch; a trial's checkpoint as a model folder."""
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hybridtune.config.study import Encoder, Study, load_study
+from hybridtune.data.plan import distinct_pairs
+from hybridtune.data.store import existing_store, recipe, store_root
+from hybridtune.data.tokenizer import Tokenizer, pretrained_tokenizer
+from hybridtune.errors import HybridtuneError, InputError
+from hybridtune.metrics.metrics import Scores
+from hybridtune.metrics.per_query import FILE as PER_QUERY
+from hybridtune.model import onnx
+from hybridtune.model.encoder import DualEncoder, load_encoder
+from hybridtune.model.folder import save_folder, with_folder_settings
+from hybridtune.storage.files import last_name
+from hybridtune.storage.trial_rows import read_rows
+from hybridtune.study.card import Trained, model_card
+from hybridtune.study.folder import make_folder
+from hybridtune.terminal.screen import Screen, full_scores
+from hybridtune.train.checkpoint import WEIGHTS, load_weights, read_state
+from hybridtune.train.fit import checkpoint_scores
+from hybridtune.train.loop import make_plan
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What to export.
+
+    Attributes:
+        onnx: as an ONNX graph too.
+        opset: of the graph; None: torch's choice.
+        trial: of a study; None: its best, or the model folder itself.
+        checkpoint: step of the trial's checkpoint; None: its best one.
+        out: new or empty folder; None: beside the weights (ONNX alone).
+        trust_remote_code: whether the encoder's own code may run, whatever the study says that lies in the folder.
+    """
+
+    onnx: bool
+    opset: int | None = None
+    trial: str | None = None
+    checkpoint: int | None = None
+    out: Path | None = None
+    trust_remote_code: bool = False
+
+
+def write_model(model: DualEncoder, source: str, trained: Trained, folder: Path) -> None:
+    """Write a model folder with its card and scores.
+
+    Args:
+        model: the trained encoder.
+        source: the folder or name that its training started from.
+        trained: what the card tells.
+        folder: new, or one whose model gives way to this one.
+    """
+    train, pairs = trained.study.train, distinct_pairs(trained.table)
+    shutil.rmtree(folder / "onnx", ignore_errors=True)  # the graph of weights that give way to these
+    save_folder(
+        model, source, trained.study.encoder, folder, model_card(trained, model.pooled_alone), pairs, train.matryoshka
+    )
+    scores = {"dev": trained.dev, "test": trained.test}
+    (folder / "scores.json").write_text(json.dumps(scores, indent=1), encoding="utf-8")
+
+
+def export(target: Path, wish: Wish, screen: Screen) -> dict[str, Any]:
+    """Export a model.
+
+    Args:
+        target: a study folder or a model folder.
+        wish: what of it, and as what.
+        screen: told what happens.
+
+    Returns:
+        ``{"model"}``, with a trial also ``{"trial", "step"}``, with ONNX also ``{"onnx", "opset", "bytes", "texts",
+        "largest_difference"}``.
+
+    Raises:
+        InputError: there is no such model, or nowhere to write it.
+        HybridtuneError: the graph does not embed as torch does; nothing is left of it.
+    """
+    one_of_several = wish.trial is not None or wish.checkpoint is not None
+    if not wish.onnx and not one_of_several:
+        raise InputError("nothing to export: give --onnx, or --trial (and --out) for another trial than the best")
+    if wish.opset is not None and not wish.onnx:
+        raise InputError("--opset is of the ONNX graph: give --onnx too")
+    if wish.onnx:
+        onnx.check_onnx()
+    if one_of_several:
+        return _export_trial(target, wish, screen)
+    folder = _model_folder(target)
+    encoder = with_folder_settings(Encoder(name=str(folder), trust_remote_code=wish.trust_remote_code))
+    if wish.out is None:
+        with _whole(folder / "onnx") as new:
+            graph = _write_onnx(folder, encoder, new, wish.opset, screen)
+    else:
+        _check_new(wish.out)
+        with _whole(wish.out) as new:
+            shutil.copytree(folder, new, ignore=_without_weights, dirs_exist_ok=True)
+            (new / "onnx").mkdir()
+            graph = _write_onnx(folder, encoder, new / "onnx", wish.opset, screen)
+    return _told({"model": str(wish.out or folder), **graph}, screen)
+
+
+def _export_trial(target: Path, wish: Wish, screen: Screen) -> dict[str, Any]:
+    study, place, checkpoint = _checkpoint(target, wish)
+    if wish.out is None:
+        raise InputError(f"--out is missing: a new folder for the model of {checkpoint}")
+    _check_new(wish.out)
+    trained = _trained(study, checkpoint, target, place)
+    source = study.encoder.name if study.encoder.name != "tiny" else str(target / "encoder")
+    model = load_encoder(source, study.encoder, pretrained_tokenizer(source, study.encoder.trust_remote_code).pad_id)
+    load_weights(checkpoint, model)
+    result: dict[str, Any] = {"model": str(wish.out), "trial": trained.trial, "step": trained.step}
+    with _whole(wish.out) as new:
+        write_model(model, source, trained, new)
+        shutil.copy(checkpoint / PER_QUERY, new / PER_QUERY)
+        if wish.onnx:
+            (new / "onnx").mkdir()
+            encoder = study.encoder.model_copy(update={"name": str(new)})
+            result |= _write_onnx(new, encoder, new / "onnx", wish.opset, screen)
+    return _told(result, screen)
+
+
+def _checkpoint(target: Path, wish: Wish) -> tuple[Study, Path, Path]:
+    """The study with the trial's values, the trial's folder, and the checkpoint that is meant."""
+    if not (target / "study.yaml").is_file():
+        raise InputError(f"{target}: is no study folder (no study.yaml); --trial and --checkpoint are of a study")
+    study, best = load_study(target / "study.yaml"), None
+    if wish.trial is None:
+        if (target / "trials").is_dir():
+            raise InputError(f"--checkpoint {wish.checkpoint}: of which trial? give --trial too")
+        place = target
+    else:
+        rows = {row.id: row for row in read_rows(target)}
+        name = wish.trial.zfill(4)
+        if name not in rows:
+            raise InputError(
+                f"--trial {wish.trial}: no such trial has ended in {target}; there are: {', '.join(rows) or 'none'}"
+            )
+        study, place = study.with_values(rows[name].values), target / "trials" / name
+        best = last_name(rows[name].checkpoint or "")  # the folder of the study may have moved
+    there = {read_state(path.parent)["step"]: path.parent for path in sorted(place.glob("fit/checkpoint_*/state.json"))}
+    if not there:
+        raise InputError(f"{place}: holds no checkpoint")
+    if wish.checkpoint is not None and wish.checkpoint not in there:
+        raise InputError(
+            f"--checkpoint {wish.checkpoint}: {place} has none of that step; there are: {', '.join(map(str, there))}"
+        )
+    by_name = {path.name: path for path in there.values()}
+    chosen = there[wish.checkpoint] if wish.checkpoint else by_name.get(best or "", there[max(there)])
+    if not (chosen / WEIGHTS).is_file():
+        raise InputError(
+            f"{chosen}: its weights are not here, only its scores; hybridtune fetch --checkpoints has them"
+        )
+    trust = {"trust_remote_code": wish.trust_remote_code}
+    return study.model_copy(update={"encoder": study.encoder.model_copy(update=trust)}), place, chosen
+
+
+def _trained(study: Study, checkpoint: Path, target: Path, place: Path) -> Trained:
+    """What a checkpoint's card tells: the pairs it has seen by its step, and its scores then."""
+    made_of = recipe(study.data, study.encoder)
+    store = existing_store(store_root(study.data), made_of)
+    corpus = store.corpus() if store is not None else made_of.survey()
+    step = read_state(checkpoint)["step"]
+    table = make_plan(corpus, study).table(step)
+    scores = Scores(**checkpoint_scores(checkpoint))
+    return Trained(
+        study=study,
+        languages=corpus.languages,
+        step=step,
+        table=table,
+        dev=full_scores(scores, distinct_pairs(table), study.benchmarks.dev.low_resource),
+        trials=[asdict(row) for row in read_rows(target)],
+        trial=place.name if place != target else None,
+        environment=json.loads((target / "environment.json").read_text(encoding="utf-8")),
+    )
+
+
+def _model_folder(target: Path) -> Path:
+    """The folder with the model that is meant by a study or model folder."""
+    folder = target if (target / "modules.json").is_file() else target / "best"
+    if not (folder / "modules.json").is_file():
+        if (target / "study.yaml").is_file():
+            ended = ", ".join(row.id for row in read_rows(target))
+            hint = f"give --trial and --out; trials that have ended: {ended}" if ended else "no trial has ended"
+            raise InputError(f"{target}: its study has no best/ yet; {hint}")
+        raise InputError(f"{target}: is neither a study folder nor a model folder in sentence-transformers' layout")
+    return folder
+
+
+def _write_onnx(folder: Path, encoder: Encoder, new: Path, opset: int | None, screen: Screen) -> dict[str, Any]:
+    """Export the model of ``folder`` into ``new``, and compare the two."""
+    name, trust = str(folder), encoder.trust_remote_code
+    tokenizer = pretrained_tokenizer(name, trust)
+    model = load_encoder(name, encoder, tokenizer.pad_id).eval()
+    file = new / Path(onnx.FILE).name
+    screen.line("writing the ONNX graph")
+    written = onnx.write_onnx(model, name, trust, file, opset)
+    screen.line("comparing its embeddings with torch's")
+    rows = _rows(tokenizer, encoder)
+    apart = onnx.largest_difference(model, file, rows)
+    if not apart <= onnx.TOLERANCE:
+        raise HybridtuneError(
+            f"the ONNX graph of {folder} embeds otherwise than torch: a coordinate is {apart:.1e} apart, and "
+            f"{onnx.TOLERANCE:.0e} is allowed; nothing was written. Another --opset may do"
+        )
+    size = sum(part.stat().st_size for part in new.iterdir())
+    return {"onnx": onnx.FILE, "opset": written, "bytes": size, "texts": len(rows), "largest_difference": apart}
+
+
+def _rows(tokenizer: Tokenizer, encoder: Encoder) -> list[np.ndarray[Any, np.dtype[np.int32]]]:
+    """Token ids of made-up texts, as queries and as passages, from the shortest to ones that are cut."""
+    texts = onnx.sample_texts()
+    queries = tokenizer.encode(texts, encoder.query_prefix, encoder.query_length)
+    passages = tokenizer.encode(texts, encoder.passage_prefix, encoder.passage_length)
+    return [np.array(row, np.int32) for row in [*queries, *passages] if row]
+
+
+def _told(result: dict[str, Any], screen: Screen) -> dict[str, Any]:
+    if "trial" in result:
+        whose = f"trial {result['trial']}, " if result["trial"] else ""
+        screen.line(f"model: {result['model']} ({whose}step {result['step']:,})")
+    if "onnx" in result:
+        file, size = Path(result["model"]) / result["onnx"], result["bytes"] / 1e6
+        screen.line(
+            f"onnx: {file} (opset {result['opset']}, {size:,.1f} MB); "
+            f"{result['texts']} texts embedded as by torch, largest difference {result['largest_difference']:.1e}"
+        )
+    return result
+
+
+def _check_new(out: Path) -> None:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"--out {out}: is there and not empty; choose a new folder")
+
+
+@contextlib.contextmanager
+def _whole(folder: Path) -> Iterator[Path]:
+    """A folder to fill, which becomes ``folder`` when the block ends well, and else leaves nothing behind."""
+    folder = folder.absolute()
+    make_folder(folder.parent)
+    new = folder.with_name(f".{folder.name}.{os.getpid()}")
+    new.mkdir()
+    try:
+        yield new
+        if folder.exists():
+            shutil.rmtree(folder)
+        new.rename(folder)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def _without_weights(folder: str, names: list[str]) -> list[str]:
+    """What an ONNX folder has no use for; the new folder itself, under its hidden name, may stand in the model's."""
+    weights = (".safetensors", ".safetensors.index.json")
+    return [name for name in names if name.endswith(weights) or name == "onnx" or name.startswith(".")]

@@ -1,0 +1,118 @@
+"""The study folder: made once, recognised when the same study is run into it again."""
+
+import json
+import os
+import platform
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from hybridtune.config.study import Study, dump_study, parse_yaml
+from hybridtune.errors import InputError
+
+RAY_ADDRESS = "dashboard.txt"  # in the study folder, while Ray runs
+RAY_TOKEN = "dashboard.token"  # beside it, for its user alone: what Ray's dashboard asks for
+_PACKAGES = ("hybridtune", "torch", "ray", "transformers", "tokenizers", "optuna", "pyarrow", "numpy", "faiss-cpu")
+
+
+def make_folder(out: Path) -> None:
+    """Make the folder of a command's results, before any work is done for it.
+
+    Raises:
+        InputError: it cannot be made or written to.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--out {out}: cannot be made a folder: {error.strerror}") from None
+    if not os.access(out, os.W_OK | os.X_OK):
+        raise InputError(f"--out {out}: cannot be written to; choose another folder")
+
+
+def write_json(content: Any, file: Path) -> None:
+    """Write JSON; whoever sees the file sees all of it."""
+    temporary = file.with_name(f"{file.name}.new")
+    temporary.write_text(json.dumps(content, indent=1, allow_nan=False), encoding="utf-8")
+    temporary.replace(file)
+
+
+def write_private(text: str, file: Path) -> None:
+    """Write a file that nobody but this user may read, from its first byte on."""
+    temporary = file.with_name(f"{file.name}.new")
+    temporary.unlink(missing_ok=True)
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as opened:
+        opened.write(text)
+    temporary.replace(file)
+
+
+def open_study_folder(study: Study, out: Path | None, shown: str | None = None) -> Path:
+    """The folder of a study: new, or the one that holds this very study, which then goes on.
+
+    A study stays the same with another budget for its search, and with other ``resources``: on how many workers and
+    nodes it runs is no part of what it finds out.
+
+    Args:
+        study: resolved.
+        out: as the user gave it; None: ``studies/<name>-<time>`` in the current folder.
+        shown: what the user gave where ``out`` is a copy of it.
+
+    Raises:
+        InputError: the folder holds something else.
+    """
+    folder = (out or Path("studies") / f"{study.name}-{time.strftime('%Y%m%d-%H%M%S')}").absolute()
+    told = f"--out {shown or folder}"
+    file = folder / "study.yaml"
+    text = dump_study(study)
+    if file.exists():
+        before = file.read_text(encoding="utf-8")
+        if not same_study(before, text):
+            raise InputError(f"{told}: holds another study (its study.yaml differs); choose a new folder")
+        if before != text:
+            file.write_text(text, encoding="utf-8")
+            if _budget(before) != _budget(text):
+                (folder / "result.json").unlink(missing_ok=True)  # of another budget: the search goes on
+        return folder
+    if folder.exists() and any(folder.iterdir()):
+        raise InputError(f"{told}: is not empty and holds no study; choose a new folder")
+    make_folder(folder)
+    (folder / "environment.json").write_text(json.dumps(environment(), indent=1), encoding="utf-8")
+    file.write_text(text, encoding="utf-8")
+    return folder
+
+
+def same_study(one: str, other: str) -> bool:
+    """Whether two resolved study files are of one study, whose budget and resources may differ."""
+    return bool(_identity(one) == _identity(other))
+
+
+def _identity(text: str) -> Any:
+    tree = parse_yaml(text)
+    search = tree.get("search") if isinstance(tree, dict) else None
+    if not isinstance(search, dict):  # none of ours
+        return tree
+    kept = {key: value for key, value in tree.items() if key != "resources"}
+    return {**kept, "search": {key: value for key, value in search.items() if not key.endswith("_budget")}}
+
+
+def _budget(text: str) -> dict[str, Any]:
+    return {key: value for key, value in parse_yaml(text)["search"].items() if key.endswith("_budget")}
+
+
+def environment() -> dict[str, Any]:
+    """Versions and hardware, for whoever repeats the study."""
+    return {
+        "command": " ".join(["hybridtune", *sys.argv[1:]]),
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "cpus": os.cpu_count(),
+        "packages": {name: _version(name) for name in _PACKAGES},
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None

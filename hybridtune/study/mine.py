@@ -1,0 +1,175 @@
+"""`hybridtune mine`: hard negatives for a training file by a model, written back in the native format."""
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hybridtune.config.study import BenchmarkSource, Encoder, Resources
+from hybridtune.data.corpus import survey
+from hybridtune.data.readers.benchmarks import read_benchmark
+from hybridtune.data.readers.native import Group, Source, find_sources, read_groups, read_rows
+from hybridtune.data.readers.records import BenchmarkRows
+from hybridtune.data.text_key import text_key
+from hybridtune.errors import InputError
+from hybridtune.evaluate.ann import search_pool
+from hybridtune.evaluate.blocks import Block, finished_blocks
+from hybridtune.evaluate.judged import Judged
+from hybridtune.evaluate.sweep import SCORES, score_relevant
+from hybridtune.metrics.negatives import Mined, Passages, Retrieved, choose_negatives, write_with_negatives
+from hybridtune.study.encoded import Encoded, encoded
+from hybridtune.terminal.screen import Screen, plain_table
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What to mine.
+
+    Attributes:
+        negatives: most a group and language gets.
+        depth: best passages looked at for each query.
+        margin: a passage above this share of the own passage's score is taken to be an answer, in (0, 1].
+        skip: first ranks that are left out.
+    """
+
+    negatives: int = 4
+    depth: int = 50
+    margin: float = 0.95
+    skip: int = 0
+
+
+def mine(
+    encoder: Encoder, resources: Resources, data: str, file: Path, wish: Wish, work: Path | None, screen: Screen
+) -> dict[str, Any]:
+    """Mine a training file.
+
+    Args:
+        encoder: the current model.
+        resources: how many actors encode.
+        data: native files.
+        file: to write, ``.jsonl`` or ``.jsonl.gz``.
+        wish: how many, and which are left out.
+        work: folder that keeps the vectors, so that a killed call goes on; None: kept nowhere.
+        screen: told the progress.
+
+    Returns:
+        ``{"file", "groups", "mined", "counts": {passage language: Counts}}``.
+
+    Raises:
+        InputError: the data or the model cannot be read.
+    """
+    if not file.name.endswith((".jsonl", ".jsonl.gz")):
+        raise InputError(f"{file}: the file to write must end in .jsonl or .jsonl.gz")
+    if not file.absolute().parent.is_dir():
+        raise InputError(f"{file}: there is no folder {file.absolute().parent}")
+    choose_negatives(Passages([], *[np.zeros(0, np.int64)] * 3), {}, wish.negatives, wish.margin, wish.skip)
+    rows = read_benchmark(BenchmarkSource(path=data))
+    sources = find_sources([data])
+    if any(Path(source.path).absolute() == file.absolute() for source in sources):
+        raise InputError(f"--to {file}: is one of the files of --data; give the new file another name")
+    groups = [group for source in sources for group in read_groups(source)]
+    with encoded(rows, encoder, resources, work, screen) as pool:
+        judged = score_relevant(pool.folder, rows, pool.survey)
+        passages = _passages(rows, groups)
+        with screen.progress("searching", "queries") as progress:
+            retrieved = dict(_retrieved(pool, judged, passages, groups, wish, progress))
+    mined = choose_negatives(passages, retrieved, wish.negatives, wish.margin, wish.skip)
+    _write(mined, rows, groups, sources, file)
+    screen.line(f"written: {file}")
+    if not any(mined.negatives):
+        screen.line("no hard negative was found: raise --depth, or --margin where most were too close")
+    return {
+        "file": str(file),
+        "groups": len(groups),
+        "mined": sum(map(bool, mined.negatives)),
+        "counts": {language: dataclasses.asdict(counts) for language, counts in mined.counts.items()},
+    }
+
+
+def mined_table(result: dict[str, Any], screen: Screen) -> None:
+    """What became of the candidates, for people."""
+    rows = [{"passages in": language, **counts} for language, counts in result["counts"].items()]
+    screen.console.print(plain_table(rows, "candidates, and why they were left out"))
+    screen.console.print(
+        f"hard negatives for {result['mined']:,} of {result['groups']:,} groups: {result['file']}",
+        soft_wrap=True,
+    )
+
+
+def _passages(rows: BenchmarkRows, groups: list[Group]) -> Passages:
+    """The distinct passages, each under the first group that has it."""
+    texts = [text for part in rows.corpus for text in part.read()]
+    place = {group.group_id: row for row, group in enumerate(groups)}
+    numbers: dict[str, int] = {}
+    return Passages(
+        ids=[text.text_id for text in texts],
+        group=np.array([place[_group_of(text.text_id)] for text in texts], np.int64),
+        text=np.array([numbers.setdefault(text_key(text.text), len(numbers)) for text in texts], np.int64),
+        answer_set=survey(groups, {}).answer_sets.astype(np.int64),
+    )
+
+
+def _group_of(text_id: str) -> str:
+    return text_id.rsplit(":", 1)[0]
+
+
+def _retrieved(
+    pool: Encoded, judged: Judged, passages: Passages, groups: list[Group], wish: Wish, progress: Any
+) -> Iterator[tuple[str, Retrieved]]:
+    """Yield by passage language the list of every query of every group that has a passage in it, and its own score.
+
+    A query that several groups have is searched once: each of them gets its list and the score of its own passage.
+    """
+    scores = np.load(pool.folder / SCORES)  # [R]
+    number = {passage_id: row for row, passage_id in enumerate(passages.ids)}
+    width = len(pool.survey.relevant)
+    scored = judged.query_index * width + judged.passage_index  # [R], ascending
+    by_language: dict[str, list[Block]] = {}
+    for block in finished_blocks(pool.folder / "passages"):
+        by_language.setdefault(block.language(), []).append(block)
+    own = _own_pairs(pool, groups)
+    done, total = 0, sum(map(len, own.values()))
+    progress(0, total)
+    for language, pairs in sorted(own.items()):
+        group, query, relevant = np.array(pairs, np.int64).T
+        positive = scores[np.searchsorted(scored, query * width + relevant)]
+        searched, row = np.unique(query, return_inverse=True)
+        found = search_pool(pool.folder, searched.tolist(), by_language[language], wish.depth, None, 0).lists.part(row)
+        yield language, Retrieved(group, positive, found.numbers(by_language[language], number), found.scores)
+        done += len(pairs)
+        progress(done, total)
+
+
+def _own_pairs(pool: Encoded, groups: list[Group]) -> dict[str, list[tuple[int, int, int]]]:
+    """Pair every query of a group with each of its passages.
+
+    Returns:
+        by passage language: (row of the group, position of the query, place of the passage in ``Survey.relevant``).
+    """
+    place = {passage_id: n for n, passage_id in enumerate(pool.survey.relevant)}
+    query_of = {(text.language, text_key(text.text)): n for n, text in enumerate(pool.rows.queries)}
+    texts = (text for part in pool.rows.corpus for text in part.read())
+    passage_of = {(text.language, text_key(text.text)): place.get(text.text_id, -1) for text in texts}
+    found: dict[str, list[tuple[int, int, int]]] = {}
+    for row, group in enumerate(groups):
+        queries = [query_of[language, text_key(text)] for language, text in group.queries.items()]
+        for language, text in group.passages.items() if queries else ():
+            passage = passage_of[language, text_key(text)]
+            found.setdefault(language, []).extend((row, query, passage) for query in queries)
+    return found
+
+
+def _write(mined: Mined, rows: BenchmarkRows, groups: list[Group], sources: list[Source], file: Path) -> None:
+    """Every row as it stands, with its own negatives first and the mined ones behind them."""
+    text_of = {text.text_id: text.text for part in rows.corpus for text in part.read()}
+    negatives = {}
+    for group, chosen in zip(groups, mined.negatives, strict=True):
+        found = {language: [text_of[name] for name in names] for language, names in chosen.items()}
+        negatives[group.group_id] = {
+            language: list(dict.fromkeys([*group.negatives.get(language, ()), *found.get(language, ())]))
+            for language in sorted({*group.negatives, *found})
+        }
+    write_with_negatives((row for source in sources for _, row in read_rows(source)), negatives, file)

@@ -1,0 +1,352 @@
+"""Everything that can be checked before anything starts, so that a mistake costs a second and writes nothing."""
+
+import importlib.util
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hybridtune.config.study import Encoder, Study, Train, corners
+from hybridtune.data.corpus import Corpus
+from hybridtune.data.plan import HybridPlan
+from hybridtune.data.store import StoreRecipe, existing_store, outdated_stores, recipe, store_root
+from hybridtune.data.tokenizer import pretrained_tokenizer
+from hybridtune.errors import InputError
+from hybridtune.evaluate.benchmark import Benchmark, load_benchmark
+from hybridtune.model.adapters import add_adapters
+from hybridtune.model.backbone import structure
+from hybridtune.model.folder import (
+    check_fit,
+    encoder_notices,
+    has_dense,
+    model_config,
+    vector_width,
+    with_folder_settings,
+)
+from hybridtune.runtime.local import capacity
+from hybridtune.runtime.resources import Fitted, Shape, fit_trials
+from hybridtune.search.loggers import check_loggers
+from hybridtune.search.samplers import check_search, expected_trials, most_at_once
+from hybridtune.search.space import BASELINES, baseline_points, objectives
+from hybridtune.search.stopping import check_stopping
+from hybridtune.train.loop import make_plan
+
+_OF_RATIOS = ("mixing_ratio", "final_ratio", "schedule")
+_OF_ADAPTERS = ("lora_alpha", "lora_targets")
+_OF_BATCHES = (*_OF_RATIOS, "batch_size", "cross_batch", "align_share", "align_from", "weights")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A study whose input is known to be good.
+
+    Attributes:
+        study: resolved, with the encoder folder's own settings put in.
+        recipe: what its token store is made of.
+        corpus: which training texts there are.
+        benchmarks: ``dev`` and, if given, ``test``.
+        goals: objective -> ``max`` or ``min``.
+        fitted: what each trial takes, and how many run at once.
+        plan: the batches of the study's fixed values; a final ratio that is null and searched stands at its end.
+    """
+
+    study: Study
+    recipe: StoreRecipe
+    corpus: Corpus
+    benchmarks: Mapping[str, Benchmark]
+    goals: Mapping[str, str]
+    fitted: Fitted
+    plan: HybridPlan
+
+
+def prepare(study: Study, searching: bool, shape: Shape | None = None) -> Prepared:
+    """Check a study's data, benchmarks, objectives, batches and resources.
+
+    Args:
+        study: as read.
+        searching: whether trials will be searched; else only the fixed values need to work.
+        shape: of the cluster that it is to run on; None: this machine.
+
+    Raises:
+        InputError: the first thing that is wrong.
+    """
+    fitted = fit_study(study, searching, shape)
+    update = {"encoder": with_folder_settings(study.encoder), "resources": fitted.resources}
+    study = study.model_copy(update=update)
+    sources = {"dev": study.benchmarks.dev, "test": study.benchmarks.test}
+    benchmarks = {name: load_benchmark(source) for name, source in sources.items() if source is not None}
+    goals = objectives(study, benchmarks["dev"])
+    made_of = recipe(study.data, study.encoder)
+    check_encoder(study, made_of)
+    found = existing_store(store_root(study.data), made_of)
+    corpus = found.corpus() if found is not None else made_of.survey()
+    fixed = _with_an_end(study) if searching else study
+    plan = make_plan(corpus, fixed)
+    if searching:
+        if not study.search.trials and not study.search.baselines:
+            raise InputError(
+                "search.trials is 0 and search.baselines false: no trial is left to run; change one of them"
+            )
+        check_search(study)
+        check_stopping(study, benchmarks["dev"])
+        check_loggers(study)
+        baseline_points(study)
+        tried = {_demand(fixed)}
+        for values in _extremes(study):
+            trial = study.with_values(values)
+            if _demand(trial) not in tried:
+                tried.add(_demand(trial))
+                make_plan(corpus, trial)
+    return Prepared(study, made_of, corpus, benchmarks, goals, fitted, plan)
+
+
+def fit_study(study: Study, searching: bool, shape: Shape | None) -> Fitted:
+    """What each trial takes and how many run at once, with numbers in place of ``auto``.
+
+    Args:
+        study: as read.
+        searching: whether there are trials; else one training has everything.
+        shape: see `prepare`.
+
+    Raises:
+        InputError: one trial alone does not fit.
+    """
+    divided = _divided_by_workers(study)
+    trials, most = (max(1, expected_trials(study)), most_at_once(study)) if searching else (1, None)
+    if shape is not None:
+        return fit_trials(study.resources, shape, trials, divided, most)
+    here = capacity(study.resources, divided, most)
+    at_once = here.concurrent_trials if searching else 1
+    return Fitted(here.resources, at_once, max(1, here.evaluators // at_once), {}, here.notices)
+
+
+def _divided_by_workers(study: Study) -> int:
+    """The largest number that divides every batch size of the study."""
+    size = study.train.batch_size
+    tried = [parameter for name, parameter in study.search.space.items() if name.split(".")[-1] == "batch_size"]
+    for number in range(size, 1, -1):
+        if size % number == 0 and all(parameter.not_multiple_of(number) is None for parameter in tried):
+            return number
+    return 1
+
+
+def _with_an_end(study: Study) -> Study:
+    """The fixed values; a final ratio that is null there and searched is taken at the end of its range."""
+    name = next((key for key in study.search.space if key.split(".")[-1] == "final_ratio"), None)
+    if study.mix.final_ratio is not None or name is None:
+        return study
+    return study.with_values({name: study.search.space[name].ends()[-1]})
+
+
+def _extremes(study: Study) -> Iterator[dict[str, Any]]:
+    """The values of the plan at which a batch could turn out impossible: if these work, all between do."""
+    found = list(corners(study.search.space, _OF_BATCHES))
+    if study.search.baselines:
+        for values, ratio in itertools.product(found, BASELINES.values()):
+            others = {key: value for key, value in values.items() if key.split(".")[-1] not in _OF_RATIOS}
+            yield {**others, "mixing_ratio": ratio, "schedule": "constant"}
+    yield from found
+
+
+def _demand(study: Study) -> tuple[object, ...]:
+    """What decides whether a study's batches can be made: two studies of one demand both can, or neither."""
+    mix = study.mix
+    ratios = [mix.mixing_ratio] if mix.schedule == "constant" else [mix.mixing_ratio, mix.final_ratio or 0.0]
+    kinds = (max(ratios) > 0, min(ratios) < 1, mix.align_share > 0)
+    return study.train.batch_size, mix.cross_batch, kinds, tuple(mix.align_from), tuple(sorted(mix.weights))
+
+
+def data_table(corpus: Corpus) -> list[dict[str, Any]]:
+    """Training pairs by language: one row a language.
+
+    Returns:
+        rows ``{"language", "queries", "passages", "mono", "cross"}``; cross counts pairs with the language on
+        either side.
+    """
+    pairs = corpus.pair_counts()
+    own = pairs.diagonal()
+    return [
+        {
+            "language": language,
+            "queries": int((corpus.queries[:, i] >= 0).sum()),
+            "passages": int((corpus.passages[:, i] >= 0).sum()),
+            "mono": int(own[i]),
+            "cross": int(pairs[i].sum() + pairs[:, i].sum() - 2 * own[i]),
+        }
+        for i, language in enumerate(corpus.languages)
+    ]
+
+
+def notices(prepared: Prepared) -> list[str]:
+    """What a user should know before the study starts."""
+    study = prepared.study
+    lines = [*prepared.fitted.notices, *encoder_notices(study.encoder)]
+    benchmarks = prepared.benchmarks.items()
+    lines += [f"benchmarks.{name}: {notice}" for name, benchmark in benchmarks for notice in benchmark.notices]
+    root = store_root(study.data)
+    if old := outdated_stores(root):
+        lines.append(f"{root}: token stores of another version of hybridtune, not read and free to be removed: {old}")
+    lines += [*_left_out(prepared), *_without_effect(study, prepared.plan), *_idle_training(study)]
+    scored = {text.language for text in prepared.benchmarks["dev"].queries}
+    unseen = sorted(scored - set(prepared.corpus.languages))
+    if unseen:
+        lines.append(f"zero-shot languages (in the dev benchmark, not in training): {', '.join(unseen)}")
+    return lines
+
+
+def _left_out(prepared: Prepared) -> list[str]:
+    """What of the training data no batch will hold, and why."""
+    plan, corpus, mix = prepared.plan, prepared.corpus, prepared.study.mix
+    lines = []
+    small = f"(fewer distinct groups than train.batch_size {plan.batch_size})"
+    if plan.left_out:
+        lines.append(f"left out of mono batches: {', '.join(plan.left_out)} {small}")
+    if plan.left_out_pairs:
+        lines.append(f"left out of cross batches: {', '.join(plan.left_out_pairs)} {small}")
+    asked = (corpus.queries >= 0).any(axis=1) & (corpus.passages >= 0).any(axis=1)
+    silent = int(np.count_nonzero(~asked))
+    if silent and not mix.align_share:
+        lines.append(
+            f"{silent:,} groups have no question-passage pair and are not used: mix.align_share trains on them"
+        )
+    if mix.align_share:
+        unread = sorted(set(corpus.languages) - plan.languages("align"))
+        if unread:
+            lines.append(f"left out of align batches: {', '.join(unread)} (no translation that the teacher can read)")
+    empty = set(range(len(prepared.study.data.train))) - set(np.unique(corpus.sources).tolist())
+    if empty:
+        paths = [prepared.study.data.train[place].path for place in sorted(empty)]
+        lines.append(f"data sets without a group: {', '.join(paths)}")
+    return lines
+
+
+def _without_effect(study: Study, plan: HybridPlan) -> list[str]:
+    """Settings of the mix that change nothing as the others stand."""
+    mix, searched = study.mix, {key.split(".")[-1] for key in study.search.space}
+    lines = []
+    if plan.idle_weights:
+        lines.append(f"mix.weights without effect: {', '.join(plan.idle_weights)} (no batch draws from them)")
+    if mix.schedule == "constant" and mix.final_ratio is not None and "schedule" not in searched:
+        lines.append(f"mix.final_ratio {mix.final_ratio:g} has no effect: mix.schedule is constant")
+    if mix.schedule == "step" and mix.step_at in (0, 1) and "step_at" not in searched:
+        lines.append(f"mix.step_at {mix.step_at:g}: the mixing ratio never changes within the training")
+    aligning = mix.align_share or "align_share" in searched
+    if mix.align_from and not aligning:
+        lines.append("mix.align_from has no effect: mix.align_share is 0")
+    if (study.train.teacher is not None or "teacher" in searched) and not aligning:
+        lines.append("train.teacher has no effect: mix.align_share is 0")
+    if mix.align_share and not plan.align_batches(study.train.max_steps):
+        lines.append(f"mix.align_share {mix.align_share:g}: no align batch within {study.train.max_steps} steps")
+    return lines
+
+
+def _idle_training(study: Study) -> list[str]:
+    """Settings of the training that change nothing as the others stand."""
+    train, searched = study.train, {key.split(".")[-1] for key in study.search.space}
+    default = Train()
+    given = searched | {name for name in Train.model_fields if getattr(train, name) != getattr(default, name)}
+    lines = []
+    if not train.lora_rank and "lora_rank" not in searched:
+        lines += [f"train.{name} has no effect: train.lora_rank is 0" for name in _OF_ADAPTERS if name in given]
+    if "freeze_dense" in given and not has_dense(study.encoder):
+        lines.append("train.freeze_dense has no effect: the encoder has no Dense layer")
+    if "temperature_range" in given and not train.learn_temperature and "learn_temperature" not in searched:
+        lines.append("train.temperature_range has no effect: train.learn_temperature is false")
+    if train.freeze_layers and train.embeddings == "sparse":
+        lines.append("train.embeddings sparse has no effect: train.freeze_layers freezes the embeddings too")
+    scores = -(-train.max_steps // study.eval_steps)
+    if train.patience is not None and train.patience >= scores - 1:  # the first score is always better than none
+        lines.append(f"train.patience {train.patience} has no effect: there are {scores} scores, see train.eval_steps")
+    return lines
+
+
+def check_encoder(study: Study, made_of: StoreRecipe) -> None:
+    """See that lengths, widths, layers, adapters and the teacher fit the encoder; else a trial fails, much later.
+
+    Args:
+        study: with the encoder folder's own settings put in; searched values are checked too.
+        made_of: its token store, with the encoder's tokenizer.
+
+    Raises:
+        InputError: the first thing that does not fit.
+    """
+    if made_of.tokenizer is not None:
+        check_fit(study.encoder, made_of.tokenizer.largest_id)
+    width, layers = _size(study.encoder)
+    for widths in _values(study, "matryoshka"):
+        for cut in widths:
+            if width is not None and cut >= width:
+                raise InputError(
+                    f"train.matryoshka {cut}: is not below the width {width} of {study.encoder.name}, which is trained "
+                    "anyway; give smaller widths"
+                )
+    for frozen in _values(study, "freeze_layers"):
+        if layers is not None and frozen >= layers:
+            raise InputError(
+                f"train.freeze_layers {frozen}: {study.encoder.name} has {layers} layers, and one at least is to be "
+                f"trained; give at most {layers - 1}"
+            )
+    if any(_values(study, "lora_rank")):
+        _check_adapters(study)
+    if any(_values(study, "align_share")):
+        for teacher in _values(study, "teacher"):
+            if teacher is not None:
+                _check_teacher(teacher, study, made_of, width)
+
+
+def _check_adapters(study: Study) -> None:
+    if importlib.util.find_spec("peft") is None:
+        raise InputError("train.lora_rank needs the package peft: pip install 'hybridtune[lora]', or set it to 0")
+    for targets in _values(study, "lora_targets"):
+        if targets is not None:
+            add_adapters(_without_weights(study.encoder), rank=1, alpha=1.0, targets=targets, seed=0)
+
+
+def _without_weights(encoder: Encoder) -> Any:
+    """The encoder's layers by their names, on no device."""
+    import torch
+    import transformers
+
+    if encoder.name == "tiny":
+        with torch.device("meta"):
+            return transformers.BertModel(transformers.BertConfig(num_hidden_layers=1))
+    config = model_config(encoder)
+    with torch.device("meta"):
+        return structure(config, encoder.trust_remote_code)
+
+
+def _check_teacher(teacher: str, study: Study, made_of: StoreRecipe, width: int | None) -> None:
+    trust = study.encoder.trust_remote_code
+    tokenizer = pretrained_tokenizer(teacher, trust)
+    if made_of.tokenizer is None or tokenizer.digest != made_of.tokenizer.digest:
+        raise InputError(
+            f"train.teacher {teacher}: its tokenizer is not the one of {study.encoder.name}, and both read the same "
+            "token ids; choose a teacher of the encoder's family, or leave it out: the encoder it starts from teaches"
+        )
+    settings = with_folder_settings(Encoder(name=teacher, trust_remote_code=trust))
+    other = next((pooling for pooling in _values(study, "pooling") if pooling != settings.pooling), None)
+    if "pooling" in settings.model_fields_set and other is not None:
+        raise InputError(
+            f"train.teacher {teacher}: pools by {settings.pooling}, the encoder by {other}; choose a "
+            f"teacher that pools alike, or set encoder.pooling={settings.pooling}"
+        )
+    there, _ = _size(settings)
+    if there != width:
+        raise InputError(f"train.teacher {teacher}: its vectors have {there} numbers, those of the encoder {width}")
+
+
+def _values(study: Study, field: str) -> Iterator[Any]:
+    """The fixed value of a field, and the ends of its searched range."""
+    yield study.value(field)
+    for key, parameter in study.search.space.items():
+        if key.split(".")[-1] == field:
+            yield from parameter.ends()
+
+
+def _size(encoder: Encoder) -> tuple[int | None, int | None]:
+    """Numbers of a vector, and transformer layers; None where the settings do not tell."""
+    if encoder.name == "tiny":
+        return encoder.tiny.hidden_size, encoder.tiny.layers
+    return vector_width(encoder), getattr(model_config(encoder), "num_hidden_layers", None)

@@ -1,0 +1,211 @@
+"""What a command says before it starts and after it ends: tables, counts, where things are, what to type next."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hybridtune.config.search import seconds
+from hybridtune.config.study import Study, dump_study
+from hybridtune.data.plan import describe
+from hybridtune.runtime.local import gpus
+from hybridtune.runtime.resources import cores
+from hybridtune.search.samplers import expected_trials
+from hybridtune.search.seed_check import chance, headline
+from hybridtune.search.stopping import spent
+from hybridtune.storage.trial_rows import TrialRow
+from hybridtune.study.preflight import Prepared, data_table, notices
+from hybridtune.terminal.screen import (
+    Screen,
+    Title,
+    duration,
+    figure,
+    groups_table,
+    label,
+    marks_told,
+    plain_table,
+    trials_table,
+)
+
+
+def announce(prepared: Prepared, screen: Screen) -> None:
+    """A few lines on what is about to run."""
+    study, corpus, dev = prepared.study, prepared.corpus, prepared.benchmarks["dev"]
+    pairs = corpus.pair_counts()
+    mono = int(pairs.diagonal().sum())
+    screen.line(
+        f"{study.name}: {len(corpus.queries):,} groups in {len(corpus.languages)} languages, "
+        f"{mono:,} mono and {int(pairs.sum()) - mono:,} cross pairs"
+    )
+    screen.line(f"dev benchmark: {len(dev.queries):,} queries, {len(dev.passages):,} passages")
+    for notice in notices(prepared):
+        screen.line(notice)
+
+
+def describe_plan(prepared: Prepared) -> dict[str, Any]:
+    """What ``--dry-run`` tells, as JSON."""
+    study = prepared.study
+    return {
+        "study": study.model_dump(mode="json"),
+        "languages": data_table(prepared.corpus),
+        "benchmarks": {
+            name: {"queries": len(b.queries), "passages": len(b.passages), "settings": list(b.settings())}
+            for name, b in prepared.benchmarks.items()
+        },
+        "objectives": dict(prepared.goals),
+        "plan": describe(prepared.plan, study.train.max_steps),
+        "notices": notices(prepared),
+        "trials": trials_asked(study),
+        "concurrent_trials": prepared.fitted.at_once,
+        "evaluators": prepared.fitted.at_once * prepared.fitted.evaluators,
+        "nodes": dict(prepared.fitted.nodes),
+    }
+
+
+def show_plan(prepared: Prepared, described: Mapping[str, Any], screen: Screen) -> None:
+    """``--dry-run`` for people."""
+    print_to = screen.console.print
+    print_to(dump_study(prepared.study), markup=False)
+    print_to(plain_table(described["languages"], "training pairs"))
+    announce(prepared, screen)
+    plan, mix = described["plan"], prepared.study.mix
+    print_to(plain_table(plan["table"], f"batches of the fixed values, {prepared.study.train.max_steps} steps"))
+    screen.line(f"mixing ratio asked {plan['asked_ratio']:.4g}, realised {plan['realised_ratio']:.4f}")
+    if mix.align_share:
+        screen.line(f"align share asked {mix.align_share:g}, realised {plan['realised_align_share']:.4f}")
+    screen.line(
+        f"{described['trials']} trials, {described['concurrent_trials']} at once, "
+        f"{described['evaluators']} evaluator actors; nothing was started or written"
+    )
+
+
+def plan_told(prepared: Prepared) -> str:
+    """``15 trials, 2 at once: 1 worker each, on 2 cores and 0 GPUs; 2 evaluator actors``, or on which nodes."""
+    fitted, study = prepared.fitted, prepared.study
+    workers = int(study.resources.workers)
+    where = ", ".join(f"{count} x {name}" for name, count in fitted.nodes.items())
+    return (
+        f"{trials_asked(study)} trials, {fitted.at_once} at once: {workers} worker{'s' * (workers > 1)} each, on "
+        + (f"nodes {where}" if where else f"{cores()} cores and {gpus()} GPUs")
+        + f"; {fitted.at_once * fitted.evaluators} evaluator actors"
+    )
+
+
+def trials_asked(study: Study) -> int:
+    """Trials of a whole search, the baselines among them."""
+    return expected_trials(study)
+
+
+def search_title(study: Study, concurrent_trials: int, before: Sequence[TrialRow]) -> Title:
+    """What stands above the live table: ``4 of 15 trials ended, 2 at once, 12 min of 30m left``.
+
+    Args:
+        study: the study file.
+        concurrent_trials: trials at once.
+        before: trials of earlier runs, those that were cut off among them; their time is gone from the budget.
+    """
+    search, began, gone = study.search, time.monotonic(), spent(before)[0]
+
+    def title(rows: Sequence[TrialRow]) -> str:
+        ended = sum(row.status != "running" for row in rows)
+        parts = [f"{ended} of {trials_asked(study)} trials ended", f"{concurrent_trials} at once"]
+        if search.time_budget is not None:
+            left = max(0.0, seconds(search.time_budget) - gone - (time.monotonic() - began))
+            parts.append(f"{duration(left)} of {search.time_budget} left")
+        if search.step_budget is not None:
+            left = max(0, search.step_budget - spent(rows)[1])
+            parts.append(f"{left:,} of {search.step_budget:,} steps left")
+        return ", ".join(parts)
+
+    return title
+
+
+def study_summary(study: Study, result: Mapping[str, Any], screen: Screen) -> None:
+    """The table of trials, what it cost, the best values, whether they are better, and where everything is."""
+    rows = [TrialRow(**trial) for trial in result["trials"]]
+    best = result["best"]
+    width = screen.console.width if screen.console.is_terminal else None
+    screen.console.print(trials_table(study.search.objective, rows, best["id"], width=width))
+    marks = marks_told(rows)
+    screen.console.print(
+        "* best; ratio: share of mono batches; mono, cross, multi: AP on the dev benchmark" + (marks and f"; {marks}"),
+        style="dim",
+    )
+    for reason in dict.fromkeys(row.reason for row in rows if row.reason):
+        names = ", ".join(label(row) for row in rows if row.reason == reason)
+        screen.console.print(f"{names} failed: {reason}", soft_wrap=True, markup=False)
+    screen.console.print(asked_and_got(study, rows), soft_wrap=True, markup=False)
+    name = best["baseline"] or f"trial {best['number']}"
+    values = ", ".join(
+        f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in best["values"].items()
+    )
+    screen.console.print(f"best: {name} ({values})", soft_wrap=True, markup=False)
+    if len(result["front"]) > 1:
+        screen.console.print(f"Pareto front: {', '.join(result['front'])}", markup=False)
+    if result.get("repeats"):
+        metric = study.search.objective[0]
+        title = f"{metric} with other seeds (+-: 95 % interval; p: paired by topics)"
+        screen.console.print(plain_table(repeats_rows(result["repeats"], metric), title))
+    screen.console.print(headline(study, result), style="bold", soft_wrap=True, markup=False)
+    _where(result, screen)
+
+
+def asked_and_got(study: Study, rows: Sequence[TrialRow]) -> str:
+    """``9 trials asked: 5 done, 4 stopped early; 1,900 of 2,700 steps in 3 min``, and the budget where there is one."""
+    took, steps = spent(rows)
+    counts = {status: sum(row.status == status for row in rows) for status in dict.fromkeys(row.status for row in rows)}
+    asked, search = trials_asked(study), study.search
+    begun = [f"{count} {status}" for status, count in counts.items()]
+    if len(rows) < asked:
+        begun.append(f"{asked - len(rows)} not begun")
+    line = f"{asked} trials asked: {', '.join(begun)}; {steps:,} of {asked * study.train.max_steps:,} steps"
+    limits = [f"{search.time_budget}"] if search.time_budget is not None else []
+    limits += [f"{search.step_budget:,} steps"] if search.step_budget is not None else []
+    return f"{line} in {duration(took)}" + (f" (budget: {', '.join(limits)})" if limits else "")
+
+
+def repeats_rows(repeats: Mapping[str, Any], metric: str) -> list[dict[str, Any]]:
+    """The noise check on one metric, a contestant a row."""
+    table = []
+    for who, contestant in repeats["contestants"].items():
+        found, versus = contestant["metrics"][metric], repeats["against"].get(who, {}).get(metric, {})
+        half = None if versus.get("low") is None else (versus["high"] - versus["low"]) / 2
+        table.append(
+            {
+                "trial": f"tuned ({contestant['trial']})" if who == "best" else who,
+                "first run": figure(metric, found["first"]),
+                "mean": figure(metric, found["mean"]),
+                "spread": figure(metric, found["spread"]),
+                "seeds": found["n"],
+                "best is ahead by": figure(metric, versus.get("difference")),
+                "+-": figure(metric, half),
+                "p": "" if versus.get("p_topics") is None else chance(versus["p_topics"]).removeprefix("p "),
+                "best is": versus.get("verdict", ""),
+            }
+        )
+    return table
+
+
+def train_summary(result: Mapping[str, Any], screen: Screen) -> None:
+    """The scores of one fit, and where its model is."""
+    shown = {key: value for key, value in result["metrics"].items() if "/" in key}
+    rows = [{"metric": key, "dev": f"{value:.4f}"} for key, value in shown.items()]
+    screen.console.print(plain_table(rows, "dev benchmark"))
+    _where(result, screen)
+
+
+def _where(result: Mapping[str, Any], screen: Screen) -> None:
+    test = result["test"]
+    if test is not None:
+        metrics = test["metrics"]
+        shown = [f"{key} {metrics[key]:.4f}" for key in ("mono/AP", "cross/AP", "multi/AP") if key in metrics]
+        if "multi/rank_distance" in metrics:
+            shown.append(f"rank distance {metrics['multi/rank_distance']:.1f}")
+        queries = max(test["counts"]["queries"].values())
+        screen.console.print(f"test benchmark ({queries:,} queries): {', '.join(shown)}", soft_wrap=True)
+        if len(test["groups"]) > 1:
+            screen.console.print(groups_table(test["groups"], ["AP", "nDCG@10", "R@10"]))
+    screen.console.print(f"model: {result['model']}", soft_wrap=True)
+    screen.console.print(f"study: {result['study']}", soft_wrap=True)
+    if result.get("report"):
+        screen.console.print(f"report: {result['report']}", soft_wrap=True)
+    screen.console.print(f"next:  hybridtune evaluate {result['model']} --benchmark PATH", soft_wrap=True)

@@ -1,0 +1,106 @@
+"""The checkpoints of one fit that stay: the best ones, and the last, from which a training goes on."""
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hybridtune.metrics.metrics import direction
+from hybridtune.runtime.processes import born, lives
+from hybridtune.storage.files import at_hand, exists, is_remote, join, local_path, names, node_cache, read, remove, send
+from hybridtune.train.checkpoint import STATE
+from hybridtune.train.progress import Progress
+
+_UNFINISHED, _OUTGOING = ".unfinished", "outgoing"
+
+
+class Checkpoints:
+    """A folder of checkpoints. One counts while its ``state.json`` is there: what comes last and goes first.
+
+    Args:
+        place: of the fit; made with the first checkpoint.
+        keep: how many of the best stay.
+        objective: metric that tells which are the best; of equals the later.
+    """
+
+    def __init__(self, place: str, keep: int, objective: str) -> None:
+        self._place, self._keep, self._objective = place, keep, objective
+
+    def at(self, step: int) -> str:
+        """The place of a step's checkpoint, whether it is there or not."""
+        return join(self._place, f"checkpoint_{step:07d}")
+
+    def last(self) -> Path | None:
+        """The checkpoint of the latest step, on this machine; None before the first."""
+        found = next((place for place in reversed(self._all()) if exists(join(place, STATE))), None)
+        return at_hand(found) if found is not None else None
+
+    def add(self, step: int, write: Callable[[Path], Progress]) -> Progress:
+        """Write a checkpoint, and remove those that need not stay.
+
+        Killed at any moment, it leaves the checkpoint before in place, which counts.
+
+        Args:
+            step: of the checkpoint.
+            write: given an empty folder, writes a checkpoint with the progress that it returns.
+        """
+        if is_remote(self._place):
+            with _outgoing() as folder:
+                progress = write(folder)
+                self._remove(self.at(step))
+                send(folder, self.at(step), [STATE])
+        else:
+            progress = self._write_here(step, write)
+        self._prune()
+        return progress
+
+    def _write_here(self, step: int, write: Callable[[Path], Progress]) -> Progress:
+        unfinished = local_path(join(self._place, _UNFINISHED))
+        shutil.rmtree(unfinished, ignore_errors=True)  # of a run that was killed
+        unfinished.mkdir(parents=True)
+        progress = write(unfinished)
+        self._remove(self.at(step))
+        unfinished.rename(self.at(step))
+        return progress
+
+    def _prune(self) -> None:
+        sign = 1 if direction(self._objective) == "max" else -1
+        worth = {}
+        for place in self._all():
+            state = read(join(place, STATE))
+            if state is None:
+                remove(place)  # half sent, or half removed
+            else:
+                worth[place] = sign * json.loads(state)["metrics"][self._objective]
+        best = sorted(worth, key=lambda place: (worth[place], place))[-self._keep :]
+        for place in worth:
+            if place not in best and place != max(worth):
+                self._remove(place)
+
+    def _remove(self, place: str) -> None:
+        remove(join(place, STATE))
+        remove(place)
+
+    def _all(self) -> list[str]:
+        """What stands there in the order of its steps, whole or not."""
+        return [join(self._place, name) for name in names(self._place) if name.startswith("checkpoint_")]
+
+
+@contextmanager
+def _outgoing() -> Iterator[Path]:
+    """A folder of this machine's cache to send a checkpoint from; those of processes that were killed go."""
+    top = node_cache() / _OUTGOING
+    top.mkdir(parents=True, exist_ok=True)
+    for left in top.iterdir():
+        pid, birth, _ = left.name.split("-")
+        if not lives(int(pid), birth or None):
+            shutil.rmtree(left, ignore_errors=True)
+    folder = top / f"{os.getpid()}-{born(os.getpid()) or ''}-{uuid.uuid4().hex[:8]}"
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

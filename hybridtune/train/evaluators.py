@@ -1,0 +1,103 @@
+"""What the workers of a group learn of each other and their nodes, and the evaluators that score for them there."""
+
+import contextlib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.train.torch
+import torch
+import torch.distributed as dist
+from ray.exceptions import RayActorError
+
+from hybridtune.config.study import Encoder
+from hybridtune.errors import InputError
+from hybridtune.evaluate.service import EvaluatorService, Seat
+from hybridtune.metrics.metrics import Scores
+from hybridtune.storage.files import is_remote
+from hybridtune.train.job_queue import FitJob
+
+
+class NotSharedError(InputError):
+    """A node does not see the study's folder: no trial can run there, whatever its values."""
+
+
+def check_shared(job: FitJob, folder: str) -> None:
+    """See to it that a worker's checkpoints arrive where the study is.
+
+    Args:
+        job: to be trained here.
+        folder: made by whoever started the group, beside the checkpoints.
+
+    Raises:
+        NotSharedError: this node sees another disk.
+    """
+    if not is_remote(job.storage) and not Path(folder).is_dir():
+        raise NotSharedError(
+            f"{job.storage}: the node {ray.util.get_node_ip_address()} does not see the study's folder; give --out a "
+            "place that all nodes share: s3://..., gs://..., or a path that is mounted on all of them"
+        )
+
+
+def seats_of_group(workers: int) -> list[Seat]:
+    """Where each worker is, by rank; all workers must ask."""
+    device = ray.train.torch.get_device()
+    on_gpu = device.type == "cuda"
+    own = Seat(
+        node=ray.get_runtime_context().get_node_id(),
+        device=str(device),
+        visible=os.environ.get("CUDA_VISIBLE_DEVICES") if on_gpu else None,
+    )
+    if workers == 1:
+        return [own]
+    seats: list[Any] = [None] * workers
+    with torch.cuda.device(device) if on_gpu else contextlib.nullcontext():
+        dist.all_gather_object(seats, own)
+    return seats
+
+
+class GroupEvaluators:
+    """The evaluators of a worker group: on its own nodes and devices, from one job to the next. Rank 0 owns them.
+
+    They die with it. One that is lost alone is replaced at the next score.
+
+    Args:
+        seats: of the workers.
+    """
+
+    def __init__(self, seats: Sequence[Seat]) -> None:
+        self._seats = list(seats)
+        self._service: EvaluatorService | None = None
+        self._started_for: tuple[Any, ...] = ()
+
+    def begin(self, job: FitJob) -> None:
+        """Start what the job needs and is not there; it loads while the training does."""
+        wanted = (job.store, job.source, job.benchmark, job.evaluators, _structure(job.study.encoder))
+        if self._service is None or wanted != self._started_for:
+            self._service, self._started_for = None, wanted  # those of before go first
+            seats = [self._seats[place % len(self._seats)] for place in range(job.evaluators)]
+            self._service = EvaluatorService(job.benchmark, job.store, job.source, job.study.encoder, seats)
+
+    def score(self, job: FitJob, weights: Mapping[str, Any], per_query_file: Path) -> Scores:
+        """Score weights on the job's benchmark.
+
+        Raises:
+            RayActorError: evaluators died twice.
+        """
+        try:
+            return self._scored(job, weights, per_query_file)
+        except RayActorError:
+            self._service = None
+            return self._scored(job, weights, per_query_file)
+
+    def _scored(self, job: FitJob, weights: Mapping[str, Any], per_query_file: Path) -> Scores:
+        self.begin(job)
+        assert self._service is not None
+        return self._service.score(weights, per_query_file, job.study.encoder.pooling)
+
+
+def _structure(encoder: Encoder) -> Encoder:
+    """The encoder's settings without the one that every score brings along."""
+    return encoder.model_copy(update={"pooling": "mean"})

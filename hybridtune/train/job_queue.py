@@ -1,0 +1,228 @@
+"""What is asked of a worker group: one training, with the places that it reads from and writes to."""
+
+import asyncio
+import time
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from hybridtune.config.study import Study
+from hybridtune.errors import FitError, HybridtuneError
+
+
+@dataclass(frozen=True)
+class FitJob:
+    """One training: everything a worker needs, and nothing that it could look up elsewhere.
+
+    Attributes:
+        study: the study file with this fit's values put in; no ``auto`` in its resources.
+        store: place of the token store.
+        source: place or hub name of the encoder to start from.
+        benchmark: that intermediate scores are taken on; the reference of one in the object store, or a benchmark.
+        storage: place of this fit's checkpoints.
+        evaluators: actors that score for this fit, >= 1.
+        home: local folder, on the machine of whoever hands in the job, for what is told of the fit beside its
+            checkpoints; None: that above ``storage``, which is local then.
+        name: what this fit is called on the board.
+        board: handle of the running board that takes its progress; None: nobody watches.
+    """
+
+    study: Study
+    store: str
+    source: str
+    benchmark: Any
+    storage: str
+    evaluators: int = 1
+    home: str | None = None
+    name: str = "fit"
+    board: Any = None
+
+    @property
+    def local_folder(self) -> Path:
+        """``home``, or what stands for it."""
+        return Path(self.home) if self.home is not None else Path(self.storage).parent
+
+
+SECONDS_BETWEEN_POSTS = 1.0
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How far a training is.
+
+    Attributes:
+        step: steps done.
+        loss: of the last step, this worker's rows.
+        pairs_per_second: of all workers, since the last post.
+    """
+
+    step: int
+    loss: float
+    pairs_per_second: float
+
+
+class Board:
+    """Holds the last pace of every training; the actor behind `start_board`."""
+
+    def __init__(self) -> None:
+        self._paces: dict[str, Pace] = {}
+
+    def post(self, fit: str, pace: Pace) -> None:
+        """Replace a training's pace."""
+        self._paces[fit] = pace
+
+    def read(self) -> dict[str, Pace]:
+        """All paces, by the name of the training."""
+        return self._paces
+
+
+def start_board() -> Any:
+    """Start a board, on the head node; it lives as long as the returned handle."""
+    return ray.remote(Board).options(num_cpus=0, resources=ON_HEAD).remote()
+
+
+def read_board(board: Any) -> dict[str, Pace]:
+    """What stands on a board now."""
+    paces: dict[str, Pace] = ray.get(board.read.remote())
+    return paces
+
+
+class Poster:
+    """A worker's side: posts at most once a second and never waits for the answer.
+
+    Args:
+        board: handle of the board; None posts nowhere.
+        fit: name of this training.
+        batch_size: pairs in the global batch.
+    """
+
+    def __init__(self, board: Any, fit: str, batch_size: int) -> None:
+        self._actor, self._fit, self._batch_size = board, fit, batch_size
+        self._last, self._steps = time.perf_counter(), 0
+
+    def step_done(self, step: int, loss: Any) -> None:
+        """Tell that a step is done; ``loss`` is read off the device only when it is posted."""
+        self._steps += 1
+        elapsed = time.perf_counter() - self._last
+        if self._actor is None or elapsed < SECONDS_BETWEEN_POSTS:
+            return
+        rate = self._steps * self._batch_size / elapsed
+        self._actor.post.remote(self._fit, Pace(step, float(loss), rate))
+        self._last, self._steps = time.perf_counter(), 0
+
+
+RESTARTS = 2  # of the worker group after workers died, from the last checkpoint; counted anew after every report
+LOST_NODES = 20  # and after nodes were lost with their workers, which is nobody's fault unless it goes on for ever
+ON_HEAD = {"node:__internal_head__": 0.001}  # Ray's own resource of the head node, for what no lost worker may end
+
+Metrics = dict[str, Any]
+
+
+class Desk:
+    """Holds one job at a time, until its last report; a worker group that died finds it there again.
+
+    All methods are coroutines of one actor: they wait for each other without holding a thread.
+    """
+
+    def __init__(self) -> None:
+        self._change = asyncio.Condition()
+        self._number, self._job = 0, None
+        self._open = self._asked = self._closed = False
+        self._reports: deque[Metrics] = deque()
+        self._problem: Exception | None = None
+        self._deaths = self._lost = 0
+        self._step = -1  # of the last report
+        self._nodes: list[str] = []
+
+    async def hand_in(self, job: Any) -> None:
+        """Put a job on the desk, in place of the one before, which its workers leave at their next report."""
+        async with self._change:
+            self._number, self._job = self._number + 1, job
+            self._reports.clear()
+            self._deaths, self._lost, self._asked, self._step = 0, 0, False, -1
+            if self._problem is None or isinstance(self._problem, HybridtuneError):  # else the group is gone for good
+                self._open, self._problem = True, None
+            self._change.notify_all()
+
+    async def next_report(self) -> Metrics | Exception:
+        """The next report of the job, or why there will be none; asking for it tells the worker to go on."""
+        async with self._change:
+            self._asked = True
+            self._change.notify_all()
+            await self._change.wait_for(lambda: self._reports or self._problem is not None)
+            self._asked = False
+            return self._reports.popleft() if self._reports else self._problem or {}
+
+    async def close(self) -> None:
+        """No more jobs will come: the group ends."""
+        async with self._change:
+            self._open, self._closed = False, True
+            self._change.notify_all()
+
+    async def take(self) -> tuple[int, Any] | None:
+        """For a worker: the open job and its number, once there is one; None after `close`."""
+        async with self._change:
+            await self._change.wait_for(lambda: self._open or self._closed)
+            return None if self._closed else (self._number, self._job)
+
+    async def job(self, number: int) -> Any:
+        """For the other workers: the job that the first one took."""
+        assert number == self._number, "a job is replaced only after all its workers have left it"
+        return self._job
+
+    async def report(self, number: int, metrics: Metrics) -> bool:
+        """For a worker: hand over a report; returns, once that is known, whether to go on."""
+        async with self._change:
+            if number != self._number or not self._open:
+                return False
+            if metrics["step"] <= self._step and not metrics["final"]:
+                return True  # told before, by a worker that died
+            self._deaths, self._lost, self._step = 0, 0, metrics["step"]
+            self._reports.append(metrics)
+            self._asked, self._open = False, not metrics["final"]
+            self._change.notify_all()
+            if self._open:
+                await self._change.wait_for(lambda: self._asked or self._closed or number != self._number)
+            return self._open and number == self._number
+
+    async def fail(self, number: int, problem: HybridtuneError) -> None:
+        """For a worker: the job cannot be done."""
+        async with self._change:
+            if number == self._number and self._open:
+                self._open, self._problem = False, problem
+                self._change.notify_all()
+
+    async def seated(self, nodes: list[str]) -> None:
+        """For a worker: the ids of the nodes that the group's workers are on."""
+        self._nodes = nodes
+
+    async def nodes(self) -> list[str]:
+        """Where the workers are, or were before they died."""
+        return self._nodes
+
+    async def group_died(self, reason: str, with_node: bool = False) -> None:
+        """Workers died, and Ray Train starts the group anew, which takes the same job; unless that was enough.
+
+        Args:
+            reason: of one of them, a line.
+            with_node: a node of theirs is gone; the group then waits for another.
+        """
+        async with self._change:
+            self._lost += with_node
+            self._deaths += not with_node
+            if (self._deaths > RESTARTS or self._lost > LOST_NODES) and self._problem is None:
+                self._open = False
+                too_often = self._deaths > RESTARTS
+                what = f"died {self._deaths} times" if too_often else f"lost their nodes {self._lost} times"
+                self._problem = FitError(f"the training's workers {what} without a score between: {reason}")
+                self._change.notify_all()
+
+    async def group_gone(self, error: Exception) -> None:
+        """Ray Train gave up: no job will be done any more."""
+        async with self._change:
+            if not self._closed:
+                self._open, self._problem = False, error
+                self._change.notify_all()

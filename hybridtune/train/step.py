@@ -1,0 +1,159 @@
+"""One training on one worker: the encoder, the loss, the optimiser, and a step that a batch goes through."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from hybridtune.config.study import Study
+from hybridtune.errors import FitError
+from hybridtune.model import gradcache
+from hybridtune.model.encoder import DualEncoder, load_encoder, prepare_for_training
+from hybridtune.model.gather import workers
+from hybridtune.model.loss import LearnedTemperature, LossOutput, align, info_nce
+from hybridtune.train.checkpoint import Average, Snapshot, load_checkpoint, take_snapshot
+from hybridtune.train.feed import DeviceBatch
+from hybridtune.train.memory import WorstStep, probe
+from hybridtune.train.optimizer import Update, learning_rate_share
+from hybridtune.train.parallel import distribute
+
+
+class Training:
+    """What is trained, and how.
+
+    Args:
+        study: with this fit's values put in.
+        source: folder or hub name of the encoder to start from.
+        pad_id: the tokenizer's.
+        device: of this worker.
+        rank: of this worker.
+
+    Attributes:
+        model: the bare encoder.
+        parallel: the same, joined with the other workers' (DDP, FSDP2).
+    """
+
+    def __init__(self, study: Study, source: str, pad_id: int, device: torch.device, rank: int) -> None:
+        train = study.train
+        self.study, self.device, self._rank = study, device, rank
+        self.bf16 = use_bf16(train.precision, device)
+        if device.type == "cuda":  # of the process, where another precision may have been trained before
+            tf32 = train.precision in ("auto", "tf32")  # what autocast leaves in float32, and all of it in tf32
+            torch.set_float32_matmul_precision("high" if tf32 else "highest")
+        self.model = load_encoder(source, study.encoder, pad_id, train.dropout).train()
+        prepare_for_training(self.model, train, study.seed)
+        self.teacher = _teacher(study, source, pad_id).to(device) if study.mix.align_share else None
+        self.parallel = distribute(self.model, study.resources.sharding, device)
+        self.temperature = None
+        if train.learn_temperature:
+            self.temperature = LearnedTemperature(train.temperature, *train.temperature_range).to(device)
+        extras = {"temperature": self.temperature.log_ratio} if self.temperature is not None else {}
+        self.update = Update(self.model, train, extras)
+        self.average = Average(self.model, train.ema) if train.ema else None
+
+    def step(self, batch: DeviceBatch) -> LossOutput:
+        """One step: encode, loss, backward, clip, update at this step's learning rate."""
+        train = self.study.train
+        seed_dropout(self.study.seed, batch.step, self._rank)
+        loss_of = self._align(batch) if batch.kind == "align" else self._contrast(batch)
+        output = gradcache.backward(self.parallel, batch.chunks, loss_of, self._scope)
+        if self.temperature is not None:
+            self.temperature.average_gradient()
+        self.update.step(learning_rate_share(batch.step, train.max_steps, train.warmup_ratio))
+        if self.temperature is not None:
+            self.temperature.project()
+        if self.average is not None:
+            self.average.update(batch.step)
+        return output
+
+    def check_memory(self, worst: WorstStep) -> None:
+        """Try the largest step there can be, on an accelerator, before hours are spent on smaller ones.
+
+        Raises:
+            FitError: it does not fit; on all workers, if it does not on one.
+        """
+        if self.device.type == "cpu":
+            return  # swaps or dies, but never says that memory is used up
+        problem = probe(self.model, self.update, worst, self._scope, self.device)
+        bad = torch.tensor([problem is not None], dtype=torch.int32, device=self.device)
+        if workers() > 1:
+            dist.all_reduce(bad)
+        if bad:
+            raise FitError(problem or "another worker's device is too small for the batch")
+
+    def learned(self) -> dict[str, float]:
+        """The temperature, where it is trained."""
+        return {} if self.temperature is None else {"temperature": self.temperature.value().item()}
+
+    def snapshot(self) -> Snapshot:
+        """Copy what a checkpoint holds; all workers must call it."""
+        return take_snapshot(self.model, self.update, self.average)
+
+    def load(self, folder: Path) -> dict[str, Any]:
+        """Go on from a checkpoint; returns its state."""
+        return load_checkpoint(folder, self.model, self.update, self.average)
+
+    def _scope(self) -> AbstractContextManager[Any]:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
+
+    def _contrast(self, batch: DeviceBatch) -> Callable[[Tensor], LossOutput]:
+        train, pairs = self.study.train, batch.pairs
+
+        def loss_of(vectors: Tensor) -> LossOutput:
+            return info_nce(
+                vectors[:pairs],
+                vectors[pairs : 2 * pairs],
+                batch.answer_sets,
+                train.temperature if self.temperature is None else self.temperature.value(),
+                train.symmetric,
+                vectors[2 * pairs :],
+                batch.negative_answer_sets,
+                train.matryoshka,
+                train.near_duplicate,
+            )
+
+        return loss_of
+
+    def _align(self, batch: DeviceBatch) -> Callable[[Tensor], LossOutput]:
+        pairs, teachers = batch.pairs, self._taught(batch)
+        return lambda students: align(students[:pairs], students[pairs : 2 * pairs], teachers)
+
+    @torch.no_grad()
+    def _taught(self, batch: DeviceBatch) -> Tensor:
+        """The teacher's vectors [b, D] of the first b texts."""
+        assert self.teacher is not None  # a plan with align batches has one
+        vectors, left = [], batch.pairs
+        for chunk in batch.chunks:
+            part = chunk.split(left)[0]
+            with self._scope():
+                vectors.append(self.teacher(part))
+            left -= len(part)
+            if not left:
+                break
+        return torch.cat(vectors)
+
+
+def _teacher(study: Study, source: str, pad_id: int) -> DualEncoder:
+    """The frozen encoder whose vectors align batches draw the student's to."""
+    teacher = load_encoder(study.train.teacher or source, study.encoder, pad_id, 0.0)
+    return teacher.eval().requires_grad_(False)
+
+
+def seed_dropout(seed: int, step: int, rank: int) -> None:
+    """Make a step's dropout a function of its place, so that a resumed run draws what the first would have drawn."""
+    torch.manual_seed(int(np.random.SeedSequence((seed, step, rank)).generate_state(1)[0]))
+
+
+def use_bf16(precision: str, device: torch.device) -> bool:
+    """Whether to compute in bf16: where asked for, or by default on hardware that multiplies it natively."""
+    if precision != "auto":
+        return precision == "bf16"
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    has = torch.cpu.get_capabilities()
+    return bool(has.get("avx512_bf16") or has.get("amx_bf16"))
