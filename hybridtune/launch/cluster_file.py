@@ -10,6 +10,7 @@ from hybridtune.errors import InputError
 from hybridtune.launch import kuberay_file as kube_file
 from hybridtune.launch import launcher_file
 from hybridtune.launch.yaml_lines import Document, read_documents, repeated_keys
+from hybridtune.runtime.launcher_shape import launcher_shape
 from hybridtune.runtime.resources import Shape
 
 Kind = Literal["launcher", "raycluster", "rayjob"]
@@ -69,7 +70,7 @@ def _of_launcher(document: Document, path: Path) -> ClusterFile:
         kind="launcher",
         name=tree["cluster_name"],
         provider=tree["provider"]["type"],
-        shape=launcher_file.shape(tree),
+        shape=launcher_shape(tree),
         idle_minutes=float(tree.get("idle_timeout_minutes", launcher_file.IDLE_MINUTES)),
         tree=tree,
         documents=[tree],

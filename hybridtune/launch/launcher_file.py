@@ -2,11 +2,9 @@
 
 import contextlib
 import io
-import itertools
 import json
 import logging
 import re
-import shlex
 from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
@@ -14,7 +12,7 @@ from typing import Any
 
 from hybridtune.errors import nearest
 from hybridtune.launch.yaml_lines import Document, Place, mapping_of, schema_mistakes
-from hybridtune.runtime.resources import NodeType, Shape
+from hybridtune.runtime.launcher_shape import ray_starts
 
 IDLE_MINUTES = 5.0  # Ray's own default
 _PROVIDERS = ("aws", "gcp", "azure", "local", "external", "aliyun", "vsphere", "spark", "fake_multinode", "readonly")
@@ -37,24 +35,6 @@ def mistakes(document: Document) -> Iterator[str]:
     if not found and (refused := _refused_by_ray(tree)):
         place, message = refused
         yield document.mistake(place, message)
-
-
-def shape(tree: Mapping[str, Any]) -> Shape:
-    """The nodes that a good file allows."""
-    if tree["provider"]["type"] == "local":
-        return local_shape(tree)
-    head = tree["head_node_type"]
-    types = []
-    for name, node in tree["available_node_types"].items():
-        resources = node["resources"]
-        accelerator = next((key.partition(":")[2] for key in resources if key.startswith("accelerator_type:")), None)
-        sizes = (name, float(resources["CPU"]), float(resources.get("GPU", 0)), accelerator)
-        least, most = int(node.get("min_workers", 0)), int(node.get("max_workers", 0 if name == head else _most(tree)))
-        if name == head:
-            types.append(NodeType(*sizes, 1, 1, head=True))
-        if name != head or most:
-            types.append(NodeType(*sizes, least, most, spot=_spot(mapping_of(node.get("node_config")))))
-    return Shape(tuple(types), _most(tree))
 
 
 def notices(document: Document) -> list[str]:
@@ -216,40 +196,8 @@ def _refused_by_ray(tree: dict[str, Any]) -> tuple[Place, str] | None:
     return None
 
 
-def _spot(config: Mapping[str, Any]) -> bool:
-    """Whether a provider's node settings ask for machines that it may take back."""
-    market = mapping_of(config.get("InstanceMarketOptions")).get("MarketType")
-    priority = mapping_of(config.get("azure_arm_parameters")).get("priority")
-    scheduling = config.get("scheduling")
-    asked = scheduling if isinstance(scheduling, list) else [scheduling]
-    preemptible = any(
-        mapping_of(item).get("preemptible") or mapping_of(item).get("provisioningModel") == "SPOT" for item in asked
-    )
-    return market == "spot" or priority == "Spot" or preemptible
-
-
 FAKE_NODES = "hybridtune.launch.local_nodes.Provider"  # its head is started here, not by commands of the file
-_LOCAL_NODE = "local.cluster.node"  # what Ray calls the one node type of `local`
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
-
-
-def _ray_starts(document: Document, section: str) -> Iterator[tuple[Place, dict[str, str]]]:
-    """The options of every ``ray start`` of a section: place, option -> value ('' for a flag)."""
-    commands = document.tree.get(section)
-    for index, command in enumerate(commands if isinstance(commands, list) else []):
-        for part in re.split(r";|&&", command) if isinstance(command, str) else []:
-            try:
-                words = shlex.split(part)
-            except ValueError:  # a quote that another part closes
-                words = part.split()
-            if "start" not in words or not any(Path(word).name == "ray" for word in words[: words.index("start")]):
-                continue
-            given, options = words[words.index("start") + 1 :], {}
-            for word, after in itertools.zip_longest(given, given[1:], fillvalue=""):
-                if word.startswith("--"):
-                    key, equals, value = word.partition("=")
-                    options[key] = value if equals else "" if after.startswith("--") else after
-            yield (section, index), options
 
 
 def start_mistakes(document: Document) -> Iterator[str]:
@@ -261,7 +209,7 @@ def start_mistakes(document: Document) -> Iterator[str]:
         ("head_start_ray_commands", {"--head": "", "--autoscaling-config": "=~/ray_bootstrap_config.yaml"}),
         ("worker_start_ray_commands", {"--address": "=$RAY_HEAD_IP:6379"}),
     ):
-        starts = list(_ray_starts(document, section))
+        starts = list(ray_starts(document.tree, section))
         commands = document.tree.get(section)
         if isinstance(commands, list) and not starts:
             yield document.mistake((section,), "no `ray start`: the node would not join the cluster")
@@ -282,20 +230,3 @@ def start_mistakes(document: Document) -> Iterator[str]:
                 f"{'' if where else section + ': '}say `ray start --num-cpus=N` (and --num-gpus): what fits is worked"
                 " out offline",
             )
-
-
-def local_shape(tree: Mapping[str, Any]) -> Shape:
-    """Machines that are there: what they are is said in their `ray start`."""
-    document = Document("", tree, {})
-    machines = len(tree["provider"]["worker_ips"])
-    most = min(int(tree.get("max_workers", machines)), machines)
-    least = min(int(tree.get("min_workers", machines)), most)
-    types = []
-    for name, section in (("head", "head_start_ray_commands"), (_LOCAL_NODE, "worker_start_ray_commands")):
-        options = next(options for _, options in _ray_starts(document, section) if "--num-cpus" in options)
-        sizes = float(options["--num-cpus"]), float(options.get("--num-gpus", 0))
-        named = re.search(r"accelerator_type:([\w-]+)", options.get("--resources", ""))
-        head = section.startswith("head")
-        counts = (1, 1) if head else (least, most)
-        types.append(NodeType(name, *sizes, named[1] if named else None, *counts, head=head))
-    return Shape(tuple(types), most)

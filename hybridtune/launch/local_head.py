@@ -24,8 +24,8 @@ from urllib.request import ProxyHandler, build_opener
 import yaml
 
 from hybridtune.errors import HybridtuneError, InputError
-from hybridtune.launch.launcher_file import shape
 from hybridtune.runtime.connect import SHAPE, shape_text
+from hybridtune.runtime.launcher_shape import launcher_shape
 from hybridtune.runtime.local import free_ports
 from hybridtune.runtime.loopback import HOST, environment, new_token
 from hybridtune.runtime.processes import born, lives
@@ -94,7 +94,7 @@ def start_head(tree: Mapping[str, Any]) -> Head:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env=_environment(folder, address) | {SHAPE: shape_text(shape(tree))},
+            env=_environment(folder, address) | {SHAPE: shape_text(launcher_shape(tree))},
             start_new_session=True,
         )
     started = Head(process.pid, born(process.pid), str(folder), address, dashboard)

@@ -15,7 +15,7 @@ from typing import IO, Any
 import yaml
 
 from hybridtune.errors import InputError
-from hybridtune.launch.launcher_file import shape as launcher_shape
+from hybridtune.runtime.launcher_shape import launcher_shape
 from hybridtune.runtime.local import SETTINGS, native_stderr_to, silence
 from hybridtune.runtime.resources import NodeType, Shape
 
