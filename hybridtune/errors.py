@@ -5,9 +5,10 @@ They travel between processes by pickle, so none has an ``__init__`` of its own:
 
 import difflib
 from collections.abc import Iterable, Sequence
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
-from pydantic import BaseModel
+if TYPE_CHECKING:  # the command line imports this module for --help, which is to answer at once
+    from pydantic import BaseModel
 
 
 class HybridtuneError(Exception):
@@ -36,7 +37,7 @@ def model_not_loaded(what: str, name: str, error: Exception | str) -> InputError
     )
 
 
-def reason(item: Any, root: type[BaseModel]) -> str:
+def reason(item: Any, root: "type[BaseModel]") -> str:
     """One error of a ``ValidationError`` of the model ``root`` as one line."""
     value, kind = item.get("input"), item["type"]
     if kind == "extra_forbidden":
@@ -50,7 +51,9 @@ def reason(item: Any, root: type[BaseModel]) -> str:
     return message[0].lower() + message[1:] + shown
 
 
-def _known_keys(root: type[BaseModel], location: Sequence[Any]) -> list[str]:
+def _known_keys(root: "type[BaseModel]", location: Sequence[Any]) -> list[str]:
+    from pydantic import BaseModel
+
     model: Any = root
     for step in location:
         annotation = model.model_fields[step].annotation if step in model.model_fields else None

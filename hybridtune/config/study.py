@@ -166,7 +166,7 @@ def load_study(path: Path, overrides: Sequence[str] = ()) -> Study:
 def demo_study() -> Path:
     """The study file of the demo, which is part of the package."""
     packaged = Path(str(resources.files("hybridtune") / "search_spaces" / "newsroom.yaml"))
-    return packaged if packaged.is_file() else Path(__file__).parents[1] / "search_spaces" / "newsroom.yaml"
+    return packaged if packaged.is_file() else Path(__file__).parents[2] / "search_spaces" / "newsroom.yaml"
 
 
 def check(model: type[AnyPart], tree: dict[str, Any], source: str) -> AnyPart:

@@ -9,7 +9,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from hybridtune.errors import InputError
@@ -185,6 +184,8 @@ def _kruskal_wallis(sample: Ints, language: Ints, tied: NDArray[np.bool_], membe
     h = np.where(untied > 0, np.maximum(h, 0) / np.where(untied > 0, untied, 1), 0.0)
     freedom = (members > 0).sum(1) - 1
     # The chi-square survival function is the upper regularised incomplete gamma function.
+    import torch
+
     p: Floats = torch.special.gammaincc(torch.from_numpy(freedom / 2), torch.from_numpy(h / 2)).numpy()
     return p
 
