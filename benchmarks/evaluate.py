@@ -21,7 +21,8 @@ import numpy as np
 import torch
 
 from hybridtune.config.study import BenchmarkSource
-from hybridtune.evaluate.benchmark import Relevance, load_benchmark
+from hybridtune.evaluate.benchmark import load_benchmark
+from hybridtune.evaluate.relevance import Relevance
 from hybridtune.metrics.metrics import Ranked, per_query, score
 from hybridtune.metrics.ranks import RankCounter, pair_scores, tie_order
 

@@ -16,56 +16,18 @@ from hybridtune.data.readers.languages import mixed_up
 from hybridtune.data.readers.records import BenchmarkRows, PartDigest, Text, TextList, benchmark_digest
 from hybridtune.errors import InputError
 from hybridtune.evaluate.blocks import blocks_of
-from hybridtune.evaluate.judged import (
-    Judged,
-    check_found,
+from hybridtune.evaluate.relevance import (
+    CorpusFacts,
+    Relevance,
+    build_relevance,
+    check_corpus,
     digest_without,
-    empty_passages,
     holds_query,
-    judge,
-    missing_passages,
-    own_passages,
     query_texts,
 )
-from hybridtune.metrics.metrics import NOTHING_LOST, UNKNOWN, Lost
 from hybridtune.metrics.ranks import tie_order
 
 Int64 = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Relevance:
-    """The judged side of a benchmark: Q queries, P passages, R relevant pairs, L languages; no text.
-
-    Attributes:
-        name: of the benchmark.
-        digest: equal for equal benchmarks.
-        query_ids: the Q ids.
-        languages: the L codes, sorted.
-        query_language: [Q] in [0, L).
-        passage_language: [P] in [0, L).
-        order: [P] position of the passage's id in descending order, which breaks ties.
-        query_index: [R] query of each relevant pair, not decreasing.
-        passage_index: [R] its passage.
-        grades: [R] how relevant, > 0; 0 marks the passage with the query's own id, which is left out of its ranking.
-        lost: relevant pairs that no ranking can hold.
-    """
-
-    name: str
-    digest: str
-    query_ids: tuple[str, ...]
-    languages: tuple[str, ...]
-    query_language: Int64
-    passage_language: Int64
-    order: Int64
-    query_index: Int64
-    passage_index: Int64
-    grades: npt.NDArray[np.float64]
-    lost: Lost = NOTHING_LOST
-
-    def judged(self) -> Judged:
-        """The pairs alone."""
-        return Judged(self.query_index, self.passage_index, self.grades, self.lost)
 
 
 @dataclass(frozen=True)
@@ -92,28 +54,8 @@ class Benchmark:
     notices: tuple[str, ...] = ()
 
     def settings(self) -> tuple[str, ...]:
-        """The settings that some query of the benchmark can be scored in."""
-        r = self.relevance
-        asked = r.query_language[np.concatenate([r.query_index, r.lost.query_index])]
-        spoken = np.concatenate([r.passage_language[r.passage_index], r.lost.language])
-        relevant = np.concatenate([r.grades > 0, r.lost.language != UNKNOWN])
-        return settings_of((asked == spoken)[relevant], len(r.languages))
-
-
-def settings_of(same_language: npt.NDArray[np.bool_], languages: int) -> tuple[str, ...]:
-    """The settings that some query of a benchmark can be scored in.
-
-    Args:
-        same_language: [R] whether query and passage of each relevant pair are in one language.
-        languages: how many its queries and passages have.
-    """
-    if languages == 1:
-        return ("mono",)
-    return (
-        *(["mono"] if same_language.any() else []),
-        *(["cross"] if not same_language.all() else []),
-        "multi",
-    )
+        """Return the settings that some query of the benchmark can be scored in."""
+        return self.relevance.settings()
 
 
 def load_benchmark(source: BenchmarkSource) -> Benchmark:
@@ -136,8 +78,8 @@ def load_benchmark(source: BenchmarkSource) -> Benchmark:
     exchanged = mixed_up(passages)
     if exchanged is not None:
         raise InputError(f"{rows.name}: {exchanged}")
-    relevance, told = _relevance(rows, passages, benchmark_digest(rows, digests))
-    notices = (*rows.notices, *told, *notices_of_languages(relevance.languages))
+    relevance, notices = _relevance(rows, passages, benchmark_digest(rows, digests))
+    notices = (*rows.notices, *notices, *notices_of_languages(relevance.languages))
     return Benchmark(rows.name, rows.queries, passages, relevance, _blocks(rows.queries, 0), blocks, notices)
 
 
@@ -149,38 +91,17 @@ def _blocks(texts: Sequence[Text], first: int) -> list[Int64]:
     ]
 
 
-def _relevance(rows: BenchmarkRows, passages: Sequence[Text], digest: str) -> tuple[Relevance, list[str]]:
-    """What answers what, and what to tell of it."""
+def _relevance(rows: BenchmarkRows, passages: Sequence[Text], digest: str) -> tuple[Relevance, tuple[str, ...]]:
+    """The relevance, and the notices of it."""
     order = tie_order([text.text_id for text in passages]).numpy()  # before ids are looked up: each stands once
     number = {text.text_id: place for place, text in enumerate(passages)}
-    languages = sorted({text.language for text in [*rows.queries, *passages]})
-    column = {language: place for place, language in enumerate(languages)}
-    spoken = {text.text_id: column[text.language] for text in passages}
-    missing = {pair.passage_id for pair in rows.judged if pair.grade > 0} - spoken.keys()
+    language = {text.text_id: text.language for text in passages}
+    languages = tuple(sorted({text.language for text in [*rows.queries, *passages]}))
     empty = [text.text_id for text in passages if not text.text]
     asked = query_texts(rows)
-    shared = asked.keys() & spoken.keys()
-    alike = [name for name in shared if holds_query(passages[number[name]].text, asked[name])]
-    own, of_own = own_passages(rows, shared, alike)
-    notices = [
-        *missing_passages(rows, missing, len(languages)),
-        *empty_passages(len(empty), next(iter(empty), None)),
-        *of_own,
-    ]
-    check_found(rows, spoken.keys(), own)
-    number |= {name: len(passages) + place for place, name in enumerate(sorted(missing))}
-    judged = judge(rows, number, spoken, len(languages), own)
-    relevance = Relevance(
-        name=rows.name,
-        digest=digest_without(digest, own),
-        query_ids=tuple(query.text_id for query in rows.queries),
-        languages=tuple(languages),
-        query_language=np.array([column[text.language] for text in rows.queries], np.int64),
-        passage_language=np.array([column[text.language] for text in passages], np.int64),
-        order=order,
-        query_index=judged.query_index,
-        passage_index=judged.passage_index,
-        grades=judged.grades,
-        lost=judged.lost,
-    )
-    return relevance, notices
+    alike = [name for name in asked.keys() & number.keys() if holds_query(passages[number[name]].text, asked[name])]
+    facts = CorpusFacts(language, languages, alike, len(empty), next(iter(empty), None))
+    own, notices = check_corpus(rows, facts)
+    missing = sorted({pair.passage_id for pair in rows.judged if pair.grade > 0} - number.keys())
+    number |= {name: len(passages) + place for place, name in enumerate(missing)}
+    return build_relevance(rows, digest_without(digest, own), languages, number, language, order, own), notices

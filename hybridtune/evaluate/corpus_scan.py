@@ -17,15 +17,14 @@ import numpy.typing as npt
 from hybridtune.data.readers.languages import SAMPLE, mixed_up
 from hybridtune.data.readers.records import BenchmarkRows, CorpusPart, PartDigest, Text, TextList, benchmark_digest
 from hybridtune.errors import InputError
-from hybridtune.evaluate.benchmark import settings_of
 from hybridtune.evaluate.blocks import write_array
-from hybridtune.evaluate.judged import (
-    check_found,
+from hybridtune.evaluate.relevance import (
+    CorpusFacts,
+    Relevance,
+    build_relevance,
+    check_corpus,
     digest_without,
-    empty_passages,
     holds_query,
-    missing_passages,
-    own_passages,
     query_texts,
 )
 
@@ -35,7 +34,7 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Survey:
+class CorpusScan:
     """What a benchmark holds.
 
     Attributes:
@@ -60,19 +59,16 @@ class Survey:
         """The codes of queries and passages, sorted."""
         return tuple(sorted({*self.passages, *(query.language for query in rows.queries)}))
 
-    def settings(self, rows: BenchmarkRows) -> tuple[str, ...]:
-        """The settings that some query of the benchmark can be scored in."""
-        language = dict(zip(self.relevant, self.relevant_language, strict=True))
-        same = [
-            rows.queries[judged.query].language == language[judged.passage_id]
-            for judged in rows.judged
-            if judged.grade > 0 and language[judged.passage_id]
-        ]
-        return settings_of(np.array(same), len(self.languages(rows)))
+    def relevance(self, rows: BenchmarkRows) -> Relevance:
+        """Return the relevance of the benchmark; a passage's number is its index in ``relevant``."""
+        number = {passage_id: place for place, passage_id in enumerate(self.relevant)}
+        spoken = {name: code for name, code in zip(self.relevant, self.relevant_language, strict=True) if code}
+        order = 2 * np.arange(len(self.relevant)) + 1  # see `tie_order_among`
+        return build_relevance(rows, self.digest, self.languages(rows), number, spoken, order, self.own)
 
 
 @dataclass(frozen=True)
-class PartSurvey:
+class PartScan:
     """What one part of a corpus holds; ``problem`` instead of an error, which would lose its kind on the way.
 
     ``found`` are the wanted ids and ``alike`` those whose passage holds the text of the query of the same id; ``empty``
@@ -90,9 +86,9 @@ class PartSurvey:
     problem: str | None = None
 
 
-def survey_part(
+def scan_part(
     part: CorpusPart, number: int, wanted: frozenset[str], asked: Mapping[str, str], folder: Path
-) -> PartSurvey:
+) -> PartScan:
     """Read a part once.
 
     Args:
@@ -127,19 +123,19 @@ def survey_part(
                 found.append(text.text_id)
                 found_language.append(text.language)
     except InputError as error:
-        return PartSurvey("", {}, [], [], problem=str(error))
+        return PartScan("", {}, [], [], problem=str(error))
     exchanged = mixed_up(sample)
     if exchanged is not None:
-        return PartSurvey("", {}, [], [], problem=f"{part.name}: {exchanged}")
+        return PartScan("", {}, [], [], problem=f"{part.name}: {exchanged}")
     write_array(_hash_file(folder, number), np.sort(np.frombuffer(hashes, np.uint64)))
     first_empty = empty[0] if empty else None
-    return PartSurvey(
+    return PartScan(
         digest.hexdigest(), dict(sizes), found, found_language, tuple(alike), len(empty), first_empty, spaced
     )
 
 
-def survey_corpus(rows: BenchmarkRows, folder: Path, progress: Progress = lambda done, total: None) -> Survey:
-    """Survey all parts of a benchmark's corpus, in Ray tasks where Ray runs and files are to be read.
+def scan_corpus(rows: BenchmarkRows, folder: Path, progress: Progress = lambda done, total: None) -> CorpusScan:
+    """CorpusScan all parts of a benchmark's corpus, in Ray tasks where Ray runs and files are to be read.
 
     Args:
         rows: the benchmark.
@@ -154,10 +150,10 @@ def survey_corpus(rows: BenchmarkRows, folder: Path, progress: Progress = lambda
     wanted = frozenset(judged.passage_id for judged in rows.judged if judged.grade > 0)
     if not wanted:
         raise InputError(f"{rows.name}: no query has a relevant passage")
-    parts: list[PartSurvey] = [PartSurvey("", {}, [], [])] * len(rows.corpus)
+    parts: list[PartScan] = [PartScan("", {}, [], [])] * len(rows.corpus)
     progress(0, len(parts))
     asked = query_texts(rows)
-    for done, (number, part) in enumerate(_surveys(rows.corpus, wanted, asked, folder), 1):
+    for done, (number, part) in enumerate(_scans(rows.corpus, wanted, asked, folder), 1):
         if part.problem is not None:
             raise InputError(part.problem)
         parts[number] = part
@@ -165,17 +161,16 @@ def survey_corpus(rows: BenchmarkRows, folder: Path, progress: Progress = lambda
     _check_doubles(rows.corpus, folder)
     language = {key: name for part in parts for key, name in zip(part.found, part.found_language, strict=True)}
     sizes: Counter[str] = sum((Counter(part.passages) for part in parts), Counter())
-    spoken = {*sizes, *(query.language for query in rows.queries)}
-    first_empty = next((part.first_empty for part in parts if part.first_empty is not None), None)
-    own, of_own = own_passages(rows, asked.keys() & language.keys(), [name for part in parts for name in part.alike])
-    notices = (
-        *missing_passages(rows, wanted - language.keys(), len(spoken)),
-        *empty_passages(sum(part.empty for part in parts), first_empty),
-        *of_own,
+    facts = CorpusFacts(
+        language=language,
+        languages=tuple(sorted({*sizes, *(query.language for query in rows.queries)})),
+        alike=[name for part in parts for name in part.alike],
+        empty=sum(part.empty for part in parts),
+        first_empty=next((part.first_empty for part in parts if part.first_empty is not None), None),
     )
-    check_found(rows, language.keys(), own)
+    own, notices = check_corpus(rows, facts)
     relevant = sorted(wanted | own, reverse=True)
-    return Survey(
+    return CorpusScan(
         digest=digest_without(benchmark_digest(rows, [part.digest for part in parts]), own),
         passages=dict(sorted(sizes.items())),
         relevant=relevant,
@@ -186,18 +181,18 @@ def survey_corpus(rows: BenchmarkRows, folder: Path, progress: Progress = lambda
     )
 
 
-def _surveys(
+def _scans(
     corpus: Sequence[CorpusPart], wanted: frozenset[str], asked: Mapping[str, str], folder: Path
-) -> Iterator[tuple[int, PartSurvey]]:
-    """The survey of every part, in the order they end; what is in memory already is not sent away to be read."""
+) -> Iterator[tuple[int, PartScan]]:
+    """The scan of every part, in the order they end; what is in memory already is not sent away to be read."""
     import ray
 
     if not ray.is_initialized() or all(isinstance(part, TextList) for part in corpus):
         for number, part in enumerate(corpus):
-            yield number, survey_part(part, number, wanted, asked, folder)
+            yield number, scan_part(part, number, wanted, asked, folder)
         return
     shared = ray.put(wanted), ray.put(asked)
-    task = ray.remote(survey_part).options(num_cpus=0.25)
+    task = ray.remote(scan_part).options(num_cpus=0.25)
     waiting = {task.remote(part, number, *shared, folder): number for number, part in enumerate(corpus)}
     while waiting:
         ready, _ = ray.wait(list(waiting))

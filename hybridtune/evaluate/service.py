@@ -21,11 +21,10 @@ from hybridtune.config.study import Encoder
 from hybridtune.data.readers.records import Text
 from hybridtune.data.store import TokenStore
 from hybridtune.data.tokenizer import Tokenizer
-from hybridtune.evaluate.benchmark import Benchmark, Relevance
+from hybridtune.evaluate.benchmark import Benchmark
 from hybridtune.evaluate.encode import Vectors, embed_by_length
-from hybridtune.evaluate.judged import without_own
+from hybridtune.evaluate.relevance import Relevance
 from hybridtune.metrics.metrics import Ranked, Scores, per_query, score
-from hybridtune.metrics.per_query import write_per_query
 from hybridtune.metrics.ranks import RankCounter, pair_scores
 from hybridtune.model.encoder import load_encoder
 from hybridtune.storage.files import at_hand, is_remote
@@ -59,7 +58,7 @@ def parts(texts: Sequence[Text], blocks: Sequence[Int64], actors: int) -> list[P
 
 
 @dataclass(frozen=True)
-class Seat:
+class Placement:
     """Where an evaluator works.
 
     Attributes:
@@ -91,10 +90,10 @@ class EvaluatorService:
         store: place of a token store whose tokenizer is the encoder's.
         source: model folder, its place or hub name, with the encoder's structure.
         encoder: pooling, prefixes, lengths.
-        seats: of the actors; each uses one thread, or its device.
+        placements: of the actors; each uses one thread, or its device.
 
     Attributes:
-        actors: their handles, in the order of the seats.
+        actors: their handles, in the order of the placements.
     """
 
     def __init__(
@@ -103,13 +102,15 @@ class EvaluatorService:
         store: str,
         source: str,
         encoder: Encoder,
-        seats: Sequence[Seat],
+        placements: Sequence[Placement],
     ) -> None:
         lies = benchmark if isinstance(benchmark, ray.ObjectRef) else ray.put(benchmark)
         evaluator = ray.remote(Evaluator)
         self.actors = [
-            evaluator.options(**seat.options()).remote(store, source, encoder, lies, place, len(seats), seat)
-            for place, seat in enumerate(seats)
+            evaluator.options(**placement.options()).remote(
+                store, source, encoder, lies, place, len(placements), placement
+            )
+            for place, placement in enumerate(placements)
         ]
         self._known: Relevance | None = None
 
@@ -132,10 +133,7 @@ class EvaluatorService:
         ranked = self.rank(state, pooling)
         columns = per_query(ranked)
         if per_query_file is not None:
-            judged = self.ready()
-            topics = judged.judged().topics(len(judged.query_ids))
-            about = {"benchmark": judged.name, "benchmark_digest": judged.digest}
-            write_per_query(per_query_file, columns, judged.query_ids, judged.languages, topics, about)
+            self.ready().write_per_query(per_query_file, columns)
         return score(ranked, columns)
 
     def rank(self, state: State, pooling: str | None = None) -> Ranked:
@@ -147,7 +145,7 @@ class EvaluatorService:
 
         Raises:
             ray.exceptions.RayActorError: an actor died.
-            ray.exceptions.ActorUnschedulableError: the node of its seat is gone.
+            ray.exceptions.ActorUnschedulableError: the node of its placement is gone.
         """
         relevance = self.ready()
         weights = ray.put(dict(state))
@@ -166,29 +164,27 @@ class EvaluatorService:
             for actor, (_, passages) in zip(self.actors, encoded, strict=True)
         ]
         counts = np.sum(ray.get(counting), axis=0)  # [R, L]
-        order, language = (of[relevance.passage_index] for of in (relevance.order, relevance.passage_language))
-        return Ranked(
-            counts=without_own(counts, relevance.judged(), scores, order, language),
-            query_index=relevance.query_index,
-            passage_language=language,
-            query_language=relevance.query_language,
-            languages=relevance.languages,
-            passages=np.bincount(relevance.passage_language, minlength=len(relevance.languages)),
-            grades=relevance.grades,
-            lost=relevance.lost,
-        )
+        sizes = np.bincount(relevance.passage_language, minlength=len(relevance.languages))
+        return relevance.ranked(counts, scores, sizes)
 
 
 class Evaluator:
     """A part of a benchmark, and an encoder to put weights into."""
 
     def __init__(
-        self, store: str, source: str, encoder: Encoder, benchmark: Benchmark, place: int, actors: int, seat: Seat
+        self,
+        store: str,
+        source: str,
+        encoder: Encoder,
+        benchmark: Benchmark,
+        place: int,
+        actors: int,
+        placement: Placement,
     ) -> None:
         torch.set_num_threads(1)
-        if seat.visible is not None:  # before CUDA looks
-            os.environ["CUDA_VISIBLE_DEVICES"] = seat.visible
-        self.device = torch.device(seat.device)
+        if placement.visible is not None:  # before CUDA looks
+            os.environ["CUDA_VISIBLE_DEVICES"] = placement.visible
+        self.device = torch.device(placement.device)
         tokenizer = TokenStore.open(at_hand(store)).tokenizer()
         local = str(at_hand(source)) if is_remote(source) else source
         self.model = load_encoder(local, encoder, tokenizer.pad_id).to(self.device).eval()
@@ -197,8 +193,8 @@ class Evaluator:
         queries = parts(benchmark.queries, benchmark.query_blocks, actors)
         passages = parts(benchmark.passages, benchmark.passage_blocks, actors)
         self.query_rows = [part.rows for part in queries]
-        self.queries = _tokens(tokenizer, queries[place], encoder.query_prefix, encoder.query_length)
-        self.passages = _tokens(tokenizer, passages[place], encoder.passage_prefix, encoder.passage_length)
+        self.queries = _tokens(tokenizer, queries[index], encoder.query_prefix, encoder.query_length)
+        self.passages = _tokens(tokenizer, passages[index], encoder.passage_prefix, encoder.passage_length)
 
     def ready(self) -> bool:
         """Answers once everything is loaded and tokenised."""

@@ -15,29 +15,20 @@ import pyarrow as pa
 
 from hybridtune.data.readers.records import BenchmarkRows
 from hybridtune.evaluate.blocks import Block, Vectors, finished_blocks, write_array
-from hybridtune.evaluate.corpus_scan import Survey
+from hybridtune.evaluate.corpus_scan import CorpusScan
 from hybridtune.evaluate.encode import Actors, Progress
-from hybridtune.evaluate.judged import Judged, judge, without_own
-from hybridtune.metrics.metrics import UNKNOWN, Ranked
+from hybridtune.evaluate.relevance import Relevance
+from hybridtune.metrics.metrics import Ranked
 
 QUERIES, SCORES = "queries.npy", "scores.npy"  # float32 [Q, D] and [R], once the relevant pairs are scored
 
 Int64 = npt.NDArray[np.int64]
 
 
-def judged_pairs(rows: BenchmarkRows, survey: Survey) -> Judged:
-    """The judgements of a surveyed benchmark; a passage's number is its place in ``Survey.relevant``."""
-    column = {language: i for i, language in enumerate(survey.languages(rows))}
-    number = {passage_id: i for i, passage_id in enumerate(survey.relevant)}
-    pairs = zip(survey.relevant, survey.relevant_language, strict=True)
-    spoken = {name: column[language] for name, language in pairs if language}
-    return judge(rows, number, spoken, len(column), survey.own)
-
-
 def rank_pool(
     folder: Path,
     rows: BenchmarkRows,
-    survey: Survey,
+    scan: CorpusScan,
     actors: Actors,
     progress: Progress = lambda done, total: None,
 ) -> Ranked:
@@ -46,16 +37,16 @@ def rank_pool(
     Args:
         folder: of the encoded benchmark.
         rows: the benchmark.
-        survey: of its corpus.
+        scan: of its corpus.
         actors: counting actors.
         progress: called with (passages swept, passages in all).
     """
     import ray
 
-    judged = score_relevant(folder, rows, survey)
+    relevance = score_relevant(folder, rows, scan)
     blocks = finished_blocks(folder / "passages")
     todo = [block for block in blocks if not _counts_file(folder, block).exists()]
-    total = sum(survey.passages.values())
+    total = sum(scan.passages.values())
     swept = total - sum(map(len, todo))
     progress(swept, total)
     if todo:
@@ -63,7 +54,7 @@ def rank_pool(
         data.context.enable_progress_bars = False
         data = data.map_batches(
             _Counter,
-            fn_constructor_args=(str(folder), ray.put(judged), actors.threads),
+            fn_constructor_args=(str(folder), ray.put(relevance), actors.threads),
             compute=actors.pool(),
             batch_size=1,
             batch_format="pyarrow",
@@ -73,32 +64,21 @@ def rank_pool(
         for row in data.iter_rows():
             swept += row["passages"]
             progress(swept, total)
-    languages = survey.languages(rows)
-    column = {language: i for i, language in enumerate(languages)}
-    counts = np.zeros((len(judged.query_index), len(languages)), np.int64)  # [R, L]
+    column = {language: i for i, language in enumerate(relevance.languages)}
+    counts = np.zeros((len(relevance.query_index), len(column)), np.int64)  # [R, L]
     for block in blocks:
         counts[:, column[block.language()]] += np.load(_counts_file(folder, block))
-    spoken = np.array([column.get(language, UNKNOWN) for language in survey.relevant_language], np.int64)
-    passage_language, order = spoken[judged.passage_index], 2 * judged.passage_index + 1
-    return Ranked(
-        counts=without_own(counts, judged, np.load(folder / SCORES), order, passage_language),
-        query_index=judged.query_index,
-        passage_language=passage_language,
-        query_language=np.array([column[query.language] for query in rows.queries], np.int64),
-        languages=languages,
-        passages=np.array([survey.passages.get(language, 0) for language in languages], np.int64),
-        grades=judged.grades,
-        lost=judged.lost,
-    )
+    sizes = np.array([scan.passages.get(language, 0) for language in column], np.int64)
+    return relevance.ranked(counts, np.load(folder / SCORES), sizes)
 
 
-def score_relevant(folder: Path, rows: BenchmarkRows, survey: Survey) -> Judged:
+def score_relevant(folder: Path, rows: BenchmarkRows, scan: CorpusScan) -> Relevance:
     """Score the relevant pairs, in a task; the scores stand in ``SCORES`` in the order of the pairs returned."""
     import ray
 
-    judged = judged_pairs(rows, survey)
-    ray.get(ray.remote(_score_pairs).options(num_cpus=0.25).remote(folder, judged, len(rows.queries)))
-    return judged
+    relevance = scan.relevance(rows)
+    ray.get(ray.remote(_score_pairs).options(num_cpus=0.25).remote(folder, relevance, len(rows.queries)))
+    return relevance
 
 
 def query_vectors(folder: Path, queries: int) -> Vectors:
@@ -113,7 +93,7 @@ def query_vectors(folder: Path, queries: int) -> Vectors:
     return stacked
 
 
-def _score_pairs(folder: Path, judged: Judged, queries: int) -> None:
+def _score_pairs(folder: Path, relevance: Relevance, queries: int) -> None:
     """A task: the queries as one file, and the scores of the relevant pairs."""
     import torch
 
@@ -123,12 +103,12 @@ def _score_pairs(folder: Path, judged: Judged, queries: int) -> None:
         return
     stacked = query_vectors(folder, queries)
     write_array(folder / QUERIES, stacked)
-    relevant = _relevant_vectors(finished_blocks(folder / "passages"), int(judged.passage_index.max()) + 1)
+    relevant = _relevant_vectors(finished_blocks(folder / "passages"), int(relevance.passage_index.max()) + 1)
     scores = pair_scores(
         torch.from_numpy(stacked),
         torch.from_numpy(relevant),
-        torch.from_numpy(judged.query_index),
-        torch.from_numpy(judged.passage_index),
+        torch.from_numpy(relevance.query_index),
+        torch.from_numpy(relevance.passage_index),
     )
     write_array(folder / SCORES, scores.numpy())
 
@@ -144,7 +124,7 @@ def _relevant_vectors(blocks: Sequence[Block], relevant: int) -> Vectors:
             if found is None:
                 found = np.zeros((relevant, vectors.shape[1]), np.float32)
             found[order[rows] // 2] = vectors[rows]
-    assert found is not None  # the survey saw every relevant passage
+    assert found is not None  # the scan saw every relevant passage
     return found
 
 
@@ -155,14 +135,14 @@ def _counts_file(folder: Path, block: Block) -> Path:
 class _Counter:
     """A Ray Data actor: the path of a block in, its counts on disk, its size out."""
 
-    def __init__(self, folder: str, judged: Any, threads: int) -> None:
+    def __init__(self, folder: str, relevance: Any, threads: int) -> None:
         import ray
         import torch
 
         torch.set_num_threads(threads)
         self.folder = Path(folder)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        pairs: Judged = ray.get(judged) if isinstance(judged, ray.ObjectRef) else judged
+        pairs: Relevance = ray.get(relevance) if isinstance(relevance, ray.ObjectRef) else relevance
         self.queries = self._tensor(np.load(self.folder / QUERIES))
         self.query_index = self._tensor(pairs.query_index)
         self.scores = self._tensor(np.load(self.folder / SCORES))

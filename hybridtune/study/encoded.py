@@ -13,7 +13,7 @@ from hybridtune.data.readers.benchmarks import notices_of_languages
 from hybridtune.data.readers.records import BenchmarkRows, Text, TextList
 from hybridtune.data.tokenizer import Tokenizer, pretrained_tokenizer
 from hybridtune.errors import InputError
-from hybridtune.evaluate.corpus_scan import Survey, survey_corpus
+from hybridtune.evaluate.corpus_scan import CorpusScan, scan_corpus
 from hybridtune.evaluate.encode import Actors, Side, encode_sides
 from hybridtune.model.folder import check_fit, encoder_notices, model_digest
 from hybridtune.runtime.local import Capacity, capacity, local_cluster, unused_gpus
@@ -30,13 +30,13 @@ class Encoded:
 
     Attributes:
         rows: queries and judgements.
-        survey: of the corpus.
+        scan: of the corpus.
         folder: where the vectors are.
         actors: how further work is spread.
     """
 
     rows: BenchmarkRows
-    survey: Survey
+    scan: CorpusScan
     folder: Path
     actors: Actors
 
@@ -60,18 +60,18 @@ def check_model(encoder: Encoder, resources: Resources, screen: Screen) -> tuple
     return tokenizer, offered
 
 
-def tell_notices(rows: BenchmarkRows, survey: Survey, screen: Screen) -> None:
+def tell_notices(rows: BenchmarkRows, scan: CorpusScan, screen: Screen) -> None:
     """What a user should know of the benchmark, one line each."""
-    for notice in [*rows.notices, *survey.notices, *notices_of_languages(survey.languages(rows))]:
+    for notice in [*rows.notices, *scan.notices, *notices_of_languages(scan.languages(rows))]:
         screen.line(notice)
 
 
-def survey_here(rows: BenchmarkRows, screen: Screen) -> Survey:
-    """The survey of a benchmark without Ray, for what reads it and encodes nothing."""
+def scan_locally(rows: BenchmarkRows, screen: Screen) -> CorpusScan:
+    """The scan of a benchmark without Ray, for what reads it and encodes nothing."""
     with tempfile.TemporaryDirectory() as folder, screen.progress("reading the corpus", "parts") as progress:
-        survey = survey_corpus(rows, Path(folder), progress)
-    tell_notices(rows, survey, screen)
-    return survey
+        scan = scan_corpus(rows, Path(folder), progress)
+    tell_notices(rows, scan, screen)
+    return scan
 
 
 @contextlib.contextmanager
@@ -81,9 +81,9 @@ def encoded(
     resources: Resources,
     out: Path | None,
     screen: Screen,
-    check: Callable[[Survey], None] | None = None,
+    check: Callable[[CorpusScan], None] | None = None,
 ) -> Iterator[Encoded]:
-    """Survey a benchmark and encode all of it that is not yet encoded.
+    """Scan a benchmark and encode all of it that is not yet encoded.
 
     Args:
         rows: the benchmark.
@@ -92,7 +92,7 @@ def encoded(
         out: keeps the vectors under ``encoded/``, so that the next call goes on where this one ended; None: they
             are gone at the end.
         screen: told the progress.
-        check: called with the survey, before anything is encoded.
+        check: called with the scan, before anything is encoded.
 
     Raises:
         InputError: something wrong with the model or with a line of the benchmark.
@@ -105,44 +105,44 @@ def encoded(
             root = out.absolute() / ENCODED
         screen.line("starting Ray on this machine")
         stack.enter_context(local_cluster(offered, dashboard=False))
-        survey = _surveyed(rows, root, screen)
-        tell_notices(rows, survey, screen)
+        scan = _scanned(rows, root, screen)
+        tell_notices(rows, scan, screen)
         if check is not None:
-            check(survey)
-        folder = root / _address(survey, encoder, tokenizer, offered.gpus > 0)
+            check(scan)
+        folder = root / _address(scan, encoder, tokenizer, offered.gpus > 0)
         least = resources.min_evaluators or offered.evaluators
         threads = max(1, cores() // offered.evaluators)
         actors = Actors(least, offered.evaluators, 1.0 if offered.gpus else 0.0, threads, readers=cores())
         with screen.progress("encoding", "texts") as progress:
-            encode_sides(_sides(rows, survey, encoder, folder), encoder.name, encoder, tokenizer, actors, progress)
-        yield Encoded(rows, survey, folder, actors)
+            encode_sides(_sides(rows, scan, encoder, folder), encoder.name, encoder, tokenizer, actors, progress)
+        yield Encoded(rows, scan, folder, actors)
 
 
-def _surveyed(rows: BenchmarkRows, root: Path, screen: Screen) -> Survey:
-    """The survey; what it writes on the way is gone, and of bad input nothing stays at all."""
+def _scanned(rows: BenchmarkRows, root: Path, screen: Screen) -> CorpusScan:
+    """The scan; what it writes on the way is gone, and of bad input nothing stays at all."""
     made = [folder for folder in (root, *root.parents) if not folder.exists()]  # deepest first
     make_folder(root)
-    working = Path(tempfile.mkdtemp(prefix="survey-", dir=root))
+    working = Path(tempfile.mkdtemp(prefix="scan-", dir=root))
     try:
         with screen.progress("reading the corpus", "parts") as progress:
-            survey = survey_corpus(rows, working, progress)
+            scan = scan_corpus(rows, working, progress)
     except BaseException:
         shutil.rmtree(working)
         for folder in made:
             folder.rmdir()
         raise
     shutil.rmtree(working)
-    return survey
+    return scan
 
 
-def _address(survey: Survey, encoder: Encoder, tokenizer: Tokenizer, on_gpu: bool) -> str:
+def _address(scan: CorpusScan, encoder: Encoder, tokenizer: Tokenizer, on_gpu: bool) -> str:
     """Names the folder of the vectors by all that they depend on."""
     settings = encoder.model_dump_json(exclude={"tiny", "name"})
-    made_of = (survey.digest, model_digest(encoder), tokenizer.digest, settings, on_gpu)
+    made_of = (scan.digest, model_digest(encoder), tokenizer.digest, settings, on_gpu)
     return hashlib.sha256(repr(made_of).encode()).hexdigest()[:16]
 
 
-def _sides(rows: BenchmarkRows, survey: Survey, encoder: Encoder, folder: Path) -> list[Side]:
+def _sides(rows: BenchmarkRows, scan: CorpusScan, encoder: Encoder, folder: Path) -> list[Side]:
     queries = [Text(str(place), query.language, query.text) for place, query in enumerate(rows.queries)]
     return [
         Side(
@@ -158,7 +158,7 @@ def _sides(rows: BenchmarkRows, survey: Survey, encoder: Encoder, folder: Path) 
             prefix=encoder.passage_prefix,
             length=encoder.passage_length,
             folder=folder / "passages",
-            relevant=survey.relevant,
-            texts=sum(survey.passages.values()),
+            relevant=scan.relevant,
+            texts=sum(scan.passages.values()),
         ),
     ]

@@ -11,14 +11,13 @@ from hybridtune.config.study import BenchmarkSource, Encoder, Part, Resources, a
 from hybridtune.data.readers.benchmarks import read_benchmark
 from hybridtune.data.readers.records import BenchmarkRows
 from hybridtune.errors import InputError
-from hybridtune.evaluate.corpus_scan import Survey
-from hybridtune.evaluate.sweep import judged_pairs, rank_pool
+from hybridtune.evaluate.corpus_scan import CorpusScan
+from hybridtune.evaluate.sweep import rank_pool
 from hybridtune.metrics.metrics import MEASURES, Ranked, parse_measure, per_query, score, trec_eval_means
 from hybridtune.metrics.per_query import FILE as PER_QUERY
-from hybridtune.metrics.per_query import write_per_query
 from hybridtune.model.folder import training_pairs_of, with_folder_settings
 from hybridtune.report.bias_map import bias_heat_map
-from hybridtune.study.encoded import check_model, encoded, survey_here
+from hybridtune.study.encoded import check_model, encoded, scan_locally
 from hybridtune.study.folder import make_folder, write_json
 from hybridtune.study.run_files import RunFile, check_run_file, rank_run, write_run_file
 from hybridtune.terminal.screen import Screen, full_scores
@@ -112,30 +111,30 @@ def evaluate_model(
     settings = question.settings
     rows = read_benchmark(settings.benchmark)
 
-    def check(survey: Survey) -> None:
+    def check(scan: CorpusScan) -> None:
         if run_file is not None:
-            check_run_file(run_file, rows, survey)
+            check_run_file(run_file, rows, scan)
 
     if dry_run:
         check_model(settings.encoder, settings.resources, screen)
-        survey = survey_here(rows, screen)
-        check(survey)
-        return _sizes(settings.encoder.name, rows, survey)
+        scan = scan_locally(rows, screen)
+        check(scan)
+        return _sizes(settings.encoder.name, rows, scan)
     if out is None and question.study is not None:
         out = question.study / "evaluations" / re.sub(r"[^A-Za-z0-9.,-]+", "-", rows.name).strip("-.")
     with encoded(rows, settings.encoder, settings.resources, out, screen, check) as pool:
         with screen.progress("ranking", "passages") as progress:
-            ranked = rank_pool(pool.folder, rows, pool.survey, pool.actors, progress)
-        result = result_of(question, settings.encoder.name, rows, pool.survey, ranked, out, screen)
+            ranked = rank_pool(pool.folder, rows, pool.scan, pool.actors, progress)
+        result = result_of(question, settings.encoder.name, rows, pool.scan, ranked, out, screen)
         if run_file is not None:
             result["run_file"] = write_run_file(pool, run_file, screen)
         return result
 
 
-def _sizes(name: str, rows: BenchmarkRows, survey: Survey) -> dict[str, Any]:
+def _sizes(name: str, rows: BenchmarkRows, scan: CorpusScan) -> dict[str, Any]:
     """What a dry run tells."""
-    sizes = {"queries": len(rows.queries), "passages": sum(survey.passages.values())}
-    return {"model": name, "benchmark": rows.name, **sizes, "settings": ", ".join(survey.settings(rows))}
+    sizes = {"queries": len(rows.queries), "passages": sum(scan.passages.values())}
+    return {"model": name, "benchmark": rows.name, **sizes, "settings": ", ".join(scan.relevance(rows).settings())}
 
 
 def evaluate_run(
@@ -147,17 +146,17 @@ def evaluate_run(
         InputError: the run or the benchmark cannot be read, or they do not belong together.
     """
     rows = read_benchmark(question.settings.benchmark)
-    survey, ranked, notes = rank_run(run, rows, screen)
+    scan, ranked, notes = rank_run(run, rows, screen)
     if dry_run:
-        return _sizes(str(run), rows, survey)
-    return result_of(question, str(run), rows, survey, ranked, out, screen, notes)
+        return _sizes(str(run), rows, scan)
+    return result_of(question, str(run), rows, scan, ranked, out, screen, notes)
 
 
 def result_of(
     question: Question,
     name: str,
     rows: BenchmarkRows,
-    survey: Survey,
+    scan: CorpusScan,
     ranked: Ranked,
     out: Path | None,
     screen: Screen,
@@ -169,7 +168,7 @@ def result_of(
         question: what is asked.
         name: of the model or the run.
         rows: the benchmark.
-        survey: of its corpus.
+        scan: of its corpus.
         ranked: what was found.
         out: folder of the results.
         screen: told where they are.
@@ -186,20 +185,17 @@ def result_of(
     result = {
         "model": name,
         "benchmark": rows.name,
-        "digest": survey.digest,
+        "digest": scan.digest,
         **full_scores(scores, trained, question.settings.benchmark.low_resource),
         "trec_eval": trec_eval_means(ranked, columns),
     }
     if out is not None:
         make_folder(out)
         _tell_replaced(out, result, screen)
-        topics = judged_pairs(rows, survey).topics(len(rows.queries))
-        about = {"model": name, "benchmark": rows.name, "benchmark_digest": survey.digest}
-        ids = [query.text_id for query in rows.queries]
         (out / HEAT_MAP).unlink(missing_ok=True)
         if scores.over_represented:
             bias_heat_map(result, out / HEAT_MAP)
-        write_per_query(out / PER_QUERY, columns, ids, ranked.languages, topics, about)
+        scan.relevance(rows).write_per_query(out / PER_QUERY, columns, model=name)
         write_json(result, out / SCORES)
         screen.line(f"written: {out}")
     return result

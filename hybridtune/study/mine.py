@@ -17,7 +17,7 @@ from hybridtune.data.text_key import text_key
 from hybridtune.errors import InputError
 from hybridtune.evaluate.ann import search_pool
 from hybridtune.evaluate.blocks import Block, finished_blocks
-from hybridtune.evaluate.judged import Judged
+from hybridtune.evaluate.relevance import Relevance
 from hybridtune.evaluate.sweep import SCORES, score_relevant
 from hybridtune.metrics.negatives import Mined, Passages, Retrieved, choose_negatives, write_with_negatives
 from hybridtune.study.encoded import Encoded, encoded
@@ -72,7 +72,7 @@ def mine(
         raise InputError(f"--to {file}: is one of the files of --data; give the new file another name")
     groups = [group for source in sources for group in read_groups(source)]
     with encoded(rows, encoder, resources, work, screen) as pool:
-        judged = score_relevant(pool.folder, rows, pool.survey)
+        judged = score_relevant(pool.folder, rows, pool.scan)
         passages = _passages(rows, groups)
         with screen.progress("searching", "queries") as progress:
             retrieved = dict(_retrieved(pool, judged, passages, groups, wish, progress))
@@ -117,7 +117,7 @@ def _group_of(text_id: str) -> str:
 
 
 def _retrieved(
-    pool: Encoded, judged: Judged, passages: Passages, groups: list[Group], wish: Wish, progress: Any
+    pool: Encoded, judged: Relevance, passages: Passages, groups: list[Group], wish: Wish, progress: Any
 ) -> Iterator[tuple[str, Retrieved]]:
     """Yield by passage language the list of every query of every group that has a passage in it, and its own score.
 
@@ -125,7 +125,7 @@ def _retrieved(
     """
     scores = np.load(pool.folder / SCORES)  # [R]
     number = {passage_id: row for row, passage_id in enumerate(passages.ids)}
-    width = len(pool.survey.relevant)
+    width = len(pool.scan.relevant)
     scored = judged.query_index * width + judged.passage_index  # [R], ascending
     by_language: dict[str, list[Block]] = {}
     for block in finished_blocks(pool.folder / "passages"):
@@ -147,9 +147,9 @@ def _own_pairs(pool: Encoded, groups: list[Group]) -> dict[str, list[tuple[int, 
     """Pair every query of a group with each of its passages.
 
     Returns:
-        by passage language: (row of the group, position of the query, place of the passage in ``Survey.relevant``).
+        by passage language: (row of the group, position of the query, place of the passage in ``CorpusScan.relevant``).
     """
-    place = {passage_id: n for n, passage_id in enumerate(pool.survey.relevant)}
+    place = {passage_id: n for n, passage_id in enumerate(pool.scan.relevant)}
     query_of = {(text.language, text_key(text.text)): n for n, text in enumerate(pool.rows.queries)}
     texts = (text for part in pool.rows.corpus for text in part.read())
     passage_of = {(text.language, text_key(text.text)): place.get(text.text_id, -1) for text in texts}

@@ -18,7 +18,7 @@ from hybridtune.config.study import Study
 from hybridtune.data.plan import distinct_pairs
 from hybridtune.data.store import TokenStore, build_store, store_root
 from hybridtune.evaluate.benchmark import Benchmark
-from hybridtune.evaluate.service import EvaluatorService, Seat
+from hybridtune.evaluate.service import EvaluatorService, Placement
 from hybridtune.metrics.metrics import Scores
 from hybridtune.metrics.per_query import FILE as PER_QUERY
 from hybridtune.model.encoder import load_encoder
@@ -146,14 +146,14 @@ def evaluators(benchmark: Benchmark, prepared: Prepared, running: Started, targe
     resources = prepared.study.resources
     if target.address is None:
         here = capacity(resources)
-        seats = [Seat(device=f"cuda:{i % here.gpus}" if here.gpus else "cpu") for i in range(here.evaluators)]
+        placements = [Placement(device=f"cuda:{i % here.gpus}" if here.gpus else "cpu") for i in range(here.evaluators)]
     else:
         gpus, kind = float(resources.gpus_per_worker), resources.accelerator_type
         held = {"CPU": float(resources.cpus_per_worker)} | ({"GPU": gpus} if gpus else {})
         held |= {f"accelerator_type:{kind}": 0.001} if kind is not None else {}
-        seats = [Seat(device="cuda:0" if gpus else "cpu", resources=held)] * int(resources.workers)
+        placements = [Placement(device="cuda:0" if gpus else "cpu", resources=held)] * int(resources.workers)
     job = running.job
-    return EvaluatorService(benchmark, job.store, job.source, prepared.study.encoder, seats)
+    return EvaluatorService(benchmark, job.store, job.source, prepared.study.encoder, placements)
 
 
 @contextlib.contextmanager

@@ -11,11 +11,10 @@ from hybridtune.data.readers.records import BenchmarkRows
 from hybridtune.errors import InputError
 from hybridtune.evaluate.ann import IndexKind, search_pool
 from hybridtune.evaluate.blocks import Block, finished_blocks
-from hybridtune.evaluate.corpus_scan import Survey
-from hybridtune.evaluate.sweep import judged_pairs
+from hybridtune.evaluate.corpus_scan import CorpusScan
 from hybridtune.evaluate.trec import read_run, run_counts, write_qrels, write_run
 from hybridtune.metrics.metrics import Ranked
-from hybridtune.study.encoded import Encoded, survey_here
+from hybridtune.study.encoded import Encoded, scan_locally
 from hybridtune.terminal.screen import Screen
 
 QUERIES_AT_ONCE = 8192  # whose lists are held before they are written
@@ -62,7 +61,7 @@ def write_run_file(pool: Encoded, wanted: RunFile, screen: Screen) -> dict[str, 
     """
     blocks = finished_blocks(pool.folder / "passages")
     languages = {block: block.language() for block in blocks}
-    setting = wanted.setting or ("multi" if len(pool.survey.passages) > 1 else "mono")
+    setting = wanted.setting or ("multi" if len(pool.scan.passages) > 1 else "mono")
     pools = [
         Pool(queries[first : first + QUERIES_AT_ONCE], searched, suffix)
         for queries, searched, suffix in _pools(setting, pool.rows, languages)
@@ -71,7 +70,7 @@ def write_run_file(pool: Encoded, wanted: RunFile, screen: Screen) -> dict[str, 
     names = (pool.rows.queries[query].text_id + one.suffix for one in pools for query in one.queries)
     recalls: list[tuple[float, int]] = []
 
-    own = pool.survey.own
+    own = pool.scan.own
     deep = wanted.depth + bool(own)  # one more where one may be left out
 
     def lists(progress: Callable[[int, int], None]) -> Iterator[tuple[list[str], Any]]:
@@ -92,7 +91,7 @@ def write_run_file(pool: Encoded, wanted: RunFile, screen: Screen) -> dict[str, 
     with screen.progress(f"searching ({setting})", "queries") as progress:
         write_run(wanted.path, names, lists(progress), "hybridtune")
     qrels = wanted.path.with_name(f"{wanted.path.name}.qrels")
-    _write_qrels(qrels, setting, pool.rows, pool.survey)
+    _write_qrels(qrels, setting, pool.rows, pool.scan)
     measured = None
     if recalls:
         sampled = sum(number for _, number in recalls)
@@ -117,9 +116,9 @@ def _pools(setting: Setting, rows: BenchmarkRows, languages: dict[Block, str]) -
             yield Pool(asked, blocks, "" if setting == "mono" else f"@{language}")
 
 
-def _write_qrels(path: Path, setting: Setting, rows: BenchmarkRows, survey: Survey) -> None:
+def _write_qrels(path: Path, setting: Setting, rows: BenchmarkRows, scan: CorpusScan) -> None:
     """The relevant pairs, those that no ranking can hold among them: whoever reads the run counts them as missed."""
-    judged = judged_pairs(rows, survey)
+    judged = scan.relevance(rows)
     relevant = judged.grades > 0
     pairs = zip(
         [*judged.query_index[relevant], *judged.lost.query_index],
@@ -127,44 +126,44 @@ def _write_qrels(path: Path, setting: Setting, rows: BenchmarkRows, survey: Surv
         [*judged.grades[relevant], *judged.lost.grades],
         strict=True,
     )
-    only = next(iter(survey.passages)) if len(survey.languages(rows)) == 1 else ""
+    only = next(iter(scan.passages)) if len(scan.languages(rows)) == 1 else ""
     query_ids, passage_ids, grades = [], [], []
     for q, r, grade in pairs:
-        query, language = rows.queries[q], survey.relevant_language[r] or only
+        query, language = rows.queries[q], scan.relevant_language[r] or only
         if not language and setting != "multi":
             continue
         if setting == "multi" or (query.language == language) == (setting == "mono"):
             query_ids.append(f"{query.text_id}@{language}" if setting == "cross" else query.text_id)
-            passage_ids.append(survey.relevant[r])
+            passage_ids.append(scan.relevant[r])
             grades.append(grade)
     write_qrels(path, query_ids, passage_ids, grades)
 
 
-def rank_run(path: Path, rows: BenchmarkRows, screen: Screen) -> tuple[Survey, Ranked, list[str]]:
+def rank_run(path: Path, rows: BenchmarkRows, screen: Screen) -> tuple[CorpusScan, Ranked, list[str]]:
     """Somebody's run as the ranks of the relevant passages in it.
 
     Returns:
-        The survey, the ranking, and what a reader of the figures has to know, one sentence each.
+        The scan, the ranking, and what a reader of the figures has to know, one sentence each.
 
     Raises:
         InputError: the run or the benchmark cannot be read, or they do not belong together.
     """
     run = read_run(path)
-    survey = survey_here(rows, screen)
-    languages = survey.languages(rows)
+    scan = scan_locally(rows, screen)
+    languages = scan.languages(rows)
     column = {language: i for i, language in enumerate(languages)}
-    judged = judged_pairs(rows, survey)
+    judged = scan.relevance(rows)
     relevant = judged.grades > 0
     query_index, passage_index = judged.query_index[relevant], judged.passage_index[relevant]
     spoken: dict[str, int] = {}
-    listed = {*run.passage_ids, *survey.relevant}
+    listed = {*run.passage_ids, *scan.relevant}
     for part in rows.corpus:
         spoken |= {text.text_id: column[text.language] for text in part.read() if text.text_id in listed}
-    passage_ids = [survey.relevant[r] for r in passage_index.tolist()]
+    passage_ids = [scan.relevant[r] for r in passage_index.tolist()]
     asked = np.array([column[query.language] for query in rows.queries], np.int64)
-    pool = np.array([survey.passages.get(language, 0) for language in languages], np.int64)
+    pool = np.array([scan.passages.get(language, 0) for language in languages], np.int64)
     query_ids = [query.text_id for query in rows.queries]
-    read = run_counts(run, query_ids, asked, spoken, query_index, passage_ids, pool, survey.own)
+    read = run_counts(run, query_ids, asked, spoken, query_index, passage_ids, pool, scan.own)
     ranked = Ranked(
         counts=read.counts,
         query_index=query_index,
@@ -177,10 +176,10 @@ def rank_run(path: Path, rows: BenchmarkRows, screen: Screen) -> tuple[Survey, R
         settings=read.settings,
         lost=judged.lost,
     )
-    return survey, ranked, read.notes
+    return scan, ranked, read.notes
 
 
-def check_run_file(wanted: RunFile, rows: BenchmarkRows, survey: Survey) -> None:
+def check_run_file(wanted: RunFile, rows: BenchmarkRows, scan: CorpusScan) -> None:
     """What can be wrong with the wish for a run file, before anything is encoded.
 
     Raises:
@@ -188,10 +187,10 @@ def check_run_file(wanted: RunFile, rows: BenchmarkRows, survey: Survey) -> None
     """
     if not wanted.path.absolute().parent.is_dir():
         raise InputError(f"--run-file {wanted.path}: there is no folder {wanted.path.absolute().parent}")
-    settings = survey.settings(rows)
+    settings = scan.relevance(rows).settings()
     if wanted.setting is not None and wanted.setting not in settings:
         raise InputError(f"--run-setting {wanted.setting}: {rows.name} has only {', '.join(settings)}")
-    named = [*(query.text_id for query in rows.queries), *survey.relevant]  # relevant ones that are not there too
-    spaced = survey.spaced or next((text_id for text_id in named if len(text_id.split()) != 1), None)
+    named = [*(query.text_id for query in rows.queries), *scan.relevant]  # relevant ones that are not there too
+    spaced = scan.spaced or next((text_id for text_id in named if len(text_id.split()) != 1), None)
     if spaced is not None:
         raise InputError(f"--run-file: id {spaced!r} holds white space, which separates the columns of TREC files")

@@ -14,7 +14,7 @@ from ray.exceptions import RayActorError
 
 from hybridtune.config.study import Encoder
 from hybridtune.errors import InputError
-from hybridtune.evaluate.service import EvaluatorService, Seat
+from hybridtune.evaluate.service import EvaluatorService, Placement
 from hybridtune.metrics.metrics import Scores
 from hybridtune.storage.files import is_remote
 from hybridtune.train.job_queue import FitJob
@@ -41,21 +41,21 @@ def check_shared(job: FitJob, folder: str) -> None:
         )
 
 
-def seats_of_group(workers: int) -> list[Seat]:
+def placements_of_group(workers: int) -> list[Placement]:
     """Where each worker is, by rank; all workers must ask."""
     device = ray.train.torch.get_device()
     on_gpu = device.type == "cuda"
-    own = Seat(
+    own = Placement(
         node=ray.get_runtime_context().get_node_id(),
         device=str(device),
         visible=os.environ.get("CUDA_VISIBLE_DEVICES") if on_gpu else None,
     )
     if workers == 1:
         return [own]
-    seats: list[Any] = [None] * workers
+    placements: list[Any] = [None] * workers
     with torch.cuda.device(device) if on_gpu else contextlib.nullcontext():
-        dist.all_gather_object(seats, own)
-    return seats
+        dist.all_gather_object(placements, own)
+    return placements
 
 
 class GroupEvaluators:
@@ -64,11 +64,11 @@ class GroupEvaluators:
     They die with it. One that is lost alone is replaced at the next score.
 
     Args:
-        seats: of the workers.
+        placements: of the workers.
     """
 
-    def __init__(self, seats: Sequence[Seat]) -> None:
-        self._seats = list(seats)
+    def __init__(self, placements: Sequence[Placement]) -> None:
+        self._placements = list(placements)
         self._service: EvaluatorService | None = None
         self._started_for: tuple[Any, ...] = ()
 
@@ -77,8 +77,8 @@ class GroupEvaluators:
         wanted = (job.store, job.source, job.benchmark, job.evaluators, _structure(job.study.encoder))
         if self._service is None or wanted != self._started_for:
             self._service, self._started_for = None, wanted  # those of before go first
-            seats = [self._seats[place % len(self._seats)] for place in range(job.evaluators)]
-            self._service = EvaluatorService(job.benchmark, job.store, job.source, job.study.encoder, seats)
+            placements = [self._placements[place % len(self._placements)] for place in range(job.evaluators)]
+            self._service = EvaluatorService(job.benchmark, job.store, job.source, job.study.encoder, placements)
 
     def score(self, job: FitJob, weights: Mapping[str, Any], per_query_file: Path) -> Scores:
         """Score weights on the job's benchmark.

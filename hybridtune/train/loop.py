@@ -27,7 +27,7 @@ from hybridtune.model.loss import LossOutput
 from hybridtune.storage.files import at_hand, is_remote
 from hybridtune.train.checkpoint import Snapshot, read_state
 from hybridtune.train.checkpoints import Checkpoints
-from hybridtune.train.evaluators import GroupEvaluators, check_shared, seats_of_group
+from hybridtune.train.evaluators import GroupEvaluators, check_shared, placements_of_group
 from hybridtune.train.feed import DeviceBatch, Feed
 from hybridtune.train.job_queue import FitJob, Poster
 from hybridtune.train.memory import WorstStep, answer_out_of_memory, is_out_of_memory
@@ -86,9 +86,9 @@ def train_loop(config: dict[str, Any]) -> None:
     """
     desk, context = config["desk"], ray.train.get_context()
     rank, workers = context.get_world_rank(), context.get_world_size()
-    seats = seats_of_group(workers)
-    ray.get(desk.seated.remote([seat.node for seat in seats]))
-    evaluators = GroupEvaluators(seats)
+    placements = placements_of_group(workers)
+    ray.get(desk.seated.remote([placement.node for placement in placements]))
+    evaluators = GroupEvaluators(placements)
     while (taken := _take(desk, rank, workers)) is not None:
         number, job = taken
         torch.set_num_threads(int(job.study.resources.cpus_per_worker))

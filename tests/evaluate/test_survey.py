@@ -8,10 +8,9 @@ from hypothesis import strategies as st
 
 from hybridtune.data.readers.records import BenchmarkRows, Judgement, Text, TextList
 from hybridtune.errors import InputError
-from hybridtune.evaluate import blocks
-from hybridtune.evaluate import corpus_scan as survey
+from hybridtune.evaluate import blocks, corpus_scan
 from hybridtune.evaluate.blocks import blocks_of
-from hybridtune.evaluate.corpus_scan import survey_corpus
+from hybridtune.evaluate.corpus_scan import scan_corpus
 from hybridtune.evaluate.encode import tie_order_among
 from hybridtune.metrics.ranks import tie_order
 
@@ -25,7 +24,7 @@ def rows(corpus=(ENGLISH, GERMAN), judged=((0, "d1", 1), (0, "e2", 2), (1, "e2",
 
 
 def test_what_a_benchmark_holds(tmp_path):
-    found = survey_corpus(rows(), tmp_path)
+    found = scan_corpus(rows(), tmp_path)
     assert found.passages == {"de": 3, "en": 4}
     assert found.relevant == ["e2", "d1"]  # descending
     assert found.relevant_language == ["en", "de"]
@@ -33,49 +32,49 @@ def test_what_a_benchmark_holds(tmp_path):
 
 
 def test_the_digest_tells_benchmarks_apart(tmp_path):
-    same = survey_corpus(rows(), tmp_path).digest
-    assert survey_corpus(rows(), tmp_path).digest == same
+    same = scan_corpus(rows(), tmp_path).digest
+    assert scan_corpus(rows(), tmp_path).digest == same
     other_text = TextList("de", [*GERMAN.texts[:2], GERMAN.texts[2]._replace(text="ein anderer Satz")])
     others = [
         rows(corpus=(ENGLISH, other_text)),
         rows(judged=((0, "d1", 2), (0, "e2", 2), (1, "e2", 1), (1, "e3", 0))),
         replace(rows(), queries=[QUERIES[0], QUERIES[1]._replace(text="wer gewann")]),
     ]
-    digests = {survey_corpus(other, tmp_path).digest for other in others}
+    digests = {scan_corpus(other, tmp_path).digest for other in others}
     assert len(digests | {same}) == 4
 
 
 def test_an_id_that_stands_twice_is_named_with_its_parts(tmp_path):
     doubled = TextList("more", [Text("x", "de", "neu"), GERMAN.texts[1]])
     with pytest.raises(InputError, match="passage id 'd1' stands twice: in de and in more"):
-        survey_corpus(rows(corpus=(ENGLISH, GERMAN, doubled)), tmp_path)
+        scan_corpus(rows(corpus=(ENGLISH, GERMAN, doubled)), tmp_path)
     within = TextList("en", [*ENGLISH.texts, ENGLISH.texts[0]])
     with pytest.raises(InputError, match="passage id 'e0' stands twice: in en and in en"):
-        survey_corpus(rows(corpus=(within, GERMAN)), tmp_path)
+        scan_corpus(rows(corpus=(within, GERMAN)), tmp_path)
 
 
 @pytest.mark.parametrize("bucket", [1, 2, 3, 100])
 def test_doubles_are_found_in_any_bucket(tmp_path, monkeypatch, bucket):
-    monkeypatch.setattr(survey, "BUCKET", bucket)
+    monkeypatch.setattr(corpus_scan, "BUCKET", bucket)
     many = [Text(f"p{i}", "en", f"text {i}") for i in range(40)]
     judged = ((0, "p3", 1),)
-    survey_corpus(rows(corpus=[TextList("a", many[:20]), TextList("b", many[20:])], judged=judged), tmp_path)
+    scan_corpus(rows(corpus=[TextList("a", many[:20]), TextList("b", many[20:])], judged=judged), tmp_path)
     for again in (0, 19, 39):
         corpus = [TextList("a", many), TextList("b", [many[again]])]
         with pytest.raises(InputError, match=f"'p{again}' stands twice: in a and in b"):
-            survey_corpus(rows(corpus=corpus, judged=judged), tmp_path)
+            scan_corpus(rows(corpus=corpus, judged=judged), tmp_path)
 
 
 def test_two_ids_of_one_hash_are_no_double(tmp_path, monkeypatch):
-    monkeypatch.setattr(survey, "_hash", lambda text_id: 7)
-    assert survey_corpus(rows(), tmp_path).passages == {"de": 3, "en": 4}
+    monkeypatch.setattr(corpus_scan, "_hash", lambda text_id: 7)
+    assert scan_corpus(rows(), tmp_path).passages == {"de": 3, "en": 4}
 
 
 def test_a_relevant_id_that_is_not_there_is_named(tmp_path):
     judged = ((0, "d1", 1), (0, "gone", 1), (1, "lost", 1), (1, "nowhere", 0))
     with pytest.raises(InputError, match=r"passage 'gone' \(and 1 more\), which is not in the corpus"):
-        survey_corpus(replace(rows(judged=judged), strict=True), tmp_path)
-    found = survey_corpus(rows(judged=judged), tmp_path)
+        scan_corpus(replace(rows(judged=judged), strict=True), tmp_path)
+    found = scan_corpus(rows(judged=judged), tmp_path)
     assert found.relevant == ["lost", "gone", "d1"]
     assert found.relevant_language == ["", "", "de"]
     assert found.notices == (
@@ -94,7 +93,7 @@ def test_a_query_that_is_a_passage_is_known_by_id_and_text(tmp_path):
 
     def of(ignored, judged=judged, own=OWN):
         given = replace(rows([*corpus[:2], TextList("own", own)], judged), ignore_identical_ids=ignored)
-        return survey_corpus(given, tmp_path)
+        return scan_corpus(given, tmp_path)
 
     off, auto, on = of(False), of(None), of(True)
     assert (off.own, off.notices, off.relevant) == (frozenset(), (), ["e2", "d1"])
@@ -120,29 +119,29 @@ def test_a_corpus_in_which_nothing_can_be_found_is_refused(tmp_path):
     with pytest.raises(
         InputError, match=r"small: none of the 2 relevant passages can be found in the corpus; do qrels"
     ):
-        survey_corpus(rows(judged=((0, "gone", 1), (1, "lost", 1))), tmp_path)
+        scan_corpus(rows(judged=((0, "gone", 1), (1, "lost", 1))), tmp_path)
     itself = rows([ENGLISH, TextList("own", OWN)], ((0, "q1", 1), (1, "q2", 1)))
-    assert survey_corpus(replace(itself, ignore_identical_ids=None), tmp_path).own == frozenset()
+    assert scan_corpus(replace(itself, ignore_identical_ids=None), tmp_path).own == frozenset()
     with pytest.raises(InputError, match="none of the 2 relevant passages can be found"):
-        survey_corpus(replace(itself, ignore_identical_ids=True), tmp_path)
+        scan_corpus(replace(itself, ignore_identical_ids=True), tmp_path)
 
 
 def test_passages_without_a_text_are_counted(tmp_path):
     blank = TextList("blank", [Text("b1", "de", ""), Text("b2", "en", ""), Text("b3", "en", "full")])
-    found = survey_corpus(rows(corpus=(ENGLISH, GERMAN, blank)), tmp_path)
+    found = scan_corpus(rows(corpus=(ENGLISH, GERMAN, blank)), tmp_path)
     assert found.notices == ("2 passages have no text (first: 'b1'); they stay in the pool, as in BEIR",)
     assert found.passages == {"de": 4, "en": 6}
 
 
 def test_a_benchmark_without_an_answer_is_refused(tmp_path):
     with pytest.raises(InputError, match="no query has a relevant passage"):
-        survey_corpus(rows(judged=((0, "d1", 0),)), tmp_path)
+        scan_corpus(rows(judged=((0, "d1", 0),)), tmp_path)
 
 
 def test_exchanged_languages_are_told(tmp_path):
     russian = TextList("ru", [Text(f"r{i}", "ru", "this is plainly English, not Russian") for i in range(5)])
     with pytest.raises(InputError, match="'ru'"):
-        survey_corpus(rows(corpus=(ENGLISH, GERMAN, russian)), tmp_path)
+        scan_corpus(rows(corpus=(ENGLISH, GERMAN, russian)), tmp_path)
 
 
 @dataclass(frozen=True)
@@ -158,7 +157,7 @@ class Broken:
 
 def test_what_a_reader_finds_wrong_is_passed_on(tmp_path):
     with pytest.raises(InputError, match=r"^corpus\.jsonl:3: no text$"):
-        survey_corpus(rows(corpus=(ENGLISH, GERMAN, Broken())), tmp_path)
+        scan_corpus(rows(corpus=(ENGLISH, GERMAN, Broken())), tmp_path)
 
 
 @given(st.sets(st.text(max_size=4), min_size=1, max_size=12), st.data())

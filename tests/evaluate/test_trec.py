@@ -6,7 +6,7 @@ import pytest
 import pytrec_eval
 
 from hybridtune.errors import InputError
-from hybridtune.evaluate.benchmark import Relevance
+from hybridtune.evaluate.relevance import Relevance
 from hybridtune.evaluate.trec import read_run, run_counts, write_qrels, write_run
 from hybridtune.metrics.metrics import Ranked, per_query, score
 from hybridtune.metrics.ranks import tie_order

@@ -7,9 +7,9 @@ import torch
 from hybridtune.data.newsroom import generate
 from hybridtune.data.readers.records import BenchmarkRows, Judgement, Text, TextList
 from hybridtune.evaluate.blocks import finished_blocks
-from hybridtune.evaluate.corpus_scan import survey_corpus
+from hybridtune.evaluate.corpus_scan import scan_corpus
 from hybridtune.evaluate.encode import Actors, Side, encode_sides
-from hybridtune.evaluate.sweep import judged_pairs, query_vectors, rank_pool
+from hybridtune.evaluate.sweep import query_vectors, rank_pool
 from hybridtune.metrics.metrics import per_query, score
 from hybridtune.metrics.ranks import pair_scores
 
@@ -35,7 +35,7 @@ def rows():
     return BenchmarkRows("newsroom", queries, parts, judged, [])
 
 
-def sides(rows, survey, folder, encoder):
+def sides(rows, scan, folder, encoder):
     queries = [Text(str(place), query.language, query.text) for place, query in enumerate(rows.queries)]
     return [
         Side([TextList("queries", queries)], "query: ", encoder.query_length, folder / "queries", [], len(queries)),
@@ -44,20 +44,20 @@ def sides(rows, survey, folder, encoder):
             "passage: ",
             encoder.passage_length,
             folder / "passages",
-            survey.relevant,
-            sum(survey.passages.values()),
+            scan.relevant,
+            sum(scan.passages.values()),
         ),
     ]
 
 
 @pytest.fixture(scope="module")
 def encode(ray_here, rows, tiny_source, small_study, small_store, tmp_path_factory):
-    """Encodes the benchmark into a folder, with so many actors; the survey and what was encoded."""
-    survey = survey_corpus(rows, tmp_path_factory.mktemp("survey"))
+    """Encodes the benchmark into a folder, with so many actors; the scan and what was encoded."""
+    scan = scan_corpus(rows, tmp_path_factory.mktemp("scan"))
 
     def run(folder, actors, progress=lambda done, total: None):
         return encode_sides(
-            sides(rows, survey, folder, small_study.encoder),
+            sides(rows, scan, folder, small_study.encoder),
             tiny_source,
             small_study.encoder,
             small_store.tokenizer(),
@@ -65,15 +65,15 @@ def encode(ray_here, rows, tiny_source, small_study, small_store, tmp_path_facto
             progress,
         )
 
-    return survey, run
+    return scan, run
 
 
 @pytest.fixture(scope="module")
 def whole(rows, encode, tmp_path_factory):
     """Encoded in one go by one actor."""
     folder = tmp_path_factory.mktemp("whole")
-    survey, run = encode
-    assert run(folder, 1) == sum(survey.passages.values()) + len(rows.queries)
+    scan, run = encode
+    assert run(folder, 1) == sum(scan.passages.values()) + len(rows.queries)
     return folder
 
 
@@ -86,9 +86,9 @@ def contents(folder):
 
 
 def test_the_counts_are_those_of_a_naive_sweep(rows, encode, whole):
-    survey, _ = encode
-    ranked = rank_pool(whole, rows, survey, Actors(1, 1))
-    judged = judged_pairs(rows, survey)
+    scan, _ = encode
+    ranked = rank_pool(whole, rows, scan, Actors(1, 1))
+    judged = scan.relevance(rows)
     ids, spoken, vectors = [], [], []
     for block in finished_blocks(whole / "passages"):
         language, names, of_block = block.read()
@@ -98,10 +98,10 @@ def test_the_counts_are_those_of_a_naive_sweep(rows, encode, whole):
     pool = torch.tensor(np.concatenate(vectors))
     queries = torch.tensor(query_vectors(whole, len(rows.queries)))
     every = torch.arange(len(ids))
-    languages = survey.languages(rows)
+    languages = scan.languages(rows)
     for pair, (q, r) in enumerate(zip(judged.query_index, judged.passage_index, strict=True)):
         scores = pair_scores(queries, pool, torch.full_like(every, int(q)), every).tolist()
-        own = ids.index(survey.relevant[r])
+        own = ids.index(scan.relevant[r])
         above = [p for p in range(len(ids)) if (scores[p], ids[p]) > (scores[own], ids[own])]
         naive = [sum(spoken[p] == language for p in above) for language in languages]
         assert ranked.counts[pair].tolist() == naive
@@ -110,8 +110,8 @@ def test_the_counts_are_those_of_a_naive_sweep(rows, encode, whole):
 
 
 def test_a_death_costs_what_was_under_way_and_changes_no_figure(rows, encode, whole, tmp_path):
-    survey, run = encode
-    total = sum(survey.passages.values()) + len(rows.queries)
+    scan, run = encode
+    total = sum(scan.passages.values()) + len(rows.queries)
 
     def die_at_60_percent(done, total):
         if done >= 0.6 * total:
@@ -125,17 +125,17 @@ def test_a_death_costs_what_was_under_way_and_changes_no_figure(rows, encode, wh
     assert again <= 0.4 * total  # what the actors finished after the death is kept too
     assert run(tmp_path, 2) == 0
     assert contents(tmp_path) == contents(whole)
-    one, other = (rank_pool(folder, rows, survey, Actors(1, 2)) for folder in (whole, tmp_path))
+    one, other = (rank_pool(folder, rows, scan, Actors(1, 2)) for folder in (whole, tmp_path))
     assert (one.counts == other.counts).all()
 
 
 def test_lost_counts_are_counted_again(rows, encode, whole):
-    survey, _ = encode
-    before = rank_pool(whole, rows, survey, Actors(1, 1)).counts
+    scan, _ = encode
+    before = rank_pool(whole, rows, scan, Actors(1, 1)).counts
     files = sorted((whole / "counts").iterdir())
     for file in files[::3]:
         file.unlink()
     swept = []
-    after = rank_pool(whole, rows, survey, Actors(1, 1), lambda done, total: swept.append(done))
+    after = rank_pool(whole, rows, scan, Actors(1, 1), lambda done, total: swept.append(done))
     assert (after.counts == before).all()
-    assert 0 < swept[0] < swept[-1] == sum(survey.passages.values())
+    assert 0 < swept[0] < swept[-1] == sum(scan.passages.values())

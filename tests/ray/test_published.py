@@ -15,7 +15,7 @@ from embedding import embedded_sides
 from hybridtune.config.study import BenchmarkSource
 from hybridtune.data.newsroom import generate
 from hybridtune.evaluate.benchmark import load_benchmark
-from hybridtune.evaluate.service import EvaluatorService, Seat
+from hybridtune.evaluate.service import EvaluatorService, Placement
 from hybridtune.metrics.ranks import pair_scores
 from hybridtune.model.encoder import load_encoder
 from hybridtune.study.evaluate_model import evaluate_model, read_question
@@ -105,7 +105,7 @@ def test_a_study_scores_as_an_evaluation_does(ray_here, small_study, small_store
     for place, query in enumerate(benchmark.queries):
         scores = pair_scores(queries, passages, torch.full_like(every, place), every).tolist()
         run[query.text_id] = {text.text_id: score for text, score in zip(benchmark.passages, scores, strict=True)}
-    service = EvaluatorService(benchmark, str(small_store.path), tiny_source, encoder, [Seat()] * 2)
+    service = EvaluatorService(benchmark, str(small_store.path), tiny_source, encoder, [Placement()] * 2)
     weights = {key: value.numpy() for key, value in model.plain_state().items()}
     metrics = service.score(weights).metrics
     expected = means(run, qrels)

@@ -9,7 +9,7 @@ import torch
 from embedding import embedded_sides
 
 from hybridtune.evaluate.benchmark import load_benchmark
-from hybridtune.evaluate.service import EvaluatorService, Seat
+from hybridtune.evaluate.service import EvaluatorService, Placement
 from hybridtune.metrics.ranks import pair_scores
 from hybridtune.model.encoder import load_encoder
 
@@ -32,7 +32,7 @@ def started(small_study, small_store, tiny_source, benchmark):
 
     def start(actors):
         store, encoder = str(small_store.path), small_study.encoder
-        return EvaluatorService(benchmark, store, tiny_source, encoder, [Seat()] * actors)
+        return EvaluatorService(benchmark, store, tiny_source, encoder, [Placement()] * actors)
 
     return start
 
@@ -132,17 +132,17 @@ def test_other_weights_give_other_scores(services, model):
 def test_actors_sit_where_they_are_told_and_hold_what_they_are_told(
     services, model, small_study, small_store, tiny_source, benchmark
 ):
-    seats = [Seat(node=ray.get_runtime_context().get_node_id(), resources={"CPU": 0.5}), Seat()]
+    placements = [Placement(node=ray.get_runtime_context().get_node_id(), resources={"CPU": 0.5}), Placement()]
     held = ray.available_resources()["CPU"]
-    service = EvaluatorService(ray.put(benchmark), str(small_store.path), tiny_source, small_study.encoder, seats)
+    service = EvaluatorService(ray.put(benchmark), str(small_store.path), tiny_source, small_study.encoder, placements)
     weights = other_weights(model, 1)
     assert service.score(weights) == services[1].score(weights)
     assert ray.available_resources()["CPU"] == held - 0.5
 
 
 def test_a_node_that_is_gone_is_told(model, small_study, small_store, tiny_source, benchmark):
-    seats = [Seat(node="a" * 56)]
-    service = EvaluatorService(benchmark, str(small_store.path), tiny_source, small_study.encoder, seats)
+    placements = [Placement(node="a" * 56)]
+    service = EvaluatorService(benchmark, str(small_store.path), tiny_source, small_study.encoder, placements)
     with pytest.raises(ray.exceptions.ActorUnschedulableError):
         service.score(other_weights(model, 1))
 

@@ -14,7 +14,7 @@ from ray import cloudpickle
 
 from hybridtune.config.study import Study
 from hybridtune.errors import FitError, InputError
-from hybridtune.evaluate.service import Seat
+from hybridtune.evaluate.service import Placement
 from hybridtune.model.loss import LossOutput
 from hybridtune.train import loop
 from hybridtune.train.checkpoint import STATE
@@ -68,8 +68,8 @@ def worker(monkeypatch, tmp_path):
         monkeypatch.setattr(loop, "broadcast_from_rank_zero", lambda number: numbers.pop(0))
         monkeypatch.setattr(ray, "get", lambda answer: answer)
         monkeypatch.setattr(loop, "_train", train)
-        monkeypatch.setattr(loop, "seats_of_group", lambda workers: [Seat("node")] * workers)
-        monkeypatch.setattr(loop, "GroupEvaluators", lambda seats: SimpleNamespace(begin=repr, score=repr))
+        monkeypatch.setattr(loop, "placements_of_group", lambda workers: [Placement("node")] * workers)
+        monkeypatch.setattr(loop, "GroupEvaluators", lambda placements: SimpleNamespace(begin=repr, score=repr))
         loop.train_loop({"desk": line, "folder": str(folder or tmp_path)})
         return line
 
