@@ -177,7 +177,7 @@ class Evaluator:
         source: str,
         encoder: Encoder,
         benchmark: Benchmark,
-        place: int,
+        index: int,
         actors: int,
         placement: Placement,
     ) -> None:
