@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install run browser test lint check build clean
+.PHONY: install run browser test lint check figures build clean
 
 install: $(VENV)/.installed
 
@@ -38,6 +38,10 @@ lint: install
 	$(BIN)/lint-imports
 
 check: lint test
+
+# The figures of the project's structure: files, lines, import chains, tests.
+figures: install
+	$(BIN)/python benchmarks/structure.py
 
 build: install
 	$(BIN)/python -m build --wheel
