@@ -9,14 +9,14 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from hybridtune.data.arrays import CHUNK, forget, map_array
 from hybridtune.data.numbering import Numbering
-from hybridtune.data.readers.native import Group
+from hybridtune.data.readers.native import Group, find_sources, parse_group, read_groups
 
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
@@ -51,7 +51,37 @@ class Corpus:
     sources: Int32
 
     @classmethod
-    def open(cls, folder: Path) -> "Corpus":
+    def from_groups(
+        cls, groups: str | Path | Iterable[Group | Mapping[str, Any]], language_limits: Mapping[str, int] | None = None
+    ) -> Self:
+        """Number the texts of groups and join the groups that share one.
+
+        Args:
+            groups: rows of the native format (``{"group_id", "queries": {language: text}, "passages": {...}}``), or the
+                path of a file, folder or glob of such rows.
+            language_limits: most groups a language may have; what is over it is left out in the order of the groups.
+
+        Raises:
+            InputError: a row that is no group, a group_id that stands twice, or no text at all.
+
+        Example:
+            >>> corpus = Corpus.from_groups(
+            ...     [{"group_id": "1", "queries": {"en": "Who?"}, "passages": {"en": "She.", "de": "Sie."}}]
+            ... )
+            >>> corpus.languages, corpus.pair_counts().tolist()
+            (('de', 'en'), [[0, 0], [1, 1]])
+        """
+        if isinstance(groups, str | Path):
+            groups = (group for source in find_sources([str(groups)]) for group in read_groups(source))
+        with tempfile.TemporaryDirectory() as folder:
+            numbering = Numbering(Path(folder), language_limits or {})
+            for number, row in enumerate(groups, 1):
+                numbering.add(row if isinstance(row, Group) else parse_group(row, f"group {number}"))
+            numbering.finish()
+            return cls.open(Path(folder))
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
         """Map what a `Numbering` wrote into memory; the files may be deleted under it."""
         tables: dict[str, Any] = {field.name: map_array(folder / f"{field.name}.npy") for field in fields(cls)}
         return cls(**tables | {"languages": tuple(tables["languages"].tolist())})
@@ -95,21 +125,3 @@ class Corpus:
             rows = slice(start, start + CHUNK)
             counts += (self.queries[rows] >= 0).T.astype(np.int64) @ (self.passages[rows] >= 0).astype(np.int64)
         return counts
-
-
-def survey(groups: Iterable[Group], limits: Mapping[str, int]) -> Corpus:
-    """Read every group once, number its texts, and check that no group stands twice.
-
-    Args:
-        groups: the training groups of one data set, in order.
-        limits: most groups a language may have; what is over the limit is left out in the order of the files.
-
-    Raises:
-        InputError: no pair at all, or a group_id that stands twice.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        numbering = Numbering(Path(folder), limits)
-        for group in groups:
-            numbering.add(group)
-        numbering.finish()
-        return Corpus.open(Path(folder))

@@ -7,7 +7,7 @@ A third kind, align, holds translations without questions, for languages that ha
 
 import functools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -58,7 +58,8 @@ class HybridPlan:
     """The batches of a training, by step.
 
     Args:
-        corpus: the texts there are.
+        groups: the texts there are: a `Corpus`, or what `Corpus.from_groups` takes (rows of the native format, or the
+            path of a file, folder or glob of them).
         mixing_ratio: share of the question-passage batches (all but the align ones) that are mono, in [0, 1]; realised
             within one batch over the first n, for every n. A schedule starts from it.
         sampling_exponent: languages (mono) and ordered language pairs (cross, align) are drawn with probability
@@ -77,22 +78,36 @@ class HybridPlan:
         align_from: languages that the teacher reads; none: of two, the one with more mono pairs.
 
     Attributes:
+        corpus: the texts; a batch names them by their rows and columns.
         left_out: languages with too few groups for a mono batch.
         left_out_pairs: of ``single_pair``: language pairs with too few groups for a cross batch.
         idle_weights: keys of ``weights`` whose pair is never drawn.
 
     Raises:
         InputError: a kind of batch that is asked for and cannot be made, or a language that is not in the data.
+
+    Example:
+        >>> rows = [
+        ...     {"group_id": n, "queries": {"en": f"Who {n}?"}, "passages": {"en": f"She {n}.", "de": f"Sie {n}."}}
+        ...     for n in "abcdefgh"
+        ... ]
+        >>> plan = HybridPlan(rows, mixing_ratio=0.5, batch_size=4, seed=1)
+        >>> for batch in plan.batches(0, 2):
+        ...     print(batch.kind, [rows[row]["group_id"] for row in batch.groups])
+        mono ['a', 'g', 'b', 'e']
+        cross ['f', 'g', 'c', 'h']
+        >>> [(row["pair"], row["pairs"]) for row in plan.table(steps=10)]
+        [('en-en', 20), ('en-de', 20)]
     """
 
     def __init__(
         self,
-        corpus: Corpus,
+        groups: Corpus | str | Path | Iterable[Mapping[str, Any]],
         *,
-        mixing_ratio: float,
-        sampling_exponent: float,
-        batch_size: int,
-        seed: int,
+        mixing_ratio: float = 0.5,
+        sampling_exponent: float = 0.5,
+        batch_size: int = 32,
+        seed: int = 0,
         cross_batch: Literal["mixed", "single_pair"] = "mixed",
         schedule: Shape = "constant",
         final_ratio: float | None = None,
@@ -103,7 +118,7 @@ class HybridPlan:
         align_share: float = 0.0,
         align_from: Sequence[str] = (),
     ) -> None:
-        self.corpus = corpus
+        self.corpus = corpus = groups if isinstance(groups, Corpus) else Corpus.from_groups(groups)
         self.batch_size = batch_size
         self.seed = seed
         self.single_pair = cross_batch == "single_pair"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hybridtune.config.study import BenchmarkSource, Encoder, Resources
-from hybridtune.data.corpus import survey
+from hybridtune.data.corpus import Corpus
 from hybridtune.data.readers.benchmarks import read_benchmark
 from hybridtune.data.readers.native import Group, Source, find_sources, read_groups, read_rows
 from hybridtune.data.readers.records import BenchmarkRows
@@ -108,7 +108,7 @@ def _passages(rows: BenchmarkRows, groups: list[Group]) -> Passages:
         ids=[text.text_id for text in texts],
         group=np.array([place[_group_of(text.text_id)] for text in texts], np.int64),
         text=np.array([numbers.setdefault(text_key(text.text), len(numbers)) for text in texts], np.int64),
-        answer_set=survey(groups, {}).answer_sets.astype(np.int64),
+        answer_set=Corpus.from_groups(groups).answer_sets.astype(np.int64),
     )
 
 

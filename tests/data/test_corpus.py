@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hybridtune.data import numbering
 from hybridtune.data import numbering as distinct
 from hybridtune.data.answer_sets import AnswerSets
-from hybridtune.data.corpus import Corpus, survey
+from hybridtune.data.corpus import Corpus
 from hybridtune.data.readers.native import Group
 from hybridtune.data.text_key import text_key
 from hybridtune.errors import InputError
@@ -81,12 +81,12 @@ def test_answer_sets_are_what_shared_passage_and_query_texts_connect(groups):
     reach |= np.eye(len(groups), dtype=bool)
     for _ in groups:  # the transitive closure, by squaring
         reach = reach @ reach
-    answer_sets = survey(groups, {}).answer_sets
+    answer_sets = Corpus.from_groups(groups).answer_sets
     assert (answer_sets[:, None] == answer_sets[None, :]).tolist() == reach.tolist()
 
 
 def test_answer_sets_join_across_languages_and_through_a_chain():
-    corpus = survey(
+    corpus = Corpus.from_groups(
         [
             group("1", {}, {"en": "a"}),
             group("2", {}, {"en": "b"}),
@@ -100,7 +100,7 @@ def test_answer_sets_join_across_languages_and_through_a_chain():
 
 
 def test_a_query_text_joins_the_groups_of_its_language():
-    corpus = survey(
+    corpus = Corpus.from_groups(
         [
             group("1", {"en": "Paris?", "sw": "who"}, {"en": "a"}),
             group("2", {"fr": "Paris?"}, {"en": "b"}),
@@ -118,7 +118,7 @@ def test_a_query_text_joins_the_groups_of_its_language():
 def test_pair_counts_equal_counting_one_by_one(groups):
     if not any(one.queries or one.passages for one in groups):
         return
-    corpus = survey(groups, {})
+    corpus = Corpus.from_groups(groups)
     naive = [
         [sum(x in g.queries and y in g.passages for g in groups) for y in corpus.languages] for x in corpus.languages
     ]
@@ -128,31 +128,34 @@ def test_pair_counts_equal_counting_one_by_one(groups):
 def test_language_limits_keep_the_first_groups():
     groups = [group(str(i), {"en": f"q{i}"}, {"en": f"p{i}", "sw": f"s{i}"}) for i in range(4)]
     groups[0] = group("0", {"en": "q0"}, {"en": "p0"})
-    corpus = survey(groups, {"sw": 2})
+    corpus = Corpus.from_groups(groups, {"sw": 2})
     assert (corpus.passages[:, 1] >= 0).tolist() == [False, True, True, False]
     assert (corpus.queries[:, 0] >= 0).all()
-    assert survey(groups, {"sw": 0}).languages == ("en",)
-    assert survey(groups, {"sw": 9, "de": 1}).pair_counts().tolist() == survey(groups, {}).pair_counts().tolist()
+    assert Corpus.from_groups(groups, {"sw": 0}).languages == ("en",)
+    assert (
+        Corpus.from_groups(groups, {"sw": 9, "de": 1}).pair_counts().tolist()
+        == Corpus.from_groups(groups).pair_counts().tolist()
+    )
 
 
 def test_a_text_over_the_limit_joins_no_answer_set():
     groups = [group("1", {}, {"en": "a"}), group("2", {}, {"en": "b", "sw": "a"})]
-    assert survey(groups, {}).answer_sets.tolist() == [0, 0]
-    assert survey(groups, {"sw": 0}).answer_sets.tolist() == [0, 1]
+    assert Corpus.from_groups(groups).answer_sets.tolist() == [0, 0]
+    assert Corpus.from_groups(groups, {"sw": 0}).answer_sets.tolist() == [0, 1]
     groups = [group("1", {"sw": "q"}, {"en": "a"}), group("2", {"sw": "q"}, {"en": "b"})]
-    assert survey(groups, {}).answer_sets.tolist() == [0, 0]
-    assert survey(groups, {"sw": 1}).answer_sets.tolist() == [0, 1]
+    assert Corpus.from_groups(groups).answer_sets.tolist() == [0, 0]
+    assert Corpus.from_groups(groups, {"sw": 1}).answer_sets.tolist() == [0, 1]
 
 
 def test_a_group_may_not_stand_twice():
     with pytest.raises(InputError, match=r"^group_id '1' stands twice: one line holds a whole group$"):
-        survey([group("1", {}, {"en": "a"}), group("1", {"en": "q"}, {})], {})
+        Corpus.from_groups([group("1", {}, {"en": "a"}), group("1", {"en": "q"}, {})])
 
 
 @pytest.mark.parametrize(("groups", "limits"), [([], {}), ([group("1", {"en": "q"}, {"en": "p"})], {"en": 0})])
 def test_data_without_any_text(groups, limits):
     with pytest.raises(InputError, match=r"^the training data holds no text"):
-        survey(groups, limits)
+        Corpus.from_groups(groups, limits)
 
 
 BY_BLOCKS = st.lists(st.tuples(TEXTS, TEXTS, st.lists(st.sampled_from("abcxyz"), max_size=3)), min_size=1, max_size=30)
@@ -193,7 +196,7 @@ def test_a_later_block_finds_a_group_that_stands_twice(monkeypatch):
     monkeypatch.setattr(numbering, "BLOCK_TEXTS", 3)
     groups = [group(f"it's {i}\n", {}, {"en": str(i)}) for i in range(20)]
     with pytest.raises(InputError) as caught:
-        survey([*groups, groups[7], groups[3]], {})
+        Corpus.from_groups([*groups, groups[7], groups[3]])
     assert str(caught.value) == f"group_id {groups[7].group_id!r} stands twice: one line holds a whole group"
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hybridtune.data.corpus import survey
+from hybridtune.data.corpus import Corpus
 from hybridtune.data.plan import HybridPlan
 from hybridtune.data.readers.native import Group, find_sources, read_groups
 from hybridtune.data.stream import _texts
@@ -29,7 +29,7 @@ def group(name, passages, negatives=None):
 
 def naive_negatives(groups):
     """{(group, language): [(text, answer_set), ...]} of a survey without limits, from the definition."""
-    answer_sets = survey(groups, {}).answer_sets
+    answer_sets = Corpus.from_groups(groups).answer_sets
     holders = {}  # passage text -> answer set
     for row, one in enumerate(groups):
         for text in one.passages.values():
@@ -67,7 +67,7 @@ def test_every_negative_leads_back_to_its_text_and_its_answer_set(numbered, grou
         found.setdefault((row, corpus.languages[column]), []).append((text, answer_set))
     assert found == naive_negatives(groups)
     assert corpus.most_negatives() == max(map(len, found.values()), default=0)
-    without = survey([one._replace(negatives={}) for one in groups], {})
+    without = Corpus.from_groups([one._replace(negatives={}) for one in groups])
     assert (corpus.pair_counts() == without.pair_counts()).all()
     assert (corpus.answer_sets == without.answer_sets).all()
     assert ((corpus.passages < 0) == (without.passages < 0)).all()
@@ -90,14 +90,14 @@ def test_a_negative_shares_the_number_of_the_passage_with_its_text(numbered):
 
 def test_a_negative_that_answers_through_another_group_is_left_out():
     groups = [group("1", {"en": "a"}, {"en": ["x", "c"]}), group("2", {"en": "a", "de": "c"})]
-    corpus = survey(groups, {})
+    corpus = Corpus.from_groups(groups)
     assert corpus.answer_sets.tolist() == [0, 0]
     assert corpus.negative_answer_sets.tolist() == [-1]
     groups = [  # the same through a query that both have
         Group("1", "", {"en": "q"}, {"en": "a"}, {"en": ["x", " c\n"]}),
         Group("2", "", {"en": "q"}, {"de": "c"}),
     ]
-    assert survey(groups, {}).negative_answer_sets.tolist() == [-1]
+    assert Corpus.from_groups(groups).negative_answer_sets.tolist() == [-1]
 
 
 def test_two_spellings_of_a_negative_are_one(numbered):
@@ -107,8 +107,8 @@ def test_two_spellings_of_a_negative_are_one(numbered):
 
 def test_cells_over_the_limit_lose_their_negatives(numbered):
     groups = [group(str(i), {"en": f"e{i}", "sw": f"s{i}"}, {"en": ["x"], "sw": ["y", "z"]}) for i in range(3)]
-    assert survey(groups, {}).negative_cells.tolist() == [0, 1, 1, 2, 3, 3, 4, 5, 5]
-    assert survey(groups, {"sw": 1}).negative_cells.tolist() == [0, 1, 1, 2, 4]
+    assert Corpus.from_groups(groups).negative_cells.tolist() == [0, 1, 1, 2, 3, 3, 4, 5, 5]
+    assert Corpus.from_groups(groups, {"sw": 1}).negative_cells.tolist() == [0, 1, 1, 2, 4]
     corpus, seen = numbered(groups, {"sw": 0})
     assert corpus.most_negatives() == 1
     assert not {"y", "z"} & {text for _, text in seen}
@@ -116,7 +116,9 @@ def test_cells_over_the_limit_lose_their_negatives(numbered):
 
 @pytest.mark.parametrize("most", range(5))
 def test_drawing_takes_turns_from_any_start(most):
-    corpus = survey([group("1", {"en": "a", "sw": "s"}, {"en": list("xyz"), "sw": ["w"]}), group("2", {"en": "b"})], {})
+    corpus = Corpus.from_groups(
+        [group("1", {"en": "a", "sw": "s"}, {"en": list("xyz"), "sw": ["w"]}), group("2", {"en": "b"})]
+    )
     cells = np.array([(0, 0), (0, 1), (1, 0)], np.int32)
     starts = set()
     for draw in np.linspace(0, 0.999, 24):
@@ -194,7 +196,7 @@ def test_the_data_without_negatives_gives_the_batches_of_before(numbered):
     groups, _, plan = planned(numbered)
     options = {"mixing_ratio": 0.5, "sampling_exponent": 0.5, "batch_size": 8, "seed": 4}
     bare = [one._replace(negatives={}) for one in groups]
-    without = HybridPlan(survey(bare, {}), **options)
+    without = HybridPlan(Corpus.from_groups(bare), **options)
     for one, other in zip(plan.batches(0, 20), without.batches(0, 20), strict=True):
         assert (one.kind, one.groups.tolist()) == (other.kind, other.groups.tolist())
         assert one.languages.tolist() == other.languages.tolist()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hybridtune.data.corpus import survey
+from hybridtune.data.corpus import Corpus
 from hybridtune.data.plan import HybridPlan
 from hybridtune.data.readers.native import Group
 from hybridtune.errors import InputError
@@ -24,7 +24,7 @@ def corpus_of(*sizes, shared=0):
     languages = [f"{chr(97 + i)}a" for i in range(len(sizes))]
     spoken = [[language] for language, size in zip(languages, sizes, strict=True) for _ in range(size)]
     spoken += [languages] * shared
-    return survey((numbered(i, codes) for i, codes in enumerate(spoken)), {})
+    return Corpus.from_groups((numbered(i, codes) for i, codes in enumerate(spoken)))
 
 
 def numbered(name, languages):
@@ -42,7 +42,7 @@ def uneven_corpora(draw):
             x: draw(st.sampled_from([f"q{name}{x}", f"s{name % 4}", f" s{name % 4}"])) for x in sorted(draw(codes))
         }
         groups.append(Group(str(name), "", queries, passages))
-    return survey([*groups, numbered("last", ["de"])], {})
+    return Corpus.from_groups([*groups, numbered("last", ["de"])])
 
 
 def batches(one, start=0, stop=30):
@@ -141,7 +141,7 @@ def possible(corpus, ratio, size, cross_batch):
 def test_a_large_answer_set_does_not_starve_the_others():
     """Every batch needs both small answer sets again, long before the large one has been gone through."""
     groups = [Group(str(i), "", {"en": f"q{i}"}, {"en": "same" if i < 5 else f"p{i}"}) for i in range(7)]
-    corpus = survey(groups, {})
+    corpus = Corpus.from_groups(groups)
     seen = Counter()
     for batch in plan(corpus, mixing_ratio=1.0, batch_size=3).batches(0, 50):
         check_batch(corpus, batch, 3, False)
@@ -200,7 +200,7 @@ def test_the_sampling_exponent_sets_the_shares_of_cross_pairs():
     groups = [
         Group(str(i), "", dict.fromkeys(xs, f"q{i}"), dict.fromkeys(ys, f"p{i}")) for i, (xs, ys) in enumerate(spoken)
     ]
-    corpus = survey(groups, {})
+    corpus = Corpus.from_groups(groups)
     for exponent, first in ((0.0, 1 / 2), (1.0, 3 / 4)):
         one = plan(corpus, mixing_ratio=0.0, sampling_exponent=exponent)
         rows = [tuple(pair) for batch in one.batches(0, 400) for pair in batch.languages.tolist()]
@@ -219,7 +219,7 @@ def test_a_small_language_is_left_out_of_mono_and_named():
 def test_a_language_whose_groups_share_one_text_is_small():
     groups = [numbered(i, ["en"]) for i in range(4)]
     groups += [Group(f"s{i}", "", {"sw": f"q{i}"}, {"sw": "the same"}) for i in range(9)]
-    assert plan(survey(groups, {}), mixing_ratio=1.0).left_out == ("sw",)
+    assert plan(Corpus.from_groups(groups), mixing_ratio=1.0).left_out == ("sw",)
 
 
 def refusal(corpus, **options):
@@ -259,7 +259,7 @@ def test_no_cross_pair_while_cross_batches_are_asked_for():
 
 def test_no_mono_pair_while_mono_batches_are_asked_for():
     groups = [Group(str(i), "", {"en": f"q{i}"}, {"de": f"p{i}"}) for i in range(9)]
-    corpus = survey(groups, {})
+    corpus = Corpus.from_groups(groups)
     assert refusal(corpus, mixing_ratio=0.1) == (
         "the training data has no mono pair, and mixing_ratio 0.1 asks for mono batches: set mix.mixing_ratio to 0 "
         "or add such pairs"
@@ -290,7 +290,7 @@ def test_the_table_adds_up(cross_batch):
 
 def test_a_language_of_queries_alone_gives_no_mono_batch():
     groups = [Group(str(i), "", {"en": f"q{i}", "sw": f"s{i}"}, {"en": f"p{i}"}) for i in range(9)]
-    one = plan(survey(groups, {}))
+    one = plan(Corpus.from_groups(groups))
     pairs = {(b.kind, *pair) for b in one.batches(0, 20) for pair in map(tuple, b.languages.tolist())}
     assert pairs == {("mono", 0, 0), ("cross", 1, 0)}
     assert one.left_out == ()

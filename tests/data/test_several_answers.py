@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hybridtune.data.arrays import ArrayFile
-from hybridtune.data.corpus import survey
+from hybridtune.data.corpus import Corpus
 from hybridtune.data.numbering import Numbering, read_texts
 from hybridtune.data.plan import HybridPlan
 from hybridtune.data.readers.native import Group
@@ -49,7 +49,7 @@ def question_of(text):
 
 @pytest.mark.parametrize("cross_batch", ["mixed", "single_pair"])
 def test_no_batch_holds_a_question_twice(cross_batch):
-    corpus = survey(groups(), {})
+    corpus = Corpus.from_groups(groups())
     assert len(set(corpus.answer_sets.tolist())) == QUESTIONS
     plan = HybridPlan(
         corpus, mixing_ratio=0.5, sampling_exponent=0.5, batch_size=QUESTIONS, seed=0, cross_batch=cross_batch
@@ -70,7 +70,7 @@ def test_no_batch_holds_two_groups_of_one_query_text(data):
     drawn = data.draw(st.lists(sides, min_size=6, max_size=20))
     rows = [Group(str(n), "", queries, {"de": f"p{n}", "en": f"p{n}"}) for n, queries in enumerate(drawn)]
     rows += [Group(f"last {n}", "", {"en": f"q{n}", "de": f"q{n}"}, {"de": f"l{n}", "en": f"l{n}"}) for n in range(3)]
-    plan = HybridPlan(survey(rows, {}), mixing_ratio=0.5, sampling_exponent=0.5, batch_size=3, seed=1)
+    plan = HybridPlan(Corpus.from_groups(rows), mixing_ratio=0.5, sampling_exponent=0.5, batch_size=3, seed=1)
     held = [{(language, text_key(text)) for language, text in row.queries.items()} for row in rows]
     for batch in plan.batches(0, 12):
         together = [query for group in batch.groups.tolist() for query in held[group]]

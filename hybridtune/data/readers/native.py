@@ -86,7 +86,7 @@ def read_groups(source: Source) -> Iterator[Group]:
         foreign = foreign_row(row) if place == 0 else None
         if foreign is not None:
             raise InputError(f"{where}: {not_read(foreign)}")
-        yield _group(row, where)
+        yield parse_group(row, where)
 
 
 def read_rows(source: Source) -> Iterator[tuple[int, Any]]:
@@ -263,7 +263,16 @@ def _present(cell: Any) -> Any:
     return {language: text for language, text in cell.items() if text is not None} if isinstance(cell, dict) else cell
 
 
-def _group(row: Any, where: str) -> Group:
+def parse_group(row: Any, where: str) -> Group:
+    """Check a row of the native format.
+
+    Args:
+        row: ``{"group_id", "document_id", "queries": {language: text}, "passages": {...}, "negatives": {...: [...]}}``.
+        where: names the row in messages.
+
+    Raises:
+        InputError: what is wrong with it.
+    """
     if not isinstance(row, dict):
         raise InputError(f"{where}: a group is a JSON object, not {type(row).__name__}")
     group_id = row.get("group_id")
