@@ -32,7 +32,8 @@ from hybridtune.report.chart import (
     tip,
     with_metrics,
 )
-from hybridtune.report.record import StudyRecord, TrialRecord, pareto_front
+from hybridtune.report.record import StudyRecord, TrialRecord
+from hybridtune.storage.trial_rows import pareto_front
 
 ENOUGH = 8  # trials from which importances are told
 _BEST_SHARE = 0.25  # a tenth of the trials, Optuna's default, is one or two of a small study
@@ -53,11 +54,13 @@ def history(record: StudyRecord) -> Chart:
         if trial.status == "done":  # as Optuna draws it: others were scored at another step
             best = value if best is None else pick(best, value)
         rows.append([trial.label, trial.number, trial.status, rounded(goal, value), rounded(goal, best)])
-    if record.ledger is None or not _complete(record.ledger):
-        reason = _NO_LEDGER if record.ledger is None else "Optuna has no completed trial yet."
+    if record.optuna_study is None or not _complete(record.optuna_study):
+        reason = _NO_LEDGER if record.optuna_study is None else "Optuna has no completed trial yet."
         return Chart(key, title, reason, None, columns, rows)
     target = None if len(record.goals) == 1 else _first_value
-    figure = _quiet(optuna.visualization.plot_optimization_history, record.ledger, target=target, target_name=goal)
+    figure = _quiet(
+        optuna.visualization.plot_optimization_history, record.optuna_study, target=target, target_name=goal
+    )
     numbered = {trial.number: trial for trial in record.trials}
     figure.data = sorted(figure.data, key=lambda trace: trace.mode)  # the line below the marks
     for trace in figure.data:
@@ -75,7 +78,7 @@ def history(record: StudyRecord) -> Chart:
     figure.update_xaxes(title_text="trial number", tickformat="d")
     figure.update_yaxes(title_text=safe(goal))
     figure.update_layout(showlegend=False)
-    complete = counted(len(_complete(record.ledger)), "trial")
+    complete = counted(len(_complete(record.optuna_study)), "trial")
     words = f"{goal} of the {complete} that Optuna holds as complete; {better(mode)}."
     if best is not None:
         words += f" The best of {counted(len(done), 'full-length trial')} is {said(goal, best)}."
@@ -89,9 +92,9 @@ def importances(record: StudyRecord) -> Chart:
     key, title = "importances", "Parameter importances"
     goal, mode = first_goal(record)
     sign = -1 if mode == "max" else 1
-    if record.ledger is None:
+    if record.optuna_study is None:
         return Chart(key, title, _NO_LEDGER.replace(", so there is only the table", ""), None)
-    trials = _complete(record.ledger)
+    trials = _complete(record.optuna_study)
     if len(trials) < ENOUGH or len({trial.values[0] for trial in trials}) < 2:
         reason = f"Optuna has {counted(len(trials), 'completed trial')}; importances of fewer than {ENOUGH} are noise."
         return Chart(key, title, reason, None)
@@ -99,7 +102,7 @@ def importances(record: StudyRecord) -> Chart:
     try:
         figure = _quiet(
             optuna.visualization.plot_param_importances,
-            record.ledger,
+            record.optuna_study,
             evaluator=evaluator,
             target=lambda trial: sign * _first_value(trial),  # of a target, PED-ANOVA takes less as better
             target_name=goal,
@@ -132,12 +135,14 @@ def parallel(record: StudyRecord) -> Chart:
         [trial.label, trial.status, rounded(goal, trial.metrics.get(goal)), *(cell(trial.values.get(n)) for n in names)]
         for trial in record.trials
     ]
-    if record.ledger is None:
+    if record.optuna_study is None:
         return Chart(key, title, _NO_LEDGER, None, columns, rows)
-    trials = _complete(record.ledger)
+    trials = _complete(record.optuna_study)
     if len(trials) < 2 or not any(trial.params for trial in trials):
         return Chart(key, title, "Optuna has fewer than two completed trials with values.", None, columns, rows)
-    figure = _quiet(optuna.visualization.plot_parallel_coordinate, record.ledger, target=_first_value, target_name=goal)
+    figure = _quiet(
+        optuna.visualization.plot_parallel_coordinate, record.optuna_study, target=_first_value, target_name=goal
+    )
     figure.data = [trace for trace in figure.data if trace.mode == "lines"]
     heights = sorted((trace.y[0] for trace in figure.data), reverse=mode == "max")
     good = heights[(len(heights) - 1) // 4]
@@ -192,10 +197,8 @@ def _restyle(figure: go.Figure, height: int) -> None:
     figure.update_layout(template=TEMPLATE, height=height, title=None, plot_bgcolor=None, legend=None)
 
 
-def _complete(ledger: optuna.Study) -> list[optuna.trial.FrozenTrial]:
-    found: list[optuna.trial.FrozenTrial] = ledger.get_trials(
-        deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,)
-    )
+def _complete(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+    found: list[optuna.trial.FrozenTrial] = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
     return found
 
 

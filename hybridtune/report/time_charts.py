@@ -37,11 +37,11 @@ def intermediate(record: StudyRecord) -> Chart:
     key, title = "intermediate", "Scores while training"
     goal = first_goal(record)[0]
     columns, rows = _score_table([trial for trial in record.trials if trial.history], [goal])
-    if record.ledger is None:
+    if record.optuna_study is None:
         words = "Optuna's storage is not there or cannot be read, so there is only the table."
         return Chart(key, title, words, None, columns, rows)
-    held = {trial.number for trial in record.ledger.get_trials(deepcopy=False) if trial.intermediate_values}
-    drawn = list(optuna.visualization.plot_intermediate_values(record.ledger).data) if held else []
+    held = {trial.number for trial in record.optuna_study.get_trials(deepcopy=False) if trial.intermediate_values}
+    drawn = list(optuna.visualization.plot_intermediate_values(record.optuna_study).data) if held else []
     drawn += _from_history([trial for trial in record.trials if trial.number not in held], goal)
     if not drawn:
         return Chart(key, title, "No trial has a score yet.", None, columns, rows)

@@ -9,10 +9,10 @@ from ray.tune.search import Searcher
 
 from hybridtune.metrics.per_query import FILE as PER_QUERY
 from hybridtune.search.seed_check import Repeat, RepeatRow, noise, repeat_points
-from hybridtune.search.study import SETTLED, TRIALS, StudyResult, run_trials
+from hybridtune.search.study import TRIALS, StudyResult, run_trials
 from hybridtune.search.trial_log import Display, Watcher
 from hybridtune.storage.files import at_hand, beside, exists, join
-from hybridtune.storage.trial_rows import TrialRow, read_rows
+from hybridtune.storage.trial_rows import SETTLED, TrialRow, read_rows
 from hybridtune.train.job_queue import FitJob
 
 REPEATS = "repeats"  # in the study folder; laid out like a study folder of its own

@@ -18,7 +18,7 @@ from hybridtune.evaluate.benchmark import Benchmark
 from hybridtune.metrics.metrics import direction
 from hybridtune.search.space import objectives, trial_name
 from hybridtune.search.trial_log import read_reports
-from hybridtune.storage.trial_rows import TrialRow
+from hybridtune.storage.trial_rows import TrialRow, wall_seconds
 
 Report = Mapping[str, Any]
 
@@ -215,12 +215,7 @@ def spent(rows: Sequence[TrialRow]) -> tuple[float, int]:
     Args:
         rows: of the study so far, those of trials that were cut off among them: ``read_rows(folder, running=True)``.
     """
-    total, until = 0.0, 0.0
-    for row in sorted(rows, key=lambda row: row.began):
-        end = row.began + row.seconds
-        total += max(0.0, end - max(until, row.began))
-        until = max(until, end)
-    return total, sum(int(row.metrics.get("step", 0)) for row in rows)
+    return wall_seconds(rows), sum(int(row.metrics.get("step", 0)) for row in rows)
 
 
 def used_up(study: Study, rows: Sequence[TrialRow]) -> str | None:

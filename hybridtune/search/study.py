@@ -23,13 +23,12 @@ from hybridtune.search.space import trial_name
 from hybridtune.search.stopping import budget, contenders, scheduler, settle, spent, used_up
 from hybridtune.search.trial import Trial
 from hybridtune.search.trial_log import Display, Watcher
-from hybridtune.storage.trial_rows import TrialRow, read_rows
+from hybridtune.storage.trial_rows import SETTLED, TrialRow, best_row, pareto_front, read_rows
 from hybridtune.train.evaluators import NotSharedError
 from hybridtune.train.fit import clear
 from hybridtune.train.job_queue import ON_HEAD, FitJob
 
 TRIALS = "trials"
-SETTLED = ("done", "stopped early")  # a failed trial is tried again when the study is run again
 
 
 @dataclass(frozen=True)
@@ -96,9 +95,7 @@ def run_search(
     if not finished:
         raise FitError(f"no trial came to its last step; see {folder / TRIALS}")
     front = pareto_front(finished, goals)
-    first, mode = next(iter(goals.items()))
-    best = max(front, key=lambda row: row.metrics[first] * (1 if mode == "max" else -1))
-    return StudyResult(rows, best, [row.id for row in front])
+    return StudyResult(rows, best_row(front, goals), [row.id for row in front])
 
 
 def run_trials(
@@ -185,19 +182,3 @@ class Hopeless(tune.Callback):  # type: ignore[misc]
 
 def _trial_name(trial: Any) -> str:
     return trial_name(trial.config)
-
-
-def pareto_front(rows: list[TrialRow], goals: Mapping[str, str]) -> list[TrialRow]:
-    """The rows that no other row beats: at least as good on every objective and better on one."""
-
-    def signed(row: TrialRow) -> list[float]:
-        return [row.metrics[name] * (1 if mode == "max" else -1) for name, mode in goals.items()]
-
-    points = [signed(row) for row in rows]
-
-    def beaten(point: list[float]) -> bool:
-        return any(all(o >= p for o, p in zip(other, point, strict=True)) and other != point for other in points)
-
-    if len(goals) == 1:
-        return [rows[points.index(max(points))]]
-    return [row for row, point in zip(rows, points, strict=True) if not beaten(point)]

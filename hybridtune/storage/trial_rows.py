@@ -6,15 +6,17 @@ Nothing heavy is imported here: another process asks how a study stands, and wan
 import json
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
+from hybridtune.errors import InputError
 from hybridtune.runtime.processes import born, lives
 
-Status = Literal["running", "stopped early", "out of budget", "done", "failed"]
+Status = Literal["running", "stopped early", "out of budget", "done", "failed", "cut off"]
 ENDED, RUNNING = "trials.jsonl", "running.json"
+SETTLED = ("done", "stopped early")  # any other trial is tried again when the study is run again
 
 
 @dataclass
@@ -27,7 +29,7 @@ class TrialRow:
         baseline: ``mono-only``, ``half-half``, ``cross-only``, or None for a searched trial.
         values: the fields of the study that this trial sets.
         metrics: its last report; of a trial that is done, those of its best checkpoint.
-        status: where it is.
+        status: where it is; ``cut off``, where a reader sees that its study runs no more, stands in no file.
         checkpoint: place of the checkpoint with these metrics.
         seconds: wall time in which it ran.
         began: when it started, in seconds of the epoch.
@@ -44,6 +46,14 @@ class TrialRow:
     seconds: float = 0.0
     began: float = 0.0
     reason: str | None = None
+
+    @property
+    def label(self) -> str:
+        """The name that people read: its baseline's, or its number; of a run with another seed its own, ``best-s1``."""
+        return (self.baseline or f"trial {self.number}") if self.id.isdigit() else self.id
+
+
+Row = TypeVar("Row", bound=TrialRow)
 
 
 @dataclass(frozen=True)
@@ -64,32 +74,47 @@ class Running:
 
 
 def read_rows(folder: Path, running: bool = False) -> list[TrialRow]:
-    """The ended trials of a study folder, in the order they stand there.
+    """Read the ended trials of a study folder, in the order they stand there.
 
     Args:
         folder: the study folder.
         running: also those that have begun and not ended; all are then in the order of their numbers.
+
+    Raises:
+        InputError: a file that holds something else.
     """
     file = folder / ENDED
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-    ended = [TrialRow(**json.loads(line)) for line in lines]
+    try:
+        ended = [TrialRow(**json.loads(line)) for line in lines]
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{file}: cannot be read: {error}; it has one JSON object a line") from None
     if not running:
         return ended
+    rows = {row.id: row for row in ended}
     now = read_running(folder)
-    known = {row.id for row in ended}
-    others = [row for row in now.rows if row.status == "running" and row.id not in known] if now else []
-    return sorted([*ended, *others], key=lambda row: row.number)
+    for row in now.rows if now else []:
+        # `trials.jsonl` is written first: a trial that is settled there and runs here was cut off between the two.
+        if row.status == "running" and (row.id not in rows or rows[row.id].status not in SETTLED):
+            rows[row.id] = row
+    return sorted(rows.values(), key=lambda row: row.number)
 
 
 def read_running(folder: Path) -> Running | None:
-    """What `running.json` tells; None where no search runs or has been cut off."""
+    """Read `running.json`; None where no search runs or has been cut off.
+
+    Raises:
+        InputError: the file holds something else.
+    """
+    file = folder / RUNNING
     try:
-        told = json.loads((folder / RUNNING).read_text(encoding="utf-8"))
+        found = json.loads(file.read_text(encoding="utf-8"))
+        alive = lives(found["pid"], found.get("born")) if found["host"] == socket.gethostname() else None
+        return Running(found["pid"], found["host"], alive, [TrialRow(**row) for row in found["rows"]])
     except FileNotFoundError:  # also when the study ends just now
         return None
-    here = told["host"] == socket.gethostname()
-    alive = lives(told["pid"], told.get("born")) if here else None
-    return Running(told["pid"], told["host"], alive, [TrialRow(**row) for row in told["rows"]])
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{file}: cannot be read: {error}") from None
 
 
 def write_running(folder: Path, rows: Sequence[TrialRow]) -> None:
@@ -99,3 +124,57 @@ def write_running(folder: Path, rows: Sequence[TrialRow]) -> None:
     temporary = folder / f"{RUNNING}.new"
     temporary.write_text(json.dumps(told), encoding="utf-8")
     temporary.replace(folder / RUNNING)
+
+
+def pareto_front(rows: Sequence[Row], goals: Mapping[str, str]) -> list[Row]:
+    """Return the rows that no other row beats: at least as good on every goal and better on one.
+
+    Args:
+        rows: trials; those that lack a goal are left out.
+        goals: metric -> ``max`` or ``min``; with one goal the front is the best alone, the first of equals.
+
+    Example:
+        >>> rows = [TrialRow(str(n), n, None, {}, {"mono/AP": n, "cross/AP": -n}) for n in range(3)]
+        >>> [row.number for row in pareto_front(rows, {"mono/AP": "max", "cross/AP": "max"})]
+        [0, 1, 2]
+        >>> [row.number for row in pareto_front(rows, {"mono/AP": "max"})]
+        [2]
+    """
+    scored = [row for row in rows if all(name in row.metrics for name in goals)]
+    points = [[row.metrics[name] * (1 if mode == "max" else -1) for name, mode in goals.items()] for row in scored]
+    if len(goals) == 1:
+        return [scored[points.index(max(points))]] if points else []
+
+    def beaten(point: list[float]) -> bool:
+        return any(all(o >= p for o, p in zip(other, point, strict=True)) and other != point for other in points)
+
+    return [row for row, point in zip(scored, points, strict=True) if not beaten(point)]
+
+
+def best_row(rows: Sequence[Row], goals: Mapping[str, str]) -> Row:
+    """Return the row with the best value of the first goal, the first of equals.
+
+    Args:
+        rows: at least one, each with that metric.
+        goals: metric -> ``max`` or ``min``.
+
+    Example:
+        >>> best_row([TrialRow(str(n), n, None, {}, {"multi/AP": n}) for n in range(3)], {"multi/AP": "max"}).number
+        2
+    """
+    first, mode = next(iter(goals.items()))
+    return max(rows, key=lambda row: row.metrics[first] * (1 if mode == "max" else -1))
+
+
+def wall_seconds(rows: Sequence[TrialRow]) -> float:
+    """Return the seconds in which a trial ran: gaps do not count, and trials side by side count once.
+
+    Example:
+        >>> wall_seconds([TrialRow(str(n), n, None, {}, began=began, seconds=10) for n, began in enumerate((1, 6, 40))])
+        25.0
+    """
+    total, until = 0.0, 0.0
+    for began, ended in sorted((row.began, row.began + row.seconds) for row in rows):
+        total += max(0.0, ended - max(began, until))
+        until = max(until, ended)
+    return total

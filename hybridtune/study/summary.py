@@ -20,7 +20,6 @@ from hybridtune.terminal.screen import (
     duration,
     figure,
     groups_table,
-    label,
     marks_told,
     plain_table,
     trials_table,
@@ -131,7 +130,7 @@ def study_summary(study: Study, result: Mapping[str, Any], screen: Screen) -> No
         style="dim",
     )
     for reason in dict.fromkeys(row.reason for row in rows if row.reason):
-        names = ", ".join(label(row) for row in rows if row.reason == reason)
+        names = ", ".join(row.label for row in rows if row.reason == reason)
         screen.console.print(f"{names} failed: {reason}", soft_wrap=True, markup=False)
     screen.console.print(asked_and_got(study, rows), soft_wrap=True, markup=False)
     name = best["baseline"] or f"trial {best['number']}"

@@ -58,7 +58,7 @@ def trials_table(
     fields = list(dict.fromkeys(name for row in rows for name in row.values))
     columns = [_step_column(rows, paces or {}), *(_figure_column(rows, name) for name in figures)]
     columns = [_column(rows, name) for name in fields] + columns
-    first = ["trial", *(label(row) + (" *" if row.id == best else "") for row in rows)]
+    first = ["trial", *(row.label + (" *" if row.id == best else "") for row in rows)]
     left_out = 0
     if width is not None and len(fields) > NARROW and sum(_width(one) for one in (first, *columns)) > width:
         left_out = len(fields) - NARROW
@@ -80,11 +80,6 @@ def marks_told(rows: Sequence[TrialRow]) -> str:
     """What the marks behind the steps mean, of those that the rows have: ``x: stopped early``."""
     seen = {row.status for row in rows}
     return "; ".join(f"{mark}: {status}" for status, mark in MARKS.items() if mark and status in seen)
-
-
-def label(row: TrialRow) -> str:
-    """What a trial is called: its baseline's name, or its number; a repeat by its own name, ``best-s1``."""
-    return (row.baseline or f"trial {row.number}") if row.id.isdigit() else row.id
 
 
 def figure(name: str, value: float | None) -> str:
@@ -225,7 +220,7 @@ class Screen:
             known = paces()
             for row in rows:
                 if row.status == "running" and row.id in known:
-                    self.line(f"{label(row)}: {_pace(known[row.id], max_steps)}")
+                    self.line(f"{row.label}: {_pace(known[row.id], max_steps)}")
 
         with _every(SECONDS_BETWEEN_LINES, tell):
             yield display
@@ -258,15 +253,15 @@ class Screen:
         if row.status == "running" and row.metrics:
             figures = dict.fromkeys([*goals, *FIGURES])
             shown = [f"{key} {figure(key, row.metrics[key])}" for key in figures if key in row.metrics]
-            self.line(f"{label(row)}: step {row.metrics['step']:.0f}/{max_steps}, {', '.join(shown)}")
+            self.line(f"{row.label}: step {row.metrics['step']:.0f}/{max_steps}, {', '.join(shown)}")
         elif row.status == "running":
             values = ", ".join(f"{key} {short(value)}" for key, value in row.values.items())
-            self.line(f"{label(row)}: started ({values})")
+            self.line(f"{row.label}: started ({values})")
         else:
             kept = row.status in ("done", "out of budget") and "best_step" in row.metrics
             best = f", best at step {row.metrics['best_step']:.0f}" if kept else ""
             why = f": {row.reason}" if row.reason else ""
-            self.line(f"{label(row)}: {row.status} after {row.seconds:.0f} s{best}{why}")
+            self.line(f"{row.label}: {row.status} after {row.seconds:.0f} s{best}{why}")
 
 
 def plain_table(rows: Sequence[Mapping[str, Any]], title: str) -> Table:

@@ -7,7 +7,8 @@ import optuna
 
 from hybridtune.config.study import Study
 from hybridtune.metrics.metrics import direction
-from hybridtune.report.record import StudyRecord, TrialRecord, pareto_front
+from hybridtune.report.record import StudyRecord, TrialRecord
+from hybridtune.storage.trial_rows import pareto_front
 
 BASELINES = {"mono-only": 1.0, "half-half": 0.5, "cross-only": 0.0}
 LANGUAGES = ("en", "de", "sw")
@@ -30,7 +31,6 @@ def trial_of(number, ratio, *, baseline=None, status="done", values=None, **metr
         scores=None,
         plan=None,
         per_query=None,
-        label=baseline or f"trial {number}",
     )
 
 
@@ -79,7 +79,7 @@ def record_of(trials, objective=("balanced/AP",), low_resource=(), space=("mixin
         environment={},
         result=None,
         repeats=None,
-        ledger=ledger,
+        optuna_study=ledger,
         state="finished",
     )
 

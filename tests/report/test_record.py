@@ -9,7 +9,8 @@ import pytest
 
 from hybridtune.errors import InputError
 from hybridtune.report import sentences as words
-from hybridtune.report.record import pareto_front, read_record
+from hybridtune.report.record import read_record
+from hybridtune.storage.trial_rows import pareto_front
 
 
 def digest(folder):
@@ -46,13 +47,13 @@ def test_a_finished_study_is_read_whole_and_left_as_it_was(finished_study):
             assert trial.scores["metrics"]["multi/AP"] == trial.metrics["multi/AP"]
             assert trial.per_query.is_file()
         assert trial.plan["asked_ratio"] == trial.values["mixing_ratio"]
-    states = [trial.state.name for trial in record.ledger.trials]
+    states = [trial.state.name for trial in record.optuna_study.trials]
     assert states == ["COMPLETE"] * 4 + ["PRUNED", "COMPLETE", "FAIL"]
 
 
 def test_the_front_is_optunas_whether_the_study_has_ended_or_not(three_goals, tmp_path):
     record = read_record(three_goals)
-    best = sorted(trial.number for trial in record.ledger.best_trials)
+    best = sorted(trial.number for trial in record.optuna_study.best_trials)
     assert len(best) > 1
     assert [trial.number for trial in record.front] == best
     done = [trial for trial in record.trials if trial.status == "done"]
@@ -83,14 +84,14 @@ def test_what_was_pruned_is_none_and_is_told(study_copy):
     assert half.scores is None
     assert half.per_query is None
     assert any("half-half" in note for note in record.notes)
-    assert record.ledger is None
+    assert record.optuna_study is None
     assert any("optuna.db" in note for note in record.notes)
 
 
 def test_a_storage_that_is_none_is_told_and_not_fatal(study_copy):
     (study_copy / "optuna.db").write_text("not a database", encoding="utf-8")
     record = read_record(study_copy)
-    assert record.ledger is None
+    assert record.optuna_study is None
     assert any("Optuna's storage cannot be read" in note for note in record.notes)
 
 
@@ -102,7 +103,7 @@ def test_a_storage_elsewhere_is_read_where_the_environment_says(study_copy, tmp_
     assert changed != text
     file.write_text(changed, encoding="utf-8")
     monkeypatch.setenv("MADE_STORAGE", str(tmp_path))
-    assert len(read_record(study_copy).ledger.trials) == 7
+    assert len(read_record(study_copy).optuna_study.trials) == 7
 
 
 def test_a_running_study_has_its_running_trials(study_copy):

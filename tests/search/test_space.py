@@ -10,8 +10,7 @@ from hybridtune.errors import InputError
 from hybridtune.evaluate.benchmark import load_benchmark
 from hybridtune.search.samplers import first_trials
 from hybridtune.search.space import baseline_points, objectives, search_space, trial_values
-from hybridtune.search.study import pareto_front
-from hybridtune.storage.trial_rows import TrialRow
+from hybridtune.storage.trial_rows import TrialRow, pareto_front
 
 SPACE = {"mixing_ratio": {"uniform": [0.0, 1.0]}, "temperature": {"loguniform": [0.01, 0.2]}}
 
