@@ -9,6 +9,7 @@ from hybridtune.config.study import demo_study, load_study
 from hybridtune.data.newsroom import LANGUAGES
 from hybridtune.runtime import local
 from hybridtune.runtime.local import gpus
+from hybridtune.study.folder import write_study
 
 DEMO = str(demo_study())
 
@@ -218,7 +219,8 @@ def test_missing_study_file_and_unset_variable(call, study_file, tmp_path):
 
 def test_an_out_folder_that_holds_something_else(call, study_file, tmp_path):
     (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "study.yaml").write_text("name: other\n")
+    other = load_study(study_file("other.yaml", seed=3))
+    write_study(other, tmp_path / "other")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "notes.txt").write_text("mine")
     study = study_file()

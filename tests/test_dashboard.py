@@ -13,11 +13,12 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from hybridtune.config.study import dump_study, load_study
+from hybridtune.config.study import load_study
 from hybridtune.errors import FitError, InputError
 from hybridtune.launch import dashboard as command
 from hybridtune.launch.dashboard import dashboard
 from hybridtune.search.optuna_storage import open_storage
+from hybridtune.study.folder import write_study
 from hybridtune.terminal.screen import Screen
 
 pytest.importorskip("optuna_dashboard", reason="optuna-dashboard is not installed")
@@ -32,7 +33,7 @@ def folder(tmp_path, study_file):
     place = tmp_path / "study"
     (place / "trials" / "0000").mkdir(parents=True)
     study = load_study(study_file())
-    (place / "study.yaml").write_text(dump_study(study))
+    write_study(study, place)
     ledger = optuna.create_study(storage=open_storage(study, place), study_name=study.name, direction="maximize")
     for state in STATES:
         trial = ledger.ask({"temperature": optuna.distributions.FloatDistribution(0.01, 0.2)})

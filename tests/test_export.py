@@ -19,7 +19,7 @@ from hybridtune.model.encoder import load_encoder
 from hybridtune.model.folder import build_tiny, training_pairs_of, with_folder_settings
 from hybridtune.study import export as command
 from hybridtune.study.export import Wish, export
-from hybridtune.study.folder import environment
+from hybridtune.study.folder import write_study
 from hybridtune.terminal.screen import Screen
 
 needs_onnx = pytest.mark.skipif(
@@ -68,8 +68,7 @@ def started(tiny, tmp_path_factory):
         }
     )
     build_tiny(tiny[2].definition, tiny[1], 0, folder / "encoder")
-    (folder / "study.yaml").write_text(dump_study(study))
-    (folder / "environment.json").write_text(json.dumps(environment()))
+    write_study(study, folder)
     weights = load_file(folder / "encoder" / "model.safetensors")
     rows = []
     for number, best in ((0, 12), (1, 6)):
@@ -96,7 +95,7 @@ def ended(started, tmp_path_factory):
     """The same with best/: the second trial's."""
     folder = tmp_path_factory.mktemp("ended") / "study"
     export(started, Wish(onnx=False, trial="0001", out=folder / "best"), SCREEN)
-    for name in ("study.yaml", "trials.jsonl"):
+    for name in ("study.yaml", "environment.json", "trials.jsonl"):
         (folder / name).write_bytes((started / name).read_bytes())
     return folder
 

@@ -11,6 +11,7 @@ from hybridtune.config.study import dump_study, load_study
 from hybridtune.errors import InputError
 from hybridtune.launch.status import status, status_table
 from hybridtune.storage.trial_rows import TrialRow, read_rows, read_running, write_running
+from hybridtune.study.folder import write_study
 from hybridtune.terminal.screen import Screen
 
 
@@ -20,7 +21,7 @@ def folder(tmp_path, study_file):
     place = tmp_path / "study"
     place.mkdir()
     study = load_study(study_file(search={"trials": 4}))
-    (place / "study.yaml").write_text(dump_study(study))
+    write_study(study, place)
     return place
 
 
@@ -141,7 +142,12 @@ def test_rows_come_back_as_they_were_written(folder):
     found = read_running(folder)
     assert (found.pid, found.host, found.alive) == (os.getpid(), socket.gethostname(), True)
     assert found.rows == [*ENDED, running]
-    assert sorted(path.name for path in folder.iterdir()) == ["running.json", "study.yaml", "trials.jsonl"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "environment.json",
+        "running.json",
+        "study.yaml",
+        "trials.jsonl",
+    ]
 
 
 def test_a_status_imports_nothing_heavy(folder):

@@ -17,7 +17,7 @@ from hybridtune.launch.jobs import PACKAGE_LIMIT
 STUDY = "study.yaml"  # in the stage
 _SECRET = re.compile(r"://[^/@]*:[^/@]+@")
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
-_OF_A_STUDY = ("study.yaml", "optuna.db", "optuna.log")  # what search.warm_start reads of a folder
+_OF_A_STUDY = ("study.yaml", "environment.json", "optuna.db", "optuna.log")  # what search.warm_start reads of a folder
 
 
 @dataclass(frozen=True)

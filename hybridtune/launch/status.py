@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from hybridtune.config.study import load_study
 from hybridtune.errors import InputError
 from hybridtune.launch.record import LAUNCH
+from hybridtune.storage.study_folder import check_format
 from hybridtune.storage.trial_rows import TrialRow, read_rows, read_running
 from hybridtune.study.folder import RAY_ADDRESS
 from hybridtune.terminal.screen import Screen, figure, trials_table
@@ -35,6 +36,7 @@ def read_study(folder: Path) -> "Study":
         raise InputError(
             f"{folder}: is no study folder (no study.yaml); give the folder that hybridtune run wrote, its --out"
         )
+    check_format(folder)
     return load_study(file)
 
 

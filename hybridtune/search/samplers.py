@@ -16,6 +16,7 @@ from hybridtune.errors import InputError
 from hybridtune.metrics.metrics import direction
 from hybridtune.search.optuna_storage import FILES, check_url, filled, load_ledger, open_url, storage_url
 from hybridtune.search.space import BASELINE, BASELINES, baseline_points, distribution, suggest
+from hybridtune.storage.study_folder import check_format
 
 STARTUP = 6  # trials that are drawn at random before TPE and GP model anything, baselines among them
 _NEEDS = {"cmaes": "cmaes", "gp": "scipy"}
@@ -198,6 +199,7 @@ def borrowed(study: Study) -> list[FrozenTrial]:
         file = Path(place) / "study.yaml"
         if not file.is_file():
             raise InputError(f"{told}: is no study folder (no study.yaml) and no storage URL; give one of them")
+        check_format(place, told)
         earlier = load_study(file)
         ledger = load_ledger(earlier, Path(place))
     columns = _columns(study, earlier, ledger, told)

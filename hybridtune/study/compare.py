@@ -9,6 +9,7 @@ from typing import Any
 from hybridtune.errors import InputError
 from hybridtune.metrics.per_query import FILE, read_per_query
 from hybridtune.metrics.significance import DRAWS, compare
+from hybridtune.storage.study_folder import check_format
 from hybridtune.study.folder import make_folder, write_json
 from hybridtune.terminal.screen import Screen, plain_table
 
@@ -32,6 +33,7 @@ def find_per_query(where: str) -> Path:
         InputError: none there.
     """
     place = Path(where)
+    check_format(place)
     tried = [place / FILE, place / "best" / FILE]
     of_trial = sorted(place.glob(f"fit/checkpoint_*/{FILE}"))  # Ray Train names checkpoints by their step
     for file in (place, *tried, *of_trial[-1:]):

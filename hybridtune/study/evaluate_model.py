@@ -17,6 +17,7 @@ from hybridtune.metrics.metrics import MEASURES, Ranked, parse_measure, per_quer
 from hybridtune.metrics.per_query import FILE as PER_QUERY
 from hybridtune.model.folder import training_pairs_of, with_folder_settings
 from hybridtune.report.bias_map import bias_heat_map
+from hybridtune.storage.study_folder import check_format
 from hybridtune.study.encoded import check_model, encoded, scan_locally
 from hybridtune.study.folder import make_folder, write_json
 from hybridtune.study.run_files import RunFile, check_run_file, rank_run, write_run_file
@@ -76,6 +77,8 @@ def read_question(
             )
     best = Path(model or "") / "best"
     study = Path(model) if model and (best / "modules.json").is_file() else None
+    if study is not None:
+        check_format(study)
     name = str(best) if study is not None else model or ""
     if name == "tiny":
         raise InputError("tiny is built by a study; evaluate takes a model folder, a name or a study folder")

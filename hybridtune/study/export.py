@@ -22,6 +22,7 @@ from hybridtune.model import onnx
 from hybridtune.model.encoder import DualEncoder, load_encoder
 from hybridtune.model.folder import save_folder, with_folder_settings
 from hybridtune.storage.files import last_name
+from hybridtune.storage.study_folder import check_format
 from hybridtune.storage.trial_rows import read_rows
 from hybridtune.study.card import Trained, model_card
 from hybridtune.study.folder import make_folder
@@ -93,6 +94,7 @@ def export(target: Path, wish: Wish, screen: Screen) -> dict[str, Any]:
         raise InputError("--opset is of the ONNX graph: give --onnx too")
     if wish.onnx:
         onnx.check_onnx()
+    check_format(target)
     if one_of_several:
         return _export_trial(target, wish, screen)
     folder = _model_folder(target)

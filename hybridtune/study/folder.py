@@ -11,6 +11,7 @@ from typing import Any
 
 from hybridtune.config.study import Study, dump_study, parse_yaml
 from hybridtune.errors import InputError
+from hybridtune.storage.study_folder import ENVIRONMENT, FORMAT, check_format
 
 RAY_ADDRESS = "dashboard.txt"  # in the study folder, while Ray runs
 RAY_TOKEN = "dashboard.token"  # beside it, for its user alone: what Ray's dashboard asks for
@@ -66,6 +67,7 @@ def open_study_folder(study: Study, out: Path | None, shown: str | None = None) 
     file = folder / "study.yaml"
     text = dump_study(study)
     if file.exists():
+        check_format(folder, told)
         before = file.read_text(encoding="utf-8")
         if not same_study(before, text):
             raise InputError(f"{told}: holds another study (its study.yaml differs); choose a new folder")
@@ -77,9 +79,14 @@ def open_study_folder(study: Study, out: Path | None, shown: str | None = None) 
     if folder.exists() and any(folder.iterdir()):
         raise InputError(f"{told}: is not empty and holds no study; choose a new folder")
     make_folder(folder)
-    (folder / "environment.json").write_text(json.dumps(environment(), indent=1), encoding="utf-8")
-    file.write_text(text, encoding="utf-8")
+    write_study(study, folder)
     return folder
+
+
+def write_study(study: Study, folder: Path) -> None:
+    """Write what makes a folder that of a study: its environment with the format number, then the resolved study."""
+    write_json(environment(), folder / ENVIRONMENT)
+    (folder / "study.yaml").write_text(dump_study(study), encoding="utf-8")
 
 
 def same_study(one: str, other: str) -> bool:
@@ -103,6 +110,7 @@ def _budget(text: str) -> dict[str, Any]:
 def environment() -> dict[str, Any]:
     """Versions and hardware, for whoever repeats the study."""
     return {
+        "format": FORMAT,
         "command": " ".join(["hybridtune", *sys.argv[1:]]),
         "python": platform.python_version(),
         "machine": platform.machine(),

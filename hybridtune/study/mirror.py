@@ -38,6 +38,7 @@ from hybridtune.storage.files import (
     send,
     write,
 )
+from hybridtune.storage.study_folder import check_format
 from hybridtune.storage.trial_rows import ENDED, RUNNING
 from hybridtune.study.folder import open_study_folder, same_study, write_json
 
@@ -202,6 +203,7 @@ def study_home(study: Study, out: str | None, tell: Callable[[str], object]) -> 
         yield Home(folder, str(folder))
         return
     check_place(out, "--out")
+    check_format(out, f"--out {out}")
     if not exists(join(out, "study.yaml")) and names(out):
         raise InputError(f"--out {out}: is not empty and holds no study; choose a new folder")
     folder = twin(out)
@@ -370,6 +372,7 @@ def fetch_study(place: str, into: Path, checkpoints: bool = False) -> None:
         study = read(join(place, "study.yaml"))
         if study is None:
             raise InputError(f"{place}: holds no study (no study.yaml)")
+        check_format(place)
         here = into / "study.yaml"
         if here.exists() and not same_study(here.read_text(encoding="utf-8"), study.decode()):
             raise InputError(f"{into}: holds another study; choose a new folder for that of {place}")

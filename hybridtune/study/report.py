@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from hybridtune.report.page import write_report
+from hybridtune.storage.study_folder import check_format
 from hybridtune.terminal.screen import Screen
 
 
@@ -20,6 +21,7 @@ def report(folder: Path, screen: Screen) -> dict[str, Any]:
     Raises:
         InputError: the folder holds no study, or a file of it cannot be read.
     """
+    check_format(folder)
     file = write_report(folder.absolute())
     screen.line(f"report {file}")
     return {"study": str(folder.absolute()), "report": str(file)}

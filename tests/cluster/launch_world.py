@@ -6,7 +6,8 @@ import sys
 import zipfile
 from pathlib import Path
 
-from hybridtune.config.study import dump_study, load_study
+from hybridtune.config.study import load_study
+from hybridtune.study.folder import write_study
 
 CLUSTERS = Path(__file__).parents[2] / "clusters"
 SERVER = Path(__file__).with_name("job_server.py")
@@ -71,5 +72,5 @@ def fails(result, kind, *words):
 def write_results(place, study_file):
     place.mkdir(parents=True, exist_ok=True)
     study = load_study(study_file("there.yaml", search={"trials": 2}))
-    (place / "study.yaml").write_text(dump_study(study))
+    write_study(study, place)
     (place / "result.json").write_text(json.dumps({"headline": "all is well"}))

@@ -81,7 +81,7 @@ def test_what_is_elsewhere_stays_where_it_is(data, study_file):
 def test_models_and_earlier_studies_go_along_too(data, study_file, tmp_path):
     earlier = tmp_path / "earlier"
     (earlier / "trials").mkdir(parents=True)
-    for name in ("study.yaml", "optuna.db", "trials/large.bin"):
+    for name in ("study.yaml", "environment.json", "optuna.db", "trials/large.bin"):
         (earlier / name).write_text(name)
     planned = staged(
         study_file,
@@ -95,7 +95,8 @@ def test_models_and_earlier_studies_go_along_too(data, study_file, tmp_path):
     )
     assert study.search.space["teacher"].choice == ["data/teacher", "org/model"]
     assert {upload.name for upload in planned.uploads} == {
-        *("data/teacher/config.json", "data/earlier/study.yaml", "data/earlier/optuna.db"),
+        *("data/teacher/config.json", "data/earlier/study.yaml", "data/earlier/environment.json"),
+        "data/earlier/optuna.db",
     }
 
 

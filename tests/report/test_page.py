@@ -12,6 +12,7 @@ from hybridtune.report import sentences as words
 from hybridtune.report.markup import Cell, Table, escape, figure, script_json, table_html
 from hybridtune.report.page import write_report
 from hybridtune.report.record import read_record
+from hybridtune.storage.study_folder import FORMAT
 from hybridtune.study.report import report
 from hybridtune.terminal.screen import Screen
 
@@ -98,7 +99,9 @@ def test_user_text_is_text(tmp_path):
         tmp_path / "a<b>&'c", languages=("de", NASTY, TEXTS[1]), extra={"lora_targets": TEXTS, NASTY: NASTY}
     )
     command = " ".join(["hybridtune", "run", *TEXTS])
-    (folder / "environment.json").write_text(json.dumps({"command": command, "packages": {NASTY: NASTY}}), "utf-8")
+    (folder / "environment.json").write_text(
+        json.dumps({"format": FORMAT, "command": command, "packages": {NASTY: NASTY}}), "utf-8"
+    )
     page = Page(written(folder))
     assert not any(tag == "img" for tag, _ in page.elements)
     assert not any(name.startswith("on") for _, attributes in page.elements for name in attributes)
@@ -116,7 +119,7 @@ def test_user_text_is_text(tmp_path):
 def test_a_password_is_not_passed_on(study_copy):
     url = "postgresql://me:s3cret/@host/db"
     (study_copy / "environment.json").write_text(
-        json.dumps({"command": f"hybridtune run --set a={url} b:c@d"}), "utf-8"
+        json.dumps({"format": FORMAT, "command": f"hybridtune run --set a={url} b:c@d"}), "utf-8"
     )
     text = written(study_copy)
     assert "s3cret" not in text
@@ -125,7 +128,7 @@ def test_a_password_is_not_passed_on(study_copy):
 
 def test_a_password_in_a_query_is_not_passed_on_and_a_variable_is(study_copy):
     told = "hybridtune run --set 'a=mysql://host/db?password=s3cret' --set b=mysql://me:${PASS}@host/db"
-    (study_copy / "environment.json").write_text(json.dumps({"command": told}), "utf-8")
+    (study_copy / "environment.json").write_text(json.dumps({"format": FORMAT, "command": told}), "utf-8")
     text = written(study_copy)
     assert "s3cret" not in text
     assert "b=mysql://me:${PASS}@host/db" in text

@@ -14,6 +14,7 @@ from hybridtune.search.optuna_search import searcher
 from hybridtune.search.optuna_storage import load_ledger, open_storage, storage_url
 from hybridtune.search.samplers import borrowed, check_search
 from hybridtune.search.space import trial_values
+from hybridtune.study.folder import write_study
 
 ONE = {"balanced/AP": "max"}
 TWO = {"multi/AP": "max", "multi/rank_distance": "min"}
@@ -38,7 +39,7 @@ def study_of(train=(), **search):
 def run(study, goals, folder, trials=6):
     """Trials 0, 1, ... of which the fourth is stopped early and the fifth fails; the study folder."""
     folder.mkdir(exist_ok=True)
-    (folder / "study.yaml").write_text(dump_study(study), encoding="utf-8")
+    write_study(study, folder)
     found = searcher(study, goals, folder, set())
     for place in range(trials):
         config = found.suggest(f"t{place}")

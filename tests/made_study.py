@@ -9,6 +9,7 @@ import optuna
 from hybridtune.config.study import Study, check, dump_study
 from hybridtune.metrics import metrics
 from hybridtune.metrics.per_query import write_per_query
+from hybridtune.storage.study_folder import FORMAT
 
 LANGUAGES = ("de", "en", "sw")
 TOPICS, POOL = 12, 20  # queries and passages of each language
@@ -46,7 +47,7 @@ def made_study(folder, *, objectives="one", languages=LANGUAGES, extra=None, fin
     )
     folder.mkdir(parents=True)
     (folder / "study.yaml").write_text(dump_study(study), encoding="utf-8")
-    told = {"command": "hybridtune run made.yaml", "python": "3.11.0", "machine": "x86_64", "cpus": 2}
+    told = {"format": FORMAT, "command": "hybridtune run made.yaml", "python": "3.11.0", "machine": "x86_64", "cpus": 2}
     (folder / "environment.json").write_text(json.dumps({**told, "packages": {"optuna": "5.0.0"}}), encoding="utf-8")
     asked = [(name, ratio, 0.05, "done") for name, ratio in BASELINES.items()]
     asked += [(None, *one) for one in SEARCHED]
