@@ -6,7 +6,7 @@ words are two texts, and so are queries of two languages; a passage and a hard n
 """
 
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
@@ -71,12 +71,10 @@ class Corpus:
             >>> corpus.languages, corpus.pair_counts().tolist()
             (('de', 'en'), [[0, 0], [1, 1]])
         """
-        if isinstance(groups, str | Path):
-            groups = (group for source in find_sources([str(groups)]) for group in read_groups(source))
         with tempfile.TemporaryDirectory() as folder:
             numbering = Numbering(Path(folder), language_limits or {})
-            for number, row in enumerate(groups, 1):
-                numbering.add(row if isinstance(row, Group) else parse_group(row, f"group {number}"))
+            for group in parse_groups(groups):
+                numbering.add(group)
             numbering.finish()
             return cls.open(Path(folder))
 
@@ -125,3 +123,17 @@ class Corpus:
             rows = slice(start, start + CHUNK)
             counts += (self.queries[rows] >= 0).T.astype(np.int64) @ (self.passages[rows] >= 0).astype(np.int64)
         return counts
+
+
+def parse_groups(groups: str | Path | Iterable[Group | Mapping[str, Any]]) -> Iterator[Group]:
+    """Yield the checked groups of a file, folder or glob, or of rows of the native format.
+
+    Raises:
+        InputError: a row that is no group.
+    """
+    if isinstance(groups, str | Path):
+        for source in find_sources([str(groups)]):
+            yield from read_groups(source)
+        return
+    for number, row in enumerate(groups, 1):
+        yield row if isinstance(row, Group) else parse_group(row, f"group {number}")
