@@ -2,24 +2,31 @@
 
 A story says who did what to which site, and where. Each of its groups asks for one more fact (who, why, how
 much, when, what then): the query is a headline with that question, the passage the sentences with the answer.
-It stands in for a real corpus in the tutorial, in the tests and offline, and is uneven in the way real news is:
-wire stories are translated between some of the languages, local stories exist in one language only and speak
-of things that no wire story names, and the two low-resource languages are hardly ever translated.
+It serves as a corpus in the tutorial, in the tests and offline, and is uneven in the way real news is: wire
+stories are translated between some of the languages, local stories exist in one language only and speak of
+things that no wire story names, and the two low-resource languages are hardly ever translated.
+
+The words are in ``newsroom_words.json``, one concept a line, one column a language; they were written for this
+project, nothing is taken from a data set. ``a/b`` holds two forms: of an action the noun and the past tense, of
+a site the object form and the form after a noun, of a place how a headline and how a story name it, of a
+question two phrasings. Local words occur only in local stories and in the held-out parts.
 """
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from random import Random
-from typing import Literal, NamedTuple, TypedDict, get_args
+from typing import Any, Literal, NamedTuple, TypedDict, get_args
 from zlib import crc32
 
-from hybridtune.data import newsroom_words as words
 from hybridtune.errors import InputError
 
 Part = Literal["train", "dev", "test"]
 Concept = dict[str, list[str]]  # language -> the forms of the word
 Event = tuple[int, ...]  # the numbers of the concepts in EVENT
 
-LANGUAGES: tuple[str, ...] = words.LANGUAGES
+_WORDS: dict[str, Any] = json.loads(Path(__file__).with_name("newsroom_words.json").read_text(encoding="utf-8"))
+LANGUAGES: tuple[str, ...] = tuple(_WORDS["languages"])
 LOW_RESOURCE: tuple[str, ...] = ("sw", "ha")
 RICH: tuple[str, ...] = tuple(lang for lang in LANGUAGES if lang not in LOW_RESOURCE)
 
@@ -30,10 +37,10 @@ FOLLOW_UPS = 0.7  # of the stories: differ from an earlier one only in what was 
 LOCAL_WORDS = 0.5  # chance that a word of a local story is one that no wire story uses
 HELD_OUT_LOCAL_WORDS = 0.3  # the same in dev and test: the news to be searched is of both kinds
 
-# Every second train story is a wire story. It is printed in two of the rich languages and asked for in the two
+# Every second train story is a wire story. Its passages are in two of the rich languages, its queries in the two
 # others, and every n-th one is translated into a low-resource language as well: (n, first). The two sequences
 # never meet, so that the pair sw-ha stays zero-shot.
-PRINTED_IN = 2
+PASSAGE_LANGUAGES = 2
 TRANSLATED: dict[str, tuple[int, int]] = {"sw": (12, 0), "ha": (30, 7)}
 # The other stories are local; their languages take turns.
 LOCAL_TURNS = RICH * 3 + LOW_RESOURCE
@@ -48,11 +55,11 @@ class Group(TypedDict):
     passages: dict[str, str]
 
 
-class Desk(NamedTuple):
+class Coverage(NamedTuple):
     """Where a story appears: languages of its queries and its passages, and its chance of local words."""
 
-    asked: tuple[str, ...]
-    printed: tuple[str, ...]
+    query_languages: tuple[str, ...]
+    passage_languages: tuple[str, ...]
     local_words: float
 
 
@@ -69,35 +76,18 @@ class Slot(NamedTuple):
         return rng.randrange(self.common)
 
 
-def _concepts(table: str) -> list[Concept]:
-    rows = (line.split("|") for line in table.strip().splitlines())
-    return [{lang: cell.strip().split("/") for lang, cell in zip(LANGUAGES, row, strict=True)} for row in rows]
+def _concepts(rows: Sequence[Sequence[str]]) -> list[Concept]:
+    return [{lang: cell.split("/") for lang, cell in zip(LANGUAGES, row, strict=True)} for row in rows]
 
 
-def _towns(table: str) -> list[Concept]:
-    in_town = _concepts(words.IN_TOWN)[0]
-    spellings = (cell.strip().split("/") for cell in table.replace("\n", "|").strip("|").split("|"))
-    return [
-        {lang: [form.format(latin=latin, cyrillic=cyrillic) for form in in_town[lang]] for lang in LANGUAGES}
-        for latin, cyrillic in spellings
-    ]
+def _slot(words: dict[str, list[list[str]]]) -> Slot:
+    return Slot(_concepts(words["common"] + words["local"]), len(words["common"]))
 
 
-def _slot(common: str, local: list[Concept]) -> Slot:
-    return Slot(_concepts(common) + local, len(_concepts(common)))
-
-
-ACTIONS = _slot(words.COMMON_ACTIONS, _concepts(words.LOCAL_ACTIONS))
-SITES = _slot(words.COMMON_SITES, _concepts(words.LOCAL_SITES))
-PLACES = _slot(words.COMMON_PLACES, _towns(words.TOWNS))
-ACTORS = _slot(words.COMMON_ACTORS, _concepts(words.LOCAL_ACTORS))
-EVENT = (ACTIONS, SITES, PLACES)
-REASONS = _slot(words.COMMON_REASONS, _concepts(words.LOCAL_REASONS))
-OUTCOMES = _slot(words.COMMON_OUTCOMES, _concepts(words.LOCAL_OUTCOMES))
-HELD_OUT_DESK = Desk(LANGUAGES, LANGUAGES, HELD_OUT_LOCAL_WORDS)
-MONTHS = _concepts(words.MONTHS)
-QUESTIONS = _concepts(words.QUESTIONS)
-ANSWERS = _concepts(words.ANSWERS)
+ACTIONS, SITES, PLACES = EVENT = tuple(_slot(_WORDS[name]) for name in ("actions", "sites", "places"))
+ACTORS, REASONS, OUTCOMES = (_slot(_WORDS[name]) for name in ("actors", "reasons", "outcomes"))
+MONTHS, QUESTIONS, ANSWERS = (_concepts(_WORDS[name]) for name in ("months", "questions", "answers"))
+HELD_OUT = Coverage(LANGUAGES, LANGUAGES, HELD_OUT_LOCAL_WORDS)
 
 
 def generate(part: Part, seed: int = 0, stories: int | None = None) -> Iterator[Group]:
@@ -126,44 +116,44 @@ def generate(part: Part, seed: int = 0, stories: int | None = None) -> Iterator[
 def _generate(part: Part, seed: int, count: int) -> Iterator[Group]:
     rng = Random(f"newsroom {part} {seed}")  # a string seeds by its digest: the same in every process
     # Wire stories follow up wire stories only, or local words would leak into them.
-    told: dict[float, list[Event]] = {0.0: [], LOCAL_WORDS: [], HELD_OUT_LOCAL_WORDS: []}
+    earlier: dict[float, list[Event]] = {0.0: [], LOCAL_WORDS: [], HELD_OUT_LOCAL_WORDS: []}
     for number in range(count):
-        desk = _train_desk(rng, number) if part == "train" else HELD_OUT_DESK
-        event = _new_event(rng, part, desk.local_words, told)
-        told[desk.local_words].append(event)
-        actor = ACTORS.draw(rng, desk.local_words)
+        coverage = _train_coverage(rng, number) if part == "train" else HELD_OUT
+        event = _new_event(rng, part, coverage.local_words, earlier)
+        earlier[coverage.local_words].append(event)
+        actor = ACTORS.draw(rng, coverage.local_words)
         document_id = f"{part}-{seed}-{number:04d}"
         for fact in sorted(rng.sample(range(len(QUESTIONS)), FACTS_PER_STORY)):
-            queries, passages = _texts(rng, event, actor, fact, desk.local_words)
+            queries, passages = _texts(rng, event, actor, fact, coverage.local_words)
             yield Group(
                 group_id=f"{document_id}-{fact}",
                 document_id=document_id,
-                queries={lang: queries[lang] for lang in desk.asked},
-                passages={lang: passages[lang] for lang in desk.printed},
+                queries={lang: queries[lang] for lang in coverage.query_languages},
+                passages={lang: passages[lang] for lang in coverage.passage_languages},
             )
 
 
-def _train_desk(rng: Random, number: int) -> Desk:
+def _train_coverage(rng: Random, number: int) -> Coverage:
     """Choose the languages by turns where it matters: how rare a language is shall not depend on the seed."""
     wire, is_local = divmod(number, 2)
     if is_local:
         lang = LOCAL_TURNS[wire % len(LOCAL_TURNS)]
-        return Desk((lang,), (lang,), LOCAL_WORDS)
-    printed = rng.sample(RICH, PRINTED_IN)
-    asked = [lang for lang in RICH if lang not in printed]
+        return Coverage((lang,), (lang,), LOCAL_WORDS)
+    passages = rng.sample(RICH, PASSAGE_LANGUAGES)
+    queries = [lang for lang in RICH if lang not in passages]
     low = [lang for lang, (every, first) in TRANSLATED.items() if wire % every == first]
-    return Desk((*asked, *low), (*printed, *low), 0.0)
+    return Coverage((*queries, *low), (*passages, *low), 0.0)
 
 
-def _new_event(rng: Random, part: Part, local_words: float, told: dict[float, list[Event]]) -> Event:
-    """Draw what happened, to what and where: something that belongs to the part and was not told before."""
-    earlier = told[local_words]
+def _new_event(rng: Random, part: Part, local_words: float, earlier: dict[float, list[Event]]) -> Event:
+    """Draw what happened, to what and where: something that belongs to the part and is new."""
+    similar = earlier[local_words]
     while True:
         event: Event = tuple(slot.draw(rng, local_words) for slot in EVENT)
-        if earlier and rng.random() < FOLLOW_UPS:
-            known, changed = rng.choice(earlier), rng.randrange(len(EVENT))
+        if similar and rng.random() < FOLLOW_UPS:
+            known, changed = rng.choice(similar), rng.randrange(len(EVENT))
             event = (*known[:changed], event[changed], *known[changed + 1 :])
-        if _owner(event) == part and not any(event in events for events in told.values()):
+        if _owner(event) == part and not any(event in events for events in earlier.values()):
             return event
 
 
@@ -184,9 +174,9 @@ def _texts(
     queries, passages = {}, {}
     for lang in LANGUAGES:
         headline = f"{action[lang][0]} {site[lang][-1]} {place[lang][0]}"
-        told = f"{ACTORS.concepts[actor][lang][0]} {action[lang][1]} {site[lang][0]} {place[lang][-1]}"
+        story = f"{ACTORS.concepts[actor][lang][0]} {action[lang][1]} {site[lang][0]} {place[lang][-1]}"
         answer = ANSWERS[fact][lang][0].format(
-            story=told, reason=reason[lang][0], number=number, month=month[lang][0], outcome=outcome[lang][0]
+            story=story, reason=reason[lang][0], number=number, month=month[lang][0], outcome=outcome[lang][0]
         )
         queries[lang] = _finish(f"{headline}: {QUESTIONS[fact][lang][phrasing]}", lang)
         passages[lang] = _finish(answer, lang)

@@ -13,6 +13,7 @@ from hybridtune.errors import InputError
 
 PARTS = ("train", "dev", "test")
 SIDES = ("queries", "passages")
+DIGEST = "2aae1642a2ad471f791ed01373f3e5e3898d26e8c11f703770696281a25c4b50"
 
 
 def texts(rows, side, lang):
@@ -61,6 +62,11 @@ def test_same_arguments_give_the_same_corpus_in_any_process():
         out = subprocess.run(command, env={"PYTHONHASHSEED": hash_seed}, capture_output=True, text=True, check=True)
         assert out.stdout.strip() == digest(3)
     assert digest(3) == digest(3) != digest(4)
+
+
+def test_the_corpus_of_seed_0_is_that_of_every_version():
+    rows = [row for part in PARTS for row in generate(part)]
+    assert hashlib.sha256(json.dumps(rows).encode()).hexdigest() == DIGEST
 
 
 def test_import_is_light():
