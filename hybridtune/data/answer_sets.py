@@ -3,11 +3,9 @@
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from hybridtune.data.arrays import CHUNK, forget, scratch_array
-
-Int32 = npt.NDArray[np.int32]
+from hybridtune.metrics.arrays import Int32
 
 
 class AnswerSets:

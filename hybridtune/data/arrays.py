@@ -9,6 +9,8 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from hybridtune.metrics.arrays import Int32
+
 Array = npt.NDArray[Any]
 CHUNK = 1 << 16  # rows of a large array that are worked on at once
 
@@ -60,7 +62,7 @@ def map_array(path: Path) -> Array:
     return np.asarray(np.load(path, mmap_mode="r"))
 
 
-def scratch_array(path: Path, count: int, fill: int | None) -> npt.NDArray[np.int32]:
+def scratch_array(path: Path, count: int, fill: int | None) -> Int32:
     """An array to work on that is kept in a file, so that `forget` frees its memory.
 
     Args:

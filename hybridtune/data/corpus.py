@@ -12,14 +12,11 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 
 from hybridtune.data.arrays import CHUNK, forget, map_array
 from hybridtune.data.numbering import Numbering
 from hybridtune.data.readers.native import Group, find_sources, parse_group, read_groups
-
-Int32 = npt.NDArray[np.int32]
-Int64 = npt.NDArray[np.int64]
+from hybridtune.metrics.arrays import Float64, Int32, Int64
 
 
 @dataclass(frozen=True)
@@ -97,7 +94,7 @@ class Corpus:
             most += 1
         return most
 
-    def draw_negatives(self, groups: Int32, columns: Int32, draws: npt.NDArray[np.float64], most: int) -> Int64:
+    def draw_negatives(self, groups: Int32, columns: Int32, draws: Float64, most: int) -> Int64:
         """Choose among the hard negatives of some cells.
 
         Args:

@@ -16,8 +16,8 @@ from hybridtune.data.arrays import CHUNK, ArrayFile, forget, scratch_array
 from hybridtune.data.readers.native import Group
 from hybridtune.data.text_key import text_key
 from hybridtune.errors import InputError
+from hybridtune.metrics.arrays import Bool, Int32
 
-Int32 = npt.NDArray[np.int32]
 Digests = npt.NDArray[np.void]
 
 _DIGEST = np.dtype([("high", np.uint64), ("low", np.uint64)])
@@ -110,7 +110,7 @@ class TextPart(NamedTuple):
     """The texts of one block: an Arrow file of (is_query, text), and which of them stand in no block before."""
 
     path: Path
-    new: npt.NDArray[np.bool_]
+    new: Bool
 
 
 class _Tables(NamedTuple):

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from hybridtune.config.study import without_end
 from hybridtune.data.corpus import Corpus
@@ -29,6 +28,7 @@ from hybridtune.data.sampling import (
 )
 from hybridtune.data.schedule import Schedule, Shape
 from hybridtune.errors import InputError
+from hybridtune.metrics.arrays import Int32, Int64
 
 __all__ = ["BatchSpec", "HybridPlan", "Kind"]
 
@@ -50,8 +50,8 @@ class BatchSpec:
 
     step: int
     kind: Kind
-    groups: npt.NDArray[np.int32]
-    languages: npt.NDArray[np.int32]
+    groups: Int32
+    languages: Int32
 
 
 class HybridPlan:
@@ -224,9 +224,7 @@ class HybridPlan:
             for (kind, cells), (shares, queues) in zip(self._cells.items(), _PURPOSES, strict=True)
         }
 
-    def _replay(
-        self, draws: Mapping[Kind, Draws], stop: int
-    ) -> Iterator[tuple[int, Kind, npt.NDArray[np.int32], npt.NDArray[np.int64]]]:
+    def _replay(self, draws: Mapping[Kind, Draws], stop: int) -> Iterator[tuple[int, Kind, Int32, Int64]]:
         """Step, kind, groups [B] and their cells [B] of the first ``stop`` batches."""
         size = self.batch_size
         align = mono = 0  # such batches so far
@@ -250,10 +248,6 @@ def _uniform(seed: int, purpose: int) -> float:
 
 def _phase(seed: int, purpose: int) -> float:
     return int(_uniform(seed, purpose) * 2**20) / 2**20  # a short binary fraction keeps the sums of a schedule short
-
-
-Int32 = npt.NDArray[np.int32]
-Int64 = npt.NDArray[np.int64]
 
 
 class Tally:

@@ -8,10 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-Int32 = npt.NDArray[np.int32]
-Int64 = npt.NDArray[np.int64]
+from hybridtune.metrics.arrays import Bool, Int32, Int64
 
 _NEAR = 16  # groups passed over one by one before whole blocks are
 _BLOCK = 4096
@@ -79,7 +77,7 @@ class Queues:
             return groups, wanted
         return self._repair(int(np.argmin(good)), wanted, groups, answer_sets, inside)
 
-    def visited(self, cell: int) -> npt.NDArray[np.bool_]:
+    def visited(self, cell: int) -> Bool:
         """Which of a cell's members were taken at least once."""
         if not self._epochs[cell]:
             return np.zeros(self._sizes[cell], bool)
@@ -94,11 +92,11 @@ class Queues:
             self._few[cell] = members
         return members
 
-    def _firsts(self, answer_sets: Int32) -> npt.NDArray[np.bool_]:
+    def _firsts(self, answer_sets: Int32) -> Bool:
         """[n] whether an answer set stands for the first time in a list [n]."""
         places = np.arange(len(answer_sets), dtype=np.int32)
         self._scratch[answer_sets[::-1]] = places[::-1]  # of equal ones, the first is written last
-        firsts: npt.NDArray[np.bool_] = self._scratch[answer_sets] == places
+        firsts: Bool = self._scratch[answer_sets] == places
         return firsts
 
     def _alone(self, cell: int, size: int) -> Int32 | None:
@@ -116,7 +114,7 @@ class Queues:
             reach *= 2
 
     def _repair(
-        self, first: int, wanted: Int64, groups: Int32, answer_sets: Int32, inside: npt.NDArray[np.bool_]
+        self, first: int, wanted: Int64, groups: Int32, answer_sets: Int32, inside: Bool
     ) -> tuple[Int32, Int64]:
         """Rows from ``first`` on again, one after the other: there, a group is not the next in its cell's line."""
         cells, own, in_line = wanted.tolist(), answer_sets.tolist(), inside.tolist()

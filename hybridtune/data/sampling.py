@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from hybridtune.data.corpus import Corpus
 from hybridtune.data.queues import Queues, earlier_equals
 from hybridtune.errors import InputError, nearest
+from hybridtune.metrics.arrays import Float64, Int32, Int64
 
-Int32 = npt.NDArray[np.int32]
 Pair = tuple[int, int]  # columns of two languages: the query's and the passage's, or the teacher's and the other
 
 
@@ -240,9 +239,6 @@ def _check_align(demand: Demand, most: int) -> None:
             f"batch can be made and align_share is {demand.align_share}; use a batch of at most {most}"
         )
 
-
-Int64 = npt.NDArray[np.int64]
-Float64 = npt.NDArray[np.float64]
 
 _GOLDEN = 0.6180339887498949  # multiples of it, modulo 1, fill [0, 1) as evenly as any sequence can
 

@@ -28,6 +28,7 @@ from hybridtune.data.numbering import Numbering, TextPart, read_texts
 from hybridtune.data.readers import native as formats
 from hybridtune.data.tokenizer import Tokenizer, pretrained_tokenizer, train_tokenizer
 from hybridtune.errors import InputError
+from hybridtune.metrics.arrays import Int32, Int64
 from hybridtune.runtime.resources import cores
 from hybridtune.storage.files import is_remote, locked, node_cache
 
@@ -121,7 +122,7 @@ class _TokenisePart:
     def _encode(self, part: pa.Table) -> pa.Array:
         is_query = part.column("is_query").to_numpy()
         lengths = np.zeros(len(part) + 1, np.int64)
-        encoded: dict[bool, npt.NDArray[np.int32]] = {}
+        encoded: dict[bool, Int32] = {}
         for side, (prefix, length) in self.sides.items():
             chosen = is_query == side
             texts = part.column("text").filter(pa.array(chosen)).to_pylist()
@@ -135,8 +136,6 @@ class _TokenisePart:
 
 SAMPLE = 1 << 15  # texts that a tokenizer of the study's own is trained on, of those there are
 
-Int32 = npt.NDArray[np.int32]
-Int64 = npt.NDArray[np.int64]
 # Of how groups are read, cleaned and numbered and of the files above: raise it with any change of what they hold.
 FORMAT_VERSION = 1
 

@@ -21,13 +21,12 @@ import pyarrow as pa
 from hybridtune.data.corpus import Corpus
 from hybridtune.data.plan import BatchSpec, HybridPlan, Kind
 from hybridtune.data.store import TokenStore
+from hybridtune.metrics.arrays import Int32
 
 ROW_BYTES, ROW_PAIRS = 2**23, 2**13  # of token ids and of pairs in a row of the pipeline, at most, about
 KINDS: tuple[Kind, ...] = ("mono", "cross", "align")
 _WAITING = 2**26  # bytes of token batches that wait for the consumer
 _PURPOSE = 5  # sets this file's seeded draws apart from the plan's
-
-Int32 = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
-import numpy.typing as npt
 import tokenizers
 
 from hybridtune.errors import InputError
+from hybridtune.metrics.arrays import Int32, Int64
 from hybridtune.model.hub_tokenizer import load_tokenizer
 from hybridtune.model.published import read_published
 
@@ -55,9 +55,7 @@ class Tokenizer:
         count = _tokens_of_prompt(self.definition, prefix)
         return [[~token for token in row[:count]] + row[count:] for row in rows]
 
-    def encode_flat(
-        self, texts: Sequence[str], prefix: str, max_length: int
-    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+    def encode_flat(self, texts: Sequence[str], prefix: str, max_length: int) -> tuple[Int32, Int64]:
         """The same ids, one text behind the other: [T] ids, and [n] the tokens of each text."""
         rows = self.encode(texts, prefix, max_length)
         lengths = np.fromiter(map(len, rows), np.int64, len(rows))

@@ -16,7 +16,7 @@ import numpy as np
 import ray
 
 from hybridtune.errors import InputError
-from hybridtune.evaluate.blocks import Block, Vectors
+from hybridtune.evaluate.blocks import Block
 from hybridtune.evaluate.sweep import QUERIES
 from hybridtune.evaluate.top_k import (
     CHUNK_ENTRIES,
@@ -32,6 +32,7 @@ from hybridtune.evaluate.top_k import (
     slabs,
     top_k,
 )
+from hybridtune.metrics.arrays import Float32
 
 SHARD_PASSAGES = 2**17  # of one index; by passages and not by CPUs, so that the lists do not depend on the machine
 LISTS_PER_ROOT = 4  # inverted lists: so often the root of the passages
@@ -75,7 +76,7 @@ class Approximate(NamedTuple):
 
 
 def approximate_top_k(
-    queries: Vectors,
+    queries: Float32,
     blocks: Sequence[Block],
     k: int,
     kind: Kind,
@@ -134,7 +135,7 @@ def recall(found: TopK, exact: TopK) -> float:
     return hits / int((exact.blocks >= 0).sum())
 
 
-def shard_approximate(queries: Vectors, blocks: Sequence[Block], k: int, index: Index) -> TopK:
+def shard_approximate(queries: Float32, blocks: Sequence[Block], k: int, index: Index) -> TopK:
     """The k best passages that an index of one shard finds, in this process; its vectors are held in memory.
 
     With one thread (``one_thread``) the same call gives the same lists.
@@ -165,7 +166,7 @@ def shard_approximate(queries: Vectors, blocks: Sequence[Block], k: int, index: 
     return top
 
 
-def _built(vectors: Vectors, k: int, index: Index) -> Any:
+def _built(vectors: Float32, k: int, index: Index) -> Any:
     """The faiss index of the vectors [n, D], ready to search."""
     passages, dim = vectors.shape
     if index.kind == "hnsw":
@@ -184,7 +185,7 @@ def _built(vectors: Vectors, k: int, index: Index) -> Any:
     return inverted
 
 
-def _approximate_task(queries: Vectors, blocks: Sequence[Block], first: int, k: int, index: Index) -> TopK:
+def _approximate_task(queries: Float32, blocks: Sequence[Block], first: int, k: int, index: Index) -> TopK:
     with one_thread():
         return moved(shard_approximate(queries, blocks, k, index), first)
 

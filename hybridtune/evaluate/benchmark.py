@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from hybridtune.config.study import BenchmarkSource
 from hybridtune.data.readers.benchmarks import notices_of_languages, read_benchmark
@@ -25,9 +24,8 @@ from hybridtune.evaluate.relevance import (
     holds_query,
     query_texts,
 )
+from hybridtune.metrics.arrays import Int64
 from hybridtune.metrics.ranks import tie_order
-
-Int64 = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)

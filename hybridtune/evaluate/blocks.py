@@ -16,10 +16,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from hybridtune.data.readers.records import CorpusPart, Text
+from hybridtune.metrics.arrays import Float32, Int64
 
 BLOCK_PASSAGES = 1024  # what a kill can cost each actor; its counts fit 16 bits
-
-Vectors = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class Block:
 
     path: Path
 
-    def read(self) -> tuple[str, list[str], Vectors]:
+    def read(self) -> tuple[str, list[str], Float32]:
         """Its language, the n passage ids, and their float32 [n, D] vectors (a view of the mapped file)."""
         table = _mapped(self.path)
         column = table.column("vector").combine_chunks()
@@ -43,9 +42,9 @@ class Block:
         """The language of its passages."""
         return _language(_mapped(self.path))
 
-    def order(self) -> npt.NDArray[np.int64]:
+    def order(self) -> Int64:
         """[n] tie order of its passages among the relevant ones (``tie_order_among``)."""
-        order: npt.NDArray[np.int64] = _mapped(self.path).column("order").to_numpy()
+        order: Int64 = _mapped(self.path).column("order").to_numpy()
         return order
 
     def __len__(self) -> int:
@@ -75,8 +74,8 @@ def write_block(
     name: str,
     language: str,
     ids: Sequence[str],
-    vectors: Vectors,
-    order: npt.NDArray[np.int64] | None = None,
+    vectors: Float32,
+    order: Int64 | None = None,
 ) -> Block:
     """Write a block under ``folder``; whoever sees the file sees all of it.
 

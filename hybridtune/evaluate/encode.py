@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import torch
 
@@ -16,15 +15,14 @@ from hybridtune.data.readers.records import CorpusPart
 from hybridtune.data.tokenizer import Tokenizer
 from hybridtune.errors import FitError
 from hybridtune.evaluate.blocks import blocks_of, finished_blocks, write_block
+from hybridtune.metrics.arrays import Float32, Int32
 from hybridtune.model.encoder import DualEncoder
 
 BATCH_TOKENS = 4096  # padded tokens encoded at once: stays in a core's caches
 BATCH_TOKENS_GPU = 65536  # fills a card with a small model, and is far from its memory
 
-Vectors = npt.NDArray[np.float32]
 
-
-def embed_by_length(model: DualEncoder, rows: Sequence[npt.NDArray[np.int32]]) -> Vectors:
+def embed_by_length(model: DualEncoder, rows: Sequence[Int32]) -> Float32:
     """Unit vectors of n rows of token ids, longest rows first; bf16 on a GPU that has it.
 
     Args:

@@ -11,17 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from hybridtune.data.readers.records import BenchmarkRows
 from hybridtune.data.text_key import text_key
 from hybridtune.errors import InputError
+from hybridtune.metrics.arrays import Float32, Float64, Int64
 from hybridtune.metrics.metrics import NOTHING_LOST, UNKNOWN, Columns, Lost, Ranked
 from hybridtune.metrics.per_query import topic_numbers, write_per_query
 from hybridtune.metrics.ranks import leave_out
-
-Int64 = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ class Relevance:
     order: Int64
     query_index: Int64
     passage_index: Int64
-    grades: npt.NDArray[np.float64]
+    grades: Float64
     lost: Lost = NOTHING_LOST
 
     def settings(self) -> tuple[str, ...]:
@@ -65,7 +63,7 @@ class Relevance:
         same = (asked == spoken)[np.concatenate([self.grades > 0, self.lost.language != UNKNOWN])]
         return (*(["mono"] if same.any() else []), *(["cross"] if not same.all() else []), "multi")
 
-    def ranked(self, counts: Int64, scores: npt.NDArray[np.float32], passages: Int64) -> Ranked:
+    def ranked(self, counts: Int64, scores: Float32, passages: Int64) -> Ranked:
         """Return the ranking that the counts give, without the passages that are left out of their query's.
 
         Args:

@@ -22,15 +22,15 @@ from hybridtune.data.readers.records import Text
 from hybridtune.data.store import TokenStore
 from hybridtune.data.tokenizer import Tokenizer
 from hybridtune.evaluate.benchmark import Benchmark
-from hybridtune.evaluate.encode import Vectors, embed_by_length
+from hybridtune.evaluate.encode import embed_by_length
 from hybridtune.evaluate.relevance import Relevance
+from hybridtune.metrics.arrays import Float32, Int64
 from hybridtune.metrics.metrics import Ranked, Scores, per_query, score
 from hybridtune.metrics.ranks import RankCounter, pair_scores
 from hybridtune.model.encoder import load_encoder
 from hybridtune.storage.files import at_hand, is_remote
 
 State = Mapping[str, npt.NDArray[Any]]
-Int64 = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -204,13 +204,13 @@ class Evaluator:
         """What answers what, once this actor is ready."""
         return self.judged
 
-    def encode(self, weights: State, pooling: str | None = None) -> tuple[Vectors, Vectors]:
+    def encode(self, weights: State, pooling: str | None = None) -> tuple[Float32, Float32]:
         """Vectors of this actor's queries and passages under the weights."""
         self.model.pooling = pooling or self.pooling
         self.model.load_plain_state({key: torch.tensor(value) for key, value in weights.items()})
         return self._embed(self.queries), self._embed(self.passages)
 
-    def score_pairs(self, passages: Vectors, *queries: Vectors) -> tuple[Any, Any]:
+    def score_pairs(self, passages: Float32, *queries: Float32) -> tuple[Any, Any]:
         """Rows of the relevant pairs whose passage is in this actor's part, and their scores."""
         judged, own = self.judged, self.passages.rows
         local = np.full(len(judged.passage_language), -1)  # [P] row of the passage in this part
@@ -224,7 +224,7 @@ class Evaluator:
         )
         return rows, scores.cpu().numpy()
 
-    def count(self, scores: Any, passages: Vectors, *queries: Vectors) -> Any:
+    def count(self, scores: Any, passages: Float32, *queries: Float32) -> Any:
         """[R, L] how many passages of this actor's part outrank each relevant pair, by their language."""
         judged, own = self.judged, self.passages.rows
         counter = RankCounter(
@@ -241,11 +241,11 @@ class Evaluator:
         )
         return counter.counts.cpu().numpy()
 
-    def _embed(self, part: Part) -> Vectors:
+    def _embed(self, part: Part) -> Float32:
         none = np.zeros((0, self.model.width), np.float32)
         return np.concatenate([none, *(embed_by_length(self.model, block) for block in part.blocks)])
 
-    def _stacked(self, vectors: Sequence[Vectors]) -> torch.Tensor:
+    def _stacked(self, vectors: Sequence[Float32]) -> torch.Tensor:
         """[Q, D] all queries in the benchmark's order, from the actors' parts."""
         stacked = np.empty((sum(map(len, vectors)), vectors[0].shape[1]), np.float32)
         for rows, of_one in zip(self.query_rows, vectors, strict=True):

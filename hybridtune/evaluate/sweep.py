@@ -14,15 +14,14 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from hybridtune.data.readers.records import BenchmarkRows
-from hybridtune.evaluate.blocks import Block, Vectors, finished_blocks, write_array
+from hybridtune.evaluate.blocks import Block, finished_blocks, write_array
 from hybridtune.evaluate.corpus_scan import CorpusScan
 from hybridtune.evaluate.encode import Actors, Progress
 from hybridtune.evaluate.relevance import Relevance
+from hybridtune.metrics.arrays import Float32
 from hybridtune.metrics.metrics import Ranked
 
 QUERIES, SCORES = "queries.npy", "scores.npy"  # float32 [Q, D] and [R], once the relevant pairs are scored
-
-Int64 = npt.NDArray[np.int64]
 
 
 def rank_pool(
@@ -81,9 +80,9 @@ def score_relevant(folder: Path, rows: BenchmarkRows, scan: CorpusScan) -> Relev
     return relevance
 
 
-def query_vectors(folder: Path, queries: int) -> Vectors:
+def query_vectors(folder: Path, queries: int) -> Float32:
     """[Q, D] the encoded queries, in their order."""
-    stacked: Vectors | None = None
+    stacked: Float32 | None = None
     for block in finished_blocks(folder / "queries"):
         _, ids, vectors = block.read()
         if stacked is None:
@@ -113,9 +112,9 @@ def _score_pairs(folder: Path, relevance: Relevance, queries: int) -> None:
     write_array(folder / SCORES, scores.numpy())
 
 
-def _relevant_vectors(blocks: Sequence[Block], relevant: int) -> Vectors:
+def _relevant_vectors(blocks: Sequence[Block], relevant: int) -> Float32:
     """[relevant, D] vectors of the relevant passages: those of odd tie order."""
-    found: Vectors | None = None
+    found: Float32 | None = None
     for block in blocks:
         order = block.order()
         rows = np.flatnonzero(order % 2)

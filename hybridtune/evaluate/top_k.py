@@ -9,16 +9,13 @@ from typing import Any
 
 import faiss
 import numpy as np
-import numpy.typing as npt
 import ray
 import torch
 
 from hybridtune.errors import HybridtuneError, InputError
-from hybridtune.evaluate.blocks import Block, Vectors
+from hybridtune.evaluate.blocks import Block
+from hybridtune.metrics.arrays import Float32, Float64, Int32, Int64
 from hybridtune.metrics.ranks import pair_scores, tie_order
-
-Int64 = npt.NDArray[np.int64]
-Int32 = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -33,7 +30,7 @@ class TopK:
     Source: trec_eval ``form_res_rels.c`` sorts by score, then document id, both descending.
     """
 
-    scores: npt.NDArray[np.float32]
+    scores: Float32
     blocks: Int32
     rows: Int32
 
@@ -89,7 +86,7 @@ def merged(one: TopK, other: TopK, blocks: Sequence[Block]) -> TopK:
     return ranked(beside(one, other), one.scores.shape[1], blocks)
 
 
-def located(scores: npt.NDArray[np.float32], labels: Int64, starts: Int64) -> TopK:
+def located(scores: Float32, labels: Int64, starts: Int64) -> TopK:
     """Labels as block and row; in no order yet."""
     blocks = np.searchsorted(starts, labels, side="right") - 1  # -1 stays -1
     rows = np.where(labels < 0, -1, labels - starts[blocks])
@@ -140,11 +137,8 @@ MARGIN = 24  # candidates beyond k; float32 errors rarely cover the gap to the l
 SLAB_PASSAGES = 2**14  # blocks are stacked to so many passages for one matrix product
 SWEEP_ENTRIES = 2**20  # float64 scores held at once while open queries are swept
 
-Scores = npt.NDArray[np.float32]
-Float64 = npt.NDArray[np.float64]
 
-
-def shard_top_k(queries: Vectors, blocks: Sequence[Block], k: int) -> TopK:
+def shard_top_k(queries: Float32, blocks: Sequence[Block], k: int) -> TopK:
     """The exact k best passages of every query in one shard, in this process.
 
     A float32 sum of D products, added in any order, is within 1.01 * D * 2**-24 * |q||p| of the true value, the
@@ -185,7 +179,7 @@ def shard_top_k(queries: Vectors, blocks: Sequence[Block], k: int) -> TopK:
     return top
 
 
-def _swept(queries: Vectors, blocks: Sequence[Block], k: int, floor: Scores, reach: Float64) -> TopK:
+def _swept(queries: Float32, blocks: Sequence[Block], k: int, floor: Float32, reach: Float64) -> TopK:
     """The k best by float64 products, whose distance to the score (``ranks.py``) leaves few passages open.
 
     Args:
@@ -230,7 +224,7 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before[1])
 
 
-def slabs(blocks: Sequence[Block], dim: int) -> Iterator[tuple[int, Vectors]]:
+def slabs(blocks: Sequence[Block], dim: int) -> Iterator[tuple[int, Float32]]:
     """The vectors of consecutive blocks, stacked: (label of the first, float32 [n, dim]); labels count passages.
 
     Raises:
@@ -255,7 +249,7 @@ def block_starts(blocks: Sequence[Block]) -> Int64:
     return np.cumsum([0, *map(len, blocks)])
 
 
-def rescored(queries: Vectors, stacked: Iterable[tuple[int, Vectors]], labels: Int64) -> Scores:
+def rescored(queries: Float32, stacked: Iterable[tuple[int, Float32]], labels: Int64) -> Float32:
     """Scores by ``pair_scores``, -inf where the label is -1.
 
     Args:
@@ -277,7 +271,7 @@ def rescored(queries: Vectors, stacked: Iterable[tuple[int, Vectors]], labels: I
     return scores
 
 
-def _norms(vectors: Vectors) -> Float64:
+def _norms(vectors: Float32) -> Float64:
     norms: Float64 = torch.linalg.vector_norm(torch.from_numpy(vectors), dim=1, dtype=torch.float64).numpy()
     return norms
 
@@ -286,7 +280,7 @@ CHUNK_ENTRIES = 2**20  # candidates held at once by a task
 
 
 def top_k(
-    queries: Vectors, blocks: Sequence[Block], k: int, *, num_cpus: float = 0.5, shards: int | None = None
+    queries: Float32, blocks: Sequence[Block], k: int, *, num_cpus: float = 0.5, shards: int | None = None
 ) -> TopK:
     """The exact k best passages of every query; Ray must be running. One task per shard and chunk of queries.
 
@@ -354,6 +348,6 @@ def gather(
             ray.cancel(task)
 
 
-def _top_k_task(queries: Vectors, chunk: slice, blocks: Sequence[Block], first: int, k: int) -> TopK:
+def _top_k_task(queries: Float32, chunk: slice, blocks: Sequence[Block], first: int, k: int) -> TopK:
     with one_thread():
         return moved(shard_top_k(queries[chunk], blocks, k), first)

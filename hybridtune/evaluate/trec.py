@@ -9,13 +9,10 @@ from pathlib import Path
 from typing import IO, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hybridtune.errors import InputError
-from hybridtune.metrics.measures import Ints
+from hybridtune.metrics.arrays import Bool, Float32, Int64
 from hybridtune.metrics.ranks import tie_order
-
-Float32 = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -34,8 +31,8 @@ class Run:
     name: str
     query_ids: list[str]
     passage_ids: list[str]
-    query: Ints
-    passage: Ints
+    query: Int64
+    passage: Int64
     scores: Float32
 
 
@@ -52,8 +49,8 @@ class RunCounts:
         notes: what a reader of the figures has to know; one sentence each.
     """
 
-    counts: Ints
-    retrieved: NDArray[np.bool_]
+    counts: Int64
+    retrieved: Bool
     settings: tuple[str, ...]
     depth: int
     notes: list[str]
@@ -62,11 +59,11 @@ class RunCounts:
 def run_counts(
     run: Run,
     query_ids: Sequence[str],
-    query_language: Ints,
+    query_language: Int64,
     passage_language: Mapping[str, int],
-    query_index: Ints,
+    query_index: Int64,
     passage_ids: Sequence[str],
-    passages: Ints,
+    passages: Int64,
     own: Collection[str] = (),
 ) -> RunCounts:
     """What stands above each relevant pair in a run, with trec_eval's order.
@@ -121,10 +118,10 @@ def run_counts(
     )
 
 
-def _left_out(run: Run, own: Collection[str]) -> NDArray[np.bool_]:
+def _left_out(run: Run, own: Collection[str]) -> Bool:
     """[N] whether an entry is the passage with its query's own id, where that is left out."""
     rows = np.where(np.isin(run.query_ids, list(own)), _rows(run.query_ids, run.passage_ids), -1)
-    left: NDArray[np.bool_] = rows[run.query] == run.passage
+    left: Bool = rows[run.query] == run.passage
     return left
 
 
@@ -132,7 +129,7 @@ def _own_note(entries: int) -> list[str]:
     return [f"{entries:,} lists hold the passage with their query's own id, which is left out"] * (entries > 0)
 
 
-def _refuse_unknown(run: Run, passage: Ints) -> None:
+def _refuse_unknown(run: Run, passage: Int64) -> None:
     unknown = np.unique(passage)
     if len(unknown):
         raise InputError(
@@ -141,20 +138,20 @@ def _refuse_unknown(run: Run, passage: Ints) -> None:
         )
 
 
-def _rows(names: Sequence[str], known: Sequence[str]) -> Ints:
+def _rows(names: Sequence[str], known: Sequence[str]) -> Int64:
     """Row of each name among the known ones; -1 where it is not there."""
     row = {name: place for place, name in enumerate(known)}
     return np.array([row.get(name, -1) for name in names], np.int64)
 
 
-def _places(keys: Ints, wanted: Ints) -> Ints:
+def _places(keys: Int64, wanted: Int64) -> Int64:
     """Place of each wanted key among the keys, each of which occurs once; -1 where it is not there."""
     order = np.argsort(keys)
     found = np.minimum(np.searchsorted(keys, wanted, sorter=order), len(keys) - 1)
     return np.where(keys[order[found]] == wanted, order[found], -1)
 
 
-def _notes(run: Run, query_ids: Sequence[str], query_row: Ints, length: Ints, pool: Ints, alone: bool) -> list[str]:
+def _notes(run: Run, query_ids: Sequence[str], query_row: Int64, length: Int64, pool: Int64, alone: bool) -> list[str]:
     notes = []
     foreign, missing = np.flatnonzero(query_row < 0), np.flatnonzero(length == 0)
     if len(foreign):

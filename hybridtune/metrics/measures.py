@@ -12,9 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybridtune.errors import InputError
-
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
+from hybridtune.metrics.arrays import Bool, Float64, Int64
 
 MEASURES = ("AP", "RR", "nDCG@10", "R@1", "R@10", "R@100")
 UNRETRIEVED = 2**62  # the rank of a relevant passage that a truncated list lacks: below every depth there is
@@ -54,18 +52,18 @@ class Lists:
         first: int64 [n], the best rank of a list. last: int64 [n], the worst.
     """
 
-    def __init__(self, ranks: Ints, gains: Floats, starts: Ints) -> None:
+    def __init__(self, ranks: Int64, gains: Float64, starts: Int64) -> None:
         self.ranks, self.gains, self.starts = ranks, gains, starts
         self.sizes = np.diff(starts, append=len(ranks))
         self.owner = np.repeat(np.arange(len(starts)), self.sizes)
         self.place = np.arange(len(ranks)) - starts[self.owner] + 1
         self.first, self.last = ranks[starts], ranks[starts + self.sizes - 1]
 
-    def sums(self, values: NDArray[Any]) -> Floats:
+    def sums(self, values: NDArray[Any]) -> Float64:
         """Sum of one value per entry over each list: [N] -> float64 [n]."""
         return np.bincount(self.owner, values, minlength=len(self.starts)).astype(np.float64)
 
-    def values(self, name: str, cutoff: int | None) -> Floats:
+    def values(self, name: str, cutoff: int | None) -> Float64:
         """A measure of each list, float64 [n].
 
         The denominators are over all relevant passages, whatever the cutoff and whether retrieved or not: the
@@ -90,7 +88,7 @@ class Lists:
         return (self.first <= depth) / (self.first if name == "RR" else 1)
 
     @cached_property
-    def _best_first(self) -> Floats:
+    def _best_first(self) -> Float64:
         """The gains of each list in descending order: what the best ranking would show."""
         if (self.gains == self.gains[:1]).all():
             return self.gains
@@ -100,7 +98,7 @@ class Lists:
 BIAS = ("rank_distance", "language_preference", "PEER")  # columns of the multi setting alone
 
 
-def rank_distance(lists: Lists) -> Floats:
+def rank_distance(lists: Lists) -> Float64:
     """Rank of the last minus rank of the first relevant passage of each list, float64 [n].
 
     In [1, pool size): it grows with the pool, so it is read with the pool's size beside it. NaN with fewer than
@@ -112,7 +110,7 @@ def rank_distance(lists: Lists) -> Floats:
     return np.where(defined, (lists.last - lists.first).astype(np.float64), np.nan)
 
 
-def language_preference(lists: Lists, own: NDArray[np.bool_]) -> Floats:
+def language_preference(lists: Lists, own: Bool) -> Float64:
     """1 where the best ranked relevant passage is in the query's language, else 0; float64 [n].
 
     With one relevant passage in each of L languages, 1/L would be neutral. NaN where no relevant passage is in
@@ -126,7 +124,7 @@ def language_preference(lists: Lists, own: NDArray[np.bool_]) -> Floats:
     return np.where(defined, own[lists.starts].astype(np.float64), np.nan)
 
 
-def peer(lists: Lists, language: Ints, languages: int) -> Floats:
+def peer(lists: Lists, language: Int64, languages: int) -> Float64:
     """PEER, the Probability of Equal Expected Rank, of each list: in (0, 1], higher is fairer; float64 [n].
 
     The p value of a Kruskal-Wallis test that the ranks of the relevant passages do not depend on their language,
@@ -164,7 +162,7 @@ def peer(lists: Lists, language: Ints, languages: int) -> Floats:
     return np.where(weights > 0, sums / np.where(weights > 0, weights, 1), np.nan)
 
 
-def _kruskal_wallis(sample: Ints, language: Ints, tied: NDArray[np.bool_], members: Ints) -> Floats:
+def _kruskal_wallis(sample: Int64, language: Int64, tied: Bool, members: Int64) -> Float64:
     """p values [s] of s samples end to end, each in rank order with its tied entries last.
 
     Args:
@@ -186,11 +184,11 @@ def _kruskal_wallis(sample: Ints, language: Ints, tied: NDArray[np.bool_], membe
     # The chi-square survival function is the upper regularised incomplete gamma function.
     import torch
 
-    p: Floats = torch.special.gammaincc(torch.from_numpy(freedom / 2), torch.from_numpy(h / 2)).numpy()
+    p: Float64 = torch.special.gammaincc(torch.from_numpy(freedom / 2), torch.from_numpy(h / 2)).numpy()
     return p
 
 
-def why_no_peer(query: Ints, language: Ints, languages: int) -> str:
+def why_no_peer(query: Int64, language: Int64, languages: int) -> str:
     """Why no query has a PEER, for people.
 
     Args:
@@ -212,7 +210,7 @@ def why_no_peer(query: Ints, language: Ints, languages: int) -> str:
     return f"multi/PEER is not shown: {reason}"
 
 
-def outranked(counts: Ints, asked: Ints, passages: Ints, languages: Sequence[str]) -> dict[str, float]:
+def outranked(counts: Int64, asked: Int64, passages: Int64, languages: Sequence[str]) -> dict[str, float]:
     """Mean number of passages of each language above a relevant passage in the multi pool, per query language.
 
     Args:
@@ -233,12 +231,12 @@ def outranked(counts: Ints, asked: Ints, passages: Ints, languages: Sequence[str
 
 
 def over_represented(
-    counts: Ints,
-    query: Ints,
-    language: Ints,
-    retrieved: NDArray[np.bool_],
-    asked: Ints,
-    passages: Ints,
+    counts: Int64,
+    query: Int64,
+    language: Int64,
+    retrieved: Bool,
+    asked: Int64,
+    passages: Int64,
     languages: Sequence[str],
 ) -> dict[str, float]:
     """log2 of a language's share among the irrelevant passages above relevant ones over its share of the pool.
@@ -281,7 +279,7 @@ def over_represented(
     }
 
 
-def _sums_by(row: Ints, values: Ints) -> Floats:
+def _sums_by(row: Int64, values: Int64) -> Float64:
     """[R, L] added up into [L, L] by the first index."""
     sums = np.zeros((values.shape[1], values.shape[1]))
     for column in range(values.shape[1]):  # a bincount a column: many times faster than np.add.at over rows

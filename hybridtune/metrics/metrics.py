@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 
 from hybridtune.errors import InputError
 from hybridtune.metrics import measures as bias
+from hybridtune.metrics.arrays import Bool, Float64, Int64
 from hybridtune.metrics.measures import BIAS as BIAS
 from hybridtune.metrics.measures import MEASURES as MEASURES
 from hybridtune.metrics.measures import UNRETRIEVED, Lists, is_measure
-from hybridtune.metrics.measures import Floats as Floats
-from hybridtune.metrics.measures import Ints as Ints
 from hybridtune.metrics.measures import parse_measure as parse_measure
 
 Columns = dict[str, NDArray[Any]]
@@ -38,10 +37,10 @@ class Lost(NamedTuple):
         language: int64 [N], of the passage; UNKNOWN: it belongs to the multi pool alone.
     """
 
-    query_index: Ints
-    passage_index: Ints
-    grades: Floats
-    language: Ints
+    query_index: Int64
+    passage_index: Int64
+    grades: Float64
+    language: Int64
 
 
 NOTHING_LOST = Lost(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.int64))
@@ -69,17 +68,17 @@ class Ranked:
         ValueError: shapes that disagree, or an index out of range.
     """
 
-    counts: Ints
-    query_index: Ints
-    passage_language: Ints
-    query_language: Ints
+    counts: Int64
+    query_index: Int64
+    passage_language: Int64
+    query_language: Int64
     languages: Sequence[str]
-    passages: Ints
-    grades: Floats | None = None
-    retrieved: NDArray[np.bool_] | None = None
+    passages: Int64
+    grades: Float64 | None = None
+    retrieved: Bool | None = None
     settings: Sequence[str] = SETTINGS
     lost: Lost = NOTHING_LOST
-    gains: Floats = field(init=False, repr=False)  # grades of the pairs kept, [R]
+    gains: Float64 = field(init=False, repr=False)  # grades of the pairs kept, [R]
 
     def __post_init__(self) -> None:
         pairs, languages = len(self.query_index), len(self.languages)
@@ -255,7 +254,7 @@ def trec_eval_means(ranked: Ranked, columns: Mapping[str, NDArray[Any]]) -> dict
     return {f"{setting}/{name}": float(columns[name][here].sum() / queries) for name in measures}
 
 
-def _means(cell: Ints, values: Floats, cells: int) -> Floats:
+def _means(cell: Int64, values: Float64, cells: int) -> Float64:
     """Mean of the defined values of each cell; NaN where it has none."""
     defined = ~np.isnan(values)
     sums = np.bincount(cell[defined], values[defined], minlength=cells)

@@ -19,11 +19,11 @@ import numpy as np
 import numpy.typing as npt
 
 from hybridtune.errors import InputError
+from hybridtune.metrics.arrays import Float32, Int64
 from hybridtune.metrics.ranks import tie_order
 
 CHUNK_ENTRIES = 2**21  # candidates looked at together; whole groups
 
-Int64 = npt.NDArray[np.int64]
 _PASSES, _SAME_GROUP, _SAME_ANSWERS, _IN_SKIP, _TOO_CLOSE = range(5)
 
 
@@ -58,9 +58,9 @@ class Retrieved:
     """
 
     group: Int64
-    positive: npt.NDArray[np.float32]
+    positive: Float32
     passages: Int64
-    scores: npt.NDArray[np.float32]
+    scores: Float32
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ class _Candidates(NamedTuple):
 
     group: Int64
     passage: Int64
-    score: npt.NDArray[np.float32]
+    score: Float32
     fate: Int64
 
 

@@ -11,10 +11,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from hybridtune.errors import InputError
+from hybridtune.metrics.arrays import Float64, Int64
 from hybridtune.metrics.metrics import Columns
-
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
 
 FILE = "per_query.parquet"
 ALL = "*"  # the pool of all languages
@@ -39,14 +37,14 @@ class PerQuery:
 
     setting: NDArray[Any]
     query_id: NDArray[Any]
-    topic: Ints
+    topic: Int64
     query_language: NDArray[Any]
     pool_language: NDArray[Any]
-    measures: Mapping[str, Floats]
+    measures: Mapping[str, Float64]
     about: Mapping[str, str] = field(default_factory=dict)
 
 
-def topic_numbers(query_index: Ints, passage_index: Ints, queries: int) -> Ints:
+def topic_numbers(query_index: Int64, passage_index: Int64, queries: int) -> Int64:
     """Queries that have exactly the same relevant passages share a topic.
 
     Translations of one question do: they are one draw from the questions that could have been asked, not several.
@@ -78,7 +76,7 @@ def write_per_query(
     columns: Columns,
     query_ids: Sequence[str],
     languages: Sequence[str],
-    topics: Ints,
+    topics: Int64,
     about: Mapping[str, str],
 ) -> None:
     """Write ``metrics.per_query`` as Parquet; the file is there whole or not at all.
@@ -135,7 +133,7 @@ def read_per_query(path: Path) -> PerQuery:
     return PerQuery(topic=table["topic"].to_numpy(), measures=measures, about=about, **text)
 
 
-def align(a: PerQuery, b: PerQuery) -> tuple[Ints, Ints]:
+def align(a: PerQuery, b: PerQuery) -> tuple[Int64, Int64]:
     """The rankings that both have: rows of A and rows of B, int64 [N] each, one ranking per place.
 
     Raises:
@@ -166,7 +164,7 @@ def align(a: PerQuery, b: PerQuery) -> tuple[Ints, Ints]:
     return rows_a, rows_b
 
 
-def _named(numbers: Ints, names: Sequence[str]) -> Any:
+def _named(numbers: Int64, names: Sequence[str]) -> Any:
     return pa.DictionaryArray.from_arrays(pa.array(numbers, pa.int32()), pa.array(list(names), pa.string()))
 
 

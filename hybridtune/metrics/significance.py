@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybridtune.errors import InputError
+from hybridtune.metrics.arrays import Float64, Int64
 from hybridtune.metrics.metrics import SETTINGS, direction
-from hybridtune.metrics.per_query import Floats, Ints, PerQuery, align
+from hybridtune.metrics.per_query import PerQuery, align
 
 ALPHA = 0.05  # Holm p below it is a verdict
 DRAWS = 10_000
@@ -113,7 +114,7 @@ def compare(a: PerQuery, b: PerQuery, measures: Sequence[str], *, seed: int = 0,
     return Comparison(dict(a.about), dict(b.about), seed, draws, differences)
 
 
-def permutation_p(contributions: Floats, draws: int, seed: int) -> tuple[float, bool]:
+def permutation_p(contributions: Float64, draws: int, seed: int) -> tuple[float, bool]:
     """Chance of a sum as far from 0 as the one seen, had each topic's two models been named by a coin.
 
     Args:
@@ -141,7 +142,7 @@ def permutation_p(contributions: Floats, draws: int, seed: int) -> tuple[float, 
     return (1 + extreme) / (1 + draws), False
 
 
-def bootstrap_interval(values: Floats, topic: Ints, cell: Ints, draws: int, seed: int) -> tuple[float, float]:
+def bootstrap_interval(values: Float64, topic: Int64, cell: Int64, draws: int, seed: int) -> tuple[float, float]:
     """95 % percentile interval of the mean over cells of the means of their values, topics resampled.
 
     A cell that no drawn topic has is left out of that draw's outer mean. With few topics (under 20, say) the interval
@@ -188,14 +189,14 @@ def holm(p: Sequence[float]) -> list[float]:
     return corrected
 
 
-def _resamples(random: np.random.Generator, draws: int, topics: int) -> Floats:
+def _resamples(random: np.random.Generator, draws: int, topics: int) -> Float64:
     """[draws, T]: how often each topic is drawn in T draws with replacement (a multinomial, but faster)."""
     drawn = random.integers(topics, size=(draws, topics)) + np.arange(0, draws * topics, topics)[:, None]
     return np.bincount(drawn.ravel(), minlength=draws * topics).reshape(draws, topics).astype(np.float64)
 
 
 def _difference(
-    a: PerQuery, b: PerQuery, rows_a: Ints, rows_b: Ints, measure: str, setting: str, seed: int, draws: int
+    a: PerQuery, b: PerQuery, rows_a: Int64, rows_b: Int64, measure: str, setting: str, seed: int, draws: int
 ) -> Difference | None:
     """One row without its correction and verdict; None where no ranking of the setting defines the measure."""
     in_a, in_b = a.setting == setting, b.setting == setting
@@ -349,9 +350,9 @@ def paired_by_topic(a: PerQuery, b: PerQuery, metric: str, seed: int = 0) -> tup
     topics, total, change = found
     change = change[change.any(axis=1)]  # the sign of a 0 changes nothing: fewer to enumerate
 
-    def difference(ups: NDArray[np.integer[Any]]) -> Floats:
+    def difference(ups: NDArray[np.integer[Any]]) -> Float64:
         moved = (2.0 * ups - 1) @ change  # [n, settings]
-        values: Floats = _mean((total + moved) / 2) - _mean((total - moved) / 2)
+        values: Float64 = _mean((total + moved) / 2) - _mean((total - moved) / 2)
         return values
 
     seen = float(difference(np.ones((1, len(change)), np.int8))[0])
@@ -367,7 +368,7 @@ def paired_by_topic(a: PerQuery, b: PerQuery, metric: str, seed: int = 0) -> tup
     return (1 + extreme) / (1 + SIGNS), topics
 
 
-def _by_topic(a: PerQuery, b: PerQuery, measure: str, settings: Sequence[str]) -> tuple[int, Floats, Floats] | None:
+def _by_topic(a: PerQuery, b: PerQuery, measure: str, settings: Sequence[str]) -> tuple[int, Float64, Float64] | None:
     """What each topic adds to the metric's two means.
 
     Returns:
@@ -396,10 +397,10 @@ def _by_topic(a: PerQuery, b: PerQuery, measure: str, settings: Sequence[str]) -
     return counted, sums, change
 
 
-def _mean(values: Floats) -> Floats:
+def _mean(values: Float64) -> Float64:
     """[n]: the harmonic mean over settings; of one, itself."""
     if values.shape[1] == 1:
         return values[:, 0]
     positive = np.maximum(values, 1e-300)  # a setting of 0 makes the mean 0
-    mean: Floats = values.shape[1] / np.sum(1 / positive, axis=1)
+    mean: Float64 = values.shape[1] / np.sum(1 / positive, axis=1)
     return mean

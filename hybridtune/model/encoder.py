@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hybridtune.config.fields import Train
 from hybridtune.config.study import Encoder
+from hybridtune.metrics.arrays import Int32
 from hybridtune.model import adapters, packing
 from hybridtune.model.backbone import load_backbone, token_types
 from hybridtune.model.heads import DenseHead, load_heads
@@ -102,7 +102,7 @@ class DualEncoder(nn.Module):
             vectors = self.heads(pooled)
         return F.normalize(vectors[:, : self._kept], dim=-1)
 
-    def embed(self, rows: Sequence[npt.NDArray[np.int32]]) -> Tensor:
+    def embed(self, rows: Sequence[Int32]) -> Tensor:
         """Unit vectors [n, D] float32 of n >= 1 rows of token ids."""
         embedded: Tensor = self(TokenRows.of(rows))
         return embedded

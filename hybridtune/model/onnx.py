@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from hybridtune.errors import HybridtuneError, InputError
+from hybridtune.metrics.arrays import Float32, Int32, Int64
 from hybridtune.model.backbone import load_backbone, token_types
 from hybridtune.model.encoder import HEADS, DualEncoder
 from hybridtune.model.published import read_published
@@ -153,7 +153,7 @@ def sample_texts() -> list[str]:
     return [" ".join([text] * times) for times in _TIMES for text in _TEXTS]
 
 
-def largest_difference(model: DualEncoder, file: Path, rows: Sequence[npt.NDArray[np.int32]]) -> float:
+def largest_difference(model: DualEncoder, file: Path, rows: Sequence[Int32]) -> float:
     """How far an ONNX graph's embeddings are from the encoder's.
 
     The graph is asked in padded batches, and for some texts alone.
@@ -179,9 +179,7 @@ def largest_difference(model: DualEncoder, file: Path, rows: Sequence[npt.NDArra
     return largest
 
 
-def _embedded(
-    file: Path, batches: Sequence[Sequence[npt.NDArray[np.int32]]], pad_id: int
-) -> list[npt.NDArray[np.float32]]:
+def _embedded(file: Path, batches: Sequence[Sequence[Int32]], pad_id: int) -> list[Float32]:
     """What a graph makes of batches: [B, D] each."""
     import onnxruntime
 
@@ -195,7 +193,7 @@ def _embedded(
         raise HybridtuneError(f"ONNX Runtime cannot run {file}: {' '.join(str(error).split())[:200]}") from error
 
 
-def _padded(rows: Sequence[npt.NDArray[np.int32]], pad_id: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def _padded(rows: Sequence[Int32], pad_id: int) -> tuple[Int64, Int64]:
     """Ids and mask [B, T] of a batch, padded on the right to its longest row."""
     ids = np.full((len(rows), max(map(len, rows))), pad_id, np.int64)
     mask = np.zeros_like(ids)

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hybridtune.metrics.arrays import Int64
+
 
 @dataclass(frozen=True)
 class TokenRows:
@@ -133,7 +135,7 @@ def group_by_length(lengths: Tensor, device: torch.device, packed: bool = True) 
         device: where the result goes; a GPU gets fewer groups.
         packed: groups share a forward of the model, else each has its own, and they are fewer.
     """
-    sizes: npt.NDArray[np.int64] = lengths.numpy()
+    sizes: Int64 = lengths.numpy()
     order = np.argsort(sizes, kind="stable")  # [n]
     cost = _GROUP_COST.get(device.type, _GROUP_COST["cuda"]) * (1 if packed else _FORWARDS)
     groups = _groups(sizes[order], cost)
@@ -288,7 +290,7 @@ def _by_group(q: Tensor, k: Tensor, v: Tensor, texts: Packing, dropout: float, s
     return (attended[0] if len(attended) == 1 else torch.cat(attended)).to(dtype)  # [S, H, E]
 
 
-def _groups(sizes: npt.NDArray[np.int64], group_cost: int) -> tuple[Group, ...]:
+def _groups(sizes: Int64, group_cost: int) -> tuple[Group, ...]:
     """Cut ascending lengths [n] into groups, for the least slots plus ``group_cost`` for every group; exact."""
     widths, counts = np.unique(sizes, return_counts=True)  # [U], [U]
     before = np.concatenate([[0], np.cumsum(counts)])  # [U + 1] texts shorter than each width

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from hybridtune.metrics.arrays import Float64, Int64
 from hybridtune.metrics.metrics import SETTINGS
-from hybridtune.metrics.per_query import Floats, Ints, PerQuery
+from hybridtune.metrics.per_query import PerQuery
 
 DRAWS = 2_000
 BALANCED = "balanced/AP"
@@ -54,12 +55,12 @@ def difference_intervals(
     return {name: _interval(ours[name] - theirs[name]) for name in ours if name in theirs}
 
 
-def _interval(means: Floats) -> Interval:
+def _interval(means: Float64) -> Interval:
     low, high = np.percentile(means, _TAILS)
     return float(low), float(high)
 
 
-def _drawn(values: PerQuery, metrics: Sequence[str], seed: int, draws: int) -> dict[str, Floats]:
+def _drawn(values: PerQuery, metrics: Sequence[str], seed: int, draws: int) -> dict[str, Float64]:
     """float64 [draws] a metric, where it is defined."""
     parts = [f"{setting}/AP" for setting in SETTINGS] if BALANCED in metrics else []
     means = {
@@ -76,14 +77,14 @@ def topics(values: PerQuery, metric: str) -> int:
     return len(np.unique(values.topic[_defined(values, "multi/AP" if metric == BALANCED else metric)]))
 
 
-def _defined(values: PerQuery, metric: str) -> Ints:
+def _defined(values: PerQuery, metric: str) -> Int64:
     setting, _, measure = metric.partition("/")
     if measure not in values.measures:
         return np.empty(0, np.int64)
     return np.flatnonzero((values.setting == setting) & ~np.isnan(values.measures[measure]))
 
 
-def _draw_means(values: PerQuery, metric: str, seed: int, draws: int) -> Floats | None:
+def _draw_means(values: PerQuery, metric: str, seed: int, draws: int) -> Float64 | None:
     """float64 [draws]: the metric in each resample of the topics; None where it is not defined for 2 topics."""
     rows = _defined(values, metric)
     topic = np.unique(values.topic[rows], return_inverse=True)[1]
@@ -106,14 +107,14 @@ def _draw_means(values: PerQuery, metric: str, seed: int, draws: int) -> Floats 
     return np.concatenate(means)
 
 
-def _resamples(random: np.random.Generator, draws: int, size: int) -> Floats:
+def _resamples(random: np.random.Generator, draws: int, size: int) -> Float64:
     """[draws, T]: how often each topic is drawn in T draws with replacement."""
     picked = random.integers(size, size=(draws, size)) + np.arange(0, draws * size, size)[:, None]
     return np.bincount(picked.ravel(), minlength=draws * size).reshape(draws, size).astype(np.float64)
 
 
-def _harmonic(parts: Floats) -> Floats:
+def _harmonic(parts: Float64) -> Float64:
     """Harmonic mean over the settings, [3, draws] -> [draws]; 0 where one is 0."""
     with np.errstate(divide="ignore"):
-        means: Floats = len(parts) / (1 / parts).sum(0)
+        means: Float64 = len(parts) / (1 / parts).sum(0)
     return means

@@ -7,6 +7,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from hybridtune.metrics.arrays import Float64
 from hybridtune.report import smoothing as smooth
 from hybridtune.report.chart import (
     FAINT,
@@ -86,7 +87,7 @@ def _log_ticks(values: list[float]) -> dict[str, Any]:
 
 
 def _coloured(
-    record: StudyRecord, trials: list[TrialRecord], x: list[float], y: list[float], values: smooth.Floats, goal: str
+    record: StudyRecord, trials: list[TrialRecord], x: list[float], y: list[float], values: Float64, goal: str
 ) -> go.Scatter:
     """Marks coloured by the objective, with the bar of colours below."""
     bar = {"orientation": "h", "title": {"text": goal, "side": "top"}, "thickness": 12, "y": -0.16, "yanchor": "top"}
@@ -98,7 +99,7 @@ def _coloured(
     return points
 
 
-def _surface(ratios: smooth.Floats, log_heats: smooth.Floats, values: smooth.Floats) -> go.Contour:
+def _surface(ratios: Float64, log_heats: Float64, values: Float64) -> go.Contour:
     """Filled contours over the stretch of temperatures that were tried."""
     low, span = log_heats.min(), max(float(np.ptp(log_heats)), 1e-9)
     down = np.linspace(0, 1, 41)
@@ -184,7 +185,7 @@ def _setting(record: StudyRecord, trials: list[TrialRecord], name: str) -> list[
     return traces
 
 
-def _points(record: StudyRecord, trials: list[TrialRecord], name: str) -> tuple[smooth.Floats, smooth.Floats]:
+def _points(record: StudyRecord, trials: list[TrialRecord], name: str) -> tuple[Float64, Float64]:
     return np.array([asked_ratio(record, t) for t in trials]), np.array([t.metrics[name] for t in trials])
 
 

@@ -1,9 +1,8 @@
 """PURE. Smooth lines and surfaces through the scores of trials, and where they are near their top."""
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from hybridtune.metrics.arrays import Float64
 
 FEWEST = 5  # trials through which a line is drawn
 WINDOW = 0.2  # width of a line's kernel: of the range of mixing ratios
@@ -11,7 +10,7 @@ DENSE = 8  # trials through which a surface is drawn
 _WIDTH, _REACH = 0.15, 0.22  # of the unit square: the kernel, and how far from a trial a surface goes
 
 
-def line(x: Floats, y: Floats, at: Floats) -> Floats:
+def line(x: Float64, y: Float64, at: Float64) -> Float64:
     """A local straight-line fit of y over x: at each place through all trials, near ones counting more.
 
     Args:
@@ -30,11 +29,11 @@ def line(x: Floats, y: Floats, at: Floats) -> Floats:
     spread = (weights * (away - mean_x[:, None]) ** 2).sum(1)
     together = (weights * (away - mean_x[:, None]) * (y[None, :] - mean_y[:, None])).sum(1)
     flat = 1e-3 * total * WINDOW**2  # without a spread of x there is no slope to see
-    fitted: Floats = mean_y - together / (spread + flat) * mean_x
+    fitted: Float64 = mean_y - together / (spread + flat) * mean_x
     return fitted
 
 
-def typical_miss(x: Floats, y: Floats) -> float:
+def typical_miss(x: Float64, y: Float64) -> float:
     """Median distance of each trial from the ``line`` through all the others, in units of y.
 
     Through a few trials a line passes almost exactly; a trial that it has not seen tells how sure it is. The median,
@@ -45,7 +44,7 @@ def typical_miss(x: Floats, y: Floats) -> float:
     return float(np.median(np.abs(missed)))
 
 
-def near_top(at: Floats, fitted: Floats, within: float) -> tuple[float, float]:
+def near_top(at: Float64, fitted: Float64, within: float) -> tuple[float, float]:
     """The stretch around the highest point of a line where it is at most ``within`` below it.
 
     Args:
@@ -63,7 +62,7 @@ def near_top(at: Floats, fitted: Floats, within: float) -> tuple[float, float]:
     return float(at[left]), float(at[right])
 
 
-def surface(x: Floats, y: Floats, values: Floats, across: Floats, down: Floats) -> Floats:
+def surface(x: Float64, y: Float64, values: Float64, across: Float64, down: Float64) -> Float64:
     """Weighted means of the trials' values over the unit square, by a Gaussian kernel.
 
     Args:
@@ -79,5 +78,5 @@ def surface(x: Floats, y: Floats, values: Floats, across: Floats, down: Floats) 
     away = (across[None, :, None] - x) ** 2 + (down[:, None, None] - y) ** 2  # [d, a, n]
     weights = np.exp(-away / (2 * _WIDTH**2))
     means = (weights * values).sum(2) / np.maximum(weights.sum(2), 1e-300)
-    found: Floats = np.where(away.min(2) <= _REACH**2, means, np.nan)
+    found: Float64 = np.where(away.min(2) <= _REACH**2, means, np.nan)
     return found
