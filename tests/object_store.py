@@ -112,10 +112,10 @@ class MemoryStore(fs.FileSystemHandler):
 def use_memory_store(monkeypatch):
     """Every URL ``memory://...`` is in the store that this gives."""
     store = MemoryStore()
-    opened = place_files.opened
+    opened = place_files.open_filesystem
     monkeypatch.setattr(
         place_files,
-        "opened",
+        "open_filesystem",
         lambda place: (
             (fs.PyFileSystem(store), unquote(place.removeprefix("memory://").partition("?")[0]))
             if place.startswith("memory://")

@@ -10,7 +10,7 @@ from object_store import KEYS, s3_server, use_memory_store
 
 from hybridtune.config.study import Study
 from hybridtune.errors import HybridtuneError, InputError
-from hybridtune.storage.files import exists, fetch, join, listing, read, write
+from hybridtune.storage.files import download, exists, join, list_files, read_file, write_file
 from hybridtune.study.mirror import STAMP, Changes, Home, bring_scores, fetch_study, is_mirrored, study_home, twin
 
 OUT = "memory://bucket/my study?region=none".replace(" ", "%20")
@@ -84,8 +84,8 @@ def test_what_a_study_writes_is_at_its_place_when_it_ends_and_on_the_next_machin
         (home.folder / "trials" / "0000" / "metrics.jsonl").write_text("{}\n")
         (home.folder / "dashboard.txt").write_text("http://127.0.0.1:1")
         (home.folder / "result.json.new").write_text("{")
-    write(join(OUT, "trials", "0000", "fit", "checkpoint_0000004", "state.json"), b"{}")  # by a node
-    assert read(join(OUT, "trials", "0000", "metrics.jsonl")) == b"{}\n"
+    write_file(join(OUT, "trials", "0000", "fit", "checkpoint_0000004", "state.json"), b"{}")  # by a node
+    assert read_file(join(OUT, "trials", "0000", "metrics.jsonl")) == b"{}\n"
     other_machine()
     with study_home(study_of(), OUT, nothing) as home:
         assert "machine 2" in str(home.folder)
@@ -119,13 +119,13 @@ def test_only_what_changed_is_sent_and_what_went_goes(memory):
         (home.folder / "running.json").write_text("{}")
         (home.folder / "best").mkdir()
         (home.folder / "best" / "model.safetensors").write_text("weights")
-    write(join(OUT, "store", "x", "tokens.npy"), b"tokens")
-    write(join(OUT, "trials", "0000", "fit", "checkpoint_0000004", "state.json"), b"{}")
+    write_file(join(OUT, "store", "x", "tokens.npy"), b"tokens")
+    write_file(join(OUT, "trials", "0000", "fit", "checkpoint_0000004", "state.json"), b"{}")
     assert exists(join(OUT, "running.json"))
     times = dict(memory.times)
     with study_home(study_of(), OUT, nothing) as home:
         (home.folder / "running.json").unlink()
-    there = listing(OUT)
+    there = list_files(OUT)
     assert "running.json" not in there
     assert {"store/x/tokens.npy", "trials/0000/fit/checkpoint_0000004/state.json", STAMP} <= set(there)
     with study_home(study_of(), OUT, nothing):
@@ -165,7 +165,7 @@ def test_a_run_that_another_has_taken_over_from_copies_no_more(memory, other_mac
 
     with pytest.raises(HybridtuneError, match="another run of this study has taken over"):
         two_runs()
-    assert read(join(OUT, "result.json")) == b"of the second"
+    assert read_file(join(OUT, "result.json")) == b"of the second"
 
 
 def test_a_copy_cut_off_anywhere_is_one_to_go_on_from(tmp_path, memory, other_machine):
@@ -185,7 +185,7 @@ def test_a_copy_cut_off_anywhere_is_one_to_go_on_from(tmp_path, memory, other_ma
             break
         except HybridtuneError:
             memory.fail_after = None
-        fetch(OUT, tmp_path / str(machine))
+        download(OUT, tmp_path / str(machine))
         known, told = trials_of(tmp_path / str(machine))
         assert 3 >= known >= told >= 1
         assert known == told == 3 or not (tmp_path / str(machine) / "result.json").exists()
@@ -211,14 +211,14 @@ def test_a_database_that_is_written_to_is_copied_whole_and_knows_what_the_trials
         for copy in range(8):
             changes.copy()
             if exists(OUT):
-                fetch(OUT, tmp_path / str(copy))
+                download(OUT, tmp_path / str(copy))
                 known, told = trials_of(tmp_path / str(copy))
                 assert known >= told
     finally:
         over.set()
         thread.join()
     changes.copy()
-    fetch(OUT, tmp_path / "last")
+    download(OUT, tmp_path / "last")
     known, told = trials_of(tmp_path / "last")
     assert known == told > 0
 
@@ -273,7 +273,7 @@ def test_a_study_goes_on_with_other_resources_and_another_budget_and_is_no_other
 
 
 def test_what_is_no_study_is_left_alone(memory):
-    write("memory://bucket/mine/notes.txt", b"mine")
+    write_file("memory://bucket/mine/notes.txt", b"mine")
     with (
         pytest.raises(InputError, match="not empty and holds no study"),
         study_home(study_of(), "memory://bucket/mine", nothing),
@@ -317,8 +317,8 @@ def test_weights_are_fetched_when_asked_for_and_scores_always(tmp_path, memory, 
     with study_home(study_of(), OUT, nothing) as home:
         checkpoint = join(OUT, "trials", "0000", "fit", "checkpoint_0000004")
         for name in ("model.safetensors", "state.json", "scores.json"):
-            write(join(checkpoint, name), b"{}")
-        write(join(OUT, "store", "x", "tokens.npy"), b"tokens")
+            write_file(join(checkpoint, name), b"{}")
+        write_file(join(OUT, "store", "x", "tokens.npy"), b"tokens")
         bring_scores(home.place, home.folder)
         here = home.folder / "trials" / "0000" / "fit" / "checkpoint_0000004"
         assert sorted(path.name for path in here.iterdir()) == ["scores.json", "state.json"]

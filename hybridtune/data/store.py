@@ -30,7 +30,7 @@ from hybridtune.data.tokenizer import Tokenizer, pretrained_tokenizer, train_tok
 from hybridtune.errors import InputError
 from hybridtune.metrics.arrays import Int32, Int64
 from hybridtune.runtime.resources import cores
-from hybridtune.storage.files import is_remote, locked, node_cache
+from hybridtune.storage.files import cache_folder, is_remote, locked
 
 Progress = Callable[[int, int], None]  # (texts done, texts in all)
 
@@ -265,7 +265,7 @@ def store_root(data: Data) -> Path:
             f"data.store {data.store}: is a URL, and stores are read from a local folder; leave it out: on a cluster "
             "the store is published under --out, and every node fetches it once"
         )
-    return Path(data.store) if data.store else node_cache()
+    return Path(data.store) if data.store else cache_folder()
 
 
 def existing_store(root: Path, made_of: StoreRecipe) -> TokenStore | None:

@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from hybridtune.data.readers.records import CorpusPart, Text
 from hybridtune.metrics.arrays import Float32, Int64
+from hybridtune.storage.files import replacing
 
 BLOCK_PASSAGES = 1024  # what a kill can cost each actor; its counts fit 16 bits
 
@@ -88,7 +89,6 @@ def write_block(
         order: int64 [n]; None where nothing will be ranked (all 0).
     """
     path = folder / "blocks" / f"{name}.arrow"
-    path.parent.mkdir(parents=True, exist_ok=True)
     flat = pa.array(np.ascontiguousarray(vectors, np.float32).reshape(-1))
     columns = {
         "id": pa.array(list(ids), pa.string()),
@@ -96,10 +96,12 @@ def write_block(
         "vector": pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1]),
     }
     table = pa.table(columns, metadata={"language": language})
-    temporary = path.with_suffix(".new")
-    with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+    with (
+        replacing(path) as temporary,
+        pa.OSFile(str(temporary), "wb") as sink,
+        pa.ipc.new_file(sink, table.schema) as writer,
+    ):
         writer.write_table(table)
-    temporary.replace(path)
     return Block(path)
 
 
@@ -110,11 +112,8 @@ def finished_blocks(folder: Path) -> list[Block]:
 
 def write_array(file: Path, array: npt.NDArray[Any]) -> None:
     """Write an array; whoever sees the file sees all of it."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_suffix(".new")
-    with temporary.open("wb") as sink:
+    with replacing(file) as temporary, temporary.open("wb") as sink:
         np.save(sink, array)
-    temporary.replace(file)
 
 
 def _mapped(path: Path) -> pa.Table:

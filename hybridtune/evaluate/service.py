@@ -28,7 +28,7 @@ from hybridtune.metrics.arrays import Float32, Int64
 from hybridtune.metrics.metrics import Ranked, Scores, per_query, score
 from hybridtune.metrics.ranks import RankCounter, pair_scores
 from hybridtune.model.encoder import load_encoder
-from hybridtune.storage.files import at_hand, is_remote
+from hybridtune.storage.files import ensure_local, is_remote
 
 State = Mapping[str, npt.NDArray[Any]]
 
@@ -185,8 +185,8 @@ class Evaluator:
         if placement.visible is not None:  # before CUDA looks
             os.environ["CUDA_VISIBLE_DEVICES"] = placement.visible
         self.device = torch.device(placement.device)
-        tokenizer = TokenStore.open(at_hand(store)).tokenizer()
-        local = str(at_hand(source)) if is_remote(source) else source
+        tokenizer = TokenStore.open(ensure_local(store)).tokenizer()
+        local = str(ensure_local(source)) if is_remote(source) else source
         self.model = load_encoder(local, encoder, tokenizer.pad_id).to(self.device).eval()
         self.pooling = self.model.pooling
         self.judged = benchmark.relevance

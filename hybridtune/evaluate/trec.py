@@ -13,6 +13,7 @@ import numpy as np
 from hybridtune.errors import InputError
 from hybridtune.metrics.arrays import Bool, Float32, Int64
 from hybridtune.metrics.ranks import tie_order
+from hybridtune.storage.files import replacing
 
 
 @dataclass(frozen=True)
@@ -287,12 +288,8 @@ def _check_ids(names: Iterable[str], what: str) -> None:
 @contextmanager
 def _replaced(path: Path) -> Iterator[IO[str]]:
     """A text file that takes the place of ``path`` when it is complete; a failure leaves ``path`` as it was."""
-    part = path.with_name(f"{path.name}.part")
-    try:
-        with (
-            gzip.open(part, "wt", encoding="utf-8") if path.suffix == ".gz" else part.open("w", encoding="utf-8")
-        ) as file:
-            yield cast("IO[str]", file)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with (
+        replacing(path) as part,
+        gzip.open(part, "wt", encoding="utf-8") if path.suffix == ".gz" else part.open("w", encoding="utf-8") as file,
+    ):
+        yield cast("IO[str]", file)

@@ -20,7 +20,8 @@ from hybridtune.launch import jobs, launcher
 from hybridtune.launch import kuberay as kubernetes
 from hybridtune.launch.jobs import JobState, LostError
 from hybridtune.launch.local_head import Head
-from hybridtune.study.folder import write_json, write_private
+from hybridtune.storage.files import write_atomically
+from hybridtune.study.folder import write_json
 
 LAUNCH = "launch.json"  # in a folder that a study was launched from
 _SIGNATURE = "signature"
@@ -39,7 +40,7 @@ def make_key() -> bytes:
     file, new = _key_file(), secrets.token_hex(32)
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_private(new, file)
+        write_atomically(file, new, private=True)
     except OSError as error:
         raise InputError(f"{file}: the key that launches are signed with cannot be written: {error.strerror}") from None
     return new.encode()

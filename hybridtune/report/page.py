@@ -15,6 +15,7 @@ from hybridtune.report.charts import all_charts
 from hybridtune.report.markup import Table, escape, script_json, slug, table_html
 from hybridtune.report.record import StudyRecord, read_record
 from hybridtune.report.seed_check import noise_tables
+from hybridtune.storage.files import write_atomically
 
 REPORT = "report.html"
 # Nothing is fetched from anywhere, whatever a name in the study says; the drawing library makes pictures of its own.
@@ -40,9 +41,7 @@ def write_report(folder: Path) -> Path:
     record = read_record(folder)
     text = page(record)
     file = folder / REPORT
-    temporary = file.with_name(f"{REPORT}.new")
-    temporary.write_bytes(text.encode("utf-8", "replace"))  # a name from a broken file system may hold half a character
-    temporary.replace(file)
+    write_atomically(file, text.encode("utf-8", "replace"))  # a name on a broken disk may hold half a character
     return file
 
 

@@ -17,7 +17,7 @@ from hybridtune.config.study import Study, load_study
 from hybridtune.errors import InputError
 from hybridtune.metrics.metrics import direction
 from hybridtune.metrics.per_query import FILE as PER_QUERY
-from hybridtune.storage.files import last_name
+from hybridtune.storage.files import base_name
 from hybridtune.storage.trial_rows import TrialRow, best_row, pareto_front, read_rows, read_running
 
 State = Literal["finished", "running", "cut off"]
@@ -157,7 +157,7 @@ def _read_trial(folder: Path, row: TrialRow, running: bool, notes: list[str]) ->
 
 def _best_checkpoint(home: Path, written: str | None) -> Path | None:
     """A trial's best checkpoint: in the study folder as it lies now, else where it was written; None: in neither."""
-    found = [home / "fit" / last_name(written), Path(written)] if written else []
+    found = [home / "fit" / base_name(written), Path(written)] if written else []
     return next((path for path in found if path.is_dir()), None)
 
 

@@ -11,7 +11,7 @@ from hybridtune.metrics.per_query import FILE as PER_QUERY
 from hybridtune.search.seed_check import Repeat, RepeatRow, noise, repeat_points
 from hybridtune.search.study import TRIALS, StudyResult, run_trials
 from hybridtune.search.trial_log import Display, Watcher
-from hybridtune.storage.files import at_hand, beside, exists, join
+from hybridtune.storage.files import ensure_local, exists, join, with_name
 from hybridtune.storage.trial_rows import SETTLED, TrialRow, read_rows
 from hybridtune.train.job_queue import FitJob
 
@@ -60,7 +60,7 @@ def run_repeats(
     if left:
         Watcher.displays[str(place)] = display
         run_trials(
-            replace(job, storage=join(beside(job.storage, REPEATS), TRIALS), home=str(place / TRIALS)),
+            replace(job, storage=join(with_name(job.storage, REPEATS), TRIALS), home=str(place / TRIALS)),
             Listed(left),
             place,
             trials=len(left),
@@ -70,7 +70,7 @@ def run_repeats(
     done = {row.id: row for row in read_rows(place) if row.status == "done"}
     rows = [RepeatRow(one.name, one.who, one.seed, _scores(done.get(one.name))) for one in wanted]
     places = {name: join(row.checkpoint, PER_QUERY) for name, row in done.items() if row.checkpoint}
-    files = {name: at_hand(place) for name, place in places.items() if exists(place)}
+    files = {name: ensure_local(place) for name, place in places.items() if exists(place)}
     return noise(job.study, found.best, found.rows, rows, files)
 
 

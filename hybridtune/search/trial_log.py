@@ -12,7 +12,7 @@ from ray.tune import Callback
 from ray.tune.experiment import Trial
 
 from hybridtune.search.space import trial_name, trial_values
-from hybridtune.storage.files import beside
+from hybridtune.storage.files import with_name, write_atomically
 from hybridtune.storage.trial_rows import ENDED, RUNNING, Status, TrialRow, read_rows, write_running
 from hybridtune.train.progress import WENT
 
@@ -110,7 +110,7 @@ class Watcher(Callback):  # type: ignore[misc]
         if reports and row.checkpoint is not None:
             went = {name: row.metrics[name] for name in WENT if name in row.metrics}
             row.metrics = {**reports[-1], **went}
-            row.checkpoint = beside(row.checkpoint, f"checkpoint_{best:07.0f}")
+            row.checkpoint = with_name(row.checkpoint, f"checkpoint_{best:07.0f}")
 
     def _ended(self, row: TrialRow, status: Status) -> None:
         row.status = status
@@ -121,9 +121,7 @@ class Watcher(Callback):  # type: ignore[misc]
         rows = self.sorted_rows()
         if row.status != "running":  # written first: who has seen the end, and then presses Ctrl-C, finds it there
             lines = "".join(json.dumps(asdict(row)) + "\n" for row in rows if row.status != "running")
-            temporary = self.folder / f"{ENDED}.new"
-            temporary.write_text(lines, encoding="utf-8")
-            temporary.replace(self.folder / ENDED)
+            write_atomically(self.folder / ENDED, lines)
         write_running(self.folder, rows)
         display = self.displays.get(str(self.folder))
         if display is not None:

@@ -1,4 +1,8 @@
-"""The names of places: local paths, and URLs with a query that stays at their end. Pure text, nothing is opened."""
+"""Files at a location, which is a local path or a URL (``s3://``, ``gs://``, ...): list, read, write, copy, publish.
+
+A URL keeps its query (``?region=...``) at its end. Every file appears whole: locally it is written beside its target
+and renamed. Trials are stored as `hybridtune.storage.trial_rows`; a whole study is copied by `hybridtune.study.mirror`.
+"""
 
 import fcntl
 import functools
@@ -6,7 +10,6 @@ import hashlib
 import os
 import re
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,233 +20,14 @@ from urllib.parse import quote, unquote, urlsplit
 
 from hybridtune.errors import InputError
 
-
-def is_remote(place: str) -> bool:
-    """Whether a place is none of this machine's file system (which a shared folder is part of)."""
-    return "://" in place and not place.startswith("file://")
-
-
-def local_path(place: str) -> Path:
-    """The path of a place that is not remote."""
-    return Path(unquote(urlsplit(place).path)) if place.startswith("file://") else Path(place)
-
-
-def join(place: str, *names: str) -> str:
-    """A place inside another; the query of a URL (``?region=...``) stays at its end."""
-    if not is_remote(place):
-        return str(local_path(place).joinpath(*names))
-    base, mark, query = place.partition("?")
-    return "/".join([base.rstrip("/"), *map(quote, names)]) + mark + query
-
-
-def last_name(place: str) -> str:
-    """What a place is called in its folder."""
-    if not is_remote(place):
-        return local_path(place).name
-    return unquote(place.partition("?")[0].rstrip("/").rpartition("/")[2])
-
-
-def beside(place: str, name: str) -> str:
-    """The place of that name in the same folder."""
-    if not is_remote(place):
-        return str(local_path(place).with_name(name))
-    base, mark, query = place.partition("?")
-    return f"{base.rstrip('/').rpartition('/')[0]}/{quote(name)}{mark}{query}"
-
-
-# A small file is one request, and what does not answer is told in seconds: Google's client asks for 15 minutes.
-_SETTINGS = {"s3": "allow_delayed_open=true", "gs": "retry_limit_seconds=20", "gcs": "retry_limit_seconds=20"}
-_AT_ONCE, CHUNK = 8, 2**20  # files under way; bytes of a read
-
-
-def names(place: str) -> list[str]:
-    """What a folder holds, sorted; nothing where there is none."""
-    if not is_remote(place):
-        folder = local_path(place)
-        return sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
-    return sorted(info.base_name for info in _entries(place, recursive=False))
-
-
-def exists(place: str) -> bool:
-    """Whether a file or folder is there."""
-    if not is_remote(place):
-        return local_path(place).exists()
-    return bool(_info(place).type.value)  # NotFound is 0
-
-
-def read(place: str) -> bytes | None:
-    """The content of a small file; None where there is none."""
-    try:
-        if not is_remote(place):
-            return local_path(place).read_bytes()
-        filesystem, path = opened(place)
-        with filesystem.open_input_stream(path, compression=None) as stream:
-            return bytes(stream.read())
-    except FileNotFoundError:
-        return None
-
-
-def write(place: str, content: bytes) -> None:
-    """Write a small file; its folder is made. Whoever sees it sees all of it."""
-    if is_remote(place):
-        filesystem, path = opened(place)
-        with filesystem.open_output_stream(path, compression=None) as sink:
-            sink.write(content)
-        return
-    file = local_path(place)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    temporary.write_bytes(content)
-    temporary.replace(file)
-
-
-def send(local: Path, place: str, last: Sequence[str] = ()) -> None:
-    """Copy a file or a folder to a place; files that are there and not in ``local`` stay.
-
-    Args:
-        local: the file or folder.
-        place: of the copy.
-        last: files of the folder, by their paths in it, which follow when all others are there, in this order.
-
-    Raises:
-        OSError: it could not be written; none of ``last`` has come then but in their order.
-    """
-    if local.is_file():
-        _put(local, place)
-        return
-    found = sorted(path.relative_to(local).as_posix() for path in local.rglob("*") if path.is_file())
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        first = [name for name in found if name not in last]
-        list(pool.map(lambda name: _put(local / name, join(place, *name.split("/"))), first))
-    for name in last:
-        _put(local / name, join(place, *name.split("/")))
-
-
-def _put(file: Path, place: str) -> None:
-    if not is_remote(place):
-        target = local_path(place)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name}.{os.getpid()}")
-        shutil.copyfile(file, temporary)
-        temporary.replace(target)
-        return
-    filesystem, path = opened(place)
-    with file.open("rb") as source, filesystem.open_output_stream(path, compression=None) as sink:
-        shutil.copyfileobj(source, sink, CHUNK)
-
-
-def fetch(place: str, local: Path, leave_out: Callable[[str], bool] = lambda name: False) -> None:
-    """Copy a file or a folder from a place; files of a folder that an earlier fetch brought and are the same stay.
-
-    Args:
-        place: of the file or folder.
-        local: path of the copy; its folder is made.
-        leave_out: told the path of a file inside the folder, with slashes, says whether to leave it there.
-
-    Raises:
-        FileNotFoundError: nothing is there.
-    """
-    found = {name: info for name, info in listing(place).items() if not leave_out(name)}
-    if not found and not exists(place):
-        raise FileNotFoundError(f"{place}: there is nothing")
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        list(pool.map(lambda name: _get(*found[name], local / name if name else local, place, name), found))
-
-
-def listing(place: str) -> dict[str, tuple[int, int]]:
-    """The files of a folder by their paths in it, with slashes: (bytes, time of change in ns); a file itself is ''."""
-    if is_remote(place):
-        info = _info(place)
-        if info.is_file:
-            return {"": (info.size, info.mtime_ns or 0)}
-        root = len(opened(place)[1].rstrip("/")) + 1
-        entries = (info for info in _entries(place, recursive=True) if info.is_file)
-        return {info.path[root:]: (info.size, info.mtime_ns or 0) for info in entries}
-    top = local_path(place)
-    files = [top] if top.is_file() else [path for path in top.rglob("*") if path.is_file()]
-    stats = {path.relative_to(top).as_posix() if path != top else "": path.stat() for path in files}
-    return {name: (stat.st_size, stat.st_mtime_ns) for name, stat in stats.items()}
-
-
-def _get(size: int, changed: int, file: Path, folder: str, name: str) -> None:
-    if file.is_file() and (file.stat().st_size, file.stat().st_mtime_ns) == (size, changed):
-        return
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    place = join(folder, *name.split("/")) if name else folder
-    if is_remote(place):
-        filesystem, path = opened(place)
-        with filesystem.open_input_stream(path, compression=None) as source, temporary.open("wb") as sink:
-            shutil.copyfileobj(source, sink, CHUNK)
-    else:
-        shutil.copyfile(local_path(place), temporary)
-    os.utime(temporary, ns=(changed, changed))
-    temporary.replace(file)
-
-
-def remove(place: str) -> None:
-    """Remove a file or a folder, if it is there."""
-    if not is_remote(place):
-        here = local_path(place)
-        shutil.rmtree(here, ignore_errors=True) if here.is_dir() else here.unlink(missing_ok=True)
-        return
-    filesystem, path = opened(place)
-    info = _info(place)
-    if info.type.value:
-        filesystem.delete_file(path) if info.is_file else filesystem.delete_dir(path)
-
-
-@functools.lru_cache(maxsize=256)
-def opened(place: str) -> tuple[Any, str]:
-    """The file system of a URL, and the path in it."""
-    from pyarrow import fs
-
-    setting = _SETTINGS.get(place.partition("://")[0], "")
-    if setting and setting.partition("=")[0] not in place:
-        place += ("&" if "?" in place else "?") + setting
-    filesystem, path = fs.FileSystem.from_uri(place)
-    return filesystem, path
-
-
-def _info(place: str) -> Any:
-    filesystem, path = opened(place)
-    return filesystem.get_file_info(path)
-
-
-def _entries(place: str, recursive: bool) -> list[Any]:
-    from pyarrow import fs
-
-    filesystem, path = opened(place)
-    found: list[Any] = filesystem.get_file_info(fs.FileSelector(path, allow_not_found=True, recursive=recursive))
-    return found
-
-
-__all__ = [
-    "at_hand",
-    "beside",
-    "check_place",
-    "exists",
-    "fetch",
-    "is_remote",
-    "join",
-    "last_name",
-    "listing",
-    "local_path",
-    "locked",
-    "names",
-    "node_cache",
-    "publish",
-    "read",
-    "reason",
-    "remove",
-    "send",
-    "write",
-]
-
 SCHEMES = ("s3://", "gs://", "abfs://", "hdfs://", "file://")
-_ADDRESS = re.compile(r"[0-9a-f]{64}")  # a name that is the digest of what it names: never stale
-_WHOLE = "whole"  # the last file of what is published
-_KEPT_SECONDS = 24 * 3600.0  # of a fetched copy that nobody asks for, beside the addressed ones
+CHUNK = 2**20  # bytes of a read
+_PARALLEL_COPIES = 8
+# A small file is one request, and a failure is reported in seconds: Google's client retries for 15 minutes by default.
+_SETTINGS = {"s3": "allow_delayed_open=true", "gs": "retry_limit_seconds=20", "gcs": "retry_limit_seconds=20"}
+_DIGEST = re.compile(r"[0-9a-f]{64}")  # a name that is the digest of what it names: never stale
+_COMPLETE = "whole"  # the last file of a published folder
+_UNUSED_SECONDS = 24 * 3600.0  # after which a downloaded copy that nobody asks for is removed
 _REASONS = {
     "NO_SUCH_BUCKET": "there is no such bucket; make it first, or check the name",
     "ACCESS_DENIED": "no rights; it takes those to list, read, write and delete",
@@ -254,117 +38,434 @@ _REASONS = {
 }
 
 
-def check_place(place: str, option: str) -> None:
-    """See that a place can be listed, written to and cleaned up; nothing is left there.
+def is_remote(location: str) -> bool:
+    """Return whether a location is outside this machine's file system (of which a mounted share is part).
+
+    Example:
+        >>> is_remote("s3://bucket/study"), is_remote("file:///study"), is_remote("study")
+        (True, False, False)
+    """
+    return "://" in location and not location.startswith("file://")
+
+
+def local_path(location: str) -> Path:
+    """Return the path of a location that is not remote.
+
+    Example:
+        >>> local_path("file:///a%20b/c").as_posix()
+        '/a b/c'
+    """
+    return Path(unquote(urlsplit(location).path)) if location.startswith("file://") else Path(location)
+
+
+def join(location: str, *names: str) -> str:
+    """Return the location of a file inside a folder.
+
+    Example:
+        >>> join("s3://bucket/study?region=eu-west-1", "trials", "a b")
+        's3://bucket/study/trials/a%20b?region=eu-west-1'
+    """
+    if not is_remote(location):
+        return str(local_path(location).joinpath(*names))
+    base, mark, query = location.partition("?")
+    return "/".join([base.rstrip("/"), *map(quote, names)]) + mark + query
+
+
+def base_name(location: str) -> str:
+    """Return the last part of a location.
+
+    Example:
+        >>> base_name("s3://bucket/a%20b?region=eu-west-1")
+        'a b'
+    """
+    if not is_remote(location):
+        return local_path(location).name
+    return unquote(location.partition("?")[0].rstrip("/").rpartition("/")[2])
+
+
+def with_name(location: str, name: str) -> str:
+    """Return the location of another name in the same folder.
+
+    Example:
+        >>> with_name("s3://bucket/a/b?region=eu-west-1", "c")
+        's3://bucket/a/c?region=eu-west-1'
+    """
+    if not is_remote(location):
+        return str(local_path(location).with_name(name))
+    base, mark, query = location.partition("?")
+    return f"{base.rstrip('/').rpartition('/')[0]}/{quote(name)}{mark}{query}"
+
+
+@contextmanager
+def replacing(file: Path) -> Iterator[Path]:
+    """Yield a path to write to, which replaces a file when the block ends; an error leaves the file as it was.
+
+    Example: see `write_atomically`.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        yield temporary
+        temporary.replace(file)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_atomically(file: Path, content: bytes | str, private: bool = False) -> None:
+    """Write a local file such that no reader sees a part of it; a private one is its user's alone to read.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     write_atomically(Path(folder, "a"), "content")
+        ...     Path(folder, "a").read_text()
+        'content'
+    """
+    with replacing(file) as temporary:
+        temporary.unlink(missing_ok=True)
+        opened = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o666)
+        with os.fdopen(opened, "wb") as sink:
+            sink.write(content.encode() if isinstance(content, str) else content)
+
+
+def open_filesystem(location: str) -> tuple[Any, str]:
+    """Return the pyarrow file system of a location, and the path in it.
+
+    Example: see `list_files`.
+    """
+    from pyarrow import fs
+
+    if not is_remote(location):
+        return fs.LocalFileSystem(), str(local_path(location).absolute())
+    return _open_url(location)
+
+
+@functools.lru_cache(maxsize=256)
+def _open_url(location: str) -> tuple[Any, str]:
+    from pyarrow import fs
+
+    setting = _SETTINGS.get(location.partition("://")[0], "")
+    if setting and setting.partition("=")[0] not in location:
+        location += ("&" if "?" in location else "?") + setting
+    filesystem, path = fs.FileSystem.from_uri(location)
+    return filesystem, path
+
+
+def _info(location: str) -> Any:
+    filesystem, path = open_filesystem(location)
+    return filesystem.get_file_info(path)
+
+
+def _entries(location: str, recursive: bool) -> list[Any]:
+    from pyarrow import fs
+
+    filesystem, path = open_filesystem(location)
+    found: list[Any] = filesystem.get_file_info(fs.FileSelector(path, allow_not_found=True, recursive=recursive))
+    return found
+
+
+def exists(location: str) -> bool:
+    """Return whether there is a file or folder.
+
+    Example: see `list_files`.
+    """
+    if not is_remote(location):  # without pyarrow: `hybridtune status` answers at once
+        return local_path(location).exists()
+    return bool(_info(location).type.value)  # NotFound is 0
+
+
+def list_names(location: str) -> list[str]:
+    """Return the names in a folder, sorted; none where there is no folder.
+
+    Example: see `list_files`.
+    """
+    return sorted(info.base_name for info in _entries(location, recursive=False))
+
+
+def list_files(location: str) -> dict[str, tuple[int, int]]:
+    """Return the files of a folder by their paths in it, with slashes: (bytes, modification time in ns).
+
+    A location that is a file itself gives one entry, named ''.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     write_file(join(folder, "a", "b"), b"content")
+        ...     exists(join(folder, "a")), list_names(folder), list_files(folder)["a/b"][0]
+        (True, ['a'], 7)
+    """
+    info = _info(location)
+    if info.is_file:
+        return {"": (info.size, info.mtime_ns or 0)}
+    if not is_remote(location):  # pyarrow would follow links to folders, in circles too
+        top = local_path(location)
+        stats = {path.relative_to(top).as_posix(): path.stat() for path in top.rglob("*") if path.is_file()}
+        return {name: (stat.st_size, stat.st_mtime_ns) for name, stat in stats.items()}
+    root = len(open_filesystem(location)[1].rstrip("/")) + 1
+    entries = (info for info in _entries(location, recursive=True) if info.is_file)
+    return {info.path[root:]: (info.size, info.mtime_ns or 0) for info in entries}
+
+
+def read_file(location: str) -> bytes | None:
+    """Return the content of a small file; None where there is none.
+
+    Example: see `download`.
+    """
+    try:
+        if not is_remote(location):
+            return local_path(location).read_bytes()
+        filesystem, path = open_filesystem(location)
+        with filesystem.open_input_stream(path, compression=None) as stream:
+            return bytes(stream.read())
+    except FileNotFoundError:
+        return None
+
+
+def write_file(location: str, content: bytes) -> None:
+    """Write a small file; its folder is made, and no reader sees a part of the file.
+
+    Example: see `list_files`.
+    """
+    if not is_remote(location):
+        write_atomically(local_path(location), content)
+        return
+    filesystem, path = open_filesystem(location)
+    with filesystem.open_output_stream(path, compression=None) as sink:
+        sink.write(content)
+
+
+def upload(local: Path, location: str, last: Sequence[str] = ()) -> None:
+    """Copy a file or a folder to a location; other files that are already there stay.
 
     Args:
-        place: of a folder, which need not be there.
+        local: the file or folder.
+        location: of the copy.
+        last: files of the folder, by their paths in it, which are copied after all others, in this order.
+
+    Raises:
+        OSError: it could not be written; of ``last`` only files whose predecessors are complete may be there.
+
+    Example: see `download`.
+    """
+    if local.is_file():
+        _upload_file(local, location)
+        return
+    found = sorted(path.relative_to(local).as_posix() for path in local.rglob("*") if path.is_file())
+
+    def copy(name: str) -> None:
+        _upload_file(local / name, join(location, *name.split("/")))
+
+    with ThreadPoolExecutor(_PARALLEL_COPIES) as pool:
+        list(pool.map(copy, [name for name in found if name not in last]))
+    for name in last:
+        copy(name)
+
+
+def _upload_file(file: Path, location: str) -> None:
+    if not is_remote(location):
+        with replacing(local_path(location)) as temporary:
+            shutil.copyfile(file, temporary)
+        return
+    filesystem, path = open_filesystem(location)
+    with file.open("rb") as source, filesystem.open_output_stream(path, compression=None) as sink:
+        shutil.copyfileobj(source, sink, CHUNK)
+
+
+def download(location: str, local: Path, exclude: Callable[[str], bool] = lambda name: False) -> None:
+    """Copy a file or a folder from a location; files that an earlier call copied and that did not change stay.
+
+    Args:
+        location: of the file or folder.
+        local: path of the copy; its folder is made.
+        exclude: takes the path of a file in the folder, with slashes, and returns whether to leave it out.
+
+    Raises:
+        FileNotFoundError: there is nothing at the location.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     write_file(join(folder, "a"), b"content")
+        ...     upload(Path(folder, "a"), join(folder, "b"))
+        ...     download(join(folder, "b"), Path(folder, "c"))
+        ...     read_file(join(folder, "c"))
+        b'content'
+    """
+    found = {name: stat for name, stat in list_files(location).items() if not exclude(name)}
+    if not found and not exists(location):
+        raise FileNotFoundError(f"{location}: there is nothing")
+
+    def copy(name: str) -> None:
+        source = join(location, *name.split("/")) if name else location
+        _download_file(source, local / name if name else local, *found[name])
+
+    with ThreadPoolExecutor(_PARALLEL_COPIES) as pool:
+        list(pool.map(copy, found))
+
+
+def _download_file(location: str, file: Path, size: int, modified: int) -> None:
+    if file.is_file() and (file.stat().st_size, file.stat().st_mtime_ns) == (size, modified):
+        return
+    filesystem, path = open_filesystem(location)
+    with replacing(file) as temporary:
+        with filesystem.open_input_stream(path, compression=None) as source, temporary.open("wb") as sink:
+            shutil.copyfileobj(source, sink, CHUNK)
+        os.utime(temporary, ns=(modified, modified))
+
+
+def remove(location: str) -> None:
+    """Remove a file or a folder, if it is there.
+
+    Example:
+        >>> remove("no-such-file")
+    """
+    if not is_remote(location):
+        path = local_path(location)
+        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+        return
+    filesystem, key = open_filesystem(location)
+    info = _info(location)
+    if info.type.value:
+        filesystem.delete_file(key) if info.is_file else filesystem.delete_dir(key)
+
+
+def check_location(location: str, option: str) -> None:
+    """Check that a folder can be listed, written to and cleaned up; no file is left there.
+
+    Args:
+        location: of the folder, which need not exist.
         option: of the command line or the study file, for messages.
 
     Raises:
         InputError: an unknown scheme, no such bucket, no rights, or no answer (within seconds).
+
+    Example:
+        >>> check_location("bla://bucket", "--out")
+        Traceback (most recent call last):
+        hybridtune.errors.InputError: --out bla://bucket: unknown kind of storage; known: s3://, gs://, ...
     """
-    if is_remote(place) and urlsplit(place).password is not None:
+    if is_remote(location) and urlsplit(location).password is not None:
         raise InputError(
             f"{option}: the URL holds a key, which would stand in logs and study files; give keys by the provider's "
             "environment (AWS_ACCESS_KEY_ID, ...) or rights of the machine"
         )
     try:
-        if not is_remote(place):
-            folder = local_path(place)
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder):
-                return
-        names(place)
-        probe = join(place, f".writable-{os.urandom(4).hex()}")
-        write(probe, b"")
+        list_names(location)
+        probe = join(location, f".writable-{os.urandom(4).hex()}")
+        write_file(probe, b"")
         remove(probe)
     except (OSError, ValueError) as error:
-        raise InputError(f"{option} {place}: {reason(error)}") from None
+        raise InputError(f"{option} {location}: {explain_error(error)}") from None
 
 
-def reason(error: Exception) -> str:
-    """What an error of a place means, in words for a person."""
-    told = " ".join(str(error).split())
-    if "Unrecognized filesystem type" in told:
+def explain_error(error: Exception) -> str:
+    """Return what an error of a file system means for a user.
+
+    Example:
+        >>> explain_error(OSError("AWS Error NO_SUCH_BUCKET"))
+        'there is no such bucket; make it first, or check the name (AWS Error NO_SUCH_BUCKET)'
+    """
+    message = " ".join(str(error).split())
+    if "Unrecognized filesystem type" in message:
         return f"unknown kind of storage; known: {', '.join(SCHEMES)} and paths"
-    known = next((reason for code, reason in _REASONS.items() if code in told), None)
-    return f"{known} ({told[:160]})" if known else f"cannot be used: {told[:300]}"
+    known = next((reason for code, reason in _REASONS.items() if code in message), None)
+    return f"{known} ({message[:160]})" if known else f"cannot be used: {message[:300]}"
 
 
-def node_cache() -> Path:
-    """Where this machine keeps what can be made or fetched again: ``$HYBRIDTUNE_CACHE``, or in the user's cache."""
+def cache_folder() -> Path:
+    """Return the folder of what this machine can make or download again: ``$HYBRIDTUNE_CACHE``, or in ``~/.cache``.
+
+    Example:
+        >>> cache_folder().is_absolute()
+        True
+    """
     given = os.environ.get("HYBRIDTUNE_CACHE")
     return Path(given).expanduser() if given else Path.home() / ".cache" / "hybridtune"
 
 
-def at_hand(place: str) -> Path:
-    """A local path of what a place holds: a remote one is fetched once per machine and version, and found again.
+def ensure_local(location: str) -> Path:
+    """Return a local path of a file or folder; a remote one is downloaded once per machine and version.
 
-    What has an address for its name (see `publish`, and token stores) is looked for in `node_cache`, where a builder
-    on this machine would have put it, and stays there. Of anything else the names, sizes and times at the place tell
-    whether the copy still holds; a copy that nobody asks for is removed after a day.
+    A folder that is named by a digest (see `publish`, and token stores) is looked for in `cache_folder`, where a build
+    on this machine would have put it, and stays there. For anything else the names, sizes and times at the location
+    decide whether the copy is current; a copy that nobody asks for is removed after a day.
 
     Raises:
-        FileNotFoundError: nothing is there.
+        FileNotFoundError: there is nothing at the location.
+
+    Example:
+        >>> ensure_local("file:///a").as_posix()
+        '/a'
     """
-    if not is_remote(place):
-        return local_path(place)
-    cache, name = node_cache(), last_name(place)
-    if _ADDRESS.fullmatch(name):
+    if not is_remote(location):
+        return local_path(location)
+    cache, name = cache_folder(), base_name(location)
+    if _DIGEST.fullmatch(name):
         target = cache / name
     else:
-        target = cache / "fetched" / hashlib.sha256(repr((place, sorted(listing(place).items()))).encode()).hexdigest()
+        version = repr((location, sorted(list_files(location).items())))
+        target = cache / "fetched" / hashlib.sha256(version.encode()).hexdigest()
     target.parent.mkdir(parents=True, exist_ok=True)
     with locked(target.with_name(f"{target.name}.lock")):
         if not target.exists():
-            _expire(cache / "fetched")
+            _remove_unused(cache / "fetched")
             partial = target.with_name(f"{target.name}.fetching")
-            remove(str(partial))  # of a process that was killed
-            fetch(place, partial, leave_out=lambda file: file == _WHOLE)
+            remove(str(partial))  # left by a process that was killed
+            download(location, partial, exclude=lambda file: file == _COMPLETE)
             partial.rename(target)
         elif target.parent.name == "fetched":
             os.utime(target)
     return target
 
 
-def _expire(folder: Path) -> None:
+def _remove_unused(folder: Path) -> None:
     for path in folder.iterdir() if folder.is_dir() else ():
-        if not path.name.endswith(".lock") and time.time() - path.stat().st_mtime > _KEPT_SECONDS:
+        if not path.name.endswith(".lock") and time.time() - path.stat().st_mtime > _UNUSED_SECONDS:
             remove(str(path))
 
 
 def publish(folder: Path, under: str) -> str:
-    """Send a folder to a place where it is found again: sent once, whoever asks.
+    """Upload a folder under a name that never changes its content; a folder that is complete there is not sent again.
 
     Args:
-        folder: whose content no longer changes; a name that is an address (64 hexadecimal digits) is kept.
-        under: the place of all that is published.
+        folder: whose content no longer changes; a name that is a digest (64 hexadecimal digits) is kept.
+        under: the location of all published folders.
 
     Returns:
-        Its place, named by its address or by the digest of its content: what `at_hand` takes is never stale.
+        its location, named by its digest: what `ensure_local` takes is never stale.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as top:
+        ...     write_file(join(top, "model", "a"), b"content")
+        ...     base_name(publish(Path(top, "model"), join(top, "published")))[:8]
+        'b62f9243'
     """
-    place = join(under, folder.name if _ADDRESS.fullmatch(folder.name) else _digest(folder))
-    if not exists(join(place, _WHOLE)):
-        send(folder, place)
-        write(join(place, _WHOLE), b"")
-    return place
+    location = join(under, folder.name if _DIGEST.fullmatch(folder.name) else _digest(folder))
+    if not exists(join(location, _COMPLETE)):
+        upload(folder, location)
+        write_file(join(location, _COMPLETE), b"")
+    return location
 
 
 def _digest(folder: Path) -> str:
     digest = hashlib.sha256()
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        content = hashlib.sha256()
         with file.open("rb") as stream:
-            while chunk := stream.read(CHUNK):
-                content.update(chunk)
-        digest.update(f"{file.relative_to(folder).as_posix()} {content.hexdigest()}\n".encode())
+            content = hashlib.file_digest(stream, "sha256").hexdigest()
+        digest.update(f"{file.relative_to(folder).as_posix()} {content}\n".encode())
     return digest.hexdigest()
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Held by one process of this machine at a time; the system frees it when its holder dies."""
+    """Hold a lock file, one process of this machine at a time; the system frees it when the holder dies.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder, locked(Path(folder, "lock")):
+        ...     pass
+    """
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

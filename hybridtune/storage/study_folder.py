@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from hybridtune.errors import InputError
-from hybridtune.storage.files import exists, join, read
+from hybridtune.storage.files import exists, join, read_file
 
 FORMAT = 2  # raised whenever an earlier folder could be misread; 1 wrote no number
 ENVIRONMENT = "environment.json"  # the first file of a study folder, which holds the number
@@ -32,7 +32,7 @@ it with that version, or start anew with another --out
     """
     if not exists(join(str(location), "study.yaml")):
         return
-    found = _format(read(join(str(location), ENVIRONMENT)))
+    found = _format(read_file(join(str(location), ENVIRONMENT)))
     if found == FORMAT:
         return
     newer = isinstance(found, int) and found > FORMAT

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar
 
 from hybridtune.errors import InputError
 from hybridtune.runtime.processes import born, lives
+from hybridtune.storage.files import write_atomically
 
 Status = Literal["running", "stopped early", "out of budget", "done", "failed", "cut off"]
 ENDED, RUNNING = "trials.jsonl", "running.json"
@@ -121,9 +122,7 @@ def write_running(folder: Path, rows: Sequence[TrialRow]) -> None:
     """Write `running.json` of this process; whoever sees the file sees all of it."""
     me = os.getpid()
     told = {"pid": me, "host": socket.gethostname(), "born": born(me), "rows": [asdict(row) for row in rows]}
-    temporary = folder / f"{RUNNING}.new"
-    temporary.write_text(json.dumps(told), encoding="utf-8")
-    temporary.replace(folder / RUNNING)
+    write_atomically(folder / RUNNING, json.dumps(told))
 
 
 def pareto_front(rows: Sequence[Row], goals: Mapping[str, str]) -> list[Row]:

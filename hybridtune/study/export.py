@@ -21,7 +21,7 @@ from hybridtune.metrics.per_query import FILE as PER_QUERY
 from hybridtune.model import onnx
 from hybridtune.model.encoder import DualEncoder, load_encoder
 from hybridtune.model.folder import save_folder, with_folder_settings
-from hybridtune.storage.files import last_name
+from hybridtune.storage.files import base_name
 from hybridtune.storage.study_folder import check_format
 from hybridtune.storage.trial_rows import read_rows
 from hybridtune.study.card import Trained, model_card
@@ -148,7 +148,7 @@ def _checkpoint(target: Path, wish: Wish) -> tuple[Study, Path, Path]:
                 f"--trial {wish.trial}: no such trial has ended in {target}; there are: {', '.join(rows) or 'none'}"
             )
         study, place = study.with_values(rows[name].values), target / "trials" / name
-        best = last_name(rows[name].checkpoint or "")  # the folder of the study may have moved
+        best = base_name(rows[name].checkpoint or "")  # the folder of the study may have moved
     there = {read_state(path.parent)["step"]: path.parent for path in sorted(place.glob("fit/checkpoint_*/state.json"))}
     if not there:
         raise InputError(f"{place}: holds no checkpoint")

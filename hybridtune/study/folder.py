@@ -11,6 +11,7 @@ from typing import Any
 
 from hybridtune.config.study import Study, dump_study, parse_yaml
 from hybridtune.errors import InputError
+from hybridtune.storage.files import write_atomically
 from hybridtune.storage.study_folder import ENVIRONMENT, FORMAT, check_format
 
 RAY_ADDRESS = "dashboard.txt"  # in the study folder, while Ray runs
@@ -34,18 +35,7 @@ def make_folder(out: Path) -> None:
 
 def write_json(content: Any, file: Path) -> None:
     """Write JSON; whoever sees the file sees all of it."""
-    temporary = file.with_name(f"{file.name}.new")
-    temporary.write_text(json.dumps(content, indent=1, allow_nan=False), encoding="utf-8")
-    temporary.replace(file)
-
-
-def write_private(text: str, file: Path) -> None:
-    """Write a file that nobody but this user may read, from its first byte on."""
-    temporary = file.with_name(f"{file.name}.new")
-    temporary.unlink(missing_ok=True)
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as opened:
-        opened.write(text)
-    temporary.replace(file)
+    write_atomically(file, json.dumps(content, indent=1, allow_nan=False))
 
 
 def open_study_folder(study: Study, out: Path | None, shown: str | None = None) -> Path:

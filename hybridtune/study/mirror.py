@@ -22,21 +22,21 @@ from typing import Any
 from hybridtune.config.study import Study
 from hybridtune.errors import HybridtuneError, InputError
 from hybridtune.storage.files import (
-    check_place,
+    base_name,
+    cache_folder,
+    check_location,
+    download,
     exists,
-    fetch,
+    explain_error,
     is_remote,
     join,
-    last_name,
-    listing,
+    list_files,
+    list_names,
     local_path,
-    names,
-    node_cache,
-    read,
-    reason,
+    read_file,
     remove,
-    send,
-    write,
+    upload,
+    write_file,
 )
 from hybridtune.storage.study_folder import check_format
 from hybridtune.storage.trial_rows import ENDED, RUNNING
@@ -115,7 +115,7 @@ class Changes:
 
     def _send(self, file: Path, name: str, stat: Stat) -> None:
         try:
-            send(file, join(self._place, *name.split("/")))
+            upload(file, join(self._place, *name.split("/")))
         except FileNotFoundError:
             if file.exists():
                 raise
@@ -202,9 +202,9 @@ def study_home(study: Study, out: str | None, tell: Callable[[str], object]) -> 
         folder = open_study_folder(study, local_path(out) if out is not None else None)
         yield Home(folder, str(folder))
         return
-    check_place(out, "--out")
+    check_location(out, "--out")
     check_format(out, f"--out {out}")
-    if not exists(join(out, "study.yaml")) and names(out):
+    if not exists(join(out, "study.yaml")) and list_names(out):
         raise InputError(f"--out {out}: is not empty and holds no study; choose a new folder")
     folder = twin(out)
     with _alone(folder, out):
@@ -218,7 +218,7 @@ def study_home(study: Study, out: str | None, tell: Callable[[str], object]) -> 
 def twin(place: str) -> Path:
     """The home of a study at a remote place: the same for every run on this machine."""
     digest = hashlib.sha256(place.partition("?")[0].rstrip("/").encode()).hexdigest()[:16]
-    return node_cache() / "studies" / f"{last_name(place)}-{digest}"
+    return cache_folder() / "studies" / f"{base_name(place)}-{digest}"
 
 
 @contextmanager
@@ -238,14 +238,14 @@ def _take_over(place: str, folder: Path) -> dict[str, Any]:
 
     Where the place follows this very home, the home is what it follows, and maybe further. Else it is made anew.
     """
-    there = json.loads(read(join(place, STAMP)) or b"{}")
-    here = json.loads(read(str(folder / _OWN_STAMP)) or b"{}")
+    there = json.loads(read_file(join(place, STAMP)) or b"{}")
+    here = json.loads(read_file(str(folder / _OWN_STAMP)) or b"{}")
     if there and here and there["home"] == here["home"]:
         return {"home": here["home"], "files": there["files"]}
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     if exists(place):
-        fetch(place, folder, leave_out=lambda name: not is_mirrored(name))
+        download(place, folder, exclude=lambda name: not is_mirrored(name))
     return {"home": uuid.uuid4().hex, "before": there.get("home"), "files": there.get("files", [])}
 
 
@@ -273,7 +273,7 @@ class Mirror:
             OSError: the place could not be written.
             HybridtuneError: it follows another run's home by now.
         """
-        stamp = json.loads(read(join(self._place, STAMP)) or b"{}").get("home")
+        stamp = json.loads(read_file(join(self._place, STAMP)) or b"{}").get("home")
         if stamp not in (self._home, *(() if self._stamped is not None else (self._before,))):
             raise HybridtuneError(
                 f"--out {self._place}: another run of this study has taken over; what this one did since is in "
@@ -282,7 +282,7 @@ class Mirror:
         self._changes.copy()
         if self._stamped != self._changes.there:
             told = {"home": self._home, "files": sorted(self._changes.there)}
-            write(join(self._place, STAMP), json.dumps(told).encode())
+            write_file(join(self._place, STAMP), json.dumps(told).encode())
             write_json({"home": self._home}, self._folder / _OWN_STAMP)
             self._stamped = self._changes.there
 
@@ -299,7 +299,7 @@ class Mirror:
             except OSError as error:
                 if not left:
                     raise HybridtuneError(
-                        f"the results could not be copied to {self._place} ({reason(error)}): they are in "
+                        f"the results could not be copied to {self._place} ({explain_error(error)}): they are in "
                         f"{self._folder}; the same command on this machine copies them"
                     ) from None
 
@@ -338,7 +338,8 @@ class Mirror:
                 return
             except Exception as error:  # whatever a provider's client raises: the study goes on
                 if not self._failing:
-                    self._tell(f"{self._place}: cannot be written now ({reason(error)}); tried again until it can")
+                    reason = explain_error(error)
+                    self._tell(f"{self._place}: cannot be written now ({reason}); tried again until it can")
                 self._failing = True
             else:
                 if self._failing:
@@ -369,17 +370,17 @@ def fetch_study(place: str, into: Path, checkpoints: bool = False) -> None:
         InputError: there is no study, it cannot be reached, or ``into`` holds another one.
     """
     try:
-        study = read(join(place, "study.yaml"))
+        study = read_file(join(place, "study.yaml"))
         if study is None:
             raise InputError(f"{place}: holds no study (no study.yaml)")
         check_format(place)
         here = into / "study.yaml"
         if here.exists() and not same_study(here.read_text(encoding="utf-8"), study.decode()):
             raise InputError(f"{into}: holds another study; choose a new folder for that of {place}")
-        fetch(place, into, lambda name: not _is_fetched(name, checkpoints))
-        there = listing(place)
+        download(place, into, lambda name: not _is_fetched(name, checkpoints))
+        there = list_files(place)
     except (OSError, ValueError) as error:
-        raise InputError(f"{place}: {reason(error)}") from None
+        raise InputError(f"{place}: {explain_error(error)}") from None
     for name in TOLD:
         if name not in there:
             (into / name).unlink(missing_ok=True)  # of a search that ran when the copy before was made
@@ -393,7 +394,7 @@ def bring_scores(place: str, folder: Path) -> None:
         folder: its home.
     """
     if is_remote(place):
-        fetch(place, folder, lambda name: "fit" not in name.split("/")[:-1] or is_weights(name))
+        download(place, folder, lambda name: "fit" not in name.split("/")[:-1] or is_weights(name))
 
 
 def _is_fetched(name: str, checkpoints: bool) -> bool:

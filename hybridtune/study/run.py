@@ -29,11 +29,11 @@ from hybridtune.runtime.local import capacity, local_cluster
 from hybridtune.search.seed_check import headline
 from hybridtune.search.seed_runs import run_repeats
 from hybridtune.search.study import run_search
-from hybridtune.storage.files import at_hand, join, publish
+from hybridtune.storage.files import ensure_local, join, publish, write_atomically
 from hybridtune.storage.trial_rows import read_rows
 from hybridtune.study.card import Row, Trained
 from hybridtune.study.export import write_model
-from hybridtune.study.folder import RAY_ADDRESS, RAY_TOKEN, write_json, write_private
+from hybridtune.study.folder import RAY_ADDRESS, RAY_TOKEN, write_json
 from hybridtune.study.mirror import bring_scores
 from hybridtune.study.preflight import Prepared
 from hybridtune.study.summary import plan_told, search_title
@@ -130,7 +130,7 @@ def _tell_dashboard(url: str, target: Target, screen: Screen) -> None:
     """Say where Ray's dashboard answers, and where its token is; that of a cluster is the cluster's."""
     whose = ""
     if target.address is None:
-        write_private(os.environ["RAY_AUTH_TOKEN"], target.folder / RAY_TOKEN)
+        write_atomically(target.folder / RAY_TOKEN, os.environ["RAY_AUTH_TOKEN"], private=True)
         whose = f" (its token: {target.folder / RAY_TOKEN})"
     screen.line(f"Ray dashboard {url}{whose}")
     (target.folder / RAY_ADDRESS).write_text(f"{url}\n", encoding="utf-8")
@@ -302,7 +302,7 @@ def _export(exported: _Exported, screen: Screen, rows: Sequence[Row] = ()) -> di
     if "test" in benchmarks:  # it loads while the model does
         service = evaluators(benchmarks["test"], exported.prepared, running, exported.target)
     model = load_encoder(running.source, study.encoder, running.store.tokenizer().pad_id)
-    checkpoint = at_hand(exported.checkpoint)
+    checkpoint = ensure_local(exported.checkpoint)
     load_weights(checkpoint, model)
     corpus, step = running.store.corpus(), read_state(checkpoint)["step"]
     table = make_plan(corpus, study).table(step)

@@ -10,7 +10,18 @@ from pathlib import Path
 
 from hybridtune.metrics.metrics import direction
 from hybridtune.runtime.processes import born, lives
-from hybridtune.storage.files import at_hand, exists, is_remote, join, local_path, names, node_cache, read, remove, send
+from hybridtune.storage.files import (
+    cache_folder,
+    ensure_local,
+    exists,
+    is_remote,
+    join,
+    list_names,
+    local_path,
+    read_file,
+    remove,
+    upload,
+)
 from hybridtune.train.checkpoint import STATE
 from hybridtune.train.progress import Progress
 
@@ -36,7 +47,7 @@ class Checkpoints:
     def last(self) -> Path | None:
         """The checkpoint of the latest step, on this machine; None before the first."""
         found = next((place for place in reversed(self._all()) if exists(join(place, STATE))), None)
-        return at_hand(found) if found is not None else None
+        return ensure_local(found) if found is not None else None
 
     def add(self, step: int, write: Callable[[Path], Progress]) -> Progress:
         """Write a checkpoint, and remove those that need not stay.
@@ -51,7 +62,7 @@ class Checkpoints:
             with _outgoing() as folder:
                 progress = write(folder)
                 self._remove(self.at(step))
-                send(folder, self.at(step), [STATE])
+                upload(folder, self.at(step), [STATE])
         else:
             progress = self._write_here(step, write)
         self._prune()
@@ -70,7 +81,7 @@ class Checkpoints:
         sign = 1 if direction(self._objective) == "max" else -1
         worth = {}
         for place in self._all():
-            state = read(join(place, STATE))
+            state = read_file(join(place, STATE))
             if state is None:
                 remove(place)  # half sent, or half removed
             else:
@@ -86,13 +97,13 @@ class Checkpoints:
 
     def _all(self) -> list[str]:
         """What stands there in the order of its steps, whole or not."""
-        return [join(self._place, name) for name in names(self._place) if name.startswith("checkpoint_")]
+        return [join(self._place, name) for name in list_names(self._place) if name.startswith("checkpoint_")]
 
 
 @contextmanager
 def _outgoing() -> Iterator[Path]:
     """A folder of this machine's cache to send a checkpoint from; those of processes that were killed go."""
-    top = node_cache() / _OUTGOING
+    top = cache_folder() / _OUTGOING
     top.mkdir(parents=True, exist_ok=True)
     for left in top.iterdir():
         pid, birth, _ = left.name.split("-")

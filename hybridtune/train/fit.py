@@ -18,7 +18,7 @@ from hybridtune.config.study import Resources
 from hybridtune.data.plan import write_plan
 from hybridtune.data.store import TokenStore
 from hybridtune.errors import HybridtuneError
-from hybridtune.storage.files import at_hand
+from hybridtune.storage.files import ensure_local
 from hybridtune.train.job_queue import ON_HEAD, Desk, FitJob
 from hybridtune.train.loop import SCORES, checkpoints, make_plan, train_loop
 from hybridtune.train.progress import Metrics
@@ -74,7 +74,7 @@ class WorkerGroup:
         """
         job.local_folder.mkdir(parents=True, exist_ok=True)
         ray.get(self._desk.hand_in.remote(job))
-        plan = make_plan(TokenStore.open(at_hand(job.store)).corpus(), job.study)
+        plan = make_plan(TokenStore.open(ensure_local(job.store)).corpus(), job.study)
         write_plan(plan, job.study.train.max_steps, job.local_folder)
         final = False
         while not final:

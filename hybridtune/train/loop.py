@@ -24,7 +24,7 @@ from hybridtune.errors import FitError, HybridtuneError
 from hybridtune.metrics.metrics import Scores
 from hybridtune.metrics.per_query import FILE as PER_QUERY
 from hybridtune.model.loss import LossOutput
-from hybridtune.storage.files import at_hand, is_remote
+from hybridtune.storage.files import ensure_local, is_remote
 from hybridtune.train.checkpoint import Snapshot, read_state
 from hybridtune.train.checkpoints import Checkpoints
 from hybridtune.train.evaluators import GroupEvaluators, check_shared, placements_of_group
@@ -145,8 +145,8 @@ def _train_job(job: FitJob, place: Place) -> None:
 def _train(job: FitJob, kept: Checkpoints, progress: Progress, clock: Clock, place: Place) -> Progress:
     """The steps that are left, until the last, until patience runs out or a report says so; the progress then."""
     study, train, rank, workers = job.study, job.study.train, place.rank, place.workers
-    device, store = ray.train.torch.get_device(), TokenStore.open(at_hand(job.store))
-    source = str(at_hand(job.source)) if is_remote(job.source) else job.source
+    device, store = ray.train.torch.get_device(), TokenStore.open(ensure_local(job.store))
+    source = str(ensure_local(job.source)) if is_remote(job.source) else job.source
     plan = make_plan(store.corpus(), study)
     worst = WorstStep.of(study, workers, min(train.negatives, plan.corpus.most_negatives()))
     start, here = progress.step, ray.get_runtime_context().get_node_id()

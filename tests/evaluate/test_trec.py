@@ -136,7 +136,7 @@ def test_a_run_comes_back_bit_for_bit_in_any_order_of_lines(tmp_path, name):
     (tmp_path / "shuffled").write_text("\n".join(line.strip().replace(" ", "\t ") for line in lines))
     shuffled, straight = case.columns(read_run(tmp_path / "shuffled"))[1], case.columns(run)[1]
     assert all(np.array_equal(shuffled[key], straight[key]) for key in ("setting", "query", "AP", "nDCG"))
-    assert not list(tmp_path.glob("*.part"))
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_ir_measures_and_pytrec_eval_read_what_is_written(tmp_path):

@@ -11,7 +11,7 @@ from hybridtune.launch.dashboard import _optuna
 from hybridtune.launch.status import read_study, status
 from hybridtune.report.page import write_report
 from hybridtune.report.record import read_record
-from hybridtune.storage.files import join, remove, send
+from hybridtune.storage.files import join, remove, upload
 from hybridtune.study.compare import find_per_query
 from hybridtune.study.mirror import fetch_study
 
@@ -32,7 +32,7 @@ def place(request, finished_study, tmp_path, monkeypatch):
         )
         assert there != text
         (made / name).write_text(there, encoding="utf-8")
-    send(made, place)
+    upload(made, place)
     shutil.rmtree(made)
     return place
 

@@ -11,7 +11,7 @@ from object_store import KEYS, use_memory_store
 from hybridtune.config.study import load_study
 from hybridtune.errors import InputError
 from hybridtune.search.samplers import borrowed
-from hybridtune.storage.files import join, send
+from hybridtune.storage.files import join, upload
 from hybridtune.storage.study_folder import FORMAT, check_format
 from hybridtune.study.folder import write_study
 from hybridtune.study.mirror import fetch_study, study_home
@@ -60,7 +60,7 @@ def test_no_folder_on_shared_storage_of_an_earlier_format_is_gone_on_with_or_fet
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("HYBRIDTUNE_CACHE", str(tmp_path / "cache"))
     memory, out = use_memory_store(monkeypatch), "memory://bucket/study"
-    send(finished / "study.yaml", join(out, "study.yaml"))
+    upload(finished / "study.yaml", join(out, "study.yaml"))
     before = dict(memory.objects)
     with (
         pytest.raises(InputError, match=r"^--out memory://bucket/study: written by an earlier hybridtune"),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from object_store import use_memory_store
 
-from hybridtune.storage.files import at_hand, exists, join, last_name, names
+from hybridtune.storage.files import base_name, ensure_local, exists, join, list_names
 from hybridtune.train.checkpoint import STATE
 from hybridtune.train.checkpoints import Checkpoints
 from hybridtune.train.progress import Progress
@@ -38,7 +38,7 @@ def add(kept, step, value, objective="multi/AP"):
 
 
 def steps(place):
-    return [int(name.split("_")[1]) for name in names(place)]
+    return [int(name.split("_")[1]) for name in list_names(place)]
 
 
 def last_step(kept):
@@ -113,7 +113,7 @@ def test_cut_off_at_any_change_of_an_object_store_the_checkpoint_before_or_the_n
             assert last_step(again) == (2 if cut < 3 else 3)
             add(again, 4, 0.1)
             assert last_step(again) == 4
-            assert all(exists(join(place, name, STATE)) for name in names(place))
+            assert all(exists(join(place, name, STATE)) for name in list_names(place))
             cut += 1
         assert cut >= 3
 
@@ -122,8 +122,8 @@ def test_a_remote_checkpoint_is_fetched_by_who_asks_and_not_kept_by_who_wrote_it
     kept = Checkpoints("memory://bucket/fit", 1, "multi/AP")
     add(kept, 1, 0.5)
     assert list((tmp_path / "cache" / "outgoing").iterdir()) == []
-    assert at_hand(kept.at(1)) == kept.last()
-    assert last_name(kept.at(1)) == "checkpoint_0000001"
+    assert ensure_local(kept.at(1)) == kept.last()
+    assert base_name(kept.at(1)) == "checkpoint_0000001"
 
 
 def test_what_a_killed_process_was_sending_is_cleaned_up(memory, tmp_path):

@@ -13,17 +13,17 @@ from hybridtune.data.readers.native import find_sources, read_groups
 from hybridtune.errors import InputError
 from hybridtune.storage import files as places
 from hybridtune.storage.files import (
-    at_hand,
-    check_place,
+    check_location,
+    download,
+    ensure_local,
     exists,
-    fetch,
     join,
-    listing,
-    names,
+    list_files,
+    list_names,
     publish,
-    read,
+    read_file,
     remove,
-    send,
+    upload,
 )
 
 
@@ -62,9 +62,9 @@ def content_of(folder):
 def test_names_of_places():
     url = "s3://b/p?endpoint_override=http://h:1/x&scheme=http"
     assert join(url, "q", "r s") == "s3://b/p/q/r%20s?endpoint_override=http://h:1/x&scheme=http"
-    assert places.last_name(join(url, "r s")) == "r s"
-    assert places.beside(join(url, "q"), "z") == join(url, "z")
-    assert places.beside("/a/b", "c") == join("/a", "c") == join("file:///a", "c") == "/a/c"
+    assert places.base_name(join(url, "r s")) == "r s"
+    assert places.with_name(join(url, "q"), "z") == join(url, "z")
+    assert places.with_name("/a/b", "c") == join("/a", "c") == join("file:///a", "c") == "/a/c"
     assert join("gs://b/", "x") == "gs://b/x"
     assert [places.is_remote(place) for place in ("s3://b", "gs://b/c", "abfs://c@a/x", "/x", "x", "file:///x")] == [
         *[True] * 3,
@@ -80,26 +80,26 @@ def kinds(kind, s3, tmp_path):
 @pytest.mark.parametrize("kind", ["s3", "file", "path"])
 def test_what_is_sent_is_listed_read_fetched_and_removed(kind, s3, tmp_path, folder):
     place = kinds(kind, s3, tmp_path).replace(" ", "%20")
-    assert names(place) == []
+    assert list_names(place) == []
     assert not exists(place)
-    check_place(place, "--out")
-    assert names(place) == []
-    send(folder, place, ["a.txt"])
-    assert names(place) == ["a.txt", "empty", "sub"]
-    assert names(join(place, "sub")) == ["b.txt", "deep"]
-    assert {name: size for name, (size, _) in listing(place).items()} == {
+    check_location(place, "--out")
+    assert list_names(place) == []
+    upload(folder, place, ["a.txt"])
+    assert list_names(place) == ["a.txt", "empty", "sub"]
+    assert list_names(join(place, "sub")) == ["b.txt", "deep"]
+    assert {name: size for name, (size, _) in list_files(place).items()} == {
         "a.txt": 1,
         "empty": 0,
         "sub/b.txt": 2,
         "sub/deep/c d.bin": 3,
     }
-    assert read(join(place, "sub", "deep", "c d.bin")) == b"ccc"
-    assert read(join(place, "no")) is None
-    fetch(place, tmp_path / "copy")
+    assert read_file(join(place, "sub", "deep", "c d.bin")) == b"ccc"
+    assert read_file(join(place, "no")) is None
+    download(place, tmp_path / "copy")
     assert content_of(tmp_path / "copy") == content_of(folder)
-    fetch(place, tmp_path / "part", leave_out=lambda name: name.startswith("sub/"))
+    download(place, tmp_path / "part", exclude=lambda name: name.startswith("sub/"))
     assert sorted(content_of(tmp_path / "part")) == ["a.txt", "empty"]
-    fetch(join(place, "a.txt"), tmp_path / "one" / "file")
+    download(join(place, "a.txt"), tmp_path / "one" / "file")
     assert (tmp_path / "one" / "file").read_text() == "a"
     remove(join(place, "sub", "b.txt"))
     assert not exists(join(place, "sub", "b.txt"))
@@ -107,42 +107,42 @@ def test_what_is_sent_is_listed_read_fetched_and_removed(kind, s3, tmp_path, fol
     remove(place)
     assert not exists(place)
     with pytest.raises(FileNotFoundError):
-        fetch(place, tmp_path / "gone")
+        download(place, tmp_path / "gone")
 
 
 def test_a_large_file_comes_back_as_it_went(s3, tmp_path):
     file = tmp_path / "large"
     file.write_bytes(os.urandom(12_000_000))  # several parts of an upload
-    send(file, s3("large"))
-    assert at_hand(s3("large")).read_bytes() == file.read_bytes()
+    upload(file, s3("large"))
+    assert ensure_local(s3("large")).read_bytes() == file.read_bytes()
 
 
 def test_the_last_files_follow_all_others_and_do_not_come_after_a_failure(memory, folder):
     for left in range(4):
         memory.fail_after = left
         with pytest.raises(OSError, match="told to fail"):
-            send(folder, f"memory://b/{left}", ["sub/b.txt", "a.txt"])
+            upload(folder, f"memory://b/{left}", ["sub/b.txt", "a.txt"])
         assert not exists(f"memory://b/{left}/a.txt")
         assert exists(f"memory://b/{left}/sub/b.txt") == (left == 3)
         memory.changes = 0
 
 
 def test_a_fetch_brings_again_only_what_changed(memory, folder, tmp_path):
-    send(folder, "memory://b/x")
-    fetch("memory://b/x", tmp_path / "copy")
+    upload(folder, "memory://b/x")
+    download("memory://b/x", tmp_path / "copy")
     memory.reads = 0
     (folder / "a.txt").write_text("z")  # of the same size
-    send(folder / "a.txt", "memory://b/x/a.txt")
-    fetch("memory://b/x", tmp_path / "copy")
+    upload(folder / "a.txt", "memory://b/x/a.txt")
+    download("memory://b/x", tmp_path / "copy")
     assert memory.reads == 1
     assert content_of(tmp_path / "copy") == content_of(folder)
 
 
 @pytest.mark.parametrize("name", ["weights", "f" * 64])
 def test_at_hand_fetches_once_however_many_ask(memory, folder, name):
-    send(folder, f"memory://b/{name}")
+    upload(folder, f"memory://b/{name}")
     found = []
-    asking = [threading.Thread(target=lambda: found.append(at_hand(f"memory://b/{name}"))) for _ in range(6)]
+    asking = [threading.Thread(target=lambda: found.append(ensure_local(f"memory://b/{name}"))) for _ in range(6)]
     for thread in asking:
         thread.start()
     for thread in asking:
@@ -154,37 +154,37 @@ def test_at_hand_fetches_once_however_many_ask(memory, folder, name):
 
 
 def test_at_hand_is_never_stale_and_expires(memory, folder, cache):
-    send(folder, "memory://b/encoder")
-    before = at_hand("memory://b/encoder")
+    upload(folder, "memory://b/encoder")
+    before = ensure_local("memory://b/encoder")
     (folder / "a.txt").write_text("z")
-    send(folder, "memory://b/encoder")
-    after = at_hand("memory://b/encoder")
+    upload(folder, "memory://b/encoder")
+    after = ensure_local("memory://b/encoder")
     assert (before / "a.txt").read_text() == "a"
     assert (after / "a.txt").read_text() == "z"
     old = time.time() - 25 * 3600
     os.utime(before, (old, old))
-    send(folder, "memory://b/other")
-    at_hand("memory://b/other")
+    upload(folder, "memory://b/other")
+    ensure_local("memory://b/other")
     assert not before.exists()
     assert after.exists()
 
 
 def test_a_fetch_that_failed_is_fetched_anew(memory, folder, monkeypatch):
-    send(folder, "memory://b/x")
+    upload(folder, "memory://b/x")
     kept = memory.objects.pop("b/x/sub/b.txt")
     memory.objects["b/x/sub/b.txt"] = kept
     opening = memory.open_input_stream
     monkeypatch.setattr(memory, "open_input_stream", lambda path: 1 / 0 if path.endswith("b.txt") else opening(path))
     with pytest.raises(ZeroDivisionError):
-        at_hand("memory://b/x")
+        ensure_local("memory://b/x")
     monkeypatch.setattr(memory, "open_input_stream", opening)
-    assert content_of(at_hand("memory://b/x")) == content_of(folder)
+    assert content_of(ensure_local("memory://b/x")) == content_of(folder)
 
 
 def test_what_a_machine_has_built_itself_is_not_fetched(memory, cache):
     address = "a1" * 32
     (cache / address).mkdir(parents=True)
-    assert at_hand(f"memory://b/store/{address}") == cache / address
+    assert ensure_local(f"memory://b/store/{address}") == cache / address
     assert memory.reads == 0
 
 
@@ -195,7 +195,8 @@ def test_what_is_published_is_sent_once_and_named_by_its_content(memory, folder,
     changes = memory.changes
     assert publish(folder, under) == place
     assert memory.changes == changes
-    assert {name: text for name, text in content_of(at_hand(place)).items() if name != "whole"} == content_of(folder)
+    copied = content_of(ensure_local(place))
+    assert {name: text for name, text in copied.items() if name != "whole"} == content_of(folder)
     (folder / "a.txt").write_text("z")
     assert publish(folder, under) != place
     addressed = folder.rename(tmp_path / ("b2" * 32))
@@ -207,7 +208,7 @@ def test_a_half_published_folder_is_sent_again(memory, folder):
     with pytest.raises(OSError, match="told to fail"):
         publish(folder, "memory://b/store")
     memory.fail_after = None
-    assert content_of(at_hand(publish(folder, "memory://b/store"))) == content_of(folder)
+    assert content_of(ensure_local(publish(folder, "memory://b/store"))) == content_of(folder)
 
 
 def test_a_place_that_cannot_be_used_is_told_in_one_line(s3, tmp_path, monkeypatch):
@@ -222,7 +223,7 @@ def test_a_place_that_cannot_be_used_is_told_in_one_line(s3, tmp_path, monkeypat
         with_key: "the URL holds a key",
     }.items():
         with pytest.raises(InputError) as caught:
-            check_place(place, "--out")
+            check_location(place, "--out")
         assert told in str(caught.value)
         assert str(caught.value).startswith("--out")
         assert "\n" not in str(caught.value)
@@ -231,7 +232,7 @@ def test_a_place_that_cannot_be_used_is_told_in_one_line(s3, tmp_path, monkeypat
 
 def test_training_data_is_read_from_a_bucket(s3, groups_file, monkeypatch):
     texts = {"queries": {"en": "a query"}, "passages": {"en": "a passage", "sw": "kifungu"}}
-    send(groups_file([{"group_id": f"g{n}", **texts} for n in (1, 2)], "one.jsonl.gz"), s3("data/one.jsonl.gz"))
+    upload(groups_file([{"group_id": f"g{n}", **texts} for n in (1, 2)], "one.jsonl.gz"), s3("data/one.jsonl.gz"))
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3("x").partition("endpoint_override=")[2].partition("&")[0])
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     for place in (s3("data/one.jsonl.gz"), s3("data"), "s3://bucket/data/*.gz", "s3://bucket/data"):
