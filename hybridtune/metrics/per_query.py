@@ -1,7 +1,7 @@
 """The per-query values of one evaluation as a Parquet file: what a comparison of two models pairs."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,11 @@ class PerQuery:
     pool_language: NDArray[Any]
     measures: Mapping[str, Float64]
     about: Mapping[str, str] = field(default_factory=dict)
+
+    def part(self, rows: Any) -> "PerQuery":
+        """Return some rankings, by any numpy index."""
+        columns = {name: getattr(self, name)[rows] for name in (*_TEXT, "topic")}
+        return replace(self, measures={name: of[rows] for name, of in self.measures.items()}, **columns)
 
 
 def topic_numbers(query_index: Int64, passage_index: Int64, queries: int) -> Int64:

@@ -1,4 +1,3 @@
-import dataclasses
 import itertools
 import math
 
@@ -8,10 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hybridtune.errors import InputError
-from hybridtune.metrics import significance as evidence
+from hybridtune.metrics import resampling
 from hybridtune.metrics.metrics import SETTINGS, Ranked, per_query, score
 from hybridtune.metrics.per_query import PerQuery, read_per_query, topic_numbers, write_per_query
-from hybridtune.metrics.significance import bootstrap_interval, compare, holm, permutation_p
+from hybridtune.metrics.resampling import bootstrap_means, interval, sign_flip_p
+from hybridtune.metrics.significance import compare, holm
 
 LANGUAGES = ["de", "en", "fr"]
 
@@ -24,6 +24,10 @@ def of_values(values, topic=None, measure="AP", **about):
     topic = np.repeat(np.arange(rows), languages) if topic is None else topic
     setting = "multi" if measure == "rank_distance" else "mono"
     return PerQuery(np.full(len(ids), setting), ids, topic, names, names, {measure: values.ravel()}, about)
+
+
+def permutation_p(contributions, draws, seed=0):
+    return sign_flip_p(lambda sums: sums[:, 0], contributions[:, None], draws, seed)
 
 
 def only(comparison):
@@ -44,7 +48,7 @@ def only(comparison):
     ],
 )
 def test_permutation_p_by_hand(contributions, p):
-    assert permutation_p(np.array(contributions, float), draws=1, seed=0) == (p, True)
+    assert permutation_p(np.array(contributions, float), draws=1) == p
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -52,23 +56,23 @@ def test_enumeration_equals_its_naive_twin(seed):
     values = np.random.default_rng(seed).integers(-3, 4, 1 + 2 * seed).astype(float)
     every = itertools.product((-1, 1), repeat=len(values))
     sums = [abs(sum(s * v for s, v in zip(signs, values, strict=True))) for signs in every]
-    assert permutation_p(values, 1, 0)[0] == np.mean([one >= abs(values.sum()) for one in sums])
+    assert permutation_p(values, 1) == np.mean([one >= abs(values.sum()) for one in sums])
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.2, 0.5])
 def test_draws_agree_with_enumeration(shift, monkeypatch):
     values, draws = np.random.default_rng(3).normal(shift, 1, 14), 4000
-    exact, enumerated = permutation_p(values, draws, 0)
-    monkeypatch.setattr(evidence, "EXACT_TOPICS", 13)
-    drawn, all_seen = permutation_p(values, draws, 0)
-    assert (enumerated, all_seen) == (True, False)
+    exact = permutation_p(values, draws)
+    monkeypatch.setattr(resampling, "EXACT_TOPICS", 13)
+    drawn = permutation_p(values, draws)
+    assert drawn != exact
     assert abs(drawn - exact) < 5 * math.sqrt(exact * (1 - exact) / draws) + 1 / draws
-    monkeypatch.setattr(evidence, "_ELEMENTS", 200)  # in many small blocks: still a sound p
-    assert abs(permutation_p(values, draws, 0)[0] - exact) < 5 * math.sqrt(exact * (1 - exact) / draws) + 1 / draws
+    monkeypatch.setattr(resampling, "_ELEMENTS", 200)  # in many small blocks: still a sound p
+    assert abs(permutation_p(values, draws) - exact) < 5 * math.sqrt(exact * (1 - exact) / draws) + 1 / draws
 
 
 def test_p_is_never_zero():
-    assert permutation_p(np.ones(200), 99, 0) == (1 / 100, False)
+    assert permutation_p(np.ones(200), 99) == 1 / 100
 
 
 def test_bootstrap_equals_its_naive_twin_in_any_blocks(monkeypatch):
@@ -83,9 +87,9 @@ def test_bootstrap_equals_its_naive_twin_in_any_blocks(monkeypatch):
         means.append(np.mean([values[rows[cell[rows] == c]].mean() for c in range(4) if (cell[rows] == c).any()]))
     assert any(len({*cell[np.isin(topic, one)]}) < 4 for one in drawn)
     expected = pytest.approx(tuple(np.percentile(means, [2.5, 97.5])))
-    assert bootstrap_interval(values, topic, cell, draws, 7) == expected
-    monkeypatch.setattr(evidence, "_ELEMENTS", 13)
-    assert bootstrap_interval(values, topic, cell, draws, 7) == expected
+    assert interval(bootstrap_means(values, topic, cell, draws, 7)) == expected
+    monkeypatch.setattr(resampling, "_ELEMENTS", 13)
+    assert interval(bootstrap_means(values, topic, cell, draws, 7)) == expected
 
 
 def test_holm_by_hand():
@@ -201,7 +205,7 @@ def test_what_is_left_out_is_counted():
     a = of_values(np.array([[0.1], [0.2], [0.3], [np.nan], [0.5]]))
     b = of_values(np.array([[np.nan], [0.4], [0.4], [np.nan], [0.9]]))
     kept_a, kept_b = np.array([0, 1, 2, 3]), np.array([4, 3, 2, 1, 0])  # another order, one more
-    row = only(compare(rows(a, kept_a), rows(b, kept_b), ["AP"]))
+    row = only(compare(a.part(kept_a), b.part(kept_b), ["AP"]))
     assert (row.rankings, row.topics, row.undefined, row.only_a, row.only_b) == (2, 2, 2, 0, 1)
     assert (row.a, row.b, row.difference) == pytest.approx((0.25, 0.4, 0.15))
     assert (row.p, row.exact) == (0.5, True)
@@ -229,22 +233,11 @@ def test_what_cannot_be_compared_is_told():
     with pytest.raises(InputError, match=r"do not both have RR; both have: AP"):
         compare(a, a, ["AP", "RR"])
     with pytest.raises(InputError, match=r"no ranking .* in common"):
-        compare(rows(a, np.array([0, 1])), rows(a, np.array([2, 3])), ["AP"])
+        compare(a.part([0, 1]), a.part([2, 3]), ["AP"])
     with pytest.raises(InputError, match="B: a query and pool stand there twice"):
-        compare(a, rows(a, np.array([0, 1, 1])), ["AP"])
+        compare(a, a.part([0, 1, 1]), ["AP"])
     with pytest.raises(InputError, match="their relevant passages differ"):
         compare(a, of_values(values, np.arange(8)), ["AP"])
     for wrong in ({"draws": 0}, {"seed": -1}):
         with pytest.raises(InputError, match="draws is at least 1 and seed at least 0"):
             compare(a, a, ["AP"], **wrong)
-
-
-def rows(side, kept):
-    """Some rows of a side, in the order given."""
-    arrays = {
-        field.name: getattr(side, field.name)[kept]
-        for field in dataclasses.fields(side)
-        if field.name not in ("measures", "about")
-    }
-    measures = {name: values[kept] for name, values in side.measures.items()}
-    return dataclasses.replace(side, measures=measures, **arrays)

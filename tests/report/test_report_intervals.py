@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from made_study import STEPS
 
-from hybridtune.metrics.per_query import PerQuery, read_per_query
-from hybridtune.metrics.significance import bootstrap_interval
+from hybridtune.metrics.per_query import read_per_query
+from hybridtune.metrics.resampling import bootstrap_means, interval
 from hybridtune.report.intervals import BALANCED, difference_intervals, intervals, topics
 
 NAMES = ["mono/AP", "cross/AP", "multi/AP", "multi/rank_distance"]
@@ -26,7 +26,7 @@ def test_an_interval_is_that_of_the_evidence_room(finished_study, name):
     setting, measure = name.split("/")
     rows = np.flatnonzero((values.setting == setting) & ~np.isnan(values.measures[measure]))
     topic = np.unique(values.topic[rows], return_inverse=True)[1]
-    expected = bootstrap_interval(values.measures[measure][rows], topic, cells(values, rows), 500, 3)
+    expected = interval(bootstrap_means(values.measures[measure][rows], topic, cells(values, rows), 500, 3))
     assert intervals(values, [name], seed=3, draws=500)[name] == pytest.approx(expected, abs=1e-12)
 
 
@@ -53,14 +53,7 @@ def test_what_is_not_defined_has_no_interval(finished_study):
     values = trial(finished_study, 1)
     assert intervals(values, ["mono/rank_distance", "multi/PEER", "mono/none"]) == {}
     one = np.flatnonzero(values.topic == 0)
-    few = PerQuery(
-        setting=values.setting[one],
-        query_id=values.query_id[one],
-        topic=values.topic[one],
-        query_language=values.query_language[one],
-        pool_language=values.pool_language[one],
-        measures={key: of[one] for key, of in values.measures.items()},
-    )
+    few = values.part(one)
     assert intervals(few, [*NAMES, BALANCED]) == {}
     assert topics(values, BALANCED) == 12
 
