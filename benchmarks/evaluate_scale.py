@@ -44,13 +44,13 @@ def write_corpus(folder, passages, words, seed):
 
 def measure(model, corpus):
     """One evaluation in this process: seconds by stage are in its own lines; the driver's peak memory."""
-    from hybridtune.study.evaluate_model import evaluate_model, read_question
+    from hybridtune.study.evaluate_model import evaluate, read_question
     from hybridtune.terminal.screen import Screen
 
     asked = read_question(model, corpus, ["benchmark.language=en"], ["AP"])
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as out:
-        result = evaluate_model(asked, Path(out), Screen(to_stderr=True))
+        result = evaluate(asked, Path(out), Screen(to_stderr=True))
         written = sum(file.stat().st_size for file in Path(out).rglob("*") if file.is_file())
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     peak = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))

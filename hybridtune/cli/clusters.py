@@ -1,7 +1,6 @@
 """The commands on clusters: launch a study on one; attach, fetch, stop, take down later. Heavy imports inside."""
 
 import contextlib
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hybridtune.cli.options import dry_run_option, json_option, load, seed_option, set_option
+from hybridtune.cli.options import StudyOptions, answer, dry_run_option, json_option, load, seed_option, set_option
 from hybridtune.errors import InputError
 
 if TYPE_CHECKING:
@@ -54,19 +53,19 @@ def launch(
     """
     if down and detach:
         raise InputError("--down waits for the study's end and --detach does not; give one of them")
-    checked = load(study, overrides, seed)  # a mistake in the file is told before the heavy imports
+    checked = load(study, overrides, seed)
     from hybridtune.launch import launch, submit
     from hybridtune.launch.cluster_file import read_cluster
     from hybridtune.launch.preview import plan_lines
-    from hybridtune.terminal import screen as show
+    from hybridtune.terminal.screen import Screen
 
     wish = submit.Wish(out, fetch_to, down, detach)
     planned = launch.plan_launch(read_cluster(cluster), checked, wish)
     printed = dry_run and planned.kind == "rayjob"  # standard output is what kubectl takes
-    screen = show.Screen(to_stderr=as_json or printed)
+    screen = Screen(to_stderr=as_json or printed)
     described = launch.describe(planned)
     if dry_run and as_json:
-        click.echo(json.dumps(described))
+        answer(described, as_json)
         return
     for line in plan_lines(described):
         screen.console.print(line, markup=False, soft_wrap=True)
@@ -79,19 +78,18 @@ def launch(
         _ask(f"start {planned.cluster.name} ({planned.cluster.provider})?")
     with _leaving():
         result = launch.launch(planned, wish, screen)
-    if as_json:
-        click.echo(json.dumps(result))
+    answer(result, as_json)
 
 
-def run_there(address: str, study: "Study", out: str | None, dry_run: bool, as_json: bool) -> None:
-    """`hybridtune run --address` with a cluster's job API."""
+def submit_study(study: "Study", options: StudyOptions) -> None:
+    """Run a study as a job of the cluster whose job API is at ``--address``."""
     from hybridtune.launch import submit
-    from hybridtune.terminal import screen as show
+    from hybridtune.terminal.screen import Screen
 
+    screen = Screen(to_stderr=options.as_json)
     with _leaving():
-        result = submit.run_there(address, study, submit.Wish(out), show.Screen(to_stderr=as_json), dry_run)
-    if as_json:
-        click.echo(json.dumps(result))
+        result = submit.run_there(str(options.address), study, submit.Wish(options.out), screen, options.dry_run)
+    answer(result, options.as_json)
 
 
 @click.command()
@@ -103,15 +101,14 @@ def attach(folder: Path, down: bool, as_json: bool) -> None:
     from hybridtune.launch import attach
     from hybridtune.launch import record as launched
     from hybridtune.launch.down import taken_down
-    from hybridtune.terminal import screen as show
+    from hybridtune.terminal.screen import Screen
 
-    screen = show.Screen(to_stderr=as_json)
+    screen = Screen(to_stderr=as_json)
     found = launched.read_launch(folder)
     with _leaving(), taken_down(down, folder, screen) as started:
         started.append(found)
         result = attach.see_through(found, folder, screen)
-    if as_json:
-        click.echo(json.dumps(result))
+    answer(result, as_json)
 
 
 @click.command()
@@ -122,14 +119,13 @@ def fetch(folder: Path, checkpoints: bool, as_json: bool) -> None:
     """Bring what a launched study has so far to FOLDER; report, status, dashboard and export then work there."""
     from hybridtune.launch import attach
     from hybridtune.launch import record as launched
-    from hybridtune.terminal import screen as show
+    from hybridtune.terminal.screen import Screen
 
-    screen = show.Screen(to_stderr=as_json)
+    screen = Screen(to_stderr=as_json)
     found = launched.read_launch(folder)
     there = attach.fetch(found, folder, checkpoints)
     screen.line(f"fetched {found.place} to {folder}" if there else f"nothing there yet: {found.place}")
-    if as_json:
-        click.echo(json.dumps({"study": found.study, "folder": str(folder), "out": found.place}))
+    answer({"study": found.study, "folder": str(folder), "out": found.place}, as_json)
 
 
 @click.command()
@@ -139,16 +135,15 @@ def stop(folder: Path, as_json: bool) -> None:
     """Stop a launched study's job, and fetch what it did; its cluster goes on (see down)."""
     from hybridtune.launch import attach
     from hybridtune.launch import record as launched
-    from hybridtune.terminal import screen as show
+    from hybridtune.terminal.screen import Screen
 
-    screen = show.Screen(to_stderr=as_json)
+    screen = Screen(to_stderr=as_json)
     found = launched.read_launch(folder)
     state = launched.stop_job(found, folder)
     screen.line(f"job {found.job}: {state.status.lower()}")
     there = attach.fetch(found, folder)
     screen.line(f"fetched {found.place} to {folder}" if there else f"nothing there yet: {found.place}")
-    if as_json:
-        click.echo(json.dumps({"study": found.study, "job": found.job, "status": state.status}))
+    answer({"study": found.study, "job": found.job, "status": state.status}, as_json)
 
 
 @click.command()
@@ -159,9 +154,9 @@ def down(target: Path, yes: bool, as_json: bool) -> None:
     """Take the cluster of a launched study down, or that of a cluster file."""
     from hybridtune.launch import down
     from hybridtune.launch import record as launched
-    from hybridtune.terminal import screen as show
+    from hybridtune.terminal.screen import Screen
 
-    screen = show.Screen(to_stderr=as_json)
+    screen = Screen(to_stderr=as_json)
     if target.is_file():
         down.take_file_down(target, screen)
     else:
@@ -172,8 +167,7 @@ def down(target: Path, yes: bool, as_json: bool) -> None:
             screen.line(f"stopping job {found.job}")
             launched.stop_job(found, target)  # in good order: what it has reaches its place
         down.take_down(found, target, screen)
-    if as_json:
-        click.echo(json.dumps({"down": str(target)}))
+    answer({"down": str(target)}, as_json)
 
 
 def _ask(question: str) -> None:

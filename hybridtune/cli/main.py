@@ -4,13 +4,16 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from hybridtune.cli import clusters, models
-from hybridtune.cli.options import is_job_api, json_option, load, study_folder, study_options
+from hybridtune.cli.options import StudyOptions, answer, is_job_api, json_option, load, study_folder, study_options
 from hybridtune.errors import HybridtuneError, InputError
+
+if TYPE_CHECKING:
+    from hybridtune.config.study import Study
 
 _QUIET = {  # what libraries read when they are imported, here and in every worker
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
@@ -30,79 +33,48 @@ def cli() -> None:
 @click.argument("study", type=click.Path(path_type=Path), required=False)
 @click.option("--time-budget", metavar="TIME", help="Like 90s, 30m or 2h: sets search.time_budget.")
 @study_options
-def run(
-    study: Path | None,
-    time_budget: str | None,
-    overrides: tuple[str, ...],
-    dry_run: bool,
-    out: str | None,
-    address: str | None,
-    as_json: bool,
-    seed: int | None,
-) -> None:
+def run(study: Path | None, time_budget: str | None, options: StudyOptions) -> None:
     """Search the study's space; keep the best model. Without STUDY: the demo on the embedded newsroom corpus.
 
     Run it again with the same --out to go on where it stopped.
     """
-    if time_budget is not None:
-        overrides = (*overrides, f"search.time_budget={time_budget}")
-    elsewhere = is_job_api(address)
-    checked = load(study, overrides, seed)  # a mistake in the file is told before the heavy imports
-    if elsewhere:
-        clusters.run_there(str(address), checked, out, dry_run, as_json)
-        return
-    from hybridtune.runtime.connect import shape_of
-    from hybridtune.study import mirror, run, summary
-    from hybridtune.study import preflight as prepare
-    from hybridtune.terminal import screen as show
-
-    screen = show.Screen(to_stderr=as_json)
-    prepared = prepare.prepare(checked, searching=True, shape=shape_of(address))
-    if dry_run:
-        _show_plan(prepared, screen, as_json)
-        return
-    summary.announce(prepared, screen)
-    with mirror.study_home(prepared.study, out, screen.line) as home:
-        result = run.run_study(prepared, home.folder, screen, address, home.place)
-    if as_json:
-        click.echo(json.dumps(result))
+    budget = (f"search.time_budget={time_budget}",) if time_budget is not None else ()
+    submitted = is_job_api(options.address)
+    checked = load(study, (*options.overrides, *budget), options.seed)
+    if submitted:
+        clusters.submit_study(checked, options)
+    elif options.dry_run:
+        _show_plan(checked, True, options)
     else:
-        summary.study_summary(prepared.study, result, screen)
+        from hybridtune.study.run import run_study
+        from hybridtune.terminal.screen import Screen
+        from hybridtune.terminal.summary import study_summary
+
+        screen = Screen(to_stderr=options.as_json)
+        found = run_study(checked, options.out, [screen], address=options.address)
+        answer(found.result, options.as_json, lambda: study_summary(found.study, found.result, screen))
 
 
 @cli.command()
 @click.argument("study", type=click.Path(path_type=Path))
 @study_options
-def train(
-    study: Path,
-    overrides: tuple[str, ...],
-    dry_run: bool,
-    out: str | None,
-    address: str | None,
-    as_json: bool,
-    seed: int | None,
-) -> None:
+def train(study: Path, options: StudyOptions) -> None:
     """Train once, with the study's fixed values."""
-    if is_job_api(address):
-        raise InputError(f"--address {address}: a single training is not submitted as a job; give auto on the head")
-    checked = load(study, overrides, seed)  # a mistake in the file is told before the heavy imports
-    from hybridtune.runtime.connect import shape_of
-    from hybridtune.study import mirror, run, summary
-    from hybridtune.study import preflight as prepare
-    from hybridtune.terminal import screen as show
-
-    screen = show.Screen(to_stderr=as_json)
-    prepared = prepare.prepare(checked, searching=False, shape=shape_of(address))
-    if dry_run:
-        _show_plan(prepared, screen, as_json)
+    if is_job_api(options.address):
+        raise InputError(
+            f"--address {options.address}: a single training is not submitted as a job; give auto on the head"
+        )
+    checked = load(study, options.overrides, options.seed)
+    if options.dry_run:
+        _show_plan(checked, False, options)
         return
-    summary.announce(prepared, screen)
-    with mirror.study_home(prepared.study, out, screen.line) as home:
-        result = run.train_study(prepared, home.folder, screen, address, home.place)
-    if as_json:
-        click.echo(json.dumps(result))
-    else:
-        summary.train_summary(result, screen)
+    from hybridtune.study.run import train_study
+    from hybridtune.terminal.screen import Screen
+    from hybridtune.terminal.summary import train_summary
+
+    screen = Screen(to_stderr=options.as_json)
+    result = train_study(checked, options.out, [screen], address=options.address)
+    answer(result, options.as_json, lambda: train_summary(result, screen))
 
 
 @cli.command()
@@ -110,12 +82,15 @@ def train(
 @json_option
 def report(study: Path, as_json: bool) -> None:
     """Write a study's report.html: tables and charts in one file in its folder, to be opened from disk."""
-    from hybridtune.study import report
-    from hybridtune.terminal import screen as show
+    from hybridtune.report.page import write_report
+    from hybridtune.storage.study_folder import check_format
+    from hybridtune.terminal.screen import Screen
 
-    result = report.report(study, show.Screen(to_stderr=as_json))
-    if as_json:
-        click.echo(json.dumps(result))
+    check_format(study)
+    folder = study.absolute()
+    file = write_report(folder)
+    Screen(to_stderr=as_json).line(f"report {file}")
+    answer({"study": str(folder), "report": str(file)}, as_json)
 
 
 @cli.command()
@@ -123,14 +98,11 @@ def report(study: Path, as_json: bool) -> None:
 @json_option
 def status(study: Path, as_json: bool) -> None:
     """Tell how a study stands: its trials so far, and whether it runs, was cut off or has ended."""
-    from hybridtune.launch import status
-    from hybridtune.terminal import screen as show
+    from hybridtune.launch.status import status, status_table
+    from hybridtune.terminal.screen import Screen
 
-    told = status.status(study)
-    if as_json:
-        click.echo(json.dumps(told))
-    else:
-        status.status_table(told, show.Screen(to_stderr=False))
+    found = status(study)
+    answer(found, as_json, lambda: status_table(found, Screen()))
 
 
 @cli.command()
@@ -140,10 +112,10 @@ def dashboard(study: Path) -> None:
 
     Both answer on this machine alone, at free ports; the Ray dashboard of a study that runs is named too.
     """
-    from hybridtune.launch import dashboard
-    from hybridtune.terminal import screen as show
+    from hybridtune.launch.dashboard import dashboard
+    from hybridtune.terminal.screen import Screen
 
-    dashboard.dashboard(study, show.Screen(to_stderr=False))
+    dashboard(study, Screen())
 
 
 @cli.command()
@@ -168,14 +140,17 @@ for _command in (*_OF_MODELS, *_OF_CLUSTERS):
     cli.add_command(_command)
 
 
-def _show_plan(prepared: Any, screen: Any, as_json: bool) -> None:
-    from hybridtune.study import summary
+def _show_plan(study: "Study", searching: bool, options: StudyOptions) -> None:
+    from hybridtune.runtime.connect import shape_of
+    from hybridtune.study.preflight import prepare
+    from hybridtune.study.summary import describe_plan
+    from hybridtune.terminal.screen import Screen
+    from hybridtune.terminal.summary import show_plan
 
-    described = summary.describe_plan(prepared)
-    if as_json:
-        click.echo(json.dumps(described))
-    else:
-        summary.show_plan(prepared, described, screen)
+    screen = Screen(to_stderr=options.as_json)
+    prepared = prepare(study, searching, shape_of(options.address))
+    described = describe_plan(prepared)
+    answer(described, options.as_json, lambda: show_plan(prepared, described, screen))
 
 
 def main() -> None:

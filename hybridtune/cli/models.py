@@ -1,19 +1,26 @@
 """The commands on models: score one, compare two, mine negatives with one, export one. Heavy imports stand inside."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
-from hybridtune.cli.options import json_option, shared_options
+from hybridtune.cli.options import (
+    answer,
+    dry_run_option,
+    json_option,
+    measure_option,
+    out_option,
+    seed_option,
+    set_option,
+)
 from hybridtune.errors import InputError
 
 
 @click.command()
 @click.argument("model", required=False)
 @click.option("--benchmark", required=True, help="Folder, files or URI of any known format, or newsroom:dev.")
-@click.option("--measure", "measures", multiple=True, help="ir_measures name, like nDCG@10; again for more.")
+@measure_option(help="ir_measures name, like nDCG@10; again for more.")
 @click.option("--run", "run_path", type=click.Path(path_type=Path), help="Score this TREC run instead of a model.")
 @click.option("--run-file", type=click.Path(path_type=Path, dir_okay=False), help="Write a TREC run, and its qrels.")
 @click.option("--run-setting", type=click.Choice(["mono", "cross", "multi"]), help="Pools of the run file.")
@@ -21,7 +28,11 @@ from hybridtune.errors import InputError
 @click.option("--index", type=click.Choice(["ivf", "hnsw"]), help="Approximate lists for pools above --index-above.")
 @click.option("--index-above", default=1_000_000, type=click.IntRange(0), show_default=True, help="Passages.")
 @click.option("--strict", is_flag=True, help="Refuse judged ids that are not there and passages without a text.")
-@shared_options
+@set_option
+@dry_run_option
+@out_option("Folder for the results.")
+@json_option
+@seed_option
 def evaluate(
     model: str | None,
     benchmark: str,
@@ -50,31 +61,27 @@ def evaluate(
         raise InputError("--run-file writes the lists of a MODEL; with --run there is nothing to write")
     if run_file is None and (run_setting is not None or index is not None):
         raise InputError("--run-setting and --index are of the lists that --run-file writes: give it too")
-    from hybridtune.study import evaluate_model as evaluate
-    from hybridtune.study import run_files as runs
-    from hybridtune.terminal import screen as scores
-    from hybridtune.terminal import screen as show
+    from hybridtune.study import evaluate_model as evaluation
+    from hybridtune.study.run_files import RunFile
+    from hybridtune.terminal.scores import evaluation_summary
+    from hybridtune.terminal.screen import Screen
 
-    screen = show.Screen(to_stderr=as_json)
-    question = evaluate.read_question(model, benchmark, (*overrides, *["benchmark.strict=true"] * strict), measures)
+    screen = Screen(to_stderr=as_json)
+    overrides = (*overrides, *["benchmark.strict=true"] * strict)
+    question = evaluation.read_question(model, benchmark, overrides, measures)
     if run_path is not None:
-        result = evaluate.evaluate_run(question, run_path, out, screen, dry_run)
+        result = evaluation.evaluate_run(question, run_path, out, screen, dry_run)
     else:
-        wanted = None
-        if run_file is not None:
-            wanted = runs.RunFile(run_file, run_setting, depth, index, index_above, seed or 0)
-        result = evaluate.evaluate_model(question, out, screen, wanted, dry_run)
-    if as_json:
-        click.echo(json.dumps({**result, "seed": seed}))
-    else:
-        scores.evaluation_summary(result, screen)
+        wanted = None if run_file is None else RunFile(run_file, run_setting, depth, index, index_above, seed or 0)
+        result = evaluation.evaluate(question, out, screen, wanted, dry_run)
+    answer({**result, "seed": seed}, as_json, lambda: evaluation_summary(result, screen.console))
 
 
 @click.command()
 @click.argument("a")
 @click.argument("b")
-@click.option("--measure", "measures", multiple=True, help="Like AP or rank_distance; again for more.")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for comparison.json.")
+@measure_option(help="Like AP or rank_distance; again for more.")
+@out_option("Folder for comparison.json.")
 @json_option
 @click.option("--seed", default=0, type=click.IntRange(0, 2**31 - 1), help="Seed of the resampling.")
 def compare(a: str, b: str, measures: tuple[str, ...], out: Path | None, as_json: bool, seed: int) -> None:
@@ -83,19 +90,19 @@ def compare(a: str, b: str, measures: tuple[str, ...], out: Path | None, as_json
     Paired permutation test and bootstrap interval over topics, a setting at a time; Holm's correction over the
     settings.
     """
-    from hybridtune.study import compare, folder
-    from hybridtune.terminal import screen as show
+    from hybridtune.study.compare import compare_evaluations
+    from hybridtune.study.folder import make_folder, write_json
+    from hybridtune.terminal.scores import comparison_tables
+    from hybridtune.terminal.screen import Screen
 
-    screen = show.Screen(to_stderr=as_json)
+    screen = Screen(to_stderr=as_json)
     if out is not None:
-        folder.make_folder(out)
-    result = compare.compare_runs(a, b, measures, seed, screen)
+        make_folder(out)
+    result = compare_evaluations(a, b, measures, seed, screen)
     if out is not None:
-        screen.line(f"written: {compare.write_comparison(result, out)}")
-    if as_json:
-        click.echo(json.dumps(result))
-    else:
-        compare.comparison_tables(result, screen)
+        write_json(result, out / "comparison.json")
+        screen.line(f"written: {out / 'comparison.json'}")
+    answer(result, as_json, lambda: comparison_tables(result, screen.console))
 
 
 @click.command()
@@ -115,9 +122,7 @@ def compare(a: str, b: str, measures: tuple[str, ...], out: Path | None, as_json
 )
 @click.option("--skip", default=0, type=click.IntRange(0), show_default=True, help="First ranks left out.")
 @click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Set an encoder.* or resources.* field.")
-@click.option(
-    "--out", type=click.Path(path_type=Path, file_okay=False), help="Keeps the vectors, to go on after a kill."
-)
+@out_option("Keeps the vectors, to go on after a kill.")
 @json_option
 def mine(
     model: str,
@@ -135,18 +140,16 @@ def mine(
 
     Writes the groups with a `negatives` field, which a study trains on (train.negatives of them a pair).
     """
-    from hybridtune.study import evaluate_model as evaluate
-    from hybridtune.study import mine
-    from hybridtune.terminal import screen as show
+    from hybridtune.study.evaluate_model import read_question
+    from hybridtune.study.mine import MiningOptions, mine
+    from hybridtune.terminal.scores import mined_table
+    from hybridtune.terminal.screen import Screen
 
-    screen = show.Screen(to_stderr=as_json)
-    settings = evaluate.read_question(model, data, overrides, (), parts=("encoder", "resources")).settings
-    wish = mine.Wish(negatives, depth, margin, skip)
-    result = mine.mine(settings.encoder, settings.resources, data, file, wish, out, screen)
-    if as_json:
-        click.echo(json.dumps(result))
-    else:
-        mine.mined_table(result, screen)
+    screen = Screen(to_stderr=as_json)
+    settings = read_question(model, data, overrides, (), parts=("encoder", "resources")).settings
+    mining = MiningOptions(negatives, depth, margin, skip)
+    result = mine(settings.encoder, settings.resources, data, file, mining, out, screen)
+    answer(result, as_json, lambda: mined_table(result, screen.console))
 
 
 @click.command()
@@ -155,7 +158,7 @@ def mine(
 @click.option("--opset", type=click.IntRange(18, 23), help="Of the ONNX graph.")
 @click.option("--trial", help="Of a study: this trial's model, like 0007, not the best one's.")
 @click.option("--checkpoint", type=click.IntRange(1), help="Step of the trial's checkpoint; its best without.")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="New folder; else beside the weights.")
+@out_option("New folder; else beside the weights.")
 @click.option("--trust-remote-code", is_flag=True, help="Run the code that the model brings along.")
 @json_option
 def export(
@@ -172,10 +175,8 @@ def export(
 
     What a study exports to best/ is a model folder already, for sentence-transformers and transformers.
     """
-    from hybridtune.study import export
-    from hybridtune.terminal import screen as show
+    from hybridtune.study.export import ExportOptions, export
+    from hybridtune.terminal.screen import Screen
 
-    wish = export.Wish(onnx, opset, trial, checkpoint, out, trust_remote_code)
-    result = export.export(target, wish, show.Screen(to_stderr=as_json))
-    if as_json:
-        click.echo(json.dumps(result))
+    options = ExportOptions(onnx, opset, trial, checkpoint, out, trust_remote_code)
+    answer(export(target, options, Screen(to_stderr=as_json)), as_json)

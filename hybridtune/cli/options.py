@@ -1,6 +1,9 @@
-"""Options that several commands of the command line share."""
+"""Options that several commands share, and how a command answers."""
 
-from collections.abc import Callable
+import functools
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,49 +23,84 @@ study_folder = click.argument("study", type=click.Path(path_type=Path))
 set_option = click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Set a field of the study file.")
 dry_run_option = click.option("--dry-run", is_flag=True, help="Check everything, show the plan, start nothing.")
 seed_option = click.option("--seed", type=click.IntRange(0, 2**31 - 1), help="Seed of everything that is drawn.")
-_out = click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for the results.")
-_place = click.option("--out", metavar="PLACE", help="Folder for the results, or a URL like s3://BUCKET/STUDY.")
-_address = click.option(
-    "--address",
-    metavar="ADDRESS",
-    help="A Ray cluster that runs: auto or HOST:PORT on its head; http://… or ray://… submits a job to it.",
-)
+measure_option = functools.partial(click.option, "--measure", "measures", multiple=True)
 
 
-def shared_options(command: Command) -> Command:
-    """The options of every command that starts something: what, whether, where, how it tells, from which seed."""
-    return _with(command, set_option, dry_run_option, _out, json_option, seed_option)
+def out_option(text: str) -> Callable[[Command], Command]:
+    """Return the option of a local folder for the results."""
+    return click.option("--out", type=click.Path(path_type=Path, file_okay=False), help=text)
+
+
+@dataclass(frozen=True)
+class StudyOptions:
+    """The options of a command that runs a study.
+
+    Attributes:
+        overrides: ``section.field=value`` texts, over the study file.
+        seed: over that of the study file; None: the file's.
+        out: folder or URL of the results; None: a new folder.
+        address: of a Ray cluster, or of its job API; None: Ray starts on this machine.
+        dry_run: whether to check everything and start nothing.
+        as_json: whether the result is printed as JSON, and all else to standard error.
+    """
+
+    overrides: tuple[str, ...]
+    seed: int | None
+    out: str | None
+    address: str | None
+    dry_run: bool
+    as_json: bool
 
 
 def study_options(command: Command) -> Command:
-    """Those of a command that runs a study: the same, and on which cluster; its results may go to shared storage."""
-    return _with(command, set_option, dry_run_option, _place, _address, json_option, seed_option)
+    """Add the options of a command that runs a study, which takes them as one argument, ``options``."""
+
+    @functools.wraps(command)
+    def with_options(**arguments: Any) -> Any:
+        options = StudyOptions(**{name: arguments.pop(name) for name in StudyOptions.__annotations__})
+        return command(**arguments, options=options)
+
+    location = click.option("--out", metavar="PLACE", help="Folder for the results, or a URL like s3://BUCKET/STUDY.")
+    address = click.option(
+        "--address",
+        metavar="ADDRESS",
+        help="A Ray cluster that runs: auto or HOST:PORT on its head; http://… or ray://… submits a job to it.",
+    )
+    decorated: Any = with_options
+    for option in (seed_option, json_option, address, location, dry_run_option, set_option):
+        decorated = option(decorated)
+    return decorated  # type: ignore[no-any-return]
 
 
 def is_job_api(address: str | None) -> bool:
-    """Whether an address is that of a cluster's job API, to which a study is submitted, not one to run on from here.
+    """Return whether an address is that of a cluster's job API, to which a study is submitted.
 
     Raises:
-        InputError: it is neither.
+        InputError: it is neither that nor an address of Ray.
     """
-    scheme = (address or "").partition("://")[0] if "://" in (address or "") else ""
-    if scheme not in ("", "http", "https", "ray"):
+    scheme, separator, _ = (address or "").partition("://")
+    if separator and scheme not in ("http", "https", "ray"):
         raise InputError(
             f"--address {address}: give auto or HOST:PORT on the head of a Ray cluster, or http://HOST:8265 or "
             "ray://HOST:10001 to submit the study as a job there"
         )
-    return bool(scheme)
+    return bool(separator)
 
 
 def load(path: Path | None, overrides: tuple[str, ...], seed: int | None) -> "Study":
-    """The study file of a command, the demo's without one, with what its options set."""
+    """Load the study file of a command, the demo's without one, with what its options set.
+
+    Commands call it before their heavy imports, so that a mistake in the file costs no time.
+    """
     from hybridtune.config.study import demo_study, load_study
 
     seeded = (*overrides, f"seed={seed}") if seed is not None else overrides
     return load_study(path if path is not None else demo_study(), seeded)
 
 
-def _with(command: Command, *options: Callable[[Command], Command]) -> Command:
-    for option in reversed(options):
-        command = option(command)
-    return command
+def answer(result: Mapping[str, Any], as_json: bool, show: Callable[[], None] = lambda: None) -> None:
+    """Print a command's result as JSON, or show it to people."""
+    if as_json:
+        click.echo(json.dumps(result))
+    else:
+        show()

@@ -17,10 +17,10 @@ from hybridtune.launch.preview import describe_launch
 from hybridtune.launch.record import Kind, Launch, make_key
 from hybridtune.launch.submit import Wish
 from hybridtune.runtime.connect import SHAPE, shape_text
+from hybridtune.search.samplers import expected_trials
 from hybridtune.storage.files import is_remote, local_path
 from hybridtune.study.folder import make_folder, open_study_folder
 from hybridtune.study.preflight import Prepared, prepare
-from hybridtune.study.summary import trials_asked
 from hybridtune.terminal.screen import Screen
 
 
@@ -104,7 +104,7 @@ def describe(planned: Planned) -> dict[str, Any]:
         planned.cluster,
         planned.study,
         planned.prepared.fitted,
-        trials_asked(planned.study),
+        expected_trials(planned.study),
         uploads,
         planned.place,
         str(planned.folder),

@@ -16,7 +16,8 @@ from hybridtune.launch.record import LAUNCH
 from hybridtune.storage.study_folder import check_format
 from hybridtune.storage.trial_rows import TrialRow, read_rows, read_running
 from hybridtune.study.folder import RAY_ADDRESS
-from hybridtune.terminal.screen import Screen, figure, trials_table
+from hybridtune.terminal.screen import Screen
+from hybridtune.terminal.tables import figure, trials_table
 
 if TYPE_CHECKING:
     from hybridtune.config.study import Study

@@ -15,9 +15,9 @@ from hybridtune.errors import HybridtuneError, InputError
 from hybridtune.launch import attach, jobs, stage
 from hybridtune.launch import record as launched
 from hybridtune.launch.record import Launch
+from hybridtune.search.samplers import expected_trials
 from hybridtune.storage.files import is_remote
 from hybridtune.study import preflight as prepare
-from hybridtune.study import summary
 from hybridtune.study.folder import make_folder
 from hybridtune.terminal.screen import Screen
 
@@ -158,9 +158,7 @@ def run_there(address: str, study: Study, wish: Wish, screen: Screen, dry_run: b
     for line in secrets_told(staged):
         screen.line(line)
     if dry_run:
-        screen.line(
-            f"{summary.trials_asked(study)} trials, results to {place}, fetched to {folder}; nothing was started"
-        )
+        screen.line(f"{expected_trials(study)} trials, results to {place}, fetched to {folder}; nothing was started")
         return {"folder": str(folder), "out": place, "uploads": [one.name for one in staged.uploads]}
     jobs.connect(address)
     not_running(folder)

@@ -4,6 +4,7 @@ Training pairs are counted by "query language-passage language", as ``model.fold
 pair that is not there has none: it is scored zero-shot.
 """
 
+import dataclasses
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
@@ -129,3 +130,24 @@ def _sides(pair: str, languages: Collection[str]) -> Sides:
     cuts = [(pair[: found.start()], pair[found.end() :]) for found in _CUT.finditer(pair)]
     known = [sides for sides in cuts if set(sides) <= set(languages)]
     return (known or cuts or [(pair, pair)])[0]
+
+
+def full_scores(
+    scores: Scores, training_pairs: Mapping[str, int] | None, low_resource: Sequence[str]
+) -> dict[str, Any]:
+    """Return scores as JSON, with the low-resource view of them.
+
+    Args:
+        scores: of one benchmark.
+        training_pairs: of the model, by pair; None: not known.
+        low_resource: languages.
+
+    Returns:
+        the fields of ``Scores``, ``training_pairs``, ``pairs`` (`pair_table`) and ``groups`` (`group_means`).
+    """
+    return {
+        **dataclasses.asdict(scores),
+        "training_pairs": training_pairs,
+        "pairs": pair_table(scores, training_pairs),
+        "groups": group_means(scores, training_pairs, low_resource),
+    }

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from hybridtune.callbacks import StudyCallback, phase
 from hybridtune.config.study import Encoder, Resources
 from hybridtune.data.readers.benchmarks import notices_of_languages
 from hybridtune.data.readers.records import BenchmarkRows, Text, TextList
@@ -19,7 +20,6 @@ from hybridtune.model.folder import check_fit, encoder_notices, model_digest
 from hybridtune.runtime.local import Capacity, capacity, local_cluster, unused_gpus
 from hybridtune.runtime.resources import cores
 from hybridtune.study.folder import make_folder
-from hybridtune.terminal.screen import Screen
 
 ENCODED = "encoded"  # folder under --out
 
@@ -41,7 +41,7 @@ class Encoded:
     actors: Actors
 
 
-def check_model(encoder: Encoder, resources: Resources, screen: Screen) -> tuple[Tokenizer, Capacity]:
+def check_model(encoder: Encoder, resources: Resources, callback: StudyCallback) -> tuple[Tokenizer, Capacity]:
     """Check all that can be known of the model and the machine before anything starts, and tell what is assumed.
 
     Raises:
@@ -56,21 +56,21 @@ def check_model(encoder: Encoder, resources: Resources, screen: Screen) -> tuple
     tokenizer = pretrained_tokenizer(encoder.name, encoder.trust_remote_code)
     check_fit(encoder, tokenizer.largest_id)
     for notice in [*unused_gpus(1.0), *encoder_notices(encoder)]:
-        screen.line(notice)
+        callback.on_message(notice)
     return tokenizer, offered
 
 
-def tell_notices(rows: BenchmarkRows, scan: CorpusScan, screen: Screen) -> None:
+def tell_notices(rows: BenchmarkRows, scan: CorpusScan, callback: StudyCallback) -> None:
     """What a user should know of the benchmark, one line each."""
     for notice in [*rows.notices, *scan.notices, *notices_of_languages(scan.languages(rows))]:
-        screen.line(notice)
+        callback.on_message(notice)
 
 
-def scan_locally(rows: BenchmarkRows, screen: Screen) -> CorpusScan:
+def scan_locally(rows: BenchmarkRows, callback: StudyCallback) -> CorpusScan:
     """The scan of a benchmark without Ray, for what reads it and encodes nothing."""
-    with tempfile.TemporaryDirectory() as folder, screen.progress("reading the corpus", "parts") as progress:
+    with tempfile.TemporaryDirectory() as folder, phase(callback, "reading the corpus", "parts") as progress:
         scan = scan_corpus(rows, Path(folder), progress)
-    tell_notices(rows, scan, screen)
+    tell_notices(rows, scan, callback)
     return scan
 
 
@@ -80,7 +80,7 @@ def encoded(
     encoder: Encoder,
     resources: Resources,
     out: Path | None,
-    screen: Screen,
+    callback: StudyCallback,
     check: Callable[[CorpusScan], None] | None = None,
 ) -> Iterator[Encoded]:
     """Scan a benchmark and encode all of it that is not yet encoded.
@@ -91,40 +91,40 @@ def encoded(
         resources: how many actors.
         out: keeps the vectors under ``encoded/``, so that the next call goes on where this one ended; None: they
             are gone at the end.
-        screen: told the progress.
+        callback: receives messages and progress.
         check: called with the scan, before anything is encoded.
 
     Raises:
         InputError: something wrong with the model or with a line of the benchmark.
     """
-    tokenizer, offered = check_model(encoder, resources, screen)
+    tokenizer, offered = check_model(encoder, resources, callback)
     with contextlib.ExitStack() as stack:
         if out is None:
             root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hybridtune-")))
         else:
             root = out.absolute() / ENCODED
-        screen.line("starting Ray on this machine")
+        callback.on_message("starting Ray on this machine")
         stack.enter_context(local_cluster(offered, dashboard=False))
-        scan = _scanned(rows, root, screen)
-        tell_notices(rows, scan, screen)
+        scan = _scanned(rows, root, callback)
+        tell_notices(rows, scan, callback)
         if check is not None:
             check(scan)
         folder = root / _address(scan, encoder, tokenizer, offered.gpus > 0)
         least = resources.min_evaluators or offered.evaluators
         threads = max(1, cores() // offered.evaluators)
         actors = Actors(least, offered.evaluators, 1.0 if offered.gpus else 0.0, threads, readers=cores())
-        with screen.progress("encoding", "texts") as progress:
+        with phase(callback, "encoding", "texts") as progress:
             encode_sides(_sides(rows, scan, encoder, folder), encoder.name, encoder, tokenizer, actors, progress)
         yield Encoded(rows, scan, folder, actors)
 
 
-def _scanned(rows: BenchmarkRows, root: Path, screen: Screen) -> CorpusScan:
+def _scanned(rows: BenchmarkRows, root: Path, callback: StudyCallback) -> CorpusScan:
     """The scan; what it writes on the way is gone, and of bad input nothing stays at all."""
     made = [folder for folder in (root, *root.parents) if not folder.exists()]  # deepest first
     make_folder(root)
     working = Path(tempfile.mkdtemp(prefix="scan-", dir=root))
     try:
-        with screen.progress("reading the corpus", "parts") as progress:
+        with phase(callback, "reading the corpus", "parts") as progress:
             scan = scan_corpus(rows, working, progress)
     except BaseException:
         shutil.rmtree(working)

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hybridtune.callbacks import StudyCallback, phase
 from hybridtune.config.study import BenchmarkSource, Encoder, Part, Resources, apply_overrides, check, load_study
 from hybridtune.data.readers.benchmarks import read_benchmark
 from hybridtune.data.readers.records import BenchmarkRows
 from hybridtune.errors import InputError
 from hybridtune.evaluate.corpus_scan import CorpusScan
 from hybridtune.evaluate.sweep import rank_pool
+from hybridtune.metrics.breakdown import full_scores
 from hybridtune.metrics.metrics import MEASURES, Ranked, parse_measure, per_query, score, trec_eval_means
 from hybridtune.metrics.per_query import FILE as PER_QUERY
 from hybridtune.model.folder import training_pairs_of, with_folder_settings
@@ -21,7 +23,6 @@ from hybridtune.storage.study_folder import check_format
 from hybridtune.study.encoded import check_model, encoded, scan_locally
 from hybridtune.study.folder import make_folder, write_json
 from hybridtune.study.run_files import RunFile, check_run_file, rank_run, write_run_file
-from hybridtune.terminal.screen import Screen, full_scores
 
 SCORES, HEAT_MAP = "scores.json", "bias.svg"
 
@@ -92,8 +93,12 @@ def read_question(
     return Question(settings, study, tuple(dict.fromkeys(measures)) or MEASURES)
 
 
-def evaluate_model(
-    question: Question, out: Path | None, screen: Screen, run_file: RunFile | None = None, dry_run: bool = False
+def evaluate(
+    question: Question,
+    out: Path | None,
+    callback: StudyCallback,
+    run_file: RunFile | None = None,
+    dry_run: bool = False,
 ) -> dict[str, Any]:
     """Score an encoder on a benchmark.
 
@@ -101,7 +106,7 @@ def evaluate_model(
         question: what is asked.
         out: folder of the results; None: of a study's model ``<study>/evaluations/<benchmark>``, of another nothing
             is kept.
-        screen: told what happens.
+        callback: receives messages and progress.
         run_file: a TREC run to write as well.
         dry_run: stop after the checks and give the sizes.
 
@@ -119,18 +124,18 @@ def evaluate_model(
             check_run_file(run_file, rows, scan)
 
     if dry_run:
-        check_model(settings.encoder, settings.resources, screen)
-        scan = scan_locally(rows, screen)
+        check_model(settings.encoder, settings.resources, callback)
+        scan = scan_locally(rows, callback)
         check(scan)
         return _sizes(settings.encoder.name, rows, scan)
     if out is None and question.study is not None:
         out = question.study / "evaluations" / re.sub(r"[^A-Za-z0-9.,-]+", "-", rows.name).strip("-.")
-    with encoded(rows, settings.encoder, settings.resources, out, screen, check) as pool:
-        with screen.progress("ranking", "passages") as progress:
+    with encoded(rows, settings.encoder, settings.resources, out, callback, check) as pool:
+        with phase(callback, "ranking", "passages") as progress:
             ranked = rank_pool(pool.folder, rows, pool.scan, pool.actors, progress)
-        result = result_of(question, settings.encoder.name, rows, pool.scan, ranked, out, screen)
+        result = result_of(question, settings.encoder.name, rows, pool.scan, ranked, out, callback)
         if run_file is not None:
-            result["run_file"] = write_run_file(pool, run_file, screen)
+            result["run_file"] = write_run_file(pool, run_file, callback)
         return result
 
 
@@ -141,18 +146,18 @@ def _sizes(name: str, rows: BenchmarkRows, scan: CorpusScan) -> dict[str, Any]:
 
 
 def evaluate_run(
-    question: Question, run: Path, out: Path | None, screen: Screen, dry_run: bool = False
+    question: Question, run: Path, out: Path | None, callback: StudyCallback, dry_run: bool = False
 ) -> dict[str, Any]:
-    """Score a TREC run, as ``evaluate_model`` scores an encoder; Ray is not needed.
+    """Score a TREC run, as `evaluate` scores an encoder; Ray is not needed.
 
     Raises:
         InputError: the run or the benchmark cannot be read, or they do not belong together.
     """
     rows = read_benchmark(question.settings.benchmark)
-    scan, ranked, notes = rank_run(run, rows, screen)
+    scan, ranked, notes = rank_run(run, rows, callback)
     if dry_run:
         return _sizes(str(run), rows, scan)
-    return result_of(question, str(run), rows, scan, ranked, out, screen, notes)
+    return result_of(question, str(run), rows, scan, ranked, out, callback, notes)
 
 
 def result_of(
@@ -162,7 +167,7 @@ def result_of(
     scan: CorpusScan,
     ranked: Ranked,
     out: Path | None,
-    screen: Screen,
+    callback: StudyCallback,
     notes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """All figures of a ranking; written to ``out`` where that is given.
@@ -174,7 +179,7 @@ def result_of(
         scan: of its corpus.
         ranked: what was found.
         out: folder of the results.
-        screen: told where they are.
+        callback: receives messages.
         notes: what a reader has to know of the ranking.
 
     Returns:
@@ -194,17 +199,17 @@ def result_of(
     }
     if out is not None:
         make_folder(out)
-        _tell_replaced(out, result, screen)
+        _tell_replaced(out, result, callback)
         (out / HEAT_MAP).unlink(missing_ok=True)
         if scores.over_represented:
             bias_heat_map(result, out / HEAT_MAP)
         scan.relevance(rows).write_per_query(out / PER_QUERY, columns, model=name)
         write_json(result, out / SCORES)
-        screen.line(f"written: {out}")
+        callback.on_message(f"written: {out}")
     return result
 
 
-def _tell_replaced(out: Path, result: Mapping[str, Any], screen: Screen) -> None:
+def _tell_replaced(out: Path, result: Mapping[str, Any], callback: StudyCallback) -> None:
     """Say whose results give way to these."""
     try:
         before = json.loads((out / SCORES).read_text(encoding="utf-8"))
@@ -212,7 +217,7 @@ def _tell_replaced(out: Path, result: Mapping[str, Any], screen: Screen) -> None
     except (OSError, ValueError, TypeError, KeyError):
         return
     if whose != (result["model"], result["benchmark"]):
-        screen.line(f"replacing the results of {whose[0]} on {whose[1]} in {out}")
+        callback.on_message(f"replacing the results of {whose[0]} on {whose[1]} in {out}")
 
 
 def _low_resource(study: Path) -> list[str]:

@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from hybridtune.callbacks import StudyCallback
 from hybridtune.config.study import Encoder, Study, load_study
 from hybridtune.data.plan import distinct_pairs
 from hybridtune.data.store import existing_store, recipe, store_root
 from hybridtune.data.tokenizer import Tokenizer, pretrained_tokenizer
 from hybridtune.errors import HybridtuneError, InputError
+from hybridtune.metrics.breakdown import full_scores
 from hybridtune.metrics.metrics import Scores
 from hybridtune.metrics.per_query import FILE as PER_QUERY
 from hybridtune.model import onnx
@@ -26,14 +28,13 @@ from hybridtune.storage.study_folder import check_format
 from hybridtune.storage.trial_rows import read_rows
 from hybridtune.study.card import Trained, model_card
 from hybridtune.study.folder import make_folder
-from hybridtune.terminal.screen import Screen, full_scores
 from hybridtune.train.checkpoint import WEIGHTS, load_weights, read_state
 from hybridtune.train.fit import checkpoint_scores
 from hybridtune.train.loop import make_plan
 
 
 @dataclass(frozen=True)
-class Wish:
+class ExportOptions:
     """What to export.
 
     Attributes:
@@ -71,13 +72,13 @@ def write_model(model: DualEncoder, source: str, trained: Trained, folder: Path)
     (folder / "scores.json").write_text(json.dumps(scores, indent=1), encoding="utf-8")
 
 
-def export(target: Path, wish: Wish, screen: Screen) -> dict[str, Any]:
+def export(target: Path, options: ExportOptions, callback: StudyCallback) -> dict[str, Any]:
     """Export a model.
 
     Args:
         target: a study folder or a model folder.
-        wish: what of it, and as what.
-        screen: told what happens.
+        options: what of it, and as what.
+        callback: receives messages and progress.
 
     Returns:
         ``{"model"}``, with a trial also ``{"trial", "step"}``, with ONNX also ``{"onnx", "opset", "bytes", "texts",
@@ -87,82 +88,82 @@ def export(target: Path, wish: Wish, screen: Screen) -> dict[str, Any]:
         InputError: there is no such model, or nowhere to write it.
         HybridtuneError: the graph does not embed as torch does; nothing is left of it.
     """
-    one_of_several = wish.trial is not None or wish.checkpoint is not None
-    if not wish.onnx and not one_of_several:
+    one_of_several = options.trial is not None or options.checkpoint is not None
+    if not options.onnx and not one_of_several:
         raise InputError("nothing to export: give --onnx, or --trial (and --out) for another trial than the best")
-    if wish.opset is not None and not wish.onnx:
+    if options.opset is not None and not options.onnx:
         raise InputError("--opset is of the ONNX graph: give --onnx too")
-    if wish.onnx:
+    if options.onnx:
         onnx.check_onnx()
     check_format(target)
     if one_of_several:
-        return _export_trial(target, wish, screen)
+        return _export_trial(target, options, callback)
     folder = _model_folder(target)
-    encoder = with_folder_settings(Encoder(name=str(folder), trust_remote_code=wish.trust_remote_code))
-    if wish.out is None:
+    encoder = with_folder_settings(Encoder(name=str(folder), trust_remote_code=options.trust_remote_code))
+    if options.out is None:
         with _whole(folder / "onnx") as new:
-            graph = _write_onnx(folder, encoder, new, wish.opset, screen)
+            graph = _write_onnx(folder, encoder, new, options.opset, callback)
     else:
-        _check_new(wish.out)
-        with _whole(wish.out) as new:
+        _check_new(options.out)
+        with _whole(options.out) as new:
             shutil.copytree(folder, new, ignore=_without_weights, dirs_exist_ok=True)
             (new / "onnx").mkdir()
-            graph = _write_onnx(folder, encoder, new / "onnx", wish.opset, screen)
-    return _told({"model": str(wish.out or folder), **graph}, screen)
+            graph = _write_onnx(folder, encoder, new / "onnx", options.opset, callback)
+    return _told({"model": str(options.out or folder), **graph}, callback)
 
 
-def _export_trial(target: Path, wish: Wish, screen: Screen) -> dict[str, Any]:
-    study, place, checkpoint = _checkpoint(target, wish)
-    if wish.out is None:
+def _export_trial(target: Path, options: ExportOptions, callback: StudyCallback) -> dict[str, Any]:
+    study, place, checkpoint = _checkpoint(target, options)
+    if options.out is None:
         raise InputError(f"--out is missing: a new folder for the model of {checkpoint}")
-    _check_new(wish.out)
+    _check_new(options.out)
     trained = _trained(study, checkpoint, target, place)
     source = study.encoder.name if study.encoder.name != "tiny" else str(target / "encoder")
     model = load_encoder(source, study.encoder, pretrained_tokenizer(source, study.encoder.trust_remote_code).pad_id)
     load_weights(checkpoint, model)
-    result: dict[str, Any] = {"model": str(wish.out), "trial": trained.trial, "step": trained.step}
-    with _whole(wish.out) as new:
+    result: dict[str, Any] = {"model": str(options.out), "trial": trained.trial, "step": trained.step}
+    with _whole(options.out) as new:
         write_model(model, source, trained, new)
         shutil.copy(checkpoint / PER_QUERY, new / PER_QUERY)
-        if wish.onnx:
+        if options.onnx:
             (new / "onnx").mkdir()
             encoder = study.encoder.model_copy(update={"name": str(new)})
-            result |= _write_onnx(new, encoder, new / "onnx", wish.opset, screen)
-    return _told(result, screen)
+            result |= _write_onnx(new, encoder, new / "onnx", options.opset, callback)
+    return _told(result, callback)
 
 
-def _checkpoint(target: Path, wish: Wish) -> tuple[Study, Path, Path]:
+def _checkpoint(target: Path, options: ExportOptions) -> tuple[Study, Path, Path]:
     """The study with the trial's values, the trial's folder, and the checkpoint that is meant."""
     if not (target / "study.yaml").is_file():
         raise InputError(f"{target}: is no study folder (no study.yaml); --trial and --checkpoint are of a study")
     study, best = load_study(target / "study.yaml"), None
-    if wish.trial is None:
+    if options.trial is None:
         if (target / "trials").is_dir():
-            raise InputError(f"--checkpoint {wish.checkpoint}: of which trial? give --trial too")
+            raise InputError(f"--checkpoint {options.checkpoint}: of which trial? give --trial too")
         place = target
     else:
         rows = {row.id: row for row in read_rows(target)}
-        name = wish.trial.zfill(4)
+        name = options.trial.zfill(4)
         if name not in rows:
             raise InputError(
-                f"--trial {wish.trial}: no such trial has ended in {target}; there are: {', '.join(rows) or 'none'}"
+                f"--trial {options.trial}: no such trial has ended in {target}; there are: {', '.join(rows) or 'none'}"
             )
         study, place = study.with_values(rows[name].values), target / "trials" / name
         best = base_name(rows[name].checkpoint or "")  # the folder of the study may have moved
     there = {read_state(path.parent)["step"]: path.parent for path in sorted(place.glob("fit/checkpoint_*/state.json"))}
     if not there:
         raise InputError(f"{place}: holds no checkpoint")
-    if wish.checkpoint is not None and wish.checkpoint not in there:
+    if options.checkpoint is not None and options.checkpoint not in there:
         raise InputError(
-            f"--checkpoint {wish.checkpoint}: {place} has none of that step; there are: {', '.join(map(str, there))}"
+            f"--checkpoint {options.checkpoint}: {place} has none of that step; there are: {', '.join(map(str, there))}"
         )
     by_name = {path.name: path for path in there.values()}
-    chosen = there[wish.checkpoint] if wish.checkpoint else by_name.get(best or "", there[max(there)])
+    chosen = there[options.checkpoint] if options.checkpoint else by_name.get(best or "", there[max(there)])
     if not (chosen / WEIGHTS).is_file():
         raise InputError(
             f"{chosen}: its weights are not here, only its scores; hybridtune fetch --checkpoints has them"
         )
-    trust = {"trust_remote_code": wish.trust_remote_code}
+    trust = {"trust_remote_code": options.trust_remote_code}
     return study.model_copy(update={"encoder": study.encoder.model_copy(update=trust)}), place, chosen
 
 
@@ -198,15 +199,17 @@ def _model_folder(target: Path) -> Path:
     return folder
 
 
-def _write_onnx(folder: Path, encoder: Encoder, new: Path, opset: int | None, screen: Screen) -> dict[str, Any]:
+def _write_onnx(
+    folder: Path, encoder: Encoder, new: Path, opset: int | None, callback: StudyCallback
+) -> dict[str, Any]:
     """Export the model of ``folder`` into ``new``, and compare the two."""
     name, trust = str(folder), encoder.trust_remote_code
     tokenizer = pretrained_tokenizer(name, trust)
     model = load_encoder(name, encoder, tokenizer.pad_id).eval()
     file = new / Path(onnx.FILE).name
-    screen.line("writing the ONNX graph")
+    callback.on_message("writing the ONNX graph")
     written = onnx.write_onnx(model, name, trust, file, opset)
-    screen.line("comparing its embeddings with torch's")
+    callback.on_message("comparing its embeddings with torch's")
     rows = _rows(tokenizer, encoder)
     apart = onnx.largest_difference(model, file, rows)
     if not apart <= onnx.TOLERANCE:
@@ -226,13 +229,13 @@ def _rows(tokenizer: Tokenizer, encoder: Encoder) -> list[np.ndarray[Any, np.dty
     return [np.array(row, np.int32) for row in [*queries, *passages] if row]
 
 
-def _told(result: dict[str, Any], screen: Screen) -> dict[str, Any]:
+def _told(result: dict[str, Any], callback: StudyCallback) -> dict[str, Any]:
     if "trial" in result:
         whose = f"trial {result['trial']}, " if result["trial"] else ""
-        screen.line(f"model: {result['model']} ({whose}step {result['step']:,})")
+        callback.on_message(f"model: {result['model']} ({whose}step {result['step']:,})")
     if "onnx" in result:
         file, size = Path(result["model"]) / result["onnx"], result["bytes"] / 1e6
-        screen.line(
+        callback.on_message(
             f"onnx: {file} (opset {result['opset']}, {size:,.1f} MB); "
             f"{result['texts']} texts embedded as by torch, largest difference {result['largest_difference']:.1e}"
         )

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from hybridtune.callbacks import StudyCallback, phase
 from hybridtune.config.study import BenchmarkSource, Encoder, Resources
 from hybridtune.data.corpus import Corpus
 from hybridtune.data.readers.benchmarks import read_benchmark
@@ -21,11 +22,10 @@ from hybridtune.evaluate.relevance import Relevance
 from hybridtune.evaluate.sweep import SCORES, score_relevant
 from hybridtune.metrics.negatives import Mined, Passages, Retrieved, choose_negatives, write_with_negatives
 from hybridtune.study.encoded import Encoded, encoded
-from hybridtune.terminal.screen import Screen, plain_table
 
 
 @dataclass(frozen=True)
-class Wish:
+class MiningOptions:
     """What to mine.
 
     Attributes:
@@ -42,7 +42,13 @@ class Wish:
 
 
 def mine(
-    encoder: Encoder, resources: Resources, data: str, file: Path, wish: Wish, work: Path | None, screen: Screen
+    encoder: Encoder,
+    resources: Resources,
+    data: str,
+    file: Path,
+    options: MiningOptions,
+    work: Path | None,
+    callback: StudyCallback,
 ) -> dict[str, Any]:
     """Mine a training file.
 
@@ -51,9 +57,9 @@ def mine(
         resources: how many actors encode.
         data: native files.
         file: to write, ``.jsonl`` or ``.jsonl.gz``.
-        wish: how many, and which are left out.
+        options: how many, and which are left out.
         work: folder that keeps the vectors, so that a killed call goes on; None: kept nowhere.
-        screen: told the progress.
+        callback: receives messages and progress.
 
     Returns:
         ``{"file", "groups", "mined", "counts": {passage language: Counts}}``.
@@ -65,38 +71,28 @@ def mine(
         raise InputError(f"{file}: the file to write must end in .jsonl or .jsonl.gz")
     if not file.absolute().parent.is_dir():
         raise InputError(f"{file}: there is no folder {file.absolute().parent}")
-    choose_negatives(Passages([], *[np.zeros(0, np.int64)] * 3), {}, wish.negatives, wish.margin, wish.skip)
+    choose_negatives(Passages([], *[np.zeros(0, np.int64)] * 3), {}, options.negatives, options.margin, options.skip)
     rows = read_benchmark(BenchmarkSource(path=data))
     sources = find_sources([data])
     if any(Path(source.path).absolute() == file.absolute() for source in sources):
         raise InputError(f"--to {file}: is one of the files of --data; give the new file another name")
     groups = [group for source in sources for group in read_groups(source)]
-    with encoded(rows, encoder, resources, work, screen) as pool:
+    with encoded(rows, encoder, resources, work, callback) as pool:
         judged = score_relevant(pool.folder, rows, pool.scan)
         passages = _passages(rows, groups)
-        with screen.progress("searching", "queries") as progress:
-            retrieved = dict(_retrieved(pool, judged, passages, groups, wish, progress))
-    mined = choose_negatives(passages, retrieved, wish.negatives, wish.margin, wish.skip)
+        with phase(callback, "searching", "queries") as progress:
+            retrieved = dict(_retrieved(pool, judged, passages, groups, options, progress))
+    mined = choose_negatives(passages, retrieved, options.negatives, options.margin, options.skip)
     _write(mined, rows, groups, sources, file)
-    screen.line(f"written: {file}")
+    callback.on_message(f"written: {file}")
     if not any(mined.negatives):
-        screen.line("no hard negative was found: raise --depth, or --margin where most were too close")
+        callback.on_message("no hard negative was found: raise --depth, or --margin where most were too close")
     return {
         "file": str(file),
         "groups": len(groups),
         "mined": sum(map(bool, mined.negatives)),
         "counts": {language: dataclasses.asdict(counts) for language, counts in mined.counts.items()},
     }
-
-
-def mined_table(result: dict[str, Any], screen: Screen) -> None:
-    """What became of the candidates, for people."""
-    rows = [{"passages in": language, **counts} for language, counts in result["counts"].items()]
-    screen.console.print(plain_table(rows, "candidates, and why they were left out"))
-    screen.console.print(
-        f"hard negatives for {result['mined']:,} of {result['groups']:,} groups: {result['file']}",
-        soft_wrap=True,
-    )
 
 
 def _passages(rows: BenchmarkRows, groups: list[Group]) -> Passages:
@@ -117,7 +113,7 @@ def _group_of(text_id: str) -> str:
 
 
 def _retrieved(
-    pool: Encoded, judged: Relevance, passages: Passages, groups: list[Group], wish: Wish, progress: Any
+    pool: Encoded, judged: Relevance, passages: Passages, groups: list[Group], options: MiningOptions, progress: Any
 ) -> Iterator[tuple[str, Retrieved]]:
     """Yield by passage language the list of every query of every group that has a passage in it, and its own score.
 
@@ -137,7 +133,9 @@ def _retrieved(
         group, query, relevant = np.array(pairs, np.int64).T
         positive = scores[np.searchsorted(scored, query * width + relevant)]
         searched, row = np.unique(query, return_inverse=True)
-        found = search_pool(pool.folder, searched.tolist(), by_language[language], wish.depth, None, 0).lists.part(row)
+        found = search_pool(pool.folder, searched.tolist(), by_language[language], options.depth, None, 0).lists.part(
+            row
+        )
         yield language, Retrieved(group, positive, found.numbers(by_language[language], number), found.scores)
         done += len(pairs)
         progress(done, total)

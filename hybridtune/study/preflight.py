@@ -6,25 +6,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from hybridtune.config.study import Encoder, Study, Train, corners
+from hybridtune.config.study import Encoder, Study, corners
 from hybridtune.data.corpus import Corpus
 from hybridtune.data.plan import HybridPlan
-from hybridtune.data.store import StoreRecipe, existing_store, outdated_stores, recipe, store_root
+from hybridtune.data.store import StoreRecipe, existing_store, recipe, store_root
 from hybridtune.data.tokenizer import pretrained_tokenizer
 from hybridtune.errors import InputError
 from hybridtune.evaluate.benchmark import Benchmark, load_benchmark
 from hybridtune.model.adapters import add_adapters
 from hybridtune.model.backbone import structure
-from hybridtune.model.folder import (
-    check_fit,
-    encoder_notices,
-    has_dense,
-    model_config,
-    vector_width,
-    with_folder_settings,
-)
+from hybridtune.model.folder import check_fit, model_config, vector_width, with_folder_settings
 from hybridtune.runtime.local import capacity
 from hybridtune.runtime.resources import Fitted, Shape, fit_trials
 from hybridtune.search.loggers import check_loggers
@@ -34,7 +25,6 @@ from hybridtune.search.stopping import check_stopping
 from hybridtune.train.loop import make_plan
 
 _OF_RATIOS = ("mixing_ratio", "final_ratio", "schedule")
-_OF_ADAPTERS = ("lora_alpha", "lora_targets")
 _OF_BATCHES = (*_OF_RATIOS, "batch_size", "cross_batch", "align_share", "align_from", "weights")
 
 
@@ -156,110 +146,6 @@ def _demand(study: Study) -> tuple[object, ...]:
     ratios = [mix.mixing_ratio] if mix.schedule == "constant" else [mix.mixing_ratio, mix.final_ratio or 0.0]
     kinds = (max(ratios) > 0, min(ratios) < 1, mix.align_share > 0)
     return study.train.batch_size, mix.cross_batch, kinds, tuple(mix.align_from), tuple(sorted(mix.weights))
-
-
-def data_table(corpus: Corpus) -> list[dict[str, Any]]:
-    """Training pairs by language: one row a language.
-
-    Returns:
-        rows ``{"language", "queries", "passages", "mono", "cross"}``; cross counts pairs with the language on
-        either side.
-    """
-    pairs = corpus.pair_counts()
-    own = pairs.diagonal()
-    return [
-        {
-            "language": language,
-            "queries": int((corpus.queries[:, i] >= 0).sum()),
-            "passages": int((corpus.passages[:, i] >= 0).sum()),
-            "mono": int(own[i]),
-            "cross": int(pairs[i].sum() + pairs[:, i].sum() - 2 * own[i]),
-        }
-        for i, language in enumerate(corpus.languages)
-    ]
-
-
-def notices(prepared: Prepared) -> list[str]:
-    """What a user should know before the study starts."""
-    study = prepared.study
-    lines = [*prepared.fitted.notices, *encoder_notices(study.encoder)]
-    benchmarks = prepared.benchmarks.items()
-    lines += [f"benchmarks.{name}: {notice}" for name, benchmark in benchmarks for notice in benchmark.notices]
-    root = store_root(study.data)
-    if old := outdated_stores(root):
-        lines.append(f"{root}: token stores of another version of hybridtune, not read and free to be removed: {old}")
-    lines += [*_left_out(prepared), *_without_effect(study, prepared.plan), *_idle_training(study)]
-    scored = {text.language for text in prepared.benchmarks["dev"].queries}
-    unseen = sorted(scored - set(prepared.corpus.languages))
-    if unseen:
-        lines.append(f"zero-shot languages (in the dev benchmark, not in training): {', '.join(unseen)}")
-    return lines
-
-
-def _left_out(prepared: Prepared) -> list[str]:
-    """What of the training data no batch will hold, and why."""
-    plan, corpus, mix = prepared.plan, prepared.corpus, prepared.study.mix
-    lines = []
-    small = f"(fewer distinct groups than train.batch_size {plan.batch_size})"
-    if plan.left_out:
-        lines.append(f"left out of mono batches: {', '.join(plan.left_out)} {small}")
-    if plan.left_out_pairs:
-        lines.append(f"left out of cross batches: {', '.join(plan.left_out_pairs)} {small}")
-    asked = (corpus.queries >= 0).any(axis=1) & (corpus.passages >= 0).any(axis=1)
-    silent = int(np.count_nonzero(~asked))
-    if silent and not mix.align_share:
-        lines.append(
-            f"{silent:,} groups have no question-passage pair and are not used: mix.align_share trains on them"
-        )
-    if mix.align_share:
-        unread = sorted(set(corpus.languages) - plan.languages("align"))
-        if unread:
-            lines.append(f"left out of align batches: {', '.join(unread)} (no translation that the teacher can read)")
-    empty = set(range(len(prepared.study.data.train))) - set(np.unique(corpus.sources).tolist())
-    if empty:
-        paths = [prepared.study.data.train[place].path for place in sorted(empty)]
-        lines.append(f"data sets without a group: {', '.join(paths)}")
-    return lines
-
-
-def _without_effect(study: Study, plan: HybridPlan) -> list[str]:
-    """Settings of the mix that change nothing as the others stand."""
-    mix, searched = study.mix, {key.split(".")[-1] for key in study.search.space}
-    lines = []
-    if plan.idle_weights:
-        lines.append(f"mix.weights without effect: {', '.join(plan.idle_weights)} (no batch draws from them)")
-    if mix.schedule == "constant" and mix.final_ratio is not None and "schedule" not in searched:
-        lines.append(f"mix.final_ratio {mix.final_ratio:g} has no effect: mix.schedule is constant")
-    if mix.schedule == "step" and mix.step_at in (0, 1) and "step_at" not in searched:
-        lines.append(f"mix.step_at {mix.step_at:g}: the mixing ratio never changes within the training")
-    aligning = mix.align_share or "align_share" in searched
-    if mix.align_from and not aligning:
-        lines.append("mix.align_from has no effect: mix.align_share is 0")
-    if (study.train.teacher is not None or "teacher" in searched) and not aligning:
-        lines.append("train.teacher has no effect: mix.align_share is 0")
-    if mix.align_share and not plan.align_batches(study.train.max_steps):
-        lines.append(f"mix.align_share {mix.align_share:g}: no align batch within {study.train.max_steps} steps")
-    return lines
-
-
-def _idle_training(study: Study) -> list[str]:
-    """Settings of the training that change nothing as the others stand."""
-    train, searched = study.train, {key.split(".")[-1] for key in study.search.space}
-    default = Train()
-    given = searched | {name for name in Train.model_fields if getattr(train, name) != getattr(default, name)}
-    lines = []
-    if not train.lora_rank and "lora_rank" not in searched:
-        lines += [f"train.{name} has no effect: train.lora_rank is 0" for name in _OF_ADAPTERS if name in given]
-    if "freeze_dense" in given and not has_dense(study.encoder):
-        lines.append("train.freeze_dense has no effect: the encoder has no Dense layer")
-    if "temperature_range" in given and not train.learn_temperature and "learn_temperature" not in searched:
-        lines.append("train.temperature_range has no effect: train.learn_temperature is false")
-    if train.freeze_layers and train.embeddings == "sparse":
-        lines.append("train.embeddings sparse has no effect: train.freeze_layers freezes the embeddings too")
-    scores = -(-train.max_steps // study.eval_steps)
-    if train.patience is not None and train.patience >= scores - 1:  # the first score is always better than none
-        lines.append(f"train.patience {train.patience} has no effect: there are {scores} scores, see train.eval_steps")
-    return lines
 
 
 def check_encoder(study: Study, made_of: StoreRecipe) -> None:

@@ -1,12 +1,13 @@
-"""What runs while a study does: Ray, here or on a cluster, the token store, the starting encoder, the board."""
+"""Run a study: Ray here or on a cluster, the token store, the search or one fit, the best model, the result.
+
+The trials are `search.study`'s, one fit is `train.fit`'s; a study folder is opened and mirrored by `mirror`.
+"""
 
 import contextlib
 import dataclasses
-import functools
 import json
 import os
 import shutil
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,33 +15,36 @@ from typing import Any
 
 import ray
 
+from hybridtune.callbacks import Callbacks, StudyCallback, Training, every, phase
 from hybridtune.config.study import Study
 from hybridtune.data.plan import distinct_pairs
 from hybridtune.data.store import TokenStore, build_store, store_root
 from hybridtune.evaluate.benchmark import Benchmark
 from hybridtune.evaluate.service import EvaluatorService, Placement
+from hybridtune.metrics.breakdown import full_scores
 from hybridtune.metrics.metrics import Scores
 from hybridtune.metrics.per_query import FILE as PER_QUERY
 from hybridtune.model.encoder import load_encoder
 from hybridtune.model.folder import build_tiny
 from hybridtune.report.page import REPORT, write_report
-from hybridtune.runtime.connect import cluster, waiting_told, waiting_workers
+from hybridtune.runtime.connect import cluster, shape_of, waiting_told, waiting_workers
 from hybridtune.runtime.local import capacity, local_cluster
 from hybridtune.search.seed_check import headline
 from hybridtune.search.seed_runs import run_repeats
 from hybridtune.search.study import run_search
+from hybridtune.search.trial_log import Display
 from hybridtune.storage.files import ensure_local, join, publish, write_atomically
-from hybridtune.storage.trial_rows import read_rows
+from hybridtune.storage.trial_rows import TrialRow, read_rows
 from hybridtune.study.card import Row, Trained
 from hybridtune.study.export import write_model
 from hybridtune.study.folder import RAY_ADDRESS, RAY_TOKEN, write_json
-from hybridtune.study.mirror import bring_scores
-from hybridtune.study.preflight import Prepared
-from hybridtune.study.summary import plan_told, search_title
-from hybridtune.terminal.screen import Screen, full_scores
+from hybridtune.study.mirror import bring_scores, study_home
+from hybridtune.study.preflight import Prepared, prepare
+from hybridtune.study.result import StudyResult
+from hybridtune.study.summary import allocation_line, opening_lines
 from hybridtune.train.checkpoint import load_weights, read_state
 from hybridtune.train.fit import checkpoint_scores, fit
-from hybridtune.train.job_queue import FitJob, read_board, start_board
+from hybridtune.train.job_queue import SECONDS_BETWEEN_POSTS, FitJob, Pace, read_board, start_board
 from hybridtune.train.loop import make_plan
 
 _SECONDS_BETWEEN_LOOKS = 3.0
@@ -81,7 +85,7 @@ class Started:
 
 
 @contextlib.contextmanager
-def started(prepared: Prepared, target: Target, screen: Screen) -> Iterator[Started]:
+def started(prepared: Prepared, target: Target, callback: StudyCallback) -> Iterator[Started]:
     """Ray, the token store, the starting encoder and the board, for as long as the block runs.
 
     Raises:
@@ -89,26 +93,26 @@ def started(prepared: Prepared, target: Target, screen: Screen) -> Iterator[Star
     """
     study, folder, noise = prepared.study, target.folder, target.folder / "ray.log"
     if target.address is None:
-        screen.line("starting Ray on this machine")
+        callback.on_message("starting Ray on this machine")
         runs = local_cluster(capacity(study.resources, most=prepared.fitted.at_once), noise)
     else:
-        screen.line(f"joining the Ray cluster at {target.address}")
+        callback.on_message(f"joining the Ray cluster at {target.address}")
         runs = cluster(target.address, noise)
     with runs as dashboard:
-        with screen.progress("tokenising", "texts") as progress:
+        with phase(callback, "tokenising", "texts") as progress:
             store = build_store(store_root(study.data), prepared.recipe, progress)
         source = study.encoder.name
         if source == "tiny":
             source = str(folder / "encoder")
             build_tiny(store.tokenizer().definition, study.encoder, study.seed, Path(source))
-        screen.line(f"token store {store.path}")
+        callback.on_message(f"token store {store.path}")
         store_place, source_place = str(store.path), source
         if target.address is not None:
             store_place = publish(store.path, target.inside("store"))
             if Path(source).is_dir():  # else a hub name, which every node asks for itself
                 source_place = publish(Path(source), target.inside("encoders"))
         if dashboard:
-            _tell_dashboard(f"http://{dashboard}", target, screen)
+            _report_dashboard(f"http://{dashboard}", target, callback)
         job = FitJob(
             study=study,
             store=store_place,
@@ -126,23 +130,18 @@ def started(prepared: Prepared, target: Target, screen: Screen) -> Iterator[Star
                 (folder / name).unlink(missing_ok=True)
 
 
-def _tell_dashboard(url: str, target: Target, screen: Screen) -> None:
+def _report_dashboard(url: str, target: Target, callback: StudyCallback) -> None:
     """Say where Ray's dashboard answers, and where its token is; that of a cluster is the cluster's."""
     whose = ""
     if target.address is None:
         write_atomically(target.folder / RAY_TOKEN, os.environ["RAY_AUTH_TOKEN"], private=True)
         whose = f" (its token: {target.folder / RAY_TOKEN})"
-    screen.line(f"Ray dashboard {url}{whose}")
+    callback.on_message(f"Ray dashboard {url}{whose}")
     (target.folder / RAY_ADDRESS).write_text(f"{url}\n", encoding="utf-8")
 
 
-def trials_job(job: FitJob, target: Target) -> FitJob:
-    """The job of a search: the place and the folder of all its trials in place of a single training's."""
-    return dataclasses.replace(job, storage=target.inside("trials"), home=str(target.folder / "trials"))
-
-
-def evaluators(benchmark: Benchmark, prepared: Prepared, running: Started, target: Target) -> EvaluatorService:
-    """Evaluators for a score beside all trainings: here, or with what a trial takes on the cluster."""
+def _evaluators(benchmark: Benchmark, prepared: Prepared, running: Started, target: Target) -> EvaluatorService:
+    """Start evaluators for a score beside all trainings: here, or with what a trial takes on the cluster."""
     resources = prepared.study.resources
     if target.address is None:
         here = capacity(resources)
@@ -157,74 +156,148 @@ def evaluators(benchmark: Benchmark, prepared: Prepared, running: Started, targe
 
 
 @contextlib.contextmanager
-def waiting_shown(target: Target, screen: Screen) -> Iterator[None]:
-    """Tell, while the block runs, when workers begin to wait for nodes; of a cluster alone."""
+def _waiting_reported(target: Target, callback: StudyCallback) -> Iterator[None]:
+    """Report, while the block runs, when workers begin to wait for nodes; of a cluster alone."""
     if target.address is None:
         yield
         return
-    over = threading.Event()
+    seen = reported = False  # a group that has just asked waits too, for a moment
 
     def look() -> None:
-        seen = told = False  # a group that has just asked waits too, for a moment
-        while not over.wait(_SECONDS_BETWEEN_LOOKS):
-            waiting = waiting_workers()
-            if waiting and seen and not told:
-                screen.line(waiting_told(waiting))
-                told = True
-            seen, told = bool(waiting), told and bool(waiting)
+        nonlocal seen, reported
+        waiting = waiting_workers()
+        if waiting and seen and not reported:
+            callback.on_message(waiting_told(waiting))
+            reported = True
+        seen, reported = bool(waiting), reported and bool(waiting)
 
-    thread = threading.Thread(target=look, daemon=True)
-    thread.start()
-    try:
+    with every(_SECONDS_BETWEEN_LOOKS, look):
         yield
+
+
+@contextlib.contextmanager
+def _reported(
+    callback: StudyCallback, training: Training, job: FitJob, concurrent_trials: int = 1, rows: Sequence[TrialRow] = ()
+) -> Iterator[Display]:
+    """Report trainings to a callback while the block runs; gives what a search calls at every change of a trial."""
+    scored = {row.id: row.metrics.get("step") for row in rows}
+
+    def display(rows: list[TrialRow], row: TrialRow) -> None:
+        callback.on_trial(row, rows)
+        step = row.metrics.get("step")
+        if row.status == "running" and step is not None and step != scored.get(row.id):
+            scored[row.id] = step
+            callback.on_score(row.id, int(step), row.metrics)
+
+    def steps() -> None:
+        for trial, pace in read_board(job.board).items():
+            if reported.get(trial) != pace:
+                reported[trial] = pace
+                callback.on_step(trial, pace.step, pace.loss, pace.pairs_per_second)
+
+    reported: dict[str, Pace] = {}
+    callback.on_training_start(training, job.study, concurrent_trials, rows)
+    try:
+        with every(SECONDS_BETWEEN_POSTS, steps):
+            yield display
     finally:
-        over.set()
-        thread.join()
+        callback.on_training_end(training)
 
 
 def run_study(
-    prepared: Prepared, folder: Path, screen: Screen, address: str | None = None, place: str | None = None
-) -> dict[str, Any]:
-    """Search, then export the best model and score it on the test benchmark.
+    study: Study, out: str | Path | None = None, callbacks: Sequence[StudyCallback] = (), *, address: str | None = None
+) -> StudyResult:
+    """Run a study: search its space, export the best model, score it on the test benchmark, write the report.
 
     Args:
-        prepared: the study; for the shape of the cluster at ``address``, if one is given.
-        folder: of the study, on this machine.
-        screen: told what happens.
-        address: see `Target`.
-        place: see `Target`.
+        study: from `load_study`, or built in Python.
+        out: folder or URL of the results, from which a study that was cut off goes on; None: a new one in ``studies/``.
+        callbacks: receive what happens, see `StudyCallback`; without one nothing is printed.
+        address: of a Ray cluster to run on, ``auto`` or ``HOST:PORT``; None: Ray starts on this machine.
 
     Returns:
-        ``{"study", "objective", "best": {trial}, "trials": [...], "front", "test", "model", "repeats", "headline",
-        "report"}``, also written to ``result.json``; of a study that has ended before, what stands there.
+        The best trial, the table of all trials, the best model; of a study that has ended before, those of then.
+
+    Raises:
+        InputError: the study, its data or ``out`` cannot be used; nothing was started.
+        FitError: no trial came to a score.
+
+    Example:
+        >>> study = load_study("study.yaml", search__trials=20)  # doctest: +SKIP
+        >>> result = run_study(study, out="studies/first")  # doctest: +SKIP
+        >>> result.best.values, result.trials["balanced/AP"].max()  # doctest: +SKIP
     """
+    callback = Callbacks(callbacks)
+    prepared = prepare(study, searching=True, shape=shape_of(address))
+    for line in opening_lines(prepared):
+        callback.on_message(line)
+    with study_home(prepared.study, None if out is None else str(out), callback.on_message) as home:
+        result = _search(prepared, Target(home.folder, address, home.place), callback)
+    callback.on_study_end(result)
+    return StudyResult(prepared.study, result)
+
+
+def train_study(
+    study: Study, out: str | Path | None = None, callbacks: Sequence[StudyCallback] = (), *, address: str | None = None
+) -> dict[str, Any]:
+    """Train once with a study's fixed values; the model is exported and scored like a study's best.
+
+    Args and errors are those of `run_study`.
+
+    Returns:
+        ``{"study", "metrics", "test", "model"}``, also written to ``result.json``.
+
+    Example: see `run_study`.
+    """
+    callback = Callbacks(callbacks)
+    prepared = prepare(study, searching=False, shape=shape_of(address))
+    for line in opening_lines(prepared):
+        callback.on_message(line)
+    with study_home(prepared.study, None if out is None else str(out), callback.on_message) as home:
+        target = Target(home.folder, address, home.place)
+        with started(prepared, target, callback) as running, _waiting_reported(target, callback):
+            with _reported(callback, "fit", running.job):
+                done = fit(running.job)
+            test = _export(prepared, running, target, prepared.study, done.checkpoint, callback)
+        result = {
+            "study": str(home.folder),
+            "metrics": done.metrics,
+            "test": test,
+            "model": str(home.folder / "best"),
+        }
+        write_json(result, home.folder / "result.json")
+    callback.on_study_end(result)
+    return result
+
+
+def _search(prepared: Prepared, target: Target, callback: StudyCallback) -> dict[str, Any]:
+    """Search, check the seeds, export the best model; the content of ``result.json``, or what it holds already."""
+    study, at_once, folder = prepared.study, prepared.fitted.at_once, target.folder
     before = _ended(folder)
     if before is not None:
-        screen.line(f"this study has ended: its result is in {folder / 'result.json'}")
+        callback.on_message(f"this study has ended: its result is in {folder / 'result.json'}")
         if not (folder / REPORT).exists():
             write_report(folder)
         return before
-    study, at_once = prepared.study, prepared.fitted.at_once
-    target = Target(folder, address, place)
-    screen.line(plan_told(prepared))
-    with started(prepared, target, screen) as running, waiting_shown(target, screen):
-        job = trials_job(running.job, target)
-        title = search_title(study, at_once, read_rows(folder, running=True))
-        paces = functools.partial(read_board, job.board)
-        with screen.table(study.train.max_steps, list(prepared.goals), paces, title) as display:
+    callback.on_message(allocation_line(prepared))
+    with started(prepared, target, callback) as running, _waiting_reported(target, callback):
+        # The place and the folder of all trials, in place of a single training's.
+        job = dataclasses.replace(running.job, storage=target.inside("trials"), home=str(folder / "trials"))
+        with _reported(callback, "search", job, at_once, read_rows(folder, running=True)) as display:
             found = run_search(job, prepared.goals, folder, at_once, display)
         repeats = None
         if study.search.repeat_best:
-            screen.line(f"noise check: the best trial and the baselines again, {study.search.repeat_best} seeds each")
-            with screen.table(study.train.max_steps, list(prepared.goals), paces) as display:
+            callback.on_message(
+                f"noise check: the best trial and the baselines again, {study.search.repeat_best} seeds each"
+            )
+            with _reported(callback, "seed check", job, at_once) as display:
                 repeats = run_repeats(job, found, folder, at_once, display)
             write_json(repeats, folder / "repeats.json")
         trials = [dataclasses.asdict(row) for row in found.rows]
         best = next(trial for trial in trials if trial["id"] == found.best.id)
         best_study = study.with_values(found.best.values)
         ordered = [best, *(trial for trial in trials if trial is not best)]
-        exported = _Exported(prepared, running, target, best_study, best["checkpoint"])
-        test = _export(exported, screen, ordered)
+        test = _export(prepared, running, target, best_study, best["checkpoint"], callback, ordered)
     objective = study.search.objective
     result = {
         "study": str(folder),
@@ -244,24 +317,6 @@ def run_study(
     return result
 
 
-def train_study(
-    prepared: Prepared, folder: Path, screen: Screen, address: str | None = None, place: str | None = None
-) -> dict[str, Any]:
-    """One fit with the study's fixed values, exported and scored like a study's best; arguments as of `run_study`.
-
-    Returns:
-        ``{"study", "metrics", "test", "model"}``, also written to ``result.json``.
-    """
-    target = Target(folder, address, place)
-    with started(prepared, target, screen) as running, waiting_shown(target, screen):
-        with screen.steps(prepared.study.train.max_steps, lambda: read_board(running.job.board)):
-            done = fit(running.job)
-        test = _export(_Exported(prepared, running, target, prepared.study, done.checkpoint), screen)
-    result = {"study": str(folder), "metrics": done.metrics, "test": test, "model": str(folder / "best")}
-    write_json(result, folder / "result.json")
-    return result
-
-
 def _ended(folder: Path) -> dict[str, Any] | None:
     """The result of a search that left nothing to do: no trial failed, and the folder still stands where it did."""
     file = folder / "result.json"
@@ -270,46 +325,38 @@ def _ended(folder: Path) -> dict[str, Any] | None:
     return result if result.get("trials") and not failed and result["study"] == str(folder) else None
 
 
-@dataclass(frozen=True)
-class _Exported:
-    """What is exported, and from where.
+def _export(
+    prepared: Prepared,
+    running: Started,
+    target: Target,
+    study: Study,
+    checkpoint_location: str,
+    callback: StudyCallback,
+    rows: Sequence[Row] = (),
+) -> dict[str, Any] | None:
+    """Write ``best/`` from a checkpoint, and score it on the test benchmark where the study has one.
 
-    Attributes:
+    Args:
         prepared: the study.
         running: what runs.
         target: where the study runs and writes.
         study: with the values of the fit that wrote the checkpoint.
-        checkpoint: its place.
-    """
-
-    prepared: Prepared
-    running: Started
-    target: Target
-    study: Study
-    checkpoint: str
-
-
-def _export(exported: _Exported, screen: Screen, rows: Sequence[Row] = ()) -> dict[str, Any] | None:
-    """Write ``best/`` from a checkpoint, and score it on the test benchmark where the study has one.
-
-    Args:
-        exported: what to write.
-        screen: told what happens.
+        checkpoint_location: its path or URL.
+        callback: receives messages.
         rows: of the study's trials, the model's own first; none of a single training.
     """
-    study, running, folder = exported.study, exported.running, exported.target.folder
-    benchmarks, service = exported.prepared.benchmarks, None
-    if "test" in benchmarks:  # it loads while the model does
-        service = evaluators(benchmarks["test"], exported.prepared, running, exported.target)
+    folder, service = target.folder, None
+    if "test" in prepared.benchmarks:  # it loads while the model does
+        service = _evaluators(prepared.benchmarks["test"], prepared, running, target)
     model = load_encoder(running.source, study.encoder, running.store.tokenizer().pad_id)
-    checkpoint = ensure_local(exported.checkpoint)
+    checkpoint = ensure_local(checkpoint_location)
     load_weights(checkpoint, model)
     corpus, step = running.store.corpus(), read_state(checkpoint)["step"]
     table = make_plan(corpus, study).table(step)
     pairs = distinct_pairs(table)
     test = None
     if service is not None and study.benchmarks.test is not None:
-        screen.line("scoring the best model on the test benchmark")
+        callback.on_message("scoring the best model on the test benchmark")
         weights = {name: value.numpy() for name, value in model.plain_state().items()}
         scores = service.score(weights, folder / "best" / PER_QUERY, study.encoder.pooling)
         test = full_scores(scores, pairs, study.benchmarks.test.low_resource)

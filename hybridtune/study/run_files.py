@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from hybridtune.callbacks import StudyCallback, phase
 from hybridtune.data.readers.records import BenchmarkRows
 from hybridtune.errors import InputError
 from hybridtune.evaluate.ann import IndexKind, search_pool
@@ -15,7 +16,6 @@ from hybridtune.evaluate.corpus_scan import CorpusScan
 from hybridtune.evaluate.trec import read_run, run_counts, write_qrels, write_run
 from hybridtune.metrics.metrics import Ranked
 from hybridtune.study.encoded import Encoded, scan_locally
-from hybridtune.terminal.screen import Screen
 
 QUERIES_AT_ONCE = 8192  # whose lists are held before they are written
 
@@ -52,7 +52,7 @@ class Pool(NamedTuple):
     suffix: str = ""
 
 
-def write_run_file(pool: Encoded, wanted: RunFile, screen: Screen) -> dict[str, Any]:
+def write_run_file(pool: Encoded, wanted: RunFile, callback: StudyCallback) -> dict[str, Any]:
     """Write the best passages of every query as a TREC run, and the qrels to judge it by.
 
     Returns:
@@ -88,7 +88,7 @@ def write_run_file(pool: Encoded, wanted: RunFile, screen: Screen) -> dict[str, 
             done += len(one.queries)
             progress(done, total)
 
-    with screen.progress(f"searching ({setting})", "queries") as progress:
+    with phase(callback, f"searching ({setting})", "queries") as progress:
         write_run(wanted.path, names, lists(progress), "hybridtune")
     qrels = wanted.path.with_name(f"{wanted.path.name}.qrels")
     _write_qrels(qrels, setting, pool.rows, pool.scan)
@@ -96,11 +96,11 @@ def write_run_file(pool: Encoded, wanted: RunFile, screen: Screen) -> dict[str, 
     if recalls:
         sampled = sum(number for _, number in recalls)
         measured = sum(value * number for value, number in recalls) / sampled
-        screen.line(
+        callback.on_message(
             f"lists by an approximate index ({wanted.index}): recall@{wanted.depth} {measured:.4f} against exact "
             f"lists, measured on {sampled:,} queries"
         )
-    screen.line(f"written: {wanted.path} ({setting}, {wanted.depth} passages a query) and {qrels.name}")
+    callback.on_message(f"written: {wanted.path} ({setting}, {wanted.depth} passages a query) and {qrels.name}")
     written = {"path": str(wanted.path), "qrels": str(qrels), "setting": setting}
     return {**written, "depth": wanted.depth, "recall": measured}
 
@@ -139,7 +139,7 @@ def _write_qrels(path: Path, setting: Setting, rows: BenchmarkRows, scan: Corpus
     write_qrels(path, query_ids, passage_ids, grades)
 
 
-def rank_run(path: Path, rows: BenchmarkRows, screen: Screen) -> tuple[CorpusScan, Ranked, list[str]]:
+def rank_run(path: Path, rows: BenchmarkRows, callback: StudyCallback) -> tuple[CorpusScan, Ranked, list[str]]:
     """Somebody's run as the ranks of the relevant passages in it.
 
     Returns:
@@ -149,7 +149,7 @@ def rank_run(path: Path, rows: BenchmarkRows, screen: Screen) -> tuple[CorpusSca
         InputError: the run or the benchmark cannot be read, or they do not belong together.
     """
     run = read_run(path)
-    scan = scan_locally(rows, screen)
+    scan = scan_locally(rows, callback)
     languages = scan.languages(rows)
     column = {language: i for i, language in enumerate(languages)}
     judged = scan.relevance(rows)

@@ -1,47 +1,37 @@
-"""What a command says before it starts and after it ends: tables, counts, where things are, what to type next."""
+"""What is about to run, in words and as plain values, and what a user should know of it before it starts."""
 
-import time
-from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hybridtune.config.search import seconds
-from hybridtune.config.study import Study, dump_study
-from hybridtune.data.plan import describe
+import numpy as np
+
+from hybridtune.config.study import Study, Train
+from hybridtune.data.corpus import Corpus
+from hybridtune.data.plan import HybridPlan, describe
+from hybridtune.data.store import outdated_stores, store_root
+from hybridtune.model.folder import encoder_notices, has_dense
 from hybridtune.runtime.local import gpus
 from hybridtune.runtime.resources import cores
 from hybridtune.search.samplers import expected_trials
-from hybridtune.search.seed_check import chance, headline
-from hybridtune.search.stopping import spent
-from hybridtune.storage.trial_rows import TrialRow
-from hybridtune.study.preflight import Prepared, data_table, notices
-from hybridtune.terminal.screen import (
-    Screen,
-    Title,
-    duration,
-    figure,
-    groups_table,
-    marks_told,
-    plain_table,
-    trials_table,
-)
+from hybridtune.study.preflight import Prepared
+
+_OF_ADAPTERS = ("lora_alpha", "lora_targets")
 
 
-def announce(prepared: Prepared, screen: Screen) -> None:
-    """A few lines on what is about to run."""
+def opening_lines(prepared: Prepared) -> list[str]:
+    """Return a few lines on what is about to run, the notices among them."""
     study, corpus, dev = prepared.study, prepared.corpus, prepared.benchmarks["dev"]
     pairs = corpus.pair_counts()
     mono = int(pairs.diagonal().sum())
-    screen.line(
+    return [
         f"{study.name}: {len(corpus.queries):,} groups in {len(corpus.languages)} languages, "
-        f"{mono:,} mono and {int(pairs.sum()) - mono:,} cross pairs"
-    )
-    screen.line(f"dev benchmark: {len(dev.queries):,} queries, {len(dev.passages):,} passages")
-    for notice in notices(prepared):
-        screen.line(notice)
+        f"{mono:,} mono and {int(pairs.sum()) - mono:,} cross pairs",
+        f"dev benchmark: {len(dev.queries):,} queries, {len(dev.passages):,} passages",
+        *notices(prepared),
+    ]
 
 
 def describe_plan(prepared: Prepared) -> dict[str, Any]:
-    """What ``--dry-run`` tells, as JSON."""
+    """Return what is about to run as plain values: what ``--dry-run --json`` prints."""
     study = prepared.study
     return {
         "study": study.model_dump(mode="json"),
@@ -53,158 +43,124 @@ def describe_plan(prepared: Prepared) -> dict[str, Any]:
         "objectives": dict(prepared.goals),
         "plan": describe(prepared.plan, study.train.max_steps),
         "notices": notices(prepared),
-        "trials": trials_asked(study),
+        "trials": expected_trials(study),
         "concurrent_trials": prepared.fitted.at_once,
         "evaluators": prepared.fitted.at_once * prepared.fitted.evaluators,
         "nodes": dict(prepared.fitted.nodes),
     }
 
 
-def show_plan(prepared: Prepared, described: Mapping[str, Any], screen: Screen) -> None:
-    """``--dry-run`` for people."""
-    print_to = screen.console.print
-    print_to(dump_study(prepared.study), markup=False)
-    print_to(plain_table(described["languages"], "training pairs"))
-    announce(prepared, screen)
-    plan, mix = described["plan"], prepared.study.mix
-    print_to(plain_table(plan["table"], f"batches of the fixed values, {prepared.study.train.max_steps} steps"))
-    screen.line(f"mixing ratio asked {plan['asked_ratio']:.4g}, realised {plan['realised_ratio']:.4f}")
-    if mix.align_share:
-        screen.line(f"align share asked {mix.align_share:g}, realised {plan['realised_align_share']:.4f}")
-    screen.line(
-        f"{described['trials']} trials, {described['concurrent_trials']} at once, "
-        f"{described['evaluators']} evaluator actors; nothing was started or written"
-    )
-
-
-def plan_told(prepared: Prepared) -> str:
+def allocation_line(prepared: Prepared) -> str:
     """``15 trials, 2 at once: 1 worker each, on 2 cores and 0 GPUs; 2 evaluator actors``, or on which nodes."""
     fitted, study = prepared.fitted, prepared.study
     workers = int(study.resources.workers)
-    where = ", ".join(f"{count} x {name}" for name, count in fitted.nodes.items())
+    nodes = ", ".join(f"{count} x {name}" for name, count in fitted.nodes.items())
     return (
-        f"{trials_asked(study)} trials, {fitted.at_once} at once: {workers} worker{'s' * (workers > 1)} each, on "
-        + (f"nodes {where}" if where else f"{cores()} cores and {gpus()} GPUs")
+        f"{expected_trials(study)} trials, {fitted.at_once} at once: {workers} worker{'s' * (workers > 1)} each, on "
+        + (f"nodes {nodes}" if nodes else f"{cores()} cores and {gpus()} GPUs")
         + f"; {fitted.at_once * fitted.evaluators} evaluator actors"
     )
 
 
-def trials_asked(study: Study) -> int:
-    """Trials of a whole search, the baselines among them."""
-    return expected_trials(study)
+def data_table(corpus: Corpus) -> list[dict[str, Any]]:
+    """Training pairs by language: one row a language.
 
-
-def search_title(study: Study, concurrent_trials: int, before: Sequence[TrialRow]) -> Title:
-    """What stands above the live table: ``4 of 15 trials ended, 2 at once, 12 min of 30m left``.
-
-    Args:
-        study: the study file.
-        concurrent_trials: trials at once.
-        before: trials of earlier runs, those that were cut off among them; their time is gone from the budget.
+    Returns:
+        rows ``{"language", "queries", "passages", "mono", "cross"}``; cross counts pairs with the language on
+        either side.
     """
-    search, began, gone = study.search, time.monotonic(), spent(before)[0]
-
-    def title(rows: Sequence[TrialRow]) -> str:
-        ended = sum(row.status != "running" for row in rows)
-        parts = [f"{ended} of {trials_asked(study)} trials ended", f"{concurrent_trials} at once"]
-        if search.time_budget is not None:
-            left = max(0.0, seconds(search.time_budget) - gone - (time.monotonic() - began))
-            parts.append(f"{duration(left)} of {search.time_budget} left")
-        if search.step_budget is not None:
-            left = max(0, search.step_budget - spent(rows)[1])
-            parts.append(f"{left:,} of {search.step_budget:,} steps left")
-        return ", ".join(parts)
-
-    return title
+    pairs = corpus.pair_counts()
+    own = pairs.diagonal()
+    return [
+        {
+            "language": language,
+            "queries": int((corpus.queries[:, i] >= 0).sum()),
+            "passages": int((corpus.passages[:, i] >= 0).sum()),
+            "mono": int(own[i]),
+            "cross": int(pairs[i].sum() + pairs[:, i].sum() - 2 * own[i]),
+        }
+        for i, language in enumerate(corpus.languages)
+    ]
 
 
-def study_summary(study: Study, result: Mapping[str, Any], screen: Screen) -> None:
-    """The table of trials, what it cost, the best values, whether they are better, and where everything is."""
-    rows = [TrialRow(**trial) for trial in result["trials"]]
-    best = result["best"]
-    width = screen.console.width if screen.console.is_terminal else None
-    screen.console.print(trials_table(study.search.objective, rows, best["id"], width=width))
-    marks = marks_told(rows)
-    screen.console.print(
-        "* best; ratio: share of mono batches; mono, cross, multi: AP on the dev benchmark" + (marks and f"; {marks}"),
-        style="dim",
-    )
-    for reason in dict.fromkeys(row.reason for row in rows if row.reason):
-        names = ", ".join(row.label for row in rows if row.reason == reason)
-        screen.console.print(f"{names} failed: {reason}", soft_wrap=True, markup=False)
-    screen.console.print(asked_and_got(study, rows), soft_wrap=True, markup=False)
-    name = best["baseline"] or f"trial {best['number']}"
-    values = ", ".join(
-        f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in best["values"].items()
-    )
-    screen.console.print(f"best: {name} ({values})", soft_wrap=True, markup=False)
-    if len(result["front"]) > 1:
-        screen.console.print(f"Pareto front: {', '.join(result['front'])}", markup=False)
-    if result.get("repeats"):
-        metric = study.search.objective[0]
-        title = f"{metric} with other seeds (+-: 95 % interval; p: paired by topics)"
-        screen.console.print(plain_table(repeats_rows(result["repeats"], metric), title))
-    screen.console.print(headline(study, result), style="bold", soft_wrap=True, markup=False)
-    _where(result, screen)
+def notices(prepared: Prepared) -> list[str]:
+    """What a user should know before the study starts."""
+    study = prepared.study
+    lines = [*prepared.fitted.notices, *encoder_notices(study.encoder)]
+    benchmarks = prepared.benchmarks.items()
+    lines += [f"benchmarks.{name}: {notice}" for name, benchmark in benchmarks for notice in benchmark.notices]
+    root = store_root(study.data)
+    if old := outdated_stores(root):
+        lines.append(f"{root}: token stores of another version of hybridtune, not read and free to be removed: {old}")
+    lines += [*_left_out(prepared), *_without_effect(study, prepared.plan), *_idle_training(study)]
+    scored = {text.language for text in prepared.benchmarks["dev"].queries}
+    unseen = sorted(scored - set(prepared.corpus.languages))
+    if unseen:
+        lines.append(f"zero-shot languages (in the dev benchmark, not in training): {', '.join(unseen)}")
+    return lines
 
 
-def asked_and_got(study: Study, rows: Sequence[TrialRow]) -> str:
-    """``9 trials asked: 5 done, 4 stopped early; 1,900 of 2,700 steps in 3 min``, and the budget where there is one."""
-    took, steps = spent(rows)
-    counts = {status: sum(row.status == status for row in rows) for status in dict.fromkeys(row.status for row in rows)}
-    asked, search = trials_asked(study), study.search
-    begun = [f"{count} {status}" for status, count in counts.items()]
-    if len(rows) < asked:
-        begun.append(f"{asked - len(rows)} not begun")
-    line = f"{asked} trials asked: {', '.join(begun)}; {steps:,} of {asked * study.train.max_steps:,} steps"
-    limits = [f"{search.time_budget}"] if search.time_budget is not None else []
-    limits += [f"{search.step_budget:,} steps"] if search.step_budget is not None else []
-    return f"{line} in {duration(took)}" + (f" (budget: {', '.join(limits)})" if limits else "")
-
-
-def repeats_rows(repeats: Mapping[str, Any], metric: str) -> list[dict[str, Any]]:
-    """The noise check on one metric, a contestant a row."""
-    table = []
-    for who, contestant in repeats["contestants"].items():
-        found, versus = contestant["metrics"][metric], repeats["against"].get(who, {}).get(metric, {})
-        half = None if versus.get("low") is None else (versus["high"] - versus["low"]) / 2
-        table.append(
-            {
-                "trial": f"tuned ({contestant['trial']})" if who == "best" else who,
-                "first run": figure(metric, found["first"]),
-                "mean": figure(metric, found["mean"]),
-                "spread": figure(metric, found["spread"]),
-                "seeds": found["n"],
-                "best is ahead by": figure(metric, versus.get("difference")),
-                "+-": figure(metric, half),
-                "p": "" if versus.get("p_topics") is None else chance(versus["p_topics"]).removeprefix("p "),
-                "best is": versus.get("verdict", ""),
-            }
+def _left_out(prepared: Prepared) -> list[str]:
+    """What of the training data no batch will hold, and why."""
+    plan, corpus, mix = prepared.plan, prepared.corpus, prepared.study.mix
+    lines = []
+    small = f"(fewer distinct groups than train.batch_size {plan.batch_size})"
+    if plan.left_out:
+        lines.append(f"left out of mono batches: {', '.join(plan.left_out)} {small}")
+    if plan.left_out_pairs:
+        lines.append(f"left out of cross batches: {', '.join(plan.left_out_pairs)} {small}")
+    asked = (corpus.queries >= 0).any(axis=1) & (corpus.passages >= 0).any(axis=1)
+    silent = int(np.count_nonzero(~asked))
+    if silent and not mix.align_share:
+        lines.append(
+            f"{silent:,} groups have no question-passage pair and are not used: mix.align_share trains on them"
         )
-    return table
+    if mix.align_share:
+        unread = sorted(set(corpus.languages) - plan.languages("align"))
+        if unread:
+            lines.append(f"left out of align batches: {', '.join(unread)} (no translation that the teacher can read)")
+    empty = set(range(len(prepared.study.data.train))) - set(np.unique(corpus.sources).tolist())
+    if empty:
+        paths = [prepared.study.data.train[place].path for place in sorted(empty)]
+        lines.append(f"data sets without a group: {', '.join(paths)}")
+    return lines
 
 
-def train_summary(result: Mapping[str, Any], screen: Screen) -> None:
-    """The scores of one fit, and where its model is."""
-    shown = {key: value for key, value in result["metrics"].items() if "/" in key}
-    rows = [{"metric": key, "dev": f"{value:.4f}"} for key, value in shown.items()]
-    screen.console.print(plain_table(rows, "dev benchmark"))
-    _where(result, screen)
+def _without_effect(study: Study, plan: HybridPlan) -> list[str]:
+    """Settings of the mix that change nothing as the others stand."""
+    mix, searched = study.mix, {key.split(".")[-1] for key in study.search.space}
+    lines = []
+    if plan.idle_weights:
+        lines.append(f"mix.weights without effect: {', '.join(plan.idle_weights)} (no batch draws from them)")
+    if mix.schedule == "constant" and mix.final_ratio is not None and "schedule" not in searched:
+        lines.append(f"mix.final_ratio {mix.final_ratio:g} has no effect: mix.schedule is constant")
+    if mix.schedule == "step" and mix.step_at in (0, 1) and "step_at" not in searched:
+        lines.append(f"mix.step_at {mix.step_at:g}: the mixing ratio never changes within the training")
+    aligning = mix.align_share or "align_share" in searched
+    if mix.align_from and not aligning:
+        lines.append("mix.align_from has no effect: mix.align_share is 0")
+    if (study.train.teacher is not None or "teacher" in searched) and not aligning:
+        lines.append("train.teacher has no effect: mix.align_share is 0")
+    if mix.align_share and not plan.align_batches(study.train.max_steps):
+        lines.append(f"mix.align_share {mix.align_share:g}: no align batch within {study.train.max_steps} steps")
+    return lines
 
 
-def _where(result: Mapping[str, Any], screen: Screen) -> None:
-    test = result["test"]
-    if test is not None:
-        metrics = test["metrics"]
-        shown = [f"{key} {metrics[key]:.4f}" for key in ("mono/AP", "cross/AP", "multi/AP") if key in metrics]
-        if "multi/rank_distance" in metrics:
-            shown.append(f"rank distance {metrics['multi/rank_distance']:.1f}")
-        queries = max(test["counts"]["queries"].values())
-        screen.console.print(f"test benchmark ({queries:,} queries): {', '.join(shown)}", soft_wrap=True)
-        if len(test["groups"]) > 1:
-            screen.console.print(groups_table(test["groups"], ["AP", "nDCG@10", "R@10"]))
-    screen.console.print(f"model: {result['model']}", soft_wrap=True)
-    screen.console.print(f"study: {result['study']}", soft_wrap=True)
-    if result.get("report"):
-        screen.console.print(f"report: {result['report']}", soft_wrap=True)
-    screen.console.print(f"next:  hybridtune evaluate {result['model']} --benchmark PATH", soft_wrap=True)
+def _idle_training(study: Study) -> list[str]:
+    """Settings of the training that change nothing as the others stand."""
+    train, searched = study.train, {key.split(".")[-1] for key in study.search.space}
+    default = Train()
+    given = searched | {name for name in Train.model_fields if getattr(train, name) != getattr(default, name)}
+    lines = []
+    if not train.lora_rank and "lora_rank" not in searched:
+        lines += [f"train.{name} has no effect: train.lora_rank is 0" for name in _OF_ADAPTERS if name in given]
+    if "freeze_dense" in given and not has_dense(study.encoder):
+        lines.append("train.freeze_dense has no effect: the encoder has no Dense layer")
+    if "temperature_range" in given and not train.learn_temperature and "learn_temperature" not in searched:
+        lines.append("train.temperature_range has no effect: train.learn_temperature is false")
+    if train.freeze_layers and train.embeddings == "sparse":
+        lines.append("train.embeddings sparse has no effect: train.freeze_layers freezes the embeddings too")
+    scores = -(-train.max_steps // study.eval_steps)
+    if train.patience is not None and train.patience >= scores - 1:  # the first score is always better than none
+        lines.append(f"train.patience {train.patience} has no effect: there are {scores} scores, see train.eval_steps")
+    return lines

@@ -1,12 +1,12 @@
-"""The table of a study's trials on a terminal. Nothing heavy is imported: `hybridtune status` prints it too."""
+"""The screen of a command: a listener that prints the events of a study, and the console that tables go to.
+
+What a command prints before and after is in `summary` and `scores`, the tables themselves in `tables`.
+"""
 
 import contextlib
-import dataclasses
-import math
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -14,430 +14,199 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from hybridtune.metrics.breakdown import group_means, pair_table
-from hybridtune.metrics.metrics import BIAS, SETTINGS, Scores
-from hybridtune.report.bias_map import bias_table
+from hybridtune.callbacks import StudyCallback, Training, every
+from hybridtune.config.search import seconds
 from hybridtune.storage.trial_rows import TrialRow
+from hybridtune.terminal.tables import FIGURES, Pace, duration, figure, short, trials_table
 
 if TYPE_CHECKING:
-    from hybridtune.train.job_queue import Pace
-
-FIGURES = ("mono/AP", "cross/AP", "multi/AP", "multi/rank_distance")
-NARROW = 6  # searched fields that a terminal shows which is too narrow for all
-MARKS = {"running": "..", "stopped early": "x", "out of budget": "t", "failed": "!", "done": ""}
-_HEADS = {
-    "mixing_ratio": "ratio",
-    "temperature": "temp",
-    "learning_rate": "lr",
-    "sampling_exponent": "s",
-    "mono/AP": "mono",
-    "cross/AP": "cross",
-    "multi/AP": "multi",
-    "balanced/AP": "balanced",
-    "multi/rank_distance": "distance",
-}
-
-
-def trials_table(
-    goals: Sequence[str],
-    rows: Sequence[TrialRow],
-    best: str | None = None,
-    paces: "Mapping[str, Pace] | None" = None,
-    width: int | None = None,
-) -> Table:
-    """All trials as a table; baselines by name, the best marked, running ones at their present step.
-
-    Args:
-        goals: objectives, shown before the other figures.
-        rows: the trials.
-        best: id of the best one.
-        paces: how far the running trials are now, by trial id.
-        width: of the terminal; where the table is wider it has six searched fields at most. None: all of them.
-    """
-    figures = list(dict.fromkeys([*goals, *FIGURES]))
-    fields = list(dict.fromkeys(name for row in rows for name in row.values))
-    columns = [_step_column(rows, paces or {}), *(_figure_column(rows, name) for name in figures)]
-    columns = [_column(rows, name) for name in fields] + columns
-    first = ["trial", *(row.label + (" *" if row.id == best else "") for row in rows)]
-    left_out = 0
-    if width is not None and len(fields) > NARROW and sum(_width(one) for one in (first, *columns)) > width:
-        left_out = len(fields) - NARROW
-        columns = columns[:NARROW] + columns[len(fields) :]
-    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
-    table.add_column(first[0], no_wrap=True)
-    for head, *_ in columns:
-        table.add_column(head, justify="right", no_wrap=True)
-    for place, row in enumerate(rows, start=1):
-        style = "bold" if row.id == best else ("cyan" if row.baseline else None)
-        table.add_row(first[place], *(column[place] for column in columns), style=style)
-    if left_out:
-        table.caption = f"{left_out} more searched fields: see --json"
-        table.caption_justify = "left"
-    return table
-
-
-def marks_told(rows: Sequence[TrialRow]) -> str:
-    """What the marks behind the steps mean, of those that the rows have: ``x: stopped early``."""
-    seen = {row.status for row in rows}
-    return "; ".join(f"{mark}: {status}" for status, mark in MARKS.items() if mark and status in seen)
-
-
-def figure(name: str, value: float | None) -> str:
-    """A metric's value as tables show it; empty where there is none."""
-    if value is None:
-        return ""
-    return f"{value:.1f}" if name.endswith("rank_distance") else f"{value:.4f}"
-
-
-def short(value: Any) -> str:
-    """A trial's value as tables show it; empty for null."""
-    if isinstance(value, float):
-        return f"{value:.3g}"
-    return "" if value is None else str(value)
-
-
-def _column(rows: Sequence[TrialRow], field: str) -> list[str]:
-    return [_HEADS.get(field, field), *(short(row.values.get(field)) for row in rows)]
-
-
-def _figure_column(rows: Sequence[TrialRow], name: str) -> list[str]:
-    return [_HEADS.get(name, name), *(figure(name, row.metrics.get(name)) for row in rows)]
-
-
-def _step_column(rows: Sequence[TrialRow], paces: "Mapping[str, Pace]") -> list[str]:
-    cells = []
-    for row in rows:
-        done = row.metrics.get("step", 0)
-        if row.status == "running" and row.id in paces:
-            done = max(done, paces[row.id].step)
-        cells.append(f"{done:.0f}{MARKS[row.status]}")
-    return ["step", *cells]
-
-
-def _width(column: Sequence[str]) -> int:
-    return max(map(len, column)) + 1  # with the blank behind it
-
-
-if TYPE_CHECKING:  # both import Ray, and `hybridtune status` is to answer at once
-    from hybridtune.search.trial_log import Display
-    from hybridtune.train.job_queue import Pace
+    from hybridtune.config.study import Study
 
 SECONDS_BETWEEN_LINES = 20.0
-Paces = Callable[[], Mapping[str, "Pace"]]
 Title = Callable[[Sequence[TrialRow]], str]
 
 
-class Screen:
-    """Where a command writes for people.
+class Screen(StudyCallback):
+    """Prints for people: a live table, bars on a terminal, and lines elsewhere.
 
     Args:
         to_stderr: standard output is for JSON.
     """
 
-    def __init__(self, to_stderr: bool) -> None:
+    def __init__(self, to_stderr: bool = False) -> None:
         # The stream itself, not whatever sys.stdout is later: Ray's prints are redirected while it runs.
         file = sys.stderr if to_stderr else sys.stdout
         self.console = Console(file=file, highlight=False, width=None if file.isatty() else 120)
         self._began = time.perf_counter()
+        self._phase, self._training = contextlib.ExitStack(), contextlib.ExitStack()
+        self._bar: _Bar | None = None
+        self._rows: list[TrialRow] = []
+        self._paces: dict[str, Pace] = {}
+        self._study: Study | None = None
 
     def line(self, text: str) -> None:
-        """One plain line, with the time since the start."""
+        """Print one plain line, with the time since the start."""
         self.console.print(f"{time.perf_counter() - self._began:6.1f}s  {text}", soft_wrap=True, markup=False)
 
-    @contextlib.contextmanager
-    def progress(self, title: str, unit: str) -> Iterator[Callable[[int, int], None]]:
-        """A bar with rate and time left on a terminal; elsewhere a line now and then, and one at the end.
+    def on_message(self, text: str) -> None:
+        """Print it."""
+        self.line(text)
 
-        What the first call counts as done was done before: it is not part of the rate.
-        """
-        began, seen = time.perf_counter(), (0, 0, 0)  # done before, done, total
-        columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
+    def on_phase_start(self, phase: str, unit: str) -> None:
+        """Show a bar on a terminal; elsewhere a line now and then."""
+        self._bar = _Bar(self, phase, unit)
+        self._phase.enter_context(self._bar.progress)
+        self._phase.enter_context(every(SECONDS_BETWEEN_LINES, self._bar.print_line))
 
-        def pace() -> str:
-            before, done, total = seen
-            rate = (done - before) / max(1e-9, time.perf_counter() - began)
-            left = f", {duration((total - done) / rate)} left" if rate and done < total else ""
-            return f"{_rate(rate)} {unit}/s{left}"
+    def on_phase_progress(self, phase: str, done: int, total: int) -> None:
+        """Move the bar."""
+        if self._bar is not None:
+            self._bar.update(done, total)
 
-        def tell() -> None:
-            if not self.console.is_terminal and 0 < seen[1] < seen[2]:
-                self.line(f"{title}: {seen[1]:,} of {seen[2]:,} {unit}, {pace()}")
+    def on_phase_end(self, phase: str, completed: bool) -> None:
+        """Take the bar away, and print what was done in a line."""
+        self._phase.close()
+        if completed and self._bar is not None:
+            self._bar.print_end()
 
-        with (
-            Progress(
-                *columns,
-                console=self.console,
-                transient=True,
-                disable=not self.console.is_terminal,
-                redirect_stdout=False,
-                redirect_stderr=False,
-            ) as bar,
-            _every(SECONDS_BETWEEN_LINES, tell),
-        ):
-            task = bar.add_task(title, total=None, rate="")
-
-            def update(done: int, total: int) -> None:
-                nonlocal seen
-                seen = (seen[0] if seen[2] else done, done, total)
-                bar.update(task, completed=done, total=total, rate=pace())
-
-            yield update
-        before, done, total = seen
-        if total:
-            seconds = time.perf_counter() - began
-            kept = f" ({before:,} of them before)" if before else ""
-            self.line(f"{title}: {done:,} {unit}{kept} in {seconds:.1f} s, {_rate((done - before) / seconds)} {unit}/s")
-
-    @contextlib.contextmanager
-    def table(
-        self, max_steps: int, goals: Sequence[str], paces: Paces, title: Title | None = None
-    ) -> "Iterator[Display]":
-        """The live table of trials; off a terminal, a line at every score and end, and of the steps between.
-
-        Args:
-            max_steps: steps of a whole trial.
-            goals: objectives, shown first.
-            paces: how far the running trials are now, by trial id.
-            title: a line above the table, of the rows as they stand.
-        """
-        rows: list[TrialRow] = []
+    def on_training_start(
+        self, training: Training, study: "Study", concurrent_trials: int, rows: Sequence[TrialRow]
+    ) -> None:
+        """Show the live table of trials; off a terminal, a line of each running one now and then."""
+        self._rows, self._paces, self._study = [], {}, study
+        title = search_title(study, concurrent_trials, rows) if training == "search" else None
 
         def table() -> Table:
-            shown = trials_table(goals, rows, paces=paces(), width=self.console.width)
-            shown.title, shown.title_justify = title(rows) if title is not None else None, "left"
+            shown = trials_table(study.search.objective, self._rows, paces=self._paces, width=self.console.width)
+            shown.title, shown.title_justify = title(self._rows) if title is not None else None, "left"
             return shown
 
+        single = training == "fit"
         if self.console.is_terminal:
-            with self._live(table):
-                yield lambda now, changed: rows.__setitem__(slice(None), now)
-            return
+            live = Live(
+                get_renderable=(lambda: self._fit_line(study)) if single else table,
+                console=self.console,
+                refresh_per_second=1,
+                transient=True,
+                redirect_stdout=False,
+                redirect_stderr=False,
+            )
+            self._training.enter_context(live)
+        elif single:
+            self._training.enter_context(
+                every(SECONDS_BETWEEN_LINES, lambda: self.line(f"training: {self._fit_line(study)}"))
+            )
+        else:
+            self._training.enter_context(every(SECONDS_BETWEEN_LINES, self._print_paces))
 
-        def display(now: list[TrialRow], changed: TrialRow) -> None:
-            rows[:] = now
-            self._row_line(max_steps, goals, changed)
+    def on_step(self, trial: str, step: int, loss: float, pairs_per_second: float) -> None:
+        """Keep it for the table."""
+        self._paces[trial] = Pace(step, loss, pairs_per_second)
 
-        def tell() -> None:
-            known = paces()
-            for row in rows:
-                if row.status == "running" and row.id in known:
-                    self.line(f"{row.label}: {_pace(known[row.id], max_steps)}")
+    def on_trial(self, row: TrialRow, rows: Sequence[TrialRow]) -> None:
+        """Show it in the table; off a terminal, print a line."""
+        self._rows = list(rows)
+        if not self.console.is_terminal and self._study is not None:
+            self.line(f"{row.label}: {_change(row, self._study)}")
 
-        with _every(SECONDS_BETWEEN_LINES, tell):
-            yield display
+    def on_training_end(self, training: Training) -> None:
+        """Take the live table away."""
+        self._training.close()
 
-    @contextlib.contextmanager
-    def steps(self, max_steps: int, paces: Paces) -> Iterator[None]:
-        """The progress of one fit, while the block runs."""
+    def _fit_line(self, study: "Study") -> str:
+        lines = [_pace_text(pace, study.train.max_steps) for pace in list(self._paces.values())]
+        return "  ".join(lines) or "training: starting workers"
 
-        def text() -> str:
-            return "  ".join(_pace(pace, max_steps) for pace in paces().values()) or "training: starting workers"
+    def _print_paces(self) -> None:
+        for row in self._rows:
+            if row.status == "running" and row.id in self._paces and self._study is not None:
+                self.line(f"{row.label}: {_pace_text(self._paces[row.id], self._study.train.max_steps)}")
 
-        if self.console.is_terminal:
-            with self._live(text):
-                yield
-            return
-        with _every(SECONDS_BETWEEN_LINES, lambda: self.line(f"training: {text()}")):
-            yield
 
-    def _live(self, render: Callable[[], Any]) -> Live:
-        return Live(
-            get_renderable=render,
-            console=self.console,
-            refresh_per_second=1,
+class _Bar:
+    """A phase on the screen. What its first update counts as done was done before: it is not part of the rate."""
+
+    def __init__(self, screen: Screen, title: str, unit: str) -> None:
+        self._screen, self._title, self._unit = screen, title, unit
+        self._began, self._before, self._done, self._total = time.perf_counter(), 0, 0, 0
+        columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
+        self.progress = Progress(
+            *columns,
+            console=screen.console,
             transient=True,
+            disable=not screen.console.is_terminal,
             redirect_stdout=False,
             redirect_stderr=False,
         )
+        self._task = self.progress.add_task(title, total=None, rate="")
 
-    def _row_line(self, max_steps: int, goals: Sequence[str], row: TrialRow) -> None:
-        if row.status == "running" and row.metrics:
-            figures = dict.fromkeys([*goals, *FIGURES])
-            shown = [f"{key} {figure(key, row.metrics[key])}" for key in figures if key in row.metrics]
-            self.line(f"{row.label}: step {row.metrics['step']:.0f}/{max_steps}, {', '.join(shown)}")
-        elif row.status == "running":
-            values = ", ".join(f"{key} {short(value)}" for key, value in row.values.items())
-            self.line(f"{row.label}: started ({values})")
-        else:
-            kept = row.status in ("done", "out of budget") and "best_step" in row.metrics
-            best = f", best at step {row.metrics['best_step']:.0f}" if kept else ""
-            why = f": {row.reason}" if row.reason else ""
-            self.line(f"{row.label}: {row.status} after {row.seconds:.0f} s{best}{why}")
+    def update(self, done: int, total: int) -> None:
+        self._before = self._before if self._total else done
+        self._done, self._total = done, total
+        self.progress.update(self._task, completed=done, total=total, rate=self._rate())
 
+    def print_line(self) -> None:
+        if not self._screen.console.is_terminal and 0 < self._done < self._total:
+            self._screen.line(f"{self._title}: {self._done:,} of {self._total:,} {self._unit}, {self._rate()}")
 
-def plain_table(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
-    """Rows of like keys as a table."""
-    table = Table(box=None, pad_edge=False, title=title, title_justify="left", header_style="bold")
-    for key, value in (rows[0] if rows else {}).items():
-        table.add_column(str(key), justify="left" if isinstance(value, str) else "right")
-    for row in rows:
-        table.add_row(*(f"{value:,}" if isinstance(value, int) else str(value) for value in row.values()))
-    return table
+    def print_end(self) -> None:
+        if self._total:
+            took = time.perf_counter() - self._began
+            before = f" ({self._before:,} of them before)" if self._before else ""
+            rate = _number((self._done - self._before) / took)
+            self._screen.line(
+                f"{self._title}: {self._done:,} {self._unit}{before} in {took:.1f} s, {rate} {self._unit}/s"
+            )
 
-
-@contextlib.contextmanager
-def _every(seconds: float, do: Callable[[], None]) -> Iterator[None]:
-    """Call something again and again, in a thread, while the block runs."""
-    over = threading.Event()
-
-    def loop() -> None:
-        while not over.wait(seconds):
-            do()
-
-    thread = threading.Thread(target=loop, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
+    def _rate(self) -> str:
+        rate = (self._done - self._before) / max(1e-9, time.perf_counter() - self._began)
+        left = f", {duration((self._total - self._done) / rate)} left" if rate and self._done < self._total else ""
+        return f"{_number(rate)} {self._unit}/s{left}"
 
 
-def _rate(value: float) -> str:
-    return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
+def search_title(study: "Study", concurrent_trials: int, earlier: Sequence[TrialRow]) -> Title:
+    """Return what gives the title of the live table: ``4 of 15 trials ended, 2 at once, 12 min of 30m left``.
+
+    Args:
+        study: the study file.
+        concurrent_trials: trials at once.
+        earlier: trials of earlier runs, those that were cut off among them; their time is gone from the budget.
+
+    Example: see `Screen`.
+    """
+    from hybridtune.search.samplers import expected_trials  # heavy, and `status` is to answer at once
+    from hybridtune.search.stopping import spent
+
+    search, began, gone, expected = study.search, time.monotonic(), spent(earlier)[0], expected_trials(study)
+
+    def title(rows: Sequence[TrialRow]) -> str:
+        ended = sum(row.status != "running" for row in rows)
+        parts = [f"{ended} of {expected} trials ended", f"{concurrent_trials} at once"]
+        if search.time_budget is not None:
+            left = max(0.0, seconds(search.time_budget) - gone - (time.monotonic() - began))
+            parts.append(f"{duration(left)} of {search.time_budget} left")
+        if search.step_budget is not None:
+            parts.append(f"{max(0, search.step_budget - spent(rows)[1]):,} of {search.step_budget:,} steps left")
+        return ", ".join(parts)
+
+    return title
 
 
-def duration(seconds: float) -> str:
-    """A length of time in its largest unit."""
-    minutes, hours = seconds / 60, seconds / 3600
-    return f"{hours:.1f} h" if hours >= 1 else f"{minutes:.0f} min" if minutes >= 2 else f"{seconds:.0f} s"
+def _change(row: TrialRow, study: "Study") -> str:
+    if row.status == "running" and row.metrics:
+        figures = dict.fromkeys([*study.search.objective, *FIGURES])
+        shown = [f"{key} {figure(key, row.metrics[key])}" for key in figures if key in row.metrics]
+        return f"step {row.metrics['step']:.0f}/{study.train.max_steps}, {', '.join(shown)}"
+    if row.status == "running":
+        return f"started ({', '.join(f'{key} {short(value)}' for key, value in row.values.items())})"
+    kept = row.status in ("done", "out of budget") and "best_step" in row.metrics
+    best = f", best at step {row.metrics['best_step']:.0f}" if kept else ""
+    return f"{row.status} after {row.seconds:.0f} s{best}{f': {row.reason}' if row.reason else ''}"
 
 
-def _pace(pace: "Pace", max_steps: int) -> str:
+def _pace_text(pace: Pace, max_steps: int) -> str:
     return f"step {pace.step}/{max_steps}, loss {pace.loss:.3f}, {pace.pairs_per_second:,.0f} pairs/s"
 
 
-Cells = Mapping[str, Any]
-
-
-def full_scores(
-    scores: Scores, training_pairs: Mapping[str, int] | None, low_resource: Sequence[str]
-) -> dict[str, Any]:
-    """Scores as JSON, with the low-resource view of them.
-
-    Args:
-        scores: of one benchmark.
-        training_pairs: of the model, by pair; None: not known.
-        low_resource: languages.
-
-    Returns:
-        the fields of ``Scores``, ``training_pairs``, ``pairs`` (``groups.pair_table``) and ``groups``
-        (``groups.group_means``).
-    """
-    return {
-        **dataclasses.asdict(scores),
-        "training_pairs": training_pairs,
-        "pairs": pair_table(scores, training_pairs),
-        "groups": group_means(scores, training_pairs, low_resource),
-    }
-
-
-def evaluation_summary(result: Mapping[str, Any], screen: Screen) -> None:
-    """The tables of one evaluation, or what a dry run found."""
-    print_to = screen.console.print
-    if "metrics" not in result:
-        print_to(plain_table([result], "would score"))
-        return
-    for table in scores_tables(result):
-        print_to(table)
-    metrics, counts = result["metrics"], result["counts"]
-    if "balanced/AP" in metrics:
-        print_to(f"balanced/AP {metrics['balanced/AP']:.4f} (harmonic mean of the three settings)")
-    for name in BIAS:
-        if f"multi/{name}" in metrics:
-            queries, passages = counts["queries_with"][name], counts["passages"]
-            print_to(
-                f"multi/{name} {metrics[f'multi/{name}']:.4f} ({queries:,} queries, pool of {passages:,} passages)"
-            )
-    other = other_means(result)
-    if other:
-        print_to(other, soft_wrap=True)
-    if counts.get("not_retrieved"):
-        print_to(f"relevant passages not in the run: {counts['not_retrieved']:,} of {counts['relevant_pairs']:,}")
-    for note in result["notes"]:
-        print_to(note, style="dim", soft_wrap=True, markup=False)
-
-
-def other_means(result: Mapping[str, Any]) -> str:
-    """The means that trec_eval prints, in one line; empty where they are those of the table."""
-    own, counts = result["metrics"], result["counts"]
-    means = {
-        name: value
-        for name, value in result["trec_eval"].items()
-        if not math.isclose(value, own.get(name, -1.0), rel_tol=1e-9)
-    }
-    if not means:
-        return ""
-    setting = next(iter(means)).split("/")[0]
-    silent = counts["queries_without_relevant"][setting]
-    queries = counts["queries"][setting] + silent
-    shown = ", ".join(f"{name} {value:.4f}" for name, value in means.items())
-    return (
-        f"trec_eval prints {shown}: means over all {queries:,} judged queries at once, those without a relevant "
-        f"passage ({silent:,}) at 0"
-    )
-
-
-def scores_tables(result: Mapping[str, Any]) -> list[Table]:
-    """Means with their counts, the matrix of languages, its training pairs, groups of languages, and the bias."""
-    measures = [name for name in dict.fromkeys(key.split("/")[1] for key in result["metrics"]) if name not in BIAS]
-    shown = measures[0]
-    tables = [
-        plain_table(_means(result, measures), "means over query languages (mono, multi) or ordered pairs (cross)")
-    ]
-    multi = {language: values.get(shown) for language, values in result["per_language"]["multi"].items()}
-    cells = {pair: values.get(shown) for pair, values in result["per_pair"].items()}
-    tables.append(plain_table(_matrix(result, shown, cells, multi), "query language by row, pool by column"))
-    if result["training_pairs"] is not None:
-        trained = {pair: result["training_pairs"].get(pair, 0) for pair in cells}
-        title = "training pairs of each pair (0: zero-shot)"
-        tables.append(plain_table(_matrix(result, "pairs", trained, {}), title))
-    if result["groups"]:
-        tables.append(groups_table(result["groups"], measures))
-    if result["over_represented"]:
-        tables.append(bias_table(result))
-    return tables
-
-
-def _means(result: Mapping[str, Any], measures: list[str]) -> list[dict[str, Any]]:
-    metrics, counts = result["metrics"], result["counts"]
-    return [
-        {
-            "setting": setting,
-            **{name: f"{metrics[f'{setting}/{name}']:.4f}" for name in measures},
-            "queries": counts["queries"][setting],
-            "without answer": counts["queries_without_relevant"][setting],
-        }
-        for setting in SETTINGS
-        if f"{setting}/{measures[0]}" in metrics
-    ]
-
-
-def _matrix(result: Mapping[str, Any], corner: str, cells: Cells, multi: Cells) -> list[dict[str, Any]]:
-    """One row a query language, one column a passage language; empty where nothing was scored."""
-    names = list(result["counts"]["passages_per_language"])
-    asked = [x for x in names if x in multi or any(f"{x}-{y}" in cells for y in names)]
-    pools = [y for y in names if any(f"{x}-{y}" in cells for x in names)]
-    last = {x: {"multi": _cell(multi.get(x))} for x in asked} if multi else {x: {} for x in asked}
-    return [{corner: x, **{y: _cell(cells.get(f"{x}-{y}")) for y in pools}, **last[x]} for x in asked]
-
-
-def _cell(value: float | int | None) -> str:
-    if value is None:
-        return ""
-    return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
-
-
-def groups_table(groups: Mapping[str, Any], measures: Sequence[str]) -> Table:
-    """Means over groups of languages: ``groups.group_means``."""
-    rows = [
-        {
-            "group": group,
-            "setting": setting,
-            **{name: f"{values[name]:.4f}" if name in values else "" for name in measures},
-            "languages or pairs": values["rows"],
-            "queries": values["queries"],
-        }
-        for group, settings in groups.items()
-        for setting, values in settings.items()
-    ]
-    return plain_table(rows, "groups of languages and pairs")
+def _number(value: Any) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"

@@ -12,11 +12,12 @@ from hybridtune.data.newsroom import generate
 from hybridtune.data.readers.native import find_sources, read_groups, read_rows
 from hybridtune.errors import InputError
 from hybridtune.model.folder import build_tiny
-from hybridtune.study.compare import compare_runs
-from hybridtune.study.evaluate_model import evaluate_model, evaluate_run, read_question
-from hybridtune.study.mine import Wish, mine
+from hybridtune.study.compare import compare_evaluations
+from hybridtune.study.evaluate_model import evaluate, evaluate_run, read_question
+from hybridtune.study.mine import MiningOptions, mine
 from hybridtune.study.run_files import RunFile
-from hybridtune.terminal.screen import Screen, evaluation_summary
+from hybridtune.terminal.scores import evaluation_summary
+from hybridtune.terminal.screen import Screen
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(280)]
 SHORT = ("encoder.query_length=16", "encoder.passage_length=24")  # what the tiny encoder takes
@@ -66,7 +67,7 @@ def evaluated(no_ray, tiny, beir, screen, tmp_path_factory):
     (model / "hybridtune.json").write_text(json.dumps({"training_pairs": {"en-en": 5, "en-sw": 2}}), encoding="utf-8")
     asked = question(model, beir, *SHORT, "benchmark.low_resource=[sw]")
     results = {
-        setting: evaluate_model(asked, out, screen, RunFile(out / f"{setting}.trec", setting, 200))
+        setting: evaluate(asked, out, screen, RunFile(out / f"{setting}.trec", setting, 200))
         for setting in ("mono", "cross", "multi")
     }
     return out, results
@@ -119,7 +120,7 @@ def test_what_a_result_tells(evaluated, screen):
     assert set(result["groups"]) == {"seen", "unseen", "rich", "low-resource"}
     assert json.loads((out / "scores.json").read_text(encoding="utf-8"))["metrics"] == result["metrics"]
     assert (out / "bias.svg").read_text(encoding="utf-8").startswith("<svg")
-    evaluation_summary(result, screen)
+    evaluation_summary(result, screen.console)
 
 
 def test_a_run_file_scores_as_its_model_did(evaluated, beir, screen, tmp_path):
@@ -127,7 +128,7 @@ def test_a_run_file_scores_as_its_model_did(evaluated, beir, screen, tmp_path):
     scored = evaluate_run(question(None, beir), out / "multi.trec", tmp_path, screen)
     metrics = results["multi"]["metrics"]
     assert scored["metrics"] == pytest.approx(metrics, abs=1e-12)  # the run is at full depth
-    compared = compare_runs(str(out), str(tmp_path), ["AP"], 0, screen, draws=100)
+    compared = compare_evaluations(str(out), str(tmp_path), ["AP"], 0, screen, draws=100)
     assert {row["difference"] for row in compared["differences"]} == {0.0}
 
 
@@ -152,9 +153,9 @@ def test_a_bad_corpus_leaves_nothing_behind(no_ray, beir, tiny, screen, tmp_path
     for message, of_lines in broken.items():
         (bad / "corpus.jsonl").write_text("\n".join(of_lines) + "\n", encoding="utf-8")
         with pytest.raises(InputError, match=message):
-            evaluate_model(question(tiny[0], bad, *SHORT), tmp_path / "out", screen, dry_run=True)
+            evaluate(question(tiny[0], bad, *SHORT), tmp_path / "out", screen, dry_run=True)
     with pytest.raises(InputError, match="is written en"):  # the same with Ray, where a task reads it
-        evaluate_model(question(tiny[0], bad, *SHORT), tmp_path / "out", screen)
+        evaluate(question(tiny[0], bad, *SHORT), tmp_path / "out", screen)
     assert not (tmp_path / "out").exists()
 
 
@@ -166,7 +167,7 @@ def test_mined_negatives_are_read_back_and_answer_nothing(no_ray, tiny, screen, 
     data = groups_file(rows)
     settings = question(tiny[0], data, *SHORT).settings
     file = tmp_path / "mined.jsonl.gz"
-    wish = Wish(negatives=2, depth=20, margin=0.999)
+    wish = MiningOptions(negatives=2, depth=20, margin=0.999)
     result = mine(settings.encoder, settings.resources, str(data), file, wish, None, screen)
     mined = {group.group_id: group for source in find_sources([str(file)]) for group in read_groups(source)}
     assert list(mined) == [group["group_id"] for group in groups]
@@ -202,7 +203,7 @@ def test_the_other_positives_of_a_query_are_never_mined(no_ray, tiny, screen, tm
     ]
     data, file = groups_file(rows), tmp_path / "mined.jsonl"
     settings = question(tiny[0], data, *SHORT).settings
-    wish = Wish(negatives=28, depth=32, margin=1.0)
+    wish = MiningOptions(negatives=28, depth=32, margin=1.0)
     result = mine(settings.encoder, settings.resources, str(data), file, wish, None, screen)
     mined = [group for source in find_sources([str(file)]) for group in read_groups(source)]
     for group in mined:

@@ -1,6 +1,5 @@
 """A cluster of several nodes, all on this machine: what runs where, and what happens when a node is lost."""
 
-import contextlib
 import json
 import os
 import signal
@@ -13,15 +12,14 @@ import ray
 from ray.cluster_utils import Cluster
 from ray.util.state import list_actors
 
+from hybridtune.callbacks import StudyCallback
 from hybridtune.config.study import Study
 from hybridtune.errors import InputError
 from hybridtune.runtime.connect import shape_from, shape_of, shape_text, waiting_told, waiting_workers
 from hybridtune.runtime.local import free_ports
 from hybridtune.runtime.loopback import kept_here
-from hybridtune.study.folder import open_study_folder
 from hybridtune.study.preflight import prepare
 from hybridtune.study.run import Target, run_study, started
-from hybridtune.terminal.screen import Screen
 from hybridtune.train.fit import BESIDE_A_WORKER, WorkerGroup
 from hybridtune.train.job_queue import ON_HEAD
 
@@ -116,7 +114,7 @@ def test_the_shape_is_that_of_the_live_nodes(nodes):
 def test_a_training_goes_on_elsewhere_with_the_same_figures_when_nodes_are_lost(nodes, study, tmp_path):
     prepared = prepare(study, searching=False, shape=shape_of(nodes.address))
     assert prepared.study.resources.workers == prepared.study.resources.cpus_per_worker == 1
-    with started(prepared, Target(tmp_path, nodes.address), Screen(to_stderr=True)) as running:
+    with started(prepared, Target(tmp_path, nodes.address), StudyCallback()) as running:
         group = WorkerGroup(prepared.study.resources, tmp_path)
 
         def job(name):
@@ -147,35 +145,26 @@ def test_a_training_goes_on_elsewhere_with_the_same_figures_when_nodes_are_lost(
         settled(lambda: not on_workers(heads))  # a worker node that is idle can be given back
 
 
-class Losing(Screen):
+class Losing(StudyCallback):
     """Loses a node as soon as a trial has a score."""
 
     def __init__(self, nodes):
-        super().__init__(to_stderr=True)
         self.nodes, self.lost = nodes, None
 
-    @contextlib.contextmanager
-    def table(self, *everything):
-        with super().table(*everything) as display:
-
-            def told(rows, changed):
-                if self.lost is None and changed.metrics:
-                    self.lost = next(iter(alive("RayTrainWorker").values()))
-                    self.nodes.lose(self.lost)
-                display(rows, changed)
-
-            yield told
+    def on_score(self, trial, step, metrics):
+        if self.lost is None:
+            self.lost = next(iter(alive("RayTrainWorker").values()))
+            self.nodes.lose(self.lost)
 
 
 def test_a_study_goes_on_with_the_nodes_that_are_left(nodes, study, tmp_path):
     shape = shape_of(nodes.address)
     prepared = prepare(study, searching=True, shape=shape)
     assert prepared.fitted.at_once == 2
-    folder = open_study_folder(prepared.study, tmp_path / "study")
-    screen = Losing(nodes)
-    result = run_study(prepared, folder, screen, nodes.address)
+    losing, folder = Losing(nodes), tmp_path / "study"
+    result = run_study(study, folder, [losing], address=nodes.address).result
     # One node holds one worker: the trial that lost its own could only end after the idle group was closed.
-    assert screen.lost is not None
+    assert losing.lost is not None
     assert [(row["status"], row["metrics"]["step"]) for row in result["trials"]] == [("done", 12)] * 3
     for row in result["trials"]:
         lines = (folder / "trials" / row["id"] / "metrics.jsonl").read_text(encoding="utf-8").splitlines()

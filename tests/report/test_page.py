@@ -6,15 +6,15 @@ from html.parser import HTMLParser
 from importlib import resources
 
 import pytest
+from click.testing import CliRunner
 from made_study import LANGUAGES, made_study
 
+from hybridtune.cli.main import cli
 from hybridtune.report import sentences as words
 from hybridtune.report.markup import Cell, Table, escape, figure, script_json, table_html
 from hybridtune.report.page import write_report
 from hybridtune.report.record import read_record
 from hybridtune.storage.study_folder import FORMAT
-from hybridtune.study.report import report
-from hybridtune.terminal.screen import Screen
 
 NASTY = "</script><script>window.hacked=1</script>"
 TEXTS = [NASTY, "<img src=x onerror=window.hacked=1>", "<!--", "\u2028a\u2029", "'\"&amp;", "a\x00b"]
@@ -238,10 +238,10 @@ def test_the_noise_check_is_shown(study_copy):
     assert "see the noise check" in text
 
 
-def test_the_command_says_where_the_page_is(study_copy, capsys):
-    result = report(study_copy, Screen(to_stderr=True))
-    assert result == {"study": str(study_copy), "report": str(study_copy / "report.html")}
-    assert "report.html" in capsys.readouterr().err
+def test_the_command_says_where_the_page_is(study_copy):
+    done = CliRunner().invoke(cli, ["report", str(study_copy), "--json"])
+    assert json.loads(done.stdout) == {"study": str(study_copy), "report": str(study_copy / "report.html")}
+    assert "report.html" in done.stderr
     assert (study_copy / "report.html").stat().st_size > 1_000_000
 
 

@@ -8,10 +8,12 @@ import pytest
 from rich.console import Console
 
 from hybridtune.config.study import Study
+from hybridtune.search.samplers import expected_trials
 from hybridtune.storage.trial_rows import TrialRow
-from hybridtune.study import summary
-from hybridtune.study.summary import asked_and_got, search_title, study_summary, trials_asked
-from hybridtune.terminal.screen import Screen, trials_table
+from hybridtune.terminal import screen
+from hybridtune.terminal.screen import Screen, search_title
+from hybridtune.terminal.summary import study_summary, trial_counts
+from hybridtune.terminal.tables import trials_table
 
 GOAL = "balanced/AP"
 
@@ -81,19 +83,19 @@ def test_a_table_that_fits_exactly_is_left_whole():
 
 
 def test_what_was_asked_and_what_came_of_it():
-    told = asked_and_got(study_of(time_budget="30m", step_budget=1000), ROWS[1:])
+    told = trial_counts(study_of(time_budget="30m", step_budget=1000), ROWS[1:])
     assert told == (
         "5 trials asked: 1 done, 1 stopped early, 1 out of budget, 2 not begun; 600 of 1,500 steps in 2 min "
         "(budget: 30m, 1,000 steps)"
     )
-    assert asked_and_got(study_of(trials=1), ROWS) == (
+    assert trial_counts(study_of(trials=1), ROWS) == (
         "4 trials asked: 2 done, 1 stopped early, 1 out of budget; 900 of 1,200 steps in 2 min"
     )
 
 
 def test_the_title_counts_trials_and_what_is_left_of_the_budget(monkeypatch):
     now = [100.0]
-    monkeypatch.setattr(summary.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(screen.time, "monotonic", lambda: now[0])
     title = search_title(study_of(time_budget="10m", step_budget=1000), 2, ROWS[:1])  # a minute is gone
     rows = [*ROWS, row(4, "running", step=0)]
     assert title(rows) == "4 of 5 trials ended, 2 at once, 9 min of 10m left, 100 of 1,000 steps left"
@@ -129,7 +131,7 @@ def test_the_summary_says_why_trials_failed_and_where_the_report_is(capsys):
 
 def test_a_grid_asks_for_no_more_trials_than_it_has():
     space = {"mixing_ratio": {"choice": [0.25, 0.75]}}
-    assert trials_asked(study_of(sampler="grid", trials=50, baselines=False, space=space)) == 2
+    assert expected_trials(study_of(sampler="grid", trials=50, baselines=False, space=space)) == 2
 
 
 def test_the_summary_of_a_study_from_before_there_were_repeats(capsys):

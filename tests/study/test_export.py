@@ -10,6 +10,7 @@ import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 
+from hybridtune.callbacks import StudyCallback
 from hybridtune.cli.main import cli
 from hybridtune.config.study import Encoder, Study, dump_study, load_study
 from hybridtune.data.tokenizer import pretrained_tokenizer
@@ -18,15 +19,14 @@ from hybridtune.metrics.metrics import Ranked, per_query, score
 from hybridtune.model.encoder import load_encoder
 from hybridtune.model.folder import build_tiny, training_pairs_of, with_folder_settings
 from hybridtune.study import export as command
-from hybridtune.study.export import Wish, export
+from hybridtune.study.export import ExportOptions, export
 from hybridtune.study.folder import write_study
-from hybridtune.terminal.screen import Screen
 
 needs_onnx = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("onnx", "onnxscript", "onnxruntime")),
     reason="onnx, onnxscript or onnxruntime is not installed",
 )
-SCREEN = Screen(to_stderr=True)
+SILENT = StudyCallback()
 
 
 def checkpoint(folder, step, weights):
@@ -94,7 +94,7 @@ def started(tiny, tmp_path_factory):
 def ended(started, tmp_path_factory):
     """The same with best/: the second trial's."""
     folder = tmp_path_factory.mktemp("ended") / "study"
-    export(started, Wish(onnx=False, trial="0001", out=folder / "best"), SCREEN)
+    export(started, ExportOptions(onnx=False, trial="0001", out=folder / "best"), SILENT)
     for name in ("study.yaml", "environment.json", "trials.jsonl"):
         (folder / name).write_bytes((started / name).read_bytes())
     return folder
@@ -105,7 +105,7 @@ def ended(started, tmp_path_factory):
 )
 def test_a_trials_best_checkpoint_or_the_one_asked_for_becomes_a_model_folder(started, tmp_path, trial, asked, step):
     out = tmp_path / "new" / "model"
-    result = export(started, Wish(onnx=False, trial=trial, checkpoint=asked, out=out), SCREEN)
+    result = export(started, ExportOptions(onnx=False, trial=trial, checkpoint=asked, out=out), SILENT)
     name = trial.zfill(4)
     assert result == {"model": str(out), "trial": name, "step": step}
     place = started / "trials" / name / "fit" / f"checkpoint_{step:07d}"
@@ -137,7 +137,7 @@ def test_a_single_trainings_checkpoint_is_chosen_by_its_step(started, tmp_path):
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (folder / "encoder" / name).write_bytes((started / "encoder" / name).read_bytes())
     checkpoint(folder / "fit" / "checkpoint_0000006", 6, load_file(started / "encoder" / "model.safetensors"))
-    result = export(folder, Wish(onnx=False, checkpoint=6, out=tmp_path / "model"), SCREEN)
+    result = export(folder, ExportOptions(onnx=False, checkpoint=6, out=tmp_path / "model"), SILENT)
     assert (result["trial"], result["step"]) == (None, 6)
     assert "## Trials" not in (tmp_path / "model" / "README.md").read_text()
 
@@ -161,7 +161,7 @@ def exported(ended):
     (ended / "best" / "onnx").mkdir()
     (ended / "best" / "onnx" / "older.onnx").write_bytes(b"older")
     before = {path.name for path in (ended / "best").iterdir()}
-    return before, export(ended, Wish(onnx=True), SCREEN)
+    return before, export(ended, ExportOptions(onnx=True), SILENT)
 
 
 @needs_onnx
@@ -198,7 +198,7 @@ def test_a_graphs_folder_inside_the_models_holds_no_part_of_itself(ended, monkey
     monkeypatch.setattr(command, "_write_onnx", lambda *_: {"onnx": "x", "opset": 20, "bytes": 1, "texts": 1})
     monkeypatch.setattr(command, "_told", lambda result, screen: result)
     out = ended / "best" / "served"
-    export(ended, Wish(onnx=True, out=out), SCREEN)
+    export(ended, ExportOptions(onnx=True, out=out), SILENT)
     try:
         assert (out / "config.json").is_file()
         assert not [path for path in out.iterdir() if path.name.startswith(".")]
@@ -229,7 +229,7 @@ def test_a_graph_that_differs_leaves_nothing_behind(ended, tmp_path, monkeypatch
     before = sorted(path for path in (ended / "best").rglob("*"))
     for out in (None, tmp_path / "out"):
         with pytest.raises(HybridtuneError, match="embeds otherwise than torch") as caught:
-            export(ended, Wish(onnx=True, out=out), SCREEN)
+            export(ended, ExportOptions(onnx=True, out=out), SILENT)
         assert not isinstance(caught.value, InputError)  # exit code 1
     assert sorted(path for path in (ended / "best").rglob("*")) == before
     assert list(tmp_path.iterdir()) == []
@@ -237,7 +237,7 @@ def test_a_graph_that_differs_leaves_nothing_behind(ended, tmp_path, monkeypatch
 
 def test_a_model_that_gives_way_takes_its_graph_along(started, tmp_path):
     (tmp_path / "best" / "onnx").mkdir(parents=True)
-    study, _, place = command._checkpoint(started, Wish(onnx=False, trial="0000"))
+    study, _, place = command._checkpoint(started, ExportOptions(onnx=False, trial="0000"))
     trained = command._trained(study, place, started, started / "trials" / "0000")
     model = load_encoder(str(started / "encoder"), study.encoder, 0)
     command.write_model(model, str(started / "encoder"), trained, tmp_path / "best")
@@ -248,24 +248,27 @@ def test_a_model_that_gives_way_takes_its_graph_along(started, tmp_path):
 @pytest.mark.parametrize(
     ("wish", "told"),
     [
-        (Wish(onnx=False), "nothing to export: give --onnx, or --trial"),
-        (Wish(onnx=False, trial="0000", opset=20), "--opset is of the ONNX graph"),
+        (ExportOptions(onnx=False), "nothing to export: give --onnx, or --trial"),
+        (ExportOptions(onnx=False, trial="0000", opset=20), "--opset is of the ONNX graph"),
         (
-            Wish(onnx=False, trial="0007", out="x"),
+            ExportOptions(onnx=False, trial="0007", out="x"),
             "--trial 0007: no such trial has ended in STUDY; there are: 0000, 0001",
         ),
-        (Wish(onnx=False, trial="0000", checkpoint=7, out="x"), "0000 has none of that step; there are: 6, 12"),
-        (Wish(onnx=False, checkpoint=6, out="x"), "--checkpoint 6: of which trial? give --trial too"),
-        (Wish(onnx=False, trial="0000"), "--out is missing: a new folder for the model of "),
-        (Wish(onnx=False, trial="0000", out="full"), "is there and not empty"),
+        (
+            ExportOptions(onnx=False, trial="0000", checkpoint=7, out="x"),
+            "0000 has none of that step; there are: 6, 12",
+        ),
+        (ExportOptions(onnx=False, checkpoint=6, out="x"), "--checkpoint 6: of which trial? give --trial too"),
+        (ExportOptions(onnx=False, trial="0000"), "--out is missing: a new folder for the model of "),
+        (ExportOptions(onnx=False, trial="0000", out="full"), "is there and not empty"),
     ],
 )
 def test_wishes_that_cannot_be_met_are_one_clear_line(started, tmp_path, wish, told):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").write_text("")
-    wish = Wish(wish.onnx, wish.opset, wish.trial, wish.checkpoint, wish.out and tmp_path / wish.out)
+    wish = ExportOptions(wish.onnx, wish.opset, wish.trial, wish.checkpoint, wish.out and tmp_path / wish.out)
     with pytest.raises(InputError) as caught:
-        export(started, wish, SCREEN)
+        export(started, wish, SILENT)
     assert told.replace("STUDY", str(started)) in str(caught.value)
     assert "\n" not in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["full"]
@@ -274,16 +277,16 @@ def test_wishes_that_cannot_be_met_are_one_clear_line(started, tmp_path, wish, t
 @needs_onnx
 def test_places_without_a_model_are_one_clear_line(started, tiny, tmp_path):
     with pytest.raises(InputError, match=r"its study has no best/ yet; .*trials that have ended: 0000, 0001$"):
-        export(started, Wish(onnx=True), SCREEN)
+        export(started, ExportOptions(onnx=True), SILENT)
     for place in (tmp_path / "none", tiny[0]):
         with pytest.raises(InputError, match="is neither a study folder nor a model folder"):
-            export(place, Wish(onnx=True), SCREEN)
+            export(place, ExportOptions(onnx=True), SILENT)
     with pytest.raises(InputError, match=r"is no study folder \(no study.yaml\)"):
-        export(tmp_path, Wish(onnx=False, trial="0000"), SCREEN)
+        export(tmp_path, ExportOptions(onnx=False, trial="0000"), SILENT)
     types = [f"sentence_transformers.models.{kind}" for kind in ("Transformer", "Pooling", "LSTM")]
     (tmp_path / "modules.json").write_text(json.dumps([{"type": kind} for kind in types]))
     with pytest.raises(InputError, match=r"has a module sentence_transformers\.models\.LSTM, which is not done here"):
-        export(tmp_path, Wish(onnx=True), SCREEN)
+        export(tmp_path, ExportOptions(onnx=True), SILENT)
 
 
 @pytest.fixture
@@ -317,7 +320,7 @@ def test_a_folders_own_word_does_not_let_its_code_run(own_code, tmp_path, monkey
     monkeypatch.setattr(command.onnx, "check_onnx", lambda: None)
     folder, marker = own_code
     with pytest.raises(InputError, match=r"needs code of its own.*--trust-remote-code") as caught:
-        export(folder, Wish(**wish, out=tmp_path / "out"), SCREEN)
+        export(folder, ExportOptions(**wish, out=tmp_path / "out"), SILENT)
     assert "\n" not in str(caught.value)
     assert not marker.exists()
     assert not (tmp_path / "out").exists()

@@ -2,11 +2,14 @@ import json
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from hybridtune.cli.main import cli
 from hybridtune.errors import InputError
 from hybridtune.metrics.metrics import Ranked, per_query
 from hybridtune.metrics.per_query import write_per_query
-from hybridtune.study.compare import compare_runs, comparison_tables, find_per_query, forest, write_comparison
+from hybridtune.study.compare import compare_evaluations, find_per_query
+from hybridtune.terminal.scores import comparison_tables, forest
 from hybridtune.terminal.screen import Screen
 
 
@@ -51,16 +54,15 @@ def test_a_place_without_values_says_where_it_looked(places):
 
 def test_a_comparison_is_told_and_written(places, capsys):
     screen = Screen(to_stderr=False)
-    result = compare_runs(str(places / "eval"), str(places / "study"), [], 3, screen, draws=300)
+    result = compare_evaluations(str(places / "eval"), str(places / "study"), [], 3, screen, draws=300)
     assert (result["a"]["model"], result["b"]["model"]) == ("older", "best")
     names = [f"{row['setting']}/{row['measure']}" for row in result["differences"]]
     settings = ("mono", "cross", "multi")
     assert names == [f"{one}/{m}" for m in ("AP", "nDCG@10") for one in settings] + ["multi/rank_distance"]
     assert {row["verdict"] for row in result["differences"]} == {"B better"}
-    file = write_comparison(result, places / "out" / "deep")
-    assert json.loads(file.read_text()) == json.loads(json.dumps(result)) == result
+    assert json.loads(json.dumps(result)) == result
 
-    comparison_tables(result, screen)
+    comparison_tables(result, screen.console)
     told = capsys.readouterr().out
     assert "A: older" in told
     assert "B: best" in told
@@ -71,6 +73,12 @@ def test_a_comparison_is_told_and_written(places, capsys):
     assert all(len(line.rstrip()) <= 120 for line in table)
 
 
+def test_the_command_writes_what_it_prints(places):
+    words = ["compare", str(places / "eval"), str(places / "study"), "--out", str(places / "out" / "deep"), "--json"]
+    printed = json.loads(CliRunner().invoke(cli, words).stdout)
+    assert json.loads((places / "out" / "deep" / "comparison.json").read_text()) == printed
+
+
 def test_a_measure_that_nothing_defines_is_told(places, capsys):
     screen = Screen(to_stderr=False)
     for name in ("one", "two"):  # one language, one answer: no rank distance
@@ -78,9 +86,9 @@ def test_a_measure_that_nothing_defines_is_told(places, capsys):
         alone = Ranked(counts, np.arange(5), np.zeros(5, int), np.zeros(5, int), ["en"], np.array([9]))
         path = places / name / "per_query.parquet"
         write_per_query(path, per_query(alone), list("abcde"), ["en"], np.arange(5), {})
-    result = compare_runs(str(places / "one"), str(places / "two"), ["AP", "rank_distance"], 0, screen, draws=20)
+    result = compare_evaluations(str(places / "one"), str(places / "two"), ["AP", "rank_distance"], 0, screen, draws=20)
     assert {row["measure"] for row in result["differences"]} == {"AP"}
-    comparison_tables(result, screen)
+    comparison_tables(result, screen.console)
     told = capsys.readouterr().out
     assert "rank_distance: no ranking defines it" in told
     assert "no difference shown" in told

@@ -4,7 +4,8 @@ from hybridtune.config.study import load_study
 from hybridtune.errors import InputError
 from hybridtune.runtime import local
 from hybridtune.runtime.resources import NodeType, Shape
-from hybridtune.study.preflight import notices, prepare
+from hybridtune.study.preflight import prepare
+from hybridtune.study.summary import notices
 
 BOTH = ["de", "en"]
 

@@ -1,0 +1,227 @@
+"""The tables of `hybridtune evaluate`, `compare` and `mine`, from their results as plain values."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from hybridtune.metrics.metrics import BIAS, SETTINGS
+from hybridtune.report.bias_map import bias_table
+from hybridtune.terminal.tables import plain_table
+
+_DIGITS = {"rank_distance": 2}  # in places of the pool; all other measures lie in [0, 1]
+_LEFT_OUT = {
+    "only_a": "rankings that only A has",
+    "only_b": "rankings that only B has",
+    "undefined": "rankings that do not define it",
+}
+_WIDTH = 61  # of a drawn interval; odd, so that 0 has a place of its own
+
+Cells = Mapping[str, Any]
+
+
+def evaluation_summary(result: Mapping[str, Any], console: Console) -> None:
+    """The tables of one evaluation, or what a dry run found."""
+    print_to = console.print
+    if "metrics" not in result:
+        print_to(plain_table([result], "would score"))
+        return
+    for table in scores_tables(result):
+        print_to(table)
+    metrics, counts = result["metrics"], result["counts"]
+    if "balanced/AP" in metrics:
+        print_to(f"balanced/AP {metrics['balanced/AP']:.4f} (harmonic mean of the three settings)")
+    for name in BIAS:
+        if f"multi/{name}" in metrics:
+            queries, passages = counts["queries_with"][name], counts["passages"]
+            print_to(
+                f"multi/{name} {metrics[f'multi/{name}']:.4f} ({queries:,} queries, pool of {passages:,} passages)"
+            )
+    other = other_means(result)
+    if other:
+        print_to(other, soft_wrap=True)
+    if counts.get("not_retrieved"):
+        print_to(f"relevant passages not in the run: {counts['not_retrieved']:,} of {counts['relevant_pairs']:,}")
+    for note in result["notes"]:
+        print_to(note, style="dim", soft_wrap=True, markup=False)
+
+
+def other_means(result: Mapping[str, Any]) -> str:
+    """The means that trec_eval prints, in one line; empty where they are those of the table."""
+    own, counts = result["metrics"], result["counts"]
+    means = {
+        name: value
+        for name, value in result["trec_eval"].items()
+        if not math.isclose(value, own.get(name, -1.0), rel_tol=1e-9)
+    }
+    if not means:
+        return ""
+    setting = next(iter(means)).split("/")[0]
+    silent = counts["queries_without_relevant"][setting]
+    queries = counts["queries"][setting] + silent
+    shown = ", ".join(f"{name} {value:.4f}" for name, value in means.items())
+    return (
+        f"trec_eval prints {shown}: means over all {queries:,} judged queries at once, those without a relevant "
+        f"passage ({silent:,}) at 0"
+    )
+
+
+def scores_tables(result: Mapping[str, Any]) -> list[Table]:
+    """Means with their counts, the matrix of languages, its training pairs, groups of languages, and the bias."""
+    measures = [name for name in dict.fromkeys(key.split("/")[1] for key in result["metrics"]) if name not in BIAS]
+    shown = measures[0]
+    tables = [
+        plain_table(_means(result, measures), "means over query languages (mono, multi) or ordered pairs (cross)")
+    ]
+    multi = {language: values.get(shown) for language, values in result["per_language"]["multi"].items()}
+    cells = {pair: values.get(shown) for pair, values in result["per_pair"].items()}
+    tables.append(plain_table(_matrix(result, shown, cells, multi), "query language by row, pool by column"))
+    if result["training_pairs"] is not None:
+        trained = {pair: result["training_pairs"].get(pair, 0) for pair in cells}
+        title = "training pairs of each pair (0: zero-shot)"
+        tables.append(plain_table(_matrix(result, "pairs", trained, {}), title))
+    if result["groups"]:
+        tables.append(groups_table(result["groups"], measures))
+    if result["over_represented"]:
+        tables.append(bias_table(result))
+    return tables
+
+
+def _means(result: Mapping[str, Any], measures: list[str]) -> list[dict[str, Any]]:
+    metrics, counts = result["metrics"], result["counts"]
+    return [
+        {
+            "setting": setting,
+            **{name: f"{metrics[f'{setting}/{name}']:.4f}" for name in measures},
+            "queries": counts["queries"][setting],
+            "without answer": counts["queries_without_relevant"][setting],
+        }
+        for setting in SETTINGS
+        if f"{setting}/{measures[0]}" in metrics
+    ]
+
+
+def _matrix(result: Mapping[str, Any], corner: str, cells: Cells, multi: Cells) -> list[dict[str, Any]]:
+    """One row a query language, one column a passage language; empty where nothing was scored."""
+    names = list(result["counts"]["passages_per_language"])
+    asked = [x for x in names if x in multi or any(f"{x}-{y}" in cells for y in names)]
+    pools = [y for y in names if any(f"{x}-{y}" in cells for x in names)]
+    last = {x: {"multi": _cell(multi.get(x))} for x in asked} if multi else {x: {} for x in asked}
+    return [{corner: x, **{y: _cell(cells.get(f"{x}-{y}")) for y in pools}, **last[x]} for x in asked]
+
+
+def _cell(value: float | int | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
+
+
+def groups_table(groups: Mapping[str, Any], measures: Sequence[str]) -> Table:
+    """Means over groups of languages: ``groups.group_means``."""
+    rows = [
+        {
+            "group": group,
+            "setting": setting,
+            **{name: f"{values[name]:.4f}" if name in values else "" for name in measures},
+            "languages or pairs": values["rows"],
+            "queries": values["queries"],
+        }
+        for group, settings in groups.items()
+        for setting, values in settings.items()
+    ]
+    return plain_table(rows, "groups of languages and pairs")
+
+
+def comparison_tables(result: Mapping[str, Any], console: Console) -> None:
+    """Who A and B are, the table of differences, their intervals drawn, and what was left out."""
+    for side in ("a", "b"):
+        about = result[side]
+        name = about.get("model", "model not known")
+        console.print(f"{side.upper()}: {name} ({about['file']})", soft_wrap=True, markup=False)
+    rows = result["differences"]
+    title = f"benchmark {result['a'].get('benchmark', 'not known')}, over the rankings that both have"
+    console.print(plain_table([_cells(row) for row in rows], title))
+    for measure in dict.fromkeys(row["measure"] for row in rows):
+        _draw([row for row in rows if row["measure"] == measure and row["low"] is not None], measure, console)
+    for row in rows:
+        left = [f"{row[key]:,} {text}" for key, text in _LEFT_OUT.items() if row[key]]
+        if left:
+            name = f"{row['setting']}/{row['measure']}"
+            console.print(f"{name}: left out {', '.join(left)}", soft_wrap=True, markup=False)
+    console.print(
+        f"p: sign-flip permutation over topics, two-sided ({result['draws']:,} draws or all); p Holm: corrected over "
+        "the settings of a measure, below .05 a verdict; interval: bootstrap over topics. A topic is all queries with "
+        f"the same relevant passages. Seed {result['seed']}.",
+        style="dim",
+        soft_wrap=True,
+        markup=False,
+    )
+
+
+def forest(low: float, middle: float, high: float, limit: float) -> str:
+    """An interval within [-limit, limit] as a line of characters: ``(--o--)``, with ``|`` where 0 is."""
+
+    def place(value: float) -> int:
+        return round((value / limit + 1) / 2 * (_WIDTH - 1)) if limit else _WIDTH // 2
+
+    line = [" "] * _WIDTH
+    line[place(low) : place(high) + 1] = "-" * (place(high) - place(low) + 1)
+    line[_WIDTH // 2] = "|"
+    line[place(low)], line[place(high)] = "(", ")"
+    line[place(middle)] = "o"
+    return "".join(line)
+
+
+def _cells(row: Mapping[str, Any]) -> dict[str, Any]:
+    """One row as the table shows it."""
+    digits = _DIGITS.get(row["measure"], 4)
+    interval = "" if row["low"] is None else f"{row['low']:+.{digits}f} to {row['high']:+.{digits}f}"
+    return {
+        "metric": f"{row['setting']}/{row['measure']}",
+        "A": _number(row["a"], f".{digits}f"),
+        "B": _number(row["b"], f".{digits}f"),
+        "B - A": _number(row["difference"], f"+.{digits}f"),
+        "95 % interval": interval,
+        "p": _chance(row["p"]),
+        "p Holm": _chance(row["p_holm"]),
+        "verdict": row["verdict"],
+        "topics": row["topics"],
+        "rankings": row["rankings"],
+    }
+
+
+def _number(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
+
+
+def _chance(p: float | None) -> str:
+    # Cut, not rounded: 0.04996 must not read 0.0500 beside the verdict of a p below .05.
+    return "" if p is None else f"{math.floor(p * 1e4 + 1e-6) / 1e4:.4f}" if p >= 1e-4 else f"{p:.0e}"
+
+
+def _draw(rows: Sequence[Mapping[str, Any]], measure: str, console: Console) -> None:
+    if not rows:
+        return
+    limit = max(max(abs(row["low"]), abs(row["high"])) for row in rows)
+    edge = f"{limit:.{_DIGITS.get(measure, 4)}f}"
+    sides = ("A better", "B better") if rows[0]["better"] == "max" else ("B better", "A better")
+    console.print(
+        f"\n{'':8}{'-' + edge + '  ' + sides[0]:<{_WIDTH // 2}}0{sides[1] + '  +' + edge:>{_WIDTH // 2}}  {measure}",
+        markup=False,
+        soft_wrap=True,
+    )
+    for row in rows:
+        line = forest(row["low"], row["difference"], row["high"], limit)
+        console.print(f"{row['setting']:<8}{line}", markup=False, soft_wrap=True)
+
+
+def mined_table(result: dict[str, Any], console: Console) -> None:
+    """What became of the candidates, for people."""
+    rows = [{"passages in": language, **counts} for language, counts in result["counts"].items()]
+    console.print(plain_table(rows, "candidates, and why they were left out"))
+    console.print(
+        f"hard negatives for {result['mined']:,} of {result['groups']:,} groups: {result['file']}",
+        soft_wrap=True,
+    )

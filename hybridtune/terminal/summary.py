@@ -1,0 +1,125 @@
+"""What a command that runs a study prints before it starts and after it ends: tables, counts, what to type next."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hybridtune.config.study import Study, dump_study
+from hybridtune.search.samplers import expected_trials
+from hybridtune.search.seed_check import chance, headline
+from hybridtune.search.stopping import spent
+from hybridtune.storage.trial_rows import TrialRow
+from hybridtune.study.preflight import Prepared
+from hybridtune.study.summary import opening_lines
+from hybridtune.terminal.scores import groups_table
+from hybridtune.terminal.screen import Screen
+from hybridtune.terminal.tables import duration, figure, marks_told, plain_table, trials_table
+
+
+def show_plan(prepared: Prepared, described: Mapping[str, Any], screen: Screen) -> None:
+    """``--dry-run`` for people."""
+    print_to = screen.console.print
+    print_to(dump_study(prepared.study), markup=False)
+    print_to(plain_table(described["languages"], "training pairs"))
+    for line in opening_lines(prepared):
+        screen.line(line)
+    plan, mix = described["plan"], prepared.study.mix
+    print_to(plain_table(plan["table"], f"batches of the fixed values, {prepared.study.train.max_steps} steps"))
+    screen.line(f"mixing ratio asked {plan['asked_ratio']:.4g}, realised {plan['realised_ratio']:.4f}")
+    if mix.align_share:
+        screen.line(f"align share asked {mix.align_share:g}, realised {plan['realised_align_share']:.4f}")
+    screen.line(
+        f"{described['trials']} trials, {described['concurrent_trials']} at once, "
+        f"{described['evaluators']} evaluator actors; nothing was started or written"
+    )
+
+
+def study_summary(study: Study, result: Mapping[str, Any], screen: Screen) -> None:
+    """The table of trials, what it cost, the best values, whether they are better, and where everything is."""
+    rows = [TrialRow(**trial) for trial in result["trials"]]
+    best = result["best"]
+    width = screen.console.width if screen.console.is_terminal else None
+    screen.console.print(trials_table(study.search.objective, rows, best["id"], width=width))
+    marks = marks_told(rows)
+    screen.console.print(
+        "* best; ratio: share of mono batches; mono, cross, multi: AP on the dev benchmark" + (marks and f"; {marks}"),
+        style="dim",
+    )
+    for reason in dict.fromkeys(row.reason for row in rows if row.reason):
+        names = ", ".join(row.label for row in rows if row.reason == reason)
+        screen.console.print(f"{names} failed: {reason}", soft_wrap=True, markup=False)
+    screen.console.print(trial_counts(study, rows), soft_wrap=True, markup=False)
+    name = best["baseline"] or f"trial {best['number']}"
+    values = ", ".join(
+        f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in best["values"].items()
+    )
+    screen.console.print(f"best: {name} ({values})", soft_wrap=True, markup=False)
+    if len(result["front"]) > 1:
+        screen.console.print(f"Pareto front: {', '.join(result['front'])}", markup=False)
+    if result.get("repeats"):
+        metric = study.search.objective[0]
+        title = f"{metric} with other seeds (+-: 95 % interval; p: paired by topics)"
+        screen.console.print(plain_table(repeats_rows(result["repeats"], metric), title))
+    screen.console.print(headline(study, result), style="bold", soft_wrap=True, markup=False)
+    _where(result, screen)
+
+
+def trial_counts(study: Study, rows: Sequence[TrialRow]) -> str:
+    """``9 trials asked: 5 done, 4 stopped early; 1,900 of 2,700 steps in 3 min``, and the budget where there is one."""
+    took, steps = spent(rows)
+    counts = {status: sum(row.status == status for row in rows) for status in dict.fromkeys(row.status for row in rows)}
+    asked, search = expected_trials(study), study.search
+    begun = [f"{count} {status}" for status, count in counts.items()]
+    if len(rows) < asked:
+        begun.append(f"{asked - len(rows)} not begun")
+    line = f"{asked} trials asked: {', '.join(begun)}; {steps:,} of {asked * study.train.max_steps:,} steps"
+    limits = [f"{search.time_budget}"] if search.time_budget is not None else []
+    limits += [f"{search.step_budget:,} steps"] if search.step_budget is not None else []
+    return f"{line} in {duration(took)}" + (f" (budget: {', '.join(limits)})" if limits else "")
+
+
+def repeats_rows(repeats: Mapping[str, Any], metric: str) -> list[dict[str, Any]]:
+    """The noise check on one metric, a contestant a row."""
+    table = []
+    for who, contestant in repeats["contestants"].items():
+        found, versus = contestant["metrics"][metric], repeats["against"].get(who, {}).get(metric, {})
+        half = None if versus.get("low") is None else (versus["high"] - versus["low"]) / 2
+        table.append(
+            {
+                "trial": f"tuned ({contestant['trial']})" if who == "best" else who,
+                "first run": figure(metric, found["first"]),
+                "mean": figure(metric, found["mean"]),
+                "spread": figure(metric, found["spread"]),
+                "seeds": found["n"],
+                "best is ahead by": figure(metric, versus.get("difference")),
+                "+-": figure(metric, half),
+                "p": "" if versus.get("p_topics") is None else chance(versus["p_topics"]).removeprefix("p "),
+                "best is": versus.get("verdict", ""),
+            }
+        )
+    return table
+
+
+def train_summary(result: Mapping[str, Any], screen: Screen) -> None:
+    """The scores of one fit, and where its model is."""
+    shown = {key: value for key, value in result["metrics"].items() if "/" in key}
+    rows = [{"metric": key, "dev": f"{value:.4f}"} for key, value in shown.items()]
+    screen.console.print(plain_table(rows, "dev benchmark"))
+    _where(result, screen)
+
+
+def _where(result: Mapping[str, Any], screen: Screen) -> None:
+    test = result["test"]
+    if test is not None:
+        metrics = test["metrics"]
+        shown = [f"{key} {metrics[key]:.4f}" for key in ("mono/AP", "cross/AP", "multi/AP") if key in metrics]
+        if "multi/rank_distance" in metrics:
+            shown.append(f"rank distance {metrics['multi/rank_distance']:.1f}")
+        queries = max(test["counts"]["queries"].values())
+        screen.console.print(f"test benchmark ({queries:,} queries): {', '.join(shown)}", soft_wrap=True)
+        if len(test["groups"]) > 1:
+            screen.console.print(groups_table(test["groups"], ["AP", "nDCG@10", "R@10"]))
+    screen.console.print(f"model: {result['model']}", soft_wrap=True)
+    screen.console.print(f"study: {result['study']}", soft_wrap=True)
+    if result.get("report"):
+        screen.console.print(f"report: {result['report']}", soft_wrap=True)
+    screen.console.print(f"next:  hybridtune evaluate {result['model']} --benchmark PATH", soft_wrap=True)

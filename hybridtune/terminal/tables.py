@@ -1,0 +1,127 @@
+"""Tables of rich for a terminal: trials, and rows of like keys. Nothing heavy is imported: `status` prints them too."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from rich.table import Table
+
+from hybridtune.storage.trial_rows import TrialRow
+
+FIGURES = ("mono/AP", "cross/AP", "multi/AP", "multi/rank_distance")
+NARROW = 6  # searched fields that a terminal shows which is too narrow for all
+MARKS = {"running": "..", "stopped early": "x", "out of budget": "t", "failed": "!", "done": ""}
+_HEADS = {
+    "mixing_ratio": "ratio",
+    "temperature": "temp",
+    "learning_rate": "lr",
+    "sampling_exponent": "s",
+    "mono/AP": "mono",
+    "cross/AP": "cross",
+    "multi/AP": "multi",
+    "balanced/AP": "balanced",
+    "multi/rank_distance": "distance",
+}
+
+
+class Pace(NamedTuple):
+    """How far a training is."""
+
+    step: int
+    loss: float
+    pairs_per_second: float
+
+
+def trials_table(
+    goals: Sequence[str],
+    rows: Sequence[TrialRow],
+    best: str | None = None,
+    paces: Mapping[str, Pace] | None = None,
+    width: int | None = None,
+) -> Table:
+    """All trials as a table; baselines by name, the best marked, running ones at their present step.
+
+    Args:
+        goals: objectives, shown before the other figures.
+        rows: the trials.
+        best: id of the best one.
+        paces: how far the running trials are now, by trial id.
+        width: of the terminal; where the table is wider it has six searched fields at most. None: all of them.
+    """
+    figures = list(dict.fromkeys([*goals, *FIGURES]))
+    fields = list(dict.fromkeys(name for row in rows for name in row.values))
+    columns = [_step_column(rows, paces or {}), *(_figure_column(rows, name) for name in figures)]
+    columns = [_column(rows, name) for name in fields] + columns
+    first = ["trial", *(row.label + (" *" if row.id == best else "") for row in rows)]
+    left_out = 0
+    if width is not None and len(fields) > NARROW and sum(_width(one) for one in (first, *columns)) > width:
+        left_out = len(fields) - NARROW
+        columns = columns[:NARROW] + columns[len(fields) :]
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
+    table.add_column(first[0], no_wrap=True)
+    for head, *_ in columns:
+        table.add_column(head, justify="right", no_wrap=True)
+    for place, row in enumerate(rows, start=1):
+        style = "bold" if row.id == best else ("cyan" if row.baseline else None)
+        table.add_row(first[place], *(column[place] for column in columns), style=style)
+    if left_out:
+        table.caption = f"{left_out} more searched fields: see --json"
+        table.caption_justify = "left"
+    return table
+
+
+def marks_told(rows: Sequence[TrialRow]) -> str:
+    """What the marks behind the steps mean, of those that the rows have: ``x: stopped early``."""
+    seen = {row.status for row in rows}
+    return "; ".join(f"{mark}: {status}" for status, mark in MARKS.items() if mark and status in seen)
+
+
+def figure(name: str, value: float | None) -> str:
+    """A metric's value as tables show it; empty where there is none."""
+    if value is None:
+        return ""
+    return f"{value:.1f}" if name.endswith("rank_distance") else f"{value:.4f}"
+
+
+def short(value: Any) -> str:
+    """A trial's value as tables show it; empty for null."""
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return "" if value is None else str(value)
+
+
+def _column(rows: Sequence[TrialRow], field: str) -> list[str]:
+    return [_HEADS.get(field, field), *(short(row.values.get(field)) for row in rows)]
+
+
+def _figure_column(rows: Sequence[TrialRow], name: str) -> list[str]:
+    return [_HEADS.get(name, name), *(figure(name, row.metrics.get(name)) for row in rows)]
+
+
+def _step_column(rows: Sequence[TrialRow], paces: Mapping[str, Pace]) -> list[str]:
+    cells = []
+    for row in rows:
+        done = row.metrics.get("step", 0)
+        if row.status == "running" and row.id in paces:
+            done = max(done, paces[row.id].step)
+        cells.append(f"{done:.0f}{MARKS[row.status]}")
+    return ["step", *cells]
+
+
+def _width(column: Sequence[str]) -> int:
+    return max(map(len, column)) + 1  # with the blank behind it
+
+
+def plain_table(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
+    """Rows of like keys as a table."""
+    table = Table(box=None, pad_edge=False, title=title, title_justify="left", header_style="bold")
+    for key, value in (rows[0] if rows else {}).items():
+        table.add_column(str(key), justify="left" if isinstance(value, str) else "right")
+    for row in rows:
+        table.add_row(*(f"{value:,}" if isinstance(value, int) else str(value) for value in row.values()))
+    return table
+
+
+def duration(seconds: float) -> str:
+    """A length of time in its largest unit."""
+    minutes, hours = seconds / 60, seconds / 3600
+    return f"{hours:.1f} h" if hours >= 1 else f"{minutes:.0f} min" if minutes >= 2 else f"{seconds:.0f} s"
