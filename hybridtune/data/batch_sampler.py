@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from hybridtune.data.corpus import parse_groups
 from hybridtune.data.plan import HybridPlan
+from hybridtune.data.readers.native import parse_groups
 from hybridtune.errors import InputError
 
 

@@ -1,22 +1,32 @@
-"""Which texts there are, in which languages: all that the plan needs to know of the data.
+"""The texts of the training groups as numbers: all that the plan needs to know of the data.
 
 A text's number is its place among the distinct texts, in the order of the files: a query and a passage of the same
 words are two texts, and so are queries of two languages; a passage and a hard negative are one. Texts are one if their
-`text_key` is: the first spelling stands for all. The token store has one row a text, by the same number.
+`text_key` is: the first spelling stands for all. The token store has one row a text, by the same number. Groups come
+from the readers; `HybridPlan` draws its batches from a `Corpus`.
 """
 
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 
-from hybridtune.data.arrays import CHUNK, forget, map_array
-from hybridtune.data.numbering import Numbering
-from hybridtune.data.readers.native import Group, find_sources, parse_group, read_groups
-from hybridtune.metrics.arrays import Float64, Int32, Int64
+from hybridtune.data.answer_sets import answer_sets
+from hybridtune.data.readers.native import Group, parse_groups
+from hybridtune.data.text_key import text_key
+from hybridtune.errors import InputError
+from hybridtune.metrics.arrays import Bool, Float64, Int32, Int64
+
+BLOCK_TEXTS = 8192  # of a block, about; the unit that Ray Data hands to a tokenising actor
+_ROWS = 1 << 16  # of a table that are counted at once
+_TEXTS = pa.schema([("is_query", pa.bool_()), ("text", pa.large_string())])
+
+Digests = npt.NDArray[np.uint64]  # [n, 2]
 
 
 @dataclass(frozen=True)
@@ -50,7 +60,7 @@ class Corpus:
     @classmethod
     def from_groups(
         cls, groups: str | Path | Iterable[Group | Mapping[str, Any]], language_limits: Mapping[str, int] | None = None
-    ) -> Self:
+    ) -> "Corpus":
         """Number the texts of groups and join the groups that share one.
 
         Args:
@@ -68,24 +78,22 @@ class Corpus:
             >>> corpus.languages, corpus.pair_counts().tolist()
             (('de', 'en'), [[0, 0], [1, 1]])
         """
-        with tempfile.TemporaryDirectory() as folder:
-            numbering = Numbering(Path(folder), language_limits or {})
-            for group in parse_groups(groups):
-                numbering.add(group)
-            numbering.finish()
-            return cls.open(Path(folder))
+        builder = CorpusBuilder(language_limits or {})
+        for group in parse_groups(groups):
+            builder.add(group)
+        return builder.finish()
 
     @classmethod
-    def open(cls, folder: Path) -> Self:
-        """Map what a `Numbering` wrote into memory; the files may be deleted under it."""
-        tables: dict[str, Any] = {field.name: map_array(folder / f"{field.name}.npy") for field in fields(cls)}
+    def open(cls, folder: Path) -> "Corpus":
+        """Map what `save` wrote into memory; all processes of a machine share it."""
+        files = {field.name: folder / f"{field.name}.npy" for field in fields(cls)}
+        tables: dict[str, Any] = {name: np.asarray(np.load(file, mmap_mode="r")) for name, file in files.items()}
         return cls(**tables | {"languages": tuple(tables["languages"].tolist())})
 
-    def forget(self) -> None:
-        """Take what was read so far out of this process' memory; it is read again where it is needed."""
+    def save(self, folder: Path) -> None:
+        """Write one ``.npy`` file a field into a folder."""
         for field in fields(self):
-            if field.name != "languages":
-                forget(getattr(self, field.name))
+            np.save(folder / f"{field.name}.npy", np.asarray(getattr(self, field.name)))
 
     def most_negatives(self) -> int:
         """Hard negatives in the cell that has most of them; 0 if there is none at all."""
@@ -116,21 +124,189 @@ class Corpus:
     def pair_counts(self) -> Int64:
         """[L, L] pairs by language of the query and of the passage."""
         counts = np.zeros((len(self.languages),) * 2, np.int64)
-        for start in range(0, len(self.answer_sets), CHUNK):
-            rows = slice(start, start + CHUNK)
+        for start in range(0, len(self.answer_sets), _ROWS):
+            rows = slice(start, start + _ROWS)
             counts += (self.queries[rows] >= 0).T.astype(np.int64) @ (self.passages[rows] >= 0).astype(np.int64)
         return counts
 
 
-def parse_groups(groups: str | Path | Iterable[Group | Mapping[str, Any]]) -> Iterator[Group]:
-    """Yield the checked groups of a file, folder or glob, or of rows of the native format.
+class TextPart(NamedTuple):
+    """The texts of one block: an Arrow file of (is_query, text), and which of them stand in no block before."""
 
-    Raises:
-        InputError: a row that is no group.
+    path: Path
+    new: Bool
+
+
+class CorpusBuilder:
+    """Numbers the texts of groups and joins the groups that share a passage, or a query in one language.
+
+    Args:
+        limits: most groups a language may have; what is over the limit is left out in the order of the groups.
+        text_folder: gets the texts, block by block; None: they are not kept.
+
+    Attributes:
+        parts: the files of the texts.
     """
-    if isinstance(groups, str | Path):
-        for source in find_sources([str(groups)]):
-            yield from read_groups(source)
-        return
-    for number, row in enumerate(groups, 1):
-        yield row if isinstance(row, Group) else parse_group(row, f"group {number}")
+
+    def __init__(self, limits: Mapping[str, int], text_folder: Path | None = None) -> None:
+        self.parts: list[TextPart] = []
+        self._limits, self._seen = limits, dict.fromkeys(limits, 0)
+        self._text_folder = text_folder
+        self._columns: dict[str, int] = {}  # of the languages, in the order in which they are first seen
+        self._groups = self._texts = 0  # in the blocks that were ended
+        self._id_blocks: list[pa.Array] = []
+        self._id_digests: list[Digests] = []
+        self._digests: list[Digests] = []
+        self._paths: list[Path] = []
+        self._sources: list[Int32] = []
+        self._cell_blocks: list[Int32] = []  # [., 4] group, column, query and passage
+        self._negative_blocks: list[Int32] = []  # [., 3] group, column and text
+        self._begin()
+
+    def _begin(self) -> None:
+        """Begin an empty block."""
+        self._ids: list[str] = []
+        self._of: list[int] = []
+        self._cells: list[int] = []
+        self._negatives: list[int] = []
+        self._indices: dict[bytes, int] = {}  # what makes a text this text -> its index among those of all blocks
+        self._spellings: list[tuple[bool, str]] = []  # the first one of each
+
+    def add(self, group: Group, source: int = 0) -> None:
+        """Take the next group, and the entry of ``data.train`` that it comes from."""
+        row = self._groups + len(self._ids)
+        self._ids.append(group.group_id)
+        self._of.append(source)
+        queries, passages = group.queries, group.passages
+        for language in sorted({*queries, *passages}):
+            if language in self._seen:
+                self._seen[language] += 1
+                if self._seen[language] > self._limits[language]:
+                    continue
+            column = self._columns.setdefault(language, len(self._columns))
+            query = self._index(queries[language], language) if language in queries else -1
+            passage = -1
+            if language in passages:
+                passage = self._index(passages[language])
+                for text in dict.fromkeys(map(self._index, group.negatives.get(language, ()))):
+                    self._negatives += (row, column, text)
+            self._cells += (row, column, query, passage)
+        if len(self._indices) >= BLOCK_TEXTS or len(self._ids) >= BLOCK_TEXTS:
+            self._end()
+
+    def _index(self, text: str, query_language: str | None = None) -> int:
+        """Return the index of a query of a language, or of a passage, which is one text in all languages."""
+        side = "p" if query_language is None else f"q{query_language}"
+        found = self._indices.setdefault(f"{side}\0{text_key(text)}".encode(), self._texts + len(self._indices))
+        if len(self._spellings) < len(self._indices):
+            self._spellings.append((query_language is not None, text))
+        return found
+
+    def _end(self) -> None:
+        """Put the block away."""
+        if self._text_folder:
+            path = self._text_folder / f"part-{len(self._digests):05d}.arrow"
+            sides, texts = zip(*self._spellings, strict=True) if self._spellings else ((), ())
+            with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, _TEXTS) as writer:
+                writer.write_table(pa.table({"is_query": list(sides), "text": list(texts)}, _TEXTS))
+            self._paths.append(path)
+        self._digests.append(_digests(self._indices))
+        self._id_digests.append(_digests(name.encode() for name in self._ids))
+        self._id_blocks.append(pa.array(self._ids, pa.large_string()))
+        self._sources.append(np.array(self._of, np.int32))
+        self._cell_blocks.append(np.array(self._cells, np.int32).reshape(-1, 4))
+        self._negative_blocks.append(np.array(self._negatives, np.int32).reshape(-1, 3))
+        self._groups += len(self._ids)
+        self._texts += len(self._indices)
+        self._begin()
+
+    def finish(self) -> Corpus:
+        """Number what was added.
+
+        Raises:
+            InputError: no text at all, or a group_id that stands twice.
+        """
+        self._end()
+        repeated = np.flatnonzero(~_is_new(_numbers(np.concatenate(self._id_digests))))
+        if len(repeated):
+            name = pa.chunked_array(self._id_blocks)[int(repeated[0])].as_py()
+            raise InputError(f"group_id {name!r} stands twice: one line holds a whole group")
+        if not self._columns:
+            raise InputError("the training data holds no text: every language is limited to 0")
+        numbers = _numbers(np.concatenate(self._digests))  # by index
+        ends = np.cumsum([len(block) for block in self._digests])[:-1]
+        self.parts = list(map(TextPart, self._paths, np.split(_is_new(numbers), ends)))
+        languages = sorted(self._columns)
+        column_of = np.argsort(np.argsort(list(self._columns))).astype(np.int32)  # by the order of first sight
+        groups, columns, *sides = np.concatenate(self._cell_blocks).T
+        tables = np.full((2, self._groups, len(languages)), -1, np.int32)
+        for table, side in zip(tables, sides, strict=True):  # queries, passages
+            table[groups, column_of[columns]] = np.where(side >= 0, numbers[side], -1)
+        holders, sets = self._answer_sets(numbers, groups, sides)
+        cells, texts, of_texts = self._hard_negatives(numbers, column_of, holders, sets)
+        return Corpus(
+            languages=tuple(languages),
+            queries=tables[0],
+            passages=tables[1],
+            answer_sets=sets,
+            negative_cells=cells,
+            negative_texts=texts,
+            negative_answer_sets=of_texts,
+            sources=np.concatenate(self._sources),
+        )
+
+    def _answer_sets(self, numbers: Int32, groups: Int32, sides: Sequence[Int32]) -> tuple[Int32, Int32]:
+        """Join the groups that share a text.
+
+        Returns:
+            [texts] the first group that has it, as a passage or as a query; -1 of one that is a hard negative only.
+            [G] the answer set of every group.
+        """
+        texts = np.concatenate([numbers[side[side >= 0]] for side in sides])  # no query has the number of a passage
+        of = np.concatenate([groups[side >= 0] for side in sides])
+        holders = np.full(numbers.max() + 1, -1, np.int32)
+        holders[texts[::-1]] = of[::-1]  # of equal ones, the first is written last
+        return holders, answer_sets(self._groups, holders[texts], of)
+
+    def _hard_negatives(
+        self, numbers: Int32, column_of: Int32, holders: Int32, sets: Int32
+    ) -> tuple[Int64, Int32, Int32]:
+        """Return the cells, the texts and the answer sets of the hard negatives."""
+        groups, columns, texts = np.concatenate(self._negative_blocks).T
+        holder = holders[numbers[texts]]
+        answered = np.where(holder >= 0, sets[holder], -1)
+        wrong = answered != sets[groups]  # a text of the group's own answer set answers its queries
+        cells = groups.astype(np.int64) * len(column_of) + column_of[columns]
+        return cells[wrong], numbers[texts][wrong], answered[wrong]
+
+
+def read_texts(parts: Sequence[TextPart]) -> Iterator[tuple[bool, str]]:
+    """Read (is_query, text) of every distinct text, in the order of the numbers."""
+    for part in parts:
+        with pa.memory_map(str(part.path)) as source:
+            table = pa.ipc.open_file(source).read_all().filter(pa.array(part.new))
+            yield from zip(table.column("is_query").to_pylist(), table.column("text").to_pylist(), strict=True)
+
+
+def _digests(texts: Iterable[bytes]) -> Digests:
+    """Return 128 bits of BLAKE2b of each text: of n, any two that differ have different ones but for n^2 in 2^129."""
+    joined = b"".join([hashlib.blake2b(text, digest_size=16).digest() for text in texts])
+    return np.frombuffer(joined, np.uint64).reshape(-1, 2)
+
+
+def _numbers(digests: Digests) -> Int32:
+    """Return the number [n] of each digest among the different ones, in the order in which they are first seen."""
+    order = np.lexsort(digests.T)  # stable: equal ones stay in the order of their places
+    ordered = digests[order]
+    starts = np.ones(len(order), bool)  # of a run of equal ones
+    starts[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
+    firsts = np.empty(len(order), np.int64)
+    firsts[order] = order[starts][np.cumsum(starts) - 1]
+    numbers = np.cumsum(firsts == np.arange(len(order)), dtype=np.int32) - 1
+    return numbers[firsts].astype(np.int32)
+
+
+def _is_new(numbers: Int32) -> Bool:
+    """Return [n] whether a number of `_numbers` is seen for the first time."""
+    new: Bool = np.diff(np.maximum.accumulate(numbers), prepend=-1) > 0
+    return new

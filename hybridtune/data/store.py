@@ -1,6 +1,9 @@
-"""Numbered texts to token ids on disk: Ray Data reads the parts, actors tokenise them, one process writes in order.
+"""Token stores: the token ids of every text, made once for (data, tokenizer, lengths) and mapped by all who train.
 
-The parts are read on the machine that has them; texts and token ids travel through Ray, so actors may be anywhere.
+`recipe` says what a study's store is made of, `build_store` finds or builds it, `TokenStore` reads it. Building: the
+readers' groups become a `Corpus`, whose texts Ray Data reads part by part and hands to actors that tokenise them; one
+process writes in order. The parts are read on the machine that has them; actors may be anywhere. `stream` goes on
+from here.
 """
 
 import hashlib
@@ -8,136 +11,36 @@ import heapq
 import json
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import repeat
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from hybridtune.config.study import Data, Encoder
-from hybridtune.data import arrays
-from hybridtune.data.arrays import ArrayFile
-from hybridtune.data.corpus import Corpus
-from hybridtune.data.numbering import Numbering, TextPart, read_texts
-from hybridtune.data.readers import native as formats
+from hybridtune.data.corpus import Corpus, CorpusBuilder, TextPart, read_texts
+from hybridtune.data.readers.native import Source, find_sources, read_groups
 from hybridtune.data.tokenizer import Tokenizer, pretrained_tokenizer, train_tokenizer
 from hybridtune.errors import InputError
 from hybridtune.metrics.arrays import Int32, Int64
 from hybridtune.runtime.resources import cores
 from hybridtune.storage.files import cache_folder, is_remote, locked
 
-Progress = Callable[[int, int], None]  # (texts done, texts in all)
+# Of how groups are read, cleaned and numbered and of the files of a store: raise it with any change of what they hold.
+FORMAT_VERSION = 1
+SAMPLE = 1 << 15  # texts that a tokenizer of the study's own is trained on, of those there are
 
 _AT_ONCE = 1024  # texts given to the tokenizer in one call: what it says of each text takes some kilobytes
 _READERS = 2  # tasks that read parts
 _IN_FLIGHT = 64 * 2**20  # bytes of texts and of token ids that wait for who takes them
 
-
-def tokenise(folder: Path, parts: Sequence[TextPart], tokenizer: Tokenizer, encoder: Encoder, report: Progress) -> None:
-    """Tokenise the new texts of the parts, in their order.
-
-    Args:
-        folder: gets ``tokens.npy``, [T] ids of all texts, one behind the other, and ``offsets.npy``, [n + 1] where
-            each of the n texts begins; its last element is T.
-        parts: the texts.
-        tokenizer: of both sides.
-        encoder: prefixes and lengths.
-        report: told how far it is.
-    """
-    import ray
-
-    total = sum(int(part.new.sum()) for part in parts)
-    items = [{"part": str(part.path), "new": np.packbits(part.new).tobytes()} for part in parts if part.new.any()]
-    sides = {
-        True: (encoder.query_prefix, encoder.query_length),
-        False: (encoder.passage_prefix, encoder.passage_length),
-    }
-    report(0, total)
-    with ArrayFile(folder / "tokens.npy", np.int32) as tokens, ArrayFile(folder / "offsets.npy", np.int64) as offsets:
-        offsets.append(np.zeros(1, np.int64))
-        if not items:
-            return
-        data = ray.data.from_items(items, override_num_blocks=len(items))
-        data.context.execution_options.preserve_order = True
-        limits = ray.data.ExecutionResources.for_limits(object_store_memory=_IN_FLIGHT)
-        data.context.execution_options.resource_limits = limits
-        here = ray.get_runtime_context().get_node_id()
-        data = data.map_batches(
-            _read_part,
-            compute=ray.data.TaskPoolStrategy(size=min(_READERS, len(items))),
-            batch_size=1,
-            batch_format="pyarrow",
-            num_cpus=0,
-            label_selector={"ray.io/node-id": here},
-        )
-        data = data.map_batches(
-            _TokenisePart,
-            fn_constructor_args=(tokenizer, sides),
-            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=min(len(items), _cores(here))),
-            batch_size=None,
-            batch_format="pyarrow",
-            num_cpus=0.5,
-        )
-        for table in data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1):
-            for rows in table.column("tokens").chunks:
-                ends = rows.offsets.to_numpy().astype(np.int64)
-                offsets.append(tokens.rows + ends[1:] - ends[0])
-                tokens.append(rows.values.to_numpy()[ends[0] : ends[-1]])
-            report(offsets.rows - 1, total)
-
-
-def _cores(here: str) -> int:
-    """The cores that this process may use, and the CPUs that other nodes of the cluster offer."""
-    import ray
-
-    others = [node for node in ray.nodes() if node["Alive"] and node["NodeID"] != here]
-    return cores() + sum(int(node["Resources"].get("CPU", 0)) for node in others)
-
-
-def _read_part(batch: pa.Table) -> Iterator[pa.Table]:
-    """A Ray Data task: paths of parts of the texts in, the new texts of each out."""
-    for path, bits in zip(batch.column("part").to_pylist(), batch.column("new").to_pylist(), strict=True):
-        with pa.memory_map(path) as source:
-            part = pa.ipc.open_file(source).read_all()
-            new = np.unpackbits(np.frombuffer(bits, np.uint8), count=len(part)).astype(bool)
-            yield part.filter(pa.array(new)).combine_chunks()
-
-
-class _TokenisePart:
-    """A Ray Data actor: a part of the texts in, its token ids out, one row a text."""
-
-    def __init__(self, tokenizer: Tokenizer, sides: Mapping[bool, tuple[str, int]]) -> None:
-        self.tokenizer, self.sides = tokenizer, sides
-
-    def __call__(self, part: pa.Table) -> pa.Table:
-        chunks = [self._encode(part.slice(at, _AT_ONCE)) for at in range(0, len(part), _AT_ONCE)]
-        return pa.table({"tokens": pa.chunked_array(chunks).combine_chunks()})
-
-    def _encode(self, part: pa.Table) -> pa.Array:
-        is_query = part.column("is_query").to_numpy()
-        lengths = np.zeros(len(part) + 1, np.int64)
-        encoded: dict[bool, Int32] = {}
-        for side, (prefix, length) in self.sides.items():
-            chosen = is_query == side
-            texts = part.column("text").filter(pa.array(chosen)).to_pylist()
-            encoded[side], lengths[1:][chosen] = self.tokenizer.encode_flat(texts, prefix, length)
-        ends = np.cumsum(lengths)
-        tokens = np.empty(ends[-1], np.int32)
-        of_query = np.repeat(is_query, lengths[1:])  # the side that each token is of
-        tokens[of_query], tokens[~of_query] = encoded[True], encoded[False]
-        return pa.ListArray.from_arrays(ends.astype(np.int32), tokens)
-
-
-SAMPLE = 1 << 15  # texts that a tokenizer of the study's own is trained on, of those there are
-
-# Of how groups are read, cleaned and numbered and of the files above: raise it with any change of what they hold.
-FORMAT_VERSION = 1
+Progress = Callable[[int, int], None]  # (texts done, texts in all)
 
 
 @dataclass(frozen=True)
@@ -152,8 +55,8 @@ class TokenStore:
     @classmethod
     def open(cls, path: Path) -> "TokenStore":
         """Map the store at ``path`` into memory."""
-        tokens, offsets = path / "tokens.npy", path / "offsets.npy"
-        return cls(path, arrays.map_array(tokens), arrays.map_array(offsets), tokens.open("rb", buffering=0))
+        tokens, offsets = (np.asarray(np.load(path / f"{name}.npy", mmap_mode="r")) for name in ("tokens", "offsets"))
+        return cls(path, tokens, offsets, (path / "tokens.npy").open("rb", buffering=0))
 
     def __len__(self) -> int:
         """Texts."""
@@ -183,7 +86,6 @@ class TokenStore:
         header = os.fstat(self._file.fileno()).st_size - self._tokens.nbytes
         sizes, places = (4 * lengths).tolist(), (header + 4 * starts).tolist()
         read = b"".join(map(os.pread, repeat(self._file.fileno()), sizes, places))
-        arrays.forget(self._offsets)
         return np.frombuffer(read, np.int32), lengths
 
     def corpus(self) -> Corpus:
@@ -201,7 +103,7 @@ class TokenStore:
 class StoreRecipe:
     """All that a store is made of; its ``address`` is the digest of that."""
 
-    sources: Sequence[formats.Source]
+    sources: Sequence[Source]
     limits: Mapping[str, int]
     encoder: Encoder
     tokenizer: Tokenizer | None  # None: trained on the texts
@@ -218,27 +120,25 @@ class StoreRecipe:
         digest.update(repr((sorted(self.limits.items()), made, lengths, prefixes)).encode())
         return digest.hexdigest()
 
-    def survey(self) -> Corpus:
+    def read_corpus(self) -> Corpus:
         """Read and check all groups; nothing is left on disk.
 
         Raises:
             InputError: what is wrong with the data, with its file and line.
         """
-        with tempfile.TemporaryDirectory() as folder:
-            self.number(Numbering(Path(folder), self.limits))
-            return Corpus.open(Path(folder))
+        return self.fill(CorpusBuilder(self.limits))
 
-    def number(self, numbering: Numbering) -> None:
-        """Give all groups to a numbering and finish it; raises as `survey` does."""
+    def fill(self, builder: CorpusBuilder) -> Corpus:
+        """Give all groups to a builder and finish it; raises as `read_corpus` does."""
         empty = True
         for source in self.sources:
-            for group in formats.read_groups(source):
-                numbering.add(group, source.data_set)
+            for group in read_groups(source):
+                builder.add(group, source.data_set)
                 empty = False
         if empty:
             names = ", ".join(source.name for source in self.sources)
             raise InputError(f"data.train: {names}: there is no group in it")
-        numbering.finish()
+        return builder.finish()
 
 
 def recipe(data: Data, encoder: Encoder) -> StoreRecipe:
@@ -247,7 +147,7 @@ def recipe(data: Data, encoder: Encoder) -> StoreRecipe:
     Raises:
         InputError: a path without files, or an encoder without a tokenizer.
     """
-    sources = formats.find_sources([data_set.path for data_set in data.train])
+    sources = find_sources([data_set.path for data_set in data.train])
     tokenizer = None
     if encoder.name != "tiny":
         tokenizer = pretrained_tokenizer(encoder.name, encoder.trust_remote_code)
@@ -303,19 +203,20 @@ def build_store(root: Path, made_of: StoreRecipe, progress: Progress = lambda do
 
 
 def _build(folder: Path, made_of: StoreRecipe, progress: Progress) -> None:
-    groups = folder / "groups"
+    groups, texts = folder / "groups", folder / "texts"
     groups.mkdir(parents=True)
-    numbering = Numbering(groups, made_of.limits, keep_texts=True)
-    made_of.number(numbering)
+    texts.mkdir()
+    builder = CorpusBuilder(made_of.limits, texts)
+    made_of.fill(builder).save(groups)
     encoder = made_of.encoder
-    tokenizer = made_of.tokenizer or train_tokenizer(_sample(numbering.parts), encoder.tiny.vocab_size)
+    tokenizer = made_of.tokenizer or train_tokenizer(_sample(builder.parts), encoder.tiny.vocab_size)
     (folder / "tokenizer.json").write_text(tokenizer.definition, encoding="utf-8")
     started = time.perf_counter()
-    tokenise(folder, numbering.parts, tokenizer, encoder, progress)
-    shutil.rmtree(groups / "texts")
+    count = tokenise(folder, builder.parts, tokenizer, encoder, progress)
+    shutil.rmtree(texts)
     meta = {
         "format": FORMAT_VERSION,
-        "texts": numbering.texts,
+        "texts": count,
         "pad_id": tokenizer.pad_id,
         "pools_prompts": tokenizer.pools_prompts,
         "encoder": encoder.model_dump(mode="json"),
@@ -333,10 +234,10 @@ def _sample(parts: Sequence[TextPart]) -> Iterator[str]:
     return (text for _, text in heapq.nsmallest(SAMPLE, ranked))
 
 
-def _content(source: formats.Source) -> bytes:
+def _content(source: Source) -> bytes:
     digest = hashlib.sha256()
     if source.filesystem is None:
-        for group in formats.read_groups(source):
+        for group in read_groups(source):
             digest.update(repr(group).encode())
         return digest.digest()
     try:
@@ -346,3 +247,131 @@ def _content(source: formats.Source) -> bytes:
     except OSError as error:
         raise InputError(f"{source.name}: cannot be read: {' '.join(str(error).split())}") from None
     return digest.digest()
+
+
+def tokenise(folder: Path, parts: Sequence[TextPart], tokenizer: Tokenizer, encoder: Encoder, report: Progress) -> int:
+    """Tokenise the new texts of the parts, in their order.
+
+    Args:
+        folder: gets ``tokens.npy``, [T] ids of all texts, one behind the other, and ``offsets.npy``, [n + 1] where
+            each of the n texts begins; its last element is T.
+        parts: the texts.
+        tokenizer: of both sides.
+        encoder: prefixes and lengths.
+        report: told how far it is.
+
+    Returns:
+        n.
+    """
+    total = sum(int(part.new.sum()) for part in parts)
+    items = [{"part": str(part.path), "new": np.packbits(part.new).tobytes()} for part in parts if part.new.any()]
+    sides = {
+        True: (encoder.query_prefix, encoder.query_length),
+        False: (encoder.passage_prefix, encoder.passage_length),
+    }
+    report(0, total)
+    lengths = [np.zeros(1, np.int64)]
+    with closing(_ArrayFile(folder / "tokens.npy", np.int32)) as tokens:
+        for rows in _token_rows(items, tokenizer, sides) if items else ():
+            ends = rows.offsets.to_numpy()
+            tokens.append(rows.values.to_numpy()[ends[0] : ends[-1]])
+            lengths.append(np.diff(ends).astype(np.int64))
+            report(sum(map(len, lengths)) - 1, total)
+    np.save(folder / "offsets.npy", np.cumsum(np.concatenate(lengths)))
+    return total
+
+
+def _token_rows(
+    items: Sequence[Mapping[str, Any]], tokenizer: Tokenizer, sides: Mapping[bool, tuple[str, int]]
+) -> Iterator[pa.ListArray]:
+    """Tokenise the new texts of parts with Ray Data; rows come in the order of the texts."""
+    import ray
+
+    data = ray.data.from_items(items, override_num_blocks=len(items))
+    data.context.execution_options.preserve_order = True
+    limits = ray.data.ExecutionResources.for_limits(object_store_memory=_IN_FLIGHT)
+    data.context.execution_options.resource_limits = limits
+    node = ray.get_runtime_context().get_node_id()
+    data = data.map_batches(
+        _read_part,
+        compute=ray.data.TaskPoolStrategy(size=min(_READERS, len(items))),
+        batch_size=1,
+        batch_format="pyarrow",
+        num_cpus=0,
+        label_selector={"ray.io/node-id": node},
+    )
+    data = data.map_batches(
+        _TokenisePart,
+        fn_constructor_args=(tokenizer, sides),
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=min(len(items), _cores(node))),
+        batch_size=None,
+        batch_format="pyarrow",
+        num_cpus=0.5,
+    )
+    for table in data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1):
+        yield from table.column("tokens").chunks
+
+
+class _ArrayFile:
+    """A one-dimensional ``.npy`` file that grows: its length is put into the header when it is closed."""
+
+    def __init__(self, path: Path, dtype: npt.DTypeLike) -> None:
+        self._rows, self._dtype, self._file = 0, np.dtype(dtype), path.open("wb")
+        self._write_header()
+
+    def append(self, rows: npt.NDArray[Any]) -> None:
+        """Write rows behind those that are there."""
+        self._rows += len(rows)
+        self._file.write(np.ascontiguousarray(rows, self._dtype).data)
+
+    def close(self) -> None:
+        """Finish the file."""
+        self._file.seek(0)
+        self._write_header()
+        self._file.close()
+
+    def _write_header(self) -> None:
+        described = {"descr": np.lib.format.dtype_to_descr(self._dtype), "fortran_order": False, "shape": (self._rows,)}
+        np.lib.format.write_array_header_1_0(self._file, described)  # it has room for the length to grow
+
+
+def _cores(node: str) -> int:
+    """The cores that this process may use, and the CPUs that other nodes of the cluster offer."""
+    import ray
+
+    others = [other for other in ray.nodes() if other["Alive"] and other["NodeID"] != node]
+    return cores() + sum(int(other["Resources"].get("CPU", 0)) for other in others)
+
+
+def _read_part(batch: pa.Table) -> Iterator[pa.Table]:
+    """A Ray Data task: paths of parts of the texts in, the new texts of each out."""
+    for path, bits in zip(batch.column("part").to_pylist(), batch.column("new").to_pylist(), strict=True):
+        with pa.memory_map(path) as source:
+            part = pa.ipc.open_file(source).read_all()
+            new = np.unpackbits(np.frombuffer(bits, np.uint8), count=len(part)).astype(bool)
+            yield part.filter(pa.array(new)).combine_chunks()
+
+
+class _TokenisePart:
+    """A Ray Data actor: a part of the texts in, its token ids out, one row a text."""
+
+    def __init__(self, tokenizer: Tokenizer, sides: Mapping[bool, tuple[str, int]]) -> None:
+        self.tokenizer, self.sides = tokenizer, sides
+
+    def __call__(self, part: pa.Table) -> pa.Table:
+        chunks = [self._encode(part.slice(at, _AT_ONCE)) for at in range(0, len(part), _AT_ONCE)]
+        return pa.table({"tokens": pa.chunked_array(chunks).combine_chunks()})
+
+    def _encode(self, part: pa.Table) -> pa.Array:
+        is_query = part.column("is_query").to_numpy()
+        lengths = np.zeros(len(part) + 1, np.int64)
+        encoded: dict[bool, Int32] = {}
+        for side, (prefix, length) in self.sides.items():
+            chosen = is_query == side
+            texts = part.column("text").filter(pa.array(chosen)).to_pylist()
+            encoded[side], lengths[1:][chosen] = self.tokenizer.encode_flat(texts, prefix, length)
+        ends = np.cumsum(lengths)
+        tokens = np.empty(ends[-1], np.int32)
+        of_query = np.repeat(is_query, lengths[1:])  # the side that each token is of
+        tokens[of_query], tokens[~of_query] = encoded[True], encoded[False]
+        return pa.ListArray.from_arrays(ends.astype(np.int32), tokens)

@@ -107,7 +107,6 @@ def token_batches(
     size = plan.batch_size // workers
     rows = slice(rank * size, (rank + 1) * size)
     packed = _packed(plan)
-    plan.corpus.forget()  # what making the plan has read of it
     data = ray.data.from_items([{"start": start, "stop": stop}])
     data.context.enable_progress_bars = False
     data.context.target_max_block_size = 1  # a row is a block of its own, handed on as soon as it is there
@@ -163,7 +162,6 @@ def _serve(items: pa.Table, plan: bytes, store: str, rows: slice, negatives: int
         steps, most_steps = 1, max(1, int(pairs / (rows.stop - rows.start)))
         while run := list(islice(specs, steps)):
             yield _gather(unpacked, run, rows, most, tokens)
-            corpus.forget()
             steps = min(2 * steps, most_steps)  # the first batch does not wait for a whole row
 
 

@@ -171,7 +171,7 @@ def _trained(study: Study, checkpoint: Path, target: Path, place: Path) -> Train
     """What a checkpoint's card tells: the pairs it has seen by its step, and its scores then."""
     made_of = recipe(study.data, study.encoder)
     store = existing_store(store_root(study.data), made_of)
-    corpus = store.corpus() if store is not None else made_of.survey()
+    corpus = store.corpus() if store is not None else made_of.read_corpus()
     step = read_state(checkpoint)["step"]
     table = make_plan(corpus, study).table(step)
     scores = Scores(**checkpoint_scores(checkpoint))

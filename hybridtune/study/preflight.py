@@ -71,7 +71,7 @@ def prepare(study: Study, searching: bool, shape: Shape | None = None) -> Prepar
     made_of = recipe(study.data, study.encoder)
     check_encoder(study, made_of)
     found = existing_store(store_root(study.data), made_of)
-    corpus = found.corpus() if found is not None else made_of.survey()
+    corpus = found.corpus() if found is not None else made_of.read_corpus()
     fixed = _with_an_end(study) if searching else study
     plan = make_plan(corpus, fixed)
     if searching:

@@ -1,26 +1,19 @@
 """What the tests of the corpus and of the stream share."""
 
-import tempfile
-from pathlib import Path
-
 import pytest
 
-from hybridtune.data.corpus import Corpus
-from hybridtune.data.numbering import Numbering, read_texts
+from hybridtune.data.corpus import CorpusBuilder, read_texts
 
 
 @pytest.fixture(scope="session")
-def numbered():
-    """Surveys groups: the corpus, and (is_query, text) by text number."""
+def numbered(tmp_path_factory):
+    """Number groups: the corpus, and (is_query, text) by text number."""
 
     def number(groups, limits=None, sources=None):
-        with tempfile.TemporaryDirectory() as folder:
-            numbering = Numbering(Path(folder), limits or {}, keep_texts=True)
-            for row, group in enumerate(groups):
-                numbering.add(group, sources[row] if sources else 0)
-            numbering.finish()
-            texts = list(read_texts(numbering.parts))
-            assert len(texts) == numbering.texts
-            return Corpus.open(Path(folder)), texts
+        builder = CorpusBuilder(limits or {}, tmp_path_factory.mktemp("texts"))
+        for row, group in enumerate(groups):
+            builder.add(group, sources[row] if sources else 0)
+        corpus = builder.finish()
+        return corpus, list(read_texts(builder.parts))
 
     return number

@@ -5,8 +5,9 @@ from collections import Counter
 
 import numpy as np
 
-from hybridtune.data.corpus import Corpus
+from hybridtune.data.corpus import Corpus, CorpusBuilder, read_texts
 from hybridtune.data.plan import HybridPlan
+from hybridtune.data.store import TokenStore
 
 
 def plan(corpus, **options):
@@ -27,6 +28,21 @@ def corpus_of(*kinds):
     answer_sets, sources = np.arange(len(rows), dtype=np.int32), np.array([row[2] for row in rows], np.int32)
     texts = (queries.astype(np.int32), passages.astype(np.int32))
     return Corpus(tuple(languages), *texts, answer_sets, none.astype(np.int64), none, none, sources)
+
+
+def token_store(folder, groups, ids):
+    """A store whose text number n has the token ids ``ids(n)``, and its (is_query, text) by number."""
+    for name in ("groups", "texts"):
+        (folder / name).mkdir()
+    builder = CorpusBuilder({}, folder / "texts")
+    for group in groups:
+        builder.add(group)
+    builder.finish().save(folder / "groups")
+    texts = list(read_texts(builder.parts))
+    rows = [ids(number) for number in range(len(texts))]
+    np.save(folder / "tokens.npy", np.concatenate(rows).astype(np.int32))
+    np.save(folder / "offsets.npy", np.cumsum([0, *map(len, rows)]))
+    return TokenStore.open(folder), texts
 
 
 BOTH = ["de", "en"]

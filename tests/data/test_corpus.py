@@ -3,10 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hybridtune.data import numbering
-from hybridtune.data import numbering as distinct
-from hybridtune.data.answer_sets import AnswerSets
-from hybridtune.data.corpus import Corpus
+from hybridtune.data import corpus as corpus_module
+from hybridtune.data.answer_sets import answer_sets
+from hybridtune.data.corpus import Corpus, _digests, _is_new, _numbers
 from hybridtune.data.readers.native import Group
 from hybridtune.data.text_key import text_key
 from hybridtune.errors import InputError
@@ -81,8 +80,8 @@ def test_answer_sets_are_what_shared_passage_and_query_texts_connect(groups):
     reach |= np.eye(len(groups), dtype=bool)
     for _ in groups:  # the transitive closure, by squaring
         reach = reach @ reach
-    answer_sets = Corpus.from_groups(groups).answer_sets
-    assert (answer_sets[:, None] == answer_sets[None, :]).tolist() == reach.tolist()
+    sets = Corpus.from_groups(groups).answer_sets
+    assert (sets[:, None] == sets[None, :]).tolist() == reach.tolist()
 
 
 def test_answer_sets_join_across_languages_and_through_a_chain():
@@ -172,9 +171,7 @@ def test_blocks_of_any_size_give_the_tables_of_one_block(numbered, rows, size, l
     sources = [i % 3 for i in range(len(groups))]
     whole, texts = numbered(groups, limits, sources)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(numbering, "BLOCK_TEXTS", size)
-        patch.setattr(distinct, "CHUNK", size)
-        patch.setattr(distinct, "_PARTS", 3)
+        patch.setattr(corpus_module, "BLOCK_TEXTS", size)
         blocks, texts_of_blocks = numbered(groups, limits, sources)
     assert texts == texts_of_blocks
     assert vars(whole).keys() == vars(blocks).keys()
@@ -193,50 +190,43 @@ def test_bitext_is_a_group_without_queries(numbered):
 
 
 def test_a_later_block_finds_a_group_that_stands_twice(monkeypatch):
-    monkeypatch.setattr(numbering, "BLOCK_TEXTS", 3)
+    monkeypatch.setattr(corpus_module, "BLOCK_TEXTS", 3)
     groups = [group(f"it's {i}\n", {}, {"en": str(i)}) for i in range(20)]
     with pytest.raises(InputError) as caught:
         Corpus.from_groups([*groups, groups[7], groups[3]])
     assert str(caught.value) == f"group_id {groups[7].group_id!r} stands twice: one line holds a whole group"
 
 
-@given(st.lists(st.binary(max_size=1), max_size=60), st.integers(1, 20))
-def test_firsts_are_the_first_equal_ones(tmp_path_factory, texts, at_once):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(distinct, "CHUNK", 11)
-        patch.setattr(distinct, "_PARTS", 3)
-        found = distinct.Distinct(tmp_path_factory.mktemp("digests") / "new")
-        for start in range(0, len(texts), at_once):
-            found.add(distinct.digests(texts[start : start + at_once]))
-        assert found.firsts().tolist() == [texts.index(text) for text in texts]
+@given(st.lists(st.binary(max_size=1), max_size=60))
+def test_equal_texts_have_the_number_of_the_first(texts):
+    numbers = _numbers(_digests(texts))
+    distinct = list(dict.fromkeys(texts))
+    assert numbers.tolist() == [distinct.index(text) for text in texts]
+    assert _is_new(numbers).tolist() == [text not in texts[:place] for place, text in enumerate(texts)]
 
 
 @given(st.integers(1, 30).flatmap(lambda n: st.tuples(st.just(n), st.lists(st.tuples(*[st.integers(0, n - 1)] * 2)))))
-def test_answer_sets_of_edges_are_named_by_their_smallest_member(tmp_path_factory, graph):
+def test_answer_sets_of_edges_are_named_by_their_smallest_member(graph):
     count, edges = graph
     reach = np.eye(count, dtype=bool)
     for one, other in edges:
         reach[one, other] = reach[other, one] = True
     for _ in range(5):  # the transitive closure, by squaring
         reach = reach @ reach
-    answer_sets = AnswerSets(count, tmp_path_factory.mktemp("sets") / "file")
-    for some in np.array_split(np.array(edges, np.int32).reshape(-1, 2), 3):
-        answer_sets.join(*some.T)
-    assert answer_sets.names().tolist() == reach.argmax(axis=1).tolist()
+    ends = np.array(edges, np.int32).reshape(-1, 2).T
+    assert answer_sets(count, *ends).tolist() == reach.argmax(axis=1).tolist()
 
 
-def test_a_long_chain_is_one_answer_set(tmp_path):
-    count = 200_000  # more than a chunk
-    answer_sets = AnswerSets(count, tmp_path / "file")
-    ones = np.random.default_rng(3).permutation(count - 1).astype(np.int32)
-    for some in np.array_split(ones, 7):
-        answer_sets.join(some, some + 1)
-    assert not answer_sets.names().any()
+def test_a_long_chain_is_one_answer_set():
+    ones = np.random.default_rng(3).permutation(199_999).astype(np.int32)
+    assert not answer_sets(200_000, ones, ones + 1).any()
+    assert len(answer_sets(0, ones[:0], ones[:0])) == 0
 
 
-def test_a_corpus_is_what_it_was_after_it_was_forgotten(numbered):
+def test_a_corpus_is_what_it_was_after_it_was_saved(numbered, tmp_path):
     corpus: Corpus = numbered([group(str(i), {"en": f"q{i}"}, {"sw": f"p{i}"}) for i in range(9)])[0]
-    before = {name: np.array(value) for name, value in vars(corpus).items()}
-    corpus.forget()
-    assert all(np.array_equal(value, before[name]) for name, value in vars(corpus).items())
-    assert not corpus.passages.flags.writeable
+    corpus.save(tmp_path)
+    opened = Corpus.open(tmp_path)
+    assert opened.languages == corpus.languages
+    assert all(np.array_equal(value, vars(opened)[name]) for name, value in vars(corpus).items())
+    assert not opened.passages.flags.writeable

@@ -1,18 +1,15 @@
 """Data in which a query has several right answers, one a group: from the groups to the loss."""
 
-import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from handmade import token_store
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hybridtune.data.arrays import ArrayFile
 from hybridtune.data.corpus import Corpus
-from hybridtune.data.numbering import Numbering, read_texts
 from hybridtune.data.plan import HybridPlan
 from hybridtune.data.readers.native import Group
-from hybridtune.data.store import TokenStore
 from hybridtune.data.stream import _batches, _packed, _serve
 from hybridtune.data.text_key import text_key
 from hybridtune.model.loss import info_nce
@@ -80,17 +77,8 @@ def test_no_batch_holds_two_groups_of_one_query_text(data):
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     """The store of the groups: the tokens of a text are its number; and the texts by number."""
-    folder = tmp_path_factory.mktemp("store")
-    (folder / "groups").mkdir()
-    numbering = Numbering(folder / "groups", {}, keep_texts=True)
-    for group in groups():
-        numbering.add(group)
-    numbering.finish()
-    texts = [text for _, text in read_texts(numbering.parts)]
-    with ArrayFile(folder / "tokens.npy", np.int32) as tokens, ArrayFile(folder / "offsets.npy", np.int64) as offsets:
-        tokens.append(np.arange(numbering.texts))
-        offsets.append(np.arange(numbering.texts + 1))
-    return TokenStore.open(folder), texts
+    opened, texts = token_store(tmp_path_factory.mktemp("store"), groups(), lambda number: [number])
+    return opened, [text for _, text in texts]
 
 
 def test_no_right_answer_of_a_query_counts_against_it(store):

@@ -5,13 +5,11 @@ import itertools
 import numpy as np
 import pyarrow as pa
 import pytest
+from handmade import token_store
 
 from hybridtune.data import stream
-from hybridtune.data.arrays import ArrayFile
-from hybridtune.data.numbering import Numbering
 from hybridtune.data.plan import HybridPlan
 from hybridtune.data.readers.native import Group
-from hybridtune.data.store import TokenStore
 from hybridtune.data.stream import _batches, _packed, _serve, _unpacked
 
 SIZE, STEPS = 8, 40
@@ -20,19 +18,12 @@ SIZE, STEPS = 8, 40
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     """A store whose text number n has the ids n, n + 1, ...; a third of the groups is bitext."""
-    folder = tmp_path_factory.mktemp("store")
-    (folder / "groups").mkdir()
-    numbering = Numbering(folder / "groups", {})
+    groups = []
     for i in range(60):
         texts = {x: f"{i} {x}" for x in ("de", "en", "sw")[: 2 + i % 2]}
         hard = {"en": [f"hard {j}" for j in range(i % 4)]}
-        numbering.add(Group(str(i), "", {} if i % 3 == 0 else texts, texts, hard))
-    numbering.finish()
-    lengths = np.arange(numbering.texts) % 5 + 1
-    with ArrayFile(folder / "tokens.npy", np.int32) as tokens, ArrayFile(folder / "offsets.npy", np.int64) as offsets:
-        tokens.append(np.concatenate([np.arange(n, n + length) for n, length in enumerate(lengths)]))
-        offsets.append(np.concatenate([[0], np.cumsum(lengths)]))
-    return TokenStore.open(folder)
+        groups.append(Group(str(i), "", {} if i % 3 == 0 else texts, texts, hard))
+    return token_store(tmp_path_factory.mktemp("store"), groups, lambda n: range(n, n + n % 5 + 1))[0]
 
 
 def plan_of(store, align=0.3):

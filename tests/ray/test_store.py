@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from hybridtune.config.study import Study
-from hybridtune.data import numbering
-from hybridtune.data.numbering import Numbering, read_texts
+from hybridtune.data import corpus as corpus_module
+from hybridtune.data.corpus import CorpusBuilder, read_texts
 from hybridtune.data.store import TokenStore, build_store, existing_store, recipe
 from hybridtune.data.tokenizer import Tokenizer
 from hybridtune.errors import InputError
@@ -42,9 +42,9 @@ def recipe_of(tree):
 def texts_of(made_of):
     """(is_query, text) by text number."""
     with tempfile.TemporaryDirectory() as folder:
-        numbered = Numbering(Path(folder), made_of.limits, keep_texts=True)
-        made_of.number(numbered)
-        return list(read_texts(numbered.parts))
+        builder = CorpusBuilder(made_of.limits, Path(folder))
+        made_of.fill(builder)
+        return list(read_texts(builder.parts))
 
 
 def all_tokens(store, count):
@@ -66,7 +66,7 @@ def folders_in(root):
 
 
 def test_tokens_are_those_of_the_tokenizer(ray_here, small_tree, tmp_path, monkeypatch):
-    monkeypatch.setattr(numbering, "BLOCK_TEXTS", 100)  # several parts
+    monkeypatch.setattr(corpus_module, "BLOCK_TEXTS", 100)  # several parts
     made_of = recipe_of(small_tree())
     calls = []
     store = build_store(tmp_path, made_of, lambda done, total: calls.append((done, total)))
@@ -99,7 +99,7 @@ def test_taking_many_texts_is_taking_each(small_store):
 
 
 def test_two_builds_give_the_same_bytes(ray_here, small_store, small_tree, tmp_path, monkeypatch):
-    monkeypatch.setattr(numbering, "BLOCK_TEXTS", 50)  # of another size than before: the work is cut otherwise
+    monkeypatch.setattr(corpus_module, "BLOCK_TEXTS", 50)  # of another size than before: the work is cut otherwise
     again = build_store(tmp_path, recipe_of(small_tree()))
     names = [file.relative_to(again.path) for file in again.path.rglob("*.npy")]
     assert len(names) == 10
@@ -116,13 +116,13 @@ def test_the_entries_of_the_data_are_told_apart_and_their_weights_are_not(small_
     apart = recipe_of(small_tree(data={"train": paths}))
     weighted = recipe_of(small_tree(data={"train": [paths[0], {"path": paths[1], "weight": 2.5}]}))
     as_one = recipe_of(small_tree(data={"train": str(tmp_path / "both")}))
-    assert apart.survey().sources.tolist() == [0] * 40 + [1] * (len(lines) - 40)
-    assert not as_one.survey().sources.any()
+    assert apart.read_corpus().sources.tolist() == [0] * 40 + [1] * (len(lines) - 40)
+    assert not as_one.read_corpus().sources.any()
     assert weighted.address == apart.address != as_one.address
 
 
 def test_the_store_keeps_the_corpus(small_store, small_study):
-    surveyed = recipe(small_study.data, small_study.encoder).survey()
+    surveyed = recipe(small_study.data, small_study.encoder).read_corpus()
     kept = small_store.corpus()
     assert kept.languages == surveyed.languages
     assert vars(kept).keys() == vars(surveyed).keys()

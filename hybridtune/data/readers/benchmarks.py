@@ -1,15 +1,13 @@
 """Readers of benchmarks: whatever stands on disk becomes `BenchmarkRows`. Which format it is, is decided here."""
 
-import tempfile
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
 from hybridtune.config.study import BenchmarkSource
-from hybridtune.data.answer_sets import AnswerSets
+from hybridtune.data.answer_sets import answer_sets
 from hybridtune.data.readers.files import files_below
 from hybridtune.data.readers.foreign import foreign_folder, not_read
 from hybridtune.data.readers.languages import mixed_up
@@ -149,11 +147,8 @@ def _questions(groups: Sequence[Group]) -> list[int]:
         for language, text in group.queries.items()
     ]
     ones, others = np.array(edges, np.int32).reshape(-1, 2).T
-    with tempfile.TemporaryDirectory() as folder:
-        sets = AnswerSets(len(groups), Path(folder) / "sets.npy")
-        sets.join(ones, others)
-        names: list[int] = sets.names().tolist()
-    return names
+    first_of: list[int] = answer_sets(len(groups), ones, others).tolist()
+    return first_of
 
 
 def _document(group: Group) -> str:

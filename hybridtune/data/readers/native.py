@@ -10,7 +10,7 @@ import io
 import json
 import os.path
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -261,6 +261,20 @@ def _present(cell: Any) -> Any:
     if cell is None or (isinstance(cell, list) and all(isinstance(pair, tuple) for pair in cell)):
         cell = _each_key_once(cell or [])
     return {language: text for language, text in cell.items() if text is not None} if isinstance(cell, dict) else cell
+
+
+def parse_groups(groups: str | Path | Iterable[Group | Mapping[str, Any]]) -> Iterator[Group]:
+    """Yield the checked groups of a file, folder or glob, or of rows of the native format.
+
+    Raises:
+        InputError: a row that is no group.
+    """
+    if isinstance(groups, str | Path):
+        for source in find_sources([str(groups)]):
+            yield from read_groups(source)
+        return
+    for number, row in enumerate(groups, 1):
+        yield row if isinstance(row, Group) else parse_group(row, f"group {number}")
 
 
 def parse_group(row: Any, where: str) -> Group:

@@ -6,8 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from hybridtune.config.languages import LANGUAGE, language_code
 from hybridtune.config.study import BenchmarkSource
+from hybridtune.data.answer_sets import answer_sets
 from hybridtune.data.readers.files import choose_split, squad_articles
 from hybridtune.data.readers.native import Source, check_unicode
 from hybridtune.data.readers.records import BenchmarkRows, Judgement, Text, in_parts
@@ -89,26 +92,14 @@ def _documents(articles: Sequence[_Article]) -> list[int]:
     which questions are cut off. Documents are numbered in the order in which the languages' files, sorted, name them
     first; where all files hold the same articles in one order, as in XQuAD-R, that is the place in the file.
     """
-    joined: list[int] = []  # of each number given so far, the smaller one that it turned out to be; itself at first
-
-    def root(number: int) -> int:
-        while joined[number] != number:
-            number = joined[number]
-        return number
-
-    of_question: dict[str, int] = {}
-    given = []
-    for article in articles:
-        known = sorted({root(of_question[name]) for name in article.question_ids if name in of_question})
-        if not known:
-            known = [len(joined)]
-            joined.append(known[0])
-        for other in known[1:]:
-            joined[other] = known[0]
-        of_question.update(dict.fromkeys(article.question_ids, known[0]))
-        given.append(known[0])
-    place = {number: place for place, number in enumerate(sorted(set(map(root, given))))}
-    return [place[root(number)] for number in given]
+    first: dict[str, int] = {}  # the first article of each question
+    edges = [
+        (first.setdefault(name, row), row) for row, article in enumerate(articles) for name in article.question_ids
+    ]
+    ones, others = np.array(edges, np.int32).reshape(-1, 2).T
+    _, documents = np.unique(answer_sets(len(articles), ones, others), return_inverse=True)
+    numbers: list[int] = documents.tolist()
+    return numbers
 
 
 @contextmanager
