@@ -67,7 +67,7 @@ def cut_off(folder):
 
 
 def number_given_again(folder):
-    told = json.loads((folder / "running.json").read_text()) | {"born": "1"}  # this process was not born then
+    told = json.loads((folder / "running.json").read_text()) | {"start_time": "1"}  # this process was not born then
     (folder / "running.json").write_text(json.dumps(told))
 
 

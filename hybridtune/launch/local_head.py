@@ -7,13 +7,10 @@ of its own processes, never by Ray's `ray stop`, which would end every Ray of th
 import contextlib
 import logging
 import os
-import select
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,14 +18,15 @@ from typing import Any
 from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
 
+import psutil
 import yaml
 
-from hybridtune.errors import HybridtuneError, InputError
+from hybridtune.errors import HybridtuneError
 from hybridtune.runtime.connect import SHAPE, shape_text
 from hybridtune.runtime.launcher_shape import launcher_shape
 from hybridtune.runtime.local import free_ports
 from hybridtune.runtime.loopback import HOST, environment, new_token
-from hybridtune.runtime.processes import born, lives
+from hybridtune.runtime.processes import is_running, start_time
 
 PROVIDER = "hybridtune.launch.local_nodes.Provider"
 LOG = "start.log"  # in the head's folder: what `ray start` printed
@@ -42,14 +40,14 @@ class Head:
 
     Attributes:
         pid: of `ray start`, whose session all processes of the cluster but the jobs' belong to.
-        born: when that process began, by `hybridtune.runtime.processes.born`.
+        start_time: when that process started, see `hybridtune.runtime.processes`.
         folder: what it writes, and nothing else does; its token is the file `token`.
         address: where drivers of this machine find it, ``127.0.0.1:PORT``.
         dashboard: where jobs are submitted, ``http://127.0.0.1:PORT``.
     """
 
     pid: int
-    born: str | None
+    start_time: str | None
     folder: str
     address: str
     dashboard: str
@@ -62,7 +60,7 @@ class Head:
     @property
     def alive(self) -> bool:
         """Whether `ray start` is still there."""
-        return lives(self.pid, self.born)
+        return is_running(self.pid, self.start_time)
 
 
 def start_head(tree: Mapping[str, Any]) -> Head:
@@ -72,11 +70,8 @@ def start_head(tree: Mapping[str, Any]) -> Head:
         tree: of a cluster file whose provider is `PROVIDER`.
 
     Raises:
-        InputError: the system is not one on which such nodes can be told from other processes.
         HybridtuneError: the head did not come up.
     """
-    if not Path("/proc/self/stat").exists():
-        raise InputError("a cluster of processes on this machine needs Linux (/proc); hybridtune run needs no cluster")
     from ray.autoscaler._private.util import prepare_config
 
     logging.getLogger("ray.autoscaler._private.util").setLevel(logging.ERROR)  # it warns of fields that it fills in
@@ -97,7 +92,7 @@ def start_head(tree: Mapping[str, Any]) -> Head:
             env=_environment(folder, address) | {SHAPE: shape_text(launcher_shape(tree))},
             start_new_session=True,
         )
-    started = Head(process.pid, born(process.pid), str(folder), address, dashboard)
+    started = Head(process.pid, start_time(process.pid), str(folder), address, dashboard)
     try:
         _wait_for(process, started)
     except BaseException:
@@ -108,16 +103,14 @@ def start_head(tree: Mapping[str, Any]) -> Head:
 
 def stop_head(head: Head) -> None:
     """End a head, its nodes and its jobs, and remove its folder; of one that has ended, whatever it left."""
-    ours: dict[int, str | None] = {}
-    for how in (signal.SIGTERM, signal.SIGKILL):  # nothing that they keep is needed any more
+    ours: set[psutil.Process] = set()
+    for end in (psutil.Process.terminate, psutil.Process.kill):  # nothing that they hold is needed any more
         ours |= _processes_of(head)
-        left = {pid: birth for pid, birth in ours.items() if lives(pid, birth)}
-        for pid in left:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, how)
-        _wait_until_gone(left)
-    with contextlib.suppress(ChildProcessError):
-        os.waitpid(head.pid, os.WNOHANG)  # where this process started it
+        left = [process for process in ours if start_time(process.pid) is not None]
+        for process in left:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                end(process)
+        psutil.wait_procs(left, timeout=_SECONDS_TO_END)
     shutil.rmtree(head.folder, ignore_errors=True)
 
 
@@ -169,36 +162,18 @@ def _last_words(head: Head) -> str:
     return " ".join(" ".join(lines[-15:]).split())[-600:] or "it said nothing"
 
 
-def _processes_of(head: Head) -> dict[int, str | None]:
-    """Processes of a head's session and their children, with their births: jobs have sessions of their own."""
-    stats = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                fields = (entry / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-            except OSError:
-                continue
-            stats[int(entry.name)] = (int(fields[1]), int(fields[3]))  # parent, session
-    found = {pid for pid, (_, session) in stats.items() if session == head.pid}
-    if head.pid in found and not head.alive:
-        return {}  # the number was given to another
-    grown = True
-    while grown:
-        more = {pid for pid, (parent, _) in stats.items() if parent in found} - found
-        found, grown = found | more, bool(more)
-    births = {pid: born(pid) for pid in found}
-    return {pid: birth for pid, birth in births.items() if birth is not None}
+def _processes_of(head: Head) -> set[psutil.Process]:
+    """The processes of a head's session, and their descendants: jobs have sessions of their own."""
+    found = {process for process in psutil.process_iter() if _session(process.pid) == head.pid}
+    if not head.alive and any(process.pid == head.pid for process in found):
+        return set()  # the number was given to another
+    for process in list(found):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found.update(process.children(recursive=True))
+    return found
 
 
-def _wait_until_gone(processes: Mapping[int, str | None]) -> None:
-    ended = time.monotonic() + _SECONDS_TO_END
-    for pid, birth in processes.items():
-        try:
-            handle = os.pidfd_open(pid)
-        except ProcessLookupError:
-            continue
-        try:
-            if lives(pid, birth) and born(pid) is not None:
-                select.select([handle], [], [], max(0.0, ended - time.monotonic()))
-        finally:
-            os.close(handle)
+def _session(pid: int) -> int | None:
+    with contextlib.suppress(OSError):  # it has just ended
+        return os.getsid(pid)
+    return None

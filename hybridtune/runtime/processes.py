@@ -1,30 +1,32 @@
-"""Whether a process that wrote a file is still there: numbers are given again, times of birth are not."""
+"""The identity of a process that wrote a file: its number and its start, since a system gives numbers again."""
 
-import os
-from pathlib import Path
+import psutil
 
 
-def born(pid: int) -> str | None:
-    """When a process started, in ticks since boot; None where the system does not tell (no /proc)."""
+def start_time(pid: int) -> str | None:
+    """Return when a process started, in seconds since the system did; None of one that has ended.
+
+    Example:
+        >>> import os
+        >>> is_running(os.getpid(), start_time(os.getpid())), is_running(os.getpid(), "0.00")
+        (True, False)
+    """
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
+        process = psutil.Process(pid)
+        ended = process.status() == psutil.STATUS_ZOMBIE
+        # Both times move with the system's clock, their difference does not.
+        return None if ended else f"{process.create_time() - psutil.boot_time():.2f}"
+    except psutil.NoSuchProcess:
         return None
-    state, *after = stat.rpartition(")")[2].split()  # the name before it may hold blanks and brackets
-    return None if state == "Z" else after[18]
 
 
-def lives(pid: int, birth: str | None) -> bool:
-    """Whether this very process is there.
+def is_running(pid: int, started: str | None) -> bool:
+    """Return whether a process still runs.
 
     Args:
         pid: its number.
-        birth: what `born` told when it lived; None: unknown, and then any process of the number is taken for it.
+        started: its `start_time` when it wrote the file; None: unknown, and any process of the number counts.
+
+    Example: see `start_time`.
     """
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass  # it is there, and another user's
-    return birth is None or born(pid) == birth
+    return psutil.pid_exists(pid) if started is None else start_time(pid) == started

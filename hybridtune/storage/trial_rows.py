@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from hybridtune.errors import InputError
-from hybridtune.runtime.processes import born, lives
+from hybridtune.runtime.processes import is_running, start_time
 from hybridtune.storage.files import write_atomically
 
 Status = Literal["running", "stopped early", "out of budget", "done", "failed", "cut off"]
@@ -110,7 +110,7 @@ def read_running(folder: Path) -> Running | None:
     file = folder / RUNNING
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-        alive = lives(found["pid"], found.get("born")) if found["host"] == socket.gethostname() else None
+        alive = is_running(found["pid"], found.get("start_time")) if found["host"] == socket.gethostname() else None
         return Running(found["pid"], found["host"], alive, [TrialRow(**row) for row in found["rows"]])
     except FileNotFoundError:  # also when the study ends just now
         return None
@@ -120,8 +120,12 @@ def read_running(folder: Path) -> Running | None:
 
 def write_running(folder: Path, rows: Sequence[TrialRow]) -> None:
     """Write `running.json` of this process; whoever sees the file sees all of it."""
-    me = os.getpid()
-    told = {"pid": me, "host": socket.gethostname(), "born": born(me), "rows": [asdict(row) for row in rows]}
+    told = {
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "start_time": start_time(os.getpid()),
+        "rows": [asdict(row) for row in rows],
+    }
     write_atomically(folder / RUNNING, json.dumps(told))
 
 

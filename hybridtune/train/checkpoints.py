@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from hybridtune.metrics.metrics import direction
-from hybridtune.runtime.processes import born, lives
+from hybridtune.runtime.processes import is_running, start_time
 from hybridtune.storage.files import (
     cache_folder,
     ensure_local,
@@ -107,9 +107,9 @@ def _outgoing() -> Iterator[Path]:
     top.mkdir(parents=True, exist_ok=True)
     for left in top.iterdir():
         pid, birth, _ = left.name.split("-")
-        if not lives(int(pid), birth or None):
+        if not is_running(int(pid), birth or None):
             shutil.rmtree(left, ignore_errors=True)
-    folder = top / f"{os.getpid()}-{born(os.getpid()) or ''}-{uuid.uuid4().hex[:8]}"
+    folder = top / f"{os.getpid()}-{start_time(os.getpid()) or ''}-{uuid.uuid4().hex[:8]}"
     folder.mkdir()
     try:
         yield folder

@@ -35,7 +35,7 @@ def stranger(tmp_path):
         subprocess.Popen([sys.executable, "-c", "input()"], stdin=-1) as process,
     ):
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
-        head = {"pid": process.pid, "born": None, "folder": str(precious), "address": url[7:], "dashboard": url}
+        head = {"pid": process.pid, "start_time": None, "folder": str(precious), "address": url[7:], "dashboard": url}
         told = {"kind": "here", "study": "small", "place": str(folder), "job": "small-1", "head": head}
         (folder / "launch.json").write_text(
             json.dumps({**told, "cluster": None, "address": None, "signature": "0" * 64})

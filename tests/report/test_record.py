@@ -128,13 +128,13 @@ def test_a_study_whose_process_is_gone_was_cut_off(study_copy):
     assert record.trials[-1].status == "cut off"
 
 
-@pytest.mark.parametrize(("born", "state"), [(None, "running"), ("0", "cut off")])
-def test_a_study_runs_while_its_noise_check_does(study_copy, born, state):
+@pytest.mark.parametrize(("start_time", "state"), [(None, "running"), ("0", "cut off")])
+def test_a_study_runs_while_its_noise_check_does(study_copy, start_time, state):
     (study_copy / "result.json").unlink()
     file = study_copy / "study.yaml"
     file.write_text(file.read_text("utf-8").replace("repeat_best: 0\n", "repeat_best: 2\n"), "utf-8")
     (study_copy / "repeats").mkdir()
-    told = {"pid": os.getpid(), "host": socket.gethostname(), "born": born, "rows": []}
+    told = {"pid": os.getpid(), "host": socket.gethostname(), "start_time": start_time, "rows": []}
     (study_copy / "repeats" / "running.json").write_text(json.dumps(told), encoding="utf-8")
     record = read_record(study_copy)
     assert record.state == state
@@ -142,7 +142,7 @@ def test_a_study_runs_while_its_noise_check_does(study_copy, born, state):
 
 
 def test_another_process_of_the_same_number_is_not_the_study(study_copy):
-    begin(study_copy, born="0")
+    begin(study_copy, start_time="0")
     assert read_record(study_copy).state == "cut off"
 
 
