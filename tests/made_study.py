@@ -6,6 +6,7 @@ import json
 import numpy as np
 import optuna
 
+from hybridtune.config.names import short_name
 from hybridtune.config.study import Study, check, dump_study
 from hybridtune.metrics import metrics
 from hybridtune.metrics.per_query import write_per_query
@@ -70,7 +71,7 @@ def made_trial(folder, number, asked, languages, extra):
         "id": name,
         "number": number,
         "baseline": baseline,
-        "values": {"mixing_ratio": ratio, "temperature": temperature, **extra},
+        "values": {"mix.mixing_ratio": ratio, "train.temperature": temperature, **extra},
         "metrics": {},
         "status": status,
         "checkpoint": None,
@@ -154,7 +155,7 @@ def ledger(folder, name, goals, rows):
         history = [] if len(goals) > 1 or not row["metrics"] else [(row["metrics"]["step"], row["metrics"][goals[0]])]
         trial = optuna.create_trial(
             state=state,
-            params={key: row["values"][key] for key in space},
+            params={short_name(key): value for key, value in row["values"].items() if short_name(key) in space},
             distributions=space,
             values=[row["metrics"][goal] for goal in goals] if done else None,
             intermediate_values=dict(history),

@@ -5,6 +5,7 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 
+from hybridtune.config.search import full_names
 from hybridtune.config.study import Study
 from hybridtune.metrics.metrics import Ranked, per_query, score
 from hybridtune.study.card import Trained, model_card
@@ -42,7 +43,7 @@ def trial(number, status, value, **values):
     return {
         "id": f"{number:04d}",
         "baseline": "half-half" if number == 1 else None,
-        "values": {"mixing_ratio": number / 8, **values},
+        "values": full_names({"mixing_ratio": number / 8, **values}),
         "metrics": metrics,
         "status": status,
     }

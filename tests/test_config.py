@@ -5,7 +5,9 @@ import yaml
 from pydantic import ValidationError
 from study_problems import problems
 
-from hybridtune.config.study import Study, dump_study, load_study, parse_yaml, searchable_paths
+from hybridtune.config.names import short_name
+from hybridtune.config.search import field_names
+from hybridtune.config.study import Study, dump_study, load_study, parse_yaml
 
 TREE = {"name": "x", "data": {"train": ["a.jsonl"]}, "benchmarks": {"dev": {"path": "b"}}}
 
@@ -68,17 +70,17 @@ WRONG = {
         "search.space.temperature: give exactly one of uniform, loguniform, int, logint, choice"
     ),
     "search.space={temperature: {uniform: [0, 1]}}": (
-        "search.space.temperature: 0.0: input should be greater than 0 (got 0.0)"
+        "search.space.train.temperature: 0.0: input should be greater than 0 (got 0.0)"
     ),
     "search.space={mix.mixing_ratio: {uniform: [0.5, 1.5]}}": (
         "search.space.mix.mixing_ratio: 1.5: input should be less than or equal to 1 (got 1.5)"
     ),
     "search.space={cross_batch: {choice: [mixed, other]}}": (
-        "search.space.cross_batch: 'other': input should be 'mixed' or 'single_pair' (got 'other')"
+        "search.space.mix.cross_batch: 'other': input should be 'mixed' or 'single_pair' (got 'other')"
     ),
     "search.space={batch_size: {uniform: [2, 2.5]}}": [
-        "search.space.batch_size: 2.0: input should be a valid integer (got 2.0)",
-        "search.space.batch_size: 2.5: input should be a valid integer (got 2.5)",
+        "search.space.train.batch_size: 2.0: input should be a valid integer (got 2.0)",
+        "search.space.train.batch_size: 2.5: input should be a valid integer (got 2.5)",
     ],
     "mix.schedule=linear": (
         "mix.schedule linear needs a mixing ratio to end with: set mix.final_ratio (0 to 1), or mix.schedule to "
@@ -95,7 +97,7 @@ WRONG = {
     "data.train=[{path: a, weight: -1}]": "data.train.0.weight: input should be greater than 0 (got -1)",
     "data.train=[{path: a, wieght: 2}]": "data.train.0.wieght: unknown key; did you mean 'weight'?",
     "search.space={temperature: {uniform: [0.1, 1]}, train.temperature: {uniform: [0.1, 1]}}": (
-        "search.space.train.temperature: is the same field as temperature"
+        "search.space: temperature and train.temperature are the same field; give it once"
     ),
 }
 
@@ -129,11 +131,13 @@ def test_missing_sections_are_named(tmp_path):
 
 
 def test_searchable_names_are_short_and_dotted():
-    paths = searchable_paths()
-    assert paths["temperature"] == paths["train.temperature"] == ("train", "temperature")
-    assert paths["mixing_ratio"] == paths["mix.mixing_ratio"] == ("mix", "mixing_ratio")
-    assert "encoder.query_length" not in paths
-    assert len({name for name in paths if "." not in name}) == len(set(paths.values()))  # no short name is ambiguous
+    names = field_names()
+    assert names["temperature"] == names["train.temperature"] == "train.temperature"
+    assert names["mixing_ratio"] == names["mix.mixing_ratio"] == "mix.mixing_ratio"
+    assert names["seed"] == "seed"
+    assert "encoder.query_length" not in names
+    assert {short_name(full) for full in set(names.values())} == {name for name in names if "." not in name}
+    assert len({name for name in names if "." not in name}) == len(set(names.values()))  # no short name is ambiguous
 
 
 def test_every_kind_of_range(study_file):
@@ -145,12 +149,12 @@ def test_every_kind_of_range(study_file):
     }
     study = load_study(study_file(search={"space": space}))
     assert {name: parameter.ends() for name, parameter in study.search.space.items()} == {
-        "mixing_ratio": [0.0, 1.0],
+        "mix.mixing_ratio": [0.0, 1.0],
         "train.temperature": [0.01, 0.2],
-        "batch_size": [10, 20],
-        "cross_batch": ["mixed", "single_pair"],
+        "train.batch_size": [10, 20],
+        "mix.cross_batch": ["mixed", "single_pair"],
     }
-    assert yaml.safe_load(dump_study(study))["search"]["space"]["batch_size"] == {"int": [10, 20]}
+    assert yaml.safe_load(dump_study(study))["search"]["space"]["train.batch_size"] == {"int": [10, 20]}
 
 
 @pytest.mark.parametrize(
@@ -166,10 +170,10 @@ def test_every_kind_of_range(study_file):
 def test_searched_batch_sizes_divide_among_workers(study_file, sizes, workers, uneven):
     path = study_file(resources={"workers": workers}, search={"space": {"batch_size": sizes}})
     if uneven is None:
-        assert load_study(path).search.space["batch_size"].ends() == next(iter(sizes.values()))
+        assert load_study(path).search.space["train.batch_size"].ends() == next(iter(sizes.values()))
     else:
         assert problems(path) == [
-            f"search.space.batch_size: {uneven} is not a multiple of resources.workers {workers}; "
+            f"search.space.train.batch_size: {uneven} is not a multiple of resources.workers {workers}; "
             "give a choice of multiples, or a step"
         ]
 
@@ -191,18 +195,18 @@ def test_a_schedule_may_get_its_end_from_the_search(study_file, mix, space):
 def test_data_sets_are_paths_or_have_a_weight(study_file):
     study = load_study(study_file(data={"train": ["a.jsonl", {"path": "b.jsonl", "weight": 2}]}))
     assert [(entry.path, entry.weight) for entry in study.data.train] == [("a.jsonl", 1.0), ("b.jsonl", 2.0)]
-    assert study.with_values({"mixing_ratio": 0.3}).data == study.data
+    assert study.with_values({"mix.mixing_ratio": 0.3}).data == study.data
     assert load_study(study_file(data={"train": "a.jsonl"})).data.train == study.data.train[:1]
 
 
-def test_with_values_sets_short_and_dotted_names_alone():
+def test_with_values_sets_those_fields_alone():
     study = Study.model_validate(TREE)
-    changed = study.with_values({"temperature": 0.02, "mix.mixing_ratio": 0.3})
+    changed = study.with_values({"train.temperature": 0.02, "mix.mixing_ratio": 0.3})
     assert (changed.train.temperature, changed.mix.mixing_ratio) == (0.02, 0.3)
-    assert (changed.value("train.temperature"), changed.value("mixing_ratio")) == (0.02, 0.3)
-    assert changed.with_values({"temperature": 0.05, "mixing_ratio": 0.5}) == study
+    assert (changed.value("train.temperature"), changed.value("mix.mixing_ratio")) == (0.02, 0.3)
+    assert changed.with_values({"train.temperature": 0.05, "mix.mixing_ratio": 0.5}) == study
     with pytest.raises(ValidationError):
-        study.with_values({"temperature": 0.0})
+        study.with_values({"train.temperature": 0.0})
 
 
 @pytest.mark.parametrize(
@@ -218,12 +222,12 @@ def test_eval_steps_default_to_a_third(max_steps, given_steps, expected):
     [
         (
             {"lora_rank": [0, 8], "train.embeddings": ["dense", "sparse"]},
-            "lora_rank 8, train.embeddings 'sparse': lora_",
+            "train.lora_rank 8, train.embeddings 'sparse': lora_",
         ),
-        ({"lora_rank": [0, 8], "freeze_layers": [0, 1]}, "lora_rank 8, freeze_layers 1: lora_rank trains adapters"),
+        ({"lora_rank": [0, 8], "freeze_layers": [0, 1]}, "train.lora_rank 8, train.freeze_layers 1: lora_rank trains"),
         (
             {"learn_temperature": [False, True], "temperature": [0.001, 0.1]},
-            "learn_temperature True, temperature 0.001: temperature 0.001 is outside temperature_range [0.005, 1.0]",
+            "train.learn_temperature True, train.temperature 0.001: temperature 0.001 is outside temperature_range",
         ),
         ({"lora_rank": [0, 8], "temperature": [0.001, 0.1], "embeddings": ["dense", "frozen"]}, None),
     ],
@@ -239,5 +243,5 @@ def test_values_that_a_trial_may_not_have_together_are_told_before_it(study_file
 
 def test_a_fixed_range_is_one_of_the_choices():
     study = Study.model_validate(TREE)
-    assert study.value("temperature_range") == [0.005, 1.0]
-    assert study.with_values({"temperature_range": [0.005, 1.0]}) == study
+    assert study.value("train.temperature_range") == [0.005, 1.0]
+    assert study.with_values({"train.temperature_range": [0.005, 1.0]}) == study

@@ -11,10 +11,7 @@ from hybridtune.config.study import (
     Parameter,
     Study,
     corners,
-    dump_study,
     load_study,
-    parse_yaml,
-    searchable_paths,
     seconds,
 )
 
@@ -36,16 +33,22 @@ WRONG = [
     ({"negatives": {"logint": [0, 4]}}, "logint [0, 4]: both ends must be above 0"),
     ({"lora_rank": {"logint": [4, 4]}}, "[4, 4]: the low end must be below the high end"),
     ({"temperature": {"logint": [1, 4]}, "negatives": {"logint": [1.0, 4]}}, "input should be a valid integer"),
-    ({"temperature": {"uniform": [0.1, 1], "when": {"schedule": "linear"}}}, "when schedule: is not searched; add it"),
+    (
+        {"temperature": {"uniform": [0.1, 1], "when": {"schedule": "linear"}}},
+        "when mix.schedule: is not searched; add it",
+    ),
     ({"temperature": {"uniform": [0.1, 1], "when": {"shedule": "a"}}}, "no such field; did you mean 'schedule'?"),
-    ({"temperature": {"uniform": [0.1, 1], "when": {"temperature": 1}}}, "when temperature: is the field itself"),
-    ({"schedule": SCHEDULE, "final_ratio": {**ENDS, "when": {"schedule": "ramp"}}}, "when schedule: 'ramp' is never"),
+    ({"temperature": {"uniform": [0.1, 1], "when": {"temperature": 1}}}, "when train.temperature: is the field itself"),
+    (
+        {"schedule": SCHEDULE, "final_ratio": {**ENDS, "when": {"schedule": "ramp"}}},
+        "when mix.schedule: 'ramp' is never",
+    ),
     (
         {"negatives": {"int": [0, 4], "step": 2}, "symmetric": {"choice": [True], "when": {"negatives": 3}}},
         "3 is never",
     ),
     ({"mixing_ratio": {"uniform": [0, 1]}, "ema": {"choice": [0.9], "when": {"mixing_ratio": 1}}}, "never repeat"),
-    ({"temperature": {"uniform": [0.1, 1], "when": {"schedule": []}}}, "when: schedule has no value; give one"),
+    ({"temperature": {"uniform": [0.1, 1], "when": {"schedule": []}}}, "when: mix.schedule has no value; give one"),
     (
         {
             "symmetric": {"choice": [True], "when": {"negatives": 1}},
@@ -59,7 +62,9 @@ WRONG = [
     ({"encoder.name": {"choice": ["a"]}}, "cannot be searched: all trials start from one encoder; run a study for"),
     ({"resources.workers": {"int": [1, 2]}}, "cannot be searched: what a trial runs on is no hyperparameter"),
     ({"data.train": {"choice": ["a"]}}, "cannot be searched: all trials train on one token store"),
-    ({"tempratur": 0.05}, "space.tempratur: no such field; did you mean 'temperature'?"),
+    ({"tempratur": 0.05}, "space: tempratur: no such field; did you mean 'temperature'?"),
+    ({"temperature": 0.05}, "space: temperature: 0.05 is not a range; set train.temperature in the file instead"),
+    ({"max_steps": 5}, "space: max_steps: cannot be searched: all trials are trained and compared by one rule"),
     ({"seed": {"int": [-1, 3]}}, "space.seed: -1: input should be greater than or equal to 0 (got -1)"),
 ]
 
@@ -70,16 +75,19 @@ def test_a_space_that_cannot_be_is_one_line(study_file, space, told):
 
 
 POINTS = [
-    ({"temperature": 2.0}, "points.0.temperature: 2.0 is not in its range, uniform [0.1, 1.0], step 0.1"),
-    ({"temperature": 0.15}, "points.0.temperature: 0.15 is not in its range, uniform [0.1, 1.0], step 0.1"),
-    ({"temperature": True}, "points.0.temperature: True is not in its range, uniform [0.1, 1.0], step 0.1"),
-    ({"schedule": "step"}, "points.0.schedule: 'step' is not in its range, choice ['constant', 'linear', 'cosine']"),
+    ({"temperature": 2.0}, "points.0.train.temperature: 2.0 is not in its range, uniform [0.1, 1.0], step 0.1"),
+    ({"temperature": 0.15}, "points.0.train.temperature: 0.15 is not in its range, uniform [0.1, 1.0], step 0.1"),
+    ({"temperature": True}, "points.0.train.temperature: True is not in its range, uniform [0.1, 1.0], step 0.1"),
+    (
+        {"schedule": "step"},
+        "points.0.mix.schedule: 'step' is not in its range, choice ['constant', 'linear', 'cosine']",
+    ),
     ({"tmperature": 0.2}, "points.0.tmperature: no such field; did you mean 'temperature'?"),
     (
         {"learning_rate": 0.2},
-        "points.0.learning_rate: is not searched; searched are temperature, sched",
+        "points.0.train.learning_rate: is not searched; searched are train.temperature, mix.sched",
     ),
-    ({"schedule": "constant", "final_ratio": 0.1}, "points.0.final_ratio: is not searched when mix.schedule is 'con"),
+    ({"schedule": "constant", "final_ratio": 0.1}, "points.0.mix.final_ratio: is not searched when mix.schedule is 'c"),
     ({}, "points.0: has no value; give {field: value}"),
 ]
 POINTED = {"temperature": {"uniform": [0.1, 1.0], "step": 0.1}, "schedule": SCHEDULE, "final_ratio": ENDS}
@@ -92,12 +100,13 @@ def test_a_point_that_cannot_be_is_one_line(study_file, point, told):
 
 def test_points_may_name_fields_either_way_and_are_among_the_trials(study_file):
     points = [{"train.temperature": 0.3, "mix.final_ratio": 0.5}, {"temperature": 0.1}]
-    assert load_study(study_file(search={"space": POINTED, "points": points})).search.points == points
+    read = load_study(study_file(search={"space": POINTED, "points": points})).search.points
+    assert read == [{"train.temperature": 0.3, "mix.final_ratio": 0.5}, {"train.temperature": 0.1}]
     assert line_of(study_file, POINTED, points=points, trials=1) == (
         "points: 2 points, but search.trials is 1; raise it"
     )
     twice = [{"temperature": 0.3, "train.temperature": 0.3}]
-    assert "stands twice" in problems(study_file(search={"space": POINTED, "points": twice}))[0]
+    assert "are the same field" in problems(study_file(search={"space": POINTED, "points": twice}))[0]
 
 
 SEARCH = {
@@ -162,42 +171,16 @@ def test_steps_of_batch_sizes_divide_among_workers(study_file):
     assert "14 is not a multiple of resources.workers 4" in line
 
 
-def test_a_plain_value_is_no_longer_searched_and_fixes_the_field(study_file):
-    space = {"temperature": {"uniform": [0.1, 1.0]}, "mix.schedule": SCHEDULE, "final_ratio": ENDS, "seed": 4}
-    path = study_file(search={"space": space})
-    study = load_study(path, ["search.space.temperature=0.05"])
-    assert (study.train.temperature, study.seed) == (0.05, 4)
-    assert list(study.search.space) == ["mix.schedule", "final_ratio"]
-    assert Study.model_validate(parse_yaml(dump_study(study))) == study
-    assert problems(path, "search.space.temperature=-1") == [
-        "train.temperature: input should be greater than 0 (got -1)"
-    ]
-
-
-@pytest.mark.parametrize(
-    ("value", "left"), [("linear", {"final_ratio": {}, "step_at": {"final_ratio": [0.5]}}), ("constant", {})]
-)
-def test_what_depends_on_a_fixed_value_is_always_searched_or_never(study_file, value, left):
-    space = {
-        "schedule": value,
-        "final_ratio": {"choice": [0.0, 0.5], "when": {"mix.schedule": ["linear", "cosine"]}},
-        "step_at": {"uniform": [0.0, 1.0], "when": {"final_ratio": 0.5}},
-    }
-    study = load_study(study_file(search={"space": space}))
-    assert study.mix.schedule == value
-    assert {name: parameter.when for name, parameter in study.search.space.items()} == left
-
-
 def test_values_that_conditions_keep_apart_may_contradict_each_other(study_file):
     space = {
         "lora_rank": {"choice": [0, 8]},
         "embeddings": {"choice": ["dense", "sparse"], "when": {"train.lora_rank": 0}},
     }
     study = load_study(study_file(search={"space": space}))
-    changed = study.with_values({"lora_rank": 0, "embeddings": "sparse"})
+    changed = study.with_values({"train.lora_rank": 0, "train.embeddings": "sparse"})
     assert (changed.train.embeddings, changed.search) == ("sparse", study.search)
     space["embeddings"]["when"] = {"lora_rank": [0, 8]}
-    assert line_of(study_file, space).startswith("space: a trial may get lora_rank 8, embeddings 'sparse'")
+    assert line_of(study_file, space).startswith("space: a trial may get train.lora_rank 8, train.embeddings 'sparse'")
 
 
 def test_a_schedule_needs_its_end_only_where_it_moves(study_file):
@@ -208,17 +191,19 @@ def test_a_schedule_needs_its_end_only_where_it_moves(study_file):
 
 def test_corners_are_what_trials_may_get():
     space = {
-        "final_ratio": Parameter.model_validate(ENDS),
-        "schedule": Parameter.model_validate(SCHEDULE),
-        "batch_size": Parameter.model_validate({"int": [8, 32], "step": 8}),
-        "align_share": Parameter.model_validate({"uniform": [0.0, 0.5], "when": {"batch_size": 16}}),
-        "temperature": Parameter.model_validate({"uniform": [0.1, 0.5]}),
+        "mix.final_ratio": Parameter.model_validate(ENDS),
+        "mix.schedule": Parameter.model_validate(SCHEDULE),
+        "train.batch_size": Parameter.model_validate({"int": [8, 32], "step": 8}),
+        "mix.align_share": Parameter.model_validate({"uniform": [0.0, 0.5], "when": {"batch_size": 16}}),
+        "train.temperature": Parameter.model_validate({"uniform": [0.1, 0.5]}),
     }
-    assert list(corners(space, ["learning_rate"])) == [{}]
-    moving = [{"schedule": s, "final_ratio": r} for s, r in itertools.product(["linear", "cosine"], [0.0, 1.0])]
-    assert list(corners(space, ["final_ratio"])) == [{"schedule": "constant"}, *moving]
-    sizes = [*({"batch_size": size} for size in (8, 32)), *({"batch_size": 16, "align_share": a} for a in (0.0, 0.5))]
-    assert list(corners(space, ["align_share"])) == sizes
+    assert list(corners(space, ["train.learning_rate"])) == [{}]
+    moves = itertools.product(["linear", "cosine"], [0.0, 1.0])
+    moving = [{"mix.schedule": schedule, "mix.final_ratio": ratio} for schedule, ratio in moves]
+    assert list(corners(space, ["mix.final_ratio"])) == [{"mix.schedule": "constant"}, *moving]
+    sizes = [{"train.batch_size": size} for size in (8, 32)]
+    sizes += [{"train.batch_size": 16, "mix.align_share": share} for share in (0.0, 0.5)]
+    assert list(corners(space, ["mix.align_share"])) == sizes
 
 
 def test_a_seed_can_be_searched_and_put_in():
@@ -226,4 +211,3 @@ def test_a_seed_can_be_searched_and_put_in():
     study = Study.model_validate({**tree, "search": {"space": {"seed": {"choice": [0, 1]}}}})
     assert study.with_values({"seed": 1}).seed == 1
     assert study.value("seed") == 0
-    assert searchable_paths()["seed"] == ("", "seed")

@@ -7,7 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from hybridtune.config.schema import NAME, schema
-from hybridtune.config.study import Study, demo_study, dump_study, load_study, parse_yaml, searchable_paths
+from hybridtune.config.search import field_names
+from hybridtune.config.study import Study, demo_study, dump_study, load_study, parse_yaml
 
 FOLDER = demo_study().parent
 SHIPPED = sorted(FOLDER.glob("*.yaml"))
@@ -52,7 +53,7 @@ GOOD = {
     "search.objective": "multi/AP",
     "search.early_stopping": None,
     "search.space": {
-        "temperature": 0.05,
+        "temperature": {"choice": [0.05]},
         "mix.mixing_ratio": {"uniform": [0, 1], "step": 0.25},
         "schedule": {"choice": ["constant", "linear"]},
         "final_ratio": {"uniform": [0.0, 0.5], "when": {"schedule": "linear"}},
@@ -116,4 +117,4 @@ def test_every_field_has_a_description():
             yield from silent(child, f"{where}.{key}")
 
     assert list(silent(schema(), "")) == []
-    assert schema()["$defs"]["Search"]["properties"]["space"]["properties"].keys() == searchable_paths().keys()
+    assert schema()["$defs"]["Search"]["properties"]["space"]["properties"].keys() == field_names().keys()

@@ -27,7 +27,7 @@ def folder(tmp_path, study_file):
 
 def row(number, score=None, status="done", baseline=None, metric="balanced/AP"):
     metrics = {"step": 4, "best_step": 4, metric: score} if score is not None else {}
-    return TrialRow(f"{number:04d}", number, baseline, {"mixing_ratio": 0.25}, metrics, status)
+    return TrialRow(f"{number:04d}", number, baseline, {"mix.mixing_ratio": 0.25}, metrics, status)
 
 
 def write_ended(folder, rows):

@@ -6,14 +6,15 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from hybridtune.config.fields import Part, Seed, Train
-from hybridtune.config.search import Parameter, Search, corners, in_order, key_of, not_searchable, searchable_paths
+from hybridtune.config.names import short_name
+from hybridtune.config.search import Parameter, Search, corners, field_names, in_order, not_searchable
 from hybridtune.errors import reason
 
 Parts = Mapping[str, Part]
 _SEED: TypeAdapter[int] = TypeAdapter(Seed, config=ConfigDict(strict=True))
 _JOINT = (  # what `Train` allows together only
-    *("temperature", "learn_temperature", "temperature_range"),
-    *("lora_rank", "embeddings", "freeze_layers", "layer_decay"),
+    *("train.temperature", "train.learn_temperature", "train.temperature_range"),
+    *("train.lora_rank", "train.embeddings", "train.freeze_layers", "train.layer_decay"),
 )
 
 
@@ -32,23 +33,19 @@ def search_problems(search: Search, parts: Parts) -> list[str]:
 
 
 def _field_problems(search: Search, parts: Parts) -> Iterator[str]:
-    names: dict[tuple[str, str], str] = {}
     for name, parameter in search.space.items():
-        path = searchable_paths().get(name)
-        if path is None:
+        if name not in field_names():
             yield f"search.space.{name}: {not_searchable(name)}"
             continue
-        if names.setdefault(path, name) != name:
-            yield f"search.space.{name}: is the same field as {names[path]}"
         for end in parameter.ends():
-            told = _refused(parts, path, end)
+            told = _refused(parts, name, end)
             if told:
                 yield f"search.space.{name}: {end!r}: {told}"
 
 
-def _refused(parts: Parts, path: tuple[str, str], value: Any) -> str | None:
-    """Why a field does not take a value; None: it does."""
-    section, field = path
+def _refused(parts: Parts, name: str, value: Any) -> str | None:
+    """Return why a field does not take a value; None: it does."""
+    section, _, field = name.rpartition(".")
     try:
         if section:
             type(parts[section]).model_validate({**parts[section].model_dump(), field: value})
@@ -64,7 +61,7 @@ def _batch_problems(search: Search, parts: Parts) -> Iterator[str]:
     if workers == "auto":  # then it is one that divides all batches
         return
     for name, parameter in search.space.items():
-        uneven = parameter.not_multiple_of(workers) if name.split(".")[-1] == "batch_size" else None
+        uneven = parameter.not_multiple_of(workers) if name == "train.batch_size" else None
         if uneven is not None:
             yield (
                 f"search.space.{name}: {uneven} is not a multiple of resources.workers {workers}; give a choice of "
@@ -77,27 +74,26 @@ def _condition_problems(search: Search) -> Iterator[str]:
     for name, parameter in space.items():
         for other, values in parameter.when.items():
             told = f"search.space.{name}: when {other}: "
-            parent = key_of(space, other)
-            if parent is None:
+            if other not in space:
                 yield told + (
                     "is not searched; add it to search.space, or leave the condition out"
-                    if other in searchable_paths()
+                    if other in field_names()
                     else not_searchable(other)
                 )
-            elif parent == name:
+            elif other == name:
                 yield told + "is the field itself; leave the condition out"
-            elif space[parent].values() is None:
-                yield told + f"{space[parent].told()} is a range without a step, whose values never repeat"
+            elif space[other].values() is None:
+                yield told + f"{space[other].told()} is a range without a step, whose values never repeat"
             else:
                 yield from (
-                    f"{told}{value!r} is never tried: {other} is {space[parent].told()}"
+                    f"{told}{value!r} is never tried: {other} is {space[other].told()}"
                     for value in values
-                    if not space[parent].allows(value)
+                    if not space[other].allows(value)
                 )
     try:
         in_order(space)
     except ValueError as error:
-        if not any(key_of(space, other) == name for name in space for other in space[name].when):
+        if not any(name in space[name].when for name in space):
             yield f"search.space: {error}"
 
 
@@ -106,37 +102,32 @@ def _point_problems(search: Search, parts: Parts) -> Iterator[str]:
     if len(search.points) > search.trials:
         yield f"search.points: {len(search.points)} points, but search.trials is {search.trials}; raise it"
     for where, point in zip(places, search.points, strict=True):
-        keys = {name: key_of(space, name) for name in point}
         if not point:
             yield f"{where}: has no value; give {{field: value}}"
         for name, value in point.items():
-            key = keys[name]
-            if key is None:
-                known = name in searchable_paths()
+            if name not in space:
+                known = name in field_names()
                 why = f"is not searched; searched are {', '.join(space)}" if known else not_searchable(name)
                 yield f"{where}.{name}: {why}"
-            elif list(keys.values()).count(key) > 1:
-                yield f"{where}.{name}: the field stands twice; give it once"
-            elif not space[key].allows(value):
-                yield f"{where}.{name}: {value!r} is not in its range, {space[key].told()}"
+            elif not space[name].allows(value):
+                yield f"{where}.{name}: {value!r} is not in its range, {space[name].told()}"
             else:
-                yield from _never_looked_at(space, where, key, {keys[other]: point[other] for other in point})
+                yield from _never_looked_at(space, where, name, point)
 
 
 def _never_looked_at(space: Mapping[str, Parameter], where: str, key: str, point: Mapping[Any, Any]) -> Iterator[str]:
-    for name, allowed in space[key].when.items():
-        parent = key_of(space, name)
+    for parent, allowed in space[key].when.items():
         if parent in point and not any(point[parent] == value for value in allowed):
-            yield f"{where}.{key}: is not searched when {name} is {point[parent]!r}; leave it out of the point"
+            yield f"{where}.{key}: is not searched when {parent} is {point[parent]!r}; leave it out of the point"
 
 
 def _clashes(search: Search, parts: Parts) -> Iterator[str]:
     """Fields of `train` that a trial may get, good each by itself, that contradict each other; one line or none."""
     fixed = parts["train"].model_dump()
     for values in corners(search.space, _JOINT):
-        chosen = {key: value for key, value in values.items() if key.split(".")[-1] in _JOINT}
+        chosen = {key: value for key, value in values.items() if key in _JOINT}
         try:
-            Train.model_validate({**fixed, **{searchable_paths()[key][1]: chosen[key] for key in chosen}})
+            Train.model_validate({**fixed, **{short_name(key): value for key, value in chosen.items()}})
         except ValidationError as error:
             told = ", ".join(f"{key} {value!r}" for key, value in chosen.items())
             yield f"search.space: a trial may get {told}: {reason(error.errors()[0], Train)}"
@@ -146,8 +137,8 @@ def _clashes(search: Search, parts: Parts) -> Iterator[str]:
 def _schedules_without_end(search: Search, parts: Parts) -> list[str]:
     """What is wrong with a schedule that a trial may get and that has nowhere to go; one line, or none."""
     mix = parts["mix"].model_dump()
-    for values in corners(search.space, ("schedule", "final_ratio")):
-        chosen = {**mix, **{key.split(".")[-1]: value for key, value in values.items()}}
+    for values in corners(search.space, ("mix.schedule", "mix.final_ratio")):
+        chosen = {**mix, **{short_name(key): value for key, value in values.items()}}
         if chosen["schedule"] != "constant" and chosen["final_ratio"] is None:
             return [without_end(chosen["schedule"])]
     return []

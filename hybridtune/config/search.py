@@ -3,8 +3,8 @@
 import functools
 import math
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     ConfigDict,
@@ -16,8 +16,10 @@ from pydantic import (
 )
 
 from hybridtune.config.fields import A_LIST_IS_A_RANGE, Count, Mix, Part, Train
+from hybridtune.config.names import short_name
 from hybridtune.errors import nearest
 
+Value = TypeVar("Value")
 Number = int | float  # `int` is also the name of a field
 Whole = int
 WholeNumbers = Annotated[tuple[int, int], A_LIST_IS_A_RANGE]
@@ -57,6 +59,11 @@ class Parameter(Part):
         if not isinstance(value, dict):
             return value
         return {name: values if isinstance(values, list) else [values] for name, values in value.items()}
+
+    @field_validator("when")
+    @classmethod
+    def _full_names(cls, value: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        return full_names(value)
 
     @model_validator(mode="after")
     def _one_range(self) -> "Parameter":
@@ -198,13 +205,32 @@ class Search(Part):
     )
     space: dict[str, Parameter] = Field(
         default={
-            "mixing_ratio": Parameter(uniform=(0.0, 1.0)),
-            "temperature": Parameter(loguniform=(0.01, 0.2)),
-            "learning_rate": Parameter(loguniform=(1e-5, 1e-4)),
-            "sampling_exponent": Parameter(uniform=(0.0, 1.0)),
+            "mix.mixing_ratio": Parameter(uniform=(0.0, 1.0)),
+            "train.temperature": Parameter(loguniform=(0.01, 0.2)),
+            "train.learning_rate": Parameter(loguniform=(1e-5, 1e-4)),
+            "mix.sampling_exponent": Parameter(uniform=(0.0, 1.0)),
         },
-        description="what is searched: {field: range}; a plain value fixes the field",
+        description="what is searched: {field: range}",
     )
+
+    @field_validator("space", mode="before", json_schema_input_type=dict[str, Parameter])
+    @classmethod
+    def _ranges_alone(cls, value: Any) -> Any:
+        items = value.items() if isinstance(value, dict) else ()
+        plain = [_not_a_range(name, given) for name, given in items if not isinstance(given, dict | Parameter)]
+        if plain:
+            raise ValueError("\n".join(plain))
+        return value
+
+    @field_validator("space")
+    @classmethod
+    def _full_names(cls, value: dict[str, Parameter]) -> dict[str, Parameter]:
+        return full_names(value)
+
+    @field_validator("points")
+    @classmethod
+    def _full_names_of_points(cls, value: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [full_names(point) for point in value]
 
     @field_validator("objective", mode="before", json_schema_input_type=str | list[str])
     @classmethod
@@ -278,7 +304,6 @@ def masked_url(url: str) -> str:
     return _PASSWORD.sub(mask, url)
 
 
-Path = tuple[str, str]  # section and field; a field of the study itself has the section ""
 Space = Mapping[str, Parameter]
 
 _SAME_FOR_ALL = ("max_steps", "eval_steps", "patience", "keep_checkpoints")
@@ -298,29 +323,52 @@ _REFUSED = {  # sections and fields that no trial may change, and why
 
 
 @functools.cache
-def searchable_paths() -> dict[str, Path]:
-    """Names a search may use, short (``temperature``) and dotted (``train.temperature``) -> (section, field)."""
-    parts: dict[str, type[Part]] = {"mix": Mix, "train": Train}
-    pooling = ("encoder", "pooling")
-    paths = {"seed": ("", "seed"), "pooling": pooling, "encoder.pooling": pooling}
-    for part, model in parts.items():
+def field_names() -> dict[str, str]:
+    """Return the names that a study file may use for a searchable field, short and full, and the full one of each.
+
+    Example:
+        >>> field_names()["temperature"], field_names()["train.temperature"], field_names()["seed"]
+        ('train.temperature', 'train.temperature', 'seed')
+    """
+    names = {"seed": "seed", "pooling": "encoder.pooling", "encoder.pooling": "encoder.pooling"}
+    sections: dict[str, type[Part]] = {"mix": Mix, "train": Train}
+    for section, model in sections.items():
         for field in (name for name in model.model_fields if name not in _SAME_FOR_ALL):
-            paths[field] = paths[f"{part}.{field}"] = (part, field)
-    return paths
+            names[field] = names[f"{section}.{field}"] = f"{section}.{field}"
+    return names
+
+
+def full_names(values: Mapping[str, Value]) -> dict[str, Value]:
+    """Return values by field with every field under its full name, ``section.field``; unknown names stay.
+
+    Raises:
+        ValueError: two names stand for one field.
+
+    Example:
+        >>> full_names({"temperature": 0.05, "mix.mixing_ratio": 1.0})
+        {'train.temperature': 0.05, 'mix.mixing_ratio': 1.0}
+    """
+    written: dict[str, str] = {}
+    for name in values:
+        other = written.setdefault(field_names().get(name, name), name)
+        if other != name:
+            raise ValueError(f"{other} and {name} are the same field; give it once")
+    return {full: values[name] for full, name in written.items()}
 
 
 def not_searchable(name: str) -> str:
-    """Why a search may not use a name: the reason for a field that there is, else the nearest one."""
+    """Return why a search may not use a name: the reason for a field that exists, else the nearest name."""
     dotted = f"train.{name}" if name in _SAME_FOR_ALL else name
-    short = {key.split(".")[1]: key for key in _REFUSED if key.startswith("encoder.")}
-    why = _REFUSED.get(dotted) or _REFUSED.get(short.get(name, "")) or _REFUSED.get(name.split(".")[0])
-    return f"cannot be searched: {why}" if why else f"no such field{nearest(name, searchable_paths())}"
+    short = {short_name(key): key for key in _REFUSED if key.startswith("encoder.")}
+    why = _REFUSED.get(dotted) or _REFUSED.get(short.get(name, "")) or _REFUSED.get(name.partition(".")[0])
+    return f"cannot be searched: {why}" if why else f"no such field{nearest(name, field_names())}"
 
 
-def key_of(space: Iterable[str], name: str) -> str | None:
-    """The key by which a space has the field that a name, short or dotted, stands for; None: it is not searched."""
-    path = searchable_paths().get(name)
-    return next((key for key in space if path is not None and searchable_paths().get(key) == path), None)
+def _not_a_range(name: str, value: Any) -> str:
+    field = field_names().get(name)
+    if field is None:
+        return f"{name}: {not_searchable(name)}"
+    return f"{name}: {value!r} is not a range; set {field} in the file instead"
 
 
 def active(space: Space, key: str, values: Mapping[str, Any]) -> bool:
@@ -331,8 +379,7 @@ def active(space: Space, key: str, values: Mapping[str, Any]) -> bool:
         key: one of them.
         values: of the searched fields before it; those not searched in this trial are left out.
     """
-    conditions = ((key_of(space, name) or name, allowed) for name, allowed in space[key].when.items())
-    return all(parent in values and _among(values[parent], allowed) for parent, allowed in conditions)
+    return all(parent in values and _among(values[parent], allowed) for parent, allowed in space[key].when.items())
 
 
 def _among(value: Any, allowed: Sequence[Any]) -> bool:
@@ -349,7 +396,7 @@ def in_order(space: Space) -> list[str]:
     """
     left, done = list(space), list[str]()
     while left:
-        ready = next((key for key in left if not {key_of(left, name) for name in space[key].when} - {None}), None)
+        ready = next((key for key in left if not any(name in left for name in space[key].when)), None)
         if ready is None:
             raise ValueError(f"{', '.join(left)}: their `when` name each other in a circle; leave one out")
         left.remove(ready)
@@ -362,18 +409,17 @@ def corners(space: Space, fields: Collection[str]) -> Iterator[dict[str, Any]]:
 
     Args:
         space: all searched fields.
-        fields: short names; of those that are searched, and of what their ``when`` names, every combination of ends
-            is yielded that a trial may get. Fields that are not searched then are left out: they keep their value.
+        fields: of those that are searched, and of what their ``when`` names, every combination of ends is yielded
+            that a trial may get. Fields that are not searched then are left out: they keep their value.
     """
-    wanted = {key for key in space if key.split(".")[-1] in fields}
+    wanted = {key for key in space if key in fields}
     for key in reversed(in_order(space)):  # children before parents
         if key in wanted:
-            wanted |= {parent for name in space[key].when if (parent := key_of(space, name)) is not None}
+            wanted |= {parent for parent in space[key].when if parent in space}
     ends = {key: [*space[key].ends()] for key in in_order(space) if key in wanted}
     for key in ends:
-        for name, values in space[key].when.items():
-            tried = ends[key_of(space, name) or name]
-            tried += [value for value in values if value not in tried]
+        for parent, values in space[key].when.items():
+            ends[parent] += [value for value in values if value not in ends[parent]]
     yield from _combinations(space, ends, {})
 
 
@@ -387,58 +433,3 @@ def _combinations(space: Space, ends: Mapping[str, list[Any]], chosen: dict[str,
         return
     for value in values:
         yield from _combinations(space, dict(rest), {**chosen, key: value})
-
-
-def pinned(tree: Any) -> Any:
-    """A study's tree with the plain values of its search space moved to the fields that they fix.
-
-    ``search.space.temperature: 0.05`` is ``train.temperature: 0.05`` with the temperature no longer searched. What is
-    searched only when a fixed field has some value is from then on always searched, or never.
-
-    Args:
-        tree: what a study is made from; one of another form than a study's is returned as it is.
-    """
-    search = tree.get("search") if isinstance(tree, dict) else None
-    space = search.get("space") if isinstance(search, dict) else None
-    plain = {key: value for key, value in _items(space) if not isinstance(value, dict | Parameter)}
-    if not plain:
-        return tree
-    fixed = {key: value for key, value in plain.items() if key in searchable_paths()}
-    left = {key: value for key, value in _items(space) if key not in plain}
-    left |= {key: {"choice": [value]} for key, value in plain.items() if key not in fixed}  # no field: told later
-    tree = {**tree, "search": {**_as_dict(search), "space": _settled(left, fixed)}}
-    for key, value in fixed.items():
-        part, field = searchable_paths()[key]
-        if part:
-            tree[part] = {**_as_dict(tree.get(part)), field: value}
-        else:
-            tree[field] = value
-    return tree
-
-
-def _settled(space: dict[str, Any], fixed: Mapping[str, Any]) -> dict[str, Any]:
-    """The ranges of a space, as written, without the conditions on fields that are fixed, and what these exclude."""
-    space, never = dict(space), set[str]()
-    for key, value in space.items():
-        conditions = value.get("when") if isinstance(value, dict) else None
-        for name, allowed in _items(conditions):
-            parent = key_of(fixed, name)
-            if parent is None:
-                continue
-            if not _among(fixed[parent], allowed if isinstance(allowed, list) else [allowed]):
-                never.add(key)
-            conditions = {other: values for other, values in _items(conditions) if other != name}
-            space[key] = {**value, "when": conditions}
-    while never:
-        space = {key: value for key, value in space.items() if key not in never}
-        names = {key: [name for name, _ in _items(_as_dict(value).get("when"))] for key, value in space.items()}
-        never = {key for key in space for name in names[key] if key_of(never, name) is not None}
-    return space
-
-
-def _items(node: Any) -> list[tuple[str, Any]]:
-    return list(node.items()) if isinstance(node, dict) else []
-
-
-def _as_dict(node: Any) -> dict[str, Any]:
-    return node.model_dump() if isinstance(node, Part) else dict(_items(node))

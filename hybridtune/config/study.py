@@ -24,7 +24,7 @@ from hybridtune.config.fields import (
     Tiny,
     Train,
 )
-from hybridtune.config.search import EarlyStopping, Parameter, Search, corners, pinned, searchable_paths, seconds
+from hybridtune.config.search import EarlyStopping, Parameter, Search, corners, seconds
 from hybridtune.errors import InputError, reason
 
 __all__ = [
@@ -43,7 +43,6 @@ __all__ = [
     "Tiny",
     "Train",
     "corners",
-    "searchable_paths",
     "seconds",
     "without_end",
 ]
@@ -63,11 +62,6 @@ class Study(Part):
     train: Train = Field(default=Train(), description="one training")
     resources: Resources = Field(default=Resources(), description="what a trial takes, and how many run at once")
     search: Search = Field(default=Search(), description="what is searched, for which goal, and for how long")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _plain_values_are_fixed(cls, tree: Any) -> Any:
-        return pinned(tree)
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> "Study":
@@ -89,21 +83,22 @@ class Study(Part):
         return self.train.eval_steps or max(1, -(-self.train.max_steps // 3))
 
     def with_values(self, values: dict[str, Any]) -> "Study":
-        """This study with fields of a trial put in: ``{"temperature": 0.02, ...}``.
+        """This study with fields of a trial put in: ``{"train.temperature": 0.02, ...}``.
 
         Raises:
             ValidationError: a value its field does not allow, or that does not go with the others.
         """
         tree = {**self.model_dump(), "search": {"space": {}}}  # what else the search may try is no matter of this trial
         for name, value in values.items():
-            part, field = searchable_paths()[name]
-            (tree[part] if part else tree)[field] = value
+            section, _, field = name.rpartition(".")
+            (tree[section] if section else tree)[field] = value
         return Study.model_validate(tree).model_copy(update={"search": self.search})
 
     def value(self, name: str) -> Any:
-        """The fixed value of a searchable field, by its short or dotted name; a range is a list, as in a choice."""
-        part, field = searchable_paths()[name]
-        value = getattr(getattr(self, part) if part else self, field)
+        """The fixed value of a searchable field, ``train.temperature``; a range is a list, as in a choice."""
+        value: Any = self
+        for part in name.split("."):
+            value = getattr(value, part)
         return list(value) if isinstance(value, tuple) else value
 
 

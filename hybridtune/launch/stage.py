@@ -131,10 +131,9 @@ def _with_paths(study: Study, change: Callable[[str, Callable[[Path], Iterator[P
     place(tree["train"], "teacher")
     if tree["search"]["warm_start"] is not None and not is_url(tree["search"]["warm_start"]):
         place(tree["search"], "warm_start", _study_files)
-    for name, parameter in tree["search"]["space"].items():
-        if name.split(".")[-1] == "teacher":
-            for number in range(len(parameter.get("choice") or [])):
-                place(parameter["choice"], number)
+    teachers = tree["search"]["space"].get("train.teacher", {}).get("choice", [])
+    for number in range(len(teachers)):
+        place(teachers, number)
     return check(Study, tree, "the study")
 
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
 
+from hybridtune.config.names import short_name
 from hybridtune.report.record import StudyRecord, TrialRecord
 
 Cell = str | float | int | None
@@ -98,7 +99,7 @@ def short(text: object, length: int = 22) -> str:
 
 def plain_name(parameter: str) -> str:
     """A field of the study as people read it: ``mix.mixing_ratio`` is "mixing ratio"."""
-    return parameter.split(".")[-1].replace("_", " ")
+    return short_name(parameter).replace("_", " ")
 
 
 def rounded(metric: str, value: float | None) -> float | None:
@@ -121,16 +122,13 @@ def cell(value: Any) -> Cell:
 
 
 def value_of(record: StudyRecord, trial: TrialRecord, field_name: str) -> Any:
-    """A field of a trial: what the trial set, under its short or dotted name, else what the study fixes."""
-    for name, value in trial.values.items():
-        if name.split(".")[-1] == field_name:
-            return value
-    return record.study.value(field_name)
+    """A field of a trial, ``section.field``: what the trial set, else what the study fixes."""
+    return trial.values[field_name] if field_name in trial.values else record.study.value(field_name)
 
 
 def is_searched(record: StudyRecord, field_name: str) -> bool:
-    """Whether the study's space has a field, under its short or dotted name."""
-    return any(name.split(".")[-1] == field_name for name in record.study.search.space)
+    """Whether the study's space has a field, ``section.field``."""
+    return field_name in record.study.search.space
 
 
 def first_goal(record: StudyRecord) -> tuple[str, str]:

@@ -46,12 +46,12 @@ def ratio_temperature(record: StudyRecord) -> Chart:
     trials = with_metrics(record.trials, [goal])
     columns = ["trial", "status", "mixing ratio", "temperature", goal]
     ratios = [asked_ratio(record, trial) for trial in trials]
-    heats = [float(value_of(record, trial, "temperature")) for trial in trials]
+    heats = [float(value_of(record, trial, "train.temperature")) for trial in trials]
     rows: list[list[Cell]] = [
         [trial.label, trial.status, cell(ratio), cell(heat), rounded(goal, trial.metrics[goal])]
         for trial, ratio, heat in zip(trials, ratios, heats, strict=True)
     ]
-    if not is_searched(record, "temperature"):
+    if not is_searched(record, "train.temperature"):
         return Chart(key, title, "The study does not search the temperature.", None, columns, rows)
     if len(set(heats)) < 2 or len(set(ratios)) < 2:
         reason = "The trials so far have one mixing ratio or one temperature: there is no map yet."
@@ -128,7 +128,7 @@ def asked_ratio(record: StudyRecord, trial: TrialRecord) -> float:
     """The mixing ratio a trial asked for: the mean of its schedule, where its plan tells it."""
     if trial.plan is not None:
         return float(trial.plan["asked_ratio"])
-    return float(value_of(record, trial, "mixing_ratio"))
+    return float(value_of(record, trial, "mix.mixing_ratio"))
 
 
 def ratio_curve(record: StudyRecord) -> Chart:

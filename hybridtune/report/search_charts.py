@@ -8,6 +8,7 @@ import optuna
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from hybridtune.config.names import short_name
 from hybridtune.report.chart import (
     BLUE,
     GREY,
@@ -130,7 +131,7 @@ def parallel(record: StudyRecord) -> Chart:
     key, title = "parallel", "Values of all trials"
     goal, mode = first_goal(record)
     names = list(dict.fromkeys(name for trial in record.trials for name in trial.values))
-    columns = ["trial", "status", goal, *names]
+    columns = ["trial", "status", goal, *map(short_name, names)]
     rows: list[list[Cell]] = [
         [trial.label, trial.status, rounded(goal, trial.metrics.get(goal)), *(cell(trial.values.get(n)) for n in names)]
         for trial in record.trials

@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from hybridtune.config.names import short_name
 from hybridtune.report.chart import counted, plain_name, said
 from hybridtune.report.markup import figure
 from hybridtune.report.record import StudyRecord, TrialRecord
@@ -20,7 +21,7 @@ def asked(record: StudyRecord) -> str:
     """What was searched, for which goal, and in how many trials."""
     search = record.study.search
     goals = listed([f"{name} ({'more' if mode == 'max' else 'less'} is better)" for name, mode in record.goals.items()])
-    searched = listed(list(search.space)) or "nothing"
+    searched = listed([short_name(name) for name in search.space]) or "nothing"
     baselines = " after the three baselines, which train with the study's fixed values" if search.baselines else ""
     return f"Searched {searched} for {goals}, in {counted(search.trials, 'trial')}{baselines}."
 

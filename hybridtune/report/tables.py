@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hybridtune.config.names import short_name
 from hybridtune.errors import InputError
 from hybridtune.metrics.metrics import BIAS, SETTINGS
 from hybridtune.metrics.per_query import FILE as PER_QUERY
@@ -46,7 +47,7 @@ def comparison(record: StudyRecord) -> Table:
         rows.append(
             [
                 label,
-                cell(value_of(record, trial, "mixing_ratio")),
+                cell(value_of(record, trial, "mix.mixing_ratio")),
                 *(_scored(name, trial.metrics, found) for name in names),
             ]
         )
@@ -155,7 +156,7 @@ def all_trials(record: StudyRecord) -> Table:
             ]
         )
     marked = frozenset(place for place, trial in enumerate(record.trials) if trial is record.best)
-    columns = ["trial", "status", *names, *fields, "step", "time"]
+    columns = ["trial", "status", *names, *map(short_name, fields), "step", "time"]
     note = (
         "Scores on the dev benchmark: of a trial that is done, those of its best checkpoint; of any other, its last. "
         "Click a heading to sort."

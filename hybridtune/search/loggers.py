@@ -234,8 +234,6 @@ class Events(Callback):  # type: ignore[misc]
         self._reports[name] = {}
         values = {"mix.mixing_ratio": self.study.mix.mixing_ratio, **trial_values(trial.config)}
         values["baseline"] = trial.config["baseline"] or "searched"
-        if "mixing_ratio" in values:  # the short name of the same field
-            del values["mix.mixing_ratio"]
         start = SessionStartInfo(group_name=name, start_time_secs=time.time())
         for key, value in values.items():
             if isinstance(value, bool):

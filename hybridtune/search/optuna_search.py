@@ -15,7 +15,7 @@ from hybridtune.config.study import Study
 from hybridtune.errors import InputError
 from hybridtune.search.optuna_storage import FILES, open_storage, storage_url
 from hybridtune.search.samplers import borrowed, first_trials, sampler
-from hybridtune.search.space import search_space
+from hybridtune.search.space import from_optuna, optuna_params, search_space
 
 _SHOWN = ("step", "realised_ratio")  # of the last report, as the trial's attributes in Optuna
 
@@ -35,7 +35,7 @@ def searcher(study: Study, goals: Mapping[str, str], folder: Path, ended: set[in
     storage = open_storage(study, folder)
     ledger = _ledger(study, goals, folder, storage)
     for point, attributes in first_trials(study):
-        ledger.enqueue_trial(point, user_attrs=attributes, skip_if_exists=True)
+        ledger.enqueue_trial(optuna_params(point), user_attrs=attributes, skip_if_exists=True)
     begun = [trial for trial in ledger.trials if trial.state != TrialState.WAITING]
     seed = study.seed + len(begun)  # a sampler of the same seed would propose the first trials' values again
     names, modes = list(goals), list(goals.values())
@@ -104,7 +104,7 @@ class Resuming(OptunaSearch):  # type: ignore[misc]
             if before.state.is_finished():  # it failed, or the run was cut off before its row was written
                 self._completed_trials.add(trial_id)  # its state in the storage is final
         values: dict[str, Any] | None = super().suggest(trial_id)
-        return values
+        return None if values is None else from_optuna(values)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """A score, told to Optuna under our own step: Tune's count of reports begins anew in a resumed trial."""

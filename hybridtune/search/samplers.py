@@ -10,12 +10,21 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from hybridtune.config.search import active, in_order, is_url, key_of, masked_url, searchable_paths
+from hybridtune.config.names import short_name
+from hybridtune.config.search import active, in_order, is_url, masked_url
 from hybridtune.config.study import Study, load_study
 from hybridtune.errors import InputError
 from hybridtune.metrics.metrics import direction
 from hybridtune.search.optuna_storage import FILES, check_url, filled, load_ledger, open_url, storage_url
-from hybridtune.search.space import BASELINE, BASELINES, baseline_points, distribution, suggest
+from hybridtune.search.space import (
+    BASELINE,
+    BASELINES,
+    baseline_points,
+    distribution,
+    from_optuna,
+    optuna_params,
+    suggest,
+)
 from hybridtune.storage.study_folder import check_format
 
 STARTUP = 6  # trials that are drawn at random before TPE and GP model anything, baselines among them
@@ -65,7 +74,7 @@ def _check_grid(study: Study) -> None:
                 "choice, a step, or a shorter range"
             )
     for place, point in enumerate(study.search.points):
-        left_out = [name for name in study.search.space if key_of(point, name) is None]
+        left_out = [name for name in study.search.space if name not in point]
         if left_out:
             raise InputError(f"search.points.{place}: a grid proposes nothing for {', '.join(left_out)}; give a value")
 
@@ -110,7 +119,7 @@ def _tpe(study: Study, seed: int) -> optuna.samplers.TPESampler:
 
 def _numbers(study: Study) -> list[str]:
     space = study.search.space
-    return [name for name, parameter in space.items() if parameter.choice is None and not parameter.when]
+    return [short_name(name) for name, parameter in space.items() if parameter.choice is None and not parameter.when]
 
 
 def _best_numbers(study: Study, trials: Sequence[FrozenTrial]) -> dict[str, Any] | None:
@@ -134,9 +143,8 @@ def first_trials(study: Study) -> list[tuple[dict[str, Any], dict[str, Any]]]:
         (point, {BASELINE: name}) for name, point in zip(BASELINES, baseline_points(study), strict=False)
     ]
     room = len(found) + study.search.trials
-    space = study.search.space
     for place, point in enumerate(study.search.points):
-        found.append(({key_of(space, name) or name: value for name, value in point.items()}, {"point": place}))
+        found.append((point, {"point": place}))
     if study.search.sampler == "grid":
         found += [(point, {}) for point in _grid(study, room)]
     different: list[tuple[dict[str, Any], dict[str, Any]]] = []
@@ -210,8 +218,8 @@ def borrowed(study: Study) -> list[FrozenTrial]:
             trials.append(
                 create_trial(
                     values=[trial.values[column] for column in columns],
-                    params=params,
-                    distributions={name: distribution(study.search.space[name]) for name in params},
+                    params=optuna_params(params),
+                    distributions=optuna_params({name: distribution(study.search.space[name]) for name in params}),
                 )
             )
     if not trials:
@@ -248,16 +256,15 @@ def _columns(study: Study, earlier: Study | None, ledger: optuna.Study, told: st
 
 def _params(study: Study, earlier: Study | None, trial: FrozenTrial) -> dict[str, Any] | None:
     """An earlier trial's values of this study's fields; None if one of them lies outside its range."""
-    space, paths = study.search.space, searchable_paths()
-    known = {paths[name]: value for name, value in trial.params.items() if name in paths}
+    space, known = study.search.space, from_optuna(trial.params)
     baseline = trial.user_attrs.get(BASELINE)
     if baseline in BASELINES:
-        known = {("mix", "mixing_ratio"): BASELINES[baseline], ("mix", "schedule"): "constant"} | known
+        known = {"mix.mixing_ratio": BASELINES[baseline], "mix.schedule": "constant"} | known
     params: dict[str, Any] = {}
     for name in in_order(space):
         if not active(space, name, params):
             continue
-        value = known[paths[name]] if paths[name] in known else earlier.value(name) if earlier else None
+        value = known[name] if name in known else earlier.value(name) if earlier else None
         if value is None and not space[name].allows(value):
             continue
         if not space[name].allows(value):

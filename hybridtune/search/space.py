@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 import optuna
 
-from hybridtune.config.search import active, in_order, key_of
+from hybridtune.config.names import short_name
+from hybridtune.config.search import active, field_names, in_order
 from hybridtune.config.study import Parameter, Study
 from hybridtune.errors import InputError
 from hybridtune.evaluate.benchmark import Benchmark
 from hybridtune.metrics.metrics import direction
 
-BASELINES = {"mono-only": 1.0, "half-half": 0.5, "cross-only": 0.0}  # the paper's comparison, by mixing_ratio
-_OF_SCHEDULES = ("final_ratio", "step_at")  # fields that a constant ratio does not look at
+BASELINES = {"mono-only": 1.0, "half-half": 0.5, "cross-only": 0.0}  # the paper's comparison, by mix.mixing_ratio
+_OF_SCHEDULES = ("mix.final_ratio", "mix.step_at")  # fields that a constant ratio does not look at
 
 BASELINE = "baseline"  # the user attribute of a trial that names it
 
@@ -71,7 +72,7 @@ def _baseline_point(study: Study, ratio: float) -> dict[str, Any]:
         if not active(space, name, point):
             continue
         parameter, value = space[name], named.get(name, study.value(name))
-        if name.split(".")[-1] in _OF_SCHEDULES:
+        if name in _OF_SCHEDULES:
             value = _any_value(parameter, value)
         if parameter.choice is None and value is None:
             raise InputError(
@@ -89,11 +90,9 @@ def _baseline_point(study: Study, ratio: float) -> dict[str, Any]:
 
 def _named(study: Study, ratio: float) -> dict[str, Any]:
     """The values that make a baseline what it is called: its ratio, from the first step to the last."""
-    space = study.search.space
-    schedule = key_of(space, "schedule")
-    values: dict[str, Any] = {key_of(space, "mixing_ratio") or "mixing_ratio": ratio}
-    if study.mix.schedule != "constant" or schedule is not None:
-        values[schedule or "schedule"] = "constant"
+    values: dict[str, Any] = {"mix.mixing_ratio": ratio}
+    if study.mix.schedule != "constant" or "mix.schedule" in study.search.space:
+        values["mix.schedule"] = "constant"
     return values
 
 
@@ -123,7 +122,7 @@ def _suggest(
     values: dict[str, Any] = {}
     for name in in_order(space):
         if active(space, name, values):
-            values[name] = suggest(trial, name, distribution(space[name]))
+            values[name] = suggest(trial, short_name(name), distribution(space[name]))
     baseline = trial.user_attrs.get(BASELINE)
     return {"baseline": baseline, "number": trial.number, **baselines.get(baseline, {})}
 
@@ -148,6 +147,29 @@ def suggest(trial: optuna.Trial, name: str, of: optuna.distributions.BaseDistrib
     if isinstance(of, optuna.distributions.IntDistribution):
         return trial.suggest_int(name, of.low, of.high, step=of.step, log=of.log)
     return trial.suggest_float(name, of.low, of.high, step=of.step, log=of.log)
+
+
+def optuna_params(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a trial's values by the names that its parameters have in Optuna: those of the fields without a section.
+
+    Optuna's samplers draw in the order of the sorted names: with a section before them, the same seed would give other
+    trials than it did when a study file named its fields without one, as nearly all do.
+
+    Example:
+        >>> optuna_params({"train.temperature": 0.05})
+        {'temperature': 0.05}
+    """
+    return {short_name(name): value for name, value in values.items()}
+
+
+def from_optuna(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what Optuna calls ``temperature`` as ``train.temperature``; what is no field keeps its name.
+
+    Example:
+        >>> from_optuna({"temperature": 0.05, "number": 3})
+        {'train.temperature': 0.05, 'number': 3}
+    """
+    return {field_names().get(name, name): value for name, value in params.items()}
 
 
 def trial_values(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from hybridtune.config.names import short_name
 from hybridtune.config.study import BenchmarkSource, Encoder, Study, dump_study
 from hybridtune.data.plan import distinct_pairs
 from hybridtune.metrics.metrics import direction
@@ -366,7 +367,7 @@ def _trials_table(trained: Trained) -> list[str]:
         "## Trials",
         f"Scores on the dev benchmark; objective: {', '.join(objectives)}. This model is of trial {trained.trial}.",
         "",
-        *markdown_table(["trial", "baseline", *searched, "status", "step", *figures], rows),
+        *markdown_table(["trial", "baseline", *map(short_name, searched), "status", "step", *figures], rows),
         "",
         *more,
     ]

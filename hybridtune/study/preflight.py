@@ -24,8 +24,11 @@ from hybridtune.search.space import BASELINES, baseline_points, objectives
 from hybridtune.search.stopping import check_stopping
 from hybridtune.train.loop import make_plan
 
-_OF_RATIOS = ("mixing_ratio", "final_ratio", "schedule")
-_OF_BATCHES = (*_OF_RATIOS, "batch_size", "cross_batch", "align_share", "align_from", "weights")
+_OF_RATIOS = ("mix.mixing_ratio", "mix.final_ratio", "mix.schedule")
+_OF_BATCHES = (
+    *(*_OF_RATIOS, "mix.cross_batch", "mix.align_share", "mix.align_from", "mix.weights"),
+    "train.batch_size",
+)
 
 
 @dataclass(frozen=True)
@@ -115,19 +118,19 @@ def fit_study(study: Study, searching: bool, shape: Shape | None) -> Fitted:
 def _divided_by_workers(study: Study) -> int:
     """The largest number that divides every batch size of the study."""
     size = study.train.batch_size
-    tried = [parameter for name, parameter in study.search.space.items() if name.split(".")[-1] == "batch_size"]
+    searched = study.search.space.get("train.batch_size")
     for number in range(size, 1, -1):
-        if size % number == 0 and all(parameter.not_multiple_of(number) is None for parameter in tried):
+        if size % number == 0 and (searched is None or searched.not_multiple_of(number) is None):
             return number
     return 1
 
 
 def _with_an_end(study: Study) -> Study:
     """The fixed values; a final ratio that is null there and searched is taken at the end of its range."""
-    name = next((key for key in study.search.space if key.split(".")[-1] == "final_ratio"), None)
-    if study.mix.final_ratio is not None or name is None:
+    searched = study.search.space.get("mix.final_ratio")
+    if study.mix.final_ratio is not None or searched is None:
         return study
-    return study.with_values({name: study.search.space[name].ends()[-1]})
+    return study.with_values({"mix.final_ratio": searched.ends()[-1]})
 
 
 def _extremes(study: Study) -> Iterator[dict[str, Any]]:
@@ -135,8 +138,8 @@ def _extremes(study: Study) -> Iterator[dict[str, Any]]:
     found = list(corners(study.search.space, _OF_BATCHES))
     if study.search.baselines:
         for values, ratio in itertools.product(found, BASELINES.values()):
-            others = {key: value for key, value in values.items() if key.split(".")[-1] not in _OF_RATIOS}
-            yield {**others, "mixing_ratio": ratio, "schedule": "constant"}
+            others = {key: value for key, value in values.items() if key not in _OF_RATIOS}
+            yield {**others, "mix.mixing_ratio": ratio, "mix.schedule": "constant"}
     yield from found
 
 
@@ -161,23 +164,23 @@ def check_encoder(study: Study, made_of: StoreRecipe) -> None:
     if made_of.tokenizer is not None:
         check_fit(study.encoder, made_of.tokenizer.largest_id)
     width, layers = _size(study.encoder)
-    for widths in _values(study, "matryoshka"):
+    for widths in _values(study, "train.matryoshka"):
         for cut in widths:
             if width is not None and cut >= width:
                 raise InputError(
                     f"train.matryoshka {cut}: is not below the width {width} of {study.encoder.name}, which is trained "
                     "anyway; give smaller widths"
                 )
-    for frozen in _values(study, "freeze_layers"):
+    for frozen in _values(study, "train.freeze_layers"):
         if layers is not None and frozen >= layers:
             raise InputError(
                 f"train.freeze_layers {frozen}: {study.encoder.name} has {layers} layers, and one at least is to be "
                 f"trained; give at most {layers - 1}"
             )
-    if any(_values(study, "lora_rank")):
+    if any(_values(study, "train.lora_rank")):
         _check_adapters(study)
-    if any(_values(study, "align_share")):
-        for teacher in _values(study, "teacher"):
+    if any(_values(study, "mix.align_share")):
+        for teacher in _values(study, "train.teacher"):
             if teacher is not None:
                 _check_teacher(teacher, study, made_of, width)
 
@@ -185,7 +188,7 @@ def check_encoder(study: Study, made_of: StoreRecipe) -> None:
 def _check_adapters(study: Study) -> None:
     if importlib.util.find_spec("peft") is None:
         raise InputError("train.lora_rank needs the package peft: pip install 'hybridtune[lora]', or set it to 0")
-    for targets in _values(study, "lora_targets"):
+    for targets in _values(study, "train.lora_targets"):
         if targets is not None:
             add_adapters(_without_weights(study.encoder), rank=1, alpha=1.0, targets=targets, seed=0)
 
@@ -212,7 +215,7 @@ def _check_teacher(teacher: str, study: Study, made_of: StoreRecipe, width: int 
             "token ids; choose a teacher of the encoder's family, or leave it out: the encoder it starts from teaches"
         )
     settings = with_folder_settings(Encoder(name=teacher, trust_remote_code=trust))
-    other = next((pooling for pooling in _values(study, "pooling") if pooling != settings.pooling), None)
+    other = next((pooling for pooling in _values(study, "encoder.pooling") if pooling != settings.pooling), None)
     if "pooling" in settings.model_fields_set and other is not None:
         raise InputError(
             f"train.teacher {teacher}: pools by {settings.pooling}, the encoder by {other}; choose a "
@@ -226,9 +229,8 @@ def _check_teacher(teacher: str, study: Study, made_of: StoreRecipe, width: int 
 def _values(study: Study, field: str) -> Iterator[Any]:
     """The fixed value of a field, and the ends of its searched range."""
     yield study.value(field)
-    for key, parameter in study.search.space.items():
-        if key.split(".")[-1] == field:
-            yield from parameter.ends()
+    if field in study.search.space:
+        yield from study.search.space[field].ends()
 
 
 def _size(encoder: Encoder) -> tuple[int | None, int | None]:

@@ -14,7 +14,7 @@ from hybridtune.runtime.resources import cores
 from hybridtune.search.samplers import expected_trials
 from hybridtune.study.preflight import Prepared
 
-_OF_ADAPTERS = ("lora_alpha", "lora_targets")
+_OF_ADAPTERS = ("train.lora_alpha", "train.lora_targets")
 
 
 def opening_lines(prepared: Prepared) -> list[str]:
@@ -128,18 +128,18 @@ def _left_out(prepared: Prepared) -> list[str]:
 
 def _without_effect(study: Study, plan: HybridPlan) -> list[str]:
     """Settings of the mix that change nothing as the others stand."""
-    mix, searched = study.mix, {key.split(".")[-1] for key in study.search.space}
+    mix, searched = study.mix, study.search.space
     lines = []
     if plan.idle_weights:
         lines.append(f"mix.weights without effect: {', '.join(plan.idle_weights)} (no batch draws from them)")
-    if mix.schedule == "constant" and mix.final_ratio is not None and "schedule" not in searched:
+    if mix.schedule == "constant" and mix.final_ratio is not None and "mix.schedule" not in searched:
         lines.append(f"mix.final_ratio {mix.final_ratio:g} has no effect: mix.schedule is constant")
-    if mix.schedule == "step" and mix.step_at in (0, 1) and "step_at" not in searched:
+    if mix.schedule == "step" and mix.step_at in (0, 1) and "mix.step_at" not in searched:
         lines.append(f"mix.step_at {mix.step_at:g}: the mixing ratio never changes within the training")
-    aligning = mix.align_share or "align_share" in searched
+    aligning = mix.align_share or "mix.align_share" in searched
     if mix.align_from and not aligning:
         lines.append("mix.align_from has no effect: mix.align_share is 0")
-    if (study.train.teacher is not None or "teacher" in searched) and not aligning:
+    if (study.train.teacher is not None or "train.teacher" in searched) and not aligning:
         lines.append("train.teacher has no effect: mix.align_share is 0")
     if mix.align_share and not plan.align_batches(study.train.max_steps):
         lines.append(f"mix.align_share {mix.align_share:g}: no align batch within {study.train.max_steps} steps")
@@ -148,15 +148,15 @@ def _without_effect(study: Study, plan: HybridPlan) -> list[str]:
 
 def _idle_training(study: Study) -> list[str]:
     """Settings of the training that change nothing as the others stand."""
-    train, searched = study.train, {key.split(".")[-1] for key in study.search.space}
+    train, searched = study.train, study.search.space
     default = Train()
-    given = searched | {name for name in Train.model_fields if getattr(train, name) != getattr(default, name)}
+    given = {*searched, *(f"train.{key}" for key in Train.model_fields if getattr(train, key) != getattr(default, key))}
     lines = []
-    if not train.lora_rank and "lora_rank" not in searched:
-        lines += [f"train.{name} has no effect: train.lora_rank is 0" for name in _OF_ADAPTERS if name in given]
-    if "freeze_dense" in given and not has_dense(study.encoder):
+    if not train.lora_rank and "train.lora_rank" not in searched:
+        lines += [f"{name} has no effect: train.lora_rank is 0" for name in _OF_ADAPTERS if name in given]
+    if "train.freeze_dense" in given and not has_dense(study.encoder):
         lines.append("train.freeze_dense has no effect: the encoder has no Dense layer")
-    if "temperature_range" in given and not train.learn_temperature and "learn_temperature" not in searched:
+    if "train.temperature_range" in given and not train.learn_temperature and "train.learn_temperature" not in searched:
         lines.append("train.temperature_range has no effect: train.learn_temperature is false")
     if train.freeze_layers and train.embeddings == "sparse":
         lines.append("train.embeddings sparse has no effect: train.freeze_layers freezes the embeddings too")

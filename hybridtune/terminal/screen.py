@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from hybridtune.callbacks import StudyCallback, Training, every
+from hybridtune.config.names import short_name
 from hybridtune.config.search import seconds
 from hybridtune.storage.trial_rows import TrialRow
 from hybridtune.terminal.tables import FIGURES, Pace, duration, figure, short, trials_table
@@ -198,7 +199,7 @@ def _change(row: TrialRow, study: "Study") -> str:
         shown = [f"{key} {figure(key, row.metrics[key])}" for key in figures if key in row.metrics]
         return f"step {row.metrics['step']:.0f}/{study.train.max_steps}, {', '.join(shown)}"
     if row.status == "running":
-        return f"started ({', '.join(f'{key} {short(value)}' for key, value in row.values.items())})"
+        return f"started ({', '.join(f'{short_name(key)} {short(value)}' for key, value in row.values.items())})"
     kept = row.status in ("done", "out of budget") and "best_step" in row.metrics
     best = f", best at step {row.metrics['best_step']:.0f}" if kept else ""
     return f"{row.status} after {row.seconds:.0f} s{best}{f': {row.reason}' if row.reason else ''}"

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hybridtune.config.names import short_name
 from hybridtune.config.study import Study, dump_study
 from hybridtune.search.samplers import expected_trials
 from hybridtune.search.seed_check import chance, headline
@@ -50,7 +51,8 @@ def study_summary(study: Study, result: Mapping[str, Any], screen: Screen) -> No
     screen.console.print(trial_counts(study, rows), soft_wrap=True, markup=False)
     name = best["baseline"] or f"trial {best['number']}"
     values = ", ".join(
-        f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in best["values"].items()
+        f"{short_name(key)} {value:.4g}" if isinstance(value, float) else f"{short_name(key)} {value}"
+        for key, value in best["values"].items()
     )
     screen.console.print(f"best: {name} ({values})", soft_wrap=True, markup=False)
     if len(result["front"]) > 1:

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from rich.table import Table
 
+from hybridtune.config.names import short_name
 from hybridtune.storage.trial_rows import TrialRow
 
 FIGURES = ("mono/AP", "cross/AP", "multi/AP", "multi/rank_distance")
@@ -90,7 +91,8 @@ def short(value: Any) -> str:
 
 
 def _column(rows: Sequence[TrialRow], field: str) -> list[str]:
-    return [_HEADS.get(field, field), *(short(row.values.get(field)) for row in rows)]
+    name = short_name(field)
+    return [_HEADS.get(name, name), *(short(row.values.get(field)) for row in rows)]
 
 
 def _figure_column(rows: Sequence[TrialRow], name: str) -> list[str]:

@@ -133,8 +133,8 @@ WRONG_STUDY = {
     ),
     "baseline outside the choices": (
         ["search.space={{batch_size: {{choice: [4, 16]}}}}"],
-        "search.space.batch_size: the baselines train with 8, which is not among the choices [4, 16]; add it, change "
-        "the fixed value, or set search.baselines to false",
+        "search.space.train.batch_size: the baselines train with 8, which is not among the choices [4, 16]; add it, "
+        "change the fixed value, or set search.baselines to false",
     ),
     "query without relevant passage": (
         ["benchmarks.dev.path={here}/unanswered.jsonl"],

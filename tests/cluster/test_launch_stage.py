@@ -93,7 +93,7 @@ def test_models_and_earlier_studies_go_along_too(data, study_file, tmp_path):
     assert (study.encoder.name, study.train.teacher, study.search.warm_start) == (
         *("data/teacher", "data/teacher", "data/earlier"),
     )
-    assert study.search.space["teacher"].choice == ["data/teacher", "org/model"]
+    assert study.search.space["train.teacher"].choice == ["data/teacher", "org/model"]
     assert {upload.name for upload in planned.uploads} == {
         *("data/teacher/config.json", "data/earlier/study.yaml", "data/earlier/environment.json"),
         "data/earlier/optuna.db",

@@ -171,17 +171,17 @@ def test_the_result_names_every_trial_and_the_best(result, folder):
     assert len({trial["id"] for trial in trials}) == 4
     assert [trial["number"] for trial in trials] == [0, 1, 2, 3]
     baselines = {trial["baseline"]: trial for trial in trials if trial["baseline"]}
-    assert {name: trial["values"]["mixing_ratio"] for name, trial in baselines.items()} == RATIOS
+    assert {name: trial["values"]["mix.mixing_ratio"] for name, trial in baselines.items()} == RATIOS
     for name, trial in baselines.items():
         assert trial["status"] == "done"
-        assert trial["values"]["temperature"] == 0.05  # the study's own
+        assert trial["values"]["train.temperature"] == 0.05  # the study's own
         assert trial["metrics"]["step"] == STEPS
         assert trial["metrics"]["pairs"] == STEPS * 8
         assert abs(trial["metrics"]["realised_ratio"] - RATIOS[name]) <= 1 / STEPS
     (searched,) = (trial for trial in trials if not trial["baseline"])
     assert searched["status"] in ("done", "stopped early")
-    assert 0.2 <= searched["values"]["mixing_ratio"] <= 0.8
-    assert 0.02 <= searched["values"]["temperature"] <= 0.2
+    assert 0.2 <= searched["values"]["mix.mixing_ratio"] <= 0.8
+    assert 0.02 <= searched["values"]["train.temperature"] <= 0.2
     done = [trial for trial in trials if trial["status"] == "done"]
     assert result["best"] == max(done, key=lambda trial: trial["metrics"]["balanced/AP"])
     assert result["front"] == [result["best"]["id"]]

@@ -5,6 +5,7 @@ import math
 
 import optuna
 
+from hybridtune.config.names import short_name
 from hybridtune.config.study import Study
 from hybridtune.metrics.metrics import direction
 from hybridtune.report.record import StudyRecord, TrialRecord
@@ -17,7 +18,7 @@ LANGUAGES = ("en", "de", "sw")
 def trial_of(number, ratio, *, baseline=None, status="done", values=None, **metrics):
     """A trial whose metrics are given with _ for /, as mono_AP=.5."""
     named = {name.replace("_", "/", 1): value for name, value in metrics.items()}
-    searched = {"mixing_ratio": ratio, "temperature": 0.05} if values is None else values
+    searched = {"mix.mixing_ratio": ratio, "train.temperature": 0.05} if values is None else values
     return TrialRecord(
         id=f"{number:04}",
         number=number,
@@ -43,7 +44,7 @@ def curved_trials(count, wobble=0.001):
             number,
             ratio,
             baseline=name,
-            values={"mixing_ratio": ratio, "temperature": 0.02 * 1.3 ** (number % 7)},
+            values={"mix.mixing_ratio": ratio, "train.temperature": 0.02 * 1.3 ** (number % 7)},
             mono_AP=0.8 + 0.1 * ratio,
             cross_AP=0.6 - 0.3 * ratio,
             multi_AP=0.5 - 0.2 * ratio,
@@ -54,15 +55,17 @@ def curved_trials(count, wobble=0.001):
     ]
 
 
-def record_of(trials, objective=("balanced/AP",), low_resource=(), space=("mixing_ratio", "temperature"), ledger=None):
+def record_of(
+    trials, objective=("balanced/AP",), low_resource=(), space=("mix.mixing_ratio", "train.temperature"), ledger=None
+):
     """A record that has read these trials, with the best as a study chooses it."""
-    ranges = {"mixing_ratio": {"uniform": [0.0, 1.0]}, "temperature": {"loguniform": [0.01, 0.2]}}
+    ranges = {"mix.mixing_ratio": {"uniform": [0.0, 1.0]}, "train.temperature": {"loguniform": [0.01, 0.2]}}
     study = Study.model_validate(
         {
             "name": "small",
             "data": {"train": "newsroom:train"},
             "benchmarks": {"dev": {"path": "newsroom:dev", "low_resource": list(low_resource)}},
-            "search": {"objective": list(objective), "space": {name: ranges[name.split(".")[-1]] for name in space}},
+            "search": {"objective": list(objective), "space": {name: ranges[name] for name in space}},
         }
     )
     goals = {name: str(direction(name)) for name in objective}
@@ -98,7 +101,7 @@ def ledger_of(trials, objective=("balanced/AP",), distributions=None):
         between = {int(e["step"]): e[objective[0]] for e in trial.history} if len(objective) == 1 else {}
         ledger.add_trial(
             optuna.trial.create_trial(
-                params=trial.values,
+                params={short_name(name): value for name, value in trial.values.items()},
                 distributions=ranges,
                 values=[trial.metrics[name] for name in objective] if done else None,
                 state=optuna.trial.TrialState.COMPLETE if done else optuna.trial.TrialState.PRUNED,

@@ -143,7 +143,7 @@ def test_the_map_rings_the_chosen_trial_and_writes_its_ticks_out():
     record = record_of(curved_trials(9))
     chart = ratio_map.ratio_temperature(record)
     ring = chart.figure.data[-1]
-    assert (ring.x[0], ring.y[0]) == (record.best.values["mixing_ratio"], record.best.values["temperature"])
+    assert (ring.x[0], ring.y[0]) == (record.best.values["mix.mixing_ratio"], record.best.values["train.temperature"])
     assert record.best.label in chart.words
     ticks = chart.figure.layout.yaxis
     assert [float(text) for text in ticks.ticktext] == list(ticks.tickvals)
@@ -152,7 +152,9 @@ def test_the_map_rings_the_chosen_trial_and_writes_its_ticks_out():
 
 
 def test_the_name_of_a_trial_at_the_edge_of_the_map_stands_inward():
-    trials = [trial_of(i, i / 8, values={"mixing_ratio": i / 8, "temperature": 0.02 + i / 100}) for i in range(9)]
+    trials = [
+        trial_of(i, i / 8, values={"mix.mixing_ratio": i / 8, "train.temperature": 0.02 + i / 100}) for i in range(9)
+    ]
     for best, side in ((0, "top right"), (4, "top center"), (8, "top left")):
         scored = [
             dataclasses.replace(t, metrics={"balanced/AP": 0.9 if i == best else 0.1}) for i, t in enumerate(trials)
@@ -162,10 +164,10 @@ def test_the_name_of_a_trial_at_the_edge_of_the_map_stands_inward():
 
 def test_no_map_of_what_is_not_searched_or_has_one_value():
     trials = curved_trials(9)
-    chart = ratio_map.ratio_temperature(record_of(trials, space=["mixing_ratio"]))
+    chart = ratio_map.ratio_temperature(record_of(trials, space=["mix.mixing_ratio"]))
     assert chart.figure is None
     assert "does not search the temperature" in chart.words
-    same = [dataclasses.replace(trial, values={**trial.values, "temperature": 0.05}) for trial in trials]
+    same = [dataclasses.replace(trial, values={**trial.values, "train.temperature": 0.05}) for trial in trials]
     chart = ratio_map.ratio_temperature(record_of(same))
     assert chart.figure is None
     assert len(chart.rows) == len(trials)

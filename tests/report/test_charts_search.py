@@ -162,7 +162,7 @@ def test_the_best_of_all_values_is_drawn_thick_and_last(objective, pick):
     assert [line.line.color for line in lines].count(BLUE) == 2  # the best quarter of 12 is 3
     assert lines[-1].line.color == ORANGE
     best = pick(trials, key=lambda trial: trial.metrics[objective])
-    assert lines[-1].hovertext[1] == f"mixing ratio: {best.values['mixing_ratio']:.3g}"
+    assert lines[-1].hovertext[1] == f"mixing ratio: {best.values['mix.mixing_ratio']:.3g}"
     assert list(chart.figure.layout.xaxis.ticktext) == [objective, "mixing ratio", "temperature"]
 
 
@@ -184,21 +184,21 @@ def test_a_choice_is_shown_as_it_is_written():
 
 def test_a_value_that_only_some_trials_have_is_drawn_and_left_empty_in_the_table():
     trials = curved_trials(9)
-    trials[4] = dataclasses.replace(trials[4], values={"mixing_ratio": 0.3})
-    kinds = {
-        "mixing_ratio": optuna.distributions.FloatDistribution(0, 1),
-        "temperature": optuna.distributions.FloatDistribution(0.01, 0.2, log=True),
-    }
-    ledgers = [
-        ledger_of([trial], distributions={name: kinds[name] for name in trial.values}).trials[0] for trial in trials
-    ]
+    trials[4] = dataclasses.replace(trials[4], values={"mix.mixing_ratio": 0.3})
+    ratio, temperature = (
+        optuna.distributions.FloatDistribution(0, 1),
+        optuna.distributions.FloatDistribution(0.01, 0.2, log=True),
+    )
+    both = {"mixing_ratio": ratio, "temperature": temperature}
+    alone = {"mixing_ratio": ratio}
+    ledgers = [ledger_of([trial], distributions=both if len(trial.values) > 1 else alone).trials[0] for trial in trials]
     ledger = ledger_of([])
     ledger.add_trials(ledgers)
     record = record_of(trials, ledger=ledger)
     chart = search_charts.parallel(record)
     assert len(chart.figure.data) == 12
     assert chart.rows[4][3:] == [0.3, None]
-    assert {row[0] for row in search_charts.importances(record).rows} == set(kinds)
+    assert {row[0] for row in search_charts.importances(record).rows} == set(both)
     assert len(search_charts.history(record).rows) == 12
 
 
@@ -231,7 +231,7 @@ def sizes(tree):
 @pytest.fixture(scope="module")
 def full_record():
     trials = [
-        dataclasses.replace(trial, plan=plan_of(trial.values["mixing_ratio"], 0.5)) for trial in curved_trials(14)
+        dataclasses.replace(trial, plan=plan_of(trial.values["mix.mixing_ratio"], 0.5)) for trial in curved_trials(14)
     ]
     return record_of(trials, ledger=ledger_of(trials))
 

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 from ray import cloudpickle
 
+from hybridtune.config.search import full_names
 from hybridtune.config.study import load_study
 from hybridtune.errors import InputError
 from hybridtune.search import loggers
@@ -40,7 +41,7 @@ def study(study_file, tmp_path, monkeypatch):
 
 
 def trial_of(number=4, baseline=None, **values):
-    return SimpleNamespace(config={"number": number, "baseline": baseline, **values})
+    return SimpleNamespace(config={"number": number, "baseline": baseline, **full_names(values)})
 
 
 def report(step, value, best_step=None, final=0.0):
@@ -123,18 +124,18 @@ def test_its_table_has_a_row_a_trial_with_the_best_scores(study, tmp_path):
     assert events._files == {}
     _, table, rows = tensorboard(tmp_path)
     columns = {info.name: info for info in table.hparam_infos}
-    assert columns.keys() == {*SPACE, "baseline"}
-    ratio = columns["mixing_ratio"].domain_interval
+    assert columns.keys() == {*full_names(SPACE), "baseline"}
+    ratio = columns["mix.mixing_ratio"].domain_interval
     assert (ratio.min_value, ratio.max_value) == (0.0, 1.0)
     shown = {info.display_name: info.name.tag for info in table.metric_infos}
     assert shown["multi/nDCG@10"] == "best/multi/nDCG_10"
     assert {"balanced/AP", "mono/AP", "cross/AP", "multi/AP", "multi/rank_distance"} <= shown.keys()
 
     assert rows.keys() == {"0000", "0004", "0005", "0006"}
-    fixed = {"mixing_ratio": 1.0, "batch_size": 8.0, "cross_batch": "mixed", "baseline": "mono-only"}
-    assert values_of(rows["0000"]) == fixed
-    other = {"mixing_ratio": 0.3, "batch_size": 4.0, "cross_batch": "single_pair", "baseline": "searched"}
-    assert values_of(rows["0004"]) == other
+    fixed = {"mixing_ratio": 1.0, "batch_size": 8.0, "cross_batch": "mixed"}
+    assert values_of(rows["0000"]) == {**full_names(fixed), "baseline": "mono-only"}
+    other = {"mixing_ratio": 0.3, "batch_size": 4.0, "cross_batch": "single_pair"}
+    assert values_of(rows["0004"]) == {**full_names(other), "baseline": "searched"}
     best = {"best/multi/nDCG_10": 0.5, "best/multi/AP": 0.25}
     assert [scores_of(rows[name]) for name in rows] == [best if name != "0005" else {} for name in rows]
     success, unknown = 1, 0  # what failed may be tried again, and what was cut off goes on
@@ -179,12 +180,12 @@ def test_a_logger_is_told_of_our_trials_by_their_names(tmp_path):
     tracker.on_experiment_end([])
     best = {"best/multi/nDCG_10": 0.5, "best/multi/AP": 0.25, "timesteps_total": 20, "training_iteration": 20}
     assert log.told == [
-        ("start", "mono-only", {"mixing_ratio": 1.0, "baseline": "mono-only"}),
+        ("start", "mono-only", {"mix.mixing_ratio": 1.0, "baseline": "mono-only"}),
         ("result", "mono-only", 0.25),
         ("result", "mono-only", 0.125),
         ("result", "mono-only", best),
         ("end", "mono-only", False),
-        ("start", "trial 4", {"mixing_ratio": 0.3, "baseline": "searched"}),
+        ("start", "trial 4", {"mix.mixing_ratio": 0.3, "baseline": "searched"}),
         ("result", "trial 4", 0.25),
         ("end", "trial 4", True),
         ("over",),
@@ -236,7 +237,7 @@ def test_mlflow_keeps_the_trials_in_the_study_folder(study, tmp_path):
     runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
     assert {name: run.info.status for name, run in runs.items()} == {"mono-only": "FINISHED", "trial 4": "FAILED"}
     run = runs["mono-only"]
-    assert run.data.params == {"mixing_ratio": "1.0", "baseline": "mono-only"}
+    assert run.data.params == {"mix.mixing_ratio": "1.0", "baseline": "mono-only"}
     assert run.data.tags["hybridtune.study"] == str(tmp_path)
     curve = client.get_metric_history(run.info.run_id, "multi/nDCG_10")
     assert [(point.step, point.value) for point in curve] == [(10, 0.5), (20, 0.25)]
@@ -267,7 +268,7 @@ def test_wandb_takes_our_trials_offline(study, tmp_path, monkeypatch):
     try:
         assert (run.id, run.name, run.project, run.offline) == (first, "trial 4", "small", True)
         assert run.group == tmp_path.name
-        assert dict(run.config) == {"mixing_ratio": 0.3, "baseline": "searched"}
+        assert dict(run.config) == {"mix.mixing_ratio": 0.3, "baseline": "searched"}
         run.log(logged(CURVE[0]), step=10)
     finally:
         run.finish()

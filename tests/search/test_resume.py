@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 from hybridtune.config.study import Study
 from hybridtune.search.optuna_search import searcher
 from hybridtune.search.optuna_storage import load_ledger
-from hybridtune.search.space import trial_name, trial_values
+from hybridtune.search.space import from_optuna, trial_name, trial_values
 from hybridtune.search.stopping import settle
 from hybridtune.search.study import run_search
 from hybridtune.storage.trial_rows import TrialRow
@@ -56,9 +56,11 @@ def in_database(folder):
 def test_a_new_study_begins_with_the_baselines(tmp_path):
     _, configs = begin(study_of(), tmp_path)
     assert [config["baseline"] for config in configs] == ["mono-only", "half-half", "cross-only", None, None]
-    assert [config["mixing_ratio"] for config in configs[:3]] == [1.0, 0.5, 0.0]
+    assert [config["mix.mixing_ratio"] for config in configs[:3]] == [1.0, 0.5, 0.0]
     assert [trial_name(config) for config in configs] == ["0000", "0001", "0002", "0003", "0004"]
-    assert [trial.params for trial in in_database(tmp_path)] == [trial_values(config) for config in configs]
+    assert [from_optuna(trial.params) for trial in in_database(tmp_path)] == [
+        trial_values(config) for config in configs
+    ]
     named = [trial.user_attrs.get("baseline") for trial in in_database(tmp_path)]
     assert named == ["mono-only", "half-half", "cross-only", None, None]
 
@@ -78,7 +80,7 @@ def test_a_resumed_search_proposes_no_values_again(tmp_path):
     study = study_of(baselines=False)
     _, configs = begin(study, tmp_path, trials=3)
     _, resumed = begin(study, tmp_path, ended=[0, 1, 2], trials=3)
-    ratios = [config["mixing_ratio"] for config in configs + resumed]
+    ratios = [config["mix.mixing_ratio"] for config in configs + resumed]
     assert len(set(ratios)) == 6
     assert [config["number"] for config in resumed] == [3, 4, 5]
 
@@ -147,8 +149,8 @@ def test_a_trial_cut_off_before_it_had_values_gets_them(tmp_path):
     travelled = pickle.loads(pickle.dumps(searcher(study, GOALS, tmp_path, set())))  # as Tune does
     resumed = [travelled.suggest(f"trial-{n}") for n in range(2)]
     assert resumed[0] == configs[0]
-    assert (resumed[1]["number"], resumed[1]["baseline"], resumed[1]["mixing_ratio"]) == (1, "half-half", 0.5)
-    assert in_database(tmp_path)[1].params == trial_values(resumed[1])
+    assert (resumed[1]["number"], resumed[1]["baseline"], resumed[1]["mix.mixing_ratio"]) == (1, "half-half", 0.5)
+    assert from_optuna(in_database(tmp_path)[1].params) == trial_values(resumed[1])
 
 
 def test_trials_that_an_older_version_settled_are_ranked_and_not_run_again(tmp_path):
@@ -158,7 +160,7 @@ def test_trials_that_an_older_version_settled_are_ranked_and_not_run_again(tmp_p
             "id": f"{number:04d}",
             "number": number,
             "baseline": name,
-            "values": {"mixing_ratio": ratio},
+            "values": {"mix.mixing_ratio": ratio},
             "metrics": {"step": 12, "loss": 0.3, "balanced/AP": value},  # of the last step: there was no best one
             "status": "done",
             "checkpoint": f"trials/{number:04d}/fit/checkpoint_0000012",

@@ -62,8 +62,8 @@ def sampled(name, goals, space, **search):
 
 def scores(config):
     """What a trial with these values gets: best at a ratio of 0.7 and a temperature of 0.05."""
-    off = abs(config["mixing_ratio"] - 0.7) + abs(math.log(config.get("temperature", 0.05) / 0.05))
-    return {"balanced/AP": 1 - off / 4, "multi/rank_distance": 10 * config["mixing_ratio"]}
+    off = abs(config["mix.mixing_ratio"] - 0.7) + abs(math.log(config.get("train.temperature", 0.05) / 0.05))
+    return {"balanced/AP": 1 - off / 4, "multi/rank_distance": 10 * config["mix.mixing_ratio"]}
 
 
 def run(study, goals, folder, trials, ended=(), sign=1):
@@ -96,7 +96,7 @@ def test_the_same_seed_proposes_the_same_and_another_does_not(tmp_path, name, go
     other = study.model_copy(update={"seed": 1})
     assert run(other, goals, tmp_path / "c", trials)[3:] != first[3:]
     for config in first[3:]:
-        assert ("final_ratio" in config) == (config.get("schedule") == "linear")
+        assert ("mix.final_ratio" in config) == (config.get("mix.schedule") == "linear")
 
 
 @pytest.mark.parametrize(("name", "goals", "space"), EACH, ids=IDS)
@@ -114,7 +114,7 @@ def test_a_grid_is_tried_once_each_and_ends(tmp_path):
     assert expected_trials(study) == 10  # 5 ratios x 2 kinds of batch, of which the baselines are three
     configs = run(study, ONE, tmp_path, 6)
     configs += run(study, ONE, tmp_path, 4, ended=range(6))
-    tried = {(config["mixing_ratio"], config["cross_batch"]) for config in configs}
+    tried = {(config["mix.mixing_ratio"], config["mix.cross_batch"]) for config in configs}
     assert tried == {(ratio, kind) for ratio in (0, 0.25, 0.5, 0.75, 1) for kind in ("mixed", "single_pair")}
     assert expected_trials(sampled("grid", ONE, STEPS, trials=4)) == 7
     assert expected_trials(sampled("grid", ONE, STEPS, trials=50, baselines=False)) == 10
@@ -125,10 +125,11 @@ def test_points_come_after_the_baselines_and_what_they_leave_out_is_proposed(tmp
     points = [{"temperature": 0.1}, {"mix.mixing_ratio": 0.3, "cross_batch": "single_pair", "train.temperature": 0.02}]
     study = sampled("tpe", ONE, SPACE, points=points)
     configs = run(study, ONE, tmp_path, 6)
-    assert configs[3]["temperature"] == 0.1
-    assert 0 <= configs[3]["mixing_ratio"] <= 1
-    assert trial_values(configs[4]) == {"mixing_ratio": 0.3, "cross_batch": "single_pair", "temperature": 0.02}
-    assert configs[5]["temperature"] not in (0.1, 0.02)
+    assert configs[3]["train.temperature"] == 0.1
+    assert 0 <= configs[3]["mix.mixing_ratio"] <= 1
+    told = {"mix.mixing_ratio": 0.3, "mix.cross_batch": "single_pair", "train.temperature": 0.02}
+    assert trial_values(configs[4]) == told
+    assert configs[5]["train.temperature"] not in (0.1, 0.02)
     assert [attributes for _, attributes in first_trials(study)[3:]] == [{"point": 0}, {"point": 1}]
     again = run(study, ONE, tmp_path, 2, ended=range(6))
     assert [config["number"] for config in again] == [6, 7]  # enqueued once
@@ -154,7 +155,10 @@ def test_later_proposals_follow_the_scores_of_samplers_that_learn(tmp_path, name
     [
         ({"sampler": "cmaes", "objective": ["mono/AP", "multi/AP"]}, "cmaes: searches for one objective, not for 2"),
         ({"sampler": "cmaes", "space": {"cross_batch": SPACE["cross_batch"]}}, "cmaes: moves numbers, and"),
-        ({"sampler": "grid"}, "mixing_ratio: uniform [0.0, 1.0] has no end of values; for search.sampler grid give"),
+        (
+            {"sampler": "grid"},
+            "mix.mixing_ratio: uniform [0.0, 1.0] has no end of values; for search.sampler grid give",
+        ),
         ({"sampler": "grid", "space": {"seed": {"int": [0, 10**6]}}}, "seed: int [0, 1000000] has no end of values"),
         (
             {"sampler": "grid", "space": {**STEPS, "step_at": {"choice": [0.1], "when": {"cross_batch": "mixed"}}}},
@@ -162,7 +166,7 @@ def test_later_proposals_follow_the_scores_of_samplers_that_learn(tmp_path, name
         ),
         (
             {"sampler": "grid", "space": STEPS, "points": [{"cross_batch": "mixed"}]},
-            "search.points.0: a grid proposes nothing for mixing_ratio; give a value",
+            "search.points.0: a grid proposes nothing for mix.mixing_ratio; give a value",
         ),
         ({"sampler": "random", "warm_start": "x"}, "random: does not learn from search.warm_start; leave it out, or"),
         ({"sampler": "nsga2", "warm_start": "x"}, "nsga2: does not learn from search.warm_start"),

@@ -9,7 +9,7 @@ from hybridtune.config.study import BenchmarkSource, Study
 from hybridtune.errors import InputError
 from hybridtune.evaluate.benchmark import load_benchmark
 from hybridtune.search.samplers import first_trials
-from hybridtune.search.space import baseline_points, objectives, search_space, trial_values
+from hybridtune.search.space import baseline_points, from_optuna, objectives, optuna_params, search_space, trial_values
 from hybridtune.storage.trial_rows import TrialRow, pareto_front
 
 SPACE = {"mixing_ratio": {"uniform": [0.0, 1.0]}, "temperature": {"loguniform": [0.01, 0.2]}}
@@ -29,11 +29,11 @@ def configs(study, trials, seed=0):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a baseline may stand outside the range
         for point, attributes in first_trials(study):
-            ledger.enqueue_trial(point, user_attrs=attributes)
+            ledger.enqueue_trial(optuna_params(point), user_attrs=attributes)
         for _ in range(trials):
             trial = ledger.ask()
             extra = search_space(study)(trial)
-            found.append({**trial.params, **extra})
+            found.append(from_optuna({**trial.params, **extra}))
     return found
 
 
@@ -84,7 +84,9 @@ def test_an_objective_that_the_benchmark_cannot_give(benchmark, queries, passage
 
 def test_baselines_are_the_fixed_values_with_the_ratio_that_names_them():
     study = study_of(train={"temperature": 0.07})
-    assert baseline_points(study) == [{"mixing_ratio": ratio, "temperature": 0.07} for ratio in (1.0, 0.5, 0.0)]
+    assert baseline_points(study) == [
+        {"mix.mixing_ratio": ratio, "train.temperature": 0.07} for ratio in (1.0, 0.5, 0.0)
+    ]
     dotted = study_of(space={"mix.mixing_ratio": SPACE["mixing_ratio"]})
     assert baseline_points(dotted) == [{"mix.mixing_ratio": ratio} for ratio in (1.0, 0.5, 0.0)]
     assert baseline_points(study_of(baselines=False)) == []
@@ -105,7 +107,7 @@ def test_the_first_trials_are_the_baselines(space):
     assert [config["baseline"] for config in found] == ["mono-only", "half-half", "cross-only", None, None]
     assert [config["number"] for config in found] == [0, 1, 2, 3, 4]
     for config, ratio in zip(found, (1.0, 0.5, 0.0), strict=False):
-        assert study.with_values(trial_values(config)) == study.with_values({"mixing_ratio": ratio})
+        assert study.with_values(trial_values(config)) == study.with_values({"mix.mixing_ratio": ratio})
 
 
 def test_searched_values_stay_in_their_ranges():
@@ -115,19 +117,26 @@ def test_searched_values_stay_in_their_ranges():
         "batch_size": {"int": [10, 12]},
         "cross_batch": {"choice": ["mixed", "single_pair"]},
     }
-    found = configs(study_of(space=space, baselines=False), 60)
+    study = study_of(space=space, baselines=False)
+    found = configs(study, 60)
     assert all(config["baseline"] is None for config in found)
-    assert all(0.2 <= config["mixing_ratio"] <= 0.4 and 1e-5 <= config["learning_rate"] <= 1e-4 for config in found)
-    assert {config["batch_size"] for config in found} == {10, 11, 12}
-    assert {config["cross_batch"] for config in found} == {"mixed", "single_pair"}
-    assert sum(config["learning_rate"] < 10**-4.5 for config in found) in range(15, 46)  # log, not linear: half
-    assert [trial_values(config).keys() for config in found] == [space.keys()] * 60
+    assert all(
+        0.2 <= config["mix.mixing_ratio"] <= 0.4 and 1e-5 <= config["train.learning_rate"] <= 1e-4 for config in found
+    )
+    assert {config["train.batch_size"] for config in found} == {10, 11, 12}
+    assert {config["mix.cross_batch"] for config in found} == {"mixed", "single_pair"}
+    assert sum(config["train.learning_rate"] < 10**-4.5 for config in found) in range(15, 46)  # log, not linear: half
+    assert [trial_values(config).keys() for config in found] == [study.search.space.keys()] * 60
 
 
 def test_baselines_among_choices_are_tried_as_they_are():
     space = {"mixing_ratio": {"choice": [0, 0.25, 0.5, 1]}, "batch_size": {"choice": [16, 32]}}
     found = configs(study_of(space=space), 3)
-    assert [(config["mixing_ratio"], config["batch_size"]) for config in found] == [(1, 32), (0.5, 32), (0, 32)]
+    assert [(config["mix.mixing_ratio"], config["train.batch_size"]) for config in found] == [
+        (1, 32),
+        (0.5, 32),
+        (0, 32),
+    ]
 
 
 CONSTANT = {"schedule": {"choice": ["constant", "linear", "step"]}}
@@ -153,7 +162,7 @@ def test_baselines_keep_one_ratio_whatever_schedules_there_are(mix, space):
         assert (trained.schedule, trained.mixing_ratio) == ("constant", ratio)
     for config in found[3:]:
         trained = study.with_values(trial_values(config)).mix
-        assert trained.schedule == config.get("schedule", config.get("mix.schedule", study.mix.schedule))
+        assert trained.schedule == config.get("mix.schedule", study.mix.schedule)
         assert trained.schedule == "constant" or trained.final_ratio is not None
 
 
@@ -168,16 +177,18 @@ def test_conditions_decide_what_a_trial_is_asked_for_and_baselines_follow_them()
     study = study_of(train={"lora_rank": 8, "lora_alpha": 2.0}, mix={"final_ratio": 0.5}, space=space)
     found = configs(study, 60)
     for config in found[:3]:
-        assert set(trial_values(config)) == {"mixing_ratio", "schedule", "lora_rank", "lora_alpha"}
-        assert (config["schedule"], config["lora_rank"], config["lora_alpha"]) == ("constant", 8, 2.0)
-    assert {config["schedule"] for config in found[3:]} == {"constant", "linear", "cosine", "step"}
+        assert set(trial_values(config)) == {"mix.mixing_ratio", "mix.schedule", "train.lora_rank", "train.lora_alpha"}
+        assert (config["mix.schedule"], config["train.lora_rank"], config["train.lora_alpha"]) == ("constant", 8, 2.0)
+    assert {config["mix.schedule"] for config in found[3:]} == {"constant", "linear", "cosine", "step"}
     for config in found[3:]:
-        assert ("final_ratio" in config) == (config["schedule"] in ("linear", "cosine"))
-        assert ("step_at" in config) == (config["schedule"] == "step")
-        assert ("lora_alpha" in config) == (config["schedule"] == "constant")
-        assert config.get("step_at", 0.2) == pytest.approx(round(config.get("step_at", 0.2) * 5) / 5)
-        assert study.with_values(trial_values(config)).mix.final_ratio == config.get("final_ratio", 0.5)
-    assert sum(config["lora_rank"] <= 8 for config in found[3:]) in range(17, 41)  # log: half of 57, not an eighth
+        assert ("mix.final_ratio" in config) == (config["mix.schedule"] in ("linear", "cosine"))
+        assert ("mix.step_at" in config) == (config["mix.schedule"] == "step")
+        assert ("train.lora_alpha" in config) == (config["mix.schedule"] == "constant")
+        assert config.get("mix.step_at", 0.2) == pytest.approx(round(config.get("mix.step_at", 0.2) * 5) / 5)
+        assert study.with_values(trial_values(config)).mix.final_ratio == config.get("mix.final_ratio", 0.5)
+    assert sum(config["train.lora_rank"] <= 8 for config in found[3:]) in range(
+        17, 41
+    )  # log: half of 57, not an eighth
 
 
 @pytest.mark.parametrize(
@@ -193,20 +204,26 @@ def test_conditions_decide_what_a_trial_is_asked_for_and_baselines_follow_them()
 )
 def test_what_a_constant_ratio_does_not_look_at_lies_in_its_range(fixed, parameter, value):
     study = study_of(mix={"final_ratio": fixed}, space={**SPACE, "final_ratio": parameter, **CONSTANT})
-    assert [point["final_ratio"] for point in baseline_points(study)] == [value] * 3
-    assert [point["schedule"] for point in baseline_points(study)] == ["constant"] * 3
+    assert [point["mix.final_ratio"] for point in baseline_points(study)] == [value] * 3
+    assert [point["mix.schedule"] for point in baseline_points(study)] == ["constant"] * 3
 
 
 @pytest.mark.parametrize(
     ("space", "told"),
     [
-        ({"batch_size": {"choice": [16, 64]}}, "batch_size: the baselines train with 32, which is not among"),
-        ({"mixing_ratio": {"choice": [0.0, 0.5]}}, "mixing_ratio: the baselines train with 1.0, which is not among"),
+        ({"batch_size": {"choice": [16, 64]}}, "train.batch_size: the baselines train with 32, which is not among"),
+        (
+            {"mixing_ratio": {"choice": [0.0, 0.5]}},
+            "mix.mixing_ratio: the baselines train with 1.0, which is not among",
+        ),
         (
             {"schedule": {"choice": ["step", "linear"]}, "final_ratio": {"uniform": [0.0, 1.0]}},
-            "schedule: the baselines train with 'constant', which is not among",
+            "mix.schedule: the baselines train with 'constant', which is not among",
         ),
-        ({"dropout": {"uniform": [0.0, 0.3]}}, "dropout: the baselines train with the fixed value, which is null"),
+        (
+            {"dropout": {"uniform": [0.0, 0.3]}},
+            "train.dropout: the baselines train with the fixed value, which is null",
+        ),
     ],
 )
 def test_baselines_that_optuna_could_not_hold_are_refused(space, told):

@@ -13,7 +13,7 @@ from hybridtune.errors import InputError
 from hybridtune.search.optuna_search import searcher
 from hybridtune.search.optuna_storage import load_ledger, open_storage, storage_url
 from hybridtune.search.samplers import borrowed, check_search
-from hybridtune.search.space import trial_values
+from hybridtune.search.space import optuna_params, trial_values
 from hybridtune.study.folder import write_study
 
 ONE = {"balanced/AP": "max"}
@@ -172,7 +172,7 @@ def test_a_warm_start_takes_the_overlap_and_fills_in_fixed_values(tmp_path):
     expected = [trial for trial in own if trial.params["mixing_ratio"] <= 0.6]
     assert 2 < len(expected) < len(own)
     assert tried(borrowed(study)) == [
-        {"mix.mixing_ratio": trial.params["mixing_ratio"], "learning_rate": 2e-4} for trial in expected
+        {"mixing_ratio": trial.params["mixing_ratio"], "learning_rate": 2e-4} for trial in expected
     ]
     assert [trial.values for trial in borrowed(study)] == [trial.values for trial in expected]
 
@@ -195,7 +195,7 @@ def test_a_warm_start_teaches_the_sampler_and_stays_out_of_the_study(tmp_path, s
         values[name] = []
         for place in range(3):
             config = found.suggest(f"t{place}")
-            values[name].append(trial_values(config))
+            values[name].append(optuna_params(trial_values(config)))
             found.on_trial_complete(f"t{place}", {"balanced/AP": 0.1, "step": 3, "final": 1.0})
     assert values["warm"] == values["again"] != values["cold"]
     trials = load_ledger(warm, tmp_path / "warm").trials

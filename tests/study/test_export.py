@@ -80,7 +80,7 @@ def started(tiny, tmp_path_factory):
                 "id": f"{number:04d}",
                 "number": number,
                 "baseline": None,
-                "values": {"mixing_ratio": float(number), "temperature": 0.125},
+                "values": {"mix.mixing_ratio": float(number), "train.temperature": 0.125},
                 "metrics": {"step": best, **scores.metrics},
                 "status": "done",
                 "checkpoint": f"/elsewhere/{folder.name}/trials/{number:04d}/fit/checkpoint_{best:07d}",  # it has moved
