@@ -20,7 +20,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hybridtune.config.study import BenchmarkSource
 from hybridtune.evaluate.benchmark import load_benchmark
 from hybridtune.evaluate.relevance import Relevance
 from hybridtune.metrics.metrics import Ranked, per_query, score
@@ -141,7 +140,7 @@ def peer_end_to_end(model, path):
     from hybridtune.config.study import Encoder
     from hybridtune.model.folder import with_folder_settings
 
-    benchmark = load_benchmark(BenchmarkSource(path=path))
+    benchmark = load_benchmark(path)
     settings = with_folder_settings(Encoder(name=model))
     encoder = SentenceTransformer(model, device="cpu")
     vectors = []

@@ -20,7 +20,7 @@ from hybridtune.errors import InputError
 @click.command()
 @click.argument("model", required=False)
 @click.option("--benchmark", required=True, help="Folder, files or URI of any known format, or newsroom:dev.")
-@measure_option(help="ir_measures name, like nDCG@10; again for more.")
+@measure_option(help="ir_measures name, like nDCG@10, or package.module:function of your own; again for more.")
 @click.option("--run", "run_path", type=click.Path(path_type=Path), help="Score this TREC run instead of a model.")
 @click.option("--run-file", type=click.Path(path_type=Path, dir_okay=False), help="Write a TREC run, and its qrels.")
 @click.option("--run-setting", type=click.Choice(["mono", "cross", "multi"]), help="Pools of the run file.")

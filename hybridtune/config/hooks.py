@@ -34,6 +34,16 @@ def check_form(spec: str) -> str:
 Hook = Annotated[str, AfterValidator(check_form)]  # a field of the study file
 
 
+def is_hook(name: str) -> bool:
+    """Return whether a name has the form of a hook.
+
+    Example:
+        >>> is_hook("my_project.measures:first_half"), is_hook("nDCG@10")
+        (True, False)
+    """
+    return _FORM.fullmatch(name) is not None
+
+
 def load_hook(spec: str, what: str) -> Callable[..., Any]:
     """Import the function (or class) that a study names.
 

@@ -1,15 +1,18 @@
-"""A benchmark in memory: queries, passages, which passage answers which query, and their languages.
+"""A benchmark in memory: queries, passages, which passage answers which query, and exact scores of vectors for them.
 
-The three settings are views of it (arXiv 2004.05484, arXiv 2408.10536): mono, the pool of the query's own language;
-cross, the pool of one other language; multi, one pool of all languages.
+`load_benchmark` reads one; `score_vectors` scores anybody's vectors on it, `service` an encoder's weights. The three
+settings are views of it (arXiv 2004.05484, arXiv 2408.10536): mono, the pool of the query's own language; cross, the
+pool of one other language; multi, one pool of all languages.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from hybridtune.config.study import BenchmarkSource
+from hybridtune.config.study import BenchmarkSource, check
 from hybridtune.data.readers.benchmarks import notices_of_languages, read_benchmark
 from hybridtune.data.readers.languages import mixed_up
 from hybridtune.data.readers.records import BenchmarkRows, PartDigest, Text, TextList, benchmark_digest
@@ -24,8 +27,33 @@ from hybridtune.evaluate.relevance import (
     holds_query,
     query_texts,
 )
-from hybridtune.metrics.arrays import Int64
-from hybridtune.metrics.ranks import tie_order
+from hybridtune.metrics.arrays import Float32, Int64
+from hybridtune.metrics.metrics import MEASURES, Scores, per_query, score
+from hybridtune.metrics.ranks import outranking, tie_order
+
+
+class Texts(list[Text]):
+    """The queries or passages of a benchmark, each with ``text_id``, ``language`` and ``text``.
+
+    Example:
+        >>> load_benchmark("newsroom:dev", languages=["en"]).queries.languages[:2]
+        ['en', 'en']
+    """
+
+    @property
+    def texts(self) -> list[str]:
+        """The texts, in their order."""
+        return [text.text for text in self]
+
+    @property
+    def ids(self) -> list[str]:
+        """Their ids."""
+        return [text.text_id for text in self]
+
+    @property
+    def languages(self) -> list[str]:
+        """Their languages."""
+        return [text.language for text in self]
 
 
 @dataclass(frozen=True)
@@ -41,30 +69,47 @@ class Benchmark:
             that a study gives its figures to the last digit.
         passage_blocks: the same of the passages.
         notices: what the user should know of it, one line each.
+
+    Example: see `load_benchmark`.
     """
 
     name: str
-    queries: Sequence[Text]
-    passages: Sequence[Text]
+    queries: Texts
+    passages: Texts
     relevance: Relevance
     query_blocks: Sequence[Int64]
     passage_blocks: Sequence[Int64]
     notices: tuple[str, ...] = ()
 
+    @property
     def settings(self) -> tuple[str, ...]:
-        """Return the settings that some query of the benchmark can be scored in."""
-        return self.relevance.settings()
+        """The settings that some query can be scored in: of ``mono``, ``cross`` and ``multi``."""
+        return self.relevance.settings
 
 
-def load_benchmark(source: BenchmarkSource) -> Benchmark:
-    """Read a benchmark, or the part of it that the study names, with all its passages.
+def load_benchmark(path: str | Path | BenchmarkSource, **settings: Any) -> Benchmark:
+    """Read a benchmark, or a part of it, with all its passages.
+
+    Args:
+        path: a file, folder or glob of a known format, ``newsroom:dev``, or a study's ``benchmarks`` field.
+        settings: the other fields of a study's ``benchmarks.dev``, such as ``languages``, ``split`` or ``strict``.
 
     Raises:
-        InputError: what ``read_benchmark`` finds wrong, a passage id that stands twice, passages of another language
-            than they say, or, where the benchmark is to be strict, a relevant passage that is not in the corpus.
+        InputError: a field that is not there, what ``read_benchmark`` finds wrong, a passage id that stands twice,
+            passages of another language than they say, or, where the benchmark is to be strict, a relevant passage
+            that is not in the corpus.
+
+    Example:
+        >>> benchmark = load_benchmark("newsroom:dev", languages=["en", "de"])
+        >>> benchmark.settings
+        ('mono', 'cross', 'multi')
     """
+    source = path if isinstance(path, BenchmarkSource) else BenchmarkSource(path=str(path))
+    if settings:
+        given = source.model_dump(include=source.model_fields_set)
+        source = check(BenchmarkSource, {**given, **settings}, "benchmark")
     rows = read_benchmark(source)
-    passages: list[Text] = []
+    passages = Texts()
     digests, blocks = [], []
     for part in rows.corpus:
         digest, first = PartDigest(), len(passages)
@@ -78,7 +123,40 @@ def load_benchmark(source: BenchmarkSource) -> Benchmark:
         raise InputError(f"{rows.name}: {exchanged}")
     relevance, notices = _relevance(rows, passages, benchmark_digest(rows, digests))
     notices = (*rows.notices, *notices, *notices_of_languages(relevance.languages))
-    return Benchmark(rows.name, rows.queries, passages, relevance, _blocks(rows.queries, 0), blocks, notices)
+    return Benchmark(rows.name, Texts(rows.queries), passages, relevance, _blocks(rows.queries, 0), blocks, notices)
+
+
+def score_vectors(
+    benchmark: Benchmark, queries: Float32, passages: Float32, measures: Sequence[str] = MEASURES
+) -> Scores:
+    """Return all metrics of one's own vectors on a benchmark, exactly, at full depth.
+
+    Args:
+        benchmark: from `load_benchmark`.
+        queries: float32 [Q, D] in the order of ``benchmark.queries``; unit length where the score is the cosine.
+        passages: float32 [P, D] in the order of ``benchmark.passages``.
+        measures: ir_measures names, or one's own as ``package.module:function`` (`metrics.measures`).
+
+    Raises:
+        InputError: vectors of other numbers or widths, or a measure that is not known.
+        FitError: a vector is not finite.
+
+    Example:
+        >>> benchmark = load_benchmark("newsroom:dev", languages=["en"])
+        >>> draw = np.random.default_rng(0).normal
+        >>> queries, passages = (draw(size=(len(of), 8)) for of in (benchmark.queries, benchmark.passages))
+        >>> 0 < score_vectors(benchmark, queries, passages).metrics["mono/AP"] < 0.5
+        True
+    """
+    for name, vectors, texts in (("queries", queries, benchmark.queries), ("passages", passages, benchmark.passages)):
+        if vectors.ndim != 2 or len(vectors) != len(texts):
+            raise InputError(f"{name}: vectors of shape {vectors.shape}; give [{len(texts)}, D], one a text, in order")
+    of = benchmark.relevance
+    scores, counts = outranking(
+        queries, passages, of.query_index, of.passage_index, of.order, of.passage_language, len(of.languages)
+    )
+    ranked = of.ranked(counts, scores, np.bincount(of.passage_language, minlength=len(of.languages)))
+    return score(ranked, per_query(ranked, measures))
 
 
 def _blocks(texts: Sequence[Text], first: int) -> list[Int64]:
@@ -89,11 +167,11 @@ def _blocks(texts: Sequence[Text], first: int) -> list[Int64]:
     ]
 
 
-def _relevance(rows: BenchmarkRows, passages: Sequence[Text], digest: str) -> tuple[Relevance, tuple[str, ...]]:
+def _relevance(rows: BenchmarkRows, passages: Texts, digest: str) -> tuple[Relevance, tuple[str, ...]]:
     """The relevance, and the notices of it."""
-    order = tie_order([text.text_id for text in passages]).numpy()  # before ids are looked up: each stands once
-    number = {text.text_id: place for place, text in enumerate(passages)}
-    language = {text.text_id: text.language for text in passages}
+    order = tie_order(passages.ids).numpy()  # before ids are looked up: each stands once
+    number = {name: place for place, name in enumerate(passages.ids)}
+    language = dict(zip(passages.ids, passages.languages, strict=True))
     languages = tuple(sorted({text.language for text in [*rows.queries, *passages]}))
     empty = [text.text_id for text in passages if not text.text]
     asked = query_texts(rows)

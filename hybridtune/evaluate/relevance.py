@@ -54,8 +54,9 @@ class Relevance:
     grades: Float64
     lost: Lost = NOTHING_LOST
 
+    @property
     def settings(self) -> tuple[str, ...]:
-        """Return the settings that some query can be scored in."""
+        """The settings that some query can be scored in: of ``mono``, ``cross`` and ``multi``."""
         if len(self.languages) == 1:
             return ("mono",)
         asked = self.query_language[np.concatenate([self.query_index, self.lost.query_index])]

@@ -25,7 +25,7 @@ from hybridtune.evaluate.benchmark import Benchmark
 from hybridtune.evaluate.encode import embed_by_length
 from hybridtune.evaluate.relevance import Relevance
 from hybridtune.metrics.arrays import Float32, Int64
-from hybridtune.metrics.metrics import Ranked, Scores, per_query, score
+from hybridtune.metrics.metrics import MEASURES, Ranked, Scores, per_query, score
 from hybridtune.metrics.ranks import RankCounter, pair_scores
 from hybridtune.model.encoder import load_encoder
 from hybridtune.storage.files import ensure_local, is_remote
@@ -122,16 +122,23 @@ class EvaluatorService:
             self._known = known
         return self._known
 
-    def score(self, state: State, per_query_file: Path | None = None, pooling: str | None = None) -> Scores:
-        """All metrics of an encoder with these weights on the benchmark, exactly, at full depth.
+    def score(
+        self,
+        state: State,
+        per_query_file: Path | None = None,
+        pooling: str | None = None,
+        measures: Sequence[str] = MEASURES,
+    ) -> Scores:
+        """Return all metrics of an encoder with these weights on the benchmark, exactly, at full depth.
 
         Args:
             state: see ``rank``.
             per_query_file: takes the values of every ranking, for ``hybridtune compare``.
             pooling: see ``rank``.
+            measures: ir_measures names, or one's own.
         """
         ranked = self.rank(state, pooling)
-        columns = per_query(ranked)
+        columns = per_query(ranked, measures)
         if per_query_file is not None:
             self.ready().write_per_query(per_query_file, columns)
         return score(ranked, columns)

@@ -1,6 +1,7 @@
-"""The retrieval measures, by their ir_measures names, of many ranked lists at once.
+"""PURE. Retrieval measures by their ir_measures names, one's own by ``package.module:function``, and measures of bias.
 
-A list is known by the ranks of its relevant passages alone; that is all these measures read.
+Many ranked lists at once go in, each known by the ranks of its relevant passages alone; a value a list comes out.
+`metrics` sorts them into settings and takes means.
 """
 
 import re
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hybridtune.config.hooks import is_hook, load_hook
 from hybridtune.errors import InputError
 from hybridtune.metrics.arrays import Bool, Float64, Int64
 
@@ -20,19 +22,46 @@ _MEASURE = re.compile(r"(?:(AP|RR|nDCG)(?:@([1-9]\d*))?|(R|Success)@([1-9]\d*))"
 
 
 def is_measure(name: str) -> bool:
-    """Whether ``parse_measure`` takes the name."""
-    return _MEASURE.fullmatch(name) is not None
+    """Return whether a name has the form of a measure: of ir_measures, or ``package.module:function``.
+
+    Example:
+        >>> is_measure("nDCG@10"), is_measure("my_measures:first_half"), is_measure("nDCG10")
+        (True, True, False)
+    """
+    return _MEASURE.fullmatch(name) is not None or is_hook(name)
+
+
+def check_measure(measure: str) -> None:
+    """See that a measure is known; one's own is imported.
+
+    Raises:
+        InputError: it is not known, or cannot be imported.
+
+    Example:
+        >>> check_measure("R@100")
+    """
+    if is_hook(measure):
+        load_hook(measure, "measure")
+    else:
+        parse_measure(measure)
 
 
 def parse_measure(measure: str) -> tuple[str, int | None]:
-    """Splits an ir_measures name: "nDCG@10" -> ("nDCG", 10), "AP" -> ("AP", None).
+    """Split an ir_measures name into the measure and its cutoff.
 
     Raises:
         InputError: not one of AP, RR, nDCG (cutoff optional), R@k, Success@k with k >= 1.
+
+    Example:
+        >>> parse_measure("nDCG@10"), parse_measure("AP")
+        (('nDCG', 10), ('AP', None))
     """
     found = _MEASURE.fullmatch(measure)
     if found is None:
-        raise InputError(f"unknown measure {measure!r}; known: AP, RR, nDCG (or with @k), R@k, Success@k")
+        raise InputError(
+            f"unknown measure {measure!r}; known: AP, RR, nDCG (or with @k), R@k, Success@k, and functions of "
+            "your own as package.module:function"
+        )
     cutoff = found[2] or found[4]
     return found[1] or found[3], int(cutoff) if cutoff else None
 
@@ -63,19 +92,25 @@ class Lists:
         """Sum of one value per entry over each list: [N] -> float64 [n]."""
         return np.bincount(self.owner, values, minlength=len(self.starts)).astype(np.float64)
 
-    def values(self, name: str, cutoff: int | None) -> Float64:
-        """A measure of each list, float64 [n].
+    def values(self, measure: str) -> Float64:
+        """Return a measure of each list, float64 [n].
 
         The denominators are over all relevant passages, whatever the cutoff and whether retrieved or not: the
         relevant passages themselves (AP, R), their gains in the best order and cut off alike (nDCG).
 
         Args:
-            name: AP, RR, nDCG, R or Success.
-            cutoff: ranks below it count for nothing; None: full depth.
+            measure: an ir_measures name; ranks below its cutoff count for nothing. Or one's own function, which gets
+                int64 ranks and float64 gains of one list and gives a number; NaN where it is not defined.
+
+        Raises:
+            InputError: not a measure, or the function fails.
 
         Source: trec_eval's map, map_cut, recip_rank, recall, success and ndcg, ndcg_cut (gain = grade, discount
         log2(rank + 1)), which ir_measures' AP, AP@k, RR, R@k, Success@k, nDCG, nDCG@k call.
         """
+        if is_hook(measure):
+            return self._by_function(measure)
+        name, cutoff = parse_measure(measure)
         depth = UNRETRIEVED - 1 if cutoff is None else min(cutoff, UNRETRIEVED - 1)
         within = self.ranks <= depth
         if name == "AP":
@@ -86,6 +121,19 @@ class Lists:
             ideal = self.sums((self.place <= depth) * self._best_first / np.log2(self.place + 1))
             return self.sums(within * self.gains / np.log2(self.ranks + 1)) / ideal
         return (self.first <= depth) / (self.first if name == "RR" else 1)
+
+    def _by_function(self, measure: str) -> Float64:
+        function, values = load_hook(measure, "measure"), np.empty(len(self.starts))
+        for index, start in enumerate(self.starts):
+            ranks, gains = (of[start : start + self.sizes[index]].copy() for of in (self.ranks, self.gains))
+            try:
+                values[index] = float(function(ranks, gains))
+            except Exception as error:
+                raise InputError(
+                    f"measure {measure}: failed for ranks {ranks.tolist()[:8]} and gains {gains.tolist()[:8]}: "
+                    f"{type(error).__name__}: {error}"
+                ) from error
+        return values
 
     @cached_property
     def _best_first(self) -> Float64:

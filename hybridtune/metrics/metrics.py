@@ -135,6 +135,17 @@ def metric_names(measures: Iterable[str] = MEASURES) -> list[str]:
     return [*names, *(f"multi/{measure}" for measure in BIAS), "balanced/AP"]
 
 
+def measures_of(metrics: Iterable[str]) -> tuple[str, ...]:
+    """Return the measures of scores that hold these metrics: the usual ones, and those that the metrics add.
+
+    Example:
+        >>> measures_of(["multi/PEER", "cross/R@5"])
+        ('AP', 'RR', 'nDCG@10', 'R@1', 'R@10', 'R@100', 'R@5')
+    """
+    named = (name.partition("/")[2] for name in metrics)
+    return tuple(dict.fromkeys([*MEASURES, *(name for name in named if name not in BIAS)]))
+
+
 def direction(name: str) -> Literal["max", "min"]:
     """Whether more or less of a metric is better; any cutoff is a valid name ("cross/R@5").
 
@@ -179,7 +190,7 @@ def per_query(ranked: Ranked, measures: Sequence[str] = MEASURES) -> Columns:
     setting = np.where(multi, "multi", np.where(pool == asked, "mono", "cross"))
     columns: Columns = dict(zip(_INDEX_COLUMNS, (setting, query, asked, pool), strict=True))
     for measure in measures:
-        columns[measure] = lists.values(*parse_measure(measure))
+        columns[measure] = lists.values(measure)
     # Bias is read off the multi rankings, pool -1, without what no ranking can hold.
     held = np.flatnonzero(multi[owner] & (pair < found))
     rows, starts = np.unique(owner[held], return_index=True)

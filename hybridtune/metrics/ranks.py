@@ -13,11 +13,14 @@ touch it.
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from hybridtune.errors import FitError, InputError
+from hybridtune.metrics.arrays import Float32, Int64
 
 BLOCK_ENTRIES = 2**20  # query x passage scores held at once: 8 MB of float64
 BLOCK_PASSAGES = 1024
@@ -135,17 +138,6 @@ class RankCounter:
         for block in _one_language_blocks(language):
             self._count(queries, passages[block], order[block], int(language[block[0]]), slack)
 
-    def merge(self, other: "RankCounter") -> None:
-        """Adds the counts of another shard's counter; any order of merging gives the same counts.
-
-        Raises:
-            ValueError: ``other`` counts for other relevant pairs or scores.
-        """
-        if self.counts.shape != other.counts.shape or not torch.equal(self.keys, other.keys):
-            raise ValueError("only counters of the same relevant pairs, scores and languages merge")
-        self.counts += other.counts
-        self.passages += other.passages
-
     def _count(self, queries: Tensor, passages: Tensor, order: Tensor, language: int, slack: float) -> None:
         """Counts a block of passages of one language for all queries."""
         transposed = passages.double().T  # [D, p]
@@ -163,6 +155,79 @@ class RankCounter:
                 pairs = starts[:rows] + k
                 outranked = keys[:rows] > self.keys[pairs, None]  # [rows, p]
                 self.counts[pairs, language] += outranked.sum(1)
+
+
+class Ranks(NamedTuple):
+    """Exact ranks of R relevant pairs, from 1.
+
+    Attributes:
+        own: int64 [R], among the passages of the relevant passage's language: its rank in the mono or cross pool.
+        multi: int64 [R], among all passages.
+    """
+
+    own: Int64
+    multi: Int64
+
+
+def ranks(queries: Float32, passages: Float32, relevant: Any, ids: Sequence[str], languages: Sequence[str]) -> Ranks:
+    """Return the exact ranks of relevant passages by vectors of one's own; ties go to the greater id, as in trec_eval.
+
+    Args:
+        queries: float32 [Q, D], unit length for the cosine.
+        passages: float32 [P, D].
+        relevant: [R, 2] pairs (row of the query, row of the passage), in any order.
+        ids: of the P passages, each once.
+        languages: of the P passages.
+
+    Raises:
+        InputError: an id occurs twice.
+        FitError: a vector is NaN or infinite.
+
+    Example:
+        >>> queries, passages = np.eye(2, dtype=np.float32), np.eye(3, 2, dtype=np.float32)
+        >>> ranks(queries, passages, [(0, 0), (1, 0)], ["p1", "p2", "p3"], ["en", "en", "de"])
+        Ranks(own=array([1, 2]), multi=array([1, 3]))
+    """
+    pairs = np.asarray(relevant, np.int64).reshape(-1, 2)
+    codes, language = np.unique(np.asarray(languages), return_inverse=True)
+    order = np.argsort(pairs[:, 0], kind="stable")  # the counter asks for pairs by query
+    query_index, passage_index = pairs[order].T
+    tie, spoken = tie_order(ids).numpy(), language.astype(np.int64)
+    _, counts = outranking(queries, passages, query_index, passage_index, tie, spoken, len(codes))
+    own, multi = np.empty(len(pairs), np.int64), np.empty(len(pairs), np.int64)
+    own[order] = counts[np.arange(len(pairs)), language[passage_index]] + 1
+    multi[order] = counts.sum(1) + 1
+    return Ranks(own, multi)
+
+
+def outranking(
+    queries: Float32,
+    passages: Float32,
+    query_index: Int64,
+    passage_index: Int64,
+    order: Int64,
+    language: Int64,
+    languages: int,
+) -> tuple[Float32, Int64]:
+    """Score relevant pairs and count what outranks them, all in memory.
+
+    Args:
+        queries: float32 [Q, D]. passages: float32 [P, D].
+        query_index: int64 [R], not decreasing. passage_index: int64 [R].
+        order: int64 [P], `tie_order`. language: int64 [P], in [0, L).
+        languages: L.
+
+    Returns:
+        float32 [R] scores by `pair_scores`, and int64 [R, L] counts by `RankCounter`.
+
+    Example: see `ranks`.
+    """
+    asked, pool = (torch.tensor(np.asarray(vectors, np.float32)) for vectors in (queries, passages))
+    query, passage, ties, spoken = map(torch.tensor, (query_index, passage_index, order, language))
+    scores = pair_scores(asked, pool, query, passage)
+    counter = RankCounter(query, scores, ties[passage], languages)
+    counter.add(asked, pool, ties, spoken)
+    return scores.numpy(), counter.counts.numpy()
 
 
 def leave_out(

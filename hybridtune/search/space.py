@@ -12,6 +12,7 @@ from hybridtune.config.search import active, field_names, in_order
 from hybridtune.config.study import Parameter, Study
 from hybridtune.errors import InputError
 from hybridtune.evaluate.benchmark import Benchmark
+from hybridtune.metrics.measures import BIAS, check_measure
 from hybridtune.metrics.metrics import direction
 
 BASELINES = {"mono-only": 1.0, "half-half": 0.5, "cross-only": 0.0}  # the paper's comparison, by mix.mixing_ratio
@@ -29,10 +30,13 @@ def objectives(study: Study, benchmark: Benchmark) -> dict[str, str]:
         InputError: no such metric, or one that the dev benchmark cannot give.
     """
     found: dict[str, str] = {}
-    settings = benchmark.settings()
+    settings = benchmark.settings
     for name in study.search.objective:
         found[name] = direction(name)
-        needed = ("mono", "cross", "multi") if name.startswith("balanced/") else (name.split("/")[0],)
+        setting, _, measure = name.partition("/")
+        if measure not in BIAS:
+            check_measure(measure)
+        needed = ("mono", "cross", "multi") if setting == "balanced" else (setting,)
         missing = [setting for setting in needed if setting not in settings]
         if missing:
             raise InputError(

@@ -15,7 +15,8 @@ from hybridtune.errors import InputError
 from hybridtune.evaluate.corpus_scan import CorpusScan
 from hybridtune.evaluate.sweep import rank_pool
 from hybridtune.metrics.breakdown import full_scores
-from hybridtune.metrics.metrics import MEASURES, Ranked, parse_measure, per_query, score, trec_eval_means
+from hybridtune.metrics.measures import check_measure
+from hybridtune.metrics.metrics import MEASURES, Ranked, per_query, score, trec_eval_means
 from hybridtune.metrics.per_query import FILE as PER_QUERY
 from hybridtune.model.folder import training_pairs_of, with_folder_settings
 from hybridtune.report.bias_map import bias_heat_map
@@ -70,7 +71,7 @@ def read_question(
         InputError: a field or measure that is not there, or a value it does not take.
     """
     for measure in measures:
-        parse_measure(measure)
+        check_measure(measure)
     for override in overrides:
         if override.split(".")[0] not in parts:
             raise InputError(
@@ -142,7 +143,7 @@ def evaluate(
 def _sizes(name: str, rows: BenchmarkRows, scan: CorpusScan) -> dict[str, Any]:
     """What a dry run tells."""
     sizes = {"queries": len(rows.queries), "passages": sum(scan.passages.values())}
-    return {"model": name, "benchmark": rows.name, **sizes, "settings": ", ".join(scan.relevance(rows).settings())}
+    return {"model": name, "benchmark": rows.name, **sizes, "settings": ", ".join(scan.relevance(rows).settings)}
 
 
 def evaluate_run(

@@ -43,6 +43,7 @@ from hybridtune.study.preflight import Prepared, prepare
 from hybridtune.study.result import StudyResult
 from hybridtune.study.summary import allocation_line, opening_lines
 from hybridtune.train.checkpoint import load_weights, read_state
+from hybridtune.train.evaluators import study_measures
 from hybridtune.train.fit import checkpoint_scores, fit
 from hybridtune.train.job_queue import SECONDS_BETWEEN_POSTS, FitJob, Pace, read_board, start_board
 from hybridtune.train.loop import make_plan
@@ -358,7 +359,8 @@ def _export(
     if service is not None and study.benchmarks.test is not None:
         callback.on_message("scoring the best model on the test benchmark")
         weights = {name: value.numpy() for name, value in model.plain_state().items()}
-        scores = service.score(weights, folder / "best" / PER_QUERY, study.encoder.pooling)
+        file = folder / "best" / PER_QUERY
+        scores = service.score(weights, file, study.encoder.pooling, study_measures(study))
         test = full_scores(scores, pairs, study.benchmarks.test.low_resource)
     else:
         (folder / "best").mkdir(exist_ok=True)

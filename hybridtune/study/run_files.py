@@ -187,7 +187,7 @@ def check_run_file(wanted: RunFile, rows: BenchmarkRows, scan: CorpusScan) -> No
     """
     if not wanted.path.absolute().parent.is_dir():
         raise InputError(f"--run-file {wanted.path}: there is no folder {wanted.path.absolute().parent}")
-    settings = scan.relevance(rows).settings()
+    settings = scan.relevance(rows).settings
     if wanted.setting is not None and wanted.setting not in settings:
         raise InputError(f"--run-setting {wanted.setting}: {rows.name} has only {', '.join(settings)}")
     named = [*(query.text_id for query in rows.queries), *scan.relevant]  # relevant ones that are not there too

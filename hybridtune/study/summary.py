@@ -37,7 +37,7 @@ def describe_plan(prepared: Prepared) -> dict[str, Any]:
         "study": study.model_dump(mode="json"),
         "languages": data_table(prepared.corpus),
         "benchmarks": {
-            name: {"queries": len(b.queries), "passages": len(b.passages), "settings": list(b.settings())}
+            name: {"queries": len(b.queries), "passages": len(b.passages), "settings": list(b.settings)}
             for name, b in prepared.benchmarks.items()
         },
         "objectives": dict(prepared.goals),

@@ -12,10 +12,10 @@ import torch
 import torch.distributed as dist
 from ray.exceptions import RayActorError
 
-from hybridtune.config.study import Encoder
+from hybridtune.config.study import Encoder, Study
 from hybridtune.errors import InputError
 from hybridtune.evaluate.service import EvaluatorService, Placement
-from hybridtune.metrics.metrics import Scores
+from hybridtune.metrics.metrics import Scores, measures_of
 from hybridtune.storage.files import is_remote
 from hybridtune.train.job_queue import FitJob
 
@@ -95,9 +95,16 @@ class GroupEvaluators:
     def _scored(self, job: FitJob, weights: Mapping[str, Any], per_query_file: Path) -> Scores:
         self.begin(job)
         assert self._service is not None
-        return self._service.score(weights, per_query_file, job.study.encoder.pooling)
+        encoder = job.study.encoder
+        return self._service.score(weights, per_query_file, encoder.pooling, study_measures(job.study))
 
 
 def _structure(encoder: Encoder) -> Encoder:
     """The encoder's settings without the one that every score brings along."""
     return encoder.model_copy(update={"pooling": "mean"})
+
+
+def study_measures(study: Study) -> tuple[str, ...]:
+    """Return the measures of every score of a study: the usual ones, and those that its search asks for."""
+    stopping = study.search.early_stopping
+    return measures_of([*study.search.objective, *([stopping.metric] if stopping and stopping.metric else [])])

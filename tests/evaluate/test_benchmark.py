@@ -5,7 +5,7 @@ import pytest
 
 from hybridtune.config.study import BenchmarkSource
 from hybridtune.errors import InputError
-from hybridtune.evaluate.benchmark import load_benchmark
+from hybridtune.evaluate.benchmark import load_benchmark, score_vectors
 
 
 def group(name, queries, passages, document=""):
@@ -30,11 +30,11 @@ EN_DE = [group("1", ["en"], ["en", "de"]), group("2", ["de"], ["de"])]
     ],
 )
 def test_settings_are_those_that_a_query_can_be_scored_in(groups_file, rows, settings):
-    assert load_benchmark(BenchmarkSource(path=str(groups_file(rows)))).settings() == settings
+    assert load_benchmark(groups_file(rows)).settings == settings
 
 
 def test_relevance_tells_what_the_texts_tell(groups_file):
-    found = load_benchmark(BenchmarkSource(path=str(groups_file(EN_DE))))
+    found = load_benchmark(groups_file(EN_DE))
     relevance = found.relevance
     assert relevance.languages == ("de", "en")
     assert [relevance.languages[i] for i in relevance.query_language] == [text.language for text in found.queries]
@@ -52,27 +52,27 @@ def test_relevance_tells_what_the_texts_tell(groups_file):
 
 def test_a_language_filter_drops_texts_and_the_pairs_that_lose_a_side(groups_file):
     path = str(groups_file([*EN_DE, group("3", ["sw"], ["en", "sw"])]))
-    found = load_benchmark(BenchmarkSource(path=path, languages=["en", "sw"]))
+    found = load_benchmark(path, languages=["en", "sw"])
     assert found.name == f"{path} languages en,sw"
     assert [text.text for text in found.queries] == ["q1en", "q3sw"]
     assert [text.text for text in found.passages] == ["p1en", "p3en", "p3sw"]
     pairs = zip(found.relevance.query_index.tolist(), found.relevance.passage_index.tolist(), strict=True)
     assert list(pairs) == [(0, 0), (1, 1), (1, 2)]
-    assert load_benchmark(BenchmarkSource(path=path, languages=["en"])).settings() == ("mono",)
+    assert load_benchmark(path, languages=["en"]).settings == ("mono",)
 
 
 @pytest.mark.parametrize("languages", [["sw"], ["fi"]])
 def test_a_filter_that_leaves_nothing_to_score(groups_file, languages):
     path = str(groups_file([*EN_DE, group("3", ["sw"], ["en"])]))
     with pytest.raises(InputError) as caught:
-        load_benchmark(BenchmarkSource(path=path, languages=languages))
+        load_benchmark(path, languages=languages)
     assert str(caught.value) == f"{path} languages {languages[0]}: no query has a relevant passage"
 
 
 def test_a_range_of_documents_is_in_the_name(groups_file):
     rows = [group("1", ["en"], ["en"], "a"), group("2", ["de"], ["de"], "b"), group("3", ["de"], ["en"], "b")]
     path = str(groups_file(rows))
-    found = load_benchmark(BenchmarkSource(path=path, documents=(1, 2)))
+    found = load_benchmark(path, documents=(1, 2))
     assert found.name == f"{path} documents [1, 2]"
     assert [text.text for text in found.queries] == ["q2de", "q3de"]
 
@@ -93,7 +93,7 @@ def test_graded_judgements_of_one_language(tmp_path):
     assert relevance.query_index.tolist() == [1, 1, 2]
     assert [found.passages[p].text_id for p in relevance.passage_index] == ["d1", "d3", "d2"]
     assert relevance.grades.tolist() == [1.0, 2.0, 1.0]
-    assert found.settings() == ("mono",)
+    assert found.settings == ("mono",)
     assert found.notices == (
         "1 of the topics have no judgement in this split and are left out",
         "one language: the mono setting only",
@@ -132,5 +132,26 @@ def test_exchanged_passages_are_found(groups_file):
     row["passages"]["ru"] = "This one is written in English, and not in Russian at all, whatever it says."
     path = groups_file([row])
     with pytest.raises(InputError) as caught:
-        load_benchmark(BenchmarkSource(path=str(path)))
+        load_benchmark(path)
     assert str(caught.value).startswith(f"{path}: passages of 'ru' are written in LATIN, not CYRILLIC: ")
+
+
+def test_ones_own_vectors_are_scored_by_position():
+    benchmark = load_benchmark("newsroom:dev", languages=["en", "de"])
+    random = np.random.default_rng(0)
+    passages = random.normal(size=(len(benchmark.passages), 16)).astype(np.float32)
+    passages /= np.linalg.norm(passages, axis=1, keepdims=True)
+    answer = dict(zip(benchmark.relevance.query_index, benchmark.relevance.passage_index, strict=True))
+    queries = passages[[answer[query] for query in range(len(benchmark.queries))]]
+    scores = score_vectors(benchmark, queries, passages, ["R@1", "RR"])
+    assert scores.metrics["multi/RR"] == 1.0
+    assert set(scores.metrics) >= {"mono/R@1", "cross/R@1", "multi/R@1"}
+    assert "multi/AP" not in scores.metrics
+    assert scores.counts["passages_per_language"] == {
+        code: benchmark.passages.languages.count(code) for code in ("de", "en")
+    }
+    for wrong in (passages[1:], passages[:, 0]):
+        with pytest.raises(InputError, match=r"passages: vectors of shape .*; give \[\d+, D\]"):
+            score_vectors(benchmark, queries, wrong)
+    with pytest.raises(InputError, match="benchmark: splits: "):
+        load_benchmark("newsroom:dev", splits="dev")

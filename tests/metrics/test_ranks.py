@@ -101,16 +101,28 @@ def test_passages_left_out_of_a_ranking_are_not_counted_in_it(case, data):
 
 
 @settings(max_examples=30, deadline=None)
-@given(case=cases(), data=st.data())
-def test_merged_shards_equal_one_counter_in_any_order(case, data):
+@given(case=cases())
+def test_counts_of_shards_add_up(case):
     # One shard per language: in each, all other languages are without a passage.
-    shards = [(case.language == code).nonzero()[:, 0] for code in range(case.languages)]
-    merged = case.counter()
-    for shard in data.draw(st.permutations(shards)):
-        merged.merge(case.count([shard]))
+    shards = [case.count([(case.language == code).nonzero()[:, 0]]) for code in range(case.languages)]
     whole = case.count([torch.arange(len(case.passages))])
-    assert torch.equal(merged.counts, whole.counts)
-    assert torch.equal(merged.passages, whole.passages)
+    assert torch.equal(sum(shard.counts for shard in shards), whole.counts)
+    assert torch.equal(sum(shard.passages for shard in shards), whole.passages)
+
+
+@settings(max_examples=30, deadline=None)
+@given(case=cases(), data=st.data())
+def test_ranks_are_those_of_the_counts_whatever_the_order_of_the_pairs(case, data):
+    """Queries and passages may come as numpy arrays; pairs in any order."""
+    order = data.draw(st.permutations(range(len(case.query_index))))
+    pairs = torch.stack([case.query_index, case.passage_index], 1).numpy()[order]
+    names = [f"l{code}" for code in case.language.tolist()]
+    ids = [f"{9999 - place:04d}" for place in case.order.tolist()]  # descending in the tie order
+    found = ranks.ranks(case.queries.numpy(), case.passages.numpy(), pairs, ids, names)
+    counts = case.sorted_counts()
+    assert found.multi.tolist() == (counts.sum(1) + 1)[order].tolist()
+    own = counts[torch.arange(len(counts)), case.language[case.passage_index]] + 1
+    assert found.own.tolist() == own[order].tolist()
 
 
 @pytest.mark.parametrize("spread", [1.0, 1e-6, 0.0])
@@ -224,8 +236,6 @@ def test_wrong_arguments_raise():
     with pytest.raises(ValueError, match="must not decrease"):
         RankCounter(index.flip(0), torch.ones(2), index, 1)
     counter = RankCounter(index, torch.ones(2), index, 1)
-    with pytest.raises(ValueError, match="same relevant pairs"):
-        counter.merge(RankCounter(index, torch.zeros(2), index, 1))
     vectors = torch.ones(2, 3)
     for order, language, message in ((index - 1, index * 0, "order"), (index, index, "language")):
         with pytest.raises(ValueError, match=message):
