@@ -44,10 +44,10 @@ def write_corpus(folder, passages, words, seed):
 
 def measure(model, corpus):
     """One evaluation in this process: seconds by stage are in its own lines; the driver's peak memory."""
-    from hybridtune.study.evaluate_model import evaluate, read_question
+    from hybridtune.study.evaluate_model import evaluate, evaluation_options
     from hybridtune.terminal.screen import Screen
 
-    asked = read_question(model, corpus, ["benchmark.language=en"], ["AP"])
+    asked = evaluation_options(model, corpus, ["benchmark.language=en"], ["AP"])
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as out:
         result = evaluate(asked, Path(out), Screen(to_stderr=True))

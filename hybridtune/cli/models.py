@@ -68,12 +68,12 @@ def evaluate(
 
     screen = Screen(to_stderr=as_json)
     overrides = (*overrides, *["benchmark.strict=true"] * strict)
-    question = evaluation.read_question(model, benchmark, overrides, measures)
+    options = evaluation.evaluation_options(model, benchmark, overrides, measures)
     if run_path is not None:
-        result = evaluation.evaluate_run(question, run_path, out, screen, dry_run)
+        result = evaluation.evaluate_run(options, run_path, out, screen, dry_run)
     else:
         wanted = None if run_file is None else RunFile(run_file, run_setting, depth, index, index_above, seed or 0)
-        result = evaluation.evaluate(question, out, screen, wanted, dry_run)
+        result = evaluation.evaluate(options, out, screen, wanted, dry_run)
     answer({**result, "seed": seed}, as_json, lambda: evaluation_summary(result, screen.console))
 
 
@@ -140,13 +140,13 @@ def mine(
 
     Writes the groups with a `negatives` field, which a study trains on (train.negatives of them a pair).
     """
-    from hybridtune.study.evaluate_model import read_question
+    from hybridtune.study.evaluate_model import evaluation_options
     from hybridtune.study.mine import MiningOptions, mine
     from hybridtune.terminal.scores import mined_table
     from hybridtune.terminal.screen import Screen
 
     screen = Screen(to_stderr=as_json)
-    settings = read_question(model, data, overrides, (), parts=("encoder", "resources")).settings
+    settings = evaluation_options(model, data, overrides, (), parts=("encoder", "resources")).settings
     mining = MiningOptions(negatives, depth, margin, skip)
     result = mine(settings.encoder, settings.resources, data, file, mining, out, screen)
     answer(result, as_json, lambda: mined_table(result, screen.console))

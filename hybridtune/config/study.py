@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -134,16 +134,23 @@ def parse_yaml(text: str) -> Any:
     return yaml.load(text, _Loader)
 
 
-def load_study(path: Path, overrides: Sequence[str] = ()) -> Study:
+def load_study(path: str | Path, overrides: Sequence[str] = (), **fields: Any) -> Study:
     """Read and check a study file.
 
     Args:
         path: the YAML file.
-        overrides: ``a.b=value`` strings, applied over the file; values are read as YAML.
+        overrides: ``section.field=value`` texts, applied over the file; values are read as YAML.
+        fields: ``section__field=value``, applied after them.
 
     Raises:
         InputError: with one line per mistake.
+
+    Example:
+        >>> study = load_study(demo_study(), ["seed=3"], train__max_steps=50)
+        >>> study.seed, study.train.max_steps
+        (3, 50)
     """
+    path = Path(path)
     try:
         tree = parse_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -154,7 +161,7 @@ def load_study(path: Path, overrides: Sequence[str] = ()) -> Study:
         raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict):
         raise InputError(f"{path}: a study file is a mapping of sections (name, data, benchmarks, ...)")
-    apply_overrides(tree, overrides)
+    apply_overrides(tree, overrides, fields)
     return check(Study, _filled(tree, str(path)), str(path))
 
 
@@ -183,27 +190,45 @@ def dump_study(study: Study) -> str:
     return text
 
 
-def apply_overrides(tree: dict[str, Any], overrides: Sequence[str]) -> None:
-    """Put ``a.b=value`` strings into a parsed file. Raises InputError for one that is not of that form."""
+def apply_overrides(tree: dict[str, Any], overrides: Sequence[str], fields: Mapping[str, Any] | None = None) -> None:
+    """Put values into a parsed file.
+
+    Args:
+        tree: changed.
+        overrides: ``a.b=value`` texts, values as YAML.
+        fields: ``a__b`` -> value.
+
+    Raises:
+        InputError: one that is not of that form, or that is of no section.
+
+    Example:
+        >>> tree = {"train": {"max_steps": 100}}
+        >>> apply_overrides(tree, ["train.warmup=0.5"], {"train__max_steps": 50})
+        >>> tree
+        {'train': {'max_steps': 50, 'warmup': 0.5}}
+    """
     for override in overrides:
-        _apply_override(tree, override)
+        key, equals, text = override.partition("=")
+        if not equals or not key:
+            raise InputError(f"--set {override}: write it as --set section.field=value")
+        try:
+            value = parse_yaml(text)
+        except yaml.YAMLError:
+            raise InputError(f"--set {override}: {text!r} is not a YAML value") from None
+        _set_field(tree, key.split("."), value, f"--set {override}")
+    for name, value in (fields or {}).items():
+        _set_field(tree, name.split("__"), value, f"{name}={value!r}")
 
 
-def _apply_override(tree: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals or not key:
-        raise InputError(f"--set {override}: write it as --set section.field=value")
+def _set_field(tree: dict[str, Any], names: Sequence[str], value: Any, shown: str) -> None:
     node = tree
-    *sections, field = key.split(".")
+    *sections, field = names
     for section in sections:
         child = node.setdefault(section, {})
         if not isinstance(child, dict):
-            raise InputError(f"--set {override}: {section} is a value, not a section")
+            raise InputError(f"{shown}: {section} is a value, not a section")
         node = child
-    try:
-        node[field] = parse_yaml(text)
-    except yaml.YAMLError:
-        raise InputError(f"--set {override}: {text!r} is not a YAML value") from None
+    node[field] = value
 
 
 def _filled(tree: dict[str, Any], source: str) -> dict[str, Any]:

@@ -1,5 +1,9 @@
-"""`hybridtune evaluate`: any encoder, or anybody's run file, on any benchmark, in all settings at once."""
+"""`hybridtune evaluate`: any encoder, or anybody's run file, on any benchmark, in all settings at once.
 
+The benchmark is encoded by `encoded`, ranked by `evaluate.sweep`, scored by `metrics.metrics`.
+"""
+
+import dataclasses
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -7,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hybridtune.callbacks import StudyCallback, phase
+from hybridtune.callbacks import Callbacks, StudyCallback, phase
 from hybridtune.config.study import BenchmarkSource, Encoder, Part, Resources, apply_overrides, check, load_study
 from hybridtune.data.readers.benchmarks import read_benchmark
 from hybridtune.data.readers.records import BenchmarkRows
@@ -16,7 +20,7 @@ from hybridtune.evaluate.corpus_scan import CorpusScan
 from hybridtune.evaluate.sweep import rank_pool
 from hybridtune.metrics.breakdown import full_scores
 from hybridtune.metrics.measures import check_measure
-from hybridtune.metrics.metrics import MEASURES, Ranked, per_query, score, trec_eval_means
+from hybridtune.metrics.metrics import MEASURES, Ranked, Scores, per_query, score, trec_eval_means
 from hybridtune.metrics.per_query import FILE as PER_QUERY
 from hybridtune.model.folder import training_pairs_of, with_folder_settings
 from hybridtune.report.bias_map import bias_heat_map
@@ -29,7 +33,7 @@ SCORES, HEAT_MAP = "scores.json", "bias.svg"
 
 
 class Settings(Part):
-    """What ``--set`` reaches in an evaluation."""
+    """The settings of an evaluation, which ``--set`` and keywords reach."""
 
     encoder: Encoder
     benchmark: BenchmarkSource
@@ -37,8 +41,8 @@ class Settings(Part):
 
 
 @dataclass(frozen=True)
-class Question:
-    """What is evaluated, and what is wanted of it.
+class EvaluationOptions:
+    """The input of an evaluation.
 
     Attributes:
         settings: encoder, benchmark, resources.
@@ -51,73 +55,113 @@ class Question:
     measures: tuple[str, ...]
 
 
-def read_question(
+def evaluation_options(
     model: str | None,
     benchmark: str,
-    overrides: Sequence[str],
-    measures: Sequence[str],
+    overrides: Sequence[str] = (),
+    measures: Sequence[str] = (),
     parts: Sequence[str] = ("encoder", "benchmark", "resources"),
-) -> Question:
-    """The encoder, benchmark and resources of an evaluation.
+    fields: Mapping[str, Any] | None = None,
+) -> EvaluationOptions:
+    """Check the encoder, benchmark and resources of an evaluation.
 
     Args:
         model: a model folder, a hub name, or a study folder (its ``best/``); None: a run is scored.
         benchmark: path of the benchmark.
-        overrides: ``encoder.*``, ``benchmark.*`` and ``resources.*`` fields.
+        overrides: ``encoder.*``, ``benchmark.*`` and ``resources.*`` fields, as texts of the command line.
         measures: ir_measures names; none: the usual ones.
-        parts: what overrides may reach.
+        parts: sections that may be set.
+        fields: the same fields as ``section__field`` -> value.
 
     Raises:
         InputError: a field or measure that is not there, or a value it does not take.
+
+    Example:
+        >>> evaluation_options(None, "newsroom:dev", ["benchmark.documents=[0, 5]"]).settings.benchmark.documents
+        (0, 5)
     """
     for measure in measures:
         check_measure(measure)
-    for override in overrides:
-        if override.split(".")[0] not in parts:
-            raise InputError(
-                f"--set {override}: fields of {', '.join(parts)} can be set here, like {parts[0]}.pooling=cls"
-            )
+    shown = {f"--set {text}": text.split(".")[0] for text in overrides} | {
+        name: name.split("__")[0] for name in fields or {}
+    }
+    for text, section in shown.items():
+        if section not in parts:
+            raise InputError(f"{text}: fields of {', '.join(parts)} can be set here, like {parts[0]}.pooling=cls")
     best = Path(model or "") / "best"
     study = Path(model) if model and (best / "modules.json").is_file() else None
-    if study is not None:
-        check_format(study)
     name = str(best) if study is not None else model or ""
     if name == "tiny":
         raise InputError("tiny is built by a study; evaluate takes a model folder, a name or a study folder")
     tree: dict[str, Any] = {"encoder": {"name": name}, "benchmark": {"path": benchmark}}
     if study is not None:
+        check_format(study)
         tree["benchmark"]["low_resource"] = _low_resource(study)
-    apply_overrides(tree, overrides)
-    settings = check(Settings, tree, "--set")
+    apply_overrides(tree, overrides, fields)
+    settings = check(Settings, tree, "--set" if overrides or not fields else "evaluate_model")
     if model is not None:
         settings = settings.model_copy(update={"encoder": with_folder_settings(settings.encoder)})
-    return Question(settings, study, tuple(dict.fromkeys(measures)) or MEASURES)
+    return EvaluationOptions(settings, study, tuple(dict.fromkeys(measures)) or MEASURES)
+
+
+def evaluate_model(
+    name: str | Path,
+    benchmark: str | Path,
+    *,
+    measures: Sequence[str] = (),
+    out: str | Path | None = None,
+    callbacks: Sequence[StudyCallback] = (),
+    **settings: Any,
+) -> Scores:
+    """Score a model on a benchmark in the mono, cross and multi setting; Ray runs on this machine meanwhile.
+
+    Args:
+        name: a model folder, a hub name, or a study folder (its best model).
+        benchmark: folder, files or URI of any known format, or ``newsroom:dev``.
+        measures: ir_measures names, like ``nDCG@10``; none: the usual ones.
+        out: folder that keeps the results and the vectors; None: of a study's model a folder in the study's, of
+            another nothing is kept.
+        callbacks: receive what happens, see `StudyCallback`.
+        settings: fields of the encoder, the benchmark and the resources, like ``encoder__pooling="cls"``.
+
+    Raises:
+        InputError: the benchmark, the model or a setting cannot be used.
+
+    Example:
+        >>> scores = evaluate_model("intfloat/multilingual-e5-small", "xquad/")  # doctest: +SKIP
+        >>> scores.metrics["multi/AP"], scores.per_pair["en-sw"]["AP"]  # doctest: +SKIP
+    """
+    options = evaluation_options(str(name), str(benchmark), (), measures, fields=settings)
+    result = evaluate(options, None if out is None else Path(out), Callbacks(callbacks))
+    return Scores(**{field.name: result[field.name] for field in dataclasses.fields(Scores)})
 
 
 def evaluate(
-    question: Question,
+    options: EvaluationOptions,
     out: Path | None,
     callback: StudyCallback,
     run_file: RunFile | None = None,
     dry_run: bool = False,
 ) -> dict[str, Any]:
-    """Score an encoder on a benchmark.
+    """Score an encoder on a benchmark, and write its lists as a TREC run where that is wanted.
 
     Args:
-        question: what is asked.
-        out: folder of the results; None: of a study's model ``<study>/evaluations/<benchmark>``, of another nothing
-            is kept.
+        options: the model, the benchmark, the measures.
+        out: see `evaluate_model`.
         callback: receives messages and progress.
         run_file: a TREC run to write as well.
-        dry_run: stop after the checks and give the sizes.
+        dry_run: whether to stop after the checks and return the sizes.
 
     Returns:
-        ``{"model", "benchmark", "metrics", "per_language", "per_pair", "counts", ...}``: see ``result_of``.
+        the fields of ``Scores``, with ``model``, ``benchmark``, ``digest`` (of the benchmark), ``training_pairs``
+        (None where the model does not tell), ``groups`` and ``trec_eval`` (`trec_eval_means`).
 
     Raises:
         InputError: the benchmark or the model cannot be read.
+
+    Example: see `evaluate_model`.
     """
-    settings = question.settings
+    settings = options.settings
     rows = read_benchmark(settings.benchmark)
 
     def check(scan: CorpusScan) -> None:
@@ -129,40 +173,41 @@ def evaluate(
         scan = scan_locally(rows, callback)
         check(scan)
         return _sizes(settings.encoder.name, rows, scan)
-    if out is None and question.study is not None:
-        out = question.study / "evaluations" / re.sub(r"[^A-Za-z0-9.,-]+", "-", rows.name).strip("-.")
+    if out is None and options.study is not None:
+        out = options.study / "evaluations" / re.sub(r"[^A-Za-z0-9.,-]+", "-", rows.name).strip("-.")
     with encoded(rows, settings.encoder, settings.resources, out, callback, check) as pool:
         with phase(callback, "ranking", "passages") as progress:
             ranked = rank_pool(pool.folder, rows, pool.scan, pool.actors, progress)
-        result = result_of(question, settings.encoder.name, rows, pool.scan, ranked, out, callback)
+        result = _figures(options, settings.encoder.name, rows, pool.scan, ranked, out, callback)
         if run_file is not None:
             result["run_file"] = write_run_file(pool, run_file, callback)
         return result
 
 
-def _sizes(name: str, rows: BenchmarkRows, scan: CorpusScan) -> dict[str, Any]:
-    """What a dry run tells."""
-    sizes = {"queries": len(rows.queries), "passages": sum(scan.passages.values())}
-    return {"model": name, "benchmark": rows.name, **sizes, "settings": ", ".join(scan.relevance(rows).settings)}
-
-
 def evaluate_run(
-    question: Question, run: Path, out: Path | None, callback: StudyCallback, dry_run: bool = False
+    options: EvaluationOptions, run: Path, out: Path | None, callback: StudyCallback, dry_run: bool = False
 ) -> dict[str, Any]:
     """Score a TREC run, as `evaluate` scores an encoder; Ray is not needed.
 
     Raises:
         InputError: the run or the benchmark cannot be read, or they do not belong together.
+
+    Example: see `evaluate_model`.
     """
-    rows = read_benchmark(question.settings.benchmark)
+    rows = read_benchmark(options.settings.benchmark)
     scan, ranked, notes = rank_run(run, rows, callback)
     if dry_run:
         return _sizes(str(run), rows, scan)
-    return result_of(question, str(run), rows, scan, ranked, out, callback, notes)
+    return _figures(options, str(run), rows, scan, ranked, out, callback, notes)
 
 
-def result_of(
-    question: Question,
+def _sizes(name: str, rows: BenchmarkRows, scan: CorpusScan) -> dict[str, Any]:
+    sizes = {"queries": len(rows.queries), "passages": sum(scan.passages.values())}
+    return {"model": name, "benchmark": rows.name, **sizes, "settings": ", ".join(scan.relevance(rows).settings)}
+
+
+def _figures(
+    options: EvaluationOptions,
     name: str,
     rows: BenchmarkRows,
     scan: CorpusScan,
@@ -171,36 +216,21 @@ def result_of(
     callback: StudyCallback,
     notes: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """All figures of a ranking; written to ``out`` where that is given.
-
-    Args:
-        question: what is asked.
-        name: of the model or the run.
-        rows: the benchmark.
-        scan: of its corpus.
-        ranked: what was found.
-        out: folder of the results.
-        callback: receives messages.
-        notes: what a reader has to know of the ranking.
-
-    Returns:
-        the fields of ``Scores``, with ``model``, ``benchmark``, ``digest`` (of the benchmark), ``training_pairs``
-        (None where the model does not tell), ``groups`` and ``trec_eval`` (``metrics.trec_eval_means``).
-    """
-    columns = per_query(ranked, question.measures)
+    """All figures of a ranking by a model or run of this name; written to ``out`` where that is given."""
+    columns = per_query(ranked, options.measures)
     scores = score(ranked, columns)
     scores.notes.extend(notes)
-    trained = training_pairs_of(name) if question.settings.encoder.name else None  # a run file tells nothing of it
+    trained = training_pairs_of(name) if options.settings.encoder.name else None  # a run file tells nothing of it
     result = {
         "model": name,
         "benchmark": rows.name,
         "digest": scan.digest,
-        **full_scores(scores, trained, question.settings.benchmark.low_resource),
+        **full_scores(scores, trained, options.settings.benchmark.low_resource),
         "trec_eval": trec_eval_means(ranked, columns),
     }
     if out is not None:
         make_folder(out)
-        _tell_replaced(out, result, callback)
+        _report_replaced(out, result, callback)
         (out / HEAT_MAP).unlink(missing_ok=True)
         if scores.over_represented:
             bias_heat_map(result, out / HEAT_MAP)
@@ -210,15 +240,14 @@ def result_of(
     return result
 
 
-def _tell_replaced(out: Path, result: Mapping[str, Any], callback: StudyCallback) -> None:
-    """Say whose results give way to these."""
+def _report_replaced(out: Path, result: Mapping[str, Any], callback: StudyCallback) -> None:
     try:
         before = json.loads((out / SCORES).read_text(encoding="utf-8"))
-        whose = (before["model"], before["benchmark"])
+        model, benchmark = before["model"], before["benchmark"]
     except (OSError, ValueError, TypeError, KeyError):
         return
-    if whose != (result["model"], result["benchmark"]):
-        callback.on_message(f"replacing the results of {whose[0]} on {whose[1]} in {out}")
+    if (model, benchmark) != (result["model"], result["benchmark"]):
+        callback.on_message(f"replacing the results of {model} on {benchmark} in {out}")
 
 
 def _low_resource(study: Path) -> list[str]:
@@ -226,6 +255,5 @@ def _low_resource(study: Path) -> list[str]:
     file = study / "study.yaml"
     if not file.is_file():
         return []
-    benchmarks = load_study(file, ()).benchmarks
-    sources = [benchmarks.dev, *([benchmarks.test] if benchmarks.test else [])]
-    return sorted({language for source in sources for language in source.low_resource})
+    benchmarks = load_study(file).benchmarks
+    return sorted({name for source in (benchmarks.dev, benchmarks.test) if source for name in source.low_resource})

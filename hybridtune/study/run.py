@@ -201,6 +201,7 @@ def _reported(
     try:
         with every(SECONDS_BETWEEN_POSTS, steps):
             yield display
+        steps()
     finally:
         callback.on_training_end(training)
 

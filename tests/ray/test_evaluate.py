@@ -13,7 +13,7 @@ from hybridtune.data.readers.native import find_sources, read_groups, read_rows
 from hybridtune.errors import InputError
 from hybridtune.model.folder import build_tiny
 from hybridtune.study.compare import compare_evaluations
-from hybridtune.study.evaluate_model import evaluate, evaluate_run, read_question
+from hybridtune.study.evaluate_model import evaluate, evaluate_run, evaluation_options
 from hybridtune.study.mine import MiningOptions, mine
 from hybridtune.study.run_files import RunFile
 from hybridtune.terminal.scores import evaluation_summary
@@ -55,7 +55,7 @@ def screen():
 
 
 def question(model, benchmark, *overrides):
-    return read_question(model and str(model), str(benchmark), list(overrides), list(MEASURES))
+    return evaluation_options(model and str(model), str(benchmark), list(overrides), list(MEASURES))
 
 
 @pytest.fixture(scope="module")

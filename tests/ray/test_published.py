@@ -18,7 +18,7 @@ from hybridtune.evaluate.benchmark import load_benchmark
 from hybridtune.evaluate.service import EvaluatorService, Placement
 from hybridtune.metrics.ranks import pair_scores
 from hybridtune.model.encoder import load_encoder
-from hybridtune.study.evaluate_model import evaluate, read_question
+from hybridtune.study.evaluate_model import evaluate, evaluation_options
 from hybridtune.study.run_files import RunFile
 from hybridtune.terminal.screen import Screen
 
@@ -68,7 +68,7 @@ def test_an_evaluation_has_the_figures_of_beir(no_ray, tiny, published, tmp_path
     fields = ("encoder.query_length=16", "encoder.passage_length=24", "benchmark.language=en")
 
     def evaluated(name, depth, *more):
-        asked = read_question(str(tiny[0]), str(folder), [*fields, *more], list(MEASURES))
+        asked = evaluation_options(str(tiny[0]), str(folder), [*fields, *more], list(MEASURES))
         return evaluate(asked, tmp_path / name, Screen(to_stderr=True), RunFile(tmp_path / f"{name}.trec", None, depth))
 
     every = evaluated("every", 100, "benchmark.ignore_identical_ids=false")
