@@ -17,8 +17,8 @@ from pathlib import Path
 
 from hybridtune.config.study import Encoder, Tiny
 from hybridtune.data.newsroom import generate
-from hybridtune.data.tokenizer import train_tokenizer
 from hybridtune.model.folder import build_tiny
+from hybridtune.model.tokenizer import train_tokenizer
 
 QUERIES, WORDS = 300, 24
 

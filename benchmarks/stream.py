@@ -65,7 +65,7 @@ def small_recipe_of(file, tokenizer):
     """A recipe with the tokenizer of a file."""
     from hybridtune.config.study import Data, Encoder, Tiny
     from hybridtune.data.store import recipe
-    from hybridtune.data.tokenizer import Tokenizer
+    from hybridtune.model.tokenizer import Tokenizer
 
     encoder = Encoder(query_length=32, passage_length=64, tiny=Tiny(vocab_size=8000))
     made_of = recipe(Data(train=[{"path": str(file)}]), encoder)
@@ -220,7 +220,7 @@ def speed(given):
 
 
 def memories(given):
-    from hybridtune.data.tokenizer import train_tokenizer
+    from hybridtune.model.tokenizer import train_tokenizer
 
     small = {}
     for size in given.sizes:

@@ -51,9 +51,9 @@ def write_pairs(data, folder, most):
 def build_encoder(options, folder):
     """The encoder's folder, in the layout that all three open."""
     from hybridtune.config.study import Encoder, Tiny
-    from hybridtune.data.tokenizer import pretrained_tokenizer, train_tokenizer
     from hybridtune.model.encoder import load_encoder
     from hybridtune.model.folder import build_tiny, save_folder
+    from hybridtune.model.tokenizer import pretrained_tokenizer, train_tokenizer
 
     lengths = {"query_prefix": "", "passage_prefix": "", "query_length": options.length}
     size = Tiny(vocab_size=options.vocabulary, hidden_size=options.width, layers=2, heads=options.width // 64)

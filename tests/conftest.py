@@ -13,7 +13,7 @@ from hypothesis import settings
 
 from hybridtune.config.study import Encoder, Tiny
 from hybridtune.data.newsroom import generate
-from hybridtune.data.tokenizer import train_tokenizer
+from hybridtune.model.tokenizer import train_tokenizer
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: on models this small, threads only wait for each other
 settings.register_profile("no deadline", deadline=None)  # a busy machine is no failure

@@ -8,9 +8,9 @@ import pytest
 
 from hybridtune.config.study import Study, Tiny
 from hybridtune.data.store import recipe
-from hybridtune.data.tokenizer import train_tokenizer
 from hybridtune.errors import InputError
 from hybridtune.model.folder import build_tiny
+from hybridtune.model.tokenizer import train_tokenizer
 from hybridtune.study.preflight import check_encoder
 
 

@@ -26,9 +26,9 @@ import pyarrow as pa
 from hybridtune.config.study import Data, Encoder
 from hybridtune.data.corpus import Corpus, CorpusBuilder, TextPart, read_texts
 from hybridtune.data.readers.native import Source, find_sources, read_groups
-from hybridtune.data.tokenizer import Tokenizer, pretrained_tokenizer, train_tokenizer
 from hybridtune.errors import InputError
 from hybridtune.metrics.arrays import Int32, Int64
+from hybridtune.model.tokenizer import Tokenizer, pretrained_tokenizer, train_tokenizer
 from hybridtune.runtime.resources import cores
 from hybridtune.storage.files import cache_folder, is_remote, locked
 

@@ -12,39 +12,9 @@ import torch
 
 from hybridtune.config.study import Encoder
 from hybridtune.data.readers.records import CorpusPart
-from hybridtune.data.tokenizer import Tokenizer
 from hybridtune.errors import FitError
 from hybridtune.evaluate.blocks import blocks_of, finished_blocks, write_block
-from hybridtune.metrics.arrays import Float32, Int32
-from hybridtune.model.encoder import DualEncoder
-
-BATCH_TOKENS = 4096  # padded tokens encoded at once: stays in a core's caches
-BATCH_TOKENS_GPU = 65536  # fills a card with a small model, and is far from its memory
-
-
-def embed_by_length(model: DualEncoder, rows: Sequence[Int32]) -> Float32:
-    """Unit vectors of n rows of token ids, longest rows first; bf16 on a GPU that has it.
-
-    Args:
-        model: in eval mode, on its device.
-        rows: n rows of token ids, none empty.
-
-    Returns:
-        float32 [n, D], a function of the rows, the weights and the device alone.
-    """
-    device = next(model.parameters()).device
-    most = BATCH_TOKENS_GPU if device.type == "cuda" else BATCH_TOKENS
-    bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
-    vectors = np.zeros((len(rows), model.width), np.float32)
-    order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
-    first = 0
-    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-        while first < len(order):
-            chosen = order[first : first + max(1, most // len(rows[order[first]]))]
-            vectors[chosen] = model.embed([rows[i] for i in chosen]).float().cpu().numpy()
-            first += len(chosen)
-    return vectors
-
+from hybridtune.model.tokenizer import Tokenizer
 
 # Logical CPUs. Not equal: Ray Data fuses neighbours that ask for the same, and one process would then read, tokenise
 # and encode all of a corpus in one file.
@@ -241,7 +211,6 @@ class _Encoder:
     """A Ray Data actor: tokenised blocks in, vectors on disk, the block's name and size out."""
 
     def __init__(self, source: str, encoder: Encoder, pad_id: int, folders: list[str], threads: int) -> None:
-        import torch
 
         from hybridtune.model.encoder import load_encoder
 
@@ -255,7 +224,7 @@ class _Encoder:
             cells = {name: batch.column(name)[row] for name in batch.column_names}
             lengths = cells["lengths"].values.to_numpy()
             tokens = np.split(cells["tokens"].values.to_numpy(), np.cumsum(lengths)[:-1])
-            vectors = embed_by_length(self.model, tokens)
+            vectors = self.model.embed_by_length(tokens)
             name, problem = cells["name"].as_py(), ""
             if np.isfinite(vectors).all():
                 order = cells["order"].values.to_numpy()

@@ -20,14 +20,13 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from hybridtune.config.study import Encoder
 from hybridtune.data.readers.records import Text
 from hybridtune.data.store import TokenStore
-from hybridtune.data.tokenizer import Tokenizer
 from hybridtune.evaluate.benchmark import Benchmark
-from hybridtune.evaluate.encode import embed_by_length
 from hybridtune.evaluate.relevance import Relevance
 from hybridtune.metrics.arrays import Float32, Int64
 from hybridtune.metrics.metrics import MEASURES, Ranked, Scores, per_query, score
 from hybridtune.metrics.ranks import RankCounter, pair_scores
 from hybridtune.model.encoder import load_encoder
+from hybridtune.model.tokenizer import Tokenizer
 from hybridtune.storage.files import ensure_local, is_remote
 
 State = Mapping[str, npt.NDArray[Any]]
@@ -250,7 +249,7 @@ class Evaluator:
 
     def _embed(self, part: Part) -> Float32:
         none = np.zeros((0, self.model.width), np.float32)
-        return np.concatenate([none, *(embed_by_length(self.model, block) for block in part.blocks)])
+        return np.concatenate([none, *(self.model.embed_by_length(block) for block in part.blocks)])
 
     def _stacked(self, vectors: Sequence[Float32]) -> torch.Tensor:
         """[Q, D] all queries in the benchmark's order, from the actors' parts."""

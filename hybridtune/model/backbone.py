@@ -6,9 +6,9 @@ from typing import Any
 import torch
 
 from hybridtune.errors import InputError, model_not_loaded
-from hybridtune.model.hub_tokenizer import load_tokenizer
 from hybridtune.model.published import Published
 from hybridtune.model.repository import Repository
+from hybridtune.model.tokenizer import load_tokenizer
 
 _ENCODERS = {"t5": "T5EncoderModel", "mt5": "MT5EncoderModel", "umt5": "UMT5EncoderModel"}  # of encoder-decoders
 _DROPOUTS = ("dropout", "dropout_prob", "dropout_rate")

@@ -1,6 +1,10 @@
-"""DualEncoder: one transformer for queries and passages; token ids in, unit vectors out."""
+"""DualEncoder: one transformer for queries and passages; texts or token ids in, unit vectors out.
+
+`folder` says how a model is used and writes one again; `packing` is how texts of all lengths share a forward.
+"""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,16 +13,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hybridtune.config.fields import Train
-from hybridtune.config.study import Encoder
-from hybridtune.metrics.arrays import Int32
+from hybridtune.config.study import Encoder, check
+from hybridtune.metrics.arrays import Float32, Int32
 from hybridtune.model import adapters, packing
 from hybridtune.model.backbone import load_backbone, token_types
-from hybridtune.model.heads import DenseHead, load_heads
+from hybridtune.model.folder import check_fit, save_folder, training_pairs_of, with_folder_settings
+from hybridtune.model.heads import HEADS, DenseHead, load_heads, pool
 from hybridtune.model.packing import TokenRows
-from hybridtune.model.pooling import pool
 from hybridtune.model.published import read_published
+from hybridtune.model.tokenizer import Tokenizer, pretrained_tokenizer
 
-HEADS = "heads."  # stands before the names of weights that follow the pooling; no transformer has a part named so
+BATCH_TOKENS = 4096  # padded tokens encoded at once: stays in a core's caches
+BATCH_TOKENS_GPU = 65536  # fills a card with a small model, and is far from its memory
 _SAME = 1e-4  # packed and padded embeddings of one text differ by less, or the model is not packed
 
 
@@ -64,9 +70,75 @@ class DualEncoder(nn.Module):
         dense = [head for head in self.heads if isinstance(head, DenseHead)]
         full = dense[-1].out_features if dense else backbone.config.hidden_size
         self.width = int(min(full, kept or full))
+        self._texts: tuple[Encoder, Tokenizer] | None = None  # of `load`: how texts become token ids
         self._first_position = packing.first_position(backbone.config)
         if self._first_position is not None and not self._packs():
             self._first_position = None
+
+    @classmethod
+    def load(cls, name: str, **settings: Any) -> "DualEncoder":
+        """Load an encoder from a model folder or hub name, as it is published, ready to encode texts.
+
+        Args:
+            name: path of a folder, such as a study's ``best/``, or a hub name.
+            settings: fields of a study's ``encoder`` that replace what the model says: ``pooling``, ``query_prefix``,
+                ``passage_prefix``, ``query_length``, ``passage_length``, ``trust_remote_code``.
+
+        Returns:
+            The encoder in eval mode on the CPU; ``.to("cuda")`` moves it.
+
+        Raises:
+            InputError: it cannot be found or fetched, has parts that are not known here, or a setting does not exist.
+
+        Example:
+            >>> encoder = DualEncoder.load("intfloat/multilingual-e5-small")              # doctest: +SKIP
+            >>> encoder.encode_queries(["who won?"]) @ encoder.encode_passages(texts).T   # doctest: +SKIP
+        """
+        encoder = with_folder_settings(check(Encoder, {"name": name, **settings}, "encoder"))
+        tokenizer = pretrained_tokenizer(name, encoder.trust_remote_code)
+        check_fit(encoder, tokenizer.largest_id)
+        model = load_encoder(name, encoder, tokenizer.pad_id).eval()
+        model._texts = encoder, tokenizer
+        return model
+
+    def encode_queries(self, texts: Sequence[str]) -> Float32:
+        """Return unit vectors, float32 [n, D], of n queries, each behind the query prefix and cut to its length.
+
+        Raises:
+            ValueError: the encoder was not made by `load`.
+
+        Example: see `load`.
+        """
+        encoder, tokenizer = self._of_texts()
+        return self.embed_by_length(tokenizer.encode(texts, encoder.query_prefix, encoder.query_length))
+
+    def encode_passages(self, texts: Sequence[str]) -> Float32:
+        """Return unit vectors, float32 [n, D], of n passages; as `encode_queries` does, with the passages' settings.
+
+        Example: see `load`.
+        """
+        encoder, tokenizer = self._of_texts()
+        return self.embed_by_length(tokenizer.encode(texts, encoder.passage_prefix, encoder.passage_length))
+
+    def save(self, folder: str | Path) -> None:
+        """Write a folder that `load` and sentence-transformers open, and without Dense layers plain transformers too.
+
+        Args:
+            folder: new or empty.
+
+        Raises:
+            ValueError: the encoder was not made by `load`.
+
+        Example:
+            >>> DualEncoder.load("intfloat/multilingual-e5-small").save("here")           # doctest: +SKIP
+        """
+        encoder, _ = self._of_texts()
+        save_folder(self, encoder.name, encoder, Path(folder), training_pairs=training_pairs_of(encoder.name))
+
+    def _of_texts(self) -> tuple[Encoder, Tokenizer]:
+        if self._texts is None:
+            raise ValueError("this encoder takes token ids; DualEncoder.load gives one that takes texts")
+        return self._texts
 
     @property
     def has_adapters(self) -> bool:
@@ -106,6 +178,31 @@ class DualEncoder(nn.Module):
         """Unit vectors [n, D] float32 of n >= 1 rows of token ids."""
         embedded: Tensor = self(TokenRows.of(rows))
         return embedded
+
+    def embed_by_length(self, rows: Sequence[Sequence[int] | Int32]) -> Float32:
+        """Return unit vectors [n, D] of n rows of token ids, longest rows first; bf16 on a GPU that has it.
+
+        Rows of like length are encoded together, so that little is spent on padding. In eval mode the vectors are a
+        function of the rows, the weights and the device alone.
+
+        Args:
+            rows: n >= 0 rows of token ids, none empty.
+
+        Example: see `load`, whose ``encode_queries`` calls this.
+        """
+        device = next(self.parameters()).device
+        most = BATCH_TOKENS_GPU if device.type == "cuda" else BATCH_TOKENS
+        bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        vectors = np.zeros((len(rows), self.width), np.float32)
+        order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
+        first = 0
+        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            while first < len(order):
+                chosen = order[first : first + max(1, most // len(rows[order[first]]))]
+                batch = [np.asarray(rows[i], np.int32) for i in chosen]
+                vectors[chosen] = self.embed(batch).float().cpu().numpy()
+                first += len(chosen)
+        return vectors
 
     def plain_state(self) -> dict[str, Tensor]:
         """Return the weights that are served, adapters merged in; detached, not copied.

@@ -15,12 +15,11 @@ import torch
 from hybridtune.config.study import Encoder
 from hybridtune.errors import InputError
 from hybridtune.model.backbone import load_config
-from hybridtune.model.encoder import HEADS, DualEncoder
-from hybridtune.model.heads import DenseHead, save_head
-from hybridtune.model.hub_tokenizer import load_tokenizer
+from hybridtune.model.heads import HEADS, DenseHead, save_head
 from hybridtune.model.packing import POSITIONS_FROM_PADDING
 from hybridtune.model.published import POOLINGS, Dense, Normalize, Published, read_published
 from hybridtune.model.repository import Repository
+from hybridtune.model.tokenizer import load_tokenizer
 
 _OURS = "hybridtune.json"  # what sentence-transformers has no place for: a length a side, and what was trained
 
@@ -37,23 +36,23 @@ _ASSUMED = ("pooling", "query_prefix", "passage_prefix", "query_length", "passag
 
 
 def save_folder(
-    model: DualEncoder,
+    model: Any,
     source: str,
     encoder: Encoder,
     folder: Path,
-    card: str,
-    training_pairs: Mapping[str, int],
+    card: str | None = None,
+    training_pairs: Mapping[str, int] | None = None,
     matryoshka: Sequence[int] = (),
 ) -> None:
     """Write a folder that sentence-transformers (3 to 6) and, without Dense layers, plain transformers (4, 5) open.
 
     Args:
-        model: the trained encoder.
+        model: a `DualEncoder`; adapters are merged.
         source: the folder or name that it started from; what that says of itself is written again.
         encoder: pooling, prefixes and lengths to write down.
         folder: new or empty.
-        card: the README.md, a model card.
-        training_pairs: "en-de" (query language first) -> distinct pairs that it was trained on.
+        card: the README.md, a model card; None: none is written.
+        training_pairs: "en-de" (query language first) -> distinct pairs that it was trained on; None: not known.
         matryoshka: widths at which its embeddings were trained to be cut off.
     """
     published = read_published(source)
@@ -72,12 +71,14 @@ def save_folder(
         settings["truncate_dim"] = published.truncate_dim
     _write(folder / "config_sentence_transformers.json", settings)
     lengths = {"query_length": encoder.query_length, "passage_length": encoder.passage_length}
+    pairs = {} if training_pairs is None else {"training_pairs": dict(training_pairs)}
     widths = {"matryoshka": list(matryoshka)} if matryoshka else {}
-    _write(folder / _OURS, {**lengths, "training_pairs": dict(training_pairs), **widths})
-    (folder / "README.md").write_text(card, encoding="utf-8")
+    _write(folder / _OURS, {**lengths, **pairs, **widths})
+    if card is not None:
+        (folder / "README.md").write_text(card, encoding="utf-8")
 
 
-def _save_modules(model: DualEncoder, published: Published, encoder: Encoder, folder: Path) -> None:
+def _save_modules(model: Any, published: Published, encoder: Encoder, folder: Path) -> None:
     """Write the list of modules, and the files of each but the transformer's weights."""
     unit = published.unit or not published.modules
     heads = (*published.heads, Normalize()) if unit else published.heads

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from hybridtune.errors import HybridtuneError, InputError
 from hybridtune.metrics.arrays import Float32, Int32, Int64
 from hybridtune.model.backbone import load_backbone, token_types
-from hybridtune.model.encoder import HEADS, DualEncoder
+from hybridtune.model.encoder import DualEncoder
+from hybridtune.model.heads import HEADS
 from hybridtune.model.published import read_published
 
 FILE = "onnx/model.onnx"  # where sentence-transformers and optimum look for it in a model folder

@@ -12,11 +12,11 @@ from hybridtune.callbacks import StudyCallback, phase
 from hybridtune.config.study import Encoder, Resources
 from hybridtune.data.readers.benchmarks import notices_of_languages
 from hybridtune.data.readers.records import BenchmarkRows, Text, TextList
-from hybridtune.data.tokenizer import Tokenizer, pretrained_tokenizer
 from hybridtune.errors import InputError
 from hybridtune.evaluate.corpus_scan import CorpusScan, scan_corpus
 from hybridtune.evaluate.encode import Actors, Side, encode_sides
 from hybridtune.model.folder import check_fit, encoder_notices, model_digest
+from hybridtune.model.tokenizer import Tokenizer, pretrained_tokenizer
 from hybridtune.runtime.local import Capacity, capacity, local_cluster, unused_gpus
 from hybridtune.runtime.resources import cores
 from hybridtune.study.folder import make_folder

@@ -15,7 +15,6 @@ from hybridtune.callbacks import StudyCallback
 from hybridtune.config.study import Encoder, Study, load_study
 from hybridtune.data.plan import distinct_pairs
 from hybridtune.data.store import existing_store, recipe, store_root
-from hybridtune.data.tokenizer import Tokenizer, pretrained_tokenizer
 from hybridtune.errors import HybridtuneError, InputError
 from hybridtune.metrics.breakdown import full_scores
 from hybridtune.metrics.metrics import Scores
@@ -23,6 +22,7 @@ from hybridtune.metrics.per_query import FILE as PER_QUERY
 from hybridtune.model import onnx
 from hybridtune.model.encoder import DualEncoder, load_encoder
 from hybridtune.model.folder import save_folder, with_folder_settings
+from hybridtune.model.tokenizer import Tokenizer, pretrained_tokenizer
 from hybridtune.storage.files import base_name
 from hybridtune.storage.study_folder import check_format
 from hybridtune.storage.trial_rows import read_rows

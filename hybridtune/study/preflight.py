@@ -10,12 +10,12 @@ from hybridtune.config.study import Encoder, Study, corners
 from hybridtune.data.corpus import Corpus
 from hybridtune.data.plan import HybridPlan
 from hybridtune.data.store import StoreRecipe, existing_store, recipe, store_root
-from hybridtune.data.tokenizer import pretrained_tokenizer
 from hybridtune.errors import InputError
 from hybridtune.evaluate.benchmark import Benchmark, load_benchmark
 from hybridtune.model.adapters import add_adapters
 from hybridtune.model.backbone import structure
 from hybridtune.model.folder import check_fit, model_config, vector_width, with_folder_settings
+from hybridtune.model.tokenizer import pretrained_tokenizer
 from hybridtune.runtime.local import capacity
 from hybridtune.runtime.resources import Fitted, Shape, fit_trials
 from hybridtune.search.loggers import check_loggers

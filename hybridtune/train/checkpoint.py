@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from hybridtune.errors import InputError
-from hybridtune.model.encoder import HEADS, DualEncoder
+from hybridtune.model.encoder import DualEncoder
+from hybridtune.model.heads import HEADS
 from hybridtune.train.optimizer import Update
 from hybridtune.train.parallel import local, put, whole
 

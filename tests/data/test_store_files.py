@@ -12,8 +12,8 @@ from hybridtune.data import corpus as corpus_module
 from hybridtune.data import store as store_module
 from hybridtune.data.corpus import CorpusBuilder
 from hybridtune.data.readers.native import Group, find_sources, read_groups
-from hybridtune.data.tokenizer import train_tokenizer
 from hybridtune.errors import InputError
+from hybridtune.model.tokenizer import train_tokenizer
 
 
 @pytest.mark.parametrize("rows", [0, 7])

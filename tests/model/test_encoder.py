@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from hybridtune.config.study import Encoder
-from hybridtune.data.tokenizer import pretrained_tokenizer
 from hybridtune.errors import InputError
-from hybridtune.model.encoder import load_encoder
-from hybridtune.model.folder import build_tiny, check_fit, save_folder, with_folder_settings
+from hybridtune.model.encoder import DualEncoder, load_encoder
+from hybridtune.model.folder import build_tiny, check_fit, save_folder, training_pairs_of, with_folder_settings
 from hybridtune.model.packing import TokenRows
+from hybridtune.model.tokenizer import pretrained_tokenizer
 
 TEXTS = ["the minister opened the bridge", "sw", "a new hospital in the capital, said the mayor on monday", "der hafen"]
 
@@ -132,6 +132,32 @@ def test_a_saved_folder_gives_its_settings_tokens_and_embeddings_back(tiny, save
     rows = token_rows(tiny)
     with torch.no_grad():
         assert torch.equal(model.embed(rows), loaded(tiny, pooling="cls").embed(rows))
+
+
+def test_texts_are_encoded_as_the_folder_says_and_saved_again(saved, tmp_path):
+    from sentence_transformers import SentenceTransformer
+
+    encoder = DualEncoder.load(str(saved))
+    queries, passages = encoder.encode_queries(TEXTS), encoder.encode_passages(TEXTS)
+    assert (queries.shape, queries.dtype) == ((4, 16), np.float32)
+    np.testing.assert_allclose(np.linalg.norm(queries, axis=1), 1, atol=1e-6)
+    assert encoder.encode_queries([]).shape == (0, 16)
+    encoder.save(tmp_path / "again")
+    again = DualEncoder.load(str(tmp_path / "again"))
+    assert np.array_equal(again.encode_queries(TEXTS), queries)
+    assert np.array_equal(again.encode_passages(TEXTS), passages)
+    assert training_pairs_of(str(tmp_path / "again")) == {"en-de": 7}
+    peer = SentenceTransformer(str(tmp_path / "again"), device="cpu")
+    np.testing.assert_allclose(peer.encode(TEXTS[1:2], prompt_name="document"), passages[1:2], atol=1e-5)
+    other = DualEncoder.load(str(saved), query_prefix="read: ", query_length=20)
+    np.testing.assert_allclose(other.encode_queries(TEXTS), passages, atol=1e-6)
+
+
+def test_an_encoder_of_token_ids_takes_no_texts(tiny, saved):
+    with pytest.raises(ValueError, match=r"DualEncoder\.load gives one that takes texts"):
+        loaded(tiny).encode_queries(TEXTS)
+    with pytest.raises(InputError, match="encoder: length: "):
+        DualEncoder.load(str(saved), length=3)
 
 
 def test_what_the_study_says_wins_over_the_folder(saved):

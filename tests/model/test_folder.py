@@ -11,9 +11,9 @@ import torch
 import transformers
 
 from hybridtune.config.study import Encoder, Train
-from hybridtune.data.tokenizer import pretrained_tokenizer
 from hybridtune.model.encoder import load_encoder, prepare_for_training
 from hybridtune.model.folder import save_folder, with_folder_settings
+from hybridtune.model.tokenizer import pretrained_tokenizer
 
 KIT = Path(__file__).parents[3] / "shared" / "kit"
 needs_sentence_transformers = pytest.mark.skipif(

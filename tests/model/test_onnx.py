@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from hybridtune.config.study import Encoder
-from hybridtune.data.tokenizer import pretrained_tokenizer
 from hybridtune.errors import HybridtuneError, InputError
 from hybridtune.model import onnx
 from hybridtune.model.encoder import load_encoder
 from hybridtune.model.folder import build_tiny, with_folder_settings
 from hybridtune.model.onnx import TOLERANCE, check_onnx, largest_difference, sample_texts, write_onnx
+from hybridtune.model.tokenizer import pretrained_tokenizer
 
 MISSING = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
 needs_onnx = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")

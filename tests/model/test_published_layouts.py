@@ -6,9 +6,9 @@ import torch
 from layouts import LAYOUTS, LONG, TEXTS
 
 from hybridtune.config.study import Encoder, Train
-from hybridtune.data.tokenizer import pretrained_tokenizer
 from hybridtune.model.encoder import load_encoder, prepare_for_training
 from hybridtune.model.folder import check_fit, save_folder, with_folder_settings
+from hybridtune.model.tokenizer import pretrained_tokenizer
 
 sentence_transformers = pytest.importorskip("sentence_transformers")
 

@@ -8,10 +8,10 @@ import ray
 import torch
 from embedding import embedded_sides
 
-from hybridtune.evaluate.benchmark import load_benchmark
+from hybridtune.evaluate.benchmark import load_benchmark, score_vectors
 from hybridtune.evaluate.service import EvaluatorService, Placement
 from hybridtune.metrics.ranks import pair_scores
-from hybridtune.model.encoder import load_encoder
+from hybridtune.model.encoder import DualEncoder, load_encoder
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 
@@ -122,6 +122,21 @@ def test_scores_are_those_of_a_full_sort(services, model, small_study, small_sto
         setting: len({q for kind, q, _ in ranks if kind == setting}) for setting in ("mono", "cross", "multi")
     }
     assert scores.counts["passages"] == len(benchmark.passages)
+
+
+def test_ones_own_vectors_score_as_the_service_does(services, model, benchmark, small_study, tiny_source):
+    settings = small_study.encoder.model_dump(exclude={"name", "tiny"})
+    encoder = DualEncoder.load(tiny_source, **settings)
+
+    def vectors(encode, texts, blocks):
+        found = np.zeros((len(texts), encoder.width), np.float32)
+        for block in blocks:  # encoded together, as the service does: the last bits depend on it
+            found[block] = encode([texts[row].text for row in block])
+        return found
+
+    queries = vectors(encoder.encode_queries, benchmark.queries, benchmark.query_blocks)
+    passages = vectors(encoder.encode_passages, benchmark.passages, benchmark.passage_blocks)
+    assert score_vectors(benchmark, queries, passages) == services[3].score(arrays_of(model))
 
 
 def test_other_weights_give_other_scores(services, model):

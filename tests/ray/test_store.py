@@ -15,8 +15,8 @@ from hybridtune.config.study import Study
 from hybridtune.data import corpus as corpus_module
 from hybridtune.data.corpus import CorpusBuilder, read_texts
 from hybridtune.data.store import TokenStore, build_store, existing_store, recipe
-from hybridtune.data.tokenizer import Tokenizer
 from hybridtune.errors import InputError
+from hybridtune.model.tokenizer import Tokenizer
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 

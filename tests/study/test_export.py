@@ -13,11 +13,11 @@ from safetensors.torch import load_file, save_file
 from hybridtune.callbacks import StudyCallback
 from hybridtune.cli.main import cli
 from hybridtune.config.study import Encoder, Study, dump_study, load_study
-from hybridtune.data.tokenizer import pretrained_tokenizer
 from hybridtune.errors import HybridtuneError, InputError
 from hybridtune.metrics.metrics import Ranked, per_query, score
 from hybridtune.model.encoder import load_encoder
 from hybridtune.model.folder import build_tiny, training_pairs_of, with_folder_settings
+from hybridtune.model.tokenizer import pretrained_tokenizer
 from hybridtune.study import export as command
 from hybridtune.study.export import ExportOptions, export
 from hybridtune.study.folder import write_study

@@ -1,18 +1,21 @@
-"""Texts to token ids. A `Tokenizer` is a string and a number, so it travels to any process and has a digest."""
+"""Texts to token ids, without torch: a model's own tokenizer as its folder says, or one trained on a study's texts.
+
+A `Tokenizer` is a string and a number, so it travels to any process and has a digest. Its rows go to `encoder`.
+"""
 
 import functools
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 import numpy as np
 import tokenizers
 
-from hybridtune.errors import InputError
+from hybridtune.errors import InputError, model_not_loaded
 from hybridtune.metrics.arrays import Int32, Int64
-from hybridtune.model.hub_tokenizer import load_tokenizer
-from hybridtune.model.published import read_published
+from hybridtune.model.published import Published, read_published
 
 _CACHED_WORDS = 1 << 17  # of a Unigram or BPE model; its own 10,000 are full after a few hundred texts
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -119,3 +122,47 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     special = [(token, backend.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
     backend.post_processor = tokenizers.processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=special)
     return Tokenizer(backend.to_str(), _SPECIAL.index("[PAD]"))
+
+
+def load_tokenizer(published: Published, trust_remote_code: bool) -> Any:
+    """Return the fast tokenizer of a model, lowering texts and cutting them on the side that the model says.
+
+    Args:
+        published: what the model says of itself.
+        trust_remote_code: whether it may bring code of its own.
+
+    Raises:
+        InputError: it cannot be found or fetched, or it has no fast version.
+    """
+    import transformers
+
+    options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
+    sides = {"padding_side": published.padding_side, "truncation_side": published.truncation_side}
+    options |= {key: side for key, side in sides.items() if side is not None}
+    if published.subfolder:
+        options["subfolder"] = published.subfolder
+    try:
+        loaded = transformers.AutoTokenizer.from_pretrained(published.name, **options)
+    except (OSError, ValueError, KeyError) as error:
+        if published.adapter_of is None:
+            raise model_not_loaded("tokenizer", published.name, error) from None
+        return load_tokenizer(Published(published.adapter_of), trust_remote_code)  # adapters alone have none
+    if not loaded.is_fast:
+        raise InputError(
+            f"encoder.name {published.name}: its tokenizer has no tokenizer.json (a fast version), which is needed"
+        )
+    if published.lower_case:
+        _lower(loaded.backend_tokenizer)
+    return loaded
+
+
+def _lower(backend: Any) -> None:
+    """Lower texts before all else that the tokenizer does to them, unless it does so already."""
+    from tokenizers import normalizers
+
+    known: Any = backend.normalizer
+    parts: list[Any] = [known] * (known is not None)
+    if isinstance(known, normalizers.Sequence):
+        parts = [known[place] for place in range(len(known))]
+    if not any(isinstance(part, normalizers.Lowercase) for part in parts):
+        backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *parts])
