@@ -7,9 +7,9 @@ from huggingface_hub import ModelCard
 
 from hybridtune.config.search import full_names
 from hybridtune.config.study import Study
+from hybridtune.metrics.breakdown import full_scores
 from hybridtune.metrics.metrics import Ranked, per_query, score
 from hybridtune.study.card import Trained, model_card
-from hybridtune.terminal.screen import full_scores
 
 TABLE = [
     {"kind": "mono", "pair": "de-de", "batches": 2, "pairs": 1600, "groups": 1400, "epochs": 1.143},

@@ -5,7 +5,8 @@ from xml.etree import ElementTree
 import pytest
 from rich.console import Console
 
-from hybridtune.report.bias_map import LIMIT, UNIT, bias_heat_map, bias_table
+from hybridtune.report.bias_map import UNIT, bias_heat_map, bias_table
+from hybridtune.report.colours import BIAS
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -58,7 +59,7 @@ def test_a_square_for_every_pair_inside_the_picture_and_none_over_another(tmp_pa
 
 def test_colours_diverge_from_white_and_keep_the_words_readable(tmp_path):
     names = ["en", "de", "sw"]
-    cells = {"en-en": LIMIT + 5, "en-de": -LIMIT - 5, "de-en": 0.0, "de-de": 1.0, "sw-en": -0.01}
+    cells = {"en-en": BIAS.high + 5, "en-de": -BIAS.high - 5, "de-en": 0.0, "de-de": 1.0, "sw-en": -0.01}
     bias_heat_map(scores_of(names, cells), tmp_path / "bias.svg")
     root = ElementTree.parse(tmp_path / "bias.svg").getroot()
     found = {

@@ -1,4 +1,7 @@
-"""The chart of mixing ratio and temperature together: a mark a trial, and a surface where they are dense."""
+"""Charts of the mix: scores over the mixing ratio, ratio and temperature together, the ratio that plans realised.
+
+The smooth lines and surfaces between trials are at the end of the file, pure.
+"""
 
 import math
 from typing import Any, NamedTuple
@@ -8,75 +11,81 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from hybridtune.metrics.arrays import Float64
-from hybridtune.report import smoothing as smooth
 from hybridtune.report.chart import (
-    FAINT,
-    GREY,
     MARKS,
-    SEQUENTIAL,
-    SETTING_COLOURS,
     TEMPLATE,
-    Cell,
     Chart,
     cell,
-    counted,
     finished,
     first_goal,
-    is_searched,
+    is_best,
     marks,
     new_figure,
-    plotly_scale,
     ring,
     rounded,
-    said,
     symbol,
     tip,
     value_of,
     with_metrics,
 )
+from hybridtune.report.colours import FAINT, GREY, SEQUENTIAL, SETTING_COLOURS, plotly_scale
 from hybridtune.report.record import StudyRecord, TrialRecord
+from hybridtune.report.text import counted, format_metric
 
-_ACROSS = np.linspace(0, 1, 51)
+DISTANCE = "multi/rank_distance"
+FEWEST = 5  # trials through which a line is drawn
+DENSE = 8  # trials through which a surface is drawn
+WIDE = 0.75  # a region of ratios wider than this names none
+WINDOW = 0.2  # width of a line's kernel: of the range of mixing ratios
+_WIDTH, _REACH = 0.15, 0.22  # of the unit square: a surface's kernel, and how far from a trial it goes
+_RATIOS = np.linspace(0, 1, 101)  # at which lines are drawn
+
+
+def asked_ratio(record: StudyRecord, trial: TrialRecord) -> float:
+    """Return the mixing ratio that a trial asked for: the mean of its schedule, where its plan has it.
+
+    Example: see `hybridtune.report.page.page`, as for all charts of this module.
+    """
+    asked = trial.plan["asked_ratio"] if trial.plan is not None else value_of(record, trial, "mix.mixing_ratio")
+    return float(asked)
 
 
 def ratio_temperature(record: StudyRecord) -> Chart:
-    """The first objective over mixing ratio and temperature: a mark a trial, a surface where they are dense."""
-    key, title = "ratio-temperature", "Mixing ratio and temperature together"
+    """Draw the first objective over mixing ratio and temperature: a mark a trial, a surface where they are dense."""
     goal = first_goal(record)[0]
     trials = with_metrics(record.trials, [goal])
-    columns = ["trial", "status", "mixing ratio", "temperature", goal]
     ratios = [asked_ratio(record, trial) for trial in trials]
-    heats = [float(value_of(record, trial, "train.temperature")) for trial in trials]
-    rows: list[list[Cell]] = [
-        [trial.label, trial.status, cell(ratio), cell(heat), rounded(goal, trial.metrics[goal])]
-        for trial, ratio, heat in zip(trials, ratios, heats, strict=True)
-    ]
-    if not is_searched(record, "train.temperature"):
-        return Chart(key, title, "The study does not search the temperature.", None, columns, rows)
-    if len(set(heats)) < 2 or len(set(ratios)) < 2:
-        reason = "The trials so far have one mixing ratio or one temperature: there is no map yet."
-        return Chart(key, title, reason, None, columns, rows)
+    temperatures = [float(value_of(record, trial, "train.temperature")) for trial in trials]
+    columns = ["trial", "status", "mixing ratio", "temperature", goal]
+    chart = Chart("ratio-temperature", "Mixing ratio and temperature together", columns)
+    for trial, ratio, temperature in zip(trials, ratios, temperatures, strict=True):
+        value = rounded(goal, trial.metrics[goal])
+        chart.rows.append([trial.label, trial.status, cell(ratio), cell(temperature), value])
+    if "train.temperature" not in record.study.search.space:
+        return chart.saying("The study does not search the temperature.")
+    if len(set(temperatures)) < 2 or len(set(ratios)) < 2:
+        return chart.saying("The trials so far have one mixing ratio or one temperature: there is no map yet.")
     done = [i for i, trial in enumerate(trials) if trial.status == "done"]
     values = np.array([trial.metrics[goal] for trial in trials])
     figure = new_figure(520)
     words = f"{goal} of {counted(len(trials), 'trial')}, darker is more."
-    if len(done) >= smooth.DENSE:
-        figure.add_trace(_surface(np.array(ratios)[done], np.log(heats)[done], values[done]))
+    if len(done) >= DENSE:
+        figure.add_trace(_surface(np.array(ratios)[done], np.log(temperatures)[done], values[done]))
         words += (
             " The ground between them is a weighted mean of the full-length trials near by, and left out elsewhere."
         )
     else:
-        words += f" No surface is drawn through fewer than {smooth.DENSE} full-length trials (here {len(done)})."
-    figure.add_trace(_coloured(record, trials, ratios, heats, values, goal))
-    for i, trial in enumerate(trials):
-        if record.best is not None and trial.id == record.best.id:
-            side = "left" if ratios[i] > 0.8 else "right" if ratios[i] < 0.2 else "center"  # none is cut off
-            figure.add_trace(ring(ratios[i], heats[i], trial.label, side))
+        words += f" No surface is drawn through fewer than {DENSE} full-length trials (here {len(done)})."
+    figure.add_trace(_coloured(record, trials, ratios, temperatures, values, goal))
+    for trial, ratio, temperature in zip(trials, ratios, temperatures, strict=True):
+        if is_best(record, trial):
+            side = "left" if ratio > 0.8 else "right" if ratio < 0.2 else "center"  # none is cut off
+            figure.add_trace(ring(ratio, temperature, trial.label, side))
             words += f" The ring is the chosen trial, {trial.label}; small marks were stopped before."
     figure.update_xaxes(title_text="share of batches that are mono", range=[-0.06, 1.06])
-    figure.update_yaxes(title_text="temperature", type="log", **_log_ticks(heats))
+    figure.update_yaxes(title_text="temperature", type="log", **_log_ticks(temperatures))
     figure.update_layout(showlegend=False)
-    return Chart(key, title, words, figure, columns, rows)
+    return chart.saying(words, figure)
 
 
 def _log_ticks(values: list[float]) -> dict[str, Any]:
@@ -99,13 +108,13 @@ def _coloured(
     return points
 
 
-def _surface(ratios: Float64, log_heats: Float64, values: Float64) -> go.Contour:
-    """Filled contours over the stretch of temperatures that were tried."""
-    low, span = log_heats.min(), max(float(np.ptp(log_heats)), 1e-9)
-    down = np.linspace(0, 1, 41)
-    z = smooth.surface(ratios, (log_heats - low) / span, values, _ACROSS, down)
+def _surface(ratios: Float64, logs: Float64, values: Float64) -> go.Contour:
+    """Filled contours over the stretch of temperatures that were tried, whose logarithms are given."""
+    low, span = logs.min(), max(float(np.ptp(logs)), 1e-9)
+    across, down = np.linspace(0, 1, 51), np.linspace(0, 1, 41)
+    z = smooth_surface(ratios, (logs - low) / span, values, across, down)
     return go.Contour(
-        x=_ACROSS,
+        x=across,
         y=np.exp(low + down * span),
         z=[[None if np.isnan(value) else float(value) for value in row] for row in z],
         zmin=float(values.min()),
@@ -119,39 +128,22 @@ def _surface(ratios: Float64, log_heats: Float64, values: Float64) -> go.Contour
     )
 
 
-DISTANCE = "multi/rank_distance"
-WIDE = 0.75  # a region of ratios wider than this names none
-_PLACES = np.linspace(0, 1, 101)
-
-
-def asked_ratio(record: StudyRecord, trial: TrialRecord) -> float:
-    """The mixing ratio a trial asked for: the mean of its schedule, where its plan tells it."""
-    if trial.plan is not None:
-        return float(trial.plan["asked_ratio"])
-    return float(value_of(record, trial, "mix.mixing_ratio"))
-
-
 def ratio_curve(record: StudyRecord) -> Chart:
-    """Mixing ratio against AP of the three settings and rank distance, with the region of the best ratios."""
-    key, title = "ratio-curve", "Scores over the mixing ratio"
+    """Draw AP of the three settings and rank distance over the mixing ratio, with the region of the best ratios."""
     goal = first_goal(record)[0]
     scored = [trial for trial in record.trials if any(name in trial.metrics for name in SETTING_COLOURS)]
     names = [name for name in SETTING_COLOURS if any(name in trial.metrics for trial in scored)]
-    columns = ["trial", "status", "mixing ratio", *names, *([] if goal in names else [goal])]
-    rows: list[list[Cell]] = [
-        [trial.label, trial.status, cell(asked_ratio(record, trial))]
-        + [rounded(name, trial.metrics.get(name)) for name in columns[3:]]
-        for trial in scored
-    ]
+    figures = [*names, *([] if goal in names else [goal])]
+    chart = Chart("ratio-curve", "Scores over the mixing ratio", ["trial", "status", "mixing ratio", *figures])
+    for trial in scored:
+        values = [rounded(name, trial.metrics.get(name)) for name in figures]
+        chart.rows.append([trial.label, trial.status, cell(asked_ratio(record, trial)), *values])
     if len({asked_ratio(record, trial) for trial in scored}) < 2:
-        return Chart(
-            key, title, "Fewer than two mixing ratios have scores: there is no curve yet.", None, columns, rows
-        )
+        return chart.saying("Fewer than two mixing ratios have scores: there is no curve yet.")
     apart = DISTANCE in names
-    figure = make_subplots(
-        rows=1 + apart, cols=1, shared_xaxes=True, vertical_spacing=0.07, row_heights=_heights(apart)
-    )
-    figure.update_layout(template=TEMPLATE, height=600 if apart else 420, margin_r=66)
+    heights = [0.66, 0.34] if apart else [1.0]
+    figure = make_subplots(rows=1 + apart, cols=1, shared_xaxes=True, vertical_spacing=0.07, row_heights=heights)
+    figure.update_layout(template=TEMPLATE, height=600 if apart else 420, margin_r=66, showlegend=False)
     for name in names:
         for trace in _setting(record, with_metrics(scored, [name]), name):
             figure.add_trace(trace, row=1 + (name == DISTANCE), col=1)
@@ -164,24 +156,20 @@ def ratio_curve(record: StudyRecord) -> Chart:
     if best is not None and best.stands_out:
         figure.add_vrect(x0=best.low, x1=best.high, fillcolor=FAINT, line_width=0, layer="below")
     _name_lines(figure, names)
-    return Chart(key, title, _curve_words(record, scored, goal, best), figure, columns, rows)
-
-
-def _heights(apart: bool) -> list[float]:
-    return [0.66, 0.34] if apart else [1.0]
+    return chart.saying(_curve_words(scored, goal, best), figure)
 
 
 def _setting(record: StudyRecord, trials: list[TrialRecord], name: str) -> list[go.Scatter]:
-    """The marks of one metric, and the line through its finished trials."""
-    ratios, values = [asked_ratio(record, t) for t in trials], [t.metrics[name] for t in trials]
-    traces = [marks(record, trials, ratios, values, name, color=SETTING_COLOURS[name], size=8)]
+    """The line through the finished trials of one metric, and the marks of all."""
+    ratios, values = _points(record, trials, name)
+    traces = [marks(record, trials, ratios.tolist(), values.tolist(), name, color=SETTING_COLOURS[name], size=8)]
     done = finished(trials)
-    if len(done) >= smooth.FEWEST:
+    if len(done) >= FEWEST:
         x, y = _points(record, done, name)
-        at = _PLACES[(x.min() <= _PLACES) & (x.max() >= _PLACES)]
-        look = {"color": SETTING_COLOURS[name], "width": 2}
-        drawn = go.Scatter(x=at, y=smooth.line(x, y, at), mode="lines", name=name, line=look, hoverinfo="skip")
-        traces.insert(0, drawn)
+        at, look = _between(x), {"color": SETTING_COLOURS[name], "width": 2}
+        traces.insert(
+            0, go.Scatter(x=at, y=smooth_line(x, y, at), mode="lines", name=name, line=look, hoverinfo="skip")
+        )
     return traces
 
 
@@ -189,14 +177,18 @@ def _points(record: StudyRecord, trials: list[TrialRecord], name: str) -> tuple[
     return np.array([asked_ratio(record, t) for t in trials]), np.array([t.metrics[name] for t in trials])
 
 
+def _between(x: Float64) -> Float64:
+    """The ratios at which a line through these trials is drawn."""
+    between: Float64 = _RATIOS[(x.min() <= _RATIOS) & (x.max() >= _RATIOS)]
+    return between
+
+
 def _name_lines(figure: go.Figure, names: list[str]) -> None:
     """Each setting beside the right end of its line, apart from one another; then no legend is needed."""
-    figure.update_layout(showlegend=False)
     ends = {}
     for name in (name for name in names if name != DISTANCE):
         trace = next(trace for trace in figure.data if trace.name == name)
-        last = int(np.argmax(np.array(trace.x, float)))
-        ends[name] = float(trace.y[last])
+        ends[name] = float(trace.y[int(np.argmax(np.array(trace.x, float)))])
     values = [float(y) for trace in figure.data if trace.name != DISTANCE for y in trace.y]
     gap, taken = 0.06 * (max(values) - min(values)) if values else 0.0, -np.inf
     where: dict[str, Any] = {"xref": "paper", "x": 1, "xanchor": "left", "xshift": 4, "showarrow": False}
@@ -221,63 +213,59 @@ class _Region(NamedTuple):
 
 
 def _best_ratios(record: StudyRecord, done: list[TrialRecord], goal: str) -> _Region | None:
-    if len(done) < smooth.FEWEST:
+    if len(done) < FEWEST:
         return None
     x, y = _points(record, done, goal)
     y = y if first_goal(record)[1] == "max" else -y
-    at = _PLACES[(x.min() <= _PLACES) & (x.max() >= _PLACES)]
+    at = _between(x)
     if len(at) < 2:
         return None
-    missed = smooth.typical_miss(x, y)
-    return _Region(*smooth.near_top(at, smooth.line(x, y, at), missed), missed)
+    missed = typical_miss(x, y)
+    return _Region(*near_top(at, smooth_line(x, y, at), missed), missed)
 
 
-def _curve_words(record: StudyRecord, scored: list[TrialRecord], goal: str, best: _Region | None) -> str:
+def _curve_words(scored: list[TrialRecord], goal: str, best: _Region | None) -> str:
     done = finished(scored)
     counts = next((trial.scores["counts"] for trial in scored if trial.scores is not None), None)
-    said_of = "" if counts is None else f", each on {counted(max(counts['queries'].values()), 'query')}"
-    pool = "" if counts is None else f", rank distance in a pool of {counts['passages']:,} passages"
-    words = [f"{counted(len(done), 'full-length trial')} and {len(scored) - len(done)} stopped before{said_of}{pool}."]
-    if best is None:
-        words.append(f"No line is drawn through fewer than {smooth.FEWEST} full-length trials.")
-    else:
-        missed = said(goal, best.missed)
-        words.append(
-            "Lines are local straight-line fits through the full-length trials, which differ in more than the ratio."
+    rests_on = ""
+    if counts is not None:
+        rests_on = (
+            f", each on {counted(max(counts['queries'].values()), 'query')}, rank distance in a pool of "
+            f"{counts['passages']:,} passages"
         )
-        if best.stands_out:
-            words.append(
-                f"In the grey region ({best.low:.2f} to {best.high:.2f}) the line of {goal} is within {missed} of its "
-                "top, as far as it typically is off a trial that it has not seen."
-            )
-        else:
-            words.append(
-                f"No ratio stands out: the line of {goal} is typically {missed} off a trial that it has not seen."
-            )
-    return " ".join([*words, MARKS])
+    words = f"{counted(len(done), 'full-length trial')} and {len(scored) - len(done)} stopped before{rests_on}."
+    if best is None:
+        return f"{words} No line is drawn through fewer than {FEWEST} full-length trials. {MARKS}"
+    words += " Lines are local straight-line fits through the full-length trials, which differ in more than the ratio."
+    missed = format_metric(goal, best.missed)
+    if best.stands_out:
+        words += (
+            f" In the grey region ({best.low:.2f} to {best.high:.2f}) the line of {goal} is within {missed} of its "
+            "top, as far as it typically is off a trial that it has not seen."
+        )
+    else:
+        words += f" No ratio stands out: the line of {goal} is typically {missed} off a trial that it has not seen."
+    return f"{words} {MARKS}"
 
 
 def realised_ratio(record: StudyRecord) -> Chart:
-    """The mixing ratio that the batches of each trial's plan have, against the one asked for."""
-    key, title = "realised-ratio", "Mixing ratio: asked and realised"
-    planned = [(trial, trial.plan) for trial in record.trials if trial.plan is not None]
+    """Draw the mixing ratio that the batches of each trial's plan have, against the one asked for."""
     columns = ["trial", "asked", "realised", "difference", "steps planned"]
-    rows: list[list[Cell]] = []
-    for trial, plan in planned:
-        asked, realised = float(plan["asked_ratio"]), float(plan["realised_ratio"])
-        rows.append([trial.label, round(asked, 4), round(realised, 4), round(realised - asked, 5), plan["steps"]])
+    chart = Chart("realised-ratio", "Mixing ratio: asked and realised", columns)
+    planned = [(trial, trial.plan) for trial in record.trials if trial.plan is not None]
     if not planned:
-        return Chart(key, title, "No trial has written its plan yet.", None, columns, rows)
-    trials = [trial for trial, _ in planned]
-    asked_for, got = ([float(plan[name]) for _, plan in planned] for name in ("asked_ratio", "realised_ratio"))
-    worst = max(abs(b - a) for a, b in zip(asked_for, got, strict=True))
-    figure = new_figure(340)
+        return chart.saying("No trial has written its plan yet.")
+    asked, realised = ([float(plan[name]) for _, plan in planned] for name in ("asked_ratio", "realised_ratio"))
+    for (trial, plan), a, b in zip(planned, asked, realised, strict=True):
+        chart.rows.append([trial.label, round(a, 4), round(b, 4), round(b - a, 5), plan["steps"]])
+    worst = max(abs(b - a) for a, b in zip(asked, realised, strict=True))
     same = {"color": GREY, "width": 1, "dash": "dot"}
-    figure.add_trace(go.Scatter(x=[0, 1], y=[0, 1], mode="lines", line=same, hoverinfo="skip"))
-    points = marks(record, trials, asked_for, got, "trials", color=SETTING_COLOURS["cross/AP"])
+    figure = new_figure(340, [go.Scatter(x=[0, 1], y=[0, 1], mode="lines", line=same, hoverinfo="skip")])
+    trials = [trial for trial, _ in planned]
+    points = marks(record, trials, asked, realised, "trials", color=SETTING_COLOURS["cross/AP"])
     points.hovertext = [
         tip(record, trial, {"asked": f"{a:.4f}", "realised": f"{b:.4f}"})
-        for trial, a, b in zip(trials, asked_for, got, strict=True)
+        for trial, a, b in zip(trials, asked, realised, strict=True)
     ]
     figure.add_trace(points)
     figure.update_xaxes(title_text="asked for", range=[-0.04, 1.04])
@@ -288,4 +276,81 @@ def realised_ratio(record: StudyRecord) -> Chart:
         f"The share of mono batches in the plans of {counted(len(planned), 'trial')}; on the dotted line both are the "
         f"same. The largest difference is {worst:.4f}; one batch of {steps:,} is {1 / steps:.4f}."
     )
-    return Chart(key, title, words, figure, columns, rows)
+    return chart.saying(words, figure)
+
+
+def smooth_line(x: Float64, y: Float64, at: Float64) -> Float64:
+    """Fit straight lines of y over x, at each place through all trials, near ones counting more.
+
+    Args:
+        x: [n], n >= 1, in [0, 1].
+        y: [n].
+        at: [m], where to draw.
+
+    Returns:
+        [m]. The weights are Gaussian, of standard deviation WINDOW.
+
+    Example:
+        >>> smooth_line(np.array([0.0, 1.0]), np.array([3.0, 3.0]), np.array([0.5])).round(6).tolist()
+        [3.0]
+    """
+    away = x[None, :] - at[:, None]  # [m, n]
+    squares = (away / WINDOW) ** 2
+    weights = np.exp((squares.min(1, keepdims=True) - squares) / 2)  # the nearest has 1: no place is without weight
+    total = weights.sum(1)
+    mean_x, mean_y = (weights * away).sum(1) / total, (weights * y).sum(1) / total
+    spread = (weights * (away - mean_x[:, None]) ** 2).sum(1)
+    together = (weights * (away - mean_x[:, None]) * (y[None, :] - mean_y[:, None])).sum(1)
+    flat = 1e-3 * total * WINDOW**2  # without a spread of x there is no slope to see
+    fitted: Float64 = mean_y - together / (spread + flat) * mean_x
+    return fitted
+
+
+def typical_miss(x: Float64, y: Float64) -> float:
+    """Return the median distance of each trial from the `smooth_line` through all the others, in units of y.
+
+    Through a few trials a line passes almost exactly; a trial that it has not seen tells how sure it is. The median,
+    for without the trial at an end the line guesses there.
+    """
+    others = [np.arange(len(x)) != i for i in range(len(x))]
+    missed = [y[i] - smooth_line(x[rest], y[rest], x[i : i + 1])[0] for i, rest in enumerate(others)]
+    return float(np.median(np.abs(missed)))
+
+
+def near_top(at: Float64, fitted: Float64, within: float) -> tuple[float, float]:
+    """Return the ends of the stretch around the highest point of a line where it is at most ``within`` below it.
+
+    Args:
+        at: [m], ascending.
+        fitted: [m], more is better.
+        within: in units of the line, >= 0.
+
+    Example:
+        >>> near_top(np.array([0.0, 0.5, 1.0]), np.array([2.9, 3.0, 1.0]), 0.2)
+        (0.0, 0.5)
+    """
+    top = int(np.argmax(fitted))
+    below = np.flatnonzero(fitted < fitted[top] - within)
+    left = below[below < top].max(initial=-1) + 1
+    right = below[below > top].min(initial=len(at)) - 1
+    return float(at[left]), float(at[right])
+
+
+def smooth_surface(x: Float64, y: Float64, values: Float64, across: Float64, down: Float64) -> Float64:
+    """Return weighted means of the trials' values over the unit square, by a Gaussian kernel.
+
+    Args:
+        x: [n], in [0, 1].
+        y: [n], in [0, 1].
+        values: [n].
+        across: [a], places on x.
+        down: [d], places on y.
+
+    Returns:
+        [d, a]; NaN where no trial is within reach: nothing is known there.
+    """
+    away = (across[None, :, None] - x) ** 2 + (down[:, None, None] - y) ** 2  # [d, a, n]
+    weights = np.exp(-away / (2 * _WIDTH**2))
+    means = (weights * values).sum(2) / np.maximum(weights.sum(2), 1e-300)
+    found: Float64 = np.where(away.min(2) <= _REACH**2, means, np.nan)
+    return found

@@ -1,52 +1,52 @@
-"""The tables of the report on what was asked and what was got: trials, ratio, pairs by language, versions, commands."""
+"""The tables of the report on what was requested and what was realised: trials, ratios, pairs, versions, commands."""
 
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hybridtune.report.chart import said
-from hybridtune.report.markup import Cell, Table, Value, figure
 from hybridtune.report.record import StudyRecord, TrialRecord
-from hybridtune.report.sentences import duration, status_counts, wall_seconds
+from hybridtune.report.sentences import status_counts
+from hybridtune.report.text import Cell, Table, Value, format_duration, format_metric, format_value
+from hybridtune.storage.trial_rows import wall_seconds
 
 
-def asked_and_got(record: StudyRecord) -> Table:
-    """What the study file asked for beside what the trials realised."""
-    search, train, trials = record.study.search, record.study.train, record.trials
-    searched = [trial for trial in trials if trial.baseline is None]
-    named = [trial for trial in trials if trial.baseline is not None]
+def requested_vs_realised(record: StudyRecord) -> Table:
+    """Return what the study file asked for beside what the trials realised.
+
+    Example: see `hybridtune.report.page.page`, as for all tables of this module.
+    """
+    search, trials = record.study.search, record.trials
+    ran, steps = format_duration(wall_seconds(trials)), f"{sum(map(_last_step, trials)):,.0f}"
     rows: list[Sequence[Value]] = [
-        ["baselines", "3" if search.baselines else "none", status_counts(named)],
-        ["searched trials", f"{search.trials:,}", status_counts(searched)],
+        ["baselines", "3" if search.baselines else "none", status_counts([t for t in trials if t.baseline])],
+        ["searched trials", f"{search.trials:,}", status_counts([t for t in trials if not t.baseline])],
         [
             "steps of a trial",
-            f"{train.max_steps:,}",
+            f"{record.study.train.max_steps:,}",
             _range([t.metrics["step"] for t in trials if "step" in t.metrics]),
         ],
     ]
-    for name in ("time_budget", "step_budget"):
+    for name, used in (("time_budget", ran), ("step_budget", steps)):
         budget = getattr(search, name)
         if budget is not None:
-            used = duration(wall_seconds(trials)) if name == "time_budget" else figure(_steps(trials))
-            rows.append([name.replace("_", " "), figure(budget), used])
-    rows.append(["time with a trial running", "", duration(wall_seconds(trials))])
-    rows.append(["steps of all trials", "", figure(_steps(trials))])
-    plans = [trial for trial in trials if trial.plan is not None]
+            rows.append([name.replace("_", " "), format_value(budget), used])
+    rows += [["time with a trial running", "", ran], ["steps of all trials", "", steps]]
+    plans = [(trial, trial.plan) for trial in trials if trial.plan is not None]
     if plans:
-        apart = [abs(trial.plan["asked_ratio"] - trial.plan["realised_ratio"]) for trial in plans if trial.plan]
-        rows.append(["mixing ratio, largest distance in a plan", "0", f"{max(apart):.4f} ({len(plans)} trials)"])
-    for trial in [t for t in plans if t is record.best or t.baseline]:
-        rows.append([f"mixing ratio, {trial.label}", *_ratio(trial)])
-    repeats = search.repeat_best
-    if repeats:
-        rows.append(["seeds of the noise check", f"{repeats}", "run" if record.repeats else "not run yet"])
-    rows += _queries(record)
-    return Table("What the study asked for, and what it got", ["what", "asked", "got"], rows)
+        apart = max(abs(plan["asked_ratio"] - plan["realised_ratio"]) for _, plan in plans)
+        rows.append(["mixing ratio, largest distance in a plan", "0", f"{apart:.4f} ({len(plans)} trials)"])
+    for trial, plan in plans:
+        if trial is record.best or trial.baseline:
+            realised = trial.metrics.get("realised_ratio", plan["realised_ratio"])
+            rows.append([f"mixing ratio, {trial.label}", f"{plan['asked_ratio']:.4f}", f"{realised:.4f}"])
+    if search.repeat_best:
+        rows.append(["seeds of the noise check", f"{search.repeat_best}", "run" if record.repeats else "not run yet"])
+    return Table("What the study asked for, and what it got", ["what", "asked", "got"], [*rows, *_queries(record)])
 
 
 def training_pairs(record: StudyRecord) -> Table | None:
-    """Batches and pairs of each language pair in the best trial's plan; None where the plan is gone."""
+    """Return batches and pairs of each language pair in the best trial's plan; None where the plan is gone."""
     best = record.best
     if best is None or best.plan is None:
         return None
@@ -65,7 +65,7 @@ def training_pairs(record: StudyRecord) -> Table | None:
 
 
 def languages(record: StudyRecord) -> Table | None:
-    """Each language's training pairs beside its scores; None before there is a best trial with a plan."""
+    """Return each language's training pairs beside its scores; None before there is a best trial with a plan."""
     best = record.best
     if best is None or best.plan is None:
         return None
@@ -103,7 +103,7 @@ def languages(record: StudyRecord) -> Table | None:
 
 
 def environment(record: StudyRecord) -> Table:
-    """Versions and hardware."""
+    """Return versions and hardware."""
     found = record.environment
     rows: list[Sequence[Value]] = [["seed", str(record.study.seed)]]
     rows += [[name, str(found[name])] for name in ("python", "machine", "cpus", "gpus") if found.get(name) is not None]
@@ -112,13 +112,13 @@ def environment(record: StudyRecord) -> Table:
 
 
 def commands(record: StudyRecord) -> list[tuple[str, str]]:
-    """What to type next, and what it does."""
-    here = shlex.quote(str(record.folder))
+    """Return the command lines that take the study further, and what each does."""
+    folder = shlex.quote(str(record.folder))
     model = shlex.quote(str(record.folder / "best"))
     found = []
     if not record.finished:
         study = shlex.quote(str(record.folder / "study.yaml"))
-        found.append((f"hybridtune run {study} --out {here}", "go on with this study"))
+        found.append((f"hybridtune run {study} --out {folder}", "go on with this study"))
     else:
         found.append((f"hybridtune evaluate {model} --benchmark PATH", "score the best model on another benchmark"))
     rivals = [trial for trial in record.trials if trial.baseline == "half-half"]
@@ -126,21 +126,14 @@ def commands(record: StudyRecord) -> list[tuple[str, str]]:
         one, other = (shlex.quote(str(record.folder / "trials" / t.id)) for t in (rivals[0], record.best))
         found.append((f"hybridtune compare {one} {other}", "test the best against half-half, query by query"))
     if record.finished:
-        found.append((f"hybridtune export {here} --onnx", "the best model as an ONNX graph"))
-    found.append((f"hybridtune dashboard {here}", "optuna-dashboard and TensorBoard on this study"))
+        found.append((f"hybridtune export {folder} --onnx", "the best model as an ONNX graph"))
+    found.append((f"hybridtune dashboard {folder}", "optuna-dashboard and TensorBoard on this study"))
     for name, scheme in (("optuna.db", "sqlite:///"), ("optuna.log", "")):
         if (record.folder / name).is_file():
             url = shlex.quote(f"{scheme}{record.folder / name}")
             found.append((f"optuna-dashboard {url}", "every trial in Optuna's own dashboard"))
-    found.append((f"hybridtune report {here}", "write this page anew"))
+    found.append((f"hybridtune report {folder}", "write this page anew"))
     return found
-
-
-def _ratio(trial: TrialRecord) -> list[Value]:
-    assert trial.plan is not None
-    plan = trial.plan
-    realised = trial.metrics.get("realised_ratio", plan["realised_ratio"])
-    return [f"{plan['asked_ratio']:.4f}", f"{realised:.4f}"]
 
 
 def _queries(record: StudyRecord) -> list[Sequence[Value]]:
@@ -148,9 +141,9 @@ def _queries(record: StudyRecord) -> list[Sequence[Value]]:
     rows: list[Sequence[Value]] = []
     found = {"dev": record.best.scores if record.best is not None else None, "test": (record.result or {}).get("test")}
     for name, scores in found.items():
-        for setting, queries in (scores or {"counts": {"queries": {}}})["counts"]["queries"].items():
-            assert scores is not None
-            without = scores["counts"]["queries_without_relevant"][setting]
+        counts = scores["counts"] if scores is not None else {"queries": {}}
+        for setting, queries in counts["queries"].items():
+            without = counts["queries_without_relevant"][setting]
             got = f"{queries:,} scored" + (f", {without:,} without an answer in the pool" if without else "")
             rows.append([f"{name} queries, {setting}", f"{queries + without:,}", got])
     return rows
@@ -172,7 +165,7 @@ def _is_mono(pair: str) -> bool:
 
 
 def _score(name: str, value: float | None) -> Value:
-    return None if value is None else Cell(said(name, value), value)
+    return None if value is None else Cell(format_metric(name, value), value)
 
 
 def _range(values: Sequence[float]) -> str:
@@ -185,8 +178,3 @@ def _range(values: Sequence[float]) -> str:
 def _last_step(trial: TrialRecord) -> float:
     """The last step that a trial reported; 0 before its first score."""
     return max([entry["step"] for entry in trial.history] or [trial.metrics.get("step", 0)])
-
-
-def _steps(trials: Sequence[TrialRecord]) -> int:
-    """Training steps of all trials."""
-    return int(sum(map(_last_step, trials)))

@@ -1,4 +1,7 @@
-"""Charts of the search that Optuna draws, in the report's look: history, importances, parallel coordinates."""
+"""Charts of the search: the Pareto front, and what Optuna draws, in the report's look.
+
+Optuna's charts are its history, its importances and its parallel coordinates.
+"""
 
 import warnings
 from collections.abc import Callable
@@ -6,99 +9,95 @@ from typing import Any
 
 import optuna
 import plotly.graph_objects as go
+from optuna.trial import FrozenTrial, TrialState
 from plotly.subplots import make_subplots
 
 from hybridtune.config.names import short_name
 from hybridtune.report.chart import (
-    BLUE,
-    GREY,
     MARKS,
-    ORANGE,
     TEMPLATE,
-    Cell,
     Chart,
     better,
     cell,
-    counted,
     finished,
     first_goal,
     marks,
-    plain_name,
     ring,
     rounded,
     safe,
-    said,
-    short,
     symbol,
     tip,
     with_metrics,
 )
+from hybridtune.report.colours import BLUE, GREY, ORANGE
 from hybridtune.report.record import StudyRecord, TrialRecord
+from hybridtune.report.text import counted, format_metric, plain_name, shorten
 from hybridtune.storage.trial_rows import pareto_front
 
 ENOUGH = 8  # trials from which importances are told
+NAMED = 8  # trials of a front that has room for their names
+TRADE = {"mono/AP": "max", "multi/AP": "max", "multi/rank_distance": "min"}  # what one objective trades off
 _BEST_SHARE = 0.25  # a tenth of the trials, Optuna's default, is one or two of a small study
-_NO_LEDGER = "Optuna's storage is not there or cannot be read, so there is only the table."
+_PANELS = 2  # the second and the third goal over the first
+_NO_STORAGE = "Optuna's storage is not there or cannot be read"
 
 
 def history(record: StudyRecord) -> Chart:
-    """The first objective by trial number, and the best so far, as Optuna has them."""
-    key, title = "history", "Optimisation history"
+    """Draw the first objective by trial number, and the best so far, as Optuna has them.
+
+    Example: see `hybridtune.report.page.page`, as for all charts of this module.
+    """
     goal, mode = first_goal(record)
-    scored = with_metrics(record.trials, [goal])
-    done = finished(scored)
-    columns = ["trial", "number", "status", goal, "best so far"]
-    rows: list[list[Cell]] = []
+    chart = Chart("history", "Optimisation history", ["trial", "number", "status", goal, "best so far"])
     pick, best = (max if mode == "max" else min), None
+    scored = with_metrics(record.trials, [goal])
     for trial in scored:
         value = trial.metrics[goal]
         if trial.status == "done":  # as Optuna draws it: others were scored at another step
             best = value if best is None else pick(best, value)
-        rows.append([trial.label, trial.number, trial.status, rounded(goal, value), rounded(goal, best)])
-    if record.optuna_study is None or not _complete(record.optuna_study):
-        reason = _NO_LEDGER if record.optuna_study is None else "Optuna has no completed trial yet."
-        return Chart(key, title, reason, None, columns, rows)
+        chart.rows.append([trial.label, trial.number, trial.status, rounded(goal, value), rounded(goal, best)])
+    if record.optuna_study is None:
+        return chart.saying(f"{_NO_STORAGE}, so there is only the table.")
+    complete = _complete(record.optuna_study)
+    if not complete:
+        return chart.saying("Optuna has no completed trial yet.")
     target = None if len(record.goals) == 1 else _first_value
-    figure = _quiet(
-        optuna.visualization.plot_optimization_history, record.optuna_study, target=target, target_name=goal
-    )
+    draw = optuna.visualization.plot_optimization_history
+    figure = _quiet(draw, record.optuna_study, target=target, target_name=goal)
     numbered = {trial.number: trial for trial in record.trials}
     figure.data = sorted(figure.data, key=lambda trace: trace.mode)  # the line below the marks
     for trace in figure.data:
         if trace.mode == "lines":
             trace.update(line={"color": ORANGE, "width": 2, "shape": "hv"}, hoverinfo="skip")
             continue
-        found = [numbered.get(number) for number in trace.x]
-        trace.update(hoverinfo="text")
-        trace.hovertext = [
-            safe(number) if t is None else tip(record, t) for number, t in zip(trace.x, found, strict=True)
-        ]
-        trace.marker.update(symbol=[symbol(t) if t is not None else "circle" for t in found], color=BLUE, size=10)
-        trace.marker.line = {"color": BLUE, "width": 2}
+        found = [(number, numbered.get(number)) for number in trace.x]
+        trace.update(hoverinfo="text", hovertext=[safe(n) if t is None else tip(record, t) for n, t in found])
+        symbols = ["circle" if t is None else symbol(t) for _, t in found]
+        trace.marker.update(symbol=symbols, color=BLUE, size=10, line={"color": BLUE, "width": 2})
     _restyle(figure, 400)
     figure.update_xaxes(title_text="trial number", tickformat="d")
     figure.update_yaxes(title_text=safe(goal))
     figure.update_layout(showlegend=False)
-    complete = counted(len(_complete(record.optuna_study)), "trial")
-    words = f"{goal} of the {complete} that Optuna holds as complete; {better(mode)}."
+    words = f"{goal} of the {counted(len(complete), 'trial')} that Optuna holds as complete; {better(mode)}."
     if best is not None:
-        words += f" The best of {counted(len(done), 'full-length trial')} is {said(goal, best)}."
+        done = counted(len(finished(scored)), "full-length trial")
+        words += f" The best of {done} is {format_metric(goal, best)}."
     if target is None:
         words += " The line is the best so far."
-    return Chart(key, title, f"{words} {MARKS}", figure, columns, rows)
+    return chart.saying(f"{words} {MARKS}", figure)
 
 
 def importances(record: StudyRecord) -> Chart:
-    """How much each searched value matters for reaching the best quarter, by Optuna's PED-ANOVA."""
-    key, title = "importances", "Parameter importances"
+    """Draw how much each searched value matters for reaching the best quarter, by Optuna's PED-ANOVA."""
+    chart = Chart("importances", "Parameter importances", ["parameter", "importance"])
     goal, mode = first_goal(record)
     sign = -1 if mode == "max" else 1
     if record.optuna_study is None:
-        return Chart(key, title, _NO_LEDGER.replace(", so there is only the table", ""), None)
+        return chart.saying(f"{_NO_STORAGE}.")
     trials = _complete(record.optuna_study)
     if len(trials) < ENOUGH or len({trial.values[0] for trial in trials}) < 2:
-        reason = f"Optuna has {counted(len(trials), 'completed trial')}; importances of fewer than {ENOUGH} are noise."
-        return Chart(key, title, reason, None)
+        has = f"Optuna has {counted(len(trials), 'completed trial')}"
+        return chart.saying(f"{has}; importances of fewer than {ENOUGH} are noise.")
     evaluator = _quiet(optuna.importance.PedAnovaImportanceEvaluator, target_quantile=_BEST_SHARE)
     try:
         figure = _quiet(
@@ -109,41 +108,38 @@ def importances(record: StudyRecord) -> Chart:
             target_name=goal,
         )
     except (ValueError, RuntimeError) as error:  # such as: no parameter is in all trials
-        return Chart(key, title, f"Optuna cannot tell the importances: {error}", None)
+        return chart.saying(f"Optuna cannot tell the importances: {error}")
     (bars,) = figure.data
     names, shares = list(bars.y), [float(share) for share in bars.x]
     bars.update(hovertemplate=None, hoverinfo="skip", marker={"color": BLUE}, name="", textfont={"size": 13})
-    bars.update(text=[f"{share:.2f}" for share in shares], y=[safe(short(plain_name(name), 20)) for name in names])
+    bars.update(text=[f"{share:.2f}" for share in shares], y=[safe(shorten(plain_name(name), 20)) for name in names])
     _restyle(figure, 110 + 40 * len(names))
     figure.update_xaxes(title_text="share of the importance", rangemode="tozero")
     figure.update_yaxes(title_text="", showgrid=False, showline=False, ticks="")
     figure.update_layout(showlegend=False, bargap=0.35, margin_r=40)
-    rows: list[list[Cell]] = [[name, round(share, 3)] for name, share in zip(names, shares, strict=True)]
+    chart.rows += [[name, round(share, 3)] for name, share in zip(names[::-1], shares[::-1], strict=True)]
     words = (
         f"How much each value decides whether a trial is among the best quarter on {goal}, from "
         f"{counted(len(trials), 'completed trial')} (PED-ANOVA; the shares add up to 1). Of few trials, a hint."
     )
-    return Chart(key, title, words, figure, ["parameter", "importance"], rows[::-1])
+    return chart.saying(words, figure)
 
 
 def parallel(record: StudyRecord) -> Chart:
-    """Each completed trial as a line through its values and its objective, drawn by Optuna."""
-    key, title = "parallel", "Values of all trials"
+    """Draw each completed trial as a line through its values and its objective, with Optuna."""
     goal, mode = first_goal(record)
     names = list(dict.fromkeys(name for trial in record.trials for name in trial.values))
-    columns = ["trial", "status", goal, *map(short_name, names)]
-    rows: list[list[Cell]] = [
-        [trial.label, trial.status, rounded(goal, trial.metrics.get(goal)), *(cell(trial.values.get(n)) for n in names)]
-        for trial in record.trials
-    ]
+    chart = Chart("parallel", "Values of all trials", ["trial", "status", goal, *map(short_name, names)])
+    for trial in record.trials:
+        values = [cell(trial.values.get(name)) for name in names]
+        chart.rows.append([trial.label, trial.status, rounded(goal, trial.metrics.get(goal)), *values])
     if record.optuna_study is None:
-        return Chart(key, title, _NO_LEDGER, None, columns, rows)
+        return chart.saying(f"{_NO_STORAGE}, so there is only the table.")
     trials = _complete(record.optuna_study)
     if len(trials) < 2 or not any(trial.params for trial in trials):
-        return Chart(key, title, "Optuna has fewer than two completed trials with values.", None, columns, rows)
-    figure = _quiet(
-        optuna.visualization.plot_parallel_coordinate, record.optuna_study, target=_first_value, target_name=goal
-    )
+        return chart.saying("Optuna has fewer than two completed trials with values.")
+    draw = optuna.visualization.plot_parallel_coordinate
+    figure = _quiet(draw, record.optuna_study, target=_first_value, target_name=goal)
     figure.data = [trace for trace in figure.data if trace.mode == "lines"]
     heights = sorted((trace.y[0] for trace in figure.data), reverse=mode == "max")
     good = heights[(len(heights) - 1) // 4]
@@ -151,10 +147,8 @@ def parallel(record: StudyRecord) -> Chart:
         height = trace.y[0]
         best, fair = height == heights[0], (height >= good if mode == "max" else height <= good)
         look = {"color": ORANGE if best else BLUE if fair else GREY, "width": 3 if best else 2 if fair else 1}
-        trace.update(line=look, opacity=1 if fair else 0.6, hovertemplate=None, hoverinfo="text")
-        trace.hovertext = [
-            f"{safe(_axis_name(name, goal))}: {safe(short(value, 40))}" for name, value in trace.customdata
-        ]
+        tips = [f"{safe(_axis_name(name, goal))}: {safe(shorten(value, 40))}" for name, value in trace.customdata]
+        trace.update(line=look, opacity=1 if fair else 0.6, hovertemplate=None, hoverinfo="text", hovertext=tips)
         trace.customdata = None
     figure.data = sorted(figure.data, key=lambda trace: trace.line.width)  # the best on top
     _axes_of_values(figure, goal)
@@ -162,19 +156,19 @@ def parallel(record: StudyRecord) -> Chart:
         f"Each line is one of {counted(len(figure.data), 'completed trial')}: its {goal} at the left, then its values. "
         "Orange has the best of them, blue is the rest of the best quarter."
     )
-    return Chart(key, title, words, figure, columns, rows)
+    return chart.saying(words, figure)
 
 
 def _axes_of_values(figure: go.Figure, goal: str) -> None:
     """Names slanted below the axes, on which the ends alone are written, each text as it is."""
-    texts = [safe(short(_axis_name(text, goal), 20)) for text in figure.layout.xaxis.ticktext]
-    kept = [note for note in figure.layout.annotations if note.y in (0, 1) or not _is_number(note.text)]
-    for note in kept:
+    texts = [safe(shorten(_axis_name(text, goal), 20)) for text in figure.layout.xaxis.ticktext]
+    notes = [note for note in figure.layout.annotations if note.y in (0, 1) or not _is_number(note.text)]
+    for note in notes:
         at_end = _is_number(note.text)  # above or below its axis; a choice stands beside it
         shift = {"xanchor": "center", "xshift": 0, "yshift": 10 if note.y else -10} if at_end else {"xanchor": "left"}
-        note.update(text=safe(short(note.text, 14)), font={"size": 12, "color": None}, **({"xshift": 4} | shift))
+        note.update(text=safe(shorten(note.text, 14)), font={"size": 12, "color": None}, **({"xshift": 4} | shift))
     _restyle(figure, 420)
-    figure.layout.annotations = kept
+    figure.layout.annotations = notes
     figure.update_layout(margin_r=24, margin_l=64)
     figure.update_yaxes(range=[-0.1, 1.1])
     figure.update_xaxes(ticktext=texts, tickangle=-35, showline=False, ticks="", range=[-0.2, len(texts) - 0.8])
@@ -198,12 +192,11 @@ def _restyle(figure: go.Figure, height: int) -> None:
     figure.update_layout(template=TEMPLATE, height=height, title=None, plot_bgcolor=None, legend=None)
 
 
-def _complete(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
-    found: list[optuna.trial.FrozenTrial] = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
-    return found
+def _complete(study: optuna.Study) -> list[FrozenTrial]:
+    return list(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
 
 
-def _first_value(trial: optuna.trial.FrozenTrial) -> float:
+def _first_value(trial: FrozenTrial) -> float:
     return float(trial.values[0])
 
 
@@ -214,45 +207,39 @@ def _quiet(draw: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         return draw(*arguments, **options)
 
 
-TRADE = {"mono/AP": "max", "multi/AP": "max", "multi/rank_distance": "min"}  # what one objective trades off
-NAMED = 8  # trials of a front that has room for their names
-_PANELS = 2  # the second and the third goal over the first
-
-
 def front(record: StudyRecord) -> Chart:
-    """The trials that no other beats on every objective; of one objective, on mono/AP, multi/AP and rank distance."""
-    key, title = "front", "Pareto front"
+    """Draw the trials that no other beats on every objective; of one, on mono/AP, multi/AP and rank distance."""
     goals = record.goals if len(record.goals) > 1 else TRADE
+    chart = Chart("front", "Pareto front", ["trial", "status", "on the front", *goals])
     scored = with_metrics(record.trials, goals)
     members = record.front if len(record.goals) > 1 else pareto_front(finished(scored), goals)
     on_front = {trial.id for trial in members}
-    columns = ["trial", "status", "on the front", *goals]
-    rows: list[list[Cell]] = [
-        [trial.label, trial.status, "yes" if trial.id in on_front else "no"]
-        + [rounded(name, trial.metrics[name]) for name in goals]
-        for trial in scored
-    ]
-    if not on_front:
-        reason = f"No full-length trial has all of {', '.join(goals)}: there is no front to show."
-        return Chart(key, title, reason, None, columns, rows)
+    for trial in scored:
+        values = [rounded(name, trial.metrics[name]) for name in goals]
+        chart.rows.append([trial.label, trial.status, "yes" if trial.id in on_front else "no", *values])
+    if not members:
+        return chart.saying(f"No full-length trial has all of {', '.join(goals)}: there is no front to show.")
     across, *up = list(goals)[: 1 + _PANELS]
+    behind = [trial for trial in scored if trial.id not in on_front]
+    best = record.best if record.best is not None and set(goals) <= set(record.best.metrics) else None
     figure = make_subplots(rows=len(up), cols=1, shared_xaxes=True, vertical_spacing=0.07)
     figure.update_layout(template=TEMPLATE, height=110 + 250 * len(up), showlegend=False)
-    for place, name in enumerate(up, start=1):
-        behind = [trial for trial in scored if trial.id not in on_front]
+    for panel, name in enumerate(up, start=1):
         x, y = ([trial.metrics[n] for trial in behind] for n in (across, name))
-        figure.add_trace(marks(record, behind, x, y, "others", color=GREY, size=8), row=place, col=1)
+        traces = [marks(record, behind, x, y, "others", color=GREY, size=8)]
         x, y = ([trial.metrics[n] for trial in members] for n in (across, name))
-        points = marks(record, members, x, y, "front", color=BLUE, size=13)
-        if place == 1 and len(members) <= NAMED:
-            points.update(mode="markers+text", text=[f"\u2002{safe(trial.label)}\u2002" for trial in members])
-            points.update(textposition=_inward(x, [trial.metrics[across] for trial in scored]), cliponaxis=False)
-        figure.add_trace(points, row=place, col=1)
-        if record.best is not None and set(goals) <= set(record.best.metrics):
-            figure.add_trace(ring(record.best.metrics[across], record.best.metrics[name]), row=place, col=1)
-        figure.update_yaxes(title_text=f"{safe(name)}<br>({better(goals[name])})", row=place, col=1)
+        traces.append(marks(record, members, x, y, "front", color=BLUE, size=13))
+        if panel == 1 and len(members) <= NAMED:
+            names = [f"\u2002{safe(trial.label)}\u2002" for trial in members]
+            sides = _inward(x, [trial.metrics[across] for trial in scored])
+            traces[-1].update(mode="markers+text", text=names, textposition=sides, cliponaxis=False)
+        if best is not None:
+            traces.append(ring(best.metrics[across], best.metrics[name]))
+        for trace in traces:
+            figure.add_trace(trace, row=panel, col=1)
+        figure.update_yaxes(title_text=f"{safe(name)}<br>({better(goals[name])})", row=panel, col=1)
     figure.update_xaxes(title_text=f"{safe(across)} ({better(goals[across])})", row=len(up), col=1)
-    return Chart(key, title, _words(record, goals, scored, members), figure, columns, rows)
+    return chart.saying(_front_words(record, goals, scored, members), figure)
 
 
 def _inward(x: list[float], everywhere: list[float]) -> list[str]:
@@ -261,12 +248,13 @@ def _inward(x: list[float], everywhere: list[float]) -> list[str]:
     return ["middle right" if value <= middle else "middle left" for value in x]
 
 
-def _words(record: StudyRecord, goals: dict[str, str], scored: list[TrialRecord], members: list[TrialRecord]) -> str:
+def _front_words(
+    record: StudyRecord, goals: dict[str, str], scored: list[TrialRecord], members: list[TrialRecord]
+) -> str:
     names, named = ", ".join(goals), ", named" if len(members) <= NAMED else ""
-    verb = "is" if len(members) == 1 else "are"
     words = (
-        f"{len(members)} of {counted(len(scored), 'scored trial')} {verb} on the front (blue{named}): no full-length "
-        f"trial is at least as good on all of {names} and better on one."
+        f"{len(members)} of {counted(len(scored), 'scored trial')} {'is' if len(members) == 1 else 'are'} on the front "
+        f"(blue{named}): no full-length trial is at least as good on all of {names} and better on one."
     )
     if len(record.goals) == 1:
         words += f" The search had one objective, {first_goal(record)[0]}; this shows what it traded off."

@@ -1,4 +1,7 @@
-"""The tables of the report on scores: the paper's comparison with its intervals, the test benchmark, all trials."""
+"""The tables of the report on scores: the paper's comparison with its intervals, the seed check, the test benchmark.
+
+Intervals and verdicts are of `metrics.significance`, over the per-query values that a checkpoint keeps.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,11 +13,11 @@ from hybridtune.metrics.metrics import BIAS, SETTINGS
 from hybridtune.metrics.per_query import FILE as PER_QUERY
 from hybridtune.metrics.per_query import PerQuery, read_per_query
 from hybridtune.metrics.significance import A_BETTER, B_BETTER, Difference, compare
-from hybridtune.report.chart import cell, counted, said, value_of
+from hybridtune.report.chart import cell, value_of
 from hybridtune.report.intervals import DRAWS, difference_intervals, intervals, topics
-from hybridtune.report.markup import Cell, Table, Value
 from hybridtune.report.record import StudyRecord, TrialRecord
-from hybridtune.report.sentences import baselines, capital, duration, listed, status_counts, tuned_label
+from hybridtune.report.sentences import baselines, status_counts, tuned_label
+from hybridtune.report.text import Cell, Table, Value, capital, counted, format_duration, format_metric, listed
 
 PAPER = ("mono/AP", "cross/AP", "multi/AP", "multi/rank_distance")
 _MOST_FRONT = 6  # searched trials of a Pareto front that stand beside the baselines
@@ -22,35 +25,32 @@ _VERDICTS = {B_BETTER: "better", A_BETTER: "worse"}
 
 
 def shown_metrics(record: StudyRecord) -> list[str]:
-    """The paper's metrics and the goals, as far as a trial has them."""
+    """Return the paper's metrics and the goals, as far as a trial has them."""
     names = dict.fromkeys([*PAPER, *record.goals])
     return [name for name in names if any(name in trial.metrics for trial in record.trials)]
 
 
 def comparison(record: StudyRecord) -> Table:
-    """The paper's table: the baselines, the front and the best, with 95 % intervals over topics, on dev."""
-    names, best = shown_metrics(record), record.best
-    rivals = baselines(record)
+    """Return the paper's table on dev: the baselines, the front and the best, with 95 % intervals over topics.
+
+    Example: see `hybridtune.report.page.page`, as for all tables of this module.
+    """
+    names, best, rivals = shown_metrics(record), record.best, baselines(record)
     others = [trial for trial in [*record.front[:_MOST_FRONT], best] if trial is not None]
     chosen = list({trial.id: trial for trial in [*rivals, *others]}.values())
     rows: list[Sequence[Value]] = []
     gone: list[str] = []
     over = 0
     for trial in chosen:
-        values = _per_query(trial)
+        values = _read(trial.per_query)
         found = intervals(values, names) if values is not None else {}
         if values is None:
             gone.append(trial.label)
         else:
             over = topics(values, names[0]) or over
         label = f"{tuned_label(record)}{', best' if trial.baseline else ''}" if trial is best else trial.label
-        rows.append(
-            [
-                label,
-                cell(value_of(record, trial, "mix.mixing_ratio")),
-                *(_scored(name, trial.metrics, found) for name in names),
-            ]
-        )
+        figures = [_scored(name, trial.metrics, found) for name in names]
+        rows.append([label, cell(value_of(record, trial, "mix.mixing_ratio")), *figures])
     notes = [_counts(best or (rivals[0] if rivals else None))]
     if over:
         notes.append(f"Small: 95 % bootstrap intervals over {over:,} topics ({DRAWS:,} resamples).")
@@ -63,28 +63,19 @@ def comparison(record: StudyRecord) -> Table:
         ["model", "mixing ratio", *names],
         rows,
         " ".join(note for note in notes if note),
-        marked=frozenset(place for place, trial in enumerate(chosen) if trial is best),
+        marked=frozenset(i for i, trial in enumerate(chosen) if trial is best),
     )
 
 
 def differences(record: StudyRecord) -> Table | None:
-    """How far the best lies from each baseline, paired by topic; None where there is nothing to pair."""
+    """Return the differences of the best from each baseline, paired by topic; None where there is nothing to pair."""
     best = record.best
     rivals = [trial for trial in baselines(record) if trial is not best]
-    ours = _per_query(best) if best is not None else None
+    ours = _read(best.per_query) if best is not None else None
     if best is None or ours is None or not rivals:
         return None
     names = shown_metrics(record)
-    rows: list[Sequence[Value]] = []
-    for rival in rivals:
-        theirs = _per_query(rival)
-        tested = _paired(theirs, ours) if theirs is not None else {}
-        found = difference_intervals(theirs, ours, [n for n in names if n not in tested]) if theirs is not None else {}
-        cells: list[Value] = []
-        for name in names:
-            apart = best.metrics[name] - rival.metrics[name] if name in best.metrics and name in rival.metrics else None
-            cells.append(_difference(name, apart, tested.get(name), found.get(name)))
-        rows.append([f"against {rival.label}", *cells])
+    rows = [[f"against {rival.label}", *_differences(names, best, ours, rival)] for rival in rivals]
     untested = [name for name in names if name not in PAPER]
     alone = f" {listed(untested)}: the interval alone, without a test." if untested else ""
     return Table(
@@ -98,8 +89,20 @@ def differences(record: StudyRecord) -> Table | None:
     )
 
 
+def _differences(names: Sequence[str], best: TrialRecord, ours: PerQuery, rival: TrialRecord) -> list[Value]:
+    """The best less one baseline: a cell a metric."""
+    theirs = _read(rival.per_query)
+    tested = _paired(theirs, ours) if theirs is not None else {}
+    found = difference_intervals(theirs, ours, [n for n in names if n not in tested]) if theirs is not None else {}
+    cells: list[Value] = []
+    for name in names:
+        apart = best.metrics[name] - rival.metrics[name] if name in best.metrics and name in rival.metrics else None
+        cells.append(_difference(name, apart, tested.get(name), found.get(name)))
+    return cells
+
+
 def test_scores(record: StudyRecord) -> Table | None:
-    """The best model on the test benchmark, a measure a row; None where it was not scored there."""
+    """Return the scores of the best on the test benchmark, a measure a row; None where it was not scored there."""
     scores = (record.result or {}).get("test")
     if scores is None:
         return None
@@ -122,7 +125,7 @@ def test_scores(record: StudyRecord) -> Table | None:
 
 
 def test_groups(record: StudyRecord) -> Table | None:
-    """Means over groups of languages on the test benchmark: seen and unseen, rich and low-resource."""
+    """Return means over groups of languages on the test benchmark: seen and unseen, rich and low-resource."""
     groups: Mapping[str, Any] = ((record.result or {}).get("test") or {}).get("groups") or {}
     if len(groups) < 2:
         return None
@@ -137,7 +140,7 @@ def test_groups(record: StudyRecord) -> Table | None:
 
 
 def all_trials(record: StudyRecord) -> Table:
-    """Every trial: its values, where it is, and its scores."""
+    """Return every trial: its values, its status, and its scores."""
     names = list(dict.fromkeys([*record.goals, *shown_metrics(record)]))
     fields = list(dict.fromkeys(name for trial in record.trials for name in trial.values))
     front = {trial.id for trial in record.front} if len(record.goals) > 1 else set()
@@ -152,10 +155,10 @@ def all_trials(record: StudyRecord) -> Table:
                 *(_scored(name, trial.metrics, {}) for name in names),
                 *(cell(trial.values.get(name)) for name in fields),
                 None if step is None else int(step),
-                Cell(duration(trial.seconds), trial.seconds),
+                Cell(format_duration(trial.seconds), trial.seconds),
             ]
         )
-    marked = frozenset(place for place, trial in enumerate(record.trials) if trial is record.best)
+    marked = frozenset(i for i, trial in enumerate(record.trials) if trial is record.best)
     columns = ["trial", "status", *names, *map(short_name, fields), "step", "time"]
     note = (
         "Scores on the dev benchmark: of a trial that is done, those of its best checkpoint; of any other, its last. "
@@ -165,12 +168,64 @@ def all_trials(record: StudyRecord) -> Table:
     return Table(title, columns, rows, note, sortable=True, marked=marked)
 
 
+def seed_check(record: StudyRecord) -> list[Table]:
+    """Return ``repeats.json`` as tables: means over fresh seeds, and the best against each baseline; none of none."""
+    found = record.repeats
+    if not found:
+        return []
+    names: list[str] = found["metrics"]
+    tuned, contestants, against = tuned_label(record), found["contestants"], found["against"]
+    rows: list[Sequence[Value]] = [
+        [tuned if who == "best" else who, *(_mean_of_seeds(name, one["metrics"].get(name)) for name in names)]
+        for who, one in contestants.items()
+    ]
+    failed = [name for one in contestants.values() for name in one.get("failed", [])]
+    note = (
+        f"Each was trained again with {found['n']} fresh seeds. Small: sample standard deviation, seeds, and the first "
+        "run, which the search chose by and which is in no mean."
+    )
+    if failed:
+        note += f" Failed: {', '.join(failed)}."
+    tables = [Table("Noise check: means over fresh seeds", ["model", *names], rows, note)]
+    if against:
+        rows = [
+            [f"against {who}", *(_difference_of_seeds(name, one.get(name)) for name in names)]
+            for who, one in against.items()
+        ]
+        note = (
+            "Difference of the means over fresh seeds, its 95 % interval from the seeds, and the verdict, which also "
+            "asks a paired test over topics."
+        )
+        tables.append(Table(f"Noise check: {tuned}, minus each baseline", ["difference", *names], rows, note))
+    return tables
+
+
+def _mean_of_seeds(name: str, found: Mapping[str, Any] | None) -> Value:
+    if found is None or found.get("mean") is None:
+        return None
+    spread = [] if found["spread"] is None else [f"± {format_metric(name, found['spread'])}"]
+    first = [] if found.get("first") is None else [f"first {format_metric(name, found['first'])}"]
+    small = [", ".join([*spread, f"n {found['n']}"]), *first]
+    return Cell(format_metric(name, found["mean"]), found["mean"], "\n".join(small))
+
+
+def _difference_of_seeds(name: str, found: Mapping[str, Any] | None) -> Value:
+    if found is None or found.get("difference") is None:
+        return None
+    text, *ends = [
+        "" if value is None else f"{'+' if value >= 0 else '−'}{format_metric(name, abs(value))}"
+        for value in (found["difference"], found["low"], found["high"])
+    ]
+    small = [f"{ends[0]} to {ends[1]}"] if all(ends) else []
+    return Cell(text, found["difference"], "\n".join([*small, found["verdict"]]))
+
+
 def _scored(name: str, metrics: Mapping[str, float], found: Mapping[str, tuple[float, float]]) -> Value:
     """A metric with its interval, where it has one."""
     if name not in metrics:
         return None
     small = f"{_end(name, found[name][0])} to {_end(name, found[name][1])}" if name in found else ""
-    return Cell(said(name, metrics[name]), metrics[name], small)
+    return Cell(format_metric(name, metrics[name]), metrics[name], small)
 
 
 def _end(name: str, value: float) -> str:
@@ -217,13 +272,9 @@ def _first_measures(groups: Mapping[str, Any]) -> list[str]:
     return [name for name in dict.fromkeys(name for row in values for name in row) if name not in ("rows", "queries")]
 
 
-def _per_query(trial: TrialRecord) -> PerQuery | None:
-    return None if trial.per_query is None else _read(trial.per_query)
-
-
-def _read(file: Path) -> PerQuery | None:
+def _read(file: Path | None) -> PerQuery | None:
     """The per-query values; None where the file is gone or broken."""
     try:
-        return read_per_query(file)
+        return None if file is None else read_per_query(file)
     except InputError:
         return None

@@ -5,7 +5,8 @@ import pytest
 from chart_records import LANGUAGES, plan_of, record_of, scores_of, strict_json, trial_of
 
 from hybridtune.report import language_charts
-from hybridtune.report.chart import DIVERGING, LEGIBLE, SEQUENTIAL, SIGNED, Scale, brief, colour_at, heat_map, ink
+from hybridtune.report.chart import LEGIBLE, SIGNED, brief, heat_map
+from hybridtune.report.colours import DIVERGING, SEQUENTIAL, Scale, colour_at, ink
 
 GAINS = Scale(DIVERGING, -1.0, 1.0, "AP", "+.2f")
 PAIRS = [f"{x}-{y}" for x in LANGUAGES for y in LANGUAGES]

@@ -7,8 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hybridtune.report import mix_charts
-from hybridtune.report import mix_charts as ratio_map
-from hybridtune.report import smoothing as smooth
 from hybridtune.report.chart import MARKS
 
 SETTINGS = ["mono/AP", "cross/AP", "multi/AP", "multi/rank_distance"]
@@ -17,21 +15,23 @@ PLACES = np.linspace(0, 1, 11)
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.floats(-5, 5))
 def test_a_line_through_equal_values_is_flat_wherever_the_trials_are(x, value):
-    fitted = smooth.line(np.array(x), np.full(len(x), value), PLACES)
+    fitted = mix_charts.smooth_line(np.array(x), np.full(len(x), value), PLACES)
     np.testing.assert_allclose(fitted, value, atol=1e-9)
 
 
 @pytest.mark.parametrize("slope", [-3.0, 0.5])
 def test_a_line_through_a_straight_line_is_that_line(slope):
     x = np.linspace(0, 1, 9)
-    np.testing.assert_allclose(smooth.line(x, 2 + slope * x, PLACES), 2 + slope * PLACES, atol=0.05 * abs(slope))
-    assert smooth.typical_miss(x, 2 + slope * x) < 0.01 * abs(slope)
+    np.testing.assert_allclose(
+        mix_charts.smooth_line(x, 2 + slope * x, PLACES), 2 + slope * PLACES, atol=0.05 * abs(slope)
+    )
+    assert mix_charts.typical_miss(x, 2 + slope * x) < 0.01 * abs(slope)
 
 
 def test_a_trial_apart_from_the_others_is_missed_by_a_line_that_has_not_seen_it():
     x, y = np.linspace(0, 1, 7), np.zeros(7)
     y[[1, 3, 5]] = 1.0
-    assert smooth.typical_miss(x, y) > 0.5
+    assert mix_charts.typical_miss(x, y) > 0.5
 
 
 @pytest.mark.parametrize(
@@ -44,12 +44,12 @@ def test_a_trial_apart_from_the_others_is_missed_by_a_line_that_has_not_seen_it(
     ],
 )
 def test_the_stretch_near_the_top(fitted, within, expected):
-    assert smooth.near_top(np.linspace(0, 1, 5), np.array(fitted, float), within) == expected
+    assert mix_charts.near_top(np.linspace(0, 1, 5), np.array(fitted, float), within) == expected
 
 
 def test_a_surface_has_the_trials_values_near_them_and_nothing_far_away():
     x, y, values = np.array([0.0, 1.0]), np.array([0.0, 1.0]), np.array([2.0, 6.0])
-    z = smooth.surface(x, y, values, np.linspace(0, 1, 5), np.linspace(0, 1, 5))
+    z = mix_charts.smooth_surface(x, y, values, np.linspace(0, 1, 5), np.linspace(0, 1, 5))
     assert z.shape == (5, 5)
     assert z[0, 0] == pytest.approx(2.0)
     assert z[4, 4] == pytest.approx(6.0)
@@ -128,7 +128,7 @@ def test_the_ratio_of_a_trial_is_its_plans_else_its_own_else_the_studys():
 
 def test_the_map_has_a_surface_only_where_trials_are_dense():
     for count, kinds in ((4, ["scatter", "scatter"]), (5, ["contour", "scatter", "scatter"])):
-        chart = ratio_map.ratio_temperature(record_of(curved_trials(count)))
+        chart = mix_charts.ratio_temperature(record_of(curved_trials(count)))
         assert [trace.type for trace in chart.figure.data] == kinds
         assert ("weighted mean" in chart.words) is (count == 5)
     surface = chart.figure.data[0]
@@ -141,7 +141,7 @@ def test_the_map_has_a_surface_only_where_trials_are_dense():
 
 def test_the_map_rings_the_chosen_trial_and_writes_its_ticks_out():
     record = record_of(curved_trials(9))
-    chart = ratio_map.ratio_temperature(record)
+    chart = mix_charts.ratio_temperature(record)
     ring = chart.figure.data[-1]
     assert (ring.x[0], ring.y[0]) == (record.best.values["mix.mixing_ratio"], record.best.values["train.temperature"])
     assert record.best.label in chart.words
@@ -159,16 +159,16 @@ def test_the_name_of_a_trial_at_the_edge_of_the_map_stands_inward():
         scored = [
             dataclasses.replace(t, metrics={"balanced/AP": 0.9 if i == best else 0.1}) for i, t in enumerate(trials)
         ]
-        assert ratio_map.ratio_temperature(record_of(scored)).figure.data[-1].textposition == side
+        assert mix_charts.ratio_temperature(record_of(scored)).figure.data[-1].textposition == side
 
 
 def test_no_map_of_what_is_not_searched_or_has_one_value():
     trials = curved_trials(9)
-    chart = ratio_map.ratio_temperature(record_of(trials, space=["mix.mixing_ratio"]))
+    chart = mix_charts.ratio_temperature(record_of(trials, space=["mix.mixing_ratio"]))
     assert chart.figure is None
     assert "does not search the temperature" in chart.words
     same = [dataclasses.replace(trial, values={**trial.values, "train.temperature": 0.05}) for trial in trials]
-    chart = ratio_map.ratio_temperature(record_of(same))
+    chart = mix_charts.ratio_temperature(record_of(same))
     assert chart.figure is None
     assert len(chart.rows) == len(trials)
 

@@ -6,9 +6,8 @@ import pytest
 from chart_records import curved_trials, ledger_of, plan_of, record_of, strict_json, traces_of, trial_of
 
 from hybridtune.report import search_charts, time_charts
-from hybridtune.report import search_charts as front_chart
-from hybridtune.report.chart import BLUE, ORANGE
-from hybridtune.report.charts import all_charts
+from hybridtune.report.colours import BLUE, ORANGE
+from hybridtune.report.page import all_charts
 
 THREE = ["mono/AP", "multi/AP", "multi/rank_distance"]
 NASTY = "<b>x</b></script>&lt;"
@@ -40,7 +39,7 @@ def on_front(chart):
 def test_the_front_of_several_objectives_is_that_of_optuna(seed):
     trials = random_trials(seed)
     ledger = ledger_of(trials, THREE)
-    chart = front_chart.front(record_of(trials, THREE, ledger=ledger))
+    chart = search_charts.front(record_of(trials, THREE, ledger=ledger))
     assert on_front(chart) == {f"trial {trial.number}" for trial in ledger.best_trials}
     names = {name.strip() for name in chart.figure.data[1].text}
     assert names == on_front(chart)
@@ -50,7 +49,7 @@ def test_the_front_of_several_objectives_is_that_of_optuna(seed):
 def test_of_one_objective_the_front_shows_what_was_traded_off():
     trials = random_trials(1)
     record = record_of(trials, ledger=ledger_of(trials))
-    chart = front_chart.front(record)
+    chart = search_charts.front(record)
     assert on_front(chart) == {f"trial {t.number}" for t in ledger_of(trials, THREE).best_trials}
     assert "one objective, balanced/AP" in chart.words
     assert f"chosen trial, {record.best.label}" in chart.words
@@ -61,23 +60,23 @@ def test_of_one_objective_the_front_shows_what_was_traded_off():
 
 def test_two_objectives_have_one_panel_and_four_name_the_one_not_drawn():
     trials = random_trials(2)
-    assert len(front_chart.front(record_of(trials, THREE[:2])).figure.data) == 3
-    chart = front_chart.front(record_of(trials, [*THREE, "balanced/AP"]))
+    assert len(search_charts.front(record_of(trials, THREE[:2])).figure.data) == 3
+    chart = search_charts.front(record_of(trials, [*THREE, "balanced/AP"]))
     assert "balanced/AP in the table" in chart.words
     assert chart.columns[3:] == [*THREE, "balanced/AP"]
 
 
 def test_names_of_a_large_front_would_cover_each_other():
-    trials = curved_trials(front_chart.NAMED)  # more mono, less multi: all are on the front
-    chart = front_chart.front(record_of(trials))
+    trials = curved_trials(search_charts.NAMED)  # more mono, less multi: all are on the front
+    chart = search_charts.front(record_of(trials))
     assert len(on_front(chart)) == len(trials)
     assert "(blue):" in chart.words
     assert chart.figure.data[1].text is None
-    assert "(blue, named):" in front_chart.front(record_of(trials[3:])).words
+    assert "(blue, named):" in search_charts.front(record_of(trials[3:])).words
 
 
 def test_no_front_without_the_metrics():
-    chart = front_chart.front(record_of([trial_of(0, 1.0, mono_AP=0.5)], ["mono/AP"]))
+    chart = search_charts.front(record_of([trial_of(0, 1.0, mono_AP=0.5)], ["mono/AP"]))
     assert chart.figure is None
     assert "multi/rank_distance" in chart.words
 
@@ -175,7 +174,7 @@ def test_a_choice_is_shown_as_it_is_written():
     texts = [note.text for note in chart.figure.layout.annotations]
     assert "plain" in texts
     assert not [text for text in texts if "<" in text]
-    for section, charts in all_charts(record):
+    for section, charts in all_charts(record).items():
         for one in charts:
             told = "" if one.figure is None else one.figure.to_json()
             assert "<b>x" not in told, (section, one.key)
@@ -213,7 +212,7 @@ def test_without_a_ledger_the_tables_remain():
 
 
 def all_figures(record):
-    return [(c.key, c.figure) for _, charts in all_charts(record) for c in charts if c.figure is not None]
+    return [(c.key, c.figure) for charts in all_charts(record).values() for c in charts if c.figure is not None]
 
 
 def sizes(tree):
@@ -254,7 +253,7 @@ def test_all_figures_share_the_look_fit_any_width_and_carry_no_ground_or_ink(ful
 
 def test_the_same_record_gives_the_same_charts(full_record):
     def drawn():
-        charts = [chart for _, part in all_charts(full_record) for chart in part]
+        charts = [chart for part in all_charts(full_record).values() for chart in part]
         return [(chart.words, chart.rows, chart.figure and chart.figure.to_json()) for chart in charts]
 
     assert drawn() == drawn()
@@ -262,7 +261,7 @@ def test_the_same_record_gives_the_same_charts(full_record):
 
 @pytest.mark.parametrize("trials", [[], [dataclasses.replace(trial_of(0, 1.0, status="running"), history=[])]])
 def test_a_study_without_a_score_has_words_for_every_chart_and_no_figure(trials):
-    charts = [chart for _, part in all_charts(record_of(trials, ledger=ledger_of([]))) for chart in part]
+    charts = [chart for part in all_charts(record_of(trials, ledger=ledger_of([]))).values() for chart in part]
     assert len({chart.key for chart in charts}) == len(charts) == 14
     for chart in charts:
         assert chart.words.endswith("."), chart.key

@@ -4,7 +4,7 @@ import pytest
 from chart_records import curved_trials, ledger_of, record_of, trial_of
 
 from hybridtune.report import time_charts
-from hybridtune.report.chart import GREY
+from hybridtune.report.colours import GREY
 
 
 @pytest.mark.parametrize("objectives", [["balanced/AP"], ["balanced/AP", "mono/AP"]])

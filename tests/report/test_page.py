@@ -11,9 +11,10 @@ from made_study import LANGUAGES, made_study
 
 from hybridtune.cli.main import cli
 from hybridtune.report import sentences as words
-from hybridtune.report.markup import Cell, Table, escape, figure, script_json, table_html
-from hybridtune.report.page import write_report
+from hybridtune.report.page import script_json, write_report
 from hybridtune.report.record import read_record
+from hybridtune.report.render import environment
+from hybridtune.report.text import Cell, Table, format_value
 from hybridtune.storage.study_folder import FORMAT
 
 NASTY = "</script><script>window.hacked=1</script>"
@@ -136,7 +137,7 @@ def test_a_password_in_a_query_is_not_passed_on_and_a_variable_is(study_copy):
 
 def test_the_papers_table_has_every_figure_with_its_interval_and_its_count(finished_study, text):
     rows = [json.loads(line) for line in (finished_study / "trials.jsonl").read_text("utf-8").splitlines()]
-    start = text.index("The paper&#x27;s comparison")
+    start = text.index("The paper&#39;s comparison")
     table = text[start : text.index("</table>", start)]
     for row in rows[:3]:
         place = table.index(f">{row['baseline']}")
@@ -248,11 +249,12 @@ def test_the_command_says_where_the_page_is(study_copy):
 def test_figures_have_the_digits_that_count():
     values = [None, float("nan"), 0.123456, 12.3456, 123.456, 12345.6, 7, 12345, "x", True, 0.0, 1e-5]
     shown = ["–", "–", "0.1235", "12.35", "123.5", "12,346", "7", "12,345", "x", "True", "0", "1e-05"]
-    assert [figure(value) for value in values] == shown
+    assert [format_value(value) for value in values] == shown
 
 
 def test_cells_sort_by_their_values_and_missing_ones_have_none():
-    html = table_html(Table("t", ["a", "b"], [[Cell("trial 10", 10), 0.25], ["x<", None]], sortable=True))
+    table = Table("t", ["a", "b"], [[Cell("trial 10", 10), 0.25], ["x<", None]], sortable=True)
+    html = str(environment("hybridtune.report").get_template("table.html.j2").module.show(table))
     assert 'data-value="10">trial 10' in html
     assert 'data-value="0.25">0.25' in html
     assert 'data-text="x&lt;">x&lt;' in html
@@ -261,7 +263,8 @@ def test_cells_sort_by_their_values_and_missing_ones_have_none():
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_escaped_text_reads_back(text):
-    page = Page(f'<p title="{escape(text)}">{escape(text)}</p>')
+    template = environment("hybridtune.report").from_string('<p title="{{ text }}">{{ text }}</p>')
+    page = Page(template.render(text=text))
     assert page.texts["p"] == [text.replace("\x00", "\ufffd")]
     assert page.of("title") == page.texts["p"]
     assert json.loads(script_json(json.dumps({text: text}, ensure_ascii=False))) == {text: text}
