@@ -11,7 +11,7 @@ from hybridtune.launch import kuberay as kubernetes
 from hybridtune.launch.jobs import JobState
 from hybridtune.launch.record import LOG, Launch, find_launch, job_state, reached
 from hybridtune.storage.files import is_remote
-from hybridtune.study.mirror import fetch_study
+from hybridtune.study.sync import fetch_study
 from hybridtune.terminal.screen import Screen
 
 

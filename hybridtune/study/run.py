@@ -1,6 +1,6 @@
 """Run a study: Ray here or on a cluster, the token store, the search or one fit, the best model, the result.
 
-The trials are `search.study`'s, one fit is `train.fit`'s; a study folder is opened and mirrored by `mirror`.
+The trials are `search.study`'s, one fit is `train.fit`'s; `sync` opens the folder and keeps a URL in step with it.
 """
 
 import contextlib
@@ -38,10 +38,10 @@ from hybridtune.storage.trial_rows import TrialRow, read_rows
 from hybridtune.study.card import Row, Trained
 from hybridtune.study.export import write_model
 from hybridtune.study.folder import RAY_ADDRESS, RAY_TOKEN, write_json
-from hybridtune.study.mirror import bring_scores, study_home
 from hybridtune.study.preflight import Prepared, prepare
 from hybridtune.study.result import StudyResult
 from hybridtune.study.summary import allocation_line, opening_lines
+from hybridtune.study.sync import fetch_scores, study_home
 from hybridtune.train.checkpoint import load_weights, read_state
 from hybridtune.train.evaluators import study_measures
 from hybridtune.train.fit import checkpoint_scores, fit
@@ -234,7 +234,7 @@ def run_study(
     for line in opening_lines(prepared):
         callback.on_message(line)
     with study_home(prepared.study, None if out is None else str(out), callback.on_message) as home:
-        result = _search(prepared, Target(home.folder, address, home.place), callback)
+        result = _search(prepared, Target(home.folder, address, home.location), callback)
     callback.on_study_end(result)
     return StudyResult(prepared.study, result)
 
@@ -256,7 +256,7 @@ def train_study(
     for line in opening_lines(prepared):
         callback.on_message(line)
     with study_home(prepared.study, None if out is None else str(out), callback.on_message) as home:
-        target = Target(home.folder, address, home.place)
+        target = Target(home.folder, address, home.location)
         with started(prepared, target, callback) as running, _waiting_reported(target, callback):
             with _reported(callback, "fit", running.job):
                 done = fit(running.job)
@@ -314,7 +314,7 @@ def _search(prepared: Prepared, target: Target, callback: StudyCallback) -> dict
     result["headline"] = headline(study, result)
     result["report"] = str(folder / REPORT)
     write_json(result, folder / "result.json")
-    bring_scores(target.inside(), folder)  # which the report's intervals and language maps are drawn from
+    fetch_scores(target.inside(), folder)  # which the report's intervals and language maps are drawn from
     write_report(folder)
     return result
 

@@ -13,7 +13,7 @@ from hybridtune.report.page import write_report
 from hybridtune.report.record import read_record
 from hybridtune.storage.files import join, remove, upload
 from hybridtune.study.compare import find_per_query
-from hybridtune.study.mirror import fetch_study
+from hybridtune.study.sync import fetch_study
 
 
 @pytest.fixture(params=["memory://bucket/study", "memory://bucket/study?region=none", "shared"])

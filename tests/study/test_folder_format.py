@@ -14,7 +14,7 @@ from hybridtune.search.samplers import borrowed
 from hybridtune.storage.files import join, upload
 from hybridtune.storage.study_folder import FORMAT, check_format
 from hybridtune.study.folder import write_study
-from hybridtune.study.mirror import fetch_study, study_home
+from hybridtune.study.sync import fetch_study, study_home
 
 EARLIER = "written by an earlier hybridtune (format 1, this one reads 2): finish it with that version, or start anew"
 COMMANDS = {

@@ -11,7 +11,7 @@ from object_store import KEYS, s3_server, use_memory_store
 from hybridtune.config.study import Study
 from hybridtune.errors import HybridtuneError, InputError
 from hybridtune.storage.files import download, exists, join, list_files, read_file, write_file
-from hybridtune.study.mirror import STAMP, Changes, Home, bring_scores, fetch_study, is_mirrored, study_home, twin
+from hybridtune.study.sync import STAMP, Home, StudySync, fetch_scores, fetch_study, home_folder, is_synced, study_home
 
 OUT = "memory://bucket/my study?region=none".replace(" ", "%20")
 
@@ -78,7 +78,7 @@ def test_a_local_out_is_the_folder_itself(tmp_path, memory):
 def test_what_a_study_writes_is_at_its_place_when_it_ends_and_on_the_next_machine(tmp_path, memory, other_machine):
     with study_home(study_of(), OUT, nothing) as home:
         assert exists(join(OUT, "study.yaml"))
-        assert home.folder == twin(OUT)
+        assert home.folder == home_folder(OUT)
         tell_trial(home.folder, 0)
         (home.folder / "trials" / "0000").mkdir(parents=True)
         (home.folder / "trials" / "0000" / "metrics.jsonl").write_text("{}\n")
@@ -203,13 +203,12 @@ def test_a_database_that_is_written_to_is_copied_whole_and_knows_what_the_trials
             number += 1
 
     home = tmp_path / "home"
-    home.mkdir()
-    changes = Changes(home, OUT, set())
+    sync = StudySync(home, OUT, nothing)
     thread = threading.Thread(target=search, args=[home])
     thread.start()
     try:
         for copy in range(8):
-            changes.copy()
+            sync.copy()
             if exists(OUT):
                 download(OUT, tmp_path / str(copy))
                 known, told = trials_of(tmp_path / str(copy))
@@ -217,15 +216,15 @@ def test_a_database_that_is_written_to_is_copied_whole_and_knows_what_the_trials
     finally:
         over.set()
         thread.join()
-    changes.copy()
+    sync.copy()
     download(OUT, tmp_path / "last")
     known, told = trials_of(tmp_path / "last")
     assert known == told > 0
 
 
 def test_storage_that_cannot_be_reached_is_told_once_and_ends_nothing(memory, monkeypatch):
-    monkeypatch.setattr("hybridtune.study.mirror.LOOK_SECONDS", 0.001)
-    monkeypatch.setattr("hybridtune.study.mirror.EVERY_SECONDS", 0.0)
+    monkeypatch.setattr("hybridtune.study.sync.LOOK_SECONDS", 0.001)
+    monkeypatch.setattr("hybridtune.study.sync.EVERY_SECONDS", 0.0)
     told, failed = [], threading.Semaphore(0)
     changing = memory._change
 
@@ -251,7 +250,7 @@ def test_the_error_of_the_study_comes_before_that_of_its_storage(memory):
     told = []
     with pytest.raises(ZeroDivisionError):
         run_and_lose_the_network(memory, told.append, error=True)
-    assert len([line for line in told if f"they are in {twin(OUT)};" in line]) == 1
+    assert len([line for line in told if f"they are in {home_folder(OUT)};" in line]) == 1
 
 
 def test_a_study_goes_on_with_other_resources_and_another_budget_and_is_no_other_study(memory):
@@ -319,7 +318,7 @@ def test_weights_are_fetched_when_asked_for_and_scores_always(tmp_path, memory, 
         for name in ("model.safetensors", "state.json", "scores.json"):
             write_file(join(checkpoint, name), b"{}")
         write_file(join(OUT, "store", "x", "tokens.npy"), b"tokens")
-        bring_scores(home.place, home.folder)
+        fetch_scores(home.location, home.folder)
         here = home.folder / "trials" / "0000" / "fit" / "checkpoint_0000004"
         assert sorted(path.name for path in here.iterdir()) == ["scores.json", "state.json"]
     fetch_study(OUT, tmp_path / "mine", checkpoints=whole)
@@ -347,7 +346,7 @@ def test_on_an_s3_server(tmp_path, memory, other_machine):
 
 
 @pytest.mark.parametrize(
-    ("name", "mirrored"),
+    ("name", "synced"),
     {
         "study.yaml": True,
         "optuna.db": True,
@@ -369,5 +368,5 @@ def test_on_an_s3_server(tmp_path, memory, other_machine):
         "trials/0001/events.out.tfevents.1": True,
     }.items(),
 )
-def test_what_is_mirrored(name, mirrored):
-    assert is_mirrored(name) == mirrored
+def test_what_is_synced(name, synced):
+    assert is_synced(name) == synced

@@ -1,0 +1,370 @@
+"""A study whose `--out` is a URL: it works in a home on this machine, which is copied to its location while it runs.
+
+The copy is one that the study can go on from at any moment. A database is copied by SQLite itself, whole at one moment;
+what records ended trials is read before that moment and sent after it, so the copy's ``trials.jsonl`` never holds a
+trial that the copy's database does not know. `fetch_study` brings a study to any local folder.
+"""
+
+import fcntl
+import hashlib
+import json
+import shutil
+import sqlite3
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from hybridtune.callbacks import every
+from hybridtune.config.study import Study
+from hybridtune.errors import HybridtuneError, InputError
+from hybridtune.storage.files import (
+    base_name,
+    cache_folder,
+    check_location,
+    download,
+    exists,
+    explain_error,
+    is_remote,
+    join,
+    list_files,
+    list_names,
+    local_path,
+    read_file,
+    remove,
+    upload,
+    write_file,
+)
+from hybridtune.storage.study_folder import check_format
+from hybridtune.storage.trial_rows import ENDED, RUNNING
+from hybridtune.study.folder import open_study_folder, same_study, write_json
+
+# They record ended trials, or change with every one.
+_RECORDS = (RUNNING, ENDED, f"repeats/{RUNNING}", f"repeats/{ENDED}", "repeats.json", "result.json")
+_DATABASE, _JOURNAL = ".db", "optuna.log"
+_PASSING = (".new", ".lock", "-journal", "-wal", "-shm", ".swp")  # ends the names of what is there for a moment
+STAMP = "mirror.json"  # at the location: which home it follows, and the files that came from there
+_OWN_STAMP = ".mirror.json"  # in the home: its id
+_PUBLISHED = ("store", "encoders")  # what nodes download
+_ELSEWHERE = ("dashboard.txt", "dashboard.token", STAMP)  # of this machine alone, or of the location alone
+EVERY_SECONDS, LOOK_SECONDS = 30.0, 1.0
+LAST_TRIES = 3
+
+Stat = tuple[int, int, int]  # bytes, time of change in ns, inode
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where a study works, and where it is kept.
+
+    Attributes:
+        folder: on this machine.
+        location: what ``--out`` names; the folder itself where that is local.
+    """
+
+    folder: Path
+    location: str
+
+
+@contextmanager
+def study_home(study: Study, out: str | None, on_message: Callable[[str], object]) -> Iterator[Home]:
+    """Open the folder that a study works in while the block runs, with all that the study has done before.
+
+    A remote ``out`` follows the folder until the block has ended, well or not. While it cannot be reached, the study
+    goes on.
+
+    Args:
+        study: resolved.
+        out: as the user gave it, a path or a URL; None: a new local folder, see `open_study_folder`.
+        on_message: receives lines for the user.
+
+    Raises:
+        InputError: ``out`` cannot be used, holds something else, or a run of this study is under way on this machine.
+        HybridtuneError: the last changes could not be copied, or another run has taken over.
+
+    Example: see `hybridtune.run_study`.
+    """
+    if out is None or not is_remote(out):
+        folder = open_study_folder(study, local_path(out) if out is not None else None)
+        yield Home(folder, str(folder))
+        return
+    check_location(out, "--out")
+    check_format(out, f"--out {out}")
+    if not exists(join(out, "study.yaml")) and list_names(out):
+        raise InputError(f"--out {out}: is not empty and holds no study; choose a new folder")
+    folder = home_folder(out)
+    with _alone(folder, out):
+        sync = StudySync(folder, out, on_message)
+        open_study_folder(study, folder, out)
+        sync.copy_with_retries()
+        with sync.running():
+            yield Home(folder, out)
+
+
+def home_folder(location: str) -> Path:
+    """Return the home of a study at a remote location: the same for every run on this machine."""
+    digest = hashlib.sha256(location.partition("?")[0].rstrip("/").encode()).hexdigest()[:16]
+    return cache_folder() / "studies" / f"{base_name(location)}-{digest}"
+
+
+@contextmanager
+def _alone(folder: Path, location: str) -> Iterator[None]:
+    """One run of a study at a time on this machine; the system frees the lock when its holder dies."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f"{folder.name}.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"--out {location}: a run of this study is under way on this machine; wait for it"
+            ) from None
+        yield
+
+
+class StudySync:
+    """Copies a home to its location, again and again.
+
+    A location that follows this very home has what the home had, or less. Else the home is made anew from it.
+
+    Args:
+        folder: the home.
+        location: where it goes.
+        on_message: receives lines for the user.
+
+    Example: see `study_home`.
+    """
+
+    def __init__(self, folder: Path, location: str, on_message: Callable[[str], object]) -> None:
+        self._folder, self._location, self._on_message = folder, location, on_message
+        there = json.loads(read_file(join(location, STAMP)) or b"{}")
+        here = json.loads(read_file(str(folder / _OWN_STAMP)) or b"{}")
+        self._home, self._before = uuid.uuid4().hex, there.get("home")
+        if there and here and there["home"] == here["home"]:
+            self._home, self._before = here["home"], None
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            if exists(location):
+                download(location, folder, lambda name: not is_synced(name))
+        self._sent: dict[str, Stat | None] = dict.fromkeys(there.get("files", []))  # all that came from a home
+        self._stamped: set[str] | None = None  # the files that the location's stamp names
+        self._seen: list[int | None] = []
+        self._copied, self._failing, self._taken_over = time.monotonic(), False, False
+
+    def copy(self) -> None:
+        """Copy what changed since the last call, and remove there what went here.
+
+        Raises:
+            OSError: the location could not be written; the next call takes up what is left.
+            HybridtuneError: it follows another run's home by now.
+        """
+        stamp = json.loads(read_file(join(self._location, STAMP)) or b"{}").get("home")
+        if stamp not in (self._home, *(() if self._stamped is not None else (self._before,))):
+            self._taken_over = True
+            raise HybridtuneError(
+                f"--out {self._location}: another run of this study has taken over; what this one did since is in "
+                f"{self._folder} alone"
+            )
+        self._copy_files()
+        if self._stamped != self._sent.keys():
+            written = {"home": self._home, "files": sorted(self._sent)}
+            write_file(join(self._location, STAMP), json.dumps(written).encode())
+            write_json({"home": self._home}, self._folder / _OWN_STAMP)
+            self._stamped = set(self._sent)
+
+    def copy_with_retries(self) -> None:
+        """Copy what changed, in several tries.
+
+        Raises:
+            HybridtuneError: it cannot be done, and where the results are.
+        """
+        for left in reversed(range(LAST_TRIES)):
+            try:
+                self.copy()
+                return
+            except OSError as error:
+                if not left:
+                    raise HybridtuneError(
+                        f"the results could not be copied to {self._location} ({explain_error(error)}): they are in "
+                        f"{self._folder}; the same command on this machine copies them"
+                    ) from None
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Copy while the block runs, in a thread, and once more when it has ended."""
+        self._seen = self._changes()
+        try:
+            with every(LOOK_SECONDS, self._look):
+                yield
+        except BaseException:
+            try:
+                self.copy_with_retries()
+            except HybridtuneError as error:
+                self._on_message(str(error))  # the study's own end matters more
+            raise
+        self.copy_with_retries()
+
+    def _look(self) -> None:
+        changes = self._changes()
+        unchanged = changes == self._seen and time.monotonic() - self._copied < EVERY_SECONDS
+        if unchanged or self._taken_over:
+            return
+        self._seen = changes
+        try:
+            self.copy()
+        except HybridtuneError as error:
+            self._on_message(str(error))
+            return
+        except Exception as error:  # whatever a provider's client raises: the study goes on
+            if not self._failing:
+                self._on_message(
+                    f"{self._location}: cannot be written now ({explain_error(error)}); tried again until it can"
+                )
+            self._failing = True
+        else:
+            if self._failing:
+                self._on_message(f"{self._location}: is written again")
+            self._failing = False
+        self._copied = time.monotonic()
+
+    def _changes(self) -> list[int | None]:
+        """When the files that change with every trial were written."""
+        files = [self._folder / name for name in _RECORDS if name.endswith((RUNNING, ".jsonl"))]
+        return [file.stat().st_mtime_ns if file.exists() else None for file in files]
+
+    def _copy_files(self) -> None:
+        now = _files(self._folder)
+        changed = [name for name, stat in now.items() if self._sent.get(name) != stat]
+        with tempfile.TemporaryDirectory(prefix="hybridtune-sync-") as work:
+            staged = Path(work)
+            records = [name for name in _RECORDS if name in changed and _stage(self._folder / name, staged / name)]
+            storages = [name for name in changed if _is_storage(name) and _stage(self._folder / name, staged / name)]
+            for name in storages:
+                self._send(staged / name, name, now[name])
+            for name in changed:
+                if name not in _RECORDS and not _is_storage(name):
+                    self._send(self._folder / name, name, now[name])
+            for name in records:
+                self._send(staged / name, name, now[name])
+        for name in self._sent.keys() - now.keys():
+            remove(join(self._location, *name.split("/")))
+            del self._sent[name]
+
+    def _send(self, file: Path, name: str, stat: Stat) -> None:
+        try:
+            upload(file, join(self._location, *name.split("/")))
+        except FileNotFoundError:
+            if file.exists():
+                raise
+            return  # it went in between
+        self._sent[name] = stat
+
+
+def is_synced(name: str) -> bool:
+    """Return whether a file of the home, by its path in it, is one that the location gets from there.
+
+    Not: hidden files, what is there for a moment, what nodes write to the location themselves (checkpoints) or
+    download from there (``store/``, ``encoders/``), and addresses on this machine.
+
+    Example:
+        >>> is_synced("trials/0001/metrics.jsonl"), is_synced("trials/0001/fit/checkpoint_0000004/state.json")
+        (True, False)
+    """
+    *folders, last = name.split("/")
+    if "fit" in folders or folders[:1] in ([kept] for kept in _PUBLISHED):
+        return False
+    return not (name.startswith(".") or "/." in name or last.endswith(_PASSING) or name in _ELSEWHERE)
+
+
+def _is_of_checkpoint(name: str) -> bool:
+    return "fit" in name.split("/")[:-1]
+
+
+def _is_score(name: str) -> bool:
+    """A file of a checkpoint but its weights, which are the heavy part."""
+    return _is_of_checkpoint(name) and not name.endswith(".safetensors")
+
+
+def _is_storage(name: str) -> bool:
+    """A file of Optuna's."""
+    return name.endswith(_DATABASE) or name == _JOURNAL
+
+
+def _files(folder: Path) -> dict[str, Stat]:
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if is_synced(name):
+            with suppress(FileNotFoundError):
+                stat = path.stat()
+                if path.is_file():
+                    found[name] = (stat.st_size, stat.st_mtime_ns, stat.st_ino)
+    return found
+
+
+def _stage(file: Path, copy: Path) -> bool:
+    """Copy a file as it is at one moment; False where it is gone."""
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        if file.name.endswith(_DATABASE):
+            with (
+                closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as source,
+                closing(sqlite3.connect(copy)) as target,
+            ):
+                source.backup(target)
+        elif file.name == _JOURNAL:
+            content = file.read_bytes()
+            copy.write_bytes(content[: content.rfind(b"\n") + 1])  # a line that is being written comes with the next
+        else:
+            shutil.copyfile(file, copy)
+    except FileNotFoundError:
+        return False
+    except sqlite3.OperationalError as error:
+        if not file.exists():
+            return False
+        raise OSError(f"{file}: {error}") from None  # locked for long, or this disk is full
+    return True
+
+
+def fetch_study(location: str, into: Path, checkpoints: bool = False) -> None:
+    """Copy a study to a local folder, where it can be reported on, watched and exported; again: what has changed.
+
+    Args:
+        location: of the study, remote or not.
+        into: the folder; it may hold an earlier copy, and files that are none of the study's.
+        checkpoints: the weights of all trials too; else their scores alone come, beside the best model.
+
+    Raises:
+        InputError: there is no study, it cannot be reached, or ``into`` holds another one.
+
+    Example:
+        >>> fetch_study("s3://bucket/studies/first", Path("first"))  # doctest: +SKIP
+    """
+    try:
+        study = read_file(join(location, "study.yaml"))
+        if study is None:
+            raise InputError(f"{location}: holds no study (no study.yaml)")
+        check_format(location)
+        here = into / "study.yaml"
+        if here.exists() and not same_study(here.read_text(encoding="utf-8"), study.decode()):
+            raise InputError(f"{into}: holds another study; choose a new folder for that of {location}")
+        wanted = _is_of_checkpoint if checkpoints else _is_score
+        download(location, into, lambda name: not (is_synced(name) or wanted(name)))
+        there = list_files(location)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{location}: {explain_error(error)}") from None
+    for name in _RECORDS:
+        if name not in there:
+            (into / name).unlink(missing_ok=True)  # of a search that ran when the copy before was made
+
+
+def fetch_scores(location: str, folder: Path) -> None:
+    """Copy to a study's home what nodes wrote beside the weights of their checkpoints, which a report shows.
+
+    Example: see `fetch_study`.
+    """
+    if is_remote(location):
+        download(location, folder, lambda name: not _is_score(name))
