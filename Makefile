@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install run browser test lint check figures build clean
+.PHONY: install run browser test test-fast lint check figures build clean
 
 install: $(VENV)/.installed
 
@@ -27,9 +27,14 @@ browser:
 
 # Tests that start Ray run one at a time: two Ray instances on one machine get in each other's way. A pytest worker that
 # is lost ends the run: pytest-xdist would hand its files out again and wait for them for ever.
+PARALLEL := $(BIN)/pytest -n auto --dist loadfile --max-worker-restart=0
 test: install
-	$(BIN)/pytest -n auto --dist loadfile --max-worker-restart=0 -m "not ray and not cluster"
+	$(PARALLEL) -m "not ray and not cluster"
 	$(BIN)/pytest -m "ray or cluster"
+
+# While working: no Ray, no processes of their own, 20 examples a property.
+test-fast: install
+	$(PARALLEL) -m "not ray and not cluster and not slow" --hypothesis-profile=fast
 
 lint: install
 	$(BIN)/ruff check .

@@ -16,8 +16,10 @@ from hybridtune.data.newsroom import generate
 from hybridtune.model.tokenizer import train_tokenizer
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: on models this small, threads only wait for each other
-settings.register_profile("no deadline", deadline=None)  # a busy machine is no failure
-settings.load_profile("no deadline")
+# Examples have no deadline, since a busy machine is no failure. `--hypothesis-profile=fast` is what test-fast asks for.
+settings.register_profile("full", deadline=None)
+settings.register_profile("fast", deadline=None, max_examples=20)
+settings.load_profile("full")
 
 
 @pytest.fixture(scope="session", autouse=True)

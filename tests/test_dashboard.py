@@ -59,6 +59,7 @@ def session(number):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_dashboards_answer_until_they_are_told_to_end(folder, number):
     server = subprocess.Popen(

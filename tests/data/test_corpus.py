@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hybridtune.data import corpus as corpus_module
@@ -48,7 +48,6 @@ def test_the_first_spelling_of_a_text_stands_for_all(numbered):
     assert corpus.passages.tolist() == [[-1, 1], [1, 1]]
 
 
-@settings(max_examples=60)
 @given(GROUPS)
 def test_every_number_leads_back_to_its_text(numbered, groups):
     if not any(one.queries or one.passages for one in groups):
@@ -66,7 +65,6 @@ def test_every_number_leads_back_to_its_text(numbered, groups):
             }
 
 
-@settings(max_examples=60)
 @given(GROUPS)
 def test_answer_sets_are_what_shared_passage_and_query_texts_connect(groups):
     if not any(one.queries or one.passages for one in groups):
@@ -112,7 +110,6 @@ def test_a_query_text_joins_the_groups_of_its_language():
     assert corpus.answer_sets.tolist() == [0, 1, 0, 0, 4]
 
 
-@settings(max_examples=60)
 @given(GROUPS)
 def test_pair_counts_equal_counting_one_by_one(groups):
     if not any(one.queries or one.passages for one in groups):
@@ -160,7 +157,6 @@ def test_data_without_any_text(groups, limits):
 BY_BLOCKS = st.lists(st.tuples(TEXTS, TEXTS, st.lists(st.sampled_from("abcxyz"), max_size=3)), min_size=1, max_size=30)
 
 
-@settings(max_examples=40)
 @given(BY_BLOCKS, st.integers(1, 9), st.sampled_from([{}, {"sw": 2, "de": 1}]))
 def test_blocks_of_any_size_give_the_tables_of_one_block(numbered, rows, size, limits):
     groups = [

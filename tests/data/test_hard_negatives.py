@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hybridtune.data.corpus import Corpus
@@ -53,7 +53,6 @@ GROUPS = st.lists(
 ).map(lambda rows: [group("last", {"en": "z"}), *(group(str(i), *texts) for i, texts in enumerate(rows))])
 
 
-@settings(max_examples=100)
 @given(GROUPS)
 def test_every_negative_leads_back_to_its_text_and_its_answer_set(numbered, groups):
     corpus, seen = numbered(groups)

@@ -4,7 +4,7 @@ import pickle
 import numpy as np
 import pytest
 from handmade import BOTH, PARALLEL, WITH_BITEXT, corpus_of, plan, shares
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hybridtune.data.plan import describe, distinct_pairs, write_plan
@@ -73,7 +73,6 @@ def test_a_schedule_needs_an_end_and_the_batches_of_both_ends():
     )
 
 
-@settings(max_examples=40)
 @given(
     weights=st.lists(st.floats(0.01, 100), min_size=2, max_size=2),
     size=st.integers(1, 40),

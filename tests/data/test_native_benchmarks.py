@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hybridtune.config.study import BenchmarkSource
@@ -94,7 +94,6 @@ TEXTS = st.sampled_from(["a", " a", "b", "c", "\u00e9", "e\u0301"])
 QUERIES, PASSAGES = (st.dictionaries(st.sampled_from(["de", "en"]), TEXTS, min_size=n, max_size=2) for n in (0, 1))
 
 
-@settings(max_examples=60)
 @given(st.lists(st.tuples(QUERIES, PASSAGES), min_size=1, max_size=8))
 def test_native_relevance_equals_asking_every_query_of_every_group(tmp_path_factory, texts):
     """A query is answered by the passages of its groups, and by what answers a translation of it, and so on."""

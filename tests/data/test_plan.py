@@ -3,7 +3,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hybridtune.data.corpus import Corpus
@@ -101,7 +101,6 @@ def test_batches_keep_their_promises(ratio, cross_batch):
             check_batch(CORPUS, batch, 4, cross_batch == "single_pair")
 
 
-@settings(max_examples=80)
 @given(
     corpus=uneven_corpora(),
     ratio=st.sampled_from(RATIOS),

@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hybridtune.data.corpus import Corpus
@@ -82,7 +82,6 @@ def naive(corpus, pairs, members, size, seeds):
         yield rows
 
 
-@settings(max_examples=60)
 @given(
     groups=st.integers(6, 60),
     languages=st.integers(2, 4),

@@ -3,7 +3,7 @@ import math
 from fractions import Fraction
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hybridtune.data.schedule import Schedule
@@ -22,7 +22,6 @@ def schedules(draw):
     return Schedule(start, draw(phases), **options), start, options
 
 
-@settings(max_examples=300)
 @given(schedules(), st.data())
 def test_the_count_grows_by_one_or_not_at_all_and_stays_within_one_of_what_is_asked(made, data):
     schedule, _, options = made
@@ -66,7 +65,6 @@ def test_linear_and_step_are_the_floor_of_the_exact_integral(batches, phase):
             assert step.count(n) == math.floor(jumped + Fraction(phase))
 
 
-@settings(max_examples=200)
 @given(start=st.floats(0, 1), end=st.floats(0, 1), batches=st.integers(1, 10**7), place=st.floats(0, 2))
 def test_cosine_is_half_a_wave(start, end, batches, place):
     n = int(place * batches)

@@ -4,7 +4,7 @@ import pyarrow as pa
 import pytest
 import torch
 from handmade import token_store
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hybridtune.data.corpus import Corpus
@@ -58,7 +58,6 @@ def test_no_batch_holds_a_question_twice(cross_batch):
     assert seen == set(range(QUESTIONS * VARIANTS))
 
 
-@settings(max_examples=40)
 @given(st.data())
 def test_no_batch_holds_two_groups_of_one_query_text(data):
     """Whatever the groups: neither the text of a row nor a translation of it stands in another row's group."""

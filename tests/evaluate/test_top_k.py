@@ -70,7 +70,7 @@ def in_shards(pool, blocks, k, cuts):
     return top
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seed=st.integers(0, 2**32),
     queries=st.integers(1, 5),

@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hybridtune.data.readers.native import find_sources, read_groups
@@ -151,7 +151,6 @@ def naive(passages, rows, n, margin, skip):
     return found, [len(fates), len(every), *(every.count(fate) for fate in (-4, -3, -2, -1)), short]
 
 
-@settings(max_examples=80)
 @given(
     seed=st.integers(0, 2**32),
     n=st.integers(1, 4),

@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -66,7 +66,6 @@ def cases(draw):
     )
 
 
-@settings(max_examples=80, deadline=None)
 @given(case=cases(), parts=st.integers(1, 5), entries=st.sampled_from([1, 7, 64]), data=st.data())
 def test_counts_equal_a_full_sort_for_any_partition_order_and_block(case, parts, entries, data):
     everything = torch.tensor(data.draw(st.permutations(range(len(case.passages)))))
@@ -79,7 +78,6 @@ def test_counts_equal_a_full_sort_for_any_partition_order_and_block(case, parts,
     assert torch.equal(counter.passages, case.language.bincount(minlength=case.languages))
 
 
-@settings(max_examples=60, deadline=None)
 @given(case=cases(), data=st.data())
 def test_passages_left_out_of_a_ranking_are_not_counted_in_it(case, data):
     left = torch.zeros(len(case.query_index), dtype=torch.bool)
@@ -100,7 +98,6 @@ def test_passages_left_out_of_a_ranking_are_not_counted_in_it(case, data):
     assert torch.equal(found, expected)
 
 
-@settings(max_examples=30, deadline=None)
 @given(case=cases())
 def test_counts_of_shards_add_up(case):
     # One shard per language: in each, all other languages are without a passage.
@@ -110,7 +107,6 @@ def test_counts_of_shards_add_up(case):
     assert torch.equal(sum(shard.passages for shard in shards), whole.passages)
 
 
-@settings(max_examples=30, deadline=None)
 @given(case=cases(), data=st.data())
 def test_ranks_are_those_of_the_counts_whatever_the_order_of_the_pairs(case, data):
     """Queries and passages may come as numpy arrays; pairs in any order."""

@@ -3,7 +3,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hybridtune.errors import InputError
@@ -130,7 +130,6 @@ def two_models(draw):
     return models, topic_numbers(query, passage, len(asked))
 
 
-@settings(max_examples=60, deadline=None)
 @given(two_models())
 def test_the_statistic_is_the_difference_of_the_houses_means(tmp_path_factory, drawn):
     models, topics = drawn

@@ -183,6 +183,7 @@ needs_kit = pytest.mark.skipif(not KIT.is_dir(), reason=f"no data kit at {KIT}")
 FOLDERS = ["mean", "cls", pytest.param("kit", marks=(pytest.mark.kit, needs_kit))]
 
 
+@pytest.mark.slow
 @needs_sentence_transformers
 @pytest.mark.parametrize("name", FOLDERS)
 def test_sentence_transformers_gives_the_same_embeddings_prompts_and_cut_texts_included(encoded, name):
@@ -201,6 +202,7 @@ def test_sentence_transformers_gives_the_same_embeddings_prompts_and_cut_texts_i
     assert np.abs(found["query"] - found["passage"]).max() > 1e-4
 
 
+@pytest.mark.slow
 @needs_sentence_transformers
 @pytest.mark.parametrize("name", FOLDERS)
 def test_what_sentence_transformers_saves_again_tells_the_same_settings(encoded, name):

@@ -18,6 +18,8 @@ from hybridtune.model.gradcache import backward
 from hybridtune.model.loss import LearnedTemperature, align, info_nce
 from hybridtune.model.packing import TokenRows
 
+pytestmark = pytest.mark.slow
+
 WORKERS = (2, 3)
 PAIRS = len(ANSWER_SETS)
 OWNERS = torch.tensor([0, 0, 1, 3, 4, 5, 5])  # the pair of each negative, at most 2; the last worker has none

@@ -42,6 +42,7 @@ def test_the_texts_of_the_check_are_of_many_lengths(tiny):
     assert len(lengths) > 30
 
 
+@pytest.mark.slow
 @needs_onnx
 def test_a_graph_embeds_as_torch_does(tiny, graph):
     file, model = graph
@@ -49,6 +50,7 @@ def test_a_graph_embeds_as_torch_does(tiny, graph):
     assert [path.name for path in file.parent.iterdir()] == ["model.onnx"]
 
 
+@pytest.mark.slow
 @needs_onnx
 def test_batches_and_lengths_are_free_and_the_outputs_have_their_usual_names(tiny, graph):
     import onnxruntime
@@ -72,6 +74,7 @@ def test_batches_and_lengths_are_free_and_the_outputs_have_their_usual_names(tin
             np.testing.assert_allclose(embedded, model.embed(list(ids)).numpy(), rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 @needs_onnx
 def test_a_graph_of_another_model_or_pooling_is_found_out(tiny, graph, tmp_path):
     file, _ = graph
@@ -82,6 +85,7 @@ def test_a_graph_of_another_model_or_pooling_is_found_out(tiny, graph, tmp_path)
     assert largest_difference(other, file, rows) > TOLERANCE
 
 
+@pytest.mark.slow
 @needs_onnx
 def test_a_graph_that_is_none_is_told(tiny, graph, tmp_path):
     (tmp_path / "model.onnx").write_bytes(b"no graph")
@@ -89,6 +93,7 @@ def test_a_graph_that_is_none_is_told(tiny, graph, tmp_path):
         largest_difference(graph[1], tmp_path / "model.onnx", token_rows(tiny)[:1])
 
 
+@pytest.mark.slow
 @needs_onnx
 def test_cls_pooling_the_opset_asked_for_and_weights_beside_the_graph(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(onnx, "_PROTOBUF_LIMIT", 1000)  # bytes
@@ -100,6 +105,7 @@ def test_cls_pooling_the_opset_asked_for_and_weights_beside_the_graph(tiny, tmp_
     assert largest_difference(model, tmp_path / "moved" / "model.onnx", token_rows(tiny)) < 1e-5
 
 
+@pytest.mark.slow
 @needs_onnx
 def test_what_torch_cannot_export_is_told(tiny, tmp_path, monkeypatch):
     model = loaded(tiny, "mean")
@@ -120,6 +126,7 @@ def test_a_package_that_is_missing_is_named(monkeypatch):
         check_onnx()
 
 
+@pytest.mark.slow
 @needs_onnx
 @pytest.mark.parametrize("name", ["labse", "largest", "weighted_mean", "mean_sqrt_len", "truncate_dim", "distiluse"])
 def test_other_poolings_and_dense_layers_are_in_the_graph(name, tmp_path):

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torch.nn.attention.varlen
 import torch.nn.functional as F
 import transformers
 from hypothesis import given
@@ -190,7 +189,7 @@ def test_attention_for_texts_of_any_length_is_called_as_it_asks(kind, monkeypatc
 
     packed, plain = DualEncoder(backbone(kind), "mean", 1), backbone(kind)
     plain.pooler = None
-    monkeypatch.setattr(torch.nn.attention.varlen, "varlen_attn", kernel)
+    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", kernel)
     monkeypatch.setattr(packing, "takes_any_length", lambda device, dtype, width: width == 8)
     check_against_padded(packed, plain, texts(), "mean")
     assert calls == [(sum(LENGTHS), 4, 8)] * 2

@@ -1,5 +1,7 @@
 """Encoders as they are published give the vectors of sentence-transformers, as they are and after a training."""
 
+from importlib.util import find_spec
+
 import numpy as np
 import pytest
 import torch
@@ -10,17 +12,20 @@ from hybridtune.model.encoder import load_encoder, prepare_for_training
 from hybridtune.model.folder import check_fit, save_folder, with_folder_settings
 from hybridtune.model.tokenizer import pretrained_tokenizer
 
-sentence_transformers = pytest.importorskip("sentence_transformers")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(find_spec("sentence_transformers") is None, reason="sentence-transformers is not installed"),
+]
 
 BATCHES = [TEXTS, [*LONG[:3], *TEXTS], [TEXTS[1]], [LONG[4], "", TEXTS[2]], [*TEXTS[::-1], ""]]  # uneven ones
 
 
 def opened(name):
     """sentence-transformers' own reading of a model, computing in float32."""
+    from sentence_transformers import SentenceTransformer  # takes seconds, which only this file is to pay
+
     code = {"trust_remote_code": True}
-    return sentence_transformers.SentenceTransformer(
-        str(name), device="cpu", model_kwargs={"dtype": torch.float32}, **code
-    ).eval()
+    return SentenceTransformer(str(name), device="cpu", model_kwargs={"dtype": torch.float32}, **code).eval()
 
 
 def read_by_us(name):

@@ -230,6 +230,7 @@ def test_a_tokenizer_with_more_ids_than_the_embedding_has_rows_is_refused(change
         check_fit(settings_of(folder), pretrained_tokenizer(str(folder)).largest_id)
 
 
+@pytest.mark.slow
 def test_left_padding_with_cls_is_right_padding_in_the_export(tmp_path):
     """Positions of a BERT count from the start of the row, so left padding makes vectors depend on the batch."""
     sentence_transformers = pytest.importorskip("sentence_transformers")
@@ -307,6 +308,7 @@ def by_hub_name(env, name="me/st-hub"):
     return json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else done.stderr
 
 
+@pytest.mark.slow
 def test_a_hub_name_is_what_its_folder_is(tmp_path):
     folder = layouts.labse(tmp_path / "labse")
     told = {"prompts": {"query": QUERY, "document": PASSAGE}}
@@ -321,6 +323,7 @@ def test_a_hub_name_is_what_its_folder_is(tmp_path):
     assert found["asked"].count("modules.json") == found["asked"].count("2_Dense/config.json") == 1
 
 
+@pytest.mark.slow
 def test_a_hub_name_that_is_not_there_is_one_line(tmp_path):
     env = hub_cache(layouts.bert(tmp_path / "bert"), tmp_path / "hub", "me/bert")
     [told] = by_hub_name(env, "me/bert")["notices"]

@@ -20,7 +20,10 @@ PATIENCE = 120_000  # milliseconds; a busy machine is no failure
 WIDTHS = (1280, 390)
 NASTY = "</script><script>window.hacked=1</script>"
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium on the PATH; `make browser` installs it")
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="needs chromium on the PATH; `make browser` installs it"),
+    pytest.mark.slow,
+]
 
 
 @pytest.fixture(scope="module")

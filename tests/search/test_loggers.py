@@ -221,6 +221,7 @@ def test_a_logger_whose_ray_is_gone_is_told_nothing(tmp_path, caplog):
     assert caplog.messages == []
 
 
+@pytest.mark.slow
 @needs_mlflow
 def test_mlflow_keeps_the_trials_in_the_study_folder(study, tmp_path):
     from mlflow import MlflowClient
@@ -245,6 +246,7 @@ def test_mlflow_keeps_the_trials_in_the_study_folder(study, tmp_path):
     assert "pid" not in run.data.metrics
 
 
+@pytest.mark.slow
 @needs_wandb
 def test_wandb_takes_our_trials_offline(study, tmp_path, monkeypatch):
     import wandb

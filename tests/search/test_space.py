@@ -2,7 +2,7 @@ import warnings
 
 import optuna
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hybridtune.config.study import BenchmarkSource, Study
@@ -237,7 +237,6 @@ def row(name, values):
     return TrialRow(str(name), name, None, {}, {f"m{i}": value for i, value in enumerate(values)}, "done")
 
 
-@settings(max_examples=80)
 @given(
     st.lists(st.lists(st.integers(0, 3), min_size=3, max_size=3), min_size=1, max_size=10),
     st.lists(st.sampled_from(["max", "min"]), min_size=2, max_size=3),

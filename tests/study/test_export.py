@@ -164,6 +164,7 @@ def exported(ended):
     return before, export(ended, ExportOptions(onnx=True), SILENT)
 
 
+@pytest.mark.slow
 @needs_onnx
 def test_a_studys_best_gets_a_graph_beside_its_weights(ended, exported):
     before, result = exported
@@ -181,6 +182,7 @@ def test_a_studys_best_gets_a_graph_beside_its_weights(ended, exported):
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 @needs_onnx
 def test_a_graph_in_a_folder_of_its_own_needs_no_weights(ended, tmp_path):
     done = CliRunner().invoke(
@@ -193,6 +195,7 @@ def test_a_graph_in_a_folder_of_its_own_needs_no_weights(ended, tmp_path):
     assert embedded(tmp_path / "served", ["frage 3"], "query: ", 16).shape == (1, 16)
 
 
+@pytest.mark.slow
 def test_a_graphs_folder_inside_the_models_holds_no_part_of_itself(ended, monkeypatch):
     monkeypatch.setattr(command.onnx, "check_onnx", lambda: None)
     monkeypatch.setattr(command, "_write_onnx", lambda *_: {"onnx": "x", "opset": 20, "bytes": 1, "texts": 1})
@@ -206,6 +209,7 @@ def test_a_graphs_folder_inside_the_models_holds_no_part_of_itself(ended, monkey
         shutil.rmtree(out)
 
 
+@pytest.mark.slow
 @needs_onnx
 @pytest.mark.usefixtures("exported")
 def test_the_cards_programs_run(ended):
@@ -220,6 +224,7 @@ def test_the_cards_programs_run(ended):
     np.testing.assert_allclose(found[0], found[1], rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 @needs_onnx
 def test_a_graph_that_differs_leaves_nothing_behind(ended, tmp_path, monkeypatch):
     monkeypatch.setattr(

@@ -19,6 +19,8 @@ from hybridtune.train.checkpoint import Average, load_checkpoint, read_state, ta
 from hybridtune.train.optimizer import Update
 from hybridtune.train.parallel import average_rows, distribute, local, sparse_parameters
 
+pytestmark = pytest.mark.slow
+
 PAIRS, STEPS, WORKERS = 8, 3, 2
 LORA = importlib.util.find_spec("peft") is not None
 SETTINGS = {
