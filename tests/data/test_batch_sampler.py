@@ -139,7 +139,7 @@ def train_rank(encoder, folder):
     Path(folder, f"{rank}.json").write_text(json.dumps({"steps": steps, "seen": seen}), encoding="utf-8")
 
 
-@pytest.mark.processes
+@pytest.mark.slow
 def test_sentence_transformers_trains_on_two_ranks_with_every_global_batch_of_one_kind(tiny, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -50,7 +50,7 @@ def test_a_data_loader(groups):
     assert {*names["sampler"].kinds} == {"mono", "cross"}
 
 
-@pytest.mark.processes
+@pytest.mark.slow
 def test_sentence_transformers_trainer(groups, tiny, tmp_path):
     names = run(
         "In sentence-transformers' trainer", groups=groups, model_folder=str(tiny[0]), output_folder=str(tmp_path)
