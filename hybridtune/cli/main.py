@@ -142,15 +142,15 @@ for _command in (*_OF_MODELS, *_OF_CLUSTERS):
 
 def _show_plan(study: "Study", searching: bool, options: StudyOptions) -> None:
     from hybridtune.runtime.connect import shape_of
-    from hybridtune.study.preflight import prepare
+    from hybridtune.study.preflight import run_preflight
     from hybridtune.study.summary import describe_plan
     from hybridtune.terminal.screen import Screen
     from hybridtune.terminal.summary import show_plan
 
     screen = Screen(to_stderr=options.as_json)
-    prepared = prepare(study, searching, shape_of(options.address))
-    described = describe_plan(prepared)
-    answer(described, options.as_json, lambda: show_plan(prepared, described, screen))
+    preflight = run_preflight(study, searching, shape_of(options.address))
+    described = describe_plan(preflight)
+    answer(described, options.as_json, lambda: show_plan(preflight, described, screen))
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from hybridtune.runtime.connect import SHAPE, shape_text
 from hybridtune.search.samplers import expected_trials
 from hybridtune.storage.files import is_remote, local_path
 from hybridtune.study.folder import make_folder, open_study_folder
-from hybridtune.study.preflight import Prepared, prepare
+from hybridtune.study.preflight import Preflight, run_preflight
 from hybridtune.terminal.screen import Screen
 
 
@@ -31,7 +31,7 @@ class Planned:
     Attributes:
         cluster: the cluster file.
         kind: what runs it.
-        prepared: the study, and how its trials lie on the cluster.
+        preflight: the study, and how its trials lie on the cluster.
         staged: the study as it is sent.
         place: where the study writes.
         folder: on this machine.
@@ -39,7 +39,7 @@ class Planned:
 
     cluster: ClusterFile
     kind: Kind
-    prepared: Prepared
+    preflight: Preflight
     staged: stage.Staged
     place: str
     folder: Path
@@ -47,7 +47,7 @@ class Planned:
     @property
     def study(self) -> Study:
         """As it will run."""
-        return self.prepared.study
+        return self.preflight.study
 
 
 def plan_launch(cluster: ClusterFile, study: Study, wish: Wish) -> Planned:
@@ -72,8 +72,8 @@ def plan_launch(cluster: ClusterFile, study: Study, wish: Wish) -> Planned:
             f"{staged.uploads[0].source}: local files do not go with a RayJob; put the data on s3://, gs:// or a "
             "volume of the pods, or launch on a RayCluster"
         )
-    prepared = prepare(study, searching=True, shape=cluster.shape)
-    return Planned(cluster, kind, prepared, staged, place, folder)
+    preflight = run_preflight(study, searching=True, shape=cluster.shape)
+    return Planned(cluster, kind, preflight, staged, place, folder)
 
 
 def launch(planned: Planned, wish: Wish, screen: Screen) -> dict[str, Any]:
@@ -103,13 +103,13 @@ def describe(planned: Planned) -> dict[str, Any]:
     told = describe_launch(
         planned.cluster,
         planned.study,
-        planned.prepared.fitted,
+        planned.preflight.fitted,
         expected_trials(planned.study),
         uploads,
         planned.place,
         str(planned.folder),
     )
-    told["notices"] += [*planned.prepared.fitted.notices, *submit.secrets_told(planned.staged)]
+    told["notices"] += [*planned.preflight.fitted.notices, *submit.secrets_told(planned.staged)]
     return told
 
 

@@ -17,8 +17,8 @@ from hybridtune.launch import record as launched
 from hybridtune.launch.record import Launch
 from hybridtune.search.samplers import expected_trials
 from hybridtune.storage.files import is_remote
-from hybridtune.study import preflight as prepare
 from hybridtune.study.folder import make_folder
+from hybridtune.study.preflight import run_preflight
 from hybridtune.terminal.screen import Screen
 
 _SECRET = re.compile(r"://[^/@]*:[^/@]+@")
@@ -47,7 +47,7 @@ def check_study(study: Study) -> Study:
     Raises:
         InputError: the first thing that is wrong.
     """
-    found = prepare.prepare(study.model_copy(update={"resources": Resources()}), searching=True).study
+    found = run_preflight(study.model_copy(update={"resources": Resources()}), searching=True).study
     return found.model_copy(update={"resources": study.resources})
 
 

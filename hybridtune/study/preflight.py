@@ -1,4 +1,7 @@
-"""Everything that can be checked before anything starts, so that a mistake costs a second and writes nothing."""
+"""The checks of a study before anything starts: a mistake costs a second and writes nothing.
+
+What the user is to know of a study that is good is in `summary`; `run` runs it.
+"""
 
 import importlib.util
 import itertools
@@ -32,7 +35,7 @@ _OF_BATCHES = (
 
 
 @dataclass(frozen=True)
-class Prepared:
+class Preflight:
     """A study whose input is known to be good.
 
     Attributes:
@@ -54,7 +57,7 @@ class Prepared:
     plan: HybridPlan
 
 
-def prepare(study: Study, searching: bool, shape: Shape | None = None) -> Prepared:
+def run_preflight(study: Study, searching: bool, shape: Shape | None = None) -> Preflight:
     """Check a study's data, benchmarks, objectives, batches and resources.
 
     Args:
@@ -64,8 +67,12 @@ def prepare(study: Study, searching: bool, shape: Shape | None = None) -> Prepar
 
     Raises:
         InputError: the first thing that is wrong.
+
+    Example:
+        >>> study = load_study(demo_study(), train__max_steps=50)  # doctest: +SKIP
+        >>> run_preflight(study, searching=True).plan.table(50)  # doctest: +SKIP
     """
-    fitted = fit_study(study, searching, shape)
+    fitted = _allocate(study, searching, shape)
     update = {"encoder": with_folder_settings(study.encoder), "resources": fitted.resources}
     study = study.model_copy(update=update)
     sources = {"dev": study.benchmarks.dev, "test": study.benchmarks.test}
@@ -92,20 +99,11 @@ def prepare(study: Study, searching: bool, shape: Shape | None = None) -> Prepar
             if _demand(trial) not in tried:
                 tried.add(_demand(trial))
                 make_plan(corpus, trial)
-    return Prepared(study, made_of, corpus, benchmarks, goals, fitted, plan)
+    return Preflight(study, made_of, corpus, benchmarks, goals, fitted, plan)
 
 
-def fit_study(study: Study, searching: bool, shape: Shape | None) -> Fitted:
-    """What each trial takes and how many run at once, with numbers in place of ``auto``.
-
-    Args:
-        study: as read.
-        searching: whether there are trials; else one training has everything.
-        shape: see `prepare`.
-
-    Raises:
-        InputError: one trial alone does not fit.
-    """
+def _allocate(study: Study, searching: bool, shape: Shape | None) -> Fitted:
+    """What each trial takes and how many run at once, with numbers in place of ``auto``; refuses what does not fit."""
     divided = _divided_by_workers(study)
     trials, most = (max(1, expected_trials(study)), most_at_once(study)) if searching else (1, None)
     if shape is not None:

@@ -38,7 +38,7 @@ from hybridtune.storage.trial_rows import TrialRow, read_rows
 from hybridtune.study.card import Row, Trained
 from hybridtune.study.export import write_model
 from hybridtune.study.folder import RAY_ADDRESS, RAY_TOKEN, write_json
-from hybridtune.study.preflight import Prepared, prepare
+from hybridtune.study.preflight import Preflight, run_preflight
 from hybridtune.study.result import StudyResult
 from hybridtune.study.summary import allocation_line, opening_lines
 from hybridtune.study.sync import fetch_scores, study_home
@@ -86,22 +86,22 @@ class Started:
 
 
 @contextlib.contextmanager
-def started(prepared: Prepared, target: Target, callback: StudyCallback) -> Iterator[Started]:
+def started(preflight: Preflight, target: Target, callback: StudyCallback) -> Iterator[Started]:
     """Ray, the token store, the starting encoder and the board, for as long as the block runs.
 
     Raises:
         InputError: the cluster at ``target.address`` cannot be joined.
     """
-    study, folder, noise = prepared.study, target.folder, target.folder / "ray.log"
+    study, folder, noise = preflight.study, target.folder, target.folder / "ray.log"
     if target.address is None:
         callback.on_message("starting Ray on this machine")
-        runs = local_cluster(capacity(study.resources, most=prepared.fitted.at_once), noise)
+        runs = local_cluster(capacity(study.resources, most=preflight.fitted.at_once), noise)
     else:
         callback.on_message(f"joining the Ray cluster at {target.address}")
         runs = cluster(target.address, noise)
     with runs as dashboard:
         with phase(callback, "tokenising", "texts") as progress:
-            store = build_store(store_root(study.data), prepared.recipe, progress)
+            store = build_store(store_root(study.data), preflight.recipe, progress)
         source = study.encoder.name
         if source == "tiny":
             source = str(folder / "encoder")
@@ -118,9 +118,9 @@ def started(prepared: Prepared, target: Target, callback: StudyCallback) -> Iter
             study=study,
             store=store_place,
             source=source_place,
-            benchmark=ray.put(prepared.benchmarks["dev"]),
+            benchmark=ray.put(preflight.benchmarks["dev"]),
             storage=target.inside("fit"),
-            evaluators=prepared.fitted.evaluators,
+            evaluators=preflight.fitted.evaluators,
             home=str(folder),
             board=start_board(),
         )
@@ -141,9 +141,9 @@ def _report_dashboard(url: str, target: Target, callback: StudyCallback) -> None
     (target.folder / RAY_ADDRESS).write_text(f"{url}\n", encoding="utf-8")
 
 
-def _evaluators(benchmark: Benchmark, prepared: Prepared, running: Started, target: Target) -> EvaluatorService:
+def _evaluators(benchmark: Benchmark, preflight: Preflight, running: Started, target: Target) -> EvaluatorService:
     """Start evaluators for a score beside all trainings: here, or with what a trial takes on the cluster."""
-    resources = prepared.study.resources
+    resources = preflight.study.resources
     if target.address is None:
         here = capacity(resources)
         placements = [Placement(device=f"cuda:{i % here.gpus}" if here.gpus else "cpu") for i in range(here.evaluators)]
@@ -153,7 +153,7 @@ def _evaluators(benchmark: Benchmark, prepared: Prepared, running: Started, targ
         held |= {f"accelerator_type:{kind}": 0.001} if kind is not None else {}
         placements = [Placement(device="cuda:0" if gpus else "cpu", resources=held)] * int(resources.workers)
     job = running.job
-    return EvaluatorService(benchmark, job.store, job.source, prepared.study.encoder, placements)
+    return EvaluatorService(benchmark, job.store, job.source, preflight.study.encoder, placements)
 
 
 @contextlib.contextmanager
@@ -230,13 +230,13 @@ def run_study(
         >>> result.best.values, result.trials["balanced/AP"].max()  # doctest: +SKIP
     """
     callback = Callbacks(callbacks)
-    prepared = prepare(study, searching=True, shape=shape_of(address))
-    for line in opening_lines(prepared):
+    preflight = run_preflight(study, searching=True, shape=shape_of(address))
+    for line in opening_lines(preflight):
         callback.on_message(line)
-    with study_home(prepared.study, None if out is None else str(out), callback.on_message) as home:
-        result = _search(prepared, Target(home.folder, address, home.location), callback)
+    with study_home(preflight.study, None if out is None else str(out), callback.on_message) as home:
+        result = _search(preflight, Target(home.folder, address, home.location), callback)
     callback.on_study_end(result)
-    return StudyResult(prepared.study, result)
+    return StudyResult(preflight.study, result)
 
 
 def train_study(
@@ -252,15 +252,15 @@ def train_study(
     Example: see `run_study`.
     """
     callback = Callbacks(callbacks)
-    prepared = prepare(study, searching=False, shape=shape_of(address))
-    for line in opening_lines(prepared):
+    preflight = run_preflight(study, searching=False, shape=shape_of(address))
+    for line in opening_lines(preflight):
         callback.on_message(line)
-    with study_home(prepared.study, None if out is None else str(out), callback.on_message) as home:
+    with study_home(preflight.study, None if out is None else str(out), callback.on_message) as home:
         target = Target(home.folder, address, home.location)
-        with started(prepared, target, callback) as running, _waiting_reported(target, callback):
+        with started(preflight, target, callback) as running, _waiting_reported(target, callback):
             with _reported(callback, "fit", running.job):
                 done = fit(running.job)
-            test = _export(prepared, running, target, prepared.study, done.checkpoint, callback)
+            test = _export(preflight, running, target, preflight.study, done.checkpoint, callback)
         result = {
             "study": str(home.folder),
             "metrics": done.metrics,
@@ -272,21 +272,21 @@ def train_study(
     return result
 
 
-def _search(prepared: Prepared, target: Target, callback: StudyCallback) -> dict[str, Any]:
+def _search(preflight: Preflight, target: Target, callback: StudyCallback) -> dict[str, Any]:
     """Search, check the seeds, export the best model; the content of ``result.json``, or what it holds already."""
-    study, at_once, folder = prepared.study, prepared.fitted.at_once, target.folder
+    study, at_once, folder = preflight.study, preflight.fitted.at_once, target.folder
     before = _ended(folder)
     if before is not None:
         callback.on_message(f"this study has ended: its result is in {folder / 'result.json'}")
         if not (folder / REPORT).exists():
             write_report(folder)
         return before
-    callback.on_message(allocation_line(prepared))
-    with started(prepared, target, callback) as running, _waiting_reported(target, callback):
+    callback.on_message(allocation_line(preflight))
+    with started(preflight, target, callback) as running, _waiting_reported(target, callback):
         # The place and the folder of all trials, in place of a single training's.
         job = dataclasses.replace(running.job, storage=target.inside("trials"), home=str(folder / "trials"))
         with _reported(callback, "search", job, at_once, read_rows(folder, running=True)) as display:
-            found = run_search(job, prepared.goals, folder, at_once, display)
+            found = run_search(job, preflight.goals, folder, at_once, display)
         repeats = None
         if study.search.repeat_best:
             callback.on_message(
@@ -299,7 +299,7 @@ def _search(prepared: Prepared, target: Target, callback: StudyCallback) -> dict
         best = next(trial for trial in trials if trial["id"] == found.best.id)
         best_study = study.with_values(found.best.values)
         ordered = [best, *(trial for trial in trials if trial is not best)]
-        test = _export(prepared, running, target, best_study, best["checkpoint"], callback, ordered)
+        test = _export(preflight, running, target, best_study, best["checkpoint"], callback, ordered)
     objective = study.search.objective
     result = {
         "study": str(folder),
@@ -328,7 +328,7 @@ def _ended(folder: Path) -> dict[str, Any] | None:
 
 
 def _export(
-    prepared: Prepared,
+    preflight: Preflight,
     running: Started,
     target: Target,
     study: Study,
@@ -339,7 +339,7 @@ def _export(
     """Write ``best/`` from a checkpoint, and score it on the test benchmark where the study has one.
 
     Args:
-        prepared: the study.
+        preflight: the study.
         running: what runs.
         target: where the study runs and writes.
         study: with the values of the fit that wrote the checkpoint.
@@ -348,8 +348,8 @@ def _export(
         rows: of the study's trials, the model's own first; none of a single training.
     """
     folder, service = target.folder, None
-    if "test" in prepared.benchmarks:  # it loads while the model does
-        service = _evaluators(prepared.benchmarks["test"], prepared, running, target)
+    if "test" in preflight.benchmarks:  # it loads while the model does
+        service = _evaluators(preflight.benchmarks["test"], preflight, running, target)
     model = load_encoder(running.source, study.encoder, running.store.tokenizer().pad_id)
     checkpoint = ensure_local(checkpoint_location)
     load_weights(checkpoint, model)

@@ -12,47 +12,47 @@ from hybridtune.model.folder import encoder_notices, has_dense
 from hybridtune.runtime.local import gpus
 from hybridtune.runtime.resources import cores
 from hybridtune.search.samplers import expected_trials
-from hybridtune.study.preflight import Prepared
+from hybridtune.study.preflight import Preflight
 
 _OF_ADAPTERS = ("train.lora_alpha", "train.lora_targets")
 
 
-def opening_lines(prepared: Prepared) -> list[str]:
+def opening_lines(preflight: Preflight) -> list[str]:
     """Return a few lines on what is about to run, the notices among them."""
-    study, corpus, dev = prepared.study, prepared.corpus, prepared.benchmarks["dev"]
+    study, corpus, dev = preflight.study, preflight.corpus, preflight.benchmarks["dev"]
     pairs = corpus.pair_counts()
     mono = int(pairs.diagonal().sum())
     return [
         f"{study.name}: {len(corpus.queries):,} groups in {len(corpus.languages)} languages, "
         f"{mono:,} mono and {int(pairs.sum()) - mono:,} cross pairs",
         f"dev benchmark: {len(dev.queries):,} queries, {len(dev.passages):,} passages",
-        *notices(prepared),
+        *notices(preflight),
     ]
 
 
-def describe_plan(prepared: Prepared) -> dict[str, Any]:
+def describe_plan(preflight: Preflight) -> dict[str, Any]:
     """Return what is about to run as plain values: what ``--dry-run --json`` prints."""
-    study = prepared.study
+    study = preflight.study
     return {
         "study": study.model_dump(mode="json"),
-        "languages": data_table(prepared.corpus),
+        "languages": data_table(preflight.corpus),
         "benchmarks": {
             name: {"queries": len(b.queries), "passages": len(b.passages), "settings": list(b.settings)}
-            for name, b in prepared.benchmarks.items()
+            for name, b in preflight.benchmarks.items()
         },
-        "objectives": dict(prepared.goals),
-        "plan": describe(prepared.plan, study.train.max_steps),
-        "notices": notices(prepared),
+        "objectives": dict(preflight.goals),
+        "plan": describe(preflight.plan, study.train.max_steps),
+        "notices": notices(preflight),
         "trials": expected_trials(study),
-        "concurrent_trials": prepared.fitted.at_once,
-        "evaluators": prepared.fitted.at_once * prepared.fitted.evaluators,
-        "nodes": dict(prepared.fitted.nodes),
+        "concurrent_trials": preflight.fitted.at_once,
+        "evaluators": preflight.fitted.at_once * preflight.fitted.evaluators,
+        "nodes": dict(preflight.fitted.nodes),
     }
 
 
-def allocation_line(prepared: Prepared) -> str:
+def allocation_line(preflight: Preflight) -> str:
     """``15 trials, 2 at once: 1 worker each, on 2 cores and 0 GPUs; 2 evaluator actors``, or on which nodes."""
-    fitted, study = prepared.fitted, prepared.study
+    fitted, study = preflight.fitted, preflight.study
     workers = int(study.resources.workers)
     nodes = ", ".join(f"{count} x {name}" for name, count in fitted.nodes.items())
     return (
@@ -83,26 +83,26 @@ def data_table(corpus: Corpus) -> list[dict[str, Any]]:
     ]
 
 
-def notices(prepared: Prepared) -> list[str]:
+def notices(preflight: Preflight) -> list[str]:
     """What a user should know before the study starts."""
-    study = prepared.study
-    lines = [*prepared.fitted.notices, *encoder_notices(study.encoder)]
-    benchmarks = prepared.benchmarks.items()
+    study = preflight.study
+    lines = [*preflight.fitted.notices, *encoder_notices(study.encoder)]
+    benchmarks = preflight.benchmarks.items()
     lines += [f"benchmarks.{name}: {notice}" for name, benchmark in benchmarks for notice in benchmark.notices]
     root = store_root(study.data)
     if old := outdated_stores(root):
         lines.append(f"{root}: token stores of another version of hybridtune, not read and free to be removed: {old}")
-    lines += [*_left_out(prepared), *_without_effect(study, prepared.plan), *_idle_training(study)]
-    scored = {text.language for text in prepared.benchmarks["dev"].queries}
-    unseen = sorted(scored - set(prepared.corpus.languages))
+    lines += [*_left_out(preflight), *_without_effect(study, preflight.plan), *_idle_training(study)]
+    scored = {text.language for text in preflight.benchmarks["dev"].queries}
+    unseen = sorted(scored - set(preflight.corpus.languages))
     if unseen:
         lines.append(f"zero-shot languages (in the dev benchmark, not in training): {', '.join(unseen)}")
     return lines
 
 
-def _left_out(prepared: Prepared) -> list[str]:
+def _left_out(preflight: Preflight) -> list[str]:
     """What of the training data no batch will hold, and why."""
-    plan, corpus, mix = prepared.plan, prepared.corpus, prepared.study.mix
+    plan, corpus, mix = preflight.plan, preflight.corpus, preflight.study.mix
     lines = []
     small = f"(fewer distinct groups than train.batch_size {plan.batch_size})"
     if plan.left_out:
@@ -119,9 +119,9 @@ def _left_out(prepared: Prepared) -> list[str]:
         unread = sorted(set(corpus.languages) - plan.languages("align"))
         if unread:
             lines.append(f"left out of align batches: {', '.join(unread)} (no translation that the teacher can read)")
-    empty = set(range(len(prepared.study.data.train))) - set(np.unique(corpus.sources).tolist())
+    empty = set(range(len(preflight.study.data.train))) - set(np.unique(corpus.sources).tolist())
     if empty:
-        paths = [prepared.study.data.train[place].path for place in sorted(empty)]
+        paths = [preflight.study.data.train[place].path for place in sorted(empty)]
         lines.append(f"data sets without a group: {', '.join(paths)}")
     return lines
 

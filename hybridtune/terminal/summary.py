@@ -9,22 +9,22 @@ from hybridtune.search.samplers import expected_trials
 from hybridtune.search.seed_check import chance, headline
 from hybridtune.search.stopping import spent
 from hybridtune.storage.trial_rows import TrialRow
-from hybridtune.study.preflight import Prepared
+from hybridtune.study.preflight import Preflight
 from hybridtune.study.summary import opening_lines
 from hybridtune.terminal.scores import groups_table
 from hybridtune.terminal.screen import Screen
 from hybridtune.terminal.tables import duration, figure, marks_told, plain_table, trials_table
 
 
-def show_plan(prepared: Prepared, described: Mapping[str, Any], screen: Screen) -> None:
+def show_plan(preflight: Preflight, described: Mapping[str, Any], screen: Screen) -> None:
     """``--dry-run`` for people."""
     print_to = screen.console.print
-    print_to(dump_study(prepared.study), markup=False)
+    print_to(dump_study(preflight.study), markup=False)
     print_to(plain_table(described["languages"], "training pairs"))
-    for line in opening_lines(prepared):
+    for line in opening_lines(preflight):
         screen.line(line)
-    plan, mix = described["plan"], prepared.study.mix
-    print_to(plain_table(plan["table"], f"batches of the fixed values, {prepared.study.train.max_steps} steps"))
+    plan, mix = described["plan"], preflight.study.mix
+    print_to(plain_table(plan["table"], f"batches of the fixed values, {preflight.study.train.max_steps} steps"))
     screen.line(f"mixing ratio asked {plan['asked_ratio']:.4g}, realised {plan['realised_ratio']:.4f}")
     if mix.align_share:
         screen.line(f"align share asked {mix.align_share:g}, realised {plan['realised_align_share']:.4f}")

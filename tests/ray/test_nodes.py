@@ -18,7 +18,7 @@ from hybridtune.errors import InputError
 from hybridtune.runtime.connect import shape_from, shape_of, shape_text, waiting_told, waiting_workers
 from hybridtune.runtime.local import free_ports
 from hybridtune.runtime.loopback import kept_here
-from hybridtune.study.preflight import prepare
+from hybridtune.study.preflight import run_preflight
 from hybridtune.study.run import Target, run_study, started
 from hybridtune.train.fit import BESIDE_A_WORKER, WorkerGroup
 from hybridtune.train.job_queue import ON_HEAD
@@ -112,7 +112,7 @@ def test_the_shape_is_that_of_the_live_nodes(nodes):
 
 
 def test_a_training_goes_on_elsewhere_with_the_same_figures_when_nodes_are_lost(nodes, study, tmp_path):
-    prepared = prepare(study, searching=False, shape=shape_of(nodes.address))
+    prepared = run_preflight(study, searching=False, shape=shape_of(nodes.address))
     assert prepared.study.resources.workers == prepared.study.resources.cpus_per_worker == 1
     with started(prepared, Target(tmp_path, nodes.address), StudyCallback()) as running:
         group = WorkerGroup(prepared.study.resources, tmp_path)
@@ -159,7 +159,7 @@ class Losing(StudyCallback):
 
 def test_a_study_goes_on_with_the_nodes_that_are_left(nodes, study, tmp_path):
     shape = shape_of(nodes.address)
-    prepared = prepare(study, searching=True, shape=shape)
+    prepared = run_preflight(study, searching=True, shape=shape)
     assert prepared.fitted.at_once == 2
     losing, folder = Losing(nodes), tmp_path / "study"
     result = run_study(study, folder, [losing], address=nodes.address).result

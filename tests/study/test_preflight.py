@@ -4,7 +4,7 @@ from hybridtune.config.study import load_study
 from hybridtune.errors import InputError
 from hybridtune.runtime import local
 from hybridtune.runtime.resources import NodeType, Shape
-from hybridtune.study.preflight import prepare
+from hybridtune.study.preflight import run_preflight
 from hybridtune.study.summary import notices
 
 BOTH = ["de", "en"]
@@ -33,7 +33,7 @@ def prepared(study_file, groups_file):
         train = {"batch_size": batch_size, "max_steps": 20, **dict(train)}
         search = {**search, "space": {"temperature": {"loguniform": [0.01, 0.1]}} if space is None else space}
         sections = {"data": data, "mix": dict(mix), "train": train, "search": search, "resources": dict(resources)}
-        return prepare(load_study(study_file(**sections)), searching, shape)
+        return run_preflight(load_study(study_file(**sections)), searching, shape)
 
     return make
 
@@ -236,11 +236,11 @@ def test_what_a_benchmark_has_to_say_is_told(study_file, groups_file):
     again = {"group_id": "x", "queries": {"en": "q0en"}, "passages": {"en": "more"}}
     path = groups_file([*rows((9, BOTH, BOTH)), again])
     study = load_study(study_file(benchmarks={"dev": {"path": str(path)}}))
-    (line,) = (line for line in notices(prepare(study, False)) if line.startswith("benchmarks.dev: "))
+    (line,) = (line for line in notices(run_preflight(study, False)) if line.startswith("benchmarks.dev: "))
     assert line.startswith("benchmarks.dev: 1 of the queries repeat the text of another in their language")
 
 
 def test_freezing_the_dense_layer_of_an_encoder_that_has_one_needs_no_word(study_file, dense):
     encoder = {"name": str(dense[0]), "query_length": 16, "passage_length": 24}
     study = load_study(study_file(encoder=encoder, train={"batch_size": 8, "max_steps": 4, "freeze_dense": True}))
-    assert not [line for line in notices(prepare(study, False)) if "freeze_dense" in line]
+    assert not [line for line in notices(run_preflight(study, False)) if "freeze_dense" in line]
