@@ -7,7 +7,8 @@ from study_problems import problems
 
 from hybridtune.config.names import short_name
 from hybridtune.config.search import field_names
-from hybridtune.config.study import Study, dump_study, load_study, parse_yaml
+from hybridtune.config.study import Study, dump_study, load_study
+from hybridtune.config.yaml_text import parse_yaml
 
 TREE = {"name": "x", "data": {"train": ["a.jsonl"]}, "benchmarks": {"dev": {"path": "b"}}}
 

@@ -8,7 +8,8 @@ from pydantic import ValidationError
 
 from hybridtune.config.schema import NAME, schema
 from hybridtune.config.search import field_names
-from hybridtune.config.study import Study, demo_study, dump_study, load_study, parse_yaml
+from hybridtune.config.study import Study, demo_study, dump_study, load_study
+from hybridtune.config.yaml_text import parse_yaml
 
 FOLDER = demo_study().parent
 SHIPPED = sorted(FOLDER.glob("*.yaml"))

@@ -5,7 +5,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from study_problems import problems
 
-from hybridtune.config.study import Study, demo_study, dump_study, load_study, parse_yaml
+from hybridtune.config.study import Study, demo_study, dump_study, load_study
+from hybridtune.config.yaml_text import parse_yaml
 from hybridtune.errors import InputError
 
 TREE = {"name": "x", "data": {"train": ["a.jsonl"]}, "benchmarks": {"dev": {"path": "b"}}}
@@ -17,6 +18,7 @@ TREE = {"name": "x", "data": {"train": ["a.jsonl"]}, "benchmarks": {"dev": {"pat
         (b"- a", "a study file is a mapping of sections"),
         (b"", "a study file is a mapping of sections"),
         (b"a: [", "not valid YAML: "),
+        (b"name: a\nname: b", "not valid YAML: found duplicate key"),
         (b"name: \xff", "cannot read the study file: 'utf-8' codec can't decode byte 0xff"),
     ],
 )

@@ -7,7 +7,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from hybridtune.config.checks import search_problems, without_end
@@ -25,6 +24,7 @@ from hybridtune.config.fields import (
     Train,
 )
 from hybridtune.config.search import EarlyStopping, Parameter, Search, corners, seconds
+from hybridtune.config.yaml_text import YAMLError, dump_yaml, parse_yaml, yaml_mistake
 from hybridtune.errors import InputError, reason
 
 __all__ = [
@@ -107,33 +107,6 @@ _FILLED_LATER = ("storage", "warm_start")  # of the search; study.yaml must hold
 AnyPart = TypeVar("AnyPart", bound=Part)
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML 1.1 reads ``3e-5`` as text, where a learning rate is meant, and ``no`` as false, where Norwegian is."""
-
-
-class _Dumper(yaml.SafeDumper):
-    """Quotes the texts that `_Loader` would read as numbers."""
-
-
-_BOOL = "tag:yaml.org,2002:bool"
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOL]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(_BOOL, re.compile("^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
-for _yaml in (_Loader, _Dumper):
-    _yaml.add_implicit_resolver(
-        "tag:yaml.org,2002:float",
-        re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)$|^[-+]?(\d+\.\d*|\.\d+)$|^[-+]?\.inf$|^\.nan$"),
-        list("-+0123456789."),
-    )
-
-
-def parse_yaml(text: str) -> Any:
-    """YAML as the study file reads it."""
-    return yaml.load(text, _Loader)
-
-
 def load_study(path: str | Path, overrides: Sequence[str] = (), **fields: Any) -> Study:
     """Read and check a study file.
 
@@ -157,8 +130,8 @@ def load_study(path: str | Path, overrides: Sequence[str] = (), **fields: Any) -
         raise InputError(f"{path}: cannot read the study file: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: cannot read the study file: {error}") from None
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    except YAMLError as error:
+        raise InputError(yaml_mistake(path, error)) from None
     if not isinstance(tree, dict):
         raise InputError(f"{path}: a study file is a mapping of sections (name, data, benchmarks, ...)")
     apply_overrides(tree, overrides, fields)
@@ -186,8 +159,7 @@ def check(model: type[AnyPart], tree: dict[str, Any], source: str) -> AnyPart:
 
 def dump_study(study: Study) -> str:
     """The resolved study as YAML that `load_study` reads back to the same study."""
-    text: str = yaml.dump(study.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
-    return text
+    return dump_yaml(study.model_dump(mode="json"))
 
 
 def apply_overrides(tree: dict[str, Any], overrides: Sequence[str], fields: Mapping[str, Any] | None = None) -> None:
@@ -213,7 +185,7 @@ def apply_overrides(tree: dict[str, Any], overrides: Sequence[str], fields: Mapp
             raise InputError(f"--set {override}: write it as --set section.field=value")
         try:
             value = parse_yaml(text)
-        except yaml.YAMLError:
+        except YAMLError:
             raise InputError(f"--set {override}: {text!r} is not a YAML value") from None
         _set_field(tree, key.split("."), value, f"--set {override}")
     for name, value in (fields or {}).items():

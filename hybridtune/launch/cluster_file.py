@@ -9,7 +9,7 @@ from typing import Any, Literal
 from hybridtune.errors import InputError
 from hybridtune.launch import kuberay_file as kube_file
 from hybridtune.launch import launcher_file
-from hybridtune.launch.yaml_lines import Document, read_documents, repeated_keys
+from hybridtune.launch.yaml_lines import Document, read_documents
 from hybridtune.runtime.launcher_shape import launcher_shape
 from hybridtune.runtime.resources import Shape
 
@@ -52,7 +52,7 @@ def read_cluster(path: Path) -> ClusterFile:
         InputError: with one line per mistake, each ``FILE:LINE: place: what is wrong``.
     """
     documents = read_documents(path)
-    mistakes = [line for document in documents for line in (*repeated_keys(document), *_common(document))]
+    mistakes = [line for document in documents for line in _common(document)]
     if any("apiVersion" in document.tree for document in documents):
         mistakes += kube_file.mistakes(documents)
         _refuse(mistakes)
@@ -98,14 +98,14 @@ def _of_kubernetes(documents: Sequence[Document], path: Path) -> ClusterFile:
 def _common(document: Document) -> Iterator[str]:
     """Mistakes of any cluster file: what is not filled in, and what would be open to everybody."""
     told: set[tuple[int, str]] = set()  # an anchor's text stands at many places, and in one line
-    for place, line, text in document.texts():
+    for path, line, text in document.texts():
         for name in _UNFILLED.findall(text):
             if (line, name) not in told:
-                yield document.mistake(place, f"fill in {name}; the head of the file says how", line)
+                yield document.mistake(path, f"fill in {name}; the head of the file says how", line)
             told.add((line, name))
         for block in dict.fromkeys(_EVERYBODY.findall(text)):
             yield document.mistake(
-                place, f"{block} is everybody; give your own address (ADDRESS/32), and use ssh or port-forward", line
+                path, f"{block} is everybody; give your own address (ADDRESS/32), and use ssh or port-forward", line
             )
 
 

@@ -5,14 +5,13 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import yaml
-
 from hybridtune.errors import HybridtuneError, InputError
 from hybridtune.launch import kuberay as kubernetes
 from hybridtune.launch import launcher
 from hybridtune.launch.attach import DetachedError
 from hybridtune.launch.local_head import PROVIDER, stop_head
 from hybridtune.launch.record import LOG, Launch
+from hybridtune.launch.yaml_lines import read_documents
 from hybridtune.terminal.screen import Screen
 
 
@@ -76,12 +75,7 @@ def take_file_down(file: Path, screen: Screen) -> None:
         InputError: the file alone does not tell which cluster that is.
         HybridtuneError: it did not work.
     """
-    try:  # no more of it is checked than is needed: machines cost money
-        documents = [one for one in yaml.safe_load_all(file.read_text(encoding="utf-8")) if isinstance(one, dict)]
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{file}: is no cluster file: {' '.join(str(error).split())}") from None
-    if not documents:
-        raise InputError(f"{file}: is no cluster file: it holds no settings; give one, or the folder that launch named")
+    documents = [one.tree for one in read_documents(file)]  # no more is checked: machines cost money
     kinds = {str(document.get("kind")) for document in documents}
     here = any(document.get("provider", {}).get("module") == PROVIDER for document in documents)
     if here or "RayJob" in kinds:

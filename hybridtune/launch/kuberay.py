@@ -14,10 +14,10 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from hybridtune.config.yaml_text import dump_yaml, parse_yaml
 from hybridtune.errors import HybridtuneError, InputError
 from hybridtune.launch.jobs import STOP_SECONDS, JobState, LostError
+from hybridtune.launch.yaml_lines import read_documents
 
 _SECONDS_BETWEEN = 2.0
 
@@ -161,8 +161,8 @@ def _head(file: Path, job: str | None) -> str:
 
 def _ray_object(file: Path) -> tuple[str, list[str]]:
     """Name of a file's RayJob or RayCluster, and the options that name its namespace."""
-    documents = [document for document in yaml.safe_load_all(file.read_text(encoding="utf-8")) if document]
-    metadata = next(one["metadata"] for one in documents if one["kind"] in ("RayJob", "RayCluster"))
+    trees = [document.tree for document in read_documents(file)]
+    metadata = next(tree["metadata"] for tree in trees if tree["kind"] in ("RayJob", "RayCluster"))
     return str(metadata["name"]), ["-n", metadata["namespace"]] if "namespace" in metadata else []
 
 
@@ -209,10 +209,10 @@ def job_manifest(
         )
     job["metadata"]["name"] = name
     job["spec"]["entrypoint"] = entrypoint
-    environment = yaml.safe_load(job["spec"].get("runtimeEnvYAML") or "{}")
+    environment = parse_yaml(job["spec"].get("runtimeEnvYAML") or "{}")
     stop = {"RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS)}
     environment["env_vars"] = stop | environment.get("env_vars", {})
-    job["spec"]["runtimeEnvYAML"] = yaml.safe_dump(environment)
+    job["spec"]["runtimeEnvYAML"] = dump_yaml(environment)
     cluster = job["spec"]["rayClusterSpec"]
     for group in (cluster["headGroupSpec"], *cluster.get("workerGroupSpecs", [])):
         _mount(group["template"]["spec"], name)
@@ -231,7 +231,7 @@ def job_manifest(
 
 def manifest_text(documents: Sequence[Mapping[str, Any]]) -> str:
     """The documents as one YAML text, which `kubectl create -f` takes."""
-    return yaml.safe_dump_all(documents, sort_keys=False, allow_unicode=True, width=120)
+    return dump_yaml(*documents, width=120)
 
 
 def _mount(pod: dict[str, Any], name: str) -> None:

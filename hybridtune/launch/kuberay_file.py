@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
-from hybridtune.launch.yaml_lines import Document, Place, mapping_of, schema_mistakes
+from hybridtune.launch.yaml_lines import Document, YamlPath, mapping_of, schema_mistakes
 from hybridtune.runtime.resources import NodeType, Shape
 
 _LONGEST_NAME = 47  # of a RayJob: what the operator adds must fit a Kubernetes name
@@ -73,7 +73,7 @@ def mistakes(documents: Sequence[Document]) -> Iterator[str]:
         if kind in SCHEMAS:
             wrong = [*schema_mistakes(document, document.tree, SCHEMAS[kind])]
             yield from wrong
-            at: Place = ("spec", "rayClusterSpec") if kind == "RayJob" else ("spec",)
+            at: YamlPath = ("spec", "rayClusterSpec") if kind == "RayJob" else ("spec",)
             if not wrong:
                 yield from _name(document)
                 yield from _cluster(document, cluster_spec(document.tree), at)
@@ -142,7 +142,7 @@ def _name(document: Document) -> Iterator[str]:
         )
 
 
-def _cluster(document: Document, spec: Mapping[str, Any], at: Place) -> Iterator[str]:
+def _cluster(document: Document, spec: Mapping[str, Any], at: YamlPath) -> Iterator[str]:
     """What the operator and the autoscaler would refuse or misread."""
     version, installed = spec.get("rayVersion"), metadata.version("ray")
     if version != installed:
@@ -160,42 +160,42 @@ def _cluster(document: Document, spec: Mapping[str, Any], at: Place) -> Iterator
         yield document.mistake((*at, "headGroupSpec", "enableIngress"), "must be false; use kubectl port-forward")
     names: set[str] = set()
     for index, group in enumerate(spec["workerGroupSpecs"]):
-        place = (*at, "workerGroupSpecs", index)
+        path = (*at, "workerGroupSpecs", index)
         least, most, now = group.get("minReplicas", 0), group["maxReplicas"], group.get("replicas", 0)
         if not least <= most:
-            yield document.mistake((*place, "minReplicas"), f"{least} is more than maxReplicas {most}")
+            yield document.mistake((*path, "minReplicas"), f"{least} is more than maxReplicas {most}")
         elif not least <= now <= most:
-            yield document.mistake((*place, "replicas"), f"{now} is not from minReplicas {least} to maxReplicas {most}")
+            yield document.mistake((*path, "replicas"), f"{now} is not from minReplicas {least} to maxReplicas {most}")
         if not _NAME.fullmatch(group["groupName"]) or group["groupName"] in {*names, _HEAD}:
             taken = "stands twice" if group["groupName"] in names else "lower-case letters, digits and -"
-            yield document.mistake((*place, "groupName"), f"{group['groupName']!r}: {taken}")
+            yield document.mistake((*path, "groupName"), f"{group['groupName']!r}: {taken}")
         names.add(group["groupName"])
 
 
-def _pods(document: Document, at: Place) -> Iterator[str]:
+def _pods(document: Document, at: YamlPath) -> Iterator[str]:
     spec = cluster_spec(document.tree)
     groups = [((*at, "headGroupSpec"), spec["headGroupSpec"])]
     groups += [((*at, "workerGroupSpecs", i), group) for i, group in enumerate(spec["workerGroupSpecs"])]
-    for place, group in groups:
-        yield from _pod(document, (*place, "template"), group, spec.get("rayVersion"))
+    for path, group in groups:
+        yield from _pod(document, (*path, "template"), group, spec.get("rayVersion"))
     if template := document.tree["spec"].get("submitterPodTemplate"):
         yield from _template(document, ("spec", "submitterPodTemplate"), template)
 
 
-def _pod(document: Document, place: Place, group: Mapping[str, Any], version: Any) -> Iterator[str]:
+def _pod(document: Document, path: YamlPath, group: Mapping[str, Any], version: Any) -> Iterator[str]:
     """The first container is Ray's: its image and its resources."""
     containers = _containers(group["template"])
     if not containers:
-        yield document.mistake((*place, "spec"), "containers is missing: the first one is Ray's")
+        yield document.mistake((*path, "spec"), "containers is missing: the first one is Ray's")
         return
-    yield from _template(document, place, group["template"])
-    inside = (*place, "spec", "containers", 0)
+    yield from _template(document, path, group["template"])
+    inside = (*path, "spec", "containers", 0)
     image = _IMAGE_RAY.search(str(containers[0].get("image", "")))
     if image and (image[1] or image[2]) != version:
         yield document.mistake((*inside, "image"), f"Ray {image[1] or image[2]}, and rayVersion is {version}")
     restart = group["template"]["spec"].get("restartPolicy", "Never")
     if restart != "Never":
-        yield document.mistake((*place, "spec", "restartPolicy"), f"{restart}: the v2 autoscaler needs Never")
+        yield document.mistake((*path, "spec", "restartPolicy"), f"{restart}: the v2 autoscaler needs Never")
     resources = mapping_of(containers[0].get("resources"))
     limits, requests = mapping_of(resources.get("limits")), mapping_of(resources.get("requests"))
     for name, value in {**requests, **limits}.items():
@@ -211,15 +211,15 @@ def _pod(document: Document, place: Place, group: Mapping[str, Any], version: An
         yield document.mistake((*inside, "resources", "requests", _GPU), "requests and limits of GPUs must be equal")
 
 
-def _template(document: Document, place: Place, template: Any) -> Iterator[str]:
+def _template(document: Document, path: YamlPath, template: Any) -> Iterator[str]:
     whole = {"apiVersion": "v1", "kind": "PodTemplate", "metadata": {"name": "checked"}, "template": template}
-    yield from _of_kubernetes(document, place, whole, skip=1)
+    yield from _of_kubernetes(document, path, whole, skip=1)
 
 
-def _of_kubernetes(document: Document, place: Place, tree: Any, skip: int = 0) -> Iterator[str]:
+def _of_kubernetes(document: Document, path: YamlPath, tree: Any, skip: int = 0) -> Iterator[str]:
     """What Kubernetes' own schemas say to an object, where they are installed (``hybridtune[kubernetes]``)."""
     if not (isinstance(tree.get("apiVersion"), str) and isinstance(tree.get("kind"), str)):
-        yield document.mistake(place, "apiVersion and kind are missing")
+        yield document.mistake(path, "apiVersion and kind are missing")
         return
     if importlib.util.find_spec("kubernetes_validate") is None:
         return
@@ -228,9 +228,9 @@ def _of_kubernetes(document: Document, place: Place, tree: Any, skip: int = 0) -
     try:
         kubernetes_validate.validate(tree, kubernetes_validate.latest_version(), strict=True)
     except kubernetes_validate.SchemaNotFoundError:
-        yield document.mistake((*place, "kind"), f"{tree['apiVersion']} {tree['kind']} is no kind that Kubernetes has")
+        yield document.mistake((*path, "kind"), f"{tree['apiVersion']} {tree['kind']} is no kind that Kubernetes has")
     except kubernetes_validate.ValidationError as error:
-        inside = (*place, *list(error.absolute_path)[skip:])
+        inside = (*path, *list(error.absolute_path)[skip:])
         extra = re.search(r"\('([^']+)' (?:was|were) unexpected\)", error.message)
         yield document.mistake(
             (*inside, extra[1]) if extra else inside, "unknown key" if extra else error.message[:150]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hybridtune.errors import nearest
-from hybridtune.launch.yaml_lines import Document, Place, mapping_of, schema_mistakes
+from hybridtune.launch.yaml_lines import Document, YamlPath, mapping_of, schema_mistakes
 from hybridtune.runtime.launcher_shape import ray_starts
 
 IDLE_MINUTES = 5.0  # Ray's own default
@@ -33,8 +33,8 @@ def mistakes(document: Document) -> Iterator[str]:
     ]
     yield from found
     if not found and (refused := _refused_by_ray(tree)):
-        place, message = refused
-        yield document.mistake(place, message)
+        path, message = refused
+        yield document.mistake(path, message)
 
 
 def notices(document: Document) -> list[str]:
@@ -125,7 +125,7 @@ def _counts(document: Document, types: Mapping[str, dict[str, Any]]) -> Iterator
     total, most = 0, document.tree.get("max_workers")
     for name, node in types.items():
         least, largest = node.get("min_workers", 0), node.get("max_workers")
-        at: Place = ("available_node_types", name)
+        at: YamlPath = ("available_node_types", name)
         for key in ("min_workers", "max_workers"):
             if isinstance(node.get(key), int) and node[key] < 0:
                 yield document.mistake((*at, key), f"{node[key]} nodes: 0 or more")
@@ -140,15 +140,15 @@ def _network(document: Document) -> Iterator[str]:
     """Where a provider's default lets everybody reach port 22 of the nodes."""
     provider = mapping_of(document.tree.get("provider"))
     for name, node in _types(document.tree).items():
-        place = ("available_node_types", name, "node_config")
+        path = ("available_node_types", name, "node_config")
         config = mapping_of(node.get("node_config"))
         if provider.get("type") == "aws" and not {"SecurityGroupIds", "NetworkInterfaces"} & config.keys():
             yield document.mistake(
-                place, "SecurityGroupIds is missing: Ray would make a group whose port 22 is open to everybody"
+                path, "SecurityGroupIds is missing: Ray would make a group whose port 22 is open to everybody"
             )
         if provider.get("type") == "gcp" and "networkInterfaces" not in config:
             yield document.mistake(
-                place, "networkInterfaces is missing: Ray would take a subnet by chance, and its firewall with it"
+                path, "networkInterfaces is missing: Ray would take a subnet by chance, and its firewall with it"
             )
     if provider.get("type") == "azure" and provider.get("use_internal_ips") is not True:
         yield document.mistake(
@@ -170,16 +170,16 @@ def _mounts(document: Document) -> Iterator[str]:
 
 def _versions(document: Document) -> Iterator[str]:
     installed = metadata.version("ray")
-    for place, line, text in document.texts():
+    for path, line, text in document.texts():
         for pinned, image in _RAY_VERSION.findall(text):
             if (pinned or image) != installed:
                 yield document.mistake(
-                    place, f"Ray {pinned or image} on the nodes and {installed} here: they must be the same", line
+                    path, f"Ray {pinned or image} on the nodes and {installed} here: they must be the same", line
                 )
 
 
-def _refused_by_ray(tree: dict[str, Any]) -> tuple[Place, str] | None:
-    """What Ray itself says to the file, made ready as ``ray up`` makes it: (place, message), or None if it is good."""
+def _refused_by_ray(tree: dict[str, Any]) -> tuple[YamlPath, str] | None:
+    """What Ray itself says to the file, made ready as ``ray up`` makes it: (path, message), or None if it is good."""
     from jsonschema import ValidationError
     from ray.autoscaler._private.util import prepare_config, validate_config
 
@@ -213,18 +213,18 @@ def start_mistakes(document: Document) -> Iterator[str]:
         commands = document.tree.get(section)
         if isinstance(commands, list) and not starts:
             yield document.mistake((section,), "no `ray start`: the node would not join the cluster")
-        for place, options in starts:
+        for path, options in starts:
             for option, value in needed.items():
                 if option not in options:
-                    yield document.mistake(place, f"`ray start` without {option}{value}")
+                    yield document.mistake(path, f"`ray start` without {option}{value}")
             host = options.get("--dashboard-host")
             if host is not None and host not in _LOOPBACK:
                 yield document.mistake(
-                    place, f"--dashboard-host={host} shows the dashboard to the network; leave it out, `ray dashboard`"
+                    path, f"--dashboard-host={host} shows the dashboard to the network; leave it out, `ray dashboard`"
                     " forwards its port",
                 )  # fmt: skip
         if provider.get("type") == "local" and not any("--num-cpus" in options for _, options in starts):
-            where: Place = (section,) if section in document.tree else ()
+            where: YamlPath = (section,) if section in document.tree else ()
             yield document.mistake(
                 where,
                 f"{'' if where else section + ': '}say `ray start --num-cpus=N` (and --num-gpus): what fits is worked"

@@ -19,8 +19,8 @@ from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
 
 import psutil
-import yaml
 
+from hybridtune.config.yaml_text import dump_yaml
 from hybridtune.errors import HybridtuneError
 from hybridtune.runtime.connect import SHAPE, shape_text
 from hybridtune.runtime.launcher_shape import launcher_shape
@@ -80,7 +80,7 @@ def start_head(tree: Mapping[str, Any]) -> Head:
     address, dashboard = f"{HOST}:{ports[0]}", f"http://{HOST}:{ports[1]}"
     provider = {"gcs_address": address, "folder": str(folder), "head_node_type": tree["head_node_type"]}
     config = prepare_config(dict(tree) | {"provider": dict(tree["provider"]) | provider})
-    (folder / "cluster.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    (folder / "cluster.yaml").write_text(dump_yaml(config), encoding="utf-8")
     (folder / "token").touch(0o600)
     (folder / "token").write_text(new_token(), encoding="utf-8")
     with (folder / LOG).open("wb") as log:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from hybridtune.config.search import is_url
-from hybridtune.config.study import Study, check, dump_study, parse_yaml
+from hybridtune.config.study import Study, check, dump_study
+from hybridtune.config.yaml_text import parse_yaml
 from hybridtune.errors import InputError
 from hybridtune.launch.jobs import PACKAGE_LIMIT
 

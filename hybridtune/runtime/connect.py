@@ -12,8 +12,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO, Any
 
-import yaml
-
+from hybridtune.config.yaml_text import parse_yaml
 from hybridtune.errors import InputError
 from hybridtune.runtime.launcher_shape import launcher_shape
 from hybridtune.runtime.local import SETTINGS, native_stderr_to, silence
@@ -91,7 +90,7 @@ def shape_of_running() -> Shape:
 
     may_come, file = _may_come(), Path.home() / _LAUNCHED
     if not may_come and file.is_file():
-        return launcher_shape(yaml.safe_load(file.read_text(encoding="utf-8")))
+        return launcher_shape(parse_yaml(file.read_text(encoding="utf-8")))
     most = {kind.name: kind.most for kind in may_come}
     there = Counter(_type_of(node) for node in ray.nodes() if node["Alive"])
     types = [

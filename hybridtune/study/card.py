@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import yaml
-
 from hybridtune.config.names import short_name
 from hybridtune.config.study import Study, dump_study
+from hybridtune.config.yaml_text import dump_yaml
 from hybridtune.data.plan import distinct_pairs
 from hybridtune.metrics.metrics import direction
 from hybridtune.report.render import render
@@ -73,7 +72,7 @@ def model_card(trained: Trained, pooled_alone: bool = True) -> str:
     if trained.test is not None and benchmarks.test is not None:
         scored[f"test: {benchmarks.test.path}"] = trained.test
     pairs, kinds = distinct_pairs(trained.table), dict.fromkeys(row["kind"] for row in trained.table)
-    front_matter = yaml.safe_dump(_front_matter(trained, scored), sort_keys=False, allow_unicode=True)
+    front_matter = dump_yaml(_front_matter(trained, scored))
     trial_columns, trials = _trials(trained)
     return render(
         "hybridtune.study",

@@ -9,7 +9,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from hybridtune.config.study import Study, dump_study, parse_yaml
+from hybridtune.config.study import Study, dump_study
+from hybridtune.config.yaml_text import parse_yaml
 from hybridtune.errors import InputError
 from hybridtune.storage.files import write_atomically
 from hybridtune.storage.study_folder import ENVIRONMENT, FORMAT, check_format

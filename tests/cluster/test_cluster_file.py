@@ -160,7 +160,7 @@ def test_a_mistake_in_a_file_for_machines_is_told_with_its_line(name, old, new, 
 OF_CLOUDS = [
     ("head_node_type: head", "head_node_type: haed", "'haed' is not in available_node_types; did you mean 'head'", 0),
     ("max_workers: 10", "max_workers: ten", r"must be an integer \(got 'ten'\)", 0),
-    ("max_workers: 10\n", "max_workers: 10\nmax_workers: 12\n", "stands twice", 1),
+    ("max_workers: 10\n", "max_workers: 10\nmax_workers: 12\n", "not valid YAML: found duplicate key .max_workers", 1),
     ("min_workers: 0\n    max_workers: 8", "min_workers: 9\n    max_workers: 8", "9 is more than its max_workers 8", 0),
     ("resources: {CPU: 8}", "resources: {}", "say CPU .and GPU. of a node", 0),
     ("resources: {CPU: 8}", "resources: {CPU: 7.5}", "must be an integer", 0),

@@ -141,7 +141,11 @@ def labels_of_pods(node):
         ('limits: {cpu: "8", memory: 32Gi}', "limits: {cpu: 8 cores, memory: 32Gi}", "is not a Kubernetes quantity"),
         ("serviceAccountName: hybridtune-worker", "serviceAcountName: hybridtune-worker", "unknown key"),
         ("tolerations:", "\ttolerations:", "YAML takes no tabs"),
-        ("rayStartParams: {}", "rayStartParams: {num-cpus: '1', num-cpus: '2'}", "num-cpus: stands twice"),
+        (
+            "rayStartParams: {}",
+            "rayStartParams: {num-cpus: '1', num-cpus: '2'}",
+            "found duplicate key .num-cpus",
+        ),
     ],
 )
 def test_a_mistake_in_a_kuberay_file_is_told_with_its_line(name, old, new, message, tmp_path):

@@ -66,7 +66,7 @@ def test_the_folder_of_no_launch_is_refused(world, tmp_path):
 
 def test_a_text_is_no_cluster_to_take_down(world, tmp_path):
     (tmp_path / "name").write_text("a-host\n")
-    fails(CliRunner().invoke(cli, ["down", str(tmp_path / "name")]), InputError, "is no cluster file")
+    fails(CliRunner().invoke(cli, ["down", str(tmp_path / "name")]), InputError, "a cluster file is a mapping")
     assert world.calls == []
 
 
