@@ -39,7 +39,7 @@ LISTS_PER_ROOT = 4  # inverted lists: so often the root of the passages
 POINTS_PER_LIST = 39  # that k-means wants for training, below which faiss warns
 NEIGHBOURS = 32  # edges of a passage in the HNSW graph
 
-Kind = Literal["ivf", "hnsw"]
+IndexKind = Literal["ivf", "hnsw"]
 
 
 @dataclass(frozen=True)
@@ -52,22 +52,34 @@ class Index:
         nprobe: inverted lists looked into by a query; None: a sixteenth of them, at least 8. All of them: exact.
         ef_search: passages that a query keeps in view in the graph; None: 2 * k, at least 64.
 
+    Example: see `approximate_top_k`.
+
     Source: arXiv 1603.09320 (HNSW); nlist of 4 to 16 roots: the faiss wiki's guidelines to choose an index.
     """
 
-    kind: Kind
+    kind: IndexKind
     seed: int
     nprobe: int | None = None
     ef_search: int | None = None
 
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(IndexKind):
+            raise InputError(f"index {self.kind!r} is unknown; known: {', '.join(get_args(IndexKind))}")
+        if not 0 <= self.seed < 2**31:
+            raise InputError(f"seed must lie in [0, 2**31) (got {self.seed})")
+        for name in ("nprobe", "ef_search"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name} must be at least 1 (got {value})")
 
-class Approximate(NamedTuple):
-    """Lists that may miss passages, and how many they do miss.
+
+class Found(NamedTuple):
+    """Lists, and how exact they are.
 
     Attributes:
-        top: the lists; scores by ``pair_scores``, the order that of exact lists.
-        recall: share of the exact k best that the lists hold, over the sampled queries, in [0, 1].
-        sampled: queries that were searched exactly too.
+        top: [Q, k] lists; scores by ``pair_scores``, the order that of exact lists.
+        recall: share of the exact k best that they hold, over the sampled queries, in [0, 1]; 1 of exact lists.
+        sampled: queries that were searched exactly too; 0 for exact lists.
     """
 
     top: TopK
@@ -75,54 +87,73 @@ class Approximate(NamedTuple):
     sampled: int
 
 
+def search_pool(
+    folder: Path, queries: Sequence[int], blocks: Sequence[Block], k: int, index: IndexKind | None, seed: int
+) -> Found:
+    """Find the k best passages of some blocks for some queries, in a task; Ray must be running.
+
+    Args:
+        folder: of the encoded benchmark, its relevant pairs scored.
+        queries: positions of the queries.
+        blocks: the pool.
+        k: length of the lists.
+        index: an approximate faiss index; None: exact.
+        seed: of the index.
+
+    Example: see `approximate_top_k`.
+    """
+    task = ray.remote(_search).options(num_cpus=0.25)
+    chosen = None if index is None else Index(index, seed)
+    found: Found = ray.get(task.remote(folder, list(queries), list(blocks), k, chosen))
+    return found
+
+
+def _search(folder: Path, queries: list[int], blocks: list[Block], k: int, index: Index | None) -> Found:
+    vectors = np.load(folder / QUERIES)[queries]  # [q, D]
+    return Found(top_k(vectors, blocks, k), 1.0, 0) if index is None else approximate_top_k(vectors, blocks, k, index)
+
+
 def approximate_top_k(
-    queries: Float32,
-    blocks: Sequence[Block],
-    k: int,
-    kind: Kind,
-    seed: int,
-    sample: int = 200,
-    *,
-    nprobe: int | None = None,
-    ef_search: int | None = None,
-    num_cpus: float = 0.5,
-) -> Approximate:
-    """The k best passages that an index finds for every query; Ray must be running. One task per shard.
+    queries: Float32, blocks: Sequence[Block], k: int, index: Index, sample: int = 200, *, num_cpus: float = 0.5
+) -> Found:
+    """Find the k best passages by an index per shard, for every query; Ray must be running. One task per shard.
 
     Args:
         queries: float32 [Q, D], unit length, Q >= 1.
         blocks: the pool, with a passage at least; ids unique in it. On a cluster, files that every machine sees.
         k: length of the lists, >= 1.
-        kind: of the index.
-        seed: of the index and of the sample, in [0, 2**31).
+        index: how a shard is indexed; its seed also draws the sample.
         sample: queries that are searched exactly too, >= 1; all if there are fewer.
-        nprobe: see ``Index``.
-        ef_search: see ``Index``.
         num_cpus: logical CPUs that a task asks Ray for; it uses one core.
 
     Raises:
-        InputError: a value out of its range, no query or no passage, vectors of another length.
+        InputError: no query or no passage, vectors of another length.
         FitError: a vector is not finite.
+
+    Example:
+        >>> found = approximate_top_k(queries, blocks, 10, Index("ivf", seed=0))  # doctest: +SKIP
+        >>> found.top.ids(blocks)[0], found.recall                                # doctest: +SKIP
     """
-    _check(kind, seed, sample, nprobe, ef_search)
+    if sample < 1:
+        raise InputError(f"sample must be at least 1 (got {sample})")
     starts = block_starts(blocks)
     if len(queries) == 0 or starts[-1] == 0:
         raise InputError(f"{len(queries)} queries and {starts[-1]} passages: a search needs one of each at least")
-    sampled = np.sort(np.random.default_rng(seed).permutation(len(queries))[:sample])
+    sampled = np.sort(np.random.default_rng(index.seed).permutation(len(queries))[:sample])
     exact = top_k(queries[sampled], blocks, k, num_cpus=num_cpus)
     task = ray.remote(_approximate_task).options(num_cpus=num_cpus)
-    shared, index = ray.put(queries), Index(kind, seed, nprobe, ef_search)
+    shared = ray.put(queries)
     edges = [*np.flatnonzero(np.diff(starts[:-1] // SHARD_PASSAGES, prepend=-1)).tolist(), len(blocks)]
     calls = (
         (slice(len(queries)), partial(task.remote, shared, blocks[first:last], first, k, index))
         for first, last in pairwise(edges)
     )
     top = gather(calls, TopK.empty(len(queries), k), blocks, num_cpus)
-    return Approximate(top, recall(top.part(sampled), exact), len(sampled))
+    return Found(top, recall(top.part(sampled), exact), len(sampled))
 
 
 def recall(found: TopK, exact: TopK) -> float:
-    """Share of the passages in the exact lists that the found lists of the same queries hold.
+    """Return the share of the passages in the exact lists that the found lists of the same queries hold.
 
     Args:
         found: [Q, k].
@@ -136,7 +167,7 @@ def recall(found: TopK, exact: TopK) -> float:
 
 
 def shard_approximate(queries: Float32, blocks: Sequence[Block], k: int, index: Index) -> TopK:
-    """The k best passages that an index of one shard finds, in this process; its vectors are held in memory.
+    """Find the k best passages by an index of one shard, in this process; its vectors are held in memory.
 
     With one thread (``one_thread``) the same call gives the same lists.
 
@@ -188,57 +219,3 @@ def _built(vectors: Float32, k: int, index: Index) -> Any:
 def _approximate_task(queries: Float32, blocks: Sequence[Block], first: int, k: int, index: Index) -> TopK:
     with one_thread():
         return moved(shard_approximate(queries, blocks, k, index), first)
-
-
-def _check(kind: str, seed: int, sample: int, nprobe: int | None, ef_search: int | None) -> None:
-    if kind not in get_args(Kind):
-        raise InputError(f"index {kind!r} is unknown; known: {', '.join(get_args(Kind))}")
-    if not 0 <= seed < 2**31:
-        raise InputError(f"seed must lie in [0, 2**31) (got {seed})")
-    for name, value in (("sample", sample), ("nprobe", nprobe), ("ef_search", ef_search)):
-        if value is not None and value < 1:
-            raise InputError(f"{name} must be at least 1 (got {value})")
-
-
-IndexKind = Literal["ivf", "hnsw"]
-
-
-class Found(NamedTuple):
-    """Lists, and what is known of their exactness.
-
-    Attributes:
-        lists: [Q, k].
-        recall: share of the exact lists that they hold, in [0, 1]; 1 of exact lists.
-        sampled: queries that it was measured on; 0 for exact lists.
-    """
-
-    lists: TopK
-    recall: float
-    sampled: int
-
-
-def search_pool(
-    folder: Path, queries: Sequence[int], blocks: Sequence[Block], k: int, index: IndexKind | None, seed: int
-) -> Found:
-    """The k best passages of some blocks for some queries; Ray must be running.
-
-    Args:
-        folder: of the encoded benchmark, its relevant pairs scored.
-        queries: positions of the queries.
-        blocks: the pool.
-        k: length of the lists.
-        index: an approximate faiss index; None: exact.
-        seed: of the index.
-    """
-    import ray
-
-    task = ray.remote(_search).options(num_cpus=0.25)
-    found: Found = ray.get(task.remote(folder, list(queries), list(blocks), k, index, seed))
-    return found
-
-
-def _search(folder: Path, queries: list[int], blocks: list[Block], k: int, index: IndexKind | None, seed: int) -> Found:
-    vectors = np.load(folder / QUERIES)[queries]  # [q, D]
-    if index is None:
-        return Found(top_k(vectors, blocks, k), 1.0, 0)
-    return Found(*approximate_top_k(vectors, blocks, k, index, seed))

@@ -33,18 +33,18 @@ class Block:
     path: Path
 
     def read(self) -> tuple[str, list[str], Float32]:
-        """Its language, the n passage ids, and their float32 [n, D] vectors (a view of the mapped file)."""
+        """Return its language, the n passage ids, and their float32 [n, D] vectors (a view of the mapped file)."""
         table = _mapped(self.path)
         column = table.column("vector").combine_chunks()
         vectors = column.values.to_numpy().reshape(len(table), -1)  # [n, D]
         return _language(table), table.column("id").to_pylist(), vectors
 
     def language(self) -> str:
-        """The language of its passages."""
+        """Return the language of its passages."""
         return _language(_mapped(self.path))
 
     def order(self) -> Int64:
-        """[n] tie order of its passages among the relevant ones (``tie_order_among``)."""
+        """Return the tie order [n] of its passages among the relevant ones (``tie_order_among``)."""
         order: Int64 = _mapped(self.path).column("order").to_numpy()
         return order
 
@@ -53,7 +53,7 @@ class Block:
 
 
 def blocks_of(part: CorpusPart, number: int) -> Iterator[tuple[str, list[Text]]]:
-    """The named blocks of a part of a corpus: runs of texts of one language, in the order they stand."""
+    """Cut a part of a corpus into named blocks: runs of texts of one language, in their order."""
     waiting: dict[str, list[Text]] = {}
     blocks: dict[str, int] = {}
     for text in part.read():
@@ -66,8 +66,8 @@ def blocks_of(part: CorpusPart, number: int) -> Iterator[tuple[str, list[Text]]]
 
 
 def _block_name(part: int, language: str, blocks: dict[str, int]) -> str:
-    place = blocks[language] = blocks.get(language, -1) + 1
-    return f"{part:05d}-{language}-{place:06d}"
+    number = blocks[language] = blocks.get(language, -1) + 1
+    return f"{part:05d}-{language}-{number:06d}"
 
 
 def write_block(
@@ -106,7 +106,7 @@ def write_block(
 
 
 def finished_blocks(folder: Path) -> list[Block]:
-    """The blocks under ``folder``, by name."""
+    """Return the blocks under ``folder``, by name."""
     return [Block(path) for path in sorted((folder / "blocks").glob("*.arrow"))]
 
 

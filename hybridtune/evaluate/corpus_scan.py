@@ -8,7 +8,7 @@ import hashlib
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +56,7 @@ class CorpusScan:
     spaced: str | None = None
 
     def languages(self, rows: BenchmarkRows) -> tuple[str, ...]:
-        """The codes of queries and passages, sorted."""
+        """Return the codes of queries and passages, sorted."""
         return tuple(sorted({*self.passages, *(query.language for query in rows.queries)}))
 
     def relevance(self, rows: BenchmarkRows) -> Relevance:
@@ -67,19 +67,17 @@ class CorpusScan:
         return build_relevance(rows, self.digest, self.languages(rows), number, spoken, order, self.own)
 
 
-@dataclass(frozen=True)
+@dataclass
 class PartScan:
     """What one part of a corpus holds; ``problem`` instead of an error, which would lose its kind on the way.
 
-    ``found`` are the wanted ids and ``alike`` those whose passage holds the text of the query of the same id; ``empty``
-    counts the passages without a text, ``first_empty`` is the id of one.
+    ``language`` is that of the wanted ids; ``alike`` are ids whose passage holds the text of the query of the same id.
     """
 
-    digest: str
-    passages: dict[str, int]
-    found: list[str]
-    found_language: list[str]
-    alike: tuple[str, ...] = ()
+    digest: str = ""
+    passages: Counter[str] = field(default_factory=Counter)
+    language: dict[str, str] = field(default_factory=dict)
+    alike: list[str] = field(default_factory=list)
     empty: int = 0
     first_empty: str | None = None
     spaced: str | None = None
@@ -93,49 +91,44 @@ def scan_part(
 
     Args:
         part: to read.
-        number: its place in the corpus.
+        number: its position in the corpus.
         wanted: ids of the relevant passages.
-        asked: ``judged.query_texts``; passages of these ids are wanted too.
+        asked: ``relevance.query_texts``; passages of these ids are wanted too.
         folder: takes the sorted hashes of its ids.
+
+    Example: see `scan_corpus`.
     """
-    digest, sizes = PartDigest(), Counter[str]()
-    found: list[str] = []
-    found_language: list[str] = []
-    alike: list[str] = []
-    empty: list[str] = []
+    digest, found = PartDigest(), PartScan()
     sample: list[Text] = []
     hashes = array("Q")
-    spaced = None
     try:
         for text in part.read():
             digest.add(text)
-            sizes[text.language] += 1
+            found.passages[text.language] += 1
             hashes.append(_hash(text.text_id))
-            if spaced is None and len(text.text_id.split()) != 1:
-                spaced = text.text_id
-            if sizes[text.language] <= SAMPLE:
+            if found.spaced is None and len(text.text_id.split()) != 1:
+                found.spaced = text.text_id
+            if found.passages[text.language] <= SAMPLE:
                 sample.append(text)
             if not text.text:
-                empty.append(text.text_id)
+                found.empty += 1
+                found.first_empty = found.first_empty or text.text_id
             if text.text_id in asked and holds_query(text.text, asked[text.text_id]):
-                alike.append(text.text_id)
+                found.alike.append(text.text_id)
             if text.text_id in wanted or text.text_id in asked:
-                found.append(text.text_id)
-                found_language.append(text.language)
+                found.language[text.text_id] = text.language
     except InputError as error:
-        return PartScan("", {}, [], [], problem=str(error))
+        return PartScan(problem=str(error))
     exchanged = mixed_up(sample)
     if exchanged is not None:
-        return PartScan("", {}, [], [], problem=f"{part.name}: {exchanged}")
+        return PartScan(problem=f"{part.name}: {exchanged}")
     write_array(_hash_file(folder, number), np.sort(np.frombuffer(hashes, np.uint64)))
-    first_empty = empty[0] if empty else None
-    return PartScan(
-        digest.hexdigest(), dict(sizes), found, found_language, tuple(alike), len(empty), first_empty, spaced
-    )
+    found.digest = digest.hexdigest()
+    return found
 
 
 def scan_corpus(rows: BenchmarkRows, folder: Path, progress: Progress = lambda done, total: None) -> CorpusScan:
-    """CorpusScan all parts of a benchmark's corpus, in Ray tasks where Ray runs and files are to be read.
+    """Scan all parts of a benchmark's corpus, in Ray tasks where Ray runs and files are to be read.
 
     Args:
         rows: the benchmark.
@@ -150,7 +143,7 @@ def scan_corpus(rows: BenchmarkRows, folder: Path, progress: Progress = lambda d
     wanted = frozenset(judged.passage_id for judged in rows.judged if judged.grade > 0)
     if not wanted:
         raise InputError(f"{rows.name}: no query has a relevant passage")
-    parts: list[PartScan] = [PartScan("", {}, [], [])] * len(rows.corpus)
+    parts: list[PartScan] = [PartScan()] * len(rows.corpus)
     progress(0, len(parts))
     asked = query_texts(rows)
     for done, (number, part) in enumerate(_scans(rows.corpus, wanted, asked, folder), 1):
@@ -159,8 +152,8 @@ def scan_corpus(rows: BenchmarkRows, folder: Path, progress: Progress = lambda d
         parts[number] = part
         progress(done, len(parts))
     _check_doubles(rows.corpus, folder)
-    language = {key: name for part in parts for key, name in zip(part.found, part.found_language, strict=True)}
-    sizes: Counter[str] = sum((Counter(part.passages) for part in parts), Counter())
+    language = {key: code for part in parts for key, code in part.language.items()}
+    sizes: Counter[str] = sum((part.passages for part in parts), Counter())
     facts = CorpusFacts(
         language=language,
         languages=tuple(sorted({*sizes, *(query.language for query in rows.queries)})),

@@ -1,8 +1,12 @@
-"""Token ids to vectors, with little spent on padding: rows of like length are encoded together."""
+"""A corpus of any size to vectors on disk: Ray Data reads and tokenises blocks, actors encode them, resumable.
+
+The sides of a scanned benchmark go in (`corpus_scan`), files of `blocks` come out, which `sweep` ranks and `top_k`
+searches.
+"""
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +46,7 @@ class Actors:
     readers: int = 2
 
     def pool(self) -> Any:
-        """As Ray Data takes it."""
+        """Return them as Ray Data takes them."""
         import ray
 
         return ray.data.ActorPoolStrategy(
@@ -72,7 +76,7 @@ class Side:
 
 
 def tie_order_among(relevant: Sequence[str]) -> Callable[[str], int]:
-    """The tie order of any passage id, exact against the relevant ones; no list of all ids is needed.
+    """Return a function to the tie order of any passage id, exact against the relevant ones, without a list of all ids.
 
     The i-th relevant id (descending) has order 2i + 1, another id twice the number of relevant ids above it: of equal
     scores the smaller order wins, as in ``ranks.tie_order``, wherever one of the two is relevant.
@@ -98,7 +102,7 @@ def encode_sides(
     actors: Actors,
     progress: Progress = lambda done, total: None,
 ) -> int:
-    """Encode what is not encoded yet; Ray must be running.
+    """Encode the blocks that are not encoded yet; Ray must be running.
 
     Args:
         sides: queries and passages.
@@ -113,52 +117,62 @@ def encode_sides(
 
     Raises:
         FitError: an embedding is not finite.
-    """
-    import ray
 
+    Example:
+        >>> encode_sides([queries, passages], "best", encoder, tokenizer, Actors(1, 2))  # doctest: +SKIP
+    """
     done = [{block.path.stem: len(block) for block in finished_blocks(side.folder)} for side in sides]
-    before = sum(sum(blocks.values()) for blocks in done)
-    total = sum(side.texts for side in sides)
+    before, total = sum(sum(blocks.values()) for blocks in done), sum(side.texts for side in sides)
     progress(before, total)
     if before == total:
         return 0
-    items = [{"side": s, "part": p} for s, side in enumerate(sides) for p in range(len(side.parts))]
-    parts = [[ray.put(part) for part in side.parts] for side in sides]  # each travels once, to whoever reads it
-    bare = [Side([], side.prefix, side.length, side.folder, side.relevant, side.texts) for side in sides]
-    reader = _Reader(bare, parts, [frozenset(blocks) for blocks in done])
-    data = ray.data.from_items(items, override_num_blocks=len(items))
-    data.context.enable_progress_bars = False
-    data.context.target_max_block_size = 1  # byte: every row goes on as soon as it is there, alone
-    data = data.map_batches(
-        reader,
-        compute=ray.data.TaskPoolStrategy(size=min(len(items), actors.readers)),
-        batch_size=1,
-        batch_format="pyarrow",
-        num_cpus=READER_CPUS,
-    )
-    data = data.map_batches(
-        _Tokeniser(tokenizer, [(side.prefix, side.length) for side in sides]),
-        compute=ray.data.TaskPoolStrategy(size=actors.readers),
-        batch_size=1,
-        batch_format="pyarrow",
-        num_cpus=TOKENISER_CPUS,
-    )
-    data = data.map_batches(
-        _Encoder,
-        fn_constructor_args=(source, encoder, tokenizer.pad_id, [str(side.folder) for side in sides], actors.threads),
-        compute=actors.pool(),
-        batch_size=1,
-        batch_format="pyarrow",
-        num_cpus=ENCODER_CPUS,
-        num_gpus=actors.gpus or None,
-    )
     encoded = 0
-    for row in data.iter_rows():
+    for row in _stream(sides, [frozenset(blocks) for blocks in done], source, encoder, tokenizer, actors).iter_rows():
         if row["problem"]:
             raise FitError(row["problem"])
         encoded += row["texts"]
         progress(before + encoded, total)
     return encoded
+
+
+def _stream(
+    sides: Sequence[Side],
+    done: list[frozenset[str]],
+    source: str,
+    encoder: Encoder,
+    tokenizer: Tokenizer,
+    actors: Actors,
+) -> Any:
+    """The Ray Data stream from parts to blocks on disk, but for the blocks that are done; a row a block."""
+    import ray
+
+    items = [{"side": s, "part": p} for s, side in enumerate(sides) for p in range(len(side.parts))]
+    parts = [[ray.put(part) for part in side.parts] for side in sides]  # each travels once, to whoever reads it
+    reader = _Reader([replace(side, parts=[]) for side in sides], parts, done)
+    data = ray.data.from_items(items, override_num_blocks=len(items))
+    data.context.enable_progress_bars = False
+    data.context.target_max_block_size = 1  # byte: every row goes on as soon as it is there, alone
+    one_row = {"batch_size": 1, "batch_format": "pyarrow"}
+    data = data.map_batches(
+        reader,
+        compute=ray.data.TaskPoolStrategy(size=min(len(items), actors.readers)),
+        num_cpus=READER_CPUS,
+        **one_row,
+    )
+    data = data.map_batches(
+        _Tokeniser(tokenizer, [(side.prefix, side.length) for side in sides]),
+        compute=ray.data.TaskPoolStrategy(size=actors.readers),
+        num_cpus=TOKENISER_CPUS,
+        **one_row,
+    )
+    return data.map_batches(
+        _Encoder,
+        fn_constructor_args=(source, encoder, tokenizer.pad_id, [str(side.folder) for side in sides], actors.threads),
+        compute=actors.pool(),
+        num_cpus=ENCODER_CPUS,
+        num_gpus=actors.gpus or None,
+        **one_row,
+    )
 
 
 @dataclass(frozen=True)
@@ -198,8 +212,8 @@ class _Tokeniser:
     sides: list[tuple[str, int]]  # prefix, length
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
-        for place in range(batch.num_rows):
-            block = batch.slice(place, 1)
+        for row in range(batch.num_rows):
+            block = batch.slice(row, 1)
             prefix, length = self.sides[block.column("side")[0].as_py()]
             rows = self.tokenizer.encode(block.column("texts")[0].as_py(), prefix, length)
             tokens = pa.array([np.concatenate(rows).astype(np.int32)], pa.list_(pa.int32()))

@@ -46,7 +46,7 @@ class Part:
 
 
 def parts(texts: Sequence[Text], blocks: Sequence[Int64], actors: int) -> list[Part]:
-    """The texts of each actor: whole blocks, the largest first, each to whom has least."""
+    """Deal the texts to actors: whole blocks, the largest first, each to whom has least."""
     given: list[list[Int64]] = [[] for _ in range(actors)]
     for block in sorted(blocks, key=len, reverse=True):
         min(given, key=lambda of_one: sum(map(len, of_one))).append(block)
@@ -58,7 +58,7 @@ def parts(texts: Sequence[Text], blocks: Sequence[Int64], actors: int) -> list[P
 
 @dataclass(frozen=True)
 class Placement:
-    """Where an evaluator works.
+    """The node, device and resources of an evaluator.
 
     Attributes:
         node: id of the Ray node; None: any that has what is asked for.
@@ -73,7 +73,7 @@ class Placement:
     resources: Mapping[str, float] = field(default_factory=dict)
 
     def options(self) -> dict[str, Any]:
-        """For the actor."""
+        """Return the options of the actor."""
         left = dict(self.resources)
         options: dict[str, Any] = {"num_cpus": left.pop("CPU", 0), "num_gpus": left.pop("GPU", 0), "resources": left}
         if self.node is not None:
@@ -86,13 +86,17 @@ class EvaluatorService:
 
     Args:
         benchmark: what is scored on; best as the reference of one that lies in the object store.
-        store: place of a token store whose tokenizer is the encoder's.
-        source: model folder, its place or hub name, with the encoder's structure.
+        store: location of a token store whose tokenizer is the encoder's.
+        source: model folder, its location or hub name, with the encoder's structure.
         encoder: pooling, prefixes, lengths.
         placements: of the actors; each uses one thread, or its device.
 
     Attributes:
         actors: their handles, in the order of the placements.
+
+    Example:
+        >>> service = EvaluatorService(benchmark, store, source, encoder, [Placement()])  # doctest: +SKIP
+        >>> service.score(weights).metrics["balanced/AP"]                                 # doctest: +SKIP
     """
 
     def __init__(
@@ -103,18 +107,18 @@ class EvaluatorService:
         encoder: Encoder,
         placements: Sequence[Placement],
     ) -> None:
-        lies = benchmark if isinstance(benchmark, ray.ObjectRef) else ray.put(benchmark)
+        shared = benchmark if isinstance(benchmark, ray.ObjectRef) else ray.put(benchmark)
         evaluator = ray.remote(Evaluator)
         self.actors = [
             evaluator.options(**placement.options()).remote(
-                store, source, encoder, lies, place, len(placements), placement
+                store, source, encoder, shared, place, len(placements), placement
             )
             for place, placement in enumerate(placements)
         ]
         self._known: Relevance | None = None
 
     def ready(self) -> Relevance:
-        """What answers what in the benchmark, once all actors have loaded."""
+        """Return the benchmark's relevance, once all actors have loaded."""
         if self._known is None:
             first, *others = self.actors
             known, *_ = ray.get([first.relevance.remote(), *(actor.ready.remote() for actor in others)])
@@ -143,7 +147,7 @@ class EvaluatorService:
         return score(ranked, columns)
 
     def rank(self, state: State, pooling: str | None = None) -> Ranked:
-        """The relevant pairs of the benchmark and what outranks them under these weights.
+        """Return the relevant pairs of the benchmark and what outranks them under these weights.
 
         Args:
             state: of ``DualEncoder.plain_state``, as numpy arrays.
@@ -203,21 +207,21 @@ class Evaluator:
         self.passages = _tokens(tokenizer, passages[index], encoder.passage_prefix, encoder.passage_length)
 
     def ready(self) -> bool:
-        """Answers once everything is loaded and tokenised."""
+        """Answer once everything is loaded and tokenised."""
         return True
 
     def relevance(self) -> Relevance:
-        """What answers what, once this actor is ready."""
+        """Return the benchmark's relevance, once this actor is ready."""
         return self.judged
 
     def encode(self, weights: State, pooling: str | None = None) -> tuple[Float32, Float32]:
-        """Vectors of this actor's queries and passages under the weights."""
+        """Return the vectors of this actor's queries and passages under the weights."""
         self.model.pooling = pooling or self.pooling
         self.model.load_plain_state({key: torch.tensor(value) for key, value in weights.items()})
         return self._embed(self.queries), self._embed(self.passages)
 
     def score_pairs(self, passages: Float32, *queries: Float32) -> tuple[Any, Any]:
-        """Rows of the relevant pairs whose passage is in this actor's part, and their scores."""
+        """Return the rows of the relevant pairs whose passage is in this actor's part, and their scores."""
         judged, own = self.judged, self.passages.rows
         local = np.full(len(judged.passage_language), -1)  # [P] row of the passage in this part
         local[own] = np.arange(len(own))
@@ -231,7 +235,7 @@ class Evaluator:
         return rows, scores.cpu().numpy()
 
     def count(self, scores: Any, passages: Float32, *queries: Float32) -> Any:
-        """[R, L] how many passages of this actor's part outrank each relevant pair, by their language."""
+        """Count the passages of this actor's part that outrank each relevant pair, by their language: [R, L]."""
         judged, own = self.judged, self.passages.rows
         counter = RankCounter(
             self._tensor(judged.query_index),

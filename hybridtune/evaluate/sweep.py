@@ -81,7 +81,7 @@ def score_relevant(folder: Path, rows: BenchmarkRows, scan: CorpusScan) -> Relev
 
 
 def query_vectors(folder: Path, queries: int) -> Float32:
-    """[Q, D] the encoded queries, in their order."""
+    """Return the encoded queries [Q, D], in their order."""
     stacked: Float32 | None = None
     for block in finished_blocks(folder / "queries"):
         _, ids, vectors = block.read()
@@ -123,7 +123,7 @@ def _relevant_vectors(blocks: Sequence[Block], relevant: int) -> Float32:
             if found is None:
                 found = np.zeros((relevant, vectors.shape[1]), np.float32)
             found[order[rows] // 2] = vectors[rows]
-    assert found is not None  # the scan saw every relevant passage
+    assert found is not None  # the scan found a relevant passage
     return found
 
 

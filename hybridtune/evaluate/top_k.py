@@ -1,4 +1,8 @@
-"""PURE. Top-k lists of passages by their place on disk: the order of trec_eval, merging, and the ids on demand."""
+"""Exact top-k lists of passages: one shard in this process, a whole pool in Ray tasks, merged in trec_eval's order.
+
+Query vectors and blocks go in, `TopK` lists by block and row come out, their ids on demand. `ann` does the same by an
+approximate index; `trec` writes lists as runs.
+"""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,8 +18,13 @@ import torch
 
 from hybridtune.errors import HybridtuneError, InputError
 from hybridtune.evaluate.blocks import Block
-from hybridtune.metrics.arrays import Float32, Float64, Int32, Int64
+from hybridtune.metrics.arrays import Bool, Float32, Float64, Int32, Int64
 from hybridtune.metrics.ranks import pair_scores, tie_order
+
+MARGIN = 24  # candidates beyond k; float32 errors rarely cover the gap to the last of them
+SLAB_PASSAGES = 2**14  # blocks are stacked to so many passages for one matrix product
+SWEEP_ENTRIES = 2**20  # float64 scores held at once while open queries are swept
+CHUNK_ENTRIES = 2**20  # candidates held at once by a task
 
 
 @dataclass(frozen=True)
@@ -24,8 +33,10 @@ class TopK:
 
     Attributes:
         scores: float32 [Q, k] from ``pair_scores``; -inf beyond the pool's size.
-        blocks: int32 [Q, k], place of the passage's block in the blocks searched; -1 beyond the pool's size.
+        blocks: int32 [Q, k], index of the passage's block in the blocks searched; -1 beyond the pool's size.
         rows: int32 [Q, k], its row in the block; -1 beyond the pool's size.
+
+    Example: see `top_k`.
 
     Source: trec_eval ``form_res_rels.c`` sorts by score, then document id, both descending.
     """
@@ -36,12 +47,12 @@ class TopK:
 
     @classmethod
     def empty(cls, queries: int, k: int) -> "TopK":
-        """Lists [queries, k] without a passage."""
+        """Return lists [queries, k] without a passage."""
         none = np.full((queries, k), -1, np.int32)
         return cls(np.full((queries, k), -np.inf, np.float32), none, none.copy())
 
     def part(self, rows: Any) -> "TopK":
-        """The lists of some queries, by any numpy index."""
+        """Return the lists of some queries, by any numpy index."""
         return TopK(self.scores[rows], self.blocks[rows], self.rows[rows])
 
     def put(self, rows: Any, lists: "TopK") -> None:
@@ -49,59 +60,52 @@ class TopK:
         self.scores[rows], self.blocks[rows], self.rows[rows] = lists.scores, lists.blocks, lists.rows
 
     def ids(self, blocks: Sequence[Block]) -> list[list[str]]:
-        """Passage ids, best first; a query has fewer than k where the pool has.
-
-        Args:
-            blocks: those that were searched.
-        """
-        filled = self.blocks >= 0
-        keys, inverse = np.unique(_keys(self.blocks[filled], self.rows[filled]), return_inverse=True)
-        names = np.array(_ids(blocks, keys), object)[inverse]
-        return [part.tolist() for part in np.split(names, filled.sum(1).cumsum()[:-1])][: len(filled)]
+        """Return passage ids by the blocks that were searched, best first; fewer than k where the pool has fewer."""
+        filled, names, inverse = self._named(blocks)
+        return [part.tolist() for part in np.split(np.array(names, object)[inverse], filled.sum(1).cumsum()[:-1])][
+            : len(filled)
+        ]
 
     def numbers(self, blocks: Sequence[Block], number: Mapping[str, int]) -> Int64:
-        """The caller's own numbers of the passages, -1 beyond the pool's size.
+        """Return the caller's own number of each passage id, int64 [Q, k]; -1 beyond the pool's size."""
+        filled, names, inverse = self._named(blocks)
+        numbers = np.full(filled.shape, -1, np.int64)
+        numbers[filled] = np.array([number[name] for name in names], np.int64)[inverse]
+        return numbers
 
-        Args:
-            blocks: those that were searched.
-            number: of every passage id of the pool.
-
-        Returns:
-            int64 [Q, k].
-        """
+    def _named(self, blocks: Sequence[Block]) -> tuple[Bool, list[str], Int64]:
+        """The entries that hold a passage [Q, k], the distinct ids, and which of them each entry has."""
         filled = self.blocks >= 0
         keys, inverse = np.unique(_keys(self.blocks[filled], self.rows[filled]), return_inverse=True)
-        numbers = np.full(filled.shape, -1, np.int64)
-        numbers[filled] = np.array([number[name] for name in _ids(blocks, keys)], np.int64)[inverse]
-        return numbers
+        return filled, _ids(blocks, keys), inverse
 
 
 def moved(lists: TopK, first: int) -> TopK:
-    """Lists of a shard as lists of the pool, where the shard's blocks begin at ``first``."""
+    """Return lists of a shard as lists of the pool, where the shard's blocks begin at ``first``."""
     return TopK(lists.scores, np.where(lists.blocks < 0, -1, lists.blocks + np.int32(first)), lists.rows)
 
 
 def merged(one: TopK, other: TopK, blocks: Sequence[Block]) -> TopK:
-    """The k best of two lists of each query, [Q, k] both."""
+    """Return the k best of two lists of each query, [Q, k] both."""
     return ranked(beside(one, other), one.scores.shape[1], blocks)
 
 
 def located(scores: Float32, labels: Int64, starts: Int64) -> TopK:
-    """Labels as block and row; in no order yet."""
+    """Return labels as block and row; in no order yet."""
     blocks = np.searchsorted(starts, labels, side="right") - 1  # -1 stays -1
     rows = np.where(labels < 0, -1, labels - starts[blocks])
     return TopK(scores, blocks.astype(np.int32), rows.astype(np.int32))
 
 
 def ranked(lists: TopK, k: int, blocks: Sequence[Block]) -> TopK:
-    """The k best of [Q, c] candidates, in order; ids are read only where scores tie."""
+    """Return the k best of [Q, c] candidates, in order; ids are read only where scores tie."""
     missing = max(0, k - lists.scores.shape[1])
     if missing:
         lists = beside(lists, TopK.empty(len(lists.scores), missing))
     order = np.argsort(-lists.scores, axis=1, kind="stable")  # [Q, c]
     descending = np.take_along_axis(lists.scores, order, 1)
     tied = (descending[:, 1:] == descending[:, :-1]) & (descending[:, 1:] > -np.inf)
-    rows = np.flatnonzero(tied[:, :k].any(1))  # beyond place k the order is of no interest
+    rows = np.flatnonzero(tied[:, :k].any(1))  # beyond rank k the order is of no interest
     if len(rows):
         open_places = np.pad(tied[rows], ((0, 0), (1, 0))) | np.pad(tied[rows], ((0, 0), (0, 1)))
         where = rows[np.nonzero(open_places)[0]], order[rows][open_places]
@@ -113,7 +117,7 @@ def ranked(lists: TopK, k: int, blocks: Sequence[Block]) -> TopK:
 
 
 def beside(one: TopK, other: TopK) -> TopK:
-    """The lists of each query side by side, [Q, c] and [Q, d] to [Q, c + d]; in no order."""
+    """Return the lists of each query side by side, [Q, c] and [Q, d] to [Q, c + d]; in no order."""
     return TopK(*(np.concatenate([vars(one)[name], vars(other)[name]], axis=1) for name in vars(one)))
 
 
@@ -133,13 +137,8 @@ def _ids(blocks: Sequence[Block], keys: Int64) -> list[str]:
     return names
 
 
-MARGIN = 24  # candidates beyond k; float32 errors rarely cover the gap to the last of them
-SLAB_PASSAGES = 2**14  # blocks are stacked to so many passages for one matrix product
-SWEEP_ENTRIES = 2**20  # float64 scores held at once while open queries are swept
-
-
 def shard_top_k(queries: Float32, blocks: Sequence[Block], k: int) -> TopK:
-    """The exact k best passages of every query in one shard, in this process.
+    """Find the exact k best passages of every query in one shard, in this process.
 
     A float32 sum of D products, added in any order, is within 1.01 * D * 2**-24 * |q||p| of the true value, the
     score before rounding within log2(D) * 2**-53 * |q||p|; D * 2**-23 covers both and what computing it rounds, and
@@ -225,7 +224,7 @@ def one_thread() -> Iterator[None]:
 
 
 def slabs(blocks: Sequence[Block], dim: int) -> Iterator[tuple[int, Float32]]:
-    """The vectors of consecutive blocks, stacked: (label of the first, float32 [n, dim]); labels count passages.
+    """Stack the vectors of consecutive blocks: (label of the first, float32 [n, dim]); labels count passages.
 
     Raises:
         InputError: a block has vectors of another length.
@@ -245,20 +244,12 @@ def slabs(blocks: Sequence[Block], dim: int) -> Iterator[tuple[int, Float32]]:
 
 
 def block_starts(blocks: Sequence[Block]) -> Int64:
-    """[blocks + 1] label of each block's first passage; the last is their number."""
+    """Return the label [blocks + 1] of each block's first passage; the last is their number."""
     return np.cumsum([0, *map(len, blocks)])
 
 
 def rescored(queries: Float32, stacked: Iterable[tuple[int, Float32]], labels: Int64) -> Float32:
-    """Scores by ``pair_scores``, -inf where the label is -1.
-
-    Args:
-        queries: float32 [Q, D], writable.
-        stacked: the slabs.
-        labels: int64 [Q, c] passages of the slabs.
-
-    Returns:
-        float32 [Q, c].
+    """Score labels [Q, c] of passages in the slabs by ``pair_scores``: float32 [Q, c], -inf where the label is -1.
 
     Raises:
         FitError: a vector is not finite, candidate or not.
@@ -276,13 +267,10 @@ def _norms(vectors: Float32) -> Float64:
     return norms
 
 
-CHUNK_ENTRIES = 2**20  # candidates held at once by a task
-
-
 def top_k(
     queries: Float32, blocks: Sequence[Block], k: int, *, num_cpus: float = 0.5, shards: int | None = None
 ) -> TopK:
-    """The exact k best passages of every query; Ray must be running. One task per shard and chunk of queries.
+    """Find the exact k best passages of every query; Ray must be running. One task per shard and chunk of queries.
 
     Args:
         queries: float32 [Q, D].
@@ -295,6 +283,9 @@ def top_k(
     Raises:
         InputError: k < 1, vectors of another length, or an id that stands twice among tied passages.
         FitError: a vector is not finite.
+
+    Example:
+        >>> top_k(queries, blocks, 10).ids(blocks)[0]  # of the first query, best first  # doctest: +SKIP
     """
     if k < 1:
         raise InputError(f"k must be at least 1 (got {k}): a list needs a passage")

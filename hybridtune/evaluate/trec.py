@@ -1,9 +1,11 @@
-"""Somebody else's run, of any depth, as the counts that ``metrics`` scores."""
+"""TREC files: reading somebody's run and counting what `metrics` scores in it, writing runs and qrels.
+
+A run of any depth becomes the counts of `metrics.Ranked`; lists of `top_k` become a run.
+"""
 
 import gzip
 import zlib
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
@@ -14,6 +16,8 @@ from hybridtune.errors import InputError
 from hybridtune.metrics.arrays import Bool, Float32, Int64
 from hybridtune.metrics.ranks import tie_order
 from hybridtune.storage.files import replacing
+
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ def run_counts(
     passages: Int64,
     own: Collection[str] = (),
 ) -> RunCounts:
-    """What stands above each relevant pair in a run, with trec_eval's order.
+    """Count what stands above each relevant pair in a run, with trec_eval's order.
 
     A retrieved passage has its exact rank in every setting's pool, whatever the depth: all that is above it is in
     the list. Queries that the run lacks count as lists without a relevant passage (``trec_eval -c``).
@@ -101,7 +105,7 @@ def run_counts(
     query, passage = query[order], passage[order]
     language, length = spoken[passage], np.bincount(query, minlength=len(query_ids))
     width = len(run.passage_ids) + 1  # one more for the relevant passages that are in no list: row -1
-    at = _places(query * width + passage, query_index * width + _rows(passage_ids, run.passage_ids) % width)
+    at = _positions(query * width + passage, query_index * width + _rows(passage_ids, run.passage_ids) % width)
     retrieved = at >= 0
     counts = np.zeros((len(at), len(passages)), np.int64)
     start = (np.cumsum(length) - length)[query_index[retrieved]]
@@ -141,12 +145,12 @@ def _refuse_unknown(run: Run, passage: Int64) -> None:
 
 def _rows(names: Sequence[str], known: Sequence[str]) -> Int64:
     """Row of each name among the known ones; -1 where it is not there."""
-    row = {name: place for place, name in enumerate(known)}
+    row = {name: index for index, name in enumerate(known)}
     return np.array([row.get(name, -1) for name in names], np.int64)
 
 
-def _places(keys: Int64, wanted: Int64) -> Int64:
-    """Place of each wanted key among the keys, each of which occurs once; -1 where it is not there."""
+def _positions(keys: Int64, wanted: Int64) -> Int64:
+    """Position of each wanted key among the keys, each of which occurs once; -1 where it is not there."""
     order = np.argsort(keys)
     found = np.minimum(np.searchsorted(keys, wanted, sorter=order), len(keys) - 1)
     return np.where(keys[order[found]] == wanted, order[found], -1)
@@ -169,11 +173,8 @@ def _notes(run: Run, query_ids: Sequence[str], query_row: Int64, length: Int64, 
     return notes
 
 
-_LARGEST = float(np.finfo(np.float32).max)
-
-
 def read_run(path: Path) -> Run:
-    """Reads a TREC run, plain or ``.gz``.
+    """Read a TREC run, plain or ``.gz``.
 
     Raises:
         InputError: unreadable or empty; a line without six columns or with a score that is not a finite float32;
@@ -213,7 +214,7 @@ def read_run(path: Path) -> Run:
 def write_run(
     path: Path, query_ids: Iterable[str], rankings: Iterable[tuple[Sequence[str], Float32]], tag: str
 ) -> None:
-    """Writes a TREC run, ``.gz`` if so named; whoever reads it gets the same float32 scores back.
+    """Write a TREC run, ``.gz`` if so named; whoever reads it gets the same float32 scores back.
 
     Args:
         path: replaced once it is complete.
@@ -227,7 +228,7 @@ def write_run(
     """
     checked: set[str] = set()
     _check_ids({tag}, "tag")
-    with _replaced(path) as file:
+    with replacing(path) as part, _open(part, path.suffix == ".gz") as file:
         for query, (passages, scores) in zip(query_ids, rankings, strict=True):
             _check_ids({query}, "query id")
             _check_ids(set(passages) - checked, "passage id")
@@ -240,7 +241,7 @@ def write_run(
 
 
 def write_qrels(path: Path, query_ids: Sequence[str], passage_ids: Sequence[str], grades: Sequence[float]) -> None:
-    """Writes TREC qrels, one judged pair a line, ``.gz`` if so named.
+    """Write TREC qrels, one judged pair a line, ``.gz`` if so named.
 
     Args:
         path: replaced once it is complete.
@@ -251,7 +252,7 @@ def write_qrels(path: Path, query_ids: Sequence[str], passage_ids: Sequence[str]
     """
     _check_ids(set(query_ids), "query id")
     _check_ids(set(passage_ids), "passage id")
-    with _replaced(path) as file:
+    with replacing(path) as part, _open(part, path.suffix == ".gz") as file:
         for query, passage, grade in zip(query_ids, passage_ids, grades, strict=True):
             if grade != int(grade):
                 raise InputError(f"grade {grade} of {query!r}, {passage!r}: TREC qrels hold whole numbers")
@@ -285,11 +286,7 @@ def _check_ids(names: Iterable[str], what: str) -> None:
             )
 
 
-@contextmanager
-def _replaced(path: Path) -> Iterator[IO[str]]:
-    """A text file that takes the place of ``path`` when it is complete; a failure leaves ``path`` as it was."""
-    with (
-        replacing(path) as part,
-        gzip.open(part, "wt", encoding="utf-8") if path.suffix == ".gz" else part.open("w", encoding="utf-8") as file,
-    ):
-        yield cast("IO[str]", file)
+def _open(path: Path, packed: bool) -> IO[str]:
+    if packed:
+        return cast("IO[str]", gzip.open(path, "wt", encoding="utf-8"))
+    return path.open("w", encoding="utf-8")

@@ -133,9 +133,7 @@ def _retrieved(
         group, query, relevant = np.array(pairs, np.int64).T
         positive = scores[np.searchsorted(scored, query * width + relevant)]
         searched, row = np.unique(query, return_inverse=True)
-        found = search_pool(pool.folder, searched.tolist(), by_language[language], options.depth, None, 0).lists.part(
-            row
-        )
+        found = search_pool(pool.folder, searched.tolist(), by_language[language], options.depth, None, 0).top.part(row)
         yield language, Retrieved(group, positive, found.numbers(by_language[language], number), found.scores)
         done += len(pairs)
         progress(done, total)

@@ -4,7 +4,7 @@ import pytest
 from hybridtune.errors import FitError, InputError
 from hybridtune.evaluate import ann as approximate
 from hybridtune.evaluate import top_k as lists
-from hybridtune.evaluate.ann import approximate_top_k
+from hybridtune.evaluate.ann import Index, approximate_top_k
 from hybridtune.evaluate.blocks import write_block
 from hybridtune.evaluate.top_k import shard_top_k, top_k
 
@@ -65,30 +65,29 @@ def test_what_is_wrong_in_a_task_is_told_as_it_is(queries, blocks, tmp_path):
 @pytest.mark.parametrize("kind", ["ivf", "hnsw"])
 def test_approximate_lists_tell_their_recall(queries, blocks, monkeypatch, kind):
     monkeypatch.setattr(approximate, "SHARD_PASSAGES", 250)  # two shards or more
-    found = approximate_top_k(queries, blocks, 10, kind, 5, 12, nprobe=1, ef_search=1)
-    again = approximate_top_k(queries, blocks, 10, kind, 5, 12, nprobe=1, ef_search=1)
+    found = approximate_top_k(queries, blocks, 10, Index(kind, 5, nprobe=1, ef_search=1), 12)
+    again = approximate_top_k(queries, blocks, 10, Index(kind, 5, nprobe=1, ef_search=1), 12)
     assert same(found.top, again.top)
     assert (found.recall, found.sampled) == (again.recall, 12)
     assert 0 < found.recall <= 1
-    assert approximate_top_k(queries, blocks, 10, kind, 5).sampled == len(queries)
+    assert approximate_top_k(queries, blocks, 10, Index(kind, 5)).sampled == len(queries)
 
 
 def test_looking_into_every_list_is_exact(queries, blocks):
-    found = approximate_top_k(queries, blocks, 10, "ivf", 5, nprobe=1000)
+    found = approximate_top_k(queries, blocks, 10, Index("ivf", 5, nprobe=1000))
     assert found.recall == 1
     assert same(found.top, top_k(queries, blocks, 10))
 
 
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
+def test_wrong_values_are_told(queries, blocks):
+    for wrong, message in (
         ({"kind": "lsh"}, "index 'lsh' is unknown; known: ivf, hnsw"),
         ({"seed": -1}, "seed must lie in"),
-        ({"sample": 0}, "sample must be at least 1"),
         ({"nprobe": 0}, "nprobe must be at least 1"),
-        ({"blocks": []}, "30 queries and 0 passages"),
-    ],
-)
-def test_wrong_values_are_told(queries, blocks, wrong, message):
-    with pytest.raises(InputError, match=message):
-        approximate_top_k(**{"queries": queries, "blocks": blocks, "k": 3, "kind": "ivf", "seed": 0} | wrong)
+    ):
+        with pytest.raises(InputError, match=message):
+            Index(**{"kind": "ivf", "seed": 0} | wrong)
+    with pytest.raises(InputError, match="sample must be at least 1"):
+        approximate_top_k(queries, blocks, 3, Index("ivf", 0), 0)
+    with pytest.raises(InputError, match="30 queries and 0 passages"):
+        approximate_top_k(queries, [], 3, Index("ivf", 0))
