@@ -13,11 +13,12 @@ from urllib.parse import urlsplit
 from hybridtune.config.study import load_study
 from hybridtune.errors import InputError
 from hybridtune.launch.record import LAUNCH
+from hybridtune.report.text import format_metric
 from hybridtune.storage.study_folder import check_format
 from hybridtune.storage.trial_rows import TrialRow, read_rows, read_running
 from hybridtune.study.folder import RAY_ADDRESS
 from hybridtune.terminal.screen import Screen
-from hybridtune.terminal.tables import figure, trials_table
+from hybridtune.terminal.tables import trials_table
 
 if TYPE_CHECKING:
     from hybridtune.config.study import Study
@@ -138,7 +139,7 @@ def status_table(told: dict[str, Any], screen: Screen) -> None:
     if best:
         metric = told["objective"][0]
         so_far = "" if told["state"] == ENDED else " so far"
-        show(f"best{so_far}: {TrialRow(**best).label}, {metric} {figure(metric, best['metrics'][metric])}")
+        show(f"best{so_far}: {TrialRow(**best).label}, {metric} {format_metric(metric, best['metrics'][metric])}")
     if len(told["front"]) > 1:
         show(f"Pareto front: {', '.join(told['front'])}", markup=False, soft_wrap=True)
     for line in (told["headline"], f"to go on: {told['go_on']}" if told["go_on"] else None):

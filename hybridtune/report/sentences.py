@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from hybridtune.config.names import short_name
+from hybridtune.report.headline import headline as study_headline
 from hybridtune.report.record import StudyRecord, TrialRecord
 from hybridtune.report.text import capital, counted, format_duration, format_metric, format_value, listed, plain_name
-from hybridtune.storage.trial_rows import best_row, wall_seconds
+from hybridtune.storage.trial_rows import wall_seconds
 
 _MOST_VALUES = 4  # of the best trial, at the top of the page
 _STATES = {
@@ -29,32 +30,16 @@ def searched(record: StudyRecord) -> str:
 
 
 def headline(record: StudyRecord) -> str:
-    """Say what won and by how much: as the study's summary says it, where it has ended."""
+    """Say what won and by how much, with the line that the study ends with."""
     written = (record.result or {}).get("headline")
     if written:
         return capital(str(written).replace("+-", "±"))
     best = record.best
     if best is None:
         return "No trial has come to its last step yet."
-    goal = next(iter(record.goals))
-    value, others = best.metrics[goal], [trial for trial in baselines(record) if trial is not best]
-    start = f"{capital(best.label)} has {goal} {format_metric(goal, value)}"
-    if best.baseline:
-        done = sum(trial.baseline is None and trial.status == "done" for trial in record.trials)
-        if not done:
-            return f"{start}; no searched trial is done."
-        count = f"{done} that {'is' if done == 1 else 'are'} done"
-        return f"{start}: no searched trial of the {count} is better on it than this baseline."
-    if not others:
-        return f"{start}, the best of {counted(sum(t.status == 'done' for t in record.trials), 'trial')}."
-    rival = best_row(others, record.goals)
-    gap = value - rival.metrics[goal]
-    if not gap:
-        return f"{start}, the same as {rival.label}, the best baseline."
-    return (
-        f"{start}, {format_metric(goal, abs(gap))} {'above' if gap > 0 else 'below'} {rival.label}, the best baseline "
-        f"({format_metric(goal, rival.metrics[goal])})."
-    )
+    trials = [vars(trial) for trial in record.trials]
+    so_far = study_headline(record.study, {"best": vars(best), "trials": trials, "repeats": record.repeats})
+    return f"{capital(so_far.replace('+-', '±'))}."
 
 
 def front(record: StudyRecord) -> str:

@@ -26,10 +26,10 @@ from hybridtune.metrics.metrics import Scores
 from hybridtune.metrics.per_query import FILE as PER_QUERY
 from hybridtune.model.encoder import load_encoder
 from hybridtune.model.folder import build_tiny
+from hybridtune.report.headline import headline
 from hybridtune.report.page import REPORT, write_report
 from hybridtune.runtime.connect import cluster, shape_of, waiting_told, waiting_workers
 from hybridtune.runtime.local import capacity, local_cluster
-from hybridtune.search.seed_check import headline
 from hybridtune.search.seed_runs import run_repeats
 from hybridtune.search.study import run_search
 from hybridtune.search.trial_log import Display

@@ -17,8 +17,9 @@ from rich.table import Table
 from hybridtune.callbacks import StudyCallback, Training, every
 from hybridtune.config.names import short_name
 from hybridtune.config.search import seconds
+from hybridtune.report.text import format_duration, format_metric
 from hybridtune.storage.trial_rows import TrialRow
-from hybridtune.terminal.tables import FIGURES, Pace, duration, figure, short, trials_table
+from hybridtune.terminal.tables import FIGURES, Pace, short, trials_table
 
 if TYPE_CHECKING:
     from hybridtune.config.study import Study
@@ -161,7 +162,9 @@ class _Bar:
 
     def _rate(self) -> str:
         rate = (self._done - self._before) / max(1e-9, time.perf_counter() - self._began)
-        left = f", {duration((self._total - self._done) / rate)} left" if rate and self._done < self._total else ""
+        left = (
+            f", {format_duration((self._total - self._done) / rate)} left" if rate and self._done < self._total else ""
+        )
         return f"{_number(rate)} {self._unit}/s{left}"
 
 
@@ -185,7 +188,7 @@ def search_title(study: "Study", concurrent_trials: int, earlier: Sequence[Trial
         parts = [f"{ended} of {expected} trials ended", f"{concurrent_trials} at once"]
         if search.time_budget is not None:
             left = max(0.0, seconds(search.time_budget) - gone - (time.monotonic() - began))
-            parts.append(f"{duration(left)} of {search.time_budget} left")
+            parts.append(f"{format_duration(left)} of {search.time_budget} left")
         if search.step_budget is not None:
             parts.append(f"{max(0, search.step_budget - spent(rows)[1]):,} of {search.step_budget:,} steps left")
         return ", ".join(parts)
@@ -196,7 +199,7 @@ def search_title(study: "Study", concurrent_trials: int, earlier: Sequence[Trial
 def _change(row: TrialRow, study: "Study") -> str:
     if row.status == "running" and row.metrics:
         figures = dict.fromkeys([*study.search.objective, *FIGURES])
-        shown = [f"{key} {figure(key, row.metrics[key])}" for key in figures if key in row.metrics]
+        shown = [f"{key} {format_metric(key, row.metrics[key])}" for key in figures if key in row.metrics]
         return f"step {row.metrics['step']:.0f}/{study.train.max_steps}, {', '.join(shown)}"
     if row.status == "running":
         return f"started ({', '.join(f'{short_name(key)} {short(value)}' for key, value in row.values.items())})"

@@ -5,15 +5,16 @@ from typing import Any
 
 from hybridtune.config.names import short_name
 from hybridtune.config.study import Study, dump_study
+from hybridtune.report.headline import chance, headline
+from hybridtune.report.text import format_duration, format_metric
 from hybridtune.search.samplers import expected_trials
-from hybridtune.search.seed_check import chance, headline
 from hybridtune.search.stopping import spent
 from hybridtune.storage.trial_rows import TrialRow
 from hybridtune.study.preflight import Preflight
 from hybridtune.study.summary import opening_lines
 from hybridtune.terminal.scores import groups_table
 from hybridtune.terminal.screen import Screen
-from hybridtune.terminal.tables import duration, figure, marks_told, plain_table, trials_table
+from hybridtune.terminal.tables import marks_told, plain_table, trials_table
 
 
 def show_plan(preflight: Preflight, described: Mapping[str, Any], screen: Screen) -> None:
@@ -76,7 +77,7 @@ def trial_counts(study: Study, rows: Sequence[TrialRow]) -> str:
     line = f"{asked} trials asked: {', '.join(begun)}; {steps:,} of {asked * study.train.max_steps:,} steps"
     limits = [f"{search.time_budget}"] if search.time_budget is not None else []
     limits += [f"{search.step_budget:,} steps"] if search.step_budget is not None else []
-    return f"{line} in {duration(took)}" + (f" (budget: {', '.join(limits)})" if limits else "")
+    return f"{line} in {format_duration(took)}" + (f" (budget: {', '.join(limits)})" if limits else "")
 
 
 def repeats_rows(repeats: Mapping[str, Any], metric: str) -> list[dict[str, Any]]:
@@ -88,12 +89,12 @@ def repeats_rows(repeats: Mapping[str, Any], metric: str) -> list[dict[str, Any]
         table.append(
             {
                 "trial": f"tuned ({contestant['trial']})" if who == "best" else who,
-                "first run": figure(metric, found["first"]),
-                "mean": figure(metric, found["mean"]),
-                "spread": figure(metric, found["spread"]),
+                "first run": format_metric(metric, found["first"]),
+                "mean": format_metric(metric, found["mean"]),
+                "spread": format_metric(metric, found["spread"]),
                 "seeds": found["n"],
-                "best is ahead by": figure(metric, versus.get("difference")),
-                "+-": figure(metric, half),
+                "best is ahead by": format_metric(metric, versus.get("difference")),
+                "+-": format_metric(metric, half),
                 "p": "" if versus.get("p_topics") is None else chance(versus["p_topics"]).removeprefix("p "),
                 "best is": versus.get("verdict", ""),
             }

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from rich.table import Table
 
 from hybridtune.config.names import short_name
+from hybridtune.report.text import format_metric
 from hybridtune.storage.trial_rows import TrialRow
 
 FIGURES = ("mono/AP", "cross/AP", "multi/AP", "multi/rank_distance")
@@ -76,13 +77,6 @@ def marks_told(rows: Sequence[TrialRow]) -> str:
     return "; ".join(f"{mark}: {status}" for status, mark in MARKS.items() if mark and status in seen)
 
 
-def figure(name: str, value: float | None) -> str:
-    """A metric's value as tables show it; empty where there is none."""
-    if value is None:
-        return ""
-    return f"{value:.1f}" if name.endswith("rank_distance") else f"{value:.4f}"
-
-
 def short(value: Any) -> str:
     """A trial's value as tables show it; empty for null."""
     if isinstance(value, float):
@@ -96,7 +90,7 @@ def _column(rows: Sequence[TrialRow], field: str) -> list[str]:
 
 
 def _figure_column(rows: Sequence[TrialRow], name: str) -> list[str]:
-    return [_HEADS.get(name, name), *(figure(name, row.metrics.get(name)) for row in rows)]
+    return [_HEADS.get(name, name), *(format_metric(name, row.metrics.get(name)) for row in rows)]
 
 
 def _step_column(rows: Sequence[TrialRow], paces: Mapping[str, Pace]) -> list[str]:
@@ -121,9 +115,3 @@ def plain_table(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
     for row in rows:
         table.add_row(*(f"{value:,}" if isinstance(value, int) else str(value) for value in row.values()))
     return table
-
-
-def duration(seconds: float) -> str:
-    """A length of time in its largest unit."""
-    minutes, hours = seconds / 60, seconds / 3600
-    return f"{hours:.1f} h" if hours >= 1 else f"{minutes:.0f} min" if minutes >= 2 else f"{seconds:.0f} s"

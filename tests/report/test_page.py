@@ -182,9 +182,9 @@ def test_a_baseline_that_nothing_beats_is_told_on_which_goal(study_copy):
     rows = [json.loads(line) for line in (study_copy / "trials.jsonl").read_text("utf-8").splitlines()]
     rows[1]["metrics"]["balanced/AP"] = 0.99
     for kept, told in (
-        (rows, "no searched trial of the 2 that are done is better on it than this baseline"),
-        (rows[:4], "no searched trial of the 1 that is done is better on it"),
-        (rows[:3], "balanced/AP 0.9900; no searched trial is done"),
+        (rows, "Half-half, a baseline, is best on balanced/AP: no searched trial beats it (trial "),
+        (rows[:4], "no searched trial beats it (trial 3, the closest, is "),
+        (rows[:3], "is best on balanced/AP: no searched trial came to its end."),
     ):
         (study_copy / "trials.jsonl").write_text("".join(json.dumps(row) + "\n" for row in kept), "utf-8")
         assert told in words.headline(read_record(study_copy))
@@ -196,7 +196,7 @@ def test_a_best_trial_that_equals_a_baseline_is_neither_above_nor_below(study_co
     rows[1]["metrics"]["balanced/AP"] = rows[5]["metrics"]["balanced/AP"] = 0.99
     rows = [rows[5], rows[0], rows[1] | {"number": 9}]
     (study_copy / "trials.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
-    assert "the same as half-half" in words.headline(read_record(study_copy))
+    assert "Tuned is no better than half-half on balanced/AP; one seed each" in words.headline(read_record(study_copy))
 
 
 def test_what_is_missing_is_shown_as_missing_with_the_reason(study_copy, finished_study):

@@ -8,7 +8,8 @@ import pytest
 from hybridtune.config.study import Study
 from hybridtune.metrics.metrics import Ranked, per_query
 from hybridtune.metrics.per_query import write_per_query
-from hybridtune.search.seed_check import RepeatRow, headline, noise, repeat_points
+from hybridtune.report.headline import headline
+from hybridtune.search.seed_check import RepeatRow, noise, repeat_points
 from hybridtune.storage.trial_rows import TrialRow
 
 GOAL = "balanced/AP"
