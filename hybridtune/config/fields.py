@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from hybridtune.config.hooks import Hook
 from hybridtune.config.languages import LANGUAGE, canonical_code
 
 Ratio = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -26,14 +27,17 @@ class Part(BaseModel):
 class DataSet(Part):
     """One entry of `data.train`."""
 
-    path: str = Field(description="a file, folder or glob of the native format")
+    path: str = Field(description="a file, folder or glob of the native format, or what `reader` takes")
     weight: Weight = Field(default=1.0, description="its pairs are drawn as if the data set stood there so many times")
+    reader: Hook | None = Field(
+        default=None, description="a function of yours, package.module:function: takes the path, yields groups"
+    )
 
 
 class Data(Part):
     """The question-passage pairs to train on."""
 
-    train: list[DataSet] = Field(min_length=1, description="data sets: paths, or {path, weight}")
+    train: list[DataSet] = Field(min_length=1, description="data sets: paths, or {path, weight, reader}")
     language_limits: dict[Language, Annotated[int, Field(ge=0)]] = Field(
         default={}, description="most training groups a language may have; 0 makes it zero-shot"
     )
@@ -84,6 +88,9 @@ class BenchmarkSource(Part):
     """A benchmark to score on, or a part of one."""
 
     path: str = Field(description="a file, folder or glob; `newsroom:dev` and `newsroom:test` are built in")
+    reader: Hook | None = Field(
+        default=None, description="a function of yours, package.module:function: takes the path, returns a benchmark"
+    )
     documents: Annotated[tuple[int, int] | None, A_LIST_IS_A_RANGE] = Field(
         default=None, description="[first, after the last] document of the benchmark"
     )

@@ -6,7 +6,9 @@ called (run, train, evaluate): no code runs because somebody looks at a study.
 
 import pkgutil
 import re
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator
@@ -77,3 +79,22 @@ def load_hook(spec: str, what: str) -> Callable[..., Any]:
     if not callable(hook):
         raise InputError(f"{what} {spec}: it is a value of type {type(hook).__name__}; name a function or a class")
     return hook
+
+
+def hook_source(spec: str, what: str) -> bytes:
+    """Read the source file of the module that a hook is in, so that a digest tells when it changed; else nothing.
+
+    Args:
+        spec: as `load_hook` takes it.
+        what: as `load_hook` takes it.
+
+    Raises:
+        InputError: as `load_hook` does.
+
+    Example:
+        >>> b"def load_hook" in hook_source("hybridtune.config.hooks:load_hook", "train.loss")
+        True
+    """
+    load_hook(spec, what)
+    file = getattr(sys.modules[spec.partition(":")[0]], "__file__", None)
+    return Path(file).read_bytes() if file else b""

@@ -22,10 +22,13 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from pyarrow.fs import LocalFileSystem
 
+from hybridtune.config.hooks import hook_source
 from hybridtune.config.study import Data, Encoder
 from hybridtune.data.corpus import Corpus, CorpusBuilder, TextPart, read_texts
-from hybridtune.data.readers.native import Source, find_sources, read_groups
+from hybridtune.data.readers.files import Source, find_sources, read_bytes
+from hybridtune.data.readers.native import read_groups
 from hybridtune.errors import InputError
 from hybridtune.metrics.arrays import Int32, Int64
 from hybridtune.model.tokenizer import Tokenizer, pretrained_tokenizer, train_tokenizer
@@ -147,7 +150,7 @@ def recipe(data: Data, encoder: Encoder) -> StoreRecipe:
     Raises:
         InputError: a path without files, or an encoder without a tokenizer.
     """
-    sources = find_sources([data_set.path for data_set in data.train])
+    sources = find_sources([data_set.path for data_set in data.train], [data_set.reader for data_set in data.train])
     tokenizer = None
     if encoder.name != "tiny":
         tokenizer = pretrained_tokenizer(encoder.name, encoder.trust_remote_code)
@@ -235,17 +238,18 @@ def _sample(parts: Sequence[TextPart]) -> Iterator[str]:
 
 
 def _content(source: Source) -> bytes:
+    """Return the digest of what a source holds, and of the code of its own reader."""
     digest = hashlib.sha256()
-    if source.filesystem is None:
-        for group in read_groups(source):
-            digest.update(repr(group).encode())
-        return digest.digest()
-    try:
-        with source.filesystem.open_input_stream(source.path, compression=None) as stream:
-            while chunk := stream.read(1 << 20):
-                digest.update(chunk)
-    except OSError as error:
-        raise InputError(f"{source.name}: cannot be read: {' '.join(str(error).split())}") from None
+    if source.reader is not None:
+        digest.update(f"{source.reader} ".encode() + hook_source(source.reader, f"{source.name}: reader"))
+    if source.filesystem is not None:
+        pieces = read_bytes(source)
+    elif source.reader is not None and Path(source.path).is_file():
+        pieces = read_bytes(source._replace(filesystem=LocalFileSystem()))
+    else:
+        pieces = (repr(group).encode() for group in read_groups(source))
+    for piece in pieces:
+        digest.update(piece)
     return digest.digest()
 
 

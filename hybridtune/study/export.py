@@ -169,6 +169,12 @@ def _checkpoint(target: Path, options: ExportOptions) -> tuple[Study, Path, Path
 
 def _trained(study: Study, checkpoint: Path, target: Path, place: Path) -> Trained:
     """What a checkpoint's card tells: the pairs it has seen by its step, and its scores then."""
+    for data_set in study.data.train:
+        if data_set.reader is not None and not study.encoder.trust_remote_code:  # the study may be a stranger's
+            raise InputError(
+                f"{target}: {data_set.path} is read by {data_set.reader}, code that is not run unless this command "
+                "line allows it; if you trust it, give --trust-remote-code"
+            )
     made_of = recipe(study.data, study.encoder)
     store = existing_store(store_root(study.data), made_of)
     corpus = store.corpus() if store is not None else made_of.read_corpus()

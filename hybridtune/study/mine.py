@@ -12,7 +12,8 @@ from hybridtune.callbacks import StudyCallback, phase
 from hybridtune.config.study import BenchmarkSource, Encoder, Resources
 from hybridtune.data.corpus import Corpus
 from hybridtune.data.readers.benchmarks import read_benchmark
-from hybridtune.data.readers.native import Group, Source, find_sources, read_groups, read_rows
+from hybridtune.data.readers.files import Source, find_sources
+from hybridtune.data.readers.native import Group, group_rows, read_groups
 from hybridtune.data.readers.records import BenchmarkRows
 from hybridtune.data.text_key import text_key
 from hybridtune.errors import InputError
@@ -168,4 +169,4 @@ def _write(mined: Mined, rows: BenchmarkRows, groups: list[Group], sources: list
             language: list(dict.fromkeys([*group.negatives.get(language, ()), *found.get(language, ())]))
             for language in sorted({*group.negatives, *found})
         }
-    write_with_negatives((row for source in sources for _, row in read_rows(source)), negatives, file)
+    write_with_negatives((row for source in sources for _, row in group_rows(source)), negatives, file)

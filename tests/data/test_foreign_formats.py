@@ -10,7 +10,8 @@ import pytest
 
 from hybridtune.config.study import BenchmarkSource
 from hybridtune.data.readers.benchmarks import read_benchmark
-from hybridtune.data.readers.native import find_sources, read_groups
+from hybridtune.data.readers.files import find_sources
+from hybridtune.data.readers.native import read_groups
 from hybridtune.errors import InputError
 
 DOCS = Path(__file__).parents[2] / "docs" / "data.md"

@@ -6,7 +6,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hybridtune.data.readers.native import find_sources, read_groups, read_rows
+from hybridtune.data.readers.files import find_sources
+from hybridtune.data.readers.native import group_rows, read_groups
 from hybridtune.errors import InputError
 
 KIT = Path(__file__).parents[3] / "shared" / "kit"
@@ -81,12 +82,15 @@ def test_document_id_may_be_missing(groups_file):
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
-@pytest.mark.parametrize("bad", [b'{"group_id": ', b'{"group_id": "\xff"}', b"{} {}"])
-def test_a_broken_line_names_file_and_line(tmp_path, name, bad):
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [(b'{"group_id": ', "broken JSON"), (b'{"group_id": "\xff"}', "not UTF-8"), (b"{} {}", "broken JSON")],
+)
+def test_a_broken_line_names_file_and_line(tmp_path, name, bad, reason):
     path = tmp_path / name
     content = json.dumps(ROWS[0]).encode() + b"\n\n" + bad + b"\n" + json.dumps(ROWS[1]).encode()
     path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
-    assert error(groups, path).startswith(f"{path}:3: broken JSON: ")
+    assert error(groups, path).startswith(f"{path}:3: {reason}: ")
 
 
 def test_files_that_are_not_what_their_name_says(tmp_path):
@@ -193,7 +197,7 @@ def test_a_parquet_file_that_names_a_language_twice(tmp_path):
     pairs = [[("en", "who?")], [("en", "who?"), ("sw", "nani?"), ("en", "when?")]]
     pq.write_table(pa.table({"group_id": ["1", "2"], "queries": pa.array(pairs, texts)}), path)
     twice = "not a readable Parquet file: 'en' stands twice in one object; keep one of the two"
-    assert error(lambda: list(read_rows(find_sources([str(path)])[0]))) == f"{path}:2: {twice}"
+    assert error(lambda: list(group_rows(find_sources([str(path)])[0]))) == f"{path}:2: {twice}"
     struct = pa.StructArray.from_arrays([pa.array(["who?"]), pa.array(["when?"])], names=["en", "en"])
     pq.write_table(pa.table({"group_id": ["1"], "queries": struct}), path)
     assert error(groups, path) == f"{path}: {twice}"

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hybridtune.data.readers.native import find_sources, read_groups
+from hybridtune.data.readers.files import find_sources
+from hybridtune.data.readers.native import read_groups
 from hybridtune.errors import InputError
 from hybridtune.metrics import negatives
 from hybridtune.metrics.negatives import Passages, Retrieved, choose_negatives, write_with_negatives

@@ -9,7 +9,8 @@ import pytest
 import pytrec_eval
 
 from hybridtune.data.newsroom import generate
-from hybridtune.data.readers.native import find_sources, read_groups, read_rows
+from hybridtune.data.readers.files import find_sources
+from hybridtune.data.readers.native import group_rows, read_groups
 from hybridtune.errors import InputError
 from hybridtune.model.folder import build_tiny
 from hybridtune.study.compare import compare_evaluations
@@ -171,7 +172,7 @@ def test_mined_negatives_are_read_back_and_answer_nothing(no_ray, tiny, screen, 
     result = mine(settings.encoder, settings.resources, str(data), file, wish, None, screen)
     mined = {group.group_id: group for source in find_sources([str(file)]) for group in read_groups(source)}
     assert list(mined) == [group["group_id"] for group in groups]
-    raw = [row for source in find_sources([str(file)]) for _, row in read_rows(source)]
+    raw = [row for source in find_sources([str(file)]) for _, row in group_rows(source)]
     assert {row["source"] for row in raw} == {"wire"}
     assert {row["negatives"]["en"][0] for row in raw} == {"what the user put here"}
     added = {

@@ -6,12 +6,22 @@ from dataclasses import replace
 
 import numpy as np
 
+from hybridtune.config.languages import language_code
 from hybridtune.config.study import BenchmarkSource
 from hybridtune.data.answer_sets import answer_sets
-from hybridtune.data.readers.files import files_below
+from hybridtune.data.readers.files import (
+    EMBEDDED,
+    SUFFIXES,
+    Source,
+    call_reader,
+    files_below,
+    find_sources,
+    read_head,
+    reader_rows,
+)
 from hybridtune.data.readers.foreign import foreign_folder, not_read
 from hybridtune.data.readers.languages import mixed_up
-from hybridtune.data.readers.native import EMBEDDED, SUFFIXES, Group, Source, find_sources, read_groups, read_head
+from hybridtune.data.readers.native import Group, parse_group, read_groups
 from hybridtune.data.readers.records import BenchmarkRows, CorpusPart, Judgement, OfLanguages, Text, TextList, in_parts
 from hybridtune.data.readers.squad import mlqa_files, read_mlqa, read_xquad_r, xquad_r_files
 from hybridtune.data.readers.trec import miracl_files, qrels_files, read_miracl, read_qrels_folder, refuse_part
@@ -56,7 +66,27 @@ def notices_of_languages(languages: Collection[str]) -> list[str]:
     return ["one language: the mono setting only"] * (len(set(languages)) == 1)
 
 
+def _read_by_hook(source: BenchmarkSource, reader: str) -> BenchmarkRows:
+    """Call the user's own reader, which returns `BenchmarkRows`, or groups as a file of the native format has them."""
+    for name in ("documents", "language", "split", "ignore_identical_ids"):
+        if getattr(source, name) is not None:
+            raise InputError(f"{source.path}: benchmark.{name} is not for a reader of your own; let {reader} see to it")
+    (file,) = find_sources([source.path], [reader])
+    found = call_reader(file)
+    if not isinstance(found, BenchmarkRows):
+        groups = [parse_group(row, where) for where, row in reader_rows(file, found)]
+        return _only(_from_groups(source.path, groups), source.languages)
+    for query in found.queries:
+        language_code(query.language, f"{source.path}: query {query.text_id!r}")
+    judged = sorted(found.judged)
+    if judged and not 0 <= judged[0].query <= judged[-1].query < len(found.queries):
+        raise InputError(f"{source.path}: {reader} judges a query that is not among its {len(found.queries)} queries")
+    return _only(replace(found, judged=judged, strict=source.strict), source.languages)
+
+
 def _read(source: BenchmarkSource) -> BenchmarkRows:
+    if source.reader is not None:
+        return _read_by_hook(source, source.reader)
     files = {} if source.path.startswith(EMBEDDED) else files_below(source.path)
     single = [] if files else find_sources([source.path])  # says so where nothing is
     mlqa, miracl, qrels = mlqa_files(files), miracl_files(files), qrels_files(files)
@@ -96,17 +126,21 @@ def _found(files: Mapping[str, Source]) -> str:
 
 
 def _read_native(source: BenchmarkSource) -> BenchmarkRows:
-    """Groups: every passage of a group is relevant to every query of it.
-
-    A query text of a language is one query however many groups have it, under its first id: the passages of all of them
-    are relevant, to it and to its translations in all of them. A text counted once a group would weigh that much more.
-    """
     groups = [group for file in find_sources([source.path]) for group in read_groups(file)]
     name = source.path
     if source.documents is not None:
         name += f" documents {list(source.documents)}"
         order = {document: n for n, document in enumerate(dict.fromkeys(map(_document, groups)))}
         groups = [g for g in groups if source.documents[0] <= order[_document(g)] < source.documents[1]]
+    return _from_groups(name, groups)
+
+
+def _from_groups(name: str, groups: Sequence[Group]) -> BenchmarkRows:
+    """Make a benchmark of groups: every passage of a group is relevant to every query of it.
+
+    A query text of a language is one query however many groups have it, under its first id: the passages of all of them
+    are relevant, to it and to its translations in all of them. A text counted once a group would weigh that much more.
+    """
     questions = _questions(groups)
     passages: dict[tuple[str, str], Text] = {}  # one passage however many groups share its text
     relevant: dict[int, set[str]] = {}  # the passages of all groups of a question
@@ -121,7 +155,7 @@ def _read_native(source: BenchmarkSource) -> BenchmarkRows:
     repeated = 0
     for group, question in zip(groups, questions, strict=True):
         if group.queries and question not in relevant:
-            raise InputError(f"{source.path}: query of group {group.group_id!r} has no relevant passage")
+            raise InputError(f"{name}: query of group {group.group_id!r} has no relevant passage")
         for language, text in group.queries.items():
             query = Text(f"{group.group_id}:{language}", language, text)
             if asked.setdefault((language, text_key(text)), query.text_id) != query.text_id:

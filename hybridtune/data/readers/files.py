@@ -1,23 +1,76 @@
-"""The files of a benchmark's folder, on this machine or behind a URI: listed, and read by lines or as one JSON."""
+"""Files, on this machine or behind a URI that pyarrow opens: found by path, folder or glob, and read row by row.
 
+Every row comes with its ``file:line``, which the readers of the formats put before what they find wrong.
+"""
+
+import fnmatch
+import glob
 import io
 import json
 import os.path
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice, zip_longest
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from pyarrow import fs
 
-from hybridtune.data.readers.native import Source, list_folder, read_rows
+from hybridtune.config.hooks import load_hook
+from hybridtune.data.readers.foreign import HEAD_BYTES, foreign_file, foreign_folder, not_read
 from hybridtune.errors import InputError
 
+SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
+EMBEDDED = "newsroom:"
 FOLDERS_DEEP = 3  # miracl/miracl-v1.0-sw/topics/<file>
+_SIDES = ("queries", "passages", "negatives")  # columns that hold a value for each language
+_FILES_LOOKED_AT = 1000  # in a folder of no known format
+
+
+class Source(NamedTuple):
+    """One file.
+
+    Attributes:
+        name: names it in messages.
+        path: what the file system calls it.
+        filesystem: opens it; None: it is a part of the embedded corpus, or what ``reader`` reads.
+        data_set: the entry of ``data.train`` that named it.
+        reader: the user's own reader, as ``package.module:function``.
+    """
+
+    name: str
+    path: str
+    filesystem: fs.FileSystem | None
+    data_set: int = 0
+    reader: str | None = None
+
+
+def find_sources(paths: Sequence[str], readers: Sequence[str | None] = ()) -> list[Source]:
+    """Find the files behind paths, folders and globs, in a fixed order (as given, then by name).
+
+    Args:
+        paths: one a data set.
+        readers: the user's own reader of each; it takes the path as it is.
+
+    Raises:
+        InputError: a path that matches no file, or a file of an unknown kind.
+    """
+    sources: list[Source] = []
+    for data_set, (path, reader) in enumerate(zip_longest(map(os.path.expanduser, paths), readers)):
+        if reader is not None:
+            sources.append(Source(path, path, None, data_set, reader))
+            continue
+        found = [source._replace(data_set=data_set) for source in _expand(path)]
+        if not found:
+            raise InputError(f"{path}: {_nothing_at(path)}")
+        sources.extend(found)
+    return sources
 
 
 def files_below(path: str) -> dict[str, Source]:
-    """The files of a folder and of the folders in it, ``{path inside the folder: file}``, sorted.
+    """List the files of a folder and of the folders in it, ``{path inside the folder: file}``, sorted.
 
     Args:
         path: of a folder here, or a URI that pyarrow opens (``s3://``, ``file://``, ...).
@@ -53,8 +106,38 @@ def _walk(filesystem: fs.FileSystem, folder: str, deep: int) -> Iterator[str]:
             yield from _walk(filesystem, entry.path, deep - 1)
 
 
-def text_lines(file: Source) -> Iterator[tuple[int, str]]:
-    """The lines that are not blank, each with its number from 1; a ``.gz`` file is unpacked as it is read.
+def read_rows(file: Source, *, unique_keys: bool = False) -> Iterator[tuple[str, Any]]:
+    """Read the rows of a JSON lines or Parquet file, each with its ``file:line``; streamed.
+
+    Args:
+        file: the file.
+        unique_keys: refuse a JSON object that has a key twice.
+
+    Raises:
+        InputError: the file cannot be read, or a line is no JSON.
+    """
+    if file.path.endswith(".parquet"):
+        yield from _parquet_rows(file)
+        return
+    hook = _each_key_once if unique_keys else None
+    for where, line in text_lines(file):
+        try:
+            yield where, json.loads(line, object_pairs_hook=hook)
+        except ValueError as error:  # a JSONDecodeError, or a key that occurs twice
+            at = f"{error.msg}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else error
+            raise InputError(f"{where}: broken JSON: {at}") from None
+
+
+def object_rows(file: Source) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Read rows as `read_rows` does, and refuse one that is no JSON object."""
+    for where, row in read_rows(file):
+        if not isinstance(row, dict):
+            raise InputError(f"{where}: a row is a JSON object, not {type(row).__name__}")
+        yield where, row
+
+
+def text_lines(file: Source) -> Iterator[tuple[str, str]]:
+    """Read the lines that are not blank, each with its ``file:line``; a ``.gz`` file is unpacked as it is read.
 
     Raises:
         InputError: the file cannot be read, or a line is not UTF-8.
@@ -68,75 +151,207 @@ def text_lines(file: Source) -> Iterator[tuple[int, str]]:
                 except UnicodeDecodeError as error:
                     raise InputError(f"{file.name}:{number}: not UTF-8: {error}") from None
                 if text.strip():
-                    yield number, text
+                    yield f"{file.name}:{number}", text
     except OSError as error:
-        raise InputError(f"{file.name}: cannot be read: {' '.join(str(error).split())}") from None
+        raise unreadable(file.name, error) from None
 
 
-def json_lines(file: Source) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The objects of a JSON lines file, each with its ``file:line``.
-
-    Raises:
-        InputError: a line that is no JSON object.
-    """
-    for number, line in text_lines(file):
-        where = f"{file.name}:{number}"
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise InputError(f"{where}: broken JSON: {error.msg}, column {error.colno}") from None
-        if not isinstance(row, dict):
-            raise InputError(f"{where}: a row is a JSON object, not {type(row).__name__}")
-        yield where, row
-
-
-def file_rows(file: Source) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The objects of a JSON lines file, or the rows of a Parquet file, each with its ``file:line``.
-
-    Raises:
-        InputError: the file cannot be read, or a line is no JSON object.
-    """
-    if not file.path.endswith(".parquet"):
-        return json_lines(file)
-    return ((f"{file.name}:{number}", row) for number, row in read_rows(file))
-
-
-def squad_articles(file: Source, what: str) -> list[Any]:
-    """The ``data`` of a file of the SQuAD layout.
-
-    Args:
-        file: one JSON object.
-        what: the kind of file, with its article, for the message.
-
-    Raises:
-        InputError: unreadable, or no JSON object with a list ``data``.
-    """
+def read_bytes(file: Source) -> Iterator[bytes]:
+    """Read a file as it is, in pieces; raises InputError where that fails."""
     assert file.filesystem is not None
     try:
-        with file.filesystem.open_input_stream(file.path) as stream:
-            articles = json.loads(stream.read())["data"]
-        if not isinstance(articles, list):
-            raise TypeError(f"'data' is of type {type(articles).__name__}")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{file.name}: not {what} (a JSON object with 'data'): {reason}") from None
-    return articles
+        with file.filesystem.open_input_stream(file.path, compression=None) as stream:
+            while piece := stream.read(1 << 20):
+                yield piece
+    except OSError as error:
+        raise unreadable(file.name, error) from None
 
 
-def choose_split(asked: str | None, there: list[str], where: str) -> str:
-    """The split asked for, else test, else dev, else the only one.
+def read_head(file: Source) -> bytes:
+    """Read as many of a file's first bytes as tell its format; none where it cannot be read."""
+    assert file.filesystem is not None
+    try:
+        with file.filesystem.open_input_stream(file.path, compression="detect") as stream:
+            head: bytes = stream.read(HEAD_BYTES)
+            return head
+    except OSError:
+        return b""
+
+
+def unreadable(name: str, error: Exception) -> InputError:
+    """Return the error of a file that cannot be read."""
+    return InputError(f"{name}: cannot be read: {' '.join(str(error).split())}")
+
+
+def call_reader(source: Source) -> Any:
+    """Call the user's own reader with the path; rows that it yields are numbered as lines are.
 
     Raises:
-        InputError: there is no such split, or no telling which.
+        InputError: no such reader, or one that failed.
     """
-    listed = f"there are: {', '.join(sorted(there)) or 'none'}"
-    if asked is not None:
-        if asked not in there:
-            raise InputError(f"{where}: no split {asked!r}; {listed}")
-        return asked
-    for usual in ("test", "dev"):
-        if usual in there:
-            return usual
-    if len(there) != 1:
-        raise InputError(f"{where}: which split? {listed}; choose one with --set benchmark.split=...")
-    return there[0]
+    assert source.reader is not None
+    read = load_hook(source.reader, f"{source.name}: reader")
+    try:
+        return read(source.path)
+    except InputError:
+        raise
+    except Exception as error:
+        raise _reader_failed(source, error) from error
+
+
+def reader_rows(source: Source, found: Any) -> Iterator[tuple[str, Any]]:
+    """Number the rows that the user's own reader gave, each with its ``path:number``; streamed."""
+    try:
+        for number, row in enumerate(found, 1):
+            yield f"{source.name}:{number}", row
+    except InputError:
+        raise
+    except Exception as error:
+        raise _reader_failed(source, error) from error
+
+
+def _reader_failed(source: Source, error: Exception) -> InputError:
+    return InputError(
+        f"{source.name}: its reader {source.reader} failed: {type(error).__name__}: {' '.join(str(error).split())}"
+    )
+
+
+def check_unicode(text: str, where: str) -> None:
+    """Let pass what UTF-8 can hold: JSON can say half a character (``"\\ud800"``), which no tokenizer takes.
+
+    Raises:
+        InputError: naming what ``where`` does.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        at = error.start
+        raise InputError(
+            f"{where}: no valid Unicode: half a character, {text[at]!r}, in {text[max(0, at - 20) : at + 20]!r}"
+        ) from None
+
+
+def list_folder(filesystem: fs.FileSystem, folder: str, wanted: Callable[[str], bool]) -> list[fs.FileInfo]:
+    """Return the entries of a folder whose path is wanted; none if there is no such folder.
+
+    Raises:
+        InputError: a wanted entry is a symbolic link to nowhere. Arrow leaves these out of its listing without a word.
+    """
+    entries = filesystem.get_file_info(fs.FileSelector(folder, allow_not_found=True))
+    if isinstance(filesystem, fs.LocalFileSystem) and Path(folder).is_dir():
+        for entry in sorted(Path(folder).iterdir()):
+            if wanted(str(entry)) and entry.is_symlink() and not entry.exists():
+                raise InputError(f"{entry}: {_broken_link(entry)}")
+    return [entry for entry in entries if wanted(entry.path)]
+
+
+def _broken_link(link: Path) -> str:
+    return f"is a symbolic link to {link.readlink()}, which does not exist"
+
+
+def _nothing_at(path: str) -> str:
+    """Why no file was found at a path."""
+    if "://" not in path and not glob.has_magic(path):
+        location = Path(path)
+        if not location.exists():
+            return _broken_link(location) if location.is_symlink() else "does not exist"
+        if location.is_dir() and all(entry.name.startswith(".") for entry in location.iterdir()):
+            return "the folder is empty"
+        files = islice((file for file in location.rglob("*") if file.is_file()), _FILES_LOOKED_AT)
+        names = [file.relative_to(location).as_posix() for file in files]
+        local = fs.LocalFileSystem()
+        foreign = foreign_folder(names, lambda name: read_head(Source(name, str(location / name), local)))
+        if foreign is not None:
+            return not_read(foreign)
+    return f"no {', '.join(SUFFIXES)} file there"
+
+
+def _expand(path: str) -> Iterator[Source]:
+    if path.startswith(EMBEDDED):
+        embedded_part(path)
+        yield Source(path, path, None)
+        return
+    if "://" in path:
+        folder_uri, pattern = path.rsplit("/", 1) if "*" in path else (path, "")
+        try:
+            filesystem, inner = fs.FileSystem.from_uri(folder_uri)
+            names = _remote_files(filesystem, f"{inner}/{pattern}" if pattern else inner)
+        except (OSError, pa.ArrowException) as error:
+            raise InputError(f"{path}: cannot be opened: {' '.join(str(error).split())}") from None
+    else:
+        filesystem = fs.LocalFileSystem()
+        folder = Path(path)
+        if folder.is_dir():
+            names = sorted(str(entry) for entry in folder.iterdir() if entry.name.endswith(SUFFIXES))
+        elif glob.has_magic(path):
+            names = sorted(glob.glob(path))  # noqa: PTH207 - Path.glob takes no absolute pattern
+        else:
+            names = [path] * folder.is_file()
+    for name in names:
+        if not name.endswith(SUFFIXES):
+            foreign = foreign_file(name, read_head(Source(name, name, filesystem)))
+            kind = f"unknown kind of file; known: {', '.join(SUFFIXES)}" if foreign is None else not_read(foreign)
+            raise InputError(f"{name}: {kind}")
+        if "://" not in path and not Path(name).is_file():
+            raise InputError(f"{name}: {_broken_link(Path(name)) if not Path(name).exists() else 'is not a file'}")
+        yield Source(name, name, filesystem)
+
+
+def _remote_files(filesystem: fs.FileSystem, path: str) -> list[str]:
+    if "*" in path:
+        entries = list_folder(filesystem, str(PurePosixPath(path).parent), lambda name: fnmatch.fnmatch(name, path))
+        return sorted(entry.path for entry in entries)
+    info = filesystem.get_file_info(path)
+    if info.type == fs.FileType.Directory:
+        return sorted(entry.path for entry in list_folder(filesystem, path, lambda name: name.endswith(SUFFIXES)))
+    return [path] if info.type == fs.FileType.File else []
+
+
+def embedded_part(path: str) -> Any:
+    """Return the part of the embedded corpus that a path names."""
+    part = path.removeprefix(EMBEDDED)
+    if part not in ("train", "dev", "test"):
+        raise InputError(f"{path}: the embedded corpus has newsroom:train, newsroom:dev and newsroom:test")
+    return part
+
+
+def _each_key_once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Make a dictionary of keys and values.
+
+    Raises:
+        ValueError: a key stands twice; one of its values would be lost.
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"{twice!r} stands twice in one object; keep one of the two")
+    return found
+
+
+def _parquet_rows(source: Source) -> Iterator[tuple[str, Any]]:
+    number = 0
+    try:
+        with pq.ParquetFile(source.path, filesystem=source.filesystem) as file:
+            for columns in (
+                file.schema_arrow,
+                *(field.type for field in file.schema_arrow if field.name in _SIDES),
+            ):
+                if isinstance(columns, (pa.Schema, pa.StructType)):
+                    _each_key_once([(column.name, column) for column in columns])
+            for batch in file.iter_batches(1024):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield (
+                        f"{source.name}:{number}",
+                        row | {field: _present(row[field]) for field in _SIDES if field in row},
+                    )
+    except (OSError, ValueError, pa.ArrowException) as error:
+        at = f":{number}" * (number > 0)
+        raise InputError(f"{source.name}{at}: not a readable Parquet file: {' '.join(str(error).split())}") from None
+
+
+def _present(cell: Any) -> Any:
+    """Return the languages of a cell: a struct column has a field for every language, a map is a list of pairs."""
+    if cell is None or (isinstance(cell, list) and all(isinstance(pair, tuple) for pair in cell)):
+        cell = _each_key_once(cell or [])
+    return {language: text for language, text in cell.items() if text is not None} if isinstance(cell, dict) else cell

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from hybridtune.errors import InputError
+
 
 class Text(NamedTuple):
     """A query or a passage of a benchmark."""
@@ -131,3 +133,22 @@ def benchmark_digest(rows: BenchmarkRows, parts: Sequence[str]) -> str:
         queries.add(query)
     judged = [tuple(judgement) for judgement in rows.judged]
     return hashlib.sha256(repr((queries.hexdigest(), judged, list(parts))).encode()).hexdigest()
+
+
+def choose_split(wanted: str | None, splits: list[str], where: str) -> str:
+    """Return the split that is wanted, else test, else dev, else the only one.
+
+    Raises:
+        InputError: there is no such split, or no telling which.
+    """
+    listed = f"there are: {', '.join(sorted(splits)) or 'none'}"
+    if wanted is not None:
+        if wanted not in splits:
+            raise InputError(f"{where}: no split {wanted!r}; {listed}")
+        return wanted
+    for usual in ("test", "dev"):
+        if usual in splits:
+            return usual
+    if len(splits) != 1:
+        raise InputError(f"{where}: which split? {listed}; choose one with --set benchmark.split=...")
+    return splits[0]

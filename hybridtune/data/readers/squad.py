@@ -1,6 +1,7 @@
 """Benchmarks in the SQuAD layout: XQuAD-R and MLQA-R (sentences), MLQA (paragraphs)."""
 
 import hashlib
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,9 +12,8 @@ import numpy as np
 from hybridtune.config.languages import LANGUAGE, language_code
 from hybridtune.config.study import BenchmarkSource
 from hybridtune.data.answer_sets import answer_sets
-from hybridtune.data.readers.files import choose_split, squad_articles
-from hybridtune.data.readers.native import Source, check_unicode
-from hybridtune.data.readers.records import BenchmarkRows, Judgement, Text, in_parts
+from hybridtune.data.readers.files import Source, check_unicode, read_bytes
+from hybridtune.data.readers.records import BenchmarkRows, Judgement, Text, choose_split, in_parts
 from hybridtune.errors import InputError
 
 _MLQA = re.compile(r"^(?:.*/)?(?P<split>[^/]+)-context-(?P<context>[^/]+)-question-(?P<question>[^/]+)\.json$")
@@ -40,7 +40,7 @@ def read_xquad_r(files: Mapping[str, Source], source: BenchmarkSource) -> Benchm
     articles: list[_Article] = []
     for code, file in files.items():
         language = language_code(code, file.name)
-        for number, content in enumerate(squad_articles(file, "an XQuAD-R file")):
+        for number, content in enumerate(_articles(file, "an XQuAD-R file")):
             where = f"{file.name}: article {number}"
             articles.append(_Article(language, number, where, content, _question_ids(content, where)))
     first, last = source.documents or (0, len(articles))
@@ -177,7 +177,7 @@ def read_mlqa(splits: Mapping[str, Mapping[tuple[str, str], list[Source]]], sour
 
 def _mlqa_paragraphs(file: Source) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     """The paragraphs of a file, each with its questions as (id, question)."""
-    for number, article in enumerate(squad_articles(file, "an MLQA file")):
+    for number, article in enumerate(_articles(file, "an MLQA file")):
         where = f"{file.name}: article {number}"
         with _form("MLQA", where):
             paragraphs = list(enumerate(article["paragraphs"]))
@@ -194,3 +194,23 @@ def _text(value: Any, where: str, or_blank: bool = False) -> str:
         raise TypeError(f"{value!r} is not a text")
     check_unicode(value, where)
     return value
+
+
+def _articles(file: Source, what: str) -> list[Any]:
+    """The ``data`` of a file of the SQuAD layout.
+
+    Args:
+        file: one JSON object.
+        what: the kind of file, with its article, for the message.
+
+    Raises:
+        InputError: unreadable, or no JSON object with a list ``data``.
+    """
+    try:
+        articles = json.loads(b"".join(read_bytes(file)))["data"]
+        if not isinstance(articles, list):
+            raise TypeError(f"'data' is of type {type(articles).__name__}")
+    except (InputError, ValueError, KeyError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{file.name}: not {what} (a JSON object with 'data'): {reason}") from None
+    return articles

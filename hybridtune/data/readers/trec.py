@@ -8,9 +8,8 @@ from typing import Any, NamedTuple
 
 from hybridtune.config.languages import language_code
 from hybridtune.config.study import BenchmarkSource
-from hybridtune.data.readers.files import choose_split, file_rows, json_lines, text_lines
-from hybridtune.data.readers.native import Source, check_unicode
-from hybridtune.data.readers.records import BenchmarkRows, CorpusPart, Judgement, Text
+from hybridtune.data.readers.files import Source, check_unicode, object_rows, text_lines
+from hybridtune.data.readers.records import BenchmarkRows, CorpusPart, Judgement, Text, choose_split
 from hybridtune.errors import InputError
 
 _PASSAGE_ID = ("_id", "docid", "id")
@@ -48,7 +47,7 @@ class PassageFile:
             InputError: a row without an id or a language, or, where that is an error, a text, with its file and line.
         """
         empty: list[str] = []
-        for where, row in file_rows(self.file):
+        for where, row in object_rows(self.file):
             passage_id = _row_id(row, _PASSAGE_ID, where)
             language = _row_language(row, self.language, where)
             if "text" not in row:  # it may stand under another name: no empty passage
@@ -110,8 +109,7 @@ def read_qrels(file: Source) -> Iterator[QrelsLine]:
         yield from _row_qrels(file)
         return
     columns, before = 0, "rows"
-    for number, line in text_lines(file):
-        where = f"{file.name}:{number}"
+    for where, line in text_lines(file):
         cells = [cell.strip() for cell in line.split("\t")] if "\t" in line else line.split()
         if not columns:
             columns = len(cells)
@@ -125,7 +123,7 @@ def read_qrels(file: Source) -> Iterator[QrelsLine]:
 
 
 def _row_qrels(file: Source) -> Iterator[QrelsLine]:
-    for where, row in file_rows(file):
+    for where, row in object_rows(file):
         absent = sorted({*_QRELS_COLUMNS} - row.keys())
         if absent:
             raise InputError(f"{where}: a judgement has the columns {', '.join(_QRELS_COLUMNS)}; no {absent[0]} there")
@@ -215,7 +213,7 @@ def _more(found: Collection[str]) -> str:
 
 
 def _row_topics(file: Source, language: str | None) -> Iterator[tuple[str, str, str, str]]:
-    for where, row in file_rows(file):
+    for where, row in object_rows(file):
         query_id = _row_id(row, _QUERY_ID, where)
         text = row.get("query") if row.get("text") is None else row["text"]
         if not isinstance(text, str):
@@ -225,10 +223,9 @@ def _row_topics(file: Source, language: str | None) -> Iterator[tuple[str, str, 
 
 
 def _tsv_topics(file: Source, language: str | None) -> Iterator[tuple[str, str, str, str]]:
-    for number, line in text_lines(file):
-        where = f"{file.name}:{number}"
+    for where, line in text_lines(file):
         query_id, tab, text = line.partition("\t")
-        if number == 1 and _unquoted(query_id) in _HEADER_ID and _unquoted(text) in _HEADER_TEXT:
+        if where.endswith(":1") and _unquoted(query_id) in _HEADER_ID and _unquoted(text) in _HEADER_TEXT:
             continue
         if not tab or not query_id.strip():
             raise InputError(f"{where}: a query is 'id TAB text' (got {line[:80]!r})")
@@ -362,7 +359,7 @@ def refuse_part(files: Iterable[Source]) -> None:
             )
         if not file.path.endswith((".jsonl", ".jsonl.gz")) or file.filesystem is None:
             continue
-        where, row = next(json_lines(file), ("", {}))
+        where, row = next(object_rows(file), ("", {}))
         if "group_id" not in row and row.keys() & {"_id", "docid", "id", "qid"} and row.keys() & {"text", "query"}:
             raise InputError(
                 f"{where}: a row of a corpus or of queries, not a group; a BEIR or TREC benchmark is given as the "
