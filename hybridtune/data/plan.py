@@ -1,11 +1,11 @@
-"""HybridPlan: which pairs stand in which batch. PURE: a batch is a function of (seed, step) and of the data.
+"""HybridPlan: which pairs are in which batch. PURE: a batch is a function of (seed, step) and of the data.
 
 Hybrid batches (Elmahdy, Lin, Ahmad 2024, arXiv 2408.10536): every *batch* is mono (all pairs in one language) or
 cross (in every pair the query's language differs from the passage's), and `mixing_ratio` is the share that is mono.
-A third kind, align, holds translations without questions, for languages that have nothing else.
+A third kind, align, holds translations without questions, for languages that have nothing else. A corpus or groups go
+in, `BatchSpec`s come out: `stream` turns them into tokens, `HybridBatchSampler` into rows for other trainers.
 """
 
-import functools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,22 +16,14 @@ import numpy as np
 
 from hybridtune.config.study import without_end
 from hybridtune.data.corpus import Corpus
-from hybridtune.data.sampling import (
-    Demand,
-    Draws,
-    Kind,
-    cell_members,
-    make_cells,
-    pair_name,
-    pair_weights,
-    usable_pairs,
-)
+from hybridtune.data.sampling import Draws, Kind, make_cells, pair_name, pair_weights, usable_pairs
 from hybridtune.data.schedule import Schedule, Shape
 from hybridtune.errors import InputError
 from hybridtune.metrics.arrays import Int32, Int64
 
 __all__ = ["BatchSpec", "HybridPlan", "Kind"]
 
+FILE = "plan.json"
 _PURPOSES = ((1, 3), (2, 4), (6, 7))  # seeds of the shares and queues of mono, cross and align batches
 
 
@@ -136,7 +128,14 @@ class HybridPlan:
             self._mono = Schedule(
                 mixing_ratio, _phase(seed, 0), shape=schedule, end=final_ratio, batches=length, step_at=step_at
             )
-        usable, left_out = usable_pairs(corpus, Demand(batch_size, ratios, self.single_pair, align_share, align_from))
+        usable, left_out = usable_pairs(
+            corpus,
+            batch_size=batch_size,
+            ratios=ratios,
+            single_pair=self.single_pair,
+            align_share=align_share,
+            align_from=align_from,
+        )
         factors = pair_weights(corpus.languages, weights or {})
         drawn = {pair for pairs in usable.values() for pair in pairs}
         self.left_out = tuple(corpus.languages[x] for x, y in left_out if x == y)
@@ -155,34 +154,34 @@ class HybridPlan:
         }
 
     def languages(self, kind: Kind) -> set[str]:
-        """The languages that batches of a kind can hold, on either side."""
+        """Return the languages that batches of a kind can hold, on either side."""
         return {self.corpus.languages[column] for column in np.unique(self._cells[kind].pairs)}
 
     def kind(self, step: int) -> Kind:
-        """The kind of the batch of a step, in O(1)."""
+        """Return the kind of the batch of a step, in O(1)."""
         if self.align_batches(step + 1) > self.align_batches(step):
             return "align"
         return "mono" if self.mono_batches(step + 1) > self.mono_batches(step) else "cross"
 
     def align_batches(self, steps: int) -> int:
-        """How many of the first ``steps`` batches are align batches: within 1 of ``steps * align_share``."""
+        """Count the align batches among the first ``steps``: within 1 of ``steps * align_share``."""
         return self._align.count(steps)
 
     def mono_batches(self, steps: int) -> int:
-        """How many of the first ``steps`` batches are mono: within 1 of what the ratio, or its schedule, asks for."""
+        """Count the mono batches among the first ``steps``: within 1 of what the ratio, or its schedule, asks for."""
         return self._mono.count(steps - self.align_batches(steps))
 
     def asked_ratio(self, steps: int) -> float:
-        """Mean over the first ``steps >= 1`` steps of the mixing ratio asked for; 0 if all are align batches."""
+        """Return the mean mixing ratio asked for over the first ``steps >= 1`` steps; 0 if all are align batches."""
         others = steps - self.align_batches(steps)
         return self._mono.mean(others) if others else 0.0
 
     def realised_ratio(self, steps: int) -> float:
-        """Share of mono batches among the question-passage batches of the first ``steps >= 1`` steps; 0 if none is."""
+        """Return the share of mono batches in the question-passage batches of ``steps >= 1`` steps; 0 without any."""
         return self.mono_batches(steps) / max(1, steps - self.align_batches(steps))
 
     def batches(self, start: int, stop: int) -> Iterator[BatchSpec]:
-        """The batches of steps [start, stop), in order.
+        """Yield the batches of steps [start, stop), in order.
 
         The visits to the groups are replayed from step 0 (about 0.5 microseconds a pair), so any start gives the
         batches that an uninterrupted run would have seen.
@@ -194,16 +193,16 @@ class HybridPlan:
                 yield BatchSpec(step, kind, groups, drawn.pairs[drawn.pair_of[cells]])
 
     def table(self, steps: int) -> list[dict[str, Any]]:
-        """What ``steps`` steps hold: one row a kind and language pair (and data set, where there are several).
+        """Count what ``steps`` steps hold: one row a kind and language pair (and data set, where there are several).
 
         Returns:
             rows ``{"kind", "pair": "en-de", "data_set": 0, "batches", "pairs", "groups", "epochs"}``: batches that hold
             such a pair, pairs seen, distinct groups among them, and pairs seen per pair there is. ``data_set`` is the
-            place in the study's ``data.train``; the column is there only if the study has several.
+            index in the study's ``data.train``; the column is there only if the study has several.
         """
         draws = self._draws()
         sources = self.corpus.sources if self.data_sets > 1 else None
-        tallies = {kind: Tally(drawn, sources, self.data_sets) for kind, drawn in draws.items()}
+        tallies = {kind: _Tally(drawn, sources, self.data_sets) for kind, drawn in draws.items()}
         for _, kind, groups, cells in self._replay(draws, steps):
             tallies[kind].add(groups, cells)
         return [
@@ -214,18 +213,12 @@ class HybridPlan:
 
     def _draws(self) -> dict[Kind, Draws]:
         return {
-            kind: Draws(
-                cells,
-                functools.partial(cell_members, self.corpus, cells),
-                self.corpus.answer_sets,
-                _uniform(self.seed, shares),
-                (self.seed, queues),
-            )
+            kind: Draws(self.corpus, cells, _uniform(self.seed, shares), (self.seed, queues))
             for (kind, cells), (shares, queues) in zip(self._cells.items(), _PURPOSES, strict=True)
         }
 
     def _replay(self, draws: Mapping[Kind, Draws], stop: int) -> Iterator[tuple[int, Kind, Int32, Int64]]:
-        """Step, kind, groups [B] and their cells [B] of the first ``stop`` batches."""
+        """Yield step, kind, groups [B] and their cells [B] of the first ``stop`` batches."""
         size = self.batch_size
         align = mono = 0  # such batches so far
         for step in range(stop):
@@ -250,7 +243,7 @@ def _phase(seed: int, purpose: int) -> float:
     return int(_uniform(seed, purpose) * 2**20) / 2**20  # a short binary fraction keeps the sums of a schedule short
 
 
-class Tally:
+class _Tally:
     """Counts the batches of one kind, by cell and data set, while they are drawn.
 
     Args:
@@ -271,14 +264,14 @@ class Tally:
         self._batches += counts > 0
 
     def rows(self) -> Iterator[tuple[list[int], dict[str, Any]]]:
-        """Of every pair and data set that was seen: the pair's columns [2], and its row of the table."""
+        """Yield the columns [2] and the row of the table of every pair and data set that was seen."""
         cells = self._draws.cells
-        there, visited = np.zeros((2, len(self._pairs)), np.int64)
+        in_corpus, visited = np.zeros((2, len(self._pairs)), np.int64)
         for cell in range(len(cells.sizes)):
             members = self._draws.queues.members(cell)
             keys = self._keys(members, np.full(len(members), cells.pair_of[cell]))
-            there += np.bincount(keys, minlength=len(there))
-            visited += np.bincount(keys[self._draws.queues.visited(cell)], minlength=len(there))
+            in_corpus += np.bincount(keys, minlength=len(in_corpus))
+            visited += np.bincount(keys[self._draws.queues.visited(cell)], minlength=len(in_corpus))
         for key in np.flatnonzero(self._pairs).tolist():
             pair, data_set = divmod(key, self._data_sets)
             yield (
@@ -288,7 +281,7 @@ class Tally:
                     "batches": int(self._batches[key]),
                     "pairs": int(self._pairs[key]),
                     "groups": int(visited[key]),
-                    "epochs": round(int(self._pairs[key]) / int(there[key]), 3),
+                    "epochs": round(int(self._pairs[key]) / int(in_corpus[key]), 3),
                 },
             )
 
@@ -296,11 +289,8 @@ class Tally:
         return pairs if self._sources is None else pairs * self._data_sets + self._sources[groups]
 
 
-FILE = "plan.json"
-
-
 def describe(plan: HybridPlan, steps: int) -> dict[str, Any]:
-    """What ``steps >= 1`` steps of a plan hold, asked and got.
+    """Describe what ``steps >= 1`` steps of a plan hold, requested and realised.
 
     Returns:
         ``{"steps", "batch_size", "asked_ratio", "realised_ratio", "asked_align_share", "realised_align_share",
@@ -321,7 +311,7 @@ def describe(plan: HybridPlan, steps: int) -> dict[str, Any]:
 
 
 def write_plan(plan: HybridPlan, steps: int, folder: Path) -> None:
-    """Write `describe` to ``plan.json`` in a folder that is there; all batches are drawn, in about 0.5 us a pair."""
+    """Write `describe` to ``plan.json`` in a folder; all batches are drawn, in about 0.5 us a pair."""
     described = describe(plan, steps)
     rows = ",\n  ".join(json.dumps(row) for row in described.pop("table"))
     text = json.dumps(described, indent=1)
@@ -329,7 +319,7 @@ def write_plan(plan: HybridPlan, steps: int, folder: Path) -> None:
 
 
 def distinct_pairs(rows: list[dict[str, Any]]) -> dict[str, int]:
-    """Distinct question-passage pairs in the rows of a table, by "query language-passage language"."""
+    """Count distinct question-passage pairs in the rows of a table, by "query language-passage language"."""
     found: dict[str, int] = {}
     for row in rows:
         if row["kind"] != "align":
