@@ -14,7 +14,7 @@ Parts = Mapping[str, Part]
 _SEED: TypeAdapter[int] = TypeAdapter(Seed, config=ConfigDict(strict=True))
 _JOINT = (  # what `Train` allows together only
     *("train.temperature", "train.learn_temperature", "train.temperature_range"),
-    *("train.lora_rank", "train.embeddings", "train.freeze_layers", "train.layer_decay"),
+    *("train.lora_rank", "train.freeze_layers", "train.layer_decay"),
 )
 
 

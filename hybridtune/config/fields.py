@@ -170,6 +170,9 @@ class Train(Part):
     temperature_range: Annotated[tuple[Positive, Positive], A_LIST_IS_A_RANGE] = Field(
         default=(0.005, 1.0), description="bounds of a learned temperature"
     )
+    loss: Hook | None = Field(
+        default=None, description="a function in place of the cross-entropy, package.module:function; null: none"
+    )
     symmetric: bool = Field(default=False, description="also rank queries for each passage")
     negatives: Annotated[int, Field(ge=0)] = Field(
         default=1, description="hard negatives a pair is given, from those that the data has; 0 ignores them"
@@ -198,8 +201,8 @@ class Train(Part):
     freeze_dense: bool = Field(
         default=False, description="leave the Dense layers behind the pooling as they are; adapters always do"
     )
-    embeddings: Literal["dense", "sparse", "frozen"] = Field(
-        default="dense", description="update all token embeddings, those of the batch's tokens only, or none"
+    embeddings: Literal["dense", "frozen"] = Field(
+        default="dense", description="update the embeddings below the layers, or leave them as they are"
     )
     lora_rank: Annotated[int, Field(ge=0)] = Field(default=0, description="train adapters of this rank; 0: everything")
     lora_alpha: Positive | None = Field(default=None, description="scale of the adapters; null: twice the rank")
@@ -234,10 +237,8 @@ class Train(Part):
             raise ValueError(f"temperature {self.temperature} is outside temperature_range {[low, high]}")
         if len(set(self.matryoshka)) < len(self.matryoshka):
             raise ValueError(f"matryoshka {self.matryoshka}: a width stands twice; give each once")
-        if self.lora_rank and (self.embeddings == "sparse" or self.freeze_layers or self.layer_decay < 1):
-            raise ValueError(
-                "lora_rank trains adapters alone: leave embeddings, freeze_layers and layer_decay at their defaults"
-            )
+        if self.lora_rank and (self.freeze_layers or self.layer_decay < 1):
+            raise ValueError("lora_rank trains adapters alone: leave freeze_layers and layer_decay at their defaults")
         return self
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, WithJsonSchema
 
 from hybridtune.errors import InputError, nearest
 
@@ -33,7 +33,8 @@ def check_form(spec: str) -> str:
     return spec
 
 
-Hook = Annotated[str, AfterValidator(check_form)]  # a field of the study file
+HOOK_SCHEMA = {"type": "string", "pattern": "^[^:]+:[^:]+$"}
+Hook = Annotated[str, AfterValidator(check_form), WithJsonSchema(HOOK_SCHEMA)]  # a field of the study file
 
 
 def is_hook(name: str) -> bool:

@@ -10,12 +10,14 @@ from pydantic import (
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
+    WithJsonSchema,
     field_validator,
     model_serializer,
     model_validator,
 )
 
 from hybridtune.config.fields import A_LIST_IS_A_RANGE, Count, Mix, Part, Train
+from hybridtune.config.hooks import HOOK_SCHEMA, check_form
 from hybridtune.config.names import short_name
 from hybridtune.errors import nearest
 
@@ -26,6 +28,7 @@ WholeNumbers = Annotated[tuple[int, int], A_LIST_IS_A_RANGE]
 Numbers = Annotated[tuple[float, float], A_LIST_IS_A_RANGE]
 Ends = tuple[float, float] | tuple[int, int]
 RANGES = ("uniform", "loguniform", "int", "logint", "choice")
+SAMPLERS = ["tpe", "cmaes", "gp", "nsga2", "nsga3", "random", "grid"]
 MOST_VALUES = 10_000  # of a range that is still a list of values
 PLACES = ("sqlite", "journal")  # storages in the study folder
 SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -174,8 +177,8 @@ class Search(Part):
     )
     trials: Annotated[int, Field(ge=0)] = Field(default=12, description="searched trials, after the baselines")
     baselines: bool = Field(default=True, description="first train mono-only, half-half and cross-only")
-    sampler: Literal["tpe", "cmaes", "gp", "nsga2", "nsga3", "random", "grid"] = Field(
-        default="tpe", description="what proposes the values of a trial"
+    sampler: Annotated[str, WithJsonSchema({"anyOf": [{"enum": SAMPLERS}, HOOK_SCHEMA]})] = Field(
+        default="tpe", description="what proposes the values of a trial; one of your own: package.module:function"
     )
     points: list[dict[str, Any]] = Field(
         default=[],
@@ -244,6 +247,13 @@ class Search(Part):
         if twice is not None:
             raise ValueError(f"{twice} stands twice; give each once")
         return values
+
+    @field_validator("sampler")
+    @classmethod
+    def _a_sampler(cls, value: str) -> str:
+        if value not in SAMPLERS and ":" not in value:
+            raise ValueError(f"{value!r} is not a sampler; choose {', '.join(SAMPLERS)}, or package.module:function")
+        return value if value in SAMPLERS else check_form(value)
 
     @field_validator("time_budget")
     @classmethod

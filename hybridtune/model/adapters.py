@@ -36,8 +36,8 @@ def embedding_modules(backbone: Any) -> list[nn.Module]:
     return [words]
 
 
-def freeze(backbone: Any, layers: int, embeddings: Literal["dense", "sparse", "frozen"]) -> None:
-    """Fix the lowest layers and all below them, the embeddings, or make the token embeddings' gradient sparse.
+def freeze(backbone: Any, layers: int, embeddings: Literal["dense", "frozen"]) -> None:
+    """Fix the lowest layers and all below them, or the embeddings alone.
 
     Args:
         backbone: changed in place.
@@ -62,8 +62,6 @@ def freeze(backbone: Any, layers: int, embeddings: Literal["dense", "sparse", "f
             raise InputError(
                 f"train.freeze_layers {layers} leaves nothing of the encoder to train; set {layers - 1} or less"
             )
-    elif embeddings == "sparse":
-        backbone.get_input_embeddings().sparse = True
 
 
 def add_adapters(backbone: Any, rank: int, alpha: float, targets: list[str] | None, seed: int) -> None:

@@ -1,7 +1,7 @@
 """A temperature that is trained with the encoder."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -52,6 +52,9 @@ class LearnedTemperature(nn.Module):
 _EMPTY = -2  # answer set of a column that holds no text
 
 
+RowLoss = Callable[[Tensor, Tensor, Tensor, Tensor, float | Tensor], Tensor]
+
+
 @dataclass(frozen=True)
 class LossOutput:
     """What one step's loss tells.
@@ -78,6 +81,7 @@ def info_nce(
     negative_answer_sets: Tensor | None = None,
     matryoshka: Sequence[int] = (),
     near_duplicate: float | None = None,
+    row_loss: RowLoss | None = None,
 ) -> LossOutput:
     """Contrastive loss of a batch: -log softmax of cos(q_i, p_j) / temperature at j = i.
 
@@ -101,6 +105,9 @@ def info_nce(
             width's.
         near_duplicate: a column is masked too if the cosine of its text with the row's own passage is over this;
             a query's text is here the passage that answers it. None masks by answer set alone.
+        row_loss: takes the place of the cross-entropy: called with the rows [b, D], the columns [C, D] of all workers,
+            the column [b] that answers each row, the columns [b, C] that a row may not see (bool) and the temperature;
+            returns the mean over the rows. Called anew for each direction and each matryoshka width.
 
     Raises:
         ValueError: fewer negative_answer_sets than negatives, or a width that does not cut.
@@ -126,7 +133,10 @@ def info_nce(
         for cut in (width, *matryoshka):
             for rows, columns, masked in directions:
                 scores, own = _scores(_cut(rows, cut), _cut(columns, cut), masked, temperature)
-                losses.append(F.cross_entropy(scores, own))
+                if row_loss is None:
+                    losses.append(F.cross_entropy(scores, own))
+                else:
+                    losses.append(row_loss(_cut(rows, cut), _cut(columns, cut), own, masked.isinf(), temperature))
                 if len(losses) == 1:
                     accuracy = _hits(scores, own)
         return LossOutput(torch.stack(losses).mean(), accuracy, _spread(queries, passages))

@@ -10,6 +10,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from hybridtune.config.hooks import load_hook
 from hybridtune.config.names import short_name
 from hybridtune.config.search import active, in_order, is_url, masked_url
 from hybridtune.config.study import Study, load_study
@@ -52,6 +53,8 @@ def check_search(study: Study) -> None:
             raise InputError(f"{name}: moves numbers, and search.space has none that is always searched; choose tpe")
     if search.sampler == "grid":
         _check_grid(study)
+    if ":" in search.sampler:
+        _own_sampler(search.sampler, study.seed)
     if search.warm_start is not None and search.sampler not in _LEARN:
         raise InputError(
             f"{name}: does not learn from search.warm_start; leave it out, or choose one of {', '.join(_LEARN)}"
@@ -97,6 +100,8 @@ def sampler(study: Study, seed: int, trials: Sequence[FrozenTrial] = ()) -> optu
             warn_independent_sampling=False,
             consider_pruned_trials=True,  # else no generation would ever be full
         )
+    if ":" in search.sampler:
+        return _own_sampler(search.sampler, seed)
     if search.sampler == "nsga2":
         return optuna.samplers.NSGAIISampler(seed=seed, population_size=population)
     if search.sampler == "nsga3":
@@ -108,6 +113,17 @@ def sampler(study: Study, seed: int, trials: Sequence[FrozenTrial] = ()) -> optu
         return Mirror(inner, trials) if trials else inner
     inner = _tpe(study, seed)
     return Mirror(inner, trials) if trials or len(search.objective) > 1 else inner
+
+
+def _own_sampler(hook: str, seed: int) -> optuna.samplers.BaseSampler:
+    """Return the sampler that a function of the user's makes of a seed."""
+    made = load_hook(hook, "search.sampler")(seed)
+    if not isinstance(made, optuna.samplers.BaseSampler):
+        kind = type(made).__name__
+        raise InputError(
+            f"search.sampler {hook}: returned a value of type {kind}; return an optuna.samplers.BaseSampler"
+        )
+    return made
 
 
 def _tpe(study: Study, seed: int) -> optuna.samplers.TPESampler:

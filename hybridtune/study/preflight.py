@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from hybridtune.config.hooks import load_hook
 from hybridtune.config.study import Encoder, Study, corners
 from hybridtune.data.corpus import Corpus
 from hybridtune.data.plan import HybridPlan
@@ -177,6 +178,9 @@ def check_encoder(study: Study, made_of: StoreRecipe) -> None:
             )
     if any(_values(study, "train.lora_rank")):
         _check_adapters(study)
+    for hook in _values(study, "train.loss"):
+        if hook is not None:
+            load_hook(hook, "train.loss")
     if any(_values(study, "mix.align_share")):
         for teacher in _values(study, "train.teacher"):
             if teacher is not None:

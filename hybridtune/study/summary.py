@@ -158,8 +158,6 @@ def _idle_training(study: Study) -> list[str]:
         lines.append("train.freeze_dense has no effect: the encoder has no Dense layer")
     if "train.temperature_range" in given and not train.learn_temperature and "train.learn_temperature" not in searched:
         lines.append("train.temperature_range has no effect: train.learn_temperature is false")
-    if train.freeze_layers and train.embeddings == "sparse":
-        lines.append("train.embeddings sparse has no effect: train.freeze_layers freezes the embeddings too")
     scores = -(-train.max_steps // study.eval_steps)
     if train.patience is not None and train.patience >= scores - 1:  # the first score is always better than none
         lines.append(f"train.patience {train.patience} has no effect: there are {scores} scores, see train.eval_steps")

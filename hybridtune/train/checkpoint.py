@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from hybridtune.errors import InputError
 from hybridtune.model.encoder import DualEncoder
 from hybridtune.model.heads import HEADS
-from hybridtune.train.optimizer import Update
+from hybridtune.train.optimizer import Optimizer
 from hybridtune.train.parallel import local, put, whole
 
 _WARM_UP = 9
@@ -103,20 +103,22 @@ class Snapshot:
         (folder / STATE).write_text(json.dumps(state), encoding="utf-8")
 
 
-def take_snapshot(model: DualEncoder, update: Update, average: Average | None = None) -> Snapshot:
+def take_snapshot(model: DualEncoder, optimizer: Optimizer, average: Average | None = None) -> Snapshot:
     """Copy a training's state between two steps. Every worker must call it; the tensors arrive on rank 0.
 
     Args:
         model: the bare encoder.
-        update: its optimiser.
+        optimizer: its optimizer.
         average: its running mean, where one is kept.
     """
     with average.applied() if average is not None else nullcontext():
         weights = whole(model.plain_state())
-    return Snapshot(weights, whole(_beyond_plain(model, update, average)), whole(update.state()))
+    return Snapshot(weights, whole(_beyond_plain(model, optimizer, average)), whole(optimizer.state()))
 
 
-def load_checkpoint(folder: Path, model: DualEncoder, update: Update, average: Average | None = None) -> dict[str, Any]:
+def load_checkpoint(
+    folder: Path, model: DualEncoder, optimizer: Optimizer, average: Average | None = None
+) -> dict[str, Any]:
     """Put a checkpoint into a training of the same settings, on any number of workers; returns its state.
 
     Raises:
@@ -128,8 +130,8 @@ def load_checkpoint(folder: Path, model: DualEncoder, update: Update, average: A
             if average is not None:
                 average.restart()
         training = load_file(folder / TRAINING) if (folder / TRAINING).is_file() else {}
-        _put_all(_beyond_plain(model, update, average), training)
-        update.load(load_file(folder / OPTIMIZER))
+        _put_all(_beyond_plain(model, optimizer, average), training)
+        optimizer.load(load_file(folder / OPTIMIZER))
     except InputError as error:
         raise InputError(
             f"checkpoint {folder} does not fit this training ({error}): go on with the encoder and the train.* "
@@ -155,9 +157,9 @@ def read_state(folder: Path) -> dict[str, Any]:
     return dict(json.loads((folder / STATE).read_text(encoding="utf-8")))
 
 
-def _beyond_plain(model: DualEncoder, update: Update, average: Average | None) -> dict[str, Tensor]:
+def _beyond_plain(model: DualEncoder, optimizer: Optimizer, average: Average | None) -> dict[str, Tensor]:
     """What is trained and not in the plain weights: the tensors themselves."""
-    beyond: dict[str, Tensor] = dict(update.extras)
+    beyond: dict[str, Tensor] = dict(optimizer.extras)
     if average is not None or model.has_adapters:
         beyond |= {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     if average is not None and model.has_adapters:  # else the means are the plain weights

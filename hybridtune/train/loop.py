@@ -30,7 +30,7 @@ from hybridtune.train.checkpoints import Checkpoints
 from hybridtune.train.evaluators import GroupEvaluators, check_shared, placements_of_group
 from hybridtune.train.feed import DeviceBatch, Feed
 from hybridtune.train.job_queue import FitJob, Poster
-from hybridtune.train.memory import WorstStep, answer_out_of_memory, is_out_of_memory
+from hybridtune.train.memory import answer_out_of_memory, is_out_of_memory
 from hybridtune.train.progress import Clock, Metrics, Progress, Totals, agreed
 from hybridtune.train.step import Training
 
@@ -148,7 +148,6 @@ def _train(job: FitJob, kept: Checkpoints, progress: Progress, clock: Clock, pla
     device, store = ray.train.torch.get_device(), TokenStore.open(ensure_local(job.store))
     source = str(ensure_local(job.source)) if is_remote(job.source) else job.source
     plan = make_plan(store.corpus(), study)
-    worst = WorstStep.of(study, workers, min(train.negatives, plan.corpus.most_negatives()))
     start, here = progress.step, ray.get_runtime_context().get_node_id()
     # The task that reads the store works beside the worker, where the store is, on CPUs that the worker holds for it.
     batches = token_batches(
@@ -166,14 +165,13 @@ def _train(job: FitJob, kept: Checkpoints, progress: Progress, clock: Clock, pla
         training = Training(study, source, store.tokenizer().pad_id, device, rank)
         if (last := kept.last()) is not None:
             training.load(last)
-        training.check_memory(worst)
         totals = Totals(study, device)
         poster = Poster(job.board if rank == 0 else None, job.name, train.batch_size)
         for batch in feed:
             if batch.step == start:
                 clock.steps_begin()
                 totals.start()
-            output = _step(training, batch, worst)
+            output = _step(training, batch, workers, plan)
             totals.add(batch, output)
             step = batch.step + 1
             poster.step_done(step, output.loss)
@@ -196,14 +194,16 @@ def _train(job: FitJob, kept: Checkpoints, progress: Progress, clock: Clock, pla
     return progress
 
 
-def _step(training: Training, batch: DeviceBatch, worst: WorstStep) -> LossOutput:
+def _step(training: Training, batch: DeviceBatch, workers: int, plan: HybridPlan) -> LossOutput:
     """One step, or what to change where the device has no room for it."""
     try:
         return training.step(batch)
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
-        raise FitError(answer_out_of_memory(worst, batch.step + 1, training.device)) from error
+        study = training.study
+        negatives = min(study.train.negatives, plan.corpus.most_negatives())
+        raise FitError(answer_out_of_memory(study, workers, negatives, batch.step + 1, training.device)) from error
 
 
 def _check_finite(metrics: Metrics) -> None:

@@ -7,19 +7,17 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
+from hybridtune.config.hooks import load_hook
 from hybridtune.config.study import Study
-from hybridtune.errors import FitError
+from hybridtune.errors import InputError
 from hybridtune.model import gradcache
 from hybridtune.model.encoder import DualEncoder, load_encoder, prepare_for_training
-from hybridtune.model.gather import workers
-from hybridtune.model.loss import LearnedTemperature, LossOutput, align, info_nce
+from hybridtune.model.loss import LearnedTemperature, LossOutput, RowLoss, align, info_nce
 from hybridtune.train.checkpoint import Average, Snapshot, load_checkpoint, take_snapshot
 from hybridtune.train.feed import DeviceBatch
-from hybridtune.train.memory import WorstStep, probe
-from hybridtune.train.optimizer import Update, learning_rate_share
+from hybridtune.train.optimizer import Optimizer, learning_rate_share
 from hybridtune.train.parallel import distribute
 
 
@@ -53,7 +51,8 @@ class Training:
         if train.learn_temperature:
             self.temperature = LearnedTemperature(train.temperature, *train.temperature_range).to(device)
         extras = {"temperature": self.temperature.log_ratio} if self.temperature is not None else {}
-        self.update = Update(self.model, train, extras)
+        self.optimizer = Optimizer(self.model, train, extras)
+        self._row_loss = _checked_loss(train.loss) if train.loss is not None else None
         self.average = Average(self.model, train.ema) if train.ema else None
 
     def step(self, batch: DeviceBatch) -> LossOutput:
@@ -64,27 +63,12 @@ class Training:
         output = gradcache.backward(self.parallel, batch.chunks, loss_of, self._scope)
         if self.temperature is not None:
             self.temperature.average_gradient()
-        self.update.step(learning_rate_share(batch.step, train.max_steps, train.warmup_ratio))
+        self.optimizer.step(learning_rate_share(batch.step, train.max_steps, train.warmup_ratio))
         if self.temperature is not None:
             self.temperature.project()
         if self.average is not None:
             self.average.update(batch.step)
         return output
-
-    def check_memory(self, worst: WorstStep) -> None:
-        """Try the largest step there can be, on an accelerator, before hours are spent on smaller ones.
-
-        Raises:
-            FitError: it does not fit; on all workers, if it does not on one.
-        """
-        if self.device.type == "cpu":
-            return  # swaps or dies, but never says that memory is used up
-        problem = probe(self.model, self.update, worst, self._scope, self.device)
-        bad = torch.tensor([problem is not None], dtype=torch.int32, device=self.device)
-        if workers() > 1:
-            dist.all_reduce(bad)
-        if bad:
-            raise FitError(problem or "another worker's device is too small for the batch")
 
     def learned(self) -> dict[str, float]:
         """The temperature, where it is trained."""
@@ -92,11 +76,11 @@ class Training:
 
     def snapshot(self) -> Snapshot:
         """Copy what a checkpoint holds; all workers must call it."""
-        return take_snapshot(self.model, self.update, self.average)
+        return take_snapshot(self.model, self.optimizer, self.average)
 
     def load(self, folder: Path) -> dict[str, Any]:
         """Go on from a checkpoint; returns its state."""
-        return load_checkpoint(folder, self.model, self.update, self.average)
+        return load_checkpoint(folder, self.model, self.optimizer, self.average)
 
     def _scope(self) -> AbstractContextManager[Any]:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
@@ -115,6 +99,7 @@ class Training:
                 batch.negative_answer_sets,
                 train.matryoshka,
                 train.near_duplicate,
+                self._row_loss,
             )
 
         return loss_of
@@ -136,6 +121,20 @@ class Training:
             if not left:
                 break
         return torch.cat(vectors)
+
+
+def _checked_loss(hook: str) -> RowLoss:
+    """Return the loss that a study names, which says so where it returns something else than a loss."""
+    function = load_hook(hook, "train.loss")
+
+    def loss(*arguments: Any) -> Tensor:
+        value = function(*arguments)
+        if not isinstance(value, Tensor) or value.dim() or not value.is_floating_point():
+            told = f"shape {list(value.shape)}" if isinstance(value, Tensor) else f"type {type(value).__name__}"
+            raise InputError(f"train.loss {hook}: returned a value of {told}; return a scalar, the mean over the rows")
+        return value
+
+    return loss
 
 
 def _teacher(study: Study, source: str, pad_id: int) -> DualEncoder:

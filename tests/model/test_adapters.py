@@ -80,16 +80,6 @@ def test_frozen_embeddings(load):
     assert not any("embeddings" in name for name in trained)
 
 
-def test_sparse_embeddings_have_the_dense_gradient(load):
-    sparse, dense = backward(prepared(load, embeddings="sparse")), backward(prepared(load))
-    word = "embeddings.word_embeddings.weight"
-    assert sparse[word].is_sparse
-    assert not dense[word].is_sparse
-    for name, gradient in dense.items():
-        found = sparse[name].to_dense() if name == word else sparse[name]
-        torch.testing.assert_close(found, gradient, rtol=1e-5, atol=1e-7)
-
-
 def test_gradient_checkpointing_changes_memory_and_not_gradients(load):
     plain, model = prepared(load), prepared(load, gradient_checkpointing=True)
     calls = []

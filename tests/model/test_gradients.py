@@ -34,6 +34,7 @@ CASES = {
     "learned temperature": {"learned": True},
     "all": ALL,
     "align": {"align": True},
+    "all, a loss of one's own": ALL | {"own": True},
 }
 OF_ENCODER = ALL | {"near_duplicate": 0.93}  # random weights: all texts are near each other
 SIZES = ("1", "3", "pairs", "whole")  # texts of a chunk; "pairs": one chunk without negatives, several with some
@@ -102,11 +103,17 @@ def step(model, texts_of, chunks_of, rows, case, size):
             F.pad(THEIR_ANSWER_SETS[owned], (0, 2 * b - int(owned.sum()))) if case.get("hard") else None,
             case.get("matryoshka", ()),
             case.get("near_duplicate"),
+            cross_entropy if case.get("own") else None,
         )
 
     output = backward(model, chunks, loss_of)
     temperature.average_gradient()
     return torch.stack([output.loss, output.accuracy]), temperature.log_ratio.grad
+
+
+def cross_entropy(rows, columns, own, hidden, temperature):
+    """The built-in loss, as somebody outside would write it."""
+    return F.cross_entropy((rows @ columns.T / temperature).masked_fill(hidden, -torch.inf), own)
 
 
 def record(found, key, model, figures, of_temperature):
@@ -219,7 +226,7 @@ def test_the_options_change_the_loss():
     for case in CASES.values():
         model = toy()
         losses.add(round(alone(model, model(toy_texts(slice(0, PAIRS), OWNERS >= 0)), case)[0], 6))
-    assert len(losses) == len(CASES) - 1  # a learned temperature starts at the fixed one
+    assert len(losses) == len(CASES) - 2  # a learned temperature starts at the fixed one; a loss is repeated
 
 
 def test_an_encoder_gets_the_gradient_of_the_definition(found, tiny):

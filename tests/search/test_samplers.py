@@ -7,6 +7,7 @@ import warnings
 
 import optuna
 import pytest
+from documented import write_module
 
 from hybridtune.config.study import Study
 from hybridtune.errors import InputError
@@ -184,3 +185,18 @@ def test_a_package_that_is_missing_is_named(monkeypatch, name, package):
     monkeypatch.setattr(importlib.util, "find_spec", lambda asked: None)
     with pytest.raises(InputError, match=rf"sampler {name}: needs the package {package}: pip install 'hybridtune\["):
         check_search(sampled(name, ONE, SPACE))
+
+
+def test_the_documented_sampler_of_ones_own_proposes(tmp_path, monkeypatch):
+    assert len(write_module("study.md", "my_project/samplers.py", tmp_path)) <= 30
+    monkeypatch.syspath_prepend(tmp_path)
+    study = sampled("my_project.samplers:narrow", ONE, SPACE)
+    check_search(study)
+    first = run(study, ONE, tmp_path / "a", 12)
+    assert run(study, ONE, tmp_path / "b", 12) == first
+    assert [config["baseline"] for config in first[:4]] == ["mono-only", "half-half", "cross-only", None]
+
+
+def test_a_function_that_makes_no_sampler_is_refused_by_name():
+    with pytest.raises(InputError, match=r"search\.sampler math:sqrt: returned a value of type float; return an opt"):
+        check_search(sampled("math:sqrt", ONE, SPACE))

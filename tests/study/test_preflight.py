@@ -101,11 +101,6 @@ def test_what_is_left_out_or_without_effect_is_told(prepared, kinds, mix, lines)
             {},
             ["train.temperature_range has no effect: train.learn_temperature is false"],
         ),
-        (
-            {"freeze_layers": 1, "embeddings": "sparse"},
-            {},
-            ["train.embeddings sparse has no effect: train.freeze_layers freezes the embeddings too"],
-        ),
         ({"patience": 2}, {}, ["train.patience 2 has no effect: there are 3 scores, see train.eval_steps"]),
         ({"patience": 2, "eval_steps": 5}, {}, []),
         ({}, {"align_share": 0.01}, ["mix.align_share 0.01: no align batch within 20 steps"]),

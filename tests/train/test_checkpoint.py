@@ -12,14 +12,14 @@ from hybridtune.errors import InputError
 from hybridtune.model.encoder import load_encoder, prepare_for_training
 from hybridtune.model.packing import TokenRows
 from hybridtune.train.checkpoint import Average, load_checkpoint, load_weights, read_state, take_snapshot
-from hybridtune.train.optimizer import Update
+from hybridtune.train.optimizer import Optimizer
 
 STEPS = 6
 PEFT = pytest.mark.skipif(importlib.util.find_spec("peft") is None, reason="peft is not installed")
 KINDS = {
     "plain": {},
     "frozen": {"freeze_layers": 1},
-    "sparse": {"embeddings": "sparse"},
+    "embeddings frozen": {"embeddings": "frozen"},
     "learned": {"learn_temperature": True},
     "mean": {"ema": 0.8},
     "lora": {"lora_rank": 2},
@@ -28,7 +28,7 @@ KINDS = {
     "dense, frozen": {"freeze_dense": True},
     "dense and mean": {"ema": 0.8},
     "dense and lora": {"lora_rank": 2},
-    "all": {"embeddings": "sparse", "ema": 0.8, "learn_temperature": True, "layer_decay": 0.9},
+    "all": {"ema": 0.8, "learn_temperature": True, "layer_decay": 0.9},
 }
 PARAMS = [pytest.param(name, marks=[PEFT] if "lora" in name else []) for name in KINDS]
 
@@ -43,7 +43,7 @@ class Run:
         prepare_for_training(self.model, train, seed)
         self.extra = nn.Parameter(torch.zeros(()))
         extras = {"temperature": self.extra} if train.learn_temperature else {}
-        self.update = Update(self.model, train, extras)
+        self.optimizer = Optimizer(self.model, train, extras)
         self.average = Average(self.model, train.ema) if train.ema else None
 
     def train(self, start, stop):
@@ -52,13 +52,13 @@ class Run:
             rows = [draw.integers(5, 40, draw.integers(3, 9)).astype(np.int32) for _ in range(6)]
             vectors = self.model(TokenRows.of(rows))
             ((vectors[:3] @ vectors[3:].T) * 20 * self.extra.exp()).logsumexp(1).mean().backward()
-            self.update.step(1 - step / STEPS)
+            self.optimizer.step(1 - step / STEPS)
             if self.average is not None:
                 self.average.update(step)
         return self
 
     def snapshot(self):
-        return take_snapshot(self.model, self.update, self.average)
+        return take_snapshot(self.model, self.optimizer, self.average)
 
     def tensors(self):
         snapshot = self.snapshot()
@@ -83,7 +83,7 @@ def test_a_restored_training_is_the_same_and_ends_the_same_to_the_last_bit(tiny,
         run.snapshot().save(folder, {"step": stopped, "metrics": {"loss": 0.5}})
         assert same(run.tensors(), held)  # writing it changed nothing
         again = Run(tiny, **settings)
-        state = load_checkpoint(folder, again.model, again.update, again.average)
+        state = load_checkpoint(folder, again.model, again.optimizer, again.average)
         assert state == read_state(folder) == {"step": stopped, "metrics": {"loss": 0.5}}
         assert same(again.tensors(), held)
         again.train(stopped, STEPS)
@@ -118,7 +118,7 @@ def test_weights_stand_twice_only_where_they_differ(tiny, dense, tmp_path, kind)
     Run(dense if "dense" in kind else tiny, **KINDS[kind]).train(0, 2).snapshot().save(tmp_path, {"step": 2})
     names = {"model.safetensors", "optimizer.safetensors", "state.json"}
     files = {file.name for file in tmp_path.iterdir()}
-    alone = ("plain", "frozen", "sparse", "dense", "dense, frozen")
+    alone = ("plain", "frozen", "embeddings frozen", "dense", "dense, frozen")
     assert files == (names if kind in alone else names | {"training.safetensors"})
     if kind == "learned":
         assert set(load_file(tmp_path / "training.safetensors")) == {"temperature"}
@@ -173,7 +173,7 @@ def test_a_checkpoint_of_other_settings_is_one_clear_line(tiny, tmp_path, writte
     Run(tiny, **written).train(0, 1).snapshot().save(tmp_path, {"step": 1})
     other = Run(tiny, **read)
     with pytest.raises(InputError, match=told) as caught:
-        load_checkpoint(tmp_path, other.model, other.update, other.average)
+        load_checkpoint(tmp_path, other.model, other.optimizer, other.average)
     assert str(caught.value).startswith(f"checkpoint {tmp_path} does not fit this training (")
     assert str(caught.value).endswith("or start anew")
     assert "\n" not in str(caught.value)

@@ -222,8 +222,8 @@ def test_eval_steps_default_to_a_third(max_steps, given_steps, expected):
     ("space", "clash"),
     [
         (
-            {"lora_rank": [0, 8], "train.embeddings": ["dense", "sparse"]},
-            "train.lora_rank 8, train.embeddings 'sparse': lora_",
+            {"lora_rank": [0, 8], "train.layer_decay": [1.0, 0.9]},
+            "train.lora_rank 8, train.layer_decay 0.9: lora_",
         ),
         ({"lora_rank": [0, 8], "freeze_layers": [0, 1]}, "train.lora_rank 8, train.freeze_layers 1: lora_rank trains"),
         (

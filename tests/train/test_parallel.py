@@ -16,8 +16,8 @@ from hybridtune.model.encoder import load_encoder, prepare_for_training
 from hybridtune.model.loss import LearnedTemperature, info_nce
 from hybridtune.model.packing import TokenRows
 from hybridtune.train.checkpoint import Average, load_checkpoint, read_state, take_snapshot
-from hybridtune.train.optimizer import Update
-from hybridtune.train.parallel import average_rows, distribute, local, sparse_parameters
+from hybridtune.train.optimizer import Optimizer
+from hybridtune.train.parallel import distribute, local
 
 pytestmark = pytest.mark.slow
 
@@ -25,7 +25,7 @@ PAIRS, STEPS, WORKERS = 8, 3, 2
 LORA = importlib.util.find_spec("peft") is not None
 SETTINGS = {
     "dense": {"layer_decay": 0.8, "max_grad_norm": 100.0},  # no clipping that would hide a wrong scale
-    "chunks": {"embeddings": "sparse", "chunk_size": 3, "learn_temperature": True, "ema": 0.5},
+    "chunks": {"chunk_size": 3, "learn_temperature": True, "ema": 0.5},
     "frozen": {"freeze_layers": 1, "gradient_checkpointing": True},
     "lora": {"lora_rank": 2, "ema": 0.5},
 }
@@ -43,7 +43,9 @@ class Run:
         self.parallel = distribute(self.model, sharding, torch.device("cpu"))
         self.temperature = LearnedTemperature(0.1, 0.01, 1.0)
         learned = self.settings.learn_temperature
-        self.update = Update(self.model, self.settings, {"temperature": self.temperature.log_ratio} if learned else {})
+        self.optimizer = Optimizer(
+            self.model, self.settings, {"temperature": self.temperature.log_ratio} if learned else {}
+        )
         self.average = Average(self.model, self.settings.ema) if self.settings.ema else None
 
     def train(self, start, stop, rank=0, workers=1):
@@ -60,14 +62,14 @@ class Run:
             texts = TokenRows.of([rows[i] for i in own] + [rows[PAIRS + i] for i in own])
             gradcache.backward(self.parallel, texts.split(self.settings.chunk_size), loss_of)
             self.temperature.average_gradient()
-            self.update.step(1.0)
+            self.optimizer.step(1.0)
             self.temperature.project()
             if self.average is not None:
                 self.average.update(step)
         return self
 
     def save(self, folder, step):
-        snapshot = take_snapshot(self.model, self.update, self.average)
+        snapshot = take_snapshot(self.model, self.optimizer, self.average)
         if not dist.is_initialized() or dist.get_rank() == 0:
             folder.mkdir(parents=True, exist_ok=True)
             snapshot.save(folder, {"step": step})
@@ -76,13 +78,12 @@ class Run:
             assert not snapshot.moments
 
     def load(self, folder):
-        return load_checkpoint(folder, self.model, self.update, self.average)["step"]
+        return load_checkpoint(folder, self.model, self.optimizer, self.average)["step"]
 
 
 def worker(rank, tiny, out):
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{out}/meeting", rank=rank, world_size=WORKERS)
-    torch.save(average_rows(rows_of(rank)), out / f"rows{rank}")
     for sharding, name in CASES:
         place = out / f"{sharding} {name}"
         run = Run(tiny, name, sharding).train(0, STEPS - 1, rank, WORKERS)
@@ -94,16 +95,8 @@ def worker(rank, tiny, out):
         again.train(step, STEPS, rank, WORKERS).save(place / "again", STEPS)
         held = sum(local(parameter).numel() for parameter in run.model.parameters())
         whole = sum(parameter.numel() for parameter in run.model.parameters())
-        kept = sum(parameter.numel() for parameter in sparse_parameters(run.model).values())
-        torch.save([held, whole, kept], place / f"sizes{rank}")
+        torch.save([held, whole], place / f"sizes{rank}")
     dist.destroy_process_group()
-
-
-def rows_of(rank):
-    """The same token twice, tokens of both workers, and a worker with more rows than the other."""
-    tokens = ([3, 1, 3, 7], [1, 9, 0, 2, 5, 1])[rank]
-    values = torch.randn(len(tokens), 4, generator=torch.Generator().manual_seed(rank))
-    return torch.sparse_coo_tensor(torch.tensor([tokens]), values, (11, 4), check_invariants=True)
 
 
 @pytest.fixture(scope="module")
@@ -162,20 +155,10 @@ def test_a_checkpoint_of_shards_opens_in_one_process(tiny, place, tmp_path, name
 @pytest.mark.parametrize(("sharding", "name"), CASES)
 def test_shards_hold_a_share_of_the_weights(place, sharding, name):
     sizes = [torch.load(place / f"{sharding} {name}" / f"sizes{rank}") for rank in range(WORKERS)]
-    for held, whole, kept in sizes:
+    for held, whole in sizes:
         if sharding == "ddp":
             assert held == whole
         else:
-            assert held < 0.55 * (whole - kept) + kept
+            assert held < 0.55 * whole
     if sharding == "fsdp":
-        assert sum(held for held, *_ in sizes) == sizes[0][1] + sizes[0][2]
-
-
-def test_sparse_gradients_average_to_the_dense_ones_on_all_workers(place):
-    first, second = (torch.load(place / f"rows{rank}") for rank in range(WORKERS))
-    assert first.is_coalesced()
-    assert torch.equal(first.indices(), second.indices())
-    assert torch.equal(first.values(), second.values())
-    assert first.indices().tolist() == [[0, 1, 2, 3, 5, 7, 9]]
-    dense = (rows_of(0).to_dense() + rows_of(1).to_dense()) / 2
-    torch.testing.assert_close(first.to_dense(), dense, rtol=0, atol=1e-6)
+        assert sum(held for held, *_ in sizes) == sizes[0][1]

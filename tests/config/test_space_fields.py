@@ -174,13 +174,13 @@ def test_steps_of_batch_sizes_divide_among_workers(study_file):
 def test_values_that_conditions_keep_apart_may_contradict_each_other(study_file):
     space = {
         "lora_rank": {"choice": [0, 8]},
-        "embeddings": {"choice": ["dense", "sparse"], "when": {"train.lora_rank": 0}},
+        "layer_decay": {"choice": [0.9, 1.0], "when": {"train.lora_rank": 0}},
     }
     study = load_study(study_file(search={"space": space}))
-    changed = study.with_values({"train.lora_rank": 0, "train.embeddings": "sparse"})
-    assert (changed.train.embeddings, changed.search) == ("sparse", study.search)
-    space["embeddings"]["when"] = {"lora_rank": [0, 8]}
-    assert line_of(study_file, space).startswith("space: a trial may get train.lora_rank 8, train.embeddings 'sparse'")
+    changed = study.with_values({"train.lora_rank": 0, "train.layer_decay": 0.9})
+    assert (changed.train.layer_decay, changed.search) == (0.9, study.search)
+    space["layer_decay"]["when"] = {"lora_rank": [0, 8]}
+    assert line_of(study_file, space).startswith("space: a trial may get train.lora_rank 8, train.layer_decay 0.9")
 
 
 def test_a_schedule_needs_its_end_only_where_it_moves(study_file):
