@@ -28,7 +28,8 @@ from hybridtune.evaluate.relevance import (
     query_texts,
 )
 from hybridtune.metrics.arrays import Float32, Int64
-from hybridtune.metrics.metrics import MEASURES, Scores, per_query, score
+from hybridtune.metrics.measures import MEASURES
+from hybridtune.metrics.metrics import Scores, per_query, score
 from hybridtune.metrics.ranks import outranking, tie_order
 
 

@@ -23,7 +23,8 @@ from hybridtune.data.store import TokenStore
 from hybridtune.evaluate.benchmark import Benchmark
 from hybridtune.evaluate.relevance import Relevance
 from hybridtune.metrics.arrays import Float32, Int64
-from hybridtune.metrics.metrics import MEASURES, Ranked, Scores, per_query, score
+from hybridtune.metrics.measures import MEASURES
+from hybridtune.metrics.metrics import Ranked, Scores, per_query, score
 from hybridtune.metrics.ranks import RankCounter, pair_scores
 from hybridtune.model.encoder import load_encoder
 from hybridtune.model.tokenizer import Tokenizer

@@ -1,4 +1,4 @@
-"""The low-resource view: scores per language pair beside its training pairs, and means over groups of pairs.
+"""PURE. The low-resource view: scores per language pair beside its training pairs, and means over groups of pairs.
 
 Training pairs are counted by "query language-passage language", as ``model.folder.training_pairs_of`` gives them. A
 pair that is not there has none: it is scored zero-shot.
@@ -20,8 +20,37 @@ Sides = tuple[str, str]  # language of the query, of the passage; one language t
 _CUT = re.compile(r"-(?=[a-z]{2,3}(?:-|$))")
 
 
+def full_scores(
+    scores: Scores, training_pairs: Mapping[str, int] | None, low_resource: Sequence[str]
+) -> dict[str, Any]:
+    """Return scores as JSON, with the low-resource view of them.
+
+    Args:
+        scores: of one benchmark.
+        training_pairs: of the model, by pair; None: not known.
+        low_resource: languages.
+
+    Returns:
+        the fields of ``Scores``, ``training_pairs``, ``pairs`` (`pair_table`) and ``groups`` (`group_means`).
+
+    Example:
+        >>> import numpy as np
+        >>> from hybridtune.metrics.metrics import Ranked, per_query, score
+        >>> zero = np.array([0])
+        >>> ranked = Ranked(np.array([[0, 0]]), zero, zero, zero, ["en", "de"], passages=np.array([3, 1]))
+        >>> full_scores(score(ranked, per_query(ranked)), {"en-en": 7}, [])["pairs"][0]["training_pairs"]
+        7
+    """
+    return {
+        **dataclasses.asdict(scores),
+        "training_pairs": training_pairs,
+        "pairs": pair_table(scores, training_pairs),
+        "groups": group_means(scores, training_pairs, low_resource),
+    }
+
+
 def pair_table(scores: Scores, training_pairs: Mapping[str, int] | None) -> list[Row]:
-    """One row per language pair, and one per query language for the multi pool.
+    """Return one row per language pair, and one per query language for the multi pool.
 
     Args:
         scores: of one benchmark.
@@ -32,6 +61,8 @@ def pair_table(scores: Scores, training_pairs: Mapping[str, int] | None) -> list
         multi row the query language, "sw"), the mean of each measure (None where not defined), ``queries``, and,
         where known, ``training_pairs``: of the pair itself; of a multi row all pairs with the language on either
         side; 0 is zero-shot.
+
+    Example: see `full_scores`.
     """
     rows, trained = list(_rows(scores)), _by_sides(scores, training_pairs or {})
     measures = dict.fromkeys(name for _, _, values in rows for name in values if name != "queries")
@@ -49,7 +80,7 @@ def pair_table(scores: Scores, training_pairs: Mapping[str, int] | None) -> list
 def group_means(
     scores: Scores, training_pairs: Mapping[str, int] | None, low_resource: Sequence[str]
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """Means over groups of languages and pairs: what was trained against what was not, rich against low-resource.
+    """Return means over groups of languages and pairs: trained against not trained, rich against low-resource.
 
     ``seen`` and ``unseen``: in mono and multi a language is seen if any training pair has it on either side; a
     cross pair is seen if that pair, in that direction, has training pairs, whatever its languages have elsewhere.
@@ -64,6 +95,8 @@ def group_means(
         group -> setting -> measure -> mean of the means of its languages (mono, multi) or ordered pairs (cross);
         beside the measures ``rows``, how many of those, and ``queries``, the rankings they hold. A measure is over
         the rows that define it. Groups and settings without a row are absent, never 0.
+
+    Example: see `full_scores`.
     """
     low, trained = set(low_resource), _by_sides(scores, training_pairs or {})
 
@@ -89,7 +122,7 @@ def _rows(scores: Scores) -> Iterable[tuple[str, Sides, Values]]:
     """(setting, languages, means) of each row, mono first."""
     for language, values in scores.per_language["mono"].items():
         yield "mono", (language, language), _shown(values)
-    languages = _languages(scores)
+    languages = scores.counts["passages_per_language"]
     for pair, values in scores.per_pair.items():
         query, passage = _sides(pair, languages)
         if query != passage:
@@ -111,7 +144,7 @@ def _mean(rows: Sequence[Values]) -> dict[str, float]:
 
 
 def _by_sides(scores: Scores, training_pairs: Mapping[str, int]) -> dict[Sides, int]:
-    languages = _languages(scores)
+    languages = scores.counts["passages_per_language"]
     return {_sides(pair, languages): count for pair, count in training_pairs.items()}
 
 
@@ -120,34 +153,8 @@ def _touching(language: str, trained: Mapping[Sides, int]) -> int:
     return sum(count for sides, count in trained.items() if language in sides)
 
 
-def _languages(scores: Scores) -> Collection[str]:
-    names: Collection[str] = scores.counts["passages_per_language"]
-    return names
-
-
 def _sides(pair: str, languages: Collection[str]) -> Sides:
     """The two languages of a pair; where codes with hyphens leave it open, those that the benchmark has."""
     cuts = [(pair[: found.start()], pair[found.end() :]) for found in _CUT.finditer(pair)]
     known = [sides for sides in cuts if set(sides) <= set(languages)]
     return (known or cuts or [(pair, pair)])[0]
-
-
-def full_scores(
-    scores: Scores, training_pairs: Mapping[str, int] | None, low_resource: Sequence[str]
-) -> dict[str, Any]:
-    """Return scores as JSON, with the low-resource view of them.
-
-    Args:
-        scores: of one benchmark.
-        training_pairs: of the model, by pair; None: not known.
-        low_resource: languages.
-
-    Returns:
-        the fields of ``Scores``, ``training_pairs``, ``pairs`` (`pair_table`) and ``groups`` (`group_means`).
-    """
-    return {
-        **dataclasses.asdict(scores),
-        "training_pairs": training_pairs,
-        "pairs": pair_table(scores, training_pairs),
-        "groups": group_means(scores, training_pairs, low_resource),
-    }

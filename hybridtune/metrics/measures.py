@@ -5,7 +5,6 @@ Many ranked lists at once go in, each known by the ranks of its relevant passage
 """
 
 import re
-from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -77,19 +76,24 @@ class Lists:
     Attributes:
         sizes: int64 [n], relevant passages of each list, retrieved or not.
         owner: int64 [N], the list of each entry.
-        place: int64 [N], 1 for the best ranked relevant passage of a list, 2 for the next.
+        nth: int64 [N], 1 for the best ranked relevant passage of a list, 2 for the next.
         first: int64 [n], the best rank of a list. last: int64 [n], the worst.
+
+    Example:
+        >>> lists = Lists(np.array([1, 4, 2]), np.ones(3), starts=np.array([0, 2]))
+        >>> lists.values("RR"), lists.values("AP"), rank_distance(lists)
+        (array([1. , 0.5]), array([0.75, 0.5 ]), array([ 3., nan]))
     """
 
     def __init__(self, ranks: Int64, gains: Float64, starts: Int64) -> None:
         self.ranks, self.gains, self.starts = ranks, gains, starts
         self.sizes = np.diff(starts, append=len(ranks))
         self.owner = np.repeat(np.arange(len(starts)), self.sizes)
-        self.place = np.arange(len(ranks)) - starts[self.owner] + 1
+        self.nth = np.arange(len(ranks)) - starts[self.owner] + 1
         self.first, self.last = ranks[starts], ranks[starts + self.sizes - 1]
 
     def sums(self, values: NDArray[Any]) -> Float64:
-        """Sum of one value per entry over each list: [N] -> float64 [n]."""
+        """Return the sum of one value per entry over each list: [N] -> float64 [n]."""
         return np.bincount(self.owner, values, minlength=len(self.starts)).astype(np.float64)
 
     def values(self, measure: str) -> Float64:
@@ -114,11 +118,11 @@ class Lists:
         depth = UNRETRIEVED - 1 if cutoff is None else min(cutoff, UNRETRIEVED - 1)
         within = self.ranks <= depth
         if name == "AP":
-            return self.sums(within * self.place / self.ranks) / self.sizes
+            return self.sums(within * self.nth / self.ranks) / self.sizes
         if name == "R":
             return self.sums(within) / self.sizes
         if name == "nDCG":
-            ideal = self.sums((self.place <= depth) * self._best_first / np.log2(self.place + 1))
+            ideal = self.sums((self.nth <= depth) * self._best_first / np.log2(self.nth + 1))
             return self.sums(within * self.gains / np.log2(self.ranks + 1)) / ideal
         return (self.first <= depth) / (self.first if name == "RR" else 1)
 
@@ -147,10 +151,12 @@ BIAS = ("rank_distance", "language_preference", "PEER")  # columns of the multi 
 
 
 def rank_distance(lists: Lists) -> Float64:
-    """Rank of the last minus rank of the first relevant passage of each list, float64 [n].
+    """Return the rank of the last minus that of the first relevant passage of each list, float64 [n].
 
     In [1, pool size): it grows with the pool, so it is read with the pool's size beside it. NaN with fewer than
     two relevant passages, or where one was not retrieved: its rank is then unknown.
+
+    Example: see `Lists`.
 
     Source: arXiv 2408.10536.
     """
@@ -159,7 +165,7 @@ def rank_distance(lists: Lists) -> Float64:
 
 
 def language_preference(lists: Lists, own: Bool) -> Float64:
-    """1 where the best ranked relevant passage is in the query's language, else 0; float64 [n].
+    """Return 1 where the best ranked relevant passage is in the query's language, else 0; float64 [n].
 
     With one relevant passage in each of L languages, 1/L would be neutral. NaN where no relevant passage is in
     the query's language, or none was retrieved.
@@ -167,13 +173,15 @@ def language_preference(lists: Lists, own: Bool) -> Float64:
     Args:
         lists: n lists with N entries.
         own: [N], whether the passage is in the query's language.
+
+    Example: see `Lists`.
     """
     defined = (lists.sums(own) > 0) & (lists.first < UNRETRIEVED)
     return np.where(defined, own[lists.starts].astype(np.float64), np.nan)
 
 
 def peer(lists: Lists, language: Int64, languages: int) -> Float64:
-    """PEER, the Probability of Equal Expected Rank, of each list: in (0, 1], higher is fairer; float64 [n].
+    """Return PEER, the Probability of Equal Expected Rank, of each list: in (0, 1], higher is fairer; float64 [n].
 
     The p value of a Kruskal-Wallis test that the ranks of the relevant passages do not depend on their language,
     for each grade apart; then the mean over grades, weighted by grade. Passages not retrieved share the last
@@ -189,6 +197,8 @@ def peer(lists: Lists, language: Int64, languages: int) -> Float64:
         lists: n lists with N entries.
         language: int64 [N], in [0, languages), of the passages.
         languages: L.
+
+    Example: see `Lists`.
 
     Source: the code of hltcoe/peer_measure, the measure of Yang, Jänich, Mayfield, Lawrie, "Language Fairness in
     Multilingual Information Retrieval", SIGIR 2024 (arXiv 2405.00978); equal to it but for what is said above.
@@ -211,14 +221,7 @@ def peer(lists: Lists, language: Int64, languages: int) -> Float64:
 
 
 def _kruskal_wallis(sample: Int64, language: Int64, tied: Bool, members: Int64) -> Float64:
-    """p values [s] of s samples end to end, each in rank order with its tied entries last.
-
-    Args:
-        sample: [N], not decreasing.
-        language: [N].
-        tied: [N], whether the entry shares the last places of its sample.
-        members: [s, L], entries per language.
-    """
+    """p values [s] of s samples end to end, each in rank order, ``tied`` entries last; ``members`` is [s, L]."""
     total = members.sum(1)
     starts = np.cumsum(total) - total
     late = np.bincount(sample, tied, minlength=len(total))
@@ -234,102 +237,3 @@ def _kruskal_wallis(sample: Int64, language: Int64, tied: Bool, members: Int64) 
 
     p: Float64 = torch.special.gammaincc(torch.from_numpy(freedom / 2), torch.from_numpy(h / 2)).numpy()
     return p
-
-
-def why_no_peer(query: Int64, language: Int64, languages: int) -> str:
-    """Why no query has a PEER, for people.
-
-    Args:
-        query: int64 [R], of each relevant pair; R > 0.
-        language: int64 [R], in [0, languages), of its passage.
-        languages: L.
-    """
-    relevant = np.bincount(query)
-    spoken = np.bincount(np.unique(query * languages + language) // languages)
-    if spoken.max() < 2:
-        reason = "the relevant passages of every query are in one language"
-    elif (relevant == spoken).all():
-        reason = (
-            "every query has one relevant passage per language, and Kruskal-Wallis is then the same constant for all "
-            "rankings"
-        )
-    else:
-        reason = "no query has relevant passages of one grade in two languages and two of them in one language"
-    return f"multi/PEER is not shown: {reason}"
-
-
-def outranked(counts: Int64, asked: Int64, passages: Int64, languages: Sequence[str]) -> dict[str, float]:
-    """Mean number of passages of each language above a relevant passage in the multi pool, per query language.
-
-    Args:
-        counts: int64 [R, L], passages per language that outrank the pair's passage.
-        asked: int64 [R], the query's language.
-        passages: int64 [L], passages per language; a language without any has no column.
-        languages: the L names.
-
-    Returns:
-        "en-de" (query language first) -> mean over the relevant pairs of en queries, >= 0.
-    """
-    sums, pairs = _sums_by(asked, counts), np.bincount(asked, minlength=len(languages))
-    return {
-        f"{languages[x]}-{languages[y]}": float(sums[x, y] / pairs[x])
-        for x in np.flatnonzero(pairs).tolist()
-        for y in np.flatnonzero(passages).tolist()
-    }
-
-
-def over_represented(
-    counts: Int64,
-    query: Int64,
-    language: Int64,
-    retrieved: Bool,
-    asked: Int64,
-    passages: Int64,
-    languages: Sequence[str],
-) -> dict[str, float]:
-    """log2 of a language's share among the irrelevant passages above relevant ones over its share of the pool.
-
-    +1 is twice its share, 0 neutral (what a random order gives on average), -1 half. Relevant passages of the
-    query count on neither side: they belong above. One passage, spread over the languages as the pool is, is
-    added to those above, so that a language never seen there gives a finite value; it moves no neutral one.
-
-    Args:
-        counts: int64 [R, L], passages per language that outrank the pair's passage in the multi pool.
-        query: int64 [R], in [0, Q), of every relevant pair.
-        language: int64 [R], in [0, L), of the pair's passage.
-        retrieved: bool [R]; what stands above the others is not known, and not read.
-        asked: int64 [Q], the queries' languages.
-        passages: int64 [L], passages per language.
-        languages: the L names.
-
-    Returns:
-        "en-de" (query language first) -> log2 ratio. Languages without an irrelevant passage, and query languages
-        with nothing irrelevant above a relevant passage (0/0), are left out.
-    """
-    size = len(languages)
-    relevant = np.bincount(query * size + language, minlength=len(asked) * size).reshape(-1, size)  # [Q, L]
-    counts, query, language = counts[retrieved], query[retrieved], language[retrieved]
-    order = np.lexsort((counts.sum(1), query))
-    query, language, x = query[order], language[order], asked[query[order]]
-    n = np.bincount(query, minlength=len(asked))
-    below = (np.cumsum(n))[query] - 1 - np.arange(len(query))  # relevant passages of the query ranked after it
-    right = np.bincount(x * size + language, below, minlength=size * size).reshape(size, size)
-    seen = _sums_by(x, counts[order]) - right  # [L, L] irrelevant passages above relevant ones
-    # [L, L] the irrelevant passages that could stand above, summed over the same relevant pairs
-    offered = np.bincount(x, minlength=size)[:, None] * passages - _sums_by(asked, relevant * n[:, None])
-    share = offered / np.maximum(offered.sum(1, keepdims=True), 1)
-    total = seen.sum(1, keepdims=True)
-    ratio = (seen + share) / (total + 1) / np.where(share > 0, share, 1)
-    rows, columns = np.nonzero((total > 0) & (share > 0))
-    return {
-        f"{languages[row]}-{languages[column]}": float(np.log2(ratio[row, column]))
-        for row, column in zip(rows.tolist(), columns.tolist(), strict=True)
-    }
-
-
-def _sums_by(row: Int64, values: Int64) -> Float64:
-    """[R, L] added up into [L, L] by the first index."""
-    sums = np.zeros((values.shape[1], values.shape[1]))
-    for column in range(values.shape[1]):  # a bincount a column: many times faster than np.add.at over rows
-        sums[:, column] = np.bincount(row, values[:, column], minlength=values.shape[1])
-    return sums

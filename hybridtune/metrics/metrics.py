@@ -1,4 +1,4 @@
-"""Ranks in; the figures of the mono, cross and multi setting out: per query, then means, with their counts.
+"""PURE. From ranks to the figures of the mono, cross and multi setting: per query, then means, with their counts.
 
 A *ranking* is one query against one pool: the passages of its own language (mono), of one other language
 (cross), of all languages (multi). It is scored where the pool holds a relevant passage, else counted.
@@ -12,12 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybridtune.errors import InputError
-from hybridtune.metrics import measures as bias
 from hybridtune.metrics.arrays import Bool, Float64, Int64
-from hybridtune.metrics.measures import BIAS as BIAS
-from hybridtune.metrics.measures import MEASURES as MEASURES
-from hybridtune.metrics.measures import UNRETRIEVED, Lists, is_measure
-from hybridtune.metrics.measures import parse_measure as parse_measure
+from hybridtune.metrics.measures import (
+    BIAS,
+    MEASURES,
+    UNRETRIEVED,
+    Lists,
+    is_measure,
+    language_preference,
+    peer,
+    rank_distance,
+)
 
 Columns = dict[str, NDArray[Any]]
 Table = dict[str, dict[str, float]]  # row name -> measure -> mean
@@ -66,6 +71,8 @@ class Ranked:
 
     Raises:
         ValueError: shapes that disagree, or an index out of range.
+
+    Example: see `score`.
     """
 
     counts: Int64
@@ -115,9 +122,11 @@ class Scores:
         outranked: "en-de" -> mean number of de passages that outrank a relevant passage of an en query in the
             multi pool. A row that leans to its own language shows language bias.
         over_represented: "en-de" -> log2 of the share of de among the irrelevant passages that outrank relevant
-            ones of en queries in the multi pool over its share of the pool: +1 twice, 0 neutral, -1 half
-            (``bias.over_represented``).
+            ones of en queries in the multi pool over its share of the pool: +1 twice, 0 neutral (what a random order
+            gives on average), -1 half.
         notes: what is not shown, and why; one sentence each.
+
+    Example: see `score`.
     """
 
     metrics: dict[str, float]
@@ -130,7 +139,12 @@ class Scores:
 
 
 def metric_names(measures: Iterable[str] = MEASURES) -> list[str]:
-    """Names that ``score`` gives for these measures; each is a possible objective of a study."""
+    """Return the names that ``score`` gives for these measures; each is a possible objective of a study.
+
+    Example:
+        >>> metric_names(["RR"])[:3]
+        ['mono/RR', 'cross/RR', 'multi/RR']
+    """
     names = [f"{setting}/{measure}" for setting in SETTINGS for measure in measures]
     return [*names, *(f"multi/{measure}" for measure in BIAS), "balanced/AP"]
 
@@ -147,10 +161,14 @@ def measures_of(metrics: Iterable[str]) -> tuple[str, ...]:
 
 
 def direction(name: str) -> Literal["max", "min"]:
-    """Whether more or less of a metric is better; any cutoff is a valid name ("cross/R@5").
+    """Return whether more or less of a metric is better; any cutoff and any measure of one's own is a valid name.
 
     Raises:
         InputError: not a metric.
+
+    Example:
+        >>> direction("cross/R@5"), direction("multi/rank_distance")
+        ('max', 'min')
     """
     setting, _, measure = name.partition("/")
     if name not in metric_names() and not (setting in SETTINGS and is_measure(measure)):
@@ -159,14 +177,16 @@ def direction(name: str) -> Literal["max", "min"]:
 
 
 def per_query(ranked: Ranked, measures: Sequence[str] = MEASURES) -> Columns:
-    """One row per scored ranking, the values that ``score`` takes means of (and a significance test pairs).
+    """Return one row per scored ranking, the values that ``score`` takes means of (and a significance test pairs).
 
     Returns:
         Columns of one length: ``setting`` (str), ``query`` (row of query_language), ``query_language``,
         ``pool_language`` (-1: all, the multi pool), then float64 per measure and per name of BIAS; NaN where
-        not defined: BIAS outside multi, and where ``bias`` says so of each.
+        not defined: BIAS outside multi, and where `measures` says so of each.
 
-    Source: trec_eval's definitions (``Lists.values``); for BIAS see ``bias``.
+    Example: see `score`.
+
+    Source: trec_eval's definitions (``Lists.values``).
     """
     found, lost, language = len(ranked.query_index), ranked.lost, ranked.passage_language
     pairs = np.arange(found)
@@ -197,9 +217,9 @@ def per_query(ranked: Ranked, measures: Sequence[str] = MEASURES) -> Columns:
     lists, language = Lists(ranks[held], gains[held], starts), language[pair[held]]
     own = language == asked[owner[held]]
     for name, values in (
-        ("rank_distance", bias.rank_distance(lists)),
-        ("language_preference", bias.language_preference(lists, own)),
-        ("PEER", bias.peer(lists, language, len(ranked.languages))),
+        ("rank_distance", rank_distance(lists)),
+        ("language_preference", language_preference(lists, own)),
+        ("PEER", peer(lists, language, len(ranked.languages))),
     ):
         columns[name] = np.full(len(setting), np.nan)
         columns[name][rows] = values
@@ -210,10 +230,16 @@ def per_query(ranked: Ranked, measures: Sequence[str] = MEASURES) -> Columns:
 
 
 def score(ranked: Ranked, columns: Mapping[str, NDArray[Any]]) -> Scores:
-    """Means of ``per_query(ranked)``, as the paper takes them: over queries, then over languages or pairs.
+    """Return the means of ``per_query(ranked)`` as the paper takes them: over queries, then over languages or pairs.
 
     A language or pair without a scored query is left out of the second mean. balanced/AP is the harmonic mean
     of the three settings' AP, left out where one of them is.
+
+    Example:
+        >>> first, de, languages = np.array([0]), np.array([1]), ["en", "de"]  # an en query whose answer is the only de
+        >>> ranked = Ranked(np.array([[1, 0]]), first, de, first, languages, passages=np.array([3, 1]))
+        >>> score(ranked, per_query(ranked, ["RR"])).metrics["multi/RR"]
+        0.5
 
     Source: arXiv 2408.10536: mono over languages, cross over ordered pairs, multi over query languages.
     """
@@ -223,13 +249,13 @@ def score(ranked: Ranked, columns: Mapping[str, NDArray[Any]]) -> Scores:
     metrics: dict[str, float] = {}
     tables: dict[str, Table] = {}
     for one in SETTINGS:
-        here = setting == one
-        queries = np.bincount(cell[here], minlength=size * size)
+        rankings = setting == one
+        queries = np.bincount(cell[rankings], minlength=size * size)
         names = [f"{x}-{y}" if one == "cross" else x for x in ranked.languages for y in ranked.languages]
         rows = np.flatnonzero(queries).tolist()
         table = tables[one] = {names[code]: {"queries": int(queries[code])} for code in rows}
         for measure in (key for key in columns if key not in _INDEX_COLUMNS):
-            means = _means(cell[here], columns[measure][here], size * size)
+            means = _means(cell[rankings], columns[measure][rankings], size * size)
             defined = np.flatnonzero(~np.isnan(means)).tolist()
             for code in defined:
                 table[names[code]][measure] = float(means[code])
@@ -249,20 +275,22 @@ def score(ranked: Ranked, columns: Mapping[str, NDArray[Any]]) -> Scores:
 
 
 def trec_eval_means(ranked: Ranked, columns: Mapping[str, NDArray[Any]]) -> dict[str, float]:
-    """Means of ``per_query(ranked)`` as trec_eval takes them (of a run that lacks queries, with ``-c``).
+    """Return the means of ``per_query(ranked)`` as trec_eval takes them (of a run that lacks queries, with ``-c``).
 
     They are over all judged queries at once: one without a relevant passage counts 0, and languages are not averaged
     first. ``score`` leaves such queries out and takes means of means.
 
     Returns:
         "multi/AP", .. of the pool of all passages, which in one language is "mono"; nothing where that is not scored.
+
+    Example: see `score`.
     """
     setting = "mono" if len(ranked.languages) == 1 else "multi"
     if setting not in ranked.settings:
         return {}
-    here, queries = columns["setting"] == setting, len(ranked.query_language)
+    rankings, queries = columns["setting"] == setting, len(ranked.query_language)
     measures = [name for name in columns if name not in (*_INDEX_COLUMNS, *BIAS)]
-    return {f"{setting}/{name}": float(columns[name][here].sum() / queries) for name in measures}
+    return {f"{setting}/{name}": float(columns[name][rankings].sum() / queries) for name in measures}
 
 
 def _means(cell: Int64, values: Float64, cells: int) -> Float64:
@@ -295,12 +323,74 @@ def _bias(ranked: Ranked, columns: Mapping[str, NDArray[Any]]) -> dict[str, Any]
     """The heat maps of the multi pool, over the relevant pairs retrieved, and the notes."""
     if "multi" not in ranked.settings:
         return {"outranked": {}, "over_represented": {}, "notes": []}
-    query, language, passages = ranked.query_index, ranked.passage_language, ranked.passages
-    found = np.ones(len(query), bool) if ranked.retrieved is None else ranked.retrieved
-    none_has_peer = len(query) > 0 and len(ranked.languages) > 1 and np.isnan(columns["PEER"]).all()
-    asked, names = ranked.query_language, list(ranked.languages)
+    found = np.ones(len(ranked.query_index), bool) if ranked.retrieved is None else ranked.retrieved
+    none_has_peer = len(found) > 0 and len(ranked.languages) > 1 and np.isnan(columns["PEER"]).all()
     return {
-        "outranked": bias.outranked(ranked.counts[found], asked[query[found]], passages, names),
-        "over_represented": bias.over_represented(ranked.counts, query, language, found, asked, passages, names),
-        "notes": [bias.why_no_peer(query, language, len(names))] if none_has_peer else [],
+        "outranked": _outranked(ranked, found),
+        "over_represented": _over_represented(ranked, found),
+        "notes": [_why_no_peer(ranked)] if none_has_peer else [],
     }
+
+
+def _outranked(ranked: Ranked, found: Bool) -> dict[str, float]:
+    """``Scores.outranked``; a language without passages has no column."""
+    languages, asked = ranked.languages, ranked.query_language[ranked.query_index[found]]
+    sums, pairs = _sums_by(asked, ranked.counts[found]), np.bincount(asked, minlength=len(languages))
+    return {
+        f"{languages[x]}-{languages[y]}": float(sums[x, y] / pairs[x])
+        for x in np.flatnonzero(pairs).tolist()
+        for y in np.flatnonzero(ranked.passages).tolist()
+    }
+
+
+def _over_represented(ranked: Ranked, found: Bool) -> dict[str, float]:
+    """``Scores.over_represented``, over the pairs that were found; what stands above the others is not known.
+
+    Relevant passages of the query count on neither side: they belong above. One passage, spread over the languages as
+    the pool is, is added to those above, so that a language never seen there gives a finite value; it moves no neutral
+    one. Languages without an irrelevant passage, and query languages with nothing irrelevant above a relevant passage
+    (0/0), are left out.
+    """
+    languages, size, every = ranked.languages, len(ranked.languages), ranked.query_language
+    relevant = np.bincount(ranked.query_index * size + ranked.passage_language, minlength=len(every) * size)
+    counts, query, language = ranked.counts[found], ranked.query_index[found], ranked.passage_language[found]
+    order = np.lexsort((counts.sum(1), query))
+    query, language, asked = query[order], language[order], every[query[order]]
+    n = np.bincount(query, minlength=len(every))
+    below = np.cumsum(n)[query] - 1 - np.arange(len(query))  # relevant passages of the query ranked after it
+    right = np.bincount(asked * size + language, below, minlength=size * size).reshape(size, size)
+    seen = _sums_by(asked, counts[order]) - right  # [L, L] irrelevant passages above relevant ones
+    # [L, L] the irrelevant passages that could stand above, summed over the same relevant pairs
+    all_passages = np.bincount(asked, minlength=size)[:, None] * ranked.passages
+    offered = all_passages - _sums_by(every, relevant.reshape(-1, size) * n[:, None])
+    share = offered / np.maximum(offered.sum(1, keepdims=True), 1)
+    total = seen.sum(1, keepdims=True)
+    ratio = (seen + share) / (total + 1) / np.where(share > 0, share, 1)
+    return {
+        f"{languages[row]}-{languages[column]}": float(np.log2(ratio[row, column]))
+        for row, column in zip(*(axis.tolist() for axis in np.nonzero((total > 0) & (share > 0))), strict=True)
+    }
+
+
+def _sums_by(row: Int64, values: Int64) -> Float64:
+    """[R, L] added up into [L, L] by the first index."""
+    sums = np.zeros((values.shape[1], values.shape[1]))
+    for column in range(values.shape[1]):  # a bincount a column: many times faster than np.add.at over rows
+        sums[:, column] = np.bincount(row, values[:, column], minlength=values.shape[1])
+    return sums
+
+
+def _why_no_peer(ranked: Ranked) -> str:
+    size = len(ranked.languages)
+    relevant = np.bincount(ranked.query_index)
+    spoken = np.bincount(np.unique(ranked.query_index * size + ranked.passage_language) // size)
+    if spoken.max() < 2:
+        reason = "the relevant passages of every query are in one language"
+    elif (relevant == spoken).all():
+        reason = (
+            "every query has one relevant passage per language, and Kruskal-Wallis is then the same constant for all "
+            "rankings"
+        )
+    else:
+        reason = "no query has relevant passages of one grade in two languages and two of them in one language"
+    return f"multi/PEER is not shown: {reason}"

@@ -1,4 +1,4 @@
-"""PURE. Hard negatives for a training file, chosen from what the current model retrieves for its queries.
+"""Hard negatives for a training file, chosen from what the current model retrieves for its queries.
 
 A passage that the model ranks high for a query and that does not answer it teaches most. Many that rank high do answer
 it, unlabelled: what scores nearly as high as the query's own passage is left out.
@@ -37,6 +37,8 @@ class Passages:
         text: int64 [P]; equal where the texts are.
         answer_set: int64 [G], ``Corpus.answer_sets``: equal where groups share a passage text or a query text, so that
             each of them answers the other's queries.
+
+    Example: see `choose_negatives`.
     """
 
     ids: Sequence[str]
@@ -55,6 +57,8 @@ class Retrieved:
             has none: then nothing is chosen for the query.
         passages: int64 [Q, k], rows of ``Passages``, best first; -1 beyond the list.
         scores: float32 [Q, k].
+
+    Example: see `choose_negatives`.
     """
 
     group: Int64
@@ -65,7 +69,7 @@ class Retrieved:
 
 @dataclass(frozen=True)
 class Counts:
-    """What became of the candidates of one passage language; a candidate is a passage retrieved for a group.
+    """The candidates of one passage language by what became of them; a candidate is a passage retrieved for a group.
 
     A candidate that several rules exclude counts at the first of them, in this order.
 
@@ -78,6 +82,8 @@ class Counts:
         too_close: above ``margin`` of the positive for a query.
         chosen: negatives.
         short: groups with fewer than n negatives.
+
+    Example: see `choose_negatives`.
     """
 
     groups: int
@@ -90,13 +96,10 @@ class Counts:
     short: int
 
 
-@dataclass(frozen=True)
-class Mined:
-    """Hard negatives of G groups.
+class Mined(NamedTuple):
+    """Hard negatives of G groups: for each {language: passage ids}, hardest first, and `Counts` by passage language.
 
-    Attributes:
-        negatives: for each group {language: passage ids}, hardest first; a language without any is left out.
-        counts: by passage language.
+    Example: see `choose_negatives`.
     """
 
     negatives: list[dict[str, list[str]]]
@@ -106,7 +109,7 @@ class Mined:
 def choose_negatives(
     passages: Passages, retrieved: Mapping[str, Retrieved], n: int, margin: float = 0.95, skip: int = 0
 ) -> Mined:
-    """Up to n negatives for every group and passage language.
+    """Choose up to n negatives for every group and passage language.
 
     A candidate of several queries of a group is kept if it passes for every query in whose list it stands; it counts
     with its highest score. Ties go to the greater id. Of candidates with one text the best is kept.
@@ -120,6 +123,14 @@ def choose_negatives(
 
     Raises:
         InputError: n, margin or skip is out of its range, or a passage id stands twice.
+
+    Example:
+        >>> two = np.arange(2)  # two groups of a passage each, which share no answer
+        >>> passages = Passages(["a", "b"], group=two, text=two, answer_set=two)
+        >>> lists = np.array([[0, 1]]), np.array([[0.9, 0.5]], np.float32)
+        >>> found = Retrieved(np.array([0]), np.array([0.9], np.float32), *lists)
+        >>> choose_negatives(passages, {"en": found}, n=1).negatives
+        [{'en': ['b']}, {}]
     """
     if n < 1 or skip < 0 or not 0 < margin <= 1:
         raise InputError(
@@ -135,22 +146,22 @@ def choose_negatives(
         fates = np.zeros(5, np.int64)
         chosen = np.zeros(len(passages.answer_set), np.int64)  # [G]
         for part in _whole_groups(rows):
-            candidates = _judged(passages, rows, part, margin, skip)
+            candidates = _candidates(passages, rows, part, margin, skip)
             fates += np.bincount(candidates.fate, minlength=5)
             groups, found = _hardest(passages, candidates, order, n)
             for group, names in _by_group(groups, ids[found]):
                 negatives[group][language] = names
             chosen += np.bincount(groups, minlength=len(chosen))
-        asked = np.unique(rows.group[~np.isnan(rows.positive)])
+        with_query = np.unique(rows.group[~np.isnan(rows.positive)])
         counts[language] = Counts(
-            groups=len(asked),
+            groups=len(with_query),
             candidates=int(fates.sum()),
             same_group=int(fates[_SAME_GROUP]),
             same_answers=int(fates[_SAME_ANSWERS]),
             in_skip=int(fates[_IN_SKIP]),
             too_close=int(fates[_TOO_CLOSE]),
             chosen=int(chosen.sum()),
-            short=int((chosen[asked] < n).sum()),
+            short=int((chosen[with_query] < n).sum()),
         )
     return Mined(negatives, counts)
 
@@ -167,6 +178,9 @@ def write_with_negatives(
 
     Raises:
         InputError: another suffix.
+
+    Example:
+        >>> write_with_negatives(rows, {"g1": {"en": ["a text"]}}, Path("mined.jsonl"))  # doctest: +SKIP
     """
     if not path.name.endswith((".jsonl", ".jsonl.gz")):
         raise InputError(f"{path}: groups with negatives are written as .jsonl or .jsonl.gz; change the file's name")
@@ -192,15 +206,15 @@ class _Candidates(NamedTuple):
 
 def _whole_groups(rows: Retrieved) -> Iterator[Int64]:
     """Row numbers in parts of bounded size that never split a group; queries without a positive are left out."""
-    kept = np.flatnonzero(~np.isnan(rows.positive))
-    kept = kept[np.argsort(rows.group[kept], kind="stable")]
-    begins = np.flatnonzero(np.diff(rows.group[kept], prepend=-1))  # of each group
+    usable = np.flatnonzero(~np.isnan(rows.positive))
+    usable = usable[np.argsort(rows.group[usable], kind="stable")]
+    begins = np.flatnonzero(np.diff(rows.group[usable], prepend=-1))  # of each group
     step = max(1, CHUNK_ENTRIES // max(1, rows.passages.shape[1]))
-    wanted = np.searchsorted(begins, np.arange(step, len(kept), step))
-    yield from np.split(kept, np.unique(begins[wanted[wanted < len(begins)]]))
+    wanted = np.searchsorted(begins, np.arange(step, len(usable), step))
+    yield from np.split(usable, np.unique(begins[wanted[wanted < len(begins)]]))
 
 
-def _judged(passages: Passages, rows: Retrieved, part: Int64, margin: float, skip: int) -> _Candidates:
+def _candidates(passages: Passages, rows: Retrieved, part: Int64, margin: float, skip: int) -> _Candidates:
     """The candidates of some groups, the lists of each group's queries merged, and which rule excludes them."""
     listed = rows.passages[part]
     query, rank = np.nonzero(listed >= 0)
@@ -231,8 +245,8 @@ def _hardest(passages: Passages, candidates: _Candidates, tie: Int64, n: int) ->
     text = group * (passages.text.max(initial=0) + 1) + passages.text[passage]
     best = np.sort(np.unique(text, return_index=True)[1])  # the first of each text
     group, passage = group[best], passage[best]
-    place = np.arange(len(group)) - np.searchsorted(group, group)
-    return group[place < n], passage[place < n]
+    hardest = np.arange(len(group)) - np.searchsorted(group, group) < n
+    return group[hardest], passage[hardest]
 
 
 def _by_group(group: Int64, names: npt.NDArray[np.object_]) -> Iterator[tuple[int, list[str]]]:

@@ -1,4 +1,7 @@
-"""The per-query values of one evaluation as a Parquet file: what a comparison of two models pairs."""
+"""The per-query values of one evaluation as a Parquet file: what a comparison of two models pairs.
+
+`metrics.per_query` gives the columns, `significance` and the report read the files.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,8 +20,8 @@ from hybridtune.metrics.metrics import Columns
 FILE = "per_query.parquet"
 ALL = "*"  # the pool of all languages
 _TEXT = ("setting", "query_id", "query_language", "pool_language")
-_PLACES = ("setting", "query", "query_language", "pool_language")  # index columns of metrics.per_query
-_HOW = "write it anew with: hybridtune evaluate MODEL --benchmark PATH --out FOLDER"
+_INDEX = ("setting", "query", "query_language", "pool_language")  # index columns of metrics.per_query
+_WRITE_ANEW = "write it anew with: hybridtune evaluate MODEL --benchmark PATH --out FOLDER"
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +36,8 @@ class PerQuery:
         pool_language: str [N]; "*" is the pool of all languages.
         measures: name -> float64 [N]; NaN where the measure is not defined.
         about: of the file: ``model``, ``benchmark``, ``benchmark_digest``.
+
+    Example: see `read_per_query`.
     """
 
     setting: NDArray[Any]
@@ -50,7 +55,7 @@ class PerQuery:
 
 
 def topic_numbers(query_index: Int64, passage_index: Int64, queries: int) -> Int64:
-    """Queries that have exactly the same relevant passages share a topic.
+    """Number the topics: queries that have exactly the same relevant passages share one.
 
     Translations of one question do: they are one draw from the questions that could have been asked, not several.
 
@@ -62,6 +67,10 @@ def topic_numbers(query_index: Int64, passage_index: Int64, queries: int) -> Int
     Returns:
         int64 [Q], numbered from 0 in the order of the queries. A query without a relevant passage is alone in its
         topic.
+
+    Example:
+        >>> topic_numbers(np.array([0, 1, 2]), np.array([7, 7, 8]), queries=3)
+        array([0, 0, 1])
     """
     order = np.lexsort((passage_index, query_index))
     asked, found = query_index[order], np.ascontiguousarray(passage_index[order], np.int64)
@@ -93,6 +102,8 @@ def write_per_query(
         languages: L, by the numbers of the language columns.
         topics: int64 [Q], ``topic_numbers``.
         about: ``model``, ``benchmark`` and ``benchmark_digest``, kept in the schema's metadata.
+
+    Example: see `read_per_query`.
     """
     settings, setting = np.unique(columns["setting"], return_inverse=True)
     pools = columns["pool_language"]
@@ -107,7 +118,7 @@ def write_per_query(
     table |= {
         name: pa.array(values, pa.float64(), from_pandas=False)
         for name, values in columns.items()
-        if name not in _PLACES
+        if name not in _INDEX
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.new")
@@ -120,18 +131,21 @@ def read_per_query(path: Path) -> PerQuery:
 
     Raises:
         InputError: not there, not Parquet, or a column is missing.
+
+    Example:
+        >>> read_per_query(Path("my-study/best/per_query.parquet")).measures["AP"]  # doctest: +SKIP
     """
     if not path.is_file():
-        raise InputError(f"{path}: no such file; {_HOW}")
+        raise InputError(f"{path}: no such file; {_WRITE_ANEW}")
     try:
         # ParquetFile, not read_table: a folder named "a=b" above the file must not become a column.
         table = pq.ParquetFile(path).read()
     except (OSError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())[:160]
-        raise InputError(f"{path}: not a readable Parquet file ({reason}); {_HOW}") from None
+        raise InputError(f"{path}: not a readable Parquet file ({reason}); {_WRITE_ANEW}") from None
     missing = [name for name in (*_TEXT, "topic") if name not in table.column_names]
     if missing:
-        raise InputError(f"{path}: not a file of per-query values: no column {', '.join(missing)}; {_HOW}")
+        raise InputError(f"{path}: not a file of per-query values: no column {', '.join(missing)}; {_WRITE_ANEW}")
     text = {name: _texts(table[name]) for name in _TEXT}
     measures = {column.name: table[column.name].to_numpy() for column in table.schema if column.type == pa.float64()}
     about = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
@@ -139,10 +153,12 @@ def read_per_query(path: Path) -> PerQuery:
 
 
 def align(a: PerQuery, b: PerQuery) -> tuple[Int64, Int64]:
-    """The rankings that both have: rows of A and rows of B, int64 [N] each, one ranking per place.
+    """Return the rows of A and the rows of B, int64 [N] each, of the rankings that both have.
 
     Raises:
         InputError: other benchmarks, no ranking in common, one that stands twice, other topics.
+
+    Example: see `read_per_query`.
     """
     digests = a.about.get("benchmark_digest"), b.about.get("benchmark_digest")
     if digests[0] != digests[1]:

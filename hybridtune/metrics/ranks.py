@@ -1,4 +1,4 @@
-"""Exact ranks of the relevant passages by counting: one sweep over the pool, no sort, nothing kept of it.
+"""PURE. Exact ranks of the relevant passages by counting: one sweep over the pool, no sort, nothing kept of it.
 
 The rank of relevant passage r for query q is 1 + the number of passages that outrank it. Passages come in
 any blocks, order and shards; partial counts add. The answer must not depend on how they came, and matrix
@@ -29,7 +29,7 @@ _LOW_BITS = 2**32
 
 
 def tie_order(ids: Sequence[str]) -> Tensor:
-    """Position of each passage id in descending string order; of equal scores the smaller position wins.
+    """Return the position of each passage id in descending string order; of equal scores the smaller position wins.
 
     Args:
         ids: the P ids of the whole pool (all languages, all shards), each once.
@@ -39,6 +39,10 @@ def tie_order(ids: Sequence[str]) -> Tensor:
 
     Raises:
         InputError: an id occurs twice; the order of its two passages would be open.
+
+    Example:
+        >>> tie_order(["a", "c", "b"])
+        tensor([2, 0, 1])
 
     Source: trec_eval ``form_res_rels.c`` sorts by score, then document id, both descending; Python's order of
     str (code points) is that of strcmp on UTF-8.
@@ -53,7 +57,7 @@ def tie_order(ids: Sequence[str]) -> Tensor:
 
 
 def pair_scores(queries: Tensor, passages: Tensor, query_index: Tensor, passage_index: Tensor) -> Tensor:
-    """Scores of N pairs by the one definition: float32 of the float64 dot product, added in a fixed tree.
+    """Score N pairs by the one definition: float32 of the float64 dot product, added in a fixed tree.
 
     The product of two float32 is exact in float64, and every addition of the tree is an elementwise IEEE
     one, so a pair has the same bits on every CPU and GPU, in every batch, at every thread count.
@@ -69,6 +73,10 @@ def pair_scores(queries: Tensor, passages: Tensor, query_index: Tensor, passage_
 
     Raises:
         FitError: a vector is NaN or infinite; comparisons with it would all be false, its ranks perfect.
+
+    Example:
+        >>> pair_scores(torch.eye(2), torch.eye(2), torch.tensor([0, 0]), torch.tensor([0, 1]))
+        tensor([1., 0.])
     """
     _largest_norm(queries)
     _largest_norm(passages)
@@ -93,6 +101,8 @@ class RankCounter:
 
     Raises:
         ValueError: the three tensors disagree in length, or ``query_index`` decreases.
+
+    Example: see `ranks`, which asks for neither scores nor orders.
     """
 
     def __init__(self, query_index: Tensor, scores: Tensor, order: Tensor, languages: int) -> None:
@@ -113,7 +123,7 @@ class RankCounter:
         self._starts = (sizes.cumsum(0) - sizes)[by_size]
 
     def add(self, queries: Tensor, passages: Tensor, order: Tensor, language: Tensor) -> None:
-        """Counts one shard of passages; blocks inside keep the memory bounded.
+        """Count one shard of passages; blocks inside keep the memory bounded.
 
         Args:
             queries: float32 [Q, D], all queries, the same at every call.
@@ -139,7 +149,7 @@ class RankCounter:
             self._count(queries, passages[block], order[block], int(language[block[0]]), slack)
 
     def _count(self, queries: Tensor, passages: Tensor, order: Tensor, language: int, slack: float) -> None:
-        """Counts a block of passages of one language for all queries."""
+        """Count a block of passages of one language for all queries."""
         transposed = passages.double().T  # [D, p]
         step = max(1, BLOCK_ENTRIES // len(passages))
         for first in range(0, len(self._rows), step):
@@ -233,7 +243,7 @@ def outranking(
 def leave_out(
     counts: Tensor, query_index: Tensor, scores: Tensor, order: Tensor, language: Tensor, left: Tensor
 ) -> Tensor:
-    """Counts as if some passages were no part of their query's ranking, exactly.
+    """Return counts as if some passages were no part of their query's ranking, exactly.
 
     The counter counts every passage for every query. One that is left out of a query's ranking is given to it as a pair
     of that query; where it outranks another pair of the query, it counts one there.
@@ -246,6 +256,8 @@ def leave_out(
 
     Returns:
         int64 [R, L].
+
+    Example: see ``Relevance.ranked`` in `hybridtune.evaluate.relevance`.
     """
     out = left.nonzero()[:, 0]
     if not len(out):

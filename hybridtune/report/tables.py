@@ -9,7 +9,8 @@ from typing import Any
 
 from hybridtune.config.names import short_name
 from hybridtune.errors import InputError
-from hybridtune.metrics.metrics import BIAS, SETTINGS
+from hybridtune.metrics.measures import BIAS
+from hybridtune.metrics.metrics import SETTINGS
 from hybridtune.metrics.per_query import FILE as PER_QUERY
 from hybridtune.metrics.per_query import PerQuery, read_per_query
 from hybridtune.metrics.significance import A_BETTER, B_BETTER, Difference, compare

@@ -19,8 +19,8 @@ from hybridtune.errors import InputError
 from hybridtune.evaluate.corpus_scan import CorpusScan
 from hybridtune.evaluate.sweep import rank_pool
 from hybridtune.metrics.breakdown import full_scores
-from hybridtune.metrics.measures import check_measure
-from hybridtune.metrics.metrics import MEASURES, Ranked, Scores, per_query, score, trec_eval_means
+from hybridtune.metrics.measures import MEASURES, check_measure
+from hybridtune.metrics.metrics import Ranked, Scores, per_query, score, trec_eval_means
 from hybridtune.metrics.per_query import FILE as PER_QUERY
 from hybridtune.model.folder import training_pairs_of, with_folder_settings
 from hybridtune.report.bias_map import bias_heat_map

@@ -7,7 +7,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from hybridtune.metrics.metrics import BIAS, SETTINGS
+from hybridtune.metrics.measures import BIAS
+from hybridtune.metrics.metrics import SETTINGS
 from hybridtune.report.bias_map import bias_table
 from hybridtune.terminal.tables import plain_table
 

@@ -7,18 +7,8 @@ import pytest
 import torch
 
 from hybridtune.errors import InputError
-from hybridtune.metrics.metrics import (
-    BIAS,
-    MEASURES,
-    NOTHING_LOST,
-    Lost,
-    Ranked,
-    direction,
-    metric_names,
-    parse_measure,
-    per_query,
-    score,
-)
+from hybridtune.metrics.measures import BIAS, MEASURES, parse_measure
+from hybridtune.metrics.metrics import NOTHING_LOST, Lost, Ranked, direction, metric_names, per_query, score
 from hybridtune.metrics.ranks import RankCounter, pair_scores, tie_order
 
 ALL_MEASURES = (*MEASURES, "nDCG", "AP@3", "R@5", "Success@1", "Success@5")
