@@ -96,7 +96,7 @@ class Corpus:
             np.save(folder / f"{field.name}.npy", np.asarray(getattr(self, field.name)))
 
     def most_negatives(self) -> int:
-        """Hard negatives in the cell that has most of them; 0 if there is none at all."""
+        """Count the hard negatives of the cell that has most of them; 0 if there is none at all."""
         most, cells = 0, self.negative_cells
         while (cells[most:] == cells[: len(cells) - most]).any():
             most += 1
@@ -122,7 +122,7 @@ class Corpus:
         return np.where(np.arange(most) < count[:, None], places, -1)
 
     def pair_counts(self) -> Int64:
-        """[L, L] pairs by language of the query and of the passage."""
+        """Count the pairs [L, L] by language of the query and of the passage."""
         counts = np.zeros((len(self.languages),) * 2, np.int64)
         for start in range(0, len(self.answer_sets), _ROWS):
             rows = slice(start, start + _ROWS)

@@ -158,7 +158,7 @@ def _new_event(rng: Random, part: Part, local_words: float, earlier: dict[float,
 
 
 def _owner(event: Event) -> Part:
-    """The one part that may tell an event: every text names its event, so parts can share no text."""
+    """Return the one part that may tell an event: every text names its event, so parts can share no text."""
     draw = crc32(repr(event).encode()) % 10
     return "dev" if draw == 0 else "test" if draw == 1 else "train"
 

@@ -171,7 +171,7 @@ class HybridPlan:
         """Count the mono batches among the first ``steps``: within 1 of what the ratio, or its schedule, asks for."""
         return self._mono.count(steps - self.align_batches(steps))
 
-    def asked_ratio(self, steps: int) -> float:
+    def requested_ratio(self, steps: int) -> float:
         """Return the mean mixing ratio asked for over the first ``steps >= 1`` steps; 0 if all are align batches."""
         others = steps - self.align_batches(steps)
         return self._mono.mean(others) if others else 0.0
@@ -300,7 +300,7 @@ def describe(plan: HybridPlan, steps: int) -> dict[str, Any]:
     return {
         "steps": steps,
         "batch_size": plan.batch_size,
-        "asked_ratio": plan.asked_ratio(steps),
+        "asked_ratio": plan.requested_ratio(steps),
         "realised_ratio": plan.realised_ratio(steps),
         "asked_align_share": plan.align_share,
         "realised_align_share": plan.align_batches(steps) / steps,

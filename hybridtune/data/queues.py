@@ -1,4 +1,4 @@
-"""What waits to be drawn: the groups of every cell in seeded permutations, epoch after epoch, in whole numbers only.
+"""Queues of groups to be drawn: those of every cell in seeded permutations, epoch after epoch, in whole numbers only.
 
 A batch costs a few numpy calls while every row can have the next group in line; from the first row on that cannot,
 the rest of the batch goes row by row.
@@ -25,7 +25,7 @@ class Queues:
     Args:
         members: finds the groups of a cell, ascending.
         sizes: [C] groups of every cell, at least one.
-        pair_of: [C] cells of one number stand together and stand in for each other before others do.
+        pair_of: [C] the pair of every cell; cells of one pair are neighbours and replace each other before others do.
         answer_sets: [G] no batch holds two groups of one answer set.
         seeds: of every cell's permutations; the epoch goes with it.
     """
@@ -38,22 +38,15 @@ class Queues:
         answer_sets: Int32,
         seeds: Sequence[tuple[int, ...]],
     ) -> None:
-        self._find, self._sizes, self._pair_of, self._seeds, self._answer_sets = (
-            members,
-            sizes,
-            pair_of,
-            seeds,
-            answer_sets,
-        )
+        self._find, self._sizes, self._pair_of, self._seeds = members, sizes, pair_of, seeds
+        self._answer_sets = answer_sets
         self._few: dict[int, Int32] = {}  # members of small cells
         self._ends = np.cumsum(sizes)
         self._heads = self._ends.copy()  # nothing waits before the first epoch
-        self._new = self._ends.copy()  # what waits before this place was never taken
+        self._new = self._ends.copy()  # what waits before this index was never taken
         self._epochs = [0] * len(sizes)
         self._waiting = np.zeros(int(sizes.sum()), np.int32)
-        self._scratch = np.empty(
-            len(answer_sets), np.int32
-        )  # by answer set; holds what was last written and nothing else
+        self._scratch = np.empty(len(answer_sets), np.int32)  # by answer set; holds what was last written, no more
         # An item of a memoryview is an int, in a third of the time that numpy takes for its own kind of number.
         self._waiting_items, self._answer_set_items = self._waiting.data, answer_sets.data
 
@@ -61,15 +54,15 @@ class Queues:
         """Take the next group of every wanted cell [B] whose answer set the batch does not hold yet.
 
         Returns:
-            [B] groups, and [B] their cells: where a cell has no such group left, another one stands in.
+            [B] groups, and [B] their cells: where a cell has no such group left, another one replaces it.
         """
         if (wanted == wanted[0]).all():
             alone = self._alone(int(wanted[0]), len(wanted))
             if alone is not None:
                 return alone, wanted
-        places = self._heads[wanted] + earlier_equals(wanted)
-        inside = places < self._ends[wanted]
-        groups = self._waiting[np.where(inside, places, 0)]  # [B]
+        indices = self._heads[wanted] + earlier_equals(wanted)
+        inside = indices < self._ends[wanted]
+        groups = self._waiting[np.where(inside, indices, 0)]  # [B]
         answer_sets = self._answer_sets[groups]
         good = inside & self._firsts(answer_sets)
         if good.all():
@@ -78,13 +71,13 @@ class Queues:
         return self._repair(int(np.argmin(good)), wanted, groups, answer_sets, inside)
 
     def visited(self, cell: int) -> Bool:
-        """Which of a cell's members were taken at least once."""
+        """Return which of a cell's members were taken at least once."""
         if not self._epochs[cell]:
             return np.zeros(self._sizes[cell], bool)
         return np.isin(self.members(cell), self._waiting[self._heads[cell] : self._new[cell]], invert=True)
 
     def members(self, cell: int) -> Int32:
-        """The groups of a cell, ascending: kept where they are few, for finding them takes a look at all groups."""
+        """Return the groups of a cell, ascending; few are kept, for finding them takes a look at all groups."""
         if cell in self._few:
             return self._few[cell]
         members = self._find(cell)
@@ -93,14 +86,14 @@ class Queues:
         return members
 
     def _firsts(self, answer_sets: Int32) -> Bool:
-        """[n] whether an answer set stands for the first time in a list [n]."""
-        places = np.arange(len(answer_sets), dtype=np.int32)
-        self._scratch[answer_sets[::-1]] = places[::-1]  # of equal ones, the first is written last
-        firsts: Bool = self._scratch[answer_sets] == places
+        """Return [n] whether an answer set occurs for the first time in a list [n]."""
+        indices = np.arange(len(answer_sets), dtype=np.int32)
+        self._scratch[answer_sets[::-1]] = indices[::-1]  # of equal ones, the first is written last
+        firsts: Bool = self._scratch[answer_sets] == indices
         return firsts
 
     def _alone(self, cell: int, size: int) -> Int32 | None:
-        """A whole batch [B] of one cell; None if the next groups in line are not enough for it."""
+        """Take a whole batch [B] from one cell; None if the next groups in line are not enough for it."""
         head, end, reach = int(self._heads[cell]), int(self._ends[cell]), size + _NEAR
         while True:
             groups = self._waiting[head : min(head + reach, end)]
@@ -116,7 +109,7 @@ class Queues:
     def _repair(
         self, first: int, wanted: Int64, groups: Int32, answer_sets: Int32, inside: Bool
     ) -> tuple[Int32, Int64]:
-        """Rows from ``first`` on again, one after the other: there, a group is not the next in its cell's line."""
+        """Take the rows from ``first`` on again, one by one: its group is not the next in its cell's line."""
         cells, own, in_line = wanted.tolist(), answer_sets.tolist(), inside.tolist()
         used = set(own[:first])
         lines: dict[int, _Line] = {}  # of the cells of which a group was passed over
@@ -132,7 +125,7 @@ class Queues:
                 line = lines[cell] = self._line(cell, cells[:row])
             group = self._next(line, used)
             if group < 0:
-                group, cell = self._stand_in(lines, cells, row, used)
+                group, cell = self._from_another_cell(lines, cells, row, used)
             rows.append(row)
             changed.append((group, cell))
         counts = np.bincount(wanted, minlength=len(self._heads))
@@ -144,8 +137,10 @@ class Queues:
         groups[rows], taken[rows] = np.array(changed).T
         return groups, taken
 
-    def _stand_in(self, lines: dict[int, "_Line"], cells: list[int], row: int, used: set[int]) -> tuple[int, int]:
-        """A group, and its cell, for a row whose own has none left: the pair's other cells come first."""
+    def _from_another_cell(
+        self, lines: dict[int, "_Line"], cells: list[int], row: int, used: set[int]
+    ) -> tuple[int, int]:
+        """Take a group from another cell for a row whose own has none left: the pair's other cells come first."""
         own = cells[row]
         first, after = (int(np.searchsorted(self._pair_of, self._pair_of[own], side)) for side in ("left", "right"))
         for cell in (*range(own + 1, after), *range(first, own), *range(after, len(self._pair_of)), *range(first)):
@@ -157,32 +152,32 @@ class Queues:
         raise AssertionError("fewer answer sets than rows in a batch")  # the plan has counted them
 
     def _line(self, cell: int, before: list[int]) -> "_Line":
-        """A cell's line, after the rows ``before``, of which those of the cell took what came next in it."""
+        """Begin a cell's line after the rows ``before``, of which those of the cell took what came next in it."""
         self._heads[cell] += before.count(cell)
         return _Line(cell, int(self._heads[cell]), [])
 
     def _next(self, line: "_Line", used: set[int]) -> int:
-        """The first waiting group whose answer set is not in ``used`` (it is added); -1 if there is none."""
+        """Take the first waiting group whose answer set is not in ``used`` (it is added); -1 if there is none."""
         end = int(self._ends[line.cell])
         while True:
-            place, near = line.place, line.place + _NEAR
-            while place < end:
-                group = self._waiting_items[place]
+            index, near = line.index, line.index + _NEAR
+            while index < end:
+                group = self._waiting_items[index]
                 answer_set = self._answer_set_items[group]
                 if answer_set not in used:
                     used.add(answer_set)
-                    line.taken.append(place)
-                    line.place = place + 1
+                    line.taken.append(index)
+                    line.index = index + 1
                     return group
-                place = place + 1 if place < near else self._free_place(place, end, used)
-            line.place = end
+                index = index + 1 if index < near else self._free_index(index, end, used)
+            line.index = end
             if not self._renew(line):
                 return -1
 
-    def _free_place(self, place: int, end: int, used: set[int]) -> int:
-        """The first place from ``place`` on whose answer set is not in ``used``; ``end`` if there is none."""
+    def _free_index(self, start: int, end: int, used: set[int]) -> int:
+        """Find the first index from ``start`` on whose answer set is not in ``used``; ``end`` if there is none."""
         held = np.fromiter(used, np.int64, len(used))
-        for first in range(place, end, _BLOCK):
+        for first in range(start, end, _BLOCK):
             answer_sets = self._answer_sets[self._waiting[first : min(first + _BLOCK, end)]]
             self._scratch[answer_sets] = 0
             self._scratch[held] = 1
@@ -201,10 +196,10 @@ class Queues:
         order = np.random.default_rng((*self._seeds[cell], epoch)).permutation(self.members(cell))
         self._close(line)
         left = self._waiting[self._heads[cell] : end].copy()
-        line.place = start + len(left)
+        line.index = start + len(left)
         new = start + max(0, int(self._new[cell] - self._heads[cell])) if epoch else end
-        self._waiting[start : line.place] = left
-        self._waiting[line.place : end] = order[np.isin(order, left, invert=True)] if len(left) else order
+        self._waiting[start : line.index] = left
+        self._waiting[line.index : end] = order[np.isin(order, left, invert=True)] if len(left) else order
         self._heads[cell], self._new[cell], self._epochs[cell] = start, new, epoch + 1
         return True
 
@@ -226,19 +221,18 @@ class Queues:
 
 @dataclass
 class _Line:
-    """A cell while a batch looks through it: the next place to look at, and the places taken behind the head."""
+    """A cell while a batch looks through it: the next index to look at, and the indices taken behind the head."""
 
     cell: int
-    place: int
+    index: int
     taken: list[int]
 
 
 def earlier_equals(values: Int64) -> Int64:
-    """[B] how many of the values before each are equal to it; values are small whole numbers."""
+    """Count [B] for each value the equal ones before it; values are small whole numbers."""
     rows = np.arange(len(values))
-    order = np.argsort(
-        values.astype(np.uint16) if values.max() < 2**16 else values, kind="stable"
-    )  # uint16: radix sort
+    small = values.astype(np.uint16) if values.max() < 2**16 else values  # numpy sorts uint16 by radix
+    order = np.argsort(small, kind="stable")
     ordered = values[order]
     first = np.where(np.concatenate([[True], ordered[1:] != ordered[:-1]]), rows, 0)
     counts = np.empty(len(values), np.int64)

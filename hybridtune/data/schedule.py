@@ -1,4 +1,4 @@
-"""How many of the first n batches are of one kind: PURE, exact, in O(1).
+"""The schedule of a share: the number of batches of one kind among the first n. PURE, exact, in O(1).
 
 All sums are whole numbers over one common denominator. So the count never wavers at a rounding error: from one batch to
 the next it grows by 0 or by 1, however long the training is.
@@ -47,22 +47,22 @@ class Schedule:
         self._phase = int(offset * self._unit)
 
     def count(self, n: int) -> int:
-        """How many of the first n batches are of the kind: within 1 of `asked`, and up by 0 or 1 with every batch."""
+        """Count the first n batches of the kind: within 1 of `requested`, and up by 0 or 1 with every batch."""
         whole, scale = self._sum(n)
         return (whole + self._phase * scale) // (self._unit * scale)
 
-    def asked(self, n: int) -> float:
-        """The integral of the share over the first n batches: how many were asked for."""
+    def requested(self, n: int) -> float:
+        """Integrate the share over the first n batches: so many were asked for."""
         whole, scale = self._sum(n)
         return whole / (self._unit * scale)
 
     def mean(self, n: int) -> float:
-        """The mean of the share over the first n >= 1 batches."""
+        """Return the mean of the share over the first n >= 1 batches."""
         whole, scale = self._sum(n)
         return whole / (self._unit * scale * n)
 
     def _sum(self, n: int) -> tuple[int, int]:
-        """The integral over n batches as a fraction: numerator in units of 1/unit, and its further denominator."""
+        """Integrate over n batches; a fraction: numerator in units of 1/unit, and its further denominator."""
         if self._rise == 0:
             return self._start * n, 1
         if self._shape == "step":
@@ -76,7 +76,7 @@ class Schedule:
 
 
 def _cosine_sum(n: int, batches: int) -> int:
-    """The integral of (1 - cos(pi t / M)) / 2 for t from 0 to n <= M, in units of 2^-128.
+    """Integrate (1 - cos(pi t / M)) / 2 for t from 0 to n <= M, in units of 2^-128.
 
     It is n/2 - M sin(pi n/M) / (2 pi), by the series of the sine. What comes after M/2 is what went before, mirrored.
     """

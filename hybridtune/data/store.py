@@ -62,20 +62,20 @@ class TokenStore:
         return cls(path, tokens, offsets, (path / "tokens.npy").open("rb", buffering=0))
 
     def __len__(self) -> int:
-        """Texts."""
+        """Return the number of texts."""
         return len(self._offsets) - 1
 
     @property
     def mean_length(self) -> float:
-        """Tokens of a text."""
+        """Mean number of tokens of a text."""
         return len(self._tokens) / len(self)
 
     def tokens(self, number: int) -> Int32:
-        """Token ids of a text, without a copy."""
+        """Return the token ids of a text, without a copy."""
         return self._tokens[self._offsets[number] : self._offsets[number + 1]]
 
     def take(self, numbers: npt.NDArray[np.integer]) -> tuple[Int32, Int64]:
-        """Token ids of many texts.
+        """Read the token ids of many texts.
 
         Args:
             numbers: [n] text numbers.
@@ -92,11 +92,11 @@ class TokenStore:
         return np.frombuffer(read, np.int32), lengths
 
     def corpus(self) -> Corpus:
-        """The groups and languages of the store."""
+        """Open the corpus of the store."""
         return Corpus.open(self.path / "groups")
 
     def tokenizer(self) -> Tokenizer:
-        """The tokenizer that made the store."""
+        """Return the tokenizer that made the store."""
         meta = json.loads((self.path / "store.json").read_text(encoding="utf-8"))
         definition = (self.path / "tokenizer.json").read_text(encoding="utf-8")
         return Tokenizer(definition, meta["pad_id"], meta["pools_prompts"])
@@ -113,7 +113,7 @@ class StoreRecipe:
 
     @property
     def address(self) -> str:
-        """64 hexadecimal digits."""
+        """Name of the store: 64 hexadecimal digits."""
         digest = hashlib.sha256(f"format {FORMAT_VERSION} ".encode())
         for source in self.sources:
             digest.update(_content(source) + f" {source.data_set} ".encode())
@@ -145,7 +145,7 @@ class StoreRecipe:
 
 
 def recipe(data: Data, encoder: Encoder) -> StoreRecipe:
-    """What the study's store is made of.
+    """Gather what the study's store is made of.
 
     Raises:
         InputError: a path without files, or an encoder without a tokenizer.
@@ -158,7 +158,7 @@ def recipe(data: Data, encoder: Encoder) -> StoreRecipe:
 
 
 def store_root(data: Data) -> Path:
-    """Where stores are kept: the study's folder for them, ``$HYBRIDTUNE_CACHE``, or the user's cache.
+    """Return the folder of stores: the study's, ``$HYBRIDTUNE_CACHE``, or the user's cache.
 
     Raises:
         InputError: a URL; a store is mapped into memory.
@@ -172,7 +172,7 @@ def store_root(data: Data) -> Path:
 
 
 def existing_store(root: Path, made_of: StoreRecipe) -> TokenStore | None:
-    """The finished store of the recipe, if there is one."""
+    """Open the finished store of the recipe, if there is one."""
     path = root / made_of.address
     return TokenStore.open(path) if (path / "store.json").exists() else None
 
@@ -184,7 +184,7 @@ def outdated_stores(root: Path) -> int:
 
 
 def build_store(root: Path, made_of: StoreRecipe, progress: Progress = lambda done, total: None) -> TokenStore:
-    """The store of the recipe: found, waited for, or built with Ray Data (which must be running).
+    """Find the store of the recipe, wait for it, or build it with Ray Data (which must be running).
 
     Raises:
         InputError: the data is wrong; nothing is left behind.
@@ -230,7 +230,7 @@ def _build(folder: Path, made_of: StoreRecipe, progress: Progress) -> None:
 
 
 def _sample(parts: Sequence[TextPart]) -> Iterator[str]:
-    """The texts, in order; of more than `SAMPLE`, those with the smallest digests."""
+    """Yield the texts, in order; of more than `SAMPLE`, those with the smallest digests."""
     if sum(int(part.new.sum()) for part in parts) <= SAMPLE:
         return (text for _, text in read_texts(parts))
     ranked = ((hashlib.sha256(text.encode()).digest(), text) for _, text in read_texts(parts))
@@ -340,7 +340,7 @@ class _ArrayFile:
 
 
 def _cores(node: str) -> int:
-    """The cores that this process may use, and the CPUs that other nodes of the cluster offer."""
+    """Count the cores that this process may use, and the CPUs that other nodes of the cluster offer."""
     import ray
 
     others = [other for other in ray.nodes() if other["Alive"] and other["NodeID"] != node]
@@ -348,7 +348,7 @@ def _cores(node: str) -> int:
 
 
 def _read_part(batch: pa.Table) -> Iterator[pa.Table]:
-    """A Ray Data task: paths of parts of the texts in, the new texts of each out."""
+    """Read parts of the texts: paths in, the new texts of each out; a Ray Data task."""
     for path, bits in zip(batch.column("part").to_pylist(), batch.column("new").to_pylist(), strict=True):
         with pa.memory_map(path) as source:
             part = pa.ipc.open_file(source).read_all()

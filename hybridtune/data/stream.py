@@ -56,17 +56,17 @@ class TokenBatch:
 
     @property
     def queries(self) -> list[Int32]:
-        """B rows of token ids, without a copy."""
+        """Rows [b] of token ids, without a copy."""
         return self._texts(0, len(self.answer_sets))
 
     @property
     def passages(self) -> list[Int32]:
-        """B rows of token ids, without a copy."""
+        """Rows [b] of token ids, without a copy."""
         return self._texts(len(self.answer_sets), 2 * len(self.answer_sets))
 
     @property
     def negatives(self) -> list[Int32]:
-        """K rows of token ids, without a copy."""
+        """Rows [k] of token ids, without a copy."""
         return self._texts(2 * len(self.answer_sets), len(self.lengths))
 
     def _texts(self, first: int, last: int) -> list[Int32]:
@@ -86,7 +86,7 @@ def token_batches(
     num_cpus: float = 0.25,
     node: str | None = None,
 ) -> Generator[TokenBatch]:
-    """The batches of one worker for steps [start, stop).
+    """Yield the batches of one worker for steps [start, stop).
 
     Args:
         plan: of the global batch, made of the store's corpus; its batch size is a multiple of ``workers``.
@@ -130,7 +130,7 @@ def token_batches(
 
 
 def _packed(plan: HybridPlan) -> bytes:
-    """The plan without its corpus, which the task maps into its own memory."""
+    """Pickle the plan without its corpus, which the task maps into its own memory."""
 
     class Packer(pickle.Pickler):
         def persistent_id(self, thing: Any) -> str | None:
@@ -151,7 +151,7 @@ def _unpacked(packed: bytes, corpus: Corpus) -> HybridPlan:
 
 
 def _serve(items: pa.Table, plan: bytes, store: str, rows: slice, negatives: int) -> Iterator[pa.Table]:
-    """The task: the first and the last step in, the tokens of every run of steps out."""
+    """Serve the tokens of every run of steps between a first and a last one; a Ray Data task."""
     tokens = TokenStore.open(Path(store))
     corpus = tokens.corpus()
     unpacked = _unpacked(plan, corpus)
@@ -166,7 +166,7 @@ def _serve(items: pa.Table, plan: bytes, store: str, rows: slice, negatives: int
 
 
 def _gather(plan: HybridPlan, specs: list[BatchSpec], rows: slice, most: int, store: TokenStore) -> pa.Table:
-    """One row of the pipeline: the batches of n steps."""
+    """Make one row of the pipeline: the batches of n steps."""
     numbers, answer_sets = _texts(plan, specs, rows, most)
     groups = np.stack([spec.groups[rows] for spec in specs])  # [n, b]
     real = numbers >= 0
@@ -189,7 +189,7 @@ def _one_row(values: npt.NDArray[Any]) -> pa.Array:
 
 
 def _texts(plan: HybridPlan, specs: list[BatchSpec], rows: slice, most: int) -> tuple[Int32, Int32]:
-    """The texts of n steps.
+    """Return the texts of n steps.
 
     Returns:
         [n, 2b + slots] numbers of a worker's queries, passages and hard negatives, -1 behind the last of these, and

@@ -31,7 +31,7 @@ def test_kinds_and_counts_agree_at_every_step(schedule, start, end, align, steps
     assert abs(one.align_batches(n) - n * align) < 1 + 1e-6
     others = n - one.align_batches(n)
     if n:
-        assert abs(one.mono_batches(n) - others * one.asked_ratio(n)) < 1 + 1e-6
+        assert abs(one.mono_batches(n) - others * one.requested_ratio(n)) < 1 + 1e-6
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
@@ -48,7 +48,7 @@ def test_a_schedule_goes_from_its_start_to_its_end(schedule, start, end):
         assert mono[:20] == pytest.approx([start] * 10 + [end] * 10, abs=0.06)
     else:
         assert (np.diff(mono) * np.sign(end - start) >= -0.06).all()
-    assert one.asked_ratio(400) == pytest.approx(start if schedule == "constant" else (start + end) / 2)
+    assert one.requested_ratio(400) == pytest.approx(start if schedule == "constant" else (start + end) / 2)
     assert one.realised_ratio(400) == kinds[:400].count("mono") / 400
 
 

@@ -32,7 +32,7 @@ def test_the_count_grows_by_one_or_not_at_all_and_stays_within_one_of_what_is_as
     )
     n = data.draw(places)
     assert schedule.count(n + 1) - schedule.count(n) in (0, 1)
-    assert abs(schedule.count(n) - schedule.asked(n)) <= 1
+    assert abs(schedule.count(n) - schedule.requested(n)) <= 1
     assert schedule.count(0) == 0
     further = data.draw(st.integers(n, 2 * length + 99))
     assert 0 <= schedule.count(further) - schedule.count(n) <= further - n
@@ -72,7 +72,7 @@ def test_cosine_is_half_a_wave(start, end, batches, place):
     wave = inside / 2 - batches * math.sin(math.pi * inside / batches) / (2 * math.pi)
     expected = start * n + (end - start) * (wave + beyond)
     schedule = Schedule(start, 0.0, shape="cosine", end=end, batches=batches)
-    assert schedule.asked(n) == pytest.approx(expected, rel=1e-9, abs=1e-6)
+    assert schedule.requested(n) == pytest.approx(expected, rel=1e-9, abs=1e-6)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -144,7 +144,7 @@ def test_what_the_search_may_use_is_not_called_without_effect(prepared):
 def test_a_searched_end_of_a_schedule_needs_no_fixed_one(prepared):
     space = {"final_ratio": {"uniform": [0.0, 0.4]}}
     found = prepared([(9, BOTH, BOTH)], {"schedule": "linear", "mixing_ratio": 0.8}, space)
-    assert found.plan.asked_ratio(20) == pytest.approx(0.6)  # shown: from the fixed start to the end of the range
+    assert found.plan.requested_ratio(20) == pytest.approx(0.6)  # shown: from the fixed start to the end of the range
     assert found.study.mix.final_ratio is None
     with pytest.raises(InputError, match=r"^mix\.schedule linear needs a mixing ratio to end with"):
         prepared([(9, BOTH, BOTH)], {"schedule": "linear", "mixing_ratio": 0.8}, space, searching=False)

@@ -38,7 +38,7 @@ KNOWN = (
 
 
 def read_benchmark(source: BenchmarkSource) -> BenchmarkRows:
-    """A benchmark of any known format; queries and judgements in memory, the corpus in parts that stream.
+    """Read a benchmark of any known format; queries and judgements in memory, the corpus in parts that stream.
 
     Args:
         source: a folder, file, glob, URI or ``newsroom:dev``, and the part of it that is wanted.
@@ -62,7 +62,7 @@ def read_benchmark(source: BenchmarkSource) -> BenchmarkRows:
 
 
 def notices_of_languages(languages: Collection[str]) -> list[str]:
-    """What to tell of the languages that queries and passages turned out to have."""
+    """Return the notices on the languages that queries and passages turned out to have."""
     return ["one language: the mono setting only"] * (len(set(languages)) == 1)
 
 
@@ -190,7 +190,7 @@ def _document(group: Group) -> str:
 
 
 def _only(rows: BenchmarkRows, wanted: Sequence[str] | None) -> BenchmarkRows:
-    """The part of a benchmark in some languages; judged pairs that lose a side go, and queries that lose all pairs.
+    """Cut a benchmark to some languages; judged pairs that lose a side go, and queries that lose all pairs.
 
     Which language a judged passage has, only the corpus knows: it is read once, and no more is kept of it than
     the ids of those that go.
@@ -224,7 +224,7 @@ def _only(rows: BenchmarkRows, wanted: Sequence[str] | None) -> BenchmarkRows:
 
 
 def _cut(part: CorpusPart, languages: frozenset[str]) -> CorpusPart | None:
-    """The texts of a part that are in some languages; those in memory are looked at, and may be none."""
+    """Cut a part to the texts in some languages; None where those in memory have none."""
     if not isinstance(part, TextList):
         return OfLanguages(part, languages)
     texts = [text for text in part.texts if text.language in languages]

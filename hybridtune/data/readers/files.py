@@ -250,7 +250,7 @@ def _broken_link(link: Path) -> str:
 
 
 def _nothing_at(path: str) -> str:
-    """Why no file was found at a path."""
+    """Say why no file was found at a path."""
     if "://" not in path and not glob.has_magic(path):
         location = Path(path)
         if not location.exists():

@@ -26,7 +26,7 @@ _PASSAGES = {"passage", "positive", "document", "answer", "context", "sentence2"
 
 
 def foreign_row(row: Any) -> str | None:
-    """The name of the format that a row is of; None where it is none of them."""
+    """Return the name of the format that a row is of; None where it is none of them."""
     if not isinstance(row, dict) or "group_id" in row:
         return None
     if isinstance(row.get("data"), list):
@@ -39,7 +39,7 @@ def foreign_row(row: Any) -> str | None:
 
 
 def foreign_file(name: str, head: bytes) -> str | None:
-    """The name of the format that a file is of.
+    """Return the name of the format that a file is of.
 
     Args:
         name: of the file.
@@ -63,7 +63,7 @@ def foreign_file(name: str, head: bytes) -> str | None:
 
 
 def foreign_folder(names: Collection[str], head: Callable[[str], bytes]) -> str | None:
-    """The name of the format that a folder is of.
+    """Return the name of the format that a folder is of.
 
     Args:
         names: of the files in it, with their folders.
@@ -83,7 +83,7 @@ def foreign_folder(names: Collection[str], head: Callable[[str], bytes]) -> str 
 
 
 def not_read(name: str) -> str:
-    """What an error says of a format that is known and not read."""
+    """Say in an error that a format is known and not read."""
     return (
         f"this is {name}, which is not read; convert it to one group a line, or a benchmark to BEIR's files: "
         "docs/data.md#data-in-other-formats has the code"

@@ -1,4 +1,4 @@
-"""What every reader of benchmarks gives: queries and judgements in memory, the corpus in parts that stream."""
+"""What the readers of benchmarks return: queries and judgements in memory, the corpus in parts that stream."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ class Text(NamedTuple):
 
 
 class Judgement(NamedTuple):
-    """What the benchmark says of a query and a passage.
+    """A grade that the benchmark gives a passage for a query.
 
     Attributes:
         query: position of the query among the benchmark's.
@@ -38,7 +38,7 @@ class CorpusPart(Protocol):
         """Unique in the benchmark, and fit for the name of a file."""
 
     def read(self) -> Iterator[Text]:
-        """The passages, streamed; again from the first at every call.
+        """Read the passages, streamed; again from the first at every call.
 
         Raises:
             InputError: naming the file and the line that is wrong.
@@ -53,7 +53,7 @@ class TextList:
     texts: Sequence[Text]
 
     def read(self) -> Iterator[Text]:
-        """The passages in their order."""
+        """Read the passages in their order."""
         return iter(self.texts)
 
 
@@ -66,11 +66,11 @@ class OfLanguages:
 
     @property
     def name(self) -> str:
-        """That of the whole part."""
+        """The name of the whole part."""
         return self.part.name
 
     def read(self) -> Iterator[Text]:
-        """The passages in those languages, streamed."""
+        """Read the passages in those languages, streamed."""
         return (text for text in self.part.read() if text.language in self.languages)
 
 
@@ -99,7 +99,7 @@ class BenchmarkRows:
 
 
 def in_parts(passages: Sequence[Text]) -> list[CorpusPart]:
-    """Passages in memory as one part a language, named by it, in the order in which the languages first come."""
+    """Make one part a language of passages in memory, named by it, in the order in which the languages first come."""
     by_language: dict[str, list[Text]] = {}
     for text in passages:
         by_language.setdefault(text.language, []).append(text)
@@ -113,16 +113,16 @@ class PartDigest:
         self._digest = hashlib.sha256()
 
     def add(self, text: Text) -> None:
-        """The next passage of the part."""
+        """Take the next passage of the part."""
         self._digest.update(f"{text.text_id}\0{text.language}\0{text.text}\n".encode())
 
     def hexdigest(self) -> str:
-        """Equal for equal passages in equal order."""
+        """Return a digest that is equal for equal passages in equal order."""
         return self._digest.hexdigest()
 
 
 def benchmark_digest(rows: BenchmarkRows, parts: Sequence[str]) -> str:
-    """Equal for equal queries, judgements and passages.
+    """Return a digest that is equal for equal queries, judgements and passages.
 
     Args:
         rows: the benchmark.

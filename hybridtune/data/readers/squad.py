@@ -20,15 +20,17 @@ _MLQA = re.compile(r"^(?:.*/)?(?P<split>[^/]+)-context-(?P<context>[^/]+)-questi
 
 
 def xquad_r_files(files: Mapping[str, Source]) -> dict[str, Source]:
-    """``{language: file}`` of the ``<language>.json`` files of a folder."""
+    """Return ``{language: file}`` of the ``<language>.json`` files of a folder."""
     return {name[:-5]: file for name, file in files.items() if name.endswith(".json") and LANGUAGE.match(name[:-5])}
 
 
 def read_xquad_r(files: Mapping[str, Source], source: BenchmarkSource) -> BenchmarkRows:
-    """XQuAD-R and MLQA-R (arXiv 2004.05484): the sentence that holds the answer's start is the relevant one.
+    """Read XQuAD-R or MLQA-R: the sentence that holds the answer's start is the relevant one.
 
     A question is answered by the sentences of its id in all languages that have it: eleven in XQuAD-R, two to
     four in MLQA-R.
+
+    Source: LAReQA (arXiv 2004.05484).
 
     Args:
         files: ``{language: file}``, sorted by language.
@@ -86,7 +88,7 @@ def _question_ids(article: Any, where: str) -> list[str]:
 
 
 def _documents(articles: Sequence[_Article]) -> list[int]:
-    """The number of each article's document: articles that share a question, in any languages, are one document.
+    """Number the documents of articles: articles that share a question, in any languages, are one document.
 
     MLQA-R has other articles in every language, each file in an order of its own: the place in a file says nothing of
     which questions are cut off. Documents are numbered in the order in which the languages' files, sorted, name them
@@ -112,7 +114,7 @@ def _form(kind: str, where: str) -> Iterator[None]:
 
 
 def _paragraph(paragraph: Any, name: str, language: str, where: str) -> tuple[list[Text], list[tuple[Text, str]]]:
-    """The sentences of a paragraph, and its queries with the id of the sentence that answers each."""
+    """Return the sentences of a paragraph, and its queries with the id of the sentence that answers each."""
     _text(paragraph.get("context", " "), where, or_blank=True)  # not used, but it must be what the format says
     cuts = list(zip(paragraph["sentences"], paragraph["sentence_breaks"], strict=True))
     sentences = [Text(f"{name}:{i}", language, _text(text, where, or_blank=True)) for i, (text, _) in enumerate(cuts)]
@@ -130,7 +132,7 @@ def _paragraph(paragraph: Any, name: str, language: str, where: str) -> tuple[li
 
 
 def mlqa_files(files: Mapping[str, Source]) -> dict[str, dict[tuple[str, str], list[Source]]]:
-    """``{split: {(language of the context, language of the question): files}}`` of MLQA's file names."""
+    """Return ``{split: {(language of the context, of the question): files}}`` of MLQA's file names."""
     splits: dict[str, dict[tuple[str, str], list[Source]]] = {}
     for name, file in files.items():
         match = _MLQA.match(name)
@@ -141,10 +143,12 @@ def mlqa_files(files: Mapping[str, Source]) -> dict[str, dict[tuple[str, str], l
 
 
 def read_mlqa(splits: Mapping[str, Mapping[tuple[str, str], list[Source]]], source: BenchmarkSource) -> BenchmarkRows:
-    """MLQA (arXiv 1910.07475): a passage is a paragraph, as in mteb's MLQARetrieval; no sentence is invented.
+    """Read MLQA: a passage is a paragraph, as in mteb's MLQARetrieval; no sentence is invented.
 
     The same paragraph stands in every file of its context language, under other numbers and with other questions.
     So it is known by its text, and its id is a digest of that: the same whichever files and splits are there.
+
+    Source: MLQA (arXiv 1910.07475).
 
     Args:
         splits: as ``mlqa_files`` gives them.
@@ -176,7 +180,7 @@ def read_mlqa(splits: Mapping[str, Mapping[tuple[str, str], list[Source]]], sour
 
 
 def _mlqa_paragraphs(file: Source) -> Iterator[tuple[str, list[tuple[str, str]]]]:
-    """The paragraphs of a file, each with its questions as (id, question)."""
+    """Yield the paragraphs of a file, each with its questions as (id, question)."""
     for number, article in enumerate(_articles(file, "an MLQA file")):
         where = f"{file.name}: article {number}"
         with _form("MLQA", where):
@@ -197,7 +201,7 @@ def _text(value: Any, where: str, or_blank: bool = False) -> str:
 
 
 def _articles(file: Source, what: str) -> list[Any]:
-    """The ``data`` of a file of the SQuAD layout.
+    """Return the ``data`` of a file of the SQuAD layout.
 
     Args:
         file: one JSON object.

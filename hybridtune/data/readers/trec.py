@@ -1,4 +1,7 @@
-"""The three kinds of file of a judged benchmark, line by line: the corpus, the topics (queries) and the qrels."""
+"""Judged benchmarks: BEIR and TREC folders, and MIRACL. Corpus, topics (queries) and qrels, each read line by line.
+
+First the lines of the three kinds of file, then which files of a folder are which, then the two readers.
+"""
 
 import math
 import re
@@ -41,7 +44,7 @@ class PassageFile:
     strict: bool = False
 
     def read(self) -> Iterator[Text]:
-        """The passages: ``title text`` where there is a title, as the baselines of MIRACL and BEIR feed them.
+        """Read the passages: ``title text`` where there is a title, as the baselines of MIRACL and BEIR feed them.
 
         Raises:
             InputError: a row without an id or a language, or, where that is an error, a text, with its file and line.
@@ -66,7 +69,7 @@ class PassageFile:
 
 
 def read_topics(files: Sequence[Source], language: str | None, prefix: str = "") -> dict[str, Text]:
-    """The queries of JSON lines, Parquet or TSV files (``id TAB query``) by their id in the file.
+    """Read the queries of JSON lines, Parquet or TSV files (``id TAB query``) by their id in the file.
 
     Args:
         files: the parts of one file: ``.jsonl`` or a table, maybe ``.gz``; ``.parquet``.
@@ -98,7 +101,7 @@ class QrelsLine(NamedTuple):
 
 
 def read_qrels(file: Source) -> Iterator[QrelsLine]:
-    """The judgements of a file, streamed: TREC's four columns, or BEIR's three; a header row is known by its words.
+    """Read the judgements of a file, streamed: TREC's four columns, or BEIR's three, with a header or without.
 
     JSON lines and Parquet have BEIR's columns by name.
 
@@ -132,7 +135,7 @@ def _row_qrels(file: Source) -> Iterator[QrelsLine]:
 
 
 def _is_header(cells: list[str], where: str) -> bool:
-    """Whether the first line of a file names its columns.
+    """Return whether the first line of a file names its columns.
 
     Raises:
         InputError: it does, and they are others than those of a judgement.
@@ -307,7 +310,7 @@ class QrelsFolder(NamedTuple):
 
 
 def miracl_files(files: Mapping[str, Source]) -> dict[str, Miracl]:
-    """``{language: files}`` of the data sets miracl/miracl and miracl/miracl-corpus, however deep they lie.
+    """Find the files of the data sets miracl/miracl and miracl/miracl-corpus by language, however deep they lie.
 
     Raises:
         InputError: a file is there twice.
@@ -327,7 +330,7 @@ def miracl_files(files: Mapping[str, Source]) -> dict[str, Miracl]:
 
 
 def qrels_files(files: Mapping[str, Source]) -> QrelsFolder | None:
-    """The files of a BEIR or TREC folder; None where no two of corpus, queries and qrels are there.
+    """Find the files of a BEIR or TREC folder; None where no two of corpus, queries and qrels are there.
 
     Raises:
         InputError: a file is there twice, like packed and unpacked.
@@ -346,7 +349,7 @@ def qrels_files(files: Mapping[str, Source]) -> QrelsFolder | None:
 
 
 def refuse_part(files: Iterable[Source]) -> None:
-    """Files that are a part of a judged benchmark, where the whole is wanted.
+    """Refuse files that are a part of a judged benchmark, where the whole is wanted.
 
     Raises:
         InputError: what to give instead.
@@ -368,10 +371,12 @@ def refuse_part(files: Iterable[Source]) -> None:
 
 
 def read_miracl(languages: Mapping[str, Miracl], source: BenchmarkSource) -> BenchmarkRows:
-    """MIRACL (arXiv 2210.09984), the languages of a folder or those asked for; judged within each language.
+    """Read MIRACL, the languages of a folder or those asked for; judged within each language.
 
     With one language ids are those of the files, so that other tools' runs and qrels fit; with more, whose ids
     collide, each has its language before it: ``sw:1234#0``.
+
+    Source: MIRACL (arXiv 2210.09984).
 
     Args:
         languages: as ``miracl_files`` gives them.
@@ -416,7 +421,7 @@ def read_miracl(languages: Mapping[str, Miracl], source: BenchmarkSource) -> Ben
 
 
 def read_qrels_folder(files: QrelsFolder, source: BenchmarkSource) -> BenchmarkRows:
-    """BEIR (arXiv 2104.08663): ``corpus.jsonl``, ``queries.jsonl`` and ``qrels/<split>.tsv``; or TREC qrels.
+    """Read BEIR (``corpus.jsonl``, ``queries.jsonl``, ``qrels/<split>.tsv``), or the same with TREC qrels.
 
     Args:
         files: as ``qrels_files`` gives them.
@@ -453,7 +458,7 @@ def read_qrels_folder(files: QrelsFolder, source: BenchmarkSource) -> BenchmarkR
 
 
 def _topics_of(topics: Mapping[str, list[Source]], split: str, where: str) -> list[Source]:
-    """The only file of queries, or the one that is named for the split."""
+    """Return the only file of queries, or the one that is named for the split."""
     named = [name for name in topics if re.search(rf"(^|[._-]){re.escape(split)}$", name)]
     chosen = named if len(topics) > 1 else list(topics)
     if len(chosen) != 1:
@@ -476,7 +481,7 @@ def _append(found: dict[str, list[Source]], name: str, file: Source) -> None:
 
 
 def _left_out(queries: int, unknown: Sequence[str]) -> list[str]:
-    """What to tell of the queries without a judgement, and of the judged ones that are not there."""
+    """Return the notices on queries without a judgement, and on judged ones that are not there."""
     silent = f"{queries} of the topics have no judgement in this split and are left out"
     lost = (
         f"{len(unknown)} judged queries are not among the topics and are left out (first: {next(iter(unknown), '')!r})"
