@@ -59,8 +59,8 @@ def launch(
     from hybridtune.launch.preview import plan_lines
     from hybridtune.terminal.screen import Screen
 
-    wish = submit.Wish(out, fetch_to, down, detach)
-    planned = launch.plan_launch(read_cluster(cluster), checked, wish)
+    options = submit.Options(out, fetch_to, down, detach)
+    planned = launch.plan_launch(read_cluster(cluster), checked, options)
     printed = dry_run and planned.kind == "rayjob"  # standard output is what kubectl takes
     screen = Screen(to_stderr=as_json or printed)
     described = launch.describe(planned)
@@ -77,7 +77,7 @@ def launch(
     if planned.kind != "here" and not yes:
         _ask(f"start {planned.cluster.name} ({planned.cluster.provider})?")
     with _leaving():
-        result = launch.launch(planned, wish, screen)
+        result = launch.launch(planned, options, screen)
     answer(result, as_json)
 
 
@@ -88,7 +88,7 @@ def submit_study(study: "Study", options: StudyOptions) -> None:
 
     screen = Screen(to_stderr=options.as_json)
     with _leaving():
-        result = submit.run_there(str(options.address), study, submit.Wish(options.out), screen, options.dry_run)
+        result = submit.run_there(str(options.address), study, submit.Options(options.out), screen, options.dry_run)
     answer(result, options.as_json)
 
 

@@ -15,8 +15,8 @@ from hybridtune.launch import record as launched
 from hybridtune.launch.cluster_file import ClusterFile
 from hybridtune.launch.preview import describe_launch
 from hybridtune.launch.record import Kind, Launch, make_key
-from hybridtune.launch.submit import Wish
-from hybridtune.runtime.connect import SHAPE, shape_text
+from hybridtune.launch.submit import Options
+from hybridtune.runtime.connect import SHAPE, dump_shape
 from hybridtune.search.samplers import expected_trials
 from hybridtune.storage.files import is_remote, local_path
 from hybridtune.study.folder import make_folder, open_study_folder
@@ -50,15 +50,15 @@ class Planned:
         return self.preflight.study
 
 
-def plan_launch(cluster: ClusterFile, study: Study, wish: Wish) -> Planned:
+def plan_launch(cluster: ClusterFile, study: Study, options: Options) -> Planned:
     """Check a launch without starting or writing anything.
 
     Raises:
         InputError: the first thing that is wrong; a trial that fits on no node, with both numbers.
     """
-    folder = submit.here_folder(study, wish)
+    folder = submit.here_folder(study, options)
     before = launched.find_launch(folder)
-    out = wish.out or (before.place if before else None)
+    out = options.out or (before.place if before else None)
     kind = _kind(cluster)
     if kind == "here":
         study = stage.at_home(study)
@@ -76,7 +76,7 @@ def plan_launch(cluster: ClusterFile, study: Study, wish: Wish) -> Planned:
     return Planned(cluster, kind, preflight, staged, place, folder)
 
 
-def launch(planned: Planned, wish: Wish, screen: Screen) -> dict[str, Any]:
+def launch(planned: Planned, options: Options, screen: Screen) -> dict[str, Any]:
     """Start the cluster, run the study on it to its end, fetch it, and take the cluster down if that is wished.
 
     Returns:
@@ -89,9 +89,9 @@ def launch(planned: Planned, wish: Wish, screen: Screen) -> dict[str, Any]:
     make_key()  # before anything exists that could not be taken down again
     before = submit.not_running(planned.folder)
     _open_folder(planned)
-    with down.taken_down(wish.down, planned.folder, screen) as started:
+    with down.taken_down(options.down, planned.folder, screen) as started:
         begun = _start(planned, before, started, screen)
-        if wish.detach:
+        if options.detach:
             screen.line(f"detached: hybridtune attach {planned.folder} follows it")
             return attach.told(begun, planned.folder, "PENDING")
         return attach.see_through(begun, planned.folder, screen)
@@ -103,13 +103,13 @@ def describe(planned: Planned) -> dict[str, Any]:
     told = describe_launch(
         planned.cluster,
         planned.study,
-        planned.preflight.fitted,
+        planned.preflight.allocation,
         expected_trials(planned.study),
         uploads,
         planned.place,
         str(planned.folder),
     )
-    told["notices"] += [*planned.preflight.fitted.notices, *submit.secrets_told(planned.staged)]
+    told["notices"] += [*planned.preflight.allocation.notices, *submit.secrets_told(planned.staged)]
     return told
 
 
@@ -158,7 +158,7 @@ def _start(planned: Planned, before: Launch | None, started: list[Launch], scree
     elif planned.kind == "raycluster":
         screen.line(f"kubectl apply -f {file}")
         kubernetes.create_cluster(file)
-    submit.send(begun, folder, planned.staged, {SHAPE: shape_text(planned.cluster.shape)}, screen)
+    submit.send(begun, folder, planned.staged, {SHAPE: dump_shape(planned.cluster.shape)}, screen)
     return begun
 
 

@@ -22,7 +22,7 @@ import psutil
 
 from hybridtune.config.yaml_text import dump_yaml
 from hybridtune.errors import HybridtuneError
-from hybridtune.runtime.connect import SHAPE, shape_text
+from hybridtune.runtime.connect import SHAPE, dump_shape
 from hybridtune.runtime.launcher_shape import launcher_shape
 from hybridtune.runtime.local import free_ports
 from hybridtune.runtime.loopback import HOST, environment, new_token
@@ -89,7 +89,7 @@ def start_head(tree: Mapping[str, Any]) -> Head:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env=_environment(folder, address) | {SHAPE: shape_text(launcher_shape(tree))},
+            env=_environment(folder, address) | {SHAPE: dump_shape(launcher_shape(tree))},
             start_new_session=True,
         )
     started = Head(process.pid, start_time(process.pid), str(folder), address, dashboard)

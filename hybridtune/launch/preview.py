@@ -6,7 +6,7 @@ from typing import Any
 
 from hybridtune.config.study import Study
 from hybridtune.launch.cluster_file import ClusterFile
-from hybridtune.runtime.resources import Fitted, fit_trials
+from hybridtune.runtime.resources import Allocation, allocate
 
 _UNITS = ("B", "KB", "MB", "GB", "TB")
 
@@ -14,7 +14,7 @@ _UNITS = ("B", "KB", "MB", "GB", "TB")
 def describe_launch(
     cluster: ClusterFile,
     study: Study,
-    fitted: Fitted,
+    allocation: Allocation,
     trials: int,
     uploads: Sequence[tuple[str, int]],
     place: str,
@@ -25,7 +25,7 @@ def describe_launch(
     Args:
         cluster: the cluster file.
         study: the study.
-        fitted: how its trials fit there.
+        allocation: how its trials fit there.
         trials: in all, the baselines among them.
         uploads: what goes along with the job: (name, bytes).
         place: where results go, as the cluster sees it.
@@ -35,7 +35,7 @@ def describe_launch(
         ``cluster``, ``trials``, ``resources``, ``phases`` (when, trials at once, nodes by type), ``uploads``,
         ``results`` and ``notices``.
     """
-    waves = math.ceil(trials / fitted.at_once)
+    waves = math.ceil(trials / allocation.at_once)
     repeats = study.search.repeat_best
     return {
         "cluster": {
@@ -50,26 +50,28 @@ def describe_launch(
         "trials": {
             "all": trials,
             "baselines": study.search.baselines,
-            "at_once": fitted.at_once,
+            "at_once": allocation.at_once,
             "waves": waves,
             "repeat_best": repeats,
         },
         "resources": {
-            "workers": fitted.resources.workers,
-            "cpus_per_worker": fitted.resources.cpus_per_worker,
-            "gpus_per_worker": fitted.resources.gpus_per_worker,
-            "evaluators": fitted.evaluators,
-            "placement": fitted.resources.placement,
-            "accelerator_type": fitted.resources.accelerator_type,
+            "workers": allocation.resources.workers,
+            "cpus_per_worker": allocation.resources.cpus_per_worker,
+            "gpus_per_worker": allocation.resources.gpus_per_worker,
+            "evaluators": allocation.evaluators,
+            "placement": allocation.resources.placement,
+            "accelerator_type": allocation.resources.accelerator_type,
         },
-        "phases": _phases(cluster, study, fitted, trials, waves),
+        "phases": _phases(cluster, study, allocation, trials, waves),
         "uploads": [{"name": name, "bytes": size} for name, size in uploads],
         "results": {"place": place, "folder": folder},
         "notices": list(cluster.notices),
     }
 
 
-def _phases(cluster: ClusterFile, study: Study, fitted: Fitted, trials: int, waves: int) -> list[dict[str, Any]]:
+def _phases(
+    cluster: ClusterFile, study: Study, allocation: Allocation, trials: int, waves: int
+) -> list[dict[str, Any]]:
     """How many nodes there are when; the autoscaler may choose other types that hold as much."""
     always: dict[str, int] = {}
     for node in cluster.shape.types:
@@ -77,11 +79,11 @@ def _phases(cluster: ClusterFile, study: Study, fitted: Fitted, trials: int, wav
             always[node.name] = always.get(node.name, 0) + node.least
     phases = [
         {"when": "start", "trials": 0, "nodes": always},
-        {"when": "trials wait", "trials": fitted.at_once, "nodes": dict(fitted.nodes)},
+        {"when": "trials wait", "trials": allocation.at_once, "nodes": dict(allocation.nodes)},
     ]
-    left = trials - fitted.at_once * (waves - 1)
-    if waves > 1 and left < fitted.at_once:
-        last = fit_trials(fitted.resources, cluster.shape, left, study.train.batch_size)
+    left = trials - allocation.at_once * (waves - 1)
+    if waves > 1 and left < allocation.at_once:
+        last = allocate(allocation.resources, cluster.shape, left, study.train.batch_size)
         phases.append({"when": "last trials", "trials": left, "nodes": dict(last.nodes)})
     phases.append({"when": "idle", "trials": 0, "nodes": always})
     return phases

@@ -25,7 +25,7 @@ _SECRET = re.compile(r"://[^/@]*:[^/@]+@")
 
 
 @dataclass(frozen=True)
-class Wish:
+class Options:
     """What the user wants of a launch.
 
     Attributes:
@@ -51,9 +51,9 @@ def check_study(study: Study) -> Study:
     return found.model_copy(update={"resources": study.resources})
 
 
-def here_folder(study: Study, wish: Wish) -> Path:
+def here_folder(study: Study, options: Options) -> Path:
     """The folder on this machine, not yet made."""
-    return (wish.fetch_to or Path("studies") / f"{study.name}-{time.strftime('%Y%m%d-%H%M%S')}").absolute()
+    return (options.fetch_to or Path("studies") / f"{study.name}-{time.strftime('%Y%m%d-%H%M%S')}").absolute()
 
 
 def study_place(out: str | None) -> str:
@@ -135,13 +135,13 @@ def not_running(folder: Path) -> Launch | None:
     return before
 
 
-def run_there(address: str, study: Study, wish: Wish, screen: Screen, dry_run: bool = False) -> dict[str, Any]:
+def run_there(address: str, study: Study, options: Options, screen: Screen, dry_run: bool = False) -> dict[str, Any]:
     """Run a study as a job of a cluster that exists.
 
     Args:
         address: ``http://HOST:PORT`` or ``https://…`` of its dashboard, or ``ray://HOST:PORT``.
         study: as read.
-        wish: where to; `down` is not for clusters of others.
+        options: where to; `down` is not for clusters of others.
         screen: told what happens.
         dry_run: whether to check and tell, and start nothing.
 
@@ -149,9 +149,9 @@ def run_there(address: str, study: Study, wish: Wish, screen: Screen, dry_run: b
         InputError: the study, the address or the place is wrong; nothing was submitted.
         HybridtuneError: the job failed.
     """
-    folder = here_folder(study, wish)
+    folder = here_folder(study, options)
     before = launched.find_launch(folder)
-    place = study_place(wish.out or (before.place if before else None))
+    place = study_place(options.out or (before.place if before else None))
     check_study(study)
     staged = stage.plan_stage(study, shared_folder(place))
     screen.line(f"uploaded: the study file and {len(staged.uploads)} files, {staged.size / 2**20:.1f} MiB")
@@ -165,7 +165,7 @@ def run_there(address: str, study: Study, wish: Wish, screen: Screen, dry_run: b
     make_folder(folder)
     launch = Launch("address", study.name, place, job_name(study), address=address)
     send(launch, folder, staged, {}, screen)
-    if wish.detach:
+    if options.detach:
         return attach.told(launch, folder, "PENDING")
     return attach.see_through(launch, folder, screen)
 

@@ -85,7 +85,7 @@ def shape_of_running() -> Shape:
     """
     told = os.environ.get(SHAPE)
     if told:
-        return shape_from(told)
+        return load_shape(told)
     import ray
 
     may_come, file = _may_come(), Path.home() / _LAUNCHED
@@ -101,13 +101,13 @@ def shape_of_running() -> Shape:
     return Shape((*types, *(kind for kind in may_come if kind.name not in known)), None)
 
 
-def shape_text(shape: Shape) -> str:
+def dump_shape(shape: Shape) -> str:
     """A shape for the environment of a launched study."""
     return json.dumps(asdict(shape))
 
 
-def shape_from(text: str) -> Shape:
-    """The shape that `shape_text` wrote."""
+def load_shape(text: str) -> Shape:
+    """The shape that `dump_shape` wrote."""
     tree = json.loads(text)
     return Shape(tuple(NodeType(**kind) for kind in tree["types"]), tree["most_workers"])
 
@@ -121,7 +121,7 @@ def waiting_workers() -> list[Mapping[str, float]]:
     return [bundle for bundle in bundles if _HEAD not in bundle]  # that is a trial itself
 
 
-def waiting_told(workers: list[Mapping[str, float]]) -> str:
+def describe_waiting(workers: list[Mapping[str, float]]) -> str:
     """``waiting for nodes: 2 workers of 1.5 CPU are pending``, and what is free."""
     import ray
 

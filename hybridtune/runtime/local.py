@@ -13,7 +13,7 @@ from typing import IO
 from hybridtune.config.study import Resources
 from hybridtune.errors import InputError
 from hybridtune.runtime.loopback import HOST, kept_here
-from hybridtune.runtime.resources import capped_told, cores
+from hybridtune.runtime.resources import cores, explain_cap
 
 SETTINGS = {  # of the driver and of all that it starts, on any cluster
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -86,7 +86,7 @@ def capacity(resources: Resources, batch_size: int = 0, most: int | None = None)
     evaluators = resources.evaluators or there or here
     # Beside the workers: what each of them has beside it, trials and evaluators, and room for building the store.
     cpus = math.ceil(trials * (per_trial + workers + 1) + 0.25 * evaluators) + 2
-    capped = capped_told(fit_at_once, trials) if resources.concurrent_trials is None else []
+    capped = explain_cap(fit_at_once, trials) if resources.concurrent_trials is None else []
     notices = (*capped, *unused_gpus(each))
     return Capacity(settled, trials, evaluators, cpus, there, notices)
 

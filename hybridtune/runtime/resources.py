@@ -114,12 +114,12 @@ class Shape:
         return by_types if self.most_workers is None else min(by_types, self.most_workers)
 
 
-WORKER_OVERHEAD = 0.5  # CPUs beside cpus_per_worker: 0.25 the stream's task, 0.25 the evaluator
+WORKER_OVERHEAD = 0.5  # CPUs beside cpus_per_worker, on any cluster: 0.25 the stream's task, 0.25 the evaluator
 _PARTS = 10_000  # of one CPU or GPU
 
 
 @dataclass(frozen=True)
-class Fitted:
+class Allocation:
     """How a study runs on a cluster.
 
     Attributes:
@@ -156,7 +156,7 @@ class _Trial:
         return min(by_cpus, _gpu_seats(node, self.gpus)) if self.gpus else by_cpus
 
 
-def fit_trials(resources: Resources, shape: Shape, trials: int, batch_size: int, most: int | None = None) -> Fitted:
+def allocate(resources: Resources, shape: Shape, trials: int, batch_size: int, most: int | None = None) -> Allocation:
     """Work out how the trials of a study fit on a cluster.
 
     Trials without GPUs have nodes with GPUs started for them only where no other node could hold one, as Ray's own
@@ -184,8 +184,8 @@ def fit_trials(resources: Resources, shape: Shape, trials: int, batch_size: int,
     room = min(room, trials)
     at_once = min(room, resources.concurrent_trials or most or room)
     nodes = _nodes(trial, shape, able, growing, at_once if trial.together else at_once * trial.workers)
-    capped = capped_told(room, at_once) if resources.concurrent_trials is None else []
-    return Fitted(
+    capped = explain_cap(room, at_once) if resources.concurrent_trials is None else []
+    return Allocation(
         resources.model_copy(
             update={"workers": trial.workers, "cpus_per_worker": trial.cpus, "gpus_per_worker": trial.gpus}
         ),
@@ -196,7 +196,7 @@ def fit_trials(resources: Resources, shape: Shape, trials: int, batch_size: int,
     )
 
 
-def capped_told(room: int, at_once: int) -> list[str]:
+def explain_cap(room: int, at_once: int) -> list[str]:
     """Why fewer trials run at once than there is room for; nothing where all do."""
     if at_once >= room:
         return []

@@ -21,7 +21,7 @@ from hybridtune.model.backbone import structure
 from hybridtune.model.folder import check_fit, model_config, vector_width, with_folder_settings
 from hybridtune.model.tokenizer import pretrained_tokenizer
 from hybridtune.runtime.local import capacity
-from hybridtune.runtime.resources import Fitted, Shape, fit_trials
+from hybridtune.runtime.resources import Allocation, Shape, allocate
 from hybridtune.search.loggers import check_loggers
 from hybridtune.search.samplers import check_search, expected_trials, most_at_once
 from hybridtune.search.space import BASELINES, baseline_points, objectives
@@ -45,7 +45,7 @@ class Preflight:
         corpus: which training texts there are.
         benchmarks: ``dev`` and, if given, ``test``.
         goals: objective -> ``max`` or ``min``.
-        fitted: what each trial takes, and how many run at once.
+        allocation: what each trial takes, and how many run at once.
         plan: the batches of the study's fixed values; a final ratio that is null and searched stands at its end.
     """
 
@@ -54,7 +54,7 @@ class Preflight:
     corpus: Corpus
     benchmarks: Mapping[str, Benchmark]
     goals: Mapping[str, str]
-    fitted: Fitted
+    allocation: Allocation
     plan: HybridPlan
 
 
@@ -73,8 +73,8 @@ def run_preflight(study: Study, searching: bool, shape: Shape | None = None) -> 
         >>> study = load_study(demo_study(), train__max_steps=50)  # doctest: +SKIP
         >>> run_preflight(study, searching=True).plan.table(50)  # doctest: +SKIP
     """
-    fitted = _allocate(study, searching, shape)
-    update = {"encoder": with_folder_settings(study.encoder), "resources": fitted.resources}
+    allocation = _allocate(study, searching, shape)
+    update = {"encoder": with_folder_settings(study.encoder), "resources": allocation.resources}
     study = study.model_copy(update=update)
     sources = {"dev": study.benchmarks.dev, "test": study.benchmarks.test}
     benchmarks = {name: load_benchmark(source) for name, source in sources.items() if source is not None}
@@ -100,18 +100,18 @@ def run_preflight(study: Study, searching: bool, shape: Shape | None = None) -> 
             if _demand(trial) not in tried:
                 tried.add(_demand(trial))
                 make_plan(corpus, trial)
-    return Preflight(study, made_of, corpus, benchmarks, goals, fitted, plan)
+    return Preflight(study, made_of, corpus, benchmarks, goals, allocation, plan)
 
 
-def _allocate(study: Study, searching: bool, shape: Shape | None) -> Fitted:
+def _allocate(study: Study, searching: bool, shape: Shape | None) -> Allocation:
     """What each trial takes and how many run at once, with numbers in place of ``auto``; refuses what does not fit."""
     divided = _divided_by_workers(study)
     trials, most = (max(1, expected_trials(study)), most_at_once(study)) if searching else (1, None)
     if shape is not None:
-        return fit_trials(study.resources, shape, trials, divided, most)
+        return allocate(study.resources, shape, trials, divided, most)
     here = capacity(study.resources, divided, most)
     at_once = here.concurrent_trials if searching else 1
-    return Fitted(here.resources, at_once, max(1, here.evaluators // at_once), {}, here.notices)
+    return Allocation(here.resources, at_once, max(1, here.evaluators // at_once), {}, here.notices)
 
 
 def _divided_by_workers(study: Study) -> int:

@@ -28,7 +28,7 @@ from hybridtune.model.encoder import load_encoder
 from hybridtune.model.folder import build_tiny
 from hybridtune.report.headline import headline
 from hybridtune.report.page import REPORT, write_report
-from hybridtune.runtime.connect import cluster, shape_of, waiting_told, waiting_workers
+from hybridtune.runtime.connect import cluster, describe_waiting, shape_of, waiting_workers
 from hybridtune.runtime.local import capacity, local_cluster
 from hybridtune.search.seed_runs import run_repeats
 from hybridtune.search.study import run_search
@@ -95,7 +95,7 @@ def started(preflight: Preflight, target: Target, callback: StudyCallback) -> It
     study, folder, noise = preflight.study, target.folder, target.folder / "ray.log"
     if target.address is None:
         callback.on_message("starting Ray on this machine")
-        runs = local_cluster(capacity(study.resources, most=preflight.fitted.at_once), noise)
+        runs = local_cluster(capacity(study.resources, most=preflight.allocation.at_once), noise)
     else:
         callback.on_message(f"joining the Ray cluster at {target.address}")
         runs = cluster(target.address, noise)
@@ -120,7 +120,7 @@ def started(preflight: Preflight, target: Target, callback: StudyCallback) -> It
             source=source_place,
             benchmark=ray.put(preflight.benchmarks["dev"]),
             storage=target.inside("fit"),
-            evaluators=preflight.fitted.evaluators,
+            evaluators=preflight.allocation.evaluators,
             home=str(folder),
             board=start_board(),
         )
@@ -168,7 +168,7 @@ def _waiting_reported(target: Target, callback: StudyCallback) -> Iterator[None]
         nonlocal seen, reported
         waiting = waiting_workers()
         if waiting and seen and not reported:
-            callback.on_message(waiting_told(waiting))
+            callback.on_message(describe_waiting(waiting))
             reported = True
         seen, reported = bool(waiting), reported and bool(waiting)
 
@@ -274,7 +274,7 @@ def train_study(
 
 def _search(preflight: Preflight, target: Target, callback: StudyCallback) -> dict[str, Any]:
     """Search, check the seeds, export the best model; the content of ``result.json``, or what it holds already."""
-    study, at_once, folder = preflight.study, preflight.fitted.at_once, target.folder
+    study, at_once, folder = preflight.study, preflight.allocation.at_once, target.folder
     before = _ended(folder)
     if before is not None:
         callback.on_message(f"this study has ended: its result is in {folder / 'result.json'}")

@@ -44,21 +44,21 @@ def describe_plan(preflight: Preflight) -> dict[str, Any]:
         "plan": describe(preflight.plan, study.train.max_steps),
         "notices": notices(preflight),
         "trials": expected_trials(study),
-        "concurrent_trials": preflight.fitted.at_once,
-        "evaluators": preflight.fitted.at_once * preflight.fitted.evaluators,
-        "nodes": dict(preflight.fitted.nodes),
+        "concurrent_trials": preflight.allocation.at_once,
+        "evaluators": preflight.allocation.at_once * preflight.allocation.evaluators,
+        "nodes": dict(preflight.allocation.nodes),
     }
 
 
 def allocation_line(preflight: Preflight) -> str:
     """``15 trials, 2 at once: 1 worker each, on 2 cores and 0 GPUs; 2 evaluator actors``, or on which nodes."""
-    fitted, study = preflight.fitted, preflight.study
+    allocation, study = preflight.allocation, preflight.study
     workers = int(study.resources.workers)
-    nodes = ", ".join(f"{count} x {name}" for name, count in fitted.nodes.items())
+    nodes = ", ".join(f"{count} x {name}" for name, count in allocation.nodes.items())
     return (
-        f"{expected_trials(study)} trials, {fitted.at_once} at once: {workers} worker{'s' * (workers > 1)} each, on "
-        + (f"nodes {nodes}" if nodes else f"{cores()} cores and {gpus()} GPUs")
-        + f"; {fitted.at_once * fitted.evaluators} evaluator actors"
+        f"{expected_trials(study)} trials, {allocation.at_once} at once: {workers} worker{'s' * (workers > 1)} each, "
+        + (f"on nodes {nodes}" if nodes else f"on {cores()} cores and {gpus()} GPUs")
+        + f"; {allocation.at_once * allocation.evaluators} evaluator actors"
     )
 
 
@@ -86,7 +86,7 @@ def data_table(corpus: Corpus) -> list[dict[str, Any]]:
 def notices(preflight: Preflight) -> list[str]:
     """What a user should know before the study starts."""
     study = preflight.study
-    lines = [*preflight.fitted.notices, *encoder_notices(study.encoder)]
+    lines = [*preflight.allocation.notices, *encoder_notices(study.encoder)]
     benchmarks = preflight.benchmarks.items()
     lines += [f"benchmarks.{name}: {notice}" for name, benchmark in benchmarks for notice in benchmark.notices]
     root = store_root(study.data)

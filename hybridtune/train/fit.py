@@ -18,13 +18,13 @@ from hybridtune.config.study import Resources
 from hybridtune.data.plan import write_plan
 from hybridtune.data.store import TokenStore
 from hybridtune.errors import HybridtuneError
+from hybridtune.runtime.resources import WORKER_OVERHEAD
 from hybridtune.storage.files import ensure_local
 from hybridtune.train.job_queue import ON_HEAD, Desk, FitJob
 from hybridtune.train.loop import SCORES, checkpoints, make_plan, train_loop
 from hybridtune.train.progress import Metrics
 from hybridtune.train.rendezvous import torch_config
 
-BESIDE_A_WORKER = 0.5  # CPUs: the task that feeds it, and an evaluator
 _OWN = ".workers-"  # begins the name of the folder in which Ray Train keeps what it wants to know of a group
 
 
@@ -126,7 +126,7 @@ class Deaths(ray.train.UserCallback):  # type: ignore[misc]
 def _trainer(desk: Any, resources: Resources, folder: Path) -> TorchTrainer:
     gpus = float(resources.gpus_per_worker)
     # What works beside a worker asks for no CPU itself: it could be given away before, and the worker wait for ever.
-    per_worker = {"CPU": int(resources.cpus_per_worker) + BESIDE_A_WORKER} | ({"GPU": gpus} if gpus else {})
+    per_worker = {"CPU": int(resources.cpus_per_worker) + WORKER_OVERHEAD} | ({"GPU": gpus} if gpus else {})
     return TorchTrainer(
         train_loop,
         train_loop_config={"desk": desk, "folder": str(folder)},

@@ -15,18 +15,19 @@ from ray.util.state import list_actors
 from hybridtune.callbacks import StudyCallback
 from hybridtune.config.study import Study
 from hybridtune.errors import InputError
-from hybridtune.runtime.connect import shape_from, shape_of, shape_text, waiting_told, waiting_workers
+from hybridtune.runtime.connect import describe_waiting, dump_shape, load_shape, shape_of, waiting_workers
 from hybridtune.runtime.local import free_ports
 from hybridtune.runtime.loopback import kept_here
+from hybridtune.runtime.resources import WORKER_OVERHEAD
 from hybridtune.study.preflight import run_preflight
 from hybridtune.study.run import Target, run_study, started
-from hybridtune.train.fit import BESIDE_A_WORKER, WorkerGroup
+from hybridtune.train.fit import WorkerGroup
 from hybridtune.train.job_queue import ON_HEAD
 
 pytestmark = [pytest.mark.ray, pytest.mark.cluster, pytest.mark.timeout(300)]
 
 CPUS = 2  # of a worker node: room for one worker and what is beside it
-WORKER = 1 + BESIDE_A_WORKER
+WORKER = 1 + WORKER_OVERHEAD
 
 
 class Nodes:
@@ -108,7 +109,7 @@ def test_the_shape_is_that_of_the_live_nodes(nodes):
     found = shape_of(nodes.address)
     (workers,) = found.workers
     assert (workers.cpus, workers.gpus, workers.least, workers.most) == (CPUS, 0, 2, 2)
-    assert shape_from(shape_text(found)) == found
+    assert load_shape(dump_shape(found)) == found
 
 
 def test_a_training_goes_on_elsewhere_with_the_same_figures_when_nodes_are_lost(nodes, study, tmp_path):
@@ -135,7 +136,7 @@ def test_a_training_goes_on_elsewhere_with_the_same_figures_when_nodes_are_lost(
         settled(lambda: set(alive("RayTrainWorker").values()) == {other})
         nodes.lose(other)
         waiting = settled(waiting_workers)  # one look: the group that waits is taken back and asked for anew
-        assert waiting_told(waiting).startswith(f"waiting for nodes: 1 worker of {WORKER} CPU pending; free")
+        assert describe_waiting(waiting).startswith(f"waiting for nodes: 1 worker of {WORKER} CPU pending; free")
         nodes.add(2)
         told += reports
         group.close()
@@ -160,7 +161,7 @@ class Losing(StudyCallback):
 def test_a_study_goes_on_with_the_nodes_that_are_left(nodes, study, tmp_path):
     shape = shape_of(nodes.address)
     prepared = run_preflight(study, searching=True, shape=shape)
-    assert prepared.fitted.at_once == 2
+    assert prepared.allocation.at_once == 2
     losing, folder = Losing(nodes), tmp_path / "study"
     result = run_study(study, folder, [losing], address=nodes.address).result
     # One node holds one worker: the trial that lost its own could only end after the idle group was closed.

@@ -201,10 +201,10 @@ def test_auto_is_worked_out_from_the_cluster(prepared):
     resources = found.study.resources
     assert (resources.workers, resources.gpus_per_worker) == (4, 1)  # of 6 GPUs: they divide the batch of 4
     assert isinstance(resources.cpus_per_worker, int)
-    assert found.fitted.at_once == 3
-    assert found.fitted.nodes == {"head": 1, "gpu": 3}
+    assert found.allocation.at_once == 3
+    assert found.allocation.nodes == {"head": 1, "gpu": 3}
     one = prepared([(9, BOTH, BOTH)], resources=AUTO, shape=NODES, searching=False)
-    assert (one.fitted.at_once, one.fitted.nodes) == (1, {"head": 1, "gpu": 1})
+    assert (one.allocation.at_once, one.allocation.nodes) == (1, {"head": 1, "gpu": 1})
 
 
 def test_workers_that_are_worked_out_divide_every_batch_that_is_tried(prepared):
@@ -221,9 +221,9 @@ def test_a_trial_that_no_node_holds_is_refused(prepared):
 def test_this_machine_shares_its_evaluators_out(prepared, monkeypatch):
     monkeypatch.setattr(local, "cores", lambda: 8)
     monkeypatch.setattr(local, "gpus", lambda: 0)
-    assert prepared([(9, BOTH, BOTH)], resources={"concurrent_trials": 3}).fitted.evaluators == 2
-    assert prepared([(9, BOTH, BOTH)], resources={"concurrent_trials": 3, "evaluators": 1}).fitted.evaluators == 1
-    assert prepared([(9, BOTH, BOTH)], resources={"concurrent_trials": 3}, searching=False).fitted.evaluators == 8
+    assert prepared([(9, BOTH, BOTH)], resources={"concurrent_trials": 3}).allocation.evaluators == 2
+    assert prepared([(9, BOTH, BOTH)], resources={"concurrent_trials": 3, "evaluators": 1}).allocation.evaluators == 1
+    assert prepared([(9, BOTH, BOTH)], resources={"concurrent_trials": 3}, searching=False).allocation.evaluators == 8
 
 
 def test_what_a_benchmark_has_to_say_is_told(study_file, groups_file):

@@ -9,7 +9,7 @@ from cluster_files import at_home, filled
 from hybridtune.config.study import demo_study, load_study
 from hybridtune.launch.cluster_file import read_cluster
 from hybridtune.launch.preview import describe_launch, plan_lines
-from hybridtune.runtime.resources import fit_trials
+from hybridtune.runtime.resources import allocate
 
 
 def planned(tmp_path, monkeypatch, name="aws", trials=15, uploads=(), overrides=()):
@@ -18,8 +18,8 @@ def planned(tmp_path, monkeypatch, name="aws", trials=15, uploads=(), overrides=
     path.write_text(filled(name), encoding="utf-8")
     cluster = read_cluster(path)
     study = load_study(demo_study(), overrides)
-    fitted = fit_trials(study.resources, cluster.shape, trials, study.train.batch_size)
-    return describe_launch(cluster, study, fitted, trials, uploads, "s3://bucket/study", "studies/a")
+    allocation = allocate(study.resources, cluster.shape, trials, study.train.batch_size)
+    return describe_launch(cluster, study, allocation, trials, uploads, "s3://bucket/study", "studies/a")
 
 
 GPU = ("resources.workers=auto", "resources.gpus_per_worker=auto", "resources.cpus_per_worker=auto")
@@ -93,5 +93,5 @@ def test_notices_of_the_cluster_file_end_the_plan(tmp_path, monkeypatch):
     path.write_text(filled("aws"), encoding="utf-8")
     cluster = dataclasses.replace(read_cluster(path), notices=["a word"])
     study = load_study(demo_study())
-    fitted = fit_trials(study.resources, cluster.shape, 3, 32)
-    assert plan_lines(describe_launch(cluster, study, fitted, 3, [], "/mnt/a", "b"))[-1] == "a word"
+    allocation = allocate(study.resources, cluster.shape, 3, 32)
+    assert plan_lines(describe_launch(cluster, study, allocation, 3, [], "/mnt/a", "b"))[-1] == "a word"

@@ -13,7 +13,7 @@ from hybridtune.config.study import Resources
 from hybridtune.errors import InputError
 from hybridtune.launch.cluster_file import read_cluster
 from hybridtune.launch.kuberay_file import SCHEMAS, quantity
-from hybridtune.runtime.resources import fit_trials
+from hybridtune.runtime.resources import allocate
 
 BOTH = ["kuberay-rayjob", "kuberay-raycluster"]
 
@@ -60,7 +60,7 @@ def test_every_kuberay_file_is_good_once_filled_in(name, tmp_path):
         ("gpu-worker", 8, 1, 0, 4),
     ]
     assert [document["kind"] for document in cluster.documents][:2] == ["ServiceAccount", "NetworkPolicy"]
-    assert fit_trials(Resources(gpus_per_worker=1), cluster.shape, 12, 32).at_once == 4
+    assert allocate(Resources(gpus_per_worker=1), cluster.shape, 12, 32).at_once == 4
 
 
 @pytest.mark.parametrize("name", BOTH)

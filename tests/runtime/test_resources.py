@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from hybridtune.errors import InputError
-from hybridtune.runtime.resources import WORKER_OVERHEAD, NodeType, Shape, capped_told, fit_trials
+from hybridtune.runtime.resources import WORKER_OVERHEAD, NodeType, Shape, allocate, explain_cap
 
 
 class Asked(SimpleNamespace):
@@ -129,12 +129,12 @@ def test_as_many_trials_at_once_as_trying_every_placement_finds(shape):
         else:
             expected = most_of_a_shape(asked, shape, types)
         if expected:
-            fitted = fit_trials(asked, shape, 1000, 12)
-            assert fitted.at_once == expected, asked
-            assert_nodes_are_enough(asked, shape, fitted)
+            allocation = allocate(asked, shape, 1000, 12)
+            assert allocation.at_once == expected, asked
+            assert_nodes_are_enough(asked, shape, allocation)
         else:
             with pytest.raises(InputError, match=r"^resources: a trial of .* needs .* has [^\n]*$"):
-                fit_trials(asked, shape, 1000, 12)
+                allocate(asked, shape, 1000, 12)
 
 
 def thrifty_most(node):
@@ -142,35 +142,35 @@ def thrifty_most(node):
     return NodeType(node.name, node.cpus, node.gpus, node.accelerator, node.least, most, node.head, node.spot)
 
 
-def assert_nodes_are_enough(asked, shape, fitted):
-    nodes = [node for node in shape.types for _ in range(fitted.nodes.get(node.name, 0))]
-    assert most_by_trying(asked, nodes) >= fitted.at_once
+def assert_nodes_are_enough(asked, shape, allocation):
+    nodes = [node for node in shape.types for _ in range(allocation.nodes.get(node.name, 0))]
+    assert most_by_trying(asked, nodes) >= allocation.at_once
     for node in shape.types:
-        assert node.least <= fitted.nodes.get(node.name, 0) <= node.most
+        assert node.least <= allocation.nodes.get(node.name, 0) <= node.most
     if shape.most_workers is not None:
         assert sum(not node.head for node in nodes) <= shape.most_workers
 
 
 def test_trials_concurrent_trials_and_room_bound_the_trials_at_once():
     shape = Shape((head(), worker(cpus=8, most=4)), None)
-    assert fit_trials(Asked(), shape, 100, 8).at_once == 20
-    assert fit_trials(Asked(concurrent_trials=3), shape, 100, 8).at_once == 3
-    assert fit_trials(Asked(concurrent_trials=30), shape, 2, 8).at_once == 2
+    assert allocate(Asked(), shape, 100, 8).at_once == 20
+    assert allocate(Asked(concurrent_trials=3), shape, 100, 8).at_once == 3
+    assert allocate(Asked(concurrent_trials=30), shape, 2, 8).at_once == 2
 
 
 def test_a_search_that_learns_has_few_trials_at_once_and_nodes_for_these_alone():
     shape = Shape((head(), worker(cpus=8, most=4)), None)
-    found = fit_trials(Asked(), shape, 100, 8, most=3)
+    found = allocate(Asked(), shape, 100, 8, most=3)
     assert (found.at_once, found.nodes) == (3, {"head": 1, "worker": 1})
-    assert found.notices == (capped_told(20, 3)[0],)
-    assert fit_trials(Asked(), shape, 12, 8, most=30).notices == ()
-    asked = fit_trials(Asked(concurrent_trials=9), shape, 100, 8, most=3)
+    assert found.notices == (explain_cap(20, 3)[0],)
+    assert allocate(Asked(), shape, 12, 8, most=30).notices == ()
+    asked = allocate(Asked(concurrent_trials=9), shape, 100, 8, most=3)
     assert (asked.at_once, asked.notices) == (9, ())
 
 
 @pytest.mark.parametrize(("gpus", "warned"), [(0.0, True), ("auto", False), (1.0, False)])
 def test_gpus_of_a_cluster_that_stand_idle_are_told(gpus, warned):
-    found = fit_trials(Asked(gpus_per_worker=gpus), Shape((head(), worker("g", 8, 1)), None), 2, 8)
+    found = allocate(Asked(gpus_per_worker=gpus), Shape((head(), worker("g", 8, 1)), None), 2, 8)
     assert [
         notice.startswith("warning: trains on CPUs, and g of the cluster has GPUs") for notice in found.notices
     ] == [True] * warned
@@ -178,15 +178,15 @@ def test_gpus_of_a_cluster_that_stand_idle_are_told(gpus, warned):
 
 def test_only_the_nodes_that_so_many_trials_need_are_counted():
     shape = Shape((head(), worker("cpu", 8, most=9), worker("gpu", 8, 1, most=4, least=1)), None)
-    assert fit_trials(Asked(workers=2, gpus_per_worker=1), shape, 1, 8).nodes == {"head": 1, "gpu": 2}
-    assert fit_trials(Asked(cpus_per_worker=7), shape, 3, 8).nodes == {"head": 1, "cpu": 2, "gpu": 1}
-    assert fit_trials(Asked(cpus_per_worker=7), shape, 3, 8).at_once == 3
+    assert allocate(Asked(workers=2, gpus_per_worker=1), shape, 1, 8).nodes == {"head": 1, "gpu": 2}
+    assert allocate(Asked(cpus_per_worker=7), shape, 3, 8).nodes == {"head": 1, "cpu": 2, "gpu": 1}
+    assert allocate(Asked(cpus_per_worker=7), shape, 3, 8).at_once == 3
 
 
 def test_spot_nodes_come_first_among_equals():
     shape = Shape((head(), worker("kept", 8), worker("spot", 8, spot=True)), 3)
-    assert fit_trials(Asked(cpus_per_worker=7), shape, 2, 8).nodes == {"head": 1, "spot": 2}
-    assert fit_trials(Asked(cpus_per_worker=7), shape, 9, 8).nodes == {"head": 1, "kept": 1, "spot": 2}
+    assert allocate(Asked(cpus_per_worker=7), shape, 2, 8).nodes == {"head": 1, "spot": 2}
+    assert allocate(Asked(cpus_per_worker=7), shape, 9, 8).nodes == {"head": 1, "kept": 1, "spot": 2}
 
 
 AUTO = {"workers": "auto", "cpus_per_worker": "auto", "gpus_per_worker": "auto"}
@@ -221,14 +221,14 @@ AUTO = {"workers": "auto", "cpus_per_worker": "auto", "gpus_per_worker": "auto"}
     ],
 )
 def test_auto_is_worked_out(types, asked, batch, worked_out):
-    found = fit_trials(Asked(**asked), Shape((head(), *types), None), 5, batch).resources
+    found = allocate(Asked(**asked), Shape((head(), *types), None), 5, batch).resources
     assert (found.workers, found.cpus_per_worker, found.gpus_per_worker) == worked_out
 
 
 def test_auto_takes_the_head_where_nothing_else_is():
-    found = fit_trials(Asked(**AUTO), Shape((head(8, 1),), None), 5, 32).resources
+    found = allocate(Asked(**AUTO), Shape((head(8, 1),), None), 5, 32).resources
     assert (found.workers, found.cpus_per_worker, found.gpus_per_worker) == (1, 7, 1)
-    found = fit_trials(Asked(**AUTO), Shape((head(64), worker(cpus=4)), None), 5, 32).resources
+    found = allocate(Asked(**AUTO), Shape((head(64), worker(cpus=4)), None), 5, 32).resources
     assert found.cpus_per_worker == 3
 
 
@@ -239,16 +239,16 @@ def test_what_auto_works_out_fits_whenever_one_cpu_does():
         shape = Shape((head(), worker(cpus=cpus, gpus=gpus, most=most)), None)
         asked = Asked(**{**AUTO, "workers": workers, "placement": placement})
         try:
-            fit_trials(asked.model_copy({"cpus_per_worker": 1}), shape, 3, 12)
+            allocate(asked.model_copy({"cpus_per_worker": 1}), shape, 3, 12)
         except InputError:
             continue
-        fit_trials(asked, shape, 3, 12)
+        allocate(asked, shape, 3, 12)
 
 
 @pytest.mark.parametrize(("evaluators", "each"), [(None, 2), (1, 1), (4, 1), (6, 2), (100, 2)])
 def test_evaluators_are_shared_out_and_never_more_than_the_workers(evaluators, each):
-    fitted = fit_trials(Asked(workers=2, evaluators=evaluators), Shape((head(), worker(cpus=3, most=3)), None), 9, 8)
-    assert (fitted.at_once, fitted.evaluators) == (3, each)
+    allocation = allocate(Asked(workers=2, evaluators=evaluators), Shape((head(), worker(cpus=3, most=3)), None), 9, 8)
+    assert (allocation.at_once, allocation.evaluators) == (3, each)
 
 
 ONE_GPU = Shape((head(), worker("cpu", 8, most=9), worker("gpu_worker", 8, 1, most=4, accelerator="A10G")), None)
@@ -281,12 +281,12 @@ ONE_GPU = Shape((head(), worker("cpu", 8, most=9), worker("gpu_worker", 8, 1, mo
 )
 def test_a_trial_that_cannot_fit_is_refused_with_both_numbers(asked, line):
     with pytest.raises(InputError, match=line) as refused:
-        fit_trials(Asked(**asked), ONE_GPU, 10, 8)
+        allocate(Asked(**asked), ONE_GPU, 10, 8)
     assert "\n" not in str(refused.value)
 
 
 def test_a_cluster_without_nodes_is_refused():
     with pytest.raises(InputError, match="no nodes at all"):
-        fit_trials(Asked(), Shape((worker(most=0),), None), 1, 8)
+        allocate(Asked(), Shape((worker(most=0),), None), 1, 8)
     with pytest.raises(InputError, match=r"needs 1.5 CPUs .* the largest node type that can run trials, head, has 0"):
-        fit_trials(Asked(), Shape((head(),), None), 1, 8)
+        allocate(Asked(), Shape((head(),), None), 1, 8)

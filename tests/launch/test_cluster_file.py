@@ -10,7 +10,7 @@ from cluster_files import CLUSTERS, assert_caught, at_home, filled, refusal
 from hybridtune.config.study import Resources
 from hybridtune.errors import InputError
 from hybridtune.launch.cluster_file import read_cluster
-from hybridtune.runtime.resources import WORKER_OVERHEAD, fit_trials
+from hybridtune.runtime.resources import WORKER_OVERHEAD, allocate
 
 CLOUDS = ["aws", "gcp", "azure"]
 REAL = [*CLOUDS, "on_prem"]
@@ -44,7 +44,7 @@ def test_every_launcher_file_is_good_once_filled_in(name, tmp_path):
     assert cluster.shape.most_nodes >= 2
     if name != "on_prem":
         assert all(node.least == 0 for node in cluster.shape.workers)
-    assert fit_trials(Resources(), cluster.shape, 12, 32).at_once >= 2
+    assert allocate(Resources(), cluster.shape, 12, 32).at_once >= 2
 
 
 @pytest.mark.parametrize("name", CLOUDS)
@@ -282,14 +282,14 @@ def test_rays_own_autoscaler_starts_the_nodes_that_were_foretold(name, gpus, cpu
         gpus, cpus = 0.0, 1
     cluster = read(name, tmp_path)
     types, head = cluster.tree["available_node_types"], cluster.tree["head_node_type"]
-    fitted = fit_trials(Resources(cpus_per_worker=cpus, gpus_per_worker=gpus), cluster.shape, trials, 32)
+    allocation = allocate(Resources(cpus_per_worker=cpus, gpus_per_worker=gpus), cluster.shape, trials, 32)
     demand = {"CPU": cpus + WORKER_OVERHEAD} | ({"GPU": gpus} if gpus else {})
 
     def score(*args):
         return scheduler._default_utilization_scorer(*args, node_availability_summary=NodeAvailabilitySummary({}))
 
     started, unmet = scheduler.get_nodes_for(
-        types, {head: 1}, head, cluster.shape.most_nodes, [demand] * fitted.at_once, score
+        types, {head: 1}, head, cluster.shape.most_nodes, [demand] * allocation.at_once, score
     )
     assert not unmet
-    assert {head: 1, **started} == fitted.nodes
+    assert {head: 1, **started} == allocation.nodes

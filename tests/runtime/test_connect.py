@@ -11,7 +11,7 @@ from ray.core.generated import autoscaler_pb2
 
 from hybridtune.errors import InputError
 from hybridtune.runtime import connect
-from hybridtune.runtime.connect import SHAPE, cluster, shape_from, shape_of_running, shape_text, waiting_told
+from hybridtune.runtime.connect import SHAPE, cluster, describe_waiting, dump_shape, load_shape, shape_of_running
 from hybridtune.runtime.resources import NodeType, Shape
 
 HEAD = {"node:__internal_head__": 1.0, "node:10.0.0.1": 1.0}
@@ -83,8 +83,8 @@ def test_a_ray_that_does_not_tell_what_may_come_is_no_obstacle(running, monkeypa
 def test_what_a_launcher_told_goes_first(running, monkeypatch):
     running(node("h", HEAD))
     told = Shape((NodeType("gpu", 8.0, 1.0, "H100", 0, 4, spot=True),), 3)
-    monkeypatch.setenv(SHAPE, shape_text(told))
-    assert shape_of_running() == told == shape_from(shape_text(told))
+    monkeypatch.setenv(SHAPE, dump_shape(told))
+    assert shape_of_running() == told == load_shape(dump_shape(told))
 
 
 def test_a_head_of_rays_launcher_has_the_file_that_tells_what_may_come(running, tmp_path):
@@ -99,11 +99,11 @@ def test_a_head_of_rays_launcher_has_the_file_that_tells_what_may_come(running, 
 def test_waiting_workers_are_told_by_what_they_ask_for(monkeypatch):
     monkeypatch.setattr(ray, "available_resources", lambda: {"CPU": 0.5, "memory": 1e9, "node:10.0.0.1": 1.0})
     gpu = {"CPU": 1.5, "GPU": 1.0, "accelerator_type:A10G": 0.001}
-    assert waiting_told([gpu, gpu, {"CPU": 2.0}]) == (
+    assert describe_waiting([gpu, gpu, {"CPU": 2.0}]) == (
         "waiting for nodes: 2 workers of 1.5 CPU, 1 GPU, A10G, 1 worker of 2 CPU pending; free now: 0.5 CPU"
     )
     monkeypatch.setattr(ray, "available_resources", lambda: {"memory": 1e9})
-    assert waiting_told([{"CPU": 2.0}]).endswith("free now: no CPU and no GPU")
+    assert describe_waiting([{"CPU": 2.0}]).endswith("free now: no CPU and no GPU")
 
 
 def test_groups_that_wait_are_those_that_have_no_nodes(monkeypatch):

@@ -8,7 +8,6 @@ from hybridtune.errors import InputError
 from hybridtune.runtime import local
 from hybridtune.runtime.local import capacity
 from hybridtune.runtime.resources import WORKER_OVERHEAD
-from hybridtune.train.fit import BESIDE_A_WORKER
 
 EVALUATOR = 0.25  # of `evaluate`
 
@@ -30,7 +29,7 @@ def test_ray_is_told_of_enough_cpus_for_all_that_runs_at_once(monkeypatch, cores
     for values in itertools.product(*given.values()):
         resources = Resources(**dict(zip(given, values, strict=True)))
         offered = capacity(resources)
-        trial = resources.workers * (resources.cpus_per_worker + BESIDE_A_WORKER)
+        trial = resources.workers * (resources.cpus_per_worker + WORKER_OVERHEAD)
         assert offered.cpus >= offered.concurrent_trials * trial + offered.evaluators * EVALUATOR
         assert offered.concurrent_trials == (
             resources.concurrent_trials or max(1, cores // (resources.workers * resources.cpus_per_worker))
@@ -57,10 +56,6 @@ def test_more_gpus_than_there_are_is_an_input_error(monkeypatch, workers, each, 
     machine(monkeypatch, 8, gpus)
     with pytest.raises(InputError, match=rf"needs {workers * each:g} GPUs and this machine has {gpus}; lower workers"):
         capacity(Resources(workers=workers, gpus_per_worker=each))
-
-
-def test_a_worker_asks_for_what_a_cluster_is_reckoned_with():
-    assert BESIDE_A_WORKER == WORKER_OVERHEAD
 
 
 AUTO = {"workers": "auto", "cpus_per_worker": "auto", "gpus_per_worker": "auto"}
