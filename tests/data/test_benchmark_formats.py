@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from hybridtune.config.study import BenchmarkSource
-from hybridtune.data.readers.benchmarks import Judgement, notices_of_languages, read_benchmark
+from hybridtune.data.readers.benchmarks import notices_of_languages, read_benchmark
+from hybridtune.data.readers.records import Judgement
 from hybridtune.errors import InputError
 
 KIT = Path(__file__).parents[3] / "shared" / "kit"

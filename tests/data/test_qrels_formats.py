@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from hybridtune.config.study import BenchmarkSource
-from hybridtune.data.readers.benchmarks import Text, read_benchmark
+from hybridtune.data.readers.benchmarks import read_benchmark
+from hybridtune.data.readers.records import Text
 from hybridtune.errors import InputError
 
 

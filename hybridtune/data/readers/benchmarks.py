@@ -1,14 +1,11 @@
-"""Readers of benchmarks: whatever stands on disk becomes `BenchmarkRows`. Which format it is, is decided here."""
+"""Benchmarks of any format: finds out which one it is, has its reader make `BenchmarkRows`, and checks or cuts them."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from hybridtune.config.languages import language_code
 from hybridtune.config.study import BenchmarkSource
-from hybridtune.data.answer_sets import answer_sets
 from hybridtune.data.readers.files import (
     EMBEDDED,
     SUFFIXES,
@@ -21,14 +18,11 @@ from hybridtune.data.readers.files import (
 )
 from hybridtune.data.readers.foreign import foreign_folder, not_read
 from hybridtune.data.readers.languages import mixed_up
-from hybridtune.data.readers.native import Group, parse_group, read_groups
-from hybridtune.data.readers.records import BenchmarkRows, CorpusPart, Judgement, OfLanguages, Text, TextList, in_parts
+from hybridtune.data.readers.native import benchmark_of_groups, parse_group, read_native
+from hybridtune.data.readers.records import BenchmarkRows, CorpusPart, OfLanguages, TextList
 from hybridtune.data.readers.squad import mlqa_files, read_mlqa, read_xquad_r, xquad_r_files
 from hybridtune.data.readers.trec import miracl_files, qrels_files, read_miracl, read_qrels_folder, refuse_part
-from hybridtune.data.text_key import text_key
 from hybridtune.errors import InputError
-
-__all__ = ["BenchmarkRows", "CorpusPart", "Judgement", "Text", "TextList", "notices_of_languages", "read_benchmark"]
 
 KNOWN = (
     "<language>.json (XQuAD-R, MLQA-R); <split>-context-<xx>-question-<yy>.json (MLQA); miracl-v1.0-<xx>/ and "
@@ -75,7 +69,7 @@ def _read_by_hook(source: BenchmarkSource, reader: str) -> BenchmarkRows:
     found = call_reader(file)
     if not isinstance(found, BenchmarkRows):
         groups = [parse_group(row, where) for where, row in reader_rows(file, found)]
-        return _only(_from_groups(source.path, groups), source.languages)
+        return _only(benchmark_of_groups(source.path, groups), source.languages)
     for query in found.queries:
         language_code(query.language, f"{source.path}: query {query.text_id!r}")
     judged = sorted(found.judged)
@@ -116,77 +110,13 @@ def _read(source: BenchmarkSource) -> BenchmarkRows:
         raise InputError(f"{source.path}: no splits there, yet split {source.split!r} is asked for")
     if xquad_r:
         return _only(read_xquad_r(xquad_r, source), source.languages)
-    return _only(_read_native(source), source.languages)
+    return _only(read_native(source), source.languages)
 
 
 def _found(files: Mapping[str, Source]) -> str:
     names = list(files)
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
     return f"found {', '.join(names[:5])}{more}"
-
-
-def _read_native(source: BenchmarkSource) -> BenchmarkRows:
-    groups = [group for file in find_sources([source.path]) for group in read_groups(file)]
-    name = source.path
-    if source.documents is not None:
-        name += f" documents {list(source.documents)}"
-        order = {document: n for n, document in enumerate(dict.fromkeys(map(_document, groups)))}
-        groups = [g for g in groups if source.documents[0] <= order[_document(g)] < source.documents[1]]
-    return _from_groups(name, groups)
-
-
-def _from_groups(name: str, groups: Sequence[Group]) -> BenchmarkRows:
-    """Make a benchmark of groups: every passage of a group is relevant to every query of it.
-
-    A query text of a language is one query however many groups have it, under its first id: the passages of all of them
-    are relevant, to it and to its translations in all of them. A text counted once a group would weigh that much more.
-    """
-    questions = _questions(groups)
-    passages: dict[tuple[str, str], Text] = {}  # one passage however many groups share its text
-    relevant: dict[int, set[str]] = {}  # the passages of all groups of a question
-    for group, question in zip(groups, questions, strict=True):
-        for language, text in group.passages.items():
-            passage = Text(f"{group.group_id}:{language}", language, text)
-            passage_id = passages.setdefault((language, text_key(text)), passage).text_id
-            relevant.setdefault(question, set()).add(passage_id)
-    queries: list[Text] = []
-    judged: list[Judgement] = []
-    asked: dict[tuple[str, str], str] = {}  # the first id of a text
-    repeated = 0
-    for group, question in zip(groups, questions, strict=True):
-        if group.queries and question not in relevant:
-            raise InputError(f"{name}: query of group {group.group_id!r} has no relevant passage")
-        for language, text in group.queries.items():
-            query = Text(f"{group.group_id}:{language}", language, text)
-            if asked.setdefault((language, text_key(text)), query.text_id) != query.text_id:
-                repeated += 1
-                continue
-            judged.extend(Judgement(len(queries), passage_id, 1) for passage_id in sorted(relevant[question]))
-            queries.append(query)
-    notices = [
-        f"{repeated} of the queries repeat the text of another in their language: a text is one query, and the "
-        "passages of all groups that have it are relevant"
-    ] * (repeated > 0)
-    return BenchmarkRows(name, queries, in_parts(list(passages.values())), judged, notices)
-
-
-def _questions(groups: Sequence[Group]) -> list[int]:
-    """Return for each group the first one that a chain of shared query texts, each of one language, connects it to."""
-    if not groups:
-        return []
-    first: dict[tuple[str, str], int] = {}
-    edges = [
-        (first.setdefault((language, text_key(text)), row), row)
-        for row, group in enumerate(groups)
-        for language, text in group.queries.items()
-    ]
-    ones, others = np.array(edges, np.int32).reshape(-1, 2).T
-    first_of: list[int] = answer_sets(len(groups), ones, others).tolist()
-    return first_of
-
-
-def _document(group: Group) -> str:
-    return group.document_id or group.group_id
 
 
 def _only(rows: BenchmarkRows, wanted: Sequence[str] | None) -> BenchmarkRows:

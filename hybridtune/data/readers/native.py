@@ -8,7 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from hybridtune.config.languages import language_code
+from hybridtune.config.study import BenchmarkSource
+from hybridtune.data.answer_sets import answer_sets
 from hybridtune.data.readers.files import (
     Source,
     call_reader,
@@ -19,6 +23,7 @@ from hybridtune.data.readers.files import (
     reader_rows,
 )
 from hybridtune.data.readers.foreign import foreign_row, not_read
+from hybridtune.data.readers.records import BenchmarkRows, Judgement, Text, in_parts
 from hybridtune.data.text_key import text_key
 from hybridtune.errors import InputError
 
@@ -157,3 +162,68 @@ def _by_language(texts: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 def _is_text(value: Any) -> bool:
     return isinstance(value, str) and bool(value.strip())
+
+
+def read_native(source: BenchmarkSource) -> BenchmarkRows:
+    """Read groups as a benchmark, or the documents of it that are wanted."""
+    groups = [group for file in find_sources([source.path]) for group in read_groups(file)]
+    name = source.path
+    if source.documents is not None:
+        name += f" documents {list(source.documents)}"
+        order = {document: n for n, document in enumerate(dict.fromkeys(map(_document, groups)))}
+        groups = [g for g in groups if source.documents[0] <= order[_document(g)] < source.documents[1]]
+    return benchmark_of_groups(name, groups)
+
+
+def benchmark_of_groups(name: str, groups: Sequence[Group]) -> BenchmarkRows:
+    """Make a benchmark of groups: every passage of a group is relevant to every query of it.
+
+    A query text of a language is one query however many groups have it, under its first id: the passages of all of them
+    are relevant, to it and to its translations in all of them. A text counted once a group would weigh that much more.
+    """
+    questions = _questions(groups)
+    passages: dict[tuple[str, str], Text] = {}  # one passage however many groups share its text
+    relevant: dict[int, set[str]] = {}  # the passages of all groups of a question
+    for group, question in zip(groups, questions, strict=True):
+        for language, text in group.passages.items():
+            passage = Text(f"{group.group_id}:{language}", language, text)
+            passage_id = passages.setdefault((language, text_key(text)), passage).text_id
+            relevant.setdefault(question, set()).add(passage_id)
+    queries: list[Text] = []
+    judged: list[Judgement] = []
+    asked: dict[tuple[str, str], str] = {}  # the first id of a text
+    repeated = 0
+    for group, question in zip(groups, questions, strict=True):
+        if group.queries and question not in relevant:
+            raise InputError(f"{name}: query of group {group.group_id!r} has no relevant passage")
+        for language, text in group.queries.items():
+            query = Text(f"{group.group_id}:{language}", language, text)
+            if asked.setdefault((language, text_key(text)), query.text_id) != query.text_id:
+                repeated += 1
+                continue
+            judged.extend(Judgement(len(queries), passage_id, 1) for passage_id in sorted(relevant[question]))
+            queries.append(query)
+    notices = [
+        f"{repeated} of the queries repeat the text of another in their language: a text is one query, and the "
+        "passages of all groups that have it are relevant"
+    ] * (repeated > 0)
+    return BenchmarkRows(name, queries, in_parts(list(passages.values())), judged, notices)
+
+
+def _questions(groups: Sequence[Group]) -> list[int]:
+    """Return for each group the first one that a chain of shared query texts, each of one language, connects it to."""
+    if not groups:
+        return []
+    first: dict[tuple[str, str], int] = {}
+    edges = [
+        (first.setdefault((language, text_key(text)), row), row)
+        for row, group in enumerate(groups)
+        for language, text in group.queries.items()
+    ]
+    ones, others = np.array(edges, np.int32).reshape(-1, 2).T
+    first_of: list[int] = answer_sets(len(groups), ones, others).tolist()
+    return first_of
+
+
+def _document(group: Group) -> str:
+    return group.document_id or group.group_id

@@ -293,35 +293,33 @@ _QRELS = (  # split: what the file is named for
 )
 
 
-class Miracl(NamedTuple):
-    """The files of one language of MIRACL."""
+class JudgedFiles(NamedTuple):
+    """The files of a BEIR or TREC folder, or of one language of MIRACL; in the hub's layout a file may be in parts.
 
-    topics: dict[str, Source]  # by split
-    qrels: dict[str, Source]
-    corpus: dict[str, Source]  # by name, docs-0
+    Attributes:
+        corpus: by name.
+        topics: by name; of MIRACL by split.
+        qrels: by split.
+    """
 
-
-class QrelsFolder(NamedTuple):
-    """The files of a BEIR or TREC folder; in the hub's layout topics and qrels may be cut into several."""
-
-    corpus: dict[str, Source]
+    corpus: dict[str, list[Source]]
     topics: dict[str, list[Source]]
-    qrels: dict[str, list[Source]]  # by split
+    qrels: dict[str, list[Source]]
 
 
-def miracl_files(files: Mapping[str, Source]) -> dict[str, Miracl]:
+def miracl_files(files: Mapping[str, Source]) -> dict[str, JudgedFiles]:
     """Find the files of the data sets miracl/miracl and miracl/miracl-corpus by language, however deep they lie.
 
     Raises:
         InputError: a file is there twice.
     """
-    languages: dict[str, Miracl] = {}
+    languages: dict[str, JudgedFiles] = {}
     for path, file in files.items():
         table, corpus = _MIRACL_TABLE.search(path), _MIRACL_CORPUS.search(path)
         match = table or corpus
         if match is None:
             continue
-        found = languages.setdefault(match["language"], Miracl({}, {}, {}))
+        found = languages.setdefault(match["language"], JudgedFiles({}, {}, {}))
         if table:
             _put(found.topics if table["kind"] == "topics" else found.qrels, table["split"], file)
         else:
@@ -329,22 +327,22 @@ def miracl_files(files: Mapping[str, Source]) -> dict[str, Miracl]:
     return {language: found for language, found in languages.items() if found.topics or found.qrels}
 
 
-def qrels_files(files: Mapping[str, Source]) -> QrelsFolder | None:
+def qrels_files(files: Mapping[str, Source]) -> JudgedFiles | None:
     """Find the files of a BEIR or TREC folder; None where no two of corpus, queries and qrels are there.
 
     Raises:
         InputError: a file is there twice, like packed and unpacked.
     """
-    found = QrelsFolder({}, {}, {})
+    found = JudgedFiles({}, {}, {})
     for path, file in files.items():
         corpus, topics = _CORPUS.match(path), _TOPICS.match(path)
         qrels = next((match for pattern in _QRELS if (match := pattern.match(path))), None)
         if corpus:
             _put(found.corpus, corpus["name"] or corpus["shard"], file)
         elif topics:
-            _append(found.topics, topics["name"] or topics["shard"], file)
+            _put(found.topics, topics["name"] or topics["shard"], file)
         elif qrels:
-            _append(found.qrels, qrels["split"], file)
+            _put(found.qrels, qrels["split"], file)
     return found if sum(map(bool, found)) >= 2 else None
 
 
@@ -370,7 +368,7 @@ def refuse_part(files: Iterable[Source]) -> None:
             )
 
 
-def read_miracl(languages: Mapping[str, Miracl], source: BenchmarkSource) -> BenchmarkRows:
+def read_miracl(languages: Mapping[str, JudgedFiles], source: BenchmarkSource) -> BenchmarkRows:
     """Read MIRACL, the languages of a folder or those asked for; judged within each language.
 
     With one language ids are those of the files, so that other tools' runs and qrels fit; with more, whose ids
@@ -406,21 +404,23 @@ def read_miracl(languages: Mapping[str, Miracl], source: BenchmarkSource) -> Ben
     unknown: list[str] = []
     for language in wanted:
         files, prefix = languages[language], f"{language}:" if len(wanted) > 1 else ""
-        topics = read_topics([files.topics[split]], language, prefix)
-        named, qrels = files.topics[split].name, [files.qrels[split]]
+        topics = read_topics(files.topics[split], language, prefix)
+        named, qrels = files.topics[split][0].name, files.qrels[split]
         found = match_judgements(topics, named, qrels, len(queries), prefix, source.strict)
         topics_read += len(topics)
         queries.extend(found.queries)
         judged.extend(found.judged)
         unknown.extend(prefix + query_id for query_id in found.unknown)
         corpus.extend(
-            PassageFile(f"{language}-{n}", file, language, prefix, source.strict) for n, file in files.corpus.items()
+            PassageFile(f"{language}-{docs}", file, language, prefix, source.strict)
+            for docs, parts in files.corpus.items()
+            for file in parts
         )
     notices = _left_out(topics_read - len(queries), unknown)
     return BenchmarkRows(f"{name} split {split}", queries, corpus, judged, notices, strict=source.strict)
 
 
-def read_qrels_folder(files: QrelsFolder, source: BenchmarkSource) -> BenchmarkRows:
+def read_qrels_folder(files: JudgedFiles, source: BenchmarkSource) -> BenchmarkRows:
     """Read BEIR (``corpus.jsonl``, ``queries.jsonl``, ``qrels/<split>.tsv``), or the same with TREC qrels.
 
     Args:
@@ -436,15 +436,17 @@ def read_qrels_folder(files: QrelsFolder, source: BenchmarkSource) -> BenchmarkR
         ("qrels", "qrels/<split>.tsv or qrels.txt"),
     ):
         if not getattr(files, kind):
-            there = [*files.corpus.values(), *(part for kind in files[1:] for parts in kind.values() for part in parts)]
-            others = ", ".join(sorted(file.path.rsplit("/", 1)[-1] for file in there))
+            present = (part for kind in files for parts in kind.values() for part in parts)
+            others = ", ".join(sorted(file.path.rsplit("/", 1)[-1] for file in present))
             raise InputError(f"{source.path}: no {known} beside {others}")
     split = choose_split(source.split, list(files.qrels), source.path)
-    asked = _topics_of(files.topics, split, source.path)
-    topics = read_topics(asked, source.language)
-    found = match_judgements(topics, asked[0].name, files.qrels[split], strict=source.strict)
+    chosen = _topics_of(files.topics, split, source.path)
+    topics = read_topics(chosen, source.language)
+    found = match_judgements(topics, chosen[0].name, files.qrels[split], strict=source.strict)
     corpus: list[CorpusPart] = [
-        PassageFile(name, part, source.language, strict=source.strict) for name, part in files.corpus.items()
+        PassageFile(name, part, source.language, strict=source.strict)
+        for name, parts in files.corpus.items()
+        for part in parts
     ]
     return BenchmarkRows(
         name=f"{source.path} split {split}",
@@ -466,14 +468,8 @@ def _topics_of(topics: Mapping[str, list[Source]], split: str, where: str) -> li
     return topics[chosen[0]]
 
 
-def _put(found: dict[str, Source], name: str, file: Source) -> None:
-    if name in found:
-        raise InputError(f"{file.name}: {found[name].name} is there too; keep one of the two")
-    found[name] = file
-
-
-def _append(found: dict[str, list[Source]], name: str, file: Source) -> None:
-    """Take the next part of a file; only what is Parquet comes in parts."""
+def _put(found: dict[str, list[Source]], name: str, file: Source) -> None:
+    """Take a file, or the next part of one; only what is Parquet comes in parts."""
     before = found.setdefault(name, [])
     if before and not (file.path.endswith(".parquet") and before[0].path.endswith(".parquet")):
         raise InputError(f"{file.name}: {before[0].name} is there too; keep one of the two")
