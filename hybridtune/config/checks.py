@@ -83,10 +83,10 @@ def _condition_problems(search: Search) -> Iterator[str]:
             elif other == name:
                 yield told + "is the field itself; leave the condition out"
             elif space[other].values() is None:
-                yield told + f"{space[other].told()} is a range without a step, whose values never repeat"
+                yield told + f"{space[other].describe()} is a range without a step, whose values never repeat"
             else:
                 yield from (
-                    f"{told}{value!r} is never tried: {other} is {space[other].told()}"
+                    f"{told}{value!r} is never tried: {other} is {space[other].describe()}"
                     for value in values
                     if not space[other].allows(value)
                 )
@@ -110,7 +110,7 @@ def _point_problems(search: Search, parts: Parts) -> Iterator[str]:
                 why = f"is not searched; searched are {', '.join(space)}" if known else not_searchable(name)
                 yield f"{where}.{name}: {why}"
             elif not space[name].allows(value):
-                yield f"{where}.{name}: {value!r} is not in its range, {space[name].told()}"
+                yield f"{where}.{name}: {value!r} is not in its range, {space[name].describe()}"
             else:
                 yield from _never_looked_at(space, where, name, point)
 

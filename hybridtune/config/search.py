@@ -140,7 +140,7 @@ class Parameter(Part):
         steps = (value - low) / self.step  # floats, and never quite whole
         return -1e-6 < steps < (high - low) / self.step + 1e-6 and abs(steps - round(steps)) < 1e-6
 
-    def told(self) -> str:
+    def describe(self) -> str:
         """The range as the study file has it: ``uniform [0.0, 1.0]``."""
         name = next(name for name in RANGES if getattr(self, name) is not None)
         value = getattr(self, name)

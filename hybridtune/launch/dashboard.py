@@ -113,9 +113,9 @@ def _optuna(study: "Study", folder: Path) -> Iterator[str]:
     """The address of the study's page in optuna-dashboard, served while the block runs."""
     import optuna_dashboard
 
-    from hybridtune.search.optuna_storage import load_ledger, open_storage
+    from hybridtune.search.optuna_storage import load_optuna_study, open_storage
 
-    name = load_ledger(study, folder).study_name
+    name = load_optuna_study(study, folder).study_name
     storage = open_storage(study, folder)
     # From Python, not by its command line: a database's password would stand in the list of processes.
     server = make_server(HOST, 0, optuna_dashboard.wsgi(storage), server_class=_Server, handler_class=_Quiet)

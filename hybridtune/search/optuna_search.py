@@ -33,10 +33,10 @@ def searcher(study: Study, goals: Mapping[str, str], folder: Path, ended: set[in
         InputError: the storage cannot be opened, or holds a study of this name and another folder.
     """
     storage = open_storage(study, folder)
-    ledger = _ledger(study, goals, folder, storage)
+    optuna_study = _optuna_study(study, goals, folder, storage)
     for point, attributes in first_trials(study):
-        ledger.enqueue_trial(optuna_params(point), user_attrs=attributes, skip_if_exists=True)
-    begun = [trial for trial in ledger.trials if trial.state != TrialState.WAITING]
+        optuna_study.enqueue_trial(optuna_params(point), user_attrs=attributes, skip_if_exists=True)
+    begun = [trial for trial in optuna_study.trials if trial.state != TrialState.WAITING]
     seed = study.seed + len(begun)  # a sampler of the same seed would propose the first trials' values again
     names, modes = list(goals), list(goals.values())
     one = len(names) == 1
@@ -51,29 +51,31 @@ def searcher(study: Study, goals: Mapping[str, str], folder: Path, ended: set[in
     )
 
 
-def _ledger(study: Study, goals: Mapping[str, str], folder: Path, storage: optuna.storages.BaseStorage) -> optuna.Study:
+def _optuna_study(
+    study: Study, goals: Mapping[str, str], folder: Path, storage: optuna.storages.BaseStorage
+) -> optuna.Study:
     """The study's Optuna study, new or as an earlier run left it."""
-    ledger = optuna.create_study(
+    optuna_study = optuna.create_study(
         storage=storage,
         study_name=study.name,
         directions=["maximize" if mode == "max" else "minimize" for mode in goals.values()],
         load_if_exists=True,
     )
-    home = ledger.user_attrs.get("folder")
-    if study.search.storage not in FILES and home != str(folder) and (home is not None or ledger.trials):
+    home = optuna_study.user_attrs.get("folder")
+    if study.search.storage not in FILES and home != str(folder) and (home is not None or optuna_study.trials):
         raise InputError(
             f"search.storage {masked_url(storage_url(study, folder))}: holds the study {study.name!r} of "
             f"{home or 'another program'}; give this one another name, or go on with that one by --out"
         )
     about = {"folder": str(folder), "hybridtune": metadata.version("hybridtune")}
     for key, value in about.items():
-        if ledger.user_attrs.get(key) != value:
-            ledger.set_user_attr(key, value)
-    if ledger.metric_names != list(goals):
+        if optuna_study.user_attrs.get(key) != value:
+            optuna_study.set_user_attr(key, value)
+    if optuna_study.metric_names != list(goals):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Optuna calls it experimental, and both its dashboard and its plots use it
-            ledger.set_metric_names(list(goals))
-    return ledger
+            optuna_study.set_metric_names(list(goals))
+    return optuna_study
 
 
 class Resuming(OptunaSearch):  # type: ignore[misc]

@@ -107,7 +107,7 @@ def _not_opened(url: str, field: str, error: Exception) -> InputError:
     return InputError(f"{field} {masked_url(url)}: the database cannot be opened: {told[:200]}")
 
 
-def load_ledger(study: Study, folder: Path) -> optuna.Study:
+def load_optuna_study(study: Study, folder: Path) -> optuna.Study:
     """The Optuna study of a study folder, with the trials that were begun so far.
 
     Raises:

@@ -16,7 +16,7 @@ from hybridtune.config.search import active, in_order, is_url, masked_url
 from hybridtune.config.study import Study, load_study
 from hybridtune.errors import InputError
 from hybridtune.metrics.metrics import direction
-from hybridtune.search.optuna_storage import FILES, check_url, filled, load_ledger, open_url, storage_url
+from hybridtune.search.optuna_storage import FILES, check_url, filled, load_optuna_study, open_url, storage_url
 from hybridtune.search.space import (
     BASELINE,
     BASELINES,
@@ -73,7 +73,7 @@ def _check_grid(study: Study) -> None:
             )
         if parameter.values() is None:
             raise InputError(
-                f"search.space.{name}: {parameter.told()} has no end of values; for search.sampler grid give a "
+                f"search.space.{name}: {parameter.describe()} has no end of values; for search.sampler grid give a "
                 "choice, a step, or a shorter range"
             )
     for place, point in enumerate(study.search.points):
@@ -110,9 +110,9 @@ def sampler(study: Study, seed: int, trials: Sequence[FrozenTrial] = ()) -> optu
         return optuna.samplers.RandomSampler(seed=seed)
     if search.sampler == "gp":
         inner = optuna.samplers.GPSampler(seed=seed, n_startup_trials=STARTUP, warn_independent_sampling=False)
-        return Mirror(inner, trials) if trials else inner
+        return WarmStartSampler(inner, trials) if trials else inner
     inner = _tpe(study, seed)
-    return Mirror(inner, trials) if trials or len(search.objective) > 1 else inner
+    return WarmStartSampler(inner, trials) if trials or len(search.objective) > 1 else inner
 
 
 def _own_sampler(hook: str, seed: int) -> optuna.samplers.BaseSampler:
@@ -218,17 +218,17 @@ def borrowed(study: Study) -> list[FrozenTrial]:
     field, place = "search.warm_start", filled(study.search.warm_start, "search.warm_start")
     told = f"{field} {masked_url(place)}"
     if is_url(place):
-        earlier, ledger = None, _of_url(study, place, field)
+        earlier, optuna_study = None, _of_url(study, place, field)
     else:
         file = Path(place) / "study.yaml"
         if not file.is_file():
             raise InputError(f"{told}: is no study folder (no study.yaml) and no storage URL; give one of them")
         check_format(place, told)
         earlier = load_study(file)
-        ledger = load_ledger(earlier, Path(place))
-    columns = _columns(study, earlier, ledger, told)
+        optuna_study = load_optuna_study(earlier, Path(place))
+    columns = _columns(study, earlier, optuna_study, told)
     trials = []
-    for trial in ledger.get_trials(deepcopy=False, states=[TrialState.COMPLETE]):
+    for trial in optuna_study.get_trials(deepcopy=False, states=[TrialState.COMPLETE]):
         params = _params(study, earlier, trial)
         if params:
             trials.append(
@@ -255,11 +255,11 @@ def _of_url(study: Study, url: str, field: str) -> optuna.Study:
     return optuna.load_study(study_name=name, storage=storage)
 
 
-def _columns(study: Study, earlier: Study | None, ledger: optuna.Study, told: str) -> list[int]:
+def _columns(study: Study, earlier: Study | None, optuna_study: optuna.Study, told: str) -> list[int]:
     """Which of the earlier study's values are this study's objectives."""
     wanted = study.search.objective
-    names = ledger.metric_names or (earlier.search.objective if earlier else None)
-    if names is None and len(ledger.directions) == len(wanted):
+    names = optuna_study.metric_names or (earlier.search.objective if earlier else None)
+    if names is None and len(optuna_study.directions) == len(wanted):
         return list(range(len(wanted)))
     missing = [name for name in wanted if name not in (names or [])]
     if missing:
@@ -289,7 +289,7 @@ def _params(study: Study, earlier: Study | None, trial: FrozenTrial) -> dict[str
     return params
 
 
-class Mirror(optuna.samplers.BaseSampler):  # type: ignore[misc]
+class WarmStartSampler(optuna.samplers.BaseSampler):  # type: ignore[misc]
     """A sampler that sees more, or less, than the study's own trials: it is asked in a copy of the study.
 
     The copy holds the borrowed trials too. With several objectives it holds no intermediate values: the study keeps

@@ -78,7 +78,7 @@ def _contestants(best: TrialRow, rows: Sequence[TrialRow]) -> dict[str, TrialRow
     return {best.baseline or BEST: best, **baselines}
 
 
-def noise(
+def compare_seeds(
     study: Study, best: TrialRow, rows: Sequence[TrialRow], repeats: Sequence[RepeatRow], files: Mapping[str, Path]
 ) -> dict[str, Any]:
     """What the repeats tell, for ``repeats.json``.

@@ -8,7 +8,7 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from hybridtune.metrics.per_query import FILE as PER_QUERY
-from hybridtune.search.seed_check import Repeat, RepeatRow, noise, repeat_points
+from hybridtune.search.seed_check import Repeat, RepeatRow, compare_seeds, repeat_points
 from hybridtune.search.study import TRIALS, StudyResult, run_trials
 from hybridtune.search.trial_log import Display, Watcher
 from hybridtune.storage.files import ensure_local, exists, join, with_name
@@ -50,7 +50,7 @@ def run_repeats(
         display: called as (all rows, changed row) at every change.
 
     Returns:
-        What ``noise`` gives.
+        What `compare_seeds` gives.
     """
     wanted = repeat_points(job.study, found.best, found.rows)
     place = folder / REPEATS
@@ -71,7 +71,7 @@ def run_repeats(
     rows = [RepeatRow(one.name, one.who, one.seed, _scores(done.get(one.name))) for one in wanted]
     places = {name: join(row.checkpoint, PER_QUERY) for name, row in done.items() if row.checkpoint}
     files = {name: ensure_local(place) for name, place in places.items() if exists(place)}
-    return noise(job.study, found.best, found.rows, rows, files)
+    return compare_seeds(job.study, found.best, found.rows, rows, files)
 
 
 def _config(number: int, one: Repeat) -> dict[str, Any]:

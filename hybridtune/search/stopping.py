@@ -238,21 +238,21 @@ def contenders(rows: Sequence[TrialRow]) -> list[TrialRow]:
     return done or [row for row in rows if row.status == CUT_OFF and row.metrics]
 
 
-def settle(ledger: optuna.Study, rows: Sequence[TrialRow], goals: Sequence[str]) -> None:
+def settle(optuna_study: optuna.Study, rows: Sequence[TrialRow], goals: Sequence[str]) -> None:
     """Tell Optuna of the trials that the budget cut off: Tune tells a searcher nothing of them.
 
     A trial that had its last score is complete with the values of its best checkpoint. Any other that stands as running
     waits, with its values and scores: with a larger budget it goes on, and no other state could be changed then.
 
     Args:
-        ledger: the study in its storage, after a search that was not interrupted.
+        optuna_study: the study in its storage, after a search that was not interrupted.
         rows: all trials of the search.
-        goals: the objectives, in the order of the ledger's.
+        goals: the objectives, in the order of the optuna_study's.
     """
     known = {row.number: row for row in rows}
-    for trial in ledger.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+    for trial in optuna_study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         row = known.get(trial.number)
         if row is not None and row.status == "done":
-            ledger.tell(trial.number, [row.metrics[name] for name in goals])
+            optuna_study.tell(trial.number, [row.metrics[name] for name in goals])
         elif row is None or row.status == CUT_OFF:
-            ledger._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+            optuna_study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)

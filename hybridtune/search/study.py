@@ -1,4 +1,4 @@
-"""A study: Ray Tune runs the trials, Optuna proposes their values, ASHA stops the hopeless ones."""
+"""A study: Ray Tune runs the trials, Optuna proposes their values, ASHA stops the fatal ones."""
 
 import contextlib
 import logging
@@ -17,7 +17,7 @@ from ray.tune.search import Searcher
 from hybridtune.errors import FitError
 from hybridtune.search.loggers import callbacks
 from hybridtune.search.optuna_search import searcher
-from hybridtune.search.optuna_storage import load_ledger
+from hybridtune.search.optuna_storage import load_optuna_study
 from hybridtune.search.samplers import expected_trials
 from hybridtune.search.space import trial_name
 from hybridtune.search.stopping import budget, contenders, scheduler, settle, spent, used_up
@@ -84,7 +84,7 @@ def run_search(
             )
         over = used_up(study, read_rows(folder)) is not None or (limit is not None and limit.stop_all())
         if over:
-            settle(load_ledger(study, folder), read_rows(folder), list(goals))
+            settle(load_optuna_study(study, folder), read_rows(folder), list(goals))
     rows = read_rows(folder)
     if len(rows) < expected and not over:
         raise FitError(
@@ -130,7 +130,7 @@ def run_trials(
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
     # A trial only waits for its workers, whose CPUs are asked for by Ray Train.
     trainable = tune.with_resources(tune.with_parameters(Trial, job=job), ON_HEAD)
-    hopeless = Hopeless()
+    fatal = FatalErrors()
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
@@ -148,14 +148,14 @@ def run_trials(
             stop=stop,
             failure_config=tune.FailureConfig(max_failures=1),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # Train's are enough
-            callbacks=[*callbacks, hopeless],
+            callbacks=[*callbacks, fatal],
         ),
     )
-    with hopeless.told():
+    with fatal.reraised():
         tuner.fit()
 
 
-class Hopeless(tune.Callback):  # type: ignore[misc]
+class FatalErrors(tune.Callback):  # type: ignore[misc]
     """Ends the search where a trial failed of what all others would fail of too."""
 
     problem: NotSharedError | None = None
@@ -170,7 +170,7 @@ class Hopeless(tune.Callback):  # type: ignore[misc]
             raise cause
 
     @contextlib.contextmanager
-    def told(self) -> Iterator[None]:
+    def reraised(self) -> Iterator[None]:
         """Raises, in place of what Tune makes of it, what ended the search within the block."""
         try:
             yield

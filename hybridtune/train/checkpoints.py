@@ -28,25 +28,25 @@ from hybridtune.train.progress import Progress
 _UNFINISHED, _OUTGOING = ".unfinished", "outgoing"
 
 
-class Checkpoints:
+class CheckpointManager:
     """A folder of checkpoints. One counts while its ``state.json`` is there: what comes last and goes first.
 
     Args:
-        place: of the fit; made with the first checkpoint.
+        location: of the fit; made with the first checkpoint.
         keep: how many of the best stay.
         objective: metric that tells which are the best; of equals the later.
     """
 
-    def __init__(self, place: str, keep: int, objective: str) -> None:
-        self._place, self._keep, self._objective = place, keep, objective
+    def __init__(self, location: str, keep: int, objective: str) -> None:
+        self._location, self._keep, self._objective = location, keep, objective
 
     def at(self, step: int) -> str:
-        """The place of a step's checkpoint, whether it is there or not."""
-        return join(self._place, f"checkpoint_{step:07d}")
+        """Return the location of a step's checkpoint, whether it exists or not."""
+        return join(self._location, f"checkpoint_{step:07d}")
 
     def last(self) -> Path | None:
-        """The checkpoint of the latest step, on this machine; None before the first."""
-        found = next((place for place in reversed(self._all()) if exists(join(place, STATE))), None)
+        """Return the checkpoint of the latest step, on this machine; None before the first."""
+        found = next((location for location in reversed(self._all()) if exists(join(location, STATE))), None)
         return ensure_local(found) if found is not None else None
 
     def add(self, step: int, write: Callable[[Path], Progress]) -> Progress:
@@ -58,7 +58,7 @@ class Checkpoints:
             step: of the checkpoint.
             write: given an empty folder, writes a checkpoint with the progress that it returns.
         """
-        if is_remote(self._place):
+        if is_remote(self._location):
             with _outgoing() as folder:
                 progress = write(folder)
                 self._remove(self.at(step))
@@ -69,7 +69,7 @@ class Checkpoints:
         return progress
 
     def _write_here(self, step: int, write: Callable[[Path], Progress]) -> Progress:
-        unfinished = local_path(join(self._place, _UNFINISHED))
+        unfinished = local_path(join(self._location, _UNFINISHED))
         shutil.rmtree(unfinished, ignore_errors=True)  # of a run that was killed
         unfinished.mkdir(parents=True)
         progress = write(unfinished)
@@ -80,24 +80,24 @@ class Checkpoints:
     def _prune(self) -> None:
         sign = 1 if direction(self._objective) == "max" else -1
         worth = {}
-        for place in self._all():
-            state = read_file(join(place, STATE))
+        for location in self._all():
+            state = read_file(join(location, STATE))
             if state is None:
-                remove(place)  # half sent, or half removed
+                remove(location)  # half sent, or half removed
             else:
-                worth[place] = sign * json.loads(state)["metrics"][self._objective]
-        best = sorted(worth, key=lambda place: (worth[place], place))[-self._keep :]
-        for place in worth:
-            if place not in best and place != max(worth):
-                self._remove(place)
+                worth[location] = sign * json.loads(state)["metrics"][self._objective]
+        best = sorted(worth, key=lambda location: (worth[location], location))[-self._keep :]
+        for location in worth:
+            if location not in best and location != max(worth):
+                self._remove(location)
 
-    def _remove(self, place: str) -> None:
-        remove(join(place, STATE))
-        remove(place)
+    def _remove(self, location: str) -> None:
+        remove(join(location, STATE))
+        remove(location)
 
     def _all(self) -> list[str]:
         """What stands there in the order of its steps, whole or not."""
-        return [join(self._place, name) for name in list_names(self._place) if name.startswith("checkpoint_")]
+        return [join(self._location, name) for name in list_names(self._location) if name.startswith("checkpoint_")]
 
 
 @contextmanager

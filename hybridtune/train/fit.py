@@ -20,8 +20,8 @@ from hybridtune.data.store import TokenStore
 from hybridtune.errors import HybridtuneError
 from hybridtune.runtime.resources import WORKER_OVERHEAD
 from hybridtune.storage.files import ensure_local
-from hybridtune.train.job_queue import ON_HEAD, Desk, FitJob
-from hybridtune.train.loop import SCORES, checkpoints, make_plan, train_loop
+from hybridtune.train.job_queue import ON_HEAD, FitJob, JobQueue
+from hybridtune.train.loop import SCORES, checkpoint_manager, make_plan, train_loop
 from hybridtune.train.progress import Metrics
 from hybridtune.train.rendezvous import torch_config
 
@@ -53,8 +53,10 @@ class WorkerGroup:
         folder.mkdir(parents=True, exist_ok=True)
         self._own = folder / f"{_OWN}{uuid.uuid4().hex[:8]}"
         # Inside a trial of Tune's, what is asked for by default is taken from what the trial itself holds.
-        self._desk = ray.remote(Desk).options(num_cpus=0, resources=ON_HEAD, scheduling_strategy="DEFAULT").remote()
-        self._thread = Thread(target=self._run, args=[_trainer(self._desk, resources, self._own)], daemon=True)
+        self._queue = (
+            ray.remote(JobQueue).options(num_cpus=0, resources=ON_HEAD, scheduling_strategy="DEFAULT").remote()
+        )
+        self._thread = Thread(target=self._run, args=[_trainer(self._queue, resources, self._own)], daemon=True)
         self._thread.start()
 
     def reports(self, job: FitJob) -> Iterator[Metrics]:
@@ -73,12 +75,12 @@ class WorkerGroup:
             NotSharedError: a node does not see where the checkpoints go.
         """
         job.local_folder.mkdir(parents=True, exist_ok=True)
-        ray.get(self._desk.hand_in.remote(job))
+        ray.get(self._queue.hand_in.remote(job))
         plan = make_plan(TokenStore.open(ensure_local(job.store)).corpus(), job.study)
         write_plan(plan, job.study.train.max_steps, job.local_folder)
         final = False
         while not final:
-            metrics = ray.get(self._desk.next_report.remote())
+            metrics = ray.get(self._queue.next_report.remote())
             if isinstance(metrics, Exception):
                 raise metrics
             final = bool(metrics["final"])
@@ -90,7 +92,7 @@ class WorkerGroup:
         Args:
             seconds: waited for their end at most; workers that are left go with the process, or with Ray.
         """
-        ray.get(self._desk.close.remote())
+        ray.get(self._queue.close.remote())
         self._thread.join(seconds)
         shutil.rmtree(self._own, ignore_errors=True)
 
@@ -100,36 +102,36 @@ class WorkerGroup:
         except Exception as error:
             if ray.is_initialized():  # else asking would start another
                 with contextlib.suppress(ray.exceptions.RayError):  # the cluster may be gone
-                    ray.get(self._desk.group_gone.remote(error))
+                    ray.get(self._queue.group_gone.remote(error))
 
 
 class Deaths(ray.train.UserCallback):  # type: ignore[misc]
-    """Tells the desk of workers that died; runs in Ray Train's controller.
+    """Tells the queue of workers that died; runs in Ray Train's controller.
 
     Args:
-        desk: the actor.
+        queue: the actor.
     """
 
-    def __init__(self, desk: Any) -> None:
-        self._desk = desk
+    def __init__(self, queue: Any) -> None:
+        self._queue = queue
 
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
-        """Some workers have failed; what one said on purpose stands on the desk already."""
+        """Some workers have failed; what one reported itself is in the queue already."""
         causes = [getattr(error, "_base_exc", error) for error in worker_exceptions.values()]
         if not any(isinstance(cause, HybridtuneError) for cause in causes):
             first = str(causes[0]).strip().splitlines()
             there = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
-            with_node = not there.issuperset(ray.get(self._desk.nodes.remote()))
-            self._desk.group_died.remote(first[-1] if first else type(causes[0]).__name__, with_node)
+            with_node = not there.issuperset(ray.get(self._queue.nodes.remote()))
+            self._queue.group_died.remote(first[-1] if first else type(causes[0]).__name__, with_node)
 
 
-def _trainer(desk: Any, resources: Resources, folder: Path) -> TorchTrainer:
+def _trainer(queue: Any, resources: Resources, folder: Path) -> TorchTrainer:
     gpus = float(resources.gpus_per_worker)
     # What works beside a worker asks for no CPU itself: it could be given away before, and the worker wait for ever.
     per_worker = {"CPU": int(resources.cpus_per_worker) + WORKER_OVERHEAD} | ({"GPU": gpus} if gpus else {})
     return TorchTrainer(
         train_loop,
-        train_loop_config={"desk": desk, "folder": str(folder)},
+        train_loop_config={"queue": queue, "folder": str(folder)},
         torch_config=torch_config("nccl" if gpus else "gloo"),
         scaling_config=ray.train.ScalingConfig(
             num_workers=int(resources.workers),
@@ -141,8 +143,8 @@ def _trainer(desk: Any, resources: Resources, folder: Path) -> TorchTrainer:
         run_config=ray.train.RunConfig(
             name=folder.name,
             storage_path=str(folder.parent),
-            callbacks=[Deaths(desk)],
-            failure_config=ray.train.FailureConfig(max_failures=-1),  # the desk counts them, by job
+            callbacks=[Deaths(queue)],
+            failure_config=ray.train.FailureConfig(max_failures=-1),  # the queue counts them, by job
             logging_config=ray.train.LoggingConfig(log_level="ERROR"),
         ),
     )
@@ -169,7 +171,7 @@ def fit(job: FitJob, told: Callable[[Metrics], object] = lambda metrics: None) -
         group.close(0.0)  # nobody waits for the next report of a training that was interrupted
         raise
     group.close()
-    best = checkpoints(job).at(metrics["best_step"])
+    best = checkpoint_manager(job).at(metrics["best_step"])
     return FitResult({key: value for key, value in metrics.items() if key != "checkpoint_path"}, best)
 
 

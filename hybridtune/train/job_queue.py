@@ -121,7 +121,7 @@ ON_HEAD = {"node:__internal_head__": 0.001}  # Ray's own resource of the head no
 Metrics = dict[str, Any]
 
 
-class Desk:
+class JobQueue:
     """Holds one job at a time, until its last report; a worker group that died finds it there again.
 
     All methods are coroutines of one actor: they wait for each other without holding a thread.
@@ -138,7 +138,7 @@ class Desk:
         self._nodes: list[str] = []
 
     async def hand_in(self, job: Any) -> None:
-        """Put a job on the desk, in place of the one before, which its workers leave at their next report."""
+        """Put a job into the queue, in place of the one before, which its workers leave at their next report."""
         async with self._change:
             self._number, self._job = self._number + 1, job
             self._reports.clear()

@@ -26,7 +26,7 @@ from hybridtune.metrics.per_query import FILE as PER_QUERY
 from hybridtune.model.loss import LossOutput
 from hybridtune.storage.files import ensure_local, is_remote
 from hybridtune.train.checkpoint import Snapshot, read_state
-from hybridtune.train.checkpoints import Checkpoints
+from hybridtune.train.checkpoints import CheckpointManager
 from hybridtune.train.evaluators import GroupEvaluators, check_shared, placements_of_group
 from hybridtune.train.feed import DeviceBatch, Feed
 from hybridtune.train.job_queue import FitJob, Poster
@@ -38,8 +38,8 @@ SCORES = "scores.json"  # in every checkpoint: the full tables behind its metric
 
 
 @dataclass(frozen=True)
-class Place:
-    """A worker's place in its group, and whom it turns to.
+class WorkerContext:
+    """The rank of a worker and the calls by which it reports and has weights scored.
 
     Attributes:
         rank: of this worker, in [0, workers).
@@ -79,17 +79,17 @@ def train_loop(config: dict[str, Any]) -> None:
     """What every worker of a group runs: one job after another, until there are no more.
 
     A worker that was killed takes the rest of its group with it; Ray Train starts the group anew, and it finds the
-    same job on the desk and its last checkpoint in the job's folder.
+    same job in the queue and its last checkpoint in the job's folder.
 
     Args:
-        config: ``{"desk": handle of the Desk actor, "folder": of the group, on the machine that it was started on}``.
+        config: ``{"queue", "folder"}``: handle of the `JobQueue` actor; folder of the group where it was started.
     """
-    desk, context = config["desk"], ray.train.get_context()
+    queue, context = config["queue"], ray.train.get_context()
     rank, workers = context.get_world_rank(), context.get_world_size()
     placements = placements_of_group(workers)
-    ray.get(desk.seated.remote([placement.node for placement in placements]))
+    ray.get(queue.seated.remote([placement.node for placement in placements]))
     evaluators = GroupEvaluators(placements)
-    while (taken := _take(desk, rank, workers)) is not None:
+    while (taken := _take(queue, rank, workers)) is not None:
         number, job = taken
         torch.set_num_threads(int(job.study.resources.cpus_per_worker))
         try:
@@ -97,9 +97,9 @@ def train_loop(config: dict[str, Any]) -> None:
             if rank == 0:
                 evaluators.begin(job)
             score = functools.partial(evaluators.score, job)
-            _train_job(job, Place(rank, workers, functools.partial(_report, desk, number), score))
+            _train_job(job, WorkerContext(rank, workers, functools.partial(_report, queue, number), score))
         except HybridtuneError as problem:
-            ray.get(desk.fail.remote(number, problem))
+            ray.get(queue.fail.remote(number, problem))
             if workers > 1 and not (isinstance(problem, FitError) and problem.__cause__ is None):
                 raise  # the other workers may wait for this one, and only an error frees them
         gc.collect()
@@ -107,44 +107,46 @@ def train_loop(config: dict[str, Any]) -> None:
             torch.cuda.empty_cache()  # evaluators use the same device
 
 
-def _report(desk: Any, number: int, metrics: Metrics) -> bool:
-    go_on: bool = ray.get(desk.report.remote(number, metrics))
+def _report(queue: Any, number: int, metrics: Metrics) -> bool:
+    go_on: bool = ray.get(queue.report.remote(number, metrics))
     return go_on
 
 
-def _take(desk: Any, rank: int, workers: int) -> tuple[int, FitJob] | None:
+def _take(queue: Any, rank: int, workers: int) -> tuple[int, FitJob] | None:
     """The next job, the same for all workers."""
-    taken: tuple[int, FitJob] | None = ray.get(desk.take.remote()) if rank == 0 else None
+    taken: tuple[int, FitJob] | None = ray.get(queue.take.remote()) if rank == 0 else None
     if workers == 1:
         return taken
     number = broadcast_from_rank_zero(taken[0] if taken is not None else None)
     if rank == 0 or number is None:
         return taken
-    return number, ray.get(desk.job.remote(number))
+    return number, ray.get(queue.job.remote(number))
 
 
-def _train_job(job: FitJob, place: Place) -> None:
+def _train_job(job: FitJob, context: WorkerContext) -> None:
     """Train from the last checkpoint (or the start) to the end, or until the answer to a report is to stop.
 
     The last report, marked ``final``, repeats the metrics of the best checkpoint: a trial is worth its best.
     """
-    kept, device = checkpoints(job), ray.train.torch.get_device()
-    last = kept.last()
+    checkpoints, device = checkpoint_manager(job), ray.train.torch.get_device()
+    last = checkpoints.last()
     progress = Progress(**read_state(last)) if last is not None else Progress()
     clock = Clock(progress)
     # A report whose worker was killed behind its checkpoint comes first.
-    first = place.rank == 0
-    if agreed(first and last is not None and not place.report(_told(kept, progress)), device):
+    first = context.rank == 0
+    if agreed(first and last is not None and not context.report(_told(checkpoints, progress)), device):
         return
     if not progress.ended:
-        progress = _train(job, kept, progress, clock, place)
+        progress = _train(job, checkpoints, progress, clock, context)
     if first and progress.ended:
-        place.report({**progress.final_metrics(), "checkpoint_path": kept.at(progress.best_step)})
+        context.report({**progress.final_metrics(), "checkpoint_path": checkpoints.at(progress.best_step)})
 
 
-def _train(job: FitJob, kept: Checkpoints, progress: Progress, clock: Clock, place: Place) -> Progress:
+def _train(
+    job: FitJob, checkpoints: CheckpointManager, progress: Progress, clock: Clock, context: WorkerContext
+) -> Progress:
     """The steps that are left, until the last, until patience runs out or a report says so; the progress then."""
-    study, train, rank, workers = job.study, job.study.train, place.rank, place.workers
+    study, train, rank, workers = job.study, job.study.train, context.rank, context.workers
     device, store = ray.train.torch.get_device(), TokenStore.open(ensure_local(job.store))
     source = str(ensure_local(job.source)) if is_remote(job.source) else job.source
     plan = make_plan(store.corpus(), study)
@@ -163,7 +165,7 @@ def _train(job: FitJob, kept: Checkpoints, progress: Progress, clock: Clock, pla
     )
     with Feed(batches, device, train.chunk_size) as feed:  # which starts while the encoder is loaded
         training = Training(study, source, store.tokenizer().pad_id, device, rank)
-        if (last := kept.last()) is not None:
+        if (last := checkpoints.last()) is not None:
             training.load(last)
         totals = Totals(study, device)
         poster = Poster(job.board if rank == 0 else None, job.name, train.batch_size)
@@ -184,8 +186,8 @@ def _train(job: FitJob, kept: Checkpoints, progress: Progress, clock: Clock, pla
             snapshot = training.snapshot()  # of all workers where the encoder is spread over them
             go_on = True
             if rank == 0:
-                progress = _score(job, kept, snapshot, progress, metrics, clock, place.score)
-                go_on = place.report(_told(kept, progress)) and not progress.ended
+                progress = _score(job, checkpoints, snapshot, progress, metrics, clock, context.score)
+                go_on = context.report(_told(checkpoints, progress)) and not progress.ended
             else:
                 progress = replace(progress, step=step)
             if agreed(not go_on, device):
@@ -217,7 +219,7 @@ def _check_finite(metrics: Metrics) -> None:
 
 def _score(
     job: FitJob,
-    kept: Checkpoints,
+    checkpoints: CheckpointManager,
     snapshot: Snapshot,
     progress: Progress,
     metrics: Metrics,
@@ -234,14 +236,14 @@ def _score(
         (folder / SCORES).write_text(json.dumps(asdict(scores)), encoding="utf-8")
         return scored
 
-    return kept.add(metrics["step"], write)
+    return checkpoints.add(metrics["step"], write)
 
 
-def checkpoints(job: FitJob) -> Checkpoints:
+def checkpoint_manager(job: FitJob) -> CheckpointManager:
     """The checkpoints of a fit."""
-    return Checkpoints(job.storage, job.study.train.keep_checkpoints, job.study.search.objective[0])
+    return CheckpointManager(job.storage, job.study.train.keep_checkpoints, job.study.search.objective[0])
 
 
-def _told(kept: Checkpoints, progress: Progress) -> Metrics:
+def _told(checkpoints: CheckpointManager, progress: Progress) -> Metrics:
     """A score, as it is reported."""
-    return {**progress.metrics, "checkpoint_path": kept.at(progress.best_step)}
+    return {**progress.metrics, "checkpoint_path": checkpoints.at(progress.best_step)}

@@ -147,7 +147,7 @@ def test_spans_of_time(text, expected):
 )
 def test_the_values_of_a_range(given_range, values, told):
     parameter = Parameter.model_validate(given_range)
-    assert (parameter.values(), parameter.told()) == (values, told)
+    assert (parameter.values(), parameter.describe()) == (values, told)
     assert all(parameter.allows(end) for end in parameter.ends())
     for value in values or []:
         assert parameter.allows(value)

@@ -6,7 +6,7 @@ import pytest
 from ray import tune
 
 from hybridtune.search.stopping import Budget
-from hybridtune.search.study import Hopeless
+from hybridtune.search.study import FatalErrors
 from hybridtune.search.trial_log import Watcher
 from hybridtune.storage.trial_rows import read_rows, read_running
 from hybridtune.train.evaluators import NotSharedError
@@ -87,8 +87,8 @@ def test_a_node_that_does_not_see_the_folder_ends_the_search_at_once(ray_here, t
         def step(self):
             raise NotSharedError(told)
 
-    hopeless = Hopeless()
-    with pytest.raises(NotSharedError) as caught, hopeless.told():
+    fatal = FatalErrors()
+    with pytest.raises(NotSharedError) as caught, fatal.reraised():
         tune.Tuner(
             tune.with_resources(Blind, ON_HEAD),
             param_space={"number": tune.grid_search([0, 1, 2]), "baseline": None, "temperature": 0.1},
@@ -100,7 +100,7 @@ def test_a_node_that_does_not_see_the_folder_ends_the_search_at_once(ray_here, t
                 storage_path=str(tmp_path),
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=1),
-                callbacks=[Watcher(tmp_path), hopeless],
+                callbacks=[Watcher(tmp_path), fatal],
             ),
         ).fit()
     assert str(caught.value) == told

@@ -118,15 +118,15 @@ def test_only_where_nothing_ended_may_a_trial_out_of_budget_be_the_best():
 @pytest.mark.parametrize("goals", [["balanced/AP"], ["mono/AP", "multi/AP"]])
 def test_the_ledger_knows_what_became_of_trials_that_were_cut_off(goals):
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    ledger = optuna.create_study(directions=["maximize"] * len(goals))
-    asked = [ledger.ask() for _ in range(5)]
+    optuna_study = optuna.create_study(directions=["maximize"] * len(goals))
+    asked = [optuna_study.ask() for _ in range(5)]
     if len(goals) == 1:
         asked[1].report(0.25, step=100)
-    ledger.tell(asked[4], [0.75] * len(goals))
+    optuna_study.tell(asked[4], [0.75] * len(goals))
     scores = dict.fromkeys(goals, 0.5)
     rows = [row(0, "done", **scores), row(1, "out of budget", **scores), row(3, "failed"), row(4, **scores)]
-    settle(ledger, rows, goals)
-    states = [trial.state for trial in ledger.trials]
+    settle(optuna_study, rows, goals)
+    states = [trial.state for trial in optuna_study.trials]
     assert states == [
         TrialState.COMPLETE,
         TrialState.WAITING,  # with a larger budget it goes on
@@ -134,6 +134,6 @@ def test_the_ledger_knows_what_became_of_trials_that_were_cut_off(goals):
         TrialState.RUNNING,  # Tune told of failures itself
         TrialState.COMPLETE,
     ]
-    assert ledger.trials[0].values == [0.5] * len(goals)
-    assert ledger.trials[1].intermediate_values == ({100: 0.25} if len(goals) == 1 else {})
-    assert ledger.trials[4].values == [0.75] * len(goals)
+    assert optuna_study.trials[0].values == [0.5] * len(goals)
+    assert optuna_study.trials[1].intermediate_values == ({100: 0.25} if len(goals) == 1 else {})
+    assert optuna_study.trials[4].values == [0.75] * len(goals)

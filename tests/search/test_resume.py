@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 
 from hybridtune.config.study import Study
 from hybridtune.search.optuna_search import searcher
-from hybridtune.search.optuna_storage import load_ledger
+from hybridtune.search.optuna_storage import load_optuna_study
 from hybridtune.search.space import from_optuna, trial_name, trial_values
 from hybridtune.search.stopping import settle
 from hybridtune.search.study import run_search
@@ -110,11 +110,11 @@ def test_a_trial_that_the_budget_cut_off_is_complete_when_a_larger_one_lets_it_e
     end(searcher, 0, 0.3)
     searcher.on_trial_result("trial-1", {"balanced/AP": 0.2, "step": 6, "training_iteration": 1, "final": 0.0})
     cut = TrialRow("0001", 1, "half-half", {}, {"balanced/AP": 0.2}, "out of budget")
-    settle(load_ledger(study, tmp_path), [cut], list(GOALS))
+    settle(load_optuna_study(study, tmp_path), [cut], list(GOALS))
     searcher, resumed = begin(study, tmp_path, ended={0}, trials=1)
     assert resumed == configs[1:]
     end(searcher, 0, 0.7)
-    trial = load_ledger(study, tmp_path).trials[1]
+    trial = load_optuna_study(study, tmp_path).trials[1]
     assert (trial.state, trial.value, trial.intermediate_values) == (TrialState.COMPLETE, 0.7, {6: 0.2, 12: 0.7})
 
 

@@ -24,14 +24,14 @@ def study_of(train=(), mix=(), **search):
 def configs(study, trials, seed=0):
     """The configurations that OptunaSearch would hand to Tune: what was suggested, and what the space returns."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    ledger = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+    optuna_study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
     found = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a baseline may stand outside the range
         for point, attributes in first_trials(study):
-            ledger.enqueue_trial(optuna_params(point), user_attrs=attributes)
+            optuna_study.enqueue_trial(optuna_params(point), user_attrs=attributes)
         for _ in range(trials):
-            trial = ledger.ask()
+            trial = optuna_study.ask()
             extra = search_space(study)(trial)
             found.append(from_optuna({**trial.params, **extra}))
     return found
@@ -254,9 +254,9 @@ def test_the_front_is_what_nothing_beats_and_optunas_best_trials(points, modes):
 
     naive = [str(i) for i, point in enumerate(points) if not any(beats(other, point) for other in points)]
     assert [one.id for one in pareto_front(rows, goals)] == naive
-    ledger = optuna.create_study(directions=["maximize" if mode == "max" else "minimize" for mode in modes])
-    ledger.add_trials([optuna.trial.create_trial(values=point[: len(modes)]) for point in points])
-    assert [str(trial.number) for trial in ledger.best_trials] == naive
+    optuna_study = optuna.create_study(directions=["maximize" if mode == "max" else "minimize" for mode in modes])
+    optuna_study.add_trials([optuna.trial.create_trial(values=point[: len(modes)]) for point in points])
+    assert [str(trial.number) for trial in optuna_study.best_trials] == naive
 
 
 @pytest.mark.parametrize(("mode", "best"), [("max", ["1"]), ("min", ["2"])])

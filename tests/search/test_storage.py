@@ -11,7 +11,7 @@ from hybridtune.config.search import masked_url
 from hybridtune.config.study import Study, dump_study
 from hybridtune.errors import InputError
 from hybridtune.search.optuna_search import searcher
-from hybridtune.search.optuna_storage import load_ledger, open_storage, storage_url
+from hybridtune.search.optuna_storage import load_optuna_study, open_storage, storage_url
 from hybridtune.search.samplers import borrowed, check_search
 from hybridtune.search.space import optuna_params, trial_values
 from hybridtune.study.folder import write_study
@@ -64,19 +64,23 @@ def test_dashboards_see_states_values_and_names(tmp_path, storage, goals):
     place = f"sqlite:///{tmp_path / 'all.db'}" if storage == "url" else storage
     study = study_of(objective=list(goals), storage=place)
     folder = run(study, goals, tmp_path / "study")
-    ledger = load_ledger(study, folder)
+    optuna_study = load_optuna_study(study, folder)
     done, stopped, failed = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL
-    assert [trial.state for trial in ledger.trials] == [done, done, done, stopped, failed, done]
-    assert [trial.values for trial in ledger.trials if trial.state == done] == [
+    assert [trial.state for trial in optuna_study.trials] == [done, done, done, stopped, failed, done]
+    assert [trial.values for trial in optuna_study.trials if trial.state == done] == [
         [number + 0.5] * len(goals) for number in (0, 1, 2, 5)
     ]
-    for number, trial in enumerate(ledger.trials):
+    for number, trial in enumerate(optuna_study.trials):
         assert trial.intermediate_values == {5: number + 0.5, 10: number + 1.0}
         assert (trial.user_attrs["step"], trial.user_attrs["realised_ratio"]) == (10, 0.25)
-    assert [trial.params["mixing_ratio"] for trial in ledger.trials[:3]] == [1.0, 0.5, 0.0]  # outside the range
-    assert [trial.user_attrs["baseline"] for trial in ledger.trials[:3]] == ["mono-only", "half-half", "cross-only"]
-    assert ledger.metric_names == list(goals)
-    assert "hybridtune" in ledger.user_attrs
+    assert [trial.params["mixing_ratio"] for trial in optuna_study.trials[:3]] == [1.0, 0.5, 0.0]  # outside the range
+    assert [trial.user_attrs["baseline"] for trial in optuna_study.trials[:3]] == [
+        "mono-only",
+        "half-half",
+        "cross-only",
+    ]
+    assert optuna_study.metric_names == list(goals)
+    assert "hybridtune" in optuna_study.user_attrs
     assert (
         storage_url(study, folder)
         == {
@@ -90,7 +94,7 @@ def test_dashboards_see_states_values_and_names(tmp_path, storage, goals):
 def test_a_folder_without_trials_has_no_ledger_and_gets_none(tmp_path):
     for storage in ("sqlite", "journal", f"sqlite:///{tmp_path / 'all.db'}"):
         with pytest.raises(InputError, match=r"holds no trials yet: no Optuna study 'small' in "):
-            load_ledger(study_of(storage=storage), tmp_path)
+            load_optuna_study(study_of(storage=storage), tmp_path)
     assert not (tmp_path / "optuna.db").exists()
     assert not (tmp_path / "optuna.log").exists()
 
@@ -102,7 +106,7 @@ def test_studies_of_two_folders_do_not_mix_in_one_database(tmp_path):
         run(study, ONE, tmp_path / "b", 1)
     other = study.model_copy(update={"name": "other"})
     run(other, ONE, tmp_path / "b", 1)
-    assert len(load_ledger(study, tmp_path / "a").trials) == 3
+    assert len(load_optuna_study(study, tmp_path / "a").trials) == 3
     run(study, ONE, tmp_path / "a", 1)  # goes on
 
 
@@ -161,7 +165,7 @@ def tried(trials):
 
 def test_a_warm_start_takes_the_overlap_and_fills_in_fixed_values(tmp_path):
     folder = run(study_of(train={"learning_rate": 2e-4, "temperature": 0.03}), ONE, tmp_path / "old", 12)
-    own = load_ledger(study_of(), folder).get_trials(states=[TrialState.COMPLETE])
+    own = load_optuna_study(study_of(), folder).get_trials(states=[TrialState.COMPLETE])
     space = {
         "mix.mixing_ratio": {"uniform": [0.0, 0.6]},
         "learning_rate": {"loguniform": [1e-5, 1e-3]},
@@ -198,7 +202,7 @@ def test_a_warm_start_teaches_the_sampler_and_stays_out_of_the_study(tmp_path, s
             values[name].append(optuna_params(trial_values(config)))
             found.on_trial_complete(f"t{place}", {"balanced/AP": 0.1, "step": 3, "final": 1.0})
     assert values["warm"] == values["again"] != values["cold"]
-    trials = load_ledger(warm, tmp_path / "warm").trials
+    trials = load_optuna_study(warm, tmp_path / "warm").trials
     assert [trial.number for trial in trials] == [0, 1, 2]
     assert tried(trials) == values["warm"]
 

@@ -35,7 +35,7 @@ JOB = loop.FitJob(STUDY, "store", "source", None, "folder")
 
 
 class Line:
-    """Stands in for the handle of the desk: notes what a worker says, and has one job."""
+    """Stands in for the handle of the queue: notes what a worker says, and has one job."""
 
     def __init__(self, answers=()):
         self.jobs, self.answers, self.reports, self.failures = [(1, JOB)], list(answers), [], []
@@ -52,15 +52,15 @@ class Line:
 
 @pytest.fixture
 def worker(monkeypatch, tmp_path):
-    """Runs the loop of one worker whose training ends as told; gives what it said at the desk."""
+    """Runs the loop of one worker whose training ends as told; gives what it said at the queue."""
 
-    def run(ending, rank=0, workers=1, desk=None, folder=None):
+    def run(ending, rank=0, workers=1, queue=None, folder=None):
         def train(*everything):
             if isinstance(ending, Exception):
                 raise ending
             return ending
 
-        line = desk or Line([False])
+        line = queue or Line([False])
         context = SimpleNamespace(get_world_rank=lambda: rank, get_world_size=lambda: workers)
         numbers = [1, None]  # what rank 0 tells the others
         monkeypatch.setattr(ray.train, "get_context", lambda: context)
@@ -70,7 +70,7 @@ def worker(monkeypatch, tmp_path):
         monkeypatch.setattr(loop, "_train", train)
         monkeypatch.setattr(loop, "placements_of_group", lambda workers: [Placement("node")] * workers)
         monkeypatch.setattr(loop, "GroupEvaluators", lambda placements: SimpleNamespace(begin=repr, score=repr))
-        loop.train_loop({"desk": line, "folder": str(folder or tmp_path)})
+        loop.train_loop({"queue": line, "folder": str(folder or tmp_path)})
         return line
 
     return run
@@ -97,7 +97,7 @@ def test_a_worker_alone_says_why_it_cannot_go_on_and_takes_the_next_job(worker, 
 def test_a_worker_that_others_may_wait_for_says_why_and_raises(worker, problem):
     line = Line()
     with pytest.raises(type(problem)):
-        worker(problem, rank=1, workers=2, desk=line)
+        worker(problem, rank=1, workers=2, queue=line)
     assert line.failures == [(1, problem)]
 
 
@@ -110,7 +110,7 @@ def test_a_worker_that_does_not_see_the_folder_says_so_and_trains_nothing(worker
     monkeypatch.setattr(ray.util, "get_node_ip_address", lambda: "10.0.0.7")
     line = Line()
     with contextlib.nullcontext() if workers == 1 else pytest.raises(NotSharedError):
-        worker(AssertionError("trained"), workers=workers, desk=line, folder=tmp_path / "of-the-head")
+        worker(AssertionError("trained"), workers=workers, queue=line, folder=tmp_path / "of-the-head")
     ((_, problem),) = line.failures
     assert "folder: the node 10.0.0.7 does not see the study's folder; give --out a place that all nodes" in str(
         problem
@@ -139,7 +139,7 @@ def test_a_training_that_is_stopped_reports_nothing_more(worker):
 @pytest.mark.parametrize(("answer", "then"), [(True, [1.0]), (False, [])])
 def test_a_training_that_goes_on_tells_its_last_score_again(worker, tmp_path, monkeypatch, answer, then):
     progress = Progress(step=2, metrics={"step": 2, "balanced/AP": 0.5, "final": 0.0}, best_step=2)
-    kept = loop.checkpoints(replace(JOB, storage=str(tmp_path)))
+    kept = loop.checkpoint_manager(replace(JOB, storage=str(tmp_path)))
 
     def write(folder):
         (folder / STATE).write_text(json.dumps(asdict(progress)), encoding="utf-8")
@@ -148,7 +148,7 @@ def test_a_training_that_goes_on_tells_its_last_score_again(worker, tmp_path, mo
     kept.add(2, write)
     line = Line([answer, False])
     line.jobs = [(1, replace(JOB, storage=str(tmp_path)))]
-    reports = worker(ended(), desk=line).reports
+    reports = worker(ended(), queue=line).reports
     assert reports[0] == {**progress.metrics, "checkpoint_path": str(kept.at(2))}
     assert [report["final"] for report in reports[1:]] == then
 

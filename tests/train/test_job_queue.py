@@ -1,4 +1,4 @@
-"""The desk: jobs one way, reports the other, whoever is first; and what remains when workers die."""
+"""The queue: jobs one way, reports the other, whoever is first; and what remains when workers die."""
 
 import asyncio
 from types import SimpleNamespace
@@ -8,7 +8,7 @@ import ray
 
 from hybridtune.errors import FitError, InputError
 from hybridtune.train.fit import Deaths
-from hybridtune.train.job_queue import LOST_NODES, RESTARTS, Desk
+from hybridtune.train.job_queue import LOST_NODES, RESTARTS, JobQueue
 
 
 def score(step, final=0.0):
@@ -22,23 +22,23 @@ async def turn():
     await turned
 
 
-async def work(desk, told, steps=(1, 2, 3)):
+async def work(queue, told, steps=(1, 2, 3)):
     """A worker: one job after another; writes down what it was answered."""
-    while (taken := await desk.take()) is not None:
+    while (taken := await queue.take()) is not None:
         number, job = taken
         for step in steps:
-            go_on = await desk.report(number, score(step))
+            go_on = await queue.report(number, score(step))
             told.append((job, step, go_on))
             if not go_on:
                 break
         else:
-            await desk.report(number, score(steps[-1], final=1.0))
+            await queue.report(number, score(steps[-1], final=1.0))
 
 
-async def all_reports(desk):
+async def all_reports(queue):
     steps = []
     while True:
-        report = await desk.next_report()
+        report = await queue.next_report()
         steps.append(report["step"])
         if report["final"]:
             return steps
@@ -46,13 +46,13 @@ async def all_reports(desk):
 
 def test_jobs_are_done_one_after_another_and_every_report_arrives_in_order():
     async def play():
-        desk, told = Desk(), []
-        worker = asyncio.create_task(work(desk, told))
+        queue, told = JobQueue(), []
+        worker = asyncio.create_task(work(queue, told))
         got = []
         for job in "ab":
-            await desk.hand_in(job)
-            got.append(await all_reports(desk))
-        await desk.close()
+            await queue.hand_in(job)
+            got.append(await all_reports(queue))
+        await queue.close()
         await worker
         return got, told
 
@@ -63,14 +63,14 @@ def test_jobs_are_done_one_after_another_and_every_report_arrives_in_order():
 
 def test_a_worker_waits_until_the_next_report_is_asked_for():
     async def play():
-        desk, told = Desk(), []
-        worker = asyncio.create_task(work(desk, told))
-        await desk.hand_in("a")
-        assert (await desk.next_report())["step"] == 1
+        queue, told = JobQueue(), []
+        worker = asyncio.create_task(work(queue, told))
+        await queue.hand_in("a")
+        assert (await queue.next_report())["step"] == 1
         for _ in range(100):
             await turn()
         assert told == []
-        assert (await desk.next_report())["step"] == 2
+        assert (await queue.next_report())["step"] == 2
         assert told == [("a", 1, True)]
         worker.cancel()
 
@@ -80,14 +80,14 @@ def test_a_worker_waits_until_the_next_report_is_asked_for():
 @pytest.mark.parametrize("seen", [1, 2, 3])
 def test_a_job_that_another_replaces_is_left_at_its_report(seen):
     async def play():
-        desk, told = Desk(), []
-        worker = asyncio.create_task(work(desk, told))
-        await desk.hand_in("hopeless")
+        queue, told = JobQueue(), []
+        worker = asyncio.create_task(work(queue, told))
+        await queue.hand_in("hopeless")
         for _ in range(seen):
-            await desk.next_report()
-        await desk.hand_in("next")
-        got = await all_reports(desk)
-        await desk.close()
+            await queue.next_report()
+        await queue.hand_in("next")
+        got = await all_reports(queue)
+        await queue.close()
         await worker
         return got, told
 
@@ -99,17 +99,17 @@ def test_a_job_that_another_replaces_is_left_at_its_report(seen):
 
 def test_a_group_started_anew_finds_its_job_and_what_was_told_before_is_not_told_again():
     async def play():
-        desk, told = Desk(), []
-        await desk.hand_in("a")
-        number, job = await desk.take()
-        dead = asyncio.create_task(desk.report(number, score(2)))
-        assert (await desk.next_report())["step"] == 2
+        queue, told = JobQueue(), []
+        await queue.hand_in("a")
+        number, job = await queue.take()
+        dead = asyncio.create_task(queue.report(number, score(2)))
+        assert (await queue.next_report())["step"] == 2
         dead.cancel()  # killed while it waits
-        await desk.group_died("killed")
-        assert await desk.take() == (number, job)
-        worker = asyncio.create_task(work(desk, told, steps=(2, 4)))
-        got = await all_reports(desk)
-        await desk.close()
+        await queue.group_died("killed")
+        assert await queue.take() == (number, job)
+        worker = asyncio.create_task(work(queue, told, steps=(2, 4)))
+        got = await all_reports(queue)
+        await queue.close()
         await worker
         return got
 
@@ -118,21 +118,21 @@ def test_a_group_started_anew_finds_its_job_and_what_was_told_before_is_not_told
 
 def test_workers_that_die_again_and_again_end_the_job_but_not_the_next():
     async def play():
-        desk = Desk()
-        await desk.hand_in("deadly")
+        queue = JobQueue()
+        await queue.hand_in("deadly")
         for _ in range(RESTARTS):
-            await desk.group_died("exit code 137")
-        waiting = asyncio.create_task(desk.next_report())
+            await queue.group_died("exit code 137")
+        waiting = asyncio.create_task(queue.next_report())
         await turn()
         assert not waiting.done()
-        await desk.group_died("exit code 137")
+        await queue.group_died("exit code 137")
         problem = await waiting
         assert isinstance(problem, FitError)
         assert "died 3 times" in str(problem)
         assert "exit code 137" in str(problem)
-        worker = asyncio.create_task(work(desk, []))
-        await desk.hand_in("next")
-        assert await all_reports(desk) == [1, 2, 3, 3]
+        worker = asyncio.create_task(work(queue, []))
+        await queue.hand_in("next")
+        assert await all_reports(queue) == [1, 2, 3, 3]
         worker.cancel()
 
     asyncio.run(play())
@@ -140,14 +140,14 @@ def test_workers_that_die_again_and_again_end_the_job_but_not_the_next():
 
 def test_a_score_between_deaths_sets_their_count_back():
     async def play():
-        desk = Desk()
-        await desk.hand_in("a")
-        number, _ = await desk.take()
+        queue = JobQueue()
+        await queue.hand_in("a")
+        number, _ = await queue.take()
         for step in range(5):
             for _ in range(RESTARTS):
-                await desk.group_died("killed")
-            report = asyncio.create_task(desk.report(number, score(step)))
-            assert (await desk.next_report())["step"] == step
+                await queue.group_died("killed")
+            report = asyncio.create_task(queue.report(number, score(step)))
+            assert (await queue.next_report())["step"] == step
             report.cancel()
 
     asyncio.run(play())
@@ -155,47 +155,47 @@ def test_a_score_between_deaths_sets_their_count_back():
 
 def test_what_a_worker_says_on_purpose_reaches_the_owner_behind_the_reports_before():
     async def play():
-        desk = Desk()
-        await desk.hand_in("a")
-        number, _ = await desk.take()
-        report = asyncio.create_task(desk.report(number, score(1)))
-        assert (await desk.next_report())["step"] == 1
-        waiting = asyncio.create_task(desk.next_report())
+        queue = JobQueue()
+        await queue.hand_in("a")
+        number, _ = await queue.take()
+        report = asyncio.create_task(queue.report(number, score(1)))
+        assert (await queue.next_report())["step"] == 1
+        waiting = asyncio.create_task(queue.next_report())
         assert await report
-        await desk.fail(number, InputError("no such layer"))
+        await queue.fail(number, InputError("no such layer"))
         assert str(await waiting) == "no such layer"
-        await desk.fail(number - 1, InputError("late"))  # of a job that is gone: nobody is told
-        await desk.hand_in("b")
-        await desk.fail(number, InputError("late"))
-        assert (await desk.take())[1] == "b"
+        await queue.fail(number - 1, InputError("late"))  # of a job that is gone: nobody is told
+        await queue.hand_in("b")
+        await queue.fail(number, InputError("late"))
+        assert (await queue.take())[1] == "b"
 
     asyncio.run(play())
 
 
 def test_a_group_that_is_gone_for_good_fails_every_job():
     async def play():
-        desk = Desk()
-        await desk.hand_in("a")
-        await desk.group_gone(RuntimeError("no resources"))
-        assert str(await desk.next_report()) == "no resources"
-        await desk.hand_in("b")
-        assert str(await desk.next_report()) == "no resources"
+        queue = JobQueue()
+        await queue.hand_in("a")
+        await queue.group_gone(RuntimeError("no resources"))
+        assert str(await queue.next_report()) == "no resources"
+        await queue.hand_in("b")
+        assert str(await queue.next_report()) == "no resources"
 
     asyncio.run(play())
 
 
 def test_lost_nodes_are_no_fault_of_the_job_but_not_for_ever():
     async def play():
-        desk = Desk()
-        await desk.hand_in("a")
-        waiting = asyncio.create_task(desk.next_report())
+        queue = JobQueue()
+        await queue.hand_in("a")
+        waiting = asyncio.create_task(queue.next_report())
         for _ in range(LOST_NODES):
-            await desk.group_died("its node is gone", with_node=True)
+            await queue.group_died("its node is gone", with_node=True)
         for _ in range(RESTARTS):
-            await desk.group_died("killed")
+            await queue.group_died("killed")
         await turn()
         assert not waiting.done()
-        await desk.group_died("its node is gone", with_node=True)
+        await queue.group_died("its node is gone", with_node=True)
         return await waiting
 
     problem = asyncio.run(play())
@@ -205,14 +205,14 @@ def test_lost_nodes_are_no_fault_of_the_job_but_not_for_ever():
 
 def test_a_score_sets_the_count_of_lost_nodes_back():
     async def play():
-        desk = Desk()
-        await desk.hand_in("a")
-        number, _ = await desk.take()
+        queue = JobQueue()
+        await queue.hand_in("a")
+        number, _ = await queue.take()
         for step in range(2):
             for _ in range(LOST_NODES):
-                await desk.group_died("gone", with_node=True)
-            report = asyncio.create_task(desk.report(number, score(step)))
-            assert (await desk.next_report())["step"] == step
+                await queue.group_died("gone", with_node=True)
+            report = asyncio.create_task(queue.report(number, score(step)))
+            assert (await queue.next_report())["step"] == step
             report.cancel()
 
     asyncio.run(play())
@@ -231,8 +231,8 @@ class Said:
 def test_only_deaths_that_nobody_meant_are_counted(monkeypatch, alive, with_node):
     monkeypatch.setattr(ray, "get", lambda answer: answer)
     monkeypatch.setattr(ray, "nodes", lambda: [{"NodeID": node, "Alive": is_up} for node, is_up in alive.items()])
-    desk = Said()
-    Deaths(desk).after_exception(None, {0: RuntimeError("connection lost"), 1: FitError("too large")})
-    assert desk.said == []
-    Deaths(desk).after_exception(None, {1: RuntimeError("Traceback:\n  ...\nworker was killed")})
-    assert desk.said == [("worker was killed", with_node)]
+    queue = Said()
+    Deaths(queue).after_exception(None, {0: RuntimeError("connection lost"), 1: FitError("too large")})
+    assert queue.said == []
+    Deaths(queue).after_exception(None, {1: RuntimeError("Traceback:\n  ...\nworker was killed")})
+    assert queue.said == [("worker was killed", with_node)]

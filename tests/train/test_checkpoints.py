@@ -11,7 +11,7 @@ from object_store import use_memory_store
 
 from hybridtune.storage.files import base_name, ensure_local, exists, join, list_names
 from hybridtune.train.checkpoint import STATE
-from hybridtune.train.checkpoints import Checkpoints
+from hybridtune.train.checkpoints import CheckpointManager
 from hybridtune.train.progress import Progress
 
 
@@ -26,7 +26,7 @@ def place(request, tmp_path, memory):
     return str(tmp_path / "fit") if request.param == "local" else "memory://bucket/study/fit?region=none"
 
 
-def add(kept, step, value, objective="multi/AP"):
+def add(checkpoints, step, value, objective="multi/AP"):
     def write(folder):
         progress = Progress(step=step, metrics={"step": step, objective: value})
         for name in ("model.safetensors", "optimizer.safetensors"):
@@ -34,16 +34,16 @@ def add(kept, step, value, objective="multi/AP"):
         (folder / STATE).write_text(json.dumps(asdict(progress)), encoding="utf-8")
         return progress
 
-    return kept.add(step, write)
+    return checkpoints.add(step, write)
 
 
 def steps(place):
     return [int(name.split("_")[1]) for name in list_names(place)]
 
 
-def last_step(kept):
+def last_step(checkpoints):
     """Of the checkpoint that a training would go on from, whose files are all there."""
-    last = kept.last()
+    last = checkpoints.last()
     if last is None:
         return None
     step = json.loads((last / STATE).read_text(encoding="utf-8"))["step"]
@@ -55,42 +55,42 @@ def last_step(kept):
 @pytest.mark.parametrize("keep", [1, 2, 3])
 @pytest.mark.parametrize("values", itertools.product([0.1, 0.2, 0.3], repeat=4))
 def test_the_best_and_the_last_stay_and_of_equals_the_later(place, keep, values):
-    kept = Checkpoints(place, keep, "multi/AP")
-    assert kept.last() is None
+    checkpoints = CheckpointManager(place, keep, "multi/AP")
+    assert checkpoints.last() is None
     for number, value in enumerate(values):
-        assert add(kept, 4 * number + 4, value).step == last_step(kept) == 4 * number + 4
+        assert add(checkpoints, 4 * number + 4, value).step == last_step(checkpoints) == 4 * number + 4
     ranked = sorted(range(4), key=lambda number: (values[number], number))[-keep:]
     assert steps(place) == sorted({*(4 * number + 4 for number in ranked), 16})
 
 
 def test_of_an_objective_that_is_to_fall_the_least_stays(place):
-    kept = Checkpoints(place, 1, "multi/rank_distance")
+    checkpoints = CheckpointManager(place, 1, "multi/rank_distance")
     for step, value in ((1, 9.0), (2, 3.0), (3, 5.0), (4, 7.0)):
-        add(kept, step, value, "multi/rank_distance")
+        add(checkpoints, step, value, "multi/rank_distance")
     assert steps(place) == [2, 4]
 
 
 def test_a_write_that_fails_leaves_the_last_checkpoint_and_the_next_one_succeeds(place):
-    kept = Checkpoints(place, 1, "multi/AP")
-    add(kept, 1, 0.5)
+    checkpoints = CheckpointManager(place, 1, "multi/AP")
+    add(checkpoints, 1, 0.5)
 
     def half(folder):
         (folder / STATE).write_text("{", encoding="utf-8")
         raise OSError("no space left")
 
     with pytest.raises(OSError, match="no space left"):
-        kept.add(2, half)
-    assert last_step(kept) == 1
-    add(kept, 2, 0.6)
-    assert last_step(kept) == 2
+        checkpoints.add(2, half)
+    assert last_step(checkpoints) == 1
+    add(checkpoints, 2, 0.6)
+    assert last_step(checkpoints) == 2
     assert steps(place) == [2]
 
 
 def test_a_step_that_is_scored_again_replaces_its_checkpoint(place):
-    kept = Checkpoints(place, 2, "multi/AP")
+    checkpoints = CheckpointManager(place, 2, "multi/AP")
     for value in (0.5, 0.6):
-        add(kept, 1, value)
-        assert json.loads((kept.last() / STATE).read_text(encoding="utf-8"))["metrics"]["multi/AP"] == value
+        add(checkpoints, 1, value)
+        assert json.loads((checkpoints.last() / STATE).read_text(encoding="utf-8"))["metrics"]["multi/AP"] == value
 
 
 def test_cut_off_at_any_change_of_an_object_store_the_checkpoint_before_or_the_new_one_counts(memory):
@@ -100,16 +100,16 @@ def test_cut_off_at_any_change_of_an_object_store_the_checkpoint_before_or_the_n
         while True:
             memory.objects.clear()
             memory.fail_after, memory.changes = None, 0
-            kept = Checkpoints(place, 1, "multi/AP")
+            checkpoints = CheckpointManager(place, 1, "multi/AP")
             for step in (1, 2):
-                add(kept, step, values[step - 1])
+                add(checkpoints, step, values[step - 1])
             memory.fail_after, memory.changes = cut, 0
             try:
-                add(kept, 3, values[2])
+                add(checkpoints, 3, values[2])
                 break
             except OSError:
                 memory.fail_after = None
-            again = Checkpoints(place, 1, "multi/AP")
+            again = CheckpointManager(place, 1, "multi/AP")
             assert last_step(again) == (2 if cut < 3 else 3)
             add(again, 4, 0.1)
             assert last_step(again) == 4
@@ -119,27 +119,27 @@ def test_cut_off_at_any_change_of_an_object_store_the_checkpoint_before_or_the_n
 
 
 def test_a_remote_checkpoint_is_fetched_by_who_asks_and_not_kept_by_who_wrote_it(memory, tmp_path):
-    kept = Checkpoints("memory://bucket/fit", 1, "multi/AP")
-    add(kept, 1, 0.5)
+    checkpoints = CheckpointManager("memory://bucket/fit", 1, "multi/AP")
+    add(checkpoints, 1, 0.5)
     assert list((tmp_path / "cache" / "outgoing").iterdir()) == []
-    assert ensure_local(kept.at(1)) == kept.last()
-    assert base_name(kept.at(1)) == "checkpoint_0000001"
+    assert ensure_local(checkpoints.at(1)) == checkpoints.last()
+    assert base_name(checkpoints.at(1)) == "checkpoint_0000001"
 
 
 def test_what_a_killed_process_was_sending_is_cleaned_up(memory, tmp_path):
     left = tmp_path / "cache" / "outgoing" / "999999999-1-abcdef01"
     left.mkdir(parents=True)
-    add(Checkpoints("memory://bucket/fit", 1, "multi/AP"), 1, 0.5)
+    add(CheckpointManager("memory://bucket/fit", 1, "multi/AP"), 1, 0.5)
     assert not left.exists()
 
 
 def test_a_checkpoint_that_was_half_removed_does_not_count(tmp_path):
-    kept = Checkpoints(str(tmp_path), 2, "multi/AP")
+    checkpoints = CheckpointManager(str(tmp_path), 2, "multi/AP")
     for step in (1, 2):
-        add(kept, step, 0.5)
-    (Path(kept.at(2)) / STATE).unlink()
-    assert last_step(kept) == 1
-    add(kept, 3, 0.4)
+        add(checkpoints, step, 0.5)
+    (Path(checkpoints.at(2)) / STATE).unlink()
+    assert last_step(checkpoints) == 1
+    add(checkpoints, 3, 0.4)
     assert steps(str(tmp_path)) == [1, 3]
     shutil.rmtree(tmp_path)
-    assert kept.last() is None
+    assert checkpoints.last() is None

@@ -9,7 +9,7 @@ from hybridtune.config.study import Study
 from hybridtune.metrics.metrics import Ranked, per_query
 from hybridtune.metrics.per_query import write_per_query
 from hybridtune.report.headline import headline
-from hybridtune.search.seed_check import RepeatRow, noise, repeat_points
+from hybridtune.search.seed_check import RepeatRow, compare_seeds, repeat_points
 from hybridtune.storage.trial_rows import TrialRow
 
 GOAL = "balanced/AP"
@@ -84,7 +84,7 @@ def hash_of(name):
 def checked(folder, best, half, worst=(4, 40), study=None, rows=ROWS):
     study = study or study_of(repeat_best=len(best))
     repeats, files = repeated(folder, {"best": best, "half-half": half}, {"best": worst[0], "half-half": worst[1]})
-    found = noise(study, rows[3], [rows[1], rows[3]], repeats, files)
+    found = compare_seeds(study, rows[3], [rows[1], rows[3]], repeats, files)
     result = {"best": rows[3].__dict__, "trials": [one.__dict__ for one in rows], "repeats": found}
     assert json.loads(json.dumps(found)) == found
     return found, headline(study, result)
@@ -149,7 +149,7 @@ def test_where_all_repeats_failed_nothing_is_claimed(tmp_path):
 def test_values_per_query_that_are_gone_leave_the_verdict_open(tmp_path):
     repeats, files = repeated(tmp_path, {"best": [0.6, 0.6], "half-half": [0.5, 0.5]}, {"best": 4, "half-half": 40})
     del files["best-s2"]
-    versus = noise(study_of(repeat_best=2), ROWS[3], ROWS, repeats, files)["against"]["half-half"][GOAL]
+    versus = compare_seeds(study_of(repeat_best=2), ROWS[3], ROWS, repeats, files)["against"]["half-half"][GOAL]
     assert (versus["p_topics"], versus["topics"], versus["verdict"]) == (None, 0, "not measured")
 
 
@@ -159,7 +159,7 @@ def test_less_is_better_of_a_distance(tmp_path):
     study = study_of(goal, repeat_best=3)
     scores = {"best": [20.0, 21.0, 20.0], "half-half": [30.0, 31.0, 31.0]}
     repeats, files = repeated(tmp_path, scores, {"best": 4, "half-half": 40}, goal)
-    found = noise(study, rows[1], rows, repeats, files)
+    found = compare_seeds(study, rows[1], rows, repeats, files)
     assert found["against"]["half-half"][goal]["verdict"] == "better"
     trials = {"best": rows[1].__dict__, "trials": [one.__dict__ for one in rows]}
     told = headline(study, {**trials, "repeats": found})
