@@ -10,7 +10,7 @@ from hybridtune.metrics.breakdown import group_means
 from hybridtune.metrics.metrics import SETTINGS, Scores
 from hybridtune.report.chart import TEMPLATE, Chart, Pair, heat_map, is_best, safe
 from hybridtune.report.colours import BIAS, BLUE, DIVERGING, FAINT, ORANGE, SEQUENTIAL, Scale
-from hybridtune.report.record import StudyRecord, TrialRecord
+from hybridtune.report.record import StudyRecord
 from hybridtune.report.text import counted
 
 _GONE = "The scores of the chosen trial's checkpoint are gone (pruned, or on another machine)."
@@ -29,17 +29,17 @@ def pair_map(record: StudyRecord) -> Chart:
     best = record.best
     if best is None or best.scores is None:
         return chart.saying(_NONE_YET if best is None else _GONE)
-    cells, counts = _pairs(best.scores), _training_pairs(best)
+    cells, counts = _pairs(best.scores), best.training_pairs()
     if not cells:
         return chart.saying("The dev benchmark has no language pair with a query.")
     tips = {}
     for pair, values in cells.items():
-        distinct, drawn = counts.get(pair, (0, 0)) if counts is not None else (None, None)
+        distinct, drawn = counts.get("-".join(pair), (0, 0)) if counts is not None else (None, None)
         chart.rows.append([*pair, round(values["AP"], 4), int(values["queries"]), distinct, drawn])
         trained = "" if distinct is None else f"<br>{distinct:,} distinct training pairs, {drawn:,} drawn"
         tips[pair] = f"AP {values['AP']:.4f}, {counted(int(values['queries']), 'query')}{trained}"
     figure = heat_map(_names(best.scores), {pair: means["AP"] for pair, means in cells.items()}, tips, _AP)
-    zero = [pair for pair in cells if counts is not None and pair not in counts]
+    zero = [pair for pair in cells if counts is not None and not counts.get("-".join(pair), (0, 0))[0]]
     words = (
         f"{best.label} on the dev benchmark, {_queries(best.scores)}: query language down, passage language across; on "
         "the diagonal both are the same."
@@ -194,16 +194,3 @@ def _pairs(scores: Mapping[str, Any]) -> dict[Pair, Mapping[str, float]]:
 
 def _queries(scores: Mapping[str, Any]) -> str:
     return counted(max(scores["counts"]["queries"].values()), "query")
-
-
-def _training_pairs(trial: TrialRecord) -> dict[Pair, tuple[int, int]] | None:
-    """(distinct, drawn) question-passage pairs of a trial's plan; None: the plan is gone."""
-    if trial.plan is None:
-        return None
-    counts: dict[str, tuple[int, int]] = {}
-    for row in trial.plan["table"]:
-        if row["kind"] != "align":
-            distinct, drawn = counts.get(row["pair"], (0, 0))
-            counts[row["pair"]] = (distinct + row["groups"], drawn + row["pairs"])
-    names = _names(trial.scores) if trial.scores is not None else []
-    return {(x, y): counts[f"{x}-{y}"] for x in names for y in names if counts.get(f"{x}-{y}", (0, 0))[0] > 0}

@@ -41,7 +41,7 @@ _WIDTH, _REACH = 0.15, 0.22  # of the unit square: a surface's kernel, and how f
 _RATIOS = np.linspace(0, 1, 101)  # at which lines are drawn
 
 
-def asked_ratio(record: StudyRecord, trial: TrialRecord) -> float:
+def requested_ratio(record: StudyRecord, trial: TrialRecord) -> float:
     """Return the mixing ratio that a trial asked for: the mean of its schedule, where its plan has it.
 
     Example: see `hybridtune.report.page.page`, as for all charts of this module.
@@ -54,7 +54,7 @@ def ratio_temperature(record: StudyRecord) -> Chart:
     """Draw the first objective over mixing ratio and temperature: a mark a trial, a surface where they are dense."""
     goal = first_goal(record)[0]
     trials = with_metrics(record.trials, [goal])
-    ratios = [asked_ratio(record, trial) for trial in trials]
+    ratios = [requested_ratio(record, trial) for trial in trials]
     temperatures = [float(value_of(record, trial, "train.temperature")) for trial in trials]
     columns = ["trial", "status", "mixing ratio", "temperature", goal]
     chart = Chart("ratio-temperature", "Mixing ratio and temperature together", columns)
@@ -137,8 +137,8 @@ def ratio_curve(record: StudyRecord) -> Chart:
     chart = Chart("ratio-curve", "Scores over the mixing ratio", ["trial", "status", "mixing ratio", *figures])
     for trial in scored:
         values = [rounded(name, trial.metrics.get(name)) for name in figures]
-        chart.rows.append([trial.label, trial.status, cell(asked_ratio(record, trial)), *values])
-    if len({asked_ratio(record, trial) for trial in scored}) < 2:
+        chart.rows.append([trial.label, trial.status, cell(requested_ratio(record, trial)), *values])
+    if len({requested_ratio(record, trial) for trial in scored}) < 2:
         return chart.saying("Fewer than two mixing ratios have scores: there is no curve yet.")
     apart = DISTANCE in names
     heights = [0.66, 0.34] if apart else [1.0]
@@ -174,7 +174,7 @@ def _setting(record: StudyRecord, trials: list[TrialRecord], name: str) -> list[
 
 
 def _points(record: StudyRecord, trials: list[TrialRecord], name: str) -> tuple[Float64, Float64]:
-    return np.array([asked_ratio(record, t) for t in trials]), np.array([t.metrics[name] for t in trials])
+    return np.array([requested_ratio(record, t) for t in trials]), np.array([t.metrics[name] for t in trials])
 
 
 def _between(x: Float64) -> Float64:

@@ -41,6 +41,20 @@ class TrialRecord(TrialRow):
     plan: dict[str, Any] | None = None
     per_query: Path | None = None
 
+    def training_pairs(self) -> dict[str, tuple[int, int]] | None:
+        """Return (distinct, drawn) question-passage pairs by language pair, as "en-de"; None: the plan is gone.
+
+        Example: see `read_record`.
+        """
+        if self.plan is None:
+            return None
+        counts: dict[str, tuple[int, int]] = {}
+        for row in self.plan["table"]:
+            if row["kind"] != "align":  # translations of one text, no pair of a question and a passage
+                distinct, drawn = counts.get(row["pair"], (0, 0))
+                counts[row["pair"]] = (distinct + row["groups"], drawn + row["pairs"])
+        return counts
+
 
 @dataclass(frozen=True)
 class StudyRecord:

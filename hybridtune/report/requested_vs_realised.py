@@ -2,8 +2,7 @@
 
 import shlex
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from hybridtune.report.record import StudyRecord, TrialRecord
 from hybridtune.report.sentences import status_counts
@@ -70,7 +69,7 @@ def languages(record: StudyRecord) -> Table | None:
     if best is None or best.plan is None:
         return None
     scores = best.scores or {"per_language": {"mono": {}, "multi": {}}, "counts": {"passages_per_language": {}}}
-    pairs = _pairs(best.plan)
+    pairs = Counter({pair: distinct for pair, (distinct, _) in (best.training_pairs() or {}).items()})
     spoken = [pair[: len(pair) // 2] for pair in pairs if _is_mono(pair)]
     names = list(dict.fromkeys([*scores["counts"]["passages_per_language"], *spoken]))
     low = set(record.study.benchmarks.dev.low_resource)
@@ -147,15 +146,6 @@ def _queries(record: StudyRecord) -> list[Sequence[Value]]:
             got = f"{queries:,} scored" + (f", {without:,} without an answer in the pool" if without else "")
             rows.append([f"{name} queries, {setting}", f"{queries + without:,}", got])
     return rows
-
-
-def _pairs(plan: Mapping[str, Any]) -> Counter[str]:
-    """Distinct pairs by language pair; ``align`` batches hold no question-passage pairs."""
-    found: Counter[str] = Counter()
-    for row in plan["table"]:
-        if row["kind"] != "align":
-            found[row["pair"]] += row["groups"]
-    return found
 
 
 def _is_mono(pair: str) -> bool:

@@ -120,10 +120,10 @@ def test_one_ratio_is_no_curve():
 def test_the_ratio_of_a_trial_is_its_plans_else_its_own_else_the_studys():
     trial = trial_of(0, 0.3, mono_AP=0.5)
     record = record_of([trial])
-    assert mix_charts.asked_ratio(record, dataclasses.replace(trial, plan=plan_of(0.7, 0.71))) == 0.7
-    assert mix_charts.asked_ratio(record, trial) == 0.3
-    assert mix_charts.asked_ratio(record, dataclasses.replace(trial, values={"mix.mixing_ratio": 0.4})) == 0.4
-    assert mix_charts.asked_ratio(record, dataclasses.replace(trial, values={})) == 0.5
+    assert mix_charts.requested_ratio(record, dataclasses.replace(trial, plan=plan_of(0.7, 0.71))) == 0.7
+    assert mix_charts.requested_ratio(record, trial) == 0.3
+    assert mix_charts.requested_ratio(record, dataclasses.replace(trial, values={"mix.mixing_ratio": 0.4})) == 0.4
+    assert mix_charts.requested_ratio(record, dataclasses.replace(trial, values={})) == 0.5
 
 
 def test_the_map_has_a_surface_only_where_trials_are_dense():

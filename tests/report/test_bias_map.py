@@ -19,6 +19,12 @@ def all_cells(names):
     return {f"{x}-{y}": math.sin(3 * i + j) * 4 for i, x in enumerate(names) for j, y in enumerate(names)}
 
 
+def drawn(folder, names, cells):
+    """The picture as XML."""
+    bias_heat_map(scores_of(names, cells), folder / "bias.svg")
+    return ElementTree.parse(folder / "bias.svg").getroot()
+
+
 def numbers(element, *names):
     return [float(element.get(name)) for name in names]
 
@@ -27,8 +33,7 @@ def numbers(element, *names):
 @pytest.mark.parametrize("suffix", ["", "-Hans"])
 def test_a_square_for_every_pair_inside_the_picture_and_none_over_another(tmp_path, count, suffix):
     names = [f"{'abcdefghijklmnopqrst'[i]}x{suffix}" for i in range(count)]
-    bias_heat_map(scores_of(names, all_cells(names)), tmp_path / "bias.svg")
-    root = ElementTree.parse(tmp_path / "bias.svg").getroot()
+    root = drawn(tmp_path, names, all_cells(names))
     width, height = numbers(root, "width", "height")
     ground, *squares = root.findall(f"{SVG}rect")
     assert ground.get("fill") == "#ffffff"
@@ -60,8 +65,7 @@ def test_a_square_for_every_pair_inside_the_picture_and_none_over_another(tmp_pa
 def test_colours_diverge_from_white_and_keep_the_words_readable(tmp_path):
     names = ["en", "de", "sw"]
     cells = {"en-en": BIAS.high + 5, "en-de": -BIAS.high - 5, "de-en": 0.0, "de-de": 1.0, "sw-en": -0.01}
-    bias_heat_map(scores_of(names, cells), tmp_path / "bias.svg")
-    root = ElementTree.parse(tmp_path / "bias.svg").getroot()
+    root = drawn(tmp_path, names, cells)
     found = {
         square.find(f"{SVG}title").text: square.get("fill") for square in root.findall(f"{SVG}rect") if len(square)
     }
@@ -77,8 +81,7 @@ def test_colours_diverge_from_white_and_keep_the_words_readable(tmp_path):
 
 
 def test_names_are_escaped(tmp_path):
-    bias_heat_map(scores_of(["<&>"], {"<&>-<&>": 1.0}), tmp_path / "bias.svg")
-    root = ElementTree.parse(tmp_path / "bias.svg").getroot()
+    root = drawn(tmp_path, ["<&>"], {"<&>-<&>": 1.0})
     assert "<&>" in [text.text for text in root.findall(f"{SVG}text")]
 
 
@@ -86,11 +89,9 @@ def test_names_are_escaped(tmp_path):
 def test_the_table_shows_the_values_with_and_without_colour(names):
     cells = all_cells(names)
     del cells["en-sw"]
-    plain, coloured = io.StringIO(), io.StringIO()
-    Console(file=plain, width=120).print(bias_table(scores_of(names, cells)))
-    Console(file=coloured, width=120, force_terminal=True, color_system="truecolor").print(
-        bias_table(scores_of(names, cells))
-    )
+    plain, coloured, table = io.StringIO(), io.StringIO(), bias_table(scores_of(names, cells))
+    Console(file=plain, width=120).print(table)
+    Console(file=coloured, width=120, force_terminal=True, color_system="truecolor").print(table)
     lines = plain.getvalue().splitlines()
     assert UNIT in lines[0]
     assert lines[1].split() == names
@@ -101,6 +102,5 @@ def test_the_table_shows_the_values_with_and_without_colour(names):
 
 
 def test_nothing_to_show(tmp_path):
-    bias_heat_map(scores_of(["en", "de"], {}), tmp_path / "bias.svg")
-    assert len(ElementTree.parse(tmp_path / "bias.svg").getroot().findall(f"{SVG}rect")) == 9  # ground and legend
+    assert len(drawn(tmp_path, ["en", "de"], {}).findall(f"{SVG}rect")) == 9  # ground and legend
     assert bias_table(scores_of(["en", "de"], {})).row_count == 0

@@ -2,11 +2,11 @@ import re
 
 import numpy as np
 import pytest
-import yaml
 from huggingface_hub import ModelCard
 
 from hybridtune.config.search import full_names
 from hybridtune.config.study import Study
+from hybridtune.config.yaml_text import parse_yaml
 from hybridtune.metrics.breakdown import full_scores
 from hybridtune.metrics.metrics import Ranked, per_query, score
 from hybridtune.study.card import Trained, model_card
@@ -104,7 +104,7 @@ def test_it_names_no_folder_of_this_machine():
     text = card(encoder={"name": "/home/me/models/e5"})
     assert "/home" not in text
     assert "~/" not in text
-    shown = yaml.safe_load(re.search(r"```yaml\n(.*?)```", text, re.DOTALL)[1])
+    shown = parse_yaml(re.search(r"```yaml\n(.*?)```", text, re.DOTALL)[1])
     assert [source["path"] for source in shown["data"]["train"]] == [
         "pairs.jsonl",
         "more/*.jsonl",  # as it was given
