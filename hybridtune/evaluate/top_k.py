@@ -212,7 +212,7 @@ def _swept(queries: Float32, blocks: Sequence[Block], k: int, floor: Float32, re
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """faiss and torch with one thread while the block runs: a task has one core, whatever its machine has."""
+    """Run the block with one thread of faiss and torch: a task has one core, whatever its machine has."""
     before = faiss.omp_get_max_threads(), torch.get_num_threads()
     faiss.omp_set_num_threads(1)
     torch.set_num_threads(1)

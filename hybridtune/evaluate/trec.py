@@ -1,6 +1,6 @@
 """TREC files: reading somebody's run and counting what `metrics` scores in it, writing runs and qrels.
 
-A run of any depth becomes the counts of `metrics.Ranked`; lists of `top_k` become a run.
+A run of any depth becomes a `metrics.Ranked`; lists of `top_k` become a run.
 """
 
 import gzip
@@ -8,12 +8,14 @@ import zlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, NamedTuple, cast
 
 import numpy as np
 
 from hybridtune.errors import InputError
+from hybridtune.evaluate.relevance import Relevance
 from hybridtune.metrics.arrays import Bool, Float32, Int64
+from hybridtune.metrics.metrics import Ranked
 from hybridtune.metrics.ranks import tie_order
 from hybridtune.storage.files import replacing
 
@@ -41,36 +43,30 @@ class Run:
     scores: Float32
 
 
-@dataclass(frozen=True)
-class RunCounts:
-    """A run seen from the relevant pairs of a benchmark; the fields of ``metrics.Ranked`` that depend on the run.
+class RankedRun(NamedTuple):
+    """A run seen from the relevant pairs of a benchmark.
 
     Attributes:
-        counts: int64 [R, L], passages per language above the pair's passage in its query's list; 0 where the
-            passage is not in the list.
-        retrieved: bool [R], whether it is.
-        settings: the settings that the lists can be read in: all, or mono alone.
+        ranked: to be scored; its settings are those that the lists can be read in: all, or mono alone.
         depth: passages of the longest list.
         notes: what a reader of the figures has to know; one sentence each.
+
+    Example: see `rank_run`.
     """
 
-    counts: Int64
-    retrieved: Bool
-    settings: tuple[str, ...]
+    ranked: Ranked
     depth: int
     notes: list[str]
 
 
-def run_counts(
+def rank_run(
     run: Run,
-    query_ids: Sequence[str],
-    query_language: Int64,
-    passage_language: Mapping[str, int],
-    query_index: Int64,
+    relevance: Relevance,
     passage_ids: Sequence[str],
+    passage_language: Mapping[str, int],
     passages: Int64,
     own: Collection[str] = (),
-) -> RunCounts:
+) -> RankedRun:
     """Count what stands above each relevant pair in a run, with trec_eval's order.
 
     A retrieved passage has its exact rank in every setting's pool, whatever the depth: all that is above it is in
@@ -78,18 +74,20 @@ def run_counts(
 
     Args:
         run: any depth; the lists may differ in length.
-        query_ids: the Q ids of the benchmark.
-        query_language: int64 [Q], in [0, L).
+        relevance: of the benchmark.
+        passage_ids: [P] id of each passage that the relevance numbers.
         passage_language: language in [0, L) by passage id; at least of every passage of the run that there is.
-        query_index: int64 [R], in [0, Q), of each relevant pair.
-        passage_ids: [R], id of its passage.
         passages: int64 [L], passages of the whole corpus per language.
         own: ids of the queries whose passage of the same id is left out of their lists.
 
     Raises:
         InputError: the run has no query of the benchmark, or a passage that the benchmark does not have: its
             language is unknown.
+
+    Example:
+        >>> rank_run(read_run(Path("their.run")), relevance, ids, language_of, sizes).notes  # doctest: +SKIP
     """
+    query_ids, query_language = relevance.query_ids, relevance.query_language
     query_row = _rows(run.query_ids, query_ids)
     if (query_row < 0).all():
         raise InputError(
@@ -105,7 +103,8 @@ def run_counts(
     query, passage = query[order], passage[order]
     language, length = spoken[passage], np.bincount(query, minlength=len(query_ids))
     width = len(run.passage_ids) + 1  # one more for the relevant passages that are in no list: row -1
-    at = _positions(query * width + passage, query_index * width + _rows(passage_ids, run.passage_ids) % width)
+    query_index, row = relevance.query_index, _rows(passage_ids, run.passage_ids)[relevance.passage_index]
+    at = _positions(query * width + passage, query_index * width + row % width)
     retrieved = at >= 0
     counts = np.zeros((len(at), len(passages)), np.int64)
     start = (np.cumsum(length) - length)[query_index[retrieved]]
@@ -114,13 +113,22 @@ def run_counts(
         counts[retrieved, column] = above[at[retrieved]] - above[start]
     alone = int((passages > 0).sum()) > 1 and bool((language == query_language[query]).all())
     pool = (passages[query_language] if alone else passages.sum()) - np.isin(query_ids, list(own))
-    return RunCounts(
+    ranked = Ranked(
         counts=counts,
+        query_index=query_index,
+        passage_language=relevance.passage_language[relevance.passage_index],
+        query_language=query_language,
+        languages=relevance.languages,
+        passages=passages,
+        grades=relevance.grades,
         retrieved=retrieved,
         settings=("mono",) if alone else ("mono", "cross", "multi"),
-        depth=int(length.max()),
-        notes=[*_notes(run, query_ids, query_row, length, pool, alone), *_own_note(int(left_out.sum()))],
+        lost=relevance.lost,
     )
+    notes = _notes(run, query_ids, query_row, length, pool, alone)
+    if left_out.any():
+        notes.append(f"{left_out.sum():,} lists hold the passage with their query's own id, which is left out")
+    return RankedRun(ranked, int(length.max()), notes)
 
 
 def _left_out(run: Run, own: Collection[str]) -> Bool:
@@ -128,10 +136,6 @@ def _left_out(run: Run, own: Collection[str]) -> Bool:
     rows = np.where(np.isin(run.query_ids, list(own)), _rows(run.query_ids, run.passage_ids), -1)
     left: Bool = rows[run.query] == run.passage
     return left
-
-
-def _own_note(entries: int) -> list[str]:
-    return [f"{entries:,} lists hold the passage with their query's own id, which is left out"] * (entries > 0)
 
 
 def _refuse_unknown(run: Run, passage: Int64) -> None:

@@ -1,4 +1,4 @@
-"""What of an encoder is trained: frozen layers and embeddings, and low-rank adapters beside frozen weights."""
+"""Choose what of an encoder is trained: frozen layers and embeddings, and low-rank adapters beside frozen weights."""
 
 from typing import Any, Literal
 
@@ -12,7 +12,7 @@ _WRAPPED = ".base_layer."  # what peft puts into the name of a weight that has a
 
 
 def transformer_layers(backbone: Any) -> nn.ModuleList:
-    """The transformer layers of a backbone, lowest first.
+    """Return the transformer layers of a backbone, lowest first.
 
     Raises:
         InputError: they are not to be found.
@@ -28,7 +28,7 @@ def transformer_layers(backbone: Any) -> nn.ModuleList:
 
 
 def embedding_modules(backbone: Any) -> list[nn.Module]:
-    """All that stands below the lowest layer: the embeddings of tokens, positions and types, and their norm."""
+    """Return all that stands below the lowest layer: the embeddings of tokens, positions and types, and their norm."""
     words = backbone.get_input_embeddings()
     for module in backbone.children():
         if words in module.modules() and not any(isinstance(part, nn.ModuleList) for part in module.modules()):
@@ -125,12 +125,12 @@ def recompute_layers(backbone: Any) -> None:
 
 
 def has_adapters(backbone: Any) -> bool:
-    """Whether ``add_adapters`` was here."""
+    """Return whether a backbone has adapters, from `add_adapters`."""
     return any(_is_adapted(module) for module in backbone.modules())
 
 
 def merged_state(backbone: Any) -> dict[str, Tensor]:
-    """The weights without adapters, by the names that they have without; an adapted weight is W + scale * B A.
+    """Return the weights without adapters, under their plain names; an adapted weight is W + scale * B A.
 
     The backbone is only read: adapters that are merged and taken out again would leave a trace in W.
     """

@@ -142,7 +142,7 @@ class DualEncoder(nn.Module):
 
     @property
     def has_adapters(self) -> bool:
-        """Whether adapters are trained: weights that are no part of ``plain_state``."""
+        """True where adapters are trained: weights that are no part of ``plain_state``."""
         return adapters.has_adapters(self.backbone)
 
     @property
@@ -151,7 +151,7 @@ class DualEncoder(nn.Module):
         return not len(self.heads) and self._kept is None and self.pools_prompts
 
     def forward(self, texts: TokenRows) -> Tensor:
-        """Unit vectors [n, D] float32 of n >= 1 texts; they do not depend on the other texts of the call."""
+        """Return unit vectors [n, D] float32 of n >= 1 texts; they do not depend on the other texts of the call."""
         device = next(self.parameters()).device
         if texts.ids.device != device:
             texts = texts.to(device)
@@ -175,7 +175,7 @@ class DualEncoder(nn.Module):
         return F.normalize(vectors[:, : self._kept], dim=-1)
 
     def embed(self, rows: Sequence[Int32]) -> Tensor:
-        """Unit vectors [n, D] float32 of n >= 1 rows of token ids."""
+        """Return unit vectors [n, D] float32 of n >= 1 rows of token ids, with gradients where they are on."""
         embedded: Tensor = self(TokenRows.of(rows))
         return embedded
 

@@ -243,13 +243,13 @@ def _positions(config: Any) -> int | None:
 
 
 def training_pairs_of(name: str) -> dict[str, int] | None:
-    """Distinct pairs a model was trained on, by "query language-passage language"; None where it does not tell."""
+    """Return the distinct pairs a model was trained on, by "query language-passage language"; None: not known."""
     pairs = Repository(name).json(_OURS).get("training_pairs")
     return None if pairs is None else {str(key): int(value) for key, value in pairs.items()}
 
 
 def model_digest(encoder: Encoder) -> str:
-    """Equal for equal weights: of a folder's weights, settings and code, or of a hub name's commit.
+    """Return a digest, equal for equal weights: of a folder's weights, settings and code, or of a hub name's commit.
 
     Raises:
         InputError: a hub name that is not there.
@@ -279,7 +279,7 @@ def model_config(encoder: Encoder) -> Any:
 
 
 def has_dense(encoder: Encoder) -> bool:
-    """Tell whether Dense layers stand behind the encoder's pooling."""
+    """Return whether Dense layers stand behind the encoder's pooling."""
     return encoder.name != "tiny" and any(isinstance(head, Dense) for head in read_published(encoder.name).heads)
 
 

@@ -8,17 +8,17 @@ from torch import Tensor
 
 
 def workers() -> int:
-    """How many processes train together; 1 outside of a process group."""
+    """Return how many processes train together; 1 outside of a process group."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """This worker's place among them, in [0, W)."""
+    """Return this worker's rank among them, in [0, W)."""
     return dist.get_rank() if workers() > 1 else 0
 
 
 def gather(rows: Tensor) -> Tensor:
-    """All workers' rows [W * n, ...] by rank, without gradient; n is the same on all."""
+    """Return all workers' rows [W * n, ...] by rank, without gradient; n is the same on all."""
     if workers() == 1:
         return rows
     gathered = rows.new_empty(workers() * len(rows), *rows.shape[1:])
@@ -27,7 +27,7 @@ def gather(rows: Tensor) -> Tensor:
 
 
 def gather_with_gradient(rows: Tensor) -> Tensor:
-    """All workers' rows [W * n, D] by rank; a row's gradient is the sum of what every worker sends back to it."""
+    """Return all workers' rows [W * n, D] by rank; a row's gradient is the sum of what all workers send back to it."""
     if workers() == 1:
         return rows
     gathered: Tensor = _Gather.apply(rows)  # type: ignore[no-untyped-call]
@@ -55,7 +55,7 @@ def average(values: Tensor) -> None:
 
 
 def largest(number: int, device: torch.device) -> int:
-    """The largest of all workers' numbers."""
+    """Return the largest of all workers' numbers."""
     if workers() == 1:
         return number
     found = torch.tensor(number, device=device)

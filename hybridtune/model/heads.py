@@ -91,7 +91,7 @@ class DenseHead(nn.Module):
             self.residual = nn.Linear(published.in_features, published.out_features, bias=False)
 
     def forward(self, vectors: Tensor) -> Tensor:
-        """Vectors [n, in_features] to [n, out_features]."""
+        """Map vectors [n, in_features] to [n, out_features]."""
         found: Tensor = self.activation(self.linear(vectors))
         if self._residual:
             found = found + (self.residual(vectors) if hasattr(self, "residual") else vectors)

@@ -1,5 +1,9 @@
-"""A temperature that is trained with the encoder."""
+"""The losses of a step: InfoNCE over all workers' passages, alignment to a teacher, and a learned temperature.
 
+Unit vectors of one worker's texts go in (`encoder`), a `LossOutput` comes out; `gradcache` sends its gradient back.
+"""
+
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -35,7 +39,7 @@ class LearnedTemperature(nn.Module):
         self.log_ratio = nn.Parameter(torch.zeros(()))
 
     def value(self) -> Tensor:
-        """The temperature: a scalar with gradient."""
+        """Return the temperature: a scalar with gradient."""
         return self.start * self.log_ratio.exp()
 
     def average_gradient(self) -> None:
@@ -49,15 +53,16 @@ class LearnedTemperature(nn.Module):
         self.log_ratio.clamp_(*self._bounds)
 
 
-_EMPTY = -2  # answer set of a column that holds no text
-
-
+# A loss over rows: of the rows [b, D], the columns [C, D] of all workers, the column [b] that answers each row, the
+# columns [b, C] that a row may not see (bool), and the temperature; the mean over the rows.
 RowLoss = Callable[[Tensor, Tensor, Tensor, Tensor, float | Tensor], Tensor]
+
+_EMPTY = -2  # answer set of a column that holds no text
 
 
 @dataclass(frozen=True)
 class LossOutput:
-    """What one step's loss tells.
+    """The loss of one step, and two signs of its health.
 
     Attributes:
         loss: scalar; the mean over this worker's rows.
@@ -83,12 +88,11 @@ def info_nce(
     near_duplicate: float | None = None,
     row_loss: RowLoss | None = None,
 ) -> LossOutput:
-    """Contrastive loss of a batch: -log softmax of cos(q_i, p_j) / temperature at j = i.
+    """Take the contrastive loss of a batch: -log softmax of cos(q_i, p_j) / temperature at j = i.
 
     The columns are the passages and the hard negatives of all W workers. A column of the row's own answer set (a
-    translation, the same text, or an answer to both) is a false negative and is masked. Averaging over workers, as
-    DDP does with gradients, gives the loss and gradient of one worker with all B rows. Computed in float32 (or
-    float64, if that is given) whatever autocast says.
+    translation, the same text, or an answer to both) is a false negative and is masked. The mean over workers is the
+    loss and gradient of one worker with all B rows. Computed in float32 (or in given float64) whatever autocast says.
 
     Args:
         queries: [b, D] unit vectors of this worker.
@@ -99,27 +103,25 @@ def info_nce(
         negatives: [k, D] unit vectors of hard negatives, columns for every row of every worker; k >= 0 may differ
             between workers.
         negative_answer_sets: [m], m >= k the same on all workers: the answer set that each negative's text answers,
-            -1 for none; what stands behind the first k is not read.
-        matryoshka: widths in [1, D): the loss is also taken of the vectors cut to their first dimensions and made
-            unit vectors again, and averaged over these widths and the full one. Accuracy and spread stay the full
-            width's.
-        near_duplicate: a column is masked too if the cosine of its text with the row's own passage is over this;
-            a query's text is here the passage that answers it. None masks by answer set alone.
-        row_loss: takes the place of the cross-entropy: called with the rows [b, D], the columns [C, D] of all workers,
-            the column [b] that answers each row, the columns [b, C] that a row may not see (bool) and the temperature;
-            returns the mean over the rows. Called anew for each direction and each matryoshka width.
+            -1 for none; only the first k are read.
+        matryoshka: widths in [1, D): the loss is averaged over the vectors cut to their first dimensions, made unit
+            vectors again, and the full ones. Accuracy and spread are of the full width.
+        near_duplicate: a column is masked too if the cosine of its text with the row's own passage is over this (of a
+            query, the passage that answers it). None masks by answer set alone.
+        row_loss: takes the place of the cross-entropy, for each direction and matryoshka width; see `RowLoss`.
 
     Raises:
         ValueError: fewer negative_answer_sets than negatives, or a width that does not cut.
 
-    Source: arXiv 1807.03748 (InfoNCE); in-batch negatives, and hard negatives shared by the batch, of
-    arXiv 2004.04906; cosine and hybrid batches of arXiv 2408.10536; nested widths of arXiv 2205.13147, all with
-    weight 1.
+    Example:
+        >>> vectors = torch.eye(2)  # each query is its own passage
+        >>> info_nce(vectors, vectors, torch.tensor([0, 1]), temperature=0.05).accuracy
+        tensor(1.)
+
+    Source: arXiv 1807.03748 (InfoNCE); negatives of the batch, arXiv 2004.04906; cosine and hybrid batches,
+    arXiv 2408.10536; nested widths, arXiv 2205.13147, all with weight 1.
     """
-    width = queries.shape[1]
-    for narrow in matryoshka:
-        if not 0 < narrow < width:
-            raise ValueError(f"matryoshka width {narrow} does not cut vectors of {width} dimensions")
+    _check_widths(matryoshka, queries.shape[1])
     with torch.autocast(queries.device.type, enabled=False):
         queries, passages = _full(queries), _full(passages)
         texts, text_answer_sets = _texts(passages, answer_sets, negatives, negative_answer_sets)  # [b + m, D], [b + m]
@@ -129,16 +131,8 @@ def info_nce(
         if symmetric:  # a query is masked as its passage is
             of_queries = bias.view(len(queries), workers(), -1)[:, :, : len(queries)].flatten(1)  # [b, B]
             directions.append((passages, all_queries, of_queries))
-        losses = []
-        for cut in (width, *matryoshka):
-            for rows, columns, masked in directions:
-                scores, own = _scores(_cut(rows, cut), _cut(columns, cut), masked, temperature)
-                if row_loss is None:
-                    losses.append(F.cross_entropy(scores, own))
-                else:
-                    losses.append(row_loss(_cut(rows, cut), _cut(columns, cut), own, masked.isinf(), temperature))
-                if len(losses) == 1:
-                    accuracy = _hits(scores, own)
+        widths = (queries.shape[1], *matryoshka)
+        losses, accuracy = _row_losses(directions, widths, temperature, row_loss)
         return LossOutput(torch.stack(losses).mean(), accuracy, _spread(queries, passages))
 
 
@@ -173,6 +167,32 @@ def align(students_from: Tensor, students_to: Tensor, teachers: Tensor) -> LossO
         loss = (1 - cosines.sum(1)).mean()
         accuracy = _hits(students_to.detach() @ targets.T, torch.arange(len(targets), device=targets.device))
         return LossOutput(loss, accuracy, _spread(students_from, students_to))
+
+
+def _row_losses(
+    directions: Sequence[tuple[Tensor, Tensor, Tensor]],
+    widths: Sequence[int],
+    temperature: float | Tensor,
+    row_loss: RowLoss | None,
+) -> tuple[list[Tensor], Tensor]:
+    """The loss of each width and direction (rows [b, D], columns [C, D], bias [b, C]), and the first one's accuracy."""
+    losses: list[Tensor] = []
+    for width, (rows, columns, bias) in itertools.product(widths, directions):
+        narrow = _cut(rows, width), _cut(columns, width)
+        scores, own = _scores(*narrow, bias, temperature)
+        if not losses:
+            accuracy = _hits(scores, own)
+        if row_loss is None:
+            losses.append(F.cross_entropy(scores, own))
+        else:
+            losses.append(row_loss(*narrow, own, bias.isinf(), temperature))
+    return losses, accuracy
+
+
+def _check_widths(matryoshka: Sequence[int], width: int) -> None:
+    for narrow in matryoshka:
+        if not 0 < narrow < width:
+            raise ValueError(f"matryoshka width {narrow} does not cut vectors of {width} dimensions")
 
 
 def _full(vectors: Tensor) -> Tensor:

@@ -150,12 +150,12 @@ def write_onnx(model: DualEncoder, source: str, trust_remote_code: bool, file: P
 
 
 def sample_texts() -> list[str]:
-    """Made-up texts in several scripts, from none to more tokens than an encoder takes."""
+    """Return made-up texts in several scripts, from none to more tokens than an encoder takes."""
     return [" ".join([text] * times) for times in _TIMES for text in _TEXTS]
 
 
 def largest_difference(model: DualEncoder, file: Path, rows: Sequence[Int32]) -> float:
-    """How far an ONNX graph's embeddings are from the encoder's.
+    """Return how far an ONNX graph's embeddings are from the encoder's.
 
     The graph is asked in padded batches, and for some texts alone.
 

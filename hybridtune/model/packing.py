@@ -1,4 +1,8 @@
-"""TokenRows: the token ids of many texts, one after the other, as the encoder takes them."""
+"""Texts of all lengths in one row of tokens, with little or no padding, and the attention that keeps them apart.
+
+Token ids of n texts go in (`TokenRows`), where each stands in the row comes out (`Packing`); `encoder` runs the model
+on it. Only models whose attention and positions are known to allow it are packed.
+"""
 
 import itertools
 from collections.abc import Sequence
@@ -33,12 +37,17 @@ class TokenRows:
 
     @classmethod
     def of(cls, rows: Sequence[npt.NDArray[np.integer[Any]]]) -> "TokenRows":
-        """From n >= 1 arrays of token ids, on the CPU."""
+        """Join n >= 1 arrays of token ids, on the CPU.
+
+        Example:
+            >>> TokenRows.of([np.array([1, 2]), np.array([3])]).lengths
+            tensor([2, 1])
+        """
         return cls.flat(np.concatenate(rows), np.fromiter(map(len, rows), np.int64, len(rows)))
 
     @classmethod
     def flat(cls, ids: npt.NDArray[np.integer[Any]], lengths: npt.NDArray[np.integer[Any]]) -> "TokenRows":
-        """From [T] token ids of n >= 1 texts, one after the other, and [n] lengths, on the CPU.
+        """Take [T] token ids of n >= 1 texts, one after the other, and [n] lengths, on the CPU.
 
         Raises:
             ValueError: there is no text, a text without tokens, or the lengths do not add up.
@@ -49,14 +58,14 @@ class TokenRows:
         return cls(torch.from_numpy(ids.astype(np.int64)), sizes, int(lengths.max()))
 
     def to(self, device: torch.device | str) -> "TokenRows":
-        """On a device; the copy to a GPU goes on while the CPU does other work."""
+        """Copy to a device; the CPU does not wait for a GPU."""
         target = torch.device(device)
         if target.type == "cuda" and not self.ids.is_cuda:
             return TokenRows(self.ids.pin_memory().to(target, non_blocking=True), self.lengths, self.longest)
         return TokenRows(self.ids.to(target), self.lengths, self.longest)
 
     def split(self, size: int | None) -> list["TokenRows"]:
-        """Chunks of at most ``size`` texts (> 0) each, in order; None: one chunk, itself."""
+        """Cut into chunks of at most ``size`` texts (> 0) each, in order; None: one chunk, itself."""
         if size is None or size >= len(self):
             return [self]
         lengths = torch.split(self.lengths, size)
@@ -66,7 +75,7 @@ class TokenRows:
 
 NAME = "hybridtune_packed"
 
-# Models whose attention is full and goes by AttentionInterface, and whose only sense of place are the position_ids.
+# Models whose attention is full and goes by AttentionInterface, and whose only sense of order are the position_ids.
 _FROM_ZERO = {"bert", "electra", "ernie", "distilbert", "albert"}
 _FROM_PADDING = {"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "roberta-prelayernorm"}
 # All models whose positions count from pad_token_id + 1; of these, only the ones above are packed.
@@ -116,13 +125,13 @@ class Packing:
     longest: int
 
     def fill(self, ids: Tensor, pad_id: int) -> Tensor:
-        """Token ids [T] as they stand in the slots [S]."""
+        """Return token ids [T] as they stand in the slots [S]."""
         if self.source is None:
             return ids
         return torch.cat([ids, ids.new_full((1,), pad_id)])[self.source]  # [S]
 
     def mean(self, hidden: Tensor) -> Tensor:
-        """Mean over each text's tokens: [S, D] -> [n, D]."""
+        """Return the mean over each text's tokens: [S, D] -> [n, D]."""
         weighted = hidden * self.share[:, None]  # [S, D]
         return hidden.new_zeros(len(self.firsts), hidden.shape[1]).index_add(0, self.owner, weighted)  # [n, D]
 
@@ -165,7 +174,7 @@ def group_by_length(lengths: Tensor, device: torch.device, packed: bool = True) 
 
 
 def one_after_the_other(lengths: Tensor, longest: int, device: torch.device) -> Packing:
-    """Texts in their own order without any padding, for a kernel that takes texts of any length; made on the device.
+    """Pack texts in their own order without padding, for a kernel that takes any length; made on the device.
 
     Args:
         lengths: [n] tokens of each text, on the CPU.
@@ -190,7 +199,7 @@ def one_after_the_other(lengths: Tensor, longest: int, device: torch.device) -> 
 
 
 def first_position(config: Any) -> int | None:
-    """Position of a text's first token, for models that can be packed; None: not known to be right."""
+    """Return the position of a text's first token in a model that can be packed; None: not known to be right."""
     kind = getattr(config, "model_type", None)
     if kind in _FROM_PADDING:
         return int(config.pad_token_id or 0) + 1
@@ -198,7 +207,7 @@ def first_position(config: Any) -> int | None:
 
 
 def takes_any_length(device: torch.device, dtype: torch.dtype, head_width: int) -> bool:
-    """Whether PyTorch's variable-length attention runs: an Ampere GPU or newer, half precision, heads it knows."""
+    """Return whether PyTorch's variable-length attention runs: Ampere or newer, half precision, heads it knows."""
     if device.type != "cuda" or dtype not in (torch.bfloat16, torch.float16):
         return False
     return torch.cuda.get_device_capability(device) >= (8, 0) and head_width % 8 == 0 and head_width <= 256
@@ -232,7 +241,7 @@ def packed_attention(
     texts: Packing | None = None,
     **others: Any,
 ) -> tuple[Tensor, None]:
-    """Attention in which a token sees its own text alone; the plain one where ``texts`` is not given.
+    """Attend such that a token sees its own text alone; plainly where ``texts`` is not given.
 
     Args:
         module: the attention module that asks.

@@ -49,7 +49,7 @@ class Tokenizer:
         return max(backend.get_vocab(with_added_tokens=True).values())
 
     def encode(self, texts: Sequence[str], prefix: str, max_length: int) -> list[list[int]]:
-        """Token ids of each text behind the prefix, special tokens included, cut to ``max_length`` tokens."""
+        """Return token ids of each text behind the prefix, special tokens included, cut to ``max_length`` tokens."""
         backend, side = _backend(self.definition)
         backend.enable_truncation(max_length, direction=side)
         rows = [row.ids for row in backend.encode_batch_fast([prefix + text for text in texts])]
@@ -59,7 +59,7 @@ class Tokenizer:
         return [[~token for token in row[:count]] + row[count:] for row in rows]
 
     def encode_flat(self, texts: Sequence[str], prefix: str, max_length: int) -> tuple[Int32, Int64]:
-        """The same ids, one text behind the other: [T] ids, and [n] the tokens of each text."""
+        """Return the ids of `encode`, one text behind the other: [T] ids, and [n] the tokens of each text."""
         rows = self.encode(texts, prefix, max_length)
         lengths = np.fromiter(map(len, rows), np.int64, len(rows))
         return np.fromiter(chain.from_iterable(rows), np.int32, int(lengths.sum())), lengths
@@ -86,7 +86,7 @@ def _backend(definition: str) -> tuple[tokenizers.Tokenizer, str]:
 
 
 def pretrained_tokenizer(name: str, trust_remote_code: bool = False) -> Tokenizer:
-    """The tokenizer of a model folder or hub name.
+    """Read the tokenizer of a model folder or hub name.
 
     Raises:
         InputError: it cannot be found or fetched, or it has no fast version.
@@ -104,7 +104,7 @@ def pretrained_tokenizer(name: str, trust_remote_code: bool = False) -> Tokenize
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
-    """A WordPiece tokenizer of the study's own texts, for the `tiny` encoder.
+    """Train a WordPiece tokenizer on the study's own texts, for the `tiny` encoder.
 
     Args:
         texts: what to learn the pieces from.

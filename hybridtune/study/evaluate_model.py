@@ -27,7 +27,7 @@ from hybridtune.report.bias_map import bias_heat_map
 from hybridtune.storage.study_folder import check_format
 from hybridtune.study.encoded import check_model, encoded, scan_locally
 from hybridtune.study.folder import make_folder, write_json
-from hybridtune.study.run_files import RunFile, check_run_file, rank_run, write_run_file
+from hybridtune.study.run_files import RunFile, check_run_file, rank_run_file, write_run_file
 
 SCORES, HEAT_MAP = "scores.json", "bias.svg"
 
@@ -195,7 +195,7 @@ def evaluate_run(
     Example: see `evaluate_model`.
     """
     rows = read_benchmark(options.settings.benchmark)
-    scan, ranked, notes = rank_run(run, rows, callback)
+    scan, ranked, notes = rank_run_file(run, rows, callback)
     if dry_run:
         return _sizes(str(run), rows, scan)
     return _figures(options, str(run), rows, scan, ranked, out, callback, notes)

@@ -13,7 +13,7 @@ from hybridtune.errors import InputError
 from hybridtune.evaluate.ann import IndexKind, search_pool
 from hybridtune.evaluate.blocks import Block, finished_blocks
 from hybridtune.evaluate.corpus_scan import CorpusScan
-from hybridtune.evaluate.trec import read_run, run_counts, write_qrels, write_run
+from hybridtune.evaluate.trec import rank_run, read_run, write_qrels, write_run
 from hybridtune.metrics.metrics import Ranked
 from hybridtune.study.encoded import Encoded, scan_locally
 
@@ -139,8 +139,8 @@ def _write_qrels(path: Path, setting: Setting, rows: BenchmarkRows, scan: Corpus
     write_qrels(path, query_ids, passage_ids, grades)
 
 
-def rank_run(path: Path, rows: BenchmarkRows, callback: StudyCallback) -> tuple[CorpusScan, Ranked, list[str]]:
-    """Somebody's run as the ranks of the relevant passages in it.
+def rank_run_file(path: Path, rows: BenchmarkRows, callback: StudyCallback) -> tuple[CorpusScan, Ranked, list[str]]:
+    """Read somebody's run and rank the relevant passages in it.
 
     Returns:
         The scan, the ranking, and what a reader of the figures has to know, one sentence each.
@@ -150,33 +150,14 @@ def rank_run(path: Path, rows: BenchmarkRows, callback: StudyCallback) -> tuple[
     """
     run = read_run(path)
     scan = scan_locally(rows, callback)
-    languages = scan.languages(rows)
-    column = {language: i for i, language in enumerate(languages)}
-    judged = scan.relevance(rows)
-    relevant = judged.grades > 0
-    query_index, passage_index = judged.query_index[relevant], judged.passage_index[relevant]
+    column = {language: i for i, language in enumerate(scan.languages(rows))}
     spoken: dict[str, int] = {}
     listed = {*run.passage_ids, *scan.relevant}
     for part in rows.corpus:
         spoken |= {text.text_id: column[text.language] for text in part.read() if text.text_id in listed}
-    passage_ids = [scan.relevant[r] for r in passage_index.tolist()]
-    asked = np.array([column[query.language] for query in rows.queries], np.int64)
-    pool = np.array([scan.passages.get(language, 0) for language in languages], np.int64)
-    query_ids = [query.text_id for query in rows.queries]
-    read = run_counts(run, query_ids, asked, spoken, query_index, passage_ids, pool, scan.own)
-    ranked = Ranked(
-        counts=read.counts,
-        query_index=query_index,
-        passage_language=np.array([spoken[passage_id] for passage_id in passage_ids], np.int64),
-        query_language=asked,
-        languages=languages,
-        passages=pool,
-        grades=judged.grades[relevant],
-        retrieved=read.retrieved,
-        settings=read.settings,
-        lost=judged.lost,
-    )
-    return scan, ranked, read.notes
+    sizes = np.array([scan.passages.get(language, 0) for language in column], np.int64)
+    ranked, _, notes = rank_run(run, scan.relevance(rows), scan.relevant, spoken, sizes, scan.own)
+    return scan, ranked, notes
 
 
 def check_run_file(wanted: RunFile, rows: BenchmarkRows, scan: CorpusScan) -> None:

@@ -1,4 +1,5 @@
 import gzip
+from dataclasses import replace
 
 import ir_measures
 import numpy as np
@@ -7,8 +8,8 @@ import pytrec_eval
 
 from hybridtune.errors import InputError
 from hybridtune.evaluate.relevance import Relevance
-from hybridtune.evaluate.trec import read_run, run_counts, write_qrels, write_run
-from hybridtune.metrics.metrics import Ranked, per_query, score
+from hybridtune.evaluate.trec import rank_run, read_run, write_qrels, write_run
+from hybridtune.metrics.metrics import per_query, score
 from hybridtune.metrics.ranks import tie_order
 
 MEASURES = {
@@ -24,16 +25,10 @@ MEASURES = {
 }
 
 
-def counted(run, query_ids, passage_ids, judged):
-    return run_counts(
-        run,
-        query_ids,
-        judged.query_language,
-        dict(zip(passage_ids, judged.passage_language.tolist(), strict=True)),
-        judged.query_index,
-        [passage_ids[p] for p in judged.passage_index],
-        np.bincount(judged.passage_language, minlength=len(judged.languages)),
-    )
+def counted(run, query_ids, passage_ids, relevance):
+    language = dict(zip(passage_ids, relevance.passage_language.tolist(), strict=True))
+    sizes = np.bincount(relevance.passage_language, minlength=len(relevance.languages))
+    return rank_run(run, replace(relevance, query_ids=tuple(query_ids)), passage_ids, language, sizes)
 
 
 class Case:
@@ -73,22 +68,8 @@ class Case:
         return read_run(path)
 
     def columns(self, run, measures=tuple(MEASURES)):
-        seen = counted(run, self.query_ids, self.passage_ids, self.relevance)
-        return seen, per_query(self.ranked(seen), measures)
-
-    def ranked(self, seen):
-        judged = self.relevance
-        return Ranked(
-            counts=seen.counts,
-            query_index=judged.query_index,
-            passage_language=judged.passage_language[judged.passage_index],
-            query_language=judged.query_language,
-            languages=judged.languages,
-            passages=np.bincount(judged.passage_language, minlength=len(judged.languages)),
-            grades=judged.grades,
-            retrieved=seen.retrieved,
-            settings=seen.settings,
-        )
+        ranked = counted(run, self.query_ids, self.passage_ids, self.relevance).ranked
+        return ranked, per_query(ranked, measures)
 
     def by_pytrec_eval(self, run_file, query, pool):
         """trec_eval's values of one list over the passages of one pool; -1 is the multi pool."""
@@ -182,9 +163,9 @@ def test_known_counts_of_a_truncated_run(tmp_path):
     lines = ["q0 Q0 p1 7 0.5 t", "q0 Q0 p3 1 0.5 t", "q0 Q0 p0 2 0.25 t", "", "x Q0 nowhere 1 1 t"]
     seen = counted(read_run(write(tmp_path / "run", lines)), *small())
     # q0's list: p3 (of equal scores the greater id), p1, p0. p2 is not in it; q1 has none.
-    assert seen.counts.tolist() == [[1, 1], [0, 0], [0, 0]]
-    assert seen.retrieved.tolist() == [True, False, False]
-    assert seen.settings == ("mono", "cross", "multi")
+    assert seen.ranked.counts.tolist() == [[1, 1], [0, 0], [0, 0]]
+    assert seen.ranked.retrieved.tolist() == [True, False, False]
+    assert seen.ranked.settings == ("mono", "cross", "multi")
     assert seen.depth == 3
     assert [note.split(" ")[0] for note in seen.notes] == ["1", "1", "the"]
     assert "not in the benchmark and left out (first: 'x')" in seen.notes[0]
@@ -196,19 +177,16 @@ def test_scores_are_compared_as_float32(tmp_path):
     # Equal as float32, so p3 stands first by its id; as float64 p0 would.
     lines = ["q0 Q0 p0 1 0.100000001 t", "q0 Q0 p3 2 0.1 t"]
     seen = counted(read_run(write(tmp_path / "run", lines)), *small())
-    assert seen.counts[0].tolist() == [0, 1]
+    assert seen.ranked.counts[0].tolist() == [0, 1]
 
 
 def test_lists_of_the_own_language_are_mono_alone(tmp_path):
     lines = ["q0 Q0 p0 1 2 t", "q0 Q0 p1 1 1 t", "q1 Q0 p3 1 1 t"]
     seen = counted(read_run(write(tmp_path / "run", lines)), *small())
-    assert seen.settings == ("mono",)
+    assert seen.ranked.settings == ("mono",)
     assert "only mono is shown" in seen.notes[0]
     assert "depth at most 2, of 2 passages" in seen.notes[1]  # q1's list lacks p2
-    case = Case(0)
-    case.query_ids, case.passage_ids, case.relevance = small()
-    ranked = case.ranked(seen)
-    scores = score(ranked, per_query(ranked))
+    scores = score(seen.ranked, per_query(seen.ranked))
     assert scores.metrics["mono/AP"] == 1.0
     assert not [name for name in scores.metrics if not name.startswith("mono/")]
 
