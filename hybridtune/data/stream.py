@@ -5,9 +5,8 @@ of the pipeline and then waits. A row is a run of steps: a batch is a gather of 
 cost a row.
 """
 
+import copy
 import functools
-import io
-import pickle
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -18,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from hybridtune.data.corpus import Corpus
 from hybridtune.data.plan import BatchSpec, HybridPlan, Kind
 from hybridtune.data.store import TokenStore
 from hybridtune.metrics.arrays import Int32
@@ -106,14 +104,13 @@ def token_batches(
 
     size = plan.batch_size // workers
     rows = slice(rank * size, (rank + 1) * size)
-    packed = _packed(plan)
     data = ray.data.from_items([{"start": start, "stop": stop}])
     data.context.enable_progress_bars = False
     data.context.target_max_block_size = 1  # a row is a block of its own, handed on as soon as it is there
     limits = ray.data.ExecutionResources.for_limits(object_store_memory=_WAITING)
     data.context.execution_options.resource_limits = limits
     data = data.map_batches(
-        functools.partial(_serve, plan=packed, store=str(store), rows=rows, negatives=negatives),
+        functools.partial(_serve, plan=_without_corpus(plan), store=str(store), rows=rows, negatives=negatives),
         compute=ray.data.TaskPoolStrategy(size=1),
         batch_size=1,
         batch_format="pyarrow",
@@ -129,39 +126,25 @@ def token_batches(
             yield batch
 
 
-def _packed(plan: HybridPlan) -> bytes:
-    """Pickle the plan without its corpus, which the task maps into its own memory."""
-
-    class Packer(pickle.Pickler):
-        def persistent_id(self, thing: Any) -> str | None:
-            return "corpus" if thing is plan.corpus else None
-
-    packed = io.BytesIO()
-    Packer(packed, protocol=pickle.HIGHEST_PROTOCOL).dump(plan)
-    return packed.getvalue()
+def _without_corpus(plan: HybridPlan) -> HybridPlan:
+    """Return the plan as it travels to the task, which maps the corpus into its own memory."""
+    light = copy.copy(plan)
+    del light.corpus
+    return light
 
 
-def _unpacked(packed: bytes, corpus: Corpus) -> HybridPlan:
-    class Unpacker(pickle.Unpickler):
-        def persistent_load(self, name: str) -> Corpus:
-            return corpus
-
-    plan: HybridPlan = Unpacker(io.BytesIO(packed)).load()
-    return plan
-
-
-def _serve(items: pa.Table, plan: bytes, store: str, rows: slice, negatives: int) -> Iterator[pa.Table]:
+def _serve(items: pa.Table, plan: HybridPlan, store: str, rows: slice, negatives: int) -> Iterator[pa.Table]:
     """Serve the tokens of every run of steps between a first and a last one; a Ray Data task."""
     tokens = TokenStore.open(Path(store))
-    corpus = tokens.corpus()
-    unpacked = _unpacked(plan, corpus)
-    most = min(negatives, corpus.most_negatives())
+    plan = copy.copy(plan)
+    plan.corpus = tokens.corpus()
+    most = min(negatives, plan.corpus.most_negatives())
     for item in items.to_pylist():
-        specs = unpacked.batches(item["start"], item["stop"])
+        specs = plan.batches(item["start"], item["stop"])
         pairs = min(ROW_PAIRS, ROW_BYTES / (2 * 4 * tokens.mean_length))
         steps, most_steps = 1, max(1, int(pairs / (rows.stop - rows.start)))
         while run := list(islice(specs, steps)):
-            yield _gather(unpacked, run, rows, most, tokens)
+            yield _gather(plan, run, rows, most, tokens)
             steps = min(2 * steps, most_steps)  # the first batch does not wait for a whole row
 
 

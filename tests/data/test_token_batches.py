@@ -1,6 +1,7 @@
 """The task of the stream, without Ray: the plan and a store in, token batches out."""
 
 import itertools
+import pickle
 
 import numpy as np
 import pyarrow as pa
@@ -8,9 +9,10 @@ import pytest
 from handmade import token_store
 
 from hybridtune.data import stream
+from hybridtune.data.corpus import Corpus
 from hybridtune.data.plan import HybridPlan
 from hybridtune.data.readers.native import Group
-from hybridtune.data.stream import _batches, _packed, _serve, _unpacked
+from hybridtune.data.stream import _batches, _serve, _without_corpus
 
 SIZE, STEPS = 8, 40
 
@@ -34,7 +36,7 @@ def plan_of(store, align=0.3):
 
 def served(plan, store, start=0, stop=STEPS, rows=slice(0, SIZE), negatives=2):
     items = pa.table({"start": [start], "stop": [stop]})
-    tables = list(_serve(items, _packed(plan), str(store.path), rows, negatives))
+    tables = list(_serve(items, _without_corpus(plan), str(store.path), rows, negatives))
     return [table.num_rows for table in tables], [batch for table in tables for batch in _batches(table)]
 
 
@@ -80,7 +82,7 @@ def test_all_kinds_of_batches_are_those_of_the_plan(store, workers):
 def test_runs_grow_from_one_step_to_a_row(store, monkeypatch):
     monkeypatch.setattr(stream, "ROW_BYTES", 6.1 * 2 * SIZE * 4 * store.mean_length)
     items = pa.table({"start": [3], "stop": [30]})
-    tables = list(_serve(items, _packed(plan_of(store)), str(store.path), slice(0, SIZE), 1))
+    tables = list(_serve(items, _without_corpus(plan_of(store)), str(store.path), slice(0, SIZE), 1))
     assert [table.num_rows for table in tables] == [1] * len(tables)
     runs = [[batch.step for batch in _batches(table)] for table in tables]
     assert [len(run) for run in runs] == [1, 2, 4, 6, 6, 6, 2]
@@ -89,11 +91,12 @@ def test_runs_grow_from_one_step_to_a_row(store, monkeypatch):
 
 def test_the_plan_travels_without_its_corpus(store):
     plan = plan_of(store)
-    packed = _packed(plan)
-    other = store.corpus()
-    unpacked = _unpacked(packed, other)
-    assert unpacked.corpus is other
-    for one, same in zip(plan.batches(0, 5), unpacked.batches(0, 5), strict=True):
+    light = _without_corpus(plan)
+    assert not any(isinstance(value, Corpus) for value in vars(light).values())
+    light = pickle.loads(pickle.dumps(light))
+    light.corpus = store.corpus()
+    assert plan.corpus is not light.corpus
+    for one, same in zip(plan.batches(0, 5), light.batches(0, 5), strict=True):
         assert (one.kind, one.groups.tolist()) == (same.kind, same.groups.tolist())
 
 
