@@ -15,7 +15,7 @@ from hybridtune.train.optimizer import learning_rate_share
 from hybridtune.train.progress import Clock, Progress
 from hybridtune.train.step import Training, seed_dropout
 
-STEPS = 12
+STEPS = 8
 CPU = torch.device("cpu")
 FIXED = {"batch_size": 4, "max_steps": STEPS, "learning_rate": 1e-2, "precision": "float32", "dropout": 0.1}
 
