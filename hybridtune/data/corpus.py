@@ -69,7 +69,7 @@ class Corpus:
             language_limits: most groups a language may have; what is over it is left out in the order of the groups.
 
         Raises:
-            InputError: a row that is no group, a group_id that stands twice, or no text at all.
+            InputError: a row that is no group, a group_id that occurs twice, or no text at all.
 
         Example:
             >>> corpus = Corpus.from_groups(
@@ -112,14 +112,14 @@ class Corpus:
             most: n, negatives of one cell.
 
         Returns:
-            [B, n] places in ``negative_texts``, all different within a row; -1 where the cell has fewer than n.
+            [B, n] indices of ``negative_texts``, all different within a row; -1 where the cell has fewer than n.
         """
         cells = groups.astype(np.int64) * len(self.languages) + columns  # [B]
         first = np.searchsorted(self.negative_cells, cells)
         count = np.searchsorted(self.negative_cells, cells, "right") - first
         turn = (draws * count).astype(np.int64)[:, None] + np.arange(most)  # [B, n]
-        places = first[:, None] + turn % np.maximum(count, 1)[:, None]
-        return np.where(np.arange(most) < count[:, None], places, -1)
+        indices = first[:, None] + turn % np.maximum(count, 1)[:, None]
+        return np.where(np.arange(most) < count[:, None], indices, -1)
 
     def pair_counts(self) -> Int64:
         """Count the pairs [L, L] by language of the query and of the passage."""
@@ -224,13 +224,13 @@ class CorpusBuilder:
         """Number what was added.
 
         Raises:
-            InputError: no text at all, or a group_id that stands twice.
+            InputError: no text at all, or a group_id that occurs twice.
         """
         self._end()
         repeated = np.flatnonzero(~_is_new(_numbers(np.concatenate(self._id_digests))))
         if len(repeated):
             name = pa.chunked_array(self._id_blocks)[int(repeated[0])].as_py()
-            raise InputError(f"group_id {name!r} stands twice: one line holds a whole group")
+            raise InputError(f"group_id {name!r} occurs twice: one line holds a whole group")
         if not self._columns:
             raise InputError("the training data holds no text: every language is limited to 0")
         numbers = _numbers(np.concatenate(self._digests))  # by index
@@ -296,7 +296,7 @@ def _digests(texts: Iterable[bytes]) -> Digests:
 
 def _numbers(digests: Digests) -> Int32:
     """Return the number [n] of each digest among the different ones, in the order in which they are first seen."""
-    order = np.lexsort(digests.T)  # stable: equal ones stay in the order of their places
+    order = np.lexsort(digests.T)  # stable: equal ones stay in their order
     ordered = digests[order]
     starts = np.ones(len(order), bool)  # of a run of equal ones
     starts[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)

@@ -87,8 +87,8 @@ class TokenStore:
         lengths = self._offsets[numbers + 1] - starts
         # Read, not mapped: a page fault can map two megabytes of a large file, all counted as this process' memory.
         header = os.fstat(self._file.fileno()).st_size - self._tokens.nbytes
-        sizes, places = (4 * lengths).tolist(), (header + 4 * starts).tolist()
-        read = b"".join(map(os.pread, repeat(self._file.fileno()), sizes, places))
+        sizes, offsets = (4 * lengths).tolist(), (header + 4 * starts).tolist()
+        read = b"".join(map(os.pread, repeat(self._file.fileno()), sizes, offsets))
         return np.frombuffer(read, np.int32), lengths
 
     def corpus(self) -> Corpus:

@@ -190,8 +190,8 @@ def _texts(plan: HybridPlan, specs: list[BatchSpec], rows: slice, most: int) -> 
     numbers[:, size : 2 * size] = corpus.passages[groups, columns[:, :, 1]]
     for row in np.flatnonzero(~aligns) if most else ():
         draws = np.random.default_rng((plan.seed, _PURPOSE, specs[row].step)).random(plan.batch_size)  # of all workers
-        places = corpus.draw_negatives(groups[row], columns[row, :, 1], draws[rows], most)  # [b, most]
-        real = places[places >= 0]
+        chosen = corpus.draw_negatives(groups[row], columns[row, :, 1], draws[rows], most)  # [b, most]
+        real = chosen[chosen >= 0]
         numbers[row, 2 * size : 2 * size + len(real)] = corpus.negative_texts[real]
         answer_sets[row, : len(real)] = corpus.negative_answer_sets[real]
     return numbers, answer_sets

@@ -144,7 +144,7 @@ def test_a_text_over_the_limit_joins_no_answer_set():
 
 
 def test_a_group_may_not_stand_twice():
-    with pytest.raises(InputError, match=r"^group_id '1' stands twice: one line holds a whole group$"):
+    with pytest.raises(InputError, match=r"^group_id '1' occurs twice: one line holds a whole group$"):
         Corpus.from_groups([group("1", {}, {"en": "a"}), group("1", {"en": "q"}, {})])
 
 
@@ -190,7 +190,7 @@ def test_a_later_block_finds_a_group_that_stands_twice(monkeypatch):
     groups = [group(f"it's {i}\n", {}, {"en": str(i)}) for i in range(20)]
     with pytest.raises(InputError) as caught:
         Corpus.from_groups([*groups, groups[7], groups[3]])
-    assert str(caught.value) == f"group_id {groups[7].group_id!r} stands twice: one line holds a whole group"
+    assert str(caught.value) == f"group_id {groups[7].group_id!r} occurs twice: one line holds a whole group"
 
 
 @given(st.lists(st.binary(max_size=1), max_size=60))

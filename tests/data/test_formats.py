@@ -144,10 +144,10 @@ WRONG_ROWS = {
         "queries: 'zh-TW' and 'zh-tw' are one language; keep one of the two"
     ),
     '{"group_id": "1", "queries": {"en": "a", "sw": "b", "en": "c"}, "passages": {}}': (
-        "broken JSON: 'en' stands twice in one object; keep one of the two"
+        "broken JSON: 'en' occurs twice in one object; keep one of the two"
     ),
     '{"group_id": "1", "queries": {}, "passages": {}, "queries": {}}': (
-        "broken JSON: 'queries' stands twice in one object; keep one of the two"
+        "broken JSON: 'queries' occurs twice in one object; keep one of the two"
     ),
 }
 
@@ -196,7 +196,7 @@ def test_a_parquet_file_that_names_a_language_twice(tmp_path):
     texts = pa.map_(pa.string(), pa.string())
     pairs = [[("en", "who?")], [("en", "who?"), ("sw", "nani?"), ("en", "when?")]]
     pq.write_table(pa.table({"group_id": ["1", "2"], "queries": pa.array(pairs, texts)}), path)
-    twice = "not a readable Parquet file: 'en' stands twice in one object; keep one of the two"
+    twice = "not a readable Parquet file: 'en' occurs twice in one object; keep one of the two"
     assert error(lambda: list(group_rows(find_sources([str(path)])[0]))) == f"{path}:2: {twice}"
     struct = pa.StructArray.from_arrays([pa.array(["who?"]), pa.array(["when?"])], names=["en", "en"])
     pq.write_table(pa.table({"group_id": ["1"], "queries": struct}), path)

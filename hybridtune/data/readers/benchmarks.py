@@ -39,7 +39,7 @@ def read_benchmark(source: BenchmarkSource) -> BenchmarkRows:
 
     Raises:
         InputError: unreadable, of no known format, without a query or a relevant judgement, a query id that
-            stands twice, or texts of another language than they say.
+            occurs twice, or texts of another language than they say.
     """
     if source.languages == []:
         raise InputError("benchmark.languages is empty; leave it out to take all languages")
@@ -139,15 +139,15 @@ def _only(rows: BenchmarkRows, wanted: Sequence[str] | None) -> BenchmarkRows:
     }
     spoken = {n for n, text in enumerate(rows.queries) if text.language in languages}
     left = [pair for pair in rows.judged if pair.query in spoken and pair.passage_id not in gone]
-    kept = sorted({pair.query for pair in left})
-    place = {old: new for new, old in enumerate(kept)}
-    judged = [pair._replace(query=place[pair.query]) for pair in left]
+    rest = sorted({pair.query for pair in left})
+    position = {old: new for new, old in enumerate(rest)}
+    judged = [pair._replace(query=position[pair.query]) for pair in left]
     corpus = [cut for part in rows.corpus if (cut := _cut(part, languages)) is not None]
-    queries = [rows.queries[n] for n in kept]
+    queries = [rows.queries[n] for n in rest]
     absent = sorted(languages - {text.language for text in queries})
     notices = [*rows.notices, *([f"no query in {', '.join(absent)}"] if absent else [])]
-    if len(kept) < len(spoken):
-        less = len(spoken) - len(kept)
+    if len(rest) < len(spoken):
+        less = len(spoken) - len(rest)
         notices.append(f"{less} of the queries have no judged passage in these languages and are left out")
     name = f"{rows.name} languages {','.join(wanted)}"
     return replace(rows, name=name, queries=queries, corpus=corpus, judged=judged, notices=notices)

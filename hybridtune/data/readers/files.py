@@ -319,12 +319,12 @@ def _each_key_once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     """Make a dictionary of keys and values.
 
     Raises:
-        ValueError: a key stands twice; one of its values would be lost.
+        ValueError: a key occurs twice; one of its values would be lost.
     """
     found = dict(pairs)
     if len(found) < len(pairs):
         twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
-        raise ValueError(f"{twice!r} stands twice in one object; keep one of the two")
+        raise ValueError(f"{twice!r} occurs twice in one object; keep one of the two")
     return found
 
 

@@ -137,12 +137,12 @@ def _negatives(negatives: Any, passages: Mapping[str, str], where: str) -> dict[
             raise InputError(
                 f"{where}: negatives.{language} must be a list of texts that are not empty (got {texts!r})"
             )
-        for place, text in enumerate(texts):
-            check_unicode(text, f"{where}: negatives.{language}[{place}]")
+        for index, text in enumerate(texts):
+            check_unicode(text, f"{where}: negatives.{language}[{index}]")
             answered = language_of.get(text_key(text))
             if answered is not None:  # it would be pushed from the queries that it answers
                 raise InputError(
-                    f"{where}: negatives.{language}[{place}] is also passages.{answered} of the group: "
+                    f"{where}: negatives.{language}[{index}] is also passages.{answered} of the group: "
                     "a passage that answers its queries is no negative"
                 )
     return found

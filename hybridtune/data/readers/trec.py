@@ -77,7 +77,7 @@ def read_topics(files: Sequence[Source], language: str | None, prefix: str = "")
         prefix: put before the id of each text.
 
     Raises:
-        InputError: a broken row or an id that stands twice, with its file and line.
+        InputError: a broken row or an id that occurs twice, with its file and line.
     """
     topics: dict[str, Text] = {}
     for file in files:
@@ -202,13 +202,13 @@ def match_judgements(
         )
     if not grades:
         raise InputError(f"{qrels[0].name}: no judgement in the file")
-    kept = [query_id for query_id in topics if query_id in grades]
+    with_grades = [query_id for query_id in topics if query_id in grades]
     judged = [
-        Judgement(first + place, prefix + passage_id, grade)
-        for place, query_id in enumerate(kept)
+        Judgement(first + position, prefix + passage_id, grade)
+        for position, query_id in enumerate(with_grades)
         for passage_id, grade in sorted(grades[query_id].items())
     ]
-    return Matched([topics[query_id] for query_id in kept], judged, list(unknown))
+    return Matched([topics[query_id] for query_id in with_grades], judged, list(unknown))
 
 
 def _more(found: Collection[str]) -> str:
