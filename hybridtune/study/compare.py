@@ -14,26 +14,26 @@ from hybridtune.storage.study_folder import check_format
 MEASURES = ("AP", "nDCG@10", "rank_distance")  # where both have them; few, for each is another chance to be lucky
 
 
-def find_per_query(where: str) -> Path:
-    """The file of per-query values that a person means.
+def find_per_query(location: str) -> Path:
+    """Find the file of per-query values.
 
     Args:
-        where: an evaluation's ``--out``, a trial's folder, a study folder (its best trial), or the file itself.
+        location: an evaluation's ``--out``, a trial's folder, a study folder (its best trial), or the file itself.
 
     Raises:
         InputError: none there.
     """
-    place = Path(where)
-    check_format(place)
-    tried = [place / FILE, place / "best" / FILE]
-    of_trial = sorted(place.glob(f"fit/checkpoint_*/{FILE}"))  # Ray Train names checkpoints by their step
-    for file in (place, *tried, *of_trial[-1:]):
+    folder = Path(location)
+    check_format(folder)
+    tried = [folder / FILE, folder / "best" / FILE]
+    of_trial = sorted(folder.glob(f"fit/checkpoint_*/{FILE}"))  # Ray Train names checkpoints by their step
+    for file in (folder, *tried, *of_trial[-1:]):
         if file.is_file():
             return file
-    made = f"make one with: hybridtune evaluate MODEL --benchmark PATH --out {where}"
-    if not place.exists():
-        raise InputError(f"{where}: no such file or folder; {made}")
-    raise InputError(f"{where}: no per-query values there: looked for {tried[0]} and {tried[1]}; {made}")
+    made = f"make one with: hybridtune evaluate MODEL --benchmark PATH --out {location}"
+    if not folder.exists():
+        raise InputError(f"{location}: no such file or folder; {made}")
+    raise InputError(f"{location}: no per-query values there: looked for {tried[0]} and {tried[1]}; {made}")
 
 
 def compare_evaluations(
@@ -56,10 +56,10 @@ def compare_evaluations(
     Raises:
         InputError: nothing to read, other benchmarks, a measure that one side does not have.
     """
-    files = [find_per_query(where) for where in (a, b)]
+    files = [find_per_query(location) for location in (a, b)]
     one, other = (read_per_query(file) for file in files)
-    asked = list(measures) or [name for name in MEASURES if name in one.measures and name in other.measures]
-    comparison = dataclasses.asdict(compare(one, other, asked or MEASURES, seed=seed, draws=draws))
+    compared = list(measures) or [name for name in MEASURES if name in one.measures and name in other.measures]
+    comparison = dataclasses.asdict(compare(one, other, compared or MEASURES, seed=seed, draws=draws))
     for side, file in zip(("a", "b"), files, strict=True):
         comparison[side] = {"file": str(file), **comparison[side]}
     found = {row["measure"] for row in comparison["differences"]}

@@ -42,7 +42,7 @@ class Encoded:
 
 
 def check_model(encoder: Encoder, resources: Resources, callback: StudyCallback) -> tuple[Tokenizer, Capacity]:
-    """Check all that can be known of the model and the machine before anything starts, and tell what is assumed.
+    """Check all that can be known of the model and the machine before anything starts, and report what is assumed.
 
     Raises:
         InputError: no such model, or resources that are not there.
@@ -60,17 +60,16 @@ def check_model(encoder: Encoder, resources: Resources, callback: StudyCallback)
     return tokenizer, offered
 
 
-def tell_notices(rows: BenchmarkRows, scan: CorpusScan, callback: StudyCallback) -> None:
-    """What a user should know of the benchmark, one line each."""
+def _report_notices(rows: BenchmarkRows, scan: CorpusScan, callback: StudyCallback) -> None:
     for notice in [*rows.notices, *scan.notices, *notices_of_languages(scan.languages(rows))]:
         callback.on_message(notice)
 
 
 def scan_locally(rows: BenchmarkRows, callback: StudyCallback) -> CorpusScan:
-    """The scan of a benchmark without Ray, for what reads it and encodes nothing."""
+    """Scan a benchmark without Ray, for what reads it and encodes nothing."""
     with tempfile.TemporaryDirectory() as folder, phase(callback, "reading the corpus", "parts") as progress:
         scan = scan_corpus(rows, Path(folder), progress)
-    tell_notices(rows, scan, callback)
+    _report_notices(rows, scan, callback)
     return scan
 
 
@@ -106,7 +105,7 @@ def encoded(
         callback.on_message("starting Ray on this machine")
         stack.enter_context(local_cluster(offered, dashboard=False))
         scan = _scanned(rows, root, callback)
-        tell_notices(rows, scan, callback)
+        _report_notices(rows, scan, callback)
         if check is not None:
             check(scan)
         folder = root / _address(scan, encoder, tokenizer, offered.gpus > 0)
@@ -143,7 +142,7 @@ def _address(scan: CorpusScan, encoder: Encoder, tokenizer: Tokenizer, on_gpu: b
 
 
 def _sides(rows: BenchmarkRows, scan: CorpusScan, encoder: Encoder, folder: Path) -> list[Side]:
-    queries = [Text(str(place), query.language, query.text) for place, query in enumerate(rows.queries)]
+    queries = [Text(str(n), query.language, query.text) for n, query in enumerate(rows.queries)]
     return [
         Side(
             parts=[TextList("queries", queries)],

@@ -1,11 +1,14 @@
-"""`hybridtune export`: a model as ONNX, checked against torch; a trial's checkpoint as a model folder."""
+"""`hybridtune export`: a model as ONNX, checked against torch; a trial's checkpoint as a model folder.
+
+A study's run writes its best model by the same `describe_trained` and `write_model`.
+"""
 
 import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +16,9 @@ import numpy as np
 
 from hybridtune.callbacks import StudyCallback
 from hybridtune.config.study import Encoder, Study, load_study
+from hybridtune.data.corpus import Corpus
 from hybridtune.data.plan import distinct_pairs
-from hybridtune.data.store import existing_store, recipe, store_root
+from hybridtune.data.store import recipe
 from hybridtune.errors import HybridtuneError, InputError
 from hybridtune.metrics.breakdown import full_scores
 from hybridtune.metrics.metrics import Scores
@@ -24,10 +28,11 @@ from hybridtune.model.encoder import DualEncoder, load_encoder
 from hybridtune.model.folder import save_folder, with_folder_settings
 from hybridtune.model.tokenizer import Tokenizer, pretrained_tokenizer
 from hybridtune.storage.files import base_name
-from hybridtune.storage.study_folder import check_format
+from hybridtune.storage.study_folder import ENVIRONMENT, check_format
 from hybridtune.storage.trial_rows import read_rows
-from hybridtune.study.card import Trained, model_card
-from hybridtune.study.folder import make_folder
+from hybridtune.study.card import Row, Trained, model_card
+from hybridtune.study.folder import make_folder, write_json
+from hybridtune.study.preflight import read_corpus
 from hybridtune.train.checkpoint import WEIGHTS, load_weights, read_state
 from hybridtune.train.fit import checkpoint_scores
 from hybridtune.train.loop import make_plan
@@ -54,22 +59,43 @@ class ExportOptions:
     trust_remote_code: bool = False
 
 
+def describe_trained(
+    study: Study, corpus: Corpus, checkpoint: Path, trials: Sequence[Row] = (), trial: str | None = None
+) -> Trained:
+    """Return what a card says of a checkpoint: the pairs it has seen by its step, and its scores then.
+
+    Args:
+        study: with the values that it was trained with.
+        corpus: the training texts.
+        checkpoint: its folder on this machine.
+        trials: the study's rows; none of a single training.
+        trial: the checkpoint's own among them.
+
+    Example: see `hybridtune.study.card.model_card`.
+    """
+    step = read_state(checkpoint)["step"]
+    table = make_plan(corpus, study).table(step)
+    scores = Scores(**checkpoint_scores(checkpoint))
+    dev = full_scores(scores, distinct_pairs(table), study.benchmarks.dev.low_resource)
+    return Trained(study, corpus.languages, step, table, dev, trials=trials, trial=trial)
+
+
 def write_model(model: DualEncoder, source: str, trained: Trained, folder: Path) -> None:
     """Write a model folder with its card and scores.
 
     Args:
         model: the trained encoder.
         source: the folder or name that its training started from.
-        trained: what the card tells.
+        trained: what the card says.
         folder: new, or one whose model gives way to this one.
+
+    Example: see `hybridtune.study.card.model_card`.
     """
-    train, pairs = trained.study.train, distinct_pairs(trained.table)
+    study, pairs = trained.study, distinct_pairs(trained.table)
     shutil.rmtree(folder / "onnx", ignore_errors=True)  # the graph of weights that give way to these
-    save_folder(
-        model, source, trained.study.encoder, folder, model_card(trained, model.pooled_alone), pairs, train.matryoshka
-    )
-    scores = {"dev": trained.dev, "test": trained.test}
-    (folder / "scores.json").write_text(json.dumps(scores, indent=1), encoding="utf-8")
+    card = model_card(trained, model.pooled_alone)
+    save_folder(model, source, study.encoder, folder, card, pairs, study.train.matryoshka)
+    write_json({"dev": trained.dev, "test": trained.test}, folder / "scores.json")
 
 
 def export(target: Path, options: ExportOptions, callback: StudyCallback) -> dict[str, Any]:
@@ -78,7 +104,7 @@ def export(target: Path, options: ExportOptions, callback: StudyCallback) -> dic
     Args:
         target: a study folder or a model folder.
         options: what of it, and as what.
-        callback: receives messages and progress.
+        callback: receives messages.
 
     Returns:
         ``{"model"}``, with a trial also ``{"trial", "step"}``, with ONNX also ``{"onnx", "opset", "bytes", "texts",
@@ -87,17 +113,32 @@ def export(target: Path, options: ExportOptions, callback: StudyCallback) -> dic
     Raises:
         InputError: there is no such model, or nowhere to write it.
         HybridtuneError: the graph does not embed as torch does; nothing is left of it.
+
+    Example:
+        >>> export(Path("studies/first"), ExportOptions(onnx=True), StudyCallback())  # doctest: +SKIP
     """
-    one_of_several = options.trial is not None or options.checkpoint is not None
-    if not options.onnx and not one_of_several:
+    of_trial = options.trial is not None or options.checkpoint is not None
+    if not options.onnx and not of_trial:
         raise InputError("nothing to export: give --onnx, or --trial (and --out) for another trial than the best")
     if options.opset is not None and not options.onnx:
         raise InputError("--opset is of the ONNX graph: give --onnx too")
     if options.onnx:
         onnx.check_onnx()
     check_format(target)
-    if one_of_several:
-        return _export_trial(target, options, callback)
+    result = (_export_trial if of_trial else _export_graph)(target, options, callback)
+    if of_trial:
+        trial = f"trial {result['trial']}, " if result["trial"] else ""
+        callback.on_message(f"model: {result['model']} ({trial}step {result['step']:,})")
+    if options.onnx:
+        file, size = Path(result["model"]) / result["onnx"], result["bytes"] / 1e6
+        callback.on_message(
+            f"onnx: {file} (opset {result['opset']}, {size:,.1f} MB); "
+            f"{result['texts']} texts embedded as by torch, largest difference {result['largest_difference']:.1e}"
+        )
+    return result
+
+
+def _export_graph(target: Path, options: ExportOptions, callback: StudyCallback) -> dict[str, Any]:
     folder = _model_folder(target)
     encoder = with_folder_settings(Encoder(name=str(folder), trust_remote_code=options.trust_remote_code))
     if options.out is None:
@@ -109,19 +150,27 @@ def export(target: Path, options: ExportOptions, callback: StudyCallback) -> dic
             shutil.copytree(folder, new, ignore=_without_weights, dirs_exist_ok=True)
             (new / "onnx").mkdir()
             graph = _write_onnx(folder, encoder, new / "onnx", options.opset, callback)
-    return _told({"model": str(options.out or folder), **graph}, callback)
+    return {"model": str(options.out or folder), **graph}
 
 
 def _export_trial(target: Path, options: ExportOptions, callback: StudyCallback) -> dict[str, Any]:
-    study, place, checkpoint = _checkpoint(target, options)
+    study, trial, checkpoint = _find_checkpoint(target, options)
     if options.out is None:
         raise InputError(f"--out is missing: a new folder for the model of {checkpoint}")
     _check_new(options.out)
-    trained = _trained(study, checkpoint, target, place)
+    for data_set in study.data.train:
+        if data_set.reader is not None and not study.encoder.trust_remote_code:  # the study may be a stranger's
+            raise InputError(
+                f"{target}: {data_set.path} is read by {data_set.reader}, code that is not run unless this command "
+                "line allows it; if you trust it, give --trust-remote-code"
+            )
+    corpus = read_corpus(study, recipe(study.data, study.encoder))
+    trained = describe_trained(study, corpus, checkpoint, [asdict(row) for row in read_rows(target)], trial)
+    trained = replace(trained, environment=json.loads((target / ENVIRONMENT).read_text(encoding="utf-8")))
     source = study.encoder.name if study.encoder.name != "tiny" else str(target / "encoder")
     model = load_encoder(source, study.encoder, pretrained_tokenizer(source, study.encoder.trust_remote_code).pad_id)
     load_weights(checkpoint, model)
-    result: dict[str, Any] = {"model": str(options.out), "trial": trained.trial, "step": trained.step}
+    result: dict[str, Any] = {"model": str(options.out), "trial": trial, "step": trained.step}
     with _whole(options.out) as new:
         write_model(model, source, trained, new)
         shutil.copy(checkpoint / PER_QUERY, new / PER_QUERY)
@@ -129,72 +178,43 @@ def _export_trial(target: Path, options: ExportOptions, callback: StudyCallback)
             (new / "onnx").mkdir()
             encoder = study.encoder.model_copy(update={"name": str(new)})
             result |= _write_onnx(new, encoder, new / "onnx", options.opset, callback)
-    return _told(result, callback)
+    return result
 
 
-def _checkpoint(target: Path, options: ExportOptions) -> tuple[Study, Path, Path]:
-    """The study with the trial's values, the trial's folder, and the checkpoint that is meant."""
+def _find_checkpoint(target: Path, options: ExportOptions) -> tuple[Study, str | None, Path]:
+    """The study with the trial's values, the trial's id (None of a single training), and the wanted checkpoint."""
     if not (target / "study.yaml").is_file():
         raise InputError(f"{target}: is no study folder (no study.yaml); --trial and --checkpoint are of a study")
-    study, best = load_study(target / "study.yaml"), None
-    if options.trial is None:
-        if (target / "trials").is_dir():
-            raise InputError(f"--checkpoint {options.checkpoint}: of which trial? give --trial too")
-        place = target
-    else:
-        rows = {row.id: row for row in read_rows(target)}
-        name = options.trial.zfill(4)
-        if name not in rows:
+    study, trial, folder, best = load_study(target / "study.yaml"), None, target, ""
+    if options.trial is not None:
+        rows, trial = {row.id: row for row in read_rows(target)}, options.trial.zfill(4)
+        if trial not in rows:
             raise InputError(
                 f"--trial {options.trial}: no such trial has ended in {target}; there are: {', '.join(rows) or 'none'}"
             )
-        study, place = study.with_values(rows[name].values), target / "trials" / name
-        best = base_name(rows[name].checkpoint or "")  # the folder of the study may have moved
-    there = {read_state(path.parent)["step"]: path.parent for path in sorted(place.glob("fit/checkpoint_*/state.json"))}
-    if not there:
-        raise InputError(f"{place}: holds no checkpoint")
-    if options.checkpoint is not None and options.checkpoint not in there:
-        raise InputError(
-            f"--checkpoint {options.checkpoint}: {place} has none of that step; there are: {', '.join(map(str, there))}"
-        )
-    by_name = {path.name: path for path in there.values()}
-    chosen = there[options.checkpoint] if options.checkpoint else by_name.get(best or "", there[max(there)])
+        study, folder = study.with_values(rows[trial].values), target / "trials" / trial
+        best = base_name(rows[trial].checkpoint or "")  # the folder of the study may have moved
+    elif (target / "trials").is_dir():
+        raise InputError(f"--checkpoint {options.checkpoint}: of which trial? give --trial too")
+    states = sorted(folder.glob("fit/checkpoint_*/state.json"))
+    found = {read_state(path.parent)["step"]: path.parent for path in states}
+    if not found:
+        raise InputError(f"{folder}: holds no checkpoint")
+    if options.checkpoint is not None and options.checkpoint not in found:
+        steps = ", ".join(map(str, found))
+        raise InputError(f"--checkpoint {options.checkpoint}: {folder} has none of that step; there are: {steps}")
+    by_name = {path.name: path for path in found.values()}
+    chosen = found[options.checkpoint] if options.checkpoint else by_name.get(best, found[max(found)])
     if not (chosen / WEIGHTS).is_file():
         raise InputError(
             f"{chosen}: its weights are not here, only its scores; hybridtune fetch --checkpoints has them"
         )
-    trust = {"trust_remote_code": options.trust_remote_code}
-    return study.model_copy(update={"encoder": study.encoder.model_copy(update=trust)}), place, chosen
-
-
-def _trained(study: Study, checkpoint: Path, target: Path, place: Path) -> Trained:
-    """What a checkpoint's card tells: the pairs it has seen by its step, and its scores then."""
-    for data_set in study.data.train:
-        if data_set.reader is not None and not study.encoder.trust_remote_code:  # the study may be a stranger's
-            raise InputError(
-                f"{target}: {data_set.path} is read by {data_set.reader}, code that is not run unless this command "
-                "line allows it; if you trust it, give --trust-remote-code"
-            )
-    made_of = recipe(study.data, study.encoder)
-    store = existing_store(store_root(study.data), made_of)
-    corpus = store.corpus() if store is not None else made_of.read_corpus()
-    step = read_state(checkpoint)["step"]
-    table = make_plan(corpus, study).table(step)
-    scores = Scores(**checkpoint_scores(checkpoint))
-    return Trained(
-        study=study,
-        languages=corpus.languages,
-        step=step,
-        table=table,
-        dev=full_scores(scores, distinct_pairs(table), study.benchmarks.dev.low_resource),
-        trials=[asdict(row) for row in read_rows(target)],
-        trial=place.name if place != target else None,
-        environment=json.loads((target / "environment.json").read_text(encoding="utf-8")),
-    )
+    encoder = study.encoder.model_copy(update={"trust_remote_code": options.trust_remote_code})
+    return study.model_copy(update={"encoder": encoder}), trial, chosen
 
 
 def _model_folder(target: Path) -> Path:
-    """The folder with the model that is meant by a study or model folder."""
+    """The folder with the model of a study or model folder."""
     folder = target if (target / "modules.json").is_file() else target / "best"
     if not (folder / "modules.json").is_file():
         if (target / "study.yaml").is_file():
@@ -233,19 +253,6 @@ def _rows(tokenizer: Tokenizer, encoder: Encoder) -> list[np.ndarray[Any, np.dty
     queries = tokenizer.encode(texts, encoder.query_prefix, encoder.query_length)
     passages = tokenizer.encode(texts, encoder.passage_prefix, encoder.passage_length)
     return [np.array(row, np.int32) for row in [*queries, *passages] if row]
-
-
-def _told(result: dict[str, Any], callback: StudyCallback) -> dict[str, Any]:
-    if "trial" in result:
-        whose = f"trial {result['trial']}, " if result["trial"] else ""
-        callback.on_message(f"model: {result['model']} ({whose}step {result['step']:,})")
-    if "onnx" in result:
-        file, size = Path(result["model"]) / result["onnx"], result["bytes"] / 1e6
-        callback.on_message(
-            f"onnx: {file} (opset {result['opset']}, {size:,.1f} MB); "
-            f"{result['texts']} texts embedded as by torch, largest difference {result['largest_difference']:.1e}"
-        )
-    return result
 
 
 def _check_new(out: Path) -> None:

@@ -40,7 +40,7 @@ def write_json(content: Any, file: Path) -> None:
 
 
 def open_study_folder(study: Study, out: Path | None, shown: str | None = None) -> Path:
-    """The folder of a study: new, or the one that holds this very study, which then goes on.
+    """Open the folder of a study: a new one, or the one that holds this very study, which then goes on.
 
     A study stays the same with another budget for its search, and with other ``resources``: on how many workers and
     nodes it runs is no part of what it finds out.
@@ -54,21 +54,21 @@ def open_study_folder(study: Study, out: Path | None, shown: str | None = None) 
         InputError: the folder holds something else.
     """
     folder = (out or Path("studies") / f"{study.name}-{time.strftime('%Y%m%d-%H%M%S')}").absolute()
-    told = f"--out {shown or folder}"
+    named = f"--out {shown or folder}"
     file = folder / "study.yaml"
     text = dump_study(study)
     if file.exists():
-        check_format(folder, told)
+        check_format(folder, named)
         before = file.read_text(encoding="utf-8")
         if not same_study(before, text):
-            raise InputError(f"{told}: holds another study (its study.yaml differs); choose a new folder")
+            raise InputError(f"{named}: holds another study (its study.yaml differs); choose a new folder")
         if before != text:
             file.write_text(text, encoding="utf-8")
             if _budget(before) != _budget(text):
                 (folder / "result.json").unlink(missing_ok=True)  # of another budget: the search goes on
         return folder
     if folder.exists() and any(folder.iterdir()):
-        raise InputError(f"{told}: is not empty and holds no study; choose a new folder")
+        raise InputError(f"{named}: is not empty and holds no study; choose a new folder")
     make_folder(folder)
     write_study(study, folder)
     return folder
@@ -81,7 +81,7 @@ def write_study(study: Study, folder: Path) -> None:
 
 
 def same_study(one: str, other: str) -> bool:
-    """Whether two resolved study files are of one study, whose budget and resources may differ."""
+    """Return whether two resolved study files are of one study, whose budget and resources may differ."""
     return bool(_identity(one) == _identity(other))
 
 
@@ -90,8 +90,8 @@ def _identity(text: str) -> Any:
     search = tree.get("search") if isinstance(tree, dict) else None
     if not isinstance(search, dict):  # none of ours
         return tree
-    kept = {key: value for key, value in tree.items() if key != "resources"}
-    return {**kept, "search": {key: value for key, value in search.items() if not key.endswith("_budget")}}
+    rest = {key: value for key, value in tree.items() if key != "resources"}
+    return {**rest, "search": {key: value for key, value in search.items() if not key.endswith("_budget")}}
 
 
 def _budget(text: str) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def _budget(text: str) -> dict[str, Any]:
 
 
 def environment() -> dict[str, Any]:
-    """Versions and hardware, for whoever repeats the study."""
+    """Return the format of the folder, versions and hardware, for whoever repeats the study."""
     return {
         "format": FORMAT,
         "command": " ".join(["hybridtune", *sys.argv[1:]]),

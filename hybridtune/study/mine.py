@@ -99,11 +99,11 @@ def mine(
 def _passages(rows: BenchmarkRows, groups: list[Group]) -> Passages:
     """The distinct passages, each under the first group that has it."""
     texts = [text for part in rows.corpus for text in part.read()]
-    place = {group.group_id: row for row, group in enumerate(groups)}
+    row_of = {group.group_id: row for row, group in enumerate(groups)}
     numbers: dict[str, int] = {}
     return Passages(
         ids=[text.text_id for text in texts],
-        group=np.array([place[_group_of(text.text_id)] for text in texts], np.int64),
+        group=np.array([row_of[_group_of(text.text_id)] for text in texts], np.int64),
         text=np.array([numbers.setdefault(text_key(text.text), len(numbers)) for text in texts], np.int64),
         answer_set=Corpus.from_groups(groups).answer_sets.astype(np.int64),
     )
@@ -144,12 +144,12 @@ def _own_pairs(pool: Encoded, groups: list[Group]) -> dict[str, list[tuple[int, 
     """Pair every query of a group with each of its passages.
 
     Returns:
-        by passage language: (row of the group, position of the query, place of the passage in ``CorpusScan.relevant``).
+        by passage language: (row of the group, position of the query, index of the passage in ``CorpusScan.relevant``).
     """
-    place = {passage_id: n for n, passage_id in enumerate(pool.scan.relevant)}
+    index = {passage_id: n for n, passage_id in enumerate(pool.scan.relevant)}
     query_of = {(text.language, text_key(text.text)): n for n, text in enumerate(pool.rows.queries)}
     texts = (text for part in pool.rows.corpus for text in part.read())
-    passage_of = {(text.language, text_key(text.text)): place.get(text.text_id, -1) for text in texts}
+    passage_of = {(text.language, text_key(text.text)): index.get(text.text_id, -1) for text in texts}
     found: dict[str, list[tuple[int, int, int]]] = {}
     for row, group in enumerate(groups):
         queries = [query_of[language, text_key(text)] for language, text in group.queries.items()]

@@ -81,8 +81,7 @@ def run_preflight(study: Study, searching: bool, shape: Shape | None = None) -> 
     goals = objectives(study, benchmarks["dev"])
     made_of = recipe(study.data, study.encoder)
     check_encoder(study, made_of)
-    found = existing_store(store_root(study.data), made_of)
-    corpus = found.corpus() if found is not None else made_of.read_corpus()
+    corpus = read_corpus(study, made_of)
     fixed = _with_an_end(study) if searching else study
     plan = make_plan(corpus, fixed)
     if searching:
@@ -101,6 +100,12 @@ def run_preflight(study: Study, searching: bool, shape: Shape | None = None) -> 
                 tried.add(_demand(trial))
                 make_plan(corpus, trial)
     return Preflight(study, made_of, corpus, benchmarks, goals, allocation, plan)
+
+
+def read_corpus(study: Study, made_of: StoreRecipe) -> Corpus:
+    """Return which training texts a study has: from its token store, or from its files before that is built."""
+    found = existing_store(store_root(study.data), made_of)
+    return found.corpus() if found is not None else made_of.read_corpus()
 
 
 def _allocate(study: Study, searching: bool, shape: Shape | None) -> Allocation:

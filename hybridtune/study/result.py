@@ -78,9 +78,9 @@ def _table(rows: Sequence[TrialRow]) -> "pd.DataFrame":
 
     flat = []
     for row in sorted(rows, key=lambda row: row.number):
-        told = asdict(row)
-        values, metrics = told.pop("values"), told.pop("metrics")
-        flat.append({**told, **values, **metrics})
+        fields = asdict(row)
+        values, metrics = fields.pop("values"), fields.pop("metrics")
+        flat.append({**fields, **values, **metrics})
     names = ["id", "number", "baseline", "status", "seconds", "began", "reason", "checkpoint"]
     return pd.DataFrame(flat, columns=list(dict.fromkeys([*names, *(key for row in flat for key in row)]))).set_index(
         "id"

@@ -22,7 +22,6 @@ from hybridtune.data.store import TokenStore, build_store, store_root
 from hybridtune.evaluate.benchmark import Benchmark
 from hybridtune.evaluate.service import EvaluatorService, Placement
 from hybridtune.metrics.breakdown import full_scores
-from hybridtune.metrics.metrics import Scores
 from hybridtune.metrics.per_query import FILE as PER_QUERY
 from hybridtune.model.encoder import load_encoder
 from hybridtune.model.folder import build_tiny
@@ -35,18 +34,17 @@ from hybridtune.search.study import run_search
 from hybridtune.search.trial_log import Display
 from hybridtune.storage.files import ensure_local, join, publish, write_atomically
 from hybridtune.storage.trial_rows import TrialRow, read_rows
-from hybridtune.study.card import Row, Trained
-from hybridtune.study.export import write_model
+from hybridtune.study.card import Row
+from hybridtune.study.export import describe_trained, write_model
 from hybridtune.study.folder import RAY_ADDRESS, RAY_TOKEN, write_json
 from hybridtune.study.preflight import Preflight, run_preflight
 from hybridtune.study.result import StudyResult
 from hybridtune.study.summary import allocation_line, opening_lines
 from hybridtune.study.sync import fetch_scores, study_home
-from hybridtune.train.checkpoint import load_weights, read_state
+from hybridtune.train.checkpoint import load_weights
 from hybridtune.train.evaluators import study_measures
-from hybridtune.train.fit import checkpoint_scores, fit
+from hybridtune.train.fit import fit
 from hybridtune.train.job_queue import SECONDS_BETWEEN_POSTS, FitJob, Pace, read_board, start_board
-from hybridtune.train.loop import make_plan
 
 _SECONDS_BETWEEN_LOOKS = 3.0
 
@@ -58,16 +56,16 @@ class Target:
     Attributes:
         folder: the study folder on this machine.
         address: of the Ray cluster that it joins, ``auto`` or ``HOST:PORT``; None: Ray starts on this machine.
-        place: where checkpoints go, and what the nodes of a cluster fetch; None: ``folder``.
+        location: where checkpoints go, and what the nodes of a cluster fetch; None: ``folder``.
     """
 
     folder: Path
     address: str | None = None
-    place: str | None = None
+    location: str | None = None
 
     def inside(self, *names: str) -> str:
-        """A place below the study's."""
-        return join(self.place if self.place is not None else str(self.folder), *names)
+        """Return a location below the study's."""
+        return join(self.location if self.location is not None else str(self.folder), *names)
 
 
 @dataclass(frozen=True)
@@ -107,17 +105,17 @@ def started(preflight: Preflight, target: Target, callback: StudyCallback) -> It
             source = str(folder / "encoder")
             build_tiny(store.tokenizer().definition, study.encoder, study.seed, Path(source))
         callback.on_message(f"token store {store.path}")
-        store_place, source_place = str(store.path), source
+        store_location, source_location = str(store.path), source
         if target.address is not None:
-            store_place = publish(store.path, target.inside("store"))
+            store_location = publish(store.path, target.inside("store"))
             if Path(source).is_dir():  # else a hub name, which every node asks for itself
-                source_place = publish(Path(source), target.inside("encoders"))
+                source_location = publish(Path(source), target.inside("encoders"))
         if dashboard:
             _report_dashboard(f"http://{dashboard}", target, callback)
         job = FitJob(
             study=study,
-            store=store_place,
-            source=source_place,
+            store=store_location,
+            source=source_location,
             benchmark=ray.put(preflight.benchmarks["dev"]),
             storage=target.inside("fit"),
             evaluators=preflight.allocation.evaluators,
@@ -283,7 +281,7 @@ def _search(preflight: Preflight, target: Target, callback: StudyCallback) -> di
         return before
     callback.on_message(allocation_line(preflight))
     with started(preflight, target, callback) as running, _waiting_reported(target, callback):
-        # The place and the folder of all trials, in place of a single training's.
+        # The location and the folder of all trials instead of a single training's.
         job = dataclasses.replace(running.job, storage=target.inside("trials"), home=str(folder / "trials"))
         with _reported(callback, "search", job, at_once, read_rows(folder, running=True)) as display:
             found = run_search(job, preflight.goals, folder, at_once, display)
@@ -339,7 +337,7 @@ def _export(
     """Write ``best/`` from a checkpoint, and score it on the test benchmark where the study has one.
 
     Args:
-        preflight: the study.
+        preflight: of the study.
         running: what runs.
         target: where the study runs and writes.
         study: with the values of the fit that wrote the checkpoint.
@@ -347,34 +345,21 @@ def _export(
         callback: receives messages.
         rows: of the study's trials, the model's own first; none of a single training.
     """
-    folder, service = target.folder, None
+    best, service = target.folder / "best", None
     if "test" in preflight.benchmarks:  # it loads while the model does
         service = _evaluators(preflight.benchmarks["test"], preflight, running, target)
     model = load_encoder(running.source, study.encoder, running.store.tokenizer().pad_id)
     checkpoint = ensure_local(checkpoint_location)
     load_weights(checkpoint, model)
-    corpus, step = running.store.corpus(), read_state(checkpoint)["step"]
-    table = make_plan(corpus, study).table(step)
-    pairs = distinct_pairs(table)
-    test = None
+    trained = describe_trained(study, running.store.corpus(), checkpoint, rows, rows[0]["id"] if rows else None)
     if service is not None and study.benchmarks.test is not None:
         callback.on_message("scoring the best model on the test benchmark")
         weights = {name: value.numpy() for name, value in model.plain_state().items()}
-        file = folder / "best" / PER_QUERY
-        scores = service.score(weights, file, study.encoder.pooling, study_measures(study))
-        test = full_scores(scores, pairs, study.benchmarks.test.low_resource)
+        scores = service.score(weights, best / PER_QUERY, study.encoder.pooling, study_measures(study))
+        test = full_scores(scores, distinct_pairs(trained.table), study.benchmarks.test.low_resource)
+        trained = dataclasses.replace(trained, test=test)
     else:
-        (folder / "best").mkdir(exist_ok=True)
-        shutil.copy(checkpoint / PER_QUERY, folder / "best" / PER_QUERY)
-    trained = Trained(
-        study=study,
-        languages=corpus.languages,
-        step=step,
-        table=table,
-        dev=full_scores(Scores(**checkpoint_scores(checkpoint)), pairs, study.benchmarks.dev.low_resource),
-        test=test,
-        trials=rows,
-        trial=rows[0]["id"] if rows else None,
-    )
-    write_model(model, running.source, trained, folder / "best")
-    return test
+        best.mkdir(exist_ok=True)
+        shutil.copy(checkpoint / PER_QUERY, best / PER_QUERY)
+    write_model(model, running.source, trained, best)
+    return dict(trained.test) if trained.test is not None else None

@@ -24,7 +24,7 @@ Setting = Literal["mono", "cross", "multi"]
 
 @dataclass(frozen=True)
 class RunFile:
-    """A run file that is wanted.
+    """A run file to be written.
 
     Attributes:
         path: of the run; its qrels go beside it, as ``<path>.qrels``.
@@ -52,16 +52,18 @@ class Pool(NamedTuple):
     suffix: str = ""
 
 
-def write_run_file(pool: Encoded, wanted: RunFile, callback: StudyCallback) -> dict[str, Any]:
+def write_run_file(pool: Encoded, run_file: RunFile, callback: StudyCallback) -> dict[str, Any]:
     """Write the best passages of every query as a TREC run, and the qrels to judge it by.
 
     Returns:
         ``{"path", "qrels", "setting", "depth", "recall"}``; recall of the approximate lists against exact ones on a
         sample of the queries, None for exact lists.
+
+    Example: see `hybridtune.evaluate_model`.
     """
     blocks = finished_blocks(pool.folder / "passages")
     languages = {block: block.language() for block in blocks}
-    setting = wanted.setting or ("multi" if len(pool.scan.passages) > 1 else "mono")
+    setting = run_file.setting or ("multi" if len(pool.scan.passages) > 1 else "mono")
     pools = [
         Pool(queries[first : first + QUERIES_AT_ONCE], searched, suffix)
         for queries, searched, suffix in _pools(setting, pool.rows, languages)
@@ -71,38 +73,38 @@ def write_run_file(pool: Encoded, wanted: RunFile, callback: StudyCallback) -> d
     recalls: list[tuple[float, int]] = []
 
     own = pool.scan.own
-    deep = wanted.depth + bool(own)  # one more where one may be left out
+    deep = run_file.depth + bool(own)  # one more where one may be left out
 
     def lists(progress: Callable[[int, int], None]) -> Iterator[tuple[list[str], Any]]:
         done, total = 0, sum(len(one.queries) for one in pools)
         progress(0, total)
         for one in pools:
-            approximate = wanted.index if sum(map(len, one.blocks)) > wanted.above else None
-            found, recall, sampled = search_pool(pool.folder, one.queries, one.blocks, deep, approximate, wanted.seed)
+            approximate = run_file.index if sum(map(len, one.blocks)) > run_file.above else None
+            found, recall, sampled = search_pool(pool.folder, one.queries, one.blocks, deep, approximate, run_file.seed)
             if sampled:
                 recalls.append((recall, sampled))
-            asked = (pool.rows.queries[query].text_id for query in one.queries)
-            for query_id, best, scores in zip(asked, found.ids(one.blocks), found.scores, strict=True):
-                kept = [place for place, name in enumerate(best) if name != query_id or name not in own][: wanted.depth]
-                yield [best[place] for place in kept], scores[kept]
+            query_ids = (pool.rows.queries[query].text_id for query in one.queries)
+            for query_id, best, scores in zip(query_ids, found.ids(one.blocks), found.scores, strict=True):
+                others = [n for n, name in enumerate(best) if name != query_id or name not in own][: run_file.depth]
+                yield [best[n] for n in others], scores[others]
             done += len(one.queries)
             progress(done, total)
 
     with phase(callback, f"searching ({setting})", "queries") as progress:
-        write_run(wanted.path, names, lists(progress), "hybridtune")
-    qrels = wanted.path.with_name(f"{wanted.path.name}.qrels")
+        write_run(run_file.path, names, lists(progress), "hybridtune")
+    qrels = run_file.path.with_name(f"{run_file.path.name}.qrels")
     _write_qrels(qrels, setting, pool.rows, pool.scan)
     measured = None
     if recalls:
         sampled = sum(number for _, number in recalls)
         measured = sum(value * number for value, number in recalls) / sampled
         callback.on_message(
-            f"lists by an approximate index ({wanted.index}): recall@{wanted.depth} {measured:.4f} against exact "
+            f"lists by an approximate index ({run_file.index}): recall@{run_file.depth} {measured:.4f} against exact "
             f"lists, measured on {sampled:,} queries"
         )
-    callback.on_message(f"written: {wanted.path} ({setting}, {wanted.depth} passages a query) and {qrels.name}")
-    written = {"path": str(wanted.path), "qrels": str(qrels), "setting": setting}
-    return {**written, "depth": wanted.depth, "recall": measured}
+    callback.on_message(f"written: {run_file.path} ({setting}, {run_file.depth} passages a query) and {qrels.name}")
+    written = {"path": str(run_file.path), "qrels": str(qrels), "setting": setting}
+    return {**written, "depth": run_file.depth, "recall": measured}
 
 
 def _pools(setting: Setting, rows: BenchmarkRows, languages: dict[Block, str]) -> Iterator[Pool]:
@@ -110,20 +112,20 @@ def _pools(setting: Setting, rows: BenchmarkRows, languages: dict[Block, str]) -
         yield Pool(list(range(len(rows.queries))), list(languages))
         return
     for language in sorted(set(languages.values())):
-        asked = [q for q, query in enumerate(rows.queries) if (query.language == language) == (setting == "mono")]
-        blocks = [block for block, spoken in languages.items() if spoken == language]
-        if asked:
-            yield Pool(asked, blocks, "" if setting == "mono" else f"@{language}")
+        queries = [q for q, query in enumerate(rows.queries) if (query.language == language) == (setting == "mono")]
+        if queries:
+            blocks = [block for block, one in languages.items() if one == language]
+            yield Pool(queries, blocks, "" if setting == "mono" else f"@{language}")
 
 
 def _write_qrels(path: Path, setting: Setting, rows: BenchmarkRows, scan: CorpusScan) -> None:
     """The relevant pairs, those that no ranking can hold among them: whoever reads the run counts them as missed."""
-    judged = scan.relevance(rows)
-    relevant = judged.grades > 0
+    relevance = scan.relevance(rows)
+    relevant = relevance.grades > 0
     pairs = zip(
-        [*judged.query_index[relevant], *judged.lost.query_index],
-        [*judged.passage_index[relevant], *judged.lost.passage_index],
-        [*judged.grades[relevant], *judged.lost.grades],
+        [*relevance.query_index[relevant], *relevance.lost.query_index],
+        [*relevance.passage_index[relevant], *relevance.lost.passage_index],
+        [*relevance.grades[relevant], *relevance.lost.grades],
         strict=True,
     )
     only = next(iter(scan.passages)) if len(scan.languages(rows)) == 1 else ""
@@ -140,10 +142,10 @@ def _write_qrels(path: Path, setting: Setting, rows: BenchmarkRows, scan: Corpus
 
 
 def rank_run_file(path: Path, rows: BenchmarkRows, callback: StudyCallback) -> tuple[CorpusScan, Ranked, list[str]]:
-    """Read somebody's run and rank the relevant passages in it.
+    """Read a TREC run and rank the relevant passages in it.
 
     Returns:
-        The scan, the ranking, and what a reader of the figures has to know, one sentence each.
+        The scan, the ranking, and notes on its figures, one sentence each.
 
     Raises:
         InputError: the run or the benchmark cannot be read, or they do not belong together.
@@ -151,26 +153,26 @@ def rank_run_file(path: Path, rows: BenchmarkRows, callback: StudyCallback) -> t
     run = read_run(path)
     scan = scan_locally(rows, callback)
     column = {language: i for i, language in enumerate(scan.languages(rows))}
-    spoken: dict[str, int] = {}
+    language_of: dict[str, int] = {}
     listed = {*run.passage_ids, *scan.relevant}
     for part in rows.corpus:
-        spoken |= {text.text_id: column[text.language] for text in part.read() if text.text_id in listed}
+        language_of |= {text.text_id: column[text.language] for text in part.read() if text.text_id in listed}
     sizes = np.array([scan.passages.get(language, 0) for language in column], np.int64)
-    ranked, _, notes = rank_run(run, scan.relevance(rows), scan.relevant, spoken, sizes, scan.own)
+    ranked, _, notes = rank_run(run, scan.relevance(rows), scan.relevant, language_of, sizes, scan.own)
     return scan, ranked, notes
 
 
-def check_run_file(wanted: RunFile, rows: BenchmarkRows, scan: CorpusScan) -> None:
-    """What can be wrong with the wish for a run file, before anything is encoded.
+def check_run_file(run_file: RunFile, rows: BenchmarkRows, scan: CorpusScan) -> None:
+    """Check the options of a run file, before anything is encoded.
 
     Raises:
         InputError: no such folder, a setting that the benchmark does not have, an id that TREC files cannot hold.
     """
-    if not wanted.path.absolute().parent.is_dir():
-        raise InputError(f"--run-file {wanted.path}: there is no folder {wanted.path.absolute().parent}")
+    if not run_file.path.absolute().parent.is_dir():
+        raise InputError(f"--run-file {run_file.path}: there is no folder {run_file.path.absolute().parent}")
     settings = scan.relevance(rows).settings
-    if wanted.setting is not None and wanted.setting not in settings:
-        raise InputError(f"--run-setting {wanted.setting}: {rows.name} has only {', '.join(settings)}")
+    if run_file.setting is not None and run_file.setting not in settings:
+        raise InputError(f"--run-setting {run_file.setting}: {rows.name} has only {', '.join(settings)}")
     named = [*(query.text_id for query in rows.queries), *scan.relevant]  # relevant ones that are not there too
     spaced = scan.spaced or next((text_id for text_id in named if len(text_id.split()) != 1), None)
     if spaced is not None:

@@ -63,7 +63,7 @@ def allocation_line(preflight: Preflight) -> str:
 
 
 def data_table(corpus: Corpus) -> list[dict[str, Any]]:
-    """Training pairs by language: one row a language.
+    """Count training pairs by language: one row a language.
 
     Returns:
         rows ``{"language", "queries", "passages", "mono", "cross"}``; cross counts pairs with the language on
@@ -84,7 +84,7 @@ def data_table(corpus: Corpus) -> list[dict[str, Any]]:
 
 
 def notices(preflight: Preflight) -> list[str]:
-    """What a user should know before the study starts."""
+    """Return what a user should know before the study starts, one line each."""
     study = preflight.study
     lines = [*preflight.allocation.notices, *encoder_notices(study.encoder)]
     benchmarks = preflight.benchmarks.items()
@@ -109,8 +109,8 @@ def _left_out(preflight: Preflight) -> list[str]:
         lines.append(f"left out of mono batches: {', '.join(plan.left_out)} {small}")
     if plan.left_out_pairs:
         lines.append(f"left out of cross batches: {', '.join(plan.left_out_pairs)} {small}")
-    asked = (corpus.queries >= 0).any(axis=1) & (corpus.passages >= 0).any(axis=1)
-    silent = int(np.count_nonzero(~asked))
+    paired = (corpus.queries >= 0).any(axis=1) & (corpus.passages >= 0).any(axis=1)
+    silent = int(np.count_nonzero(~paired))
     if silent and not mix.align_share:
         lines.append(
             f"{silent:,} groups have no question-passage pair and are not used: mix.align_share trains on them"
@@ -121,7 +121,7 @@ def _left_out(preflight: Preflight) -> list[str]:
             lines.append(f"left out of align batches: {', '.join(unread)} (no translation that the teacher can read)")
     empty = set(range(len(preflight.study.data.train))) - set(np.unique(corpus.sources).tolist())
     if empty:
-        paths = [preflight.study.data.train[place].path for place in sorted(empty)]
+        paths = [preflight.study.data.train[source].path for source in sorted(empty)]
         lines.append(f"data sets without a group: {', '.join(paths)}")
     return lines
 

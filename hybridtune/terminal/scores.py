@@ -24,7 +24,7 @@ Cells = Mapping[str, Any]
 
 
 def evaluation_summary(result: Mapping[str, Any], console: Console) -> None:
-    """The tables of one evaluation, or what a dry run found."""
+    """Print the tables of one evaluation, or what a dry run found."""
     print_to = console.print
     if "metrics" not in result:
         print_to(plain_table([result], "would score"))
@@ -50,7 +50,7 @@ def evaluation_summary(result: Mapping[str, Any], console: Console) -> None:
 
 
 def other_means(result: Mapping[str, Any]) -> str:
-    """The means that trec_eval prints, in one line; empty where they are those of the table."""
+    """Return the means that trec_eval prints, in one line; empty where they are those of the table."""
     own, counts = result["metrics"], result["counts"]
     means = {
         name: value
@@ -70,7 +70,7 @@ def other_means(result: Mapping[str, Any]) -> str:
 
 
 def scores_tables(result: Mapping[str, Any]) -> list[Table]:
-    """Means with their counts, the matrix of languages, its training pairs, groups of languages, and the bias."""
+    """Return means with counts, the matrix of languages, its training pairs, groups of languages, and the bias."""
     measures = [name for name in dict.fromkeys(key.split("/")[1] for key in result["metrics"]) if name not in BIAS]
     shown = measures[0]
     tables = [
@@ -107,10 +107,10 @@ def _means(result: Mapping[str, Any], measures: list[str]) -> list[dict[str, Any
 def _matrix(result: Mapping[str, Any], corner: str, cells: Cells, multi: Cells) -> list[dict[str, Any]]:
     """One row a query language, one column a passage language; empty where nothing was scored."""
     names = list(result["counts"]["passages_per_language"])
-    asked = [x for x in names if x in multi or any(f"{x}-{y}" in cells for y in names)]
+    rows = [x for x in names if x in multi or any(f"{x}-{y}" in cells for y in names)]
     pools = [y for y in names if any(f"{x}-{y}" in cells for x in names)]
-    last = {x: {"multi": _cell(multi.get(x))} for x in asked} if multi else {x: {} for x in asked}
-    return [{corner: x, **{y: _cell(cells.get(f"{x}-{y}")) for y in pools}, **last[x]} for x in asked]
+    last = {x: {"multi": _cell(multi.get(x))} for x in rows} if multi else {x: {} for x in rows}
+    return [{corner: x, **{y: _cell(cells.get(f"{x}-{y}")) for y in pools}, **last[x]} for x in rows]
 
 
 def _cell(value: float | int | None) -> str:
@@ -120,7 +120,7 @@ def _cell(value: float | int | None) -> str:
 
 
 def groups_table(groups: Mapping[str, Any], measures: Sequence[str]) -> Table:
-    """Means over groups of languages: ``groups.group_means``."""
+    """Return the table of means over groups of languages (`group_means`)."""
     rows = [
         {
             "group": group,
@@ -136,7 +136,7 @@ def groups_table(groups: Mapping[str, Any], measures: Sequence[str]) -> Table:
 
 
 def comparison_tables(result: Mapping[str, Any], console: Console) -> None:
-    """Who A and B are, the table of differences, their intervals drawn, and what was left out."""
+    """Print who A and B are, the differences, their intervals drawn, and what was left out."""
     for side in ("a", "b"):
         about = result[side]
         name = about.get("model", "model not known")
@@ -162,16 +162,21 @@ def comparison_tables(result: Mapping[str, Any], console: Console) -> None:
 
 
 def forest(low: float, middle: float, high: float, limit: float) -> str:
-    """An interval within [-limit, limit] as a line of characters: ``(--o--)``, with ``|`` where 0 is."""
+    """Draw an interval within [-limit, limit] as a line of characters: ``(--o--)``, with ``|`` where 0 is.
 
-    def place(value: float) -> int:
+    Example:
+        >>> forest(-0.5, 0.0, 0.5, 1.0).strip()
+        '(--------------o--------------)'
+    """
+
+    def column(value: float) -> int:
         return round((value / limit + 1) / 2 * (_WIDTH - 1)) if limit else _WIDTH // 2
 
     line = [" "] * _WIDTH
-    line[place(low) : place(high) + 1] = "-" * (place(high) - place(low) + 1)
+    line[column(low) : column(high) + 1] = "-" * (column(high) - column(low) + 1)
     line[_WIDTH // 2] = "|"
-    line[place(low)], line[place(high)] = "(", ")"
-    line[place(middle)] = "o"
+    line[column(low)], line[column(high)] = "(", ")"
+    line[column(middle)] = "o"
     return "".join(line)
 
 
@@ -219,7 +224,7 @@ def _draw(rows: Sequence[Mapping[str, Any]], measure: str, console: Console) -> 
 
 
 def mined_table(result: dict[str, Any], console: Console) -> None:
-    """What became of the candidates, for people."""
+    """Print what became of the candidates."""
     rows = [{"passages in": language, **counts} for language, counts in result["counts"].items()]
     console.print(plain_table(rows, "candidates, and why they were left out"))
     console.print(

@@ -14,11 +14,11 @@ from hybridtune.study.preflight import Preflight
 from hybridtune.study.summary import opening_lines
 from hybridtune.terminal.scores import groups_table
 from hybridtune.terminal.screen import Screen
-from hybridtune.terminal.tables import marks_told, plain_table, trials_table
+from hybridtune.terminal.tables import explain_marks, plain_table, trials_table
 
 
 def show_plan(preflight: Preflight, described: Mapping[str, Any], screen: Screen) -> None:
-    """``--dry-run`` for people."""
+    """Print what ``--dry-run`` found."""
     print_to = screen.console.print
     print_to(dump_study(preflight.study), markup=False)
     print_to(plain_table(described["languages"], "training pairs"))
@@ -36,12 +36,12 @@ def show_plan(preflight: Preflight, described: Mapping[str, Any], screen: Screen
 
 
 def study_summary(study: Study, result: Mapping[str, Any], screen: Screen) -> None:
-    """The table of trials, what it cost, the best values, whether they are better, and where everything is."""
+    """Print the table of trials, what it cost, the best values, whether they are better, and where everything is."""
     rows = [TrialRow(**trial) for trial in result["trials"]]
     best = result["best"]
     width = screen.console.width if screen.console.is_terminal else None
     screen.console.print(trials_table(study.search.objective, rows, best["id"], width=width))
-    marks = marks_told(rows)
+    marks = explain_marks(rows)
     screen.console.print(
         "* best; ratio: share of mono batches; mono, cross, multi: AP on the dev benchmark" + (marks and f"; {marks}"),
         style="dim",
@@ -63,11 +63,11 @@ def study_summary(study: Study, result: Mapping[str, Any], screen: Screen) -> No
         title = f"{metric} with other seeds (+-: 95 % interval; p: paired by topics)"
         screen.console.print(plain_table(repeats_rows(result["repeats"], metric), title))
     screen.console.print(headline(study, result), style="bold", soft_wrap=True, markup=False)
-    _where(result, screen)
+    _print_locations(result, screen)
 
 
 def trial_counts(study: Study, rows: Sequence[TrialRow]) -> str:
-    """``9 trials asked: 5 done, 4 stopped early; 1,900 of 2,700 steps in 3 min``, and the budget where there is one."""
+    """Return ``9 trials asked: 5 done, 4 stopped early; 1,900 of 2,700 steps in 3 min``, with the budget if any."""
     took, steps = spent(rows)
     counts = {status: sum(row.status == status for row in rows) for status in dict.fromkeys(row.status for row in rows)}
     asked, search = expected_trials(study), study.search
@@ -81,7 +81,7 @@ def trial_counts(study: Study, rows: Sequence[TrialRow]) -> str:
 
 
 def repeats_rows(repeats: Mapping[str, Any], metric: str) -> list[dict[str, Any]]:
-    """The noise check on one metric, a contestant a row."""
+    """Return the seed check on one metric, a contestant a row."""
     table = []
     for who, contestant in repeats["contestants"].items():
         found, versus = contestant["metrics"][metric], repeats["against"].get(who, {}).get(metric, {})
@@ -103,14 +103,14 @@ def repeats_rows(repeats: Mapping[str, Any], metric: str) -> list[dict[str, Any]
 
 
 def train_summary(result: Mapping[str, Any], screen: Screen) -> None:
-    """The scores of one fit, and where its model is."""
+    """Print the scores of one fit, and where its model is."""
     shown = {key: value for key, value in result["metrics"].items() if "/" in key}
     rows = [{"metric": key, "dev": f"{value:.4f}"} for key, value in shown.items()]
     screen.console.print(plain_table(rows, "dev benchmark"))
-    _where(result, screen)
+    _print_locations(result, screen)
 
 
-def _where(result: Mapping[str, Any], screen: Screen) -> None:
+def _print_locations(result: Mapping[str, Any], screen: Screen) -> None:
     test = result["test"]
     if test is not None:
         metrics = test["metrics"]

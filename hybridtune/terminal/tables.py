@@ -40,7 +40,7 @@ def trials_table(
     paces: Mapping[str, Pace] | None = None,
     width: int | None = None,
 ) -> Table:
-    """All trials as a table; baselines by name, the best marked, running ones at their present step.
+    """Return all trials as a table; baselines by name, the best marked, running ones at their present step.
 
     Args:
         goals: objectives, shown before the other figures.
@@ -62,23 +62,23 @@ def trials_table(
     table.add_column(first[0], no_wrap=True)
     for head, *_ in columns:
         table.add_column(head, justify="right", no_wrap=True)
-    for place, row in enumerate(rows, start=1):
+    for n, row in enumerate(rows, start=1):
         style = "bold" if row.id == best else ("cyan" if row.baseline else None)
-        table.add_row(first[place], *(column[place] for column in columns), style=style)
+        table.add_row(first[n], *(column[n] for column in columns), style=style)
     if left_out:
         table.caption = f"{left_out} more searched fields: see --json"
         table.caption_justify = "left"
     return table
 
 
-def marks_told(rows: Sequence[TrialRow]) -> str:
-    """What the marks behind the steps mean, of those that the rows have: ``x: stopped early``."""
+def explain_marks(rows: Sequence[TrialRow]) -> str:
+    """Explain the marks behind the steps, of those that the rows have: ``x: stopped early``."""
     seen = {row.status for row in rows}
     return "; ".join(f"{mark}: {status}" for status, mark in MARKS.items() if mark and status in seen)
 
 
 def short(value: Any) -> str:
-    """A trial's value as tables show it; empty for null."""
+    """Return a trial's value as tables show it; empty for null."""
     if isinstance(value, float):
         return f"{value:.3g}"
     return "" if value is None else str(value)
@@ -108,7 +108,7 @@ def _width(column: Sequence[str]) -> int:
 
 
 def plain_table(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
-    """Rows of like keys as a table."""
+    """Return rows of like keys as a table."""
     table = Table(box=None, pad_edge=False, title=title, title_justify="left", header_style="bold")
     for key, value in (rows[0] if rows else {}).items():
         table.add_column(str(key), justify="left" if isinstance(value, str) else "right")

@@ -198,8 +198,9 @@ def test_a_graph_in_a_folder_of_its_own_needs_no_weights(ended, tmp_path):
 @pytest.mark.slow
 def test_a_graphs_folder_inside_the_models_holds_no_part_of_itself(ended, monkeypatch):
     monkeypatch.setattr(command.onnx, "check_onnx", lambda: None)
-    monkeypatch.setattr(command, "_write_onnx", lambda *_: {"onnx": "x", "opset": 20, "bytes": 1, "texts": 1})
-    monkeypatch.setattr(command, "_told", lambda result, screen: result)
+    monkeypatch.setattr(
+        command, "_write_onnx", lambda *_: {"onnx": "x", "opset": 20, "bytes": 1, "texts": 1, "largest_difference": 0}
+    )
     out = ended / "best" / "served"
     export(ended, ExportOptions(onnx=True, out=out), SILENT)
     try:
@@ -242,8 +243,9 @@ def test_a_graph_that_differs_leaves_nothing_behind(ended, tmp_path, monkeypatch
 
 def test_a_model_that_gives_way_takes_its_graph_along(started, tmp_path):
     (tmp_path / "best" / "onnx").mkdir(parents=True)
-    study, _, place = command._checkpoint(started, ExportOptions(onnx=False, trial="0000"))
-    trained = command._trained(study, place, started, started / "trials" / "0000")
+    study, _, place = command._find_checkpoint(started, ExportOptions(onnx=False, trial="0000"))
+    corpus = command.read_corpus(study, command.recipe(study.data, study.encoder))
+    trained = command.describe_trained(study, corpus, place)
     model = load_encoder(str(started / "encoder"), study.encoder, 0)
     command.write_model(model, str(started / "encoder"), trained, tmp_path / "best")
     assert not (tmp_path / "best" / "onnx").exists()
