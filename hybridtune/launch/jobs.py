@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from hybridtune.errors import HybridtuneError, InputError
 from hybridtune.runtime.loopback import keep_direct
+from hybridtune.runtime.ray_private import JOB_LOGGERS
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
@@ -20,7 +21,6 @@ STOP_SECONDS = 120  # a job that is stopped may write for so long before it is k
 DONE, FAILED, STOPPED = "SUCCEEDED", "FAILED", "STOPPED"
 _ENDED = (DONE, FAILED, STOPPED)
 _YET = "No available agent"  # what a dashboard says whose head is not all up
-_NOISY = ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk", "ray._private.runtime_env.packaging")
 
 
 class LostError(HybridtuneError):
@@ -82,7 +82,7 @@ def connect(address: str, token: str | None = None) -> "JobSubmissionClient":
     from ray.job_submission import JobSubmissionClient
 
     keep_direct()
-    for name in _NOISY:
+    for name in JOB_LOGGERS:
         logging.getLogger(name).setLevel(logging.ERROR)
     token = token if token is not None else _own_token()
     headers = {"Authorization": f"Bearer {token}"} if token else {}

@@ -4,7 +4,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,8 +13,9 @@ from urllib.request import urlopen
 from hybridtune.errors import HybridtuneError
 from hybridtune.runtime.local import free_ports
 from hybridtune.runtime.loopback import keep_direct
+from hybridtune.runtime.ray_private import RAY_COMMAND
 
-RAY = [sys.executable, "-m", "ray.scripts.scripts"]  # this environment's `ray`
+RAY = list(RAY_COMMAND)
 DASHBOARD_PORT = 8265  # on the head
 _TAIL = 15  # lines of a command that failed
 _SECONDS_TO_FORWARD = 120.0

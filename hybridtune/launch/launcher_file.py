@@ -3,7 +3,6 @@
 import contextlib
 import io
 import json
-import logging
 import re
 from collections.abc import Iterator, Mapping
 from importlib import metadata
@@ -12,6 +11,7 @@ from typing import Any
 
 from hybridtune.errors import nearest
 from hybridtune.launch.yaml_lines import Document, YamlPath, mapping_of, schema_mistakes
+from hybridtune.runtime import ray_private
 from hybridtune.runtime.launcher_shape import ray_starts
 
 IDLE_MINUTES = 5.0  # Ray's own default
@@ -66,9 +66,7 @@ def _types(tree: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _schema(document: Document) -> Iterator[str]:
-    import ray.autoscaler
-
-    schema = json.loads((Path(ray.autoscaler.__file__).parent / "ray-schema.json").read_text(encoding="utf-8"))
+    schema = json.loads(ray_private.launcher_schema().read_text(encoding="utf-8"))
     tree = dict(document.tree)
     if mapping_of(tree.get("provider")).get("type") == "local":
         tree.pop("min_workers", None)  # Ray takes it out before it validates
@@ -181,13 +179,11 @@ def _versions(document: Document) -> Iterator[str]:
 def _refused_by_ray(tree: dict[str, Any]) -> tuple[YamlPath, str] | None:
     """What Ray itself says to the file, made ready as ``ray up`` makes it: (path, message), or None if it is good."""
     from jsonschema import ValidationError
-    from ray.autoscaler._private.util import prepare_config, validate_config
 
     printed = io.StringIO()
-    logging.getLogger("ray.autoscaler._private.util").setLevel(logging.ERROR)  # it tells of fields that it adds itself
     try:
         with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
-            validate_config(prepare_config(tree))
+            ray_private.validate_cluster(tree)
     except ValidationError as error:
         return tuple(error.absolute_path), f"Ray refuses it: {error.message[:150]}"
     except (Exception, SystemExit) as error:  # Ray's own checks raise whatever they like

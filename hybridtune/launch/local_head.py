@@ -5,7 +5,6 @@ of its own processes, never by Ray's `ray stop`, which would end every Ray of th
 """
 
 import contextlib
-import logging
 import os
 import shutil
 import subprocess
@@ -22,6 +21,7 @@ import psutil
 
 from hybridtune.config.yaml_text import dump_yaml
 from hybridtune.errors import HybridtuneError
+from hybridtune.runtime import ray_private
 from hybridtune.runtime.connect import SHAPE, dump_shape
 from hybridtune.runtime.launcher_shape import launcher_shape
 from hybridtune.runtime.local import free_ports
@@ -72,14 +72,11 @@ def start_head(tree: Mapping[str, Any]) -> Head:
     Raises:
         HybridtuneError: the head did not come up.
     """
-    from ray.autoscaler._private.util import prepare_config
-
-    logging.getLogger("ray.autoscaler._private.util").setLevel(logging.ERROR)  # it warns of fields that it fills in
     folder = Path(tempfile.mkdtemp(prefix="hybridtune-"))  # short: Ray's sockets are in it
     ports = free_ports(3)
     address, dashboard = f"{HOST}:{ports[0]}", f"http://{HOST}:{ports[1]}"
     provider = {"gcs_address": address, "folder": str(folder), "head_node_type": tree["head_node_type"]}
-    config = prepare_config(dict(tree) | {"provider": dict(tree["provider"]) | provider})
+    config = ray_private.prepare_cluster(dict(tree) | {"provider": dict(tree["provider"]) | provider})
     (folder / "cluster.yaml").write_text(dump_yaml(config), encoding="utf-8")
     (folder / "token").touch(0o600)
     (folder / "token").write_text(new_token(), encoding="utf-8")
@@ -117,7 +114,7 @@ def stop_head(head: Head) -> None:
 def _command(tree: Mapping[str, Any], folder: Path, ports: Sequence[int]) -> list[str]:
     head = tree["available_node_types"][tree["head_node_type"]]["resources"]
     return [
-        *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats"),
+        *(*ray_private.RAY_COMMAND, "start", "--head", "--block", "--disable-usage-stats"),
         *(f"--port={ports[0]}", f"--dashboard-port={ports[1]}", f"--ray-client-server-port={ports[2]}"),
         *(f"--node-ip-address={HOST}", f"--dashboard-host={HOST}", "--dashboard-agent-listen-port=0"),
         *("--min-worker-port=0", "--max-worker-port=0"),
@@ -132,9 +129,8 @@ def _environment(folder: Path, address: str) -> dict[str, str]:
     inherited = {name: value for name, value in os.environ.items() if name != "RAY_AUTH_TOKEN"}  # it wins over a file
     return inherited | {
         **environment(address),
-        "RAY_FAKE_CLUSTER": "1",
+        **ray_private.LOCAL_NODES,
         "RAY_AUTH_TOKEN_PATH": str(folder / "token"),
-        "AUTOSCALER_UPDATE_INTERVAL_S": "1",
         "PYTHONPATH": os.pathsep.join(paths),
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),  # of `python`
     }

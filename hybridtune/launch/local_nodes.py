@@ -22,6 +22,7 @@ from ray.autoscaler.tags import (
     TAG_RAY_USER_NODE_TYPE,
 )
 
+from hybridtune.runtime import ray_private
 from hybridtune.runtime.loopback import HOST
 
 _FIRST = int("f" * 51 + "00000", 16)  # Ray's own number of a fake head; nodes are counted from it
@@ -94,9 +95,9 @@ class Provider(NodeProvider):  # type: ignore[misc]
                     stderr=log,
                     env=os.environ
                     | {
-                        "RAY_OVERRIDE_NODE_ID_FOR_TESTING": name,
-                        "RAY_CLOUD_INSTANCE_ID": name,
-                        "RAY_NODE_TYPE_NAME": tags[TAG_RAY_USER_NODE_TYPE],
+                        ray_private.NODE_ID: name,
+                        ray_private.INSTANCE_ID: name,
+                        ray_private.NODE_TYPE: tags[TAG_RAY_USER_NODE_TYPE],
                     },
                 )
             self._tags[name] = tags | {TAG_RAY_NODE_NAME: name, TAG_RAY_NODE_STATUS: STATUS_UP_TO_DATE}

@@ -1,7 +1,6 @@
 """A Ray cluster that exists: joined from its head node for as long as a study runs, measured, and left as it was."""
 
 import contextlib
-import importlib
 import json
 import os
 import re
@@ -15,23 +14,23 @@ from typing import IO, Any
 from hybridtune.config.yaml_text import parse_yaml
 from hybridtune.errors import InputError
 from hybridtune.runtime.launcher_shape import launcher_shape
-from hybridtune.runtime.local import SETTINGS, native_stderr_to, silence
+from hybridtune.runtime.local import native_stderr_to, silence
+from hybridtune.runtime.ray_private import (
+    BOOTSTRAP_FILE,
+    HEAD_RESOURCE,
+    MERGED_JOB_ENVIRONMENT,
+    SETTINGS,
+    cluster_config,
+    start_data_actors,
+)
 from hybridtune.runtime.resources import NodeType, Shape
 
 SHAPE = "HYBRIDTUNE_SHAPE"  # in the environment of a study that was launched: what its cluster may become
-_LAUNCHED = "ray_bootstrap_config.yaml"  # of a head that Ray's launcher started, in the home folder
-_HEAD = "node:__internal_head__"  # Ray's own resource of the head node
 _FOR_LIBRARIES = (
     "HF_HUB_DISABLE_PROGRESS_BARS",
     "HF_HUB_VERBOSITY",
     "TRANSFORMERS_VERBOSITY",
     "TOKENIZERS_PARALLELISM",
-)
-_PINNED = (
-    ("cluster_autoscaler.default_autoscaling_coordinator", "get_or_create_autoscaling_coordinator"),
-    ("stats", "get_or_create_stats_actor"),
-    ("usage.actor", "get_or_create_usage_collection_actor"),
-    ("execution.node_trackers.actor_location", "get_or_create_actor_location_tracker"),
 )
 _TOKEN = "RAY_AUTH_MODE and RAY_AUTH_TOKEN_PATH"
 _SECONDS = 5.0  # for a head to take a connection
@@ -51,7 +50,7 @@ def cluster(address: str, noise: Path = Path(os.devnull)) -> Iterator[str]:
         InputError: there is none, it has another version or other tokens, or this is not its head node.
     """
     _check_answers(address)
-    os.environ.update(SETTINGS, RAY_OVERRIDE_JOB_RUNTIME_ENV="1")  # of a job's environment, by variable
+    os.environ.update(SETTINGS, **MERGED_JOB_ENVIRONMENT)
     with noise.open("a") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
         import ray
 
@@ -59,7 +58,7 @@ def cluster(address: str, noise: Path = Path(os.devnull)) -> Iterator[str]:
         try:
             silence()
             _check_on_head(address)
-            _keep_on_head()
+            start_data_actors()
             yield dashboard
         finally:
             ray.shutdown()
@@ -88,7 +87,7 @@ def shape_of_running() -> Shape:
         return load_shape(told)
     import ray
 
-    may_come, file = _may_come(), Path.home() / _LAUNCHED
+    may_come, file = _may_come(), Path.home() / BOOTSTRAP_FILE
     if not may_come and file.is_file():
         return launcher_shape(parse_yaml(file.read_text(encoding="utf-8")))
     most = {kind.name: kind.most for kind in may_come}
@@ -118,7 +117,7 @@ def waiting_workers() -> list[Mapping[str, float]]:
 
     waiting = [group for group in placement_group_table().values() if group["state"] in ("PENDING", "RESCHEDULING")]
     bundles = [bundle for group in waiting for bundle in group["bundles"].values()]
-    return [bundle for bundle in bundles if _HEAD not in bundle]  # that is a trial itself
+    return [bundle for bundle in bundles if HEAD_RESOURCE not in bundle]  # that is a trial itself
 
 
 def describe_waiting(workers: list[Mapping[str, float]]) -> str:
@@ -192,7 +191,7 @@ def _check_on_head(address: str) -> None:
 
     here = ray.get_runtime_context().get_node_id()
     for node in ray.nodes():
-        if node["Alive"] and _HEAD in node["Resources"] and node["NodeID"] != here:
+        if node["Alive"] and HEAD_RESOURCE in node["Resources"] and node["NodeID"] != here:
             where = node["NodeManagerAddress"]
             raise InputError(
                 f"--address {address}: this is not the head node, which is {where}; run the command there, or submit "
@@ -200,19 +199,12 @@ def _check_on_head(address: str) -> None:
             )
 
 
-def _keep_on_head() -> None:
-    """Start here what Ray Data pins to whichever node asks for it first: a worker's node could never be given back."""
-    for module, name in _PINNED:
-        with contextlib.suppress(ImportError, AttributeError):  # private: another Ray may have other helpers
-            getattr(importlib.import_module(f"ray.data._internal.{module}"), name)()
-
-
 def _type_of(node: Mapping[str, Any]) -> NodeType:
     """The kind of a live node, one of them."""
     holds = node["Resources"]
     cpus, gpus = holds.get("CPU", 0.0), holds.get("GPU", 0.0)
     accelerator = next((name.partition(":")[2] for name in holds if name.startswith("accelerator_type:")), None)
-    head = _HEAD in holds
+    head = HEAD_RESOURCE in holds
     unnamed = "head" if head else f"{cpus:g}-cpu" + (f"-{gpus:g}-gpu" if gpus else "")
     group = (node.get("Labels") or {}).get("ray.io/node-group")
     return NodeType(group or unnamed, cpus, gpus, accelerator, 1, 1, head)
@@ -221,9 +213,7 @@ def _type_of(node: Mapping[str, Any]) -> NodeType:
 def _may_come() -> list[NodeType]:
     """The kinds that an autoscaler may add, where Ray knows of them."""
     try:
-        from ray._private.state import state  # nothing public tells it
-
-        config = state.get_cluster_config()
+        config = cluster_config()
     except (ImportError, AttributeError):
         return []
     return [

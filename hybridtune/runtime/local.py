@@ -13,19 +13,9 @@ from typing import IO
 from hybridtune.config.study import Resources
 from hybridtune.errors import InputError
 from hybridtune.runtime.loopback import HOST, kept_here
+from hybridtune.runtime.ray_private import SETTINGS, accelerator_type
 from hybridtune.runtime.resources import cores, explain_cap
 
-SETTINGS = {  # of the driver and of all that it starts, on any cluster
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a process a group, on any node, which could then not be given back
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",  # the end of a worker group waits for it; 2 s by default
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",  # a machine may take minutes to come; then it is asked for anew
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # evaluators hold no GPU and yet use the one their trial trains on
-    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends the run here, and the cluster with it
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-}
 _CARDS = Path("/proc/driver/nvidia/gpus")  # a folder a card, whatever torch can do with it
 _HERE = {"RAY_BACKEND_LOG_LEVEL": "fatal"}  # of a Ray that we start ourselves
 
@@ -72,7 +62,7 @@ def capacity(resources: Resources, batch_size: int = 0, most: int | None = None)
             f"resources: a trial of {workers} workers with {each:g} GPUs each needs "
             f"{gpus_per_trial:g} GPUs and this machine has {there}; lower workers or gpus_per_worker (0 trains on CPU)"
         )
-    kind, has = resources.accelerator_type, _accelerator() if resources.accelerator_type is not None else None
+    kind, has = resources.accelerator_type, accelerator_type() if resources.accelerator_type is not None else None
     if kind != has:
         raise InputError(
             f"resources.accelerator_type {kind}: this machine has {has or 'none that Ray knows'}; write null, or run "
@@ -192,11 +182,3 @@ def unused_gpus(gpus_per_worker: float) -> list[str]:
             "it; install a torch for CUDA and a driver that it takes"
         ]
     return []
-
-
-def _accelerator() -> str | None:
-    """What Ray calls the GPUs of this machine."""
-    from ray._private.accelerators import get_accelerator_manager_for_resource  # no public function tells it
-
-    manager = get_accelerator_manager_for_resource("GPU")
-    return manager.get_current_node_accelerator_type() if manager is not None else None

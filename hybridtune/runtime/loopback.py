@@ -11,8 +11,9 @@ import os
 import secrets
 from collections.abc import Iterator
 
+from hybridtune.runtime import ray_private
+
 HOST = "127.0.0.1"
-_NO_CLUSTERS = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # whatever its name says, Ray heeds it on every system
 
 
 def new_token() -> str:
@@ -26,7 +27,7 @@ def environment(address: str) -> dict[str, str]:
     Args:
         address: ``127.0.0.1:PORT`` of its head, by which Ray's own processes find it among several.
     """
-    return {**_NO_CLUSTERS, "RAY_AUTH_MODE": "token", "RAY_ADDRESS": address, "no_proxy": _direct()}
+    return {**ray_private.NO_CLUSTERS, "RAY_AUTH_MODE": "token", "RAY_ADDRESS": address, "no_proxy": _direct()}
 
 
 def keep_direct() -> None:
@@ -44,10 +45,10 @@ def kept_here(port: int) -> Iterator[str]:
         port: of the head.
     """
     token = new_token()
-    wanted = environment(f"{HOST}:{port}") | {"RAY_AUTH_TOKEN": token, "RAY_GCS_SERVER_PORT": str(port)}
+    wanted = environment(f"{HOST}:{port}") | {"RAY_AUTH_TOKEN": token, ray_private.HEAD_PORT: str(port)}
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
-    _read_anew()
+    ray_private.reload_settings()
     try:
         yield token
     finally:
@@ -56,18 +57,7 @@ def kept_here(port: int) -> Iterator[str]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-        _read_anew()
-
-
-def _read_anew() -> None:
-    """Ray has read these variables when it was imported, and keeps the token that it has once found."""
-    from ray._private import ray_constants
-    from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
-
-    supported = ray_constants.env_bool(ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, not ray_constants.IS_WINDOWS_OR_OSX)
-    ray_constants.ENABLE_RAY_CLUSTER = supported
-    Config.initialize("")
-    AuthenticationTokenLoader.instance().reset_cache()
+        ray_private.reload_settings()
 
 
 def _direct() -> str:
@@ -77,15 +67,5 @@ def _direct() -> str:
     return ",".join(dict.fromkeys([*hosts, HOST, "localhost"]))
 
 
-def _main() -> None:
-    """`ray start` of a node that joins a head on this machine, which Ray refuses where clusters are not supported."""
-    from ray._private import ray_constants, services
-    from ray.scripts.scripts import main
-
-    ray_constants.ENABLE_RAY_CLUSTER = True
-    services.resolve_ip_for_localhost = lambda host: host
-    main()
-
-
 if __name__ == "__main__":
-    _main()
+    ray_private.run_loopback_node()

@@ -13,6 +13,7 @@ from ray.tune.search.optuna import OptunaSearch
 from hybridtune.config.search import masked_url
 from hybridtune.config.study import Study
 from hybridtune.errors import InputError
+from hybridtune.runtime import ray_private
 from hybridtune.search.optuna_storage import FILES, open_storage, storage_url
 from hybridtune.search.samplers import borrowed, first_trials, sampler
 from hybridtune.search.space import from_optuna, optuna_params, search_space
@@ -102,7 +103,7 @@ class Resuming(OptunaSearch):  # type: ignore[misc]
         if self._begun:
             before = self._begun.pop(0)
             self._ot_study.get_trials(deepcopy=False)  # fills the storage's cache, which is empty after Tune's pickling
-            self._ot_trials[trial_id] = optuna.Trial(self._ot_study, before._trial_id)
+            self._ot_trials[trial_id] = optuna.Trial(self._ot_study, ray_private.trial_id(before))
             if before.state.is_finished():  # it failed, or the run was cut off before its row was written
                 self._completed_trials.add(trial_id)  # its state in the storage is final
         values: dict[str, Any] | None = super().suggest(trial_id)
@@ -116,7 +117,7 @@ class Resuming(OptunaSearch):  # type: ignore[misc]
         first = self.metric[0] if isinstance(self.metric, list) else self.metric
         trial = self._ot_trials[trial_id]
         # `Trial.report` refuses several objectives, the storage does not, and optuna-dashboard draws what it holds.
-        self._storage.set_trial_intermediate_value(trial._trial_id, result["step"], float(result[first]))
+        self._storage.set_trial_intermediate_value(ray_private.trial_id(trial), result["step"], float(result[first]))
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """A trial ended: complete with the value of its best checkpoint, pruned where it was stopped, or failed."""

@@ -16,6 +16,7 @@ from hybridtune.config.study import Study
 from hybridtune.errors import InputError
 from hybridtune.evaluate.benchmark import Benchmark
 from hybridtune.metrics.metrics import direction
+from hybridtune.runtime import ray_private
 from hybridtune.search.space import objectives, trial_name
 from hybridtune.search.trial_log import read_reports
 from hybridtune.storage.trial_rows import TrialRow, wall_seconds
@@ -255,4 +256,4 @@ def settle(optuna_study: optuna.Study, rows: Sequence[TrialRow], goals: Sequence
         if row is not None and row.status == "done":
             optuna_study.tell(trial.number, [row.metrics[name] for name in goals])
         elif row is None or row.status == CUT_OFF:
-            optuna_study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+            ray_private.set_trial_waiting(optuna_study, trial, TrialState.WAITING)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from hybridtune.errors import InputError
 from hybridtune.model.encoder import DualEncoder
 from hybridtune.model.heads import HEADS
+from hybridtune.runtime import ray_private
 from hybridtune.train.optimizer import Optimizer
 from hybridtune.train.parallel import local, put, whole
 
@@ -42,7 +43,7 @@ class Average:
         """Take in the weights as step number ``step`` (from 0) left them."""
         decay = min(self._decay, step / (step + _WARM_UP))
         means = [local(mean) for mean in self._means.values()]
-        torch._foreach_lerp_(means, [local(p.detach()) for p in self._weights.values()], 1 - decay)
+        ray_private.move_towards(means, [local(p.detach()) for p in self._weights.values()], 1 - decay)
 
     @contextmanager
     def applied(self) -> Iterator[None]:

@@ -11,6 +11,7 @@ import ray
 
 from hybridtune.config.study import Study
 from hybridtune.errors import FitError, HybridtuneError
+from hybridtune.runtime import ray_private
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ class Poster:
 
 RESTARTS = 2  # of the worker group after workers died, from the last checkpoint; counted anew after every report
 LOST_NODES = 20  # and after nodes were lost with their workers, which is nobody's fault unless it goes on for ever
-ON_HEAD = {"node:__internal_head__": 0.001}  # Ray's own resource of the head node, for what no lost worker may end
+ON_HEAD = {ray_private.HEAD_RESOURCE: 0.001}  # for what no lost worker may end
 
 Metrics = dict[str, Any]
 

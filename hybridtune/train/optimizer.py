@@ -11,6 +11,7 @@ from hybridtune.config.study import Train
 from hybridtune.errors import InputError
 from hybridtune.model.adapters import transformer_layers
 from hybridtune.model.encoder import DualEncoder
+from hybridtune.runtime import ray_private
 from hybridtune.train.parallel import local, put
 
 _EPSILON = 1e-6  # in the denominator of the clipping, as in torch
@@ -115,7 +116,7 @@ def clip(gradients: list[Tensor], bound: float) -> Tensor:
         norm = (square + norm.to(square.device) ** 2).sqrt()
     factor = (bound / (norm + _EPSILON)).clamp(max=1.0)
     if factor.device.type != "cpu" or factor < 1:  # elsewhere, asking would wait for the device
-        torch._foreach_mul_([*sharded, *replicated], factor)
+        ray_private.scale_in_place([*sharded, *replicated], factor)
     return norm
 
 

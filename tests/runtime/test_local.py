@@ -86,7 +86,7 @@ def test_auto_becomes_numbers_that_stay_the_same(monkeypatch, cores, gpus, batch
 
 def test_gpus_of_another_kind_are_refused(monkeypatch):
     machine(monkeypatch, 8, 1)
-    monkeypatch.setattr(local, "_accelerator", lambda: "A10G")
+    monkeypatch.setattr(local, "accelerator_type", lambda: "A10G")
     assert capacity(Resources(gpus_per_worker=1.0, accelerator_type="A10G")).gpus == 1
     with pytest.raises(InputError, match=r"accelerator_type H100: this machine has A10G; write null"):
         capacity(Resources(gpus_per_worker=1.0, accelerator_type="H100"))

@@ -1,0 +1,157 @@
+"""Every private name of Ray, Optuna and torch that hybridtune uses: what for, and what would replace it.
+
+All were read in Ray 2.60.0, Optuna 5.0.0 and torch 2.13.0. `tests/runtime/test_ray_private.py` has one test for each,
+which fails where an upgrade removes or changes it. Nothing heavy is imported before a function here is called.
+"""
+
+import contextlib
+import importlib
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+# Ray's resource of the head node, which places an actor there. Replaced by a public label of the head.
+HEAD_RESOURCE = "node:__internal_head__"
+
+# `ray` of this environment, whatever is on the PATH. Replaced by `python -m ray`.
+RAY_COMMAND = (sys.executable, "-m", "ray.scripts.scripts")
+
+# Where `ray up` leaves the cluster file on the head it starts, in the home folder. Replaced by a public way to ask.
+BOOTSTRAP_FILE = "ray_bootstrap_config.yaml"
+
+# Environment switches, most of them without documentation: what the driver and all that it starts get, on any cluster,
+SETTINGS = {
+    "RAY_AIR_NEW_OUTPUT": "0",  # no table of Tune's
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",  # or every line of a worker comes twice
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a process a group, on any node, which could then not be given back
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",  # the end of a worker group waits for it; 2 s by default
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",  # a machine may take minutes to come; then it is asked for anew
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # evaluators hold no GPU and yet use the one their trial trains on
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends the run here, and the cluster with it
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+}
+# and what single processes get.
+NO_CLUSTERS = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # lets a node listen on 127.0.0.1, on every system
+HEAD_PORT = "RAY_GCS_SERVER_PORT"  # of a Ray that `ray.init` starts
+MERGED_JOB_ENVIRONMENT = {"RAY_OVERRIDE_JOB_RUNTIME_ENV": "1"}  # a driver adds to its job's environment
+LOCAL_NODES = {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}  # an autoscaler of processes
+NODE_ID, INSTANCE_ID, NODE_TYPE = "RAY_OVERRIDE_NODE_ID_FOR_TESTING", "RAY_CLOUD_INSTANCE_ID", "RAY_NODE_TYPE_NAME"
+
+# Loggers that report each step of a submission, and each field that Ray fills into a cluster file.
+JOB_LOGGERS = (
+    "ray.dashboard.modules.dashboard_sdk",
+    "ray.dashboard.modules.job.sdk",
+    "ray._private.runtime_env.packaging",
+)
+_AUTOSCALER = "ray.autoscaler._private.util"
+
+# Actors that Ray Data pins to the node of their first caller. Replaced by a public setting of where they run.
+DATA_ACTORS = (
+    ("cluster_autoscaler.default_autoscaling_coordinator", "get_or_create_autoscaling_coordinator"),
+    ("stats", "get_or_create_stats_actor"),
+    ("usage.actor", "get_or_create_usage_collection_actor"),
+    ("execution.node_trackers.actor_location", "get_or_create_actor_location_tracker"),
+)
+
+# Private names that stay where they are: their room is below this one, or a class there has them as its base.
+KEPT_ELSEWHERE = {
+    "hybridtune.train.rendezvous": (
+        "ray.train.torch.config:_TorchBackend",
+        "ray.train.torch.config:_set_torch_distributed_env_vars",
+    ),
+    "hybridtune.model.encoder": ("transformers:PretrainedConfig._attn_implementation",),
+    "hybridtune.model.tokenizer": ("tokenizers.models:BPE._resize_cache", "tokenizers.models:Unigram._resize_cache"),
+}
+# Attributes of Tune's OptunaSearch that its subclass `hybridtune.search.optuna_search` reads.
+OPTUNA_SEARCH = ("_ot_study", "_ot_trials", "_completed_trials", "_storage")
+
+
+def reload_settings() -> None:
+    """Make Ray read its environment again, and forget the token that it found. Replaced by a public reset."""
+    from ray._private import ray_constants
+    from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
+
+    supported = ray_constants.env_bool(ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, not ray_constants.IS_WINDOWS_OR_OSX)
+    ray_constants.ENABLE_RAY_CLUSTER = supported
+    Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()
+
+
+def run_loopback_node() -> None:
+    """Run `ray start` of this process's arguments for a node that joins a head on 127.0.0.1, which Ray refuses."""
+    from ray._private import ray_constants, services
+    from ray.scripts.scripts import main
+
+    ray_constants.ENABLE_RAY_CLUSTER = True
+    services.resolve_ip_for_localhost = lambda host: host
+    main()
+
+
+def cluster_config() -> Any:
+    """Return the node groups that an autoscaler may add (``node_group_configs``), or None where Ray knows of none."""
+    from ray._private.state import state
+
+    return state.get_cluster_config()
+
+
+def start_data_actors() -> None:
+    """Start Ray Data's pinned actors on this node: one on a worker's node keeps that node for ever."""
+    for module, name in DATA_ACTORS:
+        with contextlib.suppress(ImportError, AttributeError):  # another Ray may have other helpers
+            getattr(importlib.import_module(f"ray.data._internal.{module}"), name)()
+
+
+def accelerator_type() -> str | None:
+    """Return what Ray calls the GPUs of this machine. Replaced by a public question for a node's accelerator."""
+    from ray._private.accelerators import get_accelerator_manager_for_resource
+
+    manager = get_accelerator_manager_for_resource("GPU")
+    return manager.get_current_node_accelerator_type() if manager is not None else None
+
+
+def launcher_schema() -> Path:
+    """Return the JSON schema of a launcher's cluster file, which lies in Ray's package."""
+    import ray.autoscaler
+
+    return Path(ray.autoscaler.__file__).parent / "ray-schema.json"
+
+
+def prepare_cluster(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a launcher's cluster file as `ray up` fills it in."""
+    util = importlib.import_module(_AUTOSCALER)
+    logging.getLogger(_AUTOSCALER).setLevel(logging.ERROR)  # it warns of fields that it adds itself
+    prepared: dict[str, Any] = util.prepare_config(dict(tree))
+    return prepared
+
+
+def validate_cluster(tree: Mapping[str, Any]) -> None:
+    """Raise what Ray raises, of any class, where `ray up` would refuse a launcher's cluster file."""
+    importlib.import_module(_AUTOSCALER).validate_config(prepare_cluster(tree))
+
+
+def set_trial_waiting(study: Any, trial: Any, waiting: Any) -> None:
+    """Put a RUNNING trial of an Optuna study back into its queue. Replaced by a public `requeue`."""
+    study._storage.set_trial_state_values(trial._trial_id, waiting)
+
+
+def trial_id(trial: Any) -> int:
+    """Return a trial's id in Optuna's storage, which its public number is not. Replaced by a public id."""
+    found: int = trial._trial_id
+    return found
+
+
+def scale_in_place(tensors: Sequence[Any], factor: Any) -> None:
+    """Multiply tensors by a factor in one call on their device. Replaced by a public `foreach` family."""
+    import torch
+
+    torch._foreach_mul_(list(tensors), factor)
+
+
+def move_towards(means: Sequence[Any], values: Sequence[Any], share: float) -> None:
+    """Move tensors towards others by a share of the difference, in one call on their device."""
+    import torch
+
+    torch._foreach_lerp_(list(means), list(values), share)

@@ -1,0 +1,182 @@
+"""Every private name of Ray, Optuna and torch in use: an upgrade that removes or changes one fails here by name."""
+
+import importlib
+import inspect
+import json
+import logging
+import subprocess
+from pathlib import Path
+
+import optuna
+import pytest
+import ray
+import torch
+from optuna.trial import TrialState
+
+from hybridtune.runtime import ray_private
+
+RAY = Path(ray.__file__).parent
+PAGE = Path(ray_private.__file__)
+TREE = {
+    "cluster_name": "a",
+    "max_workers": 1,
+    "provider": {"type": "aws", "region": "eu-west-1"},
+    "auth": {"ssh_user": "ubuntu"},
+    "head_node_type": "head",
+    "available_node_types": {"head": {"resources": {"CPU": 1}, "node_config": {}}},
+}
+
+
+def resolve(name):
+    module, _, path = name.partition(":")
+    found = importlib.import_module(module)
+    for step in path.split("."):
+        found = getattr(found, step)
+    return found
+
+
+def test_no_other_module_imports_a_private_name():
+    sources = {path: path.read_text(encoding="utf-8") for path in PAGE.parents[1].rglob("*.py") if path != PAGE}
+    kept = {f"{name.replace('.', '/')}.py" for name in ray_private.KEPT_ELSEWHERE}
+    words = ("ray._private", "ray._raylet", "ray.data._internal", "autoscaler._private", "._trial_id", "torch._foreach")
+    private = [path for path, text in sources.items() if any(word in text for word in words)]
+    assert not [path for path in private if not any(path.as_posix().endswith(one) for one in kept)]
+
+
+@pytest.mark.parametrize("name", [name for names in ray_private.KEPT_ELSEWHERE.values() for name in names])
+def test_names_that_stay_elsewhere_exist(name):
+    assert resolve(name) is not None
+
+
+@pytest.mark.parametrize("name", ray_private.OPTUNA_SEARCH)
+def test_attributes_of_tunes_optuna_search(name):
+    assert f"self.{name} = " in inspect.getsource(resolve("ray.tune.search.optuna:OptunaSearch"))
+
+
+SWITCHES = {
+    "RAY_AIR_NEW_OUTPUT": "air/constants.py tune/experimental/output.py",
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "train/v2/_internal/constants.py",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "train/v2/_internal/constants.py",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "train/v2/_internal/constants.py",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "train/v2/_internal/constants.py",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "_private/accelerators/accelerator.py",
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "data/context.py",
+    "TUNE_DISABLE_SIGINT_HANDLER": "tune/tune.py",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "tune/utils/callback.py",
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "_private/ray_constants.py",
+    "RAY_GCS_SERVER_PORT": "_private/ray_constants.py",
+    "RAY_OVERRIDE_JOB_RUNTIME_ENV": "_private/worker.py",
+    "RAY_FAKE_CLUSTER": "scripts/scripts.py",
+    "AUTOSCALER_UPDATE_INTERVAL_S": "autoscaler/_private/constants.py",
+    "RAY_OVERRIDE_NODE_ID_FOR_TESTING": "autoscaler/_private/fake_multi_node/node_provider.py",
+    "RAY_CLOUD_INSTANCE_ID": "autoscaler/_private/fake_multi_node/node_provider.py",
+    "RAY_NODE_TYPE_NAME": "scripts/scripts.py",
+}
+
+
+def switches():
+    page = ray_private
+    named = {page.HEAD_PORT, page.NODE_ID, page.INSTANCE_ID, page.NODE_TYPE}
+    return named.union(page.SETTINGS, page.NO_CLUSTERS, page.MERGED_JOB_ENVIRONMENT, page.LOCAL_NODES)
+
+
+def test_every_switch_is_tested():
+    assert switches() == set(SWITCHES)
+
+
+@pytest.mark.parametrize("name", SWITCHES)
+def test_ray_reads_the_switch(name):
+    files = [RAY / file for file in SWITCHES[name].split() if (RAY / file).is_file()]
+    assert any(name in file.read_text(encoding="utf-8") for file in files)
+
+
+def test_ray_places_actors_by_the_resource_of_the_head():
+    from ray._common.constants import HEAD_NODE_RESOURCE_NAME
+
+    assert HEAD_NODE_RESOURCE_NAME == ray_private.HEAD_RESOURCE
+
+
+def test_rays_command_is_a_module():
+    done = subprocess.run([*ray_private.RAY_COMMAND, "--version"], capture_output=True, text=True, check=True)
+    assert ray.__version__ in done.stdout
+
+
+def test_the_launcher_leaves_its_file_on_the_head():
+    source = (RAY / "autoscaler" / "_private" / "commands.py").read_text(encoding="utf-8")
+    assert ray_private.BOOTSTRAP_FILE in source
+
+
+def test_init_takes_the_address_that_a_local_ray_listens_on():
+    source = (RAY / "_private" / "worker.py").read_text(encoding="utf-8")
+    assert '"_node_ip_address"' in source
+
+
+@pytest.mark.parametrize("name", ray_private.JOB_LOGGERS)
+def test_loggers_of_a_submission_are_modules_that_log(name):
+    source = inspect.getsource(importlib.import_module(name))
+    assert "logging.getLogger(__name__)" in source or "default_logger" in source
+
+
+@pytest.mark.parametrize(("module", "name"), ray_private.DATA_ACTORS)
+def test_actors_of_ray_data_are_made_by_a_function_without_arguments(module, name):
+    function = getattr(importlib.import_module(f"ray.data._internal.{module}"), name)
+    needed = [p for p in inspect.signature(function).parameters.values() if p.default is p.empty]
+    assert [p for p in needed if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)] == []
+
+
+def test_ray_reads_its_environment_again(monkeypatch):
+    from ray._private import ray_constants
+
+    monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    ray_private.reload_settings()
+    assert ray_constants.ENABLE_RAY_CLUSTER is False
+    monkeypatch.delenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER")
+    ray_private.reload_settings()
+    assert ray_constants.ENABLE_RAY_CLUSTER is not ray_constants.IS_WINDOWS_OR_OSX
+
+
+def test_ray_resolves_the_address_of_a_node_where_it_is_replaced():
+    assert "resolve_ip_for_localhost" in (RAY / "scripts" / "scripts.py").read_text(encoding="utf-8")
+    assert resolve("ray._private.services:resolve_ip_for_localhost") is not None
+    assert resolve("ray.scripts.scripts:main") is not None
+
+
+def test_the_state_of_a_cluster_tells_its_node_groups():
+    from ray.core.generated.autoscaler_pb2 import ClusterConfig
+
+    assert callable(resolve("ray._private.state:state.get_cluster_config"))
+    assert {"name", "resources", "max_count"} <= {
+        field.name for field in ClusterConfig.DESCRIPTOR.fields_by_name["node_group_configs"].message_type.fields
+    }
+
+
+def test_the_accelerator_of_this_machine_is_named_or_none():
+    found = ray_private.accelerator_type()
+    assert found is None or (found and isinstance(found, str))
+
+
+def test_a_launchers_file_is_filled_in_and_validated():
+    assert "available_node_types" in json.loads(ray_private.launcher_schema().read_text())["properties"]
+    assert ray_private.prepare_cluster(TREE)["cluster_synced_files"] == []
+    assert "cluster_synced_files" not in TREE
+    assert logging.getLogger("ray.autoscaler._private.util").level == logging.ERROR
+    ray_private.validate_cluster(TREE)
+    with pytest.raises(Exception, match="unknown"):
+        ray_private.validate_cluster(TREE | {"unknown": 1})
+
+
+def test_a_trial_of_optuna_is_queued_again():
+    study = optuna.create_study()
+    trial = study.ask()
+    assert ray_private.trial_id(trial) == ray_private.trial_id(study.trials[0])
+    ray_private.set_trial_waiting(study, trial, TrialState.WAITING)
+    assert study.trials[0].state == TrialState.WAITING
+    assert study.ask().number == trial.number
+
+
+def test_tensors_are_scaled_and_moved_in_one_call():
+    tensors = [torch.ones(2), torch.full((1,), 3.0)]
+    ray_private.scale_in_place(tensors, torch.tensor(2.0))
+    assert [tensor.tolist() for tensor in tensors] == [[2.0, 2.0], [6.0]]
+    ray_private.move_towards(tensors, [torch.zeros(2), torch.zeros(1)], 0.5)
+    assert [tensor.tolist() for tensor in tensors] == [[1.0, 1.0], [3.0]]
