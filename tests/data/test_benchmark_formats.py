@@ -1,16 +1,14 @@
 """Native files, XQuAD-R / MLQA-R and MLQA as benchmarks, and what is told of a folder of no known format."""
 
 import json
-import pickle
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from reading import error, passages, read
 
-from hybridtune.config.study import BenchmarkSource
-from hybridtune.data.readers.benchmarks import notices_of_languages, read_benchmark
+from hybridtune.data.readers.benchmarks import notices_of_languages
 from hybridtune.data.readers.records import Judgement
-from hybridtune.errors import InputError
 
 KIT = Path(__file__).parents[3] / "shared" / "kit"
 
@@ -24,21 +22,6 @@ ROWS = [
     {"group_id": "2", "document_id": "d2", "queries": {"en": "kāpēc?"}, "passages": {"de": "darum"}},
     {"group_id": "3", "document_id": "d2", "queries": {}, "passages": {"de": "darum"}},
 ]
-
-
-def read(path, **wanted):
-    return read_benchmark(BenchmarkSource(path=str(path), **wanted))
-
-
-def error(path, **wanted):
-    with pytest.raises(InputError) as caught:
-        read(path, **wanted)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
-def passages(rows):
-    return [text for part in rows.corpus for text in pickle.loads(pickle.dumps(part)).read()]
 
 
 def answers(rows):

@@ -2,28 +2,11 @@
 
 import json
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from reading import error, passages, read
 
-from hybridtune.config.study import BenchmarkSource
-from hybridtune.data.readers.benchmarks import read_benchmark
 from hybridtune.data.text_key import text_key
-from hybridtune.errors import InputError
-
-
-def read(path):
-    return read_benchmark(BenchmarkSource(path=str(path)))
-
-
-def error(path):
-    with pytest.raises(InputError) as caught:
-        read(path)
-    return str(caught.value)
-
-
-def passages(rows):
-    return [text for part in rows.corpus for text in part.read()]
 
 
 def answers(rows):

@@ -2,32 +2,19 @@
 
 import gzip
 import json
-import pickle
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import reading
+from reading import passages, read
 
-from hybridtune.config.study import BenchmarkSource
-from hybridtune.data.readers.benchmarks import read_benchmark
 from hybridtune.data.readers.records import Text
-from hybridtune.errors import InputError
-
-
-def read(path, **wanted):
-    return read_benchmark(BenchmarkSource(path=str(path), **wanted))
 
 
 def error(path, **wanted):
-    """The message of a benchmark that cannot be read, its corpus included; without the folder's path."""
-    with pytest.raises(InputError) as caught:
-        passages(read(path, **wanted))
-    assert "\n" not in str(caught.value)
-    return str(caught.value).replace(f"{path}", "HERE")
-
-
-def passages(rows):
-    return [tuple(text) for part in rows.corpus for text in pickle.loads(pickle.dumps(part)).read()]
+    """The message without the folder's path."""
+    return reading.error(path, **wanted).replace(f"{path}", "HERE")
 
 
 def judged(rows):
