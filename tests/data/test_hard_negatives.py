@@ -154,7 +154,7 @@ def planned(numbered):
     ]
     corpus, seen = numbered(groups)
     texts = [text for _, text in seen]
-    return groups, texts, HybridPlan(corpus, mixing_ratio=0.5, sampling_exponent=0.5, batch_size=8, seed=4)
+    return groups, texts, HybridPlan(corpus, batch_size=8, seed=4)
 
 
 @pytest.mark.parametrize("most", [1, 2, 5])

@@ -1,3 +1,4 @@
+import functools
 import itertools
 from collections import Counter
 
@@ -13,10 +14,7 @@ from hybridtune.errors import InputError
 
 RATIOS = (0.0, 0.3, 0.5, 1.0)
 
-
-def plan(corpus, **options):
-    defaults = {"mixing_ratio": 0.5, "sampling_exponent": 0.5, "batch_size": 4, "seed": 0}
-    return HybridPlan(corpus, **(defaults | options))
+plan = functools.partial(HybridPlan, batch_size=4)
 
 
 def corpus_of(*sizes, shared=0):

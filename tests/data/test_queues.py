@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 import hashlib
 from collections import Counter
 
@@ -11,10 +12,7 @@ from hybridtune.data.corpus import Corpus
 from hybridtune.data.plan import HybridPlan
 from hybridtune.errors import InputError
 
-
-def plan(corpus, **options):
-    defaults = {"mixing_ratio": 0.5, "sampling_exponent": 0.5, "batch_size": 4, "seed": 0}
-    return HybridPlan(corpus, **(defaults | options))
+plan = functools.partial(HybridPlan, batch_size=4)
 
 
 def uneven(groups, languages, seed):

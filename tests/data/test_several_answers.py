@@ -48,9 +48,7 @@ def question_of(text):
 def test_no_batch_holds_a_question_twice(cross_batch):
     corpus = Corpus.from_groups(groups())
     assert len(set(corpus.answer_sets.tolist())) == QUESTIONS
-    plan = HybridPlan(
-        corpus, mixing_ratio=0.5, sampling_exponent=0.5, batch_size=QUESTIONS, seed=0, cross_batch=cross_batch
-    )
+    plan = HybridPlan(corpus, batch_size=QUESTIONS, seed=0, cross_batch=cross_batch)
     seen = set()
     for batch in plan.batches(0, 40):
         assert sorted(group // VARIANTS for group in batch.groups.tolist()) == list(range(QUESTIONS))
@@ -66,7 +64,7 @@ def test_no_batch_holds_two_groups_of_one_query_text(data):
     drawn = data.draw(st.lists(sides, min_size=6, max_size=20))
     rows = [Group(str(n), "", queries, {"de": f"p{n}", "en": f"p{n}"}) for n, queries in enumerate(drawn)]
     rows += [Group(f"last {n}", "", {"en": f"q{n}", "de": f"q{n}"}, {"de": f"l{n}", "en": f"l{n}"}) for n in range(3)]
-    plan = HybridPlan(Corpus.from_groups(rows), mixing_ratio=0.5, sampling_exponent=0.5, batch_size=3, seed=1)
+    plan = HybridPlan(Corpus.from_groups(rows), batch_size=3, seed=1)
     held = [{(language, text_key(text)) for language, text in row.queries.items()} for row in rows]
     for batch in plan.batches(0, 12):
         together = [query for group in batch.groups.tolist() for query in held[group]]
@@ -84,7 +82,7 @@ def test_no_right_answer_of_a_query_counts_against_it(store):
     """From the store through the stream to the loss: equal to a loss that is told the truth by the texts."""
     opened, texts = store
     corpus = opened.corpus()
-    plan = HybridPlan(corpus, mixing_ratio=0.5, sampling_exponent=0.5, batch_size=QUESTIONS, seed=2)
+    plan = HybridPlan(corpus, batch_size=QUESTIONS, seed=2)
     items = pa.table({"start": [0], "stop": [20]})
     tables = _serve(items, _without_corpus(plan), str(opened.path), slice(0, QUESTIONS), 2)
     vectors = torch.nn.functional.normalize(torch.randn(len(texts), 16, generator=torch.manual_seed(0)), dim=1)

@@ -29,9 +29,7 @@ def store(tmp_path_factory):
 
 
 def plan_of(store, align=0.3):
-    return HybridPlan(
-        store.corpus(), mixing_ratio=0.5, sampling_exponent=0.5, batch_size=SIZE, seed=3, align_share=align
-    )
+    return HybridPlan(store.corpus(), batch_size=SIZE, seed=3, align_share=align)
 
 
 def served(plan, store, start=0, stop=STEPS, rows=slice(0, SIZE), negatives=2):
