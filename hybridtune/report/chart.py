@@ -1,6 +1,7 @@
 """What a chart of the report is, and what all of them share: the look, the marks of trials, the heat map.
 
-Every function of the ``*_charts`` modules takes a `StudyRecord` and returns a `Chart`; the page shows it.
+Every function of the ``*_charts`` modules takes a `StudyRecord` and returns a `Chart`; the page shows it. Helpers without
+an example of their own are used in `mix_charts.realised_ratio`, a chart on one screen.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -99,12 +100,12 @@ class Chart:
 
     @property
     def table(self) -> Table:
-        """The figures as a table."""
+        """Its columns and rows as a table of the page."""
         return Table(f"{self.title}: figures", self.columns, self.rows, sortable=True)
 
     @property
     def height(self) -> str:
-        """Of the figure, in pixels."""
+        """Pixels of the figure."""
         return "0" if self.figure is None else f"{self.figure.layout.height:g}"
 
 

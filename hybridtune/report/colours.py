@@ -17,7 +17,7 @@ SEQUENTIAL: list[Colour] = [(234, 242, 249), (116, 169, 212), (18, 63, 109)]
 
 
 class Scale(NamedTuple):
-    """What colours stand for.
+    """A scale of colours for values.
 
     Attributes:
         colours: at even distances from ``low`` to ``high``.

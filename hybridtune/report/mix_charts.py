@@ -208,7 +208,7 @@ class _Region(NamedTuple):
 
     @property
     def stands_out(self) -> bool:
-        """Whether it leaves out a good part of the ratios."""
+        """True where it leaves out a good part of the ratios."""
         return self.high - self.low <= WIDE
 
 

@@ -94,7 +94,7 @@ class StudyRecord:
 
     @property
     def finished(self) -> bool:
-        """Whether the study has ended, its best model written."""
+        """True where the study has ended, its best model written."""
         return self.state == "finished"
 
 
