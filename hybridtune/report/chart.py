@@ -1,7 +1,7 @@
 """What a chart of the report is, and what all of them share: the look, the marks of trials, the heat map.
 
-Every function of the ``*_charts`` modules takes a `StudyRecord` and returns a `Chart`; the page shows it. Helpers without
-an example of their own are used in `mix_charts.realised_ratio`, a chart on one screen.
+Every function of the ``*_charts`` modules takes a `StudyRecord` and returns a `Chart`; the page shows it.
+Helpers without an example of their own are used in `mix_charts.realised_ratio`, a chart on one screen.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
