@@ -13,6 +13,8 @@ from hybridtune.errors import InputError
 
 if TYPE_CHECKING:
     from hybridtune.config.study import Study
+    from hybridtune.launch.record import Launch
+    from hybridtune.terminal.screen import Screen
 
 _launched = click.argument("folder", type=click.Path(path_type=Path))
 _down = click.option("--down", is_flag=True, help="Take the cluster down when the study has ended, well or not.")
@@ -117,14 +119,11 @@ def attach(folder: Path, down: bool, as_json: bool) -> None:
 @json_option
 def fetch(folder: Path, checkpoints: bool, as_json: bool) -> None:
     """Bring what a launched study has so far to FOLDER; report, status, dashboard and export then work there."""
-    from hybridtune.launch import attach
-    from hybridtune.launch import record as launched
+    from hybridtune.launch.record import read_launch
     from hybridtune.terminal.screen import Screen
 
-    screen = Screen(to_stderr=as_json)
-    found = launched.read_launch(folder)
-    there = attach.fetch(found, folder, checkpoints)
-    screen.line(f"fetched {found.place} to {folder}" if there else f"nothing there yet: {found.place}")
+    found = read_launch(folder)
+    _fetch(found, folder, Screen(to_stderr=as_json), checkpoints)
     answer({"study": found.study, "folder": str(folder), "out": found.place}, as_json)
 
 
@@ -133,17 +132,22 @@ def fetch(folder: Path, checkpoints: bool, as_json: bool) -> None:
 @json_option
 def stop(folder: Path, as_json: bool) -> None:
     """Stop a launched study's job, and fetch what it did; its cluster goes on (see down)."""
-    from hybridtune.launch import attach
-    from hybridtune.launch import record as launched
+    from hybridtune.launch.record import read_launch, stop_job
     from hybridtune.terminal.screen import Screen
 
     screen = Screen(to_stderr=as_json)
-    found = launched.read_launch(folder)
-    state = launched.stop_job(found, folder)
+    found = read_launch(folder)
+    state = stop_job(found, folder)
     screen.line(f"job {found.job}: {state.status.lower()}")
-    there = attach.fetch(found, folder)
-    screen.line(f"fetched {found.place} to {folder}" if there else f"nothing there yet: {found.place}")
+    _fetch(found, folder, screen)
     answer({"study": found.study, "job": found.job, "status": state.status}, as_json)
+
+
+def _fetch(found: "Launch", folder: Path, screen: "Screen", checkpoints: bool = False) -> None:
+    from hybridtune.launch.attach import fetch
+
+    written = fetch(found, folder, checkpoints)
+    screen.line(f"fetched {found.place} to {folder}" if written else f"nothing there yet: {found.place}")
 
 
 @click.command()

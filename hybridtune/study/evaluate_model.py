@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -163,11 +164,7 @@ def evaluate(
     """
     settings = options.settings
     rows = read_benchmark(settings.benchmark)
-
-    def check(scan: CorpusScan) -> None:
-        if run_file is not None:
-            check_run_file(run_file, rows, scan)
-
+    check = partial(check_run_file, run_file, rows)
     if dry_run:
         check_model(settings.encoder, settings.resources, callback)
         scan = scan_locally(rows, callback)

@@ -85,18 +85,18 @@ class Started:
 
 @contextlib.contextmanager
 def started(preflight: Preflight, target: Target, callback: StudyCallback) -> Iterator[Started]:
-    """Ray, the token store, the starting encoder and the board, for as long as the block runs.
+    """Run Ray, the token store, the starting encoder and the board, for as long as the block runs.
 
     Raises:
         InputError: the cluster at ``target.address`` cannot be joined.
     """
-    study, folder, noise = preflight.study, target.folder, target.folder / "ray.log"
+    study, folder, log = preflight.study, target.folder, target.folder / "ray.log"
     if target.address is None:
         callback.on_message("starting Ray on this machine")
-        runs = local_cluster(capacity(study.resources, most=preflight.allocation.at_once), noise)
+        runs = local_cluster(capacity(study.resources, most=preflight.allocation.at_once), log)
     else:
         callback.on_message(f"joining the Ray cluster at {target.address}")
-        runs = cluster(target.address, noise)
+        runs = cluster(target.address, log)
     with runs as dashboard:
         with phase(callback, "tokenising", "texts") as progress:
             store = build_store(store_root(study.data), preflight.recipe, progress)
@@ -131,11 +131,11 @@ def started(preflight: Preflight, target: Target, callback: StudyCallback) -> It
 
 def _report_dashboard(url: str, target: Target, callback: StudyCallback) -> None:
     """Say where Ray's dashboard answers, and where its token is; that of a cluster is the cluster's."""
-    whose = ""
+    token = ""
     if target.address is None:
         write_atomically(target.folder / RAY_TOKEN, os.environ["RAY_AUTH_TOKEN"], private=True)
-        whose = f" (its token: {target.folder / RAY_TOKEN})"
-    callback.on_message(f"Ray dashboard {url}{whose}")
+        token = f" (its token: {target.folder / RAY_TOKEN})"
+    callback.on_message(f"Ray dashboard {url}{token}")
     (target.folder / RAY_ADDRESS).write_text(f"{url}\n", encoding="utf-8")
 
 
@@ -227,12 +227,8 @@ def run_study(
         >>> result = run_study(study, out="studies/first")  # doctest: +SKIP
         >>> result.best.values, result.trials["balanced/AP"].max()  # doctest: +SKIP
     """
-    callback = Callbacks(callbacks)
-    preflight = run_preflight(study, searching=True, shape=shape_of(address))
-    for line in opening_lines(preflight):
-        callback.on_message(line)
-    with study_home(preflight.study, None if out is None else str(out), callback.on_message) as home:
-        result = _search(preflight, Target(home.folder, address, home.location), callback)
+    with _opened(study, out, callbacks, address, searching=True) as (preflight, target, callback):
+        result = _search(preflight, target, callback)
     callback.on_study_end(result)
     return StudyResult(preflight.study, result)
 
@@ -249,25 +245,29 @@ def train_study(
 
     Example: see `run_study`.
     """
-    callback = Callbacks(callbacks)
-    preflight = run_preflight(study, searching=False, shape=shape_of(address))
-    for line in opening_lines(preflight):
-        callback.on_message(line)
-    with study_home(preflight.study, None if out is None else str(out), callback.on_message) as home:
-        target = Target(home.folder, address, home.location)
+    with _opened(study, out, callbacks, address, searching=False) as (preflight, target, callback):
         with started(preflight, target, callback) as running, _waiting_reported(target, callback):
             with _reported(callback, "fit", running.job):
                 done = fit(running.job)
             test = _export(preflight, running, target, preflight.study, done.checkpoint, callback)
-        result = {
-            "study": str(home.folder),
-            "metrics": done.metrics,
-            "test": test,
-            "model": str(home.folder / "best"),
-        }
-        write_json(result, home.folder / "result.json")
+        folder = target.folder
+        result = {"study": str(folder), "metrics": done.metrics, "test": test, "model": str(folder / "best")}
+        write_json(result, folder / "result.json")
     callback.on_study_end(result)
     return result
+
+
+@contextlib.contextmanager
+def _opened(
+    study: Study, out: str | Path | None, callbacks: Sequence[StudyCallback], address: str | None, searching: bool
+) -> Iterator[tuple[Preflight, Target, StudyCallback]]:
+    """The checked study, where it runs and writes, and all callbacks as one."""
+    callback = Callbacks(callbacks)
+    preflight = run_preflight(study, searching, shape_of(address))
+    for line in opening_lines(preflight):
+        callback.on_message(line)
+    with study_home(preflight.study, None if out is None else str(out), callback.on_message) as home:
+        yield preflight, Target(home.folder, address, home.location), callback
 
 
 def _search(preflight: Preflight, target: Target, callback: StudyCallback) -> dict[str, Any]:

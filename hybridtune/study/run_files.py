@@ -162,12 +162,14 @@ def rank_run_file(path: Path, rows: BenchmarkRows, callback: StudyCallback) -> t
     return scan, ranked, notes
 
 
-def check_run_file(run_file: RunFile, rows: BenchmarkRows, scan: CorpusScan) -> None:
+def check_run_file(run_file: RunFile | None, rows: BenchmarkRows, scan: CorpusScan) -> None:
     """Check the options of a run file, before anything is encoded.
 
     Raises:
         InputError: no such folder, a setting that the benchmark does not have, an id that TREC files cannot hold.
     """
+    if run_file is None:
+        return
     if not run_file.path.absolute().parent.is_dir():
         raise InputError(f"--run-file {run_file.path}: there is no folder {run_file.path.absolute().parent}")
     settings = scan.relevance(rows).settings

@@ -34,7 +34,12 @@ class Seen(StudyCallback):
 @pytest.fixture(scope="module")
 def ran(no_ray, small_tree, tmp_path_factory):
     train = {"batch_size": 8, "max_steps": 300, "eval_steps": 150, "learning_rate": 1e-3}
-    search = {"trials": 2, "baselines": False, "space": {"mix.mixing_ratio": {"uniform": [0.2, 0.8]}}}
+    search = {
+        "trials": 2,
+        "baselines": False,
+        "early_stopping": None,
+        "space": {"mix.mixing_ratio": {"uniform": [0.2, 0.8]}},
+    }
     seen = Seen()
     return run_study(
         Study(**small_tree(train=train, search=search)), tmp_path_factory.mktemp("out") / "s", [seen]
