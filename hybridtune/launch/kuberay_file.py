@@ -1,10 +1,12 @@
 """KubeRay's files: a RayCluster or a RayJob and what is beside it, checked as the API server and the operator do."""
 
 import importlib.util
+import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from hybridtune.launch.yaml_lines import Document, YamlPath, mapping_of, schema_mistakes
@@ -26,6 +28,8 @@ _UNITS = {
     "Gi": 2.0**30,
     "Ti": 2.0**40,
 }
+_SCHEMA = json.loads(Path(__file__).with_name("kuberay_schema.json").read_text(encoding="utf-8"))
+SCHEMAS = {kind: {"$ref": f"#/$defs/{kind}", "$defs": _SCHEMA["$defs"]} for kind in ("RayCluster", "RayJob")}
 _IDLE_SECONDS = 60  # Ray's own default on Kubernetes
 
 
@@ -235,135 +239,3 @@ def _of_kubernetes(document: Document, path: YamlPath, tree: Any, skip: int = 0)
         yield document.mistake(
             (*inside, extra[1]) if extra else inside, "unknown key" if extra else error.message[:150]
         )
-
-
-_Schema = dict[str, Any]
-
-
-def _mapping(required: Sequence[str] = (), /, **fields: _Schema) -> _Schema:
-    """A mapping of these fields and no others."""
-    return {"type": "object", "properties": fields, "required": list(required), "additionalProperties": False}
-
-
-def _one_of(*values: str) -> _Schema:
-    return {"enum": list(values)}
-
-
-def _list(of: _Schema) -> _Schema:
-    return {"type": "array", "items": of}
-
-
-_TEXT: _Schema = {"type": "string"}
-_TEXTS: _Schema = {"type": "object", "additionalProperties": _TEXT}
-_YES_NO: _Schema = {"type": "boolean"}
-_COUNT: _Schema = {"type": "integer", "minimum": 0}
-_NUMBER: _Schema = {"type": "number", "minimum": 0}
-_OF_KUBERNETES: _Schema = {"type": "object"}
-_LIST_OF_KUBERNETES: _Schema = _list(_OF_KUBERNETES)
-_DELETE = _one_of("DeleteCluster", "DeleteWorkers", "DeleteSelf", "DeleteNone")
-_MANAGER = _one_of("ray.io/kuberay-operator", "kueue.x-k8s.io/multikueue")
-
-_AUTH = _mapping(mode=_one_of("disabled", "token"), secretName=_TEXT, enableK8sTokenAuth=_YES_NO)
-_AUTOSCALER = _mapping(
-    resources=_OF_KUBERNETES,
-    image=_TEXT,
-    imagePullPolicy=_one_of("Always", "IfNotPresent", "Never"),
-    securityContext=_OF_KUBERNETES,
-    idleTimeoutSeconds=_COUNT,
-    upscalingMode=_one_of("Default", "Aggressive", "Conservative"),
-    version=_one_of("v1", "v2"),
-    env=_LIST_OF_KUBERNETES,
-    envFrom=_LIST_OF_KUBERNETES,
-    volumeMounts=_LIST_OF_KUBERNETES,
-    command=_list(_TEXT),
-    args=_list(_TEXT),
-)
-_NETWORK_RULES = {"ingressRules": _LIST_OF_KUBERNETES, "egressRules": _LIST_OF_KUBERNETES}
-_NETWORK = _mapping(
-    mode=_one_of("DenyAll", "DenyAllIngress", "DenyAllEgress"),
-    head=_mapping(**_NETWORK_RULES),
-    worker=_mapping(**_NETWORK_RULES),
-    workerGroups=_list(_mapping(["groupName"], groupName=_TEXT, **_NETWORK_RULES)),
-)
-_GROUP = {"resources": _TEXTS, "labels": _TEXTS, "rayStartParams": _TEXTS, "template": _OF_KUBERNETES}
-_HEAD_GROUP = _mapping(
-    ["template"],
-    headService=_OF_KUBERNETES,
-    enableIngress=_YES_NO,
-    ingressOptions=_OF_KUBERNETES,
-    serviceType=_one_of("ClusterIP", "NodePort", "LoadBalancer", "ExternalName"),
-    **_GROUP,
-)
-_WORKERS = _mapping(
-    ["groupName", "template", "maxReplicas"],  # without a maximum, the API server fills in 2147483647
-    groupName=_TEXT,
-    replicas=_COUNT,
-    minReplicas=_COUNT,
-    maxReplicas=_COUNT,
-    numOfHosts={"type": "integer", "minimum": 1},
-    idleTimeoutSeconds=_COUNT,
-    priority={"type": "integer"},
-    suspend=_YES_NO,
-    scaleStrategy=_mapping(workersToDelete=_list(_TEXT)),
-    **_GROUP,
-)
-_CLUSTER = _mapping(
-    ["headGroupSpec", "workerGroupSpecs"],
-    rayVersion=_TEXT,
-    headGroupSpec=_HEAD_GROUP,
-    workerGroupSpecs=_list(_WORKERS),
-    enableInTreeAutoscaling=_YES_NO,
-    autoscalerOptions=_AUTOSCALER,
-    authOptions=_AUTH,
-    networkPolicy=_NETWORK,
-    tlsOptions=_OF_KUBERNETES,
-    gcsFaultToleranceOptions=_OF_KUBERNETES,
-    historyServerOptions=_OF_KUBERNETES,
-    headServiceAnnotations=_TEXTS,
-    upgradeStrategy=_mapping(type=_one_of("Recreate", "None")),
-    managedBy=_MANAGER,
-    suspend=_YES_NO,
-)
-_JOB = _mapping(
-    ["entrypoint", "rayClusterSpec"],
-    entrypoint=_TEXT,
-    rayClusterSpec=_CLUSTER,
-    submitterPodTemplate=_OF_KUBERNETES,
-    submitterConfig=_mapping(backoffLimit=_COUNT),
-    submissionMode=_one_of("K8sJobMode", "HTTPMode", "InteractiveMode", "SidecarMode"),
-    runtimeEnvYAML=_TEXT,
-    jobId=_TEXT,
-    metadata=_TEXTS,
-    clusterSelector=_TEXTS,
-    entrypointNumCpus=_NUMBER,
-    entrypointNumGpus=_NUMBER,
-    entrypointResources=_TEXT,
-    activeDeadlineSeconds={"type": "integer", "minimum": 1},
-    preRunningDeadlineSeconds=_COUNT,
-    backoffLimit=_COUNT,
-    shutdownAfterJobFinishes=_YES_NO,
-    ttlSecondsAfterFinished=_COUNT,
-    deletionStrategy=_mapping(
-        onSuccess=_mapping(policy=_DELETE),
-        onFailure=_mapping(policy=_DELETE),
-        deletionRules={
-            **_list(_mapping(["policy", "condition"], policy=_DELETE, condition=_OF_KUBERNETES)),
-            "minItems": 1,
-        },
-    ),
-    managedBy=_MANAGER,
-    suspend=_YES_NO,
-)
-
-
-def _object(spec: _Schema) -> _Schema:
-    return _mapping(
-        ["apiVersion", "kind", "metadata", "spec"],
-        apiVersion=_one_of("ray.io/v1"),
-        kind=_TEXT,
-        metadata={"type": "object", "required": ["name"], "properties": {"name": _TEXT}},
-        spec=spec,
-    )
-
-
-SCHEMAS: dict[str, _Schema] = {"RayCluster": _object(_CLUSTER), "RayJob": _object(_JOB)}

@@ -1,8 +1,10 @@
 """KubeRay's files: good by the CRD's fields and by Kubernetes' own schemas, and a mistake in any told with its line."""
 
+import gzip
 import itertools
 import re
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -251,3 +253,44 @@ def test_quantities_are_those_of_kubernetes():
     for wrong in ("", "8 cores", "1gb", "-1", "1e", "Gi"):
         with pytest.raises(ValueError, match="is not a Kubernetes quantity"):
             quantity(wrong)
+
+
+PUBLISHED = Path(__file__).parents[3] / "shared" / "kuberay"
+
+
+def published(kind):
+    """The schema that KubeRay publishes for a kind."""
+    (file,) = PUBLISHED.glob(f"ray.io_{kind.lower()}s-*.yaml.gz")
+    (version,) = [
+        one for one in yaml.safe_load(gzip.decompress(file.read_bytes()))["spec"]["versions"] if one["name"] == "v1"
+    ]
+    return version["schema"]["openAPIV3Schema"]
+
+
+def differences(ours, theirs, definitions, path=()):
+    """Fields that only one of the two has, of another type, or that KubeRay alone requires."""
+    if "$ref" in ours:
+        ours = definitions[ours["$ref"].rpartition("/")[2]]
+    if "properties" in ours and "properties" in theirs:
+        if ours.get("additionalProperties") is False:
+            for name in ours["properties"].keys() ^ theirs["properties"].keys() - {"status"}:
+                yield ".".join((*path, name))
+        filled_in = {name for name, field in theirs["properties"].items() if "default" in field}
+        needed = set(theirs.get("required", ())) - filled_in - set(ours["required"])
+        yield from (".".join((*path, name, "required")) for name in needed)
+        for name in ours["properties"].keys() & theirs["properties"].keys():
+            yield from differences(ours["properties"][name], theirs["properties"][name], definitions, (*path, name))
+    elif "items" in ours and "items" in theirs:
+        yield from differences(ours["items"], theirs["items"], definitions, (*path, "[]"))
+    elif "enum" in ours:
+        if not set(ours["enum"]) <= set(theirs.get("enum", ours["enum"])) or theirs["type"] != "string":
+            yield ".".join((*path, "enum"))
+    elif ours["type"] != theirs.get("type", ours["type"]):
+        yield ".".join((*path, "type"))
+
+
+@pytest.mark.skipif(not PUBLISHED.is_dir(), reason="KubeRay's published schemas do not lie beside the checkout")
+@pytest.mark.parametrize("kind", SCHEMAS)
+def test_our_schema_has_the_fields_of_the_published_one(kind):
+    definitions = SCHEMAS[kind]["$defs"]
+    assert sorted(differences(definitions[kind], published(kind), definitions)) == []
