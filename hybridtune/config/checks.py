@@ -19,7 +19,7 @@ _JOINT = (  # what `Train` allows together only
 
 
 def search_problems(search: Search, parts: Parts) -> list[str]:
-    """Everything that is wrong with a search, a line each.
+    """Return everything that is wrong with a search, a line each.
 
     Args:
         search: the section.
@@ -122,7 +122,7 @@ def _never_looked_at(space: Mapping[str, Parameter], where: str, key: str, point
 
 
 def _clashes(search: Search, parts: Parts) -> Iterator[str]:
-    """Fields of `train` that a trial may get, good each by itself, that contradict each other; one line or none."""
+    """Yield one line where a trial may get fields of `train` that are good each by itself and contradict each other."""
     fixed = parts["train"].model_dump()
     for values in corners(search.space, _JOINT):
         chosen = {key: value for key, value in values.items() if key in _JOINT}
@@ -135,7 +135,7 @@ def _clashes(search: Search, parts: Parts) -> Iterator[str]:
 
 
 def _schedules_without_end(search: Search, parts: Parts) -> list[str]:
-    """What is wrong with a schedule that a trial may get and that has nowhere to go; one line, or none."""
+    """Return one line where a trial may get a schedule without a final ratio, else none."""
     mix = parts["mix"].model_dump()
     for values in corners(search.space, ("mix.schedule", "mix.final_ratio")):
         chosen = {**mix, **{short_name(key): value for key, value in values.items()}}
@@ -145,7 +145,7 @@ def _schedules_without_end(search: Search, parts: Parts) -> list[str]:
 
 
 def without_end(schedule: str) -> str:
-    """What is wrong with a schedule of the mixing ratio that has no final ratio."""
+    """Return the message on a schedule of the mixing ratio that has no final ratio."""
     return (
         f"mix.schedule {schedule} needs a mixing ratio to end with: set mix.final_ratio (0 to 1), or mix.schedule to "
         "constant"

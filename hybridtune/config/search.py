@@ -2,6 +2,7 @@
 
 import functools
 import math
+import os
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar
@@ -19,7 +20,7 @@ from pydantic import (
 from hybridtune.config.fields import A_LIST_IS_A_RANGE, Count, Mix, Part, Train
 from hybridtune.config.hooks import HOOK_SCHEMA, check_form
 from hybridtune.config.names import short_name
-from hybridtune.errors import nearest
+from hybridtune.errors import InputError, nearest
 
 Value = TypeVar("Value")
 Number = int | float  # `int` is also the name of a field
@@ -114,11 +115,11 @@ class Parameter(Part):
         return float(f"{value:.12g}") if self.uniform is not None else round(value)  # 0.1 + 2 * 0.1 is meant as 0.3
 
     def ends(self) -> list[Any]:
-        """The values whose validity vouches for the whole range."""
+        """Return the values that are valid only if the whole range is."""
         return list(self.choice or self.low_high or [])
 
     def values(self) -> list[Any] | None:
-        """All values, where they can be counted; None: a range of numbers without a step, or of too many."""
+        """Return all values where they can be counted; None: a range of numbers without a step, or of too many."""
         if self.choice is not None:
             return list(self.choice)
         low, high = self.low_high or (0, 0)
@@ -128,7 +129,7 @@ class Parameter(Part):
         return [self._at(place) for place in range(count)] if count <= MOST_VALUES else None
 
     def allows(self, value: Any) -> bool:
-        """Whether a trial may get the value."""
+        """Return whether a trial may get the value."""
         if self.choice is not None:
             return any(value == one and isinstance(value, bool) == isinstance(one, bool) for one in self.choice)
         whole = self.int is not None or self.logint is not None
@@ -141,14 +142,14 @@ class Parameter(Part):
         return -1e-6 < steps < (high - low) / self.step + 1e-6 and abs(steps - round(steps)) < 1e-6
 
     def describe(self) -> str:
-        """The range as the study file has it: ``uniform [0.0, 1.0]``."""
+        """Return the range as the study file has it: ``uniform [0.0, 1.0]``."""
         name = next(name for name in RANGES if getattr(self, name) is not None)
         value = getattr(self, name)
         step = f", step {self.step:g}" if self.step is not None else ""
         return f"{name} {list(value)}{step}"
 
     def not_multiple_of(self, divisor: Any) -> Any:
-        """A whole number that a trial may get and that is no multiple of ``divisor``; None if there is none."""
+        """Return a whole number that a trial may get and that is no multiple of ``divisor``, or None."""
         whole = self.int or self.logint
         if whole is None:
             numbers: Sequence[Any] = self.choice or []
@@ -284,7 +285,7 @@ class Search(Part):
 
 
 def seconds(budget: str) -> float:
-    """Seconds of a time budget: ``90s``, ``30m``, ``1.5h``, ``1d``.
+    """Return the seconds of a time budget: ``90s``, ``30m``, ``1.5h``, ``1d``.
 
     Raises:
         ValueError: it is not written like that, or is 0.
@@ -296,12 +297,39 @@ def seconds(budget: str) -> float:
 
 
 def is_url(place: str) -> bool:
-    """Whether a storage is a database's URL, not a file or folder."""
+    """Return whether a storage is a database's URL, not a file or folder."""
     return _URL.match(place) is not None
 
 
+def fill_variables(text: str, where: str, otherwise: str = "") -> str:
+    """Fill in the ``${VARIABLE}`` of a text from the environment.
+
+    Args:
+        text: of the study file.
+        where: it stands, the beginning of a message.
+        otherwise: what else can be done about a variable that is not set, the end of a message.
+
+    Raises:
+        InputError: a variable is not set.
+
+    Example:
+        >>> fill_variables("sqlite:///trials.db", "search.storage ")
+        'sqlite:///trials.db'
+    """
+
+    def fill(match: re.Match[str]) -> str:
+        value = os.environ.get(match[1])
+        if value is None:
+            raise InputError(
+                f"{where}{text}: the variable {match[1]} is not set; set it (export {match[1]}=...){otherwise}"
+            )
+        return value
+
+    return re.sub(r"\$\{(\w+)\}", fill, text)
+
+
 def masked_url(url: str) -> str:
-    """A storage's URL with ``***`` for its password; a ``${VARIABLE}`` in its place is no secret."""
+    """Return a storage's URL with ``***`` for its password; a ``${VARIABLE}`` in its place is no secret."""
 
     def mask(match: re.Match[str]) -> str:
         name = "user" if match["user"] is not None else "query"
@@ -382,7 +410,7 @@ def _not_a_range(name: str, value: Any) -> str:
 
 
 def active(space: Space, key: str, values: Mapping[str, Any]) -> bool:
-    """Whether a field is searched in a trial, by what its ``when`` names.
+    """Return whether a field is searched in a trial, by what its ``when`` names.
 
     Args:
         space: all searched fields.
@@ -399,7 +427,7 @@ def _among(value: Any, allowed: Sequence[Any]) -> bool:
 
 
 def in_order(space: Space) -> list[str]:
-    """The searched fields, each behind those that its ``when`` names, else as they stand in the file.
+    """Return the searched fields, each after those that its ``when`` names, otherwise in the order of the file.
 
     Raises:
         ValueError: they name each other in a circle.
@@ -415,7 +443,7 @@ def in_order(space: Space) -> list[str]:
 
 
 def corners(space: Space, fields: Collection[str]) -> Iterator[dict[str, Any]]:
-    """The values of some fields at which a study could turn out impossible: if these work, all between do.
+    """Yield the values of some fields at which a study could turn out impossible: if these work, all between do.
 
     Args:
         space: all searched fields.

@@ -1,7 +1,5 @@
 """The Study: what a study file may say, as strict models. Every part forbids unknown keys (``sections``)."""
 
-import os
-import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -23,7 +21,7 @@ from hybridtune.config.fields import (
     Tiny,
     Train,
 )
-from hybridtune.config.search import EarlyStopping, Parameter, Search, corners, seconds
+from hybridtune.config.search import EarlyStopping, Parameter, Search, corners, fill_variables, seconds
 from hybridtune.config.yaml_text import YAMLError, dump_yaml, parse_yaml, yaml_mistake
 from hybridtune.errors import InputError, reason
 
@@ -83,7 +81,7 @@ class Study(Part):
         return self.train.eval_steps or max(1, -(-self.train.max_steps // 3))
 
     def with_values(self, values: dict[str, Any]) -> "Study":
-        """This study with fields of a trial put in: ``{"train.temperature": 0.02, ...}``.
+        """Return this study with the fields of a trial put in: ``{"train.temperature": 0.02, ...}``.
 
         Raises:
             ValidationError: a value its field does not allow, or that does not go with the others.
@@ -95,7 +93,7 @@ class Study(Part):
         return Study.model_validate(tree).model_copy(update={"search": self.search})
 
     def value(self, name: str) -> Any:
-        """The fixed value of a searchable field, ``train.temperature``; a range is a list, as in a choice."""
+        """Return the fixed value of a searchable field, ``train.temperature``; a range is a list, as in a choice."""
         value: Any = self
         for part in name.split("."):
             value = getattr(value, part)
@@ -139,13 +137,13 @@ def load_study(path: str | Path, overrides: Sequence[str] = (), **fields: Any) -
 
 
 def demo_study() -> Path:
-    """The study file of the demo, which is part of the package."""
+    """Return the study file of the demo, which is part of the package."""
     packaged = Path(str(resources.files("hybridtune") / "search_spaces" / "newsroom.yaml"))
     return packaged if packaged.is_file() else Path(__file__).parents[2] / "search_spaces" / "newsroom.yaml"
 
 
 def check(model: type[AnyPart], tree: dict[str, Any], source: str) -> AnyPart:
-    """A parsed section as its model. Raises InputError with one line per mistake, each naming ``source``."""
+    """Return a parsed section as its model; raise InputError with one line per mistake, each naming ``source``."""
     try:
         return model.model_validate(tree)
     except ValidationError as error:
@@ -158,7 +156,7 @@ def check(model: type[AnyPart], tree: dict[str, Any], source: str) -> AnyPart:
 
 
 def dump_study(study: Study) -> str:
-    """The resolved study as YAML that `load_study` reads back to the same study."""
+    """Return the resolved study as YAML that `load_study` reads back to the same study."""
     return dump_yaml(study.model_dump(mode="json"))
 
 
@@ -204,7 +202,7 @@ def _set_field(tree: dict[str, Any], names: Sequence[str], value: Any, shown: st
 
 
 def _filled(tree: dict[str, Any], source: str) -> dict[str, Any]:
-    """The tree with its variables, but for those that may be passwords: these are filled in where they are used."""
+    """Fill in the variables, except in fields that may hold passwords: these are filled in where they are used."""
     search = tree.get("search")
     later = {key: search[key] for key in _FILLED_LATER if key in search} if isinstance(search, dict) else {}
     if not isinstance(search, dict) or not later:
@@ -219,16 +217,4 @@ def _fill_variables(node: Any, source: str) -> Any:
         return {key: _fill_variables(value, source) for key, value in node.items()}
     if isinstance(node, list):
         return [_fill_variables(value, source) for value in node]
-    if not isinstance(node, str):
-        return node
-
-    def fill(match: re.Match[str]) -> str:
-        value = os.environ.get(match[1])
-        if value is None:
-            raise InputError(
-                f"{source}: {node}: the variable {match[1]} is not set; set it (export {match[1]}=FOLDER) "
-                "or give the path by --set"
-            )
-        return value
-
-    return re.sub(r"\$\{(\w+)\}", fill, node)
+    return fill_variables(node, f"{source}: ", " or give the path by --set") if isinstance(node, str) else node

@@ -46,7 +46,7 @@ def check_loggers(study: Study) -> None:
 
 
 def callbacks(study: Study, folder: Path) -> list[Callback]:
-    """What Tune tells of every trial's start, scores and end.
+    """Return the callbacks that log every trial's start, scores and end.
 
     Args:
         study: of the search.
@@ -66,7 +66,7 @@ def callbacks(study: Study, folder: Path) -> list[Callback]:
 
 
 def _wandb(study: Study, folder: Path) -> Any:
-    """Ray's callback; it keeps a process a trial, for W&B wants one."""
+    """Return Ray's callback; it keeps one process for each trial, as W&B requires."""
     from ray.air.integrations.wandb import WandbLoggerCallback
 
     return WandbLoggerCallback(
@@ -94,7 +94,7 @@ def _mlflow(study: Study, folder: Path) -> Any:
 
 
 def _ready(inner: Any, name: str) -> Any:
-    """A callback of Ray's that is set up: it has its key and its server."""
+    """Set up a callback of Ray's, which then has its key and its server."""
     try:
         inner.setup()
     except Exception as error:
@@ -130,29 +130,29 @@ class Tracker(Callback):  # type: ignore[misc]
         self._failed = False
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A trial begins, or goes on after a restart."""
+        """Begin a trial, or go on with it after a restart."""
         name = trial_name(trial.config)
         if name not in self._seen:
             self._seen[name] = _Seen(trial.config, self.folder)
             self._do(self.inner.log_trial_start, self._seen[name])
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
-        """A score arrived; the final report repeats those of the best checkpoint, as ``best/<score>``."""
+        """Log a score; the final report repeats those of the best checkpoint, as ``best/<score>``."""
         self.on_trial_start(iteration, trials, trial)
         step = int(result["step"])
         told = {**logged(result), TIMESTEPS_TOTAL: step, TRAINING_ITERATION: step}
         self._do(self.inner.log_trial_result, step, self._seen[trial_name(trial.config)], told)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A trial ended, by itself or because it was stopped."""
+        """End a trial that ended by itself or was stopped."""
         self._end(trial, failed=False)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A trial failed for good."""
+        """End a trial that failed for good."""
         self._end(trial, failed=True)
 
     def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
-        """The search ended, maybe before its trials: wait for what is still being sent."""
+        """End the search, maybe before its trials, and wait for what is still being sent."""
         for trial in trials:
             self._end(trial, failed=False)
         self._do(self.inner.on_experiment_end, [])
@@ -226,7 +226,7 @@ class Events(Callback):  # type: ignore[misc]
         self._reports: dict[str, dict[float, Any]] = {}  # of the running trials, by step
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A trial begins, or goes on after a restart."""
+        """Begin a trial, or go on with it after a restart."""
         name = trial_name(trial.config)
         if name in self._files:
             return
@@ -247,7 +247,7 @@ class Events(Callback):  # type: ignore[misc]
         file.flush()
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
-        """A score arrived; the final report repeats those of the best checkpoint."""
+        """Log a score; the final report repeats those of the best checkpoint."""
         self.on_trial_start(iteration, trials, trial)
         name = trial_name(trial.config)
         self._write(name, result)
@@ -257,15 +257,15 @@ class Events(Callback):  # type: ignore[misc]
             self._reports.setdefault(name, {})[result["step"]] = dict(result)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A trial ended, by itself or because it was stopped."""
+        """End a trial that ended by itself or was stopped."""
         self._end(trial, ended=True)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A trial failed; a later run of the study may try it again, and TensorBoard would keep the first end."""
+        """Close the file without an end: a later run may try the trial again, and TensorBoard keeps the first end."""
         self._end(trial, ended=False)
 
     def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
-        """The search is over; of trials that the budget cut off Tune tells nothing else, and they may go on later."""
+        """Close the files of trials that the budget cut off, which may go on later."""
         for trial in trials:
             self._end(trial, ended=False)
 
@@ -290,7 +290,7 @@ class Events(Callback):  # type: ignore[misc]
 
 
 def logged(result: Mapping[str, Any]) -> dict[str, float]:
-    """What of a report is worth a curve: its finite numbers.
+    """Return the finite numbers of a report, which become curves.
 
     Returns:
         name -> value; of a trial's final report, the scores alone, as ``best/<score>``. `nDCG@10` is called
@@ -307,7 +307,7 @@ def logged(result: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _table(study: Study, values: Mapping[str, Any]) -> Experiment:
-    """The columns of the HParams view; every trial writes the same, for TensorBoard reads those of one alone."""
+    """Return the columns of the HParams view; the same in every trial, since TensorBoard reads one."""
     infos = [_column(name, parameter) for name, parameter in study.search.space.items()]
     known = {*study.search.space, "baseline"}
     infos += [HParamInfo(name=name, type=_type(value)) for name, value in values.items() if name not in known]
@@ -320,7 +320,7 @@ def _table(study: Study, values: Mapping[str, Any]) -> Experiment:
 
 
 def _column(name: str, parameter: Parameter) -> HParamInfo:
-    """One searched value: its type, and its range or choices, by which the view filters."""
+    """Return the column of a searched field: its type and its range, by which the view filters."""
     ends = parameter.ends()
     if parameter.choice is None:
         info = HParamInfo(name=name, type=DataType.DATA_TYPE_FLOAT64)
@@ -338,7 +338,7 @@ def _type(value: Any) -> Any:
 
 
 def _tag(name: str) -> str:
-    """A name without what loggers do not take."""
+    """Replace the characters of a name that loggers do not take."""
     return re.sub(r"[^-/\w.]", "_", name)
 
 

@@ -22,7 +22,7 @@ _SHOWN = ("step", "realised_ratio")  # of the last report, as the trial's attrib
 
 
 def searcher(study: Study, goals: Mapping[str, str], folder: Path, ended: set[int]) -> "Resuming":
-    """Optuna on the study's storage; what is set from the start is enqueued once, whatever was cut off before.
+    """Return the search algorithm on the study's storage; first trials are enqueued once, whatever was cut off before.
 
     Args:
         study: the study file.
@@ -55,7 +55,7 @@ def searcher(study: Study, goals: Mapping[str, str], folder: Path, ended: set[in
 def _optuna_study(
     study: Study, goals: Mapping[str, str], folder: Path, storage: optuna.storages.BaseStorage
 ) -> optuna.Study:
-    """The study's Optuna study, new or as an earlier run left it."""
+    """Create the Optuna study, or load it as an earlier run left it."""
     optuna_study = optuna.create_study(
         storage=storage,
         study_name=study.name,
@@ -99,7 +99,7 @@ class Resuming(OptunaSearch):  # type: ignore[misc]
         self._last: dict[str, dict[str, Any]] = {}  # last reports, by Tune's ids of the trials
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """Values of the next trial: those of one begun before, or new ones."""
+        """Return the values of the next trial: those of one begun before, or new ones."""
         if self._begun:
             before = self._begun.pop(0)
             self._ot_study.get_trials(deepcopy=False)  # fills the storage's cache, which is empty after Tune's pickling
@@ -110,7 +110,7 @@ class Resuming(OptunaSearch):  # type: ignore[misc]
         return None if values is None else from_optuna(values)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """A score, told to Optuna under our own step: Tune's count of reports begins anew in a resumed trial."""
+        """Store a score under our own step: Tune's count of reports begins anew in a resumed trial."""
         self._last[trial_id] = result
         if result["final"] or trial_id in self._completed_trials:  # final: of a step that was told before
             return
@@ -120,7 +120,7 @@ class Resuming(OptunaSearch):  # type: ignore[misc]
         self._storage.set_trial_intermediate_value(ray_private.trial_id(trial), result["step"], float(result[first]))
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """A trial ended: complete with the value of its best checkpoint, pruned where it was stopped, or failed."""
+        """Store the end of a trial: complete with its best checkpoint's value, pruned if stopped, or failed."""
         if result:  # the report with which a trial ends is told nowhere else
             self.on_trial_result(trial_id, result)
         if trial_id in self._completed_trials:

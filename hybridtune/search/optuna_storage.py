@@ -1,14 +1,12 @@
 """Where Optuna keeps a study's trials: a file in the study folder, or a database given by its URL."""
 
-import os
-import re
 from pathlib import Path
 
 import optuna
 import sqlalchemy
 from optuna.storages.journal import JournalFileBackend
 
-from hybridtune.config.search import is_url, masked_url
+from hybridtune.config.search import fill_variables, is_url, masked_url
 from hybridtune.config.study import Study
 from hybridtune.errors import InputError
 
@@ -16,21 +14,21 @@ FILES = {"sqlite": "optuna.db", "journal": "optuna.log"}
 
 
 def storage_url(study: Study, folder: Path) -> str:
-    """What a person gives to optuna-dashboard: a URL, or the path of a journal file.
+    """Return what optuna-dashboard takes: a URL, or the path of a journal file.
 
     It may hold a password: print it by ``masked_url`` only.
 
     Raises:
         InputError: a variable of the URL is not set.
     """
-    place = filled(study.search.storage, "search.storage")
+    place = fill_variables(study.search.storage, "search.storage ")
     if place == "journal":
         return str(folder / FILES[place])
     return f"sqlite:///{folder / FILES[place]}" if place == "sqlite" else place
 
 
 def open_storage(study: Study, folder: Path) -> optuna.storages.BaseStorage:
-    """The storage of a study's trials, made where it is not there yet.
+    """Open the storage of a study's trials, created where it does not exist yet.
 
     Raises:
         InputError: a database that cannot be opened, or whose driver is not installed.
@@ -42,7 +40,7 @@ def open_storage(study: Study, folder: Path) -> optuna.storages.BaseStorage:
 
 
 def open_url(url: str, field: str) -> optuna.storages.RDBStorage:
-    """The storage at a database's URL.
+    """Open the storage at a database's URL.
 
     Args:
         url: of the database, passwords and all.
@@ -108,7 +106,7 @@ def _not_opened(url: str, field: str, error: Exception) -> InputError:
 
 
 def load_optuna_study(study: Study, folder: Path) -> optuna.Study:
-    """The Optuna study of a study folder, with the trials that were begun so far.
+    """Load the Optuna study of a study folder, with the trials that were begun so far.
 
     Raises:
         InputError: there is none yet, or its database cannot be opened.
@@ -125,19 +123,3 @@ def load_optuna_study(study: Study, folder: Path) -> optuna.Study:
 
 def _told(study: Study, folder: Path) -> str:
     return FILES.get(study.search.storage) or masked_url(storage_url(study, folder))
-
-
-def filled(text: str, field: str) -> str:
-    """A text with the environment's values for its ``${VARIABLE}``: read where it is used, and written nowhere.
-
-    Raises:
-        InputError: a variable is not set.
-    """
-
-    def fill(match: re.Match[str]) -> str:
-        value = os.environ.get(match[1])
-        if value is None:
-            raise InputError(f"{field} {text}: the variable {match[1]} is not set; set it (export {match[1]}=...)")
-        return value
-
-    return re.sub(r"\$\{(\w+)\}", fill, text)

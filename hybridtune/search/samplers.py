@@ -12,11 +12,11 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from hybridtune.config.hooks import load_hook
 from hybridtune.config.names import short_name
-from hybridtune.config.search import active, in_order, is_url, masked_url
+from hybridtune.config.search import active, fill_variables, in_order, is_url, masked_url
 from hybridtune.config.study import Study, load_study
 from hybridtune.errors import InputError
 from hybridtune.metrics.metrics import direction
-from hybridtune.search.optuna_storage import FILES, check_url, filled, load_optuna_study, open_url, storage_url
+from hybridtune.search.optuna_storage import FILES, check_url, load_optuna_study, open_url, storage_url
 from hybridtune.search.space import (
     BASELINE,
     BASELINES,
@@ -60,7 +60,7 @@ def check_search(study: Study) -> None:
             f"{name}: does not learn from search.warm_start; leave it out, or choose one of {', '.join(_LEARN)}"
         )
     if search.storage not in FILES:
-        check_url(filled(search.storage, "search.storage"), "search.storage")
+        check_url(fill_variables(search.storage, "search.storage "), "search.storage")
     borrowed(study)
 
 
@@ -83,7 +83,7 @@ def _check_grid(study: Study) -> None:
 
 
 def sampler(study: Study, seed: int, trials: Sequence[FrozenTrial] = ()) -> optuna.samplers.BaseSampler:
-    """The study's sampler.
+    """Return the study's sampler.
 
     Args:
         study: a study that `check_search` found good.
@@ -139,7 +139,7 @@ def _numbers(study: Study) -> list[str]:
 
 
 def _best_numbers(study: Study, trials: Sequence[FrozenTrial]) -> dict[str, Any] | None:
-    """Where CMA-ES begins: at the best borrowed trial; None: in the middle."""
+    """Return where CMA-ES begins: at the best borrowed trial; None: in the middle."""
     names = _numbers(study)
     whole = [trial for trial in trials if all(name in trial.params for name in names)]
     if not whole:
@@ -150,7 +150,7 @@ def _best_numbers(study: Study, trials: Sequence[FrozenTrial]) -> dict[str, Any]
 
 
 def first_trials(study: Study) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """The trials that are set from the start: the baselines, the study's points, and those of a grid.
+    """Return the trials that are set from the start: the baselines, the study's points, and those of a grid.
 
     Returns:
         (values, user attributes), no values twice. What the values leave out the sampler proposes.
@@ -171,7 +171,7 @@ def first_trials(study: Study) -> list[tuple[dict[str, Any], dict[str, Any]]]:
 
 
 def _grid(study: Study, most: int) -> list[dict[str, Any]]:
-    """Combinations of the grid in a seeded order: all, or as many as there can be trials."""
+    """Return combinations of the grid in a seeded order: all, or as many as there can be trials."""
     axes = {name: parameter.values() or [] for name, parameter in study.search.space.items()}
     size = math.prod(len(values) for values in axes.values())
     points = []
@@ -185,7 +185,7 @@ def _grid(study: Study, most: int) -> list[dict[str, Any]]:
 
 
 def most_at_once(study: Study) -> int | None:
-    """Trials at once at most, so that the search learns from those that have ended: a quarter of all, and at least 1.
+    """Return the most trials at once of a search that learns from ended ones: a quarter of all, at least 1.
 
     None: ``resources.concurrent_trials`` says how many, or the sampler learns nothing anyway.
     """
@@ -195,14 +195,14 @@ def most_at_once(study: Study) -> int | None:
 
 
 def expected_trials(study: Study) -> int:
-    """How many trials the study will have: baselines and ``search.trials``, or all that there are on a grid."""
+    """Return how many trials the study will have: baselines and ``search.trials``, or those of the grid."""
     if study.search.sampler == "grid":
         return len(first_trials(study))
     return (len(BASELINES) if study.search.baselines else 0) + study.search.trials
 
 
 def borrowed(study: Study) -> list[FrozenTrial]:
-    """The finished trials of the study that ``search.warm_start`` names, as far as the two spaces overlap.
+    """Return the finished trials of the study that ``search.warm_start`` names, as far as the two spaces overlap.
 
     A field that was not searched then has its fixed value, where the earlier study file tells it. A trial with a
     value that can no longer be tried is left out.
@@ -215,7 +215,7 @@ def borrowed(study: Study) -> list[FrozenTrial]:
     """
     if study.search.warm_start is None:
         return []
-    field, place = "search.warm_start", filled(study.search.warm_start, "search.warm_start")
+    field, place = "search.warm_start", fill_variables(study.search.warm_start, "search.warm_start ")
     told = f"{field} {masked_url(place)}"
     if is_url(place):
         earlier, optuna_study = None, _of_url(study, place, field)
@@ -256,7 +256,7 @@ def _of_url(study: Study, url: str, field: str) -> optuna.Study:
 
 
 def _columns(study: Study, earlier: Study | None, optuna_study: optuna.Study, told: str) -> list[int]:
-    """Which of the earlier study's values are this study's objectives."""
+    """Return which of the earlier study's values are this study's objectives."""
     wanted = study.search.objective
     names = optuna_study.metric_names or (earlier.search.objective if earlier else None)
     if names is None and len(optuna_study.directions) == len(wanted):
@@ -271,7 +271,7 @@ def _columns(study: Study, earlier: Study | None, optuna_study: optuna.Study, to
 
 
 def _params(study: Study, earlier: Study | None, trial: FrozenTrial) -> dict[str, Any] | None:
-    """An earlier trial's values of this study's fields; None if one of them lies outside its range."""
+    """Return an earlier trial's values of this study's fields; None if one of them lies outside its range."""
     space, known = study.search.space, from_optuna(trial.params)
     baseline = trial.user_attrs.get(BASELINE)
     if baseline in BASELINES:
@@ -312,19 +312,19 @@ class WarmStartSampler(optuna.samplers.BaseSampler):  # type: ignore[misc]
         self._inner.reseed_rng()
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
-        """None: the copy asks for all values together."""
+        """Return no space: the copy asks for all values together."""
         return {}
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """None, see above."""
+        """Return nothing, see above."""
         return {}
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: Any
     ) -> Any:
-        """One value, of those that the inner sampler proposes for this trial."""
+        """Return one value of those that the inner sampler proposes for this trial."""
         if self._asked is None or self._asked[0] != trial.number:
             self._asked = (trial.number, self._copy(study, trial).ask())
         return suggest(self._asked[1], param_name, param_distribution)

@@ -56,7 +56,7 @@ class RepeatRow:
 
 
 def repeat_points(study: Study, best: TrialRow, rows: Sequence[TrialRow]) -> list[Repeat]:
-    """What ``search.repeat_best`` asks to train again, seed by seed, so that a part of it has all contestants.
+    """Return the trainings of ``search.repeat_best``, seed by seed, so that a part of them has all contestants.
 
     Args:
         study: whose seed was used first.
@@ -73,7 +73,7 @@ def repeat_points(study: Study, best: TrialRow, rows: Sequence[TrialRow]) -> lis
 
 
 def _contestants(best: TrialRow, rows: Sequence[TrialRow]) -> dict[str, TrialRow]:
-    """Who is compared, by name; the best first."""
+    """Return the compared trials by name, the best first."""
     baselines = {row.baseline: row for row in rows if row.baseline is not None and row.status == "done"}
     return {best.baseline or BEST: best, **baselines}
 
@@ -81,7 +81,7 @@ def _contestants(best: TrialRow, rows: Sequence[TrialRow]) -> dict[str, TrialRow
 def compare_seeds(
     study: Study, best: TrialRow, rows: Sequence[TrialRow], repeats: Sequence[RepeatRow], files: Mapping[str, Path]
 ) -> dict[str, Any]:
-    """What the repeats tell, for ``repeats.json``.
+    """Compare the best trial with the baselines over fresh seeds, for ``repeats.json``.
 
     The run by which the best was chosen is optimistic: among many trials the luckiest wins. So means, spreads and
     tests are over the fresh seeds alone, of all contestants alike, and the first run stands beside them. The best is
@@ -158,7 +158,7 @@ def _by_seed(row: TrialRow, ran: Mapping[int, RepeatRow], metric: str) -> dict[s
 def _versus(
     metric: str, other: Mapping[str, Any], best: Mapping[str, Any], of_other: PerQuery | None, of_best: PerQuery | None
 ) -> dict[str, Any]:
-    """The best against one baseline on one metric."""
+    """Compare the best with one baseline on one metric."""
     a, b = other["by_seed"], best["by_seed"]
     interval = welch(list(a.values()), list(b.values()))
     low, high, error = interval or (None, None, None)

@@ -30,11 +30,11 @@ class Listed(Searcher):  # type: ignore[misc]
         self._left = list(configs)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """The next one on the list."""
+        """Return the next configuration of the list."""
         return self._left.pop(0) if self._left else Searcher.FINISHED
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Nothing is learned."""
+        """Learn nothing."""
 
 
 def run_repeats(

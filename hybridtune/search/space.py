@@ -24,7 +24,7 @@ Space = Callable[[optuna.Trial], dict[str, Any]]
 
 
 def objectives(study: Study, benchmark: Benchmark) -> dict[str, str]:
-    """The study's objectives and whether each is to be ``max`` or ``min``.
+    """Return the study's objectives and whether each is to be ``max`` or ``min``.
 
     Raises:
         InputError: no such metric, or one that the dev benchmark cannot give.
@@ -52,7 +52,7 @@ def objectives(study: Study, benchmark: Benchmark) -> dict[str, str]:
 
 
 def _peer_is_defined(benchmark: Benchmark) -> bool:
-    """Whether some query has two relevant passages in one language."""
+    """Return whether some query has two relevant passages in one language."""
     judged = benchmark.relevance
     cells = judged.query_index * len(judged.languages) + judged.passage_language[judged.passage_index]
     cells = cells[judged.grades > 0]
@@ -60,7 +60,7 @@ def _peer_is_defined(benchmark: Benchmark) -> bool:
 
 
 def baseline_points(study: Study) -> list[dict[str, Any]]:
-    """Values of the baselines' searched fields: the study's fixed values, and the constant ratio that names them.
+    """Return the baselines' values of the searched fields: the fixed ones, and the constant ratio that names them.
 
     Raises:
         InputError: a value that Optuna cannot hold: null, or one that is not among the choices.
@@ -93,7 +93,7 @@ def _baseline_point(study: Study, ratio: float) -> dict[str, Any]:
 
 
 def _named(study: Study, ratio: float) -> dict[str, Any]:
-    """The values that make a baseline what it is called: its ratio, from the first step to the last."""
+    """Return the values that make a baseline what it is called: its ratio, from the first step to the last."""
     values: dict[str, Any] = {"mix.mixing_ratio": ratio}
     if study.mix.schedule != "constant" or "mix.schedule" in study.search.space:
         values["mix.schedule"] = "constant"
@@ -101,7 +101,7 @@ def _named(study: Study, ratio: float) -> dict[str, Any]:
 
 
 def _any_value(parameter: Parameter, fixed: Any) -> Any:
-    """A value that a constant ratio does not look at: one in the range, the fixed one if it can be."""
+    """Return a value in the range for a field that a constant ratio ignores, the fixed one if possible."""
     if parameter.allows(fixed):
         return fixed
     if parameter.choice is not None:
@@ -111,7 +111,7 @@ def _any_value(parameter: Parameter, fixed: Any) -> Any:
 
 
 def search_space(study: Study) -> Space:
-    """What Optuna calls for every trial: suggests the values, names the baselines.
+    """Return the function that suggests a trial's values and names the baselines.
 
     The baselines are enqueued with their values and with their names, as user attributes.
     """
@@ -132,7 +132,7 @@ def _suggest(
 
 
 def distribution(parameter: Parameter) -> optuna.distributions.BaseDistribution:
-    """A range as Optuna's distribution."""
+    """Return a range as Optuna's distribution."""
     if parameter.choice is not None:
         return optuna.distributions.CategoricalDistribution(parameter.choice)
     low, high = parameter.ends()
@@ -145,7 +145,7 @@ def distribution(parameter: Parameter) -> optuna.distributions.BaseDistribution:
 
 
 def suggest(trial: optuna.Trial, name: str, of: optuna.distributions.BaseDistribution) -> Any:
-    """A trial's value of a field, proposed by the sampler or enqueued."""
+    """Return a trial's value of a field, proposed by the sampler or enqueued."""
     if isinstance(of, optuna.distributions.CategoricalDistribution):
         return trial.suggest_categorical(name, of.choices)
     if isinstance(of, optuna.distributions.IntDistribution):
@@ -177,12 +177,12 @@ def from_optuna(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def trial_values(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The study fields in a trial's configuration."""
+    """Return the study fields in a trial's configuration."""
     return {key: value for key, value in config.items() if key not in ("baseline", "number", "name")}
 
 
 def trial_name(config: Mapping[str, Any]) -> str:
-    """A trial's name, and its folder under ``trials/``: its number in Optuna, which it keeps when it is resumed.
+    """Return a trial's name, also of its folder: its number in Optuna, which it keeps when it is resumed.
 
     A training that Optuna knows nothing of has a ``name`` of its own.
     """

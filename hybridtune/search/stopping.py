@@ -38,21 +38,21 @@ class Halving(ASHAScheduler):  # type: ignore[misc]
     """
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        """A trial that may run."""
+        """Register a trial."""
         super().on_trial_add(tune_controller, _known(trial))
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: Report) -> str:
-        """ASHA's decision, but for trials that are to finish; their scores are cutoffs for the others."""
+        """Return ASHA's decision, except for trials that are to finish; their scores are cutoffs for the others."""
         if result["final"]:
             return str(TrialScheduler.CONTINUE)
         decision = super().on_trial_result(tune_controller, _known(trial), result)
         return str(TrialScheduler.CONTINUE if _finishes(trial, result) else decision)
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: Report) -> None:
-        """Nothing: all scores are known, and the last report repeats one of them."""
+        """Do nothing: all scores are known, and the last report repeats one of them."""
 
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
-        """Nothing: a trial that never ran has no score."""
+        """Do nothing: a trial that never ran has no score."""
 
     def replay(self, name: str, reports: Sequence[Report]) -> None:
         """Fill the rungs with the scores that a trial had in an earlier run."""
@@ -65,7 +65,7 @@ class Median(MedianStoppingRule):  # type: ignore[misc]
     """The median rule that stops neither baselines nor a trial that has only its best checkpoint left to report."""
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: Report) -> str:
-        """The rule's decision; of trials that are to finish, it only takes the score."""
+        """Return the rule's decision; of trials that are to finish, only take the score."""
         if result["final"]:
             return str(TrialScheduler.CONTINUE)
         if _finishes(trial, result):  # not asked: it would take a trial for stopped that goes on
@@ -74,7 +74,7 @@ class Median(MedianStoppingRule):  # type: ignore[misc]
         return str(super().on_trial_result(tune_controller, _known(trial), result))
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: Report) -> None:
-        """Nothing: all scores are known, and the last report repeats one of them."""
+        """Do nothing: all scores are known, and the last report repeats one of them."""
 
     def replay(self, name: str, reports: Sequence[Report]) -> None:
         """Take the scores that a trial had in an earlier run."""
@@ -83,7 +83,7 @@ class Median(MedianStoppingRule):  # type: ignore[misc]
 
 
 def scheduler(study: Study, folder: Path | None = None) -> Halving | Median | None:
-    """What stops trials early; None: nothing does.
+    """Return what stops trials early; None: nothing does.
 
     Args:
         study: the study file.
@@ -151,7 +151,7 @@ def _known(trial: Any) -> Known:
 
 
 def _finishes(trial: Any, result: Report) -> bool:
-    """Whether a trial is not to be stopped at this score."""
+    """Return whether a trial is not to be stopped at this score."""
     return trial.config.get("baseline") is not None or bool(result["ended"])
 
 
@@ -190,12 +190,12 @@ class Budget(Stopper):  # type: ignore[misc]
         return False
 
     def stop_all(self) -> bool:
-        """Whether the search is to end now."""
+        """Return whether the search is to end now."""
         return self.steps_left <= 0 or self.clock() >= self.deadline
 
 
 def budget(study: Study, spent_seconds: float, spent_steps: int) -> Budget | None:
-    """What ends the search when its budget is used up; None: it has none.
+    """Return what ends the search when its budget is used up; None: it has none.
 
     Args:
         study: the study file.
@@ -211,7 +211,7 @@ def budget(study: Study, spent_seconds: float, spent_steps: int) -> Budget | Non
 
 
 def spent(rows: Sequence[TrialRow]) -> tuple[float, int]:
-    """What trials have used: wall time in seconds, of trials side by side once, and training steps.
+    """Return what trials have used: wall time in seconds, of trials side by side once, and training steps.
 
     Args:
         rows: of the study so far, those of trials that were cut off among them: ``read_rows(folder, running=True)``.
@@ -220,7 +220,7 @@ def spent(rows: Sequence[TrialRow]) -> tuple[float, int]:
 
 
 def used_up(study: Study, rows: Sequence[TrialRow]) -> str | None:
-    """Which budget of a study its trials have used up, in words; None: there is some left, or none was set."""
+    """Return in words which budget of a study its trials have used up; None: there is some left, or none was set."""
     search, (took, steps) = study.search, spent(rows)
     if search.time_budget is not None and took >= seconds(search.time_budget):
         return f"search.time_budget {search.time_budget} is used up: the trials took {took:,.0f} s"
@@ -230,7 +230,7 @@ def used_up(study: Study, rows: Sequence[TrialRow]) -> str | None:
 
 
 def contenders(rows: Sequence[TrialRow]) -> list[TrialRow]:
-    """The trials among which the best is chosen: those that came to their end.
+    """Return the trials among which the best is chosen: those that came to their end.
 
     A trial that ran out of budget had less training than the others and counts as one that was stopped early; only
     where no trial came to its end are those taken that have a score.
@@ -240,7 +240,7 @@ def contenders(rows: Sequence[TrialRow]) -> list[TrialRow]:
 
 
 def settle(optuna_study: optuna.Study, rows: Sequence[TrialRow], goals: Sequence[str]) -> None:
-    """Tell Optuna of the trials that the budget cut off: Tune tells a searcher nothing of them.
+    """Store the states of trials that the budget cut off, which Tune does not report to a searcher.
 
     A trial that had its last score is complete with the values of its best checkpoint. Any other that stands as running
     waits, with its values and scores: with a larger budget it goes on, and no other state could be changed then.

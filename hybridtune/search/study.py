@@ -109,7 +109,7 @@ def run_trials(
     scheduler: TrialScheduler | None = None,
     stop: tune.Stopper | None = None,
 ) -> None:
-    """Ray Tune over trials of ours: as many at once as worker groups fit, each group taking trial after trial.
+    """Run trials by Ray Tune: as many at once as worker groups fit, each group taking trial after trial.
 
     Args:
         job: of the fixed values; ``storage`` is the place of all trials, ``home`` their folder.
@@ -161,7 +161,7 @@ class FatalErrors(tune.Callback):  # type: ignore[misc]
     problem: NotSharedError | None = None
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """It would be tried again."""
+        """Raise the cause of a failure that a second try would have too."""
         file = trial.pickled_error_file  # on this machine; what stands in the storage comes later
         failed = cloudpickle.loads(Path(file).read_bytes()) if file is not None else None
         cause = getattr(failed, "cause", failed)

@@ -38,12 +38,12 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         return True
 
     def step(self) -> dict[str, Any]:
-        """The next score."""
+        """Return the next score."""
         metrics = next(self._reports)
         return {**metrics, DONE: bool(metrics["final"])}
 
     def cleanup(self) -> None:
-        """No trial will follow."""
+        """Close the worker group: no trial will follow."""
         self._group.close()
 
     def _begin(self, config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -54,5 +54,5 @@ class Trial(tune.Trainable):  # type: ignore[misc]
 
 
 def _home(job: FitJob) -> Path:
-    """The local folder of all trials."""
+    """Return the local folder of all trials."""
     return Path(job.home if job.home is not None else job.storage)

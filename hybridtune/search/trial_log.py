@@ -45,7 +45,7 @@ class Watcher(Callback):  # type: ignore[misc]
         self.done: set[str] = set()  # trials whose final report has come
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A trial begins, or goes on after a restart."""
+        """Write the row of a trial that begins, or goes on after a restart."""
         config = trial.config
         name = trial_name(config)
         self.started.setdefault(name, time.time())
@@ -55,7 +55,7 @@ class Watcher(Callback):  # type: ignore[misc]
         self._show(row)
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
-        """A score arrived."""
+        """Write a score."""
         row = self._row(trial)
         row.metrics = {key: value for key, value in result.items() if "/" in key or key in _OWN}
         row.checkpoint = result.get("checkpoint_path", row.checkpoint)
@@ -72,12 +72,12 @@ class Watcher(Callback):  # type: ignore[misc]
         self._show(row)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A trial ended, by itself or because the scheduler stopped it."""
+        """Write the end of a trial, by itself or by the scheduler."""
         row = self._row(trial)
         self._ended(row, "done" if row.id in self.done else "stopped early")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A trial failed for good; Tune has the traceback in ``trials/<id>/error.txt``."""
+        """Write the end of a trial that failed for good; Tune has the traceback in ``trials/<id>/error.txt``."""
         row = self._row(trial)
         row.reason = _last_line(trial.error_file)
         self._ended(row, "failed")
@@ -92,12 +92,12 @@ class Watcher(Callback):  # type: ignore[misc]
                 self._ended(row, "done" if name in self.last else "out of budget")
 
     def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
-        """The search is over, or cut off; then what its trials were doing stays to be read."""
+        """Remove ``running.json``, unless the search was cut off."""
         if not any(row.status == "running" for row in self.rows.values()):
             (self.folder / RUNNING).unlink(missing_ok=True)
 
     def sorted_rows(self) -> list[TrialRow]:
-        """All trials, in the order of their numbers."""
+        """Return all trials, in the order of their numbers."""
         return sorted(self.rows.values(), key=lambda row: row.number)
 
     def _row(self, trial: Any) -> TrialRow:
@@ -129,14 +129,14 @@ class Watcher(Callback):  # type: ignore[misc]
 
 
 def _last_line(file: str | None) -> str | None:
-    """What a traceback ends with, without the kind of our own errors."""
+    """Return the last line of a traceback, without the class of our own errors."""
     lines = Path(file).read_text(encoding="utf-8").split("\n") if file is not None else []
     last = next((line.strip() for line in reversed(lines) if line.strip()), None)
     return re.sub(r"^hybridtune\.errors\.\w+: ", "", last) if last is not None else None
 
 
 def read_reports(trial: Path) -> list[dict[str, Any]]:
-    """The scores of a trial, in order: ``metrics.jsonl`` of its folder, but for a line that was cut off."""
+    """Read the scores of a trial, in order: ``metrics.jsonl`` of its folder, except for a line that was cut off."""
     file = trial / REPORTS
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     reports = []

@@ -47,7 +47,7 @@ class Average:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """While it lasts, the model has the mean's weights; afterwards its own again, bit for bit."""
+        """Give the model the mean's weights within the block; afterwards its own again, bit for bit."""
         self._exchange()
         try:
             yield
@@ -55,7 +55,7 @@ class Average:
             self._exchange()
 
     def state(self) -> dict[str, Tensor]:
-        """The means, by the name of the weight; sharded where that is."""
+        """Return the means by the name of the weight; sharded where that is."""
         return dict(self._means)
 
     def restart(self) -> None:
@@ -154,12 +154,12 @@ def load_weights(folder: Path, model: DualEncoder) -> None:
 
 
 def read_state(folder: Path) -> dict[str, Any]:
-    """The JSON part of a checkpoint."""
+    """Read the JSON part of a checkpoint."""
     return dict(json.loads((folder / STATE).read_text(encoding="utf-8")))
 
 
 def _beyond_plain(model: DualEncoder, optimizer: Optimizer, average: Average | None) -> dict[str, Tensor]:
-    """What is trained and not in the plain weights: the tensors themselves."""
+    """Return the trained tensors that are not in the plain weights, not copies of them."""
     beyond: dict[str, Tensor] = dict(optimizer.extras)
     if average is not None or model.has_adapters:
         beyond |= {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}

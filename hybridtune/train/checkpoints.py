@@ -96,13 +96,13 @@ class CheckpointManager:
         remove(location)
 
     def _all(self) -> list[str]:
-        """What stands there in the order of its steps, whole or not."""
+        """Return the checkpoints in the order of their steps, whole or not."""
         return [join(self._location, name) for name in list_names(self._location) if name.startswith("checkpoint_")]
 
 
 @contextmanager
 def _outgoing() -> Iterator[Path]:
-    """A folder of this machine's cache to send a checkpoint from; those of processes that were killed go."""
+    """Open a folder of this machine's cache to send a checkpoint from, and remove those of killed processes."""
     top = cache_folder() / _OUTGOING
     top.mkdir(parents=True, exist_ok=True)
     for left in top.iterdir():

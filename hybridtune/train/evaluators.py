@@ -42,7 +42,7 @@ def check_shared(job: FitJob, folder: str) -> None:
 
 
 def placements_of_group(workers: int) -> list[Placement]:
-    """Where each worker is, by rank; all workers must ask."""
+    """Return where each worker is, by rank; all workers must call it."""
     device = ray.train.torch.get_device()
     on_gpu = device.type == "cuda"
     own = Placement(
@@ -100,7 +100,7 @@ class GroupEvaluators:
 
 
 def _structure(encoder: Encoder) -> Encoder:
-    """The encoder's settings without the one that every score brings along."""
+    """Return the encoder's settings without the one that comes with every score."""
     return encoder.model_copy(update={"pooling": "mean"})
 
 

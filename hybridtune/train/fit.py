@@ -116,7 +116,7 @@ class Deaths(ray.train.UserCallback):  # type: ignore[misc]
         self._queue = queue
 
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
-        """Some workers have failed; what one reported itself is in the queue already."""
+        """Report workers that died; what one reported itself is in the queue already."""
         causes = [getattr(error, "_base_exc", error) for error in worker_exceptions.values()]
         if not any(isinstance(cause, HybridtuneError) for cause in causes):
             first = str(causes[0]).strip().splitlines()
@@ -182,5 +182,5 @@ def clear(folder: Path) -> None:
 
 
 def checkpoint_scores(checkpoint: Path) -> dict[str, Any]:
-    """The full tables of scores that stand beside a checkpoint's weights."""
+    """Read the full tables of scores beside a checkpoint's weights."""
     return dict(json.loads((checkpoint / SCORES).read_text(encoding="utf-8")))

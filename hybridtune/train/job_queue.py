@@ -76,7 +76,7 @@ class Board:
         self._paces[fit] = pace
 
     def read(self) -> dict[str, Pace]:
-        """All paces, by the name of the training."""
+        """Return all paces, by the name of the training."""
         return self._paces
 
 
@@ -86,7 +86,7 @@ def start_board() -> Any:
 
 
 def read_board(board: Any) -> dict[str, Pace]:
-    """What stands on a board now."""
+    """Return the paces on a board."""
     paces: dict[str, Pace] = ray.get(board.read.remote())
     return paces
 
@@ -105,7 +105,7 @@ class Poster:
         self._last, self._steps = time.perf_counter(), 0
 
     def step_done(self, step: int, loss: Any) -> None:
-        """Tell that a step is done; ``loss`` is read off the device only when it is posted."""
+        """Count a step; ``loss`` is read off the device only when it is posted."""
         self._steps += 1
         elapsed = time.perf_counter() - self._last
         if self._actor is None or elapsed < SECONDS_BETWEEN_POSTS:

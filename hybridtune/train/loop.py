@@ -55,7 +55,7 @@ class WorkerContext:
 
 
 def make_plan(corpus: Corpus, study: Study) -> HybridPlan:
-    """The plan of a study's batches."""
+    """Make the plan of a study's batches."""
     mix = study.mix
     return HybridPlan(
         corpus,
@@ -76,7 +76,7 @@ def make_plan(corpus: Corpus, study: Study) -> HybridPlan:
 
 
 def train_loop(config: dict[str, Any]) -> None:
-    """What every worker of a group runs: one job after another, until there are no more.
+    """Run one job after another in a worker of a group, until there are no more.
 
     A worker that was killed takes the rest of its group with it; Ray Train starts the group anew, and it finds the
     same job in the queue and its last checkpoint in the job's folder.
@@ -113,7 +113,7 @@ def _report(queue: Any, number: int, metrics: Metrics) -> bool:
 
 
 def _take(queue: Any, rank: int, workers: int) -> tuple[int, FitJob] | None:
-    """The next job, the same for all workers."""
+    """Take the next job, the same for all workers."""
     taken: tuple[int, FitJob] | None = ray.get(queue.take.remote()) if rank == 0 else None
     if workers == 1:
         return taken
@@ -145,7 +145,7 @@ def _train_job(job: FitJob, context: WorkerContext) -> None:
 def _train(
     job: FitJob, checkpoints: CheckpointManager, progress: Progress, clock: Clock, context: WorkerContext
 ) -> Progress:
-    """The steps that are left, until the last, until patience runs out or a report says so; the progress then."""
+    """Run the steps that are left, until the last, until patience runs out or a report says so; return the progress."""
     study, train, rank, workers = job.study, job.study.train, context.rank, context.workers
     device, store = ray.train.torch.get_device(), TokenStore.open(ensure_local(job.store))
     source = str(ensure_local(job.source)) if is_remote(job.source) else job.source
@@ -197,7 +197,7 @@ def _train(
 
 
 def _step(training: Training, batch: DeviceBatch, workers: int, plan: HybridPlan) -> LossOutput:
-    """One step, or what to change where the device has no room for it."""
+    """Run one step, or raise what to change where the device has no room for it."""
     try:
         return training.step(batch)
     except RuntimeError as error:
@@ -226,7 +226,7 @@ def _score(
     clock: Clock,
     score: Callable[[Mapping[str, Any], Path], Scores],
 ) -> Progress:
-    """Rank 0: score the weights and write them down with all that the training needs to go on."""
+    """Score the weights on rank 0 and write them with all that the training needs to go on."""
     weights = {name: value.numpy() for name, value in snapshot.weights.items()}
 
     def write(folder: Path) -> Progress:
@@ -240,10 +240,10 @@ def _score(
 
 
 def checkpoint_manager(job: FitJob) -> CheckpointManager:
-    """The checkpoints of a fit."""
+    """Return the checkpoints of a fit."""
     return CheckpointManager(job.storage, job.study.train.keep_checkpoints, job.study.search.objective[0])
 
 
 def _told(checkpoints: CheckpointManager, progress: Progress) -> Metrics:
-    """A score, as it is reported."""
+    """Return a score as it is reported."""
     return {**progress.metrics, "checkpoint_path": checkpoints.at(progress.best_step)}

@@ -44,7 +44,7 @@ def distribute(model: DualEncoder, sharding: Literal["ddp", "fsdp"], device: tor
 
 
 def _shard(model: DualEncoder, device: torch.device) -> nn.Module:
-    """One group of shards for each transformer layer, and one for all the rest."""
+    """Make one group of shards for each transformer layer, and one for all the rest."""
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
@@ -56,12 +56,12 @@ def _shard(model: DualEncoder, device: torch.device) -> nn.Module:
 
 
 def local(tensor: Tensor) -> Tensor:
-    """This worker's shard of a sharded tensor, any other tensor itself; changes of it in place are changes of both."""
+    """Return this worker's shard of a sharded tensor, any other tensor itself; changes in place change both."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def whole(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Copies of tensors, whole and on the CPU, on rank 0; empty on the others.
+    """Copy tensors, whole and to the CPU, on rank 0; empty on the others.
 
     All workers must call it with the same names where any tensor is sharded: each is gathered by all, one after the
     other, so that no worker ever holds more than one whole.

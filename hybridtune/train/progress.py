@@ -43,7 +43,7 @@ class Progress:
     ended: bool = False
 
     def scored(self, metrics: Metrics, clock: "Clock", study: Study) -> "Progress":
-        """The progress after the next score.
+        """Return the progress after the next score.
 
         Args:
             metrics: with ``step`` and the study's first objective.
@@ -78,12 +78,12 @@ class Progress:
         )
 
     def final_metrics(self) -> Metrics:
-        """The metrics of the best score, beside how far the training went: what a trial is judged by."""
+        """Return the metrics of the best score and how far the training went: what a trial is judged by."""
         return {**self.best_metrics, **{name: self.metrics[name] for name in WENT}, "ended": 1.0, "final": 1.0}
 
 
 def agreed(over: bool, device: torch.device) -> bool:
-    """What rank 0, which alone scores and reports, says of whether the training is over; all workers must ask."""
+    """Return whether the training is over, as rank 0, which scores and reports, has it; all workers must call it."""
     if not (dist.is_initialized() and dist.get_world_size() > 1):
         return over
     said = torch.tensor([over], dtype=torch.int32, device=device)
@@ -104,15 +104,15 @@ class Clock:
         self._training = 0.0
 
     def steps_begin(self) -> None:
-        """The first batch is there."""
+        """Note that the first batch has come."""
         self._first_step = time.perf_counter()
 
     def add_steps(self, seconds: float) -> None:
-        """Time that was spent on steps."""
+        """Add time that was spent on steps."""
         self._training += seconds
 
     def metrics(self) -> Metrics:
-        """``setup_seconds``, ``train_seconds`` and ``score_seconds`` until now."""
+        """Return ``setup_seconds``, ``train_seconds`` and ``score_seconds`` until now."""
         rest = time.perf_counter() - self._first_step - self._training
         return {
             "setup_seconds": self._before.setup_seconds + self._first_step - self._began,
@@ -152,7 +152,7 @@ class Totals:
         self._counts[row] += torch.tensor([1.0, (batch.texts - 2 * batch.pairs) / batch.pairs])
 
     def means(self, step: int, waited: float) -> tuple[Metrics, float]:
-        """Means over the steps and workers since the last report, and the seconds they took here.
+        """Return the means over the steps and workers since the last report, and the seconds they took here.
 
         Returns:
             ``{"step", "loss", "accuracy", "spread", "negatives", "data_wait"}`` of mono and cross batches, with

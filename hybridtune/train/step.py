@@ -56,7 +56,7 @@ class Training:
         self.average = Average(self.model, train.ema) if train.ema else None
 
     def step(self, batch: DeviceBatch) -> LossOutput:
-        """One step: encode, loss, backward, clip, update at this step's learning rate."""
+        """Run one step: encode, loss, backward, clip, update at this step's learning rate."""
         train = self.study.train
         seed_dropout(self.study.seed, batch.step, self._rank)
         loss_of = self._align(batch) if batch.kind == "align" else self._contrast(batch)
@@ -71,7 +71,7 @@ class Training:
         return output
 
     def learned(self) -> dict[str, float]:
-        """The temperature, where it is trained."""
+        """Return the temperature, where it is trained."""
         return {} if self.temperature is None else {"temperature": self.temperature.value().item()}
 
     def snapshot(self) -> Snapshot:
@@ -110,7 +110,7 @@ class Training:
 
     @torch.no_grad()
     def _taught(self, batch: DeviceBatch) -> Tensor:
-        """The teacher's vectors [b, D] of the first b texts."""
+        """Return the teacher's vectors [b, D] of the first b texts."""
         assert self.teacher is not None  # a plan with align batches has one
         vectors, left = [], batch.pairs
         for chunk in batch.chunks:
@@ -138,7 +138,7 @@ def _checked_loss(hook: str) -> RowLoss:
 
 
 def _teacher(study: Study, source: str, pad_id: int) -> DualEncoder:
-    """The frozen encoder whose vectors align batches draw the student's to."""
+    """Load the frozen encoder whose vectors are the targets of align batches."""
     teacher = load_encoder(study.train.teacher or source, study.encoder, pad_id, 0.0)
     return teacher.eval().requires_grad_(False)
 
@@ -149,7 +149,7 @@ def seed_dropout(seed: int, step: int, rank: int) -> None:
 
 
 def use_bf16(precision: str, device: torch.device) -> bool:
-    """Whether to compute in bf16: where asked for, or by default on hardware that multiplies it natively."""
+    """Return whether to compute in bf16: where asked for, or by default on hardware that multiplies it natively."""
     if precision != "auto":
         return precision == "bf16"
     if device.type == "cuda":

@@ -210,7 +210,7 @@ def test_missing_study_file_and_unset_variable(call, study_file, tmp_path):
     missing = f"hybridtune: {tmp_path}/none.yaml: cannot read the study file: No such file or directory\n"
     unset = (
         f"hybridtune: {study}: ${{HYBRIDTUNE_DATA}}/a.jsonl: the variable HYBRIDTUNE_DATA is not set; set it "
-        "(export HYBRIDTUNE_DATA=FOLDER) or give the path by --set\n"
+        "(export HYBRIDTUNE_DATA=...) or give the path by --set\n"
     )
     assert call("run", tmp_path / "none.yaml") == (2, "", missing)
     assert call("train", study) == (2, "", unset)

@@ -60,8 +60,7 @@ def test_variables_are_filled_from_the_environment(study_file, monkeypatch):
     assert [entry.path for entry in load_study(path).data.train] == ["/data/a.jsonl", "b-/data-${FOLDER}.jsonl"]
     monkeypatch.delenv("OTHER")
     assert problems(path) == [
-        "b-${FOLDER}-${OTHER}.jsonl: the variable OTHER is not set; set it (export OTHER=FOLDER) or give the path by "
-        "--set"
+        "b-${FOLDER}-${OTHER}.jsonl: the variable OTHER is not set; set it (export OTHER=...) or give the path by --set"
     ]
     assert [entry.path for entry in load_study(path, ["data.train=c.jsonl"]).data.train] == ["c.jsonl"]
 
