@@ -45,6 +45,10 @@ def canonical_code(code: str) -> str:
 
     Raises:
         ValueError: it is no code of a language; with the code that is meant, or the nearest one.
+
+    Example:
+        >>> canonical_code("zh-tw"), canonical_code("sr-latn")
+        ('zh-TW', 'sr-Latn')
     """
     first, *rest = code.split("-") if LANGUAGE.match(code) else [""]
     if not first:
@@ -67,6 +71,10 @@ def language_code(code: str, where: str) -> str:
 
     Raises:
         InputError: as `canonical_code` says.
+
+    Example:
+        >>> language_code("pt-br", "benchmark.languages")
+        'pt-BR'
     """
     try:
         return canonical_code(code)

@@ -46,6 +46,8 @@ class Corpus:
         negative_answer_sets: [N] answer set of the groups that have its text as a passage, -1 if none has. It is
             never that of its own group: such a text answers the group's queries and is left out.
         sources: [G] the entry of ``data.train`` that the group came from, from 0.
+
+    Example: see `Corpus.from_groups`.
     """
 
     languages: tuple[str, ...]
@@ -146,6 +148,8 @@ class CorpusBuilder:
 
     Attributes:
         parts: the files of the texts.
+
+    Example: see `Corpus.from_groups`, which adds groups and finishes.
     """
 
     def __init__(self, limits: Mapping[str, int], text_folder: Path | None = None) -> None:

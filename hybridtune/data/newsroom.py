@@ -104,6 +104,10 @@ def generate(part: Part, seed: int = 0, stories: int | None = None) -> Iterator[
 
     Raises:
         InputError: If the part is unknown or the number of stories out of range.
+
+    Example:
+        >>> next(generate("dev"))["queries"]["en"]
+        'Abandonment of the tower in Kaluga: what was the reason?'
     """
     if part not in get_args(Part):
         raise InputError(f"newsroom has no part {part!r}; its parts are {', '.join(get_args(Part))}.")

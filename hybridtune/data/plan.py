@@ -38,6 +38,8 @@ class BatchSpec:
         languages: [B, 2] columns of the two languages. Of a mono or cross pair: the query's and the passage's, the
             texts ``corpus.queries[group, first]`` and ``corpus.passages[group, second]``. Of an align pair: the one
             that the teacher reads and the other, both passages: ``corpus.passages[group, first]`` and ``[.., second]``.
+
+    Example: see `HybridPlan`.
     """
 
     step: int
@@ -296,6 +298,8 @@ def describe(plan: HybridPlan, steps: int) -> dict[str, Any]:
         ``{"steps", "batch_size", "asked_ratio", "realised_ratio", "asked_align_share", "realised_align_share",
         "left_out_of_mono": [languages], "left_out_of_cross": [pairs], "table": [rows of HybridPlan.table]}``. The
         ratios are means over the steps, and of the question-passage batches alone.
+
+    Example: see `HybridPlan.table`, which it ends with.
     """
     return {
         "steps": steps,
@@ -319,7 +323,12 @@ def write_plan(plan: HybridPlan, steps: int, folder: Path) -> None:
 
 
 def distinct_pairs(rows: list[dict[str, Any]]) -> dict[str, int]:
-    """Count distinct question-passage pairs in the rows of a table, by "query language-passage language"."""
+    """Count distinct question-passage pairs in the rows of a table, by "query language-passage language".
+
+    Example:
+        >>> distinct_pairs([{"kind": "mono", "pair": "de-de", "groups": 7}])
+        {'de-de': 7}
+    """
     found: dict[str, int] = {}
     for row in rows:
         if row["kind"] != "align":

@@ -229,7 +229,12 @@ class _Line:
 
 
 def earlier_equals(values: Int64) -> Int64:
-    """Count [B] for each value the equal ones before it; values are small whole numbers."""
+    """Count [B] for each value the equal ones before it; values are small whole numbers.
+
+    Example:
+        >>> earlier_equals(np.array([4, 7, 4, 4])).tolist()
+        [0, 0, 1, 2]
+    """
     rows = np.arange(len(values))
     small = values.astype(np.uint16) if values.max() < 2**16 else values  # numpy sorts uint16 by radix
     order = np.argsort(small, kind="stable")

@@ -24,7 +24,12 @@ _GOLDEN = 0.6180339887498949  # multiples of it, modulo 1, fill [0, 1) as evenly
 
 
 def pair_name(languages: Sequence[str], pair: Sequence[int]) -> str:
-    """Return a pair as people write it: ``en-de``."""
+    """Return a pair as people write it: ``en-de``.
+
+    Example:
+        >>> pair_name(("de", "en"), (1, 0))
+        'en-de'
+    """
     return f"{languages[pair[0]]}-{languages[pair[1]]}"
 
 
@@ -174,6 +179,10 @@ def pair_weights(languages: Sequence[str], weights: Mapping[str, float]) -> dict
 
     Raises:
         InputError: a name that is no language and no pair of the corpus, or a pair that is named twice.
+
+    Example:
+        >>> pair_weights(("de", "en"), {"en-de": 2.0, "de": 0.5})
+        {(1, 0): 2.0, (0, 0): 0.5}
     """
     known = {pair_name(languages, (x, y)): (x, y) for x in range(len(languages)) for y in range(len(languages))}
     known |= {language: (x, x) for x, language in enumerate(languages)}  # a language's own name comes first
@@ -257,7 +266,12 @@ def make_cells(
 
 
 def evenly(phase: float | Float64, n: Int64) -> Float64:
-    """Return the n-th numbers, n from 0, of a sequence that fills [0, 1) evenly from every index on."""
+    """Return the n-th numbers, n from 0, of a sequence that fills [0, 1) evenly from every index on.
+
+    Example:
+        >>> evenly(0.0, np.arange(4)).round(2).tolist()
+        [0.0, 0.62, 0.24, 0.85]
+    """
     values: Float64 = np.mod(phase + n * _GOLDEN, 1.0)
     return values
 

@@ -23,6 +23,10 @@ class Schedule:
         end: the share at the last batch and at all beyond, in [0, 1]; ``constant`` does not look at it.
         batches: M >= 1, the length of the training; ``constant`` does not look at it.
         step_at: share of the M batches before the jump, in [0, 1]; it comes before the nearest whole batch.
+
+    Example:
+        >>> [Schedule(1.0, 0.0, shape="linear", end=0.0, batches=8).count(n) for n in (0, 4, 8)]
+        [0, 3, 4]
     """
 
     def __init__(

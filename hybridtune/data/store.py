@@ -48,7 +48,10 @@ Progress = Callable[[int, int], None]  # (texts done, texts in all)
 
 @dataclass(frozen=True)
 class TokenStore:
-    """An opened store; cheap to open, shared by all processes of a machine through the page cache."""
+    """An opened store; cheap to open, shared by all processes of a machine through the page cache.
+
+    Example: see `build_store`.
+    """
 
     path: Path
     _tokens: Int32 = field(repr=False)
@@ -104,7 +107,10 @@ class TokenStore:
 
 @dataclass(frozen=True)
 class StoreRecipe:
-    """All that a store is made of; its ``address`` is the digest of that."""
+    """All that a store is made of; its ``address`` is the digest of that.
+
+    Example: see `build_store`.
+    """
 
     sources: Sequence[Source]
     limits: Mapping[str, int]
@@ -149,6 +155,8 @@ def recipe(data: Data, encoder: Encoder) -> StoreRecipe:
 
     Raises:
         InputError: a path without files, or an encoder without a tokenizer.
+
+    Example: see `build_store`.
     """
     sources = find_sources([data_set.path for data_set in data.train], [data_set.reader for data_set in data.train])
     tokenizer = None
@@ -188,6 +196,12 @@ def build_store(root: Path, made_of: StoreRecipe, progress: Progress = lambda do
 
     Raises:
         InputError: the data is wrong; nothing is left behind.
+
+    Example:
+        >>> made_of = recipe(study.data, study.encoder)  # doctest: +SKIP
+        >>> store = build_store(store_root(study.data), made_of)  # doctest: +SKIP
+        >>> store.tokens(0)[:3], store.corpus().languages  # doctest: +SKIP
+        (array([2, 75, 31], dtype=int32), ('de', 'en'))
     """
     address = made_of.address
     root.mkdir(parents=True, exist_ok=True)

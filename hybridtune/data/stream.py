@@ -42,6 +42,8 @@ class TokenBatch:
         negative_answer_sets: [b*n] the answer set that a negative's text is a passage of, -1 for none. Its length is
             that of all workers and steps; what stands behind the first k means nothing. Empty where n is 0. There are
             k <= b*n negatives, at most n of each pair, all in the language of its passage; none in an align batch.
+
+    Example: see `token_batches`.
     """
 
     step: int
@@ -97,6 +99,11 @@ def token_batches(
             has. Which ones is a function of (the plan's seed, step, row).
         num_cpus: logical CPUs of the pipeline's task.
         node: id of the Ray node that the task must run on; None: any, all of which see ``store`` then.
+
+    Example:
+        >>> plan = HybridPlan(store.corpus(), batch_size=32)  # doctest: +SKIP
+        >>> for batch in token_batches(plan, store.path, start=0, stop=100, rank=0, workers=1):  # doctest: +SKIP
+        ...     print(batch.step, batch.kind, len(batch.queries))
     """
     if start >= stop:
         return

@@ -13,6 +13,10 @@ def text_key(text: str) -> str:
 
     Returns:
         A text that is its own key.
+
+    Example:
+        >>> text_key("  Who   is it? ")
+        'Who is it?'
     """
     composed = unicodedata.normalize("NFC", text)
     # No white space but the plain one is printable, and most texts hold nothing else: they need not be taken apart,

@@ -40,6 +40,11 @@ def read_benchmark(source: BenchmarkSource) -> BenchmarkRows:
     Raises:
         InputError: unreadable, of no known format, without a query or a relevant judgement, a query id that
             occurs twice, or texts of another language than they say.
+
+    Example:
+        >>> rows = read_benchmark(BenchmarkSource(path="newsroom:dev", languages=["sw"]))
+        >>> len(rows.queries), [part.name for part in rows.corpus]
+        (80, ['sw'])
     """
     if source.languages == []:
         raise InputError("benchmark.languages is empty; leave it out to take all languages")

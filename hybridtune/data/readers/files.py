@@ -56,6 +56,10 @@ def find_sources(paths: Sequence[str], readers: Sequence[str | None] = ()) -> li
 
     Raises:
         InputError: a path that matches no file, or a file of an unknown kind.
+
+    Example:
+        >>> [source.name for source in find_sources(["newsroom:train"])]
+        ['newsroom:train']
     """
     sources: list[Source] = []
     for data_set, (path, reader) in enumerate(zip_longest(map(os.path.expanduser, paths), readers)):
@@ -221,6 +225,9 @@ def check_unicode(text: str, where: str) -> None:
 
     Raises:
         InputError: naming what ``where`` does.
+
+    Example:
+        >>> check_unicode("Who?", "a.jsonl:3")
     """
     try:
         text.encode()

@@ -26,7 +26,12 @@ _PASSAGES = {"passage", "positive", "document", "answer", "context", "sentence2"
 
 
 def foreign_row(row: Any) -> str | None:
-    """Return the name of the format that a row is of; None where it is none of them."""
+    """Return the name of the format that a row is of; None where it is none of them.
+
+    Example:
+        >>> foreign_row({"query": "Who?", "pos": ["She."]})
+        "FlagEmbedding's training data (query, pos, neg)"
+    """
     if not isinstance(row, dict) or "group_id" in row:
         return None
     if isinstance(row.get("data"), list):

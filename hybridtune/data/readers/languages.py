@@ -61,6 +61,10 @@ def mixed_up(texts: Iterable[Text], kind: str = "passages") -> str | None:
 
     Returns:
         The message of an error, where a language that is written in one script has most of its letters in another.
+
+    Example:
+        >>> mixed_up([Text("1", "ru", "Who wrote it? " * 9)])[:44]
+        "passages of 'ru' are written in LATIN, not C"
     """
     seen: Counter[str] = Counter()
     letters: dict[str, Counter[str]] = {}

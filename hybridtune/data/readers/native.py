@@ -39,6 +39,8 @@ class Group(NamedTuple):
         queries: query by language; none at all in bitext, whose passages translate each other.
         passages: passage by language.
         negatives: hard negatives by language: passages that look as if they answered the queries and do not.
+
+    Example: see `parse_group`.
     """
 
     group_id: str
@@ -53,6 +55,11 @@ def read_groups(source: Source) -> Iterator[Group]:
 
     Raises:
         InputError: naming the file and the line (row of a Parquet file) that is wrong.
+
+    Example:
+        >>> from hybridtune.data.readers.files import find_sources
+        >>> len(list(read_groups(find_sources(["newsroom:dev"])[0])))
+        80
     """
     for row, (where, value) in enumerate(group_rows(source)):
         foreign = foreign_row(value) if row == 0 else None
@@ -78,6 +85,8 @@ def parse_groups(groups: str | Path | Iterable[Group | Mapping[str, Any]]) -> It
 
     Raises:
         InputError: a row that is no group.
+
+    Example: see `HybridPlan`.
     """
     if isinstance(groups, str | Path):
         for source in find_sources([str(groups)]):
@@ -96,6 +105,10 @@ def parse_group(row: Any, where: str) -> Group:
 
     Raises:
         InputError: what is wrong with it.
+
+    Example:
+        >>> parse_group({"group_id": "1", "queries": {"en": "Who?"}, "passages": {"zh-tw": "..."}}, "row 1").passages
+        {'zh-TW': '...'}
     """
     if not isinstance(row, dict):
         raise InputError(f"{where}: a group is a JSON object, not {type(row).__name__}")

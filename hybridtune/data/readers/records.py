@@ -87,6 +87,12 @@ class BenchmarkRows:
         ignore_identical_ids: whether the passage with a query's own id is left out of its ranking; None: where the
             corpus shows that it is the query itself.
         strict: whether a relevant id that is not in the corpus is an error.
+
+    Example:
+        >>> queries, passages = [Text("q1", "en", "Who?")], [Text("p1", "sw", "Yeye.")]
+        >>> rows = BenchmarkRows("mine", queries, in_parts(passages), [Judgement(0, "p1", grade=1)], notices=[])
+        >>> [part.name for part in rows.corpus]
+        ['sw']
     """
 
     name: str
@@ -140,6 +146,10 @@ def choose_split(wanted: str | None, splits: list[str], where: str) -> str:
 
     Raises:
         InputError: there is no such split, or no telling which.
+
+    Example:
+        >>> choose_split(None, ["dev", "train"], "my benchmark")
+        'dev'
     """
     listed = f"there are: {', '.join(sorted(splits)) or 'none'}"
     if wanted is not None:
