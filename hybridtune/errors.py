@@ -12,19 +12,33 @@ if TYPE_CHECKING:  # the command line imports this module for --help, which is t
 
 
 class HybridtuneError(Exception):
-    """Base of every error that hybridtune raises on purpose; the command line shows its message alone."""
+    """Base of every error that hybridtune raises on purpose; the command line shows its message alone.
+
+    Example: see `nearest`.
+    """
 
 
 class InputError(HybridtuneError):
-    """The user's input is wrong: a study file, an option, a data file, a model. Exit code 2."""
+    """The user's input is wrong: a study file, an option, a data file, a model. Exit code 2.
+
+    Example: see `nearest`.
+    """
 
 
 class FitError(HybridtuneError):
-    """A training or a trial could not go on (a loss that is not finite, a lost worker). Exit code 1."""
+    """A training or a trial could not go on (a loss that is not finite, a lost worker). Exit code 1.
+
+    Example: see `nearest`.
+    """
 
 
 def model_not_loaded(what: str, name: str, error: Exception | str) -> InputError:
-    """The error of an encoder or tokenizer that could not be loaded, in one line."""
+    """The error of an encoder or tokenizer that could not be loaded, in one line.
+
+    Example:
+        >>> str(model_not_loaded("tokenizer", "e6", "no such folder"))[:46]
+        'encoder e6: no tokenizer there: it is neither '
+    """
     if "trust_remote_code" in str(error):
         return InputError(
             f"encoder {name}: its {what} needs code of its own, which is not run unless this command line allows it; "
@@ -38,7 +52,10 @@ def model_not_loaded(what: str, name: str, error: Exception | str) -> InputError
 
 
 def reason(item: Any, root: "type[BaseModel]") -> str:
-    """One error of a ``ValidationError`` of the model ``root`` as one line."""
+    """One error of a ``ValidationError`` of the model ``root`` as one line.
+
+    Example: see `hybridtune.config.study.check`, whose lines it makes.
+    """
     value, kind = item.get("input"), item["type"]
     if kind == "extra_forbidden":
         return "unknown key" + nearest(str(item["loc"][-1]), _known_keys(root, item["loc"][:-1]))
@@ -70,7 +87,12 @@ def _known_keys(root: "type[BaseModel]", location: Sequence[Any]) -> list[str]:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The end of a message on an unknown name: the known one that looks like it, or all that are known."""
+    """The end of a message on an unknown name: the known one that looks like it, or all that are known.
+
+    Example:
+        >>> f"unknown key{nearest('temprature', ['temperature', 'seed'])}"
+        "unknown key; did you mean 'temperature'?"
+    """
     known = list(known)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     short = sorted(key for key in known if "." not in key)

@@ -41,6 +41,14 @@ def starts_no_ray(request):
     assert not started, "this test started Ray and is not marked: ray"
 
 
+@pytest.fixture
+def call(tmp_path, monkeypatch, capsys):
+    """Runs the command line in an empty folder `here` and returns (exit code, stdout, stderr)."""
+    from cli_calls import caller
+
+    return caller(tmp_path, monkeypatch, capsys)
+
+
 def _groups_file(path, rows):
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     path.write_bytes(gzip.compress(text.encode()) if path.name.endswith(".gz") else text.encode())

@@ -84,7 +84,10 @@ def launch(
 
 
 def submit_study(study: "Study", options: StudyOptions) -> None:
-    """Run a study as a job of the cluster whose job API is at ``--address``."""
+    """Run a study as a job of the cluster whose job API is at ``--address``.
+
+    Example: see `hybridtune.cli.main.run`.
+    """
     from hybridtune.launch import submit
     from hybridtune.terminal.screen import Screen
 

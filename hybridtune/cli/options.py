@@ -27,7 +27,10 @@ measure_option = functools.partial(click.option, "--measure", "measures", multip
 
 
 def out_option(text: str) -> Callable[[Command], Command]:
-    """Return the option of a local folder for the results."""
+    """Return the option of a local folder for the results.
+
+    Example: see `hybridtune.cli.models.evaluate`.
+    """
     return click.option("--out", type=click.Path(path_type=Path, file_okay=False), help=text)
 
 
@@ -42,6 +45,8 @@ class StudyOptions:
         address: of a Ray cluster, or of its job API; None: Ray starts on this machine.
         dry_run: whether to check everything and start nothing.
         as_json: whether the result is printed as JSON, and all else to standard error.
+
+    Example: see `hybridtune.cli.main.run`.
     """
 
     overrides: tuple[str, ...]
@@ -53,7 +58,10 @@ class StudyOptions:
 
 
 def study_options(command: Command) -> Command:
-    """Add the options of a command that runs a study, which takes them as one argument, ``options``."""
+    """Add the options of a command that runs a study, which takes them as one argument, ``options``.
+
+    Example: see `hybridtune.cli.main.run`.
+    """
 
     @functools.wraps(command)
     def with_options(**arguments: Any) -> Any:
@@ -77,6 +85,10 @@ def is_job_api(address: str | None) -> bool:
 
     Raises:
         InputError: it is neither that nor an address of Ray.
+
+    Example:
+        >>> is_job_api("http://head:8265"), is_job_api("auto"), is_job_api(None)
+        (True, False, False)
     """
     scheme, separator, _ = (address or "").partition("://")
     if separator and scheme not in ("http", "https", "ray"):
@@ -91,6 +103,8 @@ def load(path: Path | None, overrides: tuple[str, ...], seed: int | None) -> "St
     """Load the study file of a command, the demo's without one, with what its options set.
 
     Commands call it before their heavy imports, so that a mistake in the file costs no time.
+
+    Example: see `hybridtune.cli.main.run`.
     """
     from hybridtune.config.study import demo_study, load_study
 
@@ -99,7 +113,10 @@ def load(path: Path | None, overrides: tuple[str, ...], seed: int | None) -> "St
 
 
 def answer(result: Mapping[str, Any], as_json: bool, show: Callable[[], None] = lambda: None) -> None:
-    """Print a command's result as JSON, or show it to people."""
+    """Print a command's result as JSON, or show it to people.
+
+    Example: see `hybridtune.cli.main.report`.
+    """
     if as_json:
         click.echo(json.dumps(result))
     else:

@@ -22,6 +22,8 @@ def find_per_query(location: str) -> Path:
 
     Raises:
         InputError: none there.
+
+    Example: see `compare_evaluations`.
     """
     folder = Path(location)
     check_format(folder)
@@ -55,6 +57,9 @@ def compare_evaluations(
 
     Raises:
         InputError: nothing to read, other benchmarks, a measure that one side does not have.
+
+    Example:
+        >>> compare_evaluations("studies/first", "studies/second", [], 0, StudyCallback())  # doctest: +SKIP
     """
     files = [find_per_query(location) for location in (a, b)]
     one, other = (read_per_query(file) for file in files)

@@ -34,7 +34,10 @@ SCORES, HEAT_MAP = "scores.json", "bias.svg"
 
 
 class Settings(Part):
-    """The settings of an evaluation, which ``--set`` and keywords reach."""
+    """The settings of an evaluation, which ``--set`` and keywords reach.
+
+    Example: see `evaluation_options`.
+    """
 
     encoder: Encoder
     benchmark: BenchmarkSource
@@ -49,6 +52,8 @@ class EvaluationOptions:
         settings: encoder, benchmark, resources.
         study: the study folder that the model comes from, if it was given by it.
         measures: ir_measures names.
+
+    Example: see `evaluation_options`.
     """
 
     settings: Settings

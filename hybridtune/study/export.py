@@ -49,6 +49,8 @@ class ExportOptions:
         checkpoint: step of the trial's checkpoint; None: its best one.
         out: new or empty folder; None: beside the weights (ONNX alone).
         trust_remote_code: whether the encoder's own code may run, whatever the study says that lies in the folder.
+
+    Example: see `export`.
     """
 
     onnx: bool

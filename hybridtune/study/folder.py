@@ -25,6 +25,8 @@ def make_folder(out: Path) -> None:
 
     Raises:
         InputError: it cannot be made or written to.
+
+    Example: see `open_study_folder`.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -35,7 +37,10 @@ def make_folder(out: Path) -> None:
 
 
 def write_json(content: Any, file: Path) -> None:
-    """Write JSON; whoever sees the file sees all of it."""
+    """Write JSON; whoever sees the file sees all of it.
+
+    Example: see `write_study`.
+    """
     write_atomically(file, json.dumps(content, indent=1, allow_nan=False))
 
 
@@ -52,6 +57,9 @@ def open_study_folder(study: Study, out: Path | None, shown: str | None = None) 
 
     Raises:
         InputError: the folder holds something else.
+
+    Example:
+        >>> open_study_folder(load_study(demo_study()), Path("studies/first"))  # doctest: +SKIP
     """
     folder = (out or Path("studies") / f"{study.name}-{time.strftime('%Y%m%d-%H%M%S')}").absolute()
     named = f"--out {shown or folder}"
@@ -75,13 +83,21 @@ def open_study_folder(study: Study, out: Path | None, shown: str | None = None) 
 
 
 def write_study(study: Study, folder: Path) -> None:
-    """Write what makes a folder that of a study: its environment with the format number, then the resolved study."""
+    """Write what makes a folder that of a study: its environment with the format number, then the resolved study.
+
+    Example: see `open_study_folder`.
+    """
     write_json(environment(), folder / ENVIRONMENT)
     (folder / "study.yaml").write_text(dump_study(study), encoding="utf-8")
 
 
 def same_study(one: str, other: str) -> bool:
-    """Return whether two resolved study files are of one study, whose budget and resources may differ."""
+    """Return whether two resolved study files are of one study, whose budget and resources may differ.
+
+    Example:
+        >>> same_study("search: {trials: 2, time_budget: 1h}", "search: {trials: 2, time_budget: 2h}")
+        True
+    """
     return bool(_identity(one) == _identity(other))
 
 
@@ -99,7 +115,12 @@ def _budget(text: str) -> dict[str, Any]:
 
 
 def environment() -> dict[str, Any]:
-    """Return the format of the folder, versions and hardware, for whoever repeats the study."""
+    """Return the format of the folder, versions and hardware, for whoever repeats the study.
+
+    Example:
+        >>> sorted(environment())
+        ['command', 'cpus', 'format', 'machine', 'packages', 'python']
+    """
     return {
         "format": FORMAT,
         "command": " ".join(["hybridtune", *sys.argv[1:]]),

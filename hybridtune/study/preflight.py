@@ -47,6 +47,8 @@ class Preflight:
         goals: objective -> ``max`` or ``min``.
         allocation: what each trial takes, and how many run at once.
         plan: the batches of the study's fixed values; a final ratio that is null and searched stands at its end.
+
+    Example: see `run_preflight`.
     """
 
     study: Study
@@ -103,7 +105,10 @@ def run_preflight(study: Study, searching: bool, shape: Shape | None = None) -> 
 
 
 def read_corpus(study: Study, made_of: StoreRecipe) -> Corpus:
-    """Return which training texts a study has: from its token store, or from its files before that is built."""
+    """Return which training texts a study has: from its token store, or from its files before that is built.
+
+    Example: see `run_preflight`.
+    """
     found = existing_store(store_root(study.data), made_of)
     return found.corpus() if found is not None else made_of.read_corpus()
 
@@ -164,6 +169,8 @@ def check_encoder(study: Study, made_of: StoreRecipe) -> None:
 
     Raises:
         InputError: the first thing that does not fit.
+
+    Example: see `run_preflight`.
     """
     if made_of.tokenizer is not None:
         check_fit(study.encoder, made_of.tokenizer.largest_id)

@@ -57,6 +57,8 @@ class Target:
         folder: the study folder on this machine.
         address: of the Ray cluster that it joins, ``auto`` or ``HOST:PORT``; None: Ray starts on this machine.
         location: where checkpoints go, and what the nodes of a cluster fetch; None: ``folder``.
+
+    Example: see `run_study`.
     """
 
     folder: Path
@@ -76,6 +78,8 @@ class Started:
         store: open here.
         source: folder or hub name of the starting encoder, here.
         job: the fit of the study's fixed values; ``storage`` is that of a single training.
+
+    Example: see `run_study`.
     """
 
     store: TokenStore
@@ -89,6 +93,8 @@ def started(preflight: Preflight, target: Target, callback: StudyCallback) -> It
 
     Raises:
         InputError: the cluster at ``target.address`` cannot be joined.
+
+    Example: see `run_study`.
     """
     study, folder, log = preflight.study, target.folder, target.folder / "ray.log"
     if target.address is None:

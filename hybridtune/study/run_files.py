@@ -34,6 +34,8 @@ class RunFile:
         index: faiss index of pools larger than ``above``; None: exact lists always.
         above: passages.
         seed: of the index.
+
+    Example: see `write_run_file`.
     """
 
     path: Path
@@ -44,7 +46,7 @@ class RunFile:
     seed: int = 0
 
 
-class Pool(NamedTuple):
+class _Pool(NamedTuple):
     """The queries that are ranked against some blocks, and what is put behind their ids."""
 
     queries: list[int]
@@ -65,7 +67,7 @@ def write_run_file(pool: Encoded, run_file: RunFile, callback: StudyCallback) ->
     languages = {block: block.language() for block in blocks}
     setting = run_file.setting or ("multi" if len(pool.scan.passages) > 1 else "mono")
     pools = [
-        Pool(queries[first : first + QUERIES_AT_ONCE], searched, suffix)
+        _Pool(queries[first : first + QUERIES_AT_ONCE], searched, suffix)
         for queries, searched, suffix in _pools(setting, pool.rows, languages)
         for first in range(0, len(queries), QUERIES_AT_ONCE)
     ]
@@ -107,15 +109,15 @@ def write_run_file(pool: Encoded, run_file: RunFile, callback: StudyCallback) ->
     return {**written, "depth": run_file.depth, "recall": measured}
 
 
-def _pools(setting: Setting, rows: BenchmarkRows, languages: dict[Block, str]) -> Iterator[Pool]:
+def _pools(setting: Setting, rows: BenchmarkRows, languages: dict[Block, str]) -> Iterator[_Pool]:
     if setting == "multi":
-        yield Pool(list(range(len(rows.queries))), list(languages))
+        yield _Pool(list(range(len(rows.queries))), list(languages))
         return
     for language in sorted(set(languages.values())):
         queries = [q for q, query in enumerate(rows.queries) if (query.language == language) == (setting == "mono")]
         if queries:
             blocks = [block for block, one in languages.items() if one == language]
-            yield Pool(queries, blocks, "" if setting == "mono" else f"@{language}")
+            yield _Pool(queries, blocks, "" if setting == "mono" else f"@{language}")
 
 
 def _write_qrels(path: Path, setting: Setting, rows: BenchmarkRows, scan: CorpusScan) -> None:
@@ -149,6 +151,8 @@ def rank_run_file(path: Path, rows: BenchmarkRows, callback: StudyCallback) -> t
 
     Raises:
         InputError: the run or the benchmark cannot be read, or they do not belong together.
+
+    Example: see `hybridtune.study.evaluate_model.evaluate_run`.
     """
     run = read_run(path)
     scan = scan_locally(rows, callback)
@@ -167,6 +171,8 @@ def check_run_file(run_file: RunFile | None, rows: BenchmarkRows, scan: CorpusSc
 
     Raises:
         InputError: no such folder, a setting that the benchmark does not have, an id that TREC files cannot hold.
+
+    Example: see `write_run_file`.
     """
     if run_file is None:
         return

@@ -18,7 +18,10 @@ _OF_ADAPTERS = ("train.lora_alpha", "train.lora_targets")
 
 
 def opening_lines(preflight: Preflight) -> list[str]:
-    """Return a few lines on what is about to run, the notices among them."""
+    """Return a few lines on what is about to run, the notices among them.
+
+    Example: see `hybridtune.study.run.run_study`, which reports it.
+    """
     study, corpus, dev = preflight.study, preflight.corpus, preflight.benchmarks["dev"]
     pairs = corpus.pair_counts()
     mono = int(pairs.diagonal().sum())
@@ -31,11 +34,14 @@ def opening_lines(preflight: Preflight) -> list[str]:
 
 
 def describe_plan(preflight: Preflight) -> dict[str, Any]:
-    """Return what is about to run as plain values: what ``--dry-run --json`` prints."""
+    """Return what is about to run as plain values: what ``--dry-run --json`` prints.
+
+    Example: ``hybridtune run --dry-run --json``.
+    """
     study = preflight.study
     return {
         "study": study.model_dump(mode="json"),
-        "languages": data_table(preflight.corpus),
+        "languages": _data_table(preflight.corpus),
         "benchmarks": {
             name: {"queries": len(b.queries), "passages": len(b.passages), "settings": list(b.settings)}
             for name, b in preflight.benchmarks.items()
@@ -51,7 +57,10 @@ def describe_plan(preflight: Preflight) -> dict[str, Any]:
 
 
 def allocation_line(preflight: Preflight) -> str:
-    """``15 trials, 2 at once: 1 worker each, on 2 cores and 0 GPUs; 2 evaluator actors``, or on which nodes."""
+    """``15 trials, 2 at once: 1 worker each, on 2 cores and 0 GPUs; 2 evaluator actors``, or on which nodes.
+
+    Example: see `hybridtune.study.run.run_study`, which reports it.
+    """
     allocation, study = preflight.allocation, preflight.study
     workers = int(study.resources.workers)
     nodes = ", ".join(f"{count} x {name}" for name, count in allocation.nodes.items())
@@ -62,7 +71,7 @@ def allocation_line(preflight: Preflight) -> str:
     )
 
 
-def data_table(corpus: Corpus) -> list[dict[str, Any]]:
+def _data_table(corpus: Corpus) -> list[dict[str, Any]]:
     """Count training pairs by language: one row a language.
 
     Returns:
@@ -84,7 +93,10 @@ def data_table(corpus: Corpus) -> list[dict[str, Any]]:
 
 
 def notices(preflight: Preflight) -> list[str]:
-    """Return what a user should know before the study starts, one line each."""
+    """Return what a user should know before the study starts, one line each.
+
+    Example: see `hybridtune.study.run.run_study`, which reports it.
+    """
     study = preflight.study
     lines = [*preflight.allocation.notices, *encoder_notices(study.encoder)]
     benchmarks = preflight.benchmarks.items()

@@ -63,6 +63,8 @@ class Home:
     Attributes:
         folder: on this machine.
         location: what ``--out`` names; the folder itself where that is local.
+
+    Example: see `study_home`.
     """
 
     folder: Path
@@ -105,7 +107,12 @@ def study_home(study: Study, out: str | None, on_message: Callable[[str], object
 
 
 def home_folder(location: str) -> Path:
-    """Return the home of a study at a remote location: the same for every run on this machine."""
+    """Return the home of a study at a remote location: the same for every run on this machine.
+
+    Example:
+        >>> home_folder("s3://bucket/studies/first?region=eu") == home_folder("s3://bucket/studies/first/")
+        True
+    """
     digest = hashlib.sha256(location.partition("?")[0].rstrip("/").encode()).hexdigest()[:16]
     return cache_folder() / "studies" / f"{base_name(location)}-{digest}"
 

@@ -24,12 +24,15 @@ Cells = Mapping[str, Any]
 
 
 def evaluation_summary(result: Mapping[str, Any], console: Console) -> None:
-    """Print the tables of one evaluation, or what a dry run found."""
+    """Print the tables of one evaluation, or what a dry run found.
+
+    Example: ``hybridtune evaluate MODEL --benchmark newsroom:dev``.
+    """
     print_to = console.print
     if "metrics" not in result:
         print_to(plain_table([result], "would score"))
         return
-    for table in scores_tables(result):
+    for table in _scores_tables(result):
         print_to(table)
     metrics, counts = result["metrics"], result["counts"]
     if "balanced/AP" in metrics:
@@ -40,7 +43,7 @@ def evaluation_summary(result: Mapping[str, Any], console: Console) -> None:
             print_to(
                 f"multi/{name} {metrics[f'multi/{name}']:.4f} ({queries:,} queries, pool of {passages:,} passages)"
             )
-    other = other_means(result)
+    other = _other_means(result)
     if other:
         print_to(other, soft_wrap=True)
     if counts.get("not_retrieved"):
@@ -49,7 +52,7 @@ def evaluation_summary(result: Mapping[str, Any], console: Console) -> None:
         print_to(note, style="dim", soft_wrap=True, markup=False)
 
 
-def other_means(result: Mapping[str, Any]) -> str:
+def _other_means(result: Mapping[str, Any]) -> str:
     """Return the means that trec_eval prints, in one line; empty where they are those of the table."""
     own, counts = result["metrics"], result["counts"]
     means = {
@@ -69,7 +72,7 @@ def other_means(result: Mapping[str, Any]) -> str:
     )
 
 
-def scores_tables(result: Mapping[str, Any]) -> list[Table]:
+def _scores_tables(result: Mapping[str, Any]) -> list[Table]:
     """Return means with counts, the matrix of languages, its training pairs, groups of languages, and the bias."""
     measures = [name for name in dict.fromkeys(key.split("/")[1] for key in result["metrics"]) if name not in BIAS]
     shown = measures[0]
@@ -120,7 +123,10 @@ def _cell(value: float | int | None) -> str:
 
 
 def groups_table(groups: Mapping[str, Any], measures: Sequence[str]) -> Table:
-    """Return the table of means over groups of languages (`group_means`)."""
+    """Return the table of means over groups of languages (`group_means`).
+
+    Example: ``hybridtune evaluate MODEL --benchmark newsroom:dev``.
+    """
     rows = [
         {
             "group": group,
@@ -136,7 +142,10 @@ def groups_table(groups: Mapping[str, Any], measures: Sequence[str]) -> Table:
 
 
 def comparison_tables(result: Mapping[str, Any], console: Console) -> None:
-    """Print who A and B are, the differences, their intervals drawn, and what was left out."""
+    """Print who A and B are, the differences, their intervals drawn, and what was left out.
+
+    Example: ``hybridtune compare A B``.
+    """
     for side in ("a", "b"):
         about = result[side]
         name = about.get("model", "model not known")
@@ -224,10 +233,12 @@ def _draw(rows: Sequence[Mapping[str, Any]], measure: str, console: Console) -> 
 
 
 def mined_table(result: dict[str, Any], console: Console) -> None:
-    """Print what became of the candidates."""
+    """Print what became of the candidates.
+
+    Example: ``hybridtune mine MODEL --data train.jsonl --to mined.jsonl``.
+    """
     rows = [{"passages in": language, **counts} for language, counts in result["counts"].items()]
     console.print(plain_table(rows, "candidates, and why they were left out"))
     console.print(
-        f"hard negatives for {result['mined']:,} of {result['groups']:,} groups: {result['file']}",
-        soft_wrap=True,
+        f"hard negatives for {result['mined']:,} of {result['groups']:,} groups: {result['file']}", soft_wrap=True
     )

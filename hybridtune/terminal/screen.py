@@ -33,6 +33,9 @@ class Screen(StudyCallback):
 
     Args:
         to_stderr: standard output is for JSON.
+
+    Example:
+        >>> result = run_study(study, "studies/first", [Screen()])  # doctest: +SKIP
     """
 
     def __init__(self, to_stderr: bool = False) -> None:

@@ -18,7 +18,10 @@ from hybridtune.terminal.tables import explain_marks, plain_table, trials_table
 
 
 def show_plan(preflight: Preflight, described: Mapping[str, Any], screen: Screen) -> None:
-    """Print what ``--dry-run`` found."""
+    """Print what ``--dry-run`` found.
+
+    Example: ``hybridtune run --dry-run``.
+    """
     print_to = screen.console.print
     print_to(dump_study(preflight.study), markup=False)
     print_to(plain_table(described["languages"], "training pairs"))
@@ -36,7 +39,10 @@ def show_plan(preflight: Preflight, described: Mapping[str, Any], screen: Screen
 
 
 def study_summary(study: Study, result: Mapping[str, Any], screen: Screen) -> None:
-    """Print the table of trials, what it cost, the best values, whether they are better, and where everything is."""
+    """Print the table of trials, what it cost, the best values, whether they are better, and where everything is.
+
+    Example: ``hybridtune run``.
+    """
     rows = [TrialRow(**trial) for trial in result["trials"]]
     best = result["best"]
     width = screen.console.width if screen.console.is_terminal else None
@@ -61,13 +67,16 @@ def study_summary(study: Study, result: Mapping[str, Any], screen: Screen) -> No
     if result.get("repeats"):
         metric = study.search.objective[0]
         title = f"{metric} with other seeds (+-: 95 % interval; p: paired by topics)"
-        screen.console.print(plain_table(repeats_rows(result["repeats"], metric), title))
+        screen.console.print(plain_table(_repeats_rows(result["repeats"], metric), title))
     screen.console.print(headline(study, result), style="bold", soft_wrap=True, markup=False)
     _print_locations(result, screen)
 
 
 def trial_counts(study: Study, rows: Sequence[TrialRow]) -> str:
-    """Return ``9 trials asked: 5 done, 4 stopped early; 1,900 of 2,700 steps in 3 min``, with the budget if any."""
+    """Return ``9 trials asked: 5 done, 4 stopped early; 1,900 of 2,700 steps in 3 min``, with the budget if any.
+
+    Example: ``hybridtune run``.
+    """
     took, steps = spent(rows)
     counts = {status: sum(row.status == status for row in rows) for status in dict.fromkeys(row.status for row in rows)}
     asked, search = expected_trials(study), study.search
@@ -80,7 +89,7 @@ def trial_counts(study: Study, rows: Sequence[TrialRow]) -> str:
     return f"{line} in {format_duration(took)}" + (f" (budget: {', '.join(limits)})" if limits else "")
 
 
-def repeats_rows(repeats: Mapping[str, Any], metric: str) -> list[dict[str, Any]]:
+def _repeats_rows(repeats: Mapping[str, Any], metric: str) -> list[dict[str, Any]]:
     """Return the seed check on one metric, a contestant a row."""
     table = []
     for who, contestant in repeats["contestants"].items():
@@ -103,7 +112,10 @@ def repeats_rows(repeats: Mapping[str, Any], metric: str) -> list[dict[str, Any]
 
 
 def train_summary(result: Mapping[str, Any], screen: Screen) -> None:
-    """Print the scores of one fit, and where its model is."""
+    """Print the scores of one fit, and where its model is.
+
+    Example: ``hybridtune train STUDY``.
+    """
     shown = {key: value for key, value in result["metrics"].items() if "/" in key}
     rows = [{"metric": key, "dev": f"{value:.4f}"} for key, value in shown.items()]
     screen.console.print(plain_table(rows, "dev benchmark"))

@@ -26,7 +26,10 @@ _HEADS = {
 
 
 class Pace(NamedTuple):
-    """How far a training is."""
+    """How far a training is.
+
+    Example: see `trials_table`.
+    """
 
     step: int
     loss: float
@@ -48,6 +51,10 @@ def trials_table(
         best: id of the best one.
         paces: how far the running trials are now, by trial id.
         width: of the terminal; where the table is wider it has six searched fields at most. None: all of them.
+
+    Example:
+        >>> trials_table(["multi/AP"], [TrialRow("0000", 0, "half-half", {"mix.mixing_ratio": 0.5})]).row_count
+        1
     """
     figures = list(dict.fromkeys([*goals, *FIGURES]))
     fields = list(dict.fromkeys(name for row in rows for name in row.values))
@@ -72,13 +79,21 @@ def trials_table(
 
 
 def explain_marks(rows: Sequence[TrialRow]) -> str:
-    """Explain the marks behind the steps, of those that the rows have: ``x: stopped early``."""
+    """Explain the marks behind the steps, of those that the rows have: ``x: stopped early``.
+
+    Example: see `trials_table`.
+    """
     seen = {row.status for row in rows}
     return "; ".join(f"{mark}: {status}" for status, mark in MARKS.items() if mark and status in seen)
 
 
 def short(value: Any) -> str:
-    """Return a trial's value as tables show it; empty for null."""
+    """Return a trial's value as tables show it; empty for null.
+
+    Example:
+        >>> short(0.0123456), short(None), short("linear")
+        ('0.0123', '', 'linear')
+    """
     if isinstance(value, float):
         return f"{value:.3g}"
     return "" if value is None else str(value)
@@ -108,7 +123,12 @@ def _width(column: Sequence[str]) -> int:
 
 
 def plain_table(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
-    """Return rows of like keys as a table."""
+    """Return rows of like keys as a table.
+
+    Example:
+        >>> plain_table([{"language": "sw", "pairs": 1200}], "training pairs").row_count
+        1
+    """
     table = Table(box=None, pad_edge=False, title=title, title_justify="left", header_style="bold")
     for key, value in (rows[0] if rows else {}).items():
         table.add_column(str(key), justify="left" if isinstance(value, str) else "right")

@@ -3,7 +3,7 @@ import subprocess
 import sys
 
 import pytest
-from cli_calls import caller, files
+from cli_calls import files
 
 from hybridtune.config.study import demo_study, load_study
 from hybridtune.data.newsroom import LANGUAGES
@@ -12,11 +12,6 @@ from hybridtune.runtime.local import gpus
 from hybridtune.study.folder import write_study
 
 DEMO = str(demo_study())
-
-
-@pytest.fixture
-def call(tmp_path, monkeypatch, capsys):
-    return caller(tmp_path, monkeypatch, capsys)
 
 
 def test_help_imports_nothing_heavy():
@@ -43,11 +38,7 @@ GROUP = {"group_id": "1", "document_id": "", "queries": {"en": "q"}, "passages":
 def groups(count, queries, passages):
     """Groups that share no text."""
     return [
-        {
-            "group_id": str(i),
-            "queries": {x: f"q{i}{x}" for x in queries},
-            "passages": {x: f"p{i}{x}" for x in passages},
-        }
+        {"group_id": str(i), "queries": {x: f"q{i}{x}" for x in queries}, "passages": {x: f"p{i}{x}" for x in passages}}
         for i in range(count)
     ]
 
@@ -62,34 +53,19 @@ WRONG_STUDY = {
     ),
     "temperature": (["train.temperature=0"], "{study}: train.temperature: input should be greater than 0 (got 0)"),
     "override": (["train"], "--set train: write it as --set section.field=value"),
-    "missing path": (
-        ["data.train={here}/none.jsonl"],
-        "{here}/none.jsonl: does not exist",
-    ),
-    "missing benchmark": (
-        ["benchmarks.dev.path={here}/none"],
-        "{here}/none: does not exist",
-    ),
-    "empty file": (
-        ["data.train={here}/empty.jsonl"],
-        "data.train: {here}/empty.jsonl: there is no group in it",
-    ),
-    "empty benchmark": (
-        ["benchmarks.dev.path={here}/empty.jsonl"],
-        "{here}/empty.jsonl: no query in the benchmark",
-    ),
+    "missing path": (["data.train={here}/none.jsonl"], "{here}/none.jsonl: does not exist"),
+    "missing benchmark": (["benchmarks.dev.path={here}/none"], "{here}/none: does not exist"),
+    "empty file": (["data.train={here}/empty.jsonl"], "data.train: {here}/empty.jsonl: there is no group in it"),
+    "empty benchmark": (["benchmarks.dev.path={here}/empty.jsonl"], "{here}/empty.jsonl: no query in the benchmark"),
     "broken JSON": (
         ["data.train={here}/broken.jsonl"],
-        "{here}/broken.jsonl:2: broken JSON: Expecting value, column 13",
+        "{here}/broken.jsonl:2: broken JSON: Expecting value, column 14",
     ),
     "link to nowhere": (
         ["data.train={here}/linked"],
         "{here}/linked/broken.jsonl: is a symbolic link to /nowhere.jsonl, which does not exist",
     ),
-    "longer code": (
-        ["data.train={here}/eng.jsonl"],
-        "{here}/eng.jsonl:1: queries: 'eng' is written en (ISO 639-1)",
-    ),
+    "longer code": (["data.train={here}/eng.jsonl"], "{here}/eng.jsonl:1: queries: 'eng' is written en (ISO 639-1)"),
     "one language in two cases": (
         ["data.train={here}/cases.jsonl"],
         "{here}/cases.jsonl:1: queries: 'zh-TW' and 'zh-tw' are one language; keep one of the two",

@@ -2,13 +2,7 @@ import json
 import shutil
 
 import pytest
-from cli_calls import caller, files
-
-
-@pytest.fixture
-def call(tmp_path, monkeypatch, capsys):
-    return caller(tmp_path, monkeypatch, capsys)
-
+from cli_calls import files
 
 WRONG_EVALUATION = {
     "model folder": (
@@ -16,10 +10,7 @@ WRONG_EVALUATION = {
         "encoder {here}/none: no model there: it is neither a model folder nor a name that could be fetched; give "
         "the path of a folder with config.json, tokenizer.json and model.safetensors (no such folder)",
     ),
-    "benchmark": (
-        ["{here}", "--benchmark", "{here}/none.jsonl"],
-        "{here}/none.jsonl: does not exist",
-    ),
+    "benchmark": (["{here}", "--benchmark", "{here}/none.jsonl"], "{here}/none.jsonl: does not exist"),
     "part of the newsroom": (
         ["{here}", "--benchmark", "newsroom:all"],
         "newsroom:all: the embedded corpus has newsroom:train, newsroom:dev and newsroom:test",

@@ -4,7 +4,7 @@ import json
 import shutil
 
 import pytest
-from cli_calls import caller, files
+from cli_calls import files
 from made_study import made_study
 from object_store import KEYS, use_memory_store
 
@@ -43,9 +43,8 @@ def relabel(folder, **environment):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_folder_of_an_earlier_format_is_refused(command, finished, tmp_path, monkeypatch, capsys):
+def test_a_folder_of_an_earlier_format_is_refused(command, finished, tmp_path, call):
     folder = relabel(shutil.copytree(finished, tmp_path / "study"), command="hybridtune run")
-    call = caller(tmp_path, monkeypatch, capsys)
     before = files(tmp_path)
     words = [word.format(folder=folder, study=folder / "study.yaml") for word in COMMANDS[command]]
     code, out, err = call(*words)

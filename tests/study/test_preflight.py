@@ -14,11 +14,7 @@ def rows(*kinds):
     """Groups of (count, query languages, passage languages); no two share a text."""
     languages = [kind for count, *kind in kinds for _ in range(count)]
     return [
-        {
-            "group_id": str(i),
-            "queries": {x: f"q{i}{x}" for x in queries},
-            "passages": {x: f"p{i}{x}" for x in passages},
-        }
+        {"group_id": str(i), "queries": {x: f"q{i}{x}" for x in queries}, "passages": {x: f"p{i}{x}" for x in passages}}
         for i, (queries, passages) in enumerate(languages)
     ]
 

@@ -5,17 +5,12 @@ import json
 import ir_measures
 import numpy as np
 import pytest
-from cli_calls import caller, files
+from cli_calls import files
 
 WORDS = ["bridge", "river", "market", "school", "doctor", "music", "winter", "garden"]
 WORDS += ["engine", "letter", "window", "paper", "island", "forest", "teacher"]
 TEXTS = [f"The {word} is near the {WORDS[n - 11]} and the {WORDS[n - 6]}." for n, word in enumerate(WORDS)]
 MEASURES = ("AP", "nDCG@10", "RR", "R@10")
-
-
-@pytest.fixture
-def call(tmp_path, monkeypatch, capsys):
-    return caller(tmp_path, monkeypatch, capsys)
 
 
 def beir(folder, queries=None, corpus=(), qrels=()):
