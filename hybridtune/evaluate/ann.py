@@ -80,6 +80,8 @@ class Found(NamedTuple):
         top: [Q, k] lists; scores by ``pair_scores``, the order that of exact lists.
         recall: share of the exact k best that they hold, over the sampled queries, in [0, 1]; 1 of exact lists.
         sampled: queries that were searched exactly too; 0 for exact lists.
+
+    Example: see `approximate_top_k`.
     """
 
     top: TopK
@@ -158,6 +160,8 @@ def recall(found: TopK, exact: TopK) -> float:
     Args:
         found: [Q, k].
         exact: [Q, k], with a passage at least.
+
+    Example: see `approximate_top_k`.
     """
     hits = 0
     for query in range(len(exact.blocks)):
@@ -180,6 +184,8 @@ def shard_approximate(queries: Float32, blocks: Sequence[Block], k: int, index: 
     Raises:
         InputError: vectors of another length.
         FitError: a vector is not finite.
+
+    Example: see `approximate_top_k`.
     """
     queries = np.require(queries, np.float32, ["C", "W"])  # what Ray hands over is read-only, which torch warns of
     top, starts = TopK.empty(len(queries), k), block_starts(blocks)

@@ -162,7 +162,7 @@ def score_vectors(
 
 def _blocks(texts: Sequence[Text], first: int) -> list[Int64]:
     """The blocks of a part of the corpus, by position; ``first`` is that of its first text."""
-    numbered = [text._replace(text_id=str(first + place)) for place, text in enumerate(texts)]
+    numbered = [text._replace(text_id=str(first + index)) for index, text in enumerate(texts)]
     return [
         np.array([int(text.text_id) for text in block], np.int64) for _, block in blocks_of(TextList("", numbered), 0)
     ]
@@ -171,7 +171,7 @@ def _blocks(texts: Sequence[Text], first: int) -> list[Int64]:
 def _relevance(rows: BenchmarkRows, passages: Texts, digest: str) -> tuple[Relevance, tuple[str, ...]]:
     """The relevance, and the notices of it."""
     order = tie_order(passages.ids).numpy()  # before ids are looked up: each stands once
-    number = {name: place for place, name in enumerate(passages.ids)}
+    number = {name: index for index, name in enumerate(passages.ids)}
     language = dict(zip(passages.ids, passages.languages, strict=True))
     languages = tuple(sorted({text.language for text in [*rows.queries, *passages]}))
     empty = [text.text_id for text in passages if not text.text]
@@ -180,5 +180,5 @@ def _relevance(rows: BenchmarkRows, passages: Texts, digest: str) -> tuple[Relev
     facts = CorpusFacts(language, languages, alike, len(empty), next(iter(empty), None))
     own, notices = check_corpus(rows, facts)
     missing = sorted({pair.passage_id for pair in rows.judged if pair.grade > 0} - number.keys())
-    number |= {name: len(passages) + place for place, name in enumerate(missing)}
+    number |= {name: len(passages) + index for index, name in enumerate(missing)}
     return build_relevance(rows, digest_without(digest, own), languages, number, language, order, own), notices

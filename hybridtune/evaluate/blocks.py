@@ -28,6 +28,8 @@ class Block:
 
     Attributes:
         path: its Arrow file; the stem is the block's name.
+
+    Example: see `write_block`.
     """
 
     path: Path
@@ -53,7 +55,14 @@ class Block:
 
 
 def blocks_of(part: CorpusPart, number: int) -> Iterator[tuple[str, list[Text]]]:
-    """Cut a part of a corpus into named blocks: runs of texts of one language, in their order."""
+    """Cut a part of a corpus into named blocks: runs of texts of one language, in their order.
+
+    Example:
+        >>> from hybridtune.data.readers.records import TextList
+        >>> part = TextList("", [Text("1", "en", "a"), Text("2", "en", "b")])
+        >>> [(name, len(texts)) for name, texts in blocks_of(part, 0)]
+        [('00000-en-000000', 2)]
+    """
     waiting: dict[str, list[Text]] = {}
     blocks: dict[str, int] = {}
     for text in part.read():
@@ -87,6 +96,12 @@ def write_block(
         ids: n passage ids.
         vectors: float32 [n, D].
         order: int64 [n]; None where nothing will be ranked (all 0).
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     write_block(Path(folder), "b", "en", ["p1"], np.ones((1, 2), np.float32)).read()[:2]
+        ('en', ['p1'])
     """
     path = folder / "blocks" / f"{name}.arrow"
     flat = pa.array(np.ascontiguousarray(vectors, np.float32).reshape(-1))
@@ -106,12 +121,12 @@ def write_block(
 
 
 def finished_blocks(folder: Path) -> list[Block]:
-    """Return the blocks under ``folder``, by name."""
+    """Return the blocks under ``folder``, by name. Example: see `write_block`."""
     return [Block(path) for path in sorted((folder / "blocks").glob("*.arrow"))]
 
 
 def write_array(file: Path, array: npt.NDArray[Any]) -> None:
-    """Write an array; whoever sees the file sees all of it."""
+    """Write an array; whoever sees the file sees all of it. Example: see `write_block`."""
     with replacing(file) as temporary, temporary.open("wb") as sink:
         np.save(sink, array)
 

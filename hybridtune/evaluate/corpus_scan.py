@@ -45,6 +45,8 @@ class CorpusScan:
         own: ids of the queries whose passage of the same id is left out of their ranking.
         notices: what the user should know of the corpus, one line each.
         spaced: a passage id with white space in it, which TREC files cannot hold; None if there is none.
+
+    Example: see `scan_corpus`.
     """
 
     digest: str
@@ -61,7 +63,7 @@ class CorpusScan:
 
     def relevance(self, rows: BenchmarkRows) -> Relevance:
         """Return the relevance of the benchmark; a passage's number is its index in ``relevant``."""
-        number = {passage_id: place for place, passage_id in enumerate(self.relevant)}
+        number = {passage_id: index for index, passage_id in enumerate(self.relevant)}
         spoken = {name: code for name, code in zip(self.relevant, self.relevant_language, strict=True) if code}
         order = 2 * np.arange(len(self.relevant)) + 1  # see `tie_order_among`
         return build_relevance(rows, self.digest, self.languages(rows), number, spoken, order, self.own)
@@ -72,6 +74,8 @@ class PartScan:
     """What one part of a corpus holds; ``problem`` instead of an error, which would lose its kind on the way.
 
     ``language`` is that of the wanted ids; ``alike`` are ids whose passage holds the text of the query of the same id.
+
+    Example: see `scan_corpus`.
     """
 
     digest: str = ""
@@ -139,6 +143,9 @@ def scan_corpus(rows: BenchmarkRows, folder: Path, progress: Progress = lambda d
         InputError: an unreadable line, an id that stands twice, texts in another script than their language's, no
             relevant passage that could be found; where the benchmark is to be strict, a passage without a text or a
             relevant id that is not there.
+
+    Example:
+        >>> scan_corpus(read_benchmark(source), Path("work")).passages  # by language  # doctest: +SKIP
     """
     wanted = frozenset(judged.passage_id for judged in rows.judged if judged.grade > 0)
     if not wanted:
@@ -204,8 +211,8 @@ def _check_doubles(corpus: Sequence[CorpusPart], folder: Path) -> None:
         last = [
             len(file) if bucket == buckets - 1 else np.searchsorted(file, np.uint64(ends[bucket + 1])) for file in files
         ]
-        here = np.sort(np.concatenate([file[a:b] for file, a, b in zip(files, first, last, strict=True)]))
-        doubled = here[1:][here[1:] == here[:-1]]
+        hashes = np.sort(np.concatenate([file[a:b] for file, a, b in zip(files, first, last, strict=True)]))
+        doubled = hashes[1:][hashes[1:] == hashes[:-1]]
         if len(doubled):
             _name_double(corpus, set(doubled.tolist()))
 

@@ -37,6 +37,8 @@ class Actors:
         gpus: GPUs of each, 0 for none.
         threads: CPU threads of each.
         readers: tasks that read, and as many that tokenise, at once.
+
+    Example: see `encode_sides`.
     """
 
     least: int
@@ -65,6 +67,8 @@ class Side:
         folder: takes the blocks; on a cluster one that every machine sees.
         relevant: ids whose tie order the ranks need, in descending order.
         texts: texts in all parts, for the progress.
+
+    Example: see `encode_sides`.
     """
 
     parts: Sequence[CorpusPart]
@@ -83,6 +87,11 @@ def tie_order_among(relevant: Sequence[str]) -> Callable[[str], int]:
 
     Args:
         relevant: the ids in descending order, each once.
+
+    Example:
+        >>> order = tie_order_among(["c", "a"])
+        >>> [order(name) for name in ("d", "c", "b", "a")]
+        [0, 1, 2, 3]
     """
     ascending = list(reversed(relevant))
 

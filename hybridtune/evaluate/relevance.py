@@ -40,6 +40,8 @@ class Relevance:
         passage_index: [R] number of its passage.
         grades: float64 [R], > 0; 0 marks the passage with the query's own id, which is left out of its ranking.
         lost: relevant pairs that no ranking can hold.
+
+    Example: see `benchmark.load_benchmark`.
     """
 
     name: str
@@ -108,6 +110,8 @@ class CorpusFacts:
         alike: ids whose passage holds the text of the query of the same id, see `query_texts`.
         empty: passages without a text.
         first_empty: the id of one.
+
+    Example: see `benchmark.load_benchmark`.
     """
 
     language: Mapping[str, str]
@@ -125,6 +129,8 @@ def check_corpus(rows: BenchmarkRows, facts: CorpusFacts) -> tuple[frozenset[str
 
     Raises:
         InputError: no relevant passage can be found, or, where the benchmark is strict, one of them is missing.
+
+    Example: see `benchmark.load_benchmark`.
     """
     own, of_own = _own_passages(rows, facts)
     relevant = [(query, name) for query, name, grade in rows.judged if grade > 0]
@@ -160,8 +166,10 @@ def build_relevance(
         language: of those that are in the corpus.
         order: [P] tie order of the first P of them.
         own: from `check_corpus`.
+
+    Example: see `benchmark.load_benchmark`.
     """
-    column = {code: place for place, code in enumerate(languages)}
+    column = {code: index for index, code in enumerate(languages)}
     unknown = UNKNOWN if len(languages) > 1 else 0
     spoken = [column[language[name]] if name in language else UNKNOWN for name in number]
     pairs: list[tuple[int, int, int]] = []
@@ -171,7 +179,7 @@ def build_relevance(
             pairs.append((query, number[name], grade))
         elif grade > 0:
             lost.append((query, number[name], grade, column[language[name]] if name in language else unknown))
-    pairs += [(place, number[query.text_id], 0) for place, query in enumerate(rows.queries) if query.text_id in own]
+    pairs += [(index, number[query.text_id], 0) for index, query in enumerate(rows.queries) if query.text_id in own]
     table, gone = np.array(sorted(pairs), np.int64), np.array(lost, np.int64).reshape(-1, 4)
     return Relevance(
         name=rows.name,
@@ -193,17 +201,22 @@ def query_texts(rows: BenchmarkRows) -> dict[str, str]:
 
     BEIR's evaluator drops a query's own id from its ranking. Ids alone do not tell whether that is meant: in MS MARCO
     queries and passages are both counted from 0, in ArguAna and Quora the query itself lies in the corpus.
+
+    Example: see `benchmark.load_benchmark`.
     """
     return {} if rows.ignore_identical_ids is False else {text.text_id: _plain(text.text) for text in rows.queries}
 
 
 def holds_query(text: str, query: str) -> bool:
-    """Return whether a passage holds a text of `query_texts`."""
+    """Return whether a passage holds a text of `query_texts`. Example: see `benchmark.load_benchmark`."""
     return query in _plain(text)
 
 
 def digest_without(digest: str, own: Collection[str]) -> str:
-    """Return another digest where rankings leave own passages out: figures with and without them do not compare."""
+    """Return another digest where rankings leave own passages out: figures with and without them do not compare.
+
+    Example: see `benchmark.load_benchmark`.
+    """
     return hashlib.sha256(f"{digest} without identical ids".encode()).hexdigest() if own else digest
 
 

@@ -40,6 +40,8 @@ class Part:
     Attributes:
         rows: [n] positions in the benchmark, block after block.
         blocks: the texts or token rows of each block; encoded together, whatever the number of actors.
+
+    Example: see `EvaluatorService`.
     """
 
     rows: Int64
@@ -47,7 +49,10 @@ class Part:
 
 
 def parts(texts: Sequence[Text], blocks: Sequence[Int64], actors: int) -> list[Part]:
-    """Deal the texts to actors: whole blocks, the largest first, each to whom has least."""
+    """Deal the texts to actors: whole blocks, the largest first, each to whom has least.
+
+    Example: see `EvaluatorService`.
+    """
     given: list[list[Int64]] = [[] for _ in range(actors)]
     for block in sorted(blocks, key=len, reverse=True):
         min(given, key=lambda of_one: sum(map(len, of_one))).append(block)
@@ -66,6 +71,8 @@ class Placement:
         device: of torch, among those that are visible there.
         visible: value of CUDA_VISIBLE_DEVICES that goes with ``device``; None: as Ray sets it.
         resources: what it holds meanwhile, like ``{"CPU": 1}``; nothing where it works while a training waits for it.
+
+    Example: see `EvaluatorService`.
     """
 
     node: str | None = None
@@ -112,9 +119,9 @@ class EvaluatorService:
         evaluator = ray.remote(Evaluator)
         self.actors = [
             evaluator.options(**placement.options()).remote(
-                store, source, encoder, shared, place, len(placements), placement
+                store, source, encoder, shared, index, len(placements), placement
             )
-            for place, placement in enumerate(placements)
+            for index, placement in enumerate(placements)
         ]
         self._known: Relevance | None = None
 
@@ -180,7 +187,7 @@ class EvaluatorService:
 
 
 class Evaluator:
-    """A part of a benchmark, and an encoder to put weights into."""
+    """A part of a benchmark, and an encoder to put weights into. Example: see `EvaluatorService`."""
 
     def __init__(
         self,

@@ -39,6 +39,10 @@ def rank_pool(
         scan: of its corpus.
         actors: counting actors.
         progress: called with (passages swept, passages in all).
+
+    Example:
+        >>> ranked = rank_pool(folder, rows, scan, Actors(1, 2))  # doctest: +SKIP
+        >>> score(ranked, per_query(ranked)).metrics            # doctest: +SKIP
     """
     import ray
 
@@ -72,7 +76,10 @@ def rank_pool(
 
 
 def score_relevant(folder: Path, rows: BenchmarkRows, scan: CorpusScan) -> Relevance:
-    """Score the relevant pairs, in a task; the scores stand in ``SCORES`` in the order of the pairs returned."""
+    """Score the relevant pairs, in a task; the scores stand in ``SCORES`` in the order of the pairs returned.
+
+    Example: see `rank_pool`.
+    """
     import ray
 
     relevance = scan.relevance(rows)
@@ -81,7 +88,7 @@ def score_relevant(folder: Path, rows: BenchmarkRows, scan: CorpusScan) -> Relev
 
 
 def query_vectors(folder: Path, queries: int) -> Float32:
-    """Return the encoded queries [Q, D], in their order."""
+    """Return the encoded queries [Q, D], in their order. Example: see `rank_pool`."""
     stacked: Float32 | None = None
     for block in finished_blocks(folder / "queries"):
         _, ids, vectors = block.read()

@@ -81,24 +81,27 @@ class TopK:
 
 
 def moved(lists: TopK, first: int) -> TopK:
-    """Return lists of a shard as lists of the pool, where the shard's blocks begin at ``first``."""
+    """Return lists of a shard as lists of the pool, where the shard's blocks begin at ``first``.
+
+    Example: see `top_k`.
+    """
     return TopK(lists.scores, np.where(lists.blocks < 0, -1, lists.blocks + np.int32(first)), lists.rows)
 
 
 def merged(one: TopK, other: TopK, blocks: Sequence[Block]) -> TopK:
-    """Return the k best of two lists of each query, [Q, k] both."""
+    """Return the k best of two lists of each query, [Q, k] both. Example: see `top_k`."""
     return ranked(beside(one, other), one.scores.shape[1], blocks)
 
 
 def located(scores: Float32, labels: Int64, starts: Int64) -> TopK:
-    """Return labels as block and row; in no order yet."""
+    """Return labels as block and row; in no order yet. Example: see `top_k`."""
     blocks = np.searchsorted(starts, labels, side="right") - 1  # -1 stays -1
     rows = np.where(labels < 0, -1, labels - starts[blocks])
     return TopK(scores, blocks.astype(np.int32), rows.astype(np.int32))
 
 
 def ranked(lists: TopK, k: int, blocks: Sequence[Block]) -> TopK:
-    """Return the k best of [Q, c] candidates, in order; ids are read only where scores tie."""
+    """Return the k best of [Q, c] candidates, in order; ids are read only where scores tie. Example: see `top_k`."""
     missing = max(0, k - lists.scores.shape[1])
     if missing:
         lists = beside(lists, TopK.empty(len(lists.scores), missing))
@@ -117,7 +120,10 @@ def ranked(lists: TopK, k: int, blocks: Sequence[Block]) -> TopK:
 
 
 def beside(one: TopK, other: TopK) -> TopK:
-    """Return the lists of each query side by side, [Q, c] and [Q, d] to [Q, c + d]; in no order."""
+    """Return the lists of each query side by side, [Q, c] and [Q, d] to [Q, c + d]; in no order.
+
+    Example: see `top_k`.
+    """
     return TopK(*(np.concatenate([vars(one)[name], vars(other)[name]], axis=1) for name in vars(one)))
 
 
@@ -128,11 +134,11 @@ def _keys(blocks: Int32, rows: Int32) -> Int64:
 
 def _ids(blocks: Sequence[Block], keys: Int64) -> list[str]:
     """Passage ids at ascending keys: each block is read once."""
-    places, rows = keys >> 32, keys & 0xFFFFFFFF
-    edges = np.flatnonzero(np.diff(places, prepend=-1, append=len(blocks)))
+    numbers, rows = keys >> 32, keys & 0xFFFFFFFF
+    edges = np.flatnonzero(np.diff(numbers, prepend=-1, append=len(blocks)))
     names: list[str] = []
     for first, last in pairwise(edges.tolist()):
-        ids = blocks[places[first]].read()[1]
+        ids = blocks[numbers[first]].read()[1]
         names.extend(ids[row] for row in rows[first:last].tolist())
     return names
 
@@ -153,6 +159,8 @@ def shard_top_k(queries: Float32, blocks: Sequence[Block], k: int) -> TopK:
     Raises:
         InputError: vectors of another length, or an id that stands twice among tied passages.
         FitError: a vector is not finite.
+
+    Example: see `top_k`.
     """
     starts = block_starts(blocks)
     passages = int(starts[-1])
@@ -195,10 +203,10 @@ def _swept(queries: Float32, blocks: Sequence[Block], k: int, floor: Float32, re
         transposed = passages.double().T  # [D, n]
         step = max(1, SWEEP_ENTRIES // len(vectors))
         for start in range(0, len(queries), step):
-            here = slice(start, start + step)
-            block = torch.from_numpy(queries[here])
-            most = (block.double() @ transposed).numpy() + distance[here, None]  # [q, n]
-            least = np.maximum(floor[here], top.scores[here, -1])
+            chunk = slice(start, start + step)
+            block = torch.from_numpy(queries[chunk])
+            most = (block.double() @ transposed).numpy() + distance[chunk, None]  # [q, n]
+            least = np.maximum(floor[chunk], top.scores[chunk, -1])
             row, passage = np.nonzero(most.astype(np.float32) >= least[:, None])
             scores = pair_scores(block, passages, torch.from_numpy(row), torch.from_numpy(passage)).numpy()
             count = np.bincount(row, minlength=len(block))
@@ -206,13 +214,16 @@ def _swept(queries: Float32, blocks: Sequence[Block], k: int, floor: Float32, re
             values = np.full((len(block), count.max()), -np.inf, np.float32)
             labels = np.full(values.shape, -1, np.int64)
             values[row, column], labels[row, column] = scores, passage + first
-            top.put(here, ranked(beside(top.part(here), located(values, labels, starts)), k, blocks))
+            top.put(chunk, ranked(beside(top.part(chunk), located(values, labels, starts)), k, blocks))
     return top
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Run the block with one thread of faiss and torch: a task has one core, whatever its machine has."""
+    """Run the block with one thread of faiss and torch: a task has one core, whatever its machine has.
+
+    Example: see `top_k`.
+    """
     before = faiss.omp_get_max_threads(), torch.get_num_threads()
     faiss.omp_set_num_threads(1)
     torch.set_num_threads(1)
@@ -228,23 +239,25 @@ def slabs(blocks: Sequence[Block], dim: int) -> Iterator[tuple[int, Float32]]:
 
     Raises:
         InputError: a block has vectors of another length.
+
+    Example: see `top_k`.
     """
     starts = block_starts(blocks)
-    filled = [place for place in range(len(blocks)) if starts[place] < starts[place + 1]]
-    for _, places in groupby(filled, lambda place: starts[place] // SLAB_PASSAGES):
-        here = list(places)
-        vectors = [blocks[place].read()[2] for place in here]
-        for place, block in zip(here, vectors, strict=True):
+    filled = [index for index in range(len(blocks)) if starts[index] < starts[index + 1]]
+    for _, group in groupby(filled, lambda index: starts[index] // SLAB_PASSAGES):
+        slab = list(group)
+        vectors = [blocks[index].read()[2] for index in slab]
+        for index, block in zip(slab, vectors, strict=True):
             if block.shape[1] != dim:
                 raise InputError(
-                    f"{blocks[place].path}: vectors of {block.shape[1]} numbers, and the queries have {dim}; "
+                    f"{blocks[index].path}: vectors of {block.shape[1]} numbers, and the queries have {dim}; "
                     "queries and pool must be encoded by one model"
                 )
-        yield int(starts[here[0]]), np.concatenate(vectors)
+        yield int(starts[slab[0]]), np.concatenate(vectors)
 
 
 def block_starts(blocks: Sequence[Block]) -> Int64:
-    """Return the label [blocks + 1] of each block's first passage; the last is their number."""
+    """Return the label [blocks + 1] of each block's first passage; the last is their number. Example: see `top_k`."""
     return np.cumsum([0, *map(len, blocks)])
 
 
@@ -253,6 +266,8 @@ def rescored(queries: Float32, stacked: Iterable[tuple[int, Float32]], labels: I
 
     Raises:
         FitError: a vector is not finite, candidate or not.
+
+    Example: see `top_k`.
     """
     scores = np.full(labels.shape, -np.inf, np.float32)
     for first, vectors in stacked:
@@ -315,6 +330,8 @@ def gather(
         lists: merged into.
         blocks: the whole pool.
         num_cpus: of a task.
+
+    Example: see `top_k`.
     """
     at_once = 2 * max(1, int(ray.cluster_resources().get("CPU", 1) / num_cpus))  # as many wait as run
     pending = iter(calls)

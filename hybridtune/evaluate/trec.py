@@ -33,6 +33,8 @@ class Run:
         query: int64 [N], rows of ``query_ids``.
         passage: int64 [N], rows of ``passage_ids``; a (query, passage) pair occurs once.
         scores: float32 [N], finite.
+
+    Example: see `write_run`.
     """
 
     name: str
@@ -96,10 +98,10 @@ def rank_run(
         )
     spoken = np.array([passage_language.get(name, -1) for name in run.passage_ids])
     left_out = _left_out(run, own)
-    kept = (query_row[run.query] >= 0) & ~left_out
-    query, passage = query_row[run.query[kept]], run.passage[kept]
+    known = (query_row[run.query] >= 0) & ~left_out
+    query, passage = query_row[run.query[known]], run.passage[known]
     _refuse_unknown(run, passage[spoken[passage] < 0])
-    order = np.lexsort((tie_order(run.passage_ids).numpy()[passage], -run.scores[kept], query))
+    order = np.lexsort((tie_order(run.passage_ids).numpy()[passage], -run.scores[known], query))
     query, passage = query[order], passage[order]
     language, length = spoken[passage], np.bincount(query, minlength=len(query_ids))
     width = len(run.passage_ids) + 1  # one more for the relevant passages that are in no list: row -1
@@ -183,6 +185,8 @@ def read_run(path: Path) -> Run:
     Raises:
         InputError: unreadable or empty; a line without six columns or with a score that is not a finite float32;
             a passage twice in one list.
+
+    Example: see `write_run`.
     """
     queries: dict[bytes, int] = {}
     passages: dict[bytes, int] = {}
@@ -229,6 +233,13 @@ def write_run(
     Raises:
         InputError: an id or the tag is empty or holds white space, which separates the columns.
         ValueError: scores that rise or are not finite, or of another number than the ids.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     write_run(Path(folder, "run"), ["q1"], [(["p1", "p2"], np.array([0.5, 0.25], np.float32))], "mine")
+        ...     read_run(Path(folder, "run")).passage_ids
+        ['p1', 'p2']
     """
     checked: set[str] = set()
     _check_ids({tag}, "tag")
@@ -253,6 +264,8 @@ def write_qrels(path: Path, query_ids: Sequence[str], passage_ids: Sequence[str]
 
     Raises:
         InputError: an id is empty or holds white space, or a grade is not whole.
+
+    Example: see `write_run`.
     """
     _check_ids(set(query_ids), "query id")
     _check_ids(set(passage_ids), "passage id")

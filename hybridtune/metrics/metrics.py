@@ -40,6 +40,8 @@ class Lost(NamedTuple):
         passage_index: int64 [N], the caller's number of the passage.
         grades: float64 [N], > 0.
         language: int64 [N], of the passage; UNKNOWN: it belongs to the multi pool alone.
+
+    Example: see `score`.
     """
 
     query_index: Int64
@@ -85,7 +87,7 @@ class Ranked:
     retrieved: Bool | None = None
     settings: Sequence[str] = SETTINGS
     lost: Lost = NOTHING_LOST
-    gains: Float64 = field(init=False, repr=False)  # grades of the pairs kept, [R]
+    gains: Float64 = field(init=False, repr=False)  # grades of the relevant pairs, [R]
 
     def __post_init__(self) -> None:
         pairs, languages = len(self.query_index), len(self.languages)

@@ -153,14 +153,14 @@ class RankCounter:
         transposed = passages.double().T  # [D, p]
         step = max(1, BLOCK_ENTRIES // len(passages))
         for first in range(0, len(self._rows), step):
-            here = slice(first, first + step)
-            block = queries[self._rows[here]]  # [q, D]
+            part = slice(first, first + step)
+            block = queries[self._rows[part]]  # [q, D]
             scores = block.double() @ transposed  # [q, p]
             rounded = (scores + slack).float()
             unsure = (rounded != scores.sub_(slack).float()).nonzero(as_tuple=True)
             rounded[unsure] = _tree_scores(block, passages, *unsure)
             keys = _keys(rounded, order)
-            starts, sizes = self._starts[here], self._sizes[here]
+            starts, sizes = self._starts[part], self._sizes[part]
             for k, rows in enumerate(_rows_with(sizes)):
                 pairs = starts[:rows] + k
                 outranked = keys[:rows] > self.keys[pairs, None]  # [rows, p]
@@ -173,6 +173,8 @@ class Ranks(NamedTuple):
     Attributes:
         own: int64 [R], among the passages of the relevant passage's language: its rank in the mono or cross pool.
         multi: int64 [R], among all passages.
+
+    Example: see `ranks`.
     """
 
     own: Int64
@@ -286,13 +288,13 @@ def _tree_scores(queries: Tensor, passages: Tensor, query_index: Tensor, passage
     scores = torch.empty(len(query_index), dtype=torch.float32, device=queries.device)
     step = max(1, PIECE_NUMBERS // queries.shape[1])
     for first in range(0, len(scores), step):
-        here = slice(first, first + step)
-        terms = queries[query_index[here]].double() * passages[passage_index[here]].double()  # [n, D]
+        part = slice(first, first + step)
+        terms = queries[query_index[part]].double() * passages[passage_index[part]].double()  # [n, D]
         while (width := terms.shape[1]) > 1:
             half = width // 2
             terms[:, :half] += terms[:, width - half :]
             terms = terms[:, : width - half]
-        scores[here] = terms[:, 0].float()
+        scores[part] = terms[:, 0].float()
     return scores
 
 

@@ -16,13 +16,19 @@ _ELEMENTS = 1 << 20  # of one float64 block: 8 MiB
 
 
 def cells(values: PerQuery, rows: Int64) -> Int64:
-    """Return the cell of each ranking, numbered from 0: its query and pool language. Means are over cells of means."""
+    """Return the cell of each ranking, numbered from 0: its query and pool language. Means are over cells of means.
+
+    Example: see `bootstrap_means`.
+    """
     names = np.strings.add(np.strings.add(values.query_language[rows], ">"), values.pool_language[rows])
     return np.unique(names, return_inverse=True)[1]
 
 
 def cell_weights(cell: Int64) -> Float64:
-    """Return weights [N] with which a sum over rankings is the mean over cells of their means."""
+    """Return weights [N] with which a sum over rankings is the mean over cells of their means.
+
+    Example: see `bootstrap_means`.
+    """
     sizes = np.bincount(cell)
     weights: Float64 = 1 / (len(sizes) * sizes[cell])
     return weights
@@ -107,7 +113,12 @@ def bootstrap_means(values: Float64, topic: Int64, cell: Int64, draws: int, seed
 
 
 def interval(means: Float64) -> tuple[float, float]:
-    """Return the 95 % percentile interval of resampled means."""
+    """Return the 95 % percentile interval of resampled means.
+
+    Example:
+        >>> interval(np.arange(101.0))
+        (2.5, 97.5)
+    """
     low, high = np.percentile(means, (2.5, 97.5))
     return float(low), float(high)
 

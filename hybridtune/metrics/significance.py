@@ -45,6 +45,8 @@ class Difference:
         p: two-sided, sign-flip permutation over topics; None with fewer than 2 topics.
         p_holm: p corrected for the settings of the measure.
         exact: all sign assignments were enumerated, so p has no sampling error.
+
+    Example: see `compare`.
     """
 
     measure: str
@@ -68,7 +70,10 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All differences asked for, and what they are a function of; ``dataclasses.asdict`` of it is JSON."""
+    """All differences asked for, and what they are a function of; ``dataclasses.asdict`` of it is JSON.
+
+    Example: see `compare`.
+    """
 
     a: Mapping[str, str]
     b: Mapping[str, str]
@@ -92,6 +97,10 @@ def compare(a: PerQuery, b: PerQuery, measures: Sequence[str], *, seed: int = 0,
 
     Raises:
         InputError: other benchmarks, no ranking in common, a measure that one side does not have.
+
+    Example:
+        >>> a, b = (read_per_query(Path(folder, "per_query.parquet")) for folder in ("e5", "mine"))  # doctest: +SKIP
+        >>> compare(a, b, ["AP"]).differences[0].verdict                                       # doctest: +SKIP
 
     Source: Smucker, Allan and Carterette, CIKM 2007: for a difference of means, the randomization test.
     """
@@ -239,16 +248,18 @@ def averaged(files: Sequence[PerQuery]) -> PerQuery:
 
     Raises:
         InputError: other benchmarks, or no ranking in common.
+
+    Example: see `compare`.
     """
     mean = files[0]
     for count, other in enumerate(files[1:], start=1):
-        kept, rows = align(mean, other)
+        common, rows = align(mean, other)
         measures = {
-            name: (values[kept] * count + other.measures[name][rows]) / (count + 1)
+            name: (values[common] * count + other.measures[name][rows]) / (count + 1)
             for name, values in mean.measures.items()
             if name in other.measures
         }
-        mean = replace(mean.part(kept), measures=measures)
+        mean = replace(mean.part(common), measures=measures)
     return mean
 
 
@@ -266,6 +277,8 @@ def paired_by_topic(a: PerQuery, b: PerQuery, metric: str, seed: int = 0) -> tup
 
     Returns:
         p in (0, 1], two-sided, and the number of topics; None where fewer than 2 define the metric in both.
+
+    Example: see `compare`.
     """
     setting, _, measure = metric.partition("/")
     settings = SETTINGS if setting == "balanced" else (setting,)

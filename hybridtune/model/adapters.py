@@ -16,6 +16,8 @@ def transformer_layers(backbone: Any) -> nn.ModuleList:
 
     Raises:
         InputError: they are not to be found.
+
+    Example: see `encoder.prepare_for_training`.
     """
     count = getattr(backbone.config, "num_hidden_layers", None)
     for module in backbone.modules():
@@ -28,7 +30,10 @@ def transformer_layers(backbone: Any) -> nn.ModuleList:
 
 
 def embedding_modules(backbone: Any) -> list[nn.Module]:
-    """Return all that stands below the lowest layer: the embeddings of tokens, positions and types, and their norm."""
+    """Return all that stands below the lowest layer: the embeddings of tokens, positions and types, and their norm.
+
+    Example: see `encoder.prepare_for_training`.
+    """
     words = backbone.get_input_embeddings()
     for module in backbone.children():
         if words in module.modules() and not any(isinstance(part, nn.ModuleList) for part in module.modules()):
@@ -46,6 +51,8 @@ def freeze(backbone: Any, layers: int, embeddings: Literal["dense", "frozen"]) -
 
     Raises:
         InputError: there are not so many layers, or nothing is left to train.
+
+    Example: see `encoder.prepare_for_training`.
     """
     if layers:
         found = transformer_layers(backbone)
@@ -78,6 +85,8 @@ def add_adapters(backbone: Any, rank: int, alpha: float, targets: list[str] | No
 
     Raises:
         InputError: no layer is named so, or peft is not installed.
+
+    Example: see `encoder.prepare_for_training`.
 
     Source: arXiv 2106.09685.
     """
@@ -112,6 +121,8 @@ def recompute_layers(backbone: Any) -> None:
 
     Raises:
         InputError: the model has no such layers.
+
+    Example: see `encoder.prepare_for_training`.
     """
     enable = getattr(backbone, "activation_checkpointing_enable", None) or backbone.gradient_checkpointing_enable
     try:
@@ -125,7 +136,7 @@ def recompute_layers(backbone: Any) -> None:
 
 
 def has_adapters(backbone: Any) -> bool:
-    """Return whether a backbone has adapters, from `add_adapters`."""
+    """Return whether a backbone has adapters, from `add_adapters`. Example: see `encoder.prepare_for_training`."""
     return any(_is_adapted(module) for module in backbone.modules())
 
 
@@ -133,6 +144,8 @@ def merged_state(backbone: Any) -> dict[str, Tensor]:
     """Return the weights without adapters, under their plain names; an adapted weight is W + scale * B A.
 
     The backbone is only read: adapters that are merged and taken out again would leave a trace in W.
+
+    Example: see `encoder.prepare_for_training`.
     """
     state = {key: value.detach() for key, value in backbone.state_dict().items() if ".lora_" not in key}
     with torch.no_grad():

@@ -20,6 +20,8 @@ def load_config(published: Published, trust_remote_code: bool) -> Any:
 
     Raises:
         InputError: it cannot be found or fetched, or its encoder is not used alone here.
+
+    Example: see `encoder.load_encoder`.
     """
     import transformers
 
@@ -37,7 +39,7 @@ def load_config(published: Published, trust_remote_code: bool) -> Any:
 
 
 def structure(config: Any, trust_remote_code: bool) -> Any:
-    """Return the transformer with random weights on the current device."""
+    """Return the transformer with random weights on the current device. Example: see `encoder.load_encoder`."""
     import transformers
 
     if config.model_type in _ENCODERS:
@@ -55,6 +57,8 @@ def load_backbone(published: Published, trust_remote_code: bool, dropout: float 
 
     Raises:
         InputError: it cannot be found or fetched; weights are read from safetensors alone.
+
+    Example: see `encoder.load_encoder`.
     """
     import transformers
 
@@ -81,6 +85,8 @@ def token_types(published: Published, config: Any, trust_remote_code: bool) -> d
     """Return the token types that are not 0 of a single text, by token id.
 
     Only XLNet has such: its last token, by which it is pooled, is of a segment of its own.
+
+    Example: see `encoder.load_encoder`.
     """
     if config.model_type != "xlnet":
         return {}

@@ -45,6 +45,8 @@ class DualEncoder(nn.Module):
 
     Attributes:
         width: D, the numbers of a vector.
+
+    Example: see `load`.
     """
 
     def __init__(
@@ -288,6 +290,9 @@ def load_encoder(name: str, encoder: Encoder, pad_id: int, dropout: float | None
 
     Raises:
         InputError: it cannot be found or fetched, or has modules that are not known here.
+
+    Example:
+        >>> load_encoder("best", study.encoder, tokenizer.pad_id)  # doctest: +SKIP
     """
     published, trust = read_published(name), encoder.trust_remote_code
     backbone = load_backbone(published, trust, dropout)
@@ -312,6 +317,9 @@ def prepare_for_training(model: DualEncoder, train: Train, seed: int = 0) -> Non
 
     Raises:
         InputError: the encoder cannot be trained that way, or a package is missing.
+
+    Example:
+        >>> prepare_for_training(load_encoder("best", study.encoder, pad_id), study.train)  # doctest: +SKIP
     """
     backbone = model.backbone
     adapters.freeze(backbone, train.freeze_layers, train.embeddings)

@@ -54,6 +54,8 @@ def save_folder(
         card: the README.md, a model card; None: none is written.
         training_pairs: "en-de" (query language first) -> distinct pairs that it was trained on; None: not known.
         matryoshka: widths at which its embeddings were trained to be cut off.
+
+    Example: see `encoder.DualEncoder.save`.
     """
     published = read_published(source)
     folder.mkdir(parents=True, exist_ok=True)
@@ -150,6 +152,10 @@ def with_folder_settings(encoder: Encoder) -> Encoder:
 
     Raises:
         InputError: there is no such model, or it says something that is not done here.
+
+    Example:
+        >>> with_folder_settings(Encoder(name="intfloat/multilingual-e5-small")).query_length  # doctest: +SKIP
+        512
     """
     if encoder.name == "tiny":
         return encoder
@@ -177,6 +183,8 @@ def encoder_notices(encoder: Encoder) -> list[str]:
 
     Args:
         encoder: from `with_folder_settings`.
+
+    Example: see `with_folder_settings`.
     """
     if encoder.name == "tiny":
         return []
@@ -212,6 +220,8 @@ def check_fit(encoder: Encoder, largest_id: int) -> None:
 
     Raises:
         InputError: one is missing, or there is no such model.
+
+    Example: see `with_folder_settings`.
     """
     if encoder.name == "tiny":
         return
@@ -243,7 +253,10 @@ def _positions(config: Any) -> int | None:
 
 
 def training_pairs_of(name: str) -> dict[str, int] | None:
-    """Return the distinct pairs a model was trained on, by "query language-passage language"; None: not known."""
+    """Return the distinct pairs a model was trained on, by "query language-passage language"; None: not known.
+
+    Example: see `with_folder_settings`.
+    """
     pairs = Repository(name).json(_OURS).get("training_pairs")
     return None if pairs is None else {str(key): int(value) for key, value in pairs.items()}
 
@@ -253,6 +266,8 @@ def model_digest(encoder: Encoder) -> str:
 
     Raises:
         InputError: a hub name that is not there.
+
+    Example: see `with_folder_settings`.
     """
     digest, folder = hashlib.sha256(), Path(encoder.name)
     base = read_published(encoder.name).adapter_of
@@ -274,17 +289,22 @@ def model_config(encoder: Encoder) -> Any:
 
     Raises:
         InputError: it cannot be found or fetched.
+
+    Example: see `with_folder_settings`.
     """
     return load_config(read_published(encoder.name), encoder.trust_remote_code)
 
 
 def has_dense(encoder: Encoder) -> bool:
-    """Return whether Dense layers stand behind the encoder's pooling."""
+    """Return whether Dense layers stand behind the encoder's pooling. Example: see `with_folder_settings`."""
     return encoder.name != "tiny" and any(isinstance(head, Dense) for head in read_published(encoder.name).heads)
 
 
 def vector_width(encoder: Encoder) -> int | None:
-    """Return the numbers of a vector, behind Dense layers and cut as the model says; None: it does not tell."""
+    """Return the numbers of a vector, behind Dense layers and cut as the model says; None: it does not tell.
+
+    Example: see `with_folder_settings`.
+    """
     published = read_published(encoder.name)
     full = next((head.out_features for head in reversed(published.heads) if isinstance(head, Dense)), None)
     full = full or getattr(model_config(encoder), "hidden_size", None)
@@ -292,7 +312,10 @@ def vector_width(encoder: Encoder) -> int | None:
 
 
 def build_tiny(tokenizer_definition: str, encoder: Encoder, seed: int, folder: Path) -> None:
-    """Write a small BERT with random weights and the study's own tokenizer, as an ordinary model folder."""
+    """Write a small BERT with random weights and the study's own tokenizer, as an ordinary model folder.
+
+    Example: see `with_folder_settings`.
+    """
     import tokenizers
     import transformers
 

@@ -8,17 +8,22 @@ from torch import Tensor
 
 
 def workers() -> int:
-    """Return how many processes train together; 1 outside of a process group."""
+    """Return how many processes train together; 1 outside of a process group.
+
+    Example:
+        >>> workers()
+        1
+    """
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """Return this worker's rank among them, in [0, W)."""
+    """Return this worker's rank among them, in [0, W). Example: see `workers`."""
     return dist.get_rank() if workers() > 1 else 0
 
 
 def gather(rows: Tensor) -> Tensor:
-    """Return all workers' rows [W * n, ...] by rank, without gradient; n is the same on all."""
+    """Return all workers' rows [W * n, ...] by rank, without gradient; n is the same on all. Example: see `workers`."""
     if workers() == 1:
         return rows
     gathered = rows.new_empty(workers() * len(rows), *rows.shape[1:])
@@ -27,7 +32,10 @@ def gather(rows: Tensor) -> Tensor:
 
 
 def gather_with_gradient(rows: Tensor) -> Tensor:
-    """Return all workers' rows [W * n, D] by rank; a row's gradient is the sum of what all workers send back to it."""
+    """Return all workers' rows [W * n, D] by rank; a row's gradient is the sum of what all workers send back to it.
+
+    Example: see `workers`.
+    """
     if workers() == 1:
         return rows
     gathered: Tensor = _Gather.apply(rows)  # type: ignore[no-untyped-call]
@@ -48,14 +56,14 @@ class _Gather(torch.autograd.Function):
 
 
 def average(values: Tensor) -> None:
-    """Replace a tensor by its mean over the workers."""
+    """Replace a tensor by its mean over the workers. Example: see `workers`."""
     if workers() > 1:
         dist.all_reduce(values)
         values /= workers()
 
 
 def largest(number: int, device: torch.device) -> int:
-    """Return the largest of all workers' numbers."""
+    """Return the largest of all workers' numbers. Example: see `workers`."""
     if workers() == 1:
         return number
     found = torch.tensor(number, device=device)

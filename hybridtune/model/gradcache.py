@@ -37,6 +37,9 @@ def backward(
         What ``loss_of`` gave, the loss without its graph. DDP averages the gradients over the workers once, at the
         last chunk; FSDP2 at each, so that no worker holds the gradient of the whole model.
 
+    Example:
+        >>> backward(model, texts.split(16), lambda vectors: info_nce(*vectors.chunk(2), sets, 0.05))  # doctest: +SKIP
+
     Source: arXiv 2101.06983 (gradient cache).
     """
     device = next(model.parameters()).device

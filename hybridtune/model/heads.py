@@ -34,6 +34,8 @@ def pool(hidden: Tensor, places: Packing, mode: str, left_out: Tensor | None = N
     Returns:
         [n, D].
 
+    Example: see `encoder.DualEncoder`.
+
     Source: ``Pooling`` of sentence-transformers 6.2, read.
     """
     if left_out is None and mode == "mean":
@@ -79,6 +81,8 @@ class DenseHead(nn.Module):
 
     Args:
         published: its sizes, its activation, and whether its input is added to its output.
+
+    Example: see `encoder.DualEncoder`.
     """
 
     def __init__(self, published: Dense) -> None:
@@ -99,7 +103,7 @@ class DenseHead(nn.Module):
 
 
 class UnitLength(nn.Module):
-    """Vectors [n, D] scaled to unit length."""
+    """Vectors [n, D] scaled to unit length. Example: see `encoder.DualEncoder`."""
 
     def forward(self, vectors: Tensor) -> Tensor:
         """Scale each vector."""
@@ -107,7 +111,10 @@ class UnitLength(nn.Module):
 
 
 def build_heads(published: Iterable[Dense | Normalize]) -> nn.Sequential:
-    """Return the modules that follow the pooling, in order, Dense layers with random weights."""
+    """Return the modules that follow the pooling, in order, Dense layers with random weights.
+
+    Example: see `encoder.DualEncoder`.
+    """
     return nn.Sequential(*(UnitLength() if isinstance(head, Normalize) else DenseHead(head) for head in published))
 
 
@@ -116,6 +123,8 @@ def load_heads(name: str, published: Iterable[Dense | Normalize]) -> nn.Sequenti
 
     Raises:
         InputError: weights are missing, of another size, or in another format than safetensors.
+
+    Example: see `encoder.DualEncoder`.
     """
     published, repository = tuple(published), Repository(name)
     heads = build_heads(published)
@@ -137,7 +146,10 @@ def load_heads(name: str, published: Iterable[Dense | Normalize]) -> nn.Sequenti
 
 
 def save_head(head: DenseHead, folder: Path) -> None:
-    """Write a Dense layer's weights as sentence-transformers reads them, into a new folder."""
+    """Write a Dense layer's weights as sentence-transformers reads them, into a new folder.
+
+    Example: see `encoder.DualEncoder`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in head.state_dict().items()}
     save_file(weights, folder / WEIGHTS)

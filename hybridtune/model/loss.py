@@ -29,6 +29,10 @@ class LearnedTemperature(nn.Module):
 
     Raises:
         ValueError: start is outside [low, high], or low is not positive.
+
+    Example:
+        >>> round(LearnedTemperature(0.05, low=0.01, high=0.2).value().item(), 3)
+        0.05
     """
 
     def __init__(self, start: float, low: float, high: float) -> None:
@@ -69,6 +73,8 @@ class LossOutput:
         accuracy: share of this worker's rows whose own answer scores highest of all columns, in [0, 1].
         spread: mean variance of the embedding dimensions over the batch, times D; near 0 is a collapsed encoder,
             1 the most that unit vectors can have.
+
+    Example: see `info_nce`.
     """
 
     loss: Tensor
@@ -155,6 +161,8 @@ def align(students_from: Tensor, students_to: Tensor, teachers: Tensor) -> LossO
 
     Raises:
         ValueError: teacher and student differ in width.
+
+    Example: see `info_nce`.
 
     Source: arXiv 2301.12566 (OPTICAL: translations alone teach another language); arXiv 2004.09813 (teacher's
     vector of a sentence as target for it and its translation).

@@ -64,13 +64,13 @@ def _pooled(hidden: Tensor, mask: Tensor, mode: str) -> Tensor:
     held = mask[:, :, None].to(hidden.dtype)  # [B, T, 1]
     if mode == "max":
         return hidden.masked_fill(held == 0, -torch.inf).amax(1)
-    place = mask.cumsum(1)[:, :, None] * held  # [B, T, 1], from 1; 0 where there is padding
+    position = mask.cumsum(1)[:, :, None] * held  # [B, T, 1], from 1; 0 where there is padding
     if mode == "cls":
-        held = (place == 1).to(hidden.dtype)
+        held = (position == 1).to(hidden.dtype)
     elif mode == "lasttoken":
-        held = (place == place.amax(1, keepdim=True)).to(hidden.dtype)
+        held = (position == position.amax(1, keepdim=True)).to(hidden.dtype)
     elif mode == "weightedmean":
-        held = place
+        held = position
     count = held.sum(1)
     return (hidden * held).sum(1) / (count.sqrt() if mode == "mean_sqrt_len" else count)
 
@@ -80,6 +80,8 @@ def check_onnx() -> None:
 
     Raises:
         InputError: it is not.
+
+    Example: see `write_onnx`.
     """
     try:
         import onnx  # noqa: F401
@@ -107,6 +109,9 @@ def write_onnx(model: DualEncoder, source: str, trust_remote_code: bool, file: P
     Raises:
         InputError: the encoder needs more than ids and a mask.
         HybridtuneError: it computes what torch cannot export.
+
+    Example:
+        >>> write_onnx(DualEncoder.load("best"), "best", False, Path("best/onnx/model.onnx"))  # doctest: +SKIP
     """
     import onnx
 
@@ -150,7 +155,10 @@ def write_onnx(model: DualEncoder, source: str, trust_remote_code: bool, file: P
 
 
 def sample_texts() -> list[str]:
-    """Return made-up texts in several scripts, from none to more tokens than an encoder takes."""
+    """Return made-up texts in several scripts, from none to more tokens than an encoder takes.
+
+    Example: see `write_onnx`.
+    """
     return [" ".join([text] * times) for times in _TIMES for text in _TEXTS]
 
 
@@ -169,6 +177,8 @@ def largest_difference(model: DualEncoder, file: Path, rows: Sequence[Int32]) ->
 
     Raises:
         HybridtuneError: the graph does not run.
+
+    Example: see `write_onnx`.
     """
     largest = 0.0
     batches = [*(rows[at : at + _BATCH] for at in range(0, len(rows), _BATCH)), *([row] for row in rows[::3])]
@@ -198,9 +208,9 @@ def _padded(rows: Sequence[Int32], pad_id: int) -> tuple[Int64, Int64]:
     """Ids and mask [B, T] of a batch, padded on the right to its longest row."""
     ids = np.full((len(rows), max(map(len, rows))), pad_id, np.int64)
     mask = np.zeros_like(ids)
-    for place, row in enumerate(rows):
-        ids[place, : len(row)] = row
-        mask[place, : len(row)] = 1
+    for index, row in enumerate(rows):
+        ids[index, : len(row)] = row
+        mask[index, : len(row)] = 1
     return ids, mask
 
 

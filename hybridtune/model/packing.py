@@ -26,6 +26,8 @@ class TokenRows:
         ids: [T] int64; the texts one after the other.
         lengths: [n] int64, on the CPU whatever the device of ``ids``: to know a shape, nobody waits for a GPU.
         longest: tokens of the longest text.
+
+    Example: see `TokenRows.of`.
     """
 
     ids: Tensor
@@ -86,7 +88,7 @@ _FORWARDS = 4  # and one more forward of the whole model, in a model that is not
 
 @dataclass(frozen=True)
 class Group:
-    """Texts of like length that stand together: ``texts`` times ``length`` slots."""
+    """Texts of like length that stand together: ``texts`` times ``length`` slots. Example: see `TokenRows.of`."""
 
     texts: int
     length: int
@@ -112,6 +114,8 @@ class Packing:
         groups: the row, cut into groups; empty where ``offsets`` is given.
         offsets: [n + 1] int32, for kernels that take texts of any length: where each text starts, and the end.
         longest: slots of the longest text.
+
+    Example: see `TokenRows.of`.
     """
 
     source: Tensor | None
@@ -143,6 +147,8 @@ def group_by_length(lengths: Tensor, device: torch.device, packed: bool = True) 
         lengths: [n] tokens of each text, on the CPU.
         device: where the result goes; a GPU gets fewer groups.
         packed: groups share a forward of the model, else each has its own, and they are fewer.
+
+    Example: see `TokenRows.of`.
     """
     sizes: Int64 = lengths.numpy()
     order = np.argsort(sizes, kind="stable")  # [n]
@@ -180,6 +186,8 @@ def one_after_the_other(lengths: Tensor, longest: int, device: torch.device) -> 
         lengths: [n] tokens of each text, on the CPU.
         longest: the largest of them.
         device: where the result goes.
+
+    Example: see `TokenRows.of`.
     """
     total, n = int(lengths.sum()), len(lengths)
     sizes = lengths.to(device, non_blocking=True)
@@ -199,7 +207,10 @@ def one_after_the_other(lengths: Tensor, longest: int, device: torch.device) -> 
 
 
 def first_position(config: Any) -> int | None:
-    """Return the position of a text's first token in a model that can be packed; None: not known to be right."""
+    """Return the position of a text's first token in a model that can be packed; None: not known to be right.
+
+    Example: see `TokenRows.of`.
+    """
     kind = getattr(config, "model_type", None)
     if kind in _FROM_PADDING:
         return int(config.pad_token_id or 0) + 1
@@ -207,14 +218,17 @@ def first_position(config: Any) -> int | None:
 
 
 def takes_any_length(device: torch.device, dtype: torch.dtype, head_width: int) -> bool:
-    """Return whether PyTorch's variable-length attention runs: Ampere or newer, half precision, heads it knows."""
+    """Return whether PyTorch's variable-length attention runs: Ampere or newer, half precision, heads it knows.
+
+    Example: see `TokenRows.of`.
+    """
     if device.type != "cuda" or dtype not in (torch.bfloat16, torch.float16):
         return False
     return torch.cuda.get_device_capability(device) >= (8, 0) and head_width % 8 == 0 and head_width <= 256
 
 
 def register() -> None:
-    """Make packed attention known to transformers; a second call changes nothing."""
+    """Make packed attention known to transformers; a second call changes nothing. Example: see `TokenRows.of`."""
     from transformers import AttentionInterface, AttentionMaskInterface
     from transformers.masking_utils import sdpa_mask
 
@@ -223,7 +237,10 @@ def register() -> None:
 
 
 def keep_out_of_graphs() -> None:
-    """Leave attention, whose groups are others at each step, out of what torch.compile compiles once for all steps."""
+    """Leave attention, whose groups are others at each step, out of what torch.compile compiles once for all steps.
+
+    Example: see `TokenRows.of`.
+    """
     from transformers import AttentionInterface
 
     outside = torch.compiler.disable(packed_attention)  # type: ignore[no-untyped-call]
@@ -256,6 +273,8 @@ def packed_attention(
 
     Returns:
         [1, S, H, E], and None for the weights.
+
+    Example: see `TokenRows.of`.
     """
     if texts is None:
         from transformers.integrations.sdpa_attention import sdpa_attention_forward

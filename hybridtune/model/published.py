@@ -62,6 +62,8 @@ class Dense:
         bias: whether the linear layer has one.
         activation: name of a class of ``torch.nn``, one of `ACTIVATIONS`.
         residual: whether the input is added to the output.
+
+    Example: see `read_published`.
     """
 
     path: str
@@ -74,7 +76,7 @@ class Dense:
 
 @dataclass(frozen=True)
 class Normalize:
-    """A Normalize module: its output has unit length."""
+    """A Normalize module: its output has unit length. Example: see `read_published`."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,8 @@ class Published:
         passage_length: the same of passages alone.
         padding_side: of the tokenizer, where it is said beside the tokenizer's own files.
         truncation_side: likewise.
+
+    Example: see `read_published`.
     """
 
     name: str

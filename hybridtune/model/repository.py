@@ -22,6 +22,10 @@ class Repository:
         name: as given.
         folder: of a local model; None for a hub name.
         asks: whether the hub answers; if not, a file that is not there may still be published.
+
+    Example:
+        >>> Repository("intfloat/multilingual-e5-small").json("config.json")["model_type"]  # doctest: +SKIP
+        'bert'
     """
 
     def __init__(self, name: str) -> None:

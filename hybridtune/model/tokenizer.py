@@ -30,6 +30,8 @@ class Tokenizer:
         pad_id: the id that fills short rows.
         pools_prompts: whether a prefix's tokens are pooled with the text's. If not, each is given as ``~id``, below 0,
             by which the encoder knows it.
+
+    Example: see `train_tokenizer`.
     """
 
     definition: str
@@ -39,8 +41,8 @@ class Tokenizer:
     @property
     def digest(self) -> str:
         """Equal for equal tokenizers."""
-        told = self.definition if self.pools_prompts else f"prompts left out\0{self.definition}"
-        return hashlib.sha256(f"{self.pad_id}\0{told}".encode()).hexdigest()
+        text = self.definition if self.pools_prompts else f"prompts left out\0{self.definition}"
+        return hashlib.sha256(f"{self.pad_id}\0{text}".encode()).hexdigest()
 
     @property
     def largest_id(self) -> int:
@@ -90,6 +92,8 @@ def pretrained_tokenizer(name: str, trust_remote_code: bool = False) -> Tokenize
 
     Raises:
         InputError: it cannot be found or fetched, or it has no fast version.
+
+    Example: see `train_tokenizer`.
     """
     published = read_published(name)
     loaded = load_tokenizer(published, trust_remote_code)
@@ -109,6 +113,11 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     Args:
         texts: what to learn the pieces from.
         vocab_size: most pieces to keep.
+
+    Example:
+        >>> tokenizer = train_tokenizer(["who won", "she won"], vocab_size=60)
+        >>> [len(row) for row in tokenizer.encode(["won", "she won"], "", max_length=8)]  # [CLS] and [SEP] too
+        [3, 4]
     """
     backend = tokenizers.Tokenizer(tokenizers.models.WordPiece(unk_token="[UNK]"))
     backend.normalizer = tokenizers.normalizers.BertNormalizer(strip_accents=False, lowercase=True)
@@ -133,6 +142,8 @@ def load_tokenizer(published: Published, trust_remote_code: bool) -> Any:
 
     Raises:
         InputError: it cannot be found or fetched, or it has no fast version.
+
+    Example: see `train_tokenizer`.
     """
     import transformers
 
@@ -163,6 +174,6 @@ def _lower(backend: Any) -> None:
     known: Any = backend.normalizer
     parts: list[Any] = [known] * (known is not None)
     if isinstance(known, normalizers.Sequence):
-        parts = [known[place] for place in range(len(known))]
+        parts = [known[index] for index in range(len(known))]
     if not any(isinstance(part, normalizers.Lowercase) for part in parts):
         backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *parts])
