@@ -127,6 +127,8 @@ def test_scores_are_those_of_a_full_sort(services, model, small_study, small_sto
 def test_ones_own_vectors_score_as_the_service_does(services, model, benchmark, small_study, tiny_source):
     settings = small_study.encoder.model_dump(exclude={"name", "tiny"})
     encoder = DualEncoder.load(tiny_source, **settings)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as in the actors
 
     def vectors(encode, texts, blocks):
         found = np.zeros((len(texts), encoder.width), np.float32)
@@ -136,6 +138,7 @@ def test_ones_own_vectors_score_as_the_service_does(services, model, benchmark, 
 
     queries = vectors(encoder.encode_queries, benchmark.queries, benchmark.query_blocks)
     passages = vectors(encoder.encode_passages, benchmark.passages, benchmark.passage_blocks)
+    torch.set_num_threads(threads)
     assert score_vectors(benchmark, queries, passages) == services[3].score(arrays_of(model))
 
 
