@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from hybridtune.model.loss import align, info_nce
+from hybridtune.model.loss import LearnedTemperature, align, info_nce
 
 ANSWER_SETS = torch.tensor([0, 1, 2, 1, 3, 4, 0, 1, 5, 6, 3, 7])  # equal ones stand in different workers' slices
 NEAR = 0.5  # some of the vectors here are nearer than this, some are not
@@ -225,3 +225,31 @@ def test_align_is_half_the_squared_distance_and_done_when_both_have_arrived():
 def test_a_teacher_of_another_width():
     with pytest.raises(ValueError, match=r"vectors \[6, 8\] do not fit \[6, 4\]"):
         align(unit(6, 4, 0), unit(6, 4, 1), unit(6, 8, 2))
+
+
+def test_a_temperature_starts_where_it_is_told():
+    for start in (0.05, 0.02, 0.37, 0.005, 1.0):
+        value = LearnedTemperature(start, 0.005, 1.0).value()
+        assert value.shape == ()
+        assert value.dtype == torch.float32
+        assert value.item() == float(torch.tensor(start))
+
+
+def test_a_temperature_keeps_its_bounds_and_comes_back_from_them():
+    temperature = LearnedTemperature(0.05, 0.02, 0.2)
+    optimizer = torch.optim.SGD(temperature.parameters(), lr=1000.0)
+    for sign, bound in ((1, 0.02), (-1, 0.2), (1, 0.02)):
+        optimizer.zero_grad()
+        (sign * temperature.value()).backward()
+        assert float(temperature.log_ratio.grad) == pytest.approx(sign * temperature.value().item())  # also at a bound
+        optimizer.step()
+        temperature.project()
+        assert temperature.value().item() == pytest.approx(bound, rel=1e-6)
+    temperature.average_gradient()  # one worker: nothing changes
+    assert float(temperature.log_ratio.grad) == pytest.approx(0.2, rel=1e-6)
+
+
+@pytest.mark.parametrize("range_", [(0.1, 0.2), (0.01, 0.04), (0.0, 1.0)])
+def test_a_temperature_outside_its_bounds(range_):
+    with pytest.raises(ValueError, match="is outside"):
+        LearnedTemperature(0.05, *range_)
