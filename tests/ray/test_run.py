@@ -13,6 +13,8 @@ import optuna
 import pytest
 import yaml
 
+from hybridtune.config.names import short_name
+
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 
 HYBRIDTUNE = str(Path(sys.executable).with_name("hybridtune"))
@@ -223,9 +225,14 @@ def test_optuna_knows_all_trials_once(result, folder):
     study = optuna.load_study(study_name="small", storage=f"sqlite:///{folder / 'optuna.db'}")
     states = {"done": optuna.trial.TrialState.COMPLETE, "stopped early": optuna.trial.TrialState.PRUNED}
     assert [trial.state for trial in study.trials] == [states[trial["status"]] for trial in result["trials"]]
-    told = [(trial.number, trial.user_attrs.get("baseline"), trial.params, trial.value) for trial in study.trials]
-    assert told == [
-        (trial["number"], trial["baseline"], trial["values"], trial["metrics"]["balanced/AP"])
+    known = [(trial.number, trial.user_attrs.get("baseline"), trial.params, trial.value) for trial in study.trials]
+    assert known == [
+        (
+            trial["number"],
+            trial["baseline"],
+            {short_name(field): value for field, value in trial["values"].items()},
+            trial["metrics"]["balanced/AP"],
+        )
         for trial in result["trials"]
     ]
     for trial in study.trials:
