@@ -11,7 +11,7 @@ from hybridtune.config.study import Study
 from hybridtune.data.readers.benchmarks import read_benchmark
 from hybridtune.data.store import recipe
 from hybridtune.errors import InputError
-from hybridtune.study.export import _trained
+from hybridtune.study import export
 
 DOCS = Path(__file__).parents[2] / "docs" / "data.md"
 CSV = "language,q,a\nen,Who?,She.\nsw,Nani?,Yeye.\n"
@@ -127,8 +127,10 @@ def test_a_benchmark_that_judges_no_query_of_its_own_is_refused(faq):
         dev(faq, "stray")
 
 
-def test_no_reader_is_imported_by_who_looks_at_a_study(faq):
-    study = study_of(faq)
+def test_no_reader_is_imported_by_who_looks_at_a_study(faq, monkeypatch):
+    study, folder = study_of(faq), faq.parent
+    monkeypatch.setattr(export, "_find_checkpoint", lambda target, options: (study, "0001", target))
+    options = export.ExportOptions(onnx=False, trial="1", out=folder / "out")
     with pytest.raises(InputError, match=r"is read by my_readers:read_faq, code that is not run unless"):
-        _trained(study, faq, faq.parent, faq.parent)
+        export._export_trial(folder, options, export.StudyCallback())
     assert "my_readers" not in sys.modules
