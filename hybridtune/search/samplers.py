@@ -29,7 +29,6 @@ from hybridtune.search.space import (
 from hybridtune.storage.study_folder import check_format
 
 STARTUP = 6  # trials that are drawn at random before TPE and GP model anything, baselines among them
-_NEEDS = {"cmaes": "cmaes", "gp": "scipy"}
 _BLIND = ("random", "grid")  # learn nothing from the trials before
 _LEARN = ("tpe", "gp", "cmaes")  # from trials of an earlier study
 
@@ -41,10 +40,9 @@ def check_search(study: Study) -> None:
         InputError: it cannot, or a package or a study that is needed is not there.
     """
     search, name = study.search, f"search.sampler {study.search.sampler}"
-    package = _NEEDS.get(search.sampler)
-    if package is not None and importlib.util.find_spec(package) is None:
-        raise InputError(f"{name}: needs the package {package}: pip install 'hybridtune[samplers]', or choose tpe")
     if search.sampler == "cmaes":
+        if importlib.util.find_spec("cmaes") is None:
+            raise InputError(f"{name}: needs the package cmaes: pip install 'hybridtune[samplers]', or choose tpe")
         if len(search.objective) > 1:
             raise InputError(
                 f"{name}: searches for one objective, not for {len(search.objective)}; choose nsga2 or tpe"

@@ -180,11 +180,10 @@ def test_what_a_sampler_cannot_do_is_told_before_anything_starts(search, line):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("name", "package"), [("cmaes", "cmaes"), ("gp", "scipy")])
-def test_a_package_that_is_missing_is_named(monkeypatch, name, package):
+def test_a_package_that_is_missing_is_named(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda asked: None)
-    with pytest.raises(InputError, match=rf"sampler {name}: needs the package {package}: pip install 'hybridtune\["):
-        check_search(sampled(name, ONE, SPACE))
+    with pytest.raises(InputError, match=r"sampler cmaes: needs the package cmaes: pip install 'hybridtune\["):
+        check_search(sampled("cmaes", ONE, SPACE))
 
 
 def test_the_documented_sampler_of_ones_own_proposes(tmp_path, monkeypatch):
