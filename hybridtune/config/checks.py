@@ -38,9 +38,9 @@ def _field_problems(search: Search, parts: Parts) -> Iterator[str]:
             yield f"search.space.{name}: {not_searchable(name)}"
             continue
         for end in parameter.ends():
-            told = _refused(parts, name, end)
-            if told:
-                yield f"search.space.{name}: {end!r}: {told}"
+            problem = _refused(parts, name, end)
+            if problem:
+                yield f"search.space.{name}: {end!r}: {problem}"
 
 
 def _refused(parts: Parts, name: str, value: Any) -> str | None:
@@ -73,20 +73,20 @@ def _condition_problems(search: Search) -> Iterator[str]:
     space = search.space
     for name, parameter in space.items():
         for other, values in parameter.when.items():
-            told = f"search.space.{name}: when {other}: "
+            where = f"search.space.{name}: when {other}: "
             if other not in space:
-                yield told + (
+                yield where + (
                     "is not searched; add it to search.space, or leave the condition out"
                     if other in field_names()
                     else not_searchable(other)
                 )
             elif other == name:
-                yield told + "is the field itself; leave the condition out"
+                yield where + "is the field itself; leave the condition out"
             elif space[other].values() is None:
-                yield told + f"{space[other].describe()} is a range without a step, whose values never repeat"
+                yield where + f"{space[other].describe()} is a range without a step, whose values never repeat"
             else:
                 yield from (
-                    f"{told}{value!r} is never tried: {other} is {space[other].describe()}"
+                    f"{where}{value!r} is never tried: {other} is {space[other].describe()}"
                     for value in values
                     if not space[other].allows(value)
                 )
@@ -98,10 +98,10 @@ def _condition_problems(search: Search) -> Iterator[str]:
 
 
 def _point_problems(search: Search, parts: Parts) -> Iterator[str]:
-    space, places = search.space, [f"search.points.{place}" for place in range(len(search.points))]
+    space, names = search.space, [f"search.points.{index}" for index in range(len(search.points))]
     if len(search.points) > search.trials:
         yield f"search.points: {len(search.points)} points, but search.trials is {search.trials}; raise it"
-    for where, point in zip(places, search.points, strict=True):
+    for where, point in zip(names, search.points, strict=True):
         if not point:
             yield f"{where}: has no value; give {{field: value}}"
         for name, value in point.items():
@@ -129,8 +129,8 @@ def _clashes(search: Search, parts: Parts) -> Iterator[str]:
         try:
             Train.model_validate({**fixed, **{short_name(key): value for key, value in chosen.items()}})
         except ValidationError as error:
-            told = ", ".join(f"{key} {value!r}" for key, value in chosen.items())
-            yield f"search.space: a trial may get {told}: {reason(error.errors()[0], Train)}"
+            given = ", ".join(f"{key} {value!r}" for key, value in chosen.items())
+            yield f"search.space: a trial may get {given}: {reason(error.errors()[0], Train)}"
             return
 
 

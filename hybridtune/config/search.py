@@ -126,7 +126,7 @@ class Parameter(Part):
         if self.loguniform is not None or (self.uniform is not None and self.step is None):
             return None
         count = round((high - low) / (self.step or 1)) + 1
-        return [self._at(place) for place in range(count)] if count <= MOST_VALUES else None
+        return [self._at(index) for index in range(count)] if count <= MOST_VALUES else None
 
     def allows(self, value: Any) -> bool:
         """Return whether a trial may get the value."""
@@ -244,7 +244,7 @@ class Search(Part):
     @field_validator("objective", "loggers")
     @classmethod
     def _each_once(cls, values: list[str]) -> list[str]:
-        twice = next((value for place, value in enumerate(values) if value in values[:place]), None)
+        twice = next((value for index, value in enumerate(values) if value in values[:index]), None)
         if twice is not None:
             raise ValueError(f"{twice} stands twice; give each once")
         return values
@@ -296,9 +296,9 @@ def seconds(budget: str) -> float:
     return float(match[1]) * SECONDS[match[2]]
 
 
-def is_url(place: str) -> bool:
+def is_url(storage: str) -> bool:
     """Return whether a storage is a database's URL, not a file or folder."""
-    return _URL.match(place) is not None
+    return _URL.match(storage) is not None
 
 
 def fill_variables(text: str, where: str, otherwise: str = "") -> str:

@@ -1,4 +1,4 @@
-"""Who else is told of a study's trials: TensorBoard always; Weights & Biases and MLflow where the study asks."""
+"""The loggers of a study's trials: TensorBoard always; Weights & Biases and MLflow where the study asks."""
 
 import hashlib
 import importlib.util
@@ -109,7 +109,7 @@ def _ready(inner: Any, name: str) -> Any:
 class Tracker(Callback):  # type: ignore[misc]
     """Hands our trials to one of Ray's logging callbacks: under their own names, over our own step.
 
-    They are told in a thread of their own, for the search waits for nobody: Ray sends MLflow every number by itself,
+    They are called in a thread of their own, so that the search does not wait: Ray sends MLflow every number by itself,
     and starts two processes a trial for W&B. A logger that fails is named once and left out from then on; the search
     goes on.
 
@@ -117,7 +117,7 @@ class Tracker(Callback):  # type: ignore[misc]
         name: of the logger.
         inner: Ray's callback, set up.
         folder: the study folder.
-        up: whether what the logger needs is still there; without it nothing is told.
+        up: whether what the logger needs is still there; without it nothing is logged.
     """
 
     def __init__(self, name: str, inner: Any, folder: Path, up: Callable[[], bool] | None = None) -> None:
@@ -140,8 +140,8 @@ class Tracker(Callback):  # type: ignore[misc]
         """Log a score; the final report repeats those of the best checkpoint, as ``best/<score>``."""
         self.on_trial_start(iteration, trials, trial)
         step = int(result["step"])
-        told = {**logged(result), TIMESTEPS_TOTAL: step, TRAINING_ITERATION: step}
-        self._do(self.inner.log_trial_result, step, self._seen[trial_name(trial.config)], told)
+        figures = {**logged(result), TIMESTEPS_TOTAL: step, TRAINING_ITERATION: step}
+        self._do(self.inner.log_trial_result, step, self._seen[trial_name(trial.config)], figures)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """End a trial that ended by itself or was stopped."""
@@ -190,9 +190,9 @@ class _Seen:
     def __init__(self, config: dict[str, Any], folder: Path) -> None:
         name = trial_name(config)
         self.config = {**trial_values(config), "baseline": config["baseline"] or "searched"}
-        place = folder / "trials" / name
-        place.mkdir(parents=True, exist_ok=True)  # W&B's process works there
-        self.local_path = str(place)
+        home = folder / "trials" / name
+        home.mkdir(parents=True, exist_ok=True)  # W&B's process works there
+        self.local_path = str(home)
         self.experiment_dir_name = folder.name
         # one id for a trial of a study folder, whenever it runs; no other study's
         self.trial_id = f"{hashlib.sha256(str(folder).encode()).hexdigest()[:10]}-{name}"

@@ -121,7 +121,7 @@ class Resuming(OptunaSearch):  # type: ignore[misc]
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Store the end of a trial: complete with its best checkpoint's value, pruned if stopped, or failed."""
-        if result:  # the report with which a trial ends is told nowhere else
+        if result:  # the report with which a trial ends comes nowhere else
             self.on_trial_result(trial_id, result)
         if trial_id in self._completed_trials:
             return

@@ -21,10 +21,10 @@ def storage_url(study: Study, folder: Path) -> str:
     Raises:
         InputError: a variable of the URL is not set.
     """
-    place = fill_variables(study.search.storage, "search.storage ")
-    if place == "journal":
-        return str(folder / FILES[place])
-    return f"sqlite:///{folder / FILES[place]}" if place == "sqlite" else place
+    storage = fill_variables(study.search.storage, "search.storage ")
+    if storage == "journal":
+        return str(folder / FILES[storage])
+    return f"sqlite:///{folder / FILES[storage]}" if storage == "sqlite" else storage
 
 
 def open_storage(study: Study, folder: Path) -> optuna.storages.BaseStorage:
@@ -98,11 +98,11 @@ _PACKAGES = {"psycopg": "'psycopg[binary]'", "psycopg2": "psycopg2-binary", "MyS
 
 
 def _not_opened(url: str, field: str, error: Exception) -> InputError:
-    told = " ".join(str(getattr(error, "orig", None) or error).split())
+    message = " ".join(str(getattr(error, "orig", None) or error).split())
     secret = sqlalchemy.make_url(url).password if is_url(url) else None
-    told = told.replace(url, masked_url(url))
-    told = told.replace(str(secret), "***") if secret else told
-    return InputError(f"{field} {masked_url(url)}: the database cannot be opened: {told[:200]}")
+    message = message.replace(url, masked_url(url))
+    message = message.replace(str(secret), "***") if secret else message
+    return InputError(f"{field} {masked_url(url)}: the database cannot be opened: {message[:200]}")
 
 
 def load_optuna_study(study: Study, folder: Path) -> optuna.Study:
@@ -111,9 +111,11 @@ def load_optuna_study(study: Study, folder: Path) -> optuna.Study:
     Raises:
         InputError: there is none yet, or its database cannot be opened.
     """
-    place = study.search.storage
-    none = InputError(f"{folder}: holds no trials yet: no Optuna study {study.name!r} in {_told(study, folder)}")
-    if place in FILES and not (folder / FILES[place]).is_file():
+    storage = study.search.storage
+    none = InputError(
+        f"{folder}: holds no trials yet: no Optuna study {study.name!r} in {_storage_label(study, folder)}"
+    )
+    if storage in FILES and not (folder / FILES[storage]).is_file():
         raise none
     try:
         return optuna.load_study(study_name=study.name, storage=open_storage(study, folder))
@@ -121,5 +123,5 @@ def load_optuna_study(study: Study, folder: Path) -> optuna.Study:
         raise none from None
 
 
-def _told(study: Study, folder: Path) -> str:
+def _storage_label(study: Study, folder: Path) -> str:
     return FILES.get(study.search.storage) or masked_url(storage_url(study, folder))

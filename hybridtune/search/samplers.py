@@ -74,10 +74,10 @@ def _check_grid(study: Study) -> None:
                 f"search.space.{name}: {parameter.describe()} has no end of values; for search.sampler grid give a "
                 "choice, a step, or a shorter range"
             )
-    for place, point in enumerate(study.search.points):
+    for index, point in enumerate(study.search.points):
         left_out = [name for name in study.search.space if name not in point]
         if left_out:
-            raise InputError(f"search.points.{place}: a grid proposes nothing for {', '.join(left_out)}; give a value")
+            raise InputError(f"search.points.{index}: a grid proposes nothing for {', '.join(left_out)}; give a value")
 
 
 def sampler(study: Study, seed: int, trials: Sequence[FrozenTrial] = ()) -> optuna.samplers.BaseSampler:
@@ -157,8 +157,8 @@ def first_trials(study: Study) -> list[tuple[dict[str, Any], dict[str, Any]]]:
         (point, {BASELINE: name}) for name, point in zip(BASELINES, baseline_points(study), strict=False)
     ]
     room = len(found) + study.search.trials
-    for place, point in enumerate(study.search.points):
-        found.append((point, {"point": place}))
+    for index, point in enumerate(study.search.points):
+        found.append((point, {"point": index}))
     if study.search.sampler == "grid":
         found += [(point, {}) for point in _grid(study, room)]
     different: list[tuple[dict[str, Any], dict[str, Any]]] = []
@@ -173,10 +173,10 @@ def _grid(study: Study, most: int) -> list[dict[str, Any]]:
     axes = {name: parameter.values() or [] for name, parameter in study.search.space.items()}
     size = math.prod(len(values) for values in axes.values())
     points = []
-    for place in random.Random(study.seed).sample(range(size), min(size, most + len(study.search.points))):
+    for cell in random.Random(study.seed).sample(range(size), min(size, most + len(study.search.points))):
         point = {}
         for name, values in axes.items():
-            place, digit = divmod(place, len(values))
+            cell, digit = divmod(cell, len(values))
             point[name] = values[digit]
         points.append(point)
     return points
@@ -213,18 +213,18 @@ def borrowed(study: Study) -> list[FrozenTrial]:
     """
     if study.search.warm_start is None:
         return []
-    field, place = "search.warm_start", fill_variables(study.search.warm_start, "search.warm_start ")
-    told = f"{field} {masked_url(place)}"
-    if is_url(place):
-        earlier, optuna_study = None, _of_url(study, place, field)
+    field, location = "search.warm_start", fill_variables(study.search.warm_start, "search.warm_start ")
+    where = f"{field} {masked_url(location)}"
+    if is_url(location):
+        earlier, optuna_study = None, _of_url(study, location, field)
     else:
-        file = Path(place) / "study.yaml"
+        file = Path(location) / "study.yaml"
         if not file.is_file():
-            raise InputError(f"{told}: is no study folder (no study.yaml) and no storage URL; give one of them")
-        check_format(place, told)
+            raise InputError(f"{where}: is no study folder (no study.yaml) and no storage URL; give one of them")
+        check_format(location, where)
         earlier = load_study(file)
-        optuna_study = load_optuna_study(earlier, Path(place))
-    columns = _columns(study, earlier, optuna_study, told)
+        optuna_study = load_optuna_study(earlier, Path(location))
+    columns = _columns(study, earlier, optuna_study, where)
     trials = []
     for trial in optuna_study.get_trials(deepcopy=False, states=[TrialState.COMPLETE]):
         params = _params(study, earlier, trial)
@@ -237,23 +237,23 @@ def borrowed(study: Study) -> list[FrozenTrial]:
                 )
             )
     if not trials:
-        raise InputError(f"{told}: none of its finished trials lies in this study's search space; leave it out")
+        raise InputError(f"{where}: none of its finished trials lies in this study's search space; leave it out")
     return trials
 
 
 def _of_url(study: Study, url: str, field: str) -> optuna.Study:
-    storage, told = open_url(url, field), f"{field} {masked_url(url)}"
+    storage, where = open_url(url, field), f"{field} {masked_url(url)}"
     names = optuna.get_all_study_names(storage)
     if url == storage_url(study, Path()):
         names = [name for name in names if name != study.name]  # itself, when it goes on
     name = names[0] if len(names) == 1 else study.name
     if name not in names:
         there = ", ".join(sorted(names)) or "none"
-        raise InputError(f"{told}: has several studies or none (there: {there}); give the folder of the study instead")
+        raise InputError(f"{where}: has several studies or none (there: {there}); give the folder of the study instead")
     return optuna.load_study(study_name=name, storage=storage)
 
 
-def _columns(study: Study, earlier: Study | None, optuna_study: optuna.Study, told: str) -> list[int]:
+def _columns(study: Study, earlier: Study | None, optuna_study: optuna.Study, where: str) -> list[int]:
     """Return which of the earlier study's values are this study's objectives."""
     wanted = study.search.objective
     names = optuna_study.metric_names or (earlier.search.objective if earlier else None)
@@ -262,7 +262,7 @@ def _columns(study: Study, earlier: Study | None, optuna_study: optuna.Study, to
     missing = [name for name in wanted if name not in (names or [])]
     if missing:
         raise InputError(
-            f"{told}: searched for {', '.join(names or ['other objectives'])}, not for {', '.join(missing)}; "
+            f"{where}: searched for {', '.join(names or ['other objectives'])}, not for {', '.join(missing)}; "
             "search.objective must be the same"
         )
     return [list(names or []).index(name) for name in wanted]

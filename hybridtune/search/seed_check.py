@@ -4,7 +4,7 @@ Contestants are ``best`` and the names of the baselines.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,36 +23,21 @@ _SEEDS = 2**31  # a study's seed lies below
 
 @dataclass(frozen=True)
 class Repeat:
-    """One training to be repeated.
+    """A training of a contestant with another seed.
 
     Attributes:
         name: of its folder, ``best-s1``.
-        who: ``best``, or the baseline's name.
-        seed: of the study, in its place.
+        contestant: ``best``, or the baseline's name.
+        seed: takes the place of the study's.
         values: the fields of the study that the trial set.
+        metrics: of its best checkpoint; empty where it failed, or was not trained yet.
     """
 
     name: str
-    who: str
+    contestant: str
     seed: int
     values: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class RepeatRow:
-    """What came of a repeat.
-
-    Attributes:
-        name: see ``Repeat``.
-        who: see ``Repeat``.
-        seed: see ``Repeat``.
-        metrics: of its best checkpoint; empty where it failed.
-    """
-
-    name: str
-    who: str
-    seed: int
-    metrics: dict[str, float]
+    metrics: dict[str, float] = field(default_factory=dict)
 
 
 def repeat_points(study: Study, best: TrialRow, rows: Sequence[TrialRow]) -> list[Repeat]:
@@ -79,7 +64,7 @@ def _contestants(best: TrialRow, rows: Sequence[TrialRow]) -> dict[str, TrialRow
 
 
 def compare_seeds(
-    study: Study, best: TrialRow, rows: Sequence[TrialRow], repeats: Sequence[RepeatRow], files: Mapping[str, Path]
+    study: Study, best: TrialRow, rows: Sequence[TrialRow], repeats: Sequence[Repeat], files: Mapping[str, Path]
 ) -> dict[str, Any]:
     """Compare the best trial with the baselines over fresh seeds, for ``repeats.json``.
 
@@ -101,14 +86,14 @@ def compare_seeds(
         ``{"n", "seeds", "metrics", "best", "contestants": {who: {"trial", "values", "failed", "metrics": {metric:
         {"first", "by_seed", "mean", "spread", "n"}}}}, "against": {baseline: {metric: {"difference", "low", "high",
         "standard_error", "p_topics", "topics", "p_seeds", "verdict"}}}}``; a difference is the best's less the other's,
-        what cannot be told is None.
+        what cannot be computed is None.
 
     Raises:
         InputError: a file of per-query values that is none.
     """
     contestants, first = _contestants(best, rows), next(iter(_contestants(best, rows)))
     metrics = [name for name in dict.fromkeys([*study.search.objective, *_SHOWN]) if name in best.metrics]
-    ran = {who: {row.seed: row for row in repeats if row.who == who and row.metrics} for who in contestants}
+    ran = {who: {row.seed: row for row in repeats if row.contestant == who and row.metrics} for who in contestants}
     queries = {who: _mean_queries([row.name for row in ran[who].values()], files) for who in contestants}
     figures = {who: {name: _by_seed(row, ran[who], name) for name in metrics} for who, row in contestants.items()}
     against = {
@@ -119,11 +104,11 @@ def compare_seeds(
         for who in contestants
         if who != first
     }
-    told = {
+    compared = {
         who: {
             "trial": row.id,
             "values": row.values,
-            "failed": [one.name for one in repeats if one.who == who and not one.metrics],
+            "failed": [one.name for one in repeats if one.contestant == who and not one.metrics],
             "metrics": figures[who],
         }
         for who, row in contestants.items()
@@ -133,7 +118,7 @@ def compare_seeds(
         "seeds": sorted({row.seed for row in repeats}),
         "metrics": metrics,
         "best": first,
-        "contestants": told,
+        "contestants": compared,
         "against": against,
     }
 
@@ -143,7 +128,7 @@ def _mean_queries(names: Sequence[str], files: Mapping[str, Path]) -> PerQuery |
     return averaged(found) if found and len(found) == len(names) else None
 
 
-def _by_seed(row: TrialRow, ran: Mapping[int, RepeatRow], metric: str) -> dict[str, Any]:
+def _by_seed(row: TrialRow, ran: Mapping[int, Repeat], metric: str) -> dict[str, Any]:
     values = {str(seed): one.metrics[metric] for seed, one in ran.items() if metric in one.metrics}
     got = list(values.values())
     return {

@@ -8,11 +8,11 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from hybridtune.metrics.per_query import FILE as PER_QUERY
-from hybridtune.search.seed_check import Repeat, RepeatRow, compare_seeds, repeat_points
+from hybridtune.search.seed_check import Repeat, compare_seeds, repeat_points
 from hybridtune.search.study import TRIALS, StudyResult, run_trials
 from hybridtune.search.trial_log import Display, Watcher
 from hybridtune.storage.files import ensure_local, exists, join, with_name
-from hybridtune.storage.trial_rows import SETTLED, TrialRow, read_rows
+from hybridtune.storage.trial_rows import SETTLED, read_rows
 from hybridtune.train.job_queue import FitJob
 
 REPEATS = "repeats"  # in the study folder; laid out like a study folder of its own
@@ -53,31 +53,27 @@ def run_repeats(
         What `compare_seeds` gives.
     """
     wanted = repeat_points(job.study, found.best, found.rows)
-    place = folder / REPEATS
-    place.mkdir(exist_ok=True)
-    settled = [row for row in read_rows(place) if row.status in SETTLED]
+    repeats = folder / REPEATS
+    repeats.mkdir(exist_ok=True)
+    settled = [row for row in read_rows(repeats) if row.status in SETTLED]
     left = [_config(number, one) for number, one in enumerate(wanted) if one.name not in {row.id for row in settled}]
     if left:
-        Watcher.displays[str(place)] = display
+        Watcher.displays[str(repeats)] = display
         run_trials(
-            replace(job, storage=join(with_name(job.storage, REPEATS), TRIALS), home=str(place / TRIALS)),
+            replace(job, storage=join(with_name(job.storage, REPEATS), TRIALS), home=str(repeats / TRIALS)),
             Listed(left),
-            place,
+            repeats,
             trials=len(left),
             concurrent_trials=concurrent_trials,
-            callbacks=[Watcher(place)],
+            callbacks=[Watcher(repeats)],
         )
-    done = {row.id: row for row in read_rows(place) if row.status == "done"}
-    rows = [RepeatRow(one.name, one.who, one.seed, _scores(done.get(one.name))) for one in wanted]
-    places = {name: join(row.checkpoint, PER_QUERY) for name, row in done.items() if row.checkpoint}
-    files = {name: ensure_local(place) for name, place in places.items() if exists(place)}
-    return compare_seeds(job.study, found.best, found.rows, rows, files)
+    done = {row.id: row for row in read_rows(repeats) if row.status == "done"}
+    ran = [replace(one, metrics=done[one.name].metrics) if one.name in done else one for one in wanted]
+    locations = {name: join(row.checkpoint, PER_QUERY) for name, row in done.items() if row.checkpoint}
+    files = {name: ensure_local(location) for name, location in locations.items() if exists(location)}
+    return compare_seeds(job.study, found.best, found.rows, ran, files)
 
 
 def _config(number: int, one: Repeat) -> dict[str, Any]:
-    baseline = None if one.who == "best" else one.who
+    baseline = None if one.contestant == "best" else one.contestant
     return {**one.values, "number": number, "baseline": baseline, "name": one.name, "seed": one.seed}
-
-
-def _scores(row: TrialRow | None) -> dict[str, float]:
-    return row.metrics if row is not None else {}

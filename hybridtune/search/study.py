@@ -112,12 +112,12 @@ def run_trials(
     """Run trials by Ray Tune: as many at once as worker groups fit, each group taking trial after trial.
 
     Args:
-        job: of the fixed values; ``storage`` is the place of all trials, ``home`` their folder.
+        job: of the fixed values; ``storage`` is the location of all trials, ``home`` their folder.
         proposer: of the values.
         folder: takes Tune's own files, in ``trials/``.
         trials: how many.
         concurrent_trials: trials at once.
-        callbacks: told of every trial.
+        callbacks: called at every change of a trial.
         scheduler: stops trials early.
         stop: ends all of them.
 
@@ -171,7 +171,7 @@ class FatalErrors(tune.Callback):  # type: ignore[misc]
 
     @contextlib.contextmanager
     def reraised(self) -> Iterator[None]:
-        """Raises, in place of what Tune makes of it, what ended the search within the block."""
+        """Raise what ended the search within the block, instead of what Tune makes of it."""
         try:
             yield
         except Exception:

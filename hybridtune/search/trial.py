@@ -26,7 +26,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
 
         Args:
             config: values of the trial, from `search_space`.
-            job: the fit of the study's fixed values; ``storage`` is the place of all trials, ``home`` their folder.
+            job: the fit of the study's fixed values; ``storage`` is the location of all trials, ``home`` their folder.
         """
         self._job = job
         self._group = WorkerGroup(job.study.resources, _home(job))

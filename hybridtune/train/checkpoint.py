@@ -1,4 +1,4 @@
-"""A running mean of the weights, which is scored and exported in their place (`train.ema`)."""
+"""A checkpoint of a training: weights, moments, progress, and the running mean of the weights (`train.ema`)."""
 
 import json
 from collections.abc import Iterator, Mapping

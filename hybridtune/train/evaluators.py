@@ -77,7 +77,7 @@ class GroupEvaluators:
         wanted = (job.store, job.source, job.benchmark, job.evaluators, _structure(job.study.encoder))
         if self._service is None or wanted != self._started_for:
             self._service, self._started_for = None, wanted  # those of before go first
-            placements = [self._placements[place % len(self._placements)] for place in range(job.evaluators)]
+            placements = [self._placements[index % len(self._placements)] for index in range(job.evaluators)]
             self._service = EvaluatorService(job.benchmark, job.store, job.source, job.study.encoder, placements)
 
     def score(self, job: FitJob, weights: Mapping[str, Any], per_query_file: Path) -> Scores:

@@ -89,7 +89,7 @@ def on_device(batch: TokenBatch, device: torch.device, chunk_size: int | None) -
     pairs, texts = len(batch.answer_sets), len(batch.lengths)
     count = 1 if chunk_size is None else -(-texts // chunk_size)
     ends = np.concatenate([[0], np.cumsum(batch.lengths)])
-    cuts = [texts * place // count for place in range(count + 1)]
+    cuts = [texts * index // count for index in range(count + 1)]
     chunks = [
         TokenRows.flat(batch.ids[ends[first] : ends[last]], batch.lengths[first:last]).to(device)
         for first, last in itertools.pairwise(cuts)

@@ -34,7 +34,7 @@ class FitResult:
 
     Attributes:
         metrics: of the best checkpoint, beside how far the training went.
-        checkpoint: place of the best checkpoint by the study's first objective.
+        checkpoint: location of the best checkpoint by the study's first objective.
     """
 
     metrics: Metrics
@@ -150,14 +150,14 @@ def _trainer(queue: Any, resources: Resources, folder: Path) -> TorchTrainer:
     )
 
 
-def fit(job: FitJob, told: Callable[[Metrics], object] = lambda metrics: None) -> FitResult:
+def fit(job: FitJob, on_report: Callable[[Metrics], object] = lambda metrics: None) -> FitResult:
     """Train one configuration to its end, from its last checkpoint where ``job.storage`` holds one.
 
     The best ``train.keep_checkpoints`` checkpoints stay, and the last one, from which a training goes on.
 
     Args:
         job: what to train.
-        told: called with every report.
+        on_report: called with every report.
 
     Raises:
         FitError, InputError: see `WorkerGroup.reports`.
@@ -166,7 +166,7 @@ def fit(job: FitJob, told: Callable[[Metrics], object] = lambda metrics: None) -
     group = WorkerGroup(job.study.resources, job.local_folder)
     try:
         for metrics in group.reports(job):
-            told(metrics)
+            on_report(metrics)
     except BaseException:
         group.close(0.0)  # nobody waits for the next report of a training that was interrupted
         raise

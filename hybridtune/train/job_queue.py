@@ -1,4 +1,4 @@
-"""What is asked of a worker group: one training, with the places that it reads from and writes to."""
+"""The jobs of a worker group, the queue that holds them, and the board on which running fits post their pace."""
 
 import asyncio
 import time
@@ -13,6 +13,12 @@ from hybridtune.config.study import Study
 from hybridtune.errors import FitError, HybridtuneError
 from hybridtune.runtime import ray_private
 
+RESTARTS = 2  # of the worker group after workers died, from the last checkpoint; counted anew after every report
+LOST_NODES = 20  # and after nodes were lost with their workers, which is nobody's fault unless it goes on for ever
+ON_HEAD = {ray_private.HEAD_RESOURCE: 0.001}  # for what no lost worker may end
+SECONDS_BETWEEN_POSTS = 1.0
+Metrics = dict[str, Any]
+
 
 @dataclass(frozen=True)
 class FitJob:
@@ -20,12 +26,12 @@ class FitJob:
 
     Attributes:
         study: the study file with this fit's values put in; no ``auto`` in its resources.
-        store: place of the token store.
-        source: place or hub name of the encoder to start from.
+        store: location of the token store.
+        source: location or hub name of the encoder to start from.
         benchmark: that intermediate scores are taken on; the reference of one in the object store, or a benchmark.
-        storage: place of this fit's checkpoints.
+        storage: location of this fit's checkpoints.
         evaluators: actors that score for this fit, >= 1.
-        home: local folder, on the machine of whoever hands in the job, for what is told of the fit beside its
+        home: local folder, on the machine of whoever hands in the job, for what is written of the fit beside its
             checkpoints; None: that above ``storage``, which is local then.
         name: what this fit is called on the board.
         board: handle of the running board that takes its progress; None: nobody watches.
@@ -45,9 +51,6 @@ class FitJob:
     def local_folder(self) -> Path:
         """``home``, or what stands for it."""
         return Path(self.home) if self.home is not None else Path(self.storage).parent
-
-
-SECONDS_BETWEEN_POSTS = 1.0
 
 
 @dataclass(frozen=True)
@@ -115,13 +118,6 @@ class Poster:
         self._last, self._steps = time.perf_counter(), 0
 
 
-RESTARTS = 2  # of the worker group after workers died, from the last checkpoint; counted anew after every report
-LOST_NODES = 20  # and after nodes were lost with their workers, which is nobody's fault unless it goes on for ever
-ON_HEAD = {ray_private.HEAD_RESOURCE: 0.001}  # for what no lost worker may end
-
-Metrics = dict[str, Any]
-
-
 class JobQueue:
     """Holds one job at a time, until its last report; a worker group that died finds it there again.
 
@@ -180,7 +176,7 @@ class JobQueue:
             if number != self._number or not self._open:
                 return False
             if metrics["step"] <= self._step and not metrics["final"]:
-                return True  # told before, by a worker that died
+                return True  # reported before, by a worker that died
             self._deaths, self._lost, self._step = 0, 0, metrics["step"]
             self._reports.append(metrics)
             self._asked, self._open = False, not metrics["final"]

@@ -134,7 +134,7 @@ def _train_job(job: FitJob, context: WorkerContext) -> None:
     clock = Clock(progress)
     # A report whose worker was killed behind its checkpoint comes first.
     first = context.rank == 0
-    if agreed(first and last is not None and not context.report(_told(checkpoints, progress)), device):
+    if agreed(first and last is not None and not context.report(_reported(checkpoints, progress)), device):
         return
     if not progress.ended:
         progress = _train(job, checkpoints, progress, clock, context)
@@ -187,7 +187,7 @@ def _train(
             go_on = True
             if rank == 0:
                 progress = _score(job, checkpoints, snapshot, progress, metrics, clock, context.score)
-                go_on = context.report(_told(checkpoints, progress)) and not progress.ended
+                go_on = context.report(_reported(checkpoints, progress)) and not progress.ended
             else:
                 progress = replace(progress, step=step)
             if agreed(not go_on, device):
@@ -244,6 +244,6 @@ def checkpoint_manager(job: FitJob) -> CheckpointManager:
     return CheckpointManager(job.storage, job.study.train.keep_checkpoints, job.study.search.objective[0])
 
 
-def _told(checkpoints: CheckpointManager, progress: Progress) -> Metrics:
+def _reported(checkpoints: CheckpointManager, progress: Progress) -> Metrics:
     """Return a score as it is reported."""
     return {**progress.metrics, "checkpoint_path": checkpoints.at(progress.best_step)}

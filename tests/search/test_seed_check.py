@@ -9,7 +9,7 @@ from hybridtune.config.study import Study
 from hybridtune.metrics.metrics import Ranked, per_query
 from hybridtune.metrics.per_query import write_per_query
 from hybridtune.report.headline import headline
-from hybridtune.search.seed_check import RepeatRow, compare_seeds, repeat_points
+from hybridtune.search.seed_check import Repeat, compare_seeds, repeat_points
 from hybridtune.storage.trial_rows import TrialRow
 
 GOAL = "balanced/AP"
@@ -53,7 +53,7 @@ def test_seeds_stay_in_their_range_and_a_searched_one_gives_way():
     study = study_of(repeat_best=1).model_copy(update={"seed": 2**31 - 1})
     cut = row(1, "half-half", status="out of budget")
     (point,) = repeat_points(study, best, [cut, best])
-    assert (point.who, point.seed, point.values) == ("best", 0, {"temperature": 0.1})
+    assert (point.contestant, point.seed, point.values) == ("best", 0, {"temperature": 0.1})
 
 
 def queries(path, worst, seed):
@@ -71,7 +71,7 @@ def repeated(folder, scores, worst, metric=GOAL):
     for who, values in scores.items():
         for count, value in enumerate(values, start=1):
             name = f"{who}-s{count}"
-            rows.append(RepeatRow(name, who, 5 + count, {} if value is None else {metric: value}))
+            rows.append(Repeat(name, who, 5 + count, {}, {} if value is None else {metric: value}))
             if value is not None:
                 files[name] = queries(folder / f"{name}.parquet", worst[who], seed=hash_of(name))
     return rows, files
