@@ -105,7 +105,7 @@ def attach(folder: Path, down: bool, as_json: bool) -> None:
     """Follow a launched study to its end, and fetch it. FOLDER is the one that launch named."""
     from hybridtune.launch import attach
     from hybridtune.launch import record as launched
-    from hybridtune.launch.down import taken_down
+    from hybridtune.launch.attach import taken_down
     from hybridtune.terminal.screen import Screen
 
     screen = Screen(to_stderr=as_json)
@@ -159,13 +159,13 @@ def _fetch(found: "Launch", folder: Path, screen: "Screen", checkpoints: bool = 
 @json_option
 def down(target: Path, yes: bool, as_json: bool) -> None:
     """Take the cluster of a launched study down, or that of a cluster file."""
-    from hybridtune.launch import down
+    from hybridtune.launch import attach
     from hybridtune.launch import record as launched
     from hybridtune.terminal.screen import Screen
 
     screen = Screen(to_stderr=as_json)
     if target.is_file():
-        down.take_file_down(target, screen)
+        attach.take_file_down(target, screen)
     else:
         found = launched.read_launch(target)
         if launched.still_runs(found, target):
@@ -173,7 +173,7 @@ def down(target: Path, yes: bool, as_json: bool) -> None:
                 _ask(f"job {found.job} still runs; stop it and take its cluster down?")
             screen.line(f"stopping job {found.job}")
             launched.stop_job(found, target)  # in good order: what it has reaches its place
-        down.take_down(found, target, screen)
+        attach.take_down(found, target, screen)
     answer({"down": str(target)}, as_json)
 
 

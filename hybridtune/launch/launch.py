@@ -7,12 +7,9 @@ from typing import Any
 
 from hybridtune.config.study import Study, dump_study
 from hybridtune.errors import HybridtuneError, InputError
-from hybridtune.launch import attach, down, launcher, stage, submit
-from hybridtune.launch import kuberay as kubernetes
-from hybridtune.launch import kuberay as rayjob
-from hybridtune.launch import local_head as here
-from hybridtune.launch import record as launched
+from hybridtune.launch import attach, kuberay, launcher, local_head, record, submit
 from hybridtune.launch.cluster_file import ClusterFile
+from hybridtune.launch.launcher_file import LOCAL_NODES
 from hybridtune.launch.preview import describe_launch
 from hybridtune.launch.record import Kind, Launch, make_key
 from hybridtune.launch.submit import Options
@@ -40,7 +37,7 @@ class Planned:
     cluster: ClusterFile
     kind: Kind
     preflight: Preflight
-    staged: stage.Staged
+    staged: submit.Staged
     place: str
     folder: Path
 
@@ -57,16 +54,16 @@ def plan_launch(cluster: ClusterFile, study: Study, options: Options) -> Planned
         InputError: the first thing that is wrong; a trial that fits on no node, with both numbers.
     """
     folder = submit.here_folder(study, options)
-    before = launched.find_launch(folder)
+    before = record.find_launch(folder)
     out = options.out or (before.place if before else None)
     kind = _kind(cluster)
     if kind == "here":
-        study = stage.at_home(study)
+        study = submit.at_home(study)
         place = _place_here(out, folder)
-        staged = stage.Staged(study, (), ())
+        staged = submit.Staged(study, (), ())
     else:
         place = submit.study_place(out)
-        staged = stage.plan_stage(study, submit.shared_folder(place))
+        staged = submit.plan_stage(study, submit.shared_folder(place))
     if kind == "rayjob" and staged.uploads:
         raise InputError(
             f"{staged.uploads[0].source}: local files do not go with a RayJob; put the data on s3://, gs:// or a "
@@ -89,11 +86,11 @@ def launch(planned: Planned, options: Options, screen: Screen) -> dict[str, Any]
     make_key()  # before anything exists that could not be taken down again
     before = submit.not_running(planned.folder)
     _open_folder(planned)
-    with down.taken_down(options.down, planned.folder, screen) as started:
+    with attach.taken_down(options.down, planned.folder, screen) as started:
         begun = _start(planned, before, started, screen)
         if options.detach:
             screen.line(f"detached: hybridtune attach {planned.folder} follows it")
-            return attach.told(begun, planned.folder, "PENDING")
+            return attach.summary(begun, planned.folder, "PENDING")
         return attach.see_through(begun, planned.folder, screen)
 
 
@@ -109,19 +106,19 @@ def describe(planned: Planned) -> dict[str, Any]:
         planned.place,
         str(planned.folder),
     )
-    told["notices"] += [*planned.preflight.allocation.notices, *submit.secrets_told(planned.staged)]
+    told["notices"] += [*planned.preflight.allocation.notices, *submit.describe_secrets(planned.staged)]
     return told
 
 
 def manifest(planned: Planned) -> str:
     """The RayJob of a launch as YAML; what ``kubectl create -f -`` takes."""
-    return rayjob.manifest_text(_documents(planned, submit.job_name(planned.study)))
+    return kuberay.manifest_text(_documents(planned, submit.job_name(planned.study)))
 
 
 def _kind(cluster: ClusterFile) -> Kind:
     if cluster.kind != "launcher":
         return cluster.kind
-    return "here" if cluster.tree["provider"].get("module") == here.PROVIDER else "launcher"
+    return "here" if cluster.tree["provider"].get("module") == LOCAL_NODES else "launcher"
 
 
 def _place_here(out: str | None, folder: Path) -> str:
@@ -144,20 +141,20 @@ def _start(planned: Planned, before: Launch | None, started: list[Launch], scree
     job, folder, file = submit.job_name(planned.study), planned.folder, planned.cluster.path.absolute()
     begun = Launch(planned.kind, planned.study.name, planned.place, job, str(file))
     if planned.kind == "rayjob":
-        launched.write_launch(begun, folder)
+        record.write_launch(begun, folder)
         started.append(begun)
-        kubernetes.create_job(_documents(planned, job))
+        kuberay.create_job(_documents(planned, job))
         screen.line(f"RayJob {job} created; results go to {planned.place}")
         return begun
     if planned.kind == "here":
         begun = _head_here(planned, begun, before, screen)
     started.append(begun)
-    launched.write_launch(begun, folder)
+    record.write_launch(begun, folder)
     if planned.kind == "launcher":
         _up(begun, folder, screen)
     elif planned.kind == "raycluster":
         screen.line(f"kubectl apply -f {file}")
-        kubernetes.create_cluster(file)
+        kuberay.create_cluster(file)
     submit.send(begun, folder, planned.staged, {SHAPE: dump_shape(planned.cluster.shape)}, screen)
     return begun
 
@@ -166,18 +163,18 @@ def _head_here(planned: Planned, begun: Launch, before: Launch | None, screen: S
     head = before.head if before is not None else None
     if head is None or not head.alive:
         if head is not None:
-            here.stop_head(head)  # what it left
+            local_head.stop_head(head)  # what it left
         screen.line("starting a head on this machine; nodes come when trials wait for them")
-        head = here.start_head(planned.cluster.tree)
+        head = local_head.start_head(planned.cluster.tree)
     screen.line(f"head {head.address}, dashboard {head.dashboard} (its token: {head.folder}/token)")
     return Launch(begun.kind, begun.study, begun.place, begun.job, begun.cluster, head=head)
 
 
 def _up(begun: Launch, folder: Path, screen: Screen) -> None:
     """`ray up`, unless the head answers already: it would start Ray anew there, and end what runs."""
-    log = folder / launched.LOG
+    log = folder / record.LOG
     if launcher.head_address(begun.file) is not None:
-        with contextlib.suppress(HybridtuneError), launched.reached(begun, folder) as connect:
+        with contextlib.suppress(HybridtuneError), record.reached(begun, folder) as connect:
             connect()
             screen.line("the cluster is up: used as it is (its file is applied anew after hybridtune down)")
             return
@@ -186,5 +183,5 @@ def _up(begun: Launch, folder: Path, screen: Screen) -> None:
 
 
 def _documents(planned: Planned, name: str) -> list[dict[str, Any]]:
-    command = submit.entrypoint(f"{rayjob.STUDY_AT}/study.yaml", planned.place)
-    return rayjob.job_manifest(planned.cluster.documents, name, dump_study(planned.staged.study), command)
+    command = submit.entrypoint(f"{kuberay.STUDY_AT}/study.yaml", planned.place)
+    return kuberay.job_manifest(planned.cluster.documents, name, dump_study(planned.staged.study), command)

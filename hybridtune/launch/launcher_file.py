@@ -50,7 +50,7 @@ def notices(document: Document) -> list[str]:
                     f"{node['max_workers']} nodes can never be there: max_workers of the cluster is {_most(tree)}",
                 )
             )
-    if tree["provider"].get("module") != FAKE_NODES and not any(
+    if tree["provider"].get("module") != LOCAL_NODES and not any(
         "RAY_AUTH_MODE=token" in text for _, _, text in document.texts()
     ):
         told.append(f"{document.source}: no RAY_AUTH_MODE=token: whoever reaches the head's ports may run code there")
@@ -192,14 +192,14 @@ def _refused_by_ray(tree: dict[str, Any]) -> tuple[YamlPath, str] | None:
     return None
 
 
-FAKE_NODES = "hybridtune.launch.local_nodes.Provider"  # its head is started here, not by commands of the file
+LOCAL_NODES = "hybridtune.launch.local_nodes.Provider"  # its head is started here, not by commands of the file
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def start_mistakes(document: Document) -> Iterator[str]:
     """Start commands with which a node would not join the cluster, or would be shown to the network."""
     provider = mapping_of(document.tree.get("provider"))
-    if provider.get("module") == FAKE_NODES:
+    if provider.get("module") == LOCAL_NODES:
         return
     for section, needed in (
         ("head_start_ray_commands", {"--head": "", "--autoscaling-config": "=~/ray_bootstrap_config.yaml"}),

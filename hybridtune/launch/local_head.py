@@ -28,7 +28,6 @@ from hybridtune.runtime.local import free_ports
 from hybridtune.runtime.loopback import HOST, environment, new_token
 from hybridtune.runtime.processes import is_running, start_time
 
-PROVIDER = "hybridtune.launch.local_nodes.Provider"
 LOG = "start.log"  # in the head's folder: what `ray start` printed
 _SECONDS_TO_START = 120
 _SECONDS_TO_END = 5  # then they are killed
@@ -67,7 +66,7 @@ def start_head(tree: Mapping[str, Any]) -> Head:
     """Start a head whose autoscaler adds nodes on this machine.
 
     Args:
-        tree: of a cluster file whose provider is `PROVIDER`.
+        tree: of a cluster file whose provider is `hybridtune.launch.local_nodes.Provider`.
 
     Raises:
         HybridtuneError: the head did not come up.

@@ -64,7 +64,7 @@ def status(folder: Path) -> dict[str, Any]:
 
     Returns:
         ``{"study", "name", "state", "asked", "ended", "counts": {status: trials}, "objective", "best", "front",
-        "trials", "headline", "go_on"}``, and of a launched study ``job`` (see `attach.job_told`), which is all there
+        "trials", "headline", "go_on"}``, and of a launched study ``job`` (see `attach.job_summary`), which is all there
         is before it has begun to write, or ``notice``: why nothing is told of its job. ``state`` is ``running``,
         ``running elsewhere`` (another machine's process, which cannot be seen from here), ``cut off`` or ``ended``;
         ``best`` is the best trial so far or None;
@@ -76,11 +76,11 @@ def status(folder: Path) -> dict[str, Any]:
     """
     job = notice = None
     if (folder / LAUNCH).exists():
-        from hybridtune.launch.attach import job_told  # heavy: it asks the cluster
+        from hybridtune.launch.attach import job_summary  # heavy: it asks the cluster
 
         study_file = folder / "study.yaml"
         try:
-            job = job_told(folder)
+            job = job_summary(folder)
         except InputError as error:
             if not study_file.exists():
                 raise

@@ -4,7 +4,7 @@ import pytest
 
 from hybridtune.config.study import load_study
 from hybridtune.errors import InputError
-from hybridtune.launch import stage
+from hybridtune.launch import submit
 
 
 @pytest.fixture
@@ -26,12 +26,12 @@ def data(tmp_path, monkeypatch):
 
 
 def staged(study_file, shared=None, **sections):
-    return stage.plan_stage(load_study(study_file(**sections)), shared)
+    return submit.plan_stage(load_study(study_file(**sections)), shared)
 
 
 def sent(planned, folder):
     folder.mkdir()
-    stage.write_stage(planned, folder)
+    submit.write_stage(planned, folder)
     return {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*") if path.is_file()}
 
 
@@ -107,7 +107,7 @@ def test_what_the_cluster_sees_too_is_not_sent(data, study_file):
 
 
 def test_too_much_is_refused_with_both_sizes(data, study_file, monkeypatch):
-    monkeypatch.setattr(stage, "PACKAGE_LIMIT", 2**20)
+    monkeypatch.setattr(submit, "PACKAGE_LIMIT", 2**20)
     (data / "a.jsonl").write_bytes(b"x" * (3 * 2**20))
     with pytest.raises(InputError) as error:
         staged(study_file, data={"train": "data"})
@@ -130,12 +130,12 @@ def test_variables_that_may_be_passwords_stay_names(study_file, monkeypatch, tmp
 
 
 def test_at_home_paths_are_absolute(data, study_file):
-    study = stage.at_home(load_study(study_file(data={"train": ["data/*.jsonl", "newsroom:train"]})))
+    study = submit.at_home(load_study(study_file(data={"train": ["data/*.jsonl", "newsroom:train"]})))
     assert [one.path for one in study.data.train] == [str(data / "*.jsonl"), "newsroom:train"]
 
 
 def test_the_study_is_otherwise_the_same(data, study_file):
     before = load_study(study_file(data={"train": "data/a.jsonl"}))
-    after = stage.plan_stage(before).study.model_dump()
-    assert after.pop("data")["train"] == [{"path": "data/a.jsonl", "weight": 1.0}]
+    after = submit.plan_stage(before).study.model_dump()
+    assert after.pop("data")["train"] == [{"path": "data/a.jsonl", "weight": 1.0, "reader": None}]
     assert after == {key: value for key, value in before.model_dump().items() if key != "data"}
