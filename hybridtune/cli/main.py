@@ -1,4 +1,4 @@
-"""The command line. Every heavy import stands inside its command, so that --help answers at once."""
+"""The command line. Every heavy import is inside its command, so that --help answers at once."""
 
 import json
 import os

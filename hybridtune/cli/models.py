@@ -1,4 +1,4 @@
-"""The commands on models: score one, compare two, mine negatives with one, export one. Heavy imports stand inside."""
+"""The commands on models: score one, compare two, mine negatives with one, export one. Heavy imports are inside."""
 
 from pathlib import Path
 from typing import Any

@@ -78,7 +78,7 @@ class DualEncoder(nn.Module):
             self._first_position = None
 
     @classmethod
-    def load(cls, name: str, **settings: Any) -> "DualEncoder":
+    def load(cls, name: str | Path, **settings: Any) -> "DualEncoder":
         """Load an encoder from a model folder or hub name, as it is published, ready to encode texts.
 
         Args:
@@ -96,6 +96,7 @@ class DualEncoder(nn.Module):
             >>> encoder = DualEncoder.load("intfloat/multilingual-e5-small")              # doctest: +SKIP
             >>> encoder.encode_queries(["who won?"]) @ encoder.encode_passages(texts).T   # doctest: +SKIP
         """
+        name = str(name)
         encoder = with_folder_settings(check(Encoder, {"name": name, **settings}, "encoder"))
         tokenizer = pretrained_tokenizer(name, encoder.trust_remote_code)
         check_fit(encoder, tokenizer.largest_id)

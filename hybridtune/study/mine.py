@@ -53,7 +53,7 @@ def mine(
     work: Path | None,
     callback: StudyCallback,
 ) -> dict[str, Any]:
-    """Mine a training file.
+    """Mine hard negatives for a training file.
 
     Args:
         encoder: the current model.
@@ -83,10 +83,10 @@ def mine(
         raise InputError(f"--to {file}: is one of the files of --data; give the new file another name")
     groups = [group for source in sources for group in read_groups(source)]
     with encoded(rows, encoder, resources, work, callback) as pool:
-        judged = score_relevant(pool.folder, rows, pool.scan)
+        relevance = score_relevant(pool.folder, rows, pool.scan)
         passages = _passages(rows, groups)
         with phase(callback, "searching", "queries") as progress:
-            retrieved = dict(_retrieved(pool, judged, passages, groups, options, progress))
+            retrieved = dict(_retrieved(pool, relevance, passages, groups, options, progress))
     mined = choose_negatives(passages, retrieved, options.negatives, options.margin, options.skip)
     _write(mined, rows, groups, sources, file)
     callback.on_message(f"written: {file}")
@@ -118,7 +118,7 @@ def _group_of(text_id: str) -> str:
 
 
 def _retrieved(
-    pool: Encoded, judged: Relevance, passages: Passages, groups: list[Group], options: MiningOptions, progress: Any
+    pool: Encoded, relevance: Relevance, passages: Passages, groups: list[Group], options: MiningOptions, progress: Any
 ) -> Iterator[tuple[str, Retrieved]]:
     """Yield by passage language the list of every query of every group that has a passage in it, and its own score.
 
@@ -127,7 +127,7 @@ def _retrieved(
     scores = np.load(pool.folder / SCORES)  # [R]
     number = {passage_id: row for row, passage_id in enumerate(passages.ids)}
     width = len(pool.scan.relevant)
-    scored = judged.query_index * width + judged.passage_index  # [R], ascending
+    scored = relevance.query_index * width + relevance.passage_index  # [R], ascending
     by_language: dict[str, list[Block]] = {}
     for block in finished_blocks(pool.folder / "passages"):
         by_language.setdefault(block.language(), []).append(block)
@@ -164,7 +164,7 @@ def _own_pairs(pool: Encoded, groups: list[Group]) -> dict[str, list[tuple[int, 
 
 
 def _write(mined: Mined, rows: BenchmarkRows, groups: list[Group], sources: list[Source], file: Path) -> None:
-    """Every row as it stands, with its own negatives first and the mined ones behind them."""
+    """Write every row unchanged, but with its own negatives first and the mined ones behind them."""
     text_of = {text.text_id: text.text for part in rows.corpus for text in part.read()}
     negatives = {}
     for group, chosen in zip(groups, mined.negatives, strict=True):

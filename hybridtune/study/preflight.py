@@ -46,7 +46,7 @@ class Preflight:
         benchmarks: ``dev`` and, if given, ``test``.
         goals: objective -> ``max`` or ``min``.
         allocation: what each trial takes, and how many run at once.
-        plan: the batches of the study's fixed values; a final ratio that is null and searched stands at its end.
+        plan: the batches of the study's fixed values; a final ratio that is null and searched is at its end.
 
     Example: see `run_preflight`.
     """

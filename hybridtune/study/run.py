@@ -166,7 +166,7 @@ def _waiting_reported(target: Target, callback: StudyCallback) -> Iterator[None]
     if target.address is None:
         yield
         return
-    seen = reported = False  # a group that has just asked waits too, for a moment
+    seen = reported = False  # a group that has just requested workers waits too, for a moment
 
     def look() -> None:
         nonlocal seen, reported
@@ -324,7 +324,7 @@ def _search(preflight: Preflight, target: Target, callback: StudyCallback) -> di
 
 
 def _ended(folder: Path) -> dict[str, Any] | None:
-    """The result of a search that left nothing to do: no trial failed, and the folder still stands where it did."""
+    """The result of a search that left nothing to do: no trial failed, and the folder has not moved."""
     file = folder / "result.json"
     result: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     failed = [trial for trial in result.get("trials", []) if trial["status"] == "failed"]

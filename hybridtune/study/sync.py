@@ -281,7 +281,7 @@ def is_synced(name: str) -> bool:
         (True, False)
     """
     *folders, last = name.split("/")
-    if "fit" in folders or folders[:1] in ([kept] for kept in _PUBLISHED):
+    if "fit" in folders or (folders and folders[0] in _PUBLISHED):
         return False
     return not (name.startswith(".") or "/." in name or last.endswith(_PASSING) or name in _ELSEWHERE)
 

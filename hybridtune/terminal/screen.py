@@ -53,6 +53,10 @@ class Screen(StudyCallback):
         """Print one plain line, with the time since the start."""
         self.console.print(f"{time.perf_counter() - self._began:6.1f}s  {text}", soft_wrap=True, markup=False)
 
+    def print(self, text: str, style: str | None = None) -> None:
+        """Print a line as it is: neither wrapped nor read as markup."""
+        self.console.print(text, style=style, soft_wrap=True, markup=False)
+
     def on_message(self, text: str) -> None:
         """Print it."""
         self.line(text)
@@ -206,8 +210,8 @@ def _change(row: TrialRow, study: "Study") -> str:
         return f"step {row.metrics['step']:.0f}/{study.train.max_steps}, {', '.join(shown)}"
     if row.status == "running":
         return f"started ({', '.join(f'{short_name(key)} {short(value)}' for key, value in row.values.items())})"
-    kept = row.status in ("done", "out of budget") and "best_step" in row.metrics
-    best = f", best at step {row.metrics['best_step']:.0f}" if kept else ""
+    chosen = row.status in ("done", "out of budget") and "best_step" in row.metrics
+    best = f", best at step {row.metrics['best_step']:.0f}" if chosen else ""
     return f"{row.status} after {row.seconds:.0f} s{best}{f': {row.reason}' if row.reason else ''}"
 
 

@@ -54,21 +54,21 @@ def study_summary(study: Study, result: Mapping[str, Any], screen: Screen) -> No
     )
     for reason in dict.fromkeys(row.reason for row in rows if row.reason):
         names = ", ".join(row.label for row in rows if row.reason == reason)
-        screen.console.print(f"{names} failed: {reason}", soft_wrap=True, markup=False)
-    screen.console.print(trial_counts(study, rows), soft_wrap=True, markup=False)
+        screen.print(f"{names} failed: {reason}")
+    screen.print(trial_counts(study, rows))
     name = best["baseline"] or f"trial {best['number']}"
     values = ", ".join(
         f"{short_name(key)} {value:.4g}" if isinstance(value, float) else f"{short_name(key)} {value}"
         for key, value in best["values"].items()
     )
-    screen.console.print(f"best: {name} ({values})", soft_wrap=True, markup=False)
+    screen.print(f"best: {name} ({values})")
     if len(result["front"]) > 1:
-        screen.console.print(f"Pareto front: {', '.join(result['front'])}", markup=False)
+        screen.print(f"Pareto front: {', '.join(result['front'])}")
     if result.get("repeats"):
         metric = study.search.objective[0]
         title = f"{metric} with other seeds (+-: 95 % interval; p: paired by topics)"
         screen.console.print(plain_table(_repeats_rows(result["repeats"], metric), title))
-    screen.console.print(headline(study, result), style="bold", soft_wrap=True, markup=False)
+    screen.print(headline(study, result), style="bold")
     _print_locations(result, screen)
 
 
@@ -130,11 +130,11 @@ def _print_locations(result: Mapping[str, Any], screen: Screen) -> None:
         if "multi/rank_distance" in metrics:
             shown.append(f"rank distance {metrics['multi/rank_distance']:.1f}")
         queries = max(test["counts"]["queries"].values())
-        screen.console.print(f"test benchmark ({queries:,} queries): {', '.join(shown)}", soft_wrap=True)
+        screen.print(f"test benchmark ({queries:,} queries): {', '.join(shown)}")
         if len(test["groups"]) > 1:
             screen.console.print(groups_table(test["groups"], ["AP", "nDCG@10", "R@10"]))
-    screen.console.print(f"model: {result['model']}", soft_wrap=True)
-    screen.console.print(f"study: {result['study']}", soft_wrap=True)
+    screen.print(f"model: {result['model']}")
+    screen.print(f"study: {result['study']}")
     if result.get("report"):
-        screen.console.print(f"report: {result['report']}", soft_wrap=True)
-    screen.console.print(f"next:  hybridtune evaluate {result['model']} --benchmark PATH", soft_wrap=True)
+        screen.print(f"report: {result['report']}")
+    screen.print(f"next:  hybridtune evaluate {result['model']} --benchmark PATH")

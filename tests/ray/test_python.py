@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from hybridtune import Study, StudyCallback, evaluate_model, read_trials, run_study
+from hybridtune import DualEncoder, Study, StudyCallback, evaluate_model, read_trials, run_study
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(280)]
 
@@ -54,7 +54,7 @@ def test_the_result_names_the_best_trial_and_holds_the_table(ran):
     assert result.best.metrics["balanced/AP"] == table["balanced/AP"].max() == table["balanced/AP"][result.best.id]
     assert list(result.best.values.values()) == [table[name][result.best.id] for name in result.best.values]
     pd.testing.assert_frame_equal(read_trials(result.folder), table)
-    assert (result.model / "modules.json").is_file()
+    assert DualEncoder.load(result.model).encode_queries(["habari"]).shape == (1, 32)
     assert seen.results == [result.result]
 
 
