@@ -22,10 +22,8 @@ class Progress:
 
     Attributes:
         step: steps done.
-        seconds: spent on them, without scoring.
-        setup_seconds: from a job's hand-over to its first step, in all runs of the training.
-        score_seconds: spent on scores and checkpoints.
-        metrics: what was reported at this step.
+        metrics: what was reported at this step, with the seconds of all runs: ``setup_seconds`` (from a job's hand-over
+            to its first step), ``train_seconds`` and ``score_seconds`` (scores and checkpoints).
         best_step: step of the best score so far, by the first objective; of equals the last.
         best_metrics: what was reported there.
         without_better: scores in a row that were not better than the best before them.
@@ -33,9 +31,6 @@ class Progress:
     """
 
     step: int = 0
-    seconds: float = 0.0
-    setup_seconds: float = 0.0
-    score_seconds: float = 0.0
     metrics: Metrics = field(default_factory=dict)
     best_step: int = 0
     best_metrics: Metrics = field(default_factory=dict)
@@ -67,9 +62,6 @@ class Progress:
         }
         return Progress(
             step=metrics["step"],
-            seconds=metrics["train_seconds"],
-            setup_seconds=metrics["setup_seconds"],
-            score_seconds=metrics["score_seconds"],
             metrics=metrics,
             best_step=metrics["best_step"],
             best_metrics=metrics if best else self.best_metrics,
@@ -99,7 +91,7 @@ class Clock:
     """
 
     def __init__(self, progress: Progress) -> None:
-        self._before = progress
+        self._before = progress.metrics
         self._began = self._first_step = time.perf_counter()
         self._training = 0.0
 
@@ -114,11 +106,12 @@ class Clock:
     def metrics(self) -> Metrics:
         """Return ``setup_seconds``, ``train_seconds`` and ``score_seconds`` until now."""
         rest = time.perf_counter() - self._first_step - self._training
-        return {
-            "setup_seconds": self._before.setup_seconds + self._first_step - self._began,
-            "train_seconds": self._before.seconds + self._training,
-            "score_seconds": self._before.score_seconds + rest,
+        spent = {
+            "setup_seconds": self._first_step - self._began,
+            "train_seconds": self._training,
+            "score_seconds": rest,
         }
+        return {name: self._before.get(name, 0.0) + seconds for name, seconds in spent.items()}
 
 
 class Totals:
