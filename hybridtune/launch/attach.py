@@ -119,7 +119,7 @@ def see_through(launch: Launch, folder: Path, screen: Screen) -> dict[str, Any]:
 
 
 def summary(launch: Launch, folder: Path, status: str) -> dict[str, Any]:
-    """What ``--json`` prints of a launch."""
+    """Return what ``--json`` prints of a launch."""
     file = folder / "result.json"
     result = json.loads(file.read_text(encoding="utf-8")) if status == jobs.DONE and file.exists() else None
     about = {"study": launch.study, "folder": str(folder), "out": launch.place, "job": launch.job}
@@ -127,7 +127,7 @@ def summary(launch: Launch, folder: Path, status: str) -> dict[str, Any]:
 
 
 def job_summary(folder: Path) -> dict[str, Any] | None:
-    """How the job of a launched study stands, for `hybridtune status`; its results so far are fetched.
+    """Return how the job of a launched study stands, for `hybridtune status`; its results so far are fetched.
 
     Returns:
         ``{"name", "status", "message", "place", "cluster"}``; None where the folder is no launched study's. The status

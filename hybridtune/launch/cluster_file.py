@@ -96,7 +96,7 @@ def _of_kubernetes(documents: Sequence[Document], path: Path) -> ClusterFile:
 
 
 def _common(document: Document) -> Iterator[str]:
-    """Mistakes of any cluster file: what is not filled in, and what would be open to everybody."""
+    """Yield mistakes of any cluster file: what is not filled in, and what would be open to everybody."""
     told: set[tuple[int, str]] = set()  # an anchor's text stands at many places, and in one line
     for path, line, text in document.texts():
         for name in _UNFILLED.findall(text):

@@ -110,7 +110,7 @@ class _Quiet(WSGIRequestHandler):
 
 @contextlib.contextmanager
 def _optuna(study: "Study", folder: Path) -> Iterator[str]:
-    """The address of the study's page in optuna-dashboard, served while the block runs."""
+    """Yield the address of the study's page in optuna-dashboard, served while the block runs."""
     import optuna_dashboard
 
     from hybridtune.search.optuna_storage import load_optuna_study, open_storage
@@ -130,7 +130,7 @@ def _optuna(study: "Study", folder: Path) -> Iterator[str]:
 
 
 def _tensorboard(folder: Path) -> str:
-    """The address of a TensorBoard of the trials; it ends with this process."""
+    """Return the address of a TensorBoard of the trials; it ends with this process."""
     from tensorboard import program
 
     for name in ("tensorboard", "werkzeug"):

@@ -64,12 +64,12 @@ class JobState:
 
     @property
     def ended(self) -> bool:
-        """Whether it will not change any more."""
+        """Return whether it will not change any more."""
         return self.status in _ENDED
 
 
 def connect(address: str, token: str | None = None) -> "JobSubmissionClient":
-    """A client of the job API at an address.
+    """Return a client of the job API at an address.
 
     Args:
         address: ``http://HOST:PORT`` of the dashboard, or ``ray://HOST:PORT``.
@@ -123,7 +123,7 @@ def submit(client: "JobSubmissionClient", job: Job, patience: float = 120.0) -> 
 
 
 def state(client: "JobSubmissionClient", name: str) -> JobState:
-    """How a job stands.
+    """Return the state of a job.
 
     Raises:
         LostError: the cluster does not answer, or does not know the job.
@@ -200,7 +200,7 @@ async def _follow(
 
 
 def _own_token() -> str | None:
-    """The token that Ray's tools would take, where the environment does not forbid or ask for one already."""
+    """Return the token that Ray's tools would take, where the environment does not forbid or ask for one already."""
     mode = os.environ.get("RAY_AUTH_MODE")
     if mode == "disabled":
         return None

@@ -54,13 +54,13 @@ def delete_job(file: Path, job: str) -> None:
 
 
 def dashboard_command(file: Path) -> Callable[[int], list[str]]:
-    """What forwards a RayCluster's dashboard to a port of this machine."""
+    """Return what forwards a RayCluster's dashboard to a port of this machine."""
     name, space = _ray_object(file)
     return lambda port: [_program(), "port-forward", *space, f"service/{name}-head-svc", f"{port}:8265"]
 
 
 def cluster_token(file: Path) -> str | None:
-    """The token that KubeRay made for a RayCluster; None where it asks for none."""
+    """Return the token that KubeRay made for a RayCluster; None where it asks for none."""
     name, space = _ray_object(file)
     with contextlib.suppress(HybridtuneError):
         told = _kubectl("get", *space, f"secret/{name}", "-o", "jsonpath={.data.auth_token}")
@@ -69,7 +69,7 @@ def cluster_token(file: Path) -> str | None:
 
 
 def job_state(file: Path, job: str) -> JobState:
-    """How a RayJob stands. Raises LostError where Kubernetes does not answer, or does not know it."""
+    """Return how a RayJob stands. Raises LostError where Kubernetes does not answer, or does not know it."""
     told = _status(file, job)
     status = told.get("jobStatus") or "PENDING"
     if told.get("jobDeploymentStatus") == "Failed" and status not in ("SUCCEEDED", "STOPPED"):
@@ -152,7 +152,7 @@ def _status(file: Path, job: str) -> dict[str, Any]:
 
 
 def _head(file: Path, job: str | None) -> str:
-    """The head's pod."""
+    """Return the head's pod."""
     name, space = _ray_object(file)
     cluster = name if job is None else _status(file, job).get("rayClusterName", "")
     selector = f"ray.io/cluster={cluster},ray.io/node-type=head"
@@ -189,7 +189,7 @@ _STUDY, _CODE = "hybridtune-study", "hybridtune-code"  # volumes
 def job_manifest(
     documents: Sequence[Mapping[str, Any]], name: str, study: str, entrypoint: str
 ) -> list[dict[str, Any]]:
-    """A RayJob file's documents as this study's own: named, with the study and hybridtune itself in a ConfigMap.
+    """Return a RayJob file's documents as this study's own: named, with the study and hybridtune itself in a ConfigMap.
 
     Args:
         documents: of the file; one is a RayJob.
@@ -230,7 +230,7 @@ def job_manifest(
 
 
 def manifest_text(documents: Sequence[Mapping[str, Any]]) -> str:
-    """The documents as one YAML text, which `kubectl create -f` takes."""
+    """Return the documents as one YAML text, which `kubectl create -f` takes."""
     return dump_yaml(*documents, width=120)
 
 
@@ -249,7 +249,7 @@ def _mount(pod: dict[str, Any], name: str) -> None:
 
 
 def _code() -> bytes:
-    """The package as a zip file: the same bytes for the same source."""
+    """Return the package as a zip file: the same bytes for the same source."""
     package, packed = Path(__file__).parents[1], io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as file:
         for source in sorted(package.rglob("*")):

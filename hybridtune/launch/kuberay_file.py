@@ -34,23 +34,23 @@ _IDLE_SECONDS = 60  # Ray's own default on Kubernetes
 
 
 def ray_document(documents: Sequence[Document]) -> Document:
-    """The RayCluster or RayJob of a good file."""
+    """Return the RayCluster or RayJob of a good file."""
     return next(document for document in documents if document.tree.get("kind") in SCHEMAS)
 
 
 def cluster_spec(tree: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The RayCluster's spec, which a RayJob has inside its own."""
+    """Return the RayCluster's spec, which a RayJob has inside its own."""
     spec: Mapping[str, Any] = tree["spec"]["rayClusterSpec"] if tree["kind"] == "RayJob" else tree["spec"]
     return spec
 
 
 def idle_minutes(spec: Mapping[str, Any]) -> float:
-    """After so long without work a worker pod is deleted."""
+    """Return the minutes without work after which a worker pod is deleted."""
     return float(mapping_of(spec.get("autoscalerOptions")).get("idleTimeoutSeconds", _IDLE_SECONDS)) / 60
 
 
 def shape(spec: Mapping[str, Any]) -> Shape:
-    """The pods that a good file allows."""
+    """Return the pods that a good file allows."""
     head = NodeType(_HEAD, *_sizes(spec["headGroupSpec"]), 1, 1, head=True)
     groups = [
         NodeType(
@@ -66,7 +66,7 @@ def shape(spec: Mapping[str, Any]) -> Shape:
 
 
 def mistakes(documents: Sequence[Document]) -> Iterator[str]:
-    """Everything that is wrong with a KubeRay file, one line each."""
+    """Yield everything that is wrong with a KubeRay file, one line each."""
     ours = [document for document in documents if document.tree.get("kind") in SCHEMAS]
     if len(ours) != 1:
         where = documents[0] if not ours else ours[1]
@@ -91,7 +91,7 @@ def mistakes(documents: Sequence[Document]) -> Iterator[str]:
 
 
 def notices(documents: Sequence[Document]) -> list[str]:
-    """What a good file may have, and yet is worth a word."""
+    """Return notices about what a good file may have."""
     ray, told = ray_document(documents), []
     spec = cluster_spec(ray.tree)
     if mapping_of(spec.get("authOptions")).get("mode") != "token":
@@ -104,7 +104,7 @@ def notices(documents: Sequence[Document]) -> list[str]:
 
 
 def quantity(value: Any) -> float:
-    """A Kubernetes quantity, ``500m`` or ``4Gi``, as a number. Raises ValueError for anything else."""
+    """Return a Kubernetes quantity, ``500m`` or ``4Gi``, as a number. Raises ValueError for anything else."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([a-zA-Z]*)", str(value))
     if found is None or found[2] not in ("", *_UNITS):
         raise ValueError(f"{value!r} is not a Kubernetes quantity")
@@ -133,7 +133,7 @@ def _limits(group: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _spot(group: Mapping[str, Any]) -> bool:
-    """Whether the pods ask for nodes that the provider may take back, as the large providers label these."""
+    """Return whether the pods ask for nodes that the provider may take back, as the large providers label these."""
     chosen = mapping_of(mapping_of(mapping_of(group.get("template")).get("spec")).get("nodeSelector"))
     return any("spot" in f"{key}={value}".lower() and str(value) != "false" for key, value in chosen.items())
 
@@ -147,7 +147,7 @@ def _name(document: Document) -> Iterator[str]:
 
 
 def _cluster(document: Document, spec: Mapping[str, Any], at: YamlPath) -> Iterator[str]:
-    """What the operator and the autoscaler would refuse or misread."""
+    """Yield what the operator and the autoscaler would refuse or misread."""
     version, installed = spec.get("rayVersion"), metadata.version("ray")
     if version != installed:
         yield document.mistake(
@@ -187,7 +187,7 @@ def _pods(document: Document, at: YamlPath) -> Iterator[str]:
 
 
 def _pod(document: Document, path: YamlPath, group: Mapping[str, Any], version: Any) -> Iterator[str]:
-    """The first container is Ray's: its image and its resources."""
+    """Check the first container, which is Ray's: its image and its resources."""
     containers = _containers(group["template"])
     if not containers:
         yield document.mistake((*path, "spec"), "containers is missing: the first one is Ray's")
@@ -221,7 +221,7 @@ def _template(document: Document, path: YamlPath, template: Any) -> Iterator[str
 
 
 def _of_kubernetes(document: Document, path: YamlPath, tree: Any, skip: int = 0) -> Iterator[str]:
-    """What Kubernetes' own schemas say to an object, where they are installed (``hybridtune[kubernetes]``)."""
+    """Yield what Kubernetes' own schemas say to an object, where they are installed (``hybridtune[kubernetes]``)."""
     if not (isinstance(tree.get("apiVersion"), str) and isinstance(tree.get("kind"), str)):
         yield document.mistake(path, "apiVersion and kind are missing")
         return

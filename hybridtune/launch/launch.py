@@ -95,7 +95,7 @@ def launch(planned: Planned, options: Options, screen: Screen) -> dict[str, Any]
 
 
 def describe(planned: Planned) -> dict[str, Any]:
-    """The plan as plain values; what ``--dry-run --json`` prints."""
+    """Return the plan as plain values; what ``--dry-run --json`` prints."""
     uploads = [(upload.name, upload.size) for upload in planned.staged.uploads]
     told = describe_launch(
         planned.cluster,
@@ -111,7 +111,7 @@ def describe(planned: Planned) -> dict[str, Any]:
 
 
 def manifest(planned: Planned) -> str:
-    """The RayJob of a launch as YAML; what ``kubectl create -f -`` takes."""
+    """Return the RayJob of a launch as YAML; what ``kubectl create -f -`` takes."""
     return kuberay.manifest_text(_documents(planned, submit.job_name(planned.study)))
 
 
@@ -129,7 +129,7 @@ def _place_here(out: str | None, folder: Path) -> str:
 
 
 def _open_folder(planned: Planned) -> None:
-    """The folder here; where it is also the study's own, this very study must be in it, or nothing."""
+    """Make the folder here; where it is also the study's own, this very study must be in it, or nothing."""
     if planned.place == str(planned.folder):
         open_study_folder(planned.study, planned.folder)
     else:
@@ -137,7 +137,7 @@ def _open_folder(planned: Planned) -> None:
 
 
 def _start(planned: Planned, before: Launch | None, started: list[Launch], screen: Screen) -> Launch:
-    """A cluster that answers, and the job on it; the record is kept as soon as there is anything to take down."""
+    """Start the cluster and the job on it; the record is kept as soon as there is anything to take down."""
     job, folder, file = submit.job_name(planned.study), planned.folder, planned.cluster.path.absolute()
     begun = Launch(planned.kind, planned.study.name, planned.place, job, str(file))
     if planned.kind == "rayjob":

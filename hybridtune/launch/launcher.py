@@ -22,7 +22,7 @@ _SECONDS_TO_FORWARD = 120.0
 
 
 def head_address(cluster: Path) -> str | None:
-    """The IP address of a cluster's head; None where the cluster is not up (or its provider cannot be asked)."""
+    """Return the IP address of a cluster's head; None where the cluster is not up (or its provider cannot be asked)."""
     done = subprocess.run([*RAY, "get-head-ip", str(cluster)], capture_output=True, text=True, check=False)
     lines = done.stdout.split()
     return lines[-1] if done.returncode == 0 and lines else None
@@ -61,7 +61,7 @@ def copy_from_head(cluster: Path, remote: str, local: Path, log: Path) -> None:
 
 @contextlib.contextmanager
 def forwarded(command: Callable[[int], list[str]], log: Path) -> Iterator[Callable[[], str]]:
-    """The way to a head's dashboard, for as long as the block runs.
+    """Forward a head's dashboard to this machine while the block runs.
 
     Args:
         command: forwards the dashboard to a port of this machine for as long as it runs.
@@ -94,12 +94,12 @@ def forwarded(command: Callable[[int], list[str]], log: Path) -> Iterator[Callab
 
 
 def dashboard_command(cluster: Path) -> Callable[[int], list[str]]:
-    """What forwards a launcher cluster's dashboard to a port: Ray's own command, over ssh."""
+    """Return what forwards a launcher cluster's dashboard to a port: Ray's own command, over ssh."""
     return lambda port: [*RAY, "dashboard", "--port", str(port), "--remote-port", str(DASHBOARD_PORT), str(cluster)]
 
 
 def _run(arguments: list[str], log: Path) -> None:
-    """A command of Ray's; what it prints goes to a file."""
+    """Run a command of Ray's; what it prints goes to a file."""
     with log.open("ab") as file:
         file.write(f"\n$ ray {' '.join(arguments)}\n".encode())
         file.flush()

@@ -20,7 +20,7 @@ _RAY_VERSION = re.compile(r"(?<![\w/-])ray(?:\[[\w,-]*\])?==([\w.]+)|\brayprojec
 
 
 def mistakes(document: Document) -> Iterator[str]:
-    """Everything that is wrong with a launcher's file, one line each; Ray's own validation comes last."""
+    """Yield everything that is wrong with a launcher's file, one line each; Ray's own validation comes last."""
     tree = document.tree
     found = [
         *_schema(document),
@@ -38,7 +38,7 @@ def mistakes(document: Document) -> Iterator[str]:
 
 
 def notices(document: Document) -> list[str]:
-    """What a good file may have, and yet is worth a word."""
+    """Return notices about what a good file may have."""
     tree, told = document.tree, []
     if "idle_timeout_minutes" not in tree:
         told.append(f"{document.source}: no idle_timeout_minutes: Ray takes idle workers down after {IDLE_MINUTES:g}")
@@ -119,7 +119,7 @@ def _node_types(document: Document) -> Iterator[str]:
 
 
 def _counts(document: Document, types: Mapping[str, dict[str, Any]]) -> Iterator[str]:
-    """Numbers of workers that contradict each other."""
+    """Yield numbers of workers that contradict each other."""
     total, most = 0, document.tree.get("max_workers")
     for name, node in types.items():
         least, largest = node.get("min_workers", 0), node.get("max_workers")
@@ -135,7 +135,7 @@ def _counts(document: Document, types: Mapping[str, dict[str, Any]]) -> Iterator
 
 
 def _network(document: Document) -> Iterator[str]:
-    """Where a provider's default lets everybody reach port 22 of the nodes."""
+    """Yield where a provider's default lets everybody reach port 22 of the nodes."""
     provider = mapping_of(document.tree.get("provider"))
     for name, node in _types(document.tree).items():
         path = ("available_node_types", name, "node_config")
@@ -177,7 +177,7 @@ def _versions(document: Document) -> Iterator[str]:
 
 
 def _refused_by_ray(tree: dict[str, Any]) -> tuple[YamlPath, str] | None:
-    """What Ray itself says to the file, made ready as ``ray up`` makes it: (path, message), or None if it is good."""
+    """Return Ray's own verdict on a file that ``ray up`` would fill in: (path, message), or None if it is good."""
     from jsonschema import ValidationError
 
     printed = io.StringIO()

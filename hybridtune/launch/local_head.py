@@ -53,12 +53,12 @@ class Head:
 
     @property
     def token(self) -> str:
-        """What its dashboard asks for."""
+        """Return what its dashboard asks for."""
         return (Path(self.folder) / "token").read_text(encoding="utf-8")
 
     @property
     def alive(self) -> bool:
-        """Whether `ray start` is still there."""
+        """Return whether `ray start` is still there."""
         return is_running(self.pid, self.start_time)
 
 
@@ -158,7 +158,7 @@ def _last_words(head: Head) -> str:
 
 
 def _processes_of(head: Head) -> set[psutil.Process]:
-    """The processes of a head's session, and their descendants: jobs have sessions of their own."""
+    """Return the processes of a head's session, and their descendants: jobs have sessions of their own."""
     found = {process for process in psutil.process_iter() if _session(process.pid) == head.pid}
     if not head.alive and any(process.pid == head.pid for process in found):
         return set()  # the number was given to another

@@ -47,7 +47,7 @@ class Provider(NodeProvider):  # type: ignore[misc]
         self._count = 0
 
     def non_terminated_nodes(self, tag_filters: dict[str, str]) -> list[str]:
-        """The nodes that there are and that have these tags; one that was lost is gone, as a spot machine is."""
+        """Return the nodes that there are and that have these tags; one that was lost is gone, as a spot machine is."""
         for name, process in list(self._processes.items()):
             if process.poll() is not None:
                 self.terminate_node(name)
@@ -55,23 +55,23 @@ class Provider(NodeProvider):  # type: ignore[misc]
         return [name for name, tags in list(self._tags.items()) if tag_filters.items() <= tags.items()]
 
     def is_running(self, node_id: str) -> bool:
-        """Whether there is such a node."""
+        """Return whether there is such a node."""
         return node_id in self._tags
 
     def is_terminated(self, node_id: str) -> bool:
-        """Whether there is none."""
+        """Return whether there is none."""
         return node_id not in self._tags
 
     def node_tags(self, node_id: str) -> dict[str, str]:
-        """The node's tags."""
+        """Return the node's tags."""
         return dict(self._tags[node_id])
 
     def internal_ip(self, node_id: str) -> str:
-        """Its number: nodes of one machine are told apart by it (``use_node_id_as_ip``)."""
+        """Return its number: nodes of one machine are told apart by it (``use_node_id_as_ip``)."""
         return node_id
 
     def external_ip(self, node_id: str) -> str:
-        """The same."""
+        """Return the node's number, as `internal_ip` does."""
         return node_id
 
     def create_node_with_resources_and_labels(

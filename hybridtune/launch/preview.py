@@ -20,7 +20,7 @@ def describe_launch(
     place: str,
     folder: str,
 ) -> dict[str, Any]:
-    """The plan as plain values, for ``--json``.
+    """Return the plan as plain values, for ``--json``.
 
     Args:
         cluster: the cluster file.
@@ -72,7 +72,7 @@ def describe_launch(
 def _phases(
     cluster: ClusterFile, study: Study, allocation: Allocation, trials: int, waves: int
 ) -> list[dict[str, Any]]:
-    """How many nodes there are when; the autoscaler may choose other types that hold as much."""
+    """Return the nodes of each phase; the autoscaler may choose other types that hold as much."""
     always: dict[str, int] = {}
     for node in cluster.shape.types:
         if node.least:
@@ -90,7 +90,7 @@ def _phases(
 
 
 def plan_lines(plan: Mapping[str, Any]) -> list[str]:
-    """The plan for people, a line each.
+    """Return the plan for people, a line each.
 
     Args:
         plan: of `describe_launch`.

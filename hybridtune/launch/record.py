@@ -29,7 +29,7 @@ _KEY = "launch.key"  # in the user's own folder on this machine
 
 
 def make_key() -> bytes:
-    """The key that this user's launches are signed with on this machine, made where there is none.
+    """Return the key that this user's launches are signed with on this machine, made where there is none.
 
     Raises:
         InputError: it cannot be written.
@@ -56,7 +56,7 @@ def write_record(told: dict[str, Any], folder: Path) -> None:
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
-    """What was launched, as `write_record` took it; None where the folder has no record.
+    """Return what was launched, as `write_record` took it; None where the folder has no record.
 
     Raises:
         InputError: the record is damaged, or not one that this user wrote on this machine for this folder.
@@ -97,7 +97,7 @@ def _key_file() -> Path:
 
 
 def _key() -> bytes | None:
-    """The user's key on this machine; None before the first launch."""
+    """Return the user's key on this machine; None before the first launch."""
     with contextlib.suppress(OSError):
         return _key_file().read_bytes() or None
     return None
@@ -134,7 +134,7 @@ class Launch:
 
     @property
     def file(self) -> Path:
-        """The cluster file. Raises InputError where it is gone."""
+        """Return the cluster file. Raises InputError where it is gone."""
         path = Path(self.cluster or "")
         if self.cluster is None or not path.is_file():
             raise InputError(f"{self.cluster}: the cluster file that the study was launched with is gone; put it back")
@@ -147,7 +147,7 @@ def write_launch(launch: Launch, folder: Path) -> None:
 
 
 def find_launch(folder: Path) -> Launch | None:
-    """The record in a folder; None where there is none.
+    """Return the record in a folder; None where there is none.
 
     Raises:
         InputError: it is damaged, or not one of this user's.
@@ -160,7 +160,7 @@ def find_launch(folder: Path) -> Launch | None:
 
 
 def read_launch(folder: Path) -> Launch:
-    """The record in a folder.
+    """Return the record in a folder.
 
     Raises:
         InputError: there is none, it is damaged, or not one of this user's.
@@ -172,7 +172,7 @@ def read_launch(folder: Path) -> Launch:
 
 
 def job_state(launch: Launch, folder: Path) -> JobState:
-    """How the job stands. Raises LostError where its cluster does not answer."""
+    """Return the state of the job. Raises LostError where its cluster does not answer."""
     if launch.kind == "rayjob":
         return kubernetes.job_state(launch.file, launch.job)
     with reached(launch, folder) as connect:
@@ -189,7 +189,7 @@ def stop_job(launch: Launch, folder: Path) -> JobState:
 
 @contextlib.contextmanager
 def reached(launch: Launch, folder: Path) -> "Iterator[Callable[[], JobSubmissionClient]]":
-    """The way to the job API of a launch's cluster: what makes a client, again after every break."""
+    """Yield what connects to the job API of a launch's cluster, again after every break."""
     head = launch.head
     if head is not None:
         if not head.alive:
@@ -207,7 +207,7 @@ def reached(launch: Launch, folder: Path) -> "Iterator[Callable[[], JobSubmissio
 
 
 def still_runs(launch: Launch, folder: Path) -> bool:
-    """Whether the job is known to run."""
+    """Return whether the job is known to run."""
     try:
         return not job_state(launch, folder).ended
     except HybridtuneError:

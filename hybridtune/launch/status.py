@@ -28,7 +28,7 @@ _BASELINES = 3
 
 
 def read_study(folder: Path) -> "Study":
-    """The study of a study folder.
+    """Return the study of a study folder.
 
     Raises:
         InputError: it holds none.
@@ -43,7 +43,7 @@ def read_study(folder: Path) -> "Study":
 
 
 def ray_address(folder: Path) -> str | None:
-    """Where the Ray dashboard of a study's run answers; None where it does not."""
+    """Return where the Ray dashboard of a study's run answers; None where it does not."""
     try:
         url = (folder / RAY_ADDRESS).read_text(encoding="utf-8").strip()
     except FileNotFoundError:
@@ -56,7 +56,7 @@ def ray_address(folder: Path) -> str | None:
 
 
 def status(folder: Path) -> dict[str, Any]:
-    """What a study is doing.
+    """Return the state of a study.
 
     Args:
         folder: the study folder, in which nothing is changed; or one that a study was launched from, to which the
@@ -117,7 +117,7 @@ def status(folder: Path) -> dict[str, Any]:
 
 
 def status_table(told: dict[str, Any], screen: Screen) -> None:
-    """A study's status for people: the table of trials, and a few lines."""
+    """Print a study's status: the table of trials, and a few lines."""
     show = screen.console.print
     if "notice" in told:
         show(told["notice"], markup=False, soft_wrap=True)
@@ -148,7 +148,7 @@ def status_table(told: dict[str, Any], screen: Screen) -> None:
 
 
 def _asked(study: "Study") -> int:
-    """How many trials the study is to have."""
+    """Return how many trials the study is to have."""
     if study.search.sampler == "grid":  # heavy: it depends on which combinations there are
         from hybridtune.search.samplers import expected_trials
 
@@ -157,7 +157,7 @@ def _asked(study: "Study") -> int:
 
 
 def _result(folder: Path) -> dict[str, Any] | None:
-    """What `result.json` holds; None before the study has ended."""
+    """Return what `result.json` holds; None before the study has ended."""
     file = folder / "result.json"
     if not file.exists():
         return None
@@ -168,7 +168,7 @@ def _result(folder: Path) -> dict[str, Any] | None:
 
 
 def _state(folder: Path) -> str:
-    """What a study without a result is doing. Between its phases no search runs, but its Ray does."""
+    """Return what a study without a result is doing. Between its phases no search runs, but its Ray does."""
     now = read_running(folder)
     if now is not None and now.alive is not False:
         return RUNNING if now.alive else ELSEWHERE
@@ -176,7 +176,7 @@ def _state(folder: Path) -> str:
 
 
 def _best(rows: Sequence[TrialRow], metric: str) -> TrialRow | None:
-    """The best trial of those that came to their last step; before there is one, of all that have a score."""
+    """Return the best trial of those that came to their last step; before there is one, of all that have a score."""
     scored = [row for row in rows if metric in row.metrics and row.status != "failed"]
     known = [row for row in scored if row.status == "done"] or scored
     lower = metric.endswith("/rank_distance")  # of the metrics the one where less is better

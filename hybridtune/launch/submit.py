@@ -109,7 +109,7 @@ def plan_stage(study: Study, shared: Path | None = None) -> Staged:
 
 
 def at_home(study: Study) -> Study:
-    """A study for another process of this machine: its local paths are absolute."""
+    """Return a study for another process of this machine: its local paths are absolute."""
 
     def change(path: str, files: Callable[[Path], Iterator[Path]]) -> str:
         base, pattern = _parts(path)
@@ -128,7 +128,7 @@ def write_stage(staged: Staged, folder: Path) -> None:
 
 
 def _with_paths(study: Study, change: Callable[[str, Callable[[Path], Iterator[Path]]], str]) -> Study:
-    """The study with every place in it changed; what is no local path stays as it is."""
+    """Return the study with every place in it changed; what is no local path stays as it is."""
     tree = parse_yaml(dump_study(study))
 
     def place(holder: Any, key: Any, files: Callable[[Path], Iterator[Path]] = _all_files) -> None:
@@ -154,7 +154,7 @@ def _with_paths(study: Study, change: Callable[[str, Callable[[Path], Iterator[P
 
 
 def _parts(path: str) -> tuple[Path | None, str]:
-    """What of a local path is there, and the pattern behind it; (None, "") of a URL, a hub name, the newsroom."""
+    """Return the existing part of a local path and the pattern after it; (None, "") of a URL or a hub name."""
     if "://" in path or "${" in path:
         return None, ""
     here = Path(os.path.expanduser(path))  # noqa: PTH111 - Path.expanduser has a traceback for ~nobody
@@ -184,7 +184,7 @@ def _study_files(base: Path) -> Iterator[Path]:
 
 
 def _free_name(base: Path, taken: dict[str, str]) -> str:
-    """A name in the stage that tells what it was: the same one for the same place, whenever it is asked."""
+    """Return a name in the stage that tells what it was: the same one for the same place, whenever it is asked."""
     source = str(base.absolute())
     stem, number = re.sub(r"[^\w.-]+", "-", base.absolute().name) or "files", 1
     name = f"data/{stem}"
@@ -195,14 +195,14 @@ def _free_name(base: Path, taken: dict[str, str]) -> str:
 
 
 def _variables(study: Study) -> tuple[str, ...]:
-    """Those that are filled in where they are used, because they may be passwords."""
+    """Return those that are filled in where they are used, because they may be passwords."""
     texts = (study.search.storage, study.search.warm_start or "")
     return tuple(dict.fromkeys(name for text in texts for name in _VARIABLE.findall(text)))
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the user wants of a launch.
+    """The options of a launch.
 
     Attributes:
         out: where the study writes its results; None: found by `study_place`.
@@ -228,12 +228,12 @@ def check_study(study: Study) -> Study:
 
 
 def here_folder(study: Study, options: Options) -> Path:
-    """The folder on this machine, not yet made."""
+    """Return the folder on this machine, not yet made."""
     return (options.fetch_to or Path("studies") / f"{study.name}-{time.strftime('%Y%m%d-%H%M%S')}").absolute()
 
 
 def study_place(out: str | None) -> str:
-    """Where a study on other machines writes.
+    """Return the location at which a study on other machines writes.
 
     Raises:
         InputError: not given, or no place that all nodes could share.
@@ -251,7 +251,7 @@ def study_place(out: str | None) -> str:
 
 
 def shared_folder(place: str) -> Path | None:
-    """What of this machine's files the cluster sees too: the mount that a place is on, where it is one of its own."""
+    """Return the mount that a location is on, whose files the cluster sees too; None on this machine's own disk."""
     if is_remote(place):
         return None
     here = next((folder for folder in (Path(place), *Path(place).parents) if folder.is_mount()), None)
@@ -259,13 +259,13 @@ def shared_folder(place: str) -> Path | None:
 
 
 def job_name(study: Study) -> str:
-    """A name that tells the study and the time, and that Ray and Kubernetes take."""
+    """Return a name that tells the study and the time, and that Ray and Kubernetes take."""
     words = re.sub(r"[^a-z0-9]+", "-", study.name.lower()).strip("-")[:24].strip("-")
     return f"{words or 'study'}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
 def entrypoint(study_file: str, place: str) -> str:
-    """The command that runs on the head."""
+    """Return the command that runs on the head."""
     return shlex.join(["python", "-m", "hybridtune", "run", study_file, "--address", "auto", "--out", place])
 
 
@@ -294,7 +294,7 @@ def send(launch: Launch, folder: Path, staged: Staged, env: Mapping[str, str], s
 
 
 def not_running(folder: Path) -> Launch | None:
-    """The launch that a folder holds; None of none.
+    """Return the launch that a folder holds; None of none.
 
     Raises:
         InputError: its job still runs, which is a thing to attach to, not to launch again.
@@ -347,6 +347,6 @@ def run_there(address: str, study: Study, options: Options, screen: Screen, dry_
 
 
 def describe_secrets(staged: Staged) -> list[str]:
-    """What must be on the head already."""
+    """Return a notice of the variables that must be set on the head."""
     names = ", ".join(staged.variables)
     return [f"{names}: to be set on the head; the study names them, and secrets do not go with a job"] if names else []

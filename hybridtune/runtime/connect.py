@@ -65,7 +65,7 @@ def cluster(address: str, noise: Path = Path(os.devnull)) -> Iterator[str]:
 
 
 def shape_of(address: str | None) -> Shape | None:
-    """The shape of the cluster at an address; None: no address.
+    """Return the shape of the cluster at an address; None: no address.
 
     Raises:
         InputError: see `cluster`.
@@ -77,7 +77,7 @@ def shape_of(address: str | None) -> Shape | None:
 
 
 def shape_of_running() -> Shape:
-    """The shape of the cluster that this process has joined: its nodes, and those that its autoscaler may add.
+    """Return the shape of the cluster that this process has joined: its nodes, and those that its autoscaler may add.
 
     What a launcher told of it goes first, for Ray tells of the nodes that may come on few clusters; where it does not,
     the file by which Ray's launcher started this head is read.
@@ -101,18 +101,18 @@ def shape_of_running() -> Shape:
 
 
 def dump_shape(shape: Shape) -> str:
-    """A shape for the environment of a launched study."""
+    """Return a shape for the environment of a launched study."""
     return json.dumps(asdict(shape))
 
 
 def load_shape(text: str) -> Shape:
-    """The shape that `dump_shape` wrote."""
+    """Return the shape that `dump_shape` wrote."""
     tree = json.loads(text)
     return Shape(tuple(NodeType(**kind) for kind in tree["types"]), tree["most_workers"])
 
 
 def waiting_workers() -> list[Mapping[str, float]]:
-    """What each worker holds of the groups that wait for nodes to be there."""
+    """Return what each worker holds of the groups that wait for nodes to be there."""
     from ray.util import placement_group_table
 
     waiting = [group for group in placement_group_table().values() if group["state"] in ("PENDING", "RESCHEDULING")]
@@ -200,7 +200,7 @@ def _check_on_head(address: str) -> None:
 
 
 def _type_of(node: Mapping[str, Any]) -> NodeType:
-    """The kind of a live node, one of them."""
+    """Return the kind of a live node, one of them."""
     holds = node["Resources"]
     cpus, gpus = holds.get("CPU", 0.0), holds.get("GPU", 0.0)
     accelerator = next((name.partition(":")[2] for name in holds if name.startswith("accelerator_type:")), None)
@@ -211,7 +211,7 @@ def _type_of(node: Mapping[str, Any]) -> NodeType:
 
 
 def _may_come() -> list[NodeType]:
-    """The kinds that an autoscaler may add, where Ray knows of them."""
+    """Return the kinds that an autoscaler may add, where Ray knows of them."""
     try:
         config = cluster_config()
     except (ImportError, AttributeError):

@@ -13,7 +13,7 @@ _LOCAL_NODE = "local.cluster.node"  # what Ray calls the one node type of `local
 
 
 def launcher_shape(tree: Mapping[str, Any]) -> Shape:
-    """The nodes that a good file allows."""
+    """Return the nodes that a good file allows."""
     if tree["provider"]["type"] == "local":
         return _local_shape(tree)
     head = tree["head_node_type"]
@@ -50,7 +50,7 @@ def _local_shape(tree: Mapping[str, Any]) -> Shape:
 
 
 def _spot(config: Mapping[str, Any]) -> bool:
-    """Whether a provider's node settings ask for machines that it may take back."""
+    """Return whether a provider's node settings ask for machines that it may take back."""
     market = (config.get("InstanceMarketOptions") or {}).get("MarketType")
     priority = (config.get("azure_arm_parameters") or {}).get("priority")
     scheduling = config.get("scheduling")
@@ -62,7 +62,7 @@ def _spot(config: Mapping[str, Any]) -> bool:
 
 
 def ray_starts(tree: Mapping[str, Any], section: str) -> Iterator[tuple[tuple[str | int, ...], dict[str, str]]]:
-    """The options of every ``ray start`` of a section: place, option -> value ('' for a flag)."""
+    """Yield the options of every ``ray start`` of a section: place, option -> value ('' for a flag)."""
     commands = tree.get(section)
     for index, command in enumerate(commands if isinstance(commands, list) else []):
         for part in re.split(r";|&&", command) if isinstance(command, str) else []:

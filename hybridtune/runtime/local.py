@@ -82,7 +82,7 @@ def capacity(resources: Resources, batch_size: int = 0, most: int | None = None)
 
 
 def _without_auto(resources: Resources, here: int, there: int, batch_size: int, most: int | None) -> Resources:
-    """The resources with numbers for ``auto``, on a machine of so many cores and GPUs."""
+    """Return the resources with numbers for ``auto``, on a machine of so many cores and GPUs."""
     each = float(there > 0) if resources.gpus_per_worker == "auto" else resources.gpus_per_worker
     if resources.workers == "auto":
         most = max(1, int(there / each)) if each else 1
@@ -160,14 +160,14 @@ def native_stderr_to(log: IO[str]) -> Iterator[None]:
 
 
 def gpus() -> int:
-    """The GPUs that this process may use."""
+    """Return the GPUs that this process may use."""
     import torch
 
     return torch.cuda.device_count()
 
 
 def unused_gpus(gpus_per_worker: float) -> list[str]:
-    """A warning where this machine has GPUs and yet trains on its CPU; nothing where it does not."""
+    """Return a warning where this machine has GPUs and yet trains on its CPU; nothing where it does not."""
     there = gpus()
     if there and not gpus_per_worker:
         return [

@@ -17,12 +17,12 @@ HOST = "127.0.0.1"
 
 
 def new_token() -> str:
-    """A token that nobody can guess."""
+    """Return a token that nobody can guess."""
     return secrets.token_hex(32)
 
 
 def environment(address: str) -> dict[str, str]:
-    """What keeps a Ray that is started with it, and all that this Ray starts, to this machine; the token is left out.
+    """Return the variables that keep a Ray, and all that it starts, to this machine; the token is left out.
 
     Args:
         address: ``127.0.0.1:PORT`` of its head, by which Ray's own processes find it among several.

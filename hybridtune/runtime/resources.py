@@ -1,4 +1,7 @@
-"""The cores that this process may use: fewer than the machine has under ``taskset`` or in a container."""
+"""How trials lie on machines: the cores of this process, the shape of a cluster, and the allocation of a study.
+
+A shape comes from a cluster file (`hybridtune.launch`) or a running cluster (`hybridtune.runtime.connect`).
+"""
 
 import contextlib
 import math
@@ -12,7 +15,7 @@ from hybridtune.errors import InputError
 
 
 def cores() -> int:
-    """The cores that this process may use, at least 1; of a quota of 2.5 CPUs there are 2."""
+    """Return the cores that this process may use, at least 1; of a quota of 2.5 CPUs there are 2."""
     there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = cpu_quota()
     return there if quota is None else max(1, min(there, int(quota)))
@@ -35,7 +38,7 @@ def cpu_quota(root: Path = Path("/")) -> float | None:
 
 
 def _folders(line: str, mounted: Path) -> Iterator[Path]:
-    """Where the quotas of a group may stand, its own and those above: ``0::/a/b``, ``4:cpu,cpuacct:/a/b``.
+    """Yield where the quotas of a group may stand, its own and those above: ``0::/a/b``, ``4:cpu,cpuacct:/a/b``.
 
     Inside a container the group itself is often mounted where the uppermost would be, and its path is not there.
     """
@@ -52,7 +55,7 @@ def _folders(line: str, mounted: Path) -> Iterator[Path]:
 
 
 def _quota(folder: Path) -> float | None:
-    """The CPUs of one group; None where it sets no bound."""
+    """Return the CPUs of one group; None where it sets no bound."""
     with contextlib.suppress(OSError, ValueError):  # "max" is no number
         if (folder / "cpu.max").exists():
             quota, period = map(float, (folder / "cpu.max").read_text(encoding="utf-8").split())
@@ -104,7 +107,7 @@ class Shape:
 
     @property
     def workers(self) -> tuple[NodeType, ...]:
-        """The types of which there may be worker nodes."""
+        """Return the types of which there may be worker nodes."""
         return tuple(node for node in self.types if not node.head and node.most)
 
     @property
@@ -147,7 +150,7 @@ class _Trial:
     together: bool  # all workers on one node
 
     def units(self, node: NodeType) -> int:
-        """What a node holds: whole trials where workers stay together, else workers."""
+        """Return what a node holds: whole trials where workers stay together, else workers."""
         return self.seats(node) // self.workers if self.together else self.seats(node)
 
     def seats(self, node: NodeType) -> int:
@@ -207,7 +210,7 @@ def explain_cap(room: int, at_once: int) -> list[str]:
 
 
 def _of_accelerator(name: str | None, shape: Shape) -> list[NodeType]:
-    """The types that a worker may run on. Raises InputError where none has the accelerator."""
+    """Return the types that a worker may run on. Raises InputError where none has the accelerator."""
     able = [node for node in shape.types if node.most and name in (None, node.accelerator)]
     if not able and name is not None:
         there = [f"{node.accelerator} ({node.name})" for node in shape.types if node.accelerator]
@@ -219,7 +222,7 @@ def _of_accelerator(name: str | None, shape: Shape) -> list[NodeType]:
 
 
 def _worked_out(resources: Resources, able: Sequence[NodeType], batch_size: int) -> _Trial:
-    """The trial with numbers for ``auto``: the nodes beside the head decide, where there are any."""
+    """Return the trial with numbers for ``auto``: the nodes beside the head decide, where there are any."""
     types = [node for node in able if not node.head] or able
     together = resources.placement == "strict_pack"
     gpus = resources.gpus_per_worker
@@ -244,7 +247,7 @@ def _worked_out(resources: Resources, able: Sequence[NodeType], batch_size: int)
 
 
 def _beside(trial: _Trial, types: Sequence[NodeType], spread: bool) -> list[tuple[NodeType, int]]:
-    """The types that hold a worker of one CPU, each with the workers that share one node's CPUs."""
+    """Return the types that hold a worker of one CPU, each with the workers that share one node's CPUs."""
     nodes = max(1, sum(node.most for node in types))
     alone = math.ceil(trial.workers / nodes) if spread else trial.workers
     return [
@@ -317,7 +320,7 @@ def _gpu_seats(node: NodeType, each: float) -> int:
 
 
 def _refusal(trial: _Trial, shape: Shape, able: Sequence[NodeType]) -> str:
-    """What one trial needs, and what there is, in one line."""
+    """Return what one trial needs, and what there is, in one line."""
     if not able:
         return "resources: the cluster may have no nodes at all: raise max_workers of a node type"
     largest = max(able, key=lambda node: (trial.seats(node), node.gpus if trial.gpus else node.cpus, node.cpus))
