@@ -39,7 +39,12 @@ _PASSWORD = re.compile(r"://[^/@:?]*:(?P<user>[^?]*)@|[?&](password|passwd)=(?P<
 
 
 class Parameter(Part):
-    """The range of one searched value: exactly one of uniform, loguniform, int, logint, choice."""
+    """The range of one searched value: exactly one of uniform, loguniform, int, logint, choice.
+
+    Example:
+        >>> Parameter(uniform=(0.0, 1.0), step=0.5).values()
+        [0.0, 0.5, 1.0]
+    """
 
     model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [name]} for name in RANGES]})
 
@@ -289,6 +294,10 @@ def seconds(budget: str) -> float:
 
     Raises:
         ValueError: it is not written like that, or is 0.
+
+    Example:
+        >>> seconds("1.5h")
+        5400.0
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", budget)
     if match is None or not float(match[1]):
@@ -297,7 +306,12 @@ def seconds(budget: str) -> float:
 
 
 def is_url(storage: str) -> bool:
-    """Return whether a storage is a database's URL, not a file or folder."""
+    """Return whether a storage is a database's URL, not a file or folder.
+
+    Example:
+        >>> is_url("sqlite:///trials.db"), is_url("journal")
+        (True, False)
+    """
     return _URL.match(storage) is not None
 
 
@@ -329,7 +343,12 @@ def fill_variables(text: str, where: str, otherwise: str = "") -> str:
 
 
 def masked_url(url: str) -> str:
-    """Return a storage's URL with ``***`` for its password; a ``${VARIABLE}`` in its place is no secret."""
+    """Return a storage's URL with ``***`` for its password; a ``${VARIABLE}`` in its place is no secret.
+
+    Example:
+        >>> masked_url("mysql://me:secret@host/trials")
+        'mysql://me:***@host/trials'
+    """
 
     def mask(match: re.Match[str]) -> str:
         name = "user" if match["user"] is not None else "query"
@@ -416,6 +435,11 @@ def active(space: Space, key: str, values: Mapping[str, Any]) -> bool:
         space: all searched fields.
         key: one of them.
         values: of the searched fields before it; those not searched in this trial are left out.
+
+    Example:
+        >>> space = {"train.lora_alpha": Parameter(int=(8, 32), when={"train.lora_rank": [16]})}
+        >>> active(space, "train.lora_alpha", {"train.lora_rank": 8})
+        False
     """
     return all(parent in values and _among(values[parent], allowed) for parent, allowed in space[key].when.items())
 
@@ -431,6 +455,11 @@ def in_order(space: Space) -> list[str]:
 
     Raises:
         ValueError: they name each other in a circle.
+
+    Example:
+        >>> in_order({"mix.final_ratio": Parameter(choice=[0.5], when={"mix.schedule": ["linear"]}),
+        ...           "mix.schedule": Parameter(choice=["constant", "linear"])})
+        ['mix.schedule', 'mix.final_ratio']
     """
     left, done = list(space), list[str]()
     while left:
@@ -449,6 +478,10 @@ def corners(space: Space, fields: Collection[str]) -> Iterator[dict[str, Any]]:
         space: all searched fields.
         fields: of those that are searched, and of what their ``when`` names, every combination of ends is yielded
             that a trial may get. Fields that are not searched then are left out: they keep their value.
+
+    Example:
+        >>> list(corners({"train.batch_size": Parameter(int=(8, 64))}, ["train.batch_size"]))
+        [{'train.batch_size': 8}, {'train.batch_size': 64}]
     """
     wanted = {key for key in space if key in fields}
     for key in reversed(in_order(space)):  # children before parents

@@ -132,7 +132,12 @@ def _suggest(
 
 
 def distribution(parameter: Parameter) -> optuna.distributions.BaseDistribution:
-    """Return a range as Optuna's distribution."""
+    """Return a range as Optuna's distribution.
+
+    Example:
+        >>> distribution(Parameter(int=(1, 3)))
+        IntDistribution(high=3, log=False, low=1, step=1)
+    """
     if parameter.choice is not None:
         return optuna.distributions.CategoricalDistribution(parameter.choice)
     low, high = parameter.ends()
@@ -177,7 +182,12 @@ def from_optuna(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def trial_values(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the study fields in a trial's configuration."""
+    """Return the study fields in a trial's configuration.
+
+    Example:
+        >>> trial_values({"train.temperature": 0.05, "number": 3, "baseline": None})
+        {'train.temperature': 0.05}
+    """
     return {key: value for key, value in config.items() if key not in ("baseline", "number", "name")}
 
 
@@ -185,5 +195,9 @@ def trial_name(config: Mapping[str, Any]) -> str:
     """Return a trial's name, also of its folder: its number in Optuna, which it keeps when it is resumed.
 
     A training that Optuna knows nothing of has a ``name`` of its own.
+
+    Example:
+        >>> trial_name({"number": 4, "baseline": None})
+        '0004'
     """
     return str(config.get("name") or f"{config['number']:04d}")

@@ -93,7 +93,12 @@ class Optimizer:
 
 
 def learning_rate_share(step: int, steps: int, warmup_ratio: float) -> float:
-    """Return the share of the peak learning rate at a step: linear from 0 to 1 over the warm-up, then linear to 0."""
+    """Return the share of the peak learning rate at a step: linear from 0 to 1 over the warm-up, then linear to 0.
+
+    Example:
+        >>> [learning_rate_share(step, steps=4, warmup_ratio=0.5) for step in range(4)]
+        [0.5, 1.0, 1.0, 0.5]
+    """
     warmup = steps * warmup_ratio
     if step + 1 < warmup:
         return (step + 1) / warmup
