@@ -7,6 +7,7 @@ import sys
 import threading
 import urllib.error
 import urllib.request
+from importlib.util import find_spec
 from pathlib import Path
 
 import optuna
@@ -21,8 +22,11 @@ from hybridtune.search.optuna_storage import open_storage
 from hybridtune.study.folder import write_study
 from hybridtune.terminal.screen import Screen
 
-pytest.importorskip("optuna_dashboard", reason="optuna-dashboard is not installed")
-pytest.importorskip("tensorboard", reason="tensorboard is not installed")
+# Asked without importing them, which every pytest worker would pay for.
+pytestmark = [
+    pytest.mark.skipif(find_spec(name) is None, reason=f"{name} is not installed")
+    for name in ("optuna_dashboard", "tensorboard")
+]
 
 STATES = [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING]
 
