@@ -271,6 +271,7 @@ def test_what_is_allowed_and_worth_a_word_is_noticed(tmp_path):
     assert re.search("after 5.*80 nodes can never be there: .* 10.*no RAY_AUTH_MODE=token", " ".join(cluster.notices))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*CLOUDS, "local_autoscaling"])
 @pytest.mark.parametrize(("gpus", "cpus"), [(0.0, 1), (0.0, 7), (1.0, 1), (1.0, 7), (0.5, 3)])
 @pytest.mark.parametrize("trials", [1, 2, 3, 5, 8, 40])

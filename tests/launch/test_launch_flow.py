@@ -16,6 +16,8 @@ from hybridtune.errors import HybridtuneError, InputError
 from hybridtune.launch import jobs, launcher
 from hybridtune.launch.record import find_launch
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_study_is_sent_followed_fetched_and_the_cluster_taken_down(world, launch, study_file, cluster):
     world.job(log="one\ntwo\n")
