@@ -39,12 +39,7 @@ _PASSWORD = re.compile(r"://[^/@:?]*:(?P<user>[^?]*)@|[?&](password|passwd)=(?P<
 
 
 class Parameter(Part):
-    """The range of one searched value: exactly one of uniform, loguniform, int, logint, choice.
-
-    Example:
-        >>> Parameter(uniform=(0.0, 1.0), step=0.5).values()
-        [0.0, 0.5, 1.0]
-    """
+    """The range of one searched value: exactly one of uniform, loguniform, int, logint, choice."""
 
     model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [name]} for name in RANGES]})
 
@@ -124,7 +119,12 @@ class Parameter(Part):
         return list(self.choice or self.low_high or [])
 
     def values(self) -> list[Any] | None:
-        """Return all values where they can be counted; None: a range of numbers without a step, or of too many."""
+        """Return all values where they can be counted; None: a range of numbers without a step, or of too many.
+
+        Example:
+            >>> Parameter(uniform=(0.0, 1.0), step=0.5).values()
+            [0.0, 0.5, 1.0]
+        """
         if self.choice is not None:
             return list(self.choice)
         low, high = self.low_high or (0, 0)
