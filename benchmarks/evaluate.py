@@ -137,7 +137,7 @@ def peer_end_to_end(model, path):
     """Texts in, figures out, in a process of its own: each text encoded once, then every pool scored."""
     from sentence_transformers import SentenceTransformer
 
-    from hybridtune.config.study import Encoder
+    from hybridtune.config.fields import Encoder
     from hybridtune.model.folder import with_folder_settings
 
     benchmark = load_benchmark(path)

@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from hybridtune.config.study import Encoder, Tiny
+from hybridtune.config.fields import Encoder, Tiny
 from hybridtune.data.newsroom import generate
 from hybridtune.model.folder import build_tiny
 from hybridtune.model.tokenizer import train_tokenizer

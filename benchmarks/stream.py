@@ -53,7 +53,7 @@ def write_groups(files, pairs, out, letters=None):
 
 
 def recipe_of(file, given):
-    from hybridtune.config.study import Data, Encoder
+    from hybridtune.config.fields import Data, Encoder
     from hybridtune.data.store import recipe
 
     lengths = {"query_length": given.length, "passage_length": given.length}
@@ -63,7 +63,7 @@ def recipe_of(file, given):
 
 def small_recipe_of(file, tokenizer):
     """A recipe with the tokenizer of a file."""
-    from hybridtune.config.study import Data, Encoder, Tiny
+    from hybridtune.config.fields import Data, Encoder, Tiny
     from hybridtune.data.store import recipe
     from hybridtune.model.tokenizer import Tokenizer
 
@@ -73,7 +73,7 @@ def small_recipe_of(file, tokenizer):
 
 
 def ray_here():
-    from hybridtune.config.study import Resources
+    from hybridtune.config.fields import Resources
     from hybridtune.runtime.local import capacity, local_cluster
 
     return local_cluster(capacity(Resources(workers=1)), dashboard=False)

@@ -51,7 +51,7 @@ def write_pairs(data, folder, most):
 
 def build_encoder(options, folder):
     """The encoder's folder, in the layout that all three open."""
-    from hybridtune.config.study import Encoder, Tiny
+    from hybridtune.config.fields import Encoder, Tiny
     from hybridtune.model.encoder import load_encoder
     from hybridtune.model.folder import build_tiny, save_folder
     from hybridtune.model.tokenizer import pretrained_tokenizer, train_tokenizer

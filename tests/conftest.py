@@ -11,7 +11,7 @@ import pytest
 import yaml
 from hypothesis import settings
 
-from hybridtune.config.study import Encoder, Tiny
+from hybridtune.config.fields import Encoder, Tiny
 from hybridtune.data.newsroom import generate
 from hybridtune.model.tokenizer import train_tokenizer
 

@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from hybridtune.config.fields import Encoder, Mix, Part, Train
 from hybridtune.config.search import RANGES, field_names
-from hybridtune.config.study import Encoder, Mix, Part, Study, Train
+from hybridtune.config.study import Study
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 NAME = "study.schema.json"  # in the folder of study files, whose first lines name it

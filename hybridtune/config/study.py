@@ -7,43 +7,11 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
-from hybridtune.config.checks import search_problems, without_end
-from hybridtune.config.fields import (
-    Benchmarks,
-    BenchmarkSource,
-    Count,
-    Data,
-    Encoder,
-    Mix,
-    Part,
-    Resources,
-    Seed,
-    Tiny,
-    Train,
-)
-from hybridtune.config.search import EarlyStopping, Parameter, Search, corners, fill_variables, seconds
+from hybridtune.config.checks import search_problems
+from hybridtune.config.fields import Benchmarks, Data, Encoder, Mix, Part, Resources, Seed, Train
+from hybridtune.config.search import Search, fill_variables
 from hybridtune.config.yaml_text import YAMLError, dump_yaml, parse_yaml, yaml_mistake
 from hybridtune.errors import InputError, reason
-
-__all__ = [
-    "BenchmarkSource",
-    "Benchmarks",
-    "Count",
-    "Data",
-    "EarlyStopping",
-    "Encoder",
-    "Mix",
-    "Parameter",
-    "Part",
-    "Resources",
-    "Search",
-    "Study",
-    "Tiny",
-    "Train",
-    "corners",
-    "seconds",
-    "without_end",
-]
 
 _SECTIONS = ("data", "encoder", "benchmarks", "mix", "train", "resources")
 

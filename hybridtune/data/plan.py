@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from hybridtune.config.study import without_end
+from hybridtune.config.checks import without_end
 from hybridtune.data.corpus import Corpus
 from hybridtune.data.sampling import Draws, Kind, make_cells, pair_name, pair_weights, usable_pairs
 from hybridtune.data.schedule import Schedule, Shape

@@ -24,8 +24,8 @@ import numpy.typing as npt
 import pyarrow as pa
 from pyarrow.fs import LocalFileSystem
 
+from hybridtune.config.fields import Data, Encoder
 from hybridtune.config.hooks import hook_source
-from hybridtune.config.study import Data, Encoder
 from hybridtune.data.corpus import Corpus, CorpusBuilder, TextPart, read_texts
 from hybridtune.data.readers.files import Source, find_sources, read_bytes
 from hybridtune.data.readers.native import read_groups

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from hybridtune.config.study import BenchmarkSource, check
+from hybridtune.config.fields import BenchmarkSource
+from hybridtune.config.study import check
 from hybridtune.data.readers.benchmarks import notices_of_languages, read_benchmark
 from hybridtune.data.readers.languages import mixed_up
 from hybridtune.data.readers.records import BenchmarkRows, PartDigest, Text, TextList, benchmark_digest

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from hybridtune.config.study import Encoder
+from hybridtune.config.fields import Encoder
 from hybridtune.data.readers.records import CorpusPart
 from hybridtune.errors import FitError
 from hybridtune.evaluate.blocks import blocks_of, finished_blocks, write_block

@@ -17,7 +17,7 @@ import ray
 import torch
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from hybridtune.config.study import Encoder
+from hybridtune.config.fields import Encoder
 from hybridtune.data.readers.records import Text
 from hybridtune.data.store import TokenStore
 from hybridtune.evaluate.benchmark import Benchmark

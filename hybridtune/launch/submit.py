@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import hybridtune
+from hybridtune.config.fields import Resources
 from hybridtune.config.search import is_url
-from hybridtune.config.study import Resources, Study, check, dump_study
+from hybridtune.config.study import Study, check, dump_study
 from hybridtune.config.yaml_text import parse_yaml
 from hybridtune.errors import HybridtuneError, InputError
 from hybridtune.launch import attach, jobs

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from hybridtune.config.study import Encoder
+from hybridtune.config.fields import Encoder
 from hybridtune.errors import InputError
 from hybridtune.model.backbone import load_config
 from hybridtune.model.heads import HEADS, DenseHead, save_head

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from hybridtune.config.study import Resources
+from hybridtune.config.fields import Resources
 from hybridtune.errors import InputError
 from hybridtune.runtime.loopback import HOST, kept_here
 from hybridtune.runtime.ray_private import SETTINGS, accelerator_type

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hybridtune.config.study import Resources
+from hybridtune.config.fields import Resources
 from hybridtune.errors import InputError
 
 

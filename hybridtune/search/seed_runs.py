@@ -9,8 +9,8 @@ from ray.tune.search import Searcher
 
 from hybridtune.metrics.per_query import FILE as PER_QUERY
 from hybridtune.search.seed_check import Repeat, compare_seeds, repeat_points
-from hybridtune.search.study import TRIALS, StudyResult, run_trials
-from hybridtune.search.trial_log import Display, Watcher
+from hybridtune.search.study import TRIALS, SearchResult, run_trials
+from hybridtune.search.trial_log import Display, TrialLog
 from hybridtune.storage.files import ensure_local, exists, join, with_name
 from hybridtune.storage.trial_rows import SETTLED, read_rows
 from hybridtune.train.job_queue import FitJob
@@ -38,7 +38,7 @@ class Listed(Searcher):  # type: ignore[misc]
 
 
 def run_repeats(
-    job: FitJob, found: StudyResult, folder: Path, concurrent_trials: int, display: Display
+    job: FitJob, found: SearchResult, folder: Path, concurrent_trials: int, display: Display
 ) -> dict[str, Any]:
     """Train what ``search.repeat_best`` asks for, or what is left of it, and compare.
 
@@ -58,14 +58,14 @@ def run_repeats(
     settled = [row for row in read_rows(repeats) if row.status in SETTLED]
     left = [_config(number, one) for number, one in enumerate(wanted) if one.name not in {row.id for row in settled}]
     if left:
-        Watcher.displays[str(repeats)] = display
+        TrialLog.displays[str(repeats)] = display
         run_trials(
             replace(job, storage=join(with_name(job.storage, REPEATS), TRIALS), home=str(repeats / TRIALS)),
             Listed(left),
             repeats,
             trials=len(left),
             concurrent_trials=concurrent_trials,
-            callbacks=[Watcher(repeats)],
+            callbacks=[TrialLog(repeats)],
         )
     done = {row.id: row for row in read_rows(repeats) if row.status == "done"}
     ran = [replace(one, metrics=done[one.name].metrics) if one.name in done else one for one in wanted]

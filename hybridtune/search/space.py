@@ -8,8 +8,8 @@ import numpy as np
 import optuna
 
 from hybridtune.config.names import short_name
-from hybridtune.config.search import active, field_names, in_order
-from hybridtune.config.study import Parameter, Study
+from hybridtune.config.search import Parameter, active, field_names, in_order
+from hybridtune.config.study import Study
 from hybridtune.errors import InputError
 from hybridtune.evaluate.benchmark import Benchmark
 from hybridtune.metrics.measures import BIAS, check_measure

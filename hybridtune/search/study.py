@@ -22,7 +22,7 @@ from hybridtune.search.samplers import expected_trials
 from hybridtune.search.space import trial_name
 from hybridtune.search.stopping import budget, contenders, scheduler, settle, spent, used_up
 from hybridtune.search.trial import Trial
-from hybridtune.search.trial_log import Display, Watcher
+from hybridtune.search.trial_log import Display, TrialLog
 from hybridtune.storage.trial_rows import SETTLED, TrialRow, best_row, pareto_front, read_rows
 from hybridtune.train.evaluators import NotSharedError
 from hybridtune.train.fit import clear
@@ -32,7 +32,7 @@ TRIALS = "trials"
 
 
 @dataclass(frozen=True)
-class StudyResult:
+class SearchResult:
     """A finished search.
 
     Attributes:
@@ -48,7 +48,7 @@ class StudyResult:
 
 def run_search(
     job: FitJob, goals: Mapping[str, str], folder: Path, concurrent_trials: int, display: Display
-) -> StudyResult:
+) -> SearchResult:
     """Run the trials of a study, or what is left of them where the folder holds a part.
 
     Args:
@@ -62,7 +62,7 @@ def run_search(
         FitError: no trial came to a score.
     """
     study = job.study
-    Watcher.displays[str(folder)] = display
+    TrialLog.displays[str(folder)] = display
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     expected, before = expected_trials(study), read_rows(folder, running=True)
     settled = [row for row in before if row.status in SETTLED]
@@ -78,7 +78,7 @@ def run_search(
                 folder,
                 trials=expected - len(settled),
                 concurrent_trials=concurrent_trials,
-                callbacks=[Watcher(folder), *callbacks(study, folder)],
+                callbacks=[TrialLog(folder), *callbacks(study, folder)],
                 scheduler=scheduler(study, folder),
                 stop=limit,
             )
@@ -95,7 +95,7 @@ def run_search(
     if not finished:
         raise FitError(f"no trial came to its last step; see {folder / TRIALS}")
     front = pareto_front(finished, goals)
-    return StudyResult(rows, best_row(front, goals), [row.id for row in front])
+    return SearchResult(rows, best_row(front, goals), [row.id for row in front])
 
 
 def run_trials(

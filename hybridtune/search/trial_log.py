@@ -24,7 +24,7 @@ _OWN = (
 )
 
 
-class Watcher(Callback):  # type: ignore[misc]
+class TrialLog(Callback):  # type: ignore[misc]
     """A Tune callback that keeps a row a trial: ``trials/<id>/metrics.jsonl``, ``trials.jsonl`` and ``running.json``.
 
     ``running.json`` has all rows, anew at every change; it goes when all trials have ended, and stays where the search

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hybridtune.callbacks import StudyCallback, phase
-from hybridtune.config.study import Encoder, Resources
+from hybridtune.config.fields import Encoder, Resources
 from hybridtune.data.readers.benchmarks import notices_of_languages
 from hybridtune.data.readers.records import BenchmarkRows, Text, TextList
 from hybridtune.errors import InputError

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from hybridtune.callbacks import Callbacks, StudyCallback, phase
-from hybridtune.config.study import BenchmarkSource, Encoder, Part, Resources, apply_overrides, check, load_study
+from hybridtune.config.fields import BenchmarkSource, Encoder, Part, Resources
+from hybridtune.config.study import apply_overrides, check, load_study
 from hybridtune.data.readers.benchmarks import read_benchmark
 from hybridtune.data.readers.records import BenchmarkRows
 from hybridtune.errors import InputError

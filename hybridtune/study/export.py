@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from hybridtune.callbacks import StudyCallback
-from hybridtune.config.study import Encoder, Study, load_study
+from hybridtune.config.fields import Encoder
+from hybridtune.config.study import Study, load_study
 from hybridtune.data.corpus import Corpus
 from hybridtune.data.plan import distinct_pairs
 from hybridtune.data.store import recipe

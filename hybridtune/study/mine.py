@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hybridtune.callbacks import StudyCallback, phase
-from hybridtune.config.study import BenchmarkSource, Encoder, Resources
+from hybridtune.config.fields import BenchmarkSource, Encoder, Resources
 from hybridtune.data.corpus import Corpus
 from hybridtune.data.readers.benchmarks import read_benchmark
 from hybridtune.data.readers.files import Source, find_sources

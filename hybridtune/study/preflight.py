@@ -9,8 +9,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from hybridtune.config.fields import Encoder
 from hybridtune.config.hooks import load_hook
-from hybridtune.config.study import Encoder, Study, corners
+from hybridtune.config.search import corners
+from hybridtune.config.study import Study
 from hybridtune.data.corpus import Corpus
 from hybridtune.data.plan import HybridPlan
 from hybridtune.data.store import StoreRecipe, existing_store, recipe, store_root

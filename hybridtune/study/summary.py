@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from hybridtune.config.study import Study, Train
+from hybridtune.config.fields import Train
+from hybridtune.config.study import Study
 from hybridtune.data.corpus import Corpus
 from hybridtune.data.plan import HybridPlan, describe
 from hybridtune.data.store import outdated_stores, store_root

@@ -12,7 +12,8 @@ import torch
 import torch.distributed as dist
 from ray.exceptions import RayActorError
 
-from hybridtune.config.study import Encoder, Study
+from hybridtune.config.fields import Encoder
+from hybridtune.config.study import Study
 from hybridtune.errors import InputError
 from hybridtune.evaluate.service import EvaluatorService, Placement
 from hybridtune.metrics.metrics import Scores, measures_of

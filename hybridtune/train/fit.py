@@ -14,7 +14,7 @@ import ray
 import ray.train
 from ray.train.torch import TorchTrainer
 
-from hybridtune.config.study import Resources
+from hybridtune.config.fields import Resources
 from hybridtune.data.plan import write_plan
 from hybridtune.data.store import TokenStore
 from hybridtune.errors import HybridtuneError

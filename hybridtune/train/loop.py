@@ -32,7 +32,7 @@ from hybridtune.train.feed import DeviceBatch, Feed
 from hybridtune.train.job_queue import FitJob, Poster
 from hybridtune.train.memory import answer_out_of_memory, is_out_of_memory
 from hybridtune.train.progress import Clock, Metrics, Progress, Totals, agreed
-from hybridtune.train.step import Training
+from hybridtune.train.step import TrainingStep
 
 SCORES = "scores.json"  # in every checkpoint: the full tables behind its metrics
 
@@ -164,7 +164,7 @@ def _train(
         node=here,
     )
     with Feed(batches, device, train.chunk_size) as feed:  # which starts while the encoder is loaded
-        training = Training(study, source, store.tokenizer().pad_id, device, rank)
+        training = TrainingStep(study, source, store.tokenizer().pad_id, device, rank)
         if (last := checkpoints.last()) is not None:
             training.load(last)
         totals = Totals(study, device)
@@ -196,7 +196,7 @@ def _train(
     return progress
 
 
-def _step(training: Training, batch: DeviceBatch, workers: int, plan: HybridPlan) -> LossOutput:
+def _step(training: TrainingStep, batch: DeviceBatch, workers: int, plan: HybridPlan) -> LossOutput:
     """Run one step, or raise what to change where the device has no room for it."""
     try:
         return training.step(batch)

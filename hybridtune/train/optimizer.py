@@ -7,7 +7,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from hybridtune.config.study import Train
+from hybridtune.config.fields import Train
 from hybridtune.errors import InputError
 from hybridtune.model.adapters import transformer_layers
 from hybridtune.model.encoder import DualEncoder
@@ -29,7 +29,7 @@ class Optimizer:
         extras: trained parameters outside the encoder, by names that no parameter of the encoder has (a learned
             temperature).
 
-    Example: see `hybridtune.train.step.Training`.
+    Example: see `hybridtune.train.step.TrainingStep`.
     """
 
     def __init__(self, model: DualEncoder, train: Train, extras: Mapping[str, nn.Parameter] | None = None) -> None:

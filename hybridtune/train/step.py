@@ -21,7 +21,7 @@ from hybridtune.train.optimizer import Optimizer, learning_rate_share
 from hybridtune.train.parallel import distribute
 
 
-class Training:
+class TrainingStep:
     """What is trained, and how.
 
     Args:

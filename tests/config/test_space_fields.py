@@ -7,13 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from study_problems import problems
 
-from hybridtune.config.study import (
-    Parameter,
-    Study,
-    corners,
-    load_study,
-    seconds,
-)
+from hybridtune.config.search import Parameter, corners, seconds
+from hybridtune.config.study import Study, load_study
 
 SCHEDULE = {"choice": ["constant", "linear", "cosine"]}
 ENDS = {"uniform": [0.0, 1.0], "when": {"mix.schedule": ["linear", "cosine"]}}

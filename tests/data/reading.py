@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from hybridtune.config.study import BenchmarkSource
+from hybridtune.config.fields import BenchmarkSource
 from hybridtune.data.readers.benchmarks import read_benchmark
 from hybridtune.errors import InputError
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hybridtune.config.study import BenchmarkSource
+from hybridtune.config.fields import BenchmarkSource
 from hybridtune.data.readers.benchmarks import read_benchmark
 from hybridtune.data.readers.files import find_sources
 from hybridtune.data.readers.native import read_groups

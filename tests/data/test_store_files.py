@@ -7,7 +7,7 @@ from contextlib import closing
 import numpy as np
 import pytest
 
-from hybridtune.config.study import Encoder
+from hybridtune.config.fields import Encoder
 from hybridtune.data import corpus as corpus_module
 from hybridtune.data import store as store_module
 from hybridtune.data.corpus import CorpusBuilder

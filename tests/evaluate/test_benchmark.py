@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from hybridtune.config.study import BenchmarkSource
+from hybridtune.config.fields import BenchmarkSource
 from hybridtune.errors import InputError
 from hybridtune.evaluate.benchmark import load_benchmark, score_vectors
 

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from cluster_files import CLUSTERS, assert_caught, at_home, filled, refusal
 
-from hybridtune.config.study import Resources
+from hybridtune.config.fields import Resources
 from hybridtune.errors import InputError
 from hybridtune.launch.cluster_file import read_cluster
 from hybridtune.runtime.resources import WORKER_OVERHEAD, allocate

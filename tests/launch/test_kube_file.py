@@ -11,7 +11,7 @@ import yaml
 from cluster_files import CLUSTERS, assert_caught, filled, refusal
 from jsonschema import Draft202012Validator
 
-from hybridtune.config.study import Resources
+from hybridtune.config.fields import Resources
 from hybridtune.errors import InputError
 from hybridtune.launch.cluster_file import read_cluster
 from hybridtune.launch.kuberay_file import SCHEMAS, quantity

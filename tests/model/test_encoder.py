@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from hybridtune.config.study import Encoder
+from hybridtune.config.fields import Encoder
 from hybridtune.errors import InputError
 from hybridtune.model.encoder import DualEncoder, load_encoder
 from hybridtune.model.folder import build_tiny, check_fit, save_folder, training_pairs_of, with_folder_settings

@@ -10,7 +10,7 @@ import tokenizers
 import torch
 import transformers
 
-from hybridtune.config.study import Encoder, Train
+from hybridtune.config.fields import Encoder, Train
 from hybridtune.model.encoder import load_encoder, prepare_for_training
 from hybridtune.model.folder import save_folder, with_folder_settings
 from hybridtune.model.tokenizer import pretrained_tokenizer

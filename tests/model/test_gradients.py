@@ -62,7 +62,7 @@ def toy_chunks(texts, size):
 
 
 def encoder(folder, tokenizer_pad):
-    from hybridtune.config.study import Encoder
+    from hybridtune.config.fields import Encoder
     from hybridtune.model.encoder import load_encoder
 
     return load_encoder(folder, Encoder(name=folder), tokenizer_pad).train()

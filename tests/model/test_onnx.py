@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from hybridtune.config.study import Encoder
+from hybridtune.config.fields import Encoder
 from hybridtune.errors import HybridtuneError, InputError
 from hybridtune.model import onnx
 from hybridtune.model.encoder import load_encoder

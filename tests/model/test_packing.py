@@ -11,7 +11,7 @@ import transformers
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hybridtune.config.study import Encoder
+from hybridtune.config.fields import Encoder
 from hybridtune.model import packing
 from hybridtune.model.encoder import DualEncoder, load_encoder
 from hybridtune.model.packing import TokenRows

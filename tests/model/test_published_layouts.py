@@ -7,7 +7,7 @@ import pytest
 import torch
 from layouts import LAYOUTS, LONG, TEXTS
 
-from hybridtune.config.study import Encoder, Train
+from hybridtune.config.fields import Encoder, Train
 from hybridtune.model.encoder import load_encoder, prepare_for_training
 from hybridtune.model.folder import check_fit, save_folder, with_folder_settings
 from hybridtune.model.tokenizer import pretrained_tokenizer

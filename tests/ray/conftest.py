@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hybridtune.config.study import Resources, Study
+from hybridtune.config.fields import Resources
+from hybridtune.config.study import Study
 from hybridtune.data import newsroom
 from hybridtune.data.store import build_store, recipe
 from hybridtune.model.folder import build_tiny

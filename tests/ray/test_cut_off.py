@@ -7,7 +7,7 @@ from ray import tune
 
 from hybridtune.search.stopping import Budget
 from hybridtune.search.study import FatalErrors
-from hybridtune.search.trial_log import Watcher
+from hybridtune.search.trial_log import TrialLog
 from hybridtune.storage.trial_rows import read_rows, read_running
 from hybridtune.train.evaluators import NotSharedError
 from hybridtune.train.job_queue import ON_HEAD
@@ -52,7 +52,7 @@ def searched(folder, budget, hang=False, trials=3):
             storage_path=str(folder),
             verbose=0,
             stop=budget,
-            callbacks=[Watcher(folder)],
+            callbacks=[TrialLog(folder)],
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         ),
     ).fit()
@@ -100,7 +100,7 @@ def test_a_node_that_does_not_see_the_folder_ends_the_search_at_once(ray_here, t
                 storage_path=str(tmp_path),
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=1),
-                callbacks=[Watcher(tmp_path), fatal],
+                callbacks=[TrialLog(tmp_path), fatal],
             ),
         ).fit()
     assert str(caught.value) == told

@@ -12,7 +12,7 @@ import pytrec_eval
 import torch
 from embedding import embedded_sides
 
-from hybridtune.config.study import BenchmarkSource
+from hybridtune.config.fields import BenchmarkSource
 from hybridtune.data.newsroom import generate
 from hybridtune.evaluate.benchmark import load_benchmark
 from hybridtune.evaluate.service import EvaluatorService, Placement

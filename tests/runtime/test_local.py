@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from hybridtune.config.study import Resources
+from hybridtune.config.fields import Resources
 from hybridtune.errors import InputError
 from hybridtune.runtime import local
 from hybridtune.runtime.local import capacity

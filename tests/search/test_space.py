@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hybridtune.config.study import BenchmarkSource, Study
+from hybridtune.config.fields import BenchmarkSource
+from hybridtune.config.study import Study
 from hybridtune.errors import InputError
 from hybridtune.evaluate.benchmark import load_benchmark
 from hybridtune.search.samplers import first_trials

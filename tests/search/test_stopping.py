@@ -8,7 +8,8 @@ import pytest
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
-from hybridtune.config.study import BenchmarkSource, Study
+from hybridtune.config.fields import BenchmarkSource
+from hybridtune.config.study import Study
 from hybridtune.errors import InputError
 from hybridtune.evaluate.benchmark import load_benchmark
 from hybridtune.search.stopping import check_stopping, scheduler

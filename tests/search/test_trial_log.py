@@ -9,7 +9,7 @@ import pytest
 from ray.tune.experiment import Trial
 
 from hybridtune.search import trial_log as watch
-from hybridtune.search.trial_log import Watcher, read_reports
+from hybridtune.search.trial_log import TrialLog, read_reports
 from hybridtune.storage.trial_rows import read_rows, read_running
 
 
@@ -20,7 +20,7 @@ def trial_of(number=0, baseline=None, status=Trial.RUNNING):
 
 @pytest.fixture
 def clock(monkeypatch):
-    """What `time.time` says to the watcher: a list whose last item a test sets."""
+    """What `time.time` says to the log: a list whose last item a test sets."""
     now = [1000.0]
     monkeypatch.setattr(watch, "time", SimpleNamespace(time=lambda: now[-1]))
     return now
@@ -32,11 +32,11 @@ def report(step, value, final=0.0, best_step=None, ended=0.0):
 
 
 def watched(folder, reports):
-    watcher, trial = Watcher(folder), trial_of()
-    watcher.on_trial_start(0, [], trial)
+    log, trial = TrialLog(folder), trial_of()
+    log.on_trial_start(0, [], trial)
     for one in reports:
-        watcher.on_trial_result(0, [], trial, one)
-    watcher.on_trial_complete(0, [], trial)
+        log.on_trial_result(0, [], trial, one)
+    log.on_trial_complete(0, [], trial)
     return read_rows(folder)[0]
 
 
@@ -61,7 +61,7 @@ def test_an_end_is_in_the_file_before_it_is_shown(tmp_path, monkeypatch):
         if row.status != "running":
             assert read_rows(tmp_path) == read_running(tmp_path).rows == rows
 
-    monkeypatch.setitem(Watcher.displays, str(tmp_path), display)
+    monkeypatch.setitem(TrialLog.displays, str(tmp_path), display)
     watched(tmp_path, [report(4, 0.5)])
     assert shown == [("running", []), ("running", []), ("stopped early", ["stopped early"])]
 
@@ -81,59 +81,59 @@ def test_a_trial_without_a_final_report_was_stopped(tmp_path):
     ids=["before its first score", "after one", "its best is an earlier one", "only the final report was missing"],
 )
 def test_a_trial_that_the_budget_cut_off_is_worth_its_best_score(tmp_path, reports, status, value, checkpoint):
-    watcher, trial = Watcher(tmp_path), trial_of()
-    watcher.on_trial_start(0, [trial], trial)
+    log, trial = TrialLog(tmp_path), trial_of()
+    log.on_trial_start(0, [trial], trial)
     for one in reports:
-        watcher.on_trial_result(0, [trial], trial, {**one, "checkpoint_path": f"/fit/checkpoint_{one['step']:07d}"})
-    watcher.on_step_end(1, [trial])
+        log.on_trial_result(0, [trial], trial, {**one, "checkpoint_path": f"/fit/checkpoint_{one['step']:07d}"})
+    log.on_step_end(1, [trial])
     assert read_rows(tmp_path) == []  # it runs
     trial.status = Trial.TERMINATED  # all that Tune does when the whole search is stopped
-    watcher.on_step_end(2, [trial, trial_of(1, status=Trial.TERMINATED)])  # the other never began
+    log.on_step_end(2, [trial, trial_of(1, status=Trial.TERMINATED)])  # the other never began
     (row,) = read_rows(tmp_path)
     assert (row.status, row.metrics.get("balanced/AP")) == (status, value)
     assert row.checkpoint == (checkpoint and f"/fit/{checkpoint}")
     if reports:
         assert (row.metrics["step"], row.metrics["best_step"]) == (reports[-1]["step"], 4)
-    watcher.on_step_end(3, [trial])
+    log.on_step_end(3, [trial])
     assert len(read_rows(tmp_path)) == 1
 
 
 def test_a_trial_that_ended_by_itself_is_not_out_of_budget(tmp_path):
-    watcher, trial = Watcher(tmp_path), trial_of()
-    watcher.on_trial_start(0, [trial], trial)
-    watcher.on_trial_result(0, [trial], trial, report(4, 0.5))
-    watcher.on_trial_complete(0, [trial], trial)
+    log, trial = TrialLog(tmp_path), trial_of()
+    log.on_trial_start(0, [trial], trial)
+    log.on_trial_result(0, [trial], trial, report(4, 0.5))
+    log.on_trial_complete(0, [trial], trial)
     trial.status = Trial.TERMINATED
-    watcher.on_step_end(1, [trial])
+    log.on_step_end(1, [trial])
     assert read_rows(tmp_path)[0].status == "stopped early"
 
 
 def test_other_processes_see_what_runs(tmp_path):
-    watcher, first, second = Watcher(tmp_path), trial_of(0, "mono-only"), trial_of(1)
-    watcher.on_trial_start(0, [first], first)
-    watcher.on_trial_start(0, [first, second], second)
-    watcher.on_trial_result(0, [first, second], second, report(4, 0.25))
+    log, first, second = TrialLog(tmp_path), trial_of(0, "mono-only"), trial_of(1)
+    log.on_trial_start(0, [first], first)
+    log.on_trial_start(0, [first, second], second)
+    log.on_trial_result(0, [first, second], second, report(4, 0.25))
     now = read_running(tmp_path)
     assert (now.pid, now.alive) == (os.getpid(), True)
     seen = [(row.id, row.status, row.metrics.get("balanced/AP")) for row in read_rows(tmp_path, running=True)]
     assert seen == [("0000", "running", None), ("0001", "running", 0.25)]
-    watcher.on_trial_error(0, [first, second], first)
+    log.on_trial_error(0, [first, second], first)
     statuses = [row.status for row in read_rows(tmp_path, running=True)]
     assert statuses == ["failed", "running"]
-    watcher.on_experiment_end([first, second])  # Ctrl-C: one still ran
+    log.on_experiment_end([first, second])  # Ctrl-C: one still ran
     assert read_running(tmp_path) is not None
-    watcher.on_trial_complete(0, [first, second], second)
-    watcher.on_experiment_end([first, second])
+    log.on_trial_complete(0, [first, second], second)
+    log.on_experiment_end([first, second])
     assert read_running(tmp_path) is None
 
 
 def test_a_trial_that_goes_on_keeps_when_it_began_and_counts_the_time_it_ran(tmp_path, clock):
-    first, trial = Watcher(tmp_path), trial_of()
+    first, trial = TrialLog(tmp_path), trial_of()
     first.on_trial_start(0, [], trial)
     clock.append(1030.0)
     first.on_trial_result(0, [], trial, report(4, 0.5))
     clock.append(5000.0)  # the machine was off, the process is gone
-    second = Watcher(tmp_path)
+    second = TrialLog(tmp_path)
     assert [row.status for row in second.sorted_rows()] == ["running"]
     second.on_trial_start(0, [], trial)
     (row,) = read_rows(tmp_path, running=True)
@@ -147,24 +147,24 @@ def test_a_trial_that_goes_on_keeps_when_it_began_and_counts_the_time_it_ran(tmp
 
 
 def test_a_failed_trial_says_why_until_it_is_tried_again(tmp_path):
-    watcher, trial = Watcher(tmp_path), trial_of()
-    watcher.on_trial_start(0, [], trial)
+    log, trial = TrialLog(tmp_path), trial_of()
+    log.on_trial_start(0, [], trial)
     (tmp_path / "error.txt").write_text(
         "Failure # 2\n  raise x\nhybridtune.errors.FitError: the loss is nan: lower it\n\n"
     )
     trial.error_file = str(tmp_path / "error.txt")
-    watcher.on_trial_error(0, [], trial)
+    log.on_trial_error(0, [], trial)
     assert read_rows(tmp_path)[0].reason == "the loss is nan: lower it"
-    again = Watcher(tmp_path)
+    again = TrialLog(tmp_path)
     again.on_trial_start(0, [], trial)
     assert again.sorted_rows()[0].reason is None
 
 
 def test_a_failed_trial_stays_in_the_file_until_it_is_tried_again(tmp_path):
-    first, one, two = Watcher(tmp_path), trial_of(0), trial_of(1)
+    first, one, two = TrialLog(tmp_path), trial_of(0), trial_of(1)
     first.on_trial_start(0, [], one)
     first.on_trial_error(0, [], one)
-    second = Watcher(tmp_path)
+    second = TrialLog(tmp_path)
     second.on_trial_start(0, [], two)
     second.on_trial_result(0, [], two, report(4, 0.5))
     second.on_trial_complete(0, [], two)

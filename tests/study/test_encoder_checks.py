@@ -6,7 +6,8 @@ import shutil
 
 import pytest
 
-from hybridtune.config.study import Study, Tiny
+from hybridtune.config.fields import Tiny
+from hybridtune.config.study import Study
 from hybridtune.data.store import recipe
 from hybridtune.errors import InputError
 from hybridtune.model.folder import build_tiny

@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from hybridtune.callbacks import StudyCallback
 from hybridtune.cli.main import cli
-from hybridtune.config.study import Encoder, Study, dump_study, load_study
+from hybridtune.config.fields import Encoder
+from hybridtune.config.study import Study, dump_study, load_study
 from hybridtune.errors import HybridtuneError, InputError
 from hybridtune.metrics.metrics import Ranked, per_query, score
 from hybridtune.model.encoder import load_encoder

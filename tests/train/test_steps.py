@@ -13,7 +13,7 @@ from hybridtune.model.packing import TokenRows
 from hybridtune.train.feed import DeviceBatch
 from hybridtune.train.optimizer import learning_rate_share
 from hybridtune.train.progress import Clock, Progress
-from hybridtune.train.step import Training, seed_dropout
+from hybridtune.train.step import TrainingStep, seed_dropout
 
 STEPS = 8
 CPU = torch.device("cpu")
@@ -49,7 +49,7 @@ class Made:
         self.pad_id = tokenizer.pad_id
 
     def fresh(self):
-        return Training(self.study, str(self.folder), self.pad_id, CPU, rank=0)
+        return TrainingStep(self.study, str(self.folder), self.pad_id, CPU, rank=0)
 
     def run(self, training, start, stop):
         align = self.study.mix.align_share
@@ -190,7 +190,7 @@ def test_tf32_is_set_in_a_way_that_torch_compile_can_ask_for(tiny, monkeypatch):
     monkeypatch.setattr("hybridtune.train.step.distribute", lambda model, sharding, device: model)
     before = torch.get_float32_matmul_precision()
     try:
-        Training(study, str(tiny[0]), tiny[2].pad_id, torch.device("cuda"), rank=0)
+        TrainingStep(study, str(tiny[0]), tiny[2].pad_id, torch.device("cuda"), rank=0)
         assert torch.get_float32_matmul_precision() == "high"
         assert torch.backends.cuda.matmul.fp32_precision == "tf32"
     finally:

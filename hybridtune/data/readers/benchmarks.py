@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
+from hybridtune.config.fields import BenchmarkSource
 from hybridtune.config.languages import language_code
-from hybridtune.config.study import BenchmarkSource
 from hybridtune.data.readers.files import (
     EMBEDDED,
     SUFFIXES,

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from hybridtune.config.fields import BenchmarkSource
 from hybridtune.config.languages import language_code
-from hybridtune.config.study import BenchmarkSource
 from hybridtune.data.answer_sets import answer_sets
 from hybridtune.data.readers.files import (
     Source,

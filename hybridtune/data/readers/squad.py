@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from hybridtune.config.fields import BenchmarkSource
 from hybridtune.config.languages import LANGUAGE, language_code
-from hybridtune.config.study import BenchmarkSource
 from hybridtune.data.answer_sets import answer_sets
 from hybridtune.data.readers.files import Source, check_unicode, read_bytes
 from hybridtune.data.readers.records import BenchmarkRows, Judgement, Text, choose_split, in_parts

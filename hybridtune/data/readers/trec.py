@@ -9,8 +9,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from hybridtune.config.fields import BenchmarkSource
 from hybridtune.config.languages import language_code
-from hybridtune.config.study import BenchmarkSource
 from hybridtune.data.readers.files import Source, check_unicode, object_rows, text_lines
 from hybridtune.data.readers.records import BenchmarkRows, CorpusPart, Judgement, Text, choose_split
 from hybridtune.errors import InputError
