@@ -21,8 +21,15 @@ class _Representer(SafeRepresenter):  # type: ignore[misc]
     def represent_str(self, data: str) -> Any:
         return self.represent_scalar("tag:yaml.org,2002:str", data, style="'" if _QUOTED.fullmatch(data) else None)
 
+    def represent_float(self, data: float) -> Any:
+        node = super().represent_float(data)
+        if "." not in node.value:  # readers of YAML 1.1 take 2e-05 for text
+            node.value = node.value.replace("e", ".0e")
+        return node
+
 
 _Representer.add_representer(str, _Representer.represent_str)
+_Representer.add_representer(float, _Representer.represent_float)
 
 
 def _yaml() -> YAML:
@@ -50,7 +57,7 @@ def dump_yaml(*documents: Any, width: int = 80) -> str:
 
     Example:
         >>> dump_yaml({"languages": ["no", "en"], "learning_rate": 3e-5})
-        "languages:\\n- 'no'\\n- en\\nlearning_rate: 3e-05\\n"
+        "languages:\\n- 'no'\\n- en\\nlearning_rate: 3.0e-05\\n"
     """
     yaml, text = _yaml(), io.StringIO()
     yaml.Representer, yaml.default_flow_style, yaml.width = _Representer, False, width

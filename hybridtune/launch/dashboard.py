@@ -113,7 +113,7 @@ def _optuna(study: "Study", folder: Path) -> Iterator[str]:
     """Yield the address of the study's page in optuna-dashboard, served while the block runs."""
     import optuna_dashboard
 
-    from hybridtune.search.optuna_storage import load_optuna_study, open_storage
+    from hybridtune.storage.optuna_storage import load_optuna_study, open_storage
 
     name = load_optuna_study(study, folder).study_name
     storage = open_storage(study, folder)

@@ -4,8 +4,6 @@
 """
 
 import json
-import os
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,6 +16,7 @@ from hybridtune.errors import InputError
 from hybridtune.metrics.metrics import direction
 from hybridtune.metrics.per_query import FILE as PER_QUERY
 from hybridtune.storage.files import base_name
+from hybridtune.storage.optuna_storage import FILES, load_optuna_study
 from hybridtune.storage.trial_rows import TrialRow, best_row, pareto_front, read_rows, read_running
 
 State = Literal["finished", "running", "cut off"]
@@ -188,23 +187,15 @@ def _read_history(file: Path) -> list[dict[str, float]]:
 
 
 def _open_optuna_study(study: Study, folder: Path, notes: list[str]) -> optuna.Study | None:
-    """Optuna's study, opened for reading."""
-    where = study.search.storage
-    files = {"sqlite": folder / "optuna.db", "journal": folder / "optuna.log"}
-    if where in files and not files[where].is_file():
-        notes.append(f"Optuna's storage is not there ({files[where].name}): its charts are missing")
+    name = FILES.get(study.search.storage)
+    if name is not None and not (folder / name).is_file():
+        notes.append(f"Optuna's storage is not there ({name}): its charts are missing")
         return None
     try:
-        storage: Any = re.sub(r"\$\{(\w+)\}", lambda found: os.environ.get(found[1], found[0]), where)
-        if where == "sqlite":  # read-only: a report changes nothing, and does not lock a study that runs
-            path = files[where].absolute().as_uri().removeprefix("file://").replace("%3A", ":")
-            storage = f"sqlite:///file:{path}?mode=ro&uri=true"
-        elif where == "journal":
-            backend = optuna.storages.journal.JournalFileBackend(str(files[where]))
-            storage = optuna.storages.JournalStorage(backend)
-        return optuna.load_study(study_name=study.name, storage=storage)
+        return load_optuna_study(study, folder, read_only=True)
     except Exception as error:  # what a database driver raises is not known here; the report goes on without it
-        notes.append(f"Optuna's storage cannot be read ({type(error).__name__}): its charts are missing")
+        cause = type(error.__context__ or error).__name__
+        notes.append(f"Optuna's storage cannot be read ({cause}): its charts are missing")
         return None
 
 

@@ -14,9 +14,9 @@ from hybridtune.config.search import masked_url
 from hybridtune.config.study import Study
 from hybridtune.errors import InputError
 from hybridtune.runtime import ray_private
-from hybridtune.search.optuna_storage import FILES, open_storage, storage_url
 from hybridtune.search.samplers import borrowed, first_trials, sampler
 from hybridtune.search.space import from_optuna, optuna_params, search_space
+from hybridtune.storage.optuna_storage import FILES, open_storage, storage_url
 
 _SHOWN = ("step", "realised_ratio")  # of the last report, as the trial's attributes in Optuna
 

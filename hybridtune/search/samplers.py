@@ -16,7 +16,6 @@ from hybridtune.config.search import active, fill_variables, in_order, is_url, m
 from hybridtune.config.study import Study, load_study
 from hybridtune.errors import InputError
 from hybridtune.metrics.metrics import direction
-from hybridtune.search.optuna_storage import FILES, check_url, load_optuna_study, open_url, storage_url
 from hybridtune.search.space import (
     BASELINE,
     BASELINES,
@@ -26,6 +25,7 @@ from hybridtune.search.space import (
     optuna_params,
     suggest,
 )
+from hybridtune.storage.optuna_storage import FILES, check_url, load_optuna_study, open_url, storage_url
 from hybridtune.storage.study_folder import check_format
 
 STARTUP = 6  # trials that are drawn at random before TPE and GP model anything, baselines among them

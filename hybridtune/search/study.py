@@ -17,12 +17,12 @@ from ray.tune.search import Searcher
 from hybridtune.errors import FitError
 from hybridtune.search.loggers import callbacks
 from hybridtune.search.optuna_search import searcher
-from hybridtune.search.optuna_storage import load_optuna_study
 from hybridtune.search.samplers import expected_trials
 from hybridtune.search.space import trial_name
 from hybridtune.search.stopping import budget, contenders, scheduler, settle, spent, used_up
 from hybridtune.search.trial import Trial
 from hybridtune.search.trial_log import Display, TrialLog
+from hybridtune.storage.optuna_storage import load_optuna_study
 from hybridtune.storage.trial_rows import SETTLED, TrialRow, best_row, pareto_front, read_rows
 from hybridtune.train.evaluators import NotSharedError
 from hybridtune.train.fit import clear

@@ -1,12 +1,13 @@
 """Study files are read as people write them, and written so that they read back the same."""
 
 import pytest
+import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 from study_problems import problems
 
 from hybridtune.config.study import Study, demo_study, dump_study, load_study
-from hybridtune.config.yaml_text import parse_yaml
+from hybridtune.config.yaml_text import dump_yaml, parse_yaml
 from hybridtune.errors import InputError
 
 TREE = {"name": "x", "data": {"train": ["a.jsonl"]}, "benchmarks": {"dev": {"path": "b"}}}
@@ -85,6 +86,14 @@ def test_overrides_reach_any_depth_and_the_last_wins(study_file):
     assert study.benchmarks.dev.documents == (0, 8)
     assert study.search.early_stopping is None
     assert (study.encoder.query_prefix, study.encoder.passage_prefix) == ("", "a=b")
+
+
+@example(2e-5)
+@given(st.floats(allow_nan=False))
+def test_a_number_is_written_so_that_readers_of_yaml_1_1_read_it_too(number):
+    text = dump_yaml({"a": number})
+    assert parse_yaml(text) == yaml.safe_load(text) == {"a": number}
+    assert type(yaml.safe_load(text)["a"]) is float
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from hybridtune.config.study import load_study
 from hybridtune.errors import FitError, InputError
 from hybridtune.launch import dashboard as command
 from hybridtune.launch.dashboard import dashboard
-from hybridtune.search.optuna_storage import open_storage
+from hybridtune.storage.optuna_storage import open_storage
 from hybridtune.study.folder import write_study
 from hybridtune.terminal.screen import Screen
 

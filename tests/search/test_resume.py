@@ -9,10 +9,10 @@ from optuna.trial import TrialState
 
 from hybridtune.config.study import Study
 from hybridtune.search.optuna_search import searcher
-from hybridtune.search.optuna_storage import load_optuna_study
 from hybridtune.search.space import from_optuna, trial_name, trial_values
 from hybridtune.search.stopping import settle
 from hybridtune.search.study import run_search
+from hybridtune.storage.optuna_storage import load_optuna_study
 from hybridtune.storage.trial_rows import TrialRow
 from hybridtune.train.job_queue import FitJob
 

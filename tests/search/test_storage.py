@@ -11,9 +11,9 @@ from hybridtune.config.search import masked_url
 from hybridtune.config.study import Study, dump_study
 from hybridtune.errors import InputError
 from hybridtune.search.optuna_search import searcher
-from hybridtune.search.optuna_storage import load_optuna_study, open_storage, storage_url
 from hybridtune.search.samplers import borrowed, check_search
 from hybridtune.search.space import optuna_params, trial_values
+from hybridtune.storage.optuna_storage import load_optuna_study, open_storage, storage_url
 from hybridtune.study.folder import write_study
 
 ONE = {"balanced/AP": "max"}

@@ -27,13 +27,21 @@ def storage_url(study: Study, folder: Path) -> str:
     return f"sqlite:///{folder / FILES[storage]}" if storage == "sqlite" else storage
 
 
-def open_storage(study: Study, folder: Path) -> optuna.storages.BaseStorage:
+def open_storage(study: Study, folder: Path, read_only: bool = False) -> optuna.storages.BaseStorage:
     """Open the storage of a study's trials, created where it does not exist yet.
+
+    Args:
+        study: resolved.
+        folder: of the study.
+        read_only: neither change nor lock a database in the folder, which a running study writes.
 
     Raises:
         InputError: a database that cannot be opened, or whose driver is not installed.
     """
     url = storage_url(study, folder)
+    if read_only and study.search.storage == "sqlite":
+        path = (folder / FILES["sqlite"]).absolute().as_uri().removeprefix("file://").replace("%3A", ":")
+        url = f"sqlite:///file:{path}?mode=ro&uri=true"
     if study.search.storage == "journal":
         return optuna.storages.JournalStorage(JournalFileBackend(url))
     return open_url(url, "search.storage")
@@ -105,8 +113,13 @@ def _not_opened(url: str, field: str, error: Exception) -> InputError:
     return InputError(f"{field} {masked_url(url)}: the database cannot be opened: {message[:200]}")
 
 
-def load_optuna_study(study: Study, folder: Path) -> optuna.Study:
+def load_optuna_study(study: Study, folder: Path, read_only: bool = False) -> optuna.Study:
     """Load the Optuna study of a study folder, with the trials that were begun so far.
+
+    Args:
+        study: resolved.
+        folder: of the study.
+        read_only: see `open_storage`.
 
     Raises:
         InputError: there is none yet, or its database cannot be opened.
@@ -118,7 +131,7 @@ def load_optuna_study(study: Study, folder: Path) -> optuna.Study:
     if storage in FILES and not (folder / FILES[storage]).is_file():
         raise none
     try:
-        return optuna.load_study(study_name=study.name, storage=open_storage(study, folder))
+        return optuna.load_study(study_name=study.name, storage=open_storage(study, folder, read_only))
     except KeyError:
         raise none from None
 
