@@ -12,6 +12,7 @@ from hybridtune.data import newsroom
 from hybridtune.data.store import build_store, recipe
 from hybridtune.model.folder import build_tiny
 from hybridtune.runtime.local import capacity, local_cluster
+from hybridtune.study import encoded
 
 
 def pytest_collection_modifyitems(items):
@@ -34,6 +35,14 @@ def ray_here(held, tmp_path_factory):
         noise = tmp_path_factory.mktemp("ray") / "ray.log"
         held.enter_context(local_cluster(capacity(Resources(workers=2)), noise, dashboard=False))
     return ray.get_runtime_context().gcs_address
+
+
+@pytest.fixture(scope="module")
+def shared_ray(ray_here):
+    """Evaluating and mining use the Ray of this process; that they start and end their own is tested by the command."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(encoded, "local_cluster", lambda *capacity, **options: contextlib.nullcontext(""))
+        yield
 
 
 @pytest.fixture(scope="module")

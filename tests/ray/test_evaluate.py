@@ -60,7 +60,7 @@ def question(model, benchmark, *overrides):
 
 
 @pytest.fixture(scope="module")
-def evaluated(no_ray, tiny, beir, screen, tmp_path_factory):
+def evaluated(shared_ray, tiny, beir, screen, tmp_path_factory):
     """The tiny encoder's evaluation with the run files of all three settings: (out, result of each)."""
     out = tmp_path_factory.mktemp("out")
     model = tmp_path_factory.mktemp("model") / "tiny"
@@ -139,7 +139,7 @@ def test_a_run_of_other_passages_is_refused(evaluated, beir, screen, tmp_path):
         evaluate_run(question(None, beir), tmp_path / "their.run", None, screen)
 
 
-def test_a_bad_corpus_leaves_nothing_behind(no_ray, beir, tiny, screen, tmp_path):
+def test_a_bad_corpus_leaves_nothing_behind(shared_ray, beir, tiny, screen, tmp_path):
     bad = tmp_path / "bad"
     (bad / "qrels").mkdir(parents=True)
     for name in ("queries.jsonl", "qrels/test.tsv"):
@@ -160,7 +160,7 @@ def test_a_bad_corpus_leaves_nothing_behind(no_ray, beir, tiny, screen, tmp_path
     assert not (tmp_path / "out").exists()
 
 
-def test_mined_negatives_are_read_back_and_answer_nothing(no_ray, tiny, screen, tmp_path, groups_file):
+def test_mined_negatives_are_read_back_and_answer_nothing(shared_ray, tiny, screen, tmp_path, groups_file):
     groups = list(generate("dev"))[:40]
     kept = {"negatives": {"en": ["what the user put here"]}, "source": "wire"}
     rows = [{**group, **kept, "passages": dict(list(group["passages"].items())[:3])} for group in groups]
@@ -191,7 +191,7 @@ def test_mined_negatives_are_read_back_and_answer_nothing(no_ray, tiny, screen, 
     assert np.isfinite(result["groups"])
 
 
-def test_the_other_positives_of_a_query_are_never_mined(no_ray, tiny, screen, tmp_path, groups_file):
+def test_the_other_positives_of_a_query_are_never_mined(shared_ray, tiny, screen, tmp_path, groups_file):
     """Eight questions of four groups each: a group is given what answers the seven other questions, and only that."""
     rows = [
         {

@@ -63,7 +63,7 @@ def read_trec(path, columns):
     return dict(found)
 
 
-def test_an_evaluation_has_the_figures_of_beir(no_ray, tiny, published, tmp_path, capsys):
+def test_an_evaluation_has_the_figures_of_beir(shared_ray, tiny, published, tmp_path, capsys):
     folder, qrels = published
     fields = ("encoder.query_length=16", "encoder.passage_length=24", "benchmark.language=en")
 
