@@ -12,24 +12,15 @@ if TYPE_CHECKING:  # the command line imports this module for --help, which is t
 
 
 class HybridtuneError(Exception):
-    """Base of every error that hybridtune raises on purpose; the command line shows its message alone.
-
-    Example: see `nearest`.
-    """
+    """Base of every error that hybridtune raises on purpose; the command line shows its message alone."""
 
 
 class InputError(HybridtuneError):
-    """The user's input is wrong: a study file, an option, a data file, a model. Exit code 2.
-
-    Example: see `nearest`.
-    """
+    """The user's input is wrong: a study file, an option, a data file, a model. Exit code 2."""
 
 
 class FitError(HybridtuneError):
-    """A training or a trial could not go on (a loss that is not finite, a lost worker). Exit code 1.
-
-    Example: see `nearest`.
-    """
+    """A training or a trial could not go on (a loss that is not finite, a lost worker). Exit code 1."""
 
 
 def model_not_loaded(what: str, name: str, error: Exception | str) -> InputError:
@@ -52,10 +43,7 @@ def model_not_loaded(what: str, name: str, error: Exception | str) -> InputError
 
 
 def reason(item: Any, root: "type[BaseModel]") -> str:
-    """One error of a ``ValidationError`` of the model ``root`` as one line.
-
-    Example: see `hybridtune.config.study.check`, whose lines it makes.
-    """
+    """One error of a ``ValidationError`` of the model ``root`` as one line."""
     value, kind = item.get("input"), item["type"]
     if kind == "extra_forbidden":
         return "unknown key" + nearest(str(item["loc"][-1]), _known_keys(root, item["loc"][:-1]))

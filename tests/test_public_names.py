@@ -44,14 +44,11 @@ def test_a_keyword_that_is_no_field_is_told_like_one_of_the_file():
 
 
 def test_a_study_built_in_python_has_the_checks_of_a_file():
-    with pytest.raises(ValueError, match=r"train.batch_size 7 is not a multiple of resources.workers 2"):
-        hybridtune.Study(
-            name="mine",
-            data={"train": "newsroom:train"},
-            benchmarks={"dev": {"path": "newsroom:dev"}},
-            train={"batch_size": 7},
-            resources={"workers": 2},
-        )
+    sections = {"name": "mine", "data": {"train": "newsroom:train"}, "benchmarks": {"dev": {"path": "newsroom:dev"}}}
+    with pytest.raises(InputError, match=r"^Study: train.batch_size 7 is not a multiple of resources.workers 2: .*$"):
+        hybridtune.Study(**sections, train={"batch_size": 7}, resources={"workers": 2})
+    with pytest.raises(InputError, match=r"^Study: seed: .*\nStudy: train.steps: unknown key.*$"):
+        hybridtune.Study(**sections, seed=-1, train={"steps": 3})
 
 
 def test_an_evaluation_takes_no_field_of_another_section():

@@ -84,10 +84,7 @@ def launch(
 
 
 def submit_study(study: "Study", options: StudyOptions) -> None:
-    """Run a study as a job of the cluster whose job API is at ``--address``.
-
-    Example: see `hybridtune.cli.main.run`.
-    """
+    """Run a study as a job of the cluster whose job API is at ``--address``."""
     from hybridtune.launch import submit
     from hybridtune.terminal.screen import Screen
 

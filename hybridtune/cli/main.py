@@ -154,10 +154,7 @@ def _show_plan(study: "Study", searching: bool, options: StudyOptions) -> None:
 
 
 def main() -> None:
-    """Run the command line; exit code 0 done, 2 wrong input, 1 failed, 130 interrupted.
-
-    Example: ``hybridtune run --help``.
-    """
+    """Run the command line; exit code 0 done, 2 wrong input, 1 failed, 130 interrupted."""
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     try:

@@ -27,10 +27,7 @@ measure_option = functools.partial(click.option, "--measure", "measures", multip
 
 
 def out_option(text: str) -> Callable[[Command], Command]:
-    """Return the option of a local folder for the results.
-
-    Example: see `hybridtune.cli.models.evaluate`.
-    """
+    """Return the option of a local folder for the results."""
     return click.option("--out", type=click.Path(path_type=Path, file_okay=False), help=text)
 
 
@@ -45,8 +42,6 @@ class StudyOptions:
         address: of a Ray cluster, or of its job API; None: Ray starts on this machine.
         dry_run: whether to check everything and start nothing.
         as_json: whether the result is printed as JSON, and all else to standard error.
-
-    Example: see `hybridtune.cli.main.run`.
     """
 
     overrides: tuple[str, ...]
@@ -58,10 +53,7 @@ class StudyOptions:
 
 
 def study_options(command: Command) -> Command:
-    """Add the options of a command that runs a study, which takes them as one argument, ``options``.
-
-    Example: see `hybridtune.cli.main.run`.
-    """
+    """Add the options of a command that runs a study, which takes them as one argument, ``options``."""
 
     @functools.wraps(command)
     def with_options(**arguments: Any) -> Any:
@@ -103,8 +95,6 @@ def load(path: Path | None, overrides: tuple[str, ...], seed: int | None) -> "St
     """Load the study file of a command, the demo's without one, with what its options set.
 
     Commands call it before their heavy imports, so that a mistake in the file costs no time.
-
-    Example: see `hybridtune.cli.main.run`.
     """
     from hybridtune.config.study import demo_study, load_study
 
@@ -113,10 +103,7 @@ def load(path: Path | None, overrides: tuple[str, ...], seed: int | None) -> "St
 
 
 def answer(result: Mapping[str, Any], as_json: bool, show: Callable[[], None] = lambda: None) -> None:
-    """Print a command's result as JSON, or show it to people.
-
-    Example: see `hybridtune.cli.main.report`.
-    """
+    """Print a command's result as JSON, or show it to people."""
     if as_json:
         click.echo(json.dumps(result))
     else:

@@ -17,7 +17,16 @@ _SECTIONS = ("data", "encoder", "benchmarks", "mix", "train", "resources")
 
 
 class Study(Part):
-    """A whole study file."""
+    """A whole study file.
+
+    Raises:
+        InputError: with one line per mistake.
+
+    Example:
+        >>> study = Study(name="first", data={"train": "newsroom:train"}, benchmarks={"dev": {"path": "newsroom:dev"}})
+        >>> study.mix.mixing_ratio, study.search.objective
+        (0.5, ['balanced/AP'])
+    """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = Field(description="what it is called")
     seed: Seed = Field(default=0, description="seeds everything that is drawn")
@@ -28,6 +37,14 @@ class Study(Part):
     train: Train = Field(default=Train(), description="one training")
     resources: Resources = Field(default=Resources(), description="what a trial takes, and how many run at once")
     search: Search = Field(default=Search(), description="what is searched, for which goal, and for how long")
+
+    def __init__(self, **sections: Any) -> None:
+        try:
+            super().__init__(**sections)
+        except ValidationError as error:
+            raise InputError(_mistakes(error, Study, "Study")) from None
+
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]  # `model_validate` does not go through it
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> "Study":
@@ -115,12 +132,16 @@ def check(model: type[AnyPart], tree: dict[str, Any], source: str) -> AnyPart:
     try:
         return model.model_validate(tree)
     except ValidationError as error:
-        lines = []
-        for item in error.errors():
-            where = ".".join(str(step) for step in item["loc"] if step != "[key]")  # pydantic's mark of a wrong key
-            for line in reason(item, model).split("\n"):
-                lines.append(f"{source}: {where}: {line}" if where else f"{source}: {line}")
-        raise InputError("\n".join(lines)) from None
+        raise InputError(_mistakes(error, model, source)) from None
+
+
+def _mistakes(error: ValidationError, model: type[Part], source: str) -> str:
+    lines = []
+    for item in error.errors():
+        where = ".".join(str(step) for step in item["loc"] if step != "[key]")  # pydantic's mark of a wrong key
+        for line in reason(item, model).split("\n"):
+            lines.append(f"{source}: {where}: {line}" if where else f"{source}: {line}")
+    return "\n".join(lines)
 
 
 def dump_study(study: Study) -> str:

@@ -22,8 +22,6 @@ def find_per_query(location: str) -> Path:
 
     Raises:
         InputError: none there.
-
-    Example: see `compare_evaluations`.
     """
     folder = Path(location)
     check_format(folder)

@@ -33,8 +33,6 @@ class Encoded:
         scan: of the corpus.
         folder: where the vectors are.
         actors: how further work is spread.
-
-    Example: see `hybridtune.study.evaluate_model.evaluate`, which encodes a benchmark by it.
     """
 
     rows: BenchmarkRows
@@ -48,8 +46,6 @@ def check_model(encoder: Encoder, resources: Resources, callback: StudyCallback)
 
     Raises:
         InputError: no such model, or resources that are not there.
-
-    Example: see `hybridtune.study.evaluate_model.evaluate`, which encodes a benchmark by it.
     """
     offered = capacity(resources)
     if resources.min_evaluators and resources.min_evaluators > offered.evaluators:
@@ -70,10 +66,7 @@ def _report_notices(rows: BenchmarkRows, scan: CorpusScan, callback: StudyCallba
 
 
 def scan_locally(rows: BenchmarkRows, callback: StudyCallback) -> CorpusScan:
-    """Scan a benchmark without Ray, for what reads it and encodes nothing.
-
-    Example: see `hybridtune.study.evaluate_model.evaluate`, which encodes a benchmark by it.
-    """
+    """Scan a benchmark without Ray, for what reads it and encodes nothing."""
     with tempfile.TemporaryDirectory() as folder, phase(callback, "reading the corpus", "parts") as progress:
         scan = scan_corpus(rows, Path(folder), progress)
     _report_notices(rows, scan, callback)
@@ -102,8 +95,6 @@ def encoded(
 
     Raises:
         InputError: something wrong with the model or with a line of the benchmark.
-
-    Example: see `hybridtune.study.evaluate_model.evaluate`, which encodes a benchmark by it.
     """
     tokenizer, offered = check_model(encoder, resources, callback)
     with contextlib.ExitStack() as stack:

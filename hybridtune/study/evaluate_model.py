@@ -35,10 +35,7 @@ SCORES, HEAT_MAP = "scores.json", "bias.svg"
 
 
 class Settings(Part):
-    """The settings of an evaluation, which ``--set`` and keywords reach.
-
-    Example: see `evaluation_options`.
-    """
+    """The settings of an evaluation, which ``--set`` and keywords reach."""
 
     encoder: Encoder
     benchmark: BenchmarkSource
@@ -53,8 +50,6 @@ class EvaluationOptions:
         settings: encoder, benchmark, resources.
         study: the study folder that the model comes from, if it was given by it.
         measures: ir_measures names.
-
-    Example: see `evaluation_options`.
     """
 
     settings: Settings
@@ -165,8 +160,6 @@ def evaluate(
 
     Raises:
         InputError: the benchmark or the model cannot be read.
-
-    Example: see `evaluate_model`.
     """
     settings = options.settings
     rows = read_benchmark(settings.benchmark)
@@ -194,8 +187,6 @@ def evaluate_run(
 
     Raises:
         InputError: the run or the benchmark cannot be read, or they do not belong together.
-
-    Example: see `evaluate_model`.
     """
     rows = read_benchmark(options.settings.benchmark)
     scan, ranked, notes = rank_run_file(run, rows, callback)

@@ -50,8 +50,6 @@ class ExportOptions:
         checkpoint: step of the trial's checkpoint; None: its best one.
         out: new or empty folder; None: beside the weights (ONNX alone).
         trust_remote_code: whether the encoder's own code may run, whatever the study says that lies in the folder.
-
-    Example: see `export`.
     """
 
     onnx: bool
@@ -73,8 +71,6 @@ def describe_trained(
         checkpoint: its folder on this machine.
         trials: the study's rows; none of a single training.
         trial: the checkpoint's own among them.
-
-    Example: see `hybridtune.study.card.model_card`.
     """
     step = read_state(checkpoint)["step"]
     table = make_plan(corpus, study).table(step)
@@ -91,8 +87,6 @@ def write_model(model: DualEncoder, source: str, trained: Trained, folder: Path)
         source: the folder or name that its training started from.
         trained: what the card says.
         folder: new, or one whose model gives way to this one.
-
-    Example: see `hybridtune.study.card.model_card`.
     """
     study, pairs = trained.study, distinct_pairs(trained.table)
     shutil.rmtree(folder / "onnx", ignore_errors=True)  # the graph of weights that give way to these

@@ -25,8 +25,6 @@ def make_folder(out: Path) -> None:
 
     Raises:
         InputError: it cannot be made or written to.
-
-    Example: see `open_study_folder`.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -37,10 +35,7 @@ def make_folder(out: Path) -> None:
 
 
 def write_json(content: Any, file: Path) -> None:
-    """Write JSON; whoever sees the file sees all of it.
-
-    Example: see `write_study`.
-    """
+    """Write JSON; whoever sees the file sees all of it."""
     write_atomically(file, json.dumps(content, indent=1, allow_nan=False))
 
 
@@ -83,10 +78,7 @@ def open_study_folder(study: Study, out: Path | None, shown: str | None = None) 
 
 
 def write_study(study: Study, folder: Path) -> None:
-    """Write what makes a folder that of a study: its environment with the format number, then the resolved study.
-
-    Example: see `open_study_folder`.
-    """
+    """Write what makes a folder that of a study: its environment with the format number, then the resolved study."""
     write_json(environment(), folder / ENVIRONMENT)
     (folder / "study.yaml").write_text(dump_study(study), encoding="utf-8")
 

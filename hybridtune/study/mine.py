@@ -34,8 +34,6 @@ class MiningOptions:
         depth: best passages looked at for each query.
         margin: a passage above this share of the own passage's score is taken to be an answer, in (0, 1].
         skip: first ranks that are left out.
-
-    Example: ``hybridtune mine MODEL --data train.jsonl --to mined.jsonl``.
     """
 
     negatives: int = 4
@@ -69,8 +67,6 @@ def mine(
 
     Raises:
         InputError: the data or the model cannot be read.
-
-    Example: ``hybridtune mine MODEL --data train.jsonl --to mined.jsonl``.
     """
     if not file.name.endswith((".jsonl", ".jsonl.gz")):
         raise InputError(f"{file}: the file to write must end in .jsonl or .jsonl.gz")

@@ -49,8 +49,6 @@ class Preflight:
         goals: objective -> ``max`` or ``min``.
         allocation: what each trial takes, and how many run at once.
         plan: the batches of the study's fixed values; a final ratio that is null and searched is at its end.
-
-    Example: see `run_preflight`.
     """
 
     study: Study
@@ -107,10 +105,7 @@ def run_preflight(study: Study, searching: bool, shape: Shape | None = None) -> 
 
 
 def read_corpus(study: Study, made_of: StoreRecipe) -> Corpus:
-    """Return which training texts a study has: from its token store, or from its files before that is built.
-
-    Example: see `run_preflight`.
-    """
+    """Return which training texts a study has: from its token store, or from its files before that is built."""
     found = existing_store(store_root(study.data), made_of)
     return found.corpus() if found is not None else made_of.read_corpus()
 
@@ -171,8 +166,6 @@ def check_encoder(study: Study, made_of: StoreRecipe) -> None:
 
     Raises:
         InputError: the first thing that does not fit.
-
-    Example: see `run_preflight`.
     """
     if made_of.tokenizer is not None:
         check_fit(study.encoder, made_of.tokenizer.largest_id)

@@ -57,8 +57,6 @@ class Target:
         folder: the study folder on this machine.
         address: of the Ray cluster that it joins, ``auto`` or ``HOST:PORT``; None: Ray starts on this machine.
         location: where checkpoints go, and what the nodes of a cluster fetch; None: ``folder``.
-
-    Example: see `run_study`.
     """
 
     folder: Path
@@ -78,8 +76,6 @@ class Started:
         store: open here.
         source: folder or hub name of the starting encoder, here.
         job: the fit of the study's fixed values; ``storage`` is that of a single training.
-
-    Example: see `run_study`.
     """
 
     store: TokenStore
@@ -93,8 +89,6 @@ def started(preflight: Preflight, target: Target, callback: StudyCallback) -> It
 
     Raises:
         InputError: the cluster at ``target.address`` cannot be joined.
-
-    Example: see `run_study`.
     """
     study, folder, log = preflight.study, target.folder, target.folder / "ray.log"
     if target.address is None:
@@ -248,8 +242,6 @@ def train_study(
 
     Returns:
         ``{"study", "metrics", "test", "model"}``, also written to ``result.json``.
-
-    Example: see `run_study`.
     """
     with _opened(study, out, callbacks, address, searching=False) as (preflight, target, callback):
         with started(preflight, target, callback) as running, _waiting_reported(target, callback):

@@ -34,8 +34,6 @@ class RunFile:
         index: faiss index of pools larger than ``above``; None: exact lists always.
         above: passages.
         seed: of the index.
-
-    Example: see `write_run_file`.
     """
 
     path: Path
@@ -60,8 +58,6 @@ def write_run_file(pool: Encoded, run_file: RunFile, callback: StudyCallback) ->
     Returns:
         ``{"path", "qrels", "setting", "depth", "recall"}``; recall of the approximate lists against exact ones on a
         sample of the queries, None for exact lists.
-
-    Example: see `hybridtune.evaluate_model`.
     """
     blocks = finished_blocks(pool.folder / "passages")
     languages = {block: block.language() for block in blocks}
@@ -151,8 +147,6 @@ def rank_run_file(path: Path, rows: BenchmarkRows, callback: StudyCallback) -> t
 
     Raises:
         InputError: the run or the benchmark cannot be read, or they do not belong together.
-
-    Example: see `hybridtune.study.evaluate_model.evaluate_run`.
     """
     run = read_run(path)
     scan = scan_locally(rows, callback)
@@ -171,8 +165,6 @@ def check_run_file(run_file: RunFile | None, rows: BenchmarkRows, scan: CorpusSc
 
     Raises:
         InputError: no such folder, a setting that the benchmark does not have, an id that TREC files cannot hold.
-
-    Example: see `write_run_file`.
     """
     if run_file is None:
         return

@@ -19,10 +19,7 @@ _OF_ADAPTERS = ("train.lora_alpha", "train.lora_targets")
 
 
 def opening_lines(preflight: Preflight) -> list[str]:
-    """Return a few lines on what is about to run, the notices among them.
-
-    Example: see `hybridtune.study.run.run_study`, which reports it.
-    """
+    """Return a few lines on what is about to run, the notices among them."""
     study, corpus, dev = preflight.study, preflight.corpus, preflight.benchmarks["dev"]
     pairs = corpus.pair_counts()
     mono = int(pairs.diagonal().sum())
@@ -35,10 +32,7 @@ def opening_lines(preflight: Preflight) -> list[str]:
 
 
 def describe_plan(preflight: Preflight) -> dict[str, Any]:
-    """Return what is about to run as plain values: what ``--dry-run --json`` prints.
-
-    Example: ``hybridtune run --dry-run --json``.
-    """
+    """Return what is about to run as plain values: what ``--dry-run --json`` prints."""
     study = preflight.study
     return {
         "study": study.model_dump(mode="json"),
@@ -58,10 +52,7 @@ def describe_plan(preflight: Preflight) -> dict[str, Any]:
 
 
 def allocation_line(preflight: Preflight) -> str:
-    """``15 trials, 2 at once: 1 worker each, on 2 cores and 0 GPUs; 2 evaluator actors``, or on which nodes.
-
-    Example: see `hybridtune.study.run.run_study`, which reports it.
-    """
+    """``15 trials, 2 at once: 1 worker each, on 2 cores and 0 GPUs; 2 evaluator actors``, or on which nodes."""
     allocation, study = preflight.allocation, preflight.study
     workers = int(study.resources.workers)
     nodes = ", ".join(f"{count} x {name}" for name, count in allocation.nodes.items())
@@ -94,10 +85,7 @@ def _data_table(corpus: Corpus) -> list[dict[str, Any]]:
 
 
 def notices(preflight: Preflight) -> list[str]:
-    """Return what a user should know before the study starts, one line each.
-
-    Example: see `hybridtune.study.run.run_study`, which reports it.
-    """
+    """Return what a user should know before the study starts, one line each."""
     study = preflight.study
     lines = [*preflight.allocation.notices, *encoder_notices(study.encoder)]
     benchmarks = preflight.benchmarks.items()

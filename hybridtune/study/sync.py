@@ -63,8 +63,6 @@ class Home:
     Attributes:
         folder: on this machine.
         location: what ``--out`` names; the folder itself where that is local.
-
-    Example: see `study_home`.
     """
 
     folder: Path
@@ -86,8 +84,6 @@ def study_home(study: Study, out: str | None, on_message: Callable[[str], object
     Raises:
         InputError: ``out`` cannot be used, holds something else, or a run of this study is under way on this machine.
         HybridtuneError: the last changes could not be copied, or another run has taken over.
-
-    Example: see `hybridtune.run_study`.
     """
     if out is None or not is_remote(out):
         folder = open_study_folder(study, local_path(out) if out is not None else None)
@@ -140,8 +136,6 @@ class StudySync:
         folder: the home.
         location: where it goes.
         on_message: receives lines for the user.
-
-    Example: see `study_home`.
     """
 
     def __init__(self, folder: Path, location: str, on_message: Callable[[str], object]) -> None:
@@ -369,9 +363,6 @@ def fetch_study(location: str, into: Path, checkpoints: bool = False) -> None:
 
 
 def fetch_scores(location: str, folder: Path) -> None:
-    """Copy to a study's home what nodes wrote beside the weights of their checkpoints, which a report shows.
-
-    Example: see `fetch_study`.
-    """
+    """Copy to a study's home what nodes wrote beside the weights of their checkpoints, which a report shows."""
     if is_remote(location):
         download(location, folder, lambda name: not _is_score(name))
