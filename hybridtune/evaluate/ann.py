@@ -49,10 +49,8 @@ class Index:
     Attributes:
         kind: ivf, inverted lists around k-means centres (builds fast); hnsw, a graph of neighbours (searches fast).
         seed: of the k-means and of the graph's levels, in [0, 2**31).
-        nprobe: inverted lists looked into by a query; None: a sixteenth of them, at least 8. All of them: exact.
+        nprobe: inverted lists that a query looks into; None: a sixteenth of them, at least 8. All of them: exact.
         ef_search: passages that a query keeps in view in the graph; None: 2 * k, at least 64.
-
-    Example: see `approximate_top_k`.
 
     Source: arXiv 1603.09320 (HNSW); nlist of 4 to 16 roots: the faiss wiki's guidelines to choose an index.
     """
@@ -74,14 +72,10 @@ class Index:
 
 
 class Found(NamedTuple):
-    """Lists, and how exact they are.
+    """Lists [Q, k], and how exact they are.
 
-    Attributes:
-        top: [Q, k] lists; scores by ``pair_scores``, the order that of exact lists.
-        recall: share of the exact k best that they hold, over the sampled queries, in [0, 1]; 1 of exact lists.
-        sampled: queries that were searched exactly too; 0 for exact lists.
-
-    Example: see `approximate_top_k`.
+    ``recall`` is the share of the exact k best that they hold, over the ``sampled`` queries, in [0, 1]; 1 and 0 of
+    exact lists.
     """
 
     top: TopK
@@ -101,8 +95,6 @@ def search_pool(
         k: length of the lists.
         index: an approximate faiss index; None: exact.
         seed: of the index.
-
-    Example: see `approximate_top_k`.
     """
     task = ray.remote(_search).options(num_cpus=0.25)
     chosen = None if index is None else Index(index, seed)
@@ -122,7 +114,7 @@ def approximate_top_k(
 
     Args:
         queries: float32 [Q, D], unit length, Q >= 1.
-        blocks: the pool, with a passage at least; ids unique in it. On a cluster, files that every machine sees.
+        blocks: the pool, not empty; ids unique in it. On a cluster, files that every machine sees.
         k: length of the lists, >= 1.
         index: how a shard is indexed; its seed also draws the sample.
         sample: queries that are searched exactly too, >= 1; all if there are fewer.
@@ -131,10 +123,6 @@ def approximate_top_k(
     Raises:
         InputError: no query or no passage, vectors of another length.
         FitError: a vector is not finite.
-
-    Example:
-        >>> found = approximate_top_k(queries, blocks, 10, Index("ivf", seed=0))  # doctest: +SKIP
-        >>> found.top.ids(blocks)[0], found.recall                                # doctest: +SKIP
     """
     if sample < 1:
         raise InputError(f"sample must be at least 1 (got {sample})")
@@ -155,14 +143,7 @@ def approximate_top_k(
 
 
 def recall(found: TopK, exact: TopK) -> float:
-    """Return the share of the passages in the exact lists that the found lists of the same queries hold.
-
-    Args:
-        found: [Q, k].
-        exact: [Q, k], with a passage at least.
-
-    Example: see `approximate_top_k`.
-    """
+    """Return the share of the passages in the exact lists [Q, k] that the found lists of the same queries hold."""
     hits = 0
     for query in range(len(exact.blocks)):
         wanted = {*zip(exact.blocks[query].tolist(), exact.rows[query].tolist(), strict=True)} - {(-1, -1)}
@@ -175,17 +156,9 @@ def shard_approximate(queries: Float32, blocks: Sequence[Block], k: int, index: 
 
     With one thread (``one_thread``) the same call gives the same lists.
 
-    Args:
-        queries: float32 [Q, D], unit length.
-        blocks: the shard.
-        k: length of the lists, >= 1.
-        index: how it is built and searched.
-
     Raises:
         InputError: vectors of another length.
         FitError: a vector is not finite.
-
-    Example: see `approximate_top_k`.
     """
     queries = np.require(queries, np.float32, ["C", "W"])  # what Ray hands over is read-only, which torch warns of
     top, starts = TopK.empty(len(queries), k), block_starts(blocks)
@@ -204,7 +177,7 @@ def shard_approximate(queries: Float32, blocks: Sequence[Block], k: int, index: 
 
 
 def _built(vectors: Float32, k: int, index: Index) -> Any:
-    """The faiss index of the vectors [n, D], ready to search."""
+    """Return the faiss index of the vectors [n, D], ready to search."""
     passages, dim = vectors.shape
     if index.kind == "hnsw":
         library: Any = faiss  # whose type stubs do not know the generator

@@ -1,6 +1,6 @@
 """A benchmark in memory: queries, passages, which passage answers which query, and exact scores of vectors for them.
 
-`load_benchmark` reads one; `score_vectors` scores anybody's vectors on it, `service` an encoder's weights. The three
+`load_benchmark` reads one; `score_vectors` scores one's own vectors on it, `service` an encoder's weights. The three
 settings are views of it (arXiv 2004.05484, arXiv 2408.10536): mono, the pool of the query's own language; cross, the
 pool of one other language; multi, one pool of all languages.
 """
@@ -35,12 +35,7 @@ from hybridtune.metrics.ranks import outranking, tie_order
 
 
 class Texts(list[Text]):
-    """The queries or passages of a benchmark, each with ``text_id``, ``language`` and ``text``.
-
-    Example:
-        >>> load_benchmark("newsroom:dev", languages=["en"]).queries.languages[:2]
-        ['en', 'en']
-    """
+    """The queries or passages of a benchmark, each with ``text_id``, ``language`` and ``text``."""
 
     @property
     def texts(self) -> list[str]:
@@ -60,19 +55,11 @@ class Texts(list[Text]):
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Texts and relevance.
+    """Queries and passages with id and language, and which passage answers which query.
 
-    Attributes:
-        name: what it was read from, and which part.
-        queries: Q texts with id and language.
-        passages: P texts with id and language.
-        relevance: which passage answers which query.
-        query_blocks: positions of the queries that are encoded together; the blocks of ``hybridtune evaluate``, so
-            that a study gives its figures to the last digit.
-        passage_blocks: the same of the passages.
-        notices: what the user should know of it, one line each.
-
-    Example: see `load_benchmark`.
+    ``name`` says what it was read from, and which part. The blocks hold the positions of texts that are encoded
+    together, as in ``hybridtune evaluate``, so that a study gives its figures to the last digit. ``notices`` are for
+    the user, one line each.
     """
 
     name: str
@@ -97,14 +84,13 @@ def load_benchmark(path: str | Path | BenchmarkSource, **settings: Any) -> Bench
         settings: the other fields of a study's ``benchmarks.dev``, such as ``languages``, ``split`` or ``strict``.
 
     Raises:
-        InputError: a field that is not there, what ``read_benchmark`` finds wrong, a passage id that stands twice,
-            passages of another language than they say, or, where the benchmark is to be strict, a relevant passage
-            that is not in the corpus.
+        InputError: an unknown field, what ``read_benchmark`` finds wrong, a passage id that occurs twice, passages in
+            another language than they say, or, where the benchmark is strict, a relevant passage that the corpus lacks.
 
     Example:
         >>> benchmark = load_benchmark("newsroom:dev", languages=["en", "de"])
-        >>> benchmark.settings
-        ('mono', 'cross', 'multi')
+        >>> benchmark.settings, benchmark.queries.languages[0]
+        (('mono', 'cross', 'multi'), 'en')
     """
     source = path if isinstance(path, BenchmarkSource) else BenchmarkSource(path=str(path))
     if settings:
@@ -162,7 +148,7 @@ def score_vectors(
 
 
 def _blocks(texts: Sequence[Text], first: int) -> list[Int64]:
-    """The blocks of a part of the corpus, by position; ``first`` is that of its first text."""
+    """Return the blocks of a part of the corpus, by position; ``first`` is that of its first text."""
     numbered = [text._replace(text_id=str(first + index)) for index, text in enumerate(texts)]
     return [
         np.array([int(text.text_id) for text in block], np.int64) for _, block in blocks_of(TextList("", numbered), 0)
@@ -170,7 +156,7 @@ def _blocks(texts: Sequence[Text], first: int) -> list[Int64]:
 
 
 def _relevance(rows: BenchmarkRows, passages: Texts, digest: str) -> tuple[Relevance, tuple[str, ...]]:
-    """The relevance, and the notices of it."""
+    """Return the relevance, and the notices of it."""
     order = tie_order(passages.ids).numpy()  # before ids are looked up: each stands once
     number = {name: index for index, name in enumerate(passages.ids)}
     language = dict(zip(passages.ids, passages.languages, strict=True))

@@ -24,13 +24,7 @@ BLOCK_PASSAGES = 1024  # what a kill can cost each actor; its counts fit 16 bits
 
 @dataclass(frozen=True)
 class Block:
-    """One block of the pool.
-
-    Attributes:
-        path: its Arrow file; the stem is the block's name.
-
-    Example: see `write_block`.
-    """
+    """One block of the pool: the path of its Arrow file, whose stem is the block's name."""
 
     path: Path
 
@@ -55,14 +49,7 @@ class Block:
 
 
 def blocks_of(part: CorpusPart, number: int) -> Iterator[tuple[str, list[Text]]]:
-    """Cut a part of a corpus into named blocks: runs of texts of one language, in their order.
-
-    Example:
-        >>> from hybridtune.data.readers.records import TextList
-        >>> part = TextList("", [Text("1", "en", "a"), Text("2", "en", "b")])
-        >>> [(name, len(texts)) for name, texts in blocks_of(part, 0)]
-        [('00000-en-000000', 2)]
-    """
+    """Cut a part of a corpus into named blocks: runs of texts of one language, in their order."""
     waiting: dict[str, list[Text]] = {}
     blocks: dict[str, int] = {}
     for text in part.read():
@@ -91,17 +78,11 @@ def write_block(
 
     Args:
         folder: of the encoded pool.
-        name: of the block, unique in the pool.
+        name: unique in the pool.
         language: of all its passages.
         ids: n passage ids.
         vectors: float32 [n, D].
         order: int64 [n]; None where nothing will be ranked (all 0).
-
-    Example:
-        >>> from tempfile import TemporaryDirectory
-        >>> with TemporaryDirectory() as folder:
-        ...     write_block(Path(folder), "b", "en", ["p1"], np.ones((1, 2), np.float32)).read()[:2]
-        ('en', ['p1'])
     """
     path = folder / "blocks" / f"{name}.arrow"
     flat = pa.array(np.ascontiguousarray(vectors, np.float32).reshape(-1))
@@ -121,12 +102,12 @@ def write_block(
 
 
 def finished_blocks(folder: Path) -> list[Block]:
-    """Return the blocks under ``folder``, by name. Example: see `write_block`."""
+    """Return the blocks under ``folder``, by name."""
     return [Block(path) for path in sorted((folder / "blocks").glob("*.arrow"))]
 
 
 def write_array(file: Path, array: npt.NDArray[Any]) -> None:
-    """Write an array; whoever sees the file sees all of it. Example: see `write_block`."""
+    """Write an array; whoever sees the file sees all of it."""
     with replacing(file) as temporary, temporary.open("wb") as sink:
         np.save(sink, array)
 

@@ -41,12 +41,10 @@ class CorpusScan:
         digest: of its queries, judgements and passages; equal for equal benchmarks.
         passages: language -> passages.
         relevant: the ids of the relevant passages, and of those in ``own``, in descending order.
-        relevant_language: [len(relevant)] their languages; empty where a passage is not in the corpus.
+        relevant_language: their languages; empty where a passage is not in the corpus.
         own: ids of the queries whose passage of the same id is left out of their ranking.
         notices: what the user should know of the corpus, one line each.
         spaced: a passage id with white space in it, which TREC files cannot hold; None if there is none.
-
-    Example: see `scan_corpus`.
     """
 
     digest: str
@@ -74,8 +72,6 @@ class PartScan:
     """What one part of a corpus holds; ``problem`` instead of an error, which would lose its kind on the way.
 
     ``language`` is that of the wanted ids; ``alike`` are ids whose passage holds the text of the query of the same id.
-
-    Example: see `scan_corpus`.
     """
 
     digest: str = ""
@@ -89,18 +85,16 @@ class PartScan:
 
 
 def scan_part(
-    part: CorpusPart, number: int, wanted: frozenset[str], asked: Mapping[str, str], folder: Path
+    part: CorpusPart, number: int, wanted: frozenset[str], texts_by_id: Mapping[str, str], folder: Path
 ) -> PartScan:
-    """Read a part once.
+    """Read a part of the corpus, the ``number``-th, once.
 
     Args:
         part: to read.
         number: its position in the corpus.
         wanted: ids of the relevant passages.
-        asked: ``relevance.query_texts``; passages of these ids are wanted too.
+        texts_by_id: ``relevance.query_texts``; passages of these ids are wanted too.
         folder: takes the sorted hashes of its ids.
-
-    Example: see `scan_corpus`.
     """
     digest, found = PartDigest(), PartScan()
     sample: list[Text] = []
@@ -117,9 +111,9 @@ def scan_part(
             if not text.text:
                 found.empty += 1
                 found.first_empty = found.first_empty or text.text_id
-            if text.text_id in asked and holds_query(text.text, asked[text.text_id]):
+            if text.text_id in texts_by_id and holds_query(text.text, texts_by_id[text.text_id]):
                 found.alike.append(text.text_id)
-            if text.text_id in wanted or text.text_id in asked:
+            if text.text_id in wanted or text.text_id in texts_by_id:
                 found.language[text.text_id] = text.language
     except InputError as error:
         return PartScan(problem=str(error))
@@ -136,16 +130,13 @@ def scan_corpus(rows: BenchmarkRows, folder: Path, progress: Progress = lambda d
 
     Args:
         rows: the benchmark.
-        folder: where hashes of ids are kept for the check; on a cluster one that every machine sees.
+        folder: takes hashes of ids for the check; on a cluster one that every machine sees.
         progress: called with (parts done, parts in all).
 
     Raises:
-        InputError: an unreadable line, an id that stands twice, texts in another script than their language's, no
-            relevant passage that could be found; where the benchmark is to be strict, a passage without a text or a
-            relevant id that is not there.
-
-    Example:
-        >>> scan_corpus(read_benchmark(source), Path("work")).passages  # by language  # doctest: +SKIP
+        InputError: an unreadable line, an id that occurs twice, texts in another script than their language's, no
+            relevant passage that could be found; where the benchmark is strict, a passage without a text or a missing
+            relevant id.
     """
     wanted = frozenset(judged.passage_id for judged in rows.judged if judged.grade > 0)
     if not wanted:
@@ -184,7 +175,7 @@ def scan_corpus(rows: BenchmarkRows, folder: Path, progress: Progress = lambda d
 def _scans(
     corpus: Sequence[CorpusPart], wanted: frozenset[str], asked: Mapping[str, str], folder: Path
 ) -> Iterator[tuple[int, PartScan]]:
-    """The scan of every part, in the order they end; what is in memory already is not sent away to be read."""
+    """Yield the scan of every part, in the order they end; what is in memory already is not sent away to be read."""
     import ray
 
     if not ray.is_initialized() or all(isinstance(part, TextList) for part in corpus):
@@ -200,7 +191,7 @@ def _scans(
 
 
 def _check_doubles(corpus: Sequence[CorpusPart], folder: Path) -> None:
-    """Find ids that stand twice, a range of hashes at a time."""
+    """Find ids that occur twice, a range of hashes at a time."""
     files: list[npt.NDArray[np.uint64]] = [
         np.load(_hash_file(folder, number), mmap_mode="r") for number in range(len(corpus))
     ]
@@ -218,7 +209,7 @@ def _check_doubles(corpus: Sequence[CorpusPart], folder: Path) -> None:
 
 
 def _name_double(corpus: Sequence[CorpusPart], doubled: set[int]) -> None:
-    """Read again to name an id whose hash stands twice; two ids of one hash are no error."""
+    """Read again to name an id whose hash occurs twice; two ids of one hash are no error."""
     seen: dict[str, str] = {}
     for part in corpus:
         for text in part.read():

@@ -37,8 +37,6 @@ class Actors:
         gpus: GPUs of each, 0 for none.
         threads: CPU threads of each.
         readers: tasks that read, and as many that tokenise, at once.
-
-    Example: see `encode_sides`.
     """
 
     least: int
@@ -61,14 +59,12 @@ class Side:
     """Texts to encode: queries or passages.
 
     Attributes:
-        parts: what to read.
+        parts: to read.
         prefix: before every text.
-        length: tokens kept of it.
+        length: tokens of a text, at most.
         folder: takes the blocks; on a cluster one that every machine sees.
         relevant: ids whose tie order the ranks need, in descending order.
-        texts: texts in all parts, for the progress.
-
-    Example: see `encode_sides`.
+        texts: number of texts in all parts, for the progress.
     """
 
     parts: Sequence[CorpusPart]
@@ -84,9 +80,6 @@ def tie_order_among(relevant: Sequence[str]) -> Callable[[str], int]:
 
     The i-th relevant id (descending) has order 2i + 1, another id twice the number of relevant ids above it: of equal
     scores the smaller order wins, as in ``ranks.tie_order``, wherever one of the two is relevant.
-
-    Args:
-        relevant: the ids in descending order, each once.
 
     Example:
         >>> order = tie_order_among(["c", "a"])
@@ -111,7 +104,7 @@ def encode_sides(
     actors: Actors,
     progress: Progress = lambda done, total: None,
 ) -> int:
-    """Encode the blocks that are not encoded yet; Ray must be running.
+    """Encode the blocks that are not encoded yet, and return how many texts that were; Ray must be running.
 
     Args:
         sides: queries and passages.
@@ -121,14 +114,8 @@ def encode_sides(
         actors: encoder actors.
         progress: called with (texts done, texts in all), those of earlier calls included.
 
-    Returns:
-        Texts that were encoded by this call.
-
     Raises:
         FitError: an embedding is not finite.
-
-    Example:
-        >>> encode_sides([queries, passages], "best", encoder, tokenizer, Actors(1, 2))  # doctest: +SKIP
     """
     done = [{block.path.stem: len(block) for block in finished_blocks(side.folder)} for side in sides]
     before, total = sum(sum(blocks.values()) for blocks in done), sum(side.texts for side in sides)
@@ -152,7 +139,7 @@ def _stream(
     tokenizer: Tokenizer,
     actors: Actors,
 ) -> Any:
-    """The Ray Data stream from parts to blocks on disk, but for the blocks that are done; a row a block."""
+    """Return the Ray Data stream from parts to blocks on disk, without the blocks that are done; a row a block."""
     import ray
 
     items = [{"side": s, "part": p} for s, side in enumerate(sides) for p in range(len(side.parts))]

@@ -29,9 +29,7 @@ class Relevance:
     The numbered passages are all of a benchmark in memory, and of a scanned corpus those that the pairs name.
 
     Attributes:
-        name: of the benchmark.
         digest: equal for equal benchmarks.
-        query_ids: the Q ids.
         languages: the L codes, sorted.
         query_language: [Q] in [0, L).
         passage_language: [P] in [0, L), or UNKNOWN: not in the corpus.
@@ -40,8 +38,6 @@ class Relevance:
         passage_index: [R] number of its passage.
         grades: float64 [R], > 0; 0 marks the passage with the query's own id, which is left out of its ranking.
         lost: relevant pairs that no ranking can hold.
-
-    Example: see `benchmark.load_benchmark`.
     """
 
     name: str
@@ -110,8 +106,6 @@ class CorpusFacts:
         alike: ids whose passage holds the text of the query of the same id, see `query_texts`.
         empty: passages without a text.
         first_empty: the id of one.
-
-    Example: see `benchmark.load_benchmark`.
     """
 
     language: Mapping[str, str]
@@ -122,15 +116,13 @@ class CorpusFacts:
 
 
 def check_corpus(rows: BenchmarkRows, facts: CorpusFacts) -> tuple[frozenset[str], tuple[str, ...]]:
-    """See that judgements and corpus belong together.
+    """Check that judgements and corpus belong together.
 
     Returns:
         The ids of the queries whose passage of the same id is left out of their ranking, and the notices for a user.
 
     Raises:
         InputError: no relevant passage can be found, or, where the benchmark is strict, one of them is missing.
-
-    Example: see `benchmark.load_benchmark`.
     """
     own, of_own = _own_passages(rows, facts)
     relevant = [(query, name) for query, name, grade in rows.judged if grade > 0]
@@ -166,8 +158,6 @@ def build_relevance(
         language: of those that are in the corpus.
         order: [P] tie order of the first P of them.
         own: from `check_corpus`.
-
-    Example: see `benchmark.load_benchmark`.
     """
     column = {code: index for index, code in enumerate(languages)}
     unknown = UNKNOWN if len(languages) > 1 else 0
@@ -197,26 +187,21 @@ def build_relevance(
 
 
 def query_texts(rows: BenchmarkRows) -> dict[str, str]:
-    """Return the texts to compare with passages of the same ids, by query id; none where ids are not looked at.
+    """Return the texts to compare with passages of the same ids, by query id; none where ids are not compared.
 
     BEIR's evaluator drops a query's own id from its ranking. Ids alone do not tell whether that is meant: in MS MARCO
     queries and passages are both counted from 0, in ArguAna and Quora the query itself lies in the corpus.
-
-    Example: see `benchmark.load_benchmark`.
     """
     return {} if rows.ignore_identical_ids is False else {text.text_id: _plain(text.text) for text in rows.queries}
 
 
 def holds_query(text: str, query: str) -> bool:
-    """Return whether a passage holds a text of `query_texts`. Example: see `benchmark.load_benchmark`."""
+    """Return whether a passage holds a text of `query_texts`."""
     return query in _plain(text)
 
 
 def digest_without(digest: str, own: Collection[str]) -> str:
-    """Return another digest where rankings leave own passages out: figures with and without them do not compare.
-
-    Example: see `benchmark.load_benchmark`.
-    """
+    """Return another digest where rankings leave own passages out: figures with and without them do not compare."""
     return hashlib.sha256(f"{digest} without identical ids".encode()).hexdigest() if own else digest
 
 
@@ -225,7 +210,7 @@ def _can_be_found(rows: BenchmarkRows, query: int, name: str, there: Collection[
 
 
 def _of_missing(rows: BenchmarkRows, missing: Collection[str], languages: int) -> list[str]:
-    """The notice of relevant passages that are not in the corpus; an error where the benchmark is strict."""
+    """Return the notice of relevant passages that are not in the corpus; an error where the benchmark is strict."""
     if not missing:
         return []
     first, more = min(missing), f" (and {len(missing) - 1:,} more)" if len(missing) > 1 else ""
@@ -242,7 +227,7 @@ def _of_missing(rows: BenchmarkRows, missing: Collection[str], languages: int) -
 
 
 def _own_passages(rows: BenchmarkRows, facts: CorpusFacts) -> tuple[frozenset[str], Sequence[str]]:
-    """The queries whose own passages are left out of their rankings, and a notice where any id is shared."""
+    """Return the queries whose own passages are left out of their rankings, and a notice where any id is shared."""
     shared = query_texts(rows).keys() & facts.language.keys()
     if not shared:
         return frozenset(), ()

@@ -1,4 +1,4 @@
-"""The evaluator service: Ray actors that live as long as who started them and score any weights handed to them.
+"""The evaluator service: Ray actors that live as long as their owner and score any weights handed to them.
 
 Each actor holds the encoder's structure and its shard of a benchmark, tokenised once. A score is three rounds:
 encode the shards; score the relevant pairs; count what outranks them. Vectors stay in the object store, and what
@@ -40,8 +40,6 @@ class Part:
     Attributes:
         rows: [n] positions in the benchmark, block after block.
         blocks: the texts or token rows of each block; encoded together, whatever the number of actors.
-
-    Example: see `EvaluatorService`.
     """
 
     rows: Int64
@@ -49,10 +47,7 @@ class Part:
 
 
 def parts(texts: Sequence[Text], blocks: Sequence[Int64], actors: int) -> list[Part]:
-    """Deal the texts to actors: whole blocks, the largest first, each to whom has least.
-
-    Example: see `EvaluatorService`.
-    """
+    """Deal the texts to actors: whole blocks, the largest first, each to the actor with the fewest texts."""
     given: list[list[Int64]] = [[] for _ in range(actors)]
     for block in sorted(blocks, key=len, reverse=True):
         min(given, key=lambda of_one: sum(map(len, of_one))).append(block)
@@ -67,12 +62,10 @@ class Placement:
     """The node, device and resources of an evaluator.
 
     Attributes:
-        node: id of the Ray node; None: any that has what is asked for.
-        device: of torch, among those that are visible there.
+        node: id of the Ray node; None: any that has the resources.
+        device: of torch, among the visible ones.
         visible: value of CUDA_VISIBLE_DEVICES that goes with ``device``; None: as Ray sets it.
-        resources: what it holds meanwhile, like ``{"CPU": 1}``; nothing where it works while a training waits for it.
-
-    Example: see `EvaluatorService`.
+        resources: held by the actor, like ``{"CPU": 1}``; none where it works while a training waits for it.
     """
 
     node: str | None = None
@@ -93,18 +86,11 @@ class EvaluatorService:
     """Scores encoder weights on a benchmark. The actors start at once and load on their own; a score waits for that.
 
     Args:
-        benchmark: what is scored on; best as the reference of one that lies in the object store.
+        benchmark: best as the reference of one that lies in the object store.
         store: location of a token store whose tokenizer is the encoder's.
         source: model folder, its location or hub name, with the encoder's structure.
         encoder: pooling, prefixes, lengths.
         placements: of the actors; each uses one thread, or its device.
-
-    Attributes:
-        actors: their handles, in the order of the placements.
-
-    Example:
-        >>> service = EvaluatorService(benchmark, store, source, encoder, [Placement()])  # doctest: +SKIP
-        >>> service.score(weights).metrics["balanced/AP"]                                 # doctest: +SKIP
     """
 
     def __init__(
@@ -187,7 +173,7 @@ class EvaluatorService:
 
 
 class Evaluator:
-    """A part of a benchmark, and an encoder to put weights into. Example: see `EvaluatorService`."""
+    """A part of a benchmark, and an encoder to put weights into."""
 
     def __init__(
         self,
@@ -264,7 +250,7 @@ class Evaluator:
         return np.concatenate([none, *(self.model.embed_by_length(block) for block in part.blocks)])
 
     def _stacked(self, vectors: Sequence[Float32]) -> torch.Tensor:
-        """[Q, D] all queries in the benchmark's order, from the actors' parts."""
+        """Return all queries [Q, D] in the benchmark's order, from the actors' parts."""
         stacked = np.empty((sum(map(len, vectors)), vectors[0].shape[1]), np.float32)
         for rows, of_one in zip(self.query_rows, vectors, strict=True):
             stacked[rows] = of_one
@@ -275,6 +261,6 @@ class Evaluator:
 
 
 def _tokens(tokenizer: Tokenizer, part: Part, prefix: str, length: int) -> Part:
-    """The part with token rows for its texts."""
+    """Return the part with token rows for its texts."""
     encoded = [tokenizer.encode(texts, prefix, length) for texts in part.blocks]
     return Part(part.rows, [[np.array(ids, np.int32) for ids in block] for block in encoded])

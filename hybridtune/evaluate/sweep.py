@@ -39,10 +39,6 @@ def rank_pool(
         scan: of its corpus.
         actors: counting actors.
         progress: called with (passages swept, passages in all).
-
-    Example:
-        >>> ranked = rank_pool(folder, rows, scan, Actors(1, 2))  # doctest: +SKIP
-        >>> score(ranked, per_query(ranked)).metrics            # doctest: +SKIP
     """
     import ray
 
@@ -76,10 +72,7 @@ def rank_pool(
 
 
 def score_relevant(folder: Path, rows: BenchmarkRows, scan: CorpusScan) -> Relevance:
-    """Score the relevant pairs, in a task; the scores stand in ``SCORES`` in the order of the pairs returned.
-
-    Example: see `rank_pool`.
-    """
+    """Score the relevant pairs, in a task; the scores go to ``SCORES`` in the order of the pairs returned."""
     import ray
 
     relevance = scan.relevance(rows)
@@ -88,7 +81,7 @@ def score_relevant(folder: Path, rows: BenchmarkRows, scan: CorpusScan) -> Relev
 
 
 def query_vectors(folder: Path, queries: int) -> Float32:
-    """Return the encoded queries [Q, D], in their order. Example: see `rank_pool`."""
+    """Return the encoded queries [Q, D], in their order."""
     stacked: Float32 | None = None
     for block in finished_blocks(folder / "queries"):
         _, ids, vectors = block.read()
@@ -100,7 +93,7 @@ def query_vectors(folder: Path, queries: int) -> Float32:
 
 
 def _score_pairs(folder: Path, relevance: Relevance, queries: int) -> None:
-    """A task: the queries as one file, and the scores of the relevant pairs."""
+    """Write the queries as one file, and the scores of the relevant pairs, in a task."""
     import torch
 
     from hybridtune.metrics.ranks import pair_scores
@@ -120,7 +113,7 @@ def _score_pairs(folder: Path, relevance: Relevance, queries: int) -> None:
 
 
 def _relevant_vectors(blocks: Sequence[Block], relevant: int) -> Float32:
-    """[relevant, D] vectors of the relevant passages: those of odd tie order."""
+    """Return the vectors [relevant, D] of the relevant passages: those of odd tie order."""
     found: Float32 | None = None
     for block in blocks:
         order = block.order()

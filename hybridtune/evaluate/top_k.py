@@ -36,8 +36,6 @@ class TopK:
         blocks: int32 [Q, k], index of the passage's block in the blocks searched; -1 beyond the pool's size.
         rows: int32 [Q, k], its row in the block; -1 beyond the pool's size.
 
-    Example: see `top_k`.
-
     Source: trec_eval ``form_res_rels.c`` sorts by score, then document id, both descending.
     """
 
@@ -74,34 +72,31 @@ class TopK:
         return numbers
 
     def _named(self, blocks: Sequence[Block]) -> tuple[Bool, list[str], Int64]:
-        """The entries that hold a passage [Q, k], the distinct ids, and which of them each entry has."""
+        """Return the entries that hold a passage [Q, k], the distinct ids, and which of them each entry has."""
         filled = self.blocks >= 0
         keys, inverse = np.unique(_keys(self.blocks[filled], self.rows[filled]), return_inverse=True)
         return filled, _ids(blocks, keys), inverse
 
 
 def moved(lists: TopK, first: int) -> TopK:
-    """Return lists of a shard as lists of the pool, where the shard's blocks begin at ``first``.
-
-    Example: see `top_k`.
-    """
+    """Return lists of a shard as lists of the pool, where the shard's blocks begin at ``first``."""
     return TopK(lists.scores, np.where(lists.blocks < 0, -1, lists.blocks + np.int32(first)), lists.rows)
 
 
 def merged(one: TopK, other: TopK, blocks: Sequence[Block]) -> TopK:
-    """Return the k best of two lists of each query, [Q, k] both. Example: see `top_k`."""
+    """Return the k best of two lists of each query, [Q, k] both."""
     return ranked(beside(one, other), one.scores.shape[1], blocks)
 
 
 def located(scores: Float32, labels: Int64, starts: Int64) -> TopK:
-    """Return labels as block and row; in no order yet. Example: see `top_k`."""
+    """Return labels as block and row; in no order yet."""
     blocks = np.searchsorted(starts, labels, side="right") - 1  # -1 stays -1
     rows = np.where(labels < 0, -1, labels - starts[blocks])
     return TopK(scores, blocks.astype(np.int32), rows.astype(np.int32))
 
 
 def ranked(lists: TopK, k: int, blocks: Sequence[Block]) -> TopK:
-    """Return the k best of [Q, c] candidates, in order; ids are read only where scores tie. Example: see `top_k`."""
+    """Return the k best of [Q, c] candidates, in order; ids are read only where scores tie."""
     missing = max(0, k - lists.scores.shape[1])
     if missing:
         lists = beside(lists, TopK.empty(len(lists.scores), missing))
@@ -120,10 +115,7 @@ def ranked(lists: TopK, k: int, blocks: Sequence[Block]) -> TopK:
 
 
 def beside(one: TopK, other: TopK) -> TopK:
-    """Return the lists of each query side by side, [Q, c] and [Q, d] to [Q, c + d]; in no order.
-
-    Example: see `top_k`.
-    """
+    """Return the lists of each query side by side, [Q, c] and [Q, d] to [Q, c + d]; in no order."""
     return TopK(*(np.concatenate([vars(one)[name], vars(other)[name]], axis=1) for name in vars(one)))
 
 
@@ -133,7 +125,7 @@ def _keys(blocks: Int32, rows: Int32) -> Int64:
 
 
 def _ids(blocks: Sequence[Block], keys: Int64) -> list[str]:
-    """Passage ids at ascending keys: each block is read once."""
+    """Return the passage ids at ascending keys: each block is read once."""
     numbers, rows = keys >> 32, keys & 0xFFFFFFFF
     edges = np.flatnonzero(np.diff(numbers, prepend=-1, append=len(blocks)))
     names: list[str] = []
@@ -144,23 +136,16 @@ def _ids(blocks: Sequence[Block], keys: Int64) -> list[str]:
 
 
 def shard_top_k(queries: Float32, blocks: Sequence[Block], k: int) -> TopK:
-    """Find the exact k best passages of every query in one shard, in this process.
+    """Find the exact k best passages of every query [Q, D] in one shard, in this process.
 
     A float32 sum of D products, added in any order, is within 1.01 * D * 2**-24 * |q||p| of the true value, the
     score before rounding within log2(D) * 2**-53 * |q||p|; D * 2**-23 covers both and what computing it rounds, and
     D * 2**-120 what underflows. Rounding is monotone: a passage outside the candidates scores at most the rounded
     sum of the last candidate's product and that distance. Below the k-th score it can neither enter nor tie.
 
-    Args:
-        queries: float32 [Q, D].
-        blocks: the shard.
-        k: length of the lists, >= 1.
-
     Raises:
-        InputError: vectors of another length, or an id that stands twice among tied passages.
+        InputError: vectors of another length, or an id that occurs twice among tied passages.
         FitError: a vector is not finite.
-
-    Example: see `top_k`.
     """
     starts = block_starts(blocks)
     passages = int(starts[-1])
@@ -187,7 +172,7 @@ def shard_top_k(queries: Float32, blocks: Sequence[Block], k: int) -> TopK:
 
 
 def _swept(queries: Float32, blocks: Sequence[Block], k: int, floor: Float32, reach: Float64) -> TopK:
-    """The k best by float64 products, whose distance to the score (``ranks.py``) leaves few passages open.
+    """Return the k best by float64 products, whose distance to the score (``ranks.py``) leaves few passages open.
 
     Args:
         queries: float32 [q, D], the open ones.
@@ -220,10 +205,7 @@ def _swept(queries: Float32, blocks: Sequence[Block], k: int, floor: Float32, re
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Run the block with one thread of faiss and torch: a task has one core, whatever its machine has.
-
-    Example: see `top_k`.
-    """
+    """Run the block with one thread of faiss and torch: a task has one core, whatever its machine has."""
     before = faiss.omp_get_max_threads(), torch.get_num_threads()
     faiss.omp_set_num_threads(1)
     torch.set_num_threads(1)
@@ -239,8 +221,6 @@ def slabs(blocks: Sequence[Block], dim: int) -> Iterator[tuple[int, Float32]]:
 
     Raises:
         InputError: a block has vectors of another length.
-
-    Example: see `top_k`.
     """
     starts = block_starts(blocks)
     filled = [index for index in range(len(blocks)) if starts[index] < starts[index + 1]]
@@ -257,7 +237,7 @@ def slabs(blocks: Sequence[Block], dim: int) -> Iterator[tuple[int, Float32]]:
 
 
 def block_starts(blocks: Sequence[Block]) -> Int64:
-    """Return the label [blocks + 1] of each block's first passage; the last is their number. Example: see `top_k`."""
+    """Return the label [blocks + 1] of each block's first passage; the last is their number."""
     return np.cumsum([0, *map(len, blocks)])
 
 
@@ -266,8 +246,6 @@ def rescored(queries: Float32, stacked: Iterable[tuple[int, Float32]], labels: I
 
     Raises:
         FitError: a vector is not finite, candidate or not.
-
-    Example: see `top_k`.
     """
     scores = np.full(labels.shape, -np.inf, np.float32)
     for first, vectors in stacked:
@@ -292,15 +270,12 @@ def top_k(
         blocks: the pool; ids unique in it. On a cluster, files that every machine sees.
         k: length of the lists, >= 1.
         num_cpus: logical CPUs that a task asks Ray for; it uses one core.
-        shards: parts of the pool; None: one per CPU that Ray was told of, each worth starting a worker for. The lists
-            do not depend on it.
+        shards: parts of the pool; None: one per CPU that Ray has, each worth starting a worker for. The lists do not
+            depend on it.
 
     Raises:
-        InputError: k < 1, vectors of another length, or an id that stands twice among tied passages.
+        InputError: k < 1, vectors of another length, or an id that occurs twice among tied passages.
         FitError: a vector is not finite.
-
-    Example:
-        >>> top_k(queries, blocks, 10).ids(blocks)[0]  # of the first query, best first  # doctest: +SKIP
     """
     if k < 1:
         raise InputError(f"k must be at least 1 (got {k}): a list needs a passage")
@@ -330,8 +305,6 @@ def gather(
         lists: merged into.
         blocks: the whole pool.
         num_cpus: of a task.
-
-    Example: see `top_k`.
     """
     at_once = 2 * max(1, int(ray.cluster_resources().get("CPU", 1) / num_cpus))  # as many wait as run
     pending = iter(calls)

@@ -26,15 +26,8 @@ _LARGEST = float(np.finfo(np.float32).max)
 class Run:
     """A run file as read: N lines.
 
-    Attributes:
-        name: the file.
-        query_ids: ids of the queries, in order of appearance.
-        passage_ids: ids of the passages, in order of appearance.
-        query: int64 [N], rows of ``query_ids``.
-        passage: int64 [N], rows of ``passage_ids``; a (query, passage) pair occurs once.
-        scores: float32 [N], finite.
-
-    Example: see `write_run`.
+    ``query`` and ``passage`` are rows of the ids, which are in order of appearance; a (query, passage) pair occurs
+    once.
     """
 
     name: str
@@ -48,12 +41,8 @@ class Run:
 class RankedRun(NamedTuple):
     """A run seen from the relevant pairs of a benchmark.
 
-    Attributes:
-        ranked: to be scored; its settings are those that the lists can be read in: all, or mono alone.
-        depth: passages of the longest list.
-        notes: what a reader of the figures has to know; one sentence each.
-
-    Example: see `rank_run`.
+    The settings of ``ranked`` are those that the lists can be read in: all, or mono alone; ``depth`` is that of the
+    longest list; ``notes`` say what a reader of the figures has to know.
     """
 
     ranked: Ranked
@@ -78,16 +67,13 @@ def rank_run(
         run: any depth; the lists may differ in length.
         relevance: of the benchmark.
         passage_ids: [P] id of each passage that the relevance numbers.
-        passage_language: language in [0, L) by passage id; at least of every passage of the run that there is.
+        passage_language: language in [0, L) by passage id; at least of every passage of the run that exists.
         passages: int64 [L], passages of the whole corpus per language.
         own: ids of the queries whose passage of the same id is left out of their lists.
 
     Raises:
         InputError: the run has no query of the benchmark, or a passage that the benchmark does not have: its
             language is unknown.
-
-    Example:
-        >>> rank_run(read_run(Path("their.run")), relevance, ids, language_of, sizes).notes  # doctest: +SKIP
     """
     query_ids, query_language = relevance.query_ids, relevance.query_language
     query_row = _rows(run.query_ids, query_ids)
@@ -134,7 +120,7 @@ def rank_run(
 
 
 def _left_out(run: Run, own: Collection[str]) -> Bool:
-    """[N] whether an entry is the passage with its query's own id, where that is left out."""
+    """Return whether an entry is the passage with its query's own id, where that is left out, [N]."""
     rows = np.where(np.isin(run.query_ids, list(own)), _rows(run.query_ids, run.passage_ids), -1)
     left: Bool = rows[run.query] == run.passage
     return left
@@ -150,13 +136,13 @@ def _refuse_unknown(run: Run, passage: Int64) -> None:
 
 
 def _rows(names: Sequence[str], known: Sequence[str]) -> Int64:
-    """Row of each name among the known ones; -1 where it is not there."""
+    """Return the row of each name among the known ones; -1 where it is missing."""
     row = {name: index for index, name in enumerate(known)}
     return np.array([row.get(name, -1) for name in names], np.int64)
 
 
 def _positions(keys: Int64, wanted: Int64) -> Int64:
-    """Position of each wanted key among the keys, each of which occurs once; -1 where it is not there."""
+    """Return the position of each wanted key among the keys, each of which occurs once; -1 where it is missing."""
     order = np.argsort(keys)
     found = np.minimum(np.searchsorted(keys, wanted, sorter=order), len(keys) - 1)
     return np.where(keys[order[found]] == wanted, order[found], -1)
@@ -185,8 +171,6 @@ def read_run(path: Path) -> Run:
     Raises:
         InputError: unreadable or empty; a line without six columns or with a score that is not a finite float32;
             a passage twice in one list.
-
-    Example: see `write_run`.
     """
     queries: dict[bytes, int] = {}
     passages: dict[bytes, int] = {}
@@ -233,13 +217,6 @@ def write_run(
     Raises:
         InputError: an id or the tag is empty or holds white space, which separates the columns.
         ValueError: scores that rise or are not finite, or of another number than the ids.
-
-    Example:
-        >>> from tempfile import TemporaryDirectory
-        >>> with TemporaryDirectory() as folder:
-        ...     write_run(Path(folder, "run"), ["q1"], [(["p1", "p2"], np.array([0.5, 0.25], np.float32))], "mine")
-        ...     read_run(Path(folder, "run")).passage_ids
-        ['p1', 'p2']
     """
     checked: set[str] = set()
     _check_ids({tag}, "tag")
@@ -260,12 +237,10 @@ def write_qrels(path: Path, query_ids: Sequence[str], passage_ids: Sequence[str]
 
     Args:
         path: replaced once it is complete.
-        query_ids: [R]. passage_ids: [R]. grades: [R], whole numbers, as the readers of qrels ask.
+        query_ids: [R]. passage_ids: [R]. grades: [R], whole numbers, which readers of qrels expect.
 
     Raises:
         InputError: an id is empty or holds white space, or a grade is not whole.
-
-    Example: see `write_run`.
     """
     _check_ids(set(query_ids), "query id")
     _check_ids(set(passage_ids), "passage id")

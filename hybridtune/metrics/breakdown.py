@@ -1,7 +1,7 @@
 """PURE. The low-resource view: scores per language pair beside its training pairs, and means over groups of pairs.
 
-Training pairs are counted by "query language-passage language", as ``model.folder.training_pairs_of`` gives them. A
-pair that is not there has none: it is scored zero-shot.
+Training pairs are counted by "query language-passage language", as ``model.folder.training_pairs_of`` gives them
+(None: not known). A pair without any is scored zero-shot.
 """
 
 import dataclasses
@@ -23,24 +23,7 @@ _CUT = re.compile(r"-(?=[a-z]{2,3}(?:-|$))")
 def full_scores(
     scores: Scores, training_pairs: Mapping[str, int] | None, low_resource: Sequence[str]
 ) -> dict[str, Any]:
-    """Return scores as JSON, with the low-resource view of them.
-
-    Args:
-        scores: of one benchmark.
-        training_pairs: of the model, by pair; None: not known.
-        low_resource: languages.
-
-    Returns:
-        the fields of ``Scores``, ``training_pairs``, ``pairs`` (`pair_table`) and ``groups`` (`group_means`).
-
-    Example:
-        >>> import numpy as np
-        >>> from hybridtune.metrics.metrics import Ranked, per_query, score
-        >>> zero = np.array([0])
-        >>> ranked = Ranked(np.array([[0, 0]]), zero, zero, zero, ["en", "de"], passages=np.array([3, 1]))
-        >>> full_scores(score(ranked, per_query(ranked)), {"en-en": 7}, [])["pairs"][0]["training_pairs"]
-        7
-    """
+    """Return scores as JSON, with ``training_pairs``, ``pairs`` (`pair_table`) and ``groups`` (`group_means`)."""
     return {
         **dataclasses.asdict(scores),
         "training_pairs": training_pairs,
@@ -52,17 +35,11 @@ def full_scores(
 def pair_table(scores: Scores, training_pairs: Mapping[str, int] | None) -> list[Row]:
     """Return one row per language pair, and one per query language for the multi pool.
 
-    Args:
-        scores: of one benchmark.
-        training_pairs: by pair, both directions apart; None: not known.
-
     Returns:
         Rows of like keys, mono pairs first, then cross, then multi: ``setting``, ``pair`` ("sw-sw", "en-sw"; of a
         multi row the query language, "sw"), the mean of each measure (None where not defined), ``queries``, and,
         where known, ``training_pairs``: of the pair itself; of a multi row all pairs with the language on either
         side; 0 is zero-shot.
-
-    Example: see `full_scores`.
     """
     rows, trained = list(_rows(scores)), _by_sides(scores, training_pairs or {})
     measures = dict.fromkeys(name for _, _, values in rows for name in values if name != "queries")
@@ -88,15 +65,13 @@ def group_means(
 
     Args:
         scores: of one benchmark.
-        training_pairs: by pair; None: not known, and the first two groups are absent.
-        low_resource: the languages; empty: the last two groups are absent.
+        training_pairs: None leaves the first two groups out.
+        low_resource: the languages; empty leaves the last two groups out.
 
     Returns:
         group -> setting -> measure -> mean of the means of its languages (mono, multi) or ordered pairs (cross);
         beside the measures ``rows``, how many of those, and ``queries``, the rankings they hold. A measure is over
         the rows that define it. Groups and settings without a row are absent, never 0.
-
-    Example: see `full_scores`.
     """
     low, trained = set(low_resource), _by_sides(scores, training_pairs or {})
 
@@ -119,7 +94,7 @@ def group_means(
 
 
 def _rows(scores: Scores) -> Iterable[tuple[str, Sides, Values]]:
-    """(setting, languages, means) of each row, mono first."""
+    """Yield (setting, languages, means) of each row, mono first."""
     for language, values in scores.per_language["mono"].items():
         yield "mono", (language, language), _shown(values)
     languages = scores.counts["passages_per_language"]
@@ -149,12 +124,12 @@ def _by_sides(scores: Scores, training_pairs: Mapping[str, int]) -> dict[Sides, 
 
 
 def _touching(language: str, trained: Mapping[Sides, int]) -> int:
-    """Training pairs that have the language on either side."""
+    """Count the training pairs that have the language on either side."""
     return sum(count for sides, count in trained.items() if language in sides)
 
 
 def _sides(pair: str, languages: Collection[str]) -> Sides:
-    """The two languages of a pair; where codes with hyphens leave it open, those that the benchmark has."""
+    """Return the two languages of a pair; where codes with hyphens leave it open, those that the benchmark has."""
     cuts = [(pair[: found.start()], pair[found.end() :]) for found in _CUT.finditer(pair)]
     known = [sides for sides in cuts if set(sides) <= set(languages)]
     return (known or cuts or [(pair, pair)])[0]

@@ -1,7 +1,7 @@
 """PURE. Retrieval measures by their ir_measures names, one's own by ``package.module:function``, and measures of bias.
 
-Many ranked lists at once go in, each known by the ranks of its relevant passages alone; a value a list comes out.
-`metrics` sorts them into settings and takes means.
+Many ranked lists at once go in, each as the ranks of its relevant passages; one value per list comes out. `metrics`
+sorts them into settings and takes means.
 """
 
 import re
@@ -21,23 +21,15 @@ _MEASURE = re.compile(r"(?:(AP|RR|nDCG)(?:@([1-9]\d*))?|(R|Success)@([1-9]\d*))"
 
 
 def is_measure(name: str) -> bool:
-    """Return whether a name has the form of a measure: of ir_measures, or ``package.module:function``.
-
-    Example:
-        >>> is_measure("nDCG@10"), is_measure("my_measures:first_half"), is_measure("nDCG10")
-        (True, True, False)
-    """
+    """Return whether a name has the form of a measure: of ir_measures, or ``package.module:function``."""
     return _MEASURE.fullmatch(name) is not None or is_hook(name)
 
 
 def check_measure(measure: str) -> None:
-    """See that a measure is known; one's own is imported.
+    """Check that a measure is known; one's own is imported.
 
     Raises:
         InputError: it is not known, or cannot be imported.
-
-    Example:
-        >>> check_measure("R@100")
     """
     if is_hook(measure):
         load_hook(measure, "measure")
@@ -50,10 +42,6 @@ def parse_measure(measure: str) -> tuple[str, int | None]:
 
     Raises:
         InputError: not one of AP, RR, nDCG (cutoff optional), R@k, Success@k with k >= 1.
-
-    Example:
-        >>> parse_measure("nDCG@10"), parse_measure("AP")
-        (('nDCG', 10), ('AP', None))
     """
     found = _MEASURE.fullmatch(measure)
     if found is None:
@@ -73,12 +61,6 @@ class Lists:
         gains: float64 [N], > 0, the grade of the passage.
         starts: int64 [n], first entry of each list; no list is empty.
 
-    Attributes:
-        sizes: int64 [n], relevant passages of each list, retrieved or not.
-        owner: int64 [N], the list of each entry.
-        nth: int64 [N], 1 for the best ranked relevant passage of a list, 2 for the next.
-        first: int64 [n], the best rank of a list. last: int64 [n], the worst.
-
     Example:
         >>> lists = Lists(np.array([1, 4, 2]), np.ones(3), starts=np.array([0, 2]))
         >>> lists.values("RR"), lists.values("AP"), rank_distance(lists)
@@ -93,18 +75,18 @@ class Lists:
         self.first, self.last = ranks[starts], ranks[starts + self.sizes - 1]
 
     def sums(self, values: NDArray[Any]) -> Float64:
-        """Return the sum of one value per entry over each list: [N] -> float64 [n]."""
+        """Sum one value per entry over each list: [N] to float64 [n]."""
         return np.bincount(self.owner, values, minlength=len(self.starts)).astype(np.float64)
 
     def values(self, measure: str) -> Float64:
         """Return a measure of each list, float64 [n].
 
-        The denominators are over all relevant passages, whatever the cutoff and whether retrieved or not: the
-        relevant passages themselves (AP, R), their gains in the best order and cut off alike (nDCG).
+        The denominators are over all relevant passages, whatever the cutoff and whether retrieved or not: the relevant
+        passages themselves (AP, R), their gains in the best order and cut off alike (nDCG).
 
         Args:
             measure: an ir_measures name; ranks below its cutoff count for nothing. Or one's own function, which gets
-                int64 ranks and float64 gains of one list and gives a number; NaN where it is not defined.
+                the int64 ranks and float64 gains of one list and returns a number; NaN where it is not defined.
 
         Raises:
             InputError: not a measure, or the function fails.
@@ -141,7 +123,7 @@ class Lists:
 
     @cached_property
     def _best_first(self) -> Float64:
-        """The gains of each list in descending order: what the best ranking would show."""
+        """The gains of each list in descending order."""
         if (self.gains == self.gains[:1]).all():
             return self.gains
         return self.gains[np.lexsort((-self.gains, self.owner))]
@@ -153,10 +135,8 @@ BIAS = ("rank_distance", "language_preference", "PEER")  # columns of the multi 
 def rank_distance(lists: Lists) -> Float64:
     """Return the rank of the last minus that of the first relevant passage of each list, float64 [n].
 
-    In [1, pool size): it grows with the pool, so it is read with the pool's size beside it. NaN with fewer than
-    two relevant passages, or where one was not retrieved: its rank is then unknown.
-
-    Example: see `Lists`.
+    It lies in [1, pool size) and grows with the pool. NaN with fewer than two relevant passages, or where one was not
+    retrieved.
 
     Source: arXiv 2408.10536.
     """
@@ -165,16 +145,10 @@ def rank_distance(lists: Lists) -> Float64:
 
 
 def language_preference(lists: Lists, own: Bool) -> Float64:
-    """Return 1 where the best ranked relevant passage is in the query's language, else 0; float64 [n].
+    """Return 1 where the best ranked relevant passage is in the query's language (``own`` [N]), else 0; float64 [n].
 
-    With one relevant passage in each of L languages, 1/L would be neutral. NaN where no relevant passage is in
-    the query's language, or none was retrieved.
-
-    Args:
-        lists: n lists with N entries.
-        own: [N], whether the passage is in the query's language.
-
-    Example: see `Lists`.
+    With one relevant passage in each of L languages, 1/L would be neutral. NaN where no relevant passage is in the
+    query's language, or none was retrieved.
     """
     defined = (lists.sums(own) > 0) & (lists.first < UNRETRIEVED)
     return np.where(defined, own[lists.starts].astype(np.float64), np.nan)
@@ -183,22 +157,20 @@ def language_preference(lists: Lists, own: Bool) -> Float64:
 def peer(lists: Lists, language: Int64, languages: int) -> Float64:
     """Return PEER, the Probability of Equal Expected Rank, of each list: in (0, 1], higher is fairer; float64 [n].
 
-    The p value of a Kruskal-Wallis test that the ranks of the relevant passages do not depend on their language,
-    for each grade apart; then the mean over grades, weighted by grade. Passages not retrieved share the last
-    places (mid-rank, with the correction for ties); where no passage of a grade was retrieved, p is 1.
+    The p value of a Kruskal-Wallis test that the ranks of the relevant passages do not depend on their language, for
+    each grade apart; then the mean over grades, weighted by grade. Passages not retrieved share the last ranks
+    (mid-rank, with the correction for ties); where no passage of a grade was retrieved, p is 1.
 
-    The test says something of a grade with passages in two languages or more, and two or more in one of them.
-    With one a language H is N - 1 for every order (XQuAD-R, MLQA-R): such grades are left out, and NaN where
-    nothing is left. hltcoe/peer_measure gives those 1 (one language) or the constant, which a mean would hide,
-    asks for the weights, and puts list positions where the test has ranks 1..N among the relevant passages: one
-    passage far down a full-depth list would then outweigh all others.
+    The test says something of a grade with passages in two languages or more, and two or more in one of them. With one
+    a language H is N - 1 for every order (XQuAD-R, MLQA-R): such grades are left out, and NaN where nothing remains.
+    hltcoe/peer_measure gives those 1 (one language) or the constant, which a mean would hide, asks for the weights, and
+    puts list positions where the test has ranks 1..N among the relevant passages: one passage far down a full-depth
+    list would then outweigh all others.
 
     Args:
         lists: n lists with N entries.
         language: int64 [N], in [0, languages), of the passages.
         languages: L.
-
-    Example: see `Lists`.
 
     Source: the code of hltcoe/peer_measure, the measure of Yang, Jänich, Mayfield, Lawrie, "Language Fairness in
     Multilingual Information Retrieval", SIGIR 2024 (arXiv 2405.00978); equal to it but for what is said above.
@@ -221,7 +193,7 @@ def peer(lists: Lists, language: Int64, languages: int) -> Float64:
 
 
 def _kruskal_wallis(sample: Int64, language: Int64, tied: Bool, members: Int64) -> Float64:
-    """p values [s] of s samples end to end, each in rank order, ``tied`` entries last; ``members`` is [s, L]."""
+    """Return the p values [s] of samples end to end, each in rank order, ``tied`` entries last; ``members``: [s, L]."""
     total = members.sum(1)
     starts = np.cumsum(total) - total
     late = np.bincount(sample, tied, minlength=len(total))

@@ -35,13 +35,7 @@ _INDEX_COLUMNS = ("setting", "query", "query_language", "pool_language")
 class Lost(NamedTuple):
     """N relevant pairs that no ranking can hold: they count as not found at any depth, and in no measure of bias.
 
-    Attributes:
-        query_index: int64 [N], in [0, Q).
-        passage_index: int64 [N], the caller's number of the passage.
-        grades: float64 [N], > 0.
-        language: int64 [N], of the passage; UNKNOWN: it belongs to the multi pool alone.
-
-    Example: see `score`.
+    ``grades`` are > 0; a ``language`` of UNKNOWN belongs to the multi pool alone.
     """
 
     query_index: Int64
@@ -62,19 +56,16 @@ class Ranked:
         query_index: int64 [R], in [0, Q), any order; a (query, passage) pair occurs once.
         passage_language: int64 [R], in [0, L).
         query_language: int64 [Q], in [0, L).
-        languages: the L names, ISO 639-1.
-        passages: int64 [L], passages per language: the sizes of the pools.
+        languages: the L codes.
+        passages: int64 [L], the sizes of the pools.
         grades: float64 [R], gain of the pair; pairs at 0 or below are not relevant. None: all 1.
-        retrieved: bool [R], False where a truncated run lacks the passage: it adds nothing to any measure, at any
-            depth, and its row of ``counts`` is not read. None: the ranking is at full depth, all True.
-        settings: those that are scored; a run whose lists hold the query's own language alone has only mono, and so
-            has a benchmark in one language.
-        lost: relevant pairs that are not among the R: no ranking can hold them.
+        retrieved: bool [R], False where a truncated run lacks the passage: it adds nothing to any measure, and its row
+            of ``counts`` is not read. None: the ranking is at full depth.
+        settings: those that are scored; one language has mono alone.
+        lost: relevant pairs that are not among the R.
 
     Raises:
         ValueError: shapes that disagree, or an index out of range.
-
-    Example: see `score`.
     """
 
     counts: Int64
@@ -114,8 +105,8 @@ class Scores:
 
     Attributes:
         metrics: "mono/AP", "balanced/AP", ..: means of means; one that no query defines is left out.
-        per_language: "mono", "multi" -> query language -> measure -> mean over its queries; under "queries",
-            their number.
+        per_language: "mono", "multi" -> query language -> measure -> mean over its queries; under "queries", their
+            number.
         per_pair: "en-de" (query language first; "en-en" is mono) -> the same.
         counts: queries scored and without a relevant passage per setting, queries that have each name of BIAS,
             relevant pairs, passages in total and per language (the pool that a rank distance is to be read with);
@@ -127,8 +118,6 @@ class Scores:
             ones of en queries in the multi pool over its share of the pool: +1 twice, 0 neutral (what a random order
             gives on average), -1 half.
         notes: what is not shown, and why; one sentence each.
-
-    Example: see `score`.
     """
 
     metrics: dict[str, float]
@@ -141,23 +130,13 @@ class Scores:
 
 
 def metric_names(measures: Iterable[str] = MEASURES) -> list[str]:
-    """Return the names that ``score`` gives for these measures; each is a possible objective of a study.
-
-    Example:
-        >>> metric_names(["RR"])[:3]
-        ['mono/RR', 'cross/RR', 'multi/RR']
-    """
+    """Return the names that ``score`` gives for these measures; each is a possible objective of a study."""
     names = [f"{setting}/{measure}" for setting in SETTINGS for measure in measures]
     return [*names, *(f"multi/{measure}" for measure in BIAS), "balanced/AP"]
 
 
 def measures_of(metrics: Iterable[str]) -> tuple[str, ...]:
-    """Return the measures of scores that hold these metrics: the usual ones, and those that the metrics add.
-
-    Example:
-        >>> measures_of(["multi/PEER", "cross/R@5"])
-        ('AP', 'RR', 'nDCG@10', 'R@1', 'R@10', 'R@100', 'R@5')
-    """
+    """Return the measures of scores that hold these metrics: the usual ones, and those that the metrics add."""
     named = (name.partition("/")[2] for name in metrics)
     return tuple(dict.fromkeys([*MEASURES, *(name for name in named if name not in BIAS)]))
 
@@ -167,10 +146,6 @@ def direction(name: str) -> Literal["max", "min"]:
 
     Raises:
         InputError: not a metric.
-
-    Example:
-        >>> direction("cross/R@5"), direction("multi/rank_distance")
-        ('max', 'min')
     """
     setting, _, measure = name.partition("/")
     if name not in metric_names() and not (setting in SETTINGS and is_measure(measure)):
@@ -183,12 +158,8 @@ def per_query(ranked: Ranked, measures: Sequence[str] = MEASURES) -> Columns:
 
     Returns:
         Columns of one length: ``setting`` (str), ``query`` (row of query_language), ``query_language``,
-        ``pool_language`` (-1: all, the multi pool), then float64 per measure and per name of BIAS; NaN where
-        not defined: BIAS outside multi, and where `measures` says so of each.
-
-    Example: see `score`.
-
-    Source: trec_eval's definitions (``Lists.values``).
+        ``pool_language`` (-1: all, the multi pool), then float64 per measure and per name of BIAS; NaN where not
+        defined: BIAS outside multi, and where `measures` says so of each.
     """
     found, lost, language = len(ranked.query_index), ranked.lost, ranked.passage_language
     pairs = np.arange(found)
@@ -280,12 +251,10 @@ def trec_eval_means(ranked: Ranked, columns: Mapping[str, NDArray[Any]]) -> dict
     """Return the means of ``per_query(ranked)`` as trec_eval takes them (of a run that lacks queries, with ``-c``).
 
     They are over all judged queries at once: one without a relevant passage counts 0, and languages are not averaged
-    first. ``score`` leaves such queries out and takes means of means.
+    first.
 
     Returns:
         "multi/AP", .. of the pool of all passages, which in one language is "mono"; nothing where that is not scored.
-
-    Example: see `score`.
     """
     setting = "mono" if len(ranked.languages) == 1 else "multi"
     if setting not in ranked.settings:
@@ -296,7 +265,7 @@ def trec_eval_means(ranked: Ranked, columns: Mapping[str, NDArray[Any]]) -> dict
 
 
 def _means(cell: Int64, values: Float64, cells: int) -> Float64:
-    """Mean of the defined values of each cell; NaN where it has none."""
+    """Return the mean of the defined values of each cell; NaN where it has none."""
     defined = ~np.isnan(values)
     sums = np.bincount(cell[defined], values[defined], minlength=cells)
     counts = np.bincount(cell[defined], minlength=cells)
@@ -304,7 +273,7 @@ def _means(cell: Int64, values: Float64, cells: int) -> Float64:
 
 
 def _counts(ranked: Ranked, columns: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
-    """What the means rest on: a figure without its count is not printed."""
+    """Count what the means rest on: a figure without its count is not printed."""
     queries = {one: len(np.unique(columns["query"][columns["setting"] == one])) for one in ranked.settings}
     counts: dict[str, Any] = {
         "queries": queries,
@@ -322,7 +291,7 @@ def _counts(ranked: Ranked, columns: Mapping[str, NDArray[Any]]) -> dict[str, An
 
 
 def _bias(ranked: Ranked, columns: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
-    """The heat maps of the multi pool, over the relevant pairs retrieved, and the notes."""
+    """Return the heat maps of the multi pool, over the relevant pairs retrieved, and the notes."""
     if "multi" not in ranked.settings:
         return {"outranked": {}, "over_represented": {}, "notes": []}
     found = np.ones(len(ranked.query_index), bool) if ranked.retrieved is None else ranked.retrieved
@@ -335,7 +304,7 @@ def _bias(ranked: Ranked, columns: Mapping[str, NDArray[Any]]) -> dict[str, Any]
 
 
 def _outranked(ranked: Ranked, found: Bool) -> dict[str, float]:
-    """``Scores.outranked``; a language without passages has no column."""
+    """Return ``Scores.outranked``; a language without passages has no column."""
     languages, asked = ranked.languages, ranked.query_language[ranked.query_index[found]]
     sums, pairs = _sums_by(asked, ranked.counts[found]), np.bincount(asked, minlength=len(languages))
     return {
@@ -346,7 +315,7 @@ def _outranked(ranked: Ranked, found: Bool) -> dict[str, float]:
 
 
 def _over_represented(ranked: Ranked, found: Bool) -> dict[str, float]:
-    """``Scores.over_represented``, over the pairs that were found; what stands above the others is not known.
+    """Return ``Scores.over_represented``, over the pairs that were found; what is above the others is not known.
 
     Relevant passages of the query count on neither side: they belong above. One passage, spread over the languages as
     the pool is, is added to those above, so that a language never seen there gives a finite value; it moves no neutral
@@ -375,7 +344,7 @@ def _over_represented(ranked: Ranked, found: Bool) -> dict[str, float]:
 
 
 def _sums_by(row: Int64, values: Int64) -> Float64:
-    """[R, L] added up into [L, L] by the first index."""
+    """Add [R, L] up into [L, L] by the first index."""
     sums = np.zeros((values.shape[1], values.shape[1]))
     for column in range(values.shape[1]):  # a bincount a column: many times faster than np.add.at over rows
         sums[:, column] = np.bincount(row, values[:, column], minlength=values.shape[1])

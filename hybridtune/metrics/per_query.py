@@ -26,18 +26,10 @@ _WRITE_ANEW = "write it anew with: hybridtune evaluate MODEL --benchmark PATH --
 
 @dataclass(frozen=True, eq=False)
 class PerQuery:
-    """N scored rankings of one model.
+    """N scored rankings of one model, in columns of one length.
 
-    Attributes:
-        setting: str [N], mono, cross or multi.
-        query_id: str [N].
-        topic: int64 [N], see ``topic_numbers``.
-        query_language: str [N].
-        pool_language: str [N]; "*" is the pool of all languages.
-        measures: name -> float64 [N]; NaN where the measure is not defined.
-        about: of the file: ``model``, ``benchmark``, ``benchmark_digest``.
-
-    Example: see `read_per_query`.
+    ``topic`` is int64, see ``topic_numbers``; ``pool_language`` "*" is the pool of all languages; ``measures`` are
+    float64, NaN where not defined; ``about`` has ``model``, ``benchmark`` and ``benchmark_digest`` of the file.
     """
 
     setting: NDArray[Any]
@@ -61,16 +53,12 @@ def topic_numbers(query_index: Int64, passage_index: Int64, queries: int) -> Int
 
     Args:
         query_index: int64 [R], in [0, Q), any order.
-        passage_index: int64 [R], the relevant passage; pairs of grade 0 or below are not to be here.
+        passage_index: int64 [R], the relevant passages alone.
         queries: Q.
 
     Returns:
         int64 [Q], numbered from 0 in the order of the queries. A query without a relevant passage is alone in its
         topic.
-
-    Example:
-        >>> topic_numbers(np.array([0, 1, 2]), np.array([7, 7, 8]), queries=3)
-        array([0, 0, 1])
     """
     order = np.lexsort((passage_index, query_index))
     asked, found = query_index[order], np.ascontiguousarray(passage_index[order], np.int64)
@@ -102,8 +90,6 @@ def write_per_query(
         languages: L, by the numbers of the language columns.
         topics: int64 [Q], ``topic_numbers``.
         about: ``model``, ``benchmark`` and ``benchmark_digest``, kept in the schema's metadata.
-
-    Example: see `read_per_query`.
     """
     settings, setting = np.unique(columns["setting"], return_inverse=True)
     pools = columns["pool_language"]
@@ -131,9 +117,6 @@ def read_per_query(path: Path) -> PerQuery:
 
     Raises:
         InputError: not there, not Parquet, or a column is missing.
-
-    Example:
-        >>> read_per_query(Path("my-study/best/per_query.parquet")).measures["AP"]  # doctest: +SKIP
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; {_WRITE_ANEW}")
@@ -156,9 +139,7 @@ def align(a: PerQuery, b: PerQuery) -> tuple[Int64, Int64]:
     """Return the rows of A and the rows of B, int64 [N] each, of the rankings that both have.
 
     Raises:
-        InputError: other benchmarks, no ranking in common, one that stands twice, other topics.
-
-    Example: see `read_per_query`.
+        InputError: other benchmarks, no ranking in common, one that occurs twice, other topics.
     """
     digests = a.about.get("benchmark_digest"), b.about.get("benchmark_digest")
     if digests[0] != digests[1]:

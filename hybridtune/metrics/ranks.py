@@ -40,10 +40,6 @@ def tie_order(ids: Sequence[str]) -> Tensor:
     Raises:
         InputError: an id occurs twice; the order of its two passages would be open.
 
-    Example:
-        >>> tie_order(["a", "c", "b"])
-        tensor([2, 0, 1])
-
     Source: trec_eval ``form_res_rels.c`` sorts by score, then document id, both descending; Python's order of
     str (code points) is that of strcmp on UTF-8.
     """
@@ -63,20 +59,14 @@ def pair_scores(queries: Tensor, passages: Tensor, query_index: Tensor, passage_
     one, so a pair has the same bits on every CPU and GPU, in every batch, at every thread count.
 
     Args:
-        queries: float32 [Q, D], unit length for cosine.
-        passages: float32 [P, D].
-        query_index: int64 [N], rows of ``queries``.
-        passage_index: int64 [N], rows of ``passages``.
+        queries: float32 [Q, D], unit length for cosine. passages: float32 [P, D].
+        query_index: int64 [N]. passage_index: int64 [N].
 
     Returns:
         float32 [N].
 
     Raises:
         FitError: a vector is NaN or infinite; comparisons with it would all be false, its ranks perfect.
-
-    Example:
-        >>> pair_scores(torch.eye(2), torch.eye(2), torch.tensor([0, 0]), torch.tensor([0, 1]))
-        tensor([1., 0.])
     """
     _largest_norm(queries)
     _largest_norm(passages)
@@ -84,7 +74,7 @@ def pair_scores(queries: Tensor, passages: Tensor, query_index: Tensor, passage_
 
 
 class RankCounter:
-    """How many passages of each language outrank each relevant (query, passage) pair.
+    """Counts how many passages of each language outrank each relevant (query, passage) pair.
 
     With passage r in language y, ``1 + counts[r, y]`` is its rank in the mono or cross pool y, and
     ``1 + counts[r].sum()`` its rank in the multi pool. Memory is O(R * L), whatever the pool.
@@ -97,7 +87,7 @@ class RankCounter:
 
     Attributes:
         counts: int64 [R, L].
-        passages: int64 [L], passages swept so far; after the last shard the sizes of the pools.
+        passages: int64 [L], passages added so far; after the last shard the sizes of the pools.
 
     Raises:
         ValueError: the three tensors disagree in length, or ``query_index`` decreases.
@@ -168,14 +158,7 @@ class RankCounter:
 
 
 class Ranks(NamedTuple):
-    """Exact ranks of R relevant pairs, from 1.
-
-    Attributes:
-        own: int64 [R], among the passages of the relevant passage's language: its rank in the mono or cross pool.
-        multi: int64 [R], among all passages.
-
-    Example: see `ranks`.
-    """
+    """Exact ranks of R relevant pairs, from 1: ``own`` among the passages of its language, ``multi`` among all."""
 
     own: Int64
     multi: Int64
@@ -221,18 +204,13 @@ def outranking(
     language: Int64,
     languages: int,
 ) -> tuple[Float32, Int64]:
-    """Score relevant pairs and count what outranks them, all in memory.
+    """Score relevant pairs in memory, float32 [R], and count what outranks them, int64 [R, L].
 
     Args:
         queries: float32 [Q, D]. passages: float32 [P, D].
         query_index: int64 [R], not decreasing. passage_index: int64 [R].
         order: int64 [P], `tie_order`. language: int64 [P], in [0, L).
         languages: L.
-
-    Returns:
-        float32 [R] scores by `pair_scores`, and int64 [R, L] counts by `RankCounter`.
-
-    Example: see `ranks`.
     """
     asked, pool = (torch.tensor(np.asarray(vectors, np.float32)) for vectors in (queries, passages))
     query, passage, ties, spoken = map(torch.tensor, (query_index, passage_index, order, language))
@@ -252,14 +230,10 @@ def leave_out(
 
     Args:
         counts: int64 [R, L], ``RankCounter.counts`` after the last passage.
-        query_index: int64 [R], not decreasing. scores: float32 [R]. order: int64 [R], of the pairs, as it was given.
+        query_index: int64 [R], not decreasing. scores: float32 [R]. order: int64 [R], of the pairs, as the counter had
+            it.
         language: int64 [R], of each pair's passage, in [0, L).
         left: bool [R], the pairs whose passage is left out; at most one a query.
-
-    Returns:
-        int64 [R, L].
-
-    Example: see ``Relevance.ranked`` in `hybridtune.evaluate.relevance`.
     """
     out = left.nonzero()[:, 0]
     if not len(out):
@@ -273,7 +247,7 @@ def leave_out(
 
 
 def _keys(scores: Tensor, order: Tensor) -> Tensor:
-    """One int64 per entry, greater exactly where trec_eval ranks higher; a passage never outranks itself.
+    """Return one int64 per entry, greater exactly where trec_eval ranks higher; a passage never outranks itself.
 
     High 32 bits: the float32's own bits, which order like integers once those of negatives are flipped (and
     -0.0 is made 0.0). Low 32 bits: the tie order, reversed. Overwrites ``scores``.
@@ -284,7 +258,7 @@ def _keys(scores: Tensor, order: Tensor) -> Tensor:
 
 
 def _tree_scores(queries: Tensor, passages: Tensor, query_index: Tensor, passage_index: Tensor) -> Tensor:
-    """``pair_scores`` without its check, in pieces of bounded memory."""
+    """Return ``pair_scores`` without its check, in pieces of bounded memory."""
     scores = torch.empty(len(query_index), dtype=torch.float32, device=queries.device)
     step = max(1, PIECE_NUMBERS // queries.shape[1])
     for first in range(0, len(scores), step):

@@ -16,19 +16,13 @@ _ELEMENTS = 1 << 20  # of one float64 block: 8 MiB
 
 
 def cells(values: PerQuery, rows: Int64) -> Int64:
-    """Return the cell of each ranking, numbered from 0: its query and pool language. Means are over cells of means.
-
-    Example: see `bootstrap_means`.
-    """
+    """Return the cell of each ranking, numbered from 0: its query and pool language. Means are over cells of means."""
     names = np.strings.add(np.strings.add(values.query_language[rows], ">"), values.pool_language[rows])
     return np.unique(names, return_inverse=True)[1]
 
 
 def cell_weights(cell: Int64) -> Float64:
-    """Return weights [N] with which a sum over rankings is the mean over cells of their means.
-
-    Example: see `bootstrap_means`.
-    """
+    """Return weights [N] with which a sum over rankings is the mean over cells of their means."""
     sizes = np.bincount(cell)
     weights: Float64 = 1 / (len(sizes) * sizes[cell])
     return weights
@@ -46,11 +40,7 @@ def sign_flip_p(
         seed: of the draws.
 
     Returns:
-        p in (0, 1], two-sided; of up to 14 topics all assignments are looked at, and it has no sampling error.
-
-    Example:
-        >>> sign_flip_p(lambda sums: sums[:, 0], np.array([[1.0], [2.0], [3.0]]), draws=1, seed=0)
-        0.25
+        p in (0, 1], two-sided; of up to 14 topics all assignments are enumerated, and it has no sampling error.
 
     Source: Smucker, Allan and Carterette, CIKM 2007; Phipson and Smyth, SAGMB 2010, for the + 1.
     """
@@ -71,7 +61,7 @@ def sign_flip_p(
 
 
 def bootstrap_means(values: Float64, topic: Int64, cell: Int64, draws: int, seed: int) -> Float64:
-    """Return the mean over cells of the means of their values in each of many resamples of the topics.
+    """Return the mean over cells of the means of their values in each of many resamples of the topics, float64 [draws].
 
     A cell that no drawn topic has is left out of that draw's outer mean. Values of the same topics are resampled
     alike, whatever their cells, so that means can be combined draw by draw. With few topics (under 20, say) intervals
@@ -83,13 +73,6 @@ def bootstrap_means(values: Float64, topic: Int64, cell: Int64, draws: int, seed
         cell: int64 [N], 0 to C - 1 without a gap, see `cells`.
         draws: resamples.
         seed: of the resamples.
-
-    Returns:
-        float64 [draws].
-
-    Example:
-        >>> bootstrap_means(np.array([1.0, 1.0]), np.array([0, 1]), np.array([0, 0]), draws=3, seed=0)
-        array([1., 1., 1.])
 
     Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13.
     """
@@ -113,17 +96,12 @@ def bootstrap_means(values: Float64, topic: Int64, cell: Int64, draws: int, seed
 
 
 def interval(means: Float64) -> tuple[float, float]:
-    """Return the 95 % percentile interval of resampled means.
-
-    Example:
-        >>> interval(np.arange(101.0))
-        (2.5, 97.5)
-    """
+    """Return the 95 % percentile interval of resampled means."""
     low, high = np.percentile(means, (2.5, 97.5))
     return float(low), float(high)
 
 
 def _resamples(random: np.random.Generator, draws: int, size: int) -> Float64:
-    """[draws, T]: how often each topic is drawn in T draws with replacement."""
+    """Return how often each topic is drawn in T draws with replacement, [draws, T]."""
     picked = random.integers(size, size=(draws, size)) + np.arange(0, draws * size, size)[:, None]
     return np.bincount(picked.ravel(), minlength=draws * size).reshape(draws, size).astype(np.float64)

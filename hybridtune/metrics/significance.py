@@ -27,26 +27,11 @@ B_BETTER, A_BETTER, NOT_SHOWN = "B better", "A better", "no difference shown"
 class Difference:
     """One measure in one setting, over the rankings that both models have and that define it in both.
 
-    Attributes:
-        measure: ir_measures name, or one of ``metrics.BIAS``.
-        setting: mono, cross or multi.
-        better: whether more ("max") or less ("min") of the measure is better.
-        verdict: "B better", "A better", "no difference shown", or why there is none.
-        rankings: that the means are over.
-        topics: that these rankings belong to.
-        undefined: rankings that both have and that either does not define the measure for.
-        only_a: rankings of the setting that B does not have; in no figure here.
-        only_b: that A does not have.
-        a: mean of A, as ``metrics.score`` takes it. None, like all below it, where nothing is in common.
-        b: mean of B.
-        difference: b - a.
-        low: lower end of the 95 % bootstrap interval of the difference; None with fewer than 2 topics.
-        high: its upper end.
-        p: two-sided, sign-flip permutation over topics; None with fewer than 2 topics.
-        p_holm: p corrected for the settings of the measure.
-        exact: all sign assignments were enumerated, so p has no sampling error.
-
-    Example: see `compare`.
+    ``verdict`` is one of the constants above, or why there is none. ``rankings`` of ``topics`` are compared; left out
+    are those that either does not define (``undefined``) and those that one side does not have. ``difference`` is b -
+    a, with its 95 % bootstrap interval (``low``, ``high``); None, like ``p`` (two-sided, sign-flip permutation over
+    topics) and ``p_holm`` (corrected for the settings of the measure), with fewer than 2 topics. ``exact``: all sign
+    assignments were enumerated, so p has no sampling error.
     """
 
     measure: str
@@ -70,10 +55,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All differences asked for, and what they are a function of; ``dataclasses.asdict`` of it is JSON.
-
-    Example: see `compare`.
-    """
+    """All differences asked for, and what they are a function of; ``dataclasses.asdict`` of it is JSON."""
 
     a: Mapping[str, str]
     b: Mapping[str, str]
@@ -98,10 +80,6 @@ def compare(a: PerQuery, b: PerQuery, measures: Sequence[str], *, seed: int = 0,
     Raises:
         InputError: other benchmarks, no ranking in common, a measure that one side does not have.
 
-    Example:
-        >>> a, b = (read_per_query(Path(folder, "per_query.parquet")) for folder in ("e5", "mine"))  # doctest: +SKIP
-        >>> compare(a, b, ["AP"]).differences[0].verdict                                       # doctest: +SKIP
-
     Source: Smucker, Allan and Carterette, CIKM 2007: for a difference of means, the randomization test.
     """
     if draws < 1 or seed < 0:
@@ -125,10 +103,6 @@ def holm(p: Sequence[float]) -> list[float]:
 
     scipy corrects for the false discovery rate alone.
 
-    Example:
-        >>> holm([0.01, 0.02])
-        [0.02, 0.02]
-
     Source: Holm, A simple sequentially rejective multiple test procedure, Scand. J. Statist. 1979.
     """
     corrected, highest = [0.0] * len(p), 0.0
@@ -141,7 +115,7 @@ def holm(p: Sequence[float]) -> list[float]:
 def _difference(
     a: PerQuery, b: PerQuery, rows_a: Int64, rows_b: Int64, measure: str, setting: str, seed: int, draws: int
 ) -> Difference | None:
-    """One row without its correction and verdict; None where no ranking of the setting defines the measure."""
+    """Return one row without its correction and verdict; None where no ranking of the setting defines the measure."""
     in_a, in_b = a.setting == setting, b.setting == setting
     values_a, values_b = a.measures[measure], b.measures[measure]
     if np.isnan(values_a[in_a]).all() and np.isnan(values_b[in_b]).all():
@@ -177,7 +151,7 @@ def _difference(
 def _paired(
     a: PerQuery, b: PerQuery, rows_a: Int64, rows_b: Int64, measure: str, setting: str
 ) -> tuple[Float64, Float64, Int64]:
-    """The values of A and of B where both define the measure in a setting, and their rows of A."""
+    """Return the values of A and of B where both define the measure in a setting, and their rows of A."""
     common = a.setting[rows_a] == setting
     x, y = a.measures[measure][rows_a[common]], b.measures[measure][rows_b[common]]
     defined = ~(np.isnan(x) | np.isnan(y))
@@ -185,7 +159,7 @@ def _paired(
 
 
 def _judged(settings: list[Difference]) -> list[Difference]:
-    """The settings of one measure with their corrected p and verdict."""
+    """Return the settings of one measure with their corrected p and verdict."""
     tested = [one for one in settings if one.p is not None]
     corrected = dict(zip([one.setting for one in tested], holm([one.p or 0.0 for one in tested]), strict=True))
     judged = []
@@ -202,16 +176,7 @@ def _judged(settings: list[Difference]) -> list[Difference]:
 def welch(a: Sequence[float], b: Sequence[float]) -> tuple[float, float, float] | None:
     """Return the 95 % interval of mean(b) - mean(a), and its standard error; no equal spreads are assumed.
 
-    Args:
-        a: a value a seed.
-        b: the same of the other; may be of other length.
-
-    Returns:
-        low, high, standard error; None where either has fewer than 2 values.
-
-    Example:
-        >>> welch([0.5, 0.5], [0.75, 0.75])
-        (0.25, 0.25, 0.0)
+    ``a`` and ``b`` are values of one model each, one a seed; None where either has fewer than 2.
     """
     from scipy import stats
 
@@ -233,10 +198,6 @@ def paired_by_seed(a: Sequence[float], b: Sequence[float]) -> float | None:
     """Return the sign-flip p of two models trained with the same seeds, two-sided; None of fewer than 2 seeds.
 
     It cannot be below 2 ** (1 - n) of n seeds.
-
-    Example:
-        >>> paired_by_seed([1.0, 2.0, 3.0], [1.5, 2.25, 4.0])
-        0.25
     """
     if len(a) < 2:
         return None
@@ -248,8 +209,6 @@ def averaged(files: Sequence[PerQuery]) -> PerQuery:
 
     Raises:
         InputError: other benchmarks, or no ranking in common.
-
-    Example: see `compare`.
     """
     mean = files[0]
     for count, other in enumerate(files[1:], start=1):
@@ -264,7 +223,7 @@ def averaged(files: Sequence[PerQuery]) -> PerQuery:
 
 
 def paired_by_topic(a: PerQuery, b: PerQuery, metric: str, seed: int = 0) -> tuple[float, int] | None:
-    """Return how easily chance gives two models' difference in a metric: sign-flip p over topics.
+    """Return how easily chance gives two models' difference in a metric: sign-flip p over topics, and their number.
 
     The metric is computed anew for each assignment of signs, so balanced/AP, which is no mean over topics, is tested
     like any other.
@@ -276,9 +235,7 @@ def paired_by_topic(a: PerQuery, b: PerQuery, metric: str, seed: int = 0) -> tup
         seed: of the signs, where there are too many to enumerate.
 
     Returns:
-        p in (0, 1], two-sided, and the number of topics; None where fewer than 2 define the metric in both.
-
-    Example: see `compare`.
+        p in (0, 1], two-sided; None where fewer than 2 topics define the metric in both.
     """
     setting, _, measure = metric.partition("/")
     settings = SETTINGS if setting == "balanced" else (setting,)
@@ -318,12 +275,7 @@ def _by_topic(a: PerQuery, b: PerQuery, measure: str, settings: Sequence[str]) -
 
 
 def harmonic_mean(values: Float64) -> Float64:
-    """Return the harmonic means over settings, [n, S] to [n]; 0 where one is 0, and of one setting its value.
-
-    Example:
-        >>> harmonic_mean(np.array([[0.5, 0.25], [0.5, 0.0]]))
-        array([0.33333333, 0.        ])
-    """
+    """Return the harmonic means over settings, [n, S] to [n]; 0 where one is 0, and of one setting its value."""
     if values.shape[1] == 1:
         return values[:, 0]
     with np.errstate(divide="ignore"):

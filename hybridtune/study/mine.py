@@ -1,10 +1,13 @@
 """`hybridtune mine`: hard negatives for a training file by a model, written back in the native format."""
 
 import dataclasses
-from collections.abc import Iterator
+import gzip
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import numpy as np
 
@@ -21,7 +24,8 @@ from hybridtune.evaluate.ann import search_pool
 from hybridtune.evaluate.blocks import Block, finished_blocks
 from hybridtune.evaluate.relevance import Relevance
 from hybridtune.evaluate.sweep import SCORES, score_relevant
-from hybridtune.metrics.negatives import Mined, Passages, Retrieved, choose_negatives, write_with_negatives
+from hybridtune.metrics.negatives import Mined, Passages, Retrieved, choose_negatives
+from hybridtune.storage.files import replacing
 from hybridtune.study.encoded import Encoded, encoded
 
 
@@ -170,3 +174,23 @@ def _write(mined: Mined, rows: BenchmarkRows, groups: list[Group], sources: list
             for language in sorted({*group.negatives, *found})
         }
     write_with_negatives((row for source in sources for _, row in group_rows(source)), negatives, file)
+
+
+def write_with_negatives(
+    rows: Iterable[Mapping[str, Any]], negatives: Mapping[str, Mapping[str, Sequence[str]]], path: Path
+) -> None:
+    """Write rows of a native file, ``.gz`` if so named, with these negatives by group_id and language, none for others.
+
+    Other keys and the order stay; the file is there whole or not at all.
+    """
+    with replacing(path) as temporary, temporary.open("wb") as file, _packed(file, path) as sink:
+        for row in rows:
+            line = json.dumps({**row, "negatives": negatives.get(row["group_id"], {})}, ensure_ascii=False)
+            sink.write(f"{line}\n".encode())
+
+
+def _packed(file: IO[bytes], path: Path) -> AbstractContextManager[IO[bytes]]:
+    """Return what packs into the file if the path says so; without the time, so that equal groups are equal bytes."""
+    if path.suffix == ".gz":
+        return cast(AbstractContextManager[IO[bytes]], gzip.GzipFile("", "wb", fileobj=file, mtime=0))
+    return nullcontext(file)

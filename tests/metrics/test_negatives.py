@@ -1,5 +1,3 @@
-import gzip
-import json
 from collections import defaultdict
 from dataclasses import asdict
 
@@ -8,11 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hybridtune.data.readers.files import find_sources
-from hybridtune.data.readers.native import read_groups
 from hybridtune.errors import InputError
 from hybridtune.metrics import negatives
-from hybridtune.metrics.negatives import Passages, Retrieved, choose_negatives, write_with_negatives
+from hybridtune.metrics.negatives import Passages, Retrieved, choose_negatives
 
 # Passage i is of group i, but d of group 0 (its other language) and f of group 1; groups 4 and 0 are one answer set.
 IDS = ["a", "b", "c", "g", "e", "d", "f"]
@@ -184,42 +180,3 @@ def test_choice_equals_the_naive_one(seed, n, margin, skip, entries):
     counted = asdict(mined.counts["en"])
     assert counted.pop("chosen") == sum(len(names["en"]) for names in found if names)
     assert list(counted.values()) == numbers
-
-
-ROWS = [
-    {"group_id": "1", "extra": [1, {"ü": None}], "queries": {"en": "who"}, "passages": {"en": "Zoë"}},
-    {"group_id": "2", "negatives": {"en": ["old"]}, "queries": {"en": "why"}, "passages": {"en": "so"}},
-]
-
-
-@pytest.mark.parametrize("name", ["new.jsonl", "new.jsonl.gz"])
-def test_the_written_file_is_the_read_one_with_negatives(tmp_path, name):
-    path = tmp_path / name
-    write_with_negatives(iter(ROWS), {"1": {"en": ["né", "no"]}}, path)
-    data = gzip.decompress(path.read_bytes()) if name.endswith(".gz") else path.read_bytes()
-    written = [json.loads(line) for line in data.decode().splitlines()]
-    assert written == [ROWS[0] | {"negatives": {"en": ["né", "no"]}}, ROWS[1] | {"negatives": {}}]
-    assert [list(row)[:2] for row in written] == [["group_id", "extra"], ["group_id", "negatives"]]
-    assert "Zoë" in data.decode()
-    assert list(tmp_path.iterdir()) == [path]
-    groups = [group for source in find_sources([str(path)]) for group in read_groups(source)]
-    assert groups[0].negatives == {"en": ["né", "no"]}
-    before = path.read_bytes()
-    write_with_negatives(ROWS, {"1": {"en": ["né", "no"]}}, path)
-    assert path.read_bytes() == before
-
-
-def test_a_file_that_could_not_be_written_whole_leaves_the_old_one(tmp_path):
-    path = tmp_path / "new.jsonl"
-    path.write_text("old")
-
-    def broken():
-        yield ROWS[0]
-        raise InputError("line 2 is wrong")
-
-    with pytest.raises(InputError, match="line 2"):
-        write_with_negatives(broken(), {}, path)
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
-    with pytest.raises(InputError, match="change the file's name"):
-        write_with_negatives(ROWS, {}, tmp_path / "new.parquet")
