@@ -15,13 +15,10 @@ MEASURES = ("AP", "nDCG@10", "rank_distance")  # where both have them; few, for 
 
 
 def find_per_query(location: str) -> Path:
-    """Find the file of per-query values.
-
-    Args:
-        location: an evaluation's ``--out``, a trial's folder, a study folder (its best trial), or the file itself.
+    """Find the file of per-query values of an evaluation's ``--out``, a trial's folder or a study folder (its best).
 
     Raises:
-        InputError: none there.
+        InputError: there is none.
     """
     folder = Path(location)
     check_format(folder)
@@ -42,22 +39,18 @@ def compare_evaluations(
     """Compare B with A; a difference above 0 means that B has more of the measure.
 
     Args:
-        a: where A is, see ``find_per_query``.
-        b: where B is.
+        a: location of A, see `find_per_query`.
+        b: location of B.
         measures: ir_measures names, rank_distance, ..; none: ``MEASURES``, as far as both have them.
         seed: >= 0, of the permutation and the bootstrap.
         callback: receives messages.
         draws: of each.
 
     Returns:
-        ``{"a": {"file", "model", "benchmark", ..}, "b": .., "seed", "draws", "differences": [..]}``, see
-        ``evidence.Difference``.
+        ``{"a": {"file", "model", "benchmark", ..}, "b": .., "seed", "draws", "differences": [..]}``.
 
     Raises:
         InputError: nothing to read, other benchmarks, a measure that one side does not have.
-
-    Example:
-        >>> compare_evaluations("studies/first", "studies/second", [], 0, StudyCallback())  # doctest: +SKIP
     """
     files = [find_per_query(location) for location in (a, b)]
     one, other = (read_per_query(file) for file in files)

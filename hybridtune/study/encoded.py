@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -26,14 +25,7 @@ ENCODED = "encoded"  # folder under --out
 
 @dataclass(frozen=True)
 class Encoded:
-    """An encoded benchmark; Ray runs while it is used.
-
-    Attributes:
-        rows: queries and judgements.
-        scan: of the corpus.
-        folder: where the vectors are.
-        actors: how further work is spread.
-    """
+    """An encoded benchmark, with its vectors in ``folder``; Ray runs while it is used."""
 
     rows: BenchmarkRows
     scan: CorpusScan
@@ -60,16 +52,29 @@ def check_model(encoder: Encoder, resources: Resources, callback: StudyCallback)
     return tokenizer, offered
 
 
-def _report_notices(rows: BenchmarkRows, scan: CorpusScan, callback: StudyCallback) -> None:
+def scan_benchmark(rows: BenchmarkRows, callback: StudyCallback, root: Path | None = None) -> CorpusScan:
+    """Scan a benchmark and report its notices.
+
+    Args:
+        rows: the benchmark.
+        callback: receives messages and progress.
+        root: folder to make and to work in, which is removed again where the input is bad; None: a temporary one.
+    """
+    made = [folder for folder in (root, *root.parents) if not folder.exists()] if root else []  # deepest first
+    if root is not None:
+        make_folder(root)
+    try:
+        with (
+            tempfile.TemporaryDirectory(prefix="scan-", dir=root) as work,
+            phase(callback, "reading the corpus", "parts") as progress,
+        ):
+            scan = scan_corpus(rows, Path(work), progress)
+    except BaseException:
+        for folder in made:
+            folder.rmdir()
+        raise
     for notice in [*rows.notices, *scan.notices, *notices_of_languages(scan.languages(rows))]:
         callback.on_message(notice)
-
-
-def scan_locally(rows: BenchmarkRows, callback: StudyCallback) -> CorpusScan:
-    """Scan a benchmark without Ray, for what reads it and encodes nothing."""
-    with tempfile.TemporaryDirectory() as folder, phase(callback, "reading the corpus", "parts") as progress:
-        scan = scan_corpus(rows, Path(folder), progress)
-    _report_notices(rows, scan, callback)
     return scan
 
 
@@ -87,9 +92,8 @@ def encoded(
     Args:
         rows: the benchmark.
         encoder: the model's name, pooling, prefixes, lengths.
-        resources: how many actors.
-        out: keeps the vectors under ``encoded/``, so that the next call goes on where this one ended; None: they
-            are gone at the end.
+        resources: the number of actors.
+        out: keeps the vectors under ``encoded/``, from which the next call goes on; None: they are gone at the end.
         callback: receives messages and progress.
         check: called with the scan, before anything is encoded.
 
@@ -104,8 +108,7 @@ def encoded(
             root = out.absolute() / ENCODED
         callback.on_message("starting Ray on this machine")
         stack.enter_context(local_cluster(offered, dashboard=False))
-        scan = _scanned(rows, root, callback)
-        _report_notices(rows, scan, callback)
+        scan = scan_benchmark(rows, callback, root)
         if check is not None:
             check(scan)
         folder = root / _address(scan, encoder, tokenizer, offered.gpus > 0)
@@ -117,47 +120,17 @@ def encoded(
         yield Encoded(rows, scan, folder, actors)
 
 
-def _scanned(rows: BenchmarkRows, root: Path, callback: StudyCallback) -> CorpusScan:
-    """The scan; what it writes on the way is gone, and of bad input nothing stays at all."""
-    made = [folder for folder in (root, *root.parents) if not folder.exists()]  # deepest first
-    make_folder(root)
-    working = Path(tempfile.mkdtemp(prefix="scan-", dir=root))
-    try:
-        with phase(callback, "reading the corpus", "parts") as progress:
-            scan = scan_corpus(rows, working, progress)
-    except BaseException:
-        shutil.rmtree(working)
-        for folder in made:
-            folder.rmdir()
-        raise
-    shutil.rmtree(working)
-    return scan
-
-
 def _address(scan: CorpusScan, encoder: Encoder, tokenizer: Tokenizer, on_gpu: bool) -> str:
-    """Names the folder of the vectors by all that they depend on."""
+    """Return the name of the folder of the vectors: a digest of all that they depend on."""
     settings = encoder.model_dump_json(exclude={"tiny", "name"})
     made_of = (scan.digest, model_digest(encoder), tokenizer.digest, settings, on_gpu)
     return hashlib.sha256(repr(made_of).encode()).hexdigest()[:16]
 
 
 def _sides(rows: BenchmarkRows, scan: CorpusScan, encoder: Encoder, folder: Path) -> list[Side]:
-    queries = [Text(str(n), query.language, query.text) for n, query in enumerate(rows.queries)]
+    texts = [Text(str(n), query.language, query.text) for n, query in enumerate(rows.queries)]
+    queries, count = [TextList("queries", texts)], sum(scan.passages.values())
     return [
-        Side(
-            parts=[TextList("queries", queries)],
-            prefix=encoder.query_prefix,
-            length=encoder.query_length,
-            folder=folder / "queries",
-            relevant=[],
-            texts=len(queries),
-        ),
-        Side(
-            parts=rows.corpus,
-            prefix=encoder.passage_prefix,
-            length=encoder.passage_length,
-            folder=folder / "passages",
-            relevant=scan.relevant,
-            texts=sum(scan.passages.values()),
-        ),
+        Side(queries, encoder.query_prefix, encoder.query_length, folder / "queries", [], len(texts)),
+        Side(rows.corpus, encoder.passage_prefix, encoder.passage_length, folder / "passages", scan.relevant, count),
     ]

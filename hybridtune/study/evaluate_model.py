@@ -27,7 +27,7 @@ from hybridtune.metrics.per_query import FILE as PER_QUERY
 from hybridtune.model.folder import training_pairs_of, with_folder_settings
 from hybridtune.report.bias_map import bias_heat_map
 from hybridtune.storage.study_folder import check_format
-from hybridtune.study.encoded import check_model, encoded, scan_locally
+from hybridtune.study.encoded import check_model, encoded, scan_benchmark
 from hybridtune.study.folder import make_folder, write_json
 from hybridtune.study.run_files import RunFile, check_run_file, rank_run_file, write_run_file
 
@@ -44,13 +44,7 @@ class Settings(Part):
 
 @dataclass(frozen=True)
 class EvaluationOptions:
-    """The input of an evaluation.
-
-    Attributes:
-        settings: encoder, benchmark, resources.
-        study: the study folder that the model comes from, if it was given by it.
-        measures: ir_measures names.
-    """
+    """The input of an evaluation; ``study`` is the folder that the model comes from, where it was given by that."""
 
     settings: Settings
     study: Path | None
@@ -69,14 +63,14 @@ def evaluation_options(
 
     Args:
         model: a model folder, a hub name, or a study folder (its ``best/``); None: a run is scored.
-        benchmark: path of the benchmark.
-        overrides: ``encoder.*``, ``benchmark.*`` and ``resources.*`` fields, as texts of the command line.
+        benchmark: its path.
+        overrides: ``section.field=value`` texts of the command line.
         measures: ir_measures names; none: the usual ones.
         parts: sections that may be set.
-        fields: the same fields as ``section__field`` -> value.
+        fields: the same as ``section__field`` -> value.
 
     Raises:
-        InputError: a field or measure that is not there, or a value it does not take.
+        InputError: an unknown field or measure, or a value that it does not take.
 
     Example:
         >>> evaluation_options(None, "newsroom:dev", ["benchmark.documents=[0, 5]"]).settings.benchmark.documents
@@ -147,16 +141,9 @@ def evaluate(
 ) -> dict[str, Any]:
     """Score an encoder on a benchmark, and write its lists as a TREC run where that is wanted.
 
-    Args:
-        options: the model, the benchmark, the measures.
-        out: see `evaluate_model`.
-        callback: receives messages and progress.
-        run_file: a TREC run to write as well.
-        dry_run: whether to stop after the checks and return the sizes.
-
     Returns:
         the fields of ``Scores``, with ``model``, ``benchmark``, ``digest`` (of the benchmark), ``training_pairs``
-        (None where the model does not tell), ``groups`` and ``trec_eval`` (`trec_eval_means`).
+        (None where they are not known), ``groups`` and ``trec_eval`` (`trec_eval_means`); of a dry run the sizes alone.
 
     Raises:
         InputError: the benchmark or the model cannot be read.
@@ -166,7 +153,7 @@ def evaluate(
     check = partial(check_run_file, run_file, rows)
     if dry_run:
         check_model(settings.encoder, settings.resources, callback)
-        scan = scan_locally(rows, callback)
+        scan = scan_benchmark(rows, callback)
         check(scan)
         return _sizes(settings.encoder.name, rows, scan)
     if out is None and options.study is not None:
@@ -210,11 +197,11 @@ def _figures(
     callback: StudyCallback,
     notes: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """All figures of a ranking by a model or run of this name; written to ``out`` where that is given."""
+    """Return all figures of a ranking by a model or run of this name; write them to ``out`` where that is given."""
     columns = per_query(ranked, options.measures)
     scores = score(ranked, columns)
     scores.notes.extend(notes)
-    trained = training_pairs_of(name) if options.settings.encoder.name else None  # a run file tells nothing of it
+    trained = training_pairs_of(name) if options.settings.encoder.name else None  # not known of a run file
     result = {
         "model": name,
         "benchmark": rows.name,
@@ -245,7 +232,7 @@ def _report_replaced(out: Path, result: Mapping[str, Any], callback: StudyCallba
 
 
 def _low_resource(study: Path) -> list[str]:
-    """The low-resource languages that a study's benchmarks name."""
+    """Return the low-resource languages that a study's benchmarks name."""
     file = study / "study.yaml"
     if not file.is_file():
         return []

@@ -27,7 +27,7 @@ from hybridtune.metrics.per_query import FILE as PER_QUERY
 from hybridtune.model import onnx
 from hybridtune.model.encoder import DualEncoder, load_encoder
 from hybridtune.model.folder import save_folder, with_folder_settings
-from hybridtune.model.tokenizer import Tokenizer, pretrained_tokenizer
+from hybridtune.model.tokenizer import pretrained_tokenizer
 from hybridtune.storage.files import base_name
 from hybridtune.storage.study_folder import ENVIRONMENT, check_format
 from hybridtune.storage.trial_rows import read_rows
@@ -44,12 +44,11 @@ class ExportOptions:
     """What to export.
 
     Attributes:
-        onnx: as an ONNX graph too.
-        opset: of the graph; None: torch's choice.
+        opset: of the ONNX graph; None: torch's choice.
         trial: of a study; None: its best, or the model folder itself.
         checkpoint: step of the trial's checkpoint; None: its best one.
         out: new or empty folder; None: beside the weights (ONNX alone).
-        trust_remote_code: whether the encoder's own code may run, whatever the study says that lies in the folder.
+        trust_remote_code: run the encoder's own code; the folder's own study file cannot allow it.
     """
 
     onnx: bool
@@ -65,12 +64,7 @@ def describe_trained(
 ) -> Trained:
     """Return what a card says of a checkpoint: the pairs it has seen by its step, and its scores then.
 
-    Args:
-        study: with the values that it was trained with.
-        corpus: the training texts.
-        checkpoint: its folder on this machine.
-        trials: the study's rows; none of a single training.
-        trial: the checkpoint's own among them.
+    The study has the values that it was trained with. A single training has no trials.
     """
     step = read_state(checkpoint)["step"]
     table = make_plan(corpus, study).table(step)
@@ -80,13 +74,9 @@ def describe_trained(
 
 
 def write_model(model: DualEncoder, source: str, trained: Trained, folder: Path) -> None:
-    """Write a model folder with its card and scores.
+    """Write a trained encoder, its card and its scores, in place of what ``folder`` holds.
 
-    Args:
-        model: the trained encoder.
-        source: the folder or name that its training started from.
-        trained: what the card says.
-        folder: new, or one whose model gives way to this one.
+    ``source`` is the folder or name that its training started from.
     """
     study, pairs = trained.study, distinct_pairs(trained.table)
     shutil.rmtree(folder / "onnx", ignore_errors=True)  # the graph of weights that give way to these
@@ -110,9 +100,6 @@ def export(target: Path, options: ExportOptions, callback: StudyCallback) -> dic
     Raises:
         InputError: there is no such model, or nowhere to write it.
         HybridtuneError: the graph does not embed as torch does; nothing is left of it.
-
-    Example:
-        >>> export(Path("studies/first"), ExportOptions(onnx=True), StudyCallback())  # doctest: +SKIP
     """
     of_trial = options.trial is not None or options.checkpoint is not None
     if not options.onnx and not of_trial:
@@ -138,15 +125,13 @@ def export(target: Path, options: ExportOptions, callback: StudyCallback) -> dic
 def _export_graph(target: Path, options: ExportOptions, callback: StudyCallback) -> dict[str, Any]:
     folder = _model_folder(target)
     encoder = with_folder_settings(Encoder(name=str(folder), trust_remote_code=options.trust_remote_code))
-    if options.out is None:
-        with _whole(folder / "onnx") as new:
-            graph = _write_onnx(folder, encoder, new, options.opset, callback)
-    else:
+    if options.out is not None:
         _check_new(options.out)
-        with _whole(options.out) as new:
+    with _whole(options.out or folder / "onnx") as new:
+        if options.out is not None:
             shutil.copytree(folder, new, ignore=_without_weights, dirs_exist_ok=True)
-            (new / "onnx").mkdir()
-            graph = _write_onnx(folder, encoder, new / "onnx", options.opset, callback)
+            new /= "onnx"
+        graph = _write_onnx(folder, encoder, new, options.opset, callback)
     return {"model": str(options.out or folder), **graph}
 
 
@@ -172,14 +157,13 @@ def _export_trial(target: Path, options: ExportOptions, callback: StudyCallback)
         write_model(model, source, trained, new)
         shutil.copy(checkpoint / PER_QUERY, new / PER_QUERY)
         if options.onnx:
-            (new / "onnx").mkdir()
             encoder = study.encoder.model_copy(update={"name": str(new)})
             result |= _write_onnx(new, encoder, new / "onnx", options.opset, callback)
     return result
 
 
 def _find_checkpoint(target: Path, options: ExportOptions) -> tuple[Study, str | None, Path]:
-    """The study with the trial's values, the trial's id (None of a single training), and the wanted checkpoint."""
+    """Return the study with the trial's values, the trial's id (None of a single training), and its checkpoint."""
     if not (target / "study.yaml").is_file():
         raise InputError(f"{target}: is no study folder (no study.yaml); --trial and --checkpoint are of a study")
     study, trial, folder, best = load_study(target / "study.yaml"), None, target, ""
@@ -211,7 +195,7 @@ def _find_checkpoint(target: Path, options: ExportOptions) -> tuple[Study, str |
 
 
 def _model_folder(target: Path) -> Path:
-    """The folder with the model of a study or model folder."""
+    """Return the folder with the model of a study or model folder."""
     folder = target if (target / "modules.json").is_file() else target / "best"
     if not (folder / "modules.json").is_file():
         if (target / "study.yaml").is_file():
@@ -225,7 +209,8 @@ def _model_folder(target: Path) -> Path:
 def _write_onnx(
     folder: Path, encoder: Encoder, new: Path, opset: int | None, callback: StudyCallback
 ) -> dict[str, Any]:
-    """Export the model of ``folder`` into ``new``, and compare the two."""
+    """Write the graph of the model of ``folder`` into ``new``, and compare the two."""
+    new.mkdir(exist_ok=True)
     name, trust = str(folder), encoder.trust_remote_code
     tokenizer = pretrained_tokenizer(name, trust)
     model = load_encoder(name, encoder, tokenizer.pad_id).eval()
@@ -233,7 +218,10 @@ def _write_onnx(
     callback.on_message("writing the ONNX graph")
     written = onnx.write_onnx(model, name, trust, file, opset)
     callback.on_message("comparing its embeddings with torch's")
-    rows = _rows(tokenizer, encoder)
+    texts = onnx.sample_texts()  # from the shortest to ones that are cut
+    queries = tokenizer.encode(texts, encoder.query_prefix, encoder.query_length)
+    passages = tokenizer.encode(texts, encoder.passage_prefix, encoder.passage_length)
+    rows = [np.array(row, np.int32) for row in [*queries, *passages] if row]
     apart = onnx.largest_difference(model, file, rows)
     if not apart <= onnx.TOLERANCE:
         raise HybridtuneError(
@@ -244,14 +232,6 @@ def _write_onnx(
     return {"onnx": onnx.FILE, "opset": written, "bytes": size, "texts": len(rows), "largest_difference": apart}
 
 
-def _rows(tokenizer: Tokenizer, encoder: Encoder) -> list[np.ndarray[Any, np.dtype[np.int32]]]:
-    """Token ids of made-up texts, as queries and as passages, from the shortest to ones that are cut."""
-    texts = onnx.sample_texts()
-    queries = tokenizer.encode(texts, encoder.query_prefix, encoder.query_length)
-    passages = tokenizer.encode(texts, encoder.passage_prefix, encoder.passage_length)
-    return [np.array(row, np.int32) for row in [*queries, *passages] if row]
-
-
 def _check_new(out: Path) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"--out {out}: is there and not empty; choose a new folder")
@@ -259,7 +239,7 @@ def _check_new(out: Path) -> None:
 
 @contextlib.contextmanager
 def _whole(folder: Path) -> Iterator[Path]:
-    """A folder to fill, which becomes ``folder`` when the block ends well, and else leaves nothing behind."""
+    """Yield a folder to fill, which becomes ``folder`` when the block ends well, and else leaves nothing behind."""
     folder = folder.absolute()
     make_folder(folder.parent)
     new = folder.with_name(f".{folder.name}.{os.getpid()}")
@@ -274,6 +254,6 @@ def _whole(folder: Path) -> Iterator[Path]:
 
 
 def _without_weights(folder: str, names: list[str]) -> list[str]:
-    """What an ONNX folder has no use for; the new folder itself, under its hidden name, may stand in the model's."""
+    """Return the files that an ONNX folder does not need; the new folder itself may be among them, hidden."""
     weights = (".safetensors", ".safetensors.index.json")
     return [name for name in names if name.endswith(weights) or name == "onnx" or name.startswith(".")]

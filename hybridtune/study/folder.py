@@ -5,6 +5,7 @@ import os
 import platform
 import sys
 import time
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,7 @@ _PACKAGES = ("hybridtune", "torch", "ray", "transformers", "tokenizers", "optuna
 
 
 def make_folder(out: Path) -> None:
-    """Make the folder of a command's results, before any work is done for it.
-
-    Raises:
-        InputError: it cannot be made or written to.
-    """
+    """Make the folder of a command's results; raise InputError where it cannot be made or written to."""
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -42,8 +39,7 @@ def write_json(content: Any, file: Path) -> None:
 def open_study_folder(study: Study, out: Path | None, shown: str | None = None) -> Path:
     """Open the folder of a study: a new one, or the one that holds this very study, which then goes on.
 
-    A study stays the same with another budget for its search, and with other ``resources``: on how many workers and
-    nodes it runs is no part of what it finds out.
+    A study stays the same with another budget for its search, and with other ``resources``.
 
     Args:
         study: resolved.
@@ -52,9 +48,6 @@ def open_study_folder(study: Study, out: Path | None, shown: str | None = None) 
 
     Raises:
         InputError: the folder holds something else.
-
-    Example:
-        >>> open_study_folder(load_study(demo_study()), Path("studies/first"))  # doctest: +SKIP
     """
     folder = (out or Path("studies") / f"{study.name}-{time.strftime('%Y%m%d-%H%M%S')}").absolute()
     named = f"--out {shown or folder}"
@@ -78,18 +71,13 @@ def open_study_folder(study: Study, out: Path | None, shown: str | None = None) 
 
 
 def write_study(study: Study, folder: Path) -> None:
-    """Write what makes a folder that of a study: its environment with the format number, then the resolved study."""
+    """Write the files that make a study folder: its environment with the format number, then the resolved study."""
     write_json(environment(), folder / ENVIRONMENT)
     (folder / "study.yaml").write_text(dump_study(study), encoding="utf-8")
 
 
 def same_study(one: str, other: str) -> bool:
-    """Return whether two resolved study files are of one study, whose budget and resources may differ.
-
-    Example:
-        >>> same_study("search: {trials: 2, time_budget: 1h}", "search: {trials: 2, time_budget: 2h}")
-        True
-    """
+    """Return whether two resolved study files are of one study, whose budget and resources may differ."""
     return bool(_identity(one) == _identity(other))
 
 
@@ -107,24 +95,16 @@ def _budget(text: str) -> dict[str, Any]:
 
 
 def environment() -> dict[str, Any]:
-    """Return the format of the folder, versions and hardware, for whoever repeats the study.
-
-    Example:
-        >>> sorted(environment())
-        ['command', 'cpus', 'format', 'machine', 'packages', 'python']
-    """
+    """Return the format of the folder, versions and hardware, for whoever repeats the study."""
+    packages: dict[str, str | None] = dict.fromkeys(_PACKAGES)
+    for name in packages:
+        with suppress(metadata.PackageNotFoundError):
+            packages[name] = metadata.version(name)
     return {
         "format": FORMAT,
         "command": " ".join(["hybridtune", *sys.argv[1:]]),
         "python": platform.python_version(),
         "machine": platform.machine(),
         "cpus": os.cpu_count(),
-        "packages": {name: _version(name) for name in _PACKAGES},
+        "packages": packages,
     }
-
-
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None

@@ -31,19 +31,12 @@ from hybridtune.study.encoded import Encoded, encoded
 
 @dataclass(frozen=True)
 class MiningOptions:
-    """What to mine.
+    """The numbers that choose negatives."""
 
-    Attributes:
-        negatives: most a group and language gets.
-        depth: best passages looked at for each query.
-        margin: a passage above this share of the own passage's score is taken to be an answer, in (0, 1].
-        skip: first ranks that are left out.
-    """
-
-    negatives: int = 4
-    depth: int = 50
-    margin: float = 0.95
-    skip: int = 0
+    negatives: int = 4  # at most, for each group and language
+    depth: int = 50  # best passages looked at for each query
+    margin: float = 0.95  # in (0, 1]: above this share of its own passage's score, a passage is taken to be an answer
+    skip: int = 0  # first ranks that are left out
 
 
 def mine(
@@ -59,10 +52,10 @@ def mine(
 
     Args:
         encoder: the current model.
-        resources: how many actors encode.
+        resources: the number of actors.
         data: native files.
         file: to write, ``.jsonl`` or ``.jsonl.gz``.
-        options: how many, and which are left out.
+        options: the numbers that choose.
         work: folder that keeps the vectors, so that a killed call goes on; None: kept nowhere.
         callback: receives messages and progress.
 
@@ -101,20 +94,16 @@ def mine(
 
 
 def _passages(rows: BenchmarkRows, groups: list[Group]) -> Passages:
-    """The distinct passages, each under the first group that has it."""
+    """Return the distinct passages, each under the first group that has it."""
     texts = [text for part in rows.corpus for text in part.read()]
     row_of = {group.group_id: row for row, group in enumerate(groups)}
     numbers: dict[str, int] = {}
     return Passages(
         ids=[text.text_id for text in texts],
-        group=np.array([row_of[_group_of(text.text_id)] for text in texts], np.int64),
+        group=np.array([row_of[text.text_id.rpartition(":")[0]] for text in texts], np.int64),
         text=np.array([numbers.setdefault(text_key(text.text), len(numbers)) for text in texts], np.int64),
         answer_set=Corpus.from_groups(groups).answer_sets.astype(np.int64),
     )
-
-
-def _group_of(text_id: str) -> str:
-    return text_id.rsplit(":", 1)[0]
 
 
 def _retrieved(
@@ -145,10 +134,9 @@ def _retrieved(
 
 
 def _own_pairs(pool: Encoded, groups: list[Group]) -> dict[str, list[tuple[int, int, int]]]:
-    """Pair every query of a group with each of its passages.
+    """Pair every query of a group with each of its passages: (group, query, index in ``CorpusScan.relevant``).
 
-    Returns:
-        by passage language: (row of the group, position of the query, index of the passage in ``CorpusScan.relevant``).
+    The keys are the languages of the passages.
     """
     index = {passage_id: n for n, passage_id in enumerate(pool.scan.relevant)}
     query_of = {(text.language, text_key(text.text)): n for n, text in enumerate(pool.rows.queries)}
@@ -164,7 +152,7 @@ def _own_pairs(pool: Encoded, groups: list[Group]) -> dict[str, list[tuple[int, 
 
 
 def _write(mined: Mined, rows: BenchmarkRows, groups: list[Group], sources: list[Source], file: Path) -> None:
-    """Write every row unchanged, but with its own negatives first and the mined ones behind them."""
+    """Write every row unchanged, but with the mined negatives after its own."""
     text_of = {text.text_id: text.text for part in rows.corpus for text in part.read()}
     negatives = {}
     for group, chosen in zip(groups, mined.negatives, strict=True):

@@ -1,6 +1,6 @@
 """The checks of a study before anything starts: a mistake costs a second and writes nothing.
 
-What the user is to know of a study that is good is in `summary`; `run` runs it.
+`summary` describes a study that has passed them; `run` runs it.
 """
 
 import importlib.util
@@ -31,10 +31,7 @@ from hybridtune.search.stopping import check_stopping
 from hybridtune.train.loop import make_plan
 
 _OF_RATIOS = ("mix.mixing_ratio", "mix.final_ratio", "mix.schedule")
-_OF_BATCHES = (
-    *(*_OF_RATIOS, "mix.cross_batch", "mix.align_share", "mix.align_from", "mix.weights"),
-    "train.batch_size",
-)
+_OF_MIX = (*_OF_RATIOS, "mix.cross_batch", "mix.align_share", "mix.align_from", "mix.weights")
 
 
 @dataclass(frozen=True)
@@ -43,11 +40,8 @@ class Preflight:
 
     Attributes:
         study: resolved, with the encoder folder's own settings put in.
-        recipe: what its token store is made of.
-        corpus: which training texts there are.
         benchmarks: ``dev`` and, if given, ``test``.
         goals: objective -> ``max`` or ``min``.
-        allocation: what each trial takes, and how many run at once.
         plan: the batches of the study's fixed values; a final ratio that is null and searched is at its end.
     """
 
@@ -70,10 +64,6 @@ def run_preflight(study: Study, searching: bool, shape: Shape | None = None) -> 
 
     Raises:
         InputError: the first thing that is wrong.
-
-    Example:
-        >>> study = load_study(demo_study(), train__max_steps=50)  # doctest: +SKIP
-        >>> run_preflight(study, searching=True).plan.table(50)  # doctest: +SKIP
     """
     allocation = _allocate(study, searching, shape)
     update = {"encoder": with_folder_settings(study.encoder), "resources": allocation.resources}
@@ -84,7 +74,9 @@ def run_preflight(study: Study, searching: bool, shape: Shape | None = None) -> 
     made_of = recipe(study.data, study.encoder)
     check_encoder(study, made_of)
     corpus = read_corpus(study, made_of)
-    fixed = _with_an_end(study) if searching else study
+    fixed, final_ratio = study, study.search.space.get("mix.final_ratio")
+    if searching and study.mix.final_ratio is None and final_ratio is not None:
+        fixed = study.with_values({"mix.final_ratio": final_ratio.ends()[-1]})
     plan = make_plan(corpus, fixed)
     if searching:
         if not study.search.trials and not study.search.baselines:
@@ -105,13 +97,13 @@ def run_preflight(study: Study, searching: bool, shape: Shape | None = None) -> 
 
 
 def read_corpus(study: Study, made_of: StoreRecipe) -> Corpus:
-    """Return which training texts a study has: from its token store, or from its files before that is built."""
+    """Read the numbers of a study's training texts from its token store, or from its files before that is built."""
     found = existing_store(store_root(study.data), made_of)
     return found.corpus() if found is not None else made_of.read_corpus()
 
 
 def _allocate(study: Study, searching: bool, shape: Shape | None) -> Allocation:
-    """What each trial takes and how many run at once, with numbers in place of ``auto``; refuses what does not fit."""
+    """Return what each trial takes and how many run at once, with numbers in place of ``auto``."""
     divided = _divided_by_workers(study)
     trials, most = (max(1, expected_trials(study)), most_at_once(study)) if searching else (1, None)
     if shape is not None:
@@ -122,7 +114,7 @@ def _allocate(study: Study, searching: bool, shape: Shape | None) -> Allocation:
 
 
 def _divided_by_workers(study: Study) -> int:
-    """The largest number that divides every batch size of the study."""
+    """Return the largest number that divides every batch size of the study."""
     size = study.train.batch_size
     searched = study.search.space.get("train.batch_size")
     for number in range(size, 1, -1):
@@ -131,17 +123,9 @@ def _divided_by_workers(study: Study) -> int:
     return 1
 
 
-def _with_an_end(study: Study) -> Study:
-    """The fixed values; a final ratio that is null there and searched is taken at the end of its range."""
-    searched = study.search.space.get("mix.final_ratio")
-    if study.mix.final_ratio is not None or searched is None:
-        return study
-    return study.with_values({"mix.final_ratio": searched.ends()[-1]})
-
-
 def _extremes(study: Study) -> Iterator[dict[str, Any]]:
-    """The values of the plan at which a batch could turn out impossible: if these work, all between do."""
-    found = list(corners(study.search.space, _OF_BATCHES))
+    """Yield the values of the plan at which a batch could turn out impossible: if these work, all between do."""
+    found = list(corners(study.search.space, (*_OF_MIX, "train.batch_size")))
     if study.search.baselines:
         for values, ratio in itertools.product(found, BASELINES.values()):
             others = {key: value for key, value in values.items() if key not in _OF_RATIOS}
@@ -150,7 +134,7 @@ def _extremes(study: Study) -> Iterator[dict[str, Any]]:
 
 
 def _demand(study: Study) -> tuple[object, ...]:
-    """What decides whether a study's batches can be made: two studies of one demand both can, or neither."""
+    """Return what decides whether a study's batches can be made: of two studies of one demand both can, or neither."""
     mix = study.mix
     ratios = [mix.mixing_ratio] if mix.schedule == "constant" else [mix.mixing_ratio, mix.final_ratio or 0.0]
     kinds = (max(ratios) > 0, min(ratios) < 1, mix.align_share > 0)
@@ -158,11 +142,7 @@ def _demand(study: Study) -> tuple[object, ...]:
 
 
 def check_encoder(study: Study, made_of: StoreRecipe) -> None:
-    """See that lengths, widths, layers, adapters and the teacher fit the encoder; else a trial fails, much later.
-
-    Args:
-        study: with the encoder folder's own settings put in; searched values are checked too.
-        made_of: its token store, with the encoder's tokenizer.
+    """Check that lengths, widths, layers, adapters and the teacher fit the encoder, searched values too.
 
     Raises:
         InputError: the first thing that does not fit.
@@ -170,13 +150,12 @@ def check_encoder(study: Study, made_of: StoreRecipe) -> None:
     if made_of.tokenizer is not None:
         check_fit(study.encoder, made_of.tokenizer.largest_id)
     width, layers = _size(study.encoder)
-    for widths in _values(study, "train.matryoshka"):
-        for cut in widths:
-            if width is not None and cut >= width:
-                raise InputError(
-                    f"train.matryoshka {cut}: is not below the width {width} of {study.encoder.name}, which is trained "
-                    "anyway; give smaller widths"
-                )
+    for cut in itertools.chain.from_iterable(_values(study, "train.matryoshka")):
+        if width is not None and cut >= width:
+            raise InputError(
+                f"train.matryoshka {cut}: is not below the width {width} of {study.encoder.name}, which is trained "
+                "anyway; give smaller widths"
+            )
     for frozen in _values(study, "train.freeze_layers"):
         if layers is not None and frozen >= layers:
             raise InputError(
@@ -185,34 +164,27 @@ def check_encoder(study: Study, made_of: StoreRecipe) -> None:
             )
     if any(_values(study, "train.lora_rank")):
         _check_adapters(study)
-    for hook in _values(study, "train.loss"):
-        if hook is not None:
-            load_hook(hook, "train.loss")
+    for hook in filter(None, _values(study, "train.loss")):
+        load_hook(hook, "train.loss")
     if any(_values(study, "mix.align_share")):
-        for teacher in _values(study, "train.teacher"):
-            if teacher is not None:
-                _check_teacher(teacher, study, made_of, width)
+        for teacher in filter(None, _values(study, "train.teacher")):
+            _check_teacher(teacher, study, made_of, width)
 
 
 def _check_adapters(study: Study) -> None:
+    """Look for the layers that get adapters in the encoder without its weights, on no device."""
     if importlib.util.find_spec("peft") is None:
         raise InputError("train.lora_rank needs the package peft: pip install 'hybridtune[lora]', or set it to 0")
-    for targets in _values(study, "train.lora_targets"):
-        if targets is not None:
-            add_adapters(_without_weights(study.encoder), rank=1, alpha=1.0, targets=targets, seed=0)
-
-
-def _without_weights(encoder: Encoder) -> Any:
-    """The encoder's layers by their names, on no device."""
     import torch
     import transformers
 
-    if encoder.name == "tiny":
-        with torch.device("meta"):
-            return transformers.BertModel(transformers.BertConfig(num_hidden_layers=1))
-    config = model_config(encoder)
-    with torch.device("meta"):
-        return structure(config, encoder.trust_remote_code)
+    encoder = study.encoder
+    config = transformers.BertConfig(num_hidden_layers=1) if encoder.name == "tiny" else model_config(encoder)
+    for targets in _values(study, "train.lora_targets"):
+        if targets is not None:
+            with torch.device("meta"):
+                layers = structure(config, encoder.trust_remote_code)
+            add_adapters(layers, rank=1, alpha=1.0, targets=targets, seed=0)
 
 
 def _check_teacher(teacher: str, study: Study, made_of: StoreRecipe, width: int | None) -> None:
@@ -236,14 +208,14 @@ def _check_teacher(teacher: str, study: Study, made_of: StoreRecipe, width: int 
 
 
 def _values(study: Study, field: str) -> Iterator[Any]:
-    """The fixed value of a field, and the ends of its searched range."""
+    """Yield the fixed value of a field, and the ends of its searched range."""
     yield study.value(field)
     if field in study.search.space:
         yield from study.search.space[field].ends()
 
 
 def _size(encoder: Encoder) -> tuple[int | None, int | None]:
-    """Numbers of a vector, and transformer layers; None where the settings do not tell."""
+    """Return the width of a vector and the number of transformer layers; None where the settings do not say."""
     if encoder.name == "tiny":
         return encoder.tiny.hidden_size, encoder.tiny.layers
     return vector_width(encoder), getattr(model_config(encoder), "num_hidden_layers", None)

@@ -32,7 +32,7 @@ from hybridtune.runtime.local import capacity, local_cluster
 from hybridtune.search.seed_runs import run_repeats
 from hybridtune.search.study import run_search
 from hybridtune.search.trial_log import Display
-from hybridtune.storage.files import ensure_local, join, publish, write_atomically
+from hybridtune.storage.files import ensure_local, publish, write_atomically
 from hybridtune.storage.trial_rows import TrialRow, read_rows
 from hybridtune.study.card import Row
 from hybridtune.study.export import describe_trained, write_model
@@ -40,7 +40,7 @@ from hybridtune.study.folder import RAY_ADDRESS, RAY_TOKEN, write_json
 from hybridtune.study.preflight import Preflight, run_preflight
 from hybridtune.study.result import StudyResult
 from hybridtune.study.summary import allocation_line, opening_lines
-from hybridtune.study.sync import fetch_scores, study_home
+from hybridtune.study.sync import Home, fetch_scores, study_home
 from hybridtune.train.checkpoint import load_weights
 from hybridtune.train.evaluators import study_measures
 from hybridtune.train.fit import fit
@@ -50,53 +50,31 @@ _SECONDS_BETWEEN_LOOKS = 3.0
 
 
 @dataclass(frozen=True)
-class Target:
-    """Where a study runs and writes.
-
-    Attributes:
-        folder: the study folder on this machine.
-        address: of the Ray cluster that it joins, ``auto`` or ``HOST:PORT``; None: Ray starts on this machine.
-        location: where checkpoints go, and what the nodes of a cluster fetch; None: ``folder``.
-    """
-
-    folder: Path
-    address: str | None = None
-    location: str | None = None
-
-    def inside(self, *names: str) -> str:
-        """Return a location below the study's."""
-        return join(self.location if self.location is not None else str(self.folder), *names)
-
-
-@dataclass(frozen=True)
 class Started:
-    """What runs while a study does.
+    """The parts of a study that runs: `store` and `source` are those of this machine, `job` has those of the nodes.
 
-    Attributes:
-        store: open here.
-        source: folder or hub name of the starting encoder, here.
-        job: the fit of the study's fixed values; ``storage`` is that of a single training.
+    The job is that of the study's fixed values, and its storage that of a single training.
     """
 
     store: TokenStore
-    source: str
+    source: str  # folder or hub name of the starting encoder
     job: FitJob
 
 
 @contextlib.contextmanager
-def started(preflight: Preflight, target: Target, callback: StudyCallback) -> Iterator[Started]:
-    """Run Ray, the token store, the starting encoder and the board, for as long as the block runs.
+def started(preflight: Preflight, home: Home, callback: StudyCallback) -> Iterator[Started]:
+    """Run Ray, the token store, the starting encoder and the board while the block runs.
 
     Raises:
-        InputError: the cluster at ``target.address`` cannot be joined.
+        InputError: the cluster at ``home.address`` cannot be joined.
     """
-    study, folder, log = preflight.study, target.folder, target.folder / "ray.log"
-    if target.address is None:
+    study, folder, log = preflight.study, home.folder, home.folder / "ray.log"
+    if home.address is None:
         callback.on_message("starting Ray on this machine")
         runs = local_cluster(capacity(study.resources, most=preflight.allocation.at_once), log)
     else:
-        callback.on_message(f"joining the Ray cluster at {target.address}")
-        runs = cluster(target.address, log)
+        callback.on_message(f"joining the Ray cluster at {home.address}")
+        runs = cluster(home.address, log)
     with runs as dashboard:
         with phase(callback, "tokenising", "texts") as progress:
             store = build_store(store_root(study.data), preflight.recipe, progress)
@@ -106,18 +84,18 @@ def started(preflight: Preflight, target: Target, callback: StudyCallback) -> It
             build_tiny(store.tokenizer().definition, study.encoder, study.seed, Path(source))
         callback.on_message(f"token store {store.path}")
         store_location, source_location = str(store.path), source
-        if target.address is not None:
-            store_location = publish(store.path, target.inside("store"))
+        if home.address is not None:
+            store_location = publish(store.path, home.inside("store"))
             if Path(source).is_dir():  # else a hub name, which every node asks for itself
-                source_location = publish(Path(source), target.inside("encoders"))
+                source_location = publish(Path(source), home.inside("encoders"))
         if dashboard:
-            _report_dashboard(f"http://{dashboard}", target, callback)
+            _report_dashboard(f"http://{dashboard}", home, callback)
         job = FitJob(
             study=study,
             store=store_location,
             source=source_location,
             benchmark=ray.put(preflight.benchmarks["dev"]),
-            storage=target.inside("fit"),
+            storage=home.inside("fit"),
             evaluators=preflight.allocation.evaluators,
             home=str(folder),
             board=start_board(),
@@ -129,20 +107,20 @@ def started(preflight: Preflight, target: Target, callback: StudyCallback) -> It
                 (folder / name).unlink(missing_ok=True)
 
 
-def _report_dashboard(url: str, target: Target, callback: StudyCallback) -> None:
-    """Say where Ray's dashboard answers, and where its token is; that of a cluster is the cluster's."""
+def _report_dashboard(url: str, home: Home, callback: StudyCallback) -> None:
+    """Report the address of Ray's dashboard, and the file of its token; that of a cluster is the cluster's own."""
     token = ""
-    if target.address is None:
-        write_atomically(target.folder / RAY_TOKEN, os.environ["RAY_AUTH_TOKEN"], private=True)
-        token = f" (its token: {target.folder / RAY_TOKEN})"
+    if home.address is None:
+        write_atomically(home.folder / RAY_TOKEN, os.environ["RAY_AUTH_TOKEN"], private=True)
+        token = f" (its token: {home.folder / RAY_TOKEN})"
     callback.on_message(f"Ray dashboard {url}{token}")
-    (target.folder / RAY_ADDRESS).write_text(f"{url}\n", encoding="utf-8")
+    (home.folder / RAY_ADDRESS).write_text(f"{url}\n", encoding="utf-8")
 
 
-def _evaluators(benchmark: Benchmark, preflight: Preflight, running: Started, target: Target) -> EvaluatorService:
+def _evaluators(benchmark: Benchmark, preflight: Preflight, running: Started, home: Home) -> EvaluatorService:
     """Start evaluators for a score beside all trainings: here, or with what a trial takes on the cluster."""
     resources = preflight.study.resources
-    if target.address is None:
+    if home.address is None:
         here = capacity(resources)
         placements = [Placement(device=f"cuda:{i % here.gpus}" if here.gpus else "cpu") for i in range(here.evaluators)]
     else:
@@ -155,9 +133,9 @@ def _evaluators(benchmark: Benchmark, preflight: Preflight, running: Started, ta
 
 
 @contextlib.contextmanager
-def _waiting_reported(target: Target, callback: StudyCallback) -> Iterator[None]:
-    """Report, while the block runs, when workers begin to wait for nodes; of a cluster alone."""
-    if target.address is None:
+def _waiting_reported(home: Home, callback: StudyCallback) -> Iterator[None]:
+    """Report, while the block runs on a cluster, when workers begin to wait for nodes."""
+    if home.address is None:
         yield
         return
     seen = reported = False  # a group that has just requested workers waits too, for a moment
@@ -178,7 +156,7 @@ def _waiting_reported(target: Target, callback: StudyCallback) -> Iterator[None]
 def _reported(
     callback: StudyCallback, training: Training, job: FitJob, concurrent_trials: int = 1, rows: Sequence[TrialRow] = ()
 ) -> Iterator[Display]:
-    """Report trainings to a callback while the block runs; gives what a search calls at every change of a trial."""
+    """Report trainings to a callback while the block runs; yield what a search calls at every change of a trial."""
     scored = {row.id: row.metrics.get("step") for row in rows}
 
     def display(rows: list[TrialRow], row: TrialRow) -> None:
@@ -227,8 +205,8 @@ def run_study(
         >>> result = run_study(study, out="studies/first")  # doctest: +SKIP
         >>> result.best.values, result.trials["balanced/AP"].max()  # doctest: +SKIP
     """
-    with _opened(study, out, callbacks, address, searching=True) as (preflight, target, callback):
-        result = _search(preflight, target, callback)
+    with _opened(study, out, callbacks, address, searching=True) as (preflight, home, callback):
+        result = _search(preflight, home, callback)
     callback.on_study_end(result)
     return StudyResult(preflight.study, result)
 
@@ -238,17 +216,14 @@ def train_study(
 ) -> dict[str, Any]:
     """Train once with a study's fixed values; the model is exported and scored like a study's best.
 
-    Args and errors are those of `run_study`.
-
-    Returns:
-        ``{"study", "metrics", "test", "model"}``, also written to ``result.json``.
+    Args and errors are those of `run_study`; returns what it writes to ``result.json``.
     """
-    with _opened(study, out, callbacks, address, searching=False) as (preflight, target, callback):
-        with started(preflight, target, callback) as running, _waiting_reported(target, callback):
+    with _opened(study, out, callbacks, address, searching=False) as (preflight, home, callback):
+        with started(preflight, home, callback) as running, _waiting_reported(home, callback):
             with _reported(callback, "fit", running.job):
                 done = fit(running.job)
-            test = _export(preflight, running, target, preflight.study, done.checkpoint, callback)
-        folder = target.folder
+            test = _export(preflight, running, home, preflight.study, done.checkpoint, callback)
+        folder = home.folder
         result = {"study": str(folder), "metrics": done.metrics, "test": test, "model": str(folder / "best")}
         write_json(result, folder / "result.json")
     callback.on_study_end(result)
@@ -258,19 +233,19 @@ def train_study(
 @contextlib.contextmanager
 def _opened(
     study: Study, out: str | Path | None, callbacks: Sequence[StudyCallback], address: str | None, searching: bool
-) -> Iterator[tuple[Preflight, Target, StudyCallback]]:
-    """The checked study, where it runs and writes, and all callbacks as one."""
+) -> Iterator[tuple[Preflight, Home, StudyCallback]]:
+    """Check a study and open its folder while the block runs; yield all callbacks as one, too."""
     callback = Callbacks(callbacks)
     preflight = run_preflight(study, searching, shape_of(address))
     for line in opening_lines(preflight):
         callback.on_message(line)
     with study_home(preflight.study, None if out is None else str(out), callback.on_message) as home:
-        yield preflight, Target(home.folder, address, home.location), callback
+        yield preflight, dataclasses.replace(home, address=address), callback
 
 
-def _search(preflight: Preflight, target: Target, callback: StudyCallback) -> dict[str, Any]:
-    """Search, check the seeds, export the best model; the content of ``result.json``, or what it holds already."""
-    study, at_once, folder = preflight.study, preflight.allocation.at_once, target.folder
+def _search(preflight: Preflight, home: Home, callback: StudyCallback) -> dict[str, Any]:
+    """Search, check the seeds, export the best model; return what ``result.json`` holds then, or holds already."""
+    study, at_once, folder = preflight.study, preflight.allocation.at_once, home.folder
     before = _ended(folder)
     if before is not None:
         callback.on_message(f"this study has ended: its result is in {folder / 'result.json'}")
@@ -278,9 +253,9 @@ def _search(preflight: Preflight, target: Target, callback: StudyCallback) -> di
             write_report(folder)
         return before
     callback.on_message(allocation_line(preflight))
-    with started(preflight, target, callback) as running, _waiting_reported(target, callback):
+    with started(preflight, home, callback) as running, _waiting_reported(home, callback):
         # The location and the folder of all trials instead of a single training's.
-        job = dataclasses.replace(running.job, storage=target.inside("trials"), home=str(folder / "trials"))
+        job = dataclasses.replace(running.job, storage=home.inside("trials"), home=str(folder / "trials"))
         with _reported(callback, "search", job, at_once, read_rows(folder, running=True)) as display:
             found = run_search(job, preflight.goals, folder, at_once, display)
         repeats = None
@@ -295,7 +270,7 @@ def _search(preflight: Preflight, target: Target, callback: StudyCallback) -> di
         best = next(trial for trial in trials if trial["id"] == found.best.id)
         best_study = study.with_values(found.best.values)
         ordered = [best, *(trial for trial in trials if trial is not best)]
-        test = _export(preflight, running, target, best_study, best["checkpoint"], callback, ordered)
+        test = _export(preflight, running, home, best_study, best["checkpoint"], callback, ordered)
     objective = study.search.objective
     result = {
         "study": str(folder),
@@ -310,13 +285,13 @@ def _search(preflight: Preflight, target: Target, callback: StudyCallback) -> di
     result["headline"] = headline(study, result)
     result["report"] = str(folder / REPORT)
     write_json(result, folder / "result.json")
-    fetch_scores(target.inside(), folder)  # which the report's intervals and language maps are drawn from
+    fetch_scores(home.inside(), folder)  # which the report's intervals and language maps are drawn from
     write_report(folder)
     return result
 
 
 def _ended(folder: Path) -> dict[str, Any] | None:
-    """The result of a search that left nothing to do: no trial failed, and the folder has not moved."""
+    """Return the result of a search that left nothing to do: no trial failed, and the folder has not moved."""
     file = folder / "result.json"
     result: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     failed = [trial for trial in result.get("trials", []) if trial["status"] == "failed"]
@@ -326,7 +301,7 @@ def _ended(folder: Path) -> dict[str, Any] | None:
 def _export(
     preflight: Preflight,
     running: Started,
-    target: Target,
+    home: Home,
     study: Study,
     checkpoint_location: str,
     callback: StudyCallback,
@@ -335,17 +310,12 @@ def _export(
     """Write ``best/`` from a checkpoint, and score it on the test benchmark where the study has one.
 
     Args:
-        preflight: of the study.
-        running: what runs.
-        target: where the study runs and writes.
-        study: with the values of the fit that wrote the checkpoint.
-        checkpoint_location: its path or URL.
-        callback: receives messages.
+        study: with the values of the fit that wrote the checkpoint; the other arguments are of the whole study.
         rows: of the study's trials, the model's own first; none of a single training.
     """
-    best, service = target.folder / "best", None
+    best, service = home.folder / "best", None
     if "test" in preflight.benchmarks:  # it loads while the model does
-        service = _evaluators(preflight.benchmarks["test"], preflight, running, target)
+        service = _evaluators(preflight.benchmarks["test"], preflight, running, home)
     model = load_encoder(running.source, study.encoder, running.store.tokenizer().pad_id)
     checkpoint = ensure_local(checkpoint_location)
     load_weights(checkpoint, model)

@@ -15,7 +15,7 @@ from hybridtune.evaluate.blocks import Block, finished_blocks
 from hybridtune.evaluate.corpus_scan import CorpusScan
 from hybridtune.evaluate.trec import rank_run, read_run, write_qrels, write_run
 from hybridtune.metrics.metrics import Ranked
-from hybridtune.study.encoded import Encoded, scan_locally
+from hybridtune.study.encoded import Encoded, scan_benchmark
 
 QUERIES_AT_ONCE = 8192  # whose lists are held before they are written
 
@@ -24,15 +24,13 @@ Setting = Literal["mono", "cross", "multi"]
 
 @dataclass(frozen=True)
 class RunFile:
-    """A run file to be written.
+    """A run file to be written, with its qrels beside it as ``<path>.qrels``.
 
     Attributes:
-        path: of the run; its qrels go beside it, as ``<path>.qrels``.
         setting: which pools the lists are of; in cross the query ids are ``<id>@<language of the pool>``. None: all
             passages (multi, or mono where there is one language).
         depth: passages a query.
-        index: faiss index of pools larger than ``above``; None: exact lists always.
-        above: passages.
+        index: faiss index of pools of more than ``above`` passages; None: exact lists always.
         seed: of the index.
     """
 
@@ -117,7 +115,7 @@ def _pools(setting: Setting, rows: BenchmarkRows, languages: dict[Block, str]) -
 
 
 def _write_qrels(path: Path, setting: Setting, rows: BenchmarkRows, scan: CorpusScan) -> None:
-    """The relevant pairs, those that no ranking can hold among them: whoever reads the run counts them as missed."""
+    """Write the relevant pairs, those that no ranking can hold among them: they count as missed."""
     relevance = scan.relevance(rows)
     relevant = relevance.grades > 0
     pairs = zip(
@@ -149,7 +147,7 @@ def rank_run_file(path: Path, rows: BenchmarkRows, callback: StudyCallback) -> t
         InputError: the run or the benchmark cannot be read, or they do not belong together.
     """
     run = read_run(path)
-    scan = scan_locally(rows, callback)
+    scan = scan_benchmark(rows, callback)
     column = {language: i for i, language in enumerate(scan.languages(rows))}
     language_of: dict[str, int] = {}
     listed = {*run.passage_ids, *scan.relevant}
@@ -161,11 +159,7 @@ def rank_run_file(path: Path, rows: BenchmarkRows, callback: StudyCallback) -> t
 
 
 def check_run_file(run_file: RunFile | None, rows: BenchmarkRows, scan: CorpusScan) -> None:
-    """Check the options of a run file, before anything is encoded.
-
-    Raises:
-        InputError: no such folder, a setting that the benchmark does not have, an id that TREC files cannot hold.
-    """
+    """Refuse a missing folder, a setting that the benchmark does not have and ids that TREC files cannot hold."""
     if run_file is None:
         return
     if not run_file.path.absolute().parent.is_dir():

@@ -1,4 +1,4 @@
-"""What is about to run, in words and as plain values, and what a user should know of it before it starts."""
+"""A study that is about to run, in words and as plain values, and the notices on it."""
 
 from typing import Any
 
@@ -15,11 +15,9 @@ from hybridtune.runtime.resources import cores
 from hybridtune.search.samplers import expected_trials
 from hybridtune.study.preflight import Preflight
 
-_OF_ADAPTERS = ("train.lora_alpha", "train.lora_targets")
-
 
 def opening_lines(preflight: Preflight) -> list[str]:
-    """Return a few lines on what is about to run, the notices among them."""
+    """Return a few lines on a study that is about to run, the notices among them."""
     study, corpus, dev = preflight.study, preflight.corpus, preflight.benchmarks["dev"]
     pairs = corpus.pair_counts()
     mono = int(pairs.diagonal().sum())
@@ -32,7 +30,7 @@ def opening_lines(preflight: Preflight) -> list[str]:
 
 
 def describe_plan(preflight: Preflight) -> dict[str, Any]:
-    """Return what is about to run as plain values: what ``--dry-run --json`` prints."""
+    """Return a study that is about to run as plain values, for ``--dry-run --json``."""
     study = preflight.study
     return {
         "study": study.model_dump(mode="json"),
@@ -52,7 +50,7 @@ def describe_plan(preflight: Preflight) -> dict[str, Any]:
 
 
 def allocation_line(preflight: Preflight) -> str:
-    """``15 trials, 2 at once: 1 worker each, on 2 cores and 0 GPUs; 2 evaluator actors``, or on which nodes."""
+    """Return ``15 trials, 2 at once: 1 worker each, on 2 cores and 0 GPUs; 2 evaluator actors``, or on which nodes."""
     allocation, study = preflight.allocation, preflight.study
     workers = int(study.resources.workers)
     nodes = ", ".join(f"{count} x {name}" for name, count in allocation.nodes.items())
@@ -64,12 +62,7 @@ def allocation_line(preflight: Preflight) -> str:
 
 
 def _data_table(corpus: Corpus) -> list[dict[str, Any]]:
-    """Count training pairs by language: one row a language.
-
-    Returns:
-        rows ``{"language", "queries", "passages", "mono", "cross"}``; cross counts pairs with the language on
-        either side.
-    """
+    """Return a row for each training language; its cross pairs are those with the language on either side."""
     pairs = corpus.pair_counts()
     own = pairs.diagonal()
     return [
@@ -85,7 +78,7 @@ def _data_table(corpus: Corpus) -> list[dict[str, Any]]:
 
 
 def notices(preflight: Preflight) -> list[str]:
-    """Return what a user should know before the study starts, one line each."""
+    """Return lines on what a user should know before the study starts."""
     study = preflight.study
     lines = [*preflight.allocation.notices, *encoder_notices(study.encoder)]
     benchmarks = preflight.benchmarks.items()
@@ -102,7 +95,7 @@ def notices(preflight: Preflight) -> list[str]:
 
 
 def _left_out(preflight: Preflight) -> list[str]:
-    """What of the training data no batch will hold, and why."""
+    """Return lines on the training data that no batch will hold."""
     plan, corpus, mix = preflight.plan, preflight.corpus, preflight.study.mix
     lines = []
     small = f"(fewer distinct groups than train.batch_size {plan.batch_size})"
@@ -128,7 +121,7 @@ def _left_out(preflight: Preflight) -> list[str]:
 
 
 def _without_effect(study: Study, plan: HybridPlan) -> list[str]:
-    """Settings of the mix that change nothing as the others stand."""
+    """Return lines on settings of the mix that change nothing."""
     mix, searched = study.mix, study.search.space
     lines = []
     if plan.idle_weights:
@@ -148,13 +141,14 @@ def _without_effect(study: Study, plan: HybridPlan) -> list[str]:
 
 
 def _idle_training(study: Study) -> list[str]:
-    """Settings of the training that change nothing as the others stand."""
+    """Return lines on settings of the training that change nothing."""
     train, searched = study.train, study.search.space
     default = Train()
     given = {*searched, *(f"train.{key}" for key in Train.model_fields if getattr(train, key) != getattr(default, key))}
     lines = []
     if not train.lora_rank and "train.lora_rank" not in searched:
-        lines += [f"{name} has no effect: train.lora_rank is 0" for name in _OF_ADAPTERS if name in given]
+        names = ("train.lora_alpha", "train.lora_targets")
+        lines += [f"{name} has no effect: train.lora_rank is 0" for name in names if name in given]
     if "train.freeze_dense" in given and not has_dense(study.encoder):
         lines.append("train.freeze_dense has no effect: the encoder has no Dense layer")
     if "train.temperature_range" in given and not train.learn_temperature and "train.learn_temperature" not in searched:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hybridtune.callbacks import every
 from hybridtune.config.study import Study
@@ -42,10 +43,10 @@ from hybridtune.storage.study_folder import check_format
 from hybridtune.storage.trial_rows import ENDED, RUNNING
 from hybridtune.study.folder import open_study_folder, same_study, write_json
 
-# They record ended trials, or change with every one.
-_RECORDS = (RUNNING, ENDED, f"repeats/{RUNNING}", f"repeats/{ENDED}", "repeats.json", "result.json")
+_TRIALS = (RUNNING, ENDED, f"repeats/{RUNNING}", f"repeats/{ENDED}")  # they change with every trial
+_RECORDS = (*_TRIALS, "repeats.json", "result.json")  # they record ended trials
 _DATABASE, _JOURNAL = ".db", "optuna.log"
-_PASSING = (".new", ".lock", "-journal", "-wal", "-shm", ".swp")  # ends the names of what is there for a moment
+_TEMPORARY = (".new", ".lock", "-journal", "-wal", "-shm", ".swp")  # ends of names
 STAMP = "mirror.json"  # at the location: which home it follows, and the files that came from there
 _OWN_STAMP = ".mirror.json"  # in the home: its id
 _PUBLISHED = ("store", "encoders")  # what nodes download
@@ -58,15 +59,21 @@ Stat = tuple[int, int, int]  # bytes, time of change in ns, inode
 
 @dataclass(frozen=True)
 class Home:
-    """Where a study works, and where it is kept.
+    """Where a study works, is kept and runs.
 
     Attributes:
-        folder: on this machine.
-        location: what ``--out`` names; the folder itself where that is local.
+        folder: the study folder on this machine.
+        location: what ``--out`` names, a URL or the folder itself; checkpoints go there, and nodes fetch from there.
+        address: of the Ray cluster that it joins, ``auto`` or ``HOST:PORT``; None: Ray starts on this machine.
     """
 
     folder: Path
     location: str
+    address: str | None = None
+
+    def inside(self, *names: str) -> str:
+        """Return a location below the study's."""
+        return join(self.location, *names)
 
 
 @contextmanager
@@ -78,7 +85,7 @@ def study_home(study: Study, out: str | None, on_message: Callable[[str], object
 
     Args:
         study: resolved.
-        out: as the user gave it, a path or a URL; None: a new local folder, see `open_study_folder`.
+        out: as the user gave it; None: a new local folder, see `open_study_folder`.
         on_message: receives lines for the user.
 
     Raises:
@@ -103,19 +110,14 @@ def study_home(study: Study, out: str | None, on_message: Callable[[str], object
 
 
 def home_folder(location: str) -> Path:
-    """Return the home of a study at a remote location: the same for every run on this machine.
-
-    Example:
-        >>> home_folder("s3://bucket/studies/first?region=eu") == home_folder("s3://bucket/studies/first/")
-        True
-    """
+    """Return the home of a study at a remote location, whatever its query: the same for every run on this machine."""
     digest = hashlib.sha256(location.partition("?")[0].rstrip("/").encode()).hexdigest()[:16]
     return cache_folder() / "studies" / f"{base_name(location)}-{digest}"
 
 
 @contextmanager
 def _alone(folder: Path, location: str) -> Iterator[None]:
-    """One run of a study at a time on this machine; the system frees the lock when its holder dies."""
+    """Refuse a second run of a study on this machine; the system frees the lock when its holder dies."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with folder.with_name(f"{folder.name}.lock").open("w") as file:
         try:
@@ -131,17 +133,11 @@ class StudySync:
     """Copies a home to its location, again and again.
 
     A location that follows this very home has what the home had, or less. Else the home is made anew from it.
-
-    Args:
-        folder: the home.
-        location: where it goes.
-        on_message: receives lines for the user.
     """
 
     def __init__(self, folder: Path, location: str, on_message: Callable[[str], object]) -> None:
         self._folder, self._location, self._on_message = folder, location, on_message
-        there = json.loads(read_file(join(location, STAMP)) or b"{}")
-        here = json.loads(read_file(str(folder / _OWN_STAMP)) or b"{}")
+        there, here = _read_stamp(join(location, STAMP)), _read_stamp(str(folder / _OWN_STAMP))
         self._home, self._before = uuid.uuid4().hex, there.get("home")
         if there and here and there["home"] == here["home"]:
             self._home, self._before = here["home"], None
@@ -162,8 +158,8 @@ class StudySync:
             OSError: the location could not be written; the next call takes up what is left.
             HybridtuneError: it follows another run's home by now.
         """
-        stamp = json.loads(read_file(join(self._location, STAMP)) or b"{}").get("home")
-        if stamp not in (self._home, *(() if self._stamped is not None else (self._before,))):
+        stamp = _read_stamp(join(self._location, STAMP)).get("home")
+        if stamp != self._home and (self._stamped is not None or stamp != self._before):
             self._taken_over = True
             raise HybridtuneError(
                 f"--out {self._location}: another run of this study has taken over; what this one did since is in "
@@ -232,8 +228,8 @@ class StudySync:
         self._copied = time.monotonic()
 
     def _changes(self) -> list[int | None]:
-        """When the files that change with every trial were written."""
-        files = [self._folder / name for name in _RECORDS if name.endswith((RUNNING, ".jsonl"))]
+        """Return when the files that change with every trial were written."""
+        files = [self._folder / name for name in _TRIALS]
         return [file.stat().st_mtime_ns if file.exists() else None for file in files]
 
     def _copy_files(self) -> None:
@@ -243,13 +239,10 @@ class StudySync:
             staged = Path(work)
             records = [name for name in _RECORDS if name in changed and _stage(self._folder / name, staged / name)]
             storages = [name for name in changed if _is_storage(name) and _stage(self._folder / name, staged / name)]
-            for name in storages:
-                self._send(staged / name, name, now[name])
-            for name in changed:
-                if name not in _RECORDS and not _is_storage(name):
-                    self._send(self._folder / name, name, now[name])
-            for name in records:
-                self._send(staged / name, name, now[name])
+            others = [name for name in changed if name not in _RECORDS and not _is_storage(name)]
+            for root, names in ((staged, storages), (self._folder, others), (staged, records)):
+                for name in names:
+                    self._send(root / name, name, now[name])
         for name in self._sent.keys() - now.keys():
             remove(join(self._location, *name.split("/")))
             del self._sent[name]
@@ -264,20 +257,20 @@ class StudySync:
         self._sent[name] = stat
 
 
+def _read_stamp(location: str) -> dict[str, Any]:
+    return dict(json.loads(read_file(location) or b"{}"))
+
+
 def is_synced(name: str) -> bool:
     """Return whether a file of the home, by its path in it, is one that the location gets from there.
 
-    Not: hidden files, what is there for a moment, what nodes write to the location themselves (checkpoints) or
-    download from there (``store/``, ``encoders/``), and addresses on this machine.
-
-    Example:
-        >>> is_synced("trials/0001/metrics.jsonl"), is_synced("trials/0001/fit/checkpoint_0000004/state.json")
-        (True, False)
+    Not: hidden and temporary files, what nodes write to the location themselves (checkpoints) or download from there
+    (``store/``, ``encoders/``), and addresses on this machine.
     """
     *folders, last = name.split("/")
     if "fit" in folders or (folders and folders[0] in _PUBLISHED):
         return False
-    return not (name.startswith(".") or "/." in name or last.endswith(_PASSING) or name in _ELSEWHERE)
+    return not (name.startswith(".") or "/." in name or last.endswith(_TEMPORARY) or name in _ELSEWHERE)
 
 
 def _is_of_checkpoint(name: str) -> bool:
@@ -285,12 +278,12 @@ def _is_of_checkpoint(name: str) -> bool:
 
 
 def _is_score(name: str) -> bool:
-    """A file of a checkpoint but its weights, which are the heavy part."""
+    """Return whether a file is one of a checkpoint, but not its weights, which are the heavy part."""
     return _is_of_checkpoint(name) and not name.endswith(".safetensors")
 
 
 def _is_storage(name: str) -> bool:
-    """A file of Optuna's."""
+    """Return whether a file is Optuna's."""
     return name.endswith(_DATABASE) or name == _JOURNAL
 
 
@@ -335,14 +328,11 @@ def fetch_study(location: str, into: Path, checkpoints: bool = False) -> None:
 
     Args:
         location: of the study, remote or not.
-        into: the folder; it may hold an earlier copy, and files that are none of the study's.
+        into: the folder; it may hold an earlier copy, and other files.
         checkpoints: the weights of all trials too; else their scores alone come, beside the best model.
 
     Raises:
         InputError: there is no study, it cannot be reached, or ``into`` holds another one.
-
-    Example:
-        >>> fetch_study("s3://bucket/studies/first", Path("first"))  # doctest: +SKIP
     """
     try:
         study = read_file(join(location, "study.yaml"))

@@ -20,7 +20,8 @@ from hybridtune.runtime.local import free_ports
 from hybridtune.runtime.loopback import kept_here
 from hybridtune.runtime.resources import WORKER_OVERHEAD
 from hybridtune.study.preflight import run_preflight
-from hybridtune.study.run import Target, run_study, started
+from hybridtune.study.run import run_study, started
+from hybridtune.study.sync import Home
 from hybridtune.train.fit import WorkerGroup
 from hybridtune.train.job_queue import ON_HEAD
 
@@ -115,7 +116,7 @@ def test_the_shape_is_that_of_the_live_nodes(nodes):
 def test_a_training_goes_on_elsewhere_with_the_same_figures_when_nodes_are_lost(nodes, study, tmp_path):
     prepared = run_preflight(study, searching=False, shape=shape_of(nodes.address))
     assert prepared.study.resources.workers == prepared.study.resources.cpus_per_worker == 1
-    with started(prepared, Target(tmp_path, nodes.address), StudyCallback()) as running:
+    with started(prepared, Home(tmp_path, str(tmp_path), nodes.address), StudyCallback()) as running:
         group = WorkerGroup(prepared.study.resources, tmp_path)
 
         def job(name):
