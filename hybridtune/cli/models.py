@@ -74,7 +74,7 @@ def evaluate(
     else:
         wanted = None if run_file is None else RunFile(run_file, run_setting, depth, index, index_above, seed or 0)
         result = evaluation.evaluate(options, out, screen, wanted, dry_run)
-    answer({**result, "seed": seed}, as_json, lambda: evaluation_summary(result, screen.console))
+    answer({**result, "seed": seed}, as_json, lambda: evaluation_summary(result, screen))
 
 
 @click.command()
@@ -102,7 +102,7 @@ def compare(a: str, b: str, measures: tuple[str, ...], out: Path | None, as_json
     if out is not None:
         write_json(result, out / "comparison.json")
         screen.line(f"written: {out / 'comparison.json'}")
-    answer(result, as_json, lambda: comparison_tables(result, screen.console))
+    answer(result, as_json, lambda: comparison_tables(result, screen))
 
 
 @click.command()
@@ -149,7 +149,7 @@ def mine(
     settings = evaluation_options(model, data, overrides, (), parts=("encoder", "resources")).settings
     mining = MiningOptions(negatives, depth, margin, skip)
     result = mine(settings.encoder, settings.resources, data, file, mining, out, screen)
-    answer(result, as_json, lambda: mined_table(result, screen.console))
+    answer(result, as_json, lambda: mined_table(result, screen))
 
 
 @click.command()

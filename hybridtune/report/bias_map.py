@@ -1,4 +1,4 @@
-"""The bias heat map as SVG and for terminals: which language stands above its share, for queries of which language.
+"""The bias heat map as SVG and for terminals: which language is above its share, for queries of which language.
 
 The report draws the same with Plotly: `language_charts.bias_map`.
 """
@@ -19,17 +19,10 @@ _LETTER = 7.4  # of 12 pixel text, on average
 
 
 def bias_heat_map(scores: Mapping[str, Any], file: Path) -> None:
-    """Draw ``over_represented`` as an SVG: query languages down, passage languages across, a value in each cell.
+    """Draw the over-representation of `Scores` as an SVG: query languages down, passage languages across.
 
-    Orange stands above its share, blue below, white is neutral. Grey cells are not defined.
-
-    Args:
-        scores: ``dataclasses.asdict`` of ``Scores``, or a result that holds it.
-        file: written; a picture of its own white ground, for light and dark pages.
-
-    Example:
-        >>> scores = {"over_represented": {"en-en": 1.5}, "counts": {"passages_per_language": {"en": 9}}}
-        >>> bias_heat_map(scores, Path("bias.svg"))  # doctest: +SKIP
+    Orange is above a language's share, blue below, white neutral, grey not defined. The ground is white, for light and
+    dark pages.
     """
     from hybridtune.report.render import render  # a terminal, which the table below is for, needs no templates
 
@@ -57,15 +50,7 @@ def bias_heat_map(scores: Mapping[str, Any], file: Path) -> None:
 
 
 def bias_table(scores: Mapping[str, Any]) -> Table:
-    """Return the same for a terminal: the values on their colours; empty where not defined.
-
-    Args:
-        scores: ``dataclasses.asdict`` of ``Scores``, or a result that holds it.
-
-    Example:
-        >>> bias_table({"over_represented": {"en-en": 1.5}, "counts": {"passages_per_language": {"en": 9}}}).row_count
-        1
-    """
+    """Return the same for a terminal: the values on their colours; empty where not defined."""
     queries, passages = _axes(scores)
     title = f"bias: query language by row; {UNIT}"
     table = Table(box=None, padding=(0, 0), title=title, title_justify="left", header_style="bold")
@@ -75,13 +60,13 @@ def bias_table(scores: Mapping[str, Any]) -> Table:
     table.add_column("", min_width=max(0, len(title) - 6 * len(passages)))  # rich wraps a title at the table's width
     for query in queries:
         cells = [scores["over_represented"].get(f"{query}-{passage}") for passage in passages]
-        shown = [Text("") if value is None else Text(f" {_number(value)} ", style=_style(value)) for value in cells]
+        shown = [Text("") if value is None else _coloured(value) for value in cells]
         table.add_row(f"{query} ", *shown)
     return table
 
 
 def _axes(scores: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    """Query and passage languages that have a cell, in the order of the benchmark."""
+    """Return the query and passage languages that have a cell, in the order of the benchmark."""
     cells, names = scores["over_represented"], list(scores["counts"]["passages_per_language"])
     rows = [x for x in names if any(f"{x}-{y}" in cells for y in names)]
     return rows, [y for y in names if any(f"{x}-{y}" in cells for x in names)]
@@ -97,10 +82,11 @@ def _fill(value: float) -> str:
     return "#{:02x}{:02x}{:02x}".format(*colour_at(BIAS, value))
 
 
-def _style(value: float) -> str:
-    return "{} on rgb({},{},{})".format(ink(colour_at(BIAS, value)), *colour_at(BIAS, value))
+def _coloured(value: float) -> Text:
+    colour = colour_at(BIAS, value)
+    return Text(f" {_number(value)} ", style="{} on rgb({},{},{})".format(ink(colour), *colour))
 
 
 def _number(value: float) -> str:
-    """One digit, and no sign before a zero."""
+    """Return a number with one digit, and no sign before a zero."""
     return f"{value:+.1f}" if abs(value) >= 0.05 else "0.0"

@@ -1,7 +1,6 @@
 """What a chart of the report is, and what all of them share: the look, the marks of trials, the heat map.
 
-Every function of the ``*_charts`` modules takes a `StudyRecord` and returns a `Chart`; the page shows it.
-Helpers without an example of their own are used in `mix_charts.realised_ratio`, a chart on one screen.
+Every public function of the ``*_charts`` modules takes a `StudyRecord` and returns a `Chart`, which the page shows.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,20 +9,10 @@ from html import escape
 from typing import Any
 
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
-from hybridtune.report.colours import (
-    BLUE,
-    FAINT,
-    GREEN,
-    GREY,
-    ORANGE,
-    PURPLE,
-    SETTING_COLOURS,
-    Scale,
-    colour_at,
-    ink,
-    plotly_scale,
-)
+from hybridtune.report import colours
+from hybridtune.report.colours import FAINT, GREY, SETTING_COLOURS, Scale
 from hybridtune.report.record import StudyRecord, TrialRecord
 from hybridtune.report.text import Table, Value, format_metric, plain_name, shorten
 
@@ -33,20 +22,13 @@ MARKS = (
     "cross-only, circle: searched."
 )
 LEGIBLE = 12  # languages up to which a cell of a heat map has room for its number
-SIGNED = 8  # languages up to which it has room for a plus, which the colour tells too
+SIGNED = 8  # languages up to which it has room for a plus, which the colour shows too
 Pair = tuple[str, str]
 
 _LINE = "rgba(128,128,128,0.6)"
 _AXIS = {
-    "automargin": True,
-    "gridcolor": FAINT,
-    "linecolor": _LINE,
-    "showline": True,
-    "ticks": "outside",
-    "ticklen": 4,
-    "tickcolor": _LINE,
-    "zeroline": False,
-    "title": {"standoff": 10},
+    **{"automargin": True, "gridcolor": FAINT, "linecolor": _LINE, "showline": True, "zeroline": False},
+    **{"ticks": "outside", "ticklen": 4, "tickcolor": _LINE, "title": {"standoff": 10}},
 }
 TEMPLATE = go.layout.Template(
     layout={
@@ -54,7 +36,7 @@ TEMPLATE = go.layout.Template(
         "font": {"family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", "size": 13},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
-        "colorway": [BLUE, ORANGE, GREEN, PURPLE, GREY],
+        "colorway": [colours.BLUE, colours.ORANGE, colours.GREEN, colours.PURPLE, GREY],
         "margin": {"l": 12, "r": 12, "t": 16, "b": 12, "pad": 2},
         "xaxis": _AXIS,
         "yaxis": _AXIS,
@@ -68,19 +50,13 @@ TEMPLATE = go.layout.Template(
 
 @dataclass
 class Chart:
-    """A picture, what it says in words, and its figures as a table.
+    """A picture, what it says in words, and its figures as a table; all plain text but for the figure's, escaped.
 
     Attributes:
         key: its id in the page; letters, digits and hyphens.
-        title: plain text.
-        columns: heads of the table; plain text.
         rows: values, numbers rounded to sensible digits; None is empty.
-        words: what it shows and how to read it, or why there is no figure; plain text.
-        figure: a figure without a width; its texts are escaped. None: not enough data.
-
-    Example:
-        >>> Chart("history", "History", ["trial"]).saying("No trial yet.").figure is None
-        True
+        words: what it shows and how to read it, or why there is no figure.
+        figure: without a width; None: not enough data.
     """
 
     key: str
@@ -91,10 +67,7 @@ class Chart:
     figure: go.Figure | None = None
 
     def saying(self, words: str, figure: go.Figure | None = None) -> "Chart":
-        """Set the words and the figure, and return the chart.
-
-        Example: see `Chart`.
-        """
+        """Set the words and the figure, and return the chart."""
         self.words, self.figure = words, figure
         return self
 
@@ -110,46 +83,28 @@ class Chart:
 
 
 def new_figure(height: int, traces: Iterable[Any] = ()) -> go.Figure:
-    """Return a figure in the report's look, as wide as the page.
-
-    Args:
-        height: in pixels.
-        traces: to begin with.
-
-    Example:
-        >>> new_figure(300).layout.height
-        300
-    """
+    """Return a figure in the report's look, as wide as the page; ``height`` in pixels."""
     return go.Figure(list(traces), layout={"template": TEMPLATE, "height": height})
 
 
-def safe(text: object) -> str:
-    """Return a text that Plotly shows as it is: it would read ``<b>`` as bold.
+def panels(count: int, height: int, spacing: float = 0.07, shares: Sequence[float] | None = None) -> go.Figure:
+    """Return a figure of panels one below another, with one horizontal axis and these shares of the height."""
+    figure = make_subplots(rows=count, cols=1, shared_xaxes=True, vertical_spacing=spacing, row_heights=shares)
+    return figure.update_layout(template=TEMPLATE, height=height)
 
-    Example:
-        >>> safe("<b>")
-        '&lt;b&gt;'
-    """
+
+def safe(text: object) -> str:
+    """Return a text that Plotly shows as it is: it would read ``<b>`` as bold."""
     return escape(str(text), quote=False)
 
 
 def rounded(metric: str, value: float | None) -> float | None:
-    """Return a figure with the digits that it deserves: places of a pool with one, shares with four.
-
-    Example:
-        >>> rounded("multi/AP", 0.123456), rounded("multi/rank_distance", 12.34)
-        (0.1235, 12.3)
-    """
+    """Return a figure with the digits that it deserves: a distance in a pool with one, a share with four."""
     return None if value is None else round(value, 1 if metric.endswith("rank_distance") else 4)
 
 
 def cell(value: Any) -> Value:
-    """Return a value of the study as a cell: numbers stay numbers, of at most four digits that count.
-
-    Example:
-        >>> [cell(value) for value in (0.0123456, True, None, ["a"])]
-        [0.01235, 'true', None, "['a']"]
-    """
+    """Return a value of the study as a cell: numbers stay numbers, of at most four significant digits."""
     if isinstance(value, bool):
         return str(value).lower()
     if value is None or isinstance(value, int):
@@ -157,51 +112,19 @@ def cell(value: Any) -> Value:
     return float(f"{value:.4g}") if isinstance(value, float) else str(value)
 
 
-def value_of(record: StudyRecord, trial: TrialRecord, field_name: str) -> Any:
-    """Return a field of a trial, ``section.field``: what the trial set, else what the study fixes."""
-    return trial.values[field_name] if field_name in trial.values else record.study.value(field_name)
-
-
-def first_goal(record: StudyRecord) -> tuple[str, str]:
-    """Return the objective that decides, and ``max`` or ``min``."""
-    return next(iter(record.goals.items()))
-
-
 def better(mode: str) -> str:
     """Return what ``max`` or ``min`` asks for, in words."""
     return "more is better" if mode == "max" else "less is better"
 
 
-def with_metrics(trials: Iterable[TrialRecord], names: Iterable[str]) -> list[TrialRecord]:
-    """Return the trials that came to a score of all these metrics."""
-    wanted = list(names)
-    return [trial for trial in trials if all(name in trial.metrics for name in wanted)]
-
-
-def finished(trials: Iterable[TrialRecord]) -> list[TrialRecord]:
-    """Return those that came to their last step."""
-    return [trial for trial in trials if trial.status == "done"]
-
-
-def is_best(record: StudyRecord, trial: TrialRecord) -> bool:
-    """Return whether a trial is the chosen one."""
-    return record.best is not None and trial.id == record.best.id
-
-
 def symbol(trial: TrialRecord) -> str:
     """Return Plotly's name of a trial's mark: its shape by baseline, hollow where it was stopped."""
     shape = SYMBOLS.get(trial.baseline, "diamond")
-    return shape if trial.status == "done" else f"{shape}-open"
+    return shape if trial.done else f"{shape}-open"
 
 
 def tip(record: StudyRecord, trial: TrialRecord, more: Mapping[str, object] | None = None) -> str:
-    """Return what a mark of a trial tells when it is pointed at, escaped.
-
-    Args:
-        record: its study.
-        trial: the trial.
-        more: further lines.
-    """
+    """Return what a mark of a trial shows when it is pointed at, escaped; with further lines by name."""
     lines = [f"<b>{safe(trial.label)}</b> ({safe(trial.status)})"]
     lines += [f"{safe(plain_name(name))}: {safe(shorten(cell(value), 40))}" for name, value in trial.values.items()]
     names = dict.fromkeys([*record.goals, *SETTING_COLOURS])
@@ -213,16 +136,7 @@ def tip(record: StudyRecord, trial: TrialRecord, more: Mapping[str, object] | No
 def marks(
     record: StudyRecord, trials: Sequence[TrialRecord], x: Sequence[Any], y: Sequence[Any], name: str, **marker: Any
 ) -> go.Scatter:
-    """Return a mark for each trial, with its tip.
-
-    Args:
-        record: their study.
-        trials: n of them.
-        x: n values.
-        y: n values.
-        name: of the trace.
-        marker: Plotly's options of the marks.
-    """
+    """Return a trace with a mark for each trial, and its tip; ``marker`` has Plotly's options of the marks."""
     look = {"size": 10, "symbol": [symbol(trial) for trial in trials]} | marker
     look["line"] = {"width": 2, "color": look["color"] if isinstance(look.get("color"), str) else GREY}
     tips = [tip(record, trial) for trial in trials]
@@ -252,7 +166,7 @@ def heat_map(names: Sequence[str], values: Mapping[Pair, float], tips: Mapping[P
     Args:
         names: the languages in their order; those without a value in a row or column are left out of it.
         values: by (query language, passage language); at least one.
-        tips: what a square tells when it is pointed at, escaped.
+        tips: what a square shows when it is pointed at, escaped.
         scale: of the colours.
     """
     down = [x for x in names if any(query == x for query, _ in values)]
@@ -267,7 +181,7 @@ def heat_map(names: Sequence[str], values: Mapping[Pair, float], tips: Mapping[P
         y=list(range(len(down))),
         zmin=scale.low,
         zmax=scale.high,
-        colorscale=plotly_scale(scale.colours),
+        colorscale=colours.plotly_scale(scale.colours),
         hovertext=hover,
         hoverinfo="text",
         hoverongaps=False,
@@ -292,25 +206,20 @@ def heat_map(names: Sequence[str], values: Mapping[Pair, float], tips: Mapping[P
 
 
 def _numbers(found: Sequence[tuple[int, int, float]], scale: Scale, digits: str) -> go.Scatter:
-    """The values in their squares, black or white by the colour below."""
+    """Return the values in their squares, black or white by the colour of the square."""
     return go.Scatter(
         x=[i for i, _, _ in found],
         y=[j for _, j, _ in found],
         mode="text",
         text=[brief(value, digits) for _, _, value in found],
-        textfont={"size": 12, "color": [ink(colour_at(scale, value)) for _, _, value in found]},
+        textfont={"size": 12, "color": [colours.ink(colours.colour_at(scale, value)) for _, _, value in found]},
         hoverinfo="skip",
         showlegend=False,
     )
 
 
 def brief(value: float, digits: str) -> str:
-    """Return a number for a small cell: no sign before a zero, no zero before the point.
-
-    Example:
-        >>> brief(-0.05, "+.2f"), brief(0.001, "+.2f")
-        ('-.05', '0')
-    """
+    """Return a number for a small cell: no sign before a zero, no zero before the point."""
     text = format(value, digits)
     if float(text) == 0:
         return "0"

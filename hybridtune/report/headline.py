@@ -10,7 +10,7 @@ from typing import Any
 from hybridtune.config.study import Study
 from hybridtune.metrics.metrics import direction
 
-BEST = "best"  # the name of the chosen trial in a noise check; a baseline has its own
+BEST = "best"  # the name of the chosen trial in a seed check; a baseline has its own
 BETTER, WORSE, NOISE, UNKNOWN = "better", "worse", "within noise", "not measured"
 
 Trial = Mapping[str, Any]
@@ -21,14 +21,7 @@ def headline(study: Study, result: Mapping[str, Any]) -> str:
 
     Args:
         study: the study file.
-        result: ``best`` and ``trials``, each a `TrialRow` as a dict, and ``repeats``: the noise check; None: not made.
-
-    Example:
-        >>> from hybridtune.config.study import Study
-        >>> study = Study(name="n", data={"train": "newsroom:train"}, benchmarks={"dev": {"path": "newsroom:dev"}})
-        >>> trial = {"number": 4, "baseline": None, "status": "done", "metrics": {"balanced/AP": 0.71}}
-        >>> headline(study, {"best": trial, "trials": [trial]})
-        'tuned (trial 4) has balanced/AP 0.710; no baseline beside it: none came to its end'
+        result: ``best`` and ``trials``, each a `TrialRow` as a dict, and ``repeats``: the seed check; None: not made.
     """
     metric, best = study.search.objective[0], result["best"]
     repeats = result.get("repeats")
@@ -61,7 +54,7 @@ def _baseline_won(metric: str, best: Trial, searched: Sequence[Trial]) -> str:
 
 
 def _checked(metric: str, repeats: Mapping[str, Any]) -> str:
-    """The line of a study with a noise check: means over the fresh seeds, against the baseline with the best mean."""
+    """Return the line of a study with a seed check: means over its seeds, against the baseline with the best mean."""
     sign = 1 if direction(metric) == "max" else -1
     means = {who: repeats["contestants"][who]["metrics"][metric]["mean"] for who in repeats["against"]}
     ran = {who: mean for who, mean in means.items() if mean is not None}
@@ -91,19 +84,14 @@ def _checked(metric: str, repeats: Mapping[str, Any]) -> str:
 
 
 def _amount(metric: str, value: float) -> str:
-    """The size of a figure or of a difference, without its sign."""
+    """Return the size of a figure or of a difference, without its sign."""
     if metric.endswith("rank_distance"):
         return f"{abs(value):.1f}"
     return f"{abs(value):.3f}" if abs(value) >= 0.0095 or not value else f"{abs(value):.2g}"
 
 
 def chance(p: float) -> str:
-    """Return a p value as text; cut, not rounded: 0.0496 must not read 0.050 beside a verdict.
-
-    Example:
-        >>> chance(0.0496), chance(1e-5)
-        ('p 0.049', 'p < 0.001')
-    """
+    """Return a p value as text; cut, not rounded: 0.0496 must not read 0.050 beside a verdict."""
     return f"p {math.floor(p * 1000 + 1e-9) / 1000:.3f}" if p >= 0.001 else "p < 0.001"
 
 
@@ -112,7 +100,7 @@ def _named(metric: str) -> str:
 
 
 def _apart(metric: str, gap: float) -> str:
-    """``0.031 above``, as what follows is read after it."""
+    """Return ``0.031 above``, which a name follows."""
     return f"{_amount(metric, gap)} {'above' if gap > 0 else 'below'}" if gap else "no better than"
 
 

@@ -24,16 +24,8 @@ def intervals(values: PerQuery, metrics: Sequence[str], *, seed: int = 0, draws:
 
     The three settings of ``balanced/AP`` are resampled together, as the translations of a question are.
 
-    Args:
-        values: per-query values of one model.
-        metrics: names such as ``multi/AP``; those without a defined value, or over fewer than 2 topics, are left out.
-        seed: >= 0, of the resamples.
-        draws: >= 1, resamples.
-
-    Returns:
-        metric -> (low, high); a function of the arguments alone.
-
-    Example: see `resampling.bootstrap_means`, whose percentiles these are.
+    Metrics without a defined value, or over fewer than 2 topics, are left out; the draws are a function of the
+    arguments alone.
     """
     return {name: interval(means) for name, means in _drawn(values, metrics, seed, draws).items()}
 
@@ -41,16 +33,9 @@ def intervals(values: PerQuery, metrics: Sequence[str], *, seed: int = 0, draws:
 def difference_intervals(
     a: PerQuery, b: PerQuery, metrics: Sequence[str], *, seed: int = 0, draws: int = DRAWS
 ) -> dict[str, Interval]:
-    """Return the intervals of b - a, both resampled together; empty where the two do not hold the same rankings.
+    """Return the intervals of b - a, both resampled together, of the metrics that both define.
 
-    Args:
-        a: per-query values of one model.
-        b: of another, on the same benchmark.
-        metrics: names; those that either does not define are left out.
-        seed: >= 0, of the resamples.
-        draws: >= 1, resamples.
-
-    Example: see `intervals`.
+    It is empty where the two do not hold the same rankings.
     """
     same = a.about.get("benchmark_digest") == b.about.get("benchmark_digest")
     if not same or not np.array_equal(a.topic, b.topic) or not np.array_equal(a.query_id, b.query_id):
@@ -60,15 +45,12 @@ def difference_intervals(
 
 
 def topics(values: PerQuery, metric: str) -> int:
-    """Return how many topics define a metric; of ``balanced/AP``, those of multi.
-
-    Example: see `intervals`.
-    """
+    """Return how many topics define a metric; of ``balanced/AP``, those of multi."""
     return len(np.unique(values.topic[_defined(values, "multi/AP" if metric == BALANCED else metric)]))
 
 
 def _drawn(values: PerQuery, metrics: Sequence[str], seed: int, draws: int) -> dict[str, Float64]:
-    """float64 [draws] a metric, where it is defined for two topics."""
+    """Return float64 [draws] a metric, where it is defined for two topics."""
     parts = [f"{setting}/AP" for setting in SETTINGS] if BALANCED in metrics else []
     found: dict[str, Float64] = {}
     for name in dict.fromkeys([*metrics, *parts]):
@@ -83,7 +65,7 @@ def _drawn(values: PerQuery, metrics: Sequence[str], seed: int, draws: int) -> d
 
 
 def _defined(values: PerQuery, metric: str) -> Int64:
-    """Rows of the rankings that define a metric of one setting."""
+    """Return the rows of the rankings that define a metric of one setting."""
     setting, _, measure = metric.partition("/")
     if measure not in values.measures:
         return np.empty(0, np.int64)

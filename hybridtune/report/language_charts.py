@@ -4,27 +4,24 @@ from collections.abc import Mapping
 from typing import Any
 
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from hybridtune.metrics.breakdown import group_means
 from hybridtune.metrics.metrics import SETTINGS, Scores
-from hybridtune.report.chart import TEMPLATE, Chart, Pair, heat_map, is_best, safe
+from hybridtune.report.chart import Chart, Pair, heat_map, panels, safe
 from hybridtune.report.colours import BIAS, BLUE, DIVERGING, FAINT, ORANGE, SEQUENTIAL, Scale
 from hybridtune.report.record import StudyRecord
 from hybridtune.report.text import counted
 
 _GONE = "The scores of the chosen trial's checkpoint are gone (pruned, or on another machine)."
 _NONE_YET = "No trial has come to its last step yet."
+_SIDES = ("query language", "passage language")
+_ENDS = (("rich", "others", BLUE, "circle"), ("low-resource", "low-resource", ORANGE, "diamond"))  # of a line
 _AP = Scale(SEQUENTIAL, 0.0, 1.0, "AP", ".2f")
 
 
 def pair_map(record: StudyRecord) -> Chart:
-    """Draw AP of the chosen model on dev by query language and passage language, with its training pairs.
-
-    Example: see `hybridtune.report.page.page`, as for all charts of this module.
-    """
-    columns = ["query language", "passage language", "AP", "queries"]
-    columns += ["distinct training pairs", "pairs drawn in training"]
+    """Draw AP of the chosen model on dev by query language and passage language, with its training pairs."""
+    columns = [*_SIDES, "AP", "queries", "distinct training pairs", "pairs drawn in training"]
     chart = Chart("pair-map", "AP by language pair", columns)
     best = record.best
     if best is None or best.scores is None:
@@ -34,7 +31,7 @@ def pair_map(record: StudyRecord) -> Chart:
         return chart.saying("The dev benchmark has no language pair with a query.")
     tips = {}
     for pair, values in cells.items():
-        distinct, drawn = counts.get("-".join(pair), (0, 0)) if counts is not None else (None, None)
+        distinct, drawn = (None, None) if counts is None else counts.get("-".join(pair), (0, 0))
         chart.rows.append([*pair, round(values["AP"], 4), int(values["queries"]), distinct, drawn])
         trained = "" if distinct is None else f"<br>{distinct:,} distinct training pairs, {drawn:,} drawn"
         tips[pair] = f"AP {values['AP']:.4f}, {counted(int(values['queries']), 'query')}{trained}"
@@ -55,7 +52,7 @@ def pair_map(record: StudyRecord) -> Chart:
 
 def gain_map(record: StudyRecord) -> Chart:
     """Draw AP of the chosen model less that of the mono-only baseline, by language pair."""
-    columns = ["query language", "passage language", "mono-only", "chosen", "gain", "queries"]
+    columns = [*_SIDES, "mono-only", "chosen", "gain", "queries"]
     chart = Chart("gain-map", "Gain over mono-only by language pair", columns)
     base = next((trial for trial in record.trials if trial.baseline == "mono-only"), None)
     best = record.best
@@ -96,8 +93,7 @@ def _gain_words(gains: Mapping[Pair, float]) -> str:
 
 def bias_map(record: StudyRecord) -> Chart:
     """Draw which language stands above its share for queries of which language, of the chosen model on dev."""
-    columns = ["query language", "passage language", "log2 of over-representation"]
-    chart = Chart("bias-map", "Language bias", columns)
+    chart = Chart("bias-map", "Language bias", [*_SIDES, BIAS.unit])
     best = record.best
     if best is None or best.scores is None:
         return chart.saying(_NONE_YET if best is None else _GONE)
@@ -122,20 +118,20 @@ def low_resource(record: StudyRecord) -> Chart:
     named = record.study.benchmarks.dev.low_resource
     if not named:
         return chart.saying("The study names no low-resource languages (benchmarks.dev.low_resource).")
-    shown = [trial for trial in record.trials if trial.baseline or is_best(record, trial)]
+    shown = [trial for trial in record.trials if trial.baseline or record.is_best(trial)]
     groups = {t.label: group_means(Scores(**t.scores), None, named) for t in shown if t.scores is not None}
-    groups = {label: found for label, found in groups.items() if {"rich", "low-resource"} <= set(found)}
+    groups = {label: found for label, found in groups.items() if all(group in found for group, *_ in _ENDS)}
     if not groups:
         return chart.saying(f"No trial has scores of both {', '.join(named)} and other languages.")
     chart.rows += [
         [label, setting, group, round(values["AP"], 4), int(values["rows"]), int(values["queries"])]
         for label, found in groups.items()
-        for group in ("rich", "low-resource")
+        for group, *_ in _ENDS
         for setting, values in found[group].items()
     ]
     settings = [setting for setting in SETTINGS if any(row[1] == setting for row in chart.rows)]
-    figure = make_subplots(rows=len(settings), cols=1, shared_xaxes=True, vertical_spacing=0.06)
-    figure.update_layout(template=TEMPLATE, height=110 + len(settings) * (50 + 26 * len(groups)), margin_b=60)
+    figure = panels(len(settings), 110 + len(settings) * (50 + 26 * len(groups)), spacing=0.06)
+    figure.update_layout(margin_b=60)
     for panel, setting in enumerate(settings, start=1):
         for trace in _sides(groups, setting, legend=panel == 1):
             figure.add_trace(trace, row=panel, col=1)
@@ -150,22 +146,15 @@ def low_resource(record: StudyRecord) -> Chart:
 
 
 def _sides(groups: Mapping[str, Any], setting: str, legend: bool) -> list[go.Scatter]:
-    """One setting: a line for each trial, and a mark at either end of it."""
-    found = {
-        safe(label): {group: of[group][setting] for group in ("rich", "low-resource")}
-        for label, of in groups.items()
-        if all(setting in of[group] for group in ("rich", "low-resource"))
-    }
+    """Return the traces of one setting: a line for each trial, and a mark at either end of it."""
+    found = {safe(label): of for label, of in groups.items() if all(setting in of[group] for group, *_ in _ENDS)}
     look = {"mode": "lines", "line": {"color": FAINT, "width": 4}, "hoverinfo": "skip", "showlegend": False}
     traces = [
-        go.Scatter(x=[ends["rich"]["AP"], ends["low-resource"]["AP"]], y=[name] * 2, **look)
-        for name, ends in found.items()
+        go.Scatter(x=[of[group][setting]["AP"] for group, *_ in _ENDS], y=[label] * 2, **look)
+        for label, of in found.items()
     ]
-    for group, name, colour, mark in (
-        ("rich", "others", BLUE, "circle"),
-        ("low-resource", "low-resource", ORANGE, "diamond"),
-    ):
-        ends = {label: values[group] for label, values in found.items()}
+    for group, name, colour, mark in _ENDS:
+        ends = {label: of[group][setting] for label, of in found.items()}
         points = go.Scatter(
             x=[values["AP"] for values in ends.values()],
             y=list(ends),
@@ -182,12 +171,12 @@ def _sides(groups: Mapping[str, Any], setting: str, legend: bool) -> list[go.Sca
 
 
 def _names(scores: Mapping[str, Any]) -> list[str]:
-    """The languages, in the order of the benchmark."""
+    """Return the languages, in the order of the benchmark."""
     return list(scores["counts"]["passages_per_language"])
 
 
 def _pairs(scores: Mapping[str, Any]) -> dict[Pair, Mapping[str, float]]:
-    """Means by (query language, passage language), of the pairs that have an AP."""
+    """Return means by (query language, passage language), of the pairs that have an AP."""
     names, found = _names(scores), scores["per_pair"]
     return {(x, y): found[f"{x}-{y}"] for x in names for y in names if "AP" in found.get(f"{x}-{y}", {})}
 

@@ -8,26 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from hybridtune.metrics.arrays import Float64
-from hybridtune.report.chart import (
-    MARKS,
-    TEMPLATE,
-    Chart,
-    cell,
-    finished,
-    first_goal,
-    is_best,
-    marks,
-    new_figure,
-    ring,
-    rounded,
-    symbol,
-    tip,
-    value_of,
-    with_metrics,
-)
+from hybridtune.report.chart import MARKS, Chart, cell, marks, new_figure, panels, ring, rounded, symbol, tip
 from hybridtune.report.colours import FAINT, GREY, SEQUENTIAL, SETTING_COLOURS, plotly_scale
 from hybridtune.report.record import StudyRecord, TrialRecord
 from hybridtune.report.text import counted, format_metric
@@ -42,20 +25,16 @@ _RATIOS = np.linspace(0, 1, 101)  # at which lines are drawn
 
 
 def requested_ratio(record: StudyRecord, trial: TrialRecord) -> float:
-    """Return the mixing ratio that a trial asked for: the mean of its schedule, where its plan has it.
-
-    Example: see `hybridtune.report.page.page`, as for all charts of this module.
-    """
-    asked = trial.plan["asked_ratio"] if trial.plan is not None else value_of(record, trial, "mix.mixing_ratio")
-    return float(asked)
+    """Return the mixing ratio that a trial requested: the mean of its schedule, where its plan has it."""
+    return float(trial.plan["asked_ratio"] if trial.plan is not None else record.value(trial, "mix.mixing_ratio"))
 
 
 def ratio_temperature(record: StudyRecord) -> Chart:
     """Draw the first objective over mixing ratio and temperature: a mark a trial, a surface where they are dense."""
-    goal = first_goal(record)[0]
-    trials = with_metrics(record.trials, [goal])
+    goal = record.goal
+    trials = record.scored([goal])
     ratios = [requested_ratio(record, trial) for trial in trials]
-    temperatures = [float(value_of(record, trial, "train.temperature")) for trial in trials]
+    temperatures = [float(record.value(trial, "train.temperature")) for trial in trials]
     columns = ["trial", "status", "mixing ratio", "temperature", goal]
     chart = Chart("ratio-temperature", "Mixing ratio and temperature together", columns)
     for trial, ratio, temperature in zip(trials, ratios, temperatures, strict=True):
@@ -65,7 +44,7 @@ def ratio_temperature(record: StudyRecord) -> Chart:
         return chart.saying("The study does not search the temperature.")
     if len(set(temperatures)) < 2 or len(set(ratios)) < 2:
         return chart.saying("The trials so far have one mixing ratio or one temperature: there is no map yet.")
-    done = [i for i, trial in enumerate(trials) if trial.status == "done"]
+    done = [i for i, trial in enumerate(trials) if trial.done]
     values = np.array([trial.metrics[goal] for trial in trials])
     figure = new_figure(520)
     words = f"{goal} of {counted(len(trials), 'trial')}, darker is more."
@@ -78,38 +57,34 @@ def ratio_temperature(record: StudyRecord) -> Chart:
         words += f" No surface is drawn through fewer than {DENSE} full-length trials (here {len(done)})."
     figure.add_trace(_coloured(record, trials, ratios, temperatures, values, goal))
     for trial, ratio, temperature in zip(trials, ratios, temperatures, strict=True):
-        if is_best(record, trial):
+        if record.is_best(trial):
             side = "left" if ratio > 0.8 else "right" if ratio < 0.2 else "center"  # none is cut off
             figure.add_trace(ring(ratio, temperature, trial.label, side))
             words += f" The ring is the chosen trial, {trial.label}; small marks were stopped before."
     figure.update_xaxes(title_text="share of batches that are mono", range=[-0.06, 1.06])
-    figure.update_yaxes(title_text="temperature", type="log", **_log_ticks(temperatures))
+    # Ticks at 1, 2 and 5 times the powers of ten, written out.
+    powers = range(math.floor(math.log10(min(temperatures))), math.ceil(math.log10(max(temperatures))) + 1)
+    ticks = [float(f"{digit}e{power}") for power in powers for digit in (1, 2, 5)]
+    figure.update_yaxes(title_text="temperature", type="log", tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks])
     figure.update_layout(showlegend=False)
     return chart.saying(words, figure)
-
-
-def _log_ticks(values: list[float]) -> dict[str, Any]:
-    """Ticks at 1, 2 and 5 times the powers of ten, written out."""
-    powers = range(math.floor(math.log10(min(values))), math.ceil(math.log10(max(values))) + 1)
-    ticks = [float(f"{digit}e{power}") for power in powers for digit in (1, 2, 5)]
-    return {"tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
 
 
 def _coloured(
     record: StudyRecord, trials: list[TrialRecord], x: list[float], y: list[float], values: Float64, goal: str
 ) -> go.Scatter:
-    """Marks coloured by the objective, with the bar of colours below."""
+    """Return marks coloured by the objective, with the bar of colours below."""
     bar = {"orientation": "h", "title": {"text": goal, "side": "top"}, "thickness": 12, "y": -0.16, "yanchor": "top"}
     look = {"color": list(values), "colorscale": plotly_scale(SEQUENTIAL), "colorbar": bar}
     points = marks(record, trials, x, y, goal, **look)
     points.marker.symbol = [symbol(trial).removesuffix("-open") for trial in trials]  # a pale ring would not be seen
     points.marker.opacity = 1  # Plotly makes marks of several sizes see-through
-    points.marker.size = [14 if trial.status == "done" else 8 for trial in trials]
+    points.marker.size = [14 if trial.done else 8 for trial in trials]
     return points
 
 
 def _surface(ratios: Float64, logs: Float64, values: Float64) -> go.Contour:
-    """Filled contours over the stretch of temperatures that were tried, whose logarithms are given."""
+    """Return filled contours over the stretch of temperatures that were tried, whose logarithms are given."""
     low, span = logs.min(), max(float(np.ptp(logs)), 1e-9)
     across, down = np.linspace(0, 1, 51), np.linspace(0, 1, 41)
     z = smooth_surface(ratios, (logs - low) / span, values, across, down)
@@ -130,7 +105,7 @@ def _surface(ratios: Float64, logs: Float64, values: Float64) -> go.Contour:
 
 def ratio_curve(record: StudyRecord) -> Chart:
     """Draw AP of the three settings and rank distance over the mixing ratio, with the region of the best ratios."""
-    goal = first_goal(record)[0]
+    goal = record.goal
     scored = [trial for trial in record.trials if any(name in trial.metrics for name in SETTING_COLOURS)]
     names = [name for name in SETTING_COLOURS if any(name in trial.metrics for trial in scored)]
     figures = [*names, *([] if goal in names else [goal])]
@@ -141,35 +116,34 @@ def ratio_curve(record: StudyRecord) -> Chart:
     if len({requested_ratio(record, trial) for trial in scored}) < 2:
         return chart.saying("Fewer than two mixing ratios have scores: there is no curve yet.")
     apart = DISTANCE in names
-    heights = [0.66, 0.34] if apart else [1.0]
-    figure = make_subplots(rows=1 + apart, cols=1, shared_xaxes=True, vertical_spacing=0.07, row_heights=heights)
-    figure.update_layout(template=TEMPLATE, height=600 if apart else 420, margin_r=66, showlegend=False)
+    figure = panels(1 + apart, 600 if apart else 420, shares=[0.66, 0.34] if apart else [1.0])
+    figure.update_layout(margin_r=66, showlegend=False)
     for name in names:
-        for trace in _setting(record, with_metrics(scored, [name]), name):
+        for trace in _setting(record, name):
             figure.add_trace(trace, row=1 + (name == DISTANCE), col=1)
     figure.update_xaxes(range=[-0.04, 1.04])
     figure.update_xaxes(title_text="share of batches that are mono", row=1 + apart, col=1)
     figure.update_yaxes(title_text="AP", row=1, col=1)
     if apart:
         figure.update_yaxes(title_text="rank distance", row=2, col=1)
-    best = _best_ratios(record, finished(with_metrics(scored, [goal])), goal)
-    if best is not None and best.stands_out:
+    best = _best_ratios(record)
+    if best is not None and best.is_narrow:
         figure.add_vrect(x0=best.low, x1=best.high, fillcolor=FAINT, line_width=0, layer="below")
     _name_lines(figure, names)
     return chart.saying(_curve_words(scored, goal, best), figure)
 
 
-def _setting(record: StudyRecord, trials: list[TrialRecord], name: str) -> list[go.Scatter]:
-    """The line through the finished trials of one metric, and the marks of all."""
+def _setting(record: StudyRecord, name: str) -> list[go.Scatter]:
+    """Return the line through the finished trials of one metric, and the marks of all."""
+    trials = record.scored([name])
     ratios, values = _points(record, trials, name)
     traces = [marks(record, trials, ratios.tolist(), values.tolist(), name, color=SETTING_COLOURS[name], size=8)]
-    done = finished(trials)
+    done = [trial for trial in trials if trial.done]
     if len(done) >= FEWEST:
         x, y = _points(record, done, name)
         at, look = _between(x), {"color": SETTING_COLOURS[name], "width": 2}
-        traces.insert(
-            0, go.Scatter(x=at, y=smooth_line(x, y, at), mode="lines", name=name, line=look, hoverinfo="skip")
-        )
+        line = go.Scatter(x=at, y=smooth_line(x, y, at), mode="lines", name=name, line=look, hoverinfo="skip")
+        traces.insert(0, line)
     return traces
 
 
@@ -178,25 +152,25 @@ def _points(record: StudyRecord, trials: list[TrialRecord], name: str) -> tuple[
 
 
 def _between(x: Float64) -> Float64:
-    """The ratios at which a line through these trials is drawn."""
+    """Return the ratios at which a line through these trials is drawn."""
     between: Float64 = _RATIOS[(x.min() <= _RATIOS) & (x.max() >= _RATIOS)]
     return between
 
 
 def _name_lines(figure: go.Figure, names: list[str]) -> None:
-    """Each setting beside the right end of its line, apart from one another; then no legend is needed."""
+    """Write each setting beside the right end of its line, apart from one another, in place of a legend."""
     ends = {}
     for name in (name for name in names if name != DISTANCE):
         trace = next(trace for trace in figure.data if trace.name == name)
         ends[name] = float(trace.y[int(np.argmax(np.array(trace.x, float)))])
     values = [float(y) for trace in figure.data if trace.name != DISTANCE for y in trace.y]
     gap, taken = 0.06 * (max(values) - min(values)) if values else 0.0, -np.inf
-    where: dict[str, Any] = {"xref": "paper", "x": 1, "xanchor": "left", "xshift": 4, "showarrow": False}
+    beside: dict[str, Any] = {"xref": "paper", "x": 1, "xanchor": "left", "xshift": 4, "showarrow": False}
     for name in sorted(ends, key=ends.__getitem__):
         taken = max(ends[name], taken + gap)
         # The colour is for the mark alone: as text it would not stand out enough from the ground.
         text = f'<span style="color:{SETTING_COLOURS[name]}">●</span> {name.split("/")[0]}'
-        figure.add_annotation(text=text, y=taken, yref="y", font={"size": 13}, **where)
+        figure.add_annotation(text=text, y=taken, yref="y", font={"size": 13}, **beside)
 
 
 class _Region(NamedTuple):
@@ -207,16 +181,17 @@ class _Region(NamedTuple):
     missed: float  # how far the line is off a trial it has not seen, in units of the objective
 
     @property
-    def stands_out(self) -> bool:
+    def is_narrow(self) -> bool:
         """True where it leaves out a good part of the ratios."""
         return self.high - self.low <= WIDE
 
 
-def _best_ratios(record: StudyRecord, done: list[TrialRecord], goal: str) -> _Region | None:
+def _best_ratios(record: StudyRecord) -> _Region | None:
+    done = [trial for trial in record.scored([record.goal]) if trial.done]
     if len(done) < FEWEST:
         return None
-    x, y = _points(record, done, goal)
-    y = y if first_goal(record)[1] == "max" else -y
+    x, y = _points(record, done, record.goal)
+    y = y if record.mode == "max" else -y
     at = _between(x)
     if len(at) < 2:
         return None
@@ -225,7 +200,7 @@ def _best_ratios(record: StudyRecord, done: list[TrialRecord], goal: str) -> _Re
 
 
 def _curve_words(scored: list[TrialRecord], goal: str, best: _Region | None) -> str:
-    done = finished(scored)
+    done = [trial for trial in scored if trial.done]
     counts = next((trial.scores["counts"] for trial in scored if trial.scores is not None), None)
     rests_on = ""
     if counts is not None:
@@ -238,7 +213,7 @@ def _curve_words(scored: list[TrialRecord], goal: str, best: _Region | None) -> 
         return f"{words} No line is drawn through fewer than {FEWEST} full-length trials. {MARKS}"
     words += " Lines are local straight-line fits through the full-length trials, which differ in more than the ratio."
     missed = format_metric(goal, best.missed)
-    if best.stands_out:
+    if best.is_narrow:
         words += (
             f" In the grey region ({best.low:.2f} to {best.high:.2f}) the line of {goal} is within {missed} of its "
             "top, as far as it typically is off a trial that it has not seen."
@@ -249,23 +224,23 @@ def _curve_words(scored: list[TrialRecord], goal: str, best: _Region | None) -> 
 
 
 def realised_ratio(record: StudyRecord) -> Chart:
-    """Draw the mixing ratio that the batches of each trial's plan have, against the one asked for."""
+    """Draw the mixing ratio that the batches of each trial's plan have, against the requested one."""
     columns = ["trial", "asked", "realised", "difference", "steps planned"]
     chart = Chart("realised-ratio", "Mixing ratio: asked and realised", columns)
     planned = [(trial, trial.plan) for trial in record.trials if trial.plan is not None]
     if not planned:
         return chart.saying("No trial has written its plan yet.")
-    asked, realised = ([float(plan[name]) for _, plan in planned] for name in ("asked_ratio", "realised_ratio"))
-    for (trial, plan), a, b in zip(planned, asked, realised, strict=True):
+    requested, realised = ([float(plan[name]) for _, plan in planned] for name in ("asked_ratio", "realised_ratio"))
+    for (trial, plan), a, b in zip(planned, requested, realised, strict=True):
         chart.rows.append([trial.label, round(a, 4), round(b, 4), round(b - a, 5), plan["steps"]])
-    worst = max(abs(b - a) for a, b in zip(asked, realised, strict=True))
+    worst = max(abs(b - a) for a, b in zip(requested, realised, strict=True))
     same = {"color": GREY, "width": 1, "dash": "dot"}
     figure = new_figure(340, [go.Scatter(x=[0, 1], y=[0, 1], mode="lines", line=same, hoverinfo="skip")])
     trials = [trial for trial, _ in planned]
-    points = marks(record, trials, asked, realised, "trials", color=SETTING_COLOURS["cross/AP"])
+    points = marks(record, trials, requested, realised, "trials", color=SETTING_COLOURS["cross/AP"])
     points.hovertext = [
         tip(record, trial, {"asked": f"{a:.4f}", "realised": f"{b:.4f}"})
-        for trial, a, b in zip(trials, asked, realised, strict=True)
+        for trial, a, b in zip(trials, requested, realised, strict=True)
     ]
     figure.add_trace(points)
     figure.update_xaxes(title_text="asked for", range=[-0.04, 1.04])
@@ -280,23 +255,19 @@ def realised_ratio(record: StudyRecord) -> Chart:
 
 
 def smooth_line(x: Float64, y: Float64, at: Float64) -> Float64:
-    """Fit straight lines of y over x, at each place through all trials, near ones counting more.
+    """Fit straight lines of y over x, at each point of ``at`` through all trials, near ones counting more.
 
     Args:
         x: [n], n >= 1, in [0, 1].
         y: [n].
-        at: [m], where to draw.
+        at: [m].
 
     Returns:
         [m]. The weights are Gaussian, of standard deviation WINDOW.
-
-    Example:
-        >>> smooth_line(np.array([0.0, 1.0]), np.array([3.0, 3.0]), np.array([0.5])).round(6).tolist()
-        [3.0]
     """
     away = x[None, :] - at[:, None]  # [m, n]
     squares = (away / WINDOW) ** 2
-    weights = np.exp((squares.min(1, keepdims=True) - squares) / 2)  # the nearest has 1: no place is without weight
+    weights = np.exp((squares.min(1, keepdims=True) - squares) / 2)  # the nearest has 1: no point is without weight
     total = weights.sum(1)
     mean_x, mean_y = (weights * away).sum(1) / total, (weights * y).sum(1) / total
     spread = (weights * (away - mean_x[:, None]) ** 2).sum(1)
@@ -309,7 +280,7 @@ def smooth_line(x: Float64, y: Float64, at: Float64) -> Float64:
 def typical_miss(x: Float64, y: Float64) -> float:
     """Return the median distance of each trial from the `smooth_line` through all the others, in units of y.
 
-    Through a few trials a line passes almost exactly; a trial that it has not seen tells how sure it is. The median,
+    Through a few trials a line passes almost exactly; a trial that it has not seen shows how sure it is. The median,
     for without the trial at an end the line guesses there.
     """
     others = [np.arange(len(x)) != i for i in range(len(x))]
@@ -318,16 +289,9 @@ def typical_miss(x: Float64, y: Float64) -> float:
 
 
 def near_top(at: Float64, fitted: Float64, within: float) -> tuple[float, float]:
-    """Return the ends of the stretch around the highest point of a line where it is at most ``within`` below it.
+    """Return the ends of the stretch of ``at`` [m], ascending, around the highest point of a line.
 
-    Args:
-        at: [m], ascending.
-        fitted: [m], more is better.
-        within: in units of the line, >= 0.
-
-    Example:
-        >>> near_top(np.array([0.0, 0.5, 1.0]), np.array([2.9, 3.0, 1.0]), 0.2)
-        (0.0, 0.5)
+    There the line, ``fitted`` [m], is at most ``within`` below that point.
     """
     top = int(np.argmax(fitted))
     below = np.flatnonzero(fitted < fitted[top] - within)
@@ -340,11 +304,11 @@ def smooth_surface(x: Float64, y: Float64, values: Float64, across: Float64, dow
     """Return weighted means of the trials' values over the unit square, by a Gaussian kernel.
 
     Args:
-        x: [n], in [0, 1].
-        y: [n], in [0, 1].
+        x: [n], in [0, 1], like ``y``.
+        y: [n].
         values: [n].
-        across: [a], places on x.
-        down: [d], places on y.
+        across: [a], points on x.
+        down: [d], points on y.
 
     Returns:
         [d, a]; NaN where no trial is within reach: nothing is known there.

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from markupsafe import Markup
+from plotly.offline import get_plotlyjs
 
 from hybridtune.config.search import masked_url
 from hybridtune.report import language_charts, mix_charts, requested_vs_realised, search_charts, tables, time_charts
@@ -40,20 +41,10 @@ CHARTS = {
 
 
 def write_report(folder: Path) -> Path:
-    """Write ``report.html`` into a study folder: finished, running, or cut off.
-
-    Args:
-        folder: the study folder.
-
-    Returns:
-        the file. The same folder gives the same bytes.
+    """Write ``report.html`` into a study folder: finished, running, or cut off. The same folder gives the same bytes.
 
     Raises:
         InputError: the folder holds no study.
-
-    Example:
-        >>> write_report(Path("studies/mine"))  # doctest: +SKIP
-        PosixPath('studies/mine/report.html')
     """
     text = page(read_record(folder))
     # A name from a broken file system may hold half a character.
@@ -62,23 +53,12 @@ def write_report(folder: Path) -> Path:
 
 
 def all_charts(record: StudyRecord) -> dict[str, list[Chart]]:
-    """Return the charts of the report by the title of their section, in its order.
-
-    Example: see `page`.
-    """
+    """Return the charts of the report by the title of their section, in its order."""
     return {title: [draw(record) for draw in section] for title, section in CHARTS.items()}
 
 
 def page(record: StudyRecord) -> str:
-    """Return the report of a study as HTML.
-
-    Args:
-        record: the study.
-
-    Example:
-        >>> page(read_record(Path("studies/mine")))[:15]  # doctest: +SKIP
-        '<!doctype html>'
-    """
+    """Return the report of a study as HTML."""
     charts = all_charts(record)
     figures = {chart.key: chart.figure.to_json() for some in charts.values() for chart in some if chart.figure}
     command = record.environment.get("command")
@@ -110,28 +90,17 @@ def page(record: StudyRecord) -> str:
         commands=requested_vs_realised.commands(record),
         written=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(record.written)),
         figures=script_json("{" + ",\n".join(f"{json.dumps(key)}: {text}" for key, text in figures.items()) + "}"),
-        library=_plotly() if figures else None,
+        library=Markup(get_plotlyjs()) if figures else None,  # 5 MB: only where there is something to draw
     )
 
 
 def script_json(text: str) -> Markup:
-    """Return JSON that may stand in a script element: nothing in it ends the element or a line of script.
-
-    Example:
-        >>> print(script_json('["</script>"]'))
-        ["\\u003c/script\\u003e"]
-    """
+    """Return JSON that may stand in a script element: nothing in it ends the element or a line of script."""
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return Markup(text)
 
 
 def _masked(text: str) -> str:
-    """The text without the passwords of its URLs: a report is passed on."""
+    """Return the text without the passwords of its URLs: a report is passed on."""
     return re.sub(r"\S+://\S+", lambda url: masked_url(url[0]), text)
-
-
-def _plotly() -> Markup:
-    from plotly.offline import get_plotlyjs  # 5 MB of text: only where there is something to draw
-
-    return Markup(get_plotlyjs())

@@ -4,7 +4,7 @@
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -24,27 +24,20 @@ State = Literal["finished", "running", "cut off"]
 
 @dataclass
 class TrialRecord(TrialRow):
-    """One trial, with all that its folder still holds.
+    """One trial, with what its folder still holds; None stands for a file that is gone."""
 
-    Attributes:
-        history: one entry a score, by step.
-        scores: ``scores.json`` of its best checkpoint (the fields of ``metrics.metrics.Scores``); None: gone.
-        plan: ``plan.json``; None: not there.
-        per_query: the file of per-query values of its best checkpoint; None: gone.
-
-    Example: see `read_record`.
-    """
-
-    history: list[dict[str, float]] = field(default_factory=list)
-    scores: dict[str, Any] | None = None
+    history: list[dict[str, float]] = field(default_factory=list)  # one entry a score, by step
+    scores: dict[str, Any] | None = None  # of its best checkpoint, the fields of `metrics.metrics.Scores`
     plan: dict[str, Any] | None = None
-    per_query: Path | None = None
+    per_query: Path | None = None  # the file of its best checkpoint
+
+    @property
+    def done(self) -> bool:
+        """True where it came to its last step."""
+        return self.status == "done"
 
     def training_pairs(self) -> dict[str, tuple[int, int]] | None:
-        """Return (distinct, drawn) question-passage pairs by language pair, as "en-de"; None: the plan is gone.
-
-        Example: see `read_record`.
-        """
+        """Return (distinct, drawn) question-passage pairs by language pair, as "en-de"; None: the plan is gone."""
         if self.plan is None:
             return None
         counts: dict[str, tuple[int, int]] = {}
@@ -60,21 +53,16 @@ class StudyRecord:
     """A study folder, read.
 
     Attributes:
-        folder: where it is.
-        study: the resolved study file.
         goals: objective -> ``max`` or ``min``; the first decides.
         trials: by number; those that run now are among them.
         best: the chosen trial; None before one came to its last step.
         front: trials that no other beats on all objectives; with one objective, the best alone.
-        environment: ``environment.json``.
         result: ``result.json``; None before the study has ended.
-        repeats: ``repeats.json``, the noise check; None: not made.
+        repeats: ``repeats.json``, the seed check; None: not made.
         optuna_study: opened for reading; None: not there, see ``notes``.
-        state: ``finished``, ``running`` (its process lives, or is on another host), or ``cut off``.
+        state: ``running`` where its process lives or is on another host.
         written: last change of the folder's files, in seconds of the epoch.
         notes: what could not be read, and why; one sentence each.
-
-    Example: see `read_record`.
     """
 
     folder: Path
@@ -96,16 +84,34 @@ class StudyRecord:
         """True where the study has ended, its best model written."""
         return self.state == "finished"
 
+    @property
+    def goal(self) -> str:
+        """The objective that decides."""
+        return next(iter(self.goals))
+
+    @property
+    def mode(self) -> str:
+        """``max`` or ``min``, of the objective that decides."""
+        return self.goals[self.goal]
+
+    def scored(self, names: Collection[str]) -> list[TrialRecord]:
+        """Return the trials that came to a score of all these metrics."""
+        return [trial for trial in self.trials if all(name in trial.metrics for name in names)]
+
+    def is_best(self, trial: TrialRecord) -> bool:
+        """Return whether a trial is the chosen one."""
+        return self.best is not None and trial.id == self.best.id
+
+    def value(self, trial: TrialRecord, name: str) -> Any:
+        """Return a field of a trial, ``section.field``: what the trial set, else what the study fixes."""
+        return trial.values[name] if name in trial.values else self.study.value(name)
+
 
 def read_record(folder: Path) -> StudyRecord:
     """Read a study folder, in whatever state; nothing in it is changed.
 
     Raises:
         InputError: it holds no study, or a file of it cannot be read.
-
-    Example:
-        >>> read_record(Path("studies/mine")).best.metrics["multi/AP"]  # doctest: +SKIP
-        0.7312
     """
     file = folder / "study.yaml"
     if not file.is_file():
@@ -118,11 +124,14 @@ def read_record(folder: Path) -> StudyRecord:
         raise InputError(f"{folder}: holds a single training (hybridtune train), not a search; there are no trials")
     goals = {name: str(direction(name)) for name in study.search.objective}
     notes: list[str] = []
-    # The noise check runs after the search, in a folder of its own. Of another host's process nothing is known.
+    # The seed check runs after the search, in a folder of its own. Of another host's process nothing is known.
     processes = (read_running(folder), read_running(folder / "repeats"))
     running = any(process is not None and process.alive is not False for process in processes)
     trials = [_read_trial(folder, row, running, notes) for row in read_rows(folder, running=True)]
     front, best = _chosen(trials, goals, result)
+    # What a report reads; the report itself does not count.
+    names = ["study.yaml", "environment.json", "trials.jsonl", "running.json", "result.json", "repeats.json"]
+    files = [folder / name for name in (*names, "repeats/running.json", "repeats/trials.jsonl")]
     return StudyRecord(
         folder=folder,
         study=study,
@@ -135,7 +144,7 @@ def read_record(folder: Path) -> StudyRecord:
         repeats=_read_json(folder / "repeats.json"),
         optuna_study=_open_optuna_study(study, folder, notes),
         state="finished" if result is not None else "running" if running else "cut off",
-        written=_last_change(folder),
+        written=max(file.stat().st_mtime for file in files if file.exists()),
         notes=notes,
     )
 
@@ -143,17 +152,19 @@ def read_record(folder: Path) -> StudyRecord:
 def _chosen(
     trials: list[TrialRecord], goals: Mapping[str, str], result: Mapping[str, Any] | None
 ) -> tuple[list[TrialRecord], TrialRecord | None]:
-    """The front and the best: as the study ended with, or of the trials that are done so far."""
+    """Return the front and the best: as the study ended with, or of the trials that are done so far."""
     if result is not None:
         by_id = {trial.id: trial for trial in trials}
         return [by_id[name] for name in result["front"] if name in by_id], by_id.get(result["best"]["id"])
-    front = pareto_front([trial for trial in trials if trial.status == "done"], goals)
+    front = pareto_front([trial for trial in trials if trial.done], goals)
     return front, best_row(front, goals) if front else None
 
 
 def _read_trial(folder: Path, row: TrialRow, running: bool, notes: list[str]) -> TrialRecord:
     home = folder / "trials" / row.id
-    checkpoint = _best_checkpoint(home, row.checkpoint)
+    # In the study folder as it lies now, else where it was written.
+    found = [home / "fit" / base_name(row.checkpoint), Path(row.checkpoint)] if row.checkpoint else []
+    checkpoint = next((path for path in found if path.is_dir()), None)
     scores = None if checkpoint is None else _read_json(checkpoint / "scores.json")
     if scores is None and row.status == "done":
         notes.append(f"{row.label}: the scores of its best checkpoint are gone (pruned, or on another machine)")
@@ -168,14 +179,8 @@ def _read_trial(folder: Path, row: TrialRow, running: bool, notes: list[str]) ->
     )
 
 
-def _best_checkpoint(home: Path, written: str | None) -> Path | None:
-    """A trial's best checkpoint: in the study folder as it lies now, else where it was written; None: in neither."""
-    found = [home / "fit" / base_name(written), Path(written)] if written else []
-    return next((path for path in found if path.is_dir()), None)
-
-
 def _read_history(file: Path) -> list[dict[str, float]]:
-    """The scores of a trial by step; a resumed trial may have one twice, and the later one counts."""
+    """Read the scores of a trial by step; a resumed trial may have one twice, and the later one counts."""
     entries: dict[float, dict[str, float]] = {}
     for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else []:
         try:
@@ -197,13 +202,6 @@ def _open_optuna_study(study: Study, folder: Path, notes: list[str]) -> optuna.S
         cause = type(error.__context__ or error).__name__
         notes.append(f"Optuna's storage cannot be read ({cause}): its charts are missing")
         return None
-
-
-def _last_change(folder: Path) -> float:
-    """When what a report reads last changed; the report itself does not count."""
-    names = ["study.yaml", "environment.json", "trials.jsonl", "running.json", "result.json", "repeats.json"]
-    files = [folder / name for name in (*names, "repeats/running.json", "repeats/trials.jsonl")]
-    return max(file.stat().st_mtime for file in files if file.exists())
 
 
 def _read_json(file: Path) -> dict[str, Any] | None:

@@ -4,27 +4,24 @@ import shlex
 from collections import Counter
 from collections.abc import Sequence
 
-from hybridtune.report.record import StudyRecord, TrialRecord
+from hybridtune.report.record import StudyRecord
 from hybridtune.report.sentences import status_counts
 from hybridtune.report.text import Cell, Table, Value, format_duration, format_metric, format_value
 from hybridtune.storage.trial_rows import wall_seconds
 
 
 def requested_vs_realised(record: StudyRecord) -> Table:
-    """Return what the study file asked for beside what the trials realised.
-
-    Example: see `hybridtune.report.page.page`, as for all tables of this module.
-    """
+    """Return what the study file requested beside what the trials realised."""
     search, trials = record.study.search, record.trials
-    ran, steps = format_duration(wall_seconds(trials)), f"{sum(map(_last_step, trials)):,.0f}"
+    ran = format_duration(wall_seconds(trials))
+    last_steps = [max([e["step"] for e in t.history] or [t.metrics.get("step", 0)]) for t in trials]
+    steps, reached = f"{sum(last_steps):,.0f}", [t.metrics["step"] for t in trials if "step" in t.metrics]
+    low, high = min(reached, default=0), max(reached, default=0)
+    reach = "none yet" if not reached else f"{low:,.0f}" if low == high else f"{low:,.0f} to {high:,.0f}"
     rows: list[Sequence[Value]] = [
         ["baselines", "3" if search.baselines else "none", status_counts([t for t in trials if t.baseline])],
         ["searched trials", f"{search.trials:,}", status_counts([t for t in trials if not t.baseline])],
-        [
-            "steps of a trial",
-            f"{record.study.train.max_steps:,}",
-            _range([t.metrics["step"] for t in trials if "step" in t.metrics]),
-        ],
+        ["steps of a trial", f"{record.study.train.max_steps:,}", reach],
     ]
     for name, used in (("time_budget", ran), ("step_budget", steps)):
         budget = getattr(search, name)
@@ -70,8 +67,9 @@ def languages(record: StudyRecord) -> Table | None:
         return None
     scores = best.scores or {"per_language": {"mono": {}, "multi": {}}, "counts": {"passages_per_language": {}}}
     pairs = Counter({pair: distinct for pair, (distinct, _) in (best.training_pairs() or {}).items()})
-    spoken = [pair[: len(pair) // 2] for pair in pairs if _is_mono(pair)]
-    names = list(dict.fromkeys([*scores["counts"]["passages_per_language"], *spoken]))
+    halves = [(pair[: len(pair) // 2], pair) for pair in pairs]
+    trained = [half for half, pair in halves if pair == f"{half}-{half}"]
+    names = list(dict.fromkeys([*scores["counts"]["passages_per_language"], *trained]))
     low = set(record.study.benchmarks.dev.low_resource)
     mono, multi = scores["per_language"]["mono"], scores["per_language"]["multi"]
     rows = [
@@ -136,11 +134,10 @@ def commands(record: StudyRecord) -> list[tuple[str, str]]:
 
 
 def _queries(record: StudyRecord) -> list[Sequence[Value]]:
-    """Queries scored, and those without an answer in the pool."""
+    """Return queries scored, and those without an answer in the pool."""
     rows: list[Sequence[Value]] = []
     found = {"dev": record.best.scores if record.best is not None else None, "test": (record.result or {}).get("test")}
-    for name, scores in found.items():
-        counts = scores["counts"] if scores is not None else {"queries": {}}
+    for name, counts in ((name, scores["counts"]) for name, scores in found.items() if scores is not None):
         for setting, queries in counts["queries"].items():
             without = counts["queries_without_relevant"][setting]
             got = f"{queries:,} scored" + (f", {without:,} without an answer in the pool" if without else "")
@@ -148,23 +145,5 @@ def _queries(record: StudyRecord) -> list[Sequence[Value]]:
     return rows
 
 
-def _is_mono(pair: str) -> bool:
-    """Whether both languages of a pair are one: "sw-sw", "zh-Hans-zh-Hans"."""
-    half = len(pair) // 2
-    return pair[:half] == pair[half + 1 :] and pair[half] == "-"
-
-
 def _score(name: str, value: float | None) -> Value:
     return None if value is None else Cell(format_metric(name, value), value)
-
-
-def _range(values: Sequence[float]) -> str:
-    if not values:
-        return "none yet"
-    low, high = min(values), max(values)
-    return f"{low:,.0f}" if low == high else f"{low:,.0f} to {high:,.0f}"
-
-
-def _last_step(trial: TrialRecord) -> float:
-    """The last step that a trial reported; 0 before its first score."""
-    return max([entry["step"] for entry in trial.history] or [trial.metrics.get("step", 0)])

@@ -3,14 +3,13 @@
 Optuna's charts are its history, its importances and its parallel coordinates.
 """
 
+import contextlib
 import warnings
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Iterator
 
 import optuna
 import plotly.graph_objects as go
 from optuna.trial import FrozenTrial, TrialState
-from plotly.subplots import make_subplots
 
 from hybridtune.config.names import short_name
 from hybridtune.report.chart import (
@@ -19,22 +18,20 @@ from hybridtune.report.chart import (
     Chart,
     better,
     cell,
-    finished,
-    first_goal,
     marks,
+    panels,
     ring,
     rounded,
     safe,
     symbol,
     tip,
-    with_metrics,
 )
 from hybridtune.report.colours import BLUE, GREY, ORANGE
 from hybridtune.report.record import StudyRecord, TrialRecord
 from hybridtune.report.text import counted, format_metric, plain_name, shorten
 from hybridtune.storage.trial_rows import pareto_front
 
-ENOUGH = 8  # trials from which importances are told
+ENOUGH = 8  # trials from which importances are drawn
 NAMED = 8  # trials of a front that has room for their names
 TRADE = {"mono/AP": "max", "multi/AP": "max", "multi/rank_distance": "min"}  # what one objective trades off
 _BEST_SHARE = 0.25  # a tenth of the trials, Optuna's default, is one or two of a small study
@@ -43,17 +40,14 @@ _NO_STORAGE = "Optuna's storage is not there or cannot be read"
 
 
 def history(record: StudyRecord) -> Chart:
-    """Draw the first objective by trial number, and the best so far, as Optuna has them.
-
-    Example: see `hybridtune.report.page.page`, as for all charts of this module.
-    """
-    goal, mode = first_goal(record)
+    """Draw the first objective by trial number, and the best so far, as Optuna has them."""
+    goal, mode = record.goal, record.mode
     chart = Chart("history", "Optimisation history", ["trial", "number", "status", goal, "best so far"])
     pick, best = (max if mode == "max" else min), None
-    scored = with_metrics(record.trials, [goal])
+    scored = record.scored([goal])
     for trial in scored:
         value = trial.metrics[goal]
-        if trial.status == "done":  # as Optuna draws it: others were scored at another step
+        if trial.done:  # as Optuna draws it: others were scored at another step
             best = value if best is None else pick(best, value)
         chart.rows.append([trial.label, trial.number, trial.status, rounded(goal, value), rounded(goal, best)])
     if record.optuna_study is None:
@@ -62,8 +56,8 @@ def history(record: StudyRecord) -> Chart:
     if not complete:
         return chart.saying("Optuna has no completed trial yet.")
     target = None if len(record.goals) == 1 else _first_value
-    draw = optuna.visualization.plot_optimization_history
-    figure = _quiet(draw, record.optuna_study, target=target, target_name=goal)
+    with _quiet():
+        figure = optuna.visualization.plot_optimization_history(record.optuna_study, target=target, target_name=goal)
     numbered = {trial.number: trial for trial in record.trials}
     figure.data = sorted(figure.data, key=lambda trace: trace.mode)  # the line below the marks
     for trace in figure.data:
@@ -80,7 +74,7 @@ def history(record: StudyRecord) -> Chart:
     figure.update_layout(showlegend=False)
     words = f"{goal} of the {counted(len(complete), 'trial')} that Optuna holds as complete; {better(mode)}."
     if best is not None:
-        done = counted(len(finished(scored)), "full-length trial")
+        done = counted(sum(trial.done for trial in scored), "full-length trial")
         words += f" The best of {done} is {format_metric(goal, best)}."
     if target is None:
         words += " The line is the best so far."
@@ -90,23 +84,21 @@ def history(record: StudyRecord) -> Chart:
 def importances(record: StudyRecord) -> Chart:
     """Draw how much each searched value matters for reaching the best quarter, by Optuna's PED-ANOVA."""
     chart = Chart("importances", "Parameter importances", ["parameter", "importance"])
-    goal, mode = first_goal(record)
-    sign = -1 if mode == "max" else 1
+    goal, sign = record.goal, -1 if record.mode == "max" else 1
     if record.optuna_study is None:
         return chart.saying(f"{_NO_STORAGE}.")
     trials = _complete(record.optuna_study)
     if len(trials) < ENOUGH or len({trial.values[0] for trial in trials}) < 2:
         has = f"Optuna has {counted(len(trials), 'completed trial')}"
         return chart.saying(f"{has}; importances of fewer than {ENOUGH} are noise.")
-    evaluator = _quiet(optuna.importance.PedAnovaImportanceEvaluator, target_quantile=_BEST_SHARE)
     try:
-        figure = _quiet(
-            optuna.visualization.plot_param_importances,
-            record.optuna_study,
-            evaluator=evaluator,
-            target=lambda trial: sign * _first_value(trial),  # of a target, PED-ANOVA takes less as better
-            target_name=goal,
-        )
+        with _quiet():
+            figure = optuna.visualization.plot_param_importances(
+                record.optuna_study,
+                evaluator=optuna.importance.PedAnovaImportanceEvaluator(target_quantile=_BEST_SHARE),
+                target=lambda trial: sign * _first_value(trial),  # of a target, PED-ANOVA takes less as better
+                target_name=goal,
+            )
     except (ValueError, RuntimeError) as error:  # such as: no parameter is in all trials
         return chart.saying(f"Optuna cannot tell the importances: {error}")
     (bars,) = figure.data
@@ -127,7 +119,7 @@ def importances(record: StudyRecord) -> Chart:
 
 def parallel(record: StudyRecord) -> Chart:
     """Draw each completed trial as a line through its values and its objective, with Optuna."""
-    goal, mode = first_goal(record)
+    goal, mode = record.goal, record.mode
     names = list(dict.fromkeys(name for trial in record.trials for name in trial.values))
     chart = Chart("parallel", "Values of all trials", ["trial", "status", goal, *map(short_name, names)])
     for trial in record.trials:
@@ -138,8 +130,10 @@ def parallel(record: StudyRecord) -> Chart:
     trials = _complete(record.optuna_study)
     if len(trials) < 2 or not any(trial.params for trial in trials):
         return chart.saying("Optuna has fewer than two completed trials with values.")
-    draw = optuna.visualization.plot_parallel_coordinate
-    figure = _quiet(draw, record.optuna_study, target=_first_value, target_name=goal)
+    with _quiet():
+        figure = optuna.visualization.plot_parallel_coordinate(
+            record.optuna_study, target=_first_value, target_name=goal
+        )
     figure.data = [trace for trace in figure.data if trace.mode == "lines"]
     heights = sorted((trace.y[0] for trace in figure.data), reverse=mode == "max")
     good = heights[(len(heights) - 1) // 4]
@@ -160,7 +154,7 @@ def parallel(record: StudyRecord) -> Chart:
 
 
 def _axes_of_values(figure: go.Figure, goal: str) -> None:
-    """Names slanted below the axes, on which the ends alone are written, each text as it is."""
+    """Slant the names below the axes, and leave only the ends written on those, each text as it is."""
     texts = [safe(shorten(_axis_name(text, goal), 20)) for text in figure.layout.xaxis.ticktext]
     notes = [note for note in figure.layout.annotations if note.y in (0, 1) or not _is_number(note.text)]
     for note in notes:
@@ -175,7 +169,7 @@ def _axes_of_values(figure: go.Figure, goal: str) -> None:
 
 
 def _axis_name(name: str, goal: str) -> str:
-    """A field in plain words; a metric as it is."""
+    """Return a field in plain words; a metric as it is."""
     return name if name == goal else plain_name(name)
 
 
@@ -188,7 +182,7 @@ def _is_number(text: str) -> bool:
 
 
 def _restyle(figure: go.Figure, height: int) -> None:
-    """Optuna's figure in the report's look, without its title."""
+    """Give Optuna's figure the report's look, and take its title away."""
     figure.update_layout(template=TEMPLATE, height=height, title=None, plot_bgcolor=None, legend=None)
 
 
@@ -200,19 +194,20 @@ def _first_value(trial: FrozenTrial) -> float:
     return float(trial.values[0])
 
 
-def _quiet(draw: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-    """Optuna warns that these are experimental, and of few trials: the chart's words say that."""
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence Optuna's warnings, of experimental charts and of few trials: the chart's words say that."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return draw(*arguments, **options)
+        yield
 
 
 def front(record: StudyRecord) -> Chart:
     """Draw the trials that no other beats on every objective; of one, on mono/AP, multi/AP and rank distance."""
     goals = record.goals if len(record.goals) > 1 else TRADE
     chart = Chart("front", "Pareto front", ["trial", "status", "on the front", *goals])
-    scored = with_metrics(record.trials, goals)
-    members = record.front if len(record.goals) > 1 else pareto_front(finished(scored), goals)
+    scored = record.scored(goals)
+    members = record.front if len(record.goals) > 1 else pareto_front([t for t in scored if t.done], goals)
     on_front = {trial.id for trial in members}
     for trial in scored:
         values = [rounded(name, trial.metrics[name]) for name in goals]
@@ -220,18 +215,21 @@ def front(record: StudyRecord) -> Chart:
     if not members:
         return chart.saying(f"No full-length trial has all of {', '.join(goals)}: there is no front to show.")
     across, *up = list(goals)[: 1 + _PANELS]
-    behind = [trial for trial in scored if trial.id not in on_front]
+    others = [trial for trial in scored if trial.id not in on_front]
     best = record.best if record.best is not None and set(goals) <= set(record.best.metrics) else None
-    figure = make_subplots(rows=len(up), cols=1, shared_xaxes=True, vertical_spacing=0.07)
-    figure.update_layout(template=TEMPLATE, height=110 + 250 * len(up), showlegend=False)
+    figure = panels(len(up), 110 + 250 * len(up))
+    figure.update_layout(showlegend=False)
     for panel, name in enumerate(up, start=1):
-        x, y = ([trial.metrics[n] for trial in behind] for n in (across, name))
-        traces = [marks(record, behind, x, y, "others", color=GREY, size=8)]
+        x, y = ([trial.metrics[n] for trial in others] for n in (across, name))
+        traces = [marks(record, others, x, y, "others", color=GREY, size=8)]
         x, y = ([trial.metrics[n] for trial in members] for n in (across, name))
         traces.append(marks(record, members, x, y, "front", color=BLUE, size=13))
         if panel == 1 and len(members) <= NAMED:
             names = [f"\u2002{safe(trial.label)}\u2002" for trial in members]
-            sides = _inward(x, [trial.metrics[across] for trial in scored])
+            # Towards the middle, so that none is cut off at an end.
+            all_x = [trial.metrics[across] for trial in scored]
+            middle = (min(all_x) + max(all_x)) / 2
+            sides = ["middle right" if value <= middle else "middle left" for value in x]
             traces[-1].update(mode="markers+text", text=names, textposition=sides, cliponaxis=False)
         if best is not None:
             traces.append(ring(best.metrics[across], best.metrics[name]))
@@ -240,12 +238,6 @@ def front(record: StudyRecord) -> Chart:
         figure.update_yaxes(title_text=f"{safe(name)}<br>({better(goals[name])})", row=panel, col=1)
     figure.update_xaxes(title_text=f"{safe(across)} ({better(goals[across])})", row=len(up), col=1)
     return chart.saying(_front_words(record, goals, scored, members), figure)
-
-
-def _inward(x: list[float], everywhere: list[float]) -> list[str]:
-    """Where names stand: towards the middle, so that none is cut off at an end."""
-    middle = (min(everywhere) + max(everywhere)) / 2
-    return ["middle right" if value <= middle else "middle left" for value in x]
 
 
 def _front_words(
@@ -257,7 +249,7 @@ def _front_words(
         f"(blue{named}): no full-length trial is at least as good on all of {names} and better on one."
     )
     if len(record.goals) == 1:
-        words += f" The search had one objective, {first_goal(record)[0]}; this shows what it traded off."
+        words += f" The search had one objective, {record.goal}; this shows what it traded off."
     if len(goals) > 1 + _PANELS:
         words += f" Drawn are the first three; {', '.join(list(goals)[1 + _PANELS :])} in the table."
     if record.best is not None:

@@ -1,7 +1,6 @@
 """PURE. The report in sentences: what was searched, what won and by how much, how sure that is, in what state it is."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from hybridtune.config.names import short_name
 from hybridtune.report.headline import headline as study_headline
@@ -18,10 +17,7 @@ _STATES = {
 
 
 def searched(record: StudyRecord) -> str:
-    """Say what was searched, for which goal, and in how many trials.
-
-    Example: see `hybridtune.report.page.page`, as for all sentences of this module.
-    """
+    """Say what was searched, for which goal, and in how many trials."""
     search = record.study.search
     goals = listed([f"{name} ({'more' if mode == 'max' else 'less'} is better)" for name, mode in record.goals.items()])
     fields = listed([short_name(name) for name in search.space]) or "nothing"
@@ -47,10 +43,9 @@ def front(record: StudyRecord) -> str:
     if len(record.goals) < 2 or not record.front:
         return ""
     names = listed([trial.label for trial in record.front])
-    first = next(iter(record.goals))
     return (
         f"On the Pareto front of {listed(list(record.goals))}: {names}. No trial is at least as good on all of them as "
-        f"one of these and better on one; the best is the one with the best {first}, the first objective."
+        f"one of these and better on one; the best is the one with the best {record.goal}, the first objective."
     )
 
 
@@ -76,10 +71,11 @@ def facts(record: StudyRecord) -> list[tuple[str, str]]:
     best = record.best
     if best is not None:
         found += [(name.replace("_", " "), format_metric(name, best.metrics[name])) for name in record.goals]
-        found += [(plain_name(name), _value(value)) for name, value in list(best.values.items())[:_MOST_VALUES]]
-    found.append(("trials", f"{len(record.trials)}"))
-    found.append(("time of trials", format_duration(wall_seconds(record.trials))))
-    return found
+        for name, value in list(best.values.items())[:_MOST_VALUES]:
+            shown = format_value(value) if isinstance(value, (str, int, float)) else str(value)
+            found.append((plain_name(name), shown))
+    times = format_duration(wall_seconds(record.trials))
+    return [*found, ("trials", f"{len(record.trials)}"), ("time of trials", times)]
 
 
 def no_test(record: StudyRecord) -> str:
@@ -90,14 +86,13 @@ def no_test(record: StudyRecord) -> str:
 
 
 def state(record: StudyRecord) -> str:
-    """Say how a study stands that has not ended; empty for one that has."""
+    """Say that a study has not ended; empty for one that has."""
     return _STATES[record.state]
 
 
 def baselines(record: StudyRecord) -> list[TrialRecord]:
     """Return the baselines that have a score on the first goal, in the order of the paper's table."""
-    goal = next(iter(record.goals))
-    found = {trial.baseline: trial for trial in record.trials if goal in trial.metrics}
+    found = {trial.baseline: trial for trial in record.scored([record.goal])}
     return [found[name] for name in ("mono-only", "cross-only", "half-half") if name in found]
 
 
@@ -111,7 +106,3 @@ def status_counts(trials: Sequence[TrialRecord]) -> str:
     """Return ``5 done, 2 stopped early``."""
     names = dict.fromkeys(trial.status for trial in trials)
     return ", ".join(f"{sum(trial.status == name for trial in trials)} {name}" for name in names) or "none"
-
-
-def _value(value: Any) -> str:
-    return format_value(value) if isinstance(value, (str, int, float)) else str(value)

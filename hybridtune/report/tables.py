@@ -14,8 +14,8 @@ from hybridtune.metrics.metrics import SETTINGS
 from hybridtune.metrics.per_query import FILE as PER_QUERY
 from hybridtune.metrics.per_query import PerQuery, read_per_query
 from hybridtune.metrics.significance import A_BETTER, B_BETTER, Difference, compare
-from hybridtune.report.chart import cell, value_of
-from hybridtune.report.intervals import DRAWS, difference_intervals, intervals, topics
+from hybridtune.report.chart import cell
+from hybridtune.report.intervals import DRAWS, Interval, difference_intervals, intervals, topics
 from hybridtune.report.record import StudyRecord, TrialRecord
 from hybridtune.report.sentences import baselines, status_counts, tuned_label
 from hybridtune.report.text import Cell, Table, Value, capital, counted, format_duration, format_metric, listed
@@ -32,10 +32,7 @@ def shown_metrics(record: StudyRecord) -> list[str]:
 
 
 def comparison(record: StudyRecord) -> Table:
-    """Return the paper's table on dev: the baselines, the front and the best, with 95 % intervals over topics.
-
-    Example: see `hybridtune.report.page.page`, as for all tables of this module.
-    """
+    """Return the paper's table on dev: the baselines, the front and the best, with 95 % intervals over topics."""
     names, best, rivals = shown_metrics(record), record.best, baselines(record)
     others = [trial for trial in [*record.front[:_MOST_FRONT], best] if trial is not None]
     chosen = list({trial.id: trial for trial in [*rivals, *others]}.values())
@@ -43,15 +40,14 @@ def comparison(record: StudyRecord) -> Table:
     gone: list[str] = []
     over = 0
     for trial in chosen:
-        values = _read(trial.per_query)
-        found = intervals(values, names) if values is not None else {}
+        found, values = {}, _read(trial.per_query)
         if values is None:
             gone.append(trial.label)
         else:
-            over = topics(values, names[0]) or over
+            found, over = intervals(values, names), topics(values, names[0]) or over
         label = f"{tuned_label(record)}{', best' if trial.baseline else ''}" if trial is best else trial.label
         figures = [_scored(name, trial.metrics, found) for name in names]
-        rows.append([label, cell(value_of(record, trial, "mix.mixing_ratio")), *figures])
+        rows.append([label, cell(record.value(trial, "mix.mixing_ratio")), *figures])
     notes = [_counts(best or (rivals[0] if rivals else None))]
     if over:
         notes.append(f"Small: 95 % bootstrap intervals over {over:,} topics ({DRAWS:,} resamples).")
@@ -91,10 +87,13 @@ def differences(record: StudyRecord) -> Table | None:
 
 
 def _differences(names: Sequence[str], best: TrialRecord, ours: PerQuery, rival: TrialRecord) -> list[Value]:
-    """The best less one baseline: a cell a metric."""
+    """Return the best less one baseline: a cell a metric."""
+    tested: Mapping[str, Difference] = {}
+    found: Mapping[str, Interval] = {}
     theirs = _read(rival.per_query)
-    tested = _paired(theirs, ours) if theirs is not None else {}
-    found = difference_intervals(theirs, ours, [n for n in names if n not in tested]) if theirs is not None else {}
+    if theirs is not None:
+        tested = _paired(theirs, ours)
+        found = difference_intervals(theirs, ours, [name for name in names if name not in tested])
     cells: list[Value] = []
     for name in names:
         apart = best.metrics[name] - rival.metrics[name] if name in best.metrics and name in rival.metrics else None
@@ -130,7 +129,8 @@ def test_groups(record: StudyRecord) -> Table | None:
     groups: Mapping[str, Any] = ((record.result or {}).get("test") or {}).get("groups") or {}
     if len(groups) < 2:
         return None
-    measures = [name for name in _first_measures(groups) if name not in BIAS][:3]
+    names = dict.fromkeys(name for settings in groups.values() for values in settings.values() for name in values)
+    measures = [name for name in names if name not in ("rows", "queries", *BIAS)][:3]
     rows = [
         [group, setting, *(_scored(name, values, {}) for name in measures), values["rows"], values["queries"]]
         for group, settings in groups.items()
@@ -170,7 +170,7 @@ def all_trials(record: StudyRecord) -> Table:
 
 
 def seed_check(record: StudyRecord) -> list[Table]:
-    """Return ``repeats.json`` as tables: means over fresh seeds, and the best against each baseline; none of none."""
+    """Return ``repeats.json`` as tables: means over fresh seeds, and the best against each baseline."""
     found = record.repeats
     if not found:
         return []
@@ -207,7 +207,7 @@ def _mean_of_seeds(name: str, found: Mapping[str, Any] | None) -> Value:
     spread = [] if found["spread"] is None else [f"± {format_metric(name, found['spread'])}"]
     first = [] if found.get("first") is None else [f"first {format_metric(name, found['first'])}"]
     small = [", ".join([*spread, f"n {found['n']}"]), *first]
-    return Cell(format_metric(name, found["mean"]), found["mean"], "\n".join(small))
+    return Cell(format_metric(name, found["mean"]), found["mean"], small)
 
 
 def _difference_of_seeds(name: str, found: Mapping[str, Any] | None) -> Value:
@@ -218,19 +218,19 @@ def _difference_of_seeds(name: str, found: Mapping[str, Any] | None) -> Value:
         for value in (found["difference"], found["low"], found["high"])
     ]
     small = [f"{ends[0]} to {ends[1]}"] if all(ends) else []
-    return Cell(text, found["difference"], "\n".join([*small, found["verdict"]]))
+    return Cell(text, found["difference"], [*small, found["verdict"]])
 
 
-def _scored(name: str, metrics: Mapping[str, float], found: Mapping[str, tuple[float, float]]) -> Value:
-    """A metric with its interval, where it has one."""
+def _scored(name: str, metrics: Mapping[str, float], found: Mapping[str, Interval]) -> Value:
+    """Return a metric with its interval, where it has one."""
     if name not in metrics:
         return None
-    small = f"{_end(name, found[name][0])} to {_end(name, found[name][1])}" if name in found else ""
+    small = [f"{_end(name, found[name][0])} to {_end(name, found[name][1])}"] if name in found else []
     return Cell(format_metric(name, metrics[name]), metrics[name], small)
 
 
 def _end(name: str, value: float) -> str:
-    """An end of an interval: a digit less than the figure itself."""
+    """Return an end of an interval, with a digit less than the figure itself."""
     return f"{value:.1f}" if name.endswith("rank_distance") else f"{value:.3f}"
 
 
@@ -238,8 +238,8 @@ def _signed(name: str, value: float) -> str:
     return f"{'+' if value >= 0 else '−'}{_end(name, abs(value))}"
 
 
-def _difference(name: str, apart: float | None, tested: Difference | None, found: tuple[float, float] | None) -> Value:
-    """A difference with its interval, and its verdict where it was tested."""
+def _difference(name: str, apart: float | None, tested: Difference | None, found: Interval | None) -> Value:
+    """Return a difference with its interval, and its verdict where it was tested."""
     if tested is not None and tested.difference is not None:
         apart = tested.difference
         found = (tested.low, tested.high) if tested.low is not None and tested.high is not None else None
@@ -247,7 +247,7 @@ def _difference(name: str, apart: float | None, tested: Difference | None, found
         return None
     words = [f"{_signed(name, found[0])} to {_signed(name, found[1])}"] if found is not None else []
     words += [_VERDICTS.get(tested.verdict, "unclear")] if tested is not None else []
-    return Cell(_signed(name, apart), apart, "\n".join(words))
+    return Cell(_signed(name, apart), apart, words)
 
 
 def _paired(theirs: PerQuery, ours: PerQuery) -> dict[str, Difference]:
@@ -260,7 +260,7 @@ def _paired(theirs: PerQuery, ours: PerQuery) -> dict[str, Difference]:
 
 
 def _counts(trial: TrialRecord | None) -> str:
-    """What the means of the dev benchmark rest on."""
+    """Say what the means of the dev benchmark rest on."""
     if trial is None or trial.scores is None:
         return ""
     counts = trial.scores["counts"]
@@ -268,13 +268,8 @@ def _counts(trial: TrialRecord | None) -> str:
     return f"Queries: {queries}; pool of {counts['passages']:,} passages, full ranking depth."
 
 
-def _first_measures(groups: Mapping[str, Any]) -> list[str]:
-    values = [values for settings in groups.values() for values in settings.values()]
-    return [name for name in dict.fromkeys(name for row in values for name in row) if name not in ("rows", "queries")]
-
-
 def _read(file: Path | None) -> PerQuery | None:
-    """The per-query values; None where the file is gone or broken."""
+    """Read the per-query values; None where the file is gone or broken."""
     try:
         return None if file is None else read_per_query(file)
     except InputError:

@@ -5,8 +5,8 @@ The charts and tables of the report make `Table` and `Cell`; the page's template
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 from hybridtune.config.names import short_name
 
@@ -15,32 +15,14 @@ MISSING = "–"  # shown where there is no value; the note of the table says why
 
 @dataclass(frozen=True)
 class Cell:
-    """A table cell that shows other text than its value.
-
-    Attributes:
-        text: shown.
-        value: that it is sorted by; None: by the text, or last where there is none.
-        small: lines below it, as an interval.
-
-    Example: see `Table`.
-    """
+    """A table cell that shows other text than its value, by which it is sorted; lines below it as an interval."""
 
     text: str
     value: float | None = None
-    small: str = ""
+    small: Sequence[str] = ()
 
 
 Value = Cell | str | float | int | None
-
-
-class CellView(NamedTuple):
-    """A cell as the page's template writes it; ``data_value`` or ``data_text`` is what its script sorts by."""
-
-    text: str
-    small: list[str]
-    number: bool
-    data_value: float | None
-    data_text: str | None
 
 
 @dataclass(frozen=True)
@@ -49,15 +31,9 @@ class Table:
 
     Attributes:
         title: its caption, and the name of the region it scrolls in; unlike any other on the page.
-        columns: names; the first column heads its rows.
-        rows: one value a column.
+        columns: the first heads the rows.
         note: below it: what the figures rest on, and why some are missing.
-        sortable: whether its heads sort it.
         marked: rows, from 0, that stand out.
-
-    Example:
-        >>> Table("Scores", ["trial", "AP"], [["trial 3", Cell("0.71", 0.7123)]]).views()[0][1].text
-        '0.71'
     """
 
     title: str
@@ -65,40 +41,38 @@ class Table:
     rows: Sequence[Sequence[Value]]
     note: str = ""
     sortable: bool = False
-    marked: frozenset[int] = field(default_factory=frozenset)
+    marked: frozenset[int] = frozenset()
 
-    def views(self) -> list[list[CellView]]:
-        """Return the cells of each row as a template writes them.
-
-        Example: see `Table`.
-        """
+    def views(self) -> list[list[dict[str, Any]]]:
+        """Return the cells of each row as the template writes them."""
         return [[_view(value) for value in row] for row in self.rows]
 
     def text_columns(self) -> list[bool]:
-        """Return for each column whether it holds words: its head then stands on the left, as they do.
-
-        Example:
-            >>> Table("t", ["trial", "status", "AP"], [["a", "done", 0.5]]).text_columns()
-            [True, True, False]
-        """
+        """Return for each column whether it holds words: its head then stands on the left, as they do."""
         return [i == 0 or all(isinstance(row[i], str) for row in self.rows) for i in range(len(self.columns))]
 
 
-def _view(value: Value) -> CellView:
+def _view(value: Value) -> dict[str, Any]:
+    """Return a cell with ``data_value`` or ``data_text``, by which the page's script sorts."""
     cell = isinstance(value, Cell)
     number = value.value if isinstance(value, Cell) else value
     text = format_value(value)
-    small = value.small.split("\n") if isinstance(value, Cell) and value.small else []
     data_value = data_text = None
     if isinstance(number, (int, float)) and not isinstance(number, bool):
         data_value = None if math.isnan(number) else number
     elif cell or number is not None:
         data_text = text
-    return CellView(text, small, not isinstance(value, str), data_value, data_text)
+    return {
+        "text": text,
+        "small": value.small if isinstance(value, Cell) else (),
+        "number": not isinstance(value, str),
+        "data_value": data_value,
+        "data_text": data_text,
+    }
 
 
 def format_value(value: Value) -> str:
-    """Return a value as text: four significant digits, thousands apart, no trailing noise.
+    """Return a value as text: four significant digits, thousands apart, no trailing zeros.
 
     Example:
         >>> [format_value(value) for value in (0.123456, 12345.6, 12345, None, "asha")]
@@ -116,12 +90,7 @@ def format_value(value: Value) -> str:
 
 
 def format_metric(name: str, value: float | None) -> str:
-    """Return a metric's value with the digits that it deserves, a rank distance with one; empty for None.
-
-    Example:
-        >>> format_metric("multi/AP", 0.71234), format_metric("multi/rank_distance", 1234.56)
-        ('0.7123', '1,234.6')
-    """
+    """Return a metric's value with four digits, a rank distance with one; empty for None."""
     return "" if value is None else f"{value:,.1f}" if name.endswith("rank_distance") else f"{value:.4f}"
 
 
@@ -139,12 +108,7 @@ def format_duration(seconds: float) -> str:
 
 
 def plain_name(field_name: str) -> str:
-    """Return a field of the study as people read it.
-
-    Example:
-        >>> plain_name("mix.mixing_ratio")
-        'mixing ratio'
-    """
+    """Return a field of the study in words: ``mixing ratio``."""
     return short_name(field_name).replace("_", " ")
 
 
@@ -163,31 +127,16 @@ def shorten(text: object, length: int = 22) -> str:
 
 
 def counted(count: int, noun: str) -> str:
-    """Return a count and its noun.
-
-    Example:
-        >>> counted(1, "trial"), counted(1200, "query")
-        ('1 trial', '1,200 queries')
-    """
+    """Return a count and its noun: ``1,200 queries``."""
     plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
     return f"{count:,} {noun if count == 1 else plural}"
 
 
 def listed(names: Sequence[str]) -> str:
-    """Return names as a sentence lists them.
-
-    Example:
-        >>> listed(["a", "b", "c"])
-        'a, b and c'
-    """
+    """Return names as a sentence lists them: ``a, b and c``."""
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def capital(text: str) -> str:
-    """Return the text with a capital first, as it begins a sentence.
-
-    Example:
-        >>> capital("half-half")
-        'Half-half'
-    """
+    """Return the text with a capital first, the rest as it is."""
     return text[:1].upper() + text[1:]

@@ -2,30 +2,26 @@
 
 import datetime
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import optuna
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
-from hybridtune.report.chart import TEMPLATE, Chart, first_goal, is_best, new_figure, rounded, safe, tip
+from hybridtune.report.chart import Chart, new_figure, panels, rounded, safe, tip
 from hybridtune.report.colours import BLUE, GREEN, GREY, ORANGE, PURPLE
 from hybridtune.report.record import StudyRecord, TrialRecord
 from hybridtune.report.text import Value, counted, shorten
 from hybridtune.storage.trial_rows import wall_seconds
 
-REST = "waiting and ending"  # for workers to start, for a place; writing the best checkpoint
+REST = "waiting and ending"  # for workers to start, for a free place; writing the best checkpoint
 PHASES = {"set-up": PURPLE, "training": BLUE, "scoring": GREEN, REST: ORANGE, "not told apart": GREY}
 _TIMED = {"set-up": "setup_seconds", "training": "train_seconds", "scoring": "score_seconds"}
 _BASELINES = {"mono-only": (ORANGE, "dot"), "half-half": (GREEN, "dash"), "cross-only": (PURPLE, "dashdot")}
 
 
 def intermediate(record: StudyRecord) -> Chart:
-    """Draw the first objective of every trial at each of its scores, with Optuna where it holds them.
-
-    Example: see `hybridtune.report.page.page`, as for all charts of this module.
-    """
-    goal = first_goal(record)[0]
+    """Draw the first objective of every trial at each of its scores, with Optuna where it holds them."""
+    goal = record.goal
     chart = Chart("intermediate", "Scores while training", ["trial", "step", goal])
     chart.rows = _score_rows(record.trials, [goal])
     if record.optuna_study is None:
@@ -44,7 +40,7 @@ def intermediate(record: StudyRecord) -> Chart:
     numbered = {f"Trial{trial.number}": trial for trial in record.trials}
     for trace in figure.data:
         found = numbered.get(trace.name)
-        chosen, baseline = (False, None) if found is None else (is_best(record, found), found.baseline)
+        chosen, baseline = (False, None) if found is None else (record.is_best(found), found.baseline)
         trace.update(_look(baseline, chosen), hoverinfo="text")
         trace.update(name="" if found is None else safe(found.label), showlegend=chosen or baseline is not None)
         trace.hovertext = _step_tips(trace.name, goal, zip(trace.x, trace.y, strict=True))
@@ -61,7 +57,7 @@ def _step_tips(label: str, name: str, points: Iterable[tuple[float, float]]) -> 
 
 
 def _look(baseline: str | None, chosen: bool) -> dict[str, Any]:
-    """The line of a trial: the chosen one thick and blue, a baseline in its own colour and dash, others thin."""
+    """Return a trial's line: the chosen one thick and blue, a baseline in its own colour and dash, others thin."""
     colour, dash = (BLUE, "solid") if chosen else _BASELINES.get(baseline or "", (GREY, "solid"))
     line = {"color": colour, "dash": dash, "width": 3 if chosen else 2 if baseline else 1}
     return {"mode": "lines+markers", "line": line, "marker": {"color": colour, "size": 5}}
@@ -77,15 +73,15 @@ def _score_rows(trials: list[TrialRecord], names: list[str]) -> list[list[Value]
 
 def learning_curves(record: StudyRecord) -> Chart:
     """Draw loss and first objective over the steps of the chosen trial and the baselines."""
-    goal, best = first_goal(record)[0], record.best
+    goal, best = record.goal, record.best
     names = list(dict.fromkeys(["loss", goal]))
     chart = Chart("learning-curves", "Learning curves", ["trial", "step", *names])
-    shown = [trial for trial in record.trials if trial.history and (trial.baseline or is_best(record, trial))]
+    shown = [trial for trial in record.trials if trial.history and (trial.baseline or record.is_best(trial))]
     chart.rows = _score_rows(shown, names)
     if not shown:
         return chart.saying("Neither the chosen trial nor a baseline has a score yet.")
-    figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.07)
-    figure.update_layout(template=TEMPLATE, height=540, margin_b=60)
+    figure = panels(2, 540)
+    figure.update_layout(margin_b=60)
     for trial in shown:
         for panel, name in enumerate(names, start=1):
             points = [(entry["step"], entry[name]) for entry in trial.history if name in entry]
@@ -95,7 +91,7 @@ def learning_curves(record: StudyRecord) -> Chart:
                 name=safe(trial.label),
                 legendgroup=trial.id,
                 showlegend=panel == 1,
-                **_look(trial.baseline, is_best(record, trial)),
+                **_look(trial.baseline, record.is_best(trial)),
                 hovertext=_step_tips(safe(trial.label), name, points),
                 hoverinfo="text",
             )
@@ -103,7 +99,7 @@ def learning_curves(record: StudyRecord) -> Chart:
     figure.update_xaxes(title_text="training step", row=2, col=1)
     figure.update_yaxes(title_text="training loss", row=1, col=1)
     figure.update_yaxes(title_text=safe(goal), row=2, col=1)
-    others = counted(sum(not is_best(record, trial) for trial in shown), "baseline")
+    others = counted(sum(not record.is_best(trial) for trial in shown), "baseline")
     chosen = "" if best is None else f" and the chosen trial, {best.label} (thick blue)"
     words = (
         f"{others}{chosen}: training loss, a mean over the steps since the score before, and {goal} on dev. Losses at "
@@ -112,28 +108,21 @@ def learning_curves(record: StudyRecord) -> Chart:
     return chart.saying(words, figure)
 
 
-class _Spent(NamedTuple):
-    """Seconds of a trial: where it begins from the start of the search, and its phases, which add up to ``whole``."""
-
-    begins: float
-    whole: float
-    phases: dict[str, float]
-
-
-def _spent(trial: TrialRecord, start: float) -> _Spent:
-    """A trial's time by phase; what it does not split is not told apart.
+def _phases(trial: TrialRecord) -> dict[str, float]:
+    """Return a trial's seconds by phase, which add up to all of its time.
 
     Its metrics may be those of a checkpoint before the last, so its last score counts too. A resumed trial may have
     trained longer than its last stretch lasted: its phases are then cut to it.
     """
-    left, phases = trial.seconds, {}
+    left = trial.seconds
+    phases: dict[str, float] = {}
     for phase, name in _TIMED.items():
         values = [float(entry[name]) for entry in (trial.metrics, *trial.history) if name in entry]
         if values:
             phases[phase] = min(max(values), left)
             left -= phases[phase]
     phases[REST if len(phases) == len(_TIMED) else "not told apart"] = left
-    return _Spent(trial.began - start, trial.seconds, phases)
+    return phases
 
 
 def timeline(record: StudyRecord) -> Chart:
@@ -143,18 +132,18 @@ def timeline(record: StudyRecord) -> Chart:
     trials = [trial for trial in record.trials if trial.began > 0 and trial.seconds > 0]
     if not trials:
         return chart.saying("No trial has told when it began and how long it took.")
-    start = min(trial.began for trial in trials)
-    spent = [_spent(trial, start) for trial in trials]
-    for trial, s in zip(trials, spent, strict=True):
-        phases = [round(s.phases[phase], 1) if phase in s.phases else None for phase in PHASES]
-        chart.rows.append([trial.label, trial.status, round(s.begins, 1), round(s.whole, 1), *phases])
+    first = min(trial.began for trial in trials)
+    begins, spent = [trial.began - first for trial in trials], [_phases(trial) for trial in trials]
+    for trial, start, by_phase in zip(trials, begins, spent, strict=True):
+        phases = [round(by_phase[phase], 1) if phase in by_phase else None for phase in PHASES]
+        chart.rows.append([trial.label, trial.status, round(start, 1), round(trial.seconds, 1), *phases])
     # A unit in which the search is no more than a few hundred long, and the seconds of one.
-    length = max(s.begins + s.whole for s in spent)
+    length = max(start + trial.seconds for start, trial in zip(begins, trials, strict=True))
     unit, seconds = ("seconds", 1) if length < 300 else ("minutes", 60) if length < 4 * 3600 else ("hours", 3600)
     figure = new_figure(130 + (26 if len(trials) <= 30 else 15) * len(trials))
-    reached = [s.begins for s in spent]
+    reached = begins
     for phase, colour in PHASES.items():
-        long = [s.phases.get(phase, 0.0) for s in spent]
+        long = [by_phase.get(phase, 0.0) for by_phase in spent]
         if any(long):
             bars = go.Bar(
                 y=list(range(len(trials))),
@@ -179,9 +168,9 @@ def timeline(record: StudyRecord) -> Chart:
     return chart.saying(words, figure)
 
 
-def _time_words(trials: list[TrialRecord], spent: list[_Spent], length: float) -> str:
-    whole = sum(s.whole for s in spent)
-    totals = {phase: sum(s.phases.get(phase, 0.0) for s in spent) for phase in PHASES}
+def _time_words(trials: list[TrialRecord], spent: list[dict[str, float]], length: float) -> str:
+    whole = sum(trial.seconds for trial in trials)
+    totals = {phase: sum(by_phase.get(phase, 0.0) for by_phase in spent) for phase in PHASES}
     lasted, idle = datetime.timedelta(seconds=round(length)), length - wall_seconds(trials)
     shares = ", ".join(f"{total / whole:.0%} {phase}" for phase, total in totals.items() if total / whole >= 0.005)
     words = f"{counted(len(trials), 'trial')} in {lasted} (h:mm:ss); of their time {shares}."

@@ -4,52 +4,48 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from hybridtune.metrics.measures import BIAS
 from hybridtune.metrics.metrics import SETTINGS
 from hybridtune.report.bias_map import bias_table
+from hybridtune.terminal.screen import Screen
 from hybridtune.terminal.tables import plain_table
 
-_DIGITS = {"rank_distance": 2}  # in places of the pool; all other measures lie in [0, 1]
+_DIGITS = {"rank_distance": 2}  # in ranks of the pool; all other measures lie in [0, 1]
 _LEFT_OUT = {
     "only_a": "rankings that only A has",
     "only_b": "rankings that only B has",
     "undefined": "rankings that do not define it",
 }
-_WIDTH = 61  # of a drawn interval; odd, so that 0 has a place of its own
+_WIDTH = 61  # of a drawn interval; odd, so that 0 has a column of its own
 
 Cells = Mapping[str, Any]
 
 
-def evaluation_summary(result: Mapping[str, Any], console: Console) -> None:
-    """Print the tables of one evaluation, or what a dry run found.
-
-    Example: ``hybridtune evaluate MODEL --benchmark newsroom:dev``.
-    """
-    print_to = console.print
+def evaluation_summary(result: Mapping[str, Any], screen: Screen) -> None:
+    """Print the tables of one evaluation, or what a dry run found."""
     if "metrics" not in result:
-        print_to(plain_table([result], "would score"))
+        screen.console.print(plain_table([result], "would score"))
         return
     for table in _scores_tables(result):
-        print_to(table)
+        screen.console.print(table)
     metrics, counts = result["metrics"], result["counts"]
     if "balanced/AP" in metrics:
-        print_to(f"balanced/AP {metrics['balanced/AP']:.4f} (harmonic mean of the three settings)")
+        screen.print(f"balanced/AP {metrics['balanced/AP']:.4f} (harmonic mean of the three settings)")
     for name in BIAS:
         if f"multi/{name}" in metrics:
             queries, passages = counts["queries_with"][name], counts["passages"]
-            print_to(
-                f"multi/{name} {metrics[f'multi/{name}']:.4f} ({queries:,} queries, pool of {passages:,} passages)"
-            )
+            value = metrics[f"multi/{name}"]
+            screen.print(f"multi/{name} {value:.4f} ({queries:,} queries, pool of {passages:,} passages)")
     other = _other_means(result)
     if other:
-        print_to(other, soft_wrap=True)
+        screen.print(other)
     if counts.get("not_retrieved"):
-        print_to(f"relevant passages not in the run: {counts['not_retrieved']:,} of {counts['relevant_pairs']:,}")
+        missing = f"{counts['not_retrieved']:,} of {counts['relevant_pairs']:,}"
+        screen.print(f"relevant passages not in the run: {missing}")
     for note in result["notes"]:
-        print_to(note, style="dim", soft_wrap=True, markup=False)
+        screen.print(note, style="dim")
 
 
 def _other_means(result: Mapping[str, Any]) -> str:
@@ -63,12 +59,12 @@ def _other_means(result: Mapping[str, Any]) -> str:
     if not means:
         return ""
     setting = next(iter(means)).split("/")[0]
-    silent = counts["queries_without_relevant"][setting]
-    queries = counts["queries"][setting] + silent
+    unanswered = counts["queries_without_relevant"][setting]
+    queries = counts["queries"][setting] + unanswered
     shown = ", ".join(f"{name} {value:.4f}" for name, value in means.items())
     return (
         f"trec_eval prints {shown}: means over all {queries:,} judged queries at once, those without a relevant "
-        f"passage ({silent:,}) at 0"
+        f"passage ({unanswered:,}) at 0"
     )
 
 
@@ -76,12 +72,10 @@ def _scores_tables(result: Mapping[str, Any]) -> list[Table]:
     """Return means with counts, the matrix of languages, its training pairs, groups of languages, and the bias."""
     measures = [name for name in dict.fromkeys(key.split("/")[1] for key in result["metrics"]) if name not in BIAS]
     shown = measures[0]
-    tables = [
-        plain_table(_means(result, measures), "means over query languages (mono, multi) or ordered pairs (cross)")
-    ]
+    means = plain_table(_means(result, measures), "means over query languages (mono, multi) or ordered pairs (cross)")
     multi = {language: values.get(shown) for language, values in result["per_language"]["multi"].items()}
     cells = {pair: values.get(shown) for pair, values in result["per_pair"].items()}
-    tables.append(plain_table(_matrix(result, shown, cells, multi), "query language by row, pool by column"))
+    tables = [means, plain_table(_matrix(result, shown, cells, multi), "query language by row, pool by column")]
     if result["training_pairs"] is not None:
         trained = {pair: result["training_pairs"].get(pair, 0) for pair in cells}
         title = "training pairs of each pair (0: zero-shot)"
@@ -108,7 +102,7 @@ def _means(result: Mapping[str, Any], measures: list[str]) -> list[dict[str, Any
 
 
 def _matrix(result: Mapping[str, Any], corner: str, cells: Cells, multi: Cells) -> list[dict[str, Any]]:
-    """One row a query language, one column a passage language; empty where nothing was scored."""
+    """Return one row a query language, one column a passage language; empty where nothing was scored."""
     names = list(result["counts"]["passages_per_language"])
     rows = [x for x in names if x in multi or any(f"{x}-{y}" in cells for y in names)]
     pools = [y for y in names if any(f"{x}-{y}" in cells for x in names)]
@@ -123,10 +117,7 @@ def _cell(value: float | int | None) -> str:
 
 
 def groups_table(groups: Mapping[str, Any], measures: Sequence[str]) -> Table:
-    """Return the table of means over groups of languages (`group_means`).
-
-    Example: ``hybridtune evaluate MODEL --benchmark newsroom:dev``.
-    """
+    """Return the table of means over groups of languages (`group_means`)."""
     rows = [
         {
             "group": group,
@@ -141,42 +132,30 @@ def groups_table(groups: Mapping[str, Any], measures: Sequence[str]) -> Table:
     return plain_table(rows, "groups of languages and pairs")
 
 
-def comparison_tables(result: Mapping[str, Any], console: Console) -> None:
-    """Print who A and B are, the differences, their intervals drawn, and what was left out.
-
-    Example: ``hybridtune compare A B``.
-    """
+def comparison_tables(result: Mapping[str, Any], screen: Screen) -> None:
+    """Print who A and B are, the differences, their intervals drawn, and what was left out."""
     for side in ("a", "b"):
-        about = result[side]
-        name = about.get("model", "model not known")
-        console.print(f"{side.upper()}: {name} ({about['file']})", soft_wrap=True, markup=False)
+        name = result[side].get("model", "model not known")
+        screen.print(f"{side.upper()}: {name} ({result[side]['file']})")
     rows = result["differences"]
     title = f"benchmark {result['a'].get('benchmark', 'not known')}, over the rankings that both have"
-    console.print(plain_table([_cells(row) for row in rows], title))
+    screen.console.print(plain_table([_cells(row) for row in rows], title))
     for measure in dict.fromkeys(row["measure"] for row in rows):
-        _draw([row for row in rows if row["measure"] == measure and row["low"] is not None], measure, console)
+        _draw([row for row in rows if row["measure"] == measure and row["low"] is not None], measure, screen)
     for row in rows:
-        left = [f"{row[key]:,} {text}" for key, text in _LEFT_OUT.items() if row[key]]
-        if left:
-            name = f"{row['setting']}/{row['measure']}"
-            console.print(f"{name}: left out {', '.join(left)}", soft_wrap=True, markup=False)
-    console.print(
+        left_out = [f"{row[key]:,} {text}" for key, text in _LEFT_OUT.items() if row[key]]
+        if left_out:
+            screen.print(f"{row['setting']}/{row['measure']}: left out {', '.join(left_out)}")
+    screen.print(
         f"p: sign-flip permutation over topics, two-sided ({result['draws']:,} draws or all); p Holm: corrected over "
         "the settings of a measure, below .05 a verdict; interval: bootstrap over topics. A topic is all queries with "
         f"the same relevant passages. Seed {result['seed']}.",
         style="dim",
-        soft_wrap=True,
-        markup=False,
     )
 
 
 def forest(low: float, middle: float, high: float, limit: float) -> str:
-    """Draw an interval within [-limit, limit] as a line of characters: ``(--o--)``, with ``|`` where 0 is.
-
-    Example:
-        >>> forest(-0.5, 0.0, 0.5, 1.0).strip()
-        '(--------------o--------------)'
-    """
+    """Draw an interval within [-limit, limit] as a line of characters: ``(--o--)``, with ``|`` where 0 is."""
 
     def column(value: float) -> int:
         return round((value / limit + 1) / 2 * (_WIDTH - 1)) if limit else _WIDTH // 2
@@ -190,14 +169,15 @@ def forest(low: float, middle: float, high: float, limit: float) -> str:
 
 
 def _cells(row: Mapping[str, Any]) -> dict[str, Any]:
-    """One row as the table shows it."""
     digits = _DIGITS.get(row["measure"], 4)
     interval = "" if row["low"] is None else f"{row['low']:+.{digits}f} to {row['high']:+.{digits}f}"
+    forms = {"a": f".{digits}f", "b": f".{digits}f", "difference": f"+.{digits}f"}
+    a, b, difference = ("" if row[name] is None else format(row[name], form) for name, form in forms.items())
     return {
         "metric": f"{row['setting']}/{row['measure']}",
-        "A": _number(row["a"], f".{digits}f"),
-        "B": _number(row["b"], f".{digits}f"),
-        "B - A": _number(row["difference"], f"+.{digits}f"),
+        "A": a,
+        "B": b,
+        "B - A": difference,
         "95 % interval": interval,
         "p": _chance(row["p"]),
         "p Holm": _chance(row["p_holm"]),
@@ -207,38 +187,24 @@ def _cells(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _number(value: float | None, form: str) -> str:
-    return "" if value is None else format(value, form)
-
-
 def _chance(p: float | None) -> str:
     # Cut, not rounded: 0.04996 must not read 0.0500 beside the verdict of a p below .05.
     return "" if p is None else f"{math.floor(p * 1e4 + 1e-6) / 1e4:.4f}" if p >= 1e-4 else f"{p:.0e}"
 
 
-def _draw(rows: Sequence[Mapping[str, Any]], measure: str, console: Console) -> None:
+def _draw(rows: Sequence[Mapping[str, Any]], measure: str, screen: Screen) -> None:
     if not rows:
         return
     limit = max(max(abs(row["low"]), abs(row["high"])) for row in rows)
-    edge = f"{limit:.{_DIGITS.get(measure, 4)}f}"
-    sides = ("A better", "B better") if rows[0]["better"] == "max" else ("B better", "A better")
-    console.print(
-        f"\n{'':8}{'-' + edge + '  ' + sides[0]:<{_WIDTH // 2}}0{sides[1] + '  +' + edge:>{_WIDTH // 2}}  {measure}",
-        markup=False,
-        soft_wrap=True,
-    )
+    edge, half = f"{limit:.{_DIGITS.get(measure, 4)}f}", _WIDTH // 2
+    left, right = ("A better", "B better") if rows[0]["better"] == "max" else ("B better", "A better")
+    screen.print(f"\n{'':8}{f'-{edge}  {left}':<{half}}0{f'{right}  +{edge}':>{half}}  {measure}")
     for row in rows:
-        line = forest(row["low"], row["difference"], row["high"], limit)
-        console.print(f"{row['setting']:<8}{line}", markup=False, soft_wrap=True)
+        screen.print(f"{row['setting']:<8}{forest(row['low'], row['difference'], row['high'], limit)}")
 
 
-def mined_table(result: dict[str, Any], console: Console) -> None:
-    """Print what became of the candidates.
-
-    Example: ``hybridtune mine MODEL --data train.jsonl --to mined.jsonl``.
-    """
+def mined_table(result: dict[str, Any], screen: Screen) -> None:
+    """Print what became of the candidates."""
     rows = [{"passages in": language, **counts} for language, counts in result["counts"].items()]
-    console.print(plain_table(rows, "candidates, and why they were left out"))
-    console.print(
-        f"hard negatives for {result['mined']:,} of {result['groups']:,} groups: {result['file']}", soft_wrap=True
-    )
+    screen.console.print(plain_table(rows, "candidates, and why they were left out"))
+    screen.print(f"hard negatives for {result['mined']:,} of {result['groups']:,} groups: {result['file']}")

@@ -7,7 +7,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.live import Live
@@ -29,14 +29,7 @@ Title = Callable[[Sequence[TrialRow]], str]
 
 
 class Screen(StudyCallback):
-    """Prints for people: a live table, bars on a terminal, and lines elsewhere.
-
-    Args:
-        to_stderr: standard output is for JSON.
-
-    Example:
-        >>> result = run_study(study, "studies/first", [Screen()])  # doctest: +SKIP
-    """
+    """Prints for people: a live table, bars on a terminal, and lines elsewhere; to stderr where stdout is for JSON."""
 
     def __init__(self, to_stderr: bool = False) -> None:
         # The stream itself, not whatever sys.stdout is later: Ray's prints are redirected while it runs.
@@ -101,15 +94,12 @@ class Screen(StudyCallback):
                 redirect_stderr=False,
             )
             self._training.enter_context(live)
-        elif single:
-            self._training.enter_context(
-                every(SECONDS_BETWEEN_LINES, lambda: self.line(f"training: {self._fit_line(study)}"))
-            )
         else:
-            self._training.enter_context(every(SECONDS_BETWEEN_LINES, self._print_paces))
+            print_paces = (lambda: self.line(f"training: {self._fit_line(study)}")) if single else self._print_paces
+            self._training.enter_context(every(SECONDS_BETWEEN_LINES, print_paces))
 
     def on_step(self, trial: str, step: int, loss: float, pairs_per_second: float) -> None:
-        """Keep it for the table."""
+        """Note it for the table."""
         self._paces[trial] = Pace(step, loss, pairs_per_second)
 
     def on_trial(self, row: TrialRow, rows: Sequence[TrialRow]) -> None:
@@ -152,49 +142,48 @@ class _Bar:
     def update(self, done: int, total: int) -> None:
         self._before = self._before if self._total else done
         self._done, self._total = done, total
-        self.progress.update(self._task, completed=done, total=total, rate=self._rate())
+        self.progress.update(self._task, completed=done, total=total, rate=self._describe_rate())
 
     def print_line(self) -> None:
         if not self._screen.console.is_terminal and 0 < self._done < self._total:
-            self._screen.line(f"{self._title}: {self._done:,} of {self._total:,} {self._unit}, {self._rate()}")
+            counts = f"{self._done:,} of {self._total:,} {self._unit}"
+            self._screen.line(f"{self._title}: {counts}, {self._describe_rate()}")
 
     def print_end(self) -> None:
         if self._total:
-            took = time.perf_counter() - self._began
+            took, rate = self._measure()
             before = f" ({self._before:,} of them before)" if self._before else ""
-            rate = _number((self._done - self._before) / took)
-            self._screen.line(
-                f"{self._title}: {self._done:,} {self._unit}{before} in {took:.1f} s, {rate} {self._unit}/s"
-            )
+            counts = f"{self._done:,} {self._unit}{before} in {took:.1f} s"
+            self._screen.line(f"{self._title}: {counts}, {_number(rate)} {self._unit}/s")
 
-    def _rate(self) -> str:
-        rate = (self._done - self._before) / max(1e-9, time.perf_counter() - self._began)
-        left = (
-            f", {format_duration((self._total - self._done) / rate)} left" if rate and self._done < self._total else ""
-        )
-        return f"{_number(rate)} {self._unit}/s{left}"
+    def _describe_rate(self) -> str:
+        rate, text = self._measure()[1], ""
+        if rate and self._done < self._total:
+            text = f", {format_duration((self._total - self._done) / rate)} left"
+        return f"{_number(rate)} {self._unit}/s{text}"
+
+    def _measure(self) -> tuple[float, float]:
+        """Return the seconds so far and the rate in them."""
+        took = max(1e-9, time.perf_counter() - self._began)
+        return took, (self._done - self._before) / took
 
 
 def search_title(study: "Study", concurrent_trials: int, earlier: Sequence[TrialRow]) -> Title:
-    """Return what gives the title of the live table: ``4 of 15 trials ended, 2 at once, 12 min of 30m left``.
+    """Return a function of the rows that titles the live table: ``4 of 15 trials ended, 2 at once``, and the budget.
 
-    Args:
-        study: the study file.
-        concurrent_trials: trials at once.
-        earlier: trials of earlier runs, those that were cut off among them; their time is gone from the budget.
-
-    Example: see `Screen`.
+    The time of ``earlier`` trials, those that were cut off among them, counts against the budget.
     """
-    from hybridtune.search.samplers import expected_trials  # heavy, and `status` is to answer at once
+    from hybridtune.search.samplers import expected_trials  # heavy, and `status` has to answer at once
     from hybridtune.search.stopping import spent
 
-    search, began, gone, expected = study.search, time.monotonic(), spent(earlier)[0], expected_trials(study)
+    search, expected = study.search, expected_trials(study)
+    began = time.monotonic() - spent(earlier)[0]
 
     def title(rows: Sequence[TrialRow]) -> str:
         ended = sum(row.status != "running" for row in rows)
         parts = [f"{ended} of {expected} trials ended", f"{concurrent_trials} at once"]
         if search.time_budget is not None:
-            left = max(0.0, seconds(search.time_budget) - gone - (time.monotonic() - began))
+            left = max(0.0, seconds(search.time_budget) - (time.monotonic() - began))
             parts.append(f"{format_duration(left)} of {search.time_budget} left")
         if search.step_budget is not None:
             parts.append(f"{max(0, search.step_budget - spent(rows)[1]):,} of {search.step_budget:,} steps left")
@@ -219,5 +208,5 @@ def _pace_text(pace: Pace, max_steps: int) -> str:
     return f"step {pace.step}/{max_steps}, loss {pace.loss:.3f}, {pace.pairs_per_second:,.0f} pairs/s"
 
 
-def _number(value: Any) -> str:
+def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"

@@ -1,5 +1,6 @@
 """What a command that runs a study prints before it starts and after it ends: tables, counts, what to type next."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,17 +19,15 @@ from hybridtune.terminal.tables import explain_marks, plain_table, trials_table
 
 
 def show_plan(preflight: Preflight, described: Mapping[str, Any], screen: Screen) -> None:
-    """Print what ``--dry-run`` found.
-
-    Example: ``hybridtune run --dry-run``.
-    """
-    print_to = screen.console.print
-    print_to(dump_study(preflight.study), markup=False)
-    print_to(plain_table(described["languages"], "training pairs"))
+    """Print what ``--dry-run`` found."""
+    screen.console.print(dump_study(preflight.study), markup=False)
+    screen.console.print(plain_table(described["languages"], "training pairs"))
     for line in opening_lines(preflight):
         screen.line(line)
     plan, mix = described["plan"], preflight.study.mix
-    print_to(plain_table(plan["table"], f"batches of the fixed values, {preflight.study.train.max_steps} steps"))
+    screen.console.print(
+        plain_table(plan["table"], f"batches of the fixed values, {preflight.study.train.max_steps} steps")
+    )
     screen.line(f"mixing ratio asked {plan['asked_ratio']:.4g}, realised {plan['realised_ratio']:.4f}")
     if mix.align_share:
         screen.line(f"align share asked {mix.align_share:g}, realised {plan['realised_align_share']:.4f}")
@@ -39,10 +38,7 @@ def show_plan(preflight: Preflight, described: Mapping[str, Any], screen: Screen
 
 
 def study_summary(study: Study, result: Mapping[str, Any], screen: Screen) -> None:
-    """Print the table of trials, what it cost, the best values, whether they are better, and where everything is.
-
-    Example: ``hybridtune run``.
-    """
+    """Print the table of trials, what it cost, the best values, whether they are better, and where everything is."""
     rows = [TrialRow(**trial) for trial in result["trials"]]
     best = result["best"]
     width = screen.console.width if screen.console.is_terminal else None
@@ -57,10 +53,8 @@ def study_summary(study: Study, result: Mapping[str, Any], screen: Screen) -> No
         screen.print(f"{names} failed: {reason}")
     screen.print(trial_counts(study, rows))
     name = best["baseline"] or f"trial {best['number']}"
-    values = ", ".join(
-        f"{short_name(key)} {value:.4g}" if isinstance(value, float) else f"{short_name(key)} {value}"
-        for key, value in best["values"].items()
-    )
+    shown = {key: f"{value:.4g}" if isinstance(value, float) else value for key, value in best["values"].items()}
+    values = ", ".join(f"{short_name(key)} {value}" for key, value in shown.items())
     screen.print(f"best: {name} ({values})")
     if len(result["front"]) > 1:
         screen.print(f"Pareto front: {', '.join(result['front'])}")
@@ -73,17 +67,14 @@ def study_summary(study: Study, result: Mapping[str, Any], screen: Screen) -> No
 
 
 def trial_counts(study: Study, rows: Sequence[TrialRow]) -> str:
-    """Return ``9 trials asked: 5 done, 4 stopped early; 1,900 of 2,700 steps in 3 min``, with the budget if any.
-
-    Example: ``hybridtune run``.
-    """
+    """Return ``9 trials asked: 5 done, 4 stopped early; 1,900 of 2,700 steps in 3 min``, with the budget if any."""
     took, steps = spent(rows)
-    counts = {status: sum(row.status == status for row in rows) for status in dict.fromkeys(row.status for row in rows)}
-    asked, search = expected_trials(study), study.search
+    counts = Counter(row.status for row in rows)
+    expected, search = expected_trials(study), study.search
     begun = [f"{count} {status}" for status, count in counts.items()]
-    if len(rows) < asked:
-        begun.append(f"{asked - len(rows)} not begun")
-    line = f"{asked} trials asked: {', '.join(begun)}; {steps:,} of {asked * study.train.max_steps:,} steps"
+    if len(rows) < expected:
+        begun.append(f"{expected - len(rows)} not begun")
+    line = f"{expected} trials asked: {', '.join(begun)}; {steps:,} of {expected * study.train.max_steps:,} steps"
     limits = [f"{search.time_budget}"] if search.time_budget is not None else []
     limits += [f"{search.step_budget:,} steps"] if search.step_budget is not None else []
     return f"{line} in {format_duration(took)}" + (f" (budget: {', '.join(limits)})" if limits else "")
@@ -112,12 +103,8 @@ def _repeats_rows(repeats: Mapping[str, Any], metric: str) -> list[dict[str, Any
 
 
 def train_summary(result: Mapping[str, Any], screen: Screen) -> None:
-    """Print the scores of one fit, and where its model is.
-
-    Example: ``hybridtune train STUDY``.
-    """
-    shown = {key: value for key, value in result["metrics"].items() if "/" in key}
-    rows = [{"metric": key, "dev": f"{value:.4f}"} for key, value in shown.items()]
+    """Print the scores of one fit, and where its model is."""
+    rows = [{"metric": key, "dev": f"{value:.4f}"} for key, value in result["metrics"].items() if "/" in key]
     screen.console.print(plain_table(rows, "dev benchmark"))
     _print_locations(result, screen)
 

@@ -26,10 +26,7 @@ _HEADS = {
 
 
 class Pace(NamedTuple):
-    """How far a training is.
-
-    Example: see `trials_table`.
-    """
+    """How far a training is."""
 
     step: int
     loss: float
@@ -51,18 +48,16 @@ def trials_table(
         best: id of the best one.
         paces: how far the running trials are now, by trial id.
         width: of the terminal; where the table is wider it has six searched fields at most. None: all of them.
-
-    Example:
-        >>> trials_table(["multi/AP"], [TrialRow("0000", 0, "half-half", {"mix.mixing_ratio": 0.5})]).row_count
-        1
     """
-    figures = list(dict.fromkeys([*goals, *FIGURES]))
     fields = list(dict.fromkeys(name for row in rows for name in row.values))
-    columns = [_step_column(rows, paces or {}), *(_figure_column(rows, name) for name in figures)]
-    columns = [_column(rows, name) for name in fields] + columns
+    columns = [_column(short_name(name), [short(row.values.get(name)) for row in rows]) for name in fields]
+    columns.append(_step_column(rows, paces or {}))
+    for name in dict.fromkeys([*goals, *FIGURES]):
+        columns.append(_column(name, [format_metric(name, row.metrics.get(name)) for row in rows]))
     first = ["trial", *(row.label + (" *" if row.id == best else "") for row in rows)]
+    needed = sum(max(map(len, column)) + 1 for column in (first, *columns))  # with a blank after each
     left_out = 0
-    if width is not None and len(fields) > NARROW and sum(_width(one) for one in (first, *columns)) > width:
+    if width is not None and len(fields) > NARROW and needed > width:
         left_out = len(fields) - NARROW
         columns = columns[:NARROW] + columns[len(fields) :]
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
@@ -79,33 +74,20 @@ def trials_table(
 
 
 def explain_marks(rows: Sequence[TrialRow]) -> str:
-    """Explain the marks behind the steps, of those that the rows have: ``x: stopped early``.
-
-    Example: see `trials_table`.
-    """
+    """Explain the marks after the steps, of those that the rows have: ``x: stopped early``."""
     seen = {row.status for row in rows}
     return "; ".join(f"{mark}: {status}" for status, mark in MARKS.items() if mark and status in seen)
 
 
 def short(value: Any) -> str:
-    """Return a trial's value as tables show it; empty for null.
-
-    Example:
-        >>> short(0.0123456), short(None), short("linear")
-        ('0.0123', '', 'linear')
-    """
+    """Return a trial's value as tables show it; empty for null."""
     if isinstance(value, float):
         return f"{value:.3g}"
     return "" if value is None else str(value)
 
 
-def _column(rows: Sequence[TrialRow], field: str) -> list[str]:
-    name = short_name(field)
-    return [_HEADS.get(name, name), *(short(row.values.get(field)) for row in rows)]
-
-
-def _figure_column(rows: Sequence[TrialRow], name: str) -> list[str]:
-    return [_HEADS.get(name, name), *(format_metric(name, row.metrics.get(name)) for row in rows)]
+def _column(head: str, cells: Sequence[str]) -> list[str]:
+    return [_HEADS.get(head, head), *cells]
 
 
 def _step_column(rows: Sequence[TrialRow], paces: Mapping[str, Pace]) -> list[str]:
@@ -118,17 +100,8 @@ def _step_column(rows: Sequence[TrialRow], paces: Mapping[str, Pace]) -> list[st
     return ["step", *cells]
 
 
-def _width(column: Sequence[str]) -> int:
-    return max(map(len, column)) + 1  # with the blank behind it
-
-
 def plain_table(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
-    """Return rows of like keys as a table.
-
-    Example:
-        >>> plain_table([{"language": "sw", "pairs": 1200}], "training pairs").row_count
-        1
-    """
+    """Return rows of like keys as a table."""
     table = Table(box=None, pad_edge=False, title=title, title_justify="left", header_style="bold")
     for key, value in (rows[0] if rows else {}).items():
         table.add_column(str(key), justify="left" if isinstance(value, str) else "right")

@@ -121,7 +121,7 @@ def test_what_a_result_tells(evaluated, screen):
     assert set(result["groups"]) == {"seen", "unseen", "rich", "low-resource"}
     assert json.loads((out / "scores.json").read_text(encoding="utf-8"))["metrics"] == result["metrics"]
     assert (out / "bias.svg").read_text(encoding="utf-8").startswith("<svg")
-    evaluation_summary(result, screen.console)
+    evaluation_summary(result, screen)
 
 
 def test_a_run_file_scores_as_its_model_did(evaluated, beir, screen, tmp_path):

@@ -62,7 +62,7 @@ def test_a_comparison_is_told_and_written(places, capsys):
     assert {row["verdict"] for row in result["differences"]} == {"B better"}
     assert json.loads(json.dumps(result)) == result
 
-    comparison_tables(result, screen.console)
+    comparison_tables(result, screen)
     told = capsys.readouterr().out
     assert "A: older" in told
     assert "B: best" in told
@@ -88,7 +88,7 @@ def test_a_measure_that_nothing_defines_is_told(places, capsys):
         write_per_query(path, per_query(alone), list("abcde"), ["en"], np.arange(5), {})
     result = compare_evaluations(str(places / "one"), str(places / "two"), ["AP", "rank_distance"], 0, screen, draws=20)
     assert {row["measure"] for row in result["differences"]} == {"AP"}
-    comparison_tables(result, screen.console)
+    comparison_tables(result, screen)
     told = capsys.readouterr().out
     assert "rank_distance: no ranking defines it" in told
     assert "no difference shown" in told
