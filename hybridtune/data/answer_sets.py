@@ -1,5 +1,7 @@
 """Answer sets: which groups answer each other's queries, found as the connected components of what they share."""
 
+from collections.abc import Hashable, Iterable
+
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
@@ -17,10 +19,6 @@ def answer_sets(count: int, ones: Int32, others: Int32) -> Int32:
 
     Returns:
         [G] the smallest group of the set that each group belongs to.
-
-    Example:
-        >>> answer_sets(5, np.array([4, 2], np.int32), np.array([2, 1], np.int32)).tolist()
-        [0, 1, 1, 3, 1]
     """
     if not count:
         return np.zeros(0, np.int32)
@@ -28,4 +26,18 @@ def answer_sets(count: int, ones: Int32, others: Int32) -> Int32:
     _, components = connected_components(edges, directed=False)  # [G]
     _, smallest = np.unique(components, return_index=True)
     names: Int32 = smallest.astype(np.int32)[components]
+    return names
+
+
+def answer_sets_by_key(keys: Iterable[Iterable[Hashable]]) -> list[int]:
+    """Join rows that share a key, directly or through others; return the first row of the set of each.
+
+    Example:
+        >>> answer_sets_by_key([["a"], ["b", "c"], ["d", "a"], []])
+        [0, 1, 0, 3]
+    """
+    rows = list(keys)
+    first: dict[Hashable, int] = {}
+    edges = [(first.setdefault(key, row), row) for row, held in enumerate(rows) for key in held]
+    names: list[int] = answer_sets(len(rows), *np.array(edges, np.int32).reshape(-1, 2).T).tolist()
     return names

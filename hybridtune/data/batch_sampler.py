@@ -25,7 +25,7 @@ class HybridBatchSampler:
         plan: the batches; without align batches, which need a teacher.
         steps: global batches of the whole training, >= 1. One epoch of a trainer is all of them.
         processes: n, ranks that train together; every rank takes a slice of B / n pairs of each global batch of B.
-        rank: whose slices to give, in [0, n). None: those of all ranks in turn, which is how Accelerate, and with it
+        rank: whose slices to yield, in [0, n). None: those of all ranks in turn, which is how Accelerate, and with it
             sentence-transformers' and transformers' trainers, deals batches to ranks.
 
     Attributes:
@@ -48,7 +48,7 @@ class HybridBatchSampler:
         [('mono', ['where 7']), ('cross', ['wo 14'])]
     """
 
-    drop_last = True  # there is no batch that is not full
+    drop_last = True  # every batch is full
 
     def __init__(self, plan: HybridPlan, steps: int, *, processes: int = 1, rank: int | None = None) -> None:
         if plan.align_share:

@@ -1,8 +1,8 @@
 """The texts of the training groups as numbers: all that the plan needs to know of the data.
 
-A text's number is its place among the distinct texts, in the order of the files: a query and a passage of the same
-words are two texts, and so are queries of two languages; a passage and a hard negative are one. Texts are one if their
-`text_key` is: the first spelling stands for all. The token store has one row a text, by the same number. Groups come
+A text's number is its position among the distinct texts, in the order of the files. Texts with the same `text_key` are
+one, under their first spelling; a query and a passage of the same words are two texts, and so are queries of two
+languages; a passage and a hard negative are one. The token store has one row per text, by the same number. Groups come
 from the readers; `HybridPlan` draws its batches from a `Corpus`.
 """
 
@@ -35,19 +35,16 @@ class Corpus:
 
     Attributes:
         languages: the L language codes, sorted.
-        queries: [G, L] text number of the group's query in the language, -1 where there is none.
-        passages: [G, L] text number of its passage, -1 where there is none.
-        answer_sets: [G] groups that share a passage text, in any language, or a query text in one language have one
-            answer set, and so have those that a chain of such groups connects: they answer each other's queries, so
-            they are never negatives of each other.
-        negative_cells: [N] where each hard negative belongs, ``group * L + column of the language``, ascending. Only
-            cells with a passage have any: those of the other cells would never be used.
+        queries: [G, L] text number of the group's query in the language, -1 for none.
+        passages: [G, L] text number of its passage, -1 for none.
+        answer_sets: [G] groups that share a passage text, in any language, or a query text in one language, directly or
+            through others, are one answer set: they answer each other's queries and are never each other's negatives.
+        negative_cells: [N] where each hard negative belongs, ``group * L + column of the language``, ascending; only
+            cells with a passage have any.
         negative_texts: [N] its text number.
-        negative_answer_sets: [N] answer set of the groups that have its text as a passage, -1 if none has. It is
-            never that of its own group: such a text answers the group's queries and is left out.
+        negative_answer_sets: [N] answer set of the groups that have its text as a passage, -1 for none. Never that of
+            its own group: such a text answers the group's queries and is left out.
         sources: [G] the entry of ``data.train`` that the group came from, from 0.
-
-    Example: see `Corpus.from_groups`.
     """
 
     languages: tuple[str, ...]
@@ -68,17 +65,10 @@ class Corpus:
         Args:
             groups: rows of the native format (``{"group_id", "queries": {language: text}, "passages": {...}}``), or the
                 path of a file, folder or glob of such rows.
-            language_limits: most groups a language may have; what is over it is left out in the order of the groups.
+            language_limits: most groups a language may have, in the order of the groups.
 
         Raises:
             InputError: a row that is no group, a group_id that occurs twice, or no text at all.
-
-        Example:
-            >>> corpus = Corpus.from_groups(
-            ...     [{"group_id": "1", "queries": {"en": "Who?"}, "passages": {"en": "She.", "de": "Sie."}}]
-            ... )
-            >>> corpus.languages, corpus.pair_counts().tolist()
-            (('de', 'en'), [[0, 0], [1, 1]])
         """
         builder = CorpusBuilder(language_limits or {})
         for group in parse_groups(groups):
@@ -87,7 +77,7 @@ class Corpus:
 
     @classmethod
     def open(cls, folder: Path) -> "Corpus":
-        """Map what `save` wrote into memory; all processes of a machine share it."""
+        """Map what `save` wrote into memory, which all processes of a machine share."""
         files = {field.name: folder / f"{field.name}.npy" for field in fields(cls)}
         tables: dict[str, Any] = {name: np.asarray(np.load(file, mmap_mode="r")) for name, file in files.items()}
         return cls(**tables | {"languages": tuple(tables["languages"].tolist())})
@@ -110,7 +100,7 @@ class Corpus:
         Args:
             groups: [B] rows of the corpus.
             columns: [B] languages of the passages.
-            draws: [B] numbers in [0, 1): where in a cell's list to start; from there in turn, around the end.
+            draws: [B] where in a cell's list to start, in [0, 1); from there in turn, around the end.
             most: n, negatives of one cell.
 
         Returns:
@@ -133,23 +123,26 @@ class Corpus:
 
 
 class TextPart(NamedTuple):
-    """The texts of one block: an Arrow file of (is_query, text), and which of them stand in no block before."""
+    """The texts of one block: an Arrow file of (is_query, text), and which of them are in no earlier block."""
 
     path: Path
     new: Bool
 
+    def read(self) -> pa.Table:
+        """Read (is_query, text) of the new texts."""
+        with pa.memory_map(str(self.path)) as source:
+            return pa.ipc.open_file(source).read_all().filter(pa.array(self.new)).combine_chunks()
+
 
 class CorpusBuilder:
-    """Numbers the texts of groups and joins the groups that share a passage, or a query in one language.
+    """Numbers the texts of groups, and joins the groups that share a passage or a query in one language.
 
     Args:
-        limits: most groups a language may have; what is over the limit is left out in the order of the groups.
-        text_folder: gets the texts, block by block; None: they are not kept.
+        limits: most groups a language may have, in the order of the groups.
+        text_folder: gets the texts, block by block; None: they are not written.
 
     Attributes:
         parts: the files of the texts.
-
-    Example: see `Corpus.from_groups`, which adds groups and finishes.
     """
 
     def __init__(self, limits: Mapping[str, int], text_folder: Path | None = None) -> None:
@@ -168,7 +161,6 @@ class CorpusBuilder:
         self._begin()
 
     def _begin(self) -> None:
-        """Begin an empty block."""
         self._ids: list[str] = []
         self._of: list[int] = []
         self._cells: list[int] = []
@@ -199,7 +191,7 @@ class CorpusBuilder:
             self._end()
 
     def _index(self, text: str, query_language: str | None = None) -> int:
-        """Return the index of a query of a language, or of a passage, which is one text in all languages."""
+        """Return the index of a query of a language, or of a passage in any language."""
         side = "p" if query_language is None else f"q{query_language}"
         found = self._indices.setdefault(f"{side}\0{text_key(text)}".encode(), self._texts + len(self._indices))
         if len(self._spellings) < len(self._indices):
@@ -207,7 +199,6 @@ class CorpusBuilder:
         return found
 
     def _end(self) -> None:
-        """Put the block away."""
         if self._text_folder:
             path = self._text_folder / f"part-{len(self._digests):05d}.arrow"
             sides, texts = zip(*self._spellings, strict=True) if self._spellings else ((), ())
@@ -225,11 +216,7 @@ class CorpusBuilder:
         self._begin()
 
     def finish(self) -> Corpus:
-        """Number what was added.
-
-        Raises:
-            InputError: no text at all, or a group_id that occurs twice.
-        """
+        """Number what was added; raises InputError for no text at all or a group_id that occurs twice."""
         self._end()
         repeated = np.flatnonzero(~_is_new(_numbers(np.concatenate(self._id_digests))))
         if len(repeated):
@@ -260,12 +247,7 @@ class CorpusBuilder:
         )
 
     def _answer_sets(self, numbers: Int32, groups: Int32, sides: Sequence[Int32]) -> tuple[Int32, Int32]:
-        """Join the groups that share a text.
-
-        Returns:
-            [texts] the first group that has it, as a passage or as a query; -1 of one that is a hard negative only.
-            [G] the answer set of every group.
-        """
+        """Return the first group [texts] that has each text as a passage or query, else -1, and the answer sets [G]."""
         texts = np.concatenate([numbers[side[side >= 0]] for side in sides])  # no query has the number of a passage
         of = np.concatenate([groups[side >= 0] for side in sides])
         holders = np.full(numbers.max() + 1, -1, np.int32)
@@ -275,7 +257,6 @@ class CorpusBuilder:
     def _hard_negatives(
         self, numbers: Int32, column_of: Int32, holders: Int32, sets: Int32
     ) -> tuple[Int64, Int32, Int32]:
-        """Return the cells, the texts and the answer sets of the hard negatives."""
         groups, columns, texts = np.concatenate(self._negative_blocks).T
         holder = holders[numbers[texts]]
         answered = np.where(holder >= 0, sets[holder], -1)
@@ -286,10 +267,8 @@ class CorpusBuilder:
 
 def read_texts(parts: Sequence[TextPart]) -> Iterator[tuple[bool, str]]:
     """Read (is_query, text) of every distinct text, in the order of the numbers."""
-    for part in parts:
-        with pa.memory_map(str(part.path)) as source:
-            table = pa.ipc.open_file(source).read_all().filter(pa.array(part.new))
-            yield from zip(table.column("is_query").to_pylist(), table.column("text").to_pylist(), strict=True)
+    for table in map(TextPart.read, parts):
+        yield from zip(table.column("is_query").to_pylist(), table.column("text").to_pylist(), strict=True)
 
 
 def _digests(texts: Iterable[bytes]) -> Digests:
@@ -311,6 +290,5 @@ def _numbers(digests: Digests) -> Int32:
 
 
 def _is_new(numbers: Int32) -> Bool:
-    """Return [n] whether a number of `_numbers` is seen for the first time."""
     new: Bool = np.diff(np.maximum.accumulate(numbers), prepend=-1) > 0
     return new

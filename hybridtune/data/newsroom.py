@@ -1,22 +1,21 @@
 """The embedded corpus `newsroom`: short news in six languages and two scripts, generated from a seed.
 
-A story says who did what to which site, and where. Each of its groups asks for one more fact (who, why, how
-much, when, what then): the query is a headline with that question, the passage the sentences with the answer.
-It serves as a corpus in the tutorial, in the tests and offline, and is uneven in the way real news is: wire
-stories are translated between some of the languages, local stories exist in one language only and speak of
-things that no wire story names, and the two low-resource languages are hardly ever translated.
+A story says who did what to which site, and where. Each of its groups asks for one more fact (who, why, how much,
+when, what then): the query is a headline with that question, the passage the sentences with the answer. It is uneven as
+real news is: wire stories are translated between some of the languages, local stories exist in one language only and
+speak of things that no wire story names, and the two low-resource languages are hardly ever translated.
 
-The words are in ``newsroom_words.json``, one concept a line, one column a language; they were written for this
-project, nothing is taken from a data set. ``a/b`` holds two forms: of an action the noun and the past tense, of
-a site the object form and the form after a noun, of a place how a headline and how a story name it, of a
-question two phrasings. Local words occur only in local stories and in the held-out parts.
+The words are in ``newsroom_words.json``, one concept a line, one column a language; they were written for this project.
+``a/b`` holds two forms: of an action the noun and the past tense, of a site the object form and the form after a noun,
+of a place how a headline and how a story name it, of a question two phrasings. Local words occur only in local stories
+and in the held-out parts.
 """
 
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
-from typing import Any, Literal, NamedTuple, TypedDict, get_args
+from typing import Any, Literal, NamedTuple, get_args
 from zlib import crc32
 
 from hybridtune.errors import InputError
@@ -33,7 +32,7 @@ RICH: tuple[str, ...] = tuple(lang for lang in LANGUAGES if lang not in LOW_RESO
 STORIES: dict[str, int] = {"train": 700, "dev": 40, "test": 40}
 MOST_STORIES = 1500  # beyond it the held-out parts run out of events
 FACTS_PER_STORY = 2
-FOLLOW_UPS = 0.7  # of the stories: differ from an earlier one only in what was done, or to what, or where
+FOLLOW_UPS = 0.7  # chance that a story differs from an earlier one only in what was done, or to what, or where
 LOCAL_WORDS = 0.5  # chance that a word of a local story is one that no wire story uses
 HELD_OUT_LOCAL_WORDS = 0.3  # the same in dev and test: the news to be searched is of both kinds
 
@@ -46,17 +45,8 @@ TRANSLATED: dict[str, tuple[int, int]] = {"sw": (12, 0), "ha": (30, 7)}
 LOCAL_TURNS = RICH * 3 + LOW_RESOURCE
 
 
-class Group(TypedDict):
-    """A row of the native format: the texts of one group by language, at most one of each kind in each."""
-
-    group_id: str
-    document_id: str
-    queries: dict[str, str]
-    passages: dict[str, str]
-
-
 class Coverage(NamedTuple):
-    """Where a story appears: languages of its queries and its passages, and its chance of local words."""
+    """The languages of a story's queries and passages, and its chance of local words."""
 
     query_languages: tuple[str, ...]
     passage_languages: tuple[str, ...]
@@ -64,7 +54,7 @@ class Coverage(NamedTuple):
 
 
 class Slot(NamedTuple):
-    """The concepts that can fill one place of a sentence: the common ones, then the local ones."""
+    """The concepts that can fill one position of a sentence: the common ones, then the local ones."""
 
     concepts: list[Concept]
     common: int
@@ -90,20 +80,17 @@ MONTHS, QUESTIONS, ANSWERS = (_concepts(_WORDS[name]) for name in ("months", "qu
 HELD_OUT = Coverage(LANGUAGES, LANGUAGES, HELD_OUT_LOCAL_WORDS)
 
 
-def generate(part: Part, seed: int = 0, stories: int | None = None) -> Iterator[Group]:
-    """Generate one part of the corpus, always the same for the same arguments.
+def generate(part: Part, seed: int = 0, stories: int | None = None) -> Iterator[dict[str, Any]]:
+    """Generate the groups of one part of the corpus, in a fixed order, always the same for the same arguments.
 
     Args:
         part: `train` (uneven: most groups exist in few languages), `dev` or `test` (every group in all).
             Parts share no document and no text, whatever their seeds.
-        seed: Seed of the stories; any integer.
-        stories: Number of stories, each a document of two groups, 1 to 1500; None for the part's usual size.
-
-    Returns:
-        The groups in a fixed order, those of one story in a row.
+        seed: seed of the stories; any integer.
+        stories: number of stories, each a document of two groups, 1 to 1500; None for the part's usual size.
 
     Raises:
-        InputError: If the part is unknown or the number of stories out of range.
+        InputError: the part is unknown or the number of stories out of range.
 
     Example:
         >>> next(generate("dev"))["queries"]["en"]
@@ -117,7 +104,7 @@ def generate(part: Part, seed: int = 0, stories: int | None = None) -> Iterator[
     return _generate(part, seed, count)
 
 
-def _generate(part: Part, seed: int, count: int) -> Iterator[Group]:
+def _generate(part: Part, seed: int, count: int) -> Iterator[dict[str, Any]]:
     rng = Random(f"newsroom {part} {seed}")  # a string seeds by its digest: the same in every process
     # Wire stories follow up wire stories only, or local words would leak into them.
     earlier: dict[float, list[Event]] = {0.0: [], LOCAL_WORDS: [], HELD_OUT_LOCAL_WORDS: []}
@@ -129,12 +116,12 @@ def _generate(part: Part, seed: int, count: int) -> Iterator[Group]:
         document_id = f"{part}-{seed}-{number:04d}"
         for fact in sorted(rng.sample(range(len(QUESTIONS)), FACTS_PER_STORY)):
             queries, passages = _texts(rng, event, actor, fact, coverage.local_words)
-            yield Group(
-                group_id=f"{document_id}-{fact}",
-                document_id=document_id,
-                queries={lang: queries[lang] for lang in coverage.query_languages},
-                passages={lang: passages[lang] for lang in coverage.passage_languages},
-            )
+            yield {
+                "group_id": f"{document_id}-{fact}",
+                "document_id": document_id,
+                "queries": {lang: queries[lang] for lang in coverage.query_languages},
+                "passages": {lang: passages[lang] for lang in coverage.passage_languages},
+            }
 
 
 def _train_coverage(rng: Random, number: int) -> Coverage:
@@ -150,21 +137,17 @@ def _train_coverage(rng: Random, number: int) -> Coverage:
 
 
 def _new_event(rng: Random, part: Part, local_words: float, earlier: dict[float, list[Event]]) -> Event:
-    """Draw what happened, to what and where: something that belongs to the part and is new."""
+    """Draw what happened, to what and where: new, and of the one part that owns the event, so parts share no text."""
     similar = earlier[local_words]
     while True:
         event: Event = tuple(slot.draw(rng, local_words) for slot in EVENT)
         if similar and rng.random() < FOLLOW_UPS:
             known, changed = rng.choice(similar), rng.randrange(len(EVENT))
             event = (*known[:changed], event[changed], *known[changed + 1 :])
-        if _owner(event) == part and not any(event in events for events in earlier.values()):
+        draw = crc32(repr(event).encode()) % 10
+        owner = "dev" if draw == 0 else "test" if draw == 1 else "train"
+        if owner == part and not any(event in events for events in earlier.values()):
             return event
-
-
-def _owner(event: Event) -> Part:
-    """Return the one part that may tell an event: every text names its event, so parts can share no text."""
-    draw = crc32(repr(event).encode()) % 10
-    return "dev" if draw == 0 else "test" if draw == 1 else "train"
 
 
 def _texts(

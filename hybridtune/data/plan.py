@@ -2,11 +2,12 @@
 
 Hybrid batches (Elmahdy, Lin, Ahmad 2024, arXiv 2408.10536): every *batch* is mono (all pairs in one language) or
 cross (in every pair the query's language differs from the passage's), and `mixing_ratio` is the share that is mono.
-A third kind, align, holds translations without questions, for languages that have nothing else. A corpus or groups go
-in, `BatchSpec`s come out: `stream` turns them into tokens, `HybridBatchSampler` into rows for other trainers.
+A third kind, align, holds translations without queries, for languages that have nothing else. A corpus or groups go in,
+`BatchSpec`s come out: `stream` turns them into tokens, `HybridBatchSampler` into rows for other trainers.
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +33,7 @@ class BatchSpec:
     """One global batch of B pairs, all of one kind.
 
     Attributes:
-        step: its place in the training, from 0.
+        step: its number in the training, from 0.
         kind: ``mono``, ``cross`` or ``align``.
         groups: [B] row of the group in the corpus; no two of one answer set.
         languages: [B, 2] columns of the two languages. Of a mono or cross pair: the query's and the passage's, the
@@ -67,7 +68,7 @@ class HybridPlan:
         step_at: share of the training after which ``step`` changes the ratio.
         steps: length of the training that the schedule runs over.
         weights: factor on how often a language (``de``) or ordered pair (``en-de``) is drawn.
-        data_weights: of every data set: it counts as if it stood there so many times; none: all alike.
+        data_weights: of every data set: it counts as if it occurred so many times; none: all alike.
         align_share: share of all batches that are align batches, in [0, 1).
         align_from: languages that the teacher reads; none: of two, the one with more mono pairs.
 
@@ -117,19 +118,17 @@ class HybridPlan:
         self.seed = seed
         self.single_pair = cross_batch == "single_pair"
         self.data_sets = max(1, len(data_weights))
-        ratios = {"mixing_ratio": mixing_ratio}
         self.align_share = align_share
         self._align = Schedule(align_share, _phase(seed, 8))
-        if schedule == "constant":
-            self._mono = Schedule(mixing_ratio, _phase(seed, 0))
-        elif final_ratio is None:
-            raise InputError(without_end(schedule))
-        else:
+        ratios = {"mixing_ratio": mixing_ratio}
+        if schedule != "constant":
+            if final_ratio is None:
+                raise InputError(without_end(schedule))
             ratios["final_ratio"] = final_ratio
-            length = max(1, steps - self._align.count(steps))  # the schedule runs over the question-passage batches
-            self._mono = Schedule(
-                mixing_ratio, _phase(seed, 0), shape=schedule, end=final_ratio, batches=length, step_at=step_at
-            )
+        length = max(1, steps - self._align.count(steps))  # the schedule runs over the question-passage batches
+        self._mono = Schedule(
+            mixing_ratio, _phase(seed, 0), shape=schedule, end=final_ratio or 0.0, batches=length, step_at=step_at
+        )
         usable, left_out = usable_pairs(
             corpus,
             batch_size=batch_size,
@@ -195,12 +194,12 @@ class HybridPlan:
                 yield BatchSpec(step, kind, groups, drawn.pairs[drawn.pair_of[cells]])
 
     def table(self, steps: int) -> list[dict[str, Any]]:
-        """Count what ``steps`` steps hold: one row a kind and language pair (and data set, where there are several).
+        """Count what ``steps`` steps hold: one row per kind, language pair and, with several data sets, data set.
 
         Returns:
             rows ``{"kind", "pair": "en-de", "data_set": 0, "batches", "pairs", "groups", "epochs"}``: batches that hold
-            such a pair, pairs seen, distinct groups among them, and pairs seen per pair there is. ``data_set`` is the
-            index in the study's ``data.train``; the column is there only if the study has several.
+            such a pair, pairs seen, distinct groups among them, and pairs seen per pair of the corpus. ``data_set``,
+            the index in the study's ``data.train``, is there only if the study has several.
         """
         draws = self._draws()
         sources = self.corpus.sources if self.data_sets > 1 else None
@@ -246,18 +245,12 @@ def _phase(seed: int, purpose: int) -> float:
 
 
 class _Tally:
-    """Counts the batches of one kind, by cell and data set, while they are drawn.
-
-    Args:
-        draws: where the batches come from.
-        sources: [G] the data set of every group; None: there is one.
-        data_sets: how many there are.
-    """
+    """Counts the batches of one kind, by language pair and data set, while they are drawn."""
 
     def __init__(self, draws: Draws, sources: Int32 | None, data_sets: int) -> None:
-        self._draws, self._sources, self._data_sets = draws, sources, data_sets
-        pairs = len(draws.cells.pairs) * data_sets
-        self._batches, self._pairs = np.zeros((2, pairs), np.int64)  # [P * data sets] each
+        self._draws, self._data_sets = draws, data_sets
+        self._sources = sources  # [G] the data set of every group; None: there is one
+        self._batches, self._pairs = np.zeros((2, len(draws.cells.pairs) * data_sets), np.int64)
 
     def add(self, groups: Int32, cells: Int64) -> None:
         """Count a batch: its groups [B] and the cells [B] that they came from."""
@@ -298,8 +291,6 @@ def describe(plan: HybridPlan, steps: int) -> dict[str, Any]:
         ``{"steps", "batch_size", "asked_ratio", "realised_ratio", "asked_align_share", "realised_align_share",
         "left_out_of_mono": [languages], "left_out_of_cross": [pairs], "table": [rows of HybridPlan.table]}``. The
         ratios are means over the steps, and of the question-passage batches alone.
-
-    Example: see `HybridPlan.table`, which it ends with.
     """
     return {
         "steps": steps,
@@ -323,14 +314,9 @@ def write_plan(plan: HybridPlan, steps: int, folder: Path) -> None:
 
 
 def distinct_pairs(rows: list[dict[str, Any]]) -> dict[str, int]:
-    """Count distinct question-passage pairs in the rows of a table, by "query language-passage language".
-
-    Example:
-        >>> distinct_pairs([{"kind": "mono", "pair": "de-de", "groups": 7}])
-        {'de-de': 7}
-    """
-    found: dict[str, int] = {}
+    """Count distinct question-passage pairs in the rows of a table, by "query language-passage language"."""
+    found: Counter[str] = Counter()
     for row in rows:
         if row["kind"] != "align":
-            found[row["pair"]] = found.get(row["pair"], 0) + row["groups"]
-    return found
+            found[row["pair"]] += row["groups"]
+    return dict(found)

@@ -1,4 +1,4 @@
-"""Queues of groups to be drawn: those of every cell in seeded permutations, epoch after epoch, in whole numbers only.
+"""Queues of groups to be drawn: those of every cell, in seeded permutations, epoch after epoch.
 
 A batch costs a few numpy calls while every row can have the next group in line; from the first row on that cannot,
 the rest of the batch goes row by row.
@@ -19,15 +19,15 @@ _FEW = 16  # a cell with less than this part of all groups has few
 class Queues:
     """The groups of every cell, epoch after epoch: each a fresh permutation, none repeats before all were visited.
 
-    What waits of all cells stands in one array, every cell in a stretch of its own length: a taken group leaves
-    it, and one that was passed over (its answer set is in the batch already) keeps its place before those behind it.
+    All waiting groups are in one array, every cell in a stretch of its own: a group that is taken leaves it, and one
+    that is passed over (its answer set is in the batch already) stays before those after it.
 
     Args:
         members: finds the groups of a cell, ascending.
         sizes: [C] groups of every cell, at least one.
         pair_of: [C] the pair of every cell; cells of one pair are neighbours and replace each other before others do.
         answer_sets: [G] no batch holds two groups of one answer set.
-        seeds: of every cell's permutations; the epoch goes with it.
+        seeds: of every cell's permutations; the epoch is added.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Queues:
         self._waiting_items, self._answer_set_items = self._waiting.data, answer_sets.data
 
     def take(self, wanted: Int64) -> tuple[Int32, Int64]:
-        """Take the next group of every wanted cell [B] whose answer set the batch does not hold yet.
+        """Take for every wanted cell [B] its next group whose answer set the batch does not hold yet.
 
         Returns:
             [B] groups, and [B] their cells: where a cell has no such group left, another one replaces it.
@@ -77,7 +77,7 @@ class Queues:
         return np.isin(self.members(cell), self._waiting[self._heads[cell] : self._new[cell]], invert=True)
 
     def members(self, cell: int) -> Int32:
-        """Return the groups of a cell, ascending; few are kept, for finding them takes a look at all groups."""
+        """Return the groups of a cell, ascending; those of small cells are cached: to find them takes a full scan."""
         if cell in self._few:
             return self._few[cell]
         members = self._find(cell)
@@ -187,7 +187,7 @@ class Queues:
         return end
 
     def _renew(self, line: "_Line") -> bool:
-        """Put the next epoch behind what still waits, which keeps its place; False if all groups wait already."""
+        """Append the next epoch to what still waits; return False if all groups wait already."""
         cell = line.cell
         epoch, end = self._epochs[cell], int(self._ends[cell])
         start = end - int(self._sizes[cell])
@@ -221,7 +221,7 @@ class Queues:
 
 @dataclass
 class _Line:
-    """A cell while a batch looks through it: the next index to look at, and the indices taken behind the head."""
+    """A cell while a batch looks through it: the next index to look at, and the indices taken after the head."""
 
     cell: int
     index: int
@@ -229,12 +229,7 @@ class _Line:
 
 
 def earlier_equals(values: Int64) -> Int64:
-    """Count [B] for each value the equal ones before it; values are small whole numbers.
-
-    Example:
-        >>> earlier_equals(np.array([4, 7, 4, 4])).tolist()
-        [0, 0, 1, 2]
-    """
+    """Count [B] for each value, a small whole number, the equal ones before it: 4 7 4 4 gives 0 0 1 2."""
     rows = np.arange(len(values))
     small = values.astype(np.uint16) if values.max() < 2**16 else values  # numpy sorts uint16 by radix
     order = np.argsort(small, kind="stable")

@@ -1,7 +1,7 @@
 """Language pairs: which a corpus has, which kinds of batch can be made of them, and how often each is drawn.
 
-`usable_pairs` says what a plan may draw from or refuses it, `make_cells` gives every pair its weight, and `Draws` takes
-the rows of batches, with `Queues` of the groups behind it. `HybridPlan` puts the three kinds together.
+`usable_pairs` returns what a plan may draw from or refuses it, `make_cells` gives every pair its weight, and `Draws`
+takes the rows of batches from `Queues` of the groups. `HybridPlan` puts the three kinds together.
 """
 
 import functools
@@ -24,12 +24,7 @@ _GOLDEN = 0.6180339887498949  # multiples of it, modulo 1, fill [0, 1) as evenly
 
 
 def pair_name(languages: Sequence[str], pair: Sequence[int]) -> str:
-    """Return a pair as people write it: ``en-de``.
-
-    Example:
-        >>> pair_name(("de", "en"), (1, 0))
-        'en-de'
-    """
+    """Return a pair as people write it: ``en-de``."""
     return f"{languages[pair[0]]}-{languages[pair[1]]}"
 
 
@@ -37,7 +32,7 @@ def groups_of(corpus: Corpus, pair: Sequence[int], *, aligned: bool, data_set: i
     """Return the groups that have a pair, ascending.
 
     Args:
-        corpus: the texts there are.
+        corpus: the texts.
         pair: columns of two languages.
         aligned: whether both texts are passages; else the first is a query.
         data_set: of this data set alone; -1: of all.
@@ -53,12 +48,12 @@ def translations(corpus: Corpus, align_from: Sequence[str]) -> list[Pair]:
     """Return the pairs of which some group has passages in both languages; the teacher reads the first.
 
     Args:
-        corpus: the texts there are.
-        align_from: languages the teacher reads. Of two, the one with more mono pairs counts (of equals, the first in
-            the alphabet), as it does where none is given.
+        corpus: the texts.
+        align_from: languages that the teacher reads; none: all. Of two, it reads the one with more mono pairs (of
+            equals, the first in the alphabet).
 
     Raises:
-        InputError: a language that the corpus has not.
+        InputError: a language that the corpus lacks.
     """
     for language in align_from:
         if language not in corpus.languages:
@@ -82,22 +77,19 @@ def usable_pairs(
     align_share: float,
     align_from: Sequence[str],
 ) -> tuple[dict[Kind, list[Pair]], list[Pair]]:
-    """Find the pairs that every kind of batch draws from.
+    """Find the pairs that each kind of batch draws from, and the mono and cross pairs too small for their own batch.
 
     Args:
-        corpus: the texts there are.
+        corpus: the texts.
         batch_size: B, distinct answer sets that a batch needs.
-        ratios: the shares of mono batches that occur, by the field of the study that asks: ``mixing_ratio`` and, where
-            there is a schedule, ``final_ratio``.
+        ratios: the shares of mono batches that occur, by the field that requests them: ``mixing_ratio`` and, with a
+            schedule, ``final_ratio``.
         single_pair: whether all rows of a cross batch have one language pair.
         align_share: share of align batches.
         align_from: languages that the teacher of align batches reads.
 
-    Returns:
-        them, and the mono and cross pairs that are too small for a batch of their own and left out.
-
     Raises:
-        InputError: a kind that is asked for and cannot be made.
+        InputError: a kind that is requested and cannot be made.
     """
     pairs: list[Pair] = [(x, y) for x, y in np.argwhere(corpus.pair_counts()).tolist()]
     if not pairs:
@@ -106,32 +98,26 @@ def usable_pairs(
             "(translations alone fill align batches, and those are never all batches)"
         )
     sizes = {pair: _answer_sets(corpus, [pair], aligned=False) for pair in pairs}
-    mono = [pair for pair in pairs if pair[0] == pair[1]]
-    cross = [pair for pair in pairs if pair[0] != pair[1]]
-    alone = [*mono, *(cross if single_pair else [])]  # pairs that must fill a batch by themselves
+    mono, cross = ([pair for pair in pairs if (pair[0] == pair[1]) == same] for same in (True, False))
+    alone = [*mono, *cross] if single_pair else mono  # pairs that must fill a batch by themselves
     left_out = [pair for pair in alone if sizes[pair] < batch_size]
-    largest = {
-        kind: max((sizes[pair] for pair in some), default=0) for kind, some in (("mono", mono), ("cross", cross))
-    }
-    _check_size("mono", largest["mono"], "groups in the largest language", batch_size, ratios)
+    largest = max((sizes[pair] for pair in mono), default=0)
+    _check_size("mono", largest, "groups in the largest language", batch_size, ratios)
     if single_pair:
-        _check_size("cross", largest["cross"], "groups in the largest language pair", batch_size, ratios)
+        largest = max((sizes[pair] for pair in cross), default=0)
+        _check_size("cross", largest, "groups in the largest language pair", batch_size, ratios)
     else:
         _check_size("cross", _answer_sets(corpus, cross, aligned=False), "cross groups", batch_size, ratios)
     aligned: list[Pair] = []
     if align_share > 0:
         aligned = translations(corpus, align_from)
         _check_align_size(_answer_sets(corpus, aligned, aligned=True), batch_size, align_share, align_from)
-    usable: dict[Kind, list[Pair]] = {
-        "mono": [pair for pair in mono if pair not in left_out],
-        "cross": [pair for pair in cross if pair not in left_out],
-        "align": aligned,
-    }
-    return usable, left_out
+    mono, cross = ([pair for pair in some if pair not in left_out] for some in (mono, cross))
+    return {"mono": mono, "cross": cross, "align": aligned}, left_out
 
 
 def _answer_sets(corpus: Corpus, pairs: Iterable[Pair], *, aligned: bool) -> int:
-    """Count the answer sets that the groups of some pairs have together: so many rows a batch of them can have."""
+    """Count the distinct answer sets of the groups of some pairs: the largest batch that they can fill."""
     found = np.zeros(len(corpus.answer_sets), bool)
     for pair in pairs:
         found[corpus.answer_sets[groups_of(corpus, pair, aligned=aligned)]] = True
@@ -139,16 +125,16 @@ def _answer_sets(corpus: Corpus, pairs: Iterable[Pair], *, aligned: bool) -> int
 
 
 def _check_size(kind: Kind, most: int, unit: str, batch_size: int, ratios: Mapping[str, float]) -> None:
-    """Refuse mono or cross batches that are asked for where one can have at most ``most`` rows."""
-    none = 0 if kind == "mono" else 1  # the ratio that asks for no such batch
-    asking = {name: ratio for name, ratio in ratios.items() if ratio != none}
+    """Refuse mono or cross batches that are requested where one can have at most ``most`` rows."""
+    without = 0 if kind == "mono" else 1  # the ratio that asks for no such batch
+    asking = {name: ratio for name, ratio in ratios.items() if ratio != without}
     if not asking or most >= batch_size:
         return
     if not most:
         named = " and ".join(f"{name} {ratio}" for name, ratio in asking.items())
         raise InputError(
             f"the training data has no {kind} pair, and {named} {'asks' if len(asking) == 1 else 'ask'} for {kind} "
-            f"batches: set {' and '.join(f'mix.{name}' for name in asking)} to {none} or add such pairs"
+            f"batches: set {' and '.join(f'mix.{name}' for name in asking)} to {without} or add such pairs"
         )
     raise InputError(
         f"train.batch_size {batch_size} is larger than the {most} distinct {unit}: no {kind} batch can be made "
@@ -179,10 +165,6 @@ def pair_weights(languages: Sequence[str], weights: Mapping[str, float]) -> dict
 
     Raises:
         InputError: a name that is no language and no pair of the corpus, or a pair that is named twice.
-
-    Example:
-        >>> pair_weights(("de", "en"), {"en-de": 2.0, "de": 0.5})
-        {(1, 0): 2.0, (0, 0): 0.5}
     """
     known = {pair_name(languages, (x, y)): (x, y) for x in range(len(languages)) for y in range(len(languages))}
     known |= {language: (x, x) for x, language in enumerate(languages)}  # a language's own name comes first
@@ -243,7 +225,7 @@ def make_cells(
     data sets, the pair is drawn with probability ~ size^s * weight, and each of its data sets ~ w * groups.
 
     Args:
-        corpus: the texts there are.
+        corpus: the texts.
         pairs: those that some group has.
         aligned: whether both texts of a pair are passages.
         exponent: s.
@@ -266,12 +248,7 @@ def make_cells(
 
 
 def evenly(phase: float | Float64, n: Int64) -> Float64:
-    """Return the n-th numbers, n from 0, of a sequence that fills [0, 1) evenly from every index on.
-
-    Example:
-        >>> evenly(0.0, np.arange(4)).round(2).tolist()
-        [0.0, 0.62, 0.24, 0.85]
-    """
+    """Return the n-th numbers, n from 0, of a sequence that fills [0, 1) evenly from every index on."""
     values: Float64 = np.mod(phase + n * _GOLDEN, 1.0)
     return values
 
@@ -282,10 +259,10 @@ class Draws:
     The n-th draw of a pair is a function of n: pairs come with probability ~ weight, as evenly as possible.
 
     Args:
-        corpus: the texts there are; no batch holds two groups of one answer set.
+        corpus: the texts; no batch holds two groups of one answer set.
         cells: what is drawn from.
         phase: where the draws of pairs begin, in [0, 1).
-        seed: of the queues; the cell's languages, data set (if it has one) and epoch go with it.
+        seed: of the queues; the cell's languages, data set (if it has one) and epoch are added.
     """
 
     def __init__(self, corpus: Corpus, cells: Cells, phase: float, seed: tuple[int, ...]) -> None:
@@ -313,15 +290,12 @@ class Draws:
         return pairs
 
     def batch(self, first: int, size: int, *, mixed: bool) -> tuple[Int32, Int64]:
-        """Take the next batch.
+        """Take the next batch: [B] groups, and [B] the cells that they were taken from.
 
         Args:
             first: number of the draw of its (first) pair, from 0.
-            size: B rows.
+            size: B.
             mixed: whether every row has a pair of its own, with numbers from ``first`` on; else one pair has them all.
-
-        Returns:
-            [B] groups and [B] the cells that they were taken from.
         """
         pairs = self.pairs(first + np.arange(size if mixed else 1))
         if not mixed:

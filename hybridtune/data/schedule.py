@@ -1,7 +1,7 @@
 """The schedule of a share: the number of batches of one kind among the first n. PURE, exact, in O(1).
 
-All sums are whole numbers over one common denominator. So the count never wavers at a rounding error: from one batch to
-the next it grows by 0 or by 1, however long the training is.
+All sums are whole numbers over one common denominator. So there is no rounding error: from one batch to the next the
+count grows by 0 or by 1, however long the training is.
 """
 
 from fractions import Fraction
@@ -20,13 +20,9 @@ class Schedule:
         start: the share at the first batch, in [0, 1].
         phase: where in the first batch to begin to count, in [0, 1): sets apart schedules of different seeds.
         shape: ``constant``; ``linear`` and ``cosine`` go from ``start`` to ``end`` over ``batches``; ``step`` jumps.
-        end: the share at the last batch and at all beyond, in [0, 1]; ``constant`` does not look at it.
-        batches: M >= 1, the length of the training; ``constant`` does not look at it.
+        end: the share at the last batch and beyond, in [0, 1]; unused by ``constant``.
+        batches: M >= 1, the length of the training; unused by ``constant``.
         step_at: share of the M batches before the jump, in [0, 1]; it comes before the nearest whole batch.
-
-    Example:
-        >>> [Schedule(1.0, 0.0, shape="linear", end=0.0, batches=8).count(n) for n in (0, 4, 8)]
-        [0, 3, 4]
     """
 
     def __init__(
@@ -56,7 +52,7 @@ class Schedule:
         return (whole + self._phase * scale) // (self._unit * scale)
 
     def requested(self, n: int) -> float:
-        """Integrate the share over the first n batches: so many were asked for."""
+        """Integrate the share over the first n batches."""
         whole, scale = self._sum(n)
         return whole / (self._unit * scale)
 
@@ -66,7 +62,7 @@ class Schedule:
         return whole / (self._unit * scale * n)
 
     def _sum(self, n: int) -> tuple[int, int]:
-        """Integrate over n batches; a fraction: numerator in units of 1/unit, and its further denominator."""
+        """Integrate over n batches; return a fraction: numerator in units of 1/unit, and its further denominator."""
         if self._rise == 0:
             return self._start * n, 1
         if self._shape == "step":

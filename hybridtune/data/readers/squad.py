@@ -3,15 +3,15 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from hybridtune.config.fields import BenchmarkSource
 from hybridtune.config.languages import LANGUAGE, language_code
-from hybridtune.data.answer_sets import answer_sets
+from hybridtune.data.answer_sets import answer_sets_by_key
 from hybridtune.data.readers.files import Source, check_unicode, read_bytes
 from hybridtune.data.readers.records import BenchmarkRows, Judgement, Text, choose_split, in_parts
 from hybridtune.errors import InputError
@@ -30,78 +30,49 @@ def read_xquad_r(files: Mapping[str, Source], source: BenchmarkSource) -> Benchm
     A question is answered by the sentences of its id in all languages that have it: eleven in XQuAD-R, two to
     four in MLQA-R.
 
+    Articles that share a question, in any languages, are one document. MLQA-R has other articles in every language,
+    each file in an order of its own, so documents are numbered in the order in which the languages' files, sorted, name
+    them first; where all files hold the same articles in one order, as in XQuAD-R, that is the order in the file.
+
     Source: LAReQA (arXiv 2004.05484).
 
     Args:
         files: ``{language: file}``, sorted by language.
-        source: the path, and documents [first, after the last) as ``_documents`` numbers them.
+        source: the path, and the documents [first, after the last).
 
     Raises:
-        InputError: a file of another form, or a query whose answer stands in no sentence.
+        InputError: a file of another form, or a query whose answer is in no sentence.
     """
-    articles: list[_Article] = []
+    paragraphs: list[tuple[tuple[str, int], str, str, str, Any]] = []
+    question_ids: dict[tuple[str, int], list[str]] = {}  # of every article, by language and number
     for code, file in files.items():
         language = language_code(code, file.name)
-        for number, content in enumerate(_articles(file, "an XQuAD-R file")):
-            where = f"{file.name}: article {number}"
-            articles.append(_Article(language, number, where, content, _question_ids(content, where)))
-    first, last = source.documents or (0, len(articles))
+        for number, part, where, content in _paragraphs(file, "XQuAD-R"):
+            with _form("XQuAD-R", where):
+                names = [_text(question["id"], where) for question in content["qas"]]
+            question_ids.setdefault((code, number), []).extend(names)
+            paragraphs.append(((code, number), f"{language}:{number}:{part}", language, where, content))
+    _, documents = np.unique(answer_sets_by_key(question_ids.values()), return_inverse=True)
+    document_of = dict(zip(question_ids, documents.tolist(), strict=True))
+    first, last = source.documents or (0, len(documents))
     queries: list[Text] = []
     passages: list[Text] = []
     answers: list[tuple[str, str]] = []  # (question id, id of the sentence)
-    for article, document in zip(articles, _documents(articles), strict=True):
-        if not first <= document < last:
+    for article, name, language, where, content in paragraphs:
+        if not first <= document_of[article] < last:
             continue
-        for part, paragraph in enumerate(article.content["paragraphs"]):
-            name, where = f"{article.language}:{article.number}:{part}", f"{article.where}, paragraph {part}"
-            with _form("XQuAD-R", where):
-                sentences, found = _paragraph(paragraph, name, article.language, where)
-            passages.extend(sentences)
-            for query, answer in found:
-                queries.append(query._replace(text_id=f"{query.text_id}:{article.language}"))
-                answers.append((query.text_id, answer))
+        with _form("XQuAD-R", where):
+            sentences, found = _sentences(content, name, language, where)
+        passages.extend(sentences)
+        for query, answer in found:
+            queries.append(query._replace(text_id=f"{query.text_id}:{language}"))
+            answers.append((query.text_id, answer))
     by_question: dict[str, list[str]] = {}
     for question_id, answer in answers:
         by_question.setdefault(question_id, []).append(answer)
     judged = [Judgement(q, p, 1) for q, (name, _) in enumerate(answers) for p in sorted(set(by_question[name]))]
     name = source.path if source.documents is None else f"{source.path} documents {list(source.documents)}"
     return BenchmarkRows(name, queries, in_parts(passages), judged, [])
-
-
-class _Article(NamedTuple):
-    language: str
-    number: int  # its place in its file
-    where: str
-    content: Any
-    question_ids: list[str]
-
-
-def _question_ids(article: Any, where: str) -> list[str]:
-    with _form("XQuAD-R", where):
-        paragraphs = list(enumerate(article["paragraphs"]))
-    names: list[str] = []
-    for part, paragraph in paragraphs:
-        inside = f"{where}, paragraph {part}"
-        with _form("XQuAD-R", inside):
-            names.extend(_text(question["id"], inside) for question in paragraph["qas"])
-    return names
-
-
-def _documents(articles: Sequence[_Article]) -> list[int]:
-    """Number the documents of articles: articles that share a question, in any languages, are one document.
-
-    MLQA-R has other articles in every language, each file in an order of its own: the place in a file says nothing of
-    which questions are cut off. Documents are numbered in the order in which the languages' files, sorted, name them
-    first; where all files hold the same articles in one order, as in XQuAD-R, that is the place in the file.
-    """
-    first: dict[str, int] = {}  # the first article of each question
-    edges = [
-        (first.setdefault(name, row), row) for row, article in enumerate(articles) for name in article.question_ids
-    ]
-    ones, others = np.array(edges, np.int32).reshape(-1, 2).T
-    _, documents = np.unique(answer_sets(len(articles), ones, others), return_inverse=True)
-    numbers: list[int] = documents.tolist()
-    return numbers
 
 
 @contextmanager
@@ -113,7 +84,7 @@ def _form(kind: str, where: str) -> Iterator[None]:
         raise InputError(f"{where} is not of the {kind} form: {error!r}") from None
 
 
-def _paragraph(paragraph: Any, name: str, language: str, where: str) -> tuple[list[Text], list[tuple[Text, str]]]:
+def _sentences(paragraph: Any, name: str, language: str, where: str) -> tuple[list[Text], list[tuple[Text, str]]]:
     """Return the sentences of a paragraph, and its queries with the id of the sentence that answers each."""
     _text(paragraph.get("context", " "), where, or_blank=True)  # not used, but it must be what the format says
     cuts = list(zip(paragraph["sentences"], paragraph["sentence_breaks"], strict=True))
@@ -145,8 +116,8 @@ def mlqa_files(files: Mapping[str, Source]) -> dict[str, dict[tuple[str, str], l
 def read_mlqa(splits: Mapping[str, Mapping[tuple[str, str], list[Source]]], source: BenchmarkSource) -> BenchmarkRows:
     """Read MLQA: a passage is a paragraph, as in mteb's MLQARetrieval; no sentence is invented.
 
-    The same paragraph stands in every file of its context language, under other numbers and with other questions.
-    So it is known by its text, and its id is a digest of that: the same whichever files and splits are there.
+    The same paragraph is in every file of its context language, under other numbers and with other questions.
+    So its id is a digest of its text: the same whichever files and splits are there.
 
     Source: MLQA (arXiv 1910.07475).
 
@@ -160,37 +131,43 @@ def read_mlqa(splits: Mapping[str, Mapping[tuple[str, str], list[Source]]], sour
     split = choose_split(source.split, list(splits), source.path)
     passages: dict[str, Text] = {}
     queries: dict[tuple[str, str], Text] = {}
-    stands_under: dict[str, set[str]] = {}  # question id -> ids of its paragraphs, in all languages
+    paragraphs: dict[str, set[str]] = {}  # question id -> ids of its paragraphs, in all languages
     for codes, files in sorted(splits[split].items()):
         for file in files:
             context, question = (language_code(code, file.name) for code in codes)
-            for text, asked in _mlqa_paragraphs(file):
+            for _, _, where, paragraph in _paragraphs(file, "MLQA"):
+                with _form("MLQA", where):
+                    texts = [(_text(query["id"], where), _text(query["question"], where)) for query in paragraph["qas"]]
+                    text = _text(paragraph["context"], where)
                 passage_id = f"{context}:{hashlib.sha256(text.encode()).hexdigest()[:16]}"
                 passages.setdefault(passage_id, Text(passage_id, context, text))
-                for name, query in asked:
+                for name, query in texts:
                     known = queries.setdefault((name, question), Text(f"{name}:{question}", question, query))
                     if known.text != query:
                         raise InputError(
                             f"{file.name}: question {name!r} has two texts in {question!r}: {known.text!r}, {query!r}"
                         )
-                    stands_under.setdefault(name, set()).add(passage_id)
-    judged = [Judgement(q, p, 1) for q, (name, _) in enumerate(queries) for p in sorted(stands_under[name])]
+                    paragraphs.setdefault(name, set()).add(passage_id)
+    judged = [Judgement(q, p, 1) for q, (name, _) in enumerate(queries) for p in sorted(paragraphs[name])]
     name = f"{source.path} split {split}"
     return BenchmarkRows(name, list(queries.values()), in_parts(list(passages.values())), judged, [])
 
 
-def _mlqa_paragraphs(file: Source) -> Iterator[tuple[str, list[tuple[str, str]]]]:
-    """Yield the paragraphs of a file, each with its questions as (id, question)."""
-    for number, article in enumerate(_articles(file, "an MLQA file")):
+def _paragraphs(file: Source, kind: str) -> Iterator[tuple[int, int, str, Any]]:
+    """Yield the numbers of article and paragraph, the name of the paragraph in messages, and its content."""
+    try:
+        articles = json.loads(b"".join(read_bytes(file)))["data"]
+        if not isinstance(articles, list):
+            raise TypeError(f"'data' is of type {type(articles).__name__}")
+    except (InputError, ValueError, KeyError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{file.name}: not an {kind} file (a JSON object with 'data'): {reason}") from None
+    for number, article in enumerate(articles):
         where = f"{file.name}: article {number}"
-        with _form("MLQA", where):
-            paragraphs = list(enumerate(article["paragraphs"]))
-        for part, paragraph in paragraphs:
-            inside = f"{where}, paragraph {part}"
-            with _form("MLQA", inside):
-                asked = [(_text(query["id"], inside), _text(query["question"], inside)) for query in paragraph["qas"]]
-                text = _text(paragraph["context"], inside)
-            yield text, asked
+        with _form(kind, where):
+            paragraphs = list(article["paragraphs"])
+        for part, paragraph in enumerate(paragraphs):
+            yield number, part, f"{where}, paragraph {part}", paragraph
 
 
 def _text(value: Any, where: str, or_blank: bool = False) -> str:
@@ -198,23 +175,3 @@ def _text(value: Any, where: str, or_blank: bool = False) -> str:
         raise TypeError(f"{value!r} is not a text")
     check_unicode(value, where)
     return value
-
-
-def _articles(file: Source, what: str) -> list[Any]:
-    """Return the ``data`` of a file of the SQuAD layout.
-
-    Args:
-        file: one JSON object.
-        what: the kind of file, with its article, for the message.
-
-    Raises:
-        InputError: unreadable, or no JSON object with a list ``data``.
-    """
-    try:
-        articles = json.loads(b"".join(read_bytes(file)))["data"]
-        if not isinstance(articles, list):
-            raise TypeError(f"'data' is of type {type(articles).__name__}")
-    except (InputError, ValueError, KeyError, TypeError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{file.name}: not {what} (a JSON object with 'data'): {reason}") from None
-    return articles

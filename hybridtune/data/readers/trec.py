@@ -1,12 +1,12 @@
 """Judged benchmarks: BEIR and TREC folders, and MIRACL. Corpus, topics (queries) and qrels, each read line by line.
 
-First the lines of the three kinds of file, then which files of a folder are which, then the two readers.
+First the lines of the three kinds of file, then the roles of a folder's files, then the two readers.
 """
 
 import math
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from hybridtune.config.fields import BenchmarkSource
@@ -32,9 +32,9 @@ class PassageFile:
     Attributes:
         name: of the part.
         file: rows with an id, a text, and maybe a title and a language.
-        language: of the rows that do not say theirs; None: all must.
+        language: of the rows that do not name theirs; None: all must.
         prefix: put before each id.
-        strict: whether a passage without any text is an error; it is in the pool else, as an empty text.
+        strict: whether a passage without any text is an error; else it is in the pool, as an empty text.
     """
 
     name: str
@@ -47,7 +47,7 @@ class PassageFile:
         """Read the passages: ``title text`` where there is a title, as the baselines of MIRACL and BEIR feed them.
 
         Raises:
-            InputError: a row without an id or a language, or, where that is an error, a text, with its file and line.
+            InputError: a row without an id, a language or, if strict, a text, with its file and line.
         """
         empty: list[str] = []
         for where, row in object_rows(self.file):
@@ -69,11 +69,11 @@ class PassageFile:
 
 
 def read_topics(files: Sequence[Source], language: str | None, prefix: str = "") -> dict[str, Text]:
-    """Read the queries of JSON lines, Parquet or TSV files (``id TAB query``) by their id in the file.
+    """Read the queries of the parts of a file (JSON lines, Parquet or ``id TAB query``) by their id in the file.
 
     Args:
-        files: the parts of one file: ``.jsonl`` or a table, maybe ``.gz``; ``.parquet``.
-        language: of the queries that do not say theirs; None: all must.
+        files: the parts.
+        language: of the queries that do not name theirs; None: all must.
         prefix: put before the id of each text.
 
     Raises:
@@ -81,35 +81,39 @@ def read_topics(files: Sequence[Source], language: str | None, prefix: str = "")
     """
     topics: dict[str, Text] = {}
     for file in files:
-        in_rows = file.path.removesuffix(".gz").endswith((".jsonl", ".parquet"))
-        for where, query_id, said, text in _row_topics(file, language) if in_rows else _tsv_topics(file, language):
+        for where, query_id, own_language, text in _topic_rows(file, language):
             if not text.strip():
                 raise InputError(f"{where}: query {query_id!r} has no text")
             if query_id in topics:
                 raise InputError(f"{where}: query id {query_id!r} occurs twice; ids must be unique")
-            topics[query_id] = Text(prefix + query_id, said, text.strip())
+            topics[query_id] = Text(prefix + query_id, own_language, text.strip())
     return topics
 
 
-class QrelsLine(NamedTuple):
-    """A judgement as it stands in its file."""
-
-    where: str
-    query_id: str
-    passage_id: str
-    grade: int
+def _has_rows(file: Source) -> bool:
+    return file.path.removesuffix(".gz").endswith((".jsonl", ".parquet"))
 
 
-def read_qrels(file: Source) -> Iterator[QrelsLine]:
+def read_qrels(file: Source) -> Iterator[tuple[str, str, str, int]]:
     """Read the judgements of a file, streamed: TREC's four columns, or BEIR's three, with a header or without.
 
     JSON lines and Parquet have BEIR's columns by name.
 
+    Returns:
+        ``file:line``, query id, passage id and grade of each.
+
     Raises:
         InputError: a row of another form, with its file and line.
     """
-    if file.path.removesuffix(".gz").endswith((".jsonl", ".parquet")):
-        yield from _row_qrels(file)
+    if _has_rows(file):
+        for where, row in object_rows(file):
+            absent = sorted({*_QRELS_COLUMNS} - row.keys())
+            if absent:
+                raise InputError(
+                    f"{where}: a judgement has the columns {', '.join(_QRELS_COLUMNS)}; no {absent[0]} there"
+                )
+            query_id, passage_id = (_row_id(row, (column,), where) for column in _QRELS_COLUMNS[:2])
+            yield where, query_id, passage_id, _grade(str(row[_QRELS_COLUMNS[2]]), where)
         return
     columns, before = 0, "rows"
     for where, line in text_lines(file):
@@ -122,24 +126,11 @@ def read_qrels(file: Source) -> Iterator[QrelsLine]:
         if columns not in (3, 4) or len(cells) != columns or not all(cells):
             wanted = f"{columns} columns like the {before} before" if columns in (3, 4) else "3 or 4 columns"
             raise InputError(f"{where}: a judgement has {wanted}, {_QRELS_FORMS}")
-        yield QrelsLine(where, cells[0], cells[-2], _grade(cells[-1], where))
-
-
-def _row_qrels(file: Source) -> Iterator[QrelsLine]:
-    for where, row in object_rows(file):
-        absent = sorted({*_QRELS_COLUMNS} - row.keys())
-        if absent:
-            raise InputError(f"{where}: a judgement has the columns {', '.join(_QRELS_COLUMNS)}; no {absent[0]} there")
-        query_id, passage_id = (_row_id(row, (column,), where) for column in _QRELS_COLUMNS[:2])
-        yield QrelsLine(where, query_id, passage_id, _grade(str(row[_QRELS_COLUMNS[2]]), where))
+        yield where, cells[0], cells[-2], _grade(cells[-1], where)
 
 
 def _is_header(cells: list[str], where: str) -> bool:
-    """Return whether the first line of a file names its columns.
-
-    Raises:
-        InputError: it does, and they are others than those of a judgement.
-    """
+    """Return whether the first line of a file names the columns of a judgement; refuse one that names others."""
     words = [_unquoted(cell) for cell in cells]
     if len(words) in (3, 4) and words[-1] in _HEADER_GRADE:
         return True
@@ -148,84 +139,90 @@ def _is_header(cells: list[str], where: str) -> bool:
     return False
 
 
-class Matched(NamedTuple):
-    """Queries with their judgements.
+@dataclass
+class Judged:
+    """Queries that have a judgement, in the order of the topics, and the judgements, by query.
 
-    Attributes:
-        queries: those that have a judgement, in the order of the topics.
-        judged: by query.
-        unknown: ids of judged queries that are no topic, in the order of the file.
+    ``silent`` counts the topics without a judgement; ``unknown`` are the ids of judged queries that are no topic.
     """
 
-    queries: list[Text]
-    judged: list[Judgement]
-    unknown: list[str]
+    queries: list[Text] = field(default_factory=list)
+    judged: list[Judgement] = field(default_factory=list)
+    silent: int = 0
+    unknown: list[str] = field(default_factory=list)
 
+    def add(
+        self, topics_files: Sequence[Source], qrels: Sequence[Source], language: str | None, strict: bool, prefix: str
+    ) -> None:
+        """Read topics and judgements, and add them.
 
-def match_judgements(
-    topics: Mapping[str, Text],
-    topics_name: str,
-    qrels: Sequence[Source],
-    first: int = 0,
-    prefix: str = "",
-    strict: bool = False,
-) -> Matched:
-    """Bring the queries that have a judgement and the judgements together.
+        Args:
+            topics_files: the parts of the file of queries.
+            qrels: the parts of the file of judgements.
+            language: of the queries that do not name theirs; None: all must.
+            strict: whether a judged query that is no topic is an error.
+            prefix: put before the id of each query and passage.
 
-    Args:
-        topics: ``{id in the files: query}``.
-        topics_name: where they come from, for the message.
-        qrels: the parts of the file of judgements.
-        first: position of the first of these queries among the benchmark's.
-        prefix: put before the id of each passage.
-        strict: whether a judged query that is no topic is an error.
-
-    Raises:
-        InputError: such a query, no other one, or a pair with two grades.
-    """
-    grades: dict[str, dict[str, int]] = {}
-    unknown: dict[str, str] = {}
-    for where, query_id, passage_id, grade in (line for file in qrels for line in read_qrels(file)):
-        if query_id not in topics:
-            unknown.setdefault(query_id, where)
-            continue
-        before = grades.setdefault(query_id, {}).setdefault(passage_id, grade)
-        if before != grade:
+        Raises:
+            InputError: a broken line, such a query, no other one, or a pair with two grades.
+        """
+        topics = read_topics(topics_files, language, prefix)
+        grades: dict[str, dict[str, int]] = {}
+        unknown: dict[str, str] = {}
+        for where, query_id, passage_id, grade in (line for file in qrels for line in read_qrels(file)):
+            if query_id not in topics:
+                unknown.setdefault(query_id, where)
+                continue
+            before = grades.setdefault(query_id, {}).setdefault(passage_id, grade)
+            if before != grade:
+                raise InputError(
+                    f"{where}: passage {passage_id!r} has grade {grade} for query {query_id!r}, "
+                    f"in a row before {before}"
+                )
+        if unknown and (strict or not grades):
+            query_id, where = next(iter(unknown.items()))
             raise InputError(
-                f"{where}: passage {passage_id!r} has grade {grade} for query {query_id!r}, in a row before {before}"
+                f"{where}: query {query_id!r}{_more(unknown)} is not among the {len(topics)} queries of "
+                f"{topics_files[0].name}" + "; without benchmark.strict they are left out" * bool(grades)
             )
-    if unknown and (strict or not grades):
-        query_id, where = next(iter(unknown.items()))
-        raise InputError(
-            f"{where}: query {query_id!r}{_more(unknown)} is not among the {len(topics)} queries of {topics_name}"
-            + "; without benchmark.strict they are left out" * bool(grades)
-        )
-    if not grades:
-        raise InputError(f"{qrels[0].name}: no judgement in the file")
-    with_grades = [query_id for query_id in topics if query_id in grades]
-    judged = [
-        Judgement(first + position, prefix + passage_id, grade)
-        for position, query_id in enumerate(with_grades)
-        for passage_id, grade in sorted(grades[query_id].items())
-    ]
-    return Matched([topics[query_id] for query_id in with_grades], judged, list(unknown))
+        if not grades:
+            raise InputError(f"{qrels[0].name}: no judgement in the file")
+        with_grades = [query_id for query_id in topics if query_id in grades]
+        self.judged += [
+            Judgement(position, prefix + passage_id, grade)
+            for position, query_id in enumerate(with_grades, len(self.queries))
+            for passage_id, grade in sorted(grades[query_id].items())
+        ]
+        self.queries += [topics[query_id] for query_id in with_grades]
+        self.silent += len(topics) - len(with_grades)
+        self.unknown += [prefix + query_id for query_id in unknown]
+
+    def notices(self) -> list[str]:
+        """Return the notices on queries and judgements that are left out."""
+        notices = []
+        if self.silent:
+            notices.append(f"{self.silent} of the topics have no judgement in this split and are left out")
+        if self.unknown:
+            first = f"(first: {self.unknown[0]!r})"
+            notices.append(f"{len(self.unknown)} judged queries are not among the topics and are left out {first}")
+        return notices
 
 
 def _more(found: Collection[str]) -> str:
     return f" (and {len(found) - 1:,} more)" if len(found) > 1 else ""
 
 
-def _row_topics(file: Source, language: str | None) -> Iterator[tuple[str, str, str, str]]:
-    for where, row in object_rows(file):
-        query_id = _row_id(row, _QUERY_ID, where)
-        text = row.get("query") if row.get("text") is None else row["text"]
-        if not isinstance(text, str):
-            raise InputError(f"{where}: query {query_id!r} has no text (got {text!r})")
-        check_unicode(text, f"{where}: query {query_id!r}")
-        yield where, query_id, _row_language(row, language, where), text
-
-
-def _tsv_topics(file: Source, language: str | None) -> Iterator[tuple[str, str, str, str]]:
+def _topic_rows(file: Source, language: str | None) -> Iterator[tuple[str, str, str, str]]:
+    """Yield ``file:line``, id, language and text of each query."""
+    if _has_rows(file):
+        for where, row in object_rows(file):
+            query_id = _row_id(row, _QUERY_ID, where)
+            text = row.get("query") if row.get("text") is None else row["text"]
+            if not isinstance(text, str):
+                raise InputError(f"{where}: query {query_id!r} has no text (got {text!r})")
+            check_unicode(text, f"{where}: query {query_id!r}")
+            yield where, query_id, _row_language(row, language, where), text
+        return
     for where, line in text_lines(file):
         query_id, tab, text = line.partition("\t")
         if where.endswith(":1") and _unquoted(query_id) in _HEADER_ID and _unquoted(text) in _HEADER_TEXT:
@@ -249,15 +246,15 @@ def _row_id(row: Mapping[str, Any], keys: tuple[str, ...], where: str) -> str:
 
 
 def _row_language(row: Mapping[str, Any], language: str | None, where: str) -> str:
-    said = language if row.get("language") is None else row["language"]
-    if said is None:
+    code = language if row.get("language") is None else row["language"]
+    if code is None:
         raise InputError(
             f"{where}: no language in this row; say that of all texts with --set benchmark.language=en, or each "
             "row's as its 'language'"
         )
-    if not isinstance(said, str):
-        raise InputError(f"{where}: language must be a code like 'sw' (got {said!r})")
-    return language_code(said, where)
+    if not isinstance(code, str):
+        raise InputError(f"{where}: language must be a code like 'sw' (got {code!r})")
+    return language_code(code, where)
 
 
 def _grade(cell: str, where: str) -> int:
@@ -296,23 +293,26 @@ _QRELS = (  # split: what the file is named for
 class JudgedFiles(NamedTuple):
     """The files of a BEIR or TREC folder, or of one language of MIRACL; in the hub's layout a file may be in parts.
 
-    Attributes:
-        corpus: by name.
-        topics: by name; of MIRACL by split.
-        qrels: by split.
+    Corpus and topics are by name (topics of MIRACL by split), qrels by split.
     """
 
     corpus: dict[str, list[Source]]
     topics: dict[str, list[Source]]
     qrels: dict[str, list[Source]]
 
+    def passages(
+        self, language: str | None, strict: bool, name_prefix: str = "", id_prefix: str = ""
+    ) -> list[CorpusPart]:
+        """Return the parts of the corpus, named by their files."""
+        return [
+            PassageFile(name_prefix + name, file, language, id_prefix, strict)
+            for name, files in self.corpus.items()
+            for file in files
+        ]
+
 
 def miracl_files(files: Mapping[str, Source]) -> dict[str, JudgedFiles]:
-    """Find the files of the data sets miracl/miracl and miracl/miracl-corpus by language, however deep they lie.
-
-    Raises:
-        InputError: a file is there twice.
-    """
+    """Find the files of the data sets miracl/miracl and miracl/miracl-corpus by language, at any depth."""
     languages: dict[str, JudgedFiles] = {}
     for path, file in files.items():
         table, corpus = _MIRACL_TABLE.search(path), _MIRACL_CORPUS.search(path)
@@ -328,11 +328,7 @@ def miracl_files(files: Mapping[str, Source]) -> dict[str, JudgedFiles]:
 
 
 def qrels_files(files: Mapping[str, Source]) -> JudgedFiles | None:
-    """Find the files of a BEIR or TREC folder; None where no two of corpus, queries and qrels are there.
-
-    Raises:
-        InputError: a file is there twice, like packed and unpacked.
-    """
+    """Find the files of a BEIR or TREC folder; return None without two of corpus, queries and qrels."""
     found = JudgedFiles({}, {}, {})
     for path, file in files.items():
         corpus, topics = _CORPUS.match(path), _TOPICS.match(path)
@@ -347,11 +343,7 @@ def qrels_files(files: Mapping[str, Source]) -> JudgedFiles | None:
 
 
 def refuse_part(files: Iterable[Source]) -> None:
-    """Refuse files that are a part of a judged benchmark, where the whole is wanted.
-
-    Raises:
-        InputError: what to give instead.
-    """
+    """Refuse files that are a part of a judged benchmark, where the whole is needed."""
     for file in files:
         if _MIRACL_CORPUS.search(file.path):
             raise InputError(
@@ -369,7 +361,7 @@ def refuse_part(files: Iterable[Source]) -> None:
 
 
 def read_miracl(languages: Mapping[str, JudgedFiles], source: BenchmarkSource) -> BenchmarkRows:
-    """Read MIRACL, the languages of a folder or those asked for; judged within each language.
+    """Read MIRACL, the languages of a folder or those of ``source``; judged within each language.
 
     With one language ids are those of the files, so that other tools' runs and qrels fit; with more, whose ids
     collide, each has its language before it: ``sw:1234#0``.
@@ -381,7 +373,7 @@ def read_miracl(languages: Mapping[str, JudgedFiles], source: BenchmarkSource) -
         source: the path, the languages and the split (usual: dev, the only one with public judgements).
 
     Raises:
-        InputError: a language or split is not there or not whole, or a line is broken.
+        InputError: a language or split is missing or not whole, or a line is broken.
     """
     wanted = sorted(languages) if source.languages is None else list(dict.fromkeys(source.languages))
     name = source.path if source.languages is None else f"{source.path} languages {','.join(wanted)}"
@@ -394,41 +386,24 @@ def read_miracl(languages: Mapping[str, JudgedFiles], source: BenchmarkSource) -
                 f"{name}: no miracl-corpus-v1.0-{language}/docs-*.jsonl.gz beside miracl-v1.0-{language}; put that "
                 "folder of the data set miracl/miracl-corpus there, or give the folder that holds both"
             )
-    whole = [set(languages[language].topics) & set(languages[language].qrels) for language in wanted]
+    splits = [languages[language].topics.keys() & languages[language].qrels.keys() for language in wanted]
     where = f"{name}: splits with topics and qrels in {', '.join(wanted)}"
-    split = choose_split(source.split, list(set.intersection(*whole)), where)
-    queries: list[Text] = []
-    judged: list[Judgement] = []
+    split = choose_split(source.split, list(set.intersection(*splits)), where)
+    found = Judged()
     corpus: list[CorpusPart] = []
-    topics_read = 0
-    unknown: list[str] = []
     for language in wanted:
         files, prefix = languages[language], f"{language}:" if len(wanted) > 1 else ""
-        topics = read_topics(files.topics[split], language, prefix)
-        named, qrels = files.topics[split][0].name, files.qrels[split]
-        found = match_judgements(topics, named, qrels, len(queries), prefix, source.strict)
-        topics_read += len(topics)
-        queries.extend(found.queries)
-        judged.extend(found.judged)
-        unknown.extend(prefix + query_id for query_id in found.unknown)
-        corpus.extend(
-            PassageFile(f"{language}-{docs}", file, language, prefix, source.strict)
-            for docs, parts in files.corpus.items()
-            for file in parts
-        )
-    notices = _left_out(topics_read - len(queries), unknown)
-    return BenchmarkRows(f"{name} split {split}", queries, corpus, judged, notices, strict=source.strict)
+        found.add(files.topics[split], files.qrels[split], language, source.strict, prefix)
+        corpus += files.passages(language, source.strict, f"{language}-", prefix)
+    name = f"{name} split {split}"
+    return BenchmarkRows(name, found.queries, corpus, found.judged, found.notices(), strict=source.strict)
 
 
 def read_qrels_folder(files: JudgedFiles, source: BenchmarkSource) -> BenchmarkRows:
     """Read BEIR (``corpus.jsonl``, ``queries.jsonl``, ``qrels/<split>.tsv``), or the same with TREC qrels.
 
-    Args:
-        files: as ``qrels_files`` gives them.
-        source: the path, the split, and the language of the rows that do not say theirs.
-
     Raises:
-        InputError: a file is missing, there is no telling which one is meant, or a line is broken.
+        InputError: a file is missing or could be any of several, or a line is broken.
     """
     for kind, known in (
         ("corpus", "corpus.jsonl"),
@@ -440,20 +415,14 @@ def read_qrels_folder(files: JudgedFiles, source: BenchmarkSource) -> BenchmarkR
             others = ", ".join(sorted(file.path.rsplit("/", 1)[-1] for file in present))
             raise InputError(f"{source.path}: no {known} beside {others}")
     split = choose_split(source.split, list(files.qrels), source.path)
-    chosen = _topics_of(files.topics, split, source.path)
-    topics = read_topics(chosen, source.language)
-    found = match_judgements(topics, chosen[0].name, files.qrels[split], strict=source.strict)
-    corpus: list[CorpusPart] = [
-        PassageFile(name, part, source.language, strict=source.strict)
-        for name, parts in files.corpus.items()
-        for part in parts
-    ]
+    topics, found = _topics_of(files.topics, split, source.path), Judged()
+    found.add(topics, files.qrels[split], source.language, source.strict, prefix="")
     return BenchmarkRows(
         name=f"{source.path} split {split}",
         queries=found.queries,
-        corpus=corpus,
+        corpus=files.passages(source.language, source.strict),
         judged=found.judged,
-        notices=_left_out(len(topics) - len(found.queries), found.unknown),
+        notices=found.notices(),
         ignore_identical_ids=source.ignore_identical_ids,
         strict=source.strict,
     )
@@ -469,17 +438,8 @@ def _topics_of(topics: Mapping[str, list[Source]], split: str, where: str) -> li
 
 
 def _put(found: dict[str, list[Source]], name: str, file: Source) -> None:
-    """Take a file, or the next part of one; only what is Parquet comes in parts."""
+    """Take a file, or the next part of one; only Parquet comes in parts."""
     before = found.setdefault(name, [])
     if before and not (file.path.endswith(".parquet") and before[0].path.endswith(".parquet")):
         raise InputError(f"{file.name}: {before[0].name} is there too; keep one of the two")
     before.append(file)
-
-
-def _left_out(queries: int, unknown: Sequence[str]) -> list[str]:
-    """Return the notices on queries without a judgement, and on judged ones that are not there."""
-    silent = f"{queries} of the topics have no judgement in this split and are left out"
-    lost = (
-        f"{len(unknown)} judged queries are not among the topics and are left out (first: {next(iter(unknown), '')!r})"
-    )
-    return [silent] * (queries > 0) + [lost] * bool(unknown)
