@@ -1,7 +1,7 @@
 """Hooks: functions of the user's own that a study names as ``package.module:function``.
 
-A study file only holds the name. It is checked for its form when the file is read, and imported where the function is
-called (run, train, evaluate): no code runs because somebody looks at a study.
+Reading a study file checks the form of the name alone; it is imported where the function is called (run, train,
+evaluate): no code runs because somebody looks at a study.
 """
 
 import pkgutil
@@ -19,15 +19,7 @@ _FORM = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
 
 def check_form(spec: str) -> str:
-    """Return the name of a hook that has the right form.
-
-    Raises:
-        ValueError: it has not.
-
-    Example:
-        >>> check_form("my_project.readers:read_faq")
-        'my_project.readers:read_faq'
-    """
+    """Return the name of a hook that has the right form; a ValueError says what is wrong."""
     if not _FORM.fullmatch(spec):
         raise ValueError(f"{spec!r} does not name a function; write it as package.module:function")
     return spec
@@ -38,12 +30,7 @@ Hook = Annotated[str, AfterValidator(check_form), WithJsonSchema(HOOK_SCHEMA)]  
 
 
 def is_hook(name: str) -> bool:
-    """Return whether a name has the form of a hook.
-
-    Example:
-        >>> is_hook("my_project.measures:first_half"), is_hook("nDCG@10")
-        (True, False)
-    """
+    """Return whether a name has the form of a hook."""
     return _FORM.fullmatch(name) is not None
 
 
@@ -83,19 +70,7 @@ def load_hook(spec: str, what: str) -> Callable[..., Any]:
 
 
 def hook_source(spec: str, what: str) -> bytes:
-    """Read the source file of the module that a hook is in, so that a digest tells when it changed; else nothing.
-
-    Args:
-        spec: as `load_hook` takes it.
-        what: as `load_hook` takes it.
-
-    Raises:
-        InputError: as `load_hook` does.
-
-    Example:
-        >>> b"def load_hook" in hook_source("hybridtune.config.hooks:load_hook", "train.loss")
-        True
-    """
+    """Read the source file of the module of a hook, whose digest shows a change; nothing if it has no file."""
     load_hook(spec, what)
     file = getattr(sys.modules[spec.partition(":")[0]], "__file__", None)
     return Path(file).read_bytes() if file else b""

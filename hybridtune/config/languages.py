@@ -37,18 +37,11 @@ _NO_LANGUAGE = frozenset({"mis", "mul", "und", "zxx"})  # of ISO 639-3: uncoded,
 def canonical_code(code: str) -> str:
     """Return a language code as BCP 47 writes it: ``sw``, ``zh-TW``, ``zh-Hant``, ``ceb`` (it has no shorter code).
 
-    ``zh-tw`` and ``zh-TW`` are one language, so both give ``zh-TW``. ``deu`` would be a second code of German and is
-    refused.
-
-    Args:
-        code: the code as it is written; the language in lower case, the subtags in any.
+    ``zh-tw`` and ``zh-TW`` are one language, so both give ``zh-TW``; ``deu`` would be a second code of German and is
+    refused. The language is in lower case, the subtags in any.
 
     Raises:
-        ValueError: it is no code of a language; with the code that is meant, or the nearest one.
-
-    Example:
-        >>> canonical_code("zh-tw"), canonical_code("sr-latn")
-        ('zh-TW', 'sr-Latn')
+        ValueError: not the code of a language; with the code that is meant, or the nearest one.
     """
     first, *rest = code.split("-") if LANGUAGE.match(code) else [""]
     if not first:
@@ -63,19 +56,7 @@ def canonical_code(code: str) -> str:
 
 
 def language_code(code: str, where: str) -> str:
-    """Return the canonical form of a code that stands in the user's input.
-
-    Args:
-        code: the code.
-        where: what names it, for the message: a file, a line, a setting.
-
-    Raises:
-        InputError: as `canonical_code` says.
-
-    Example:
-        >>> language_code("pt-br", "benchmark.languages")
-        'pt-BR'
-    """
+    """Return the canonical form of a code in the user's input; ``where`` names it in the InputError."""
     try:
         return canonical_code(code)
     except ValueError as error:

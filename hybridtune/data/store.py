@@ -1,9 +1,8 @@
 """Token stores: the token ids of every text, made once for (data, tokenizer, lengths) and mapped by all who train.
 
-`recipe` says what a study's store is made of, `build_store` finds or builds it, `TokenStore` reads it. Building: the
+`recipe` gathers what a study's store is made of, `build_store` finds or builds it, `TokenStore` reads it. Building: the
 readers' groups become a `Corpus`, whose texts Ray Data reads part by part and hands to actors that tokenise them; one
-process writes in order. The parts are read on the machine that has them; actors may be anywhere. `stream` goes on
-from here.
+process writes in order. The parts are read on the machine that has them; actors may be anywhere. Next: `stream`.
 """
 
 import hashlib
@@ -12,7 +11,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import repeat
@@ -24,6 +23,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from pyarrow.fs import LocalFileSystem
 
+from hybridtune.callbacks import Progress
 from hybridtune.config.fields import Data, Encoder
 from hybridtune.config.hooks import hook_source
 from hybridtune.data.corpus import Corpus, CorpusBuilder, TextPart, read_texts
@@ -39,19 +39,14 @@ from hybridtune.storage.files import cache_folder, is_remote, locked
 FORMAT_VERSION = 1
 SAMPLE = 1 << 15  # texts that a tokenizer of the study's own is trained on, of those there are
 
-_AT_ONCE = 1024  # texts given to the tokenizer in one call: what it says of each text takes some kilobytes
+_AT_ONCE = 1024  # texts given to the tokenizer in one call: its answer takes some kilobytes a text
 _READERS = 2  # tasks that read parts
-_IN_FLIGHT = 64 * 2**20  # bytes of texts and of token ids that wait for who takes them
-
-Progress = Callable[[int, int], None]  # (texts done, texts in all)
+_IN_FLIGHT = 64 * 2**20  # bytes of texts and of token ids that wait to be read
 
 
 @dataclass(frozen=True)
 class TokenStore:
-    """An opened store; cheap to open, shared by all processes of a machine through the page cache.
-
-    Example: see `build_store`.
-    """
+    """An opened store; cheap to open, shared by all processes of a machine through the page cache."""
 
     path: Path
     _tokens: Int32 = field(repr=False)
@@ -78,14 +73,7 @@ class TokenStore:
         return self._tokens[self._offsets[number] : self._offsets[number + 1]]
 
     def take(self, numbers: npt.NDArray[np.integer]) -> tuple[Int32, Int64]:
-        """Read the token ids of many texts.
-
-        Args:
-            numbers: [n] text numbers.
-
-        Returns:
-            [T] their ids, one text behind the other, and [n] the tokens of each.
-        """
+        """Read the token ids of many texts [n]: [T] their ids, one text after the other, and [n] the tokens of each."""
         starts = self._offsets[numbers]
         lengths = self._offsets[numbers + 1] - starts
         # Read, not mapped: a page fault can map two megabytes of a large file, all counted as this process' memory.
@@ -107,10 +95,7 @@ class TokenStore:
 
 @dataclass(frozen=True)
 class StoreRecipe:
-    """All that a store is made of; its ``address`` is the digest of that.
-
-    Example: see `build_store`.
-    """
+    """All that a store is made of; its ``address`` is the digest of that."""
 
     sources: Sequence[Source]
     limits: Mapping[str, int]
@@ -130,11 +115,7 @@ class StoreRecipe:
         return digest.hexdigest()
 
     def read_corpus(self) -> Corpus:
-        """Read and check all groups; nothing is left on disk.
-
-        Raises:
-            InputError: what is wrong with the data, with its file and line.
-        """
+        """Read and check all groups without writing anything; errors name file and line."""
         return self.fill(CorpusBuilder(self.limits))
 
     def fill(self, builder: CorpusBuilder) -> Corpus:
@@ -151,13 +132,7 @@ class StoreRecipe:
 
 
 def recipe(data: Data, encoder: Encoder) -> StoreRecipe:
-    """Gather what the study's store is made of.
-
-    Raises:
-        InputError: a path without files, or an encoder without a tokenizer.
-
-    Example: see `build_store`.
-    """
+    """Gather what the study's store is made of; refuse a path without files or an encoder without a tokenizer."""
     sources = find_sources([data_set.path for data_set in data.train], [data_set.reader for data_set in data.train])
     tokenizer = None
     if encoder.name != "tiny":
@@ -166,11 +141,7 @@ def recipe(data: Data, encoder: Encoder) -> StoreRecipe:
 
 
 def store_root(data: Data) -> Path:
-    """Return the folder of stores: the study's, ``$HYBRIDTUNE_CACHE``, or the user's cache.
-
-    Raises:
-        InputError: a URL; a store is mapped into memory.
-    """
+    """Return the folder of stores: the study's, ``$HYBRIDTUNE_CACHE``, or the user's cache; refuse a URL."""
     if data.store and is_remote(data.store):
         raise InputError(
             f"data.store {data.store}: is a URL, and stores are read from a local folder; leave it out: on a cluster "
@@ -180,7 +151,7 @@ def store_root(data: Data) -> Path:
 
 
 def existing_store(root: Path, made_of: StoreRecipe) -> TokenStore | None:
-    """Open the finished store of the recipe, if there is one."""
+    """Open the finished store of the recipe; return None if there is none."""
     path = root / made_of.address
     return TokenStore.open(path) if (path / "store.json").exists() else None
 
@@ -196,12 +167,6 @@ def build_store(root: Path, made_of: StoreRecipe, progress: Progress = lambda do
 
     Raises:
         InputError: the data is wrong; nothing is left behind.
-
-    Example:
-        >>> made_of = recipe(study.data, study.encoder)  # doctest: +SKIP
-        >>> store = build_store(store_root(study.data), made_of)  # doctest: +SKIP
-        >>> store.tokens(0)[:3], store.corpus().languages  # doctest: +SKIP
-        (array([2, 75, 31], dtype=int32), ('de', 'en'))
     """
     address = made_of.address
     root.mkdir(parents=True, exist_ok=True)
@@ -268,21 +233,22 @@ def _content(source: Source) -> bytes:
 
 
 def tokenise(folder: Path, parts: Sequence[TextPart], tokenizer: Tokenizer, encoder: Encoder, report: Progress) -> int:
-    """Tokenise the new texts of the parts, in their order.
+    """Tokenise the new texts of the parts, in their order, and return their number n.
 
     Args:
-        folder: gets ``tokens.npy``, [T] ids of all texts, one behind the other, and ``offsets.npy``, [n + 1] where
+        folder: gets ``tokens.npy``, [T] ids of all texts, one after the other, and ``offsets.npy``, [n + 1] where
             each of the n texts begins; its last element is T.
         parts: the texts.
         tokenizer: of both sides.
         encoder: prefixes and lengths.
-        report: told how far it is.
-
-    Returns:
-        n.
+        report: called with the texts done and the texts in all.
     """
     total = sum(int(part.new.sum()) for part in parts)
-    items = [{"part": str(part.path), "new": np.packbits(part.new).tobytes()} for part in parts if part.new.any()]
+    items = [
+        {"part": str(part.path), "texts": len(part.new), "new": np.packbits(part.new).tobytes()}
+        for part in parts
+        if part.new.any()
+    ]
     sides = {
         True: (encoder.query_prefix, encoder.query_length),
         False: (encoder.passage_prefix, encoder.passage_length),
@@ -310,6 +276,8 @@ def _token_rows(
     limits = ray.data.ExecutionResources.for_limits(object_store_memory=_IN_FLIGHT)
     data.context.execution_options.resource_limits = limits
     node = ray.get_runtime_context().get_node_id()
+    others = [other for other in ray.nodes() if other["Alive"] and other["NodeID"] != node]
+    most_actors = cores() + sum(int(other["Resources"].get("CPU", 0)) for other in others)
     data = data.map_batches(
         _read_part,
         compute=ray.data.TaskPoolStrategy(size=min(_READERS, len(items))),
@@ -321,7 +289,7 @@ def _token_rows(
     data = data.map_batches(
         _TokenisePart,
         fn_constructor_args=(tokenizer, sides),
-        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=min(len(items), _cores(node))),
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=min(len(items), most_actors)),
         batch_size=None,
         batch_format="pyarrow",
         num_cpus=0.5,
@@ -338,7 +306,7 @@ class _ArrayFile:
         self._write_header()
 
     def append(self, rows: npt.NDArray[Any]) -> None:
-        """Write rows behind those that are there."""
+        """Write rows after those already written."""
         self._rows += len(rows)
         self._file.write(np.ascontiguousarray(rows, self._dtype).data)
 
@@ -353,21 +321,11 @@ class _ArrayFile:
         np.lib.format.write_array_header_1_0(self._file, described)  # it has room for the length to grow
 
 
-def _cores(node: str) -> int:
-    """Count the cores that this process may use, and the CPUs that other nodes of the cluster offer."""
-    import ray
-
-    others = [other for other in ray.nodes() if other["Alive"] and other["NodeID"] != node]
-    return cores() + sum(int(other["Resources"].get("CPU", 0)) for other in others)
-
-
 def _read_part(batch: pa.Table) -> Iterator[pa.Table]:
     """Read parts of the texts: paths in, the new texts of each out; a Ray Data task."""
-    for path, bits in zip(batch.column("part").to_pylist(), batch.column("new").to_pylist(), strict=True):
-        with pa.memory_map(path) as source:
-            part = pa.ipc.open_file(source).read_all()
-            new = np.unpackbits(np.frombuffer(bits, np.uint8), count=len(part)).astype(bool)
-            yield part.filter(pa.array(new)).combine_chunks()
+    for item in batch.to_pylist():
+        new = np.unpackbits(np.frombuffer(item["new"], np.uint8), count=item["texts"]).astype(bool)
+        yield TextPart(Path(item["part"]), new).read()
 
 
 class _TokenisePart:

@@ -1,8 +1,7 @@
 """A worker's slice of the plan, as token batches, in order, from any step: a Ray Data pipeline of its own.
 
-One task goes through the plan and reads the texts from the store; it works ahead of the consumer by a few rows
-of the pipeline and then waits. A row is a run of steps: a batch is a gather of some kilobytes, less than Ray Data's own
-cost a row.
+One task goes through the plan and reads the texts from the store, ahead of the consumer by a few rows of the pipeline.
+A row is a run of steps: a batch is a gather of some kilobytes, less than Ray Data's own cost of a row.
 """
 
 import copy
@@ -34,16 +33,14 @@ class TokenBatch:
     Attributes:
         step: the step of the plan.
         kind: the kind of the global batch.
-        ids: [T] token ids of b queries, then b passages, then k hard negatives, one text behind the other; passage i
+        ids: [T] token ids of b queries, then b passages, then k hard negatives, one text after the other; passage i
             answers query i. In an align batch the "queries" are the passages in the language that the teacher reads.
         lengths: [2b + k] tokens of each.
         answer_sets: [b] pairs of one answer set are no negatives of each other.
         languages: [b, 2] columns of the query's and the passage's language.
         negative_answer_sets: [b*n] the answer set that a negative's text is a passage of, -1 for none. Its length is
-            that of all workers and steps; what stands behind the first k means nothing. Empty where n is 0. There are
+            that of all workers and steps; what follows the first k means nothing. Empty where n is 0. There are
             k <= b*n negatives, at most n of each pair, all in the language of its passage; none in an align batch.
-
-    Example: see `token_batches`.
     """
 
     step: int
@@ -99,11 +96,6 @@ def token_batches(
             has. Which ones is a function of (the plan's seed, step, row).
         num_cpus: logical CPUs of the pipeline's task.
         node: id of the Ray node that the task must run on; None: any, all of which see ``store`` then.
-
-    Example:
-        >>> plan = HybridPlan(store.corpus(), batch_size=32)  # doctest: +SKIP
-        >>> for batch in token_batches(plan, store.path, start=0, stop=100, rank=0, workers=1):  # doctest: +SKIP
-        ...     print(batch.step, batch.kind, len(batch.queries))
     """
     if start >= stop:
         return
@@ -182,7 +174,7 @@ def _texts(plan: HybridPlan, specs: list[BatchSpec], rows: slice, most: int) -> 
     """Return the texts of n steps.
 
     Returns:
-        [n, 2b + slots] numbers of a worker's queries, passages and hard negatives, -1 behind the last of these, and
+        [n, 2b + slots] numbers of a worker's queries, passages and hard negatives, -1 after the last of these, and
         [n, slots] the answer sets of the negatives; slots is b * ``most``.
     """
     corpus, n = plan.corpus, len(specs)

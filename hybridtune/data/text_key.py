@@ -6,17 +6,7 @@ import unicodedata
 def text_key(text: str) -> str:
     """Return the form in which a text is compared with others: Unicode NFC, white space collapsed and stripped.
 
-    Texts are kept and encoded as they are written; their keys only say which of them are equal.
-
-    Args:
-        text: a query or a passage.
-
-    Returns:
-        A text that is its own key.
-
-    Example:
-        >>> text_key("  Who   is it? ")
-        'Who is it?'
+    Texts are stored and encoded as they are written; their keys only decide which of them are equal.
     """
     composed = unicodedata.normalize("NFC", text)
     # No white space but the plain one is printable, and most texts hold nothing else: they need not be taken apart,

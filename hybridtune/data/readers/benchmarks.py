@@ -1,7 +1,7 @@
-"""Benchmarks of any format: finds out which one it is, has its reader make `BenchmarkRows`, and checks or cuts them."""
+"""Benchmarks of any format: the format is recognised, its reader makes `BenchmarkRows`, which are checked or cut."""
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from hybridtune.config.fields import BenchmarkSource
@@ -9,7 +9,6 @@ from hybridtune.config.languages import language_code
 from hybridtune.data.readers.files import (
     EMBEDDED,
     SUFFIXES,
-    Source,
     call_reader,
     files_below,
     find_sources,
@@ -54,19 +53,18 @@ def read_benchmark(source: BenchmarkSource) -> BenchmarkRows:
     name, times = Counter(text.text_id for text in rows.queries).most_common(1)[0]
     if times > 1:
         raise InputError(f"{rows.name}: query id {name!r} occurs {times} times; ids must be unique")
-    exchanged = mixed_up(rows.queries, "queries")
-    if exchanged is not None:
+    if exchanged := mixed_up(rows.queries, "queries"):
         raise InputError(f"{rows.name}: {exchanged}")
     return rows
 
 
 def notices_of_languages(languages: Collection[str]) -> list[str]:
-    """Return the notices on the languages that queries and passages turned out to have."""
+    """Return the notices on the languages of queries and passages."""
     return ["one language: the mono setting only"] * (len(set(languages)) == 1)
 
 
 def _read_by_hook(source: BenchmarkSource, reader: str) -> BenchmarkRows:
-    """Call the user's own reader, which returns `BenchmarkRows`, or groups as a file of the native format has them."""
+    """Call the user's own reader, which returns `BenchmarkRows` or groups as a file of the native format has them."""
     for name in ("documents", "language", "split", "ignore_identical_ids"):
         if getattr(source, name) is not None:
             raise InputError(f"{source.path}: benchmark.{name} is not for a reader of your own; let {reader} see to it")
@@ -87,7 +85,7 @@ def _read(source: BenchmarkSource) -> BenchmarkRows:
     if source.reader is not None:
         return _read_by_hook(source, source.reader)
     files = {} if source.path.startswith(EMBEDDED) else files_below(source.path)
-    single = [] if files else find_sources([source.path])  # says so where nothing is
+    single = [] if files else find_sources([source.path])  # raises if nothing is there
     mlqa, miracl, qrels = mlqa_files(files), miracl_files(files), qrels_files(files)
     if (mlqa or miracl or qrels) and source.documents is not None:
         raise InputError(f"{source.path}: has no documents to take a part of; leave benchmark.documents out")
@@ -96,8 +94,10 @@ def _read(source: BenchmarkSource) -> BenchmarkRows:
         refuse_part([*single, *(file for name, file in files.items() if "/" not in name or "/docs-" in name)])
         if files and not any("/" not in name and name.endswith(SUFFIXES) for name in files):
             foreign = foreign_folder(files, lambda name: read_head(files[name]))
-            told = f"; {not_read(foreign)}" if foreign is not None else f"; {_found(files)}; known: {KNOWN}"
-            raise InputError(f"{source.path}: no benchmark of a known format{told}")
+            more = f" and {len(files) - 5} more" if len(files) > 5 else ""
+            found = f"found {', '.join([*files][:5])}{more}; known: {KNOWN}"
+            reason = found if foreign is None else not_read(foreign)
+            raise InputError(f"{source.path}: no benchmark of a known format; {reason}")
     if source.language is not None and (miracl or mlqa or not qrels):
         raise InputError(f"{source.path}: every text there names its language; leave benchmark.language out")
     if source.ignore_identical_ids is not None and (miracl or mlqa or not qrels):
@@ -118,17 +118,10 @@ def _read(source: BenchmarkSource) -> BenchmarkRows:
     return _only(read_native(source), source.languages)
 
 
-def _found(files: Mapping[str, Source]) -> str:
-    names = list(files)
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return f"found {', '.join(names[:5])}{more}"
-
-
 def _only(rows: BenchmarkRows, wanted: Sequence[str] | None) -> BenchmarkRows:
     """Cut a benchmark to some languages; judged pairs that lose a side go, and queries that lose all pairs.
 
-    Which language a judged passage has, only the corpus knows: it is read once, and no more is kept of it than
-    the ids of those that go.
+    Only the corpus knows the language of a judged passage: it is read once, for the ids of those that go.
     """
     if not rows.queries:
         raise InputError(f"{rows.name}: no query in the benchmark")
@@ -142,24 +135,24 @@ def _only(rows: BenchmarkRows, wanted: Sequence[str] | None) -> BenchmarkRows:
         for text in part.read()
         if text.language not in languages and text.text_id in judged_ids
     }
-    spoken = {n for n, text in enumerate(rows.queries) if text.language in languages}
-    left = [pair for pair in rows.judged if pair.query in spoken and pair.passage_id not in gone]
-    rest = sorted({pair.query for pair in left})
-    position = {old: new for new, old in enumerate(rest)}
-    judged = [pair._replace(query=position[pair.query]) for pair in left]
+    chosen = {n for n, text in enumerate(rows.queries) if text.language in languages}
+    judged = [pair for pair in rows.judged if pair.query in chosen and pair.passage_id not in gone]
+    numbers = sorted({pair.query for pair in judged})
+    position = {old: new for new, old in enumerate(numbers)}
+    judged = [pair._replace(query=position[pair.query]) for pair in judged]
     corpus = [cut for part in rows.corpus if (cut := _cut(part, languages)) is not None]
-    queries = [rows.queries[n] for n in rest]
-    absent = sorted(languages - {text.language for text in queries})
-    notices = [*rows.notices, *([f"no query in {', '.join(absent)}"] if absent else [])]
-    if len(rest) < len(spoken):
-        less = len(spoken) - len(rest)
-        notices.append(f"{less} of the queries have no judged passage in these languages and are left out")
+    queries = [rows.queries[n] for n in numbers]
+    notices = list(rows.notices)
+    if absent := sorted(languages - {text.language for text in queries}):
+        notices.append(f"no query in {', '.join(absent)}")
+    if lost := len(chosen) - len(queries):
+        notices.append(f"{lost} of the queries have no judged passage in these languages and are left out")
     name = f"{rows.name} languages {','.join(wanted)}"
     return replace(rows, name=name, queries=queries, corpus=corpus, judged=judged, notices=notices)
 
 
 def _cut(part: CorpusPart, languages: frozenset[str]) -> CorpusPart | None:
-    """Cut a part to the texts in some languages; None where those in memory have none."""
+    """Cut a part to the texts in some languages; return None if those in memory have none."""
     if not isinstance(part, TextList):
         return OfLanguages(part, languages)
     texts = [text for text in part.texts if text.language in languages]

@@ -1,4 +1,4 @@
-"""Files, on this machine or behind a URI that pyarrow opens: found by path, folder or glob, and read row by row.
+"""Files, on this machine or at a URI that pyarrow opens: found by path, folder or glob, and read row by row.
 
 Every row comes with its ``file:line``, which the readers of the formats put before what they find wrong.
 """
@@ -10,6 +10,7 @@ import json
 import os.path
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice, zip_longest
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -24,7 +25,7 @@ from hybridtune.errors import InputError
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
 EMBEDDED = "newsroom:"
-FOLDERS_DEEP = 3  # miracl/miracl-v1.0-sw/topics/<file>
+_DEPTH = 3  # miracl/miracl-v1.0-sw/topics/<file>
 _SIDES = ("queries", "passages", "negatives")  # columns that hold a value for each language
 _FILES_LOOKED_AT = 1000  # in a folder of no known format
 
@@ -34,7 +35,7 @@ class Source(NamedTuple):
 
     Attributes:
         name: names it in messages.
-        path: what the file system calls it.
+        path: its path in the file system.
         filesystem: opens it; None: it is a part of the embedded corpus, or what ``reader`` reads.
         data_set: the entry of ``data.train`` that named it.
         reader: the user's own reader, as ``package.module:function``.
@@ -48,18 +49,14 @@ class Source(NamedTuple):
 
 
 def find_sources(paths: Sequence[str], readers: Sequence[str | None] = ()) -> list[Source]:
-    """Find the files behind paths, folders and globs, in a fixed order (as given, then by name).
+    """Find the files of paths, folders and globs, in a fixed order (as given, then by name).
 
     Args:
-        paths: one a data set.
+        paths: one per data set.
         readers: the user's own reader of each; it takes the path as it is.
 
     Raises:
         InputError: a path that matches no file, or a file of an unknown kind.
-
-    Example:
-        >>> [source.name for source in find_sources(["newsroom:train"])]
-        ['newsroom:train']
     """
     sources: list[Source] = []
     for data_set, (path, reader) in enumerate(zip_longest(map(os.path.expanduser, paths), readers)):
@@ -77,10 +74,7 @@ def files_below(path: str) -> dict[str, Source]:
     """List the files of a folder and of the folders in it, ``{path inside the folder: file}``, sorted.
 
     Args:
-        path: of a folder here, or a URI that pyarrow opens (``s3://``, ``file://``, ...).
-
-    Returns:
-        Nothing where the path is no folder.
+        path: of a local folder, or a URI that pyarrow opens (``s3://``, ``file://``, ...); of anything else, nothing.
 
     Raises:
         InputError: the folder cannot be listed, or holds a link to nowhere.
@@ -94,39 +88,33 @@ def files_below(path: str) -> dict[str, Source]:
             filesystem, root, name = fs.LocalFileSystem(), str(Path(home).absolute()), path.rstrip("/")
         if "*" in path or filesystem.get_file_info(root).type != fs.FileType.Directory:
             return {}
-        inside = ((file, file.removeprefix(root).lstrip("/")) for file in _walk(filesystem, root, FOLDERS_DEEP))
+        inside = ((file, file.removeprefix(root).lstrip("/")) for file in _walk(filesystem, root, _DEPTH))
         found = {tail: Source(f"{name}/{tail}", file, filesystem) for file, tail in inside}
     except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{path}: cannot be opened: {' '.join(str(error).split())}") from None
+        raise InputError(f"{path}: cannot be opened: {one_line(error)}") from None
     return dict(sorted(found.items()))
 
 
-def _walk(filesystem: fs.FileSystem, folder: str, deep: int) -> Iterator[str]:
-    # .git, .cache are no part of a benchmark
-    for entry in list_folder(filesystem, folder, lambda name: not name.rsplit("/", 1)[-1].startswith(".")):
+def _walk(filesystem: fs.FileSystem, folder: str, depth: int) -> Iterator[str]:
+    # .git and .cache are no part of a benchmark
+    for entry in _list_folder(filesystem, folder, lambda name: not name.rsplit("/", 1)[-1].startswith(".")):
         if entry.type == fs.FileType.File:
             yield entry.path
-        elif entry.type == fs.FileType.Directory and deep:
-            yield from _walk(filesystem, entry.path, deep - 1)
+        elif entry.type == fs.FileType.Directory and depth:
+            yield from _walk(filesystem, entry.path, depth - 1)
 
 
 def read_rows(file: Source, *, unique_keys: bool = False) -> Iterator[tuple[str, Any]]:
     """Read the rows of a JSON lines or Parquet file, each with its ``file:line``; streamed.
 
-    Args:
-        file: the file.
-        unique_keys: refuse a JSON object that has a key twice.
-
-    Raises:
-        InputError: the file cannot be read, or a line is no JSON.
+    With ``unique_keys``, a JSON object that has a key twice is refused.
     """
     if file.path.endswith(".parquet"):
         yield from _parquet_rows(file)
         return
-    hook = _each_key_once if unique_keys else None
     for where, line in text_lines(file):
         try:
-            yield where, json.loads(line, object_pairs_hook=hook)
+            yield where, json.loads(line, object_pairs_hook=_each_key_once if unique_keys else None)
         except ValueError as error:  # a JSONDecodeError, or a key that occurs twice
             at = f"{error.msg}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else error
             raise InputError(f"{where}: broken JSON: {at}") from None
@@ -141,94 +129,78 @@ def object_rows(file: Source) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def text_lines(file: Source) -> Iterator[tuple[str, str]]:
-    """Read the lines that are not blank, each with its ``file:line``; a ``.gz`` file is unpacked as it is read.
-
-    Raises:
-        InputError: the file cannot be read, or a line is not UTF-8.
-    """
-    assert file.filesystem is not None
-    try:
-        with file.filesystem.open_input_stream(file.path, compression="detect") as stream:
-            for number, line in enumerate(io.BufferedReader(stream), 1):  # bytes: a bad character has a line too
-                try:
-                    text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-                except UnicodeDecodeError as error:
-                    raise InputError(f"{file.name}:{number}: not UTF-8: {error}") from None
-                if text.strip():
-                    yield f"{file.name}:{number}", text
-    except OSError as error:
-        raise unreadable(file.name, error) from None
+    """Read the lines that are not blank, each with its ``file:line``; a ``.gz`` file is unpacked as it is read."""
+    with _opened(file, "detect") as stream:
+        for number, line in enumerate(io.BufferedReader(stream), 1):  # bytes: a bad character has a line too
+            try:
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+            except UnicodeDecodeError as error:
+                raise InputError(f"{file.name}:{number}: not UTF-8: {error}") from None
+            if text.strip():
+                yield f"{file.name}:{number}", text
 
 
 def read_bytes(file: Source) -> Iterator[bytes]:
-    """Read a file as it is, in pieces; raises InputError where that fails."""
-    assert file.filesystem is not None
-    try:
-        with file.filesystem.open_input_stream(file.path, compression=None) as stream:
-            while piece := stream.read(1 << 20):
-                yield piece
-    except OSError as error:
-        raise unreadable(file.name, error) from None
+    """Read a file as it is, in pieces."""
+    with _opened(file, None) as stream:
+        while piece := stream.read(1 << 20):
+            yield piece
 
 
 def read_head(file: Source) -> bytes:
-    """Read as many of a file's first bytes as tell its format; none where it cannot be read."""
-    assert file.filesystem is not None
+    """Read the first bytes of a file, enough to recognise its format; none where it cannot be read."""
     try:
-        with file.filesystem.open_input_stream(file.path, compression="detect") as stream:
+        with _opened(file, "detect") as stream:
             head: bytes = stream.read(HEAD_BYTES)
             return head
-    except OSError:
+    except InputError:
         return b""
 
 
-def unreadable(name: str, error: Exception) -> InputError:
-    """Return the error of a file that cannot be read."""
-    return InputError(f"{name}: cannot be read: {' '.join(str(error).split())}")
+@contextmanager
+def _opened(file: Source, compression: str | None) -> Iterator[Any]:
+    assert file.filesystem is not None
+    try:
+        with file.filesystem.open_input_stream(file.path, compression=compression) as stream:
+            yield stream
+    except OSError as error:
+        raise InputError(f"{file.name}: cannot be read: {one_line(error)}") from None
+
+
+def one_line(error: Exception) -> str:
+    """Return the message of an error in one line."""
+    return " ".join(str(error).split())
 
 
 def call_reader(source: Source) -> Any:
-    """Call the user's own reader with the path; rows that it yields are numbered as lines are.
-
-    Raises:
-        InputError: no such reader, or one that failed.
-    """
+    """Call the user's own reader with the path."""
     assert source.reader is not None
     read = load_hook(source.reader, f"{source.name}: reader")
-    try:
-        return read(source.path)
-    except InputError:
-        raise
-    except Exception as error:
-        raise _reader_failed(source, error) from error
+    with _reader_errors(source):
+        found = read(source.path)
+    return found
 
 
 def reader_rows(source: Source, found: Any) -> Iterator[tuple[str, Any]]:
-    """Number the rows that the user's own reader gave, each with its ``path:number``; streamed."""
-    try:
+    """Number the rows that the user's own reader returned, each with its ``path:number``; streamed."""
+    with _reader_errors(source):
         for number, row in enumerate(found, 1):
             yield f"{source.name}:{number}", row
+
+
+@contextmanager
+def _reader_errors(source: Source) -> Iterator[None]:
+    try:
+        yield
     except InputError:
         raise
     except Exception as error:
-        raise _reader_failed(source, error) from error
-
-
-def _reader_failed(source: Source, error: Exception) -> InputError:
-    return InputError(
-        f"{source.name}: its reader {source.reader} failed: {type(error).__name__}: {' '.join(str(error).split())}"
-    )
+        failed = f"its reader {source.reader} failed: {type(error).__name__}: {one_line(error)}"
+        raise InputError(f"{source.name}: {failed}") from error
 
 
 def check_unicode(text: str, where: str) -> None:
-    """Let pass what UTF-8 can hold: JSON can say half a character (``"\\ud800"``), which no tokenizer takes.
-
-    Raises:
-        InputError: naming what ``where`` does.
-
-    Example:
-        >>> check_unicode("Who?", "a.jsonl:3")
-    """
+    """Refuse text that UTF-8 cannot hold: JSON can write half a character (``"\\ud800"``), which no tokenizer takes."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -238,11 +210,10 @@ def check_unicode(text: str, where: str) -> None:
         ) from None
 
 
-def list_folder(filesystem: fs.FileSystem, folder: str, wanted: Callable[[str], bool]) -> list[fs.FileInfo]:
+def _list_folder(filesystem: fs.FileSystem, folder: str, wanted: Callable[[str], bool]) -> list[fs.FileInfo]:
     """Return the entries of a folder whose path is wanted; none if there is no such folder.
 
-    Raises:
-        InputError: a wanted entry is a symbolic link to nowhere. Arrow leaves these out of its listing without a word.
+    Arrow leaves symbolic links to nowhere out of its listing without a word: a wanted one is refused.
     """
     entries = filesystem.get_file_info(fs.FileSelector(folder, allow_not_found=True))
     if isinstance(filesystem, fs.LocalFileSystem) and Path(folder).is_dir():
@@ -257,7 +228,7 @@ def _broken_link(link: Path) -> str:
 
 
 def _nothing_at(path: str) -> str:
-    """Say why no file was found at a path."""
+    """Explain why no file was found at a path."""
     if "://" not in path and not glob.has_magic(path):
         location = Path(path)
         if not location.exists():
@@ -284,7 +255,7 @@ def _expand(path: str) -> Iterator[Source]:
             filesystem, inner = fs.FileSystem.from_uri(folder_uri)
             names = _remote_files(filesystem, f"{inner}/{pattern}" if pattern else inner)
         except (OSError, pa.ArrowException) as error:
-            raise InputError(f"{path}: cannot be opened: {' '.join(str(error).split())}") from None
+            raise InputError(f"{path}: cannot be opened: {one_line(error)}") from None
     else:
         filesystem = fs.LocalFileSystem()
         folder = Path(path)
@@ -306,11 +277,11 @@ def _expand(path: str) -> Iterator[Source]:
 
 def _remote_files(filesystem: fs.FileSystem, path: str) -> list[str]:
     if "*" in path:
-        entries = list_folder(filesystem, str(PurePosixPath(path).parent), lambda name: fnmatch.fnmatch(name, path))
+        entries = _list_folder(filesystem, str(PurePosixPath(path).parent), lambda name: fnmatch.fnmatch(name, path))
         return sorted(entry.path for entry in entries)
     info = filesystem.get_file_info(path)
     if info.type == fs.FileType.Directory:
-        return sorted(entry.path for entry in list_folder(filesystem, path, lambda name: name.endswith(SUFFIXES)))
+        return sorted(entry.path for entry in _list_folder(filesystem, path, lambda name: name.endswith(SUFFIXES)))
     return [path] if info.type == fs.FileType.File else []
 
 
@@ -323,11 +294,7 @@ def embedded_part(path: str) -> Any:
 
 
 def _each_key_once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """Make a dictionary of keys and values.
-
-    Raises:
-        ValueError: a key occurs twice; one of its values would be lost.
-    """
+    """Make a dictionary of keys and values; a key that occurs twice, which would lose a value, is a ValueError."""
     found = dict(pairs)
     if len(found) < len(pairs):
         twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
@@ -339,22 +306,17 @@ def _parquet_rows(source: Source) -> Iterator[tuple[str, Any]]:
     number = 0
     try:
         with pq.ParquetFile(source.path, filesystem=source.filesystem) as file:
-            for columns in (
-                file.schema_arrow,
-                *(field.type for field in file.schema_arrow if field.name in _SIDES),
-            ):
+            for columns in (file.schema_arrow, *(field.type for field in file.schema_arrow if field.name in _SIDES)):
                 if isinstance(columns, (pa.Schema, pa.StructType)):
                     _each_key_once([(column.name, column) for column in columns])
             for batch in file.iter_batches(1024):
                 for row in batch.to_pylist():
                     number += 1
-                    yield (
-                        f"{source.name}:{number}",
-                        row | {field: _present(row[field]) for field in _SIDES if field in row},
-                    )
+                    present = {field: _present(row[field]) for field in _SIDES if field in row}
+                    yield f"{source.name}:{number}", row | present
     except (OSError, ValueError, pa.ArrowException) as error:
         at = f":{number}" * (number > 0)
-        raise InputError(f"{source.name}{at}: not a readable Parquet file: {' '.join(str(error).split())}") from None
+        raise InputError(f"{source.name}{at}: not a readable Parquet file: {one_line(error)}") from None
 
 
 def _present(cell: Any) -> Any:

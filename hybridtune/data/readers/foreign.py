@@ -9,7 +9,7 @@ HEAD_BYTES = 65536  # of a file, that are looked at
 SQUAD = "SQuAD's layout (data, paragraphs, qas)"
 DATASETS = "a Hugging Face datasets folder (save_to_disk)"
 
-_ROWS = (  # keys that a row has, the most telling first
+_ROWS = (  # keys that a row has, the most specific first
     ({"src_query", "tgt_results"}, "CLIRMatrix"),
     ({"question_lang", "context"}, "AfriQA's gold passages"),
     ({"positive_passages"}, "Tevatron's training data (query, positive_passages)"),
@@ -26,12 +26,7 @@ _PASSAGES = {"passage", "positive", "document", "answer", "context", "sentence2"
 
 
 def foreign_row(row: Any) -> str | None:
-    """Return the name of the format that a row is of; None where it is none of them.
-
-    Example:
-        >>> foreign_row({"query": "Who?", "pos": ["She."]})
-        "FlagEmbedding's training data (query, pos, neg)"
-    """
+    """Return the name of the format of a row; None if it is none of the known ones."""
     if not isinstance(row, dict) or "group_id" in row:
         return None
     if isinstance(row.get("data"), list):
@@ -44,12 +39,7 @@ def foreign_row(row: Any) -> str | None:
 
 
 def foreign_file(name: str, head: bytes) -> str | None:
-    """Return the name of the format that a file is of.
-
-    Args:
-        name: of the file.
-        head: its first bytes, up to ``HEAD_BYTES``.
-    """
+    """Return the name of the format of a file, by its name and first bytes."""
     base = PurePosixPath(name).name
     if base.endswith(".jl"):
         return "CLIRMatrix"
@@ -68,17 +58,11 @@ def foreign_file(name: str, head: bytes) -> str | None:
 
 
 def foreign_folder(names: Collection[str], head: Callable[[str], bytes]) -> str | None:
-    """Return the name of the format that a folder is of.
-
-    Args:
-        names: of the files in it, with their folders.
-        head: the first bytes of one of them.
-    """
+    """Return the name of the format of a folder, by the paths in it and the first bytes of each."""
     tops = {PurePosixPath(name).parts[0] for name in names if name.endswith(".parquet") and "/" in name}
     if {"corpus", "queries"} <= tops:
         return "a BEIR benchmark in Parquet"
-    telling = (".jl", ".arrow", "collection.tsv", "collection.tsv.gz", ".json", ".csv", ".tsv")
-    for suffix in telling:
+    for suffix in (".jl", ".arrow", "collection.tsv", "collection.tsv.gz", ".json", ".csv", ".tsv"):
         for name in sorted(names):
             if name.endswith(suffix):
                 found = foreign_file(name, head(name) if suffix == ".json" else b"")
@@ -88,7 +72,7 @@ def foreign_folder(names: Collection[str], head: Callable[[str], bytes]) -> str 
 
 
 def not_read(name: str) -> str:
-    """Say in an error that a format is known and not read."""
+    """Return the error of a format that is known and not read."""
     return (
         f"this is {name}, which is not read; convert it to one group a line, or a benchmark to BEIR's files: "
         "docs/data.md#data-in-other-formats has the code"

@@ -8,11 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from hybridtune.config.fields import BenchmarkSource
 from hybridtune.config.languages import language_code
-from hybridtune.data.answer_sets import answer_sets
+from hybridtune.data.answer_sets import answer_sets_by_key
 from hybridtune.data.readers.files import (
     Source,
     call_reader,
@@ -29,18 +27,14 @@ from hybridtune.errors import InputError
 
 
 class Group(NamedTuple):
-    """Texts that translate each other. Any query of a group is answered by any passage of it.
-
-    A language is told by its canonical code.
+    """Texts that translate each other: any query of a group is answered by any passage of it.
 
     Attributes:
         group_id: unique over all files.
         document_id: the article; may be empty.
-        queries: query by language; none at all in bitext, whose passages translate each other.
+        queries: query by the code of its language; none in bitext, whose passages translate each other.
         passages: passage by language.
         negatives: hard negatives by language: passages that look as if they answered the queries and do not.
-
-    Example: see `parse_group`.
     """
 
     group_id: str
@@ -51,16 +45,7 @@ class Group(NamedTuple):
 
 
 def read_groups(source: Source) -> Iterator[Group]:
-    """Read the groups of one file, streamed.
-
-    Raises:
-        InputError: naming the file and the line (row of a Parquet file) that is wrong.
-
-    Example:
-        >>> from hybridtune.data.readers.files import find_sources
-        >>> len(list(read_groups(find_sources(["newsroom:dev"])[0])))
-        80
-    """
+    """Read and check the groups of one file, streamed; errors name the file and the line (or row)."""
     for row, (where, value) in enumerate(group_rows(source)):
         foreign = foreign_row(value) if row == 0 else None
         if foreign is not None:
@@ -81,13 +66,7 @@ def group_rows(source: Source) -> Iterator[tuple[str, Any]]:
 
 
 def parse_groups(groups: str | Path | Iterable[Group | Mapping[str, Any]]) -> Iterator[Group]:
-    """Yield the checked groups of a file, folder or glob, or of rows of the native format.
-
-    Raises:
-        InputError: a row that is no group.
-
-    Example: see `HybridPlan`.
-    """
+    """Yield the checked groups of a file, folder or glob, or of rows of the native format."""
     if isinstance(groups, str | Path):
         for source in find_sources([str(groups)]):
             yield from read_groups(source)
@@ -97,14 +76,7 @@ def parse_groups(groups: str | Path | Iterable[Group | Mapping[str, Any]]) -> It
 
 
 def parse_group(row: Any, where: str) -> Group:
-    """Check a row of the native format.
-
-    Args:
-        row: ``{"group_id", "document_id", "queries": {language: text}, "passages": {...}, "negatives": {...: [...]}}``.
-        where: names the row in messages.
-
-    Raises:
-        InputError: what is wrong with it.
+    """Check a row of the native format; ``where`` names it in messages.
 
     Example:
         >>> parse_group({"group_id": "1", "queries": {"en": "Who?"}, "passages": {"zh-tw": "..."}}, "row 1").passages
@@ -121,32 +93,29 @@ def parse_group(row: Any, where: str) -> Group:
     if row.get("queries") is None and isinstance(row.get("passages"), dict) and len(row["passages"]) > 1:
         row = {**row, "queries": {}}  # bitext; one passage alone is a line whose queries have another name
     queries, passages = (_texts(row.get(side), f"{where}: {side}") for side in ("queries", "passages"))
-    negatives = row.get("negatives")
-    if negatives is None:
-        negatives = {}
-    return Group(group_id, document_id, queries, passages, _negatives(negatives, passages, where))
+    return Group(group_id, document_id, queries, passages, _negatives(row.get("negatives"), passages, where))
 
 
 def _texts(texts: Any, where: str) -> dict[str, str]:
-    """Check the queries or the passages of a group."""
     if not isinstance(texts, dict):
         raise InputError(f"{where} must be an object of language: text (got {texts!r})")
     found = _by_language(texts, where)
     for language, text in found.items():
-        if not _is_text(text):
+        if not isinstance(text, str) or not text.strip():
             raise InputError(f"{where}.{language} must be a text that is not empty (got {text!r})")
         check_unicode(text, f"{where}.{language}")
     return found
 
 
 def _negatives(negatives: Any, passages: Mapping[str, str], where: str) -> dict[str, list[str]]:
-    """Check the hard negatives of a group."""
+    if negatives is None:
+        return {}
     if not isinstance(negatives, dict):
         raise InputError(f"{where}: negatives must be an object of language: list of texts (got {negatives!r})")
     found = _by_language(negatives, f"{where}: negatives")
     language_of = {text_key(text): language for language, text in passages.items()} if found else {}
     for language, texts in found.items():
-        if not isinstance(texts, list) or not all(_is_text(text) for text in texts):
+        if not isinstance(texts, list) or not all(isinstance(text, str) and text.strip() for text in texts):
             raise InputError(
                 f"{where}: negatives.{language} must be a list of texts that are not empty (got {texts!r})"
             )
@@ -162,7 +131,7 @@ def _negatives(negatives: Any, passages: Mapping[str, str], where: str) -> dict[
 
 
 def _by_language(texts: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Put what a group tells by language under the canonical codes."""
+    """Put values by language under the canonical codes."""
     found: dict[str, Any] = {}
     written: dict[str, str] = {}
     for code, text in texts.items():
@@ -173,28 +142,27 @@ def _by_language(texts: Mapping[str, Any], where: str) -> dict[str, Any]:
     return found
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and bool(value.strip())
-
-
 def read_native(source: BenchmarkSource) -> BenchmarkRows:
-    """Read groups as a benchmark, or the documents of it that are wanted."""
+    """Read groups as a benchmark, or the documents of it that ``source`` names."""
     groups = [group for file in find_sources([source.path]) for group in read_groups(file)]
     name = source.path
     if source.documents is not None:
         name += f" documents {list(source.documents)}"
-        order = {document: n for n, document in enumerate(dict.fromkeys(map(_document, groups)))}
-        groups = [g for g in groups if source.documents[0] <= order[_document(g)] < source.documents[1]]
+        documents = [group.document_id or group.group_id for group in groups]
+        chosen = {*list(dict.fromkeys(documents))[slice(*source.documents)]}
+        groups = [group for group, document in zip(groups, documents, strict=True) if document in chosen]
     return benchmark_of_groups(name, groups)
 
 
 def benchmark_of_groups(name: str, groups: Sequence[Group]) -> BenchmarkRows:
     """Make a benchmark of groups: every passage of a group is relevant to every query of it.
 
-    A query text of a language is one query however many groups have it, under its first id: the passages of all of them
-    are relevant, to it and to its translations in all of them. A text counted once a group would weigh that much more.
+    A query text of a language is one query, under its first id, however many groups have it: the passages of all of
+    them are relevant to it and to its translations in all of them. Counted once per group, it would weigh that much
+    more.
     """
-    questions = _questions(groups)
+    # of each group, the first one that a chain of shared query texts, each of one language, connects it to
+    questions = answer_sets_by_key([{(x, text_key(text)) for x, text in group.queries.items()} for group in groups])
     passages: dict[tuple[str, str], Text] = {}  # one passage however many groups share its text
     relevant: dict[int, set[str]] = {}  # the passages of all groups of a question
     for group, question in zip(groups, questions, strict=True):
@@ -204,39 +172,21 @@ def benchmark_of_groups(name: str, groups: Sequence[Group]) -> BenchmarkRows:
             relevant.setdefault(question, set()).add(passage_id)
     queries: list[Text] = []
     judged: list[Judgement] = []
-    asked: dict[tuple[str, str], str] = {}  # the first id of a text
+    first_ids: dict[tuple[str, str], str] = {}  # of every text
     repeated = 0
     for group, question in zip(groups, questions, strict=True):
         if group.queries and question not in relevant:
             raise InputError(f"{name}: query of group {group.group_id!r} has no relevant passage")
         for language, text in group.queries.items():
             query = Text(f"{group.group_id}:{language}", language, text)
-            if asked.setdefault((language, text_key(text)), query.text_id) != query.text_id:
+            if first_ids.setdefault((language, text_key(text)), query.text_id) != query.text_id:
                 repeated += 1
                 continue
             judged.extend(Judgement(len(queries), passage_id, 1) for passage_id in sorted(relevant[question]))
             queries.append(query)
-    notices = [
+    notice = (
         f"{repeated} of the queries repeat the text of another in their language: a text is one query, and the "
         "passages of all groups that have it are relevant"
-    ] * (repeated > 0)
+    )
+    notices = [notice] if repeated else []
     return BenchmarkRows(name, queries, in_parts(list(passages.values())), judged, notices)
-
-
-def _questions(groups: Sequence[Group]) -> list[int]:
-    """Return for each group the first one that a chain of shared query texts, each of one language, connects it to."""
-    if not groups:
-        return []
-    first: dict[tuple[str, str], int] = {}
-    edges = [
-        (first.setdefault((language, text_key(text)), row), row)
-        for row, group in enumerate(groups)
-        for language, text in group.queries.items()
-    ]
-    ones, others = np.array(edges, np.int32).reshape(-1, 2).T
-    first_of: list[int] = answer_sets(len(groups), ones, others).tolist()
-    return first_of
-
-
-def _document(group: Group) -> str:
-    return group.document_id or group.group_id

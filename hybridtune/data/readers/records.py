@@ -22,7 +22,7 @@ class Judgement(NamedTuple):
     Attributes:
         query: position of the query among the benchmark's.
         passage_id: id of the passage.
-        grade: > 0 is relevant, the larger the more; others were looked at and found not relevant.
+        grade: > 0 is relevant, the larger the more; others were judged and found not relevant.
     """
 
     query: int
@@ -38,11 +38,7 @@ class CorpusPart(Protocol):
         """Unique in the benchmark, and fit for the name of a file."""
 
     def read(self) -> Iterator[Text]:
-        """Read the passages, streamed; again from the first at every call.
-
-        Raises:
-            InputError: naming the file and the line that is wrong.
-        """
+        """Read the passages, streamed; again from the first at every call."""
 
 
 @dataclass(frozen=True)
@@ -76,13 +72,13 @@ class OfLanguages:
 
 @dataclass(frozen=True)
 class BenchmarkRows:
-    """A benchmark as it was read; that the corpus holds the judged passages is for the reader of the corpus to check.
+    """A benchmark as it was read; the reader of the corpus checks that it holds the judged passages.
 
     Attributes:
         name: what it was read from, and which part.
         queries: the texts with id and language, each id once.
         corpus: the passages, in parts.
-        judged: sorted by query, then passage id; a pair stands once.
+        judged: sorted by query, then passage id; each pair once.
         notices: what the user should know, one line each.
         ignore_identical_ids: whether the passage with a query's own id is left out of its ranking; None: where the
             corpus shows that it is the query itself.
@@ -105,7 +101,7 @@ class BenchmarkRows:
 
 
 def in_parts(passages: Sequence[Text]) -> list[CorpusPart]:
-    """Make one part a language of passages in memory, named by it, in the order in which the languages first come."""
+    """Make one part per language of passages in memory, in the order in which the languages first come."""
     by_language: dict[str, list[Text]] = {}
     for text in passages:
         by_language.setdefault(text.language, []).append(text)
@@ -113,7 +109,7 @@ def in_parts(passages: Sequence[Text]) -> list[CorpusPart]:
 
 
 class PartDigest:
-    """The digest of one part of a corpus, fed text by text."""
+    """The digest of one part of a corpus, text by text; equal for equal passages in equal order."""
 
     def __init__(self) -> None:
         self._digest = hashlib.sha256()
@@ -123,17 +119,12 @@ class PartDigest:
         self._digest.update(f"{text.text_id}\0{text.language}\0{text.text}\n".encode())
 
     def hexdigest(self) -> str:
-        """Return a digest that is equal for equal passages in equal order."""
+        """Return the digest."""
         return self._digest.hexdigest()
 
 
 def benchmark_digest(rows: BenchmarkRows, parts: Sequence[str]) -> str:
-    """Return a digest that is equal for equal queries, judgements and passages.
-
-    Args:
-        rows: the benchmark.
-        parts: the digest of each part of its corpus, in their order.
-    """
+    """Return a digest that is equal for equal queries, judgements and digests of the corpus' parts."""
     queries = PartDigest()
     for query in rows.queries:
         queries.add(query)
@@ -142,15 +133,7 @@ def benchmark_digest(rows: BenchmarkRows, parts: Sequence[str]) -> str:
 
 
 def choose_split(wanted: str | None, splits: list[str], where: str) -> str:
-    """Return the split that is wanted, else test, else dev, else the only one.
-
-    Raises:
-        InputError: there is no such split, or no telling which.
-
-    Example:
-        >>> choose_split(None, ["dev", "train"], "my benchmark")
-        'dev'
-    """
+    """Return the split that is wanted, else test, else dev, else the only one."""
     listed = f"there are: {', '.join(sorted(splits)) or 'none'}"
     if wanted is not None:
         if wanted not in splits:
