@@ -1,11 +1,6 @@
-"""The short name of a field. It stands by itself, since `hybridtune status` shows it and loads no study file."""
+"""The short name of a field; apart from the models, since `hybridtune status` shows it and loads none of them."""
 
 
 def short_name(name: str) -> str:
-    """Return the name of a field for tables and charts, where its section would only take room.
-
-    Example:
-        >>> short_name("train.temperature")
-        'temperature'
-    """
+    """Return the name of a field for tables and charts: without its section."""
     return name.rpartition(".")[2]

@@ -1,4 +1,4 @@
-"""The `search` section of a study file: what to search, by which sampler, for how long, and where it is kept."""
+"""The `search` section of a study file: what to search, by which sampler, for how long, and where trials are stored."""
 
 import functools
 import math
@@ -7,15 +7,8 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import (
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    WithJsonSchema,
-    field_validator,
-    model_serializer,
-    model_validator,
-)
+from pydantic import ConfigDict, Field, WithJsonSchema, field_validator, model_serializer, model_validator
+from pydantic import SerializerFunctionWrapHandler as Handler
 
 from hybridtune.config.fields import A_LIST_IS_A_RANGE, Count, Mix, Part, Train
 from hybridtune.config.hooks import HOOK_SCHEMA, check_form
@@ -27,11 +20,10 @@ Number = int | float  # `int` is also the name of a field
 Whole = int
 WholeNumbers = Annotated[tuple[int, int], A_LIST_IS_A_RANGE]
 Numbers = Annotated[tuple[float, float], A_LIST_IS_A_RANGE]
-Ends = tuple[float, float] | tuple[int, int]
 RANGES = ("uniform", "loguniform", "int", "logint", "choice")
 SAMPLERS = ["tpe", "cmaes", "gp", "nsga2", "nsga3", "random", "grid"]
 MOST_VALUES = 10_000  # of a range that is still a list of values
-PLACES = ("sqlite", "journal")  # storages in the study folder
+STORAGE_FILES = {"sqlite": "optuna.db", "journal": "optuna.log"}  # in the study folder
 SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _URL = re.compile(r"^(sqlite|postgresql|mysql|mariadb)(\+\w+)?://")
 _VARIABLE = re.compile(r"\$\{\w+\}")
@@ -73,53 +65,46 @@ class Parameter(Part):
     def _one_range(self) -> "Parameter":
         if sum(getattr(self, name) is not None for name in RANGES) != 1:
             raise ValueError(f"give exactly one of {', '.join(RANGES)}")
-        ends = self.uniform or self.loguniform or self.int or self.logint
-        if ends is not None and not ends[0] < ends[1]:
-            raise ValueError(f"{list(ends)}: the low end must be below the high end")
-        for name in ("loguniform", "logint"):
-            if getattr(self, name) is not None and ends is not None and ends[0] <= 0:
-                raise ValueError(f"{name} {list(ends)}: both ends must be above 0")
-        self._check_step()
+        low, high = self._bounds or (1, 2)
+        if not low < high:
+            raise ValueError(f"{[low, high]}: the low end must be below the high end")
+        if (self.loguniform or self.logint) and low <= 0:
+            raise ValueError(f"{'logint' if self.logint else 'loguniform'} {[low, high]}: both ends must be above 0")
+        if self.step is not None:
+            if not (self.uniform or self.int):
+                raise ValueError("step goes with uniform or int only; list the values as a choice")
+            if self.int and self.step != round(self.step):
+                raise ValueError(f"step {self.step}: of whole numbers, give a whole number")
+            if not 0 < self.step <= high - low:
+                raise ValueError(f"step {self.step}: must be above 0, and at most the {high - low:g} of the range")
         for name, values in self.when.items():
             if not values:
                 raise ValueError(f"when: {name} has no value; give one, or a list of them")
         return self
 
-    def _check_step(self) -> None:
-        if self.step is None:
-            return
-        ends = self.uniform or self.int
-        if ends is None:
-            raise ValueError("step goes with uniform or int only; list the values as a choice")
-        if self.int is not None and self.step != round(self.step):
-            raise ValueError(f"step {self.step}: of whole numbers, give a whole number")
-        if not 0 < self.step <= ends[1] - ends[0]:
-            raise ValueError(f"step {self.step}: must be above 0, and at most the {ends[1] - ends[0]:g} of the range")
-
     @model_serializer(mode="wrap")
-    def _only_what_is_given(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _only_what_is_given(self, handler: Handler) -> dict[str, Any]:
         return {key: value for key, value in handler(self).items() if value not in (None, {})}
 
     @property
-    def low_high(self) -> Ends | None:
-        """The range's two ends, both possible, or None of a choice. A step's last value is the high end."""
-        ends = self.uniform or self.loguniform or self.int or self.logint
-        if ends is None or self.step is None:
-            return ends
-        steps = int((ends[1] - ends[0]) / self.step + 1e-9)
-        return (ends[0], self._at(steps))
+    def _bounds(self) -> tuple[float, float] | None:
+        return self.uniform or self.loguniform or self.int or self.logint
 
     def _at(self, steps: Whole) -> Any:
-        low = (self.uniform or self.int or self.logint or (0, 0))[0]
+        """Return the value that lies so many steps above the low end."""
+        low = (self._bounds or (0, 0))[0]
         value = low + steps * (self.step or 1) if steps else low
         return float(f"{value:.12g}") if self.uniform is not None else round(value)  # 0.1 + 2 * 0.1 is meant as 0.3
 
     def ends(self) -> list[Any]:
-        """Return the values that are valid only if the whole range is."""
-        return list(self.choice or self.low_high or [])
+        """Return values that are valid only if the whole range is: all of a choice, else the lowest and the highest."""
+        if self._bounds is None or self.step is None:
+            return list(self.choice or self._bounds or [])
+        low, high = self._bounds
+        return [low, self._at(int((high - low) / self.step + 1e-9))]
 
     def values(self) -> list[Any] | None:
-        """Return all values where they can be counted; None: a range of numbers without a step, or of too many.
+        """Return all values where they can be counted; None: numbers without a step, or more than `MOST_VALUES`.
 
         Example:
             >>> Parameter(uniform=(0.0, 1.0), step=0.5).values()
@@ -127,9 +112,9 @@ class Parameter(Part):
         """
         if self.choice is not None:
             return list(self.choice)
-        low, high = self.low_high or (0, 0)
         if self.loguniform is not None or (self.uniform is not None and self.step is None):
             return None
+        low, high = self.ends()
         count = round((high - low) / (self.step or 1)) + 1
         return [self._at(index) for index in range(count)] if count <= MOST_VALUES else None
 
@@ -140,7 +125,7 @@ class Parameter(Part):
         whole = self.int is not None or self.logint is not None
         if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
             return False
-        low, high = self.low_high or (0, 0)
+        low, high = self.ends()
         if not self.step:
             return bool(low <= value <= high)
         steps = (value - low) / self.step  # floats, and never quite whole
@@ -148,18 +133,14 @@ class Parameter(Part):
 
     def describe(self) -> str:
         """Return the range as the study file has it: ``uniform [0.0, 1.0]``."""
-        name = next(name for name in RANGES if getattr(self, name) is not None)
-        value = getattr(self, name)
-        step = f", step {self.step:g}" if self.step is not None else ""
-        return f"{name} {list(value)}{step}"
+        name, value = next((name, value) for name in RANGES if (value := getattr(self, name)) is not None)
+        return f"{name} {list(value)}" + (f", step {self.step:g}" if self.step is not None else "")
 
     def not_multiple_of(self, divisor: Any) -> Any:
         """Return a whole number that a trial may get and that is no multiple of ``divisor``, or None."""
         whole = self.int or self.logint
-        if whole is None:
-            numbers: Sequence[Any] = self.choice or []
-        else:  # one of any two neighbours
-            numbers = [whole[0], whole[0] + int(self.step or 1)]
+        # Of any two neighbours one is no multiple.
+        numbers: Sequence[Any] = [whole[0], whole[0] + int(self.step or 1)] if whole else self.choice or []
         return next((number for number in numbers if isinstance(number, int) and number % divisor), None)
 
 
@@ -225,10 +206,16 @@ class Search(Part):
     @field_validator("space", mode="before", json_schema_input_type=dict[str, Parameter])
     @classmethod
     def _ranges_alone(cls, value: Any) -> Any:
-        items = value.items() if isinstance(value, dict) else ()
-        plain = [_not_a_range(name, given) for name, given in items if not isinstance(given, dict | Parameter)]
-        if plain:
-            raise ValueError("\n".join(plain))
+        problems = []
+        for name, given in value.items() if isinstance(value, dict) else ():
+            if not isinstance(given, dict | Parameter):
+                field = field_names().get(name)
+                problem = (
+                    f"{given!r} is not a range; set {field} in the file instead" if field else not_searchable(name)
+                )
+                problems.append(f"{name}: {problem}")
+        if problems:
+            raise ValueError("\n".join(problems))
         return value
 
     @field_validator("space")
@@ -270,8 +257,8 @@ class Search(Part):
 
     @field_validator("storage")
     @classmethod
-    def _a_place(cls, value: str) -> str:
-        if value not in PLACES and not is_url(value) and not _VARIABLE.fullmatch(value):
+    def _a_storage(cls, value: str) -> str:
+        if value not in STORAGE_FILES and not is_url(value) and not _VARIABLE.fullmatch(value):
             raise ValueError(
                 f"{masked_url(value)!r} is no storage; give sqlite, journal, or a URL like "
                 "postgresql://user:${PASSWORD}@host/database"
@@ -283,8 +270,8 @@ class Search(Part):
     def _no_password(cls, value: str | None) -> str | None:
         if value is not None and masked_url(value) != value:
             raise ValueError(
-                f"{masked_url(value)} holds a password, which would stand in study.yaml; write ${{VARIABLE}} in its "
-                "place and export VARIABLE"
+                f"{masked_url(value)} holds a password, which would be written to study.yaml; write ${{VARIABLE}} in "
+                "its place and export VARIABLE"
             )
         return value
 
@@ -294,10 +281,6 @@ def seconds(budget: str) -> float:
 
     Raises:
         ValueError: it is not written like that, or is 0.
-
-    Example:
-        >>> seconds("1.5h")
-        5400.0
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", budget)
     if match is None or not float(match[1]):
@@ -306,12 +289,7 @@ def seconds(budget: str) -> float:
 
 
 def is_url(storage: str) -> bool:
-    """Return whether a storage is a database's URL, not a file or folder.
-
-    Example:
-        >>> is_url("sqlite:///trials.db"), is_url("journal")
-        (True, False)
-    """
+    """Return whether a storage is a database's URL, not a file or folder."""
     return _URL.match(storage) is not None
 
 
@@ -320,15 +298,11 @@ def fill_variables(text: str, where: str, otherwise: str = "") -> str:
 
     Args:
         text: of the study file.
-        where: it stands, the beginning of a message.
-        otherwise: what else can be done about a variable that is not set, the end of a message.
+        where: begins the message about a variable that is not set.
+        otherwise: ends it: what else can be done.
 
     Raises:
         InputError: a variable is not set.
-
-    Example:
-        >>> fill_variables("sqlite:///trials.db", "search.storage ")
-        'sqlite:///trials.db'
     """
 
     def fill(match: re.Match[str]) -> str:
@@ -343,12 +317,7 @@ def fill_variables(text: str, where: str, otherwise: str = "") -> str:
 
 
 def masked_url(url: str) -> str:
-    """Return a storage's URL with ``***`` for its password; a ``${VARIABLE}`` in its place is no secret.
-
-    Example:
-        >>> masked_url("mysql://me:secret@host/trials")
-        'mysql://me:***@host/trials'
-    """
+    """Return a storage's URL with ``***`` for its password; a ``${VARIABLE}`` in its place is no secret."""
 
     def mask(match: re.Match[str]) -> str:
         name = "user" if match["user"] is not None else "query"
@@ -381,16 +350,15 @@ _REFUSED = {  # sections and fields that no trial may change, and why
 
 @functools.cache
 def field_names() -> dict[str, str]:
-    """Return the names that a study file may use for a searchable field, short and full, and the full one of each.
+    """Return the full name of each searchable field by each name that a study file may use: full and short.
 
     Example:
         >>> field_names()["temperature"], field_names()["train.temperature"], field_names()["seed"]
         ('train.temperature', 'train.temperature', 'seed')
     """
     names = {"seed": "seed", "pooling": "encoder.pooling", "encoder.pooling": "encoder.pooling"}
-    sections: dict[str, type[Part]] = {"mix": Mix, "train": Train}
-    for section, model in sections.items():
-        for field in (name for name in model.model_fields if name not in _SAME_FOR_ALL):
+    for section, fields in (("mix", Mix.model_fields), ("train", Train.model_fields)):
+        for field in [name for name in fields if name not in _SAME_FOR_ALL]:
             names[field] = names[f"{section}.{field}"] = f"{section}.{field}"
     return names
 
@@ -399,11 +367,7 @@ def full_names(values: Mapping[str, Value]) -> dict[str, Value]:
     """Return values by field with every field under its full name, ``section.field``; unknown names stay.
 
     Raises:
-        ValueError: two names stand for one field.
-
-    Example:
-        >>> full_names({"temperature": 0.05, "mix.mixing_ratio": 1.0})
-        {'train.temperature': 0.05, 'mix.mixing_ratio': 1.0}
+        ValueError: one field is given under both of its names.
     """
     written: dict[str, str] = {}
     for name in values:
@@ -421,26 +385,8 @@ def not_searchable(name: str) -> str:
     return f"cannot be searched: {why}" if why else f"no such field{nearest(name, field_names())}"
 
 
-def _not_a_range(name: str, value: Any) -> str:
-    field = field_names().get(name)
-    if field is None:
-        return f"{name}: {not_searchable(name)}"
-    return f"{name}: {value!r} is not a range; set {field} in the file instead"
-
-
 def active(space: Space, key: str, values: Mapping[str, Any]) -> bool:
-    """Return whether a field is searched in a trial, by what its ``when`` names.
-
-    Args:
-        space: all searched fields.
-        key: one of them.
-        values: of the searched fields before it; those not searched in this trial are left out.
-
-    Example:
-        >>> space = {"train.lora_alpha": Parameter(int=(8, 32), when={"train.lora_rank": [16]})}
-        >>> active(space, "train.lora_alpha", {"train.lora_rank": 8})
-        False
-    """
+    """Return whether a field is searched in a trial, given the values of the searched fields before it."""
     return all(parent in values and _among(values[parent], allowed) for parent, allowed in space[key].when.items())
 
 
@@ -455,11 +401,6 @@ def in_order(space: Space) -> list[str]:
 
     Raises:
         ValueError: they name each other in a circle.
-
-    Example:
-        >>> in_order({"mix.final_ratio": Parameter(choice=[0.5], when={"mix.schedule": ["linear"]}),
-        ...           "mix.schedule": Parameter(choice=["constant", "linear"])})
-        ['mix.schedule', 'mix.final_ratio']
     """
     left, done = list(space), list[str]()
     while left:
@@ -476,8 +417,8 @@ def corners(space: Space, fields: Collection[str]) -> Iterator[dict[str, Any]]:
 
     Args:
         space: all searched fields.
-        fields: of those that are searched, and of what their ``when`` names, every combination of ends is yielded
-            that a trial may get. Fields that are not searched then are left out: they keep their value.
+        fields: every combination of ends is yielded that a trial may get of the searched ones among these, and of what
+            their ``when`` names. Fields that are not searched in it are left out: they keep their value.
 
     Example:
         >>> list(corners({"train.batch_size": Parameter(int=(8, 64))}, ["train.batch_size"]))
@@ -487,7 +428,7 @@ def corners(space: Space, fields: Collection[str]) -> Iterator[dict[str, Any]]:
     for key in reversed(in_order(space)):  # children before parents
         if key in wanted:
             wanted |= {parent for parent in space[key].when if parent in space}
-    ends = {key: [*space[key].ends()] for key in in_order(space) if key in wanted}
+    ends = {key: space[key].ends() for key in in_order(space) if key in wanted}
     for key in ends:
         for parent, values in space[key].when.items():
             ends[parent] += [value for value in values if value not in ends[parent]]
@@ -499,8 +440,5 @@ def _combinations(space: Space, ends: Mapping[str, list[Any]], chosen: dict[str,
         yield dict(chosen)
         return
     (key, values), *rest = ends.items()
-    if not active(space, key, chosen):
-        yield from _combinations(space, dict(rest), chosen)
-        return
-    for value in values:
-        yield from _combinations(space, dict(rest), {**chosen, key: value})
+    for added in [{key: value} for value in values] if active(space, key, chosen) else [{}]:
+        yield from _combinations(space, dict(rest), chosen | added)

@@ -1,4 +1,4 @@
-"""The Study: what a study file may say, as strict models. Every part forbids unknown keys (``sections``)."""
+"""The study: its model, made of the sections in `fields` and `search`, and the reading and writing of its file."""
 
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -85,8 +85,6 @@ class Study(Part):
         return list(value) if isinstance(value, tuple) else value
 
 
-_FILLED_LATER = ("storage", "warm_start")  # of the search; study.yaml must hold no password
-
 AnyPart = TypeVar("AnyPart", bound=Part)
 
 
@@ -109,16 +107,15 @@ def load_study(path: str | Path, overrides: Sequence[str] = (), **fields: Any) -
     path = Path(path)
     try:
         tree = parse_yaml(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot read the study file: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: cannot read the study file: {error}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", error)
+        raise InputError(f"{path}: cannot read the study file: {why}") from None
     except YAMLError as error:
         raise InputError(yaml_mistake(path, error)) from None
     if not isinstance(tree, dict):
         raise InputError(f"{path}: a study file is a mapping of sections (name, data, benchmarks, ...)")
     apply_overrides(tree, overrides, fields)
-    return check(Study, _filled(tree, str(path)), str(path))
+    return check(Study, _fill_variables(tree, f"{path}: "), str(path))
 
 
 def demo_study() -> Path:
@@ -150,21 +147,10 @@ def dump_study(study: Study) -> str:
 
 
 def apply_overrides(tree: dict[str, Any], overrides: Sequence[str], fields: Mapping[str, Any] | None = None) -> None:
-    """Put values into a parsed file.
-
-    Args:
-        tree: changed.
-        overrides: ``a.b=value`` texts, values as YAML.
-        fields: ``a__b`` -> value.
+    """Put values into a parsed file: ``a.b=value`` texts, with values as YAML, then ``fields`` by ``a__b``.
 
     Raises:
-        InputError: one that is not of that form, or that is of no section.
-
-    Example:
-        >>> tree = {"train": {"max_steps": 100}}
-        >>> apply_overrides(tree, ["train.warmup=0.5"], {"train__max_steps": 50})
-        >>> tree
-        {'train': {'max_steps': 50, 'warmup': 0.5}}
+        InputError: a text of another form, or a field under a value that is no section.
     """
     for override in overrides:
         key, equals, text = override.partition("=")
@@ -180,30 +166,23 @@ def apply_overrides(tree: dict[str, Any], overrides: Sequence[str], fields: Mapp
 
 
 def _set_field(tree: dict[str, Any], names: Sequence[str], value: Any, shown: str) -> None:
-    node = tree
     *sections, field = names
     for section in sections:
-        child = node.setdefault(section, {})
-        if not isinstance(child, dict):
+        tree = tree.setdefault(section, {})
+        if not isinstance(tree, dict):
             raise InputError(f"{shown}: {section} is a value, not a section")
-        node = child
-    node[field] = value
+    tree[field] = value
 
 
-def _filled(tree: dict[str, Any], source: str) -> dict[str, Any]:
-    """Fill in the variables, except in fields that may hold passwords: these are filled in where they are used."""
-    search = tree.get("search")
-    later = {key: search[key] for key in _FILLED_LATER if key in search} if isinstance(search, dict) else {}
-    if not isinstance(search, dict) or not later:
-        return dict(_fill_variables(tree, source))
-    filled = dict(_fill_variables({**tree, "search": {**search, **dict.fromkeys(later)}}, source))
-    filled["search"] |= later
-    return filled
+def _fill_variables(node: Any, where: str, key: str = "") -> Any:
+    """Fill in the variables of a parsed file, except in fields that may hold passwords, since it becomes study.yaml.
 
-
-def _fill_variables(node: Any, source: str) -> Any:
+    Those are filled in where they are used. ``key`` is that of the node, ``.search.storage``.
+    """
     if isinstance(node, dict):
-        return {key: _fill_variables(value, source) for key, value in node.items()}
+        return {name: _fill_variables(value, where, f"{key}.{name}") for name, value in node.items()}
     if isinstance(node, list):
-        return [_fill_variables(value, source) for value in node]
-    return fill_variables(node, f"{source}: ", " or give the path by --set") if isinstance(node, str) else node
+        return [_fill_variables(value, where, key) for value in node]
+    if isinstance(node, str) and key not in (".search.storage", ".search.warm_start"):
+        return fill_variables(node, where, " or give the path by --set")
+    return node

@@ -1,4 +1,4 @@
-"""YAML 1.2 as studies are written in it: ``3e-5`` is a number, ``no`` is Norwegian, a key that stands twice an error.
+"""YAML 1.2 as studies are written in it: ``3e-5`` is a number, ``no`` is Norwegian, a duplicate key is an error.
 
 The study's models are in `hybridtune.config.study`; cluster files, with their lines, in `hybridtune.launch.yaml_lines`.
 """
@@ -43,11 +43,7 @@ def parse_yaml(text: str) -> Any:
     """Return the content of a YAML document.
 
     Raises:
-        YAMLError: it is not YAML, or a key stands twice; see `yaml_mistake`.
-
-    Example:
-        >>> parse_yaml("{learning_rate: 3e-5, languages: [no, en]}")
-        {'learning_rate': 3e-05, 'languages': ['no', 'en']}
+        YAMLError: it is not YAML, or a key is given twice; see `yaml_mistake`.
     """
     return _yaml().load(text)
 
@@ -67,15 +63,7 @@ def dump_yaml(*documents: Any, width: int = 80) -> str:
 
 
 def yaml_mistake(file: object, error: YAMLError) -> str:
-    """Return a syntax error as ``FILE:LINE: not valid YAML: ...``.
-
-    Example:
-        >>> try:
-        ...     parse_yaml("a: 1\\na: 2")
-        ... except YAMLError as error:
-        ...     yaml_mistake("study.yaml", error)
-        'study.yaml:2: not valid YAML: found duplicate key "a" with value "2" (original value: "1")'
-    """
+    """Return a syntax error as ``FILE:LINE: not valid YAML: ...``."""
     mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
     message = " ".join(str(problem or error).split())
     hint = "; indent with spaces, YAML takes no tabs" if "\\t" in message else ""

@@ -109,9 +109,9 @@ SEARCH = {
     "time_budget=0s": "time_budget: '0s' is no span of time; write it like 90s, 30m, 2h or 1d",
     "storage=redis://x": "storage: 'redis://x' is no storage; give sqlite, journal, or a URL like "
     "postgresql://user:${PASSWORD}@host/database",
-    "storage=mysql://me:pw@h/d": "storage: mysql://me:***@h/d holds a password, which would stand in study.yaml; write "
-    "${VARIABLE} in its place and export VARIABLE",
-    "warm_start=mysql://me:pw@h/d": "warm_start: mysql://me:***@h/d holds a password, which would stand in "
+    "storage=mysql://me:pw@h/d": "storage: mysql://me:***@h/d holds a password, which would be written to "
+    "study.yaml; write ${VARIABLE} in its place and export VARIABLE",
+    "warm_start=mysql://me:pw@h/d": "warm_start: mysql://me:***@h/d holds a password, which would be written to "
     "study.yaml; write ${VARIABLE} in its place and export VARIABLE",
     "objective=[mono/AP, mono/AP]": "objective: mono/AP stands twice; give each once",
     "step_budget=0": "step_budget: input should be greater than or equal to 1 (got 0)",
