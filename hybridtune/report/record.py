@@ -11,12 +11,13 @@ from typing import Any, Literal
 
 import optuna
 
+from hybridtune.config.search import STORAGE_FILES
 from hybridtune.config.study import Study, load_study
 from hybridtune.errors import InputError
 from hybridtune.metrics.metrics import direction
 from hybridtune.metrics.per_query import FILE as PER_QUERY
 from hybridtune.storage.files import base_name
-from hybridtune.storage.optuna_storage import FILES, load_optuna_study
+from hybridtune.storage.optuna_storage import load_optuna_study
 from hybridtune.storage.trial_rows import TrialRow, best_row, pareto_front, read_rows, read_running
 
 State = Literal["finished", "running", "cut off"]
@@ -192,7 +193,7 @@ def _read_history(file: Path) -> list[dict[str, float]]:
 
 
 def _open_optuna_study(study: Study, folder: Path, notes: list[str]) -> optuna.Study | None:
-    name = FILES.get(study.search.storage)
+    name = STORAGE_FILES.get(study.search.storage)
     if name is not None and not (folder / name).is_file():
         notes.append(f"Optuna's storage is not there ({name}): its charts are missing")
         return None

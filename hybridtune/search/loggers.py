@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 
 def check_loggers(study: Study) -> None:
-    """See to it, before anything starts, that the loggers a study asks for are there.
+    """Check, before anything starts, that the loggers which a study asks for can be used.
 
     Raises:
         InputError: a package is not installed, or W&B has neither a key nor leave to stay offline.
@@ -47,11 +47,7 @@ def check_loggers(study: Study) -> None:
 
 
 def callbacks(study: Study, folder: Path) -> list[Callback]:
-    """Return the callbacks that log every trial's start, scores and end.
-
-    Args:
-        study: of the search.
-        folder: the study folder; holds what is logged, but for what an environment variable sends elsewhere.
+    """Return the callbacks that log every trial's start, scores and end, into the study folder unless told otherwise.
 
     Raises:
         InputError: see `check_loggers`; an MLflow server that does not answer.
@@ -59,7 +55,7 @@ def callbacks(study: Study, folder: Path) -> list[Callback]:
     check_loggers(study)
     made: list[Callback] = [Events(study, folder)]
     if "wandb" in study.search.loggers:
-        # After Ctrl-C Ray is gone, and what is left to tell would start another.
+        # After Ctrl-C Ray is gone, and calls that are still waiting would start another.
         made.append(Tracker("wandb", _ready(_wandb(study, folder), "wandb"), folder, ray.is_initialized))
     if "mlflow" in study.search.loggers:
         made.append(Tracker("mlflow", _ready(_mlflow(study, folder), "mlflow"), folder))
@@ -67,7 +63,7 @@ def callbacks(study: Study, folder: Path) -> list[Callback]:
 
 
 def _wandb(study: Study, folder: Path) -> Any:
-    """Return Ray's callback; it keeps one process for each trial, as W&B requires."""
+    """Return Ray's callback, which keeps one process for each trial, as W&B requires."""
     from ray.air.integrations.wandb import WandbLoggerCallback
 
     return WandbLoggerCallback(
@@ -83,19 +79,19 @@ def _mlflow(study: Study, folder: Path) -> Any:
     import mlflow
     from ray.air.integrations.mlflow import MLflowLoggerCallback
 
-    logging.getLogger("mlflow").setLevel(logging.WARNING)  # it tells of every table that it makes
-    where = os.environ.get("MLFLOW_TRACKING_URI")
-    if not where:
+    logging.getLogger("mlflow").setLevel(logging.WARNING)  # it reports every table that it makes
+    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    if not uri:
         (folder / "mlflow").mkdir(exist_ok=True)
-        where = f"sqlite:///{folder / 'mlflow' / 'mlflow.db'}"
-        client = mlflow.MlflowClient(where)
-        if client.get_experiment_by_name(study.name) is None:  # else what is added to it goes to the current folder
+        uri = f"sqlite:///{folder / 'mlflow' / 'mlflow.db'}"
+        client = mlflow.MlflowClient(uri)
+        if client.get_experiment_by_name(study.name) is None:  # else its artifacts would go to the current folder
             client.create_experiment(study.name, (folder / "mlflow" / "artifacts").absolute().as_uri())
-    return MLflowLoggerCallback(where, experiment_name=study.name, tags={"hybridtune.study": str(folder)})
+    return MLflowLoggerCallback(uri, experiment_name=study.name, tags={"hybridtune.study": str(folder)})
 
 
 def _ready(inner: Any, name: str) -> Any:
-    """Set up a callback of Ray's, which then has its key and its server."""
+    """Set up a callback of Ray's with its key and its server."""
     try:
         inner.setup()
     except Exception as error:
@@ -110,39 +106,35 @@ def _ready(inner: Any, name: str) -> Any:
 class Tracker(Callback):  # type: ignore[misc]
     """Hands our trials to one of Ray's logging callbacks: under their own names, over our own step.
 
-    They are called in a thread of their own, so that the search does not wait: Ray sends MLflow every number by itself,
-    and starts two processes a trial for W&B. A logger that fails is named once and left out from then on; the search
-    goes on.
+    It is called in a thread of its own, so that the search does not wait: Ray sends MLflow every number by itself, and
+    starts two processes a trial for W&B. A logger that fails is named once and left out from then on.
 
     Args:
         name: of the logger.
         inner: Ray's callback, set up.
         folder: the study folder.
-        up: whether what the logger needs is still there; without it nothing is logged.
+        up: whether what the logger needs still runs; without it nothing is logged.
     """
 
     def __init__(self, name: str, inner: Any, folder: Path, up: Callable[[], bool] | None = None) -> None:
-        self.name = name
-        self.up = up
-        self.inner: Any = inner
-        self.folder = folder
-        self._seen: dict[str, _Seen] = {}
+        self.name, self.inner, self.folder, self.up = name, inner, folder, up
+        self._trials: dict[str, _RayTrial] = {}
         self._thread: ThreadPoolExecutor | None = None  # made when it is needed: Tune pickles callbacks
         self._failed = False
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Begin a trial, or go on with it after a restart."""
         name = trial_name(trial.config)
-        if name not in self._seen:
-            self._seen[name] = _Seen(trial.config, self.folder)
-            self._do(self.inner.log_trial_start, self._seen[name])
+        if name not in self._trials:
+            self._trials[name] = _RayTrial(trial.config, self.folder)
+            self._submit(self.inner.log_trial_start, self._trials[name])
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
         """Log a score; the final report repeats those of the best checkpoint, as ``best/<score>``."""
         self.on_trial_start(iteration, trials, trial)
         step = int(result["step"])
         figures = {**logged(result), TIMESTEPS_TOTAL: step, TRAINING_ITERATION: step}
-        self._do(self.inner.log_trial_result, step, self._seen[trial_name(trial.config)], figures)
+        self._submit(self.inner.log_trial_result, step, self._trials[trial_name(trial.config)], figures)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """End a trial that ended by itself or was stopped."""
@@ -156,34 +148,31 @@ class Tracker(Callback):  # type: ignore[misc]
         """End the search, maybe before its trials, and wait for what is still being sent."""
         for trial in trials:
             self._end(trial, failed=False)
-        self._do(self.inner.on_experiment_end, [])
-        if self._thread is not None:
-            self._thread.shutdown()
-            self._thread = None
-        self.inner = None  # Ray's W&B callback complains where it lives as long as the interpreter
+        self._submit(self.inner.on_experiment_end, []).shutdown()
+        self._thread = self.inner = None  # Ray's W&B callback complains if it lives as long as the interpreter
 
     def _end(self, trial: Any, failed: bool) -> None:
-        seen = self._seen.pop(trial_name(trial.config), None)
-        if seen is not None:
-            self._do(self.inner.log_trial_end, seen, failed)
+        logged_trial = self._trials.pop(trial_name(trial.config), None)
+        if logged_trial is not None:
+            self._submit(self.inner.log_trial_end, logged_trial, failed)
 
-    def _do(self, tell: Callable[..., object], *what: Any) -> None:
-        if self._thread is None:
-            self._thread = ThreadPoolExecutor(1)
-        self._thread.submit(self._tell, tell, *what)
+    def _submit(self, log: Callable[..., object], *arguments: Any) -> ThreadPoolExecutor:
+        self._thread = self._thread or ThreadPoolExecutor(1)
+        self._thread.submit(self._log, log, *arguments)
+        return self._thread
 
-    def _tell(self, tell: Callable[..., object], *what: Any) -> None:
+    def _log(self, log: Callable[..., object], *arguments: Any) -> None:
         if self._failed or (self.up is not None and not self.up()):
             return
         try:
-            tell(*what)
+            log(*arguments)
         except Exception as error:
             self._failed = True
             reason = " ".join(str(error).split())[:200]
             _log.warning("search.loggers %s: %s; the search goes on without it", self.name, reason)
 
 
-class _Seen:
+class _RayTrial:
     """A trial as Ray's loggers see it: its name, its id, its values, its folder."""
 
     checkpoint = None
@@ -191,9 +180,9 @@ class _Seen:
     def __init__(self, config: dict[str, Any], folder: Path) -> None:
         name = trial_name(config)
         self.config = {**trial_values(config), "baseline": config["baseline"] or "searched"}
-        home = folder / "trials" / name
-        home.mkdir(parents=True, exist_ok=True)  # W&B's process works there
-        self.local_path = str(home)
+        path = folder / "trials" / name
+        path.mkdir(parents=True, exist_ok=True)  # W&B's process works there
+        self.local_path = str(path)
         self.experiment_dir_name = folder.name
         # one id for a trial of a study folder, whenever it runs; no other study's
         self.trial_id = f"{hashlib.sha256(str(folder).encode()).hexdigest()[:10]}-{name}"
@@ -214,15 +203,10 @@ class Events(Callback):  # type: ignore[misc]
     Tune's own callback counts reports, anew in a resumed trial, and writes to a folder that is copied to the study
     every ten seconds: what a trial reported last would be missing after Ctrl-C. Its table holds a trial's last scores
     and only the values that the first trial has.
-
-    Args:
-        study: of the search.
-        folder: the study folder.
     """
 
     def __init__(self, study: Study, folder: Path) -> None:
-        self.study = study
-        self.folder = folder
+        self.study, self.folder = study, folder
         self._files: dict[str, _EventFile] = {}
         self._reports: dict[str, dict[float, Any]] = {}  # of the running trials, by step
 
@@ -273,7 +257,7 @@ class Events(Callback):  # type: ignore[misc]
     def _end(self, trial: Any, ended: bool) -> None:
         name = trial_name(trial.config)
         reports = self._reports.pop(name, None)
-        if reports:  # it was stopped, and has no final report: its row is to have scores too
+        if reports:  # It was stopped and has no final report; its row gets the scores of its best report.
             last = reports[max(reports)]
             self._write(name, {**reports.get(last["best_step"], last), "step": last["step"], "final": 1.0})
         file = self._files.pop(name, None)
@@ -291,11 +275,9 @@ class Events(Callback):  # type: ignore[misc]
 
 
 def logged(result: Mapping[str, Any]) -> dict[str, float]:
-    """Return the finite numbers of a report, which become curves.
+    """Return the finite numbers of a report, which become curves; of a final report the scores, as ``best/<score>``.
 
-    Returns:
-        name -> value; of a trial's final report, the scores alone, as ``best/<score>``. `nDCG@10` is called
-        `nDCG_10`: TensorBoard would do so, and MLflow takes no other name.
+    `nDCG@10` is called `nDCG_10`: TensorBoard would do so, and MLflow takes no other name.
     """
     found = {
         _tag(key): float(value)
@@ -313,10 +295,8 @@ def _table(study: Study, values: Mapping[str, Any]) -> Experiment:
     known = {*study.search.space, "baseline"}
     infos += [HParamInfo(name=name, type=_type(value)) for name, value in values.items() if name not in known]
     infos.append(HParamInfo(name="baseline", type=DataType.DATA_TYPE_STRING))
-    metrics = [
-        MetricInfo(name=MetricName(tag=_tag(BEST + name)), display_name=name)
-        for name in dict.fromkeys([*study.search.objective, *_COLUMNS])
-    ]
+    names = dict.fromkeys([*study.search.objective, *_COLUMNS])
+    metrics = [MetricInfo(name=MetricName(tag=_tag(BEST + name)), display_name=name) for name in names]
     return Experiment(name=study.name, hparam_infos=infos, metric_infos=metrics)
 
 
@@ -327,9 +307,8 @@ def _column(name: str, parameter: Parameter) -> HParamInfo:
         info = HParamInfo(name=name, type=DataType.DATA_TYPE_FLOAT64)
         info.domain_interval.min_value, info.domain_interval.max_value = min(ends), max(ends)
         return info
-    kinds = {_type(value) for value in ends if value is not None}
-    kind = kinds.pop() if len(kinds) == 1 else DataType.DATA_TYPE_UNSET
-    return HParamInfo(name=name, type=kind)
+    types = {_type(value) for value in ends if value is not None}
+    return HParamInfo(name=name, type=types.pop() if len(types) == 1 else DataType.DATA_TYPE_UNSET)
 
 
 def _type(value: Any) -> Any:
@@ -343,26 +322,20 @@ def _tag(name: str) -> str:
     return re.sub(r"[^-/\w.]", "_", name)
 
 
-class _EventFile:
-    """A file of events of one trial, in which all that was added stands when `flush` returns.
+class _EventFile(EventsWriter):  # type: ignore[misc]
+    """A file of events of one trial, which holds all that was added when `flush` returns.
 
     The package's own SummaryWriter hands events to a thread, and flushes what that has written by then.
     """
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._writer = EventsWriter(str(folder / "events"), f".{time.time_ns()}")  # no two of one name in a second
+        super().__init__(str(folder / "events"), f".{time.time_ns()}")  # no two of one name in a second
 
     def add(self, summary: Summary, step: float = 0) -> None:
-        self._writer.write_event(Event(wall_time=time.time(), step=int(step), summary=summary))
+        self.write_event(Event(wall_time=time.time(), step=int(step), summary=summary))
 
     def add_part(self, tag: str, content: HParamsPluginData) -> None:
         """Add a part of the HParams view."""
         plugin = SummaryMetadata.PluginData(plugin_name="hparams", content=content.SerializeToString())
         self.add(Summary(value=[Summary.Value(tag=f"_hparams_/{tag}", metadata=SummaryMetadata(plugin_data=plugin))]))
-
-    def flush(self) -> None:
-        self._writer.flush()
-
-    def close(self) -> None:
-        self._writer.close()

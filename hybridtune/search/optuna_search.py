@@ -1,4 +1,4 @@
-"""What proposes a trial's values: Optuna, on a storage that a study goes on from."""
+"""Optuna as a search algorithm of Tune's, on a storage from which a study goes on."""
 
 import warnings
 from collections.abc import Mapping
@@ -10,13 +10,13 @@ import optuna
 from optuna.trial import TrialState
 from ray.tune.search.optuna import OptunaSearch
 
-from hybridtune.config.search import masked_url
+from hybridtune.config.search import STORAGE_FILES, masked_url
 from hybridtune.config.study import Study
 from hybridtune.errors import InputError
 from hybridtune.runtime import ray_private
 from hybridtune.search.samplers import borrowed, first_trials, sampler
 from hybridtune.search.space import from_optuna, optuna_params, search_space
-from hybridtune.storage.optuna_storage import FILES, open_storage, storage_url
+from hybridtune.storage.optuna_storage import open_storage, storage_url
 
 _SHOWN = ("step", "realised_ratio")  # of the last report, as the trial's attributes in Optuna
 
@@ -25,7 +25,7 @@ def searcher(study: Study, goals: Mapping[str, str], folder: Path, ended: set[in
     """Return the search algorithm on the study's storage; first trials are enqueued once, whatever was cut off before.
 
     Args:
-        study: the study file.
+        study: to be searched.
         goals: objective name -> ``max`` or ``min``.
         folder: the study folder.
         ended: numbers of the trials that an earlier run has settled.
@@ -40,12 +40,11 @@ def searcher(study: Study, goals: Mapping[str, str], folder: Path, ended: set[in
     begun = [trial for trial in optuna_study.trials if trial.state != TrialState.WAITING]
     seed = study.seed + len(begun)  # a sampler of the same seed would propose the first trials' values again
     names, modes = list(goals), list(goals.values())
-    one = len(names) == 1
     return Resuming(
         [trial for trial in begun if trial.number not in ended],
         space=search_space(study),
-        metric=names[0] if one else names,
-        mode=modes[0] if one else modes,
+        metric=names if len(names) > 1 else names[0],
+        mode=modes if len(names) > 1 else modes[0],
         sampler=sampler(study, seed, borrowed(study)),
         storage=storage,
         study_name=study.name,
@@ -62,11 +61,12 @@ def _optuna_study(
         directions=["maximize" if mode == "max" else "minimize" for mode in goals.values()],
         load_if_exists=True,
     )
-    home = optuna_study.user_attrs.get("folder")
-    if study.search.storage not in FILES and home != str(folder) and (home is not None or optuna_study.trials):
+    owner = optuna_study.user_attrs.get("folder")
+    in_database = study.search.storage not in STORAGE_FILES
+    if in_database and owner != str(folder) and (owner is not None or optuna_study.trials):
         raise InputError(
             f"search.storage {masked_url(storage_url(study, folder))}: holds the study {study.name!r} of "
-            f"{home or 'another program'}; give this one another name, or go on with that one by --out"
+            f"{owner or 'another program'}; give this one another name, or go on with that one by --out"
         )
     about = {"folder": str(folder), "hybridtune": metadata.version("hybridtune")}
     for key, value in about.items():
@@ -82,11 +82,11 @@ def _optuna_study(
 class Resuming(OptunaSearch):  # type: ignore[misc]
     """OptunaSearch that first takes up the trials which an earlier run began and did not end.
 
-    Tune's own snapshot of a search is up to ten seconds old, and a trial begun or ended since would be lost or told
+    Tune's own snapshot of a search is up to ten seconds old, and a trial begun or ended since would be lost or counted
     twice; Optuna's storage and ``trials.jsonl`` are always up to date, so a study goes on from these.
 
-    It also tells Optuna more than OptunaSearch does: which trials were stopped early, the scores on the way where
-    there are several objectives, and what the dashboards show beside a trial.
+    It also stores more than OptunaSearch does: which trials were stopped early, the scores on the way where there are
+    several objectives, and what the dashboards show beside a trial.
 
     Args:
         begun: trials of the storage, in the order they are to be taken up.
@@ -112,7 +112,7 @@ class Resuming(OptunaSearch):  # type: ignore[misc]
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Store a score under our own step: Tune's count of reports begins anew in a resumed trial."""
         self._last[trial_id] = result
-        if result["final"] or trial_id in self._completed_trials:  # final: of a step that was told before
+        if result["final"] or trial_id in self._completed_trials:  # final: of a step that was reported before
             return
         first = self.metric[0] if isinstance(self.metric, list) else self.metric
         trial = self._ot_trials[trial_id]

@@ -1,4 +1,4 @@
-"""Samplers: what proposes a trial's values, what each can do, and which trials are set from the start."""
+"""The samplers that propose a trial's values, the checks of what each can do, and the trials that come first."""
 
 import importlib.util
 import math
@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from hybridtune.config.hooks import load_hook
 from hybridtune.config.names import short_name
-from hybridtune.config.search import active, fill_variables, in_order, is_url, masked_url
+from hybridtune.config.search import STORAGE_FILES, active, fill_variables, in_order, is_url, masked_url
 from hybridtune.config.study import Study, load_study
 from hybridtune.errors import InputError
 from hybridtune.metrics.metrics import direction
@@ -25,7 +25,7 @@ from hybridtune.search.space import (
     optuna_params,
     suggest,
 )
-from hybridtune.storage.optuna_storage import FILES, check_url, load_optuna_study, open_url, storage_url
+from hybridtune.storage.optuna_storage import check_url, load_optuna_study, open_url, storage_url
 from hybridtune.storage.study_folder import check_format
 
 STARTUP = 6  # trials that are drawn at random before TPE and GP model anything, baselines among them
@@ -34,10 +34,10 @@ _LEARN = ("tpe", "gp", "cmaes")  # from trials of an earlier study
 
 
 def check_search(study: Study) -> None:
-    """See that the sampler can search this space for these objectives, and that the storage and the earlier study open.
+    """Check that the sampler can search this space for these objectives, and that storage and earlier study open.
 
     Raises:
-        InputError: it cannot, or a package or a study that is needed is not there.
+        InputError: it cannot, or a package or a study that is needed is missing.
     """
     search, name = study.search, f"search.sampler {study.search.sampler}"
     if search.sampler == "cmaes":
@@ -57,7 +57,7 @@ def check_search(study: Study) -> None:
         raise InputError(
             f"{name}: does not learn from search.warm_start; leave it out, or choose one of {', '.join(_LEARN)}"
         )
-    if search.storage not in FILES:
+    if search.storage not in STORAGE_FILES:
         check_url(fill_variables(search.storage, "search.storage "), "search.storage")
     borrowed(study)
 
@@ -81,13 +81,7 @@ def _check_grid(study: Study) -> None:
 
 
 def sampler(study: Study, seed: int, trials: Sequence[FrozenTrial] = ()) -> optuna.samplers.BaseSampler:
-    """Return the study's sampler.
-
-    Args:
-        study: a study that `check_search` found good.
-        seed: of all that it draws.
-        trials: borrowed from an earlier study.
-    """
+    """Return the sampler of a study that passed `check_search`; ``trials`` are borrowed from an earlier study."""
     search = study.search
     population = max(4, min(50, expected_trials(study) // 4))  # so that there are generations to learn from
     if search.sampler == "cmaes":
@@ -104,7 +98,7 @@ def sampler(study: Study, seed: int, trials: Sequence[FrozenTrial] = ()) -> optu
         return optuna.samplers.NSGAIISampler(seed=seed, population_size=population)
     if search.sampler == "nsga3":
         return optuna.samplers.NSGAIIISampler(seed=seed, population_size=population)
-    if search.sampler in ("random", "grid"):  # a grid's trials are enqueued
+    if search.sampler in _BLIND:  # a grid's trials are enqueued
         return optuna.samplers.RandomSampler(seed=seed)
     if search.sampler == "gp":
         inner = optuna.samplers.GPSampler(seed=seed, n_startup_trials=STARTUP, warn_independent_sampling=False)
@@ -117,9 +111,9 @@ def _own_sampler(hook: str, seed: int) -> optuna.samplers.BaseSampler:
     """Return the sampler that a function of the user's makes of a seed."""
     made = load_hook(hook, "search.sampler")(seed)
     if not isinstance(made, optuna.samplers.BaseSampler):
-        kind = type(made).__name__
         raise InputError(
-            f"search.sampler {hook}: returned a value of type {kind}; return an optuna.samplers.BaseSampler"
+            f"search.sampler {hook}: returned a value of type {type(made).__name__}; return an "
+            "optuna.samplers.BaseSampler"
         )
     return made
 
@@ -153,19 +147,15 @@ def first_trials(study: Study) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     Returns:
         (values, user attributes), no values twice. What the values leave out the sampler proposes.
     """
-    found: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    points: list[tuple[dict[str, Any], dict[str, Any]]] = [
         (point, {BASELINE: name}) for name, point in zip(BASELINES, baseline_points(study), strict=False)
     ]
-    room = len(found) + study.search.trials
-    for index, point in enumerate(study.search.points):
-        found.append((point, {"point": index}))
+    most = len(points) + study.search.trials
+    points += [(point, {"point": index}) for index, point in enumerate(study.search.points)]
     if study.search.sampler == "grid":
-        found += [(point, {}) for point in _grid(study, room)]
-    different: list[tuple[dict[str, Any], dict[str, Any]]] = []
-    for point, attributes in found:
-        if not any(point == other for other, _ in different):
-            different.append((point, attributes))
-    return different[:room]
+        points += [(point, {}) for point in _grid(study, most)]
+    values = [point for point, _ in points]
+    return [pair for index, pair in enumerate(points) if pair[0] not in values[:index]][:most]
 
 
 def _grid(study: Study, most: int) -> list[dict[str, Any]]:
@@ -202,21 +192,21 @@ def expected_trials(study: Study) -> int:
 def borrowed(study: Study) -> list[FrozenTrial]:
     """Return the finished trials of the study that ``search.warm_start`` names, as far as the two spaces overlap.
 
-    A field that was not searched then has its fixed value, where the earlier study file tells it. A trial with a
-    value that can no longer be tried is left out.
+    A field that was not searched then has its fixed value, where the earlier study file is known. A trial with a value
+    that can no longer be tried is left out.
 
     Returns:
-        complete trials of this study's fields, with this study's objectives.
+        Complete trials of this study's fields, with this study's objectives.
 
     Raises:
         InputError: there is no such study, it has no such trial, or it searched for something else.
     """
     if study.search.warm_start is None:
         return []
-    field, location = "search.warm_start", fill_variables(study.search.warm_start, "search.warm_start ")
-    where = f"{field} {masked_url(location)}"
+    location = fill_variables(study.search.warm_start, "search.warm_start ")
+    where = f"search.warm_start {masked_url(location)}"
     if is_url(location):
-        earlier, optuna_study = None, _of_url(study, location, field)
+        earlier, optuna_study = None, _load_by_url(study, location, where)
     else:
         file = Path(location) / "study.yaml"
         if not file.is_file():
@@ -229,43 +219,39 @@ def borrowed(study: Study) -> list[FrozenTrial]:
     for trial in optuna_study.get_trials(deepcopy=False, states=[TrialState.COMPLETE]):
         params = _params(study, earlier, trial)
         if params:
-            trials.append(
-                create_trial(
-                    values=[trial.values[column] for column in columns],
-                    params=optuna_params(params),
-                    distributions=optuna_params({name: distribution(study.search.space[name]) for name in params}),
-                )
-            )
+            distributions = optuna_params({name: distribution(study.search.space[name]) for name in params})
+            values = [trial.values[column] for column in columns]
+            trials.append(create_trial(values=values, params=optuna_params(params), distributions=distributions))
     if not trials:
         raise InputError(f"{where}: none of its finished trials lies in this study's search space; leave it out")
     return trials
 
 
-def _of_url(study: Study, url: str, field: str) -> optuna.Study:
-    storage, where = open_url(url, field), f"{field} {masked_url(url)}"
-    names = optuna.get_all_study_names(storage)
+def _load_by_url(study: Study, url: str, where: str) -> optuna.Study:
+    storage = open_url(url, "search.warm_start")
+    names = set(optuna.get_all_study_names(storage))
     if url == storage_url(study, Path()):
-        names = [name for name in names if name != study.name]  # itself, when it goes on
-    name = names[0] if len(names) == 1 else study.name
+        names.discard(study.name)  # itself, when it goes on
+    name = next(iter(names)) if len(names) == 1 else study.name
     if name not in names:
-        there = ", ".join(sorted(names)) or "none"
-        raise InputError(f"{where}: has several studies or none (there: {there}); give the folder of the study instead")
+        found = ", ".join(sorted(names)) or "none"
+        raise InputError(f"{where}: has several studies or none (there: {found}); give the folder of the study instead")
     return optuna.load_study(study_name=name, storage=storage)
 
 
 def _columns(study: Study, earlier: Study | None, optuna_study: optuna.Study, where: str) -> list[int]:
     """Return which of the earlier study's values are this study's objectives."""
     wanted = study.search.objective
-    names = optuna_study.metric_names or (earlier.search.objective if earlier else None)
-    if names is None and len(optuna_study.directions) == len(wanted):
-        return list(range(len(wanted)))
-    missing = [name for name in wanted if name not in (names or [])]
+    names = optuna_study.metric_names or (earlier.search.objective if earlier else [])
+    if not names and len(optuna_study.directions) == len(wanted):
+        names = wanted
+    missing = [name for name in wanted if name not in names]
     if missing:
         raise InputError(
             f"{where}: searched for {', '.join(names or ['other objectives'])}, not for {', '.join(missing)}; "
             "search.objective must be the same"
         )
-    return [list(names or []).index(name) for name in wanted]
+    return [names.index(name) for name in wanted]
 
 
 def _params(study: Study, earlier: Study | None, trial: FrozenTrial) -> dict[str, Any] | None:
@@ -279,61 +265,58 @@ def _params(study: Study, earlier: Study | None, trial: FrozenTrial) -> dict[str
         if not active(space, name, params):
             continue
         value = known[name] if name in known else earlier.value(name) if earlier else None
-        if value is None and not space[name].allows(value):
-            continue
-        if not space[name].allows(value):
+        if space[name].allows(value):
+            params[name] = value
+        elif value is not None:
             return None
-        params[name] = value
     return params
 
 
 class WarmStartSampler(optuna.samplers.BaseSampler):  # type: ignore[misc]
-    """A sampler that sees more, or less, than the study's own trials: it is asked in a copy of the study.
+    """A sampler that proposes within a copy of the study, which holds the borrowed trials too.
 
-    The copy holds the borrowed trials too. With several objectives it holds no intermediate values: the study keeps
-    those of the first objective for its dashboard, and TPE would look for the one direction that there is not.
+    With several objectives the copy holds no intermediate values: the study keeps those of the first objective for its
+    dashboard, and TPE would fail on them, since it takes them for values of a single objective.
 
     Args:
-        inner: what proposes the values. It must keep its state in the trials' values alone, as TPE and GP do.
-        trials: borrowed ones.
+        inner: proposes the values. It must keep its state in the trials' values alone, as TPE and GP do.
+        trials: the borrowed ones.
     """
 
     def __init__(self, inner: optuna.samplers.BaseSampler, trials: Sequence[FrozenTrial] = ()) -> None:
         self._inner, self._trials = inner, list(trials)
-        self._asked: tuple[int, optuna.Trial] | None = None
+        self._proposed: tuple[int, optuna.Trial] | None = None  # of a trial number, in the copy
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_asked": None}  # Tune pickles samplers, and a copy in memory is none of it
+        return {**self.__dict__, "_proposed": None}  # Tune pickles samplers, and the copy lives in memory alone
 
     def reseed_rng(self) -> None:
         """Seed anew, as Optuna asks of samplers in several threads."""
         self._inner.reseed_rng()
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
-        """Return no space: the copy asks for all values together."""
+        """Return no space: the copy proposes all values together."""
         return {}
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """Return nothing, see above."""
+        """Return nothing: the space above is empty."""
         return {}
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: Any
     ) -> Any:
         """Return one value of those that the inner sampler proposes for this trial."""
-        if self._asked is None or self._asked[0] != trial.number:
-            self._asked = (trial.number, self._copy(study, trial).ask())
-        return suggest(self._asked[1], param_name, param_distribution)
+        if self._proposed is None or self._proposed[0] != trial.number:
+            self._proposed = (trial.number, self._copy(study, trial).ask())
+        return suggest(self._proposed[1], param_name, param_distribution)
 
     def _copy(self, study: optuna.Study, trial: FrozenTrial) -> optuna.Study:
         copy = optuna.create_study(directions=study.directions, sampler=self._inner)
         several = len(study.directions) > 1
-        own = study.get_trials(deepcopy=False)
-        for known in [*self._trials, *(other for other in own if other.number != trial.number)]:
-            if known.state == TrialState.WAITING:
-                continue
+        own = [other for other in study.get_trials(deepcopy=False) if other.number != trial.number]
+        for known in [*self._trials, *(other for other in own if other.state != TrialState.WAITING)]:
             try:
                 copy.add_trial(
                     create_trial(

@@ -1,59 +1,109 @@
-"""The noise check: the best trial and the baselines again with other seeds, and whether the gain is more than noise.
+"""The noise check: the best trial and the baselines trained again with other seeds, and compared.
 
-Contestants are ``best`` and the names of the baselines.
+Contestants are ``best`` and the names of the baselines. The comparison becomes ``repeats.json``.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ray.tune.search import Searcher
 
 from hybridtune.config.study import Study
 from hybridtune.metrics.metrics import direction
+from hybridtune.metrics.per_query import FILE as PER_QUERY
 from hybridtune.metrics.per_query import PerQuery, read_per_query
 from hybridtune.metrics.significance import ALPHA, averaged, paired_by_seed, paired_by_topic, welch
 from hybridtune.report.headline import BEST, BETTER, NOISE, UNKNOWN, WORSE
-from hybridtune.storage.trial_rows import TrialRow
+from hybridtune.search.study import TRIALS, SearchResult, run_trials
+from hybridtune.search.trial_log import Display, TrialLog
+from hybridtune.storage.files import ensure_local, exists, join, with_name
+from hybridtune.storage.trial_rows import SETTLED, TrialRow, read_rows
+from hybridtune.train.job_queue import FitJob
 
+REPEATS = "repeats"  # in the study folder; laid out like a study folder of its own
 _SHOWN = ("balanced/AP", "mono/AP", "cross/AP", "multi/AP", "multi/rank_distance")
 _SEEDS = 2**31  # a study's seed lies below
 
 
 @dataclass(frozen=True)
 class Repeat:
-    """A training of a contestant with another seed.
+    """A training of a contestant with another seed than the study's, and what its best checkpoint scored, if any."""
 
-    Attributes:
-        name: of its folder, ``best-s1``.
-        contestant: ``best``, or the baseline's name.
-        seed: takes the place of the study's.
-        values: the fields of the study that the trial set.
-        metrics: of its best checkpoint; empty where it failed, or was not trained yet.
-    """
-
-    name: str
+    name: str  # of its folder, like best-s1
     contestant: str
     seed: int
-    values: dict[str, Any]
+    values: dict[str, Any]  # of the fields that its trial set
     metrics: dict[str, float] = field(default_factory=dict)
+
+
+class Listed(Searcher):  # type: ignore[misc]
+    """Proposes the configurations on a list, in its order, and learns nothing."""
+
+    def __init__(self, configs: Sequence[dict[str, Any]]) -> None:
+        super().__init__()
+        self._left = list(configs)
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """Return the next configuration of the list."""
+        return self._left.pop(0) if self._left else Searcher.FINISHED
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Learn nothing."""
+
+
+def run_repeats(
+    job: FitJob, found: SearchResult, folder: Path, concurrent_trials: int, display: Display
+) -> dict[str, Any]:
+    """Train the repeats of ``search.repeat_best`` that an earlier run has not settled, and return `compare_seeds`.
+
+    Args:
+        job: the fit of the study's fixed values.
+        found: by the search.
+        folder: the study folder.
+        concurrent_trials: trainings at once.
+        display: called as (all rows, changed row) at every change.
+    """
+    wanted = repeat_points(job.study, found.best, found.rows)
+    repeats = folder / REPEATS
+    repeats.mkdir(exist_ok=True)
+    settled = {row.id for row in read_rows(repeats) if row.status in SETTLED}
+    left = [_config(number, one) for number, one in enumerate(wanted) if one.name not in settled]
+    if left:
+        TrialLog.displays[str(repeats)] = display
+        run_trials(
+            replace(job, storage=join(with_name(job.storage, REPEATS), TRIALS), home=str(repeats / TRIALS)),
+            Listed(left),
+            repeats,
+            trials=len(left),
+            concurrent_trials=concurrent_trials,
+            callbacks=[TrialLog(repeats)],
+        )
+    done = {row.id: row for row in read_rows(repeats) if row.status == "done"}
+    ran = [replace(one, metrics=done[one.name].metrics) if one.name in done else one for one in wanted]
+    locations = {name: join(row.checkpoint, PER_QUERY) for name, row in done.items() if row.checkpoint}
+    files = {name: ensure_local(location) for name, location in locations.items() if exists(location)}
+    return compare_seeds(job.study, found.best, found.rows, ran, files)
+
+
+def _config(number: int, one: Repeat) -> dict[str, Any]:
+    baseline = None if one.contestant == BEST else one.contestant
+    return {**one.values, "number": number, "baseline": baseline, "name": one.name, "seed": one.seed}
 
 
 def repeat_points(study: Study, best: TrialRow, rows: Sequence[TrialRow]) -> list[Repeat]:
     """Return the trainings of ``search.repeat_best``, seed by seed, so that a part of them has all contestants.
 
-    Args:
-        study: whose seed was used first.
-        best: the chosen trial; a baseline is not trained twice.
-        rows: all trials; of the baselines, those that came to their end.
+    Of the baselines among ``rows`` those are trained that came to their end, none of them twice.
     """
     repeats = []
     for count in range(1, study.search.repeat_best + 1):
         seed = (study.seed + count) % _SEEDS
-        for who, row in _contestants(best, rows).items():
+        for contestant, row in _contestants(best, rows).items():
             values = {name: value for name, value in row.values.items() if name != "seed"}
-            repeats.append(Repeat(f"{who}-s{count}", who, seed, values))
+            repeats.append(Repeat(f"{contestant}-s{count}", contestant, seed, values))
     return repeats
 
 
@@ -69,7 +119,7 @@ def compare_seeds(
     """Compare the best trial with the baselines over fresh seeds, for ``repeats.json``.
 
     The run by which the best was chosen is optimistic: among many trials the luckiest wins. So means, spreads and
-    tests are over the fresh seeds alone, of all contestants alike, and the first run stands beside them. The best is
+    tests are over the fresh seeds alone, of all contestants alike, and the first run is shown beside them. The best is
     called better (or worse) than a baseline where the 95 % Welch interval over seeds leaves out 0 and the test paired
     by topics has p < 0.05, on the means over seeds of each query; else their difference is within noise. With fewer
     than 2 fresh seeds on a side, or fewer than 2 topics, it is not measured. Nothing is corrected for the number of
@@ -79,43 +129,45 @@ def compare_seeds(
         study: the study file.
         best: the chosen trial.
         rows: all trials.
-        repeats: what came of ``repeat_points``.
+        repeats: those of ``repeat_points``, trained.
         files: by name of a repeat, the per-query values of its best checkpoint; one that is missing leaves out a test.
 
     Returns:
-        ``{"n", "seeds", "metrics", "best", "contestants": {who: {"trial", "values", "failed", "metrics": {metric:
+        ``{"n", "seeds", "metrics", "best", "contestants": {name: {"trial", "values", "failed", "metrics": {metric:
         {"first", "by_seed", "mean", "spread", "n"}}}}, "against": {baseline: {metric: {"difference", "low", "high",
         "standard_error", "p_topics", "topics", "p_seeds", "verdict"}}}}``; a difference is the best's less the other's,
         what cannot be computed is None.
 
     Raises:
-        InputError: a file of per-query values that is none.
+        InputError: a file of per-query values that cannot be read.
     """
-    contestants, first = _contestants(best, rows), next(iter(_contestants(best, rows)))
+    contestants = _contestants(best, rows)
+    first, *others = contestants
     metrics = [name for name in dict.fromkeys([*study.search.objective, *_SHOWN]) if name in best.metrics]
-    ran = {who: {row.seed: row for row in repeats if row.contestant == who and row.metrics} for who in contestants}
-    queries = {who: _mean_queries([row.name for row in ran[who].values()], files) for who in contestants}
-    figures = {who: {name: _by_seed(row, ran[who], name) for name in metrics} for who, row in contestants.items()}
+    ran = {name: [one for one in repeats if one.contestant == name and one.metrics] for name in contestants}
+    queries = {name: _mean_queries([one.name for one in ran[name]], files) for name in contestants}
+    figures = {
+        name: {metric: _by_seed(row, ran[name], metric) for metric in metrics} for name, row in contestants.items()
+    }
     against = {
-        who: {
-            name: _versus(name, figures[who][name], figures[first][name], queries[who], queries[first])
-            for name in metrics
+        name: {
+            metric: _versus(metric, figures[name][metric], figures[first][metric], queries[name], queries[first])
+            for metric in metrics
         }
-        for who in contestants
-        if who != first
+        for name in others
     }
     compared = {
-        who: {
+        name: {
             "trial": row.id,
             "values": row.values,
-            "failed": [one.name for one in repeats if one.contestant == who and not one.metrics],
-            "metrics": figures[who],
+            "failed": [one.name for one in repeats if one.contestant == name and not one.metrics],
+            "metrics": figures[name],
         }
-        for who, row in contestants.items()
+        for name, row in contestants.items()
     }
     return {
         "n": study.search.repeat_best,
-        "seeds": sorted({row.seed for row in repeats}),
+        "seeds": sorted({one.seed for one in repeats}),
         "metrics": metrics,
         "best": first,
         "contestants": compared,
@@ -128,15 +180,15 @@ def _mean_queries(names: Sequence[str], files: Mapping[str, Path]) -> PerQuery |
     return averaged(found) if found and len(found) == len(names) else None
 
 
-def _by_seed(row: TrialRow, ran: Mapping[int, Repeat], metric: str) -> dict[str, Any]:
-    values = {str(seed): one.metrics[metric] for seed, one in ran.items() if metric in one.metrics}
-    got = list(values.values())
+def _by_seed(row: TrialRow, ran: Sequence[Repeat], metric: str) -> dict[str, Any]:
+    by_seed = {str(one.seed): one.metrics[metric] for one in ran if metric in one.metrics}
+    values = list(by_seed.values())
     return {
         "first": row.metrics.get(metric),
-        "by_seed": values,
-        "mean": float(np.mean(got)) if got else None,
-        "spread": float(np.std(got, ddof=1)) if len(got) > 1 else None,
-        "n": len(got),
+        "by_seed": by_seed,
+        "mean": float(np.mean(values)) if values else None,
+        "spread": float(np.std(values, ddof=1)) if len(values) > 1 else None,
+        "n": len(values),
     }
 
 
@@ -145,10 +197,9 @@ def _versus(
 ) -> dict[str, Any]:
     """Compare the best with one baseline on one metric."""
     a, b = other["by_seed"], best["by_seed"]
-    interval = welch(list(a.values()), list(b.values()))
-    low, high, error = interval or (None, None, None)
+    low, high, error = welch(list(a.values()), list(b.values())) or (None, None, None)
     both = [seed for seed in a if seed in b]
-    tested = None if of_other is None or of_best is None else paired_by_topic(of_other, of_best, metric)
+    tested = paired_by_topic(of_other, of_best, metric) if of_other is not None and of_best is not None else None
     p, topics = tested or (None, 0)
     difference = None if other["mean"] is None or best["mean"] is None else best["mean"] - other["mean"]
     verdict = UNKNOWN

@@ -1,4 +1,4 @@
-"""The `search:` block as Optuna sees it: ranges, the three baselines, objectives and their directions."""
+"""The search space as Optuna takes it: ranges, the three baselines, objectives and their directions."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -16,15 +16,13 @@ from hybridtune.metrics.measures import BIAS, check_measure
 from hybridtune.metrics.metrics import direction
 
 BASELINES = {"mono-only": 1.0, "half-half": 0.5, "cross-only": 0.0}  # the paper's comparison, by mix.mixing_ratio
-_OF_SCHEDULES = ("mix.final_ratio", "mix.step_at")  # fields that a constant ratio does not look at
-
 BASELINE = "baseline"  # the user attribute of a trial that names it
 
 Space = Callable[[optuna.Trial], dict[str, Any]]
 
 
 def objectives(study: Study, benchmark: Benchmark) -> dict[str, str]:
-    """Return the study's objectives and whether each is to be ``max`` or ``min``.
+    """Return ``max`` or ``min`` by objective.
 
     Raises:
         InputError: no such metric, or one that the dev benchmark cannot give.
@@ -43,7 +41,7 @@ def objectives(study: Study, benchmark: Benchmark) -> dict[str, str]:
                 f"search.objective {name}: the benchmark {benchmark.name} has no query for the "
                 f"{' and '.join(missing)} setting; it has {', '.join(settings)}"
             )
-        if name == "multi/PEER" and not _peer_is_defined(benchmark):
+        if name == "multi/PEER" and not _has_two_answers_in_a_language(benchmark):
             raise InputError(
                 f"search.objective {name}: the benchmark {benchmark.name} has one relevant passage per query and "
                 "language, and PEER is then the same for every model; multi/rank_distance measures bias there"
@@ -51,8 +49,8 @@ def objectives(study: Study, benchmark: Benchmark) -> dict[str, str]:
     return found
 
 
-def _peer_is_defined(benchmark: Benchmark) -> bool:
-    """Return whether some query has two relevant passages in one language."""
+def _has_two_answers_in_a_language(benchmark: Benchmark) -> bool:
+    """Return whether some query has two relevant passages in one language, without which PEER is not defined."""
     judged = benchmark.relevance
     cells = judged.query_index * len(judged.languages) + judged.passage_language[judged.passage_index]
     cells = cells[judged.grades > 0]
@@ -65,18 +63,26 @@ def baseline_points(study: Study) -> list[dict[str, Any]]:
     Raises:
         InputError: a value that Optuna cannot hold: null, or one that is not among the choices.
     """
-    names = BASELINES if study.search.baselines else {}
-    return [_baseline_point(study, ratio) for ratio in names.values()]
+    return [_baseline_point(study, named) for named in _baselines(study).values()]
 
 
-def _baseline_point(study: Study, ratio: float) -> dict[str, Any]:
-    space, named = study.search.space, _named(study, ratio)
+def _baselines(study: Study) -> dict[str, dict[str, Any]]:
+    """Return the values that make each baseline what it is called: its ratio, from the first step to the last."""
+    if not study.search.baselines:
+        return {}
+    scheduled = study.mix.schedule != "constant" or "mix.schedule" in study.search.space
+    fixed = {"mix.schedule": "constant"} if scheduled else {}
+    return {name: {"mix.mixing_ratio": ratio, **fixed} for name, ratio in BASELINES.items()}
+
+
+def _baseline_point(study: Study, named: Mapping[str, Any]) -> dict[str, Any]:
+    space = study.search.space
     point: dict[str, Any] = {}
     for name in in_order(space):
         if not active(space, name, point):
             continue
         parameter, value = space[name], named.get(name, study.value(name))
-        if name in _OF_SCHEDULES:
+        if name in ("mix.final_ratio", "mix.step_at") and not parameter.allows(value):
             value = _any_value(parameter, value)
         if parameter.choice is None and value is None:
             raise InputError(
@@ -92,18 +98,8 @@ def _baseline_point(study: Study, ratio: float) -> dict[str, Any]:
     return {**named, **point}  # different points, though the ratio may not be searched
 
 
-def _named(study: Study, ratio: float) -> dict[str, Any]:
-    """Return the values that make a baseline what it is called: its ratio, from the first step to the last."""
-    values: dict[str, Any] = {"mix.mixing_ratio": ratio}
-    if study.mix.schedule != "constant" or "mix.schedule" in study.search.space:
-        values["mix.schedule"] = "constant"
-    return values
-
-
 def _any_value(parameter: Parameter, fixed: Any) -> Any:
-    """Return a value in the range for a field that a constant ratio ignores, the fixed one if possible."""
-    if parameter.allows(fixed):
-        return fixed
+    """Return a value in the range, near the fixed one, for a field that a constant ratio ignores."""
     if parameter.choice is not None:
         return parameter.choice[0]
     low, high = parameter.ends()
@@ -111,13 +107,8 @@ def _any_value(parameter: Parameter, fixed: Any) -> Any:
 
 
 def search_space(study: Study) -> Space:
-    """Return the function that suggests a trial's values and names the baselines.
-
-    The baselines are enqueued with their values and with their names, as user attributes.
-    """
-    names = BASELINES if study.search.baselines else {}
-    baselines = {name: _named(study, ratio) for name, ratio in names.items()}
-    return functools.partial(_suggest, space=dict(study.search.space), baselines=baselines)
+    """Return the function that suggests a trial's values; an enqueued baseline has its name as a user attribute."""
+    return functools.partial(_suggest, space=dict(study.search.space), baselines=_baselines(study))
 
 
 def _suggest(
@@ -132,12 +123,7 @@ def _suggest(
 
 
 def distribution(parameter: Parameter) -> optuna.distributions.BaseDistribution:
-    """Return a range as Optuna's distribution.
-
-    Example:
-        >>> distribution(Parameter(int=(1, 3)))
-        IntDistribution(high=3, log=False, low=1, step=1)
-    """
+    """Return a range as Optuna's distribution."""
     if parameter.choice is not None:
         return optuna.distributions.CategoricalDistribution(parameter.choice)
     low, high = parameter.ends()
@@ -163,41 +149,23 @@ def optuna_params(values: Mapping[str, Any]) -> dict[str, Any]:
 
     Optuna's samplers draw in the order of the sorted names: with a section before them, the same seed would give other
     trials than it did when a study file named its fields without one, as nearly all do.
-
-    Example:
-        >>> optuna_params({"train.temperature": 0.05})
-        {'temperature': 0.05}
     """
     return {short_name(name): value for name, value in values.items()}
 
 
 def from_optuna(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what Optuna calls ``temperature`` as ``train.temperature``; what is no field keeps its name.
-
-    Example:
-        >>> from_optuna({"temperature": 0.05, "number": 3})
-        {'train.temperature': 0.05, 'number': 3}
-    """
+    """Return values with Optuna's ``temperature`` as ``train.temperature``; what is no field keeps its name."""
     return {field_names().get(name, name): value for name, value in params.items()}
 
 
 def trial_values(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the study fields in a trial's configuration.
-
-    Example:
-        >>> trial_values({"train.temperature": 0.05, "number": 3, "baseline": None})
-        {'train.temperature': 0.05}
-    """
+    """Return the study fields in a trial's configuration."""
     return {key: value for key, value in config.items() if key not in ("baseline", "number", "name")}
 
 
 def trial_name(config: Mapping[str, Any]) -> str:
     """Return a trial's name, also of its folder: its number in Optuna, which it keeps when it is resumed.
 
-    A training that Optuna knows nothing of has a ``name`` of its own.
-
-    Example:
-        >>> trial_name({"number": 4, "baseline": None})
-        '0004'
+    A training that Optuna does not know has a ``name`` of its own.
     """
     return str(config.get("name") or f"{config['number']:04d}")

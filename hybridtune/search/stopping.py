@@ -1,4 +1,4 @@
-"""Stopping trials early: Tune's rules, over our own steps, with what earlier runs of the study have seen."""
+"""The rules that stop a trial early and the budget that ends a search, both over our own steps and earlier runs."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +26,7 @@ Report = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Known:
-    """What a rule sees of a trial: the name that it keeps when it is resumed, where Tune gives it a new id."""
+    """A trial as a rule sees it: by the name that it keeps when it is resumed, where Tune gives it a new id."""
 
     trial_id: str
 
@@ -34,7 +34,7 @@ class Known:
 class Halving(ASHAScheduler):  # type: ignore[misc]
     """ASHA that stops neither baselines nor a trial that has only its best checkpoint left to report.
 
-    A comparison with half a training would be none.
+    Half a training would make no fair comparison.
     """
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
@@ -68,7 +68,7 @@ class Median(MedianStoppingRule):  # type: ignore[misc]
         """Return the rule's decision; of trials that are to finish, only take the score."""
         if result["final"]:
             return str(TrialScheduler.CONTINUE)
-        if _finishes(trial, result):  # not asked: it would take a trial for stopped that goes on
+        if _finishes(trial, result):  # the rule would take a trial for stopped that goes on
             super().on_trial_complete(tune_controller, _known(trial), result)
             return str(TrialScheduler.CONTINUE)
         return str(super().on_trial_result(tune_controller, _known(trial), result))
@@ -83,36 +83,23 @@ class Median(MedianStoppingRule):  # type: ignore[misc]
 
 
 def scheduler(study: Study, folder: Path | None = None) -> Halving | Median | None:
-    """Return what stops trials early; None: nothing does.
-
-    Args:
-        study: the study file.
-        folder: the study folder, whose trials' ``metrics.jsonl`` the rule starts from; None: from nothing.
-    """
+    """Return the rule that stops trials early, if any; it starts from the scores of the trials in the study folder."""
     stopping = study.search.early_stopping
     if stopping is None:
         return None
     metric = stopping.metric or study.search.objective[0]
-    grace = min(stopping.grace_steps or study.eval_steps, study.train.max_steps)
+    options: dict[str, Any] = {
+        "time_attr": "step",
+        "metric": metric,
+        "mode": direction(metric),
+        "grace_period": min(stopping.grace_steps or study.eval_steps, study.train.max_steps),
+    }
     rule: Halving | Median
     if stopping.method == "asha":
-        rule = Halving(
-            time_attr="step",
-            metric=metric,
-            mode=direction(metric),
-            max_t=study.train.max_steps + 1,  # the last report must not stop a trial that ends by itself
-            grace_period=grace,
-            reduction_factor=stopping.reduction_factor,
-        )
-    else:
-        rule = Median(
-            time_attr="step",
-            metric=metric,
-            mode=direction(metric),
-            grace_period=grace,
-            min_samples_required=stopping.min_trials,
-            min_time_slice=float("inf"),  # never pause a trial: Tune would have to restore it
-        )
+        last = study.train.max_steps + 1  # the last report must not stop a trial that ends by itself
+        rule = Halving(max_t=last, reduction_factor=stopping.reduction_factor, **options)
+    else:  # which never pauses a trial: Tune would have to restore it
+        rule = Median(min_samples_required=stopping.min_trials, min_time_slice=float("inf"), **options)
     for file in sorted(folder.glob("trials/[0-9]*/metrics.jsonl")) if folder is not None else []:
         reports = [report for report in read_reports(file.parent) if "step" in report and metric in report]
         rule.replay(file.parent.name, reports)
@@ -120,11 +107,7 @@ def scheduler(study: Study, folder: Path | None = None) -> Halving | Median | No
 
 
 def check_stopping(study: Study, benchmark: Benchmark) -> None:
-    """See to it that trials can be stopped as the study asks.
-
-    Args:
-        study: the study file.
-        benchmark: the dev benchmark, which must give the metric.
+    """Check that trials can be stopped as the study asks, by a metric that its dev benchmark gives.
 
     Raises:
         InputError: no such metric, one that the benchmark cannot give, or no step at which a trial could be stopped.
@@ -155,14 +138,11 @@ def _finishes(trial: Any, result: Report) -> bool:
     return trial.config.get("baseline") is not None or bool(result["ended"])
 
 
-CUT_OFF = "out of budget"
-
-
 class Budget(Stopper):  # type: ignore[misc]
     """Ends all trials at once when the time or the steps are used up, and lets no other begin.
 
-    Time is looked at all the time, so a trial ends between two scores and the steps since its last one are lost. Steps
-    are counted at scores: the last trials may have gone up to ``eval_steps`` beyond the budget each.
+    Time is checked all along, so a trial ends between two scores and the steps since its last one are lost. Steps are
+    counted at scores: the last trials may have gone up to ``eval_steps`` beyond the budget each.
 
     Args:
         seconds_left: from now on; infinite: no time budget.
@@ -195,13 +175,7 @@ class Budget(Stopper):  # type: ignore[misc]
 
 
 def budget(study: Study, spent_seconds: float, spent_steps: int) -> Budget | None:
-    """Return what ends the search when its budget is used up; None: it has none.
-
-    Args:
-        study: the study file.
-        spent_seconds: wall time that earlier runs of this study took, see ``spent``.
-        spent_steps: steps of its trials until now, those of trials that will go on among them.
-    """
+    """Return what ends the search when its budget is used up, given what it has `spent`; None: it has no budget."""
     search = study.search
     if search.time_budget is None and search.step_budget is None:
         return None
@@ -211,16 +185,15 @@ def budget(study: Study, spent_seconds: float, spent_steps: int) -> Budget | Non
 
 
 def spent(rows: Sequence[TrialRow]) -> tuple[float, int]:
-    """Return what trials have used: wall time in seconds, of trials side by side once, and training steps.
+    """Return the wall time in seconds, of trials side by side once, and the training steps that trials have used.
 
-    Args:
-        rows: of the study so far, those of trials that were cut off among them: ``read_rows(folder, running=True)``.
+    ``rows`` include trials that were cut off: ``read_rows(folder, running=True)``.
     """
     return wall_seconds(rows), sum(int(row.metrics.get("step", 0)) for row in rows)
 
 
 def used_up(study: Study, rows: Sequence[TrialRow]) -> str | None:
-    """Return in words which budget of a study its trials have used up; None: there is some left, or none was set."""
+    """Return in words which budget of a study its trials have used up; None: some is left, or none was set."""
     search, (took, steps) = study.search, spent(rows)
     if search.time_budget is not None and took >= seconds(search.time_budget):
         return f"search.time_budget {search.time_budget} is used up: the trials took {took:,.0f} s"
@@ -236,24 +209,24 @@ def contenders(rows: Sequence[TrialRow]) -> list[TrialRow]:
     where no trial came to its end are those taken that have a score.
     """
     done = [row for row in rows if row.status == "done"]
-    return done or [row for row in rows if row.status == CUT_OFF and row.metrics]
+    return done or [row for row in rows if row.status == "out of budget" and row.metrics]
 
 
 def settle(optuna_study: optuna.Study, rows: Sequence[TrialRow], goals: Sequence[str]) -> None:
     """Store the states of trials that the budget cut off, which Tune does not report to a searcher.
 
-    A trial that had its last score is complete with the values of its best checkpoint. Any other that stands as running
-    waits, with its values and scores: with a larger budget it goes on, and no other state could be changed then.
+    A trial that had its last score is complete with the values of its best checkpoint. Any other that is stored as
+    running waits with its values and scores: it goes on with a larger budget, and no other state could be changed then.
 
     Args:
-        optuna_study: the study in its storage, after a search that was not interrupted.
+        optuna_study: after a search that was not interrupted.
         rows: all trials of the search.
-        goals: the objectives, in the order of the optuna_study's.
+        goals: the objectives, in the order of the Optuna study's.
     """
     known = {row.number: row for row in rows}
     for trial in optuna_study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         row = known.get(trial.number)
         if row is not None and row.status == "done":
             optuna_study.tell(trial.number, [row.metrics[name] for name in goals])
-        elif row is None or row.status == CUT_OFF:
+        elif row is None or row.status == "out of budget":
             ray_private.set_trial_waiting(optuna_study, trial, TrialState.WAITING)

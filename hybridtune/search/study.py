@@ -1,16 +1,17 @@
-"""A study: Ray Tune runs the trials, Optuna proposes their values, ASHA stops the fatal ones."""
+"""The search: Ray Tune runs the trials, Optuna proposes their values, and hopeless ones are stopped early."""
 
 import contextlib
 import logging
 import os
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import optuna
 from ray import cloudpickle, tune
+from ray.tune.result import DONE
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
@@ -18,14 +19,14 @@ from hybridtune.errors import FitError
 from hybridtune.search.loggers import callbacks
 from hybridtune.search.optuna_search import searcher
 from hybridtune.search.samplers import expected_trials
-from hybridtune.search.space import trial_name
+from hybridtune.search.space import trial_name, trial_values
 from hybridtune.search.stopping import budget, contenders, scheduler, settle, spent, used_up
-from hybridtune.search.trial import Trial
 from hybridtune.search.trial_log import Display, TrialLog
+from hybridtune.storage.files import join
 from hybridtune.storage.optuna_storage import load_optuna_study
 from hybridtune.storage.trial_rows import SETTLED, TrialRow, best_row, pareto_front, read_rows
 from hybridtune.train.evaluators import NotSharedError
-from hybridtune.train.fit import clear
+from hybridtune.train.fit import WorkerGroup, clear
 from hybridtune.train.job_queue import ON_HEAD, FitJob
 
 TRIALS = "trials"
@@ -33,17 +34,54 @@ TRIALS = "trials"
 
 @dataclass(frozen=True)
 class SearchResult:
-    """A finished search.
+    """A finished search."""
 
-    Attributes:
-        rows: every trial that ended.
-        best: the chosen trial.
-        front: ids of the trials that no other beats on all objectives; with one objective, the best alone.
+    rows: list[TrialRow]  # of all trials that ended
+    best: TrialRow
+    front: list[str]  # ids of the trials that no other beats on all objectives
+
+
+class Trial(tune.Trainable):  # type: ignore[misc]
+    """One trial after another on one worker group: Tune keeps this actor between trials (``reuse_actors``).
+
+    A step of Tune's is one score of ours. The group waits at every score until Tune asks for the next; if Tune begins
+    another trial instead, the one before was stopped.
     """
 
-    rows: list[TrialRow]
-    best: TrialRow
-    front: list[str]
+    def setup(self, config: Mapping[str, Any], job: FitJob) -> None:
+        """Begin this actor's first trial.
+
+        Args:
+            config: values of the trial, from `search_space`.
+            job: the fit of the study's fixed values; ``storage`` is the location of all trials, ``home`` their folder.
+        """
+        self._job, self._home = job, Path(job.home if job.home is not None else job.storage)
+        self._group = WorkerGroup(job.study.resources, self._home)
+        self._reports = self._begin(config)
+
+    def reset_config(self, new_config: Mapping[str, Any]) -> bool:
+        """Begin another trial on the same workers."""
+        self._reports = self._begin(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Return the next score."""
+        metrics = next(self._reports)
+        return {**metrics, DONE: bool(metrics["final"])}
+
+    def cleanup(self) -> None:
+        """Close the worker group: no trial will follow."""
+        self._group.close()
+
+    def _begin(self, config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        name = trial_name(config)
+        study = self._job.study.with_values(trial_values(config))
+        storage, home = join(self._job.storage, name, "fit"), str(self._home / name)
+        return self._group.reports(replace(self._job, study=study, name=name, storage=storage, home=home))
+
+
+def _trial_name(trial: Any) -> str:
+    return trial_name(trial.config)
 
 
 def run_search(
@@ -125,7 +163,7 @@ def run_trials(
         NotSharedError: a node does not see the study's folder.
     """
     clear(folder / TRIALS)
-    # Why a trial failed stands in its row, and the traceback in its folder: not on the terminal, at every try.
+    # Why a trial failed is in its row, and the traceback in its folder: not on the terminal, at every try.
     os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
     # A trial only waits for its workers, whose CPUs are asked for by Ray Train.
@@ -162,7 +200,7 @@ class FatalErrors(tune.Callback):  # type: ignore[misc]
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Raise the cause of a failure that a second try would have too."""
-        file = trial.pickled_error_file  # on this machine; what stands in the storage comes later
+        file = trial.pickled_error_file  # on this machine; the copy in the storage comes later
         failed = cloudpickle.loads(Path(file).read_bytes()) if file is not None else None
         cause = getattr(failed, "cause", failed)
         if isinstance(cause, NotSharedError):
@@ -178,7 +216,3 @@ class FatalErrors(tune.Callback):  # type: ignore[misc]
             if self.problem is not None:
                 raise self.problem from None
             raise
-
-
-def _trial_name(trial: Any) -> str:
-    return trial_name(trial.config)

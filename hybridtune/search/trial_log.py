@@ -1,5 +1,6 @@
-"""Watching a study: what each trial is doing now, written to the study folder and handed to a display."""
+"""The log of a running search: each trial's row and scores, written to the study folder and handed to a display."""
 
+import contextlib
 import json
 import re
 import time
@@ -25,16 +26,13 @@ _OWN = (
 
 
 class TrialLog(Callback):  # type: ignore[misc]
-    """A Tune callback that keeps a row a trial: ``trials/<id>/metrics.jsonl``, ``trials.jsonl`` and ``running.json``.
+    """A Tune callback that writes ``trials/<id>/metrics.jsonl``, ``trials.jsonl`` and ``running.json``.
 
     ``running.json`` has all rows, anew at every change; it goes when all trials have ended, and stays where the search
     was cut off, so that a trial which goes on keeps the time when it first began and the seconds in which it ran.
-
-    Args:
-        folder: the study folder, with what earlier runs of the study left there.
     """
 
-    displays: ClassVar[dict[str, Display]] = {}  # by study folder: Tune pickles callbacks, and a terminal is no value
+    displays: ClassVar[dict[str, Display]] = {}  # by study folder, since Tune pickles callbacks
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -66,7 +64,7 @@ class TrialLog(Callback):  # type: ignore[misc]
             return
         folder = self.folder / "trials" / row.id
         folder.mkdir(parents=True, exist_ok=True)
-        if result["step"] not in {report["step"] for report in read_reports(folder)}:  # told again on a resume
+        if result["step"] not in {report["step"] for report in read_reports(folder)}:  # reported again on a resume
             with (folder / REPORTS).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row.metrics) + "\n")
         self._show(row)
@@ -83,7 +81,7 @@ class TrialLog(Callback):  # type: ignore[misc]
         self._ended(row, "failed")
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Settle the trials that the budget cut off: of these Tune tells a callback nothing else."""
+        """Settle the trials that the budget cut off, of which Tune tells a callback nothing else."""
         for trial in trials:
             name = trial_name(trial.config)
             if trial.status == Trial.TERMINATED and name in self.started and self.rows[name].status == "running":
@@ -96,15 +94,11 @@ class TrialLog(Callback):  # type: ignore[misc]
         if not any(row.status == "running" for row in self.rows.values()):
             (self.folder / RUNNING).unlink(missing_ok=True)
 
-    def sorted_rows(self) -> list[TrialRow]:
-        """Return all trials, in the order of their numbers."""
-        return sorted(self.rows.values(), key=lambda row: row.number)
-
     def _row(self, trial: Any) -> TrialRow:
         return self.rows[trial_name(trial.config)]
 
     def _take_best(self, row: TrialRow) -> None:
-        """Make a row say what its best checkpoint is worth, as the final report of a trial does."""
+        """Give a row the scores of its best checkpoint, as the final report of a trial does."""
         best = row.metrics.get("best_step")
         reports = [report for report in read_reports(self.folder / "trials" / row.id) if report["step"] == best]
         if reports and row.checkpoint is not None:
@@ -118,8 +112,8 @@ class TrialLog(Callback):  # type: ignore[misc]
 
     def _show(self, row: TrialRow) -> None:
         row.seconds = self.ran.get(row.id, 0.0) + time.time() - self.started[row.id]
-        rows = self.sorted_rows()
-        if row.status != "running":  # written first: who has seen the end, and then presses Ctrl-C, finds it there
+        rows = sorted(self.rows.values(), key=lambda row: row.number)
+        if row.status != "running":  # written first: whoever has seen the end and presses Ctrl-C finds it there
             lines = "".join(json.dumps(asdict(row)) + "\n" for row in rows if row.status != "running")
             write_atomically(self.folder / ENDED, lines)
         write_running(self.folder, rows)
@@ -138,11 +132,8 @@ def _last_line(file: str | None) -> str | None:
 def read_reports(trial: Path) -> list[dict[str, Any]]:
     """Read the scores of a trial, in order: ``metrics.jsonl`` of its folder, except for a line that was cut off."""
     file = trial / REPORTS
-    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     reports = []
-    for line in lines:
-        try:
+    for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else []:
+        with contextlib.suppress(json.JSONDecodeError):  # the process was killed while it wrote
             reports.append(json.loads(line))
-        except json.JSONDecodeError:  # the process was killed while it wrote
-            continue
     return reports

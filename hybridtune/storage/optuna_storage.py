@@ -1,4 +1,4 @@
-"""Where Optuna keeps a study's trials: a file in the study folder, or a database given by its URL."""
+"""The storage of a study's trials for Optuna: a file in the study folder, or a database given by its URL."""
 
 from pathlib import Path
 
@@ -6,11 +6,11 @@ import optuna
 import sqlalchemy
 from optuna.storages.journal import JournalFileBackend
 
-from hybridtune.config.search import fill_variables, is_url, masked_url
+from hybridtune.config.search import STORAGE_FILES, fill_variables, is_url, masked_url
 from hybridtune.config.study import Study
 from hybridtune.errors import InputError
 
-FILES = {"sqlite": "optuna.db", "journal": "optuna.log"}
+_PACKAGES = {"psycopg": "'psycopg[binary]'", "psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}  # by module
 
 
 def storage_url(study: Study, folder: Path) -> str:
@@ -22,9 +22,9 @@ def storage_url(study: Study, folder: Path) -> str:
         InputError: a variable of the URL is not set.
     """
     storage = fill_variables(study.search.storage, "search.storage ")
-    if storage == "journal":
-        return str(folder / FILES[storage])
-    return f"sqlite:///{folder / FILES[storage]}" if storage == "sqlite" else storage
+    if storage not in STORAGE_FILES:
+        return storage
+    return ("sqlite:///" if storage == "sqlite" else "") + str(folder / STORAGE_FILES[storage])
 
 
 def open_storage(study: Study, folder: Path, read_only: bool = False) -> optuna.storages.BaseStorage:
@@ -40,7 +40,7 @@ def open_storage(study: Study, folder: Path, read_only: bool = False) -> optuna.
     """
     url = storage_url(study, folder)
     if read_only and study.search.storage == "sqlite":
-        path = (folder / FILES["sqlite"]).absolute().as_uri().removeprefix("file://").replace("%3A", ":")
+        path = (folder / STORAGE_FILES["sqlite"]).absolute().as_uri().removeprefix("file://").replace("%3A", ":")
         url = f"sqlite:///file:{path}?mode=ro&uri=true"
     if study.search.storage == "journal":
         return optuna.storages.JournalStorage(JournalFileBackend(url))
@@ -48,16 +48,12 @@ def open_storage(study: Study, folder: Path, read_only: bool = False) -> optuna.
 
 
 def open_url(url: str, field: str) -> optuna.storages.RDBStorage:
-    """Open the storage at a database's URL.
-
-    Args:
-        url: of the database, passwords and all.
-        field: of the study file, for messages.
+    """Open the storage at a database's URL, given with its password; ``field`` of the study file is for messages.
 
     Raises:
         InputError: it cannot be opened, or its driver is not installed.
     """
-    check_driver(url, field)
+    _check_driver(url, field)
     try:
         return optuna.storages.RDBStorage(url)
     except (sqlalchemy.exc.SQLAlchemyError, RuntimeError) as error:
@@ -65,16 +61,16 @@ def open_url(url: str, field: str) -> optuna.storages.RDBStorage:
 
 
 def check_url(url: str, field: str) -> None:
-    """See that a database answers, without writing to it.
+    """Check that a database answers, without writing to it.
 
     Raises:
         InputError: it cannot be opened, or its driver is not installed.
     """
-    check_driver(url, field)
+    _check_driver(url, field)
     if url.startswith("sqlite"):  # connecting makes the file
         file = sqlalchemy.make_url(url).database
         if file and file != ":memory:" and not Path(file).parent.is_dir():
-            raise InputError(f"{field} {masked_url(url)}: the folder {Path(file).parent} is not there; make it first")
+            raise InputError(f"{field} {masked_url(url)}: there is no folder {Path(file).parent}; make it first")
         return
     try:
         engine = sqlalchemy.create_engine(url)
@@ -84,12 +80,8 @@ def check_url(url: str, field: str) -> None:
         raise _not_opened(url, field, error) from None
 
 
-def check_driver(url: str, field: str) -> None:
-    """See that the package which talks to a database is installed.
-
-    Raises:
-        InputError: it is not, or the URL is none.
-    """
+def _check_driver(url: str, field: str) -> None:
+    """Check that the package which talks to a database is installed, and that the URL can be read."""
     try:
         sqlalchemy.make_url(url).get_dialect().import_dbapi()
     except ImportError as error:
@@ -100,9 +92,6 @@ def check_driver(url: str, field: str) -> None:
         ) from None
     except sqlalchemy.exc.SQLAlchemyError as error:
         raise _not_opened(url, field, error) from None
-
-
-_PACKAGES = {"psycopg": "'psycopg[binary]'", "psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
 
 
 def _not_opened(url: str, field: str, error: Exception) -> InputError:
@@ -124,17 +113,11 @@ def load_optuna_study(study: Study, folder: Path, read_only: bool = False) -> op
     Raises:
         InputError: there is none yet, or its database cannot be opened.
     """
-    storage = study.search.storage
-    none = InputError(
-        f"{folder}: holds no trials yet: no Optuna study {study.name!r} in {_storage_label(study, folder)}"
-    )
-    if storage in FILES and not (folder / FILES[storage]).is_file():
-        raise none
+    file = STORAGE_FILES.get(study.search.storage)
     try:
+        if file and not (folder / file).is_file():
+            raise KeyError(file)
         return optuna.load_study(study_name=study.name, storage=open_storage(study, folder, read_only))
     except KeyError:
-        raise none from None
-
-
-def _storage_label(study: Study, folder: Path) -> str:
-    return FILES.get(study.search.storage) or masked_url(storage_url(study, folder))
+        label = file or masked_url(storage_url(study, folder))
+        raise InputError(f"{folder}: holds no trials yet: no Optuna study {study.name!r} in {label}") from None

@@ -29,7 +29,7 @@ from hybridtune.report.headline import headline
 from hybridtune.report.page import REPORT, write_report
 from hybridtune.runtime.connect import cluster, describe_waiting, shape_of, waiting_workers
 from hybridtune.runtime.local import capacity, local_cluster
-from hybridtune.search.seed_runs import run_repeats
+from hybridtune.search.seed_check import run_repeats
 from hybridtune.search.study import run_search
 from hybridtune.search.trial_log import Display
 from hybridtune.storage.files import ensure_local, publish, write_atomically

@@ -138,7 +138,7 @@ def test_a_database_that_is_none(tmp_path):
     (tmp_path / "text.db").write_text("no database, but long enough a text to be sure of it")
     with pytest.raises(InputError, match=r"text\.db: the database cannot be opened: file is not a database"):
         open_storage(study_of(storage=f"sqlite:///{tmp_path / 'text.db'}"), tmp_path)
-    with pytest.raises(InputError, match=r"the folder .*/none is not there; make it first"):
+    with pytest.raises(InputError, match=r"there is no folder .*/none; make it first"):
         check_search(study_of(storage=f"sqlite:///{tmp_path / 'none' / 'all.db'}"))
     check_search(study_of(storage=f"sqlite:///{tmp_path / 'all.db'}"))
     assert not (tmp_path / "all.db").exists()  # a check writes nothing

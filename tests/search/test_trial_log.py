@@ -134,7 +134,7 @@ def test_a_trial_that_goes_on_keeps_when_it_began_and_counts_the_time_it_ran(tmp
     first.on_trial_result(0, [], trial, report(4, 0.5))
     clock.append(5000.0)  # the machine was off, the process is gone
     second = TrialLog(tmp_path)
-    assert [row.status for row in second.sorted_rows()] == ["running"]
+    assert [row.status for row in second.rows.values()] == ["running"]
     second.on_trial_start(0, [], trial)
     (row,) = read_rows(tmp_path, running=True)
     assert (row.began, row.seconds, row.metrics["step"]) == (1000.0, 30.0, 4)
@@ -157,7 +157,7 @@ def test_a_failed_trial_says_why_until_it_is_tried_again(tmp_path):
     assert read_rows(tmp_path)[0].reason == "the loss is nan: lower it"
     again = TrialLog(tmp_path)
     again.on_trial_start(0, [], trial)
-    assert again.sorted_rows()[0].reason is None
+    assert again.rows["0004"].reason is None
 
 
 def test_a_failed_trial_stays_in_the_file_until_it_is_tried_again(tmp_path):
