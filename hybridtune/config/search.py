@@ -129,7 +129,7 @@ class Parameter(Part):
         if not self.step:
             return bool(low <= value <= high)
         steps = (value - low) / self.step  # floats, and never quite whole
-        return -1e-6 < steps < (high - low) / self.step + 1e-6 and abs(steps - round(steps)) < 1e-6
+        return bool(-1e-6 < steps < (high - low) / self.step + 1e-6 and abs(steps - round(steps)) < 1e-6)
 
     def describe(self) -> str:
         """Return the range as the study file has it: ``uniform [0.0, 1.0]``."""

@@ -157,7 +157,7 @@ def test_a_failed_trial_says_why_until_it_is_tried_again(tmp_path):
     assert read_rows(tmp_path)[0].reason == "the loss is nan: lower it"
     again = TrialLog(tmp_path)
     again.on_trial_start(0, [], trial)
-    assert again.rows["0004"].reason is None
+    assert again.rows["0000"].reason is None
 
 
 def test_a_failed_trial_stays_in_the_file_until_it_is_tried_again(tmp_path):
