@@ -25,10 +25,9 @@ from hybridtune.evaluate.top_k import (
     block_starts,
     gather,
     located,
-    moved,
-    one_thread,
     ranked,
     rescored,
+    search_shard,
     slabs,
     top_k,
 )
@@ -86,15 +85,9 @@ class Found(NamedTuple):
 def search_pool(
     folder: Path, queries: Sequence[int], blocks: Sequence[Block], k: int, index: IndexKind | None, seed: int
 ) -> Found:
-    """Find the k best passages of some blocks for some queries, in a task; Ray must be running.
+    """Find the k best passages of some blocks for the queries at some positions, in a task; Ray must be running.
 
-    Args:
-        folder: of the encoded benchmark, its relevant pairs scored.
-        queries: positions of the queries.
-        blocks: the pool.
-        k: length of the lists.
-        index: an approximate faiss index; None: exact.
-        seed: of the index.
+    The folder is that of the encoded benchmark, its relevant pairs scored; without an index the lists are exact.
     """
     task = ray.remote(_search).options(num_cpus=0.25)
     chosen = None if index is None else Index(index, seed)
@@ -116,9 +109,9 @@ def approximate_top_k(
         queries: float32 [Q, D], unit length, Q >= 1.
         blocks: the pool, not empty; ids unique in it. On a cluster, files that every machine sees.
         k: length of the lists, >= 1.
-        index: how a shard is indexed; its seed also draws the sample.
+        index: its seed also draws the sample.
         sample: queries that are searched exactly too, >= 1; all if there are fewer.
-        num_cpus: logical CPUs that a task asks Ray for; it uses one core.
+        num_cpus: of a task, which uses one core.
 
     Raises:
         InputError: no query or no passage, vectors of another length.
@@ -131,11 +124,11 @@ def approximate_top_k(
         raise InputError(f"{len(queries)} queries and {starts[-1]} passages: a search needs one of each at least")
     sampled = np.sort(np.random.default_rng(index.seed).permutation(len(queries))[:sample])
     exact = top_k(queries[sampled], blocks, k, num_cpus=num_cpus)
-    task = ray.remote(_approximate_task).options(num_cpus=num_cpus)
-    shared = ray.put(queries)
+    task = ray.remote(search_shard).options(num_cpus=num_cpus)
+    shared, chunk = ray.put(queries), slice(len(queries))
     edges = [*np.flatnonzero(np.diff(starts[:-1] // SHARD_PASSAGES, prepend=-1)).tolist(), len(blocks)]
     calls = (
-        (slice(len(queries)), partial(task.remote, shared, blocks[first:last], first, k, index))
+        (chunk, partial(task.remote, shard_approximate, shared, chunk, blocks[first:last], first, k, index))
         for first, last in pairwise(edges)
     )
     top = gather(calls, TopK.empty(len(queries), k), blocks, num_cpus)
@@ -193,8 +186,3 @@ def _built(vectors: Float32, k: int, index: Index) -> Any:
     inverted.add(vectors)
     inverted.nprobe = min(lists, index.nprobe or max(8, lists // 16))
     return inverted
-
-
-def _approximate_task(queries: Float32, blocks: Sequence[Block], first: int, k: int, index: Index) -> TopK:
-    with one_thread():
-        return moved(shard_approximate(queries, blocks, k, index), first)

@@ -106,8 +106,7 @@ def load_benchmark(path: str | Path | BenchmarkSource, **settings: Any) -> Bench
             passages.append(text)
         digests.append(digest.hexdigest())
         blocks += _blocks(passages[first:], first)
-    exchanged = mixed_up(passages)
-    if exchanged is not None:
+    if (exchanged := mixed_up(passages)) is not None:
         raise InputError(f"{rows.name}: {exchanged}")
     relevance, notices = _relevance(rows, passages, benchmark_digest(rows, digests))
     notices = (*rows.notices, *notices, *notices_of_languages(relevance.languages))

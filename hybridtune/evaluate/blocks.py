@@ -74,15 +74,9 @@ def write_block(
     vectors: Float32,
     order: Int64 | None = None,
 ) -> Block:
-    """Write a block under ``folder``; whoever sees the file sees all of it.
+    """Write the block ``name`` of n passages under ``folder``; whoever sees the file sees all of it.
 
-    Args:
-        folder: of the encoded pool.
-        name: unique in the pool.
-        language: of all its passages.
-        ids: n passage ids.
-        vectors: float32 [n, D].
-        order: int64 [n]; None where nothing will be ranked (all 0).
+    The vectors are float32 [n, D]; ``order`` is int64 [n], None where nothing will be ranked (all 0).
     """
     path = folder / "blocks" / f"{name}.arrow"
     flat = pa.array(np.ascontiguousarray(vectors, np.float32).reshape(-1))

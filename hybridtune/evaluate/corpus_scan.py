@@ -9,10 +9,10 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from hybridtune.data.readers.languages import SAMPLE, mixed_up
 from hybridtune.data.readers.records import BenchmarkRows, CorpusPart, PartDigest, Text, TextList, benchmark_digest
@@ -87,14 +87,14 @@ class PartScan:
 def scan_part(
     part: CorpusPart, number: int, wanted: frozenset[str], texts_by_id: Mapping[str, str], folder: Path
 ) -> PartScan:
-    """Read a part of the corpus, the ``number``-th, once.
+    """Read the ``number``-th part of the corpus once; the sorted hashes of its ids go to the folder.
 
     Args:
         part: to read.
         number: its position in the corpus.
         wanted: ids of the relevant passages.
         texts_by_id: ``relevance.query_texts``; passages of these ids are wanted too.
-        folder: takes the sorted hashes of its ids.
+        folder: on a cluster one that every machine sees.
     """
     digest, found = PartDigest(), PartScan()
     sample: list[Text] = []
@@ -117,8 +117,7 @@ def scan_part(
                 found.language[text.text_id] = text.language
     except InputError as error:
         return PartScan(problem=str(error))
-    exchanged = mixed_up(sample)
-    if exchanged is not None:
+    if (exchanged := mixed_up(sample)) is not None:
         return PartScan(problem=f"{part.name}: {exchanged}")
     write_array(_hash_file(folder, number), np.sort(np.frombuffer(hashes, np.uint64)))
     found.digest = digest.hexdigest()
@@ -128,10 +127,8 @@ def scan_part(
 def scan_corpus(rows: BenchmarkRows, folder: Path, progress: Progress = lambda done, total: None) -> CorpusScan:
     """Scan all parts of a benchmark's corpus, in Ray tasks where Ray runs and files are to be read.
 
-    Args:
-        rows: the benchmark.
-        folder: takes hashes of ids for the check; on a cluster one that every machine sees.
-        progress: called with (parts done, parts in all).
+    The folder takes hashes of ids, and must be one that every machine sees; ``progress`` gets (parts done, parts in
+    all).
 
     Raises:
         InputError: an unreadable line, an id that occurs twice, texts in another script than their language's, no
@@ -143,8 +140,7 @@ def scan_corpus(rows: BenchmarkRows, folder: Path, progress: Progress = lambda d
         raise InputError(f"{rows.name}: no query has a relevant passage")
     parts: list[PartScan] = [PartScan()] * len(rows.corpus)
     progress(0, len(parts))
-    asked = query_texts(rows)
-    for done, (number, part) in enumerate(_scans(rows.corpus, wanted, asked, folder), 1):
+    for done, (number, part) in enumerate(_scans(rows.corpus, wanted, query_texts(rows), folder), 1):
         if part.problem is not None:
             raise InputError(part.problem)
         parts[number] = part
@@ -173,16 +169,16 @@ def scan_corpus(rows: BenchmarkRows, folder: Path, progress: Progress = lambda d
 
 
 def _scans(
-    corpus: Sequence[CorpusPart], wanted: frozenset[str], asked: Mapping[str, str], folder: Path
+    corpus: Sequence[CorpusPart], wanted: frozenset[str], texts_by_id: Mapping[str, str], folder: Path
 ) -> Iterator[tuple[int, PartScan]]:
     """Yield the scan of every part, in the order they end; what is in memory already is not sent away to be read."""
     import ray
 
     if not ray.is_initialized() or all(isinstance(part, TextList) for part in corpus):
         for number, part in enumerate(corpus):
-            yield number, scan_part(part, number, wanted, asked, folder)
+            yield number, scan_part(part, number, wanted, texts_by_id, folder)
         return
-    shared = ray.put(wanted), ray.put(asked)
+    shared = ray.put(wanted), ray.put(texts_by_id)
     task = ray.remote(scan_part).options(num_cpus=0.25)
     waiting = {task.remote(part, number, *shared, folder): number for number, part in enumerate(corpus)}
     while waiting:
@@ -192,17 +188,12 @@ def _scans(
 
 def _check_doubles(corpus: Sequence[CorpusPart], folder: Path) -> None:
     """Find ids that occur twice, a range of hashes at a time."""
-    files: list[npt.NDArray[np.uint64]] = [
-        np.load(_hash_file(folder, number), mmap_mode="r") for number in range(len(corpus))
-    ]
+    files = [np.load(_hash_file(folder, number), mmap_mode="r") for number in range(len(corpus))]
     buckets = max(1, -(-sum(map(len, files)) // BUCKET))
-    ends = [0, *(2**64 * bucket // buckets for bucket in range(1, buckets))]
-    for bucket, low in enumerate(ends):
-        first = [np.searchsorted(file, np.uint64(low)) for file in files]
-        last = [
-            len(file) if bucket == buckets - 1 else np.searchsorted(file, np.uint64(ends[bucket + 1])) for file in files
-        ]
-        hashes = np.sort(np.concatenate([file[a:b] for file, a, b in zip(files, first, last, strict=True)]))
+    for low, high in pairwise(2**64 * bucket // buckets for bucket in range(buckets + 1)):
+        first, last = np.uint64(low), np.uint64(high - 1)
+        ranges = [file[np.searchsorted(file, first) : np.searchsorted(file, last, "right")] for file in files]
+        hashes = np.sort(np.concatenate(ranges))
         doubled = hashes[1:][hashes[1:] == hashes[:-1]]
         if len(doubled):
             _name_double(corpus, set(doubled.tolist()))
@@ -217,7 +208,7 @@ def _name_double(corpus: Sequence[CorpusPart], doubled: set[int]) -> None:
                 continue
             if text.text_id in seen:
                 raise InputError(
-                    f"passage id {text.text_id!r} stands twice: in {seen[text.text_id]} and in {part.name}; "
+                    f"passage id {text.text_id!r} occurs twice: in {seen[text.text_id]} and in {part.name}; "
                     "ids must be unique, or it is open which passage the qrels mean"
                 )
             seen[text.text_id] = part.name

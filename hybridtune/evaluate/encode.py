@@ -29,14 +29,9 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Actors:
-    """How the work is spread.
+    """Encoder or counting actors: ``least`` to start with, ``most`` to grow to, each with its GPUs and CPU threads.
 
-    Attributes:
-        least: actors to start with.
-        most: actors to grow to while work waits.
-        gpus: GPUs of each, 0 for none.
-        threads: CPU threads of each.
-        readers: tasks that read, and as many that tokenise, at once.
+    ``readers`` tasks read, and as many tokenise, at once.
     """
 
     least: int
@@ -56,15 +51,10 @@ class Actors:
 
 @dataclass(frozen=True)
 class Side:
-    """Texts to encode: queries or passages.
+    """Queries or passages to encode: ``texts`` texts in these parts, each with the prefix and cut to ``length`` tokens.
 
-    Attributes:
-        parts: to read.
-        prefix: before every text.
-        length: tokens of a text, at most.
-        folder: takes the blocks; on a cluster one that every machine sees.
-        relevant: ids whose tie order the ranks need, in descending order.
-        texts: number of texts in all parts, for the progress.
+    The folder takes the blocks; on a cluster every machine must see it. ``relevant`` are the ids whose tie order the
+    ranks need, in descending order.
     """
 
     parts: Sequence[CorpusPart]
@@ -106,62 +96,32 @@ def encode_sides(
 ) -> int:
     """Encode the blocks that are not encoded yet, and return how many texts that were; Ray must be running.
 
-    Args:
-        sides: queries and passages.
-        source: model folder or hub name.
-        encoder: pooling, whether remote code may run.
-        tokenizer: the encoder's.
-        actors: encoder actors.
-        progress: called with (texts done, texts in all), those of earlier calls included.
+    The source is a model folder or hub name; ``progress`` gets (texts done, texts in all), those of earlier calls
+    included.
 
     Raises:
         FitError: an embedding is not finite.
     """
+    import ray
+
     done = [{block.path.stem: len(block) for block in finished_blocks(side.folder)} for side in sides]
     before, total = sum(sum(blocks.values()) for blocks in done), sum(side.texts for side in sides)
     progress(before, total)
     if before == total:
         return 0
-    encoded = 0
-    for row in _stream(sides, [frozenset(blocks) for blocks in done], source, encoder, tokenizer, actors).iter_rows():
-        if row["problem"]:
-            raise FitError(row["problem"])
-        encoded += row["texts"]
-        progress(before + encoded, total)
-    return encoded
-
-
-def _stream(
-    sides: Sequence[Side],
-    done: list[frozenset[str]],
-    source: str,
-    encoder: Encoder,
-    tokenizer: Tokenizer,
-    actors: Actors,
-) -> Any:
-    """Return the Ray Data stream from parts to blocks on disk, without the blocks that are done; a row a block."""
-    import ray
-
     items = [{"side": s, "part": p} for s, side in enumerate(sides) for p in range(len(side.parts))]
     parts = [[ray.put(part) for part in side.parts] for side in sides]  # each travels once, to whoever reads it
-    reader = _Reader([replace(side, parts=[]) for side in sides], parts, done)
+    reader = _Reader([replace(side, parts=[]) for side in sides], parts, [frozenset(blocks) for blocks in done])
     data = ray.data.from_items(items, override_num_blocks=len(items))
     data.context.enable_progress_bars = False
     data.context.target_max_block_size = 1  # byte: every row goes on as soon as it is there, alone
     one_row = {"batch_size": 1, "batch_format": "pyarrow"}
+    reading = ray.data.TaskPoolStrategy(size=min(len(items), actors.readers))
+    data = data.map_batches(reader, compute=reading, num_cpus=READER_CPUS, **one_row)
+    tokeniser = _Tokeniser(tokenizer, [(side.prefix, side.length) for side in sides])
+    tokenising = ray.data.TaskPoolStrategy(size=actors.readers)
+    data = data.map_batches(tokeniser, compute=tokenising, num_cpus=TOKENISER_CPUS, **one_row)
     data = data.map_batches(
-        reader,
-        compute=ray.data.TaskPoolStrategy(size=min(len(items), actors.readers)),
-        num_cpus=READER_CPUS,
-        **one_row,
-    )
-    data = data.map_batches(
-        _Tokeniser(tokenizer, [(side.prefix, side.length) for side in sides]),
-        compute=ray.data.TaskPoolStrategy(size=actors.readers),
-        num_cpus=TOKENISER_CPUS,
-        **one_row,
-    )
-    return data.map_batches(
         _Encoder,
         fn_constructor_args=(source, encoder, tokenizer.pad_id, [str(side.folder) for side in sides], actors.threads),
         compute=actors.pool(),
@@ -169,6 +129,13 @@ def _stream(
         num_gpus=actors.gpus or None,
         **one_row,
     )
+    encoded = 0
+    for row in data.iter_rows():
+        if row["problem"]:
+            raise FitError(row["problem"])
+        encoded += row["texts"]
+        progress(before + encoded, total)
+    return encoded
 
 
 @dataclass(frozen=True)
@@ -188,16 +155,15 @@ class _Reader:
             for name, texts in blocks_of(ray.get(self.parts[item["side"]][item["part"]]), item["part"]):
                 if name in self.done[item["side"]]:
                     continue
-                yield pa.table(
-                    {
-                        "side": [item["side"]],
-                        "name": [name],
-                        "language": [texts[0].language],
-                        "ids": [[text.text_id for text in texts]],
-                        "order": [[order(text.text_id) for text in texts]],
-                        "texts": [[text.text for text in texts]],
-                    }
-                )
+                row = {
+                    "side": item["side"],
+                    "name": name,
+                    "language": texts[0].language,
+                    "ids": [text.text_id for text in texts],
+                    "order": [order(text.text_id) for text in texts],
+                    "texts": [text.text for text in texts],
+                }
+                yield pa.Table.from_pylist([row])
 
 
 @dataclass(frozen=True)
@@ -221,7 +187,6 @@ class _Encoder:
     """A Ray Data actor: tokenised blocks in, vectors on disk, the block's name and size out."""
 
     def __init__(self, source: str, encoder: Encoder, pad_id: int, folders: list[str], threads: int) -> None:
-
         from hybridtune.model.encoder import load_encoder
 
         torch.set_num_threads(threads)

@@ -100,12 +100,9 @@ class Relevance:
 class CorpusFacts:
     """What the judgements need to know of a corpus.
 
-    Attributes:
-        language: by id, of every relevant passage that is in the corpus and of every id that a query has too.
-        languages: the L codes of queries and passages, sorted.
-        alike: ids whose passage holds the text of the query of the same id, see `query_texts`.
-        empty: passages without a text.
-        first_empty: the id of one.
+    ``language`` is that of every relevant passage that is in the corpus and of every id that a query has too; ``alike``
+    are ids whose passage holds the text of the query of the same id, see `query_texts`; ``empty`` passages have no
+    text.
     """
 
     language: Mapping[str, str]
@@ -154,7 +151,7 @@ def build_relevance(
         rows: the benchmark.
         digest: of rows and corpus.
         languages: the L codes, sorted.
-        number: of every passage, in their order; of relevant ones that are not in the corpus too.
+        number: of every passage by id, in their order; of relevant ones that are not in the corpus too.
         language: of those that are in the corpus.
         order: [P] tie order of the first P of them.
         own: from `check_corpus`.

@@ -22,39 +22,22 @@ from hybridtune.data.readers.records import Text
 from hybridtune.data.store import TokenStore
 from hybridtune.evaluate.benchmark import Benchmark
 from hybridtune.evaluate.relevance import Relevance
-from hybridtune.metrics.arrays import Float32, Int64
+from hybridtune.metrics.arrays import Float32, Int32, Int64
 from hybridtune.metrics.measures import MEASURES
 from hybridtune.metrics.metrics import Ranked, Scores, per_query, score
 from hybridtune.metrics.ranks import RankCounter, pair_scores
 from hybridtune.model.encoder import load_encoder
-from hybridtune.model.tokenizer import Tokenizer
 from hybridtune.storage.files import ensure_local, is_remote
 
 State = Mapping[str, npt.NDArray[Any]]
 
 
-@dataclass(frozen=True)
-class Part:
-    """Some blocks of the queries or passages of a benchmark: what one actor encodes.
-
-    Attributes:
-        rows: [n] positions in the benchmark, block after block.
-        blocks: the texts or token rows of each block; encoded together, whatever the number of actors.
-    """
-
-    rows: Int64
-    blocks: list[list[Any]]
-
-
-def parts(texts: Sequence[Text], blocks: Sequence[Int64], actors: int) -> list[Part]:
-    """Deal the texts to actors: whole blocks, the largest first, each to the actor with the fewest texts."""
-    given: list[list[Int64]] = [[] for _ in range(actors)]
+def deal(blocks: Sequence[Int64], actors: int) -> list[list[Int64]]:
+    """Deal whole blocks to actors, the largest first, each to the actor with the fewest texts."""
+    dealt: list[list[Int64]] = [[] for _ in range(actors)]
     for block in sorted(blocks, key=len, reverse=True):
-        min(given, key=lambda of_one: sum(map(len, of_one))).append(block)
-    return [
-        Part(np.concatenate([np.zeros(0, np.int64), *own]), [[texts[i].text for i in block] for block in own])
-        for own in given
-    ]
+        min(dealt, key=lambda own: sum(map(len, own))).append(block)
+    return dealt
 
 
 @dataclass(frozen=True)
@@ -155,18 +138,12 @@ class EvaluatorService:
         weights = ray.put(dict(state))
         encoded = [actor.encode.options(num_returns=2).remote(weights, pooling) for actor in self.actors]
         queries = [query_vectors for query_vectors, _ in encoded]
-        partial = [
-            actor.score_pairs.remote(passages, *queries)
-            for actor, (_, passages) in zip(self.actors, encoded, strict=True)
-        ]
+        parts = [(actor, passages) for actor, (_, passages) in zip(self.actors, encoded, strict=True)]
         scores = np.zeros(len(relevance.query_index), np.float32)  # [R]
-        for rows, values in ray.get(partial):
+        for rows, values in ray.get([actor.score_pairs.remote(passages, *queries) for actor, passages in parts]):
             scores[rows] = values
         shared = ray.put(scores)
-        counting = [
-            actor.count.remote(shared, passages, *queries)
-            for actor, (_, passages) in zip(self.actors, encoded, strict=True)
-        ]
+        counting = [actor.count.remote(shared, passages, *queries) for actor, passages in parts]
         counts = np.sum(ray.get(counting), axis=0)  # [R, L]
         sizes = np.bincount(relevance.passage_language, minlength=len(relevance.languages))
         return relevance.ranked(counts, scores, sizes)
@@ -194,11 +171,16 @@ class Evaluator:
         self.model = load_encoder(local, encoder, tokenizer.pad_id).to(self.device).eval()
         self.pooling = self.model.pooling
         self.judged = benchmark.relevance
-        queries = parts(benchmark.queries, benchmark.query_blocks, actors)
-        passages = parts(benchmark.passages, benchmark.passage_blocks, actors)
-        self.query_rows = [part.rows for part in queries]
-        self.queries = _tokens(tokenizer, queries[index], encoder.query_prefix, encoder.query_length)
-        self.passages = _tokens(tokenizer, passages[index], encoder.passage_prefix, encoder.passage_length)
+        queries = deal(benchmark.query_blocks, actors)
+        passages = deal(benchmark.passage_blocks, actors)[index]
+        self.query_rows, self.passage_rows = [_rows(blocks) for blocks in queries], _rows(passages)
+
+        def tokenise(texts: Sequence[Text], blocks: Sequence[Int64], prefix: str, length: int) -> list[list[Int32]]:
+            rows = [tokenizer.encode([texts[i].text for i in block], prefix, length) for block in blocks]
+            return [[np.array(ids, np.int32) for ids in block] for block in rows]
+
+        self.queries = tokenise(benchmark.queries, queries[index], encoder.query_prefix, encoder.query_length)
+        self.passages = tokenise(benchmark.passages, passages, encoder.passage_prefix, encoder.passage_length)
 
     def ready(self) -> bool:
         """Answer once everything is loaded and tokenised."""
@@ -216,7 +198,7 @@ class Evaluator:
 
     def score_pairs(self, passages: Float32, *queries: Float32) -> tuple[Any, Any]:
         """Return the rows of the relevant pairs whose passage is in this actor's part, and their scores."""
-        judged, own = self.judged, self.passages.rows
+        judged, own = self.judged, self.passage_rows
         local = np.full(len(judged.passage_language), -1)  # [P] row of the passage in this part
         local[own] = np.arange(len(own))
         rows = np.flatnonzero(local[judged.passage_index] >= 0)
@@ -230,7 +212,7 @@ class Evaluator:
 
     def count(self, scores: Any, passages: Float32, *queries: Float32) -> Any:
         """Count the passages of this actor's part that outrank each relevant pair, by their language: [R, L]."""
-        judged, own = self.judged, self.passages.rows
+        judged, own = self.judged, self.passage_rows
         counter = RankCounter(
             self._tensor(judged.query_index),
             self._tensor(scores),
@@ -245,22 +227,20 @@ class Evaluator:
         )
         return counter.counts.cpu().numpy()
 
-    def _embed(self, part: Part) -> Float32:
+    def _embed(self, blocks: list[list[Int32]]) -> Float32:
         none = np.zeros((0, self.model.width), np.float32)
-        return np.concatenate([none, *(self.model.embed_by_length(block) for block in part.blocks)])
+        return np.concatenate([none, *map(self.model.embed_by_length, blocks)])
 
     def _stacked(self, vectors: Sequence[Float32]) -> torch.Tensor:
         """Return all queries [Q, D] in the benchmark's order, from the actors' parts."""
         stacked = np.empty((sum(map(len, vectors)), vectors[0].shape[1]), np.float32)
-        for rows, of_one in zip(self.query_rows, vectors, strict=True):
-            stacked[rows] = of_one
+        for rows, part in zip(self.query_rows, vectors, strict=True):
+            stacked[rows] = part
         return self._tensor(stacked)
 
     def _tensor(self, array: npt.NDArray[Any]) -> torch.Tensor:
         return torch.tensor(array, device=self.device)
 
 
-def _tokens(tokenizer: Tokenizer, part: Part, prefix: str, length: int) -> Part:
-    """Return the part with token rows for its texts."""
-    encoded = [tokenizer.encode(texts, prefix, length) for texts in part.blocks]
-    return Part(part.rows, [[np.array(ids, np.int32) for ids in block] for block in encoded])
+def _rows(blocks: Sequence[Int64]) -> Int64:
+    return np.concatenate([np.zeros(0, np.int64), *blocks])

@@ -31,14 +31,9 @@ def rank_pool(
     actors: Actors,
     progress: Progress = lambda done, total: None,
 ) -> Ranked:
-    """Count what outranks every relevant pair; Ray must be running and everything encoded.
+    """Count what outranks every relevant pair of an encoded benchmark; Ray must be running.
 
-    Args:
-        folder: of the encoded benchmark.
-        rows: the benchmark.
-        scan: of its corpus.
-        actors: counting actors.
-        progress: called with (passages swept, passages in all).
+    ``progress`` gets (passages swept, passages in all).
     """
     import ray
 
@@ -82,13 +77,10 @@ def score_relevant(folder: Path, rows: BenchmarkRows, scan: CorpusScan) -> Relev
 
 def query_vectors(folder: Path, queries: int) -> Float32:
     """Return the encoded queries [Q, D], in their order."""
-    stacked: Float32 | None = None
-    for block in finished_blocks(folder / "queries"):
-        _, ids, vectors = block.read()
-        if stacked is None:
-            stacked = np.zeros((queries, vectors.shape[1]), np.float32)
-        stacked[[int(text_id) for text_id in ids]] = vectors
-    assert stacked is not None  # a benchmark has a query
+    read = [block.read() for block in finished_blocks(folder / "queries")]
+    vectors = np.concatenate([of_block for _, _, of_block in read])
+    stacked = np.empty((queries, vectors.shape[1]), np.float32)
+    stacked[[int(text_id) for _, ids, _ in read for text_id in ids]] = vectors
     return stacked
 
 

@@ -18,7 +18,7 @@ import torch
 
 from hybridtune.errors import HybridtuneError, InputError
 from hybridtune.evaluate.blocks import Block
-from hybridtune.metrics.arrays import Bool, Float32, Float64, Int32, Int64
+from hybridtune.metrics.arrays import Float32, Float64, Int32, Int64
 from hybridtune.metrics.ranks import pair_scores, tie_order
 
 MARGIN = 24  # candidates beyond k; float32 errors rarely cover the gap to the last of them
@@ -59,23 +59,21 @@ class TopK:
 
     def ids(self, blocks: Sequence[Block]) -> list[list[str]]:
         """Return passage ids by the blocks that were searched, best first; fewer than k where the pool has fewer."""
-        filled, names, inverse = self._named(blocks)
-        return [part.tolist() for part in np.split(np.array(names, object)[inverse], filled.sum(1).cumsum()[:-1])][
-            : len(filled)
-        ]
+        names, index = self._named(blocks)
+        return [[names[one] for one in row if one >= 0] for row in index.tolist()]
 
     def numbers(self, blocks: Sequence[Block], number: Mapping[str, int]) -> Int64:
         """Return the caller's own number of each passage id, int64 [Q, k]; -1 beyond the pool's size."""
-        filled, names, inverse = self._named(blocks)
-        numbers = np.full(filled.shape, -1, np.int64)
-        numbers[filled] = np.array([number[name] for name in names], np.int64)[inverse]
-        return numbers
+        names, index = self._named(blocks)
+        return np.array([*(number[name] for name in names), -1], np.int64)[index]
 
-    def _named(self, blocks: Sequence[Block]) -> tuple[Bool, list[str], Int64]:
-        """Return the entries that hold a passage [Q, k], the distinct ids, and which of them each entry has."""
+    def _named(self, blocks: Sequence[Block]) -> tuple[list[str], Int64]:
+        """Return the distinct passage ids, and which of them each entry [Q, k] has; -1 beyond the pool's size."""
         filled = self.blocks >= 0
         keys, inverse = np.unique(_keys(self.blocks[filled], self.rows[filled]), return_inverse=True)
-        return filled, _ids(blocks, keys), inverse
+        index = np.full(filled.shape, -1)
+        index[filled] = inverse
+        return _ids(blocks, keys), index
 
 
 def moved(lists: TopK, first: int) -> TopK:
@@ -97,16 +95,14 @@ def located(scores: Float32, labels: Int64, starts: Int64) -> TopK:
 
 def ranked(lists: TopK, k: int, blocks: Sequence[Block]) -> TopK:
     """Return the k best of [Q, c] candidates, in order; ids are read only where scores tie."""
-    missing = max(0, k - lists.scores.shape[1])
-    if missing:
-        lists = beside(lists, TopK.empty(len(lists.scores), missing))
+    lists = beside(lists, TopK.empty(len(lists.scores), max(0, k - lists.scores.shape[1])))
     order = np.argsort(-lists.scores, axis=1, kind="stable")  # [Q, c]
     descending = np.take_along_axis(lists.scores, order, 1)
     tied = (descending[:, 1:] == descending[:, :-1]) & (descending[:, 1:] > -np.inf)
     rows = np.flatnonzero(tied[:, :k].any(1))  # beyond rank k the order is of no interest
     if len(rows):
-        open_places = np.pad(tied[rows], ((0, 0), (1, 0))) | np.pad(tied[rows], ((0, 0), (0, 1)))
-        where = rows[np.nonzero(open_places)[0]], order[rows][open_places]
+        entries = np.pad(tied[rows], ((0, 0), (1, 0))) | np.pad(tied[rows], ((0, 0), (0, 1)))
+        where = rows[np.nonzero(entries)[0]], order[rows][entries]
         keys, inverse = np.unique(_keys(lists.blocks[where], lists.rows[where]), return_inverse=True)
         by_id = np.zeros(lists.scores.shape, np.int64)
         by_id[where] = tie_order(_ids(blocks, keys)).numpy()[inverse]
@@ -269,9 +265,9 @@ def top_k(
         queries: float32 [Q, D].
         blocks: the pool; ids unique in it. On a cluster, files that every machine sees.
         k: length of the lists, >= 1.
-        num_cpus: logical CPUs that a task asks Ray for; it uses one core.
-        shards: parts of the pool; None: one per CPU that Ray has, each worth starting a worker for. The lists do not
-            depend on it.
+        num_cpus: of a task, which uses one core.
+        shards: parts of the pool, on which the lists do not depend; None: one per CPU that Ray has, each worth starting
+            a worker for.
 
     Raises:
         InputError: k < 1, vectors of another length, or an id that occurs twice among tied passages.
@@ -283,11 +279,11 @@ def top_k(
         cpus = int(ray.cluster_resources().get("CPU", 1))
         shards = max(1, min(cpus, sum(map(len, blocks)) // SLAB_PASSAGES))
     cuts = [len(blocks) * shard // shards for shard in range(shards + 1)]
-    task = ray.remote(_top_k_task).options(num_cpus=num_cpus)
+    task = ray.remote(search_shard).options(num_cpus=num_cpus)
     shared = ray.put(queries)
     step = max(1, CHUNK_ENTRIES // (k + MARGIN))
     calls = (
-        (chunk, partial(task.remote, shared, chunk, blocks[first:last], first, k))
+        (chunk, partial(task.remote, shard_top_k, shared, chunk, blocks[first:last], first, k))
         for chunk in (slice(start, start + step) for start in range(0, len(queries), step))
         for first, last in pairwise(cuts)
         if first < last
@@ -300,11 +296,8 @@ def gather(
 ) -> TopK:
     """Start the tasks, a bounded number at once, and merge the lists of each as it ends.
 
-    Args:
-        calls: which queries a task answers, and what starts it and gives the reference of its TopK.
-        lists: merged into.
-        blocks: the whole pool.
-        num_cpus: of a task.
+    ``calls`` are the queries that a task answers, and what starts it and returns the reference of its TopK; ``lists``
+    are merged into; ``blocks`` are the whole pool.
     """
     at_once = 2 * max(1, int(ray.cluster_resources().get("CPU", 1) / num_cpus))  # as many wait as run
     pending = iter(calls)
@@ -329,6 +322,9 @@ def gather(
             ray.cancel(task)
 
 
-def _top_k_task(queries: Float32, chunk: slice, blocks: Sequence[Block], first: int, k: int) -> TopK:
+def search_shard(
+    search: Callable[..., TopK], queries: Float32, chunk: slice, blocks: Sequence[Block], first: int, *how: Any
+) -> TopK:
+    """Search a shard, which begins at block ``first`` of the pool, for a chunk of the queries, as a task."""
     with one_thread():
-        return moved(shard_top_k(queries[chunk], blocks, k), first)
+        return moved(search(queries[chunk], blocks, *how), first)

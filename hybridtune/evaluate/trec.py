@@ -14,8 +14,8 @@ import numpy as np
 
 from hybridtune.errors import InputError
 from hybridtune.evaluate.relevance import Relevance
-from hybridtune.metrics.arrays import Bool, Float32, Int64
-from hybridtune.metrics.metrics import Ranked
+from hybridtune.metrics.arrays import Float32, Int64
+from hybridtune.metrics.metrics import SETTINGS, Ranked
 from hybridtune.metrics.ranks import tie_order
 from hybridtune.storage.files import replacing
 
@@ -67,13 +67,12 @@ def rank_run(
         run: any depth; the lists may differ in length.
         relevance: of the benchmark.
         passage_ids: [P] id of each passage that the relevance numbers.
-        passage_language: language in [0, L) by passage id; at least of every passage of the run that exists.
+        passage_language: language in [0, L) by passage id; at least of the passages of the run.
         passages: int64 [L], passages of the whole corpus per language.
         own: ids of the queries whose passage of the same id is left out of their lists.
 
     Raises:
-        InputError: the run has no query of the benchmark, or a passage that the benchmark does not have: its
-            language is unknown.
+        InputError: no query of the benchmark, or a passage that the benchmark does not have.
     """
     query_ids, query_language = relevance.query_ids, relevance.query_language
     query_row = _rows(run.query_ids, query_ids)
@@ -83,10 +82,16 @@ def rank_run(
             f"the benchmark {query_ids[0]!r})"
         )
     spoken = np.array([passage_language.get(name, -1) for name in run.passage_ids])
-    left_out = _left_out(run, own)
+    own_row = np.where(np.isin(run.query_ids, list(own)), _rows(run.query_ids, run.passage_ids), -1)
+    left_out = own_row[run.query] == run.passage  # [N] entries that are the passage with their query's own id
     known = (query_row[run.query] >= 0) & ~left_out
     query, passage = query_row[run.query[known]], run.passage[known]
-    _refuse_unknown(run, passage[spoken[passage] < 0])
+    unknown = np.unique(passage[spoken[passage] < 0])
+    if len(unknown):
+        raise InputError(
+            f"{run.name}: {len(unknown)} of its passages are not in the benchmark (first: "
+            f"{run.passage_ids[unknown[0]]!r}), so their language is unknown; score it on the corpus it was made with"
+        )
     order = np.lexsort((tie_order(run.passage_ids).numpy()[passage], -run.scores[known], query))
     query, passage = query[order], passage[order]
     language, length = spoken[passage], np.bincount(query, minlength=len(query_ids))
@@ -110,29 +115,13 @@ def rank_run(
         passages=passages,
         grades=relevance.grades,
         retrieved=retrieved,
-        settings=("mono",) if alone else ("mono", "cross", "multi"),
+        settings=("mono",) if alone else SETTINGS,
         lost=relevance.lost,
     )
     notes = _notes(run, query_ids, query_row, length, pool, alone)
     if left_out.any():
         notes.append(f"{left_out.sum():,} lists hold the passage with their query's own id, which is left out")
     return RankedRun(ranked, int(length.max()), notes)
-
-
-def _left_out(run: Run, own: Collection[str]) -> Bool:
-    """Return whether an entry is the passage with its query's own id, where that is left out, [N]."""
-    rows = np.where(np.isin(run.query_ids, list(own)), _rows(run.query_ids, run.passage_ids), -1)
-    left: Bool = rows[run.query] == run.passage
-    return left
-
-
-def _refuse_unknown(run: Run, passage: Int64) -> None:
-    unknown = np.unique(passage)
-    if len(unknown):
-        raise InputError(
-            f"{run.name}: {len(unknown)} of its passages are not in the benchmark (first: "
-            f"{run.passage_ids[unknown[0]]!r}), so their language is unknown; score it on the corpus it was made with"
-        )
 
 
 def _rows(names: Sequence[str], known: Sequence[str]) -> Int64:
@@ -175,7 +164,6 @@ def read_run(path: Path) -> Run:
     queries: dict[bytes, int] = {}
     passages: dict[bytes, int] = {}
     query, passage, scores = [], [], []
-    number = 0
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             for number, line in enumerate(cast("IO[bytes]", file), 1):
@@ -208,11 +196,8 @@ def write_run(
 ) -> None:
     """Write a TREC run, ``.gz`` if so named; whoever reads it gets the same float32 scores back.
 
-    Args:
-        path: replaced once it is complete.
-        query_ids: one per ranking.
-        rankings: passage ids and their scores, best first; ties by descending id, the order of every reader.
-        tag: the name of the run.
+    Each query has passage ids and their scores, best first; ties by descending id, the order of every reader. The file
+    is replaced once it is complete.
 
     Raises:
         InputError: an id or the tag is empty or holds white space, which separates the columns.
@@ -233,14 +218,10 @@ def write_run(
 
 
 def write_qrels(path: Path, query_ids: Sequence[str], passage_ids: Sequence[str], grades: Sequence[float]) -> None:
-    """Write TREC qrels, one judged pair a line, ``.gz`` if so named.
-
-    Args:
-        path: replaced once it is complete.
-        query_ids: [R]. passage_ids: [R]. grades: [R], whole numbers, which readers of qrels expect.
+    """Write TREC qrels, one judged pair a line, ``.gz`` if so named; the file is replaced once it is complete.
 
     Raises:
-        InputError: an id is empty or holds white space, or a grade is not whole.
+        InputError: an id is empty or holds white space, or a grade is not whole, as readers of qrels expect.
     """
     _check_ids(set(query_ids), "query id")
     _check_ids(set(passage_ids), "passage id")
@@ -273,9 +254,7 @@ def _refuse_repeats(run: Run) -> None:
 def _check_ids(names: Iterable[str], what: str) -> None:
     for name in names:
         if len(name.split()) != 1 or name.strip() != name:
-            raise InputError(
-                f"{what} {name!r} is empty or holds white space, which separates the columns of TREC files"
-            )
+            raise InputError(f"{what} {name!r} is empty or holds white space, which separates columns of TREC files")
 
 
 def _open(path: Path, packed: bool) -> IO[str]:

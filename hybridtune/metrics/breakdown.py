@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from hybridtune.metrics.measures import BIAS
 from hybridtune.metrics.metrics import SETTINGS, Scores
 
 Row = dict[str, Any]
@@ -96,18 +95,14 @@ def group_means(
 def _rows(scores: Scores) -> Iterable[tuple[str, Sides, Values]]:
     """Yield (setting, languages, means) of each row, mono first."""
     for language, values in scores.per_language["mono"].items():
-        yield "mono", (language, language), _shown(values)
+        yield "mono", (language, language), values
     languages = scores.counts["passages_per_language"]
     for pair, values in scores.per_pair.items():
         query, passage = _sides(pair, languages)
         if query != passage:
-            yield "cross", (query, passage), _shown(values)
+            yield "cross", (query, passage), values
     for language, values in scores.per_language["multi"].items():
         yield "multi", (language, language), values
-
-
-def _shown(values: Values) -> Values:
-    return {name: value for name, value in values.items() if name not in BIAS}
 
 
 def _mean(rows: Sequence[Values]) -> dict[str, float]:

@@ -29,7 +29,7 @@ Table = dict[str, dict[str, float]]  # row name -> measure -> mean
 
 SETTINGS = ("mono", "cross", "multi")
 UNKNOWN = -1  # the language of a relevant passage that is not in the corpus
-_INDEX_COLUMNS = ("setting", "query", "query_language", "pool_language")
+INDEX_COLUMNS = ("setting", "query", "query_language", "pool_language")
 
 
 class Lost(NamedTuple):
@@ -181,7 +181,7 @@ def per_query(ranked: Ranked, measures: Sequence[str] = MEASURES) -> Columns:
     owner, query, pool = lists.owner, query[starts], pool[starts]
     asked, multi = ranked.query_language[query], pool == -1
     setting = np.where(multi, "multi", np.where(pool == asked, "mono", "cross"))
-    columns: Columns = dict(zip(_INDEX_COLUMNS, (setting, query, asked, pool), strict=True))
+    columns: Columns = dict(zip(INDEX_COLUMNS, (setting, query, asked, pool), strict=True))
     for measure in measures:
         columns[measure] = lists.values(measure)
     # Bias is read off the multi rankings, pool -1, without what no ranking can hold.
@@ -189,17 +189,12 @@ def per_query(ranked: Ranked, measures: Sequence[str] = MEASURES) -> Columns:
     rows, starts = np.unique(owner[held], return_index=True)
     lists, language = Lists(ranks[held], gains[held], starts), language[pair[held]]
     own = language == asked[owner[held]]
-    for name, values in (
-        ("rank_distance", rank_distance(lists)),
-        ("language_preference", language_preference(lists, own)),
-        ("PEER", peer(lists, language, len(ranked.languages))),
-    ):
+    bias = rank_distance(lists), language_preference(lists, own), peer(lists, language, len(ranked.languages))
+    for name, values in zip(BIAS, bias, strict=True):
         columns[name] = np.full(len(setting), np.nan)
         columns[name][rows] = values
-    if set(SETTINGS) <= set(ranked.settings):
-        return columns
-    asked_for = np.isin(setting, list(ranked.settings))
-    return {key: values[asked_for] for key, values in columns.items()}
+    scored = np.isin(setting, list(ranked.settings))
+    return {key: values[scored] for key, values in columns.items()}
 
 
 def score(ranked: Ranked, columns: Mapping[str, NDArray[Any]]) -> Scores:
@@ -223,17 +218,20 @@ def score(ranked: Ranked, columns: Mapping[str, NDArray[Any]]) -> Scores:
     tables: dict[str, Table] = {}
     for one in SETTINGS:
         rankings = setting == one
-        queries = np.bincount(cell[rankings], minlength=size * size)
+        cells = cell[rankings]
         names = [f"{x}-{y}" if one == "cross" else x for x in ranked.languages for y in ranked.languages]
-        rows = np.flatnonzero(queries).tolist()
-        table = tables[one] = {names[code]: {"queries": int(queries[code])} for code in rows}
-        for measure in (key for key in columns if key not in _INDEX_COLUMNS):
-            means = _means(cell[rankings], columns[measure][rankings], size * size)
-            defined = np.flatnonzero(~np.isnan(means)).tolist()
-            for code in defined:
-                table[names[code]][measure] = float(means[code])
-            if defined:
-                metrics[f"{one}/{measure}"] = float(means[defined].mean())
+        queries = np.bincount(cells, minlength=size * size)
+        table = tables[one] = {names[code]: {"queries": int(queries[code])} for code in np.flatnonzero(queries)}
+        for measure in (key for key in columns if key not in INDEX_COLUMNS):
+            values = columns[measure][rankings]
+            defined = ~np.isnan(values)
+            counts = np.bincount(cells[defined], minlength=size * size)
+            codes = np.flatnonzero(counts)
+            means = np.bincount(cells[defined], values[defined], minlength=size * size)[codes] / counts[codes]
+            for code, mean in zip(codes.tolist(), means.tolist(), strict=True):
+                table[names[code]][measure] = mean
+            if len(codes):
+                metrics[f"{one}/{measure}"] = float(means.mean())
     if all(f"{one}/AP" in metrics for one in SETTINGS):
         values = [metrics[f"{one}/AP"] for one in SETTINGS]
         metrics["balanced/AP"] = len(SETTINGS) / sum(1 / value for value in values) if all(values) else 0.0
@@ -260,16 +258,8 @@ def trec_eval_means(ranked: Ranked, columns: Mapping[str, NDArray[Any]]) -> dict
     if setting not in ranked.settings:
         return {}
     rankings, queries = columns["setting"] == setting, len(ranked.query_language)
-    measures = [name for name in columns if name not in (*_INDEX_COLUMNS, *BIAS)]
+    measures = [name for name in columns if name not in (*INDEX_COLUMNS, *BIAS)]
     return {f"{setting}/{name}": float(columns[name][rankings].sum() / queries) for name in measures}
-
-
-def _means(cell: Int64, values: Float64, cells: int) -> Float64:
-    """Return the mean of the defined values of each cell; NaN where it has none."""
-    defined = ~np.isnan(values)
-    sums = np.bincount(cell[defined], values[defined], minlength=cells)
-    counts = np.bincount(cell[defined], minlength=cells)
-    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
 
 def _counts(ranked: Ranked, columns: Mapping[str, NDArray[Any]]) -> dict[str, Any]:

@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 
 from hybridtune.errors import InputError
 from hybridtune.metrics.arrays import Float64, Int64
-from hybridtune.metrics.metrics import Columns
+from hybridtune.metrics.metrics import INDEX_COLUMNS, Columns
 
 FILE = "per_query.parquet"
 ALL = "*"  # the pool of all languages
 _TEXT = ("setting", "query_id", "query_language", "pool_language")
-_INDEX = ("setting", "query", "query_language", "pool_language")  # index columns of metrics.per_query
 _WRITE_ANEW = "write it anew with: hybridtune evaluate MODEL --benchmark PATH --out FOLDER"
 
 
@@ -60,16 +59,13 @@ def topic_numbers(query_index: Int64, passage_index: Int64, queries: int) -> Int
         int64 [Q], numbered from 0 in the order of the queries. A query without a relevant passage is alone in its
         topic.
     """
-    order = np.lexsort((passage_index, query_index))
-    asked, found = query_index[order], np.ascontiguousarray(passage_index[order], np.int64)
-    if len(asked):  # a pair that stands twice counts once
-        fresh = np.diff(asked, prepend=-1).astype(bool) | np.diff(found, prepend=found[0] - 1).astype(bool)
-        asked, found = asked[fresh], found[fresh]
-    ends = np.searchsorted(asked, np.arange(queries + 1)).tolist()
+    width = int(passage_index.max(initial=0)) + 1
+    query, found = np.divmod(np.unique(query_index * width + passage_index), width)  # a pair that is there twice is one
+    ends = np.searchsorted(query, np.arange(queries + 1)).tolist()
     seen: dict[bytes | int, int] = {}
     topics = np.empty(queries, np.int64)
-    for query in range(queries):
-        topics[query] = seen.setdefault(found[ends[query] : ends[query + 1]].tobytes() or query, len(seen))
+    for row in range(queries):
+        topics[row] = seen.setdefault(found[ends[row] : ends[row + 1]].tobytes() or row, len(seen))
     return topics
 
 
@@ -81,13 +77,13 @@ def write_per_query(
     topics: Int64,
     about: Mapping[str, str],
 ) -> None:
-    """Write ``metrics.per_query`` as Parquet; the file is there whole or not at all.
+    """Write ``metrics.per_query`` as Parquet; the file is there whole or not at all, and its folder is made.
 
     Args:
-        path: of the file; its folder is made.
-        columns: ``metrics.per_query``, N rows.
-        query_ids: Q, by the row numbers of the column ``query``.
-        languages: L, by the numbers of the language columns.
+        path: of the file.
+        columns: ``metrics.per_query``.
+        query_ids: by the row numbers of the column ``query``.
+        languages: by the numbers of the language columns.
         topics: int64 [Q], ``topic_numbers``.
         about: ``model``, ``benchmark`` and ``benchmark_digest``, kept in the schema's metadata.
     """
@@ -101,11 +97,8 @@ def write_per_query(
         "pool_language": _named(np.where(pools < 0, len(languages), pools), [*languages, ALL]),
     }
     # from_pandas=False keeps NaN a value: null would be another one to every reader.
-    table |= {
-        name: pa.array(values, pa.float64(), from_pandas=False)
-        for name, values in columns.items()
-        if name not in _INDEX
-    }
+    measures = columns.keys() - set(INDEX_COLUMNS)
+    table |= {name: pa.array(columns[name], pa.float64(), from_pandas=False) for name in columns if name in measures}
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.new")
     pq.write_table(pa.table(table).replace_schema_metadata(dict(about)), temporary, compression="zstd")
@@ -129,7 +122,7 @@ def read_per_query(path: Path) -> PerQuery:
     missing = [name for name in (*_TEXT, "topic") if name not in table.column_names]
     if missing:
         raise InputError(f"{path}: not a file of per-query values: no column {', '.join(missing)}; {_WRITE_ANEW}")
-    text = {name: _texts(table[name]) for name in _TEXT}
+    text = {name: table[name].cast(pa.string()).to_numpy().astype(np.str_) for name in _TEXT}
     measures = {column.name: table[column.name].to_numpy() for column in table.schema if column.type == pa.float64()}
     about = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
     return PerQuery(topic=table["topic"].to_numpy(), measures=measures, about=about, **text)
@@ -150,14 +143,12 @@ def align(a: PerQuery, b: PerQuery) -> tuple[Int64, Int64]:
         )
     size = len(a.topic)
     key = np.zeros(size + len(b.topic), np.int64)
-    for name in ("setting", "query_id", "query_language", "pool_language"):
-        numbers: dict[str, int] = {}  # a dict, not np.unique: linear
-        values = [*getattr(a, name).tolist(), *getattr(b, name).tolist()]
-        codes = np.array([numbers.setdefault(value, len(numbers)) for value in values], np.int64)
-        key = key * max(1, len(numbers)) + codes
+    for name in _TEXT:
+        coded = pa.array(np.concatenate([getattr(a, name), getattr(b, name)])).dictionary_encode()
+        key = key * max(1, len(coded.dictionary)) + coded.indices.to_numpy()
     for side, keys in (("A", key[:size]), ("B", key[size:])):
         if len(np.unique(keys)) < len(keys):
-            raise InputError(f"{side}: a query and pool stand there twice; query ids must differ")
+            raise InputError(f"{side}: a query and pool occur twice; query ids must differ")
     _, rows_a, rows_b = np.intersect1d(key[:size], key[size:], assume_unique=True, return_indices=True)
     if not len(rows_a):
         raise InputError("A and B have no ranking (setting, query, pool) in common")
@@ -168,12 +159,3 @@ def align(a: PerQuery, b: PerQuery) -> tuple[Int64, Int64]:
 
 def _named(numbers: Int64, names: Sequence[str]) -> Any:
     return pa.DictionaryArray.from_arrays(pa.array(numbers, pa.int32()), pa.array(list(names), pa.string()))
-
-
-def _texts(column: Any) -> NDArray[Any]:
-    coded = column.unify_dictionaries().combine_chunks()
-    if not pa.types.is_dictionary(coded.type):  # another writer's copy of the file
-        coded = coded.dictionary_encode()
-    names: NDArray[Any] = np.array(coded.dictionary.to_pylist() or [""])
-    decoded: NDArray[Any] = names[coded.indices.to_numpy(zero_copy_only=False)]
-    return decoded

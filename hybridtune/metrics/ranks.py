@@ -11,7 +11,7 @@ float32 products a collapsed encoder leaves all of them open), and TF32, bf16 pr
 touch it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -135,8 +135,10 @@ class RankCounter:
         # A sum of D products in any order is within D * 2**-53 * |q||p| of the true value, the tree within
         # log2(D) * 2**-53 * |q||p|; D * 2**-51 also covers the rounding of this bound and of what adds it.
         slack = queries.shape[1] * 2.0**-51 * _largest_norm(queries) * _largest_norm(passages)
-        for block in _one_language_blocks(language):
-            self._count(queries, passages[block], order[block], int(language[block[0]]), slack)
+        for code in language.bincount().nonzero()[:, 0].tolist():
+            rows = (language == code).nonzero()[:, 0]
+            for block in rows.tensor_split(-(-len(rows) // BLOCK_PASSAGES)):
+                self._count(queries, passages[block], order[block], code, slack)
 
     def _count(self, queries: Tensor, passages: Tensor, order: Tensor, language: int, slack: float) -> None:
         """Count a block of passages of one language for all queries."""
@@ -151,7 +153,9 @@ class RankCounter:
             rounded[unsure] = _tree_scores(block, passages, *unsure)
             keys = _keys(rounded, order)
             starts, sizes = self._starts[part], self._sizes[part]
-            for k, rows in enumerate(_rows_with(sizes)):
+            # For each k, so many leading queries have a k-th relevant passage: `sizes` never rises.
+            leading = torch.searchsorted(-sizes, -torch.arange(int(sizes[0]), device=sizes.device))
+            for k, rows in enumerate(leading.tolist()):
                 pairs = starts[:rows] + k
                 outranked = keys[:rows] > self.keys[pairs, None]  # [rows, p]
                 self.counts[pairs, language] += outranked.sum(1)
@@ -282,17 +286,3 @@ def _largest_norm(vectors: Tensor) -> float:
             "lower the learning rate or raise the temperature"
         )
     return float(largest)
-
-
-def _one_language_blocks(language: Tensor) -> Iterator[Tensor]:
-    """Row numbers of blocks of near equal size, each of one language, so that a block adds to one column."""
-    for code in language.bincount().nonzero()[:, 0].tolist():
-        rows = (language == code).nonzero()[:, 0]
-        yield from rows.tensor_split(-(-len(rows) // BLOCK_PASSAGES))
-
-
-def _rows_with(sizes: Tensor) -> list[int]:
-    """For k = 0, 1, ..: how many leading rows have a k-th relevant passage; ``sizes`` [q] never rises."""
-    ranks = torch.arange(int(sizes[0]), device=sizes.device)
-    rows: list[int] = torch.searchsorted(-sizes, -ranks).tolist()
-    return rows

@@ -4,7 +4,6 @@
 functions of seeds are those of the seed check. What is drawn at random is in `resampling`.
 """
 
-import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +22,7 @@ DRAWS = 10_000  # sign assignments and resamples
 B_BETTER, A_BETTER, NOT_SHOWN = "B better", "A better", "no difference shown"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Difference:
     """One measure in one setting, over the rankings that both models have and that define it in both.
 
@@ -91,8 +90,10 @@ def compare(a: PerQuery, b: PerQuery, measures: Sequence[str], *, seed: int = 0,
     rows_a, rows_b = align(a, b)
     differences: list[Difference] = []
     for measure in dict.fromkeys(measures):
-        found = (_difference(a, b, rows_a, rows_b, measure, one, seed, draws) for one in SETTINGS)
-        differences += _judged([one for one in found if one is not None])
+        found = (_difference(a, b, rows_a, rows_b, measure, setting, seed, draws) for setting in SETTINGS)
+        settings = [one for one in found if one is not None]
+        _judge(settings)
+        differences += settings
     if not differences:
         raise InputError(f"no ranking of A or B defines {', '.join(measures)}")
     return Comparison(dict(a.about), dict(b.about), seed, draws, differences)
@@ -105,11 +106,10 @@ def holm(p: Sequence[float]) -> list[float]:
 
     Source: Holm, A simple sequentially rejective multiple test procedure, Scand. J. Statist. 1979.
     """
-    corrected, highest = [0.0] * len(p), 0.0
-    for done, test in enumerate(sorted(range(len(p)), key=p.__getitem__)):
-        highest = max(highest, min(1.0, (len(p) - done) * p[test]))
-        corrected[test] = highest
-    return corrected
+    order, corrected = np.argsort(p), np.empty(len(p))
+    rising = np.maximum.accumulate(np.arange(len(p), 0, -1) * np.asarray(p, np.float64)[order])
+    corrected[order] = np.minimum(1.0, rising)
+    return [float(one) for one in corrected]
 
 
 def _difference(
@@ -139,13 +139,14 @@ def _difference(
     cell = cells(a, rows)
     weights = cell_weights(cell)
     mean_a, mean_b = float(weights @ x), float(weights @ y)
-    found = dataclasses.replace(found, a=mean_a, b=mean_b, difference=mean_b - mean_a)
+    found.a, found.b, found.difference = mean_a, mean_b, mean_b - mean_a
     if len(topics) < 2:
         return found
     changes = np.bincount(topic, weights * (y - x)).astype(np.float64)
-    p = sign_flip_p(lambda sums: sums[:, 0], changes[:, None], draws, [seed, 0])
-    low, high = interval(bootstrap_means(y - x, topic, cell, draws, seed))
-    return dataclasses.replace(found, low=low, high=high, p=p, exact=bool(np.count_nonzero(changes) <= EXACT_TOPICS))
+    found.p = sign_flip_p(lambda sums: sums[:, 0], changes[:, None], draws, [seed, 0])
+    found.low, found.high = interval(bootstrap_means(y - x, topic, cell, draws, seed))
+    found.exact = bool(np.count_nonzero(changes) <= EXACT_TOPICS)
+    return found
 
 
 def _paired(
@@ -158,19 +159,12 @@ def _paired(
     return x[defined], y[defined], rows_a[common][defined]
 
 
-def _judged(settings: list[Difference]) -> list[Difference]:
-    """Return the settings of one measure with their corrected p and verdict."""
+def _judge(settings: list[Difference]) -> None:
+    """Correct the p of the settings of one measure, and set their verdicts."""
     tested = [one for one in settings if one.p is not None]
-    corrected = dict(zip([one.setting for one in tested], holm([one.p or 0.0 for one in tested]), strict=True))
-    judged = []
-    for one in settings:
-        if one.p is not None and one.difference is not None:
-            p = corrected[one.setting]
-            wanted = one.difference > 0 if one.better == "max" else one.difference < 0
-            verdict = NOT_SHOWN if p >= ALPHA else B_BETTER if wanted else A_BETTER
-            one = dataclasses.replace(one, p_holm=p, verdict=verdict)
-        judged.append(one)
-    return judged
+    for one, p in zip(tested, holm([one.p or 0.0 for one in tested]), strict=True):
+        gain = (one.difference or 0.0) * (1 if one.better == "max" else -1)
+        one.p_holm, one.verdict = p, NOT_SHOWN if p >= ALPHA else B_BETTER if gain > 0 else A_BETTER
 
 
 def welch(a: Sequence[float], b: Sequence[float]) -> tuple[float, float, float] | None:
@@ -238,40 +232,28 @@ def paired_by_topic(a: PerQuery, b: PerQuery, metric: str, seed: int = 0) -> tup
         p in (0, 1], two-sided; None where fewer than 2 topics define the metric in both.
     """
     setting, _, measure = metric.partition("/")
-    settings = SETTINGS if setting == "balanced" else (setting,)
-    found = _by_topic(a, b, measure, settings)
-    if found is None:
+    if measure not in a.measures or measure not in b.measures:
         return None
-    topics, total, change = found
+    settings = SETTINGS if setting == "balanced" else (setting,)
+    rows_a, rows_b = align(a, b)
+    topics, tested = int(a.topic.max()) + 1, 0
+    # What each topic adds to the difference of the two means in each setting, and the sum of these means.
+    change, total = np.zeros((topics, len(settings))), np.zeros(len(settings))
+    for column, one in enumerate(settings):
+        x, y, rows = _paired(a, b, rows_a, rows_b, measure, one)
+        defined = len(np.unique(a.topic[rows]))
+        if defined < 2:
+            return None
+        tested = max(tested, defined)
+        weights = cell_weights(cells(a, rows))
+        change[:, column] = np.bincount(a.topic[rows], weights * (y - x), minlength=topics)
+        total[column] = weights @ (x + y)
 
     def difference(sums: Float64) -> Float64:
         values: Float64 = harmonic_mean((total + sums) / 2) - harmonic_mean((total - sums) / 2)
         return values
 
-    return sign_flip_p(difference, change, DRAWS, seed), topics
-
-
-def _by_topic(a: PerQuery, b: PerQuery, measure: str, settings: Sequence[str]) -> tuple[int, Float64, Float64] | None:
-    """What each topic adds to the metric's two means.
-
-    Returns:
-        the number of topics that define the measure in both; float64 [S], the sum of the two means in each setting;
-        float64 [T, S], what each topic adds to their difference. None where a setting has fewer than 2 topics.
-    """
-    if measure not in a.measures or measure not in b.measures:
-        return None
-    rows_a, rows_b = align(a, b)
-    topics = int(a.topic.max()) + 1
-    change, sums, counted = np.zeros((topics, len(settings))), np.zeros(len(settings)), 0
-    for column, setting in enumerate(settings):
-        x, y, rows = _paired(a, b, rows_a, rows_b, measure, setting)
-        if len(np.unique(a.topic[rows])) < 2:
-            return None
-        counted = max(counted, len(np.unique(a.topic[rows])))
-        weights = cell_weights(cells(a, rows))
-        change[:, column] = np.bincount(a.topic[rows], weights * (y - x), minlength=topics)
-        sums[column] = weights @ (x + y)
-    return counted, sums, change
+    return sign_flip_p(difference, change, DRAWS, seed), tested
 
 
 def harmonic_mean(values: Float64) -> Float64:

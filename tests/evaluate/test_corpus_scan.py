@@ -46,10 +46,10 @@ def test_the_digest_tells_benchmarks_apart(tmp_path):
 
 def test_an_id_that_stands_twice_is_named_with_its_parts(tmp_path):
     doubled = TextList("more", [Text("x", "de", "neu"), GERMAN.texts[1]])
-    with pytest.raises(InputError, match="passage id 'd1' stands twice: in de and in more"):
+    with pytest.raises(InputError, match="passage id 'd1' occurs twice: in de and in more"):
         scan_corpus(rows(corpus=(ENGLISH, GERMAN, doubled)), tmp_path)
     within = TextList("en", [*ENGLISH.texts, ENGLISH.texts[0]])
-    with pytest.raises(InputError, match="passage id 'e0' stands twice: in en and in en"):
+    with pytest.raises(InputError, match="passage id 'e0' occurs twice: in en and in en"):
         scan_corpus(rows(corpus=(within, GERMAN)), tmp_path)
 
 
@@ -61,7 +61,7 @@ def test_doubles_are_found_in_any_bucket(tmp_path, monkeypatch, bucket):
     scan_corpus(rows(corpus=[TextList("a", many[:20]), TextList("b", many[20:])], judged=judged), tmp_path)
     for again in (0, 19, 39):
         corpus = [TextList("a", many), TextList("b", [many[again]])]
-        with pytest.raises(InputError, match=f"'p{again}' stands twice: in a and in b"):
+        with pytest.raises(InputError, match=f"'p{again}' occurs twice: in a and in b"):
             scan_corpus(rows(corpus=corpus, judged=judged), tmp_path)
 
 

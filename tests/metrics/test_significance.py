@@ -233,7 +233,7 @@ def test_what_cannot_be_compared_is_told():
         compare(a, a, ["AP", "RR"])
     with pytest.raises(InputError, match=r"no ranking .* in common"):
         compare(a.part([0, 1]), a.part([2, 3]), ["AP"])
-    with pytest.raises(InputError, match="B: a query and pool stand there twice"):
+    with pytest.raises(InputError, match="B: a query and pool occur twice"):
         compare(a, a.part([0, 1, 1]), ["AP"])
     with pytest.raises(InputError, match="their relevant passages differ"):
         compare(a, of_values(values, np.arange(8)), ["AP"])
