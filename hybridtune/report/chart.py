@@ -3,7 +3,7 @@
 Every public function of the ``*_charts`` modules takes a `StudyRecord` and returns a `Chart`, which the page shows.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from typing import Any
@@ -76,21 +76,16 @@ class Chart:
         """Its columns and rows as a table of the page."""
         return Table(f"{self.title}: figures", self.columns, self.rows, sortable=True)
 
-    @property
-    def height(self) -> str:
-        """Pixels of the figure."""
-        return "0" if self.figure is None else f"{self.figure.layout.height:g}"
 
-
-def new_figure(height: int, traces: Iterable[Any] = ()) -> go.Figure:
-    """Return a figure in the report's look, as wide as the page; ``height`` in pixels."""
-    return go.Figure(list(traces), layout={"template": TEMPLATE, "height": height})
+def styled(figure: go.Figure, height: int, **layout: Any) -> go.Figure:
+    """Give a figure the report's look, as wide as the page; ``height`` is in pixels."""
+    return figure.update_layout(template=TEMPLATE, height=height, **layout)
 
 
 def panels(count: int, height: int, spacing: float = 0.07, shares: Sequence[float] | None = None) -> go.Figure:
     """Return a figure of panels one below another, with one horizontal axis and these shares of the height."""
     figure = make_subplots(rows=count, cols=1, shared_xaxes=True, vertical_spacing=spacing, row_heights=shares)
-    return figure.update_layout(template=TEMPLATE, height=height)
+    return styled(figure, height)
 
 
 def safe(text: object) -> str:
@@ -190,11 +185,21 @@ def heat_map(names: Sequence[str], values: Mapping[Pair, float], tips: Mapping[P
         colorbar=bar,
     )
     legible = max(len(down), len(across)) <= LEGIBLE
-    figure = new_figure(190 + (40 if len(down) <= 8 else 30 if legible else 18) * len(down), [squares])
+    figure = styled(go.Figure(squares), 190 + (40 if len(down) <= 8 else 30 if legible else 18) * len(down))
     if legible:
         digits = scale.digits if len(across) <= SIGNED else scale.digits.removeprefix("+")
         found = [(i, j, values[x, y]) for j, x in enumerate(down) for i, y in enumerate(across) if (x, y) in values]
-        figure.add_trace(_numbers(found, scale, digits))
+        inks = [colours.ink(colours.colour_at(scale, value)) for *_, value in found]
+        numbers = go.Scatter(
+            x=[i for i, *_ in found],
+            y=[j for _, j, _ in found],
+            mode="text",
+            text=[brief(value, digits) for *_, value in found],
+            textfont={"size": 12, "color": inks},
+            hoverinfo="skip",
+            showlegend=False,
+        )
+        figure.add_trace(numbers)
     for update, title, shown, ends in (
         (figure.update_xaxes, "passages", across, [-0.5, len(across) - 0.5]),
         (figure.update_yaxes, "queries", down, [len(down) - 0.5, -0.5]),
@@ -203,19 +208,6 @@ def heat_map(names: Sequence[str], values: Mapping[Pair, float], tips: Mapping[P
         update(title_text=title, showgrid=False, showline=False, ticks="")
     figure.update_xaxes(side="top")
     return figure
-
-
-def _numbers(found: Sequence[tuple[int, int, float]], scale: Scale, digits: str) -> go.Scatter:
-    """Return the values in their squares, black or white by the colour of the square."""
-    return go.Scatter(
-        x=[i for i, _, _ in found],
-        y=[j for _, j, _ in found],
-        mode="text",
-        text=[brief(value, digits) for _, _, value in found],
-        textfont={"size": 12, "color": [colours.ink(colours.colour_at(scale, value)) for _, _, value in found]},
-        hoverinfo="skip",
-        showlegend=False,
-    )
 
 
 def brief(value: float, digits: str) -> str:

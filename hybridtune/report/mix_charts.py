@@ -10,7 +10,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from hybridtune.metrics.arrays import Float64
-from hybridtune.report.chart import MARKS, Chart, cell, marks, new_figure, panels, ring, rounded, symbol, tip
+from hybridtune.report.chart import MARKS, Chart, cell, marks, panels, ring, rounded, styled, symbol, tip
 from hybridtune.report.colours import FAINT, GREY, SEQUENTIAL, SETTING_COLOURS, plotly_scale
 from hybridtune.report.record import StudyRecord, TrialRecord
 from hybridtune.report.text import counted, format_metric
@@ -46,7 +46,7 @@ def ratio_temperature(record: StudyRecord) -> Chart:
         return chart.saying("The trials so far have one mixing ratio or one temperature: there is no map yet.")
     done = [i for i, trial in enumerate(trials) if trial.done]
     values = np.array([trial.metrics[goal] for trial in trials])
-    figure = new_figure(520)
+    figure = styled(go.Figure(), 520, showlegend=False)
     words = f"{goal} of {counted(len(trials), 'trial')}, darker is more."
     if len(done) >= DENSE:
         figure.add_trace(_surface(np.array(ratios)[done], np.log(temperatures)[done], values[done]))
@@ -55,7 +55,13 @@ def ratio_temperature(record: StudyRecord) -> Chart:
         )
     else:
         words += f" No surface is drawn through fewer than {DENSE} full-length trials (here {len(done)})."
-    figure.add_trace(_coloured(record, trials, ratios, temperatures, values, goal))
+    bar = {"orientation": "h", "title": {"text": goal, "side": "top"}, "thickness": 12, "y": -0.16, "yanchor": "top"}
+    look = {"color": list(values), "colorscale": plotly_scale(SEQUENTIAL), "colorbar": bar}
+    points = marks(record, trials, ratios, temperatures, goal, **look)
+    points.marker.symbol = [symbol(trial).removesuffix("-open") for trial in trials]  # a pale ring would not be seen
+    points.marker.opacity = 1  # Plotly makes marks of several sizes see-through
+    points.marker.size = [14 if trial.done else 8 for trial in trials]
+    figure.add_trace(points)
     for trial, ratio, temperature in zip(trials, ratios, temperatures, strict=True):
         if record.is_best(trial):
             side = "left" if ratio > 0.8 else "right" if ratio < 0.2 else "center"  # none is cut off
@@ -66,21 +72,7 @@ def ratio_temperature(record: StudyRecord) -> Chart:
     powers = range(math.floor(math.log10(min(temperatures))), math.ceil(math.log10(max(temperatures))) + 1)
     ticks = [float(f"{digit}e{power}") for power in powers for digit in (1, 2, 5)]
     figure.update_yaxes(title_text="temperature", type="log", tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks])
-    figure.update_layout(showlegend=False)
     return chart.saying(words, figure)
-
-
-def _coloured(
-    record: StudyRecord, trials: list[TrialRecord], x: list[float], y: list[float], values: Float64, goal: str
-) -> go.Scatter:
-    """Return marks coloured by the objective, with the bar of colours below."""
-    bar = {"orientation": "h", "title": {"text": goal, "side": "top"}, "thickness": 12, "y": -0.16, "yanchor": "top"}
-    look = {"color": list(values), "colorscale": plotly_scale(SEQUENTIAL), "colorbar": bar}
-    points = marks(record, trials, x, y, goal, **look)
-    points.marker.symbol = [symbol(trial).removesuffix("-open") for trial in trials]  # a pale ring would not be seen
-    points.marker.opacity = 1  # Plotly makes marks of several sizes see-through
-    points.marker.size = [14 if trial.done else 8 for trial in trials]
-    return points
 
 
 def _surface(ratios: Float64, logs: Float64, values: Float64) -> go.Contour:
@@ -235,7 +227,8 @@ def realised_ratio(record: StudyRecord) -> Chart:
         chart.rows.append([trial.label, round(a, 4), round(b, 4), round(b - a, 5), plan["steps"]])
     worst = max(abs(b - a) for a, b in zip(requested, realised, strict=True))
     same = {"color": GREY, "width": 1, "dash": "dot"}
-    figure = new_figure(340, [go.Scatter(x=[0, 1], y=[0, 1], mode="lines", line=same, hoverinfo="skip")])
+    line = go.Scatter(x=[0, 1], y=[0, 1], mode="lines", line=same, hoverinfo="skip")
+    figure = styled(go.Figure(line), 340, showlegend=False)
     trials = [trial for trial, _ in planned]
     points = marks(record, trials, requested, realised, "trials", color=SETTING_COLOURS["cross/AP"])
     points.hovertext = [
@@ -245,7 +238,6 @@ def realised_ratio(record: StudyRecord) -> Chart:
     figure.add_trace(points)
     figure.update_xaxes(title_text="asked for", range=[-0.04, 1.04])
     figure.update_yaxes(title_text="realised", range=[-0.06, 1.06])
-    figure.update_layout(showlegend=False)
     steps = max(plan["steps"] for _, plan in planned)
     words = (
         f"The share of mono batches in the plans of {counted(len(planned), 'trial')}; on the dotted line both are the "

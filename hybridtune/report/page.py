@@ -67,7 +67,7 @@ def page(record: StudyRecord) -> str:
         "hybridtune.report",
         "report.html.j2",
         record=record,
-        state=words.state(record),
+        state=words.STATES[record.state],
         searched=words.searched(record),
         headline=words.headline(record),
         remarks=[words.front(record), words.certainty(record)],

@@ -6,26 +6,14 @@ Optuna's charts are its history, its importances and its parallel coordinates.
 import contextlib
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import optuna
 import plotly.graph_objects as go
 from optuna.trial import FrozenTrial, TrialState
 
 from hybridtune.config.names import short_name
-from hybridtune.report.chart import (
-    MARKS,
-    TEMPLATE,
-    Chart,
-    better,
-    cell,
-    marks,
-    panels,
-    ring,
-    rounded,
-    safe,
-    symbol,
-    tip,
-)
+from hybridtune.report.chart import MARKS, Chart, better, cell, marks, panels, ring, rounded, safe, styled, symbol, tip
 from hybridtune.report.colours import BLUE, GREY, ORANGE
 from hybridtune.report.record import StudyRecord, TrialRecord
 from hybridtune.report.text import counted, format_metric, plain_name, shorten
@@ -36,6 +24,7 @@ NAMED = 8  # trials of a front that has room for their names
 TRADE = {"mono/AP": "max", "multi/AP": "max", "multi/rank_distance": "min"}  # what one objective trades off
 _BEST_SHARE = 0.25  # a tenth of the trials, Optuna's default, is one or two of a small study
 _PANELS = 2  # the second and the third goal over the first
+_PLAIN: dict[str, Any] = {"title": None, "plot_bgcolor": None, "legend": None}  # without what Optuna set
 _NO_STORAGE = "Optuna's storage is not there or cannot be read"
 
 
@@ -68,10 +57,9 @@ def history(record: StudyRecord) -> Chart:
         trace.update(hoverinfo="text", hovertext=[safe(n) if t is None else tip(record, t) for n, t in found])
         symbols = ["circle" if t is None else symbol(t) for _, t in found]
         trace.marker.update(symbol=symbols, color=BLUE, size=10, line={"color": BLUE, "width": 2})
-    _restyle(figure, 400)
+    styled(figure, 400, showlegend=False, **_PLAIN)
     figure.update_xaxes(title_text="trial number", tickformat="d")
     figure.update_yaxes(title_text=safe(goal))
-    figure.update_layout(showlegend=False)
     words = f"{goal} of the {counted(len(complete), 'trial')} that Optuna holds as complete; {better(mode)}."
     if best is not None:
         done = counted(sum(trial.done for trial in scored), "full-length trial")
@@ -105,10 +93,9 @@ def importances(record: StudyRecord) -> Chart:
     names, shares = list(bars.y), [float(share) for share in bars.x]
     bars.update(hovertemplate=None, hoverinfo="skip", marker={"color": BLUE}, name="", textfont={"size": 13})
     bars.update(text=[f"{share:.2f}" for share in shares], y=[safe(shorten(plain_name(name), 20)) for name in names])
-    _restyle(figure, 110 + 40 * len(names))
+    styled(figure, 110 + 40 * len(names), showlegend=False, bargap=0.35, margin_r=40, **_PLAIN)
     figure.update_xaxes(title_text="share of the importance", rangemode="tozero")
     figure.update_yaxes(title_text="", showgrid=False, showline=False, ticks="")
-    figure.update_layout(showlegend=False, bargap=0.35, margin_r=40)
     chart.rows += [[name, round(share, 3)] for name, share in zip(names[::-1], shares[::-1], strict=True)]
     words = (
         f"How much each value decides whether a trial is among the best quarter on {goal}, from "
@@ -161,9 +148,8 @@ def _axes_of_values(figure: go.Figure, goal: str) -> None:
         at_end = _is_number(note.text)  # above or below its axis; a choice stands beside it
         shift = {"xanchor": "center", "xshift": 0, "yshift": 10 if note.y else -10} if at_end else {"xanchor": "left"}
         note.update(text=safe(shorten(note.text, 14)), font={"size": 12, "color": None}, **({"xshift": 4} | shift))
-    _restyle(figure, 420)
+    styled(figure, 420, margin_r=24, margin_l=64, **_PLAIN)
     figure.layout.annotations = notes
-    figure.update_layout(margin_r=24, margin_l=64)
     figure.update_yaxes(range=[-0.1, 1.1])
     figure.update_xaxes(ticktext=texts, tickangle=-35, showline=False, ticks="", range=[-0.2, len(texts) - 0.8])
 
@@ -179,11 +165,6 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _restyle(figure: go.Figure, height: int) -> None:
-    """Give Optuna's figure the report's look, and take its title away."""
-    figure.update_layout(template=TEMPLATE, height=height, title=None, plot_bgcolor=None, legend=None)
 
 
 def _complete(study: optuna.Study) -> list[FrozenTrial]:

@@ -9,7 +9,7 @@ from hybridtune.report.text import capital, counted, format_duration, format_met
 from hybridtune.storage.trial_rows import wall_seconds
 
 _MOST_VALUES = 4  # of the best trial, at the top of the page
-_STATES = {
+STATES = {  # what the page says of a study that has not ended
     "finished": "",
     "running": "This study is running: what stands here is what it has so far.",
     "cut off": "This study has not ended, and no trial of it runs now: what stands here is what it has come to.",
@@ -83,11 +83,6 @@ def no_test(record: StudyRecord) -> str:
     if record.study.benchmarks.test is None:
         return "The study names no test benchmark (benchmarks.test): these figures are those that steered the search."
     return "The best model is scored on the test benchmark when the study ends." if not record.finished else ""
-
-
-def state(record: StudyRecord) -> str:
-    """Say that a study has not ended; empty for one that has."""
-    return _STATES[record.state]
 
 
 def baselines(record: StudyRecord) -> list[TrialRecord]:

@@ -7,7 +7,7 @@ from typing import Any
 import optuna
 import plotly.graph_objects as go
 
-from hybridtune.report.chart import Chart, new_figure, panels, rounded, safe, tip
+from hybridtune.report.chart import Chart, panels, rounded, safe, styled, tip
 from hybridtune.report.colours import BLUE, GREEN, GREY, ORANGE, PURPLE
 from hybridtune.report.record import StudyRecord, TrialRecord
 from hybridtune.report.text import Value, counted, shorten
@@ -36,7 +36,7 @@ def intermediate(record: StudyRecord) -> Chart:
             drawn.append(go.Scatter(x=x, y=y, name=f"Trial{trial.number}"))
     if not drawn:
         return chart.saying("No trial has a score yet.")
-    figure = new_figure(400, drawn)
+    figure = styled(go.Figure(drawn), 400, margin_b=60)
     numbered = {f"Trial{trial.number}": trial for trial in record.trials}
     for trace in figure.data:
         found = numbered.get(trace.name)
@@ -47,7 +47,6 @@ def intermediate(record: StudyRecord) -> Chart:
     figure.data = sorted(figure.data, key=lambda trace: trace.line.width)
     figure.update_xaxes(title_text="training step")
     figure.update_yaxes(title_text=safe(goal))
-    figure.update_layout(margin_b=60)
     words = f"{goal} at each score of {counted(len(drawn), 'trial')}; a line that ends early was stopped there."
     return chart.saying(f"{words} Thin grey lines are other trials.", figure)
 
@@ -140,7 +139,7 @@ def timeline(record: StudyRecord) -> Chart:
     # A unit in which the search is no more than a few hundred long, and the seconds of one.
     length = max(start + trial.seconds for start, trial in zip(begins, trials, strict=True))
     unit, seconds = ("seconds", 1) if length < 300 else ("minutes", 60) if length < 4 * 3600 else ("hours", 3600)
-    figure = new_figure(130 + (26 if len(trials) <= 30 else 15) * len(trials))
+    figure = styled(go.Figure(), 130 + (26 if len(trials) <= 30 else 15) * len(trials), barmode="overlay", margin_b=60)
     reached = begins
     for phase, colour in PHASES.items():
         long = [by_phase.get(phase, 0.0) for by_phase in spent]
@@ -157,7 +156,7 @@ def timeline(record: StudyRecord) -> Chart:
             )
             figure.add_trace(bars)
         reached = [a + b for a, b in zip(reached, long, strict=True)]
-    figure.update_layout(barmode="overlay", bargap=0.3, margin_b=60)
+    figure.update_layout(bargap=0.3)
     figure.update_xaxes(title_text=f"{unit} since the first trial began", rangemode="tozero")
     labels = [safe(shorten(trial.label, 14)) for trial in trials]
     ticks = {"tickvals": list(range(len(trials))), "ticktext": labels, "range": [len(trials) - 0.4, -0.6]}

@@ -27,44 +27,23 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained model, for its card.
+    """A trained model, for its card."""
 
-    Attributes:
-        study: with the values that it was trained with.
-        languages: of its training texts.
-        step: steps of its training.
-        table: what the plan gave it until then (``HybridPlan.table``).
-        dev: its scores on the dev benchmark (``full_scores``).
-        test: the same of the test benchmark; None: it was not scored there.
-        trials: the study's rows, as in ``trials.jsonl``; none of a single training.
-        trial: the model's own trial among them.
-        environment: what it was trained in; by default what runs now.
-
-    Example: see `model_card`.
-    """
-
-    study: Study
-    languages: Sequence[str]
-    step: int
-    table: list[dict[str, Any]]
-    dev: Row
+    study: Study  # with the values that it was trained with
+    languages: Sequence[str]  # of its training texts
+    step: int  # the last of its training
+    table: list[dict[str, Any]]  # what the plan gave it until then, see `HybridPlan.table`
+    dev: Row  # its scores, see `full_scores`
     test: Row | None = None
-    trials: Sequence[Row] = ()
-    trial: str | None = None
+    trials: Sequence[Row] = ()  # the rows of `trials.jsonl`; empty for a single training
+    trial: str | None = None  # the model's own among them
     environment: Row = field(default_factory=environment)
 
 
 def model_card(trained: Trained, pooled_alone: bool = True) -> str:
     """Return README.md of a model folder; it names no folder of this machine.
 
-    Args:
-        trained: the model.
-        pooled_alone: whether a transformer and its pooling give the vectors, and nothing follows.
-
-    Example:
-        >>> trained = Trained(study, languages=["de", "en"], step=300, table=plan.table(300), dev=scores)
-        ... # doctest: +SKIP
-        >>> Path("model/README.md").write_text(model_card(trained))  # doctest: +SKIP
+    ``pooled_alone`` says that a transformer and its pooling give the vectors, and nothing follows.
     """
     study = _public_study(trained.study)
     benchmarks = study.benchmarks
@@ -72,7 +51,6 @@ def model_card(trained: Trained, pooled_alone: bool = True) -> str:
     if trained.test is not None and benchmarks.test is not None:
         scored[f"test: {benchmarks.test.path}"] = trained.test
     pairs, kinds = distinct_pairs(trained.table), dict.fromkeys(row["kind"] for row in trained.table)
-    front_matter = dump_yaml(_front_matter(trained, scored))
     trial_columns, trials = _trials(trained)
     return render(
         "hybridtune.study",
@@ -80,7 +58,7 @@ def model_card(trained: Trained, pooled_alone: bool = True) -> str:
         trained=trained,
         pooled_alone=pooled_alone,
         **{"study": study, "encoder": study.encoder, "mix": study.mix, "train": study.train},
-        front_matter=front_matter.strip(),
+        front_matter=dump_yaml(_front_matter(trained, scored)).strip(),
         metrics=list(SHOWN),
         scores=[_scores_row(name, scores) for name, scores in scored.items()],
         groups=_groups(scored),
@@ -98,19 +76,19 @@ def model_card(trained: Trained, pooled_alone: bool = True) -> str:
 
 
 def _figure(value: Any) -> Any:
-    """A number at four digits; anything else as it is."""
+    """Return a number at four digits; anything else as it is."""
     return f"{value:.4g}" if isinstance(value, float) else value
 
 
 def _scores_row(name: str, scores: Row) -> list[Any]:
-    """The figures of a benchmark with their counts."""
+    """Return the figures of a benchmark with their counts."""
     counts, metrics = scores["counts"], scores["metrics"]
     cells = [f"{metrics[key]:.4f}" if key in metrics else "" for key in SHOWN]
     return [name, max(counts["queries"].values()), counts["passages"], *cells]
 
 
 def _groups(scored: Mapping[str, Row]) -> list[list[Any]]:
-    """AP by groups of languages, where there is more than one: zero-shot ones apart, low-resource ones apart."""
+    """Return AP by groups of languages, where zero-shot or low-resource ones are apart."""
     rows = [
         [name, group, setting, f"{values['AP']:.4f}", values["rows"], values["queries"]]
         for name, scores in scored.items()
@@ -146,7 +124,7 @@ def _front_matter(trained: Trained, scored: Mapping[str, Row]) -> dict[str, Any]
 
 
 def _public(path: str) -> str:
-    """A path as the user gave it, but of one that starts at a machine's root or home only the last part."""
+    """Return a path as the user gave it, but of one that starts at a machine's root or home only the last part."""
     return PurePosixPath(path).name if path.startswith(("/", "~", "file:")) else path
 
 
@@ -170,7 +148,7 @@ def _public_study(study: Study) -> Study:
 
 
 def _trials(trained: Trained) -> tuple[list[str], list[list[Any]]]:
-    """All trials: finished ones first, then by the first objective."""
+    """Return all trials: finished ones first, then by the first objective."""
     objectives = trained.study.search.objective
     sign = 1 if direction(objectives[0]) == "min" else -1
     order = sorted(
@@ -194,7 +172,7 @@ def _trials(trained: Trained) -> tuple[list[str], list[list[Any]]]:
 
 
 def _arguments(trained: Trained, study: Study) -> list[tuple[str, Any]]:
-    """The fields of `train` and `mix`, this fit's values put in."""
+    """Return the fields of `train` and `mix`, with the values of this training."""
     given = {"seed": study.seed, "workers": study.resources.workers, "steps": trained.step}
     fields = {**given, **study.train.model_dump(mode="json"), **study.mix.model_dump(mode="json")}
     return [(name, _figure(value)) for name, value in fields.items() if value not in (None, [], {})]

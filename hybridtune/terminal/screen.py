@@ -7,7 +7,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.live import Live
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from hybridtune.config.study import Study
 
 SECONDS_BETWEEN_LINES = 20.0
-Title = Callable[[Sequence[TrialRow]], str]
+_TRANSIENT: dict[str, Any] = {"transient": True, "redirect_stdout": False, "redirect_stderr": False}
 
 
 class Screen(StudyCallback):
@@ -37,10 +37,10 @@ class Screen(StudyCallback):
         self.console = Console(file=file, highlight=False, width=None if file.isatty() else 120)
         self._began = time.perf_counter()
         self._phase, self._training = contextlib.ExitStack(), contextlib.ExitStack()
-        self._bar: _Bar | None = None
-        self._rows: list[TrialRow] = []
-        self._paces: dict[str, Pace] = {}
-        self._study: Study | None = None
+        self._bar: _Bar  # of the phase, from its start
+        self._study: Study  # from the start of its training, as the next two
+        self._rows: list[TrialRow]
+        self._paces: dict[str, Pace]
 
     def line(self, text: str) -> None:
         """Print one plain line, with the time since the start."""
@@ -62,13 +62,12 @@ class Screen(StudyCallback):
 
     def on_phase_progress(self, phase: str, done: int, total: int) -> None:
         """Move the bar."""
-        if self._bar is not None:
-            self._bar.update(done, total)
+        self._bar.update(done, total)
 
     def on_phase_end(self, phase: str, completed: bool) -> None:
         """Take the bar away, and print what was done in a line."""
         self._phase.close()
-        if completed and self._bar is not None:
+        if completed:
             self._bar.print_end()
 
     def on_training_start(
@@ -85,17 +84,11 @@ class Screen(StudyCallback):
 
         single = training == "fit"
         if self.console.is_terminal:
-            live = Live(
-                get_renderable=(lambda: self._fit_line(study)) if single else table,
-                console=self.console,
-                refresh_per_second=1,
-                transient=True,
-                redirect_stdout=False,
-                redirect_stderr=False,
-            )
+            show = self._fit_line if single else table
+            live = Live(get_renderable=show, console=self.console, refresh_per_second=1, **_TRANSIENT)
             self._training.enter_context(live)
         else:
-            print_paces = (lambda: self.line(f"training: {self._fit_line(study)}")) if single else self._print_paces
+            print_paces = (lambda: self.line(f"training: {self._fit_line()}")) if single else self._print_paces
             self._training.enter_context(every(SECONDS_BETWEEN_LINES, print_paces))
 
     def on_step(self, trial: str, step: int, loss: float, pairs_per_second: float) -> None:
@@ -105,21 +98,25 @@ class Screen(StudyCallback):
     def on_trial(self, row: TrialRow, rows: Sequence[TrialRow]) -> None:
         """Show it in the table; off a terminal, print a line."""
         self._rows = list(rows)
-        if not self.console.is_terminal and self._study is not None:
+        if not self.console.is_terminal:
             self.line(f"{row.label}: {_change(row, self._study)}")
 
     def on_training_end(self, training: Training) -> None:
         """Take the live table away."""
         self._training.close()
 
-    def _fit_line(self, study: "Study") -> str:
-        lines = [_pace_text(pace, study.train.max_steps) for pace in list(self._paces.values())]
+    def _fit_line(self) -> str:
+        lines = [self._describe(pace) for pace in list(self._paces.values())]
         return "  ".join(lines) or "training: starting workers"
 
     def _print_paces(self) -> None:
         for row in self._rows:
-            if row.status == "running" and row.id in self._paces and self._study is not None:
-                self.line(f"{row.label}: {_pace_text(self._paces[row.id], self._study.train.max_steps)}")
+            if row.status == "running" and row.id in self._paces:
+                self.line(f"{row.label}: {self._describe(self._paces[row.id])}")
+
+    def _describe(self, pace: Pace) -> str:
+        step = f"step {pace.step}/{self._study.train.max_steps}"
+        return f"{step}, loss {pace.loss:.3f}, {pace.pairs_per_second:,.0f} pairs/s"
 
 
 class _Bar:
@@ -129,14 +126,8 @@ class _Bar:
         self._screen, self._title, self._unit = screen, title, unit
         self._began, self._before, self._done, self._total = time.perf_counter(), 0, 0, 0
         columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
-        self.progress = Progress(
-            *columns,
-            console=screen.console,
-            transient=True,
-            disable=not screen.console.is_terminal,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
+        on_terminal = screen.console.is_terminal
+        self.progress = Progress(*columns, console=screen.console, disable=not on_terminal, **_TRANSIENT)
         self._task = self.progress.add_task(title, total=None, rate="")
 
     def update(self, done: int, total: int) -> None:
@@ -168,7 +159,9 @@ class _Bar:
         return took, (self._done - self._before) / took
 
 
-def search_title(study: "Study", concurrent_trials: int, earlier: Sequence[TrialRow]) -> Title:
+def search_title(
+    study: "Study", concurrent_trials: int, earlier: Sequence[TrialRow]
+) -> Callable[[Sequence[TrialRow]], str]:
     """Return a function of the rows that titles the live table: ``4 of 15 trials ended, 2 at once``, and the budget.
 
     The time of ``earlier`` trials, those that were cut off among them, counts against the budget.
@@ -202,10 +195,6 @@ def _change(row: TrialRow, study: "Study") -> str:
     chosen = row.status in ("done", "out of budget") and "best_step" in row.metrics
     best = f", best at step {row.metrics['best_step']:.0f}" if chosen else ""
     return f"{row.status} after {row.seconds:.0f} s{best}{f': {row.reason}' if row.reason else ''}"
-
-
-def _pace_text(pace: Pace, max_steps: int) -> str:
-    return f"step {pace.step}/{max_steps}, loss {pace.loss:.3f}, {pace.pairs_per_second:,.0f} pairs/s"
 
 
 def _number(value: float) -> str:
