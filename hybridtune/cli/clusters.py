@@ -56,13 +56,12 @@ def launch(
     if down and detach:
         raise InputError("--down waits for the study's end and --detach does not; give one of them")
     checked = load(study, overrides, seed)
-    from hybridtune.launch import launch, submit
+    from hybridtune.launch import launch
     from hybridtune.launch.cluster_file import read_cluster
     from hybridtune.launch.preview import plan_lines
     from hybridtune.terminal.screen import Screen
 
-    options = submit.Options(out, fetch_to, down, detach)
-    planned = launch.plan_launch(read_cluster(cluster), checked, options)
+    planned = launch.plan_launch(read_cluster(cluster), checked, out, fetch_to)
     printed = dry_run and planned.kind == "rayjob"  # standard output is what kubectl takes
     screen = Screen(to_stderr=as_json or printed)
     described = launch.describe(planned)
@@ -79,7 +78,7 @@ def launch(
     if planned.kind != "here" and not yes:
         _ask(f"start {planned.cluster.name} ({planned.cluster.provider})?")
     with _leaving():
-        result = launch.launch(planned, options, screen)
+        result = launch.launch(planned, screen, down, detach)
     answer(result, as_json)
 
 
@@ -90,7 +89,7 @@ def submit_study(study: "Study", options: StudyOptions) -> None:
 
     screen = Screen(to_stderr=options.as_json)
     with _leaving():
-        result = submit.run_there(str(options.address), study, submit.Options(options.out), screen, options.dry_run)
+        result = submit.run_there(str(options.address), study, options.out, screen, options.dry_run)
     answer(result, options.as_json)
 
 
@@ -124,7 +123,7 @@ def fetch(folder: Path, checkpoints: bool, as_json: bool) -> None:
 
     found = read_launch(folder)
     _fetch(found, folder, Screen(to_stderr=as_json), checkpoints)
-    answer({"study": found.study, "folder": str(folder), "out": found.place}, as_json)
+    answer({"study": found.study, "folder": str(folder), "out": found.out}, as_json)
 
 
 @click.command()
@@ -147,7 +146,7 @@ def _fetch(found: "Launch", folder: Path, screen: "Screen", checkpoints: bool = 
     from hybridtune.launch.attach import fetch
 
     written = fetch(found, folder, checkpoints)
-    screen.line(f"fetched {found.place} to {folder}" if written else f"nothing there yet: {found.place}")
+    screen.line(f"fetched {found.out} to {folder}" if written else f"nothing there yet: {found.out}")
 
 
 @click.command()

@@ -1,7 +1,5 @@
-"""What follows a launch: its job followed to the end, its results fetched, its cluster taken down.
-
-A `Launch` comes from `hybridtune.launch.record`; the commands `attach`, `fetch`, `status` and `down` call these.
-"""
+"""What follows a launch (of `hybridtune.launch.record`): its job followed to the end, its results fetched, its cluster
+taken down. The commands `attach`, `fetch`, `status` and `down` call these."""
 
 import contextlib
 import json
@@ -27,12 +25,13 @@ class DetachedError(HybridtuneError):
     """Ctrl-C: the study goes on without us."""
 
 
-def follow(launch: Launch, folder: Path, screen: Screen) -> JobState:
-    """Show what the job prints until it has ended.
+def see_through(launch: Launch, folder: Path, screen: Screen) -> dict[str, Any]:
+    """Show what a job prints until it has ended, fetch its results, and return its `summary`.
 
     Raises:
         DetachedError: on Ctrl-C; it says how to come back.
-        LostError: the cluster does not answer any more.
+        InputError: the study refused its input on the cluster.
+        HybridtuneError: it failed or was stopped, its results cannot be fetched, or the cluster does not answer.
     """
     screen.line(f"job {launch.job}: Ctrl-C leaves it running")
 
@@ -41,97 +40,72 @@ def follow(launch: Launch, folder: Path, screen: Screen) -> JobState:
 
     try:
         if launch.kind == "rayjob":
-            return kubernetes.follow(launch.file, launch.job, show)
-        with reached(launch, folder) as connect:
-            return jobs.follow(connect, launch.job, show)
+            state = kubernetes.follow(launch.file, launch.job, show)
+        else:
+            with reached(launch, folder) as connect:
+                state = jobs.follow(connect, launch.job, show)
     except KeyboardInterrupt:
         raise DetachedError(
             f"detached; the study goes on. Come back: hybridtune attach {folder}   "
             f"stop it: hybridtune stop {folder}   its cluster: hybridtune down {folder}"
         ) from None
+    try:
+        fetch(launch, folder)
+    except HybridtuneError as error:
+        if state.status == jobs.DONE:
+            raise
+        screen.line(f"not fetched: {error}")
+    if state.status != jobs.DONE:
+        raise _failure(launch, folder, state)
+    screen.line(f"study {launch.study} is complete; its results are in {folder}")
+    return summary(launch, folder, state.status)
 
 
 def fetch(launch: Launch, folder: Path, checkpoints: bool = False) -> bool:
-    """Bring the study's results, as far as they are, to the folder on this machine.
+    """Bring a study's results so far to a folder on this machine.
 
     Args:
         launch: of the study.
-        folder: where they go.
-        checkpoints: whether those of all trials come too.
+        folder: of the copy.
+        checkpoints: bring those of all trials too.
 
     Returns:
-        whether there was anything yet.
+        whether the study has written anything.
 
     Raises:
         HybridtuneError: they cannot be reached.
     """
-    place = launch.place
-    if not is_remote(place) and Path(place).absolute() == folder.absolute():
-        return (folder / "trials.jsonl").exists()  # they are written here
-    if is_remote(place) or (Path(place) / "study.yaml").exists():
-        fetch_study(place, folder, checkpoints)
+    out = launch.out
+    if not is_remote(out) and Path(out).absolute() == folder.absolute():
+        return (folder / "trials.jsonl").exists()  # the study writes here itself
+    if is_remote(out) or (Path(out) / "study.yaml").exists():
+        fetch_study(out, folder, checkpoints)
     elif launch.kind == "launcher":
-        launcher.copy_from_head(launch.file, place, folder, folder / LOG)
+        launcher.copy_from_head(launch.file, out, folder, folder / LOG)
     elif launch.kind in ("raycluster", "rayjob"):
-        kubernetes.copy_from_head(launch.file, launch.job if launch.kind == "rayjob" else None, place, folder)
+        kubernetes.copy_from_head(launch.file, launch.job if launch.kind == "rayjob" else None, out, folder)
     else:
         raise HybridtuneError(
-            f"{place}: is not there on this machine; the results are on the cluster, and only an --out on s3://, gs:// "
+            f"{out}: is not there on this machine; the results are on the cluster, and only an --out on s3://, gs:// "
             "or a path that this machine shares can be fetched"
         )
     return True
 
 
-def conclude(launch: Launch, folder: Path, state: JobState, screen: Screen) -> None:
-    """Fetch what a job that has ended left, and say how it ended.
-
-    Raises:
-        InputError: the study refused its input on the cluster.
-        HybridtuneError: it failed, was stopped, or cannot be fetched.
-    """
-    fetched: HybridtuneError | None = None
-    try:
-        fetch(launch, folder)
-    except HybridtuneError as error:
-        fetched = error
-    if state.status != jobs.DONE:
-        if fetched is not None:
-            screen.line(f"not fetched: {fetched}")
-        raise _failure(launch, folder, state)
-    if fetched is not None:
-        raise fetched
-    screen.line(f"study {launch.study} is complete; its results are in {folder}")
-
-
-def see_through(launch: Launch, folder: Path, screen: Screen) -> dict[str, Any]:
-    """Follow a job to its end and fetch what it did.
-
-    Returns:
-        ``{"study", "folder", "out", "job", "status", "result"}``; result is that of ``hybridtune run --json``.
-
-    Raises:
-        DetachedError: on Ctrl-C.
-        HybridtuneError: it failed, or its cluster is lost.
-    """
-    state = follow(launch, folder, screen)
-    conclude(launch, folder, state, screen)
-    return summary(launch, folder, state.status)
-
-
 def summary(launch: Launch, folder: Path, status: str) -> dict[str, Any]:
-    """Return what ``--json`` prints of a launch."""
+    """Return what ``--json`` prints of a launch; ``result`` is what ``hybridtune run --json`` prints."""
     file = folder / "result.json"
     result = json.loads(file.read_text(encoding="utf-8")) if status == jobs.DONE and file.exists() else None
-    about = {"study": launch.study, "folder": str(folder), "out": launch.place, "job": launch.job}
+    about = {"study": launch.study, "folder": str(folder), "out": launch.out, "job": launch.job}
     return about | {"status": status, "result": result}
 
 
 def job_summary(folder: Path) -> dict[str, Any] | None:
-    """Return how the job of a launched study stands, for `hybridtune status`; its results so far are fetched.
+    """Return the state of a launched study's job, for `hybridtune status`; its results so far are fetched.
 
     Returns:
-        ``{"name", "status", "message", "place", "cluster"}``; None where the folder is no launched study's. The status
-        is that of `JobState`, or ``LOST``.
+        ``{"name", "status", "message", "out", "cluster"}`` with a status of `JobState` or ``LOST``; None of a study
+        that was not launched.
 
     Raises:
         InputError: the record of the launch is damaged, or not one of this user's.
@@ -146,28 +120,23 @@ def job_summary(folder: Path) -> dict[str, Any] | None:
         message = str(error)
     with contextlib.suppress(HybridtuneError):  # there may be nothing yet
         fetch(launch, folder)
-    where = {"place": launch.place, "cluster": launch.cluster or launch.address}
-    return {"name": launch.job, "status": status, "message": message} | where
+    cluster = launch.cluster or launch.address
+    return {"name": launch.job, "status": status, "message": message, "out": launch.out, "cluster": cluster}
 
 
 def _failure(launch: Launch, folder: Path, state: JobState) -> HybridtuneError:
     if state.status == jobs.STOPPED:
         return HybridtuneError(f"job {launch.job} was stopped; launch again with --fetch-to {folder} to go on")
     lines = [line for line in state.message.splitlines() if line.strip()]
-    told = next((line for line in reversed(lines) if line.startswith("hybridtune: ")), None)
-    reason = told.removeprefix("hybridtune: ") if told else " ".join(lines[-3:])[-400:]
+    own = next((line for line in reversed(lines) if line.startswith("hybridtune: ")), None)
+    reason = own.removeprefix("hybridtune: ") if own else " ".join(lines[-3:])[-400:]
     if state.exit_code == 2:
         return InputError(f"on the cluster: {reason}")
     return HybridtuneError(f"job {launch.job} failed: {reason}; launch again with --fetch-to {folder} to go on")
 
 
 def take_down(launch: Launch, folder: Path, screen: Screen) -> None:
-    """Take the launch's cluster down, and all that runs on it.
-
-    Raises:
-        InputError: the cluster is others'.
-        HybridtuneError: it did not work.
-    """
+    """Take the launch's cluster down, and all that runs on it. Raises InputError where the cluster is not ours."""
     if launch.kind == "address":
         raise InputError(f"{folder}: its study runs on {launch.address}, which is not ours to end; use hybridtune stop")
     screen.line(f"taking the cluster down: {launch.cluster}")
@@ -183,48 +152,43 @@ def take_down(launch: Launch, folder: Path, screen: Screen) -> None:
 
 
 @contextlib.contextmanager
-def taken_down(wished: bool, folder: Path, screen: Screen) -> Iterator[list[Launch]]:
+def taken_down(down: bool, folder: Path, screen: Screen) -> Iterator[list[Launch]]:
     """Take a cluster down when the block has ended, well or not; but not when the user only left (Ctrl-C).
 
     Args:
-        wished: ``--down``; without it the block's errors are told what goes on costing.
+        down: the option; without it an error's last line says that the cluster may still run.
         folder: of the launch.
-        screen: told what happens.
+        screen: prints what happens.
 
     Yields:
-        the list that takes the launch, as soon as there is anything to take down.
+        a list for the launch, to be filled as soon as there is anything to take down.
     """
     started: list[Launch] = []
     try:
         yield started
     except DetachedError:
-        if wished:
+        if down:
             screen.line(f"--down is not done: hybridtune attach {folder} --down, or hybridtune down {folder}")
         raise
     except BaseException:
-        if started and wished:
+        if started and down:
             try:
                 take_down(started[-1], folder, screen)
-            except HybridtuneError as error:  # what went wrong first is what is raised
+            except HybridtuneError as error:  # the first error is the one that is raised
                 screen.line(str(error))
         elif started and started[-1].kind != "address":
             screen.line(f"the cluster may still run: hybridtune down {folder} takes it down")
         raise
-    if started and wished:
+    if started and down:
         take_down(started[-1], folder, screen)
 
 
 def take_file_down(file: Path, screen: Screen) -> None:
-    """Take the cluster of a cluster file down, whoever launched what on it.
-
-    Raises:
-        InputError: the file alone does not tell which cluster that is.
-        HybridtuneError: it did not work.
-    """
+    """Take the cluster of a cluster file down. Raises InputError where several clusters may be running of that file."""
     documents = [one.tree for one in read_documents(file)]  # no more is checked: machines cost money
     kinds = {str(document.get("kind")) for document in documents}
-    here = any(document.get("provider", {}).get("module") == LOCAL_NODES for document in documents)
-    if here or "RayJob" in kinds:
+    local = any(document.get("provider", {}).get("module") == LOCAL_NODES for document in documents)
+    if local or "RayJob" in kinds:
         raise InputError(f"{file}: may be running several times; give the folder that launch named")
     screen.line(f"taking the cluster down: {file}")
     if "RayCluster" not in kinds:

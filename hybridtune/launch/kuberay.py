@@ -1,5 +1,6 @@
 """KubeRay by kubectl: a study as a RayJob of its own, and the way to a RayCluster that kubectl started."""
 
+import asyncio
 import base64
 import contextlib
 import io
@@ -7,33 +8,35 @@ import json
 import shlex
 import shutil
 import subprocess
-import time
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 from hybridtune.config.yaml_text import dump_yaml, parse_yaml
 from hybridtune.errors import HybridtuneError, InputError
-from hybridtune.launch.jobs import STOP_SECONDS, JobState, LostError
+from hybridtune.launch.jobs import STOP_VARIABLES, JobState, LostError, follow_log, stop_and_wait
 from hybridtune.launch.yaml_lines import read_documents
 
-_SECONDS_BETWEEN = 2.0
+STUDY_AT, CODE_AT = "/hybridtune/study", "/hybridtune/code"  # in every pod
+_STUDY, _CODE = "hybridtune-study", "hybridtune-code"  # volumes
+_MOST_BYTES = 2**20  # of a ConfigMap
+_LONGEST_LINE = 2**24  # bytes of a log
 
 
 def create_job(documents: Sequence[Mapping[str, Any]]) -> None:
-    """Create what `job_manifest` gave; what else the file holds (volumes, rules) may be there already.
+    """Create the RayJob of a `job_manifest`; the file's other objects (volumes, rules) may exist already.
 
     Raises:
-        InputError: there is no kubectl.
+        InputError: kubectl is not installed.
         HybridtuneError: Kubernetes refused.
     """
     own = [document for document in documents if document["kind"] in ("RayJob", "ConfigMap")]
     others = [document for document in documents if document not in own]
     if others:
-        _kubectl("apply", "-f", "-", given=manifest_text(others))
-    _kubectl("create", "-f", "-", given=manifest_text(own))
+        _kubectl("apply", "-f", "-", stdin=manifest_text(others))
+    _kubectl("create", "-f", "-", stdin=manifest_text(own))
 
 
 def create_cluster(file: Path) -> None:
@@ -60,95 +63,66 @@ def dashboard_command(file: Path) -> Callable[[int], list[str]]:
 
 
 def cluster_token(file: Path) -> str | None:
-    """Return the token that KubeRay made for a RayCluster; None where it asks for none."""
+    """Return the token that KubeRay made for a RayCluster; None where it has none."""
     name, space = _ray_object(file)
     with contextlib.suppress(HybridtuneError):
-        told = _kubectl("get", *space, f"secret/{name}", "-o", "jsonpath={.data.auth_token}")
-        return base64.b64decode(told).decode() or None
+        token = _kubectl("get", *space, f"secret/{name}", "-o", "jsonpath={.data.auth_token}")
+        return base64.b64decode(token).decode() or None
     return None
 
 
 def job_state(file: Path, job: str) -> JobState:
-    """Return how a RayJob stands. Raises LostError where Kubernetes does not answer, or does not know it."""
-    told = _status(file, job)
-    status = told.get("jobStatus") or "PENDING"
-    if told.get("jobDeploymentStatus") == "Failed" and status not in ("SUCCEEDED", "STOPPED"):
+    """Return the state of a RayJob. Raises LostError where Kubernetes does not answer, or does not know it."""
+    found = _status(file, job)
+    status = found.get("jobStatus") or "PENDING"
+    if found.get("jobDeploymentStatus") == "Failed" and status not in ("SUCCEEDED", "STOPPED"):
         status = "FAILED"  # the cluster did not come up, or the submitter gave up
-    return JobState(status, told.get("message") or told.get("reason") or "", None)
+    return JobState(status, found.get("message") or found.get("reason") or "", None)
 
 
 def follow(file: Path, job: str, show: Callable[[str], None], patience: float = 300.0) -> JobState:
-    """Show what a RayJob prints until it has ended.
-
-    Raises:
-        LostError: no answer for so many seconds.
-    """
-    shown, heard = 0, time.monotonic()
-    while True:
-        came = 0
-        for text in _log(file, job):  # from its first line, each time
-            came += len(text)
-            if came > shown:
-                show(text[-(came - shown) :])
-                shown = came
-        try:
-            now = job_state(file, job)
-            heard = time.monotonic()
-            if now.ended:
-                return now
-        except LostError:
-            if time.monotonic() - heard > patience:
-                raise
-        time.sleep(_SECONDS_BETWEEN)
-
-
-def stop_job(file: Path, job: str, patience: float = STOP_SECONDS + 30.0) -> JobState:
-    """Stop a RayJob as Ctrl-C would, and wait for its end."""
-    now = job_state(file, job)
-    if not now.ended:
-        told = _status(file, job)
-        _kubectl(
-            "exec",
-            *_ray_object(file)[1],
-            _head(file, job),
-            "--",
-            "ray",
-            "job",
-            "stop",
-            "--no-wait",
-            told.get("jobId", ""),
-        )
-        end = time.monotonic() + patience
-        while not (now := job_state(file, job)).ended:
-            if time.monotonic() > end:
-                raise HybridtuneError(f"RayJob {job}: was told to stop and still runs after {patience:.0f} s")
-            time.sleep(_SECONDS_BETWEEN)
-    return now
-
-
-def copy_from_head(file: Path, job: str | None, place: str, folder: Path) -> None:
-    """Copy a folder of the head's pod to this machine."""
-    _kubectl("cp", *_ray_object(file)[1], f"{_head(file, job)}:{place}", str(folder))
-
-
-def _log(file: Path, job: str) -> Iterator[str]:
+    """Show what a RayJob prints until it has ended. Raises LostError after so many seconds without an answer."""
     command = [_program(), "logs", "--follow", *_ray_object(file)[1], f"job/{job}"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+
+    async def lines() -> AsyncIterator[str]:
+        process = await asyncio.create_subprocess_exec(
+            *command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, limit=_LONGEST_LINE
+        )
         try:
             assert process.stdout is not None
-            yield from process.stdout
+            async for line in process.stdout:
+                yield line.decode(errors="replace")
         finally:
-            process.terminate()
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
+            await process.wait()
+
+    return asyncio.run(follow_log(f"RayJob {job}", lambda: (lines(), lambda: job_state(file, job)), show, patience))
+
+
+def stop_job(file: Path, job: str) -> JobState:
+    """Stop a RayJob as Ctrl-C would, and wait for its end."""
+
+    def request() -> None:
+        stop = ["ray", "job", "stop", "--no-wait", _status(file, job).get("jobId", "")]
+        _kubectl("exec", *_ray_object(file)[1], _head(file, job), "--", *stop)
+
+    return stop_and_wait(f"RayJob {job}", lambda: job_state(file, job), request)
+
+
+def copy_from_head(file: Path, job: str | None, source: str, folder: Path) -> None:
+    """Copy a folder of the head's pod to this machine."""
+    _kubectl("cp", *_ray_object(file)[1], f"{_head(file, job)}:{source}", str(folder))
 
 
 def _status(file: Path, job: str) -> dict[str, Any]:
     try:
-        told = json.loads(_kubectl("get", *_ray_object(file)[1], f"rayjob/{job}", "-o", "json"))
+        found = json.loads(_kubectl("get", *_ray_object(file)[1], f"rayjob/{job}", "-o", "json"))
+    except InputError:
+        raise
     except HybridtuneError as error:
-        if isinstance(error, InputError):
-            raise
         raise LostError(f"RayJob {job}: {error}") from None
-    return dict(told.get("status") or {})
+    return dict(found.get("status") or {})
 
 
 def _head(file: Path, job: str | None) -> str:
@@ -160,7 +134,7 @@ def _head(file: Path, job: str | None) -> str:
 
 
 def _ray_object(file: Path) -> tuple[str, list[str]]:
-    """Name of a file's RayJob or RayCluster, and the options that name its namespace."""
+    """Return the name of a file's RayJob or RayCluster, and the options that name its namespace."""
     trees = [document.tree for document in read_documents(file)]
     metadata = next(tree["metadata"] for tree in trees if tree["kind"] in ("RayJob", "RayCluster"))
     return str(metadata["name"]), ["-n", metadata["namespace"]] if "namespace" in metadata else []
@@ -173,29 +147,24 @@ def _program() -> str:
     return found
 
 
-def _kubectl(*arguments: str, given: str | None = None) -> str:
-    done = subprocess.run([_program(), *arguments], input=given, capture_output=True, text=True, check=False)
+def _kubectl(*arguments: str, stdin: str | None = None) -> str:
+    done = subprocess.run([_program(), *arguments], input=stdin, capture_output=True, text=True, check=False)
     if done.returncode:
-        said = " ".join(done.stderr.split())[-400:] or f"exit code {done.returncode}"
-        raise HybridtuneError(f"kubectl {shlex.join(arguments)}: {said}")
+        reason = " ".join(done.stderr.split())[-400:] or f"exit code {done.returncode}"
+        raise HybridtuneError(f"kubectl {shlex.join(arguments)}: {reason}")
     return done.stdout
-
-
-STUDY_AT, CODE_AT = "/hybridtune/study", "/hybridtune/code"  # in every pod
-_MOST_BYTES = 2**20  # of a ConfigMap
-_STUDY, _CODE = "hybridtune-study", "hybridtune-code"  # volumes
 
 
 def job_manifest(
     documents: Sequence[Mapping[str, Any]], name: str, study: str, entrypoint: str
 ) -> list[dict[str, Any]]:
-    """Return a RayJob file's documents as this study's own: named, with the study and hybridtune itself in a ConfigMap.
+    """Return a RayJob file's documents for this study: named, with the study and hybridtune itself in a ConfigMap.
 
     Args:
         documents: of the file; one is a RayJob.
         name: of the RayJob and the ConfigMap.
-        study: text of the study file, which every pod finds at ``STUDY_AT/study.yaml``.
-        entrypoint: the shell command that the job runs.
+        study: text of the study file, ``STUDY_AT/study.yaml`` in every pod.
+        entrypoint: the shell command of the job.
 
     Raises:
         InputError: the file's job is submitted in a way that leaves no logs to follow.
@@ -210,8 +179,7 @@ def job_manifest(
     job["metadata"]["name"] = name
     job["spec"]["entrypoint"] = entrypoint
     environment = parse_yaml(job["spec"].get("runtimeEnvYAML") or "{}")
-    stop = {"RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS)}
-    environment["env_vars"] = stop | environment.get("env_vars", {})
+    environment["env_vars"] = STOP_VARIABLES | environment.get("env_vars", {})
     job["spec"]["runtimeEnvYAML"] = dump_yaml(environment)
     cluster = job["spec"]["rayClusterSpec"]
     for group in (cluster["headGroupSpec"], *cluster.get("workerGroupSpecs", [])):
@@ -230,12 +198,12 @@ def job_manifest(
 
 
 def manifest_text(documents: Sequence[Mapping[str, Any]]) -> str:
-    """Return the documents as one YAML text, which `kubectl create -f` takes."""
+    """Return the documents as one YAML text for `kubectl create -f`."""
     return dump_yaml(*documents, width=120)
 
 
 def _mount(pod: dict[str, Any], name: str) -> None:
-    """Give a pod the study file, and hybridtune unpacked."""
+    """Mount the study file in a pod, and hybridtune unpacked."""
     ray, own = pod["containers"][0], {"name": _CODE, "mountPath": CODE_AT}
     packed = {"name": _STUDY, "mountPath": STUDY_AT, "readOnly": True}
     unpack = ["python", "-m", "zipfile", "-e", f"{STUDY_AT}/hybridtune.zip", CODE_AT]

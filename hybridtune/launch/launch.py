@@ -1,6 +1,7 @@
 """`hybridtune launch`: a study on a cluster that is started for it."""
 
 import contextlib
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,6 @@ from hybridtune.launch.cluster_file import ClusterFile
 from hybridtune.launch.launcher_file import LOCAL_NODES
 from hybridtune.launch.preview import describe_launch
 from hybridtune.launch.record import Kind, Launch, make_key
-from hybridtune.launch.submit import Options
 from hybridtune.runtime.connect import SHAPE, dump_shape
 from hybridtune.search.samplers import expected_trials
 from hybridtune.storage.files import is_remote, local_path
@@ -28,9 +28,9 @@ class Planned:
     Attributes:
         cluster: the cluster file.
         kind: what runs it.
-        preflight: the study, and how its trials lie on the cluster.
+        preflight: the study, and how its trials fit on the cluster.
         staged: the study as it is sent.
-        place: where the study writes.
+        out: location of its results.
         folder: on this machine.
     """
 
@@ -38,7 +38,7 @@ class Planned:
     kind: Kind
     preflight: Preflight
     staged: submit.Staged
-    place: str
+    out: str
     folder: Path
 
     @property
@@ -47,109 +47,103 @@ class Planned:
         return self.preflight.study
 
 
-def plan_launch(cluster: ClusterFile, study: Study, options: Options) -> Planned:
+def plan_launch(cluster: ClusterFile, study: Study, out: str | None, fetch_to: Path | None) -> Planned:
     """Check a launch without starting or writing anything.
 
+    Args:
+        cluster: the cluster file.
+        study: as read.
+        out: location of the study's results; None: that of the launch before, see also `submit.check_out`.
+        fetch_to: folder on this machine for the record and the results; None: `submit.new_folder`.
+
     Raises:
-        InputError: the first thing that is wrong; a trial that fits on no node, with both numbers.
+        InputError: the first thing that is wrong; of a trial that fits on no node, with both sizes.
     """
-    folder = submit.here_folder(study, options)
+    folder = submit.new_folder(study) if fetch_to is None else fetch_to.absolute()
     before = record.find_launch(folder)
-    out = options.out or (before.place if before else None)
-    kind = _kind(cluster)
-    if kind == "here":
-        study = submit.at_home(study)
-        place = _place_here(out, folder)
+    out = out or (before.out if before else None)
+    kind: Kind = cluster.kind
+    if kind == "launcher" and cluster.tree["provider"].get("module") == LOCAL_NODES:
+        # A study on this machine may write to any path; without one to the folder itself.
+        kind, study = "here", submit.with_absolute_paths(study)
         staged = submit.Staged(study, (), ())
+        local = out is None or not is_remote(out)
+        out = str((local_path(out) if out else folder).absolute()) if local else submit.check_out(out)
     else:
-        place = submit.study_place(out)
-        staged = submit.plan_stage(study, submit.shared_folder(place))
+        out = submit.check_out(out)
+        staged = submit.plan_stage(study, submit.shared_folder(out))
     if kind == "rayjob" and staged.uploads:
         raise InputError(
             f"{staged.uploads[0].source}: local files do not go with a RayJob; put the data on s3://, gs:// or a "
             "volume of the pods, or launch on a RayCluster"
         )
     preflight = run_preflight(study, searching=True, shape=cluster.shape)
-    return Planned(cluster, kind, preflight, staged, place, folder)
+    return Planned(cluster, kind, preflight, staged, out, folder)
 
 
-def launch(planned: Planned, options: Options, screen: Screen) -> dict[str, Any]:
-    """Start the cluster, run the study on it to its end, fetch it, and take the cluster down if that is wished.
+def launch(planned: Planned, screen: Screen, down: bool = False, detach: bool = False) -> dict[str, Any]:
+    """Start the cluster, run the study on it to its end, and return its `attach.summary`.
 
-    Returns:
-        what `submit.told` tells.
+    Args:
+        planned: of `plan_launch`.
+        screen: prints what happens.
+        down: take the cluster down when the study has ended, well or not.
+        detach: leave once the job is submitted.
 
     Raises:
+        InputError: the folder's earlier job still runs.
         DetachedError: on Ctrl-C; the study goes on, and so does its cluster.
         HybridtuneError: the cluster did not come up, was lost, or the study failed.
     """
     make_key()  # before anything exists that could not be taken down again
-    before = submit.not_running(planned.folder)
-    _open_folder(planned)
-    with attach.taken_down(options.down, planned.folder, screen) as started:
+    folder = planned.folder
+    before = record.find_launch(folder)  # its cluster may be gone: the study goes on on another
+    if before is not None and record.still_runs(before, folder):
+        raise InputError(f"{folder}: its job {before.job} still runs; hybridtune attach {folder}, or stop it first")
+    if planned.out == str(folder):  # it is the study's own, and must hold this study or nothing
+        open_study_folder(planned.study, folder)
+    else:
+        make_folder(folder)
+    with attach.taken_down(down, folder, screen) as started:
         begun = _start(planned, before, started, screen)
-        if options.detach:
-            screen.line(f"detached: hybridtune attach {planned.folder} follows it")
-            return attach.summary(begun, planned.folder, "PENDING")
-        return attach.see_through(begun, planned.folder, screen)
+        if detach:
+            screen.line(f"detached: hybridtune attach {folder} follows it")
+            return attach.summary(begun, folder, "PENDING")
+        return attach.see_through(begun, folder, screen)
 
 
 def describe(planned: Planned) -> dict[str, Any]:
     """Return the plan as plain values; what ``--dry-run --json`` prints."""
-    uploads = [(upload.name, upload.size) for upload in planned.staged.uploads]
-    told = describe_launch(
+    plan = describe_launch(
         planned.cluster,
         planned.study,
         planned.preflight.allocation,
         expected_trials(planned.study),
-        uploads,
-        planned.place,
+        [(upload.name, upload.size) for upload in planned.staged.uploads],
+        planned.out,
         str(planned.folder),
     )
-    told["notices"] += [*planned.preflight.allocation.notices, *submit.describe_secrets(planned.staged)]
-    return told
+    plan["notices"] += [*planned.preflight.allocation.notices, *planned.staged.notices]
+    return plan
 
 
 def manifest(planned: Planned) -> str:
-    """Return the RayJob of a launch as YAML; what ``kubectl create -f -`` takes."""
+    """Return the RayJob of a launch as YAML for ``kubectl create -f -``."""
     return kuberay.manifest_text(_documents(planned, submit.job_name(planned.study)))
 
 
-def _kind(cluster: ClusterFile) -> Kind:
-    if cluster.kind != "launcher":
-        return cluster.kind
-    return "here" if cluster.tree["provider"].get("module") == LOCAL_NODES else "launcher"
-
-
-def _place_here(out: str | None, folder: Path) -> str:
-    """On this machine a study may write to any path; to the folder itself where none is given."""
-    if out is not None and is_remote(out):
-        return submit.study_place(out)
-    return str((local_path(out) if out is not None else folder).absolute())
-
-
-def _open_folder(planned: Planned) -> None:
-    """Make the folder here; where it is also the study's own, this very study must be in it, or nothing."""
-    if planned.place == str(planned.folder):
-        open_study_folder(planned.study, planned.folder)
-    else:
-        make_folder(planned.folder)
-
-
 def _start(planned: Planned, before: Launch | None, started: list[Launch], screen: Screen) -> Launch:
-    """Start the cluster and the job on it; the record is kept as soon as there is anything to take down."""
+    """Start the cluster and the job on it; the record is written as soon as there is anything to take down."""
     job, folder, file = submit.job_name(planned.study), planned.folder, planned.cluster.path.absolute()
-    begun = Launch(planned.kind, planned.study.name, planned.place, job, str(file))
-    if planned.kind == "rayjob":
-        record.write_launch(begun, folder)
-        started.append(begun)
-        kuberay.create_job(_documents(planned, job))
-        screen.line(f"RayJob {job} created; results go to {planned.place}")
-        return begun
+    begun = Launch(planned.kind, planned.study.name, planned.out, job, str(file))
     if planned.kind == "here":
-        begun = _head_here(planned, begun, before, screen)
+        begun = dataclasses.replace(begun, head=_head_here(planned, before, screen))
     started.append(begun)
     record.write_launch(begun, folder)
+    if planned.kind == "rayjob":
+        kuberay.create_job(_documents(planned, job))
+        screen.line(f"RayJob {job} created; results go to {planned.out}")
+        return begun
     if planned.kind == "launcher":
         _up(begun, folder, screen)
     elif planned.kind == "raycluster":
@@ -159,19 +153,19 @@ def _start(planned: Planned, before: Launch | None, started: list[Launch], scree
     return begun
 
 
-def _head_here(planned: Planned, begun: Launch, before: Launch | None, screen: Screen) -> Launch:
+def _head_here(planned: Planned, before: Launch | None, screen: Screen) -> local_head.Head:
     head = before.head if before is not None else None
     if head is None or not head.alive:
         if head is not None:
-            local_head.stop_head(head)  # what it left
+            local_head.stop_head(head)  # it may have left processes and files
         screen.line("starting a head on this machine; nodes come when trials wait for them")
         head = local_head.start_head(planned.cluster.tree)
     screen.line(f"head {head.address}, dashboard {head.dashboard} (its token: {head.folder}/token)")
-    return Launch(begun.kind, begun.study, begun.place, begun.job, begun.cluster, head=head)
+    return head
 
 
 def _up(begun: Launch, folder: Path, screen: Screen) -> None:
-    """`ray up`, unless the head answers already: it would start Ray anew there, and end what runs."""
+    """Run `ray up`, unless the head answers already: it would start Ray anew there, and end what runs."""
     log = folder / record.LOG
     if launcher.head_address(begun.file) is not None:
         with contextlib.suppress(HybridtuneError), record.reached(begun, folder) as connect:
@@ -183,5 +177,5 @@ def _up(begun: Launch, folder: Path, screen: Screen) -> None:
 
 
 def _documents(planned: Planned, name: str) -> list[dict[str, Any]]:
-    command = submit.entrypoint(f"{kuberay.STUDY_AT}/study.yaml", planned.place)
+    command = submit.entrypoint(f"{kuberay.STUDY_AT}/study.yaml", planned.out)
     return kuberay.job_manifest(planned.cluster.documents, name, dump_study(planned.staged.study), command)

@@ -17,7 +17,7 @@ def describe_launch(
     allocation: Allocation,
     trials: int,
     uploads: Sequence[tuple[str, int]],
-    place: str,
+    out: str,
     folder: str,
 ) -> dict[str, Any]:
     """Return the plan as plain values, for ``--json``.
@@ -28,8 +28,8 @@ def describe_launch(
         allocation: how its trials fit there.
         trials: in all, the baselines among them.
         uploads: what goes along with the job: (name, bytes).
-        place: where results go, as the cluster sees it.
-        folder: where they are fetched to.
+        out: location of the results, as the cluster sees it.
+        folder: of the fetched results.
 
     Returns:
         ``cluster``, ``trials``, ``resources``, ``phases`` (when, trials at once, nodes by type), ``uploads``,
@@ -64,7 +64,7 @@ def describe_launch(
         },
         "phases": _phases(cluster, study, allocation, trials, waves),
         "uploads": [{"name": name, "bytes": size} for name, size in uploads],
-        "results": {"place": place, "folder": folder},
+        "results": {"out": out, "folder": folder},
         "notices": list(cluster.notices),
     }
 
@@ -112,7 +112,7 @@ def plan_lines(plan: Mapping[str, Any]) -> list[str]:
         lines += [f"  {upload['name']}: {_size(upload['bytes'])}" for upload in plan["uploads"]]
     else:
         lines.append("uploaded with the job: the study file alone")
-    lines.append(f"results: {plan['results']['place']}, fetched to {plan['results']['folder']}")
+    lines.append(f"results: {plan['results']['out']}, fetched to {plan['results']['folder']}")
     return lines + list(plan["notices"])
 
 

@@ -1,6 +1,7 @@
-"""The record of a launch, ``launch.json``: signed by the user who launched, so that nobody else's is acted upon.
+"""The record of a launch, ``launch.json``, and the job of that launch: its state, its stop, the way to its cluster.
 
-Whoever hands a folder on could else name in it what is to be ended, removed, or sent a token.
+The record is signed by the user who launched: a folder from somebody else could name in it what is to be ended,
+removed, or sent a token.
 """
 
 import contextlib
@@ -23,19 +24,52 @@ from hybridtune.launch.local_head import Head
 from hybridtune.storage.files import write_atomically
 from hybridtune.study.folder import write_json
 
+if TYPE_CHECKING:
+    from ray.job_submission import JobSubmissionClient
+
 LAUNCH = "launch.json"  # in a folder that a study was launched from
+LOG = "launch.log"  # beside it: what ray, ssh and kubectl print
 _SIGNATURE = "signature"
-_KEY = "launch.key"  # in the user's own folder on this machine
+Kind = Literal["here", "launcher", "raycluster", "rayjob", "address"]
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A study that was launched.
+
+    Attributes:
+        kind: what runs it: a head on this machine, Ray's launcher, KubeRay's cluster or job, or a cluster of others.
+        study: its name.
+        out: location of its results, as the cluster sees it.
+        job: submission id, or the RayJob's name.
+        cluster: the cluster file; None for a cluster of others.
+        address: of a cluster of others.
+        head: on this machine.
+    """
+
+    kind: Kind
+    study: str
+    out: str
+    job: str
+    cluster: str | None = None
+    address: str | None = None
+    head: Head | None = None
+
+    @property
+    def file(self) -> Path:
+        """Return the cluster file. Raises InputError where it is gone."""
+        if self.cluster is None or not Path(self.cluster).is_file():
+            raise InputError(f"{self.cluster}: the cluster file that the study was launched with is gone; put it back")
+        return Path(self.cluster)
 
 
 def make_key() -> bytes:
-    """Return the key that this user's launches are signed with on this machine, made where there is none.
+    """Return the key that signs this user's launches on this machine, made at the first launch.
 
     Raises:
         InputError: it cannot be written.
     """
-    key = _key()
-    if key is not None:
+    if key := _key():
         return key
     file, new = _key_file(), secrets.token_hex(32)
     try:
@@ -46,25 +80,22 @@ def make_key() -> bytes:
     return new.encode()
 
 
-def write_record(told: dict[str, Any], folder: Path) -> None:
-    """Write what was launched to its folder, signed for this user, this machine and this folder.
-
-    Raises:
-        InputError: see `make_key`.
-    """
-    write_json({**told, _SIGNATURE: _sign(make_key(), told, folder)}, folder / LAUNCH)
+def write_launch(launch: Launch, folder: Path) -> None:
+    """Write the record of a launch, signed for this user, this machine and this folder. Raises as `make_key` does."""
+    record = dataclasses.asdict(launch)
+    write_json({**record, _SIGNATURE: _sign(make_key(), record, folder)}, folder / LAUNCH)
 
 
-def read_record(folder: Path) -> dict[str, Any] | None:
-    """Return what was launched, as `write_record` took it; None where the folder has no record.
+def find_launch(folder: Path) -> Launch | None:
+    """Return the launch of which a folder holds the record; None of none.
 
     Raises:
         InputError: the record is damaged, or not one that this user wrote on this machine for this folder.
     """
     file = folder / LAUNCH
     try:
-        told = json.loads(file.read_text(encoding="utf-8"))
-        signed = isinstance(told, dict) and _is_signed(told.pop(_SIGNATURE, None), told, folder)
+        record = json.loads(file.read_text(encoding="utf-8"))
+        signed = isinstance(record, dict) and _is_signed(record.pop(_SIGNATURE, None), record, folder)
     except OSError:
         return None
     except (ValueError, RecursionError):  # also what is no text at all
@@ -76,24 +107,25 @@ def read_record(folder: Path) -> dict[str, Any] | None:
             f"{file}: is not the record of a launch of yours from this folder on this machine, and nothing was done; "
             "call the command where you launched, or end the launch by its cluster's own tools"
         )
-    return dict(told)
+    head = record.pop("head")
+    return Launch(**record, head=Head(**head) if head else None)
 
 
-def _is_signed(signature: object, told: dict[str, Any], folder: Path) -> bool:
+def _is_signed(signature: object, record: dict[str, Any], folder: Path) -> bool:
     key = _key()
     if key is None or not isinstance(signature, str):
         return False
-    return hmac.compare_digest(_sign(key, told, folder).encode(), signature.encode("utf-8", "replace"))
+    return hmac.compare_digest(_sign(key, record, folder).encode(), signature.encode("utf-8", "replace"))
 
 
-def _sign(key: bytes, told: dict[str, Any], folder: Path) -> str:
-    text = json.dumps([str(folder.resolve()), told], sort_keys=True)
+def _sign(key: bytes, record: dict[str, Any], folder: Path) -> str:
+    text = json.dumps([str(folder.resolve()), record], sort_keys=True)
     return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
 
 
 def _key_file() -> Path:
     state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(state) / "hybridtune" / _KEY
+    return Path(state) / "hybridtune" / "launch.key"
 
 
 def _key() -> bytes | None:
@@ -103,68 +135,8 @@ def _key() -> bytes | None:
     return None
 
 
-if TYPE_CHECKING:
-    from ray.job_submission import JobSubmissionClient
-
-LOG = "launch.log"  # in the folder on this machine: what ray, ssh and kubectl print
-Kind = Literal["here", "launcher", "raycluster", "rayjob", "address"]
-
-
-@dataclass(frozen=True)
-class Launch:
-    """What was launched.
-
-    Attributes:
-        kind: what runs it: a head on this machine, Ray's launcher, KubeRay's cluster or job, or a cluster of others.
-        study: its name.
-        place: where the study writes its results (its ``--out``).
-        job: submission id, or the RayJob's name.
-        cluster: the cluster file; None for a cluster of others.
-        address: of a cluster of others.
-        head: on this machine.
-    """
-
-    kind: Kind
-    study: str
-    place: str
-    job: str
-    cluster: str | None = None
-    address: str | None = None
-    head: Head | None = None
-
-    @property
-    def file(self) -> Path:
-        """Return the cluster file. Raises InputError where it is gone."""
-        path = Path(self.cluster or "")
-        if self.cluster is None or not path.is_file():
-            raise InputError(f"{self.cluster}: the cluster file that the study was launched with is gone; put it back")
-        return path
-
-
-def write_launch(launch: Launch, folder: Path) -> None:
-    """Keep the record of a launch, before anything of it exists that would be lost without."""
-    write_record(dataclasses.asdict(launch), folder)
-
-
-def find_launch(folder: Path) -> Launch | None:
-    """Return the record in a folder; None where there is none.
-
-    Raises:
-        InputError: it is damaged, or not one of this user's.
-    """
-    told = read_record(folder)
-    if told is None:
-        return None
-    head = told.pop("head")
-    return Launch(**told, head=Head(**head) if head else None)
-
-
 def read_launch(folder: Path) -> Launch:
-    """Return the record in a folder.
-
-    Raises:
-        InputError: there is none, it is damaged, or not one of this user's.
-    """
+    """Return the launch of which a folder holds the record. Raises InputError as `find_launch` does, or of none."""
     found = find_launch(folder)
     if found is None:
         raise InputError(f"{folder}: no study was launched from there (no {LAUNCH}); give the folder that launch named")
@@ -189,7 +161,7 @@ def stop_job(launch: Launch, folder: Path) -> JobState:
 
 @contextlib.contextmanager
 def reached(launch: Launch, folder: Path) -> "Iterator[Callable[[], JobSubmissionClient]]":
-    """Yield what connects to the job API of a launch's cluster, again after every break."""
+    """Yield a function that connects to the job API of a launch's cluster, again after every break."""
     head = launch.head
     if head is not None:
         if not head.alive:

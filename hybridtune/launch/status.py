@@ -123,7 +123,7 @@ def status_table(told: dict[str, Any], screen: Screen) -> None:
         show(told["notice"], markup=False, soft_wrap=True)
     if (job := told.get("job")) is not None:
         status = "its cluster is gone" if job["status"] == "LOST" else job["status"].lower()
-        show(f"job {job['name']}: {status}; results in {job['place']}", markup=False, soft_wrap=True)
+        show(f"job {job['name']}: {status}; results in {job['out']}", markup=False, soft_wrap=True)
         if job["status"] == "LOST" and told.get("state") != ENDED:
             show(job["message"], markup=False, soft_wrap=True)
     if "trials" not in told:

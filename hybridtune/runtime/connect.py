@@ -23,7 +23,7 @@ from hybridtune.runtime.ray_private import (
     cluster_config,
     start_data_actors,
 )
-from hybridtune.runtime.resources import NodeType, Shape
+from hybridtune.runtime.resources import NodeType, Shape, accelerators
 
 SHAPE = "HYBRIDTUNE_SHAPE"  # in the environment of a study that was launched: what its cluster may become
 _FOR_LIBRARIES = (
@@ -37,24 +37,24 @@ _SECONDS = 5.0  # for a head to take a connection
 
 
 @contextlib.contextmanager
-def cluster(address: str, noise: Path = Path(os.devnull)) -> Iterator[str]:
+def cluster(address: str, log: Path = Path(os.devnull)) -> Iterator[str]:
     """Join a running cluster while the block runs; yields the address of its dashboard ('' without one).
 
     The cluster goes on after it. Tokens are those of the environment, as Ray looks for them.
 
     Args:
         address: ``auto`` or ``HOST:PORT``.
-        noise: file that takes what Ray and its libraries print; standard output and error stay for our own words.
+        log: takes what Ray and its libraries print; standard output and error stay for our own messages.
 
     Raises:
-        InputError: there is none, it has another version or other tokens, or this is not its head node.
+        InputError: no cluster answers, it has another version or other tokens, or this is not its head node.
     """
     _check_answers(address)
     os.environ.update(SETTINGS, **MERGED_JOB_ENVIRONMENT)
-    with noise.open("a") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+    with log.open("a") as output, contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
         import ray
 
-        dashboard = _join(address, log)
+        dashboard = _join(address, output)
         try:
             silence()
             _check_on_head(address)
@@ -65,11 +65,7 @@ def cluster(address: str, noise: Path = Path(os.devnull)) -> Iterator[str]:
 
 
 def shape_of(address: str | None) -> Shape | None:
-    """Return the shape of the cluster at an address; None: no address.
-
-    Raises:
-        InputError: see `cluster`.
-    """
+    """Return the shape of the cluster at an address; None: no address. Raises InputError as `cluster` does."""
     if address is None:
         return None
     with cluster(address):
@@ -79,22 +75,21 @@ def shape_of(address: str | None) -> Shape | None:
 def shape_of_running() -> Shape:
     """Return the shape of the cluster that this process has joined: its nodes, and those that its autoscaler may add.
 
-    What a launcher told of it goes first, for Ray tells of the nodes that may come on few clusters; where it does not,
-    the file by which Ray's launcher started this head is read.
+    The shape that a launch left in the environment goes first, since few clusters report to Ray which nodes may come;
+    without it and without such a report, the file by which Ray's launcher started this head is read.
     """
-    told = os.environ.get(SHAPE)
-    if told:
-        return load_shape(told)
+    if launched := os.environ.get(SHAPE):
+        return load_shape(launched)
     import ray
 
     may_come, file = _may_come(), Path.home() / BOOTSTRAP_FILE
     if not may_come and file.is_file():
         return launcher_shape(parse_yaml(file.read_text(encoding="utf-8")))
     most = {kind.name: kind.most for kind in may_come}
-    there = Counter(_type_of(node) for node in ray.nodes() if node["Alive"])
+    alive = Counter(_type_of(node) for node in ray.nodes() if node["Alive"])
     types = [
         replace(kind, least=count, most=count if kind.head else max(count, most.get(kind.name, 0)))
-        for kind, count in there.items()
+        for kind, count in alive.items()
     ]
     known = {kind.name for kind in types if not kind.head}
     return Shape((*types, *(kind for kind in may_come if kind.name not in known)), None)
@@ -112,7 +107,7 @@ def load_shape(text: str) -> Shape:
 
 
 def waiting_workers() -> list[Mapping[str, float]]:
-    """Return what each worker holds of the groups that wait for nodes to be there."""
+    """Return the resources of each worker in the placement groups that wait for nodes."""
     from ray.util import placement_group_table
 
     waiting = [group for group in placement_group_table().values() if group["state"] in ("PENDING", "RESCHEDULING")]
@@ -121,23 +116,22 @@ def waiting_workers() -> list[Mapping[str, float]]:
 
 
 def describe_waiting(workers: list[Mapping[str, float]]) -> str:
-    """``waiting for nodes: 2 workers of 1.5 CPU are pending``, and what is free."""
+    """Return ``waiting for nodes: 2 workers of 1.5 CPU pending; free now: 1 CPU``."""
     import ray
 
-    asked = Counter(_amounts(worker) for worker in workers)
-    parts = [f"{count} worker{'s' * (count > 1)} of {each}" for each, count in asked.items()]
+    counts = Counter(map(_amounts, workers))
+    parts = [f"{count} worker{'s' * (count > 1)} of {each}" for each, count in counts.items()]
     return f"waiting for nodes: {', '.join(parts)} pending; free now: {_amounts(ray.available_resources())}"
 
 
 def _amounts(resources: Mapping[str, float]) -> str:
-    """``1.5 CPU, 1 GPU``."""
-    kinds = ["CPU", "GPU", *sorted(name for name in resources if name.startswith("accelerator_type:"))]
-    told = [f"{resources[kind]:g} {kind}" for kind in kinds[:2] if resources.get(kind)]
-    return ", ".join([*told, *(kind.partition(":")[2] for kind in kinds[2:])]) or "no CPU and no GPU"
+    """Return ``1.5 CPU, 1 GPU, A10G``."""
+    parts = [f"{resources[kind]:g} {kind}" for kind in ("CPU", "GPU") if resources.get(kind)]
+    return ", ".join([*parts, *sorted(accelerators(resources))]) or "no CPU and no GPU"
 
 
 def _check_answers(address: str) -> None:
-    """Ray tries for minutes where nobody is."""
+    """Refuse an address without a head at once; Ray would try for minutes."""
     if address == "auto":
         return
     found = re.fullmatch(r"\[?([^\]/]+)\]?:(\d+)", address)
@@ -152,13 +146,13 @@ def _check_answers(address: str) -> None:
         ) from None
 
 
-def _join(address: str, log: IO[str]) -> str:
+def _join(address: str, output: IO[str]) -> str:
     import ray
 
     named = {} if address == "auto" else {"RAY_ADDRESS": address}  # Ray's own processes may see several clusters
     libraries = {name: os.environ[name] for name in _FOR_LIBRARIES if name in os.environ}
     try:
-        with native_stderr_to(log):
+        with native_stderr_to(output):
             context = ray.init(
                 address=address,
                 namespace="hybridtune",
@@ -200,28 +194,26 @@ def _check_on_head(address: str) -> None:
 
 
 def _type_of(node: Mapping[str, Any]) -> NodeType:
-    """Return the kind of a live node, one of them."""
-    holds = node["Resources"]
-    cpus, gpus = holds.get("CPU", 0.0), holds.get("GPU", 0.0)
-    accelerator = next((name.partition(":")[2] for name in holds if name.startswith("accelerator_type:")), None)
-    head = HEAD_RESOURCE in holds
+    """Return the type of a live node, with a count of one."""
+    resources = node["Resources"]
+    cpus, gpus, head = resources.get("CPU", 0.0), resources.get("GPU", 0.0), HEAD_RESOURCE in resources
     unnamed = "head" if head else f"{cpus:g}-cpu" + (f"-{gpus:g}-gpu" if gpus else "")
     group = (node.get("Labels") or {}).get("ray.io/node-group")
-    return NodeType(group or unnamed, cpus, gpus, accelerator, 1, 1, head)
+    return NodeType(group or unnamed, cpus, gpus, next(accelerators(resources), None), 1, 1, head)
 
 
 def _may_come() -> list[NodeType]:
-    """Return the kinds that an autoscaler may add, where Ray knows of them."""
+    """Return the node types that an autoscaler may add, where Ray knows them."""
     try:
         config = cluster_config()
     except (ImportError, AttributeError):
         return []
     return [
         NodeType(
-            name=group.name,
-            cpus=float(group.resources.get("CPU", 0)),
-            gpus=float(group.resources.get("GPU", 0)),
-            accelerator=next((n.partition(":")[2] for n in group.resources if n.startswith("accelerator_type:")), None),
+            group.name,
+            float(group.resources.get("CPU", 0)),
+            float(group.resources.get("GPU", 0)),
+            next(accelerators(group.resources), None),
             least=0,
             most=int(group.max_count) if group.max_count >= 0 else 1000,  # -1: no bound
         )

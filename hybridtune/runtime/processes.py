@@ -4,13 +4,7 @@ import psutil
 
 
 def start_time(pid: int) -> str | None:
-    """Return when a process started, in seconds since the system did; None of one that has ended.
-
-    Example:
-        >>> import os
-        >>> is_running(os.getpid(), start_time(os.getpid())), is_running(os.getpid(), "0.00")
-        (True, False)
-    """
+    """Return when a process started, in seconds since the system did; None of one that has ended."""
     try:
         process = psutil.Process(pid)
         ended = process.status() == psutil.STATUS_ZOMBIE
@@ -21,12 +15,5 @@ def start_time(pid: int) -> str | None:
 
 
 def is_running(pid: int, started: str | None) -> bool:
-    """Return whether a process still runs.
-
-    Args:
-        pid: its number.
-        started: its `start_time` when it wrote the file; None: unknown, and any process of the number counts.
-
-    Example: see `start_time`.
-    """
+    """Return whether the process that had this `start_time` still runs; None: any process of the number counts."""
     return psutil.pid_exists(pid) if started is None else start_time(pid) == started

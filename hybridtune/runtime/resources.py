@@ -6,8 +6,8 @@ A shape comes from a cluster file (`hybridtune.launch`) or a running cluster (`h
 import contextlib
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hybridtune.config.fields import Resources
@@ -16,18 +16,16 @@ from hybridtune.errors import InputError
 
 def cores() -> int:
     """Return the cores that this process may use, at least 1; of a quota of 2.5 CPUs there are 2."""
-    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = cpu_quota()
-    return there if quota is None else max(1, min(there, int(quota)))
+    return count if quota is None else max(1, min(count, int(quota)))
 
 
 def cpu_quota(root: Path = Path("/")) -> float | None:
-    """CPUs that the control groups of this process leave it, as ``docker --cpus`` sets them; None: no bound.
+    """Return the CPUs that the control groups of this process leave it, as ``docker --cpus`` sets them; None: no bound.
 
-    A group is bound by its own quota and by those of all groups that it is in.
-
-    Args:
-        root: of the file system whose ``proc/self/cgroup`` and ``sys/fs/cgroup`` (version 1 or 2) are read.
+    A group is bound by its own quota and by those of all groups that it is in; below ``root`` are
+    ``proc/self/cgroup`` and ``sys/fs/cgroup`` (version 1 or 2).
     """
     try:
         lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
@@ -38,7 +36,7 @@ def cpu_quota(root: Path = Path("/")) -> float | None:
 
 
 def _folders(line: str, mounted: Path) -> Iterator[Path]:
-    """Yield where the quotas of a group may stand, its own and those above: ``0::/a/b``, ``4:cpu,cpuacct:/a/b``.
+    """Yield the folders that may hold a group's quota or one above: ``0::/a/b``, ``4:cpu,cpuacct:/a/b``.
 
     Inside a container the group itself is often mounted where the uppermost would be, and its path is not there.
     """
@@ -69,17 +67,15 @@ def _quota(folder: Path) -> float | None:
 
 @dataclass(frozen=True)
 class NodeType:
-    """One kind of node.
+    """One kind of node, as the cluster file or Ray names it.
 
     Attributes:
-        name: as the cluster file or Ray names it.
-        cpus: logical CPUs that Ray is told of, >= 0.
-        gpus: GPUs of a node, >= 0.
-        accelerator: what its GPUs are, as Ray names them (``A10G``), or None.
-        least: nodes that are always there, >= 0.
-        most: nodes that there may be at once, >= least.
-        head: whether this is the head node; one is always there, and no bound on workers counts it.
-        spot: whether the provider may take a node back.
+        cpus: logical CPUs that Ray may use, >= 0.
+        accelerator: Ray's name of its GPUs (``A10G``).
+        least: nodes that always run, >= 0.
+        most: nodes at once, >= least.
+        head: one always runs, and no bound on workers counts it.
+        spot: the provider may take a node back.
     """
 
     name: str
@@ -97,8 +93,7 @@ class Shape:
     """The nodes that a cluster may have.
 
     Attributes:
-        types: in the order of the cluster file; the head among them. A head type that may also have workers stands
-            twice.
+        types: in the order of the cluster file; a head type that may also have workers is listed twice.
         most_workers: worker nodes at once over all types; None: no bound beside the types' own.
     """
 
@@ -117,6 +112,11 @@ class Shape:
         return by_types if self.most_workers is None else min(by_types, self.most_workers)
 
 
+def accelerators(resources: Iterable[str]) -> Iterator[str]:
+    """Yield the GPU types among the names of Ray's resources: ``A10G`` of ``accelerator_type:A10G``."""
+    return (name.partition(":")[2] for name in resources if name.startswith("accelerator_type:"))
+
+
 WORKER_OVERHEAD = 0.5  # CPUs beside cpus_per_worker, on any cluster: 0.25 the stream's task, 0.25 the evaluator
 _PARTS = 10_000  # of one CPU or GPU
 
@@ -128,9 +128,8 @@ class Allocation:
     Attributes:
         resources: the study's, with no ``auto`` left.
         at_once: trials at once, >= 1.
-        evaluators: evaluator actors of a trial, from 1 to its workers.
-        nodes: node type -> nodes, when all trials that run at once do; the head and those always there among them.
-        notices: what a user should know of it.
+        evaluators: of a trial, from 1 to its workers.
+        nodes: node type -> nodes while so many trials run; the head and those that always run among them.
     """
 
     resources: Resources
@@ -151,29 +150,32 @@ class _Trial:
 
     def units(self, node: NodeType) -> int:
         """Return what a node holds: whole trials where workers stay together, else workers."""
-        return self.seats(node) // self.workers if self.together else self.seats(node)
+        return self.workers_on(node) // self.workers if self.together else self.workers_on(node)
 
-    def seats(self, node: NodeType) -> int:
-        """Workers that a node holds."""
+    def workers_on(self, node: NodeType) -> int:
+        """Return the workers that a node holds; a worker's part of a GPU lies on one."""
         by_cpus = _parts(node.cpus) // _parts(self.cpus + WORKER_OVERHEAD)
-        return min(by_cpus, _gpu_seats(node, self.gpus)) if self.gpus else by_cpus
+        if not self.gpus:
+            return by_cpus
+        if self.gpus < 1:
+            return min(by_cpus, int(node.gpus) * (_PARTS // max(1, _parts(self.gpus))))
+        return min(by_cpus, _parts(node.gpus) // _parts(self.gpus))
 
 
 def allocate(resources: Resources, shape: Shape, trials: int, batch_size: int, most: int | None = None) -> Allocation:
     """Work out how the trials of a study fit on a cluster.
 
-    Trials without GPUs have nodes with GPUs started for them only where no other node could hold one, as Ray's own
-    autoscaler has it.
+    As with Ray's own autoscaler, nodes with GPUs start for trials without GPUs only where no other node could hold one.
 
     Args:
         resources: of the study; ``auto`` is worked out here.
         shape: of the cluster, as large as it may become.
-        trials: trials that there are to run, >= 1.
+        trials: to run in all, >= 1.
         batch_size: pairs in the global batch; an ``auto`` number of workers divides it.
-        most: trials at once at most, where the resources do not say how many; None: as many as there is room for.
+        most: trials at once at most, where the resources do not set a number; None: as many as there is room for.
 
     Raises:
-        InputError: one trial alone does not fit: one line with what it needs and what there is.
+        InputError: one trial alone does not fit: one line with what it needs and what the cluster has.
     """
     able = _of_accelerator(resources.accelerator_type, shape)
     trial = _worked_out(resources, able, batch_size)
@@ -200,7 +202,7 @@ def allocate(resources: Resources, shape: Shape, trials: int, batch_size: int, m
 
 
 def explain_cap(room: int, at_once: int) -> list[str]:
-    """Why fewer trials run at once than there is room for; nothing where all do."""
+    """Return a notice of why fewer trials run at once than there is room for; none where all do."""
     if at_once >= room:
         return []
     return [
@@ -213,10 +215,10 @@ def _of_accelerator(name: str | None, shape: Shape) -> list[NodeType]:
     """Return the types that a worker may run on. Raises InputError where none has the accelerator."""
     able = [node for node in shape.types if node.most and name in (None, node.accelerator)]
     if not able and name is not None:
-        there = [f"{node.accelerator} ({node.name})" for node in shape.types if node.accelerator]
+        known = [f"{node.accelerator} ({node.name})" for node in shape.types if node.accelerator]
         raise InputError(
             f"resources.accelerator_type {name!r}: no node type of the cluster has it; "
-            f"there: {', '.join(there) or 'no accelerator type at all'}"
+            f"there: {', '.join(known) or 'no accelerator type at all'}"
         )
     return able
 
@@ -230,44 +232,34 @@ def _worked_out(resources: Resources, able: Sequence[NodeType], batch_size: int)
         gpus = 1.0 if any(node.gpus >= 1 for node in types) else 0.0
     if not gpus:
         types = [node for node in types if not node.gpus] or types
-    asked = resources.cpus_per_worker
-    least = asked if isinstance(asked, int) else 1
-    if isinstance(resources.workers, int):
-        workers = resources.workers
-    else:
-        one = _Trial(1, least, gpus, together)
-        most = max((one.seats(node) for node in types), default=1) if gpus else 1
+    cpus = resources.cpus_per_worker if isinstance(resources.cpus_per_worker, int) else 1
+    workers = resources.workers
+    if workers == "auto":
+        one = _Trial(1, cpus, gpus, together)
+        most = max(map(one.workers_on, types), default=1) if gpus else 1
         workers = next(n for n in range(max(1, min(most, batch_size)), 0, -1) if batch_size % n == 0)
-    trial = _Trial(workers, least, gpus, together)
-    if isinstance(asked, int):
-        return trial
-    beside = _beside(trial, types, resources.placement == "spread")
-    left = [_parts(node.cpus) // on_node - _parts(WORKER_OVERHEAD) for node, on_node in beside]
-    return _Trial(workers, max(1, min(left, default=0) // _PARTS), gpus, together)
-
-
-def _beside(trial: _Trial, types: Sequence[NodeType], spread: bool) -> list[tuple[NodeType, int]]:
-    """Return the types that hold a worker of one CPU, each with the workers that share one node's CPUs."""
-    nodes = max(1, sum(node.most for node in types))
-    alone = math.ceil(trial.workers / nodes) if spread else trial.workers
-    return [
-        (node, trial.seats(node) if trial.gpus else min(alone, trial.seats(node)))
-        for node in types
-        if trial.seats(node)
-    ]
+    trial = _Trial(workers, cpus, gpus, together)
+    if resources.cpus_per_worker == "auto":
+        # Workers that share one node's CPUs: all of them, or as few as spreading allows; with GPUs as many as it holds.
+        nodes = max(1, sum(node.most for node in types)) if resources.placement == "spread" else 1
+        share = math.inf if gpus else math.ceil(trial.workers / nodes)
+        on_node = [(node.cpus, int(min(share, trial.workers_on(node)))) for node in types if trial.workers_on(node)]
+        left = [_parts(cpus) // count - _parts(WORKER_OVERHEAD) for cpus, count in on_node]
+        trial = replace(trial, cpus=max(1, min(left, default=0) // _PARTS))
+    return trial
 
 
 def _nodes(
     trial: _Trial, shape: Shape, able: Sequence[NodeType], growing: Sequence[NodeType], units: int | None = None
 ) -> dict[NodeType, int]:
-    """Nodes of each type: those always there, and more of those that hold most, as many as ``units`` need.
+    """Return the nodes of each type: those that always run, and more of those that hold most, as ``units`` need.
 
     Args:
         trial: what one trial takes.
         shape: of the cluster.
         able: the types that its workers may run on.
         growing: of these, the types of which nodes may be started.
-        units: units (`_Trial.units`) wanted; None: all that there may be.
+        units: needed, see `_Trial.units`; None: all that fit.
     """
     nodes = {node: node.least for node in shape.types if node.least}
     wanted = math.inf if units is None else units - sum(trial.units(n) * k for n, k in nodes.items() if n in able)
@@ -284,7 +276,7 @@ def _nodes(
 
 
 def _room(trial: _Trial, able: Sequence[NodeType], nodes: Mapping[NodeType, int]) -> int:
-    """Trials that so many nodes hold."""
+    """Return the trials that these nodes hold."""
     units = sum(trial.units(node) * count for node, count in nodes.items() if node in able)
     return units if trial.together else units // trial.workers
 
@@ -300,11 +292,10 @@ def _gpus_left(resources: Resources, able: Sequence[NodeType]) -> list[str]:
 
 
 def _by_name(shape: Shape, nodes: Mapping[NodeType, int]) -> dict[str, int]:
-    """In the order of the shape; a head and the workers of its type are one entry."""
-    counts: dict[str, int] = {}
-    for node in shape.types:
-        if node in nodes:
-            counts[node.name] = counts.get(node.name, 0) + nodes[node]
+    """Return node type -> nodes in the order of the shape; a head and the workers of its type are one entry."""
+    counts = dict.fromkeys((node.name for node in shape.types if node in nodes), 0)
+    for node, count in nodes.items():
+        counts[node.name] += count
     return counts
 
 
@@ -312,47 +303,33 @@ def _parts(amount: float) -> int:
     return round(amount * _PARTS)
 
 
-def _gpu_seats(node: NodeType, each: float) -> int:
-    """Workers that the GPUs of a node hold; a worker's part of a GPU sits on one."""
-    if each < 1:
-        return int(node.gpus) * (_PARTS // max(1, _parts(each)))
-    return _parts(node.gpus) // _parts(each)
-
-
 def _refusal(trial: _Trial, shape: Shape, able: Sequence[NodeType]) -> str:
-    """Return what one trial needs, and what there is, in one line."""
+    """Return what one trial needs, and what the cluster has, in one line."""
     if not able:
         return "resources: the cluster may have no nodes at all: raise max_workers of a node type"
-    largest = max(able, key=lambda node: (trial.seats(node), node.gpus if trial.gpus else node.cpus, node.cpus))
-    needs = _amounts(trial.workers * (trial.cpus + WORKER_OVERHEAD), trial.workers * trial.gpus)
-    has = _amounts(largest.cpus, largest.gpus if trial.gpus else 0)
-    what = "node type that can run trials" if largest.head else "worker type"
-    beside = f"each worker's {WORKER_OVERHEAD:g} CPUs for its stream and its evaluator included"
-    asked = f"resources: a trial of {trial.workers} worker{'s' * (trial.workers > 1)} with "
-    asked += f"{_amounts(trial.cpus, trial.gpus)}{' each' * (trial.workers > 1)} needs {needs}"
-    if trial.together or not trial.seats(largest):
-        one = "on one node" if trial.together or trial.workers == 1 else "with each worker on one node"
-        return (
-            f"{asked} {one} ({beside}); the largest {what}, {largest.name}, has {has}; lower "
-            f"{_remedies(trial, together=trial.together)}, or give the cluster larger nodes"
-        )
-    most = sum(_nodes(trial, shape, able, able).get(node, 0) for node in able if trial.seats(node))
+    largest = max(able, key=lambda node: (trial.workers_on(node), node.gpus if trial.gpus else node.cpus, node.cpus))
+    several = trial.workers > 1
+    needs = (
+        f"resources: a trial of {trial.workers} worker{'s' * several} with "
+        f"{_amounts(trial.cpus, trial.gpus)}{' each' * several} needs "
+        f"{_amounts(trial.workers * (trial.cpus + WORKER_OVERHEAD), trial.workers * trial.gpus)}"
+    )
+    included = f"(each worker's {WORKER_OVERHEAD:g} CPUs for its stream and its evaluator included)"
+    kind = "node type that can run trials" if largest.head else "worker type"
+    has = f"the largest {kind}, {largest.name}, has {_amounts(largest.cpus, largest.gpus if trial.gpus else 0)}"
+    fields = {"workers": several, "gpus_per_worker": trial.gpus, "cpus_per_worker": trial.cpus > 1}
+    lower = " or ".join(name for name, helps in fields.items() if helps) or "what the head keeps for itself"
+    if trial.together or not trial.workers_on(largest):
+        one = "on one node" if trial.together or not several else "with each worker on one node"
+        packed = ", choose placement pack" if trial.together and several else ""
+        return f"{needs} {one} {included}; {has}; lower {lower}{packed}, or give the cluster larger nodes"
+    most = sum(_nodes(trial, shape, able, able).get(node, 0) for node in able if trial.workers_on(node))
     return (
-        f"{asked} ({beside}); the largest {what}, {largest.name}, has {has}, and there are at most "
-        f"{most} node{'s' * (most != 1)} that hold such a worker; lower {_remedies(trial)}, or raise max_workers of "
-        "the cluster"
+        f"{needs} {included}; {has}, and there are at most {most} node{'s' * (most != 1)} that hold such a worker; "
+        f"lower {lower}, or raise max_workers of the cluster"
     )
 
 
-def _remedies(trial: _Trial, together: bool = False) -> str:
-    names = ["workers"] if trial.workers > 1 else []
-    names += ["gpus_per_worker"] if trial.gpus else []
-    names += ["cpus_per_worker"] if trial.cpus > 1 else []
-    options = " or ".join(names) or "what the head keeps for itself"
-    return options + (", choose placement pack" if together and trial.workers > 1 else "")
-
-
 def _amounts(cpus: float, gpus: float) -> str:
-    """``4 CPUs and 1 GPU``."""
     parts = [f"{gpus:g} GPU{'s' * (gpus != 1)}"] if gpus else []
     return " and ".join([*parts, f"{cpus:g} CPU{'s' * (cpus != 1)}"])

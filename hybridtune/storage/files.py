@@ -27,7 +27,7 @@ _PARALLEL_COPIES = 8
 _SETTINGS = {"s3": "allow_delayed_open=true", "gs": "retry_limit_seconds=20", "gcs": "retry_limit_seconds=20"}
 _DIGEST = re.compile(r"[0-9a-f]{64}")  # a name that is the digest of what it names: never stale
 _COMPLETE = "whole"  # the last file of a published folder
-_UNUSED_SECONDS = 24 * 3600.0  # after which a downloaded copy that nobody asks for is removed
+_UNUSED_SECONDS = 24 * 3600.0  # after which a downloaded copy that nobody uses is removed
 _REASONS = {
     "NO_SUCH_BUCKET": "there is no such bucket; make it first, or check the name",
     "ACCESS_DENIED": "no rights; it takes those to list, read, write and delete",
@@ -39,22 +39,12 @@ _REASONS = {
 
 
 def is_remote(location: str) -> bool:
-    """Return whether a location is outside this machine's file system (of which a mounted share is part).
-
-    Example:
-        >>> is_remote("s3://bucket/study"), is_remote("file:///study"), is_remote("study")
-        (True, False, False)
-    """
+    """Return whether a location is outside this machine's file system (of which a mounted share is part)."""
     return "://" in location and not location.startswith("file://")
 
 
 def local_path(location: str) -> Path:
-    """Return the path of a location that is not remote.
-
-    Example:
-        >>> local_path("file:///a%20b/c").as_posix()
-        '/a b/c'
-    """
+    """Return the path of a location that is not remote."""
     return Path(unquote(urlsplit(location).path)) if location.startswith("file://") else Path(location)
 
 
@@ -72,24 +62,14 @@ def join(location: str, *names: str) -> str:
 
 
 def base_name(location: str) -> str:
-    """Return the last part of a location.
-
-    Example:
-        >>> base_name("s3://bucket/a%20b?region=eu-west-1")
-        'a b'
-    """
+    """Return the last part of a location."""
     if not is_remote(location):
         return local_path(location).name
     return unquote(location.partition("?")[0].rstrip("/").rpartition("/")[2])
 
 
 def with_name(location: str, name: str) -> str:
-    """Return the location of another name in the same folder.
-
-    Example:
-        >>> with_name("s3://bucket/a/b?region=eu-west-1", "c")
-        's3://bucket/a/c?region=eu-west-1'
-    """
+    """Return the location of another name in the same folder."""
     if not is_remote(location):
         return str(local_path(location).with_name(name))
     base, mark, query = location.partition("?")
@@ -98,10 +78,7 @@ def with_name(location: str, name: str) -> str:
 
 @contextmanager
 def replacing(file: Path) -> Iterator[Path]:
-    """Yield a path to write to, which replaces a file when the block ends; an error leaves the file as it was.
-
-    Example: see `write_atomically`.
-    """
+    """Yield a path to write to, which replaces a file when the block ends; an error leaves the file as it was."""
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
     try:
@@ -112,15 +89,7 @@ def replacing(file: Path) -> Iterator[Path]:
 
 
 def write_atomically(file: Path, content: bytes | str, private: bool = False) -> None:
-    """Write a local file such that no reader sees a part of it; a private one is its user's alone to read.
-
-    Example:
-        >>> from tempfile import TemporaryDirectory
-        >>> with TemporaryDirectory() as folder:
-        ...     write_atomically(Path(folder, "a"), "content")
-        ...     Path(folder, "a").read_text()
-        'content'
-    """
+    """Write a local file such that no reader sees a part of it; a private one is its user's alone to read."""
     with replacing(file) as temporary:
         temporary.unlink(missing_ok=True)
         opened = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o666)
@@ -129,10 +98,7 @@ def write_atomically(file: Path, content: bytes | str, private: bool = False) ->
 
 
 def open_filesystem(location: str) -> tuple[Any, str]:
-    """Return the pyarrow file system of a location, and the path in it.
-
-    Example: see `list_files`.
-    """
+    """Return the pyarrow file system of a location, and the path in it."""
     from pyarrow import fs
 
     if not is_remote(location):
@@ -147,8 +113,7 @@ def _open_url(location: str) -> tuple[Any, str]:
     setting = _SETTINGS.get(location.partition("://")[0], "")
     if setting and setting.partition("=")[0] not in location:
         location += ("&" if "?" in location else "?") + setting
-    filesystem, path = fs.FileSystem.from_uri(location)
-    return filesystem, path
+    return fs.FileSystem.from_uri(location)  # type: ignore[no-any-return]
 
 
 def _info(location: str) -> Any:
@@ -156,29 +121,22 @@ def _info(location: str) -> Any:
     return filesystem.get_file_info(path)
 
 
-def _entries(location: str, recursive: bool) -> list[Any]:
+def _entries(location: str, recursive: bool) -> Any:
     from pyarrow import fs
 
     filesystem, path = open_filesystem(location)
-    found: list[Any] = filesystem.get_file_info(fs.FileSelector(path, allow_not_found=True, recursive=recursive))
-    return found
+    return filesystem.get_file_info(fs.FileSelector(path, allow_not_found=True, recursive=recursive))
 
 
 def exists(location: str) -> bool:
-    """Return whether there is a file or folder.
-
-    Example: see `list_files`.
-    """
+    """Return whether there is a file or folder."""
     if not is_remote(location):  # without pyarrow: `hybridtune status` answers at once
         return local_path(location).exists()
     return bool(_info(location).type.value)  # NotFound is 0
 
 
 def list_names(location: str) -> list[str]:
-    """Return the names in a folder, sorted; none where there is no folder.
-
-    Example: see `list_files`.
-    """
+    """Return the names in a folder, sorted; none where there is no folder."""
     return sorted(info.base_name for info in _entries(location, recursive=False))
 
 
@@ -186,13 +144,6 @@ def list_files(location: str) -> dict[str, tuple[int, int]]:
     """Return the files of a folder by their paths in it, with slashes: (bytes, modification time in ns).
 
     A location that is a file itself gives one entry, named ''.
-
-    Example:
-        >>> from tempfile import TemporaryDirectory
-        >>> with TemporaryDirectory() as folder:
-        ...     write_file(join(folder, "a", "b"), b"content")
-        ...     exists(join(folder, "a")), list_names(folder), list_files(folder)["a/b"][0]
-        (True, ['a'], 7)
     """
     info = _info(location)
     if info.is_file:
@@ -207,10 +158,7 @@ def list_files(location: str) -> dict[str, tuple[int, int]]:
 
 
 def read_file(location: str) -> bytes | None:
-    """Return the content of a small file; None where there is none.
-
-    Example: see `download`.
-    """
+    """Return the content of a small file; None where there is none."""
     try:
         if not is_remote(location):
             return local_path(location).read_bytes()
@@ -222,10 +170,7 @@ def read_file(location: str) -> bytes | None:
 
 
 def write_file(location: str, content: bytes) -> None:
-    """Write a small file; its folder is made, and no reader sees a part of the file.
-
-    Example: see `list_files`.
-    """
+    """Write a small file; its folder is made, and no reader sees a part of the file."""
     if not is_remote(location):
         write_atomically(local_path(location), content)
         return
@@ -240,35 +185,25 @@ def upload(local: Path, location: str, last: Sequence[str] = ()) -> None:
     Args:
         local: the file or folder.
         location: of the copy.
-        last: files of the folder, by their paths in it, which are copied after all others, in this order.
-
-    Raises:
-        OSError: it could not be written; of ``last`` only files whose predecessors are complete may be there.
-
-    Example: see `download`.
+        last: files by their paths in the folder, copied after all others in this order: none of them is at the
+            location unless all before it are complete.
     """
-    if local.is_file():
-        _upload_file(local, location)
-        return
-    found = sorted(path.relative_to(local).as_posix() for path in local.rglob("*") if path.is_file())
 
     def copy(name: str) -> None:
-        _upload_file(local / name, join(location, *name.split("/")))
+        file, target = (local / name, join(location, *name.split("/"))) if name else (local, location)
+        if not is_remote(target):
+            with replacing(local_path(target)) as temporary:
+                shutil.copyfile(file, temporary)
+            return
+        filesystem, path = open_filesystem(target)
+        with file.open("rb") as source, filesystem.open_output_stream(path, compression=None) as sink:
+            shutil.copyfileobj(source, sink, CHUNK)
 
+    found = sorted(path.relative_to(local).as_posix() for path in local.rglob("*") if path.is_file())
     with ThreadPoolExecutor(_PARALLEL_COPIES) as pool:
-        list(pool.map(copy, [name for name in found if name not in last]))
+        list(pool.map(copy, [""] if local.is_file() else [name for name in found if name not in last]))
     for name in last:
         copy(name)
-
-
-def _upload_file(file: Path, location: str) -> None:
-    if not is_remote(location):
-        with replacing(local_path(location)) as temporary:
-            shutil.copyfile(file, temporary)
-        return
-    filesystem, path = open_filesystem(location)
-    with file.open("rb") as source, filesystem.open_output_stream(path, compression=None) as sink:
-        shutil.copyfileobj(source, sink, CHUNK)
 
 
 def download(location: str, local: Path, exclude: Callable[[str], bool] = lambda name: False) -> None:
@@ -280,45 +215,28 @@ def download(location: str, local: Path, exclude: Callable[[str], bool] = lambda
         exclude: takes the path of a file in the folder, with slashes, and returns whether to leave it out.
 
     Raises:
-        FileNotFoundError: there is nothing at the location.
-
-    Example:
-        >>> from tempfile import TemporaryDirectory
-        >>> with TemporaryDirectory() as folder:
-        ...     write_file(join(folder, "a"), b"content")
-        ...     upload(Path(folder, "a"), join(folder, "b"))
-        ...     download(join(folder, "b"), Path(folder, "c"))
-        ...     read_file(join(folder, "c"))
-        b'content'
+        FileNotFoundError: the location does not exist.
     """
     found = {name: stat for name, stat in list_files(location).items() if not exclude(name)}
     if not found and not exists(location):
-        raise FileNotFoundError(f"{location}: there is nothing")
+        raise FileNotFoundError(f"{location}: does not exist")
 
     def copy(name: str) -> None:
-        source = join(location, *name.split("/")) if name else location
-        _download_file(source, local / name if name else local, *found[name])
+        file, source = (local / name, join(location, *name.split("/"))) if name else (local, location)
+        if file.is_file() and (file.stat().st_size, file.stat().st_mtime_ns) == found[name]:
+            return
+        filesystem, path = open_filesystem(source)
+        with replacing(file) as temporary:
+            with filesystem.open_input_stream(path, compression=None) as stream, temporary.open("wb") as sink:
+                shutil.copyfileobj(stream, sink, CHUNK)
+            os.utime(temporary, ns=(found[name][1],) * 2)
 
     with ThreadPoolExecutor(_PARALLEL_COPIES) as pool:
         list(pool.map(copy, found))
 
 
-def _download_file(location: str, file: Path, size: int, modified: int) -> None:
-    if file.is_file() and (file.stat().st_size, file.stat().st_mtime_ns) == (size, modified):
-        return
-    filesystem, path = open_filesystem(location)
-    with replacing(file) as temporary:
-        with filesystem.open_input_stream(path, compression=None) as source, temporary.open("wb") as sink:
-            shutil.copyfileobj(source, sink, CHUNK)
-        os.utime(temporary, ns=(modified, modified))
-
-
 def remove(location: str) -> None:
-    """Remove a file or a folder, if it is there.
-
-    Example:
-        >>> remove("no-such-file")
-    """
+    """Remove a file or a folder, if it is there."""
     if not is_remote(location):
         path = local_path(location)
         shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
@@ -330,23 +248,14 @@ def remove(location: str) -> None:
 
 
 def check_location(location: str, option: str) -> None:
-    """Check that a folder can be listed, written to and cleaned up; no file is left there.
-
-    Args:
-        location: of the folder, which need not exist.
-        option: of the command line or the study file, for messages.
+    """Check that a folder, which need not exist, can be listed, written to and cleaned up; no file is left there.
 
     Raises:
-        InputError: an unknown scheme, no such bucket, no rights, or no answer (within seconds).
-
-    Example:
-        >>> check_location("bla://bucket", "--out")
-        Traceback (most recent call last):
-        hybridtune.errors.InputError: --out bla://bucket: unknown kind of storage; known: s3://, gs://, ...
+        InputError: an unknown scheme, no such bucket, no rights, or no answer (within seconds); names the ``option``.
     """
     if is_remote(location) and urlsplit(location).password is not None:
         raise InputError(
-            f"{option}: the URL holds a key, which would stand in logs and study files; give keys by the provider's "
+            f"{option}: the URL holds a key, which would appear in logs and study files; give keys by the provider's "
             "environment (AWS_ACCESS_KEY_ID, ...) or rights of the machine"
         )
     try:
@@ -359,12 +268,7 @@ def check_location(location: str, option: str) -> None:
 
 
 def explain_error(error: Exception) -> str:
-    """Return what an error of a file system means for a user.
-
-    Example:
-        >>> explain_error(OSError("AWS Error NO_SUCH_BUCKET"))
-        'there is no such bucket; make it first, or check the name (AWS Error NO_SUCH_BUCKET)'
-    """
+    """Return what an error of a file system means for a user."""
     message = " ".join(str(error).split())
     if "Unrecognized filesystem type" in message:
         return f"unknown kind of storage; known: {', '.join(SCHEMES)} and paths"
@@ -373,12 +277,7 @@ def explain_error(error: Exception) -> str:
 
 
 def cache_folder() -> Path:
-    """Return the folder of what this machine can make or download again: ``$HYBRIDTUNE_CACHE``, or in ``~/.cache``.
-
-    Example:
-        >>> cache_folder().is_absolute()
-        True
-    """
+    """Return the folder of what this machine can make or download again: ``$HYBRIDTUNE_CACHE``, or in ``~/.cache``."""
     given = os.environ.get("HYBRIDTUNE_CACHE")
     return Path(given).expanduser() if given else Path.home() / ".cache" / "hybridtune"
 
@@ -388,14 +287,10 @@ def ensure_local(location: str) -> Path:
 
     A folder that is named by a digest (see `publish`, and token stores) is looked for in `cache_folder`, where a build
     on this machine would have put it, and stays there. For anything else the names, sizes and times at the location
-    decide whether the copy is current; a copy that nobody asks for is removed after a day.
+    decide whether the copy is current; a copy that nobody uses is removed after a day.
 
     Raises:
-        FileNotFoundError: there is nothing at the location.
-
-    Example:
-        >>> ensure_local("file:///a").as_posix()
-        '/a'
+        FileNotFoundError: the location does not exist.
     """
     if not is_remote(location):
         return local_path(location)
@@ -408,7 +303,9 @@ def ensure_local(location: str) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     with locked(target.with_name(f"{target.name}.lock")):
         if not target.exists():
-            _remove_unused(cache / "fetched")
+            for path in (cache / "fetched").glob("*"):
+                if path.suffix != ".lock" and time.time() - path.stat().st_mtime > _UNUSED_SECONDS:
+                    remove(str(path))
             partial = target.with_name(f"{target.name}.fetching")
             remove(str(partial))  # left by a process that was killed
             download(location, partial, exclude=lambda file: file == _COMPLETE)
@@ -418,54 +315,32 @@ def ensure_local(location: str) -> Path:
     return target
 
 
-def _remove_unused(folder: Path) -> None:
-    for path in folder.iterdir() if folder.is_dir() else ():
-        if not path.name.endswith(".lock") and time.time() - path.stat().st_mtime > _UNUSED_SECONDS:
-            remove(str(path))
-
-
 def publish(folder: Path, under: str) -> str:
-    """Upload a folder under a name that never changes its content; a folder that is complete there is not sent again.
+    """Upload a folder whose content no longer changes, unless it is complete there, and return its location.
 
     Args:
-        folder: whose content no longer changes; a name that is a digest (64 hexadecimal digits) is kept.
+        folder: keeps its name where that is a digest (64 hexadecimal digits); else its digest becomes its name, so that
+            `ensure_local` never returns a stale copy.
         under: the location of all published folders.
-
-    Returns:
-        its location, named by its digest: what `ensure_local` takes is never stale.
-
-    Example:
-        >>> from tempfile import TemporaryDirectory
-        >>> with TemporaryDirectory() as top:
-        ...     write_file(join(top, "model", "a"), b"content")
-        ...     base_name(publish(Path(top, "model"), join(top, "published")))[:8]
-        'b62f9243'
     """
-    location = join(under, folder.name if _DIGEST.fullmatch(folder.name) else _digest(folder))
+    name = folder.name
+    if not _DIGEST.fullmatch(name):
+        digest = hashlib.sha256()
+        for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+            with file.open("rb") as stream:
+                content = hashlib.file_digest(stream, "sha256").hexdigest()
+            digest.update(f"{file.relative_to(folder).as_posix()} {content}\n".encode())
+        name = digest.hexdigest()
+    location = join(under, name)
     if not exists(join(location, _COMPLETE)):
         upload(folder, location)
         write_file(join(location, _COMPLETE), b"")
     return location
 
 
-def _digest(folder: Path) -> str:
-    digest = hashlib.sha256()
-    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        with file.open("rb") as stream:
-            content = hashlib.file_digest(stream, "sha256").hexdigest()
-        digest.update(f"{file.relative_to(folder).as_posix()} {content}\n".encode())
-    return digest.hexdigest()
-
-
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold a lock file, one process of this machine at a time; the system frees it when the holder dies.
-
-    Example:
-        >>> from tempfile import TemporaryDirectory
-        >>> with TemporaryDirectory() as folder, locked(Path(folder, "lock")):
-        ...     pass
-    """
+    """Hold a lock file, one process of this machine at a time; the system frees it when the holder dies."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 from hybridtune.errors import InputError
 from hybridtune.storage.files import exists, join, read_file
@@ -20,35 +19,19 @@ def check_format(location: str | Path, shown: str | None = None) -> None:
 
     Raises:
         InputError: its format is not `FORMAT`.
-
-    Example:
-        >>> folder = getfixture("tmp_path")
-        >>> _ = (folder / "study.yaml").write_text("name: old")
-        >>> check_format(folder, "--out old")
-        Traceback (most recent call last):
-        ...
-        hybridtune.errors.InputError: --out old: written by an earlier hybridtune (format 1, this one reads 2): finish \
-it with that version, or start anew with another --out
     """
     if not exists(join(str(location), "study.yaml")):
         return
-    found = _format(read_file(join(str(location), ENVIRONMENT)))
+    try:
+        found = json.loads(read_file(join(str(location), ENVIRONMENT)) or b"{}").get("format", 1)
+    except (ValueError, AttributeError):  # no JSON, or no mapping
+        found = "unknown"
     if found == FORMAT:
         return
-    newer = isinstance(found, int) and found > FORMAT
-    whose, advice = (
-        ("a later", "use that version, or start anew with another --out")
-        if newer
-        else ("an earlier", "finish it with that version, or start anew with another --out")
-    )
+    version, advice = "an earlier", "finish it with that version"
+    if isinstance(found, int) and found > FORMAT:
+        version, advice = "a later", "use that version"
     raise InputError(
-        f"{shown or location}: written by {whose} hybridtune (format {found}, this one reads {FORMAT}): {advice}"
+        f"{shown or location}: written by {version} hybridtune (format {found}, this one reads {FORMAT}): {advice}, "
+        "or start anew with another --out"
     )
-
-
-def _format(text: bytes | None) -> Any:
-    try:
-        environment = json.loads(text or b"{}")
-    except ValueError:
-        return "unknown"
-    return environment.get("format", 1) if isinstance(environment, dict) else "unknown"

@@ -1,9 +1,10 @@
-"""A study's trials as rows, and the two files they stand in: `trials.jsonl` (ended) and `running.json` (all, now).
+"""A study's trials as rows, and their two files: `trials.jsonl` (ended) and `running.json` (all, now).
 
-Nothing heavy is imported here: another process asks how a study stands, and wants to know at once.
+Nothing heavy is imported here: `hybridtune status` reads both from another process, and answers at once.
 """
 
 import json
+import operator
 import os
 import socket
 from collections.abc import Mapping, Sequence
@@ -22,7 +23,7 @@ SETTLED = ("done", "stopped early")  # any other trial is tried again when the s
 
 @dataclass
 class TrialRow:
-    """One trial, as it stands.
+    """The present state of one trial.
 
     Attributes:
         id: the trial's name, and its folder under ``trials/``.
@@ -30,11 +31,11 @@ class TrialRow:
         baseline: ``mono-only``, ``half-half``, ``cross-only``, or None for a searched trial.
         values: the fields of the study that this trial sets.
         metrics: its last report; of a trial that is done, those of its best checkpoint.
-        status: where it is; ``cut off``, where a reader sees that its study runs no more, stands in no file.
-        checkpoint: place of the checkpoint with these metrics.
+        status: ``cut off`` is in no file: a reader sees it when the study runs no more.
+        checkpoint: location of the checkpoint with these metrics.
         seconds: wall time in which it ran.
-        began: when it started, in seconds of the epoch.
-        reason: of a trial that failed, why.
+        began: in seconds of the epoch.
+        reason: of a failure.
     """
 
     id: str
@@ -50,7 +51,7 @@ class TrialRow:
 
     @property
     def label(self) -> str:
-        """The name that people read: its baseline's, or its number; of a run with another seed its own, ``best-s1``."""
+        """The name for people: its baseline's, or its number; of a run with another seed its own, ``best-s1``."""
         return (self.baseline or f"trial {self.number}") if self.id.isdigit() else self.id
 
 
@@ -59,13 +60,9 @@ Row = TypeVar("Row", bound=TrialRow)
 
 @dataclass(frozen=True)
 class Running:
-    """What `running.json` tells of the process that runs, or ran, a search.
+    """The process that runs, or ran, a search, with its trials at their last change.
 
-    Attributes:
-        pid: of the process.
-        host: the machine it runs on.
-        alive: whether it still runs; None where that cannot be seen, from another machine.
-        rows: its trials at their last change.
+    Whether it is ``alive`` is None on another machine, from where that cannot be seen.
     """
 
     pid: int
@@ -75,14 +72,14 @@ class Running:
 
 
 def read_rows(folder: Path, running: bool = False) -> list[TrialRow]:
-    """Read the ended trials of a study folder, in the order they stand there.
+    """Read the ended trials of a study folder, in the order of the file.
 
     Args:
         folder: the study folder.
         running: also those that have begun and not ended; all are then in the order of their numbers.
 
     Raises:
-        InputError: a file that holds something else.
+        InputError: a file holds something else.
     """
     file = folder / ENDED
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
@@ -102,11 +99,7 @@ def read_rows(folder: Path, running: bool = False) -> list[TrialRow]:
 
 
 def read_running(folder: Path) -> Running | None:
-    """Read `running.json`; None where no search runs or has been cut off.
-
-    Raises:
-        InputError: the file holds something else.
-    """
+    """Read `running.json`; None where no search runs or has been cut off. Raises InputError if it is damaged."""
     file = folder / RUNNING
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
@@ -120,13 +113,8 @@ def read_running(folder: Path) -> Running | None:
 
 def write_running(folder: Path, rows: Sequence[TrialRow]) -> None:
     """Write `running.json` of this process; whoever sees the file sees all of it."""
-    told = {
-        "pid": os.getpid(),
-        "host": socket.gethostname(),
-        "start_time": start_time(os.getpid()),
-        "rows": [asdict(row) for row in rows],
-    }
-    write_atomically(folder / RUNNING, json.dumps(told))
+    process = {"pid": os.getpid(), "host": socket.gethostname(), "start_time": start_time(os.getpid())}
+    write_atomically(folder / RUNNING, json.dumps(process | {"rows": [asdict(row) for row in rows]}))
 
 
 def pareto_front(rows: Sequence[Row], goals: Mapping[str, str]) -> list[Row]:
@@ -135,47 +123,26 @@ def pareto_front(rows: Sequence[Row], goals: Mapping[str, str]) -> list[Row]:
     Args:
         rows: trials; those that lack a goal are left out.
         goals: metric -> ``max`` or ``min``; with one goal the front is the best alone, the first of equals.
-
-    Example:
-        >>> rows = [TrialRow(str(n), n, None, {}, {"mono/AP": n, "cross/AP": -n}) for n in range(3)]
-        >>> [row.number for row in pareto_front(rows, {"mono/AP": "max", "cross/AP": "max"})]
-        [0, 1, 2]
-        >>> [row.number for row in pareto_front(rows, {"mono/AP": "max"})]
-        [2]
     """
     scored = [row for row in rows if all(name in row.metrics for name in goals)]
     points = [[row.metrics[name] * (1 if mode == "max" else -1) for name, mode in goals.items()] for row in scored]
     if len(goals) == 1:
         return [scored[points.index(max(points))]] if points else []
 
-    def beaten(point: list[float]) -> bool:
-        return any(all(o >= p for o, p in zip(other, point, strict=True)) and other != point for other in points)
+    def beats(other: list[float], point: list[float]) -> bool:
+        return other != point and all(map(operator.ge, other, point))
 
-    return [row for row, point in zip(scored, points, strict=True) if not beaten(point)]
+    return [row for row, point in zip(scored, points, strict=True) if not any(beats(other, point) for other in points)]
 
 
 def best_row(rows: Sequence[Row], goals: Mapping[str, str]) -> Row:
-    """Return the row with the best value of the first goal, the first of equals.
-
-    Args:
-        rows: at least one, each with that metric.
-        goals: metric -> ``max`` or ``min``.
-
-    Example:
-        >>> best_row([TrialRow(str(n), n, None, {}, {"multi/AP": n}) for n in range(3)], {"multi/AP": "max"}).number
-        2
-    """
+    """Return the row with the best value of the first goal (metric -> ``max`` or ``min``), the first of equals."""
     first, mode = next(iter(goals.items()))
     return max(rows, key=lambda row: row.metrics[first] * (1 if mode == "max" else -1))
 
 
 def wall_seconds(rows: Sequence[TrialRow]) -> float:
-    """Return the seconds in which a trial ran: gaps do not count, and trials side by side count once.
-
-    Example:
-        >>> wall_seconds([TrialRow(str(n), n, None, {}, began=began, seconds=10) for n, began in enumerate((1, 6, 40))])
-        25.0
-    """
+    """Return the seconds in which a trial ran: gaps do not count, and trials side by side count once."""
     total, until = 0.0, 0.0
     for began, ended in sorted((row.began, row.began + row.seconds) for row in rows):
         total += max(0.0, ended - max(began, until))

@@ -1,12 +1,13 @@
 """The job API as its client sees it: what is uploaded, what is shown, when a cluster counts as lost."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from hybridtune.errors import HybridtuneError, InputError
 from hybridtune.launch import jobs
-from hybridtune.launch.jobs import Job, JobState, LostError
+from hybridtune.launch.jobs import JobState, LostError
 
 LOG = ["one\n", "two\nthree\n", "four\n"]
 
@@ -98,7 +99,7 @@ def test_a_job_that_does_not_stop_is_told():
 
 def test_a_job_takes_its_folder_its_modules_and_no_more(tmp_path):
     cluster = Cluster()
-    jobs.submit(cluster, Job("a", "python x.py", tmp_path, [tmp_path / "m"], {"X": "1"}, {"study": "s"}))
+    jobs.submit(cluster, "a", "python x.py", tmp_path, [tmp_path / "m"], {"X": "1"}, {"study": "s"})
     runtime = cluster.asked.pop("runtime_env")
     assert cluster.asked == {"entrypoint": "python x.py", "submission_id": "a", "metadata": {"study": "s"}}
     assert (runtime["working_dir"], runtime["py_modules"]) == (str(tmp_path), [str(tmp_path / "m")])
@@ -114,7 +115,7 @@ def test_what_a_cluster_says_against_a_job_is_one_line():
 
     cluster.submit_job = refuse
     with pytest.raises(HybridtuneError) as error:
-        jobs.submit(cluster, Job("a", "x"))
+        jobs.submit(cluster, "a", "x", Path(), [], {}, {})
     assert str(error.value) == "job a: the cluster did not take it: Request failed with status 500"
 
 
@@ -127,11 +128,11 @@ def test_a_head_that_is_not_all_up_is_asked_again():
         cluster.asked = asked
 
     cluster.submit_job = busy
-    jobs.submit(cluster, Job("a", "x"))
+    jobs.submit(cluster, "a", "x", Path(), [], {}, {})
     assert cluster.asked["submission_id"] == "a"
     answers.append("No available agent")
     with pytest.raises(HybridtuneError, match="No available agent"):
-        jobs.submit(cluster, Job("a", "x"), patience=-1)
+        jobs.submit(cluster, "a", "x", Path(), [], {}, {}, patience=-1)
 
 
 @pytest.fixture

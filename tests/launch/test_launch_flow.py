@@ -39,7 +39,7 @@ def test_a_study_is_sent_followed_fetched_and_the_cluster_taken_down(world, laun
     (module,) = job["runtime_env"]["py_modules"]
     assert "hybridtune/__main__.py" in world.uploaded(module)
     launched = find_launch(Path("here"))
-    assert (launched.kind, launched.job, launched.place) == ("launcher", told["job"], str(world.place))
+    assert (launched.kind, launched.job, launched.out) == ("launcher", told["job"], str(world.place))
     assert launched.cluster == str(cluster)
 
 

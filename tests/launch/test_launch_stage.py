@@ -130,7 +130,7 @@ def test_variables_that_may_be_passwords_stay_names(study_file, monkeypatch, tmp
 
 
 def test_at_home_paths_are_absolute(data, study_file):
-    study = submit.at_home(load_study(study_file(data={"train": ["data/*.jsonl", "newsroom:train"]})))
+    study = submit.with_absolute_paths(load_study(study_file(data={"train": ["data/*.jsonl", "newsroom:train"]})))
     assert [one.path for one in study.data.train] == [str(data / "*.jsonl"), "newsroom:train"]
 
 
