@@ -234,7 +234,7 @@ def _worked_out(resources: Resources, able: Sequence[NodeType], batch_size: int)
         types = [node for node in types if not node.gpus] or types
     cpus = resources.cpus_per_worker if isinstance(resources.cpus_per_worker, int) else 1
     workers = resources.workers
-    if workers == "auto":
+    if not isinstance(workers, int):
         one = _Trial(1, cpus, gpus, together)
         most = max(map(one.workers_on, types), default=1) if gpus else 1
         workers = next(n for n in range(max(1, min(most, batch_size)), 0, -1) if batch_size % n == 0)
