@@ -21,7 +21,7 @@ from hybridtune.report.sentences import baselines, status_counts, tuned_label
 from hybridtune.report.text import Cell, Table, Value, capital, counted, format_duration, format_metric, listed
 
 PAPER = ("mono/AP", "cross/AP", "multi/AP", "multi/rank_distance")
-_MOST_FRONT = 6  # searched trials of a Pareto front that stand beside the baselines
+_MOST_FRONT = 6  # searched trials of a Pareto front that are shown with the baselines
 _VERDICTS = {B_BETTER: "better", A_BETTER: "worse"}
 
 
@@ -48,7 +48,10 @@ def comparison(record: StudyRecord) -> Table:
         label = f"{tuned_label(record)}{', best' if trial.baseline else ''}" if trial is best else trial.label
         figures = [_scored(name, trial.metrics, found) for name in names]
         rows.append([label, cell(record.value(trial, "mix.mixing_ratio")), *figures])
-    notes = [_counts(best or (rivals[0] if rivals else None))]
+    notes = []
+    first = best or next(iter(rivals), None)
+    if first is not None and first.scores is not None:
+        notes.append(f"{_counts(first.scores['counts'])}, full ranking depth.")
     if over:
         notes.append(f"Small: 95 % bootstrap intervals over {over:,} topics ({DRAWS:,} resamples).")
     if gone:
@@ -59,7 +62,7 @@ def comparison(record: StudyRecord) -> Table:
         "The paper's comparison, on the dev benchmark",
         ["model", "mixing ratio", *names],
         rows,
-        " ".join(note for note in notes if note),
+        " ".join(notes),
         marked=frozenset(i for i, trial in enumerate(chosen) if trial is best),
     )
 
@@ -96,8 +99,15 @@ def _differences(names: Sequence[str], best: TrialRecord, ours: PerQuery, rival:
         found = difference_intervals(theirs, ours, [name for name in names if name not in tested])
     cells: list[Value] = []
     for name in names:
-        apart = best.metrics[name] - rival.metrics[name] if name in best.metrics and name in rival.metrics else None
-        cells.append(_difference(name, apart, tested.get(name), found.get(name)))
+        apart, interval, test = None, found.get(name), tested.get(name)
+        if test is not None and test.difference is not None:
+            apart = test.difference
+            interval = (test.low, test.high) if test.low is not None and test.high is not None else None
+        elif name in best.metrics and name in rival.metrics:
+            apart = best.metrics[name] - rival.metrics[name]
+        words = [f"{_signed(name, interval[0])} to {_signed(name, interval[1])}"] if interval is not None else []
+        words += [_VERDICTS.get(test.verdict, "unclear")] if test is not None else []
+        cells.append(None if apart is None else Cell(_signed(name, apart), apart, words))
     return cells
 
 
@@ -106,20 +116,19 @@ def test_scores(record: StudyRecord) -> Table | None:
     scores = (record.result or {}).get("test")
     if scores is None:
         return None
-    metrics, counts = scores["metrics"], scores["counts"]
+    metrics = scores["metrics"]
     measures = dict.fromkeys(name.partition("/")[2] for name in metrics)
     columns = [one for one in (*SETTINGS, "balanced") if any(name.startswith(f"{one}/") for name in metrics)]
     values = _read(record.folder / "best" / PER_QUERY)
     found = intervals(values, list(metrics)) if values is not None else {}
     rows = [[measure, *(_scored(f"{one}/{measure}", metrics, found) for one in columns)] for measure in measures]
     source = record.study.benchmarks.test
-    queries = ", ".join(f"{number:,} {setting}" for setting, number in counts["queries"].items())
     return Table(
         f"{capital(tuned_label(record))} on the test benchmark{f', {source.path}' if source is not None else ''}",
         ["measure", *columns],
         rows,
-        f"Queries: {queries}; pool of {counts['passages']:,} passages. This benchmark steered nothing. Small: 95 % "
-        "bootstrap intervals over topics; balanced is the harmonic mean of the three settings. "
+        f"{_counts(scores['counts'])}. This benchmark steered nothing. Small: 95 % bootstrap intervals over topics; "
+        "balanced is the harmonic mean of the three settings. "
         + " ".join(f"{note.rstrip('.')}." for note in scores["notes"]),
     )
 
@@ -238,18 +247,6 @@ def _signed(name: str, value: float) -> str:
     return f"{'+' if value >= 0 else '−'}{_end(name, abs(value))}"
 
 
-def _difference(name: str, apart: float | None, tested: Difference | None, found: Interval | None) -> Value:
-    """Return a difference with its interval, and its verdict where it was tested."""
-    if tested is not None and tested.difference is not None:
-        apart = tested.difference
-        found = (tested.low, tested.high) if tested.low is not None and tested.high is not None else None
-    if apart is None:
-        return None
-    words = [f"{_signed(name, found[0])} to {_signed(name, found[1])}"] if found is not None else []
-    words += [_VERDICTS.get(tested.verdict, "unclear")] if tested is not None else []
-    return Cell(_signed(name, apart), apart, words)
-
-
 def _paired(theirs: PerQuery, ours: PerQuery) -> dict[str, Difference]:
     measures = [name for name in ("AP", "rank_distance") if name in theirs.measures and name in ours.measures]
     try:
@@ -259,13 +256,9 @@ def _paired(theirs: PerQuery, ours: PerQuery) -> dict[str, Difference]:
     return {f"{one.setting}/{one.measure}": one for one in found}
 
 
-def _counts(trial: TrialRecord | None) -> str:
-    """Say what the means of the dev benchmark rest on."""
-    if trial is None or trial.scores is None:
-        return ""
-    counts = trial.scores["counts"]
+def _counts(counts: Mapping[str, Any]) -> str:
     queries = ", ".join(f"{number:,} {setting}" for setting, number in counts["queries"].items())
-    return f"Queries: {queries}; pool of {counts['passages']:,} passages, full ranking depth."
+    return f"Queries: {queries}; pool of {counts['passages']:,} passages"
 
 
 def _read(file: Path | None) -> PerQuery | None:
