@@ -238,7 +238,7 @@ def _worked_out(resources: Resources, able: Sequence[NodeType], batch_size: int)
         one = _Trial(1, cpus, gpus, together)
         most = max(map(one.workers_on, types), default=1) if gpus else 1
         workers = next(n for n in range(max(1, min(most, batch_size)), 0, -1) if batch_size % n == 0)
-    trial = _Trial(workers, cpus, gpus, together)
+    trial = _Trial(int(workers), cpus, gpus, together)
     if resources.cpus_per_worker == "auto":
         # Workers that share one node's CPUs: all of them, or as few as spreading allows; with GPUs as many as it holds.
         nodes = max(1, sum(node.most for node in types)) if resources.placement == "spread" else 1
