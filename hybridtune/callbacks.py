@@ -75,18 +75,7 @@ class StudyCallback:
 
 
 class Callbacks(StudyCallback):
-    """Passes every event on to several callbacks, in their order.
-
-    Args:
-        callbacks: of a user, of the terminal.
-
-    Example:
-        >>> class Printing(StudyCallback):
-        ...     def on_message(self, text):
-        ...         print(text)
-        >>> Callbacks([Printing(), StudyCallback()]).on_message("starting Ray")
-        starting Ray
-    """
+    """Passes every event on to several callbacks, in their order."""
 
     def __init__(self, callbacks: Sequence[StudyCallback]) -> None:
         self._callbacks = tuple(callbacks)
@@ -101,15 +90,7 @@ class Callbacks(StudyCallback):
 
 @contextlib.contextmanager
 def phase(callback: StudyCallback, name: str, unit: str) -> Iterator[Progress]:
-    """Report a phase to a callback while the block runs.
-
-    Yields:
-        a function of (items done, items in all).
-
-    Example:
-        >>> with phase(StudyCallback(), "tokenising", "texts") as update:
-        ...     update(100, 2000)
-    """
+    """Report a phase to a callback while the block runs; yield a function of (items done, items in all)."""
     completed = False
     callback.on_phase_start(name, unit)
     try:
@@ -121,12 +102,7 @@ def phase(callback: StudyCallback, name: str, unit: str) -> Iterator[Progress]:
 
 @contextlib.contextmanager
 def every(seconds: float, call: Callable[[], None]) -> Iterator[None]:
-    """Call a function at intervals, in a thread, while the block runs.
-
-    Example:
-        >>> with every(60.0, lambda: print("a minute is over")):
-        ...     pass
-    """
+    """Call a function at intervals, in a thread, while the block runs."""
     over = threading.Event()
 
     def loop() -> None:

@@ -24,12 +24,7 @@ class FitError(HybridtuneError):
 
 
 def model_not_loaded(what: str, name: str, error: Exception | str) -> InputError:
-    """The error of an encoder or tokenizer that could not be loaded, in one line.
-
-    Example:
-        >>> str(model_not_loaded("tokenizer", "e6", "no such folder"))[:46]
-        'encoder e6: no tokenizer there: it is neither '
-    """
+    """Return the error of an encoder or tokenizer that could not be loaded, in one line."""
     if "trust_remote_code" in str(error):
         return InputError(
             f"encoder {name}: its {what} needs code of its own, which is not run unless this command line allows it; "
@@ -43,7 +38,7 @@ def model_not_loaded(what: str, name: str, error: Exception | str) -> InputError
 
 
 def reason(item: Any, root: "type[BaseModel]") -> str:
-    """One error of a ``ValidationError`` of the model ``root`` as one line."""
+    """Return one error of a ``ValidationError`` of the model ``root`` as one line."""
     value, kind = item.get("input"), item["type"]
     if kind == "extra_forbidden":
         return "unknown key" + nearest(str(item["loc"][-1]), _known_keys(root, item["loc"][:-1]))
@@ -62,25 +57,15 @@ def _known_keys(root: "type[BaseModel]", location: Sequence[Any]) -> list[str]:
     model: Any = root
     for step in location:
         annotation = model.model_fields[step].annotation if step in model.model_fields else None
-        candidates = [
-            annotation,
-            *get_args(annotation),
-            *(b for a in get_args(annotation) for b in get_args(a)),
-        ]
-        models = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
-        if not models:  # a key of a free mapping (a searched name): its values are the next model
-            continue
-        model = models[0]
+        arguments = get_args(annotation)
+        candidates = [annotation, *arguments, *(inner for outer in arguments for inner in get_args(outer))]
+        # A key of a free mapping (a searched name) has no model: its values are the next one.
+        model = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), model)
     return list(model.model_fields)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The end of a message on an unknown name: the known one that looks like it, or all that are known.
-
-    Example:
-        >>> f"unknown key{nearest('temprature', ['temperature', 'seed'])}"
-        "unknown key; did you mean 'temperature'?"
-    """
+    """Return the end of a message on an unknown name: the known one that looks like it, or all that are known."""
     known = list(known)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     short = sorted(key for key in known if "." not in key)

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hybridtune.cli.options import StudyOptions, answer, dry_run_option, json_option, load, seed_option, set_option
+from hybridtune.cli.options import (
+    FOLDER,
+    PATH,
+    StudyOptions,
+    answer,
+    dry_run_option,
+    json_option,
+    load,
+    open_screen,
+    seed_option,
+    set_option,
+)
 from hybridtune.errors import InputError
 
 if TYPE_CHECKING:
@@ -16,19 +27,19 @@ if TYPE_CHECKING:
     from hybridtune.launch.record import Launch
     from hybridtune.terminal.screen import Screen
 
-_launched = click.argument("folder", type=click.Path(path_type=Path))
+_launched = click.argument("folder", type=PATH)
 _down = click.option("--down", is_flag=True, help="Take the cluster down when the study has ended, well or not.")
 
 
 @click.command()
-@click.argument("cluster", type=click.Path(path_type=Path))
-@click.argument("study", type=click.Path(path_type=Path), required=False)
+@click.argument("cluster", type=PATH)
+@click.argument("study", type=PATH, required=False)
 @set_option
 @seed_option
 @click.option("--out", metavar="PLACE", help="Where all nodes write: s3://…, gs://… or a path they share.")
 @click.option(
     "--fetch-to",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FOLDER,
     help="Folder here for the record and the results; studies/NAME-TIME without it.",
 )
 @_down
@@ -59,11 +70,10 @@ def launch(
     from hybridtune.launch import launch
     from hybridtune.launch.cluster_file import read_cluster
     from hybridtune.launch.preview import plan_lines
-    from hybridtune.terminal.screen import Screen
 
     planned = launch.plan_launch(read_cluster(cluster), checked, out, fetch_to)
     printed = dry_run and planned.kind == "rayjob"  # standard output is what kubectl takes
-    screen = Screen(to_stderr=as_json or printed)
+    screen = open_screen(as_json or printed)
     described = launch.describe(planned)
     if dry_run and as_json:
         answer(described, as_json)
@@ -85,9 +95,8 @@ def launch(
 def submit_study(study: "Study", options: StudyOptions) -> None:
     """Run a study as a job of the cluster whose job API is at ``--address``."""
     from hybridtune.launch import submit
-    from hybridtune.terminal.screen import Screen
 
-    screen = Screen(to_stderr=options.as_json)
+    screen = open_screen(options.as_json)
     with _leaving():
         result = submit.run_there(str(options.address), study, options.out, screen, options.dry_run)
     answer(result, options.as_json)
@@ -100,13 +109,11 @@ def submit_study(study: "Study", options: StudyOptions) -> None:
 def attach(folder: Path, down: bool, as_json: bool) -> None:
     """Follow a launched study to its end, and fetch it. FOLDER is the one that launch named."""
     from hybridtune.launch import attach
-    from hybridtune.launch import record as launched
-    from hybridtune.launch.attach import taken_down
-    from hybridtune.terminal.screen import Screen
+    from hybridtune.launch.record import read_launch
 
-    screen = Screen(to_stderr=as_json)
-    found = launched.read_launch(folder)
-    with _leaving(), taken_down(down, folder, screen) as started:
+    screen = open_screen(as_json)
+    found = read_launch(folder)
+    with _leaving(), attach.taken_down(down, folder, screen) as started:
         started.append(found)
         result = attach.see_through(found, folder, screen)
     answer(result, as_json)
@@ -119,10 +126,9 @@ def attach(folder: Path, down: bool, as_json: bool) -> None:
 def fetch(folder: Path, checkpoints: bool, as_json: bool) -> None:
     """Bring what a launched study has so far to FOLDER; report, status, dashboard and export then work there."""
     from hybridtune.launch.record import read_launch
-    from hybridtune.terminal.screen import Screen
 
     found = read_launch(folder)
-    _fetch(found, folder, Screen(to_stderr=as_json), checkpoints)
+    _fetch(found, folder, open_screen(as_json), checkpoints)
     answer({"study": found.study, "folder": str(folder), "out": found.out}, as_json)
 
 
@@ -132,9 +138,8 @@ def fetch(folder: Path, checkpoints: bool, as_json: bool) -> None:
 def stop(folder: Path, as_json: bool) -> None:
     """Stop a launched study's job, and fetch what it did; its cluster goes on (see down)."""
     from hybridtune.launch.record import read_launch, stop_job
-    from hybridtune.terminal.screen import Screen
 
-    screen = Screen(to_stderr=as_json)
+    screen = open_screen(as_json)
     found = read_launch(folder)
     state = stop_job(found, folder)
     screen.line(f"job {found.job}: {state.status.lower()}")
@@ -150,38 +155,36 @@ def _fetch(found: "Launch", folder: Path, screen: "Screen", checkpoints: bool = 
 
 
 @click.command()
-@click.argument("target", metavar="FOLDER_OR_CLUSTER", type=click.Path(path_type=Path))
+@click.argument("target", metavar="FOLDER_OR_CLUSTER", type=PATH)
 @click.option("--yes", is_flag=True, help="Do not ask, also where the study still runs.")
 @json_option
 def down(target: Path, yes: bool, as_json: bool) -> None:
     """Take the cluster of a launched study down, or that of a cluster file."""
-    from hybridtune.launch import attach
-    from hybridtune.launch import record as launched
-    from hybridtune.terminal.screen import Screen
+    from hybridtune.launch import attach, record
 
-    screen = Screen(to_stderr=as_json)
+    screen = open_screen(as_json)
     if target.is_file():
         attach.take_file_down(target, screen)
     else:
-        found = launched.read_launch(target)
-        if launched.still_runs(found, target):
+        found = record.read_launch(target)
+        if record.still_runs(found, target):
             if not yes:
                 _ask(f"job {found.job} still runs; stop it and take its cluster down?")
             screen.line(f"stopping job {found.job}")
-            launched.stop_job(found, target)  # in good order: what it has reaches its place
+            record.stop_job(found, target)  # in good order: its results reach their location
         attach.take_down(found, target, screen)
     answer({"down": str(target)}, as_json)
 
 
 def _ask(question: str) -> None:
-    """Where nobody can answer, the command was meant as it was typed."""
+    """Ask whether to go on, where somebody can answer."""
     if sys.stdin.isatty():
         click.confirm(question, abort=True, err=True)
 
 
 @contextlib.contextmanager
 def _leaving() -> Iterator[None]:
-    """Ctrl-C while following leaves the study running: exit code 130, and how to come back."""
+    """Exit with code 130 and how to come back where Ctrl-C leaves a study running."""
     from hybridtune.launch.attach import DetachedError
 
     try:

@@ -4,12 +4,23 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from hybridtune.cli import clusters, models
-from hybridtune.cli.options import StudyOptions, answer, is_job_api, json_option, load, study_folder, study_options
+from hybridtune.cli.options import (
+    FILE,
+    PATH,
+    StudyOptions,
+    answer,
+    is_job_api,
+    json_option,
+    load,
+    open_screen,
+    study_folder,
+    study_options,
+)
 from hybridtune.errors import HybridtuneError, InputError
 
 if TYPE_CHECKING:
@@ -30,14 +41,15 @@ def cli() -> None:
 
 
 @cli.command()
-@click.argument("study", type=click.Path(path_type=Path), required=False)
+@click.argument("study", type=PATH, required=False)
 @click.option("--time-budget", metavar="TIME", help="Like 90s, 30m or 2h: sets search.time_budget.")
 @study_options
-def run(study: Path | None, time_budget: str | None, options: StudyOptions) -> None:
+def run(study: Path | None, time_budget: str | None, **given: Any) -> None:
     """Search the study's space; keep the best model. Without STUDY: the demo on the embedded newsroom corpus.
 
     Run it again with the same --out to go on where it stopped.
     """
+    options = StudyOptions(**given)
     budget = (f"search.time_budget={time_budget}",) if time_budget is not None else ()
     submitted = is_job_api(options.address)
     checked = load(study, (*options.overrides, *budget), options.seed)
@@ -47,19 +59,19 @@ def run(study: Path | None, time_budget: str | None, options: StudyOptions) -> N
         _show_plan(checked, True, options)
     else:
         from hybridtune.study.run import run_study
-        from hybridtune.terminal.screen import Screen
         from hybridtune.terminal.summary import study_summary
 
-        screen = Screen(to_stderr=options.as_json)
+        screen = open_screen(options.as_json)
         found = run_study(checked, options.out, [screen], address=options.address)
         answer(found.result, options.as_json, lambda: study_summary(found.study, found.result, screen))
 
 
 @cli.command()
-@click.argument("study", type=click.Path(path_type=Path))
+@click.argument("study", type=PATH)
 @study_options
-def train(study: Path, options: StudyOptions) -> None:
+def train(study: Path, **given: Any) -> None:
     """Train once, with the study's fixed values."""
+    options = StudyOptions(**given)
     if is_job_api(options.address):
         raise InputError(
             f"--address {options.address}: a single training is not submitted as a job; give auto on the head"
@@ -69,10 +81,9 @@ def train(study: Path, options: StudyOptions) -> None:
         _show_plan(checked, False, options)
         return
     from hybridtune.study.run import train_study
-    from hybridtune.terminal.screen import Screen
     from hybridtune.terminal.summary import train_summary
 
-    screen = Screen(to_stderr=options.as_json)
+    screen = open_screen(options.as_json)
     result = train_study(checked, options.out, [screen], address=options.address)
     answer(result, options.as_json, lambda: train_summary(result, screen))
 
@@ -84,12 +95,11 @@ def report(study: Path, as_json: bool) -> None:
     """Write a study's report.html: tables and charts in one file in its folder, to be opened from disk."""
     from hybridtune.report.page import write_report
     from hybridtune.storage.study_folder import check_format
-    from hybridtune.terminal.screen import Screen
 
     check_format(study)
     folder = study.absolute()
     file = write_report(folder)
-    Screen(to_stderr=as_json).line(f"report {file}")
+    open_screen(as_json).line(f"report {file}")
     answer({"study": str(folder), "report": str(file)}, as_json)
 
 
@@ -97,12 +107,11 @@ def report(study: Path, as_json: bool) -> None:
 @study_folder
 @json_option
 def status(study: Path, as_json: bool) -> None:
-    """Tell how a study stands: its trials so far, and whether it runs, was cut off or has ended."""
+    """Show a study's trials so far, and whether it runs, was cut off or has ended."""
     from hybridtune.launch.status import status, status_table
-    from hybridtune.terminal.screen import Screen
 
     found = status(study)
-    answer(found, as_json, lambda: status_table(found, Screen()))
+    answer(found, as_json, lambda: status_table(found, open_screen(as_json)))
 
 
 @cli.command()
@@ -113,13 +122,12 @@ def dashboard(study: Path) -> None:
     Both answer on this machine alone, at free ports; the Ray dashboard of a study that runs is named too.
     """
     from hybridtune.launch.dashboard import dashboard
-    from hybridtune.terminal.screen import Screen
 
-    dashboard(study, Screen())
+    dashboard(study, open_screen(False))
 
 
 @cli.command()
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="File to write instead of stdout.")
+@click.option("--out", type=FILE, help="File to write instead of stdout.")
 def schema(out: Path | None) -> None:
     """Print the study file's JSON Schema, by which editors complete and check it."""
     from hybridtune.config import schema
@@ -134,9 +142,9 @@ def schema(out: Path | None) -> None:
         raise InputError(f"--out {out}: cannot be written: {error.strerror}") from None
 
 
-_OF_MODELS = (models.evaluate, models.compare, models.mine, models.export)
-_OF_CLUSTERS = (clusters.launch, clusters.attach, clusters.fetch, clusters.stop, clusters.down)
-for _command in (*_OF_MODELS, *_OF_CLUSTERS):
+for _command in (models.evaluate, models.compare, models.mine, models.export):
+    cli.add_command(_command)
+for _command in (clusters.launch, clusters.attach, clusters.fetch, clusters.stop, clusters.down):
     cli.add_command(_command)
 
 
@@ -144,10 +152,9 @@ def _show_plan(study: "Study", searching: bool, options: StudyOptions) -> None:
     from hybridtune.runtime.connect import shape_of
     from hybridtune.study.preflight import run_preflight
     from hybridtune.study.summary import describe_plan
-    from hybridtune.terminal.screen import Screen
     from hybridtune.terminal.summary import show_plan
 
-    screen = Screen(to_stderr=options.as_json)
+    screen = open_screen(options.as_json)
     preflight = run_preflight(study, searching, shape_of(options.address))
     described = describe_plan(preflight)
     answer(described, options.as_json, lambda: show_plan(preflight, described, screen))
@@ -164,12 +171,9 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(2)
-    except InputError as error:
-        click.echo(f"hybridtune: {error}", err=True)
-        sys.exit(2)
     except HybridtuneError as error:
         click.echo(f"hybridtune: {error}", err=True)
-        sys.exit(1)
+        sys.exit(2 if isinstance(error, InputError) else 1)
     except (click.Abort, KeyboardInterrupt):
         click.echo(
             "hybridtune: interrupted; what was done is kept in --out: the same command with the same --out goes on",

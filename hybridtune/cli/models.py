@@ -6,10 +6,14 @@ from typing import Any
 import click
 
 from hybridtune.cli.options import (
+    FILE,
+    PATH,
+    SEED,
     answer,
     dry_run_option,
     json_option,
     measure_option,
+    open_screen,
     out_option,
     seed_option,
     set_option,
@@ -21,8 +25,8 @@ from hybridtune.errors import InputError
 @click.argument("model", required=False)
 @click.option("--benchmark", required=True, help="Folder, files or URI of any known format, or newsroom:dev.")
 @measure_option(help="ir_measures name, like nDCG@10, or package.module:function of your own; again for more.")
-@click.option("--run", "run_path", type=click.Path(path_type=Path), help="Score this TREC run instead of a model.")
-@click.option("--run-file", type=click.Path(path_type=Path, dir_okay=False), help="Write a TREC run, and its qrels.")
+@click.option("--run", "run_path", type=PATH, help="Score this TREC run instead of a model.")
+@click.option("--run-file", type=FILE, help="Write a TREC run, and its qrels.")
 @click.option("--run-setting", type=click.Choice(["mono", "cross", "multi"]), help="Pools of the run file.")
 @click.option("--depth", default=1000, type=click.IntRange(1), show_default=True, help="Passages a query in it.")
 @click.option("--index", type=click.Choice(["ivf", "hnsw"]), help="Approximate lists for pools above --index-above.")
@@ -30,7 +34,7 @@ from hybridtune.errors import InputError
 @click.option("--strict", is_flag=True, help="Refuse judged ids that are not there and passages without a text.")
 @set_option
 @dry_run_option
-@out_option("Folder for the results.")
+@out_option(help="Folder for the results.")
 @json_option
 @seed_option
 def evaluate(
@@ -64,9 +68,8 @@ def evaluate(
     from hybridtune.study import evaluate_model as evaluation
     from hybridtune.study.run_files import RunFile
     from hybridtune.terminal.scores import evaluation_summary
-    from hybridtune.terminal.screen import Screen
 
-    screen = Screen(to_stderr=as_json)
+    screen = open_screen(as_json)
     overrides = (*overrides, *["benchmark.strict=true"] * strict)
     options = evaluation.evaluation_options(model, benchmark, overrides, measures)
     if run_path is not None:
@@ -81,9 +84,9 @@ def evaluate(
 @click.argument("a")
 @click.argument("b")
 @measure_option(help="Like AP or rank_distance; again for more.")
-@out_option("Folder for comparison.json.")
+@out_option(help="Folder for comparison.json.")
 @json_option
-@click.option("--seed", default=0, type=click.IntRange(0, 2**31 - 1), help="Seed of the resampling.")
+@click.option("--seed", default=0, type=SEED, help="Seed of the resampling.")
 def compare(a: str, b: str, measures: tuple[str, ...], out: Path | None, as_json: bool, seed: int) -> None:
     """Compare B with A, query by query: what `evaluate --out` wrote, a trial's folder, or a study folder.
 
@@ -93,9 +96,8 @@ def compare(a: str, b: str, measures: tuple[str, ...], out: Path | None, as_json
     from hybridtune.study.compare import compare_evaluations
     from hybridtune.study.folder import make_folder, write_json
     from hybridtune.terminal.scores import comparison_tables
-    from hybridtune.terminal.screen import Screen
 
-    screen = Screen(to_stderr=as_json)
+    screen = open_screen(as_json)
     if out is not None:
         make_folder(out)
     result = compare_evaluations(a, b, measures, seed, screen)
@@ -108,9 +110,7 @@ def compare(a: str, b: str, measures: tuple[str, ...], out: Path | None, as_json
 @click.command()
 @click.argument("model")
 @click.option("--data", required=True, help="Native training files: file, folder, glob or URI.")
-@click.option(
-    "--to", "file", required=True, type=click.Path(path_type=Path), help="File to write, .jsonl or .jsonl.gz."
-)
+@click.option("--to", "file", required=True, type=PATH, help="File to write, .jsonl or .jsonl.gz.")
 @click.option("--negatives", default=4, type=click.IntRange(1), show_default=True, help="Most a group and language.")
 @click.option("--depth", default=50, type=click.IntRange(1), show_default=True, help="Best passages looked at.")
 @click.option(
@@ -122,19 +122,10 @@ def compare(a: str, b: str, measures: tuple[str, ...], out: Path | None, as_json
 )
 @click.option("--skip", default=0, type=click.IntRange(0), show_default=True, help="First ranks left out.")
 @click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Set an encoder.* or resources.* field.")
-@out_option("Keeps the vectors, to go on after a kill.")
+@out_option(help="Keeps the vectors, to go on after a kill.")
 @json_option
 def mine(
-    model: str,
-    data: str,
-    file: Path,
-    negatives: int,
-    depth: int,
-    margin: float,
-    skip: int,
-    overrides: tuple[str, ...],
-    out: Path | None,
-    as_json: bool,
+    model: str, data: str, file: Path, overrides: tuple[str, ...], out: Path | None, as_json: bool, **numbers: Any
 ) -> None:
     """Find hard negatives for a training file: passages that MODEL ranks high for queries they do not answer.
 
@@ -143,40 +134,27 @@ def mine(
     from hybridtune.study.evaluate_model import evaluation_options
     from hybridtune.study.mine import MiningOptions, mine
     from hybridtune.terminal.scores import mined_table
-    from hybridtune.terminal.screen import Screen
 
-    screen = Screen(to_stderr=as_json)
-    settings = evaluation_options(model, data, overrides, (), parts=("encoder", "resources")).settings
-    mining = MiningOptions(negatives, depth, margin, skip)
-    result = mine(settings.encoder, settings.resources, data, file, mining, out, screen)
+    screen = open_screen(as_json)
+    settings = evaluation_options(model, data, overrides, (), parts=("encoder", "resources"))
+    result = mine(settings.encoder, settings.resources, data, file, MiningOptions(**numbers), out, screen)
     answer(result, as_json, lambda: mined_table(result, screen))
 
 
 @click.command()
-@click.argument("target", metavar="STUDY_OR_MODEL", type=click.Path(path_type=Path))
+@click.argument("target", metavar="STUDY_OR_MODEL", type=PATH)
 @click.option("--onnx", is_flag=True, help="As an ONNX graph, checked against torch.")
 @click.option("--opset", type=click.IntRange(18, 23), help="Of the ONNX graph.")
 @click.option("--trial", help="Of a study: this trial's model, like 0007, not the best one's.")
 @click.option("--checkpoint", type=click.IntRange(1), help="Step of the trial's checkpoint; its best without.")
-@out_option("New folder; else beside the weights.")
+@out_option(help="New folder; else beside the weights.")
 @click.option("--trust-remote-code", is_flag=True, help="Run the code that the model brings along.")
 @json_option
-def export(
-    target: Path,
-    onnx: bool,
-    opset: int | None,
-    trial: str | None,
-    checkpoint: int | None,
-    out: Path | None,
-    trust_remote_code: bool,
-    as_json: bool,
-) -> None:
+def export(target: Path, as_json: bool, **options: Any) -> None:
     """Export a study's best model, a trial's or any model folder: as ONNX, or as a model folder of its own.
 
     What a study exports to best/ is a model folder already, for sentence-transformers and transformers.
     """
     from hybridtune.study.export import ExportOptions, export
-    from hybridtune.terminal.screen import Screen
 
-    options = ExportOptions(onnx, opset, trial, checkpoint, out, trust_remote_code)
-    answer(export(target, options, Screen(to_stderr=as_json)), as_json)
+    answer(export(target, ExportOptions(**options), open_screen(as_json)), as_json)

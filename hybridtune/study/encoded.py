@@ -34,11 +34,7 @@ class Encoded:
 
 
 def check_model(encoder: Encoder, resources: Resources, callback: StudyCallback) -> tuple[Tokenizer, Capacity]:
-    """Check all that can be known of the model and the machine before anything starts, and report what is assumed.
-
-    Raises:
-        InputError: no such model, or resources that are not there.
-    """
+    """Check the model and the machine before anything starts, and report what is assumed."""
     offered = capacity(resources)
     if resources.min_evaluators and resources.min_evaluators > offered.evaluators:
         raise InputError(
@@ -98,7 +94,7 @@ def encoded(
         check: called with the scan, before anything is encoded.
 
     Raises:
-        InputError: something wrong with the model or with a line of the benchmark.
+        InputError: a mistake in the model's settings or in a line of the benchmark.
     """
     tokenizer, offered = check_model(encoder, resources, callback)
     with contextlib.ExitStack() as stack:

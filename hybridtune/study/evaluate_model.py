@@ -7,7 +7,6 @@ import dataclasses
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,21 +33,14 @@ from hybridtune.study.run_files import RunFile, check_run_file, rank_run_file, w
 SCORES, HEAT_MAP = "scores.json", "bias.svg"
 
 
-class Settings(Part):
-    """The settings of an evaluation, which ``--set`` and keywords reach."""
+class EvaluationOptions(Part):
+    """The input of an evaluation; ``--set`` and keywords reach its first three parts."""
 
     encoder: Encoder
     benchmark: BenchmarkSource
     resources: Resources = Resources()
-
-
-@dataclass(frozen=True)
-class EvaluationOptions:
-    """The input of an evaluation; ``study`` is the folder that the model comes from, where it was given by that."""
-
-    settings: Settings
-    study: Path | None
-    measures: tuple[str, ...]
+    study: Path | None = None  # the folder that the model was given by, if any
+    measures: tuple[str, ...] = MEASURES
 
 
 def evaluation_options(
@@ -73,7 +65,7 @@ def evaluation_options(
         InputError: an unknown field or measure, or a value that it does not take.
 
     Example:
-        >>> evaluation_options(None, "newsroom:dev", ["benchmark.documents=[0, 5]"]).settings.benchmark.documents
+        >>> evaluation_options(None, "newsroom:dev", ["benchmark.documents=[0, 5]"]).benchmark.documents
         (0, 5)
     """
     for measure in measures:
@@ -94,10 +86,10 @@ def evaluation_options(
         check_format(study)
         tree["benchmark"]["low_resource"] = _low_resource(study)
     apply_overrides(tree, overrides, fields)
-    settings = check(Settings, tree, "--set" if overrides or not fields else "evaluate_model")
-    if model is not None:
-        settings = settings.model_copy(update={"encoder": with_folder_settings(settings.encoder)})
-    return EvaluationOptions(settings, study, tuple(dict.fromkeys(measures)) or MEASURES)
+    options = check(EvaluationOptions, tree, "--set" if overrides or not fields else "evaluate_model")
+    encoder = options.encoder if model is None else with_folder_settings(options.encoder)
+    chosen = tuple(dict.fromkeys(measures)) or MEASURES
+    return options.model_copy(update={"encoder": encoder, "study": study, "measures": chosen})
 
 
 def evaluate_model(
@@ -148,20 +140,19 @@ def evaluate(
     Raises:
         InputError: the benchmark or the model cannot be read.
     """
-    settings = options.settings
-    rows = read_benchmark(settings.benchmark)
+    rows, name = read_benchmark(options.benchmark), options.encoder.name
     check = partial(check_run_file, run_file, rows)
     if dry_run:
-        check_model(settings.encoder, settings.resources, callback)
+        check_model(options.encoder, options.resources, callback)
         scan = scan_benchmark(rows, callback)
         check(scan)
-        return _sizes(settings.encoder.name, rows, scan)
+        return _sizes(name, rows, scan)
     if out is None and options.study is not None:
         out = options.study / "evaluations" / re.sub(r"[^A-Za-z0-9.,-]+", "-", rows.name).strip("-.")
-    with encoded(rows, settings.encoder, settings.resources, out, callback, check) as pool:
+    with encoded(rows, options.encoder, options.resources, out, callback, check) as pool:
         with phase(callback, "ranking", "passages") as progress:
             ranked = rank_pool(pool.folder, rows, pool.scan, pool.actors, progress)
-        result = _figures(options, settings.encoder.name, rows, pool.scan, ranked, out, callback)
+        result = _figures(options, name, rows, pool.scan, ranked, out, callback)
         if run_file is not None:
             result["run_file"] = write_run_file(pool, run_file, callback)
         return result
@@ -170,12 +161,8 @@ def evaluate(
 def evaluate_run(
     options: EvaluationOptions, run: Path, out: Path | None, callback: StudyCallback, dry_run: bool = False
 ) -> dict[str, Any]:
-    """Score a TREC run, as `evaluate` scores an encoder; Ray is not needed.
-
-    Raises:
-        InputError: the run or the benchmark cannot be read, or they do not belong together.
-    """
-    rows = read_benchmark(options.settings.benchmark)
+    """Score a TREC run, as `evaluate` scores an encoder; Ray is not needed."""
+    rows = read_benchmark(options.benchmark)
     scan, ranked, notes = rank_run_file(run, rows, callback)
     if dry_run:
         return _sizes(str(run), rows, scan)
@@ -201,12 +188,12 @@ def _figures(
     columns = per_query(ranked, options.measures)
     scores = score(ranked, columns)
     scores.notes.extend(notes)
-    trained = training_pairs_of(name) if options.settings.encoder.name else None  # not known of a run file
+    trained = training_pairs_of(name) if options.encoder.name else None  # not known of a run file
     result = {
         "model": name,
         "benchmark": rows.name,
         "digest": scan.digest,
-        **full_scores(scores, trained, options.settings.benchmark.low_resource),
+        **full_scores(scores, trained, options.benchmark.low_resource),
         "trec_eval": trec_eval_means(ranked, columns),
     }
     if out is not None:

@@ -4,10 +4,9 @@ import dataclasses
 import gzip
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -171,14 +170,12 @@ def write_with_negatives(
 
     Other keys and the order stay; the file is there whole or not at all.
     """
-    with replacing(path) as temporary, temporary.open("wb") as file, _packed(file, path) as sink:
+    with (
+        replacing(path) as temporary,
+        temporary.open("wb") as file,
+        # Without name and time, so that equal groups are equal bytes.
+        gzip.GzipFile("", "wb", fileobj=file, mtime=0) if path.suffix == ".gz" else file as sink,
+    ):
         for row in rows:
             line = json.dumps({**row, "negatives": negatives.get(row["group_id"], {})}, ensure_ascii=False)
             sink.write(f"{line}\n".encode())
-
-
-def _packed(file: IO[bytes], path: Path) -> AbstractContextManager[IO[bytes]]:
-    """Return what packs into the file if the path says so; without the time, so that equal groups are equal bytes."""
-    if path.suffix == ".gz":
-        return cast(AbstractContextManager[IO[bytes]], gzip.GzipFile("", "wb", fileobj=file, mtime=0))
-    return nullcontext(file)

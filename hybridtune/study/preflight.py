@@ -117,10 +117,8 @@ def _divided_by_workers(study: Study) -> int:
     """Return the largest number that divides every batch size of the study."""
     size = study.train.batch_size
     searched = study.search.space.get("train.batch_size")
-    for number in range(size, 1, -1):
-        if size % number == 0 and (searched is None or searched.not_multiple_of(number) is None):
-            return number
-    return 1
+    divisors = (number for number in range(size, 0, -1) if size % number == 0)
+    return next(number for number in divisors if searched is None or searched.not_multiple_of(number) is None)
 
 
 def _extremes(study: Study) -> Iterator[dict[str, Any]]:

@@ -26,24 +26,20 @@ Setting = Literal["mono", "cross", "multi"]
 class RunFile:
     """A run file to be written, with its qrels beside it as ``<path>.qrels``.
 
-    Attributes:
-        setting: which pools the lists are of; in cross the query ids are ``<id>@<language of the pool>``. None: all
-            passages (multi, or mono where there is one language).
-        depth: passages a query.
-        index: faiss index of pools of more than ``above`` passages; None: exact lists always.
-        seed: of the index.
+    The setting says which pools are ranked; in cross the query ids are ``<id>@<language of the pool>``. None: all
+    passages (multi, or mono where there is one language).
     """
 
     path: Path
     setting: Setting | None = None
-    depth: int = 1000
-    index: IndexKind | None = None
+    depth: int = 1000  # passages a query
+    index: IndexKind | None = None  # of pools of more than ``above`` passages; None: exact lists always
     above: int = 1_000_000
     seed: int = 0
 
 
 class _Pool(NamedTuple):
-    """The queries that are ranked against some blocks, and what is put behind their ids."""
+    """The queries that are ranked against some blocks, and the end of their ids."""
 
     queries: list[int]
     blocks: list[Block]
@@ -67,7 +63,6 @@ def write_run_file(pool: Encoded, run_file: RunFile, callback: StudyCallback) ->
     ]
     names = (pool.rows.queries[query].text_id + one.suffix for one in pools for query in one.queries)
     recalls: list[tuple[float, int]] = []
-
     own = pool.scan.own
     deep = run_file.depth + bool(own)  # one more where one may be left out
 
@@ -138,10 +133,7 @@ def _write_qrels(path: Path, setting: Setting, rows: BenchmarkRows, scan: Corpus
 
 
 def rank_run_file(path: Path, rows: BenchmarkRows, callback: StudyCallback) -> tuple[CorpusScan, Ranked, list[str]]:
-    """Read a TREC run and rank the relevant passages in it.
-
-    Returns:
-        The scan, the ranking, and notes on its figures, one sentence each.
+    """Read a TREC run and rank the relevant passages in it; return also notes on its figures, one sentence each.
 
     Raises:
         InputError: the run or the benchmark cannot be read, or they do not belong together.
@@ -167,7 +159,7 @@ def check_run_file(run_file: RunFile | None, rows: BenchmarkRows, scan: CorpusSc
     settings = scan.relevance(rows).settings
     if run_file.setting is not None and run_file.setting not in settings:
         raise InputError(f"--run-setting {run_file.setting}: {rows.name} has only {', '.join(settings)}")
-    named = [*(query.text_id for query in rows.queries), *scan.relevant]  # relevant ones that are not there too
+    named = [*(query.text_id for query in rows.queries), *scan.relevant]  # also ids that the corpus lacks
     spaced = scan.spaced or next((text_id for text_id in named if len(text_id.split()) != 1), None)
     if spaced is not None:
         raise InputError(f"--run-file: id {spaced!r} holds white space, which separates the columns of TREC files")

@@ -166,7 +166,7 @@ def test_mined_negatives_are_read_back_and_answer_nothing(shared_ray, tiny, scre
     rows = [{**group, **kept, "passages": dict(list(group["passages"].items())[:3])} for group in groups]
     assert "en" in rows[0]["passages"]
     data = groups_file(rows)
-    settings = question(tiny[0], data, *SHORT).settings
+    settings = question(tiny[0], data, *SHORT)
     file = tmp_path / "mined.jsonl.gz"
     wish = MiningOptions(negatives=2, depth=20, margin=0.999)
     result = mine(settings.encoder, settings.resources, str(data), file, wish, None, screen)
@@ -203,7 +203,7 @@ def test_the_other_positives_of_a_query_are_never_mined(shared_ray, tiny, screen
         for variant in range(4)
     ]
     data, file = groups_file(rows), tmp_path / "mined.jsonl"
-    settings = question(tiny[0], data, *SHORT).settings
+    settings = question(tiny[0], data, *SHORT)
     wish = MiningOptions(negatives=28, depth=32, margin=1.0)
     result = mine(settings.encoder, settings.resources, str(data), file, wish, None, screen)
     mined = [group for source in find_sources([str(file)]) for group in read_groups(source)]
