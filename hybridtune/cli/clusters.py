@@ -79,7 +79,7 @@ def launch(
         answer(described, as_json)
         return
     for line in plan_lines(described):
-        screen.console.print(line, markup=False, soft_wrap=True)
+        screen.print(line)
     if dry_run:
         if printed:
             click.echo(launch.manifest(planned), nl=False)
