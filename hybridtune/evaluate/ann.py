@@ -65,8 +65,7 @@ class Index:
         if not 0 <= self.seed < 2**31:
             raise InputError(f"seed must lie in [0, 2**31) (got {self.seed})")
         for name in ("nprobe", "ef_search"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
+            if (value := getattr(self, name)) is not None and value < 1:
                 raise InputError(f"{name} must be at least 1 (got {value})")
 
 
@@ -137,10 +136,8 @@ def approximate_top_k(
 
 def recall(found: TopK, exact: TopK) -> float:
     """Return the share of the passages in the exact lists [Q, k] that the found lists of the same queries hold."""
-    hits = 0
-    for query in range(len(exact.blocks)):
-        wanted = {*zip(exact.blocks[query].tolist(), exact.rows[query].tolist(), strict=True)} - {(-1, -1)}
-        hits += len(wanted.intersection(zip(found.blocks[query].tolist(), found.rows[query].tolist(), strict=True)))
+    lists = zip(found.keys(), exact.keys(), strict=True)
+    hits = sum(len(np.intersect1d(listed, wanted[wanted >= 0])) for listed, wanted in lists)
     return hits / int((exact.blocks >= 0).sum())
 
 

@@ -20,7 +20,6 @@ from hybridtune.data.readers.records import BenchmarkRows, PartDigest, Text, Tex
 from hybridtune.errors import InputError
 from hybridtune.evaluate.blocks import blocks_of
 from hybridtune.evaluate.relevance import (
-    CorpusFacts,
     Relevance,
     build_relevance,
     check_corpus,
@@ -138,11 +137,10 @@ def score_vectors(
     for name, vectors, texts in (("queries", queries, benchmark.queries), ("passages", passages, benchmark.passages)):
         if vectors.ndim != 2 or len(vectors) != len(texts):
             raise InputError(f"{name}: vectors of shape {vectors.shape}; give [{len(texts)}, D], one a text, in order")
-    of = benchmark.relevance
-    scores, counts = outranking(
-        queries, passages, of.query_index, of.passage_index, of.order, of.passage_language, len(of.languages)
-    )
-    ranked = of.ranked(counts, scores, np.bincount(of.passage_language, minlength=len(of.languages)))
+    known, languages = benchmark.relevance, len(benchmark.relevance.languages)
+    pairs = known.query_index, known.passage_index
+    scores, counts = outranking(queries, passages, *pairs, known.order, known.passage_language, languages)
+    ranked = known.ranked(counts, scores, np.bincount(known.passage_language, minlength=languages))
     return score(ranked, per_query(ranked, measures))
 
 
@@ -161,10 +159,10 @@ def _relevance(rows: BenchmarkRows, passages: Texts, digest: str) -> tuple[Relev
     language = dict(zip(passages.ids, passages.languages, strict=True))
     languages = tuple(sorted({text.language for text in [*rows.queries, *passages]}))
     empty = [text.text_id for text in passages if not text.text]
-    asked = query_texts(rows)
-    alike = [name for name in asked.keys() & number.keys() if holds_query(passages[number[name]].text, asked[name])]
-    facts = CorpusFacts(language, languages, alike, len(empty), next(iter(empty), None))
-    own, notices = check_corpus(rows, facts)
+    queries = query_texts(rows)
+    shared = queries.keys() & number.keys()
+    alike = [name for name in shared if holds_query(passages[number[name]].text, queries[name])]
+    own, notices = check_corpus(rows, language, len(languages), alike, len(empty), next(iter(empty), None))
     missing = sorted({pair.passage_id for pair in rows.judged if pair.grade > 0} - number.keys())
     number |= {name: len(passages) + index for index, name in enumerate(missing)}
     return build_relevance(rows, digest_without(digest, own), languages, number, language, order, own), notices

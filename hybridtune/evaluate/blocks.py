@@ -1,11 +1,10 @@
 """The encoded pool on disk: one Arrow file a block, each block in one language, found again after a kill.
 
-    <folder>/blocks/<name>.arrow    ids, tie orders and vectors of one block; memory-mapped when read
-             counts/<name>.npy      int16 [R]: its passages that outrank each relevant pair
-
-A file appears by a rename once it is whole: a file that is there is finished work.
+``<folder>/blocks/<name>.arrow`` holds ids, tie orders and vectors, memory-mapped when read. A file appears by a rename
+once it is whole: a file that is there is finished work.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,28 +50,22 @@ class Block:
 def blocks_of(part: CorpusPart, number: int) -> Iterator[tuple[str, list[Text]]]:
     """Cut a part of a corpus into named blocks: runs of texts of one language, in their order."""
     waiting: dict[str, list[Text]] = {}
-    blocks: dict[str, int] = {}
+    counts: Counter[str] = Counter()
+
+    def finished(language: str) -> tuple[str, list[Text]]:
+        counts[language] += 1
+        return f"{number:05d}-{language}-{counts[language] - 1:06d}", waiting.pop(language)
+
     for text in part.read():
         texts = waiting.setdefault(text.language, [])
         texts.append(text)
         if len(texts) == BLOCK_PASSAGES:
-            yield _block_name(number, text.language, blocks), waiting.pop(text.language)
-    for language in list(waiting):
-        yield _block_name(number, language, blocks), waiting[language]
-
-
-def _block_name(part: int, language: str, blocks: dict[str, int]) -> str:
-    number = blocks[language] = blocks.get(language, -1) + 1
-    return f"{part:05d}-{language}-{number:06d}"
+            yield finished(text.language)
+    yield from map(finished, list(waiting))
 
 
 def write_block(
-    folder: Path,
-    name: str,
-    language: str,
-    ids: Sequence[str],
-    vectors: Float32,
-    order: Int64 | None = None,
+    folder: Path, name: str, language: str, ids: Sequence[str], vectors: Float32, order: Int64 | None = None
 ) -> Block:
     """Write the block ``name`` of n passages under ``folder``; whoever sees the file sees all of it.
 

@@ -7,19 +7,20 @@ sizes and which relevant passages it holds. The hashes of its ids go to disk, wh
 import hashlib
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import ray
 
+from hybridtune.callbacks import Progress
 from hybridtune.data.readers.languages import SAMPLE, mixed_up
 from hybridtune.data.readers.records import BenchmarkRows, CorpusPart, PartDigest, Text, TextList, benchmark_digest
 from hybridtune.errors import InputError
 from hybridtune.evaluate.blocks import write_array
 from hybridtune.evaluate.relevance import (
-    CorpusFacts,
     Relevance,
     build_relevance,
     check_corpus,
@@ -30,21 +31,15 @@ from hybridtune.evaluate.relevance import (
 
 BUCKET = 4_000_000  # id hashes sorted at once: 32 MB
 
-Progress = Callable[[int, int], None]
-
 
 @dataclass(frozen=True)
 class CorpusScan:
-    """What a benchmark holds.
+    """What a benchmark holds: passages by language, and the ids of the relevant ones in descending order.
 
-    Attributes:
-        digest: of its queries, judgements and passages; equal for equal benchmarks.
-        passages: language -> passages.
-        relevant: the ids of the relevant passages, and of those in ``own``, in descending order.
-        relevant_language: their languages; empty where a passage is not in the corpus.
-        own: ids of the queries whose passage of the same id is left out of their ranking.
-        notices: what the user should know of the corpus, one line each.
-        spaced: a passage id with white space in it, which TREC files cannot hold; None if there is none.
+    ``digest`` is equal for equal benchmarks. ``relevant`` has also the ids in ``own``, the queries whose passage of the
+    same id is left out of their ranking; a ``relevant_language`` is empty where a passage is not in the corpus.
+    ``notices`` are for the user, one line each. ``spaced`` is a passage id with white space, which TREC files cannot
+    hold.
     """
 
     digest: str
@@ -89,12 +84,7 @@ def scan_part(
 ) -> PartScan:
     """Read the ``number``-th part of the corpus once; the sorted hashes of its ids go to the folder.
 
-    Args:
-        part: to read.
-        number: its position in the corpus.
-        wanted: ids of the relevant passages.
-        texts_by_id: ``relevance.query_texts``; passages of these ids are wanted too.
-        folder: on a cluster one that every machine sees.
+    ``wanted`` are the ids of the relevant passages; passages of the ids of ``relevance.query_texts`` are wanted too.
     """
     digest, found = PartDigest(), PartScan()
     sample: list[Text] = []
@@ -148,14 +138,14 @@ def scan_corpus(rows: BenchmarkRows, folder: Path, progress: Progress = lambda d
     _check_doubles(rows.corpus, folder)
     language = {key: code for part in parts for key, code in part.language.items()}
     sizes: Counter[str] = sum((part.passages for part in parts), Counter())
-    facts = CorpusFacts(
-        language=language,
-        languages=tuple(sorted({*sizes, *(query.language for query in rows.queries)})),
+    own, notices = check_corpus(
+        rows,
+        language,
+        languages=len({*sizes, *(query.language for query in rows.queries)}),
         alike=[name for part in parts for name in part.alike],
         empty=sum(part.empty for part in parts),
         first_empty=next((part.first_empty for part in parts if part.first_empty is not None), None),
     )
-    own, notices = check_corpus(rows, facts)
     relevant = sorted(wanted | own, reverse=True)
     return CorpusScan(
         digest=digest_without(benchmark_digest(rows, [part.digest for part in parts]), own),
@@ -172,8 +162,6 @@ def _scans(
     corpus: Sequence[CorpusPart], wanted: frozenset[str], texts_by_id: Mapping[str, str], folder: Path
 ) -> Iterator[tuple[int, PartScan]]:
     """Yield the scan of every part, in the order they end; what is in memory already is not sent away to be read."""
-    import ray
-
     if not ray.is_initialized() or all(isinstance(part, TextList) for part in corpus):
         for number, part in enumerate(corpus):
             yield number, scan_part(part, number, wanted, texts_by_id, folder)

@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import ray
 import torch
 
+from hybridtune.callbacks import Progress
 from hybridtune.config.fields import Encoder
 from hybridtune.data.readers.records import CorpusPart
 from hybridtune.errors import FitError
@@ -23,8 +25,6 @@ from hybridtune.model.tokenizer import Tokenizer
 # Logical CPUs. Not equal: Ray Data fuses neighbours that ask for the same, and one process would then read, tokenise
 # and encode all of a corpus in one file.
 READER_CPUS, TOKENISER_CPUS, ENCODER_CPUS = 0.2, 0.15, 0.25
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,6 @@ class Actors:
 
     def pool(self) -> Any:
         """Return them as Ray Data takes them."""
-        import ray
-
         return ray.data.ActorPoolStrategy(
             min_size=min(self.least, self.most), max_size=self.most, max_tasks_in_flight_per_actor=2
         )
@@ -102,8 +100,6 @@ def encode_sides(
     Raises:
         FitError: an embedding is not finite.
     """
-    import ray
-
     done = [{block.path.stem: len(block) for block in finished_blocks(side.folder)} for side in sides]
     before, total = sum(sum(blocks.values()) for blocks in done), sum(side.texts for side in sides)
     progress(before, total)
@@ -147,8 +143,6 @@ class _Reader:
     done: list[frozenset[str]]
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
-        import ray
-
         for item in batch.to_pylist():
             side = self.sides[item["side"]]
             order = tie_order_among(side.relevant)

@@ -96,24 +96,22 @@ class Relevance:
         write_per_query(file, columns, self.query_ids, self.languages, self.topics(), about)
 
 
-@dataclass(frozen=True)
-class CorpusFacts:
-    """What the judgements need to know of a corpus.
-
-    ``language`` is that of every relevant passage that is in the corpus and of every id that a query has too; ``alike``
-    are ids whose passage holds the text of the query of the same id, see `query_texts`; ``empty`` passages have no
-    text.
-    """
-
-    language: Mapping[str, str]
-    languages: tuple[str, ...]
-    alike: Collection[str]
-    empty: int = 0
-    first_empty: str | None = None
-
-
-def check_corpus(rows: BenchmarkRows, facts: CorpusFacts) -> tuple[frozenset[str], tuple[str, ...]]:
+def check_corpus(
+    rows: BenchmarkRows,
+    language: Mapping[str, str],
+    languages: int,
+    alike: Collection[str],
+    empty: int,
+    first_empty: str | None,
+) -> tuple[frozenset[str], tuple[str, ...]]:
     """Check that judgements and corpus belong together.
+
+    Args:
+        rows: the benchmark.
+        language: of every relevant passage that is in the corpus and of every id that a query has too.
+        languages: the number of those of queries and passages.
+        alike: ids whose passage holds the text of the query of the same id, see `query_texts`.
+        empty: number of passages without a text. first_empty: the id of one.
 
     Returns:
         The ids of the queries whose passage of the same id is left out of their ranking, and the notices for a user.
@@ -121,14 +119,13 @@ def check_corpus(rows: BenchmarkRows, facts: CorpusFacts) -> tuple[frozenset[str
     Raises:
         InputError: no relevant passage can be found, or, where the benchmark is strict, one of them is missing.
     """
-    own, of_own = _own_passages(rows, facts)
+    own, of_own = _own_passages(rows, language, alike)
     relevant = [(query, name) for query, name, grade in rows.judged if grade > 0]
-    missing = {name for _, name in relevant} - facts.language.keys()
-    notices = _of_missing(rows, missing, len(facts.languages))
-    if facts.empty:
-        first = facts.first_empty
-        notices.append(f"{facts.empty:,} passages have no text (first: {first!r}); they stay in the pool, as in BEIR")
-    if not any(_can_be_found(rows, query, name, facts.language, own) for query, name in relevant):
+    missing = {name for _, name in relevant} - language.keys()
+    notices = _of_missing(rows, missing, languages)
+    if empty:
+        notices.append(f"{empty:,} passages have no text (first: {first_empty!r}); they stay in the pool, as in BEIR")
+    if not any(_can_be_found(rows, query, name, language, own) for query, name in relevant):
         raise InputError(
             f"{rows.name}: none of the {len(relevant):,} relevant passages can be found in the corpus; do qrels and "
             "corpus belong together, and is every corpus file there?"
@@ -223,14 +220,16 @@ def _of_missing(rows: BenchmarkRows, missing: Collection[str], languages: int) -
     ]
 
 
-def _own_passages(rows: BenchmarkRows, facts: CorpusFacts) -> tuple[frozenset[str], Sequence[str]]:
+def _own_passages(
+    rows: BenchmarkRows, language: Mapping[str, str], alike: Collection[str]
+) -> tuple[frozenset[str], Sequence[str]]:
     """Return the queries whose own passages are left out of their rankings, and a notice where any id is shared."""
-    shared = query_texts(rows).keys() & facts.language.keys()
+    shared = query_texts(rows).keys() & language.keys()
     if not shared:
         return frozenset(), ()
     judged = {name for query, name, grade in rows.judged if grade > 0 and name == rows.queries[query].text_id}
     of = f"{len(shared):,} of {len(rows.queries):,} queries have the id of a passage"
-    shown = 2 * len(set(facts.alike) - judged) >= len(rows.queries)
+    shown = 2 * len(set(alike) - judged) >= len(rows.queries)
     if not (shown if rows.ignore_identical_ids is None else rows.ignore_identical_ids):
         why = "in most not the query itself, or judged relevant: it stays in their rankings"
         return frozenset(), [f"{of}, {why} (benchmark.ignore_identical_ids=true leaves it out)"]

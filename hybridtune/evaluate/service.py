@@ -112,9 +112,8 @@ class EvaluatorService:
         """Return all metrics of an encoder with these weights on the benchmark, exactly, at full depth.
 
         Args:
-            state: see ``rank``.
+            state: see ``rank``. pooling: see ``rank``.
             per_query_file: takes the values of every ranking, for ``hybridtune compare``.
-            pooling: see ``rank``.
             measures: ir_measures names, or one's own.
         """
         ranked = self.rank(state, pooling)

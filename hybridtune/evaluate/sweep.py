@@ -12,14 +12,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import ray
+import torch
 
+from hybridtune.callbacks import Progress
 from hybridtune.data.readers.records import BenchmarkRows
 from hybridtune.evaluate.blocks import Block, finished_blocks, write_array
 from hybridtune.evaluate.corpus_scan import CorpusScan
-from hybridtune.evaluate.encode import Actors, Progress
+from hybridtune.evaluate.encode import Actors
 from hybridtune.evaluate.relevance import Relevance
 from hybridtune.metrics.arrays import Float32
 from hybridtune.metrics.metrics import Ranked
+from hybridtune.metrics.ranks import RankCounter, pair_scores
 
 QUERIES, SCORES = "queries.npy", "scores.npy"  # float32 [Q, D] and [R], once the relevant pairs are scored
 
@@ -35,8 +39,6 @@ def rank_pool(
 
     ``progress`` gets (passages swept, passages in all).
     """
-    import ray
-
     relevance = score_relevant(folder, rows, scan)
     blocks = finished_blocks(folder / "passages")
     todo = [block for block in blocks if not _counts_file(folder, block).exists()]
@@ -68,8 +70,6 @@ def rank_pool(
 
 def score_relevant(folder: Path, rows: BenchmarkRows, scan: CorpusScan) -> Relevance:
     """Score the relevant pairs, in a task; the scores go to ``SCORES`` in the order of the pairs returned."""
-    import ray
-
     relevance = scan.relevance(rows)
     ray.get(ray.remote(_score_pairs).options(num_cpus=0.25).remote(folder, relevance, len(rows.queries)))
     return relevance
@@ -86,10 +86,6 @@ def query_vectors(folder: Path, queries: int) -> Float32:
 
 def _score_pairs(folder: Path, relevance: Relevance, queries: int) -> None:
     """Write the queries as one file, and the scores of the relevant pairs, in a task."""
-    import torch
-
-    from hybridtune.metrics.ranks import pair_scores
-
     if (folder / SCORES).exists():
         return
     stacked = query_vectors(folder, queries)
@@ -127,9 +123,6 @@ class _Counter:
     """A Ray Data actor: the path of a block in, its counts on disk, its size out."""
 
     def __init__(self, folder: str, relevance: Any, threads: int) -> None:
-        import ray
-        import torch
-
         torch.set_num_threads(threads)
         self.folder = Path(folder)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -140,10 +133,6 @@ class _Counter:
         self.order = self._tensor(2 * pairs.passage_index + 1)
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
-        import torch
-
-        from hybridtune.metrics.ranks import RankCounter
-
         for path in batch.column("block").to_pylist():
             block = Block(Path(path))
             vectors = self._tensor(block.read()[2])
@@ -153,7 +142,5 @@ class _Counter:
             write_array(_counts_file(self.folder, block), counter.counts[:, 0].cpu().numpy().astype(np.int16))
             yield pa.table({"passages": [len(vectors)]})
 
-    def _tensor(self, array: npt.NDArray[Any]) -> Any:
-        import torch
-
+    def _tensor(self, array: npt.NDArray[Any]) -> torch.Tensor:
         return torch.tensor(array, device=self.device)

@@ -69,11 +69,15 @@ class TopK:
 
     def _named(self, blocks: Sequence[Block]) -> tuple[list[str], Int64]:
         """Return the distinct passage ids, and which of them each entry [Q, k] has; -1 beyond the pool's size."""
-        filled = self.blocks >= 0
-        keys, inverse = np.unique(_keys(self.blocks[filled], self.rows[filled]), return_inverse=True)
-        index = np.full(filled.shape, -1)
-        index[filled] = inverse
-        return _ids(blocks, keys), index
+        keys = self.keys()
+        index = np.full(keys.shape, -1)
+        distinct, index[keys >= 0] = np.unique(keys[keys >= 0], return_inverse=True)
+        return _ids(blocks, distinct), index
+
+    def keys(self) -> Int64:
+        """Return a number for each entry [Q, k] that no other passage has; -1 beyond the pool's size."""
+        keys: Int64 = self.blocks.astype(np.int64) << 32 | self.rows
+        return keys
 
 
 def moved(lists: TopK, first: int) -> TopK:
@@ -103,7 +107,7 @@ def ranked(lists: TopK, k: int, blocks: Sequence[Block]) -> TopK:
     if len(rows):
         entries = np.pad(tied[rows], ((0, 0), (1, 0))) | np.pad(tied[rows], ((0, 0), (0, 1)))
         where = rows[np.nonzero(entries)[0]], order[rows][entries]
-        keys, inverse = np.unique(_keys(lists.blocks[where], lists.rows[where]), return_inverse=True)
+        keys, inverse = np.unique(lists.keys()[where], return_inverse=True)
         by_id = np.zeros(lists.scores.shape, np.int64)
         by_id[where] = tie_order(_ids(blocks, keys)).numpy()[inverse]
         order[rows] = np.lexsort((by_id[rows], -lists.scores[rows]), axis=1)
@@ -113,11 +117,6 @@ def ranked(lists: TopK, k: int, blocks: Sequence[Block]) -> TopK:
 def beside(one: TopK, other: TopK) -> TopK:
     """Return the lists of each query side by side, [Q, c] and [Q, d] to [Q, c + d]; in no order."""
     return TopK(*(np.concatenate([vars(one)[name], vars(other)[name]], axis=1) for name in vars(one)))
-
-
-def _keys(blocks: Int32, rows: Int32) -> Int64:
-    keys: Int64 = blocks.astype(np.int64) << 32 | rows
-    return keys
 
 
 def _ids(blocks: Sequence[Block], keys: Int64) -> list[str]:
@@ -170,12 +169,8 @@ def shard_top_k(queries: Float32, blocks: Sequence[Block], k: int) -> TopK:
 def _swept(queries: Float32, blocks: Sequence[Block], k: int, floor: Float32, reach: Float64) -> TopK:
     """Return the k best by float64 products, whose distance to the score (``ranks.py``) leaves few passages open.
 
-    Args:
-        queries: float32 [q, D], the open ones.
-        blocks: the shard.
-        k: length of the lists.
-        floor: float32 [q], a score that k passages reach: only what can reach it too is scored.
-        reach: float64 [q], the query's norm times the largest of a passage.
+    ``queries`` [q, D] are the open ones. ``floor`` [q] is a score that k passages reach: only what can reach it too is
+    scored. ``reach`` [q] is the query's norm times the largest of a passage.
     """
     top, starts = TopK.empty(len(queries), k), block_starts(blocks)
     distance = queries.shape[1] * 2.0**-51 * reach

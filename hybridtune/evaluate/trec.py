@@ -258,6 +258,4 @@ def _check_ids(names: Iterable[str], what: str) -> None:
 
 
 def _open(path: Path, packed: bool) -> IO[str]:
-    if packed:
-        return cast("IO[str]", gzip.open(path, "wt", encoding="utf-8"))
-    return path.open("w", encoding="utf-8")
+    return cast("IO[str]", gzip.open(path, "wt", encoding="utf-8")) if packed else path.open("w", encoding="utf-8")

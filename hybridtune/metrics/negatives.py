@@ -90,8 +90,7 @@ def choose_negatives(
     score. Ties go to the greater id. Of candidates with one text the best is chosen.
 
     Args:
-        passages: of the training file.
-        retrieved: by passage language.
+        passages: of the training file. retrieved: by passage language.
         n: negatives a group and language, >= 1.
         margin: a candidate that scores above this share of the positive is taken for a false negative; in (0, 1].
         skip: ranks at the head of each list, own passages counted, that are no candidates; >= 0.

@@ -71,8 +71,7 @@ def bootstrap_means(values: Float64, topic: Int64, cell: Int64, draws: int, seed
         values: float64 [N], of one model or paired differences of two.
         topic: int64 [N], numbered 0 to T - 1 without a gap.
         cell: int64 [N], 0 to C - 1 without a gap, see `cells`.
-        draws: resamples.
-        seed: of the resamples.
+        draws: resamples. seed: of them.
 
     Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13.
     """

@@ -67,8 +67,7 @@ def compare(a: PerQuery, b: PerQuery, measures: Sequence[str], *, seed: int = 0,
     """Compare B, the newer, with A: a difference above 0 means that B has more of the measure.
 
     Args:
-        a: per-query values of A.
-        b: of B, on the same benchmark.
+        a: per-query values of A. b: of B, on the same benchmark.
         measures: of both. Holm corrects over the settings of each, not over the measures: name few, beforehand.
         seed: >= 0; of the signs and of the resamples.
         draws: >= 1, sign assignments (where there are too many to enumerate) and resamples.
@@ -223,8 +222,7 @@ def paired_by_topic(a: PerQuery, b: PerQuery, metric: str, seed: int = 0) -> tup
     like any other.
 
     Args:
-        a: per-query values, of one run or averaged over seeds.
-        b: of the other model.
+        a: per-query values, of one run or averaged over seeds. b: of the other model.
         metric: with its setting, like ``multi/AP``; or ``balanced/AP``.
         seed: of the signs, where there are too many to enumerate.
 
