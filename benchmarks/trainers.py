@@ -156,17 +156,17 @@ def ours(options, folder):
     from hybridtune.evaluate.benchmark import load_benchmark
     from hybridtune.runtime.local import capacity, local_cluster
     from hybridtune.train.fit import fit
-    from hybridtune.train.job_queue import FitJob, read_board, start_board
+    from hybridtune.train.job_queue import FitJob, read_paces, start_monitor
 
     study = study_of(options, folder)
     source = str(folder / "encoder")
     with local_cluster(capacity(study.resources), folder / "ray.log"):
         store = build_store(store_root(study.data), recipe(study.data, study.encoder))
-        board = start_board()
+        monitor = start_monitor()
         storage = tempfile.mkdtemp(dir=folder)
         benchmark = ray.put(load_benchmark(study.benchmarks.dev))
-        job = FitJob(study, str(store.path), source, benchmark, storage + "/fit", board=board)
-        watch = Watch(lambda: read_board(board))
+        job = FitJob(study, str(store.path), source, benchmark, storage + "/fit", monitor=monitor)
+        watch = Watch(lambda: read_paces(monitor))
         result = fit(job)
         watch.stop()
     return watch.rates() | {"data_wait": result.metrics["data_wait"]}

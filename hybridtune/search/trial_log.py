@@ -15,7 +15,7 @@ from ray.tune.experiment import Trial
 from hybridtune.search.space import trial_name, trial_values
 from hybridtune.storage.files import with_name, write_atomically
 from hybridtune.storage.trial_rows import ENDED, RUNNING, Status, TrialRow, read_rows, write_running
-from hybridtune.train.progress import WENT
+from hybridtune.train.progress import EXTENT
 
 REPORTS = "metrics.jsonl"  # in a trial's folder: a line a score
 Display = Callable[[list[TrialRow], TrialRow], None]
@@ -102,7 +102,7 @@ class TrialLog(Callback):  # type: ignore[misc]
         best = row.metrics.get("best_step")
         reports = [report for report in read_reports(self.folder / "trials" / row.id) if report["step"] == best]
         if reports and row.checkpoint is not None:
-            went = {name: row.metrics[name] for name in WENT if name in row.metrics}
+            went = {name: row.metrics[name] for name in EXTENT if name in row.metrics}
             row.metrics = {**reports[-1], **went}
             row.checkpoint = with_name(row.checkpoint, f"checkpoint_{best:07.0f}")
 

@@ -44,7 +44,7 @@ from hybridtune.study.sync import Home, fetch_scores, study_home
 from hybridtune.train.checkpoint import load_weights
 from hybridtune.train.evaluators import study_measures
 from hybridtune.train.fit import fit
-from hybridtune.train.job_queue import SECONDS_BETWEEN_POSTS, FitJob, Pace, read_board, start_board
+from hybridtune.train.job_queue import SECONDS_BETWEEN_POSTS, FitJob, Pace, read_paces, start_monitor
 
 _SECONDS_BETWEEN_LOOKS = 3.0
 
@@ -63,7 +63,7 @@ class Started:
 
 @contextlib.contextmanager
 def started(preflight: Preflight, home: Home, callback: StudyCallback) -> Iterator[Started]:
-    """Run Ray, the token store, the starting encoder and the board while the block runs.
+    """Run Ray, the token store, the starting encoder and the pace monitor while the block runs.
 
     Raises:
         InputError: the cluster at ``home.address`` cannot be joined.
@@ -98,7 +98,7 @@ def started(preflight: Preflight, home: Home, callback: StudyCallback) -> Iterat
             storage=home.inside("fit"),
             evaluators=preflight.allocation.evaluators,
             home=str(folder),
-            board=start_board(),
+            monitor=start_monitor(),
         )
         try:
             yield Started(store, source, job)
@@ -167,7 +167,7 @@ def _reported(
             callback.on_score(row.id, int(step), row.metrics)
 
     def steps() -> None:
-        for trial, pace in read_board(job.board).items():
+        for trial, pace in read_paces(job.monitor).items():
             if reported.get(trial) != pace:
                 reported[trial] = pace
                 callback.on_step(trial, pace.step, pace.loss, pace.pairs_per_second)

@@ -24,9 +24,9 @@ _WARM_UP = 9
 class Average:
     """The exponential moving average of a model's trained weights, in float32 and sharded as they are.
 
-    After the step number t = 0, 1, ... the mean becomes ``d * mean + (1 - d) * weights`` with
-    ``d = min(decay, t / (t + 9))``: the first step replaces the start altogether, the mean then covers about the last
-    tenth of the steps, until that is as long as ``decay`` asks for. It needs no state but the mean itself.
+    After step number t = 0, 1, ... the mean becomes ``d * mean + (1 - d) * weights``, ``d = min(decay, t / (t + 9))``:
+    the first step replaces the start altogether, the mean then covers about the last tenth of the steps, until that is
+    as long as ``decay`` sets. It needs no state but the mean itself.
 
     Args:
         model: after ``distribute``; the mean starts as its weights.
@@ -40,7 +40,7 @@ class Average:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Take in the weights as step number ``step`` (from 0) left them."""
+        """Take in the weights after step number ``step``, from 0."""
         decay = min(self._decay, step / (step + _WARM_UP))
         means = [local(mean) for mean in self._means.values()]
         ray_private.move_towards(means, [local(p.detach()) for p in self._weights.values()], 1 - decay)
@@ -67,36 +67,25 @@ class Average:
     def _exchange(self) -> None:
         for name, parameter in self._weights.items():  # one by one: never a third copy of the model
             weight, mean = local(parameter.detach()), local(self._means[name])
-            kept = weight.clone()
+            before = weight.clone()
             weight.copy_(mean)
-            mean.copy_(kept)
+            mean.copy_(before)
 
 
 WEIGHTS, TRAINING, OPTIMIZER, STATE = "model.safetensors", "training.safetensors", "optimizer.safetensors", "state.json"
-_MEAN = "mean of "  # stands before a weight's name; no module can be named so
+_MEAN = "mean of "  # before a weight's name; no module can be named so
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A training at one step: whole tensors on the CPU that no later step changes; empty on all ranks but 0.
+    """A training at one step: whole tensors on the CPU that no later step changes; empty on all ranks but 0."""
 
-    Attributes:
-        weights: those of ``DualEncoder.plain_state``: what is scored and served.
-        training: what is trained and not in ``weights``.
-        moments: of the optimiser.
-    """
-
-    weights: dict[str, Tensor]
-    training: dict[str, Tensor]
+    weights: dict[str, Tensor]  # of `DualEncoder.plain_state`: what is scored and served
+    training: dict[str, Tensor]  # trained, and not in the weights
     moments: dict[str, Tensor]
 
     def save(self, folder: Path, state: dict[str, Any]) -> None:
-        """Write a checkpoint into an existing folder; on rank 0.
-
-        Args:
-            folder: empty, or without files of a checkpoint.
-            state: JSON-able; holds ``step``, the number of steps done.
-        """
+        """Write a checkpoint into an existing folder, on rank 0; ``state`` is JSON-able and holds ``step``."""
         save_file(self.weights, folder / WEIGHTS)
         if self.training:
             save_file(self.training, folder / TRAINING)
@@ -105,13 +94,7 @@ class Snapshot:
 
 
 def take_snapshot(model: DualEncoder, optimizer: Optimizer, average: Average | None = None) -> Snapshot:
-    """Copy a training's state between two steps. Every worker must call it; the tensors arrive on rank 0.
-
-    Args:
-        model: the bare encoder.
-        optimizer: its optimizer.
-        average: its running mean, where one is kept.
-    """
+    """Copy a training's state between two steps. Every worker must call it; the tensors arrive on rank 0."""
     with average.applied() if average is not None else nullcontext():
         weights = whole(model.plain_state())
     return Snapshot(weights, whole(_beyond_plain(model, optimizer, average)), whole(optimizer.state()))
@@ -127,7 +110,7 @@ def load_checkpoint(
     """
     try:
         if not model.has_adapters:
-            _put_all(_named(model), _backbone(load_file(folder / WEIGHTS)))
+            _put_weights(folder, model)
             if average is not None:
                 average.restart()
         training = load_file(folder / TRAINING) if (folder / TRAINING).is_file() else {}
@@ -148,7 +131,7 @@ def load_weights(folder: Path, model: DualEncoder) -> None:
         InputError: the encoder has other weights.
     """
     try:
-        _put_all(_named(model), _backbone(load_file(folder / WEIGHTS)))
+        _put_weights(folder, model)
     except InputError as error:
         raise InputError(f"checkpoint {folder} is of another encoder: {error}") from None
 
@@ -168,20 +151,18 @@ def _beyond_plain(model: DualEncoder, optimizer: Optimizer, average: Average | N
     return beyond
 
 
-def _named(model: DualEncoder) -> dict[str, Tensor]:
-    return _backbone(model.plain_state())
+def _put_weights(folder: Path, model: DualEncoder) -> None:
+    def full_names(plain: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {name if name.startswith(HEADS) else f"backbone.{name}": value for name, value in plain.items()}
 
-
-def _backbone(plain: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name if name.startswith(HEADS) else f"backbone.{name}": value for name, value in plain.items()}
+    _put_all(full_names(model.plain_state()), full_names(load_file(folder / WEIGHTS)))
 
 
 def _put_all(targets: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
     """Write whole tensors into those of the same names; none of them if names or shapes differ."""
     for name in sorted({*targets, *values}):
-        here, there = targets.get(name), values.get(name)
-        if here is None or there is None or here.shape != there.shape:
-            shapes = [list(tensor.shape) if tensor is not None else "missing" for tensor in (there, here)]
+        shapes = [list(tensors[name].shape) if name in tensors else "missing" for tensors in (values, targets)]
+        if shapes[0] != shapes[1]:
             raise InputError(f"{name} is {shapes[0]} there and {shapes[1]} here")
     for name, target in targets.items():
         put(target, values[name])

@@ -1,4 +1,4 @@
-"""The checkpoints of one fit that stay: the best ones, and the last, from which a training goes on."""
+"""The checkpoints that a fit keeps: the best ones, and the last, from which a training goes on."""
 
 import json
 import os
@@ -25,16 +25,14 @@ from hybridtune.storage.files import (
 from hybridtune.train.checkpoint import STATE
 from hybridtune.train.progress import Progress
 
-_UNFINISHED, _OUTGOING = ".unfinished", "outgoing"
-
 
 class CheckpointManager:
-    """A folder of checkpoints. One counts while its ``state.json`` is there: what comes last and goes first.
+    """A folder of checkpoints. One counts while it has its ``state.json``, which is written last and removed first.
 
     Args:
         location: of the fit; made with the first checkpoint.
         keep: how many of the best stay.
-        objective: metric that tells which are the best; of equals the later.
+        objective: metric by which they are the best; of equals the later.
     """
 
     def __init__(self, location: str, keep: int, objective: str) -> None:
@@ -50,13 +48,11 @@ class CheckpointManager:
         return ensure_local(found) if found is not None else None
 
     def add(self, step: int, write: Callable[[Path], Progress]) -> Progress:
-        """Write a checkpoint, and remove those that need not stay.
-
-        Killed at any moment, it leaves the checkpoint before in place, which counts.
+        """Write a checkpoint, and remove those that need not stay; killed at any moment, it leaves a whole one.
 
         Args:
             step: of the checkpoint.
-            write: given an empty folder, writes a checkpoint with the progress that it returns.
+            write: writes it into an empty folder and returns its progress.
         """
         if is_remote(self._location):
             with _outgoing() as folder:
@@ -64,17 +60,13 @@ class CheckpointManager:
                 self._remove(self.at(step))
                 upload(folder, self.at(step), [STATE])
         else:
-            progress = self._write_here(step, write)
+            folder = local_path(join(self._location, ".unfinished"))
+            shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
+            folder.mkdir(parents=True)
+            progress = write(folder)
+            self._remove(self.at(step))
+            folder.rename(self.at(step))
         self._prune()
-        return progress
-
-    def _write_here(self, step: int, write: Callable[[Path], Progress]) -> Progress:
-        unfinished = local_path(join(self._location, _UNFINISHED))
-        shutil.rmtree(unfinished, ignore_errors=True)  # of a run that was killed
-        unfinished.mkdir(parents=True)
-        progress = write(unfinished)
-        self._remove(self.at(step))
-        unfinished.rename(self.at(step))
         return progress
 
     def _prune(self) -> None:
@@ -103,7 +95,7 @@ class CheckpointManager:
 @contextmanager
 def _outgoing() -> Iterator[Path]:
     """Open a folder of this machine's cache to send a checkpoint from, and remove those of killed processes."""
-    top = cache_folder() / _OUTGOING
+    top = cache_folder() / "outgoing"
     top.mkdir(parents=True, exist_ok=True)
     for left in top.iterdir():
         pid, birth, _ = left.name.split("-")

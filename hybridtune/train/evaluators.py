@@ -1,4 +1,4 @@
-"""What the workers of a group learn of each other and their nodes, and the evaluators that score for them there."""
+"""The placement of a group's workers on nodes, and the evaluators that score for them there."""
 
 import contextlib
 import os
@@ -12,7 +12,6 @@ import torch
 import torch.distributed as dist
 from ray.exceptions import RayActorError
 
-from hybridtune.config.fields import Encoder
 from hybridtune.config.study import Study
 from hybridtune.errors import InputError
 from hybridtune.evaluate.service import EvaluatorService, Placement
@@ -26,15 +25,7 @@ class NotSharedError(InputError):
 
 
 def check_shared(job: FitJob, folder: str) -> None:
-    """See to it that a worker's checkpoints arrive where the study is.
-
-    Args:
-        job: to be trained here.
-        folder: made by whoever started the group, beside the checkpoints.
-
-    Raises:
-        NotSharedError: this node sees another disk.
-    """
+    """Raise NotSharedError where this node does not see ``folder``, which the driver made beside the checkpoints."""
     if not is_remote(job.storage) and not Path(folder).is_dir():
         raise NotSharedError(
             f"{job.storage}: the node {ray.util.get_node_ip_address()} does not see the study's folder; give --out a "
@@ -43,7 +34,7 @@ def check_shared(job: FitJob, folder: str) -> None:
 
 
 def placements_of_group(workers: int) -> list[Placement]:
-    """Return where each worker is, by rank; all workers must call it."""
+    """Return the placement of each worker, by rank; all workers must call it."""
     device = ray.train.torch.get_device()
     on_gpu = device.type == "cuda"
     own = Placement(
@@ -62,10 +53,7 @@ def placements_of_group(workers: int) -> list[Placement]:
 class GroupEvaluators:
     """The evaluators of a worker group: on its own nodes and devices, from one job to the next. Rank 0 owns them.
 
-    They die with it. One that is lost alone is replaced at the next score.
-
-    Args:
-        placements: of the workers.
+    They end with it. One that is lost alone is replaced at the next score.
     """
 
     def __init__(self, placements: Sequence[Placement]) -> None:
@@ -74,10 +62,12 @@ class GroupEvaluators:
         self._started_for: tuple[Any, ...] = ()
 
     def begin(self, job: FitJob) -> None:
-        """Start what the job needs and is not there; it loads while the training does."""
-        wanted = (job.store, job.source, job.benchmark, job.evaluators, _structure(job.study.encoder))
+        """Start the evaluators that the job needs, unless they run; they load while the training does."""
+        # The pooling comes with every score.
+        encoder = job.study.encoder.model_copy(update={"pooling": "mean"})
+        wanted = (job.store, job.source, job.benchmark, job.evaluators, encoder)
         if self._service is None or wanted != self._started_for:
-            self._service, self._started_for = None, wanted  # those of before go first
+            self._service, self._started_for = None, wanted  # the former ones end first
             placements = [self._placements[index % len(self._placements)] for index in range(job.evaluators)]
             self._service = EvaluatorService(job.benchmark, job.store, job.source, job.study.encoder, placements)
 
@@ -98,11 +88,6 @@ class GroupEvaluators:
         assert self._service is not None
         encoder = job.study.encoder
         return self._service.score(weights, per_query_file, encoder.pooling, study_measures(job.study))
-
-
-def _structure(encoder: Encoder) -> Encoder:
-    """Return the encoder's settings without the one that comes with every score."""
-    return encoder.model_copy(update={"pooling": "mean"})
 
 
 def study_measures(study: Study) -> tuple[str, ...]:

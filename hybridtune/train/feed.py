@@ -17,43 +17,26 @@ from hybridtune.model.packing import TokenRows
 
 @dataclass(frozen=True)
 class DeviceBatch:
-    """A worker's b pairs of one step, on the device that computes them.
-
-    Attributes:
-        step: the step of the plan.
-        kind: the kind of the global batch.
-        pairs: b.
-        chunks: b queries, then b passages, then k hard negatives, cut into chunks that are encoded one by one.
-        answer_sets: [b] pairs of one answer set are no negatives of each other.
-        negative_answer_sets: [m] m >= k, the same on all workers.
-    """
+    """A worker's b pairs of one step, on the device that computes them."""
 
     step: int
-    kind: Kind
-    pairs: int
-    chunks: list[TokenRows]
-    answer_sets: Tensor
-    negative_answer_sets: Tensor
+    kind: Kind  # of the global batch
+    pairs: int  # b
+    chunks: list[TokenRows]  # b queries, b passages, k hard negatives, cut into chunks that are encoded one by one
+    answer_sets: Tensor  # [b]; pairs of one answer set are no negatives of each other
+    negative_answer_sets: Tensor  # [m], m >= k, the same on all workers
 
     @property
     def texts(self) -> int:
-        """2 b + k."""
+        """The number of texts, 2 b + k."""
         return sum(len(chunk) for chunk in self.chunks)
 
 
 class Feed:
     """Prepares one batch ahead, in a thread: cutting, pinning and copying never hold up the device.
 
-    A context manager; the first batch is on its way as soon as it is made.
-
-    Args:
-        batches: of this worker, in order.
-        device: where they go.
-        chunk_size: texts encoded at once; None: all.
-
-    Attributes:
-        waited: seconds that the training spent waiting for batches so far; the first, which waits for the data
-            pipeline to start, does not count.
+    A context manager; the first batch is on its way as soon as it is made. ``waited`` is the time in seconds that the
+    training has waited for batches, except for the first, which waits for the data pipeline to start.
     """
 
     def __init__(self, batches: Generator[TokenBatch], device: torch.device, chunk_size: int | None) -> None:
@@ -66,7 +49,7 @@ class Feed:
         return self
 
     def __exit__(self, *failure: object) -> None:
-        """Give back what the data pipeline holds."""
+        """Release what the data pipeline holds."""
         self._thread.shutdown()
         self._batches.close()
 
@@ -75,9 +58,9 @@ class Feed:
         while batch is not None:
             self._coming = self._thread.submit(self._next)
             yield batch
-            asked = time.perf_counter()
+            began = time.perf_counter()
             batch = self._coming.result()
-            self.waited += time.perf_counter() - asked
+            self.waited += time.perf_counter() - began
 
     def _next(self) -> DeviceBatch | None:
         batch = next(self._batches, None)
@@ -94,12 +77,8 @@ def on_device(batch: TokenBatch, device: torch.device, chunk_size: int | None) -
         TokenRows.flat(batch.ids[ends[first] : ends[last]], batch.lengths[first:last]).to(device)
         for first, last in itertools.pairwise(cuts)
     ]
-    answer_sets, negative_answer_sets = (torch.tensor(part) for part in (batch.answer_sets, batch.negative_answer_sets))
-    answer_sets, negative_answer_sets = _copied(answer_sets, device), _copied(negative_answer_sets, device)
-    return DeviceBatch(batch.step, batch.kind, pairs, chunks, answer_sets, negative_answer_sets)
-
-
-def _copied(tensor: Tensor, device: torch.device) -> Tensor:
+    tensors = [torch.tensor(sets) for sets in (batch.answer_sets, batch.negative_answer_sets)]
     if device.type == "cuda":
-        tensor = tensor.pin_memory()
-    return tensor.to(device, non_blocking=True)
+        tensors = [tensor.pin_memory() for tensor in tensors]
+    answer_sets, negative_answer_sets = (tensor.to(device, non_blocking=True) for tensor in tensors)
+    return DeviceBatch(batch.step, batch.kind, pairs, chunks, answer_sets, negative_answer_sets)

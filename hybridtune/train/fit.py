@@ -1,4 +1,4 @@
-"""fit: one FitJob in, its best checkpoint and scores out. The TorchTrainer of Ray Train v2."""
+"""One FitJob in, its best checkpoint and scores out, by Ray Train's TorchTrainer."""
 
 import contextlib
 import json
@@ -25,17 +25,12 @@ from hybridtune.train.loop import SCORES, checkpoint_manager, make_plan, train_l
 from hybridtune.train.progress import Metrics
 from hybridtune.train.rendezvous import torch_config
 
-_OWN = ".workers-"  # begins the name of the folder in which Ray Train keeps what it wants to know of a group
+_OWN = ".workers-"  # begins the name of the folder for Ray Train's own files of a group
 
 
 @dataclass(frozen=True)
 class FitResult:
-    """A finished training.
-
-    Attributes:
-        metrics: of the best checkpoint, beside how far the training went.
-        checkpoint: location of the best checkpoint by the study's first objective.
-    """
+    """A finished training: how far it went, and the scores and location of its best checkpoint."""
 
     metrics: Metrics
     checkpoint: str
@@ -52,18 +47,17 @@ class WorkerGroup:
     def __init__(self, resources: Resources, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._own = folder / f"{_OWN}{uuid.uuid4().hex[:8]}"
-        # Inside a trial of Tune's, what is asked for by default is taken from what the trial itself holds.
-        self._queue = (
-            ray.remote(JobQueue).options(num_cpus=0, resources=ON_HEAD, scheduling_strategy="DEFAULT").remote()
-        )
+        # Without a strategy of its own, an actor started in a trial of Tune's takes what the trial itself holds.
+        options = {"num_cpus": 0, "resources": ON_HEAD, "scheduling_strategy": "DEFAULT"}
+        self._queue = ray.remote(JobQueue).options(**options).remote()
         self._thread = Thread(target=self._run, args=[_trainer(self._queue, resources, self._own)], daemon=True)
         self._thread.start()
 
     def reports(self, job: FitJob) -> Iterator[Metrics]:
         """Train a job to its end, from its last checkpoint where ``job.storage`` holds one.
 
-        Between two reports the workers wait for the next to be asked for. A job whose reports are not asked for any
-        more is left when the next job begins.
+        Between two reports the workers wait until the next is consumed. A job whose reports are not consumed any more
+        is left when the next job begins.
 
         Yields:
             Every score, in order; the last is marked ``final`` and repeats the metrics of the best.
@@ -87,10 +81,9 @@ class WorkerGroup:
             yield metrics
 
     def close(self, seconds: float = 60.0) -> None:
-        """End the workers; a job that is under way ends at its next report.
+        """End the workers, waiting for so long at most; a job that is under way ends at its next report.
 
-        Args:
-            seconds: waited for their end at most; workers that are left go with the process, or with Ray.
+        Workers that still run then end with this process, or with Ray.
         """
         ray.get(self._queue.close.remote())
         self._thread.join(seconds)
@@ -106,11 +99,7 @@ class WorkerGroup:
 
 
 class Deaths(ray.train.UserCallback):  # type: ignore[misc]
-    """Tells the queue of workers that died; runs in Ray Train's controller.
-
-    Args:
-        queue: the actor.
-    """
+    """Reports workers that died to the queue; runs in Ray Train's controller."""
 
     def __init__(self, queue: Any) -> None:
         self._queue = queue
@@ -120,14 +109,14 @@ class Deaths(ray.train.UserCallback):  # type: ignore[misc]
         causes = [getattr(error, "_base_exc", error) for error in worker_exceptions.values()]
         if not any(isinstance(cause, HybridtuneError) for cause in causes):
             first = str(causes[0]).strip().splitlines()
-            there = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
-            with_node = not there.issuperset(ray.get(self._queue.nodes.remote()))
+            alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+            with_node = not alive.issuperset(ray.get(self._queue.nodes.remote()))
             self._queue.group_died.remote(first[-1] if first else type(causes[0]).__name__, with_node)
 
 
 def _trainer(queue: Any, resources: Resources, folder: Path) -> TorchTrainer:
     gpus = float(resources.gpus_per_worker)
-    # What works beside a worker asks for no CPU itself: it could be given away before, and the worker wait for ever.
+    # Tasks beside a worker request no CPU of their own: it could be given away before, and the worker wait for ever.
     per_worker = {"CPU": int(resources.cpus_per_worker) + WORKER_OVERHEAD} | ({"GPU": gpus} if gpus else {})
     return TorchTrainer(
         train_loop,
@@ -153,14 +142,8 @@ def _trainer(queue: Any, resources: Resources, folder: Path) -> TorchTrainer:
 def fit(job: FitJob, on_report: Callable[[Metrics], object] = lambda metrics: None) -> FitResult:
     """Train one configuration to its end, from its last checkpoint where ``job.storage`` holds one.
 
-    The best ``train.keep_checkpoints`` checkpoints stay, and the last one, from which a training goes on.
-
-    Args:
-        job: what to train.
-        on_report: called with every report.
-
-    Raises:
-        FitError, InputError: see `WorkerGroup.reports`.
+    The best ``train.keep_checkpoints`` checkpoints stay, and the last one, from which a training goes on. Errors are
+    those of `WorkerGroup.reports`.
     """
     clear(job.local_folder)
     group = WorkerGroup(job.study.resources, job.local_folder)
@@ -168,7 +151,7 @@ def fit(job: FitJob, on_report: Callable[[Metrics], object] = lambda metrics: No
         for metrics in group.reports(job):
             on_report(metrics)
     except BaseException:
-        group.close(0.0)  # nobody waits for the next report of a training that was interrupted
+        group.close(0.0)  # the training was interrupted, and no report will be consumed
         raise
     group.close()
     best = checkpoint_manager(job).at(metrics["best_step"])
@@ -176,7 +159,7 @@ def fit(job: FitJob, on_report: Callable[[Metrics], object] = lambda metrics: No
 
 
 def clear(folder: Path) -> None:
-    """Remove what worker groups left that were killed; none may run there."""
+    """Remove the files of worker groups that were killed; none may run there."""
     for left in folder.glob(f"{_OWN}*"):
         shutil.rmtree(left, ignore_errors=True)
 

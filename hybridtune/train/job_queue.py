@@ -1,11 +1,11 @@
-"""The jobs of a worker group, the queue that holds them, and the board on which running fits post their pace."""
+"""The jobs of a worker group, the queue that holds them, and the monitor to which running fits post their pace."""
 
 import asyncio
 import time
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import ray
 
@@ -25,16 +25,16 @@ class FitJob:
     """One training: everything a worker needs, and nothing that it could look up elsewhere.
 
     Attributes:
-        study: the study file with this fit's values put in; no ``auto`` in its resources.
+        study: with this fit's values put in; no ``auto`` in its resources.
         store: location of the token store.
         source: location or hub name of the encoder to start from.
-        benchmark: that intermediate scores are taken on; the reference of one in the object store, or a benchmark.
+        benchmark: for the scores on the way; a benchmark, or the reference of one in the object store.
         storage: location of this fit's checkpoints.
         evaluators: actors that score for this fit, >= 1.
-        home: local folder, on the machine of whoever hands in the job, for what is written of the fit beside its
-            checkpoints; None: that above ``storage``, which is local then.
-        name: what this fit is called on the board.
-        board: handle of the running board that takes its progress; None: nobody watches.
+        home: folder on the machine that hands in the job, for what is written of the fit beside its checkpoints; None:
+            the one above ``storage``, which is local then.
+        name: of this fit in the monitor.
+        monitor: handle of the actor that takes its pace; None: nobody watches.
     """
 
     study: Study
@@ -45,31 +45,24 @@ class FitJob:
     evaluators: int = 1
     home: str | None = None
     name: str = "fit"
-    board: Any = None
+    monitor: Any = None
 
     @property
     def local_folder(self) -> Path:
-        """``home``, or what stands for it."""
+        """The folder ``home``, or its default."""
         return Path(self.home) if self.home is not None else Path(self.storage).parent
 
 
-@dataclass(frozen=True)
-class Pace:
-    """How far a training is.
-
-    Attributes:
-        step: steps done.
-        loss: of the last step, this worker's rows.
-        pairs_per_second: of all workers, since the last post.
-    """
+class Pace(NamedTuple):
+    """How far a training is and how fast it goes: pairs of all workers, since the last post."""
 
     step: int
-    loss: float
+    loss: float  # of the last step, rank 0's rows
     pairs_per_second: float
 
 
-class Board:
-    """Holds the last pace of every training; the actor behind `start_board`."""
+class PaceMonitor:
+    """The actor that holds the last pace of every training."""
 
     def __init__(self) -> None:
         self._paces: dict[str, Pace] = {}
@@ -83,28 +76,22 @@ class Board:
         return self._paces
 
 
-def start_board() -> Any:
-    """Start a board, on the head node; it lives as long as the returned handle."""
-    return ray.remote(Board).options(num_cpus=0, resources=ON_HEAD).remote()
+def start_monitor() -> Any:
+    """Start a monitor on the head node; it lives as long as the returned handle."""
+    return ray.remote(PaceMonitor).options(num_cpus=0, resources=ON_HEAD).remote()
 
 
-def read_board(board: Any) -> dict[str, Pace]:
-    """Return the paces on a board."""
-    paces: dict[str, Pace] = ray.get(board.read.remote())
+def read_paces(monitor: Any) -> dict[str, Pace]:
+    """Return the paces of all trainings by their names."""
+    paces: dict[str, Pace] = ray.get(monitor.read.remote())
     return paces
 
 
-class Poster:
-    """A worker's side: posts at most once a second and never waits for the answer.
+class PacePoster:
+    """Posts a fit's pace to the monitor, if any, at most once a second, and never waits for the answer."""
 
-    Args:
-        board: handle of the board; None posts nowhere.
-        fit: name of this training.
-        batch_size: pairs in the global batch.
-    """
-
-    def __init__(self, board: Any, fit: str, batch_size: int) -> None:
-        self._actor, self._fit, self._batch_size = board, fit, batch_size
+    def __init__(self, monitor: Any, fit: str, batch_size: int) -> None:
+        self._actor, self._fit, self._batch_size = monitor, fit, batch_size
         self._last, self._steps = time.perf_counter(), 0
 
     def step_done(self, step: int, loss: Any) -> None:
@@ -113,13 +100,12 @@ class Poster:
         elapsed = time.perf_counter() - self._last
         if self._actor is None or elapsed < SECONDS_BETWEEN_POSTS:
             return
-        rate = self._steps * self._batch_size / elapsed
-        self._actor.post.remote(self._fit, Pace(step, float(loss), rate))
+        self._actor.post.remote(self._fit, Pace(step, float(loss), self._steps * self._batch_size / elapsed))
         self._last, self._steps = time.perf_counter(), 0
 
 
 class JobQueue:
-    """Holds one job at a time, until its last report; a worker group that died finds it there again.
+    """Holds one job at a time, until its last report; a worker group that died finds it again.
 
     All methods are coroutines of one actor: they wait for each other without holding a thread.
     """
@@ -127,7 +113,7 @@ class JobQueue:
     def __init__(self) -> None:
         self._change = asyncio.Condition()
         self._number, self._job = 0, None
-        self._open = self._asked = self._closed = False
+        self._open = self._awaited = self._closed = False  # awaited: the next report
         self._reports: deque[Metrics] = deque()
         self._problem: Exception | None = None
         self._deaths = self._lost = 0
@@ -139,39 +125,39 @@ class JobQueue:
         async with self._change:
             self._number, self._job = self._number + 1, job
             self._reports.clear()
-            self._deaths, self._lost, self._asked, self._step = 0, 0, False, -1
+            self._deaths, self._lost, self._awaited, self._step = 0, 0, False, -1
             if self._problem is None or isinstance(self._problem, HybridtuneError):  # else the group is gone for good
                 self._open, self._problem = True, None
             self._change.notify_all()
 
     async def next_report(self) -> Metrics | Exception:
-        """The next report of the job, or why there will be none; asking for it tells the worker to go on."""
+        """Return the next report of the job, or why none will come; until this is called the worker waits."""
         async with self._change:
-            self._asked = True
+            self._awaited = True
             self._change.notify_all()
             await self._change.wait_for(lambda: self._reports or self._problem is not None)
-            self._asked = False
+            self._awaited = False
             return self._reports.popleft() if self._reports else self._problem or {}
 
     async def close(self) -> None:
-        """No more jobs will come: the group ends."""
+        """End the group: no more jobs will come."""
         async with self._change:
             self._open, self._closed = False, True
             self._change.notify_all()
 
     async def take(self) -> tuple[int, Any] | None:
-        """For a worker: the open job and its number, once there is one; None after `close`."""
+        """Return to a worker the open job and its number as soon as one is open; None after `close`."""
         async with self._change:
             await self._change.wait_for(lambda: self._open or self._closed)
             return None if self._closed else (self._number, self._job)
 
     async def job(self, number: int) -> Any:
-        """For the other workers: the job that the first one took."""
+        """Return to the other workers the job that the first one took."""
         assert number == self._number, "a job is replaced only after all its workers have left it"
         return self._job
 
     async def report(self, number: int, metrics: Metrics) -> bool:
-        """For a worker: hand over a report; returns, once that is known, whether to go on."""
+        """Take a report from a worker, and return whether it should go on as soon as that is known."""
         async with self._change:
             if number != self._number or not self._open:
                 return False
@@ -179,33 +165,31 @@ class JobQueue:
                 return True  # reported before, by a worker that died
             self._deaths, self._lost, self._step = 0, 0, metrics["step"]
             self._reports.append(metrics)
-            self._asked, self._open = False, not metrics["final"]
+            self._awaited, self._open = False, not metrics["final"]
             self._change.notify_all()
             if self._open:
-                await self._change.wait_for(lambda: self._asked or self._closed or number != self._number)
+                await self._change.wait_for(lambda: self._awaited or self._closed or number != self._number)
             return self._open and number == self._number
 
     async def fail(self, number: int, problem: HybridtuneError) -> None:
-        """For a worker: the job cannot be done."""
+        """End a job that cannot be done, for a worker."""
         async with self._change:
             if number == self._number and self._open:
                 self._open, self._problem = False, problem
                 self._change.notify_all()
 
-    async def seated(self, nodes: list[str]) -> None:
-        """For a worker: the ids of the nodes that the group's workers are on."""
+    async def set_nodes(self, nodes: list[str]) -> None:
+        """Store the ids of the nodes that the group's workers are on."""
         self._nodes = nodes
 
     async def nodes(self) -> list[str]:
-        """Where the workers are, or were before they died."""
+        """Return the nodes of the workers, also after these died."""
         return self._nodes
 
     async def group_died(self, reason: str, with_node: bool = False) -> None:
-        """Workers died, and Ray Train starts the group anew, which takes the same job; unless that was enough.
+        """Count that workers died, of a ``reason`` and maybe with their node; after too many deaths, end the job.
 
-        Args:
-            reason: of one of them, a line.
-            with_node: a node of theirs is gone; the group then waits for another.
+        Until then Ray Train starts the group anew, and it takes the same job.
         """
         async with self._change:
             self._lost += with_node
@@ -218,7 +202,7 @@ class JobQueue:
                 self._change.notify_all()
 
     async def group_gone(self, error: Exception) -> None:
-        """Ray Train gave up: no job will be done any more."""
+        """End all jobs: Ray Train gave up."""
         async with self._change:
             if not self._closed:
                 self._open, self._problem = False, error

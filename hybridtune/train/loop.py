@@ -29,7 +29,7 @@ from hybridtune.train.checkpoint import Snapshot, read_state
 from hybridtune.train.checkpoints import CheckpointManager
 from hybridtune.train.evaluators import GroupEvaluators, check_shared, placements_of_group
 from hybridtune.train.feed import DeviceBatch, Feed
-from hybridtune.train.job_queue import FitJob, Poster
+from hybridtune.train.job_queue import FitJob, PacePoster
 from hybridtune.train.memory import answer_out_of_memory, is_out_of_memory
 from hybridtune.train.progress import Clock, Metrics, Progress, Totals, agreed
 from hybridtune.train.step import TrainingStep
@@ -39,19 +39,12 @@ SCORES = "scores.json"  # in every checkpoint: the full tables behind its metric
 
 @dataclass(frozen=True)
 class WorkerContext:
-    """The rank of a worker and the calls by which it reports and has weights scored.
-
-    Attributes:
-        rank: of this worker, in [0, workers).
-        workers: of the group.
-        report: takes a score, gives back whether to go on.
-        score: given weights and a file for the values of every ranking, scores them.
-    """
+    """The rank of a worker, the size of its group, and the calls by which it reports and has weights scored."""
 
     rank: int
     workers: int
-    report: Callable[[Metrics], bool]
-    score: Callable[[Mapping[str, Any], Path], Scores]
+    report: Callable[[Metrics], bool]  # returns whether to go on
+    score: Callable[[Mapping[str, Any], Path], Scores]  # of weights; writes the values of every ranking to the file
 
 
 def make_plan(corpus: Corpus, study: Study) -> HybridPlan:
@@ -87,7 +80,7 @@ def train_loop(config: dict[str, Any]) -> None:
     queue, context = config["queue"], ray.train.get_context()
     rank, workers = context.get_world_rank(), context.get_world_size()
     placements = placements_of_group(workers)
-    ray.get(queue.seated.remote([placement.node for placement in placements]))
+    ray.get(queue.set_nodes.remote([placement.node for placement in placements]))
     evaluators = GroupEvaluators(placements)
     while (taken := _take(queue, rank, workers)) is not None:
         number, job = taken
@@ -132,7 +125,7 @@ def _train_job(job: FitJob, context: WorkerContext) -> None:
     last = checkpoints.last()
     progress = Progress(**read_state(last)) if last is not None else Progress()
     clock = Clock(progress)
-    # A report whose worker was killed behind its checkpoint comes first.
+    # The report of a checkpoint whose worker was killed before it could report comes first.
     first = context.rank == 0
     if agreed(first and last is not None and not context.report(_reported(checkpoints, progress)), device):
         return
@@ -145,13 +138,13 @@ def _train_job(job: FitJob, context: WorkerContext) -> None:
 def _train(
     job: FitJob, checkpoints: CheckpointManager, progress: Progress, clock: Clock, context: WorkerContext
 ) -> Progress:
-    """Run the steps that are left, until the last, until patience runs out or a report says so; return the progress."""
+    """Run the remaining steps, until patience runs out or the answer to a report says so, and return the progress."""
     study, train, rank, workers = job.study, job.study.train, context.rank, context.workers
     device, store = ray.train.torch.get_device(), TokenStore.open(ensure_local(job.store))
     source = str(ensure_local(job.source)) if is_remote(job.source) else job.source
     plan = make_plan(store.corpus(), study)
-    start, here = progress.step, ray.get_runtime_context().get_node_id()
-    # The task that reads the store works beside the worker, where the store is, on CPUs that the worker holds for it.
+    start = progress.step
+    # The task that reads the store runs beside the worker, where the store is, on CPUs that the worker holds for it.
     batches = token_batches(
         plan,
         store.path,
@@ -161,14 +154,14 @@ def _train(
         workers=workers,
         negatives=train.negatives,
         num_cpus=0.0,
-        node=here,
+        node=ray.get_runtime_context().get_node_id(),
     )
-    with Feed(batches, device, train.chunk_size) as feed:  # which starts while the encoder is loaded
+    with Feed(batches, device, train.chunk_size) as feed:  # it starts while the encoder is loaded
         training = TrainingStep(study, source, store.tokenizer().pad_id, device, rank)
         if (last := checkpoints.last()) is not None:
             training.load(last)
         totals = Totals(study, device)
-        poster = Poster(job.board if rank == 0 else None, job.name, train.batch_size)
+        poster = PacePoster(job.monitor if rank == 0 else None, job.name, train.batch_size)
         for batch in feed:
             if batch.step == start:
                 clock.steps_begin()
@@ -209,7 +202,7 @@ def _step(training: TrainingStep, batch: DeviceBatch, workers: int, plan: Hybrid
 
 
 def _check_finite(metrics: Metrics) -> None:
-    """Raises FitError, on all workers alike, where a mean loss is none."""
+    """Raise FitError, on all workers alike, where a mean loss is NaN or infinite."""
     for loss in (metrics["loss"], metrics.get("align_loss", 0.0)):
         if not math.isfinite(loss):
             raise FitError(

@@ -28,8 +28,6 @@ class Optimizer:
         train: learning rate, weight decay, layer decay and the bound of the gradient's norm.
         extras: trained parameters outside the encoder, by names that no parameter of the encoder has (a learned
             temperature).
-
-    Example: see `hybridtune.train.step.TrainingStep`.
     """
 
     def __init__(self, model: DualEncoder, train: Train, extras: Mapping[str, nn.Parameter] | None = None) -> None:
@@ -49,10 +47,7 @@ class Optimizer:
         self._adamw = torch.optim.AdamW(parts, lr=train.learning_rate, fused=True)
 
     def step(self, share: float) -> Tensor:
-        """Clip the gradients together, update the weights, drop the gradients.
-
-        Args:
-            share: of the peak learning rate, > 0.
+        """Clip the gradients together, update the weights at a ``share`` of the peak learning rate, drop the gradients.
 
         Returns:
             Scalar: norm of the whole gradient before it was clipped.
@@ -93,12 +88,7 @@ class Optimizer:
 
 
 def learning_rate_share(step: int, steps: int, warmup_ratio: float) -> float:
-    """Return the share of the peak learning rate at a step: linear from 0 to 1 over the warm-up, then linear to 0.
-
-    Example:
-        >>> [learning_rate_share(step, steps=4, warmup_ratio=0.5) for step in range(4)]
-        [0.5, 1.0, 1.0, 0.5]
-    """
+    """Return the share of the peak learning rate at a step: linear from 0 to 1 over the warm-up, then linear to 0."""
     warmup = steps * warmup_ratio
     if step + 1 < warmup:
         return (step + 1) / warmup
@@ -108,9 +98,7 @@ def learning_rate_share(step: int, steps: int, warmup_ratio: float) -> float:
 def clip(gradients: list[Tensor], bound: float) -> Tensor:
     """Scale gradients in place so that their norm, taken as one vector, is at most ``bound``; returns the norm before.
 
-    Args:
-        gradients: replicated (the same on every worker) or sharded, in any mixture.
-        bound: > 0.
+    They may be replicated (the same on every worker) or sharded, in any mixture.
     """
     sharded = [local(g) for g in gradients if isinstance(g, DTensor)]
     replicated = [g for g in gradients if not isinstance(g, DTensor)]
@@ -120,13 +108,13 @@ def clip(gradients: list[Tensor], bound: float) -> Tensor:
         dist.all_reduce(square)
         norm = (square + norm.to(square.device) ** 2).sqrt()
     factor = (bound / (norm + _EPSILON)).clamp(max=1.0)
-    if factor.device.type != "cpu" or factor < 1:  # elsewhere, asking would wait for the device
+    if factor.device.type != "cpu" or factor < 1:  # elsewhere, the comparison would wait for the device
         ray_private.scale_in_place([*sharded, *replicated], factor)
     return norm
 
 
 def _layer_shares(model: DualEncoder, decay: float) -> dict[str, float]:
-    """Return the shares of the learning rate by parameter; what is registered before the first layer is below it."""
+    """Return the shares of the learning rate by parameter; those registered before the first layer are below it."""
     names = [name for name, _ in model.named_parameters()]
     if decay == 1:
         return dict.fromkeys(names, 1.0)
@@ -135,6 +123,6 @@ def _layer_shares(model: DualEncoder, decay: float) -> dict[str, float]:
     shares, distance = {}, len(layers)  # layers above a parameter
     for name, parameter in model.named_parameters():
         if id(parameter) in above:
-            distance = 0  # from here on, of what is in no layer
+            distance = 0  # from here on, of a parameter in no layer
         shares[name] = decay ** above.get(id(parameter), distance)
     return shares

@@ -1,4 +1,4 @@
-"""How a training is spread over workers: whole copies (DDP) or shards (FSDP2), and whole tensors out of either.
+"""The distribution of a training over workers: whole copies (DDP) or shards (FSDP2), and whole tensors out of either.
 
 Two kinds of parameter go through here: replicated ones, whose gradients DDP averages, and sharded ones (``DTensor``).
 """
@@ -20,7 +20,7 @@ def distribute(model: DualEncoder, sharding: Literal["ddp", "fsdp"], device: tor
 
     Call it after ``prepare_for_training`` and before anything that holds parameters (optimiser, running mean): ``fsdp``
     replaces them by shards. ``model`` stays the bare encoder; call the returned module for steps that have a gradient.
-    One worker has nobody to share with, whatever ``sharding`` says.
+    A single worker is not joined with others, whatever ``sharding`` says.
 
     Args:
         model: the same weights on every worker; on the CPU for ``fsdp``, so that no device ever holds all of it.
@@ -29,7 +29,7 @@ def distribute(model: DualEncoder, sharding: Literal["ddp", "fsdp"], device: tor
         device: of this worker.
     """
     if device.type == "cuda":
-        torch.cuda.set_device(device)  # what collectives without a tensor of ours use
+        torch.cuda.set_device(device)  # for collectives without a tensor of ours
     if workers() == 1:
         return model.to(device)
     if sharding == "fsdp":

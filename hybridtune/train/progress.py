@@ -1,4 +1,4 @@
-"""How far a training is: what its checkpoints say of it, and the means that are reported between two scores."""
+"""The progress of a training, as its checkpoints hold it, and the means that are reported between two scores."""
 
 import time
 from dataclasses import dataclass, field
@@ -13,38 +13,28 @@ from hybridtune.model.loss import LossOutput
 from hybridtune.train.feed import DeviceBatch
 
 Metrics = dict[str, Any]
-WENT = ("step", "pairs", "setup_seconds", "train_seconds", "score_seconds", "realised_ratio")  # how far, not how good
+# The metrics that say how far a training went, not how good it is.
+EXTENT = ("step", "pairs", "setup_seconds", "train_seconds", "score_seconds", "realised_ratio")
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What a checkpoint knows beside its weights; all of it is JSON.
+    """The content of a checkpoint beside its weights; all of it is JSON.
 
-    Attributes:
-        step: steps done.
-        metrics: what was reported at this step, with the seconds of all runs: ``setup_seconds`` (from a job's hand-over
-            to its first step), ``train_seconds`` and ``score_seconds`` (scores and checkpoints).
-        best_step: step of the best score so far, by the first objective; of equals the last.
-        best_metrics: what was reported there.
-        without_better: scores in a row that were not better than the best before them.
-        ended: nothing is left to do: the last step was reached, or patience ran out.
+    ``metrics`` are those reported at this step, with the seconds of all runs: ``setup_seconds`` (from a job's start to
+    its first step), ``train_seconds`` and ``score_seconds`` (scores and checkpoints). The best step is that of the best
+    score so far by the first objective, of equals the last.
     """
 
-    step: int = 0
+    step: int = 0  # number of steps done
     metrics: Metrics = field(default_factory=dict)
     best_step: int = 0
     best_metrics: Metrics = field(default_factory=dict)
-    without_better: int = 0
-    ended: bool = False
+    without_better: int = 0  # scores in a row that were not better than the best before them
+    ended: bool = False  # the last step was reached, or patience ran out
 
     def scored(self, metrics: Metrics, clock: "Clock", study: Study) -> "Progress":
-        """Return the progress after the next score.
-
-        Args:
-            metrics: with ``step`` and the study's first objective.
-            clock: of this run of the training.
-            study: whose objective and patience count.
-        """
+        """Return the progress after the next score, whose metrics hold ``step`` and the study's first objective."""
         objective, train = study.search.objective[0], study.train
         sign = 1 if direction(objective) == "max" else -1
         before = self.best_metrics.get(objective)
@@ -60,34 +50,27 @@ class Progress:
             "ended": float(ended),
             "final": 0.0,
         }
-        return Progress(
-            step=metrics["step"],
-            metrics=metrics,
-            best_step=metrics["best_step"],
-            best_metrics=metrics if best else self.best_metrics,
-            without_better=without_better,
-            ended=ended,
-        )
+        best_metrics = metrics if best else self.best_metrics
+        return Progress(metrics["step"], metrics, metrics["best_step"], best_metrics, without_better, ended)
 
     def final_metrics(self) -> Metrics:
-        """Return the metrics of the best score and how far the training went: what a trial is judged by."""
-        return {**self.best_metrics, **{name: self.metrics[name] for name in WENT}, "ended": 1.0, "final": 1.0}
+        """Return the metrics of the best score, by which a trial is judged, and how far the training went."""
+        return {**self.best_metrics, **{name: self.metrics[name] for name in EXTENT}, "ended": 1.0, "final": 1.0}
 
 
 def agreed(over: bool, device: torch.device) -> bool:
-    """Return whether the training is over, as rank 0, which scores and reports, has it; all workers must call it."""
+    """Return whether the training is over by rank 0, which scores and reports; all workers must call it."""
     if not (dist.is_initialized() and dist.get_world_size() > 1):
         return over
-    said = torch.tensor([over], dtype=torch.int32, device=device)
-    dist.broadcast(said, 0)
-    return bool(said)
+    agreement = torch.tensor([over], dtype=torch.int32, device=device)
+    dist.broadcast(agreement, 0)
+    return bool(agreement)
 
 
 class Clock:
-    """Where the time of a training goes: set-up, steps, and the rest, which is scores and checkpoints.
+    """Measures the time of a training: set-up, steps, and the rest, which is scores and checkpoints.
 
-    Args:
-        progress: of the training when this run of it began; its seconds are counted on.
+    Seconds are added to those of the progress with which this run began.
     """
 
     def __init__(self, progress: Progress) -> None:
@@ -115,12 +98,7 @@ class Clock:
 
 
 class Totals:
-    """Sums of what the steps since the last report gave; read off the device only at the next report.
-
-    Args:
-        study: of the training.
-        device: where its losses are.
-    """
+    """Sums of the losses since the last report; read off the device only at the next report."""
 
     def __init__(self, study: Study, device: torch.device) -> None:
         self._study, self._device = study, device
@@ -128,18 +106,14 @@ class Totals:
         self.start()
 
     def start(self, waited: float = 0.0) -> None:
-        """Begin anew.
-
-        Args:
-            waited: seconds that were spent waiting for data until now.
-        """
+        """Begin anew, after so many seconds of waiting for data."""
         self._waited = waited
         self._sums = torch.zeros(2, 3, device=self._device)  # pair batches, align batches
         self._counts = torch.zeros(2, 2)  # on the CPU, where they are known: nothing waits for the device
         self._started = time.perf_counter()
 
     def add(self, batch: DeviceBatch, output: LossOutput) -> None:
-        """Take the next step's."""
+        """Add the next step's."""
         row = int(batch.kind == "align")
         self._sums[row] += torch.stack([output.loss.detach(), output.accuracy, output.spread])
         self._counts[row] += torch.tensor([1.0, (batch.texts - 2 * batch.pairs) / batch.pairs])

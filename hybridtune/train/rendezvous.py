@@ -1,4 +1,4 @@
-"""Where the workers of a group find each other: on loopback alone where their Ray is, else as Ray Train does it.
+"""The meeting point of a group's workers: on loopback alone where their Ray is, else as Ray Train does it.
 
 Torch's own store listens on every interface of the machine, and takes what anybody writes to it.
 """
@@ -16,21 +16,21 @@ from ray.train.torch.config import _set_torch_distributed_env_vars, _TorchBacken
 
 _HOST = "127.0.0.1"
 _INTERFACE = "lo0" if sys.platform == "darwin" else "lo"
-_held: list[Any] = []  # in the process of rank 0, so that it lives until the others have come
+_stores: list[Any] = []  # in the process of rank 0, so that one lives until the others have come
 
 
 def torch_config(backend: str) -> TorchConfig:
-    """How the workers of a group connect, with a backend of torch (``gloo``, ``nccl``)."""
+    """Return the configuration by which workers connect, with a backend of torch (``gloo``, ``nccl``)."""
     on_loopback = ray.util.get_node_ip_address() == _HOST
     return LoopbackConfig(backend=backend) if on_loopback else TorchConfig(backend=backend)
 
 
 class LoopbackConfig(TorchConfig):  # type: ignore[misc]
-    """Workers that are all on this machine, and that nobody from outside reaches."""
+    """Workers that are all on this machine and cannot be reached from outside."""
 
     @property
     def backend_cls(self) -> type[_TorchBackend]:
-        """What Ray Train starts the workers' process group with."""
+        """The class by which Ray Train starts the workers' process group."""
         return _LoopbackBackend
 
 
@@ -50,7 +50,7 @@ class _LoopbackBackend(_TorchBackend):  # type: ignore[misc]
 
 
 def _open_store() -> int:
-    """Open the store that the group's workers meet in; its port."""
+    """Open the store in which the group's workers meet, and return its port."""
     listener = socket.socket()
     listener.bind((_HOST, 0))
     listener.listen(1024)
@@ -58,11 +58,11 @@ def _open_store() -> int:
     store = dist.TCPStore(  # type: ignore[attr-defined]
         _HOST, port, is_master=True, wait_for_workers=False, master_listen_fd=listener.detach()
     )
-    _held.append(store)
+    _stores.append(store)
     return port
 
 
 def _join(port: int, rank: int, size: int, backend: str, timeout_s: int) -> None:
     os.environ.update(GLOO_SOCKET_IFNAME=_INTERFACE, NCCL_SOCKET_IFNAME=_INTERFACE)
-    store = _held[-1] if rank == 0 else dist.TCPStore(_HOST, port, is_master=False)  # type: ignore[attr-defined]
+    store = _stores[-1] if rank == 0 else dist.TCPStore(_HOST, port, is_master=False)  # type: ignore[attr-defined]
     dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timedelta(seconds=timeout_s))

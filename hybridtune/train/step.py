@@ -22,7 +22,7 @@ from hybridtune.train.parallel import distribute
 
 
 class TrainingStep:
-    """What is trained, and how.
+    """The state of a training on one worker, and the step that changes it.
 
     Args:
         study: with this fit's values put in.
@@ -45,7 +45,10 @@ class TrainingStep:
             torch.set_float32_matmul_precision("high" if tf32 else "highest")
         self.model = load_encoder(source, study.encoder, pad_id, train.dropout).train()
         prepare_for_training(self.model, train, study.seed)
-        self.teacher = _teacher(study, source, pad_id).to(device) if study.mix.align_share else None
+        self.teacher: DualEncoder | None = None
+        if study.mix.align_share:  # the frozen encoder whose vectors are the targets of align batches
+            self.teacher = load_encoder(train.teacher or source, study.encoder, pad_id, 0.0).to(device)
+            self.teacher.eval().requires_grad_(False)
         self.parallel = distribute(self.model, study.resources.sharding, device)
         self.temperature = None
         if train.learn_temperature:
@@ -105,11 +108,11 @@ class TrainingStep:
         return loss_of
 
     def _align(self, batch: DeviceBatch) -> Callable[[Tensor], LossOutput]:
-        pairs, teachers = batch.pairs, self._taught(batch)
+        pairs, teachers = batch.pairs, self._teacher_vectors(batch)
         return lambda students: align(students[:pairs], students[pairs : 2 * pairs], teachers)
 
     @torch.no_grad()
-    def _taught(self, batch: DeviceBatch) -> Tensor:
+    def _teacher_vectors(self, batch: DeviceBatch) -> Tensor:
         """Return the teacher's vectors [b, D] of the first b texts."""
         assert self.teacher is not None  # a plan with align batches has one
         vectors, left = [], batch.pairs
@@ -124,32 +127,26 @@ class TrainingStep:
 
 
 def _checked_loss(hook: str) -> RowLoss:
-    """Return the loss that a study names, which says so where it returns something else than a loss."""
+    """Return the loss that a study names; it raises InputError where the user's function returns no scalar."""
     function = load_hook(hook, "train.loss")
 
     def loss(*arguments: Any) -> Tensor:
         value = function(*arguments)
         if not isinstance(value, Tensor) or value.dim() or not value.is_floating_point():
-            told = f"shape {list(value.shape)}" if isinstance(value, Tensor) else f"type {type(value).__name__}"
-            raise InputError(f"train.loss {hook}: returned a value of {told}; return a scalar, the mean over the rows")
+            form = f"shape {list(value.shape)}" if isinstance(value, Tensor) else f"type {type(value).__name__}"
+            raise InputError(f"train.loss {hook}: returned a value of {form}; return a scalar, the mean over the rows")
         return value
 
     return loss
 
 
-def _teacher(study: Study, source: str, pad_id: int) -> DualEncoder:
-    """Load the frozen encoder whose vectors are the targets of align batches."""
-    teacher = load_encoder(study.train.teacher or source, study.encoder, pad_id, 0.0)
-    return teacher.eval().requires_grad_(False)
-
-
 def seed_dropout(seed: int, step: int, rank: int) -> None:
-    """Make a step's dropout a function of its place, so that a resumed run draws what the first would have drawn."""
+    """Make a step's dropout a function of its number, so that a resumed run draws what the first would have drawn."""
     torch.manual_seed(int(np.random.SeedSequence((seed, step, rank)).generate_state(1)[0]))
 
 
 def use_bf16(precision: str, device: torch.device) -> bool:
-    """Return whether to compute in bf16: where asked for, or by default on hardware that multiplies it natively."""
+    """Return whether to compute in bf16: if the study says so, by default on hardware that multiplies it natively."""
     if precision != "auto":
         return precision == "bf16"
     if device.type == "cuda":

@@ -40,7 +40,7 @@ class Line:
     def __init__(self, answers=()):
         self.jobs, self.answers, self.reports, self.failures = [(1, JOB)], list(answers), [], []
         self.take = SimpleNamespace(remote=lambda: self.jobs.pop() if self.jobs else None)
-        self.seated = SimpleNamespace(remote=lambda nodes: None)
+        self.set_nodes = SimpleNamespace(remote=lambda nodes: None)
         self.job = SimpleNamespace(remote=lambda number: JOB)
         self.report = SimpleNamespace(remote=self._report)
         self.fail = SimpleNamespace(remote=lambda number, problem: self.failures.append((number, problem)))
