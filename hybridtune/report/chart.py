@@ -1,4 +1,4 @@
-"""What a chart of the report is, and what all of them share: the look, the marks of trials, the heat map.
+"""The chart of a report, and what all charts share: the look, the marks of trials, the heat map.
 
 Every public function of the ``*_charts`` modules takes a `StudyRecord` and returns a `Chart`, which the page shows.
 """
@@ -50,21 +50,14 @@ TEMPLATE = go.layout.Template(
 
 @dataclass
 class Chart:
-    """A picture, what it says in words, and its figures as a table; all plain text but for the figure's, escaped.
+    """A picture, what it says in words, and its figures as a table; all plain text but for the figure's, escaped."""
 
-    Attributes:
-        key: its id in the page; letters, digits and hyphens.
-        rows: values, numbers rounded to sensible digits; None is empty.
-        words: what it shows and how to read it, or why there is no figure.
-        figure: without a width; None: not enough data.
-    """
-
-    key: str
+    key: str  # its id in the page; letters, digits and hyphens
     title: str
     columns: list[str] = field(default_factory=list)
-    rows: list[list[Value]] = field(default_factory=list)
-    words: str = ""
-    figure: go.Figure | None = None
+    rows: list[list[Value]] = field(default_factory=list)  # numbers rounded to sensible digits; None is empty
+    words: str = ""  # what it shows and how to read it, or why there is no figure
+    figure: go.Figure | None = None  # without a width; None: not enough data
 
     def saying(self, words: str, figure: go.Figure | None = None) -> "Chart":
         """Set the words and the figure, and return the chart."""
@@ -156,13 +149,10 @@ def ring(x: Any, y: Any, label: str = "", side: str = "center") -> go.Scatter:
 
 
 def heat_map(names: Sequence[str], values: Mapping[Pair, float], tips: Mapping[Pair, str], scale: Scale) -> go.Figure:
-    """Return a square for each pair; empty where it has no value.
+    """Return a square for each pair of query language and passage language; empty where it has no value.
 
-    Args:
-        names: the languages in their order; those without a value in a row or column are left out of it.
-        values: by (query language, passage language); at least one.
-        tips: what a square shows when it is pointed at, escaped.
-        scale: of the colours.
+    Of the languages, ``names``, a row or column without a value is left out. ``tips``, shown when a square is pointed
+    at, are escaped.
     """
     down = [x for x in names if any(query == x for query, _ in values)]
     across = [y for y in names if any(passage == y for _, passage in values)]

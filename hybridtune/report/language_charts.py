@@ -92,7 +92,7 @@ def _gain_words(gains: Mapping[Pair, float]) -> str:
 
 
 def bias_map(record: StudyRecord) -> Chart:
-    """Draw which language stands above its share for queries of which language, of the chosen model on dev."""
+    """Draw which language is above its share for queries of which language, of the chosen model on dev."""
     chart = Chart("bias-map", "Language bias", [*_SIDES, BIAS.unit])
     best = record.best
     if best is None or best.scores is None:

@@ -166,7 +166,7 @@ def _name_lines(figure: go.Figure, names: list[str]) -> None:
 
 
 class _Region(NamedTuple):
-    """The mixing ratios at which the fitted objective is as good as its top, as far as the trials can tell."""
+    """The mixing ratios at which the fitted objective is as good as its top, as far as the trials show."""
 
     low: float
     high: float
@@ -249,13 +249,8 @@ def realised_ratio(record: StudyRecord) -> Chart:
 def smooth_line(x: Float64, y: Float64, at: Float64) -> Float64:
     """Fit straight lines of y over x, at each point of ``at`` through all trials, near ones counting more.
 
-    Args:
-        x: [n], n >= 1, in [0, 1].
-        y: [n].
-        at: [m].
-
-    Returns:
-        [m]. The weights are Gaussian, of standard deviation WINDOW.
+    The trials are at ``x`` [n] in [0, 1], n >= 1, with values ``y`` [n]; ``at`` and the fit are [m]. The weights are
+    Gaussian, of standard deviation WINDOW.
     """
     away = x[None, :] - at[:, None]  # [m, n]
     squares = (away / WINDOW) ** 2
@@ -295,15 +290,8 @@ def near_top(at: Float64, fitted: Float64, within: float) -> tuple[float, float]
 def smooth_surface(x: Float64, y: Float64, values: Float64, across: Float64, down: Float64) -> Float64:
     """Return weighted means of the trials' values over the unit square, by a Gaussian kernel.
 
-    Args:
-        x: [n], in [0, 1], like ``y``.
-        y: [n].
-        values: [n].
-        across: [a], points on x.
-        down: [d], points on y.
-
-    Returns:
-        [d, a]; NaN where no trial is within reach: nothing is known there.
+    The trials are at ``x`` and ``y`` [n] in [0, 1], with ``values`` [n]; the points at ``across`` [a] and ``down`` [d].
+    The means are [d, a]; NaN where no trial is within reach: nothing is known there.
     """
     away = (across[None, :, None] - x) ** 2 + (down[:, None, None] - y) ** 2  # [d, a, n]
     weights = np.exp(-away / (2 * _WIDTH**2))

@@ -95,7 +95,7 @@ def page(record: StudyRecord) -> str:
 
 
 def script_json(text: str) -> Markup:
-    """Return JSON that may stand in a script element: nothing in it ends the element or a line of script."""
+    """Return JSON that is safe in a script element: nothing in it ends the element or a line of script."""
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return Markup(text)

@@ -51,34 +51,21 @@ class TrialRecord(TrialRow):
 
 @dataclass(frozen=True)
 class StudyRecord:
-    """A study folder, read.
-
-    Attributes:
-        goals: objective -> ``max`` or ``min``; the first decides.
-        trials: by number; those that run now are among them.
-        best: the chosen trial; None before one came to its last step.
-        front: trials that no other beats on all objectives; with one objective, the best alone.
-        result: ``result.json``; None before the study has ended.
-        repeats: ``repeats.json``, the seed check; None: not made.
-        optuna_study: opened for reading; None: not there, see ``notes``.
-        state: ``running`` where its process lives or is on another host.
-        written: last change of the folder's files, in seconds of the epoch.
-        notes: what could not be read, and why; one sentence each.
-    """
+    """A study folder, read."""
 
     folder: Path
     study: Study
-    goals: dict[str, str]
-    trials: list[TrialRecord]
-    best: TrialRecord | None
-    front: list[TrialRecord]
+    goals: dict[str, str]  # objective -> ``max`` or ``min``; the first decides
+    trials: list[TrialRecord]  # by number; those that run now are among them
+    best: TrialRecord | None  # the chosen one; None before one came to its last step
+    front: list[TrialRecord]  # those that no other beats on all objectives; with one objective, the best alone
     environment: dict[str, Any]
-    result: dict[str, Any] | None
-    repeats: dict[str, Any] | None
-    optuna_study: optuna.Study | None
-    state: State
-    written: float = 0.0
-    notes: list[str] = field(default_factory=list)
+    result: dict[str, Any] | None  # None before the study has ended
+    repeats: dict[str, Any] | None  # the seed check; None: not made
+    optuna_study: optuna.Study | None  # opened for reading; None: not there, see ``notes``
+    state: State  # running: its process lives or is on another host
+    written: float = 0.0  # last change of the folder's files, in seconds of the epoch
+    notes: list[str] = field(default_factory=list)  # what could not be read, and why; one sentence each
 
     @property
     def finished(self) -> bool:

@@ -145,7 +145,7 @@ def _axes_of_values(figure: go.Figure, goal: str) -> None:
     texts = [safe(shorten(_axis_name(text, goal), 20)) for text in figure.layout.xaxis.ticktext]
     notes = [note for note in figure.layout.annotations if note.y in (0, 1) or not _is_number(note.text)]
     for note in notes:
-        at_end = _is_number(note.text)  # above or below its axis; a choice stands beside it
+        at_end = _is_number(note.text)  # above or below its axis; a choice is written beside it
         shift = {"xanchor": "center", "xshift": 0, "yshift": 10 if note.y else -10} if at_end else {"xanchor": "left"}
         note.update(text=safe(shorten(note.text, 14)), font={"size": 12, "color": None}, **({"xshift": 4} | shift))
     styled(figure, 420, margin_r=24, margin_l=64, **_PLAIN)

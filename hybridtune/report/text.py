@@ -27,47 +27,34 @@ Value = Cell | str | float | int | None
 
 @dataclass(frozen=True)
 class Table:
-    """A table as the page shows it.
+    """A table as the page shows it."""
 
-    Attributes:
-        title: its caption, and the name of the region it scrolls in; unlike any other on the page.
-        columns: the first heads the rows.
-        note: below it: what the figures rest on, and why some are missing.
-        marked: rows, from 0, that stand out.
-    """
-
-    title: str
-    columns: Sequence[str]
+    title: str  # its caption, and the name of the region it scrolls in; unlike any other on the page
+    columns: Sequence[str]  # the first heads the rows
     rows: Sequence[Sequence[Value]]
-    note: str = ""
+    note: str = ""  # below it: what the figures rest on, and why some are missing
     sortable: bool = False
-    marked: frozenset[int] = frozenset()
+    marked: frozenset[int] = frozenset()  # rows, from 0, that are set off
 
     def views(self) -> list[list[dict[str, Any]]]:
         """Return the cells of each row as the template writes them."""
         return [[_view(value) for value in row] for row in self.rows]
 
     def text_columns(self) -> list[bool]:
-        """Return for each column whether it holds words: its head then stands on the left, as they do."""
+        """Return for each column whether it holds words: its head is then on the left, as they are."""
         return [i == 0 or all(isinstance(row[i], str) for row in self.rows) for i in range(len(self.columns))]
 
 
 def _view(value: Value) -> dict[str, Any]:
     """Return a cell with ``data_value`` or ``data_text``, by which the page's script sorts."""
-    cell = isinstance(value, Cell)
     number = value.value if isinstance(value, Cell) else value
-    text = format_value(value)
-    data_value = data_text = None
-    if isinstance(number, (int, float)) and not isinstance(number, bool):
-        data_value = None if math.isnan(number) else number
-    elif cell or number is not None:
-        data_text = text
+    text, numeric = format_value(value), isinstance(number, (int, float)) and not isinstance(number, bool)
     return {
         "text": text,
         "small": value.small if isinstance(value, Cell) else (),
         "number": not isinstance(value, str),
-        "data_value": data_value,
-        "data_text": data_text,
+        "data_value": number if numeric and not math.isnan(number) else None,
+        "data_text": None if numeric or value is None else text,
     }
 
 

@@ -129,7 +129,7 @@ def _public(path: str) -> str:
 
 
 def _public_study(study: Study) -> Study:
-    """The study without the folders of this machine."""
+    """Return the study without the folders of this machine."""
 
     def public(part: Any, name: str) -> Any:
         path = part and getattr(part, name)

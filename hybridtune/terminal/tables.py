@@ -42,12 +42,8 @@ def trials_table(
 ) -> Table:
     """Return all trials as a table; baselines by name, the best marked, running ones at their present step.
 
-    Args:
-        goals: objectives, shown before the other figures.
-        rows: the trials.
-        best: id of the best one.
-        paces: how far the running trials are now, by trial id.
-        width: of the terminal; where the table is wider it has six searched fields at most. None: all of them.
+    The goals come before the other figures. ``paces`` are by trial id. A table wider than ``width``, of the terminal,
+    has six searched fields at most; None: all of them.
     """
     fields = list(dict.fromkeys(name for row in rows for name in row.values))
     columns = [_column(short_name(name), [short(row.values.get(name)) for row in rows]) for name in fields]

@@ -59,7 +59,7 @@ class Seen:
         plots = self.page.query_selector_all(".plot")
         for plot in plots:
             plot.scroll_into_view_if_needed()
-            self.page.wait_for_function("place => place.dataset.drawn && place.querySelector('svg.main-svg')", arg=plot)
+            self.page.wait_for_function("plot => plot.dataset.drawn && plot.querySelector('svg.main-svg')", arg=plot)
         return len(plots)
 
 
@@ -82,10 +82,10 @@ def test_every_chart_draws_within_the_page_and_nothing_leaves_it(browser, report
         sizes = "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
         scroll, client = seen.page.evaluate(sizes)
         assert scroll <= client
-        wide = """() => [...document.querySelectorAll('.plot')].filter(place => {
-            const drawing = place.querySelector('svg.main-svg').getBoundingClientRect();
-            return drawing.width > place.clientWidth + 1 || drawing.height > place.clientHeight + 1;
-        }).map(place => place.id)"""
+        wide = """() => [...document.querySelectorAll('.plot')].filter(plot => {
+            const drawing = plot.querySelector('svg.main-svg').getBoundingClientRect();
+            return drawing.width > plot.clientWidth + 1 || drawing.height > plot.clientHeight + 1;
+        }).map(plot => plot.id)"""
         assert seen.page.evaluate(wide) == []
 
 

@@ -134,7 +134,7 @@ def test_importances_name_what_decides_and_add_up_to_one():
     assert search_charts.importances(record).figure.to_json() == chart.figure.to_json()
 
 
-def test_what_decides_is_told_of_a_smaller_is_better_objective_too():
+def test_what_decides_is_drawn_of_a_smaller_is_better_objective_too():
     trials = curved_trials(20)
     away = [dataclasses.replace(t, metrics={"multi/rank_distance": 1 - t.metrics["balanced/AP"]}) for t in trials]
     tables = [
@@ -144,7 +144,7 @@ def test_what_decides_is_told_of_a_smaller_is_better_objective_too():
     assert tables[0] == tables[1]
 
 
-def test_importances_of_few_trials_or_of_equal_scores_are_not_told():
+def test_importances_of_few_trials_or_of_equal_scores_are_not_drawn():
     few = curved_trials(4)
     assert search_charts.importances(record_of(few, ledger=ledger_of(few))).figure is None
     same = [trial_of(i, i / 12, balanced_AP=0.5) for i in range(12)]
@@ -176,8 +176,8 @@ def test_a_choice_is_shown_as_it_is_written():
     assert not [text for text in texts if "<" in text]
     for section, charts in all_charts(record).items():
         for one in charts:
-            told = "" if one.figure is None else one.figure.to_json()
-            assert "<b>x" not in told, (section, one.key)
+            drawn = "" if one.figure is None else one.figure.to_json()
+            assert "<b>x" not in drawn, (section, one.key)
     assert chart.rows[0][3] == NASTY  # the table is plain text, escaped by the page
 
 

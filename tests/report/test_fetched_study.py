@@ -17,44 +17,46 @@ from hybridtune.study.sync import fetch_study
 
 
 @pytest.fixture(params=["memory://bucket/study", "memory://bucket/study?region=none", "shared"])
-def place(request, finished_study, tmp_path, monkeypatch):
-    """The study as it stands at a place: with the weights of its checkpoints, and a token store."""
+def location(request, finished_study, tmp_path, monkeypatch):
+    """The study as it lies at a location: with the weights of its checkpoints, and a token store."""
     use_memory_store(monkeypatch)
-    place = request.param if "://" in request.param else str(tmp_path / request.param)
+    location = request.param if "://" in request.param else str(tmp_path / request.param)
     made = shutil.copytree(finished_study, tmp_path / "made")
     for scores in made.glob("trials/*/fit/*/scores.json"):
         (scores.parent / "model.safetensors").write_text("weights")
         (scores.parent / "state.json").write_text("{}")
     for name in ("trials.jsonl", "result.json"):
         text = (made / name).read_text(encoding="utf-8")
-        there = re.sub(
-            rf'{re.escape(str(finished_study))}([^"]*)"', lambda m: f'{join(place, *m[1].split("/")[1:])}"', text
+        moved = re.sub(
+            rf'{re.escape(str(finished_study))}([^"]*)"', lambda m: f'{join(location, *m[1].split("/")[1:])}"', text
         )
-        assert there != text
-        (made / name).write_text(there, encoding="utf-8")
-    upload(made, place)
+        assert moved != text
+        (made / name).write_text(moved, encoding="utf-8")
+    upload(made, location)
     shutil.rmtree(made)
-    return place
+    return location
 
 
-def test_a_fetched_study_is_told_of_and_reported_on_as_where_it_ran(place, finished_study, tmp_path):
+def test_the_status_and_the_report_of_a_fetched_study_are_those_of_where_it_ran(location, finished_study, tmp_path):
     mine = tmp_path / "mine"
-    fetch_study(place, mine)
-    remove(place)
+    fetch_study(location, mine)
+    remove(location)
     assert not list(mine.rglob("*.safetensors"))
-    told, before = status(mine), status(finished_study)
-    assert told["counts"] == before["counts"]
-    assert told["best"]["id"] == before["best"]["id"]
-    here, there = read_record(mine), read_record(finished_study)
-    assert [trial.scores for trial in here.trials] == [trial.scores for trial in there.trials]
-    assert [trial.per_query is None for trial in here.trials] == [trial.per_query is None for trial in there.trials]
-    assert here.notes == there.notes
+    found, before = status(mine), status(finished_study)
+    assert found["counts"] == before["counts"]
+    assert found["best"]["id"] == before["best"]["id"]
+    fetched, original = read_record(mine), read_record(finished_study)
+    assert [trial.scores for trial in fetched.trials] == [trial.scores for trial in original.trials]
+    assert [trial.per_query is None for trial in fetched.trials] == [
+        trial.per_query is None for trial in original.trials
+    ]
+    assert fetched.notes == original.notes
     write_report(mine)
     assert (mine / "report.html").stat().st_size > 100_000
-    done = next(trial for trial in told["trials"] if trial["status"] == "done")
+    done = next(trial for trial in found["trials"] if trial["status"] == "done")
     assert find_per_query(str(mine / "trials" / done["id"])).is_relative_to(mine)
     with _optuna(read_study(mine), mine) as address:
         assert address.startswith("http://127.0.0.1:")
     assert json.loads((mine / "result.json").read_text(encoding="utf-8"))["best"]["checkpoint"] == join(
-        place, "trials", told["best"]["id"], "fit", "checkpoint_0000030"
+        location, "trials", found["best"]["id"], "fit", "checkpoint_0000030"
     )

@@ -150,8 +150,8 @@ def test_the_papers_table_has_every_figure_with_its_interval_and_its_count(finis
     start = text.index("The paper&#39;s comparison")
     table = text[start : text.index("</table>", start)]
     for row in rows[:3]:
-        place = table.index(f">{row['baseline']}")
-        line = table[place : table.index("</tr>", place)]
+        start = table.index(f">{row['baseline']}")
+        line = table[start : table.index("</tr>", start)]
         for name in ("mono/AP", "cross/AP", "multi/AP", "balanced/AP"):
             value = row["metrics"][name]
             low, high = re.search(rf"{value:.4f}<small>([\d.]+) to ([\d.]+)</small>", line).groups()
@@ -216,9 +216,9 @@ def test_what_is_missing_is_shown_as_missing_with_the_reason(study_copy, finishe
 
 def test_the_headline_of_the_study_is_the_reports(study_copy):
     result = json.loads((study_copy / "result.json").read_text("utf-8"))
-    told = "tuned and half-half differ by 0.002 +- 0.001, which is within the seed noise"
-    (study_copy / "result.json").write_text(json.dumps(result | {"headline": told}), "utf-8")
-    assert f'<p class="headline">T{told[1:].replace("+-", "±")}</p>' in written(study_copy)
+    line = "tuned and half-half differ by 0.002 +- 0.001, which is within the seed noise"
+    (study_copy / "result.json").write_text(json.dumps(result | {"headline": line}), "utf-8")
+    assert f'<p class="headline">T{line[1:].replace("+-", "±")}</p>' in written(study_copy)
 
 
 def test_the_noise_check_is_shown(study_copy):
@@ -228,7 +228,7 @@ def test_the_noise_check_is_shown(study_copy):
         **{"difference": 0.11, "low": 0.05, "high": 0.17, "standard_error": 0.02, "p_topics": 0.001},
         **{"topics": 12, "p_seeds": None, "verdict": "better"},
     }
-    told = {
+    repeats = {
         **{"n": 2, "seeds": [1, 2], "metrics": ["balanced/AP"], "best": "best"},
         "contestants": {
             "best": {"trial": "0005", "values": {}, "failed": [], "metrics": {"balanced/AP": one}},
@@ -236,7 +236,7 @@ def test_the_noise_check_is_shown(study_copy):
         },
         "against": {"half-half": {"balanced/AP": apart}},
     }
-    (study_copy / "repeats.json").write_text(json.dumps(told), "utf-8")
+    (study_copy / "repeats.json").write_text(json.dumps(repeats), "utf-8")
     text = written(study_copy)
     assert "0.6100<small>± 0.0141, n 2</small><small>first 0.6300</small>" in text
     assert "0.5000<small>n 1</small><small>first 0.5000</small>" in text

@@ -19,12 +19,12 @@ def digest(folder):
 
 
 def begin(folder, **writer):
-    """Makes a trial run, as the watcher of a study tells it; the study has not ended."""
+    """Makes a trial run, as `running.json` has it; the study has not ended."""
     (folder / "result.json").unlink()
     row = json.loads((folder / "trials.jsonl").read_text(encoding="utf-8").splitlines()[0])
     row |= {"id": "0007", "number": 7, "baseline": None, "status": "running", "checkpoint": None, "metrics": {}}
-    told = {"pid": os.getpid(), "host": socket.gethostname(), "rows": [row]} | writer
-    (folder / "running.json").write_text(json.dumps(told), encoding="utf-8")
+    content = {"pid": os.getpid(), "host": socket.gethostname(), "rows": [row]} | writer
+    (folder / "running.json").write_text(json.dumps(content), encoding="utf-8")
 
 
 def test_a_finished_study_is_read_whole_and_left_as_it_was(finished_study):
@@ -72,7 +72,7 @@ def test_a_copied_study_is_read_where_it_lies(study_copy, finished_study):
         assert trial.per_query is None or study_copy in trial.per_query.parents
 
 
-def test_what_was_pruned_is_none_and_is_told(study_copy):
+def test_what_was_pruned_is_none_and_noted(study_copy):
     for path in (study_copy / "trials" / "0001" / "fit").rglob("*"):
         if path.is_file():
             path.unlink()
@@ -134,8 +134,8 @@ def test_a_study_runs_while_its_noise_check_does(study_copy, start_time, state):
     file = study_copy / "study.yaml"
     file.write_text(file.read_text("utf-8").replace("repeat_best: 0\n", "repeat_best: 2\n"), "utf-8")
     (study_copy / "repeats").mkdir()
-    told = {"pid": os.getpid(), "host": socket.gethostname(), "start_time": start_time, "rows": []}
-    (study_copy / "repeats" / "running.json").write_text(json.dumps(told), encoding="utf-8")
+    content = {"pid": os.getpid(), "host": socket.gethostname(), "start_time": start_time, "rows": []}
+    (study_copy / "repeats" / "running.json").write_text(json.dumps(content), encoding="utf-8")
     record = read_record(study_copy)
     assert record.state == state
     assert "once the noise check (search.repeat_best) is done" in words.certainty(record)

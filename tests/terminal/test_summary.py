@@ -31,7 +31,7 @@ def study_of(**search):
 
 
 def row(number, status="done", baseline=None, step=300, began=0.0, seconds=60.0, value=0.5, fields=1):
-    values = {f"field_{place}": 0.125 for place in range(fields)}
+    values = {f"field_{index}": 0.125 for index in range(fields)}
     metrics = {"step": step, "best_step": step, GOAL: value, "mono/AP": 0.75} if step else {}
     return TrialRow(f"{number:04d}", number, baseline, values, metrics, status, None, seconds, began)
 
@@ -63,7 +63,7 @@ def test_a_step_carries_the_mark_of_its_trial(status, mark):
 def test_a_wide_table_has_its_first_six_fields_on_a_terminal():
     rows = [row(0, fields=9)]
     narrow = printed(trials_table([GOAL], rows, width=100), 100)
-    assert [f"field_{place}" in narrow for place in range(9)] == [True] * 6 + [False] * 3
+    assert [f"field_{index}" in narrow for index in range(9)] == [True] * 6 + [False] * 3
     assert "3 more searched fields: see --json" in narrow
     assert GOAL.split("/")[0] in narrow
     for width in (None, 200):  # a file, and a terminal that is wide enough
@@ -83,8 +83,8 @@ def test_a_table_that_fits_exactly_is_left_whole():
 
 
 def test_what_was_asked_and_what_came_of_it():
-    told = trial_counts(study_of(time_budget="30m", step_budget=1000), ROWS[1:])
-    assert told == (
+    text = trial_counts(study_of(time_budget="30m", step_budget=1000), ROWS[1:])
+    assert text == (
         "5 trials asked: 1 done, 1 stopped early, 1 out of budget, 2 not begun; 600 of 1,500 steps in 2 min "
         "(budget: 30m, 1,000 steps)"
     )
@@ -106,27 +106,27 @@ def test_the_title_counts_trials_and_what_is_left_of_the_budget(monkeypatch):
 
 def result_of(repeats=None, **more):
     trials = [vars(one) for one in ROWS]
-    places = {"model": "/m", "study": "/s", "test": None}
-    return {"best": trials[1], "trials": trials, "front": ["0001"], "repeats": repeats, **places, **more}
+    paths = {"model": "/m", "study": "/s", "test": None}
+    return {"best": trials[1], "trials": trials, "front": ["0001"], "repeats": repeats, **paths, **more}
 
 
 def test_the_summary_of_a_study(capsys):
     study_summary(study_of(), result_of(), Screen(to_stderr=False))
-    told = capsys.readouterr().out
-    assert "trial 1 *" in told
-    assert "x: stopped early; t: out of budget" in told
-    assert "5 trials asked: 2 done" in told
-    assert f"tuned is 0.125 above half-half on {GOAL}; one seed each" in told
-    assert "other seeds" not in told
+    text = capsys.readouterr().out
+    assert "trial 1 *" in text
+    assert "x: stopped early; t: out of budget" in text
+    assert "5 trials asked: 2 done" in text
+    assert f"tuned is 0.125 above half-half on {GOAL}; one seed each" in text
+    assert "other seeds" not in text
 
 
 def test_the_summary_says_why_trials_failed_and_where_the_report_is(capsys):
     failed = [vars(replace(row(number, "failed", step=0), reason="the loss is nan")) for number in (4, 5)]
     result = result_of(report="/s/report.html")
     study_summary(study_of(), {**result, "trials": [*result["trials"], *failed]}, Screen(to_stderr=False))
-    told = capsys.readouterr().out
-    assert "trial 4, trial 5 failed: the loss is nan\n" in told
-    assert "report: /s/report.html\n" in told
+    text = capsys.readouterr().out
+    assert "trial 4, trial 5 failed: the loss is nan\n" in text
+    assert "report: /s/report.html\n" in text
 
 
 def test_a_grid_asks_for_no_more_trials_than_it_has():
@@ -153,13 +153,13 @@ def test_the_noise_check_is_a_table(capsys):
         "against": {"half-half": {GOAL: versus}},
     }
     study_summary(study_of(repeat_best=2), result_of(repeats), Screen(to_stderr=False))
-    told = capsys.readouterr().out
-    found = [line.split() for line in told.splitlines()]
+    text = capsys.readouterr().out
+    found = [line.split() for line in text.splitlines()]
     tuned = next(words for words in found if words[:2] == ["tuned", "(0001)"])
     half = next(words for words in found if words[:2] == ["half-half", "0.6000"])
     assert tuned == ["tuned", "(0001)", "0.6000", "0.6100", "0.0141", "2"]
     assert half == ["half-half", "0.6000", "0.5000", "1", "0.1100", "0.0200", "0.001", "better"]
-    assert f"tuned beats half-half on {GOAL} by 0.110 +- 0.020 (1 seed, p 0.001)" in told
+    assert f"tuned beats half-half on {GOAL} by 0.110 +- 0.020 (1 seed, p 0.001)" in text
 
 
 def test_the_table_needs_nothing_heavy():

@@ -58,9 +58,9 @@
     return own;
   };
   const settings = { responsive: true, displaylogo: false, displayModeBar: false };
-  const draw = (place) => {
-    const figure = figures[place.id];
-    return Plotly.react(place, figure.data, coloured(figure.layout), settings).then(() => { place.dataset.drawn = "yes"; });
+  const draw = (plot) => {
+    const figure = figures[plot.id];
+    return Plotly.react(plot, figure.data, coloured(figure.layout), settings).then(() => { plot.dataset.drawn = "yes"; });
   };
   const seen = new IntersectionObserver((entries) => {
     entries.filter((entry) => entry.isIntersecting).forEach((entry) => {
@@ -68,6 +68,6 @@
       draw(entry.target);
     });
   }, { rootMargin: "300px 0px" });
-  plots.forEach((place) => seen.observe(place));
-  dark.addEventListener("change", () => plots.filter((place) => place.dataset.drawn).forEach(draw));
+  plots.forEach((plot) => seen.observe(plot));
+  dark.addEventListener("change", () => plots.filter((plot) => plot.dataset.drawn).forEach(draw));
 })();
