@@ -33,18 +33,18 @@ class StudyCallback:
         """Receive a line for the user: a notice, or what happens now."""
 
     def on_phase_start(self, phase: str, unit: str) -> None:
-        """A phase of many like items begins, such as ``tokenising`` of ``texts``; phases do not overlap."""
+        """Receive the start of a phase of many like items (``tokenising`` of ``texts``); phases do not overlap."""
 
     def on_phase_progress(self, phase: str, done: int, total: int) -> None:
-        """Some items are done; those of the first call were done before."""
+        """Receive the number of items done; those of the first call were done before."""
 
     def on_phase_end(self, phase: str, completed: bool) -> None:
-        """A phase ends; not completed: by an error or an interruption."""
+        """Receive the end of a phase; it is not completed after an error or an interruption."""
 
     def on_training_start(
         self, training: Training, study: "Study", concurrent_trials: int, rows: Sequence[TrialRow]
     ) -> None:
-        """Trials begin: those of the search, those of the seed check, or a single fit.
+        """Receive the start of the trials of a search, of those of its seed check, or of a single fit.
 
         Args:
             training: which of them.
@@ -54,7 +54,7 @@ class StudyCallback:
         """
 
     def on_trial(self, row: TrialRow, rows: Sequence[TrialRow]) -> None:
-        """A trial has begun, has a new score, or has ended.
+        """Receive a trial that has begun, has a new score, or has ended.
 
         Args:
             row: the trial, with its id, values, status and latest metrics.
@@ -62,16 +62,16 @@ class StudyCallback:
         """
 
     def on_score(self, trial: str, step: int, metrics: Mapping[str, float]) -> None:
-        """A trial has been scored on the dev benchmark."""
+        """Receive the scores of a trial on the dev benchmark."""
 
     def on_step(self, trial: str, step: int, loss: float, pairs_per_second: float) -> None:
-        """A training has come to a step; about once a second, not at every step. A single fit is called ``fit``."""
+        """Receive the step of a training, about once a second; the trial of a single fit is called ``fit``."""
 
     def on_training_end(self, training: Training) -> None:
-        """The trials of `on_training_start` have ended, well or not."""
+        """Receive the end of the trials of `on_training_start`, by an error too."""
 
     def on_study_end(self, result: Mapping[str, Any]) -> None:
-        """The study has ended well; the result is what ``result.json`` holds."""
+        """Receive the content of ``result.json`` of a study that has ended without an error."""
 
 
 class Callbacks(StudyCallback):

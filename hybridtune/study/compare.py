@@ -18,7 +18,7 @@ def find_per_query(location: str) -> Path:
     """Find the file of per-query values of an evaluation's ``--out``, a trial's folder or a study folder (its best).
 
     Raises:
-        InputError: there is none.
+        InputError: no such file.
     """
     folder = Path(location)
     check_format(folder)
@@ -39,15 +39,12 @@ def compare_evaluations(
     """Compare B with A; a difference above 0 means that B has more of the measure.
 
     Args:
-        a: location of A, see `find_per_query`.
-        b: location of B.
+        a: see `find_per_query`.
+        b: the same.
         measures: ir_measures names, rank_distance, ..; none: ``MEASURES``, as far as both have them.
         seed: >= 0, of the permutation and the bootstrap.
         callback: receives messages.
         draws: of each.
-
-    Returns:
-        ``{"a": {"file", "model", "benchmark", ..}, "b": .., "seed", "draws", "differences": [..]}``.
 
     Raises:
         InputError: nothing to read, other benchmarks, a measure that one side does not have.

@@ -49,13 +49,7 @@ def check_model(encoder: Encoder, resources: Resources, callback: StudyCallback)
 
 
 def scan_benchmark(rows: BenchmarkRows, callback: StudyCallback, root: Path | None = None) -> CorpusScan:
-    """Scan a benchmark and report its notices.
-
-    Args:
-        rows: the benchmark.
-        callback: receives messages and progress.
-        root: folder to make and to work in, which is removed again where the input is bad; None: a temporary one.
-    """
+    """Scan a benchmark and report its notices; a ``root`` that is made to work in is removed again for bad input."""
     made = [folder for folder in (root, *root.parents) if not folder.exists()] if root else []  # deepest first
     if root is not None:
         make_folder(root)
@@ -85,13 +79,8 @@ def encoded(
 ) -> Iterator[Encoded]:
     """Scan a benchmark and encode all of it that is not yet encoded.
 
-    Args:
-        rows: the benchmark.
-        encoder: the model's name, pooling, prefixes, lengths.
-        resources: the number of actors.
-        out: keeps the vectors under ``encoded/``, from which the next call goes on; None: they are gone at the end.
-        callback: receives messages and progress.
-        check: called with the scan, before anything is encoded.
+    The vectors stay under ``out``, from which the next call goes on; without it they are removed at the end. ``check``
+    is called before anything is encoded.
 
     Raises:
         InputError: a mistake in the model's settings or in a line of the benchmark.

@@ -53,20 +53,11 @@ def evaluation_options(
 ) -> EvaluationOptions:
     """Check the encoder, benchmark and resources of an evaluation.
 
-    Args:
-        model: a model folder, a hub name, or a study folder (its ``best/``); None: a run is scored.
-        benchmark: its path.
-        overrides: ``section.field=value`` texts of the command line.
-        measures: ir_measures names; none: the usual ones.
-        parts: sections that may be set.
-        fields: the same as ``section__field`` -> value.
+    Without a model a run is scored. The sections in ``parts`` are set by ``overrides``, texts of the command line, and
+    by ``fields``, ``section__field`` -> value.
 
     Raises:
         InputError: an unknown field or measure, or a value that it does not take.
-
-    Example:
-        >>> evaluation_options(None, "newsroom:dev", ["benchmark.documents=[0, 5]"]).benchmark.documents
-        (0, 5)
     """
     for measure in measures:
         check_measure(measure)

@@ -86,12 +86,7 @@ def write_model(model: DualEncoder, source: str, trained: Trained, folder: Path)
 
 
 def export(target: Path, options: ExportOptions, callback: StudyCallback) -> dict[str, Any]:
-    """Export a model.
-
-    Args:
-        target: a study folder or a model folder.
-        options: what of it, and as what.
-        callback: receives messages.
+    """Export the model of a study folder or a model folder.
 
     Returns:
         ``{"model"}``, with a trial also ``{"trial", "step"}``, with ONNX also ``{"onnx", "opset", "bytes", "texts",
@@ -239,7 +234,7 @@ def _check_new(out: Path) -> None:
 
 @contextlib.contextmanager
 def _whole(folder: Path) -> Iterator[Path]:
-    """Yield a folder to fill, which becomes ``folder`` when the block ends well, and else leaves nothing behind."""
+    """Yield a folder to fill, which becomes ``folder`` when the block ends without an error, and is else removed."""
     folder = folder.absolute()
     make_folder(folder.parent)
     new = folder.with_name(f".{folder.name}.{os.getpid()}")

@@ -43,8 +43,8 @@ def open_study_folder(study: Study, out: Path | None, shown: str | None = None) 
 
     Args:
         study: resolved.
-        out: as the user gave it; None: ``studies/<name>-<time>`` in the current folder.
-        shown: what the user gave where ``out`` is a copy of it.
+        out: None: ``studies/<name>-<time>`` in the current folder.
+        shown: the location that ``out`` is a copy of, for messages.
 
     Raises:
         InputError: the folder holds something else.
@@ -77,7 +77,7 @@ def write_study(study: Study, folder: Path) -> None:
 
 
 def same_study(one: str, other: str) -> bool:
-    """Return whether two resolved study files are of one study, whose budget and resources may differ."""
+    """Return whether two resolved study files are of one study; its budget and resources may differ."""
     return bool(_identity(one) == _identity(other))
 
 

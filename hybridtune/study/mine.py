@@ -49,14 +49,7 @@ def mine(
 ) -> dict[str, Any]:
     """Mine hard negatives for a training file.
 
-    Args:
-        encoder: the current model.
-        resources: the number of actors.
-        data: native files.
-        file: to write, ``.jsonl`` or ``.jsonl.gz``.
-        options: the numbers that choose.
-        work: folder that keeps the vectors, so that a killed call goes on; None: kept nowhere.
-        callback: receives messages and progress.
+    Native ``data`` are read and written to ``file``. The vectors stay in ``work``, so that a killed call goes on.
 
     Returns:
         ``{"file", "groups", "mined", "counts": {passage language: Counts}}``.

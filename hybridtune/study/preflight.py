@@ -36,7 +36,7 @@ _OF_MIX = (*_OF_RATIOS, "mix.cross_batch", "mix.align_share", "mix.align_from", 
 
 @dataclass(frozen=True)
 class Preflight:
-    """A study whose input is known to be good.
+    """A study that has passed its checks.
 
     Attributes:
         study: resolved, with the encoder folder's own settings put in.

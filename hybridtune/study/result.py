@@ -1,4 +1,4 @@
-"""What a study leaves behind, for Python: the result of a search, and the table of any study folder's trials."""
+"""The result of a search, and the table of any study folder's trials, for Python."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass

@@ -17,7 +17,7 @@ from hybridtune.evaluate.trec import rank_run, read_run, write_qrels, write_run
 from hybridtune.metrics.metrics import Ranked
 from hybridtune.study.encoded import Encoded, scan_benchmark
 
-QUERIES_AT_ONCE = 8192  # whose lists are held before they are written
+QUERIES_AT_ONCE = 8192  # their lists are in memory until they are written
 
 Setting = Literal["mono", "cross", "multi"]
 

@@ -1,4 +1,4 @@
-"""A study whose `--out` is a URL: it works in a home on this machine, which is copied to its location while it runs.
+"""A study with a URL as `--out`: it works in a home on this machine, which is copied to the URL while it runs.
 
 The copy is one that the study can go on from at any moment. A database is copied by SQLite itself, whole at one moment;
 what records ended trials is read before that moment and sent after it, so the copy's ``trials.jsonl`` never holds a
@@ -59,7 +59,7 @@ Stat = tuple[int, int, int]  # bytes, time of change in ns, inode
 
 @dataclass(frozen=True)
 class Home:
-    """Where a study works, is kept and runs.
+    """The folders and the cluster of a study.
 
     Attributes:
         folder: the study folder on this machine.
@@ -82,11 +82,6 @@ def study_home(study: Study, out: str | None, on_message: Callable[[str], object
 
     A remote ``out`` follows the folder until the block has ended, well or not. While it cannot be reached, the study
     goes on.
-
-    Args:
-        study: resolved.
-        out: as the user gave it; None: a new local folder, see `open_study_folder`.
-        on_message: receives lines for the user.
 
     Raises:
         InputError: ``out`` cannot be used, holds something else, or a run of this study is under way on this machine.
@@ -155,7 +150,7 @@ class StudySync:
         """Copy what changed since the last call, and remove there what went here.
 
         Raises:
-            OSError: the location could not be written; the next call takes up what is left.
+            OSError: the location could not be written; the next call goes on.
             HybridtuneError: it follows another run's home by now.
         """
         stamp = _read_stamp(join(self._location, STAMP)).get("home")
@@ -176,7 +171,7 @@ class StudySync:
         """Copy what changed, in several tries.
 
         Raises:
-            HybridtuneError: it cannot be done, and where the results are.
+            HybridtuneError: it cannot be done; the message names the folder with the results.
         """
         for left in reversed(range(LAST_TRIES)):
             try:
