@@ -51,11 +51,14 @@ _SECONDS_BETWEEN_LOOKS = 3.0
 
 @dataclass(frozen=True)
 class Started:
-    """The parts of a study that runs: `store` and `source` are those of this machine, `job` has those of the nodes.
+    """A study that runs: `store` and `source` are those of this machine, `job` has those of the nodes.
 
     The job is that of the study's fixed values, and its storage that of a single training.
     """
 
+    preflight: Preflight
+    home: Home
+    callback: StudyCallback
     store: TokenStore
     source: str  # folder or hub name of the starting encoder
     job: FitJob
@@ -101,7 +104,8 @@ def started(preflight: Preflight, home: Home, callback: StudyCallback) -> Iterat
             monitor=start_monitor(),
         )
         try:
-            yield Started(store, source, job)
+            with _waiting_reported(home, callback):
+                yield Started(preflight, home, callback, store, source, job)
         finally:
             for name in (RAY_ADDRESS, RAY_TOKEN):
                 (folder / name).unlink(missing_ok=True)
@@ -117,10 +121,11 @@ def _report_dashboard(url: str, home: Home, callback: StudyCallback) -> None:
     (home.folder / RAY_ADDRESS).write_text(f"{url}\n", encoding="utf-8")
 
 
-def _evaluators(benchmark: Benchmark, preflight: Preflight, running: Started, home: Home) -> EvaluatorService:
+def _evaluators(benchmark: Benchmark, running: Started) -> EvaluatorService:
     """Start evaluators for a score beside all trainings: here, or with what a trial takes on the cluster."""
-    resources = preflight.study.resources
-    if home.address is None:
+    study, job = running.preflight.study, running.job
+    resources = study.resources
+    if running.home.address is None:
         here = capacity(resources)
         placements = [Placement(device=f"cuda:{i % here.gpus}" if here.gpus else "cpu") for i in range(here.evaluators)]
     else:
@@ -128,8 +133,7 @@ def _evaluators(benchmark: Benchmark, preflight: Preflight, running: Started, ho
         held = {"CPU": float(resources.cpus_per_worker)} | ({"GPU": gpus} if gpus else {})
         held |= {f"accelerator_type:{kind}": 0.001} if kind is not None else {}
         placements = [Placement(device="cuda:0" if gpus else "cpu", resources=held)] * int(resources.workers)
-    job = running.job
-    return EvaluatorService(benchmark, job.store, job.source, preflight.study.encoder, placements)
+    return EvaluatorService(benchmark, job.store, job.source, study.encoder, placements)
 
 
 @contextlib.contextmanager
@@ -219,10 +223,10 @@ def train_study(
     Args and errors are those of `run_study`; returns what it writes to ``result.json``.
     """
     with _opened(study, out, callbacks, address, searching=False) as (preflight, home, callback):
-        with started(preflight, home, callback) as running, _waiting_reported(home, callback):
+        with started(preflight, home, callback) as running:
             with _reported(callback, "fit", running.job):
                 done = fit(running.job)
-            test = _export(preflight, running, home, preflight.study, done.checkpoint, callback)
+            test = _export(running, preflight.study, done.checkpoint)
         folder = home.folder
         result = {"study": str(folder), "metrics": done.metrics, "test": test, "model": str(folder / "best")}
         write_json(result, folder / "result.json")
@@ -253,7 +257,7 @@ def _search(preflight: Preflight, home: Home, callback: StudyCallback) -> dict[s
             write_report(folder)
         return before
     callback.on_message(allocation_line(preflight))
-    with started(preflight, home, callback) as running, _waiting_reported(home, callback):
+    with started(preflight, home, callback) as running:
         # The location and the folder of all trials instead of a single training's.
         job = dataclasses.replace(running.job, storage=home.inside("trials"), home=str(folder / "trials"))
         with _reported(callback, "search", job, at_once, read_rows(folder, running=True)) as display:
@@ -268,9 +272,8 @@ def _search(preflight: Preflight, home: Home, callback: StudyCallback) -> dict[s
             write_json(repeats, folder / "repeats.json")
         trials = [dataclasses.asdict(row) for row in found.rows]
         best = next(trial for trial in trials if trial["id"] == found.best.id)
-        best_study = study.with_values(found.best.values)
         ordered = [best, *(trial for trial in trials if trial is not best)]
-        test = _export(preflight, running, home, best_study, best["checkpoint"], callback, ordered)
+        test = _export(running, study.with_values(found.best.values), best["checkpoint"], ordered)
     objective = study.search.objective
     result = {
         "study": str(folder),
@@ -298,30 +301,24 @@ def _ended(folder: Path) -> dict[str, Any] | None:
     return result if result.get("trials") and not failed and result["study"] == str(folder) else None
 
 
-def _export(
-    preflight: Preflight,
-    running: Started,
-    home: Home,
-    study: Study,
-    checkpoint_location: str,
-    callback: StudyCallback,
-    rows: Sequence[Row] = (),
-) -> dict[str, Any] | None:
+def _export(running: Started, study: Study, location: str, rows: Sequence[Row] = ()) -> dict[str, Any] | None:
     """Write ``best/`` from a checkpoint, and score it on the test benchmark where the study has one.
 
     Args:
-        study: with the values of the fit that wrote the checkpoint; the other arguments are of the whole study.
+        running: the whole study.
+        study: with the values of the fit that wrote the checkpoint.
+        location: of the checkpoint.
         rows: of the study's trials, the model's own first; none of a single training.
     """
-    best, service = home.folder / "best", None
-    if "test" in preflight.benchmarks:  # it loads while the model does
-        service = _evaluators(preflight.benchmarks["test"], preflight, running, home)
+    best, service = running.home.folder / "best", None
+    if "test" in running.preflight.benchmarks:  # it loads while the model does
+        service = _evaluators(running.preflight.benchmarks["test"], running)
     model = load_encoder(running.source, study.encoder, running.store.tokenizer().pad_id)
-    checkpoint = ensure_local(checkpoint_location)
+    checkpoint = ensure_local(location)
     load_weights(checkpoint, model)
     trained = describe_trained(study, running.store.corpus(), checkpoint, rows, rows[0]["id"] if rows else None)
     if service is not None and study.benchmarks.test is not None:
-        callback.on_message("scoring the best model on the test benchmark")
+        running.callback.on_message("scoring the best model on the test benchmark")
         weights = {name: value.numpy() for name, value in model.plain_state().items()}
         scores = service.score(weights, best / PER_QUERY, study.encoder.pooling, study_measures(study))
         test = full_scores(scores, distinct_pairs(trained.table), study.benchmarks.test.low_resource)
