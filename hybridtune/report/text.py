@@ -53,7 +53,7 @@ def _view(value: Value) -> dict[str, Any]:
         "text": text,
         "small": value.small if isinstance(value, Cell) else (),
         "number": not isinstance(value, str),
-        "data_value": number if numeric and not math.isnan(number) else None,
+        "data_value": number if numeric and number == number else None,  # nothing for NaN
         "data_text": None if numeric or value is None else text,
     }
 
