@@ -11,8 +11,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
 from pathlib import Path
@@ -255,14 +254,34 @@ def tokenise(folder: Path, parts: Sequence[TextPart], tokenizer: Tokenizer, enco
     }
     report(0, total)
     lengths = [np.zeros(1, np.int64)]
-    with closing(_ArrayFile(folder / "tokens.npy", np.int32)) as tokens:
+
+    def token_ids() -> Iterator[Int32]:
         for rows in _token_rows(items, tokenizer, sides) if items else ():
             ends = rows.offsets.to_numpy()
-            tokens.append(rows.values.to_numpy()[ends[0] : ends[-1]])
+            yield rows.values.to_numpy()[ends[0] : ends[-1]]
             lengths.append(np.diff(ends).astype(np.int64))
             report(sum(map(len, lengths)) - 1, total)
+
+    _write_array(folder / "tokens.npy", token_ids())
     np.save(folder / "offsets.npy", np.cumsum(np.concatenate(lengths)))
     return total
+
+
+def _write_array(path: Path, parts: Iterable[Int32]) -> None:
+    """Write an int32 ``.npy`` file part by part; its length is put into the header at the end."""
+    rows = 0
+    with path.open("wb") as file:
+
+        def write_header() -> None:  # it has room for the length to grow
+            described = {"descr": "<i4", "fortran_order": False, "shape": (rows,)}
+            np.lib.format.write_array_header_1_0(file, described)
+
+        write_header()
+        for part in parts:
+            rows += len(part)
+            file.write(np.ascontiguousarray(part, np.int32).data)
+        file.seek(0)
+        write_header()
 
 
 def _token_rows(
@@ -296,29 +315,6 @@ def _token_rows(
     )
     for table in data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1):
         yield from table.column("tokens").chunks
-
-
-class _ArrayFile:
-    """A one-dimensional ``.npy`` file that grows: its length is put into the header when it is closed."""
-
-    def __init__(self, path: Path, dtype: npt.DTypeLike) -> None:
-        self._rows, self._dtype, self._file = 0, np.dtype(dtype), path.open("wb")
-        self._write_header()
-
-    def append(self, rows: npt.NDArray[Any]) -> None:
-        """Write rows after those already written."""
-        self._rows += len(rows)
-        self._file.write(np.ascontiguousarray(rows, self._dtype).data)
-
-    def close(self) -> None:
-        """Finish the file."""
-        self._file.seek(0)
-        self._write_header()
-        self._file.close()
-
-    def _write_header(self) -> None:
-        described = {"descr": np.lib.format.dtype_to_descr(self._dtype), "fortran_order": False, "shape": (self._rows,)}
-        np.lib.format.write_array_header_1_0(self._file, described)  # it has room for the length to grow
 
 
 def _read_part(batch: pa.Table) -> Iterator[pa.Table]:

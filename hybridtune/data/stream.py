@@ -51,25 +51,6 @@ class TokenBatch:
     languages: Int32
     negative_answer_sets: Int32 = field(default_factory=lambda: np.zeros(0, np.int32))
 
-    @property
-    def queries(self) -> list[Int32]:
-        """Rows [b] of token ids, without a copy."""
-        return self._texts(0, len(self.answer_sets))
-
-    @property
-    def passages(self) -> list[Int32]:
-        """Rows [b] of token ids, without a copy."""
-        return self._texts(len(self.answer_sets), 2 * len(self.answer_sets))
-
-    @property
-    def negatives(self) -> list[Int32]:
-        """Rows [k] of token ids, without a copy."""
-        return self._texts(2 * len(self.answer_sets), len(self.lengths))
-
-    def _texts(self, first: int, last: int) -> list[Int32]:
-        ends = np.cumsum(self.lengths)
-        return [self.ids[ends[i] - self.lengths[i] : ends[i]] for i in range(first, last)]
-
 
 def token_batches(
     plan: HybridPlan,

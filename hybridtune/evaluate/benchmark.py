@@ -5,6 +5,7 @@ settings are views of it (arXiv 2004.05484, arXiv 2408.10536): mono, the pool of
 pool of one other language; multi, one pool of all languages.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from hybridtune.config.fields import BenchmarkSource
 from hybridtune.config.study import check
 from hybridtune.data.readers.benchmarks import notices_of_languages, read_benchmark
 from hybridtune.data.readers.languages import mixed_up
-from hybridtune.data.readers.records import BenchmarkRows, PartDigest, Text, TextList, benchmark_digest
+from hybridtune.data.readers.records import BenchmarkRows, Text, TextList, benchmark_digest
 from hybridtune.errors import InputError
 from hybridtune.evaluate.blocks import blocks_of
 from hybridtune.evaluate.relevance import (
@@ -99,9 +100,9 @@ def load_benchmark(path: str | Path | BenchmarkSource, **settings: Any) -> Bench
     passages = Texts()
     digests, blocks = [], []
     for part in rows.corpus:
-        digest, first = PartDigest(), len(passages)
+        digest, first = hashlib.sha256(), len(passages)
         for text in part.read():
-            digest.add(text)
+            digest.update(text.to_bytes())
             passages.append(text)
         digests.append(digest.hexdigest())
         blocks += _blocks(passages[first:], first)

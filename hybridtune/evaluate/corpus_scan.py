@@ -17,7 +17,7 @@ import ray
 
 from hybridtune.callbacks import Progress
 from hybridtune.data.readers.languages import SAMPLE, mixed_up
-from hybridtune.data.readers.records import BenchmarkRows, CorpusPart, PartDigest, Text, TextList, benchmark_digest
+from hybridtune.data.readers.records import BenchmarkRows, CorpusPart, Text, TextList, benchmark_digest
 from hybridtune.errors import InputError
 from hybridtune.evaluate.blocks import write_array
 from hybridtune.evaluate.relevance import (
@@ -86,12 +86,12 @@ def scan_part(
 
     ``wanted`` are the ids of the relevant passages; passages of the ids of ``relevance.query_texts`` are wanted too.
     """
-    digest, found = PartDigest(), PartScan()
+    digest, found = hashlib.sha256(), PartScan()
     sample: list[Text] = []
     hashes = array("Q")
     try:
         for text in part.read():
-            digest.add(text)
+            digest.update(text.to_bytes())
             found.passages[text.language] += 1
             hashes.append(_hash(text.text_id))
             if found.spaced is None and len(text.text_id.split()) != 1:

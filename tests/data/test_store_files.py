@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from contextlib import closing
 
 import numpy as np
 import pytest
@@ -20,9 +19,7 @@ from hybridtune.model.tokenizer import train_tokenizer
 @pytest.mark.parametrize("rows", [0, 7])
 def test_an_array_file_is_an_npy_file(tmp_path, rows):
     written = np.arange(rows, dtype=np.int32)
-    with closing(store_module._ArrayFile(tmp_path / "a.npy", np.int32)) as file:
-        for part in np.array_split(written, 3):
-            file.append(part)
+    store_module._write_array(tmp_path / "a.npy", np.array_split(written, 3))
     np.save(tmp_path / "b.npy", written)
     assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "b.npy").read_bytes()
 

@@ -1,4 +1,5 @@
 import gc
+import itertools
 
 import numpy as np
 import pytest
@@ -17,6 +18,13 @@ def plan_of(store, ratio):
     return HybridPlan(store.corpus(), mixing_ratio=ratio, sampling_exponent=0.5, batch_size=SIZE, seed=5)
 
 
+def texts_of(batch):
+    """Token ids of the queries, passages and hard negatives of a batch."""
+    rows, size = np.split(batch.ids, np.cumsum(batch.lengths)[:-1]), len(batch.answer_sets)
+    rows = [ids.tolist() for ids in rows]
+    return rows[:size], rows[size : 2 * size], rows[2 * size :]
+
+
 def streamed(plan, store, *, start=0, stop=STEPS, workers=1, negatives=5):
     """The global batches, put together from the slices of all workers."""
     slices = [
@@ -25,19 +33,22 @@ def streamed(plan, store, *, start=0, stop=STEPS, workers=1, negatives=5):
     ]
     assert {len(batches) for batches in slices} == {stop - start}
     for of_step in zip(*slices, strict=True):
-        assert {len(part.queries) for part in of_step} == {SIZE // workers}
+        assert {len(part.answer_sets) for part in of_step} == {SIZE // workers}
+        queries, passages, negatives_of = zip(*map(texts_of, of_step), strict=True)
         assert len({(part.step, part.kind) for part in of_step}) == 1  # all workers hold one batch
         assert {len(part.negative_answer_sets) for part in of_step} == {SIZE // workers * min(negatives, MOST)}
         yield {
             "step": of_step[0].step,
             "kind": of_step[0].kind,
-            "queries": [row.tolist() for part in of_step for row in part.queries],
-            "passages": [row.tolist() for part in of_step for row in part.passages],
+            "queries": [*itertools.chain(*queries)],
+            "passages": [*itertools.chain(*passages)],
             "answer_sets": np.concatenate([part.answer_sets for part in of_step]).tolist(),
             "languages": np.concatenate([part.languages for part in of_step]).tolist(),
-            "negatives": [row.tolist() for part in of_step for row in part.negatives],
+            "negatives": [*itertools.chain(*negatives_of)],
             "negative_answer_sets": [
-                int(c) for part in of_step for c in part.negative_answer_sets[: len(part.negatives)]
+                int(c)
+                for part, texts in zip(of_step, negatives_of, strict=True)
+                for c in part.negative_answer_sets[: len(texts)]
             ],
         }
 

@@ -15,6 +15,10 @@ class Text(NamedTuple):
     language: str
     text: str
 
+    def to_bytes(self) -> bytes:
+        """Return the bytes that stand for the text in digests of queries and of parts of a corpus."""
+        return f"{self.text_id}\0{self.language}\0{self.text}\n".encode()
+
 
 class Judgement(NamedTuple):
     """A grade that the benchmark gives a passage for a query.
@@ -108,28 +112,11 @@ def in_parts(passages: Sequence[Text]) -> list[CorpusPart]:
     return [TextList(language, texts) for language, texts in by_language.items()]
 
 
-class PartDigest:
-    """The digest of one part of a corpus, text by text; equal for equal passages in equal order."""
-
-    def __init__(self) -> None:
-        self._digest = hashlib.sha256()
-
-    def add(self, text: Text) -> None:
-        """Take the next passage of the part."""
-        self._digest.update(f"{text.text_id}\0{text.language}\0{text.text}\n".encode())
-
-    def hexdigest(self) -> str:
-        """Return the digest."""
-        return self._digest.hexdigest()
-
-
 def benchmark_digest(rows: BenchmarkRows, parts: Sequence[str]) -> str:
     """Return a digest that is equal for equal queries, judgements and digests of the corpus' parts."""
-    queries = PartDigest()
-    for query in rows.queries:
-        queries.add(query)
+    queries = hashlib.sha256(b"".join(query.to_bytes() for query in rows.queries)).hexdigest()
     judged = [tuple(judgement) for judgement in rows.judged]
-    return hashlib.sha256(repr((queries.hexdigest(), judged, list(parts))).encode()).hexdigest()
+    return hashlib.sha256(repr((queries, judged, list(parts))).encode()).hexdigest()
 
 
 def choose_split(wanted: str | None, splits: list[str], where: str) -> str:

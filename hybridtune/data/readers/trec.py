@@ -27,27 +27,18 @@ _QRELS_FORMS = "'query passage grade' or 'query 0 passage grade'"
 
 @dataclass(frozen=True)
 class PassageFile:
-    """A file of passages in JSON lines or Parquet, streamed at every read.
-
-    Attributes:
-        name: of the part.
-        file: rows with an id, a text, and maybe a title and a language.
-        language: of the rows that do not name theirs; None: all must.
-        prefix: put before each id.
-        strict: whether a passage without any text is an error; else it is in the pool, as an empty text.
-    """
+    """A file of passages in JSON lines or Parquet, streamed at every read; ids get the prefix."""
 
     name: str
     file: Source
-    language: str | None
+    language: str | None  # of the rows that do not name theirs; None: all must
     prefix: str = ""
     strict: bool = False
 
     def read(self) -> Iterator[Text]:
         """Read the passages: ``title text`` where there is a title, as the baselines of MIRACL and BEIR feed them.
 
-        Raises:
-            InputError: a row without an id, a language or, if strict, a text, with its file and line.
+        A passage without any text is an error if strict, else it is in the pool as an empty text.
         """
         empty: list[str] = []
         for where, row in object_rows(self.file):
@@ -69,16 +60,7 @@ class PassageFile:
 
 
 def read_topics(files: Sequence[Source], language: str | None, prefix: str = "") -> dict[str, Text]:
-    """Read the queries of the parts of a file (JSON lines, Parquet or ``id TAB query``) by their id in the file.
-
-    Args:
-        files: the parts.
-        language: of the queries that do not name theirs; None: all must.
-        prefix: put before the id of each text.
-
-    Raises:
-        InputError: a broken row or an id that occurs twice, with its file and line.
-    """
+    """Read the queries of the parts of a file (JSON lines, Parquet or ``id TAB query``) by their id in the file."""
     topics: dict[str, Text] = {}
     for file in files:
         for where, query_id, own_language, text in _topic_rows(file, language):
@@ -95,15 +77,10 @@ def _has_rows(file: Source) -> bool:
 
 
 def read_qrels(file: Source) -> Iterator[tuple[str, str, str, int]]:
-    """Read the judgements of a file, streamed: TREC's four columns, or BEIR's three, with a header or without.
+    """Read ``file:line``, query id, passage id and grade of the judgements of a file, streamed.
 
-    JSON lines and Parquet have BEIR's columns by name.
-
-    Returns:
-        ``file:line``, query id, passage id and grade of each.
-
-    Raises:
-        InputError: a row of another form, with its file and line.
+    They are in TREC's four columns, or in BEIR's three, with a header or without; JSON lines and Parquet have BEIR's
+    columns by name.
     """
     if _has_rows(file):
         for where, row in object_rows(file):
@@ -154,17 +131,10 @@ class Judged:
     def add(
         self, topics_files: Sequence[Source], qrels: Sequence[Source], language: str | None, strict: bool, prefix: str
     ) -> None:
-        """Read topics and judgements, and add them.
-
-        Args:
-            topics_files: the parts of the file of queries.
-            qrels: the parts of the file of judgements.
-            language: of the queries that do not name theirs; None: all must.
-            strict: whether a judged query that is no topic is an error.
-            prefix: put before the id of each query and passage.
+        """Read the parts of a file of topics and of one of judgements, and add them; ids get the prefix.
 
         Raises:
-            InputError: a broken line, such a query, no other one, or a pair with two grades.
+            InputError: a broken line, no judged topic, a judged query that is none (if strict), or a pair with two grades.
         """
         topics = read_topics(topics_files, language, prefix)
         grades: dict[str, dict[str, int]] = {}
@@ -364,13 +334,9 @@ def read_miracl(languages: Mapping[str, JudgedFiles], source: BenchmarkSource) -
     """Read MIRACL, the languages of a folder or those of ``source``; judged within each language.
 
     With one language ids are those of the files, so that other tools' runs and qrels fit; with more, whose ids
-    collide, each has its language before it: ``sw:1234#0``.
+    collide, each has its language before it: ``sw:1234#0``. The usual split is dev, which has public judgements.
 
     Source: MIRACL (arXiv 2210.09984).
-
-    Args:
-        languages: as ``miracl_files`` gives them.
-        source: the path, the languages and the split (usual: dev, the only one with public judgements).
 
     Raises:
         InputError: a language or split is missing or not whole, or a line is broken.
@@ -400,11 +366,7 @@ def read_miracl(languages: Mapping[str, JudgedFiles], source: BenchmarkSource) -
 
 
 def read_qrels_folder(files: JudgedFiles, source: BenchmarkSource) -> BenchmarkRows:
-    """Read BEIR (``corpus.jsonl``, ``queries.jsonl``, ``qrels/<split>.tsv``), or the same with TREC qrels.
-
-    Raises:
-        InputError: a file is missing or could be any of several, or a line is broken.
-    """
+    """Read BEIR (``corpus.jsonl``, ``queries.jsonl``, ``qrels/<split>.tsv``), or the same with TREC qrels."""
     for kind, known in (
         ("corpus", "corpus.jsonl"),
         ("topics", "queries.jsonl or topics.tsv"),
