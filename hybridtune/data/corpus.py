@@ -151,13 +151,10 @@ class CorpusBuilder:
         self._text_folder = text_folder
         self._columns: dict[str, int] = {}  # of the languages, in the order in which they are first seen
         self._groups = self._texts = 0  # in the blocks that were ended
-        self._id_blocks: list[pa.Array] = []
-        self._id_digests: list[Digests] = []
-        self._digests: list[Digests] = []
+        # group ids, their digests, digests of texts, sources, cells [., 4] (group, column, query, passage) and hard
+        # negatives [., 3] (group, column, text)
+        self._blocks: list[tuple[pa.Array, Digests, Digests, Int32, Int32, Int32]] = []
         self._paths: list[Path] = []
-        self._sources: list[Int32] = []
-        self._cell_blocks: list[Int32] = []  # [., 4] group, column, query and passage
-        self._negative_blocks: list[Int32] = []  # [., 3] group, column and text
         self._begin()
 
     def _begin(self) -> None:
@@ -200,17 +197,15 @@ class CorpusBuilder:
 
     def _end(self) -> None:
         if self._text_folder:
-            path = self._text_folder / f"part-{len(self._digests):05d}.arrow"
+            path = self._text_folder / f"part-{len(self._blocks):05d}.arrow"
             sides, texts = zip(*self._spellings, strict=True) if self._spellings else ((), ())
             with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, _TEXTS) as writer:
                 writer.write_table(pa.table({"is_query": list(sides), "text": list(texts)}, _TEXTS))
             self._paths.append(path)
-        self._digests.append(_digests(self._indices))
-        self._id_digests.append(_digests(name.encode() for name in self._ids))
-        self._id_blocks.append(pa.array(self._ids, pa.large_string()))
-        self._sources.append(np.array(self._of, np.int32))
-        self._cell_blocks.append(np.array(self._cells, np.int32).reshape(-1, 4))
-        self._negative_blocks.append(np.array(self._negatives, np.int32).reshape(-1, 3))
+        ids, id_digests = pa.array(self._ids, pa.large_string()), _digests(name.encode() for name in self._ids)
+        columns = ((self._of, 1), (self._cells, 4), (self._negatives, 3))
+        sources, cells, negatives = (np.array(values, np.int32).reshape(-1, width) for values, width in columns)
+        self._blocks.append((ids, id_digests, _digests(self._indices), sources.ravel(), cells, negatives))
         self._groups += len(self._ids)
         self._texts += len(self._indices)
         self._begin()
@@ -218,51 +213,41 @@ class CorpusBuilder:
     def finish(self) -> Corpus:
         """Number what was added; raises InputError for no text at all or a group_id that occurs twice."""
         self._end()
-        repeated = np.flatnonzero(~_is_new(_numbers(np.concatenate(self._id_digests))))
+        ids, id_digests, digests, sources, cells, negatives = zip(*self._blocks, strict=True)
+        repeated = np.flatnonzero(~_is_new(_numbers(np.concatenate(id_digests))))
         if len(repeated):
-            name = pa.chunked_array(self._id_blocks)[int(repeated[0])].as_py()
+            name = pa.chunked_array(ids)[int(repeated[0])].as_py()
             raise InputError(f"group_id {name!r} occurs twice: one line holds a whole group")
         if not self._columns:
             raise InputError("the training data holds no text: every language is limited to 0")
-        numbers = _numbers(np.concatenate(self._digests))  # by index
-        ends = np.cumsum([len(block) for block in self._digests])[:-1]
+        numbers = _numbers(np.concatenate(digests))  # by index
+        ends = np.cumsum([len(block) for block in digests])[:-1]
         self.parts = list(map(TextPart, self._paths, np.split(_is_new(numbers), ends)))
         languages = sorted(self._columns)
         column_of = np.argsort(np.argsort(list(self._columns))).astype(np.int32)  # by the order of first sight
-        groups, columns, *sides = np.concatenate(self._cell_blocks).T
+        groups, columns, *sides = np.concatenate(cells).T
         tables = np.full((2, self._groups, len(languages)), -1, np.int32)
         for table, side in zip(tables, sides, strict=True):  # queries, passages
             table[groups, column_of[columns]] = np.where(side >= 0, numbers[side], -1)
-        holders, sets = self._answer_sets(numbers, groups, sides)
-        cells, texts, of_texts = self._hard_negatives(numbers, column_of, holders, sets)
+        texts = np.concatenate([numbers[side[side >= 0]] for side in sides])  # no query has the number of a passage
+        of = np.concatenate([groups[side >= 0] for side in sides])
+        holders = np.full(numbers.max() + 1, -1, np.int32)  # the first group that has a text as a passage or query
+        holders[texts[::-1]] = of[::-1]  # of equal ones, the first is written last
+        sets = answer_sets(self._groups, holders[texts], of)
+        groups, columns, hard = np.concatenate(negatives).T
+        holder = holders[numbers[hard]]
+        answered = np.where(holder >= 0, sets[holder], -1)
+        wrong = answered != sets[groups]  # a text of the group's own answer set answers its queries
         return Corpus(
             languages=tuple(languages),
             queries=tables[0],
             passages=tables[1],
             answer_sets=sets,
-            negative_cells=cells,
-            negative_texts=texts,
-            negative_answer_sets=of_texts,
-            sources=np.concatenate(self._sources),
+            negative_cells=(groups.astype(np.int64) * len(languages) + column_of[columns])[wrong],
+            negative_texts=numbers[hard][wrong],
+            negative_answer_sets=answered[wrong],
+            sources=np.concatenate(sources),
         )
-
-    def _answer_sets(self, numbers: Int32, groups: Int32, sides: Sequence[Int32]) -> tuple[Int32, Int32]:
-        """Return the first group [texts] that has each text as a passage or query, else -1, and the answer sets [G]."""
-        texts = np.concatenate([numbers[side[side >= 0]] for side in sides])  # no query has the number of a passage
-        of = np.concatenate([groups[side >= 0] for side in sides])
-        holders = np.full(numbers.max() + 1, -1, np.int32)
-        holders[texts[::-1]] = of[::-1]  # of equal ones, the first is written last
-        return holders, answer_sets(self._groups, holders[texts], of)
-
-    def _hard_negatives(
-        self, numbers: Int32, column_of: Int32, holders: Int32, sets: Int32
-    ) -> tuple[Int64, Int32, Int32]:
-        groups, columns, texts = np.concatenate(self._negative_blocks).T
-        holder = holders[numbers[texts]]
-        answered = np.where(holder >= 0, sets[holder], -1)
-        wrong = answered != sets[groups]  # a text of the group's own answer set answers its queries
-        cells = groups.astype(np.int64) * len(column_of) + column_of[columns]
-        return cells[wrong], numbers[texts][wrong], answered[wrong]
 
 
 def read_texts(parts: Sequence[TextPart]) -> Iterator[tuple[bool, str]]:

@@ -23,6 +23,7 @@ from hybridtune.errors import InputError
 Part = Literal["train", "dev", "test"]
 Concept = dict[str, list[str]]  # language -> the forms of the word
 Event = tuple[int, ...]  # the numbers of the concepts in EVENT
+Coverage = tuple[tuple[str, ...], tuple[str, ...], float]  # languages of queries, of passages; chance of local words
 
 _WORDS: dict[str, Any] = json.loads(Path(__file__).with_name("newsroom_words.json").read_text(encoding="utf-8"))
 LANGUAGES: tuple[str, ...] = tuple(_WORDS["languages"])
@@ -43,14 +44,6 @@ PASSAGE_LANGUAGES = 2
 TRANSLATED: dict[str, tuple[int, int]] = {"sw": (12, 0), "ha": (30, 7)}
 # The other stories are local; their languages take turns.
 LOCAL_TURNS = RICH * 3 + LOW_RESOURCE
-
-
-class Coverage(NamedTuple):
-    """The languages of a story's queries and passages, and its chance of local words."""
-
-    query_languages: tuple[str, ...]
-    passage_languages: tuple[str, ...]
-    local_words: float
 
 
 class Slot(NamedTuple):
@@ -77,7 +70,7 @@ def _slot(words: dict[str, list[list[str]]]) -> Slot:
 ACTIONS, SITES, PLACES = EVENT = tuple(_slot(_WORDS[name]) for name in ("actions", "sites", "places"))
 ACTORS, REASONS, OUTCOMES = (_slot(_WORDS[name]) for name in ("actors", "reasons", "outcomes"))
 MONTHS, QUESTIONS, ANSWERS = (_concepts(_WORDS[name]) for name in ("months", "questions", "answers"))
-HELD_OUT = Coverage(LANGUAGES, LANGUAGES, HELD_OUT_LOCAL_WORDS)
+HELD_OUT: Coverage = (LANGUAGES, LANGUAGES, HELD_OUT_LOCAL_WORDS)
 
 
 def generate(part: Part, seed: int = 0, stories: int | None = None) -> Iterator[dict[str, Any]]:
@@ -110,17 +103,18 @@ def _generate(part: Part, seed: int, count: int) -> Iterator[dict[str, Any]]:
     earlier: dict[float, list[Event]] = {0.0: [], LOCAL_WORDS: [], HELD_OUT_LOCAL_WORDS: []}
     for number in range(count):
         coverage = _train_coverage(rng, number) if part == "train" else HELD_OUT
-        event = _new_event(rng, part, coverage.local_words, earlier)
-        earlier[coverage.local_words].append(event)
-        actor = ACTORS.draw(rng, coverage.local_words)
+        query_languages, passage_languages, local_words = coverage
+        event = _new_event(rng, part, local_words, earlier)
+        earlier[local_words].append(event)
+        actor = ACTORS.draw(rng, local_words)
         document_id = f"{part}-{seed}-{number:04d}"
         for fact in sorted(rng.sample(range(len(QUESTIONS)), FACTS_PER_STORY)):
-            queries, passages = _texts(rng, event, actor, fact, coverage.local_words)
+            queries, passages = _texts(rng, event, actor, fact, local_words)
             yield {
                 "group_id": f"{document_id}-{fact}",
                 "document_id": document_id,
-                "queries": {lang: queries[lang] for lang in coverage.query_languages},
-                "passages": {lang: passages[lang] for lang in coverage.passage_languages},
+                "queries": {lang: queries[lang] for lang in query_languages},
+                "passages": {lang: passages[lang] for lang in passage_languages},
             }
 
 
@@ -129,11 +123,11 @@ def _train_coverage(rng: Random, number: int) -> Coverage:
     wire, is_local = divmod(number, 2)
     if is_local:
         lang = LOCAL_TURNS[wire % len(LOCAL_TURNS)]
-        return Coverage((lang,), (lang,), LOCAL_WORDS)
+        return (lang,), (lang,), LOCAL_WORDS
     passages = rng.sample(RICH, PASSAGE_LANGUAGES)
     queries = [lang for lang in RICH if lang not in passages]
     low = [lang for lang, (every, first) in TRANSLATED.items() if wire % every == first]
-    return Coverage((*queries, *low), (*passages, *low), 0.0)
+    return (*queries, *low), (*passages, *low), 0.0
 
 
 def _new_event(rng: Random, part: Part, local_words: float, earlier: dict[float, list[Event]]) -> Event:

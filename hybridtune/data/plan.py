@@ -129,28 +129,14 @@ class HybridPlan:
         self._mono = Schedule(
             mixing_ratio, _phase(seed, 0), shape=schedule, end=final_ratio or 0.0, batches=length, step_at=step_at
         )
-        usable, left_out = usable_pairs(
-            corpus,
-            batch_size=batch_size,
-            ratios=ratios,
-            single_pair=self.single_pair,
-            align_share=align_share,
-            align_from=align_from,
-        )
+        usable, left_out = usable_pairs(corpus, batch_size, ratios, self.single_pair, align_share, align_from)
         factors = pair_weights(corpus.languages, weights or {})
         drawn = {pair for pairs in usable.values() for pair in pairs}
         self.left_out = tuple(corpus.languages[x] for x, y in left_out if x == y)
         self.left_out_pairs = tuple(pair_name(corpus.languages, pair) for pair in left_out if pair[0] != pair[1])
         self.idle_weights = tuple(name for name, pair in zip(weights or {}, factors, strict=True) if pair not in drawn)
         self._cells = {
-            kind: make_cells(
-                corpus,
-                pairs,
-                aligned=kind == "align",
-                exponent=sampling_exponent,
-                weights=factors,
-                data_weights=data_weights,
-            )
+            kind: make_cells(corpus, pairs, kind == "align", sampling_exponent, factors, data_weights)
             for kind, pairs in usable.items()
         }
 
@@ -202,15 +188,40 @@ class HybridPlan:
             the index in the study's ``data.train``, is there only if the study has several.
         """
         draws = self._draws()
-        sources = self.corpus.sources if self.data_sets > 1 else None
-        tallies = {kind: _Tally(drawn, sources, self.data_sets) for kind, drawn in draws.items()}
+        sizes = {kind: len(drawn.cells.pairs) * self.data_sets for kind, drawn in draws.items()}
+        tallies = {kind: np.zeros((4, size), np.int64) for kind, size in sizes.items()}
         for _, kind, groups, cells in self._replay(draws, steps):
-            tallies[kind].add(groups, cells)
+            counts = self._count(draws[kind], groups, cells)
+            tallies[kind][0] += counts > 0
+            tallies[kind][1] += counts
+        for kind, drawn in draws.items():
+            for cell in range(len(drawn.cells.sizes)):
+                members = drawn.queues.members(cell)
+                visited = members[drawn.queues.visited(cell)]
+                tallies[kind][2] += self._count(drawn, visited, np.full(len(visited), cell))
+                tallies[kind][3] += self._count(drawn, members, np.full(len(members), cell))
         return [
-            {"kind": kind, "pair": pair_name(self.corpus.languages, pair), **row}
+            {
+                "kind": kind,
+                "pair": pair_name(self.corpus.languages, draws[kind].cells.pairs[key // self.data_sets]),
+                **({"data_set": key % self.data_sets} if self.data_sets > 1 else {}),
+                "batches": batches,
+                "pairs": pairs,
+                "groups": visited,
+                "epochs": round(pairs / in_corpus, 3),
+            }
             for kind, tally in tallies.items()
-            for pair, row in tally.rows()
+            for key, (batches, pairs, visited, in_corpus) in enumerate(tally.T.tolist())
+            if pairs
         ]
+
+    def _count(self, draws: Draws, groups: Int32, cells: Int64) -> Int64:
+        """Count rows [P * data sets] by the pair of their cell and the data set of their group."""
+        keys = draws.cells.pair_of[cells] * self.data_sets
+        if self.data_sets > 1:
+            keys += self.corpus.sources[groups]
+        counts: Int64 = np.bincount(keys, minlength=len(draws.cells.pairs) * self.data_sets)
+        return counts
 
     def _draws(self) -> dict[Kind, Draws]:
         return {
@@ -242,46 +253,6 @@ def _uniform(seed: int, purpose: int) -> float:
 
 def _phase(seed: int, purpose: int) -> float:
     return int(_uniform(seed, purpose) * 2**20) / 2**20  # a short binary fraction keeps the sums of a schedule short
-
-
-class _Tally:
-    """Counts the batches of one kind, by language pair and data set, while they are drawn."""
-
-    def __init__(self, draws: Draws, sources: Int32 | None, data_sets: int) -> None:
-        self._draws, self._data_sets = draws, data_sets
-        self._sources = sources  # [G] the data set of every group; None: there is one
-        self._batches, self._pairs = np.zeros((2, len(draws.cells.pairs) * data_sets), np.int64)
-
-    def add(self, groups: Int32, cells: Int64) -> None:
-        """Count a batch: its groups [B] and the cells [B] that they came from."""
-        counts = np.bincount(self._keys(groups, self._draws.cells.pair_of[cells]), minlength=len(self._pairs))
-        self._pairs += counts
-        self._batches += counts > 0
-
-    def rows(self) -> Iterator[tuple[list[int], dict[str, Any]]]:
-        """Yield the columns [2] and the row of the table of every pair and data set that was seen."""
-        cells = self._draws.cells
-        in_corpus, visited = np.zeros((2, len(self._pairs)), np.int64)
-        for cell in range(len(cells.sizes)):
-            members = self._draws.queues.members(cell)
-            keys = self._keys(members, np.full(len(members), cells.pair_of[cell]))
-            in_corpus += np.bincount(keys, minlength=len(in_corpus))
-            visited += np.bincount(keys[self._draws.queues.visited(cell)], minlength=len(in_corpus))
-        for key in np.flatnonzero(self._pairs).tolist():
-            pair, data_set = divmod(key, self._data_sets)
-            yield (
-                cells.pairs[pair].tolist(),
-                {
-                    **({"data_set": data_set} if self._data_sets > 1 else {}),
-                    "batches": int(self._batches[key]),
-                    "pairs": int(self._pairs[key]),
-                    "groups": int(visited[key]),
-                    "epochs": round(int(self._pairs[key]) / int(in_corpus[key]), 3),
-                },
-            )
-
-    def _keys(self, groups: Int32, pairs: Int64) -> Int64:
-        return pairs if self._sources is None else pairs * self._data_sets + self._sources[groups]
 
 
 def describe(plan: HybridPlan, steps: int) -> dict[str, Any]:

@@ -29,13 +29,9 @@ def pair_name(languages: Sequence[str], pair: Sequence[int]) -> str:
 
 
 def groups_of(corpus: Corpus, pair: Sequence[int], *, aligned: bool, data_set: int = -1) -> Int32:
-    """Return the groups that have a pair, ascending.
+    """Return the groups that have a pair, ascending; of one data set or, at -1, of all.
 
-    Args:
-        corpus: the texts.
-        pair: columns of two languages.
-        aligned: whether both texts are passages; else the first is a query.
-        data_set: of this data set alone; -1: of all.
+    Both texts are passages if ``aligned``, else the first is a query.
     """
     first = corpus.passages if aligned else corpus.queries
     has = (first[:, pair[0]] >= 0) & (corpus.passages[:, pair[1]] >= 0)
@@ -47,13 +43,8 @@ def groups_of(corpus: Corpus, pair: Sequence[int], *, aligned: bool, data_set: i
 def translations(corpus: Corpus, align_from: Sequence[str]) -> list[Pair]:
     """Return the pairs of which some group has passages in both languages; the teacher reads the first.
 
-    Args:
-        corpus: the texts.
-        align_from: languages that the teacher reads; none: all. Of two, it reads the one with more mono pairs (of
-            equals, the first in the alphabet).
-
-    Raises:
-        InputError: a language that the corpus lacks.
+    The teacher reads the languages of ``align_from``, else all. Of two, it reads the one with more mono pairs (of
+    equals, the first in the alphabet).
     """
     for language in align_from:
         if language not in corpus.languages:
@@ -70,7 +61,6 @@ def translations(corpus: Corpus, align_from: Sequence[str]) -> list[Pair]:
 
 def usable_pairs(
     corpus: Corpus,
-    *,
     batch_size: int,
     ratios: Mapping[str, float],
     single_pair: bool,
@@ -159,12 +149,8 @@ def _check_align_size(most: int, batch_size: int, align_share: float, align_from
 def pair_weights(languages: Sequence[str], weights: Mapping[str, float]) -> dict[Pair, float]:
     """Return the weights of a study by the columns of the languages.
 
-    Args:
-        languages: codes of the corpus; a code may itself hold a hyphen (``zh-Hant``).
-        weights: factor by language (``de``: its mono pair) or ordered pair (``en-de``: query language first).
-
-    Raises:
-        InputError: a name that is no language and no pair of the corpus, or a pair that is named twice.
+    They are given by language (``de``: its mono pair) or ordered pair (``en-de``: query language first); a code may
+    itself hold a hyphen (``zh-Hant``).
     """
     known = {pair_name(languages, (x, y)): (x, y) for x in range(len(languages)) for y in range(len(languages))}
     known |= {language: (x, x) for x, language in enumerate(languages)}  # a language's own name comes first
@@ -213,7 +199,6 @@ class Cells:
 def make_cells(
     corpus: Corpus,
     pairs: Sequence[Pair],
-    *,
     aligned: bool,
     exponent: float,
     weights: Mapping[Pair, float],
@@ -222,15 +207,8 @@ def make_cells(
     """Make the cells of one kind of batch.
 
     A data set of weight w counts as if it occurred w times: the size of a pair is the sum of w * groups over the
-    data sets, the pair is drawn with probability ~ size^s * weight, and each of its data sets ~ w * groups.
-
-    Args:
-        corpus: the texts.
-        pairs: those that some group has.
-        aligned: whether both texts of a pair are passages.
-        exponent: s.
-        weights: factors of pairs; 1 where none is given.
-        data_weights: w of every data set of the corpus; where all are equal, a pair's groups are one cell.
+    data sets, the pair is drawn with probability ~ size^exponent * weight (1 where none is given), and each of its data
+    sets ~ w * groups. Where all w are equal, a pair's groups are one cell.
     """
     data_sets = range(len(data_weights)) if len(set(data_weights)) > 1 else [-1]
     found: list[tuple[int, int, int]] = []  # row of the pair, data set, groups
@@ -290,12 +268,9 @@ class Draws:
         return pairs
 
     def batch(self, first: int, size: int, *, mixed: bool) -> tuple[Int32, Int64]:
-        """Take the next batch: [B] groups, and [B] the cells that they were taken from.
+        """Take the next batch of ``size`` rows: [B] groups, and [B] the cells that they were taken from.
 
-        Args:
-            first: number of the draw of its (first) pair, from 0.
-            size: B.
-            mixed: whether every row has a pair of its own, with numbers from ``first`` on; else one pair has them all.
+        If ``mixed``, every row has a pair of its own, by the draws from ``first`` on; else all have that of ``first``.
         """
         pairs = self.pairs(first + np.arange(size if mixed else 1))
         if not mixed:

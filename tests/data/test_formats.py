@@ -164,10 +164,7 @@ def test_a_wrong_row_names_file_line_and_field(tmp_path, line):
     [
         ({"group_id": ["1"], "query": ["x"]}, "queries must be an object of language: text (got None)"),
         ({"group_id": ["1"], "queries": ["who?"]}, "queries must be an object of language: text (got 'who?')"),
-        (
-            {"group_id": ["1"], "queries": [["a", "b"]]},
-            "queries must be an object of language: text (got ['a', 'b'])",
-        ),
+        ({"group_id": ["1"], "queries": [["a", "b"]]}, "queries must be an object of language: text (got ['a', 'b'])"),
     ],
 )
 def test_a_wrong_parquet_row_names_file_and_row(tmp_path, columns, reason):

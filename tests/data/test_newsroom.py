@@ -143,8 +143,7 @@ def test_local_words_never_stand_in_a_translated_story(corpus):
 
 
 @pytest.mark.parametrize(
-    "slot",
-    [newsroom.ACTIONS, newsroom.SITES, newsroom.PLACES, newsroom.ACTORS, newsroom.REASONS, newsroom.OUTCOMES],
+    "slot", [newsroom.ACTIONS, newsroom.SITES, newsroom.PLACES, newsroom.ACTORS, newsroom.REASONS, newsroom.OUTCOMES]
 )
 def test_no_two_concepts_share_a_word(slot):
     for lang in LANGUAGES:

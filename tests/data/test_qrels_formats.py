@@ -272,12 +272,7 @@ BROKEN = [
     ("queries.jsonl", [{"_id": "q1", "text": "hel\ud800lo"}], "query 'q1': no valid Unicode: half a character, ", 1),
     ("corpus.jsonl", '{"_id": null, "text": "x"}\n', "no id in this row; it is called _id, docid or id", 1),
     ("qrels/test.tsv", "q1 d1\n", "a judgement has 3 or 4 columns, 'query passage grade' or 'query 0 passage gr", 1),
-    (
-        "qrels/test.tsv",
-        "q1 0 d1 1\nq1 0 d1 2\n",
-        "passage 'd1' has grade 2 for query 'q1', in a row before 1",
-        2,
-    ),
+    ("qrels/test.tsv", "q1 0 d1 1\nq1 0 d1 2\n", "passage 'd1' has grade 2 for query 'q1', in a row before 1", 2),
 ]
 
 

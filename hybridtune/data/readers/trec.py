@@ -134,7 +134,7 @@ class Judged:
         """Read the parts of a file of topics and of one of judgements, and add them; ids get the prefix.
 
         Raises:
-            InputError: a broken line, no judged topic, a judged query that is none (if strict), or a pair with two grades.
+            InputError: a broken line, no judged topic, a judged query that is no topic (if strict), or two grades.
         """
         topics = read_topics(topics_files, language, prefix)
         grades: dict[str, dict[str, int]] = {}
