@@ -51,10 +51,9 @@ class Queues:
         self._waiting_items, self._answer_set_items = self._waiting.data, answer_sets.data
 
     def take(self, wanted: Int64) -> tuple[Int32, Int64]:
-        """Take for every wanted cell [B] its next group whose answer set the batch does not hold yet.
+        """Take the next group of every wanted cell [B] whose answer set is not in the batch yet: [B] groups, [B] cells.
 
-        Returns:
-            [B] groups, and [B] their cells: where a cell has no such group left, another one replaces it.
+        Where a cell has no such group left, another cell replaces it.
         """
         if (wanted == wanted[0]).all():
             alone = self._alone(int(wanted[0]), len(wanted))

@@ -91,17 +91,18 @@ def usable_pairs(
     mono, cross = ([pair for pair in pairs if (pair[0] == pair[1]) == same] for same in (True, False))
     alone = [*mono, *cross] if single_pair else mono  # pairs that must fill a batch by themselves
     left_out = [pair for pair in alone if sizes[pair] < batch_size]
-    largest = max((sizes[pair] for pair in mono), default=0)
-    _check_size("mono", largest, "groups in the largest language", batch_size, ratios)
+    most = max((sizes[pair] for pair in mono), default=0)
+    _check_size("mono", most, "groups in the largest language", batch_size, ratios, ("mono pair", "such pairs"))
     if single_pair:
-        largest = max((sizes[pair] for pair in cross), default=0)
-        _check_size("cross", largest, "groups in the largest language pair", batch_size, ratios)
+        most, unit = max((sizes[pair] for pair in cross), default=0), "groups in the largest language pair"
     else:
-        _check_size("cross", _answer_sets(corpus, cross, aligned=False), "cross groups", batch_size, ratios)
-    aligned: list[Pair] = []
-    if align_share > 0:
-        aligned = translations(corpus, align_from)
-        _check_align_size(_answer_sets(corpus, aligned, aligned=True), batch_size, align_share, align_from)
+        most, unit = _answer_sets(corpus, cross, aligned=False), "cross groups"
+    _check_size("cross", most, unit, batch_size, ratios, ("cross pair", "such pairs"))
+    aligned = translations(corpus, align_from) if align_share > 0 else []
+    most = _answer_sets(corpus, aligned, aligned=True)
+    one = f" with one of them in mix.align_from ({', '.join(align_from)})" if align_from else ""
+    lacking = (f"group with passages in two languages{one}", "translations")
+    _check_size("align", most, "groups of translations", batch_size, {"align_share": align_share}, lacking)
     mono, cross = ([pair for pair in some if pair not in left_out] for some in (mono, cross))
     return {"mono": mono, "cross": cross, "align": aligned}, left_out
 
@@ -114,36 +115,24 @@ def _answer_sets(corpus: Corpus, pairs: Iterable[Pair], *, aligned: bool) -> int
     return int(np.count_nonzero(found))
 
 
-def _check_size(kind: Kind, most: int, unit: str, batch_size: int, ratios: Mapping[str, float]) -> None:
-    """Refuse mono or cross batches that are requested where one can have at most ``most`` rows."""
-    without = 0 if kind == "mono" else 1  # the ratio that asks for no such batch
-    asking = {name: ratio for name, ratio in ratios.items() if ratio != without}
+def _check_size(
+    kind: Kind, most: int, unit: str, batch_size: int, shares: Mapping[str, float], lacking: tuple[str, str]
+) -> None:
+    """Refuse batches of a kind that some shares request where one can have at most ``most`` rows."""
+    without = 1 if kind == "cross" else 0  # the share that asks for no such batch
+    asking = {name: share for name, share in shares.items() if share != without}
     if not asking or most >= batch_size:
         return
     if not most:
-        named = " and ".join(f"{name} {ratio}" for name, ratio in asking.items())
+        named = " and ".join(f"{name} {share}" for name, share in asking.items())
         raise InputError(
-            f"the training data has no {kind} pair, and {named} {'asks' if len(asking) == 1 else 'ask'} for {kind} "
-            f"batches: set {' and '.join(f'mix.{name}' for name in asking)} to {without} or add such pairs"
+            f"the training data has no {lacking[0]}, and {named} {'asks' if len(asking) == 1 else 'ask'} for {kind} "
+            f"batches: set {' and '.join(f'mix.{name}' for name in asking)} to {without} or add {lacking[1]}"
         )
     raise InputError(
         f"train.batch_size {batch_size} is larger than the {most} distinct {unit}: no {kind} batch can be made "
-        f"and {' and '.join(f'{name} is {ratio}' for name, ratio in asking.items())}; use a batch of at most {most}"
+        f"and {' and '.join(f'{name} is {share}' for name, share in asking.items())}; use a batch of at most {most}"
     )
-
-
-def _check_align_size(most: int, batch_size: int, align_share: float, align_from: Sequence[str]) -> None:
-    if not most:
-        one = f" with one of them in mix.align_from ({', '.join(align_from)})" if align_from else ""
-        raise InputError(
-            f"the training data has no group with passages in two languages{one}, and align_share "
-            f"{align_share} asks for align batches: set mix.align_share to 0 or add translations"
-        )
-    if most < batch_size:
-        raise InputError(
-            f"train.batch_size {batch_size} is larger than the {most} distinct groups of translations: no align "
-            f"batch can be made and align_share is {align_share}; use a batch of at most {most}"
-        )
 
 
 def pair_weights(languages: Sequence[str], weights: Mapping[str, float]) -> dict[Pair, float]:

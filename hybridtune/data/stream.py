@@ -73,8 +73,8 @@ def token_batches(
         stop: step after the last.
         rank: this worker, in [0, workers).
         workers: W; worker r takes rows r*B/W to (r+1)*B/W of every global batch.
-        negatives: hard negatives to give a pair, of those that its group has; n is this, or the most that any group
-            has. Which ones is a function of (the plan's seed, step, row).
+        negatives: most hard negatives of a pair; n is this, or the most that any group has. Which ones is a function of
+            (the plan's seed, step, row).
         num_cpus: logical CPUs of the pipeline's task.
         node: id of the Ray node that the task must run on; None: any, all of which see ``store`` then.
     """
@@ -131,7 +131,6 @@ def _serve(items: pa.Table, plan: HybridPlan, store: str, rows: slice, negatives
 def _gather(plan: HybridPlan, specs: list[BatchSpec], rows: slice, most: int, store: TokenStore) -> pa.Table:
     """Make one row of the pipeline: the batches of n steps."""
     numbers, answer_sets = _texts(plan, specs, rows, most)
-    groups = np.stack([spec.groups[rows] for spec in specs])  # [n, b]
     real = numbers >= 0
     ids, lengths = store.take(numbers[real])
     columns = {
@@ -140,7 +139,7 @@ def _gather(plan: HybridPlan, specs: list[BatchSpec], rows: slice, most: int, st
         "ids": ids,
         "texts": real.sum(axis=1, dtype=np.int32),
         "lengths": lengths.astype(np.int32),
-        "answer_sets": plan.corpus.answer_sets[groups].ravel(),
+        "answer_sets": plan.corpus.answer_sets[np.concatenate([spec.groups[rows] for spec in specs])],
         "languages": np.stack([spec.languages[rows] for spec in specs]).ravel(),
         "negative_answer_sets": answer_sets.ravel(),
     }

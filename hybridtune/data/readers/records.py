@@ -21,13 +21,7 @@ class Text(NamedTuple):
 
 
 class Judgement(NamedTuple):
-    """A grade that the benchmark gives a passage for a query.
-
-    Attributes:
-        query: position of the query among the benchmark's.
-        passage_id: id of the passage.
-        grade: > 0 is relevant, the larger the more; others were judged and found not relevant.
-    """
+    """A grade of a passage for a query, by its position; > 0 is relevant, the larger the more."""
 
     query: int
     passage_id: str

@@ -118,20 +118,27 @@ def _is_header(cells: list[str], where: str) -> bool:
 
 @dataclass
 class Judged:
-    """Queries that have a judgement, in the order of the topics, and the judgements, by query.
+    """Queries that have a judgement, in the order of the topics, the judgements, by query, and the corpus.
 
     ``silent`` counts the topics without a judgement; ``unknown`` are the ids of judged queries that are no topic.
     """
 
     queries: list[Text] = field(default_factory=list)
+    corpus: list[CorpusPart] = field(default_factory=list)
     judged: list[Judgement] = field(default_factory=list)
     silent: int = 0
     unknown: list[str] = field(default_factory=list)
 
     def add(
-        self, topics_files: Sequence[Source], qrels: Sequence[Source], language: str | None, strict: bool, prefix: str
+        self,
+        topics_files: Sequence[Source],
+        qrels: Sequence[Source],
+        corpus: Mapping[str, Sequence[Source]],
+        language: str | None,
+        strict: bool,
+        prefix: str = "",
     ) -> None:
-        """Read the parts of a file of topics and of one of judgements, and add them; ids get the prefix.
+        """Read topics and judgements, each from the parts of a file, and add them and the corpus; ids get the prefix.
 
         Raises:
             InputError: a broken line, no judged topic, a judged query that is no topic (if strict), or two grades.
@@ -166,16 +173,19 @@ class Judged:
         self.queries += [topics[query_id] for query_id in with_grades]
         self.silent += len(topics) - len(with_grades)
         self.unknown += [prefix + query_id for query_id in unknown]
+        self.corpus += [
+            PassageFile(name, file, language, prefix, strict) for name, files in corpus.items() for file in files
+        ]
 
-    def notices(self) -> list[str]:
-        """Return the notices on queries and judgements that are left out."""
+    def rows(self, name: str, strict: bool, ignore_identical_ids: bool | None) -> BenchmarkRows:
+        """Return the benchmark, with notices on what is left out."""
         notices = []
         if self.silent:
             notices.append(f"{self.silent} of the topics have no judgement in this split and are left out")
         if self.unknown:
             first = f"(first: {self.unknown[0]!r})"
             notices.append(f"{len(self.unknown)} judged queries are not among the topics and are left out {first}")
-        return notices
+        return BenchmarkRows(name, self.queries, self.corpus, self.judged, notices, ignore_identical_ids, strict)
 
 
 def _more(found: Collection[str]) -> str:
@@ -270,16 +280,6 @@ class JudgedFiles(NamedTuple):
     topics: dict[str, list[Source]]
     qrels: dict[str, list[Source]]
 
-    def passages(
-        self, language: str | None, strict: bool, name_prefix: str = "", id_prefix: str = ""
-    ) -> list[CorpusPart]:
-        """Return the parts of the corpus, named by their files."""
-        return [
-            PassageFile(name_prefix + name, file, language, id_prefix, strict)
-            for name, files in self.corpus.items()
-            for file in files
-        ]
-
 
 def miracl_files(files: Mapping[str, Source]) -> dict[str, JudgedFiles]:
     """Find the files of the data sets miracl/miracl and miracl/miracl-corpus by language, at any depth."""
@@ -356,13 +356,12 @@ def read_miracl(languages: Mapping[str, JudgedFiles], source: BenchmarkSource) -
     where = f"{name}: splits with topics and qrels in {', '.join(wanted)}"
     split = choose_split(source.split, list(set.intersection(*splits)), where)
     found = Judged()
-    corpus: list[CorpusPart] = []
     for language in wanted:
-        files, prefix = languages[language], f"{language}:" if len(wanted) > 1 else ""
-        found.add(files.topics[split], files.qrels[split], language, source.strict, prefix)
-        corpus += files.passages(language, source.strict, f"{language}-", prefix)
-    name = f"{name} split {split}"
-    return BenchmarkRows(name, found.queries, corpus, found.judged, found.notices(), strict=source.strict)
+        files = languages[language]
+        corpus = {f"{language}-{docs}": parts for docs, parts in files.corpus.items()}
+        prefix = f"{language}:" if len(wanted) > 1 else ""
+        found.add(files.topics[split], files.qrels[split], corpus, language, source.strict, prefix)
+    return found.rows(f"{name} split {split}", source.strict, ignore_identical_ids=False)
 
 
 def read_qrels_folder(files: JudgedFiles, source: BenchmarkSource) -> BenchmarkRows:
@@ -378,16 +377,8 @@ def read_qrels_folder(files: JudgedFiles, source: BenchmarkSource) -> BenchmarkR
             raise InputError(f"{source.path}: no {known} beside {others}")
     split = choose_split(source.split, list(files.qrels), source.path)
     topics, found = _topics_of(files.topics, split, source.path), Judged()
-    found.add(topics, files.qrels[split], source.language, source.strict, prefix="")
-    return BenchmarkRows(
-        name=f"{source.path} split {split}",
-        queries=found.queries,
-        corpus=files.passages(source.language, source.strict),
-        judged=found.judged,
-        notices=found.notices(),
-        ignore_identical_ids=source.ignore_identical_ids,
-        strict=source.strict,
-    )
+    found.add(topics, files.qrels[split], files.corpus, source.language, source.strict)
+    return found.rows(f"{source.path} split {split}", source.strict, source.ignore_identical_ids)
 
 
 def _topics_of(topics: Mapping[str, list[Source]], split: str, where: str) -> list[Source]:
