@@ -29,9 +29,6 @@ def trial_of(number, ratio, *, baseline=None, status="done", values=None, **metr
         seconds=100.0,
         began=1e9 + 100 * number,
         history=[{"step": step, "loss": 1 / step, **named} for step in (10, 20)],
-        scores=None,
-        plan=None,
-        per_query=None,
     )
 
 
@@ -130,10 +127,10 @@ def scores_of(pairs, over_represented=None, names=LANGUAGES):
     }
 
 
-def plan_of(asked, realised, rows=(), steps=100):
+def plan_of(requested, realised, rows=(), steps=100):
     """The part of plan.json that charts read; rows of (kind, pair, pairs, groups)."""
     table = [dict(zip(("kind", "pair", "pairs", "groups"), row, strict=True)) for row in rows]
-    return {"steps": steps, "asked_ratio": asked, "realised_ratio": realised, "table": table}
+    return {"steps": steps, "asked_ratio": requested, "realised_ratio": realised, "table": table}
 
 
 def traces_of(chart, mode):
@@ -148,3 +145,14 @@ def strict_json(figure):
         raise AssertionError(name)
 
     return json.loads(figure.to_json(), parse_constant=refuse)
+
+
+def contrast(one, other):
+    """The contrast of two colours, each of three parts up to 255, by WCAG's definition."""
+
+    def luminance(colour):
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (part / 255 for part in colour)]
+        return sum(weight * c for weight, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+    low, high = sorted([luminance(one), luminance(other)])
+    return (high + 0.05) / (low + 0.05)

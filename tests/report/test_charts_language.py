@@ -2,7 +2,7 @@ import dataclasses
 import itertools
 
 import pytest
-from chart_records import LANGUAGES, plan_of, record_of, scores_of, strict_json, trial_of
+from chart_records import LANGUAGES, contrast, plan_of, record_of, scores_of, strict_json, trial_of
 
 from hybridtune.report import language_charts
 from hybridtune.report.chart import LEGIBLE, SIGNED, brief, heat_map
@@ -28,18 +28,12 @@ def numbers(chart):
     return {(x, y): text for x, y, text in zip(trace.x, trace.y, trace.text, strict=True)}
 
 
-def luminance(colour):
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (part / 255 for part in colour)]
-    return sum(weight * c for weight, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
-
-
 @pytest.mark.parametrize("colours", [DIVERGING, SEQUENTIAL])
 def test_numbers_stand_out_from_every_colour_of_the_scale(colours):
     scale = Scale(colours, -1.0, 1.0, "", ".2f")
     for step in range(-120, 121):
         colour = colour_at(scale, step / 100)
-        light, dark = sorted([luminance(colour), 1.0 if ink(colour) == "#ffffff" else 0.0], reverse=True)
-        assert (light + 0.05) / (dark + 0.05) >= 4.5, step
+        assert contrast(colour, [255 if ink(colour) == "#ffffff" else 0] * 3) >= 4.5, step
     assert colour_at(scale, -9) == colours[0]
     assert colour_at(scale, 0) == colours[1]
     assert colour_at(scale, 9) == colours[2]

@@ -175,8 +175,8 @@ def test_no_map_of_what_is_not_searched_or_has_one_value():
 
 def test_asked_and_realised_ratio_and_the_largest_difference():
     trials = [
-        dataclasses.replace(trial_of(i, asked, mono_AP=0.5), plan=plan_of(asked, realised))
-        for i, (asked, realised) in enumerate([(0.25, 0.25), (0.333, 0.34), (1.0, 1.0)])
+        dataclasses.replace(trial_of(i, requested, mono_AP=0.5), plan=plan_of(requested, realised))
+        for i, (requested, realised) in enumerate([(0.25, 0.25), (0.333, 0.34), (1.0, 1.0)])
     ]
     chart = mix_charts.realised_ratio(record_of([*trials, trial_of(3, 0.9, mono_AP=0.1)]))
     assert chart.rows == [

@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 from importlib import resources
 
 import pytest
+from chart_records import contrast
 from click.testing import CliRunner
 from made_study import LANGUAGES, made_study
 
@@ -277,17 +278,7 @@ def test_escaped_text_reads_back(text):
 
 
 def colours(block):
-    return dict(re.findall(r"--([\w-]+): (#\w{6})", block))
-
-
-def contrast(one, other):
-    def luminance(colour):
-        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-        red, green, blue = (part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
-        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
-
-    low, high = sorted([luminance(one), luminance(other)])
-    return (high + 0.05) / (low + 0.05)
+    return {name: bytes.fromhex(colour) for name, colour in re.findall(r"--([\w-]+): #(\w{6})", block)}
 
 
 def test_text_stands_out_from_its_ground_in_light_and_dark():
