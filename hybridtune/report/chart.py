@@ -75,10 +75,12 @@ def styled(figure: go.Figure, height: int, **layout: Any) -> go.Figure:
     return figure.update_layout(template=TEMPLATE, height=height, **layout)
 
 
-def panels(count: int, height: int, spacing: float = 0.07, shares: Sequence[float] | None = None) -> go.Figure:
+def panels(
+    count: int, height: int, spacing: float = 0.07, shares: Sequence[float] | None = None, **layout: Any
+) -> go.Figure:
     """Return a figure of panels one below another, with one horizontal axis and these shares of the height."""
     figure = make_subplots(rows=count, cols=1, shared_xaxes=True, vertical_spacing=spacing, row_heights=shares)
-    return styled(figure, height)
+    return styled(figure, height, **layout)
 
 
 def safe(text: object) -> str:

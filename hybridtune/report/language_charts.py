@@ -130,8 +130,7 @@ def low_resource(record: StudyRecord) -> Chart:
         for setting, values in found[group].items()
     ]
     settings = [setting for setting in SETTINGS if any(row[1] == setting for row in chart.rows)]
-    figure = panels(len(settings), 110 + len(settings) * (50 + 26 * len(groups)), spacing=0.06)
-    figure.update_layout(margin_b=60)
+    figure = panels(len(settings), 110 + len(settings) * (50 + 26 * len(groups)), spacing=0.06, margin_b=60)
     for panel, setting in enumerate(settings, start=1):
         for trace in _sides(groups, setting, legend=panel == 1):
             figure.add_trace(trace, row=panel, col=1)

@@ -108,8 +108,8 @@ def ratio_curve(record: StudyRecord) -> Chart:
     if len({requested_ratio(record, trial) for trial in scored}) < 2:
         return chart.saying("Fewer than two mixing ratios have scores: there is no curve yet.")
     apart = DISTANCE in names
-    figure = panels(1 + apart, 600 if apart else 420, shares=[0.66, 0.34] if apart else [1.0])
-    figure.update_layout(margin_r=66, showlegend=False)
+    shares = [0.66, 0.34] if apart else [1.0]
+    figure = panels(1 + apart, 600 if apart else 420, shares=shares, margin_r=66, showlegend=False)
     for name in names:
         for trace in _setting(record, name):
             figure.add_trace(trace, row=1 + (name == DISTANCE), col=1)

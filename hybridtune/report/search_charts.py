@@ -198,8 +198,7 @@ def front(record: StudyRecord) -> Chart:
     across, *up = list(goals)[: 1 + _PANELS]
     others = [trial for trial in scored if trial.id not in on_front]
     best = record.best if record.best is not None and set(goals) <= set(record.best.metrics) else None
-    figure = panels(len(up), 110 + 250 * len(up))
-    figure.update_layout(showlegend=False)
+    figure = panels(len(up), 110 + 250 * len(up), showlegend=False)
     for panel, name in enumerate(up, start=1):
         x, y = ([trial.metrics[n] for trial in others] for n in (across, name))
         traces = [marks(record, others, x, y, "others", color=GREY, size=8)]

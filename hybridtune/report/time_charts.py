@@ -79,8 +79,7 @@ def learning_curves(record: StudyRecord) -> Chart:
     chart.rows = _score_rows(shown, names)
     if not shown:
         return chart.saying("Neither the chosen trial nor a baseline has a score yet.")
-    figure = panels(2, 540)
-    figure.update_layout(margin_b=60)
+    figure = panels(2, 540, margin_b=60)
     for trial in shown:
         for panel, name in enumerate(names, start=1):
             points = [(entry["step"], entry[name]) for entry in trial.history if name in entry]
