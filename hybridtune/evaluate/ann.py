@@ -107,8 +107,7 @@ def approximate_top_k(
     Args:
         queries: float32 [Q, D], unit length, Q >= 1.
         blocks: the pool, not empty; ids unique in it. On a cluster, files that every machine sees.
-        k: length of the lists, >= 1.
-        index: its seed also draws the sample.
+        k: length of the lists, >= 1. index: its seed also draws the sample.
         sample: queries that are searched exactly too, >= 1; all if there are fewer.
         num_cpus: of a task, which uses one core.
 

@@ -83,17 +83,14 @@ class Relevance:
             lost=self.lost,
         )
 
-    def topics(self) -> Int64:
-        """Return the topic [Q] of each query: those with the same relevant passages share one."""
-        relevant = self.grades > 0
-        asked = np.concatenate([self.query_index[relevant], self.lost.query_index])
-        found = np.concatenate([self.passage_index[relevant], self.lost.passage_index])
-        return topic_numbers(asked, found, len(self.query_ids))
-
     def write_per_query(self, file: Path, columns: Columns, **about: str) -> None:
         """Write the values of every ranking for ``hybridtune compare``; ``about`` may name the model."""
+        relevant = self.grades > 0
+        queries = np.concatenate([self.query_index[relevant], self.lost.query_index])
+        passages = np.concatenate([self.passage_index[relevant], self.lost.passage_index])
+        topics = topic_numbers(queries, passages, len(self.query_ids))
         about |= {"benchmark": self.name, "benchmark_digest": self.digest}
-        write_per_query(file, columns, self.query_ids, self.languages, self.topics(), about)
+        write_per_query(file, columns, self.query_ids, self.languages, topics, about)
 
 
 def check_corpus(
@@ -145,13 +142,11 @@ def build_relevance(
     """Sort the judgements of a benchmark into pairs that are scored and pairs that no ranking can hold.
 
     Args:
-        rows: the benchmark.
-        digest: of rows and corpus.
+        rows: the benchmark. digest: of rows and corpus. own: from `check_corpus`.
         languages: the L codes, sorted.
         number: of every passage by id, in their order; of relevant ones that are not in the corpus too.
         language: of those that are in the corpus.
         order: [P] tie order of the first P of them.
-        own: from `check_corpus`.
     """
     column = {code: index for index, code in enumerate(languages)}
     unknown = UNKNOWN if len(languages) > 1 else 0

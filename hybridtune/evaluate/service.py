@@ -201,29 +201,17 @@ class Evaluator:
         local = np.full(len(judged.passage_language), -1)  # [P] row of the passage in this part
         local[own] = np.arange(len(own))
         rows = np.flatnonzero(local[judged.passage_index] >= 0)
-        scores = pair_scores(
-            self._stacked(queries),
-            self._tensor(passages),
-            self._tensor(judged.query_index[rows]),
-            self._tensor(local[judged.passage_index[rows]]),
-        )
+        arrays = passages, judged.query_index[rows], local[judged.passage_index[rows]]
+        scores = pair_scores(self._stacked(queries), *map(self._tensor, arrays))
         return rows, scores.cpu().numpy()
 
     def count(self, scores: Any, passages: Float32, *queries: Float32) -> Any:
         """Count the passages of this actor's part that outrank each relevant pair, by their language: [R, L]."""
         judged, own = self.judged, self.passage_rows
-        counter = RankCounter(
-            self._tensor(judged.query_index),
-            self._tensor(scores),
-            self._tensor(judged.order[judged.passage_index]),
-            len(judged.languages),
-        )
-        counter.add(
-            self._stacked(queries),
-            self._tensor(passages),
-            self._tensor(judged.order[own]),
-            self._tensor(judged.passage_language[own]),
-        )
+        query_index, order = map(self._tensor, (judged.query_index, judged.order[judged.passage_index]))
+        counter = RankCounter(query_index, self._tensor(scores), order, len(judged.languages))
+        pool = passages, judged.order[own], judged.passage_language[own]
+        counter.add(self._stacked(queries), *map(self._tensor, pool))
         return counter.counts.cpu().numpy()
 
     def _embed(self, blocks: list[list[Int32]]) -> Float32:
@@ -237,7 +225,7 @@ class Evaluator:
             stacked[rows] = part
         return self._tensor(stacked)
 
-    def _tensor(self, array: npt.NDArray[Any]) -> torch.Tensor:
+    def _tensor(self, array: Any) -> torch.Tensor:
         return torch.tensor(array, device=self.device)
 
 

@@ -29,11 +29,7 @@ QUERIES, SCORES = "queries.npy", "scores.npy"  # float32 [Q, D] and [R], once th
 
 
 def rank_pool(
-    folder: Path,
-    rows: BenchmarkRows,
-    scan: CorpusScan,
-    actors: Actors,
-    progress: Progress = lambda done, total: None,
+    folder: Path, rows: BenchmarkRows, scan: CorpusScan, actors: Actors, progress: Progress = lambda done, total: None
 ) -> Ranked:
     """Count what outranks every relevant pair of an encoded benchmark; Ray must be running.
 
@@ -91,13 +87,8 @@ def _score_pairs(folder: Path, relevance: Relevance, queries: int) -> None:
     stacked = query_vectors(folder, queries)
     write_array(folder / QUERIES, stacked)
     relevant = _relevant_vectors(finished_blocks(folder / "passages"), int(relevance.passage_index.max()) + 1)
-    scores = pair_scores(
-        torch.from_numpy(stacked),
-        torch.from_numpy(relevant),
-        torch.from_numpy(relevance.query_index),
-        torch.from_numpy(relevance.passage_index),
-    )
-    write_array(folder / SCORES, scores.numpy())
+    arrays = stacked, relevant, relevance.query_index, relevance.passage_index
+    write_array(folder / SCORES, pair_scores(*map(torch.from_numpy, arrays)).numpy())
 
 
 def _relevant_vectors(blocks: Sequence[Block], relevant: int) -> Float32:

@@ -259,8 +259,7 @@ def top_k(
     Args:
         queries: float32 [Q, D].
         blocks: the pool; ids unique in it. On a cluster, files that every machine sees.
-        k: length of the lists, >= 1.
-        num_cpus: of a task, which uses one core.
+        k: length of the lists, >= 1. num_cpus: of a task, which uses one core.
         shards: parts of the pool, on which the lists do not depend; None: one per CPU that Ray has, each worth starting
             a worker for.
 

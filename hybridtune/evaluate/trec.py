@@ -19,8 +19,6 @@ from hybridtune.metrics.metrics import SETTINGS, Ranked
 from hybridtune.metrics.ranks import tie_order
 from hybridtune.storage.files import replacing
 
-_LARGEST = float(np.finfo(np.float32).max)
-
 
 @dataclass(frozen=True)
 class Run:
@@ -164,13 +162,14 @@ def read_run(path: Path) -> Run:
     queries: dict[bytes, int] = {}
     passages: dict[bytes, int] = {}
     query, passage, scores = [], [], []
+    largest = float(np.finfo(np.float32).max)
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             for number, line in enumerate(cast("IO[bytes]", file), 1):
                 try:
                     asked, _, found, _, text, _ = line.split()
                     value = float(text)
-                    if not -_LARGEST <= value <= _LARGEST:
+                    if not -largest <= value <= largest:
                         raise ValueError
                 except ValueError:
                     if line.strip():

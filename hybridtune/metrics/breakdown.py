@@ -58,14 +58,10 @@ def group_means(
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Return means over groups of languages and pairs: trained against not trained, rich against low-resource.
 
-    ``seen`` and ``unseen``: in mono and multi a language is seen if any training pair has it on either side; a
-    cross pair is seen if that pair, in that direction, has training pairs, whatever its languages have elsewhere.
-    ``low-resource`` and ``rich``: a cross pair is low-resource if either side is.
-
-    Args:
-        scores: of one benchmark.
-        training_pairs: None leaves the first two groups out.
-        low_resource: the languages; empty leaves the last two groups out.
+    ``seen`` and ``unseen``, where training pairs are known: in mono and multi a language is seen if any training pair
+    has it on either side; a cross pair is seen if that pair, in that direction, has training pairs, whatever its
+    languages have elsewhere. ``low-resource`` and ``rich``, where such languages are given: a cross pair is
+    low-resource if either side is.
 
     Returns:
         group -> setting -> measure -> mean of the means of its languages (mono, multi) or ordered pairs (cross);

@@ -203,12 +203,6 @@ def score(ranked: Ranked, columns: Mapping[str, NDArray[Any]]) -> Scores:
     A language or pair without a scored query is left out of the second mean. balanced/AP is the harmonic mean
     of the three settings' AP, left out where one of them is.
 
-    Example:
-        >>> first, de, languages = np.array([0]), np.array([1]), ["en", "de"]  # an en query whose answer is the only de
-        >>> ranked = Ranked(np.array([[1, 0]]), first, de, first, languages, passages=np.array([3, 1]))
-        >>> score(ranked, per_query(ranked, ["RR"])).metrics["multi/RR"]
-        0.5
-
     Source: arXiv 2408.10536: mono over languages, cross over ordered pairs, multi over query languages.
     """
     size, setting, asked = len(ranked.languages), columns["setting"], columns["query_language"]
@@ -236,12 +230,17 @@ def score(ranked: Ranked, columns: Mapping[str, NDArray[Any]]) -> Scores:
         values = [metrics[f"{one}/AP"] for one in SETTINGS]
         metrics["balanced/AP"] = len(SETTINGS) / sum(1 / value for value in values) if all(values) else 0.0
     own = {f"{name}-{name}": dict(values) for name, values in tables["mono"].items()}
+    found = np.ones(len(ranked.query_index), bool) if ranked.retrieved is None else ranked.retrieved
+    multi = "multi" in ranked.settings
+    lacks_peer = multi and len(found) > 0 and len(ranked.languages) > 1 and bool(np.isnan(columns["PEER"]).all())
     return Scores(
         metrics=metrics,
         per_language={"mono": tables["mono"], "multi": tables["multi"]},
         per_pair=dict(sorted((own | tables["cross"]).items())),
         counts=_counts(ranked, columns),
-        **_bias(ranked, columns),
+        outranked=_outranked(ranked, found) if multi else {},
+        over_represented=_over_represented(ranked, found) if multi else {},
+        notes=[_why_no_peer(ranked)] if lacks_peer else [],
     )
 
 
@@ -278,19 +277,6 @@ def _counts(ranked: Ranked, columns: Mapping[str, NDArray[Any]]) -> dict[str, An
     if ranked.retrieved is not None:
         counts["not_retrieved"] = int(np.sum(~ranked.retrieved))
     return counts
-
-
-def _bias(ranked: Ranked, columns: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
-    """Return the heat maps of the multi pool, over the relevant pairs retrieved, and the notes."""
-    if "multi" not in ranked.settings:
-        return {"outranked": {}, "over_represented": {}, "notes": []}
-    found = np.ones(len(ranked.query_index), bool) if ranked.retrieved is None else ranked.retrieved
-    none_has_peer = len(found) > 0 and len(ranked.languages) > 1 and np.isnan(columns["PEER"]).all()
-    return {
-        "outranked": _outranked(ranked, found),
-        "over_represented": _over_represented(ranked, found),
-        "notes": [_why_no_peer(ranked)] if none_has_peer else [],
-    }
 
 
 def _outranked(ranked: Ranked, found: Bool) -> dict[str, float]:

@@ -51,8 +51,7 @@ def topic_numbers(query_index: Int64, passage_index: Int64, queries: int) -> Int
     Translations of one question do: they are one draw from the questions that could have been asked, not several.
 
     Args:
-        query_index: int64 [R], in [0, Q), any order.
-        passage_index: int64 [R], the relevant passages alone.
+        query_index: int64 [R], in [0, Q), any order. passage_index: int64 [R], the relevant passages alone.
         queries: Q.
 
     Returns:
@@ -79,13 +78,8 @@ def write_per_query(
 ) -> None:
     """Write ``metrics.per_query`` as Parquet; the file is there whole or not at all, and its folder is made.
 
-    Args:
-        path: of the file.
-        columns: ``metrics.per_query``.
-        query_ids: by the row numbers of the column ``query``.
-        languages: by the numbers of the language columns.
-        topics: int64 [Q], ``topic_numbers``.
-        about: ``model``, ``benchmark`` and ``benchmark_digest``, kept in the schema's metadata.
+    The numbers of the columns are rows of ``query_ids`` and ``languages``; ``topics`` [Q] are `topic_numbers`.
+    ``about`` (``model``, ``benchmark``, ``benchmark_digest``) goes to the schema's metadata.
     """
     settings, setting = np.unique(columns["setting"], return_inverse=True)
     pools = columns["pool_language"]

@@ -86,7 +86,10 @@ def bootstrap_means(values: Float64, topic: Int64, cell: Int64, draws: int, seed
         sizes = np.bincount(index, minlength=shape[0] * shape[1]).reshape(shape).astype(np.float64)
         random = np.random.default_rng([seed, 1])  # the same resamples for every block of cells
         for start in range(0, draws, step):
-            times = _resamples(random, min(step, draws - start), topics)  # [n, T]
+            # [n, T]: how often each topic is drawn in T draws with replacement
+            size = min(step, draws - start)
+            picked = random.integers(topics, size=(size, topics)) + np.arange(0, size * topics, topics)[:, None]
+            times = np.bincount(picked.ravel(), minlength=size * topics).reshape(size, topics).astype(np.float64)
             counts = times @ sizes  # [n, C]
             means = (times @ sums) / np.maximum(counts, 1)
             totals[start : start + step] += means.sum(1)  # an empty cell adds 0
@@ -98,9 +101,3 @@ def interval(means: Float64) -> tuple[float, float]:
     """Return the 95 % percentile interval of resampled means."""
     low, high = np.percentile(means, (2.5, 97.5))
     return float(low), float(high)
-
-
-def _resamples(random: np.random.Generator, draws: int, size: int) -> Float64:
-    """Return how often each topic is drawn in T draws with replacement, [draws, T]."""
-    picked = random.integers(size, size=(draws, size)) + np.arange(0, draws * size, size)[:, None]
-    return np.bincount(picked.ravel(), minlength=draws * size).reshape(draws, size).astype(np.float64)

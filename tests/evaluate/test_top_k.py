@@ -23,7 +23,7 @@ class Pool:
     """Queries, and passages with duplicates among them; ids in no order."""
 
     def __init__(self, seed, queries, passages, dim, grid=False):
-        random = np.random.default_rng(seed)
+        self.random = random = np.random.default_rng(seed)
         vectors = random.integers(-1, 2, (queries + passages, dim)) + (0.0 if grid else 1e-3) * random.normal(
             size=(queries + passages, dim)
         )
@@ -33,13 +33,22 @@ class Pool:
         self.passages[copied] = self.passages[random.integers(passages, size=passages)[copied]]
         self.ids = [f"p{number}" for number in random.permutation(passages)]
 
+    @classmethod
+    def around(cls, seed, queries, passages, dim, spread=None):
+        """Vectors drawn without a grid; with a spread, that near to one direction."""
+        pool = cls(seed, queries, passages, dim)
+        centre = 0 if spread is None else pool.random.normal(size=dim)
+        drawn = pool.random.normal(size=(queries + passages, dim)) * (1 if spread is None else spread)
+        pool.queries, pool.passages = np.split(unit(centre + drawn), [queries])
+        return pool
+
     def written(self, folder, sizes):
         """Its passages as blocks of these sizes, in order; what is left is the last one."""
         cuts = np.cumsum([0, *sizes]).clip(max=len(self.ids)).tolist()
         parts = zip(cuts, [*cuts[1:], len(self.ids)], strict=True)
         return [
-            write_block(folder, f"{place:03}", "en", self.ids[first:last], self.passages[first:last])
-            for place, (first, last) in enumerate(parts)
+            write_block(folder, f"{number:03}", "en", self.ids[first:last], self.passages[first:last])
+            for number, (first, last) in enumerate(parts)
             if first < last
         ]
 
@@ -106,10 +115,7 @@ def test_lists_equal_a_full_sort_for_any_partition(
 @pytest.mark.parametrize("spread", [1.0, 1e-6, 0.0])
 def test_near_equal_scores_are_those_of_a_full_sort(tmp_path, spread):
     # A collapsed encoder: at 1e-6 float32 products put the passages in a wrong order, at 0 all scores tie.
-    random = np.random.default_rng(3)
-    pool = Pool(1, 7, 400, 48)
-    centre = random.normal(size=48)
-    pool.queries, pool.passages = (unit(centre + spread * random.normal(size=(n, 48))) for n in (7, 400))
+    pool = Pool.around(1, 7, 400, 48, spread)
     blocks = pool.written(tmp_path, [90, 150])
     expected = pool.sorted_lists(10)
     assert listed(shard_top_k(pool.queries, blocks, 10), blocks) == expected
@@ -121,11 +127,9 @@ def test_near_equal_scores_are_those_of_a_full_sort(tmp_path, spread):
 def test_products_that_are_off_within_the_bound_change_nothing(tmp_path, monkeypatch, queries, spread):
     # Grid vectors: many scores in the middle of a list are 0, where the smallest error shows. At 1e-6 float32 errs.
     random = np.random.default_rng(0)
-    pool = Pool(2, queries, 300, 16, grid=True)
-    pool.queries[:, 0] = 0
-    if spread:
-        centre = random.normal(size=16)
-        pool.queries, pool.passages = (unit(centre + spread * random.normal(size=(n, 16))) for n in (queries, 300))
+    pool = Pool.around(2, queries, 300, 16, spread) if spread else Pool(2, queries, 300, 16, grid=True)
+    if not spread:
+        pool.queries[:, 0] = 0
     blocks = pool.written(tmp_path, [100])
     expected = {k: pool.sorted_lists(k) for k in (8, 140, 170)}
     knn, matmul = shard.faiss.knn, torch.Tensor.__matmul__
@@ -147,9 +151,7 @@ def test_products_that_are_off_within_the_bound_change_nothing(tmp_path, monkeyp
 
 
 def test_only_open_queries_are_swept(tmp_path, monkeypatch):
-    pool = Pool(4, 2, 200, 24)
-    random = np.random.default_rng(4)
-    pool.queries, pool.passages = unit(random.normal(size=(2, 24))), unit(random.normal(size=(200, 24)))
+    pool = Pool.around(4, 2, 200, 24)
     pool.passages[:60] = pool.queries[1]  # the second query has more ties than candidates
     blocks = pool.written(tmp_path, [64])
     swept, original = [], shard._swept
@@ -223,9 +225,7 @@ def test_embeddings_that_are_not_finite_raise(tmp_path, broken, k):
 
 @pytest.mark.parametrize("index", [Index("ivf", seed=3, nprobe=10**6), Index("hnsw", seed=3, ef_search=500)])
 def test_an_index_that_looks_everywhere_is_exact(tmp_path, monkeypatch, index):
-    random = np.random.default_rng(6)
-    pool = Pool(6, 30, 400, 12)
-    pool.queries, pool.passages = unit(random.normal(size=(30, 12))), unit(random.normal(size=(400, 12)))
+    pool = Pool.around(6, 30, 400, 12)
     blocks = pool.written(tmp_path, [100, 200])
     monkeypatch.setattr(approximate, "CHUNK_ENTRIES", 500)
     assert listed(shard_approximate(pool.queries, blocks, 10, index), blocks) == pool.sorted_lists(10)
@@ -233,9 +233,7 @@ def test_an_index_that_looks_everywhere_is_exact(tmp_path, monkeypatch, index):
 
 @pytest.mark.parametrize("kind", ["ivf", "hnsw"])
 def test_an_index_is_a_function_of_its_seed_and_its_scores_are_the_defined_ones(tmp_path, kind):
-    random = np.random.default_rng(7)
-    pool = Pool(7, 20, 2000, 12)
-    pool.queries, pool.passages = unit(random.normal(size=(20, 12))), unit(random.normal(size=(2000, 12)))
+    pool = Pool.around(7, 20, 2000, 12)
     blocks = pool.written(tmp_path, [700, 700])
     index = Index(kind, seed=1, nprobe=1, ef_search=1)
     with shard.one_thread():

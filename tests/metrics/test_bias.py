@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from itertools import permutations
 
 import numpy as np
@@ -66,21 +67,6 @@ def test_peer_equals_the_definition_graded_and_truncated(seed):
     assert (np.isnan(values) | ((values > 0) & (values <= 1))).all()
 
 
-@pytest.mark.parametrize(
-    ("language", "p"),
-    [
-        # H = 12 / (6 * 7) * (36 / 3 + 225 / 3) - 21 = 27 / 7, one degree of freedom; scipy.stats.kruskal's p.
-        ([0, 0, 0, 1, 1, 1], 0.04953461343562649),
-        ([0, 1, 1, 0], 1.0),
-        # Mean ranks 1.5, 3.5, 5.5: H = 32 / 7, two degrees of freedom, exp(-16 / 7).
-        ([0, 0, 1, 1, 2, 2], math.exp(-16 / 7)),
-    ],
-)
-def test_peer_of_known_orders(language, p):
-    ranks = np.cumsum(np.arange(len(language)) ** 3 + 1)  # only the order of the relevant passages counts
-    assert bias.peer(lists_of(ranks), np.array(language), 4)[0] == pytest.approx(p, abs=1e-12)
-
-
 def test_peer_agrees_with_scipy():
     from scipy import stats
 
@@ -109,16 +95,17 @@ def test_grades_that_cannot_be_tested_carry_no_weight():
     assert bias.peer(graded, language, 2)[0] == pytest.approx(bias.peer(alone, language[:4], 2)[0])
 
 
-def ranking(pools, relevant, order, asked=0):
+def ranking(pools, relevant, order, **more):
     """A query, an order of (language, number) passages, and the relevant ones -> Ranked."""
     counts = [[sum(one == lang for one, _ in order[: order.index(p)]) for lang in range(len(pools))] for p in relevant]
     return Ranked(
         counts=np.array(counts),
         query_index=np.zeros(len(relevant), np.int64),
         passage_language=np.array([language for language, _ in relevant]),
-        query_language=np.array([asked]),
+        query_language=np.array([0]),
         languages=["en", "de", "fr"][: len(pools)],
         passages=np.array(pools),
+        **more,
     )
 
 
@@ -145,13 +132,12 @@ def test_over_representation_is_neutral_over_all_orders():
     # Every order of 3 en and 2 de passages, one of each relevant, a query each: sums are exactly the pool's shares.
     passages = [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1)]
     parts = [ranking([3, 2], [(0, 0), (1, 0)], list(order)) for order in permutations(passages)]
-    every = Ranked(
+    every = replace(
+        parts[0],
         counts=np.concatenate([part.counts for part in parts]),
         query_index=np.repeat(np.arange(len(parts)), 2),
         passage_language=np.tile([0, 1], len(parts)),
         query_language=np.zeros(len(parts), np.int64),
-        languages=["en", "de"],
-        passages=np.array([3, 2]),
     )
     found = score(every, per_query(every)).over_represented
     assert found == {"en-en": pytest.approx(0, abs=1e-12), "en-de": pytest.approx(0, abs=1e-12)}
@@ -180,31 +166,14 @@ def test_peer_reaches_the_scores_or_a_note_says_why_not():
 
 def test_one_grade_a_language_is_explained():
     order = [(0, 0), (0, 1), (1, 0)]
-    given = ranking([2, 1], [(0, 0), (0, 1), (1, 0)], order)
-    graded = Ranked(
-        given.counts,
-        given.query_index,
-        given.passage_language,
-        given.query_language,
-        ["en", "de"],
-        given.passages,
-        np.array([1.0, 2, 1]),
-    )
+    graded = ranking([2, 1], order, order, grades=np.array([1.0, 2, 1]))
     assert "one grade" in score(graded, per_query(graded)).notes[0]
 
 
 def test_a_truncated_list_leaves_bias_open_where_ranks_are_unknown():
     # en 0 at 2 of a list of three, de 0 not in it.
-    given = ranking([4, 2], [(0, 0), (1, 0)], [(0, 1), (0, 0), (0, 2), (1, 0), (0, 3), (1, 1)])
-    cut = Ranked(
-        given.counts,
-        given.query_index,
-        given.passage_language,
-        given.query_language,
-        ["en", "de"],
-        given.passages,
-        retrieved=np.array([True, False]),
-    )
+    order = [(0, 1), (0, 0), (0, 2), (1, 0), (0, 3), (1, 1)]
+    cut = ranking([4, 2], [(0, 0), (1, 0)], order, retrieved=np.array([True, False]))
     columns = per_query(cut, ["AP", "nDCG", "R@100", "RR"])
     assert columns["setting"].tolist() == ["multi", "mono", "cross"]
     assert np.isnan(columns["rank_distance"]).all()
@@ -212,7 +181,6 @@ def test_a_truncated_list_leaves_bias_open_where_ranks_are_unknown():
     ideal = 1 + 1 / math.log2(3)
     assert columns["AP"].tolist() == [1 / 2 / 2, 1 / 2, 0.0]
     assert columns["nDCG"].tolist() == pytest.approx([1 / math.log2(3) / ideal, 1 / math.log2(3), 0.0])
-    assert columns["nDCG"][2] == 0.0
     assert columns["R@100"].tolist() == [0.5, 1, 0]
     assert columns["RR"].tolist() == [0.5, 0.5, 0]
     scores = score(cut, columns)
@@ -224,16 +192,8 @@ def test_a_truncated_list_leaves_bias_open_where_ranks_are_unknown():
 
 
 def test_a_run_of_mono_lists_has_no_other_figure():
-    given = ranking([4, 2], [(0, 0)], [(0, 1), (0, 0), (0, 2), (1, 0), (0, 3), (1, 1)])
-    mono = Ranked(
-        given.counts,
-        given.query_index,
-        given.passage_language,
-        given.query_language,
-        ["en", "de"],
-        given.passages,
-        settings=("mono",),
-    )
+    order = [(0, 1), (0, 0), (0, 2), (1, 0), (0, 3), (1, 1)]
+    mono = ranking([4, 2], [(0, 0)], order, settings=("mono",))
     columns = per_query(mono)
     assert columns["setting"].tolist() == ["mono"]
     scores = score(mono, columns)

@@ -206,8 +206,7 @@ def test_nothing_relevant_gives_counts_and_no_figure():
 def test_names_and_directions():
     assert [name for name in metric_names() if direction(name) == "min"] == ["multi/rank_distance"]
     assert direction("cross/R@5") == "max"
-    assert parse_measure("nDCG@10") == ("nDCG", 10)
-    assert parse_measure("AP") == ("AP", None)
+    assert (parse_measure("nDCG@10"), parse_measure("AP")) == (("nDCG", 10), ("AP", None))
     for name in ("AP", "mono/R", "mono/R@0", "bi/AP", "balanced/RR", "mono/rank_distance", "cross/ap", ""):
         with pytest.raises(InputError, match="unknown"):
             direction(name)

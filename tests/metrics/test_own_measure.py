@@ -1,6 +1,7 @@
 """A measure of the user's own: the example of the documentation, in every place where measures are named."""
 
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -59,9 +60,8 @@ def test_what_is_wrong_with_it_is_one_line(tmp_path, monkeypatch, body, message)
 
 
 @pytest.fixture(autouse=True)
-def fresh_modules(monkeypatch):
-    for name in ("my_measures", "other_measures"):
-        monkeypatch.delitem(__import__("sys").modules, name, raising=False)
+def fresh_modules():
+    """The modules of one test are not those of the next."""
     yield
     for name in ("my_measures", "other_measures"):
-        __import__("sys").modules.pop(name, None)
+        sys.modules.pop(name, None)
