@@ -14,6 +14,7 @@ from typing import Any
 
 import ray
 from ray.tune import Callback
+from ray.tune.logger import LoggerCallback
 from ray.tune.result import AUTO_RESULT_KEYS, TIMESTEPS_TOTAL, TRAINING_ITERATION
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.api_pb2 import DataType, Experiment, HParamInfo, MetricInfo, MetricName, Status
@@ -103,17 +104,13 @@ def _ready(inner: Any, name: str) -> Any:
     return inner
 
 
-class Tracker(Callback):  # type: ignore[misc]
+class Tracker(LoggerCallback):  # type: ignore[misc]
     """Hands our trials to one of Ray's logging callbacks: under their own names, over our own step.
 
     It is called in a thread of its own, so that the search does not wait: Ray sends MLflow every number by itself, and
     starts two processes a trial for W&B. A logger that fails is named once and left out from then on.
 
-    Args:
-        name: of the logger.
-        inner: Ray's callback, set up.
-        folder: the study folder.
-        up: whether what the logger needs still runs; without it nothing is logged.
+    ``inner`` is Ray's callback, set up. Nothing is logged where ``up`` says that what it needs has ended.
     """
 
     def __init__(self, name: str, inner: Any, folder: Path, up: Callable[[], bool] | None = None) -> None:
@@ -122,39 +119,32 @@ class Tracker(Callback):  # type: ignore[misc]
         self._thread: ThreadPoolExecutor | None = None  # made when it is needed: Tune pickles callbacks
         self._failed = False
 
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+    def log_trial_start(self, trial: Any) -> None:
         """Begin a trial, or go on with it after a restart."""
         name = trial_name(trial.config)
         if name not in self._trials:
             self._trials[name] = _RayTrial(trial.config, self.folder)
             self._submit(self.inner.log_trial_start, self._trials[name])
 
-    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
+    def log_trial_result(self, iteration: int, trial: Any, result: Any) -> None:
         """Log a score; the final report repeats those of the best checkpoint, as ``best/<score>``."""
-        self.on_trial_start(iteration, trials, trial)
+        self.log_trial_start(trial)
         step = int(result["step"])
         figures = {**logged(result), TIMESTEPS_TOTAL: step, TRAINING_ITERATION: step}
         self._submit(self.inner.log_trial_result, step, self._trials[trial_name(trial.config)], figures)
 
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """End a trial that ended by itself or was stopped."""
-        self._end(trial, failed=False)
-
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """End a trial that failed for good."""
-        self._end(trial, failed=True)
+    def log_trial_end(self, trial: Any, failed: bool = False) -> None:
+        """End a trial that ended by itself, was stopped, or failed for good."""
+        logged_trial = self._trials.pop(trial_name(trial.config), None)
+        if logged_trial is not None:
+            self._submit(self.inner.log_trial_end, logged_trial, failed)
 
     def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
         """End the search, maybe before its trials, and wait for what is still being sent."""
         for trial in trials:
-            self._end(trial, failed=False)
+            self.log_trial_end(trial)
         self._submit(self.inner.on_experiment_end, []).shutdown()
         self._thread = self.inner = None  # Ray's W&B callback complains if it lives as long as the interpreter
-
-    def _end(self, trial: Any, failed: bool) -> None:
-        logged_trial = self._trials.pop(trial_name(trial.config), None)
-        if logged_trial is not None:
-            self._submit(self.inner.log_trial_end, logged_trial, failed)
 
     def _submit(self, log: Callable[..., object], *arguments: Any) -> ThreadPoolExecutor:
         self._thread = self._thread or ThreadPoolExecutor(1)
@@ -197,7 +187,7 @@ _COLUMNS = ("balanced/AP", "mono/AP", "cross/AP", "multi/AP", "multi/rank_distan
 _NOT_FIGURES = {*AUTO_RESULT_KEYS, "step", "final", "ended"}
 
 
-class Events(Callback):  # type: ignore[misc]
+class Events(LoggerCallback):  # type: ignore[misc]
     """Writes ``trials/<id>/events.out.tfevents*``: scores and losses over our own step, values, best scores.
 
     Tune's own callback counts reports, anew in a resumed trial, and writes to a folder that is copied to the study
@@ -210,7 +200,7 @@ class Events(Callback):  # type: ignore[misc]
         self._files: dict[str, _EventFile] = {}
         self._reports: dict[str, dict[float, Any]] = {}  # of the running trials, by step
 
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+    def log_trial_start(self, trial: Any) -> None:
         """Begin a trial, or go on with it after a restart."""
         name = trial_name(trial.config)
         if name in self._files:
@@ -231,9 +221,9 @@ class Events(Callback):  # type: ignore[misc]
         file.add_part("session_start_info", HParamsPluginData(session_start_info=start))
         file.flush()
 
-    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
+    def log_trial_result(self, iteration: int, trial: Any, result: Any) -> None:
         """Log a score; the final report repeats those of the best checkpoint."""
-        self.on_trial_start(iteration, trials, trial)
+        self.log_trial_start(trial)
         name = trial_name(trial.config)
         self._write(name, result)
         if result["final"]:
@@ -241,20 +231,16 @@ class Events(Callback):  # type: ignore[misc]
         else:
             self._reports.setdefault(name, {})[result["step"]] = dict(result)
 
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """End a trial that ended by itself or was stopped."""
-        self._end(trial, ended=True)
-
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Close the file without an end: a later run may try the trial again, and TensorBoard keeps the first end."""
-        self._end(trial, ended=False)
-
     def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
         """Close the files of trials that the budget cut off, which may go on later."""
         for trial in trials:
-            self._end(trial, ended=False)
+            self.log_trial_end(trial, failed=True)
 
-    def _end(self, trial: Any, ended: bool) -> None:
+    def log_trial_end(self, trial: Any, failed: bool = False) -> None:
+        """Close a trial's file.
+
+        One that failed or was cut off gets no end: a later run may go on with it, and TensorBoard keeps the first end.
+        """
         name = trial_name(trial.config)
         reports = self._reports.pop(name, None)
         if reports:  # It was stopped and has no final report; its row gets the scores of its best report.
@@ -263,7 +249,7 @@ class Events(Callback):  # type: ignore[misc]
         file = self._files.pop(name, None)
         if file is None:
             return
-        if ended:
+        if not failed:
             end = SessionEndInfo(status=Status.STATUS_SUCCESS, end_time_secs=time.time())
             file.add_part("session_end_info", HParamsPluginData(session_end_info=end))
         file.close()

@@ -26,8 +26,8 @@ def searcher(study: Study, goals: Mapping[str, str], folder: Path, ended: set[in
 
     Args:
         study: to be searched.
-        goals: objective name -> ``max`` or ``min``.
-        folder: the study folder.
+        goals: ``max`` or ``min`` by objective.
+        folder: of the study.
         ended: numbers of the trials that an earlier run has settled.
 
     Raises:
@@ -68,8 +68,7 @@ def _optuna_study(
             f"search.storage {masked_url(storage_url(study, folder))}: holds the study {study.name!r} of "
             f"{owner or 'another program'}; give this one another name, or go on with that one by --out"
         )
-    about = {"folder": str(folder), "hybridtune": metadata.version("hybridtune")}
-    for key, value in about.items():
+    for key, value in (("folder", str(folder)), ("hybridtune", metadata.version("hybridtune"))):
         if optuna_study.user_attrs.get(key) != value:
             optuna_study.set_user_attr(key, value)
     if optuna_study.metric_names != list(goals):
@@ -88,14 +87,12 @@ class Resuming(OptunaSearch):  # type: ignore[misc]
     It also stores more than OptunaSearch does: which trials were stopped early, the scores on the way where there are
     several objectives, and what the dashboards show beside a trial.
 
-    Args:
-        begun: trials of the storage, in the order they are to be taken up.
-        options: OptunaSearch's.
+    ``begun`` are trials of the storage, in the order they are to be taken up.
     """
 
     def __init__(self, begun: list[optuna.trial.FrozenTrial], **options: Any) -> None:
         super().__init__(**options)
-        self._begun = list(begun)
+        self._begun = begun
         self._last: dict[str, dict[str, Any]] = {}  # last reports, by Tune's ids of the trials
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
@@ -114,8 +111,7 @@ class Resuming(OptunaSearch):  # type: ignore[misc]
         self._last[trial_id] = result
         if result["final"] or trial_id in self._completed_trials:  # final: of a step that was reported before
             return
-        first = self.metric[0] if isinstance(self.metric, list) else self.metric
-        trial = self._ot_trials[trial_id]
+        trial, first = self._ot_trials[trial_id], self._objectives()[0]
         # `Trial.report` refuses several objectives, the storage does not, and optuna-dashboard draws what it holds.
         self._storage.set_trial_intermediate_value(ray_private.trial_id(trial), result["step"], float(result[first]))
 
@@ -134,7 +130,9 @@ class Resuming(OptunaSearch):  # type: ignore[misc]
         if error:
             self._ot_study.tell(trial, state=TrialState.FAIL)
         elif last.get("final"):
-            names = self.metric if isinstance(self.metric, list) else [self.metric]
-            self._ot_study.tell(trial, [last[name] for name in names])
+            self._ot_study.tell(trial, [last[name] for name in self._objectives()])
         else:
             self._ot_study.tell(trial, state=TrialState.PRUNED)
+
+    def _objectives(self) -> list[str]:
+        return self.metric if isinstance(self.metric, list) else [self.metric]

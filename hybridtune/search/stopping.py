@@ -144,20 +144,15 @@ class Budget(Stopper):  # type: ignore[misc]
     Time is checked all along, so a trial ends between two scores and the steps since its last one are lost. Steps are
     counted at scores: the last trials may have gone up to ``eval_steps`` beyond the budget each.
 
-    Args:
-        seconds_left: from now on; infinite: no time budget.
-        steps_left: of all trials together; infinite: no step budget.
-        eval_steps: between two scores; a trial that goes on has done no more of them in this run at its first score.
-        clock: seconds from any start.
+    Infinite seconds or steps of all trials together are no budget. At its first score, a trial that goes on has done
+    ``eval_steps`` in this run at most.
     """
 
     def __init__(
         self, seconds_left: float, steps_left: float, eval_steps: int, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self.clock = clock
-        self.deadline = clock() + seconds_left
-        self.steps_left = steps_left
-        self.eval_steps = eval_steps
+        self.clock, self.deadline = clock, clock() + seconds_left
+        self.steps_left, self.eval_steps = steps_left, eval_steps
         self.reached: dict[str, int] = {}  # steps by trial
 
     def __call__(self, trial_id: str, result: Mapping[str, Any]) -> bool:
@@ -218,10 +213,7 @@ def settle(optuna_study: optuna.Study, rows: Sequence[TrialRow], goals: Sequence
     A trial that had its last score is complete with the values of its best checkpoint. Any other that is stored as
     running waits with its values and scores: it goes on with a larger budget, and no other state could be changed then.
 
-    Args:
-        optuna_study: after a search that was not interrupted.
-        rows: all trials of the search.
-        goals: the objectives, in the order of the Optuna study's.
+    The search was not interrupted; the objectives are in the order of the Optuna study's.
     """
     known = {row.number: row for row in rows}
     for trial in optuna_study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):

@@ -49,12 +49,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
     """
 
     def setup(self, config: Mapping[str, Any], job: FitJob) -> None:
-        """Begin this actor's first trial.
-
-        Args:
-            config: values of the trial, from `search_space`.
-            job: the fit of the study's fixed values; ``storage`` is the location of all trials, ``home`` their folder.
-        """
+        """Begin this actor's first trial, by the job of `run_trials`."""
         self._job, self._home = job, Path(job.home if job.home is not None else job.storage)
         self._group = WorkerGroup(job.study.resources, self._home)
         self._reports = self._begin(config)
@@ -91,7 +86,7 @@ def run_search(
 
     Args:
         job: the fit of the study's fixed values; Ray and the evaluator service must be running.
-        goals: objective name -> ``max`` or ``min``.
+        goals: ``max`` or ``min`` by objective.
         folder: the study folder.
         concurrent_trials: trials at once.
         display: called as (all rows, changed row) at every change.
