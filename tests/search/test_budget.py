@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from optuna.trial import TrialState
+from small_study import small_study
 
-from hybridtune.config.study import Study
 from hybridtune.search.stopping import Budget, budget, contenders, settle, spent, used_up
 from hybridtune.storage.trial_rows import TrialRow
 
@@ -14,15 +14,7 @@ NEVER = float("inf")
 
 
 def study_of(**search):
-    return Study.model_validate(
-        {
-            "name": "small",
-            "data": {"train": "newsroom:train"},
-            "benchmarks": {"dev": {"path": "newsroom:dev"}},
-            "train": {"max_steps": 300, "eval_steps": 100},
-            "search": search,
-        }
-    )
+    return small_study(train={"max_steps": 300, "eval_steps": 100}, search=search)
 
 
 def row(number, status="done", began=0.0, seconds=0.0, **metrics):

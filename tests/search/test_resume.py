@@ -6,8 +6,8 @@ import pickle
 import optuna
 import pytest
 from optuna.trial import TrialState
+from small_study import small_study
 
-from hybridtune.config.study import Study
 from hybridtune.search.optuna_search import searcher
 from hybridtune.search.space import from_optuna, trial_name, trial_values
 from hybridtune.search.stopping import settle
@@ -25,14 +25,7 @@ def quiet():
 
 
 def study_of(**search):
-    return Study.model_validate(
-        {
-            "name": "small",
-            "data": {"train": "newsroom:train"},
-            "benchmarks": {"dev": {"path": "newsroom:dev"}},
-            "search": search,
-        }
-    )
+    return small_study(search=search)
 
 
 def begin(study, folder, ended=(), trials=5):

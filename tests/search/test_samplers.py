@@ -8,8 +8,8 @@ import warnings
 import optuna
 import pytest
 from documented import write_module
+from small_study import small_study
 
-from hybridtune.config.study import Study
 from hybridtune.errors import InputError
 from hybridtune.search.optuna_search import searcher
 from hybridtune.search.samplers import check_search, expected_trials, first_trials
@@ -53,8 +53,7 @@ def quiet():
 
 
 def study_of(mix=(), **search):
-    tree = {"name": "small", "data": {"train": "newsroom:train"}, "benchmarks": {"dev": {"path": "newsroom:dev"}}}
-    return Study.model_validate({**tree, "mix": dict(mix), "search": {"storage": "journal", **search}})
+    return small_study(mix=dict(mix), search={"storage": "journal", **search})
 
 
 def sampled(name, goals, space, **search):

@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 import pytest
+from small_study import small_study
 
-from hybridtune.config.study import Study
 from hybridtune.metrics.metrics import Ranked, per_query
 from hybridtune.metrics.per_query import write_per_query
 from hybridtune.report.headline import headline
@@ -16,15 +16,7 @@ GOAL = "balanced/AP"
 
 
 def study_of(objective=GOAL, **search):
-    return Study.model_validate(
-        {
-            "name": "small",
-            "seed": 5,
-            "data": {"train": "newsroom:train"},
-            "benchmarks": {"dev": {"path": "newsroom:dev"}},
-            "search": {"objective": objective, **search},
-        }
-    )
+    return small_study(seed=5, search={"objective": objective, **search})
 
 
 def row(number, baseline=None, value=0.5, status="done", metric=GOAL):

@@ -4,9 +4,9 @@ import optuna
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from small_study import small_study
 
 from hybridtune.config.fields import BenchmarkSource
-from hybridtune.config.study import Study
 from hybridtune.errors import InputError
 from hybridtune.evaluate.benchmark import load_benchmark
 from hybridtune.search.samplers import first_trials
@@ -17,9 +17,7 @@ SPACE = {"mixing_ratio": {"uniform": [0.0, 1.0]}, "temperature": {"loguniform": 
 
 
 def study_of(train=(), mix=(), **search):
-    tree = {"name": "x", "data": {"train": "newsroom:train"}, "benchmarks": {"dev": {"path": "newsroom:dev"}}}
-    parts = {"train": dict(train), "mix": dict(mix), "search": {"space": SPACE, **search}}
-    return Study.model_validate({**tree, **parts})
+    return small_study(train=dict(train), mix=dict(mix), search={"space": SPACE, **search})
 
 
 def configs(study, trials, seed=0):
@@ -88,8 +86,8 @@ def test_baselines_are_the_fixed_values_with_the_ratio_that_names_them():
     assert baseline_points(study) == [
         {"mix.mixing_ratio": ratio, "train.temperature": 0.07} for ratio in (1.0, 0.5, 0.0)
     ]
-    dotted = study_of(space={"mix.mixing_ratio": SPACE["mixing_ratio"]})
-    assert baseline_points(dotted) == [{"mix.mixing_ratio": ratio} for ratio in (1.0, 0.5, 0.0)]
+    full_name = study_of(space={"mix.mixing_ratio": SPACE["mixing_ratio"]})
+    assert baseline_points(full_name) == [{"mix.mixing_ratio": ratio} for ratio in (1.0, 0.5, 0.0)]
     assert baseline_points(study_of(baselines=False)) == []
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
+from small_study import small_study
 
 from hybridtune.config.fields import BenchmarkSource
-from hybridtune.config.study import Study
 from hybridtune.errors import InputError
 from hybridtune.evaluate.benchmark import load_benchmark
 from hybridtune.search.stopping import check_stopping, scheduler
@@ -19,15 +19,8 @@ BOTH = pytest.mark.parametrize("method", ["asha", "median"])
 
 
 def study_of(objective="balanced/AP", **stopping):
-    return Study.model_validate(
-        {
-            "name": "small",
-            "data": {"train": "newsroom:train"},
-            "benchmarks": {"dev": {"path": "newsroom:dev"}},
-            "train": {"max_steps": STEPS, "eval_steps": EVERY},
-            "search": {"objective": objective, "early_stopping": stopping},
-        }
-    )
+    search = {"objective": objective, "early_stopping": stopping}
+    return small_study(train={"max_steps": STEPS, "eval_steps": EVERY}, search=search)
 
 
 class Search:

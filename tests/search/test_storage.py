@@ -6,9 +6,10 @@ import warnings
 import optuna
 import pytest
 from optuna.trial import TrialState
+from small_study import small_study
 
 from hybridtune.config.search import masked_url
-from hybridtune.config.study import Study, dump_study
+from hybridtune.config.study import dump_study
 from hybridtune.errors import InputError
 from hybridtune.search.optuna_search import searcher
 from hybridtune.search.samplers import borrowed, check_search
@@ -30,10 +31,7 @@ def quiet():
 
 
 def study_of(train=(), **search):
-    tree = {"name": "small", "data": {"train": "newsroom:train"}, "benchmarks": {"dev": {"path": "newsroom:dev"}}}
-    return Study.model_validate(
-        {**tree, "train": dict(train), "search": {"space": SPACE, "storage": "journal", **search}}
-    )
+    return small_study(train=dict(train), search={"space": SPACE, "storage": "journal", **search})
 
 
 def run(study, goals, folder, trials=6):

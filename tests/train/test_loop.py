@@ -11,8 +11,8 @@ import ray.train
 import ray.train.torch
 import torch
 from ray import cloudpickle
+from small_study import small_study
 
-from hybridtune.config.study import Study
 from hybridtune.errors import FitError, InputError
 from hybridtune.evaluate.service import Placement
 from hybridtune.model.loss import LossOutput
@@ -22,15 +22,7 @@ from hybridtune.train.evaluators import NotSharedError, check_shared
 from hybridtune.train.feed import DeviceBatch
 from hybridtune.train.progress import Progress, Totals
 
-STUDY = Study.model_validate(
-    {
-        "name": "x",
-        "data": {"train": "newsroom:train"},
-        "benchmarks": {"dev": {"path": "newsroom:dev"}},
-        "mix": {"align_share": 0.5},
-        "train": {"batch_size": 8, "max_steps": 4},
-    }
-)
+STUDY = small_study(mix={"align_share": 0.5}, train={"batch_size": 8, "max_steps": 4})
 JOB = loop.FitJob(STUDY, "store", "source", None, "folder")
 
 

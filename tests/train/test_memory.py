@@ -1,11 +1,10 @@
 import pytest
 import torch
+from small_study import small_study
 
-from hybridtune.config.study import Study
 from hybridtune.train.memory import answer_out_of_memory, is_out_of_memory
 
 CPU = torch.device("cpu")
-TREE = {"name": "x", "data": {"train": "newsroom:train"}, "benchmarks": {"dev": {"path": "newsroom:dev"}}}
 
 
 @pytest.mark.parametrize(
@@ -24,7 +23,7 @@ def test_what_tells_of_a_lack_of_memory(error, is_one):
 
 @pytest.mark.parametrize(("chunk_size", "encoded", "half"), [(None, 150, 64), (7, 7, 3), (1, 1, 1)])
 def test_the_answer_in_the_middle_of_a_training(chunk_size, encoded, half):
-    study = Study.model_validate({**TREE, "train": {"batch_size": 100, "chunk_size": chunk_size}})
+    study = small_study(train={"batch_size": 100, "chunk_size": chunk_size})
     assert answer_out_of_memory(study, 2, 1, 17, CPU) == (
         f"out of memory at step 17 on the memory of cpu, encoding {encoded} texts at once: set train.chunk_size={half} "
         "(the same gradient; texts are encoded twice) or a train.batch_size below 100, and see that nothing else uses "

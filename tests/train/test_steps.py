@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 from documented import write_module
+from small_study import small_study
 
-from hybridtune.config.study import Study
 from hybridtune.errors import InputError
 from hybridtune.model.packing import TokenRows
 from hybridtune.train.feed import DeviceBatch
@@ -21,17 +21,8 @@ FIXED = {"batch_size": 4, "max_steps": STEPS, "learning_rate": 1e-2, "precision"
 
 
 def study_of(mix=None, **train):
-    return Study.model_validate(
-        {
-            "name": "x",
-            "seed": 5,
-            "data": {"train": "newsroom:train"},
-            "benchmarks": {"dev": {"path": "newsroom:dev"}},
-            "mix": mix or {},
-            "train": FIXED | train,
-            "search": {"space": {"mixing_ratio": {"uniform": [0.0, 1.0]}}},
-        }
-    )
+    search = {"space": {"mixing_ratio": {"uniform": [0.0, 1.0]}}}
+    return small_study(seed=5, mix=mix or {}, train=FIXED | train, search=search)
 
 
 def device_batch(step, negatives=0, kind="mono", chunk_size=None):
