@@ -155,7 +155,7 @@ def _blocks(texts: Sequence[Text], first: int) -> list[Int64]:
 
 def _relevance(rows: BenchmarkRows, passages: Texts, digest: str) -> tuple[Relevance, tuple[str, ...]]:
     """Return the relevance, and the notices of it."""
-    order = tie_order(passages.ids).numpy()  # before ids are looked up: each stands once
+    order = tie_order(passages.ids).numpy()  # before ids are looked up: each occurs once
     number = {name: index for index, name in enumerate(passages.ids)}
     language = dict(zip(passages.ids, passages.languages, strict=True))
     languages = tuple(sorted({text.language for text in [*rows.queries, *passages]}))

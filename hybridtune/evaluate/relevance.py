@@ -57,9 +57,9 @@ class Relevance:
         """The settings that some query can be scored in: of ``mono``, ``cross`` and ``multi``."""
         if len(self.languages) == 1:
             return ("mono",)
-        asked = self.query_language[np.concatenate([self.query_index, self.lost.query_index])]
-        spoken = np.concatenate([self.passage_language[self.passage_index], self.lost.language])
-        same = (asked == spoken)[np.concatenate([self.grades > 0, self.lost.language != UNKNOWN])]
+        of_query = self.query_language[np.concatenate([self.query_index, self.lost.query_index])]
+        of_passage = np.concatenate([self.passage_language[self.passage_index], self.lost.language])
+        same = (of_query == of_passage)[np.concatenate([self.grades > 0, self.lost.language != UNKNOWN])]
         return (*(["mono"] if same.any() else []), *(["cross"] if not same.all() else []), "multi")
 
     def ranked(self, counts: Int64, scores: Float32, passages: Int64) -> Ranked:

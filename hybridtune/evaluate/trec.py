@@ -56,7 +56,7 @@ def rank_run(
     passages: Int64,
     own: Collection[str] = (),
 ) -> RankedRun:
-    """Count what stands above each relevant pair in a run, with trec_eval's order.
+    """Count what is above each relevant pair in a run, with trec_eval's order.
 
     A retrieved passage has its exact rank in every setting's pool, whatever the depth: all that is above it is in
     the list. Queries that the run lacks count as lists without a relevant passage (``trec_eval -c``).
@@ -167,7 +167,7 @@ def read_run(path: Path) -> Run:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             for number, line in enumerate(cast("IO[bytes]", file), 1):
                 try:
-                    asked, _, found, _, text, _ = line.split()
+                    query_id, _, passage_id, _, text, _ = line.split()
                     value = float(text)
                     if not -largest <= value <= largest:
                         raise ValueError
@@ -175,8 +175,8 @@ def read_run(path: Path) -> Run:
                     if line.strip():
                         raise _bad_line(f"{path}:{number}", line) from None
                     continue
-                query.append(queries.setdefault(asked, len(queries)))
-                passage.append(passages.setdefault(found, len(passages)))
+                query.append(queries.setdefault(query_id, len(queries)))
+                passage.append(passages.setdefault(passage_id, len(passages)))
                 scores.append(value)
         query_ids, passage_ids = ([name.decode() for name in names] for names in (queries, passages))
     except (OSError, EOFError, zlib.error) as error:

@@ -167,7 +167,7 @@ def per_query(ranked: Ranked, measures: Sequence[str] = MEASURES) -> Columns:
     ranks = np.concatenate([ranked.counts[pairs, language], ranked.counts.sum(1)]) + 1
     if ranked.retrieved is not None:
         ranks[np.tile(~ranked.retrieved, 2)] = UNRETRIEVED
-    # Behind the pairs that are ranked stand those that cannot be, in the pools that they would be in.
+    # After the ranked pairs come those that cannot be ranked, in the pools that they would be in.
     known = np.flatnonzero(lost.language != UNKNOWN)
     pair = np.concatenate([pairs, pairs, found + known, found + np.arange(len(lost.grades))])
     pool = np.concatenate([language, np.full(found, -1), lost.language[known], np.full(len(lost.grades), -1)])
@@ -179,16 +179,16 @@ def per_query(ranked: Ranked, measures: Sequence[str] = MEASURES) -> Columns:
     gains = np.concatenate([ranked.gains, lost.grades])[pair]
     lists = Lists(ranks, gains, starts)
     owner, query, pool = lists.owner, query[starts], pool[starts]
-    asked, multi = ranked.query_language[query], pool == -1
-    setting = np.where(multi, "multi", np.where(pool == asked, "mono", "cross"))
-    columns: Columns = dict(zip(INDEX_COLUMNS, (setting, query, asked, pool), strict=True))
+    query_language, multi = ranked.query_language[query], pool == -1
+    setting = np.where(multi, "multi", np.where(pool == query_language, "mono", "cross"))
+    columns: Columns = dict(zip(INDEX_COLUMNS, (setting, query, query_language, pool), strict=True))
     for measure in measures:
         columns[measure] = lists.values(measure)
     # Bias is read off the multi rankings, pool -1, without what no ranking can hold.
     held = np.flatnonzero(multi[owner] & (pair < found))
     rows, starts = np.unique(owner[held], return_index=True)
     lists, language = Lists(ranks[held], gains[held], starts), language[pair[held]]
-    own = language == asked[owner[held]]
+    own = language == query_language[owner[held]]
     bias = rank_distance(lists), language_preference(lists, own), peer(lists, language, len(ranked.languages))
     for name, values in zip(BIAS, bias, strict=True):
         columns[name] = np.full(len(setting), np.nan)
@@ -205,9 +205,9 @@ def score(ranked: Ranked, columns: Mapping[str, NDArray[Any]]) -> Scores:
 
     Source: arXiv 2408.10536: mono over languages, cross over ordered pairs, multi over query languages.
     """
-    size, setting, asked = len(ranked.languages), columns["setting"], columns["query_language"]
-    # A cell is (query language, pool language); multi rankings stand on its diagonal.
-    cell = asked * size + np.where(setting == "multi", asked, columns["pool_language"])
+    size, setting, query_language = len(ranked.languages), columns["setting"], columns["query_language"]
+    # A cell is (query language, pool language); multi rankings are on its diagonal.
+    cell = query_language * size + np.where(setting == "multi", query_language, columns["pool_language"])
     metrics: dict[str, float] = {}
     tables: dict[str, Table] = {}
     for one in SETTINGS:
@@ -281,8 +281,8 @@ def _counts(ranked: Ranked, columns: Mapping[str, NDArray[Any]]) -> dict[str, An
 
 def _outranked(ranked: Ranked, found: Bool) -> dict[str, float]:
     """Return ``Scores.outranked``; a language without passages has no column."""
-    languages, asked = ranked.languages, ranked.query_language[ranked.query_index[found]]
-    sums, pairs = _sums_by(asked, ranked.counts[found]), np.bincount(asked, minlength=len(languages))
+    languages, query_language = ranked.languages, ranked.query_language[ranked.query_index[found]]
+    sums, pairs = _sums_by(query_language, ranked.counts[found]), np.bincount(query_language, minlength=len(languages))
     return {
         f"{languages[x]}-{languages[y]}": float(sums[x, y] / pairs[x])
         for x in np.flatnonzero(pairs).tolist()
@@ -302,13 +302,13 @@ def _over_represented(ranked: Ranked, found: Bool) -> dict[str, float]:
     relevant = np.bincount(ranked.query_index * size + ranked.passage_language, minlength=len(every) * size)
     counts, query, language = ranked.counts[found], ranked.query_index[found], ranked.passage_language[found]
     order = np.lexsort((counts.sum(1), query))
-    query, language, asked = query[order], language[order], every[query[order]]
+    query, language, query_language = query[order], language[order], every[query[order]]
     n = np.bincount(query, minlength=len(every))
     below = np.cumsum(n)[query] - 1 - np.arange(len(query))  # relevant passages of the query ranked after it
-    right = np.bincount(asked * size + language, below, minlength=size * size).reshape(size, size)
-    seen = _sums_by(asked, counts[order]) - right  # [L, L] irrelevant passages above relevant ones
-    # [L, L] the irrelevant passages that could stand above, summed over the same relevant pairs
-    all_passages = np.bincount(asked, minlength=size)[:, None] * ranked.passages
+    right = np.bincount(query_language * size + language, below, minlength=size * size).reshape(size, size)
+    seen = _sums_by(query_language, counts[order]) - right  # [L, L] irrelevant passages above relevant ones
+    # [L, L] the irrelevant passages that could be above, summed over the same relevant pairs
+    all_passages = np.bincount(query_language, minlength=size)[:, None] * ranked.passages
     offered = all_passages - _sums_by(every, relevant.reshape(-1, size) * n[:, None])
     share = offered / np.maximum(offered.sum(1, keepdims=True), 1)
     total = seen.sum(1, keepdims=True)

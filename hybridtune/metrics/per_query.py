@@ -59,7 +59,7 @@ def topic_numbers(query_index: Int64, passage_index: Int64, queries: int) -> Int
         topic.
     """
     width = int(passage_index.max(initial=0)) + 1
-    query, found = np.divmod(np.unique(query_index * width + passage_index), width)  # a pair that is there twice is one
+    query, found = np.divmod(np.unique(query_index * width + passage_index), width)  # a repeated pair counts once
     ends = np.searchsorted(query, np.arange(queries + 1)).tolist()
     seen: dict[bytes | int, int] = {}
     topics = np.empty(queries, np.int64)
@@ -76,7 +76,7 @@ def write_per_query(
     topics: Int64,
     about: Mapping[str, str],
 ) -> None:
-    """Write ``metrics.per_query`` as Parquet; the file is there whole or not at all, and its folder is made.
+    """Write ``metrics.per_query`` as Parquet, whole or not at all; its folder is made.
 
     The numbers of the columns are rows of ``query_ids`` and ``languages``; ``topics`` [Q] are `topic_numbers`.
     ``about`` (``model``, ``benchmark``, ``benchmark_digest``) goes to the schema's metadata.

@@ -1,4 +1,4 @@
-"""PURE. Exact ranks of the relevant passages by counting: one sweep over the pool, no sort, nothing kept of it.
+"""PURE. Exact ranks of the relevant passages by counting: one sweep over the pool, no sort, and no list of scores.
 
 The rank of relevant passage r for query q is 1 + the number of passages that outrank it. Passages come in
 any blocks, order and shards; partial counts add. The answer must not depend on how they came, and matrix
@@ -216,11 +216,11 @@ def outranking(
         order: int64 [P], `tie_order`. language: int64 [P], in [0, L).
         languages: L.
     """
-    asked, pool = (torch.tensor(np.asarray(vectors, np.float32)) for vectors in (queries, passages))
+    query_vectors, pool = (torch.tensor(np.asarray(vectors, np.float32)) for vectors in (queries, passages))
     query, passage, ties, spoken = map(torch.tensor, (query_index, passage_index, order, language))
-    scores = pair_scores(asked, pool, query, passage)
+    scores = pair_scores(query_vectors, pool, query, passage)
     counter = RankCounter(query, scores, ties[passage], languages)
-    counter.add(asked, pool, ties, spoken)
+    counter.add(query_vectors, pool, ties, spoken)
     return scores.numpy(), counter.counts.numpy()
 
 

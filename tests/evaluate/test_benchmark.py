@@ -33,7 +33,7 @@ def test_settings_are_those_that_a_query_can_be_scored_in(groups_file, rows, set
     assert load_benchmark(groups_file(rows)).settings == settings
 
 
-def test_relevance_tells_what_the_texts_tell(groups_file):
+def test_relevance_is_that_of_the_texts(groups_file):
     found = load_benchmark(groups_file(EN_DE))
     relevance = found.relevance
     assert relevance.languages == ("de", "en")
@@ -122,7 +122,7 @@ def test_a_corpus_that_holds_no_relevant_passage_is_refused(tmp_path):
         load_benchmark(beir(tmp_path, ["q2\td4\t1"]))
 
 
-def test_a_passage_id_may_not_stand_twice(tmp_path):
+def test_a_passage_id_may_not_occur_twice(tmp_path):
     with pytest.raises(InputError, match=r"passage id 'd1' occurs twice"):
         load_benchmark(beir(tmp_path, ["q2\td1\t2"], corpus=["d1", "d2", "d1"]))
 

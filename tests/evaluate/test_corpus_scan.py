@@ -31,7 +31,7 @@ def test_what_a_benchmark_holds(tmp_path):
     assert found.languages(rows()) == ("de", "en")
 
 
-def test_the_digest_tells_benchmarks_apart(tmp_path):
+def test_other_benchmarks_have_other_digests(tmp_path):
     same = scan_corpus(rows(), tmp_path).digest
     assert scan_corpus(rows(), tmp_path).digest == same
     other_text = TextList("de", [*GERMAN.texts[:2], GERMAN.texts[2]._replace(text="ein anderer Satz")])
@@ -44,7 +44,7 @@ def test_the_digest_tells_benchmarks_apart(tmp_path):
     assert len(digests | {same}) == 4
 
 
-def test_an_id_that_stands_twice_is_named_with_its_parts(tmp_path):
+def test_a_repeated_id_is_named_with_its_parts(tmp_path):
     doubled = TextList("more", [Text("x", "de", "neu"), GERMAN.texts[1]])
     with pytest.raises(InputError, match="passage id 'd1' occurs twice: in de and in more"):
         scan_corpus(rows(corpus=(ENGLISH, GERMAN, doubled)), tmp_path)
@@ -136,7 +136,7 @@ def test_a_benchmark_without_an_answer_is_refused(tmp_path):
         scan_corpus(rows(judged=((0, "d1", 0),)), tmp_path)
 
 
-def test_exchanged_languages_are_told(tmp_path):
+def test_exchanged_languages_are_refused(tmp_path):
     russian = TextList("ru", [Text(f"r{i}", "ru", "this is plainly English, not Russian") for i in range(5)])
     with pytest.raises(InputError, match="'ru'"):
         scan_corpus(rows(corpus=(ENGLISH, GERMAN, russian)), tmp_path)

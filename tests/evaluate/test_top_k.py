@@ -203,7 +203,7 @@ def test_nothing_to_list(tmp_path):
     assert bare.numbers([], {}).tolist() == [[-1] * 3] * 2
 
 
-def test_wrong_input_is_told(tmp_path):
+def test_wrong_input_is_refused(tmp_path):
     two = write_block(tmp_path, "two", "en", ["a", "a"], np.ones((2, 2), np.float32))
     with pytest.raises(InputError, match="vectors of 2 numbers, and the queries have 3"):
         shard_top_k(np.ones((1, 3), np.float32), [two], 1)

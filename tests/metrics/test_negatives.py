@@ -25,8 +25,8 @@ def retrieved(*lists, group=0, positive=1.0):
     width = max(map(len, lists))
     passages, scores = np.full((len(lists), width), -1), np.full((len(lists), width), -np.inf, np.float32)
     for row, entries in enumerate(lists):
-        for place, (name, score) in enumerate(entries):
-            passages[row, place], scores[row, place] = IDS.index(name), score
+        for rank, (name, score) in enumerate(entries):
+            passages[row, rank], scores[row, rank] = IDS.index(name), score
     positives = np.broadcast_to(np.array(positive, np.float32), len(lists))
     return Retrieved(np.full(len(lists), group), positives, passages, scores)
 
@@ -71,7 +71,7 @@ def test_a_candidate_must_pass_for_every_query_that_retrieves_it():
     lists = retrieved([("b", 0.8), ("c", 0.4)], [("g", 0.45), ("b", 0.44), ("c", 0.42)], positive=[0.8, 0.5])
     # b: too close for the first query only. g, c: the highest score decides the order.
     assert chosen(lists) == (["g", "c"], counts(candidates=3, too_close=1, chosen=2))
-    # g stands first in the second list: in the skip; so does b in the first.
+    # g is first in the second list and so in the skip, as b is in the first.
     assert chosen(lists, skip=1) == (["c"], counts(candidates=3, in_skip=2, chosen=1))
 
 
@@ -102,12 +102,12 @@ def test_languages_are_chosen_apart():
 
 
 @pytest.mark.parametrize("wrong", [{"n": 0}, {"margin": 0.0}, {"margin": 1.01}, {"margin": np.nan}, {"skip": -1}])
-def test_values_out_of_range_are_told(wrong):
+def test_values_out_of_range_are_refused(wrong):
     with pytest.raises(InputError, match=next(iter(wrong))):
         choose_negatives(PASSAGES, {}, **{"n": 1} | wrong)
 
 
-def test_an_id_that_stands_twice_is_told():
+def test_a_repeated_id_is_refused():
     with pytest.raises(InputError, match="'a' occurs twice"):
         choose_negatives(Passages(["a", "a"], np.zeros(2, int), np.arange(2), np.zeros(1, int)), {}, 1)
 

@@ -57,7 +57,7 @@ def test_a_copy_by_another_writer_reads_the_same(tmp_path, columns):
     assert np.array_equal(one.measures["AP"], other.measures["AP"])
 
 
-def test_what_is_not_such_a_file_is_told(tmp_path):
+def test_another_file_is_refused(tmp_path):
     with pytest.raises(InputError, match="no such file; write it anew with: hybridtune evaluate"):
         read_per_query(tmp_path / "none.parquet")
     (tmp_path / "broken.parquet").write_bytes(b"PAR1 no more")

@@ -131,7 +131,7 @@ def two_models(draw):
 
 
 @given(two_models())
-def test_the_statistic_is_the_difference_of_the_houses_means(tmp_path_factory, drawn):
+def test_the_statistic_is_the_difference_of_the_means_of_score(tmp_path_factory, drawn):
     models, topics = drawn
     folder, sides, means = tmp_path_factory.mktemp("pairs"), [], []
     for number, ranked in enumerate(models):
@@ -223,7 +223,7 @@ def test_too_little_for_a_verdict():
         compare(never, never, ["AP"])
 
 
-def test_what_cannot_be_compared_is_told():
+def test_what_cannot_be_compared_is_refused():
     values = np.random.default_rng(0).random((4, 2))
     a = of_values(values, benchmark="one", benchmark_digest="11")
     with pytest.raises(InputError, match=r"other benchmarks: one \(digest 11\) and two \(digest 22\)"):
