@@ -20,17 +20,17 @@ _EVERYBODY = re.compile(r"(?<![\d.])0\.0\.0\.0/0|(?<![0-9a-f:])::/0")
 
 @dataclass(frozen=True)
 class ClusterFile:
-    """A cluster file that was found good.
+    """A valid cluster file.
 
     Attributes:
         kind: what starts it: Ray's launcher (``ray up``), or KubeRay by a RayCluster or a RayJob.
         name: of the cluster, or of the Kubernetes object.
         provider: ``aws``, ``gcp``, ``azure``, ``local``, ``external``, ...; ``kubernetes`` for KubeRay.
         shape: the nodes that it may have.
-        idle_minutes: after so long without work a worker node is taken down.
+        idle_minutes: without work, after which a worker node is taken down.
         tree: the document that describes the cluster.
         documents: all documents of the file, that one among them.
-        notices: what is allowed but worth a word, one line each.
+        notices: of what is allowed but risky, one line each.
         path: the file.
     """
 
@@ -49,60 +49,50 @@ def read_cluster(path: Path) -> ClusterFile:
     """Read and check a cluster file. Starts nothing, asks no provider.
 
     Raises:
-        InputError: with one line per mistake, each ``FILE:LINE: place: what is wrong``.
+        InputError: with one line per mistake in the order of the file, each ``FILE:LINE: path in it: message``.
     """
     documents = read_documents(path)
     mistakes = [line for document in documents for line in _common(document)]
     if any("apiVersion" in document.tree for document in documents):
-        mistakes += kube_file.mistakes(documents)
-        _refuse(mistakes)
-        return _of_kubernetes(documents, path)
+        _refuse([*mistakes, *kube_file.mistakes(documents)])
+        tree = kube_file.ray_document(documents).tree
+        spec = kube_file.cluster_spec(tree)
+        return ClusterFile(
+            kind="rayjob" if tree["kind"] == "RayJob" else "raycluster",
+            name=tree["metadata"]["name"],
+            provider="kubernetes",
+            shape=kube_file.shape(spec),
+            idle_minutes=kube_file.idle_minutes(spec),
+            tree=tree,
+            documents=[document.tree for document in documents],
+            notices=kube_file.notices(documents),
+            path=path,
+        )
+    document = documents[0]
     if len(documents) > 1:
         mistakes.append(documents[1].mistake((), "a cluster file of Ray's launcher is one document; remove this one"))
-    mistakes += launcher_file.mistakes(documents[0])
-    _refuse(mistakes)
-    return _of_launcher(documents[0], path)
-
-
-def _of_launcher(document: Document, path: Path) -> ClusterFile:
-    tree = document.tree
+    _refuse([*mistakes, *launcher_file.mistakes(document)])
     return ClusterFile(
         kind="launcher",
-        name=tree["cluster_name"],
-        provider=tree["provider"]["type"],
-        shape=launcher_shape(tree),
-        idle_minutes=float(tree.get("idle_timeout_minutes", launcher_file.IDLE_MINUTES)),
-        tree=tree,
-        documents=[tree],
+        name=document.tree["cluster_name"],
+        provider=document.tree["provider"]["type"],
+        shape=launcher_shape(document.tree),
+        idle_minutes=float(document.tree.get("idle_timeout_minutes", launcher_file.IDLE_MINUTES)),
+        tree=document.tree,
+        documents=[document.tree],
         notices=launcher_file.notices(document),
-        path=path,
-    )
-
-
-def _of_kubernetes(documents: Sequence[Document], path: Path) -> ClusterFile:
-    ray = kube_file.ray_document(documents)
-    spec = kube_file.cluster_spec(ray.tree)
-    return ClusterFile(
-        kind="rayjob" if ray.tree["kind"] == "RayJob" else "raycluster",
-        name=ray.tree["metadata"]["name"],
-        provider="kubernetes",
-        shape=kube_file.shape(spec),
-        idle_minutes=kube_file.idle_minutes(spec),
-        tree=ray.tree,
-        documents=[document.tree for document in documents],
-        notices=kube_file.notices(documents),
         path=path,
     )
 
 
 def _common(document: Document) -> Iterator[str]:
     """Yield mistakes of any cluster file: what is not filled in, and what would be open to everybody."""
-    told: set[tuple[int, str]] = set()  # an anchor's text stands at many places, and in one line
+    reported: set[tuple[int, str]] = set()  # the text of an anchor has several paths, and one line
     for path, line, text in document.texts():
         for name in _UNFILLED.findall(text):
-            if (line, name) not in told:
+            if (line, name) not in reported:
                 yield document.mistake(path, f"fill in {name}; the head of the file says how", line)
-            told.add((line, name))
+            reported.add((line, name))
         for block in dict.fromkeys(_EVERYBODY.findall(text)):
             yield document.mistake(
                 path, f"{block} is everybody; give your own address (ADDRESS/32), and use ssh or port-forward", line
@@ -110,11 +100,11 @@ def _common(document: Document) -> Iterator[str]:
 
 
 def _refuse(mistakes: Sequence[str]) -> None:
-    """Raises InputError with every mistake once, in the order of the lines."""
+    """Raise InputError with every mistake once, in the order of the lines."""
+
+    def line(mistake: str) -> int:
+        found = re.search(r":(\d+): ", mistake)
+        return int(found[1]) if found else 0
+
     if mistakes:
-        raise InputError("\n".join(sorted(dict.fromkeys(mistakes), key=_line)))
-
-
-def _line(mistake: str) -> int:
-    found = re.search(r":(\d+): ", mistake)
-    return int(found[1]) if found else 0
+        raise InputError("\n".join(sorted(dict.fromkeys(mistakes), key=line)))

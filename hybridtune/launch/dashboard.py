@@ -1,4 +1,4 @@
-"""`hybridtune dashboard`: a study's optuna-dashboard and TensorBoard, on loopback, for as long as it is asked to.
+"""`hybridtune dashboard`: a study's optuna-dashboard and TensorBoard, on loopback, until Ctrl-C.
 
 Both serve from threads of this process, on ports that the system gives: nothing is started that could outlive it.
 """
@@ -29,11 +29,7 @@ _PACKAGES = {"optuna_dashboard": "optuna-dashboard", "tensorboard": "tensorboard
 
 
 def dashboard(folder: Path, screen: Screen) -> None:
-    """Serve a study's dashboards, print their addresses, and end at Ctrl-C or SIGTERM.
-
-    Args:
-        folder: the study folder; the study may run or have ended.
-        screen: told the addresses, each when it answers.
+    """Serve the dashboards of a study, running or ended, print their addresses, and end at Ctrl-C or SIGTERM.
 
     Raises:
         InputError: the folder holds no search that has begun, or a package is not installed.
@@ -45,36 +41,35 @@ def dashboard(folder: Path, screen: Screen) -> None:
         raise InputError(f'{" and ".join(missing)} not installed: pip install "hybridtune[dashboard]"')
     if not (folder / "trials").is_dir():
         raise InputError(f"{folder}: no trial has begun there; give the folder of a search, once its first trial runs")
-    with _until_told() as told, contextlib.ExitStack() as served:
+    with _until_interrupted() as ended, contextlib.ExitStack() as served:
         starts: dict[str, Callable[[], str]] = {
             "optuna-dashboard": lambda: served.enter_context(_optuna(study, folder)),
             "TensorBoard": lambda: _tensorboard(folder),
         }
         up = [_start(name, start, screen) for name, start in starts.items()]
         if not any(up):
-            raise FitError(f"no dashboard of {folder} could be started; the reasons stand above")
+            raise FitError(f"no dashboard of {folder} could be started; the reasons are above")
         ray = ray_address(folder)
         if ray is None:
             ray = "not up: no run of this study is under way"
-        elif (folder / RAY_TOKEN).exists():  # that of a cluster has the cluster's
+        elif (folder / RAY_TOKEN).exists():  # of a Ray on this machine; a cluster has its own
             ray += f" (its token: {folder / RAY_TOKEN})"
         _line(screen, f"{'Ray dashboard':<18}{ray}")
         _line(screen, "Ctrl-C ends them")
-        told.wait()
+        ended.wait()
 
 
 @contextlib.contextmanager
-def _until_told() -> Iterator[threading.Event]:
-    """An event for the end: Ctrl-C or SIGTERM ends what is in the block, and is no error."""
+def _until_interrupted() -> Iterator[threading.Event]:
+    """Let Ctrl-C and SIGTERM end the block without an error; gives an event that is never set, to wait for them."""
 
     def end(number: int, frame: object) -> None:
-        raise KeyboardInterrupt  # also out of what is just being started
+        raise KeyboardInterrupt
 
     before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield threading.Event()
-    except KeyboardInterrupt:
-        pass
+        with contextlib.suppress(KeyboardInterrupt):
+            yield threading.Event()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -84,7 +79,7 @@ def _start(name: str, start: Callable[[], str], screen: Screen) -> bool:
     """Start one dashboard and print where it answers, or why it does not; one that fails leaves the other."""
     try:
         url = start()
-        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # this machine is behind no proxy
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy leads to this machine
         direct.open(url, timeout=SECONDS_TO_ANSWER).close()
     except InputError:
         raise

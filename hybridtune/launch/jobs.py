@@ -95,9 +95,9 @@ def submit(
         client: of `connect`.
         name: its submission id, which no other job of the cluster has.
         entrypoint: a shell command.
-        working_dir: folder that is uploaded, in which the command and all its workers run.
-        modules: Python packages (folders) that are uploaded.
-        env: variables of the command and of all its workers; everybody who reaches the dashboard can read them.
+        working_dir: uploaded; the command and all its workers run in it.
+        modules: folders of Python packages, uploaded.
+        env: of the command and all its workers; everybody who reaches the dashboard can read it.
         metadata: stored with the job.
         patience: seconds for a head that is still coming up.
 

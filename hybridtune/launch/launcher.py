@@ -4,21 +4,19 @@ import contextlib
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from urllib.error import HTTPError
-from urllib.request import urlopen
 
 from hybridtune.errors import HybridtuneError
 from hybridtune.runtime.local import free_ports
-from hybridtune.runtime.loopback import keep_direct
+from hybridtune.runtime.loopback import keep_direct, wait_for_dashboard
 from hybridtune.runtime.ray_private import RAY_COMMAND
 
 RAY = list(RAY_COMMAND)
-DASHBOARD_PORT = 8265  # on the head
+
 _TAIL = 15  # lines of a command that failed
 _SECONDS_TO_FORWARD = 120.0
+_UNREACHED = "the head's dashboard does not answer through the port that was forwarded"
 
 
 def head_address(cluster: Path) -> str | None:
@@ -29,20 +27,12 @@ def head_address(cluster: Path) -> str | None:
 
 
 def up(cluster: Path, log: Path) -> None:
-    """Start or update a cluster.
-
-    Raises:
-        HybridtuneError: it did not come up; with the last lines.
-    """
+    """Start or update a cluster. Raises HybridtuneError with the last lines where it does not come up."""
     _run(["up", "--yes", "--no-config-cache", "--disable-usage-stats", str(cluster)], log)
 
 
 def down(cluster: Path, log: Path) -> None:
-    """Take all nodes of a cluster down.
-
-    Raises:
-        HybridtuneError: that did not work: machines may be left, which cost money.
-    """
+    """Take all nodes of a cluster down. Raises HybridtuneError where machines may be left, which cost money."""
     try:
         _run(["down", "--yes", str(cluster)], log)
     except HybridtuneError as error:
@@ -50,11 +40,7 @@ def down(cluster: Path, log: Path) -> None:
 
 
 def copy_from_head(cluster: Path, remote: str, local: Path, log: Path) -> None:
-    """Copy a folder of the head to this machine.
-
-    Raises:
-        HybridtuneError: that did not work.
-    """
+    """Copy a folder of the head to this machine."""
     local.mkdir(parents=True, exist_ok=True)
     _run(["rsync-down", str(cluster), f"{remote.rstrip('/')}/", f"{local}/"], log)
 
@@ -64,12 +50,12 @@ def forwarded(command: Callable[[int], list[str]], log: Path) -> Iterator[Callab
     """Forward a head's dashboard to this machine while the block runs.
 
     Args:
-        command: forwards the dashboard to a port of this machine for as long as it runs.
+        command: of a port of this machine: forwards the dashboard to it for as long as it runs.
         log: takes what it prints.
 
     Yields:
-        what gives the dashboard's URL here, making the way anew where it has broken; it raises HybridtuneError where
-        no dashboard answers.
+        a function that returns the dashboard's URL here, and forwards anew where the connection has broken; it raises
+        HybridtuneError where no dashboard answers.
     """
     keep_direct()
     running: list[tuple[subprocess.Popen[bytes], str]] = []
@@ -83,7 +69,11 @@ def forwarded(command: Callable[[int], list[str]], log: Path) -> Iterator[Callab
                 command(port), stdin=subprocess.PIPE, stdout=file, stderr=file, start_new_session=True
             )  # an open stdin: the shell at the other end would leave at its end
         running.append((process, f"http://127.0.0.1:{port}"))
-        _await(process, running[-1][1], log)
+        try:
+            wait_for_dashboard(process, running[-1][1], log, _SECONDS_TO_FORWARD, _UNREACHED)
+        except HybridtuneError:
+            _end(process)
+            raise
         return running[-1][1]
 
     try:
@@ -95,11 +85,10 @@ def forwarded(command: Callable[[int], list[str]], log: Path) -> Iterator[Callab
 
 def dashboard_command(cluster: Path) -> Callable[[int], list[str]]:
     """Return what forwards a launcher cluster's dashboard to a port: Ray's own command, over ssh."""
-    return lambda port: [*RAY, "dashboard", "--port", str(port), "--remote-port", str(DASHBOARD_PORT), str(cluster)]
+    return lambda port: [*RAY, "dashboard", "--port", str(port), "--remote-port", "8265", str(cluster)]
 
 
 def _run(arguments: list[str], log: Path) -> None:
-    """Run a command of Ray's; what it prints goes to a file."""
     with log.open("ab") as file:
         file.write(f"\n$ ray {' '.join(arguments)}\n".encode())
         file.flush()
@@ -111,23 +100,6 @@ def _run(arguments: list[str], log: Path) -> None:
             lines = file.read().decode(errors="replace").strip().split("\n")
         tail = "\n".join(f"  {line}" for line in lines[-_TAIL:])
         raise HybridtuneError(f"ray {arguments[0]} failed (exit code {code}); all of it is in {log}\n{tail}")
-
-
-def _await(process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
-    ended = time.monotonic() + _SECONDS_TO_FORWARD
-    while time.monotonic() < ended:
-        try:
-            with urlopen(f"{url}/api/version", timeout=10):
-                return
-        except HTTPError:
-            return  # it answers: by asking for the token
-        except OSError:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(timeout=0.5)
-                break
-    _end(process)
-    last = " ".join(log.read_text(encoding="utf-8", errors="replace").split())[-300:]
-    raise HybridtuneError(f"the head's dashboard does not answer through the port that was forwarded: {last}")
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:

@@ -1,11 +1,12 @@
 """A Ray head on this machine with an autoscaler of its own: started, found again by another process, and ended.
 
-It has its own ports, folder and token, so that it is told apart from any other Ray here; and it is ended by the numbers
-of its own processes, never by Ray's `ray stop`, which would end every Ray of the machine.
+It has its own ports, folder and token beside any other Ray here, and is ended by the ids of its own processes: Ray's
+`ray stop` would end every Ray of the machine.
 """
 
 import contextlib
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -14,21 +15,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
-from urllib.request import ProxyHandler, build_opener
 
 import psutil
 
 from hybridtune.config.yaml_text import dump_yaml
-from hybridtune.errors import HybridtuneError
 from hybridtune.runtime import ray_private
 from hybridtune.runtime.connect import SHAPE, dump_shape
 from hybridtune.runtime.launcher_shape import launcher_shape
 from hybridtune.runtime.local import free_ports
-from hybridtune.runtime.loopback import HOST, environment, new_token
+from hybridtune.runtime.loopback import HOST, environment, wait_for_dashboard
 from hybridtune.runtime.processes import is_running, start_time
 
-LOG = "start.log"  # in the head's folder: what `ray start` printed
+_LOG = "start.log"  # in the head's folder: what `ray start` printed
 _SECONDS_TO_START = 120
 _SECONDS_TO_END = 5  # then they are killed
 
@@ -38,11 +36,11 @@ class Head:
     """A head that runs here.
 
     Attributes:
-        pid: of `ray start`, whose session all processes of the cluster but the jobs' belong to.
-        start_time: when that process started, see `hybridtune.runtime.processes`.
-        folder: what it writes, and nothing else does; its token is the file `token`.
-        address: where drivers of this machine find it, ``127.0.0.1:PORT``.
-        dashboard: where jobs are submitted, ``http://127.0.0.1:PORT``.
+        pid: of `ray start`, to whose session all processes of the cluster but the jobs' belong.
+        start_time: of that process, see `hybridtune.runtime.processes`.
+        folder: its own; the file `token` in it is the dashboard's token.
+        address: for drivers of this machine, ``127.0.0.1:PORT``.
+        dashboard: for jobs, ``http://127.0.0.1:PORT``.
     """
 
     pid: int
@@ -53,12 +51,12 @@ class Head:
 
     @property
     def token(self) -> str:
-        """Return what its dashboard asks for."""
+        """Return the token of its dashboard."""
         return (Path(self.folder) / "token").read_text(encoding="utf-8")
 
     @property
     def alive(self) -> bool:
-        """Return whether `ray start` is still there."""
+        """Return whether its `ray start` still runs."""
         return is_running(self.pid, self.start_time)
 
 
@@ -78,8 +76,8 @@ def start_head(tree: Mapping[str, Any]) -> Head:
     config = ray_private.prepare_cluster(dict(tree) | {"provider": dict(tree["provider"]) | provider})
     (folder / "cluster.yaml").write_text(dump_yaml(config), encoding="utf-8")
     (folder / "token").touch(0o600)
-    (folder / "token").write_text(new_token(), encoding="utf-8")
-    with (folder / LOG).open("wb") as log:
+    (folder / "token").write_text(secrets.token_hex(32), encoding="utf-8")
+    with (folder / _LOG).open("wb") as log:
         process = subprocess.Popen(
             _command(tree, folder, ports),
             stdin=subprocess.DEVNULL,
@@ -90,7 +88,7 @@ def start_head(tree: Mapping[str, Any]) -> Head:
         )
     started = Head(process.pid, start_time(process.pid), str(folder), address, dashboard)
     try:
-        _wait_for(process, started)
+        wait_for_dashboard(process, dashboard, folder / _LOG, _SECONDS_TO_START, "the head did not start")
     except BaseException:
         stop_head(started)
         raise
@@ -99,14 +97,14 @@ def start_head(tree: Mapping[str, Any]) -> Head:
 
 def stop_head(head: Head) -> None:
     """End a head, its nodes and its jobs, and remove its folder; of one that has ended, whatever it left."""
-    ours: set[psutil.Process] = set()
+    found: set[psutil.Process] = set()
     for end in (psutil.Process.terminate, psutil.Process.kill):  # nothing that they hold is needed any more
-        ours |= _processes_of(head)
-        left = [process for process in ours if start_time(process.pid) is not None]
-        for process in left:
+        found |= _processes_of(head)
+        alive = [process for process in found if start_time(process.pid) is not None]
+        for process in alive:
             with contextlib.suppress(psutil.NoSuchProcess):
                 end(process)
-        psutil.wait_procs(left, timeout=_SECONDS_TO_END)
+        psutil.wait_procs(alive, timeout=_SECONDS_TO_END)
     shutil.rmtree(head.folder, ignore_errors=True)
 
 
@@ -135,40 +133,16 @@ def _environment(folder: Path, address: str) -> dict[str, str]:
     }
 
 
-def _wait_for(process: "subprocess.Popen[bytes]", head: Head) -> None:
-    direct = build_opener(ProxyHandler({}))  # this machine is behind no proxy
-    for _ in range(_SECONDS_TO_START * 2):
-        try:
-            with direct.open(f"{head.dashboard}/api/version", timeout=5):
-                return
-        except (URLError, OSError) as error:
-            if getattr(error, "code", None) is not None:  # it answers: by asking for the token
-                return
-        try:
-            process.wait(timeout=0.5)
-        except subprocess.TimeoutExpired:
-            continue
-        raise HybridtuneError(f"the head did not start: {_last_words(head)}")
-    raise HybridtuneError(f"the head did not start within {_SECONDS_TO_START} s: {_last_words(head)}")
-
-
-def _last_words(head: Head) -> str:
-    lines = (Path(head.folder) / LOG).read_text(encoding="utf-8", errors="replace").split("\n")
-    return " ".join(" ".join(lines[-15:]).split())[-600:] or "it said nothing"
-
-
 def _processes_of(head: Head) -> set[psutil.Process]:
     """Return the processes of a head's session, and their descendants: jobs have sessions of their own."""
-    found = {process for process in psutil.process_iter() if _session(process.pid) == head.pid}
+    found: set[psutil.Process] = set()
+    for process in psutil.process_iter():
+        with contextlib.suppress(OSError):  # it has just ended
+            if os.getsid(process.pid) == head.pid:
+                found.add(process)
     if not head.alive and any(process.pid == head.pid for process in found):
-        return set()  # the number was given to another
+        return set()  # another process has this id now
     for process in list(found):
         with contextlib.suppress(psutil.NoSuchProcess):
             found.update(process.children(recursive=True))
     return found
-
-
-def _session(pid: int) -> int | None:
-    with contextlib.suppress(OSError):  # it has just ended
-        return os.getsid(pid)
-    return None

@@ -1,8 +1,8 @@
 """Worker nodes that are processes of this machine: the provider of clusters/local_autoscaling.yaml.
 
-Ray's autoscaler loads it on the head by its name, as it loads that of a cloud. Ray has a fake provider of its own; but
-its nodes share one folder (in which each that starts removes the working folder of the jobs that run), they are not
-listed while they start (so that more of them are started), and one that is lost stays on the list.
+Ray's autoscaler loads it on the head by its name, as it loads that of a cloud. Ray's own fake provider does not do: its
+nodes share one folder (in which each that starts removes the working folder of the jobs that run), they are not listed
+while they start (so that more of them are started), and one that is lost stays on the list.
 """
 
 import json
@@ -31,10 +31,8 @@ _FIRST = int("f" * 51 + "00000", 16)  # Ray's own number of a fake head; nodes a
 class Provider(NodeProvider):  # type: ignore[misc]
     """A machine list of `ray start` processes, each a node with a folder of its own.
 
-    Args:
-        provider_config: the `provider` section of the cluster file, with ``gcs_address`` (``IP:PORT`` of the head)
-            and ``folder`` (where nodes write), both of which `hybridtune.launch.local_head` fills in.
-        cluster_name: of the same file.
+    The `provider` section has two keys more than the cluster file, from `hybridtune.launch.local_head`:
+    ``gcs_address`` (``IP:PORT`` of the head) and ``folder`` (of the nodes' folders).
     """
 
     def __init__(self, provider_config: dict[str, Any], cluster_name: str) -> None:
@@ -47,7 +45,7 @@ class Provider(NodeProvider):  # type: ignore[misc]
         self._count = 0
 
     def non_terminated_nodes(self, tag_filters: dict[str, str]) -> list[str]:
-        """Return the nodes that there are and that have these tags; one that was lost is gone, as a spot machine is."""
+        """Return the nodes with these tags; one that was lost is gone, as a spot machine is."""
         for name, process in list(self._processes.items()):
             if process.poll() is not None:
                 self.terminate_node(name)
@@ -55,11 +53,11 @@ class Provider(NodeProvider):  # type: ignore[misc]
         return [name for name, tags in list(self._tags.items()) if tag_filters.items() <= tags.items()]
 
     def is_running(self, node_id: str) -> bool:
-        """Return whether there is such a node."""
+        """Return whether the node is on the list."""
         return node_id in self._tags
 
     def is_terminated(self, node_id: str) -> bool:
-        """Return whether there is none."""
+        """Return whether the node is not on the list."""
         return node_id not in self._tags
 
     def node_tags(self, node_id: str) -> dict[str, str]:
@@ -67,11 +65,11 @@ class Provider(NodeProvider):  # type: ignore[misc]
         return dict(self._tags[node_id])
 
     def internal_ip(self, node_id: str) -> str:
-        """Return its number: nodes of one machine are told apart by it (``use_node_id_as_ip``)."""
+        """Return the node's id, which tells the nodes of one machine apart (``use_node_id_as_ip``)."""
         return node_id
 
     def external_ip(self, node_id: str) -> str:
-        """Return the node's number, as `internal_ip` does."""
+        """Return the node's id, as `internal_ip` does."""
         return node_id
 
     def create_node_with_resources_and_labels(
@@ -82,28 +80,24 @@ class Provider(NodeProvider):  # type: ignore[misc]
         resources: dict[str, float],
         labels: dict[str, str],
     ) -> None:
-        """Start nodes; they are on the list from then on, and at work when their Ray has found the head."""
+        """Start nodes, which are on the list from then on."""
         for _ in range(count):
             self._count += 1
             name, folder = _name(self._count), Path(self.provider_config["folder"], f"node-{self._count}")
             folder.mkdir()
+            ids = {ray_private.NODE_ID: name, ray_private.INSTANCE_ID: name}
             with (folder / "start.log").open("wb") as log:
                 self._processes[name] = subprocess.Popen(
                     _command(self.provider_config["gcs_address"], folder, resources, labels),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
-                    env=os.environ
-                    | {
-                        ray_private.NODE_ID: name,
-                        ray_private.INSTANCE_ID: name,
-                        ray_private.NODE_TYPE: tags[TAG_RAY_USER_NODE_TYPE],
-                    },
+                    env=os.environ | ids | {ray_private.NODE_TYPE: tags[TAG_RAY_USER_NODE_TYPE]},
                 )
             self._tags[name] = tags | {TAG_RAY_NODE_NAME: name, TAG_RAY_NODE_STATUS: STATUS_UP_TO_DATE}
 
     def terminate_node(self, node_id: str) -> None:
-        """Tell a node to end; nobody waits for it."""
+        """End a node, without waiting for it."""
         self._tags.pop(node_id, None)
         process = self._processes.pop(node_id, None)
         if process is not None:
@@ -116,7 +110,7 @@ class Provider(NodeProvider):  # type: ignore[misc]
 
     @staticmethod
     def bootstrap_config(cluster_config: dict[str, Any]) -> dict[str, Any]:
-        """Nothing is filled in: a node is this machine."""
+        """Return the cluster file as it is: a node is this machine."""
         return cluster_config
 
 
@@ -125,13 +119,10 @@ def _name(number: int) -> str:
 
 
 def _command(address: str, folder: Path, resources: dict[str, float], labels: dict[str, str]) -> list[str]:
-    """`ray start` of a node. Its log monitor is left out: the driver's screen has no use for it."""
+    """Return the `ray start` of a node, without a log monitor, whose lines nobody reads."""
     others = dict(resources)
-    memory = [
-        ("--memory", others.pop("memory", None)),
-        ("--object-store-memory", others.pop("object_store_memory", None)),
-    ]
-    sizes = [f"{option}={int(size)}" for option, size in memory if size is not None]
+    memory = {"--memory": others.pop("memory", None), "--object-store-memory": others.pop("object_store_memory", None)}
+    sizes = [f"{option}={int(size)}" for option, size in memory.items() if size is not None]
     return [
         *(sys.executable, "-m", "hybridtune.runtime.loopback", "start", "--block", "--disable-usage-stats"),
         *(f"--address={address}", f"--node-ip-address={HOST}", f"--temp-dir={folder}", "--include-log-monitor=false"),

@@ -1,14 +1,16 @@
-"""What a launch would do, before anything is started: nodes over time, trials and waves, uploads, results. Pure."""
+"""The plan of a launch, before anything is started: nodes over time, trials and waves, uploads, results. Pure."""
 
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich.filesize import decimal
+
 from hybridtune.config.study import Study
 from hybridtune.launch.cluster_file import ClusterFile
 from hybridtune.runtime.resources import Allocation, allocate
 
-_UNITS = ("B", "KB", "MB", "GB", "TB")
+_OF_RESOURCES = {"workers", "cpus_per_worker", "gpus_per_worker", "placement", "accelerator_type"}
 
 
 def describe_launch(
@@ -25,9 +27,9 @@ def describe_launch(
     Args:
         cluster: the cluster file.
         study: the study.
-        allocation: how its trials fit there.
+        allocation: of its trials on the cluster.
         trials: in all, the baselines among them.
-        uploads: what goes along with the job: (name, bytes).
+        uploads: (name, bytes) of what goes along with the job.
         out: location of the results, as the cluster sees it.
         folder: of the fetched results.
 
@@ -36,7 +38,6 @@ def describe_launch(
         ``results`` and ``notices``.
     """
     waves = math.ceil(trials / allocation.at_once)
-    repeats = study.search.repeat_best
     return {
         "cluster": {
             "name": cluster.name,
@@ -52,16 +53,9 @@ def describe_launch(
             "baselines": study.search.baselines,
             "at_once": allocation.at_once,
             "waves": waves,
-            "repeat_best": repeats,
+            "repeat_best": study.search.repeat_best,
         },
-        "resources": {
-            "workers": allocation.resources.workers,
-            "cpus_per_worker": allocation.resources.cpus_per_worker,
-            "gpus_per_worker": allocation.resources.gpus_per_worker,
-            "evaluators": allocation.evaluators,
-            "placement": allocation.resources.placement,
-            "accelerator_type": allocation.resources.accelerator_type,
-        },
+        "resources": allocation.resources.model_dump(include=_OF_RESOURCES) | {"evaluators": allocation.evaluators},
         "phases": _phases(cluster, study, allocation, trials, waves),
         "uploads": [{"name": name, "bytes": size} for name, size in uploads],
         "results": {"out": out, "folder": folder},
@@ -81,60 +75,51 @@ def _phases(
         {"when": "start", "trials": 0, "nodes": always},
         {"when": "trials wait", "trials": allocation.at_once, "nodes": dict(allocation.nodes)},
     ]
-    left = trials - allocation.at_once * (waves - 1)
-    if waves > 1 and left < allocation.at_once:
-        last = allocate(allocation.resources, cluster.shape, left, study.train.batch_size)
-        phases.append({"when": "last trials", "trials": left, "nodes": dict(last.nodes)})
-    phases.append({"when": "idle", "trials": 0, "nodes": always})
-    return phases
+    rest = trials - allocation.at_once * (waves - 1)
+    if waves > 1 and rest < allocation.at_once:
+        last = allocate(allocation.resources, cluster.shape, rest, study.train.batch_size)
+        phases.append({"when": "last trials", "trials": rest, "nodes": dict(last.nodes)})
+    return [*phases, {"when": "idle", "trials": 0, "nodes": always}]
 
 
 def plan_lines(plan: Mapping[str, Any]) -> list[str]:
-    """Return the plan for people, a line each.
-
-    Args:
-        plan: of `describe_launch`.
-    """
-    cluster, trials, resources = plan["cluster"], plan["trials"], plan["resources"]
+    """Return the plan of `describe_launch` for people, a line each."""
+    cluster, trials = plan["cluster"], plan["trials"]
     kind = {"launcher": "Ray's launcher", "raycluster": "a RayCluster", "rayjob": "a RayJob"}[cluster["kind"]]
     most = _many(cluster["most_workers"], "worker node")
     spot = f"; may be taken back: {', '.join(cluster['spot'])}" if cluster["spot"] else ""
+    baselines = " (the baselines among them)" if trials["baselines"] else ""
+    waves = f"{trials['all']}{baselines}, {trials['at_once']} at once, {_many(trials['waves'], 'wave')}"
+    if trials["repeat_best"]:
+        waves += f"; then {_many(trials['repeat_best'], 'further seed')} of the best and of each baseline"
     lines = [
         f"cluster {cluster['name']} ({cluster['file']}): {cluster['provider']} by {kind}, at most {most}{spot}",
-        f"a trial: {_trial(resources)}",
-        f"trials: {_trials(trials)}",
+        f"a trial: {_trial(plan['resources'])}",
+        f"trials: {waves}",
         "nodes:",
-        *(f"  {_when(phase, cluster['idle_minutes'])}: {_nodes(phase['nodes'])}" for phase in plan["phases"]),
     ]
+    for phase in plan["phases"]:
+        nodes = ", ".join(f"{count} {name}" for name, count in phase["nodes"].items()) or "none"
+        lines.append(f"  {_when(phase, cluster['idle_minutes'])}: {nodes}")
     size = sum(upload["bytes"] for upload in plan["uploads"])
-    if plan["uploads"]:
-        lines.append(f"uploaded with the job: {_many(len(plan['uploads']), 'file')}, {_size(size)}")
-        lines += [f"  {upload['name']}: {_size(upload['bytes'])}" for upload in plan["uploads"]]
-    else:
-        lines.append("uploaded with the job: the study file alone")
-    lines.append(f"results: {plan['results']['out']}, fetched to {plan['results']['folder']}")
-    return lines + list(plan["notices"])
+    what = f"{_many(len(plan['uploads']), 'file')}, {decimal(size)}" if plan["uploads"] else "the study file alone"
+    return [
+        *lines,
+        f"uploaded with the job: {what}",
+        *(f"  {upload['name']}: {decimal(upload['bytes'])}" for upload in plan["uploads"]),
+        f"results: {plan['results']['out']}, fetched to {plan['results']['folder']}",
+        *plan["notices"],
+    ]
 
 
 def _trial(resources: Mapping[str, Any]) -> str:
-    each = " each" if resources["workers"] > 1 else ""
-    parts = [
-        f"{_many(resources['workers'], 'worker')} with {_many(resources['cpus_per_worker'], 'CPU')}",
-        f"{_many(resources['gpus_per_worker'], 'GPU')}" if resources["gpus_per_worker"] else "",
-    ]
+    workers = f"{_many(resources['workers'], 'worker')} with {_many(resources['cpus_per_worker'], 'CPU')}"
+    if resources["gpus_per_worker"]:
+        workers += f" and {_many(resources['gpus_per_worker'], 'GPU')}"
     kind = f" ({resources['accelerator_type']})" if resources["accelerator_type"] else ""
-    placed = {"pack": "on few nodes", "strict_pack": "on one node", "spread": "on many nodes"}[resources["placement"]]
-    together = f", {placed}" if resources["workers"] > 1 else ""
-    workers = " and ".join(part for part in parts if part)
-    return f"{workers}{kind}{each}{together}; {_many(resources['evaluators'], 'evaluator')}"
-
-
-def _trials(trials: Mapping[str, Any]) -> str:
-    baselines = " (the baselines among them)" if trials["baselines"] else ""
-    text = f"{trials['all']}{baselines}, {trials['at_once']} at once, {_many(trials['waves'], 'wave')}"
-    if trials["repeat_best"]:
-        text += f"; then {_many(trials['repeat_best'], 'further seed')} of the best and of each baseline"
-    return text
+    nodes = {"pack": "on few nodes", "strict_pack": "on one node", "spread": "on many nodes"}[resources["placement"]]
+    each = f" each, {nodes}" if resources["workers"] > 1 else ""
+    return f"{workers}{kind}{each}; {_many(resources['evaluators'], 'evaluator')}"
 
 
 def _when(phase: Mapping[str, Any], idle_minutes: float) -> str:
@@ -147,17 +132,5 @@ def _when(phase: Mapping[str, Any], idle_minutes: float) -> str:
     }[phase["when"]]
 
 
-def _nodes(nodes: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {name}" for name, count in nodes.items()) or "none"
-
-
-def _many(count: float, what: str) -> str:
-    return f"{count:g} {what}{'s' * (count != 1)}"
-
-
-def _size(count: float) -> str:
-    """``3.2 MB``; powers of 1000."""
-    power = 0
-    while count >= 999.5 and power < len(_UNITS) - 1:
-        count, power = count / 1000, power + 1
-    return f"{count:.3g} {_UNITS[power]}"
+def _many(count: float, noun: str) -> str:
+    return f"{count:g} {noun}{'s' * (count != 1)}"

@@ -28,11 +28,7 @@ _BASELINES = 3
 
 
 def read_study(folder: Path) -> "Study":
-    """Return the study of a study folder.
-
-    Raises:
-        InputError: it holds none.
-    """
+    """Return the study of a study folder. Raises InputError where it holds none."""
     file = folder / "study.yaml"
     if not file.is_file():
         raise InputError(
@@ -43,14 +39,14 @@ def read_study(folder: Path) -> "Study":
 
 
 def ray_address(folder: Path) -> str | None:
-    """Return where the Ray dashboard of a study's run answers; None where it does not."""
+    """Return the URL of the Ray dashboard of a study's run; None where it does not answer."""
     try:
         url = (folder / RAY_ADDRESS).read_text(encoding="utf-8").strip()
     except FileNotFoundError:
         return None
     url = url if "://" in url else f"http://{url}"
-    place = urlsplit(url)
-    with contextlib.suppress(OSError), socket.create_connection((place.hostname, place.port or 80), timeout=2):
+    parts = urlsplit(url)
+    with contextlib.suppress(OSError), socket.create_connection((parts.hostname, parts.port or 80), timeout=2):
         return url
     return None
 
@@ -59,17 +55,16 @@ def status(folder: Path) -> dict[str, Any]:
     """Return the state of a study.
 
     Args:
-        folder: the study folder, in which nothing is changed; or one that a study was launched from, to which the
-            results so far are fetched.
+        folder: the study folder, in which nothing is changed; or that of a launch, to which the results so far are
+            fetched.
 
     Returns:
         ``{"study", "name", "state", "asked", "ended", "counts": {status: trials}, "objective", "best", "front",
-        "trials", "headline", "go_on"}``, and of a launched study ``job`` (see `attach.job_summary`), which is all there
-        is before it has begun to write, or ``notice``: why nothing is told of its job. ``state`` is ``running``,
-        ``running elsewhere`` (another machine's process, which cannot be seen from here), ``cut off`` or ``ended``;
-        ``best`` is the best trial so far or None;
-        ``front`` the ids of an ended study's Pareto front; ``headline`` the sentence of an ended study or None;
-        ``go_on`` the command that finishes a study that was cut off, or None.
+        "trials", "headline", "go_on"}``: ``state`` is ``running``, ``running elsewhere`` (a process of another machine,
+        which may have ended), ``cut off`` or ``ended``; ``asked`` the number of trials in the end; ``front`` the ids of
+        an ended study's Pareto front; ``headline`` the sentence of an ended study; ``go_on`` the command that finishes
+        a study that was cut off. A launched study also has ``job`` (see `attach.job_summary`), alone before the study
+        has written anything, or ``notice``: why the job is not known.
 
     Raises:
         InputError: the folder holds no search, or nothing but the record of a launch that is not this user's.
@@ -90,7 +85,13 @@ def status(folder: Path) -> dict[str, Any]:
     study = read_study(folder)
     result = _result(folder)
     if result is None:
-        rows, state = read_rows(folder, running=True), _state(folder)
+        now = read_running(folder)
+        state = CUT_OFF
+        if now is not None and now.alive is not False:
+            state = RUNNING if now.alive else ELSEWHERE
+        elif now is None and ray_address(folder):  # between the phases of a study no search runs, but its Ray does
+            state = RUNNING
+        rows = read_rows(folder, running=True)
         best = _best(rows, study.search.objective[0])
     else:
         rows, state = [TrialRow(**trial) for trial in result["trials"]], ENDED
@@ -104,7 +105,7 @@ def status(folder: Path) -> dict[str, Any]:
         "study": str(folder),
         "name": study.name,
         "state": state,
-        "asked": _asked(study),
+        "asked": _trials_in_all(study),
         "ended": len(rows) - counts["running"],
         "counts": dict(counts),
         "objective": study.search.objective,
@@ -116,39 +117,42 @@ def status(folder: Path) -> dict[str, Any]:
     } | {key: value for key, value in (("job", job), ("notice", notice)) if value is not None}
 
 
-def status_table(told: dict[str, Any], screen: Screen) -> None:
-    """Print a study's status: the table of trials, and a few lines."""
-    show = screen.console.print
-    if "notice" in told:
-        show(told["notice"], markup=False, soft_wrap=True)
-    if (job := told.get("job")) is not None:
-        status = "its cluster is gone" if job["status"] == "LOST" else job["status"].lower()
-        show(f"job {job['name']}: {status}; results in {job['out']}", markup=False, soft_wrap=True)
-        if job["status"] == "LOST" and told.get("state") != ENDED:
-            show(job["message"], markup=False, soft_wrap=True)
-    if "trials" not in told:
-        show("the study has not begun to write yet", markup=False)
+def status_table(found: dict[str, Any], screen: Screen) -> None:
+    """Print a study's `status`: the table of trials, and a few lines."""
+
+    def show(line: str) -> None:
+        screen.console.print(line, markup=False, soft_wrap=True)
+
+    if "notice" in found:
+        show(found["notice"])
+    if (job := found.get("job")) is not None:
+        lost = job["status"] == "LOST"
+        show(f"job {job['name']}: {'its cluster is gone' if lost else job['status'].lower()}; results in {job['out']}")
+        if lost and found.get("state") != ENDED:
+            show(job["message"])
+    if "trials" not in found:
+        show("the study has not begun to write yet")
         return
-    best = told["best"]
-    rows = [TrialRow(**trial) for trial in told["trials"]]
+    best = found["best"]
+    rows = [TrialRow(**trial) for trial in found["trials"]]
     if rows:
-        show(trials_table(told["objective"], rows, best["id"] if best else None))
-    counts = ", ".join(f"{number} {name}" for name, number in told["counts"].items())
-    show(f"{told['name']}: {told['state']}; {told['ended']} of {told['asked']} trials ended", end="", markup=False)
-    show(f" ({counts})" if counts else "", markup=False, soft_wrap=True)
+        screen.console.print(trials_table(found["objective"], rows, best["id"] if best else None))
+    counts = ", ".join(f"{number} {name}" for name, number in found["counts"].items())
+    ended = f"{found['name']}: {found['state']}; {found['ended']} of {found['asked']} trials ended"
+    show(f"{ended} ({counts})" if counts else ended)
     if best:
-        metric = told["objective"][0]
-        so_far = "" if told["state"] == ENDED else " so far"
+        metric = found["objective"][0]
+        so_far = "" if found["state"] == ENDED else " so far"
         show(f"best{so_far}: {TrialRow(**best).label}, {metric} {format_metric(metric, best['metrics'][metric])}")
-    if len(told["front"]) > 1:
-        show(f"Pareto front: {', '.join(told['front'])}", markup=False, soft_wrap=True)
-    for line in (told["headline"], f"to go on: {told['go_on']}" if told["go_on"] else None):
-        if line:
-            show(line, markup=False, soft_wrap=True)
+    if len(found["front"]) > 1:
+        show(f"Pareto front: {', '.join(found['front'])}")
+    if found["headline"]:
+        show(found["headline"])
+    if found["go_on"]:
+        show(f"to go on: {found['go_on']}")
 
 
-def _asked(study: "Study") -> int:
-    """Return how many trials the study is to have."""
+def _trials_in_all(study: "Study") -> int:
     if study.search.sampler == "grid":  # heavy: it depends on which combinations there are
         from hybridtune.search.samplers import expected_trials
 
@@ -167,16 +171,8 @@ def _result(folder: Path) -> dict[str, Any] | None:
     return result
 
 
-def _state(folder: Path) -> str:
-    """Return what a study without a result is doing. Between its phases no search runs, but its Ray does."""
-    now = read_running(folder)
-    if now is not None and now.alive is not False:
-        return RUNNING if now.alive else ELSEWHERE
-    return RUNNING if now is None and ray_address(folder) else CUT_OFF
-
-
 def _best(rows: Sequence[TrialRow], metric: str) -> TrialRow | None:
-    """Return the best trial of those that came to their last step; before there is one, of all that have a score."""
+    """Return the best trial of those that came to their last step; without any, of all that have a score."""
     scored = [row for row in rows if metric in row.metrics and row.status != "failed"]
     known = [row for row in scored if row.status == "done"] or scored
     lower = metric.endswith("/rank_distance")  # of the metrics the one where less is better

@@ -4,7 +4,7 @@ They are read as Ray and kubectl read them (YAML 1.1: ``yes`` is true, ``0644`` 
 """
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,20 +31,14 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class Document:
-    """One document of a YAML file.
-
-    Attributes:
-        source: the file, as messages name it.
-        tree: the document as plain values.
-        marked: the same, by ruamel.yaml's types that know their lines.
-    """
+    """One document of a YAML file: as plain values, and by ruamel.yaml's types, whose lines are ``marked``."""
 
     source: str
     tree: Any
     marked: Any
 
     def line(self, path: YamlPath) -> int:
-        """Return the line of a key or an item, from 1, or of the closest one around it that exists."""
+        """Return the line, from 1, of a key or an item, or of the closest one around it that exists."""
         node = self.marked
         line = 1 + (node.lc.line if isinstance(node, CommentedMap) else 0)
         for step in path:
@@ -60,23 +54,20 @@ class Document:
         named = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")
         return f"{self.source}:{line or self.line(path)}: {named}{': ' if path else ''}{message}"
 
-    def texts(self) -> Iterator[tuple[YamlPath, int, str]]:
-        """Yield every key, and every line of every text among the values: its path, its line, the text."""
-        yield from _texts(self, (), self.marked)
-
-
-def _texts(document: Document, path: YamlPath, node: Any) -> Iterator[tuple[YamlPath, int, str]]:
-    for step in node if isinstance(node, CommentedMap) else range(len(node)):
-        inside, value = (*path, step), node[step]
-        if isinstance(node, CommentedMap):
-            yield inside, document.line(inside), str(step)
-        if isinstance(value, dict | list):
-            yield from _texts(document, inside, value)
-        elif isinstance(value, str):
-            holder = _defining(node, step)
-            first = 1 + (holder.lc.value(step) if isinstance(holder, CommentedMap) else holder.lc.item(step))[0]
-            first += isinstance(value, LiteralScalarString | FoldedScalarString)  # it begins below its | or >
-            yield from ((inside, first + offset, text) for offset, text in enumerate(value.split("\n")))
+    def texts(self, path: YamlPath = (), node: Any = None) -> Iterator[tuple[YamlPath, int, str]]:
+        """Yield every key, and every line of every text among the values below a node: its path, its line, the text."""
+        node = self.marked if node is None else node
+        for step in node if isinstance(node, CommentedMap) else range(len(node)):
+            inside, value = (*path, step), node[step]
+            if isinstance(node, CommentedMap):
+                yield inside, self.line(inside), str(step)
+            if isinstance(value, dict | list):
+                yield from self.texts(inside, value)
+            elif isinstance(value, str):
+                holder = _defining(node, step)
+                first = 1 + (holder.lc.value(step) if isinstance(holder, CommentedMap) else holder.lc.item(step))[0]
+                first += isinstance(value, LiteralScalarString | FoldedScalarString)  # it begins below its | or >
+                yield from ((inside, first + offset, text) for offset, text in enumerate(value.split("\n")))
 
 
 def _defining(node: Any, step: str | int) -> Any:
@@ -91,7 +82,7 @@ def _defining(node: Any, step: str | int) -> Any:
 
 
 def mapping_of(node: Any) -> dict[str, Any]:
-    """Return a node, or an empty mapping where it is anything else, which its schema reports."""
+    """Return a node, or an empty mapping in place of anything else, which its schema reports."""
     return node if isinstance(node, dict) else {}
 
 
@@ -126,27 +117,20 @@ def _load(text: str, kind: str) -> list[Any]:
         return list(yaml.load_all(text))
 
 
-def schema_mistakes(document: Document, tree: Any, schema: Mapping[str, Any], within: YamlPath = ()) -> Iterator[str]:
-    """Yield what a JSON schema finds wrong with a part of a document, one line each.
-
-    Args:
-        document: the document, for the lines.
-        tree: the part, or what replaces it.
-        schema: of the part.
-        within: the part's path in the document.
-    """
+def schema_mistakes(document: Document, tree: Any, schema: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what a JSON schema finds wrong with a document, of which ``tree`` is the content to check."""
     from jsonschema.validators import validator_for
 
     for error in sorted(validator_for(schema)(schema).iter_errors(tree), key=lambda found: list(map(str, found.path))):
-        path = (*within, *error.absolute_path)
+        path = tuple(error.absolute_path)
         if error.validator == "additionalProperties" and isinstance(error.instance, dict):
             known = set(error.schema.get("properties", {}))
-            for key in [key for key in error.instance if key not in known]:
+            for key in (key for key in error.instance if key not in known):
                 yield document.mistake((*path, key), "unknown key" + nearest(str(key), known))
         elif error.validator == "required":
-            for key in [key for key in error.validator_value if key not in error.instance]:
-                if f"'{key}'" in error.message:  # one error for each that is missing
-                    yield document.mistake(path, f"{key} is missing")
+            missing = (key for key in error.validator_value if key not in error.instance)
+            for key in (key for key in missing if f"'{key}'" in error.message):  # each has an error of its own
+                yield document.mistake(path, f"{key} is missing")
         else:
             yield document.mistake(path, _reason(error))
 
@@ -154,8 +138,7 @@ def schema_mistakes(document: Document, tree: Any, schema: Mapping[str, Any], wi
 def _reason(error: Any) -> str:
     value = f" (got {error.instance!r})" if not isinstance(error.instance, dict | list) else ""
     if error.validator == "enum":
-        values: Iterable[Any] = error.validator_value
-        return f"must be one of {', '.join(map(str, values))}{value}"
+        return f"must be one of {', '.join(map(str, error.validator_value))}{value}"
     if error.validator == "type":
         kinds = [error.validator_value] if isinstance(error.validator_value, str) else error.validator_value
         got = value or f" (got {_KINDS['object' if isinstance(error.instance, dict) else 'array']})"

@@ -11,6 +11,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO, Any
 
+from pydantic import TypeAdapter
+
 from hybridtune.config.yaml_text import parse_yaml
 from hybridtune.errors import InputError
 from hybridtune.runtime.launcher_shape import launcher_shape
@@ -102,8 +104,7 @@ def dump_shape(shape: Shape) -> str:
 
 def load_shape(text: str) -> Shape:
     """Return the shape that `dump_shape` wrote."""
-    tree = json.loads(text)
-    return Shape(tuple(NodeType(**kind) for kind in tree["types"]), tree["most_workers"])
+    return TypeAdapter(Shape).validate_json(text)
 
 
 def waiting_workers() -> list[Mapping[str, float]]:

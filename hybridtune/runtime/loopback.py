@@ -1,4 +1,4 @@
-"""Ray kept to this machine: every listener is on 127.0.0.1, and whoever connects is asked for a token.
+"""Ray on this machine alone: every listener is on 127.0.0.1, and every connection needs a token.
 
 Ray takes a node address of 127.0.0.1 for an oversight and puts the machine's own in its place, unless it is told that
 clusters are not supported, as it is by default on macOS. Its node address is what all its processes listen on.
@@ -9,42 +9,39 @@ clusters are not supported, as it is by default on macOS. Its node address is wh
 import contextlib
 import os
 import secrets
+import subprocess
+import time
 from collections.abc import Iterator
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import ProxyHandler, build_opener
 
+from hybridtune.errors import HybridtuneError
 from hybridtune.runtime import ray_private
 
 HOST = "127.0.0.1"
 
 
-def new_token() -> str:
-    """Return a token that nobody can guess."""
-    return secrets.token_hex(32)
-
-
 def environment(address: str) -> dict[str, str]:
-    """Return the variables that keep a Ray, and all that it starts, to this machine; the token is left out.
+    """Return the variables that keep a Ray, and all that it starts, to this machine; without its token.
 
-    Args:
-        address: ``127.0.0.1:PORT`` of its head, by which Ray's own processes find it among several.
+    By the ``address``, ``127.0.0.1:PORT`` of its head, Ray's own processes find it among several.
     """
     return {**ray_private.NO_CLUSTERS, "RAY_AUTH_MODE": "token", "RAY_ADDRESS": address, "no_proxy": _direct()}
 
 
 def keep_direct() -> None:
-    """Let no HTTP request of this process to this machine, and no token in it, go by a proxy."""
+    """Keep this process's HTTP requests to this machine, and the tokens in them, away from proxies."""
     os.environ["no_proxy"] = _direct()
 
 
 @contextlib.contextmanager
 def kept_here(port: int) -> Iterator[str]:
-    """Have a Ray that this process starts while the block runs kept to this machine; yields its token.
+    """Keep a Ray that this process starts in the block to this machine, its head at the port; yields its token.
 
     The token is in the environment of Ray's processes and nowhere else, and goes with them.
-
-    Args:
-        port: of the head.
     """
-    token = new_token()
+    token = secrets.token_hex(32)
     wanted = environment(f"{HOST}:{port}") | {"RAY_AUTH_TOKEN": token, ray_private.HEAD_PORT: str(port)}
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
@@ -60,8 +57,30 @@ def kept_here(port: int) -> Iterator[str]:
         ray_private.reload_settings()
 
 
+def wait_for_dashboard(process: "subprocess.Popen[bytes]", url: str, log: Path, seconds: float, failure: str) -> None:
+    """Wait until a dashboard answers, if only with a demand for its token.
+
+    Raises:
+        HybridtuneError: the process has ended, or no answer for so long; with the end of its log.
+    """
+    direct = build_opener(ProxyHandler({}))  # no proxy leads to this machine
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            direct.open(f"{url}/api/version", timeout=10).close()
+            return
+        except HTTPError:
+            return
+        except OSError:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=0.5)
+                break
+    lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
+    raise HybridtuneError(f"{failure}: {' '.join(' '.join(lines[-15:]).split())[-600:] or 'it printed nothing'}")
+
+
 def _direct() -> str:
-    """Hosts that no proxy is asked for: those of before, and this machine."""
+    """Return the hosts to reach without a proxy: those of before, and this machine."""
     before = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
     hosts = [host.strip() for host in before.split(",") if host.strip()]
     return ",".join(dict.fromkeys([*hosts, HOST, "localhost"]))

@@ -268,7 +268,7 @@ def test_what_is_allowed_and_worth_a_word_is_noticed(tmp_path):
     path.write_text(text.replace("max_workers: 8", "max_workers: 80"), encoding="utf-8")
     cluster = read_cluster(path)
     assert cluster.idle_minutes == 5
-    assert re.search("after 5.*80 nodes can never be there: .* 10.*no RAY_AUTH_MODE=token", " ".join(cluster.notices))
+    assert re.search("after 5.*80 nodes are never up: .* 10.*no RAY_AUTH_MODE=token", " ".join(cluster.notices))
 
 
 @pytest.mark.slow

@@ -67,7 +67,7 @@ def test_lines_tell_the_whole_plan(tmp_path, monkeypatch):
         "  10 min after the last: 1 head",
         "uploaded with the job: 2 files, 12.3 MB",
         "  data/pairs.parquet: 12.3 MB",
-        "  data/small.jsonl: 999 B",
+        "  data/small.jsonl: 999 bytes",
         "results: s3://bucket/study, fetched to studies/a",
     ]
 

@@ -105,9 +105,9 @@ def test_the_dashboards_answer_until_they_are_told_to_end(folder, number):
 @pytest.fixture
 def at_once(monkeypatch):
     """Ends the command when all is up."""
-    told = threading.Event()
-    told.set()
-    monkeypatch.setattr(command, "_until_told", lambda: contextlib.nullcontext(told))
+    ended = threading.Event()
+    ended.set()
+    monkeypatch.setattr(command, "_until_interrupted", lambda: contextlib.nullcontext(ended))
 
 
 def fail(folder):

@@ -131,7 +131,7 @@ def labels_of_pods(node):
         ("maxReplicas: 8", "maxReplicas: many", r"must be an integer \(got 'many'\)"),
         ("minReplicas: 0", "minReplicas: 9", "9 is more than maxReplicas 8"),
         ("replicas: 0", "replicas: 10", "10 is not from minReplicas 0 to maxReplicas 8"),
-        ("groupName: gpu-worker", "groupName: cpu-worker", "'cpu-worker': stands twice"),
+        ("groupName: gpu-worker", "groupName: cpu-worker", "'cpu-worker': is there twice"),
         ("groupName: cpu-worker", "groupName: CPU_worker", "lower-case letters"),
         ("rayVersion: 2.60.0", "rayVersion: 2.59.0", "2.59.0 on the pods and 2.60.0 here"),
         ("rayVersion: 2.60.0", "rayVersion: 2.6", r"must be a string \(got 2.6\)"),

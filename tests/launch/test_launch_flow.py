@@ -15,6 +15,7 @@ from hybridtune.cli.main import cli
 from hybridtune.errors import HybridtuneError, InputError
 from hybridtune.launch import jobs, launcher
 from hybridtune.launch.record import find_launch
+from hybridtune.runtime.loopback import wait_for_dashboard
 
 pytestmark = pytest.mark.slow
 
@@ -149,7 +150,7 @@ def dashboard(world):
     process = subprocess.Popen([sys.executable, str(SERVER), str(port), str(world.folder)])
     url = f"http://127.0.0.1:{port}"
     try:
-        launcher._await(process, url, world.folder / "log")
+        wait_for_dashboard(process, url, world.folder / "log", 60.0, "no answer")
         yield url
     finally:
         os.kill(process.pid, signal.SIGTERM)
