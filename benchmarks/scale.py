@@ -37,9 +37,9 @@ def simulate(nodes, waves, seconds):
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     }
     from hybridtune.runtime.local import free_ports
-    from hybridtune.runtime.loopback import kept_here
+    from hybridtune.runtime.loopback import loopback_only
 
-    with kept_here(*free_ports(1)):
+    with loopback_only(*free_ports(1)):
         _simulate(nodes, waves, seconds)
 
 

@@ -1,5 +1,7 @@
-"""What follows a launch (of `hybridtune.launch.record`): its job followed to the end, its results fetched, its cluster
-taken down. The commands `attach`, `fetch`, `status` and `down` call these."""
+"""What follows a launch: its job followed to the end, its results fetched, its cluster taken down.
+
+The commands `attach`, `fetch`, `status` and `down` call these; a `Launch` is read by `hybridtune.launch.record`.
+"""
 
 import contextlib
 import json
@@ -62,15 +64,7 @@ def see_through(launch: Launch, folder: Path, screen: Screen) -> dict[str, Any]:
 
 
 def fetch(launch: Launch, folder: Path, checkpoints: bool = False) -> bool:
-    """Bring a study's results so far to a folder on this machine.
-
-    Args:
-        launch: of the study.
-        folder: of the copy.
-        checkpoints: bring those of all trials too.
-
-    Returns:
-        whether the study has written anything.
+    """Bring a study's results so far to a folder on this machine; return whether it has written any.
 
     Raises:
         HybridtuneError: they cannot be reached.
@@ -155,13 +149,8 @@ def take_down(launch: Launch, folder: Path, screen: Screen) -> None:
 def taken_down(down: bool, folder: Path, screen: Screen) -> Iterator[list[Launch]]:
     """Take a cluster down when the block has ended, well or not; but not when the user only left (Ctrl-C).
 
-    Args:
-        down: the option; without it an error's last line says that the cluster may still run.
-        folder: of the launch.
-        screen: prints what happens.
-
-    Yields:
-        a list for the launch, to be filled as soon as there is anything to take down.
+    Yields a list for the launch, to be filled as soon as there is anything to take down. Without ``down``, an error's
+    last line says that the cluster may still run.
     """
     started: list[Launch] = []
     try:

@@ -24,14 +24,10 @@ class ClusterFile:
 
     Attributes:
         kind: what starts it: Ray's launcher (``ray up``), or KubeRay by a RayCluster or a RayJob.
-        name: of the cluster, or of the Kubernetes object.
         provider: ``aws``, ``gcp``, ``azure``, ``local``, ``external``, ...; ``kubernetes`` for KubeRay.
-        shape: the nodes that it may have.
         idle_minutes: without work, after which a worker node is taken down.
-        tree: the document that describes the cluster.
-        documents: all documents of the file, that one among them.
+        tree: the document that describes the cluster; ``documents`` are all of the file.
         notices: of what is allowed but risky, one line each.
-        path: the file.
     """
 
     kind: Kind

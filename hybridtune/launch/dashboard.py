@@ -54,8 +54,8 @@ def dashboard(folder: Path, screen: Screen) -> None:
             ray = "not up: no run of this study is under way"
         elif (folder / RAY_TOKEN).exists():  # of a Ray on this machine; a cluster has its own
             ray += f" (its token: {folder / RAY_TOKEN})"
-        _line(screen, f"{'Ray dashboard':<18}{ray}")
-        _line(screen, "Ctrl-C ends them")
+        screen.print(f"{'Ray dashboard':<18}{ray}")
+        screen.print("Ctrl-C ends them")
         ended.wait()
 
 
@@ -84,14 +84,10 @@ def _start(name: str, start: Callable[[], str], screen: Screen) -> bool:
     except InputError:
         raise
     except Exception as error:
-        _line(screen, f"{name:<18}could not be started: {' '.join(str(error).split())[:300]}")
+        screen.print(f"{name:<18}could not be started: {' '.join(str(error).split())[:300]}")
         return False
-    _line(screen, f"{name:<18}{url}")
+    screen.print(f"{name:<18}{url}")
     return True
-
-
-def _line(screen: Screen, text: str) -> None:
-    screen.console.print(text, soft_wrap=True, markup=False)
 
 
 class _Server(ThreadingMixIn, WSGIServer):

@@ -34,13 +34,7 @@ class LostError(HybridtuneError):
 
 @dataclass(frozen=True)
 class JobState:
-    """The state of a job.
-
-    Attributes:
-        status: Ray's word: ``PENDING``, ``RUNNING``, or one of `DONE`, `FAILED`, `STOPPED`.
-        message: Ray's own.
-        exit_code: of the command, once it has ended.
-    """
+    """Ray's state of a job: ``PENDING``, ``RUNNING``, or `DONE`, `FAILED`, `STOPPED` with the command's exit code."""
 
     status: str
     message: str

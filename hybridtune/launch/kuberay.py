@@ -190,7 +190,7 @@ def job_manifest(
     settings = {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": {"name": name} | _part(job["metadata"], "namespace"),
+        "metadata": _part(job["metadata"], "namespace", "name"),
         "data": {"study.yaml": study},
         "binaryData": {"hybridtune.zip": base64.b64encode(code).decode()},
     }
@@ -208,7 +208,7 @@ def _mount(pod: dict[str, Any], name: str) -> None:
     packed = {"name": _STUDY, "mountPath": STUDY_AT, "readOnly": True}
     unpack = ["python", "-m", "zipfile", "-e", f"{STUDY_AT}/hybridtune.zip", CODE_AT]
     init = {"name": _CODE, "image": ray["image"], "command": unpack, "volumeMounts": [packed, own]}
-    init |= _part(ray, "securityContext") | _part(ray, "resources") | _part(ray, "imagePullPolicy")
+    init |= _part(ray, "securityContext", "resources", "imagePullPolicy")
     pod.setdefault("initContainers", []).append(init)
     volumes = [{"name": _STUDY, "configMap": {"name": name}}, {"name": _CODE, "emptyDir": {}}]
     pod.setdefault("volumes", []).extend(volumes)
@@ -227,5 +227,5 @@ def _code() -> bytes:
     return packed.getvalue()
 
 
-def _part(mapping: Mapping[str, Any], key: str) -> dict[str, Any]:
-    return {key: deepcopy(mapping[key])} if key in mapping else {}
+def _part(mapping: Mapping[str, Any], *keys: str) -> dict[str, Any]:
+    return {key: deepcopy(mapping[key]) for key in keys if key in mapping}

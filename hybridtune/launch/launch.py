@@ -25,13 +25,8 @@ from hybridtune.terminal.screen import Screen
 class Planned:
     """A launch whose input is known to be good; nothing of it exists.
 
-    Attributes:
-        cluster: the cluster file.
-        kind: what runs it.
-        preflight: the study, and how its trials fit on the cluster.
-        staged: the study as it is sent.
-        out: location of its results.
-        folder: on this machine.
+    The study is as it will run in ``preflight``, and as it is sent in ``staged``; ``out`` is the location of its
+    results, ``folder`` is on this machine.
     """
 
     cluster: ClusterFile
@@ -53,7 +48,7 @@ def plan_launch(cluster: ClusterFile, study: Study, out: str | None, fetch_to: P
     Args:
         cluster: the cluster file.
         study: as read.
-        out: location of the study's results; None: that of the launch before, see also `submit.check_out`.
+        out: location of the study's results, see `submit.check_out`; None: that of the launch before.
         fetch_to: folder on this machine for the record and the results; None: `submit.new_folder`.
 
     Raises:
@@ -84,11 +79,8 @@ def plan_launch(cluster: ClusterFile, study: Study, out: str | None, fetch_to: P
 def launch(planned: Planned, screen: Screen, down: bool = False, detach: bool = False) -> dict[str, Any]:
     """Start the cluster, run the study on it to its end, and return its `attach.summary`.
 
-    Args:
-        planned: of `plan_launch`.
-        screen: prints what happens.
-        down: take the cluster down when the study has ended, well or not.
-        detach: leave once the job is submitted.
+    With ``down`` the cluster is taken down when the study has ended, well or not; ``detach`` leaves once the job is
+    submitted.
 
     Raises:
         InputError: the folder's earlier job still runs.

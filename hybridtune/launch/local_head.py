@@ -61,10 +61,7 @@ class Head:
 
 
 def start_head(tree: Mapping[str, Any]) -> Head:
-    """Start a head whose autoscaler adds nodes on this machine.
-
-    Args:
-        tree: of a cluster file whose provider is `hybridtune.launch.local_nodes.Provider`.
+    """Start the head of a cluster file with the provider `local_nodes`, whose autoscaler adds nodes on this machine.
 
     Raises:
         HybridtuneError: the head did not come up.

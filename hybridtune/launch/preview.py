@@ -24,14 +24,8 @@ def describe_launch(
 ) -> dict[str, Any]:
     """Return the plan as plain values, for ``--json``.
 
-    Args:
-        cluster: the cluster file.
-        study: the study.
-        allocation: of its trials on the cluster.
-        trials: in all, the baselines among them.
-        uploads: (name, bytes) of what goes along with the job.
-        out: location of the results, as the cluster sees it.
-        folder: of the fetched results.
+    The ``trials`` are all, the baselines among them; ``uploads`` are the (name, bytes) of what goes along with the job;
+    ``out`` is the location of the results as the cluster sees it, ``folder`` that of the fetched ones.
 
     Returns:
         ``cluster``, ``trials``, ``resources``, ``phases`` (when, trials at once, nodes by type), ``uploads``,

@@ -39,12 +39,9 @@ class Launch:
 
     Attributes:
         kind: what runs it: a head on this machine, Ray's launcher, KubeRay's cluster or job, or a cluster of others.
-        study: its name.
         out: location of its results, as the cluster sees it.
         job: submission id, or the RayJob's name.
-        cluster: the cluster file; None for a cluster of others.
-        address: of a cluster of others.
-        head: on this machine.
+        cluster: the cluster file; None for a cluster of others, which has an address.
     """
 
     kind: Kind

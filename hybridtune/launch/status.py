@@ -119,19 +119,17 @@ def status(folder: Path) -> dict[str, Any]:
 
 def status_table(found: dict[str, Any], screen: Screen) -> None:
     """Print a study's `status`: the table of trials, and a few lines."""
-
-    def show(line: str) -> None:
-        screen.console.print(line, markup=False, soft_wrap=True)
-
     if "notice" in found:
-        show(found["notice"])
+        screen.print(found["notice"])
     if (job := found.get("job")) is not None:
         lost = job["status"] == "LOST"
-        show(f"job {job['name']}: {'its cluster is gone' if lost else job['status'].lower()}; results in {job['out']}")
+        screen.print(
+            f"job {job['name']}: {'its cluster is gone' if lost else job['status'].lower()}; results in {job['out']}"
+        )
         if lost and found.get("state") != ENDED:
-            show(job["message"])
+            screen.print(job["message"])
     if "trials" not in found:
-        show("the study has not begun to write yet")
+        screen.print("the study has not begun to write yet")
         return
     best = found["best"]
     rows = [TrialRow(**trial) for trial in found["trials"]]
@@ -139,17 +137,19 @@ def status_table(found: dict[str, Any], screen: Screen) -> None:
         screen.console.print(trials_table(found["objective"], rows, best["id"] if best else None))
     counts = ", ".join(f"{number} {name}" for name, number in found["counts"].items())
     ended = f"{found['name']}: {found['state']}; {found['ended']} of {found['asked']} trials ended"
-    show(f"{ended} ({counts})" if counts else ended)
+    screen.print(f"{ended} ({counts})" if counts else ended)
     if best:
         metric = found["objective"][0]
         so_far = "" if found["state"] == ENDED else " so far"
-        show(f"best{so_far}: {TrialRow(**best).label}, {metric} {format_metric(metric, best['metrics'][metric])}")
+        screen.print(
+            f"best{so_far}: {TrialRow(**best).label}, {metric} {format_metric(metric, best['metrics'][metric])}"
+        )
     if len(found["front"]) > 1:
-        show(f"Pareto front: {', '.join(found['front'])}")
+        screen.print(f"Pareto front: {', '.join(found['front'])}")
     if found["headline"]:
-        show(found["headline"])
+        screen.print(found["headline"])
     if found["go_on"]:
-        show(f"to go on: {found['go_on']}")
+        screen.print(f"to go on: {found['go_on']}")
 
 
 def _trials_in_all(study: "Study") -> int:

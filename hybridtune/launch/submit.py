@@ -70,9 +70,8 @@ class Staged:
     def notices(self) -> list[str]:
         """A line on the variables, if any."""
         names = ", ".join(self.variables)
-        return (
-            [f"{names}: to be set on the head; the study names them, and secrets do not go with a job"] if names else []
-        )
+        line = f"{names}: to be set on the head; the study names them, and secrets do not go with a job"
+        return [line] if names else []
 
 
 def plan_stage(study: Study, shared: Path | None = None) -> Staged:
@@ -262,7 +261,7 @@ def run_there(address: str, study: Study, out: str | None, screen: Screen, dry_r
         address: ``http://HOST:PORT`` or ``https://…`` of its dashboard, or ``ray://HOST:PORT``.
         study: as read.
         out: location of its results, see `check_out`.
-        screen: prints what happens.
+        screen: for messages.
         dry_run: check and print, and start nothing.
 
     Raises:

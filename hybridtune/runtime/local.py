@@ -12,7 +12,7 @@ from typing import IO
 
 from hybridtune.config.fields import Resources
 from hybridtune.errors import InputError
-from hybridtune.runtime.loopback import HOST, kept_here
+from hybridtune.runtime.loopback import HOST, loopback_only
 from hybridtune.runtime.ray_private import SETTINGS, accelerator_type
 from hybridtune.runtime.resources import cores, explain_cap
 
@@ -104,7 +104,7 @@ def local_cluster(offered: Capacity, log: Path = Path(os.devnull), dashboard: bo
         import ray
 
         [port] = free_ports(1)
-        with kept_here(port):
+        with loopback_only(port):
             try:
                 with native_stderr_to(output):
                     context = ray.init(

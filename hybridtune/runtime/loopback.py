@@ -1,7 +1,7 @@
 """Ray on this machine alone: every listener is on 127.0.0.1, and every connection needs a token.
 
-Ray takes a node address of 127.0.0.1 for an oversight and puts the machine's own in its place, unless it is told that
-clusters are not supported, as it is by default on macOS. Its node address is what all its processes listen on.
+All processes of Ray listen on its node address. It replaces 127.0.0.1 there by the machine's own address, as an
+oversight, unless clusters count as not supported, the default on macOS.
 
 `python -m hybridtune.runtime.loopback start …` is `ray start` of a further node on this machine.
 """
@@ -36,7 +36,7 @@ def keep_direct() -> None:
 
 
 @contextlib.contextmanager
-def kept_here(port: int) -> Iterator[str]:
+def loopback_only(port: int) -> Iterator[str]:
     """Keep a Ray that this process starts in the block to this machine, its head at the port; yields its token.
 
     The token is in the environment of Ray's processes and nowhere else, and goes with them.

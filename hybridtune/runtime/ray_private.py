@@ -57,7 +57,7 @@ DATA_ACTORS = (
 )
 
 # Private names that stay where they are: their room is below this one, or a class there has them as its base.
-KEPT_ELSEWHERE = {
+USED_ELSEWHERE = {
     "hybridtune.train.rendezvous": (
         "ray.train.torch.config:_TorchBackend",
         "ray.train.torch.config:_set_torch_distributed_env_vars",

@@ -254,12 +254,7 @@ def _nodes(
 ) -> dict[NodeType, int]:
     """Return the nodes of each type: those that always run, and more of those that hold most, as ``units`` need.
 
-    Args:
-        trial: what one trial takes.
-        shape: of the cluster.
-        able: the types that its workers may run on.
-        growing: of these, the types of which nodes may be started.
-        units: needed, see `_Trial.units`; None: all that fit.
+    Workers run on the ``able`` types, and nodes start of the ``growing`` ones among them; units None: all that fit.
     """
     nodes = {node: node.least for node in shape.types if node.least}
     wanted = math.inf if units is None else units - sum(trial.units(n) * k for n, k in nodes.items() if n in able)

@@ -14,9 +14,7 @@ _PACKAGES = {"psycopg": "'psycopg[binary]'", "psycopg2": "psycopg2-binary", "MyS
 
 
 def storage_url(study: Study, folder: Path) -> str:
-    """Return what optuna-dashboard takes: a URL, or the path of a journal file.
-
-    It may hold a password: print it by ``masked_url`` only.
+    """Return a URL, or the path of a journal file. It may hold a password: print it by ``masked_url`` only.
 
     Raises:
         InputError: a variable of the URL is not set.
@@ -30,13 +28,10 @@ def storage_url(study: Study, folder: Path) -> str:
 def open_storage(study: Study, folder: Path, read_only: bool = False) -> optuna.storages.BaseStorage:
     """Open the storage of a study's trials, created where it does not exist yet.
 
-    Args:
-        study: resolved.
-        folder: of the study.
-        read_only: neither change nor lock a database in the folder, which a running study writes.
+    With ``read_only``, a database in the folder, which a running study writes, is neither changed nor locked.
 
     Raises:
-        InputError: a database that cannot be opened, or whose driver is not installed.
+        InputError: see `open_url`.
     """
     url = storage_url(study, folder)
     if read_only and study.search.storage == "sqlite":
@@ -48,10 +43,10 @@ def open_storage(study: Study, folder: Path, read_only: bool = False) -> optuna.
 
 
 def open_url(url: str, field: str) -> optuna.storages.RDBStorage:
-    """Open the storage at a database's URL, given with its password; ``field`` of the study file is for messages.
+    """Open the storage at a database's URL, given with its password.
 
     Raises:
-        InputError: it cannot be opened, or its driver is not installed.
+        InputError: it cannot be opened, or its driver is not installed; names the ``field`` of the study file.
     """
     _check_driver(url, field)
     try:
@@ -61,11 +56,7 @@ def open_url(url: str, field: str) -> optuna.storages.RDBStorage:
 
 
 def check_url(url: str, field: str) -> None:
-    """Check that a database answers, without writing to it.
-
-    Raises:
-        InputError: it cannot be opened, or its driver is not installed.
-    """
+    """Check that a database answers, without writing to it. Raises InputError as `open_url` does."""
     _check_driver(url, field)
     if url.startswith("sqlite"):  # connecting makes the file
         file = sqlalchemy.make_url(url).database
@@ -103,12 +94,7 @@ def _not_opened(url: str, field: str, error: Exception) -> InputError:
 
 
 def load_optuna_study(study: Study, folder: Path, read_only: bool = False) -> optuna.Study:
-    """Load the Optuna study of a study folder, with the trials that were begun so far.
-
-    Args:
-        study: resolved.
-        folder: of the study.
-        read_only: see `open_storage`.
+    """Load the Optuna study of a study folder, with the trials that were begun so far; see also `open_storage`.
 
     Raises:
         InputError: there is none yet, or its database cannot be opened.

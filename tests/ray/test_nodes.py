@@ -17,7 +17,7 @@ from hybridtune.config.study import Study
 from hybridtune.errors import InputError
 from hybridtune.runtime.connect import describe_waiting, dump_shape, load_shape, shape_of, waiting_workers
 from hybridtune.runtime.local import free_ports
-from hybridtune.runtime.loopback import kept_here
+from hybridtune.runtime.loopback import loopback_only
 from hybridtune.runtime.resources import WORKER_OVERHEAD
 from hybridtune.study.preflight import run_preflight
 from hybridtune.study.run import run_study, started
@@ -58,7 +58,7 @@ class Nodes:
 def nodes(no_ray, tmp_path_factory):
     before = dict(os.environ)
     os.environ["HYBRIDTUNE_CACHE"] = str(tmp_path_factory.mktemp("cache"))
-    with kept_here(*free_ports(1)):  # a cluster of others has tokens too
+    with loopback_only(*free_ports(1)):  # a cluster of others has tokens too
         made = Nodes()
         try:
             yield made

@@ -6,7 +6,7 @@ import pytest
 from ray._private import ray_constants, services
 from ray._raylet import AuthenticationMode, AuthenticationTokenLoader, get_authentication_mode
 
-from hybridtune.runtime.loopback import HOST, environment, keep_direct, kept_here
+from hybridtune.runtime.loopback import HOST, environment, keep_direct, loopback_only
 
 
 def test_a_ray_is_kept_here_while_it_runs_and_no_longer(monkeypatch):
@@ -15,7 +15,7 @@ def test_a_ray_is_kept_here_while_it_runs_and_no_longer(monkeypatch):
     monkeypatch.setattr("ray._private.worker._global_node", None)  # no other test's Ray
     before, tokens = dict(os.environ), []
     for _ in range(2):
-        with kept_here(6400) as token:
+        with loopback_only(6400) as token:
             tokens.append(token)
             assert (os.environ["RAY_AUTH_MODE"], os.environ["RAY_AUTH_TOKEN"]) == ("token", token)
             assert get_authentication_mode() == AuthenticationMode.TOKEN
