@@ -9,7 +9,7 @@ LANGUAGES = ("en", "de", "sw", "zh-Hans")
 
 
 def scores_of(languages=LANGUAGES):
-    """mono AP .9 .8 .5 .4; cross AP .1 x (index of the query language) + .01 x (passage language); multi half of mono."""
+    """mono AP .9 .8 .5 .4; cross AP .1 x index of the query language + .01 x passage language; multi half of mono."""
     mono = {name: {"queries": 10, "AP": ap} for name, ap in zip(LANGUAGES, (0.9, 0.8, 0.5, 0.4), strict=True)}
     mono = {name: mono[name] for name in languages}
     multi = {name: {"queries": 10, "AP": row["AP"] / 2, "rank_distance": 3.0} for name, row in mono.items()}

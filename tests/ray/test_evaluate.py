@@ -146,7 +146,7 @@ def test_a_bad_corpus_leaves_nothing_behind(shared_ray, beir, tiny, screen, tmp_
         (bad / name).write_bytes((beir / name).read_bytes())
     lines = (beir / "corpus.jsonl").read_text(encoding="utf-8").splitlines()
     broken = {
-        "stands twice": [*lines, lines[7]],
+        "occurs twice": [*lines, lines[7]],
         "can be found in the corpus": ['{"_id": "x", "text": "y", "language": "en"}'],
         r"corpus\.jsonl:8.*text": [*lines[:7], json.dumps({"_id": "x", "language": "en"}), *lines[7:]],
         "is written en": [line.replace('"language": "en"', '"language": "eng"') for line in lines],
