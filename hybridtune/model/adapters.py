@@ -1,4 +1,4 @@
-"""Choose what of an encoder is trained: frozen layers and embeddings, and low-rank adapters beside frozen weights."""
+"""Choose what of an encoder is trained: frozen layers and embeddings, low-rank adapters beside frozen weights."""
 
 from typing import Any, Literal
 
@@ -15,9 +15,7 @@ def transformer_layers(backbone: Any) -> nn.ModuleList:
     """Return the transformer layers of a backbone, lowest first.
 
     Raises:
-        InputError: they are not to be found.
-
-    Example: see `encoder.prepare_for_training`.
+        InputError: they are not in a list of their own.
     """
     count = getattr(backbone.config, "num_hidden_layers", None)
     for module in backbone.modules():
@@ -30,10 +28,7 @@ def transformer_layers(backbone: Any) -> nn.ModuleList:
 
 
 def embedding_modules(backbone: Any) -> list[nn.Module]:
-    """Return all that stands below the lowest layer: the embeddings of tokens, positions and types, and their norm.
-
-    Example: see `encoder.prepare_for_training`.
-    """
+    """Return all that is below the lowest layer: the embeddings of tokens, positions and types, and their norm."""
     words = backbone.get_input_embeddings()
     for module in backbone.children():
         if words in module.modules() and not any(isinstance(part, nn.ModuleList) for part in module.modules()):
@@ -42,17 +37,10 @@ def embedding_modules(backbone: Any) -> list[nn.Module]:
 
 
 def freeze(backbone: Any, layers: int, embeddings: Literal["dense", "frozen"]) -> None:
-    """Fix the lowest layers and all below them, or the embeddings alone.
-
-    Args:
-        backbone: changed in place.
-        layers: the lowest layers to fix; with any, the embeddings are fixed too.
-        embeddings: ``frozen`` fixes those of tokens, positions and types, and what stands between them and the layers.
+    """Fix so many of the lowest layers and all below them, or the embeddings alone, where they are ``frozen``.
 
     Raises:
-        InputError: there are not so many layers, or nothing is left to train.
-
-    Example: see `encoder.prepare_for_training`.
+        InputError: there are not so many layers, or nothing remains to be trained.
     """
     if layers:
         found = transformer_layers(backbone)
@@ -79,14 +67,12 @@ def add_adapters(backbone: Any, rank: int, alpha: float, targets: list[str] | No
     Args:
         backbone: changed in place.
         rank: rows of A and columns of B, > 0.
-        alpha: scale, > 0.
+        alpha: > 0.
         targets: names of linear layers, or the last parts of their names; None: all.
         seed: of A's first values.
 
     Raises:
         InputError: no layer is named so, or peft is not installed.
-
-    Example: see `encoder.prepare_for_training`.
 
     Source: arXiv 2106.09685.
     """
@@ -100,7 +86,7 @@ def add_adapters(backbone: Any, rank: int, alpha: float, targets: list[str] | No
     linear = [name for name, module in backbone.named_modules() if isinstance(module, nn.Linear)]
     chosen = linear
     if targets is not None:
-        chosen = [name for name in linear if any(f".{name}".endswith(f".{target}") for target in targets)]
+        chosen = [name for name in linear if f".{name}".endswith(tuple(f".{target}" for target in targets))]
         for target in targets:
             if not any(f".{name}".endswith(f".{target}") for name in chosen):
                 known = ", ".join(sorted({name.rsplit(".", 1)[-1] for name in linear}))
@@ -121,8 +107,6 @@ def recompute_layers(backbone: Any) -> None:
 
     Raises:
         InputError: the model has no such layers.
-
-    Example: see `encoder.prepare_for_training`.
     """
     enable = getattr(backbone, "activation_checkpointing_enable", None) or backbone.gradient_checkpointing_enable
     try:
@@ -135,26 +119,20 @@ def recompute_layers(backbone: Any) -> None:
     backbone.disable_input_require_grads()  # else frozen layers would be given a gradient to pass on, for nothing
 
 
-def has_adapters(backbone: Any) -> bool:
-    """Return whether a backbone has adapters, from `add_adapters`. Example: see `encoder.prepare_for_training`."""
-    return any(_is_adapted(module) for module in backbone.modules())
-
-
 def merged_state(backbone: Any) -> dict[str, Tensor]:
     """Return the weights without adapters, under their plain names; an adapted weight is W + scale * B A.
 
     The backbone is only read: adapters that are merged and taken out again would leave a trace in W.
-
-    Example: see `encoder.prepare_for_training`.
     """
     state = {key: value.detach() for key, value in backbone.state_dict().items() if ".lora_" not in key}
     with torch.no_grad():
         for name, module in backbone.named_modules():
-            if _is_adapted(module):
+            if is_adapted(module):
                 key = f"{name}{_WRAPPED}weight"
                 state[key] = state[key] + module.get_delta_weight(_ADAPTER).to(state[key].dtype)  # [out, in]
     return {key.replace(_WRAPPED, "."): value for key, value in state.items()}
 
 
-def _is_adapted(module: Any) -> bool:
+def is_adapted(module: Any) -> bool:
+    """Return whether a layer has an adapter, from `add_adapters`."""
     return hasattr(module, "base_layer") and hasattr(module, "lora_A")

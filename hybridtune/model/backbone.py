@@ -1,31 +1,27 @@
 """Load the transformer of an encoder, as its published settings say: whole weights, or adapters merged into a base."""
 
-import json
+from posixpath import join
 from typing import Any
 
 import torch
 
 from hybridtune.errors import InputError, model_not_loaded
-from hybridtune.model.published import Published
-from hybridtune.model.repository import Repository
+from hybridtune.model.published import Published, Repository
 from hybridtune.model.tokenizer import load_tokenizer
 
 _ENCODERS = {"t5": "T5EncoderModel", "mt5": "MT5EncoderModel", "umt5": "UMT5EncoderModel"}  # of encoder-decoders
 _DROPOUTS = ("dropout", "dropout_prob", "dropout_rate")
-_ADAPTERS = "adapter_model.safetensors"
 
 
 def load_config(published: Published, trust_remote_code: bool) -> Any:
     """Return the transformer's configuration, as transformers reads it.
 
     Raises:
-        InputError: it cannot be found or fetched, or its encoder is not used alone here.
-
-    Example: see `encoder.load_encoder`.
+        InputError: it cannot be found or fetched, or its encoder cannot be used alone.
     """
     import transformers
 
-    name, subfolder = _where(published)
+    name, subfolder = _whole_weights(published)
     try:
         config = transformers.AutoConfig.from_pretrained(name, subfolder=subfolder, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError) as error:
@@ -39,7 +35,7 @@ def load_config(published: Published, trust_remote_code: bool) -> Any:
 
 
 def structure(config: Any, trust_remote_code: bool) -> Any:
-    """Return the transformer with random weights on the current device. Example: see `encoder.load_encoder`."""
+    """Return the transformer with random weights on the current device."""
     import transformers
 
     if config.model_type in _ENCODERS:
@@ -50,15 +46,10 @@ def structure(config: Any, trust_remote_code: bool) -> Any:
 def load_backbone(published: Published, trust_remote_code: bool, dropout: float | None = None) -> Any:
     """Return the transformer with its weights, in float32; adapters are merged into them.
 
-    Args:
-        published: what the model says of itself.
-        trust_remote_code: whether it may bring code of its own.
-        dropout: replaces every dropout probability of the model, in [0, 1); None keeps them.
+    ``dropout``, in [0, 1), replaces every dropout probability of the model; None keeps them.
 
     Raises:
         InputError: it cannot be found or fetched; weights are read from safetensors alone.
-
-    Example: see `encoder.load_encoder`.
     """
     import transformers
 
@@ -67,7 +58,7 @@ def load_backbone(published: Published, trust_remote_code: bool, dropout: float 
         for key in list(config.to_dict()):
             if key.endswith(_DROPOUTS):
                 setattr(config, key, dropout)
-    name, subfolder = _where(published)
+    name, subfolder = _whole_weights(published)
     kind = getattr(transformers, _ENCODERS.get(config.model_type, "AutoModel"))
     options: dict[str, Any] = {"config": config, "dtype": torch.float32, "use_safetensors": True}
     if config.model_type not in _ENCODERS:
@@ -82,13 +73,8 @@ def load_backbone(published: Published, trust_remote_code: bool, dropout: float 
 
 
 def token_types(published: Published, config: Any, trust_remote_code: bool) -> dict[int, int]:
-    """Return the token types that are not 0 of a single text, by token id.
-
-    Only XLNet has such: its last token, by which it is pooled, is of a segment of its own.
-
-    Example: see `encoder.load_encoder`.
-    """
-    if config.model_type != "xlnet":
+    """Return the token types that are not 0 of a single text, by token id."""
+    if config.model_type != "xlnet":  # only its last token, by which it is pooled, is of a segment of its own
         return {}
     tokenizer = load_tokenizer(published, trust_remote_code)
     if "token_type_ids" not in tokenizer.model_input_names:
@@ -97,8 +83,8 @@ def token_types(published: Published, config: Any, trust_remote_code: bool) -> d
     return {token: kind for token, kind in zip(text["input_ids"], text["token_type_ids"], strict=True) if kind}
 
 
-def _where(published: Published) -> tuple[str, str]:
-    """Name and subfolder of the whole weights."""
+def _whole_weights(published: Published) -> tuple[str, str]:
+    """Return the name and subfolder of the whole weights."""
     return (published.name, published.subfolder) if published.adapter_of is None else (published.adapter_of, "")
 
 
@@ -122,15 +108,13 @@ def _merged(backbone: Any, published: Published) -> Any:
             f"encoder {published.name}: holds adapters of {published.adapter_of}, which need the package peft: "
             "pip install 'hybridtune[lora]'"
         ) from None
-    repository = Repository(published.name)
-    path = f"{published.subfolder}/{_ADAPTERS}" if published.subfolder else _ADAPTERS
-    if repository.file(path) is None:
+    path = join(published.subfolder, "adapter_model.safetensors")
+    if Repository(published.name).file(path) is None:
         raise InputError(f"encoder {published.name}: has no {path}, the only format of adapters that is read")
     options = {"subfolder": published.subfolder} if published.subfolder else {}
     try:
-        adapted: Any = peft.PeftModel.from_pretrained(backbone, published.name, **options)
-        merged = adapted.merge_and_unload()
-    except (OSError, ValueError, RuntimeError, json.JSONDecodeError) as error:
+        merged: Any = peft.PeftModel.from_pretrained(backbone, published.name, **options).merge_and_unload()
+    except (OSError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(
             f"encoder {published.name}: its adapters do not fit {published.adapter_of}: {reason}"

@@ -1,6 +1,6 @@
-"""DualEncoder: one transformer for queries and passages; texts or token ids in, unit vectors out.
+"""DualEncoder: one transformer for queries and passages; texts or token ids in, vectors out.
 
-`folder` says how a model is used and writes one again; `packing` is how texts of all lengths share a forward.
+`folder` says how a model is used and writes one again; `packing` lets texts of all lengths share a forward.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ from hybridtune.model.backbone import load_backbone, token_types
 from hybridtune.model.folder import check_fit, save_folder, training_pairs_of, with_folder_settings
 from hybridtune.model.heads import HEADS, DenseHead, load_heads, pool
 from hybridtune.model.packing import TokenRows
-from hybridtune.model.published import read_published
+from hybridtune.model.published import Published, read_published
 from hybridtune.model.tokenizer import Tokenizer, pretrained_tokenizer
 
 BATCH_TOKENS = 4096  # padded tokens encoded at once: stays in a core's caches
@@ -29,24 +29,27 @@ _SAME = 1e-4  # packed and padded embeddings of one text differ by less, or the 
 
 
 class DualEncoder(nn.Module):
-    """A Hugging Face encoder with pooling and unit length, shared by queries and passages.
+    """A Hugging Face encoder and its pooling, shared by queries and passages.
 
     Texts are packed: layers work on their tokens, whatever the texts' lengths. A model for which that is not known to
-    be right, or not found to be at the start, is given padded batches of texts of like length instead.
+    be right, or is found wrong at the start, gets padded batches of texts of like length instead.
 
     Args:
         backbone: an ``AutoModel`` whose output has ``last_hidden_state`` [B, T, H].
         pooling: how the tokens of a text become one vector, see `pool`.
         pad_id: fills short rows.
         heads: what follows the pooling, [n, H] -> [n, D]; None: nothing, and D is H.
-        kept: numbers of a vector that are kept, the first ones; None: all.
         types: token types that are not 0, by token id.
-        pools_prompts: whether a prompt's tokens are pooled; if not, they come as ``~id``.
+        published: says how vectors are cut and scaled, and whether prompts are pooled; if not, their tokens come as
+            ``~id``.
 
     Attributes:
         width: D, the numbers of a vector.
 
-    Example: see `load`.
+    Example:
+        >>> from hybridtune import DualEncoder
+        >>> encoder = DualEncoder.load("intfloat/multilingual-e5-small")              # doctest: +SKIP
+        >>> encoder.encode_queries(["who won?"]) @ encoder.encode_passages(texts).T   # doctest: +SKIP
     """
 
     def __init__(
@@ -55,9 +58,8 @@ class DualEncoder(nn.Module):
         pooling: str,
         pad_id: int,
         heads: nn.Sequential | None = None,
-        kept: int | None = None,
         types: Mapping[int, int] | None = None,
-        pools_prompts: bool = True,
+        published: Published | None = None,
     ) -> None:
         super().__init__()
         if getattr(backbone, "pooler", None) is not None:
@@ -66,12 +68,11 @@ class DualEncoder(nn.Module):
         self.pooling = pooling
         self.pad_id = pad_id
         self.heads = nn.Sequential() if heads is None else heads
-        self._kept = kept
+        self.published = published or Published("")
         self._types = dict(types or {})
-        self.pools_prompts = pools_prompts
         dense = [head for head in self.heads if isinstance(head, DenseHead)]
         full = dense[-1].out_features if dense else backbone.config.hidden_size
-        self.width = int(min(full, kept or full))
+        self.width = int(min(full, self.published.truncate_dim or full))
         self._texts: tuple[Encoder, Tokenizer] | None = None  # of `load`: how texts become token ids
         self._first_position = packing.first_position(backbone.config)
         if self._first_position is not None and not self._packs():
@@ -90,11 +91,11 @@ class DualEncoder(nn.Module):
             The encoder in eval mode on the CPU; ``.to("cuda")`` moves it.
 
         Raises:
-            InputError: it cannot be found or fetched, has parts that are not known here, or a setting does not exist.
+            InputError: it cannot be found or fetched, has parts that are not supported, or a setting does not exist.
 
         Example:
-            >>> encoder = DualEncoder.load("intfloat/multilingual-e5-small")              # doctest: +SKIP
-            >>> encoder.encode_queries(["who won?"]) @ encoder.encode_passages(texts).T   # doctest: +SKIP
+            >>> DualEncoder.load("studies/first/best", query_length=32).width             # doctest: +SKIP
+            384
         """
         name = str(name)
         encoder = with_folder_settings(check(Encoder, {"name": name, **settings}, "encoder"))
@@ -105,23 +106,26 @@ class DualEncoder(nn.Module):
         return model
 
     def encode_queries(self, texts: Sequence[str]) -> Float32:
-        """Return unit vectors, float32 [n, D], of n queries, each behind the query prefix and cut to its length.
+        """Return the vectors, float32 [n, D], of n queries, each after the query prefix and cut to its length.
+
+        They are those of sentence-transformers: of unit length where the folder ends in a Normalize module, or has no
+        ``modules.json``, and is not cut by ``truncate_dim``. Training and scores use them at unit length always.
 
         Raises:
             ValueError: the encoder was not made by `load`.
 
-        Example: see `load`.
+        Example: see `DualEncoder`.
         """
         encoder, tokenizer = self._of_texts()
-        return self.embed_by_length(tokenizer.encode(texts, encoder.query_prefix, encoder.query_length))
+        return self.embed_by_length(tokenizer.encode(texts, encoder.query_prefix, encoder.query_length), False)
 
     def encode_passages(self, texts: Sequence[str]) -> Float32:
-        """Return unit vectors, float32 [n, D], of n passages; as `encode_queries` does, with the passages' settings.
+        """Return the vectors, float32 [n, D], of n passages; as `encode_queries` does, with the passages' settings.
 
-        Example: see `load`.
+        Example: see `DualEncoder`.
         """
         encoder, tokenizer = self._of_texts()
-        return self.embed_by_length(tokenizer.encode(texts, encoder.passage_prefix, encoder.passage_length))
+        return self.embed_by_length(tokenizer.encode(texts, encoder.passage_prefix, encoder.passage_length), False)
 
     def save(self, folder: str | Path) -> None:
         """Write a folder that `load` and sentence-transformers open, and without Dense layers plain transformers too.
@@ -133,7 +137,7 @@ class DualEncoder(nn.Module):
             ValueError: the encoder was not made by `load`.
 
         Example:
-            >>> DualEncoder.load("intfloat/multilingual-e5-small").save("here")           # doctest: +SKIP
+            >>> DualEncoder.load("intfloat/multilingual-e5-small").save("e5-copy")        # doctest: +SKIP
         """
         encoder, _ = self._of_texts()
         save_folder(self, encoder.name, encoder, Path(folder), training_pairs=training_pairs_of(encoder.name))
@@ -146,52 +150,53 @@ class DualEncoder(nn.Module):
     @property
     def has_adapters(self) -> bool:
         """True where adapters are trained: weights that are no part of ``plain_state``."""
-        return adapters.has_adapters(self.backbone)
+        return any(adapters.is_adapted(module) for module in self.backbone.modules())
 
     @property
     def pooled_alone(self) -> bool:
         """True where the transformer and its pooling, of all tokens, give the vectors, and nothing follows."""
-        return not len(self.heads) and self._kept is None and self.pools_prompts
+        return not len(self.heads) and self.published.truncate_dim is None and self.published.include_prompt
 
-    def forward(self, texts: TokenRows) -> Tensor:
-        """Return unit vectors [n, D] float32 of n >= 1 texts; they do not depend on the other texts of the call."""
+    def forward(self, texts: TokenRows, unit: bool = True) -> Tensor:
+        """Return vectors [n, D] float32 of n >= 1 texts; they do not depend on the other texts of the call.
+
+        They are of unit length, or with ``unit`` false as the folder's own modules scale them.
+        """
         device = next(self.parameters()).device
         if texts.ids.device != device:
             texts = texts.to(device)
         packed = self._first_position is not None
         if packed and self._any_length(device):
-            places = packing.one_after_the_other(texts.lengths, texts.longest, device)
+            layout = packing.one_after_the_other(texts.lengths, texts.longest, device)
         else:
-            places = packing.group_by_length(texts.lengths, device, packed)
-        ids = places.fill(texts.ids, self.pad_id)  # [S]
+            layout = packing.group_by_length(texts.lengths, device, packed)
+        ids = layout.fill(texts.ids, self.pad_id)  # [S]
         left_out = None
-        if not self.pools_prompts:
+        if not self.published.include_prompt:
             left_out = ids < 0  # a prompt's tokens
             ids = torch.where(left_out, ~ids, ids)
-        hidden = (self._in_one_row(ids, places) if packed else self._group_by_group(ids, places)).float()  # [S, D]
-        return self.served(pool(hidden, places, self.pooling, left_out))
+        hidden = (self._in_one_row(ids, layout) if packed else self._group_by_group(ids, layout)).float()  # [S, D]
+        return self.served(pool(hidden, layout, self.pooling, left_out), unit)
 
-    def served(self, pooled: Tensor) -> Tensor:
-        """Return unit vectors [n, D] of pooled ones [n, H]: through the heads, cut, scaled."""
+    def served(self, pooled: Tensor, unit: bool = True) -> Tensor:
+        """Return vectors [n, D] of pooled ones [n, H]: through the heads, cut, and scaled as `forward` says."""
         with torch.autocast(pooled.device.type, enabled=False):
             vectors = self.heads(pooled)
-        return F.normalize(vectors[:, : self._kept], dim=-1)
+        if self.published.unit and not unit:
+            vectors = F.normalize(vectors, dim=-1)
+        vectors = vectors[:, : self.published.truncate_dim]
+        return F.normalize(vectors, dim=-1) if unit else vectors
 
     def embed(self, rows: Sequence[Int32]) -> Tensor:
         """Return unit vectors [n, D] float32 of n >= 1 rows of token ids, with gradients where they are on."""
         embedded: Tensor = self(TokenRows.of(rows))
         return embedded
 
-    def embed_by_length(self, rows: Sequence[Sequence[int] | Int32]) -> Float32:
-        """Return unit vectors [n, D] of n rows of token ids, longest rows first; bf16 on a GPU that has it.
+    def embed_by_length(self, rows: Sequence[Sequence[int] | Int32], unit: bool = True) -> Float32:
+        """Return vectors [n, D] of n rows of token ids, longest rows first; bf16 on a GPU that has it.
 
         Rows of like length are encoded together, so that little is spent on padding. In eval mode the vectors are a
-        function of the rows, the weights and the device alone.
-
-        Args:
-            rows: n >= 0 rows of token ids, none empty.
-
-        Example: see `load`, whose ``encode_queries`` calls this.
+        function of the rows (n >= 0, none empty), the weights and the device alone. ``unit`` is that of `forward`.
         """
         device = next(self.parameters()).device
         most = BATCH_TOKENS_GPU if device.type == "cuda" else BATCH_TOKENS
@@ -202,8 +207,8 @@ class DualEncoder(nn.Module):
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             while first < len(order):
                 chosen = order[first : first + max(1, most // len(rows[order[first]]))]
-                batch = [np.asarray(rows[i], np.int32) for i in chosen]
-                vectors[chosen] = self.embed(batch).float().cpu().numpy()
+                batch = TokenRows.of([np.asarray(rows[i], np.int32) for i in chosen])
+                vectors[chosen] = self(batch, unit).float().cpu().numpy()
                 first += len(chosen)
         return vectors
 
@@ -221,30 +226,26 @@ class DualEncoder(nn.Module):
         self.backbone.load_state_dict({name: value for name, value in state.items() if not name.startswith(HEADS)})
         self.heads.load_state_dict(heads)
 
-    def _in_one_row(self, ids: Tensor, places: packing.Packing) -> Tensor:
-        positions = places.positions + (self._first_position or 0)  # [S]
-        output = self.backbone(input_ids=ids[None], position_ids=positions[None], texts=places)
+    def _in_one_row(self, ids: Tensor, layout: packing.Packing) -> Tensor:
+        positions = layout.positions + (self._first_position or 0)  # [S]
+        output = self.backbone(input_ids=ids[None], position_ids=positions[None], texts=layout)
         hidden: Tensor = output.last_hidden_state[0]
         return hidden  # [S, D]
 
-    def _group_by_group(self, ids: Tensor, places: packing.Packing) -> Tensor:
-        sizes = [group.slots for group in places.groups]
+    def _group_by_group(self, ids: Tensor, layout: packing.Packing) -> Tensor:
+        sizes = [group.slots for group in layout.groups]
         parts = []
-        rows = zip(places.groups, torch.split(ids, sizes), torch.split(places.share, sizes), strict=True)
+        rows = zip(layout.groups, torch.split(ids, sizes), torch.split(layout.share, sizes), strict=True)
         for group, tokens, share in rows:
             shape = (group.texts, group.length)
             mask = (share > 0).long().view(shape) if group.ragged else None  # [b, L]
-            more = {"token_type_ids": self._token_types(tokens).view(shape)} if self._types else {}
+            types = torch.zeros_like(tokens)
+            for token, kind in self._types.items():
+                types[tokens == token] = kind
+            more = {"token_type_ids": types.view(shape)} if self._types else {}
             output = self.backbone(input_ids=tokens.view(shape), attention_mask=mask, **more)
-            hidden = output.last_hidden_state  # [b, L, D]
-            parts.append(hidden.flatten(0, 1))  # [b * L, D]
+            parts.append(output.last_hidden_state.flatten(0, 1))  # [b * L, D]
         return torch.cat(parts)  # [S, D]
-
-    def _token_types(self, ids: Tensor) -> Tensor:
-        types = torch.zeros_like(ids)
-        for token, kind in self._types.items():
-            types[ids == token] = kind
-        return types
 
     def _any_length(self, device: torch.device) -> bool:
         config = self.backbone.config
@@ -262,16 +263,16 @@ class DualEncoder(nn.Module):
         most = getattr(config, "max_position_embeddings", 16) - (self._first_position or 0)
         rows = [(np.arange(length) * 7 + length) % config.vocab_size for length in (3, 11, 1, 3, 6) if length <= most]
         texts = TokenRows.of([np.where(row == self.pad_id, row - 1, row) % config.vocab_size for row in rows])
-        places = packing.group_by_length(texts.lengths, torch.device("cpu"))
-        ids = places.fill(texts.ids, self.pad_id)
-        held, training, before = places.share > 0, self.backbone.training, config._attn_implementation
+        layout = packing.group_by_length(texts.lengths, torch.device("cpu"))
+        ids = layout.fill(texts.ids, self.pad_id)
+        tokens, training, before = layout.share > 0, self.backbone.training, config._attn_implementation
         packing.register()
         try:
             with torch.no_grad():
                 self.backbone.eval()
-                padded = self._group_by_group(ids, places)
+                padded = self._group_by_group(ids, layout)
                 self.backbone.set_attn_implementation(packing.NAME)
-                same = torch.allclose(self._in_one_row(ids, places)[held], padded[held], rtol=0, atol=_SAME)
+                same = torch.allclose(self._in_one_row(ids, layout)[tokens], padded[tokens], rtol=0, atol=_SAME)
         except (TypeError, ValueError, RuntimeError, KeyError):  # it takes no such arguments
             same = False
         if not same:
@@ -283,44 +284,22 @@ class DualEncoder(nn.Module):
 def load_encoder(name: str, encoder: Encoder, pad_id: int, dropout: float | None = None) -> DualEncoder:
     """Return a dual encoder from a model folder or hub name, with all that follows its pooling.
 
-    Args:
-        name: folder or name; weights are read from safetensors.
-        encoder: pooling, and whether remote code may run.
-        pad_id: the tokenizer's.
-        dropout: replaces every dropout probability of the model; None keeps them.
+    ``dropout`` replaces every dropout probability of the model; None keeps them.
 
     Raises:
-        InputError: it cannot be found or fetched, or has modules that are not known here.
-
-    Example:
-        >>> load_encoder("best", study.encoder, tokenizer.pad_id)  # doctest: +SKIP
+        InputError: it cannot be found or fetched, or has modules that are not supported.
     """
     published, trust = read_published(name), encoder.trust_remote_code
-    backbone = load_backbone(published, trust, dropout)
-    return DualEncoder(
-        backbone,
-        encoder.pooling,
-        pad_id,
-        load_heads(name, published.heads),
-        published.truncate_dim,
-        token_types(published, backbone.config, trust),
-        pools_prompts=published.include_prompt,
-    )
+    backbone, heads = load_backbone(published, trust, dropout), load_heads(name, published.heads)
+    types = token_types(published, backbone.config, trust)
+    return DualEncoder(backbone, encoder.pooling, pad_id, heads, types, published)
 
 
 def prepare_for_training(model: DualEncoder, train: Train, seed: int = 0) -> None:
-    """Freeze, add adapters, checkpoint activations and compile as asked, in place; names of weights stay.
-
-    Args:
-        model: as loaded.
-        train: freeze_layers, freeze_dense, embeddings, lora_*, gradient_checkpointing and compile are read.
-        seed: of the adapters' first weights.
+    """Freeze, add adapters (drawn by ``seed``), checkpoint activations and compile, in place; names of weights stay.
 
     Raises:
         InputError: the encoder cannot be trained that way, or a package is missing.
-
-    Example:
-        >>> prepare_for_training(load_encoder("best", study.encoder, pad_id), study.train)  # doctest: +SKIP
     """
     backbone = model.backbone
     adapters.freeze(backbone, train.freeze_layers, train.embeddings)
@@ -332,5 +311,5 @@ def prepare_for_training(model: DualEncoder, train: Train, seed: int = 0) -> Non
     if train.gradient_checkpointing:
         adapters.recompute_layers(backbone)
     if train.compile:
-        packing.keep_out_of_graphs()
+        packing.register(compiled=True)
         backbone.compile(dynamic=True)

@@ -1,7 +1,7 @@
 """Model folders: what a study takes from one, and the folder that is written of a trained encoder.
 
-`published` reads what a folder says. This fills a study's settings from it, sees that texts fit the model, and writes
-the layout of sentence-transformers again with all that was read; and it builds the `tiny` encoder on the spot.
+`published` reads what a folder says. This module fills a study's settings from it, checks that texts fit the model,
+and writes the layout of sentence-transformers again with all that was read; and it builds the `tiny` encoder.
 """
 
 import hashlib
@@ -17,20 +17,15 @@ from hybridtune.errors import InputError
 from hybridtune.model.backbone import load_config
 from hybridtune.model.heads import HEADS, DenseHead, save_head
 from hybridtune.model.packing import POSITIONS_FROM_PADDING
-from hybridtune.model.published import POOLINGS, Dense, Normalize, Published, read_published
-from hybridtune.model.repository import Repository
+from hybridtune.model.published import POOLINGS, Dense, Normalize, Published, Repository, read_published
 from hybridtune.model.tokenizer import load_tokenizer
 
-_OURS = "hybridtune.json"  # what sentence-transformers has no place for: a length a side, and what was trained
+_OURS = "hybridtune.json"  # what sentence-transformers has no file for: a length a side, and the training data
 
 # What transformers 4 and 5 both read; all else is in tokenizer.json. Version 5 writes class names and keys of its own,
 # at which version 4 stops.
-_TOKENIZER_KEYS = {f"{name}_token" for name in ("bos", "eos", "unk", "sep", "pad", "cls", "mask")} | {
-    "model_max_length",
-    "padding_side",
-    "truncation_side",
-    "clean_up_tokenization_spaces",
-}
+_TOKENIZER_KEYS = {f"{name}_token" for name in ("bos", "eos", "unk", "sep", "pad", "cls", "mask")}
+_TOKENIZER_KEYS |= {"model_max_length", "padding_side", "truncation_side", "clean_up_tokenization_spaces"}
 _NO_LIMIT = 1_000_000  # tokens; of models that cut no text
 _ASSUMED = ("pooling", "query_prefix", "passage_prefix", "query_length", "passage_length")
 
@@ -51,18 +46,18 @@ def save_folder(
         source: the folder or name that it started from; what that says of itself is written again.
         encoder: pooling, prefixes and lengths to write down.
         folder: new or empty.
-        card: the README.md, a model card; None: none is written.
+        card: the README.md; None: none is written.
         training_pairs: "en-de" (query language first) -> distinct pairs that it was trained on; None: not known.
         matryoshka: widths at which its embeddings were trained to be cut off.
-
-    Example: see `encoder.DualEncoder.save`.
     """
     published = read_published(source)
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: tensor for name, tensor in model.plain_state().items() if not name.startswith(HEADS)}
     model.backbone.save_pretrained(folder, state_dict=state)
-    _save_tokenizer(published, encoder, folder)
-    _save_modules(model, published, encoder, folder)
+    longest = max(encoder.query_length, encoder.passage_length)
+    length = longest if longest < _NO_LIMIT else None  # the one length that sentence-transformers has for both sides
+    _save_tokenizer(published, encoder, length, folder)
+    _save_modules(model, published, encoder.pooling, length, folder)
     prompts = {"query": encoder.query_prefix, "document": encoder.passage_prefix, "passage": encoder.passage_prefix}
     settings: dict[str, Any] = {
         "prompts": {**published.prompts, **prompts},
@@ -72,62 +67,52 @@ def save_folder(
     if published.truncate_dim is not None:
         settings["truncate_dim"] = published.truncate_dim
     _write(folder / "config_sentence_transformers.json", settings)
-    lengths = {"query_length": encoder.query_length, "passage_length": encoder.passage_length}
-    pairs = {} if training_pairs is None else {"training_pairs": dict(training_pairs)}
-    widths = {"matryoshka": list(matryoshka)} if matryoshka else {}
-    _write(folder / _OURS, {**lengths, **pairs, **widths})
+    ours: dict[str, Any] = {"query_length": encoder.query_length, "passage_length": encoder.passage_length}
+    if training_pairs is not None:
+        ours["training_pairs"] = dict(training_pairs)
+    if matryoshka:
+        ours["matryoshka"] = list(matryoshka)
+    _write(folder / _OURS, ours)
     if card is not None:
         (folder / "README.md").write_text(card, encoding="utf-8")
 
 
-def _save_modules(model: Any, published: Published, encoder: Encoder, folder: Path) -> None:
+def _save_modules(model: Any, published: Published, pooling: str, length: int | None, folder: Path) -> None:
     """Write the list of modules, and the files of each but the transformer's weights."""
-    unit = published.unit or not published.modules
-    heads = (*published.heads, Normalize()) if unit else published.heads
+    heads = (*published.heads, Normalize()) if published.unit else published.heads
     modules = [("", "Transformer"), ("1_Pooling", "Pooling")]
-    modules += [(f"{place}_{type(head).__name__}", type(head).__name__) for place, head in enumerate(heads, 2)]
+    modules += [(f"{index}_{type(head).__name__}", type(head).__name__) for index, head in enumerate(heads, 2)]
     types = [
         {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
         for i, (path, kind) in enumerate(modules)
     ]
     _write(folder / "modules.json", types)
-    length = _length(encoder)
     transformer = {"max_seq_length": length, "do_lower_case": published.lower_case}
-    of_sides = {"query_length": published.query_length, "document_length": published.passage_length}
-    _write(folder / "sentence_bert_config.json", transformer | {key: n for key, n in of_sides.items() if n is not None})
-    pooling: dict[str, Any] = {"word_embedding_dimension": model.backbone.config.hidden_size}
-    pooling |= {old: name == encoder.pooling for name, old in POOLINGS.items()}
+    sides = {"query_length": published.query_length, "document_length": published.passage_length}
+    transformer |= {key: tokens for key, tokens in sides.items() if tokens is not None}
+    _write(folder / "sentence_bert_config.json", transformer)
+    config: dict[str, Any] = {"word_embedding_dimension": model.backbone.config.hidden_size}
+    config |= {old: name == pooling for name, old in POOLINGS.items()}
     if not published.include_prompt:
-        pooling["include_prompt"] = False
-    _write(folder / "1_Pooling" / "config.json", pooling)
+        config["include_prompt"] = False
+    _write(folder / "1_Pooling" / "config.json", config)
     for (path, _), said, head in zip(modules[2:], heads, [*model.heads, None], strict=False):
         (folder / path).mkdir(exist_ok=True)
         if isinstance(said, Dense) and isinstance(head, DenseHead):
             save_head(head, folder / path)
-            _write(folder / path / "config.json", _dense_config(said))
+            owner = "linear" if said.activation == "Identity" else "activation"
+            config = {
+                "in_features": said.in_features,
+                "out_features": said.out_features,
+                "bias": said.bias,
+                "activation_function": f"torch.nn.modules.{owner}.{said.activation}",
+            }
+            _write(folder / path / "config.json", config | ({"use_residual": True} if said.residual else {}))
 
 
-def _dense_config(said: Dense) -> dict[str, Any]:
-    owner = "linear" if said.activation == "Identity" else "activation"
-    config = {
-        "in_features": said.in_features,
-        "out_features": said.out_features,
-        "bias": said.bias,
-        "activation_function": f"torch.nn.modules.{owner}.{said.activation}",
-    }
-    return config | ({"use_residual": True} if said.residual else {})
-
-
-def _length(encoder: Encoder) -> int | None:
-    """The one length that sentence-transformers has for both sides; None: texts are not cut."""
-    length = max(encoder.query_length, encoder.passage_length)
-    return length if length < _NO_LIMIT else None
-
-
-def _save_tokenizer(published: Published, encoder: Encoder, folder: Path) -> None:
-    """Write tokenizer.json as it was trained with, under the one class name that loads it as it stands everywhere."""
+def _save_tokenizer(published: Published, encoder: Encoder, length: int | None, folder: Path) -> None:
+    """Write tokenizer.json as it was trained with, under the one class name that loads it unchanged everywhere."""
     tokenizer = load_tokenizer(published, encoder.trust_remote_code)
-    length = _length(encoder)
     if length is not None:
         tokenizer.model_max_length = length  # plain transformers then cuts where sentence-transformers does
     # Padding on the left moves the positions of models that count them from the row's start. Models whose positions
@@ -137,25 +122,20 @@ def _save_tokenizer(published: Published, encoder: Encoder, folder: Path) -> Non
     if not (relative and encoder.pooling == "lasttoken"):
         tokenizer.padding_side = "right"
     # Token types stay out where they are zeros, which is what models that have them take by themselves.
-    sample = tokenizer("a")
     inputs = ["input_ids", "attention_mask"]
-    if any(sample.get("token_type_ids", [])):
+    if any(tokenizer("a").get("token_type_ids", [])):
         inputs.insert(1, "token_type_ids")
     tokenizer.save_pretrained(folder)
     file = folder / "tokenizer_config.json"
-    kept = {key: value for key, value in json.loads(file.read_text("utf-8")).items() if key in _TOKENIZER_KEYS}
-    _write(file, {"tokenizer_class": "PreTrainedTokenizerFast", "model_input_names": inputs, **kept})
+    saved = {key: value for key, value in json.loads(file.read_text("utf-8")).items() if key in _TOKENIZER_KEYS}
+    _write(file, {"tokenizer_class": "PreTrainedTokenizerFast", "model_input_names": inputs, **saved})
 
 
 def with_folder_settings(encoder: Encoder) -> Encoder:
     """Fill pooling, prefixes and lengths that were not given from what the model publishes, where it does.
 
     Raises:
-        InputError: there is no such model, or it says something that is not done here.
-
-    Example:
-        >>> with_folder_settings(Encoder(name="intfloat/multilingual-e5-small")).query_length  # doctest: +SKIP
-        512
+        InputError: there is no such model, or it has a setting that is not supported.
     """
     if encoder.name == "tiny":
         return encoder
@@ -163,7 +143,11 @@ def with_folder_settings(encoder: Encoder) -> Encoder:
     found: dict[str, Any] = {} if published.pooling is None else {"pooling": published.pooling}
     if published.modules:
         found["query_prefix"], found["passage_prefix"] = published.query_prompt, published.passage_prompt
-        length = published.length or _length_without_a_word(published, encoder)
+        length = published.length
+        if not length:  # then sentence-transformers cuts where the tokenizer does, within the positions
+            tokenizer = load_tokenizer(published, encoder.trust_remote_code)
+            positions = _positions(load_config(published, encoder.trust_remote_code))
+            length = int(min(tokenizer.model_max_length, positions or _NO_LIMIT, _NO_LIMIT))
         found["query_length"] = published.query_length or length
         found["passage_length"] = published.passage_length or length
         ours = Repository(encoder.name).json(_OURS)
@@ -171,37 +155,26 @@ def with_folder_settings(encoder: Encoder) -> Encoder:
     return Encoder.model_validate({**found, **encoder.model_dump(include=encoder.model_fields_set)})
 
 
-def _length_without_a_word(published: Published, encoder: Encoder) -> int:
-    """Where sentence-transformers cuts texts of a model that names no length: the tokenizer's, within the positions."""
-    tokenizer = load_tokenizer(published, encoder.trust_remote_code)
-    positions = _positions(load_config(published, encoder.trust_remote_code))
-    return int(min(tokenizer.model_max_length, positions or _NO_LIMIT, _NO_LIMIT))
-
-
 def encoder_notices(encoder: Encoder) -> list[str]:
-    """Return what a user should know of how the encoder is used, one line each.
-
-    Args:
-        encoder: from `with_folder_settings`.
-
-    Example: see `with_folder_settings`.
-    """
+    """Return what a user should know of how an encoder from `with_folder_settings` is used, one line each."""
     if encoder.name == "tiny":
         return []
     published, lines = read_published(encoder.name), []
     assumed = [name for name in _ASSUMED if name not in encoder.model_fields_set]
     if not published.modules and assumed:
         values = ", ".join(f"{name} {getattr(encoder, name)!r}" for name in assumed)
-        none = "no modules.json" if published.asked else "no modules.json in the cache, and the hub was not to be asked"
+        none = "no modules.json" + ("" if published.online else " in the cache, and the hub could not be reached")
         lines.append(f"encoder {encoder.name} has no settings of its own ({none}); assumed: {values}")
     if published.modules and not published.prompts and not (encoder.query_prefix or encoder.passage_prefix):
         lines.append(
             f"encoder {encoder.name} names no prompts, so texts go in bare; if its card asks for prefixes, set "
             "encoder.query_prefix and encoder.passage_prefix"
         )
-    if published.idle_prompts:
+    used = {published.query_prompt, published.passage_prompt}
+    idle = [name for name, prompt in published.prompts.items() if prompt not in used]
+    if idle:
         lines.append(
-            f"encoder {encoder.name} has prompts that are not used: {', '.join(published.idle_prompts)}; "
+            f"encoder {encoder.name} has prompts that are not used: {', '.join(idle)}; "
             "encoder.query_prefix and encoder.passage_prefix choose others"
         )
     if published.truncate_dim is not None:
@@ -212,16 +185,10 @@ def encoder_notices(encoder: Encoder) -> list[str]:
 
 
 def check_fit(encoder: Encoder, largest_id: int) -> None:
-    """See that the encoder has an embedding and a position for every token; else it fails deep inside, much later.
-
-    Args:
-        encoder: its lengths.
-        largest_id: the largest id that its tokenizer gives.
+    """Check that the encoder has an embedding and a position for every token; else it fails deep inside, much later.
 
     Raises:
         InputError: one is missing, or there is no such model.
-
-    Example: see `with_folder_settings`.
     """
     if encoder.name == "tiny":
         return
@@ -233,11 +200,9 @@ def check_fit(encoder: Encoder, largest_id: int) -> None:
             "the two are not of one model: give the folder of one that was saved whole"
         )
     most = _positions(config)
-    if most is None:
-        return
     for side in ("query", "passage"):
         length = getattr(encoder, f"{side}_length")
-        if length > most:
+        if most is not None and length > most:
             raise InputError(
                 f"encoder.{side}_length {length} is over the {most} tokens that {encoder.name} takes; "
                 f"set encoder.{side}_length={most} or less"
@@ -245,7 +210,7 @@ def check_fit(encoder: Encoder, largest_id: int) -> None:
 
 
 def _positions(config: Any) -> int | None:
-    """Tokens of a text that a model has positions for; None: any number."""
+    """Return the tokens of a text that a model has positions for; None: any number."""
     most = getattr(config, "max_position_embeddings", None)
     if most is None or most < 1:
         return None
@@ -253,22 +218,13 @@ def _positions(config: Any) -> int | None:
 
 
 def training_pairs_of(name: str) -> dict[str, int] | None:
-    """Return the distinct pairs a model was trained on, by "query language-passage language"; None: not known.
-
-    Example: see `with_folder_settings`.
-    """
+    """Return the distinct pairs a model was trained on, by "query language-passage language"; None: not known."""
     pairs = Repository(name).json(_OURS).get("training_pairs")
     return None if pairs is None else {str(key): int(value) for key, value in pairs.items()}
 
 
 def model_digest(encoder: Encoder) -> str:
-    """Return a digest, equal for equal weights: of a folder's weights, settings and code, or of a hub name's commit.
-
-    Raises:
-        InputError: a hub name that is not there.
-
-    Example: see `with_folder_settings`.
-    """
+    """Return a digest, equal for equal weights: of a folder's weights, settings and code, or of a hub name's commit."""
     digest, folder = hashlib.sha256(), Path(encoder.name)
     base = read_published(encoder.name).adapter_of
     if base is not None:
@@ -285,26 +241,17 @@ def model_digest(encoder: Encoder) -> str:
 
 
 def model_config(encoder: Encoder) -> Any:
-    """Return the settings of a model's transformer, as transformers reads them.
-
-    Raises:
-        InputError: it cannot be found or fetched.
-
-    Example: see `with_folder_settings`.
-    """
+    """Return the settings of a model's transformer, as transformers reads them; see `load_config`."""
     return load_config(read_published(encoder.name), encoder.trust_remote_code)
 
 
 def has_dense(encoder: Encoder) -> bool:
-    """Return whether Dense layers stand behind the encoder's pooling. Example: see `with_folder_settings`."""
+    """Return whether Dense layers follow the encoder's pooling."""
     return encoder.name != "tiny" and any(isinstance(head, Dense) for head in read_published(encoder.name).heads)
 
 
 def vector_width(encoder: Encoder) -> int | None:
-    """Return the numbers of a vector, behind Dense layers and cut as the model says; None: it does not tell.
-
-    Example: see `with_folder_settings`.
-    """
+    """Return the numbers of a vector, after Dense layers and cut as the model says; None: it does not say."""
     published = read_published(encoder.name)
     full = next((head.out_features for head in reversed(published.heads) if isinstance(head, Dense)), None)
     full = full or getattr(model_config(encoder), "hidden_size", None)
@@ -312,10 +259,7 @@ def vector_width(encoder: Encoder) -> int | None:
 
 
 def build_tiny(tokenizer_definition: str, encoder: Encoder, seed: int, folder: Path) -> None:
-    """Write a small BERT with random weights and the study's own tokenizer, as an ordinary model folder.
-
-    Example: see `with_folder_settings`.
-    """
+    """Write a small BERT with random weights and the study's own tokenizer, as an ordinary model folder."""
     import tokenizers
     import transformers
 
@@ -332,18 +276,12 @@ def build_tiny(tokenizer_definition: str, encoder: Encoder, seed: int, folder: P
         attention_probs_dropout_prob=0.0,
         pad_token_id=backend.token_to_id("[PAD]"),
     )
-    with torch.random.fork_rng(devices=[]):  # the caller's random state stays as it was
+    with torch.random.fork_rng(devices=[]):  # leaves the caller's random state alone
         torch.manual_seed(seed)
         backbone = transformers.BertModel(config, add_pooling_layer=False)
     backbone.save_pretrained(folder)
-    transformers.PreTrainedTokenizerFast(
-        tokenizer_object=backend,
-        pad_token="[PAD]",
-        unk_token="[UNK]",
-        cls_token="[CLS]",
-        sep_token="[SEP]",
-        mask_token="[MASK]",
-    ).save_pretrained(folder)
+    names = {f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")}
+    transformers.PreTrainedTokenizerFast(tokenizer_object=backend, **names).save_pretrained(folder)
 
 
 def _write(file: Path, content: Any) -> None:

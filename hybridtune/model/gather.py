@@ -1,4 +1,4 @@
-"""Collectives over the workers of one training; with one worker they give back what they got."""
+"""Collectives over the workers of one training; with one worker they return their input."""
 
 from typing import Any
 
@@ -8,22 +8,17 @@ from torch import Tensor
 
 
 def workers() -> int:
-    """Return how many processes train together; 1 outside of a process group.
-
-    Example:
-        >>> workers()
-        1
-    """
+    """Return the number of processes that train together; 1 outside of a process group."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """Return this worker's rank among them, in [0, W). Example: see `workers`."""
+    """Return this worker's rank among them, in [0, W)."""
     return dist.get_rank() if workers() > 1 else 0
 
 
 def gather(rows: Tensor) -> Tensor:
-    """Return all workers' rows [W * n, ...] by rank, without gradient; n is the same on all. Example: see `workers`."""
+    """Return all workers' rows [W * n, ...] by rank, without gradient; n is the same on all."""
     if workers() == 1:
         return rows
     gathered = rows.new_empty(workers() * len(rows), *rows.shape[1:])
@@ -32,10 +27,7 @@ def gather(rows: Tensor) -> Tensor:
 
 
 def gather_with_gradient(rows: Tensor) -> Tensor:
-    """Return all workers' rows [W * n, D] by rank; a row's gradient is the sum of what all workers send back to it.
-
-    Example: see `workers`.
-    """
+    """Return all workers' rows [W * n, D] by rank; a row's gradient is the sum of what all workers send back to it."""
     if workers() == 1:
         return rows
     gathered: Tensor = _Gather.apply(rows)  # type: ignore[no-untyped-call]
@@ -56,16 +48,7 @@ class _Gather(torch.autograd.Function):
 
 
 def average(values: Tensor) -> None:
-    """Replace a tensor by its mean over the workers. Example: see `workers`."""
+    """Replace a tensor by its mean over the workers."""
     if workers() > 1:
         dist.all_reduce(values)
         values /= workers()
-
-
-def largest(number: int, device: torch.device) -> int:
-    """Return the largest of all workers' numbers. Example: see `workers`."""
-    if workers() == 1:
-        return number
-    found = torch.tensor(number, device=device)
-    dist.all_reduce(found, dist.ReduceOp.MAX)
-    return int(found)

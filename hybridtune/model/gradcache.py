@@ -6,10 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from hybridtune.model.gather import largest, workers
+from hybridtune.model.gather import workers
 from hybridtune.model.loss import LossOutput
 from hybridtune.model.packing import TokenRows
 
@@ -34,19 +35,16 @@ def backward(
         scope: opens a fresh context, such as autocast, for each run of the model.
 
     Returns:
-        What ``loss_of`` gave, the loss without its graph. DDP averages the gradients over the workers once, at the
+        What ``loss_of`` returned, the loss without its graph. DDP averages the gradients over the workers once, at the
         last chunk; FSDP2 at each, so that no worker holds the gradient of the whole model.
-
-    Example:
-        >>> backward(model, texts.split(16), lambda vectors: info_nce(*vectors.chunk(2), sets, 0.05))  # doctest: +SKIP
 
     Source: arXiv 2101.06983 (gradient cache).
     """
     device = next(model.parameters()).device
     idle = _rounds(model, len(chunks), device) - len(chunks)
     *early, final = [*[chunks[0]] * idle, *chunks]
-    # The wrapper's own collectives wait for the first forward with a graph. That one stands before the loss's, for
-    # a worker with one chunk and for one with several, so that all meet in the same collectives in the same order.
+    # The wrapper's own collectives wait for the first forward with a graph. That one comes before the loss's, for a
+    # worker with one chunk and for one with several, so that all meet in the same collectives in the same order.
     bare = model.module if isinstance(model, DistributedDataParallel) else model
     first, states = [], []
     for chunk in early:
@@ -58,24 +56,20 @@ def backward(
             last = model(final)  # its graph is kept: one forward saved
         vectors = torch.cat([*first[idle:], last.detach()]).requires_grad_()  # [N, D]
         output = loss_of(vectors)
+        if output.loss.requires_grad:
+            output.loss.backward()  # type: ignore[no-untyped-call]
+        gradient = torch.zeros_like(vectors) if vectors.grad is None else vectors.grad  # [N, D]
         unused = [torch.zeros_like(part) for part in first[:idle]]
         sizes = [len(part) for part in (*first[idle:], last)]
-        *gradients, of_last = [*unused, *torch.split(_gradient(output.loss, vectors), sizes)]
+        *gradients, of_last = [*unused, *torch.split(gradient, sizes)]
         _send_back(last, of_last)
     del last
-    for number, (chunk, state, gradient) in enumerate(zip(early, states, gradients, strict=True), start=1):
+    for number, (chunk, state, part) in enumerate(zip(early, states, gradients, strict=True), start=1):
         with _replayed(state, device), _unsynced(model, number < len(early)):
             with scope():
                 again = model(chunk)
-            _send_back(again, gradient)
+            _send_back(again, part)
     return replace(output, loss=output.loss.detach())
-
-
-def _gradient(loss: Tensor, vectors: Tensor) -> Tensor:
-    """The gradient [N, D] of the vectors; what else the loss depends on, a learned temperature, gets its own."""
-    if loss.requires_grad:
-        loss.backward()  # type: ignore[no-untyped-call]
-    return torch.zeros_like(vectors) if vectors.grad is None else vectors.grad
 
 
 def _send_back(vectors: Tensor, gradient: Tensor) -> None:
@@ -84,17 +78,20 @@ def _send_back(vectors: Tensor, gradient: Tensor) -> None:
 
 
 def _rounds(model: nn.Module, chunks: int, device: torch.device) -> int:
-    """How often each worker encodes: FSDP2 gathers weights in every run of the model, so all need equally many."""
+    """Return the runs of the model that each worker needs: FSDP2 gathers weights in each, so all need equally many."""
     if workers() == 1 or isinstance(model, DistributedDataParallel):
         return chunks
     from torch.distributed.fsdp import FSDPModule
 
-    sharded = any(isinstance(module, FSDPModule) for module in model.modules())
-    return largest(chunks, device) if sharded else chunks
+    if not any(isinstance(module, FSDPModule) for module in model.modules()):
+        return chunks
+    most = torch.tensor(chunks, device=device)
+    dist.all_reduce(most, dist.ReduceOp.MAX)
+    return int(most)
 
 
 def _unsynced(model: nn.Module, more: bool) -> AbstractContextManager[None]:
-    """Keeps DDP from averaging while there are more chunks to come; forward and backward both belong inside."""
+    """Keep DDP from averaging while there are more chunks to come; forward and backward both belong inside."""
     return model.no_sync() if more and isinstance(model, DistributedDataParallel) else nullcontext()
 
 
@@ -104,7 +101,7 @@ def _random_state(device: torch.device) -> list[Tensor]:
 
 @contextmanager
 def _replayed(states: list[Tensor], device: torch.device) -> Iterator[None]:
-    """Draws again what was drawn from these states on, and leaves the random state as it was found."""
+    """Draw again what was drawn from these states on, and restore the random state at the end."""
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.set_rng_state(states[0])
         for state in states[1:]:

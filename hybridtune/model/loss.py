@@ -1,4 +1,4 @@
-"""The losses of a step: InfoNCE over all workers' passages, alignment to a teacher, and a learned temperature.
+"""The losses of a step: InfoNCE over all workers' passages, alignment to a teacher, a learned temperature.
 
 Unit vectors of one worker's texts go in (`encoder`), a `LossOutput` comes out; `gradcache` sends its gradient back.
 """
@@ -22,17 +22,10 @@ class LearnedTemperature(nn.Module):
     ``value()`` would cut the gradient off for good once it is passed; projected after the update, a temperature at
     its bound comes back as soon as the gradient asks for it.
 
-    Args:
-        start: the temperature of the first step, exactly.
-        low: lower bound; > 0.
-        high: upper bound.
+    The first step has the temperature ``start``, exactly; the bounds are ``low`` > 0 and ``high``.
 
     Raises:
         ValueError: start is outside [low, high], or low is not positive.
-
-    Example:
-        >>> round(LearnedTemperature(0.05, low=0.01, high=0.2).value().item(), 3)
-        0.05
     """
 
     def __init__(self, start: float, low: float, high: float) -> None:
@@ -66,15 +59,12 @@ _EMPTY = -2  # answer set of a column that holds no text
 
 @dataclass(frozen=True)
 class LossOutput:
-    """The loss of one step, and two signs of its health.
+    """The loss of one step, a scalar: the mean over this worker's rows; and two signs of its health.
 
     Attributes:
-        loss: scalar; the mean over this worker's rows.
         accuracy: share of this worker's rows whose own answer scores highest of all columns, in [0, 1].
         spread: mean variance of the embedding dimensions over the batch, times D; near 0 is a collapsed encoder,
             1 the most that unit vectors can have.
-
-    Example: see `info_nce`.
     """
 
     loss: Tensor
@@ -127,7 +117,9 @@ def info_nce(
     Source: arXiv 1807.03748 (InfoNCE); negatives of the batch, arXiv 2004.04906; cosine and hybrid batches,
     arXiv 2408.10536; nested widths, arXiv 2205.13147, all with weight 1.
     """
-    _check_widths(matryoshka, queries.shape[1])
+    for width in matryoshka:
+        if not 0 < width < queries.shape[1]:
+            raise ValueError(f"matryoshka width {width} does not cut vectors of {queries.shape[1]} dimensions")
     with torch.autocast(queries.device.type, enabled=False):
         queries, passages = _full(queries), _full(passages)
         texts, text_answer_sets = _texts(passages, answer_sets, negatives, negative_answer_sets)  # [b + m, D], [b + m]
@@ -145,10 +137,9 @@ def info_nce(
 def align(students_from: Tensor, students_to: Tensor, teachers: Tensor) -> LossOutput:
     """Draw a text and its translation to the vector that a frozen teacher gives the text: mean of 1 - cosine.
 
-    The student reads both texts of a pair, the teacher only the one in a language that it reads. OPTICAL, whose
-    idea this is, distils between the tokens of the two texts, matched by optimal transport; here there is one
-    vector a text, so nothing is to be matched. Half the squared distance of unit vectors is 1 - cosine, so it is
-    also the loss of arXiv 2004.09813 on unit vectors.
+    OPTICAL distils between the tokens of the two texts, matched by optimal transport; a text has one vector here, so
+    nothing is to be matched. Half the squared distance of unit vectors is 1 - cosine, so it is also the loss of arXiv
+    2004.09813 on unit vectors.
 
     Args:
         students_from: [b, D] unit vectors of the texts in the teacher's language.
@@ -161,8 +152,6 @@ def align(students_from: Tensor, students_to: Tensor, teachers: Tensor) -> LossO
 
     Raises:
         ValueError: teacher and student differ in width.
-
-    Example: see `info_nce`.
 
     Source: arXiv 2301.12566 (OPTICAL: translations alone teach another language); arXiv 2004.09813 (teacher's
     vector of a sentence as target for it and its translation).
@@ -183,24 +172,20 @@ def _row_losses(
     temperature: float | Tensor,
     row_loss: RowLoss | None,
 ) -> tuple[list[Tensor], Tensor]:
-    """The loss of each width and direction (rows [b, D], columns [C, D], bias [b, C]), and the first one's accuracy."""
+    """Return the loss of each width and direction (rows [b, D], columns [C, D], bias [b, C]), the first's accuracy."""
     losses: list[Tensor] = []
     for width, (rows, columns, bias) in itertools.product(widths, directions):
-        narrow = _cut(rows, width), _cut(columns, width)
-        scores, own = _scores(*narrow, bias, temperature)
+        narrow_rows, narrow_columns = _cut(rows, width), _cut(columns, width)
+        first = rank() * (len(columns) // workers())  # row i's answer is column i of the same worker
+        own = torch.arange(first, first + len(rows), device=rows.device)  # [b]
+        scores = torch.addmm(bias, narrow_rows / temperature, narrow_columns.T)  # [b, C], -inf where masked
         if not losses:
             accuracy = _hits(scores, own)
         if row_loss is None:
             losses.append(F.cross_entropy(scores, own))
         else:
-            losses.append(row_loss(*narrow, own, bias.isinf(), temperature))
+            losses.append(row_loss(narrow_rows, narrow_columns, own, bias.isinf(), temperature))
     return losses, accuracy
-
-
-def _check_widths(matryoshka: Sequence[int], width: int) -> None:
-    for narrow in matryoshka:
-        if not 0 < narrow < width:
-            raise ValueError(f"matryoshka width {narrow} does not cut vectors of {width} dimensions")
 
 
 def _full(vectors: Tensor) -> Tensor:
@@ -214,19 +199,19 @@ def _cut(vectors: Tensor, width: int) -> Tensor:
 def _texts(
     passages: Tensor, answer_sets: Tensor, negatives: Tensor | None, negative_answer_sets: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """This worker's columns [b + m, D] and their answer sets [b + m]: its passages, its negatives, empty slots."""
+    """Return this worker's columns [b + m, D], their answer sets [b + m]: its passages, its negatives, empty slots."""
     if negatives is None:
         return passages, answer_sets
     if negative_answer_sets is None or len(negative_answer_sets) < len(negatives):
         raise ValueError("every negative needs an answer set")
     empty = len(negative_answer_sets) - len(negatives)  # the collectives need equal shapes: slots without a negative
-    held = torch.arange(len(negative_answer_sets), device=answer_sets.device) < len(negatives)
-    text_answer_sets = torch.cat([answer_sets, negative_answer_sets.masked_fill(~held, _EMPTY)])  # [b + m]
+    filled = torch.arange(len(negative_answer_sets), device=answer_sets.device) < len(negatives)
+    text_answer_sets = torch.cat([answer_sets, negative_answer_sets.masked_fill(~filled, _EMPTY)])  # [b + m]
     return torch.cat([passages, F.pad(_full(negatives), (0, 0, 0, empty))]), text_answer_sets
 
 
 def _gather_sides(texts: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
-    """All workers' texts and queries, by rank, in one collective."""
+    """Return all workers' texts and queries, by rank, in one collective."""
     both = torch.cat([texts, queries]) if len(queries) else texts
     gathered = gather_with_gradient(both).view(workers(), len(both), -1)
     return gathered[:, : len(texts)].flatten(0, 1), gathered[:, len(texts) :].flatten(0, 1)
@@ -236,23 +221,13 @@ def _gather_sides(texts: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
 def _bias(
     passages: Tensor, answer_sets: Tensor, all_texts: Tensor, all_answer_sets: Tensor, near_duplicate: float | None
 ) -> Tensor:
-    """[b, C]: -inf where a row may not see a column, else 0."""
+    """Return [b, C]: -inf where a row may not see a column, else 0."""
     masked = (answer_sets[:, None] == all_answer_sets) | (all_answer_sets == _EMPTY)  # [b, C]
     if near_duplicate is not None:
         masked |= passages @ all_texts.T > near_duplicate
     first = rank() * (len(all_texts) // workers())
     masked[:, first:].fill_diagonal_(False)
     return passages.new_zeros(masked.shape).masked_fill_(masked, float("-inf"))
-
-
-def _scores(rows: Tensor, columns: Tensor, bias: Tensor, temperature: float | Tensor) -> tuple[Tensor, Tensor]:
-    """Scores [b, C] of a worker's rows, -inf where masked, and [b] the column that answers each row.
-
-    Row i's answer is column i of the same worker, so each worker has at least as many columns as rows.
-    """
-    first = rank() * (len(columns) // workers())
-    own = torch.arange(first, first + len(rows), device=rows.device)  # [b]
-    return torch.addmm(bias, rows / temperature, columns.T), own  # [b, C], [b]
 
 
 @torch.no_grad()

@@ -1,24 +1,24 @@
 """ONNX: a model folder's encoder as ``onnx/model.onnx``, and the proof that it embeds as torch does."""
 
-import contextlib
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from hybridtune.errors import HybridtuneError, InputError
-from hybridtune.metrics.arrays import Float32, Int32, Int64
+from hybridtune.metrics.arrays import Int32
 from hybridtune.model.backbone import load_backbone, token_types
 from hybridtune.model.encoder import DualEncoder
 from hybridtune.model.heads import HEADS
 from hybridtune.model.published import read_published
 
-FILE = "onnx/model.onnx"  # where sentence-transformers and optimum look for it in a model folder
+FILE = "onnx/model.onnx"  # sentence-transformers and optimum look for it there
 TOLERANCE = 1e-4  # largest difference of an embedding's coordinates that passes for equal
 _INPUTS = ("input_ids", "attention_mask")
 _OUTPUTS = ("last_hidden_state", "sentence_embedding")  # sentence-transformers and optimum take the first, by its name
@@ -45,7 +45,7 @@ _TIMES = (1, 1, 1, 3, 1, 7, 1, 60)  # how often a text is repeated: short and cu
 
 
 class _Exported(nn.Module):
-    """What the graph computes: [B, T] ids and mask to [B, T, D] hidden states and [B, D] unit vectors."""
+    """The module of the graph: [B, T] ids and mask to [B, T, D] hidden states and [B, D] unit vectors."""
 
     def __init__(self, backbone: Any, encoder: DualEncoder) -> None:
         super().__init__()
@@ -61,28 +61,22 @@ class _Exported(nn.Module):
 
 def _pooled(hidden: Tensor, mask: Tensor, mode: str) -> Tensor:
     """Pool padded token vectors, [B, T, H] to [B, H], for rows that are padded on either side; see `pool`."""
-    held = mask[:, :, None].to(hidden.dtype)  # [B, T, 1]
+    weights = mask[:, :, None].to(hidden.dtype)  # [B, T, 1]
     if mode == "max":
-        return hidden.masked_fill(held == 0, -torch.inf).amax(1)
-    position = mask.cumsum(1)[:, :, None] * held  # [B, T, 1], from 1; 0 where there is padding
+        return hidden.masked_fill(weights == 0, -torch.inf).amax(1)
+    position = mask.cumsum(1)[:, :, None] * weights  # [B, T, 1], from 1; 0 where there is padding
     if mode == "cls":
-        held = (position == 1).to(hidden.dtype)
+        weights = (position == 1).to(hidden.dtype)
     elif mode == "lasttoken":
-        held = (position == position.amax(1, keepdim=True)).to(hidden.dtype)
+        weights = (position == position.amax(1, keepdim=True)).to(hidden.dtype)
     elif mode == "weightedmean":
-        held = position
-    count = held.sum(1)
-    return (hidden * held).sum(1) / (count.sqrt() if mode == "mean_sqrt_len" else count)
+        weights = position
+    count = weights.sum(1)
+    return (hidden * weights).sum(1) / (count.sqrt() if mode == "mean_sqrt_len" else count)
 
 
 def check_onnx() -> None:
-    """See that what the export needs is installed.
-
-    Raises:
-        InputError: it is not.
-
-    Example: see `write_onnx`.
-    """
+    """Raise an InputError where a package that the export needs is not installed."""
     try:
         import onnx  # noqa: F401
         import onnxruntime  # noqa: F401
@@ -94,28 +88,22 @@ def check_onnx() -> None:
 
 
 def write_onnx(model: DualEncoder, source: str, trust_remote_code: bool, file: Path, opset: int | None = None) -> int:
-    """Write an encoder as an ONNX graph with free batch size and length.
+    """Write an encoder that was loaded from ``source`` as an ONNX graph with free batch size and length.
 
     Args:
-        model: the encoder; its weights, pooling and padding are taken.
-        source: the model folder that it was loaded from.
-        trust_remote_code: whether the folder's own code may run.
+        model: the encoder.
+        source: its model folder or hub name.
+        trust_remote_code: whether its own code may run.
         file: to write, in an existing folder; weights over 2 GB go beside it.
-        opset: of the graph, 18 to 23; None: torch's choice.
-
-    Returns:
-        the opset that was written.
+        opset: of the graph, 18 to 23; None: torch's choice. What is written is returned.
 
     Raises:
         InputError: the encoder needs more than ids and a mask.
         HybridtuneError: it computes what torch cannot export.
-
-    Example:
-        >>> write_onnx(DualEncoder.load("best"), "best", False, Path("best/onnx/model.onnx"))  # doctest: +SKIP
     """
     import onnx
 
-    if not model.pools_prompts:
+    if not model.published.include_prompt:
         raise InputError(
             f"{source}: leaves prompts out of the pooling (include_prompt), which a graph of ids and mask cannot know: "
             "such models are not exported to ONNX"
@@ -133,8 +121,10 @@ def write_onnx(model: DualEncoder, source: str, trust_remote_code: bool, file: P
     mask[1, 4:] = 0
     free = {0: "batch", 1: "tokens"}
     size = sum(weight.nbytes for weight in backbone.state_dict().values())
-    with _quiet():
-        try:
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # the exporter's remarks on missing packages and unused names
+    try:
+        with warnings.catch_warnings(action="ignore"):
             torch.onnx.export(
                 _Exported(backbone, model).eval(),
                 (ids, mask),
@@ -147,84 +137,45 @@ def write_onnx(model: DualEncoder, source: str, trust_remote_code: bool, file: P
                 dynamo=True,
                 verbose=False,
             )
-        except (torch.onnx.OnnxExporterError, RuntimeError, ValueError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise HybridtuneError(f"torch cannot export {type(backbone).__name__} to ONNX: {reason}") from error
+    except (torch.onnx.OnnxExporterError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise HybridtuneError(f"torch cannot export {type(backbone).__name__} to ONNX: {reason}") from error
+    finally:
+        logging.disable(before)
     opsets = {part.domain: part.version for part in onnx.load(file, load_external_data=False).opset_import}
     return int(opsets[""])
 
 
 def sample_texts() -> list[str]:
-    """Return made-up texts in several scripts, from none to more tokens than an encoder takes.
-
-    Example: see `write_onnx`.
-    """
+    """Return made-up texts in several scripts, from none to more tokens than an encoder takes."""
     return [" ".join([text] * times) for times in _TIMES for text in _TEXTS]
 
 
 def largest_difference(model: DualEncoder, file: Path, rows: Sequence[Int32]) -> float:
-    """Return how far an ONNX graph's embeddings are from the encoder's.
+    """Return the largest difference of two coordinates of a graph's vectors and the encoder's; infinite for a NaN.
 
-    The graph is asked in padded batches, and for some texts alone.
-
-    Args:
-        model: the encoder.
-        file: the graph.
-        rows: token ids of at least one text.
-
-    Returns:
-        the largest difference of two coordinates; infinite if one is no number.
+    The graph runs on padded batches of the rows, of which there is at least one, and on some alone.
 
     Raises:
         HybridtuneError: the graph does not run.
-
-    Example: see `write_onnx`.
     """
-    largest = 0.0
-    batches = [*(rows[at : at + _BATCH] for at in range(0, len(rows), _BATCH)), *([row] for row in rows[::3])]
-    for batch, found in zip(batches, _embedded(file, batches, model.pad_id), strict=True):
-        with torch.no_grad():
-            expected = model.embed(batch).cpu().numpy()  # [B, D]
-        apart = float(np.abs(found - expected).max())
-        largest = max(largest, apart if np.isfinite(apart) else np.inf)
-    return largest
-
-
-def _embedded(file: Path, batches: Sequence[Sequence[Int32]], pad_id: int) -> list[Float32]:
-    """What a graph makes of batches: [B, D] each."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # what it has to say is in the error
+    largest = 0.0
+    batches = [*(rows[at : at + _BATCH] for at in range(0, len(rows), _BATCH)), *([row] for row in rows[::3])]
+    with torch.no_grad():
+        vectors = [model.embed(batch).cpu().numpy() for batch in batches]  # [B, D] each
     try:
         session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-        inputs = (dict(zip(_INPUTS, _padded(batch, pad_id), strict=True)) for batch in batches)
-        return [session.run([_OUTPUTS[1]], given)[0] for given in inputs]
+        for batch, expected in zip(batches, vectors, strict=True):
+            texts = [torch.from_numpy(row.astype(np.int64)) for row in batch]
+            ids = pad_sequence(texts, batch_first=True, padding_value=model.pad_id)  # [B, T]
+            mask = pad_sequence([torch.ones_like(text) for text in texts], batch_first=True)  # [B, T]
+            [found] = session.run([_OUTPUTS[1]], dict(zip(_INPUTS, (ids.numpy(), mask.numpy()), strict=True)))
+            apart = float(np.abs(found - expected).max())
+            largest = max(largest, apart if np.isfinite(apart) else np.inf)
     except Exception as error:  # the classes of ONNX Runtime's errors have no public base
         raise HybridtuneError(f"ONNX Runtime cannot run {file}: {' '.join(str(error).split())[:200]}") from error
-
-
-def _padded(rows: Sequence[Int32], pad_id: int) -> tuple[Int64, Int64]:
-    """Ids and mask [B, T] of a batch, padded on the right to its longest row."""
-    ids = np.full((len(rows), max(map(len, rows))), pad_id, np.int64)
-    mask = np.zeros_like(ids)
-    for index, row in enumerate(rows):
-        ids[index, : len(row)] = row
-        mask[index, : len(row)] = 1
-    return ids, mask
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the exporter's remarks on packages that are not there and names it does not use."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
-    before = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, before, strict=True):
-            logger.setLevel(level)
+    return largest

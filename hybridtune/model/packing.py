@@ -1,7 +1,7 @@
 """Texts of all lengths in one row of tokens, with little or no padding, and the attention that keeps them apart.
 
-Token ids of n texts go in (`TokenRows`), where each stands in the row comes out (`Packing`); `encoder` runs the model
-on it. Only models whose attention and positions are known to allow it are packed.
+Token ids of n texts go in (`TokenRows`), the layout of the row comes out (`Packing`); `encoder` runs the model on it.
+Only models whose attention and positions are known to allow it are packed.
 """
 
 import itertools
@@ -20,31 +20,18 @@ from hybridtune.metrics.arrays import Int64
 
 @dataclass(frozen=True)
 class TokenRows:
-    """Token ids of n texts without padding.
+    """Token ids of n texts without padding."""
 
-    Attributes:
-        ids: [T] int64; the texts one after the other.
-        lengths: [n] int64, on the CPU whatever the device of ``ids``: to know a shape, nobody waits for a GPU.
-        longest: tokens of the longest text.
-
-    Example: see `TokenRows.of`.
-    """
-
-    ids: Tensor
-    lengths: Tensor
-    longest: int
+    ids: Tensor  # [T] int64; the texts one after the other
+    lengths: Tensor  # [n] int64, on the CPU whatever the device of ids: to know a shape, nobody waits for a GPU
+    longest: int  # tokens of the longest text
 
     def __len__(self) -> int:
         return len(self.lengths)
 
     @classmethod
     def of(cls, rows: Sequence[npt.NDArray[np.integer[Any]]]) -> "TokenRows":
-        """Join n >= 1 arrays of token ids, on the CPU.
-
-        Example:
-            >>> TokenRows.of([np.array([1, 2]), np.array([3])]).lengths
-            tensor([2, 1])
-        """
+        """Join n >= 1 arrays of token ids, on the CPU."""
         return cls.flat(np.concatenate(rows), np.fromiter(map(len, rows), np.int64, len(rows)))
 
     @classmethod
@@ -88,7 +75,7 @@ _FORWARDS = 4  # and one more forward of the whole model, in a model that is not
 
 @dataclass(frozen=True)
 class Group:
-    """Texts of like length that stand together: ``texts`` times ``length`` slots. Example: see `TokenRows.of`."""
+    """Neighbouring texts of like length: ``texts`` times ``length`` slots, some of them padding where ``ragged``."""
 
     texts: int
     length: int
@@ -102,53 +89,33 @@ class Group:
 
 @dataclass(frozen=True)
 class Packing:
-    """Where n texts stand in one row of S slots.
+    """The layout of n texts in one row of S slots; ``groups`` or ``offsets`` are used, by kernel."""
 
-    Attributes:
-        source: [S] index into the T token ids; T where a slot is padding. None: slot i is token i.
-        positions: [S] place of each slot within its text, from 0.
-        owner: [S] the text, in [0, n), that a slot belongs to.
-        firsts: [n] slot of each text's first token.
-        share: [S] float; 1 / length of the slot's text, 0 where it is padding: adds up to 1 for each text.
-        bias: [S] float, 0 where there is a token and -inf where there is padding; None where groups are not used.
-        groups: the row, cut into groups; empty where ``offsets`` is given.
-        offsets: [n + 1] int32, for kernels that take texts of any length: where each text starts, and the end.
-        longest: slots of the longest text.
-
-    Example: see `TokenRows.of`.
-    """
-
-    source: Tensor | None
-    positions: Tensor
-    owner: Tensor
-    firsts: Tensor
-    share: Tensor
-    bias: Tensor | None
-    groups: tuple[Group, ...]
-    offsets: Tensor | None
-    longest: int
+    source: Tensor | None  # [S] index into the T token ids; T where a slot is padding. None: slot i is token i
+    positions: Tensor  # [S] position of each slot within its text, from 0
+    owner: Tensor  # [S] the text, in [0, n), that a slot belongs to
+    firsts: Tensor  # [n] slot of each text's first token
+    share: Tensor  # [S] float; 1 / length of the slot's text, 0 where it is padding: adds up to 1 for each text
+    bias: Tensor | None  # [S] float, 0 where there is a token and -inf where there is padding; None without groups
+    groups: tuple[Group, ...]  # the row, cut into groups; empty with offsets
+    offsets: Tensor | None  # [n + 1] int32, for kernels that take texts of any length: each text's start, and the end
+    longest: int  # slots of the longest text
 
     def fill(self, ids: Tensor, pad_id: int) -> Tensor:
-        """Return token ids [T] as they stand in the slots [S]."""
+        """Lay token ids [T] out in the slots [S]."""
         if self.source is None:
             return ids
         return torch.cat([ids, ids.new_full((1,), pad_id)])[self.source]  # [S]
 
-    def mean(self, hidden: Tensor) -> Tensor:
-        """Return the mean over each text's tokens: [S, D] -> [n, D]."""
-        weighted = hidden * self.share[:, None]  # [S, D]
-        return hidden.new_zeros(len(self.firsts), hidden.shape[1]).index_add(0, self.owner, weighted)  # [n, D]
+    def add_up(self, values: Tensor) -> Tensor:
+        """Add up over each text: [S, ...] -> [n, ...]."""
+        return values.new_zeros(len(self.firsts), *values.shape[1:]).index_add(0, self.owner, values)
 
 
 def group_by_length(lengths: Tensor, device: torch.device, packed: bool = True) -> Packing:
-    """Put texts of like length side by side, with the padding and the groups that cost least together.
+    """Put texts of [n] lengths side by side by length, with the padding and the groups that cost least together.
 
-    Args:
-        lengths: [n] tokens of each text, on the CPU.
-        device: where the result goes; a GPU gets fewer groups.
-        packed: groups share a forward of the model, else each has its own, and they are fewer.
-
-    Example: see `TokenRows.of`.
+    A GPU gets fewer groups; so does a model whose texts are not packed, where each group has a forward of its own.
     """
     sizes: Int64 = lengths.numpy()
     order = np.argsort(sizes, kind="stable")  # [n]
@@ -157,9 +124,9 @@ def group_by_length(lengths: Tensor, device: torch.device, packed: bool = True) 
     widths = np.repeat([group.length for group in groups], [group.texts for group in groups])  # [n], in order
     starts = np.cumsum(widths) - widths  # [n], in order
     tokens = np.cumsum(sizes) - sizes  # [n] first token of each text
-    place = np.arange(widths.sum()) - np.repeat(starts, widths)  # [S]
+    positions = np.arange(widths.sum()) - np.repeat(starts, widths)  # [S]
     owner = np.repeat(order, widths)  # [S]
-    held = place < sizes[owner]  # [S]
+    filled = positions < sizes[owner]  # [S]
     firsts = np.empty_like(starts)
     firsts[order] = starts
 
@@ -167,12 +134,12 @@ def group_by_length(lengths: Tensor, device: torch.device, packed: bool = True) 
         return torch.from_numpy(values).to(device)
 
     return Packing(
-        source=send(np.where(held, tokens[owner] + place, sizes.sum())),
-        positions=send(place),
+        source=send(np.where(filled, tokens[owner] + positions, sizes.sum())),
+        positions=send(positions),
         owner=send(owner),
         firsts=send(firsts),
-        share=send((held / sizes[owner]).astype(np.float32)),
-        bias=send(np.where(held, 0, -np.inf).astype(np.float32)),
+        share=send((filled / sizes[owner]).astype(np.float32)),
+        bias=send(np.where(filled, 0, -np.inf).astype(np.float32)),
         groups=groups,
         offsets=None,
         longest=groups[-1].length,
@@ -180,15 +147,7 @@ def group_by_length(lengths: Tensor, device: torch.device, packed: bool = True) 
 
 
 def one_after_the_other(lengths: Tensor, longest: int, device: torch.device) -> Packing:
-    """Pack texts in their own order without padding, for a kernel that takes any length; made on the device.
-
-    Args:
-        lengths: [n] tokens of each text, on the CPU.
-        longest: the largest of them.
-        device: where the result goes.
-
-    Example: see `TokenRows.of`.
-    """
+    """Pack texts of [n] lengths in their own order without padding, for a kernel that takes any length."""
     total, n = int(lengths.sum()), len(lengths)
     sizes = lengths.to(device, non_blocking=True)
     offsets = F.pad(sizes.cumsum(0), (1, 0))  # [n + 1]
@@ -207,10 +166,7 @@ def one_after_the_other(lengths: Tensor, longest: int, device: torch.device) -> 
 
 
 def first_position(config: Any) -> int | None:
-    """Return the position of a text's first token in a model that can be packed; None: not known to be right.
-
-    Example: see `TokenRows.of`.
-    """
+    """Return the position of a text's first token in a model that can be packed; None: not known to be right."""
     kind = getattr(config, "model_type", None)
     if kind in _FROM_PADDING:
         return int(config.pad_token_id or 0) + 1
@@ -218,33 +174,23 @@ def first_position(config: Any) -> int | None:
 
 
 def takes_any_length(device: torch.device, dtype: torch.dtype, head_width: int) -> bool:
-    """Return whether PyTorch's variable-length attention runs: Ampere or newer, half precision, heads it knows.
-
-    Example: see `TokenRows.of`.
-    """
+    """Return whether PyTorch's variable-length attention runs: Ampere or newer, half precision, heads it knows."""
     if device.type != "cuda" or dtype not in (torch.bfloat16, torch.float16):
         return False
     return torch.cuda.get_device_capability(device) >= (8, 0) and head_width % 8 == 0 and head_width <= 256
 
 
-def register() -> None:
-    """Make packed attention known to transformers; a second call changes nothing. Example: see `TokenRows.of`."""
+def register(compiled: bool = False) -> None:
+    """Make packed attention known to transformers.
+
+    A compiled model leaves it out of its graph, which serves all steps: its groups are others at each step.
+    """
     from transformers import AttentionInterface, AttentionMaskInterface
     from transformers.masking_utils import sdpa_mask
 
-    AttentionInterface.register(NAME, packed_attention)
+    attention: Any = torch.compiler.disable(packed_attention) if compiled else packed_attention  # type: ignore[no-untyped-call]
+    AttentionInterface.register(NAME, attention)
     AttentionMaskInterface.register(NAME, sdpa_mask)
-
-
-def keep_out_of_graphs() -> None:
-    """Leave attention, whose groups are others at each step, out of what torch.compile compiles once for all steps.
-
-    Example: see `TokenRows.of`.
-    """
-    from transformers import AttentionInterface
-
-    outside = torch.compiler.disable(packed_attention)  # type: ignore[no-untyped-call]
-    AttentionInterface.register(NAME, outside)
 
 
 def packed_attention(
@@ -258,23 +204,10 @@ def packed_attention(
     texts: Packing | None = None,
     **others: Any,
 ) -> tuple[Tensor, None]:
-    """Attend such that a token sees its own text alone; plainly where ``texts`` is not given.
+    """Attend such that a token sees its own text alone; without ``texts``, as transformers does.
 
-    Args:
-        module: the attention module that asks.
-        query: [1, H, S, E]; H heads of width E.
-        key: [1, H, S, E].
-        value: [1, H, S, E].
-        attention_mask: for calls without ``texts``.
-        dropout: probability that an attention weight is dropped.
-        scaling: multiplies the scores; None: 1 / sqrt(E).
-        texts: where they stand.
-        **others: what else transformers hands to attention functions.
-
-    Returns:
-        [1, S, H, E], and None for the weights.
-
-    Example: see `TokenRows.of`.
+    Query, key and value are [1, H, S, E], of H heads of width E; ``dropout`` is the probability that an attention
+    weight is dropped, and ``scaling`` None is 1 / sqrt(E). Returns [1, S, H, E], and None for the weights.
     """
     if texts is None:
         from transformers.integrations.sdpa_attention import sdpa_attention_forward
@@ -286,20 +219,17 @@ def packed_attention(
     if texts.offsets is not None:
         if dropout:
             raise ValueError("variable-length attention drops no weights: pack the texts by group_by_length")
-        return _varlen(q, k, v, texts.offsets, texts.longest, scaling)[None], None
+        from torch.nn.attention.varlen import varlen_attn
+
+        ends, longest = texts.offsets, texts.longest
+        attended = varlen_attn(q, k, v, ends, ends, longest, longest, scale=scaling)  # [S, H, E]
+        assert isinstance(attended, Tensor)  # a pair only where the weights are asked for
+        return attended[None], None
     return _by_group(q, k, v, texts, dropout, scaling)[None], None
 
 
-def _varlen(q: Tensor, k: Tensor, v: Tensor, offsets: Tensor, longest: int, scaling: float | None) -> Tensor:
-    from torch.nn.attention.varlen import varlen_attn
-
-    attended = varlen_attn(q, k, v, offsets, offsets, longest, longest, scale=scaling)  # [S, H, E]
-    assert isinstance(attended, Tensor)  # and not a pair, for which nothing was asked
-    return attended
-
-
 def _by_group(q: Tensor, k: Tensor, v: Tensor, texts: Packing, dropout: float, scaling: float | None) -> Tensor:
-    """[S, H, E]; groups are views of the row, so nothing is copied but the result."""
+    """Return the attended values [S, H, E]; groups are views of the row, so nothing is copied but the result."""
     dtype, sizes = q.dtype, [group.slots for group in texts.groups]
     if q.device.type == "cpu":
         q, k, v = q.float(), k.float(), v.float()  # the kernels of CPUs are slower in bfloat16, some many times
@@ -323,7 +253,7 @@ def _groups(sizes: Int64, group_cost: int) -> tuple[Group, ...]:
     widths, counts = np.unique(sizes, return_counts=True)  # [U], [U]
     before = np.concatenate([[0], np.cumsum(counts)])  # [U + 1] texts shorter than each width
     least = np.zeros(len(widths) + 1)  # cost of the texts before each width
-    cut = np.zeros(len(widths) + 1, np.int64)  # where the last group starts then
+    cut = np.zeros(len(widths) + 1, np.int64)  # the start of the last group then
     for i, width in enumerate(widths, 1):
         costs = least[:i] + width * (before[i] - before[:i]) + group_cost  # [i]
         cut[i] = costs.argmin()

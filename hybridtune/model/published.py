@@ -1,19 +1,23 @@
 """Read what a model folder or hub name publishes of itself: sentence-transformers' files, or plain transformers'.
 
-Everything that is said there is either taken over into `Published` or refused by name; nothing is ignored. In flow
-`repository` (which file) -> this (what it says) -> `folder` (settings of a study), `encoder` (weights), `tokenizer`.
+`Repository` finds the files; `read_published` takes each setting over into `Published` or refuses it by name, and
+ignores none. `folder` makes a study's settings of it, `encoder` and `tokenizer` load what it describes. Nothing here
+needs torch or transformers.
 
 Source: sentence-transformers 6.2, ``base/model.py``, ``base/modules/{transformer,dense,normalize}.py`` and
 ``sentence_transformer/modules/pooling.py``, read; folders of its versions 0.3 to 6 are understood.
 """
 
 import functools
+import itertools
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from posixpath import join
 from typing import Any
 
-from hybridtune.errors import InputError
-from hybridtune.model.repository import Repository
+from hybridtune.errors import InputError, model_not_loaded
 
 POOLINGS = {  # the name of a pooling -> what sentence-transformers up to version 5 calls it
     "mean": "pooling_mode_mean_tokens",
@@ -25,16 +29,18 @@ POOLINGS = {  # the name of a pooling -> what sentence-transformers up to versio
 }
 ACTIVATIONS = ("Identity", "Tanh", "ReLU", "GELU", "SiLU", "Sigmoid", "LeakyReLU", "ELU", "Mish", "Softplus")
 
+_MODULES = ("Transformer", "Pooling", "Dense", "Normalize")
 _TRANSFORMER_FILES = tuple(
     f"sentence_{kind}_config.json"
     for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 )
-_KWARGS = {  # arguments that sentence-transformers hands to transformers: those that change no vector, and the sides
-    "model": {"dtype", "torch_dtype", "attn_implementation", "use_safetensors", "add_pooling_layer"},
-    "config": {"use_cache", "add_pooling_layer"},
-    "processor": {"padding_side", "truncation_side", "model_max_length", "use_fast"},
+_ARGUMENTS = {  # new and old name of what transformers is handed, by file: keys that change no vector, and the sides
+    ("model_kwargs", "model_args"): {
+        *("dtype", "torch_dtype", "attn_implementation", "use_safetensors", "add_pooling_layer"),
+    },
+    ("config_kwargs", "config_args"): {"use_cache", "add_pooling_layer"},
+    ("processor_kwargs", "tokenizer_args"): {"padding_side", "truncation_side", "model_max_length", "use_fast"},
 }
-_OLD_KWARGS = {"model": "model_args", "config": "config_args", "processor": "tokenizer_args"}
 _DENSE_KEYS = {
     *("in_features", "out_features", "bias", "activation_function", "use_residual"),
     *("module_input_name", "module_output_name"),
@@ -43,28 +49,73 @@ _POOLING_KEYS = {
     *("word_embedding_dimension", "embedding_dimension", "pooling_mode", "include_prompt"),
     *POOLINGS.values(),
 }
-_TRANSFORMER_KEYS = {  # what sentence_bert_config.json may say and is understood here
+_TRANSFORMER_KEYS = {  # keys of sentence_bert_config.json that are understood
     *("max_seq_length", "do_lower_case", "query_length", "document_length", "unpad_inputs", "transformer_task"),
     *("modality_config", "module_output_name", "query_expansion", "processing_kwargs", "tokenizer_name_or_path"),
-    *(f"{kind}_kwargs" for kind in _KWARGS),
-    *_OLD_KWARGS.values(),
+    *itertools.chain.from_iterable(_ARGUMENTS),
 }
+
+
+class Repository:
+    """The files of a model folder or hub name.
+
+    Offline, and where the network does not answer, a hub name has the files that are in the cache, and no others:
+    then ``online`` is false, and a file that is not found may still be published. ``folder`` is None for a hub name.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        path = Path(name).expanduser()
+        self.folder = path if path.is_dir() else None
+        self.online = True
+
+    def file(self, path: str) -> Path | None:
+        """Return the local path of a file of the model, fetched where necessary; None: there is no such file.
+
+        Raises:
+            InputError: the path leads out of the model, or there is neither such a folder nor such a hub name.
+        """
+        if path.startswith(("/", "~")) or "\\" in path or ".." in path.split("/"):
+            raise InputError(f"encoder {self.name}: names a file outside itself, {path!r}, which is not opened")
+        if self.folder is not None:
+            found = self.folder / path
+            return found if found.is_file() else None
+        if self.name.startswith((".", "/", "~")) or self.name.count("/") > 1:
+            raise model_not_loaded("model", self.name, "no such folder")  # asking a hub for a path would only cost time
+        from huggingface_hub import errors, hf_hub_download
+
+        try:
+            return Path(hf_hub_download(self.name, path, local_files_only=not self.online))
+        except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled):
+            # The network was tried in vain, with retries; the other files are looked for in the cache alone.
+            self.online = False
+            return None
+        except errors.EntryNotFoundError:
+            return None
+        except (errors.HFValidationError, OSError) as error:
+            raise model_not_loaded("model", self.name, error) from None
+
+    def json(self, path: str) -> dict[str, Any]:
+        """Return a JSON object of the model, empty where it has no such file; no object: an InputError."""
+        content = self.any_json(path)
+        if content is not None and not isinstance(content, dict):
+            raise InputError(f"{self.name}/{path}: not a JSON object but {type(content).__name__}")
+        return content or {}
+
+    def any_json(self, path: str) -> Any:
+        """Return the content of a JSON file of the model, None where it has no such file; no JSON: an InputError."""
+        file = self.file(path)
+        if file is None:
+            return None
+        try:
+            return json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(f"{self.name}/{path}: not readable JSON: {' '.join(str(error).split())}") from None
 
 
 @dataclass(frozen=True)
 class Dense:
-    """A Dense module: a linear layer behind the pooling, and its activation.
-
-    Attributes:
-        path: of its folder in the model.
-        in_features: numbers of a vector that goes in.
-        out_features: numbers of a vector that comes out.
-        bias: whether the linear layer has one.
-        activation: name of a class of ``torch.nn``, one of `ACTIVATIONS`.
-        residual: whether the input is added to the output.
-
-    Example: see `read_published`.
-    """
+    """A Dense module in folder ``path``: a linear layer, its activation (of `ACTIVATIONS`), and maybe its input."""
 
     path: str
     in_features: int
@@ -76,56 +127,32 @@ class Dense:
 
 @dataclass(frozen=True)
 class Normalize:
-    """A Normalize module: its output has unit length. Example: see `read_published`."""
+    """A Normalize module: its output has unit length."""
 
 
 @dataclass(frozen=True)
 class Published:
-    """What a model says of itself; None and the defaults stand for what it does not say.
-
-    Attributes:
-        name: of the folder, or the hub name.
-        modules: whether it has a ``modules.json``, and so settings of its own.
-        asked: whether the hub could be asked for it; a folder is its own answer.
-        subfolder: of the transformer's files; empty: the root.
-        adapter_of: name of the model that the adapters in the folder belong to; None: the folder has whole weights.
-        pooling: a key of `POOLINGS`.
-        include_prompt: whether a prompt's tokens are pooled like the others.
-        heads: modules behind the pooling, in order; a last Normalize is ``unit`` and stands not here.
-        unit: whether the last module is Normalize.
-        prompts: by their names.
-        default_prompt_name: which of them sentence-transformers puts before texts that are given without one.
-        similarity: name of the function by which vectors are to be compared.
-        truncate_dim: numbers of a vector that are kept.
-        lower_case: whether texts are lowered before they are tokenised.
-        length: tokens at which texts are cut.
-        query_length: the same of queries alone.
-        passage_length: the same of passages alone.
-        padding_side: of the tokenizer, where it is said beside the tokenizer's own files.
-        truncation_side: likewise.
-
-    Example: see `read_published`.
-    """
+    """What a model says of itself; None and the defaults stand for what it does not say."""
 
     name: str
-    modules: bool = False
-    asked: bool = True
-    subfolder: str = ""
-    adapter_of: str | None = None
-    pooling: str | None = None
-    include_prompt: bool = True
-    heads: tuple[Dense | Normalize, ...] = ()
-    unit: bool = False
+    modules: bool = False  # it has a modules.json, and so settings of its own
+    online: bool = True  # of its `Repository`
+    subfolder: str = ""  # of the transformer's files
+    adapter_of: str | None = None  # the model that the folder's adapters belong to; None: it has whole weights
+    pooling: str | None = None  # a key of POOLINGS
+    include_prompt: bool = True  # a prompt's tokens are pooled like the others
+    heads: tuple[Dense | Normalize, ...] = ()  # modules after the pooling, in order, without a last Normalize
+    unit: bool = False  # the last module is Normalize, or there is no modules.json
     prompts: Mapping[str, str] = field(default_factory=dict)
-    default_prompt_name: str | None = None
+    default_prompt_name: str | None = None  # of texts that sentence-transformers is given without a prompt
     similarity: str | None = None
-    truncate_dim: int | None = None
+    truncate_dim: int | None = None  # numbers of a vector that are used, the first ones
     lower_case: bool = False
-    length: int | None = None
+    length: int | None = None  # tokens at which texts are cut
     query_length: int | None = None
     passage_length: int | None = None
-    padding_side: str | None = None
-    truncation_side: str | None = None
+    padding_side: str | None = None  # where it is said beside the tokenizer's own files
+    truncation_side: str | None = None  # likewise
 
     @property
     def query_prompt(self) -> str:
@@ -134,150 +161,124 @@ class Published:
 
     @property
     def passage_prompt(self) -> str:
-        """The prompt that ``encode_document`` puts before a passage; of older names the first that is there."""
+        """The prompt that ``encode_document`` puts before a passage; of older names the first that exists."""
         return next((self.prompts[name] for name in ("document", "passage", "corpus") if name in self.prompts), "")
-
-    @property
-    def idle_prompts(self) -> list[str]:
-        """Names of prompts that are neither a query's nor a passage's."""
-        used = {self.query_prompt, self.passage_prompt}
-        return [name for name, prompt in self.prompts.items() if prompt not in used]
 
 
 def read_published(name: str) -> Published:
     """Read the settings of a model folder or hub name, without its weights.
 
-    Args:
-        name: path of a folder, or a hub name.
-
     Raises:
-        InputError: there is no such model, or it says something that is not done here: then by the module's name.
-
-    Example:
-        >>> read_published("path/to/LaBSE").heads                               # doctest: +SKIP
-        (Dense(path='2_Dense', in_features=768, out_features=768, bias=True, activation='Tanh', residual=False),)
+        InputError: there is no such model, or it has a setting that is not supported.
     """
     repository = Repository(name)
-    return _of_hub_name(name) if repository.folder is None else _of_repository(repository)
+    return _read_hub_name(name) if repository.folder is None else _read(repository)
 
 
 @functools.cache
-def _of_hub_name(name: str) -> Published:
-    """Read a hub name once a process: every file of it is a question to the network."""
-    return _of_repository(Repository(name))
+def _read_hub_name(name: str) -> Published:
+    """Read a hub name once a process: every file of it is a request to the network."""
+    return _read(Repository(name))
 
 
-def _of_repository(repository: Repository) -> Published:
-    name = repository.name
+def _read(repository: Repository) -> Published:
     listed = repository.any_json("modules.json")
     if listed is None:
-        return _plain(repository)
-    modules = _modules(listed, name)
-    transformer, pooling, *others = modules
+        return _read_plain(repository)
+    (_, path), (_, pooling), *others = _modules(listed, repository.name)
     settings = {
-        **_of_transformer(repository, transformer["path"]),
-        **_of_pooling(repository, pooling["path"]),
-        **_of_model(repository),
+        **_transformer_settings(repository, path),
+        **_pooling_settings(repository, pooling),
+        **_model_settings(repository),
     }
-    heads = [_head(repository, module) for module in others]
+    heads = [_head(repository, kind, folder) for kind, folder in others]
     unit = bool(heads) and isinstance(heads[-1], Normalize)
     similarity = settings["similarity"]
     if similarity == "manhattan" or (similarity in ("dot", "euclidean") and not unit):
         raise InputError(
-            f"encoder {name}: compares vectors by {similarity} (similarity_fn_name) and has no Normalize module that "
-            "would make it the cosine; scores here are cosines, so its ranks would be others than its own"
+            f"encoder {repository.name}: compares vectors by {similarity} (similarity_fn_name) and has no Normalize "
+            "module that would make it the cosine; scores here are cosines, so its ranks would be others than its own"
         )
-    path = transformer["path"]
+    adapter_of, last = _adapter_of(repository, path), len(heads) - unit
     return Published(
-        name=name,
-        modules=True,
-        subfolder=path,
-        adapter_of=_adapter_of(repository, path),
-        heads=tuple(heads[:-1] if unit else heads),
-        unit=unit,
-        **settings,
+        repository.name, True, subfolder=path, adapter_of=adapter_of, heads=tuple(heads[:last]), unit=unit, **settings
     )
 
 
-def _plain(repository: Repository) -> Published:
-    """A model without a ``modules.json``: nothing is known but what kind of model it is."""
+def _read_plain(repository: Repository) -> Published:
+    """Read a model without a ``modules.json``: nothing is known but what kind of model it is."""
     adapter_of = _adapter_of(repository, "")
     config = repository.json("config.json")
-    for architecture in config.get("architectures") or []:
-        if str(architecture).endswith("ForSequenceClassification"):
+    architectures = [str(architecture) for architecture in config.get("architectures") or []]
+    for architecture in architectures:
+        if architecture.endswith("ForSequenceClassification"):
             raise InputError(
                 f"encoder {repository.name}: is a cross-encoder or classifier ({architecture}), which scores a pair "
                 "and gives no vectors; give a dual encoder"
             )
-    causal = any(str(kind).endswith("ForCausalLM") for kind in config.get("architectures") or [])
-    lasttoken = causal and config.get("is_causal", True)
-    pooling = "lasttoken" if lasttoken else None
-    return Published(repository.name, asked=repository.asks, adapter_of=adapter_of, pooling=pooling)
+    causal = any(architecture.endswith("ForCausalLM") for architecture in architectures)
+    pooling = "lasttoken" if causal and config.get("is_causal", True) else None
+    return Published(repository.name, online=repository.online, adapter_of=adapter_of, pooling=pooling, unit=True)
 
 
-def _modules(listed: Any, name: str) -> list[dict[str, str]]:
-    """The modules in order, each with its ``path`` and the last part of its type as ``kind``."""
+def _modules(listed: Any, name: str) -> list[tuple[str, str]]:
+    """Return the modules in order: the last part of each one's type, and its path."""
     if not isinstance(listed, list) or not all(isinstance(module, dict) and "type" in module for module in listed):
         raise InputError(f"{name}/modules.json: not a list of modules, each with its type and path")
     modules = []
     for module in listed:
         kind = str(module["type"])
-        ours = kind.startswith("sentence_transformers.")
         last = kind.rsplit(".", 1)[-1]
-        if not ours or last not in ("Transformer", "Pooling", "Dense", "Normalize"):
+        if not kind.startswith("sentence_transformers.") or last not in _MODULES:
             raise InputError(
-                f"encoder {name}: has a module {kind}, which is not done here; known are Transformer, Pooling, Dense "
-                "and Normalize of sentence-transformers"
+                f"encoder {name}: has a module {kind}, which is not supported; supported are Transformer, Pooling, "
+                "Dense and Normalize of sentence-transformers"
             )
-        modules.append({"kind": last, "path": str(module.get("path", "")), "type": kind})
-    kinds = [module["kind"] for module in modules]
+        modules.append((last, str(module.get("path", ""))))
+    kinds = [kind for kind, _ in modules]
     if kinds[:2] != ["Transformer", "Pooling"] or {"Transformer", "Pooling"} & set(kinds[2:]):
         raise InputError(
-            f"encoder {name}: its modules are {', '.join(kinds)}; known: Transformer, Pooling, then Dense or Normalize"
+            f"encoder {name}: its modules are {', '.join(kinds)}; supported: Transformer, Pooling, then Dense or "
+            "Normalize"
         )
     return modules
 
 
-def _of_transformer(repository: Repository, path: str) -> dict[str, Any]:
-    """What ``sentence_bert_config.json`` says, under the names of `Published`."""
-    files = ((name, repository.json(_join(path, name))) for name in _TRANSFORMER_FILES)
+def _transformer_settings(repository: Repository, path: str) -> dict[str, Any]:
+    """Return what ``sentence_bert_config.json`` says, under the names of `Published`."""
+    files = ((name, repository.json(join(path, name))) for name in _TRANSFORMER_FILES)
     file, said = next(((name, found) for name, found in files if found), (_TRANSFORMER_FILES[0], {}))
-    where = f"encoder {repository.name}: {_join(path, file)}"
+    where = f"encoder {repository.name}: {join(path, file)}"
     _refuse_unknown(said, _TRANSFORMER_KEYS, where)
     if said.get("transformer_task", "feature-extraction") != "feature-extraction":
-        raise InputError(f"{where}: transformer_task {said['transformer_task']!r} is not done here")
+        raise InputError(f"{where}: transformer_task {said['transformer_task']!r} is not supported")
     for key in ("query_expansion", "processing_kwargs", "tokenizer_name_or_path"):
         if said.get(key):
-            raise InputError(f"{where}: {key} is not done here")
-    read = {"text": {"method": "forward", "method_output_name": "last_hidden_state"}}
-    modality = said.get("modality_config", read)
-    if modality != read or said.get("module_output_name", "token_embeddings") != "token_embeddings":
+            raise InputError(f"{where}: {key} is not supported")
+    hidden_state = {"text": {"method": "forward", "method_output_name": "last_hidden_state"}}
+    modality = said.get("modality_config", hidden_state)
+    if modality != hidden_state or said.get("module_output_name", "token_embeddings") != "token_embeddings":
         raise InputError(
-            f"{where}: modality_config {', '.join(modality)} with {said.get('module_output_name')} is not done here; "
-            "known are texts, by the model's last hidden state"
+            f"{where}: modality_config {', '.join(modality)} with {said.get('module_output_name')} is not supported; "
+            "supported are texts, by the model's last hidden state"
         )
-    sides = _arguments(said, where)
+    for names, known in _ARGUMENTS.items():
+        for key in names:
+            _refuse_unknown(said.get(key) or {}, known, f"{where}: {key}")
+    processor = said.get("processor_kwargs") or said.get("tokenizer_args") or {}
     return {
         "lower_case": bool(said.get("do_lower_case")),
-        "length": said.get("max_seq_length") or sides.get("model_max_length"),
+        "length": said.get("max_seq_length") or processor.get("model_max_length"),
         "query_length": said.get("query_length"),
         "passage_length": said.get("document_length"),
-        "padding_side": sides.get("padding_side"),
-        "truncation_side": sides.get("truncation_side"),
+        "padding_side": processor.get("padding_side"),
+        "truncation_side": processor.get("truncation_side"),
     }
 
 
-def _arguments(said: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """The processor's arguments; those that are not understood, of it or of the others, are refused."""
-    for kind, known in _KWARGS.items():
-        for key in (f"{kind}_kwargs", _OLD_KWARGS[kind]):
-            _refuse_unknown(said.get(key) or {}, known, f"{where}: {key}")
-    return dict(said.get("processor_kwargs") or said.get(_OLD_KWARGS["processor"]) or {})
-
-
-def _of_pooling(repository: Repository, path: str) -> dict[str, Any]:
-    said = repository.json(_join(path, "config.json"))
-    where = f"encoder {repository.name}: {_join(path, 'config.json')}"
+def _pooling_settings(repository: Repository, path: str) -> dict[str, Any]:
+    file = join(path, "config.json")
+    said, where = repository.json(file), f"encoder {repository.name}: {file}"
     _refuse_unknown(said, _POOLING_KEYS, where)
     names = {old: name for name, old in POOLINGS.items()} | {"mean_sqrt_len_tokens": "mean_sqrt_len"}
     modes = said.get("pooling_mode")
@@ -285,12 +286,12 @@ def _of_pooling(repository: Repository, path: str) -> dict[str, Any]:
         modes = [key for key in said if key in names and said[key]] or ["mean"]
     modes = [names.get(mode, mode) for mode in ([modes] if isinstance(modes, str) else modes)]
     if len(modes) != 1 or modes[0] not in POOLINGS:
-        raise InputError(f"{where}: pools by {' + '.join(map(str, modes))}; known is one of {', '.join(POOLINGS)}")
+        raise InputError(f"{where}: pools by {' + '.join(map(str, modes))}; supported is one of {', '.join(POOLINGS)}")
     return {"pooling": modes[0], "include_prompt": said.get("include_prompt", True) is not False}
 
 
-def _of_model(repository: Repository) -> dict[str, Any]:
-    """What ``config_sentence_transformers.json`` says."""
+def _model_settings(repository: Repository) -> dict[str, Any]:
+    """Return what ``config_sentence_transformers.json`` says."""
     said = repository.json("config_sentence_transformers.json")
     kind = said.get("model_type", "SentenceTransformer")
     if kind != "SentenceTransformer":
@@ -307,22 +308,22 @@ def _of_model(repository: Repository) -> dict[str, Any]:
     }
 
 
-def _head(repository: Repository, module: Mapping[str, str]) -> Dense | Normalize:
-    """A module behind the pooling."""
-    path = module["path"]
-    said = repository.json(_join(path, "config.json"))
-    where = f"encoder {repository.name}: {_join(path, 'config.json')}"
+def _head(repository: Repository, kind: str, path: str) -> Dense | Normalize:
+    """Return a module after the pooling."""
+    file = join(path, "config.json")
+    said, where = repository.json(file), f"encoder {repository.name}: {file}"
     for key in ("module_input_name", "module_output_name"):
         if said.get(key) not in (None, "sentence_embedding"):
-            raise InputError(f"{where}: {key} {said[key]} is not done here; known is sentence_embedding")
-    if module["kind"] == "Normalize":
+            raise InputError(f"{where}: {key} {said[key]} is not supported; supported is sentence_embedding")
+    if kind == "Normalize":
         return Normalize()
     _refuse_unknown(said, _DENSE_KEYS, where)
     activation = str(said.get("activation_function", "torch.nn.modules.activation.Tanh"))
     owner, _, last = activation.rpartition(".")
     if not owner.startswith("torch.nn") or last not in ACTIVATIONS:
         raise InputError(
-            f"{where}: activation_function {activation} is not done here; known of torch.nn: {', '.join(ACTIVATIONS)}"
+            f"{where}: activation_function {activation} is not supported; supported of torch.nn: "
+            f"{', '.join(ACTIVATIONS)}"
         )
     for key in ("in_features", "out_features"):
         if not isinstance(said.get(key), int) or said[key] < 1:
@@ -332,12 +333,10 @@ def _head(repository: Repository, module: Mapping[str, str]) -> Dense | Normaliz
 
 
 def _adapter_of(repository: Repository, path: str) -> str | None:
-    """The model that a folder's adapters belong to."""
-    said = repository.json(_join(path, "adapter_config.json"))
-    if not said:
-        return None
-    base = said.get("base_model_name_or_path")
-    if not isinstance(base, str) or not base:
+    """Return the name of the model that a folder's adapters belong to; None: it holds no adapters."""
+    said = repository.json(join(path, "adapter_config.json"))
+    base: str | None = said.get("base_model_name_or_path")
+    if said and (not isinstance(base, str) or not base):
         raise InputError(
             f"encoder {repository.name}: holds adapters (adapter_config.json) and does not say of which model; merge "
             "them by peft's merge_and_unload and give the merged folder"
@@ -346,11 +345,7 @@ def _adapter_of(repository: Repository, path: str) -> str | None:
 
 
 def _refuse_unknown(said: Mapping[str, Any], known: set[str], where: str) -> None:
-    """Refuse keys that would change vectors in a way that nobody here knows; empty values say nothing."""
+    """Refuse keys that could change vectors in an unknown way; empty values say nothing."""
     for key, value in said.items():
         if key not in known and value not in (None, False, {}, []) and not key.startswith("_"):
-            raise InputError(f"{where}: {key} = {value!r} is not known here; without it the vectors could be wrong")
-
-
-def _join(path: str, name: str) -> str:
-    return f"{path}/{name}" if path else name
+            raise InputError(f"{where}: {key} = {value!r} is not supported; without it the vectors could be wrong")

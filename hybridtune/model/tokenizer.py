@@ -23,24 +23,15 @@ _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 @dataclass(frozen=True)
 class Tokenizer:
-    """A fast tokenizer as data.
+    """A fast tokenizer as data."""
 
-    Attributes:
-        definition: the text of its ``tokenizer.json``; texts are cut on the side that its truncation names.
-        pad_id: the id that fills short rows.
-        pools_prompts: whether a prefix's tokens are pooled with the text's. If not, each is given as ``~id``, below 0,
-            by which the encoder knows it.
-
-    Example: see `train_tokenizer`.
-    """
-
-    definition: str
+    definition: str  # the text of its tokenizer.json; texts are cut on the side that its truncation names
     pad_id: int
-    pools_prompts: bool = True
+    pools_prompts: bool = True  # with the text's tokens; if not, each token of a prefix is given as ~id, below 0
 
     @property
     def digest(self) -> str:
-        """Equal for equal tokenizers."""
+        """A digest, equal for equal tokenizers."""
         text = self.definition if self.pools_prompts else f"prompts left out\0{self.definition}"
         return hashlib.sha256(f"{self.pad_id}\0{text}".encode()).hexdigest()
 
@@ -51,7 +42,7 @@ class Tokenizer:
         return max(backend.get_vocab(with_added_tokens=True).values())
 
     def encode(self, texts: Sequence[str], prefix: str, max_length: int) -> list[list[int]]:
-        """Return token ids of each text behind the prefix, special tokens included, cut to ``max_length`` tokens."""
+        """Return token ids of each text after the prefix, special tokens included, cut to ``max_length`` tokens."""
         backend, side = _backend(self.definition)
         backend.enable_truncation(max_length, direction=side)
         rows = [row.ids for row in backend.encode_batch_fast([prefix + text for text in texts])]
@@ -61,7 +52,7 @@ class Tokenizer:
         return [[~token for token in row[:count]] + row[count:] for row in rows]
 
     def encode_flat(self, texts: Sequence[str], prefix: str, max_length: int) -> tuple[Int32, Int64]:
-        """Return the ids of `encode`, one text behind the other: [T] ids, and [n] the tokens of each text."""
+        """Return the ids of `encode`, one text after the other: [T] ids, and [n] the tokens of each text."""
         rows = self.encode(texts, prefix, max_length)
         lengths = np.fromiter(map(len, rows), np.int64, len(rows))
         return np.fromiter(chain.from_iterable(rows), np.int32, int(lengths.sum())), lengths
@@ -69,7 +60,7 @@ class Tokenizer:
 
 @functools.lru_cache(maxsize=64)
 def _tokens_of_prompt(definition: str, prompt: str) -> int:
-    """Tokens of a prompt by itself, without a special token at its end: how sentence-transformers counts them."""
+    """Count the tokens of a prompt by itself, without a special token at its end, as sentence-transformers does."""
     backend, _ = _backend(definition)
     backend.no_truncation()
     alone = backend.encode(prompt)
@@ -78,7 +69,7 @@ def _tokens_of_prompt(definition: str, prompt: str) -> int:
 
 @functools.lru_cache(maxsize=8)
 def _backend(definition: str) -> tuple[tokenizers.Tokenizer, str]:
-    """The tokenizer, and the side on which it cuts texts."""
+    """Return the tokenizer, and the side on which it cuts texts."""
     backend = tokenizers.Tokenizer.from_str(definition)
     side = (backend.truncation or {}).get("direction", "right")
     backend.no_padding()
@@ -92,8 +83,6 @@ def pretrained_tokenizer(name: str, trust_remote_code: bool = False) -> Tokenize
 
     Raises:
         InputError: it cannot be found or fetched, or it has no fast version.
-
-    Example: see `train_tokenizer`.
     """
     published = read_published(name)
     loaded = load_tokenizer(published, trust_remote_code)
@@ -108,17 +97,7 @@ def pretrained_tokenizer(name: str, trust_remote_code: bool = False) -> Tokenize
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
-    """Train a WordPiece tokenizer on the study's own texts, for the `tiny` encoder.
-
-    Args:
-        texts: what to learn the pieces from.
-        vocab_size: most pieces to keep.
-
-    Example:
-        >>> tokenizer = train_tokenizer(["who won", "she won"], vocab_size=60)
-        >>> [len(row) for row in tokenizer.encode(["won", "she won"], "", max_length=8)]  # [CLS] and [SEP] too
-        [3, 4]
-    """
+    """Train a WordPiece tokenizer of at most ``vocab_size`` pieces on a study's own texts, for the `tiny` encoder."""
     backend = tokenizers.Tokenizer(tokenizers.models.WordPiece(unk_token="[UNK]"))
     backend.normalizer = tokenizers.normalizers.BertNormalizer(strip_accents=False, lowercase=True)
     backend.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
@@ -136,14 +115,8 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
 def load_tokenizer(published: Published, trust_remote_code: bool) -> Any:
     """Return the fast tokenizer of a model, lowering texts and cutting them on the side that the model says.
 
-    Args:
-        published: what the model says of itself.
-        trust_remote_code: whether it may bring code of its own.
-
     Raises:
         InputError: it cannot be found or fetched, or it has no fast version.
-
-    Example: see `train_tokenizer`.
     """
     import transformers
 
@@ -171,9 +144,9 @@ def _lower(backend: Any) -> None:
     """Lower texts before all else that the tokenizer does to them, unless it does so already."""
     from tokenizers import normalizers
 
-    known: Any = backend.normalizer
-    parts: list[Any] = [known] * (known is not None)
-    if isinstance(known, normalizers.Sequence):
-        parts = [known[index] for index in range(len(known))]
+    own: Any = backend.normalizer
+    parts: list[Any] = [own] * (own is not None)
+    if isinstance(own, normalizers.Sequence):
+        parts = [own[index] for index in range(len(own))]
     if not any(isinstance(part, normalizers.Lowercase) for part in parts):
         backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *parts])

@@ -70,6 +70,6 @@ def test_a_model_with_a_module_that_is_not_done_is_one_line_with_its_name(call, 
     }[command]
     code, out, told = call(command, *arguments)
     assert (code, out) == (2, "")
-    assert told.startswith(f"hybridtune: encoder {folder}: has a module pylate.models.Dense.Dense, which is not done")
+    assert told.startswith(f"hybridtune: encoder {folder}: has a module pylate.models.Dense.Dense, which is not ")
     assert told.count("\n") == 1
     assert files(tmp_path) == before

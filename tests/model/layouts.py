@@ -45,7 +45,7 @@ def read(file: Path):
 
 
 def fast_tokenizer(first="[CLS]", last="[SEP]", lower=True, kind="wordpiece", **options):
-    """A tokenizer learnt from the texts; ``first`` and ``last`` stand around every text, where given."""
+    """A tokenizer learnt from the texts; ``first`` and ``last``, where given, enclose every text."""
     lowered = [normalizers.Lowercase()] if lower else []
     if kind == "wordpiece":
         backend = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]"))
@@ -71,10 +71,9 @@ def fast_tokenizer(first="[CLS]", last="[SEP]", lower=True, kind="wordpiece", **
 
 
 def modules(folder, *others, transformer="", pooling="mean", prompts=None, length=32, bert=None, model=None, pool=None):
-    """The files of sentence-transformers around a transformer that stands in the folder."""
-    width = pool.pop("width") if pool and "width" in pool else 32
+    """The files of sentence-transformers around the transformer in the folder."""
     kinds = [(transformer, "Transformer"), ("1_Pooling", "Pooling")]
-    kinds += [(f"{place}_{kind}", kind) for place, kind in enumerate(others, 2)]
+    kinds += [(f"{index}_{kind}", kind) for index, kind in enumerate(others, 2)]
     types = [
         {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
         for i, (path, kind) in enumerate(kinds)
@@ -84,15 +83,15 @@ def modules(folder, *others, transformer="", pooling="mean", prompts=None, lengt
     write(folder / transformer / "sentence_bert_config.json", settings)
     old = ("cls_token", "mean_tokens", "max_tokens", "mean_sqrt_len_tokens", "weightedmean_tokens", "lasttoken")
     modes = {f"pooling_mode_{name}": name.removesuffix("_token").removesuffix("_tokens") == pooling for name in old}
-    write(folder / "1_Pooling" / "config.json", {"word_embedding_dimension": width, **modes, **(pool or {})})
-    told = {"prompts": prompts or {}, "default_prompt_name": None, "similarity_fn_name": "cosine"}
-    write(folder / "config_sentence_transformers.json", told | (model or {}))
+    write(folder / "1_Pooling" / "config.json", {"word_embedding_dimension": 32, **modes, **(pool or {})})
+    settings = {"prompts": prompts or {}, "default_prompt_name": None, "similarity_fn_name": "cosine"}
+    write(folder / "config_sentence_transformers.json", settings | (model or {}))
     return folder
 
 
-def dense(folder, place, into, out, activation="activation.Tanh", bias=True):
+def dense(folder, index, into, out, activation="activation.Tanh", bias=True):
     """A Dense module's folder."""
-    path = folder / f"{place}_Dense"
+    path = folder / f"{index}_Dense"
     settings = {"in_features": into, "out_features": out, "bias": bias}
     write(path / "config.json", settings | {"activation_function": f"torch.nn.modules.{activation}"})
     layer = seeded(lambda: torch.nn.Linear(into, out, bias=bias))
@@ -117,15 +116,27 @@ def bert(folder, **tokenizer):
     return transformer(folder, transformers.BertModel, bert_config(made), made)
 
 
+def bert_layout(*others, tokenizer=None, **options):
+    """The maker of a BERT with other modules after its pooling."""
+    return lambda folder: modules(bert(folder, **(tokenizer or {})), *others, **options)
+
+
 PROMPTS = {"query": QUERY, "document": PASSAGE}
+LEFT_OUT = {"include_prompt": False}
+WEIGHTED = {"pooling_mode": "weightedmean", "embedding_dimension": 32}
 
-
-def bert_mean(folder):
-    return modules(bert(folder), "Normalize", prompts=PROMPTS)
-
-
-def bert_cls(folder):
-    return modules(bert(folder), "Normalize", pooling="cls", prompts=PROMPTS)
+bert_mean = bert_layout("Normalize", prompts=PROMPTS)
+bert_cls = bert_layout("Normalize", pooling="cls", prompts=PROMPTS)
+lower_case = bert_layout("Normalize", tokenizer={"lower": False}, bert={"do_lower_case": True}, prompts=PROMPTS)
+left_truncation = bert_layout("Normalize", tokenizer={"truncation_side": "left"}, prompts=PROMPTS, length=16)
+prompts_pooled = bert_layout(prompts=PROMPTS, pool={"include_prompt": True})
+prompts_left_out = bert_layout(prompts=PROMPTS, pool=LEFT_OUT)
+prompts_left_out_weighted = bert_layout("Normalize", prompts=PROMPTS | {"document": ""}, pool=LEFT_OUT | WEIGHTED)
+truncate_dim = bert_layout("Normalize", model={"truncate_dim": 8})
+null_length = bert_layout("Normalize", length=None)
+weighted_mean = bert_layout("Normalize", pooling="weightedmean", prompts=PROMPTS)
+largest = bert_layout(pooling="max", prompts=PROMPTS)
+mean_sqrt_len = bert_layout("Normalize", pooling="mean_sqrt_len", prompts=PROMPTS)
 
 
 def labse(folder):
@@ -246,35 +257,6 @@ def sharded(folder):
     return folder
 
 
-def lower_case(folder):
-    return modules(bert(folder, lower=False), "Normalize", bert={"do_lower_case": True}, prompts=PROMPTS)
-
-
-def left_truncation(folder):
-    return modules(bert(folder, truncation_side="left"), "Normalize", prompts=PROMPTS, length=16)
-
-
-def prompts_pooled(folder):
-    return modules(bert(folder), prompts=PROMPTS, pool={"include_prompt": True})
-
-
-def prompts_left_out(folder):
-    return modules(bert(folder), prompts=PROMPTS, pool={"include_prompt": False})
-
-
-def prompts_left_out_weighted(folder):
-    made = {"include_prompt": False, "pooling_mode": "weightedmean", "embedding_dimension": 32}
-    return modules(bert(folder), "Normalize", prompts={"query": QUERY, "document": ""}, pool=made)
-
-
-def truncate_dim(folder):
-    return modules(bert(folder), "Normalize", model={"truncate_dim": 8})
-
-
-def null_length(folder):
-    return modules(bert(folder), "Normalize", length=None)
-
-
 def no_length(folder):
     modules(bert(folder), "Normalize")
     (folder / "sentence_bert_config.json").unlink()
@@ -295,18 +277,6 @@ def adapter_only(folder):
     adapted.save_pretrained(folder)
     transformers.AutoTokenizer.from_pretrained(base).save_pretrained(folder)
     return modules(folder, "Normalize", pooling="cls")
-
-
-def weighted_mean(folder):
-    return modules(bert(folder), "Normalize", pooling="weightedmean", prompts=PROMPTS)
-
-
-def largest(folder):
-    return modules(bert(folder), pooling="max", prompts=PROMPTS)
-
-
-def mean_sqrt_len(folder):
-    return modules(bert(folder), "Normalize", pooling="mean_sqrt_len", prompts=PROMPTS)
 
 
 REMOTE_CODE = """
@@ -331,8 +301,8 @@ def remote_code(folder):
     modules(bert(folder), prompts=PROMPTS)
     (folder / "doubled.py").write_text(REMOTE_CODE, encoding="utf-8")
     kinds = {"AutoConfig": "doubled.DoubledConfig", "AutoModel": "doubled.DoubledModel"}
-    told = {**read(folder / "config.json"), "model_type": "doubled-bert", "auto_map": kinds}
-    write(folder / "config.json", told)
+    changes = {"model_type": "doubled-bert", "auto_map": kinds}
+    write(folder / "config.json", read(folder / "config.json") | changes)
     return folder
 
 
@@ -345,8 +315,9 @@ def written_by_version_6(folder):
 
 
 LAYOUTS = [
-    *(bert_mean, bert_cls, labse, distiluse, embedding_gemma, sentence_t5, mt5, xlm_roberta, modernbert, mpnet),
-    *(deberta_v2, qwen3_last, xlnet, half_precision, sharded, lower_case, left_truncation, prompts_pooled),
-    *(prompts_left_out, prompts_left_out_weighted, truncate_dim, null_length, no_length, old_layout, adapter_only),
-    *(weighted_mean, largest, mean_sqrt_len, remote_code, written_by_version_6),
+    *("bert_mean", "bert_cls", "labse", "distiluse", "embedding_gemma", "sentence_t5", "mt5", "xlm_roberta"),
+    *("modernbert", "mpnet", "deberta_v2", "qwen3_last", "xlnet", "half_precision", "sharded", "lower_case"),
+    *("left_truncation", "prompts_pooled", "prompts_left_out", "prompts_left_out_weighted", "truncate_dim"),
+    *("null_length", "no_length", "old_layout", "adapter_only", "weighted_mean", "largest", "mean_sqrt_len"),
+    *("remote_code", "written_by_version_6"),
 ]

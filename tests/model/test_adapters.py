@@ -63,14 +63,16 @@ def test_frozen_layers_and_the_embeddings_below_them_do_not_move(load):
     assert set(backward(model)) == trained
 
 
-def test_freezing_everything_is_refused(load):
-    with pytest.raises(InputError, match=r"train\.freeze_layers 2 leaves nothing of the encoder to train; set 1 or"):
-        prepared(load, freeze_layers=2)
-
-
-def test_more_frozen_layers_than_there_are(load):
-    with pytest.raises(InputError, match=r"train\.freeze_layers 3 is over the 2 layers of the encoder; set 2 or less"):
-        prepared(load, freeze_layers=3)
+@pytest.mark.parametrize(
+    ("layers", "reason"),
+    [
+        (2, r"train\.freeze_layers 2 leaves nothing of the encoder to train; set 1 or"),
+        (3, r"train\.freeze_layers 3 is over the 2 layers of the encoder; set 2 or less"),
+    ],
+)
+def test_freezing_everything_or_more_is_refused(load, layers, reason):
+    with pytest.raises(InputError, match=reason):
+        prepared(load, freeze_layers=layers)
 
 
 def test_frozen_embeddings(load):
@@ -190,9 +192,9 @@ def test_adapters_without_peft(load, monkeypatch):
 
 
 def test_compile_keeps_the_names_of_the_weights(load, monkeypatch):
-    asked = []
-    monkeypatch.setattr(torch, "compile", lambda call, **options: asked.append(options) or call)
+    options_used = []
+    monkeypatch.setattr(torch, "compile", lambda call, **options: options_used.append(options) or call)
     model = prepared(load, compile=True)
-    assert asked == [{"dynamic": True}]
+    assert options_used == [{"dynamic": True}]
     assert model.backbone.state_dict().keys() == load().backbone.state_dict().keys()
     assert model.embed(rows()).shape == (4, 16)

@@ -27,7 +27,7 @@ def token_rows(tiny, texts=TEXTS, prefix="passage: ", length=24):
 @pytest.fixture
 def no_network(monkeypatch):
     def refuse(*args, **options):
-        raise AssertionError(f"the network was asked: {args}")
+        raise AssertionError(f"the network was used: {args}")
 
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     monkeypatch.setattr(socket.socket, "connect", refuse)
@@ -73,19 +73,11 @@ def test_every_parameter_gets_a_gradient(tiny):
 
 def test_dropout_is_the_models_own_or_the_one_given(tiny):
     folder, encoder, tokenizer = tiny
-    rates = [
-        {
-            module.p
-            for module in load_encoder(str(folder), encoder, tokenizer.pad_id, rate).modules()
-            if is_dropout(module)
-        }
-        for rate in (None, 0.25)
-    ]
+    rates = []
+    for rate in (None, 0.25):
+        modules = load_encoder(str(folder), encoder, tokenizer.pad_id, rate).modules()
+        rates.append({module.p for module in modules if isinstance(module, torch.nn.Dropout)})
     assert rates == [{0.0}, {0.25}]
-
-
-def is_dropout(module):
-    return isinstance(module, torch.nn.Dropout)
 
 
 def test_tiny_is_a_function_of_its_seed_and_leaves_the_random_state_alone(tiny, tmp_path):
@@ -99,7 +91,7 @@ def test_tiny_is_a_function_of_its_seed_and_leaves_the_random_state_alone(tiny, 
     assert first != other
 
 
-def test_tiny_takes_the_longest_text_it_is_asked_for(tiny):
+def test_tiny_takes_the_longest_text_of_its_settings(tiny):
     row = np.resize(token_rows(tiny)[0], 24)
     assert loaded(tiny).embed([row]).shape == (1, 16)
 

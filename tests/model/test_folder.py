@@ -167,16 +167,16 @@ for folder in map(Path, sys.argv[2:]):
 @pytest.fixture(scope="module")
 def encoded(tiny, tmp_path_factory):
     """Folders, what sentence-transformers makes of them, and what they were saved from, by name."""
-    place = tmp_path_factory.mktemp("folders")
-    made = {name: save(tiny[0], place / name, pooling=name, **SETTINGS) for name in ("mean", "cls")}
+    root = tmp_path_factory.mktemp("folders")
+    made = {name: save(tiny[0], root / name, pooling=name, **SETTINGS) for name in ("mean", "cls")}
     if KIT.is_dir():
-        unpack = [sys.executable, str(KIT / "unpack_encoder.py"), str(place / "start"), "--layers", "1"]
+        unpack = [sys.executable, str(KIT / "unpack_encoder.py"), str(root / "start"), "--layers", "1"]
         subprocess.run(unpack, check=True, capture_output=True)
-        made["kit"] = save(place / "start", place / "kit", query_length=24, passage_length=40)
-    command = [sys.executable, "-c", _ENCODE, json.dumps([*TEXTS, *LONG]), *(str(place / name) for name in made)]
+        made["kit"] = save(root / "start", root / "kit", query_length=24, passage_length=40)
+    command = [sys.executable, "-c", _ENCODE, json.dumps([*TEXTS, *LONG]), *(str(root / name) for name in made)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return place, made
+    return root, made
 
 
 needs_kit = pytest.mark.skipif(not KIT.is_dir(), reason=f"no data kit at {KIT}")
@@ -187,9 +187,9 @@ FOLDERS = ["mean", "cls", pytest.param("kit", marks=(pytest.mark.kit, needs_kit)
 @needs_sentence_transformers
 @pytest.mark.parametrize("name", FOLDERS)
 def test_sentence_transformers_gives_the_same_embeddings_prompts_and_cut_texts_included(encoded, name):
-    place, made = encoded
+    root, made = encoded
     encoder, model, tokenizer = made[name]
-    with np.load(place / f"{name}.npz") as vectors:
+    with np.load(root / f"{name}.npz") as vectors:
         found = dict(vectors)
     longest = max(encoder.query_length, encoder.passage_length)
     for prefix, prompts in (
@@ -206,9 +206,9 @@ def test_sentence_transformers_gives_the_same_embeddings_prompts_and_cut_texts_i
 @needs_sentence_transformers
 @pytest.mark.parametrize("name", FOLDERS)
 def test_what_sentence_transformers_saves_again_tells_the_same_settings(encoded, name):
-    place, made = encoded
+    root, made = encoded
     encoder = made[name][0]
-    again = with_folder_settings(Encoder(name=str(place / f"{name}.saved")))
+    again = with_folder_settings(Encoder(name=str(root / f"{name}.saved")))
     assert again.pooling == encoder.pooling
     assert (again.query_prefix, again.passage_prefix) == (encoder.query_prefix, encoder.passage_prefix)
     longest = max(encoder.query_length, encoder.passage_length)

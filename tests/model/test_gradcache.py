@@ -80,7 +80,7 @@ def test_dropout_differs_between_chunks():
         return loss_of(vectors)
 
     backward(model, TEXTS[:1].expand(12, 6).split(1), remember)
-    assert len(seen) == 1  # the loss is asked once
+    assert len(seen) == 1  # the loss is taken once
     assert len(seen[0].unique(dim=0)) > 6
 
 
@@ -143,6 +143,11 @@ def token_rows():
     return TokenRows.of([draw.integers(5, 300, draw.integers(2, 21), np.int32) for _ in range(12)])
 
 
+def check_same_gradients(model, expected):
+    largest = max(float(gradient.abs().max()) for gradient in gradients(expected).values() if gradient is not None)
+    torch.testing.assert_close(gradients(model), gradients(expected), rtol=1e-5, atol=1e-5 * largest)
+
+
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("size", [1, 5, None])
 def test_an_encoder_in_chunks(tiny, size, checkpointing):
@@ -151,20 +156,18 @@ def test_an_encoder_in_chunks(tiny, size, checkpointing):
     plain(expected, token_rows().split(size))
     torch.manual_seed(7)
     backward(model, token_rows().split(size), loss_of)
-    largest = max(float(gradient.abs().max()) for gradient in gradients(expected).values() if gradient is not None)
-    torch.testing.assert_close(gradients(model), gradients(expected), rtol=1e-5, atol=1e-5 * largest)
+    check_same_gradients(model, expected)
 
 
 def test_an_encoder_without_dropout_does_not_see_its_chunks(tiny):
     expected, model = encoder(tiny, dropout=0.0), encoder(tiny, dropout=0.0)
     plain(expected, [token_rows()])
     backward(model, token_rows().split(3), loss_of)
-    largest = max(float(gradient.abs().max()) for gradient in gradients(expected).values() if gradient is not None)
-    torch.testing.assert_close(gradients(model), gradients(expected), rtol=1e-5, atol=1e-5 * largest)
+    check_same_gradients(model, expected)
 
 
 def test_an_encoder_in_chunks_under_autocast(tiny):
-    """bf16 weights cast without a graph must not be used where a graph is asked for."""
+    """bf16 weights cast without a graph must not be used where a graph is needed."""
     expected, model = encoder(tiny), encoder(tiny)
     chunks = token_rows().split(4)
 

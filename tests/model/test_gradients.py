@@ -44,7 +44,7 @@ STEPS = 2  # DDP rebuilds its buckets in the second
 def toy():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 4), Unit()).double()
-    model.register_buffer("told_to_all_at_every_step", torch.zeros(3))
+    model.register_buffer("sent_to_all_at_every_step", torch.zeros(3))
     return model
 
 
@@ -169,8 +169,8 @@ def found(tmp_path_factory, tiny):
     folder = tmp_path_factory.mktemp("workers")
     code = "import sys, test_gradients; test_gradients.worker(int(sys.argv[1]), *sys.argv[2:4], int(sys.argv[4]))"
     rest = [str(folder), str(tiny[0]), str(tiny[2].pad_id)]
-    here = Path(__file__).parent
-    processes = [subprocess.Popen([sys.executable, "-c", code, str(rank), *rest], cwd=here) for rank in range(3)]
+    cwd = Path(__file__).parent
+    processes = [subprocess.Popen([sys.executable, "-c", code, str(rank), *rest], cwd=cwd) for rank in range(3)]
     try:
         assert [process.wait(240) for process in processes] == [0, 0, 0]
     finally:
@@ -197,8 +197,8 @@ def alone(model, vectors, case):
     return loss.item(), hits, of_logarithm, {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
 
 
-def assert_same(here, expected, rtol, atol):
-    figures, of_temperature, gradients = here
+def assert_same(found, expected, rtol, atol):
+    figures, of_temperature, gradients = found
     loss, hits, of_logarithm, expected_gradients = expected
     assert loss > 0.1
     assert float(figures[0]) == pytest.approx(loss, rel=rtol)
@@ -241,7 +241,7 @@ def test_an_encoder_gets_the_gradient_of_the_definition(found, tiny):
 
 
 def test_sharded_weights_get_the_gradient_of_the_definition(found):
-    """FSDP2 meets in every run of the model, and here workers hold different numbers of chunks."""
+    """FSDP2 meets in every run of the model, and workers hold different numbers of chunks."""
     model = toy()
     expected = alone(model, model(toy_texts(slice(0, PAIRS), OWNERS >= 0)), ALL)
     for size in SIZES:

@@ -34,7 +34,7 @@ def naive(
         for rows, columns in [(queries, texts), (passages, [*queries])][: 1 + symmetric]:
             for i in range(len(rows)):
                 scores = {}
-                for j in range(len(columns)):  # column j of either side stands for text j
+                for j in range(len(columns)):  # column j of either side is text j
                     near = near_duplicate is not None and (passages[i] @ texts[j]).item() > near_duplicate
                     if i == j or (of_texts[j] != of_texts[i] and not near):
                         one, other = rows[i][:width], columns[j][:width]
@@ -103,7 +103,7 @@ def test_known_answer_with_a_hard_negative():
     assert float(output.loss) == pytest.approx(expected, rel=1e-6)
     far = F.normalize(torch.tensor([[1.0, 1.0], [0.0, 1.0]]), dim=1)
     output = info_nce(vectors, far, torch.tensor([0, 1]), 0.5, False, vectors[:1], torch.tensor([-1]))
-    assert float(output.accuracy) == 0.5  # the negative stands nearer to the first query than its passage does
+    assert float(output.accuracy) == 0.5  # the negative is nearer to the first query than its passage does
 
 
 def test_a_negative_without_an_answer_set():
@@ -134,8 +134,8 @@ def test_a_width_that_does_not_cut(width):
 def test_near_duplicates_equal_the_definition(symmetric):
     queries, passages, negatives = unit(12, 6, 0), unit(12, 6, 1), unit(7, 6, 2)
     of_negatives = torch.tensor([-1, 1, 9, 0, -1, 3, 5])
-    place = (queries, passages, torch.arange(12), 0.1, symmetric, negatives, of_negatives)
-    losses = {limit: assert_equals_the_definition(*place, near_duplicate=limit) for limit in (None, NEAR, 0.999)}
+    arguments = (queries, passages, torch.arange(12), 0.1, symmetric, negatives, of_negatives)
+    losses = {limit: assert_equals_the_definition(*arguments, near_duplicate=limit) for limit in (None, NEAR, 0.999)}
     assert losses[NEAR] < losses[None] - 1e-3  # fewer columns
     assert losses[0.999] == losses[None]
 
@@ -143,8 +143,8 @@ def test_near_duplicates_equal_the_definition(symmetric):
 def test_known_answer_with_a_near_duplicate():
     """The second passage is as good as the first: neither query sees the other's, nor the negative that copies it."""
     passages = F.normalize(torch.tensor([[1.0, 0.0, 0.0], [1.0, 0.1, 0.0], [0.0, 0.0, 1.0]]), dim=1)
-    place = (passages, passages, torch.arange(3), 0.5, True, passages[:1], torch.tensor([-1]))
-    output = info_nce(*place, near_duplicate=0.9)
+    arguments = (passages, passages, torch.arange(3), 0.5, True, passages[:1], torch.tensor([-1]))
+    output = info_nce(*arguments, near_duplicate=0.9)
     alone = math.log1p(math.exp(-2))  # of the other columns only one is left, at a right angle
     third = math.log1p(3 * math.exp(-2))  # the third query sees all three
     third_back = math.log1p(2 * math.exp(-2))  # backwards there are no negatives
@@ -177,21 +177,21 @@ def test_a_collapsed_encoder_has_no_spread():
 
 def test_a_temperature_gets_a_gradient():
     queries, passages = unit(12, 6, 0), unit(12, 6, 1)
-    here, there = (torch.tensor(0.1, dtype=torch.float64, requires_grad=True) for _ in range(2))
-    info_nce(queries, passages, ANSWER_SETS, here, True, matryoshka=[3]).loss.backward()
-    naive(queries, passages, ANSWER_SETS, there, True, matryoshka=[3])[0].backward()
-    torch.testing.assert_close(here.grad, there.grad)
-    assert abs(float(here.grad)) > 0.1
+    found, expected = (torch.tensor(0.1, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    info_nce(queries, passages, ANSWER_SETS, found, True, matryoshka=[3]).loss.backward()
+    naive(queries, passages, ANSWER_SETS, expected, True, matryoshka=[3])[0].backward()
+    torch.testing.assert_close(found.grad, expected.grad)
+    assert abs(float(found.grad)) > 0.1
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_autocast_does_not_reach_the_loss(dtype):
     queries, passages = unit(12, 6, 0).to(dtype), unit(12, 6, 1).to(dtype)
     negatives, of_negatives = unit(3, 6, 2).to(dtype), torch.full((3,), -1)
-    place = (ANSWER_SETS, 0.02, True, negatives, of_negatives, [3], NEAR)
-    expected = info_nce(queries.float(), passages.float(), *place[:3], negatives.float(), *place[4:]).loss
+    arguments = (ANSWER_SETS, 0.02, True, negatives, of_negatives, [3], NEAR)
+    expected = info_nce(queries.float(), passages.float(), *arguments[:3], negatives.float(), *arguments[4:]).loss
     with torch.autocast("cpu", torch.bfloat16):
-        found = info_nce(queries, passages, *place).loss
+        found = info_nce(queries, passages, *arguments).loss
         pulled = align(queries, passages, passages).loss
     assert found.dtype == pulled.dtype == torch.float32
     assert float(found) == float(expected)
@@ -227,7 +227,7 @@ def test_a_teacher_of_another_width():
         align(unit(6, 4, 0), unit(6, 4, 1), unit(6, 8, 2))
 
 
-def test_a_temperature_starts_where_it_is_told():
+def test_a_temperature_starts_as_given():
     for start in (0.05, 0.02, 0.37, 0.005, 1.0):
         value = LearnedTemperature(start, 0.005, 1.0).value()
         assert value.shape == ()

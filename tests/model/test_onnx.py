@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from hybridtune.config.fields import Encoder
 from hybridtune.errors import HybridtuneError, InputError
 from hybridtune.model import onnx
-from hybridtune.model.encoder import load_encoder
-from hybridtune.model.folder import build_tiny, with_folder_settings
+from hybridtune.model.encoder import DualEncoder, load_encoder
+from hybridtune.model.folder import build_tiny
 from hybridtune.model.onnx import TOLERANCE, check_onnx, largest_difference, sample_texts, write_onnx
 from hybridtune.model.tokenizer import pretrained_tokenizer
 
@@ -87,7 +86,7 @@ def test_a_graph_of_another_model_or_pooling_is_found_out(tiny, graph, tmp_path)
 
 @pytest.mark.slow
 @needs_onnx
-def test_a_graph_that_is_none_is_told(tiny, graph, tmp_path):
+def test_a_file_that_is_no_graph_is_refused(tiny, graph, tmp_path):
     (tmp_path / "model.onnx").write_bytes(b"no graph")
     with pytest.raises(HybridtuneError, match="ONNX Runtime cannot run"):
         largest_difference(graph[1], tmp_path / "model.onnx", token_rows(tiny)[:1])
@@ -95,7 +94,7 @@ def test_a_graph_that_is_none_is_told(tiny, graph, tmp_path):
 
 @pytest.mark.slow
 @needs_onnx
-def test_cls_pooling_the_opset_asked_for_and_weights_beside_the_graph(tiny, tmp_path, monkeypatch):
+def test_cls_pooling_a_given_opset_and_weights_beside_the_graph(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(onnx, "_PROTOBUF_LIMIT", 1000)  # bytes
     model = loaded(tiny, "cls")
     assert write_onnx(model, str(tiny[0]), False, tmp_path / "model.onnx", 18) == 18
@@ -107,7 +106,7 @@ def test_cls_pooling_the_opset_asked_for_and_weights_beside_the_graph(tiny, tmp_
 
 @pytest.mark.slow
 @needs_onnx
-def test_what_torch_cannot_export_is_told(tiny, tmp_path, monkeypatch):
+def test_what_torch_cannot_export_is_one_line(tiny, tmp_path, monkeypatch):
     model = loaded(tiny, "mean")
 
     def refuse(*args, **options):
@@ -130,23 +129,20 @@ def test_a_package_that_is_missing_is_named(monkeypatch):
 @needs_onnx
 @pytest.mark.parametrize("name", ["labse", "largest", "weighted_mean", "mean_sqrt_len", "truncate_dim", "distiluse"])
 def test_other_poolings_and_dense_layers_are_in_the_graph(name, tmp_path):
-    folder = getattr(layouts, name)(tmp_path / "model")
-    encoder = with_folder_settings(Encoder(name=str(folder)))
-    tokenizer = pretrained_tokenizer(encoder.name)
-    model = load_encoder(encoder.name, encoder, tokenizer.pad_id).eval()
-    write_onnx(model, encoder.name, False, tmp_path / "model.onnx")
-    rows = [np.array(ids, np.int32) for ids in tokenizer.encode(sample_texts()[:60], "", 32)]
-    assert largest_difference(model, tmp_path / "model.onnx", [row for row in rows if len(row)]) < 1e-4
+    folder = str(getattr(layouts, name)(tmp_path / "model"))
+    model = DualEncoder.load(folder)
+    write_onnx(model, folder, False, tmp_path / "model.onnx")
+    texts = pretrained_tokenizer(folder).encode(sample_texts()[:60], "", 32)
+    rows = [np.array(ids, np.int32) for ids in texts if ids]
+    assert largest_difference(model, tmp_path / "model.onnx", rows) < 1e-4
 
 
 @needs_onnx
 @pytest.mark.parametrize(
-    ("name", "told"), [("prompts_left_out", "leaves prompts out of the pooling"), ("xlnet", "needs token types")]
+    ("name", "reason"), [("prompts_left_out", "leaves prompts out of the pooling"), ("xlnet", "needs token types")]
 )
-def test_what_a_graph_of_ids_and_mask_cannot_do_is_refused(name, told, tmp_path):
-    folder = getattr(layouts, name)(tmp_path / "model")
-    encoder = with_folder_settings(Encoder(name=str(folder)))
-    model = load_encoder(encoder.name, encoder, 0)
-    with pytest.raises(InputError, match=told):
-        write_onnx(model, encoder.name, False, tmp_path / "model.onnx")
+def test_what_a_graph_of_ids_and_mask_cannot_do_is_refused(name, reason, tmp_path):
+    folder = str(getattr(layouts, name)(tmp_path / "model"))
+    with pytest.raises(InputError, match=reason):
+        write_onnx(DualEncoder.load(folder), folder, False, tmp_path / "model.onnx")
     assert not (tmp_path / "model.onnx").exists()

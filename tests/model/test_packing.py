@@ -136,12 +136,12 @@ def test_vectors_do_not_depend_on_the_other_texts_nor_on_their_order():
 def test_groups_cost_least_of_all(lengths, cost):
     sizes = np.sort(np.array(lengths))
     groups = packing._groups(sizes, cost)
-    held = iter(sizes)
+    remaining = iter(sizes)
     for group in groups:
-        inside = list(itertools.islice(held, group.texts))
+        inside = list(itertools.islice(remaining, group.texts))
         assert max(inside) == group.length
         assert group.ragged == (min(inside) < group.length)
-    assert next(held, None) is None
+    assert next(remaining, None) is None
     every = []
     for cuts in itertools.product([False, True], repeat=len(sizes) - 1):
         ends = [i + 1 for i, cut in enumerate(cuts) if cut] + [len(sizes)]
@@ -150,25 +150,25 @@ def test_groups_cost_least_of_all(lengths, cost):
 
 
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=20), st.booleans(), st.booleans())
-def test_every_token_has_one_slot_and_its_place(lengths, by_group, packed):
+def test_every_token_has_one_slot_and_its_position(lengths, by_group, packed):
     rows = TokenRows.of([np.arange(1, length + 1) * 100 + i for i, length in enumerate(lengths)])
     if by_group:
-        places = packing.group_by_length(rows.lengths, CPU, packed)
-        assert sum(group.slots for group in places.groups) == len(places.owner)
-        assert torch.equal(places.bias == 0, places.share > 0)
+        layout = packing.group_by_length(rows.lengths, CPU, packed)
+        assert sum(group.slots for group in layout.groups) == len(layout.owner)
+        assert torch.equal(layout.bias == 0, layout.share > 0)
     else:
-        places = packing.one_after_the_other(rows.lengths, rows.longest, CPU)
-        assert places.offsets.tolist() == [0, *np.cumsum(lengths)]
-        assert places.offsets.dtype == torch.int32
-    slots = places.fill(rows.ids, 7)
-    held = places.share > 0
-    assert sorted(slots[held].tolist()) == sorted(rows.ids.tolist())
-    assert (slots[~held] == 7).all()
-    assert torch.equal(slots[held], (places.positions[held] + 1) * 100 + places.owner[held])
-    assert slots[places.firsts].tolist() == [100 + i for i in range(len(lengths))]
-    sums = torch.zeros(len(lengths)).index_add(0, places.owner, places.share)
+        layout = packing.one_after_the_other(rows.lengths, rows.longest, CPU)
+        assert layout.offsets.tolist() == [0, *np.cumsum(lengths)]
+        assert layout.offsets.dtype == torch.int32
+    slots = layout.fill(rows.ids, 7)
+    filled = layout.share > 0
+    assert sorted(slots[filled].tolist()) == sorted(rows.ids.tolist())
+    assert (slots[~filled] == 7).all()
+    assert torch.equal(slots[filled], (layout.positions[filled] + 1) * 100 + layout.owner[filled])
+    assert slots[layout.firsts].tolist() == [100 + i for i in range(len(lengths))]
+    sums = torch.zeros(len(lengths)).index_add(0, layout.owner, layout.share)
     torch.testing.assert_close(sums, torch.ones(len(lengths)))
-    assert places.longest == max(lengths)
+    assert layout.longest == max(lengths)
 
 
 @pytest.mark.parametrize("kind", ["bert", "xlm-roberta"])
@@ -223,24 +223,24 @@ def test_dropped_attention_weights_keep_to_groups_and_to_training(monkeypatch):
                 drawn.append(model.embed(rows))
     assert torch.equal(drawn[0], drawn[1])
     assert not torch.allclose(drawn[0], drawn[2], atol=1e-2)
-    places = packing.one_after_the_other(torch.tensor([2, 3]), 3, CPU)
+    layout = packing.one_after_the_other(torch.tensor([2, 3]), 3, CPU)
     heads = torch.zeros(1, 4, 5, 8)
     with pytest.raises(ValueError, match="drops no weights"):
-        packing.packed_attention(None, heads, heads, heads, None, dropout=0.5, texts=places)
+        packing.packed_attention(None, heads, heads, heads, None, dropout=0.5, texts=layout)
 
 
 def test_dropped_attention_weights_are_right_on_average():
     """E[dropout(softmax)] V is softmax V: the mean over many draws comes near the undropped attention."""
     generator = torch.Generator().manual_seed(0)
     heads = [torch.randn(1, 64, 15, 8, generator=generator) for _ in range(3)]  # 12 tokens, 3 slots of padding
-    places = packing.group_by_length(torch.tensor([5, 4, 3]), CPU)
+    layout = packing.group_by_length(torch.tensor([5, 4, 3]), CPU)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        sums = sum(packing.packed_attention(None, *heads, None, dropout=0.1, texts=places)[0] for _ in range(300))
-    exact = packing.packed_attention(None, *heads, None, texts=places)[0]
-    held = places.share > 0
-    assert ((sums / 300 - exact)[0, held] ** 2).mean().sqrt() < 0.05
-    assert (exact[0, held] ** 2).mean().sqrt() > 0.5
+        sums = sum(packing.packed_attention(None, *heads, None, dropout=0.1, texts=layout)[0] for _ in range(300))
+    exact = packing.packed_attention(None, *heads, None, texts=layout)[0]
+    filled = layout.share > 0
+    assert ((sums / 300 - exact)[0, filled] ** 2).mean().sqrt() < 0.05
+    assert (exact[0, filled] ** 2).mean().sqrt() > 0.5
 
 
 def test_bfloat16_is_near_float32():

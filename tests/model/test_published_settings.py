@@ -10,14 +10,13 @@ from pathlib import Path
 import layouts
 import numpy as np
 import pytest
-import torch
 import transformers
 from layouts import LONG, PASSAGE, QUERY, TEXTS, write
 
 from hybridtune.config.fields import Encoder
 from hybridtune.errors import InputError
-from hybridtune.model.encoder import load_encoder
-from hybridtune.model.folder import check_fit, encoder_notices, model_digest, save_folder, with_folder_settings
+from hybridtune.model.encoder import DualEncoder
+from hybridtune.model.folder import check_fit, encoder_notices, model_digest, with_folder_settings
 from hybridtune.model.tokenizer import pretrained_tokenizer
 
 
@@ -45,13 +44,8 @@ def settings_of(folder):
     return with_folder_settings(Encoder(name=str(folder)))
 
 
-def embed(folder, texts, side="query"):
-    encoder = settings_of(folder)
-    tokenizer = pretrained_tokenizer(encoder.name)
-    model = load_encoder(encoder.name, encoder, tokenizer.pad_id).eval()
-    prefix, length = getattr(encoder, f"{side}_prefix"), getattr(encoder, f"{side}_length")
-    with torch.no_grad():
-        return model.embed([np.array(ids, np.int32) for ids in tokenizer.encode(texts, prefix, length)]).numpy()
+def embed(folder, texts):
+    return DualEncoder.load(folder).encode_queries(texts)
 
 
 OLD = {"pooling_mode_mean_tokens": False}
@@ -86,9 +80,9 @@ def test_prompts_by_the_names_that_sentence_transformers_asks_for(changed):
         found = settings_of(folder)
         assert found.query_prefix == (f"{query}: " if query else "")
         assert found.passage_prefix == (f"{passage}: " if passage else "")
-        told = " ".join(encoder_notices(found))
-        assert ("names no prompts" in told) == (not names)
-        assert ("has prompts that are not used: s2p;" in told) == ("s2p" in names)
+        notices = " ".join(encoder_notices(found))
+        assert ("names no prompts" in notices) == (not names)
+        assert ("has prompts that are not used: s2p;" in notices) == ("s2p" in names)
 
 
 def test_lengths_as_sentence_transformers_takes_them(changed):
@@ -105,8 +99,8 @@ def test_lengths_as_sentence_transformers_takes_them(changed):
 
 def test_a_plain_folder_gets_one_notice_of_what_is_assumed(tmp_path):
     folder = layouts.bert(tmp_path / "plain")
-    [told] = encoder_notices(settings_of(folder))
-    assert told.endswith(
+    [notice] = encoder_notices(settings_of(folder))
+    assert notice.endswith(
         "has no settings of its own (no modules.json); assumed: pooling 'mean', query_prefix 'query: ', "
         "passage_prefix 'passage: ', query_length 96, passage_length 160"
     )
@@ -164,11 +158,11 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_is_not_done_is_refused_by_its_name(changed, case):
-    files, told = REFUSED[case]
+def test_what_is_not_supported_is_refused_by_its_name(changed, case):
+    files, reason = REFUSED[case]
     folder = changed(**files)
     for use in (settings_of, lambda folder: pretrained_tokenizer(str(folder))):
-        with pytest.raises(InputError, match=told) as caught:
+        with pytest.raises(InputError, match=reason) as caught:
             use(folder)
         assert "\n" not in str(caught.value)
 
@@ -180,17 +174,17 @@ def dense_folder(folder, **keys):
 
 
 @pytest.mark.parametrize(
-    ("keys", "told"),
+    ("keys", "reason"),
     [
-        ({"activation_function": "custom.Swish"}, "activation_function custom.Swish is not done here"),
-        ({"activation_function": "torch.load"}, "activation_function torch.load is not done here"),
+        ({"activation_function": "custom.Swish"}, "activation_function custom.Swish is not supported"),
+        ({"activation_function": "torch.load"}, "activation_function torch.load is not supported"),
         ({"module_input_name": "token_embeddings"}, "module_input_name token_embeddings"),
         ({"out_features": "many"}, "out_features must be a whole number above 0"),
         ({"gate": True}, "gate = True"),
     ],
 )
-def test_dense_layers_that_are_not_done_are_refused(tmp_path, keys, told):
-    with pytest.raises(InputError, match=told):
+def test_dense_layers_that_are_not_supported_are_refused(tmp_path, keys, reason):
+    with pytest.raises(InputError, match=reason):
         settings_of(dense_folder(tmp_path / "dense", **keys))
 
 
@@ -236,18 +230,15 @@ def test_left_padding_with_cls_is_right_padding_in_the_export(tmp_path):
     sentence_transformers = pytest.importorskip("sentence_transformers")
     folder = layouts.modules(layouts.bert(tmp_path / "left", padding_side="left"), pooling="cls")
     texts = [*TEXTS, *LONG]
-    ours = embed(folder, texts)
+    ours = DualEncoder.load(folder)
+    vectors = ours.encode_queries(texts)
     theirs = sentence_transformers.SentenceTransformer(str(folder), device="cpu")
-    alone = np.concatenate([theirs.encode([text], normalize_embeddings=True) for text in texts])
-    np.testing.assert_allclose(ours, alone, rtol=0, atol=1e-5)
-    together = theirs.encode(texts, normalize_embeddings=True)
-    assert np.abs(together - alone).max() > 1e-3
-
-    encoder = settings_of(folder)
-    model = load_encoder(encoder.name, encoder, pretrained_tokenizer(encoder.name).pad_id).eval()
-    save_folder(model, encoder.name, encoder, tmp_path / "best", "# card", {})
+    alone = np.concatenate([theirs.encode([text]) for text in texts])
+    np.testing.assert_allclose(vectors, alone, rtol=0, atol=1e-5)
+    assert np.abs(theirs.encode(texts) - alone).max() > 1e-3
+    ours.save(tmp_path / "best")
     best = sentence_transformers.SentenceTransformer(str(tmp_path / "best"), device="cpu")
-    np.testing.assert_allclose(best.encode(texts, normalize_embeddings=True), ours, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(best.encode(texts), vectors, rtol=0, atol=1e-5)
 
 
 SETTINGS = {
@@ -273,37 +264,32 @@ def test_each_setting_changes_vectors_so_that_equality_with_the_oracle_proves_it
 def hub_cache(folder, root, name="me/st-hub"):
     """A hub cache that holds one model, as a download leaves it."""
     commit = "b" * 40
-    place = root / f"models--{name.replace('/', '--')}"
-    shutil.copytree(folder, place / "snapshots" / commit)
-    (place / "refs").mkdir()
-    (place / "refs" / "main").write_text(commit)
+    model = root / f"models--{name.replace('/', '--')}"
+    shutil.copytree(folder, model / "snapshots" / commit)
+    (model / "refs").mkdir()
+    (model / "refs" / "main").write_text(commit)
     return {**os.environ, "HF_HUB_CACHE": str(root), "HF_HUB_OFFLINE": "1"}
 
 
 HUB = """
 import json, sys
-import huggingface_hub, numpy as np, torch
-asked, download = [], huggingface_hub.hf_hub_download
-huggingface_hub.hf_hub_download = lambda name, path, **how: asked.append(path) or download(name, path, **how)
+import huggingface_hub
+fetched, download = [], huggingface_hub.hf_hub_download
+huggingface_hub.hf_hub_download = lambda name, path, **options: fetched.append(path) or download(name, path, **options)
 from hybridtune.config.fields import Encoder
-from hybridtune.model.tokenizer import pretrained_tokenizer
-from hybridtune.model.encoder import load_encoder
+from hybridtune.model.encoder import DualEncoder
 from hybridtune.model.folder import encoder_notices, model_digest, with_folder_settings
 name, texts = sys.argv[1], json.loads(sys.argv[2])
 encoder = with_folder_settings(Encoder(name=name))
-tokenizer = pretrained_tokenizer(name)
-model = load_encoder(name, encoder, tokenizer.pad_id).eval()
-rows = [np.array(ids, np.int32) for ids in tokenizer.encode(texts, encoder.query_prefix, encoder.query_length)]
-with torch.no_grad():
-    vectors = model.embed(rows).tolist()
-told = {"settings": encoder.model_dump(mode="json"), "vectors": vectors, "notices": encoder_notices(encoder)}
-print(json.dumps({**told, "digest": model_digest(encoder), "asked": asked}))
+vectors = DualEncoder.load(name).encode_queries(texts).tolist() if texts else []
+found = {"settings": encoder.model_dump(mode="json"), "vectors": vectors, "notices": encoder_notices(encoder)}
+print(json.dumps({**found, "digest": model_digest(encoder), "fetched": fetched}))
 """
 
 
-def by_hub_name(env, name="me/st-hub"):
+def by_hub_name(env, name="me/st-hub", texts=TEXTS):
     done = subprocess.run(
-        [sys.executable, "-c", HUB, name, json.dumps(TEXTS)], env=env, capture_output=True, text=True, check=False
+        [sys.executable, "-c", HUB, name, json.dumps(texts)], env=env, capture_output=True, text=True, check=False
     )
     return json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else done.stderr
 
@@ -311,23 +297,23 @@ def by_hub_name(env, name="me/st-hub"):
 @pytest.mark.slow
 def test_a_hub_name_is_what_its_folder_is(tmp_path):
     folder = layouts.labse(tmp_path / "labse")
-    told = {"prompts": {"query": QUERY, "document": PASSAGE}}
+    prompts = {"prompts": {"query": QUERY, "document": PASSAGE}}
     file = folder / "config_sentence_transformers.json"
-    write(file, layouts.read(file) | told)
+    write(file, layouts.read(file) | prompts)
     found = by_hub_name(hub_cache(folder, tmp_path / "hub"))
-    here = settings_of(folder).model_dump(mode="json")
-    assert {**found["settings"], "name": ""} == {**here, "name": ""}
-    assert (here["query_prefix"], here["pooling"], here["query_length"]) == (QUERY, "cls", 32)
+    settings = settings_of(folder).model_dump(mode="json")
+    assert {**found["settings"], "name": ""} == {**settings, "name": ""}
+    assert (settings["query_prefix"], settings["pooling"], settings["query_length"]) == (QUERY, "cls", 32)
     np.testing.assert_array_equal(np.float32(found["vectors"]), embed(folder, TEXTS))
     assert found["notices"] == []
-    assert found["asked"].count("modules.json") == found["asked"].count("2_Dense/config.json") == 1
+    assert found["fetched"].count("modules.json") == found["fetched"].count("2_Dense/config.json") == 1
 
 
 @pytest.mark.slow
 def test_a_hub_name_that_is_not_there_is_one_line(tmp_path):
     env = hub_cache(layouts.bert(tmp_path / "bert"), tmp_path / "hub", "me/bert")
-    [told] = by_hub_name(env, "me/bert")["notices"]
-    assert "(no modules.json in the cache, and the hub was not to be asked); assumed: pooling 'mean'" in told
+    [notice] = by_hub_name(env, "me/bert", texts=[])["notices"]
+    assert "(no modules.json in the cache, and the hub could not be reached); assumed: pooling 'mean'" in notice
     assert "encoder me/other: no tokenizer there" in by_hub_name(env, "me/other")
 
 

@@ -293,7 +293,7 @@ def test_places_without_a_model_are_one_clear_line(started, tiny, tmp_path):
         export(tmp_path, ExportOptions(onnx=False, trial="0000"), SILENT)
     types = [f"sentence_transformers.models.{kind}" for kind in ("Transformer", "Pooling", "LSTM")]
     (tmp_path / "modules.json").write_text(json.dumps([{"type": kind} for kind in types]))
-    with pytest.raises(InputError, match=r"has a module sentence_transformers\.models\.LSTM, which is not done here"):
+    with pytest.raises(InputError, match=r"has a module sentence_transformers\.models\.LSTM, which is not supported"):
         export(tmp_path, ExportOptions(onnx=True), SILENT)
 
 
