@@ -10,15 +10,9 @@ from hybridtune.metrics.arrays import Int32
 
 
 def answer_sets(count: int, ones: Int32, others: Int32) -> Int32:
-    """Join groups that edges connect, directly or through others.
+    """Join G groups that edges, [E] ones to [E] others, connect, directly or through others.
 
-    Args:
-        count: G groups.
-        ones: [E] one end of each edge, in [0, G).
-        others: [E] the other end.
-
-    Returns:
-        [G] the smallest group of the set that each group belongs to.
+    Return [G] the smallest group of the set that each group belongs to.
     """
     if not count:
         return np.zeros(0, np.int32)
@@ -32,9 +26,7 @@ def answer_sets(count: int, ones: Int32, others: Int32) -> Int32:
 def answer_sets_by_key(keys: Iterable[Iterable[Hashable]]) -> list[int]:
     """Join rows that share a key, directly or through others; return the first row of the set of each.
 
-    Example:
-        >>> answer_sets_by_key([["a"], ["b", "c"], ["d", "a"], []])
-        [0, 1, 0, 3]
+    Rows [a], [b, c], [d, a], [] give 0, 1, 0, 3.
     """
     rows = list(keys)
     first: dict[Hashable, int] = {}

@@ -33,28 +33,21 @@ Digests = npt.NDArray[np.uint64]  # [n, 2]
 class Corpus:
     """The texts of G groups in L languages.
 
-    Attributes:
-        languages: the L language codes, sorted.
-        queries: [G, L] text number of the group's query in the language, -1 for none.
-        passages: [G, L] text number of its passage, -1 for none.
-        answer_sets: [G] groups that share a passage text, in any language, or a query text in one language, directly or
-            through others, are one answer set: they answer each other's queries and are never each other's negatives.
-        negative_cells: [N] where each hard negative belongs, ``group * L + column of the language``, ascending; only
-            cells with a passage have any.
-        negative_texts: [N] its text number.
-        negative_answer_sets: [N] answer set of the groups that have its text as a passage, -1 for none. Never that of
-            its own group: such a text answers the group's queries and is left out.
-        sources: [G] the entry of ``data.train`` that the group came from, from 0.
+    Groups that share a passage text, in any language, or a query text in one language, directly or through others, are
+    one answer set: they answer each other's queries and are never each other's negatives.
     """
 
-    languages: tuple[str, ...]
-    queries: Int32
-    passages: Int32
-    answer_sets: Int32
+    languages: tuple[str, ...]  # the L language codes, sorted
+    queries: Int32  # [G, L] text number of the group's query in the language, -1 for none
+    passages: Int32  # [G, L] text number of its passage, -1 for none
+    answer_sets: Int32  # [G] the first group of the answer set
+    # [N] where each hard negative belongs, ``group * L + column of the language``, ascending; none without a passage.
     negative_cells: Int64
-    negative_texts: Int32
+    negative_texts: Int32  # [N] its text number
+    # [N] answer set of the groups that have its text as a passage, -1 for none. Never that of its own group: such a
+    # text answers the group's queries and is left out.
     negative_answer_sets: Int32
-    sources: Int32
+    sources: Int32  # [G] the entry of ``data.train`` that the group came from, from 0
 
     @classmethod
     def from_groups(
@@ -66,9 +59,6 @@ class Corpus:
             groups: rows of the native format (``{"group_id", "queries": {language: text}, "passages": {...}}``), or the
                 path of a file, folder or glob of such rows.
             language_limits: most groups a language may have, in the order of the groups.
-
-        Raises:
-            InputError: a row that is no group, a group_id that occurs twice, or no text at all.
         """
         builder = CorpusBuilder(language_limits or {})
         for group in parse_groups(groups):
@@ -95,16 +85,12 @@ class Corpus:
         return most
 
     def draw_negatives(self, groups: Int32, columns: Int32, draws: Float64, most: int) -> Int64:
-        """Choose among the hard negatives of some cells.
+        """Choose among the hard negatives of some cells: groups [B], columns [B] of the passages' languages.
 
-        Args:
-            groups: [B] rows of the corpus.
-            columns: [B] languages of the passages.
-            draws: [B] where in a cell's list to start, in [0, 1); from there in turn, around the end.
-            most: n, negatives of one cell.
+        ``draws`` [B], in [0, 1), say where in a cell's list to start; from there it goes on in turn, around the end.
 
         Returns:
-            [B, n] indices of ``negative_texts``, all different within a row; -1 where the cell has fewer than n.
+            [B, most] indices of ``negative_texts``, all different within a row; -1 where the cell has fewer.
         """
         cells = groups.astype(np.int64) * len(self.languages) + columns  # [B]
         first = np.searchsorted(self.negative_cells, cells)
@@ -137,12 +123,8 @@ class TextPart(NamedTuple):
 class CorpusBuilder:
     """Numbers the texts of groups, and joins the groups that share a passage or a query in one language.
 
-    Args:
-        limits: most groups a language may have, in the order of the groups.
-        text_folder: gets the texts, block by block; None: they are not written.
-
-    Attributes:
-        parts: the files of the texts.
+    ``limits`` are the most groups a language may have, in the order of the groups. A ``text_folder`` gets the texts,
+    block by block; ``parts`` are the files of these.
     """
 
     def __init__(self, limits: Mapping[str, int], text_folder: Path | None = None) -> None:

@@ -37,9 +37,8 @@ FOLLOW_UPS = 0.7  # chance that a story differs from an earlier one only in what
 LOCAL_WORDS = 0.5  # chance that a word of a local story is one that no wire story uses
 HELD_OUT_LOCAL_WORDS = 0.3  # the same in dev and test: the news to be searched is of both kinds
 
-# Every second train story is a wire story. Its passages are in two of the rich languages, its queries in the two
-# others, and every n-th one is translated into a low-resource language as well: (n, first). The two sequences
-# never meet, so that the pair sw-ha stays zero-shot.
+# Every second train story is a wire story: passages in two of the rich languages, queries in the two others. Every n-th
+# is translated into a low-resource language too: (n, first). The two never meet, so the pair sw-ha stays zero-shot.
 PASSAGE_LANGUAGES = 2
 TRANSLATED: dict[str, tuple[int, int]] = {"sw": (12, 0), "ha": (30, 7)}
 # The other stories are local; their languages take turns.
@@ -76,14 +75,8 @@ HELD_OUT: Coverage = (LANGUAGES, LANGUAGES, HELD_OUT_LOCAL_WORDS)
 def generate(part: Part, seed: int = 0, stories: int | None = None) -> Iterator[dict[str, Any]]:
     """Generate the groups of one part of the corpus, in a fixed order, always the same for the same arguments.
 
-    Args:
-        part: `train` (uneven: most groups exist in few languages), `dev` or `test` (every group in all).
-            Parts share no document and no text, whatever their seeds.
-        seed: seed of the stories; any integer.
-        stories: number of stories, each a document of two groups, 1 to 1500; None for the part's usual size.
-
-    Raises:
-        InputError: the part is unknown or the number of stories out of range.
+    Most groups of `train` exist in few languages, those of `dev` and `test` in all. Parts share no document and no
+    text, whatever their seeds. A story is a document of two groups; there are 1 to 1500, or the part's usual number.
 
     Example:
         >>> next(generate("dev"))["queries"]["en"]

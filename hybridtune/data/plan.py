@@ -22,8 +22,6 @@ from hybridtune.data.schedule import Schedule, Shape
 from hybridtune.errors import InputError
 from hybridtune.metrics.arrays import Int32, Int64
 
-__all__ = ["BatchSpec", "HybridPlan", "Kind"]
-
 FILE = "plan.json"
 _PURPOSES = ((1, 3), (2, 4), (6, 7))  # seeds of the shares and queues of mono, cross and align batches
 

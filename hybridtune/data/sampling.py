@@ -69,17 +69,9 @@ def usable_pairs(
 ) -> tuple[dict[Kind, list[Pair]], list[Pair]]:
     """Find the pairs that each kind of batch draws from, and the mono and cross pairs too small for their own batch.
 
-    Args:
-        corpus: the texts.
-        batch_size: B, distinct answer sets that a batch needs.
-        ratios: the shares of mono batches that occur, by the field that requests them: ``mixing_ratio`` and, with a
-            schedule, ``final_ratio``.
-        single_pair: whether all rows of a cross batch have one language pair.
-        align_share: share of align batches.
-        align_from: languages that the teacher of align batches reads.
-
-    Raises:
-        InputError: a kind that is requested and cannot be made.
+    A batch needs ``batch_size`` distinct answer sets. ``ratios`` are the shares of mono batches that occur, by the
+    field that requests them: ``mixing_ratio`` and, with a schedule, ``final_ratio``. A kind that is requested and
+    cannot be made is refused.
     """
     pairs: list[Pair] = [(x, y) for x, y in np.argwhere(corpus.pair_counts()).tolist()]
     if not pairs:
@@ -159,25 +151,15 @@ def pair_weights(languages: Sequence[str], weights: Mapping[str, float]) -> dict
 
 @dataclass(frozen=True)
 class Cells:
-    """The C cells that one kind of batch draws from: a cell is a language pair, or one data set's part of it.
+    """The C cells that one kind of batch draws from: a cell is a language pair, or one data set's part of it."""
 
-    Attributes:
-        aligned: whether both texts of a pair are passages; else the first is a query.
-        pairs: [P, 2] columns of the two languages of every pair.
-        weights: [P] how often a pair is drawn, up to a factor.
-        pair_of: [C] the cell's pair, as a row of ``pairs``; ascending.
-        sources: [C] the cell's data set, -1 where a cell holds those of all data sets.
-        sizes: [C] groups of the cell, at least one.
-        parts: [C] how often a cell is drawn within its pair, up to a factor.
-    """
-
-    aligned: bool
-    pairs: Int32
-    weights: Float64
-    pair_of: Int64
-    sources: Int64
-    sizes: Int64
-    parts: Float64
+    aligned: bool  # whether both texts of a pair are passages; else the first is a query
+    pairs: Int32  # [P, 2] columns of the two languages of every pair
+    weights: Float64  # [P] how often a pair is drawn, up to a factor
+    pair_of: Int64  # [C] the cell's pair, as a row of ``pairs``; ascending
+    sources: Int64  # [C] the cell's data set, -1 where a cell holds those of all data sets
+    sizes: Int64  # [C] groups of the cell, at least one
+    parts: Float64  # [C] how often a cell is drawn within its pair, up to a factor
 
     def members(self, corpus: Corpus, cell: int) -> Int32:
         """Return the groups of a cell, ascending."""
@@ -221,15 +203,11 @@ def evenly(phase: float | Float64, n: Int64) -> Float64:
 
 
 class Draws:
-    """The rows of one kind of batch, one batch after the other.
+    """The rows of one kind of batch, one batch after the other; no batch holds two groups of one answer set.
 
-    The n-th draw of a pair is a function of n: pairs come with probability ~ weight, as evenly as possible.
-
-    Args:
-        corpus: the texts; no batch holds two groups of one answer set.
-        cells: what is drawn from.
-        phase: where the draws of pairs begin, in [0, 1).
-        seed: of the queues; the cell's languages, data set (if it has one) and epoch are added.
+    The n-th draw of a pair is a function of n: pairs come with probability ~ weight, as evenly as possible. ``phase``,
+    in [0, 1), is where these draws begin. The seed of a queue also has the cell's languages, data set (if it has one)
+    and epoch.
     """
 
     def __init__(self, corpus: Corpus, cells: Cells, phase: float, seed: tuple[int, ...]) -> None:

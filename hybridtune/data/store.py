@@ -133,9 +133,8 @@ class StoreRecipe:
 def recipe(data: Data, encoder: Encoder) -> StoreRecipe:
     """Gather what the study's store is made of; refuse a path without files or an encoder without a tokenizer."""
     sources = find_sources([data_set.path for data_set in data.train], [data_set.reader for data_set in data.train])
-    tokenizer = None
-    if encoder.name != "tiny":
-        tokenizer = pretrained_tokenizer(encoder.name, encoder.trust_remote_code)
+    own = encoder.name == "tiny"
+    tokenizer = None if own else pretrained_tokenizer(encoder.name, encoder.trust_remote_code)
     return StoreRecipe(sources, data.language_limits, encoder, tokenizer)
 
 
@@ -162,11 +161,7 @@ def outdated_stores(root: Path) -> int:
 
 
 def build_store(root: Path, made_of: StoreRecipe, progress: Progress = lambda done, total: None) -> TokenStore:
-    """Find the store of the recipe, wait for it, or build it with Ray Data (which must be running).
-
-    Raises:
-        InputError: the data is wrong; nothing is left behind.
-    """
+    """Find the store of the recipe, wait for it, or build it with Ray Data (which must be running)."""
     address = made_of.address
     root.mkdir(parents=True, exist_ok=True)
     with locked(root / f"{address}.lock"):  # a second study waits here, then finds the store
@@ -234,13 +229,8 @@ def _content(source: Source) -> bytes:
 def tokenise(folder: Path, parts: Sequence[TextPart], tokenizer: Tokenizer, encoder: Encoder, report: Progress) -> int:
     """Tokenise the new texts of the parts, in their order, and return their number n.
 
-    Args:
-        folder: gets ``tokens.npy``, [T] ids of all texts, one after the other, and ``offsets.npy``, [n + 1] where
-            each of the n texts begins; its last element is T.
-        parts: the texts.
-        tokenizer: of both sides.
-        encoder: prefixes and lengths.
-        report: called with the texts done and the texts in all.
+    The folder gets ``tokens.npy``, [T] ids of all texts, one after the other, and ``offsets.npy``, [n + 1] where each
+    of the n texts begins; its last element is T. ``report`` is called with the texts done and the texts in all.
     """
     total = sum(int(part.new.sum()) for part in parts)
     items = [

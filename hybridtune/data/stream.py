@@ -7,7 +7,7 @@ A row is a run of steps: a batch is a gather of some kilobytes, less than Ray Da
 import copy
 import functools
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from hybridtune.data.plan import BatchSpec, HybridPlan, Kind
+from hybridtune.data.plan import BatchSpec, HybridPlan
+from hybridtune.data.sampling import Kind
 from hybridtune.data.store import TokenStore
 from hybridtune.metrics.arrays import Int32
 
@@ -28,28 +29,21 @@ _PURPOSE = 5  # sets this file's seeded draws apart from the plan's
 
 @dataclass(frozen=True)
 class TokenBatch:
-    """A worker's b pairs of one step, as ragged token ids.
+    """A worker's b pairs of one step, as ragged token ids of b queries, b passages and k hard negatives.
 
-    Attributes:
-        step: the step of the plan.
-        kind: the kind of the global batch.
-        ids: [T] token ids of b queries, then b passages, then k hard negatives, one text after the other; passage i
-            answers query i. In an align batch the "queries" are the passages in the language that the teacher reads.
-        lengths: [2b + k] tokens of each.
-        answer_sets: [b] pairs of one answer set are no negatives of each other.
-        languages: [b, 2] columns of the query's and the passage's language.
-        negative_answer_sets: [b*n] the answer set that a negative's text is a passage of, -1 for none. Its length is
-            that of all workers and steps; what follows the first k means nothing. Empty where n is 0. There are
-            k <= b*n negatives, at most n of each pair, all in the language of its passage; none in an align batch.
+    Passage i answers query i. In an align batch the "queries" are the passages in the language that the teacher reads.
+    There are k <= b*n negatives, at most n of each pair, all in the language of its passage; none in an align batch.
     """
 
-    step: int
-    kind: Kind
-    ids: Int32
-    lengths: Int32
-    answer_sets: Int32
-    languages: Int32
-    negative_answer_sets: Int32 = field(default_factory=lambda: np.zeros(0, np.int32))
+    step: int  # of the plan
+    kind: Kind  # of the global batch
+    ids: Int32  # [T] token ids of queries, then passages, then hard negatives, one text after the other
+    lengths: Int32  # [2b + k] tokens of each
+    answer_sets: Int32  # [b] pairs of one answer set are no negatives of each other
+    languages: Int32  # [b, 2] columns of the query's and the passage's language
+    # [b*n] the answer set that a negative's text is a passage of, -1 for none. Its length is that of all workers and
+    # steps; what follows the first k means nothing.
+    negative_answer_sets: Int32
 
 
 def token_batches(

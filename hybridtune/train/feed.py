@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hybridtune.data.plan import Kind
+from hybridtune.data.sampling import Kind
 from hybridtune.data.stream import TokenBatch
 from hybridtune.model.packing import TokenRows
 

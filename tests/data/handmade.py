@@ -4,15 +4,24 @@ import itertools
 from collections import Counter
 
 import numpy as np
+import pytest
 
 from hybridtune.data.corpus import Corpus, CorpusBuilder, read_texts
 from hybridtune.data.plan import HybridPlan
 from hybridtune.data.store import TokenStore
+from hybridtune.errors import InputError
 
 
 def plan(corpus, **options):
     defaults = {"mixing_ratio": 0.5, "sampling_exponent": 1.0, "batch_size": 4, "seed": 0}
     return HybridPlan(corpus, **(defaults | options))
+
+
+def refusal(corpus, **options):
+    """The message of a plan that cannot be made."""
+    with pytest.raises(InputError) as caught:
+        plan(corpus, **options)
+    return str(caught.value)
 
 
 def corpus_of(*kinds):

@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from reading import error, passages, read
+from reading import answers, error, passages, read
 
 from hybridtune.data.readers.benchmarks import notices_of_languages
 from hybridtune.data.readers.records import Judgement
@@ -22,14 +22,6 @@ ROWS = [
     {"group_id": "2", "document_id": "d2", "queries": {"en": "kāpēc?"}, "passages": {"de": "darum"}},
     {"group_id": "3", "document_id": "d2", "queries": {}, "passages": {"de": "darum"}},
 ]
-
-
-def answers(rows):
-    """(query id, text of a judged passage, grade) of every judgement; sorted ones, each pair once."""
-    assert rows.judged == sorted(rows.judged, key=lambda j: j[:2])
-    assert len({j[:2] for j in rows.judged}) == len(rows.judged)
-    text = {passage.text_id: passage.text for passage in passages(rows)}
-    return {(rows.queries[j.query].text_id, text[j.passage_id], j.grade) for j in rows.judged}
 
 
 def test_native_benchmark_has_one_passage_for_equal_texts(groups_file):

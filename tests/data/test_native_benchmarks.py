@@ -4,19 +4,9 @@ import json
 
 from hypothesis import given
 from hypothesis import strategies as st
-from reading import error, passages, read
+from reading import answers, error, passages, read
 
 from hybridtune.data.text_key import text_key
-
-
-def answers(rows):
-    """(query id, text of a relevant passage) of every judgement, each pair once."""
-    text = {passage.text_id: passage.text for passage in passages(rows)}
-    pairs = [(rows.queries[judgement.query].text_id, text[judgement.passage_id]) for judgement in rows.judged]
-    assert rows.judged == sorted(rows.judged, key=lambda judgement: judgement[:2])
-    assert len(set(pairs)) == len(pairs)
-    assert {judgement.grade for judgement in rows.judged} == {1}
-    return set(pairs)
 
 
 def test_passages_are_compared_in_nfc_and_without_their_white_space(groups_file):
@@ -43,7 +33,7 @@ def test_a_query_of_several_groups_is_one_query_and_all_their_passages_are_relev
     rows = read(groups_file(several_positives()))
     assert [text.text_id for text in rows.queries] == [f"{n}-0:{x}" for n in range(8) for x in ("en", "de")]
     assert answers(rows) == {
-        (f"{n}-0:{x}", f"{text} {n} {variant}")
+        (f"{n}-0:{x}", f"{text} {n} {variant}", 1)
         for n in range(8)
         for x in ("en", "de")
         for text in ("answer", "antwort")
@@ -68,8 +58,8 @@ def test_translations_of_a_repeated_query_have_the_same_passages(groups_file):
         )
     )
     assert [text.text_id for text in rows.queries] == ["1:en", "1:de", "2:de", "3:sw"]
-    both = {(name, text) for name in ("1:en", "1:de", "2:de") for text in ("me", "you")}
-    assert answers(rows) == both | {("3:sw", "she")}
+    both = {(name, text, 1) for name in ("1:en", "1:de", "2:de") for text in ("me", "you")}
+    assert answers(rows) == both | {("3:sw", "she", 1)}
     assert rows.notices[0].startswith("1 of the queries repeat")
 
 

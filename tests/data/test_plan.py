@@ -4,6 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from handmade import refusal
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -77,13 +78,6 @@ def test_the_ratio_is_realised_within_one_batch_over_every_window(ratio, seed):
         assert abs(counts[stop] - counts[start] - ratio * (stop - start)) < 1 + 1e-9
     if ratio in (0.0, 1.0):
         assert mono == [bool(ratio)] * 120
-
-
-@given(ratio=st.floats(0, 1), seed=st.integers(0, 2**31 - 1), steps=st.integers(1, 10**7))
-def test_any_ratio_is_realised_within_one_batch_of_any_prefix(ratio, seed, steps):
-    one = plan(CORPUS, mixing_ratio=ratio, seed=seed)
-    assert abs(one.mono_batches(steps) - ratio * steps) < 1 + 1e-6
-    assert one.mono_batches(steps + 1) - one.mono_batches(steps) == (one.kind(steps) == "mono")
 
 
 CORPUS = corpus_of(6, 9, 4, shared=5)
@@ -219,12 +213,6 @@ def test_a_language_whose_groups_share_one_text_is_small():
     assert plan(Corpus.from_groups(groups), mixing_ratio=1.0).left_out == ("sw",)
 
 
-def refusal(corpus, **options):
-    with pytest.raises(InputError) as caught:
-        plan(corpus, **options)
-    return str(caught.value)
-
-
 def test_a_batch_larger_than_every_language():
     assert refusal(corpus_of(3, 2, shared=2), batch_size=6) == (
         "train.batch_size 6 is larger than the 5 distinct groups in the largest language: no mono batch can be made "
@@ -262,27 +250,6 @@ def test_no_mono_pair_while_mono_batches_are_asked_for():
         "or add such pairs"
     )
     assert {batch.kind for batch in plan(corpus, mixing_ratio=0.0).batches(0, 9)} == {"cross"}
-
-
-@pytest.mark.parametrize("cross_batch", ["mixed", "single_pair"])
-def test_the_table_adds_up(cross_batch):
-    one = plan(CORPUS, cross_batch=cross_batch)
-    steps = 37
-    rows, seen = one.table(steps), list(one.batches(0, steps))
-    assert sum(row["pairs"] for row in rows) == steps * 4
-    mono = [row for row in rows if row["kind"] == "mono"]
-    assert sum(row["batches"] for row in mono) == one.mono_batches(steps)
-    assert sum(row["pairs"] for row in mono) == one.mono_batches(steps) * 4
-    if cross_batch == "single_pair":
-        assert sum(row["batches"] for row in rows) == steps
-    counts = CORPUS.pair_counts()
-    for row in rows:
-        x, y = (CORPUS.languages.index(code) for code in row["pair"].split("-"))
-        assert (x == y) == (row["kind"] == "mono")
-        visited = [g for b in seen for g, pair in zip(b.groups, b.languages.tolist(), strict=True) if pair == [x, y]]
-        assert (row["pairs"], row["groups"]) == (len(visited), len(set(visited)))
-        assert row["batches"] == sum([x, y] in b.languages.tolist() for b in seen)
-        assert row["epochs"] == round(row["pairs"] / counts[x, y], 3)
 
 
 def test_a_language_of_queries_alone_gives_no_mono_batch():

@@ -33,17 +33,9 @@ KNOWN = (
 def read_benchmark(source: BenchmarkSource) -> BenchmarkRows:
     """Read a benchmark of any known format; queries and judgements in memory, the corpus in parts that stream.
 
-    Args:
-        source: a folder, file, glob, URI or ``newsroom:dev``, and the part of it that is wanted.
-
     Raises:
         InputError: unreadable, of no known format, without a query or a relevant judgement, a query id that
             occurs twice, or texts of another language than they say.
-
-    Example:
-        >>> rows = read_benchmark(BenchmarkSource(path="newsroom:dev", languages=["sw"]))
-        >>> len(rows.queries), [part.name for part in rows.corpus]
-        (80, ['sw'])
     """
     if source.languages == []:
         raise InputError("benchmark.languages is empty; leave it out to take all languages")

@@ -31,32 +31,20 @@ _FILES_LOOKED_AT = 1000  # in a folder of no known format
 
 
 class Source(NamedTuple):
-    """One file.
+    """One file; without a file system, a part of the embedded corpus or what ``reader`` reads."""
 
-    Attributes:
-        name: names it in messages.
-        path: its path in the file system.
-        filesystem: opens it; None: it is a part of the embedded corpus, or what ``reader`` reads.
-        data_set: the entry of ``data.train`` that named it.
-        reader: the user's own reader, as ``package.module:function``.
-    """
-
-    name: str
-    path: str
+    name: str  # in messages
+    path: str  # in the file system
     filesystem: fs.FileSystem | None
-    data_set: int = 0
-    reader: str | None = None
+    data_set: int = 0  # the entry of ``data.train`` that named it
+    reader: str | None = None  # the user's own, as ``package.module:function``
 
 
 def find_sources(paths: Sequence[str], readers: Sequence[str | None] = ()) -> list[Source]:
-    """Find the files of paths, folders and globs, in a fixed order (as given, then by name).
+    """Find the files of paths, folders and globs, one per data set, in a fixed order (as given, then by name).
 
-    Args:
-        paths: one per data set.
-        readers: the user's own reader of each; it takes the path as it is.
-
-    Raises:
-        InputError: a path that matches no file, or a file of an unknown kind.
+    A path that the user's own reader takes stays as it is; one that matches no file, or a file of an unknown kind, is
+    refused.
     """
     sources: list[Source] = []
     for data_set, (path, reader) in enumerate(zip_longest(map(os.path.expanduser, paths), readers)):
@@ -73,11 +61,7 @@ def find_sources(paths: Sequence[str], readers: Sequence[str | None] = ()) -> li
 def files_below(path: str) -> dict[str, Source]:
     """List the files of a folder and of the folders in it, ``{path inside the folder: file}``, sorted.
 
-    Args:
-        path: of a local folder, or a URI that pyarrow opens (``s3://``, ``file://``, ...); of anything else, nothing.
-
-    Raises:
-        InputError: the folder cannot be listed, or holds a link to nowhere.
+    The path is a local folder, or a URI that pyarrow opens (``s3://``, ``file://``, ...); anything else has no files.
     """
     try:
         if "://" in path:

@@ -27,20 +27,13 @@ from hybridtune.errors import InputError
 
 
 class Group(NamedTuple):
-    """Texts that translate each other: any query of a group is answered by any passage of it.
+    """Texts that translate each other: any query of a group is answered by any passage of it."""
 
-    Attributes:
-        group_id: unique over all files.
-        document_id: the article; may be empty.
-        queries: query by the code of its language; none in bitext, whose passages translate each other.
-        passages: passage by language.
-        negatives: hard negatives by language: passages that look as if they answered the queries and do not.
-    """
-
-    group_id: str
-    document_id: str
-    queries: Mapping[str, str]
-    passages: Mapping[str, str]
+    group_id: str  # unique over all files
+    document_id: str  # the article; may be empty
+    queries: Mapping[str, str]  # by language; none in bitext, whose passages translate each other
+    passages: Mapping[str, str]  # by language
+    # Hard negatives by language: passages that look as if they answered the queries and do not.
     negatives: Mapping[str, Sequence[str]] = {}
 
 
@@ -188,5 +181,4 @@ def benchmark_of_groups(name: str, groups: Sequence[Group]) -> BenchmarkRows:
         f"{repeated} of the queries repeat the text of another in their language: a text is one query, and the "
         "passages of all groups that have it are relevant"
     )
-    notices = [notice] if repeated else []
-    return BenchmarkRows(name, queries, in_parts(list(passages.values())), judged, notices)
+    return BenchmarkRows(name, queries, in_parts(list(passages.values())), judged, [notice] * bool(repeated))

@@ -36,10 +36,6 @@ def read_xquad_r(files: Mapping[str, Source], source: BenchmarkSource) -> Benchm
 
     Source: LAReQA (arXiv 2004.05484).
 
-    Args:
-        files: ``{language: file}``, sorted by language.
-        source: the path, and the documents [first, after the last).
-
     Raises:
         InputError: a file of another form, or a query whose answer is in no sentence.
     """
@@ -120,10 +116,6 @@ def read_mlqa(splits: Mapping[str, Mapping[tuple[str, str], list[Source]]], sour
     So its id is a digest of its text: the same whichever files and splits are there.
 
     Source: MLQA (arXiv 1910.07475).
-
-    Args:
-        splits: as ``mlqa_files`` gives them.
-        source: the path and the split.
 
     Raises:
         InputError: a file of another form, no such split, or a question id with two texts in one language.

@@ -118,16 +118,13 @@ def _is_header(cells: list[str], where: str) -> bool:
 
 @dataclass
 class Judged:
-    """Queries that have a judgement, in the order of the topics, the judgements, by query, and the corpus.
-
-    ``silent`` counts the topics without a judgement; ``unknown`` are the ids of judged queries that are no topic.
-    """
+    """Queries that have a judgement, in the order of the topics, the judgements, by query, and the corpus."""
 
     queries: list[Text] = field(default_factory=list)
     corpus: list[CorpusPart] = field(default_factory=list)
     judged: list[Judgement] = field(default_factory=list)
-    silent: int = 0
-    unknown: list[str] = field(default_factory=list)
+    silent: int = 0  # topics without a judgement
+    unknown: list[str] = field(default_factory=list)  # judged queries that are no topic
 
     def add(
         self,
@@ -271,14 +268,11 @@ _QRELS = (  # split: what the file is named for
 
 
 class JudgedFiles(NamedTuple):
-    """The files of a BEIR or TREC folder, or of one language of MIRACL; in the hub's layout a file may be in parts.
+    """The files of a BEIR or TREC folder, or of one language of MIRACL; in the hub's layout a file may be in parts."""
 
-    Corpus and topics are by name (topics of MIRACL by split), qrels by split.
-    """
-
-    corpus: dict[str, list[Source]]
-    topics: dict[str, list[Source]]
-    qrels: dict[str, list[Source]]
+    corpus: dict[str, list[Source]]  # by name
+    topics: dict[str, list[Source]]  # by name; of MIRACL by split
+    qrels: dict[str, list[Source]]  # by split
 
 
 def miracl_files(files: Mapping[str, Source]) -> dict[str, JudgedFiles]:
