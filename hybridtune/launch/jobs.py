@@ -88,8 +88,8 @@ def submit(
     Args:
         client: of `connect`.
         name: its submission id, which no other job of the cluster has.
-        entrypoint: a shell command.
-        working_dir: uploaded; the command and all its workers run in it.
+        entrypoint: a shell command, which runs in the working folder, as do all its workers.
+        working_dir: uploaded.
         modules: folders of Python packages, uploaded.
         env: of the command and all its workers; everybody who reaches the dashboard can read it.
         metadata: stored with the job.
@@ -125,11 +125,7 @@ def state(client: "JobSubmissionClient", name: str) -> JobState:
 def follow(
     reconnect: Callable[[], "JobSubmissionClient"], name: str, show: Callable[[str], None], patience: float = 300.0
 ) -> JobState:
-    """Show what a job prints until it has ended; ``reconnect`` makes a client, anew after every break.
-
-    Raises:
-        LostError: see `follow_log`.
-    """
+    """Show what a job prints until it has ended, see `follow_log`; every break needs a new client."""
 
     def attempt() -> tuple[AsyncIterator[str], Callable[[], JobState]]:
         client = reconnect()

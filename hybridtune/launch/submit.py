@@ -75,11 +75,7 @@ class Staged:
 
 
 def plan_stage(study: Study, shared: Path | None = None) -> Staged:
-    """Work out what goes along; nothing is copied.
-
-    Args:
-        study: as read, on this machine.
-        shared: a folder that the cluster's nodes see under the same name: its files stay where they are.
+    """Work out what goes along; nothing is copied. Files in a folder ``shared`` with all nodes stay where they are.
 
     Raises:
         InputError: it is more than a cluster takes, or a location in the study holds a password.

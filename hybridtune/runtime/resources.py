@@ -203,12 +203,11 @@ def allocate(resources: Resources, shape: Shape, trials: int, batch_size: int, m
 
 def explain_cap(room: int, at_once: int) -> list[str]:
     """Return a notice of why fewer trials run at once than there is room for; none where all do."""
-    if at_once >= room:
-        return []
-    return [
+    notice = (
         f"{at_once} of the {room} trials that there is room for run{'s' * (at_once == 1)} at once: a quarter of the "
         "search at most, so that it learns from trials that have ended; resources.concurrent_trials sets another number"
-    ]
+    )
+    return [notice] if at_once < room else []
 
 
 def _of_accelerator(name: str | None, shape: Shape) -> list[NodeType]:

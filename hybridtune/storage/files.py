@@ -182,11 +182,8 @@ def write_file(location: str, content: bytes) -> None:
 def upload(local: Path, location: str, last: Sequence[str] = ()) -> None:
     """Copy a file or a folder to a location; other files that are already there stay.
 
-    Args:
-        local: the file or folder.
-        location: of the copy.
-        last: files by their paths in the folder, copied after all others in this order: none of them is at the
-            location unless all before it are complete.
+    The ``last`` files, by their paths in the folder, are copied after all others in this order: none of them is at the
+    location unless all before it are complete.
     """
 
     def copy(name: str) -> None:
@@ -212,7 +209,7 @@ def download(location: str, local: Path, exclude: Callable[[str], bool] = lambda
     Args:
         location: of the file or folder.
         local: path of the copy; its folder is made.
-        exclude: takes the path of a file in the folder, with slashes, and returns whether to leave it out.
+        exclude: returns whether to leave out a file, by its path in the folder, with slashes.
 
     Raises:
         FileNotFoundError: the location does not exist.
@@ -316,12 +313,9 @@ def ensure_local(location: str) -> Path:
 
 
 def publish(folder: Path, under: str) -> str:
-    """Upload a folder whose content no longer changes, unless it is complete there, and return its location.
+    """Upload a folder whose content no longer changes, unless it is complete there, and return its location ``under``.
 
-    Args:
-        folder: keeps its name where that is a digest (64 hexadecimal digits); else its digest becomes its name, so that
-            `ensure_local` never returns a stale copy.
-        under: the location of all published folders.
+    Its name is its digest (64 hexadecimal digits), so that `ensure_local` never returns a stale copy.
     """
     name = folder.name
     if not _DIGEST.fullmatch(name):

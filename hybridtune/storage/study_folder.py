@@ -11,14 +11,9 @@ ENVIRONMENT = "environment.json"  # the first file of a study folder, which hold
 
 
 def check_format(location: str | Path, shown: str | None = None) -> None:
-    """Refuse the folder of a study that another version of hybridtune has laid out.
+    """Raise InputError where the format of a study folder is not `FORMAT`; a folder without study.yaml passes.
 
-    Args:
-        location: path or URL of a folder; one without study.yaml holds no study, and passes.
-        shown: what the message calls it; None: by its location.
-
-    Raises:
-        InputError: its format is not `FORMAT`.
+    The message names the folder by ``shown``, or else by its location, a path or URL.
     """
     if not exists(join(str(location), "study.yaml")):
         return

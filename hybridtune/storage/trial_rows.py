@@ -72,14 +72,9 @@ class Running:
 
 
 def read_rows(folder: Path, running: bool = False) -> list[TrialRow]:
-    """Read the ended trials of a study folder, in the order of the file.
+    """Read the ended trials of a study folder, in the order of the file. Raises InputError if a file is damaged.
 
-    Args:
-        folder: the study folder.
-        running: also those that have begun and not ended; all are then in the order of their numbers.
-
-    Raises:
-        InputError: a file holds something else.
+    With ``running``, those that have begun and not ended are among them, and all are in the order of their numbers.
     """
     file = folder / ENDED
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
