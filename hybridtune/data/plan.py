@@ -77,7 +77,7 @@ class HybridPlan:
         idle_weights: keys of ``weights`` whose pair is never drawn.
 
     Raises:
-        InputError: a kind of batch that is asked for and cannot be made, or a language that is not in the data.
+        InputError: a kind of batch that is requested and cannot be made, or a language that is not in the data.
 
     Example:
         >>> rows = [
@@ -153,11 +153,11 @@ class HybridPlan:
         return self._align.count(steps)
 
     def mono_batches(self, steps: int) -> int:
-        """Count the mono batches among the first ``steps``: within 1 of what the ratio, or its schedule, asks for."""
+        """Count the mono batches among the first ``steps``: within 1 of what the ratio, or its schedule, requests."""
         return self._mono.count(steps - self.align_batches(steps))
 
     def requested_ratio(self, steps: int) -> float:
-        """Return the mean mixing ratio asked for over the first ``steps >= 1`` steps; 0 if all are align batches."""
+        """Return the mean mixing ratio requested over the first ``steps >= 1`` steps; 0 if all are align batches."""
         others = steps - self.align_batches(steps)
         return self._mono.mean(others) if others else 0.0
 

@@ -139,7 +139,7 @@ class Queues:
     def _from_another_cell(
         self, lines: dict[int, "_Line"], cells: list[int], row: int, used: set[int]
     ) -> tuple[int, int]:
-        """Take a group from another cell for a row whose own has none left: the pair's other cells come first."""
+        """Take a group from another cell for a row that finds none in its own: the pair's other cells come first."""
         own = cells[row]
         first, after = (int(np.searchsorted(self._pair_of, self._pair_of[own], side)) for side in ("left", "right"))
         for cell in (*range(own + 1, after), *range(first, own), *range(after, len(self._pair_of)), *range(first)):
@@ -213,7 +213,7 @@ class Queues:
             keep = np.ones(after - head, bool)
             keep[np.array(line.taken) - head] = False
             self._waiting[after - passed : after] = self._waiting[head:after][keep]
-            if self._new[cell] < after:  # of what was passed over, what was never taken stands first
+            if self._new[cell] < after:  # of what was passed over, what was never taken comes first
                 self._new[cell] = after - passed + int(np.count_nonzero(keep[: max(0, int(self._new[cell]) - head)]))
         line.taken = []
 

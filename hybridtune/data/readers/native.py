@@ -52,7 +52,7 @@ def group_rows(source: Source) -> Iterator[tuple[str, Any]]:
         return reader_rows(source, call_reader(source))
     if source.filesystem is not None:
         return read_rows(source, unique_keys=True)
-    from hybridtune.data import newsroom  # its word lists are read only where they are asked for
+    from hybridtune.data import newsroom  # it reads its word lists at import
 
     rows = enumerate(newsroom.generate(embedded_part(source.path)), 1)
     return ((f"{source.name}:{number}", row) for number, row in rows)

@@ -73,7 +73,7 @@ def read_xquad_r(files: Mapping[str, Source], source: BenchmarkSource) -> Benchm
 
 @contextmanager
 def _form(kind: str, where: str) -> Iterator[None]:
-    """Turn what a piece of another form raises into one line that names it."""
+    """Turn the exception of a piece of another form into one line that names the piece."""
     try:
         yield
     except (LookupError, TypeError, ValueError, AttributeError) as error:
