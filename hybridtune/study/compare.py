@@ -11,7 +11,7 @@ from hybridtune.metrics.per_query import FILE, read_per_query
 from hybridtune.metrics.significance import DRAWS, compare
 from hybridtune.storage.study_folder import check_format
 
-MEASURES = ("AP", "nDCG@10", "rank_distance")  # where both have them; few, for each is another chance to be lucky
+MEASURES = ("AP", "nDCG@10", "rank_distance")  # where both have them; few, since each may differ by chance
 
 
 def find_per_query(location: str) -> Path:

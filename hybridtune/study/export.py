@@ -104,6 +104,9 @@ def export(target: Path, options: ExportOptions, callback: StudyCallback) -> dic
     if options.onnx:
         onnx.check_onnx()
     check_format(target)
+    out = options.out
+    if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"--out {out}: is there and not empty; choose a new folder")
     result = (_export_trial if of_trial else _export_graph)(target, options, callback)
     if of_trial:
         trial = f"trial {result['trial']}, " if result["trial"] else ""
@@ -120,8 +123,6 @@ def export(target: Path, options: ExportOptions, callback: StudyCallback) -> dic
 def _export_graph(target: Path, options: ExportOptions, callback: StudyCallback) -> dict[str, Any]:
     folder = _model_folder(target)
     encoder = with_folder_settings(Encoder(name=str(folder), trust_remote_code=options.trust_remote_code))
-    if options.out is not None:
-        _check_new(options.out)
     with _whole(options.out or folder / "onnx") as new:
         if options.out is not None:
             shutil.copytree(folder, new, ignore=_without_weights, dirs_exist_ok=True)
@@ -134,7 +135,6 @@ def _export_trial(target: Path, options: ExportOptions, callback: StudyCallback)
     study, trial, checkpoint = _find_checkpoint(target, options)
     if options.out is None:
         raise InputError(f"--out is missing: a new folder for the model of {checkpoint}")
-    _check_new(options.out)
     for data_set in study.data.train:
         if data_set.reader is not None and not study.encoder.trust_remote_code:  # the study may be a stranger's
             raise InputError(
@@ -182,9 +182,7 @@ def _find_checkpoint(target: Path, options: ExportOptions) -> tuple[Study, str |
     by_name = {path.name: path for path in found.values()}
     chosen = found[options.checkpoint] if options.checkpoint else by_name.get(best, found[max(found)])
     if not (chosen / WEIGHTS).is_file():
-        raise InputError(
-            f"{chosen}: its weights are not here, only its scores; hybridtune fetch --checkpoints has them"
-        )
+        raise InputError(f"{chosen}: has scores and no weights; hybridtune fetch --checkpoints brings the weights")
     encoder = study.encoder.model_copy(update={"trust_remote_code": options.trust_remote_code})
     return study.model_copy(update={"encoder": encoder}), trial, chosen
 
@@ -225,11 +223,6 @@ def _write_onnx(
         )
     size = sum(part.stat().st_size for part in new.iterdir())
     return {"onnx": onnx.FILE, "opset": written, "bytes": size, "texts": len(rows), "largest_difference": apart}
-
-
-def _check_new(out: Path) -> None:
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"--out {out}: is there and not empty; choose a new folder")
 
 
 @contextlib.contextmanager

@@ -22,23 +22,7 @@ from typing import Any
 from hybridtune.callbacks import every
 from hybridtune.config.study import Study
 from hybridtune.errors import HybridtuneError, InputError
-from hybridtune.storage.files import (
-    base_name,
-    cache_folder,
-    check_location,
-    download,
-    exists,
-    explain_error,
-    is_remote,
-    join,
-    list_files,
-    list_names,
-    local_path,
-    read_file,
-    remove,
-    upload,
-    write_file,
-)
+from hybridtune.storage import files
 from hybridtune.storage.study_folder import check_format
 from hybridtune.storage.trial_rows import ENDED, RUNNING
 from hybridtune.study.folder import open_study_folder, same_study, write_json
@@ -73,7 +57,7 @@ class Home:
 
     def inside(self, *names: str) -> str:
         """Return a location below the study's."""
-        return join(self.location, *names)
+        return files.join(self.location, *names)
 
 
 @contextmanager
@@ -87,13 +71,13 @@ def study_home(study: Study, out: str | None, on_message: Callable[[str], object
         InputError: ``out`` cannot be used, holds something else, or a run of this study is under way on this machine.
         HybridtuneError: the last changes could not be copied, or another run has taken over.
     """
-    if out is None or not is_remote(out):
-        folder = open_study_folder(study, local_path(out) if out is not None else None)
+    if out is None or not files.is_remote(out):
+        folder = open_study_folder(study, files.local_path(out) if out is not None else None)
         yield Home(folder, str(folder))
         return
-    check_location(out, "--out")
+    files.check_location(out, "--out")
     check_format(out, f"--out {out}")
-    if not exists(join(out, "study.yaml")) and list_names(out):
+    if not files.exists(files.join(out, "study.yaml")) and files.list_names(out):
         raise InputError(f"--out {out}: is not empty and holds no study; choose a new folder")
     folder = home_folder(out)
     with _alone(folder, out):
@@ -107,7 +91,7 @@ def study_home(study: Study, out: str | None, on_message: Callable[[str], object
 def home_folder(location: str) -> Path:
     """Return the home of a study at a remote location, whatever its query: the same for every run on this machine."""
     digest = hashlib.sha256(location.partition("?")[0].rstrip("/").encode()).hexdigest()[:16]
-    return cache_folder() / "studies" / f"{base_name(location)}-{digest}"
+    return files.cache_folder() / "studies" / f"{files.base_name(location)}-{digest}"
 
 
 @contextmanager
@@ -132,15 +116,15 @@ class StudySync:
 
     def __init__(self, folder: Path, location: str, on_message: Callable[[str], object]) -> None:
         self._folder, self._location, self._on_message = folder, location, on_message
-        there, here = _read_stamp(join(location, STAMP)), _read_stamp(str(folder / _OWN_STAMP))
+        there, here = _read_stamp(files.join(location, STAMP)), _read_stamp(str(folder / _OWN_STAMP))
         self._home, self._before = uuid.uuid4().hex, there.get("home")
         if there and here and there["home"] == here["home"]:
             self._home, self._before = here["home"], None
         else:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
-            if exists(location):
-                download(location, folder, lambda name: not is_synced(name))
+            if files.exists(location):
+                files.download(location, folder, lambda name: not is_synced(name))
         self._sent: dict[str, Stat | None] = dict.fromkeys(there.get("files", []))  # all that came from a home
         self._stamped: set[str] | None = None  # the files that the location's stamp names
         self._seen: list[int | None] = []
@@ -153,7 +137,7 @@ class StudySync:
             OSError: the location could not be written; the next call goes on.
             HybridtuneError: it follows another run's home by now.
         """
-        stamp = _read_stamp(join(self._location, STAMP)).get("home")
+        stamp = _read_stamp(files.join(self._location, STAMP)).get("home")
         if stamp != self._home and (self._stamped is not None or stamp != self._before):
             self._taken_over = True
             raise HybridtuneError(
@@ -163,7 +147,7 @@ class StudySync:
         self._copy_files()
         if self._stamped != self._sent.keys():
             written = {"home": self._home, "files": sorted(self._sent)}
-            write_file(join(self._location, STAMP), json.dumps(written).encode())
+            files.write_file(files.join(self._location, STAMP), json.dumps(written).encode())
             write_json({"home": self._home}, self._folder / _OWN_STAMP)
             self._stamped = set(self._sent)
 
@@ -180,8 +164,8 @@ class StudySync:
             except OSError as error:
                 if not left:
                     raise HybridtuneError(
-                        f"the results could not be copied to {self._location} ({explain_error(error)}): they are in "
-                        f"{self._folder}; the same command on this machine copies them"
+                        f"the results could not be copied to {self._location} ({files.explain_error(error)}): they are "
+                        f"in {self._folder}; the same command on this machine copies them"
                     ) from None
 
     @contextmanager
@@ -213,7 +197,7 @@ class StudySync:
         except Exception as error:  # whatever a provider's client raises: the study goes on
             if not self._failing:
                 self._on_message(
-                    f"{self._location}: cannot be written now ({explain_error(error)}); tried again until it can"
+                    f"{self._location}: cannot be written now ({files.explain_error(error)}); tried again until it can"
                 )
             self._failing = True
         else:
@@ -224,8 +208,8 @@ class StudySync:
 
     def _changes(self) -> list[int | None]:
         """Return when the files that change with every trial were written."""
-        files = [self._folder / name for name in _TRIALS]
-        return [file.stat().st_mtime_ns if file.exists() else None for file in files]
+        paths = [self._folder / name for name in _TRIALS]
+        return [path.stat().st_mtime_ns if path.exists() else None for path in paths]
 
     def _copy_files(self) -> None:
         now = _files(self._folder)
@@ -239,12 +223,12 @@ class StudySync:
                 for name in names:
                     self._send(root / name, name, now[name])
         for name in self._sent.keys() - now.keys():
-            remove(join(self._location, *name.split("/")))
+            files.remove(files.join(self._location, *name.split("/")))
             del self._sent[name]
 
     def _send(self, file: Path, name: str, stat: Stat) -> None:
         try:
-            upload(file, join(self._location, *name.split("/")))
+            files.upload(file, files.join(self._location, *name.split("/")))
         except FileNotFoundError:
             if file.exists():
                 raise
@@ -253,7 +237,7 @@ class StudySync:
 
 
 def _read_stamp(location: str) -> dict[str, Any]:
-    return dict(json.loads(read_file(location) or b"{}"))
+    return dict(json.loads(files.read_file(location) or b"{}"))
 
 
 def is_synced(name: str) -> bool:
@@ -330,7 +314,7 @@ def fetch_study(location: str, into: Path, checkpoints: bool = False) -> None:
         InputError: there is no study, it cannot be reached, or ``into`` holds another one.
     """
     try:
-        study = read_file(join(location, "study.yaml"))
+        study = files.read_file(files.join(location, "study.yaml"))
         if study is None:
             raise InputError(f"{location}: holds no study (no study.yaml)")
         check_format(location)
@@ -338,10 +322,10 @@ def fetch_study(location: str, into: Path, checkpoints: bool = False) -> None:
         if here.exists() and not same_study(here.read_text(encoding="utf-8"), study.decode()):
             raise InputError(f"{into}: holds another study; choose a new folder for that of {location}")
         wanted = _is_of_checkpoint if checkpoints else _is_score
-        download(location, into, lambda name: not (is_synced(name) or wanted(name)))
-        there = list_files(location)
+        files.download(location, into, lambda name: not (is_synced(name) or wanted(name)))
+        there = files.list_files(location)
     except (OSError, ValueError) as error:
-        raise InputError(f"{location}: {explain_error(error)}") from None
+        raise InputError(f"{location}: {files.explain_error(error)}") from None
     for name in _RECORDS:
         if name not in there:
             (into / name).unlink(missing_ok=True)  # of a search that ran when the copy before was made
@@ -349,5 +333,5 @@ def fetch_study(location: str, into: Path, checkpoints: bool = False) -> None:
 
 def fetch_scores(location: str, folder: Path) -> None:
     """Copy to a study's home what nodes wrote beside the weights of their checkpoints, which a report shows."""
-    if is_remote(location):
-        download(location, folder, lambda name: not _is_score(name))
+    if files.is_remote(location):
+        files.download(location, folder, lambda name: not _is_score(name))

@@ -137,9 +137,7 @@ WRONG_STUDY = {
 
 CODES = {"eng": ["eng", "deu"], "cases": ["zh-TW", "zh-tw"], "und": ["und", "en"], "xx": ["xx", "en"]}
 SEARCHED_ALONE = ("no cross pair for a baseline", "large batch in the space", "baseline outside the choices")
-CASES = [("run", name) for name in WRONG_STUDY] + [
-    ("train", name) for name in WRONG_STUDY if name not in SEARCHED_ALONE
-]
+CASES = [(c, name) for c in ("run", "train") for name in WRONG_STUDY if c == "run" or name not in SEARCHED_ALONE]
 
 
 @pytest.mark.parametrize(("command", "name"), CASES)
@@ -211,7 +209,7 @@ def test_an_out_folder_that_holds_something_else(call, study_file, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["train"], "Error: Missing argument 'STUDY'."),
         (["evaluate", "x"], "Error: Missing option '--benchmark'."),
@@ -220,11 +218,11 @@ def test_an_out_folder_that_holds_something_else(call, study_file, tmp_path):
         (["run", "--seed", "-1"], "Error: Invalid value for '--seed': -1 is not in the range"),
     ],
 )
-def test_a_wrong_command_line_shows_its_usage(call, arguments, told):
+def test_a_wrong_command_line_shows_its_usage(call, arguments, message):
     code, out, err = call(*arguments)
     assert (code, out) == (2, "")
     assert err.startswith("Usage: ")
-    assert told in err
+    assert message in err
 
 
 def test_dry_run_of_the_demo_shows_the_plan_and_writes_nothing(call, tmp_path):
@@ -240,21 +238,21 @@ def test_dry_run_of_the_demo_shows_the_plan_and_writes_nothing(call, tmp_path):
 def test_dry_run_as_json(call, tmp_path, arguments):
     code, out, err = call(*arguments, "--dry-run", "--json", "--seed", "7", "--set", "train.max_steps=40")
     assert (code, err) == (0, "")
-    told = json.loads(out)
+    described = json.loads(out)
     study = load_study(demo_study(), ["seed=7", "train.max_steps=40"])
     expected = study.model_dump(mode="json")
     expected["resources"]["gpus_per_worker"] = float(gpus() > 0)  # a number has taken the place of auto
-    assert told["study"] == expected
-    assert [row["language"] for row in told["languages"]] == sorted(LANGUAGES)
-    assert told["objectives"] == {"balanced/AP": "max"}
-    assert {name: found["settings"] for name, found in told["benchmarks"].items()} == {
+    assert described["study"] == expected
+    assert [row["language"] for row in described["languages"]] == sorted(LANGUAGES)
+    assert described["objectives"] == {"balanced/AP": "max"}
+    assert {name: found["settings"] for name, found in described["benchmarks"].items()} == {
         name: ["mono", "cross", "multi"] for name in ("dev", "test")
     }
-    plan = told["plan"]
+    plan = described["plan"]
     assert plan["asked_ratio"] == 0.5
     assert abs(plan["realised_ratio"] - 0.5) <= 1 / 40
     assert sum(row["pairs"] for row in plan["table"]) == 40 * study.train.batch_size
-    assert told["trials"] == 3 + study.search.trials
+    assert described["trials"] == 3 + study.search.trials
     assert files(tmp_path) == [str(tmp_path / "here")]
 
 
@@ -290,10 +288,9 @@ def test_the_schema_goes_to_stdout_or_to_a_file(call, tmp_path):
     assert call("schema", "--out", missing) == (2, "", line)
 
 
-def pretended(monkeypatch, cores, there):
-    """A machine of so many cores and GPUs."""
+def pretend_machine(monkeypatch, cores, cards):
     monkeypatch.setattr(local, "cores", lambda: cores)
-    monkeypatch.setattr(local, "gpus", lambda: there)
+    monkeypatch.setattr(local, "gpus", lambda: cards)
 
 
 FITS = "trials that there is room for"
@@ -301,7 +298,7 @@ ON_CPU = "warning: trains on the CPU, and this machine has"
 
 
 @pytest.mark.parametrize(
-    ("cores", "there", "settings", "told", "at_once", "notice"),
+    ("cores", "cards", "settings", "line", "at_once", "notice"),
     [
         (16, 1, [], "15 trials, 1 at once", 1, None),
         (16, 0, [], "15 trials, 3 at once", 3, f"3 of the 16 {FITS} run at once: a quarter of the search at most"),
@@ -313,24 +310,24 @@ ON_CPU = "warning: trains on the CPU, and this machine has"
     ],
 )
 def test_a_dry_run_says_how_many_trials_run_at_once_and_why(
-    call, study_file, monkeypatch, cores, there, settings, told, at_once, notice
+    call, study_file, monkeypatch, cores, cards, settings, line, at_once, notice
 ):
-    pretended(monkeypatch, cores, there)
+    pretend_machine(monkeypatch, cores, cards)
     space = {"temperature": {"loguniform": [0.02, 0.2]}}
     options = [word for setting in settings for word in ("--set", setting)]
     command = ("run", str(study_file(search={"trials": 12, "space": space})), "--dry-run", *options)
     code, out, err = call(*command)
     assert code == 0, err
-    assert told in out
+    assert line in out
     assert (FITS in out or ON_CPU in out) == (notice is not None)
     assert notice is None or notice in out
     plan = json.loads(call(*command, "--json")[1])
-    each = 0 if "resources.gpus_per_worker=0" in settings else min(1, there)
+    each = 0 if "resources.gpus_per_worker=0" in settings else min(1, cards)
     assert (plan["concurrent_trials"], plan["study"]["resources"]["gpus_per_worker"]) == (at_once, each)
 
 
-def test_a_single_training_is_told_of_a_gpu_that_stands_idle(call, study_file, monkeypatch):
-    pretended(monkeypatch, 16, 2)
+def test_a_single_training_reports_an_idle_gpu(call, study_file, monkeypatch):
+    pretend_machine(monkeypatch, 16, 2)
     study = str(study_file())
     assert "warning" not in call("train", study, "--dry-run")[1]
     _, out, _ = call("train", study, "--dry-run", "--set", "resources.gpus_per_worker=0")
@@ -338,8 +335,8 @@ def test_a_single_training_is_told_of_a_gpu_that_stands_idle(call, study_file, m
     assert FITS not in out
 
 
-def test_a_gpu_that_torch_cannot_use_is_told(call, study_file, monkeypatch, tmp_path):
-    pretended(monkeypatch, 16, 0)
+def test_a_gpu_that_torch_cannot_use_is_reported(call, study_file, monkeypatch, tmp_path):
+    pretend_machine(monkeypatch, 16, 0)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     (tmp_path / "gpus" / "0000:01:00.0").mkdir(parents=True)
     monkeypatch.setattr(local, "_CARDS", tmp_path / "gpus")

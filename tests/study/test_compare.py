@@ -23,38 +23,38 @@ def write(path, worst, model, seed=0):
 
 
 @pytest.fixture
-def places(tmp_path):
+def folder(tmp_path):
     write(tmp_path / "eval" / "per_query.parquet", 40, "older")
     write(tmp_path / "study" / "trials" / "t1" / "per_query.parquet", 20, "trial")
     write(tmp_path / "study" / "best" / "per_query.parquet", 4, "best")
     return tmp_path
 
 
-def test_every_place_leads_to_its_file(places):
-    for where, file in (
+def test_every_location_leads_to_its_file(folder):
+    for location, file in (
         ("eval", "eval/per_query.parquet"),
         ("eval/per_query.parquet", "eval/per_query.parquet"),
         ("study", "study/best/per_query.parquet"),
         ("study/trials/t1", "study/trials/t1/per_query.parquet"),
     ):
-        assert find_per_query(str(places / where)) == places / file
+        assert find_per_query(str(folder / location)) == folder / file
 
 
-def test_a_place_without_values_says_where_it_looked(places):
+def test_a_location_without_values_names_the_missing_files(folder):
     with pytest.raises(InputError) as missing:
-        find_per_query(str(places / "study" / "trials"))
+        find_per_query(str(folder / "study" / "trials"))
     message = str(missing.value)
     assert "trials/per_query.parquet" in message
     assert "trials/best/per_query.parquet" in message
     assert "hybridtune evaluate MODEL --benchmark PATH --out" in message
     assert "\n" not in message
     with pytest.raises(InputError, match="no such file or folder"):
-        find_per_query(str(places / "nowhere"))
+        find_per_query(str(folder / "nowhere"))
 
 
-def test_a_comparison_is_told_and_written(places, capsys):
+def test_a_comparison_is_printed_and_returned(folder, capsys):
     screen = Screen(to_stderr=False)
-    result = compare_evaluations(str(places / "eval"), str(places / "study"), [], 3, screen, draws=300)
+    result = compare_evaluations(str(folder / "eval"), str(folder / "study"), [], 3, screen, draws=300)
     assert (result["a"]["model"], result["b"]["model"]) == ("older", "best")
     names = [f"{row['setting']}/{row['measure']}" for row in result["differences"]]
     settings = ("mono", "cross", "multi")
@@ -63,36 +63,36 @@ def test_a_comparison_is_told_and_written(places, capsys):
     assert json.loads(json.dumps(result)) == result
 
     comparison_tables(result, screen)
-    told = capsys.readouterr().out
-    assert "A: older" in told
-    assert "B: best" in told
-    assert "multi/rank_distance" in told
-    assert told.count("B better") == 7 + 3  # a verdict each, a side of each drawing
-    table = [line for line in told.splitlines() if "/" in line and "B better" in line]
+    out = capsys.readouterr().out
+    assert "A: older" in out
+    assert "B: best" in out
+    assert "multi/rank_distance" in out
+    assert out.count("B better") == 7 + 3  # a verdict each, a side of each drawing
+    table = [line for line in out.splitlines() if "/" in line and "B better" in line]
     assert len(table) == 7  # no line of the table wraps
     assert all(len(line.rstrip()) <= 120 for line in table)
 
 
-def test_the_command_writes_what_it_prints(places):
-    words = ["compare", str(places / "eval"), str(places / "study"), "--out", str(places / "out" / "deep"), "--json"]
+def test_the_command_writes_what_it_prints(folder):
+    words = ["compare", str(folder / "eval"), str(folder / "study"), "--out", str(folder / "out" / "deep"), "--json"]
     printed = json.loads(CliRunner().invoke(cli, words).stdout)
-    assert json.loads((places / "out" / "deep" / "comparison.json").read_text()) == printed
+    assert json.loads((folder / "out" / "deep" / "comparison.json").read_text()) == printed
 
 
-def test_a_measure_that_nothing_defines_is_told(places, capsys):
+def test_a_measure_that_nothing_defines_is_reported(folder, capsys):
     screen = Screen(to_stderr=False)
     for name in ("one", "two"):  # one language, one answer: no rank distance
         counts = np.arange(5)[:, None]
         alone = Ranked(counts, np.arange(5), np.zeros(5, int), np.zeros(5, int), ["en"], np.array([9]))
-        path = places / name / "per_query.parquet"
+        path = folder / name / "per_query.parquet"
         write_per_query(path, per_query(alone), list("abcde"), ["en"], np.arange(5), {})
-    result = compare_evaluations(str(places / "one"), str(places / "two"), ["AP", "rank_distance"], 0, screen, draws=20)
+    result = compare_evaluations(str(folder / "one"), str(folder / "two"), ["AP", "rank_distance"], 0, screen, draws=20)
     assert {row["measure"] for row in result["differences"]} == {"AP"}
     comparison_tables(result, screen)
-    told = capsys.readouterr().out
-    assert "rank_distance: no ranking defines it" in told
-    assert "no difference shown" in told
-    assert "model not known" in told
+    out = capsys.readouterr().out
+    assert "rank_distance: no ranking defines it" in out
+    assert "no difference shown" in out
+    assert "model not known" in out
 
 
 def test_an_interval_is_drawn_to_scale():

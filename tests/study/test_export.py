@@ -102,15 +102,15 @@ def ended(started, tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("trial", "asked", "step"), [("0000", None, 12), ("1", None, 6), ("0001", 12, 12), ("0000", 6, 6)]
+    ("trial", "checkpoint", "step"), [("0000", None, 12), ("1", None, 6), ("0001", 12, 12), ("0000", 6, 6)]
 )
-def test_a_trials_best_checkpoint_or_the_one_asked_for_becomes_a_model_folder(started, tmp_path, trial, asked, step):
+def test_a_trials_best_checkpoint_or_a_named_one_becomes_a_model_folder(started, tmp_path, trial, checkpoint, step):
     out = tmp_path / "new" / "model"
-    result = export(started, ExportOptions(onnx=False, trial=trial, checkpoint=asked, out=out), SILENT)
+    result = export(started, ExportOptions(onnx=False, trial=trial, checkpoint=checkpoint, out=out), SILENT)
     name = trial.zfill(4)
     assert result == {"model": str(out), "trial": name, "step": step}
-    place = started / "trials" / name / "fit" / f"checkpoint_{step:07d}"
-    written, expected = load_file(out / "model.safetensors"), load_file(place / "model.safetensors")
+    source = started / "trials" / name / "fit" / f"checkpoint_{step:07d}"
+    written, expected = load_file(out / "model.safetensors"), load_file(source / "model.safetensors")
     assert written.keys() == expected.keys()
     assert all(torch.equal(written[key], expected[key]) for key in expected)
     found = with_folder_settings(Encoder(name=str(out)))
@@ -124,7 +124,7 @@ def test_a_trials_best_checkpoint_or_the_one_asked_for_becomes_a_model_folder(st
     assert pairs == ({"de-de": min(40, 4 * step)} if name == "0001" else {"en-de": min(40, 4 * step)})
     scores = json.loads((out / "scores.json").read_text())
     assert scores["test"] is None
-    assert scores["dev"]["metrics"] == json.loads((place / "scores.json").read_text())["metrics"]
+    assert scores["dev"]["metrics"] == json.loads((source / "scores.json").read_text())["metrics"]
     assert scores["dev"]["training_pairs"] == pairs
     assert (out / "per_query.parquet").read_bytes() == b"figures"
     assert [path.name for path in out.parent.iterdir()] == ["model"]
@@ -132,11 +132,7 @@ def test_a_trials_best_checkpoint_or_the_one_asked_for_becomes_a_model_folder(st
 
 def test_a_single_trainings_checkpoint_is_chosen_by_its_step(started, tmp_path):
     folder = tmp_path / "study"
-    for name in ("study.yaml", "environment.json", "encoder/config.json", "encoder/model.safetensors"):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes((started / name).read_bytes())
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        (folder / "encoder" / name).write_bytes((started / "encoder" / name).read_bytes())
+    shutil.copytree(started, folder, ignore=shutil.ignore_patterns("trials*"))
     checkpoint(folder / "fit" / "checkpoint_0000006", 6, load_file(started / "encoder" / "model.safetensors"))
     result = export(folder, ExportOptions(onnx=False, checkpoint=6, out=tmp_path / "model"), SILENT)
     assert (result["trial"], result["step"]) == (None, 6)
@@ -148,17 +144,13 @@ def embedded(folder, texts, prefix, length):
 
     rows = pretrained_tokenizer(str(folder)).encode(texts, prefix, length)
     session = onnxruntime.InferenceSession(str(folder / "onnx" / "model.onnx"), providers=["CPUExecutionProvider"])
-    return np.concatenate(
-        [
-            session.run(["sentence_embedding"], {"input_ids": [row], "attention_mask": [[1] * len(row)]})[0]
-            for row in rows
-        ]
-    )
+    inputs = [{"input_ids": [row], "attention_mask": [[1] * len(row)]} for row in rows]
+    return np.concatenate([session.run(["sentence_embedding"], one)[0] for one in inputs])
 
 
 @pytest.fixture(scope="module")
 def exported(ended):
-    """What was in best/ before its graph was written, and what the export told."""
+    """The names in best/ before its graph was written, and the result of the export."""
     (ended / "best" / "onnx").mkdir()
     (ended / "best" / "onnx" / "older.onnx").write_bytes(b"older")
     before = {path.name for path in (ended / "best").iterdir()}
@@ -244,9 +236,9 @@ def test_a_graph_that_differs_leaves_nothing_behind(ended, tmp_path, monkeypatch
 
 def test_a_model_that_gives_way_takes_its_graph_along(started, tmp_path):
     (tmp_path / "best" / "onnx").mkdir(parents=True)
-    study, _, place = command._find_checkpoint(started, ExportOptions(onnx=False, trial="0000"))
+    study, _, folder = command._find_checkpoint(started, ExportOptions(onnx=False, trial="0000"))
     corpus = command.read_corpus(study, command.recipe(study.data, study.encoder))
-    trained = command.describe_trained(study, corpus, place)
+    trained = command.describe_trained(study, corpus, folder)
     model = load_encoder(str(started / "encoder"), study.encoder, 0)
     command.write_model(model, str(started / "encoder"), trained, tmp_path / "best")
     assert not (tmp_path / "best" / "onnx").exists()
@@ -254,41 +246,35 @@ def test_a_model_that_gives_way_takes_its_graph_along(started, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("wish", "told"),
+    ("options", "message"),
     [
-        (ExportOptions(onnx=False), "nothing to export: give --onnx, or --trial"),
-        (ExportOptions(onnx=False, trial="0000", opset=20), "--opset is of the ONNX graph"),
-        (
-            ExportOptions(onnx=False, trial="0007", out="x"),
-            "--trial 0007: no such trial has ended in STUDY; there are: 0000, 0001",
-        ),
-        (
-            ExportOptions(onnx=False, trial="0000", checkpoint=7, out="x"),
-            "0000 has none of that step; there are: 6, 12",
-        ),
-        (ExportOptions(onnx=False, checkpoint=6, out="x"), "--checkpoint 6: of which trial? give --trial too"),
-        (ExportOptions(onnx=False, trial="0000"), "--out is missing: a new folder for the model of "),
-        (ExportOptions(onnx=False, trial="0000", out="full"), "is there and not empty"),
+        ({}, "nothing to export: give --onnx, or --trial"),
+        ({"trial": "0000", "opset": 20}, "--opset is of the ONNX graph"),
+        ({"trial": "0007", "out": "x"}, "--trial 0007: no such trial has ended in STUDY; there are: 0000, 0001"),
+        ({"trial": "0000", "checkpoint": 7, "out": "x"}, "0000 has none of that step; there are: 6, 12"),
+        ({"checkpoint": 6, "out": "x"}, "--checkpoint 6: of which trial? give --trial too"),
+        ({"trial": "0000"}, "--out is missing: a new folder for the model of "),
+        ({"trial": "0000", "out": "full"}, "is there and not empty"),
     ],
 )
-def test_wishes_that_cannot_be_met_are_one_clear_line(started, tmp_path, wish, told):
+def test_options_that_cannot_be_met_are_one_clear_line(started, tmp_path, options, message):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").write_text("")
-    wish = ExportOptions(wish.onnx, wish.opset, wish.trial, wish.checkpoint, wish.out and tmp_path / wish.out)
+    out = tmp_path / options["out"] if "out" in options else None
     with pytest.raises(InputError) as caught:
-        export(started, wish, SILENT)
-    assert told.replace("STUDY", str(started)) in str(caught.value)
+        export(started, ExportOptions(**{"onnx": False, **options, "out": out}), SILENT)
+    assert message.replace("STUDY", str(started)) in str(caught.value)
     assert "\n" not in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["full"]
 
 
 @needs_onnx
-def test_places_without_a_model_are_one_clear_line(started, tiny, tmp_path):
+def test_folders_without_a_model_are_one_clear_line(started, tiny, tmp_path):
     with pytest.raises(InputError, match=r"its study has no best/ yet; .*trials that have ended: 0000, 0001$"):
         export(started, ExportOptions(onnx=True), SILENT)
-    for place in (tmp_path / "none", tiny[0]):
+    for folder in (tmp_path / "none", tiny[0]):
         with pytest.raises(InputError, match="is neither a study folder nor a model folder"):
-            export(place, ExportOptions(onnx=True), SILENT)
+            export(folder, ExportOptions(onnx=True), SILENT)
     with pytest.raises(InputError, match=r"is no study folder \(no study.yaml\)"):
         export(tmp_path, ExportOptions(onnx=False, trial="0000"), SILENT)
     types = [f"sentence_transformers.models.{kind}" for kind in ("Transformer", "Pooling", "LSTM")]
@@ -323,12 +309,12 @@ def own_code(started, tmp_path, monkeypatch):
     return folder, marker
 
 
-@pytest.mark.parametrize("wish", [{"onnx": True}, {"onnx": False, "trial": "0000"}])
-def test_a_folders_own_word_does_not_let_its_code_run(own_code, tmp_path, monkeypatch, wish):
+@pytest.mark.parametrize("options", [{"onnx": True}, {"onnx": False, "trial": "0000"}])
+def test_a_folders_own_word_does_not_let_its_code_run(own_code, tmp_path, monkeypatch, options):
     monkeypatch.setattr(command.onnx, "check_onnx", lambda: None)
     folder, marker = own_code
     with pytest.raises(InputError, match=r"needs code of its own.*--trust-remote-code") as caught:
-        export(folder, ExportOptions(**wish, out=tmp_path / "out"), SILENT)
+        export(folder, ExportOptions(**options, out=tmp_path / "out"), SILENT)
     assert "\n" not in str(caught.value)
     assert not marker.exists()
     assert not (tmp_path / "out").exists()

@@ -24,7 +24,6 @@ def prepared(study_file, groups_file):
     """Prepares a study of handmade groups and of the benchmark `newsroom:dev`."""
 
     def make(kinds, mix=(), space=None, searching=True, batch_size=4, train=(), resources=(), shape=None, **search):
-        groups_file(rows(*kinds), "train.jsonl")
         data = {"train": str(groups_file(rows(*kinds), "train.jsonl"))}
         train = {"batch_size": batch_size, "max_steps": 20, **dict(train)}
         search = {**search, "space": {"temperature": {"loguniform": [0.01, 0.1]}} if space is None else space}
@@ -34,7 +33,7 @@ def prepared(study_file, groups_file):
     return make
 
 
-def told(found):
+def without_zero_shot(found):
     return [line for line in notices(found) if not line.startswith("zero-shot")]
 
 
@@ -82,8 +81,8 @@ MANY = [(9, BOTH, BOTH), (2, ["sw"], ["sw", "en"])]
         ([(9, BOTH, BOTH)], {"align_from": ["en"]}, ["mix.align_from has no effect: mix.align_share is 0"]),
     ],
 )
-def test_what_is_left_out_or_without_effect_is_told(prepared, kinds, mix, lines):
-    assert told(prepared(kinds, mix)) == lines
+def test_what_is_left_out_or_without_effect_is_reported(prepared, kinds, mix, lines):
+    assert without_zero_shot(prepared(kinds, mix)) == lines
 
 
 @pytest.mark.parametrize(
@@ -107,18 +106,18 @@ def test_what_is_left_out_or_without_effect_is_told(prepared, kinds, mix, lines)
         ),  # written out, as by --dry-run
     ],
 )
-def test_training_that_changes_nothing_is_told(prepared, train, mix, lines):
-    assert told(prepared([(9, BOTH, BOTH)], mix, train=train)) == lines
+def test_training_that_changes_nothing_is_reported(prepared, train, mix, lines):
+    assert without_zero_shot(prepared([(9, BOTH, BOTH)], mix, train=train)) == lines
 
 
-def test_stores_that_nothing_reads_any_more_are_told(prepared, tmp_path, monkeypatch):
+def test_stores_that_nothing_reads_any_more_are_reported(prepared, tmp_path, monkeypatch):
     monkeypatch.setenv("HYBRIDTUNE_CACHE", str(tmp_path / "cache"))
     found = prepared([(9, BOTH, BOTH)])
     old = tmp_path / "cache" / "0123"
     old.mkdir(parents=True)
     (old / "store.json").write_text("{}")
     line = f"{tmp_path / 'cache'}: token stores of another version of hybridtune, not read and free to be removed: 1"
-    assert told(found) == [line]
+    assert without_zero_shot(found) == [line]
 
 
 def test_a_search_without_a_trial_is_refused(prepared):
@@ -134,7 +133,7 @@ def test_data_without_a_question_is_refused_in_one_go(prepared):
 
 def test_what_the_search_may_use_is_not_called_without_effect(prepared):
     space = {"schedule": {"choice": ["constant", "linear"]}, "align_share": {"uniform": [0.0, 0.3]}}
-    assert told(prepared([(9, BOTH, BOTH)], {"final_ratio": 0.1, "align_from": ["en"]}, space)) == []
+    assert without_zero_shot(prepared([(9, BOTH, BOTH)], {"final_ratio": 0.1, "align_from": ["en"]}, space)) == []
 
 
 def test_a_searched_end_of_a_schedule_needs_no_fixed_one(prepared):
@@ -183,7 +182,7 @@ def test_the_ends_of_the_search_are_tried_before_anything_starts(prepared, kinds
 
 def test_baselines_are_tried_with_constant_ratios(prepared):
     mix = {"mixing_ratio": 1.0, "schedule": "linear", "final_ratio": 1.0}
-    assert told(prepared([(9, ["en"], ["en"])], mix, baselines=False)) == []
+    assert without_zero_shot(prepared([(9, ["en"], ["en"])], mix, baselines=False)) == []
     with pytest.raises(InputError, match=r"no cross pair, and mixing_ratio 0\.5 asks for cross batches"):
         prepared([(9, ["en"], ["en"])], mix)
 
@@ -222,7 +221,7 @@ def test_this_machine_shares_its_evaluators_out(prepared, monkeypatch):
     assert prepared([(9, BOTH, BOTH)], resources={"concurrent_trials": 3}, searching=False).allocation.evaluators == 8
 
 
-def test_what_a_benchmark_has_to_say_is_told(study_file, groups_file):
+def test_what_a_benchmark_has_to_say_is_reported(study_file, groups_file):
     """Two groups of one query: as a benchmark one query, and a line says so before the study starts."""
     again = {"group_id": "x", "queries": {"en": "q0en"}, "passages": {"en": "more"}}
     path = groups_file([*rows((9, BOTH, BOTH)), again])

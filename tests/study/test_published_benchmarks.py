@@ -15,13 +15,13 @@ MEASURES = ("AP", "nDCG@10", "RR", "R@10")
 
 def beir(folder, queries=None, corpus=(), qrels=()):
     """A BEIR folder of fifteen passages d0.. and as many queries q0.., each answered by its own; and what is added."""
-    asked = queries or {f"q{n}": f"tell me about the {word}" for n, word in enumerate(WORDS)}
-    there = [{"_id": f"d{n}", "title": word, "text": TEXTS[n]} for n, word in enumerate(WORDS)]
-    judged = [*((query, f"d{n}", 1) for n, query in enumerate(asked)), *qrels]
+    texts = queries or {f"q{n}": f"tell me about the {word}" for n, word in enumerate(WORDS)}
+    passages = [{"_id": f"d{n}", "title": word, "text": TEXTS[n]} for n, word in enumerate(WORDS)]
+    judged = [*((query, f"d{n}", 1) for n, query in enumerate(texts)), *qrels]
     (folder / "qrels").mkdir(parents=True)
     for name, rows in (
-        ("corpus", [*there, *corpus]),
-        ("queries", [{"_id": key, "text": text} for key, text in asked.items()]),
+        ("corpus", [*passages, *corpus]),
+        ("queries", [{"_id": key, "text": text} for key, text in texts.items()]),
     ):
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     (folder / "qrels" / "test.tsv").write_text(trec(judged), encoding="utf-8")
@@ -60,8 +60,8 @@ def by_trec_eval(run, judged):
 def evaluated(call, folder, run, *more):
     measures = [part for name in MEASURES for part in ("--measure", name)]
     arguments = ["--benchmark", folder, "--run", run, "--set", "benchmark.language=en", *measures, *more]
-    code, out, told = call("evaluate", *arguments, "--json")
-    return code, json.loads(out) if code == 0 else None, told
+    code, out, err = call("evaluate", *arguments, "--json")
+    return code, json.loads(out) if code == 0 else None, err
 
 
 def test_a_query_that_is_a_passage_is_left_out_of_its_own_ranking(call, tmp_path):
@@ -69,14 +69,14 @@ def test_a_query_that_is_a_passage_is_left_out_of_its_own_ranking(call, tmp_path
     passages = [f"d{n}" for n in range(15)]
     run = full_run(tmp_path / "run", passages, passages)
     without = {query: {name: score for name, score in row.items() if name != query} for query, row in run.items()}
-    code, found, told = evaluated(call, folder, tmp_path / "run")
+    code, found, err = evaluated(call, folder, tmp_path / "run")
     assert code == 0
     assert found["metrics"] == pytest.approx(by_trec_eval(without, judged), abs=1e-12)
     assert found["counts"]["relevant_not_in_pool"] == 1  # d0 for itself: BEIR drops it too, and its qrels keep it
     assert (
         "15 of 15 queries have the id of a passage: it is left out of their rankings, as in BEIR; 1 of them are judged "
         "relevant and count as not found (benchmark.ignore_identical_ids)"
-    ) in told
+    ) in err
     assert "15 lists hold the passage with their query's own id, which is left out" in found["notes"]
     kept = evaluated(call, folder, tmp_path / "run", "--set", "benchmark.ignore_identical_ids=false")[1]
     assert kept["metrics"] == pytest.approx(by_trec_eval(run, judged), abs=1e-12)
@@ -88,9 +88,9 @@ def test_ids_that_coincide_are_no_identity(call, tmp_path):
     folder, judged = beir(tmp_path / "b", {f"d{n}": f"tell me about the {word}" for n, word in enumerate(WORDS)})
     names = [f"d{n}" for n in range(15)]
     run = full_run(tmp_path / "run", names, names)
-    _, found, told = evaluated(call, folder, tmp_path / "run")
+    _, found, err = evaluated(call, folder, tmp_path / "run")
     assert found["metrics"] == pytest.approx(by_trec_eval(run, judged), abs=1e-12)
-    assert "it stays in their rankings (benchmark.ignore_identical_ids=true leaves it out)" in told
+    assert "it stays in their rankings (benchmark.ignore_identical_ids=true leaves it out)" in err
 
 
 EMPTY = {"_id": "e", "title": "", "text": ""}
@@ -121,30 +121,30 @@ def test_what_is_amiss_in_a_published_set_is_counted_or_refused(call, tmp_path, 
     folder, judged = beir(tmp_path / "b", **added)
     passages = [*(f"d{n}" for n in range(15)), *(row["_id"] for row in added.get("corpus", ()))]
     run = full_run(tmp_path / "run", [f"q{n}" for n in range(15)], passages)
-    code, found, told = evaluated(call, folder, tmp_path / "run")
+    code, found, err = evaluated(call, folder, tmp_path / "run")
     assert code == 0
-    assert f"  {notice}\n" in told
+    assert f"  {notice}\n" in err
     assert found["metrics"] == pytest.approx(by_trec_eval(run, judged), abs=1e-12)
     assert found["counts"]["passages"] == len(passages)
     before = files(tmp_path)
-    code, _, told = evaluated(call, folder, tmp_path / "run", "--strict", "--out", tmp_path / "out")
-    assert (code, told) == (2, f"hybridtune: {refused.format(folder=folder)}\n")
+    code, _, err = evaluated(call, folder, tmp_path / "run", "--strict", "--out", tmp_path / "out")
+    assert (code, err) == (2, f"hybridtune: {refused.format(folder=folder)}\n")
     assert evaluated(call, folder, tmp_path / "run", "--set", "benchmark.strict=true")[0] == 2
     assert files(tmp_path) == before
 
 
-def test_a_study_tells_what_is_amiss_or_refuses_it(call, study_file, tmp_path):
+def test_a_study_reports_what_is_amiss_or_refuses_it(call, study_file, tmp_path):
     folder, _ = beir(tmp_path / "b", corpus=[EMPTY], qrels=[("q0", "gone", 1), ("q15", "d0", 1)])
     dev = {"path": str(folder), "language": "en"}
     search = {"objective": "mono/AP", "trials": 1}
     code, out, _ = call("run", study_file(benchmarks={"dev": dev}, search=search), "--dry-run", "--json")
     assert code == 0
-    told = json.loads(out)["notices"]
+    notices = json.loads(out)["notices"]
     for start in ("1 judged queries are not", "1 relevant passages are not in the corpus", "1 passages have no text"):
-        assert any(line.startswith(f"benchmarks.dev: {start}") for line in told)
-    code, _, told = call("run", study_file(benchmarks={"dev": dev | {"strict": True}}, search=search), "--dry-run")
-    assert (code, told.count("\n")) == (2, 1)
-    assert f"{folder}/qrels/test.tsv:17: query 'q15' is not among the 15 queries of " in told
+        assert any(line.startswith(f"benchmarks.dev: {start}") for line in notices)
+    code, _, err = call("run", study_file(benchmarks={"dev": dev | {"strict": True}}, search=search), "--dry-run")
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"{folder}/qrels/test.tsv:17: query 'q15' is not among the 15 queries of " in err
 
 
 def test_a_query_whose_answers_are_all_missing_counts_0(call, tmp_path):
@@ -157,7 +157,7 @@ def test_a_query_whose_answers_are_all_missing_counts_0(call, tmp_path):
     assert found["counts"]["queries_without_relevant"]["mono"] == 0
 
 
-def test_the_means_of_trec_eval_stand_beside_ours_where_they_differ(call, tmp_path):
+def test_the_means_of_trec_eval_are_shown_beside_ours_where_they_differ(call, tmp_path):
     names = {**{f"q{n}": "?" for n in range(15)}, "q15": "judged, and nothing is relevant"}
     folder, judged = beir(tmp_path / "b", names)
     judged[-1] = ("q15", "d3", 0)

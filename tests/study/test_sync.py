@@ -38,7 +38,12 @@ def nothing(line):
     pass
 
 
-def tell_trial(folder, number):
+def refused(match, out=OUT, **parts):
+    with pytest.raises(InputError, match=match), study_home(study_of(**parts), out, nothing):
+        pass
+
+
+def record_trial(folder, number):
     """What a search writes when a trial has ended: the database knows it first."""
     with closing(sqlite3.connect(folder / "optuna.db")) as database, database:
         database.execute("CREATE TABLE IF NOT EXISTS trials (number INTEGER, text TEXT)")
@@ -47,9 +52,9 @@ def tell_trial(folder, number):
         file.write(json.dumps({"id": f"{number:04d}"}) + "\n")
 
 
-def run_and_lose_the_network(memory, told=nothing, error=False):
-    with study_home(study_of(), OUT, told) as home:
-        tell_trial(home.folder, 0)
+def run_and_lose_the_network(memory, on_message=nothing, error=False):
+    with study_home(study_of(), OUT, on_message) as home:
+        record_trial(home.folder, 0)
         memory.fail_after = 0
         if error:
             raise ZeroDivisionError
@@ -63,8 +68,7 @@ def trials_of(folder):
             assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
             if database.execute("SELECT * FROM sqlite_master").fetchall():  # the table has been made
                 known = database.execute("SELECT count(*) FROM trials").fetchone()[0]
-    told = folder / "trials.jsonl"
-    return known, len(told.read_text(encoding="utf-8").splitlines()) if told.exists() else 0
+    return known, len((read_file(join(str(folder), "trials.jsonl")) or b"").splitlines())
 
 
 def test_a_local_out_is_the_folder_itself(tmp_path, memory):
@@ -75,13 +79,12 @@ def test_a_local_out_is_the_folder_itself(tmp_path, memory):
     assert not memory.objects
 
 
-def test_what_a_study_writes_is_at_its_place_when_it_ends_and_on_the_next_machine(tmp_path, memory, other_machine):
+def test_what_a_study_writes_is_at_its_location_when_it_ends_and_on_the_next_machine(tmp_path, memory, other_machine):
     with study_home(study_of(), OUT, nothing) as home:
         assert exists(join(OUT, "study.yaml"))
         assert home.folder == home_folder(OUT)
-        tell_trial(home.folder, 0)
-        (home.folder / "trials" / "0000").mkdir(parents=True)
-        (home.folder / "trials" / "0000" / "metrics.jsonl").write_text("{}\n")
+        record_trial(home.folder, 0)
+        write_file(join(str(home.folder), "trials", "0000", "metrics.jsonl"), b"{}\n")
         (home.folder / "dashboard.txt").write_text("http://127.0.0.1:1")
         (home.folder / "result.json.new").write_text("{")
     write_file(join(OUT, "trials", "0000", "fit", "checkpoint_0000004", "state.json"), b"{}")  # by a node
@@ -93,7 +96,7 @@ def test_what_a_study_writes_is_at_its_place_when_it_ends_and_on_the_next_machin
         names = sorted(path.name for path in home.folder.rglob("*") if path.is_file())
         expected = [".mirror.json", "environment.json", "metrics.jsonl", "optuna.db", "study.yaml", "trials.jsonl"]
         assert names == expected
-        tell_trial(home.folder, 1)
+        record_trial(home.folder, 1)
     fetch_study(OUT, tmp_path / "mine")
     assert trials_of(tmp_path / "mine") == (2, 2)
     assert (tmp_path / "mine" / "trials" / "0000" / "fit" / "checkpoint_0000004" / "state.json").exists()
@@ -110,28 +113,25 @@ def test_a_change_of_the_trials_is_copied_while_the_study_runs(memory):
 
     memory.open_output_stream = watched
     with study_home(study_of(), OUT, nothing) as home:
-        tell_trial(home.folder, 0)
+        record_trial(home.folder, 0)
         assert arrived.wait(60)
 
 
 def test_only_what_changed_is_sent_and_what_went_goes(memory):
     with study_home(study_of(), OUT, nothing) as home:
         (home.folder / "running.json").write_text("{}")
-        (home.folder / "best").mkdir()
-        (home.folder / "best" / "model.safetensors").write_text("weights")
+        write_file(join(str(home.folder), "best", "model.safetensors"), b"weights")
     write_file(join(OUT, "store", "x", "tokens.npy"), b"tokens")
     write_file(join(OUT, "trials", "0000", "fit", "checkpoint_0000004", "state.json"), b"{}")
     assert exists(join(OUT, "running.json"))
-    times = dict(memory.times)
     with study_home(study_of(), OUT, nothing) as home:
         (home.folder / "running.json").unlink()
-    there = list_files(OUT)
-    assert "running.json" not in there
-    assert {"store/x/tokens.npy", "trials/0000/fit/checkpoint_0000004/state.json", STAMP} <= set(there)
+    names = list_files(OUT)
+    assert "running.json" not in names
+    assert {"store/x/tokens.npy", "trials/0000/fit/checkpoint_0000004/state.json", STAMP} <= set(names)
     with study_home(study_of(), OUT, nothing):
         times = dict(memory.times)
-    changed = {key for key in times if times[key] != memory.times[key]}
-    assert not changed
+    assert not {key for key in times if times[key] != memory.times[key]}
 
 
 def test_a_machine_that_comes_back_keeps_what_was_not_copied(memory):
@@ -145,10 +145,10 @@ def test_a_machine_that_comes_back_keeps_what_was_not_copied(memory):
 
 def test_a_machine_that_comes_back_late_takes_what_others_did(memory, other_machine):
     with study_home(study_of(), OUT, nothing) as home:
-        tell_trial(home.folder, 0)
+        record_trial(home.folder, 0)
     other_machine()
     with study_home(study_of(), OUT, nothing) as home:
-        tell_trial(home.folder, 1)
+        record_trial(home.folder, 1)
     other_machine(1)
     with study_home(study_of(), OUT, nothing) as home:
         assert trials_of(home.folder) == (2, 2)
@@ -157,7 +157,7 @@ def test_a_machine_that_comes_back_late_takes_what_others_did(memory, other_mach
 def test_a_run_that_another_has_taken_over_from_copies_no_more(memory, other_machine):
     def two_runs():
         with study_home(study_of(), OUT, nothing) as first:
-            tell_trial(first.folder, 0)
+            record_trial(first.folder, 0)
             other_machine()
             with study_home(study_of(), OUT, nothing) as second:
                 (second.folder / "result.json").write_text("of the second")
@@ -175,31 +175,31 @@ def test_a_copy_cut_off_anywhere_is_one_to_go_on_from(tmp_path, memory, other_ma
         memory.fail_after, memory.changes = None, 0
         other_machine(machine)
         with study_home(study_of(), OUT, nothing) as home:
-            tell_trial(home.folder, 0)
+            record_trial(home.folder, 0)
         try:
             with study_home(study_of(), OUT, nothing) as home:
                 for number in (1, 2):
-                    tell_trial(home.folder, number)
+                    record_trial(home.folder, number)
                 (home.folder / "result.json").write_text("{}")
                 memory.fail_after, memory.changes = cut, 0
             break
         except HybridtuneError:
             memory.fail_after = None
         download(OUT, tmp_path / str(machine))
-        known, told = trials_of(tmp_path / str(machine))
-        assert 3 >= known >= told >= 1
-        assert known == told == 3 or not (tmp_path / str(machine) / "result.json").exists()
+        known, ended = trials_of(tmp_path / str(machine))
+        assert 3 >= known >= ended >= 1
+        assert known == ended == 3 or not (tmp_path / str(machine) / "result.json").exists()
         machine, cut = machine + 1, cut + 1
     assert cut >= 4
 
 
-def test_a_database_that_is_written_to_is_copied_whole_and_knows_what_the_trials_tell(tmp_path, memory):
+def test_a_database_that_is_written_to_is_copied_whole_and_has_all_ended_trials(tmp_path, memory):
     over = threading.Event()
 
     def search(folder):
         number = 0
         while not over.is_set():
-            tell_trial(folder, number)
+            record_trial(folder, number)
             number += 1
 
     home = tmp_path / "home"
@@ -211,21 +211,21 @@ def test_a_database_that_is_written_to_is_copied_whole_and_knows_what_the_trials
             sync.copy()
             if exists(OUT):
                 download(OUT, tmp_path / str(copy))
-                known, told = trials_of(tmp_path / str(copy))
-                assert known >= told
+                known, ended = trials_of(tmp_path / str(copy))
+                assert known >= ended
     finally:
         over.set()
         thread.join()
     sync.copy()
     download(OUT, tmp_path / "last")
-    known, told = trials_of(tmp_path / "last")
-    assert known == told > 0
+    known, ended = trials_of(tmp_path / "last")
+    assert known == ended > 0
 
 
-def test_storage_that_cannot_be_reached_is_told_once_and_ends_nothing(memory, monkeypatch):
+def test_storage_that_cannot_be_reached_is_reported_once_and_ends_nothing(memory, monkeypatch):
     monkeypatch.setattr("hybridtune.study.sync.LOOK_SECONDS", 0.001)
     monkeypatch.setattr("hybridtune.study.sync.EVERY_SECONDS", 0.0)
-    told, failed = [], threading.Semaphore(0)
+    messages, failed = [], threading.Semaphore(0)
     changing = memory._change
 
     def counted():
@@ -236,21 +236,21 @@ def test_storage_that_cannot_be_reached_is_told_once_and_ends_nothing(memory, mo
             raise
 
     memory._change = counted
-    with study_home(study_of(), OUT, told.append) as home:
+    with study_home(study_of(), OUT, messages.append) as home:
         memory.fail_after = 0
-        tell_trial(home.folder, 0)
+        record_trial(home.folder, 0)
         for _ in range(3):
             assert failed.acquire(timeout=60)
         memory.fail_after = None
-    assert len([line for line in told if "cannot be written now (it cannot be reached" in line]) == 1
+    assert len([line for line in messages if "cannot be written now (it cannot be reached" in line]) == 1
     assert exists(join(OUT, "trials.jsonl"))
 
 
 def test_the_error_of_the_study_comes_before_that_of_its_storage(memory):
-    told = []
+    messages = []
     with pytest.raises(ZeroDivisionError):
-        run_and_lose_the_network(memory, told.append, error=True)
-    assert len([line for line in told if f"they are in {home_folder(OUT)};" in line]) == 1
+        run_and_lose_the_network(memory, messages.append, error=True)
+    assert len([line for line in messages if f"they are in {home_folder(OUT)};" in line]) == 1
 
 
 def test_a_study_goes_on_with_other_resources_and_another_budget_and_is_no_other_study(memory):
@@ -263,34 +263,22 @@ def test_a_study_goes_on_with_other_resources_and_another_budget_and_is_no_other
     with study_home(study_of(search={"time_budget": "1h"}), OUT, nothing) as home:
         assert not (home.folder / "result.json").exists()
     before = dict(memory.objects)
-    with (
-        pytest.raises(InputError, match=r"^--out memory://bucket/my%20study.*: holds another study"),
-        study_home(study_of(seed=1), OUT, nothing),
-    ):
-        pass
+    refused(r"^--out memory://bucket/my%20study.*: holds another study", seed=1)
     assert memory.objects == before
 
 
 def test_what_is_no_study_is_left_alone(memory):
     write_file("memory://bucket/mine/notes.txt", b"mine")
-    with (
-        pytest.raises(InputError, match="not empty and holds no study"),
-        study_home(study_of(), "memory://bucket/mine", nothing),
-    ):
-        pass
+    refused("not empty and holds no study", "memory://bucket/mine")
     assert list(memory.objects) == ["bucket/mine/notes.txt"]
 
 
 def test_one_run_at_a_time_on_a_machine(memory):
-    with study_home(study_of(), OUT, nothing):  # noqa: SIM117
-        with (
-            pytest.raises(InputError, match="a run of this study is under way on this machine"),
-            study_home(study_of(), OUT, nothing),
-        ):
-            pass
+    with study_home(study_of(), OUT, nothing):
+        refused("a run of this study is under way on this machine")
 
 
-def test_fetching_again_brings_changes_and_takes_away_what_was_of_the_moment(tmp_path, memory):
+def test_fetching_again_brings_changes_and_removes_temporary_files(tmp_path, memory):
     with study_home(study_of(), OUT, nothing) as home:
         (home.folder / "running.json").write_text("{}")
     (tmp_path / "mine").mkdir()
@@ -299,7 +287,7 @@ def test_fetching_again_brings_changes_and_takes_away_what_was_of_the_moment(tmp
     assert (tmp_path / "mine" / "running.json").exists()
     with study_home(study_of(), OUT, nothing) as home:
         (home.folder / "running.json").unlink()
-        tell_trial(home.folder, 0)
+        record_trial(home.folder, 0)
     fetch_study(OUT, tmp_path / "mine")
     names = {path.name for path in (tmp_path / "mine").iterdir()}
     assert names == {"launch.json", "study.yaml", "environment.json", "optuna.db", "trials.jsonl"}
@@ -331,18 +319,14 @@ def test_weights_are_fetched_when_asked_for_and_scores_always(tmp_path, memory, 
 def test_on_an_s3_server(tmp_path, memory, other_machine):
     with s3_server() as url:
         with study_home(study_of(), url("studies/one"), nothing) as home:
-            tell_trial(home.folder, 0)
+            record_trial(home.folder, 0)
         other_machine()
         with study_home(study_of(), url("studies/one"), nothing) as home:
             assert trials_of(home.folder) == (1, 1)
-            tell_trial(home.folder, 1)
+            record_trial(home.folder, 1)
         fetch_study(url("studies/one"), tmp_path / "mine")
         assert trials_of(tmp_path / "mine") == (2, 2)
-        with (
-            pytest.raises(InputError, match="there is no such bucket"),
-            study_home(study_of(), url("x", bucket="nobody"), nothing),
-        ):
-            pass
+        refused("there is no such bucket", url("x", bucket="nobody"))
 
 
 @pytest.mark.parametrize(
