@@ -79,8 +79,8 @@ def made_trial(folder, number, asked, languages, extra):
         "began": 1_700_000_000.0 + 25 * number,
     }
     plan = {
-        **{"steps": STEPS[-1], "batch_size": 8, "asked_ratio": ratio, "realised_ratio": round(ratio * 30) / 30},
-        **{"asked_align_share": 0.0, "realised_align_share": 0.0, "left_out_of_mono": [], "left_out_of_cross": []},
+        **{"steps": STEPS[-1], "batch_size": 8, "requested_ratio": ratio, "realised_ratio": round(ratio * 30) / 30},
+        **{"requested_align_share": 0.0, "realised_align_share": 0.0, "left_out_of_mono": [], "left_out_of_cross": []},
         "table": [
             {
                 **{"kind": "mono" if x == y else "cross", "pair": f"{x}-{y}"},

@@ -257,16 +257,16 @@ def describe(plan: HybridPlan, steps: int) -> dict[str, Any]:
     """Describe what ``steps >= 1`` steps of a plan hold, requested and realised.
 
     Returns:
-        ``{"steps", "batch_size", "asked_ratio", "realised_ratio", "asked_align_share", "realised_align_share",
+        ``{"steps", "batch_size", "requested_ratio", "realised_ratio", "requested_align_share", "realised_align_share",
         "left_out_of_mono": [languages], "left_out_of_cross": [pairs], "table": [rows of HybridPlan.table]}``. The
         ratios are means over the steps, and of the question-passage batches alone.
     """
     return {
         "steps": steps,
         "batch_size": plan.batch_size,
-        "asked_ratio": plan.requested_ratio(steps),
+        "requested_ratio": plan.requested_ratio(steps),
         "realised_ratio": plan.realised_ratio(steps),
-        "asked_align_share": plan.align_share,
+        "requested_align_share": plan.align_share,
         "realised_align_share": plan.align_batches(steps) / steps,
         "left_out_of_mono": list(plan.left_out),
         "left_out_of_cross": list(plan.left_out_pairs),

@@ -59,9 +59,9 @@ def status(folder: Path) -> dict[str, Any]:
             fetched.
 
     Returns:
-        ``{"study", "name", "state", "asked", "ended", "counts": {status: trials}, "objective", "best", "front",
+        ``{"study", "name", "state", "requested", "ended", "counts": {status: trials}, "objective", "best", "front",
         "trials", "headline", "go_on"}``: ``state`` is ``running``, ``running elsewhere`` (a process of another machine,
-        which may have ended), ``cut off`` or ``ended``; ``asked`` the number of trials in the end; ``front`` the ids of
+        which may have ended), ``cut off`` or ``ended``; ``requested`` the number of trials in the end; ``front`` the ids of
         an ended study's Pareto front; ``headline`` the sentence of an ended study; ``go_on`` the command that finishes
         a study that was cut off. A launched study also has ``job`` (see `attach.job_summary`), alone before the study
         has written anything, or ``notice``: why the job is not known.
@@ -105,7 +105,7 @@ def status(folder: Path) -> dict[str, Any]:
         "study": str(folder),
         "name": study.name,
         "state": state,
-        "asked": _trials_in_all(study),
+        "requested": _trials_in_all(study),
         "ended": len(rows) - counts["running"],
         "counts": dict(counts),
         "objective": study.search.objective,
@@ -136,7 +136,7 @@ def status_table(found: dict[str, Any], screen: Screen) -> None:
     if rows:
         screen.console.print(trials_table(found["objective"], rows, best["id"] if best else None))
     counts = ", ".join(f"{number} {name}" for name, number in found["counts"].items())
-    ended = f"{found['name']}: {found['state']}; {found['ended']} of {found['asked']} trials ended"
+    ended = f"{found['name']}: {found['state']}; {found['ended']} of {found['requested']} trials ended"
     screen.print(f"{ended} ({counts})" if counts else ended)
     if best:
         metric = found["objective"][0]

@@ -26,7 +26,7 @@ _RATIOS = np.linspace(0, 1, 101)  # at which lines are drawn
 
 def requested_ratio(record: StudyRecord, trial: TrialRecord) -> float:
     """Return the mixing ratio that a trial requested: the mean of its schedule, where its plan has it."""
-    return float(trial.plan["asked_ratio"] if trial.plan is not None else record.value(trial, "mix.mixing_ratio"))
+    return float(trial.plan["requested_ratio"] if trial.plan is not None else record.value(trial, "mix.mixing_ratio"))
 
 
 def ratio_temperature(record: StudyRecord) -> Chart:
@@ -217,12 +217,12 @@ def _curve_words(scored: list[TrialRecord], goal: str, best: _Region | None) -> 
 
 def realised_ratio(record: StudyRecord) -> Chart:
     """Draw the mixing ratio that the batches of each trial's plan have, against the requested one."""
-    columns = ["trial", "asked", "realised", "difference", "steps planned"]
-    chart = Chart("realised-ratio", "Mixing ratio: asked and realised", columns)
+    columns = ["trial", "requested", "realised", "difference", "steps planned"]
+    chart = Chart("realised-ratio", "Mixing ratio: requested and realised", columns)
     planned = [(trial, trial.plan) for trial in record.trials if trial.plan is not None]
     if not planned:
         return chart.saying("No trial has written its plan yet.")
-    requested, realised = ([float(plan[name]) for _, plan in planned] for name in ("asked_ratio", "realised_ratio"))
+    requested, realised = ([float(plan[name]) for _, plan in planned] for name in ("requested_ratio", "realised_ratio"))
     for (trial, plan), a, b in zip(planned, requested, realised, strict=True):
         chart.rows.append([trial.label, round(a, 4), round(b, 4), round(b - a, 5), plan["steps"]])
     worst = max(abs(b - a) for a, b in zip(requested, realised, strict=True))
@@ -232,11 +232,11 @@ def realised_ratio(record: StudyRecord) -> Chart:
     trials = [trial for trial, _ in planned]
     points = marks(record, trials, requested, realised, "trials", color=SETTING_COLOURS["cross/AP"])
     points.hovertext = [
-        tip(record, trial, {"asked": f"{a:.4f}", "realised": f"{b:.4f}"})
+        tip(record, trial, {"requested": f"{a:.4f}", "realised": f"{b:.4f}"})
         for trial, a, b in zip(trials, requested, realised, strict=True)
     ]
     figure.add_trace(points)
-    figure.update_xaxes(title_text="asked for", range=[-0.04, 1.04])
+    figure.update_xaxes(title_text="requested", range=[-0.04, 1.04])
     figure.update_yaxes(title_text="realised", range=[-0.06, 1.06])
     steps = max(plan["steps"] for _, plan in planned)
     words = (

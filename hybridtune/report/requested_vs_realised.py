@@ -30,15 +30,17 @@ def requested_vs_realised(record: StudyRecord) -> Table:
     rows += [["time with a trial running", "", ran], ["steps of all trials", "", steps]]
     plans = [(trial, trial.plan) for trial in trials if trial.plan is not None]
     if plans:
-        apart = max(abs(plan["asked_ratio"] - plan["realised_ratio"]) for _, plan in plans)
+        apart = max(abs(plan["requested_ratio"] - plan["realised_ratio"]) for _, plan in plans)
         rows.append(["mixing ratio, largest distance in a plan", "0", f"{apart:.4f} ({len(plans)} trials)"])
     for trial, plan in plans:
         if trial is record.best or trial.baseline:
             realised = trial.metrics.get("realised_ratio", plan["realised_ratio"])
-            rows.append([f"mixing ratio, {trial.label}", f"{plan['asked_ratio']:.4f}", f"{realised:.4f}"])
+            rows.append([f"mixing ratio, {trial.label}", f"{plan['requested_ratio']:.4f}", f"{realised:.4f}"])
     if search.repeat_best:
         rows.append(["seeds of the noise check", f"{search.repeat_best}", "run" if record.repeats else "not run yet"])
-    return Table("What the study asked for, and what it got", ["what", "asked", "got"], [*rows, *_queries(record)])
+    return Table(
+        "What the study requested, and what was realised", ["what", "requested", "realised"], [*rows, *_queries(record)]
+    )
 
 
 def training_pairs(record: StudyRecord) -> Table | None:

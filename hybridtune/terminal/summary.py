@@ -28,9 +28,9 @@ def show_plan(preflight: Preflight, described: Mapping[str, Any], screen: Screen
     screen.console.print(
         plain_table(plan["table"], f"batches of the fixed values, {preflight.study.train.max_steps} steps")
     )
-    screen.line(f"mixing ratio asked {plan['asked_ratio']:.4g}, realised {plan['realised_ratio']:.4f}")
+    screen.line(f"mixing ratio requested {plan['requested_ratio']:.4g}, realised {plan['realised_ratio']:.4f}")
     if mix.align_share:
-        screen.line(f"align share asked {mix.align_share:g}, realised {plan['realised_align_share']:.4f}")
+        screen.line(f"align share requested {mix.align_share:g}, realised {plan['realised_align_share']:.4f}")
     screen.line(
         f"{described['trials']} trials, {described['concurrent_trials']} at once, "
         f"{described['evaluators']} evaluator actors; nothing was started or written"
@@ -67,14 +67,14 @@ def study_summary(study: Study, result: Mapping[str, Any], screen: Screen) -> No
 
 
 def trial_counts(study: Study, rows: Sequence[TrialRow]) -> str:
-    """Return ``9 trials asked: 5 done, 4 stopped early; 1,900 of 2,700 steps in 3 min``, with the budget if any."""
+    """Return ``9 trials requested: 5 done, 4 stopped early; 1,900 of 2,700 steps in 3 min``, with the budget if any."""
     took, steps = spent(rows)
     counts = Counter(row.status for row in rows)
     expected, search = expected_trials(study), study.search
     begun = [f"{count} {status}" for status, count in counts.items()]
     if len(rows) < expected:
         begun.append(f"{expected - len(rows)} not begun")
-    line = f"{expected} trials asked: {', '.join(begun)}; {steps:,} of {expected * study.train.max_steps:,} steps"
+    line = f"{expected} trials requested: {', '.join(begun)}; {steps:,} of {expected * study.train.max_steps:,} steps"
     limits = [f"{search.time_budget}"] if search.time_budget is not None else []
     limits += [f"{search.step_budget:,} steps"] if search.step_budget is not None else []
     return f"{line} in {format_duration(took)}" + (f" (budget: {', '.join(limits)})" if limits else "")

@@ -228,7 +228,12 @@ def test_a_wrong_command_line_shows_its_usage(call, arguments, message):
 def test_dry_run_of_the_demo_shows_the_plan_and_writes_nothing(call, tmp_path):
     code, out, err = call("run", "--dry-run")
     assert (code, err) == (0, "")
-    for text in ("name: newsroom", "training pairs", "batches of the fixed values", "mixing ratio asked 0.5, realised"):
+    for text in (
+        "name: newsroom",
+        "training pairs",
+        "batches of the fixed values",
+        "mixing ratio requested 0.5, realised",
+    ):
         assert text in out
     assert out.rstrip().endswith("nothing was started or written")
     assert files(tmp_path) == [str(tmp_path / "here")]
@@ -249,7 +254,7 @@ def test_dry_run_as_json(call, tmp_path, arguments):
         name: ["mono", "cross", "multi"] for name in ("dev", "test")
     }
     plan = described["plan"]
-    assert plan["asked_ratio"] == 0.5
+    assert plan["requested_ratio"] == 0.5
     assert abs(plan["realised_ratio"] - 0.5) <= 1 / 40
     assert sum(row["pairs"] for row in plan["table"]) == 40 * study.train.batch_size
     assert described["trials"] == 3 + study.search.trials

@@ -185,7 +185,7 @@ def test_the_written_plan_is_the_described_one(tmp_path):
     write_plan(one, 50, tmp_path)
     written = json.loads((tmp_path / "plan.json").read_text(encoding="utf-8"))
     assert written == describe(one, 50)
-    assert (written["asked_ratio"], written["asked_align_share"], written["steps"]) == (0.8, 0.3, 50)
+    assert (written["requested_ratio"], written["requested_align_share"], written["steps"]) == (0.8, 0.3, 50)
     assert written["realised_ratio"] == one.realised_ratio(50)
     assert written["realised_align_share"] == one.align_batches(50) / 50
     pairs = distinct_pairs(written["table"])

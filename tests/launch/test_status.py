@@ -41,7 +41,7 @@ def test_a_running_study_tells_its_trials_and_the_best_that_finished(folder):
     write_ended(folder, ENDED)
     write_running(folder, [*ENDED, row(2, 0.7, "running"), row(4, status="running")])
     told = status(folder)
-    assert (told["state"], told["asked"], told["ended"], told["go_on"]) == ("running", 7, 3, None)
+    assert (told["state"], told["requested"], told["ended"], told["go_on"]) == ("running", 7, 3, None)
     assert told["counts"] == {"done": 2, "stopped early": 1, "running": 2}
     assert [trial["number"] for trial in told["trials"]] == [0, 1, 2, 3, 4]
     assert told["best"]["id"] == "0001"  # a score in the middle of a trial wins over none that finished

@@ -130,7 +130,7 @@ def scores_of(pairs, over_represented=None, names=LANGUAGES):
 def plan_of(requested, realised, rows=(), steps=100):
     """The part of plan.json that charts read; rows of (kind, pair, pairs, groups)."""
     table = [dict(zip(("kind", "pair", "pairs", "groups"), row, strict=True)) for row in rows]
-    return {"steps": steps, "asked_ratio": requested, "realised_ratio": realised, "table": table}
+    return {"steps": steps, "requested_ratio": requested, "realised_ratio": realised, "table": table}
 
 
 def traces_of(chart, mode):

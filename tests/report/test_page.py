@@ -87,7 +87,7 @@ def test_the_outline_is_in_order_and_every_reference_has_its_end(text):
     assert {link.removeprefix("#") for link in page.of("href")} <= set(ids)
     assert ("html", {"lang": "en"}) in page.elements
     assert {"header", "nav", "main", "footer"} <= {tag for tag, _ in page.elements}
-    order = ["Result", "Trials", "Asked and got", "Training counts", "Repeat it", "Go on"]
+    order = ["Result", "Trials", "Requested and realised", "Training counts", "Repeat it", "Go on"]
     assert [title for title in page.texts["h2"] if title in order] == order
 
 

@@ -46,7 +46,7 @@ def test_a_finished_study_is_read_whole_and_left_as_it_was(finished_study):
             assert [entry["step"] for entry in trial.history] == [10, 20, 30]
             assert trial.scores["metrics"]["multi/AP"] == trial.metrics["multi/AP"]
             assert trial.per_query.is_file()
-        assert trial.plan["asked_ratio"] == trial.values["mix.mixing_ratio"]
+        assert trial.plan["requested_ratio"] == trial.values["mix.mixing_ratio"]
     states = [trial.state.name for trial in record.optuna_study.trials]
     assert states == ["COMPLETE"] * 4 + ["PRUNED", "COMPLETE", "FAIL"]
 

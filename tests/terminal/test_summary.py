@@ -85,11 +85,11 @@ def test_a_table_that_fits_exactly_is_left_whole():
 def test_what_was_asked_and_what_came_of_it():
     text = trial_counts(study_of(time_budget="30m", step_budget=1000), ROWS[1:])
     assert text == (
-        "5 trials asked: 1 done, 1 stopped early, 1 out of budget, 2 not begun; 600 of 1,500 steps in 2 min "
+        "5 trials requested: 1 done, 1 stopped early, 1 out of budget, 2 not begun; 600 of 1,500 steps in 2 min "
         "(budget: 30m, 1,000 steps)"
     )
     assert trial_counts(study_of(trials=1), ROWS) == (
-        "4 trials asked: 2 done, 1 stopped early, 1 out of budget; 900 of 1,200 steps in 2 min"
+        "4 trials requested: 2 done, 1 stopped early, 1 out of budget; 900 of 1,200 steps in 2 min"
     )
 
 
@@ -115,7 +115,7 @@ def test_the_summary_of_a_study(capsys):
     text = capsys.readouterr().out
     assert "trial 1 *" in text
     assert "x: stopped early; t: out of budget" in text
-    assert "5 trials asked: 2 done" in text
+    assert "5 trials requested: 2 done" in text
     assert f"tuned is 0.125 above half-half on {GOAL}; one seed each" in text
     assert "other seeds" not in text
 
