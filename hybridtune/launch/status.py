@@ -60,11 +60,11 @@ def status(folder: Path) -> dict[str, Any]:
 
     Returns:
         ``{"study", "name", "state", "requested", "ended", "counts": {status: trials}, "objective", "best", "front",
-        "trials", "headline", "go_on"}``: ``state`` is ``running``, ``running elsewhere`` (a process of another machine,
-        which may have ended), ``cut off`` or ``ended``; ``requested`` the number of trials in the end; ``front`` the ids
-        of an ended study's Pareto front; ``headline`` the sentence of an ended study; ``go_on`` the command that finishes
-        a study that was cut off. A launched study also has ``job`` (see `attach.job_summary`), alone before the study
-        has written anything, or ``notice``: why the job is not known.
+        "trials", "headline", "go_on"}``. ``state`` is ``running``, ``running elsewhere`` (a process of another machine,
+        which may have ended), ``cut off`` or ``ended``. ``requested`` is the number of trials in the end, ``front`` the
+        ids of an ended study's Pareto front, ``headline`` the sentence of an ended study, ``go_on`` the command that
+        finishes a study that was cut off. A launched study also has ``job`` (see `attach.job_summary`), alone before
+        the study has written anything, or ``notice``: why the job is not known.
 
     Raises:
         InputError: the folder holds no search, or nothing but the record of a launch that is not this user's.
