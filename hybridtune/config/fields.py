@@ -129,7 +129,7 @@ class Benchmarks(Part):
 
 
 class Mix(Part):
-    """How batches are made of monolingual and cross-lingual pairs."""
+    """The making of batches out of monolingual and cross-lingual pairs."""
 
     mixing_ratio: Ratio = Field(
         default=0.5, description="share of the question-passage batches that are mono; a schedule starts from it"
@@ -243,7 +243,7 @@ class Train(Part):
 
 
 class Resources(Part):
-    """What one trial takes, and how many run at once. Before a study starts, numbers have taken the place of `auto`."""
+    """The resources of one trial, and the number of trials at once. Numbers replace `auto` before a study starts."""
 
     workers: Count | Auto = Field(
         default=1, description="Ray Train workers of a trial; the batch is split evenly. auto: one per GPU of a node"

@@ -145,7 +145,7 @@ class Parameter(Part):
 
 
 class EarlyStopping(Part):
-    """What ends trials that fall behind: ASHA (Li et al. 2018, arXiv 1810.05934) or the median rule, in steps."""
+    """Ends trials that fall behind: ASHA (Li et al. 2018, arXiv 1810.05934) or the median rule, in steps."""
 
     method: Literal["asha", "median"] = Field(
         default="asha", description="asha: the best 1/reduction_factor go on; median: who is above the median goes on"
@@ -157,7 +157,7 @@ class EarlyStopping(Part):
 
 
 class Search(Part):
-    """What to search, for which goal, and for how long."""
+    """The search: its space, its goal and its length."""
 
     objective: list[str] = Field(
         default=["balanced/AP"], min_length=1, description="one metric, or several (a Pareto front)"

@@ -43,7 +43,7 @@ IndexKind = Literal["ivf", "hnsw"]
 
 @dataclass(frozen=True)
 class Index:
-    """How a shard is indexed.
+    """The index of a shard.
 
     Attributes:
         kind: ivf, inverted lists around k-means centres (builds fast); hnsw, a graph of neighbours (searches fast).

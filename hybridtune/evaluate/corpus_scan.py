@@ -34,7 +34,7 @@ BUCKET = 4_000_000  # id hashes sorted at once: 32 MB
 
 @dataclass(frozen=True)
 class CorpusScan:
-    """What a benchmark holds: passages by language, and the ids of the relevant ones in descending order.
+    """The content of a benchmark: passages by language, and the ids of the relevant ones in descending order.
 
     ``digest`` is equal for equal benchmarks. ``relevant`` has also the ids in ``own``, the queries whose passage of the
     same id is left out of their ranking; a ``relevant_language`` is empty where a passage is not in the corpus.
@@ -64,7 +64,7 @@ class CorpusScan:
 
 @dataclass
 class PartScan:
-    """What one part of a corpus holds; ``problem`` instead of an error, which would lose its kind on the way.
+    """The content of one part of a corpus; ``problem`` instead of an error, which would lose its kind on the way.
 
     ``language`` is that of the wanted ids; ``alike`` are ids whose passage holds the text of the query of the same id.
     """

@@ -84,12 +84,7 @@ def rank_run(
     left_out = own_row[run.query] == run.passage  # [N] entries that are the passage with their query's own id
     known = (query_row[run.query] >= 0) & ~left_out
     query, passage = query_row[run.query[known]], run.passage[known]
-    unknown = np.unique(passage[spoken[passage] < 0])
-    if len(unknown):
-        raise InputError(
-            f"{run.name}: {len(unknown)} of its passages are not in the benchmark (first: "
-            f"{run.passage_ids[unknown[0]]!r}), so their language is unknown; score it on the corpus it was made with"
-        )
+    _check_known(run, np.unique(passage[spoken[passage] < 0]))
     order = np.lexsort((tie_order(run.passage_ids).numpy()[passage], -run.scores[known], query))
     query, passage = query[order], passage[order]
     language, length = spoken[passage], np.bincount(query, minlength=len(query_ids))
@@ -98,10 +93,7 @@ def rank_run(
     at = _positions(query * width + passage, query_index * width + row % width)
     retrieved = at >= 0
     counts = np.zeros((len(at), len(passages)), np.int64)
-    start = (np.cumsum(length) - length)[query_index[retrieved]]
-    for column in range(len(passages)):
-        above = np.concatenate([[0], np.cumsum(language == column)])  # of the first n entries of all lists
-        counts[retrieved, column] = above[at[retrieved]] - above[start]
+    counts[retrieved] = _counts_above(language, at[retrieved], length, query_index[retrieved], len(passages))
     alone = int((passages > 0).sum()) > 1 and bool((language == query_language[query]).all())
     pool = (passages[query_language] if alone else passages.sum()) - np.isin(query_ids, list(own))
     ranked = Ranked(
@@ -120,6 +112,25 @@ def rank_run(
     if left_out.any():
         notes.append(f"{left_out.sum():,} lists hold the passage with their query's own id, which is left out")
     return RankedRun(ranked, int(length.max()), notes)
+
+
+def _check_known(run: Run, unknown: Int64) -> None:
+    """Raise InputError if passages of a run are not in the benchmark."""
+    if len(unknown):
+        raise InputError(
+            f"{run.name}: {len(unknown)} of its passages are not in the benchmark (first: "
+            f"{run.passage_ids[unknown[0]]!r}), so their language is unknown; score it on the corpus it was made with"
+        )
+
+
+def _counts_above(language: Int64, at: Int64, length: Int64, query: Int64, languages: int) -> Int64:
+    """Count [M, L] the entries above positions ``at`` [M] in their queries' lists, by language."""
+    start = (np.cumsum(length) - length)[query]
+    counts = np.zeros((len(at), languages), np.int64)
+    for column in range(languages):
+        above = np.concatenate([[0], np.cumsum(language == column)])  # of the first n entries of all lists
+        counts[:, column] = above[at] - above[start]
+    return counts
 
 
 def _rows(names: Sequence[str], known: Sequence[str]) -> Int64:

@@ -1,4 +1,4 @@
-"""What follows a launch: its job followed to the end, its results fetched, its cluster taken down.
+"""The life of a launch after its start: its job followed to the end, its results fetched, its cluster taken down.
 
 The commands `attach`, `fetch`, `status` and `down` call these; a `Launch` is read by `hybridtune.launch.record`.
 """

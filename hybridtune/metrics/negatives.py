@@ -39,7 +39,7 @@ class Passages:
 
 @dataclass(frozen=True)
 class Retrieved:
-    """What the model retrieves for Q queries from the passages of one language.
+    """The passages retrieved for Q queries from the passages of one language.
 
     Attributes:
         group: int64 [Q], the query's group; a group has a row for each language of its queries.

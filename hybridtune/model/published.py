@@ -132,7 +132,7 @@ class Normalize:
 
 @dataclass(frozen=True)
 class Published:
-    """What a model says of itself; None and the defaults stand for what it does not say."""
+    """The settings that a model folder states; None and the defaults stand for what it does not say."""
 
     name: str
     modules: bool = False  # it has a modules.json, and so settings of its own

@@ -22,7 +22,7 @@ _HERE = {"RAY_BACKEND_LOG_LEVEL": "fatal"}  # of a Ray that we start ourselves
 
 @dataclass(frozen=True)
 class Capacity:
-    """What this machine offers a study.
+    """The resources that this machine offers a study.
 
     Attributes:
         resources: of a trial, with numbers in place of ``auto``.

@@ -1,4 +1,4 @@
-"""How trials lie on machines: the cores of this process, the shape of a cluster, and the allocation of a study.
+"""Trials on machines: the cores of this process, the shape of a cluster, and the allocation of a study.
 
 A shape comes from a cluster file (`hybridtune.launch`) or a running cluster (`hybridtune.runtime.connect`).
 """
@@ -123,7 +123,7 @@ _PARTS = 10_000  # of one CPU or GPU
 
 @dataclass(frozen=True)
 class Allocation:
-    """How a study runs on a cluster.
+    """The share of a cluster that a study uses.
 
     Attributes:
         resources: the study's, with no ``auto`` left.
@@ -141,7 +141,7 @@ class Allocation:
 
 @dataclass(frozen=True)
 class _Trial:
-    """What one trial takes: its workers, and the CPUs (without the overhead) and GPUs of each."""
+    """The needs of one trial: its workers, and the CPUs (without the overhead) and GPUs of each."""
 
     workers: int
     cpus: int

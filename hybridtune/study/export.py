@@ -41,7 +41,7 @@ from hybridtune.train.loop import make_plan
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What to export.
+    """The options of an export.
 
     Attributes:
         opset: of the ONNX graph; None: torch's choice.

@@ -1,4 +1,4 @@
-"""What a command that runs a study prints before it starts and after it ends: tables, counts, what to type next."""
+"""The lines of a command that runs a study, before it starts and after it ends: tables, counts, what to type next."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence

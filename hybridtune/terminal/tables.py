@@ -26,7 +26,7 @@ _HEADS = {
 
 
 class Pace(NamedTuple):
-    """How far a training is."""
+    """The progress of a training."""
 
     step: int
     loss: float

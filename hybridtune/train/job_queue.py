@@ -54,7 +54,7 @@ class FitJob:
 
 
 class Pace(NamedTuple):
-    """How far a training is and how fast it goes: pairs of all workers, since the last post."""
+    """The progress of a training and its speed: pairs of all workers, since the last post."""
 
     step: int
     loss: float  # of the last step, rank 0's rows

@@ -1,4 +1,4 @@
-"""What the readers of benchmarks return: queries and judgements in memory, the corpus in parts that stream."""
+"""The records that readers of benchmarks return: queries and judgements in memory, the corpus in parts that stream."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
