@@ -6,7 +6,8 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from hybridtune.config.fields import Part, Seed, Train
 from hybridtune.config.names import short_name
-from hybridtune.config.search import Search, corners, field_names, in_order, not_searchable
+from hybridtune.config.search import Search
+from hybridtune.config.space import corners, field_names, in_order, not_searchable
 from hybridtune.errors import reason
 
 Parts = Mapping[str, Part]

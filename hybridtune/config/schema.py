@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hybridtune.config.search import RANGES, field_names
+from hybridtune.config.space import RANGES, field_names
 from hybridtune.config.study import Study
 
 NAME = "study.schema.json"  # in the folder of study files, whose first lines name it

@@ -23,7 +23,7 @@ from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData, SessionEndI
 from tensorboardX.proto.summary_pb2 import Summary, SummaryMetadata
 from tensorboardX.summary import scalar
 
-from hybridtune.config.search import Parameter
+from hybridtune.config.space import Parameter
 from hybridtune.config.study import Study
 from hybridtune.errors import InputError
 from hybridtune.search.space import trial_name, trial_values

@@ -12,7 +12,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from hybridtune.config.hooks import load_hook
 from hybridtune.config.names import short_name
-from hybridtune.config.search import STORAGE_FILES, active, fill_variables, in_order, is_url, masked_url
+from hybridtune.config.search import STORAGE_FILES, fill_variables, is_url, masked_url
+from hybridtune.config.space import active, in_order
 from hybridtune.config.study import Study, load_study
 from hybridtune.errors import InputError
 from hybridtune.metrics.metrics import direction

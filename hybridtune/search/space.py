@@ -8,7 +8,7 @@ import numpy as np
 import optuna
 
 from hybridtune.config.names import short_name
-from hybridtune.config.search import Parameter, active, field_names, in_order
+from hybridtune.config.space import Parameter, active, field_names, in_order
 from hybridtune.config.study import Study
 from hybridtune.errors import InputError
 from hybridtune.evaluate.benchmark import Benchmark

@@ -11,7 +11,7 @@ from typing import Any
 
 from hybridtune.config.fields import Encoder
 from hybridtune.config.hooks import load_hook
-from hybridtune.config.search import corners
+from hybridtune.config.space import corners
 from hybridtune.config.study import Study
 from hybridtune.data.corpus import Corpus
 from hybridtune.data.plan import HybridPlan

@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from hybridtune.config.schema import NAME, schema
-from hybridtune.config.search import field_names
+from hybridtune.config.space import field_names
 from hybridtune.config.study import Study, demo_study, dump_study, load_study
 from hybridtune.config.yaml_text import parse_yaml
 

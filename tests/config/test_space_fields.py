@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from study_problems import problems
 
-from hybridtune.config.search import Parameter, corners, seconds
+from hybridtune.config.search import seconds
+from hybridtune.config.space import Parameter, corners
 from hybridtune.config.study import Study, load_study
 
 SCHEDULE = {"choice": ["constant", "linear", "cosine"]}

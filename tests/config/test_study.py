@@ -6,7 +6,7 @@ from pydantic import ValidationError
 from study_problems import problems
 
 from hybridtune.config.names import short_name
-from hybridtune.config.search import field_names
+from hybridtune.config.space import field_names
 from hybridtune.config.study import Study, dump_study, load_study
 from hybridtune.config.yaml_text import parse_yaml
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from ray import cloudpickle
 
-from hybridtune.config.search import full_names
+from hybridtune.config.space import full_names
 from hybridtune.config.study import load_study
 from hybridtune.errors import InputError
 from hybridtune.search import loggers

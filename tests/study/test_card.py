@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from huggingface_hub import ModelCard
 
-from hybridtune.config.search import full_names
+from hybridtune.config.space import full_names
 from hybridtune.config.study import Study
 from hybridtune.config.yaml_text import parse_yaml
 from hybridtune.metrics.breakdown import full_scores
