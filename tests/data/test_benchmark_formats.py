@@ -160,6 +160,11 @@ def test_a_range_of_squad_documents_is_cut_from_every_language(tmp_path):
     assert error(path, split="dev") == f"{path}: no splits there, yet split 'dev' is asked for"
 
 
+def test_an_article_without_a_paragraph_is_a_document_all_the_same(tmp_path):
+    path = squad(tmp_path / "r", en=[article(["a"], [("q1", 0)]), {"paragraphs": []}, article(["b"], [("q2", 0)])])
+    assert [text.text for text in passages(read(path, documents=(2, 3)))] == ["b"]
+
+
 @pytest.mark.parametrize("start", [3, 8, 11, -1])  # the spaces between sentences, the end, before the start
 def test_an_answer_in_no_sentence(tmp_path, start):
     path = squad(tmp_path / "r", en=[article(["abc", "defg", "hi"], [("q1", start)])])

@@ -1,6 +1,7 @@
 """Benchmarks in the SQuAD layout: XQuAD-R and MLQA-R (sentences), MLQA (paragraphs)."""
 
 import hashlib
+import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -43,11 +44,12 @@ def read_xquad_r(files: Mapping[str, Source], source: BenchmarkSource) -> Benchm
     question_ids: dict[tuple[str, int], list[str]] = {}  # of every article, by language and number
     for code, file in files.items():
         language = language_code(code, file.name)
-        for number, part, where, content in _paragraphs(file, "XQuAD-R"):
-            with _form("XQuAD-R", where):
-                names = [_text(question["id"], where) for question in content["qas"]]
-            question_ids.setdefault((code, number), []).extend(names)
-            paragraphs.append(((code, number), f"{language}:{number}:{part}", language, where, content))
+        for number, article in enumerate(_articles(file, "XQuAD-R")):
+            names = question_ids[code, number] = []  # one without a paragraph takes a document's number too
+            for part, (where, content) in enumerate(article):
+                with _form("XQuAD-R", where):
+                    names += [_text(question["id"], where) for question in content["qas"]]
+                paragraphs.append(((code, number), f"{language}:{number}:{part}", language, where, content))
     _, documents = np.unique(answer_sets_by_key(question_ids.values()), return_inverse=True)
     document_of = dict(zip(question_ids, documents.tolist(), strict=True))
     first, last = source.documents or (0, len(documents))
@@ -127,7 +129,7 @@ def read_mlqa(splits: Mapping[str, Mapping[tuple[str, str], list[Source]]], sour
     for codes, files in sorted(splits[split].items()):
         for file in files:
             context, question = (language_code(code, file.name) for code in codes)
-            for _, _, where, paragraph in _paragraphs(file, "MLQA"):
+            for where, paragraph in itertools.chain.from_iterable(_articles(file, "MLQA")):
                 with _form("MLQA", where):
                     texts = [(_text(query["id"], where), _text(query["question"], where)) for query in paragraph["qas"]]
                     text = _text(paragraph["context"], where)
@@ -145,8 +147,8 @@ def read_mlqa(splits: Mapping[str, Mapping[tuple[str, str], list[Source]]], sour
     return BenchmarkRows(name, list(queries.values()), in_parts(list(passages.values())), judged, [])
 
 
-def _paragraphs(file: Source, kind: str) -> Iterator[tuple[int, int, str, Any]]:
-    """Yield the numbers of article and paragraph, the name of the paragraph in messages, and its content."""
+def _articles(file: Source, kind: str) -> Iterator[list[tuple[str, Any]]]:
+    """Yield the paragraphs of each article: the name of a paragraph in messages, and its content."""
     try:
         articles = json.loads(b"".join(read_bytes(file)))["data"]
         if not isinstance(articles, list):
@@ -158,8 +160,7 @@ def _paragraphs(file: Source, kind: str) -> Iterator[tuple[int, int, str, Any]]:
         where = f"{file.name}: article {number}"
         with _form(kind, where):
             paragraphs = list(article["paragraphs"])
-        for part, paragraph in enumerate(paragraphs):
-            yield number, part, f"{where}, paragraph {part}", paragraph
+        yield [(f"{where}, paragraph {part}", paragraph) for part, paragraph in enumerate(paragraphs)]
 
 
 def _text(value: Any, where: str, or_blank: bool = False) -> str:
