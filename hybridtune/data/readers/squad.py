@@ -45,7 +45,8 @@ def read_xquad_r(files: Mapping[str, Source], source: BenchmarkSource) -> Benchm
     for code, file in files.items():
         language = language_code(code, file.name)
         for number, article in enumerate(_articles(file, "XQuAD-R")):
-            names = question_ids[code, number] = []  # one without a paragraph takes a document's number too
+            names: list[str] = []
+            question_ids[code, number] = names  # an article without a paragraph takes a document's number too
             for part, (where, content) in enumerate(article):
                 with _form("XQuAD-R", where):
                     names += [_text(question["id"], where) for question in content["qas"]]
