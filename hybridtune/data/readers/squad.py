@@ -44,10 +44,10 @@ def read_xquad_r(files: Mapping[str, Source], source: BenchmarkSource) -> Benchm
     question_ids: dict[tuple[str, int], list[str]] = {}  # of every article, by language and number
     for code, file in files.items():
         language = language_code(code, file.name)
-        for number, article in enumerate(_articles(file, "XQuAD-R")):
+        for number, parts in enumerate(_articles(file, "XQuAD-R")):
             names: list[str] = []
             question_ids[code, number] = names  # an article without a paragraph takes a document's number too
-            for part, (where, content) in enumerate(article):
+            for part, (where, content) in enumerate(parts):
                 with _form("XQuAD-R", where):
                     names += [_text(question["id"], where) for question in content["qas"]]
                 paragraphs.append(((code, number), f"{language}:{number}:{part}", language, where, content))
