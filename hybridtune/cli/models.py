@@ -84,14 +84,15 @@ def evaluate(
 @click.argument("a")
 @click.argument("b")
 @measure_option(help="Like AP or rank_distance; again for more.")
+@click.option("--unit", type=click.Choice(["topic", "document"]), help="Drawn as a whole; document from 20 on.")
 @out_option(help="Folder for comparison.json.")
 @json_option
 @click.option("--seed", default=0, type=SEED, help="Seed of the resampling.")
-def compare(a: str, b: str, measures: tuple[str, ...], out: Path | None, as_json: bool, seed: int) -> None:
+def compare(a: str, b: str, measures: tuple[str, ...], unit: Any, out: Path | None, as_json: bool, seed: int) -> None:
     """Compare B with A, query by query: what `evaluate --out` wrote, a trial's folder, or a study folder.
 
-    Paired permutation test and bootstrap interval over topics, a setting at a time; Holm's correction over the
-    settings.
+    Paired permutation test and bootstrap interval over documents, or topics where there are fewer than 20 documents,
+    a setting at a time; Holm's correction over the settings.
     """
     from hybridtune.study.compare import compare_evaluations
     from hybridtune.study.folder import make_folder, write_json
@@ -100,7 +101,7 @@ def compare(a: str, b: str, measures: tuple[str, ...], out: Path | None, as_json
     screen = open_screen(as_json)
     if out is not None:
         make_folder(out)
-    result = compare_evaluations(a, b, measures, seed, screen)
+    result = compare_evaluations(a, b, measures, seed, screen, unit=unit)
     if out is not None:
         write_json(result, out / "comparison.json")
         screen.line(f"written: {out / 'comparison.json'}")

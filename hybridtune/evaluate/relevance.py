@@ -38,6 +38,7 @@ class Relevance:
         passage_index: [R] number of its passage.
         grades: float64 [R], > 0; 0 marks the passage with the query's own id, which is left out of its ranking.
         lost: relevant pairs that no ranking can hold.
+        documents: [Q] ids of the queries' documents; None: the benchmark names none.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Relevance:
     passage_index: Int64
     grades: Float64
     lost: Lost = NOTHING_LOST
+    documents: tuple[str, ...] | None = None
 
     @property
     def settings(self) -> tuple[str, ...]:
@@ -90,7 +92,7 @@ class Relevance:
         passages = np.concatenate([self.passage_index[relevant], self.lost.passage_index])
         topics = topic_numbers(queries, passages, len(self.query_ids))
         about |= {"benchmark": self.name, "benchmark_digest": self.digest}
-        write_per_query(file, columns, self.query_ids, self.languages, topics, about)
+        write_per_query(file, columns, self.query_ids, self.languages, topics, about, self.documents)
 
 
 def check_corpus(
@@ -172,6 +174,7 @@ def build_relevance(
         passage_index=table[:, 1],
         grades=table[:, 2].astype(np.float64),
         lost=Lost(gone[:, 0], gone[:, 1], gone[:, 2].astype(np.float64), gone[:, 3]),
+        documents=None if rows.documents is None else tuple(rows.documents),
     )
 
 

@@ -20,7 +20,7 @@ from hybridtune.metrics.metrics import INDEX_COLUMNS, Columns
 FILE = "per_query.parquet"
 ALL = "*"  # the pool of all languages
 _TEXT = ("setting", "query_id", "query_language", "pool_language")
-_WRITE_ANEW = "write it anew with: hybridtune evaluate MODEL --benchmark PATH --out FOLDER"
+WRITE_ANEW = "write it anew with: hybridtune evaluate MODEL --benchmark PATH --out FOLDER"
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +29,8 @@ class PerQuery:
 
     ``topic`` is int64, see ``topic_numbers``; ``pool_language`` "*" is the pool of all languages; ``measures`` are
     float64, NaN where not defined; ``about`` has ``model``, ``benchmark`` and ``benchmark_digest`` of the file.
+    ``document`` is the id of the query's document, empty where the benchmark names none; None: the file was written by
+    a version that did not keep it.
     """
 
     setting: NDArray[Any]
@@ -38,10 +40,12 @@ class PerQuery:
     pool_language: NDArray[Any]
     measures: Mapping[str, Float64]
     about: Mapping[str, str] = field(default_factory=dict)
+    document: NDArray[Any] | None = None
 
     def part(self, rows: Any) -> "PerQuery":
         """Return some rankings, by any numpy index."""
         columns = {name: getattr(self, name)[rows] for name in (*_TEXT, "topic")}
+        columns["document"] = None if self.document is None else self.document[rows]
         return replace(self, measures={name: of[rows] for name, of in self.measures.items()}, **columns)
 
 
@@ -75,18 +79,23 @@ def write_per_query(
     languages: Sequence[str],
     topics: Int64,
     about: Mapping[str, str],
+    documents: Sequence[str] | None = None,
 ) -> None:
     """Write ``metrics.per_query`` as Parquet, whole or not at all; its folder is made.
 
-    The numbers of the columns are rows of ``query_ids`` and ``languages``; ``topics`` [Q] are `topic_numbers`.
-    ``about`` (``model``, ``benchmark``, ``benchmark_digest``) goes to the schema's metadata.
+    The numbers of the columns are rows of ``query_ids`` and ``languages``; ``topics`` [Q] are `topic_numbers`,
+    ``documents`` the Q ids of the queries' documents (None: the benchmark names none). ``about`` (``model``,
+    ``benchmark``, ``benchmark_digest``) goes to the schema's metadata.
     """
+    ids = documents if documents is not None else [""] * len(query_ids)
+    names, document = np.unique(np.array(ids, np.str_), return_inverse=True)
     settings, setting = np.unique(columns["setting"], return_inverse=True)
     pools = columns["pool_language"]
     table: dict[str, Any] = {
         "setting": _named(setting, settings.tolist()),
         "query_id": _named(columns["query"], query_ids),
         "topic": pa.array(topics[columns["query"]], pa.int64()),
+        "document": _named(document[columns["query"]], names.tolist()),
         "query_language": _named(columns["query_language"], languages),
         "pool_language": _named(np.where(pools < 0, len(languages), pools), [*languages, ALL]),
     }
@@ -106,20 +115,21 @@ def read_per_query(path: Path) -> PerQuery:
         InputError: not there, not Parquet, or a column is missing.
     """
     if not path.is_file():
-        raise InputError(f"{path}: no such file; {_WRITE_ANEW}")
+        raise InputError(f"{path}: no such file; {WRITE_ANEW}")
     try:
         # ParquetFile, not read_table: a folder named "a=b" above the file must not become a column.
         table = pq.ParquetFile(path).read()
     except (OSError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())[:160]
-        raise InputError(f"{path}: not a readable Parquet file ({reason}); {_WRITE_ANEW}") from None
+        raise InputError(f"{path}: not a readable Parquet file ({reason}); {WRITE_ANEW}") from None
     missing = [name for name in (*_TEXT, "topic") if name not in table.column_names]
     if missing:
-        raise InputError(f"{path}: not a file of per-query values: no column {', '.join(missing)}; {_WRITE_ANEW}")
-    text = {name: table[name].cast(pa.string()).to_numpy().astype(np.str_) for name in _TEXT}
+        raise InputError(f"{path}: not a file of per-query values: no column {', '.join(missing)}; {WRITE_ANEW}")
+    text = {name: _strings(table[name]) for name in _TEXT}
     measures = {column.name: table[column.name].to_numpy() for column in table.schema if column.type == pa.float64()}
     about = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
-    return PerQuery(topic=table["topic"].to_numpy(), measures=measures, about=about, **text)
+    document = _strings(table["document"]) if "document" in table.column_names else None
+    return PerQuery(topic=table["topic"].to_numpy(), measures=measures, about=about, document=document, **text)
 
 
 def align(a: PerQuery, b: PerQuery) -> tuple[Int64, Int64]:
@@ -149,6 +159,11 @@ def align(a: PerQuery, b: PerQuery) -> tuple[Int64, Int64]:
     if not np.array_equal(a.topic[rows_a], b.topic[rows_b]):
         raise InputError("A and B number the topics of the same queries otherwise: their relevant passages differ")
     return rows_a, rows_b
+
+
+def _strings(column: Any) -> NDArray[Any]:
+    strings: NDArray[Any] = column.cast(pa.string()).to_numpy().astype(np.str_)
+    return strings
 
 
 def _named(numbers: Int64, names: Sequence[str]) -> Any:

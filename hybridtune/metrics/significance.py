@@ -1,4 +1,4 @@
-"""PURE. Is B better than A? Differences of two models' means over topics, with intervals and p values, and over seeds.
+"""PURE. Is B better than A? Differences of two models' means over topics or documents, and over seeds, with p values.
 
 `PerQuery` values of two models go in (`per_query` reads them); `compare` is the test of `hybridtune compare`, the
 functions of seeds are those of the seed check. What is drawn at random is in `resampling`.
@@ -15,7 +15,8 @@ from hybridtune.errors import InputError
 from hybridtune.metrics.arrays import Float64, Int64
 from hybridtune.metrics.metrics import SETTINGS, direction
 from hybridtune.metrics.per_query import PerQuery, align
-from hybridtune.metrics.resampling import EXACT_TOPICS, bootstrap_means, cell_weights, cells, interval, sign_flip_p
+from hybridtune.metrics.resampling import EXACT_UNITS, bootstrap_means, cell_weights, cells, interval, sign_flip_p
+from hybridtune.metrics.units import Unit, choose_unit, few_units, unit_numbers
 
 ALPHA = 0.05  # Holm p below it is a verdict
 DRAWS = 10_000  # sign assignments and resamples
@@ -26,11 +27,11 @@ B_BETTER, A_BETTER, NOT_SHOWN = "B better", "A better", "no difference shown"
 class Difference:
     """One measure in one setting, over the rankings that both models have and that define it in both.
 
-    ``verdict`` is one of the constants above, or why there is none. ``rankings`` of ``topics`` are compared; left out
-    are those that either does not define (``undefined``) and those that one side does not have. ``difference`` is b -
-    a, with its 95 % bootstrap interval (``low``, ``high``); None, like ``p`` (two-sided, sign-flip permutation over
-    topics) and ``p_holm`` (corrected for the settings of the measure), with fewer than 2 topics. ``exact``: all sign
-    assignments were enumerated, so p has no sampling error.
+    ``verdict`` is one of the constants above, or why there is none. ``rankings`` of ``units`` (topics or documents) are
+    compared; left out are those that either does not define (``undefined``) and those that one side does not have.
+    ``difference`` is b - a, with its 95 % bootstrap interval (``low``, ``high``); None, like ``p`` (two-sided,
+    sign-flip permutation over units) and ``p_holm`` (corrected for the settings of the measure), with fewer than 2
+    units. ``exact``: all sign assignments were enumerated, so p has no sampling error.
     """
 
     measure: str
@@ -38,7 +39,7 @@ class Difference:
     better: Literal["max", "min"]
     verdict: str
     rankings: int
-    topics: int
+    units: int
     undefined: int
     only_a: int
     only_b: int
@@ -54,21 +55,29 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All differences asked for, and what they are a function of; ``dataclasses.asdict`` of it is JSON."""
+    """All differences asked for, and what they are a function of; ``dataclasses.asdict`` of it is JSON.
+
+    ``notes`` say what a reader should know of the unit, one line each.
+    """
 
     a: Mapping[str, str]
     b: Mapping[str, str]
     seed: int
     draws: int
+    unit: Unit
     differences: list[Difference]
+    notes: list[str]
 
 
-def compare(a: PerQuery, b: PerQuery, measures: Sequence[str], *, seed: int = 0, draws: int = DRAWS) -> Comparison:
+def compare(
+    a: PerQuery, b: PerQuery, measures: Sequence[str], *, unit: Unit | None = None, seed: int = 0, draws: int = DRAWS
+) -> Comparison:
     """Compare B, the newer, with A: a difference above 0 means that B has more of the measure.
 
     Args:
         a: per-query values of A. b: of B, on the same benchmark.
         measures: of both. Holm corrects over the settings of each, not over the measures: name few, beforehand.
+        unit: what is given a sign and resampled as a whole; None: see `choose_unit`.
         seed: >= 0; of the signs and of the resamples.
         draws: >= 1, sign assignments (where there are too many to enumerate) and resamples.
 
@@ -76,7 +85,8 @@ def compare(a: PerQuery, b: PerQuery, measures: Sequence[str], *, seed: int = 0,
         Per measure, the settings that define it in A or B; a function of the arguments alone.
 
     Raises:
-        InputError: other benchmarks, no ranking in common, a measure that one side does not have.
+        InputError: other benchmarks, no ranking in common, a measure that one side does not have, documents that the
+            benchmark does not name.
 
     Source: Smucker, Allan and Carterette, CIKM 2007: for a difference of means, the randomization test.
     """
@@ -86,16 +96,18 @@ def compare(a: PerQuery, b: PerQuery, measures: Sequence[str], *, seed: int = 0,
     missing = [measure for measure in measures if measure not in known]
     if missing:
         raise InputError(f"A and B do not both have {', '.join(missing)}; both have: {', '.join(known)}")
-    rows_a, rows_b = align(a, b)
+    chosen, note = choose_unit([a, b], unit)
+    pairs = _Pairs.of(a, b, chosen)
     differences: list[Difference] = []
     for measure in dict.fromkeys(measures):
-        found = (_difference(a, b, rows_a, rows_b, measure, setting, seed, draws) for setting in SETTINGS)
+        found = (_difference(pairs, measure, setting, seed, draws) for setting in SETTINGS)
         settings = [one for one in found if one is not None]
         _judge(settings)
         differences += settings
     if not differences:
         raise InputError(f"no ranking of A or B defines {', '.join(measures)}")
-    return Comparison(dict(a.about), dict(b.about), seed, draws, differences)
+    few = few_units(chosen, max(one.units for one in differences))
+    return Comparison(dict(a.about), dict(b.about), seed, draws, chosen, differences, [*filter(None, (note, few))])
 
 
 def holm(p: Sequence[float]) -> list[float]:
@@ -111,51 +123,64 @@ def holm(p: Sequence[float]) -> list[float]:
     return [float(one) for one in corrected]
 
 
-def _difference(
-    a: PerQuery, b: PerQuery, rows_a: Int64, rows_b: Int64, measure: str, setting: str, seed: int, draws: int
-) -> Difference | None:
+@dataclass(frozen=True, eq=False)
+class _Pairs:
+    """The rankings that two models have both, by their rows, [N] each, and the unit of every ranking of A."""
+
+    a: PerQuery
+    b: PerQuery
+    rows_a: Int64
+    rows_b: Int64
+    unit: Unit
+    numbers: Int64
+
+    @classmethod
+    def of(cls, a: PerQuery, b: PerQuery, unit: Unit) -> "_Pairs":
+        """Pair two models; raise InputError where they cannot be paired."""
+        return cls(a, b, *align(a, b), unit, unit_numbers(a, unit))
+
+    def defined(self, measure: str, setting: str) -> tuple[Float64, Float64, Int64]:
+        """Return the values of A and of B where both define the measure in a setting, and their rows of A."""
+        common = self.a.setting[self.rows_a] == setting
+        rows_a, rows_b = self.rows_a[common], self.rows_b[common]
+        x, y = self.a.measures[measure][rows_a], self.b.measures[measure][rows_b]
+        defined = ~(np.isnan(x) | np.isnan(y))
+        return x[defined], y[defined], rows_a[defined]
+
+
+def _difference(pairs: _Pairs, measure: str, setting: str, seed: int, draws: int) -> Difference | None:
     """Return one row without its correction and verdict; None where no ranking of the setting defines the measure."""
-    in_a, in_b = a.setting == setting, b.setting == setting
-    values_a, values_b = a.measures[measure], b.measures[measure]
+    in_a, in_b = pairs.a.setting == setting, pairs.b.setting == setting
+    values_a, values_b = pairs.a.measures[measure], pairs.b.measures[measure]
     if np.isnan(values_a[in_a]).all() and np.isnan(values_b[in_b]).all():
         return None
-    x, y, rows = _paired(a, b, rows_a, rows_b, measure, setting)
-    common = int(in_a[rows_a].sum())
-    topics, topic = np.unique(a.topic[rows], return_inverse=True)
+    x, y, rows = pairs.defined(measure, setting)
+    common = int(in_a[pairs.rows_a].sum())
+    units, unit = np.unique(pairs.numbers[rows], return_inverse=True)
     found = Difference(
         measure=measure,
         setting=setting,
         better=direction(f"{setting}/{measure}"),
-        verdict="nothing in common" if not len(rows) else "only one topic",
+        verdict="nothing in common" if not len(rows) else f"only one {pairs.unit}",
         rankings=len(rows),
-        topics=len(topics),
+        units=len(units),
         undefined=common - len(rows),
         only_a=int(in_a.sum()) - common,
         only_b=int(in_b.sum()) - common,
     )
     if not len(rows):
         return found
-    cell = cells(a, rows)
+    cell = cells(pairs.a, rows)
     weights = cell_weights(cell)
     mean_a, mean_b = float(weights @ x), float(weights @ y)
     found.a, found.b, found.difference = mean_a, mean_b, mean_b - mean_a
-    if len(topics) < 2:
+    if len(units) < 2:
         return found
-    changes = np.bincount(topic, weights * (y - x)).astype(np.float64)
+    changes = np.bincount(unit, weights * (y - x)).astype(np.float64)
     found.p = sign_flip_p(lambda sums: sums[:, 0], changes[:, None], draws, [seed, 0])
-    found.low, found.high = interval(bootstrap_means(y - x, topic, cell, draws, seed))
-    found.exact = bool(np.count_nonzero(changes) <= EXACT_TOPICS)
+    found.low, found.high = interval(bootstrap_means(y - x, unit, cell, draws, seed))
+    found.exact = bool(np.count_nonzero(changes) <= EXACT_UNITS)
     return found
-
-
-def _paired(
-    a: PerQuery, b: PerQuery, rows_a: Int64, rows_b: Int64, measure: str, setting: str
-) -> tuple[Float64, Float64, Int64]:
-    """Return the values of A and of B where both define the measure in a setting, and their rows of A."""
-    common = a.setting[rows_a] == setting
-    x, y = a.measures[measure][rows_a[common]], b.measures[measure][rows_b[common]]
-    defined = ~(np.isnan(x) | np.isnan(y))
-    return x[defined], y[defined], rows_a[common][defined]
 
 
 def _judge(settings: list[Difference]) -> None:
@@ -215,36 +240,37 @@ def averaged(files: Sequence[PerQuery]) -> PerQuery:
     return mean
 
 
-def paired_by_topic(a: PerQuery, b: PerQuery, metric: str, seed: int = 0) -> tuple[float, int] | None:
-    """Return how easily chance gives two models' difference in a metric: sign-flip p over topics, and their number.
+def paired_by_unit(a: PerQuery, b: PerQuery, metric: str, unit: Unit, seed: int = 0) -> tuple[float, int] | None:
+    """Return how easily chance gives two models' difference in a metric: sign-flip p over units, and their number.
 
-    The metric is computed anew for each assignment of signs, so balanced/AP, which is no mean over topics, is tested
+    The metric is computed anew for each assignment of signs, so balanced/AP, which is no mean over units, is tested
     like any other.
 
     Args:
         a: per-query values, of one run or averaged over seeds. b: of the other model.
         metric: with its setting, like ``multi/AP``; or ``balanced/AP``.
+        unit: topics or documents, of `choose_unit`.
         seed: of the signs, where there are too many to enumerate.
 
     Returns:
-        p in (0, 1], two-sided; None where fewer than 2 topics define the metric in both.
+        p in (0, 1], two-sided; None where fewer than 2 units define the metric in both.
     """
     setting, _, measure = metric.partition("/")
     if measure not in a.measures or measure not in b.measures:
         return None
     settings = SETTINGS if setting == "balanced" else (setting,)
-    rows_a, rows_b = align(a, b)
-    topics, tested = int(a.topic.max()) + 1, 0
-    # What each topic adds to the difference of the two means in each setting, and the sum of these means.
-    change, total = np.zeros((topics, len(settings))), np.zeros(len(settings))
+    pairs = _Pairs.of(a, b, unit)
+    units, tested = int(pairs.numbers.max()) + 1, 0
+    # What each unit adds to the difference of the two means in each setting, and the sum of these means.
+    change, total = np.zeros((units, len(settings))), np.zeros(len(settings))
     for column, one in enumerate(settings):
-        x, y, rows = _paired(a, b, rows_a, rows_b, measure, one)
-        defined = len(np.unique(a.topic[rows]))
+        x, y, rows = pairs.defined(measure, one)
+        defined = len(np.unique(pairs.numbers[rows]))
         if defined < 2:
             return None
         tested = max(tested, defined)
         weights = cell_weights(cells(a, rows))
-        change[:, column] = np.bincount(a.topic[rows], weights * (y - x), minlength=topics)
+        change[:, column] = np.bincount(pairs.numbers[rows], weights * (y - x), minlength=units)
         total[column] = weights @ (x + y)
 
     def difference(sums: Float64) -> Float64:

@@ -68,19 +68,20 @@ def _checked(metric: str, repeats: Mapping[str, Any]) -> str:
     if verdict == UNKNOWN:
         return (
             f"tuned is {_apart(metric, gap)} {rival} on {_named(metric)} with {seeds} more; noise is not measured: "
-            "that takes search.repeat_best 2 or more, and 2 topics or more"
+            "that takes search.repeat_best 2 or more, and 2 topics or documents"
         )
     half = (found["high"] - found["low"]) / 2
     size, noise = _amount(metric, gap), _amount(metric, half)
+    unit = repeats["unit"]
+    over = f"{chance(found['p_units'])} by {unit}"
     if verdict == NOISE:
         if abs(gap) <= half:
             return (
                 f"tuned and {rival} differ on {metric} by {size}, which is within the seed noise of {noise} ({seeds})"
             )
-        over = f"{seeds}, {chance(found['p_topics'])}"
-        return f"tuned and {rival} differ on {metric} by {size}, within the noise of the topics ({over})"
+        return f"tuned and {rival} differ on {metric} by {size}, within the noise of the {unit}s ({seeds}, {over})"
     verb = {BETTER: "beats", WORSE: "is worse than"}[verdict]
-    return f"tuned {verb} {rival} on {_named(metric)} by {size} +- {noise} ({seeds}, {chance(found['p_topics'])})"
+    return f"tuned {verb} {rival} on {_named(metric)} by {size} +- {noise} ({seeds}, {over})"
 
 
 def _amount(metric: str, value: float) -> str:

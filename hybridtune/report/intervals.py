@@ -1,4 +1,4 @@
-"""PURE. How far the means of one model could lie off: bootstrap intervals over topics, of every setting and of all.
+"""PURE. How far the means of one model could lie off: bootstrap intervals over topics or documents.
 
 Per-query values go in, 95 % intervals by metric come out for `tables`; the draws are those of `metrics.resampling`.
 """
@@ -12,6 +12,7 @@ from hybridtune.metrics.metrics import SETTINGS
 from hybridtune.metrics.per_query import PerQuery
 from hybridtune.metrics.resampling import bootstrap_means, cells, interval
 from hybridtune.metrics.significance import harmonic_mean
+from hybridtune.metrics.units import Unit, unit_numbers
 
 DRAWS = 2_000
 BALANCED = "balanced/AP"
@@ -19,19 +20,22 @@ BALANCED = "balanced/AP"
 Interval = tuple[float, float]
 
 
-def intervals(values: PerQuery, metrics: Sequence[str], *, seed: int = 0, draws: int = DRAWS) -> dict[str, Interval]:
-    """Return 95 % percentile intervals of a model's means, taken as ``metrics.score`` takes them; topics are resampled.
+def intervals(
+    values: PerQuery, metrics: Sequence[str], unit: Unit, *, seed: int = 0, draws: int = DRAWS
+) -> dict[str, Interval]:
+    """Return 95 % percentile intervals of a model's means, taken as ``metrics.score`` takes them; units are resampled.
 
-    The three settings of ``balanced/AP`` are resampled together, as the translations of a question are.
+    The unit is that of `metrics.units.choose_unit` for all values that are shown together. The three settings of
+    ``balanced/AP`` are resampled together, as the translations of a question are.
 
-    Metrics without a defined value, or over fewer than 2 topics, are left out; the draws are a function of the
+    Metrics without a defined value, or over fewer than 2 units, are left out; the draws are a function of the
     arguments alone.
     """
-    return {name: interval(means) for name, means in _drawn(values, metrics, seed, draws).items()}
+    return {name: interval(means) for name, means in _drawn(values, metrics, unit, seed, draws).items()}
 
 
 def difference_intervals(
-    a: PerQuery, b: PerQuery, metrics: Sequence[str], *, seed: int = 0, draws: int = DRAWS
+    a: PerQuery, b: PerQuery, metrics: Sequence[str], unit: Unit, *, seed: int = 0, draws: int = DRAWS
 ) -> dict[str, Interval]:
     """Return the intervals of b - a, both resampled together, of the metrics that both define.
 
@@ -40,25 +44,26 @@ def difference_intervals(
     same = a.about.get("benchmark_digest") == b.about.get("benchmark_digest")
     if not same or not np.array_equal(a.topic, b.topic) or not np.array_equal(a.query_id, b.query_id):
         return {}
-    of_b, of_a = _drawn(b, metrics, seed, draws), _drawn(a, metrics, seed, draws)
+    of_b, of_a = _drawn(b, metrics, unit, seed, draws), _drawn(a, metrics, unit, seed, draws)
     return {name: interval(of_b[name] - of_a[name]) for name in of_b if name in of_a}
 
 
-def topics(values: PerQuery, metric: str) -> int:
-    """Return how many topics define a metric; of ``balanced/AP``, those of multi."""
-    return len(np.unique(values.topic[_defined(values, "multi/AP" if metric == BALANCED else metric)]))
+def count_units(values: PerQuery, metric: str, unit: Unit) -> int:
+    """Return how many units define a metric; of ``balanced/AP``, those of multi."""
+    return len(np.unique(unit_numbers(values, unit)[_defined(values, "multi/AP" if metric == BALANCED else metric)]))
 
 
-def _drawn(values: PerQuery, metrics: Sequence[str], seed: int, draws: int) -> dict[str, Float64]:
-    """Return float64 [draws] a metric, where it is defined for two topics."""
+def _drawn(values: PerQuery, metrics: Sequence[str], unit: Unit, seed: int, draws: int) -> dict[str, Float64]:
+    """Return float64 [draws] a metric, where it is defined for two units."""
     parts = [f"{setting}/AP" for setting in SETTINGS] if BALANCED in metrics else []
+    numbers = unit_numbers(values, unit)
     found: dict[str, Float64] = {}
     for name in dict.fromkeys([*metrics, *parts]):
         rows = _defined(values, name)
-        topic = np.unique(values.topic[rows], return_inverse=True)[1]
-        if topic.max(initial=0) > 0:
+        number = np.unique(numbers[rows], return_inverse=True)[1]
+        if number.max(initial=0) > 0:
             measured = values.measures[name.partition("/")[2]][rows]
-            found[name] = bootstrap_means(measured, topic, cells(values, rows), draws, seed)
+            found[name] = bootstrap_means(measured, number, cells(values, rows), draws, seed)
     if parts and all(part in found for part in parts):
         found[BALANCED] = harmonic_mean(np.stack([found[part] for part in parts], 1))
     return {name: found[name] for name in metrics if name in found}

@@ -61,7 +61,7 @@ def certainty(record: StudyRecord) -> str:
         )
     return (
         "One seed each: what another seed would change is not measured (search.repeat_best measures it). The intervals "
-        "say what other topics would change."
+        "say what other questions would change."
     )
 
 

@@ -14,8 +14,9 @@ from hybridtune.metrics.metrics import SETTINGS
 from hybridtune.metrics.per_query import FILE as PER_QUERY
 from hybridtune.metrics.per_query import PerQuery, read_per_query
 from hybridtune.metrics.significance import A_BETTER, B_BETTER, Difference, compare
+from hybridtune.metrics.units import Unit, choose_unit, few_units
 from hybridtune.report.chart import cell
-from hybridtune.report.intervals import DRAWS, Interval, difference_intervals, intervals, topics
+from hybridtune.report.intervals import DRAWS, Interval, count_units, difference_intervals, intervals
 from hybridtune.report.record import StudyRecord, TrialRecord
 from hybridtune.report.sentences import baselines, status_counts, tuned_label
 from hybridtune.report.text import Cell, Table, Value, capital, counted, format_duration, format_metric, listed
@@ -32,19 +33,18 @@ def shown_metrics(record: StudyRecord) -> list[str]:
 
 
 def comparison(record: StudyRecord) -> Table:
-    """Return the paper's table on dev: the baselines, the front and the best, with 95 % intervals over topics."""
+    """Return the paper's table on dev: the baselines, the front and the best, with 95 % intervals over units."""
     names, best, rivals = shown_metrics(record), record.best, baselines(record)
     others = [trial for trial in [*record.front[:_MOST_FRONT], best] if trial is not None]
     chosen = list({trial.id: trial for trial in [*rivals, *others]}.values())
     rows: list[Sequence[Value]] = []
     gone: list[str] = []
-    over = 0
-    for trial in chosen:
-        found, values = {}, _read(trial.per_query)
+    read = [_read(trial.per_query) for trial in chosen]
+    unit, caption = _unit([values for values in read if values is not None], names[0])
+    for trial, values in zip(chosen, read, strict=True):
         if values is None:
             gone.append(trial.label)
-        else:
-            found, over = intervals(values, names), topics(values, names[0]) or over
+        found = intervals(values, names, unit) if values is not None else {}
         label = f"{tuned_label(record)}{', best' if trial.baseline else ''}" if trial is best else trial.label
         figures = [_scored(name, trial.metrics, found) for name in names]
         rows.append([label, cell(record.value(trial, "mix.mixing_ratio")), *figures])
@@ -52,8 +52,7 @@ def comparison(record: StudyRecord) -> Table:
     first = best or next(iter(rivals), None)
     if first is not None and first.scores is not None:
         notes.append(f"{_counts(first.scores['counts'])}, full ranking depth.")
-    if over:
-        notes.append(f"Small: 95 % bootstrap intervals over {over:,} topics ({DRAWS:,} resamples).")
+    notes += caption
     if gone:
         notes.append(f"No interval for {', '.join(gone)}: its per-query values are gone with its checkpoint.")
     if best is not None and best.baseline is None:
@@ -68,35 +67,45 @@ def comparison(record: StudyRecord) -> Table:
 
 
 def differences(record: StudyRecord) -> Table | None:
-    """Return the differences of the best from each baseline, paired by topic; None where there is nothing to pair."""
+    """Return the differences of the best from each baseline, paired by unit; None where there is nothing to pair."""
     best = record.best
     rivals = [trial for trial in baselines(record) if trial is not best]
     ours = _read(best.per_query) if best is not None else None
     if best is None or ours is None or not rivals:
         return None
     names = shown_metrics(record)
-    rows = [[f"against {rival.label}", *_differences(names, best, ours, rival)] for rival in rivals]
+    others = [_read(rival.per_query) for rival in rivals]
+    unit, _ = choose_unit([ours, *(values for values in others if values is not None)])
+    rows = [
+        [f"against {rival.label}", *_differences(names, best, ours, rival, values, unit)]
+        for rival, values in zip(rivals, others, strict=True)
+    ]
     untested = [name for name in names if name not in PAPER]
     alone = f" {listed(untested)}: the interval alone, without a test." if untested else ""
     return Table(
         f"{capital(tuned_label(record))}, minus each {'other ' if best.baseline else ''}baseline",
         ["difference", *names],
         rows,
-        "Paired by topic, one seed each. Small: 95 % bootstrap interval; better or worse where a permutation test over "
-        "topics gives p below .05 (Holm over the settings of a measure), else unclear. Less rank distance is better."
-        + alone
-        + (" What other seeds change is in the noise check below." if record.repeats else ""),
+        f"Paired by {unit}, one seed each. Small: 95 % bootstrap interval; better or worse where a permutation test "
+        f"over {unit}s gives p below .05 (Holm over the settings of a measure), else unclear. Less rank distance is "
+        "better." + alone + (" What other seeds change is in the noise check below." if record.repeats else ""),
     )
 
 
-def _differences(names: Sequence[str], best: TrialRecord, ours: PerQuery, rival: TrialRecord) -> list[Value]:
+def _differences(
+    names: Sequence[str],
+    best: TrialRecord,
+    ours: PerQuery,
+    rival: TrialRecord,
+    theirs: PerQuery | None,
+    unit: Unit,
+) -> list[Value]:
     """Return the best less one baseline: a cell a metric."""
     tested: Mapping[str, Difference] = {}
     found: Mapping[str, Interval] = {}
-    theirs = _read(rival.per_query)
     if theirs is not None:
-        tested = _paired(theirs, ours)
-        found = difference_intervals(theirs, ours, [name for name in names if name not in tested])
+        tested = _paired(theirs, ours, unit)
+        found = difference_intervals(theirs, ours, [name for name in names if name not in tested], unit)
     cells: list[Value] = []
     for name in names:
         apart, interval, test = None, found.get(name), tested.get(name)
@@ -120,16 +129,23 @@ def test_scores(record: StudyRecord) -> Table | None:
     measures = dict.fromkeys(name.partition("/")[2] for name in metrics)
     columns = [one for one in (*SETTINGS, "balanced") if any(name.startswith(f"{one}/") for name in metrics)]
     values = _read(record.folder / "best" / PER_QUERY)
-    found = intervals(values, list(metrics)) if values is not None else {}
+    read = [values] if values is not None else []
+    unit, caption = _unit(read, next(iter(metrics)))
+    found = {name: one for values in read for name, one in intervals(values, list(metrics), unit).items()}
     rows = [[measure, *(_scored(f"{one}/{measure}", metrics, found) for one in columns)] for measure in measures]
     source = record.study.benchmarks.test
     return Table(
         f"{capital(tuned_label(record))} on the test benchmark{f', {source.path}' if source is not None else ''}",
         ["measure", *columns],
         rows,
-        f"{_counts(scores['counts'])}. This benchmark steered nothing. Small: 95 % bootstrap intervals over topics; "
-        "balanced is the harmonic mean of the three settings. "
-        + " ".join(f"{note.rstrip('.')}." for note in scores["notes"]),
+        " ".join(
+            [
+                f"{_counts(scores['counts'])}. This benchmark steered nothing.",
+                *caption,
+                "Balanced is the harmonic mean of the three settings.",
+                *(f"{note.rstrip('.')}." for note in scores["notes"]),
+            ]
+        ),
     )
 
 
@@ -204,8 +220,10 @@ def seed_check(record: StudyRecord) -> list[Table]:
         ]
         note = (
             "Difference of the means over fresh seeds, its 95 % interval from the seeds, and the verdict, which also "
-            "asks a paired test over topics."
+            f"asks a paired test over {found['unit']}s."
         )
+        if found["unit_note"]:
+            note += f" {capital(found['unit_note'])}."
         tables.append(Table(f"Noise check: {tuned}, minus each baseline", ["difference", *names], rows, note))
     return tables
 
@@ -247,10 +265,20 @@ def _signed(name: str, value: float) -> str:
     return f"{'+' if value >= 0 else '−'}{_end(name, abs(value))}"
 
 
-def _paired(theirs: PerQuery, ours: PerQuery) -> dict[str, Difference]:
+def _unit(read: Sequence[PerQuery], metric: str) -> tuple[Unit, list[str]]:
+    """Return the unit of the intervals of a table, and what its caption says of them."""
+    unit, note = choose_unit(read)
+    count = max((count_units(values, metric, unit) for values in read), default=0)
+    if not count:
+        return unit, []
+    what = f"Small: 95 % bootstrap intervals over {count:,} {unit}s ({DRAWS:,} resamples)"
+    return unit, [f"{capital(line)}." for line in (what, note, few_units(unit, count)) if line]
+
+
+def _paired(theirs: PerQuery, ours: PerQuery, unit: Unit) -> dict[str, Difference]:
     measures = [name for name in ("AP", "rank_distance") if name in theirs.measures and name in ours.measures]
     try:
-        found = compare(theirs, ours, measures, draws=DRAWS).differences
+        found = compare(theirs, ours, measures, unit=unit, draws=DRAWS).differences
     except InputError:  # scored on other benchmarks, as after a warm start from another study's files
         return {}
     return {f"{one.setting}/{one.measure}": one for one in found}

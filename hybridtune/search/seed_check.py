@@ -15,7 +15,8 @@ from hybridtune.config.study import Study
 from hybridtune.metrics.metrics import direction
 from hybridtune.metrics.per_query import FILE as PER_QUERY
 from hybridtune.metrics.per_query import PerQuery, read_per_query
-from hybridtune.metrics.significance import ALPHA, averaged, paired_by_seed, paired_by_topic, welch
+from hybridtune.metrics.significance import ALPHA, averaged, paired_by_seed, paired_by_unit, welch
+from hybridtune.metrics.units import Unit, choose_unit
 from hybridtune.report.headline import BEST, BETTER, NOISE, UNKNOWN, WORSE
 from hybridtune.search.study import TRIALS, SearchResult, run_trials
 from hybridtune.search.trial_log import Display, TrialLog
@@ -121,9 +122,9 @@ def compare_seeds(
     The run by which the best was chosen is optimistic: among many trials the luckiest wins. So means, spreads and
     tests are over the fresh seeds alone, of all contestants alike, and the first run is shown beside them. The best is
     called better (or worse) than a baseline where the 95 % Welch interval over seeds leaves out 0 and the test paired
-    by topics has p < 0.05, on the means over seeds of each query; else their difference is within noise. With fewer
-    than 2 fresh seeds on a side, or fewer than 2 topics, it is not measured. Nothing is corrected for the number of
-    metrics or baselines.
+    by topics or documents (`choose_unit`) has p < 0.05, on the means over seeds of each query; else their difference is
+    within noise. With fewer than 2 fresh seeds on a side, or fewer than 2 units, it is not measured. Nothing is
+    corrected for the number of metrics or baselines.
 
     Args:
         study: the study file.
@@ -133,10 +134,10 @@ def compare_seeds(
         files: by name of a repeat, the per-query values of its best checkpoint; one that is missing leaves out a test.
 
     Returns:
-        ``{"n", "seeds", "metrics", "best", "contestants": {name: {"trial", "values", "failed", "metrics": {metric:
-        {"first", "by_seed", "mean", "spread", "n"}}}}, "against": {baseline: {metric: {"difference", "low", "high",
-        "standard_error", "p_topics", "topics", "p_seeds", "verdict"}}}}``; a difference is the best's less the other's,
-        what cannot be computed is None.
+        ``{"n", "seeds", "unit", "unit_note", "metrics", "best", "contestants": {name: {"trial", "values", "failed",
+        "metrics": {metric: {"first", "by_seed", "mean", "spread", "n"}}}}, "against": {baseline: {metric:
+        {"difference", "low", "high", "standard_error", "p_units", "units", "p_seeds", "verdict"}}}}``; a difference is
+        the best's less the other's, what cannot be computed is None.
 
     Raises:
         InputError: a file of per-query values that cannot be read.
@@ -145,13 +146,14 @@ def compare_seeds(
     first, *others = contestants
     metrics = [name for name in dict.fromkeys([*study.search.objective, *_SHOWN]) if name in best.metrics]
     ran = {name: [one for one in repeats if one.contestant == name and one.metrics] for name in contestants}
+    unit, note = choose_unit([read_per_query(file) for file in files.values()])
     queries = {name: _mean_queries([one.name for one in ran[name]], files) for name in contestants}
     figures = {
         name: {metric: _by_seed(row, ran[name], metric) for metric in metrics} for name, row in contestants.items()
     }
     against = {
         name: {
-            metric: _versus(metric, figures[name][metric], figures[first][metric], queries[name], queries[first])
+            metric: _versus(metric, figures[name][metric], figures[first][metric], queries[name], queries[first], unit)
             for metric in metrics
         }
         for name in others
@@ -168,6 +170,8 @@ def compare_seeds(
     return {
         "n": study.search.repeat_best,
         "seeds": sorted({one.seed for one in repeats}),
+        "unit": unit,
+        "unit_note": note,
         "metrics": metrics,
         "best": first,
         "contestants": compared,
@@ -193,14 +197,19 @@ def _by_seed(row: TrialRow, ran: Sequence[Repeat], metric: str) -> dict[str, Any
 
 
 def _versus(
-    metric: str, other: Mapping[str, Any], best: Mapping[str, Any], of_other: PerQuery | None, of_best: PerQuery | None
+    metric: str,
+    other: Mapping[str, Any],
+    best: Mapping[str, Any],
+    of_other: PerQuery | None,
+    of_best: PerQuery | None,
+    unit: Unit,
 ) -> dict[str, Any]:
     """Compare the best with one baseline on one metric."""
     a, b = other["by_seed"], best["by_seed"]
     low, high, error = welch(list(a.values()), list(b.values())) or (None, None, None)
     both = [seed for seed in a if seed in b]
-    tested = paired_by_topic(of_other, of_best, metric) if of_other is not None and of_best is not None else None
-    p, topics = tested or (None, 0)
+    tested = paired_by_unit(of_other, of_best, metric, unit) if of_other is not None and of_best is not None else None
+    p, units = tested or (None, 0)
     difference = None if other["mean"] is None or best["mean"] is None else best["mean"] - other["mean"]
     verdict = UNKNOWN
     if difference is not None and low is not None and high is not None and p is not None:
@@ -212,8 +221,8 @@ def _versus(
         "low": low,
         "high": high,
         "standard_error": error,
-        "p_topics": p,
-        "topics": topics,
+        "p_units": p,
+        "units": units,
         "p_seeds": paired_by_seed([a[seed] for seed in both], [b[seed] for seed in both]),
         "verdict": verdict,
     }

@@ -9,6 +9,7 @@ from hybridtune.callbacks import StudyCallback
 from hybridtune.errors import InputError
 from hybridtune.metrics.per_query import FILE, read_per_query
 from hybridtune.metrics.significance import DRAWS, compare
+from hybridtune.metrics.units import Unit
 from hybridtune.storage.study_folder import check_format
 
 MEASURES = ("AP", "nDCG@10", "rank_distance")  # where both have them; few, since each may differ by chance
@@ -34,7 +35,13 @@ def find_per_query(location: str) -> Path:
 
 
 def compare_evaluations(
-    a: str, b: str, measures: Sequence[str], seed: int, callback: StudyCallback, draws: int = DRAWS
+    a: str,
+    b: str,
+    measures: Sequence[str],
+    seed: int,
+    callback: StudyCallback,
+    draws: int = DRAWS,
+    unit: Unit | None = None,
 ) -> dict[str, Any]:
     """Compare B with A; a difference above 0 means that B has more of the measure.
 
@@ -45,14 +52,16 @@ def compare_evaluations(
         seed: >= 0, of the permutation and the bootstrap.
         callback: receives messages.
         draws: of each.
+        unit: what is resampled as a whole; None: see `metrics.units.choose_unit`.
 
     Raises:
-        InputError: nothing to read, other benchmarks, a measure that one side does not have.
+        InputError: nothing to read, other benchmarks, a measure that one side does not have, documents that the
+            benchmark does not name.
     """
     files = [find_per_query(location) for location in (a, b)]
     one, other = (read_per_query(file) for file in files)
     compared = list(measures) or [name for name in MEASURES if name in one.measures and name in other.measures]
-    comparison = dataclasses.asdict(compare(one, other, compared or MEASURES, seed=seed, draws=draws))
+    comparison = dataclasses.asdict(compare(one, other, compared or MEASURES, unit=unit, seed=seed, draws=draws))
     for side, file in zip(("a", "b"), files, strict=True):
         comparison[side] = {"file": str(file), **comparison[side]}
     found = {row["measure"] for row in comparison["differences"]}

@@ -18,6 +18,10 @@ _LEFT_OUT = {
     "only_b": "rankings that only B has",
     "undefined": "rankings that do not define it",
 }
+_UNITS = {
+    "topic": "A topic is all queries with the same relevant passages",
+    "document": "A document is all queries of one text, such as an article",
+}
 _WIDTH = 61  # of a drawn interval; odd, so that 0 has a column of its own
 
 Cells = Mapping[str, Any]
@@ -139,17 +143,20 @@ def comparison_tables(result: Mapping[str, Any], screen: Screen) -> None:
         screen.print(f"{side.upper()}: {name} ({result[side]['file']})")
     rows = result["differences"]
     title = f"benchmark {result['a'].get('benchmark', 'not known')}, over the rankings that both have"
-    screen.console.print(plain_table([_cells(row) for row in rows], title))
+    screen.console.print(plain_table([_cells(row, result["unit"]) for row in rows], title))
     for measure in dict.fromkeys(row["measure"] for row in rows):
         _draw([row for row in rows if row["measure"] == measure and row["low"] is not None], measure, screen)
     for row in rows:
         left_out = [f"{row[key]:,} {text}" for key, text in _LEFT_OUT.items() if row[key]]
         if left_out:
             screen.print(f"{row['setting']}/{row['measure']}: left out {', '.join(left_out)}")
+    for note in result["notes"]:
+        screen.print(note)
+    unit = result["unit"]
     screen.print(
-        f"p: sign-flip permutation over topics, two-sided ({result['draws']:,} draws or all); p Holm: corrected over "
-        "the settings of a measure, below .05 a verdict; interval: bootstrap over topics. A topic is all queries with "
-        f"the same relevant passages. Seed {result['seed']}.",
+        f"p: sign-flip permutation over {unit}s, two-sided ({result['draws']:,} draws or all); p Holm: corrected over "
+        f"the settings of a measure, below .05 a verdict; interval: bootstrap over {unit}s. {_UNITS[unit]}. "
+        f"Seed {result['seed']}.",
         style="dim",
     )
 
@@ -168,7 +175,7 @@ def forest(low: float, middle: float, high: float, limit: float) -> str:
     return "".join(line)
 
 
-def _cells(row: Mapping[str, Any]) -> dict[str, Any]:
+def _cells(row: Mapping[str, Any], unit: str) -> dict[str, Any]:
     digits = _DIGITS.get(row["measure"], 4)
     interval = "" if row["low"] is None else f"{row['low']:+.{digits}f} to {row['high']:+.{digits}f}"
     forms = {"a": f".{digits}f", "b": f".{digits}f", "difference": f"+.{digits}f"}
@@ -182,7 +189,7 @@ def _cells(row: Mapping[str, Any]) -> dict[str, Any]:
         "p": _chance(row["p"]),
         "p Holm": _chance(row["p_holm"]),
         "verdict": row["verdict"],
-        "topics": row["topics"],
+        f"{unit}s": row["units"],
         "rankings": row["rankings"],
     }
 

@@ -60,8 +60,10 @@ def study_summary(study: Study, result: Mapping[str, Any], screen: Screen) -> No
         screen.print(f"Pareto front: {', '.join(result['front'])}")
     if result.get("repeats"):
         metric = study.search.objective[0]
-        title = f"{metric} with other seeds (+-: 95 % interval; p: paired by topics)"
+        title = f"{metric} with other seeds (+-: 95 % interval; p: paired by {result['repeats']['unit']})"
         screen.console.print(plain_table(_repeats_rows(result["repeats"], metric), title))
+        if result["repeats"]["unit_note"]:
+            screen.print(result["repeats"]["unit_note"], style="dim")
     screen.print(headline(study, result), style="bold")
     _print_locations(result, screen)
 
@@ -95,7 +97,7 @@ def _repeats_rows(repeats: Mapping[str, Any], metric: str) -> list[dict[str, Any
                 "seeds": found["n"],
                 "best is ahead by": format_metric(metric, versus.get("difference")),
                 "+-": format_metric(metric, half),
-                "p": "" if versus.get("p_topics") is None else chance(versus["p_topics"]).removeprefix("p "),
+                "p": "" if versus.get("p_units") is None else chance(versus["p_units"]).removeprefix("p "),
                 "best is": versus.get("verdict", ""),
             }
         )

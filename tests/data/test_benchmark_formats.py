@@ -36,6 +36,7 @@ def test_native_benchmark_has_one_passage_for_equal_texts(groups_file):
     pairs = [(0, "1:en"), (0, "1:sw"), (1, "1:en"), (1, "1:sw"), (2, "2:de")]
     assert rows.judged == [Judgement(*pair, 1) for pair in pairs]
     assert rows.notices == []
+    assert rows.documents == ["d1", "d1", "d2"]
 
 
 def test_equal_texts_of_two_languages_are_two_passages(groups_file):
@@ -70,6 +71,9 @@ def test_a_range_of_native_documents(groups_file, documents, kept):
 def test_groups_without_a_document_are_documents_of_their_own(groups_file):
     path = groups_file([{**row, "document_id": "", "queries": {"en": f"q{row['group_id']}"}} for row in ROWS])
     assert len(read(path, documents=(1, 3)).queries) == 2
+    assert read(path).documents is None  # where no group has one, there are none
+    path = groups_file([ROWS[0], {**ROWS[1], "document_id": ""}])
+    assert read(path).documents == ["d1", "d1", "2"]
 
 
 def test_some_languages_of_a_benchmark(groups_file):
@@ -79,6 +83,7 @@ def test_some_languages_of_a_benchmark(groups_file):
     assert answers(rows) == {("1:sw", "mimi", 1)}
     assert [part.name for part in rows.corpus] == ["sw"]
     assert rows.notices == ["no query in fr"]
+    assert rows.documents == ["d1"]
     assert error(path, languages=["de"]) == f"{path} languages de: no query has a relevant passage"
     assert error(path, languages=[]) == "benchmark.languages is empty; leave it out to take all languages"
 
@@ -197,6 +202,9 @@ def test_documents_are_the_same_questions_in_every_language(tmp_path):
     assert asked(4, 9) == {"rain1:vi"}
     assert "no query in the benchmark" in error(path, documents=(5, 9))
     assert [q.text_id for q in read(path, documents=(1, 2), languages=["vi"]).queries] == ["moon2:vi"]
+    rows = read(path)
+    named = {(query.text_id[:-4], number) for query, number in zip(rows.queries, rows.documents, strict=True)}
+    assert named == {("sea", "0"), ("moon", "1"), ("tree", "2"), ("bird", "3"), ("rain", "4")}
 
 
 def test_articles_that_a_later_language_joins_are_one_document(tmp_path):
@@ -301,6 +309,15 @@ def test_one_language_of_mlqa(tmp_path):
     assert answers(rows) == {("1:en", "alpha", 1), ("2:en", "alpha", 1), ("3:en", "beta", 1)}
 
 
+def test_articles_of_mlqa_that_share_a_question_or_a_paragraph_are_one_document(tmp_path):
+    path = mlqa(tmp_path, **MLQA, test_vi_vi=[("gama", {"3": "ba?"})], test_es_es=[("delta", {"9": "nueve?"})])
+    rows = read(path)
+    of = {query.text_id: document for query, document in zip(rows.queries, rows.documents, strict=True)}
+    assert len(of) == len(rows.queries) == 6
+    assert len({of[name] for name in ("1:en", "2:en", "2:de", "3:en", "3:vi")}) == 1
+    assert of["9:es"] != of["1:en"]
+
+
 def test_mlqa_files_of_another_form(tmp_path):
     path = mlqa(tmp_path, test_en_en=[("alpha", {"1": "one?"}), ("", {"2": "two?"})])
     file = path / "test-context-en-question-en.json"
@@ -378,6 +395,7 @@ def test_xquad_r_has_the_counts_of_its_paper():
     assert sum(sizes.values()) == 13_014
     assert Counter(text.language for text in rows.queries) == dict.fromkeys(sizes, 1190)
     assert len(rows.judged) == 13_090 * 11  # one answer in every language
+    assert len(set(rows.documents)) == 48
     language = {text.text_id: text.language for text in passages(rows)}
     assert sum(rows.queries[j.query].language == language[j.passage_id] for j in rows.judged) == 13_090
 

@@ -29,6 +29,10 @@ def wrong(path):
 def stray(path):
     found = read_graded_faq(path)
     return BenchmarkRows(path, found.queries, found.corpus, [Judgement(9, "a0", 1)], [])
+
+def uneven(path):
+    found = read_graded_faq(path)
+    return BenchmarkRows(path, found.queries, found.corpus, found.judged, [], documents=["d"])
 """
 
 
@@ -125,6 +129,8 @@ def test_what_a_reader_does_wrong_is_one_line(faq, reader, message):
 def test_a_benchmark_that_judges_no_query_of_its_own_is_refused(faq):
     with pytest.raises(InputError, match="my_readers:stray judges a query that is not among its 2 queries"):
         dev(faq, "stray")
+    with pytest.raises(InputError, match="my_readers:uneven gives 1 documents for 2 queries; give one a query"):
+        dev(faq, "uneven")
 
 
 def test_no_reader_is_imported_by_who_looks_at_a_study(faq, monkeypatch):

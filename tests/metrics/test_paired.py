@@ -8,7 +8,7 @@ import pytest
 
 from hybridtune.metrics.metrics import Ranked, per_query, score
 from hybridtune.metrics.per_query import read_per_query, write_per_query
-from hybridtune.metrics.significance import averaged, compare, paired_by_seed, paired_by_topic, welch
+from hybridtune.metrics.significance import averaged, compare, paired_by_seed, paired_by_unit, welch
 
 LANGUAGES = ["de", "en", "sw"]
 
@@ -21,10 +21,12 @@ def ranked(worst, seed, questions=8):
     return Ranked(counts, np.repeat(queries, 3), np.tile([0, 1, 2], len(queries)), queries % 3, LANGUAGES, pools)
 
 
-def values(folder, worst, seed, questions=8):
+def values(folder, worst, seed, questions=8, each=3):
+    """Per-query values of such a model; ``each`` questions in turn are of one document."""
     path, found = folder / f"{worst}-{seed}-{questions}.parquet", ranked(worst, seed, questions)
     ids, topics = [f"q{n}" for n in range(3 * questions)], np.arange(3 * questions) // 3
-    write_per_query(path, per_query(found), ids, LANGUAGES, topics, {"benchmark_digest": "d"})
+    documents = [str(topic // each) for topic in topics]
+    write_per_query(path, per_query(found), ids, LANGUAGES, topics, {"benchmark_digest": "d"}, documents)
     return read_per_query(path)
 
 
@@ -56,23 +58,25 @@ def test_seeds_are_paired_exactly():
     assert paired_by_seed([1.0], [2.0]) is None
 
 
+@pytest.mark.parametrize("unit", ["topic", "document"])
 @pytest.mark.parametrize("metric", ["mono/AP", "cross/nDCG@10", "multi/AP", "multi/rank_distance"])
-def test_a_mean_is_tested_as_compare_does(tmp_path, metric):
+def test_a_mean_is_tested_as_compare_does(tmp_path, metric, unit):
     a, b = values(tmp_path, 40, 1), values(tmp_path, 25, 2)
     setting, measure = metric.split("/")
-    twin = next(one for one in compare(a, b, [measure], draws=10).differences if one.setting == setting)
+    twin = next(one for one in compare(a, b, [measure], unit=unit, draws=10).differences if one.setting == setting)
     assert twin.exact
-    assert paired_by_topic(a, b, metric) == (pytest.approx(twin.p, abs=1e-12), twin.topics)
+    assert paired_by_unit(a, b, metric, unit) == (pytest.approx(twin.p, abs=1e-12), twin.units)
 
 
-def test_balanced_is_computed_anew_for_every_assignment(tmp_path):
-    """Its naive twin swaps the topics of two rankings and scores both, for all 2**5 assignments."""
+@pytest.mark.parametrize(("unit", "each", "count"), [("topic", 1, 5), ("document", 2, 3)])
+def test_balanced_is_computed_anew_for_every_assignment(tmp_path, unit, each, count):
+    """Its naive twin swaps the units of two rankings and scores both, for all assignments."""
     questions = 5
     one, other = ranked(40, 3, questions), ranked(25, 4, questions)
-    topic = one.query_index // 3
+    number = one.query_index // 3 // each
     gaps = []
-    for swapped in itertools.product([False, True], repeat=questions):
-        swap = np.array(swapped)[topic][:, None]
+    for swapped in itertools.product([False, True], repeat=count):
+        swap = np.array(swapped)[number][:, None]
         sides = [
             replace(one, counts=np.where(swap, other.counts, one.counts)),
             replace(one, counts=np.where(swap, one.counts, other.counts)),
@@ -80,26 +84,29 @@ def test_balanced_is_computed_anew_for_every_assignment(tmp_path):
         a, b = (score(side, per_query(side)).metrics["balanced/AP"] for side in sides)
         gaps.append(b - a)
     expected = np.mean(np.abs(gaps) >= abs(gaps[0]) - 1e-12)
-    p, topics = paired_by_topic(values(tmp_path, 40, 3, questions), values(tmp_path, 25, 4, questions), "balanced/AP")
-    assert (p, topics) == (pytest.approx(expected), questions)
+    sides = [values(tmp_path, worst, seed, questions, each) for worst, seed in ((40, 3), (25, 4))]
+    p, units = paired_by_unit(*sides, "balanced/AP", unit)
+    assert (p, units) == (pytest.approx(expected), count)
     assert 0 < p < 1
 
 
 def test_many_topics_are_drawn_and_a_clear_gain_is_seen(tmp_path):
     worse, better, same = (values(tmp_path, worst, seed, 40) for worst, seed in ((60, 1), (6, 2), (60, 3)))
-    assert paired_by_topic(worse, better, "balanced/AP")[0] == pytest.approx(1 / 10_001)
-    p, topics = paired_by_topic(worse, same, "balanced/AP")
+    assert paired_by_unit(worse, better, "balanced/AP", "topic")[0] == pytest.approx(1 / 10_001)
+    p, topics = paired_by_unit(worse, same, "balanced/AP", "topic")
     assert p > 0.05
     assert topics == 40
-    assert paired_by_topic(worse, same, "balanced/AP") == (p, topics)  # drawn with a seed
-    assert paired_by_topic(worse, worse, "multi/AP")[0] == 1.0
+    assert paired_by_unit(worse, same, "balanced/AP", "topic") == (p, topics)  # drawn with a seed
+    assert paired_by_unit(worse, worse, "multi/AP", "topic")[0] == 1.0
 
 
 def test_what_cannot_be_tested_is_none(tmp_path):
     a, b = values(tmp_path, 9, 1, questions=1), values(tmp_path, 9, 2, questions=1)
-    assert paired_by_topic(a, b, "mono/AP") is None  # one topic
-    assert paired_by_topic(a, b, "mono/R@7") is None  # no such column
-    assert paired_by_topic(*(values(tmp_path, 9, seed) for seed in (1, 2)), "mono/rank_distance") is None  # undefined
+    assert paired_by_unit(a, b, "mono/AP", "topic") is None  # one topic
+    assert paired_by_unit(a, b, "mono/R@7", "topic") is None  # no such column
+    assert (
+        paired_by_unit(*(values(tmp_path, 9, seed) for seed in (1, 2)), "mono/rank_distance", "topic") is None
+    )  # undefined
 
 
 def test_seeds_are_averaged_query_by_query(tmp_path):

@@ -28,12 +28,13 @@ def columns():
 def test_a_file_comes_back_exactly(tmp_path, columns):
     ids, languages = ["q0", "q1", "q2", "q3"], ["en", "de"]
     path = tmp_path / "study" / "trials" / "ratio=1" / "per_query.parquet"  # "=" must not make a column
-    write_per_query(path, columns, ids, languages, np.array([5, 6, 7, 8]), ABOUT)
+    write_per_query(path, columns, ids, languages, np.array([5, 6, 7, 8]), ABOUT, ["x", "", "y", "x"])
     back = read_per_query(path)
     assert back.about == ABOUT
     assert back.setting.tolist() == columns["setting"].tolist()
     assert back.query_id.tolist() == [ids[query] for query in columns["query"]]
     assert back.topic.tolist() == (columns["query"] + 5).tolist()
+    assert back.document.tolist() == [["x", "", "y", "x"][query] for query in columns["query"]]
     assert back.query_language.tolist() == [languages[code] for code in columns["query_language"]]
     assert back.pool_language.tolist() == [[*languages, "*"][code] for code in columns["pool_language"]]
     names = [key for key in columns if key not in ("setting", "query", "query_language", "pool_language")]
@@ -52,9 +53,19 @@ def test_a_copy_by_another_writer_reads_the_same(tmp_path, columns):
     plain = pa.table({name: pa.array(table[name].to_pylist()) for name in table.column_names})
     pq.write_table(plain, tmp_path / "copy.parquet", row_group_size=3)
     one, other = read_per_query(path), read_per_query(tmp_path / "copy.parquet")
+    assert one.document.tolist() == other.document.tolist() == [""] * len(one.topic)
     assert one.query_id.tolist() == other.query_id.tolist()
     assert one.pool_language.tolist() == other.pool_language.tolist()
     assert np.array_equal(one.measures["AP"], other.measures["AP"])
+
+
+def test_a_file_without_documents_is_read_and_names_none(tmp_path, columns):
+    path = tmp_path / "per_query.parquet"
+    write_per_query(path, columns, list("abcd"), ["en", "de"], np.arange(4), ABOUT, list("xxyy"))
+    pq.write_table(pq.ParquetFile(path).read().drop_columns(["document"]), path)
+    older = read_per_query(path)
+    assert older.document is None
+    assert older.part([0, 1]).document is None
 
 
 def test_another_file_is_refused(tmp_path):

@@ -63,7 +63,7 @@ def test_enumeration_equals_its_naive_twin(seed):
 def test_draws_agree_with_enumeration(shift, monkeypatch):
     values, draws = np.random.default_rng(3).normal(shift, 1, 14), 4000
     exact = permutation_p(values, draws)
-    monkeypatch.setattr(resampling, "EXACT_TOPICS", 13)
+    monkeypatch.setattr(resampling, "EXACT_UNITS", 13)
     drawn = permutation_p(values, draws)
     assert drawn != exact
     assert abs(drawn - exact) < 5 * math.sqrt(exact * (1 - exact) / draws) + 1 / draws
@@ -156,7 +156,7 @@ def test_a_model_against_itself():
     side = of_values(np.random.default_rng(0).random((30, 3)))
     row = only(compare(side, side, ["AP"]))
     assert (row.difference, row.low, row.high, row.p, row.p_holm) == (0, 0, 0, 1, 1)
-    assert (row.verdict, row.rankings, row.topics) == ("no difference shown", 90, 30)
+    assert (row.verdict, row.rankings, row.units) == ("no difference shown", 90, 30)
 
 
 @pytest.mark.parametrize(("measure", "names"), [("AP", "AB"), ("rank_distance", "BA")])
@@ -205,7 +205,7 @@ def test_what_is_left_out_is_counted():
     b = of_values(np.array([[np.nan], [0.4], [0.4], [np.nan], [0.9]]))
     kept_a, kept_b = np.array([0, 1, 2, 3]), np.array([4, 3, 2, 1, 0])  # another order, one more
     row = only(compare(a.part(kept_a), b.part(kept_b), ["AP"]))
-    assert (row.rankings, row.topics, row.undefined, row.only_a, row.only_b) == (2, 2, 2, 0, 1)
+    assert (row.rankings, row.units, row.undefined, row.only_a, row.only_b) == (2, 2, 2, 0, 1)
     assert (row.a, row.b, row.difference) == pytest.approx((0.25, 0.4, 0.15))
     assert (row.p, row.exact) == (0.5, True)
 

@@ -226,11 +226,12 @@ def test_the_noise_check_is_shown(study_copy):
     one = {"first": 0.63, "by_seed": {"1": 0.62, "2": 0.6}, "mean": 0.61, "spread": 0.0141, "n": 2}
     other = {"first": 0.5, "by_seed": {"1": 0.5}, "mean": 0.5, "spread": None, "n": 1}
     apart = {
-        **{"difference": 0.11, "low": 0.05, "high": 0.17, "standard_error": 0.02, "p_topics": 0.001},
-        **{"topics": 12, "p_seeds": None, "verdict": "better"},
+        **{"difference": 0.11, "low": 0.05, "high": 0.17, "standard_error": 0.02, "p_units": 0.001},
+        **{"units": 12, "p_seeds": None, "verdict": "better"},
     }
     repeats = {
         **{"n": 2, "seeds": [1, 2], "metrics": ["balanced/AP"], "best": "best"},
+        **{"unit": "document", "unit_note": ""},
         "contestants": {
             "best": {"trial": "0005", "values": {}, "failed": [], "metrics": {"balanced/AP": one}},
             "half-half": {"trial": "0001", "values": {}, "failed": ["half-half-s2"], "metrics": {"balanced/AP": other}},

@@ -1,10 +1,12 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from made_study import STEPS
 
 from hybridtune.metrics.per_query import read_per_query
 from hybridtune.metrics.resampling import bootstrap_means, interval
-from hybridtune.report.intervals import BALANCED, difference_intervals, intervals, topics
+from hybridtune.report.intervals import BALANCED, count_units, difference_intervals, intervals
 
 NAMES = ["mono/AP", "cross/AP", "multi/AP", "multi/rank_distance"]
 
@@ -20,6 +22,22 @@ def cells(values, rows):
     return np.unique(names, return_inverse=True)[1]
 
 
+def test_documents_are_drawn_as_a_whole(finished_study):
+    """The naive twin draws documents with replacement and takes the means over cells anew."""
+    values = trial(finished_study, 1)
+    values = dataclasses.replace(values, document=np.array([f"d{topic // 4}" for topic in values.topic]))
+    assert count_units(values, "cross/AP", "document") == 3
+    found = intervals(values, ["cross/AP"], "document", seed=5, draws=60)["cross/AP"]
+    random, means = np.random.default_rng([5, 1]), []
+    for drawn in random.integers(3, size=(60, 3)):
+        rows = np.concatenate(
+            [np.flatnonzero((values.setting == "cross") & (values.document == f"d{one}")) for one in drawn]
+        )
+        of, ap = cells(values, rows), values.measures["AP"][rows]
+        means.append(np.mean([ap[of == one].mean() for one in range(of.max() + 1)]))
+    assert found == pytest.approx(tuple(np.percentile(means, [2.5, 97.5])), abs=1e-12)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_an_interval_is_that_of_the_evidence_room(finished_study, name):
     values = trial(finished_study, 1)
@@ -27,12 +45,12 @@ def test_an_interval_is_that_of_the_evidence_room(finished_study, name):
     rows = np.flatnonzero((values.setting == setting) & ~np.isnan(values.measures[measure]))
     topic = np.unique(values.topic[rows], return_inverse=True)[1]
     expected = interval(bootstrap_means(values.measures[measure][rows], topic, cells(values, rows), 500, 3))
-    assert intervals(values, [name], seed=3, draws=500)[name] == pytest.approx(expected, abs=1e-12)
+    assert intervals(values, [name], "topic", seed=3, draws=500)[name] == pytest.approx(expected, abs=1e-12)
 
 
 def test_the_three_settings_of_balanced_ap_are_drawn_together(finished_study):
     values = trial(finished_study, 1)
-    low, high = intervals(values, [BALANCED], seed=3, draws=40)[BALANCED]
+    low, high = intervals(values, [BALANCED], "topic", seed=3, draws=40)[BALANCED]
     random = np.random.default_rng([3, 1])
     means = []
     for _ in range(40):
@@ -51,18 +69,18 @@ def test_the_three_settings_of_balanced_ap_are_drawn_together(finished_study):
 
 def test_what_is_not_defined_has_no_interval(finished_study):
     values = trial(finished_study, 1)
-    assert intervals(values, ["mono/rank_distance", "multi/PEER", "mono/none"]) == {}
+    assert intervals(values, ["mono/rank_distance", "multi/PEER", "mono/none"], "topic") == {}
     one = np.flatnonzero(values.topic == 0)
     few = values.part(one)
-    assert intervals(few, [*NAMES, BALANCED]) == {}
-    assert topics(values, BALANCED) == 12
+    assert intervals(few, [*NAMES, BALANCED], "topic") == {}
+    assert count_units(values, BALANCED, "topic") == 12
 
 
 def test_a_difference_is_paired(finished_study):
     one, other = trial(finished_study, 0), trial(finished_study, 1)
     names = [*NAMES, BALANCED]
-    assert difference_intervals(one, one, names) == dict.fromkeys(names, (0.0, 0.0))
-    found, turned = difference_intervals(one, other, names), difference_intervals(other, one, names)
+    assert difference_intervals(one, one, names, "topic") == dict.fromkeys(names, (0.0, 0.0))
+    found, turned = (difference_intervals(*pair, names, "topic") for pair in ((one, other), (other, one)))
     for name in names:
         low, high = found[name]
         assert low < high
@@ -71,4 +89,4 @@ def test_a_difference_is_paired(finished_study):
 
 def test_models_on_other_benchmarks_are_not_paired(finished_study):
     dev, test = trial(finished_study, 0), read_per_query(finished_study / "best" / "per_query.parquet")
-    assert difference_intervals(dev, test, NAMES) == {}
+    assert difference_intervals(dev, test, NAMES, "topic") == {}

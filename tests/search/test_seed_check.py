@@ -92,9 +92,9 @@ def test_a_gain_beyond_the_noise_of_seeds_and_topics(tmp_path):
     versus = found["against"]["half-half"][GOAL]
     assert versus["difference"] == pytest.approx(0.1)
     assert (versus["high"] - versus["low"]) / 2 == pytest.approx(2.776445 * (2 / 3) ** 0.5 * 0.01)
-    assert (versus["verdict"], versus["p_seeds"], versus["topics"]) == ("better", 0.25, 40)
-    assert versus["p_topics"] < 0.001
-    assert line == f"tuned beats half-half on {GOAL} by 0.100 +- 0.023 (3 seeds, p < 0.001)"
+    assert (versus["verdict"], versus["p_seeds"], versus["units"]) == ("better", 0.25, 40)
+    assert versus["p_units"] < 0.001
+    assert line == f"tuned beats half-half on {GOAL} by 0.100 +- 0.023 (3 seeds, p < 0.001 by topic)"
 
 
 def test_a_gain_of_the_first_run_alone_is_noise(tmp_path):
@@ -142,7 +142,7 @@ def test_values_per_query_that_are_gone_leave_the_verdict_open(tmp_path):
     repeats, files = repeated(tmp_path, {"best": [0.6, 0.6], "half-half": [0.5, 0.5]}, {"best": 4, "half-half": 40})
     del files["best-s2"]
     versus = compare_seeds(study_of(repeat_best=2), ROWS[3], ROWS, repeats, files)["against"]["half-half"][GOAL]
-    assert (versus["p_topics"], versus["topics"], versus["verdict"]) == (None, 0, "not measured")
+    assert (versus["p_units"], versus["units"], versus["verdict"]) == (None, 0, "not measured")
 
 
 def test_less_is_better_of_a_distance(tmp_path):

@@ -1,6 +1,8 @@
 import json
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
@@ -71,6 +73,27 @@ def test_a_comparison_is_printed_and_returned(folder, capsys):
     table = [line for line in out.splitlines() if "/" in line and "B better" in line]
     assert len(table) == 7  # no line of the table wraps
     assert all(len(line.rstrip()) <= 120 for line in table)
+
+
+def test_the_unit_is_chosen_and_printed(folder, capsys):
+    words = [str(folder / "eval"), str(folder / "study")]
+    command = CliRunner().invoke(cli, ["compare", *words, "--unit", "document"])
+    assert str(command.exception) == "the unit cannot be the document: the benchmark names no documents; take topics"
+    for name in ("eval", "study/best"):  # the same values, of 10 documents
+        path = folder / name / "per_query.parquet"
+        table = pq.ParquetFile(path).read()
+        documents = pa.array([f"d{topic % 10}" for topic in table["topic"].to_pylist()])
+        pq.write_table(table.set_column(table.column_names.index("document"), "document", documents), path)
+    screen = Screen(to_stderr=False)
+    result = compare_evaluations(*words, ["AP"], 0, screen, draws=50)
+    assert (result["unit"], {row["units"] for row in result["differences"]}) == ("topic", {30})
+    assert result["notes"][0].startswith("by topic: the benchmark has 10 documents, fewer than 20; questions of one")
+    result = compare_evaluations(*words, ["AP"], 0, screen, draws=50, unit="document")
+    assert (result["unit"], {row["units"] for row in result["differences"]}) == ("document", {10})
+    comparison_tables(result, screen)
+    out = capsys.readouterr().out
+    assert "10 documents are fewer than 40: intervals run narrow" in out
+    assert "bootstrap over documents" in out
 
 
 def test_the_command_writes_what_it_prints(folder):

@@ -143,9 +143,11 @@ def test_the_summary_of_a_study_from_before_there_were_repeats(capsys):
 
 def test_the_noise_check_is_a_table(capsys):
     figures = {"first": 0.6, "by_seed": {"1": 0.6, "2": 0.62}, "mean": 0.61, "spread": 0.0141, "n": 2}
-    versus = {"difference": 0.11, "low": 0.09, "high": 0.13, "p_topics": 0.0012, "verdict": "better"}
+    versus = {"difference": 0.11, "low": 0.09, "high": 0.13, "p_units": 0.0012, "verdict": "better"}
     repeats = {
         "best": "best",
+        "unit": "document",
+        "unit_note": "",
         "contestants": {
             "best": {"trial": "0001", "metrics": {GOAL: figures}},
             "half-half": {"trial": "0000", "metrics": {GOAL: {**figures, "mean": 0.5, "spread": None, "n": 1}}},
@@ -159,7 +161,7 @@ def test_the_noise_check_is_a_table(capsys):
     half = next(words for words in found if words[:2] == ["half-half", "0.6000"])
     assert tuned == ["tuned", "(0001)", "0.6000", "0.6100", "0.0141", "2"]
     assert half == ["half-half", "0.6000", "0.5000", "1", "0.1100", "0.0200", "0.001", "better"]
-    assert f"tuned beats half-half on {GOAL} by 0.110 +- 0.020 (1 seed, p 0.001)" in text
+    assert f"tuned beats half-half on {GOAL} by 0.110 +- 0.020 (1 seed, p 0.001 by document)" in text
 
 
 def test_the_table_needs_nothing_heavy():

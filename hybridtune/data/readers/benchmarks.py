@@ -70,6 +70,11 @@ def _read_by_hook(source: BenchmarkSource, reader: str) -> BenchmarkRows:
     judged = sorted(found.judged)
     if judged and not 0 <= judged[0].query <= judged[-1].query < len(found.queries):
         raise InputError(f"{source.path}: {reader} judges a query that is not among its {len(found.queries)} queries")
+    if found.documents is not None and len(found.documents) != len(found.queries):
+        raise InputError(
+            f"{source.path}: {reader} gives {len(found.documents)} documents for {len(found.queries)} queries; give "
+            "one a query, empty where it has none"
+        )
     return _only(replace(found, judged=judged, strict=source.strict), source.languages)
 
 
@@ -134,13 +139,14 @@ def _only(rows: BenchmarkRows, wanted: Sequence[str] | None) -> BenchmarkRows:
     judged = [pair._replace(query=position[pair.query]) for pair in judged]
     corpus = [cut for part in rows.corpus if (cut := _cut(part, languages)) is not None]
     queries = [rows.queries[n] for n in numbers]
+    documents = None if rows.documents is None else [rows.documents[n] for n in numbers]
     notices = list(rows.notices)
     if absent := sorted(languages - {text.language for text in queries}):
         notices.append(f"no query in {', '.join(absent)}")
     if lost := len(chosen) - len(queries):
         notices.append(f"{lost} of the queries have no judged passage in these languages and are left out")
     name = f"{rows.name} languages {','.join(wanted)}"
-    return replace(rows, name=name, queries=queries, corpus=corpus, judged=judged, notices=notices)
+    return replace(rows, name=name, queries=queries, corpus=corpus, judged=judged, notices=notices, documents=documents)
 
 
 def _cut(part: CorpusPart, languages: frozenset[str]) -> CorpusPart | None:

@@ -164,6 +164,7 @@ def benchmark_of_groups(name: str, groups: Sequence[Group]) -> BenchmarkRows:
             passage_id = passages.setdefault((language, text_key(text)), passage).text_id
             relevant.setdefault(question, set()).add(passage_id)
     queries: list[Text] = []
+    documents: list[str] = []
     judged: list[Judgement] = []
     first_ids: dict[tuple[str, str], str] = {}  # of every text
     repeated = 0
@@ -177,8 +178,16 @@ def benchmark_of_groups(name: str, groups: Sequence[Group]) -> BenchmarkRows:
                 continue
             judged.extend(Judgement(len(queries), passage_id, 1) for passage_id in sorted(relevant[question]))
             queries.append(query)
+            documents.append(group.document_id or group.group_id)
     notice = (
         f"{repeated} of the queries repeat the text of another in their language: a text is one query, and the "
         "passages of all groups that have it are relevant"
     )
-    return BenchmarkRows(name, queries, in_parts(list(passages.values())), judged, [notice] * bool(repeated))
+    return BenchmarkRows(
+        name,
+        queries,
+        in_parts(list(passages.values())),
+        judged,
+        [notice] * bool(repeated),
+        documents=documents if any(group.document_id for group in groups) else None,
+    )

@@ -81,6 +81,8 @@ class BenchmarkRows:
         ignore_identical_ids: whether the passage with a query's own id is left out of its ranking; None: where the
             corpus shows that it is the query itself.
         strict: whether a relevant id that is not in the corpus is an error.
+        documents: the id of each query's document, such as its article; empty for a query without one. None: the
+            benchmark names none.
 
     Example:
         >>> queries, passages = [Text("q1", "en", "Who?")], [Text("p1", "sw", "Yeye.")]
@@ -96,6 +98,7 @@ class BenchmarkRows:
     notices: list[str]
     ignore_identical_ids: bool | None = False
     strict: bool = False
+    documents: list[str] | None = None
 
 
 def in_parts(passages: Sequence[Text]) -> list[CorpusPart]:

@@ -1,7 +1,6 @@
 """Benchmarks in the SQuAD layout: XQuAD-R and MLQA-R (sentences), MLQA (paragraphs)."""
 
 import hashlib
-import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -57,6 +56,7 @@ def read_xquad_r(files: Mapping[str, Source], source: BenchmarkSource) -> Benchm
     queries: list[Text] = []
     passages: list[Text] = []
     answers: list[tuple[str, str]] = []  # (question id, id of the sentence)
+    document_ids: list[str] = []
     for article, name, language, where, content in paragraphs:
         if not first <= document_of[article] < last:
             continue
@@ -66,12 +66,13 @@ def read_xquad_r(files: Mapping[str, Source], source: BenchmarkSource) -> Benchm
         for query, answer in found:
             queries.append(query._replace(text_id=f"{query.text_id}:{language}"))
             answers.append((query.text_id, answer))
+            document_ids.append(str(document_of[article]))
     by_question: dict[str, list[str]] = {}
     for question_id, answer in answers:
         by_question.setdefault(question_id, []).append(answer)
     judged = [Judgement(q, p, 1) for q, (name, _) in enumerate(answers) for p in sorted(set(by_question[name]))]
     name = source.path if source.documents is None else f"{source.path} documents {list(source.documents)}"
-    return BenchmarkRows(name, queries, in_parts(passages), judged, [])
+    return BenchmarkRows(name, queries, in_parts(passages), judged, [], documents=document_ids)
 
 
 @contextmanager
@@ -116,7 +117,8 @@ def read_mlqa(splits: Mapping[str, Mapping[tuple[str, str], list[Source]]], sour
     """Read MLQA: a passage is a paragraph, as in mteb's MLQARetrieval; no sentence is invented.
 
     The same paragraph is in every file of its context language, under other numbers and with other questions.
-    So its id is a digest of its text: the same whichever files and splits are there.
+    So its id is a digest of its text: the same whichever files and splits are there. Articles that share a question or
+    a paragraph, in any languages, are one document.
 
     Source: MLQA (arXiv 1910.07475).
 
@@ -127,25 +129,42 @@ def read_mlqa(splits: Mapping[str, Mapping[tuple[str, str], list[Source]]], sour
     passages: dict[str, Text] = {}
     queries: dict[tuple[str, str], Text] = {}
     paragraphs: dict[str, set[str]] = {}  # question id -> ids of its paragraphs, in all languages
+    articles: list[list[str]] = []  # ids of the paragraphs and questions of every article of a file
     for codes, files in sorted(splits[split].items()):
         for file in files:
             context, question = (language_code(code, file.name) for code in codes)
-            for where, paragraph in itertools.chain.from_iterable(_articles(file, "MLQA")):
-                with _form("MLQA", where):
-                    texts = [(_text(query["id"], where), _text(query["question"], where)) for query in paragraph["qas"]]
-                    text = _text(paragraph["context"], where)
-                passage_id = f"{context}:{hashlib.sha256(text.encode()).hexdigest()[:16]}"
-                passages.setdefault(passage_id, Text(passage_id, context, text))
-                for name, query in texts:
-                    known = queries.setdefault((name, question), Text(f"{name}:{question}", question, query))
-                    if known.text != query:
-                        raise InputError(
-                            f"{file.name}: question {name!r} has two texts in {question!r}: {known.text!r}, {query!r}"
-                        )
-                    paragraphs.setdefault(name, set()).add(passage_id)
+            for parts in _articles(file, "MLQA"):
+                articles.append([])
+                for where, paragraph in parts:
+                    passage, texts = _paragraph(paragraph, context, question, where)
+                    passages.setdefault(passage.text_id, passage)
+                    articles[-1] += [passage.text_id, *(name for name, _ in texts)]
+                    for name, query in texts:
+                        known = queries.setdefault((name, question), query)
+                        if known.text != query.text:
+                            raise InputError(
+                                f"{file.name}: question {name!r} has two texts in {question!r}: {known.text!r}, "
+                                f"{query.text!r}"
+                            )
+                        paragraphs.setdefault(name, set()).add(passage.text_id)
     judged = [Judgement(q, p, 1) for q, (name, _) in enumerate(queries) for p in sorted(paragraphs[name])]
+    document_of = {
+        key: str(first) for first, keys in zip(answer_sets_by_key(articles), articles, strict=True) for key in keys
+    }
+    documents = [document_of[name] for name, _ in queries]
     name = f"{source.path} split {split}"
-    return BenchmarkRows(name, list(queries.values()), in_parts(list(passages.values())), judged, [])
+    return BenchmarkRows(
+        name, list(queries.values()), in_parts(list(passages.values())), judged, [], documents=documents
+    )
+
+
+def _paragraph(paragraph: Any, context: str, question: str, where: str) -> tuple[Text, list[tuple[str, Text]]]:
+    """Return a paragraph of MLQA as a passage, and its questions, each with the id that its translations share."""
+    with _form("MLQA", where):
+        texts = [(_text(query["id"], where), _text(query["question"], where)) for query in paragraph["qas"]]
+        text = _text(paragraph["context"], where)
+    passage = Text(f"{context}:{hashlib.sha256(text.encode()).hexdigest()[:16]}", context, text)
+    return passage, [(name, Text(f"{name}:{question}", question, query)) for name, query in texts]
 
 
 def _articles(file: Source, kind: str) -> Iterator[list[tuple[str, Any]]]:
