@@ -156,7 +156,8 @@ def ours(options, folder):
     from hybridtune.evaluate.benchmark import load_benchmark
     from hybridtune.runtime.local import capacity, local_cluster
     from hybridtune.train.fit import fit
-    from hybridtune.train.job_queue import FitJob, read_paces, start_monitor
+    from hybridtune.train.job_queue import FitJob
+    from hybridtune.train.pace import read_paces, start_monitor
 
     study = study_of(options, folder)
     source = str(folder / "encoder")

@@ -3,8 +3,6 @@
 from collections.abc import Hashable, Iterable
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from hybridtune.metrics.arrays import Int32
 
@@ -14,6 +12,9 @@ def answer_sets(count: int, ones: Int32, others: Int32) -> Int32:
 
     Return [G] the smallest group of the set that each group belongs to.
     """
+    from scipy.sparse import coo_array  # here, since the processes of a stream and of a trial need none of it
+    from scipy.sparse.csgraph import connected_components
+
     if not count:
         return np.zeros(0, np.int32)
     edges = coo_array((np.ones(len(ones), bool), (ones, others)), shape=(count, count))

@@ -14,6 +14,7 @@ from typing import Any
 
 # Ray's resource of the head node, which places an actor there. Replaced by a public label of the head.
 HEAD_RESOURCE = "node:__internal_head__"
+ON_HEAD = {HEAD_RESOURCE: 0.001}  # for what no lost worker may end
 
 # `ray` of this environment, whatever is on the PATH. Replaced by `python -m ray`.
 RAY_COMMAND = (sys.executable, "-m", "ray.scripts.scripts")
@@ -58,9 +59,13 @@ DATA_ACTORS = (
 
 # Private names that stay where they are: their room is below this one, or a class there has them as its base.
 USED_ELSEWHERE = {
+    "hybridtune.train.fit": (
+        "ray.train.v2.api.data_parallel_trainer:DataParallelTrainer._create_default_callbacks",
+        "ray.train.v2._internal.callbacks.datasets:DatasetsCallback",
+    ),
     "hybridtune.train.rendezvous": (
-        "ray.train.torch.config:_TorchBackend",
         "ray.train.torch.config:_set_torch_distributed_env_vars",
+        "ray.train.torch.config:_shutdown_torch",
     ),
     "hybridtune.model.encoder": ("transformers:PretrainedConfig._attn_implementation",),
     "hybridtune.model.tokenizer": ("tokenizers.models:BPE._resize_cache", "tokenizers.models:Unigram._resize_cache"),

@@ -26,7 +26,7 @@ from tensorboardX.summary import scalar
 from hybridtune.config.space import Parameter
 from hybridtune.config.study import Study
 from hybridtune.errors import InputError
-from hybridtune.search.space import trial_name, trial_values
+from hybridtune.search.trial import trial_name, trial_values
 
 _log = logging.getLogger(__name__)
 

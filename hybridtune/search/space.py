@@ -156,16 +156,3 @@ def optuna_params(values: Mapping[str, Any]) -> dict[str, Any]:
 def from_optuna(params: Mapping[str, Any]) -> dict[str, Any]:
     """Return values with Optuna's ``temperature`` as ``train.temperature``; what is no field keeps its name."""
     return {field_names().get(name, name): value for name, value in params.items()}
-
-
-def trial_values(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the study fields in a trial's configuration."""
-    return {key: value for key, value in config.items() if key not in ("baseline", "number", "name")}
-
-
-def trial_name(config: Mapping[str, Any]) -> str:
-    """Return a trial's name, also of its folder: its number in Optuna, which it keeps when it is resumed.
-
-    A training that Optuna does not know has a ``name`` of its own.
-    """
-    return str(config.get("name") or f"{config['number']:04d}")

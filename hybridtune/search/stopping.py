@@ -17,7 +17,8 @@ from hybridtune.errors import InputError
 from hybridtune.evaluate.benchmark import Benchmark
 from hybridtune.metrics.metrics import direction
 from hybridtune.runtime import ray_private
-from hybridtune.search.space import objectives, trial_name
+from hybridtune.search.space import objectives
+from hybridtune.search.trial import trial_name
 from hybridtune.search.trial_log import read_reports
 from hybridtune.storage.trial_rows import TrialRow, wall_seconds
 

@@ -5,29 +5,28 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import optuna
 from ray import cloudpickle, tune
-from ray.tune.result import DONE
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from hybridtune.errors import FitError
+from hybridtune.runtime.ray_private import ON_HEAD
 from hybridtune.search.loggers import callbacks
 from hybridtune.search.optuna_search import searcher
 from hybridtune.search.samplers import expected_trials
-from hybridtune.search.space import trial_name, trial_values
 from hybridtune.search.stopping import budget, contenders, scheduler, settle, spent, used_up
+from hybridtune.search.trial import Trial, trial_name
 from hybridtune.search.trial_log import Display, TrialLog
-from hybridtune.storage.files import join
 from hybridtune.storage.optuna_storage import load_optuna_study
 from hybridtune.storage.trial_rows import SETTLED, TrialRow, best_row, pareto_front, read_rows
 from hybridtune.train.evaluators import NotSharedError
-from hybridtune.train.fit import WorkerGroup, clear
-from hybridtune.train.job_queue import ON_HEAD, FitJob
+from hybridtune.train.fit import clear
+from hybridtune.train.job_queue import FitJob
 
 TRIALS = "trials"
 
@@ -39,40 +38,6 @@ class SearchResult:
     rows: list[TrialRow]  # of all trials that ended
     best: TrialRow
     front: list[str]  # ids of the trials that no other beats on all objectives
-
-
-class Trial(tune.Trainable):  # type: ignore[misc]
-    """One trial after another on one worker group: Tune keeps this actor between trials (``reuse_actors``).
-
-    A step of Tune's is one score of ours. The group waits at every score until Tune asks for the next; if Tune begins
-    another trial instead, the one before was stopped.
-    """
-
-    def setup(self, config: Mapping[str, Any], job: FitJob) -> None:
-        """Begin this actor's first trial, by the job of `run_trials`."""
-        self._job, self._home = job, Path(job.home if job.home is not None else job.storage)
-        self._group = WorkerGroup(job.study.resources, self._home)
-        self._reports = self._begin(config)
-
-    def reset_config(self, new_config: Mapping[str, Any]) -> bool:
-        """Begin another trial on the same workers."""
-        self._reports = self._begin(new_config)
-        return True
-
-    def step(self) -> dict[str, Any]:
-        """Return the next score."""
-        metrics = next(self._reports)
-        return {**metrics, DONE: bool(metrics["final"])}
-
-    def cleanup(self) -> None:
-        """Close the worker group: no trial will follow."""
-        self._group.close()
-
-    def _begin(self, config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        name = trial_name(config)
-        study = self._job.study.with_values(trial_values(config))
-        storage, home = join(self._job.storage, name, "fit"), str(self._home / name)
-        return self._group.reports(replace(self._job, study=study, name=name, storage=storage, home=home))
 
 
 def _trial_name(trial: Any) -> str:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
-from hybridtune.search.space import trial_name, trial_values
+from hybridtune.search.trial import trial_name, trial_values
 from hybridtune.storage.files import with_name, write_atomically
 from hybridtune.storage.trial_rows import ENDED, RUNNING, Status, TrialRow, read_rows, write_running
 from hybridtune.train.progress import EXTENT

@@ -36,7 +36,7 @@ from hybridtune.study.folder import make_folder, write_json
 from hybridtune.study.preflight import read_corpus
 from hybridtune.train.checkpoint import WEIGHTS, load_weights, read_state
 from hybridtune.train.fit import checkpoint_scores
-from hybridtune.train.loop import make_plan
+from hybridtune.train.plan import make_plan
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from hybridtune.search.loggers import check_loggers
 from hybridtune.search.samplers import check_search, expected_trials, most_at_once
 from hybridtune.search.space import BASELINES, baseline_points, objectives
 from hybridtune.search.stopping import check_stopping
-from hybridtune.train.loop import make_plan
+from hybridtune.train.plan import make_plan
 
 _OF_RATIOS = ("mix.mixing_ratio", "mix.final_ratio", "mix.schedule")
 _OF_MIX = (*_OF_RATIOS, "mix.cross_batch", "mix.align_share", "mix.align_from", "mix.weights")

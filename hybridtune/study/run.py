@@ -44,7 +44,8 @@ from hybridtune.study.sync import Home, fetch_scores, study_home
 from hybridtune.train.checkpoint import load_weights
 from hybridtune.train.evaluators import study_measures
 from hybridtune.train.fit import fit
-from hybridtune.train.job_queue import SECONDS_BETWEEN_POSTS, FitJob, Pace, read_paces, start_monitor
+from hybridtune.train.job_queue import FitJob
+from hybridtune.train.pace import SECONDS_BETWEEN_POSTS, Pace, read_paces, start_monitor
 
 _SECONDS_BETWEEN_LOOKS = 3.0
 

@@ -1,4 +1,7 @@
-"""One FitJob in, its best checkpoint and scores out, by Ray Train's TorchTrainer."""
+"""One FitJob in, its best checkpoint and scores out, by Ray Train.
+
+Trial actors and Ray Train's controllers import this module; they compute nothing, so it imports no torch.
+"""
 
 import contextlib
 import json
@@ -12,17 +15,18 @@ from typing import Any
 
 import ray
 import ray.train
-from ray.train.torch import TorchTrainer
+from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
+from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from hybridtune.config.fields import Resources
 from hybridtune.data.plan import write_plan
 from hybridtune.data.store import TokenStore
 from hybridtune.errors import HybridtuneError
+from hybridtune.runtime.ray_private import ON_HEAD
 from hybridtune.runtime.resources import WORKER_OVERHEAD
 from hybridtune.storage.files import ensure_local
-from hybridtune.train.job_queue import ON_HEAD, FitJob, JobQueue
-from hybridtune.train.loop import SCORES, checkpoint_manager, make_plan, train_loop
-from hybridtune.train.progress import Metrics
+from hybridtune.train.job_queue import FitJob, JobQueue, Metrics
+from hybridtune.train.plan import make_plan
 from hybridtune.train.rendezvous import torch_config
 
 _OWN = ".workers-"  # begins the name of the folder for Ray Train's own files of a group
@@ -89,7 +93,7 @@ class WorkerGroup:
         self._thread.join(seconds)
         shutil.rmtree(self._own, ignore_errors=True)
 
-    def _run(self, trainer: TorchTrainer) -> None:
+    def _run(self, trainer: DataParallelTrainer) -> None:
         try:
             trainer.fit()
         except Exception as error:
@@ -114,14 +118,30 @@ class Deaths(ray.train.UserCallback):  # type: ignore[misc]
             self._queue.group_died.remote(first[-1] if first else type(causes[0]).__name__, with_node)
 
 
-def _trainer(queue: Any, resources: Resources, folder: Path) -> TorchTrainer:
+class _Trainer(DataParallelTrainer):  # type: ignore[misc]
+    """Ray Train without datasets of its own: each worker streams by itself, and the actor that would deal them costs
+    a process and the import of Ray Data.
+    """
+
+    def _create_default_callbacks(self) -> list[Any]:
+        return [one for one in super()._create_default_callbacks() if not isinstance(one, DatasetsCallback)]
+
+
+def _train_loop(config: dict[str, Any]) -> None:
+    """Run the training loop; only a worker imports it."""
+    from hybridtune.train.loop import train_loop
+
+    train_loop(config)
+
+
+def _trainer(queue: Any, resources: Resources, folder: Path) -> DataParallelTrainer:
     gpus = float(resources.gpus_per_worker)
     # Tasks beside a worker request no CPU of their own: it could be given away before, and the worker wait for ever.
     per_worker = {"CPU": int(resources.cpus_per_worker) + WORKER_OVERHEAD} | ({"GPU": gpus} if gpus else {})
-    return TorchTrainer(
-        train_loop,
+    return _Trainer(
+        _train_loop,
         train_loop_config={"queue": queue, "folder": str(folder)},
-        torch_config=torch_config("nccl" if gpus else "gloo"),
+        backend_config=torch_config("nccl" if gpus else "gloo"),
         scaling_config=ray.train.ScalingConfig(
             num_workers=int(resources.workers),
             use_gpu=gpus > 0,
@@ -145,6 +165,8 @@ def fit(job: FitJob, on_report: Callable[[Metrics], object] = lambda metrics: No
     The best ``train.keep_checkpoints`` checkpoints stay, and the last one, from which a training goes on. Errors are
     those of `WorkerGroup.reports`.
     """
+    from hybridtune.train.loop import checkpoint_manager
+
     clear(job.local_folder)
     group = WorkerGroup(job.study.resources, job.local_folder)
     try:
@@ -166,4 +188,6 @@ def clear(folder: Path) -> None:
 
 def checkpoint_scores(checkpoint: Path) -> dict[str, Any]:
     """Read the full tables of scores beside a checkpoint's weights."""
+    from hybridtune.train.loop import SCORES
+
     return dict(json.loads((checkpoint / SCORES).read_text(encoding="utf-8")))

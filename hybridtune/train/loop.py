@@ -15,8 +15,6 @@ import ray.train.torch
 import torch
 from ray.train.collective import broadcast_from_rank_zero
 
-from hybridtune.config.study import Study
-from hybridtune.data.corpus import Corpus
 from hybridtune.data.plan import HybridPlan
 from hybridtune.data.store import TokenStore
 from hybridtune.data.stream import token_batches
@@ -29,8 +27,10 @@ from hybridtune.train.checkpoint import Snapshot, read_state
 from hybridtune.train.checkpoints import CheckpointManager
 from hybridtune.train.evaluators import GroupEvaluators, check_shared, placements_of_group
 from hybridtune.train.feed import DeviceBatch, Feed
-from hybridtune.train.job_queue import FitJob, PacePoster
+from hybridtune.train.job_queue import FitJob
 from hybridtune.train.memory import answer_out_of_memory, is_out_of_memory
+from hybridtune.train.pace import PacePoster
+from hybridtune.train.plan import make_plan
 from hybridtune.train.progress import Clock, Metrics, Progress, Totals, agreed
 from hybridtune.train.step import TrainingStep
 
@@ -47,27 +47,6 @@ class WorkerContext:
     score: Callable[[Mapping[str, Any], Path], Scores]  # of weights; writes the values of every ranking to the file
 
 
-def make_plan(corpus: Corpus, study: Study) -> HybridPlan:
-    """Make the plan of a study's batches."""
-    mix = study.mix
-    return HybridPlan(
-        corpus,
-        mixing_ratio=mix.mixing_ratio,
-        sampling_exponent=mix.sampling_exponent,
-        batch_size=study.train.batch_size,
-        seed=study.seed,
-        cross_batch=mix.cross_batch,
-        schedule=mix.schedule,
-        final_ratio=mix.final_ratio,
-        step_at=mix.step_at,
-        steps=study.train.max_steps,
-        weights=mix.weights,
-        data_weights=[data_set.weight for data_set in study.data.train],
-        align_share=mix.align_share,
-        align_from=mix.align_from,
-    )
-
-
 def train_loop(config: dict[str, Any]) -> None:
     """Run one job after another in a worker of a group, until there are no more.
 
@@ -79,6 +58,9 @@ def train_loop(config: dict[str, Any]) -> None:
     """
     queue, context = config["queue"], ray.train.get_context()
     rank, workers = context.get_world_rank(), context.get_world_size()
+    device = ray.train.torch.get_device()
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # of this thread, for collectives without a tensor of ours
     placements = placements_of_group(workers)
     ray.get(queue.set_nodes.remote([placement.node for placement in placements]))
     evaluators = GroupEvaluators(placements)

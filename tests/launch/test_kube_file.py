@@ -290,6 +290,7 @@ def differences(ours, theirs, definitions, path=()):
 
 
 @pytest.mark.skipif(not PUBLISHED.is_dir(), reason="KubeRay's published schemas do not lie beside the checkout")
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", SCHEMAS)
 def test_our_schema_has_the_fields_of_the_published_one(kind):
     definitions = SCHEMAS[kind]["$defs"]

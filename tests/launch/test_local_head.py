@@ -33,6 +33,7 @@ def head(tmp_path):
                 child.kill()
 
 
+@pytest.mark.slow
 def test_a_head_ends_with_its_nodes_and_its_jobs_and_leaves_nothing(head, tmp_path):
     found, children = head
     assert found.alive

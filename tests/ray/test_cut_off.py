@@ -5,12 +5,12 @@ import threading
 import pytest
 from ray import tune
 
+from hybridtune.runtime.ray_private import ON_HEAD
 from hybridtune.search.stopping import Budget
 from hybridtune.search.study import FatalErrors
 from hybridtune.search.trial_log import TrialLog
 from hybridtune.storage.trial_rows import read_rows, read_running
 from hybridtune.train.evaluators import NotSharedError
-from hybridtune.train.job_queue import ON_HEAD
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(120)]
 

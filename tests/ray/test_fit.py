@@ -18,20 +18,6 @@ from hybridtune.train.job_queue import FitJob
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 
 
-class Recorder:
-    """Keeps what is reported; may kill a training worker at the first report."""
-
-    def __init__(self, kill: bool = False) -> None:
-        self.reports, self.kill = [], kill
-
-    def __call__(self, metrics):
-        self.reports.append(metrics)
-        if self.kill:
-            self.kill = False
-            (worker,) = (pid for pid in descendants() if b"RayTrainWorker" in command_line(pid))
-            os.kill(worker, signal.SIGKILL)
-
-
 def descendants():
     """Processes that this one or a child of it started."""
     for folder in Path("/proc").iterdir():
@@ -73,10 +59,10 @@ class Fits:
             home=str(self.folder / name),
         )
 
-    def run(self, name, *, kill=False, **settings) -> tuple[FitResult, list[dict]]:
-        told = Recorder(kill)
-        result = fit(self.job(name, **settings), told)
-        return replace(result, checkpoint=Path(result.checkpoint)), told.reports
+    def run(self, name, **settings) -> tuple[FitResult, list[dict]]:
+        reports = []
+        result = fit(self.job(name, **settings), reports.append)
+        return replace(result, checkpoint=Path(result.checkpoint)), reports
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +75,18 @@ def fits(small_tree, small_study, small_store, tiny_source, tmp_path_factory):
 def whole(fits):
     """An uninterrupted fit of one worker."""
     return fits.run("whole")
+
+
+@pytest.fixture(scope="module")
+def group(fits):
+    """One worker that takes fit after fit."""
+    made = WorkerGroup(fits.job("any").study.resources, fits.folder)
+    yield made
+    made.close()
+
+
+def workers():
+    return [pid for pid in descendants() if b"RayTrainWorker" in command_line(pid)]
 
 
 def without_times(metrics):
@@ -141,28 +139,27 @@ def test_two_workers_train_what_one_trains(fits, whole):
             assert apart.abs().max() < 1e-4 < 1e-3 < moved.abs().max(), name
 
 
-def test_a_fit_repeats_itself_to_the_last_digit_though_a_worker_is_killed(fits, whole):
-    result, reports = fits.run("killed", kill=True)
+def test_a_fit_repeats_itself_to_the_last_digit_though_a_worker_is_killed(group, fits, whole):
+    coming = group.reports(fits.job("killed"))
+    reports = [next(coming)]
+    (worker,) = workers()
+    os.kill(worker, signal.SIGKILL)
+    reports += coming
     assert [report["step"] for report in reports] == [4, 8, 12, 12]  # it went on at its checkpoint
     assert list(map(told, reports)) == list(map(told, whole[1]))
-    assert without_times(result.metrics) == without_times(whole[0].metrics)
-    one, other = load_file(whole[0].checkpoint / WEIGHTS), load_file(result.checkpoint / WEIGHTS)
+    one, other = load_file(whole[0].checkpoint / WEIGHTS), load_file(Path(reports[-1]["checkpoint_path"]) / WEIGHTS)
     assert all((one[name] == other[name]).all() for name in one)
 
 
-def test_one_group_takes_fit_after_fit_and_none_leaves_a_trace_in_the_next(fits, whole):
-    group = WorkerGroup(fits.job("any").study.resources, fits.folder)
-    try:
-        with pytest.raises(FitError, match=r"the loss is nan at step 4: lower train.learning_rate or raise"):
-            list(group.reports(fits.job("diverging", learning_rate=1e30)))
-        stopped = group.reports(fits.job("stopped", temperature=0.5, symmetric=True, lora_rank=2))
-        assert next(stopped)["step"] == 4  # and nobody asks for the next
-        reports = list(group.reports(fits.job("after", ema=None)))
-        resumed = list(group.reports(fits.job("stopped", temperature=0.5, symmetric=True, lora_rank=2)))
-    finally:
-        group.close()
+def test_one_group_takes_fit_after_fit_and_none_leaves_a_trace_in_the_next(group, fits, whole):
+    with pytest.raises(FitError, match=r"the loss is nan at step 4: lower train.learning_rate or raise"):
+        list(group.reports(fits.job("diverging", learning_rate=1e30)))
+    stopped = group.reports(fits.job("stopped", temperature=0.5, symmetric=True, lora_rank=2))
+    assert next(stopped)["step"] == 4  # and nobody asks for the next
+    reports = list(group.reports(fits.job("after", ema=None)))
+    resumed = list(group.reports(fits.job("stopped", temperature=0.5, symmetric=True, lora_rank=2)))
+    group.close()
     assert list(map(told, reports)) == list(map(told, whole[1]))
     assert [report["step"] for report in resumed] == [4, 8, 12, 12]  # the last one told comes again
     assert not list(fits.folder.glob(".workers-*"))
-    workers = [pid for pid in descendants() if b"RayTrainWorker" in command_line(pid)]
-    assert not workers
+    assert not workers()

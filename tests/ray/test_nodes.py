@@ -18,12 +18,12 @@ from hybridtune.errors import InputError
 from hybridtune.runtime.connect import describe_waiting, dump_shape, load_shape, shape_of, waiting_workers
 from hybridtune.runtime.local import free_ports
 from hybridtune.runtime.loopback import loopback_only
+from hybridtune.runtime.ray_private import ON_HEAD
 from hybridtune.runtime.resources import WORKER_OVERHEAD
 from hybridtune.study.preflight import run_preflight
 from hybridtune.study.run import run_study, started
 from hybridtune.study.sync import Home
 from hybridtune.train.fit import WorkerGroup
-from hybridtune.train.job_queue import ON_HEAD
 
 pytestmark = [pytest.mark.ray, pytest.mark.cluster, pytest.mark.timeout(300)]
 

@@ -96,6 +96,7 @@ def test_ray_places_actors_by_the_resource_of_the_head():
     assert HEAD_NODE_RESOURCE_NAME == ray_private.HEAD_RESOURCE
 
 
+@pytest.mark.slow
 def test_rays_command_is_a_module():
     done = subprocess.run([*ray_private.RAY_COMMAND, "--version"], capture_output=True, text=True, check=True)
     assert ray.__version__ in done.stdout

@@ -9,9 +9,10 @@ from optuna.trial import TrialState
 from small_study import small_study
 
 from hybridtune.search.optuna_search import searcher
-from hybridtune.search.space import from_optuna, trial_name, trial_values
+from hybridtune.search.space import from_optuna
 from hybridtune.search.stopping import settle
 from hybridtune.search.study import run_search
+from hybridtune.search.trial import trial_name, trial_values
 from hybridtune.storage.optuna_storage import load_optuna_study
 from hybridtune.storage.trial_rows import TrialRow
 from hybridtune.train.job_queue import FitJob

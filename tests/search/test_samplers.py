@@ -13,7 +13,7 @@ from small_study import small_study
 from hybridtune.errors import InputError
 from hybridtune.search.optuna_search import searcher
 from hybridtune.search.samplers import check_search, expected_trials, first_trials
-from hybridtune.search.space import trial_values
+from hybridtune.search.trial import trial_values
 
 ONE = {"balanced/AP": "max"}
 TWO = {"balanced/AP": "max", "multi/rank_distance": "min"}

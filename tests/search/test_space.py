@@ -10,7 +10,8 @@ from hybridtune.config.fields import BenchmarkSource
 from hybridtune.errors import InputError
 from hybridtune.evaluate.benchmark import load_benchmark
 from hybridtune.search.samplers import first_trials
-from hybridtune.search.space import baseline_points, from_optuna, objectives, optuna_params, search_space, trial_values
+from hybridtune.search.space import baseline_points, from_optuna, objectives, optuna_params, search_space
+from hybridtune.search.trial import trial_values
 from hybridtune.storage.trial_rows import TrialRow, pareto_front
 
 SPACE = {"mixing_ratio": {"uniform": [0.0, 1.0]}, "temperature": {"loguniform": [0.01, 0.2]}}

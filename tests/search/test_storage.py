@@ -13,7 +13,8 @@ from hybridtune.config.study import dump_study
 from hybridtune.errors import InputError
 from hybridtune.search.optuna_search import searcher
 from hybridtune.search.samplers import borrowed, check_search
-from hybridtune.search.space import optuna_params, trial_values
+from hybridtune.search.space import optuna_params
+from hybridtune.search.trial import trial_values
 from hybridtune.storage.optuna_storage import load_optuna_study, open_storage, storage_url
 from hybridtune.study.folder import write_study
 

@@ -212,6 +212,7 @@ def test_a_half_published_folder_is_sent_again(memory, folder):
     assert content_of(ensure_local(publish(folder, "memory://b/store"))) == content_of(folder)
 
 
+@pytest.mark.slow
 def test_a_place_that_cannot_be_used_is_told_in_one_line(s3, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     with_key = s3("x").replace("s3://", "s3://key:secret@")

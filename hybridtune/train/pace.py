@@ -1,0 +1,61 @@
+"""The monitor to which running fits post their pace; its actor imports nothing that it does not need."""
+
+import time
+from typing import Any, NamedTuple
+
+import ray
+
+from hybridtune.runtime.ray_private import ON_HEAD
+
+SECONDS_BETWEEN_POSTS = 1.0
+
+
+class Pace(NamedTuple):
+    """The progress of a training and its speed: pairs of all workers, since the last post."""
+
+    step: int
+    loss: float  # of the last step, rank 0's rows
+    pairs_per_second: float
+
+
+class PaceMonitor:
+    """The actor that holds the last pace of every training."""
+
+    def __init__(self) -> None:
+        self._paces: dict[str, Pace] = {}
+
+    def post(self, fit: str, pace: Pace) -> None:
+        """Replace a training's pace."""
+        self._paces[fit] = pace
+
+    def read(self) -> dict[str, Pace]:
+        """Return all paces, by the name of the training."""
+        return self._paces
+
+
+def start_monitor() -> Any:
+    """Start a monitor on the head node; it lives as long as the returned handle."""
+    return ray.remote(PaceMonitor).options(num_cpus=0, resources=ON_HEAD).remote()
+
+
+def read_paces(monitor: Any) -> dict[str, Pace]:
+    """Return the paces of all trainings by their names."""
+    paces: dict[str, Pace] = ray.get(monitor.read.remote())
+    return paces
+
+
+class PacePoster:
+    """Posts a fit's pace to the monitor, if any, at most once a second, and never waits for the answer."""
+
+    def __init__(self, monitor: Any, fit: str, batch_size: int) -> None:
+        self._actor, self._fit, self._batch_size = monitor, fit, batch_size
+        self._last, self._steps = time.perf_counter(), 0
+
+    def step_done(self, step: int, loss: Any) -> None:
+        """Count a step; ``loss`` is read off the device only when it is posted."""
+        self._steps += 1
+        elapsed = time.perf_counter() - self._last
+        if self._actor is None or elapsed < SECONDS_BETWEEN_POSTS:
+            return
+        self._actor.post.remote(self._fit, Pace(step, float(loss), self._steps * self._batch_size / elapsed))
+        self._last, self._steps = time.perf_counter(), 0

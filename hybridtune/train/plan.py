@@ -1,0 +1,26 @@
+"""The plan of a study's batches, without torch: whoever hands in a training writes it down too."""
+
+from hybridtune.config.study import Study
+from hybridtune.data.corpus import Corpus
+from hybridtune.data.plan import HybridPlan
+
+
+def make_plan(corpus: Corpus, study: Study) -> HybridPlan:
+    """Make the plan of a study's batches."""
+    mix = study.mix
+    return HybridPlan(
+        corpus,
+        mixing_ratio=mix.mixing_ratio,
+        sampling_exponent=mix.sampling_exponent,
+        batch_size=study.train.batch_size,
+        seed=study.seed,
+        cross_batch=mix.cross_batch,
+        schedule=mix.schedule,
+        final_ratio=mix.final_ratio,
+        step_at=mix.step_at,
+        steps=study.train.max_steps,
+        weights=mix.weights,
+        data_weights=[data_set.weight for data_set in study.data.train],
+        align_share=mix.align_share,
+        align_from=mix.align_from,
+    )
