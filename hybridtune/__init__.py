@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from hybridtune.data.plan import BatchSpec, HybridPlan
     from hybridtune.evaluate.benchmark import load_benchmark, score_vectors
     from hybridtune.metrics.ranks import RankCounter, ranks
+    from hybridtune.model.centring import centre_vectors, language_means
     from hybridtune.model.encoder import DualEncoder
     from hybridtune.model.loss import info_nce
     from hybridtune.study.evaluate_model import evaluate_model
@@ -36,8 +37,10 @@ _HOMES = {
     "Study": "config.study",
     "StudyCallback": "callbacks",
     "StudyResult": "study.result",
+    "centre_vectors": "model.centring",
     "evaluate_model": "study.evaluate_model",
     "info_nce": "model.loss",
+    "language_means": "model.centring",
     "load_benchmark": "evaluate.benchmark",
     "load_study": "config.study",
     "ranks": "metrics.ranks",
@@ -56,8 +59,10 @@ __all__ = [
     "StudyCallback",
     "StudyResult",
     "__version__",
+    "centre_vectors",
     "evaluate_model",
     "info_nce",
+    "language_means",
     "load_benchmark",
     "load_study",
     "ranks",

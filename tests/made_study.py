@@ -9,7 +9,8 @@ import optuna
 from hybridtune.config.names import short_name
 from hybridtune.config.study import Study, check, dump_study
 from hybridtune.metrics import metrics
-from hybridtune.metrics.per_query import write_per_query
+from hybridtune.metrics.per_query import read_per_query, write_per_query
+from hybridtune.report.contestants import Scored, compare_contestants, contestant_name
 from hybridtune.storage.study_folder import FORMAT
 
 LANGUAGES = ("de", "en", "sw")
@@ -183,5 +184,29 @@ def write_result(folder, goals, rows, languages):
         "model": str(folder / "best"),
         "test": {**test, "training_pairs": None, "pairs": [], "groups": {}},
         "trials": rows,
+        **made_contestants(folder, done, goals, languages),
     }
     (folder / "result.json").write_text(json.dumps(result), encoding="utf-8")
+
+
+def made_contestants(folder, done, goals, languages):
+    """What a result holds of its contestants: the baselines, the best searched trial, and two that cost no training."""
+    sign = -1 if goals[0].endswith("rank_distance") else 1
+    tuned = max((row for row in done if row["baseline"] is None), key=lambda row: sign * row["metrics"][goals[0]])
+    trained = {"tuned": tuned} | {row["baseline"]: row for row in done if row["baseline"] is not None}
+    scored = []
+    for number, slug in enumerate([*trained, "start", "start-centred"]):
+        home, row = folder / "contestants" / slug, trained.get(slug)
+        ratio = row["values"]["mix.mixing_ratio"] if row else 1.0
+        scores = made_scores(50 + number, STEPS[-1] if row else STEPS[0], ratio, languages, home, about="test")
+        values, trial = read_per_query(home / "per_query.parquet"), row and row["id"]
+        scored.append(Scored(slug, contestant_name(slug, None), trial, scores["metrics"], values))
+    return {
+        "contestants": {slug: row["id"] for slug, row in trained.items()},
+        "contestant_scores": {
+            "benchmark": "test",
+            **compare_contestants(scored, goals),
+            "counts": scores["counts"],
+            "centring": {"texts": 256, "without_texts": ["sw"]},
+        },
+    }

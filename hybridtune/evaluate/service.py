@@ -1,8 +1,9 @@
 """The evaluator service: Ray actors that live as long as their owner and score any weights handed to them.
 
 Each actor holds the encoder's structure and its shard of a benchmark, tokenised once. A score is three rounds:
-encode the shards; score the relevant pairs; count what outranks them. Vectors stay in the object store, and what
-comes back to the caller is one number a relevant pair and one count a pair and language.
+encode the shards; score the relevant pairs; count what outranks them. Vectors stay in the object store, where they can
+be centred and ranked again, and what comes back to the caller is one number a relevant pair and one count a pair and
+language.
 """
 
 import os
@@ -26,10 +27,12 @@ from hybridtune.metrics.arrays import Float32, Int32, Int64
 from hybridtune.metrics.measures import MEASURES
 from hybridtune.metrics.metrics import Ranked, Scores, per_query, score
 from hybridtune.metrics.ranks import RankCounter, pair_scores
+from hybridtune.model.centring import centre_vectors
 from hybridtune.model.encoder import load_encoder
 from hybridtune.storage.files import ensure_local, is_remote
 
 State = Mapping[str, npt.NDArray[Any]]
+Means = Mapping[str, Float32]  # language -> [D], of `model.centring`
 
 
 def deal(blocks: Sequence[Int64], actors: int) -> list[list[Int64]]:
@@ -63,6 +66,14 @@ class Placement:
         if self.node is not None:
             options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(self.node, soft=False)
         return options
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """The vectors of a benchmark under one encoder, in the object store: references to each actor's part."""
+
+    queries: Sequence[Any]
+    passages: Sequence[Any]
 
 
 class EvaluatorService:
@@ -112,32 +123,71 @@ class EvaluatorService:
         """Return all metrics of an encoder with these weights on the benchmark, exactly, at full depth.
 
         Args:
-            state: see ``rank``. pooling: see ``rank``.
+            state: see ``encode``. pooling: see ``encode``.
             per_query_file: takes the values of every ranking, for ``hybridtune compare``.
             measures: ir_measures names, or one's own.
-        """
-        ranked = self.rank(state, pooling)
-        columns = per_query(ranked, measures)
-        if per_query_file is not None:
-            self.ready().write_per_query(per_query_file, columns)
-        return score(ranked, columns)
-
-    def rank(self, state: State, pooling: str | None = None) -> Ranked:
-        """Return the relevant pairs of the benchmark and what outranks them under these weights.
-
-        Args:
-            state: of ``DualEncoder.plain_state``, as numpy arrays.
-            pooling: one of `POOLINGS`; None: what the service was started with.
 
         Raises:
             ray.exceptions.RayActorError: an actor died.
             ray.exceptions.ActorUnschedulableError: the node of its placement is gone.
         """
-        relevance = self.ready()
+        return self.score_vectors(self.encode(state, pooling), per_query_file, measures)
+
+    def score_vectors(
+        self,
+        vectors: Vectors,
+        per_query_file: Path | None = None,
+        measures: Sequence[str] = MEASURES,
+        about: Mapping[str, str] | None = None,
+    ) -> Scores:
+        """Return the same of encoded texts; ``about`` is written with the values, see `write_per_query`."""
+        ranked = self.rank(vectors)
+        columns = per_query(ranked, measures)
+        if per_query_file is not None:
+            self.ready().write_per_query(per_query_file, columns, **(about or {}))
+        return score(ranked, columns)
+
+    def encode(self, state: State, pooling: str | None = None) -> Vectors:
+        """Encode the benchmark; returns at once.
+
+        Args:
+            state: of ``DualEncoder.plain_state``, as numpy arrays.
+            pooling: one of `POOLINGS`; None: what the service was started with.
+        """
+        self.ready()
         weights = ray.put(dict(state))
-        encoded = [actor.encode.options(num_returns=2).remote(weights, pooling) for actor in self.actors]
-        queries = [query_vectors for query_vectors, _ in encoded]
-        parts = [(actor, passages) for actor, (_, passages) in zip(self.actors, encoded, strict=True)]
+        parts = [actor.encode.options(num_returns=2).remote(weights, pooling) for actor in self.actors]
+        return Vectors([queries for queries, _ in parts], [passages for _, passages in parts])
+
+    def embed_stored(self, state: State, blocks: Sequence[Int64], pooling: str | None = None) -> list[Float32]:
+        """Return the vectors [n, D] of blocks of texts [n] of the token store, by their numbers.
+
+        A block is encoded by one actor, so that its vectors do not depend on how many there are. ``state`` and
+        ``pooling`` are those of ``encode``.
+        """
+        weights, count = ray.put(dict(state)), len(self.actors)
+        dealt = [blocks[index::count] for index in range(count)]
+        calls = [
+            actor.embed_stored.remote(weights, own, pooling) for actor, own in zip(self.actors, dealt, strict=True)
+        ]
+        found: list[Any] = [None] * len(blocks)
+        for index, vectors in enumerate(ray.get(calls)):
+            found[index::count] = vectors
+        return found
+
+    def centre(self, vectors: Vectors, queries: Means, passages: Means) -> Vectors:
+        """Take the means of each language off the queries and the passages; returns at once, see `centre_vectors`."""
+        means = ray.put((dict(queries), dict(passages)))
+        parts = [
+            actor.centre.options(num_returns=2).remote(means, *own)
+            for actor, *own in zip(self.actors, vectors.queries, vectors.passages, strict=True)
+        ]
+        return Vectors([moved for moved, _ in parts], [moved for _, moved in parts])
+
+    def rank(self, vectors: Vectors) -> Ranked:
+        """Return the relevant pairs of the benchmark and what outranks them, by its encoded texts."""
+        relevance, queries = self.ready(), vectors.queries
+        parts = list(zip(self.actors, vectors.passages, strict=True))
         scores = np.zeros(len(relevance.query_index), np.float32)  # [R]
         for rows, values in ray.get([actor.score_pairs.remote(passages, *queries) for actor, passages in parts]):
             scores[rows] = values
@@ -165,7 +215,8 @@ class Evaluator:
         if placement.visible is not None:  # before CUDA looks
             os.environ["CUDA_VISIBLE_DEVICES"] = placement.visible
         self.device = torch.device(placement.device)
-        tokenizer = TokenStore.open(ensure_local(store)).tokenizer()
+        self.store = TokenStore.open(ensure_local(store))
+        tokenizer = self.store.tokenizer()
         local = str(ensure_local(source)) if is_remote(source) else source
         self.model = load_encoder(local, encoder, tokenizer.pad_id).to(self.device).eval()
         self.pooling = self.model.pooling
@@ -173,6 +224,7 @@ class Evaluator:
         queries = deal(benchmark.query_blocks, actors)
         passages = deal(benchmark.passage_blocks, actors)[index]
         self.query_rows, self.passage_rows = [_rows(blocks) for blocks in queries], _rows(passages)
+        self.own_queries = self.query_rows[index]
 
         def tokenise(texts: Sequence[Text], blocks: Sequence[Int64], prefix: str, length: int) -> list[list[Int32]]:
             rows = [tokenizer.encode([texts[i].text for i in block], prefix, length) for block in blocks]
@@ -191,9 +243,22 @@ class Evaluator:
 
     def encode(self, weights: State, pooling: str | None = None) -> tuple[Float32, Float32]:
         """Return the vectors of this actor's queries and passages under the weights."""
-        self.model.pooling = pooling or self.pooling
-        self.model.load_plain_state({key: torch.tensor(value) for key, value in weights.items()})
+        self._load(weights, pooling)
         return self._embed(self.queries), self._embed(self.passages)
+
+    def embed_stored(self, weights: State, blocks: Sequence[Int64], pooling: str | None = None) -> list[Float32]:
+        """Return the vectors of blocks of texts of the token store under the weights."""
+        self._load(weights, pooling)
+        taken = [self.store.take(numbers) for numbers in blocks]
+        return [self.model.embed_by_length(np.split(ids, np.cumsum(lengths)[:-1])) for ids, lengths in taken]
+
+    def centre(self, means: tuple[Means, Means], queries: Float32, passages: Float32) -> tuple[Float32, Float32]:
+        """Return this actor's queries and passages less the means of their languages."""
+        judged, (of_queries, of_passages) = self.judged, means
+        names = np.array(judged.languages)
+        asked = names[judged.query_language[self.own_queries]].tolist()
+        answered = names[judged.passage_language[self.passage_rows]].tolist()
+        return centre_vectors(queries, asked, of_queries), centre_vectors(passages, answered, of_passages)
 
     def score_pairs(self, passages: Float32, *queries: Float32) -> tuple[Any, Any]:
         """Return the rows of the relevant pairs whose passage is in this actor's part, and their scores."""
@@ -213,6 +278,10 @@ class Evaluator:
         pool = passages, judged.order[own], judged.passage_language[own]
         counter.add(self._stacked(queries), *map(self._tensor, pool))
         return counter.counts.cpu().numpy()
+
+    def _load(self, weights: State, pooling: str | None) -> None:
+        self.model.pooling = pooling or self.pooling
+        self.model.load_plain_state({key: torch.tensor(value) for key, value in weights.items()})
 
     def _embed(self, blocks: list[list[Int32]]) -> Float32:
         none = np.zeros((0, self.model.width), np.float32)

@@ -1,4 +1,4 @@
-"""PURE. Is B better than A? Differences of two models' means over topics or documents, and over seeds, with p values.
+"""PURE. How far is B from A? Differences of two models' means over topics or documents, and over seeds, with p values.
 
 `PerQuery` values of two models go in (`per_query` reads them); `compare` is the test of `hybridtune compare`, the
 functions of seeds are those of the seed check. What is drawn at random is in `resampling`.
@@ -20,7 +20,7 @@ from hybridtune.metrics.units import Unit, choose_unit, few_units, unit_numbers
 
 ALPHA = 0.05  # Holm p below it is a verdict
 DRAWS = 10_000  # sign assignments and resamples
-B_BETTER, A_BETTER, NOT_SHOWN = "B better", "A better", "no difference shown"
+B_AHEAD, A_AHEAD, NOT_SHOWN = "B ahead", "A ahead", "no difference shown"
 
 
 @dataclass
@@ -188,7 +188,7 @@ def _judge(settings: list[Difference]) -> None:
     tested = [one for one in settings if one.p is not None]
     for one, p in zip(tested, holm([one.p or 0.0 for one in tested]), strict=True):
         gain = (one.difference or 0.0) * (1 if one.better == "max" else -1)
-        one.p_holm, one.verdict = p, NOT_SHOWN if p >= ALPHA else B_BETTER if gain > 0 else A_BETTER
+        one.p_holm, one.verdict = p, NOT_SHOWN if p >= ALPHA else B_AHEAD if gain > 0 else A_AHEAD
 
 
 def welch(a: Sequence[float], b: Sequence[float]) -> tuple[float, float, float] | None:

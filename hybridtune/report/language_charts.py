@@ -1,4 +1,4 @@
-"""Charts of the languages: AP by language pair, its gain over mono-only, language bias, low-resource against others."""
+"""Charts of the languages: AP by language pair, also beside mono-only, language bias, low-resource against others."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -52,8 +52,8 @@ def pair_map(record: StudyRecord) -> Chart:
 
 def gain_map(record: StudyRecord) -> Chart:
     """Draw AP of the chosen model less that of the mono-only baseline, by language pair."""
-    columns = [*_SIDES, "mono-only", "chosen", "gain", "queries"]
-    chart = Chart("gain-map", "Gain over mono-only by language pair", columns)
+    columns = [*_SIDES, "mono-only", "chosen", "difference", "queries"]
+    chart = Chart("gain-map", "Difference from mono-only by language pair", columns)
     base = next((trial for trial in record.trials if trial.baseline == "mono-only"), None)
     best = record.best
     if best is None:
@@ -76,9 +76,9 @@ def gain_map(record: StudyRecord) -> Chart:
         chart.rows.append([*pair, round(old, 4), round(new, 4), round(gain, 4), queries])
         tips[pair] = f"{gain:+.4f} AP<br>from {old:.4f} to {new:.4f}, {counted(queries, 'query')}"
     limit = max(0.01, *(abs(gain) for gain in gains.values()))
-    figure = heat_map(_names(best.scores), gains, tips, Scale(DIVERGING, -limit, limit, "AP gained", "+.2f"))
-    words = f"{best.label} less mono-only on the dev benchmark, {_queries(best.scores)}; orange gained, blue lost."
-    return chart.saying(f"{words} One seed each.{_gain_words(gains)}", figure)
+    figure = heat_map(_names(best.scores), gains, tips, Scale(DIVERGING, -limit, limit, "difference in AP", "+.2f"))
+    words = f"{best.label} less mono-only on the dev benchmark, {_queries(best.scores)}; orange more AP, blue less."
+    return chart.saying(f"{words} These are two models, one seed each.{_gain_words(gains)}", figure)
 
 
 def _gain_words(gains: Mapping[Pair, float]) -> str:
@@ -87,7 +87,7 @@ def _gain_words(gains: Mapping[Pair, float]) -> str:
         part = [gain for (query, passage), gain in gains.items() if (query == passage) is same]
         if part:
             up, mean = sum(gain > 0 for gain in part), sum(part) / len(part)
-            words += f" Of {counted(len(part), f'{kind} pair')} {up} gained, on average {mean:+.4f}."
+            words += f" Of {counted(len(part), f'{kind} pair')} {up} with more AP, on average {mean:+.4f}."
     return words
 
 

@@ -12,7 +12,15 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from hybridtune.config.search import masked_url
-from hybridtune.report import language_charts, mix_charts, requested_vs_realised, search_charts, tables, time_charts
+from hybridtune.report import (
+    contestant_charts,
+    language_charts,
+    mix_charts,
+    requested_vs_realised,
+    search_charts,
+    tables,
+    time_charts,
+)
 from hybridtune.report import sentences as words
 from hybridtune.report.chart import Chart
 from hybridtune.report.record import StudyRecord, read_record
@@ -21,6 +29,7 @@ from hybridtune.storage.files import write_atomically
 
 REPORT = "report.html"
 CHARTS = {
+    "The contestants": (contestant_charts.contestants,),
     "The mix": (mix_charts.ratio_curve, mix_charts.ratio_temperature, mix_charts.realised_ratio),
     "The search": (
         search_charts.front,
@@ -78,6 +87,7 @@ def page(record: StudyRecord) -> str:
             *tables.seed_check(record),
         ],
         test_tables=[tables.test_scores(record), tables.test_groups(record)],
+        contestants=[contestant_charts.scores(record), contestant_charts.differences(record)],
         no_test=words.no_test(record),
         trials=tables.all_trials(record) if record.trials else None,
         charts=charts,

@@ -13,17 +13,28 @@ from hybridtune.metrics.measures import BIAS
 from hybridtune.metrics.metrics import SETTINGS
 from hybridtune.metrics.per_query import FILE as PER_QUERY
 from hybridtune.metrics.per_query import PerQuery, read_per_query
-from hybridtune.metrics.significance import A_BETTER, B_BETTER, Difference, compare
+from hybridtune.metrics.significance import A_AHEAD, B_AHEAD, Difference, compare
 from hybridtune.metrics.units import Unit, choose_unit, few_units
 from hybridtune.report.chart import cell
 from hybridtune.report.intervals import DRAWS, Interval, count_units, difference_intervals, intervals
 from hybridtune.report.record import StudyRecord, TrialRecord
 from hybridtune.report.sentences import baselines, status_counts, tuned_label
-from hybridtune.report.text import Cell, Table, Value, capital, counted, format_duration, format_metric, listed
+from hybridtune.report.text import (
+    Cell,
+    Table,
+    Value,
+    capital,
+    counted,
+    format_duration,
+    format_end,
+    format_metric,
+    format_signed,
+    listed,
+)
 
 PAPER = ("mono/AP", "cross/AP", "multi/AP", "multi/rank_distance")
 _MOST_FRONT = 6  # searched trials of a Pareto front that are shown with the baselines
-_VERDICTS = {B_BETTER: "better", A_BETTER: "worse"}
+_VERDICTS = {B_AHEAD: "ahead", A_AHEAD: "behind"}
 
 
 def shown_metrics(record: StudyRecord) -> list[str]:
@@ -86,9 +97,11 @@ def differences(record: StudyRecord) -> Table | None:
         f"{capital(tuned_label(record))}, minus each {'other ' if best.baseline else ''}baseline",
         ["difference", *names],
         rows,
-        f"Paired by {unit}, one seed each. Small: 95 % bootstrap interval; better or worse where a permutation test "
-        f"over {unit}s gives p below .05 (Holm over the settings of a measure), else unclear. Less rank distance is "
-        "better." + alone + (" What other seeds change is in the noise check below." if record.repeats else ""),
+        f"Paired by {unit}, one seed each. Small: 95 % bootstrap interval; ahead or behind, of these two models, where "
+        f"a permutation test over {unit}s gives p below .05 (Holm over the settings of a measure), else unclear. Less "
+        "rank distance is ahead."
+        + alone
+        + (" What other seeds change is in the noise check below." if record.repeats else ""),
     )
 
 
@@ -114,9 +127,9 @@ def _differences(
             interval = (test.low, test.high) if test.low is not None and test.high is not None else None
         elif name in best.metrics and name in rival.metrics:
             apart = best.metrics[name] - rival.metrics[name]
-        words = [f"{_signed(name, interval[0])} to {_signed(name, interval[1])}"] if interval is not None else []
+        words = [] if interval is None else [" to ".join(format_signed(name, end) for end in interval)]
         words += [_VERDICTS.get(test.verdict, "unclear")] if test is not None else []
-        cells.append(None if apart is None else Cell(_signed(name, apart), apart, words))
+        cells.append(None if apart is None else Cell(format_signed(name, apart), apart, words))
     return cells
 
 
@@ -252,17 +265,8 @@ def _scored(name: str, metrics: Mapping[str, float], found: Mapping[str, Interva
     """Return a metric with its interval, where it has one."""
     if name not in metrics:
         return None
-    small = [f"{_end(name, found[name][0])} to {_end(name, found[name][1])}"] if name in found else []
+    small = [f"{format_end(name, found[name][0])} to {format_end(name, found[name][1])}"] if name in found else []
     return Cell(format_metric(name, metrics[name]), metrics[name], small)
-
-
-def _end(name: str, value: float) -> str:
-    """Return an end of an interval, with a digit less than the figure itself."""
-    return f"{value:.1f}" if name.endswith("rank_distance") else f"{value:.3f}"
-
-
-def _signed(name: str, value: float) -> str:
-    return f"{'+' if value >= 0 else '−'}{_end(name, abs(value))}"
 
 
 def _unit(read: Sequence[PerQuery], metric: str) -> tuple[Unit, list[str]]:

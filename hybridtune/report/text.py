@@ -81,6 +81,16 @@ def format_metric(name: str, value: float | None) -> str:
     return "" if value is None else f"{value:,.1f}" if name.endswith("rank_distance") else f"{value:.4f}"
 
 
+def format_end(name: str, value: float) -> str:
+    """Return an end of a metric's interval, with a digit less than the figure itself."""
+    return f"{value:,.1f}" if name.endswith("rank_distance") else f"{value:.3f}"
+
+
+def format_signed(name: str, value: float) -> str:
+    """Return a difference in a metric, or an end of its interval, with its sign."""
+    return f"{'+' if value >= 0 else '−'}{format_end(name, abs(value))}"
+
+
 def format_duration(seconds: float) -> str:
     """Return a length of time as people say it.
 

@@ -45,6 +45,27 @@ class StudyResult:
         return TrialRow(**self.result["best"])
 
     @property
+    def contestants(self) -> "pd.DataFrame":
+        """The contestants on the test benchmark, or on dev where there is none: a row each, by its name.
+
+        Columns: ``trial``, then for each metric its value, the ``low`` and ``high`` end of its 95 % interval
+        (``multi/AP low``), and the tuned model's value less this one (``multi/AP tuned minus it``) with the ends of
+        its paired interval.
+        """
+        import pandas as pd
+
+        rows = []
+        for one in self.result["contestant_scores"]["rows"]:
+            row = {"contestant": one["name"], "trial": one["trial"]}
+            for name, found in one["metrics"].items():
+                row |= {name: found["value"], f"{name} low": found["low"], f"{name} high": found["high"]}
+            for name, found in one["tuned_minus_it"].items():
+                apart = f"{name} tuned minus it"
+                row |= {apart: found["difference"], f"{apart} low": found["low"], f"{apart} high": found["high"]}
+            rows.append(row)
+        return pd.DataFrame(rows).set_index("contestant")
+
+    @property
     def trials(self) -> "pd.DataFrame":
         """The trials as `read_trials` gives them."""
         return _table([TrialRow(**trial) for trial in self.result["trials"]])

@@ -8,7 +8,7 @@ import dataclasses
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,28 +20,32 @@ from hybridtune.config.study import Study
 from hybridtune.data.plan import distinct_pairs
 from hybridtune.data.store import TokenStore, build_store, store_root
 from hybridtune.evaluate.benchmark import Benchmark
-from hybridtune.evaluate.service import EvaluatorService, Placement
+from hybridtune.evaluate.service import EvaluatorService, Placement, State
 from hybridtune.metrics.breakdown import full_scores
+from hybridtune.metrics.metrics import Scores
 from hybridtune.metrics.per_query import FILE as PER_QUERY
 from hybridtune.model.encoder import load_encoder
 from hybridtune.model.folder import build_tiny
+from hybridtune.report.contestants import FOLDER as CONTESTANTS
 from hybridtune.report.headline import headline
 from hybridtune.report.page import REPORT, write_report
 from hybridtune.runtime.connect import cluster, describe_waiting, shape_of, waiting_workers
 from hybridtune.runtime.local import capacity, local_cluster
 from hybridtune.search.seed_check import run_repeats
+from hybridtune.search.stopping import contenders
 from hybridtune.search.study import run_search
 from hybridtune.search.trial_log import Display
 from hybridtune.storage.files import ensure_local, publish, write_atomically
-from hybridtune.storage.trial_rows import TrialRow, read_rows
+from hybridtune.storage.trial_rows import TrialRow, best_row, read_rows
 from hybridtune.study.card import Row
+from hybridtune.study.contestants import contestant_scores, draw_sample, score_contestants
 from hybridtune.study.export import describe_trained, write_model
 from hybridtune.study.folder import RAY_ADDRESS, RAY_TOKEN, write_json
 from hybridtune.study.preflight import Preflight, run_preflight
 from hybridtune.study.result import StudyResult
 from hybridtune.study.summary import allocation_line, opening_lines
 from hybridtune.study.sync import Home, fetch_scores, study_home
-from hybridtune.train.checkpoint import load_weights
+from hybridtune.train.checkpoint import load_weights, served_weights
 from hybridtune.train.evaluators import study_measures
 from hybridtune.train.fit import fit
 from hybridtune.train.job_queue import FitJob
@@ -227,7 +231,7 @@ def train_study(
         with started(preflight, home, callback) as running:
             with _reported(callback, "fit", running.job):
                 done = fit(running.job)
-            test = _export(running, preflight.study, done.checkpoint)
+            test = _export(running, preflight.study, done.checkpoint, _score_fit(running, done.checkpoint))
         folder = home.folder
         result = {"study": str(folder), "metrics": done.metrics, "test": test, "model": str(folder / "best")}
         write_json(result, folder / "result.json")
@@ -271,10 +275,15 @@ def _search(preflight: Preflight, home: Home, callback: StudyCallback) -> dict[s
             with _reported(callback, "seed check", job, at_once) as display:
                 repeats = run_repeats(job, found, folder, at_once, display)
             write_json(repeats, folder / "repeats.json")
+        contestants = _contestants(found, preflight.goals)
         trials = [dataclasses.asdict(row) for row in found.rows]
         best = next(trial for trial in trials if trial["id"] == found.best.id)
         ordered = [best, *(trial for trial in trials if trial is not best)]
-        test = _export(running, study.with_values(found.best.values), best["checkpoint"], ordered)
+        scored = _score_contestants(running, contestants)
+        chosen = next(slug for slug, row in contestants.items() if row.id == found.best.id)
+        tested = (scored[chosen], folder / CONTESTANTS / chosen / PER_QUERY) if study.benchmarks.test else None
+        test = _export(running, study.with_values(found.best.values), best["checkpoint"], tested, ordered)
+        compared = contestant_scores(preflight, folder, contestants, scored)
     objective = study.search.objective
     result = {
         "study": str(folder),
@@ -284,6 +293,8 @@ def _search(preflight: Preflight, home: Home, callback: StudyCallback) -> dict[s
         "model": str(folder / "best"),
         "test": test,
         "trials": trials,
+        "contestants": {slug: row.id for slug, row in contestants.items()},
+        "contestant_scores": compared,
         "repeats": repeats,
     }
     result["headline"] = headline(study, result)
@@ -302,30 +313,62 @@ def _ended(folder: Path) -> dict[str, Any] | None:
     return result if result.get("trials") and not failed and result["study"] == str(folder) else None
 
 
-def _export(running: Started, study: Study, location: str, rows: Sequence[Row] = ()) -> dict[str, Any] | None:
-    """Write ``best/`` from a checkpoint, and score it on the test benchmark where the study has one.
+def _contestants(found: Any, goals: Mapping[str, str]) -> dict[str, TrialRow]:
+    done = contenders(found.rows)
+    free = [row for row in done if row.baseline is None]
+    rows = {"tuned": best_row(free, goals)} if free else {}
+    return rows | {row.baseline: row for row in done if row.baseline is not None}
+
+
+def _score_contestants(running: Started, rows: Mapping[str, TrialRow]) -> dict[str, Scores]:
+    """Score all contestants, trained (slug -> row) or not, on the test benchmark, or on dev where there is none."""
+    preflight, study = running.preflight, running.preflight.study
+    part = "test" if "test" in preflight.benchmarks else "dev"
+    service = _evaluators(preflight.benchmarks[part], running)
+    running.callback.on_message(f"scoring {len(rows)} trained models and the start on the {part} benchmark")
+    sample = draw_sample(running.store.corpus(), study.seed)
+    start = _start_weights(running)
+    return score_contestants(service, rows, study, running.home.folder, start, sample, running.callback)
+
+
+def _start_weights(running: Started) -> State:
+    model = load_encoder(running.source, running.preflight.study.encoder, running.store.tokenizer().pad_id)
+    return {name: value.numpy() for name, value in model.plain_state().items()}
+
+
+def _score_fit(running: Started, checkpoint: str) -> tuple[Scores, Path] | None:
+    """Score a single training on the test benchmark, where the study has one; return the per-query values' file too."""
+    study, benchmarks = running.preflight.study, running.preflight.benchmarks
+    if "test" not in benchmarks:
+        return None
+    service, file = _evaluators(benchmarks["test"], running), running.home.folder / "best" / PER_QUERY
+    running.callback.on_message("scoring the model on the test benchmark")
+    return service.score(served_weights(checkpoint), file, study.encoder.pooling, study_measures(study)), file
+
+
+def _export(
+    running: Started, study: Study, location: str, tested: tuple[Scores, Path] | None, rows: Sequence[Row] = ()
+) -> dict[str, Any] | None:
+    """Write ``best/`` from a checkpoint, with its scores on the test benchmark where there are any; return those.
 
     Args:
         running: the whole study.
         study: with the values of the fit that wrote the checkpoint.
         location: of the checkpoint.
+        tested: its scores on the test benchmark, and the file of the per-query values.
         rows: of the study's trials, the model's own first; none of a single training.
     """
-    best, service = running.home.folder / "best", None
-    if "test" in running.preflight.benchmarks:  # it loads while the model does
-        service = _evaluators(running.preflight.benchmarks["test"], running)
+    best, checkpoint = running.home.folder / "best", ensure_local(location)
     model = load_encoder(running.source, study.encoder, running.store.tokenizer().pad_id)
-    checkpoint = ensure_local(location)
     load_weights(checkpoint, model)
     trained = describe_trained(study, running.store.corpus(), checkpoint, rows, rows[0]["id"] if rows else None)
-    if service is not None and study.benchmarks.test is not None:
-        running.callback.on_message("scoring the best model on the test benchmark")
-        weights = {name: value.numpy() for name, value in model.plain_state().items()}
-        scores = service.score(weights, best / PER_QUERY, study.encoder.pooling, study_measures(study))
+    values = checkpoint / PER_QUERY  # on dev
+    if tested is not None and study.benchmarks.test is not None:
+        scores, values = tested
         test = full_scores(scores, distinct_pairs(trained.table), study.benchmarks.test.low_resource)
         trained = dataclasses.replace(trained, test=test)
-    else:
-        best.mkdir(exist_ok=True)
-        shutil.copy(checkpoint / PER_QUERY, best / PER_QUERY)
+    best.mkdir(exist_ok=True)
+    if values.parent != best:
+        shutil.copy(values, best / PER_QUERY)
     write_model(model, running.source, trained, best)
     return dict(trained.test) if trained.test is not None else None

@@ -156,7 +156,8 @@ def comparison_tables(result: Mapping[str, Any], screen: Screen) -> None:
     screen.print(
         f"p: sign-flip permutation over {unit}s, two-sided ({result['draws']:,} draws or all); p Holm: corrected over "
         f"the settings of a measure, below .05 a verdict; interval: bootstrap over {unit}s. {_UNITS[unit]}. "
-        f"Seed {result['seed']}.",
+        f"Seed {result['seed']}. A verdict is about these two models: of the ways they were trained it says nothing, "
+        "for that takes several seeds.",
         style="dim",
     )
 
@@ -204,7 +205,7 @@ def _draw(rows: Sequence[Mapping[str, Any]], measure: str, screen: Screen) -> No
         return
     limit = max(max(abs(row["low"]), abs(row["high"])) for row in rows)
     edge, half = f"{limit:.{_DIGITS.get(measure, 4)}f}", _WIDTH // 2
-    left, right = ("A better", "B better") if rows[0]["better"] == "max" else ("B better", "A better")
+    left, right = ("A ahead", "B ahead") if rows[0]["better"] == "max" else ("B ahead", "A ahead")
     screen.print(f"\n{'':8}{f'-{edge}  {left}':<{half}}0{f'{right}  +{edge}':>{half}}  {measure}")
     for row in rows:
         screen.print(f"{row['setting']:<8}{forest(row['low'], row['difference'], row['high'], limit)}")

@@ -1,13 +1,17 @@
 """The lines of a command that runs a study, before it starts and after it ends: tables, counts, what to type next."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich.table import Table
+
 from hybridtune.config.names import short_name
 from hybridtune.config.study import Study, dump_study
+from hybridtune.report.contestants import TUNED, centring_words
 from hybridtune.report.headline import chance, headline
-from hybridtune.report.text import format_duration, format_metric
+from hybridtune.report.text import format_duration, format_end, format_metric, format_signed
 from hybridtune.search.samplers import expected_trials
 from hybridtune.search.stopping import spent
 from hybridtune.storage.trial_rows import TrialRow
@@ -15,7 +19,7 @@ from hybridtune.study.preflight import Preflight
 from hybridtune.study.summary import opening_lines
 from hybridtune.terminal.scores import groups_table
 from hybridtune.terminal.screen import Screen
-from hybridtune.terminal.tables import explain_marks, plain_table, trials_table
+from hybridtune.terminal.tables import column_head, explain_marks, plain_table, trials_table
 
 
 def show_plan(preflight: Preflight, described: Mapping[str, Any], screen: Screen) -> None:
@@ -64,6 +68,8 @@ def study_summary(study: Study, result: Mapping[str, Any], screen: Screen) -> No
         screen.console.print(plain_table(_repeats_rows(result["repeats"], metric), title))
         if result["repeats"]["unit_note"]:
             screen.print(result["repeats"]["unit_note"], style="dim")
+    if result.get("contestant_scores"):
+        print_contestants(result["contestant_scores"], study.search.objective[0], screen)
     screen.print(headline(study, result), style="bold")
     _print_locations(result, screen)
 
@@ -102,6 +108,42 @@ def _repeats_rows(repeats: Mapping[str, Any], metric: str) -> list[dict[str, Any
             }
         )
     return table
+
+
+def print_contestants(found: Mapping[str, Any], goal: str, screen: Screen) -> None:
+    """Print the scores of all contestants with their intervals, and how far the tuned model is from each."""
+    counts, names = found["counts"], found["metrics"]
+    screen.print(
+        f"all contestants on the {found['benchmark']} benchmark ({max(counts['queries'].values()):,} queries, pool of "
+        f"{counts['passages']:,} passages), with 95 % intervals over {found['units']:,} {found['unit']}s"
+    )
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
+    table.add_column("contestant")
+    for name in names:
+        table.add_column(column_head(name), justify="right", no_wrap=True)
+    table.add_column(f"tuned minus it, {column_head(goal)}", justify="right")
+    for row in found["rows"]:
+        cells = [_with_interval(name, row["metrics"].get(name), "value") for name in names]
+        apart = _with_interval(goal, row["tuned_minus_it"].get(goal), "difference")
+        table.add_row(row["name"], *cells, apart, style="bold" if row["contestant"] == TUNED else None)
+    screen.console.print(table)
+    for note in found["unit_notes"]:
+        screen.print(note, style="dim")
+    screen.print("One seed each: the intervals are of these models, not of their mixes.", style="dim")
+    screen.print(centring_words(found["centring"]), style="dim")
+
+
+def _with_interval(name: str, one: Mapping[str, Any] | None, key: str) -> str:
+    """Return a figure, signed where it is a difference, and its interval on a line of its own."""
+    if one is None:
+        return ""
+    shown, end, between = (
+        (format_signed, format_signed, " to ") if key == "difference" else (format_metric, format_end, "–")
+    )
+    if one["low"] is None:
+        return shown(name, one[key])
+    ends = re.sub(r"(?<!\d)0\.", ".", between.join(end(name, one[side]) for side in ("low", "high")))
+    return f"{shown(name, one[key])}\n[dim]{ends}[/dim]"
 
 
 def train_summary(result: Mapping[str, Any], screen: Screen) -> None:

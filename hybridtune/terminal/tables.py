@@ -82,8 +82,13 @@ def short(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _column(head: str, cells: Sequence[str]) -> list[str]:
-    return [_HEADS.get(head, head), *cells]
+def column_head(name: str) -> str:
+    """Return the head of a column of a metric or a field: a short name where it has one."""
+    return _HEADS.get(name, name)
+
+
+def _column(name: str, cells: Sequence[str]) -> list[str]:
+    return [column_head(name), *cells]
 
 
 def _step_column(rows: Sequence[TrialRow], paces: Mapping[str, Pace]) -> list[str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy.typing as npt
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from hybridtune.errors import InputError
 from hybridtune.model.encoder import DualEncoder
 from hybridtune.model.heads import HEADS
 from hybridtune.runtime import ray_private
+from hybridtune.storage.files import ensure_local, join
 from hybridtune.train.optimizer import Optimizer
 from hybridtune.train.parallel import local, put, whole
 
@@ -134,6 +136,11 @@ def load_weights(folder: Path, model: DualEncoder) -> None:
         _put_weights(folder, model)
     except InputError as error:
         raise InputError(f"checkpoint {folder} is of another encoder: {error}") from None
+
+
+def served_weights(location: str) -> dict[str, npt.NDArray[Any]]:
+    """Return a checkpoint's served weights by the names of ``DualEncoder.plain_state``; its location may be remote."""
+    return {name: value.numpy() for name, value in load_file(ensure_local(join(location, WEIGHTS))).items()}
 
 
 def read_state(folder: Path) -> dict[str, Any]:

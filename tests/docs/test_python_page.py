@@ -33,6 +33,7 @@ def test_every_block_is_run_here():
         "In a PyTorch DataLoader",
         "In sentence-transformers' trainer",
         "Exact metrics of your own vectors",
+        "Without the languages' means",
         "A study, with a callback and a table of its trials",
     }
 
@@ -68,12 +69,35 @@ def test_exact_metrics(capsys):
     assert distance > 100
 
 
+def test_centred_vectors(groups, capsys):
+    width = 8
+    apart = {script: np.eye(width)[place % width] for place, script in enumerate("abcdefghijklmnopqrstuvwxyz")}
+
+    def encode(texts):  # a language's own part, by a letter of the text, and noise
+        noise = np.random.default_rng(len(texts)).normal(size=(len(texts), width))
+        return (noise + [apart.get(text[0].lower(), np.zeros(width)) for text in texts]).astype(np.float32)
+
+    texts = {
+        side: [(text, language) for group in groups for language, text in group[side].items()]
+        for side in ("queries", "passages")
+    }
+    names = {
+        f"{side[:-1] if side == 'passages' else 'query'}_{what}": [pair[place] for pair in pairs]
+        for side, pairs in texts.items()
+        for place, what in enumerate(("texts", "languages"))
+    }
+    run("Without the languages' means", encode=encode, **names)
+    plain, centred = map(float, capsys.readouterr().out.split())
+    assert plain != centred
+
+
 @pytest.mark.ray
 def test_a_study(study_file, tmp_path, monkeypatch, capsys):
     study_file("study.yaml", search={"space": {"temperature": {"loguniform": [0.02, 0.2]}}})
     monkeypatch.chdir(tmp_path)
     names = run("A study, with a callback and a table of its trials", output_folder=str(tmp_path / "out"))
     out = capsys.readouterr().out
+    assert "start, centred" in out
     trials = names["result"].trials
     assert names["result"].best.metrics["balanced/AP"] == trials["balanced/AP"].max()
     assert all(name in out for name in trials.index)

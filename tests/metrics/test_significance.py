@@ -169,7 +169,7 @@ def test_swapping_the_models_negates(measure, names):
     assert (forth.low, forth.high) == pytest.approx((-back.high, -back.low))
     assert (forth.p, forth.p_holm) == (back.p, back.p_holm)
     # More AP in the second is good news for it, more rank distance is bad.
-    assert (back.verdict, forth.verdict) == (f"{names[0]} better", f"{names[1]} better")
+    assert (back.verdict, forth.verdict) == (f"{names[0]} ahead", f"{names[1]} ahead")
     assert only(compare(one, other, [measure], seed=5)) == forth
     assert only(compare(one, other, [measure], seed=6)) != forth
 

@@ -161,6 +161,7 @@ def test_the_same_command_goes_on_to_the_end(finished, result, interrupted):
     assert finished.returncode == 0, finished.stderr
     assert finished.stdout.count("\n") == 1  # one JSON object and nothing else
     told = {"study", "objective", "best", "trials", "front", "test", "model", "repeats", "headline", "report"}
+    told |= {"contestants", "contestant_scores"}
     assert told == result.keys()
     kept = {row["id"]: row for row in interrupted.rows}
     assert {trial["id"]: trial for trial in result["trials"] if trial["id"] in kept} == kept  # not trained again
@@ -188,6 +189,25 @@ def test_the_result_names_every_trial_and_the_best(result, folder):
     assert result["best"] == max(done, key=lambda trial: trial["metrics"]["balanced/AP"])
     assert result["front"] == [result["best"]["id"]]
     assert 0 < result["test"]["metrics"]["balanced/AP"] < 1
+
+
+def test_all_contestants_are_scored_on_the_test_benchmark_and_the_exported_model_is_one(result, folder):
+    found = result["contestant_scores"]
+    assert found["benchmark"] == "test"
+    rows = {row["contestant"]: row for row in found["rows"]}
+    assert list(rows) == [*result["contestants"], "start", "start-centred"]
+    assert {slug: row["trial"] for slug, row in rows.items() if row["trial"]} == result["contestants"]
+    (chosen,) = (slug for slug, trial in result["contestants"].items() if trial == result["best"]["id"])
+    for slug, row in rows.items():
+        home = folder / "contestants" / slug
+        scores = json.loads((home / "scores.json").read_text(encoding="utf-8"))
+        assert {name: one["value"] for name, one in row["metrics"].items()}.items() <= scores["metrics"].items()
+        assert scores["counts"] == result["test"]["counts"]
+        assert (home / "per_query.parquet").stat().st_size > 0
+    assert rows["start"]["metrics"]["multi/AP"] != rows["start-centred"]["metrics"]["multi/AP"]
+    assert rows[chosen]["metrics"]["multi/AP"]["value"] == result["test"]["metrics"]["multi/AP"]
+    values = (folder / "contestants" / chosen / "per_query.parquet").read_bytes()
+    assert (folder / "best" / "per_query.parquet").read_bytes() == values
 
 
 def test_the_study_folder_holds_the_evidence(result, folder):

@@ -11,7 +11,9 @@ from embedding import embedded_sides
 from hybridtune.evaluate.benchmark import load_benchmark, score_vectors
 from hybridtune.evaluate.service import EvaluatorService, Placement
 from hybridtune.metrics.ranks import pair_scores
+from hybridtune.model.centring import centre_vectors
 from hybridtune.model.encoder import DualEncoder, load_encoder
+from hybridtune.study.contestants import draw_sample
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 
@@ -140,6 +142,36 @@ def test_ones_own_vectors_score_as_the_service_does(services, model, benchmark, 
     passages = vectors(encoder.encode_passages, benchmark.passages, benchmark.passage_blocks)
     torch.set_num_threads(threads)
     assert score_vectors(benchmark, queries, passages) == services[3].score(arrays_of(model))
+
+
+def test_centred_vectors_score_as_by_hand_whatever_the_number_of_actors(
+    services, model, benchmark, small_store, small_study, tiny_source
+):
+    weights, sample = other_weights(model, 1), draw_sample(small_store.corpus(), seed=0, most=9)
+    found = {}
+    for actors, service in services.items():
+        vectors, blocks = service.encode(weights), service.embed_stored(weights, sample.blocks())
+        centred = service.centre(vectors, *sample.means(blocks))
+        found[actors] = service.score_vectors(centred), service.score_vectors(vectors), blocks
+    assert found[1][:2] == found[3][:2]
+    assert all(np.array_equal(a, b) for a, b in zip(found[1][2], found[3][2], strict=True))
+    centred, plain, _ = found[3]
+    assert plain == services[3].score(weights)  # centring leaves the vectors that it was made from
+    same = load_encoder(tiny_source, small_study.encoder, model.pad_id).eval()
+    same.load_plain_state({key: torch.tensor(value) for key, value in weights.items()})
+    sides = embedded_sides(same, small_store.tokenizer(), small_study.encoder, benchmark)
+    moved = []
+    for numbers, texts, vectors in zip(
+        (sample.queries, sample.passages), (benchmark.queries, benchmark.passages), sides, strict=True
+    ):
+        means = {
+            language: same.embed_by_length([small_store.tokens(number) for number in of]).mean(0)
+            for language, of in numbers.items()
+        }
+        moved.append(centre_vectors(vectors.numpy(), texts.languages, means))
+    expected = score_vectors(benchmark, *moved)
+    assert centred.metrics == pytest.approx(expected.metrics, rel=1e-4)
+    assert centred.metrics["multi/AP"] != pytest.approx(plain.metrics["multi/AP"], rel=1e-2)
 
 
 def test_other_weights_give_other_scores(services, model):

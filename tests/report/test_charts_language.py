@@ -104,8 +104,8 @@ def test_the_gain_is_the_chosen_trials_ap_less_that_of_mono_only():
     squares = chart.figure.data[0]
     assert (squares.zmin, squares.zmax) == (pytest.approx(-0.4), pytest.approx(0.4))  # white is no gain
     assert numbers(chart)[1, 0] == "+.40"
-    assert "Of 2 mono pairs 1 gained, on average -0.0250." in chart.words
-    assert "Of 2 cross pairs 2 gained, on average +0.3000." in chart.words
+    assert "Of 2 mono pairs 1 with more AP, on average -0.0250." in chart.words
+    assert "Of 2 cross pairs 2 with more AP, on average +0.3000." in chart.words
 
 
 def test_why_there_is_no_gain():

@@ -61,7 +61,7 @@ def test_a_comparison_is_printed_and_returned(folder, capsys):
     names = [f"{row['setting']}/{row['measure']}" for row in result["differences"]]
     settings = ("mono", "cross", "multi")
     assert names == [f"{one}/{m}" for m in ("AP", "nDCG@10") for one in settings] + ["multi/rank_distance"]
-    assert {row["verdict"] for row in result["differences"]} == {"B better"}
+    assert {row["verdict"] for row in result["differences"]} == {"B ahead"}
     assert json.loads(json.dumps(result)) == result
 
     comparison_tables(result, screen)
@@ -69,8 +69,8 @@ def test_a_comparison_is_printed_and_returned(folder, capsys):
     assert "A: older" in out
     assert "B: best" in out
     assert "multi/rank_distance" in out
-    assert out.count("B better") == 7 + 3  # a verdict each, a side of each drawing
-    table = [line for line in out.splitlines() if "/" in line and "B better" in line]
+    assert out.count("B ahead") == 7 + 3  # a verdict each, a side of each drawing
+    table = [line for line in out.splitlines() if "/" in line and "B ahead" in line]
     assert len(table) == 7  # no line of the table wraps
     assert all(len(line.rstrip()) <= 120 for line in table)
 

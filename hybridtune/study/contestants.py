@@ -1,0 +1,223 @@
+"""All contestants on one benchmark: what each scores there, and how far each is from the tuned model.
+
+The trained ones are rows of trials. Two cost no training: ``start``, the encoder that every training began from, and
+``start, centred``, the same with each language's mean vector removed (`model.centring`), fitted on training texts.
+Per-query values and scores go to ``contestants/<slug>/`` of the study folder; `report.contestants` compares them.
+"""
+
+import dataclasses
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hybridtune.callbacks import StudyCallback, phase
+from hybridtune.config.study import Study
+from hybridtune.data.corpus import Corpus
+from hybridtune.evaluate.service import EvaluatorService, State, Vectors
+from hybridtune.metrics.arrays import Float32, Int64
+from hybridtune.metrics.metrics import Scores
+from hybridtune.metrics.per_query import FILE as PER_QUERY
+from hybridtune.metrics.per_query import read_per_query
+from hybridtune.model.centring import language_means
+from hybridtune.report.contestants import CENTRED, FOLDER, START, Scored, compare_contestants, contestant_name
+from hybridtune.storage.trial_rows import TrialRow
+from hybridtune.study.folder import write_json
+from hybridtune.study.preflight import Preflight
+from hybridtune.train.checkpoint import served_weights
+from hybridtune.train.evaluators import study_measures
+
+SCORES = "scores.json"  # beside the per-query values, and written after them
+TEXTS = 256  # training texts of a language, of each side, that its means are fitted on
+_SIDES = ("queries", "passages")
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """Weights to be scored, and how: a trial's, or without a row those of the starting encoder."""
+
+    slug: str  # its folder
+    name: str  # in tables
+    row: TrialRow | None = None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Training texts to fit means on: numbers of the token store by language, of each side."""
+
+    queries: Mapping[str, Int64]
+    passages: Mapping[str, Int64]
+
+    def blocks(self) -> list[Int64]:
+        """Return the numbers language by language, first all queries."""
+        return [*self.queries.values(), *self.passages.values()]
+
+    def means(self, vectors: Sequence[Float32]) -> tuple[dict[str, Float32], dict[str, Float32]]:
+        """Return the means of queries and of passages by language, from the vectors of the blocks."""
+        first = len(self.queries)
+        return _means(self.queries, vectors[:first]), _means(self.passages, vectors[first:])
+
+
+def _means(numbers: Mapping[str, Int64], vectors: Sequence[Float32]) -> dict[str, Float32]:
+    languages = [language for language, block in numbers.items() for _ in block]
+    return language_means(np.concatenate(vectors), languages)
+
+
+def list_contestants(rows: Mapping[str, TrialRow]) -> list[Contestant]:
+    """Return the trained contestants, slug -> row, in their order, and behind them the two that cost no training."""
+    trained = [Contestant(slug, contestant_name(slug, row.baseline), row) for slug, row in rows.items()]
+    return [*trained, *(Contestant(slug, contestant_name(slug, None)) for slug in (START, CENTRED))]
+
+
+def draw_sample(corpus: Corpus, seed: int, most: int = TEXTS) -> Sample:
+    """Draw the texts that means are fitted on: up to ``most`` different ones a language and side."""
+    random = np.random.default_rng([seed, 0xCE47])
+    drawn: dict[str, dict[str, Int64]] = {}
+    for side in _SIDES:
+        drawn[side] = {}
+        for column, language in enumerate(corpus.languages):
+            numbers = getattr(corpus, side)[:, column]
+            distinct = np.unique(numbers[numbers >= 0]).astype(np.int64)
+            if len(distinct):
+                drawn[side][language] = np.sort(random.permutation(distinct)[:most])
+    return Sample(drawn["queries"], drawn["passages"])
+
+
+def score_contestants(
+    service: EvaluatorService,
+    rows: Mapping[str, TrialRow],
+    study: Study,
+    folder: Path,
+    start: State,
+    sample: Sample,
+    callback: StudyCallback,
+) -> dict[str, Scores]:
+    """Score all contestants on the service's benchmark, one after the other; those that were scored before are not.
+
+    Args:
+        service: of the test benchmark, or of dev where there is no test.
+        rows: of the trained contestants, by slug, in their order.
+        study: with its fixed values.
+        folder: the study folder; `FOLDER` inside it takes the per-query values and the scores of each.
+        start: weights of the encoder that all trainings began from.
+        sample: training texts for the means of ``start, centred``.
+        callback: told of the progress.
+
+    Returns:
+        The scores by slug, in the order of the tables.
+    """
+    scoring = _Scoring(service, study, folder / FOLDER, start, sample)
+    contestants, found = list_contestants(rows), {}
+    with phase(callback, "scoring the contestants", "contestants") as progress:
+        for done, contestant in enumerate(contestants):
+            progress(done, len(contestants))
+            found[contestant.slug] = scoring.scores(contestant)
+        progress(len(contestants), len(contestants))
+    scoring.remove_others(found)
+    return found
+
+
+@dataclass
+class _Scoring:
+    """Scores contestants into their folders; weights that have been scored on this benchmark are not scored again."""
+
+    service: EvaluatorService
+    study: Study
+    root: Path
+    start: State
+    sample: Sample
+    _start_vectors: Vectors | None = None  # encoded once, for both contestants that are the start
+
+    def scores(self, contestant: Contestant) -> Scores:
+        """Return a contestant's scores, with their files in its folder."""
+        home, row = self.root / contestant.slug, contestant.row
+        study = self.study if row is None else self.study.with_values(row.values)
+        state = self.start if row is None else served_weights(row.checkpoint or "")
+        pooling = study.encoder.pooling
+        centred = f", centred by {TEXTS} texts" if contestant.slug == CENTRED else ""
+        key = {"weights": _digest(state, pooling) + centred, "benchmark": self.service.ready().digest}
+        before = self._scored_before(key)
+        if before is not None:
+            if before != home:
+                _copy(before, home)
+            return _read(home)[1]
+        (home / SCORES).unlink(missing_ok=True)  # of other weights: never beside the new values
+        vectors = self._start(pooling, bool(centred)) if row is None else self.service.encode(state, pooling)
+        about = {"model": contestant.name if row is None else f"{contestant.name} (trial {row.id})"}
+        scores = self.service.score_vectors(vectors, home / PER_QUERY, study_measures(self.study), about)
+        write_json({**key, **dataclasses.asdict(scores)}, home / SCORES)
+        return scores
+
+    def remove_others(self, slugs: Mapping[str, Any]) -> None:
+        """Remove the folders of contestants that are none any more, as where a search went on."""
+        for home in self.root.iterdir():
+            if home.name not in slugs:
+                shutil.rmtree(home)
+
+    def _start(self, pooling: str, centred: bool) -> Vectors:
+        if self._start_vectors is None:
+            self._start_vectors = self.service.encode(self.start, pooling)
+        if not centred:
+            return self._start_vectors
+        means = self.sample.means(self.service.embed_stored(self.start, self.sample.blocks(), pooling))
+        return self.service.centre(self._start_vectors, *means)
+
+    def _scored_before(self, key: Mapping[str, str]) -> Path | None:
+        """Return the folder with the scores of these weights on this benchmark, by whatever contestant."""
+        for file in sorted(self.root.glob(f"*/{SCORES}")):
+            if (file.parent / PER_QUERY).is_file() and _read(file.parent)[0] == key:
+                return file.parent
+        return None
+
+
+def _read(home: Path) -> tuple[dict[str, str], Scores]:
+    """Return what was scored, and its scores."""
+    fields = json.loads((home / SCORES).read_text(encoding="utf-8"))
+    key = {name: fields.pop(name) for name in ("weights", "benchmark")}
+    return key, Scores(**fields)
+
+
+def _copy(before: Path, home: Path) -> None:
+    home.mkdir(parents=True, exist_ok=True)
+    (home / SCORES).unlink(missing_ok=True)
+    for name in (PER_QUERY, SCORES):  # in the order of `scores`
+        shutil.copy(before / name, home / name)
+
+
+def _digest(state: State, pooling: str) -> str:
+    """Return a digest of weights and of how they are used."""
+    digest = hashlib.sha256(pooling.encode())
+    for name in sorted(state):
+        digest.update(f"{name} {state[name].dtype} {state[name].shape}".encode())
+        digest.update(state[name].tobytes())
+    return digest.hexdigest()
+
+
+def contestant_scores(
+    preflight: Preflight, folder: Path, rows: Mapping[str, TrialRow], scored: Mapping[str, Scores]
+) -> dict[str, Any]:
+    """Return what ``result.json`` holds of the contestants of `score_contestants`, see `compare_contestants`."""
+    part = "test" if "test" in preflight.benchmarks else "dev"
+    benchmark = preflight.benchmarks[part]
+    found = [
+        Scored(
+            slug=one.slug,
+            name=one.name,
+            trial=one.row.id if one.row is not None else None,
+            metrics=scored[one.slug].metrics,
+            values=read_per_query(folder / FOLDER / one.slug / PER_QUERY),
+        )
+        for one in list_contestants(rows)
+    ]
+    languages = {text.language for texts in (benchmark.queries, benchmark.passages) for text in texts}
+    return {
+        "benchmark": part,
+        **compare_contestants(found, list(preflight.goals)),
+        "counts": scored[START].counts,
+        "centring": {"texts": TEXTS, "without_texts": sorted(languages - set(preflight.corpus.languages))},
+    }
