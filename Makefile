@@ -27,7 +27,7 @@ browser:
 
 # Tests that start Ray run one at a time: two Ray instances on one machine get in each other's way. A pytest worker that
 # is lost ends the run: pytest-xdist would hand its files out again and wait for them for ever.
-PARALLEL := $(BIN)/pytest -n auto --dist loadfile --max-worker-restart=0
+PARALLEL := $(BIN)/pytest -n auto --dist loadfile --max-worker-restart=0 --ignore=tests/ray
 test: install
 	$(PARALLEL) -m "not ray and not cluster"
 	$(BIN)/pytest -m "ray or cluster"

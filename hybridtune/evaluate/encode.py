@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import ray
-import torch
 
 from hybridtune.callbacks import Progress
 from hybridtune.config.fields import Encoder
@@ -181,6 +180,8 @@ class _Encoder:
     """A Ray Data actor: tokenised blocks in, vectors on disk, the block's name and size out."""
 
     def __init__(self, source: str, encoder: Encoder, pad_id: int, folders: list[str], threads: int) -> None:
+        import torch  # here, since those who read and tokenise need none of it
+
         from hybridtune.model.encoder import load_encoder
 
         torch.set_num_threads(threads)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from hybridtune.callbacks import StudyCallback
 from hybridtune.config.fields import Resources
 from hybridtune.config.study import Study
 from hybridtune.data import newsroom
@@ -13,10 +14,15 @@ from hybridtune.data.store import build_store, recipe
 from hybridtune.model.folder import build_tiny
 from hybridtune.runtime.local import capacity, local_cluster
 from hybridtune.study import encoded
+from hybridtune.study import run as study_run
+from hybridtune.study.run import run_study
 
 
 def pytest_collection_modifyitems(items):
-    """Tests that start Ray by themselves come last: what the others share then starts once."""
+    """Mark what lies here, and have tests that start Ray by themselves come last: the others share one."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.ray)
     items.sort(key=lambda item: "no_ray" in getattr(item, "fixturenames", ()))
 
 
@@ -26,22 +32,38 @@ def held():
         yield stack
 
 
-@pytest.fixture(scope="module")
-def ray_here(held, tmp_path_factory):
-    """Ray in this process, started where the module before left none."""
+@pytest.fixture(scope="session")
+def start_ray(held, tmp_path_factory):
+    """Starts Ray in this process where none runs, and returns its address."""
     import ray
 
-    if not ray.is_initialized():
-        noise = tmp_path_factory.mktemp("ray") / "ray.log"
-        held.enter_context(local_cluster(capacity(Resources(workers=2)), noise, dashboard=False))
-    return ray.get_runtime_context().gcs_address
+    def start():
+        if not ray.is_initialized():
+            noise = tmp_path_factory.mktemp("ray") / "ray.log"
+            held.enter_context(local_cluster(capacity(Resources(workers=2)), noise, dashboard=False))
+        return ray.get_runtime_context().gcs_address
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def ray_here(start_ray):
+    """Ray in this process, started where the module before left none."""
+    return start_ray()
+
+
+@contextlib.contextmanager
+def ray_of_this_process():
+    with pytest.MonkeyPatch.context() as patch:
+        for starts in (encoded, study_run):
+            patch.setattr(starts, "local_cluster", lambda *capacity, **options: contextlib.nullcontext(""))
+        yield
 
 
 @pytest.fixture(scope="module")
 def shared_ray(ray_here):
-    """Evaluating and mining use the Ray of this process; that they start and end their own is tested by the command."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(encoded, "local_cluster", lambda *capacity, **options: contextlib.nullcontext(""))
+    """Studies, evaluating and mining use the Ray of this process; the commands' tests have each start its own."""
+    with ray_of_this_process():
         yield
 
 
@@ -93,6 +115,50 @@ def small_tree(newsroom_file):
 @pytest.fixture(scope="session")
 def small_study(small_tree):
     return Study.model_validate(small_tree())
+
+
+class Seen(StudyCallback):
+    """Keeps all events of a study."""
+
+    def __init__(self):
+        self.messages, self.trials, self.scores, self.steps, self.phases, self.results = [], {}, {}, [], [], []
+
+    def on_message(self, text):
+        self.messages.append(text)
+
+    def on_phase_end(self, phase, completed):
+        self.phases.append((phase, completed))
+
+    def on_trial(self, row, rows):
+        self.trials.setdefault(row.id, []).append(row.status)
+
+    def on_score(self, trial, step, metrics):
+        self.scores.setdefault(trial, {})[step] = metrics["balanced/AP"]
+
+    def on_step(self, trial, step, loss, pairs_per_second):
+        self.steps.append((trial, step, loss, pairs_per_second))
+
+    def on_study_end(self, result):
+        self.results.append(result)
+
+
+@pytest.fixture(scope="session")
+def search_tree(small_tree):
+    """The tree of a study of three trials that do not learn from each other, with six scores each."""
+    tree = small_tree(search={"trials": 3, "baselines": False, "sampler": "random", "early_stopping": None})
+    tree["search"]["space"] = {"mixing_ratio": {"uniform": [0.2, 0.8]}, "temperature": {"loguniform": [0.02, 0.2]}}
+    tree["train"] |= {"max_steps": 24, "eval_steps": 4, "keep_checkpoints": 24}
+    return tree
+
+
+@pytest.fixture(scope="session")
+def searched_here(start_ray, search_tree, tmp_path_factory):
+    """Its result on this machine, from Python, and what a callback saw of it."""
+    start_ray()
+    one = {"concurrent_trials": 1, "evaluators": 1, "cpus_per_worker": 1}  # each process more imports torch for seconds
+    seen = Seen()
+    with ray_of_this_process():
+        return run_study(Study(**search_tree, resources=one), tmp_path_factory.mktemp("out") / "s", [seen]), seen
 
 
 @pytest.fixture(scope="session")

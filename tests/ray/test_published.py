@@ -65,7 +65,7 @@ def read_trec(path, columns):
 
 def test_an_evaluation_has_the_figures_of_beir(shared_ray, tiny, published, tmp_path, capsys):
     folder, qrels = published
-    fields = ("encoder.query_length=16", "encoder.passage_length=24", "benchmark.language=en")
+    fields = ("encoder.query_length=16", "encoder.passage_length=24", "benchmark.language=en", "resources.evaluators=1")
 
     def evaluated(name, depth, *more):
         asked = evaluation_options(str(tiny[0]), str(folder), [*fields, *more], list(MEASURES))
@@ -103,7 +103,7 @@ def test_a_study_scores_as_an_evaluation_does(ray_here, small_study, small_store
     for place, query in enumerate(benchmark.queries):
         scores = pair_scores(queries, passages, torch.full_like(every, place), every).tolist()
         run[query.text_id] = {text.text_id: score for text, score in zip(benchmark.passages, scores, strict=True)}
-    service = EvaluatorService(benchmark, str(small_store.path), tiny_source, encoder, [Placement()] * 2)
+    service = EvaluatorService(benchmark, str(small_store.path), tiny_source, encoder, [Placement()])
     weights = {key: value.numpy() for key, value in model.plain_state().items()}
     metrics = service.score(weights).metrics
     expected = means(run, qrels)

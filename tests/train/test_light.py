@@ -1,16 +1,24 @@
-"""The actors that only wait for a training (trials, controllers, queues, monitors, the stream) import no torch."""
+"""What waits for a training, reads or tokenises (trials, controllers, queues, monitors, streams) needs no torch."""
 
 import subprocess
 import sys
 
 import pytest
 
-UNPICKLED = ("search.trial", "train.fit", "train.rendezvous", "train.job_queue", "train.pace", "data.stream")
+UNPICKLED = (
+    "search.trial",
+    "train.fit",
+    "train.rendezvous",
+    "train.job_queue",
+    "train.pace",
+    "data.stream",
+    "evaluate.encode",
+)
 HEAVY = ("torch", "transformers", "optuna", "scipy")
 
 
 @pytest.mark.slow
-def test_what_a_waiting_actor_unpickles_imports_nothing_heavy():
+def test_what_such_a_process_unpickles_imports_nothing_heavy():
     imports = "".join(f"import hybridtune.{module}\n" for module in UNPICKLED)
     code = f"import sys\n{imports}print([name for name in {HEAVY} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
