@@ -35,7 +35,9 @@ class Search(Part):
     """The search: its space, its goal and its length."""
 
     objective: list[str] = Field(
-        default=["balanced/AP"], min_length=1, description="one metric, or several (a Pareto front)"
+        default=["balanced/AP"],
+        min_length=1,
+        description="one metric, or several (a Pareto front); of a group of languages like multi/AP@unseen",
     )
     trials: Annotated[int, Field(ge=0)] = Field(default=12, description="searched trials, after the baselines")
     baselines: bool = Field(default=True, description="first train mono-only, half-half and cross-only")

@@ -24,8 +24,10 @@ from hybridtune.data.store import TokenStore
 from hybridtune.evaluate.benchmark import Benchmark
 from hybridtune.evaluate.relevance import Relevance
 from hybridtune.metrics.arrays import Float32, Int32, Int64
+from hybridtune.metrics.breakdown import score_measures
+from hybridtune.metrics.groups import Grouping
 from hybridtune.metrics.measures import MEASURES
-from hybridtune.metrics.metrics import Ranked, Scores, per_query, score
+from hybridtune.metrics.metrics import Ranked, Scores
 from hybridtune.metrics.ranks import RankCounter, pair_scores
 from hybridtune.model.centring import centre_vectors
 from hybridtune.model.encoder import load_encoder
@@ -85,6 +87,7 @@ class EvaluatorService:
         source: model folder, its location or hub name, with the encoder's structure.
         encoder: pooling, prefixes, lengths.
         placements: of the actors; each uses one thread, or its device.
+        grouping: by which measures of a group are taken.
     """
 
     def __init__(
@@ -94,7 +97,9 @@ class EvaluatorService:
         source: str,
         encoder: Encoder,
         placements: Sequence[Placement],
+        grouping: Grouping | None = None,
     ) -> None:
+        self.grouping = grouping or Grouping()
         shared = benchmark if isinstance(benchmark, ray.ObjectRef) else ray.put(benchmark)
         evaluator = ray.remote(Evaluator)
         self.actors = [
@@ -125,9 +130,10 @@ class EvaluatorService:
         Args:
             state: see ``encode``. pooling: see ``encode``.
             per_query_file: takes the values of every ranking, for ``hybridtune compare``.
-            measures: ir_measures names, or one's own.
+            measures: ir_measures names, or one's own; of a group like ``AP@low-resource``.
 
         Raises:
+            InputError: a group that there is not.
             ray.exceptions.RayActorError: an actor died.
             ray.exceptions.ActorUnschedulableError: the node of its placement is gone.
         """
@@ -141,11 +147,10 @@ class EvaluatorService:
         about: Mapping[str, str] | None = None,
     ) -> Scores:
         """Return the same of encoded texts; ``about`` is written with the values, see `write_per_query`."""
-        ranked = self.rank(vectors)
-        columns = per_query(ranked, measures)
+        columns, scores = score_measures(self.rank(vectors), measures, self.grouping)
         if per_query_file is not None:
-            self.ready().write_per_query(per_query_file, columns, **(about or {}))
-        return score(ranked, columns)
+            self.ready().write_per_query(per_query_file, columns, **self.grouping.about(), **(about or {}))
+        return scores
 
     def encode(self, state: State, pooling: str | None = None) -> Vectors:
         """Encode the benchmark; returns at once.

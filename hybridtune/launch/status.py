@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from hybridtune.config.study import load_study
 from hybridtune.errors import InputError
 from hybridtune.launch.record import LAUNCH
+from hybridtune.metrics.names import is_distance
 from hybridtune.report.text import format_metric
 from hybridtune.storage.study_folder import check_format
 from hybridtune.storage.trial_rows import TrialRow, read_rows, read_running
@@ -175,5 +176,5 @@ def _best(rows: Sequence[TrialRow], metric: str) -> TrialRow | None:
     """Return the best trial of those that came to their last step; without any, of all that have a score."""
     scored = [row for row in rows if metric in row.metrics and row.status != "failed"]
     known = [row for row in scored if row.status == "done"] or scored
-    lower = metric.endswith("/rank_distance")  # of the metrics the one where less is better
+    lower = is_distance(metric)  # of the metrics the one where less is better
     return min(known, key=lambda row: row.metrics[metric] * (1 if lower else -1), default=None)

@@ -5,18 +5,16 @@ Training pairs are counted by "query language-passage language", as ``model.fold
 """
 
 import dataclasses
-import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from hybridtune.metrics.metrics import SETTINGS, Scores
+from hybridtune.metrics.groups import Grouping, Sides, pairs_by_sides, sides_of, touching
+from hybridtune.metrics.measures import BIAS
+from hybridtune.metrics.metrics import SETTINGS, Columns, Ranked, Scores, balanced, per_query, score
+from hybridtune.metrics.names import split_group
 
 Row = dict[str, Any]
 Values = Mapping[str, float]
-Sides = tuple[str, str]  # language of the query, of the passage; one language twice in mono and multi
-
-# Where a pair may be cut: before a primary language code. "zh-Hans-en" is zh-Hans and en.
-_CUT = re.compile(r"-(?=[a-z]{2,3}(?:-|$))")
 
 
 def full_scores(
@@ -40,7 +38,8 @@ def pair_table(scores: Scores, training_pairs: Mapping[str, int] | None) -> list
         where known, ``training_pairs``: of the pair itself; of a multi row all pairs with the language on either
         side; 0 is zero-shot.
     """
-    rows, trained = list(_rows(scores)), _by_sides(scores, training_pairs or {})
+    languages = scores.counts["passages_per_language"]
+    rows, trained = list(_rows(scores)), pairs_by_sides(training_pairs or {}, languages)
     measures = dict.fromkeys(name for _, _, values in rows for name in values if name != "queries")
     table = []
     for setting, sides, values in rows:
@@ -48,7 +47,7 @@ def pair_table(scores: Scores, training_pairs: Mapping[str, int] | None) -> list
         row |= {name: values.get(name) for name in measures}
         row["queries"] = int(values["queries"])
         if training_pairs is not None:
-            row["training_pairs"] = _touching(sides[0], trained) if setting == "multi" else trained.get(sides, 0)
+            row["training_pairs"] = touching(sides[0], trained) if setting == "multi" else trained.get(sides, 0)
         table.append(row)
     return table
 
@@ -58,34 +57,47 @@ def group_means(
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Return means over groups of languages and pairs: trained against not trained, rich against low-resource.
 
-    ``seen`` and ``unseen``, where training pairs are known: in mono and multi a language is seen if any training pair
-    has it on either side; a cross pair is seen if that pair, in that direction, has training pairs, whatever its
-    languages have elsewhere. ``low-resource`` and ``rich``, where such languages are given: a cross pair is
-    low-resource if either side is.
-
     Returns:
-        group -> setting -> measure -> mean of the means of its languages (mono, multi) or ordered pairs (cross);
-        beside the measures ``rows``, how many of those, and ``queries``, the rankings they hold. A measure is over
-        the rows that define it. Groups and settings without a row are absent, never 0.
+        group (`Grouping.rules`) -> setting -> measure -> mean of the means of its languages (mono, multi) or ordered
+        pairs (cross); beside the measures ``rows``, how many of those, and ``queries``, the rankings they hold. A
+        measure is over the rows that define it. Groups and settings without a row are absent, never 0.
     """
-    low, trained = set(low_resource), _by_sides(scores, training_pairs or {})
-
-    def seen(setting: str, sides: Sides) -> bool:
-        return (trained.get(sides, 0) if setting == "cross" else _touching(sides[0], trained)) > 0
-
-    groups: dict[str, Callable[[str, Sides], bool]] = {}
-    if training_pairs is not None:
-        groups |= {"seen": seen, "unseen": lambda setting, sides: not seen(setting, sides)}
-    if low:
-        groups["rich"] = lambda setting, sides: low.isdisjoint(sides)
-        groups["low-resource"] = lambda setting, sides: not low.isdisjoint(sides)
+    rules = Grouping(training_pairs, tuple(low_resource)).rules(scores.counts["passages_per_language"])
     found: dict[str, dict[str, dict[str, float]]] = {}
-    for group, holds in groups.items():
+    for group, holds in rules.items():
         for setting in SETTINGS:
             rows = [values for kind, sides, values in _rows(scores) if kind == setting and holds(kind, sides)]
             if rows:
                 found.setdefault(group, {})[setting] = _mean(rows)
     return found
+
+
+def score_measures(ranked: Ranked, measures: Sequence[str], grouping: Grouping) -> tuple[Columns, Scores]:
+    """Return ``per_query`` and ``score`` of measures, those of a group (``AP@low-resource``) among them.
+
+    ``metrics`` has each such measure in every setting that defines it: ``multi/AP@low-resource``, and of AP
+    ``balanced/AP@low-resource``.
+
+    Raises:
+        InputError: no such group, language or pair.
+    """
+    plain = dict.fromkeys(split_group(name)[0] for name in measures)
+    columns = per_query(ranked, [name for name in plain if name not in BIAS])
+    scores = score(ranked, columns)
+    for name in measures:
+        measure, group = split_group(name)
+        if not group:
+            continue
+        holds = grouping.rule(group, scores.counts["passages_per_language"])
+        found = {}
+        for setting in SETTINGS:
+            rows = [values for kind, sides, values in _rows(scores) if kind == setting and holds(kind, sides)]
+            means = _mean(rows) if rows else {}
+            if measure in means:
+                found[setting] = scores.metrics[f"{setting}/{name}"] = means[measure]
+        if measure == "AP" and len(found) == len(SETTINGS):
+            scores.metrics[f"balanced/{name}"] = balanced(list(found.values()))
+    return columns, scores
 
 
 def _rows(scores: Scores) -> Iterable[tuple[str, Sides, Values]]:
@@ -94,7 +106,7 @@ def _rows(scores: Scores) -> Iterable[tuple[str, Sides, Values]]:
         yield "mono", (language, language), values
     languages = scores.counts["passages_per_language"]
     for pair, values in scores.per_pair.items():
-        query, passage = _sides(pair, languages)
+        query, passage = sides_of(pair, languages)
         if query != passage:
             yield "cross", (query, passage), values
     for language, values in scores.per_language["multi"].items():
@@ -107,20 +119,3 @@ def _mean(rows: Sequence[Values]) -> dict[str, float]:
         values = [row[name] for row in rows if name in row]
         means[name] = sum(values) / len(values)
     return means
-
-
-def _by_sides(scores: Scores, training_pairs: Mapping[str, int]) -> dict[Sides, int]:
-    languages = scores.counts["passages_per_language"]
-    return {_sides(pair, languages): count for pair, count in training_pairs.items()}
-
-
-def _touching(language: str, trained: Mapping[Sides, int]) -> int:
-    """Count the training pairs that have the language on either side."""
-    return sum(count for sides, count in trained.items() if language in sides)
-
-
-def _sides(pair: str, languages: Collection[str]) -> Sides:
-    """Return the two languages of a pair; where codes with hyphens leave it open, those that the benchmark has."""
-    cuts = [(pair[: found.start()], pair[found.end() :]) for found in _CUT.finditer(pair)]
-    known = [sides for sides in cuts if set(sides) <= set(languages)]
-    return (known or cuts or [(pair, pair)])[0]

@@ -23,6 +23,7 @@ from hybridtune.metrics.measures import (
     peer,
     rank_distance,
 )
+from hybridtune.metrics.names import parse_metric
 
 Columns = dict[str, NDArray[Any]]
 Table = dict[str, dict[str, float]]  # row name -> measure -> mean
@@ -136,7 +137,10 @@ def metric_names(measures: Iterable[str] = MEASURES) -> list[str]:
 
 
 def measures_of(metrics: Iterable[str]) -> tuple[str, ...]:
-    """Return the measures of scores that hold these metrics: the usual ones, and those that the metrics add."""
+    """Return the measures of scores that hold these metrics: the usual ones, and those that the metrics add.
+
+    Those of a group keep it, ``AP@low-resource``, as `breakdown.score_measures` takes them.
+    """
     named = (name.partition("/")[2] for name in metrics)
     return tuple(dict.fromkeys([*MEASURES, *(name for name in named if name not in BIAS)]))
 
@@ -144,12 +148,16 @@ def measures_of(metrics: Iterable[str]) -> tuple[str, ...]:
 def direction(name: str) -> Literal["max", "min"]:
     """Return whether more or less of a metric is better; any cutoff and any measure of one's own is a valid name.
 
+    So is any group, which is looked up where its languages are known (`groups`).
+
     Raises:
         InputError: not a metric.
     """
-    setting, _, measure = name.partition("/")
-    if name not in metric_names() and not (setting in SETTINGS and is_measure(measure)):
-        raise InputError(f"unknown metric {name!r}; known: {', '.join(metric_names())}, and other cutoffs")
+    setting, measure, _ = parse_metric(name)
+    if f"{setting}/{measure}" not in metric_names() and not (setting in SETTINGS and is_measure(measure)):
+        raise InputError(
+            f"unknown metric {name!r}; known: {', '.join(metric_names())}, other cutoffs, and each with @GROUP"
+        )
     return "min" if measure == "rank_distance" else "max"
 
 
@@ -227,8 +235,7 @@ def score(ranked: Ranked, columns: Mapping[str, NDArray[Any]]) -> Scores:
             if len(codes):
                 metrics[f"{one}/{measure}"] = float(means.mean())
     if all(f"{one}/AP" in metrics for one in SETTINGS):
-        values = [metrics[f"{one}/AP"] for one in SETTINGS]
-        metrics["balanced/AP"] = len(SETTINGS) / sum(1 / value for value in values) if all(values) else 0.0
+        metrics["balanced/AP"] = balanced([metrics[f"{one}/AP"] for one in SETTINGS])
     own = {f"{name}-{name}": dict(values) for name, values in tables["mono"].items()}
     found = np.ones(len(ranked.query_index), bool) if ranked.retrieved is None else ranked.retrieved
     multi = "multi" in ranked.settings
@@ -242,6 +249,11 @@ def score(ranked: Ranked, columns: Mapping[str, NDArray[Any]]) -> Scores:
         over_represented=_over_represented(ranked, found) if multi else {},
         notes=[_why_no_peer(ranked)] if lacks_peer else [],
     )
+
+
+def balanced(values: Sequence[float]) -> float:
+    """Return the harmonic mean of the settings' means; 0 where one is 0."""
+    return len(values) / sum(1 / value for value in values) if all(values) else 0.0
 
 
 def trec_eval_means(ranked: Ranked, columns: Mapping[str, NDArray[Any]]) -> dict[str, float]:

@@ -12,10 +12,13 @@ from typing import Literal
 import numpy as np
 
 from hybridtune.errors import InputError
-from hybridtune.metrics.arrays import Float64, Int64
+from hybridtune.metrics.arrays import Bool, Float64, Int64
+from hybridtune.metrics.groups import Grouping
 from hybridtune.metrics.metrics import SETTINGS, direction
+from hybridtune.metrics.names import parse_metric, split_group
 from hybridtune.metrics.per_query import PerQuery, align
 from hybridtune.metrics.resampling import EXACT_UNITS, bootstrap_means, cell_weights, cells, interval, sign_flip_p
+from hybridtune.metrics.selection import grouping_of, languages_of, rankings_of
 from hybridtune.metrics.units import Unit, choose_unit, few_units, unit_numbers
 
 ALPHA = 0.05  # Holm p below it is a verdict
@@ -76,7 +79,8 @@ def compare(
 
     Args:
         a: per-query values of A. b: of B, on the same benchmark.
-        measures: of both. Holm corrects over the settings of each, not over the measures: name few, beforehand.
+        measures: of both, or of a group of languages, like ``AP@low-resource``. Holm corrects over the settings of
+            each, not over the measures: name few, beforehand.
         unit: what is given a sign and resampled as a whole; None: see `choose_unit`.
         seed: >= 0; of the signs and of the resamples.
         draws: >= 1, sign assignments (where there are too many to enumerate) and resamples.
@@ -93,7 +97,7 @@ def compare(
     if draws < 1 or seed < 0:
         raise InputError(f"draws {draws}, seed {seed}: draws is at least 1 and seed at least 0")
     known = [measure for measure in a.measures if measure in b.measures]
-    missing = [measure for measure in measures if measure not in known]
+    missing = [measure for measure in measures if split_group(measure)[0] not in known]
     if missing:
         raise InputError(f"A and B do not both have {', '.join(missing)}; both have: {', '.join(known)}")
     chosen, note = choose_unit([a, b], unit)
@@ -133,25 +137,34 @@ class _Pairs:
     rows_b: Int64
     unit: Unit
     numbers: Int64
+    grouping: Grouping
+    languages: frozenset[str]
 
     @classmethod
     def of(cls, a: PerQuery, b: PerQuery, unit: Unit) -> "_Pairs":
         """Pair two models; raise InputError where they cannot be paired."""
-        return cls(a, b, *align(a, b), unit, unit_numbers(a, unit))
+        languages = frozenset(languages_of(a) | languages_of(b))
+        return cls(a, b, *align(a, b), unit, unit_numbers(a, unit), grouping_of([a, b]), languages)
+
+    def chosen(self, values: PerQuery, setting: str, group: str) -> Bool:
+        """Return which rankings of one of the two are of a setting and a group; raise InputError for an unknown one."""
+        return rankings_of(values, setting, self.grouping.rule(group, self.languages))
 
     def defined(self, measure: str, setting: str) -> tuple[Float64, Float64, Int64]:
         """Return the values of A and of B where both define the measure in a setting, and their rows of A."""
-        common = self.a.setting[self.rows_a] == setting
+        name, group = split_group(measure)
+        common = self.chosen(self.a, setting, group)[self.rows_a]
         rows_a, rows_b = self.rows_a[common], self.rows_b[common]
-        x, y = self.a.measures[measure][rows_a], self.b.measures[measure][rows_b]
+        x, y = self.a.measures[name][rows_a], self.b.measures[name][rows_b]
         defined = ~(np.isnan(x) | np.isnan(y))
         return x[defined], y[defined], rows_a[defined]
 
 
 def _difference(pairs: _Pairs, measure: str, setting: str, seed: int, draws: int) -> Difference | None:
     """Return one row without its correction and verdict; None where no ranking of the setting defines the measure."""
-    in_a, in_b = pairs.a.setting == setting, pairs.b.setting == setting
-    values_a, values_b = pairs.a.measures[measure], pairs.b.measures[measure]
+    name, group = split_group(measure)
+    in_a, in_b = (pairs.chosen(values, setting, group) for values in (pairs.a, pairs.b))
+    values_a, values_b = pairs.a.measures[name], pairs.b.measures[name]
     if np.isnan(values_a[in_a]).all() and np.isnan(values_b[in_b]).all():
         return None
     x, y, rows = pairs.defined(measure, setting)
@@ -248,16 +261,17 @@ def paired_by_unit(a: PerQuery, b: PerQuery, metric: str, unit: Unit, seed: int 
 
     Args:
         a: per-query values, of one run or averaged over seeds. b: of the other model.
-        metric: with its setting, like ``multi/AP``; or ``balanced/AP``.
+        metric: with its setting, like ``multi/AP`` or ``cross/AP@en-sw``; or ``balanced/AP``.
         unit: topics or documents, of `choose_unit`.
         seed: of the signs, where there are too many to enumerate.
 
     Returns:
         p in (0, 1], two-sided; None where fewer than 2 units define the metric in both.
     """
-    setting, _, measure = metric.partition("/")
-    if measure not in a.measures or measure not in b.measures:
+    setting, name, _ = parse_metric(metric)
+    if name not in a.measures or name not in b.measures:
         return None
+    measure = metric.partition("/")[2]
     settings = SETTINGS if setting == "balanced" else (setting,)
     pairs = _Pairs.of(a, b, unit)
     units, tested = int(pairs.numbers.max()) + 1, 0

@@ -11,6 +11,7 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from hybridtune.metrics.names import is_distance
 from hybridtune.report import colours
 from hybridtune.report.colours import FAINT, GREY, SETTING_COLOURS, Scale
 from hybridtune.report.record import StudyRecord, TrialRecord
@@ -90,7 +91,7 @@ def safe(text: object) -> str:
 
 def rounded(metric: str, value: float | None) -> float | None:
     """Return a figure with the digits that it deserves: a distance in a pool with one, a share with four."""
-    return None if value is None else round(value, 1 if metric.endswith("rank_distance") else 4)
+    return None if value is None else round(value, 1 if is_distance(metric) else 4)
 
 
 def cell(value: Any) -> Value:

@@ -9,6 +9,7 @@ from typing import Any
 
 from hybridtune.config.study import Study
 from hybridtune.metrics.metrics import direction
+from hybridtune.metrics.names import is_distance
 
 BEST = "best"  # the name of the chosen trial in a seed check; a baseline has its own
 BETTER, WORSE, NOISE, UNKNOWN = "better", "worse", "within noise", "not measured"
@@ -86,7 +87,7 @@ def _checked(metric: str, repeats: Mapping[str, Any]) -> str:
 
 def _amount(metric: str, value: float) -> str:
     """Return the size of a figure or of a difference, without its sign."""
-    if metric.endswith("rank_distance"):
+    if is_distance(metric):
         return f"{abs(value):.1f}"
     return f"{abs(value):.3f}" if abs(value) >= 0.0095 or not value else f"{abs(value):.2g}"
 

@@ -3,19 +3,21 @@
 Per-query values go in, 95 % intervals by metric come out for `tables`; the draws are those of `metrics.resampling`.
 """
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
 
 from hybridtune.metrics.arrays import Float64, Int64
 from hybridtune.metrics.metrics import SETTINGS
+from hybridtune.metrics.names import parse_metric
 from hybridtune.metrics.per_query import PerQuery
 from hybridtune.metrics.resampling import bootstrap_means, cells, interval
+from hybridtune.metrics.selection import grouping_of, languages_of, rankings_of
 from hybridtune.metrics.significance import harmonic_mean
 from hybridtune.metrics.units import Unit, unit_numbers
 
 DRAWS = 2_000
-BALANCED = "balanced/AP"
 
 Interval = tuple[float, float]
 
@@ -50,28 +52,34 @@ def difference_intervals(
 
 def count_units(values: PerQuery, metric: str, unit: Unit) -> int:
     """Return how many units define a metric; of ``balanced/AP``, those of multi."""
-    return len(np.unique(unit_numbers(values, unit)[_defined(values, "multi/AP" if metric == BALANCED else metric)]))
+    return len(np.unique(unit_numbers(values, unit)[_defined(values, metric.replace("balanced/", "multi/", 1))]))
 
 
 def _drawn(values: PerQuery, metrics: Sequence[str], unit: Unit, seed: int, draws: int) -> dict[str, Float64]:
     """Return float64 [draws] a metric, where it is defined for two units."""
-    parts = [f"{setting}/AP" for setting in SETTINGS] if BALANCED in metrics else []
+    parts = {
+        name: [name.replace("balanced", setting, 1) for setting in SETTINGS]
+        for name in metrics
+        if name.startswith("balanced/")
+    }
     numbers = unit_numbers(values, unit)
     found: dict[str, Float64] = {}
-    for name in dict.fromkeys([*metrics, *parts]):
+    for name in dict.fromkeys([*metrics, *itertools.chain(*parts.values())]):
         rows = _defined(values, name)
         number = np.unique(numbers[rows], return_inverse=True)[1]
         if number.max(initial=0) > 0:
-            measured = values.measures[name.partition("/")[2]][rows]
+            measured = values.measures[parse_metric(name).measure][rows]
             found[name] = bootstrap_means(measured, number, cells(values, rows), draws, seed)
-    if parts and all(part in found for part in parts):
-        found[BALANCED] = harmonic_mean(np.stack([found[part] for part in parts], 1))
+    for name, settings in parts.items():
+        if all(part in found for part in settings):
+            found[name] = harmonic_mean(np.stack([found[part] for part in settings], 1))
     return {name: found[name] for name in metrics if name in found}
 
 
 def _defined(values: PerQuery, metric: str) -> Int64:
     """Return the rows of the rankings that define a metric of one setting."""
-    setting, _, measure = metric.partition("/")
+    setting, measure, group = parse_metric(metric)
     if measure not in values.measures:
         return np.empty(0, np.int64)
-    return np.flatnonzero((values.setting == setting) & ~np.isnan(values.measures[measure]))
+    rule = grouping_of([values]).rule(group, languages_of(values))
+    return np.flatnonzero(rankings_of(values, setting, rule) & ~np.isnan(values.measures[measure]))

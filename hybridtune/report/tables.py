@@ -11,6 +11,7 @@ from hybridtune.config.names import short_name
 from hybridtune.errors import InputError
 from hybridtune.metrics.measures import BIAS
 from hybridtune.metrics.metrics import SETTINGS
+from hybridtune.metrics.names import split_group
 from hybridtune.metrics.per_query import FILE as PER_QUERY
 from hybridtune.metrics.per_query import PerQuery, read_per_query
 from hybridtune.metrics.significance import A_AHEAD, B_AHEAD, Difference, compare
@@ -91,7 +92,7 @@ def differences(record: StudyRecord) -> Table | None:
         [f"against {rival.label}", *_differences(names, best, ours, rival, values, unit)]
         for rival, values in zip(rivals, others, strict=True)
     ]
-    untested = [name for name in names if name not in PAPER]
+    untested = [name for name in names if split_group(name)[0] not in PAPER]
     alone = f" {listed(untested)}: the interval alone, without a test." if untested else ""
     return Table(
         f"{capital(tuned_label(record))}, minus each {'other ' if best.baseline else ''}baseline",
@@ -117,7 +118,7 @@ def _differences(
     tested: Mapping[str, Difference] = {}
     found: Mapping[str, Interval] = {}
     if theirs is not None:
-        tested = _paired(theirs, ours, unit)
+        tested = _paired(theirs, ours, names, unit)
         found = difference_intervals(theirs, ours, [name for name in names if name not in tested], unit)
     cells: list[Value] = []
     for name in names:
@@ -279,8 +280,13 @@ def _unit(read: Sequence[PerQuery], metric: str) -> tuple[Unit, list[str]]:
     return unit, [f"{capital(line)}." for line in (what, note, few_units(unit, count)) if line]
 
 
-def _paired(theirs: PerQuery, ours: PerQuery, unit: Unit) -> dict[str, Difference]:
-    measures = [name for name in ("AP", "rank_distance") if name in theirs.measures and name in ours.measures]
+def _paired(theirs: PerQuery, ours: PerQuery, names: Sequence[str], unit: Unit) -> dict[str, Difference]:
+    tested = (name.partition("/")[2] for name in names if split_group(name)[0] in PAPER)
+    measures = [
+        name
+        for name in dict.fromkeys(["AP", "rank_distance", *tested])
+        if split_group(name)[0] in theirs.measures and split_group(name)[0] in ours.measures
+    ]
     try:
         found = compare(theirs, ours, measures, unit=unit, draws=DRAWS).differences
     except InputError:  # scored on other benchmarks, as after a warm start from another study's files

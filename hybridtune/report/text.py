@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hybridtune.config.names import short_name
+from hybridtune.metrics.names import is_distance
 
 MISSING = "–"  # shown where there is no value; the note of the table says why
 
@@ -78,12 +79,12 @@ def format_value(value: Value) -> str:
 
 def format_metric(name: str, value: float | None) -> str:
     """Return a metric's value with four digits, a rank distance with one; empty for None."""
-    return "" if value is None else f"{value:,.1f}" if name.endswith("rank_distance") else f"{value:.4f}"
+    return "" if value is None else f"{value:,.1f}" if is_distance(name) else f"{value:.4f}"
 
 
 def format_end(name: str, value: float) -> str:
     """Return an end of a metric's interval, with a digit less than the figure itself."""
-    return f"{value:,.1f}" if name.endswith("rank_distance") else f"{value:.3f}"
+    return f"{value:,.1f}" if is_distance(name) else f"{value:.3f}"
 
 
 def format_signed(name: str, value: float) -> str:

@@ -14,6 +14,7 @@ from hybridtune.errors import InputError
 from hybridtune.evaluate.benchmark import Benchmark
 from hybridtune.metrics.measures import BIAS, check_measure
 from hybridtune.metrics.metrics import direction
+from hybridtune.metrics.names import parse_metric
 
 BASELINES = {"mono-only": 1.0, "half-half": 0.5, "cross-only": 0.0}  # the paper's comparison, by mix.mixing_ratio
 BASELINE = "baseline"  # the user attribute of a trial that names it
@@ -31,7 +32,7 @@ def objectives(study: Study, benchmark: Benchmark) -> dict[str, str]:
     settings = benchmark.settings
     for name in study.search.objective:
         found[name] = direction(name)
-        setting, _, measure = name.partition("/")
+        setting, measure, _ = parse_metric(name)
         if measure not in BIAS:
             check_measure(measure)
         needed = ("mono", "cross", "multi") if setting == "balanced" else (setting,)
@@ -41,7 +42,7 @@ def objectives(study: Study, benchmark: Benchmark) -> dict[str, str]:
                 f"search.objective {name}: the benchmark {benchmark.name} has no query for the "
                 f"{' and '.join(missing)} setting; it has {', '.join(settings)}"
             )
-        if name == "multi/PEER" and not _has_two_answers_in_a_language(benchmark):
+        if measure == "PEER" and not _has_two_answers_in_a_language(benchmark):
             raise InputError(
                 f"search.objective {name}: the benchmark {benchmark.name} has one relevant passage per query and "
                 "language, and PEER is then the same for every model; multi/rank_distance measures bias there"

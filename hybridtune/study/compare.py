@@ -7,6 +7,7 @@ from typing import Any
 
 from hybridtune.callbacks import StudyCallback
 from hybridtune.errors import InputError
+from hybridtune.metrics.groups import GROUPED_BY
 from hybridtune.metrics.per_query import FILE, read_per_query
 from hybridtune.metrics.significance import DRAWS, compare
 from hybridtune.metrics.units import Unit
@@ -48,7 +49,8 @@ def compare_evaluations(
     Args:
         a: see `find_per_query`.
         b: the same.
-        measures: ir_measures names, rank_distance, ..; none: ``MEASURES``, as far as both have them.
+        measures: ir_measures names, rank_distance, .., or of a group, ``AP@low-resource``; none: ``MEASURES``, as far
+            as both have them.
         seed: >= 0, of the permutation and the bootstrap.
         callback: receives messages.
         draws: of each.
@@ -63,7 +65,8 @@ def compare_evaluations(
     compared = list(measures) or [name for name in MEASURES if name in one.measures and name in other.measures]
     comparison = dataclasses.asdict(compare(one, other, compared or MEASURES, unit=unit, seed=seed, draws=draws))
     for side, file in zip(("a", "b"), files, strict=True):
-        comparison[side] = {"file": str(file), **comparison[side]}
+        about = {name: value for name, value in comparison[side].items() if name not in GROUPED_BY}
+        comparison[side] = {"file": str(file), **about}
     found = {row["measure"] for row in comparison["differences"]}
     for measure in dict.fromkeys(measures):
         if measure not in found:

@@ -20,6 +20,7 @@ from hybridtune.errors import InputError
 from hybridtune.evaluate.corpus_scan import CorpusScan
 from hybridtune.evaluate.sweep import rank_pool
 from hybridtune.metrics.breakdown import full_scores
+from hybridtune.metrics.groups import Grouping
 from hybridtune.metrics.measures import MEASURES, check_measure
 from hybridtune.metrics.metrics import Ranked, Scores, per_query, score, trec_eval_means
 from hybridtune.metrics.per_query import FILE as PER_QUERY
@@ -193,7 +194,8 @@ def _figures(
         (out / HEAT_MAP).unlink(missing_ok=True)
         if scores.over_represented:
             bias_heat_map(result, out / HEAT_MAP)
-        scan.relevance(rows).write_per_query(out / PER_QUERY, columns, model=name)
+        grouping = Grouping(trained, tuple(options.benchmark.low_resource))
+        scan.relevance(rows).write_per_query(out / PER_QUERY, columns, model=name, **grouping.about())
         write_json(result, out / SCORES)
         callback.on_message(f"written: {out}")
     return result

@@ -18,12 +18,14 @@ from hybridtune.data.plan import HybridPlan
 from hybridtune.data.store import StoreRecipe, existing_store, recipe, store_root
 from hybridtune.errors import InputError
 from hybridtune.evaluate.benchmark import Benchmark, load_benchmark
+from hybridtune.metrics.groups import Grouping
 from hybridtune.model.adapters import add_adapters
 from hybridtune.model.backbone import structure
 from hybridtune.model.folder import check_fit, model_config, vector_width, with_folder_settings
 from hybridtune.model.tokenizer import pretrained_tokenizer
 from hybridtune.runtime.local import capacity
 from hybridtune.runtime.resources import Allocation, Shape, allocate
+from hybridtune.search.group_goals import check_groups, study_grouping
 from hybridtune.search.loggers import check_loggers
 from hybridtune.search.samplers import check_search, expected_trials, most_at_once
 from hybridtune.search.space import BASELINES, baseline_points, objectives
@@ -42,6 +44,7 @@ class Preflight:
         study: resolved, with the encoder folder's own settings put in.
         benchmarks: ``dev`` and, if given, ``test``.
         goals: objective -> ``max`` or ``min``.
+        grouping: what the groups of languages in metrics are made by.
         plan: the batches of the study's fixed values; a final ratio that is null and searched is at its end.
     """
 
@@ -50,6 +53,7 @@ class Preflight:
     corpus: Corpus
     benchmarks: Mapping[str, Benchmark]
     goals: Mapping[str, str]
+    grouping: Grouping
     allocation: Allocation
     plan: HybridPlan
 
@@ -74,6 +78,9 @@ def run_preflight(study: Study, searching: bool, shape: Shape | None = None) -> 
     made_of = recipe(study.data, study.encoder)
     check_encoder(study, made_of)
     corpus = read_corpus(study, made_of)
+    grouping = study_grouping(study, corpus)
+    for benchmark in benchmarks.values():
+        check_groups(study, benchmark, grouping)
     fixed, final_ratio = study, study.search.space.get("mix.final_ratio")
     if searching and study.mix.final_ratio is None and final_ratio is not None:
         fixed = study.with_values({"mix.final_ratio": final_ratio.ends()[-1]})
@@ -93,7 +100,7 @@ def run_preflight(study: Study, searching: bool, shape: Shape | None = None) -> 
             if _demand(trial) not in tried:
                 tried.add(_demand(trial))
                 make_plan(corpus, trial)
-    return Preflight(study, made_of, corpus, benchmarks, goals, allocation, plan)
+    return Preflight(study, made_of, corpus, benchmarks, goals, grouping, allocation, plan)
 
 
 def read_corpus(study: Study, made_of: StoreRecipe) -> Corpus:

@@ -107,6 +107,7 @@ def started(preflight: Preflight, home: Home, callback: StudyCallback) -> Iterat
             evaluators=preflight.allocation.evaluators,
             home=str(folder),
             monitor=start_monitor(),
+            grouping=preflight.grouping,
         )
         try:
             with _waiting_reported(home, callback):
@@ -138,7 +139,7 @@ def _evaluators(benchmark: Benchmark, running: Started) -> EvaluatorService:
         held = {"CPU": float(resources.cpus_per_worker)} | ({"GPU": gpus} if gpus else {})
         held |= {f"accelerator_type:{kind}": 0.001} if kind is not None else {}
         placements = [Placement(device="cuda:0" if gpus else "cpu", resources=held)] * int(resources.workers)
-    return EvaluatorService(benchmark, job.store, job.source, study.encoder, placements)
+    return EvaluatorService(benchmark, job.store, job.source, study.encoder, placements, job.grouping)
 
 
 @contextlib.contextmanager

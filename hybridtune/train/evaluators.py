@@ -65,11 +65,13 @@ class GroupEvaluators:
         """Start the evaluators that the job needs, unless they run; they load while the training does."""
         # The pooling comes with every score.
         encoder = job.study.encoder.model_copy(update={"pooling": "mean"})
-        wanted = (job.store, job.source, job.benchmark, job.evaluators, encoder)
+        wanted = (job.store, job.source, job.benchmark, job.evaluators, encoder, job.grouping)
         if self._service is None or wanted != self._started_for:
             self._service, self._started_for = None, wanted  # the former ones end first
             placements = [self._placements[index % len(self._placements)] for index in range(job.evaluators)]
-            self._service = EvaluatorService(job.benchmark, job.store, job.source, job.study.encoder, placements)
+            self._service = EvaluatorService(
+                job.benchmark, job.store, job.source, job.study.encoder, placements, job.grouping
+            )
 
     def score(self, job: FitJob, weights: Mapping[str, Any], per_query_file: Path) -> Scores:
         """Score weights on the job's benchmark.

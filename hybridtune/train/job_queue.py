@@ -2,12 +2,13 @@
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hybridtune.config.study import Study
 from hybridtune.errors import FitError, HybridtuneError
+from hybridtune.metrics.groups import Grouping
 
 RESTARTS = 2  # of the worker group after workers died, from the last checkpoint; counted anew after every report
 LOST_NODES = 20  # and after nodes were lost with their workers, which is nobody's fault unless it goes on for ever
@@ -29,6 +30,7 @@ class FitJob:
             the one above ``storage``, which is local then.
         name: of this fit in the monitor.
         monitor: handle of the actor that takes its pace; None: nobody watches.
+        grouping: by which measures of a group of languages are taken.
     """
 
     study: Study
@@ -40,6 +42,7 @@ class FitJob:
     home: str | None = None
     name: str = "fit"
     monitor: Any = None
+    grouping: Grouping = field(default_factory=Grouping)
 
     @property
     def local_folder(self) -> Path:

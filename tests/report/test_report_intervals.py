@@ -6,8 +6,9 @@ from made_study import STEPS
 
 from hybridtune.metrics.per_query import read_per_query
 from hybridtune.metrics.resampling import bootstrap_means, interval
-from hybridtune.report.intervals import BALANCED, count_units, difference_intervals, intervals
+from hybridtune.report.intervals import count_units, difference_intervals, intervals
 
+BALANCED = "balanced/AP"
 NAMES = ["mono/AP", "cross/AP", "multi/AP", "multi/rank_distance"]
 
 
@@ -65,6 +66,19 @@ def test_the_three_settings_of_balanced_ap_are_drawn_together(finished_study):
             settings.append(np.mean([ap[of == one].mean() for one in range(of.max() + 1)]))
         means.append(3 / sum(1 / mean for mean in settings))
     assert (low, high) == pytest.approx(tuple(np.percentile(means, [2.5, 97.5])), abs=1e-12)
+
+
+def test_the_interval_of_a_group_is_that_of_its_rankings(finished_study):
+    values = trial(finished_study, 1)
+    language = str(values.query_language[0])
+    of_language = (values.query_language == language) | (values.pool_language == language)
+    alone = intervals(values.part(of_language), ["cross/AP"], "topic", draws=50)["cross/AP"]
+    names = [f"cross/AP@{language}", f"balanced/AP@{language}"]
+    found = intervals(values, names, "topic", draws=50)
+    assert found[names[0]] == pytest.approx(alone, abs=1e-12)
+    balanced = intervals(values.part(of_language), ["balanced/AP"], "topic", draws=50)["balanced/AP"]
+    assert found[names[1]] == pytest.approx(balanced, abs=1e-12)
+    assert found[names[0]] != intervals(values, ["cross/AP"], "topic", draws=50)["cross/AP"]
 
 
 def test_what_is_not_defined_has_no_interval(finished_study):

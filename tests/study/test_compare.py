@@ -96,6 +96,22 @@ def test_the_unit_is_chosen_and_printed(folder, capsys):
     assert "bootstrap over documents" in out
 
 
+def test_a_group_of_languages_is_compared(folder, capsys):
+    screen = Screen(to_stderr=False)
+    words = [str(folder / "eval"), str(folder / "study")]
+    result = compare_evaluations(*words, ["AP@de", "AP@de-en"], 0, screen, draws=50)
+    assert [(row["setting"], row["measure"], row["rankings"]) for row in result["differences"]] == [
+        ("mono", "AP@de", 30),
+        ("cross", "AP@de", 60),
+        ("multi", "AP@de", 30),
+        ("cross", "AP@de-en", 30),
+    ]
+    comparison_tables(result, screen)
+    assert "cross/AP@de-en" in capsys.readouterr().out
+    with pytest.raises(InputError, match="no group 'fr'; there are: none by name; languages: de, en; pairs like de-en"):
+        compare_evaluations(*words, ["AP@fr"], 0, screen)
+
+
 def test_the_command_writes_what_it_prints(folder):
     words = ["compare", str(folder / "eval"), str(folder / "study"), "--out", str(folder / "out" / "deep"), "--json"]
     printed = json.loads(CliRunner().invoke(cli, words).stdout)
