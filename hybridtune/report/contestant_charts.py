@@ -9,11 +9,12 @@ from plotly.subplots import make_subplots
 from hybridtune.report.chart import Chart, rounded, safe, styled
 from hybridtune.report.colours import GREY, SETTING_COLOURS
 from hybridtune.report.contestants import TUNED, centring_words
-from hybridtune.report.intervals import BALANCED, DRAWS
+from hybridtune.report.intervals import DRAWS
 from hybridtune.report.record import StudyRecord
 from hybridtune.report.text import Cell, Table, Value, capital, counted, format_end, format_metric, format_signed
 
 _DISTANCE = "multi/rank_distance"
+_BALANCED = "balanced/AP"
 _OFFSET = 0.2  # of a row: between the marks of two settings
 
 
@@ -67,7 +68,7 @@ def contestants(record: StudyRecord) -> Chart:
         for name in found["metrics"]
         if name in row["metrics"]
     ]
-    aps = [name for name in (*SETTING_COLOURS, BALANCED) if name in found["metrics"] and name != _DISTANCE]
+    aps = [name for name in (*SETTING_COLOURS, _BALANCED) if name in found["metrics"] and name != _DISTANCE]
     shown = [aps, *([[_DISTANCE]] if _DISTANCE in found["metrics"] else [])]
     count = len(found["rows"])
     figure = make_subplots(rows=len(shown), cols=1, vertical_spacing=0.16)
@@ -103,7 +104,7 @@ def _marks(rows: Sequence[Mapping[str, Any]], name: str, offset: float) -> go.Sc
         error_x={"type": "data", "array": ends[0], "arrayminus": ends[1], "thickness": 2, "width": 4, "color": colour},
         mode="markers",
         name=safe(name),
-        marker={"color": colour, "size": 9, "symbol": "diamond" if name == BALANCED else "circle"},
+        marker={"color": colour, "size": 9, "symbol": "diamond" if name == _BALANCED else "circle"},
         hovertext=[f"{safe(who)}<br>{safe(name)} {_words(name, one)}" for _, who, one in scored],
         hoverinfo="text",
     )
