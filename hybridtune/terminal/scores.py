@@ -142,8 +142,13 @@ def comparison_tables(result: Mapping[str, Any], screen: Screen) -> None:
         name = result[side].get("model", "model not known")
         screen.print(f"{side.upper()}: {name} ({result[side]['file']})")
     rows = result["differences"]
-    title = f"benchmark {result['a'].get('benchmark', 'not known')}, over the rankings that both have"
-    screen.console.print(plain_table([_cells(row, result["unit"]) for row in rows], title))
+    unit = result["unit"]
+    benchmark = result["a"].get("benchmark", "not known")
+    table = plain_table(
+        [_cells(row) for row in rows], f"benchmark {benchmark}, over the rankings that both have, by {unit}"
+    )
+    table.columns[0].no_wrap = True  # a verdict may go on below, a name may not be cut
+    screen.console.print(table)
     for measure in dict.fromkeys(row["measure"] for row in rows):
         _draw([row for row in rows if row["measure"] == measure and row["low"] is not None], measure, screen)
     for row in rows:
@@ -152,7 +157,6 @@ def comparison_tables(result: Mapping[str, Any], screen: Screen) -> None:
             screen.print(f"{row['setting']}/{row['measure']}: left out {', '.join(left_out)}")
     for note in result["notes"]:
         screen.print(note)
-    unit = result["unit"]
     screen.print(
         f"p: sign-flip permutation over {unit}s, two-sided ({result['draws']:,} draws or all); p Holm: corrected over "
         f"the settings of a measure, below .05 a verdict; interval: bootstrap over {unit}s. {_UNITS[unit]}. "
@@ -176,7 +180,7 @@ def forest(low: float, middle: float, high: float, limit: float) -> str:
     return "".join(line)
 
 
-def _cells(row: Mapping[str, Any], unit: str) -> dict[str, Any]:
+def _cells(row: Mapping[str, Any]) -> dict[str, Any]:
     digits = _DIGITS.get(row["measure"], 4)
     interval = "" if row["low"] is None else f"{row['low']:+.{digits}f} to {row['high']:+.{digits}f}"
     forms = {"a": f".{digits}f", "b": f".{digits}f", "difference": f"+.{digits}f"}
@@ -190,7 +194,7 @@ def _cells(row: Mapping[str, Any], unit: str) -> dict[str, Any]:
         "p": _chance(row["p"]),
         "p Holm": _chance(row["p_holm"]),
         "verdict": row["verdict"],
-        f"{unit}s": row["units"],
+        "units": row["units"],
         "rankings": row["rankings"],
     }
 

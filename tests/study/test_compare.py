@@ -92,6 +92,7 @@ def test_the_unit_is_chosen_and_printed(folder, capsys):
     assert (result["unit"], {row["units"] for row in result["differences"]}) == ("document", {10})
     comparison_tables(result, screen)
     out = capsys.readouterr().out
+    assert "benchmark bench, over the rankings that both have, by document" in out
     assert "10 documents are fewer than 40: intervals run narrow" in out
     assert "bootstrap over documents" in out
 
