@@ -18,7 +18,6 @@ from hybridtune.metrics.significance import harmonic_mean
 from hybridtune.metrics.units import Unit, unit_numbers
 
 DRAWS = 2_000
-BALANCED = "balanced/AP"
 
 Interval = tuple[float, float]
 

@@ -6,8 +6,9 @@ from made_study import STEPS
 
 from hybridtune.metrics.per_query import read_per_query
 from hybridtune.metrics.resampling import bootstrap_means, interval
-from hybridtune.report.intervals import BALANCED, count_units, difference_intervals, intervals
+from hybridtune.report.intervals import count_units, difference_intervals, intervals
 
+BALANCED = "balanced/AP"
 NAMES = ["mono/AP", "cross/AP", "multi/AP", "multi/rank_distance"]
 
 
