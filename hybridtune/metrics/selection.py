@@ -1,7 +1,7 @@
 """PURE. The rankings of per-query values that a metric of a group is over, by what their files say of their groups."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -12,7 +12,18 @@ from hybridtune.metrics.per_query import ALL, PerQuery
 from hybridtune.metrics.resampling import cells
 
 
-def grouping_of(files: Iterable[PerQuery]) -> Grouping:
+def group_rule(files: Sequence[PerQuery], group: str) -> Rule:
+    """Return a group by its name, of per-query values that are used together, see `Grouping.rule`.
+
+    Raises:
+        InputError: no such group, or files that group otherwise.
+    """
+    if not group:
+        return everything
+    return grouping_of(files).rule(group, set().union(*map(languages_of, files)))
+
+
+def grouping_of(files: Sequence[PerQuery]) -> Grouping:
     """Return the grouping of per-query values that are compared: a pair is seen if any model was trained on it.
 
     Raises:

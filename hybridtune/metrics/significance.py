@@ -13,12 +13,11 @@ import numpy as np
 
 from hybridtune.errors import InputError
 from hybridtune.metrics.arrays import Bool, Float64, Int64
-from hybridtune.metrics.groups import Grouping
 from hybridtune.metrics.metrics import SETTINGS, direction
 from hybridtune.metrics.names import parse_metric, split_group
 from hybridtune.metrics.per_query import PerQuery, align
 from hybridtune.metrics.resampling import EXACT_UNITS, bootstrap_means, cell_weights, cells, interval, sign_flip_p
-from hybridtune.metrics.selection import grouping_of, languages_of, rankings_of
+from hybridtune.metrics.selection import group_rule, rankings_of
 from hybridtune.metrics.units import Unit, choose_unit, few_units, unit_numbers
 
 ALPHA = 0.05  # Holm p below it is a verdict
@@ -137,18 +136,15 @@ class _Pairs:
     rows_b: Int64
     unit: Unit
     numbers: Int64
-    grouping: Grouping
-    languages: frozenset[str]
 
     @classmethod
     def of(cls, a: PerQuery, b: PerQuery, unit: Unit) -> "_Pairs":
         """Pair two models; raise InputError where they cannot be paired."""
-        languages = frozenset(languages_of(a) | languages_of(b))
-        return cls(a, b, *align(a, b), unit, unit_numbers(a, unit), grouping_of([a, b]), languages)
+        return cls(a, b, *align(a, b), unit, unit_numbers(a, unit))
 
     def chosen(self, values: PerQuery, setting: str, group: str) -> Bool:
         """Return which rankings of one of the two are of a setting and a group; raise InputError for an unknown one."""
-        return rankings_of(values, setting, self.grouping.rule(group, self.languages))
+        return rankings_of(values, setting, group_rule([self.a, self.b], group))
 
     def defined(self, measure: str, setting: str) -> tuple[Float64, Float64, Int64]:
         """Return the values of A and of B where both define the measure in a setting, and their rows of A."""

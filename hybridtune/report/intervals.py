@@ -13,7 +13,7 @@ from hybridtune.metrics.metrics import SETTINGS
 from hybridtune.metrics.names import parse_metric
 from hybridtune.metrics.per_query import PerQuery
 from hybridtune.metrics.resampling import bootstrap_means, cells, interval
-from hybridtune.metrics.selection import grouping_of, languages_of, rankings_of
+from hybridtune.metrics.selection import group_rule, rankings_of
 from hybridtune.metrics.significance import harmonic_mean
 from hybridtune.metrics.units import Unit, unit_numbers
 
@@ -81,5 +81,6 @@ def _defined(values: PerQuery, metric: str) -> Int64:
     setting, measure, group = parse_metric(metric)
     if measure not in values.measures:
         return np.empty(0, np.int64)
-    rule = grouping_of([values]).rule(group, languages_of(values))
-    return np.flatnonzero(rankings_of(values, setting, rule) & ~np.isnan(values.measures[measure]))
+    return np.flatnonzero(
+        rankings_of(values, setting, group_rule([values], group)) & ~np.isnan(values.measures[measure])
+    )
