@@ -18,7 +18,7 @@ from hybridtune.metrics.names import parse_metric, split_group
 from hybridtune.metrics.per_query import PerQuery, align
 from hybridtune.metrics.resampling import EXACT_UNITS, bootstrap_means, cell_weights, cells, interval, sign_flip_p
 from hybridtune.metrics.selection import group_rule, rankings_of
-from hybridtune.metrics.units import Unit, choose_unit, few_units, unit_numbers
+from hybridtune.metrics.units import FEW, Unit, choose_unit, few_units, unit_numbers
 
 ALPHA = 0.05  # Holm p below it is a verdict
 DRAWS = 10_000  # sign assignments and resamples
@@ -88,8 +88,8 @@ def compare(
         Per measure, the settings that define it in A or B; a function of the arguments alone.
 
     Raises:
-        InputError: other benchmarks, no ranking in common, a measure that one side does not have, documents that the
-            benchmark does not name.
+        InputError: other benchmarks, no ranking in common, a measure that one side does not have, a group that
+            there is not, documents that the benchmark does not name.
 
     Source: Smucker, Allan and Carterette, CIKM 2007: for a difference of means, the randomization test.
     """
@@ -109,7 +109,7 @@ def compare(
         differences += settings
     if not differences:
         raise InputError(f"no ranking of A or B defines {', '.join(measures)}")
-    few = few_units(chosen, max(one.units for one in differences))
+    few = few_units(chosen, min((one.units for one in differences if one.low is not None), default=FEW))
     return Comparison(dict(a.about), dict(b.about), seed, draws, chosen, differences, [*filter(None, (note, few))])
 
 

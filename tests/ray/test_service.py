@@ -10,7 +10,10 @@ from embedding import embedded_sides
 
 from hybridtune.evaluate.benchmark import load_benchmark, score_vectors
 from hybridtune.evaluate.service import EvaluatorService, Placement
+from hybridtune.metrics.groups import Grouping
+from hybridtune.metrics.per_query import read_per_query
 from hybridtune.metrics.ranks import pair_scores
+from hybridtune.metrics.selection import grouping_of
 from hybridtune.model.centring import centre_vectors
 from hybridtune.model.encoder import DualEncoder, load_encoder
 from hybridtune.study.contestants import draw_sample
@@ -124,6 +127,21 @@ def test_scores_are_those_of_a_full_sort(services, model, small_study, small_sto
         setting: len({q for kind, q, _ in ranks if kind == setting}) for setting in ("mono", "cross", "multi")
     }
     assert scores.counts["passages"] == len(benchmark.passages)
+
+
+def test_groups_of_languages_are_scored_and_kept(services, model, benchmark, tmp_path, monkeypatch):
+    service, language = services[1], benchmark.relevance.languages[0]
+    grouping = Grouping({f"{language}-{language}": 1}, (language,))
+    monkeypatch.setattr(service, "grouping", grouping)
+    file = tmp_path / "per_query.parquet"
+    scores = service.score(other_weights(model, 1), file, measures=("AP", "AP@low-resource", "AP@seen"))
+    means = scores.per_language["mono"][language]["AP"], scores.per_language["multi"][language]["AP"]
+    assert (scores.metrics["mono/AP@low-resource"], scores.metrics["multi/AP@low-resource"]) == pytest.approx(means)
+    assert "cross/AP@low-resource" in scores.metrics
+    assert "cross/AP@seen" not in scores.metrics  # no training pair of two languages
+    kept = read_per_query(file)
+    assert grouping_of([kept]) == grouping
+    assert set(kept.document) == set(benchmark.relevance.documents)
 
 
 def test_ones_own_vectors_score_as_the_service_does(services, model, benchmark, small_study, tiny_source):
