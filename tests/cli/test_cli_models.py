@@ -43,6 +43,7 @@ def test_a_wrong_evaluation_is_one_line_and_writes_nothing(call, tmp_path, name)
     assert files(tmp_path) == before
 
 
+@pytest.mark.slow
 def test_dry_run_of_an_evaluation(call, tiny, tmp_path):
     short = ("--set", "encoder.query_length=16", "--set", "encoder.passage_length=24")
     code, out, _ = call("evaluate", tiny[0], "--benchmark", "newsroom:dev", "--dry-run", "--json", *short)

@@ -114,6 +114,7 @@ def fail(folder):
     raise RuntimeError("no\nluck")
 
 
+@pytest.mark.slow
 def test_one_that_cannot_be_started_leaves_the_other(folder, at_once, monkeypatch, capsys):
     monkeypatch.setattr(command, "_tensorboard", fail)
     dashboard(folder, Screen(to_stderr=False))

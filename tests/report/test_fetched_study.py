@@ -37,6 +37,7 @@ def location(request, finished_study, tmp_path, monkeypatch):
     return location
 
 
+@pytest.mark.slow
 def test_the_status_and_the_report_of_a_fetched_study_are_those_of_where_it_ran(location, finished_study, tmp_path):
     mine = tmp_path / "mine"
     fetch_study(location, mine)

@@ -57,6 +57,7 @@ def run(study, goals, folder, trials=6):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("goals", [ONE, TWO], ids=["one", "two"])
 @pytest.mark.parametrize("storage", ["sqlite", "journal", "url"])
 def test_dashboards_see_states_values_and_names(tmp_path, storage, goals):

@@ -70,6 +70,7 @@ def same(one, other):
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", PARAMS)
 def test_a_restored_training_is_the_same_and_ends_the_same_to_the_last_bit(tiny, dense, tmp_path, kind):
     settings, tiny = KINDS[kind], dense if "dense" in kind else tiny
@@ -90,6 +91,7 @@ def test_a_restored_training_is_the_same_and_ends_the_same_to_the_last_bit(tiny,
         assert same(again.tensors(), straight)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", PARAMS)
 def test_a_plain_encoder_serves_a_checkpoint(tiny, dense, tmp_path, kind):
     settings, tiny = KINDS[kind], dense if "dense" in kind else tiny
