@@ -155,7 +155,7 @@ def _show_plan(study: "Study", searching: bool, options: StudyOptions) -> None:
     from hybridtune.terminal.summary import show_plan
 
     screen = open_screen(options.as_json)
-    preflight = run_preflight(study, searching, shape_of(options.address))
+    preflight = run_preflight(study, searching, shape_of(options.address), screen)
     described = describe_plan(preflight)
     answer(described, options.as_json, lambda: show_plan(preflight, described, screen))
 

@@ -32,6 +32,13 @@ from hybridtune.errors import InputError
 @click.option("--index", type=click.Choice(["ivf", "hnsw"]), help="Approximate lists for pools above --index-above.")
 @click.option("--index-above", default=1_000_000, type=click.IntRange(0), show_default=True, help="Passages.")
 @click.option("--strict", is_flag=True, help="Refuse judged ids that are not there and passages without a text.")
+@click.option(
+    "--on-leak",
+    default="error",
+    type=click.Choice(["error", "warn"]),
+    show_default=True,
+    help="Where MODEL was trained on texts of the benchmark: refuse, or score it all the same.",
+)
 @set_option
 @dry_run_option
 @out_option(help="Folder for the results.")
@@ -48,6 +55,7 @@ def evaluate(
     index: Any,
     index_above: int,
     strict: bool,
+    on_leak: Any,
     overrides: tuple[str, ...],
     dry_run: bool,
     out: Path | None,
@@ -72,6 +80,7 @@ def evaluate(
     screen = open_screen(as_json)
     overrides = (*overrides, *["benchmark.strict=true"] * strict)
     options = evaluation.evaluation_options(model, benchmark, overrides, measures)
+    options = options.model_copy(update={"on_leak": on_leak})
     if run_path is not None:
         result = evaluation.evaluate_run(options, run_path, out, screen, dry_run)
     else:

@@ -10,6 +10,7 @@ from hybridtune.config.languages import LANGUAGE, canonical_code
 Ratio = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 Weight = Annotated[float, Field(gt=0.0, le=1e9)]  # sums of products of them stay finite
+Held = Annotated[float, Field(gt=0.0, lt=0.5)]  # two such shares leave something to train on
 Count = Annotated[int, Field(ge=1)]
 Auto = Literal["auto"]  # worked out from the machine or the cluster, before a study starts
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
@@ -34,12 +35,36 @@ class DataSet(Part):
     )
 
 
+class Holdout(Part):
+    """The shares of the training files that are kept out of the training, a dev and a test part of one size."""
+
+    documents: Held | None = Field(
+        default=None, description="share of the documents in each part; a group that names none goes by its answer set"
+    )
+    groups: Held | None = Field(default=None, description="share of the answer sets in each part, whatever document")
+    seed: Seed = Field(default=0, description="another one cuts other parts; the study's seed changes nothing")
+
+    @model_validator(mode="after")
+    def _one_share_is_given(self) -> "Holdout":
+        if (self.documents is None) == (self.groups is None):
+            raise ValueError("holdout takes one share: {documents: 0.1}, or {groups: 0.1} for data without documents")
+        return self
+
+
 class Data(Part):
     """The question-passage pairs to train on."""
 
     train: list[DataSet] = Field(min_length=1, description="data sets: paths, or {path, weight, reader}")
     language_limits: dict[Language, Annotated[int, Field(ge=0)]] = Field(
         default={}, description="most training groups a language may have; 0 makes it zero-shot"
+    )
+    holdout: Holdout | None = Field(
+        default=None, description="cut a dev and a test benchmark out of the training files, by document"
+    )
+    on_leak: Literal["error", "drop", "warn"] = Field(
+        default="error",
+        description="where texts of a benchmark stand in the training texts: refuse the study, train without the "
+        "groups that hold them, or report it and go on",
     )
     store: str | None = Field(default=None, description="folder of the token stores; default: the user's cache")
 
@@ -84,10 +109,16 @@ class Encoder(Part):
     tiny: Tiny = Field(default=Tiny(), description="size of the `tiny` encoder")
 
 
+HELD_OUT_DEV, HELD_OUT_TEST = "holdout:dev", "holdout:test"
+
+
 class BenchmarkSource(Part):
     """A benchmark to score on, or a part of one."""
 
-    path: str = Field(description="a file, folder or glob; `newsroom:dev` and `newsroom:test` are built in")
+    path: str = Field(
+        description="a file, folder or glob; `newsroom:dev` and `newsroom:test` are built in, `holdout:dev` and "
+        "`holdout:test` the parts of `data.holdout`"
+    )
     reader: Hook | None = Field(
         default=None, description="a function of yours, package.module:function: takes the path, returns a benchmark"
     )
@@ -124,8 +155,12 @@ class BenchmarkSource(Part):
 class Benchmarks(Part):
     """`dev` steers the search; `test` scores the best model once, at the end."""
 
-    dev: BenchmarkSource = Field(description="steers the search")
-    test: BenchmarkSource | None = Field(default=None, description="scores the best model once, at the end")
+    dev: BenchmarkSource = Field(
+        default=BenchmarkSource(path=HELD_OUT_DEV), description="steers the search; left out: the part of data.holdout"
+    )
+    test: BenchmarkSource | None = Field(
+        default=None, description="scores the best model once, at the end; left out: the part of data.holdout, if any"
+    )
 
 
 class Mix(Part):

@@ -1,6 +1,6 @@
 """The study: its model, made of the sections in `fields` and `search`, and the reading and writing of its file."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -8,7 +8,18 @@ from typing import Annotated, Any, TypeVar
 from pydantic import Field, ValidationError, model_validator
 
 from hybridtune.config.checks import search_problems
-from hybridtune.config.fields import Benchmarks, Data, Encoder, Mix, Part, Resources, Seed, Train
+from hybridtune.config.fields import (
+    HELD_OUT_DEV,
+    HELD_OUT_TEST,
+    Benchmarks,
+    Data,
+    Encoder,
+    Mix,
+    Part,
+    Resources,
+    Seed,
+    Train,
+)
 from hybridtune.config.search import Search, fill_variables
 from hybridtune.config.yaml_text import YAMLError, dump_yaml, parse_yaml, yaml_mistake
 from hybridtune.errors import InputError, reason
@@ -32,7 +43,7 @@ class Study(Part):
     seed: Seed = Field(default=0, description="seeds everything that is drawn")
     data: Data = Field(description="the texts to train on")
     encoder: Encoder = Field(default=Encoder(), description="the encoder to train")
-    benchmarks: Benchmarks = Field(description="what the models are scored on")
+    benchmarks: Benchmarks = Field(default=Benchmarks(), description="what the models are scored on")
     mix: Mix = Field(default=Mix(), description="how batches are made")
     train: Train = Field(default=Train(), description="one training")
     resources: Resources = Field(default=Resources(), description="what a trial takes, and how many run at once")
@@ -46,9 +57,19 @@ class Study(Part):
 
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]  # `model_validate` does not go through it
 
+    @model_validator(mode="before")
+    @classmethod
+    def _a_holdout_has_a_test_part(cls, tree: Any) -> Any:
+        data = tree.get("data") if isinstance(tree, dict) else None
+        cut = data.get("holdout") if isinstance(data, dict) else getattr(data, "holdout", None)
+        benchmarks = tree.get("benchmarks", {}) if cut is not None else None
+        if isinstance(benchmarks, dict) and "test" not in benchmarks:
+            return {**tree, "benchmarks": {**benchmarks, "test": {"path": HELD_OUT_TEST}}}
+        return tree
+
     @model_validator(mode="after")
     def _parts_fit_together(self) -> "Study":
-        problems = []
+        problems = list(_holdout_problems(self.data, self.benchmarks))
         workers = self.resources.workers
         if workers != "auto" and self.train.batch_size % workers:
             problems.append(
@@ -83,6 +104,19 @@ class Study(Part):
         for part in name.split("."):
             value = getattr(value, part)
         return list(value) if isinstance(value, tuple) else value
+
+
+def _holdout_problems(data: Data, benchmarks: Benchmarks) -> Iterator[str]:
+    for name, source in (("dev", benchmarks.dev), ("test", benchmarks.test)):
+        if source is None or not source.path.startswith("holdout:"):
+            continue
+        if source.path not in (HELD_OUT_DEV, HELD_OUT_TEST):
+            yield f"benchmarks.{name}.path {source.path}: the parts of data.holdout are {HELD_OUT_DEV}, {HELD_OUT_TEST}"
+        elif data.holdout is None:
+            yield (
+                f"benchmarks.{name}: is missing; give its path, or cut a part out of the training files: "
+                "data.holdout: {documents: 0.1}"
+            )
 
 
 AnyPart = TypeVar("AnyPart", bound=Part)

@@ -11,8 +11,9 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import repeat
 from pathlib import Path
 from typing import IO, Any
@@ -26,8 +27,11 @@ from hybridtune.callbacks import Progress
 from hybridtune.config.fields import Data, Encoder
 from hybridtune.config.hooks import hook_source
 from hybridtune.data.corpus import Corpus, CorpusBuilder, TextPart, read_texts
+from hybridtune.data.holdout import Cut
 from hybridtune.data.readers.files import Source, find_sources, read_bytes
-from hybridtune.data.readers.native import read_groups
+from hybridtune.data.readers.native import Group, read_groups
+from hybridtune.data.training_texts import FILE as TRAINING_TEXTS
+from hybridtune.data.training_texts import TrainingTexts
 from hybridtune.errors import InputError
 from hybridtune.metrics.arrays import Int32, Int64
 from hybridtune.model.tokenizer import Tokenizer, pretrained_tokenizer, train_tokenizer
@@ -35,12 +39,15 @@ from hybridtune.runtime.resources import cores
 from hybridtune.storage.files import cache_folder, is_remote, locked
 
 # Of how groups are read, cleaned and numbered and of the files of a store: raise it with any change of what they hold.
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 SAMPLE = 1 << 15  # texts that a tokenizer of the study's own is trained on, of those there are
 
 _AT_ONCE = 1024  # texts given to the tokenizer in one call: its answer takes some kilobytes a text
 _READERS = 2  # tasks that read parts
 _IN_FLIGHT = 64 * 2**20  # bytes of texts and of token ids that wait to be read
+
+
+Look = Callable[[Source, Group], None]  # what is given each group as it is read
 
 
 @dataclass(frozen=True)
@@ -81,6 +88,10 @@ class TokenStore:
         read = b"".join(map(os.pread, repeat(self._file.fileno()), sizes, offsets))
         return np.frombuffer(read, np.int32), lengths
 
+    def training_texts(self) -> Path:
+        """Return the file of the fingerprints of its texts, see `TrainingTexts`."""
+        return self.path / TRAINING_TEXTS
+
     def corpus(self) -> Corpus:
         """Open the corpus of the store."""
         return Corpus.open(self.path / "groups")
@@ -100,42 +111,66 @@ class StoreRecipe:
     limits: Mapping[str, int]
     encoder: Encoder
     tokenizer: Tokenizer | None  # None: trained on the texts
+    cut: Cut | None = None  # what is held out of the files
+    dropped: frozenset[str] = frozenset()  # ids of groups that are left out
 
     @property
     def address(self) -> str:
         """Name of the store: 64 hexadecimal digits."""
-        digest = hashlib.sha256(f"format {FORMAT_VERSION} ".encode())
-        for source in self.sources:
-            digest.update(_content(source) + f" {source.data_set} ".encode())
+        digest = hashlib.sha256(f"format {FORMAT_VERSION} {self.data_digest} ".encode())
+        digest.update(repr(sorted(self.dropped)).encode())
         made = self.tokenizer.digest if self.tokenizer else f"trained {self.encoder.tiny.vocab_size}"
         lengths = (self.encoder.query_length, self.encoder.passage_length)
         prefixes = (self.encoder.query_prefix, self.encoder.passage_prefix)
         digest.update(repr((sorted(self.limits.items()), made, lengths, prefixes)).encode())
         return digest.hexdigest()
 
-    def read_corpus(self) -> Corpus:
-        """Read and check all groups without writing anything; errors name file and line."""
-        return self.fill(CorpusBuilder(self.limits))
+    @cached_property
+    def data_digest(self) -> str:
+        """Digest of the groups that the files hold, without those that are held out."""
+        digest = hashlib.sha256()
+        for source in self.sources:
+            digest.update(_content(source) + f" {source.data_set} ".encode())
+        digest.update(repr(self.cut and self.cut.holdout).encode())
+        return digest.hexdigest()
 
-    def fill(self, builder: CorpusBuilder) -> Corpus:
-        """Give all groups to a builder and finish it; raises as `read_corpus` does."""
-        empty = True
+    def groups(self) -> Iterator[tuple[Source, Group]]:
+        """Read the groups that are trained on, whatever the limits, streamed; errors name file and line."""
         for source in self.sources:
             for group in read_groups(source):
-                builder.add(group, source.data_set)
-                empty = False
+                if group.group_id not in self.dropped and (self.cut is None or self.cut.part(group) is None):
+                    yield source, group
+
+    def read_corpus(self, look: Look = lambda source, group: None) -> Corpus:
+        """Read and check all groups without writing anything; ``look`` is given each. Errors name file and line."""
+        return self.fill(CorpusBuilder(self.limits), look)
+
+    def fill(self, builder: CorpusBuilder, look: Look = lambda source, group: None) -> Corpus:
+        """Give all groups to a builder and finish it; raises as `read_corpus` does."""
+        empty = True
+        for source, group in self.groups():
+            builder.add(group, source.data_set)
+            look(source, group)
+            empty = False
         if empty:
             names = ", ".join(source.name for source in self.sources)
-            raise InputError(f"data.train: {names}: there is no group in it")
+            left_out = f" but the {len(self.dropped):,} that hold texts of a benchmark" if self.dropped else ""
+            raise InputError(f"data.train: {names}: there is no group in it{left_out}")
         return builder.finish()
 
 
 def recipe(data: Data, encoder: Encoder) -> StoreRecipe:
-    """Gather what the study's store is made of; refuse a path without files or an encoder without a tokenizer."""
+    """Gather what the study's store is made of; refuse a path without files or an encoder without a tokenizer.
+
+    With a holdout the files are read.
+    """
     sources = find_sources([data_set.path for data_set in data.train], [data_set.reader for data_set in data.train])
     own = encoder.name == "tiny"
     tokenizer = None if own else pretrained_tokenizer(encoder.name, encoder.trust_remote_code)
-    return StoreRecipe(sources, data.language_limits, encoder, tokenizer)
+    cut = None
+    if data.holdout is not None:
+        cut = Cut(data.holdout, lambda: (group for source in sources for group in read_groups(source)))
+    return StoreRecipe(sources, data.language_limits, encoder, tokenizer, cut)
 
 
 def store_root(data: Data) -> Path:
@@ -189,6 +224,7 @@ def _build(folder: Path, made_of: StoreRecipe, progress: Progress) -> None:
     (folder / "tokenizer.json").write_text(tokenizer.definition, encoding="utf-8")
     started = time.perf_counter()
     count = tokenise(folder, builder.parts, tokenizer, encoder, progress)
+    TrainingTexts.of(text for _, text in read_texts(builder.parts)).save(folder / TRAINING_TEXTS)
     shutil.rmtree(texts)
     meta = {
         "format": FORMAT_VERSION,

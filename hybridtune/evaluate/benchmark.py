@@ -96,7 +96,11 @@ def load_benchmark(path: str | Path | BenchmarkSource, **settings: Any) -> Bench
     if settings:
         given = source.model_dump(include=source.model_fields_set)
         source = check(BenchmarkSource, {**given, **settings}, "benchmark")
-    rows = read_benchmark(source)
+    return benchmark_of_rows(read_benchmark(source))
+
+
+def benchmark_of_rows(rows: BenchmarkRows) -> Benchmark:
+    """Return a benchmark that was read, with all its passages; errors are those of `load_benchmark`."""
     passages = Texts()
     digests, blocks = [], []
     for part in rows.corpus:

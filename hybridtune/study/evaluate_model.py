@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from hybridtune.callbacks import Callbacks, StudyCallback, phase
 from hybridtune.config.fields import BenchmarkSource, Encoder, Part, Resources
@@ -29,6 +29,7 @@ from hybridtune.report.bias_map import bias_heat_map
 from hybridtune.storage.study_folder import check_format
 from hybridtune.study.encoded import check_model, encoded, scan_benchmark
 from hybridtune.study.folder import make_folder, write_json
+from hybridtune.study.leak_guard import check_evaluation
 from hybridtune.study.run_files import RunFile, check_run_file, rank_run_file, write_run_file
 
 SCORES, HEAT_MAP = "scores.json", "bias.svg"
@@ -42,6 +43,7 @@ class EvaluationOptions(Part):
     resources: Resources = Resources()
     study: Path | None = None  # the folder that the model was given by, if any
     measures: tuple[str, ...] = MEASURES
+    on_leak: Literal["error", "warn"] = "error"  # where the model was trained on texts of the benchmark
 
 
 def evaluation_options(
@@ -91,6 +93,7 @@ def evaluate_model(
     measures: Sequence[str] = (),
     out: str | Path | None = None,
     callbacks: Sequence[StudyCallback] = (),
+    on_leak: Literal["error", "warn"] = "error",
     **settings: Any,
 ) -> Scores:
     """Score a model on a benchmark in the mono, cross and multi setting; Ray runs on this machine meanwhile.
@@ -102,6 +105,7 @@ def evaluate_model(
         out: folder that keeps the results and the vectors; None: of a study's model a folder in the study's, of
             another nothing is kept.
         callbacks: receive what happens, see `StudyCallback`.
+        on_leak: where the model's folder says that it was trained on texts of the benchmark: refuse, or report it.
         settings: fields of the encoder, the benchmark and the resources, like ``encoder__pooling="cls"``.
 
     Raises:
@@ -112,6 +116,7 @@ def evaluate_model(
         >>> scores.metrics["multi/AP"], scores.per_pair["en-sw"]["AP"]  # doctest: +SKIP
     """
     options = evaluation_options(str(name), str(benchmark), (), measures, fields=settings)
+    options = options.model_copy(update={"on_leak": on_leak})
     result = evaluate(options, None if out is None else Path(out), Callbacks(callbacks))
     return Scores(**{field.name: result[field.name] for field in dataclasses.fields(Scores)})
 
@@ -130,9 +135,10 @@ def evaluate(
         (None where they are not known), ``groups`` and ``trec_eval`` (`trec_eval_means`); of a dry run the sizes alone.
 
     Raises:
-        InputError: the benchmark or the model cannot be read.
+        InputError: the benchmark or the model cannot be read, or the model was trained on texts of the benchmark.
     """
     rows, name = read_benchmark(options.benchmark), options.encoder.name
+    check_evaluation(name, rows, options.on_leak, callback)
     check = partial(check_run_file, run_file, rows)
     if dry_run:
         check_model(options.encoder, options.resources, callback)

@@ -20,6 +20,7 @@ from hybridtune.config.study import Study, load_study
 from hybridtune.data.corpus import Corpus
 from hybridtune.data.plan import distinct_pairs
 from hybridtune.data.store import recipe
+from hybridtune.data.training_texts import FILE as TRAINING_TEXTS
 from hybridtune.errors import HybridtuneError, InputError
 from hybridtune.metrics.breakdown import full_scores
 from hybridtune.metrics.metrics import Scores
@@ -33,6 +34,7 @@ from hybridtune.storage.study_folder import ENVIRONMENT, check_format
 from hybridtune.storage.trial_rows import read_rows
 from hybridtune.study.card import Row, Trained, model_card
 from hybridtune.study.folder import make_folder, write_json
+from hybridtune.study.leak_guard import dropped_groups
 from hybridtune.study.preflight import read_corpus
 from hybridtune.train.checkpoint import WEIGHTS, load_weights, read_state
 from hybridtune.train.fit import checkpoint_scores
@@ -141,7 +143,8 @@ def _export_trial(target: Path, options: ExportOptions, callback: StudyCallback)
                 f"{target}: {data_set.path} is read by {data_set.reader}, code that is not run unless this command "
                 "line allows it; if you trust it, give --trust-remote-code"
             )
-    corpus = read_corpus(study, recipe(study.data, study.encoder))
+    made_of = replace(recipe(study.data, study.encoder), dropped=dropped_groups(study, target))
+    corpus = read_corpus(study, made_of)
     trained = describe_trained(study, corpus, checkpoint, [asdict(row) for row in read_rows(target)], trial)
     trained = replace(trained, environment=json.loads((target / ENVIRONMENT).read_text(encoding="utf-8")))
     source = study.encoder.name if study.encoder.name != "tiny" else str(target / "encoder")
@@ -151,6 +154,8 @@ def _export_trial(target: Path, options: ExportOptions, callback: StudyCallback)
     with _whole(options.out) as new:
         write_model(model, source, trained, new)
         shutil.copy(checkpoint / PER_QUERY, new / PER_QUERY)
+        if (target / "best" / TRAINING_TEXTS).is_file():  # all trials of a study have the same texts
+            shutil.copy(target / "best" / TRAINING_TEXTS, new / TRAINING_TEXTS)
         if options.onnx:
             encoder = study.encoder.model_copy(update={"name": str(new)})
             result |= _write_onnx(new, encoder, new / "onnx", options.opset, callback)

@@ -9,15 +9,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hybridtune.config.fields import Encoder
+from hybridtune.callbacks import StudyCallback
+from hybridtune.config.fields import HELD_OUT_DEV, Encoder
 from hybridtune.config.hooks import load_hook
 from hybridtune.config.space import corners
 from hybridtune.config.study import Study
 from hybridtune.data.corpus import Corpus
+from hybridtune.data.holdout import Part
 from hybridtune.data.plan import HybridPlan
+from hybridtune.data.readers.benchmarks import read_benchmark
+from hybridtune.data.readers.files import HELD_OUT
 from hybridtune.data.store import StoreRecipe, existing_store, recipe, store_root
 from hybridtune.errors import InputError
-from hybridtune.evaluate.benchmark import Benchmark, load_benchmark
+from hybridtune.evaluate.benchmark import Benchmark, benchmark_of_rows, load_benchmark
 from hybridtune.metrics.groups import Grouping
 from hybridtune.model.adapters import add_adapters
 from hybridtune.model.backbone import structure
@@ -30,6 +34,7 @@ from hybridtune.search.loggers import check_loggers
 from hybridtune.search.samplers import check_search, expected_trials, most_at_once
 from hybridtune.search.space import BASELINES, baseline_points, objectives
 from hybridtune.search.stopping import check_stopping
+from hybridtune.study.leak_guard import Guarded, guard
 from hybridtune.train.plan import make_plan
 
 _OF_RATIOS = ("mix.mixing_ratio", "mix.final_ratio", "mix.schedule")
@@ -42,6 +47,7 @@ class Preflight:
 
     Attributes:
         study: resolved, with the encoder folder's own settings put in.
+        guarded: what was found of the benchmarks in the training data; ``recipe`` and ``corpus`` are its.
         benchmarks: ``dev`` and, if given, ``test``.
         goals: objective -> ``max`` or ``min``.
         grouping: what the groups of languages in metrics are made by.
@@ -51,6 +57,7 @@ class Preflight:
     study: Study
     recipe: StoreRecipe
     corpus: Corpus
+    guarded: Guarded
     benchmarks: Mapping[str, Benchmark]
     goals: Mapping[str, str]
     grouping: Grouping
@@ -58,13 +65,16 @@ class Preflight:
     plan: HybridPlan
 
 
-def run_preflight(study: Study, searching: bool, shape: Shape | None = None) -> Preflight:
+def run_preflight(
+    study: Study, searching: bool, shape: Shape | None = None, callback: StudyCallback | None = None
+) -> Preflight:
     """Check a study's data, benchmarks, objectives, batches and resources.
 
     Args:
         study: as read.
         searching: whether trials will be searched; else only the fixed values need to work.
         shape: of the cluster that it is to run on; None: this machine.
+        callback: receives the progress of what reads all data.
 
     Raises:
         InputError: the first thing that is wrong.
@@ -72,12 +82,12 @@ def run_preflight(study: Study, searching: bool, shape: Shape | None = None) -> 
     allocation = _allocate(study, searching, shape)
     update = {"encoder": with_folder_settings(study.encoder), "resources": allocation.resources}
     study = study.model_copy(update=update)
-    sources = {"dev": study.benchmarks.dev, "test": study.benchmarks.test}
-    benchmarks = {name: load_benchmark(source) for name, source in sources.items() if source is not None}
-    goals = objectives(study, benchmarks["dev"])
     made_of = recipe(study.data, study.encoder)
+    benchmarks = load_benchmarks(study, made_of)
+    goals = objectives(study, benchmarks["dev"])
     check_encoder(study, made_of)
-    corpus = read_corpus(study, made_of)
+    guarded = guard(study, made_of, benchmarks, callback or StudyCallback())
+    corpus = guarded.corpus
     grouping = study_grouping(study, corpus)
     for benchmark in benchmarks.values():
         check_groups(study, benchmark, grouping)
@@ -100,7 +110,21 @@ def run_preflight(study: Study, searching: bool, shape: Shape | None = None) -> 
             if _demand(trial) not in tried:
                 tried.add(_demand(trial))
                 make_plan(corpus, trial)
-    return Preflight(study, made_of, corpus, benchmarks, goals, grouping, allocation, plan)
+    return Preflight(study, guarded.recipe, corpus, guarded, benchmarks, goals, grouping, allocation, plan)
+
+
+def load_benchmarks(study: Study, made_of: StoreRecipe) -> dict[str, Benchmark]:
+    """Load the benchmarks of a study, ``dev`` and, if given, ``test``; a part of the training files from these."""
+    benchmarks = {}
+    for name, source in (("dev", study.benchmarks.dev), ("test", study.benchmarks.test)):
+        if source is None:
+            continue
+        if made_of.cut is not None and source.path.startswith(HELD_OUT):
+            part: Part = "dev" if source.path == HELD_OUT_DEV else "test"
+            benchmarks[name] = benchmark_of_rows(read_benchmark(source, made_of.cut.parts[part]))
+        else:
+            benchmarks[name] = load_benchmark(source)
+    return benchmarks
 
 
 def read_corpus(study: Study, made_of: StoreRecipe) -> Corpus:

@@ -19,6 +19,7 @@ from hybridtune.callbacks import Callbacks, StudyCallback, Training, every, phas
 from hybridtune.config.study import Study
 from hybridtune.data.plan import distinct_pairs
 from hybridtune.data.store import TokenStore, build_store, store_root
+from hybridtune.data.training_texts import FILE as TRAINING_TEXTS
 from hybridtune.evaluate.benchmark import Benchmark
 from hybridtune.evaluate.service import EvaluatorService, Placement, State
 from hybridtune.metrics.breakdown import full_scores
@@ -41,6 +42,7 @@ from hybridtune.study.card import Row
 from hybridtune.study.contestants import contestant_scores, draw_sample, score_contestants
 from hybridtune.study.export import describe_trained, write_model
 from hybridtune.study.folder import RAY_ADDRESS, RAY_TOKEN, write_json
+from hybridtune.study.leak_guard import keep_report, texts_of_training
 from hybridtune.study.preflight import Preflight, run_preflight
 from hybridtune.study.result import StudyResult
 from hybridtune.study.summary import allocation_line, opening_lines
@@ -83,6 +85,7 @@ def started(preflight: Preflight, home: Home, callback: StudyCallback) -> Iterat
     else:
         callback.on_message(f"joining the Ray cluster at {home.address}")
         runs = cluster(home.address, log)
+    keep_report(study, preflight.guarded, preflight.benchmarks, folder)
     with runs as dashboard:
         with phase(callback, "tokenising", "texts") as progress:
             store = build_store(store_root(study.data), preflight.recipe, progress)
@@ -246,7 +249,7 @@ def _opened(
 ) -> Iterator[tuple[Preflight, Home, StudyCallback]]:
     """Check a study and open its folder while the block runs; yield all callbacks as one, too."""
     callback = Callbacks(callbacks)
-    preflight = run_preflight(study, searching, shape_of(address))
+    preflight = run_preflight(study, searching, shape_of(address), callback)
     for line in opening_lines(preflight):
         callback.on_message(line)
     with study_home(preflight.study, None if out is None else str(out), callback.on_message) as home:
@@ -372,4 +375,5 @@ def _export(
     if values.parent != best:
         shutil.copy(values, best / PER_QUERY)
     write_model(model, running.source, trained, best)
+    texts_of_training(study, running.store, running.preflight.benchmarks["dev"]).save(best / TRAINING_TEXTS)
     return dict(trained.test) if trained.test is not None else None

@@ -13,6 +13,7 @@ from hybridtune.model.folder import encoder_notices, has_dense
 from hybridtune.runtime.local import gpus
 from hybridtune.runtime.resources import cores
 from hybridtune.search.samplers import expected_trials
+from hybridtune.study.leak_guard import leak_counts, leak_lines
 from hybridtune.study.preflight import Preflight
 
 
@@ -25,6 +26,7 @@ def opening_lines(preflight: Preflight) -> list[str]:
         f"{study.name}: {len(corpus.queries):,} groups in {len(corpus.languages)} languages, "
         f"{mono:,} mono and {int(pairs.sum()) - mono:,} cross pairs",
         f"dev benchmark: {len(dev.queries):,} queries, {len(dev.passages):,} passages",
+        *leak_lines(study, preflight.guarded, preflight.benchmarks),
         *notices(preflight),
     ]
 
@@ -39,6 +41,7 @@ def describe_plan(preflight: Preflight) -> dict[str, Any]:
             name: {"queries": len(b.queries), "passages": len(b.passages), "settings": list(b.settings)}
             for name, b in preflight.benchmarks.items()
         },
+        "leaks": leak_counts(preflight.guarded.report),
         "objectives": dict(preflight.goals),
         "plan": describe(preflight.plan, study.train.max_steps),
         "notices": notices(preflight),

@@ -128,7 +128,7 @@ def test_all_mistakes_between_parts_are_told_at_once(study_file):
 def test_missing_sections_are_named(tmp_path):
     path = tmp_path / "empty.yaml"
     path.write_text("{}")
-    assert problems(path) == ["name: is missing", "data: is missing", "benchmarks: is missing"]
+    assert problems(path) == ["name: is missing", "data: is missing"]
 
 
 def test_searchable_names_are_short_and_dotted():

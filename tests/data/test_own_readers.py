@@ -88,14 +88,13 @@ def test_a_store_is_of_the_data_and_of_the_reader(faq):
 
 
 def test_what_a_path_without_a_file_gives_is_part_of_the_address(faq, monkeypatch):
-    first = made_of("a table", "my_readers:rows_of")
     rows = [{"group_id": "1", "queries": {"en": "a"}, "passages": {"en": "b"}}]
     import my_readers
 
     monkeypatch.setattr(my_readers, "rows_of", lambda path: rows, raising=False)
-    before = first.address
+    before = made_of("a table", "my_readers:rows_of").address
     rows.append({**rows[0], "group_id": "2"})
-    assert first.address != before
+    assert made_of("a table", "my_readers:rows_of").address != before
 
 
 @pytest.mark.parametrize("reader", ["read_faq", "read_graded_faq"])

@@ -56,7 +56,7 @@ def test_the_format_version_tells_what_a_store_holds(tmp_path):
     digest = hashlib.sha256()
     for file in sorted(tmp_path.rglob("*.*")):
         digest.update(f"{file.relative_to(tmp_path)} ".encode() + file.read_bytes())
-    assert (store_module.FORMAT_VERSION, digest.hexdigest()[:16]) == (1, "4a17dd1d149220d8")
+    assert (store_module.FORMAT_VERSION, digest.hexdigest()[:16]) == (2, "4a17dd1d149220d8")
 
 
 def test_stores_of_another_format_are_counted(tmp_path):
@@ -70,9 +70,10 @@ def test_stores_of_another_format_are_counted(tmp_path):
 
 def test_a_file_that_went_away_is_one_line(groups_file):
     path = groups_file([])
-    made_of = store_module.StoreRecipe(find_sources([str(path)]), {}, Encoder(), None)
-    assert len(made_of.address) == 64
+    sources = find_sources([str(path)])
+    assert len(store_module.StoreRecipe(sources, {}, Encoder(), None).address) == 64
     path.unlink()
+    made_of = store_module.StoreRecipe(sources, {}, Encoder(), None)
     with pytest.raises(InputError, match=rf"^{path}: cannot be read: "):
         made_of.address  # noqa: B018 - a digest of the file
 

@@ -8,6 +8,7 @@ from hybridtune.config.fields import BenchmarkSource
 from hybridtune.config.languages import language_code
 from hybridtune.data.readers.files import (
     EMBEDDED,
+    HELD_OUT,
     SUFFIXES,
     call_reader,
     files_below,
@@ -17,7 +18,7 @@ from hybridtune.data.readers.files import (
 )
 from hybridtune.data.readers.foreign import foreign_folder, not_read
 from hybridtune.data.readers.languages import mixed_up
-from hybridtune.data.readers.native import benchmark_of_groups, parse_group, read_native
+from hybridtune.data.readers.native import Group, benchmark_of_groups, cut_benchmark, parse_group, read_native
 from hybridtune.data.readers.records import BenchmarkRows, CorpusPart, OfLanguages, TextList
 from hybridtune.data.readers.squad import mlqa_files, read_mlqa, read_xquad_r, xquad_r_files
 from hybridtune.data.readers.trec import miracl_files, qrels_files, read_miracl, read_qrels_folder, refuse_part
@@ -30,8 +31,12 @@ KNOWN = (
 )
 
 
-def read_benchmark(source: BenchmarkSource) -> BenchmarkRows:
+def read_benchmark(source: BenchmarkSource, held_out: Sequence[Group] | None = None) -> BenchmarkRows:
     """Read a benchmark of any known format; queries and judgements in memory, the corpus in parts that stream.
+
+    Args:
+        source: where it is, and which part of it.
+        held_out: the groups that make it, where it is a part of the training files; None: it is read.
 
     Raises:
         InputError: unreadable, of no known format, without a query or a relevant judgement, a query id that
@@ -39,7 +44,7 @@ def read_benchmark(source: BenchmarkSource) -> BenchmarkRows:
     """
     if source.languages == []:
         raise InputError("benchmark.languages is empty; leave it out to take all languages")
-    rows = _read(source)
+    rows = _read(source) if held_out is None else _only(cut_benchmark(source, held_out), source.languages)
     if not any(judgement.grade > 0 for judgement in rows.judged):
         raise InputError(f"{rows.name}: no query has a relevant passage")
     name, times = Counter(text.text_id for text in rows.queries).most_common(1)[0]
@@ -81,6 +86,8 @@ def _read_by_hook(source: BenchmarkSource, reader: str) -> BenchmarkRows:
 def _read(source: BenchmarkSource) -> BenchmarkRows:
     if source.reader is not None:
         return _read_by_hook(source, source.reader)
+    if source.path.startswith(HELD_OUT):
+        raise InputError(f"{source.path}: is a part of a study's training files (data.holdout), known to it alone")
     files = {} if source.path.startswith(EMBEDDED) else files_below(source.path)
     single = [] if files else find_sources([source.path])  # raises if nothing is there
     mlqa, miracl, qrels = mlqa_files(files), miracl_files(files), qrels_files(files)

@@ -25,6 +25,7 @@ from hybridtune.errors import InputError
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
 EMBEDDED = "newsroom:"
+HELD_OUT = "holdout:"
 _DEPTH = 3  # miracl/miracl-v1.0-sw/topics/<file>
 _SIDES = ("queries", "passages", "negatives")  # columns that hold a value for each language
 _FILES_LOOKED_AT = 1000  # in a folder of no known format

@@ -137,7 +137,11 @@ def _by_language(texts: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 def read_native(source: BenchmarkSource) -> BenchmarkRows:
     """Read groups as a benchmark, or the documents of it that ``source`` names."""
-    groups = [group for file in find_sources([source.path]) for group in read_groups(file)]
+    return cut_benchmark(source, [group for file in find_sources([source.path]) for group in read_groups(file)])
+
+
+def cut_benchmark(source: BenchmarkSource, groups: Sequence[Group]) -> BenchmarkRows:
+    """Make a benchmark of those of some groups that are in the documents that ``source`` names."""
     name = source.path
     if source.documents is not None:
         name += f" documents {list(source.documents)}"
