@@ -9,11 +9,13 @@ import pytest
 from hybridtune.callbacks import StudyCallback
 from hybridtune.config.fields import BenchmarkSource
 from hybridtune.config.study import Study, load_study
+from hybridtune.data import store as store_module
+from hybridtune.data.corpus import TextPart
 from hybridtune.data.newsroom import generate
 from hybridtune.data.readers.benchmarks import read_benchmark
 from hybridtune.data.training_texts import FILE, TrainingTexts
 from hybridtune.errors import InputError
-from hybridtune.study.leak_guard import check_evaluation, dropped_groups, keep_report
+from hybridtune.study.leak_guard import check_evaluation, dropped_groups, keep_report, texts_of_training
 from hybridtune.study.preflight import run_preflight
 from hybridtune.study.summary import describe_plan, opening_lines
 
@@ -177,6 +179,36 @@ class TestHoldout:
     def test_a_part_is_known_to_its_study_alone(self):
         with pytest.raises(InputError, match=r"^holdout:test: is a part of a study's training files"):
             read_benchmark(BenchmarkSource(path="holdout:test"))
+
+
+@pytest.fixture
+def stored(prepared, tmp_path, monkeypatch):
+    """Prepares a study and builds its token store without Ray, in this process."""
+
+    def rows(items, tokenizer, sides):
+        for item in items:
+            new = np.unpackbits(np.frombuffer(item["new"], np.uint8), count=item["texts"]).astype(bool)
+            table = store_module._TokenisePart(tokenizer, sides)(TextPart(Path(item["part"]), new).read())
+            yield from table.column("tokens").chunks
+
+    def make(groups, scored, **data):
+        monkeypatch.setattr(store_module, "_token_rows", rows)
+        found = prepared(groups, scored, **data)
+        return found, store_module.build_store(tmp_path / "stores", found.recipe)
+
+    return make
+
+
+def test_a_model_of_a_study_carries_what_it_was_trained_on_and_chosen_by(stored, groups_file, tmp_path):
+    found, store = stored(TRAIN, TRAIN[:10], on_leak="drop")
+    texts_of_training(found.study, store, found.benchmarks["dev"]).save(tmp_path / FILE)
+    trained, said = read_benchmark(BenchmarkSource(path=str(groups_file(TRAIN[20:25])))), Lines()
+    with pytest.raises(InputError, match="was trained on texts of this benchmark: "):
+        check_evaluation(str(tmp_path), trained, "error", said)
+    dev = read_benchmark(BenchmarkSource(path=str(groups_file(TRAIN[:10]))))
+    check_evaluation(str(tmp_path), dev, "error", said)  # these were left out of the training
+    (line,) = said.lines
+    assert "of the dev benchmark that chose this model" in line
 
 
 class Lines(StudyCallback):
