@@ -93,7 +93,8 @@ def test_centred_vectors(groups, capsys):
 
 @pytest.mark.ray
 def test_a_study(study_file, tmp_path, monkeypatch, capsys):
-    study_file("study.yaml", search={"space": {"temperature": {"loguniform": [0.02, 0.2]}}})
+    search = {"baselines": False, "space": {"temperature": {"loguniform": [0.02, 0.2]}}}
+    study_file("study.yaml", search=search, resources={"evaluators": 1})
     monkeypatch.chdir(tmp_path)
     names = run("A study, with a callback and a table of its trials", output_folder=str(tmp_path / "out"))
     out = capsys.readouterr().out

@@ -1,4 +1,8 @@
-"""Nothing of ours listens beyond loopback while a command is up, and nobody runs a job there without the token."""
+"""Nothing of ours listens beyond loopback while a command is up, and nobody runs a job there without the token.
+
+`run` and `evaluate` are looked at: `train` starts Ray where `run` does, and `mine` where `evaluate` does
+(tests/runtime/test_where_ray_starts.py).
+"""
 
 import http.client
 import ipaddress
@@ -103,7 +107,7 @@ def settled(folder, pattern):
 
 
 @pytest.fixture(scope="module")
-def commands(tmp_path_factory, no_ray, small_tree, tiny, newsroom_file):
+def commands(tmp_path_factory, no_ray, small_tree, tiny):
     """Name -> the command line, what stands in a folder while it works, and that folder."""
     root = tmp_path_factory.mktemp("door")
     tree = small_tree(
@@ -113,35 +117,20 @@ def commands(tmp_path_factory, no_ray, small_tree, tiny, newsroom_file):
     tree["train"] |= {"max_steps": 4000, "eval_steps": 8}
     (root / "study.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
     study, model, out = str(root / "study.yaml"), str(tiny[0]), {}
-    for name in ("run", "train", "evaluate", "mine"):
+    for name in ("run", "evaluate"):
         out[name] = root / name / "out"
         out[name].parent.mkdir()
     trained, encoded = "**/fit/checkpoint_*/state.json", "encoded/*/*"
     return root, {
         "run": (["run", study, "--out", str(out["run"])], settled(out["run"], trained)),
-        "train": (["train", study, "--out", str(out["train"])], settled(out["train"], trained)),
         "evaluate": (
             ["evaluate", model, *SMALL, "--benchmark", "newsroom:dev", "--out", str(out["evaluate"])],
             settled(out["evaluate"], encoded),
         ),
-        "mine": (
-            [
-                "mine",
-                model,
-                *SMALL,
-                "--data",
-                str(newsroom_file),
-                "--to",
-                f"{root}/mined.jsonl",
-                "--out",
-                str(out["mine"]),
-            ],
-            settled(out["mine"], encoded),
-        ),
     }
 
 
-@pytest.fixture(scope="module", params=["run", "train", "evaluate", "mine"])
+@pytest.fixture(scope="module", params=["run", "evaluate"])
 def up(request, commands):
     root, known = commands
     command, works = known[request.param]
@@ -170,7 +159,7 @@ def test_all_that_listens_is_on_loopback(up):
 
 def test_a_job_without_the_token_is_refused_wherever_it_is_posted(up):
     assert set(up.answers.values()) <= {None, *REFUSED, 404, 405}
-    with_dashboard = up.marker.parent.name in ("run", "train")
+    with_dashboard = up.marker.parent.name == "run"
     refused = {path for (_, _, path), answer in up.answers.items() if answer in REFUSED}
     assert refused >= set(JOBS if with_dashboard else JOBS[1:])
     away = own_address()
@@ -181,8 +170,8 @@ def test_a_job_without_the_token_is_refused_wherever_it_is_posted(up):
 def test_the_token_is_told_to_its_user_alone_and_opens(up):
     file = up.marker.parent / "out" / "dashboard.token"
     assert not (up.home / ".ray" / "auth_token").exists()
-    if up.marker.parent.name in ("evaluate", "mine"):
-        assert not file.exists()  # they have no dashboard
+    if up.marker.parent.name == "evaluate":
+        assert not file.exists()  # it has no dashboard
         return
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     url = (file.parent / "dashboard.txt").read_text().strip()

@@ -1,0 +1,34 @@
+"""Ray starts in one place, through one of two functions, so `run` and `evaluate` show how all commands start it."""
+
+import inspect
+from pathlib import Path
+
+import hybridtune
+from hybridtune.study import encoded, evaluate_model, mine, run
+
+ROOT = Path(hybridtune.__file__).parent
+
+
+def files_with(word):
+    found = (path for path in ROOT.rglob("*.py") if word in path.read_text(encoding="utf-8"))
+    return {path.relative_to(ROOT).as_posix() for path in found}
+
+
+def calls(code, name):
+    return f" {name}(" in inspect.getsource(code)
+
+
+def test_ray_is_started_or_joined_in_the_runtime_room_alone():
+    assert files_with("ray.init(") == {"runtime/local.py", "runtime/connect.py"}
+
+
+def test_two_functions_start_a_local_ray_and_all_commands_go_through_them():
+    assert files_with("local_cluster(") == {"runtime/local.py", "study/run.py", "study/encoded.py"}
+    functions = [function for function in vars(run).values() if inspect.isfunction(function)]
+    starting = {function.__name__ for function in functions if calls(function, "local_cluster")}
+    assert starting == {"started", "local_cluster"}  # the latter by its own definition
+    assert "local_cluster(" in inspect.getsource(encoded.encoded)
+    assert calls(run._search, "started")
+    assert calls(run.train_study, "started")
+    assert calls(evaluate_model, "encoded")
+    assert calls(mine, "encoded")
