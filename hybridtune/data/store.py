@@ -30,10 +30,10 @@ from hybridtune.data.corpus import Corpus, CorpusBuilder, TextPart, read_texts
 from hybridtune.data.holdout import Cut
 from hybridtune.data.readers.files import Source, find_sources, read_bytes
 from hybridtune.data.readers.native import Group, read_groups
-from hybridtune.data.training_texts import FILE as TRAINING_TEXTS
 from hybridtune.data.training_texts import TrainingTexts
 from hybridtune.errors import InputError
 from hybridtune.metrics.arrays import Int32, Int64
+from hybridtune.model.published import TRAINING_TEXTS
 from hybridtune.model.tokenizer import Tokenizer, pretrained_tokenizer, train_tokenizer
 from hybridtune.runtime.resources import cores
 from hybridtune.storage.files import cache_folder, is_remote, locked

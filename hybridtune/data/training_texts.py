@@ -19,8 +19,6 @@ from hybridtune.data.text_index import TextIndex, TextIndexBuilder, distinct_pie
 from hybridtune.errors import InputError
 from hybridtune.metrics.arrays import Bool
 
-FILE = "training_texts.npz"  # in a token store and in a model folder
-
 _MOST_KEYS, _MOST_PIECES, _MOST_OF_DEV = 1 << 19, 1 << 20, 1 << 17
 _AT_ONCE = 4096  # texts
 AnyText = TypeVar("AnyText")

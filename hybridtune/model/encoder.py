@@ -3,6 +3,7 @@
 `folder` says how a model is used and writes one again; `packing` lets texts of all lengths share a forward.
 """
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from hybridtune.model.backbone import load_backbone, token_types
 from hybridtune.model.folder import check_fit, save_folder, training_pairs_of, with_folder_settings
 from hybridtune.model.heads import HEADS, DenseHead, load_heads, pool
 from hybridtune.model.packing import TokenRows
-from hybridtune.model.published import Published, read_published
+from hybridtune.model.published import TRAINING_TEXTS, Published, Repository, read_published
 from hybridtune.model.tokenizer import Tokenizer, pretrained_tokenizer
 
 BATCH_TOKENS = 4096  # padded tokens encoded at once: stays in a core's caches
@@ -141,6 +142,9 @@ class DualEncoder(nn.Module):
         """
         encoder, _ = self._of_texts()
         save_folder(self, encoder.name, encoder, Path(folder), training_pairs=training_pairs_of(encoder.name))
+        texts = Repository(encoder.name).file(TRAINING_TEXTS)
+        if texts is not None:
+            shutil.copy(texts, Path(folder) / TRAINING_TEXTS)
 
     def _of_texts(self) -> tuple[Encoder, Tokenizer]:
         if self._texts is None:

@@ -19,6 +19,8 @@ from typing import Any
 
 from hybridtune.errors import InputError, model_not_loaded
 
+TRAINING_TEXTS = "training_texts.npz"  # hashes of the texts that a model was trained on
+
 POOLINGS = {  # the name of a pooling -> what sentence-transformers up to version 5 calls it
     "mean": "pooling_mode_mean_tokens",
     "cls": "pooling_mode_cls_token",

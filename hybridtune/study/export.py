@@ -20,7 +20,6 @@ from hybridtune.config.study import Study, load_study
 from hybridtune.data.corpus import Corpus
 from hybridtune.data.plan import distinct_pairs
 from hybridtune.data.store import recipe
-from hybridtune.data.training_texts import FILE as TRAINING_TEXTS
 from hybridtune.errors import HybridtuneError, InputError
 from hybridtune.metrics.breakdown import full_scores
 from hybridtune.metrics.metrics import Scores
@@ -28,6 +27,7 @@ from hybridtune.metrics.per_query import FILE as PER_QUERY
 from hybridtune.model import onnx
 from hybridtune.model.encoder import DualEncoder, load_encoder
 from hybridtune.model.folder import save_folder, with_folder_settings
+from hybridtune.model.published import TRAINING_TEXTS
 from hybridtune.model.tokenizer import pretrained_tokenizer
 from hybridtune.storage.files import base_name
 from hybridtune.storage.study_folder import ENVIRONMENT, check_format

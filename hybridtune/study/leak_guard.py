@@ -22,10 +22,10 @@ from hybridtune.data.readers.files import Source
 from hybridtune.data.readers.native import Group
 from hybridtune.data.readers.records import BenchmarkRows, Text
 from hybridtune.data.store import StoreRecipe, TokenStore, existing_store, store_root
-from hybridtune.data.training_texts import FILE, TrainingTexts, in_blocks
+from hybridtune.data.training_texts import TrainingTexts, in_blocks
 from hybridtune.errors import InputError
 from hybridtune.evaluate.benchmark import Benchmark
-from hybridtune.model.published import Repository
+from hybridtune.model.published import TRAINING_TEXTS, Repository
 from hybridtune.storage.files import write_atomically
 
 REPORT = "leaks.json"  # in a study folder
@@ -219,7 +219,7 @@ def check_evaluation(
 
 def training_texts_of(model: str) -> TrainingTexts | None:
     """Return what the folder of a model says of the texts that it was trained on; None: nothing."""
-    file = Repository(model).file(FILE)
+    file = Repository(model).file(TRAINING_TEXTS)
     return TrainingTexts.load(file) if file is not None else None
 
 

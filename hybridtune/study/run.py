@@ -19,7 +19,6 @@ from hybridtune.callbacks import Callbacks, StudyCallback, Training, every, phas
 from hybridtune.config.study import Study
 from hybridtune.data.plan import distinct_pairs
 from hybridtune.data.store import TokenStore, build_store, store_root
-from hybridtune.data.training_texts import FILE as TRAINING_TEXTS
 from hybridtune.evaluate.benchmark import Benchmark
 from hybridtune.evaluate.service import EvaluatorService, Placement, State
 from hybridtune.metrics.breakdown import full_scores
@@ -27,6 +26,7 @@ from hybridtune.metrics.metrics import Scores
 from hybridtune.metrics.per_query import FILE as PER_QUERY
 from hybridtune.model.encoder import load_encoder
 from hybridtune.model.folder import build_tiny
+from hybridtune.model.published import TRAINING_TEXTS
 from hybridtune.report.contestants import FOLDER as CONTESTANTS
 from hybridtune.report.headline import headline
 from hybridtune.report.page import REPORT, write_report

@@ -1,6 +1,7 @@
 """Nothing that is scored was trained on: what a study and an evaluation do about it."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,10 @@ from hybridtune.data import store as store_module
 from hybridtune.data.corpus import TextPart
 from hybridtune.data.newsroom import generate
 from hybridtune.data.readers.benchmarks import read_benchmark
-from hybridtune.data.training_texts import FILE, TrainingTexts
+from hybridtune.data.training_texts import TrainingTexts
 from hybridtune.errors import InputError
+from hybridtune.model.encoder import DualEncoder
+from hybridtune.model.published import TRAINING_TEXTS
 from hybridtune.study.leak_guard import check_evaluation, dropped_groups, keep_report, texts_of_training
 from hybridtune.study.preflight import run_preflight
 from hybridtune.study.summary import describe_plan, opening_lines
@@ -201,7 +204,7 @@ def stored(prepared, tmp_path, monkeypatch):
 
 def test_a_model_of_a_study_carries_what_it_was_trained_on_and_chosen_by(stored, groups_file, tmp_path):
     found, store = stored(TRAIN, TRAIN[:10], on_leak="drop")
-    texts_of_training(found.study, store, found.benchmarks["dev"]).save(tmp_path / FILE)
+    texts_of_training(found.study, store, found.benchmarks["dev"]).save(tmp_path / TRAINING_TEXTS)
     trained, said = read_benchmark(BenchmarkSource(path=str(groups_file(TRAIN[20:25])))), Lines()
     with pytest.raises(InputError, match="was trained on texts of this benchmark: "):
         check_evaluation(str(tmp_path), trained, "error", said)
@@ -225,7 +228,7 @@ class TestEvaluation:
         """A folder that says it was trained on the training part, and chosen by the dev part."""
         texts = [text for row in TRAIN for side in ("queries", "passages") for text in row[side].values()]
         dev = [text for row in DEV for side in ("queries", "passages") for text in row[side].values()]
-        TrainingTexts.of(texts).with_dev(dev).save(tmp_path / FILE)
+        TrainingTexts.of(texts).with_dev(dev).save(tmp_path / TRAINING_TEXTS)
         return str(tmp_path)
 
     def test_a_benchmark_of_the_training_is_refused(self, model, groups_file):
@@ -254,16 +257,21 @@ class TestEvaluation:
 
 
 def test_a_start_that_was_trained_on_the_benchmark_is_refused(study_file, tiny, tmp_path):
-    import shutil
-
     folder = shutil.copytree(tiny[0], tmp_path / "start")
-    TrainingTexts.of(text for row in DEV for text in row["passages"].values()).save(folder / FILE)
+    TrainingTexts.of(text for row in DEV for text in row["passages"].values()).save(folder / TRAINING_TEXTS)
     encoder = {"name": str(folder), "query_length": 16, "passage_length": 24}
     study = load_study(study_file(encoder=encoder))
     with pytest.raises(InputError) as caught:
         run_preflight(study, False)
     assert str(caught.value).startswith(f"encoder {folder}: was trained on texts of what is scored: benchmarks.dev: ")
     run_preflight(load_study(study_file(encoder=encoder, data={"train": "newsroom:train", "on_leak": "warn"})), False)
+
+
+def test_a_model_that_is_saved_again_keeps_them(tiny, tmp_path):
+    folder = shutil.copytree(tiny[0], tmp_path / "start")
+    TrainingTexts.of(["A text of the training that has some more words."]).save(folder / TRAINING_TEXTS)
+    DualEncoder.load(str(folder), query_length=16, passage_length=24).save(tmp_path / "again")
+    assert (tmp_path / "again" / TRAINING_TEXTS).read_bytes() == (folder / TRAINING_TEXTS).read_bytes()
 
 
 def test_the_command_line_refuses_with_exit_code_2(call, groups_file, study_file):
