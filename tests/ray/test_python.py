@@ -20,6 +20,18 @@ def test_the_result_names_the_best_trial_and_holds_the_table(searched_here):
     assert seen.results == [result.result]
 
 
+def test_without_a_test_benchmark_the_contestants_meet_on_dev(searched_here):
+    result, seen = searched_here
+    table = result.contestants
+    assert result.result["contestant_scores"]["benchmark"] == "dev"
+    assert list(table.index) == ["tuned", "start", "start, centred"]
+    assert table["trial"]["tuned"] == result.best.id
+    for metric in ("mono/AP", "multi/AP", "balanced/AP"):
+        assert table[metric]["tuned"] == pytest.approx(result.best.metrics[metric], rel=1e-12)
+        assert table[metric]["start"] != table[metric]["tuned"]
+    assert ("scoring the contestants", True) in seen.phases
+
+
 def test_a_callback_sees_trials_scores_and_steps(searched_here):
     result, seen = searched_here
     for row in result.trials.itertuples():
