@@ -28,13 +28,14 @@ from hybridtune.model.encoder import load_encoder
 from hybridtune.model.folder import build_tiny
 from hybridtune.model.published import TRAINING_TEXTS
 from hybridtune.report.contestants import FOLDER as CONTESTANTS
+from hybridtune.report.contestants import TUNED
 from hybridtune.report.headline import headline
 from hybridtune.report.page import REPORT, write_report
 from hybridtune.runtime.connect import cluster, describe_waiting, shape_of, waiting_workers
 from hybridtune.runtime.local import capacity, local_cluster
 from hybridtune.search.seed_check import run_repeats
 from hybridtune.search.stopping import contenders
-from hybridtune.search.study import run_search
+from hybridtune.search.study import SearchResult, run_search
 from hybridtune.search.trial_log import Display
 from hybridtune.storage.files import ensure_local, publish, write_atomically
 from hybridtune.storage.trial_rows import TrialRow, best_row, read_rows
@@ -317,10 +318,11 @@ def _ended(folder: Path) -> dict[str, Any] | None:
     return result if result.get("trials") and not failed and result["study"] == str(folder) else None
 
 
-def _contestants(found: Any, goals: Mapping[str, str]) -> dict[str, TrialRow]:
+def _contestants(found: SearchResult, goals: Mapping[str, str]) -> dict[str, TrialRow]:
+    """Return the trained contestants by slug: the tuned trial, and the baselines; the study's best is one of them."""
     done = contenders(found.rows)
     free = [row for row in done if row.baseline is None]
-    rows = {"tuned": best_row(free, goals)} if free else {}
+    rows = {TUNED: found.best if found.best.baseline is None else best_row(free, goals)} if free else {}
     return rows | {row.baseline: row for row in done if row.baseline is not None}
 
 
