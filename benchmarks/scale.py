@@ -70,9 +70,7 @@ def _search(nodes, waves, seconds, folder):
     from hybridtune.train.job_queue import FitJob
 
     trials = nodes * waves
-    study = load_study(
-        demo_study(), (f"search.trials={trials}", "search.baselines=false", "search.early_stopping=null")
-    )
+    study = load_study(demo_study(), (f"search.trials={trials}", "search.arms=none", "search.early_stopping=null"))
     search_study.Trial = sleeping_trial(seconds)
     job = FitJob(study, store="", source="", benchmark=None, storage=str(folder / "trials"))  # nothing trains
     cpu, began = time.process_time(), time.time()

@@ -11,7 +11,7 @@ from hybridtune.storage.trial_rows import TrialRow
 if TYPE_CHECKING:
     from hybridtune.config.study import Study
 
-Training = Literal["search", "seed check", "fit"]
+Training = Literal["search", "reruns", "seed check", "fit"]
 Progress = Callable[[int, int], None]
 
 
@@ -44,7 +44,7 @@ class StudyCallback:
     def on_training_start(
         self, training: Training, study: "Study", concurrent_trials: int, rows: Sequence[TrialRow]
     ) -> None:
-        """Receive the start of the trials of a search, of those of its seed check, or of a single fit.
+        """Receive the start of the trials of a search, of its reruns, of its seed check, or of a single fit.
 
         Args:
             training: which of them.

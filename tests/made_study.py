@@ -6,16 +6,16 @@ import json
 import numpy as np
 import optuna
 
-from hybridtune.config.names import short_name
+from hybridtune.config.names import contestant_name, short_name
 from hybridtune.config.study import Study, check, dump_study
 from hybridtune.metrics import metrics
 from hybridtune.metrics.per_query import read_per_query, write_per_query
-from hybridtune.report.contestants import Scored, compare_contestants, contestant_name
+from hybridtune.report.contestants import Scored, compare_contestants
 from hybridtune.storage.study_folder import FORMAT
 
 LANGUAGES = ("de", "en", "sw")
 TOPICS, POOL = 12, 20  # queries and passages of each language
-BASELINES = {"mono-only": 1.0, "half-half": 0.5, "cross-only": 0.0}
+ARMS = {"mono-only": 1.0, "half-half": 0.5, "cross-only": 0.0}
 SEARCHED = [(0.3, 0.02, "done"), (0.7, 0.1, "stopped early"), (0.45, 0.04, "done"), (0.9, 0.07, "failed")]
 OBJECTIVES = {"one": ["balanced/AP"], "three": ["mono/AP", "multi/AP", "multi/rank_distance"]}
 STEPS = (10, 20, 30)
@@ -51,8 +51,8 @@ def made_study(folder, *, objectives="one", languages=LANGUAGES, extra=None, fin
     (folder / "study.yaml").write_text(dump_study(study), encoding="utf-8")
     told = {"format": FORMAT, "command": "hybridtune run made.yaml", "python": "3.11.0", "machine": "x86_64", "cpus": 2}
     (folder / "environment.json").write_text(json.dumps({**told, "packages": {"optuna": "5.0.0"}}), encoding="utf-8")
-    asked = [(name, ratio, 0.05, "done") for name, ratio in BASELINES.items()]
-    asked += [(None, *one) for one in SEARCHED]
+    asked = [(name, ratio, 0.05, "done") for name, ratio in ARMS.items()]
+    asked += [("tuned", *one) for one in SEARCHED]
     rows = [made_trial(folder, number, one, languages, extra or {}) for number, one in enumerate(asked)]
     text = "".join(json.dumps(row) + "\n" for row in rows)
     (folder / "trials.jsonl").write_text(text, encoding="utf-8")
@@ -64,14 +64,15 @@ def made_study(folder, *, objectives="one", languages=LANGUAGES, extra=None, fin
 
 def made_trial(folder, number, asked, languages, extra):
     """One trial's folder; returns its row."""
-    baseline, ratio, temperature, status = asked
+    arm, ratio, temperature, status = asked
     name = f"{number:04d}"
     place = folder / "trials" / name
     place.mkdir(parents=True)
     row = {
         "id": name,
         "number": number,
-        "baseline": baseline,
+        "arm": arm,
+        "proposed": "sampler" if arm == "tuned" else "file",
         "values": {"mix.mixing_ratio": ratio, "train.temperature": temperature, **extra},
         "metrics": {},
         "status": status,
@@ -160,6 +161,7 @@ def ledger(folder, name, goals, rows):
             distributions=space,
             values=[row["metrics"][goal] for goal in goals] if done else None,
             intermediate_values=dict(history),
+            user_attrs={"arm": row["arm"], "proposed": row["proposed"]},
         )
         study.add_trial(trial)
 
@@ -190,10 +192,14 @@ def write_result(folder, goals, rows, languages):
 
 
 def made_contestants(folder, done, goals, languages):
-    """What a result holds of its contestants: the baselines, the best searched trial, and two that cost no training."""
+    """What a result holds of its contestants: the best of each arm, and two that cost no training."""
     sign = -1 if goals[0].endswith("rank_distance") else 1
-    tuned = max((row for row in done if row["baseline"] is None), key=lambda row: sign * row["metrics"][goals[0]])
-    trained = {"tuned": tuned} | {row["baseline"]: row for row in done if row["baseline"] is not None}
+
+    def best(rows):
+        return max(rows, key=lambda row: sign * row["metrics"][goals[0]])
+
+    trained = {arm: best([row for row in done if row["arm"] == arm]) for arm in ("tuned", *ARMS)}
+    strongest = best([trained[arm] for arm in ARMS])["arm"]
     scored = []
     for number, slug in enumerate([*trained, "start", "start-centred"]):
         home, row = folder / "contestants" / slug, trained.get(slug)
@@ -203,6 +209,7 @@ def made_contestants(folder, done, goals, languages):
         scored.append(Scored(slug, contestant_name(slug, None), trial, scores["metrics"], values))
     return {
         "contestants": {slug: row["id"] for slug, row in trained.items()},
+        "reference": {"arm": strongest, "same_values": None, "file_values": strongest},
         "contestant_scores": {
             "benchmark": "test",
             **compare_contestants(scored, goals),

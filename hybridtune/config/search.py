@@ -39,28 +39,34 @@ class Search(Part):
         min_length=1,
         description="one metric, or several (a Pareto front); of a group of languages like multi/AP@unseen",
     )
-    trials: Annotated[int, Field(ge=0)] = Field(default=12, description="searched trials, after the baselines")
-    baselines: bool = Field(default=True, description="first train mono-only, half-half and cross-only")
+    trials: Count = Field(default=12, description="trials of each arm that is searched")
+    arms: Literal["searched", "rerun", "none"] = Field(
+        default="searched",
+        description="what the searched mixing ratio is compared with. searched: mono-only, half-half and cross-only, "
+        "each with as many trials over the other fields; rerun: these three ratios once each, with the best trial's "
+        "other values; none: nothing",
+    )
     sampler: Annotated[str, WithJsonSchema({"anyOf": [{"enum": SAMPLERS}, HOOK_SCHEMA]})] = Field(
         default="tpe", description="what proposes the values of a trial; one of your own: package.module:function"
     )
     points: list[dict[str, Any]] = Field(
         default=[],
-        description="values to try first, after the baselines: {field: value}; the sampler proposes fields left out",
+        description="values to try first: {field: value}; fields left out are drawn at random",
     )
     warm_start: str | None = Field(
         default=None,
         description="folder of an earlier study, or its Optuna storage (URL): its trials teach the sampler",
     )
     early_stopping: EarlyStopping | None = Field(
-        default=EarlyStopping(), description="what ends trials that fall behind; null: nothing"
+        default=EarlyStopping(),
+        description="what ends trials that fall behind, in arms of 8 or more; null: nothing",
     )
     time_budget: str | None = Field(
         default=None, description="like 90s, 30m, 2h, 1d: no new trial and no further step after it"
     )
     step_budget: Count | None = Field(default=None, description="training steps of all trials together, at most")
     repeat_best: Annotated[int, Field(ge=0)] = Field(
-        default=0, description="further seeds for the best trial and each baseline, to tell gain from noise"
+        default=0, description="further seeds for every contestant, to tell gain from noise"
     )
     storage: str = Field(
         default="sqlite",

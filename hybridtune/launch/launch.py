@@ -14,7 +14,7 @@ from hybridtune.launch.launcher_file import LOCAL_NODES
 from hybridtune.launch.preview import describe_launch
 from hybridtune.launch.record import Kind, Launch, make_key
 from hybridtune.runtime.connect import SHAPE, dump_shape
-from hybridtune.search.samplers import expected_trials
+from hybridtune.search.arms import expected_trials
 from hybridtune.storage.files import is_remote, local_path
 from hybridtune.study.folder import make_folder, open_study_folder
 from hybridtune.study.preflight import Preflight, run_preflight

@@ -9,6 +9,7 @@ from rich.filesize import decimal
 from hybridtune.config.study import Study
 from hybridtune.launch.cluster_file import ClusterFile
 from hybridtune.runtime.resources import Allocation, allocate
+from hybridtune.search.arms import most_reruns
 
 _OF_RESOURCES = {"workers", "cpus_per_worker", "gpus_per_worker", "placement", "accelerator_type"}
 
@@ -24,8 +25,8 @@ def describe_launch(
 ) -> dict[str, Any]:
     """Return the plan as plain values, for ``--json``.
 
-    The ``trials`` are all, the baselines among them; ``uploads`` are the (name, bytes) of what goes along with the job;
-    ``out`` is the location of the results as the cluster sees it, ``folder`` that of the fetched ones.
+    The ``trials`` are those of all arms; ``uploads`` are the (name, bytes) of what goes along with the job; ``out`` is
+    the location of the results as the cluster sees it, ``folder`` that of the fetched ones.
 
     Returns:
         ``cluster``, ``trials``, ``resources``, ``phases`` (when, trials at once, nodes by type), ``uploads``,
@@ -44,7 +45,8 @@ def describe_launch(
         },
         "trials": {
             "all": trials,
-            "baselines": study.search.baselines,
+            "arms": study.search.arms,
+            "reruns": most_reruns(study),
             "at_once": allocation.at_once,
             "waves": waves,
             "repeat_best": study.search.repeat_best,
@@ -82,10 +84,12 @@ def plan_lines(plan: Mapping[str, Any]) -> list[str]:
     kind = {"launcher": "Ray's launcher", "raycluster": "a RayCluster", "rayjob": "a RayJob"}[cluster["kind"]]
     most = _many(cluster["most_workers"], "worker node")
     spot = f"; may be taken back: {', '.join(cluster['spot'])}" if cluster["spot"] else ""
-    baselines = " (the baselines among them)" if trials["baselines"] else ""
-    waves = f"{trials['all']}{baselines}, {trials['at_once']} at once, {_many(trials['waves'], 'wave')}"
+    arms = " (in four arms)" if trials["arms"] == "searched" else ""
+    waves = f"{trials['all']}{arms}, {trials['at_once']} at once, {_many(trials['waves'], 'wave')}"
+    if trials["reruns"]:
+        waves += f"; then up to {_many(trials['reruns'], 'training')} of fixed ratios"
     if trials["repeat_best"]:
-        waves += f"; then {_many(trials['repeat_best'], 'further seed')} of the best and of each baseline"
+        waves += f"; then {_many(trials['repeat_best'], 'further seed')} of each contestant"
     lines = [
         f"cluster {cluster['name']} ({cluster['file']}): {cluster['provider']} by {kind}, at most {most}{spot}",
         f"a trial: {_trial(plan['resources'])}",

@@ -15,6 +15,7 @@ from hybridtune.errors import InputError
 from hybridtune.launch.record import LAUNCH
 from hybridtune.metrics.names import is_distance
 from hybridtune.report.text import format_metric
+from hybridtune.search.arms import expected_trials, searched
 from hybridtune.storage.study_folder import check_format
 from hybridtune.storage.trial_rows import TrialRow, read_rows, read_running
 from hybridtune.study.folder import RAY_ADDRESS
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from hybridtune.config.study import Study
 
 ENDED, RUNNING, ELSEWHERE, CUT_OFF = "ended", "running", "running elsewhere", "cut off"
-_BASELINES = 3
 
 
 def read_study(folder: Path) -> "Study":
@@ -62,7 +62,8 @@ def status(folder: Path) -> dict[str, Any]:
     Returns:
         ``{"study", "name", "state", "requested", "ended", "counts": {status: trials}, "objective", "best", "front",
         "trials", "headline", "go_on"}``. ``state`` is ``running``, ``running elsewhere`` (a process of another machine,
-        which may have ended), ``cut off`` or ``ended``. ``requested`` is the number of trials in the end, ``front`` the
+        which may have ended), ``cut off`` or ``ended``. ``requested`` is the number of trials that the search will
+        have and ``ended`` how many of them did, both without the reruns after it; ``front`` the
         ids of an ended study's Pareto front, ``headline`` the sentence of an ended study, ``go_on`` the command that
         finishes a study that was cut off. A launched study also has ``job`` (see `attach.job_summary`), alone before
         the study has written anything, or ``notice``: why the job is not known.
@@ -106,8 +107,8 @@ def status(folder: Path) -> dict[str, Any]:
         "study": str(folder),
         "name": study.name,
         "state": state,
-        "requested": _trials_in_all(study),
-        "ended": len(rows) - counts["running"],
+        "requested": expected_trials(study),
+        "ended": sum(row.status != "running" for row in searched(rows)),
         "counts": dict(counts),
         "objective": study.search.objective,
         "best": asdict(best) if best else None,
@@ -151,14 +152,6 @@ def status_table(found: dict[str, Any], screen: Screen) -> None:
         screen.print(found["headline"])
     if found["go_on"]:
         screen.print(f"to go on: {found['go_on']}")
-
-
-def _trials_in_all(study: "Study") -> int:
-    if study.search.sampler == "grid":  # heavy: it depends on which combinations there are
-        from hybridtune.search.samplers import expected_trials
-
-        return expected_trials(study)
-    return study.search.trials + (_BASELINES if study.search.baselines else 0)
 
 
 def _result(folder: Path) -> dict[str, Any] | None:

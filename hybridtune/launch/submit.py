@@ -25,7 +25,7 @@ from hybridtune.launch import attach, jobs
 from hybridtune.launch import record as launched
 from hybridtune.launch.jobs import PACKAGE_LIMIT
 from hybridtune.launch.record import Launch
-from hybridtune.search.samplers import expected_trials
+from hybridtune.search.arms import expected_trials
 from hybridtune.storage.files import is_remote
 from hybridtune.study.folder import make_folder
 from hybridtune.study.preflight import run_preflight

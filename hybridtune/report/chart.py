@@ -11,16 +11,17 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from hybridtune.config.names import TUNED
 from hybridtune.metrics.names import is_distance
 from hybridtune.report import colours
 from hybridtune.report.colours import FAINT, GREY, SETTING_COLOURS, Scale
 from hybridtune.report.record import StudyRecord, TrialRecord
 from hybridtune.report.text import Table, Value, format_metric, plain_name, shorten
 
-SYMBOLS = {"mono-only": "triangle-up", "half-half": "square", "cross-only": "triangle-down", None: "circle"}
+SYMBOLS = {"mono-only": "triangle-up", "half-half": "square", "cross-only": "triangle-down", TUNED: "circle"}
 MARKS = (
     "Filled: came to the last step; hollow: stopped before. Triangle up: mono-only, square: half-half, triangle down: "
-    "cross-only, circle: searched."
+    "cross-only, circle: searched mixing ratio."
 )
 LEGIBLE = 12  # languages up to which a cell of a heat map has room for its number
 SIGNED = 8  # languages up to which it has room for a plus, which the colour shows too
@@ -109,8 +110,8 @@ def better(mode: str) -> str:
 
 
 def symbol(trial: TrialRecord) -> str:
-    """Return Plotly's name of a trial's mark: its shape by baseline, hollow where it was stopped."""
-    shape = SYMBOLS.get(trial.baseline, "diamond")
+    """Return Plotly's name of a trial's mark: its shape by arm, hollow where it was stopped."""
+    shape = SYMBOLS[trial.arm]
     return shape if trial.done else f"{shape}-open"
 
 

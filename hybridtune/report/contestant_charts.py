@@ -6,9 +6,10 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from hybridtune.config.names import TUNED
 from hybridtune.report.chart import Chart, rounded, safe, styled
 from hybridtune.report.colours import GREY, SETTING_COLOURS
-from hybridtune.report.contestants import TUNED, centring_words
+from hybridtune.report.contestants import centring_words
 from hybridtune.report.intervals import DRAWS
 from hybridtune.report.record import StudyRecord
 from hybridtune.report.text import Cell, Table, Value, capital, counted, format_end, format_metric, format_signed

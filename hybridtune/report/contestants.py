@@ -7,14 +7,13 @@ Per-query values go in, plain figures come out, which `result.json` keeps as ``c
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from hybridtune.config.names import TUNED
 from hybridtune.metrics.per_query import PerQuery
 from hybridtune.metrics.units import choose_unit, few_units
 from hybridtune.report.intervals import Interval, count_units, difference_intervals, intervals
 
 FOLDER = "contestants"  # in the study folder
-TUNED, SAME_VALUES, FILE_VALUES, START, CENTRED = "tuned", "same-values", "file-values", "start", "start-centred"
 SHOWN = ("mono/AP", "cross/AP", "multi/AP", "multi/rank_distance", "balanced/AP")
-_NAMES = {SAME_VALUES: "{}, same values", FILE_VALUES: "{}, file's values", CENTRED: "start, centred"}
 
 
 class Scored(NamedTuple):
@@ -25,11 +24,6 @@ class Scored(NamedTuple):
     trial: str | None
     metrics: Mapping[str, float]
     values: PerQuery
-
-
-def contestant_name(slug: str, ratio: str | None) -> str:
-    """Return the words for a contestant; ``ratio`` is the fixed ratio of its trial, like ``half-half``, if any."""
-    return _NAMES.get(slug, slug).format(ratio)
 
 
 def compare_contestants(scored: Sequence[Scored], goals: Sequence[str]) -> dict[str, Any]:

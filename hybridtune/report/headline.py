@@ -1,88 +1,153 @@
-"""PURE. The line that a study ends with: the best trial beside the strongest baseline, and whether that is noise.
+"""PURE. The line that a study ends with: how far the tuned trial is above the strongest fixed ratio, and by what.
 
-The terminal prints it and `result.json` holds it; the report writes it of a study that has not ended too.
+The whole gain is over that ratio with the study file's values. Its one part comes from the mix: tuned less the ratio
+with tuned's other values; its other part from these values: the ratio with them less the ratio with the file's. The
+terminal and the report show the line, and ``result.json`` holds it.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
+from hybridtune.config.names import FIXED_ARMS, TUNED
 from hybridtune.config.study import Study
 from hybridtune.metrics.metrics import direction
 from hybridtune.metrics.names import is_distance
+from hybridtune.storage.trial_rows import TrialRow
 
-BEST = "best"  # the name of the chosen trial in a seed check; a baseline has its own
 BETTER, WORSE, NOISE, UNKNOWN = "better", "worse", "within noise", "not measured"
 
-Trial = Mapping[str, Any]
+
+@dataclass(frozen=True)
+class Share:
+    """A part of the gain over the strongest fixed ratio, on the first objective.
+
+    Where it was trained with fresh seeds, ``half`` is half its 95 % interval, and ``p`` that of the paired test over
+    topics or documents; else both are None. A part is credited where ``verdict`` is ``better``. ``not_above`` names the
+    contestant over which the gain is not shown, though it is over the ratio with the same values.
+    """
+
+    amount: float
+    half: float | None = None
+    p: float | None = None
+    verdict: str = UNKNOWN
+    not_above: str | None = None
 
 
-def headline(study: Study, result: Mapping[str, Any]) -> str:
-    """Return one line on the first objective: the best trial beside the strongest baseline.
+@dataclass(frozen=True)
+class Gain:
+    """The tuned trial less the strongest fixed ratio with the file's values, and the two parts of that.
+
+    ``seeds`` are the fresh ones of the noise check, of which all amounts are means; 0: one run each, the first.
+    ``unit`` is what its test pairs, topics or documents.
+    """
+
+    metric: str
+    reference: str  # the strongest fixed ratio
+    total: float
+    mix: Share
+    other_values: Share
+    seeds: int
+    unit: str = ""
+
+
+def gain(study: Study, result: Mapping[str, Any]) -> Gain | None:
+    """Return what the tuned trial gains and by what; None where one of the three contestants is missing.
+
+    The mix is credited where tuned beats the strongest fixed ratio at the same other values, and the fixed ratio, as it
+    was searched, with the best mean over fresh seeds, both by the noise check's rule; the other values by this rule.
 
     Args:
         study: the study file.
-        result: ``best`` and ``trials``, each a `TrialRow` as a dict, and ``repeats``: the seed check; None: not made.
+        result: ``contestants`` (trial id by name), ``reference`` (`search.arms.Reference` as a dict), ``trials``, each
+            a `TrialRow` as a dict, and ``repeats``, the noise check; None: not made.
+    """
+    metric, beside, who = study.search.objective[0], result["reference"], result["contestants"]
+    if beside is None or TUNED not in who or None in (beside["same_values"], beside["file_values"]):
+        return None
+    arm, same, file = beside["arm"], beside["same_values"], beside["file_values"]
+    repeats = result.get("repeats")
+    if repeats is None:
+        first = {trial["id"]: trial["metrics"][metric] for trial in result["trials"] if metric in trial["metrics"]}
+        tuned, at_same, at_file = (first[who[name]] for name in (TUNED, same, file))
+        return Gain(metric, arm, tuned - at_file, Share(tuned - at_same), Share(at_same - at_file), 0)
+    found = {name: repeats["contestants"][name]["metrics"][metric] for name in (TUNED, same, file)}
+    if any(one["mean"] is None for one in found.values()):
+        return None
+    mix, values = _share(repeats["against"][same][metric]), _share(repeats["other_values"][metric])
+    rival = _strongest(metric, repeats)
+    if mix.verdict == BETTER and rival is not None:
+        over = repeats["against"][rival][metric]["verdict"]
+        if over != BETTER:
+            mix = Share(mix.amount, mix.half, mix.p, UNKNOWN if over == UNKNOWN else NOISE, rival)
+    seeds = min(one["n"] for one in found.values())
+    return Gain(metric, arm, found[TUNED]["mean"] - found[file]["mean"], mix, values, seeds, repeats["unit"])
+
+
+def _share(versus: Mapping[str, Any]) -> Share:
+    low, high = versus["low"], versus["high"]
+    half = None if low is None or high is None else (high - low) / 2
+    return Share(versus["difference"], half, versus["p_units"], versus["verdict"])
+
+
+def _strongest(metric: str, repeats: Mapping[str, Any]) -> str | None:
+    """Return the fixed ratio, as it was searched, with the best mean over fresh seeds."""
+    sign = 1 if direction(metric) == "max" else -1
+    who = repeats["contestants"]
+    means = {arm: who[arm]["metrics"][metric]["mean"] for arm in FIXED_ARMS if arm in who}
+    known = {arm: sign * mean for arm, mean in means.items() if mean is not None}
+    return max(known, key=lambda arm: known[arm], default=None)
+
+
+def headline(study: Study, result: Mapping[str, Any]) -> str:
+    """Return one line on the first objective: the tuned trial beside the strongest fixed ratio, and what gains what.
+
+    Args:
+        study: the study file.
+        result: as `gain` takes it, with ``best``: a `TrialRow` as a dict.
     """
     metric, best = study.search.objective[0], result["best"]
-    repeats = result.get("repeats")
-    done = [trial for trial in result["trials"] if trial["status"] == "done" and metric in trial["metrics"]]
-    if best["baseline"] is not None:
-        return _baseline_won(metric, best, [trial for trial in done if trial["baseline"] is None])
-    value = best["metrics"][metric]
-    baselines = [trial for trial in done if trial["baseline"] is not None]
-    if not baselines:
-        why = "none came to its end" if study.search.baselines else "search.baselines is false"
-        return f"tuned (trial {best['number']}) has {metric} {_amount(metric, value)}; no baseline beside it: {why}"
-    if repeats is not None and repeats["best"] == BEST and repeats["against"]:
-        return _checked(metric, repeats)
-    rival = _better(metric, baselines)
-    gap = value - rival["metrics"][metric]
-    return (
-        f"tuned is {_apart(metric, gap)} {rival['baseline']} on {_named(metric)}; one seed each, noise not measured: "
-        "search.repeat_best measures it"
-    )
-
-
-def _baseline_won(metric: str, best: Trial, searched: Sequence[Trial]) -> str:
-    start = f"{best['baseline']}, a baseline, is best on {_named(metric)}"
-    if not searched:
-        return f"{start}: no searched trial came to its end"
-    closest = _better(metric, searched)
-    gap = closest["metrics"][metric] - best["metrics"][metric]
-    beside = f"trial {closest['number']}, the closest, is {_apart(metric, gap)} it"
-    return f"{start}: no searched trial beats it ({beside}; one seed each)"
-
-
-def _checked(metric: str, repeats: Mapping[str, Any]) -> str:
-    """Return the line of a study with a seed check: means over its seeds, against the baseline with the best mean."""
-    sign = 1 if direction(metric) == "max" else -1
-    means = {who: repeats["contestants"][who]["metrics"][metric]["mean"] for who in repeats["against"]}
-    ran = {who: mean for who, mean in means.items() if mean is not None}
-    if not ran or repeats["contestants"][BEST]["metrics"][metric]["mean"] is None:
-        return f"tuned could not be compared on {metric}: its repeats, or those of all baselines, failed"
-    rival = max(ran, key=lambda who: sign * ran[who])
-    found = repeats["against"][rival][metric]
-    gap, verdict = found["difference"], found["verdict"]
-    counts = [repeats["contestants"][who]["metrics"][metric]["n"] for who in (BEST, rival)]
-    seeds = f"{min(counts)} seed{'s' if min(counts) > 1 else ''}"
-    if verdict == UNKNOWN:
+    won = "" if best["arm"] == TUNED else f"{TrialRow(**best).label}, of a fixed ratio, is best on {_named(metric)}; "
+    found = gain(study, result)
+    if found is None:
+        return won + _not_compared(metric, study, result)
+    line = f"{won}tuned is {_apart(metric, found.total)} {found.reference} with the file's values on {_named(metric)}"
+    if not found.seeds:
+        parts = f"{_signed(metric, found.mix.amount)} from the mix, {_signed(metric, found.other_values.amount)}"
         return (
-            f"tuned is {_apart(metric, gap)} {rival} on {_named(metric)} with {seeds} more; noise is not measured: "
-            "that takes search.repeat_best 2 or more, and 2 topics or documents"
+            f"{line}: {parts} from the other values; one seed each, noise not measured: search.repeat_best measures it"
         )
-    half = (found["high"] - found["low"]) / 2
-    size, noise = _amount(metric, gap), _amount(metric, half)
-    unit = repeats["unit"]
-    over = f"{chance(found['p_units'])} by {unit}"
-    if verdict == NOISE:
-        if abs(gap) <= half:
-            return (
-                f"tuned and {rival} differ on {metric} by {size}, which is within the seed noise of {noise} ({seeds})"
-            )
-        return f"tuned and {rival} differ on {metric} by {size}, within the noise of the {unit}s ({seeds}, {over})"
-    verb = {BETTER: "beats", WORSE: "is worse than"}[verdict]
-    return f"tuned {verb} {rival} on {_named(metric)} by {size} +- {noise} ({seeds}, {over})"
+    seeds = f"{found.seeds} seed{'s' if found.seeds > 1 else ''} each"
+    mix = _part(found, "the mix", found.mix)
+    if result["reference"]["same_values"] == result["reference"]["file_values"]:
+        return f"{line} ({seeds}): {mix}; its other values are the file's"
+    return f"{line} ({seeds}): {mix}; {_part(found, 'the other values', found.other_values)}"
+
+
+def _part(found: Gain, what: str, share: Share) -> str:
+    metric = found.metric
+    amount = f"{_signed(metric, share.amount)} from {what}"
+    if share.half is None or share.p is None or share.verdict == UNKNOWN:
+        return f"{amount}, noise not measured (that takes search.repeat_best 2 or more, and 2 topics or documents)"
+    sure = f"{chance(share.p)} by {found.unit}"
+    figures = f"{_signed(metric, share.amount)} +- {_amount(metric, share.half)} from {what} ({sure})"
+    if share.not_above is not None:
+        return f"{figures}, not shown over {share.not_above} as it was searched"
+    return figures + {BETTER: "", WORSE: ", a loss", NOISE: ", within noise"}[share.verdict]
+
+
+def _not_compared(metric: str, study: Study, result: Mapping[str, Any]) -> str:
+    """Return the line of a study that lacks a contestant."""
+    who, best = result["contestants"], result["best"]
+    value = f"{TrialRow(**best).label} has {metric} {_amount(metric, best['metrics'][metric])}"
+    if study.search.arms == "none":
+        return f"{value}; no fixed ratio beside it: search.arms is none"
+    if TUNED not in who:
+        return f"{value}; no trial with a searched ratio came to its end"
+    repeats = result.get("repeats")
+    lacking = "its repeats, or those of a fixed ratio, failed" if repeats else "no fixed ratio came to its end"
+    return f"{value}; it could not be compared: {lacking}"
 
 
 def _amount(metric: str, value: float) -> str:
@@ -106,6 +171,5 @@ def _apart(metric: str, gap: float) -> str:
     return f"{_amount(metric, gap)} {'above' if gap > 0 else 'below'}" if gap else "no better than"
 
 
-def _better(metric: str, trials: Sequence[Trial]) -> Trial:
-    sign = 1 if direction(metric) == "max" else -1
-    return max(trials, key=lambda trial: sign * trial["metrics"][metric])
+def _signed(metric: str, value: float) -> str:
+    return f"{'+' if value >= 0 else '-'}{_amount(metric, value)}"

@@ -51,21 +51,21 @@ def pair_map(record: StudyRecord) -> Chart:
 
 
 def gain_map(record: StudyRecord) -> Chart:
-    """Draw AP of the chosen model less that of the mono-only baseline, by language pair."""
+    """Draw AP of the chosen model less that of mono-only, by language pair."""
     columns = [*_SIDES, "mono-only", "chosen", "difference", "queries"]
     chart = Chart("gain-map", "Difference from mono-only by language pair", columns)
-    base = next((trial for trial in record.trials if trial.baseline == "mono-only"), None)
+    base = record.contestants.get("mono-only")
     best = record.best
     if best is None:
         return chart.saying(_NONE_YET)
     if base is None:
-        return chart.saying("The study has no mono-only baseline.")
+        return chart.saying("No trial of mono-only has come to its last step.")
     if base.id == best.id:
         return chart.saying("The chosen trial is mono-only itself.")
     if best.scores is None:
         return chart.saying(_GONE)
     if base.scores is None:
-        return chart.saying("The scores of the mono-only baseline are gone, or it has none yet.")
+        return chart.saying("The scores of mono-only are gone.")
     after, before = _pairs(best.scores), _pairs(base.scores)
     gains = {pair: after[pair]["AP"] - before[pair]["AP"] for pair in after if pair in before}
     if not gains:
@@ -112,13 +112,13 @@ def bias_map(record: StudyRecord) -> Chart:
 
 
 def low_resource(record: StudyRecord) -> Chart:
-    """Draw AP of the low-resource languages against that of the others, of the baselines and the chosen trial."""
+    """Draw AP of the low-resource languages against that of the others, of the contestants and the chosen trial."""
     columns = ["trial", "setting", "languages", "AP", "languages or pairs", "queries"]
     chart = Chart("low-resource", "Low-resource languages against the others", columns)
     named = record.study.benchmarks.dev.low_resource
     if not named:
         return chart.saying("The study names no low-resource languages (benchmarks.dev.low_resource).")
-    shown = [trial for trial in record.trials if trial.baseline or record.is_best(trial)]
+    shown = [trial for trial in record.trials if trial in record.contestants.values() or record.is_best(trial)]
     groups = {t.label: group_means(Scores(**t.scores), None, named) for t in shown if t.scores is not None}
     groups = {label: found for label, found in groups.items() if all(group in found for group, *_ in _ENDS)}
     if not groups:

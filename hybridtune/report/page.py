@@ -71,7 +71,7 @@ def page(record: StudyRecord) -> str:
     charts = all_charts(record)
     figures = {chart.key: chart.figure.to_json() for some in charts.values() for chart in some if chart.figure}
     command = record.environment.get("command")
-    compared = words.baselines(record) or record.best is not None
+    compared = record.contestants or record.best is not None
     return render(
         "hybridtune.report",
         "report.html.j2",

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import optuna
 
+from hybridtune.config.names import FIXED_ARMS, TUNED
 from hybridtune.config.search import STORAGE_FILES
 from hybridtune.config.study import Study, load_study
 from hybridtune.errors import InputError
@@ -58,6 +59,8 @@ class StudyRecord:
     goals: dict[str, str]  # objective -> ``max`` or ``min``; the first decides
     trials: list[TrialRecord]  # by number; those that run now are among them
     best: TrialRecord | None  # the chosen one; None before one came to its last step
+    contestants: dict[str, TrialRecord]  # the compared trials by name; before the study has ended, the best of each arm
+    reference: str | None  # the strongest fixed ratio; None: none has come to its last step
     front: list[TrialRecord]  # those that no other beats on all objectives; with one objective, the best alone
     environment: dict[str, Any]
     result: dict[str, Any] | None  # None before the study has ended
@@ -85,6 +88,11 @@ class StudyRecord:
     def scored(self, names: Collection[str]) -> list[TrialRecord]:
         """Return the trials that came to a score of all these metrics."""
         return [trial for trial in self.trials if all(name in trial.metrics for name in names)]
+
+    @property
+    def rivals(self) -> dict[str, TrialRecord]:
+        """The contestants but for the tuned trial, by name."""
+        return {name: trial for name, trial in self.contestants.items() if name != TUNED}
 
     def is_best(self, trial: TrialRecord) -> bool:
         """Return whether a trial is the chosen one."""
@@ -117,6 +125,10 @@ def read_record(folder: Path) -> StudyRecord:
     running = any(process is not None and process.alive is not False for process in processes)
     trials = [_read_trial(folder, row, running, notes) for row in read_rows(folder, running=True)]
     front, best = _chosen(trials, goals, result)
+    compared = _contestants(trials, goals, result)
+    fixed = [trial for name, trial in compared.items() if name in FIXED_ARMS]
+    beside = result["reference"] if result is not None else None
+    strongest = beside["arm"] if beside is not None else best_row(fixed, goals).arm if fixed else None
     # What a report reads; the report itself does not count.
     names = ["study.yaml", "environment.json", "trials.jsonl", "running.json", "result.json", "repeats.json"]
     files = [folder / name for name in (*names, "repeats/running.json", "repeats/trials.jsonl")]
@@ -126,6 +138,8 @@ def read_record(folder: Path) -> StudyRecord:
         goals=goals,
         trials=trials,
         best=best,
+        contestants=compared,
+        reference=strongest,
         front=front,
         environment=_read_json(folder / "environment.json") or {},
         result=result,
@@ -146,6 +160,18 @@ def _chosen(
         return [by_id[name] for name in result["front"] if name in by_id], by_id.get(result["best"]["id"])
     front = pareto_front([trial for trial in trials if trial.done], goals)
     return front, best_row(front, goals) if front else None
+
+
+def _contestants(
+    trials: list[TrialRecord], goals: Mapping[str, str], result: Mapping[str, Any] | None
+) -> dict[str, TrialRecord]:
+    if result is not None:
+        by_id = {trial.id: trial for trial in trials}
+        return {name: by_id[one] for name, one in result["contestants"].items() if one in by_id}
+    goal = next(iter(goals))
+    done = [trial for trial in trials if trial.done and goal in trial.metrics]
+    arms = {arm: [trial for trial in done if trial.arm == arm] for arm in (TUNED, *FIXED_ARMS)}
+    return {arm: best_row(found, goals) for arm, found in arms.items() if found}
 
 
 def _read_trial(folder: Path, row: TrialRow, running: bool, notes: list[str]) -> TrialRecord:

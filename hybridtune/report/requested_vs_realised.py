@@ -4,6 +4,7 @@ import shlex
 from collections import Counter
 from collections.abc import Sequence
 
+from hybridtune.config.names import FIXED_ARMS, TUNED
 from hybridtune.report.record import StudyRecord
 from hybridtune.report.sentences import status_counts
 from hybridtune.report.text import Cell, Table, Value, format_duration, format_metric, format_value
@@ -19,8 +20,7 @@ def requested_vs_realised(record: StudyRecord) -> Table:
     low, high = min(reached, default=0), max(reached, default=0)
     reach = "none yet" if not reached else f"{low:,.0f}" if low == high else f"{low:,.0f} to {high:,.0f}"
     rows: list[Sequence[Value]] = [
-        ["baselines", "3" if search.baselines else "none", status_counts([t for t in trials if t.baseline])],
-        ["searched trials", f"{search.trials:,}", status_counts([t for t in trials if not t.baseline])],
+        *_arms(record),
         ["steps of a trial", f"{record.study.train.max_steps:,}", reach],
     ]
     for name, used in (("time_budget", ran), ("step_budget", steps)):
@@ -33,7 +33,7 @@ def requested_vs_realised(record: StudyRecord) -> Table:
         apart = max(abs(plan["requested_ratio"] - plan["realised_ratio"]) for _, plan in plans)
         rows.append(["mixing ratio, largest distance in a plan", "0", f"{apart:.4f} ({len(plans)} trials)"])
     for trial, plan in plans:
-        if trial is record.best or trial.baseline:
+        if trial is record.best or trial in record.contestants.values():
             realised = trial.metrics.get("realised_ratio", plan["realised_ratio"])
             rows.append([f"mixing ratio, {trial.label}", f"{plan['requested_ratio']:.4f}", f"{realised:.4f}"])
     if search.repeat_best:
@@ -120,9 +120,9 @@ def commands(record: StudyRecord) -> list[tuple[str, str]]:
         found.append((f"hybridtune run {study} --out {folder}", "go on with this study"))
     else:
         found.append((f"hybridtune evaluate {model} --benchmark PATH", "score the best model on another benchmark"))
-    rivals = [trial for trial in record.trials if trial.baseline == "half-half"]
-    if record.best is not None and rivals and rivals[0] is not record.best:
-        one, other = (shlex.quote(str(record.folder / "trials" / t.id)) for t in (rivals[0], record.best))
+    rival = record.contestants.get("half-half")
+    if record.best is not None and rival is not None and rival is not record.best:
+        one, other = (shlex.quote(str(record.folder / "trials" / t.id)) for t in (rival, record.best))
         found.append((f"hybridtune compare {one} {other}", "test the best against half-half, query by query"))
     if record.finished:
         found.append((f"hybridtune export {folder} --onnx", "the best model as an ONNX graph"))
@@ -133,6 +133,18 @@ def commands(record: StudyRecord) -> list[tuple[str, str]]:
             found.append((f"optuna-dashboard {url}", "every trial in Optuna's own dashboard"))
     found.append((f"hybridtune report {folder}", "write this page anew"))
     return found
+
+
+def _arms(record: StudyRecord) -> list[Sequence[Value]]:
+    """Return the trials of each arm, and the trainings after the search."""
+    search = record.study.search
+    arms = [*FIXED_ARMS, TUNED] if search.arms == "searched" else [TUNED]
+    rows: list[Sequence[Value]] = []
+    for arm in arms:
+        own = [trial for trial in record.trials if trial.arm == arm and trial.proposed != "rerun"]
+        rows.append([f"trials, {arm}", f"{search.trials:,}", status_counts(own)])
+    after = [trial for trial in record.trials if trial.proposed == "rerun"]
+    return [*rows, ["trials after the search", "", status_counts(after)]] if after else rows
 
 
 def _queries(record: StudyRecord) -> list[Sequence[Value]]:

@@ -12,7 +12,7 @@ import optuna
 import plotly.graph_objects as go
 from optuna.trial import FrozenTrial, TrialState
 
-from hybridtune.config.names import short_name
+from hybridtune.config.names import TUNED, short_name
 from hybridtune.report.chart import MARKS, Chart, better, cell, marks, panels, ring, rounded, safe, styled, symbol, tip
 from hybridtune.report.colours import BLUE, GREY, ORANGE
 from hybridtune.report.record import StudyRecord, TrialRecord
@@ -75,14 +75,15 @@ def importances(record: StudyRecord) -> Chart:
     goal, sign = record.goal, -1 if record.mode == "max" else 1
     if record.optuna_study is None:
         return chart.saying(f"{_NO_STORAGE}.")
-    trials = _complete(record.optuna_study)
+    free = _free(record.optuna_study)
+    trials = _complete(free)
     if len(trials) < ENOUGH or len({trial.values[0] for trial in trials}) < 2:
-        has = f"Optuna has {counted(len(trials), 'completed trial')}"
+        has = f"Optuna has {counted(len(trials), 'completed trial')} with a searched mixing ratio"
         return chart.saying(f"{has}; importances of fewer than {ENOUGH} are noise.")
     try:
         with _quiet():
             figure = optuna.visualization.plot_param_importances(
-                record.optuna_study,
+                free,
                 evaluator=optuna.importance.PedAnovaImportanceEvaluator(target_quantile=_BEST_SHARE),
                 target=lambda trial: sign * _first_value(trial),  # of a target, PED-ANOVA takes less as better
                 target_name=goal,
@@ -105,7 +106,7 @@ def importances(record: StudyRecord) -> Chart:
 
 
 def parallel(record: StudyRecord) -> Chart:
-    """Draw each completed trial as a line through its values and its objective, with Optuna."""
+    """Draw each completed trial of the free arm as a line through its values and its objective, with Optuna."""
     goal, mode = record.goal, record.mode
     names = list(dict.fromkeys(name for trial in record.trials for name in trial.values))
     chart = Chart("parallel", "Values of all trials", ["trial", "status", goal, *map(short_name, names)])
@@ -114,13 +115,12 @@ def parallel(record: StudyRecord) -> Chart:
         chart.rows.append([trial.label, trial.status, rounded(goal, trial.metrics.get(goal)), *values])
     if record.optuna_study is None:
         return chart.saying(f"{_NO_STORAGE}, so there is only the table.")
-    trials = _complete(record.optuna_study)
+    free = _free(record.optuna_study)
+    trials = _complete(free)
     if len(trials) < 2 or not any(trial.params for trial in trials):
-        return chart.saying("Optuna has fewer than two completed trials with values.")
+        return chart.saying("Optuna has fewer than two completed trials with a searched mixing ratio.")
     with _quiet():
-        figure = optuna.visualization.plot_parallel_coordinate(
-            record.optuna_study, target=_first_value, target_name=goal
-        )
+        figure = optuna.visualization.plot_parallel_coordinate(free, target=_first_value, target_name=goal)
     figure.data = [trace for trace in figure.data if trace.mode == "lines"]
     heights = sorted((trace.y[0] for trace in figure.data), reverse=mode == "max")
     good = heights[(len(heights) - 1) // 4]
@@ -169,6 +169,13 @@ def _is_number(text: str) -> bool:
 
 def _complete(study: optuna.Study) -> list[FrozenTrial]:
     return list(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
+
+
+def _free(study: optuna.Study) -> optuna.Study:
+    """Return the trials whose mixing ratio is searched: Optuna's charts are of parameters that all trials have."""
+    free = optuna.create_study(directions=study.directions)
+    free.add_trials([trial for trial in study.get_trials(deepcopy=False) if trial.user_attrs.get("arm") == TUNED])
+    return free
 
 
 def _first_value(trial: FrozenTrial) -> float:

@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 
-from hybridtune.config.names import short_name
-from hybridtune.report.headline import headline as study_headline
+from hybridtune.config.names import FIXED_ARMS, TUNED, contestant_name, short_name
 from hybridtune.report.record import StudyRecord, TrialRecord
 from hybridtune.report.text import capital, counted, format_duration, format_metric, format_value, listed, plain_name
 from hybridtune.storage.trial_rows import wall_seconds
@@ -21,21 +20,25 @@ def searched(record: StudyRecord) -> str:
     search = record.study.search
     goals = listed([f"{name} ({'more' if mode == 'max' else 'less'} is better)" for name, mode in record.goals.items()])
     fields = listed([short_name(name) for name in search.space]) or "nothing"
-    baselines = " after the three baselines, which train with the study's fixed values" if search.baselines else ""
-    return f"Searched {fields} for {goals}, in {counted(search.trials, 'trial')}{baselines}."
+    arms = {
+        "searched": "in each of four arms: mono-only, half-half, cross-only, and one whose mixing ratio is searched",
+        "rerun": "and then mono-only, half-half and cross-only with the best trial's other values",
+        "none": "without a fixed mixing ratio to compare with",
+    }[search.arms]
+    return f"Searched {fields} for {goals}, in {counted(search.trials, 'trial')}, {arms}."
 
 
 def headline(record: StudyRecord) -> str:
-    """Say what won and by how much, with the line that the study ends with."""
+    """Say how much the tuned trial gains and by what: the line that the study ended with, or how it stands so far."""
     written = (record.result or {}).get("headline")
     if written:
-        return capital(str(written).replace("+-", "±"))
-    best = record.best
+        return f"{capital(str(written).replace('+-', '±'))}."
+    goal, best = record.goal, record.best
     if best is None:
         return "No trial has come to its last step yet."
-    trials = [vars(trial) for trial in record.trials]
-    so_far = study_headline(record.study, {"best": vars(best), "trials": trials, "repeats": record.repeats})
-    return f"{capital(so_far.replace('+-', '±'))}."
+    arms = {arm: trial for arm, trial in record.contestants.items() if arm in (TUNED, *FIXED_ARMS)}
+    scores = [f"{arm} {format_metric(goal, trial.metrics[goal])} ({trial.label})" for arm, trial in arms.items()]
+    return f"So far the best is {best.label}. On {goal}, by arm: {listed(scores)}."
 
 
 def front(record: StudyRecord) -> str:
@@ -54,7 +57,7 @@ def certainty(record: StudyRecord) -> str:
     if record.best is None:
         return ""
     if record.repeats:
-        return "The best and the baselines were trained again with other seeds: see the noise check below."
+        return "The contestants were trained again with other seeds: see the noise check below."
     if record.study.search.repeat_best and not record.finished:
         return (
             "One seed each so far: what another seed changes is told once the noise check (search.repeat_best) is done."
@@ -85,16 +88,9 @@ def no_test(record: StudyRecord) -> str:
     return "The best model is scored on the test benchmark when the study ends." if not record.finished else ""
 
 
-def baselines(record: StudyRecord) -> list[TrialRecord]:
-    """Return the baselines that have a score on the first goal, in the order of the paper's table."""
-    found = {trial.baseline: trial for trial in record.scored([record.goal])}
-    return [found[name] for name in ("mono-only", "cross-only", "half-half") if name in found]
-
-
-def tuned_label(record: StudyRecord) -> str:
-    """Return the name of the best beside the baselines."""
-    best = record.best
-    return "" if best is None else best.label if best.baseline else f"tuned ({best.label})"
+def named(record: StudyRecord, name: str) -> str:
+    """Return a contestant's name in words."""
+    return contestant_name(name, record.reference)
 
 
 def status_counts(trials: Sequence[TrialRecord]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hybridtune.config.names import short_name
+from hybridtune.config.names import TUNED, short_name
 from hybridtune.errors import InputError
 from hybridtune.metrics.measures import BIAS
 from hybridtune.metrics.metrics import SETTINGS
@@ -19,7 +19,7 @@ from hybridtune.metrics.units import Unit, choose_unit, few_units
 from hybridtune.report.chart import cell
 from hybridtune.report.intervals import DRAWS, Interval, count_units, difference_intervals, intervals
 from hybridtune.report.record import StudyRecord, TrialRecord
-from hybridtune.report.sentences import baselines, status_counts, tuned_label
+from hybridtune.report.sentences import named, status_counts
 from hybridtune.report.text import (
     Cell,
     Table,
@@ -34,7 +34,7 @@ from hybridtune.report.text import (
 )
 
 PAPER = ("mono/AP", "cross/AP", "multi/AP", "multi/rank_distance")
-_MOST_FRONT = 6  # searched trials of a Pareto front that are shown with the baselines
+_MOST_FRONT = 6  # trials of a Pareto front that are shown with the contestants
 _VERDICTS = {B_AHEAD: "ahead", A_AHEAD: "behind"}
 
 
@@ -45,10 +45,11 @@ def shown_metrics(record: StudyRecord) -> list[str]:
 
 
 def comparison(record: StudyRecord) -> Table:
-    """Return the paper's table on dev: the baselines, the front and the best, with 95 % intervals over units."""
-    names, best, rivals = shown_metrics(record), record.best, baselines(record)
+    """Return the paper's table on dev: contestants, the front and the best, with 95 % intervals over units."""
+    names, best = shown_metrics(record), record.best
+    labels = {trial.id: f"{named(record, name)} ({trial.label})" for name, trial in record.contestants.items()}
     others = [trial for trial in [*record.front[:_MOST_FRONT], best] if trial is not None]
-    chosen = list({trial.id: trial for trial in [*rivals, *others]}.values())
+    chosen = list({trial.id: trial for trial in [*record.contestants.values(), *others]}.values())
     rows: list[Sequence[Value]] = []
     gone: list[str] = []
     read = [_read(trial.per_query) for trial in chosen]
@@ -57,18 +58,18 @@ def comparison(record: StudyRecord) -> Table:
         if values is None:
             gone.append(trial.label)
         found = intervals(values, names, unit) if values is not None else {}
-        label = f"{tuned_label(record)}{', best' if trial.baseline else ''}" if trial is best else trial.label
+        label = labels.get(trial.id, trial.label) + (", best" if trial is best else "")
         figures = [_scored(name, trial.metrics, found) for name in names]
         rows.append([label, cell(record.value(trial, "mix.mixing_ratio")), *figures])
     notes = []
-    first = best or next(iter(rivals), None)
+    first = best or next(iter(record.contestants.values()), None)
     if first is not None and first.scores is not None:
         notes.append(f"{_counts(first.scores['counts'])}, full ranking depth.")
     notes += caption
     if gone:
         notes.append(f"No interval for {', '.join(gone)}: its per-query values are gone with its checkpoint.")
-    if best is not None and best.baseline is None:
-        notes.append("The best was chosen by these figures, which favours it; the test benchmark does not.")
+    if best is not None:
+        notes.append("Each was chosen among others by these figures, which favours it; the test benchmark does not.")
     return Table(
         "The paper's comparison, on the dev benchmark",
         ["model", "mixing ratio", *names],
@@ -79,23 +80,22 @@ def comparison(record: StudyRecord) -> Table:
 
 
 def differences(record: StudyRecord) -> Table | None:
-    """Return the differences of the best from each baseline, paired by unit; None where there is nothing to pair."""
-    best = record.best
-    rivals = [trial for trial in baselines(record) if trial is not best]
-    ours = _read(best.per_query) if best is not None else None
-    if best is None or ours is None or not rivals:
+    """Return the differences of tuned from each rival, paired by unit; None where there is nothing to pair."""
+    tuned = record.contestants.get(TUNED)
+    ours = _read(tuned.per_query) if tuned is not None else None
+    if tuned is None or ours is None or not record.rivals:
         return None
     names = shown_metrics(record)
-    others = [_read(rival.per_query) for rival in rivals]
-    unit, _ = choose_unit([ours, *(values for values in others if values is not None)])
+    others = {name: _read(rival.per_query) for name, rival in record.rivals.items()}
+    unit, _ = choose_unit([ours, *(values for values in others.values() if values is not None)])
     rows = [
-        [f"against {rival.label}", *_differences(names, best, ours, rival, values, unit)]
-        for rival, values in zip(rivals, others, strict=True)
+        [f"against {named(record, name)}", *_differences(names, tuned, ours, rival, others[name], unit)]
+        for name, rival in record.rivals.items()
     ]
     untested = [name for name in names if split_group(name)[0] not in PAPER]
     alone = f" {listed(untested)}: the interval alone, without a test." if untested else ""
     return Table(
-        f"{capital(tuned_label(record))}, minus each {'other ' if best.baseline else ''}baseline",
+        f"Tuned ({tuned.label}), minus each other contestant",
         ["difference", *names],
         rows,
         f"Paired by {unit}, one seed each. Small: 95 % bootstrap interval; ahead or behind, of these two models, where "
@@ -108,13 +108,13 @@ def differences(record: StudyRecord) -> Table | None:
 
 def _differences(
     names: Sequence[str],
-    best: TrialRecord,
+    tuned: TrialRecord,
     ours: PerQuery,
     rival: TrialRecord,
     theirs: PerQuery | None,
     unit: Unit,
 ) -> list[Value]:
-    """Return the best less one baseline: a cell a metric."""
+    """Return the tuned trial less another contestant: a cell a metric."""
     tested: Mapping[str, Difference] = {}
     found: Mapping[str, Interval] = {}
     if theirs is not None:
@@ -126,8 +126,8 @@ def _differences(
         if test is not None and test.difference is not None:
             apart = test.difference
             interval = (test.low, test.high) if test.low is not None and test.high is not None else None
-        elif name in best.metrics and name in rival.metrics:
-            apart = best.metrics[name] - rival.metrics[name]
+        elif name in tuned.metrics and name in rival.metrics:
+            apart = tuned.metrics[name] - rival.metrics[name]
         words = [] if interval is None else [" to ".join(format_signed(name, end) for end in interval)]
         words += [_VERDICTS.get(test.verdict, "unclear")] if test is not None else []
         cells.append(None if apart is None else Cell(format_signed(name, apart), apart, words))
@@ -148,8 +148,9 @@ def test_scores(record: StudyRecord) -> Table | None:
     found = {name: one for values in read for name, one in intervals(values, list(metrics), unit).items()}
     rows = [[measure, *(_scored(f"{one}/{measure}", metrics, found) for one in columns)] for measure in measures]
     source = record.study.benchmarks.test
+    best = capital(record.best.label) if record.best is not None else "The best"
     return Table(
-        f"{capital(tuned_label(record))} on the test benchmark{f', {source.path}' if source is not None else ''}",
+        f"{best} on the test benchmark{f', {source.path}' if source is not None else ''}",
         ["measure", *columns],
         rows,
         " ".join(
@@ -191,6 +192,7 @@ def all_trials(record: StudyRecord) -> Table:
         rows.append(
             [
                 Cell(f"{trial.label}{mark}", trial.number),
+                trial.proposed,
                 trial.status,
                 *(_scored(name, trial.metrics, {}) for name in names),
                 *(cell(trial.values.get(name)) for name in fields),
@@ -199,9 +201,10 @@ def all_trials(record: StudyRecord) -> Table:
             ]
         )
     marked = frozenset(i for i, trial in enumerate(record.trials) if trial is record.best)
-    columns = ["trial", "status", *names, *map(short_name, fields), "step", "time"]
+    columns = ["trial", "proposed", "status", *names, *map(short_name, fields), "step", "time"]
     note = (
         "Scores on the dev benchmark: of a trial that is done, those of its best checkpoint; of any other, its last. "
+        "Proposed by the study file, a point of it, a draw at random, the sampler, or after the search (rerun). "
         "Click a heading to sort."
     )
     title = f"{counted(len(rows), 'trial')}: {status_counts(record.trials)}"
@@ -209,14 +212,14 @@ def all_trials(record: StudyRecord) -> Table:
 
 
 def seed_check(record: StudyRecord) -> list[Table]:
-    """Return ``repeats.json`` as tables: means over fresh seeds, and the best against each baseline."""
+    """Return ``repeats.json`` as tables: means over fresh seeds, and what tuned gains by what."""
     found = record.repeats
     if not found:
         return []
     names: list[str] = found["metrics"]
-    tuned, contestants, against = tuned_label(record), found["contestants"], found["against"]
+    contestants, against = found["contestants"], found["against"]
     rows: list[Sequence[Value]] = [
-        [tuned if who == "best" else who, *(_mean_of_seeds(name, one["metrics"].get(name)) for name in names)]
+        [named(record, who), *(_mean_of_seeds(name, one["metrics"].get(name)) for name in names)]
         for who, one in contestants.items()
     ]
     failed = [name for one in contestants.values() for name in one.get("failed", [])]
@@ -229,16 +232,19 @@ def seed_check(record: StudyRecord) -> list[Table]:
     tables = [Table("Noise check: means over fresh seeds", ["model", *names], rows, note)]
     if against:
         rows = [
-            [f"against {who}", *(_difference_of_seeds(name, one.get(name)) for name in names)]
+            [f"tuned against {named(record, who)}", *(_difference_of_seeds(name, one.get(name)) for name in names)]
             for who, one in against.items()
         ]
+        if found["other_values"] is not None:
+            apart = [_difference_of_seeds(name, found["other_values"].get(name)) for name in names]
+            rows.append([f"{record.reference}: tuned's other values against the file's", *apart])
         note = (
             "Difference of the means over fresh seeds, its 95 % interval from the seeds, and the verdict, which also "
             f"asks a paired test over {found['unit']}s."
         )
         if found["unit_note"]:
             note += f" {capital(found['unit_note'])}."
-        tables.append(Table(f"Noise check: {tuned}, minus each baseline", ["difference", *names], rows, note))
+        tables.append(Table("Noise check: the mix and the other values", ["difference", *names], rows, note))
     return tables
 
 

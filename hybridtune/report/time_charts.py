@@ -16,7 +16,7 @@ from hybridtune.storage.trial_rows import wall_seconds
 REST = "waiting and ending"  # for workers to start, for a free place; writing the best checkpoint
 PHASES = {"set-up": PURPLE, "training": BLUE, "scoring": GREEN, REST: ORANGE, "not told apart": GREY}
 _TIMED = {"set-up": "setup_seconds", "training": "train_seconds", "scoring": "score_seconds"}
-_BASELINES = {"mono-only": (ORANGE, "dot"), "half-half": (GREEN, "dash"), "cross-only": (PURPLE, "dashdot")}
+_OF_ARM = {"mono-only": (ORANGE, "dot"), "half-half": (GREEN, "dash"), "cross-only": (PURPLE, "dashdot")}
 
 
 def intermediate(record: StudyRecord) -> Chart:
@@ -40,9 +40,9 @@ def intermediate(record: StudyRecord) -> Chart:
     numbered = {f"Trial{trial.number}": trial for trial in record.trials}
     for trace in figure.data:
         found = numbered.get(trace.name)
-        chosen, baseline = (False, None) if found is None else (record.is_best(found), found.baseline)
-        trace.update(_look(baseline, chosen), hoverinfo="text")
-        trace.update(name="" if found is None else safe(found.label), showlegend=chosen or baseline is not None)
+        named = found is not None and _is_shown(record, found)
+        trace.update(_look(record, found if named else None), hoverinfo="text", showlegend=named)
+        trace.update(name="" if found is None else safe(found.label))
         trace.hovertext = _step_tips(trace.name, goal, zip(trace.x, trace.y, strict=True))
     figure.data = sorted(figure.data, key=lambda trace: trace.line.width)
     figure.update_xaxes(title_text="training step")
@@ -55,10 +55,17 @@ def _step_tips(label: str, name: str, points: Iterable[tuple[float, float]]) -> 
     return [f"{label}, step {int(step):,}<br>{safe(name)} {value:.4g}" for step, value in points]
 
 
-def _look(baseline: str | None, chosen: bool) -> dict[str, Any]:
-    """Return a trial's line: the chosen one thick and blue, a baseline in its own colour and dash, others thin."""
-    colour, dash = (BLUE, "solid") if chosen else _BASELINES.get(baseline or "", (GREY, "solid"))
-    line = {"color": colour, "dash": dash, "width": 3 if chosen else 2 if baseline else 1}
+def _is_shown(record: StudyRecord, trial: TrialRecord) -> bool:
+    """Return whether a trial has a name in the charts: it is the chosen one or a contestant."""
+    return record.is_best(trial) or trial in record.contestants.values()
+
+
+def _look(record: StudyRecord, trial: TrialRecord | None) -> dict[str, Any]:
+    """Return a line: the chosen trial's thick and blue, a contestant's by its arm, that of any other thin and grey."""
+    chosen = trial is not None and record.is_best(trial)
+    arm = "" if trial is None else trial.arm
+    colour, dash = (BLUE, "solid") if chosen else _OF_ARM.get(arm, (GREY if trial is None else BLUE, "solid"))
+    line = {"color": colour, "dash": dash, "width": 3 if chosen else 2 if trial is not None else 1}
     return {"mode": "lines+markers", "line": line, "marker": {"color": colour, "size": 5}}
 
 
@@ -71,14 +78,14 @@ def _score_rows(trials: list[TrialRecord], names: list[str]) -> list[list[Value]
 
 
 def learning_curves(record: StudyRecord) -> Chart:
-    """Draw loss and first objective over the steps of the chosen trial and the baselines."""
+    """Draw loss and first objective over the steps of the chosen trial and the contestants."""
     goal, best = record.goal, record.best
     names = list(dict.fromkeys(["loss", goal]))
     chart = Chart("learning-curves", "Learning curves", ["trial", "step", *names])
-    shown = [trial for trial in record.trials if trial.history and (trial.baseline or record.is_best(trial))]
+    shown = [trial for trial in record.trials if trial.history and _is_shown(record, trial)]
     chart.rows = _score_rows(shown, names)
     if not shown:
-        return chart.saying("Neither the chosen trial nor a baseline has a score yet.")
+        return chart.saying("No trial has come to its last step yet.")
     figure = panels(2, 540, margin_b=60)
     for trial in shown:
         for panel, name in enumerate(names, start=1):
@@ -89,7 +96,7 @@ def learning_curves(record: StudyRecord) -> Chart:
                 name=safe(trial.label),
                 legendgroup=trial.id,
                 showlegend=panel == 1,
-                **_look(trial.baseline, record.is_best(trial)),
+                **_look(record, trial),
                 hovertext=_step_tips(safe(trial.label), name, points),
                 hoverinfo="text",
             )
@@ -97,7 +104,7 @@ def learning_curves(record: StudyRecord) -> Chart:
     figure.update_xaxes(title_text="training step", row=2, col=1)
     figure.update_yaxes(title_text="training loss", row=1, col=1)
     figure.update_yaxes(title_text=safe(goal), row=2, col=1)
-    others = counted(sum(not record.is_best(trial) for trial in shown), "baseline")
+    others = counted(sum(not record.is_best(trial) for trial in shown), "other contestant")
     chosen = "" if best is None else f" and the chosen trial, {best.label} (thick blue)"
     words = (
         f"{others}{chosen}: training loss, a mean over the steps since the score before, and {goal} on dev. Losses at "

@@ -26,7 +26,9 @@ from tensorboardX.summary import scalar
 from hybridtune.config.space import Parameter
 from hybridtune.config.study import Study
 from hybridtune.errors import InputError
+from hybridtune.search.arms import ARM, PROPOSED
 from hybridtune.search.trial import trial_name, trial_values
+from hybridtune.storage.trial_rows import TrialRow
 
 _log = logging.getLogger(__name__)
 
@@ -169,14 +171,14 @@ class _RayTrial:
 
     def __init__(self, config: dict[str, Any], folder: Path) -> None:
         name = trial_name(config)
-        self.config = {**trial_values(config), "baseline": config["baseline"] or "searched"}
+        self.config = {**trial_values(config), **{name: config[name] for name in _ATTRIBUTES}}
         path = folder / "trials" / name
         path.mkdir(parents=True, exist_ok=True)  # W&B's process works there
         self.local_path = str(path)
         self.experiment_dir_name = folder.name
         # one id for a trial of a study folder, whenever it runs; no other study's
         self.trial_id = f"{hashlib.sha256(str(folder).encode()).hexdigest()[:10]}-{name}"
-        self._label = config["baseline"] or f"trial {config['number']}"
+        self._label = TrialRow(name, config["number"], config["arm"], {}).label
 
     def __str__(self) -> str:
         return str(self._label)
@@ -184,6 +186,7 @@ class _RayTrial:
 
 BEST = "best/"  # before the names of the scores of a trial's best checkpoint
 _COLUMNS = ("balanced/AP", "mono/AP", "cross/AP", "multi/AP", "multi/rank_distance")
+_ATTRIBUTES = (ARM, PROPOSED)  # of a trial, beside its values
 _NOT_FIGURES = {*AUTO_RESULT_KEYS, "step", "final", "ended"}
 
 
@@ -208,7 +211,7 @@ class Events(LoggerCallback):  # type: ignore[misc]
         file = self._files[name] = _EventFile(self.folder / "trials" / name)
         self._reports[name] = {}
         values = {"mix.mixing_ratio": self.study.mix.mixing_ratio, **trial_values(trial.config)}
-        values["baseline"] = trial.config["baseline"] or "searched"
+        values |= {name: trial.config[name] for name in _ATTRIBUTES}
         start = SessionStartInfo(group_name=name, start_time_secs=time.time())
         for key, value in values.items():
             if isinstance(value, bool):
@@ -278,9 +281,9 @@ def logged(result: Mapping[str, Any]) -> dict[str, float]:
 def _table(study: Study, values: Mapping[str, Any]) -> Experiment:
     """Return the columns of the HParams view; the same in every trial, since TensorBoard reads one."""
     infos = [_column(name, parameter) for name, parameter in study.search.space.items()]
-    known = {*study.search.space, "baseline"}
+    known = {*study.search.space, *_ATTRIBUTES}
     infos += [HParamInfo(name=name, type=_type(value)) for name, value in values.items() if name not in known]
-    infos.append(HParamInfo(name="baseline", type=DataType.DATA_TYPE_STRING))
+    infos += [HParamInfo(name=name, type=DataType.DATA_TYPE_STRING) for name in _ATTRIBUTES]
     names = dict.fromkeys([*study.search.objective, *_COLUMNS])
     metrics = [MetricInfo(name=MetricName(tag=_tag(BEST + name)), display_name=name) for name in names]
     return Experiment(name=study.name, hparam_infos=infos, metric_infos=metrics)

@@ -1,6 +1,7 @@
 """Optuna as a search algorithm of Tune's, on a storage from which a study goes on."""
 
 import warnings
+from collections import Counter
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -8,13 +9,15 @@ from typing import Any
 
 import optuna
 from optuna.trial import TrialState
+from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from hybridtune.config.search import STORAGE_FILES, masked_url
 from hybridtune.config.study import Study
 from hybridtune.errors import InputError
 from hybridtune.runtime import ray_private
-from hybridtune.search.samplers import borrowed, first_trials, sampler
+from hybridtune.search.arms import ARM, PROPOSED, arm_sizes, next_arm
+from hybridtune.search.samplers import Proposals, proposals, sampler
 from hybridtune.search.space import from_optuna, optuna_params, search_space
 from hybridtune.storage.optuna_storage import open_storage, storage_url
 
@@ -22,7 +25,7 @@ _SHOWN = ("step", "realised_ratio")  # of the last report, as the trial's attrib
 
 
 def searcher(study: Study, goals: Mapping[str, str], folder: Path, ended: set[int]) -> "Resuming":
-    """Return the search algorithm on the study's storage; first trials are enqueued once, whatever was cut off before.
+    """Return the search algorithm on the study's storage, which goes on where an earlier run was cut off.
 
     Args:
         study: to be searched.
@@ -35,17 +38,17 @@ def searcher(study: Study, goals: Mapping[str, str], folder: Path, ended: set[in
     """
     storage = open_storage(study, folder)
     optuna_study = _optuna_study(study, goals, folder, storage)
-    for point, attributes in first_trials(study):
-        optuna_study.enqueue_trial(optuna_params(point), user_attrs=attributes, skip_if_exists=True)
     begun = [trial for trial in optuna_study.trials if trial.state != TrialState.WAITING]
     seed = study.seed + len(begun)  # a sampler of the same seed would propose the first trials' values again
     names, modes = list(goals), list(goals.values())
     return Resuming(
         [trial for trial in begun if trial.number not in ended],
+        arm_sizes(study),
+        proposals(study),
         space=search_space(study),
         metric=names if len(names) > 1 else names[0],
         mode=modes if len(names) > 1 else modes[0],
-        sampler=sampler(study, seed, borrowed(study)),
+        sampler=sampler(study, seed),
         storage=storage,
         study_name=study.name,
     )
@@ -84,18 +87,29 @@ class Resuming(OptunaSearch):  # type: ignore[misc]
     Tune's own snapshot of a search is up to ten seconds old, and a trial begun or ended since would be lost or counted
     twice; Optuna's storage and ``trials.jsonl`` are always up to date, so a study goes on from these.
 
-    It also stores more than OptunaSearch does: which trials were stopped early, the scores on the way where there are
-    several objectives, and what the dashboards show beside a trial.
+    It decides of every new trial which arm it is of, and where its values come from. It also stores more than
+    OptunaSearch does: which trials were stopped early, the scores on the way where there are several objectives, and
+    what the dashboards show beside a trial.
 
-    ``begun`` are trials of the storage, in the order they are to be taken up.
+    Args:
+        begun: trials of the storage, in the order they are to be taken up.
+        sizes: trials that each arm is to have.
+        proposals: by arm, how its trials get their values.
+        options: of OptunaSearch.
     """
 
-    def __init__(self, begun: list[optuna.trial.FrozenTrial], **options: Any) -> None:
+    def __init__(
+        self,
+        begun: list[optuna.trial.FrozenTrial],
+        sizes: Mapping[str, int],
+        proposals: Mapping[str, Proposals],
+        **options: Any,
+    ) -> None:
         super().__init__(**options)
-        self._begun = begun
+        self._begun, self._sizes, self._proposals = begun, sizes, proposals
         self._last: dict[str, dict[str, Any]] = {}  # last reports, by Tune's ids of the trials
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Return the values of the next trial: those of one begun before, or new ones."""
         if self._begun:
             before = self._begun.pop(0)
@@ -103,8 +117,22 @@ class Resuming(OptunaSearch):  # type: ignore[misc]
             self._ot_trials[trial_id] = optuna.Trial(self._ot_study, ray_private.trial_id(before))
             if before.state.is_finished():  # it failed, or the run was cut off before its row was written
                 self._completed_trials.add(trial_id)  # its state in the storage is final
+        elif not self._enqueue():
+            return str(Searcher.FINISHED)
         values: dict[str, Any] | None = super().suggest(trial_id)
         return None if values is None else from_optuna(values)
+
+    def _enqueue(self) -> bool:
+        """Enqueue a trial of the arm whose turn it is, unless one waits already; return False if no arm lacks any."""
+        before = self._ot_study.get_trials(deepcopy=False)
+        if any(trial.state == TrialState.WAITING for trial in before):  # the budget cut it off
+            return True
+        arm = next_arm(self._sizes, Counter(trial.user_attrs.get(ARM) for trial in before))
+        if arm is None:
+            return False
+        values, proposed = self._proposals[arm].next([trial for trial in before if trial.user_attrs.get(ARM) == arm])
+        self._ot_study.enqueue_trial(optuna_params(values), user_attrs={ARM: arm, PROPOSED: proposed})
+        return True
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Store a score under our own step: Tune's count of reports begins anew in a resumed trial."""

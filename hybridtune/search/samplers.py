@@ -1,37 +1,31 @@
-"""The samplers that propose a trial's values, the checks of what each can do, and the trials that come first."""
+"""The samplers that propose a trial's values, one an arm, and the checks of what each can do."""
 
 import importlib.util
-import math
-import random
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from hybridtune.config.hooks import load_hook
-from hybridtune.config.names import short_name
+from hybridtune.config.names import FIXED_ARMS, TUNED, short_name
 from hybridtune.config.search import STORAGE_FILES, fill_variables, is_url, masked_url
 from hybridtune.config.space import active, in_order
 from hybridtune.config.study import Study, load_study
 from hybridtune.errors import InputError
 from hybridtune.metrics.metrics import direction
-from hybridtune.search.space import (
-    BASELINE,
-    BASELINES,
-    baseline_points,
-    distribution,
-    from_optuna,
-    optuna_params,
-    suggest,
-)
+from hybridtune.search.arms import ARM, PROPOSED, arm_sizes, arm_space, arm_values, arms, expected_trials, starts
+from hybridtune.search.space import distribution, from_optuna, optuna_params, suggest
 from hybridtune.storage.optuna_storage import check_url, load_optuna_study, open_url, storage_url
 from hybridtune.storage.study_folder import check_format
 
-STARTUP = 6  # trials that are drawn at random before TPE and GP model anything, baselines among them
+STARTUP = 6  # at most so many trials of an arm are drawn at random before TPE and GP model anything
 _BLIND = ("random", "grid")  # learn nothing from the trials before
 _LEARN = ("tpe", "gp", "cmaes")  # from trials of an earlier study
+_FROM_VALUES = ("tpe", "gp", "random")  # keep no state but in the trials' values, so that each arm can have its own
 
 
 def check_search(study: Study) -> None:
@@ -52,6 +46,11 @@ def check_search(study: Study) -> None:
             raise InputError(f"{name}: moves numbers, and search.space has none that is always searched; choose tpe")
     if search.sampler == "grid":
         _check_grid(study)
+    elif search.arms == "searched" and search.sampler not in _FROM_VALUES:
+        raise InputError(
+            f"{name}: keeps a state of its own in the study, so that it cannot search each arm by itself; set "
+            f"search.arms to rerun (or none), or choose {', '.join(_FROM_VALUES)}"
+        )
     if ":" in search.sampler:
         _own_sampler(search.sampler, study.seed)
     if search.warm_start is not None and search.sampler not in _LEARN:
@@ -60,10 +59,17 @@ def check_search(study: Study) -> None:
         )
     if search.storage not in STORAGE_FILES:
         check_url(fill_variables(search.storage, "search.storage "), "search.storage")
+    for arm in arms(study):
+        starts(study, arm)
     borrowed(study)
 
 
 def _check_grid(study: Study) -> None:
+    if study.search.arms == "searched":
+        raise InputError(
+            "search.sampler grid: tries every mixing ratio with every other value anyway; set search.arms to rerun (or "
+            "none), or choose another sampler"
+        )
     for name, parameter in study.search.space.items():
         if parameter.when:
             raise InputError(
@@ -81,31 +87,79 @@ def _check_grid(study: Study) -> None:
             raise InputError(f"search.points.{index}: a grid proposes nothing for {', '.join(left_out)}; give a value")
 
 
-def sampler(study: Study, seed: int, trials: Sequence[FrozenTrial] = ()) -> optuna.samplers.BaseSampler:
-    """Return the sampler of a study that passed `check_search`; ``trials`` are borrowed from an earlier study."""
+def sampler(study: Study, seed: int) -> optuna.samplers.BaseSampler:
+    """Return what proposes the values of a study's trials, in each arm by itself; the study passed `check_search`.
+
+    The trials borrowed from an earlier study teach it.
+    """
     search = study.search
-    population = max(4, min(50, expected_trials(study) // 4))  # so that there are generations to learn from
+    if search.sampler in _FROM_VALUES or search.sampler == "grid":  # a grid's trials are enqueued
+        seeds = {arm: int(np.random.SeedSequence([seed, n]).generate_state(1)[0]) for n, arm in enumerate(arms(study))}
+        return ArmSampler(
+            {arm: _of_values(study, one) for arm, one in seeds.items()},
+            {arm: optuna.samplers.RandomSampler(seed=one) for arm, one in seeds.items()},
+            {arm: borrowed(study, arm) for arm in seeds},
+        )
     if search.sampler == "cmaes":
         return optuna.samplers.CmaEsSampler(
             seed=seed,
-            x0=_best_numbers(study, trials),
+            x0=_best_numbers(study, borrowed(study)),
             independent_sampler=_tpe(study, seed),  # of choices, and of what is not always searched
             warn_independent_sampling=False,
             consider_pruned_trials=True,  # else no generation would ever be full
         )
-    if ":" in search.sampler:
-        return _own_sampler(search.sampler, seed)
     if search.sampler == "nsga2":
-        return optuna.samplers.NSGAIISampler(seed=seed, population_size=population)
+        return optuna.samplers.NSGAIISampler(seed=seed, population_size=_population(study))
     if search.sampler == "nsga3":
-        return optuna.samplers.NSGAIIISampler(seed=seed, population_size=population)
-    if search.sampler in _BLIND:  # a grid's trials are enqueued
-        return optuna.samplers.RandomSampler(seed=seed)
-    if search.sampler == "gp":
-        inner = optuna.samplers.GPSampler(seed=seed, n_startup_trials=STARTUP, warn_independent_sampling=False)
-        return WarmStartSampler(inner, trials) if trials else inner
-    inner = _tpe(study, seed)
-    return WarmStartSampler(inner, trials) if trials or len(search.objective) > 1 else inner
+        return optuna.samplers.NSGAIIISampler(seed=seed, population_size=_population(study))
+    return _own_sampler(search.sampler, seed)
+
+
+def _of_values(study: Study, seed: int) -> optuna.samplers.BaseSampler:
+    """Return a sampler that is asked once the random trials of its arm are over."""
+    if study.search.sampler == "gp":
+        return optuna.samplers.GPSampler(seed=seed, n_startup_trials=1, warn_independent_sampling=False)
+    return _tpe(study, seed)
+
+
+@dataclass(frozen=True)
+class Proposals:
+    """How the trials of one arm get their values: from a list, then at random, then by the sampler."""
+
+    starts: list[tuple[dict[str, Any], str]]  # values that are set, and what set them
+    drawn: float  # trials that are drawn at random, before the sampler proposes any
+    known: int  # borrowed trials, which the sampler learns from like from ended ones
+    taught_by: tuple[TrialState, ...]  # the states of the trials that it learns from
+
+    def next(self, before: Sequence[FrozenTrial]) -> tuple[dict[str, Any], str]:
+        """Return the set values of the next trial and how it is proposed, given all trials of its arm so far."""
+        if len(before) < len(self.starts):
+            return self.starts[len(before)]
+        free = [trial for trial in before if trial.user_attrs[PROPOSED] in ("random", "sampler")]
+        learned = self.known + sum(trial.state in self.taught_by for trial in free)
+        return {}, "random" if learned < self.drawn else "sampler"
+
+
+def proposals(study: Study) -> dict[str, Proposals]:
+    """Return how the trials of each arm get their values.
+
+    Before TPE and GP model anything, at most a third of what they are to propose is drawn at random; what the file, its
+    points or a grid set does not count.
+    """
+    name, found = study.search.sampler, {}
+    for arm, size in arm_sizes(study).items():
+        first = starts(study, arm)
+        drawn = {"random": float("inf"), "nsga2": _population(study), "nsga3": _population(study)}.get(name, 0)
+        if name in ("tpe", "gp"):
+            drawn = min(STARTUP, max(1, (size - len(first)) // 3))
+        states = (TrialState.COMPLETE,) if name == "gp" else (TrialState.COMPLETE, TrialState.PRUNED)
+        found[arm] = Proposals(first, drawn, len(borrowed(study, arm)), states)
+    return found
+
+
+def _population(study: Study) -> int:
+    """Return the size of a generation, so that there are generations to learn from."""
+    return max(4, min(50, expected_trials(study) // 4))
 
 
 def _own_sampler(hook: str, seed: int) -> optuna.samplers.BaseSampler:
@@ -122,7 +176,7 @@ def _own_sampler(hook: str, seed: int) -> optuna.samplers.BaseSampler:
 def _tpe(study: Study, seed: int) -> optuna.samplers.TPESampler:
     branches = any(parameter.when for parameter in study.search.space.values())
     return optuna.samplers.TPESampler(
-        seed=seed, multivariate=True, group=branches, n_startup_trials=STARTUP, constant_liar=True
+        seed=seed, multivariate=True, group=branches, n_startup_trials=1, constant_liar=True
     )
 
 
@@ -142,37 +196,6 @@ def _best_numbers(study: Study, trials: Sequence[FrozenTrial]) -> dict[str, Any]
     return {name: best.params[name] for name in names}
 
 
-def first_trials(study: Study) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """Return the trials that are set from the start: the baselines, the study's points, and those of a grid.
-
-    Returns:
-        (values, user attributes), no values twice. What the values leave out the sampler proposes.
-    """
-    points: list[tuple[dict[str, Any], dict[str, Any]]] = [
-        (point, {BASELINE: name}) for name, point in zip(BASELINES, baseline_points(study), strict=False)
-    ]
-    most = len(points) + study.search.trials
-    points += [(point, {"point": index}) for index, point in enumerate(study.search.points)]
-    if study.search.sampler == "grid":
-        points += [(point, {}) for point in _grid(study, most)]
-    values = [point for point, _ in points]
-    return [pair for index, pair in enumerate(points) if pair[0] not in values[:index]][:most]
-
-
-def _grid(study: Study, most: int) -> list[dict[str, Any]]:
-    """Return combinations of the grid in a seeded order: all, or as many as there can be trials."""
-    axes = {name: parameter.values() or [] for name, parameter in study.search.space.items()}
-    size = math.prod(len(values) for values in axes.values())
-    points = []
-    for cell in random.Random(study.seed).sample(range(size), min(size, most + len(study.search.points))):
-        point = {}
-        for name, values in axes.items():
-            cell, digit = divmod(cell, len(values))
-            point[name] = values[digit]
-        points.append(point)
-    return points
-
-
 def most_at_once(study: Study) -> int | None:
     """Return the most trials at once of a search that learns from ended ones: a quarter of all, at least 1.
 
@@ -183,15 +206,10 @@ def most_at_once(study: Study) -> int | None:
     return max(1, expected_trials(study) // 4)
 
 
-def expected_trials(study: Study) -> int:
-    """Return how many trials the study will have: baselines and ``search.trials``, or those of the grid."""
-    if study.search.sampler == "grid":
-        return len(first_trials(study))
-    return (len(BASELINES) if study.search.baselines else 0) + study.search.trials
-
-
-def borrowed(study: Study) -> list[FrozenTrial]:
+def borrowed(study: Study, arm: str = TUNED) -> list[FrozenTrial]:
     """Return the finished trials of the study that ``search.warm_start`` names, as far as the two spaces overlap.
+
+    A fixed arm takes those that trained with its ratio, ``tuned`` all.
 
     A field that was not searched then has its fixed value, where the earlier study file is known. A trial with a value
     that can no longer be tried is left out.
@@ -218,12 +236,12 @@ def borrowed(study: Study) -> list[FrozenTrial]:
     columns = _columns(study, earlier, optuna_study, where)
     trials = []
     for trial in optuna_study.get_trials(deepcopy=False, states=[TrialState.COMPLETE]):
-        params = _params(study, earlier, trial)
+        params = _params(study, arm, earlier, trial)
         if params:
             distributions = optuna_params({name: distribution(study.search.space[name]) for name in params})
             values = [trial.values[column] for column in columns]
             trials.append(create_trial(values=values, params=optuna_params(params), distributions=distributions))
-    if not trials:
+    if not trials and arm == TUNED:
         raise InputError(f"{where}: none of its finished trials lies in this study's search space; leave it out")
     return trials
 
@@ -255,37 +273,51 @@ def _columns(study: Study, earlier: Study | None, optuna_study: optuna.Study, wh
     return [names.index(name) for name in wanted]
 
 
-def _params(study: Study, earlier: Study | None, trial: FrozenTrial) -> dict[str, Any] | None:
-    """Return an earlier trial's values of this study's fields; None if one of them lies outside its range."""
-    space, known = study.search.space, from_optuna(trial.params)
-    baseline = trial.user_attrs.get(BASELINE)
-    if baseline in BASELINES:
-        known = {"mix.mixing_ratio": BASELINES[baseline], "mix.schedule": "constant"} | known
-    params: dict[str, Any] = {}
+def _params(study: Study, arm: str, earlier: Study | None, trial: FrozenTrial) -> dict[str, Any] | None:
+    """Return an earlier trial's values of the fields of an arm; None if one lies outside its range, or in no arm."""
+    space, known = arm_space(study, arm), from_optuna(trial.params)
+    before = trial.user_attrs.get(ARM)
+    if before in FIXED_ARMS:
+        known |= {"mix.mixing_ratio": FIXED_ARMS[before], "mix.schedule": "constant"}
+
+    def value_of(name: str) -> Any:
+        return known[name] if name in known else earlier.value(name) if earlier else None
+
+    fixed = arm_values(study, arm)
+    if fixed and (value_of("mix.mixing_ratio"), value_of("mix.schedule")) != (FIXED_ARMS[arm], "constant"):
+        return None
+    params: dict[str, Any] = dict(fixed)
     for name in in_order(space):
         if not active(space, name, params):
             continue
-        value = known[name] if name in known else earlier.value(name) if earlier else None
+        value = value_of(name)
         if space[name].allows(value):
             params[name] = value
         elif value is not None:
             return None
-    return params
+    return {name: value for name, value in params.items() if name in space}
 
 
-class WarmStartSampler(optuna.samplers.BaseSampler):  # type: ignore[misc]
-    """A sampler that proposes within a copy of the study, which holds the borrowed trials too.
+class ArmSampler(optuna.samplers.BaseSampler):  # type: ignore[misc]
+    """Proposes a trial's values within a copy of the study that holds the trials of its arm alone, and borrowed ones.
 
-    With several objectives the copy holds no intermediate values: the study keeps those of the first objective for its
-    dashboard, and TPE would fail on them, since it takes them for values of a single objective.
+    A trial's user attributes say which arm it is of, and whether it is drawn at random. With several objectives the
+    copy holds no intermediate values: the study keeps those of the first objective for its dashboard, and TPE would
+    fail on them, since it takes them for values of a single objective.
 
     Args:
-        inner: proposes the values. It must keep its state in the trials' values alone, as TPE and GP do.
-        trials: the borrowed ones.
+        samplers: by arm. They must keep their state in the trials' values alone, as TPE and GP do.
+        random: by arm, for what no sampler proposes.
+        trials: by arm, the borrowed ones.
     """
 
-    def __init__(self, inner: optuna.samplers.BaseSampler, trials: Sequence[FrozenTrial] = ()) -> None:
-        self._inner, self._trials = inner, list(trials)
+    def __init__(
+        self,
+        samplers: Mapping[str, optuna.samplers.BaseSampler],
+        random: Mapping[str, optuna.samplers.BaseSampler],
+        trials: Mapping[str, Sequence[FrozenTrial]],
+    ) -> None:
+        self._samplers, self._random, self._trials = samplers, random, trials
         self._proposed: tuple[int, optuna.Trial] | None = None  # of a trial number, in the copy
 
     def __getstate__(self) -> dict[str, Any]:
@@ -293,7 +325,8 @@ class WarmStartSampler(optuna.samplers.BaseSampler):  # type: ignore[misc]
 
     def reseed_rng(self) -> None:
         """Seed anew, as Optuna asks of samplers in several threads."""
-        self._inner.reseed_rng()
+        for one in (*self._samplers.values(), *self._random.values()):
+            one.reseed_rng()
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
         """Return no space: the copy proposes all values together."""
@@ -308,26 +341,30 @@ class WarmStartSampler(optuna.samplers.BaseSampler):  # type: ignore[misc]
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: Any
     ) -> Any:
-        """Return one value of those that the inner sampler proposes for this trial."""
+        """Return one value of those that the arm's sampler proposes for this trial."""
         if self._proposed is None or self._proposed[0] != trial.number:
             self._proposed = (trial.number, self._copy(study, trial).ask())
         return suggest(self._proposed[1], param_name, param_distribution)
 
     def _copy(self, study: optuna.Study, trial: FrozenTrial) -> optuna.Study:
-        copy = optuna.create_study(directions=study.directions, sampler=self._inner)
+        arm = trial.user_attrs[ARM]
+        if trial.user_attrs[PROPOSED] != "sampler":
+            return optuna.create_study(sampler=self._random[arm])
+        copy = optuna.create_study(directions=study.directions, sampler=self._samplers[arm])
         several = len(study.directions) > 1
-        own = [other for other in study.get_trials(deepcopy=False) if other.number != trial.number]
-        for known in [*self._trials, *(other for other in own if other.state != TrialState.WAITING)]:
+        own = [other for other in study.get_trials(deepcopy=False) if other.user_attrs.get(ARM) == arm]
+        known = [other for other in own if other.number != trial.number and other.state != TrialState.WAITING]
+        for one in [*self._trials[arm], *known]:
             try:
                 copy.add_trial(
                     create_trial(
-                        state=known.state,
-                        values=known.values,
-                        params=known.params,
-                        distributions=known.distributions,
-                        intermediate_values={} if several else known.intermediate_values,
+                        state=one.state,
+                        values=one.values,
+                        params=one.params,
+                        distributions=one.distributions,
+                        intermediate_values={} if several else one.intermediate_values,
                     )
                 )
             except ValueError:
-                continue  # a baseline outside the ranges, or a trial whose score is no number
+                continue  # the file's values outside the ranges, or a trial whose score is no number
         return copy

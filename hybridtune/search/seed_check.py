@@ -1,7 +1,4 @@
-"""The noise check: the best trial and the baselines trained again with other seeds, and compared.
-
-Contestants are ``best`` and the names of the baselines. The comparison becomes ``repeats.json``.
-"""
+"""The noise check: every contestant trained again with other seeds, and compared. It becomes ``repeats.json``."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -9,16 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ray.tune.search import Searcher
 
+from hybridtune.config.names import TUNED
 from hybridtune.config.study import Study
 from hybridtune.metrics.metrics import direction
 from hybridtune.metrics.per_query import FILE as PER_QUERY
 from hybridtune.metrics.per_query import PerQuery, read_per_query
 from hybridtune.metrics.significance import ALPHA, averaged, paired_by_seed, paired_by_unit, welch
 from hybridtune.metrics.units import Unit, choose_unit
-from hybridtune.report.headline import BEST, BETTER, NOISE, UNKNOWN, WORSE
-from hybridtune.search.study import TRIALS, SearchResult, run_trials
+from hybridtune.report.headline import BETTER, NOISE, UNKNOWN, WORSE
+from hybridtune.search.arms import ARM, PROPOSED, Reference, contestants, reference
+from hybridtune.search.study import TRIALS, Listed, run_trials
 from hybridtune.search.trial_log import Display, TrialLog
 from hybridtune.storage.files import ensure_local, exists, join, with_name
 from hybridtune.storage.trial_rows import SETTLED, TrialRow, read_rows
@@ -33,45 +31,31 @@ _SEEDS = 2**31  # a study's seed lies below
 class Repeat:
     """A training of a contestant with another seed than the study's, and what its best checkpoint scored, if any."""
 
-    name: str  # of its folder, like best-s1
+    name: str  # of its folder, like tuned-s1
     contestant: str
     seed: int
     values: dict[str, Any]  # of the fields that its trial set
     metrics: dict[str, float] = field(default_factory=dict)
 
 
-class Listed(Searcher):  # type: ignore[misc]
-    """Proposes the configurations on a list, in its order, and learns nothing."""
-
-    def __init__(self, configs: Sequence[dict[str, Any]]) -> None:
-        super().__init__()
-        self._left = list(configs)
-
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """Return the next configuration of the list."""
-        return self._left.pop(0) if self._left else Searcher.FINISHED
-
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Learn nothing."""
-
-
-def run_repeats(
-    job: FitJob, found: SearchResult, folder: Path, concurrent_trials: int, display: Display
-) -> dict[str, Any]:
+def run_repeats(job: FitJob, folder: Path, concurrent_trials: int, display: Display) -> dict[str, Any]:
     """Train the repeats of ``search.repeat_best`` that an earlier run has not settled, and return `compare_seeds`.
 
     Args:
         job: the fit of the study's fixed values.
-        found: by the search.
-        folder: the study folder.
+        folder: the study folder, its search and its reruns at an end.
         concurrent_trials: trainings at once.
         display: called as (all rows, changed row) at every change.
     """
-    wanted = repeat_points(job.study, found.best, found.rows)
+    study, rows = job.study, read_rows(folder)
+    who = contestants(study, rows)
+    wanted = repeat_points(study, who)
     repeats = folder / REPEATS
     repeats.mkdir(exist_ok=True)
     settled = {row.id for row in read_rows(repeats) if row.status in SETTLED}
-    left = [_config(number, one) for number, one in enumerate(wanted) if one.name not in settled]
+    left = [
+        _config(number, one, who[one.contestant].arm) for number, one in enumerate(wanted) if one.name not in settled
+    ]
     if left:
         TrialLog.displays[str(repeats)] = display
         run_trials(
@@ -86,78 +70,70 @@ def run_repeats(
     ran = [replace(one, metrics=done[one.name].metrics) if one.name in done else one for one in wanted]
     locations = {name: join(row.checkpoint, PER_QUERY) for name, row in done.items() if row.checkpoint}
     files = {name: ensure_local(location) for name, location in locations.items() if exists(location)}
-    return compare_seeds(job.study, found.best, found.rows, ran, files)
+    return compare_seeds(study, who, reference(study, rows), ran, files)
 
 
-def _config(number: int, one: Repeat) -> dict[str, Any]:
-    baseline = None if one.contestant == BEST else one.contestant
-    return {**one.values, "number": number, "baseline": baseline, "name": one.name, "seed": one.seed}
+def _config(number: int, one: Repeat, arm: str) -> dict[str, Any]:
+    return {**one.values, "number": number, ARM: arm, PROPOSED: "repeat", "name": one.name, "seed": one.seed}
 
 
-def repeat_points(study: Study, best: TrialRow, rows: Sequence[TrialRow]) -> list[Repeat]:
-    """Return the trainings of ``search.repeat_best``, seed by seed, so that a part of them has all contestants.
-
-    Of the baselines among ``rows`` those are trained that came to their end, none of them twice.
-    """
+def repeat_points(study: Study, who: Mapping[str, TrialRow]) -> list[Repeat]:
+    """Return the trainings of ``search.repeat_best``, seed by seed, so that a part of them has all contestants."""
     repeats = []
     for count in range(1, study.search.repeat_best + 1):
         seed = (study.seed + count) % _SEEDS
-        for contestant, row in _contestants(best, rows).items():
+        for contestant, row in who.items():
             values = {name: value for name, value in row.values.items() if name != "seed"}
             repeats.append(Repeat(f"{contestant}-s{count}", contestant, seed, values))
     return repeats
 
 
-def _contestants(best: TrialRow, rows: Sequence[TrialRow]) -> dict[str, TrialRow]:
-    """Return the compared trials by name, the best first."""
-    baselines = {row.baseline: row for row in rows if row.baseline is not None and row.status == "done"}
-    return {best.baseline or BEST: best, **baselines}
-
-
 def compare_seeds(
-    study: Study, best: TrialRow, rows: Sequence[TrialRow], repeats: Sequence[Repeat], files: Mapping[str, Path]
+    study: Study,
+    who: Mapping[str, TrialRow],
+    beside: Reference | None,
+    repeats: Sequence[Repeat],
+    files: Mapping[str, Path],
 ) -> dict[str, Any]:
-    """Compare the best trial with the baselines over fresh seeds, for ``repeats.json``.
+    """Compare the contestants over fresh seeds, for ``repeats.json``.
 
-    The run by which the best was chosen is optimistic: among many trials the luckiest wins. So means, spreads and
-    tests are over the fresh seeds alone, of all contestants alike, and the first run is shown beside them. The best is
-    called better (or worse) than a baseline where the 95 % Welch interval over seeds leaves out 0 and the test paired
+    The runs by which contestants were chosen are optimistic: among many trials the luckiest wins. So means, spreads and
+    tests are over the fresh seeds alone, of all contestants alike, and the first run is shown beside them. One is
+    called better (or worse) than another where the 95 % Welch interval over seeds leaves out 0 and the test paired
     by topics or documents (`choose_unit`) has p < 0.05, on the means over seeds of each query; else their difference is
     within noise. With fewer than 2 fresh seeds on a side, or fewer than 2 units, it is not measured. Nothing is
-    corrected for the number of metrics or baselines.
+    corrected for the number of metrics or contestants.
 
     Args:
         study: the study file.
-        best: the chosen trial.
-        rows: all trials.
+        who: the contestants.
+        beside: the strongest fixed ratio, if any.
         repeats: those of ``repeat_points``, trained.
         files: by name of a repeat, the per-query values of its best checkpoint; one that is missing leaves out a test.
 
     Returns:
-        ``{"n", "seeds", "unit", "unit_note", "metrics", "best", "contestants": {name: {"trial", "values", "failed",
-        "metrics": {metric: {"first", "by_seed", "mean", "spread", "n"}}}}, "against": {baseline: {metric:
-        {"difference", "low", "high", "standard_error", "p_units", "units", "p_seeds", "verdict"}}}}``; a difference is
-        the best's less the other's, what cannot be computed is None.
+        ``{"n", "seeds", "unit", "unit_note", "metrics", "contestants": {name: {"trial", "values", "failed", "metrics":
+        {metric: {"first", "by_seed", "mean", "spread", "n"}}}}, "against": {name: {metric: {"difference", "low",
+        "high", "standard_error", "p_units", "units", "p_seeds", "verdict"}}}, "other_values": {metric: likewise} or
+        None}``. ``against`` has the tuned trial less each other contestant; ``other_values`` the strongest fixed ratio
+        with the tuned trial's other values less the same with the file's. What cannot be computed is None.
 
     Raises:
         InputError: a file of per-query values that cannot be read.
     """
-    contestants = _contestants(best, rows)
-    first, *others = contestants
-    metrics = [name for name in dict.fromkeys([*study.search.objective, *_SHOWN]) if name in best.metrics]
-    ran = {name: [one for one in repeats if one.contestant == name and one.metrics] for name in contestants}
+    shown = [name for name in _SHOWN if all(name in row.metrics for row in who.values())]
+    metrics = list(dict.fromkeys([*study.search.objective, *shown]))
+    ran = {name: [one for one in repeats if one.contestant == name and one.metrics] for name in who}
     unit, note = choose_unit([read_per_query(file) for file in files.values()])
-    queries = {name: _mean_queries([one.name for one in ran[name]], files) for name in contestants}
-    figures = {
-        name: {metric: _by_seed(row, ran[name], metric) for metric in metrics} for name, row in contestants.items()
-    }
-    against = {
-        name: {
-            metric: _versus(metric, figures[name][metric], figures[first][metric], queries[name], queries[first], unit)
+    queries = {name: _mean_queries([one.name for one in ran[name]], files) for name in who}
+    figures = {name: {metric: _by_seed(row, ran[name], metric) for metric in metrics} for name, row in who.items()}
+
+    def versus(one: str, other: str) -> dict[str, Any]:
+        return {
+            metric: _versus(metric, figures[other][metric], figures[one][metric], queries[other], queries[one], unit)
             for metric in metrics
         }
-        for name in others
-    }
+
     compared = {
         name: {
             "trial": row.id,
@@ -165,17 +141,18 @@ def compare_seeds(
             "failed": [one.name for one in repeats if one.contestant == name and not one.metrics],
             "metrics": figures[name],
         }
-        for name, row in contestants.items()
+        for name, row in who.items()
     }
+    same, file = (beside.same_values, beside.file_values) if beside is not None else (None, None)
     return {
         "n": study.search.repeat_best,
         "seeds": sorted({one.seed for one in repeats}),
         "unit": unit,
         "unit_note": note,
         "metrics": metrics,
-        "best": first,
         "contestants": compared,
-        "against": against,
+        "against": {name: versus(TUNED, name) for name in who if name != TUNED} if TUNED in who else {},
+        "other_values": versus(same, file) if same is not None and file is not None else None,
     }
 
 
@@ -199,18 +176,18 @@ def _by_seed(row: TrialRow, ran: Sequence[Repeat], metric: str) -> dict[str, Any
 def _versus(
     metric: str,
     other: Mapping[str, Any],
-    best: Mapping[str, Any],
+    one: Mapping[str, Any],
     of_other: PerQuery | None,
-    of_best: PerQuery | None,
+    of_one: PerQuery | None,
     unit: Unit,
 ) -> dict[str, Any]:
-    """Compare the best with one baseline on one metric."""
-    a, b = other["by_seed"], best["by_seed"]
+    """Compare one contestant with another on one metric."""
+    a, b = other["by_seed"], one["by_seed"]
     low, high, error = welch(list(a.values()), list(b.values())) or (None, None, None)
     both = [seed for seed in a if seed in b]
-    tested = paired_by_unit(of_other, of_best, metric, unit) if of_other is not None and of_best is not None else None
+    tested = paired_by_unit(of_other, of_one, metric, unit) if of_other is not None and of_one is not None else None
     p, units = tested or (None, 0)
-    difference = None if other["mean"] is None or best["mean"] is None else best["mean"] - other["mean"]
+    difference = None if other["mean"] is None or one["mean"] is None else one["mean"] - other["mean"]
     verdict = UNKNOWN
     if difference is not None and low is not None and high is not None and p is not None:
         wanted = difference > 0 if direction(metric) == "max" else difference < 0

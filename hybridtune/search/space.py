@@ -1,4 +1,4 @@
-"""The search space as Optuna takes it: ranges, the three baselines, objectives and their directions."""
+"""The search space as Optuna takes it: the ranges of each arm, objectives and their directions."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -15,9 +15,7 @@ from hybridtune.evaluate.benchmark import Benchmark
 from hybridtune.metrics.measures import BIAS, check_measure
 from hybridtune.metrics.metrics import direction
 from hybridtune.metrics.names import parse_metric
-
-BASELINES = {"mono-only": 1.0, "half-half": 0.5, "cross-only": 0.0}  # the paper's comparison, by mix.mixing_ratio
-BASELINE = "baseline"  # the user attribute of a trial that names it
+from hybridtune.search.arms import ARM, PROPOSED, arm_space, arm_values, arms
 
 Space = Callable[[optuna.Trial], dict[str, Any]]
 
@@ -58,69 +56,25 @@ def _has_two_answers_in_a_language(benchmark: Benchmark) -> bool:
     return len(np.unique(cells)) < len(cells)
 
 
-def baseline_points(study: Study) -> list[dict[str, Any]]:
-    """Return the baselines' values of the searched fields: the fixed ones, and the constant ratio that names them.
-
-    Raises:
-        InputError: a value that Optuna cannot hold: null, or one that is not among the choices.
-    """
-    return [_baseline_point(study, named) for named in _baselines(study).values()]
-
-
-def _baselines(study: Study) -> dict[str, dict[str, Any]]:
-    """Return the values that make each baseline what it is called: its ratio, from the first step to the last."""
-    if not study.search.baselines:
-        return {}
-    scheduled = study.mix.schedule != "constant" or "mix.schedule" in study.search.space
-    fixed = {"mix.schedule": "constant"} if scheduled else {}
-    return {name: {"mix.mixing_ratio": ratio, **fixed} for name, ratio in BASELINES.items()}
-
-
-def _baseline_point(study: Study, named: Mapping[str, Any]) -> dict[str, Any]:
-    space = study.search.space
-    point: dict[str, Any] = {}
-    for name in in_order(space):
-        if not active(space, name, point):
-            continue
-        parameter, value = space[name], named.get(name, study.value(name))
-        if name in ("mix.final_ratio", "mix.step_at") and not parameter.allows(value):
-            value = _any_value(parameter, value)
-        if parameter.choice is None and value is None:
-            raise InputError(
-                f"search.space.{name}: the baselines train with the fixed value, which is null; give it a number "
-                "or set search.baselines to false"
-            )
-        if parameter.choice is not None and value not in parameter.choice:
-            raise InputError(
-                f"search.space.{name}: the baselines train with {value!r}, which is not among the choices "
-                f"{parameter.choice}; add it, change the fixed value, or set search.baselines to false"
-            )
-        point[name] = value
-    return {**named, **point}  # different points, though the ratio may not be searched
-
-
-def _any_value(parameter: Parameter, fixed: Any) -> Any:
-    """Return a value in the range, near the fixed one, for a field that a constant ratio ignores."""
-    if parameter.choice is not None:
-        return parameter.choice[0]
-    low, high = parameter.ends()
-    return low if fixed is not None and fixed < high else high
-
-
 def search_space(study: Study) -> Space:
-    """Return the function that suggests a trial's values; an enqueued baseline has its name as a user attribute."""
-    return functools.partial(_suggest, space=dict(study.search.space), baselines=_baselines(study))
+    """Return the function that suggests a trial's values, by the arm that its user attributes name."""
+    every = arms(study)
+    return functools.partial(
+        _suggest,
+        spaces={arm: arm_space(study, arm) for arm in every},
+        fixed={arm: arm_values(study, arm) for arm in every},
+    )
 
 
 def _suggest(
-    trial: optuna.Trial, space: Mapping[str, Parameter], baselines: Mapping[str, dict[str, Any]]
+    trial: optuna.Trial, spaces: Mapping[str, Mapping[str, Parameter]], fixed: Mapping[str, dict[str, Any]]
 ) -> dict[str, Any]:
-    values: dict[str, Any] = {}
+    arm = trial.user_attrs[ARM]
+    space, values = spaces[arm], dict(fixed[arm])
     for name in in_order(space):
         if active(space, name, values):
             values[name] = suggest(trial, short_name(name), distribution(space[name]))
-    baseline = trial.user_attrs.get(BASELINE)
-    return {"baseline": baseline, "number": trial.number, **baselines.get(baseline, {})}
+    return {ARM: arm, PROPOSED: trial.user_attrs[PROPOSED], "number": trial.number, **fixed[arm]}
 
 
 def distribution(parameter: Parameter) -> optuna.distributions.BaseDistribution:

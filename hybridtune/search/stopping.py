@@ -9,18 +9,19 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 from ray.tune import Stopper
-from ray.tune.schedulers import ASHAScheduler, MedianStoppingRule, TrialScheduler
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
 
-from hybridtune.config.search import seconds
+from hybridtune.config.search import EarlyStopping, seconds
 from hybridtune.config.study import Study
 from hybridtune.errors import InputError
 from hybridtune.evaluate.benchmark import Benchmark
 from hybridtune.metrics.metrics import direction
 from hybridtune.runtime import ray_private
+from hybridtune.search.arms import arms, searched, stops_early
 from hybridtune.search.space import objectives
 from hybridtune.search.trial import trial_name
 from hybridtune.search.trial_log import read_reports
-from hybridtune.storage.trial_rows import TrialRow, wall_seconds
+from hybridtune.storage.trial_rows import TrialRow, read_rows, wall_seconds
 
 Report = Mapping[str, Any]
 
@@ -33,7 +34,7 @@ class Known:
 
 
 class Halving(ASHAScheduler):  # type: ignore[misc]
-    """ASHA that stops neither baselines nor a trial that has only its best checkpoint left to report.
+    """ASHA, which stops neither a trial with the file's values nor one that has only its best checkpoint to report.
 
     Half a training would make no fair comparison.
     """
@@ -63,7 +64,7 @@ class Halving(ASHAScheduler):  # type: ignore[misc]
 
 
 class Median(MedianStoppingRule):  # type: ignore[misc]
-    """The median rule that stops neither baselines nor a trial that has only its best checkpoint left to report."""
+    """The median rule, which stops neither a trial with the file's values nor one that has only its best to report."""
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: Report) -> str:
         """Return the rule's decision; of trials that are to finish, only take the score."""
@@ -83,28 +84,49 @@ class Median(MedianStoppingRule):  # type: ignore[misc]
             super().on_trial_complete(None, Known(name), report)
 
 
-def scheduler(study: Study, folder: Path | None = None) -> Halving | Median | None:
-    """Return the rule that stops trials early, if any; it starts from the scores of the trials in the study folder."""
+class Arms(FIFOScheduler):  # type: ignore[misc]
+    """A rule an arm: whether a trial is stopped depends on the trials of its own arm alone."""
+
+    def __init__(self, rules: Mapping[str, Halving | Median]) -> None:
+        super().__init__()
+        self._rules = rules
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """Register a trial."""
+        self._rules[trial.config["arm"]].on_trial_add(tune_controller, trial)
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: Report) -> str:
+        """Return the decision of the trial's arm."""
+        return self._rules[trial.config["arm"]].on_trial_result(tune_controller, trial, result)
+
+
+def scheduler(study: Study, folder: Path | None = None) -> Arms | None:
+    """Return the rules that stop trials early, if any; they start from the scores of the trials in the study folder."""
     stopping = study.search.early_stopping
-    if stopping is None:
+    if stopping is None or not stops_early(study):
         return None
     metric = stopping.metric or study.search.objective[0]
+    rules = {arm: _rule(study, stopping, metric) for arm in arms(study)}
+    if folder is not None:
+        for row in searched(read_rows(folder, running=True)):
+            reports = read_reports(folder / "trials" / row.id)
+            rules[row.arm].replay(row.id, [one for one in reports if "step" in one and metric in one])
+    return Arms(rules)
+
+
+def _rule(study: Study, stopping: EarlyStopping, metric: str) -> Halving | Median:
+    """Return the rule of one arm, which knows of no trial yet."""
     options: dict[str, Any] = {
         "time_attr": "step",
         "metric": metric,
         "mode": direction(metric),
         "grace_period": min(stopping.grace_steps or study.eval_steps, study.train.max_steps),
     }
-    rule: Halving | Median
     if stopping.method == "asha":
         last = study.train.max_steps + 1  # the last report must not stop a trial that ends by itself
-        rule = Halving(max_t=last, reduction_factor=stopping.reduction_factor, **options)
-    else:  # which never pauses a trial: Tune would have to restore it
-        rule = Median(min_samples_required=stopping.min_trials, min_time_slice=float("inf"), **options)
-    for file in sorted(folder.glob("trials/[0-9]*/metrics.jsonl")) if folder is not None else []:
-        reports = [report for report in read_reports(file.parent) if "step" in report and metric in report]
-        rule.replay(file.parent.name, reports)
-    return rule
+        return Halving(max_t=last, reduction_factor=stopping.reduction_factor, **options)
+    # One that never pauses a trial: Tune would have to restore it.
+    return Median(min_samples_required=stopping.min_trials, min_time_slice=float("inf"), **options)
 
 
 def check_stopping(study: Study, benchmark: Benchmark) -> None:
@@ -136,7 +158,7 @@ def _known(trial: Any) -> Known:
 
 def _finishes(trial: Any, result: Report) -> bool:
     """Return whether a trial is not to be stopped at this score."""
-    return trial.config.get("baseline") is not None or bool(result["ended"])
+    return trial.config["proposed"] == "file" or bool(result["ended"])
 
 
 class Budget(Stopper):  # type: ignore[misc]
@@ -196,16 +218,6 @@ def used_up(study: Study, rows: Sequence[TrialRow]) -> str | None:
     if search.step_budget is not None and steps >= search.step_budget:
         return f"search.step_budget {search.step_budget:,} is used up: the trials trained {steps:,} steps"
     return None
-
-
-def contenders(rows: Sequence[TrialRow]) -> list[TrialRow]:
-    """Return the trials among which the best is chosen: those that came to their end.
-
-    A trial that ran out of budget had less training than the others and counts as one that was stopped early; only
-    where no trial came to its end are those taken that have a score.
-    """
-    done = [row for row in rows if row.status == "done"]
-    return done or [row for row in rows if row.status == "out of budget" and row.metrics]
 
 
 def settle(optuna_study: optuna.Study, rows: Sequence[TrialRow], goals: Sequence[str]) -> None:

@@ -4,7 +4,7 @@ import contextlib
 import logging
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,14 @@ from ray.tune.search import Searcher
 
 from hybridtune.errors import FitError
 from hybridtune.runtime.ray_private import ON_HEAD
+from hybridtune.search.arms import ARM, PROPOSED, expected_trials, reruns, searched
 from hybridtune.search.loggers import callbacks
 from hybridtune.search.optuna_search import searcher
-from hybridtune.search.samplers import expected_trials
-from hybridtune.search.stopping import budget, contenders, scheduler, settle, spent, used_up
+from hybridtune.search.stopping import budget, scheduler, settle, spent, used_up
 from hybridtune.search.trial import Trial, trial_name
 from hybridtune.search.trial_log import Display, TrialLog
 from hybridtune.storage.optuna_storage import load_optuna_study
-from hybridtune.storage.trial_rows import SETTLED, TrialRow, best_row, pareto_front, read_rows
+from hybridtune.storage.trial_rows import SETTLED, TrialRow, best_row, contenders, pareto_front, read_rows
 from hybridtune.train.evaluators import NotSharedError
 from hybridtune.train.fit import clear
 from hybridtune.train.job_queue import FitJob
@@ -44,10 +44,8 @@ def _trial_name(trial: Any) -> str:
     return trial_name(trial.config)
 
 
-def run_search(
-    job: FitJob, goals: Mapping[str, str], folder: Path, concurrent_trials: int, display: Display
-) -> SearchResult:
-    """Run the trials of a study, or what is left of them where the folder holds a part.
+def run_search(job: FitJob, goals: Mapping[str, str], folder: Path, concurrent_trials: int, display: Display) -> None:
+    """Run the trials of a study's search, or what is left of them where the folder holds a part.
 
     Args:
         job: the fit of the study's fixed values; Ray and the evaluator service must be running.
@@ -57,18 +55,18 @@ def run_search(
         display: called as (all rows, changed row) at every change.
 
     Raises:
-        FitError: no trial came to a score.
+        FitError: some trials did not end.
     """
     study = job.study
     TrialLog.displays[str(folder)] = display
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    expected, before = expected_trials(study), read_rows(folder, running=True)
+    expected, before = expected_trials(study), searched(read_rows(folder, running=True))
     settled = [row for row in before if row.status in SETTLED]
     over = used_up(study, before) is not None
     if len(settled) < expected and not over:
         limit = budget(study, *spent(before))
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Optuna: experimental options, and baselines outside the range
+            warnings.simplefilter("ignore")  # Optuna: experimental options, and the file's values outside the range
             proposer = searcher(study, goals, folder, {row.number for row in settled})
             run_trials(
                 job,
@@ -80,20 +78,69 @@ def run_search(
                 scheduler=scheduler(study, folder),
                 stop=limit,
             )
-        over = used_up(study, read_rows(folder)) is not None or (limit is not None and limit.stop_all())
+        ended = searched(read_rows(folder))
+        over = used_up(study, ended) is not None or (limit is not None and limit.stop_all())
         if over:
-            settle(load_optuna_study(study, folder), read_rows(folder), list(goals))
-    rows = read_rows(folder)
-    if len(rows) < expected and not over:
+            settle(load_optuna_study(study, folder), ended, list(goals))
+    ended = searched(read_rows(folder))
+    if len(ended) < expected and not over:
         raise FitError(
-            f"{len(rows)} of {expected} trials ended; see {folder / 'ray.log'}, and run the same command with "
+            f"{len(ended)} of {expected} trials ended; see {folder / 'ray.log'}, and run the same command with "
             f"--out {folder} to finish the others"
         )
+
+
+def run_reruns(job: FitJob, folder: Path, concurrent_trials: int, display: Display) -> None:
+    """Train what the contestants of an ended search lack, as further rows of the study; Optuna learns nothing of it.
+
+    Args: see `run_search`. No budget ends these trainings: without them the search cannot be judged.
+    """
+    study, tried = job.study, set[str]()
+    TrialLog.displays[str(folder)] = display
+    while left := [one for one in reruns(study, read_rows(folder)) if one.id not in tried]:
+        number = max([expected_trials(study), *(row.number + 1 for row in read_rows(folder, running=True))])
+        tried |= {one.id for one in left}
+        configs = [
+            {**one.values, "number": number + place, ARM: one.arm, PROPOSED: "rerun", "name": one.id}
+            for place, one in enumerate(left)
+        ]
+        run_trials(
+            job,
+            Listed(configs),
+            folder,
+            trials=len(configs),
+            concurrent_trials=concurrent_trials,
+            callbacks=[TrialLog(folder), *callbacks(study, folder)],
+        )
+
+
+def chosen(goals: Mapping[str, str], folder: Path) -> SearchResult:
+    """Return the rows of a study that has trained all it was to train, and the best of any arm.
+
+    Raises:
+        FitError: no trial came to a score.
+    """
+    rows = read_rows(folder)
     finished = contenders(rows)
     if not finished:
         raise FitError(f"no trial came to its last step; see {folder / TRIALS}")
     front = pareto_front(finished, goals)
     return SearchResult(rows, best_row(front, goals), [row.id for row in front])
+
+
+class Listed(Searcher):  # type: ignore[misc]
+    """Proposes the configurations on a list, in its order, and learns nothing."""
+
+    def __init__(self, configs: Sequence[dict[str, Any]]) -> None:
+        super().__init__()
+        self._left = list(configs)
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """Return the next configuration of the list."""
+        return self._left.pop(0) if self._left else Searcher.FINISHED
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Learn nothing."""
 
 
 def run_trials(

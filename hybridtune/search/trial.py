@@ -8,6 +8,7 @@ from typing import Any
 from ray import tune
 from ray.tune.result import DONE
 
+from hybridtune.search.arms import ARM, PROPOSED
 from hybridtune.storage.files import join
 from hybridtune.train.fit import WorkerGroup
 from hybridtune.train.job_queue import FitJob
@@ -15,7 +16,7 @@ from hybridtune.train.job_queue import FitJob
 
 def trial_values(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the study fields in a trial's configuration."""
-    return {key: value for key, value in config.items() if key not in ("baseline", "number", "name")}
+    return {key: value for key, value in config.items() if key not in (ARM, PROPOSED, "number", "name")}
 
 
 def trial_name(config: Mapping[str, Any]) -> str:

@@ -47,7 +47,14 @@ class TrialLog(Callback):  # type: ignore[misc]
         config = trial.config
         name = trial_name(config)
         self.started.setdefault(name, time.time())
-        new = TrialRow(name, config["number"], config["baseline"], trial_values(config), began=self.started[name])
+        new = TrialRow(
+            name,
+            config["number"],
+            config["arm"],
+            trial_values(config),
+            began=self.started[name],
+            proposed=config["proposed"],
+        )
         row = self.rows.setdefault(name, new)
         row.status, row.reason = "running", None
         self._show(row)

@@ -12,10 +12,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from hybridtune.config.names import TUNED
 from hybridtune.errors import InputError
 from hybridtune.runtime.processes import is_running, start_time
 from hybridtune.storage.files import write_atomically
 
+Proposed = Literal["file", "point", "grid", "random", "sampler", "rerun", "repeat"]
 Status = Literal["running", "stopped early", "out of budget", "done", "failed", "cut off"]
 ENDED, RUNNING = "trials.jsonl", "running.json"
 SETTLED = ("done", "stopped early")  # any other trial is tried again when the study is run again
@@ -28,7 +30,7 @@ class TrialRow:
     Attributes:
         id: the trial's name, and its folder under ``trials/``.
         number: its number in Optuna.
-        baseline: ``mono-only``, ``half-half``, ``cross-only``, or None for a searched trial.
+        arm: ``tuned``, or the fixed mixing ratio: ``mono-only``, ``half-half``, ``cross-only``.
         values: the fields of the study that this trial sets.
         metrics: its last report; of a trial that is done, those of its best checkpoint.
         status: ``cut off`` is in no file: a reader sees it when the study runs no more.
@@ -36,11 +38,14 @@ class TrialRow:
         seconds: wall time in which it ran.
         began: in seconds of the epoch.
         reason: of a failure.
+        proposed: where its values come from: the study ``file``, a ``point`` or combination (``grid``) of it, a draw at
+            ``random``, the ``sampler``, the trials before it (``rerun``), or the contestant that the noise check
+            trains again (``repeat``).
     """
 
     id: str
     number: int
-    baseline: str | None
+    arm: str
     values: dict[str, Any]
     metrics: dict[str, float] = field(default_factory=dict)
     status: Status = "running"
@@ -48,11 +53,14 @@ class TrialRow:
     seconds: float = 0.0
     began: float = 0.0
     reason: str | None = None
+    proposed: Proposed = "sampler"
 
     @property
     def label(self) -> str:
-        """The name for people: its baseline's, or its number; of a run with another seed its own, ``best-s1``."""
-        return (self.baseline or f"trial {self.number}") if self.id.isdigit() else self.id
+        """The name for people: ``trial 7``, ``half-half 4``; a training that Optuna does not know has its own."""
+        if self.id.isdigit():
+            return f"{'trial' if self.arm == TUNED else self.arm} {self.number}"
+        return self.id
 
 
 Row = TypeVar("Row", bound=TrialRow)
@@ -134,6 +142,16 @@ def best_row(rows: Sequence[Row], goals: Mapping[str, str]) -> Row:
     """Return the row with the best value of the first goal (metric -> ``max`` or ``min``), the first of equals."""
     first, mode = next(iter(goals.items()))
     return max(rows, key=lambda row: row.metrics[first] * (1 if mode == "max" else -1))
+
+
+def contenders(rows: Sequence[Row]) -> list[Row]:
+    """Return the trials among which the best is chosen: those that came to their end.
+
+    A trial that ran out of budget had less training than the others and counts as one that was stopped early; only
+    where no trial came to its end are those taken that have a score.
+    """
+    done = [row for row in rows if row.status == "done"]
+    return done or [row for row in rows if row.status == "out of budget" and row.metrics]
 
 
 def wall_seconds(rows: Sequence[TrialRow]) -> float:

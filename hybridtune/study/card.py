@@ -160,7 +160,8 @@ def _trials(trained: Trained) -> tuple[list[str], list[list[Any]]]:
     rows = [
         [
             f"**{trial['id']}**" if trial["id"] == trained.trial else trial["id"],
-            trial["baseline"],
+            trial["arm"],
+            trial["proposed"],
             *(_figure(trial["values"].get(name)) for name in searched),
             trial["status"],
             trial["metrics"].get("step"),
@@ -168,7 +169,7 @@ def _trials(trained: Trained) -> tuple[list[str], list[list[Any]]]:
         ]
         for trial in order
     ]
-    return ["trial", "baseline", *map(short_name, searched), "status", "step", *metrics], rows
+    return ["trial", "arm", "proposed", *map(short_name, searched), "status", "step", *metrics], rows
 
 
 def _arguments(trained: Trained, study: Study) -> list[tuple[str, Any]]:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from hybridtune.callbacks import StudyCallback, phase
+from hybridtune.config.names import CENTRED, START, contestant_name
 from hybridtune.config.study import Study
 from hybridtune.data.corpus import Corpus
 from hybridtune.evaluate.service import EvaluatorService, State, Vectors
@@ -25,7 +26,7 @@ from hybridtune.metrics.metrics import Scores
 from hybridtune.metrics.per_query import FILE as PER_QUERY
 from hybridtune.metrics.per_query import read_per_query
 from hybridtune.model.centring import language_means
-from hybridtune.report.contestants import CENTRED, FOLDER, START, Scored, compare_contestants, contestant_name
+from hybridtune.report.contestants import FOLDER, Scored, compare_contestants
 from hybridtune.storage.trial_rows import TrialRow
 from hybridtune.study.folder import write_json
 from hybridtune.study.preflight import Preflight
@@ -70,7 +71,7 @@ def _means(numbers: Mapping[str, Int64], vectors: Sequence[Float32]) -> dict[str
 
 def list_contestants(rows: Mapping[str, TrialRow]) -> list[Contestant]:
     """Return the trained contestants, slug -> row, in their order, and behind them the two that cost no training."""
-    trained = [Contestant(slug, contestant_name(slug, row.baseline), row) for slug, row in rows.items()]
+    trained = [Contestant(slug, contestant_name(slug, row.arm), row) for slug, row in rows.items()]
     return [*trained, *(Contestant(slug, contestant_name(slug, None)) for slug in (START, CENTRED))]
 
 

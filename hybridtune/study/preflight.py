@@ -12,6 +12,7 @@ from typing import Any
 from hybridtune.callbacks import StudyCallback
 from hybridtune.config.fields import HELD_OUT_DEV, Encoder
 from hybridtune.config.hooks import load_hook
+from hybridtune.config.names import FIXED_ARMS
 from hybridtune.config.space import corners
 from hybridtune.config.study import Study
 from hybridtune.data.corpus import Corpus
@@ -29,10 +30,11 @@ from hybridtune.model.folder import check_fit, model_config, vector_width, with_
 from hybridtune.model.tokenizer import pretrained_tokenizer
 from hybridtune.runtime.local import capacity
 from hybridtune.runtime.resources import Allocation, Shape, allocate
+from hybridtune.search.arms import expected_trials
 from hybridtune.search.group_goals import check_groups, study_grouping
 from hybridtune.search.loggers import check_loggers
-from hybridtune.search.samplers import check_search, expected_trials, most_at_once
-from hybridtune.search.space import BASELINES, baseline_points, objectives
+from hybridtune.search.samplers import check_search, most_at_once
+from hybridtune.search.space import objectives
 from hybridtune.search.stopping import check_stopping
 from hybridtune.study.leak_guard import Guarded, guard
 from hybridtune.train.plan import make_plan
@@ -96,14 +98,9 @@ def run_preflight(
         fixed = study.with_values({"mix.final_ratio": final_ratio.ends()[-1]})
     plan = make_plan(corpus, fixed)
     if searching:
-        if not study.search.trials and not study.search.baselines:
-            raise InputError(
-                "search.trials is 0 and search.baselines false: no trial is left to run; change one of them"
-            )
         check_search(study)
         check_stopping(study, benchmarks["dev"])
         check_loggers(study)
-        baseline_points(study)
         tried = {_demand(fixed)}
         for values in _extremes(study):
             trial = study.with_values(values)
@@ -155,8 +152,8 @@ def _divided_by_workers(study: Study) -> int:
 def _extremes(study: Study) -> Iterator[dict[str, Any]]:
     """Yield the values of the plan at which a batch could turn out impossible: if these work, all between do."""
     found = list(corners(study.search.space, (*_OF_MIX, "train.batch_size")))
-    if study.search.baselines:
-        for values, ratio in itertools.product(found, BASELINES.values()):
+    if study.search.arms != "none":
+        for values, ratio in itertools.product(found, FIXED_ARMS.values()):
             others = {key: value for key, value in values.items() if key not in _OF_RATIOS}
             yield {**others, "mix.mixing_ratio": ratio, "mix.schedule": "constant"}
     yield from found

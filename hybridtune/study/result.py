@@ -20,8 +20,8 @@ class StudyResult:
 
     Attributes:
         study: as it ran, without ``auto`` in its resources.
-        result: what ``result.json`` holds: the trials, the Pareto front, the scores on the test benchmark, the seed
-            check, the headline.
+        result: what ``result.json`` holds: the trials, the Pareto front, the contestants, the scores on the test
+            benchmark, the seed check, the headline.
 
     Example: see `hybridtune.run_study`.
     """
@@ -78,9 +78,9 @@ def read_trials(folder: str | Path) -> "pd.DataFrame":
         folder: the study folder on this machine.
 
     Returns:
-        a row a trial, in the order of their numbers, with the trial's id as index: ``number``, ``baseline``,
-        ``status``, ``seconds``, ``reason``, ``checkpoint``, then a column for each field that the trials set and one
-        for each metric of their last report; of a trial that is done, those of its best checkpoint.
+        a row a trial, in the order of their numbers, with the trial's id as index: ``number``, ``arm``, ``proposed``,
+        ``status``, ``seconds``, ``began``, ``reason``, ``checkpoint``, then a column for each field that the trials set
+        and one for each metric of their last report; of a trial that is done, those of its best checkpoint.
 
     Raises:
         InputError: the folder holds no study, or one of another format.
@@ -102,7 +102,7 @@ def _table(rows: Sequence[TrialRow]) -> "pd.DataFrame":
         fields = asdict(row)
         values, metrics = fields.pop("values"), fields.pop("metrics")
         flat.append({**fields, **values, **metrics})
-    names = ["id", "number", "baseline", "status", "seconds", "began", "reason", "checkpoint"]
+    names = ["id", "number", "arm", "proposed", "status", "seconds", "began", "reason", "checkpoint"]
     return pd.DataFrame(flat, columns=list(dict.fromkeys([*names, *(key for row in flat for key in row)]))).set_index(
         "id"
     )

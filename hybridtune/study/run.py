@@ -28,17 +28,16 @@ from hybridtune.model.encoder import load_encoder
 from hybridtune.model.folder import build_tiny
 from hybridtune.model.published import TRAINING_TEXTS
 from hybridtune.report.contestants import FOLDER as CONTESTANTS
-from hybridtune.report.contestants import TUNED
 from hybridtune.report.headline import headline
 from hybridtune.report.page import REPORT, write_report
 from hybridtune.runtime.connect import cluster, describe_waiting, shape_of, waiting_workers
 from hybridtune.runtime.local import capacity, local_cluster
+from hybridtune.search.arms import contestants, reference, reruns, searched
 from hybridtune.search.seed_check import run_repeats
-from hybridtune.search.stopping import contenders
-from hybridtune.search.study import SearchResult, run_search
+from hybridtune.search.study import chosen, run_reruns, run_search
 from hybridtune.search.trial_log import Display
 from hybridtune.storage.files import ensure_local, publish, write_atomically
-from hybridtune.storage.trial_rows import TrialRow, best_row, read_rows
+from hybridtune.storage.trial_rows import TrialRow, read_rows
 from hybridtune.study.card import Row
 from hybridtune.study.contestants import contestant_scores, draw_sample, score_contestants
 from hybridtune.study.export import describe_trained, write_model
@@ -258,8 +257,8 @@ def _opened(
 
 
 def _search(preflight: Preflight, home: Home, callback: StudyCallback) -> dict[str, Any]:
-    """Search, check the seeds, export the best model; return what ``result.json`` holds then, or holds already."""
-    study, at_once, folder = preflight.study, preflight.allocation.at_once, home.folder
+    """Train all that is lacking, export the best model; return what ``result.json`` holds then, or holds already."""
+    study, folder = preflight.study, home.folder
     before = _ended(folder)
     if before is not None:
         callback.on_message(f"this study has ended: its result is in {folder / 'result.json'}")
@@ -270,35 +269,31 @@ def _search(preflight: Preflight, home: Home, callback: StudyCallback) -> dict[s
     with started(preflight, home, callback) as running:
         # The location and the folder of all trials instead of a single training's.
         job = dataclasses.replace(running.job, storage=home.inside("trials"), home=str(folder / "trials"))
-        with _reported(callback, "search", job, at_once, read_rows(folder, running=True)) as display:
-            found = run_search(job, preflight.goals, folder, at_once, display)
-        repeats = None
-        if study.search.repeat_best:
-            callback.on_message(
-                f"noise check: the best trial and the baselines again, {study.search.repeat_best} seeds each"
-            )
-            with _reported(callback, "seed check", job, at_once) as display:
-                repeats = run_repeats(job, found, folder, at_once, display)
-            write_json(repeats, folder / "repeats.json")
-        contestants = _contestants(found, preflight.goals)
+        repeats = _train_all(preflight, job, folder, callback)
+        found = chosen(preflight.goals, folder)
         trials = [dataclasses.asdict(row) for row in found.rows]
         best = next(trial for trial in trials if trial["id"] == found.best.id)
         ordered = [best, *(trial for trial in trials if trial is not best)]
-        scored = _score_contestants(running, contestants)
-        chosen = next(slug for slug, row in contestants.items() if row.id == found.best.id)
-        tested = (scored[chosen], folder / CONTESTANTS / chosen / PER_QUERY) if study.benchmarks.test else None
+        who = contestants(study, found.rows)
+        if found.best.id not in {row.id for row in who.values()}:  # no trial came to its end
+            who[found.best.id] = found.best
+        scored = _score_contestants(running, who)
+        slug = next(slug for slug, row in who.items() if row.id == found.best.id)
+        tested = (scored[slug], folder / CONTESTANTS / slug / PER_QUERY) if study.benchmarks.test else None
         test = _export(running, study.with_values(found.best.values), best["checkpoint"], tested, ordered)
-        compared = contestant_scores(preflight, folder, contestants, scored)
+        compared = contestant_scores(preflight, folder, who, scored)
+    beside = reference(study, found.rows)
     objective = study.search.objective
     result = {
         "study": str(folder),
         "objective": objective[0] if len(objective) == 1 else objective,
         "best": best,
         "front": found.front,
+        "contestants": {slug: row.id for slug, row in who.items()},
+        "reference": dataclasses.asdict(beside) if beside is not None else None,
         "model": str(folder / "best"),
         "test": test,
         "trials": trials,
-        "contestants": {slug: row.id for slug, row in contestants.items()},
         "contestant_scores": compared,
         "repeats": repeats,
     }
@@ -310,20 +305,31 @@ def _search(preflight: Preflight, home: Home, callback: StudyCallback) -> dict[s
     return result
 
 
+def _train_all(preflight: Preflight, job: FitJob, folder: Path, callback: StudyCallback) -> dict[str, Any] | None:
+    """Train what an earlier run has not: the search, the contestants it lacks, their seeds; return the noise check."""
+    study, at_once = preflight.study, preflight.allocation.at_once
+    with _reported(callback, "search", job, at_once, searched(read_rows(folder, running=True))) as display:
+        run_search(job, preflight.goals, folder, at_once, display)
+    if reruns(study, read_rows(folder)):
+        callback.on_message("training the contestants that the search lacks: fixed ratios beside the best trial")
+        with _reported(callback, "reruns", job, at_once) as display:
+            run_reruns(job, folder, at_once, display)
+    who = contestants(study, read_rows(folder))
+    if not study.search.repeat_best or not who:
+        return None
+    callback.on_message(f"noise check: {', '.join(who)} again, {study.search.repeat_best} seeds each")
+    with _reported(callback, "seed check", job, at_once) as display:
+        repeats = run_repeats(job, folder, at_once, display)
+    write_json(repeats, folder / "repeats.json")
+    return repeats
+
+
 def _ended(folder: Path) -> dict[str, Any] | None:
     """Return the result of a search that left nothing to do: no trial failed, and the folder has not moved."""
     file = folder / "result.json"
     result: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     failed = [trial for trial in result.get("trials", []) if trial["status"] == "failed"]
     return result if result.get("trials") and not failed and result["study"] == str(folder) else None
-
-
-def _contestants(found: SearchResult, goals: Mapping[str, str]) -> dict[str, TrialRow]:
-    """Return the trained contestants by slug: the tuned trial, and the baselines; the study's best is one of them."""
-    done = contenders(found.rows)
-    free = [row for row in done if row.baseline is None]
-    rows = {TUNED: found.best if found.best.baseline is None else best_row(free, goals)} if free else {}
-    return rows | {row.baseline: row for row in done if row.baseline is not None}
 
 
 def _score_contestants(running: Started, rows: Mapping[str, TrialRow]) -> dict[str, Scores]:

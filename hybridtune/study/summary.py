@@ -12,7 +12,7 @@ from hybridtune.data.store import outdated_stores, store_root
 from hybridtune.model.folder import encoder_notices, has_dense
 from hybridtune.runtime.local import gpus
 from hybridtune.runtime.resources import cores
-from hybridtune.search.samplers import expected_trials
+from hybridtune.search.arms import FEWEST_TO_STOP, arms, expected_trials, most_reruns, stops_early
 from hybridtune.study.leak_guard import leak_counts, leak_lines
 from hybridtune.study.preflight import Preflight
 
@@ -46,6 +46,7 @@ def describe_plan(preflight: Preflight) -> dict[str, Any]:
         "plan": describe(preflight.plan, study.train.max_steps),
         "notices": notices(preflight),
         "trials": expected_trials(study),
+        "reruns": most_reruns(study),
         "concurrent_trials": preflight.allocation.at_once,
         "evaluators": preflight.allocation.at_once * preflight.allocation.evaluators,
         "nodes": dict(preflight.allocation.nodes),
@@ -58,10 +59,17 @@ def allocation_line(preflight: Preflight) -> str:
     workers = int(study.resources.workers)
     nodes = ", ".join(f"{count} x {name}" for name, count in allocation.nodes.items())
     return (
-        f"{expected_trials(study)} trials, {allocation.at_once} at once: {workers} worker{'s' * (workers > 1)} each, "
+        f"{trials_line(study)}, {allocation.at_once} at once: {workers} worker{'s' * (workers > 1)} each, "
         + (f"on nodes {nodes}" if nodes else f"on {cores()} cores and {gpus()} GPUs")
         + f"; {allocation.at_once * allocation.evaluators} evaluator actors"
     )
+
+
+def trials_line(study: Study) -> str:
+    """Return ``48 trials in 4 arms and 1 training after them``, as far as each applies."""
+    every, after = arms(study), most_reruns(study)
+    line = f"{expected_trials(study)} trials" + (f" in {len(every)} arms" if len(every) > 1 else "")
+    return line + (f" and up to {after} training{'s' * (after > 1)} after them" if after else "")
 
 
 def _data_table(corpus: Corpus) -> list[dict[str, Any]]:
@@ -90,6 +98,10 @@ def notices(preflight: Preflight) -> list[str]:
     if old := outdated_stores(root):
         lines.append(f"{root}: token stores of another version of hybridtune, not read and free to be removed: {old}")
     lines += [*_left_out(preflight), *_without_effect(study, preflight.plan), *_idle_training(study)]
+    if study.search.early_stopping is not None and not stops_early(study):
+        lines.append(
+            f"search.early_stopping is off: it stops the best too often in arms of fewer than {FEWEST_TO_STOP} trials"
+        )
     scored = {text.language for text in preflight.benchmarks["dev"].queries}
     unseen = sorted(scored - set(preflight.corpus.languages))
     if unseen:

@@ -18,6 +18,7 @@ from hybridtune.callbacks import StudyCallback, Training, every
 from hybridtune.config.names import short_name
 from hybridtune.config.search import seconds
 from hybridtune.report.text import format_duration, format_metric
+from hybridtune.search.arms import expected_trials
 from hybridtune.storage.trial_rows import TrialRow
 from hybridtune.terminal.tables import FIGURES, Pace, short, trials_table
 
@@ -166,8 +167,7 @@ def search_title(
 
     The time of ``earlier`` trials, those that were cut off among them, counts against the budget.
     """
-    from hybridtune.search.samplers import expected_trials  # heavy, and `status` has to answer at once
-    from hybridtune.search.stopping import spent
+    from hybridtune.search.stopping import spent  # heavy, and `status` has to answer at once
 
     search, expected = study.search, expected_trials(study)
     began = time.monotonic() - spent(earlier)[0]

@@ -7,16 +7,16 @@ from typing import Any
 
 from rich.table import Table
 
-from hybridtune.config.names import short_name
+from hybridtune.config.names import TUNED, contestant_name, short_name
 from hybridtune.config.study import Study, dump_study
-from hybridtune.report.contestants import TUNED, centring_words
-from hybridtune.report.headline import chance, headline
+from hybridtune.report.contestants import centring_words
+from hybridtune.report.headline import chance
 from hybridtune.report.text import format_duration, format_end, format_metric, format_signed
-from hybridtune.search.samplers import expected_trials
+from hybridtune.search.arms import expected_trials, searched
 from hybridtune.search.stopping import spent
 from hybridtune.storage.trial_rows import TrialRow
 from hybridtune.study.preflight import Preflight
-from hybridtune.study.summary import opening_lines
+from hybridtune.study.summary import opening_lines, trials_line
 from hybridtune.terminal.scores import groups_table
 from hybridtune.terminal.screen import Screen
 from hybridtune.terminal.tables import column_head, explain_marks, plain_table, trials_table
@@ -36,7 +36,7 @@ def show_plan(preflight: Preflight, described: Mapping[str, Any], screen: Screen
     if mix.align_share:
         screen.line(f"align share requested {mix.align_share:g}, realised {plan['realised_align_share']:.4f}")
     screen.line(
-        f"{described['trials']} trials, {described['concurrent_trials']} at once, "
+        f"{trials_line(preflight.study)}, {described['concurrent_trials']} at once, "
         f"{described['evaluators']} evaluator actors; nothing was started or written"
     )
 
@@ -56,26 +56,26 @@ def study_summary(study: Study, result: Mapping[str, Any], screen: Screen) -> No
         names = ", ".join(row.label for row in rows if row.reason == reason)
         screen.print(f"{names} failed: {reason}")
     screen.print(trial_counts(study, rows))
-    name = best["baseline"] or f"trial {best['number']}"
     shown = {key: f"{value:.4g}" if isinstance(value, float) else value for key, value in best["values"].items()}
     values = ", ".join(f"{short_name(key)} {value}" for key, value in shown.items())
-    screen.print(f"best: {name} ({values})")
+    screen.print(f"best: {TrialRow(**best).label} ({values})")
     if len(result["front"]) > 1:
         screen.print(f"Pareto front: {', '.join(result['front'])}")
     if result.get("repeats"):
         metric = study.search.objective[0]
         title = f"{metric} with other seeds (+-: 95 % interval; p: paired by {result['repeats']['unit']})"
-        screen.console.print(plain_table(_repeats_rows(result["repeats"], metric), title))
+        screen.console.print(plain_table(_repeats_rows(result, metric), title))
         if result["repeats"]["unit_note"]:
             screen.print(result["repeats"]["unit_note"], style="dim")
     if result.get("contestant_scores"):
         print_contestants(result["contestant_scores"], study.search.objective[0], screen)
-    screen.print(headline(study, result), style="bold")
+    screen.print(result["headline"], style="bold")
     _print_locations(result, screen)
 
 
 def trial_counts(study: Study, rows: Sequence[TrialRow]) -> str:
     """Return ``9 trials requested: 5 done, 4 stopped early; 1,900 of 2,700 steps in 3 min``, with the budget if any."""
+    after, rows = [row for row in rows if row.proposed == "rerun"], searched(rows)
     took, steps = spent(rows)
     counts = Counter(row.status for row in rows)
     expected, search = expected_trials(study), study.search
@@ -85,26 +85,29 @@ def trial_counts(study: Study, rows: Sequence[TrialRow]) -> str:
     line = f"{expected} trials requested: {', '.join(begun)}; {steps:,} of {expected * study.train.max_steps:,} steps"
     limits = [f"{search.time_budget}"] if search.time_budget is not None else []
     limits += [f"{search.step_budget:,} steps"] if search.step_budget is not None else []
-    return f"{line} in {format_duration(took)}" + (f" (budget: {', '.join(limits)})" if limits else "")
+    line += f" in {format_duration(took)}" + (f" (budget: {', '.join(limits)})" if limits else "")
+    return line + (f"; after it {len(after)} more in {format_duration(spent(after)[0])}" if after else "")
 
 
-def _repeats_rows(repeats: Mapping[str, Any], metric: str) -> list[dict[str, Any]]:
+def _repeats_rows(result: Mapping[str, Any], metric: str) -> list[dict[str, Any]]:
     """Return the seed check on one metric, a contestant a row."""
-    table = []
+    table, repeats = [], result["repeats"]
+    beside = result["reference"]["arm"] if result["reference"] is not None else None
     for who, contestant in repeats["contestants"].items():
         found, versus = contestant["metrics"][metric], repeats["against"].get(who, {}).get(metric, {})
         half = None if versus.get("low") is None else (versus["high"] - versus["low"]) / 2
         table.append(
             {
-                "trial": f"tuned ({contestant['trial']})" if who == "best" else who,
+                "contestant": contestant_name(who, beside),
+                "trial": contestant["trial"],
                 "first run": format_metric(metric, found["first"]),
                 "mean": format_metric(metric, found["mean"]),
                 "spread": format_metric(metric, found["spread"]),
                 "seeds": found["n"],
-                "best is ahead by": format_metric(metric, versus.get("difference")),
+                "tuned is ahead by": format_metric(metric, versus.get("difference")),
                 "+-": format_metric(metric, half),
                 "p": "" if versus.get("p_units") is None else chance(versus["p_units"]).removeprefix("p "),
-                "best is": versus.get("verdict", ""),
+                "tuned is": versus.get("verdict", ""),
             }
         )
     return table

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from rich.table import Table
 
-from hybridtune.config.names import short_name
+from hybridtune.config.names import TUNED, short_name
 from hybridtune.report.text import format_metric
 from hybridtune.storage.trial_rows import TrialRow
 
@@ -40,7 +40,7 @@ def trials_table(
     paces: Mapping[str, Pace] | None = None,
     width: int | None = None,
 ) -> Table:
-    """Return all trials as a table; baselines by name, the best marked, running ones at their present step.
+    """Return all trials as a table: how each was proposed, the best marked, running ones at their present step.
 
     The goals come before the other figures. ``paces`` are by trial id. A table wider than ``width``, of the terminal,
     has six searched fields at most; None: all of them.
@@ -51,18 +51,20 @@ def trials_table(
     for name in dict.fromkeys([*goals, *FIGURES]):
         columns.append(_column(name, [format_metric(name, row.metrics.get(name)) for row in rows]))
     first = ["trial", *(row.label + (" *" if row.id == best else "") for row in rows)]
-    needed = sum(max(map(len, column)) + 1 for column in (first, *columns))  # with a blank after each
+    proposed = ["proposed", *(row.proposed for row in rows)]
+    needed = sum(max(map(len, column)) + 1 for column in (first, proposed, *columns))  # with a blank after each
     left_out = 0
     if width is not None and len(fields) > NARROW and needed > width:
         left_out = len(fields) - NARROW
         columns = columns[:NARROW] + columns[len(fields) :]
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
     table.add_column(first[0], no_wrap=True)
+    table.add_column(proposed[0], no_wrap=True)
     for head, *_ in columns:
         table.add_column(head, justify="right", no_wrap=True)
     for n, row in enumerate(rows, start=1):
-        style = "bold" if row.id == best else ("cyan" if row.baseline else None)
-        table.add_row(first[n], *(column[n] for column in columns), style=style)
+        style = "bold" if row.id == best else (None if row.arm == TUNED else "cyan")
+        table.add_row(first[n], proposed[n], *(column[n] for column in columns), style=style)
     if left_out:
         table.caption = f"{left_out} more searched fields: see --json"
         table.caption_justify = "left"

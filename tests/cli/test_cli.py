@@ -97,7 +97,7 @@ WRONG_STUDY = {
         "the training data has no cross pair, and mixing_ratio 0.5 asks for cross batches: set mix.mixing_ratio to 1 "
         "or add such pairs",
     ),
-    "no cross pair for a baseline": (
+    "no cross pair for a fixed ratio": (
         ["data.train={here}/mono.jsonl", "train.batch_size=2", "mix.mixing_ratio=1", "search.space={{}}"],
         "the training data has no cross pair, and mixing_ratio 0.5 asks for cross batches: set mix.mixing_ratio to 1 "
         "or add such pairs",
@@ -107,10 +107,10 @@ WRONG_STUDY = {
         "train.batch_size 8 is larger than the 6 distinct groups in the largest language: no mono batch can be made "
         "and mixing_ratio is 1.0; use a batch of at most 6",
     ),
-    "baseline outside the choices": (
+    "file value outside the choices": (
         ["search.space={{batch_size: {{choice: [4, 16]}}}}"],
-        "search.space.train.batch_size: the baselines train with 8, which is not among the choices [4, 16]; add it, "
-        "change the fixed value, or set search.baselines to false",
+        "search.space.train.batch_size: the first trial of each fixed ratio has the file's value, 8, which is not "
+        "among the choices [4, 16]; add it, change the value, or set search.arms to rerun",
     ),
     "query without relevant passage": (
         ["benchmarks.dev.path={here}/unanswered.jsonl"],
@@ -136,7 +136,7 @@ WRONG_STUDY = {
 
 
 CODES = {"eng": ["eng", "deu"], "cases": ["zh-TW", "zh-tw"], "und": ["und", "en"], "xx": ["xx", "en"]}
-SEARCHED_ALONE = ("no cross pair for a baseline", "large batch in the space", "baseline outside the choices")
+SEARCHED_ALONE = ("no cross pair for a fixed ratio", "large batch in the space", "file value outside the choices")
 CASES = [(c, name) for c in ("run", "train") for name in WRONG_STUDY if c == "run" or name not in SEARCHED_ALONE]
 
 
@@ -257,7 +257,7 @@ def test_dry_run_as_json(call, tmp_path, arguments):
     assert plan["requested_ratio"] == 0.5
     assert abs(plan["realised_ratio"] - 0.5) <= 1 / 40
     assert sum(row["pairs"] for row in plan["table"]) == 40 * study.train.batch_size
-    assert described["trials"] == 3 + study.search.trials
+    assert described["trials"] == study.search.trials
     assert files(tmp_path) == [str(tmp_path / "here")]
 
 
@@ -308,7 +308,7 @@ ON_CPU = "warning: trains on the CPU, and this machine has"
         (16, 1, [], "15 trials, 1 at once", 1, None),
         (16, 0, [], "15 trials, 3 at once", 3, f"3 of the 16 {FITS} run at once: a quarter of the search at most"),
         (16, 8, [], "15 trials, 3 at once", 3, f"3 of the 8 {FITS} run at once: a quarter of the search at most"),
-        (16, 0, ["search.trials=1"], "4 trials, 1 at once", 1, f"1 of the 16 {FITS} runs at once"),
+        (16, 0, ["search.trials=4"], "4 trials, 1 at once", 1, f"1 of the 16 {FITS} runs at once"),
         (16, 0, ["resources.concurrent_trials=12"], "15 trials, 12 at once", 12, None),
         (16, 0, ["search.sampler=random"], "15 trials, 16 at once", 16, None),  # it learns nothing
         (16, 1, ["resources.gpus_per_worker=0"], "15 trials, 3 at once", 3, f"{ON_CPU} 1 GPU: "),
@@ -320,7 +320,7 @@ def test_a_dry_run_says_how_many_trials_run_at_once_and_why(
     pretend_machine(monkeypatch, cores, cards)
     space = {"temperature": {"loguniform": [0.02, 0.2]}}
     options = [word for setting in settings for word in ("--set", setting)]
-    command = ("run", str(study_file(search={"trials": 12, "space": space})), "--dry-run", *options)
+    command = ("run", str(study_file(search={"trials": 15, "arms": "none", "space": space})), "--dry-run", *options)
     code, out, err = call(*command)
     assert code == 0, err
     assert line in out

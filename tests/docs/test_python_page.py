@@ -93,7 +93,7 @@ def test_centred_vectors(groups, capsys):
 
 @pytest.mark.ray
 def test_a_study(study_file, tmp_path, monkeypatch, capsys):
-    search = {"baselines": False, "space": {"temperature": {"loguniform": [0.02, 0.2]}}}
+    search = {"arms": "none", "space": {"temperature": {"loguniform": [0.02, 0.2]}}}
     study_file("study.yaml", search=search, resources={"evaluators": 1})
     monkeypatch.chdir(tmp_path)
     names = run("A study, with a callback and a table of its trials", output_folder=str(tmp_path / "out"))

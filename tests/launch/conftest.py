@@ -43,7 +43,7 @@ def launch(world, cluster, study_file, tmp_path):
         for n in range(20)
     )
     (tmp_path / "train.jsonl").write_text(rows)
-    study = study_file(data={"train": "train.jsonl"}, search={"trials": 2})
+    study = study_file(data={"train": "train.jsonl"}, search={"trials": 5, "arms": "none"})
 
     def call(*options, out=str(world.place), to="here"):
         places = [*(["--out", out] if out else []), *(["--fetch-to", to] if to else [])]

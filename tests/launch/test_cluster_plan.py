@@ -22,12 +22,17 @@ def planned(tmp_path, monkeypatch, name="aws", trials=15, uploads=(), overrides=
     return describe_launch(cluster, study, allocation, trials, uploads, "s3://bucket/study", "studies/a")
 
 
-GPU = ("resources.workers=auto", "resources.gpus_per_worker=auto", "resources.cpus_per_worker=auto")
+GPU = (
+    "search.arms=rerun",
+    "resources.workers=auto",
+    "resources.gpus_per_worker=auto",
+    "resources.cpus_per_worker=auto",
+)
 
 
 def test_nodes_over_time_follow_the_waves_of_trials(tmp_path, monkeypatch):
     plan = planned(tmp_path, monkeypatch, overrides=GPU)
-    assert plan["trials"] == {"all": 15, "baselines": True, "at_once": 6, "waves": 3, "repeat_best": 0}
+    assert plan["trials"] == {"all": 15, "arms": "rerun", "reruns": 4, "at_once": 6, "waves": 3, "repeat_best": 0}
     assert plan["phases"] == [
         {"when": "start", "trials": 0, "nodes": {"head": 1}},
         {"when": "trials wait", "trials": 6, "nodes": {"head": 1, "gpu_spot": 4, "gpu_kept": 2}},
@@ -58,8 +63,8 @@ def test_lines_tell_the_whole_plan(tmp_path, monkeypatch):
     assert lines[0].endswith("aws by Ray's launcher, at most 10 worker nodes; may be taken back: cpu_spot, gpu_spot")
     assert lines[1:] == [
         "a trial: 1 worker with 7 CPUs and 1 GPU; 1 evaluator",
-        "trials: 15 (the baselines among them), 6 at once, 3 waves; "
-        "then 2 further seeds of the best and of each baseline",
+        "trials: 15, 6 at once, 3 waves; then up to 4 trainings of fixed ratios; "
+        "then 2 further seeds of each contestant",
         "nodes:",
         "  at the start: 1 head",
         "  while 6 trials run: 1 head, 4 gpu_spot, 2 gpu_kept",
@@ -78,7 +83,7 @@ def test_lines_of_a_small_study_are_in_the_singular(tmp_path, monkeypatch):
         monkeypatch,
         name="local_autoscaling",
         trials=1,
-        overrides=("resources.workers=2", "resources.placement=spread", "search.baselines=false", "search.trials=1"),
+        overrides=("resources.workers=2", "resources.placement=spread", "search.arms=none", "search.trials=1"),
     )
     lines = plan_lines(plan)
     assert "a trial: 2 workers with 1 CPU each, on many nodes; 2 evaluators" in lines

@@ -20,21 +20,21 @@ def folder(tmp_path, study_file):
     """A study folder in which no trial has begun."""
     place = tmp_path / "study"
     place.mkdir()
-    study = load_study(study_file(search={"trials": 4}))
+    study = load_study(study_file(search={"trials": 7, "arms": "none"}))
     write_study(study, place)
     return place
 
 
-def row(number, score=None, status="done", baseline=None, metric="balanced/AP"):
+def row(number, score=None, status="done", arm="tuned", metric="balanced/AP"):
     metrics = {"step": 4, "best_step": 4, metric: score} if score is not None else {}
-    return TrialRow(f"{number:04d}", number, baseline, {"mix.mixing_ratio": 0.25}, metrics, status)
+    return TrialRow(f"{number:04d}", number, arm, {"mix.mixing_ratio": 0.25}, metrics, status)
 
 
 def write_ended(folder, rows):
     (folder / "trials.jsonl").write_text("".join(json.dumps(asdict(one)) + "\n" for one in rows))
 
 
-ENDED = [row(0, 0.1, baseline="mono-only"), row(1, 0.5, baseline="half-half"), row(3, 0.9, "stopped early")]
+ENDED = [row(0, 0.1, arm="mono-only"), row(1, 0.5, arm="half-half"), row(3, 0.9, "stopped early")]
 
 
 def test_a_running_study_tells_its_trials_and_the_best_that_finished(folder):
@@ -112,7 +112,7 @@ def test_an_ended_study_is_what_its_result_says(folder, capsys):
     assert [line.split()[0] for line in out[:4]] == ["trial", "mono-only", "half-half", "trial"]
     assert out[4:] == [
         "small: ended; 3 of 7 trials ended (2 done, 1 stopped early)",
-        "best: half-half, balanced/AP 0.5000",
+        "best: half-half 1, balanced/AP 0.5000",
         "Pareto front: 0000, 0001",
         "tuned [is] half-half",
     ]

@@ -145,7 +145,7 @@ class Seen(StudyCallback):
 @pytest.fixture(scope="session")
 def search_tree(small_tree):
     """The tree of a study of three trials that do not learn from each other, with six scores each."""
-    tree = small_tree(search={"trials": 3, "baselines": False, "sampler": "random", "early_stopping": None})
+    tree = small_tree(search={"trials": 3, "arms": "none", "sampler": "random", "early_stopping": None})
     tree["search"]["space"] = {"mixing_ratio": {"uniform": [0.2, 0.8]}, "temperature": {"loguniform": [0.02, 0.2]}}
     tree["train"] |= {"max_steps": 24, "eval_steps": 4, "keep_checkpoints": 24}
     return tree

@@ -45,7 +45,12 @@ def steps(hang):
 def searched(folder, budget, hang=False, trials=3):
     tune.Tuner(
         tune.with_resources(steps(hang), {"CPU": 0.01}),
-        param_space={"number": tune.grid_search(list(range(trials))), "baseline": None, "temperature": 0.1},
+        param_space={
+            "number": tune.grid_search(list(range(trials))),
+            "arm": "tuned",
+            "proposed": "sampler",
+            "temperature": 0.1,
+        },
         tune_config=tune.TuneConfig(max_concurrent_trials=1, reuse_actors=True),
         run_config=tune.RunConfig(
             name="trials",
@@ -91,7 +96,12 @@ def test_a_node_that_does_not_see_the_folder_ends_the_search_at_once(ray_here, t
     with pytest.raises(NotSharedError) as caught, fatal.reraised():
         tune.Tuner(
             tune.with_resources(Blind, ON_HEAD),
-            param_space={"number": tune.grid_search([0, 1, 2]), "baseline": None, "temperature": 0.1},
+            param_space={
+                "number": tune.grid_search([0, 1, 2]),
+                "arm": "tuned",
+                "proposed": "sampler",
+                "temperature": 0.1,
+            },
             tune_config=tune.TuneConfig(
                 max_concurrent_trials=1, trial_dirname_creator=lambda trial: f"{trial.config['number']}"
             ),

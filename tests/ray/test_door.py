@@ -112,7 +112,7 @@ def commands(tmp_path_factory, no_ray, small_tree, tiny):
     root = tmp_path_factory.mktemp("door")
     tree = small_tree(
         resources={"evaluators": 1, "workers": 2},
-        search={"trials": 1, "baselines": False, "space": {"temperature": {"loguniform": [0.02, 0.2]}}},
+        search={"trials": 1, "arms": "none", "space": {"temperature": {"loguniform": [0.02, 0.2]}}},
     )
     tree["train"] |= {"max_steps": 4000, "eval_steps": 8}
     (root / "study.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")

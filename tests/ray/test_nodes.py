@@ -71,7 +71,7 @@ def nodes(no_ray, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def study(small_tree):
-    tree = small_tree(search={"trials": 3, "baselines": False, "sampler": "random", "early_stopping": None})
+    tree = small_tree(search={"trials": 3, "arms": "none", "sampler": "random", "early_stopping": None})
     tree["train"] |= {"precision": "float32"}
     tree["resources"] = {"workers": "auto", "cpus_per_worker": "auto", "gpus_per_worker": "auto"}
     return Study.model_validate(tree)

@@ -161,7 +161,7 @@ def test_the_same_command_goes_on_to_the_end(finished, result, interrupted):
     assert finished.returncode == 0, finished.stderr
     assert finished.stdout.count("\n") == 1  # one JSON object and nothing else
     told = {"study", "objective", "best", "trials", "front", "test", "model", "repeats", "headline", "report"}
-    told |= {"contestants", "contestant_scores"}
+    told |= {"contestants", "contestant_scores", "reference"}
     assert told == result.keys()
     kept = {row["id"]: row for row in interrupted.rows}
     assert {trial["id"]: trial for trial in result["trials"] if trial["id"] in kept} == kept  # not trained again
@@ -171,20 +171,29 @@ def test_the_result_names_every_trial_and_the_best(result, folder):
     trials = result["trials"]
     assert result["study"] == str(folder)
     assert result["objective"] == "balanced/AP"
-    assert len({trial["id"] for trial in trials}) == 4
-    assert [trial["number"] for trial in trials] == [0, 1, 2, 3]
-    baselines = {trial["baseline"]: trial for trial in trials if trial["baseline"]}
-    assert {name: trial["values"]["mix.mixing_ratio"] for name, trial in baselines.items()} == RATIOS
-    for name, trial in baselines.items():
+    assert [trial["number"] for trial in trials] == [0, 1, 2, 3, 4]
+    assert [trial["proposed"] for trial in trials] == ["file", "file", "file", "random", "rerun"]
+    fixed, tuned, same = {trial["arm"]: trial for trial in trials[:3]}, trials[3], trials[4]
+    assert {name: trial["values"]["mix.mixing_ratio"] for name, trial in fixed.items()} == RATIOS
+    for name, trial in fixed.items():
         assert trial["status"] == "done"
         assert trial["values"]["train.temperature"] == 0.05  # the study's own
         assert trial["metrics"]["step"] == STEPS
         assert trial["metrics"]["pairs"] == STEPS * 8
         assert abs(trial["metrics"]["realised_ratio"] - RATIOS[name]) <= 1 / STEPS
-    (searched,) = (trial for trial in trials if not trial["baseline"])
-    assert searched["status"] in ("done", "stopped early")
-    assert 0.2 <= searched["values"]["mix.mixing_ratio"] <= 0.8
-    assert 0.02 <= searched["values"]["train.temperature"] <= 0.2
+    assert (tuned["arm"], tuned["status"]) == ("tuned", "done")
+    assert 0.2 <= tuned["values"]["mix.mixing_ratio"] <= 0.8
+    assert 0.02 <= tuned["values"]["train.temperature"] <= 0.2
+    strongest = max(fixed, key=lambda arm: fixed[arm]["metrics"]["balanced/AP"])
+    assert (same["id"], same["arm"], same["status"]) == (f"0003-{strongest}", strongest, "done")
+    ratio, temperature = RATIOS[strongest], tuned["values"]["train.temperature"]
+    assert same["values"] == {"mix.mixing_ratio": ratio, "train.temperature": temperature}
+    beside = {"arm": strongest, "same_values": "same-values", "file_values": strongest}
+    assert result["reference"] == beside
+    assert result["contestants"] == {
+        **{"tuned": "0003", "mono-only": "0000", "half-half": "0001", "cross-only": "0002"},
+        "same-values": same["id"],
+    }
     done = [trial for trial in trials if trial["status"] == "done"]
     assert result["best"] == max(done, key=lambda trial: trial["metrics"]["balanced/AP"])
     assert result["front"] == [result["best"]["id"]]
@@ -225,36 +234,33 @@ def test_the_study_folder_holds_the_evidence(result, folder):
         assert Path(trial["checkpoint"], "model.safetensors").is_file()
 
 
-def test_the_best_and_the_baselines_are_repeated_with_another_seed(result, folder):
+def test_every_contestant_is_repeated_with_another_seed(result, folder):
     repeats = result["repeats"]
     assert json.loads((folder / "repeats.json").read_text(encoding="utf-8")) == repeats
     assert repeats["seeds"] == [4]  # the study's is 3
-    # The best trial may be a baseline itself, which is then repeated under its own name.
-    ended = {trial["baseline"] for trial in result["trials"] if trial["baseline"] and trial["status"] == "done"}
-    names = ended | {result["best"]["baseline"] or "best"}
-    assert repeats["contestants"].keys() == names
+    assert repeats["contestants"].keys() == result["contestants"].keys()
     for who, one in repeats["contestants"].items():
         assert not one["failed"]
         assert one["metrics"]["balanced/AP"]["by_seed"].keys() == {"4"}
         assert (folder / "repeats" / "trials" / f"{who}-s1" / "plan.json").is_file()
-    assert "balanced/AP" in result["headline"]
+    assert "with the file's values on balanced/AP (1 seed each): " in result["headline"]
     assert "<h1" in (folder / "report.html").read_text(encoding="utf-8")
 
 
 def test_optuna_knows_all_trials_once(result, folder):
     study = optuna.load_study(study_name="small", storage=f"sqlite:///{folder / 'optuna.db'}")
     states = {"done": optuna.trial.TrialState.COMPLETE, "stopped early": optuna.trial.TrialState.PRUNED}
-    assert [trial.state for trial in study.trials] == [states[trial["status"]] for trial in result["trials"]]
-    known = [(trial.number, trial.user_attrs.get("baseline"), trial.params, trial.value) for trial in study.trials]
-    assert known == [
-        (
-            trial["number"],
-            trial["baseline"],
-            {short_name(field): value for field, value in trial["values"].items()},
-            trial["metrics"]["balanced/AP"],
-        )
-        for trial in result["trials"]
+    trials = [trial for trial in result["trials"] if trial["proposed"] != "rerun"]
+    assert [trial.state for trial in study.trials] == [states[trial["status"]] for trial in trials]
+    known = [
+        (trial.number, trial.user_attrs["arm"], trial.user_attrs["proposed"], trial.value) for trial in study.trials
     ]
+    assert known == [
+        (trial["number"], trial["arm"], trial["proposed"], trial["metrics"]["balanced/AP"]) for trial in trials
+    ]
+    for one, trial in zip(study.trials, trials, strict=True):
+        own = {name for name in trial["values"] if trial["arm"] == "tuned" or name != "mix.mixing_ratio"}
+        assert one.params == {short_name(name): trial["values"][name] for name in own}
     for trial in study.trials:
         assert set(trial.intermediate_values) <= {EVAL_STEPS, STEPS}
 

@@ -8,21 +8,21 @@ import optuna
 from hybridtune.config.names import short_name
 from hybridtune.config.study import Study
 from hybridtune.metrics.metrics import direction
-from hybridtune.report.record import StudyRecord, TrialRecord
+from hybridtune.report.record import StudyRecord, TrialRecord, _contestants
 from hybridtune.storage.trial_rows import pareto_front
 
-BASELINES = {"mono-only": 1.0, "half-half": 0.5, "cross-only": 0.0}
+ARMS = {"mono-only": 1.0, "half-half": 0.5, "cross-only": 0.0}
 LANGUAGES = ("en", "de", "sw")
 
 
-def trial_of(number, ratio, *, baseline=None, status="done", values=None, **metrics):
+def trial_of(number, ratio, *, arm="tuned", status="done", values=None, **metrics):
     """A trial whose metrics are given with _ for /, as mono_AP=.5."""
     named = {name.replace("_", "/", 1): value for name, value in metrics.items()}
     searched = {"mix.mixing_ratio": ratio, "train.temperature": 0.05} if values is None else values
     return TrialRecord(
         id=f"{number:04}",
         number=number,
-        baseline=baseline,
+        arm=arm,
         values=searched,
         metrics=named,
         status=status,
@@ -33,14 +33,14 @@ def trial_of(number, ratio, *, baseline=None, status="done", values=None, **metr
 
 
 def curved_trials(count, wobble=0.001):
-    """Baselines and searched trials whose balanced/AP peaks at a ratio of 0.5 and falls to both ends."""
-    ratios = [*BASELINES.values(), *((i + 0.5) / count for i in range(count))]
-    names = [*BASELINES, *([None] * count)]
+    """Trials of all arms whose balanced/AP peaks at a ratio of 0.5 and falls to both ends."""
+    ratios = [*ARMS.values(), *((i + 0.5) / count for i in range(count))]
+    names = [*ARMS, *(["tuned"] * count)]
     return [
         trial_of(
             number,
             ratio,
-            baseline=name,
+            arm=name,
             values={"mix.mixing_ratio": ratio, "train.temperature": 0.02 * 1.3 ** (number % 7)},
             mono_AP=0.8 + 0.1 * ratio,
             cross_AP=0.6 - 0.3 * ratio,
@@ -75,6 +75,8 @@ def record_of(
         goals=goals,
         trials=list(trials),
         best=best,
+        contestants=_contestants(list(trials), goals, None),
+        reference=None,
         front=front,
         environment={},
         result=None,
@@ -103,6 +105,7 @@ def ledger_of(trials, objective=("balanced/AP",), distributions=None):
                 values=[trial.metrics[name] for name in objective] if done else None,
                 state=optuna.trial.TrialState.COMPLETE if done else optuna.trial.TrialState.PRUNED,
                 intermediate_values=between,
+                user_attrs={"arm": trial.arm},
             )
         )
     return ledger

@@ -18,7 +18,7 @@ def scored(trial, values, **more):
 
 def two_trials(before, after, **more):
     """mono-only and a better trial, with their scores by pair."""
-    base = scored(trial_of(0, 1.0, baseline="mono-only", balanced_AP=0.1), before)
+    base = scored(trial_of(0, 1.0, arm="mono-only", balanced_AP=0.1), before)
     return [base, scored(trial_of(1, 0.5, balanced_AP=0.2), after, **more)]
 
 
@@ -113,10 +113,10 @@ def test_why_there_is_no_gain():
     gone = dataclasses.replace(best, scores=None)
     reasons = [
         ([], "come to its last step"),
-        ([best], "no mono-only baseline"),
+        ([best], "No trial of mono-only has come to"),
         ([base], "mono-only itself"),
         ([base, gone], "gone"),
-        ([dataclasses.replace(base, scores=None), best], "mono-only baseline are gone"),
+        ([dataclasses.replace(base, scores=None), best], "scores of mono-only are gone"),
         (two_trials({"en-en": 0.5}, {"de-de": 0.6}), "share no language pair"),
     ]
     for trials, reason in reasons:
@@ -144,8 +144,8 @@ def test_low_resource_languages_against_the_others():
     values = dict(zip(PAIRS, [0.9, 0.6, 0.3, 0.6, 0.7, 0.2, 0.1, 0.2, 0.4], strict=True))
     chart = language_charts.low_resource(record_of(two_trials(values, values), low_resource=["sw"]))
     rows = {tuple(row[:3]): row[3:] for row in chart.rows}
-    assert rows["mono-only", "mono", "rich"] == [0.8, 2, 80]
-    assert rows["mono-only", "mono", "low-resource"] == [0.4, 1, 40]
+    assert rows["mono-only 0", "mono", "rich"] == [0.8, 2, 80]
+    assert rows["mono-only 0", "mono", "low-resource"] == [0.4, 1, 40]
     assert rows["trial 1", "cross", "rich"] == [0.6, 2, 80]
     assert rows["trial 1", "cross", "low-resource"] == [0.2, 4, 160]
     assert "Low-resource: sw" in chart.words

@@ -65,7 +65,7 @@ def test_the_curve_shows_every_setting_and_the_region_around_the_peak():
     assert 0.2 < region[0] < 0.5 < region[1] < 0.8
     assert f"({region[0]:.2f} to {region[1]:.2f})" in chart.words
     assert chart.columns == ["trial", "status", "mixing ratio", *SETTINGS, "balanced/AP"]
-    assert chart.rows[0] == ["mono-only", "done", 1.0, 0.9, 0.3, 0.3, 300.0, 0.35]
+    assert chart.rows[0] == ["mono-only 0", "done", 1.0, 0.9, 0.3, 0.3, 300.0, 0.35]
     assert len(chart.rows) == 15
     assert "15 full-length trials and 0 stopped before" in chart.words
     assert MARKS in chart.words
@@ -96,7 +96,7 @@ def test_lines_are_drawn_from_five_full_length_trials_on():
     assert traces_of(chart, "markers")[0].marker.symbol[-1] == "circle-open"
 
 
-def test_marks_tell_baselines_apart_without_colour():
+def test_marks_tell_arms_apart_without_colour():
     symbols = traces_of(mix_charts.ratio_curve(record_of(curved_trials(3))), "markers")[0].marker.symbol
     assert list(symbols) == ["triangle-up", "square", "triangle-down", "circle", "circle", "circle"]
 

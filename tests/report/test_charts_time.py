@@ -15,19 +15,19 @@ def test_every_trial_with_scores_has_a_line_whether_optuna_holds_them_or_not(obj
     chart = time_charts.intermediate(record)
     lines = {trace.name: trace for trace in chart.figure.data}
     assert set(lines) == {t.label for t in trials} - {"trial 5"}
-    assert list(lines["half-half"].x) == [10, 20]
+    assert list(lines["half-half 1"].x) == [10, 20]
     assert lines[record.best.label].line.width == max(line.line.width for line in lines.values())
-    assert {line.line.dash for name, line in lines.items() if name.endswith("only")} == {"dot", "dashdot"}
+    assert {line.line.dash for name, line in lines.items() if "only" in name} == {"dot", "dashdot"}
     assert chart.columns == ["trial", "step", "balanced/AP"]
 
 
-def test_learning_curves_are_those_of_the_chosen_trial_and_the_baselines():
+def test_learning_curves_are_those_of_the_chosen_trial_and_the_contestants():
     record = record_of(curved_trials(6))
     chart = time_charts.learning_curves(record)
-    expected = {"mono-only", "half-half", "cross-only", record.best.label}
+    expected = {trial.label for trial in record.contestants.values()}
     assert {trace.name for trace in chart.figure.data} == expected
     assert {row[0] for row in chart.rows} == expected
-    losses = next(trace for trace in chart.figure.data if trace.name == "mono-only")
+    losses = next(trace for trace in chart.figure.data if trace.name == "mono-only 0")
     assert list(zip(losses.x, losses.y, strict=True)) == [(10, 1 / 10), (20, 1 / 20)]
     assert time_charts.learning_curves(record_of([trial_of(0, 0.5, balanced_AP=0.1)])).figure is not None
     assert time_charts.learning_curves(record_of([])).figure is None
@@ -51,7 +51,7 @@ def test_the_phases_of_a_trial_follow_each_other_and_add_up_to_its_time():
             begins += seconds
     assert "4 trials in 0:06:40" in chart.words
     assert "5% set-up, 60% training, 30% scoring, 5% waiting and ending" in chart.words
-    assert chart.rows[1] == ["half-half", "done", 100.0, 100.0, 5.0, 60.0, 30.0, 5.0, None]
+    assert chart.rows[1] == ["half-half 1", "done", 100.0, 100.0, 5.0, 60.0, 30.0, 5.0, None]
     assert chart.columns[-5:] == [f"{phase} (s)" for phase in time_charts.PHASES]
 
 
@@ -76,5 +76,5 @@ def test_grey_is_for_those_that_do_not_stand_out():
     record = record_of(trials, ledger=ledger_of(trials))
     chart = time_charts.intermediate(record)
     named = [trace.name for trace in chart.figure.data if trace.line.color != GREY]
-    assert set(named) == {"mono-only", "half-half", "cross-only", record.best.label}
+    assert set(named) == {trial.label for trial in record.contestants.values()}
     assert [trace.name for trace in chart.figure.data if trace.showlegend] == named

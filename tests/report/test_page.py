@@ -9,6 +9,7 @@ import pytest
 from chart_records import contrast
 from click.testing import CliRunner
 from made_study import LANGUAGES, made_study
+from markupsafe import escape
 
 from hybridtune.cli.main import cli
 from hybridtune.report import sentences as words
@@ -151,7 +152,7 @@ def test_the_papers_table_has_every_figure_with_its_interval_and_its_count(finis
     start = text.index("The paper&#39;s comparison")
     table = text[start : text.index("</table>", start)]
     for row in rows[:3]:
-        start = table.index(f">{row['baseline']}")
+        start = table.index(f">{row['arm']}")
         line = table[start : table.index("</tr>", start)]
         for name in ("mono/AP", "cross/AP", "multi/AP", "balanced/AP"):
             value = row["metrics"][name]
@@ -188,22 +189,13 @@ def test_a_study_before_its_first_trial_has_a_report(study_copy):
     assert "optuna.db): its charts are missing" in text
 
 
-def test_a_baseline_that_nothing_beats_is_told_on_which_goal(study_copy):
+def test_a_study_that_runs_says_how_its_arms_stand(study_copy):
     rows = rows_of(study_copy)
     rows[1]["metrics"]["balanced/AP"] = 0.99
-    for some, line in (
-        (rows, "Half-half, a baseline, is best on balanced/AP: no searched trial beats it (trial "),
-        (rows[:4], "no searched trial beats it (trial 3, the closest, is "),
-        (rows[:3], "is best on balanced/AP: no searched trial came to its end."),
-    ):
-        assert line in words.headline(unfinished(study_copy, some))
-
-
-def test_a_best_trial_that_equals_a_baseline_is_neither_above_nor_below(study_copy):
-    rows = rows_of(study_copy)
-    rows[1]["metrics"]["balanced/AP"] = rows[5]["metrics"]["balanced/AP"] = 0.99
-    record = unfinished(study_copy, [rows[5], rows[0], rows[1] | {"number": 9}])
-    assert "Tuned is no better than half-half on balanced/AP; one seed each" in words.headline(record)
+    line = words.headline(unfinished(study_copy, rows))
+    assert line.startswith("So far the best is half-half 1. On balanced/AP, by arm: tuned ")
+    assert "half-half 0.9900 (half-half 1)" in line
+    assert "tuned" not in words.headline(unfinished(study_copy, rows[:3]))
 
 
 def test_what_is_missing_is_shown_as_missing_with_the_reason(study_copy, finished_study):
@@ -211,15 +203,15 @@ def test_what_is_missing_is_shown_as_missing_with_the_reason(study_copy, finishe
     rows = (study_copy / "trials.jsonl").read_text("utf-8").replace(str(finished_study), "/nowhere")
     (study_copy / "trials.jsonl").write_text(rows, "utf-8")
     text = written(study_copy)
-    assert "No interval for half-half: its per-query values are gone with its checkpoint." in text
-    assert "half-half: the scores of its best checkpoint are gone" in text
+    assert "No interval for half-half 1: its per-query values are gone with its checkpoint." in text
+    assert "half-half 1: the scores of its best checkpoint are gone" in text
 
 
 def test_the_headline_of_the_study_is_the_reports(study_copy):
     result = json.loads((study_copy / "result.json").read_text("utf-8"))
-    line = "tuned and half-half differ by 0.002 +- 0.001, which is within the seed noise"
+    line = "tuned is 0.002 above half-half with the file's values: +0.001 +- 0.003 from the mix"
     (study_copy / "result.json").write_text(json.dumps(result | {"headline": line}), "utf-8")
-    assert f'<p class="headline">T{line[1:].replace("+-", "±")}</p>' in written(study_copy)
+    assert f'<p class="headline">T{escape(line[1:]).replace("+-", "±")}.</p>' in written(study_copy)
 
 
 def test_the_noise_check_is_shown(study_copy):
@@ -230,10 +222,10 @@ def test_the_noise_check_is_shown(study_copy):
         **{"units": 12, "p_seeds": None, "verdict": "better"},
     }
     repeats = {
-        **{"n": 2, "seeds": [1, 2], "metrics": ["balanced/AP"], "best": "best"},
+        **{"n": 2, "seeds": [1, 2], "metrics": ["balanced/AP"], "other_values": {"balanced/AP": apart}},
         **{"unit": "document", "unit_note": ""},
         "contestants": {
-            "best": {"trial": "0005", "values": {}, "failed": [], "metrics": {"balanced/AP": one}},
+            "tuned": {"trial": "0005", "values": {}, "failed": [], "metrics": {"balanced/AP": one}},
             "half-half": {"trial": "0001", "values": {}, "failed": ["half-half-s2"], "metrics": {"balanced/AP": other}},
         },
         "against": {"half-half": {"balanced/AP": apart}},
@@ -245,6 +237,8 @@ def test_the_noise_check_is_shown(study_copy):
     assert "+0.1100<small>+0.0500 to +0.1700</small><small>better</small>" in text
     assert "Failed: half-half-s2." in text
     assert "see the noise check" in text
+    assert "tuned against half-half" in text
+    assert "tuned&#39;s other values against the file&#39;s" in text
 
 
 def test_the_command_says_where_the_page_is(study_copy):

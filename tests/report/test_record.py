@@ -22,7 +22,7 @@ def begin(folder, **writer):
     """Makes a trial run, as `running.json` has it; the study has not ended."""
     (folder / "result.json").unlink()
     row = json.loads((folder / "trials.jsonl").read_text(encoding="utf-8").splitlines()[0])
-    row |= {"id": "0007", "number": 7, "baseline": None, "status": "running", "checkpoint": None, "metrics": {}}
+    row |= {"id": "0007", "number": 7, "arm": "tuned", "status": "running", "checkpoint": None, "metrics": {}}
     content = {"pid": os.getpid(), "host": socket.gethostname(), "rows": [row]} | writer
     (folder / "running.json").write_text(json.dumps(content), encoding="utf-8")
 
@@ -35,7 +35,7 @@ def test_a_finished_study_is_read_whole_and_left_as_it_was(finished_study):
     assert record.finished
     assert record.goals == {"balanced/AP": "max"}
     assert record.notes == []
-    labels = ["mono-only", "half-half", "cross-only", "trial 3", "trial 4", "trial 5", "trial 6"]
+    labels = ["mono-only 0", "half-half 1", "cross-only 2", "trial 3", "trial 4", "trial 5", "trial 6"]
     assert [trial.label for trial in record.trials] == labels
     result = json.loads((finished_study / "result.json").read_text(encoding="utf-8"))
     assert record.best is not None

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from optuna.trial import TrialState
 from small_study import small_study
 
-from hybridtune.search.stopping import Budget, budget, contenders, settle, spent, used_up
-from hybridtune.storage.trial_rows import TrialRow
+from hybridtune.search.stopping import Budget, budget, settle, spent, used_up
+from hybridtune.storage.trial_rows import TrialRow, contenders
 
 NEVER = float("inf")
 
@@ -18,7 +18,7 @@ def study_of(**search):
 
 
 def row(number, status="done", began=0.0, seconds=0.0, **metrics):
-    return TrialRow(f"{number:04d}", number, None, {}, metrics, status, None, seconds, began)
+    return TrialRow(f"{number:04d}", number, "tuned", {}, metrics, status, None, seconds, began)
 
 
 def report(step, final=0.0):

@@ -40,8 +40,8 @@ def study(study_file, tmp_path, monkeypatch):
     return made
 
 
-def trial_of(number=4, baseline=None, **values):
-    return SimpleNamespace(config={"number": number, "baseline": baseline, **full_names(values)})
+def trial_of(number=4, arm="tuned", **values):
+    return SimpleNamespace(config={"number": number, "arm": arm, "proposed": "random", **full_names(values)})
 
 
 def report(step, value, best_step=None, final=0.0):
@@ -124,7 +124,7 @@ def test_its_table_has_a_row_a_trial_with_the_best_scores(study, tmp_path):
     assert events._files == {}
     _, table, rows = tensorboard(tmp_path)
     columns = {info.name: info for info in table.hparam_infos}
-    assert columns.keys() == {*full_names(SPACE), "baseline"}
+    assert columns.keys() == {*full_names(SPACE), "arm", "proposed"}
     ratio = columns["mix.mixing_ratio"].domain_interval
     assert (ratio.min_value, ratio.max_value) == (0.0, 1.0)
     shown = {info.display_name: info.name.tag for info in table.metric_infos}
@@ -133,9 +133,9 @@ def test_its_table_has_a_row_a_trial_with_the_best_scores(study, tmp_path):
 
     assert rows.keys() == {"0000", "0004", "0005", "0006"}
     fixed = {"mixing_ratio": 1.0, "batch_size": 8.0, "cross_batch": "mixed"}
-    assert values_of(rows["0000"]) == {**full_names(fixed), "baseline": "mono-only"}
+    assert values_of(rows["0000"]) == {**full_names(fixed), "arm": "mono-only", "proposed": "random"}
     other = {"mixing_ratio": 0.3, "batch_size": 4.0, "cross_batch": "single_pair"}
-    assert values_of(rows["0004"]) == {**full_names(other), "baseline": "searched"}
+    assert values_of(rows["0004"]) == {**full_names(other), "arm": "tuned", "proposed": "random"}
     best = {"best/multi/nDCG_10": 0.5, "best/multi/AP": 0.25}
     assert [scores_of(rows[name]) for name in rows] == [best if name != "0005" else {} for name in rows]
     success, unknown = 1, 0  # what failed may be tried again, and what was cut off goes on
@@ -180,12 +180,12 @@ def test_a_logger_is_told_of_our_trials_by_their_names(tmp_path):
     tracker.on_experiment_end([])
     best = {"best/multi/nDCG_10": 0.5, "best/multi/AP": 0.25, "timesteps_total": 20, "training_iteration": 20}
     assert log.told == [
-        ("start", "mono-only", {"mix.mixing_ratio": 1.0, "baseline": "mono-only"}),
-        ("result", "mono-only", 0.25),
-        ("result", "mono-only", 0.125),
-        ("result", "mono-only", best),
-        ("end", "mono-only", False),
-        ("start", "trial 4", {"mix.mixing_ratio": 0.3, "baseline": "searched"}),
+        ("start", "mono-only 0", {"mix.mixing_ratio": 1.0, "arm": "mono-only", "proposed": "random"}),
+        ("result", "mono-only 0", 0.25),
+        ("result", "mono-only 0", 0.125),
+        ("result", "mono-only 0", best),
+        ("end", "mono-only 0", False),
+        ("start", "trial 4", {"mix.mixing_ratio": 0.3, "arm": "tuned", "proposed": "random"}),
         ("result", "trial 4", 0.25),
         ("end", "trial 4", True),
         ("over",),
@@ -236,9 +236,9 @@ def test_mlflow_keeps_the_trials_in_the_study_folder(study, tmp_path):
     experiment = client.get_experiment_by_name("small")
     assert experiment.artifact_location == (tmp_path / "mlflow" / "artifacts").as_uri()
     runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
-    assert {name: run.info.status for name, run in runs.items()} == {"mono-only": "FINISHED", "trial 4": "FAILED"}
-    run = runs["mono-only"]
-    assert run.data.params == {"mix.mixing_ratio": "1.0", "baseline": "mono-only"}
+    assert {name: run.info.status for name, run in runs.items()} == {"mono-only 0": "FINISHED", "trial 4": "FAILED"}
+    run = runs["mono-only 0"]
+    assert run.data.params == {"mix.mixing_ratio": "1.0", "arm": "mono-only", "proposed": "random"}
     assert run.data.tags["hybridtune.study"] == str(tmp_path)
     curve = client.get_metric_history(run.info.run_id, "multi/nDCG_10")
     assert [(point.step, point.value) for point in curve] == [(10, 0.5), (20, 0.25)]
@@ -270,7 +270,7 @@ def test_wandb_takes_our_trials_offline(study, tmp_path, monkeypatch):
     try:
         assert (run.id, run.name, run.project, run.offline) == (first, "trial 4", "small", True)
         assert run.group == tmp_path.name
-        assert dict(run.config) == {"mix.mixing_ratio": 0.3, "baseline": "searched"}
+        assert dict(run.config) == {"mix.mixing_ratio": 0.3, "arm": "tuned", "proposed": "random"}
         run.log(logged(CURVE[0]), step=10)
     finally:
         run.finish()

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from dataclasses import asdict
 
 import optuna
 import pytest
@@ -11,7 +12,7 @@ from small_study import small_study
 from hybridtune.search.optuna_search import searcher
 from hybridtune.search.space import from_optuna
 from hybridtune.search.stopping import settle
-from hybridtune.search.study import run_search
+from hybridtune.search.study import chosen, run_search
 from hybridtune.search.trial import trial_name, trial_values
 from hybridtune.storage.optuna_storage import load_optuna_study
 from hybridtune.storage.trial_rows import TrialRow
@@ -47,16 +48,24 @@ def in_database(folder):
     return optuna.load_study(study_name="small", storage=f"sqlite:///{folder / 'optuna.db'}").trials
 
 
-def test_a_new_study_begins_with_the_baselines(tmp_path):
+def test_a_new_study_gives_each_arm_its_turn(tmp_path):
     _, configs = begin(study_of(), tmp_path)
-    assert [config["baseline"] for config in configs] == ["mono-only", "half-half", "cross-only", None, None]
+    assert [config["arm"] for config in configs] == ["mono-only", "half-half", "cross-only", "tuned", "mono-only"]
     assert [config["mix.mixing_ratio"] for config in configs[:3]] == [1.0, 0.5, 0.0]
     assert [trial_name(config) for config in configs] == ["0000", "0001", "0002", "0003", "0004"]
-    assert [from_optuna(trial.params) for trial in in_database(tmp_path)] == [
-        trial_values(config) for config in configs
-    ]
-    named = [trial.user_attrs.get("baseline") for trial in in_database(tmp_path)]
-    assert named == ["mono-only", "half-half", "cross-only", None, None]
+    for trial, config in zip(in_database(tmp_path), configs, strict=True):
+        assert from_optuna(trial.params).items() <= trial_values(config).items()
+        assert ("mixing_ratio" in trial.params) == (config["arm"] == "tuned")
+        assert trial.user_attrs == {"arm": config["arm"], "proposed": config["proposed"]}
+
+
+@pytest.mark.parametrize("cut", range(1, 12))
+def test_a_study_that_was_cut_off_anywhere_goes_on_with_the_arm_whose_turn_it_is(tmp_path, cut):
+    study = study_of(trials=3, storage="journal")
+    _, before = begin(study, tmp_path, trials=cut)
+    found, after = begin(study, tmp_path, ended=range(cut), trials=12 - cut)
+    assert [config["arm"] for config in before + after] == ["mono-only", "half-half", "cross-only", "tuned"] * 3
+    assert found.suggest("one too many") == "FINISHED"
 
 
 def test_trials_that_were_begun_come_first_and_keep_number_and_values(tmp_path):
@@ -71,7 +80,7 @@ def test_trials_that_were_begun_come_first_and_keep_number_and_values(tmp_path):
 
 
 def test_a_resumed_search_proposes_no_values_again(tmp_path):
-    study = study_of(baselines=False)
+    study = study_of(arms="none")
     _, configs = begin(study, tmp_path, trials=3)
     _, resumed = begin(study, tmp_path, ended=[0, 1, 2], trials=3)
     ratios = [config["mix.mixing_ratio"] for config in configs + resumed]
@@ -127,45 +136,41 @@ def test_a_trial_without_a_row_is_taken_up_though_the_database_holds_its_end(tmp
     assert in_database(tmp_path)[0].value == (None if failed else 0.3)
 
 
-def test_baselines_are_enqueued_once_however_often_a_study_is_cut_off_before_it_begins(tmp_path):
-    study = study_of()
-    for _ in range(3):
-        begin(study, tmp_path, trials=0)
-    _, configs = begin(study, tmp_path)
-    assert [config["baseline"] for config in configs] == ["mono-only", "half-half", "cross-only", None, None]
-    assert len(in_database(tmp_path)) == 5
-
-
-def test_a_trial_cut_off_before_it_had_values_gets_them(tmp_path):
+@pytest.mark.parametrize("asked", [False, True], ids=["waiting", "without values"])
+def test_a_trial_cut_off_before_it_had_values_gets_them(tmp_path, asked):
     study = study_of()
     found, configs = begin(study, tmp_path, trials=1)
-    found._ot_study.ask()
+    found._enqueue()
+    if asked:
+        found._ot_study.ask()
     travelled = pickle.loads(pickle.dumps(searcher(study, GOALS, tmp_path, set())))  # as Tune does
-    resumed = [travelled.suggest(f"trial-{n}") for n in range(2)]
+    resumed = [travelled.suggest(f"trial-{n}") for n in range(3)]
     assert resumed[0] == configs[0]
-    assert (resumed[1]["number"], resumed[1]["baseline"], resumed[1]["mix.mixing_ratio"]) == (1, "half-half", 0.5)
-    assert from_optuna(in_database(tmp_path)[1].params) == trial_values(resumed[1])
+    assert (resumed[1]["number"], resumed[1]["arm"], resumed[1]["mix.mixing_ratio"]) == (1, "half-half", 0.5)
+    assert from_optuna(in_database(tmp_path)[1].params).items() <= trial_values(resumed[1]).items()
+    assert (resumed[2]["number"], resumed[2]["arm"]) == (2, "cross-only")
 
 
-def test_trials_that_an_older_version_settled_are_ranked_and_not_run_again(tmp_path):
-    study = study_of(trials=0)
+def test_trials_that_are_settled_are_ranked_and_not_run_again(tmp_path):
+    study = study_of(trials=1)
     rows = [
-        {
-            "id": f"{number:04d}",
-            "number": number,
-            "baseline": name,
-            "values": {"mix.mixing_ratio": ratio},
-            "metrics": {"step": 12, "loss": 0.3, "balanced/AP": value},  # of the last step: there was no best one
-            "status": "done",
-            "checkpoint": f"trials/{number:04d}/fit/checkpoint_0000012",
-            "seconds": 3.0,
-        }
+        TrialRow(
+            id=f"{number:04d}",
+            number=number,
+            arm=name,
+            values={"mix.mixing_ratio": ratio},
+            metrics={"step": 12, "loss": 0.3, "balanced/AP": value},
+            status="done",
+            checkpoint=f"trials/{number:04d}/fit/checkpoint_0000012",
+            seconds=3.0,
+        )
         for number, (name, ratio, value) in enumerate(
-            [("mono-only", 1.0, 0.3), ("half-half", 0.5, 0.5), ("cross-only", 0.0, 0.4)]
+            [("mono-only", 1.0, 0.3), ("half-half", 0.5, 0.5), ("cross-only", 0.0, 0.4), ("tuned", 0.3, 0.45)]
         )
     ]
-    (tmp_path / "trials.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    (tmp_path / "trials.jsonl").write_text("".join(json.dumps(asdict(row)) + "\n" for row in rows), encoding="utf-8")
     job = FitJob(study, "store", "source", None, str(tmp_path / "trials"))
-    found = run_search(job, GOALS, tmp_path, 1, lambda rows, changed: None)
-    assert (found.best.id, found.front, len(found.rows)) == ("0001", ["0001"], 3)
+    run_search(job, GOALS, tmp_path, 1, lambda rows, changed: None)
+    found = chosen(GOALS, tmp_path)
+    assert (found.best.id, found.front, len(found.rows)) == ("0001", ["0001"], 4)
     assert found.best.checkpoint == "trials/0001/fit/checkpoint_0000012"

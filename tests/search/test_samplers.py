@@ -11,8 +11,9 @@ from documented import write_module
 from small_study import small_study
 
 from hybridtune.errors import InputError
+from hybridtune.search.arms import expected_trials
 from hybridtune.search.optuna_search import searcher
-from hybridtune.search.samplers import check_search, expected_trials, first_trials
+from hybridtune.search.samplers import check_search
 from hybridtune.search.trial import trial_values
 
 ONE = {"balanced/AP": "max"}
@@ -57,7 +58,8 @@ def study_of(mix=(), **search):
 
 
 def sampled(name, goals, space, **search):
-    return study_of(sampler=name, objective=list(goals), space=space, **search)
+    arms = "searched" if name in ("tpe", "gp", "random") else "rerun"
+    return study_of(**{"sampler": name, "objective": list(goals), "space": space, "arms": arms, "trials": 20, **search})
 
 
 def scores(config):
@@ -89,14 +91,14 @@ def run(study, goals, folder, trials, ended=(), sign=1):
 def test_the_same_seed_proposes_the_same_and_another_does_not(tmp_path, name, goals, space):
     study = sampled(name, goals, space)
     check_search(study)
-    trials = 8 if name == "gp" else 12  # it models from the seventh on, at length
+    trials = 10 if name == "gp" else 20  # it models at length
     first = run(study, goals, tmp_path / "a", trials)
     assert run(study, goals, tmp_path / "b", trials) == first
-    assert [config["baseline"] for config in first[:4]] == ["mono-only", "half-half", "cross-only", None]
     other = study.model_copy(update={"seed": 1})
     assert run(other, goals, tmp_path / "c", trials)[3:] != first[3:]
-    for config in first[3:]:
-        assert ("mix.final_ratio" in config) == (config.get("mix.schedule") == "linear")
+    for config in first:
+        linear = config["arm"] == "tuned" and config.get("mix.schedule") == "linear"
+        assert ("mix.final_ratio" in config) == linear
 
 
 @pytest.mark.parametrize(("name", "goals", "space"), EACH, ids=IDS)
@@ -106,33 +108,63 @@ def test_a_resumed_search_goes_on_with_new_values(tmp_path, name, goals, space):
     after = run(study, goals, tmp_path, 4, ended=range(7))
     assert [config["number"] for config in after] == [7, 8, 9, 10]
     tried = [trial_values(config) for config in before]
-    assert [value for value in map(trial_values, after) if value not in tried[3:]] == list(map(trial_values, after))
+    assert all(trial_values(config) not in tried for config in after)
 
 
 def test_a_grid_is_tried_once_each_and_ends(tmp_path):
     study = sampled("grid", ONE, STEPS, trials=50)
-    assert expected_trials(study) == 10  # 5 ratios x 2 kinds of batch, of which the baselines are three
+    assert expected_trials(study) == 10  # 5 ratios x 2 kinds of batch
     configs = run(study, ONE, tmp_path, 6)
     configs += run(study, ONE, tmp_path, 4, ended=range(6))
     tried = {(config["mix.mixing_ratio"], config["mix.cross_batch"]) for config in configs}
     assert tried == {(ratio, kind) for ratio in (0, 0.25, 0.5, 0.75, 1) for kind in ("mixed", "single_pair")}
-    assert expected_trials(sampled("grid", ONE, STEPS, trials=4)) == 7
-    assert expected_trials(sampled("grid", ONE, STEPS, trials=50, baselines=False)) == 10
-    assert expected_trials(sampled("random", ONE, STEPS, trials=50)) == 53
+    assert {config["proposed"] for config in configs} == {"grid"}
+    assert expected_trials(sampled("grid", ONE, STEPS, trials=4)) == 4
+    assert expected_trials(sampled("random", ONE, STEPS, trials=50)) == 200
+    assert expected_trials(sampled("random", ONE, STEPS, trials=50, arms="none")) == 50
 
 
-def test_points_come_after_the_baselines_and_what_they_leave_out_is_proposed(tmp_path):
+def test_points_are_tried_first_and_what_they_leave_out_is_drawn(tmp_path):
     points = [{"temperature": 0.1}, {"mix.mixing_ratio": 0.3, "cross_batch": "single_pair", "train.temperature": 0.02}]
     study = sampled("tpe", ONE, SPACE, points=points)
-    configs = run(study, ONE, tmp_path, 6)
-    assert configs[3]["train.temperature"] == 0.1
-    assert 0 <= configs[3]["mix.mixing_ratio"] <= 1
+    configs = run(study, ONE, tmp_path, 13)
+    assert [config["proposed"] for config in configs[:4]] == ["file", "file", "file", "point"]
+    free = [config for config in configs if config["arm"] == "tuned"]
+    assert free[0]["train.temperature"] == 0.1
+    assert 0 <= free[0]["mix.mixing_ratio"] <= 1
     told = {"mix.mixing_ratio": 0.3, "mix.cross_batch": "single_pair", "train.temperature": 0.02}
-    assert trial_values(configs[4]) == told
-    assert configs[5]["train.temperature"] not in (0.1, 0.02)
-    assert [attributes for _, attributes in first_trials(study)[3:]] == [{"point": 0}, {"point": 1}]
-    again = run(study, ONE, tmp_path, 2, ended=range(6))
-    assert [config["number"] for config in again] == [6, 7]  # enqueued once
+    assert (trial_values(free[1]), free[1]["proposed"]) == (told, "point")
+    assert free[2]["train.temperature"] not in (0.1, 0.02)
+    again = run(study, ONE, tmp_path, 2, ended=range(13))
+    assert [config["number"] for config in again] == [13, 14]
+
+
+@pytest.mark.parametrize(("trials", "points", "drawn"), [(2, 0, 1), (6, 0, 2), (12, 3, 3), (12, 0, 4), (40, 0, 6)])
+def test_at_most_a_third_of_what_is_proposed_is_drawn_at_random(tmp_path, trials, points, drawn):
+    given = [{"mixing_ratio": 0.1 * place} for place in range(points)]
+    study = sampled("tpe", ONE, SPACE, points=given, trials=trials, arms="none")
+    configs = run(study, ONE, tmp_path, trials)
+    expected = ["point"] * points + ["random"] * drawn + ["sampler"] * (trials - points - drawn)
+    assert [config["proposed"] for config in configs] == expected
+
+
+def test_the_sampler_of_an_arm_sees_that_arm_alone(tmp_path):
+    """Scores of the other arms, however they fall, change none of its proposals."""
+    study = sampled("tpe", ONE, {key: SPACE[key] for key in ("mixing_ratio", "temperature")})
+    found = {}
+    for name, others in (("a", 1), ("b", -1)):
+        (tmp_path / name).mkdir()
+        search = searcher(study, ONE, tmp_path / name, set())
+        found[name] = []
+        for place in range(32):
+            config = search.suggest(f"t{place}")
+            value = scores(config)["balanced/AP"] * (1 if config["arm"] == "tuned" else others)
+            search.on_trial_complete(f"t{place}", {"balanced/AP": value, "step": 6, "final": 1.0})
+            found[name].append(config)
+    assert [one for one in found["a"] if one["arm"] == "tuned"] == [one for one in found["b"] if one["arm"] == "tuned"]
+    assert [one for one in found["a"] if one["arm"] == "half-half"] != [
+        one for one in found["b"] if one["arm"] == "half-half"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -143,33 +175,49 @@ def test_points_come_after_the_baselines_and_what_they_leave_out_is_proposed(tmp
     ],
 )
 def test_later_proposals_follow_the_scores_of_samplers_that_learn(tmp_path, name, goals, learns):
-    study = sampled(name, goals, {key: SPACE[key] for key in ("mixing_ratio", "temperature")})
-    trials = 16 if name.startswith("nsga") else 10
+    size = 6 if name in ("tpe", "gp") else 16  # of an arm
+    study = sampled(name, goals, {key: SPACE[key] for key in ("mixing_ratio", "temperature")}, trials=size)
+    trials = {"nsga2": 16, "nsga3": 16, "gp": 20, "tpe": 24}.get(name, 12)
     one, other = (run(study, goals, tmp_path / place, trials, sign=sign) for place, sign in (("a", 1), ("b", -1)))
-    assert one[:3] == other[:3]
+    assert one[:2] == other[:2]
     assert (one != other) == learns
 
 
 @pytest.mark.parametrize(
     ("search", "line"),
     [
+        (
+            {"sampler": "cmaes"},
+            "cmaes: keeps a state of its own in the study, so that it cannot search each arm by itself; set "
+            "search.arms to rerun (or none), or choose tpe, gp, random",
+        ),
+        ({"sampler": "nsga2"}, "nsga2: keeps a state of its own"),
+        ({"sampler": "math:sqrt"}, "math:sqrt: keeps a state of its own"),
+        ({"sampler": "grid"}, "grid: tries every mixing ratio with every other value anyway; set search.arms to rerun"),
         ({"sampler": "cmaes", "objective": ["mono/AP", "multi/AP"]}, "cmaes: searches for one objective, not for 2"),
         ({"sampler": "cmaes", "space": {"cross_batch": SPACE["cross_batch"]}}, "cmaes: moves numbers, and"),
         (
-            {"sampler": "grid"},
+            {"sampler": "grid", "arms": "none"},
             "mix.mixing_ratio: uniform [0.0, 1.0] has no end of values; for search.sampler grid give",
         ),
-        ({"sampler": "grid", "space": {"seed": {"int": [0, 10**6]}}}, "seed: int [0, 1000000] has no end of values"),
         (
-            {"sampler": "grid", "space": {**STEPS, "step_at": {"choice": [0.1], "when": {"cross_batch": "mixed"}}}},
+            {"sampler": "grid", "arms": "none", "space": {"seed": {"int": [0, 10**6]}}},
+            "seed: int [0, 1000000] has no end of values",
+        ),
+        (
+            {
+                "sampler": "grid",
+                "arms": "rerun",
+                "space": {**STEPS, "step_at": {"choice": [0.1], "when": {"cross_batch": "mixed"}}},
+            },
             "step_at: a grid tries every combination and knows no `when`",
         ),
         (
-            {"sampler": "grid", "space": STEPS, "points": [{"cross_batch": "mixed"}]},
+            {"sampler": "grid", "arms": "rerun", "space": STEPS, "points": [{"cross_batch": "mixed"}]},
             "search.points.0: a grid proposes nothing for mix.mixing_ratio; give a value",
         ),
         ({"sampler": "random", "warm_start": "x"}, "random: does not learn from search.warm_start; leave it out, or"),
-        ({"sampler": "nsga2", "warm_start": "x"}, "nsga2: does not learn from search.warm_start"),
+        ({"sampler": "nsga2", "arms": "rerun", "warm_start": "x"}, "nsga2: does not learn from search.warm_start"),
     ],
 )
 def test_what_a_sampler_cannot_do_is_told_before_anything_starts(search, line):
@@ -192,7 +240,7 @@ def test_the_documented_sampler_of_ones_own_proposes(tmp_path, monkeypatch):
     check_search(study)
     first = run(study, ONE, tmp_path / "a", 12)
     assert run(study, ONE, tmp_path / "b", 12) == first
-    assert [config["baseline"] for config in first[:4]] == ["mono-only", "half-half", "cross-only", None]
+    assert {(config["arm"], config["proposed"]) for config in first} == {("tuned", "sampler")}
 
 
 def test_a_function_that_makes_no_sampler_is_refused_by_name():

@@ -1,4 +1,6 @@
+import tempfile
 import warnings
+from pathlib import Path
 
 import optuna
 import pytest
@@ -9,8 +11,9 @@ from small_study import small_study
 from hybridtune.config.fields import BenchmarkSource
 from hybridtune.errors import InputError
 from hybridtune.evaluate.benchmark import load_benchmark
-from hybridtune.search.samplers import first_trials
-from hybridtune.search.space import baseline_points, from_optuna, objectives, optuna_params, search_space
+from hybridtune.search.optuna_search import searcher
+from hybridtune.search.samplers import check_search
+from hybridtune.search.space import objectives
 from hybridtune.search.trial import trial_values
 from hybridtune.storage.trial_rows import TrialRow, pareto_front
 
@@ -18,23 +21,22 @@ SPACE = {"mixing_ratio": {"uniform": [0.0, 1.0]}, "temperature": {"loguniform": 
 
 
 def study_of(train=(), mix=(), **search):
-    return small_study(train=dict(train), mix=dict(mix), search={"space": SPACE, **search})
+    return small_study(
+        train=dict(train), mix=dict(mix), search={"space": SPACE, "sampler": "random", "storage": "journal", **search}
+    )
 
 
-def configs(study, trials, seed=0):
-    """The configurations that OptunaSearch would hand to Tune: what was suggested, and what the space returns."""
+def configs(study, trials):
+    """The configurations that the search hands to Tune."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    optuna_study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
-    found = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a baseline may stand outside the range
-        for point, attributes in first_trials(study):
-            optuna_study.enqueue_trial(optuna_params(point), user_attrs=attributes)
-        for _ in range(trials):
-            trial = optuna_study.ask()
-            extra = search_space(study)(trial)
-            found.append(from_optuna({**trial.params, **extra}))
-    return found
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the file's values may stand outside the range
+        found = searcher(study, {"balanced/AP": "max"}, Path(folder), set())
+        return [found.suggest(f"t{place}") for place in range(trials)]
+
+
+def of_arm(found, arm):
+    return [config for config in found if config["arm"] == arm]
 
 
 @pytest.fixture
@@ -82,32 +84,35 @@ def test_an_objective_that_the_benchmark_cannot_give(benchmark, queries, passage
     )
 
 
-def test_baselines_are_the_fixed_values_with_the_ratio_that_names_them():
-    study = study_of(train={"temperature": 0.07})
-    assert baseline_points(study) == [
-        {"mix.mixing_ratio": ratio, "train.temperature": 0.07} for ratio in (1.0, 0.5, 0.0)
-    ]
-    full_name = study_of(space={"mix.mixing_ratio": SPACE["mixing_ratio"]})
-    assert baseline_points(full_name) == [{"mix.mixing_ratio": ratio} for ratio in (1.0, 0.5, 0.0)]
-    assert baseline_points(study_of(baselines=False)) == []
+FIXED = {"mono-only": 1.0, "half-half": 0.5, "cross-only": 0.0}
 
 
 @pytest.mark.parametrize(
     "space",
     [
         SPACE,
-        {**SPACE, "mixing_ratio": {"uniform": [0.2, 0.4]}},  # every baseline stands outside
+        {**SPACE, "mixing_ratio": {"uniform": [0.2, 0.4]}},  # every fixed ratio lies outside
         {"mix.mixing_ratio": {"uniform": [0.2, 0.4]}, "train.temperature": SPACE["temperature"]},
-        {"temperature": {"loguniform": [0.1, 0.2]}},  # the ratio is not searched, the fixed value is outside
+        {"temperature": {"loguniform": [0.1, 0.2]}},  # the ratio is not searched, the file's temperature lies outside
     ],
 )
-def test_the_first_trials_are_the_baselines(space):
+def test_arms_take_turns_and_fixed_ones_begin_with_the_files_values(space):
     study = study_of(space=space)
-    found = configs(study, 5)
-    assert [config["baseline"] for config in found] == ["mono-only", "half-half", "cross-only", None, None]
-    assert [config["number"] for config in found] == [0, 1, 2, 3, 4]
-    for config, ratio in zip(found, (1.0, 0.5, 0.0), strict=False):
-        assert study.with_values(trial_values(config)) == study.with_values({"mix.mixing_ratio": ratio})
+    found = configs(study, 9)
+    assert [config["arm"] for config in found] == [*FIXED, "tuned", *FIXED, "tuned", "mono-only"]
+    assert [config["number"] for config in found] == list(range(9))
+    assert [config["proposed"] for config in found] == ["file"] * 3 + ["random"] * 6
+    for config in found[:3]:
+        ratio = {"mix.mixing_ratio": FIXED[config["arm"]]}
+        assert study.with_values(trial_values(config)) == study.with_values(ratio)
+    for config in (*found[4:7], found[8]):
+        assert config["mix.mixing_ratio"] == FIXED[config["arm"]]
+        assert 0.01 <= config["train.temperature"] <= 0.2
+    for config in of_arm(found, "tuned"):
+        ratio = study.with_values(trial_values(config)).mix.mixing_ratio
+        assert 0.2 <= ratio <= 0.4 if config.get("mix.mixing_ratio") and space is not SPACE else 0 <= ratio <= 1
+    later = {arm: {config["train.temperature"] for config in of_arm(found[4:8], arm)} for arm in (*FIXED, "tuned")}
+    assert len(set.union(*later.values())) == 4  # each arm draws for itself
 
 
 def test_searched_values_stay_in_their_ranges():
@@ -117,9 +122,9 @@ def test_searched_values_stay_in_their_ranges():
         "batch_size": {"int": [10, 12]},
         "cross_batch": {"choice": ["mixed", "single_pair"]},
     }
-    study = study_of(space=space, baselines=False)
+    study = study_of(space=space, arms="none", trials=60)
     found = configs(study, 60)
-    assert all(config["baseline"] is None for config in found)
+    assert all(config["arm"] == "tuned" for config in found)
     assert all(
         0.2 <= config["mix.mixing_ratio"] <= 0.4 and 1e-5 <= config["train.learning_rate"] <= 1e-4 for config in found
     )
@@ -129,14 +134,10 @@ def test_searched_values_stay_in_their_ranges():
     assert [trial_values(config).keys() for config in found] == [study.search.space.keys()] * 60
 
 
-def test_baselines_among_choices_are_tried_as_they_are():
-    space = {"mixing_ratio": {"choice": [0, 0.25, 0.5, 1]}, "batch_size": {"choice": [16, 32]}}
-    found = configs(study_of(space=space), 3)
-    assert [(config["mix.mixing_ratio"], config["train.batch_size"]) for config in found] == [
-        (1, 32),
-        (0.5, 32),
-        (0, 32),
-    ]
+def test_an_arm_with_nothing_to_search_has_one_trial():
+    found = configs(study_of(space={"mixing_ratio": SPACE["mixing_ratio"]}, trials=5), 9)
+    assert found[8] == "FINISHED"
+    assert [config["arm"] for config in found[:8]] == [*FIXED, *["tuned"] * 5]
 
 
 CONSTANT = {"schedule": {"choice": ["constant", "linear", "step"]}}
@@ -152,21 +153,26 @@ MOVING = {"schedule": "linear", "final_ratio": 0.2}
         ({"final_ratio": 0.2}, {"mix.schedule": CONSTANT["schedule"], "mix.mixing_ratio": SPACE["mixing_ratio"]}),
         ({}, {**SPACE, **CONSTANT, "final_ratio": {"uniform": [0.0, 1.0]}}),
         ({"schedule": "cosine"}, {"mix.final_ratio": {"choice": [0.0, 0.25]}}),
+        (
+            {"schedule": "linear"},
+            {**SPACE, "schedule": {"choice": ["step", "linear"]}, "final_ratio": {"uniform": [0, 1]}},
+        ),
     ],
 )
-def test_baselines_keep_one_ratio_whatever_schedules_there_are(mix, space):
+def test_fixed_arms_keep_one_ratio_whatever_schedules_there_are(mix, space):
     study = study_of(mix=mix, space=space)
-    found = configs(study, 5)
-    for config, ratio in zip(found, (1.0, 0.5, 0.0), strict=False):
+    found = configs(study, 8)
+    for config in [config for config in found if config != "FINISHED"]:
         trained = study.with_values(trial_values(config)).mix
-        assert (trained.schedule, trained.mixing_ratio) == ("constant", ratio)
-    for config in found[3:]:
-        trained = study.with_values(trial_values(config)).mix
-        assert trained.schedule == config.get("mix.schedule", study.mix.schedule)
-        assert trained.schedule == "constant" or trained.final_ratio is not None
+        if config["arm"] in FIXED:
+            assert (trained.schedule, trained.mixing_ratio) == ("constant", FIXED[config["arm"]])
+            assert not {"mix.final_ratio", "mix.step_at"} & config.keys()
+        else:
+            assert trained.schedule == config.get("mix.schedule", study.mix.schedule)
+            assert trained.schedule == "constant" or trained.final_ratio is not None
 
 
-def test_conditions_decide_what_a_trial_is_asked_for_and_baselines_follow_them():
+def test_conditions_decide_what_a_trial_is_asked_for_and_fixed_arms_follow_them():
     space = {
         "final_ratio": {"uniform": [0.0, 1.0], "when": {"mix.schedule": ["linear", "cosine"]}},  # stands before it
         "schedule": {"choice": ["constant", "linear", "cosine", "step"]},
@@ -174,67 +180,48 @@ def test_conditions_decide_what_a_trial_is_asked_for_and_baselines_follow_them()
         "lora_rank": {"logint": [1, 64]},
         "lora_alpha": {"uniform": [1, 9], "when": {"schedule": "constant"}},
     }
-    study = study_of(train={"lora_rank": 8, "lora_alpha": 2.0}, mix={"final_ratio": 0.5}, space=space)
-    found = configs(study, 60)
-    for config in found[:3]:
+    study = study_of(train={"lora_rank": 8, "lora_alpha": 2.0}, mix={"final_ratio": 0.5}, space=space, trials=57)
+    found = configs(study, 228)
+    for config in [config for config in found if config["arm"] in FIXED]:
         assert set(trial_values(config)) == {"mix.mixing_ratio", "mix.schedule", "train.lora_rank", "train.lora_alpha"}
-        assert (config["mix.schedule"], config["train.lora_rank"], config["train.lora_alpha"]) == ("constant", 8, 2.0)
-    assert {config["mix.schedule"] for config in found[3:]} == {"constant", "linear", "cosine", "step"}
-    for config in found[3:]:
+        assert config["mix.schedule"] == "constant"
+    for config in found[:3]:
+        assert (config["proposed"], config["train.lora_rank"], config["train.lora_alpha"]) == ("file", 8, 2.0)
+    free = of_arm(found, "tuned")
+    assert {config["mix.schedule"] for config in free} == {"constant", "linear", "cosine", "step"}
+    for config in free:
         assert ("mix.final_ratio" in config) == (config["mix.schedule"] in ("linear", "cosine"))
         assert ("mix.step_at" in config) == (config["mix.schedule"] == "step")
         assert ("train.lora_alpha" in config) == (config["mix.schedule"] == "constant")
         assert config.get("mix.step_at", 0.2) == pytest.approx(round(config.get("mix.step_at", 0.2) * 5) / 5)
         assert study.with_values(trial_values(config)).mix.final_ratio == config.get("mix.final_ratio", 0.5)
-    assert sum(config["train.lora_rank"] <= 8 for config in found[3:]) in range(
-        17, 41
-    )  # log: half of 57, not an eighth
-
-
-@pytest.mark.parametrize(
-    ("fixed", "parameter", "value"),
-    [
-        (None, {"uniform": [0.2, 0.4]}, 0.4),  # Optuna cannot hold null
-        (0.3, {"uniform": [0.2, 0.4]}, 0.3),
-        (0.9, {"uniform": [0.2, 0.4]}, 0.4),
-        (0.1, {"uniform": [0.2, 0.4]}, 0.2),
-        (None, {"choice": [0.25, 0.75]}, 0.25),
-        (0.75, {"choice": [0.25, 0.75]}, 0.75),
-    ],
-)
-def test_what_a_constant_ratio_does_not_look_at_lies_in_its_range(fixed, parameter, value):
-    study = study_of(mix={"final_ratio": fixed}, space={**SPACE, "final_ratio": parameter, **CONSTANT})
-    assert [point["mix.final_ratio"] for point in baseline_points(study)] == [value] * 3
-    assert [point["mix.schedule"] for point in baseline_points(study)] == ["constant"] * 3
+    assert sum(config["train.lora_rank"] <= 8 for config in free) in range(17, 41)  # log: half of 57, not an eighth
 
 
 @pytest.mark.parametrize(
     ("space", "told"),
     [
-        ({"batch_size": {"choice": [16, 64]}}, "train.batch_size: the baselines train with 32, which is not among"),
         (
-            {"mixing_ratio": {"choice": [0.0, 0.5]}},
-            "mix.mixing_ratio: the baselines train with 1.0, which is not among",
-        ),
-        (
-            {"schedule": {"choice": ["step", "linear"]}, "final_ratio": {"uniform": [0.0, 1.0]}},
-            "mix.schedule: the baselines train with 'constant', which is not among",
+            {"batch_size": {"choice": [16, 64]}},
+            "train.batch_size: the first trial of each fixed ratio has the file's value, 32, which is not among",
         ),
         (
             {"dropout": {"uniform": [0.0, 0.3]}},
-            "train.dropout: the baselines train with the fixed value, which is null",
+            "train.dropout: the first trial of each fixed ratio has the file's value, which is null",
         ),
     ],
 )
-def test_baselines_that_optuna_could_not_hold_are_refused(space, told):
+def test_a_value_of_the_file_that_optuna_could_not_hold_is_refused(space, told):
     with pytest.raises(InputError) as caught:
-        baseline_points(study_of(space=space))
+        check_search(study_of(space=space))
     assert str(caught.value).startswith(f"search.space.{told}")
-    assert len(configs(study_of(space=space, baselines=False), 3)) == 3
+    assert str(caught.value).endswith("or set search.arms to rerun")
+    for arms in ("rerun", "none"):
+        assert len(configs(study_of(space=space, arms=arms), 3)) == 3
 
 
 def row(name, values):
-    return TrialRow(str(name), name, None, {}, {f"m{i}": value for i, value in enumerate(values)}, "done")
+    return TrialRow(str(name), name, "tuned", {}, {f"m{i}": value for i, value in enumerate(values)}, "done")
 
 
 @given(

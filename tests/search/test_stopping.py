@@ -13,13 +13,14 @@ from hybridtune.config.fields import BenchmarkSource
 from hybridtune.errors import InputError
 from hybridtune.evaluate.benchmark import load_benchmark
 from hybridtune.search.stopping import check_stopping, scheduler
+from hybridtune.storage.trial_rows import TrialRow, write_running
 
 STEPS, EVERY = 27, 3
 BOTH = pytest.mark.parametrize("method", ["asha", "median"])
 
 
 def study_of(objective="balanced/AP", **stopping):
-    search = {"objective": objective, "early_stopping": stopping}
+    search = {"objective": objective, "early_stopping": stopping, "trials": 9}
     return small_study(train={"max_steps": STEPS, "eval_steps": EVERY}, search=search)
 
 
@@ -30,11 +31,11 @@ class Search:
         self.rule, self.run, self.trials, self.stopped = rule, run, {}, set()
         self.controller = SimpleNamespace(get_live_trials=lambda: [SimpleNamespace(status=Trial.PENDING)])
 
-    def report(self, number, step, value, metric="balanced/AP", baseline=None, final=0.0):
+    def report(self, number, step, value, metric="balanced/AP", arm="tuned", proposed="sampler", final=0.0):
         """The decision: "STOP" or "CONTINUE"."""
         trial = self.trials.get(number)
         if trial is None:  # Tune gives a trial another id in every run
-            config = {"number": number, "baseline": baseline, "temperature": 0.1}
+            config = {"number": number, "arm": arm, "proposed": proposed, "temperature": 0.1}
             trial = self.trials[number] = SimpleNamespace(trial_id=f"run{self.run}-{number}", config=config)
             self.rule.on_trial_add(self.controller, trial)
         result = {"step": step, metric: value, "ended": float(step >= STEPS), "final": final}
@@ -46,8 +47,16 @@ class Search:
         return decision
 
 
+def arm_of(number):
+    return "half-half" if number % 3 == 0 else "tuned"
+
+
 def write(folder, reports):
-    """``metrics.jsonl`` of the trials: reports as (number, step, value)."""
+    """The rows and ``metrics.jsonl`` of the trials: reports as (number, step, value); of two arms in turn."""
+    numbers = sorted({number for number, *_ in reports})
+    rows = [TrialRow(f"{number:04d}", number, arm_of(number), {}) for number in numbers]
+    folder.mkdir(parents=True, exist_ok=True)
+    write_running(folder, rows)
     for number, step, value in reports:
         trial = folder / "trials" / f"{number:04d}"
         trial.mkdir(parents=True, exist_ok=True)
@@ -56,12 +65,12 @@ def write(folder, reports):
 
 
 @BOTH
-def test_the_worst_is_stopped_at_its_first_score_and_a_baseline_never(method):
+def test_the_worst_is_stopped_at_its_first_score_and_one_with_the_files_values_never(method):
     search = Search(scheduler(study_of(method=method)))
     for number, value in enumerate([0.5, 0.6, 0.7, 0.8]):
         assert search.report(number, EVERY, value) == "CONTINUE"
     for step in range(EVERY, STEPS + 1, EVERY):
-        assert search.report(4, step, 0.1, baseline="mono-only") == "CONTINUE"
+        assert search.report(4, step, 0.1, proposed="file") == "CONTINUE"
     assert search.report(4, STEPS, 0.1, final=1.0) == "CONTINUE"
     assert search.report(5, EVERY, 0.2) == "STOP"
 
@@ -124,31 +133,57 @@ def test_a_study_that_was_cut_off_goes_on_to_the_same_decisions(method, seed, tm
     random = np.random.default_rng(seed)
     study = study_of(method=method, reduction_factor=2.0)
     whole = Search(scheduler(study, tmp_path))
-    steps, told, decided = dict.fromkeys(range(9), 0), [], []
-    while len(told) < 60:
+    steps, told, decided = dict.fromkeys(range(15), 0), [], []
+    while len(told) < 120:
         going = [number for number in steps if number not in whole.stopped and steps[number] < STEPS]
         if not going:
             break
         number = int(random.choice(going))
         steps[number] += EVERY
         told.append((number, steps[number], float(random.random())))
-        decided.append(whole.report(*told[-1], baseline="mono-only" if number == 0 else None))
+        decided.append(whole.report(*told[-1], arm=arm_of(number), proposed="file" if number == 0 else "sampler"))
     cut = len(told) // 2
     write(tmp_path, told[:cut])
     second = Search(scheduler(study, tmp_path), run=2)
-    again = [second.report(*one, baseline="mono-only" if one[0] == 0 else None) for one in told[cut:]]
+    again = [
+        second.report(*one, arm=arm_of(one[0]), proposed="file" if one[0] == 0 else "sampler") for one in told[cut:]
+    ]
     assert again == decided[cut:]
     assert "STOP" in decided
 
 
 @BOTH
 def test_without_the_earlier_scores_a_bad_trial_would_go_on(method, tmp_path):
-    assert Search(scheduler(study_of(method=method))).report(9, EVERY, 0.1) == "CONTINUE"
-    write(tmp_path, [(number, EVERY, 0.5) for number in range(4)])
-    with (tmp_path / "trials" / "0003" / "metrics.jsonl").open("a") as file:
+    assert Search(scheduler(study_of(method=method))).report(10, EVERY, 0.1) == "CONTINUE"
+    write(tmp_path, [(number, EVERY, 0.5) for number in (1, 2, 4, 5)])
+    with (tmp_path / "trials" / "0004" / "metrics.jsonl").open("a") as file:
         file.write('{"step": 6, "balan')  # killed while it wrote
-    write(tmp_path / "trials" / "best-s1", [(0, EVERY, 0.0)])  # a repeat is no trial
-    assert Search(scheduler(study_of(method=method), tmp_path)).report(9, EVERY, 0.1) == "STOP"
+    assert Search(scheduler(study_of(method=method), tmp_path)).report(10, EVERY, 0.1) == "STOP"
+
+
+@BOTH
+def test_a_trial_is_measured_by_its_own_arm_alone(method):
+    search = Search(scheduler(study_of(method=method)))
+    for number in range(4):
+        search.report(number, EVERY, 0.9)
+    for number in range(4, 8):
+        assert search.report(number, EVERY, 0.1 + number / 100, arm="mono-only") == "CONTINUE"
+    assert search.report(8, EVERY, 0.05, arm="mono-only") == "STOP"
+
+
+def test_a_rerun_after_the_search_stops_nobody(tmp_path):
+    write(tmp_path, [(number, EVERY, 0.5) for number in (1, 2, 4, 5)])
+    rows = [TrialRow(f"{n:04d}", n, "tuned", {}, proposed="rerun") for n in (1, 2, 4, 5)]
+    write_running(tmp_path, rows)
+    assert Search(scheduler(study_of(), tmp_path)).report(10, EVERY, 0.1) == "CONTINUE"
+
+
+@pytest.mark.parametrize(
+    ("trials", "arms", "stops"), [(7, "searched", False), (8, "searched", True), (7, "none", False)]
+)
+def test_small_arms_are_not_stopped_early(trials, arms, stops):
+    study = small_study(search={"trials": trials, "arms": arms})
+    assert (scheduler(study) is not None) is stops
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ SPACE = {"mixing_ratio": {"uniform": [0.2, 0.8]}, "temperature": {"loguniform": 
 def quiet():
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # experimental parts, baselines outside the range
+        warnings.simplefilter("ignore")  # experimental parts, the file's values outside the range
         yield
 
 
@@ -73,12 +73,8 @@ def test_dashboards_see_states_values_and_names(tmp_path, storage, goals):
     for number, trial in enumerate(optuna_study.trials):
         assert trial.intermediate_values == {5: number + 0.5, 10: number + 1.0}
         assert (trial.user_attrs["step"], trial.user_attrs["realised_ratio"]) == (10, 0.25)
-    assert [trial.params["mixing_ratio"] for trial in optuna_study.trials[:3]] == [1.0, 0.5, 0.0]  # outside the range
-    assert [trial.user_attrs["baseline"] for trial in optuna_study.trials[:3]] == [
-        "mono-only",
-        "half-half",
-        "cross-only",
-    ]
+    named = [(trial.user_attrs["arm"], trial.user_attrs["proposed"]) for trial in optuna_study.trials]
+    assert named[:4] == [(arm, "file") for arm in ("mono-only", "half-half", "cross-only")] + [("tuned", "random")]
     assert optuna_study.metric_names == list(goals)
     assert "hybridtune" in optuna_study.user_attrs
     assert (
@@ -106,7 +102,7 @@ def test_studies_of_two_folders_do_not_mix_in_one_database(tmp_path):
         run(study, ONE, tmp_path / "b", 1)
     other = study.model_copy(update={"name": "other"})
     run(other, ONE, tmp_path / "b", 1)
-    assert len(load_optuna_study(study, tmp_path / "a").trials) == 3
+    assert len(load_optuna_study(study, tmp_path / "a").trials) == 1
     run(study, ONE, tmp_path / "a", 1)  # goes on
 
 
@@ -173,15 +169,18 @@ def test_a_warm_start_takes_the_overlap_and_fills_in_fixed_values(tmp_path):
     }
     study = study_of(warm_start=str(folder), space=space)
     check_search(study)
-    expected = [trial for trial in own if trial.params["mixing_ratio"] <= 0.6]
+    ratios = {"mono-only": 1.0, "half-half": 0.5, "cross-only": 0.0}
+    by_ratio = [(ratios.get(trial.user_attrs["arm"], trial.params.get("mixing_ratio")), trial) for trial in own]
+    expected = [(ratio, trial) for ratio, trial in by_ratio if ratio <= 0.6]
     assert 2 < len(expected) < len(own)
-    assert tried(borrowed(study)) == [
-        {"mixing_ratio": trial.params["mixing_ratio"], "learning_rate": 2e-4} for trial in expected
-    ]
-    assert [trial.values for trial in borrowed(study)] == [trial.values for trial in expected]
+    assert tried(borrowed(study)) == [{"mixing_ratio": ratio, "learning_rate": 2e-4} for ratio, _ in expected]
+    assert [trial.values for trial in borrowed(study)] == [trial.values for _, trial in expected]
+    halves = [trial for ratio, trial in expected if ratio == 0.5]
+    assert [trial.values for trial in borrowed(study, "half-half")] == [trial.values for trial in halves]
+    assert tried(borrowed(study, "half-half")) == [{"learning_rate": 2e-4}] * len(halves)
 
 
-def test_a_baseline_that_was_not_searched_lends_its_own_ratio(tmp_path):
+def test_a_fixed_arm_lends_its_own_ratio(tmp_path):
     space = {"temperature": SPACE["temperature"]}
     folder = run(study_of(space=space), ONE, tmp_path / "old", 4)
     study = study_of(warm_start=str(folder), space={"mixing_ratio": {"uniform": [0.0, 1.0]}})
@@ -191,7 +190,7 @@ def test_a_baseline_that_was_not_searched_lends_its_own_ratio(tmp_path):
 @pytest.mark.parametrize("sampler", ["tpe", "gp", "cmaes"])
 def test_a_warm_start_teaches_the_sampler_and_stays_out_of_the_study(tmp_path, sampler):
     old = run(study_of(trials=9), ONE, tmp_path / "old", 12)
-    cold, warm = (study_of(sampler=sampler, baselines=False, warm_start=place) for place in (None, str(old)))
+    cold, warm = (study_of(sampler=sampler, arms="none", warm_start=place) for place in (None, str(old)))
     values = {}
     for name, study in (("cold", cold), ("warm", warm), ("again", warm)):
         (tmp_path / name).mkdir()
@@ -228,9 +227,9 @@ def test_a_warm_start_from_a_url(tmp_path):
 def test_a_warm_start_that_teaches_nothing_is_refused(tmp_path, search, line):
     folder = run(study_of(), ONE, tmp_path / "old")
     with pytest.raises(InputError, match=line):
-        check_search(study_of(warm_start=str(folder), **search))
+        check_search(study_of(warm_start=str(folder), arms="none", **search))
     with pytest.raises(InputError, match=r"warm_start .*/none: is no study folder \(no study.yaml\) and no storage"):
-        check_search(study_of(warm_start=str(tmp_path / "none"), **search))
+        check_search(study_of(warm_start=str(tmp_path / "none"), arms="none", **search))
 
 
 def test_one_of_several_objectives_may_be_learned_from(tmp_path):

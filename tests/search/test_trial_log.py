@@ -13,8 +13,8 @@ from hybridtune.search.trial_log import TrialLog, read_reports
 from hybridtune.storage.trial_rows import read_rows, read_running
 
 
-def trial_of(number=0, baseline=None, status=Trial.RUNNING):
-    config = {"number": number, "baseline": baseline, "temperature": 0.05}
+def trial_of(number=0, arm="tuned", status=Trial.RUNNING):
+    config = {"number": number, "arm": arm, "proposed": "sampler", "temperature": 0.05}
     return SimpleNamespace(config=config, status=status, error_file=None)
 
 

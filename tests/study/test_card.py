@@ -42,7 +42,8 @@ def trial(number, status, value, **values):
     metrics = {"step": 40, "balanced/AP": value, "mono/AP": 0.5} if value is not None else {}
     return {
         "id": f"{number:04d}",
-        "baseline": "half-half" if number == 1 else None,
+        "arm": "half-half" if number == 1 else "tuned",
+        "proposed": "sampler",
         "values": full_names({"mixing_ratio": number / 8, **values}),
         "metrics": metrics,
         "status": status,
@@ -139,8 +140,8 @@ def test_trials_are_ordered_and_the_models_own_is_marked():
     text = section(card(), "Trials")
     rows = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| ")][1:]
     assert rows == ["**0001**", "0000", "0002", "0003"]  # a trial that was stopped had less training
-    assert cells(text, r"**0001**")[:3] == ["half-half", "0.125", ""]
-    assert cells(text, "0003")[2:5] == ["0.125", "failed", ""]
+    assert cells(text, r"**0001**")[:4] == ["half-half", "sampler", "0.125", ""]
+    assert cells(text, "0003")[3:6] == ["0.125", "failed", ""]
     less = {"search": {"objective": "multi/rank_distance"}}
     distances = [
         {**row, "metrics": {"step": 40, "multi/rank_distance": 1.0 + row["metrics"]["balanced/AP"]}}

@@ -80,7 +80,8 @@ def started(tiny, tmp_path_factory):
             {
                 "id": f"{number:04d}",
                 "number": number,
-                "baseline": None,
+                "arm": "tuned",
+                "proposed": "sampler",
                 "values": {"mix.mixing_ratio": float(number), "train.temperature": 0.125},
                 "metrics": {"step": best, **scores.metrics},
                 "status": "done",

@@ -120,10 +120,11 @@ def test_stores_that_nothing_reads_any_more_are_reported(prepared, tmp_path, mon
     assert without_zero_shot(found) == [line]
 
 
-def test_a_search_without_a_trial_is_refused(prepared):
-    with pytest.raises(InputError, match=r"search\.trials is 0 and search\.baselines false: no trial is left to run"):
-        prepared([(9, BOTH, BOTH)], trials=0, baselines=False)
-    prepared([(9, BOTH, BOTH)], trials=0, baselines=False, searching=False)
+@pytest.mark.parametrize(("trials", "stopping", "told"), [(7, {}, True), (8, {}, False), (7, None, False)])
+def test_small_arms_are_not_stopped_early_and_that_is_told(prepared, trials, stopping, told):
+    lines = without_zero_shot(prepared([(9, BOTH, BOTH)], trials=trials, early_stopping=stopping))
+    line = "search.early_stopping is off: it stops the best too often in arms of fewer than 8 trials"
+    assert lines == [line] * told
 
 
 def test_data_without_a_question_is_refused_in_one_go(prepared):
@@ -176,13 +177,13 @@ def test_a_searched_end_of_a_schedule_needs_no_fixed_one(prepared):
 )
 def test_the_ends_of_the_search_are_tried_before_anything_starts(prepared, kinds, mix, space, line):
     with pytest.raises(InputError) as caught:
-        prepared(kinds, mix, space, baselines=False)
+        prepared(kinds, mix, space, arms="none")
     assert line in str(caught.value)
 
 
-def test_baselines_are_tried_with_constant_ratios(prepared):
+def test_fixed_ratios_are_tried_with_a_constant_schedule(prepared):
     mix = {"mixing_ratio": 1.0, "schedule": "linear", "final_ratio": 1.0}
-    assert without_zero_shot(prepared([(9, ["en"], ["en"])], mix, baselines=False)) == []
+    assert without_zero_shot(prepared([(9, ["en"], ["en"])], mix, arms="none")) == []
     with pytest.raises(InputError, match=r"no cross pair, and mixing_ratio 0\.5 asks for cross batches"):
         prepared([(9, ["en"], ["en"])], mix)
 

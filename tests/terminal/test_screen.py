@@ -23,7 +23,7 @@ def lines(capsys):
 
 def test_a_trial_is_a_line_when_it_begins_at_every_score_and_at_its_end(capsys):
     screen = Screen()
-    row = TrialRow("0002", 2, None, {"train.temperature": 0.05})
+    row = TrialRow("0002", 2, "tuned", {"train.temperature": 0.05})
     screen.on_training_start("search", STUDY, 2, [])
     screen.on_trial(row, [row])
     row.metrics = {"step": 100, "best_step": 100, "balanced/AP": 0.25, "multi/rank_distance": 3.0}
@@ -37,7 +37,7 @@ def test_a_trial_is_a_line_when_it_begins_at_every_score_and_at_its_end(capsys):
         "trial 2: started (temperature 0.05)",
         "trial 2: step 100/300, balanced/AP 0.2500, multi/rank_distance 3.0",
         "trial 2: done after 12 s, best at step 100",
-        "half-half: failed after 1 s: the loss is nan",
+        "half-half 3: failed after 1 s: the loss is nan",
     ]
 
 

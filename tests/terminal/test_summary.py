@@ -25,19 +25,19 @@ def study_of(**search):
             "data": {"train": "newsroom:train"},
             "benchmarks": {"dev": {"path": "newsroom:dev"}},
             "train": {"max_steps": 300},
-            "search": {"trials": 2, **search},
+            "search": {"trials": 5, "arms": "none", **search},
         }
     )
 
 
-def row(number, status="done", baseline=None, step=300, began=0.0, seconds=60.0, value=0.5, fields=1):
+def row(number, status="done", arm="tuned", step=300, began=0.0, seconds=60.0, value=0.5, fields=1):
     values = {f"field_{index}": 0.125 for index in range(fields)}
     metrics = {"step": step, "best_step": step, GOAL: value, "mono/AP": 0.75} if step else {}
-    return TrialRow(f"{number:04d}", number, baseline, values, metrics, status, None, seconds, began)
+    return TrialRow(f"{number:04d}", number, arm, values, metrics, status, None, seconds, began)
 
 
 ROWS = [
-    row(0, baseline="half-half"),
+    row(0, arm="half-half"),
     row(1, value=0.625),
     row(2, "stopped early", step=100, began=60.0),
     row(3, "out of budget", step=200, began=60.0),
@@ -57,12 +57,12 @@ def printed(table, width=200):
 )
 def test_a_step_carries_the_mark_of_its_trial(status, mark):
     line = printed(trials_table([GOAL], [row(0, status, step=120)])).splitlines()[1]
-    assert line.split()[2:] == ["0.125", f"120{mark}", "0.5000", "0.7500"]
+    assert line.split()[2:] == ["sampler", "0.125", f"120{mark}", "0.5000", "0.7500"]
 
 
 def test_a_wide_table_has_its_first_six_fields_on_a_terminal():
     rows = [row(0, fields=9)]
-    narrow = printed(trials_table([GOAL], rows, width=100), 100)
+    narrow = printed(trials_table([GOAL], rows, width=110), 110)
     assert [f"field_{index}" in narrow for index in range(9)] == [True] * 6 + [False] * 3
     assert "3 more searched fields: see --json" in narrow
     assert GOAL.split("/")[0] in narrow
@@ -88,8 +88,10 @@ def test_what_was_asked_and_what_came_of_it():
         "5 trials requested: 1 done, 1 stopped early, 1 out of budget, 2 not begun; 600 of 1,500 steps in 2 min "
         "(budget: 30m, 1,000 steps)"
     )
-    assert trial_counts(study_of(trials=1), ROWS) == (
-        "4 trials requested: 2 done, 1 stopped early, 1 out of budget; 900 of 1,200 steps in 2 min"
+    after = replace(row(4, step=300, began=200.0), proposed="rerun")
+    assert trial_counts(study_of(trials=1, arms="searched"), [*ROWS, after]) == (
+        "4 trials requested: 2 done, 1 stopped early, 1 out of budget; 900 of 1,200 steps in 2 min; after it 1 more in "
+        "60 s"
     )
 
 
@@ -104,10 +106,18 @@ def test_the_title_counts_trials_and_what_is_left_of_the_budget(monkeypatch):
     assert search_title(study_of(), 1, [])([]) == "0 of 5 trials ended, 1 at once"
 
 
+LINE = "tuned is 0.125 above half-half with the file's values"
+
+
 def result_of(repeats=None, **more):
     trials = [vars(one) for one in ROWS]
-    paths = {"model": "/m", "study": "/s", "test": None}
-    return {"best": trials[1], "trials": trials, "front": ["0001"], "repeats": repeats, **paths, **more}
+    paths = {"model": "/m", "study": "/s", "test": None, "headline": LINE}
+    beside = {"arm": "half-half", "same_values": "same-values", "file_values": "file-values"}
+    return {
+        **{"best": trials[1], "trials": trials, "front": ["0001"], "repeats": repeats, "reference": beside},
+        **paths,
+        **more,
+    }
 
 
 def test_the_summary_of_a_study(capsys):
@@ -116,7 +126,7 @@ def test_the_summary_of_a_study(capsys):
     assert "trial 1 *" in text
     assert "x: stopped early; t: out of budget" in text
     assert "5 trials requested: 2 done" in text
-    assert f"tuned is 0.125 above half-half on {GOAL}; one seed each" in text
+    assert f"{LINE}\n" in text
     assert "other seeds" not in text
 
 
@@ -131,37 +141,40 @@ def test_the_summary_says_why_trials_failed_and_where_the_report_is(capsys):
 
 def test_a_grid_asks_for_no_more_trials_than_it_has():
     space = {"mixing_ratio": {"choice": [0.25, 0.75]}}
-    assert expected_trials(study_of(sampler="grid", trials=50, baselines=False, space=space)) == 2
-
-
-def test_the_summary_of_a_study_from_before_there_were_repeats(capsys):
-    result = result_of()
-    del result["repeats"]
-    study_summary(study_of(), result, Screen(to_stderr=False))
-    assert "one seed each" in capsys.readouterr().out
+    assert expected_trials(study_of(sampler="grid", trials=50, space=space)) == 2
 
 
 def test_the_noise_check_is_a_table(capsys):
     figures = {"first": 0.6, "by_seed": {"1": 0.6, "2": 0.62}, "mean": 0.61, "spread": 0.0141, "n": 2}
     versus = {"difference": 0.11, "low": 0.09, "high": 0.13, "p_units": 0.0012, "verdict": "better"}
     repeats = {
-        "best": "best",
         "unit": "document",
         "unit_note": "",
         "contestants": {
-            "best": {"trial": "0001", "metrics": {GOAL: figures}},
-            "half-half": {"trial": "0000", "metrics": {GOAL: {**figures, "mean": 0.5, "spread": None, "n": 1}}},
+            "tuned": {"trial": "0001", "metrics": {GOAL: figures}},
+            "same-values": {"trial": "0000", "metrics": {GOAL: {**figures, "mean": 0.5, "spread": None, "n": 1}}},
         },
-        "against": {"half-half": {GOAL: versus}},
+        "against": {"same-values": {GOAL: versus}},
     }
     study_summary(study_of(repeat_best=2), result_of(repeats), Screen(to_stderr=False))
     text = capsys.readouterr().out
     found = [line.split() for line in text.splitlines()]
-    tuned = next(words for words in found if words[:2] == ["tuned", "(0001)"])
-    half = next(words for words in found if words[:2] == ["half-half", "0.6000"])
-    assert tuned == ["tuned", "(0001)", "0.6000", "0.6100", "0.0141", "2"]
-    assert half == ["half-half", "0.6000", "0.5000", "1", "0.1100", "0.0200", "0.001", "better"]
-    assert f"tuned beats half-half on {GOAL} by 0.110 +- 0.020 (1 seed, p 0.001 by document)" in text
+    tuned = next(words for words in found if words[:2] == ["tuned", "0001"])
+    half = next(words for words in found if words[:3] == ["half-half,", "same", "values"])
+    assert tuned == ["tuned", "0001", "0.6000", "0.6100", "0.0141", "2"]
+    assert half == [
+        "half-half,",
+        "same",
+        "values",
+        "0000",
+        "0.6000",
+        "0.5000",
+        "1",
+        "0.1100",
+        "0.0200",
+        "0.001",
+        "better",
+    ]
 
 
 def test_the_table_needs_nothing_heavy():

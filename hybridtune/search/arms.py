@@ -1,0 +1,232 @@
+"""PURE. The arms of a study, whose turn it is, the contestants that come out of them, and the trainings still lacking.
+
+An arm is a set of trials with one rule on the mixing ratio: ``tuned``, where it is searched, and the fixed ratios
+mono-only, half-half and cross-only. A contestant is a trial that the study's headline or tables compare. Nothing heavy
+is imported: `hybridtune status` counts a study's trials, and answers at once.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hybridtune.config.names import FILE_VALUES, FIXED_ARMS, SAME_VALUES, TUNED
+from hybridtune.config.space import Parameter
+from hybridtune.config.study import Study
+from hybridtune.search.first_values import first_values
+from hybridtune.storage.trial_rows import TrialRow, best_row
+
+ARM, PROPOSED = (
+    "arm",
+    "proposed",
+)  # in a trial's configuration and user attributes: its arm, and where its values are from
+RATIO_FIELDS = ("mix.mixing_ratio", "mix.schedule", "mix.final_ratio", "mix.step_at")
+FEWEST_TO_STOP = 8  # trials of an arm: with three, early stopping ends the best in a fifth to a third of studies
+
+
+def arms(study: Study) -> list[str]:
+    """Return the arms of a study's search, in the order in which they take turns."""
+    return [*FIXED_ARMS, TUNED] if study.search.arms == "searched" else [TUNED]
+
+
+def arm_space(study: Study, arm: str) -> dict[str, Parameter]:
+    """Return what is searched in an arm; in a fixed one, all but the ratio and its schedule."""
+    space = study.search.space
+    return {name: one for name, one in space.items() if arm == TUNED or name not in RATIO_FIELDS}
+
+
+def arm_values(study: Study, arm: str) -> dict[str, Any]:
+    """Return the values that make a fixed arm what it is called, its ratio from first step to last; {} of ``tuned``."""
+    if arm == TUNED:
+        return {}
+    scheduled = study.mix.schedule != "constant" or "mix.schedule" in study.search.space
+    return {"mix.mixing_ratio": FIXED_ARMS[arm]} | ({"mix.schedule": "constant"} if scheduled else {})
+
+
+def starts(study: Study, arm: str) -> list[tuple[dict[str, Any], str]]:
+    """Return (values, proposed) of the trials that an arm begins with; see `first_values`."""
+    return first_values(study, arm_space(study, arm), arm_values(study, arm))
+
+
+def arm_sizes(study: Study) -> dict[str, int]:
+    """Return how many trials each arm will have: ``search.trials``, or fewer where there is no more to try."""
+    sizes = dict.fromkeys(arms(study), int(study.search.trials))
+    for arm in sizes:
+        if study.search.sampler == "grid" or not arm_space(study, arm):
+            sizes[arm] = min(sizes[arm], max(1, len(starts(study, arm))))
+    return sizes
+
+
+def expected_trials(study: Study) -> int:
+    """Return how many trials the search will have, of all arms together; the reruns after it do not count."""
+    return sum(arm_sizes(study).values())
+
+
+def most_reruns(study: Study) -> int:
+    """Return how many trainings `reruns` lists at most, all in all."""
+    return {"searched": 1, "rerun": len(FIXED_ARMS) + 1, "none": 0}[study.search.arms]
+
+
+def next_arm(sizes: Mapping[str, int], counts: Mapping[str, int]) -> str | None:
+    """Return whose turn it is: of the arms that lack trials the one with the fewest, the first of equals.
+
+    Args:
+        sizes: see `arm_sizes`.
+        counts: trials so far by arm, those that failed among them.
+
+    Example:
+        >>> next_arm({"mono-only": 2, "tuned": 2}, {"mono-only": 1}), next_arm({"tuned": 1}, {"tuned": 1})
+        ('tuned', None)
+    """
+    lacking = [arm for arm, size in sizes.items() if counts.get(arm, 0) < size]
+    return min(lacking, key=lambda arm: counts.get(arm, 0), default=None)
+
+
+def stops_early(study: Study) -> bool:
+    """Return whether trials are stopped early: the study asks for it, and its arms have trials enough."""
+    return study.search.early_stopping is not None and max(arm_sizes(study).values()) >= FEWEST_TO_STOP
+
+
+def searched(rows: Sequence[TrialRow]) -> list[TrialRow]:
+    """Return the trials of the search, without the reruns after it."""
+    return [row for row in rows if row.proposed != "rerun"]
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """A training after the search that completes the contestants; its row is one of the study's trials."""
+
+    id: str  # of its row and folder: 0007-half-half has the other values of trial 7, file-half-half those of the file
+    arm: str
+    values: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The strongest fixed ratio, with which the headline compares, and which contestants have its two trainings."""
+
+    arm: str
+    same_values: str | None  # the contestant with the tuned trial's other values; None: not trained yet, or failed
+    file_values: str | None  # the contestant with the study file's values; None: likewise
+
+
+def contestants(study: Study, rows: Sequence[TrialRow]) -> dict[str, TrialRow]:
+    """Return the compared trials by name, those that came to their end; no trial under two names.
+
+    ``tuned`` is the best of the free arm, and a fixed ratio the best of its arm, or its rerun. ``same-values`` and
+    ``file-values`` are left out where a fixed ratio's own trial is that very training: `reference` says which.
+    """
+    fixed = _fixed(study, rows)
+    tuned = _tuned(study, rows)
+    found = ({TUNED: tuned} if tuned is not None else {}) | fixed
+    for name, row in _of_reference(study, rows, tuned, fixed).items():
+        if row is not None and all(row is not other for other in fixed.values()):
+            found[name] = row
+    return found
+
+
+def reference(study: Study, rows: Sequence[TrialRow]) -> Reference | None:
+    """Return the strongest fixed ratio and its trainings by the names of `contestants`; None: none came to its end."""
+    fixed = _fixed(study, rows)
+    if not fixed:
+        return None
+    found = _of_reference(study, rows, _tuned(study, rows), fixed)
+    names = {
+        name: None if row is None else next((arm for arm, other in fixed.items() if row is other), name)
+        for name, row in found.items()
+    }
+    return Reference(_strongest(study, fixed), names[SAME_VALUES], names[FILE_VALUES])
+
+
+def reruns(study: Study, rows: Sequence[TrialRow]) -> list[Rerun]:
+    """Return the trainings that the contestants lack after the search; call it anew when these have ended.
+
+    Which fixed ratio is the strongest is only known when all have been trained: in ``rerun`` the three ratios come
+    first, and then, where no trial has it, the strongest with the file's values.
+    """
+    tuned = _tuned(study, rows)
+    if study.search.arms == "none" or tuned is None:
+        return []
+    if study.search.arms == "rerun":
+        fixed = _fixed(study, rows)
+        lacking = [_rerun(study, arm, tuned) for arm in FIXED_ARMS if arm not in fixed]
+        if not fixed or any(one.id not in {row.id for row in rows} for one in lacking):
+            return lacking
+    else:
+        fixed, lacking = _fixed(study, rows), []
+    if not fixed:
+        return lacking
+    found, arm = _of_reference(study, rows, tuned, fixed), _strongest(study, fixed)
+    lacking += [_rerun(study, arm, tuned)] if found[SAME_VALUES] is None else []
+    lacking += [_rerun(study, arm, None)] if found[FILE_VALUES] is None else []
+    return lacking
+
+
+def _rerun(study: Study, arm: str, tuned: TrialRow | None) -> Rerun:
+    """Return a fixed ratio's training with the other values of a trial; None: with those of the file."""
+    begin = "file" if tuned is None else tuned.id
+    return Rerun(f"{begin}-{arm}", arm, _beside(study, arm, tuned))
+
+
+def _beside(study: Study, arm: str, tuned: TrialRow | None) -> dict[str, Any]:
+    others = {} if tuned is None else tuned.values
+    return arm_values(study, arm) | {name: value for name, value in others.items() if name not in RATIO_FIELDS}
+
+
+def _tuned(study: Study, rows: Sequence[TrialRow]) -> TrialRow | None:
+    return _best(study, _done(study, rows, TUNED))
+
+
+def _fixed(study: Study, rows: Sequence[TrialRow]) -> dict[str, TrialRow]:
+    """Return the trial of each fixed ratio: the best of its arm, or its training beside the tuned trial."""
+    found: dict[str, TrialRow | None] = {}
+    tuned = _tuned(study, rows)
+    for arm in FIXED_ARMS:
+        done = _done(study, rows, arm)
+        if study.search.arms == "searched":
+            found[arm] = _best(study, searched(done))
+        elif study.search.arms == "rerun" and tuned is not None:
+            found[arm] = _with_values(study, done, _beside(study, arm, tuned))
+    return {arm: row for arm, row in found.items() if row is not None}
+
+
+def _of_reference(
+    study: Study, rows: Sequence[TrialRow], tuned: TrialRow | None, fixed: Mapping[str, TrialRow]
+) -> dict[str, TrialRow | None]:
+    """Return the two trainings of the strongest fixed ratio; None for one that there is not."""
+    if not fixed:
+        return {SAME_VALUES: None, FILE_VALUES: None}
+    arm = _strongest(study, fixed)
+    done = _done(study, rows, arm)
+    same = None if tuned is None else _with_values(study, done, _beside(study, arm, tuned))
+    return {SAME_VALUES: same, FILE_VALUES: _with_values(study, done, _beside(study, arm, None))}
+
+
+def _strongest(study: Study, fixed: Mapping[str, TrialRow]) -> str:
+    best = _best(study, list(fixed.values()))
+    return next(arm for arm, row in fixed.items() if row is best)
+
+
+def _done(study: Study, rows: Sequence[TrialRow], arm: str) -> list[TrialRow]:
+    goal = study.search.objective[0]
+    return [row for row in rows if row.arm == arm and row.status == "done" and goal in row.metrics]
+
+
+def _best(study: Study, rows: Sequence[TrialRow]) -> TrialRow | None:
+    from hybridtune.metrics.metrics import direction  # heavy: it brings numpy
+
+    goal = study.search.objective[0]
+    return best_row(rows, {goal: direction(goal)}) if rows else None
+
+
+def _with_values(study: Study, rows: Sequence[TrialRow], values: Mapping[str, Any]) -> TrialRow | None:
+    """Return the first trial that trained as these values would."""
+    wanted = dict(_settings(study, values))
+    return next((row for row in rows if dict(_settings(study, row.values)) == wanted), None)
+
+
+def _settings(study: Study, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield each field that trials may differ in with its value; of a constant ratio, not where it would end."""
+    schedule = values.get("mix.schedule", study.mix.schedule)
+    for name in dict.fromkeys([*RATIO_FIELDS, *study.search.space]):
+        if schedule != "constant" or name not in RATIO_FIELDS[2:]:
+            yield name, values[name] if name in values else study.value(name)
