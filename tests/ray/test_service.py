@@ -171,10 +171,10 @@ def test_centred_vectors_score_as_by_hand_whatever_the_number_of_actors(
         vectors, blocks = service.encode(weights), service.embed_stored(weights, sample.blocks())
         centred = service.centre(vectors, *sample.means(blocks))
         found[actors] = service.score_vectors(centred), service.score_vectors(vectors), blocks
-    assert found[1][:2] == found[3][:2]
-    assert all(np.array_equal(a, b) for a, b in zip(found[1][2], found[3][2], strict=True))
-    centred, plain, _ = found[3]
-    assert plain == services[3].score(weights)  # centring leaves the vectors that it was made from
+    assert found[1][:2] == found[2][:2]
+    assert all(np.array_equal(a, b) for a, b in zip(found[1][2], found[2][2], strict=True))
+    centred, plain, _ = found[2]
+    assert plain == services[2].score(weights)  # centring leaves the vectors that it was made from
     same = load_encoder(tiny_source, small_study.encoder, model.pad_id).eval()
     same.load_plain_state({key: torch.tensor(value) for key, value in weights.items()})
     sides = embedded_sides(same, small_store.tokenizer(), small_study.encoder, benchmark)
