@@ -80,6 +80,7 @@ def test_tokens_are_those_of_the_tokenizer(ray_here, small_tree, tmp_path, monke
         "store.json",
         "tokenizer.json",
         "tokens.npy",
+        "training_texts.npz",
     ]
     assert not list((store.path / "groups").glob("*/*"))  # the texts are not kept
     assert calls[0] == (0, len(expected))
