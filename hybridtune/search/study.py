@@ -14,9 +14,10 @@ from ray import cloudpickle, tune
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
+from hybridtune.config.study import Study
 from hybridtune.errors import FitError
 from hybridtune.runtime.ray_private import ON_HEAD
-from hybridtune.search.arms import ARM, PROPOSED, expected_trials, reruns, searched
+from hybridtune.search.arms import ARM, PROPOSED, expected_trials, most_reruns, reruns, searched
 from hybridtune.search.loggers import callbacks
 from hybridtune.search.optuna_search import searcher
 from hybridtune.search.stopping import budget, scheduler, settle, spent, used_up
@@ -95,23 +96,16 @@ def run_reruns(job: FitJob, folder: Path, concurrent_trials: int, display: Displ
 
     Args: see `run_search`. No budget ends these trainings: without them the search cannot be judged.
     """
-    study, tried = job.study, set[str]()
+    study = job.study
     TrialLog.displays[str(folder)] = display
-    while left := [one for one in reruns(study, read_rows(folder)) if one.id not in tried]:
-        number = max([expected_trials(study), *(row.number + 1 for row in read_rows(folder, running=True))])
-        tried |= {one.id for one in left}
-        configs = [
-            {**one.values, "number": number + place, ARM: one.arm, PROPOSED: "rerun", "name": one.id}
-            for place, one in enumerate(left)
-        ]
-        run_trials(
-            job,
-            Listed(configs),
-            folder,
-            trials=len(configs),
-            concurrent_trials=concurrent_trials,
-            callbacks=[TrialLog(folder), *callbacks(study, folder)],
-        )
+    run_trials(
+        job,
+        Lacking(study, folder),
+        folder,
+        trials=most_reruns(study),
+        concurrent_trials=concurrent_trials,
+        callbacks=[TrialLog(folder), *callbacks(study, folder)],
+    )
 
 
 def chosen(goals: Mapping[str, str], folder: Path) -> SearchResult:
@@ -126,6 +120,29 @@ def chosen(goals: Mapping[str, str], folder: Path) -> SearchResult:
         raise FitError(f"no trial came to its last step; see {folder / TRIALS}")
     front = pareto_front(finished, goals)
     return SearchResult(rows, best_row(front, goals), [row.id for row in front])
+
+
+class Lacking(Searcher):  # type: ignore[misc]
+    """Proposes the trainings that the contestants of a study lack, each once it is known that it is one of them."""
+
+    def __init__(self, study: Study, folder: Path) -> None:
+        super().__init__()
+        self._study, self._folder, self._tried = study, folder, set[str]()
+        self._number = max([expected_trials(study), *(row.number + 1 for row in read_rows(folder, running=True))])
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """Return the next training; None: which one shows when those that run have ended."""
+        rows = read_rows(self._folder)
+        left = [one for one in reruns(self._study, rows) if one.id not in self._tried]
+        if not left:
+            return Searcher.FINISHED if self._tried <= {row.id for row in rows} else None
+        one, number = left[0], self._number
+        self._tried.add(one.id)
+        self._number += 1
+        return {**one.values, "number": number, ARM: one.arm, PROPOSED: "rerun", "name": one.id}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Learn nothing: the rows say what has ended."""
 
 
 class Listed(Searcher):  # type: ignore[misc]
