@@ -40,7 +40,8 @@ class Gain:
     """The tuned trial less the strongest fixed ratio with the file's values, and the two parts of that.
 
     ``seeds`` are the fresh ones of the noise check, of which all amounts are means; 0: one run each, the first.
-    ``unit`` is what its test pairs, topics or documents.
+    ``unit`` is what its test pairs, topics or documents. ``benchmark`` gave the amounts: ``dev``, or of one run each
+    ``test`` where there is one, since the dev figures chose the tuned trial and favour it.
     """
 
     metric: str
@@ -50,6 +51,7 @@ class Gain:
     other_values: Share
     seeds: int
     unit: str = ""
+    benchmark: str = "dev"
 
 
 def gain(study: Study, result: Mapping[str, Any]) -> Gain | None:
@@ -61,7 +63,8 @@ def gain(study: Study, result: Mapping[str, Any]) -> Gain | None:
     Args:
         study: the study file.
         result: ``contestants`` (trial id by name), ``reference`` (`search.arms.Reference` as a dict), ``trials``, each
-            a `TrialRow` as a dict, and ``repeats``, the noise check; None: not made.
+            a `TrialRow` as a dict, ``repeats``, the noise check, None: not made, and where they were scored,
+            ``contestant_scores`` (`report.contestants.compare_contestants`).
     """
     metric, beside, who = study.search.objective[0], result["reference"], result["contestants"]
     if beside is None or TUNED not in who or None in (beside["same_values"], beside["file_values"]):
@@ -69,9 +72,10 @@ def gain(study: Study, result: Mapping[str, Any]) -> Gain | None:
     arm, same, file = beside["arm"], beside["same_values"], beside["file_values"]
     repeats = result.get("repeats")
     if repeats is None:
-        first = {trial["id"]: trial["metrics"][metric] for trial in result["trials"] if metric in trial["metrics"]}
-        tuned, at_same, at_file = (first[who[name]] for name in (TUNED, same, file))
-        return Gain(metric, arm, tuned - at_file, Share(tuned - at_same), Share(at_same - at_file), 0)
+        benchmark, first = _first_runs(metric, result)
+        tuned, at_same, at_file = (first[name] for name in (TUNED, same, file))
+        mix, values = Share(tuned - at_same), Share(at_same - at_file)
+        return Gain(metric, arm, tuned - at_file, mix, values, 0, benchmark=benchmark)
     found = {name: repeats["contestants"][name]["metrics"][metric] for name in (TUNED, same, file)}
     if any(one["mean"] is None for one in found.values()):
         return None
@@ -83,6 +87,18 @@ def gain(study: Study, result: Mapping[str, Any]) -> Gain | None:
             mix = Share(mix.amount, mix.half, mix.p, UNKNOWN if over == UNKNOWN else NOISE, rival)
     seeds = min(one["n"] for one in found.values())
     return Gain(metric, arm, found[TUNED]["mean"] - found[file]["mean"], mix, values, seeds, repeats["unit"])
+
+
+def _first_runs(metric: str, result: Mapping[str, Any]) -> tuple[str, dict[str, float]]:
+    """Return which benchmark scored the contestants last, and what each has there, by name."""
+    scored = result.get("contestant_scores")
+    if scored is not None:
+        rows = {row["contestant"]: row["metrics"] for row in scored["rows"]}
+        found = {name: rows[name][metric]["value"] for name in result["contestants"] if metric in rows.get(name, {})}
+        if len(found) == len(result["contestants"]):
+            return scored["benchmark"], found
+    by_id = {trial["id"]: trial["metrics"].get(metric) for trial in result["trials"]}
+    return "dev", {name: by_id[trial] for name, trial in result["contestants"].items()}
 
 
 def _share(versus: Mapping[str, Any]) -> Share:
@@ -112,7 +128,9 @@ def headline(study: Study, result: Mapping[str, Any]) -> str:
     found = gain(study, result)
     if found is None:
         return won + _not_compared(metric, study, result)
-    line = f"{won}tuned is {_apart(metric, found.total)} {found.reference} with the file's values on {_named(metric)}"
+    where = " of the test benchmark" if found.benchmark == "test" else ""
+    above = f"{_apart(metric, found.total)} {found.reference} with the file's values"
+    line = f"{won}tuned is {above} on {_named(metric)}{where}"
     if not found.seeds:
         parts = f"{_signed(metric, found.mix.amount)} from the mix, {_signed(metric, found.other_values.amount)}"
         return (

@@ -216,6 +216,17 @@ def test_without_repeats_the_line_says_that_noise_is_not_measured():
     assert headline(study_of(), result_of(ALL, BESIDE)) == told
 
 
+def test_without_repeats_the_amounts_are_those_of_the_test_benchmark():
+    values = {"tuned": 0.5, "half-half": 0.49, "same-values": 0.505, "file-values": 0.4}
+    rows = [{"contestant": name, "metrics": {GOAL: {"value": values.get(name, 0.1)}}} for name in [*ALL, "start"]]
+    result = {**result_of(ALL, BESIDE), "contestant_scores": {"benchmark": "test", "rows": rows}}
+    told = headline(study_of(), result)
+    assert told.startswith(f"tuned is 0.100 above half-half with the file's values on {GOAL} of the test benchmark: ")
+    assert ": -0.005 from the mix, +0.105 from the other values; one seed each" in told
+    result["contestant_scores"]["rows"] = rows[1:]  # of another objective, or made before there were such scores
+    assert "benchmark" not in headline(study_of(), result) and "+0.120 from the mix" in headline(study_of(), result)
+
+
 def test_a_fixed_ratio_may_be_the_best():
     best = row(9, "half-half", 0.7)
     told = headline(study_of(), result_of(ALL, BESIDE, best=best))
