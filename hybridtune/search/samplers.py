@@ -128,6 +128,7 @@ class Proposals:
 
     starts: list[tuple[dict[str, Any], str]]  # values that are set, and what set them
     drawn: float  # trials that are drawn at random, before the sampler proposes any
+    least: float  # trials that it has to learn from to propose one; without them a trial is drawn too
     known: int  # borrowed trials, which the sampler learns from like from ended ones
     taught_by: tuple[TrialState, ...]  # the states of the trials that it learns from
 
@@ -137,7 +138,7 @@ class Proposals:
             return self.starts[len(before)]
         free = [trial for trial in before if trial.user_attrs[PROPOSED] in ("random", "sampler")]
         learned = self.known + sum(trial.state in self.taught_by for trial in free)
-        return {}, "random" if learned < self.drawn else "sampler"
+        return {}, "random" if self.known + len(free) < self.drawn or learned < self.least else "sampler"
 
 
 def proposals(study: Study) -> dict[str, Proposals]:
@@ -149,11 +150,12 @@ def proposals(study: Study) -> dict[str, Proposals]:
     name, found = study.search.sampler, {}
     for arm, size in arm_sizes(study).items():
         first = starts(study, arm)
-        drawn = {"random": float("inf"), "nsga2": _population(study), "nsga3": _population(study)}.get(name, 0)
+        least = {"random": float("inf"), "nsga2": _population(study), "nsga3": _population(study)}.get(name, 0)
+        drawn = 0
         if name in ("tpe", "gp"):
-            drawn = min(STARTUP, max(1, (size - len(first)) // 3))
+            drawn, least = min(STARTUP, max(1, (size - len(first)) // 3)), 1
         states = (TrialState.COMPLETE,) if name == "gp" else (TrialState.COMPLETE, TrialState.PRUNED)
-        found[arm] = Proposals(first, drawn, len(borrowed(study, arm)), states)
+        found[arm] = Proposals(first, drawn, least, len(borrowed(study, arm)), states)
     return found
 
 

@@ -8,12 +8,13 @@ import warnings
 import optuna
 import pytest
 from documented import write_module
+from optuna.trial import TrialState
 from small_study import small_study
 
 from hybridtune.errors import InputError
 from hybridtune.search.arms import expected_trials
 from hybridtune.search.optuna_search import searcher
-from hybridtune.search.samplers import check_search
+from hybridtune.search.samplers import Proposals, check_search
 from hybridtune.search.trial import trial_values
 
 ONE = {"balanced/AP": "max"}
@@ -246,3 +247,14 @@ def test_the_documented_sampler_of_ones_own_proposes(tmp_path, monkeypatch):
 def test_a_function_that_makes_no_sampler_is_refused_by_name():
     with pytest.raises(InputError, match=r"search\.sampler math:sqrt: returned a value of type float; return an opt"):
         check_search(sampled("math:sqrt", ONE, SPACE))
+
+
+def test_trials_that_still_run_count_as_drawn_so_that_no_more_are_drawn_than_a_third():
+    states = [TrialState.COMPLETE, TrialState.RUNNING]
+    before = [
+        optuna.trial.create_trial(state=state, value=0.5 if state == TrialState.COMPLETE else None, user_attrs=attrs)
+        for state, attrs in zip(states, [{"proposed": "random"}] * 2, strict=True)
+    ]
+    proposals = Proposals([], drawn=2, least=1, known=0, taught_by=(TrialState.COMPLETE, TrialState.PRUNED))
+    assert [proposals.next(before[:count])[1] for count in range(3)] == ["random", "random", "sampler"]
+    assert proposals.next(before[1:] * 2)[1] == "random"  # none has ended: there is nothing to learn from
