@@ -56,7 +56,7 @@ class Leak(NamedTuple):
 
 @dataclass(frozen=True)
 class LeakReport:
-    """What was found of all benchmarks.
+    """The texts of all benchmarks that were found in the training groups.
 
     Attributes:
         sizes: benchmark -> ``queries`` and ``passages`` -> number of texts.

@@ -103,6 +103,7 @@ class _Kept:
         self._count += int(np.count_nonzero(kept))
 
     def ordered(self) -> tuple[UInt64, Int64]:
+        """Return the values kept, ascending, and the text of each."""
         if not self._blocks:
             return np.zeros(0, np.uint64), np.zeros(0, np.int64)
         values, of = (np.concatenate(parts) for parts in zip(*self._blocks, strict=True))

@@ -27,7 +27,7 @@ _NONE: UInt64 = np.zeros(0, np.uint64)
 
 @dataclass(frozen=True)
 class TrainingTexts:
-    """What is known of the texts of a training, and of the dev benchmark that chose the model."""
+    """The fingerprints of the texts of a training, and the keys of the dev benchmark that chose the model."""
 
     index: TextIndex
     dev: UInt64 = field(default_factory=lambda: _NONE)  # keys of its queries and passages, ascending

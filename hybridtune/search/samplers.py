@@ -124,7 +124,7 @@ def _of_values(study: Study, seed: int) -> optuna.samplers.BaseSampler:
 
 @dataclass(frozen=True)
 class Proposals:
-    """How the trials of one arm get their values: from a list, then at random, then by the sampler."""
+    """The sources of the values of one arm's trials: a list, then at random, then by the sampler."""
 
     starts: list[tuple[dict[str, Any], str]]  # values that are set, and what set them
     drawn: float  # trials that are drawn at random, before the sampler proposes any
