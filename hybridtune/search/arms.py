@@ -15,10 +15,8 @@ from hybridtune.config.study import Study
 from hybridtune.search.first_values import first_values
 from hybridtune.storage.trial_rows import TrialRow, best_row
 
-ARM, PROPOSED = (
-    "arm",
-    "proposed",
-)  # in a trial's configuration and user attributes: its arm, and where its values are from
+# In a trial's configuration and user attributes: its arm, and where its values are from.
+ARM, PROPOSED = "arm", "proposed"
 RATIO_FIELDS = ("mix.mixing_ratio", "mix.schedule", "mix.final_ratio", "mix.step_at")
 FEWEST_TO_STOP = 8  # trials of an arm: with three, early stopping ends the best in a fifth to a third of studies
 

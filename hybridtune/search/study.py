@@ -18,6 +18,7 @@ from hybridtune.config.study import Study
 from hybridtune.errors import FitError
 from hybridtune.runtime.ray_private import ON_HEAD
 from hybridtune.search.arms import ARM, PROPOSED, expected_trials, most_reruns, reruns, searched
+from hybridtune.search.interrupt import Interrupts
 from hybridtune.search.loggers import callbacks
 from hybridtune.search.optuna_search import searcher
 from hybridtune.search.stopping import budget, scheduler, settle, spent, used_up
@@ -192,7 +193,7 @@ def run_trials(
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
     # A trial only waits for its workers, whose CPUs are asked for by Ray Train.
     trainable = tune.with_resources(tune.with_parameters(Trial, job=job), ON_HEAD)
-    fatal = FatalErrors()
+    fatal, interrupts = FatalErrors(), Interrupts()
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
@@ -210,10 +211,10 @@ def run_trials(
             stop=stop,
             failure_config=tune.FailureConfig(max_failures=1),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # Train's are enough
-            callbacks=[*callbacks, fatal],
+            callbacks=[*callbacks, fatal, interrupts],
         ),
     )
-    with fatal.reraised():
+    with fatal.reraised(), interrupts.noted():
         tuner.fit()
 
 

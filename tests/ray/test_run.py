@@ -105,7 +105,7 @@ def command(small_tree, tmp_path_factory):
     """`hybridtune run` of a very small study, and its folder."""
     place = tmp_path_factory.mktemp("study")
     tree = small_tree(
-        resources={"concurrent_trials": 2, "evaluators": 1},
+        resources={"concurrent_trials": 1, "evaluators": 1, "cpus_per_worker": 1},
         benchmarks={"dev": {"path": "newsroom:dev"}, "test": {"path": "newsroom:test", "documents": [0, 4]}},
         search={
             "trials": 1,

@@ -1,0 +1,60 @@
+"""Ctrl-C during a search, also where Python drops its exception."""
+
+import signal
+import sys
+import threading
+
+import pytest
+
+from hybridtune.search.interrupt import Interrupts
+
+
+class CtrlCAtItsEnd:
+    """Gets Ctrl-C in its destructor, where no exception comes out."""
+
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_a_ctrl_c_that_a_destructor_swallows_ends_the_search_at_the_next_step(monkeypatch):
+    dropped = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda what: dropped.append(what.exc_type))
+    interrupts = Interrupts()
+    with interrupts.noted():
+        interrupts.on_step_begin(1, [])
+        CtrlCAtItsEnd()
+        assert dropped == [KeyboardInterrupt]
+        with pytest.raises(KeyboardInterrupt):
+            interrupts.on_step_begin(2, [])
+
+
+def test_ctrl_c_raises_at_once_and_the_handler_is_put_back():
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), Interrupts().noted():
+        signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_where_ctrl_c_is_ignored_it_stays_ignored():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    interrupts = Interrupts()
+    try:
+        with interrupts.noted():
+            signal.raise_signal(signal.SIGINT)
+            interrupts.on_step_begin(1, [])
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert not interrupts.pressed
+
+
+def test_a_search_in_a_thread_leaves_the_handler_alone():
+    seen = []
+
+    def search():
+        with Interrupts().noted():
+            seen.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=search)
+    thread.start()
+    thread.join()
+    assert seen == [signal.getsignal(signal.SIGINT)]
