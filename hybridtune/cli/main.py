@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hybridtune.cli import clusters, models
+from hybridtune.cli.data import data
 from hybridtune.cli.options import (
     FILE,
     PATH,
@@ -144,6 +145,7 @@ def schema(out: Path | None) -> None:
 
 for _command in (models.evaluate, models.compare, models.mine, models.export):
     cli.add_command(_command)
+cli.add_command(data)
 for _command in (clusters.launch, clusters.attach, clusters.fetch, clusters.stop, clusters.down):
     cli.add_command(_command)
 
