@@ -9,6 +9,14 @@ import pytest
 from hybridtune.search.interrupt import Interrupts
 
 
+@pytest.fixture(autouse=True)
+def _ctrl_c_raises():
+    """Take back what a shell sets for what it starts in the background: Ctrl-C ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 class CtrlCAtItsEnd:
     """Gets Ctrl-C in its destructor, where no exception comes out."""
 
@@ -36,14 +44,11 @@ def test_ctrl_c_raises_at_once_and_the_handler_is_put_back():
 
 
 def test_where_ctrl_c_is_ignored_it_stays_ignored():
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     interrupts = Interrupts()
-    try:
-        with interrupts.noted():
-            signal.raise_signal(signal.SIGINT)
-            interrupts.on_step_begin(1, [])
-    finally:
-        signal.signal(signal.SIGINT, before)
+    with interrupts.noted():
+        signal.raise_signal(signal.SIGINT)
+        interrupts.on_step_begin(1, [])
     assert not interrupts.pressed
 
 
