@@ -19,10 +19,14 @@ ROWS = [
         "queries": {"en": "who?", "sw": "nani?"},
         "passages": {"en": "me", "sw": "mimi"},
         "negatives": {"sw": ["wewe", "sisi"]},
+        "translated": {"queries": {"sw": "en"}, "passages": {"en": "sw"}},
+        "translation": {"engine": "ctranslate2", "model": "m", "licence": "Apache-2.0"},
     },
-    {"group_id": "2", "document_id": "d2", "queries": {"en": "kāpēc?"}, "passages": {"de": "darum"}, "negatives": {}},
-    {"group_id": "3", "document_id": "d2", "queries": {}, "passages": {"de": "darum"}, "negatives": {}},
+    {"group_id": "2", "document_id": "d2", "queries": {"en": "kāpēc?"}, "passages": {"de": "darum"}},
+    {"group_id": "3", "document_id": "d2", "queries": {}, "passages": {"de": "darum"}},
 ]
+OPTIONAL = {"negatives": {}, "translated": {}, "translation": {}}
+ROWS = [OPTIONAL | row for row in ROWS]
 
 
 def groups(*paths):
@@ -44,9 +48,13 @@ def parquet(path, rows, kind):
 
     fields = {"queries": pa.string(), "passages": pa.string(), "negatives": pa.list_(pa.string())}
     columns = [(name, by_language(value)) for name, value in fields.items()]
+    columns.append(("translated", pa.struct([(side, by_language(pa.string())) for side in ("queries", "passages")])))
+    columns.append(("translation", pa.struct([(name, pa.string()) for name in ("engine", "model", "licence")])))
     schema = pa.schema([("group_id", pa.string()), ("document_id", pa.string()), *columns])
     if kind == "map":
         rows = [{**row, **{name: list(row[name].items()) for name in fields}} for row in rows]
+        for row in rows:
+            row["translated"] = {side: list(texts.items()) for side, texts in row["translated"].items()}
     pq.write_table(pa.Table.from_pylist(rows, schema), path)
     return path
 
@@ -110,7 +118,30 @@ def test_a_gzip_file_cut_short_is_not_taken_for_a_whole_one(tmp_path):
         assert error(groups, path).startswith(f"{path}")
 
 
+_ROW = '{"group_id": "1", "queries": {"en": "a", "sw": "b"}, "passages": {"en": "c"}, %s}'
 WRONG_ROWS = {
+    _ROW % '"translated": ["sw"]': (
+        "translated must be an object that holds no more than queries, passages (got ['sw'])"
+    ),
+    _ROW % '"translated": {"query": {"sw": "en"}}': (
+        "translated must be an object that holds no more than queries, passages (got 'query')"
+    ),
+    _ROW % '"translated": {"queries": "sw"}': (
+        "translated.queries must be an object of language: language it was translated from (got 'sw')"
+    ),
+    _ROW % '"translated": {"passages": {"sw": "en"}}': (
+        "translated.passages.sw: the group has no text there; its passages are en"
+    ),
+    _ROW % '"translated": {"queries": {"sw": 3}}': (
+        "translated.queries.sw must be the language that the text was translated from (got 3)"
+    ),
+    _ROW % '"translated": {"queries": {"sw": "sw"}}': (
+        "translated.queries.sw: sw is the language itself; name the one it was translated from"
+    ),
+    _ROW % '"translated": {"queries": {"sw": "en"}}, "translation": {"license": "MIT"}': (
+        "translation must be an object that holds no more than engine, model, licence (got 'license')"
+    ),
+    _ROW % '"translation": {"model": 7}': "translation.model must be a text (got 7)",
     "[]": "a group is a JSON object, not list",
     "{}": "group_id must be a text that is not empty (got None)",
     '{"group_id": 7}': "group_id must be a text that is not empty (got 7)",

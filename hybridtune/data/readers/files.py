@@ -298,6 +298,9 @@ def _parquet_rows(source: Source) -> Iterator[tuple[str, Any]]:
                 for row in batch.to_pylist():
                     number += 1
                     present = {field: _present(row[field]) for field in _SIDES if field in row}
+                    if "translated" in row:
+                        sides = _present(row["translated"])
+                        present["translated"] = {side: _present(cell) for side, cell in sides.items()}
                     yield f"{source.name}:{number}", row | present
     except (OSError, ValueError, pa.ArrowException) as error:
         at = f":{number}" * (number > 0)

@@ -25,6 +25,8 @@ from hybridtune.data.readers.records import BenchmarkRows, Judgement, Text, in_p
 from hybridtune.data.text_key import text_key
 from hybridtune.errors import InputError
 
+_TRANSLATION = ("engine", "model", "licence")
+
 
 class Group(NamedTuple):
     """Texts that translate each other: any query of a group is answered by any passage of it."""
@@ -35,6 +37,9 @@ class Group(NamedTuple):
     passages: Mapping[str, str]  # by language
     # Hard negatives by language: passages that look as if they answered the queries and do not.
     negatives: Mapping[str, Sequence[str]] = {}
+    # Which texts a machine translated: {"queries" or "passages": {language: the one it was translated from}}.
+    translated: Mapping[str, Mapping[str, str]] = {}
+    translation: Mapping[str, str] = {}  # of those texts: `engine`, `model`, `licence`
 
 
 def read_groups(source: Source) -> Iterator[Group]:
@@ -86,7 +91,10 @@ def parse_group(row: Any, where: str) -> Group:
     if row.get("queries") is None and isinstance(row.get("passages"), dict) and len(row["passages"]) > 1:
         row = {**row, "queries": {}}  # bitext; one passage alone is a line whose queries have another name
     queries, passages = (_texts(row.get(side), f"{where}: {side}") for side in ("queries", "passages"))
-    return Group(group_id, document_id, queries, passages, _negatives(row.get("negatives"), passages, where))
+    negatives = _negatives(row.get("negatives"), passages, where)
+    translated = _translated(row.get("translated"), {"queries": queries, "passages": passages}, where)
+    translation = _translation(row.get("translation"), where)
+    return Group(group_id, document_id, queries, passages, negatives, translated, translation)
 
 
 def _texts(texts: Any, where: str) -> dict[str, str]:
@@ -121,6 +129,47 @@ def _negatives(negatives: Any, passages: Mapping[str, str], where: str) -> dict[
                     "a passage that answers its queries is no negative"
                 )
     return found
+
+
+def _translated(value: Any, texts: Mapping[str, Mapping[str, str]], where: str) -> dict[str, dict[str, str]]:
+    """Check which of a group's texts are translations by machine; ``texts`` are those of both sides."""
+    found: dict[str, dict[str, str]] = {}
+    for side, given in _known_keys(value, [*texts], f"{where}: translated").items():
+        place = f"{where}: translated.{side}"
+        if not isinstance(given, dict):
+            raise InputError(f"{place} must be an object of language: language it was translated from (got {given!r})")
+        for language, original in _by_language(given, place).items():
+            if language not in texts[side]:
+                known = ", ".join(texts[side]) or "none"
+                raise InputError(f"{place}.{language}: the group has no text there; its {side} are {known}")
+            if not isinstance(original, str):
+                text = f"must be the language that the text was translated from (got {original!r})"
+                raise InputError(f"{place}.{language} {text}")
+            found.setdefault(side, {})[language] = code = language_code(original, f"{place}.{language}")
+            if code == language:
+                raise InputError(
+                    f"{place}.{language}: {code} is the language itself; name the one it was translated from"
+                )
+    return found
+
+
+def _translation(value: Any, where: str) -> dict[str, str]:
+    found = _known_keys(value, _TRANSLATION, f"{where}: translation")
+    for key, text in found.items():
+        if not isinstance(text, str):
+            raise InputError(f"{where}: translation.{key} must be a text (got {text!r})")
+        check_unicode(text, f"{where}: translation.{key}")
+    return found
+
+
+def _known_keys(value: Any, known: Sequence[str], where: str) -> dict[str, Any]:
+    """Return what an optional object holds; null, of it or in it, is nothing, and other keys are refused."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict) or not value.keys() <= {*known}:
+        got = repr(value) if not isinstance(value, dict) else ", ".join(map(repr, value))
+        raise InputError(f"{where} must be an object that holds no more than {', '.join(known)} (got {got})")
+    return {key: item for key, item in value.items() if item is not None}
 
 
 def _by_language(texts: Mapping[str, Any], where: str) -> dict[str, Any]:
