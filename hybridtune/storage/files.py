@@ -6,6 +6,7 @@ and renamed. Trials are stored as `hybridtune.storage.trial_rows`; a whole study
 
 import fcntl
 import functools
+import gzip
 import hashlib
 import os
 import re
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import quote, unquote, urlsplit
 
 from hybridtune.errors import InputError
@@ -86,6 +87,20 @@ def replacing(file: Path) -> Iterator[Path]:
         temporary.replace(file)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_file(file: Path) -> Iterator[BinaryIO]:
+    """Yield a stream to a local file that is there when the block ends without an error; ``.gz`` is packed.
+
+    Equal content gives equal bytes: the header of a packed file has neither name nor time.
+    """
+    with replacing(file) as temporary, temporary.open("wb") as stream:
+        if file.suffix != ".gz":
+            yield stream
+            return
+        with gzip.GzipFile("", "wb", fileobj=stream, mtime=0) as packed:
+            yield packed  # type: ignore[misc]
 
 
 def write_atomically(file: Path, content: bytes | str, private: bool = False) -> None:

@@ -1,7 +1,6 @@
 """`hybridtune mine`: hard negatives for a training file by a model, written back in the native format."""
 
 import dataclasses
-import gzip
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from hybridtune.evaluate.blocks import Block, finished_blocks
 from hybridtune.evaluate.relevance import Relevance
 from hybridtune.evaluate.sweep import SCORES, score_relevant
 from hybridtune.metrics.negatives import Mined, Passages, Retrieved, choose_negatives
-from hybridtune.storage.files import replacing
+from hybridtune.storage.files import new_file
 from hybridtune.study.encoded import Encoded, encoded
 
 
@@ -163,12 +162,7 @@ def write_with_negatives(
 
     Other keys and the order stay; the file is there whole or not at all.
     """
-    with (
-        replacing(path) as temporary,
-        temporary.open("wb") as file,
-        # Without name and time, so that equal groups are equal bytes.
-        gzip.GzipFile("", "wb", fileobj=file, mtime=0) if path.suffix == ".gz" else file as sink,
-    ):
+    with new_file(path) as sink:
         for row in rows:
             line = json.dumps({**row, "negatives": negatives.get(row["group_id"], {})}, ensure_ascii=False)
             sink.write(f"{line}\n".encode())
