@@ -6,17 +6,16 @@ languages; a passage and a hard negative are one. The token store has one row pe
 from the readers; `HybridPlan` draws its batches from a `Corpus`.
 """
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from hybridtune.data.answer_sets import answer_sets
+from hybridtune.data.digests import Digests, digests_of, first_seen, is_new
 from hybridtune.data.readers.native import Group, parse_groups
 from hybridtune.data.text_key import text_key
 from hybridtune.errors import InputError
@@ -25,8 +24,6 @@ from hybridtune.metrics.arrays import Bool, Float64, Int32, Int64
 BLOCK_TEXTS = 8192  # of a block, about; the unit that Ray Data hands to a tokenising actor
 _ROWS = 1 << 16  # of a table that are counted at once
 _TEXTS = pa.schema([("is_query", pa.bool_()), ("text", pa.large_string())])
-
-Digests = npt.NDArray[np.uint64]  # [n, 2]
 
 
 @dataclass(frozen=True)
@@ -184,10 +181,10 @@ class CorpusBuilder:
             with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, _TEXTS) as writer:
                 writer.write_table(pa.table({"is_query": list(sides), "text": list(texts)}, _TEXTS))
             self._paths.append(path)
-        ids, id_digests = pa.array(self._ids, pa.large_string()), _digests(name.encode() for name in self._ids)
+        ids, id_digests = pa.array(self._ids, pa.large_string()), digests_of(name.encode() for name in self._ids)
         columns = ((self._of, 1), (self._cells, 4), (self._negatives, 3))
         sources, cells, negatives = (np.array(values, np.int32).reshape(-1, width) for values, width in columns)
-        self._blocks.append((ids, id_digests, _digests(self._indices), sources.ravel(), cells, negatives))
+        self._blocks.append((ids, id_digests, digests_of(self._indices), sources.ravel(), cells, negatives))
         self._groups += len(self._ids)
         self._texts += len(self._indices)
         self._begin()
@@ -196,15 +193,18 @@ class CorpusBuilder:
         """Number what was added; raises InputError for no text at all or a group_id that occurs twice."""
         self._end()
         ids, id_digests, digests, sources, cells, negatives = zip(*self._blocks, strict=True)
-        repeated = np.flatnonzero(~_is_new(_numbers(np.concatenate(id_digests))))
+        repeated = np.flatnonzero(~is_new(first_seen(np.concatenate(id_digests))))
         if len(repeated):
             name = pa.chunked_array(ids)[int(repeated[0])].as_py()
-            raise InputError(f"group_id {name!r} occurs twice: one line holds a whole group")
+            raise InputError(
+                f"group_id {name!r} occurs twice: one line holds a whole group; where rows of one id translate each "
+                "other, `hybridtune data group FILE --by id --out groups.jsonl` makes groups of them"
+            )
         if not self._columns:
             raise InputError("the training data holds no text: every language is limited to 0")
-        numbers = _numbers(np.concatenate(digests))  # by index
+        numbers = first_seen(np.concatenate(digests))  # by index
         ends = np.cumsum([len(block) for block in digests])[:-1]
-        self.parts = list(map(TextPart, self._paths, np.split(_is_new(numbers), ends)))
+        self.parts = list(map(TextPart, self._paths, np.split(is_new(numbers), ends)))
         languages = sorted(self._columns)
         column_of = np.argsort(np.argsort(list(self._columns))).astype(np.int32)  # by the order of first sight
         groups, columns, *sides = np.concatenate(cells).T
@@ -236,26 +236,3 @@ def read_texts(parts: Sequence[TextPart]) -> Iterator[tuple[bool, str]]:
     """Read (is_query, text) of every distinct text, in the order of the numbers."""
     for table in map(TextPart.read, parts):
         yield from zip(table.column("is_query").to_pylist(), table.column("text").to_pylist(), strict=True)
-
-
-def _digests(texts: Iterable[bytes]) -> Digests:
-    """Return 128 bits of BLAKE2b of each text: of n, any two that differ have different ones but for n^2 in 2^129."""
-    joined = b"".join([hashlib.blake2b(text, digest_size=16).digest() for text in texts])
-    return np.frombuffer(joined, np.uint64).reshape(-1, 2)
-
-
-def _numbers(digests: Digests) -> Int32:
-    """Return the number [n] of each digest among the different ones, in the order in which they are first seen."""
-    order = np.lexsort(digests.T)  # stable: equal ones stay in their order
-    ordered = digests[order]
-    starts = np.ones(len(order), bool)  # of a run of equal ones
-    starts[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
-    firsts = np.empty(len(order), np.int64)
-    firsts[order] = order[starts][np.cumsum(starts) - 1]
-    numbers = np.cumsum(firsts == np.arange(len(order)), dtype=np.int32) - 1
-    return numbers[firsts].astype(np.int32)
-
-
-def _is_new(numbers: Int32) -> Bool:
-    new: Bool = np.diff(np.maximum.accumulate(numbers), prepend=-1) > 0
-    return new

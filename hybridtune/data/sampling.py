@@ -8,7 +8,7 @@ import functools
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -84,17 +84,18 @@ def usable_pairs(
     alone = [*mono, *cross] if single_pair else mono  # pairs that must fill a batch by themselves
     left_out = [pair for pair in alone if sizes[pair] < batch_size]
     most = max((sizes[pair] for pair in mono), default=0)
-    _check_size("mono", most, "groups in the largest language", batch_size, ratios, ("mono pair", "such pairs"))
+    limits = [_Limit("mono", most, "groups in the largest language", ratios, ("mono pair", "such pairs"))]
     if single_pair:
         most, unit = max((sizes[pair] for pair in cross), default=0), "groups in the largest language pair"
     else:
         most, unit = _answer_sets(corpus, cross, aligned=False), "cross groups"
-    _check_size("cross", most, unit, batch_size, ratios, ("cross pair", "such pairs"))
+    limits.append(_Limit("cross", most, unit, ratios, ("cross pair", "such pairs")))
     aligned = translations(corpus, align_from) if align_share > 0 else []
     most = _answer_sets(corpus, aligned, aligned=True)
     one = f" with one of them in mix.align_from ({', '.join(align_from)})" if align_from else ""
     lacking = (f"group with passages in two languages{one}", "translations")
-    _check_size("align", most, "groups of translations", batch_size, {"align_share": align_share}, lacking)
+    limits.append(_Limit("align", most, "groups of translations", {"align_share": align_share}, lacking))
+    _check_size(batch_size, limits)
     mono, cross = ([pair for pair in some if pair not in left_out] for some in (mono, cross))
     return {"mono": mono, "cross": cross, "align": aligned}, left_out
 
@@ -107,24 +108,40 @@ def _answer_sets(corpus: Corpus, pairs: Iterable[Pair], *, aligned: bool) -> int
     return int(np.count_nonzero(found))
 
 
-def _check_size(
-    kind: Kind, most: int, unit: str, batch_size: int, shares: Mapping[str, float], lacking: tuple[str, str]
-) -> None:
-    """Refuse batches of a kind that some shares request where one can have at most ``most`` rows."""
-    without = 1 if kind == "cross" else 0  # the share that asks for no such batch
-    asking = {name: share for name, share in shares.items() if share != without}
-    if not asking or most >= batch_size:
-        return
-    if not most:
-        named = " and ".join(f"{name} {share}" for name, share in asking.items())
-        raise InputError(
-            f"the training data has no {lacking[0]}, and {named} {'asks' if len(asking) == 1 else 'ask'} for {kind} "
-            f"batches: set {' and '.join(f'mix.{name}' for name in asking)} to {without} or add {lacking[1]}"
-        )
-    raise InputError(
-        f"train.batch_size {batch_size} is larger than the {most} distinct {unit}: no {kind} batch can be made "
-        f"and {' and '.join(f'{name} is {share}' for name, share in asking.items())}; use a batch of at most {most}"
-    )
+class _Limit(NamedTuple):
+    """The rows that a batch of one kind can have at most, and what asks for such batches."""
+
+    kind: Kind
+    most: int
+    unit: str
+    shares: Mapping[str, float]  # by the field that requests them
+    lacking: tuple[str, str]  # what there is none of where ``most`` is 0, and what to add
+
+    def asking(self) -> dict[str, float]:
+        """Return the shares that ask for batches of the kind."""
+        without = 1 if self.kind == "cross" else 0  # the share that asks for no such batch
+        return {name: share for name, share in self.shares.items() if share != without}
+
+
+def _check_size(batch_size: int, limits: Sequence[_Limit]) -> None:
+    """Refuse a batch that is larger than a kind which is asked for can fill; name the largest that all can fill."""
+    asked = [limit for limit in limits if limit.asking()]
+    for limit in asked:
+        asking = limit.asking()
+        if not limit.most:
+            named = " and ".join(f"{name} {share}" for name, share in asking.items())
+            raise InputError(
+                f"the training data has no {limit.lacking[0]}, and {named} {'asks' if len(asking) == 1 else 'ask'} for "
+                f"{limit.kind} batches: set {' and '.join(f'mix.{name}' for name in asking)} to "
+                f"{1 if limit.kind == 'cross' else 0} or add {limit.lacking[1]}"
+            )
+    for limit in asked:
+        if limit.most < batch_size:
+            shares = " and ".join(f"{name} is {share}" for name, share in limit.asking().items())
+            raise InputError(
+                f"train.batch_size {batch_size} is larger than the {limit.most} distinct {limit.unit}: no {limit.kind} "
+                f"batch can be made and {shares}; use a batch of at most {min(one.most for one in asked)}"
+            )
 
 
 def pair_weights(languages: Sequence[str], weights: Mapping[str, float]) -> dict[Pair, float]:

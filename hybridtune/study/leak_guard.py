@@ -120,7 +120,8 @@ def refusal(report: LeakReport) -> str:
     """Return why a study is refused, in one line that ends with the settings that go on."""
     return (
         f"data.train: holds texts of what is scored: {report.describe()}. --set data.on_leak=drop trains without the "
-        f"{len(report.groups):,} of {report.searched:,} groups that hold them, data.on_leak=warn with them"
+        f"{len(report.groups):,} of {report.searched:,} groups that hold them, data.on_leak=warn with them; "
+        "data.holdout: {documents: 0.1} in place of benchmarks cuts a dev and a test part out of the training files"
     )
 
 

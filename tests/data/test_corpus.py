@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 
 from hybridtune.data import corpus as corpus_module
 from hybridtune.data.answer_sets import answer_sets
-from hybridtune.data.corpus import Corpus, _digests, _is_new, _numbers
+from hybridtune.data.corpus import Corpus
+from hybridtune.data.digests import digests_of, first_seen, is_new
 from hybridtune.data.readers.native import Group
 from hybridtune.data.text_key import text_key
 from hybridtune.errors import InputError
@@ -144,7 +145,7 @@ def test_a_text_over_the_limit_joins_no_answer_set():
 
 
 def test_a_group_may_not_stand_twice():
-    with pytest.raises(InputError, match=r"^group_id '1' occurs twice: one line holds a whole group$"):
+    with pytest.raises(InputError, match=r"^group_id '1' occurs twice: one line holds a whole group; "):
         Corpus.from_groups([group("1", {}, {"en": "a"}), group("1", {"en": "q"}, {})])
 
 
@@ -190,15 +191,18 @@ def test_a_later_block_finds_a_group_that_stands_twice(monkeypatch):
     groups = [group(f"it's {i}\n", {}, {"en": str(i)}) for i in range(20)]
     with pytest.raises(InputError) as caught:
         Corpus.from_groups([*groups, groups[7], groups[3]])
-    assert str(caught.value) == f"group_id {groups[7].group_id!r} occurs twice: one line holds a whole group"
+    assert str(caught.value) == (
+        f"group_id {groups[7].group_id!r} occurs twice: one line holds a whole group; where rows of one id translate "
+        "each other, `hybridtune data group FILE --by id --out groups.jsonl` makes groups of them"
+    )
 
 
 @given(st.lists(st.binary(max_size=1), max_size=60))
 def test_equal_texts_have_the_number_of_the_first(texts):
-    numbers = _numbers(_digests(texts))
+    numbers = first_seen(digests_of(texts))
     distinct = list(dict.fromkeys(texts))
     assert numbers.tolist() == [distinct.index(text) for text in texts]
-    assert _is_new(numbers).tolist() == [text not in texts[:place] for place, text in enumerate(texts)]
+    assert is_new(numbers).tolist() == [text not in texts[:place] for place, text in enumerate(texts)]
 
 
 @given(st.integers(1, 30).flatmap(lambda n: st.tuples(st.just(n), st.lists(st.tuples(*[st.integers(0, n - 1)] * 2)))))

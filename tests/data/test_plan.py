@@ -216,8 +216,10 @@ def test_a_language_whose_groups_share_one_text_is_small():
 def test_a_batch_larger_than_every_language():
     assert refusal(corpus_of(3, 2, shared=2), batch_size=6) == (
         "train.batch_size 6 is larger than the 5 distinct groups in the largest language: no mono batch can be made "
-        "and mixing_ratio is 0.5; use a batch of at most 5"
+        "and mixing_ratio is 0.5; use a batch of at most 2"
     )
+    assert plan(corpus_of(3, 2, shared=2), batch_size=2).batch_size == 2
+    assert refusal(corpus_of(3, 2, shared=2), batch_size=6, mixing_ratio=1.0).endswith("use a batch of at most 5")
 
 
 def test_a_batch_larger_than_the_cross_groups():

@@ -55,7 +55,8 @@ def test_a_dev_set_cut_from_the_training_file_is_refused_in_one_line(prepared, t
     assert f"{documents[0]} " in line
     assert f"{documents[-1]} " in line
     assert line.endswith(
-        ". --set data.on_leak=drop trains without the 10 of 120 groups that hold them, data.on_leak=warn with them"
+        ". --set data.on_leak=drop trains without the 10 of 120 groups that hold them, data.on_leak=warn with them; "
+        "data.holdout: {documents: 0.1} in place of benchmarks cuts a dev and a test part out of the training files"
     )
 
 
