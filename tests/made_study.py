@@ -7,7 +7,8 @@ import numpy as np
 import optuna
 
 from hybridtune.config.names import contestant_name, short_name
-from hybridtune.config.study import Study, check, dump_study
+from hybridtune.config.study import Study, dump_study
+from hybridtune.config.validation import check
 from hybridtune.metrics import metrics
 from hybridtune.metrics.per_query import read_per_query, write_per_query
 from hybridtune.report.contestants import Scored, compare_contestants

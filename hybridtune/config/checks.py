@@ -8,7 +8,7 @@ from hybridtune.config.fields import Part, Seed, Train
 from hybridtune.config.names import short_name
 from hybridtune.config.search import Search
 from hybridtune.config.space import corners, field_names, in_order, not_searchable
-from hybridtune.errors import reason
+from hybridtune.config.validation import reason
 
 Parts = Mapping[str, Part]
 _SEED: TypeAdapter[int] = TypeAdapter(Seed, config=ConfigDict(strict=True))

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -21,8 +21,9 @@ from hybridtune.config.fields import (
     Train,
 )
 from hybridtune.config.search import Search, fill_variables
+from hybridtune.config.validation import check, mistakes
 from hybridtune.config.yaml_text import YAMLError, dump_yaml, parse_yaml, yaml_mistake
-from hybridtune.errors import InputError, reason
+from hybridtune.errors import InputError
 
 _SECTIONS = ("data", "encoder", "benchmarks", "mix", "train", "resources")
 
@@ -53,7 +54,7 @@ class Study(Part):
         try:
             super().__init__(**sections)
         except ValidationError as error:
-            raise InputError(_mistakes(error, Study, "Study")) from None
+            raise InputError(mistakes(error, Study, "Study")) from None
 
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]  # `model_validate` does not go through it
 
@@ -119,9 +120,6 @@ def _holdout_problems(data: Data, benchmarks: Benchmarks) -> Iterator[str]:
             )
 
 
-AnyPart = TypeVar("AnyPart", bound=Part)
-
-
 def load_study(path: str | Path, overrides: Sequence[str] = (), **fields: Any) -> Study:
     """Read and check a study file.
 
@@ -156,23 +154,6 @@ def demo_study() -> Path:
     """Return the study file of the demo, which is part of the package."""
     packaged = Path(str(resources.files("hybridtune") / "search_spaces" / "newsroom.yaml"))
     return packaged if packaged.is_file() else Path(__file__).parents[2] / "search_spaces" / "newsroom.yaml"
-
-
-def check(model: type[AnyPart], tree: dict[str, Any], source: str) -> AnyPart:
-    """Return a parsed section as its model; raise InputError with one line per mistake, each naming ``source``."""
-    try:
-        return model.model_validate(tree)
-    except ValidationError as error:
-        raise InputError(_mistakes(error, model, source)) from None
-
-
-def _mistakes(error: ValidationError, model: type[Part], source: str) -> str:
-    lines = []
-    for item in error.errors():
-        where = ".".join(str(step) for step in item["loc"] if step != "[key]")  # pydantic's mark of a wrong key
-        for line in reason(item, model).split("\n"):
-            lines.append(f"{source}: {where}: {line}" if where else f"{source}: {line}")
-    return "\n".join(lines)
 
 
 def dump_study(study: Study) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from hybridtune.config.fields import BenchmarkSource
-from hybridtune.config.study import check
+from hybridtune.config.validation import check
 from hybridtune.data.readers.benchmarks import notices_of_languages, read_benchmark
 from hybridtune.data.readers.languages import mixed_up
 from hybridtune.data.readers.records import BenchmarkRows, Text, TextList, benchmark_digest

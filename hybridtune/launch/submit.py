@@ -18,7 +18,8 @@ from typing import Any
 import hybridtune
 from hybridtune.config.fields import Resources
 from hybridtune.config.search import is_url
-from hybridtune.config.study import Study, check, dump_study
+from hybridtune.config.study import Study, dump_study
+from hybridtune.config.validation import check
 from hybridtune.config.yaml_text import parse_yaml
 from hybridtune.errors import InputError
 from hybridtune.launch import attach, jobs

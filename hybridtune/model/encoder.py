@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hybridtune.config.fields import Encoder, Train
-from hybridtune.config.study import check
+from hybridtune.config.validation import check
 from hybridtune.metrics.arrays import Float32, Int32
 from hybridtune.model import adapters, packing
 from hybridtune.model.backbone import load_backbone, token_types

@@ -21,7 +21,7 @@ from hybridtune.search.arms import arms, searched, stops_early
 from hybridtune.search.space import objectives
 from hybridtune.search.trial import trial_name
 from hybridtune.search.trial_log import read_reports
-from hybridtune.storage.trial_rows import TrialRow, read_rows, wall_seconds
+from hybridtune.storage.trial_rows import TrialRow, read_rows, spent
 
 Report = Mapping[str, Any]
 
@@ -200,14 +200,6 @@ def budget(study: Study, spent_seconds: float, spent_steps: int) -> Budget | Non
     time_left = float("inf") if search.time_budget is None else seconds(search.time_budget) - spent_seconds
     steps_left = float("inf") if search.step_budget is None else search.step_budget - spent_steps
     return Budget(time_left, steps_left, study.eval_steps)
-
-
-def spent(rows: Sequence[TrialRow]) -> tuple[float, int]:
-    """Return the wall time in seconds, of trials side by side once, and the training steps that trials have used.
-
-    ``rows`` include trials that were cut off: ``read_rows(folder, running=True)``.
-    """
-    return wall_seconds(rows), sum(int(row.metrics.get("step", 0)) for row in rows)
 
 
 def used_up(study: Study, rows: Sequence[TrialRow]) -> str | None:

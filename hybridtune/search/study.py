@@ -21,11 +21,11 @@ from hybridtune.search.arms import ARM, PROPOSED, expected_trials, most_reruns, 
 from hybridtune.search.interrupt import Interrupts
 from hybridtune.search.loggers import callbacks
 from hybridtune.search.optuna_search import searcher
-from hybridtune.search.stopping import budget, scheduler, settle, spent, used_up
+from hybridtune.search.stopping import budget, scheduler, settle, used_up
 from hybridtune.search.trial import Trial, trial_name
 from hybridtune.search.trial_log import Display, TrialLog
 from hybridtune.storage.optuna_storage import load_optuna_study
-from hybridtune.storage.trial_rows import SETTLED, TrialRow, best_row, contenders, pareto_front, read_rows
+from hybridtune.storage.trial_rows import SETTLED, TrialRow, best_row, contenders, pareto_front, read_rows, spent
 from hybridtune.train.evaluators import NotSharedError
 from hybridtune.train.fit import clear
 from hybridtune.train.job_queue import FitJob

@@ -161,3 +161,11 @@ def wall_seconds(rows: Sequence[TrialRow]) -> float:
         total += max(0.0, ended - max(began, until))
         until = max(until, ended)
     return total
+
+
+def spent(rows: Sequence[TrialRow]) -> tuple[float, int]:
+    """Return the wall time in seconds, of trials side by side once, and the training steps that trials have used.
+
+    ``rows`` include trials that were cut off: ``read_rows(folder, running=True)``.
+    """
+    return wall_seconds(rows), sum(int(row.metrics.get("step", 0)) for row in rows)

@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 from hybridtune.callbacks import Callbacks, StudyCallback, phase
 from hybridtune.config.fields import BenchmarkSource, Encoder, Part, Resources
-from hybridtune.config.study import apply_overrides, check, load_study
+from hybridtune.config.study import apply_overrides, load_study
+from hybridtune.config.validation import check
 from hybridtune.data.readers.benchmarks import read_benchmark
 from hybridtune.data.readers.records import BenchmarkRows
 from hybridtune.errors import InputError

@@ -19,7 +19,7 @@ from hybridtune.config.names import short_name
 from hybridtune.config.search import seconds
 from hybridtune.report.text import format_duration, format_metric
 from hybridtune.search.arms import expected_trials
-from hybridtune.storage.trial_rows import TrialRow
+from hybridtune.storage.trial_rows import TrialRow, spent
 from hybridtune.terminal.tables import FIGURES, Pace, short, trials_table
 
 if TYPE_CHECKING:
@@ -167,8 +167,6 @@ def search_title(
 
     The time of ``earlier`` trials, those that were cut off among them, counts against the budget.
     """
-    from hybridtune.search.stopping import spent  # heavy, and `status` has to answer at once
-
     search, expected = study.search, expected_trials(study)
     began = time.monotonic() - spent(earlier)[0]
 

@@ -13,8 +13,7 @@ from hybridtune.report.contestants import centring_words
 from hybridtune.report.headline import chance
 from hybridtune.report.text import format_duration, format_end, format_metric, format_signed
 from hybridtune.search.arms import expected_trials, searched
-from hybridtune.search.stopping import spent
-from hybridtune.storage.trial_rows import TrialRow
+from hybridtune.storage.trial_rows import TrialRow, spent
 from hybridtune.study.preflight import Preflight
 from hybridtune.study.summary import opening_lines, trials_line
 from hybridtune.terminal.scores import groups_table

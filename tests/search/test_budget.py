@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from optuna.trial import TrialState
 from small_study import small_study
 
-from hybridtune.search.stopping import Budget, budget, settle, spent, used_up
-from hybridtune.storage.trial_rows import TrialRow, contenders
+from hybridtune.search.stopping import Budget, budget, settle, used_up
+from hybridtune.storage.trial_rows import TrialRow, contenders, spent
 
 NEVER = float("inf")
 
