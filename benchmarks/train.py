@@ -30,8 +30,7 @@ SYSTEMS = ("ours", "peer", "bare")
 
 def write_pairs(data, folder, most):
     """One group a pair, all called one language: the plan then makes plain shuffled batches of them."""
-    from hybridtune.data.readers.files import find_sources
-    from hybridtune.data.readers.native import read_groups
+    from hybridtune.data.readers.sources import find_sources, read_groups
 
     pairs, seen = [], set()
     for source in find_sources([data]):

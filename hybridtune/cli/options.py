@@ -5,13 +5,14 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
 from hybridtune.errors import InputError
 
 if TYPE_CHECKING:
+    from hybridtune.config.fields import DataSet
     from hybridtune.config.study import Study
     from hybridtune.terminal.screen import Screen
 
@@ -54,6 +55,38 @@ def study_options(command: Command) -> Command:
     for option in (seed_option, json_option, address, location, dry_run_option, set_option):
         command = option(command)
     return command
+
+
+def data_options(command: Command) -> Command:
+    """Add PATH... and the options that say what is there; the command gets them as ``data_sets``."""
+
+    @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+    @click.option("--format", "form", metavar="NAME", help="What the files are, where names and rows do not say it.")
+    @click.option("--columns", metavar="QUERY=A,PASSAGE=B", help="Columns of pairs: query=question,passage=answer,...")
+    @click.option("--language", metavar="CODE", help="Language of texts that name none: sw, or en-sw (query-passage).")
+    @click.option("--split", metavar="NAME", help="Which part of a data set with several; default: train.")
+    @functools.wraps(command)
+    def with_data_sets(paths: tuple[str, ...], form: str | None, columns: str | None, **given: Any) -> Any:
+        named = {"format": form, "language": given.pop("language"), "split": given.pop("split")}
+        return command(data_sets=_data_sets(paths, columns, named), **given)
+
+    return cast("Command", with_data_sets)
+
+
+def _data_sets(paths: tuple[str, ...], columns: str | None, named: Mapping[str, str | None]) -> "list[DataSet]":
+    """Return the data sets of a command as a study file would have them; raise InputError for a wrong option."""
+    from hybridtune.config.fields import DataSet
+    from hybridtune.config.validation import check
+
+    pairs = [part.partition("=") for part in columns.split(",")] if columns else []
+    for role, equals, column in pairs:
+        if not equals:
+            raise InputError(f"--columns {columns}: {role!r} is not of the form query=NAME")
+        if sum(role == other for other, _, _ in pairs) > 1:
+            raise InputError(f"--columns {columns}: {role!r} is given twice, the second time as {column!r}")
+    given = {name: value for name, value in named.items() if value is not None}
+    fields = given | {"columns": {role.strip(): column.strip() for role, _, column in pairs}}
+    return [check(DataSet, {"path": path, **fields}, f"options for {path}") for path in paths]
 
 
 def is_job_api(address: str | None) -> bool:

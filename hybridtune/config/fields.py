@@ -1,5 +1,6 @@
 """The sections of a study file but the search: data, encoder, benchmarks, mix, training, resources; strict models."""
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
@@ -16,6 +17,8 @@ Auto = Literal["auto"]  # worked out from the machine or the cluster, before a s
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Language = Annotated[str, Field(pattern=LANGUAGE.pattern), AfterValidator(canonical_code)]
 A_LIST_IS_A_RANGE = BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)  # YAML has lists
+# A second part that begins as a language does, in lower case.
+_LANGUAGE_PAIR = re.compile(r"(.+?)-([a-z]{2,3}(?:[-_][A-Z0-9][A-Za-z0-9]*)*)")
 MixPair = Annotated[str, Field(pattern=LANGUAGE.pattern)]  # `de`, or `en-de`: query language first
 
 
@@ -25,14 +28,56 @@ class Part(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class DataSet(Part):
-    """One entry of `data.train`."""
+Format = Literal["groups", "pairs", "squad", "beir", "miracl", "ciral", "neuclir", "mmarco", "mrtydi", "clirmatrix"]
+ColumnRole = Literal[
+    "query", "passage", "language", "query_language", "passage_language", "id", "document", "negatives", "score"
+]
 
-    path: str = Field(description="a file, folder or glob of the native format, or what `reader` takes")
+
+class DataSet(Part):
+    """One entry of `data.train`, and of the paths of the commands on data."""
+
+    path: str = Field(
+        description="a file, folder or glob of any known format, hf://datasets/OWNER/NAME, or what `reader` takes"
+    )
     weight: Weight = Field(default=1.0, description="its pairs are drawn as if the data set stood there so many times")
     reader: Hook | None = Field(
         default=None, description="a function of yours, package.module:function: takes the path, yields groups"
     )
+    format: Format | None = Field(default=None, description="what the files are; null: found by names and first rows")
+    columns: dict[ColumnRole, Annotated[str, Field(min_length=1)]] = Field(
+        default={}, description="columns of pairs by what they hold; of those left out the usual names are looked for"
+    )
+    language: str | None = Field(
+        default=None, description="language of texts that do not name theirs: `sw`, or `en-sw` for queries-passages"
+    )
+    split: str | None = Field(default=None, description="which part of a data set with several; null: train")
+
+    @field_validator("language")
+    @classmethod
+    def _languages_have_codes(cls, value: str | None) -> str | None:
+        return None if value is None else "-".join(dict.fromkeys(language_pair(value)))
+
+    @model_validator(mode="after")
+    def _a_reader_sees_to_its_format(self) -> "DataSet":
+        given = [name for name in ("format", "columns", "language", "split") if getattr(self, name)]
+        if self.reader is not None and given:
+            raise ValueError(f"{given[0]} is not for a reader of your own; let {self.reader} see to it")
+        return self
+
+
+def language_pair(code: str) -> tuple[str, str]:
+    """Return the languages of queries and of passages that a code names, ``sw`` or ``en-sw``; ValueError for others.
+
+    The region of a language is in upper case, so that it is no second language.
+
+    Example:
+        >>> language_pair("en-sw"), language_pair("pt-BR"), language_pair("zh-Hant-en")
+        (('en', 'sw'), ('pt-BR', 'pt-BR'), ('zh-Hant', 'en'))
+    """
+    pair = _LANGUAGE_PAIR.fullmatch(code)
+    both = pair.groups() if pair else (code, code)
+    return canonical_code(both[0]), canonical_code(both[1])
 
 
 class Holdout(Part):
@@ -54,7 +99,7 @@ class Holdout(Part):
 class Data(Part):
     """The question-passage pairs to train on."""
 
-    train: list[DataSet] = Field(min_length=1, description="data sets: paths, or {path, weight, reader}")
+    train: list[DataSet] = Field(min_length=1, description="data sets: paths, or {path, weight, format, language, ...}")
     language_limits: dict[Language, Annotated[int, Field(ge=0)]] = Field(
         default={}, description="most training groups a language may have; 0 makes it zero-shot"
     )

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from hybridtune.data.plan import HybridPlan
-from hybridtune.data.readers.native import parse_groups
+from hybridtune.data.readers.sources import parse_groups
 from hybridtune.errors import InputError
 
 

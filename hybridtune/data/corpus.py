@@ -16,7 +16,8 @@ import pyarrow as pa
 
 from hybridtune.data.answer_sets import answer_sets
 from hybridtune.data.digests import Digests, digests_of, first_seen, is_new
-from hybridtune.data.readers.native import Group, parse_groups
+from hybridtune.data.readers.native import Group
+from hybridtune.data.readers.sources import parse_groups
 from hybridtune.data.text_key import text_key
 from hybridtune.errors import InputError
 from hybridtune.metrics.arrays import Bool, Float64, Int32, Int64

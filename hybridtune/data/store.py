@@ -28,8 +28,9 @@ from hybridtune.config.fields import Data, Encoder
 from hybridtune.config.hooks import hook_source
 from hybridtune.data.corpus import Corpus, CorpusBuilder, TextPart, read_texts
 from hybridtune.data.holdout import Cut
-from hybridtune.data.readers.files import Source, find_sources, read_bytes
-from hybridtune.data.readers.native import Group, read_groups
+from hybridtune.data.readers.files import Source, read_bytes
+from hybridtune.data.readers.native import Group
+from hybridtune.data.readers.sources import find_sources, read_groups
 from hybridtune.data.training_texts import TrainingTexts
 from hybridtune.errors import InputError
 from hybridtune.metrics.arrays import Int32, Int64
@@ -130,7 +131,8 @@ class StoreRecipe:
         """Digest of the groups that the files hold, without those that are held out."""
         digest = hashlib.sha256()
         for source in self.sources:
-            digest.update(_content(source) + f" {source.data_set} ".encode())
+            said = f"{tuple(source.layout)} " if any(source.layout) else ""
+            digest.update(_content(source) + f" {source.data_set} {said}".encode())
         digest.update(repr(self.cut and self.cut.holdout).encode())
         return digest.hexdigest()
 
@@ -164,7 +166,7 @@ def recipe(data: Data, encoder: Encoder) -> StoreRecipe:
 
     With a holdout the files are read.
     """
-    sources = find_sources([data_set.path for data_set in data.train], [data_set.reader for data_set in data.train])
+    sources = find_sources(data.train)
     own = encoder.name == "tiny"
     tokenizer = None if own else pretrained_tokenizer(encoder.name, encoder.trust_remote_code)
     cut = None

@@ -13,9 +13,10 @@ from hybridtune.callbacks import StudyCallback, phase
 from hybridtune.config.fields import BenchmarkSource, Encoder, Resources
 from hybridtune.data.corpus import Corpus
 from hybridtune.data.readers.benchmarks import read_benchmark
-from hybridtune.data.readers.files import Source, find_sources
-from hybridtune.data.readers.native import Group, group_rows, read_groups
+from hybridtune.data.readers.files import Source
+from hybridtune.data.readers.native import Group
 from hybridtune.data.readers.records import BenchmarkRows
+from hybridtune.data.readers.sources import find_sources, group_rows, read_groups
 from hybridtune.data.text_key import text_key
 from hybridtune.errors import InputError
 from hybridtune.evaluate.ann import search_pool

@@ -10,8 +10,7 @@ import pytest
 
 from hybridtune.config.fields import BenchmarkSource
 from hybridtune.data.readers.benchmarks import read_benchmark
-from hybridtune.data.readers.files import find_sources
-from hybridtune.data.readers.native import read_groups
+from hybridtune.data.readers.sources import find_sources, read_groups
 from hybridtune.errors import InputError
 
 DOCS = Path(__file__).parents[2] / "docs" / "data.md"

@@ -6,8 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hybridtune.data.readers.files import find_sources
-from hybridtune.data.readers.native import group_rows, read_groups
+from hybridtune.data.readers.sources import find_sources, group_rows, read_groups
 from hybridtune.errors import InputError
 
 KIT = Path(__file__).parents[3] / "shared" / "kit"

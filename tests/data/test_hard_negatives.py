@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from hybridtune.data.corpus import Corpus
 from hybridtune.data.plan import HybridPlan
-from hybridtune.data.readers.files import find_sources
-from hybridtune.data.readers.native import Group, read_groups
+from hybridtune.data.readers.native import Group
+from hybridtune.data.readers.sources import find_sources, read_groups
 from hybridtune.data.stream import _texts
 from hybridtune.errors import InputError
 

@@ -9,7 +9,8 @@ import pytest
 from reading import passages, read
 
 from hybridtune.data.leaks import LeakSearch, ScoredTexts
-from hybridtune.data.readers.native import Group, parse_groups
+from hybridtune.data.readers.native import Group
+from hybridtune.data.readers.sources import parse_groups
 
 KIT = Path(__file__).parents[3] / "shared" / "kit"
 pytestmark = [

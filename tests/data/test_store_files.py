@@ -10,8 +10,8 @@ from hybridtune.config.fields import Encoder
 from hybridtune.data import corpus as corpus_module
 from hybridtune.data import store as store_module
 from hybridtune.data.corpus import CorpusBuilder
-from hybridtune.data.readers.files import find_sources
-from hybridtune.data.readers.native import Group, read_groups
+from hybridtune.data.readers.native import Group
+from hybridtune.data.readers.sources import find_sources, read_groups
 from hybridtune.errors import InputError
 from hybridtune.model.tokenizer import train_tokenizer
 

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hybridtune.data.readers.files import SUFFIXES, find_sources
-from hybridtune.data.readers.native import Group, parse_group, read_groups
+from hybridtune.data.readers.files import SUFFIXES
+from hybridtune.data.readers.native import Group, parse_group
+from hybridtune.data.readers.sources import find_sources, read_groups
 from hybridtune.errors import InputError
 from hybridtune.prepare import writer
 from hybridtune.prepare.writer import group_row, output_file, write_groups

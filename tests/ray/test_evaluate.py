@@ -9,8 +9,7 @@ import pytest
 import pytrec_eval
 
 from hybridtune.data.newsroom import generate
-from hybridtune.data.readers.files import find_sources
-from hybridtune.data.readers.native import group_rows, read_groups
+from hybridtune.data.readers.sources import find_sources, group_rows, read_groups
 from hybridtune.errors import InputError
 from hybridtune.model.folder import build_tiny
 from hybridtune.study.compare import compare_evaluations

@@ -9,8 +9,7 @@ import time
 import pytest
 from object_store import KEYS, s3_server, use_memory_store
 
-from hybridtune.data.readers.files import find_sources
-from hybridtune.data.readers.native import read_groups
+from hybridtune.data.readers.sources import find_sources, read_groups
 from hybridtune.errors import InputError
 from hybridtune.storage import files as places
 from hybridtune.storage.files import (

@@ -5,8 +5,7 @@ import json
 
 import pytest
 
-from hybridtune.data.readers.files import find_sources
-from hybridtune.data.readers.native import read_groups
+from hybridtune.data.readers.sources import find_sources, read_groups
 from hybridtune.errors import InputError
 from hybridtune.study.mine import write_with_negatives
 

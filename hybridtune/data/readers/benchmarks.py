@@ -4,22 +4,14 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from hybridtune.config.fields import BenchmarkSource
+from hybridtune.config.fields import BenchmarkSource, DataSet
 from hybridtune.config.languages import language_code
-from hybridtune.data.readers.files import (
-    EMBEDDED,
-    HELD_OUT,
-    SUFFIXES,
-    call_reader,
-    files_below,
-    find_sources,
-    read_head,
-    reader_rows,
-)
+from hybridtune.data.readers.files import EMBEDDED, HELD_OUT, SUFFIXES, call_reader, files_below, read_head, reader_rows
 from hybridtune.data.readers.foreign import foreign_folder, not_read
 from hybridtune.data.readers.languages import mixed_up
-from hybridtune.data.readers.native import Group, benchmark_of_groups, cut_benchmark, parse_group, read_native
+from hybridtune.data.readers.native import Group, benchmark_of_groups, cut_benchmark, parse_group
 from hybridtune.data.readers.records import BenchmarkRows, CorpusPart, OfLanguages, TextList
+from hybridtune.data.readers.sources import find_sources, read_groups
 from hybridtune.data.readers.squad import mlqa_files, read_mlqa, read_xquad_r, xquad_r_files
 from hybridtune.data.readers.trec import miracl_files, qrels_files, read_miracl, read_qrels_folder, refuse_part
 from hybridtune.errors import InputError
@@ -65,7 +57,7 @@ def _read_by_hook(source: BenchmarkSource, reader: str) -> BenchmarkRows:
     for name in ("documents", "language", "split", "ignore_identical_ids"):
         if getattr(source, name) is not None:
             raise InputError(f"{source.path}: benchmark.{name} is not for a reader of your own; let {reader} see to it")
-    (file,) = find_sources([source.path], [reader])
+    (file,) = find_sources([DataSet(path=source.path, reader=reader)])
     found = call_reader(file)
     if not isinstance(found, BenchmarkRows):
         groups = [parse_group(row, where) for where, row in reader_rows(file, found)]
@@ -119,7 +111,8 @@ def _read(source: BenchmarkSource) -> BenchmarkRows:
         raise InputError(f"{source.path}: no splits there, yet split {source.split!r} is asked for")
     if xquad_r:
         return _only(read_xquad_r(xquad_r, source), source.languages)
-    return _only(read_native(source), source.languages)
+    groups = [group for file in single or find_sources([source.path]) for group in read_groups(file)]
+    return _only(cut_benchmark(source, groups), source.languages)
 
 
 def _only(rows: BenchmarkRows, wanted: Sequence[str] | None) -> BenchmarkRows:

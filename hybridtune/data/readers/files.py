@@ -11,7 +11,7 @@ import os.path
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice, zip_longest
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -31,6 +31,15 @@ _SIDES = ("queries", "passages", "negatives")  # columns that hold a value for e
 _FILES_LOOKED_AT = 1000  # in a folder of no known format
 
 
+class Layout(NamedTuple):
+    """What the user says of files that do not say it themselves, see `hybridtune.config.fields.DataSet`."""
+
+    format: str | None = None
+    columns: tuple[tuple[str, str], ...] = ()  # (what it holds, its name)
+    language: str | None = None  # `en`, or `en-sw`
+    split: str | None = None
+
+
 class Source(NamedTuple):
     """One file; without a file system, a part of the embedded corpus or what ``reader`` reads."""
 
@@ -39,24 +48,7 @@ class Source(NamedTuple):
     filesystem: fs.FileSystem | None
     data_set: int = 0  # the entry of ``data.train`` that named it
     reader: str | None = None  # the user's own, as ``package.module:function``
-
-
-def find_sources(paths: Sequence[str], readers: Sequence[str | None] = ()) -> list[Source]:
-    """Find the files of paths, folders and globs, one per data set, in a fixed order (as given, then by name).
-
-    A path that the user's own reader takes stays as it is; one that matches no file, or a file of an unknown kind, is
-    refused.
-    """
-    sources: list[Source] = []
-    for data_set, (path, reader) in enumerate(zip_longest(map(os.path.expanduser, paths), readers)):
-        if reader is not None:
-            sources.append(Source(path, path, None, data_set, reader))
-            continue
-        found = [source._replace(data_set=data_set) for source in _expand(path)]
-        if not found:
-            raise InputError(f"{path}: {_nothing_at(path)}")
-        sources.extend(found)
-    return sources
+    layout: Layout = Layout()
 
 
 def files_below(path: str) -> dict[str, Source]:
@@ -212,7 +204,7 @@ def _broken_link(link: Path) -> str:
     return f"is a symbolic link to {link.readlink()}, which does not exist"
 
 
-def _nothing_at(path: str) -> str:
+def nothing_at(path: str) -> str:
     """Explain why no file was found at a path."""
     if "://" not in path and not glob.has_magic(path):
         location = Path(path)
@@ -229,7 +221,8 @@ def _nothing_at(path: str) -> str:
     return f"no {', '.join(SUFFIXES)} file there"
 
 
-def _expand(path: str) -> Iterator[Source]:
+def expand(path: str) -> Iterator[Source]:
+    """Find the data files of a path, folder or glob, sorted; refuse a file of an unknown kind."""
     if path.startswith(EMBEDDED):
         embedded_part(path)
         yield Source(path, path, None)

@@ -4,23 +4,13 @@ Groups come from files (`find_sources`), from rows in memory, from the embedded 
 own, and are checked here: `Corpus` and `read_benchmark` take them as they are.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from hybridtune.config.fields import BenchmarkSource
 from hybridtune.config.languages import language_code
 from hybridtune.data.answer_sets import answer_sets_by_key
-from hybridtune.data.readers.files import (
-    Source,
-    call_reader,
-    check_unicode,
-    embedded_part,
-    find_sources,
-    read_rows,
-    reader_rows,
-)
-from hybridtune.data.readers.foreign import foreign_row, not_read
+from hybridtune.data.readers.files import check_unicode
 from hybridtune.data.readers.records import BenchmarkRows, Judgement, Text, in_parts
 from hybridtune.data.text_key import text_key
 from hybridtune.errors import InputError
@@ -40,37 +30,6 @@ class Group(NamedTuple):
     # Which texts a machine translated: {"queries" or "passages": {language: the one it was translated from}}.
     translated: Mapping[str, Mapping[str, str]] = {}
     translation: Mapping[str, str] = {}  # of those texts: `engine`, `model`, `licence`
-
-
-def read_groups(source: Source) -> Iterator[Group]:
-    """Read and check the groups of one file, streamed; errors name the file and the line (or row)."""
-    for row, (where, value) in enumerate(group_rows(source)):
-        foreign = foreign_row(value) if row == 0 else None
-        if foreign is not None:
-            raise InputError(f"{where}: {not_read(foreign)}")
-        yield parse_group(value, where)
-
-
-def group_rows(source: Source) -> Iterator[tuple[str, Any]]:
-    """Read the rows of one file as they are, unchecked, each with its ``file:line``; streamed."""
-    if source.reader is not None:
-        return reader_rows(source, call_reader(source))
-    if source.filesystem is not None:
-        return read_rows(source, unique_keys=True)
-    from hybridtune.data import newsroom  # it reads its word lists at import
-
-    rows = enumerate(newsroom.generate(embedded_part(source.path)), 1)
-    return ((f"{source.name}:{number}", row) for number, row in rows)
-
-
-def parse_groups(groups: str | Path | Iterable[Group | Mapping[str, Any]]) -> Iterator[Group]:
-    """Yield the checked groups of a file, folder or glob, or of rows of the native format."""
-    if isinstance(groups, str | Path):
-        for source in find_sources([str(groups)]):
-            yield from read_groups(source)
-        return
-    for number, row in enumerate(groups, 1):
-        yield row if isinstance(row, Group) else parse_group(row, f"group {number}")
 
 
 def parse_group(row: Any, where: str) -> Group:
@@ -182,11 +141,6 @@ def _by_language(texts: Mapping[str, Any], where: str) -> dict[str, Any]:
             raise InputError(f"{where}: {written[language]!r} and {code!r} are one language; keep one of the two")
         found[language], written[language] = text, code
     return found
-
-
-def read_native(source: BenchmarkSource) -> BenchmarkRows:
-    """Read groups as a benchmark, or the documents of it that ``source`` names."""
-    return cut_benchmark(source, [group for file in find_sources([source.path]) for group in read_groups(file)])
 
 
 def cut_benchmark(source: BenchmarkSource, groups: Sequence[Group]) -> BenchmarkRows:
