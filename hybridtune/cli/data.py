@@ -1,8 +1,45 @@
 """The commands on training data, `hybridtune data ...`: each reads any known format and writes groups, or a report."""
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
 import click
+
+from hybridtune.cli.options import FILE, answer, data_options, json_option, open_screen
+from hybridtune.errors import InputError
+
+if TYPE_CHECKING:
+    from hybridtune.config.fields import DataSet
 
 
 @click.group()
 def data() -> None:
     """Look at training pairs, convert, group, clean, check and split them, before a study trains on them."""
+
+
+@data.command()
+@data_options
+@click.option("--by", type=click.Choice(["id", "text", "alignment"]), help="Without it: what each way would give.")
+@click.option("--alignment", type=FILE, help="CSV, TSV or JSON lines of ids that translate each other.")
+@click.option("--out", metavar="FILE", help="The file of groups to write: .jsonl, .jsonl.gz or .parquet.")
+@json_option
+def group(data_sets: "list[DataSet]", by: Any, alignment: Path | None, out: str | None, as_json: bool) -> None:
+    """Make groups of translations out of pairs, which cross-lingual batches need.
+
+    By id: rows of one id translate each other. By text: rows of equal query are one, and so are queries of several
+    languages that share a passage. By alignment: ids on one line of a file translate each other.
+    """
+    if (by is None) != (out is None):
+        raise InputError("give --by and --out together; without both, what each way would give is shown")
+    if (by == "alignment") != (alignment is not None):
+        raise InputError("--by alignment and --alignment FILE go together")
+    from hybridtune.prepare import group as grouping
+    from hybridtune.terminal.grouping import grouped_summary, ways_table
+
+    screen = open_screen(as_json)
+    if by is None or out is None:
+        result = grouping.compare_ways(data_sets, screen)
+        answer(result, as_json, lambda: ways_table(result, data_sets[0].path, screen))
+        return
+    result = grouping.group(data_sets, by, out, alignment, screen)
+    answer(result, as_json, lambda: grouped_summary(result, screen))

@@ -1,0 +1,225 @@
+"""`hybridtune data group`: rows of training data made groups of translations, counted before and after, and written."""
+
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from hybridtune.callbacks import StudyCallback, phase
+from hybridtune.config.fields import DataSet
+from hybridtune.data.readers.files import Source
+from hybridtune.data.readers.native import Group
+from hybridtune.data.readers.sources import find_sources, read_groups
+from hybridtune.data.text_key import text_key
+from hybridtune.prepare.alignment import read_alignment
+from hybridtune.prepare.grouping import Borrowed, Groups, Sets, by_id, by_pairs_of_ids, by_text, into_groups
+from hybridtune.prepare.rows import Rows, count_pairs, spool_rows
+from hybridtune.prepare.writer import open_groups, output_file
+
+Way = Literal["id", "text", "alignment"]
+
+_AT_ONCE = 1 << 12  # groups between two reports of progress
+_SHOWN = 60  # characters of a text in an example
+_JOIN: Mapping[str, Callable[[Rows], Sets]] = {"id": by_id, "text": by_text}
+
+
+def compare_ways(data_sets: Sequence[DataSet], callback: StudyCallback) -> dict[str, Any]:
+    """Return what each way that needs nothing but the rows would give; nothing is written.
+
+    ``best`` is the way with most pairs, id before text; None where no way joins anything.
+    """
+    with spooled(find_sources(data_sets), callback) as rows:
+        ways = {way: _about(rows, join(rows)) for way, join in _JOIN.items()}
+        as_read = _counts(rows)
+        return {
+            "rows": len(rows),
+            "languages": list(rows.languages),
+            "as read": as_read,
+            "ways": ways,
+            "best": best_way(as_read, ways),
+        }
+
+
+def best_way(as_read: Mapping[str, int], ways: Mapping[str, Mapping[str, Any]]) -> Any:
+    """Return the way that gives most pairs, id before text; None where none joins anything."""
+    best = max(ways, key=lambda way: ways[way]["mono"] + ways[way]["cross"])  # of equals the first
+    return best if ways[best]["groups"] < as_read["groups"] else None
+
+
+def group(
+    data_sets: Sequence[DataSet], way: Way, out: str, alignment: Path | None, callback: StudyCallback
+) -> dict[str, Any]:
+    """Write the groups that rows become one way; return the counts before and after, and what could not be joined.
+
+    Raises:
+        InputError: the data or the alignment cannot be read, or ``out`` not be written.
+    """
+    sources = find_sources(data_sets)
+    file = output_file(out, sources)
+    with spooled(sources, callback) as rows:
+        if way == "alignment":
+            assert alignment is not None
+            pairs, notice = read_alignment(alignment, rows)
+            if notice:
+                callback.on_message(notice)
+            sets = by_pairs_of_ids(rows, pairs)
+        else:
+            sets = _JOIN[way](rows)
+        return {"by": way, **write_sets(rows, sets, file, callback)}
+
+
+@contextmanager
+def spooled(sources: Sequence[Source], callback: StudyCallback) -> Iterator[Rows]:
+    """Read the rows of all files once; their texts lie in a folder that is removed at the end."""
+    with tempfile.TemporaryDirectory(prefix="hybridtune-") as folder:
+        with phase(callback, "reading", "rows") as progress:
+            rows = spool_rows((group for source in sources for group in read_groups(source)), Path(folder), progress)
+        yield rows
+
+
+def write_sets(rows: Rows, sets: Sets, file: Path, callback: StudyCallback) -> dict[str, Any]:
+    """Write the groups of sets to a file; return the counts before and after, and what could not be joined."""
+    groups = into_groups(rows, sets.of)
+    left_out: Counter[str] = Counter()
+    with phase(callback, "writing", "groups") as progress, open_groups(file) as write:
+        progress(0, groups.count)
+        for number, group in enumerate(gather(rows, groups, left_out), 1):
+            write(group)
+            if number % _AT_ONCE == 0 or number == groups.count:
+                progress(number, groups.count)
+    return {
+        "file": str(file),
+        "rows": len(rows),
+        "as read": _counts(rows),
+        "grouped": _about(rows, sets, groups),
+        "left_out": dict(left_out),
+    }
+
+
+def _about(rows: Rows, sets: Sets, groups: Groups | None = None) -> dict[str, Any]:
+    """Return the counts of the groups that sets become, and examples of what is not clear in them."""
+    groups = into_groups(rows, sets.of) if groups is None else groups
+    return {
+        **_counts(rows, groups),
+        "unclear": sets.unclear,
+        "unclear_examples": [brief(next(iter(rows.spool.read(row).passages.values()))) for row in sets.examples],
+        "split": groups.split,
+        "split_examples": [rows.spool.read(row).group_id for row in groups.examples],
+    }
+
+
+def _counts(rows: Rows, groups: Groups | None = None) -> dict[str, int]:
+    """Count groups and their pairs, of the rows as they are or of the groups that they become."""
+    of, is_query, column, count = rows.row, rows.is_query, rows.column, len(rows)
+    if groups is not None:
+        more = np.array([(group, *text) for group, text in groups.added], np.int32).reshape(-1, 4)
+        of, count = np.concatenate([groups.of[rows.row], more[:, 0]]), groups.count
+        is_query = np.concatenate([is_query, more[:, 1] == 1])
+        column = np.concatenate([column, more[:, 2]])
+    pairs = count_pairs(of, is_query, column, len(rows.languages))
+    mono = int(pairs.diagonal().sum())
+    return {"groups": count, "mono": mono, "cross": int(pairs.sum()) - mono}
+
+
+def brief(text: str) -> str:
+    """Return a text as an example of a message shows it, in one short line."""
+    shown = " ".join(text.split())
+    return shown if len(shown) <= _SHOWN else f"{shown[: _SHOWN - 1]}…"
+
+
+def gather(rows: Rows, groups: Groups, left_out: Counter[str]) -> Iterator[Group]:
+    """Put the texts of every group together, in the order of their first rows; count what is left out by reason.
+
+    Of the rows of a group the first one names it; a name that an earlier group has gets ``#2``, ``#3``, ...
+    """
+    names = _Names(rows)
+    order = np.argsort(groups.of, kind="stable")  # rows by group
+    borrowed = _borrowed(rows, groups)
+    for number, members in groupby(order.tolist(), lambda row: int(groups.of[row])):
+        chosen = list(members)
+        held = [rows.spool.read(row) for row in chosen]
+        if len(held) == 1 and number not in borrowed:
+            yield held[0]._replace(group_id=names.next(chosen[0], held[0].group_id))
+            continue
+        others = [_only(rows.spool.read(text.row), text, rows.languages) for text in borrowed.get(number, ())]
+        yield merged(names.next(chosen[0], held[0].group_id), held, others, left_out)
+
+
+def _borrowed(rows: Rows, groups: Groups) -> dict[int, list[Borrowed]]:
+    """Return by group the texts that come from other rows than its own."""
+    found: dict[int, list[Borrowed]] = {}
+    for group, text in groups.added:
+        found.setdefault(group, []).append(text)
+    cells = np.flatnonzero(rows.origin != rows.row)
+    columns = (groups.of[rows.row[cells]], rows.is_query[cells], rows.column[cells], rows.origin[cells])
+    for group, *cell in zip(*(values.tolist() for values in columns), strict=True):
+        found.setdefault(group, []).append(Borrowed(*cell))
+    return found
+
+
+class _Names:
+    """The names of groups: the id of the first row, numbered where an earlier group has it."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._ids, self._marked = rows.ids, rows.marked
+        self._given = np.zeros(int(rows.ids.max(initial=-1)) + 1, np.int32)
+
+    def next(self, row: int, name: str) -> str:
+        number = self._ids[row]
+        self._given[number] += 1
+        if self._given[number] == 1:
+            return name
+        while f"{name}#{self._given[number]}" in self._marked:  # an id of the data
+            self._given[number] += 1
+        return f"{name}#{self._given[number]}"
+
+
+def _only(group: Group, text: Borrowed, languages: Sequence[str]) -> Group:
+    """Return a group with one of its texts, and what it says of it."""
+    side, language = "queries" if text.is_query else "passages", languages[text.column]
+    by = group.translated.get(side, {}).get(language)
+    texts = {language: getattr(group, side)[language]}
+    found = Group("", "", texts, {}) if text.is_query else Group("", "", {}, texts)
+    return found if by is None else found._replace(translated={side: {language: by}}, translation=group.translation)
+
+
+def merged(name: str, rows: Sequence[Group], others: Sequence[Group], left_out: Counter[str]) -> Group:
+    """Put rows together, and the texts of ``others`` behind them: of a language and side the first text is kept."""
+    sides: dict[str, dict[str, str]] = {"queries": {}, "passages": {}}
+    translated: dict[str, dict[str, str]] = {}
+    translation: dict[str, str] = {}
+    negatives: dict[str, dict[str, str]] = {}  # by language: key -> text
+    for row in (*rows, *others):
+        for side, texts in sides.items():
+            for language, text in getattr(row, side).items():
+                by = row.translated.get(side, {}).get(language)
+                if language not in texts and by is not None:
+                    translated.setdefault(side, {})[language] = by
+                    translation = translation or dict(row.translation)
+                texts.setdefault(language, text)
+        for language, found in row.negatives.items():
+            kept = negatives.setdefault(language, {})
+            for text in found:
+                kept.setdefault(text_key(text), text)
+    answers = {text_key(text) for text in sides["passages"].values()} if negatives else set()
+    for kept in negatives.values():
+        for key in kept.keys() & answers:
+            del kept[key]
+            left_out["hard negatives that are a passage of their group"] += 1
+    documents = dict.fromkeys(row.document_id for row in rows if row.document_id)
+    if len(documents) > 1:
+        left_out["further documents of a group"] += len(documents) - 1
+    return Group(
+        name,
+        next(iter(documents), ""),
+        dict(sorted(sides["queries"].items())),
+        dict(sorted(sides["passages"].items())),
+        {language: list(kept.values()) for language, kept in sorted(negatives.items()) if kept},
+        translated,
+        translation,
+    )

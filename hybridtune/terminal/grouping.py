@@ -1,0 +1,53 @@
+"""What `hybridtune data group` prints: what each way gives, what was written, and what could not be joined."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from hybridtune.terminal.screen import Screen
+from hybridtune.terminal.tables import plain_table
+
+_NAMES = {"id": "by id", "text": "by text", "alignment": "by alignment", "mining": "by mining"}
+
+
+def ways_table(result: Mapping[str, Any], path: str, screen: Screen) -> None:
+    """Print what each way of grouping would give."""
+    ways = result["ways"]
+    rows = [{"": "as read", **result["as read"]}]
+    rows += [{"": _NAMES[way], **{key: found[key] for key in result["as read"]}} for way, found in ways.items()]
+    screen.console.print(plain_table(rows, f"{result['rows']:,} rows in {len(result['languages'])} languages"))
+    for way, found in ways.items():
+        _print_unclear(found, screen, f"{_NAMES[way]}: ")
+    best = result["best"]
+    if best is None:
+        screen.print("no way joins any rows: they are the groups that there are")
+        return
+    screen.print(f"nothing was written; next:  hybridtune data group {path} --by {best} --out groups.jsonl")
+
+
+def grouped_summary(result: Mapping[str, Any], screen: Screen) -> None:
+    """Print the counts before and after, what was left out, and the file."""
+    grouped = result["grouped"]
+    rows = [{"": "as read", **result["as read"]}]
+    rows.append({"": _NAMES[result["by"]], **{key: grouped[key] for key in result["as read"]}})
+    screen.console.print(plain_table(rows, f"{result['rows']:,} rows"))
+    _print_unclear(grouped, screen)
+    for reason, count in result["left_out"].items():
+        screen.print(f"left out: {count:,} {reason}")
+    if not grouped["cross"]:
+        screen.print("no cross pair: all batches will be mono (mix.mixing_ratio: 1); another way may join more")
+    screen.print(f"written: {result['file']}")
+
+
+def _print_unclear(found: Mapping[str, Any], screen: Screen, before: str = "") -> None:
+    if found["unclear"]:
+        examples = "; ".join(repr(text) for text in found["unclear_examples"])
+        screen.print(
+            f"{before}{found['unclear']:,} passages have several queries of one language, and it is not known which of "
+            f"them translate each other: left apart ({examples})"
+        )
+    if found["split"]:
+        examples = ", ".join(repr(name) for name in found["split_examples"])
+        screen.print(
+            f"{before}{found['split']:,} sets of rows have several texts of one language on a side: the further ones "
+            f"are groups of their own ({examples})"
+        )
