@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from hybridtune.config.hooks import Hook
-from hybridtune.config.languages import LANGUAGE, canonical_code
+from hybridtune.config.languages import LANGUAGE, canonical_code, is_language
 
 Ratio = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
@@ -116,10 +116,10 @@ class Data(Part):
     @field_validator("language_limits", mode="before")
     @classmethod
     def _a_language_has_one_limit(cls, value: Any) -> Any:
-        written: dict[str, str] = {}  # by the code without its case, which tells no languages apart
-        for code in value if isinstance(value, dict) else ():
-            other = written.setdefault(str(code).lower(), str(code))
-            if other != str(code):
+        written: dict[str, str] = {}
+        for code in filter(is_language, map(str, value)) if isinstance(value, dict) else ():
+            other = written.setdefault(canonical_code(code), code)
+            if other != code:
                 raise ValueError(f"{other} and {code} are one language; give its limit once")
         return value
 

@@ -1,58 +1,75 @@
-"""Language codes: ISO 639-1, else 639-3, with the subtags of BCP 47. One language has one code, everywhere."""
+"""Language codes: every spelling of a language (ISO 639-1, -2, -3, BCP 47, FLORES) becomes one code, everywhere.
+
+The tables are those of ``langcodes`` (IANA's registry and Unicode CLDR), whose import waits for the first code.
+"""
 
 import functools
 import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from hybridtune.errors import InputError, nearest
 
-LANGUAGE = re.compile(r"^[a-z]{2,3}(-[A-Za-z0-9]+)*$")
+if TYPE_CHECKING:
+    import langcodes
 
-# ISO 639-1 code : ISO 639-3 code, and the older one of ISO 639-2/B where that differs
-_TABLE = """
-aa:aar ab:abk ae:ave af:afr ak:aka am:amh an:arg ar:ara as:asm av:ava ay:aym az:aze ba:bak be:bel bg:bul bi:bis
-bm:bam bn:ben bo:bod/tib br:bre bs:bos ca:cat ce:che ch:cha co:cos cr:cre cs:ces/cze cu:chu cv:chv cy:cym/wel
-da:dan de:deu/ger dv:div dz:dzo ee:ewe el:ell/gre en:eng eo:epo es:spa et:est eu:eus/baq fa:fas/per ff:ful fi:fin
-fj:fij fo:fao fr:fra/fre fy:fry ga:gle gd:gla gl:glg gn:grn gu:guj gv:glv ha:hau he:heb hi:hin ho:hmo hr:hrv
-ht:hat hu:hun hy:hye/arm hz:her ia:ina id:ind ie:ile ig:ibo ii:iii ik:ipk io:ido is:isl/ice it:ita iu:iku ja:jpn
-jv:jav ka:kat/geo kg:kon ki:kik kj:kua kk:kaz kl:kal km:khm kn:kan ko:kor kr:kau ks:kas ku:kur kv:kom kw:cor
-ky:kir la:lat lb:ltz lg:lug li:lim ln:lin lo:lao lt:lit lu:lub lv:lav mg:mlg mh:mah mi:mri/mao mk:mkd/mac ml:mal
-mn:mon mr:mar ms:msa/may mt:mlt my:mya/bur na:nau nb:nob nd:nde ne:nep ng:ndo nl:nld/dut nn:nno no:nor nr:nbl
-nv:nav ny:nya oc:oci oj:oji om:orm or:ori os:oss pa:pan pi:pli pl:pol ps:pus pt:por qu:que rm:roh rn:run
-ro:ron/rum ru:rus rw:kin sa:san sc:srd sd:snd se:sme sg:sag sh:hbs si:sin sk:slk/slo sl:slv sm:smo sn:sna so:som
-sq:sqi/alb sr:srp ss:ssw st:sot su:sun sv:swe sw:swa ta:tam te:tel tg:tgk th:tha ti:tir tk:tuk tl:tgl tn:tsn
-to:ton tr:tur ts:tso tt:tat tw:twi ty:tah ug:uig uk:ukr ur:urd uz:uzb ve:ven vi:vie vo:vol wa:wln wo:wol xh:xho
-yi:yid yo:yor za:zha zh:zho/chi zu:zul
-"""
-_ROWS = [row.split(":") for row in _TABLE.split()]
-ISO_639_1 = frozenset(code for code, _ in _ROWS)
-_WRITTEN = {longer: code for code, others in _ROWS for longer in others.split("/")}
-# codes of countries taken for those of their languages, and codes that ISO 639 withdrew; none is a code of today
-_WRITTEN |= {"al": "sq", "bd": "bn", "cn": "zh", "cz": "cs", "dk": "da", "gb": "en", "gr": "el", "il": "he"}
-_WRITTEN |= {"in": "id", "ir": "fa", "iw": "he", "ji": "yi", "jp": "ja", "jw": "jv", "kh": "km", "mm": "my"}
-_WRITTEN |= {"mo": "ro", "np": "ne", "pk": "ur", "rs": "sr", "sp": "es", "ua": "uk", "us": "en", "vn": "vi"}
-_NO_LANGUAGE = frozenset({"mis", "mul", "und", "zxx"})  # of ISO 639-3: uncoded, several, undetermined, none
+LANGUAGE = re.compile(r"^[A-Za-z]{2,3}([-_][A-Za-z0-9]{1,8})*$")  # the form of a code; `canonical_code` checks the rest
+
+# Codes of countries that are taken for those of their languages; none is a language of ISO 639.
+_COUNTRIES = {"al": "sq", "bd": "bn", "cn": "zh", "cz": "cs", "dk": "da", "gb": "en", "gr": "el", "il": "he"}
+_COUNTRIES |= {"ir": "fa", "jp": "ja", "kh": "km", "mm": "my", "np": "ne", "pk": "ur", "rs": "sr", "sp": "es"}
+_COUNTRIES |= {"ua": "uk", "us": "en", "vn": "vi"}
+_NO_LANGUAGE = ("mis", "mul", "und", "zxx")  # of ISO 639-2: uncoded, several, undetermined, none
 
 
 @functools.cache
 def canonical_code(code: str) -> str:
-    """Return a language code as BCP 47 writes it: ``sw``, ``zh-TW``, ``zh-Hant``, ``ceb`` (it has no shorter code).
+    """Return the one code of a language: ``sw``, ``zh-TW``, ``zh-Hant``, ``ceb`` (it has no shorter code).
 
-    ``zh-tw`` and ``zh-TW`` are one language, so both give ``zh-TW``; ``deu`` would be a second code of German and is
-    refused. The language is in lower case, the subtags in any.
+    The shortest code of ISO 639 is taken, and today's for a withdrawn one (``iw`` is ``he``). Standard Arabic, Mandarin
+    and the like (``arb``, ``cmn``, ``swh``, ``pes``) are what their macrolanguages' codes (``ar``, ``zh``, ``sw``,
+    ``fa``) are used for. The script is left out where it is the usual one of the language, in the region if one is
+    named; regions stay.
 
     Raises:
         ValueError: not the code of a language; with the code that is meant, or the nearest one.
+
+    Example:
+        >>> [canonical_code(code) for code in ("swa_Latn", "deu", "zho_Hant", "zh-tw", "ru-Latn")]
+        ['sw', 'de', 'zh-Hant', 'zh-TW', 'ru-Latn']
     """
-    first, *rest = code.split("-") if LANGUAGE.match(code) else [""]
-    if not first:
+    import langcodes
+    from langcodes.data_dicts import LANGUAGE_ALPHA3
+    from langcodes.tag_parser import LanguageTagError
+
+    try:
+        tag = langcodes.Language.get(code) if LANGUAGE.match(code) else None
+    except LanguageTagError:
+        tag = None
+    if tag is None:
         raise ValueError(f"{code!r} is not a language code (ISO 639-1, like 'sw')")
-    if first in _WRITTEN:
-        raise ValueError(f"{code!r} is written {_cased(_WRITTEN[first], rest)} (ISO 639-1)")
-    if len(first) == 2 and first not in ISO_639_1:
-        raise ValueError(f"{code!r} is no language code of ISO 639-1{nearest(first, ISO_639_1)}")
-    if first in _NO_LANGUAGE or "qaa" <= first <= "qtz":
-        raise ValueError(f"{code!r} names no language (ISO 639-3 reserves {first!r}); give the code of the language")
-    return _cased(first, rest)
+    first = re.split("[-_]", code.lower())[0]
+    if first in _COUNTRIES:
+        raise ValueError(f"{code!r} has the code of a country; the language is written {_COUNTRIES[first]}")
+    if tag.language is None or first in _NO_LANGUAGE or "qaa" <= first <= "qtz":
+        raise ValueError(f"{code!r} names no language (ISO 639 reserves {first!r}); give the code of the language")
+    if not langcodes.tag_is_valid(tag.language):
+        raise ValueError(f"{code!r} is no language code of ISO 639{nearest(first, LANGUAGE_ALPHA3)}")
+    if not tag.is_valid() or tag.extlangs:  # en-deu would be a kind of English
+        raise ValueError(f"{code!r}: what follows {first!r} is no script, region or variant that BCP 47 knows")
+    if len(tag.language) > 2:  # not Twi (tw), which has such a code beside that of its macrolanguage, Akan (ak)
+        tag = _without_usual_script(tag).prefer_macrolanguage()
+    return str(_without_usual_script(tag))
+
+
+def _without_usual_script(tag: "langcodes.Language") -> "langcodes.Language":
+    """Leave the script out where CLDR gives it for the language, in its region, or for its macrolanguage."""
+    from langcodes.data_dicts import LIKELY_SUBTAGS, MACROLANGUAGES
+
+    own = tag.language or ""
+    language = own if own in LIKELY_SUBTAGS else MACROLANGUAGES.get(own, "")
+    usual = LIKELY_SUBTAGS.get(f"{language}-{tag.territory}", LIKELY_SUBTAGS.get(language, ""))
+    return tag.update_dict({"script": None}) if tag.script in usual.split("-") else tag
 
 
 def language_code(code: str, where: str) -> str:
@@ -63,11 +80,26 @@ def language_code(code: str, where: str) -> str:
         raise InputError(f"{where}: {error}") from None
 
 
-def _cased(first: str, subtags: list[str]) -> str:
-    """Join a code: scripts in title case, regions in upper case, all else, and what a single letter opens, in lower."""
-    parts, own = [first], True
-    for subtag in subtags:
-        own = own and len(subtag) > 1
-        is_script, is_region = own and len(subtag) == 4 and subtag.isalpha(), own and len(subtag) == 2
-        parts.append(subtag.title() if is_script else subtag.upper() if is_region else subtag.lower())
-    return "-".join(parts)
+def is_language(code: str) -> bool:
+    """Return whether a text is the code of a language, in any spelling."""
+    try:
+        return bool(canonical_code(code))
+    except ValueError:
+        return False
+
+
+def readings(name: str) -> Iterator[tuple[str, ...]]:
+    """Yield every way to read a name as a language, or as a pair of them with the query's first; in canonical codes.
+
+    Codes hold hyphens too, so a name may be read in several ways: which is meant, the languages at hand decide.
+
+    Example:
+        >>> list(readings("eng-deu")), list(readings("pt-br"))
+        ([('en', 'de')], [('pt-BR',), ('pt', 'br')])
+    """
+    if is_language(name):
+        yield (canonical_code(name),)
+    for cut in re.finditer("-", name):
+        query, passage = name[: cut.start()], name[cut.end() :]
+        if is_language(query) and is_language(passage):
+            yield canonical_code(query), canonical_code(passage)

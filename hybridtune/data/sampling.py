@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from hybridtune.config.languages import readings
 from hybridtune.data.corpus import Corpus
 from hybridtune.data.queues import Queues, earlier_equals
 from hybridtune.errors import InputError, nearest
@@ -152,11 +153,11 @@ def pair_weights(languages: Sequence[str], weights: Mapping[str, float]) -> dict
     """
     known = {pair_name(languages, (x, y)): (x, y) for x in range(len(languages)) for y in range(len(languages))}
     known |= {language: (x, x) for x, language in enumerate(languages)}  # a language's own name comes first
-    # A pair like zh-tw-en cannot be cut without the corpus, so its case is overlooked here and not in the study file.
-    written = {name.lower(): name for name in known}
     found: dict[Pair, float] = {}
     for given, weight in weights.items():
-        name = given if given in known else written.get(given.lower(), given)
+        # Where a name like zh-tw-en is to be cut, the corpus decides, so it is read here and not in the study file.
+        names = map("-".join, readings(given))
+        name = given if given in known else next((name for name in names if name in known), given)
         if name not in known:
             hint = nearest(name, known if "-" in name else languages)
             raise InputError(f"mix.weights: the training data has no language or language pair {name!r}{hint}")

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
+from hybridtune.config.languages import readings
 from hybridtune.errors import InputError
 
 GROUPED_BY = ("training_pairs", "low_resource")  # what a file of per-query values says of its groups
@@ -78,7 +79,7 @@ class Grouping:
                 f"the group {group} needs low-resource languages, and none are named: benchmarks.dev.low_resource of a "
                 "study, benchmark.low_resource of evaluate"
             )
-        parts = group.split("+")
+        parts = [_written(part, languages) for part in group.split("+")]
         spoken = set(parts) & set(languages)
         pairs = {part: sides_of(part, languages) for part in parts if part not in spoken}
         for part, sides in pairs.items():
@@ -94,6 +95,14 @@ class Grouping:
         """Return the facts as a file of per-query values keeps them."""
         known = {} if self.training_pairs is None else {"training_pairs": json.dumps(dict(self.training_pairs))}
         return {**known, "low_resource": json.dumps(self.low_resource)}
+
+
+def _written(part: str, languages: Collection[str]) -> str:
+    """Return the name of a language or a pair in the codes that the benchmark has, whatever its spelling."""
+    if part in languages:
+        return part
+    known = (codes for codes in readings(part) if set(codes) <= set(languages))
+    return "-".join(next(known, (part,)))
 
 
 def pairs_by_sides(training_pairs: Mapping[str, int], languages: Collection[str]) -> dict[Sides, int]:

@@ -52,8 +52,9 @@ WRONG = {
     "benchmarks.dev.documents=[8, 8]": (
         "benchmarks.dev: documents [8, 8]: give [first, after the last], 0 <= first < last"
     ),
-    "benchmarks.dev.languages=[EN]": (
-        "benchmarks.dev.languages.0: string should match pattern '^[a-z]{2,3}(-[A-Za-z0-9]+)*$' (got 'EN')"
+    "benchmarks.dev.languages=[english]": (
+        "benchmarks.dev.languages.0: string should match pattern "
+        "'^[A-Za-z]{2,3}([-_][A-Za-z0-9]{1,8})*$' (got 'english')"
     ),
     "resources.workers=3": (
         "train.batch_size 8 is not a multiple of resources.workers 3: every worker takes an equal slice of the batch"
@@ -91,7 +92,9 @@ WRONG = {
         "mix.schedule step needs a mixing ratio to end with: set mix.final_ratio (0 to 1), or mix.schedule to constant"
     ),
     "mix.schedule=ramp": ("mix.schedule: input should be 'constant', 'linear', 'cosine' or 'step' (got 'ramp')"),
-    "mix.weights={DE: 2}": ("mix.weights.DE: string should match pattern '^[a-z]{2,3}(-[A-Za-z0-9]+)*$' (got 'DE')"),
+    "mix.weights={german: 2}": (
+        "mix.weights.german: string should match pattern '^[A-Za-z]{2,3}([-_][A-Za-z0-9]{1,8})*$' (got 'german')"
+    ),
     "train.matryoshka=[64, 32, 64]": "train: matryoshka [64, 32, 64]: a width stands twice; give each once",
     "mix.weights={de: 1e308}": "mix.weights.de: input should be less than or equal to 1000000000 (got 1e+308)",
     "mix.weights={de: 0}": "mix.weights.de: input should be greater than 0 (got 0)",

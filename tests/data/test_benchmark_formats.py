@@ -52,8 +52,8 @@ def test_native_files_that_are_no_benchmark(groups_file):
     assert error(path) == f"{path}: query id '1:en' occurs 2 times; ids must be unique"
     for side in ("queries", "passages"):
         row = {"group_id": "4", "queries": {"en": "when?"}, "passages": {"en": "now"}}
-        path = groups_file([{**row, side: {"eng": "when?"}}])
-        assert error(path) == f"{path}:1: {side}: 'eng' is written en (ISO 639-1)"
+        path = groups_file([{**row, side: {"us": "when?"}}])
+        assert error(path) == f"{path}:1: {side}: 'us' has the code of a country; the language is written en"
     path = groups_file([])
     assert error(path) == f"{path}: no query in the benchmark"
 
@@ -236,8 +236,10 @@ def test_squad_files_of_another_form(tmp_path):
         assert error(path).startswith(f"{path}/en.json: not an XQuAD-R file (a JSON object with 'data')")
     (tmp_path / "r" / "en.json").write_bytes(b'{"data": "\xff"}')
     assert error(path).startswith(f"{path}/en.json: not an XQuAD-R file (a JSON object with 'data'): 'utf-8' codec")
-    other = squad(tmp_path / "s", ger=[good])
-    assert error(other) == f"{other}/ger.json: 'ger' is written de (ISO 639-1)"
+    other = squad(tmp_path / "s", xx=[good])
+    assert error(other).startswith(f"{other}/xx.json: 'xx' is no language code of ISO 639; did you mean ")
+    other = squad(tmp_path / "t", deu_Latn=[good], dev_small=[good])
+    assert [query.language for query in read(other).queries] == ["de"]
 
 
 @pytest.mark.parametrize("field", ["id", "question", "sentences"])
@@ -324,8 +326,11 @@ def test_mlqa_files_of_another_form(tmp_path):
     assert error(path) == f"{file}: article 0, paragraph 1 is not of the MLQA form: TypeError(\"'' is not a text\")"
     file.write_text("[]")
     assert error(path).startswith(f"{file}: not an MLQA file (a JSON object with 'data'): ")
-    file.rename(path / "test-context-en-question-ger.json")
-    assert error(path) == f"{path}/test-context-en-question-ger.json: 'ger' is written de (ISO 639-1)"
+    file.rename(path / "test-context-en-question-gr.json")
+    assert (
+        error(path)
+        == f"{path}/test-context-en-question-gr.json: 'gr' has the code of a country; the language is written el"
+    )
 
 
 @pytest.mark.parametrize(

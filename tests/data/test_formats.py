@@ -158,17 +158,17 @@ WRONG_ROWS = {
     '{"group_id": "1", "queries": {"english": "x"}, "passages": {}}': (
         "queries: 'english' is not a language code (ISO 639-1, like 'sw')"
     ),
-    '{"group_id": "1", "queries": {"EN": "x"}, "passages": {}}': (
-        "queries: 'EN' is not a language code (ISO 639-1, like 'sw')"
+    '{"group_id": "1", "queries": {"cz": "x"}, "passages": {}}': (
+        "queries: 'cz' has the code of a country; the language is written cs"
     ),
-    '{"group_id": "1", "queries": {"en": "who?", "deu": "wer?"}, "passages": {}}': (
-        "queries: 'deu' is written de (ISO 639-1)"
+    '{"group_id": "1", "queries": {"DE": "who?", "deu": "wer?"}, "passages": {}}': (
+        "queries: 'DE' and 'deu' are one language; keep one of the two"
     ),
     '{"group_id": "1", "queries": {}, "passages": {"xx": "me"}}': (
-        "passages: 'xx' is no language code of ISO 639-1; did you mean 'xh'?"
+        "passages: 'xx' is no language code of ISO 639; did you mean 'xh'?"
     ),
     '{"group_id": "1", "queries": {"und": "who?"}, "passages": {}}': (
-        "queries: 'und' names no language (ISO 639-3 reserves 'und'); give the code of the language"
+        "queries: 'und' names no language (ISO 639 reserves 'und'); give the code of the language"
     ),
     '{"group_id": "1", "queries": {"zh-TW": "a", "zh-tw": "b"}, "passages": {}}': (
         "queries: 'zh-TW' and 'zh-tw' are one language; keep one of the two"

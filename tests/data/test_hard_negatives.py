@@ -212,7 +212,7 @@ WRONG = {
     '{"sw": null}': "negatives.sw must be a list of texts that are not empty (got None)",
     '{"sw": ["x", " "]}': "negatives.sw must be a list of texts that are not empty (got ['x', ' '])",
     '{"sw": ["x", 7]}': "negatives.sw must be a list of texts that are not empty (got ['x', 7])",
-    '{"sw": ["x"], "SW": ["y"]}': "negatives: 'SW' is not a language code (ISO 639-1, like 'sw')",
+    '{"sw": ["x"], "SW": ["y"]}': "negatives: 'sw' and 'SW' are one language; keep one of the two",
     '{"zh-TW": ["x"], "zh-tw": ["y"]}': "negatives: 'zh-TW' and 'zh-tw' are one language; keep one of the two",
     '{"de": [" mi\\nmi", "m\\u0065\\u0301", " me\\t"]}': (
         "negatives.de[2] is also passages.en of the group: a passage that answers its queries is no negative"

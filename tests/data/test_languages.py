@@ -2,10 +2,13 @@ import pytest
 from pydantic import ValidationError
 
 from hybridtune.config.fields import BenchmarkSource, Data, Mix
-from hybridtune.config.languages import ISO_639_1, canonical_code, language_code
+from hybridtune.config.languages import canonical_code, is_language, language_code, readings
 from hybridtune.data.readers.languages import SCRIPTS, mixed_up
+from hybridtune.data.readers.native import parse_group
 from hybridtune.data.readers.records import Text
+from hybridtune.data.sampling import pair_weights
 from hybridtune.errors import InputError
+from hybridtune.metrics.groups import Grouping
 
 
 def error(function, *args):
@@ -15,40 +18,89 @@ def error(function, *args):
 
 
 CODES = """
-en sw zh-TW zh-Hans-CN sr-Latn ceb yue fil se et zh-yue es-419 de-CH-1996
+en sw zh-TW zh-CN zh-Hant sr-Latn ceb yue fil se et ru-Latn es-419 de-DE de-CH-1996
 gsw-u-sd-chzh-x-zurich en-x-ab-abcd
 """
 
 
 @pytest.mark.parametrize("code", CODES.split())
-def test_codes_that_pass_in_any_case_of_their_subtags(code):
-    first, *rest = code.split("-")
-    for written in (code, "-".join([first, *map(str.lower, rest)]), "-".join([first, *map(str.upper, rest)])):
+def test_one_code_in_any_case_and_with_either_sign(code):
+    for written in (code, code.lower(), code.upper(), code.replace("-", "_")):
         assert language_code(written, "here") == code
-    assert canonical_code(canonical_code(code)) == code
 
 
+# ISO 639-2 and -3, FLORES, members of macrolanguages, withdrawn codes, scripts that are the usual ones
 WRITTEN = """
-eng:en deu:de ger:de fra:fr fre:fr spa:es rus:ru swa:sw hau:ha amh:am
-som:so yor:yo zul:zu tam:ta mya:my bur:my khm:km zho:zh chi:zh
-ara:ar hin:hi tha:th tur:tr vie:vi ell:el gre:el jpn:ja kor:ko
-ind:id fas:fa per:fa ben:bn fin:fi tel:te jp:ja cn:zh gr:el cz:cs
+eng:en deu:de ger:de fra:fr fre:fr spa:es rus:ru swa:sw hau:ha amh:am som:so yor:yo zul:zu tam:ta mya:my bur:my khm:km
+zho:zh chi:zh ara:ar hin:hi tha:th tur:tr vie:vi ell:el gre:el jpn:ja kor:ko ind:id fas:fa per:fa ben:bn fin:fi tel:te
+DE:de de_DE:de-DE eng-US:en-US pt_br:pt-BR
+swa_Latn:sw yor_Latn:yo amh_Ethi:am rus_Cyrl:ru rus_Latn:ru-Latn zho_Hans:zh zho_Hant:zh-Hant zho-hans-cn:zh-CN
+zh-Hant-TW:zh-TW hin_Deva:hi hin_Latn:hi-Latn srp_Cyrl:sr uzn_Latn:uz kas_Deva:ks-Deva min_Arab:min-Arab acm_Arab:acm
+knc_Arab:kr-Arab
+arb:ar cmn:zh swh:sw pes:fa lvs_Latn:lv npi_Deva:ne zsm_Latn:ms twi_Latn:tw zh-yue:yue tl:fil tgl:fil
+iw:he in:id ji:yi jw:jv mo:ro sh:sr-Latn
 """
 
 
-@pytest.mark.parametrize("pair", [*WRITTEN.split(), "eng-US:en-US", "zho-hans-cn:zh-Hans-CN"])
-def test_a_code_that_is_written_another_way(pair):
+@pytest.mark.parametrize("pair", WRITTEN.split())
+def test_a_language_that_is_written_another_way(pair):
+    written, code = pair.split(":")
+    assert canonical_code(written) == code
+    assert canonical_code(code) == code
+
+
+def test_every_code_is_its_own_canonical_form():
+    from langcodes.data_dicts import LANGUAGE_ALPHA3, LIKELY_SUBTAGS
+
+    spelled = {*LANGUAGE_ALPHA3, *LANGUAGE_ALPHA3.values(), *LIKELY_SUBTAGS, *LIKELY_SUBTAGS.values()}
+    codes = {canonical_code(code) for code in spelled if is_language(code)}
+    assert len(codes) > 1000
+    assert [code for code in codes if canonical_code(code) != code] == []
+
+
+COUNTRIES = ["jp:ja", "cn:zh", "gr:el", "cz:cs", "dk:da", "us:en", "gb-Latn:en"]
+
+
+@pytest.mark.parametrize("pair", COUNTRIES)
+def test_the_code_of_a_country_is_told(pair):
     wrong, right = pair.split(":")
-    assert error(language_code, wrong, "a.json") == f"a.json: {wrong!r} is written {right} (ISO 639-1)"
+    expected = f"a.json: {wrong!r} has the code of a country; the language is written {right}"
+    assert error(language_code, wrong, "a.json") == expected
 
 
 def test_what_is_no_code():
-    assert error(language_code, "xx", "f:3").startswith("f:3: 'xx' is no language code of ISO 639-1; did you mean '")
+    assert error(language_code, "xx", "f:3").startswith("f:3: 'xx' is no language code of ISO 639; did you mean '")
     assert error(language_code, "swahili", "f") == "f: 'swahili' is not a language code (ISO 639-1, like 'sw')"
-    for code in ("", "EN", "en_US", "e"):
+    for code in ("", "e", "en-", "-en", "en--us", "zh-CN-Hans", "x-mine", "root", "English"):
         assert "is not a language code" in error(language_code, code, "f")
-    for code in ("und", "mul-Latn", "qaa", "qtz"):
-        assert error(language_code, code, "f").startswith(f"f: {code!r} names no language (ISO 639-3 reserves ")
+    for code in ("und", "UND", "und_Latn", "mul-Latn", "mis", "zxx", "qaa", "qtz"):
+        assert error(language_code, code, "f").startswith(f"f: {code!r} names no language (ISO 639 reserves ")
+    for code in ("sw-Abcd", "en-deu", "de-abcde"):
+        assert "is no script, region or variant" in error(language_code, code, "f")
+
+
+def test_a_row_that_names_a_language_twice_is_refused():
+    row = {"group_id": "1", "queries": {"en": "a"}, "passages": {"deu": "b", "de": "c"}}
+    assert error(parse_group, row, "f:1") == "f:1: passages: 'deu' and 'de' are one language; keep one of the two"
+    row = {"group_id": "1", "queries": {"eng": "a"}, "passages": {"zho_Hant": "b", "cmn": "c"}}
+    assert parse_group(row, "f:1")[2:4] == ({"en": "a"}, {"zh-Hant": "b", "zh": "c"})
+
+
+def test_a_pair_of_languages_in_any_spelling():
+    assert list(readings("eng-deu")) == [("en", "de")]
+    assert list(readings("swa_Latn-zho_Hant")) == [("sw", "zh-Hant")]
+    assert list(readings("zh-tw-en")) == [("zh-TW", "en")]
+    assert list(readings("pt-br")) == [("pt-BR",), ("pt", "br")]
+    assert list(readings("xx-en")) == []
+    assert pair_weights(["de", "en", "sw"], {"swa_Latn": 2.0, "eng-deu": 3.0}) == {(2, 2): 2.0, (1, 0): 3.0}
+    twice = error(pair_weights, ["de", "en"], {"de": 2.0, "deu": 3.0})
+    assert twice == "mix.weights: de is given twice; give the weight of one language or pair once"
+
+
+def test_a_group_of_a_metric_names_languages_in_any_spelling():
+    rule = Grouping().rule("swa_Latn+eng-deu", ["de", "en", "sw"])
+    held = [sides for sides in (("sw", "de"), ("en", "de"), ("de", "en")) if rule("cross", sides)]
+    assert held == [("sw", "de"), ("en", "de")]
 
 
 def test_a_study_names_languages_by_the_same_rule():
@@ -56,18 +108,21 @@ def test_a_study_names_languages_by_the_same_rule():
     assert Mix(align_from=["zh-hant", "en"]).align_from == ["zh-Hant", "en"]
     source = BenchmarkSource(path="a", languages=["pt-br"], language="zh-tw", low_resource=["sr-latn"])
     assert (source.languages, source.language, source.low_resource) == (["pt-BR"], "zh-TW", ["sr-Latn"])
-    for wrong in ({"languages": ["deu"]}, {"language": "deu"}, {"low_resource": ["en", "deu"]}):
-        with pytest.raises(ValidationError, match=r"'deu' is written de \(ISO 639-1\)"):
+    source = BenchmarkSource(path="a", languages=["deu", "swa_Latn"], language="zh_tw", low_resource=["srp_Latn"])
+    assert (source.languages, source.language, source.low_resource) == (["de", "sw"], "zh-TW", ["sr-Latn"])
+    for wrong in ({"languages": ["cz"]}, {"language": "cz"}, {"low_resource": ["en", "cz"]}):
+        with pytest.raises(ValidationError, match="'cz' has the code of a country; the language is written cs"):
             BenchmarkSource(path="a", **wrong)
     with pytest.raises(ValidationError, match="'xx' is no language code"):
         Data(train="a", language_limits={"xx": 3})
     with pytest.raises(ValidationError, match="zh-TW and zh-tw are one language; give its limit once"):
         Data(train="a", language_limits={"zh-TW": 3, "zh-tw": 4})
+    with pytest.raises(ValidationError, match="deu and de are one language; give its limit once"):
+        Data(train="a", language_limits={"deu": 3, "de": 4})
 
 
 def test_the_tables_hold_together():
-    assert len(ISO_639_1) == 184
-    assert set(SCRIPTS) <= ISO_639_1
+    assert [code for code in SCRIPTS if canonical_code(code) != code] == []
     assert SCRIPTS["ja"] == ("CJK", "HIRAGANA", "KATAKANA")
     assert "sr" not in SCRIPTS  # two scripts in use
 

@@ -236,7 +236,12 @@ BROKEN = [
     ("corpus.jsonl", '{"_id": "d1", "text": 3}\n', "text must be a text (got 3)", 1),
     ("corpus.jsonl", '{"_id": "d1", "title": 3, "text": "x"}\n', "title must be a text (got 3)", 1),
     ("corpus.jsonl", '{"_id": "d1", "text": "x", "language": 3}\n', "language must be a code like 'sw' (got 3)", 1),
-    ("corpus.jsonl", '{"_id": "d", "text": "x", "language": "eng"}\n', "'eng' is written en (ISO 639-1)", 1),
+    (
+        "corpus.jsonl",
+        '{"_id": "d", "text": "x", "language": "gb"}\n',
+        "'gb' has the code of a country; the language is written en",
+        1,
+    ),
     ("queries.jsonl", '{"_id": "q1", "text": "x"}\n{\n', "broken JSON: Expecting property name enclosed in double", 2),
     ("queries.jsonl", '{"text": "x"}\n', "no id in this row; it is called _id, qid, query_id, query-id or id", 1),
     ("queries.jsonl", '{"_id": "q1"}\n', "query 'q1' has no text (got None)", 1),

@@ -63,7 +63,9 @@ def _read_by_hook(source: BenchmarkSource, reader: str) -> BenchmarkRows:
         groups = [parse_group(row, where) for where, row in reader_rows(file, found)]
         return _only(benchmark_of_groups(source.path, groups), source.languages)
     for query in found.queries:
-        language_code(query.language, f"{source.path}: query {query.text_id!r}")
+        where = f"{source.path}: query {query.text_id!r}"
+        if (code := language_code(query.language, where)) != query.language:  # passages are read later, as they are
+            raise InputError(f"{where}: {query.language!r} is written {code}; let {reader} write it so")
     judged = sorted(found.judged)
     if judged and not 0 <= judged[0].query <= judged[-1].query < len(found.queries):
         raise InputError(f"{source.path}: {reader} judges a query that is not among its {len(found.queries)} queries")

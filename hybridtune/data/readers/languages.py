@@ -12,9 +12,9 @@ _ENOUGH = 50  # letters of a language to judge by
 
 # Languages with one script in use; one with two (sr, uz, kk, pa, ...) is not here. Names as Unicode begins them.
 _TABLE = """
-LATIN:aa,af,ak,an,ay,bi,bm,br,ca,ch,co,cs,cy,da,de,ee,en,eo,es,et,eu,fi,fj,fo,fr,fy,ga,gd,gl,gn,gv,ho,hr,ht,hu,hz,ia,id,
-ie,ig,ik,io,is,it,kg,ki,kj,kl,kw,la,lb,lg,li,ln,lt,lu,lv,mg,mh,mi,mt,na,nb,nd,ng,nl,nn,no,nr,nv,ny,oc,om,pl,pt,qu,rm,rn,
-ro,rw,sc,se,sg,sk,sl,sm,sn,so,sq,ss,st,sv,sw,tl,tn,to,tr,ts,tw,ty,ve,vi,vo,wa,wo,xh,yo,za,zu
+LATIN:aa,af,ak,an,ay,bi,bm,br,ca,ch,co,cs,cy,da,de,ee,en,eo,es,et,eu,fi,fil,fj,fo,fr,fy,ga,gd,gl,gn,gv,ho,hr,ht,hu,hz,ia,
+id,ie,ig,ik,io,is,it,kg,ki,kj,kl,kw,la,lb,lg,li,ln,lt,lu,lv,mg,mh,mi,mt,na,nb,nd,ng,nl,nn,no,nr,nv,ny,oc,om,pl,pt,qu,rm,rn,
+ro,rw,sc,se,sg,sk,sl,sm,sn,so,sq,ss,st,sv,sw,tn,to,tr,ts,tw,ty,ve,vi,vo,wa,wo,xh,yo,za,zu
 CYRILLIC:ab,av,ba,be,bg,ce,cv,kv,ky,mk,os,ru,tg,uk ARABIC:ar,fa,ps,ug,ur DEVANAGARI:hi,mr,ne BENGALI:as,bn
 ETHIOPIC:am,ti HEBREW:he,yi TIBETAN:bo,dz CJK:ja,zh HIRAGANA:ja KATAKANA:ja HANGUL:ko ARMENIAN:hy GEORGIAN:ka GREEK:el
 GUJARATI:gu KANNADA:kn KHMER:km LAO:lo MALAYALAM:ml MYANMAR:my ORIYA:or SINHALA:si TAMIL:ta TELUGU:te THAANA:dv THAI:th

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from hybridtune.config.fields import BenchmarkSource
-from hybridtune.config.languages import LANGUAGE, language_code
+from hybridtune.config.languages import is_language, language_code
 from hybridtune.data.answer_sets import answer_sets_by_key
 from hybridtune.data.readers.files import Source, check_unicode, read_bytes
 from hybridtune.data.readers.records import BenchmarkRows, Judgement, Text, choose_split, in_parts
@@ -21,7 +21,12 @@ _MLQA = re.compile(r"^(?:.*/)?(?P<split>[^/]+)-context-(?P<context>[^/]+)-questi
 
 def xquad_r_files(files: Mapping[str, Source]) -> dict[str, Source]:
     """Return ``{language: file}`` of the ``<language>.json`` files of a folder."""
-    return {name[:-5]: file for name, file in files.items() if name.endswith(".json") and LANGUAGE.match(name[:-5])}
+    return {name[:-5]: file for name, file in files.items() if name.endswith(".json") and _is_code(name[:-5])}
+
+
+def _is_code(name: str) -> bool:
+    """Return whether a file is named for a language; one like ``xx`` is too, and refused when it is read."""
+    return re.fullmatch("[a-z]{2,3}(-[A-Za-z0-9]+)*", name) is not None or is_language(name)
 
 
 def read_xquad_r(files: Mapping[str, Source], source: BenchmarkSource) -> BenchmarkRows:

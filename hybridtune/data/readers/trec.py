@@ -335,10 +335,10 @@ def read_miracl(languages: Mapping[str, JudgedFiles], source: BenchmarkSource) -
     Raises:
         InputError: a language or split is missing or not whole, or a line is broken.
     """
+    languages = {language_code(language, source.path): files for language, files in languages.items()}
     wanted = sorted(languages) if source.languages is None else list(dict.fromkeys(source.languages))
     name = source.path if source.languages is None else f"{source.path} languages {','.join(wanted)}"
     for language in wanted:
-        language_code(language, source.path)
         if language not in languages:
             raise InputError(f"{name}: no topics of {language!r} there; there are: {', '.join(sorted(languages))}")
         if not languages[language].corpus:
