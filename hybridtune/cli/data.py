@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hybridtune.cli.options import FILE, answer, data_options, json_option, open_screen
+from hybridtune.cli.options import FILE, answer, data_options, json_option, open_screen, set_option
 from hybridtune.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,27 +19,48 @@ def data() -> None:
 
 @data.command()
 @data_options
-@click.option("--by", type=click.Choice(["id", "text", "alignment"]), help="Without it: what each way would give.")
+@click.option("--by", type=click.Choice(["id", "text", "alignment", "mining"]), help="Without: what each would give.")
 @click.option("--alignment", type=FILE, help="CSV, TSV or JSON lines of ids that translate each other.")
+@click.option("--encoder", metavar="MODEL", help="Model folder or hub name that mining compares texts by.")
+@click.option("--side", type=click.Choice(["passages", "queries"]), default="passages", help="Which texts it compares.")
+@click.option("--threshold", "thresholds", multiple=True, metavar="MARGIN", help="Least margin: 1.05, or de-en=1.05.")
+@set_option
 @click.option("--out", metavar="FILE", help="The file of groups to write: .jsonl, .jsonl.gz or .parquet.")
 @json_option
-def group(data_sets: "list[DataSet]", by: Any, alignment: Path | None, out: str | None, as_json: bool) -> None:
+def group(
+    data_sets: "list[DataSet]",
+    by: Any,
+    alignment: Path | None,
+    encoder: str | None,
+    side: Any,
+    thresholds: tuple[str, ...],
+    overrides: tuple[str, ...],
+    out: str | None,
+    as_json: bool,
+) -> None:
     """Make groups of translations out of pairs, which cross-lingual batches need.
 
     By id: rows of one id translate each other. By text: rows of equal query are one, and so are queries of several
-    languages that share a passage. By alignment: ids on one line of a file translate each other.
+    languages that share a passage. By alignment: ids on one line of a file translate each other. By mining: texts that
+    an encoder finds to translate each other; --set takes its encoder.* and resources.* fields.
     """
     if (by is None) != (out is None):
         raise InputError("give --by and --out together; without both, what each way would give is shown")
     if (by == "alignment") != (alignment is not None):
         raise InputError("--by alignment and --alignment FILE go together")
+    if (by == "mining" and encoder is None) or (encoder is not None and by in ("id", "text", "alignment")):
+        raise InputError("--by mining and --encoder MODEL go together")
+    if encoder is None and (thresholds or overrides):
+        raise InputError("--threshold and --set are of mining: give --encoder too")
     from hybridtune.prepare import group as grouping
+    from hybridtune.prepare.mining import mining_settings
     from hybridtune.terminal.grouping import grouped_summary, ways_table
 
     screen = open_screen(as_json)
+    mining = mining_settings(encoder, side, thresholds, overrides) if encoder is not None else None
     if by is None or out is None:
-        result = grouping.compare_ways(data_sets, screen)
+        result = grouping.compare_ways(data_sets, mining, screen)
         answer(result, as_json, lambda: ways_table(result, data_sets[0].path, screen))
         return
-    result = grouping.group(data_sets, by, out, alignment, screen)
+    result = grouping.group(data_sets, by, out, grouping.Given(alignment, mining), screen)
     answer(result, as_json, lambda: grouped_summary(result, screen))

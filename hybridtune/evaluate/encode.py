@@ -20,6 +20,8 @@ from hybridtune.data.readers.records import CorpusPart
 from hybridtune.errors import FitError
 from hybridtune.evaluate.blocks import blocks_of, finished_blocks, write_block
 from hybridtune.model.tokenizer import Tokenizer
+from hybridtune.runtime.local import Capacity
+from hybridtune.runtime.resources import cores
 
 # Logical CPUs. Not equal: Ray Data fuses neighbours that ask for the same, and one process would then read, tokenise
 # and encode all of a corpus in one file.
@@ -38,6 +40,13 @@ class Actors:
     gpus: float = 0.0
     threads: int = 1
     readers: int = 2
+
+    @classmethod
+    def of(cls, offered: Capacity, least: int | None = None) -> "Actors":
+        """Return encoder actors that use all that a machine offers; ``least`` to start with, else all."""
+        threads = max(1, cores() // offered.evaluators)
+        gpus = 1.0 if offered.gpus else 0.0
+        return cls(least or offered.evaluators, offered.evaluators, gpus, threads, readers=cores())
 
     def pool(self) -> Any:
         """Return them as Ray Data takes them."""

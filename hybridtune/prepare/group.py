@@ -4,6 +4,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
@@ -18,56 +19,62 @@ from hybridtune.data.readers.sources import find_sources, read_groups
 from hybridtune.data.text_key import text_key
 from hybridtune.prepare.alignment import read_alignment
 from hybridtune.prepare.grouping import Borrowed, Groups, Sets, by_id, by_pairs_of_ids, by_text, into_groups
+from hybridtune.prepare.mining import Mining, mine
 from hybridtune.prepare.rows import Rows, count_pairs, spool_rows
 from hybridtune.prepare.writer import open_groups, output_file
 
-Way = Literal["id", "text", "alignment"]
+Way = Literal["id", "text", "alignment", "mining"]
 
 _AT_ONCE = 1 << 12  # groups between two reports of progress
 _SHOWN = 60  # characters of a text in an example
 _JOIN: Mapping[str, Callable[[Rows], Sets]] = {"id": by_id, "text": by_text}
 
 
-def compare_ways(data_sets: Sequence[DataSet], callback: StudyCallback) -> dict[str, Any]:
-    """Return what each way that needs nothing but the rows would give; nothing is written.
+@dataclass(frozen=True)
+class Given:
+    """What a way needs besides the rows."""
 
-    ``best`` is the way with most pairs, id before text; None where no way joins anything.
+    alignment: Path | None = None
+    mining: Mining | None = None
+
+
+def compare_ways(data_sets: Sequence[DataSet], mining: Mining | None, callback: StudyCallback) -> dict[str, Any]:
+    """Return what every way would give, mining where there is something to mine by; nothing is written.
+
+    ``best`` is the way with most pairs, of equals the first of id, text, mining; None where no way joins anything.
     """
     with spooled(find_sources(data_sets), callback) as rows:
         ways = {way: _about(rows, join(rows)) for way, join in _JOIN.items()}
-        as_read = _counts(rows)
-        return {
-            "rows": len(rows),
-            "languages": list(rows.languages),
-            "as read": as_read,
-            "ways": ways,
-            "best": best_way(as_read, ways),
-        }
+        found: dict[str, Any] = {"rows": len(rows), "languages": list(rows.languages), "as read": _counts(rows)}
+        if mining is not None:
+            whole, found["pairs"] = mine(rows, mining, callback)
+            ways["mining"] = _about(whole, by_text(whole))
+        return {**found, "ways": ways, "best": best_way(found["as read"], ways)}
 
 
-def best_way(as_read: Mapping[str, int], ways: Mapping[str, Mapping[str, Any]]) -> Any:
-    """Return the way that gives most pairs, id before text; None where none joins anything."""
-    best = max(ways, key=lambda way: ways[way]["mono"] + ways[way]["cross"])  # of equals the first
+def best_way(as_read: Mapping[str, int], ways: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """Return the way that gives most pairs, of equals the first; None where none joins anything."""
+    best = max(ways, key=lambda way: ways[way]["mono"] + ways[way]["cross"])
     return best if ways[best]["groups"] < as_read["groups"] else None
 
 
-def group(
-    data_sets: Sequence[DataSet], way: Way, out: str, alignment: Path | None, callback: StudyCallback
-) -> dict[str, Any]:
+def group(data_sets: Sequence[DataSet], way: Way, out: str, given: Given, callback: StudyCallback) -> dict[str, Any]:
     """Write the groups that rows become one way; return the counts before and after, and what could not be joined.
 
     Raises:
-        InputError: the data or the alignment cannot be read, or ``out`` not be written.
+        InputError: the data, the alignment or the encoder cannot be read, or ``out`` not be written.
     """
     sources = find_sources(data_sets)
     file = output_file(out, sources)
     with spooled(sources, callback) as rows:
-        if way == "alignment":
-            assert alignment is not None
-            pairs, notice = read_alignment(alignment, rows)
+        if way == "mining" and given.mining is not None:
+            whole, pairs = mine(rows, given.mining, callback)
+            return {"by": way, "pairs": pairs, **write_sets(whole, by_text(whole), file, callback, rows)}
+        if way == "alignment" and given.alignment is not None:
+            aligned, notice = read_alignment(given.alignment, rows)
             if notice:
                 callback.on_message(notice)
-            sets = by_pairs_of_ids(rows, pairs)
+            sets = by_pairs_of_ids(rows, aligned)
         else:
             sets = _JOIN[way](rows)
         return {"by": way, **write_sets(rows, sets, file, callback)}
@@ -82,8 +89,13 @@ def spooled(sources: Sequence[Source], callback: StudyCallback) -> Iterator[Rows
         yield rows
 
 
-def write_sets(rows: Rows, sets: Sets, file: Path, callback: StudyCallback) -> dict[str, Any]:
-    """Write the groups of sets to a file; return the counts before and after, and what could not be joined."""
+def write_sets(
+    rows: Rows, sets: Sets, file: Path, callback: StudyCallback, as_read: Rows | None = None
+) -> dict[str, Any]:
+    """Write the groups of sets to a file; return the counts before and after, and what could not be joined.
+
+    ``as_read`` are the rows before mining gave them texts.
+    """
     groups = into_groups(rows, sets.of)
     left_out: Counter[str] = Counter()
     with phase(callback, "writing", "groups") as progress, open_groups(file) as write:
@@ -95,7 +107,7 @@ def write_sets(rows: Rows, sets: Sets, file: Path, callback: StudyCallback) -> d
     return {
         "file": str(file),
         "rows": len(rows),
-        "as read": _counts(rows),
+        "as read": _counts(as_read or rows),
         "grouped": _about(rows, sets, groups),
         "left_out": dict(left_out),
     }

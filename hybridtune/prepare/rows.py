@@ -29,26 +29,29 @@ _MANY = 1 << 14  # rows between two reports of progress
 class Spool:
     """Groups in a file, read again one by one by their numbers; cheap to send to other processes of the machine."""
 
-    def __init__(self, file: Path, ends: Int64) -> None:
-        self.file, self.ends = file, ends
+    def __init__(self, file: Path, starts: Int64, sizes: Int64) -> None:
+        self.file, self.starts, self.sizes = file, starts, sizes
         self._opened: IO[bytes] | None = None
 
-    def __getstate__(self) -> tuple[Path, Int64, None]:
-        return self.file, self.ends, None
+    def __getstate__(self) -> tuple[Path, Int64, Int64]:
+        return self.file, self.starts, self.sizes
 
-    def __setstate__(self, state: tuple[Path, Int64, None]) -> None:
-        self.file, self.ends, self._opened = state
+    def __setstate__(self, state: tuple[Path, Int64, Int64]) -> None:
+        self.__init__(*state)  # type: ignore[misc]
 
     def __len__(self) -> int:
-        return len(self.ends) - 1
+        return len(self.starts)
+
+    def part(self, rows: Int32) -> "Spool":
+        """Return some of its groups, by their numbers."""
+        return Spool(self.file, self.starts[rows], self.sizes[rows])
 
     def read(self, row: int) -> Group:
         """Read one group."""
         if self._opened is None:
             self._opened = self.file.open("rb", buffering=0)
-        start, end = int(self.ends[row]), int(self.ends[row + 1])
         # Read, not mapped: the pages of a mapped file count as this process' memory.
-        return Group(*pickle.loads(os.pread(self._opened.fileno(), end - start, start)))
+        return Group(*pickle.loads(os.pread(self._opened.fileno(), int(self.sizes[row]), int(self.starts[row]))))
 
 
 @dataclass(frozen=True)
@@ -105,19 +108,20 @@ def spool_rows(groups: Iterable[Group], folder: Path, progress: Progress = lambd
         InputError: there is none.
     """
     builder = _Builder()
-    ends = array("q", [0])
+    sizes = array("q")
     file = folder / "rows"
     progress(0, 0)
     with file.open("wb") as sink:
         for group in groups:
-            ends.append(ends[-1] + sink.write(pickle.dumps(tuple(group), pickle.HIGHEST_PROTOCOL)))
+            sizes.append(sink.write(pickle.dumps(tuple(group), pickle.HIGHEST_PROTOCOL)))
             builder.add(group)
             if builder.rows % _MANY == 0:
                 progress(builder.rows, builder.rows)
     if not builder.rows:
         raise InputError("there is no pair in the data")
     progress(builder.rows, builder.rows)
-    return builder.finish(Spool(file, np.frombuffer(ends, np.int64)))
+    lengths = np.frombuffer(sizes, np.int64)
+    return builder.finish(Spool(file, np.cumsum(lengths) - lengths, lengths))
 
 
 class _Builder:

@@ -17,7 +17,6 @@ from hybridtune.evaluate.encode import Actors, Side, encode_sides
 from hybridtune.model.folder import check_fit, encoder_notices, model_digest
 from hybridtune.model.tokenizer import Tokenizer, pretrained_tokenizer
 from hybridtune.runtime.local import Capacity, capacity, local_cluster, unused_gpus
-from hybridtune.runtime.resources import cores
 from hybridtune.study.folder import make_folder
 
 ENCODED = "encoded"  # folder under --out
@@ -97,9 +96,7 @@ def encoded(
         if check is not None:
             check(scan)
         folder = root / _address(scan, encoder, tokenizer, offered.gpus > 0)
-        least = resources.min_evaluators or offered.evaluators
-        threads = max(1, cores() // offered.evaluators)
-        actors = Actors(least, offered.evaluators, 1.0 if offered.gpus else 0.0, threads, readers=cores())
+        actors = Actors.of(offered, resources.min_evaluators)
         with phase(callback, "encoding", "texts") as progress:
             encode_sides(_sides(rows, scan, encoder, folder), encoder.name, encoder, tokenizer, actors, progress)
         yield Encoded(rows, scan, folder, actors)
