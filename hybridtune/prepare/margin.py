@@ -71,9 +71,12 @@ def choose_threshold(ones: Neighbours, others: Neighbours) -> float:
     """Return the least margin from which on at most one in 20 pairs is false, as far as can be told without labels.
 
     How false pairs score is seen by leaving out the nearest text of each, which is its translation if there is one:
-    what is then found is false. Of the candidates from the threshold on there are 20 times as many as of those.
+    what is then found is false. (Where few texts have a translation these score less than the false pairs do, and more
+    than one in 20 may be false.) Of the candidates from the threshold on there are 20 times as many as of those.
     ``ones`` and ``others`` have one neighbour more than a margin is made of.
     """
+    if min(ones.numbers.shape[1], others.numbers.shape[1]) < 2:
+        return 1.0  # of one text there is no other to compare with
     found = candidates(ones.first(NEIGHBOURS), others.first(NEIGHBOURS)).margins  # descending
     false = np.sort(candidates(ones.without_nearest(), others.without_nearest()).margins)
     above = len(false) - np.searchsorted(false, found)  # of false ones at each candidate's margin or over it

@@ -59,15 +59,34 @@ WRONG = {
         ["--by", "alignment", "--out", "o.jsonl"],
         "--by alignment and --alignment FILE go together",
     ),
+    "no encoder": (["--by", "mining", "--out", "o.jsonl"], "--by mining and --encoder MODEL go together"),
+    "an encoder for nothing": (
+        ["--by", "id", "--encoder", "{file}", "--out", "o.jsonl"],
+        "--by mining and --encoder MODEL go together",
+    ),
+    "a threshold for nothing": (["--threshold", "1.1"], "--threshold and --set are of mining: give --encoder too"),
+    "a threshold that is none": (
+        ["--encoder", "{model}", "--threshold", "de-en=high"],
+        "--threshold de-en=high: write 1.05 for all language pairs, or de-en=1.05",
+    ),
+    "a threshold of a pair that is not there": (
+        ["--encoder", "{model}", "--threshold", "en-de=1.1"],
+        "--threshold en-de=...: the pairs here are en-sw",
+    ),
+    "an encoder that is none": (
+        ["--encoder", "{file}"],
+        "encoder {file}: no model there: it is neither a model folder nor a name that could be fetched; give the path "
+        "of a folder with config.json, tokenizer.json and model.safetensors (no such folder)",
+    ),
     "the file itself": (["--by", "id", "--out", "{file}"], "--out {file}: is the file that is read; give another name"),
 }
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_a_wrong_call_is_one_line_and_writes_nothing(call, groups_file, tmp_path, name):
+def test_a_wrong_call_is_one_line_and_writes_nothing(call, groups_file, tiny, tmp_path, name):
     arguments, line = WRONG[name]
     file = groups_file(ROWS)
     before = files(tmp_path)
-    code, out, err = call("data", "group", file, *(part.format(file=file) for part in arguments))
-    assert (code, out, err) == (2, "", f"hybridtune: {line.format(file=file)}\n")
+    code, _, err = call("data", "group", file, *(part.format(file=file, model=tiny[0]) for part in arguments))
+    assert (code, err) == (2, f"hybridtune: {line.format(file=file)}\n")
     assert files(tmp_path) == before

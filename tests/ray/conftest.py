@@ -12,6 +12,7 @@ from hybridtune.config.study import Study
 from hybridtune.data import newsroom
 from hybridtune.data.store import build_store, recipe
 from hybridtune.model.folder import build_tiny
+from hybridtune.prepare import mining
 from hybridtune.runtime.local import capacity, local_cluster
 from hybridtune.study import encoded
 from hybridtune.study import run as study_run
@@ -55,7 +56,7 @@ def ray_here(start_ray):
 @contextlib.contextmanager
 def ray_of_this_process():
     with pytest.MonkeyPatch.context() as patch:
-        for starts in (encoded, study_run):
+        for starts in (encoded, study_run, mining):
             patch.setattr(starts, "local_cluster", lambda *capacity, **options: contextlib.nullcontext(""))
         yield
 
