@@ -80,6 +80,19 @@ def language_code(code: str, where: str) -> str:
         raise InputError(f"{where}: {error}") from None
 
 
+def macrolanguage(code: str) -> str | None:
+    """Return the macrolanguage that a language is a member of, or that it is itself; None where there is none.
+
+    Example:
+        >>> macrolanguage("wuu"), macrolanguage("zh"), macrolanguage("en")
+        ('zh', None, None)
+    """
+    from langcodes.data_dicts import MACROLANGUAGES
+
+    found: str | None = MACROLANGUAGES.get(code.split("-")[0])
+    return found
+
+
 def is_language(code: str) -> bool:
     """Return whether a text is the code of a language, in any spelling."""
     try:

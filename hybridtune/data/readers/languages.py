@@ -46,7 +46,7 @@ def mixed_up(texts: Iterable[Text], kind: str = "passages") -> str | None:
         scripts: Counter[str] = Counter()
         for character, count in characters.items():
             if character.isalpha():
-                scripts[_script(character)] += count
+                scripts[script_of(character)] += count
         found, most = max(scripts.items(), key=lambda item: item[1], default=("", 0))
         if scripts.total() >= _ENOUGH and found not in own and 2 * most > scripts.total():
             return (
@@ -57,6 +57,7 @@ def mixed_up(texts: Iterable[Text], kind: str = "passages") -> str | None:
     return None
 
 
-def _script(letter: str) -> str:
+def script_of(letter: str) -> str:
+    """Return the script of a letter, as its name in Unicode begins."""
     words = unicodedata.name(letter, "UNKNOWN").split()
     return words[1] if words[0] in ("FULLWIDTH", "HALFWIDTH") and len(words) > 1 else words[0].split("-")[0]
