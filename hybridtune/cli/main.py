@@ -10,6 +10,7 @@ import click
 
 from hybridtune.cli import clusters, models
 from hybridtune.cli.data import data
+from hybridtune.cli.init import init
 from hybridtune.cli.options import (
     FILE,
     PATH,
@@ -146,6 +147,7 @@ def schema(out: Path | None) -> None:
 for _command in (models.evaluate, models.compare, models.mine, models.export):
     cli.add_command(_command)
 cli.add_command(data)
+cli.add_command(init)
 for _command in (clusters.launch, clusters.attach, clusters.fetch, clusters.stop, clusters.down):
     cli.add_command(_command)
 

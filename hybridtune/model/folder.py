@@ -146,7 +146,7 @@ def with_folder_settings(encoder: Encoder) -> Encoder:
         length = published.length
         if not length:  # then sentence-transformers cuts where the tokenizer does, within the positions
             tokenizer = load_tokenizer(published, encoder.trust_remote_code)
-            positions = _positions(load_config(published, encoder.trust_remote_code))
+            positions = longest_text(load_config(published, encoder.trust_remote_code))
             length = int(min(tokenizer.model_max_length, positions or _NO_LIMIT, _NO_LIMIT))
         found["query_length"] = published.query_length or length
         found["passage_length"] = published.passage_length or length
@@ -199,7 +199,7 @@ def check_fit(encoder: Encoder, largest_id: int) -> None:
             f"encoder {encoder.name}: its tokenizer gives ids up to {largest_id}, and its embedding has {rows} rows; "
             "the two are not of one model: give the folder of one that was saved whole"
         )
-    most = _positions(config)
+    most = longest_text(config)
     for side in ("query", "passage"):
         length = getattr(encoder, f"{side}_length")
         if most is not None and length > most:
@@ -209,7 +209,7 @@ def check_fit(encoder: Encoder, largest_id: int) -> None:
             )
 
 
-def _positions(config: Any) -> int | None:
+def longest_text(config: Any) -> int | None:
     """Return the tokens of a text that a model has positions for; None: any number."""
     most = getattr(config, "max_position_embeddings", None)
     if most is None or most < 1:

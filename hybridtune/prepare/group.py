@@ -27,7 +27,11 @@ Way = Literal["id", "text", "alignment", "mining"]
 
 _AT_ONCE = 1 << 12  # groups between two reports of progress
 _SHOWN = 60  # characters of a text in an example
-_JOIN: Mapping[str, Callable[[Rows], Sets]] = {"id": by_id, "text": by_text}
+WAYS: Mapping[str, Callable[[Rows], Sets]] = {
+    "id": by_id,
+    "text": by_text,
+    "none": lambda rows: Sets(np.arange(len(rows), dtype=np.int32)),  # every row stays as it is
+}
 
 
 @dataclass(frozen=True)
@@ -44,12 +48,17 @@ def compare_ways(data_sets: Sequence[DataSet], mining: Mining | None, callback: 
     ``best`` is the way with most pairs, of equals the first of id, text, mining; None where no way joins anything.
     """
     with spooled(find_sources(data_sets), callback) as rows:
-        ways = {way: _about(rows, join(rows)) for way, join in _JOIN.items()}
-        found: dict[str, Any] = {"rows": len(rows), "languages": list(rows.languages), "as read": _counts(rows)}
+        as_read, ways = compared(rows)
+        found: dict[str, Any] = {"rows": len(rows), "languages": list(rows.languages), "as read": as_read}
         if mining is not None:
             whole, found["pairs"] = mine(rows, mining, callback)
             ways["mining"] = _about(whole, by_text(whole))
-        return {**found, "ways": ways, "best": best_way(found["as read"], ways)}
+        return {**found, "ways": ways, "best": best_way(as_read, ways)}
+
+
+def compared(rows: Rows) -> tuple[dict[str, int], dict[str, dict[str, Any]]]:
+    """Return the counts of the rows as they are, and by id and by text what they would become."""
+    return _counts(rows), {way: _about(rows, WAYS[way](rows)) for way in ("id", "text")}
 
 
 def best_way(as_read: Mapping[str, int], ways: Mapping[str, Mapping[str, Any]]) -> str | None:
@@ -76,7 +85,7 @@ def group(data_sets: Sequence[DataSet], way: Way, out: str, given: Given, callba
                 callback.on_message(notice)
             sets = by_pairs_of_ids(rows, aligned)
         else:
-            sets = _JOIN[way](rows)
+            sets = WAYS[way](rows)
         return {"by": way, **write_sets(rows, sets, file, callback)}
 
 

@@ -110,7 +110,7 @@ def spool_rows(groups: Iterable[Group], folder: Path, progress: Progress = lambd
     builder = _Builder()
     sizes = array("q")
     file = folder / "rows"
-    progress(0, 0)
+    progress(0, 1)  # how many there are is known at the end
     with file.open("wb") as sink:
         for group in groups:
             sizes.append(sink.write(pickle.dumps(tuple(group), pickle.HIGHEST_PROTOCOL)))

@@ -1,4 +1,4 @@
-"""The templates of the package, filled: HTML and SVG with every value escaped, Markdown as it is."""
+"""The templates of the package, filled: HTML and SVG with every value escaped, Markdown and YAML as they are."""
 
 import re
 from functools import cache
@@ -11,7 +11,7 @@ from markupsafe import Markup
 def render(package: str, template: str, **values: object) -> str:
     """Return a template of a package's folder ``templates``, with a value for every name that it uses.
 
-    All but ``.md.j2`` are escaped for HTML and XML.
+    All but ``.md.j2`` and ``.yaml.j2`` are escaped for HTML and XML.
     """
     return environment(package).get_template(template).render(values)
 
@@ -21,7 +21,7 @@ def environment(package: str) -> jinja2.Environment:
     """Return Jinja with the templates of a package and the filters that they use."""
     found = jinja2.Environment(
         loader=jinja2.PackageLoader(package),
-        autoescape=lambda name: not str(name).endswith(".md.j2"),
+        autoescape=lambda name: not str(name).endswith((".md.j2", ".yaml.j2")),
         finalize=_printable,
         keep_trailing_newline=True,
         lstrip_blocks=True,

@@ -1,0 +1,64 @@
+"""Samples of the texts of training data, a language and side at a time, and their lengths in tokens."""
+
+import hashlib
+import heapq
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from hybridtune.config.fields import Encoder
+from hybridtune.data.readers.native import Group
+from hybridtune.metrics.arrays import Int64
+from hybridtune.model.tokenizer import Tokenizer
+
+SAMPLE = 1000  # texts of a language and side
+SIDES: tuple[Literal["queries", "passages"], ...] = ("queries", "passages")
+
+_NO_LIMIT = 1 << 20  # tokens
+
+
+@dataclass
+class TextSample:
+    """Of every language and side at most ``size`` distinct texts: those with the smallest digests, in any order."""
+
+    size: int = SAMPLE
+    counts: dict[tuple[str, str], int] = field(default_factory=dict)  # (side, language) -> texts, repeated ones too
+    _kept: dict[tuple[str, str], list[tuple[int, str]]] = field(default_factory=dict)
+    _held: dict[tuple[str, str], set[str]] = field(default_factory=dict)
+
+    def add(self, group: Group) -> None:
+        """Take the texts of the next group."""
+        for side in SIDES:
+            for language, text in getattr(group, side).items():
+                key = side, language
+                self.counts[key] = self.counts.get(key, 0) + 1
+                kept, held = self._kept.setdefault(key, []), self._held.setdefault(key, set())
+                digest = -int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
+                if text in held or (len(kept) == self.size and digest < kept[0][0]):
+                    continue
+                held.add(text)
+                if len(kept) < self.size:
+                    heapq.heappush(kept, (digest, text))
+                else:
+                    held.discard(heapq.heapreplace(kept, (digest, text))[1])
+
+    def texts(self, side: str, language: str) -> list[str]:
+        """Return the texts of one language and side, in a fixed order."""
+        return [text for _, text in sorted(self._kept.get((side, language), ()), reverse=True)]
+
+    @property
+    def languages(self) -> list[str]:
+        """The languages, sorted."""
+        return sorted({language for _, language in self.counts})
+
+
+def token_lengths(sample: TextSample, tokenizer: Tokenizer, encoder: Encoder) -> Mapping[tuple[str, str], Int64]:
+    """Return by (side, language) the tokens of each text of a sample, with its prefix and special tokens, uncut."""
+    prefixes = {"queries": encoder.query_prefix, "passages": encoder.passage_prefix}
+    found = {}
+    for side, language in sorted(sample.counts):
+        rows = tokenizer.encode(sample.texts(side, language), prefixes[side], _NO_LIMIT)
+        found[side, language] = np.array([len(row) for row in rows], np.int64)
+    return found
