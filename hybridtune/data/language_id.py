@@ -48,102 +48,106 @@ def _model() -> _Model:
     return _Model(labels, np.asarray(read.tk_nextmove), row, feature, table, read.nb_pc[kept].astype(np.float32))
 
 
-class Identifier:
-    """Tells the languages of texts.
-
-    Args:
-        languages: those that the texts say they are in. Kinds of a language that the model knows beside it (Wu beside
-            Chinese, Egyptian beside Arabic) are told apart only where they are among these.
-
-    Attributes:
-        labels: what it tells apart, sorted.
-        unknown: the ``languages`` that neither a script nor the model tells, sorted: no text is judged to be in one, or
-            not to be.
-    """
-
-    def __init__(self, languages: Iterable[str] = ()) -> None:
-        given = set(languages)
-        self._label_of = {code: label for code in given if (label := _label(code)) is not None}
-        self.unknown = tuple(sorted(code for code in given if code not in self._label_of))
-        labels = _model().labels
-        at_hand = set(self._label_of.values())
-        apart = [label in at_hand or len(label) == 2 or macrolanguage(label) not in labels for label in labels]
-        self._left_out = np.flatnonzero(~np.array(apart))
-        self._column = {label: column for column, label in reversed(list(enumerate(labels))) if apart[column]}
-        self.labels = tuple(sorted(self._column))
-
-    def identify(self, texts: Sequence[str]) -> list[tuple[str, float]]:
-        """Return the most probable language of each text, and its probability; ("", 0.0) for a text without letters."""
-        return [found for found, _ in self._judged(texts, [None] * len(texts))]
-
-    def mistaken(self, texts: Sequence[str], languages: Sequence[str]) -> list[str | None]:
-        """Return of each text the language that it is in, where that is another than the one it is said to be in.
-
-        None where it is in its own, as far as can be told: another must be `MARGIN` times as probable. None too for
-        texts of under `LEAST` bytes and of unknown languages.
-        """
-        own = [self._label_of.get(language) for language in languages]
-        judged = zip(texts, own, self._judged(texts, own), strict=True)
-        return [
-            found if label is not None and found != label and probability > MARGIN * of_own and _is_long(text) else None
-            for text, label, ((found, probability), of_own) in judged
-        ]
-
-    def _judged(self, texts: Sequence[str], own: Sequence[str | None]) -> list[tuple[tuple[str, float], float]]:
-        """Return of each text language and probability, and the probability of its own language."""
-        found: list[tuple[tuple[str, float], float]] = [(("", 0.0), 0.0)] * len(texts)
-        asked = []
-        scripts = count_scripts([text[:_CHARACTERS] for text in texts])
-        most = scripts.letters.argmax(axis=1, keepdims=True)
-        decided = np.array([_ONE_LANGUAGE.get(name, "") for name in scripts.names])[most[:, 0]]
-        letters = scripts.letters.sum(axis=1)
-        for row, code in enumerate(decided.tolist()):
-            if letters[row] and code:
-                found[row] = ((code, 1.0), float(own[row] == code))
-            elif letters[row]:
-                asked.append(row)
-        for start in range(0, len(asked), _AT_ONCE):
-            rows = asked[start : start + _AT_ONCE]
-            shares = self._probabilities([texts[row] for row in rows])
-            best = shares.argmax(axis=1)
-            for row, column, given in zip(rows, best.tolist(), shares, strict=True):
-                label = own[row] or ""
-                of_own = float(given[self._column[label]]) if label in self._column else 0.0
-                found[row] = ((_model().labels[column], float(given[column])), of_own)
-        return found
-
-    def _probabilities(self, texts: Sequence[str]) -> Float32:
-        """Return the probability [n, L] of each language for each text; of a label's two scripts under the first."""
-        from scipy import sparse
-
-        lengths, text, feature = _features([_bytes(text) for text in texts])
-        model = _model()
-        shape = (len(texts), len(model.table))
-        counts = sparse.csr_matrix((np.ones(len(text), np.float32), (text, feature)), shape=shape)
-        counts.sum_duplicates()
-        counts.data = np.log1p(counts.data)
-        scores = counts @ model.table + model.prior
-        scores[np.diff(counts.indptr) == 0] = 0.0  # nothing that the model knows: all languages alike
-        scores /= np.sqrt(np.maximum(lengths, 1))[:, None]
-        scores[:, self._left_out] = -np.inf
-        scores = np.exp(scores - scores.max(axis=1, keepdims=True))
-        scores /= scores.sum(axis=1, keepdims=True)
-        for column, label in enumerate(model.labels):
-            if (first := self._column.get(label, column)) != column:
-                scores[:, first] += scores[:, column]
-                scores[:, column] = 0.0
-        found: Float32 = scores.astype(np.float32)
-        return found
-
-
 def identify(texts: Sequence[str], languages: Collection[str] = ()) -> list[tuple[str, float]]:
-    """Return the most probable language of each text, and its probability; ``languages`` are those at hand.
+    """Return the most probable language of each text, and its probability; ("", 0.0) for a text without letters.
+
+    ``languages`` are those at hand. Kinds of a language that the model knows beside it (Wu beside Chinese, Egyptian
+    beside Arabic) are told apart only where they are among these.
 
     Example:
         >>> [code for code, _ in identify(["Where is the bridge that was opened?", "பாலம் எங்கே?"])]
         ['en', 'ta']
     """
-    return Identifier(languages).identify(texts)
+    at_hand = frozenset(filter(None, map(_label, languages)))
+    return [found for found, _ in _judge(texts, [""] * len(texts), at_hand)]
+
+
+def mistaken(texts: Sequence[str], languages: Sequence[str]) -> list[str | None]:
+    """Return of each text the language that it is in, where that is another than the one it is said to be in.
+
+    None where it is in its own, as far as can be told: another must be `MARGIN` times as probable. None too for texts
+    of under `LEAST` bytes, and for languages that are `unknown`. A kind of the text's own language is no other one.
+
+    Example:
+        >>> mistaken(["Where is the bridge that was opened?"] * 3, ["en", "sw", "gsw"])
+        [None, 'en', None]
+    """
+    own = [_label(language) for language in languages]
+    judged = zip(texts, own, _judge(texts, [label or "" for label in own], frozenset()), strict=True)
+    return [
+        found if label is not None and found != label and probability > MARGIN * of_own and _is_long(text) else None
+        for text, label, ((found, probability), of_own) in judged
+    ]
+
+
+def unknown(languages: Iterable[str]) -> list[str]:
+    """Return those of some languages that neither a script nor the model tells: no text is judged to be in one.
+
+    Example:
+        >>> unknown(["sw", "gsw", "hi-Latn", "zh-Hant"])
+        ['gsw', 'hi-Latn']
+    """
+    return sorted(code for code in set(languages) if _label(code) is None)
+
+
+def _judge(texts: Sequence[str], own: Sequence[str], at_hand: frozenset[str]) -> list[tuple[tuple[str, float], float]]:
+    """Return of each text language and probability, and the probability of its own language."""
+    found: list[tuple[tuple[str, float], float]] = [(("", 0.0), 0.0)] * len(texts)
+    scripts = count_scripts([text[:_CHARACTERS] for text in texts])
+    letters = scripts.letters.sum(axis=1)
+    asked = []
+    for row, most in enumerate(scripts.letters.argmax(axis=1).tolist() if scripts.names else ()):
+        code = _ONE_LANGUAGE.get(scripts.names[most])
+        if letters[row] and code is not None:
+            found[row] = ((code, 1.0), float(own[row] == code))
+        elif letters[row]:
+            asked.append(row)
+    for start in range(0, len(asked), _AT_ONCE):
+        rows = asked[start : start + _AT_ONCE]
+        shares = _probabilities([texts[row] for row in rows], [own[row] for row in rows], at_hand)
+        best = shares.argmax(axis=1)
+        for row, column, given in zip(rows, best.tolist(), shares, strict=True):
+            of_own = float(given[_columns()[own[row]]]) if own[row] in _columns() else 0.0
+            found[row] = ((_model().labels[column], float(given[column])), of_own)
+    return found
+
+
+def _probabilities(texts: Sequence[str], own: Sequence[str], at_hand: frozenset[str]) -> Float32:
+    """Return the probability [n, L] of each language for each text; of a label's two scripts under the first."""
+    from scipy import sparse
+
+    model, columns = _model(), _columns()
+    lengths, text, feature = _features([_bytes(text) for text in texts])
+    shape = (len(texts), len(model.table))
+    counts = sparse.csr_matrix((np.ones(len(text), np.float32), (text, feature)), shape=shape)
+    counts.sum_duplicates()
+    counts.data = np.log1p(counts.data)
+    scores = counts @ model.table + model.prior
+    scores[np.diff(counts.indptr) == 0] = 0.0  # nothing that the model knows: all languages alike
+    scores /= np.sqrt(np.maximum(lengths, 1))[:, None]
+    for label in _kinds() - at_hand:
+        scores[[other != label for other in own], columns[label]] = -np.inf
+    scores = np.exp(scores - scores.max(axis=1, keepdims=True))
+    scores /= scores.sum(axis=1, keepdims=True)
+    for column, label in enumerate(model.labels):
+        if (first := columns[label]) != column:
+            scores[:, first] += scores[:, column]
+            scores[:, column] = 0.0
+    found: Float32 = scores.astype(np.float32)
+    return found
+
+
+@functools.cache
+def _columns() -> dict[str, int]:
+    """Return the first column of every label."""
+    return {label: column for column, label in reversed(list(enumerate(_model().labels)))}
+
+
+@functools.cache
+def _kinds() -> frozenset[str]:
+    """Return the labels of kinds of a language that is a label too; those with a code of two letters stand apart."""
+    labels = _model().labels
+    return frozenset(label for label in labels if len(label) > 2 and macrolanguage(label) in labels)
 
 
 def _label(code: str) -> str | None:

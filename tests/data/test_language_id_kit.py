@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hybridtune.data.language_id import Identifier
+from hybridtune.data.language_id import identify, mistaken, unknown
 from hybridtune.data.readers.sources import parse_groups
 
 KIT = Path(__file__).parents[3] / "shared" / "kit"
@@ -30,9 +30,8 @@ def news():
 
 def test_news_in_sixteen_languages(news):
     said, texts = zip(*news, strict=True)
-    identifier = Identifier(said)
-    assert identifier.unknown == ()
-    found = identifier.identify(texts)
+    assert unknown(said) == []
+    found = identify(texts)
     total, right = Counter(said), Counter(code for code, (other, _) in zip(said, found, strict=True) if code == other)
     shares = {code: right[code] / total[code] for code in sorted(total)}
     assert len(texts) == 21_248
@@ -42,9 +41,8 @@ def test_news_in_sixteen_languages(news):
 
 def test_hardly_a_right_text_is_said_to_be_in_another_language_and_hardly_a_wrong_one_is_missed(news):
     said, texts = zip(*news, strict=True)
-    identifier = Identifier(said)
-    assert sum(code is not None for code in identifier.mistaken(texts, said)) <= 0.001 * len(texts)
+    assert sum(code is not None for code in mistaken(texts, said)) <= 0.001 * len(texts)
     codes = sorted(set(said))
     others = [codes[(codes.index(code) + 1) % len(codes)] for code in said]
-    missed = [row for row, code in enumerate(identifier.mistaken(texts, others)) if code is None]
+    missed = [row for row, code in enumerate(mistaken(texts, others)) if code is None]
     assert len(missed) <= 0.005 * len(texts)
