@@ -44,11 +44,16 @@ def find_sources(data_sets: Sequence[str | DataSet]) -> list[Source]:
 
 def read_groups(source: Source) -> Iterator[Group]:
     """Read and check the groups of one file, streamed; errors name the file and the line (or row)."""
+    return (group for _, group in located_groups(source))
+
+
+def located_groups(source: Source) -> Iterator[tuple[str, Group]]:
+    """Read groups as `read_groups` does, each with the ``file:line`` of its row."""
     for row, (where, value) in enumerate(group_rows(source)):
         foreign = foreign_row(value) if row == 0 else None
         if foreign is not None:
             raise InputError(f"{where}: {not_read(foreign)}")
-        yield parse_group(value, where)
+        yield where, parse_group(value, where)
 
 
 def group_rows(source: Source) -> Iterator[tuple[str, Any]]:
