@@ -4,11 +4,12 @@ from collections.abc import Iterator, Mapping
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from hybridtune.config.fields import Part, Seed, Train
+from hybridtune.config.fields import Data, Mix, Part, Seed, Train
 from hybridtune.config.names import short_name
 from hybridtune.config.search import Search
-from hybridtune.config.space import corners, field_names, in_order, not_searchable
+from hybridtune.config.space import DATA_SET_WEIGHTS, corners, full_name, in_order, not_searchable, put_value
 from hybridtune.config.validation import reason
+from hybridtune.errors import nearest
 
 Parts = Mapping[str, Part]
 _SEED: TypeAdapter[int] = TypeAdapter(Seed, config=ConfigDict(strict=True))
@@ -29,18 +30,31 @@ def search_problems(search: Search, parts: Parts) -> list[str]:
 
 def _field_problems(search: Search, parts: Parts) -> Iterator[str]:
     for name, parameter in search.space.items():
-        if name not in field_names():
+        if full_name(name) is None:
             yield f"search.space.{name}: {not_searchable(name)}"
             continue
-        section, _, field = name.rpartition(".")
+        section = name.partition(".")[0]
         for end in parameter.ends():
             try:
-                if section:
-                    type(parts[section]).model_validate({**parts[section].model_dump(), field: end})
+                if section in parts:
+                    tree = {section: parts[section].model_dump()}
+                    put_value(tree, name, end)
+                    type(parts[section]).model_validate(tree[section])
                 else:
                     _SEED.validate_python(end)
             except ValidationError as error:
                 yield f"search.space.{name}: {end!r}: {reason(error.errors()[0], Part)}"
+
+
+def data_set_problems(search: Search, data: Data, mix: Mix) -> Iterator[str]:
+    """Yield a line for each weight, fixed or searched, of a data set that the study does not have."""
+    names = [data_set.name for data_set in data.train]
+    fixed = [f"{DATA_SET_WEIGHTS}.{key}" for key in mix.data_set_weights]
+    searched = [f"search.space.{name}" for name in search.space if name.startswith(f"{DATA_SET_WEIGHTS}.")]
+    for name in [*fixed, *searched]:
+        data_set = name.rpartition(".")[2]
+        if data_set not in names:
+            yield f"{name}: data.train has no data set of that name{nearest(data_set, names)}"
 
 
 def _batch_problems(search: Search, parts: Parts) -> Iterator[str]:
@@ -62,7 +76,7 @@ def _condition_problems(search: Search) -> Iterator[str]:
             if other not in space:
                 yield where + (
                     "is not searched; add it to search.space, or leave the condition out"
-                    if other in field_names()
+                    if full_name(other) is not None
                     else not_searchable(other)
                 )
             elif other == name:
@@ -92,7 +106,7 @@ def _point_problems(search: Search) -> Iterator[str]:
             yield f"{where}: has no value; give {{field: value}}"
         for name, value in point.items():
             if name not in space:
-                known = name in field_names()
+                known = full_name(name) is not None
                 why = f"is not searched; searched are {', '.join(space)}" if known else not_searchable(name)
                 yield f"{where}.{name}: {why}"
             elif not space[name].allows(value):

@@ -7,10 +7,11 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from hybridtune.config.hooks import Hook
 from hybridtune.config.languages import LANGUAGE, canonical_code, is_language
+from hybridtune.config.names import data_set_names
 
 Ratio = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
-Weight = Annotated[float, Field(gt=0.0, le=1e9)]  # sums of products of them stay finite
+Weight = Annotated[float, Field(ge=0.0, le=1e9)]  # sums of products of them stay finite
 Held = Annotated[float, Field(gt=0.0, lt=0.5)]  # two such shares leave something to train on
 Count = Annotated[int, Field(ge=1)]
 Auto = Literal["auto"]  # worked out from the machine or the cluster, before a study starts
@@ -40,7 +41,9 @@ class DataSet(Part):
     path: str = Field(
         description="a file, folder or glob of any known format, hf://datasets/OWNER/NAME, or what `reader` takes"
     )
-    weight: Weight = Field(default=1.0, description="its pairs are drawn as if the data set stood there so many times")
+    name: Annotated[str, Field(pattern=r"^[^\W_][\w-]*$")] = Field(
+        default="", description="what mix.data_set_weights and tables call it; default: the end of its path"
+    )
     reader: Hook | None = Field(
         default=None, description="a function of yours, package.module:function: takes the path, yields groups"
     )
@@ -52,6 +55,16 @@ class DataSet(Part):
         default=None, description="language of texts that do not name theirs: `sw`, or `en-sw` for queries-passages"
     )
     split: str | None = Field(default=None, description="which part of a data set with several; null: train")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _its_weight_is_of_the_mix(cls, tree: Any) -> Any:
+        if isinstance(tree, dict) and "weight" in tree:
+            (name,) = data_set_names([str(tree.get("path", ""))], [str(tree.get("name") or "")])
+            raise ValueError(
+                f"weight: is a field of the mix; write mix: {{data_set_weights: {{{name}: {tree['weight']}}}}}"
+            )
+        return tree
 
     @field_validator("language")
     @classmethod
@@ -99,9 +112,13 @@ class Holdout(Part):
 class Data(Part):
     """The question-passage pairs to train on."""
 
-    train: list[DataSet] = Field(min_length=1, description="data sets: paths, or {path, weight, format, language, ...}")
+    train: list[DataSet] = Field(min_length=1, description="data sets: paths, or {path, name, format, language, ...}")
     language_limits: dict[Language, Annotated[int, Field(ge=0)]] = Field(
         default={}, description="most training groups a language may have; 0 makes it zero-shot"
+    )
+    unseen_pairs: list[MixPair] = Field(
+        default=[],
+        description="language pairs (`en-de`) that are never drawn, in neither direction, though both languages are",
     )
     holdout: Holdout | None = Field(
         default=None, description="cut a dev and a test benchmark out of the training files, by document"
@@ -128,6 +145,16 @@ class Data(Part):
     def _a_path_is_a_data_set(cls, value: Any) -> Any:
         entries = value if isinstance(value, list) else [value]
         return [{"path": entry} if isinstance(entry, str) else entry for entry in entries]
+
+    @field_validator("train")
+    @classmethod
+    def _each_data_set_has_a_name(cls, value: list[DataSet]) -> list[DataSet]:
+        given = [data_set.name for data_set in value]
+        twice = next((name for name in given if name and given.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"two data sets are named {twice}; give each a name of its own")
+        names = data_set_names([data_set.path for data_set in value], given)
+        return [one.model_copy(update={"name": name}) for one, name in zip(value, names, strict=True)]
 
 
 class Tiny(Part):
@@ -226,13 +253,24 @@ class Mix(Part):
         description="languages and pairs are drawn with probability ~ size^s: 0 uniform, 1 by size",
     )
     weights: dict[MixPair, Weight] = Field(
-        default={}, description="factor on how often a language (`de`) or language pair (`en-de`) is drawn"
+        default={}, description="factor on how often a language (`de`) or language pair (`en-de`) is drawn; 0: never"
+    )
+    data_set_weights: dict[str, Weight] = Field(
+        default={}, description="by name: a data set is drawn as if it stood there so many times; 0: never"
+    )
+    translated_weight: Weight = Field(
+        default=1.0,
+        description="a pair translated by machine is drawn as if it stood there so many times; 0: never",
     )
     cross_batch: Literal["mixed", "single_pair"] = Field(
         default="mixed", description="every row of a cross batch has its own language pair, or all have one"
     )
     align_share: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
         default=0.0, description="share of all batches that align translations with the teacher's vectors"
+    )
+    bitext_weight: Weight = Field(
+        default=1.0,
+        description="of align batches: a group without a query is drawn as if it stood there so many times; 0: never",
     )
     align_from: list[Language] = Field(
         default=[], description="languages the teacher reads; empty: of two, the one with more mono pairs"

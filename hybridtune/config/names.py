@@ -1,4 +1,10 @@
-"""Names of fields, arms and contestants; apart from the models, since `hybridtune status` shows them and loads none."""
+"""Names of fields, data sets, arms and contestants.
+
+They are apart from the models, since `hybridtune status` shows them and loads no model.
+"""
+
+import re
+from collections.abc import Sequence
 
 TUNED = "tuned"  # the arm whose mixing ratio is searched, and the best trial of it
 FIXED_ARMS = {"mono-only": 1.0, "half-half": 0.5, "cross-only": 0.0}  # the others, by their mixing ratio
@@ -9,7 +15,25 @@ START, CENTRED = "start", "start-centred"  # the untrained encoder, and the same
 
 def short_name(name: str) -> str:
     """Return the name of a field for tables and charts: without its section."""
-    return name.rpartition(".")[2]
+    return name.partition(".")[2] or name
+
+
+def data_set_names(paths: Sequence[str], given: Sequence[str]) -> list[str]:
+    """Return a name for each data set: the given one or, where that is empty, one made of the end of its path.
+
+    Example:
+        >>> data_set_names(["hf://a/news.v2.jsonl.gz", "faq/*.parquet", "b/news.csv"], ["", "", ""])
+        ['news', 'faq', 'news-2']
+    """
+    names: list[str] = []
+    for path, own in zip(paths, given, strict=True):
+        parts = (re.sub(r"\W+", "-", part.partition(".")[0]).strip("-_") for part in reversed(path.split("/")))
+        name = base = own or next(filter(None, parts), "data")
+        while not own and name in (*names, *given):
+            number = int(name.removeprefix(base).strip("-") or 1) + 1
+            name = f"{base}-{number}"
+        names.append(name)
+    return names
 
 
 def contestant_name(slug: str, ratio: str | None) -> str:

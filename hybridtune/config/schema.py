@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from hybridtune.config.space import RANGES, field_names
+from hybridtune.config.names import short_name
+from hybridtune.config.space import DATA_SET_WEIGHTS, RANGES, field_names
 from hybridtune.config.study import Study
 
 NAME = "study.schema.json"  # in the folder of study files, whose first lines name it
@@ -16,9 +17,11 @@ def schema() -> dict[str, Any]:
     """
     made: dict[str, Any] = Study.model_json_schema()
     definitions = made["$defs"]
-    for name in sorted(set(field_names().values())):
+    for name in sorted({*field_names().values(), DATA_SET_WEIGHTS}):
         section, _, field = name.rpartition(".")
         searched = (definitions[section.capitalize()] if section else made)["properties"][field]
+        if name == DATA_SET_WEIGHTS:
+            searched = {**searched["additionalProperties"], "description": searched["description"]}
         # A range has its values within the field's own bounds.
         value = {key: part for key, part in searched.items() if key not in ("default", "title", "description")}
         ranges = {"^(" + "|".join(RANGES) + ")$": {"items": value}}
@@ -29,6 +32,8 @@ def schema() -> dict[str, Any]:
         }
     space = definitions["Search"]["properties"]["space"]
     space["properties"] = {name: {"$ref": f"#/$defs/{full}"} for name, full in field_names().items()}
+    weights = "|".join((DATA_SET_WEIGHTS, short_name(DATA_SET_WEIGHTS))).replace(".", r"\.")
+    space["patternProperties"] = {rf"^({weights})\.[^.]+$": {"$ref": f"#/$defs/{DATA_SET_WEIGHTS}"}}
     space["additionalProperties"] = False
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

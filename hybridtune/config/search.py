@@ -8,7 +8,7 @@ from pydantic import Field, WithJsonSchema, field_validator
 
 from hybridtune.config.fields import Count, Part
 from hybridtune.config.hooks import HOOK_SCHEMA, check_form
-from hybridtune.config.space import Parameter, field_names, full_names, not_searchable
+from hybridtune.config.space import Parameter, full_name, full_names, not_searchable
 from hybridtune.errors import InputError
 
 SAMPLERS = ["tpe", "cmaes", "gp", "nsga2", "nsga3", "random", "grid"]
@@ -92,7 +92,7 @@ class Search(Part):
         problems = []
         for name, given in value.items() if isinstance(value, dict) else ():
             if not isinstance(given, dict | Parameter):
-                field = field_names().get(name)
+                field = full_name(name)
                 problem = (
                     f"{given!r} is not a range; set {field} in the file instead" if field else not_searchable(name)
                 )

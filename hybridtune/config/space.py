@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, MutableMapping, Sequence
 from typing import Annotated, Any, TypeVar
 
 from pydantic import ConfigDict, Field, field_validator, model_serializer, model_validator
@@ -137,12 +137,17 @@ class Parameter(Part):
 
 Space = Mapping[str, Parameter]
 
+DATA_SET_WEIGHTS = "mix.data_set_weights"  # a mapping, of which each value is a field of the search
 _SAME_FOR_ALL = ("max_steps", "eval_steps", "patience", "keep_checkpoints")
 _REFUSED = {  # sections and fields that no trial may change, and why
     **dict.fromkeys([f"train.{name}" for name in _SAME_FOR_ALL], "all trials are trained and compared by one rule"),
     **dict.fromkeys(
         ["encoder.query_length", "encoder.passage_length", "encoder.query_prefix", "encoder.passage_prefix"],
         "texts are tokenised once, for all trials",
+    ),
+    **dict.fromkeys(
+        [DATA_SET_WEIGHTS, short_name(DATA_SET_WEIGHTS)],
+        "a range is of one data set's weight; write data_set_weights.NAME, with a name of data.train",
     ),
     "encoder": "all trials start from one encoder; run a study for each",
     "resources": "what a trial runs on is no hyperparameter; its batch is the same on any number of workers",
@@ -157,15 +162,38 @@ _REFUSED = {  # sections and fields that no trial may change, and why
 def field_names() -> dict[str, str]:
     """Return the full name of each searchable field by each name that a study file may use: full and short.
 
+    Weights of data sets are not among them, see `full_name`.
+
     Example:
         >>> field_names()["temperature"], field_names()["train.temperature"], field_names()["seed"]
         ('train.temperature', 'train.temperature', 'seed')
     """
     names = {"seed": "seed", "pooling": "encoder.pooling", "encoder.pooling": "encoder.pooling"}
     for section, fields in (("mix", Mix.model_fields), ("train", Train.model_fields)):
-        for field in [name for name in fields if name not in _SAME_FOR_ALL]:
+        for field in [name for name in fields if name not in (*_SAME_FOR_ALL, short_name(DATA_SET_WEIGHTS))]:
             names[field] = names[f"{section}.{field}"] = f"{section}.{field}"
     return names
+
+
+def full_name(name: str) -> str | None:
+    """Return the full name of a searchable field by any of its names; None: there is no such field.
+
+    Example:
+        >>> full_name("temperature"), full_name("data_set_weights.news"), full_name("tempratur")
+        ('train.temperature', 'mix.data_set_weights.news', None)
+    """
+    mapping, _, key = name.rpartition(".")
+    if mapping and mapping in (DATA_SET_WEIGHTS, short_name(DATA_SET_WEIGHTS)):
+        return f"{DATA_SET_WEIGHTS}.{key}"
+    return field_names().get(name)
+
+
+def put_value(tree: MutableMapping[str, Any], name: str, value: Any) -> None:
+    """Set a field, by its full name, in a study or a part of it as plain values."""
+    *sections, field = name.split(".")
+    for section in sections:
+        tree = tree[section]
+    tree[field] = value
 
 
 def full_names(values: Mapping[str, Value]) -> dict[str, Value]:
@@ -176,7 +204,7 @@ def full_names(values: Mapping[str, Value]) -> dict[str, Value]:
     """
     written: dict[str, str] = {}
     for name in values:
-        other = written.setdefault(field_names().get(name, name), name)
+        other = written.setdefault(full_name(name) or name, name)
         if other != name:
             raise ValueError(f"{other} and {name} are the same field; give it once")
     return {full: values[name] for full, name in written.items()}

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, model_validator
 
-from hybridtune.config.checks import search_problems
+from hybridtune.config.checks import data_set_problems, search_problems
 from hybridtune.config.fields import (
     HELD_OUT_DEV,
     HELD_OUT_TEST,
@@ -21,6 +21,7 @@ from hybridtune.config.fields import (
     Train,
 )
 from hybridtune.config.search import Search, fill_variables
+from hybridtune.config.space import put_value
 from hybridtune.config.validation import check, mistakes
 from hybridtune.config.yaml_text import YAMLError, dump_yaml, parse_yaml, yaml_mistake
 from hybridtune.errors import InputError
@@ -77,6 +78,7 @@ class Study(Part):
                 f"train.batch_size {self.train.batch_size} is not a multiple of resources.workers "
                 f"{workers}: every worker takes an equal slice of the batch"
             )
+        problems += data_set_problems(self.search, self.data, self.mix)
         problems += search_problems(self.search, {name: getattr(self, name) for name in _SECTIONS})
         if problems:
             raise ValueError("\n".join(problems))
@@ -95,15 +97,15 @@ class Study(Part):
         """
         tree = {**self.model_dump(), "search": {"space": {}}}  # what else the search may try is no matter of this trial
         for name, value in values.items():
-            section, _, field = name.rpartition(".")
-            (tree[section] if section else tree)[field] = value
+            put_value(tree, name, value)
         return Study.model_validate(tree).model_copy(update={"search": self.search})
 
     def value(self, name: str) -> Any:
         """Return the fixed value of a searchable field, ``train.temperature``; a range is a list, as in a choice."""
         value: Any = self
         for part in name.split("."):
-            value = getattr(value, part)
+            # of a mapping of weights, one may be left out
+            value = value.get(part, 1.0) if isinstance(value, dict) else getattr(value, part)
         return list(value) if isinstance(value, tuple) else value
 
 

@@ -22,6 +22,7 @@ from hybridtune.data.text_key import text_key
 from hybridtune.errors import InputError
 from hybridtune.metrics.arrays import Bool, Float64, Int32, Int64
 
+ORIGINS = ("native", "translated", "bitext")  # of a pair, see `Corpus.origins`
 BLOCK_TEXTS = 8192  # of a block, about; the unit that Ray Data hands to a tokenising actor
 _ROWS = 1 << 16  # of a table that are counted at once
 _TEXTS = pa.schema([("is_query", pa.bool_()), ("text", pa.large_string())])
@@ -46,6 +47,8 @@ class Corpus:
     # text answers the group's queries and is left out.
     negative_answer_sets: Int32
     sources: Int32  # [G] the entry of ``data.train`` that the group came from, from 0
+    translated_queries: Bool  # [G, L] whether a machine translated the group's query in the language
+    translated_passages: Bool  # [G, L] and its passage
 
     @classmethod
     def from_groups(
@@ -97,13 +100,37 @@ class Corpus:
         indices = first[:, None] + turn % np.maximum(count, 1)[:, None]
         return np.where(np.arange(most) < count[:, None], indices, -1)
 
-    def pair_counts(self) -> Int64:
-        """Count the pairs [L, L] by language of the query and of the passage."""
+    def pair_counts(self, *, native: bool = False) -> Int64:
+        """Count the pairs [L, L] by language of the query and of the passage; if ``native``, untranslated ones."""
         counts = np.zeros((len(self.languages),) * 2, np.int64)
         for start in range(0, len(self.answer_sets), _ROWS):
             rows = slice(start, start + _ROWS)
-            counts += (self.queries[rows] >= 0).T.astype(np.int64) @ (self.passages[rows] >= 0).astype(np.int64)
+            queries, passages = self.queries[rows] >= 0, self.passages[rows] >= 0
+            if native:
+                queries, passages = queries & ~self.translated_queries[rows], passages & ~self.translated_passages[rows]
+            counts += queries.T.astype(np.int64) @ passages.astype(np.int64)
         return counts
+
+    def bitext(self) -> Bool:
+        """Return which groups [G] are bitext: passages in two or more languages, and no query."""
+        found: Bool = ~(self.queries >= 0).any(axis=1) & ((self.passages >= 0).sum(axis=1) > 1)
+        return found
+
+    def origins(self, groups: Int32, columns: Int32, *, aligned: bool) -> Int64:
+        """Return where pairs come from, as indices of `ORIGINS`.
+
+        A pair is translated where a machine translated one of its two texts; else bitext, if its group has no query.
+
+        Args:
+            groups: [n] of the pairs.
+            columns: [n, 2] of their two languages, or [2] of all.
+            aligned: whether both texts are passages; else the first is a query.
+        """
+        first = self.translated_passages if aligned else self.translated_queries
+        translated = first[groups, columns[..., 0]] | self.translated_passages[groups, columns[..., 1]]
+        bitext = (self.queries[groups] < 0).all(axis=1)
+        found: Int64 = np.where(translated, 1, np.where(bitext, 2, 0))
+        return found
 
 
 class TextPart(NamedTuple):
@@ -131,8 +158,8 @@ class CorpusBuilder:
         self._text_folder = text_folder
         self._columns: dict[str, int] = {}  # of the languages, in the order in which they are first seen
         self._groups = self._texts = 0  # in the blocks that were ended
-        # group ids, their digests, digests of texts, sources, cells [., 4] (group, column, query, passage) and hard
-        # negatives [., 3] (group, column, text)
+        # group ids, their digests, digests of texts, sources, cells [., 6] (group, column, query, passage, and whether
+        # these two are translated) and hard negatives [., 3] (group, column, text)
         self._blocks: list[tuple[pa.Array, Digests, Digests, Int32, Int32, Int32]] = []
         self._paths: list[Path] = []
         self._begin()
@@ -163,7 +190,8 @@ class CorpusBuilder:
                 passage = self._index(passages[language])
                 for text in dict.fromkeys(map(self._index, group.negatives.get(language, ()))):
                     self._negatives += (row, column, text)
-            self._cells += (row, column, query, passage)
+            translated = (language in group.translated.get(side, ()) for side in ("queries", "passages"))
+            self._cells += (row, column, query, passage, *translated)
         if len(self._indices) >= BLOCK_TEXTS or len(self._ids) >= BLOCK_TEXTS:
             self._end()
 
@@ -183,7 +211,7 @@ class CorpusBuilder:
                 writer.write_table(pa.table({"is_query": list(sides), "text": list(texts)}, _TEXTS))
             self._paths.append(path)
         ids, id_digests = pa.array(self._ids, pa.large_string()), digests_of(name.encode() for name in self._ids)
-        columns = ((self._of, 1), (self._cells, 4), (self._negatives, 3))
+        columns = ((self._of, 1), (self._cells, 6), (self._negatives, 3))
         sources, cells, negatives = (np.array(values, np.int32).reshape(-1, width) for values, width in columns)
         self._blocks.append((ids, id_digests, digests_of(self._indices), sources.ravel(), cells, negatives))
         self._groups += len(self._ids)
@@ -208,10 +236,13 @@ class CorpusBuilder:
         self.parts = list(map(TextPart, self._paths, np.split(is_new(numbers), ends)))
         languages = sorted(self._columns)
         column_of = np.argsort(np.argsort(list(self._columns))).astype(np.int32)  # by the order of first sight
-        groups, columns, *sides = np.concatenate(cells).T
+        groups, columns, *rest = np.concatenate(cells).T
+        sides = rest[:2]  # queries, passages
         tables = np.full((2, self._groups, len(languages)), -1, np.int32)
-        for table, side in zip(tables, sides, strict=True):  # queries, passages
-            table[groups, column_of[columns]] = np.where(side >= 0, numbers[side], -1)
+        translated = np.zeros(tables.shape, bool)
+        for side in range(2):
+            tables[side, groups, column_of[columns]] = np.where(sides[side] >= 0, numbers[sides[side]], -1)
+            translated[side, groups, column_of[columns]] = rest[2 + side]
         texts = np.concatenate([numbers[side[side >= 0]] for side in sides])  # no query has the number of a passage
         of = np.concatenate([groups[side >= 0] for side in sides])
         holders = np.full(numbers.max() + 1, -1, np.int32)  # the first group that has a text as a passage or query
@@ -230,6 +261,8 @@ class CorpusBuilder:
             negative_texts=numbers[hard][wrong],
             negative_answer_sets=answered[wrong],
             sources=np.concatenate(sources),
+            translated_queries=translated[0],
+            translated_passages=translated[1],
         )
 
 

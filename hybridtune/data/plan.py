@@ -16,9 +16,10 @@ from typing import Any, Literal
 import numpy as np
 
 from hybridtune.config.checks import without_end
-from hybridtune.data.corpus import Corpus
-from hybridtune.data.sampling import Draws, Kind, make_cells, pair_name, pair_weights, usable_pairs
+from hybridtune.data.corpus import ORIGINS, Corpus
+from hybridtune.data.sampling import Draws, Kind, make_cells, usable_pairs
 from hybridtune.data.schedule import Schedule, Shape
+from hybridtune.data.weights import make_weights, named_pairs, pair_name
 from hybridtune.errors import InputError
 from hybridtune.metrics.arrays import Int32, Int64
 
@@ -65,8 +66,12 @@ class HybridPlan:
         final_ratio: the mixing ratio at the end and beyond it, in [0, 1].
         step_at: share of the training after which ``step`` changes the ratio.
         steps: length of the training that the schedule runs over.
-        weights: factor on how often a language (``de``) or ordered pair (``en-de``) is drawn.
-        data_weights: of every data set: it counts as if it occurred so many times; none: all alike.
+        weights: factor on how often a language (``de``) or ordered pair (``en-de``) is drawn; 0: never.
+        unseen_pairs: pairs that are never drawn, in neither direction and in no kind of batch.
+        data_weights: of every data set, by name, in the order of the corpus' ``sources``: it counts as if it occurred
+            so many times; none: all alike.
+        translated_weight: a pair that a machine translated counts as if it occurred so many times.
+        bitext_weight: and so do groups without a query, among the align batches.
         align_share: share of all batches that are align batches, in [0, 1).
         align_from: languages that the teacher reads; none: of two, the one with more mono pairs.
 
@@ -74,7 +79,8 @@ class HybridPlan:
         corpus: the texts; a batch names them by their rows and columns.
         left_out: languages with too few groups for a mono batch.
         left_out_pairs: of ``single_pair``: language pairs with too few groups for a cross batch.
-        idle_weights: keys of ``weights`` whose pair is never drawn.
+        held_out_pairs: pairs that the data has and that weights of 0, or ``unseen_pairs``, leave out.
+        idle_weights: keys of ``weights`` that change nothing: their pair is not drawn, or it is 0 and not in the data.
 
     Raises:
         InputError: a kind of batch that is requested and cannot be made, or a language that is not in the data.
@@ -107,7 +113,10 @@ class HybridPlan:
         step_at: float = 0.5,
         steps: int = 1,
         weights: Mapping[str, float] | None = None,
-        data_weights: Sequence[float] = (),
+        unseen_pairs: Sequence[str] = (),
+        data_weights: Mapping[str, float] | None = None,
+        translated_weight: float = 1.0,
+        bitext_weight: float = 1.0,
         align_share: float = 0.0,
         align_from: Sequence[str] = (),
     ) -> None:
@@ -115,7 +124,7 @@ class HybridPlan:
         self.batch_size = batch_size
         self.seed = seed
         self.single_pair = cross_batch == "single_pair"
-        self.data_sets = max(1, len(data_weights))
+        self.data_sets = tuple(data_weights or ())
         self.align_share = align_share
         self._align = Schedule(align_share, _phase(seed, 8))
         ratios = {"mixing_ratio": mixing_ratio}
@@ -127,16 +136,28 @@ class HybridPlan:
         self._mono = Schedule(
             mixing_ratio, _phase(seed, 0), shape=schedule, end=final_ratio or 0.0, batches=length, step_at=step_at
         )
-        usable, left_out = usable_pairs(corpus, batch_size, ratios, self.single_pair, align_share, align_from)
-        factors = pair_weights(corpus.languages, weights or {})
-        drawn = {pair for pairs in usable.values() for pair in pairs}
-        self.left_out = tuple(corpus.languages[x] for x, y in left_out if x == y)
-        self.left_out_pairs = tuple(pair_name(corpus.languages, pair) for pair in left_out if pair[0] != pair[1])
-        self.idle_weights = tuple(name for name, pair in zip(weights or {}, factors, strict=True) if pair not in drawn)
+        factors = make_weights(
+            corpus.languages,
+            weights or {},
+            unseen_pairs,
+            tuple((data_weights or {}).values()),
+            translated_weight,
+            bitext_weight,
+        )
+        usable = usable_pairs(corpus, batch_size, ratios, self.single_pair, align_share, align_from, factors)
+        self.left_out = tuple(corpus.languages[x] for x, y in usable.left_out if x == y)
+        self.left_out_pairs = tuple(pair_name(corpus.languages, pair) for pair in usable.left_out if pair[0] != pair[1])
+        self.held_out_pairs = tuple(pair_name(corpus.languages, pair) for pair in usable.held_out)
+        drawn = {pair for pairs in usable.kinds.values() for pair in pairs}
+        named = named_pairs(corpus.languages, weights or {}, "mix.weights")
+        self.idle_weights = tuple(
+            name for name, pair in named.items() if pair not in (drawn if factors.pairs[pair] else usable.held_out)
+        )
         self._cells = {
-            kind: make_cells(corpus, pairs, kind == "align", sampling_exponent, factors, data_weights)
-            for kind, pairs in usable.items()
+            kind: make_cells(corpus, pairs, kind == "align", sampling_exponent, factors)
+            for kind, pairs in usable.kinds.items()
         }
+        self._origins = ORIGINS if _has_origins(corpus, align_share) else ORIGINS[:1]
 
     def languages(self, kind: Kind) -> set[str]:
         """Return the languages that batches of a kind can hold, on either side."""
@@ -178,15 +199,16 @@ class HybridPlan:
                 yield BatchSpec(step, kind, groups, drawn.pairs[drawn.pair_of[cells]])
 
     def table(self, steps: int) -> list[dict[str, Any]]:
-        """Count what ``steps`` steps hold: one row per kind, language pair and, with several data sets, data set.
+        """Count what ``steps`` steps hold: one row per kind, language pair, data set and origin.
 
         Returns:
-            rows ``{"kind", "pair": "en-de", "data_set": 0, "batches", "pairs", "groups", "epochs"}``: batches that hold
-            such a pair, pairs seen, distinct groups among them, and pairs seen per pair of the corpus. ``data_set``,
-            the index in the study's ``data.train``, is there only if the study has several.
+            rows ``{"kind", "pair": "en-de", "data_set": "news", "origin": "native", "batches", "pairs", "groups",
+            "epochs"}``: batches that hold such a pair, pairs seen, distinct groups among them, and pairs seen per pair
+            of the corpus that may be drawn. ``data_set``, a name in ``data_weights``, is there only if there are
+            several; ``origin``, ``native``, ``translated`` or ``bitext``, only if not all pairs are native.
         """
         draws = self._draws()
-        sizes = {kind: len(drawn.cells.pairs) * self.data_sets for kind, drawn in draws.items()}
+        sizes = {kind: len(drawn.cells.pairs) * self._parts for kind, drawn in draws.items()}
         tallies = {kind: np.zeros((4, size), np.int64) for kind, size in sizes.items()}
         for _, kind, groups, cells in self._replay(draws, steps):
             counts = self._count(draws[kind], groups, cells)
@@ -201,8 +223,7 @@ class HybridPlan:
         return [
             {
                 "kind": kind,
-                "pair": pair_name(self.corpus.languages, draws[kind].cells.pairs[key // self.data_sets]),
-                **({"data_set": key % self.data_sets} if self.data_sets > 1 else {}),
+                **self._row_names(draws[kind], key),
                 "batches": batches,
                 "pairs": pairs,
                 "groups": visited,
@@ -213,12 +234,30 @@ class HybridPlan:
             if pairs
         ]
 
+    @property
+    def _parts(self) -> int:
+        """The rows of the table that a pair may have: one for each data set and origin."""
+        return max(1, len(self.data_sets)) * len(self._origins)
+
+    def _row_names(self, draws: Draws, key: int) -> dict[str, str]:
+        """Return what a row of the table counts, by its index: that of the pair, then data set, then origin."""
+        pair, part = divmod(key, self._parts)
+        data_set, origin = divmod(part, len(self._origins))
+        names = {"pair": pair_name(self.corpus.languages, draws.cells.pairs[pair])}
+        if len(self.data_sets) > 1:
+            names["data_set"] = self.data_sets[data_set]
+        return names | ({"origin": self._origins[origin]} if len(self._origins) > 1 else {})
+
     def _count(self, draws: Draws, groups: Int32, cells: Int64) -> Int64:
-        """Count rows [P * data sets] by the pair of their cell and the data set of their group."""
-        keys = draws.cells.pair_of[cells] * self.data_sets
-        if self.data_sets > 1:
-            keys += self.corpus.sources[groups]
-        counts: Int64 = np.bincount(keys, minlength=len(draws.cells.pairs) * self.data_sets)
+        """Count rows by the pair of their cell, the data set of their group and their origin, see `_row_names`."""
+        drawn = draws.cells
+        keys = drawn.pair_of[cells]
+        if len(self.data_sets) > 1:
+            keys = keys * len(self.data_sets) + self.corpus.sources[groups]
+        if len(self._origins) > 1:
+            origins = self.corpus.origins(groups, drawn.pairs[drawn.pair_of[cells]], aligned=drawn.aligned)
+            keys = keys * len(self._origins) + origins
+        counts: Int64 = np.bincount(keys, minlength=len(drawn.pairs) * self._parts)
         return counts
 
     def _draws(self) -> dict[Kind, Draws]:
@@ -243,6 +282,12 @@ class HybridPlan:
                 yield step, "cross", *draws["cross"].batch(others - mono, size, mixed=False)
             else:
                 yield step, "cross", *draws["cross"].batch((others - mono) * size, size, mixed=True)
+
+
+def _has_origins(corpus: Corpus, align_share: float) -> bool:
+    """Return whether batches may hold a pair that is not native."""
+    translated = bool(corpus.translated_queries.any() or corpus.translated_passages.any())
+    return translated or (align_share > 0 and bool(corpus.bitext().any()))
 
 
 def _uniform(seed: int, purpose: int) -> float:

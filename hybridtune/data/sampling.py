@@ -1,7 +1,7 @@
 """Language pairs: which a corpus has, which kinds of batch can be made of them, and how often each is drawn.
 
-`usable_pairs` returns what a plan may draw from or refuses it, `make_cells` gives every pair its weight, and `Draws`
-takes the rows of batches from `Queues` of the groups. `HybridPlan` puts the three kinds together.
+`usable_pairs` returns what a plan may draw from by its `Weights` or refuses it, `make_cells` gives every pair its
+weight, and `Draws` takes the rows of batches from `Queues` of the groups. `HybridPlan` puts the three kinds together.
 """
 
 import functools
@@ -12,33 +12,16 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from hybridtune.config.languages import readings
 from hybridtune.data.corpus import Corpus
 from hybridtune.data.queues import Queues, earlier_equals
+from hybridtune.data.weights import Pair, Part, Weights, drawable, groups_of
 from hybridtune.errors import InputError, nearest
 from hybridtune.metrics.arrays import Float64, Int32, Int64
 
 Kind = Literal["mono", "cross", "align"]
-Pair = tuple[int, int]  # columns of two languages: the query's and the passage's, or the teacher's and the other
 
+_HELD_OUT = "but for those that weights of 0 or data.unseen_pairs hold out"
 _GOLDEN = 0.6180339887498949  # multiples of it, modulo 1, fill [0, 1) as evenly as any sequence can
-
-
-def pair_name(languages: Sequence[str], pair: Sequence[int]) -> str:
-    """Return a pair as people write it: ``en-de``."""
-    return f"{languages[pair[0]]}-{languages[pair[1]]}"
-
-
-def groups_of(corpus: Corpus, pair: Sequence[int], *, aligned: bool, data_set: int = -1) -> Int32:
-    """Return the groups that have a pair, ascending; of one data set or, at -1, of all.
-
-    Both texts are passages if ``aligned``, else the first is a query.
-    """
-    first = corpus.passages if aligned else corpus.queries
-    has = (first[:, pair[0]] >= 0) & (corpus.passages[:, pair[1]] >= 0)
-    if data_set >= 0:
-        has &= corpus.sources == data_set
-    return np.flatnonzero(has).astype(np.int32)
 
 
 def translations(corpus: Corpus, align_from: Sequence[str]) -> list[Pair]:
@@ -60,6 +43,14 @@ def translations(corpus: Corpus, align_from: Sequence[str]) -> list[Pair]:
     return [pair for pair in pairs if len(groups_of(corpus, pair, aligned=True))]
 
 
+class Usable(NamedTuple):
+    """The pairs that each kind of batch draws from, and those that none does."""
+
+    kinds: dict[Kind, list[Pair]]
+    left_out: list[Pair]  # mono and cross pairs that are too small for a batch of their own
+    held_out: list[Pair]  # pairs that the data has and that weights of 0 leave out
+
+
 def usable_pairs(
     corpus: Corpus,
     batch_size: int,
@@ -67,45 +58,58 @@ def usable_pairs(
     single_pair: bool,
     align_share: float,
     align_from: Sequence[str],
-) -> tuple[dict[Kind, list[Pair]], list[Pair]]:
-    """Find the pairs that each kind of batch draws from, and the mono and cross pairs too small for their own batch.
+    weights: Weights,
+) -> Usable:
+    """Find the pairs that each kind of batch draws from, and those that none does.
 
     A batch needs ``batch_size`` distinct answer sets. ``ratios`` are the shares of mono batches that occur, by the
     field that requests them: ``mixing_ratio`` and, with a schedule, ``final_ratio``. A kind that is requested and
     cannot be made is refused.
     """
-    pairs: list[Pair] = [(x, y) for x, y in np.argwhere(corpus.pair_counts()).tolist()]
-    if not pairs:
+    every: list[Pair] = [(x, y) for x, y in np.argwhere(corpus.pair_counts()).tolist()]
+    if not every:
         raise InputError(
             "the training data has no question-passage pair: no group has both a query and a passage; add such groups "
             "(translations alone fill align batches, and those are never all batches)"
         )
-    sizes = {pair: _answer_sets(corpus, [pair], aligned=False) for pair in pairs}
+    sizes = {pair: _answer_sets(corpus, [pair], weights, aligned=False) for pair in every}
+    pairs = [pair for pair in every if sizes[pair]]
+    held_out = [pair for pair in every if not sizes[pair]]
     mono, cross = ([pair for pair in pairs if (pair[0] == pair[1]) == same] for same in (True, False))
     alone = [*mono, *cross] if single_pair else mono  # pairs that must fill a batch by themselves
     left_out = [pair for pair in alone if sizes[pair] < batch_size]
     most = max((sizes[pair] for pair in mono), default=0)
-    limits = [_Limit("mono", most, "groups in the largest language", ratios, ("mono pair", "such pairs"))]
+    limits = [_Limit("mono", most, "groups in the largest language", ratios, _lacking("mono", corpus, held_out))]
     if single_pair:
         most, unit = max((sizes[pair] for pair in cross), default=0), "groups in the largest language pair"
     else:
-        most, unit = _answer_sets(corpus, cross, aligned=False), "cross groups"
-    limits.append(_Limit("cross", most, unit, ratios, ("cross pair", "such pairs")))
-    aligned = translations(corpus, align_from) if align_share > 0 else []
-    most = _answer_sets(corpus, aligned, aligned=True)
+        most, unit = _answer_sets(corpus, cross, weights, aligned=False), "cross groups"
+    limits.append(_Limit("cross", most, unit, ratios, _lacking("cross", corpus, held_out)))
+    translated = translations(corpus, align_from) if align_share > 0 else []
+    aligned = [pair for pair in translated if len(drawable(corpus, pair, weights, aligned=True))]
+    most = _answer_sets(corpus, aligned, weights, aligned=True)
     one = f" with one of them in mix.align_from ({', '.join(align_from)})" if align_from else ""
+    if translated and not aligned:
+        one += f" {_HELD_OUT}"
     lacking = (f"group with passages in two languages{one}", "translations")
     limits.append(_Limit("align", most, "groups of translations", {"align_share": align_share}, lacking))
     _check_size(batch_size, limits)
     mono, cross = ([pair for pair in some if pair not in left_out] for some in (mono, cross))
-    return {"mono": mono, "cross": cross, "align": aligned}, left_out
+    held_out += [pair for pair in translated if pair not in aligned and pair not in held_out]
+    return Usable({"mono": mono, "cross": cross, "align": aligned}, left_out, held_out)
 
 
-def _answer_sets(corpus: Corpus, pairs: Iterable[Pair], *, aligned: bool) -> int:
+def _lacking(kind: Kind, corpus: Corpus, held_out: Sequence[Pair]) -> tuple[str, str]:
+    """Return what a corpus lacks that has no pair of a kind, and what to add."""
+    held = any((x == y) == (kind == "mono") for x, y in held_out)
+    return f"{kind} pair{f' {_HELD_OUT}' if held else ''}", "such pairs"
+
+
+def _answer_sets(corpus: Corpus, pairs: Iterable[Pair], weights: Weights, *, aligned: bool) -> int:
     """Count the distinct answer sets of the groups of some pairs: the largest batch that they can fill."""
     found = np.zeros(len(corpus.answer_sets), bool)
     for pair in pairs:
-        found[corpus.answer_sets[groups_of(corpus, pair, aligned=aligned)]] = True
+        found[corpus.answer_sets[drawable(corpus, pair, weights, aligned=aligned)]] = True
     return int(np.count_nonzero(found))
 
 
@@ -145,73 +149,46 @@ def _check_size(batch_size: int, limits: Sequence[_Limit]) -> None:
             )
 
 
-def pair_weights(languages: Sequence[str], weights: Mapping[str, float]) -> dict[Pair, float]:
-    """Return the weights of a study by the columns of the languages.
-
-    They are given by language (``de``: its mono pair) or ordered pair (``en-de``: query language first); a code may
-    itself hold a hyphen (``zh-Hant``).
-    """
-    known = {pair_name(languages, (x, y)): (x, y) for x in range(len(languages)) for y in range(len(languages))}
-    known |= {language: (x, x) for x, language in enumerate(languages)}  # a language's own name comes first
-    found: dict[Pair, float] = {}
-    for given, weight in weights.items():
-        # Where a name like zh-tw-en is to be cut, the corpus decides, so it is read here and not in the study file.
-        names = map("-".join, readings(given))
-        name = given if given in known else next((name for name in names if name in known), given)
-        if name not in known:
-            hint = nearest(name, known if "-" in name else languages)
-            raise InputError(f"mix.weights: the training data has no language or language pair {name!r}{hint}")
-        if known[name] in found:
-            raise InputError(f"mix.weights: {name} is given twice; give the weight of one language or pair once")
-        found[known[name]] = weight
-    return found
-
-
 @dataclass(frozen=True)
 class Cells:
-    """The C cells that one kind of batch draws from: a cell is a language pair, or one data set's part of it."""
+    """The C cells that one kind of batch draws from: a cell is a language pair, or a part of it."""
 
     aligned: bool  # whether both texts of a pair are passages; else the first is a query
     pairs: Int32  # [P, 2] columns of the two languages of every pair
     weights: Float64  # [P] how often a pair is drawn, up to a factor
     pair_of: Int64  # [C] the cell's pair, as a row of ``pairs``; ascending
-    sources: Int64  # [C] the cell's data set, -1 where a cell holds those of all data sets
+    parts_of: Sequence[Part]  # [C] the cell's part of its pair
     sizes: Int64  # [C] groups of the cell, at least one
     parts: Float64  # [C] how often a cell is drawn within its pair, up to a factor
 
     def members(self, corpus: Corpus, cell: int) -> Int32:
         """Return the groups of a cell, ascending."""
         pair = self.pairs[self.pair_of[cell]].tolist()
-        return groups_of(corpus, pair, aligned=self.aligned, data_set=int(self.sources[cell]))
+        return groups_of(corpus, pair, aligned=self.aligned, part=self.parts_of[cell])
 
 
-def make_cells(
-    corpus: Corpus,
-    pairs: Sequence[Pair],
-    aligned: bool,
-    exponent: float,
-    weights: Mapping[Pair, float],
-    data_weights: Sequence[float],
-) -> Cells:
+def make_cells(corpus: Corpus, pairs: Sequence[Pair], aligned: bool, exponent: float, weights: Weights) -> Cells:
     """Make the cells of one kind of batch.
 
-    A data set of weight w counts as if it occurred w times: the size of a pair is the sum of w * groups over the
-    data sets, the pair is drawn with probability ~ size^exponent * weight (1 where none is given), and each of its data
-    sets ~ w * groups. Where all w are equal, a pair's groups are one cell.
+    A data set of weight w counts as if it occurred w times, and so do translated pairs and bitext: the size of a pair
+    is the sum of w * groups over its parts, the pair is drawn with probability ~ size^exponent * weight, and each of
+    its parts ~ w * groups. Where all w are equal, a pair's groups are one cell.
     """
-    data_sets = range(len(data_weights)) if len(set(data_weights)) > 1 else [-1]
-    found: list[tuple[int, int, int]] = []  # row of the pair, data set, groups
+    parts = weights.parts(aligned)
+    found: list[tuple[int, Part, float]] = []  # row of the pair, part, w * groups
+    sizes: list[int] = []
     for row, pair in enumerate(pairs):
-        for data_set in data_sets:
-            size = len(groups_of(corpus, pair, aligned=aligned, data_set=data_set))
+        for part, factor in parts:
+            size = len(groups_of(corpus, pair, aligned=aligned, part=part))
             if size:
-                found.append((row, data_set, size))
-    pair_of, sources, sizes = np.array(found, np.int64).reshape(-1, 3).T  # [C] each
-    parts = sizes * (np.array(data_weights)[sources] if len(data_sets) > 1 else 1.0)
-    totals = np.bincount(pair_of, parts, minlength=len(pairs))  # [P]
-    factors = np.array([weights.get(pair, 1.0) for pair in pairs], np.float64)
+                found.append((row, part, size * factor))
+                sizes.append(size)
+    rows, parts_of, drawn = zip(*found, strict=True) if found else ((), (), ())
+    pair_of, shares = np.array(rows, np.int64), np.array(drawn, np.float64)  # [C] each
+    totals = np.bincount(pair_of, shares, minlength=len(pairs))  # [P]
+    factors = np.array([weights.pairs.get(pair, 1.0) for pair in pairs], np.float64)
     columns = np.array(pairs, np.int32).reshape(-1, 2)
-    return Cells(aligned, columns, totals**exponent * factors, pair_of, sources, sizes, parts)
+    return Cells(aligned, columns, totals**exponent * factors, pair_of, parts_of, np.array(sizes, np.int64), shares)
 
 
 def evenly(phase: float | Float64, n: Int64) -> Float64:
@@ -224,8 +201,8 @@ class Draws:
     """The rows of one kind of batch, one batch after the other; no batch holds two groups of one answer set.
 
     The n-th draw of a pair is a function of n: pairs come with probability ~ weight, as evenly as possible. ``phase``,
-    in [0, 1), is where these draws begin. The seed of a queue also has the cell's languages, data set (if it has one)
-    and epoch.
+    in [0, 1), is where these draws begin. The seed of a queue also has the cell's languages, data set and origin (if it
+    has them; native pairs need none) and epoch.
     """
 
     def __init__(self, corpus: Corpus, cells: Cells, phase: float, seed: tuple[int, ...]) -> None:
@@ -241,8 +218,8 @@ class Draws:
         self._part_phases = np.array([np.random.default_rng((*seed, *pair)).random() for pair in cells.pairs.tolist()])
         self._drawn = np.zeros(len(cells.pairs), np.int64)  # rows that every pair has been drawn for
         pairs = cells.pairs[cells.pair_of].tolist()
-        data_sets = [[source] if source >= 0 else [] for source in cells.sources.tolist()]
-        seeds = [(*seed, *pair, *data_set) for pair, data_set in zip(pairs, data_sets, strict=True)]
+        own = [(*[one] * (one >= 0), *[origin] * (origin > 0)) for one, origin in cells.parts_of]
+        seeds = [(*seed, *pair, *part) for pair, part in zip(pairs, own, strict=True)]
         members = functools.partial(cells.members, corpus)
         self.queues = Queues(members, cells.sizes, cells.pair_of, corpus.answer_sets, seeds)
 

@@ -15,6 +15,8 @@ from hybridtune.errors import InputError
 GROUPED_BY = ("training_pairs", "low_resource")  # what a file of per-query values says of its groups
 Sides = tuple[str, str]  # language of the query, of the passage; one language twice in mono and multi
 Rule = Callable[[str, Sides], bool]  # whether a group holds a row, by its setting and languages
+_BY_PAIRS = ("seen", "unseen", "unseen-pairs", "low-resource-seen", "low-resource-unseen")  # of training
+_BY_LANGUAGES = ("rich", "low-resource", "low-resource-seen", "low-resource-unseen")  # that are low-resource
 
 # Where a pair may be cut: before a primary language code. "zh-Hans-en" is zh-Hans and en.
 _CUT = re.compile(r"-(?=[a-z]{2,3}(?:-|$))")
@@ -40,20 +42,29 @@ class Grouping:
 
         ``seen`` and ``unseen``, where training pairs are known: in mono and multi a language is seen if any training
         pair has it on either side; a cross pair is seen if that pair, in that direction, has training pairs, whatever
-        its languages have elsewhere. ``low-resource`` and ``rich``, where such languages are given: a cross pair is
-        low-resource if either side is. ``languages`` are those of the benchmark.
+        its languages have elsewhere. ``unseen-pairs`` are the unseen cross pairs of two seen languages.
+        ``low-resource`` and ``rich``, where such languages are given: a cross pair is low-resource if either side is.
+        With both facts also ``low-resource-seen`` and ``low-resource-unseen``. ``languages`` are the benchmark's.
         """
         trained, low = pairs_by_sides(self.training_pairs or {}, languages), set(self.low_resource)
 
         def seen(setting: str, sides: Sides) -> bool:
             return (trained.get(sides, 0) if setting == "cross" else touching(sides[0], trained)) > 0
 
+        def unseen_pairs(setting: str, sides: Sides) -> bool:
+            return setting == "cross" and not trained.get(sides, 0) and all(touching(side, trained) for side in sides)
+
+        known = self.training_pairs is not None
         found: dict[str, Rule] = {}
-        if self.training_pairs is not None:
-            found |= {"seen": seen, "unseen": lambda setting, sides: not seen(setting, sides)}
+        if known:
+            found = {"seen": seen, "unseen": lambda setting, sides: not seen(setting, sides)}
+            found["unseen-pairs"] = unseen_pairs
         if low:
             found["rich"] = lambda setting, sides: low.isdisjoint(sides)
             found["low-resource"] = lambda setting, sides: not low.isdisjoint(sides)
+        if known and low:
+            found["low-resource-seen"] = lambda setting, sides: not low.isdisjoint(sides) and seen(setting, sides)
+            found["low-resource-unseen"] = lambda setting, sides: not (low.isdisjoint(sides) or seen(setting, sides))
         return found
 
     def rule(self, group: str, languages: Collection[str]) -> Rule:
@@ -70,11 +81,11 @@ class Grouping:
         named = self.rules(languages)
         if group in named:
             return named[group]
-        if group in ("seen", "unseen"):
+        if self.training_pairs is None and group in _BY_PAIRS:
             raise InputError(
                 f"the group {group} needs training pairs, which are not known here; name languages or pairs"
             )
-        if group in ("rich", "low-resource"):
+        if group in _BY_LANGUAGES:
             raise InputError(
                 f"the group {group} needs low-resource languages, and none are named: benchmarks.dev.low_resource of a "
                 "study, benchmark.low_resource of evaluate"

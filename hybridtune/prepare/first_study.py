@@ -11,8 +11,8 @@ from hybridtune.data.corpus import Corpus
 from hybridtune.data.holdout import Part
 from hybridtune.data.leaks import LeakSearch, ScoredTexts
 from hybridtune.data.readers.benchmarks import read_benchmark
-from hybridtune.data.sampling import Pair, groups_of
 from hybridtune.data.store import StoreRecipe, recipe
+from hybridtune.data.weights import Pair, groups_of
 from hybridtune.errors import InputError
 from hybridtune.evaluate.benchmark import benchmark_of_rows
 from hybridtune.metrics.arrays import Int64

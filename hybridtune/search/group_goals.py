@@ -2,25 +2,42 @@
 
 import numpy as np
 
+from hybridtune.config.space import DATA_SET_WEIGHTS
 from hybridtune.config.study import Study
 from hybridtune.data.corpus import Corpus
+from hybridtune.data.weights import Weights, count_drawable, make_weights, pair_name
 from hybridtune.errors import InputError
 from hybridtune.evaluate.benchmark import Benchmark
 from hybridtune.metrics.groups import Grouping, Sides
 from hybridtune.metrics.measures import BIAS
 from hybridtune.metrics.metrics import SETTINGS, per_query
 from hybridtune.metrics.names import parse_metric
+from hybridtune.train.plan import data_weights
 
 
 def study_grouping(study: Study, corpus: Corpus) -> Grouping:
     """Return what a study's groups are made by: the pairs that its training data have, whatever a trial draws of them.
 
-    So ``unseen`` is the same for all trials; a mono-only one would else have every cross pair in it.
+    So ``unseen`` is the same for all trials; a mono-only one would else have every cross pair in it. Pairs that the
+    study never draws (``data.unseen_pairs``, a weight of 0 that is not searched) are not seen.
     """
-    languages, counts = corpus.languages, corpus.pair_counts()
-    pairs = {f"{languages[x]}-{languages[y]}": int(counts[x, y]) for x, y in np.argwhere(counts).tolist()}
+    languages, counts = corpus.languages, count_drawable(corpus, _fixed_weights(study, corpus))
+    pairs = {pair_name(languages, pair): count for pair, count in counts.items()}
     sources = [source for source in (study.benchmarks.dev, study.benchmarks.test) if source is not None]
     return Grouping(pairs, tuple(sorted({language for source in sources for language in source.low_resource})))
+
+
+def _fixed_weights(study: Study, corpus: Corpus) -> Weights:
+    """Return the weights of a study's mix; of those that are searched, 1."""
+    mix, space = study.mix, study.search.space
+    data_sets = {name: 1.0 if f"{DATA_SET_WEIGHTS}.{name}" in space else w for name, w in data_weights(study).items()}
+    return make_weights(
+        corpus.languages,
+        {} if "mix.weights" in space else mix.weights,
+        study.data.unseen_pairs,
+        tuple(data_sets.values()),
+        1.0 if "mix.translated_weight" in space else mix.translated_weight,
+    )
 
 
 def check_groups(study: Study, benchmark: Benchmark, grouping: Grouping) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import optuna
 
 from hybridtune.config.names import short_name
-from hybridtune.config.space import Parameter, active, field_names, in_order
+from hybridtune.config.space import Parameter, active, full_name, in_order
 from hybridtune.config.study import Study
 from hybridtune.errors import InputError
 from hybridtune.evaluate.benchmark import Benchmark
@@ -110,4 +110,4 @@ def optuna_params(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def from_optuna(params: Mapping[str, Any]) -> dict[str, Any]:
     """Return values with Optuna's ``temperature`` as ``train.temperature``; what is no field keeps its name."""
-    return {field_names().get(name, name): value for name, value in params.items()}
+    return {full_name(name) or name: value for name, value in params.items()}

@@ -13,7 +13,7 @@ from hybridtune.callbacks import StudyCallback
 from hybridtune.config.fields import HELD_OUT_DEV, Encoder
 from hybridtune.config.hooks import load_hook
 from hybridtune.config.names import FIXED_ARMS
-from hybridtune.config.space import corners
+from hybridtune.config.space import DATA_SET_WEIGHTS, corners
 from hybridtune.config.study import Study
 from hybridtune.data.corpus import Corpus
 from hybridtune.data.holdout import Part
@@ -41,6 +41,7 @@ from hybridtune.train.plan import make_plan
 
 _OF_RATIOS = ("mix.mixing_ratio", "mix.final_ratio", "mix.schedule")
 _OF_MIX = (*_OF_RATIOS, "mix.cross_batch", "mix.align_share", "mix.align_from", "mix.weights")
+_WEIGHTS = (f"{DATA_SET_WEIGHTS}.", "mix.translated_weight", "mix.bitext_weight")
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,9 @@ def _divided_by_workers(study: Study) -> int:
 
 def _extremes(study: Study) -> Iterator[dict[str, Any]]:
     """Yield the values of the plan at which a batch could turn out impossible: if these work, all between do."""
-    found = list(corners(study.search.space, (*_OF_MIX, "train.batch_size")))
+    space = study.search.space
+    never = [name for name in space if name.startswith(_WEIGHTS) and not all(space[name].ends())]
+    found = list(corners(space, (*_OF_MIX, "train.batch_size", *never)))
     if study.search.arms != "none":
         for values, ratio in itertools.product(found, FIXED_ARMS.values()):
             others = {key: value for key, value in values.items() if key not in _OF_RATIOS}
@@ -164,7 +167,10 @@ def _demand(study: Study) -> tuple[object, ...]:
     mix = study.mix
     ratios = [mix.mixing_ratio] if mix.schedule == "constant" else [mix.mixing_ratio, mix.final_ratio or 0.0]
     kinds = (max(ratios) > 0, min(ratios) < 1, mix.align_share > 0)
-    return study.train.batch_size, mix.cross_batch, kinds, tuple(mix.align_from), tuple(sorted(mix.weights))
+    never = [name for name, weight in (mix.weights | mix.data_set_weights).items() if not weight]
+    never += [name for name in ("translated_weight", "bitext_weight") if not getattr(mix, name)]
+    named = tuple(sorted(mix.weights)), tuple(sorted(never))
+    return study.train.batch_size, mix.cross_batch, kinds, tuple(mix.align_from), *named
 
 
 def check_encoder(study: Study, made_of: StoreRecipe) -> None:

@@ -9,6 +9,8 @@ from hybridtune.config.study import Study
 from hybridtune.data.corpus import Corpus
 from hybridtune.data.plan import HybridPlan, describe
 from hybridtune.data.store import outdated_stores, store_root
+from hybridtune.data.weights import named_pairs, pair_name
+from hybridtune.metrics.arrays import Int64
 from hybridtune.model.folder import encoder_notices, has_dense
 from hybridtune.runtime.local import gpus
 from hybridtune.runtime.resources import cores
@@ -20,15 +22,22 @@ from hybridtune.study.preflight import Preflight
 def opening_lines(preflight: Preflight) -> list[str]:
     """Return a few lines on a study that is about to run, the notices among them."""
     study, corpus, dev = preflight.study, preflight.corpus, preflight.benchmarks["dev"]
-    pairs = corpus.pair_counts()
-    mono = int(pairs.diagonal().sum())
     return [
-        f"{study.name}: {len(corpus.queries):,} groups in {len(corpus.languages)} languages, "
-        f"{mono:,} mono and {int(pairs.sum()) - mono:,} cross pairs",
+        f"{study.name}: {_counts_line(corpus)}",
         f"dev benchmark: {len(dev.queries):,} queries, {len(dev.passages):,} passages",
         *leak_lines(study, preflight.guarded, preflight.benchmarks),
         *notices(preflight),
     ]
+
+
+def _counts_line(corpus: Corpus) -> str:
+    """Return ``90 groups in 3 languages (9 of bitext), 80 mono and 10 cross pairs (60 native, 30 translated)``."""
+    pairs, native = (int(corpus.pair_counts(native=only).sum()) for only in (False, True))
+    mono, bitext = int(corpus.pair_counts().diagonal().sum()), int(corpus.bitext().sum())
+    line = f"{len(corpus.queries):,} groups in {len(corpus.languages)} languages"
+    line += f" ({bitext:,} of bitext)" if bitext else ""
+    line += f", {mono:,} mono and {pairs - mono:,} cross pairs"
+    return line + (f" ({native:,} native, {pairs - native:,} translated)" if native < pairs else "")
 
 
 def describe_plan(preflight: Preflight) -> dict[str, Any]:
@@ -73,19 +82,27 @@ def trials_line(study: Study) -> str:
 
 
 def _data_table(corpus: Corpus) -> list[dict[str, Any]]:
-    """Return a row for each training language; its cross pairs are those with the language on either side."""
+    """Return a row for each training language; its cross pairs are those with the language on either side.
+
+    Where there are any, pairs that a machine translated are counted again, and groups of bitext with the language.
+    """
     pairs = corpus.pair_counts()
-    own = pairs.diagonal()
-    return [
-        {
-            "language": language,
-            "queries": int((corpus.queries[:, i] >= 0).sum()),
-            "passages": int((corpus.passages[:, i] >= 0).sum()),
-            "mono": int(own[i]),
-            "cross": int(pairs[i].sum() + pairs[:, i].sum() - 2 * own[i]),
-        }
-        for i, language in enumerate(corpus.languages)
-    ]
+    translated = pairs - corpus.pair_counts(native=True)
+    bitext = corpus.passages[corpus.bitext()] >= 0
+    rows = []
+    for i, language in enumerate(corpus.languages):
+        row: dict[str, Any] = {"language": language}
+        row |= {side: int((getattr(corpus, side)[:, i] >= 0).sum()) for side in ("queries", "passages")}
+        row |= _mono_and_cross(pairs, i)
+        if translated.any():
+            row |= {f"{kind} translated": count for kind, count in _mono_and_cross(translated, i).items()}
+        rows.append(row | ({"bitext": int(bitext[:, i].sum())} if len(bitext) else {}))
+    return rows
+
+
+def _mono_and_cross(pairs: Int64, column: int) -> dict[str, int]:
+    own = int(pairs[column, column])
+    return {"mono": own, "cross": int(pairs[column].sum() + pairs[:, column].sum()) - 2 * own}
 
 
 def notices(preflight: Preflight) -> list[str]:
@@ -128,6 +145,9 @@ def _left_out(preflight: Preflight) -> list[str]:
         unread = sorted(set(corpus.languages) - plan.languages("align"))
         if unread:
             lines.append(f"left out of align batches: {', '.join(unread)} (no translation that the teacher can read)")
+    if plan.held_out_pairs:
+        held = ", ".join(plan.held_out_pairs)
+        lines.append(f"held out, though the data has them: {held} (data.unseen_pairs, or a weight of 0)")
     empty = set(range(len(preflight.study.data.train))) - set(np.unique(corpus.sources).tolist())
     if empty:
         paths = [preflight.study.data.train[source].path for source in sorted(empty)]
@@ -141,6 +161,12 @@ def _without_effect(study: Study, plan: HybridPlan) -> list[str]:
     lines = []
     if plan.idle_weights:
         lines.append(f"mix.weights without effect: {', '.join(plan.idle_weights)} (no batch draws from them)")
+    unseen = named_pairs(plan.corpus.languages, study.data.unseen_pairs, "data.unseen_pairs")
+    names = {name: {pair_name(plan.corpus.languages, sides) for sides in (p, p[::-1])} for name, p in unseen.items()}
+    idle = [name for name, both in names.items() if both.isdisjoint(plan.held_out_pairs)]
+    if idle:
+        lines.append(f"data.unseen_pairs without effect: {', '.join(idle)} (the training data has no such pair)")
+    lines += _idle_origins(study, plan.corpus)
     if mix.schedule == "constant" and mix.final_ratio is not None and "mix.schedule" not in searched:
         lines.append(f"mix.final_ratio {mix.final_ratio:g} has no effect: mix.schedule is constant")
     if mix.schedule == "step" and mix.step_at in (0, 1) and "mix.step_at" not in searched:
@@ -152,6 +178,18 @@ def _without_effect(study: Study, plan: HybridPlan) -> list[str]:
         lines.append("train.teacher has no effect: mix.align_share is 0")
     if mix.align_share and not plan.align_batches(study.train.max_steps):
         lines.append(f"mix.align_share {mix.align_share:g}: no align batch within {study.train.max_steps} steps")
+    return lines
+
+
+def _idle_origins(study: Study, corpus: Corpus) -> list[str]:
+    """Return lines on weights of pairs by their origin, of which the data has none."""
+    mix, lines = study.mix, []
+    translated = corpus.translated_queries.any() or corpus.translated_passages.any()
+    if mix.translated_weight != 1 and not translated:
+        lines.append("mix.translated_weight has no effect: no training text says that a machine translated it")
+    if mix.bitext_weight != 1 and not (corpus.bitext().any() and mix.align_share):
+        why = "mix.align_share is 0" if corpus.bitext().any() else "no training group is without a query"
+        lines.append(f"mix.bitext_weight has no effect: {why}")
     return lines
 
 

@@ -5,6 +5,11 @@ from hybridtune.data.corpus import Corpus
 from hybridtune.data.plan import HybridPlan
 
 
+def data_weights(study: Study) -> dict[str, float]:
+    """Return the weight of each data set of a study by its name, in the order of ``data.train``."""
+    return {one.name: study.mix.data_set_weights.get(one.name, 1.0) for one in study.data.train}
+
+
 def make_plan(corpus: Corpus, study: Study) -> HybridPlan:
     """Make the plan of a study's batches."""
     mix = study.mix
@@ -20,7 +25,10 @@ def make_plan(corpus: Corpus, study: Study) -> HybridPlan:
         step_at=mix.step_at,
         steps=study.train.max_steps,
         weights=mix.weights,
-        data_weights=[data_set.weight for data_set in study.data.train],
+        unseen_pairs=study.data.unseen_pairs,
+        data_weights=data_weights(study),
+        translated_weight=mix.translated_weight,
+        bitext_weight=mix.bitext_weight,
         align_share=mix.align_share,
         align_from=mix.align_from,
     )

@@ -50,7 +50,9 @@ def test_a_resolved_study_follows_it(validator):
 
 
 GOOD = {
-    "data.train": ["a.jsonl", {"path": "b.jsonl", "weight": 2}],
+    "data.train": ["a.jsonl", {"path": "b.jsonl", "name": "faq"}],
+    "data.unseen_pairs": ["en-de"],
+    "mix.data_set_weights": {"a": 0},
     "search.objective": "multi/AP",
     "search.early_stopping": None,
     "search.space": {
@@ -62,6 +64,8 @@ GOOD = {
         "matryoshka": {"choice": [[], [64]]},
         "ema": {"choice": [None, 0.99]},
         "seed": {"choice": [0, 1]},
+        "translated_weight": {"choice": [0, 1]},
+        "data_set_weights.a": {"loguniform": [0.25, 4]},
     },
     "search.points": [{"temperature": 0.1}],
     "benchmarks.dev.documents": [0, 8],
@@ -74,7 +78,10 @@ WRONG = {
     "train.batch_size": 1,
     "mix.mixing_ratio": 1.2,
     "mix.cross_batch": "pair",
-    "data.train": [{"path": "a", "weight": -1}],
+    "data.train": [{"path": "a", "weight": 1}],
+    "data.unseen_pairs": ["EN/DE"],
+    "mix.data_set_weights": {"a": -2},
+    "mix.bitext_weight": -1,
     "name": "a/b",
     "search.sampler": "bayes",
     "search.trials": -1,
@@ -88,6 +95,7 @@ WRONG = {
     "search.space.step_at": {},
     "search.space.cross_batch": {"choice": ["mixed", "other"]},
     "search.space.lora_rank": -3,
+    "search.space.data_set_weights": {"choice": [{}]},
     "search.space.freeze_layers": {"int": [0.5, 2]},
 }
 

@@ -5,7 +5,7 @@ import yaml
 from pydantic import ValidationError
 from study_problems import problems
 
-from hybridtune.config.names import short_name
+from hybridtune.config.names import data_set_names, short_name
 from hybridtune.config.space import field_names
 from hybridtune.config.study import Study, dump_study, load_study
 from hybridtune.config.yaml_text import parse_yaml
@@ -97,9 +97,31 @@ WRONG = {
     ),
     "train.matryoshka=[64, 32, 64]": "train: matryoshka [64, 32, 64]: a width stands twice; give each once",
     "mix.weights={de: 1e308}": "mix.weights.de: input should be less than or equal to 1000000000 (got 1e+308)",
-    "mix.weights={de: 0}": "mix.weights.de: input should be greater than 0 (got 0)",
-    "data.train=[{path: a, weight: -1}]": "data.train.0.weight: input should be greater than 0 (got -1)",
-    "data.train=[{path: a, wieght: 2}]": "data.train.0.wieght: unknown key; did you mean 'weight'?",
+    "mix.weights={de: -1}": "mix.weights.de: input should be greater than or equal to 0 (got -1)",
+    "data.train=[{path: b/faq.v2.csv, weight: 3}]": (
+        "data.train.0: weight: is a field of the mix; write mix: {data_set_weights: {faq: 3}}"
+    ),
+    "data.train=[{path: a, raeder: x}]": "data.train.0.raeder: unknown key; did you mean 'reader'?",
+    "data.train=[{path: a, name: x}, {path: b, name: x}]": (
+        "data.train: two data sets are named x; give each a name of its own"
+    ),
+    "mix.data_set_weights={newz: 2}": (
+        "mix.data_set_weights.newz: data.train has no data set of that name; known here: newsroom-train"
+    ),
+    "search.space={data_set_weights.newsroom: {uniform: [0, 2]}}": (
+        "search.space.mix.data_set_weights.newsroom: data.train has no data set of that name; did you mean "
+        "'newsroom-train'?"
+    ),
+    "search.space={data_set_weights.newsroom-train: {uniform: [-1, 2]}}": (
+        "search.space.mix.data_set_weights.newsroom-train: -1.0: input should be greater than or equal to 0 (got -1.0)"
+    ),
+    "search.space={data_set_weights: {choice: [{}]}}": (
+        "search.space.data_set_weights: cannot be searched: a range is of one data set's weight; write "
+        "data_set_weights.NAME, with a name of data.train"
+    ),
+    "data.unseen_pairs=[en/de]": (
+        "data.unseen_pairs.0: string should match pattern '^[A-Za-z]{2,3}([-_][A-Za-z0-9]{1,8})*$' (got 'en/de')"
+    ),
     "search.space={temperature: {uniform: [0.1, 1]}, train.temperature: {uniform: [0.1, 1]}}": (
         "search.space: temperature and train.temperature are the same field; give it once"
     ),
@@ -196,11 +218,42 @@ def test_a_schedule_may_get_its_end_from_the_search(study_file, mix, space):
     assert Study.model_validate(parse_yaml(dump_study(study))) == study
 
 
-def test_data_sets_are_paths_or_have_a_weight(study_file):
-    study = load_study(study_file(data={"train": ["a.jsonl", {"path": "b.jsonl", "weight": 2}]}))
-    assert [(entry.path, entry.weight) for entry in study.data.train] == [("a.jsonl", 1.0), ("b.jsonl", 2.0)]
+def test_data_sets_are_paths_or_have_a_name(study_file):
+    study = load_study(study_file(data={"train": ["a.jsonl", {"path": "b.jsonl", "name": "faq"}]}))
+    assert [(entry.path, entry.name) for entry in study.data.train] == [("a.jsonl", "a"), ("b.jsonl", "faq")]
     assert study.with_values({"mix.mixing_ratio": 0.3}).data == study.data
     assert load_study(study_file(data={"train": "a.jsonl"})).data.train == study.data.train[:1]
+
+
+@pytest.mark.parametrize(
+    ("paths", "given", "names"),
+    [
+        (["x/news.jsonl.gz", "y/news.parquet", "news"], ["", "", ""], ["news", "news-2", "news-3"]),
+        (["s3://b/faq/*.parquet", "newsroom:train", "*"], ["", "", ""], ["faq", "newsroom-train", "data"]),
+        (["news.csv", "a.csv"], ["", "news"], ["news-2", "news"]),
+        (["новости.csv", "_x_.csv"], ["", ""], ["новости", "x"]),
+    ],
+)
+def test_a_data_set_is_named_by_its_path(paths, given, names):
+    assert data_set_names(paths, given) == names
+    train = [{"path": path, "name": name} if name else path for path, name in zip(paths, given, strict=True)]
+    study = Study.model_validate({**TREE, "data": {"train": train}})
+    assert [data_set.name for data_set in study.data.train] == names
+    assert Study.model_validate(parse_yaml(dump_study(study))) == study
+
+
+def test_the_weight_of_a_data_set_is_a_field_of_the_search():
+    data = {"train": ["news.jsonl", "faq.jsonl"]}
+    space = {"data_set_weights.faq": {"loguniform": [0.25, 4]}, "mix.data_set_weights.news": {"choice": [0, 1]}}
+    tree = {**TREE, "data": data, "mix": {"data_set_weights": {"faq": 2}}, "search": {"space": space}}
+    study = Study.model_validate(tree)
+    assert [*study.search.space] == ["mix.data_set_weights.faq", "mix.data_set_weights.news"]
+    assert [study.value(name) for name in study.search.space] == [2.0, 1.0]
+    trial = study.with_values({"mix.data_set_weights.news": 0})
+    assert trial.mix.data_set_weights == {"faq": 2.0, "news": 0.0}
+    assert study.mix.data_set_weights == {"faq": 2.0}
+    with pytest.raises(ValidationError):
+        study.with_values({"mix.data_set_weights.news": -1})
 
 
 def test_with_values_sets_those_fields_alone():

@@ -148,7 +148,11 @@ def test_languages_are_never_taken_for_truth_values(study_file):
 
 def test_every_kind_of_field_survives_a_round_trip(study_file):
     overrides = [
-        "data.train=[{path: a.jsonl, weight: 2.5}, b.jsonl]",
+        "data.train=[{path: a.jsonl, name: news}, b.jsonl]",
+        "data.unseen_pairs=[no-en]",
+        "mix.data_set_weights={news: 2.5}",
+        "mix.translated_weight=0.5",
+        "mix.bitext_weight=0",
         "mix.weights={no: 2, en-de: 0.5}",
         "mix.align_from=[no, en]",
         "train.matryoshka=[64, 32]",
@@ -159,4 +163,4 @@ def test_every_kind_of_field_survives_a_round_trip(study_file):
     ]
     study = load_study(study_file(), overrides)
     assert Study.model_validate(parse_yaml(dump_study(study))) == study
-    assert [data_set.weight for data_set in study.data.train] == [2.5, 1.0]
+    assert [data_set.name for data_set in study.data.train] == ["news", "b"]

@@ -6,7 +6,7 @@ from hybridtune.config.languages import canonical_code, is_language, language_co
 from hybridtune.data.readers.languages import SCRIPTS, mixed_up
 from hybridtune.data.readers.native import parse_group
 from hybridtune.data.readers.records import Text
-from hybridtune.data.sampling import pair_weights
+from hybridtune.data.weights import named_pairs
 from hybridtune.errors import InputError
 from hybridtune.metrics.groups import Grouping
 
@@ -92,9 +92,10 @@ def test_a_pair_of_languages_in_any_spelling():
     assert list(readings("zh-tw-en")) == [("zh-TW", "en")]
     assert list(readings("pt-br")) == [("pt-BR",), ("pt", "br")]
     assert list(readings("xx-en")) == []
-    assert pair_weights(["de", "en", "sw"], {"swa_Latn": 2.0, "eng-deu": 3.0}) == {(2, 2): 2.0, (1, 0): 3.0}
-    twice = error(pair_weights, ["de", "en"], {"de": 2.0, "deu": 3.0})
-    assert twice == "mix.weights: de is given twice; give the weight of one language or pair once"
+    names = ["swa_Latn", "eng-deu"]
+    assert named_pairs(["de", "en", "sw"], names, "mix.weights") == dict(zip(names, [(2, 2), (1, 0)], strict=True))
+    twice = error(named_pairs, ["de", "en"], ["de", "deu"], "mix.weights")
+    assert twice == "mix.weights: de is given twice; name one language or pair once"
 
 
 def test_a_group_of_a_metric_names_languages_in_any_spelling():

@@ -75,7 +75,12 @@ def test_a_schedule_needs_an_end_and_the_batches_of_both_ends():
     cross_batch=st.sampled_from(["mixed", "single_pair"]),
 )
 def test_batches_of_weighted_data_keep_their_promises(weights, size, seed, align, cross_batch):
-    options = {"data_weights": weights, "align_share": align, "cross_batch": cross_batch, "seed": seed}
+    options = {
+        "data_weights": dict(zip("ab", weights, strict=True)),
+        "align_share": align,
+        "cross_batch": cross_batch,
+        "seed": seed,
+    }
     one = plan(WITH_BITEXT, batch_size=size, **options)
     corpus, whole = one.corpus, list(one.batches(0, 25))
     for batch in whole:
@@ -150,7 +155,7 @@ def test_small_pairs_are_left_out_of_single_pair_batches_and_named():
 
 
 @pytest.mark.parametrize("cross_batch", ["mixed", "single_pair"])
-@pytest.mark.parametrize("data_weights", [(), (1.0,), (1.0, 1.0), (1.0, 2.5)])
+@pytest.mark.parametrize("data_weights", [{}, {"a": 1.0}, {"a": 1.0, "b": 1.0}, {"a": 1.0, "b": 2.5}])
 def test_the_table_counts_kinds_pairs_and_data_sets(data_weights, cross_batch):
     one = plan(WITH_BITEXT, align_share=0.3, data_weights=data_weights, cross_batch=cross_batch)
     seen, rows = list(one.batches(0, 41)), one.table(41)
@@ -158,21 +163,25 @@ def test_the_table_counts_kinds_pairs_and_data_sets(data_weights, cross_batch):
     assert sum(row["pairs"] for row in rows if row["kind"] == "mono") == one.mono_batches(41) * 4
     if len(data_weights) < 2 and cross_batch == "single_pair":
         assert sum(row["batches"] for row in rows if row["kind"] != "align") == 41 - one.align_batches(41)
-    assert len({(row["kind"], row["pair"], row.get("data_set")) for row in rows}) == len(rows)
+    assert len({(row["kind"], row["pair"], row.get("data_set"), row["origin"]) for row in rows}) == len(rows)
     for row in rows:
         assert ("data_set" in row) == (len(data_weights) > 1)
         pair = [one.corpus.languages.index(code) for code in row["pair"].split("-")]
         assert row["kind"] == "align" or (pair[0] == pair[1]) == (row["kind"] == "mono")
-        sources = {row["data_set"]} if "data_set" in row else {0, 1}
+        sources = {"ab".index(row["data_set"])} if "data_set" in row else {0, 1}
+        bitext = (one.corpus.queries < 0).all(axis=1) == (row["origin"] == "bitext")
         visited = [
             (batch.step, group)
             for batch in seen
             for group, columns in zip(batch.groups.tolist(), batch.languages.tolist(), strict=True)
-            if batch.kind == row["kind"] and columns == pair and one.corpus.sources[group] in sources
+            if batch.kind == row["kind"] and columns == pair and one.corpus.sources[group] in sources and bitext[group]
         ]
         first = one.corpus.passages if row["kind"] == "align" else one.corpus.queries
         there = (
-            (first[:, pair[0]] >= 0) & (one.corpus.passages[:, pair[1]] >= 0) & np.isin(one.corpus.sources, [*sources])
+            (first[:, pair[0]] >= 0)
+            & (one.corpus.passages[:, pair[1]] >= 0)
+            & np.isin(one.corpus.sources, [*sources])
+            & bitext
         )
         assert row["pairs"] == len(visited)
         assert row["groups"] == len({group for _, group in visited})
@@ -181,7 +190,7 @@ def test_the_table_counts_kinds_pairs_and_data_sets(data_weights, cross_batch):
 
 
 def test_the_written_plan_is_the_described_one(tmp_path):
-    one = plan(WITH_BITEXT, align_share=0.3, data_weights=[1.0, 2.0], mixing_ratio=0.8)
+    one = plan(WITH_BITEXT, align_share=0.3, data_weights={"a": 1.0, "b": 2.0}, mixing_ratio=0.8)
     write_plan(one, 50, tmp_path)
     written = json.loads((tmp_path / "plan.json").read_text(encoding="utf-8"))
     assert written == describe(one, 50)

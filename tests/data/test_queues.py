@@ -25,9 +25,9 @@ def uneven(groups, languages, seed):
     answer_sets = np.arange(groups, dtype=np.int32)
     answer_sets[rng.random(groups) < 0.3] = rng.integers(0, groups // 8)
     sources = rng.integers(0, 3, groups).astype(np.int32)
-    none = np.zeros(0, np.int32)
+    none, untranslated = np.zeros(0, np.int32), [np.zeros(numbers.shape, bool)] * 2
     codes = tuple(f"{chr(97 + i)}a" for i in range(languages))
-    return Corpus(codes, queries, passages, answer_sets, none.astype(np.int64), none, none, sources)
+    return Corpus(codes, queries, passages, answer_sets, none.astype(np.int64), none, none, sources, *untranslated)
 
 
 RECORDED = [  # digests of 60 batches, from before a mix had weights and schedules: a study keeps its batches
@@ -41,7 +41,11 @@ RECORDED = [  # digests of 60 batches, from before a mix had weights and schedul
 ]
 
 
-@pytest.mark.parametrize("extra", [{}, {"data_weights": [2.0, 2.0, 2.0], "steps": 9, "align_from": ["aa"]}])
+ALIKE = {"data_weights": {"a": 2.0, "b": 2.0, "c": 2.0}, "steps": 9, "align_from": ["aa"]}
+UNUSED = {"translated_weight": 3.0, "bitext_weight": 0.0}  # nothing of that kind is drawn from
+
+
+@pytest.mark.parametrize("extra", [{}, ALIKE, UNUSED])
 @pytest.mark.parametrize("seed", range(len(RECORDED)))
 def test_batches_are_what_they_always_were(seed, extra):
     size, ratio, exponent, batch_size, cross_batch, recorded = RECORDED[seed]

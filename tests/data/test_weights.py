@@ -10,7 +10,7 @@ from hybridtune.errors import InputError
 @pytest.mark.parametrize("weight", [0.5, 1.0, 4.0])
 def test_a_data_set_counts_as_if_it_stood_there_so_many_times(weight):
     corpus = corpus_of((30, BOTH, BOTH, 0), (20, ["de"], ["de"], 1), (10, BOTH, ["en"], 1))
-    found = shares(plan(corpus, data_weights=[1.0, weight]))
+    found = shares(plan(corpus, data_weights={"a": 1.0, "b": weight}))
     mono = {key: share for key, share in found.items() if key[0] == "mono"}
     sizes = {("de", 0): 30, ("de", 1): weight * 20, ("en", 0): 30, ("en", 1): weight * 10}
     for (_, (language, _), data_set), share in mono.items():
@@ -22,7 +22,9 @@ def test_a_data_set_counts_as_if_it_stood_there_so_many_times(weight):
 
 
 def test_the_data_sets_of_a_pair_are_drawn_evenly_and_each_in_fresh_permutations():
-    one = plan(corpus_of((12, ["en"], ["en"], 0), (7, ["en"], ["en"], 1)), mixing_ratio=1.0, data_weights=[1.0, 3.0])
+    one = plan(
+        corpus_of((12, ["en"], ["en"], 0), (7, ["en"], ["en"], 1)), mixing_ratio=1.0, data_weights={"a": 1.0, "b": 3.0}
+    )
     groups = np.concatenate([batch.groups for batch in one.batches(0, 300)])
     second = one.corpus.sources[groups] == 1
     drawn = np.cumsum(second)
@@ -39,7 +41,7 @@ def test_the_data_sets_of_a_pair_are_drawn_evenly_and_each_in_fresh_permutations
 
 def test_a_data_set_that_runs_out_within_a_batch_is_stood_in_for_by_its_own_pair():
     corpus = corpus_of((2, ["en"], ["en"], 0), (9, ["en"], ["en"], 1), (9, ["de"], ["de"], 0))
-    one = plan(corpus, mixing_ratio=1.0, batch_size=8, data_weights=[1000.0, 1.0])
+    one = plan(corpus, mixing_ratio=1.0, batch_size=8, data_weights={"a": 1000.0, "b": 1.0})
     assert one.left_out == ()
     for batch in one.batches(0, 30):
         assert len(set(batch.languages.ravel().tolist())) == 1
@@ -70,7 +72,7 @@ def test_names_of_weights_are_read_against_the_languages_of_the_data():
             "mix.weights: the training data has no language or language pair 'en-dd'; did you mean 'en-de'?",
         ),
         ({"fr": 2.0}, "mix.weights: the training data has no language or language pair 'fr'; known here: de, en"),
-        ({"de": 2.0, "de-de": 3.0}, "mix.weights: de-de is given twice; give the weight of one language or pair once"),
+        ({"de": 2.0, "de-de": 3.0}, "mix.weights: de-de is given twice; name one language or pair once"),
     ],
 )
 def test_names_of_weights_that_mean_nothing(weights, told):

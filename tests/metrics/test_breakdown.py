@@ -63,7 +63,10 @@ def test_training_pairs_that_are_not_known_are_not_shown():
 
 def test_group_means_by_hand():
     groups = group_means(scores_of(), TRAINED, ["sw", "zh-Hans"])
-    assert list(groups) == ["seen", "unseen", "rich", "low-resource"]
+    crossed = ["low-resource-seen", "low-resource-unseen"]
+    assert list(groups) == ["seen", "unseen", "unseen-pairs", "rich", "low-resource", *crossed]
+    mean = pytest.approx((0.1 + 0.13 + 0.3 + 0.31) / 4)  # de-en, de-zh-Hans, zh-Hans-en, zh-Hans-de
+    assert groups["unseen-pairs"] == {"cross": {"rows": 4, "queries": 20, "AP": mean}}
     # Seen in mono: en, de, zh-Hans (each on some side of a pair); sw is not, its only entry is 0.
     assert groups["seen"]["mono"] == {"rows": 3, "queries": 30, "AP": pytest.approx((0.9 + 0.8 + 0.4) / 3)}
     assert groups["unseen"]["mono"] == {"rows": 1, "queries": 10, "AP": 0.5}
@@ -86,7 +89,7 @@ def test_groups_without_a_row_are_absent():
     assert "seen" not in nothing
     assert nothing["unseen"]["cross"]["rows"] == 12
     alone = group_means(scores_of(("sw",)), {}, ["sw"])
-    assert set(alone) == {"unseen", "low-resource"}
+    assert set(alone) == {"unseen", "low-resource", "low-resource-unseen"}
     assert "cross" not in alone["low-resource"]
     assert group_means(scores_of(), None, ["ha"]).keys() == {"rich"}
 

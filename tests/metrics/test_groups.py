@@ -31,6 +31,13 @@ def test_groups_by_name_and_one_by_one():
     assert held("seen") == {("mono", "en", "en"), ("mono", "de", "de"), ("cross", "en", "de")}
     assert held("low-resource") == held("sw") == {row for row in everything if "sw" in row}
     assert held("rich") == everything - held("sw")
+    assert held("low-resource-seen") == set()
+    assert held("low-resource-unseen") == held("sw")
+    assert held("unseen-pairs") == {("cross", "de", "en")}  # sw and zh-Hans are not seen at all
+    more = Grouping({"en-en": 9, "en-sw": 4}, ("sw",))
+    assert held("low-resource-seen", more) == {("mono", "sw", "sw"), ("cross", "en", "sw")}
+    assert held("low-resource-unseen", more) == held("sw") - held("low-resource-seen", more)
+    assert held("unseen-pairs", more) == {("cross", "sw", "en")}
     assert held("en-sw") == {("cross", "en", "sw")}
     assert held("en-zh-Hans+zh-Hans-en") == {("cross", "en", "zh-Hans"), ("cross", "zh-Hans", "en")}
     assert held("de+zh-Hans") == held("de") | held("zh-Hans")
@@ -40,7 +47,11 @@ def test_groups_by_name_and_one_by_one():
 @pytest.mark.parametrize(
     ("group", "message"),
     [
-        ("nope", "no group 'nope'; there are: seen, unseen, rich, low-resource; languages: de, en, sw, zh-Hans; pairs"),
+        (
+            "nope",
+            "no group 'nope'; there are: seen, unseen, unseen-pairs, rich, low-resource, low-resource-seen, "
+            "low-resource-unseen; languages: de, en, sw, zh-Hans; pairs",
+        ),
         ("sw+fr", "no group 'fr'"),
         ("en-fr", "no group 'en-fr'"),
         ("sw-sw", "no group 'sw-sw'"),
@@ -57,8 +68,11 @@ def test_a_group_that_there_is_not_is_one_line(group, message):
 def test_a_group_by_facts_that_are_not_known():
     with pytest.raises(InputError, match="the group unseen needs training pairs, which are not known here"):
         held("unseen", Grouping(None, ("sw",)))
-    with pytest.raises(InputError, match="the group rich needs low-resource languages, and none are named"):
-        held("rich", Grouping({}))
+    with pytest.raises(InputError, match="the group low-resource-seen needs training pairs, which are not known here"):
+        held("low-resource-seen", Grouping(None, ("sw",)))
+    for group in ("rich", "low-resource-unseen"):
+        with pytest.raises(InputError, match=f"the group {group} needs low-resource languages, and none are named"):
+            held(group, Grouping({}))
 
 
 def ranked(seed, questions=6):

@@ -50,7 +50,10 @@ def test_a_study_groups_by_its_training_data_and_its_low_resource_languages(made
 @pytest.mark.parametrize(
     ("objective", "message"),
     [
-        ("multi/AP@fr", "search.objective multi/AP@fr: no group 'fr'; there are: seen, unseen; languages: de, en, sw"),
+        (
+            "multi/AP@fr",
+            "search.objective multi/AP@fr: no group 'fr'; there are: seen, unseen, unseen-pairs; languages: de, en, sw",
+        ),
         (
             "multi/AP@low-resource",
             "search.objective multi/AP@low-resource: the group low-resource needs low-resource l",

@@ -72,6 +72,20 @@ MANY = [(9, BOTH, BOTH), (2, ["sw"], ["sw", "en"])]
                 "mix.weights without effect: sw, sw-en (no batch draws from them)",
             ],
         ),
+        (
+            [(9, BOTH, BOTH)],
+            {"weights": {"en-de": 0, "de-en": 2}, "translated_weight": 2.0, "bitext_weight": 2.0},
+            [
+                "held out, though the data has them: en-de (data.unseen_pairs, or a weight of 0)",
+                "mix.translated_weight has no effect: no training text says that a machine translated it",
+                "mix.bitext_weight has no effect: no training group is without a query",
+            ],
+        ),
+        (
+            [(9, BOTH, BOTH), (9, [], BOTH)],
+            {"bitext_weight": 2.0, "align_share": 0.2},
+            [],
+        ),
         ([(9, BOTH, BOTH)], {"final_ratio": 0.1}, ["mix.final_ratio 0.1 has no effect: mix.schedule is constant"]),
         (
             [(9, BOTH, BOTH)],
