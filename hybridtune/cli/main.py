@@ -23,6 +23,7 @@ from hybridtune.cli.options import (
     study_folder,
     study_options,
 )
+from hybridtune.cli.translate import translate
 from hybridtune.errors import HybridtuneError, InputError
 
 if TYPE_CHECKING:
@@ -148,6 +149,7 @@ for _command in (models.evaluate, models.compare, models.mine, models.export):
     cli.add_command(_command)
 cli.add_command(data)
 cli.add_command(init)
+cli.add_command(translate)
 for _command in (clusters.launch, clusters.attach, clusters.fetch, clusters.stop, clusters.down):
     cli.add_command(_command)
 

@@ -28,6 +28,7 @@ EMBEDDED = "newsroom:"
 HELD_OUT = "holdout:"
 _DEPTH = 3  # miracl/miracl-v1.0-sw/topics/<file>
 _SIDES = ("queries", "passages", "negatives")  # columns that hold a value for each language
+_BY_KEY = (*_SIDES, "translated", "translation")  # columns that may be maps
 _FILES_LOOKED_AT = 1000  # in a folder of no known format
 
 
@@ -290,7 +291,9 @@ def _parquet_rows(source: Source) -> Iterator[tuple[str, Any]]:
             for batch in file.iter_batches(1024):
                 for row in batch.to_pylist():
                     number += 1
-                    present = {field: _present(row[field]) for field in _SIDES if field in row}
+                    present = {field: _present(row[field]) for field in _BY_KEY if field in row}
+                    if isinstance(present.get("translated"), dict):
+                        present["translated"] = {side: _present(cell) for side, cell in present["translated"].items()}
                     if "translated" in row:
                         sides = _present(row["translated"])
                         present["translated"] = {side: _present(cell) for side, cell in sides.items()}
