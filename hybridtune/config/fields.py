@@ -128,6 +128,10 @@ class Data(Part):
         description="where texts of a benchmark stand in the training texts: refuse the study, train without the "
         "groups that hold them, or report it and go on",
     )
+    on_wrong_language: Literal["error", "warn"] = Field(
+        default="error",
+        description="where most texts of a language are in another one: refuse the study, or report it and go on",
+    )
     store: str | None = Field(default=None, description="folder of the token stores; default: the user's cache")
 
     @field_validator("language_limits", mode="before")

@@ -13,7 +13,9 @@ from typing import Any
 from hybridtune.callbacks import StudyCallback
 from hybridtune.config.fields import DataSet, Encoder
 from hybridtune.config.yaml_text import dump_yaml
+from hybridtune.data.language_check import mostly_mislabelled
 from hybridtune.data.readers.sources import find_sources, parse_groups
+from hybridtune.data.text_sample import TextSample
 from hybridtune.errors import InputError
 from hybridtune.model.folder import check_fit, longest_text, model_config, with_folder_settings
 from hybridtune.model.tokenizer import Tokenizer, pretrained_tokenizer, train_tokenizer
@@ -27,7 +29,7 @@ from hybridtune.prepare.first_study import (
     hold_out,
 )
 from hybridtune.prepare.group import WAYS, best_way, compared, spooled, write_sets
-from hybridtune.prepare.samples import TextSample, token_lengths
+from hybridtune.prepare.lengths import token_lengths
 from hybridtune.report.render import render
 from hybridtune.runtime.local import gpus
 from hybridtune.runtime.resources import cores
@@ -58,6 +60,9 @@ def init(
         for group in parse_groups(written):
             sample.add(group)
             documents.add(group.document_id)
+        wrong = mostly_mislabelled(sample)
+        if wrong is not None:
+            raise InputError(f"{', '.join(one.path for one in data_sets)}: {wrong.describe()}")
         callback.on_message("working out the batches")
         held = hold_out(str(written), len(documents - {""}))
         batches = choose_batches(held.corpus, gpus() > 0)

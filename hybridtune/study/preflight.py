@@ -36,6 +36,7 @@ from hybridtune.search.loggers import check_loggers
 from hybridtune.search.samplers import check_search, most_at_once
 from hybridtune.search.space import objectives
 from hybridtune.search.stopping import check_stopping
+from hybridtune.study.language_guard import check_languages
 from hybridtune.study.leak_guard import Guarded, guard
 from hybridtune.train.plan import make_plan
 
@@ -89,7 +90,9 @@ def run_preflight(
     benchmarks = load_benchmarks(study, made_of)
     goals = objectives(study, benchmarks["dev"])
     check_encoder(study, made_of)
-    guarded = guard(study, made_of, benchmarks, callback or StudyCallback())
+    callback = callback or StudyCallback()
+    check_languages(study, made_of, callback)
+    guarded = guard(study, made_of, benchmarks, callback)
     corpus = guarded.corpus
     grouping = study_grouping(study, corpus)
     for benchmark in benchmarks.values():

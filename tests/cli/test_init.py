@@ -119,3 +119,30 @@ def test_a_wrong_call_is_one_line_and_writes_nothing(call, flat, tmp_path, name)
     (last,) = [text for text in err.splitlines() if text.startswith("hybridtune: ")]
     assert last.startswith(f"hybridtune: {line.format(**names)}")
     assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize("command", ["init", "run", "run with a warning"])
+def test_two_languages_in_one_column_are_named_with_what_to_write(call, flat, study_file, tmp_path, command):
+    """Of a file that is said to be English more than half is German: a column was read as one language."""
+    rows = [row | {"id": f"{row['id']}-{n}"} for n, row in enumerate(help_centre()) if row["language"] in ("en", "de")]
+    file = flat([row | {"language": "en"} for row in rows[200:]])
+    study = study_file(data={"train": str(file)}, benchmarks={"dev": {"path": "newsroom:dev"}})
+    warned = ("--set", "data.on_wrong_language=warn", "--set", "mix.mixing_ratio=1", "--set", "search.arms=none")
+    objective = ("--set", "search.space={temperature: {uniform: [0.1, 0.2]}}")
+    if command == "init":
+        code, out, err = call("init", file)
+    else:
+        options = (*warned, *objective) if "warning" in command else ()
+        code, out, err = call("run", study, "--dry-run", *options)
+    said = "queries that are said to be in 'en': "
+    told = "name the column that says which (columns: {language: NAME}), else correct the code (language: de)"
+    if "warning" in command:
+        assert code == 0
+        assert said in out
+        assert told in out
+        return
+    (line,) = [text for text in err.splitlines() if text.startswith("hybridtune: ")]
+    assert code == 2
+    assert said in line
+    assert told in line
+    assert not (tmp_path / "here" / "study.yaml").exists()

@@ -1,22 +1,15 @@
-"""Samples of the texts of training data, a language and side at a time, and their lengths in tokens."""
+"""A sample of the texts of training data, a language and side at a time."""
 
 import hashlib
 import heapq
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-import numpy as np
-
-from hybridtune.config.fields import Encoder
 from hybridtune.data.readers.native import Group
-from hybridtune.metrics.arrays import Int64
-from hybridtune.model.tokenizer import Tokenizer
 
 SAMPLE = 1000  # texts of a language and side
 SIDES: tuple[Literal["queries", "passages"], ...] = ("queries", "passages")
-
-_NO_LIMIT = 1 << 20  # tokens
 
 
 @dataclass
@@ -48,17 +41,15 @@ class TextSample:
         """Return the texts of one language and side, in a fixed order."""
         return [text for _, text in sorted(self._kept.get((side, language), ()), reverse=True)]
 
+    @classmethod
+    def of(cls, groups: Iterable[Group], size: int = SAMPLE) -> "TextSample":
+        """Return the sample of some groups."""
+        sample = cls(size)
+        for group in groups:
+            sample.add(group)
+        return sample
+
     @property
     def languages(self) -> list[str]:
         """The languages, sorted."""
         return sorted({language for _, language in self.counts})
-
-
-def token_lengths(sample: TextSample, tokenizer: Tokenizer, encoder: Encoder) -> Mapping[tuple[str, str], Int64]:
-    """Return by (side, language) the tokens of each text of a sample, with its prefix and special tokens, uncut."""
-    prefixes = {"queries": encoder.query_prefix, "passages": encoder.passage_prefix}
-    found = {}
-    for side, language in sorted(sample.counts):
-        rows = tokenizer.encode(sample.texts(side, language), prefixes[side], _NO_LIMIT)
-        found[side, language] = np.array([len(row) for row in rows], np.int64)
-    return found
