@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from hybridtune.data.language_id import Identifier
+from hybridtune.data.language_id import mistaken, unknown
 from hybridtune.data.text_sample import SIDES, TextSample
 
 GROUPS = 50_000  # the first ones of the training data, from which a study takes its sample
@@ -36,12 +36,12 @@ class Mislabelled(NamedTuple):
 
 def mislabelled(sample: TextSample) -> Iterator[Mislabelled]:
     """Yield the sides and languages of a sample of which some texts are in another language, by the most common one."""
-    judge = Identifier(sample.languages)
+    not_judged = unknown(sample.languages)
     for side in SIDES:
         for language in sample.languages:
-            texts = [] if language in judge.unknown else sample.texts(side, language)
+            texts = [] if language in not_judged else sample.texts(side, language)
             found: dict[str, list[str]] = {}
-            for text, other in zip(texts, judge.mistaken(texts, [language] * len(texts)), strict=True):
+            for text, other in zip(texts, mistaken(texts, [language] * len(texts)), strict=True):
                 if other is not None and not any({language, other} <= alike for alike in _ALIKE):
                     found.setdefault(other, []).append(text)
             if found:

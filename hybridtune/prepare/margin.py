@@ -14,6 +14,7 @@ from hybridtune.evaluate.top_k import shard_top_k
 from hybridtune.metrics.arrays import Float32, Float64, Int64
 
 NEIGHBOURS = 4  # k
+LEAST = 1.03  # margin that a chosen threshold is not below
 FALSE = 0.05  # share of false pairs among those kept that a chosen threshold allows for
 
 
@@ -68,17 +69,17 @@ def _best(side: Neighbours, near: Float64, there: Float64) -> tuple[Int64, Float
 
 
 def choose_threshold(ones: Neighbours, others: Neighbours) -> float:
-    """Return the least margin from which on at most one in 20 pairs is false, as far as can be told without labels.
+    """Return the least margin, `LEAST` or more, from which on about one pair in 20 is false, as far as can be told.
 
     How false pairs score is seen by leaving out the nearest text of each, which is its translation if there is one:
-    what is then found is false. (Where few texts have a translation these score less than the false pairs do, and more
-    than one in 20 may be false.) Of the candidates from the threshold on there are 20 times as many as of those.
+    what is then found is false. Of the candidates from the threshold on there are 20 times as many as of those. Where
+    few texts have a translation, false pairs score more than that, and `LEAST` keeps most of them out.
     ``ones`` and ``others`` have one neighbour more than a margin is made of.
     """
     if min(ones.numbers.shape[1], others.numbers.shape[1]) < 2:
-        return 1.0  # of one text there is no other to compare with
+        return LEAST  # of one text there is no other to compare with
     found = candidates(ones.first(NEIGHBOURS), others.first(NEIGHBOURS)).margins  # descending
     false = np.sort(candidates(ones.without_nearest(), others.without_nearest()).margins)
     above = len(false) - np.searchsorted(false, found)  # of false ones at each candidate's margin or over it
     allowed = np.flatnonzero(above <= FALSE * np.arange(1, len(found) + 1))
-    return float(found[allowed[-1]]) if len(allowed) else float("inf")
+    return max(LEAST, float(found[allowed[-1]])) if len(allowed) else float("inf")

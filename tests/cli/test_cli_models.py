@@ -23,10 +23,6 @@ WRONG_EVALUATION = {
         ["{here}", "--benchmark", "newsroom:dev", "--set", "encoder.poling=cls"],
         "--set: encoder.poling: unknown key; did you mean 'pooling'?",
     ),
-    "longer code": (
-        ["{here}", "--benchmark", "newsroom:dev", "--set", "benchmark.language=deu"],
-        "--set: benchmark.language: 'deu' is written de (ISO 639-1)",
-    ),
     "language": (
         ["{here}", "--benchmark", "newsroom:dev", "--set", "benchmark.languages=[fi]"],
         "newsroom:dev languages fi: no query has a relevant passage",
