@@ -75,7 +75,7 @@ WRONG_STUDY = {
     ),
     "no language": (
         ["data.train={here}/und.jsonl"],
-        "{here}/und.jsonl:1: queries: 'und' names no language (ISO 639-3 reserves 'und'); give the code of the "
+        "{here}/und.jsonl:1: queries: 'und' names no language (ISO 639 reserves 'und'); give the code of the "
         "language",
     ),
     "unknown code": (
