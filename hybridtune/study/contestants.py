@@ -107,7 +107,7 @@ def score_contestants(
         folder: the study folder; `FOLDER` inside it takes the per-query values and the scores of each.
         start: weights of the encoder that all trainings began from.
         sample: training texts for the means of ``start, centred``.
-        callback: told of the progress.
+        callback: receives the progress.
 
     Returns:
         The scores by slug, in the order of the tables.
