@@ -3,7 +3,17 @@
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    field_validator,
+    model_validator,
+)
 
 from hybridtune.config.hooks import Hook
 from hybridtune.config.languages import LANGUAGE, canonical_code, is_language
@@ -208,9 +218,6 @@ class BenchmarkSource(Part):
     split: str | None = Field(
         default=None, description="which topics and qrels, like dev; null: test, else dev, else the only one"
     )
-    low_resource: list[Language] = Field(
-        default=[], description="languages whose means are also shown apart from the others'"
-    )
     ignore_identical_ids: bool | None = Field(
         default=None,
         description="leave the passage with a query's own id out of its ranking, as BEIR and mteb do for ArguAna and "
@@ -221,11 +228,34 @@ class BenchmarkSource(Part):
         description="refuse judged ids that are not there and passages without a text; false: count them, and say so",
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _low_resource_is_of_the_study(cls, tree: Any) -> Any:
+        if isinstance(tree, dict) and "low_resource" in tree:
+            given = f"low_resource: [{', '.join(map(str, tree['low_resource'] or ()))}]"
+            raise ValueError(
+                f"low_resource: is one for the whole study; write {given} at the top of its file "
+                "(hybridtune evaluate: --set low_resource=[...])"
+            )
+        return tree
+
     @model_validator(mode="after")
     def _range_runs_forward(self) -> "BenchmarkSource":
         if self.documents is not None and not 0 <= self.documents[0] < self.documents[1]:
             raise ValueError(f"documents {list(self.documents)}: give [first, after the last], 0 <= first < last")
         return self
+
+
+class FewerThan(Part):
+    """The languages of which there are few training pairs."""
+
+    fewer_than: Count = Field(description="question-passage pairs that have the language on either side")
+
+
+LowResource = Annotated[
+    Annotated[list[Language], Tag("languages")] | Annotated[FewerThan, Tag("fewer")],
+    Discriminator(lambda value: "fewer" if isinstance(value, dict | FewerThan) else "languages"),
+]
 
 
 class Benchmarks(Part):

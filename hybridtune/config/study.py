@@ -14,6 +14,7 @@ from hybridtune.config.fields import (
     Benchmarks,
     Data,
     Encoder,
+    LowResource,
     Mix,
     Part,
     Resources,
@@ -43,6 +44,11 @@ class Study(Part):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = Field(description="what it is called")
     seed: Seed = Field(default=0, description="seeds everything that is drawn")
+    low_resource: LowResource = Field(
+        default=[],
+        description="languages whose means are also shown apart: a list, or those with few training pairs "
+        "({fewer_than: 100}), which becomes a list when the study starts",
+    )
     data: Data = Field(description="the texts to train on")
     encoder: Encoder = Field(default=Encoder(), description="the encoder to train")
     benchmarks: Benchmarks = Field(default=Benchmarks(), description="what the models are scored on")
@@ -83,6 +89,11 @@ class Study(Part):
         if problems:
             raise ValueError("\n".join(problems))
         return self
+
+    @property
+    def low_resource_languages(self) -> list[str]:
+        """The low-resource languages; none while ``{fewer_than: n}`` waits for the training data."""
+        return self.low_resource if isinstance(self.low_resource, list) else []
 
     @property
     def eval_steps(self) -> int:

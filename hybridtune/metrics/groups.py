@@ -87,8 +87,8 @@ class Grouping:
             )
         if group in _BY_LANGUAGES:
             raise InputError(
-                f"the group {group} needs low-resource languages, and none are named: benchmarks.dev.low_resource of a "
-                "study, benchmark.low_resource of evaluate"
+                f"the group {group} needs low-resource languages, and none are named: low_resource of a study, or "
+                "--set low_resource=[sw,ha] of evaluate"
             )
         parts = [_written(part, languages) for part in group.split("+")]
         spoken = set(parts) & set(languages)
@@ -124,6 +124,12 @@ def pairs_by_sides(training_pairs: Mapping[str, int], languages: Collection[str]
 def touching(language: str, trained: Mapping[Sides, int]) -> int:
     """Count the training pairs that have the language on either side."""
     return sum(count for sides, count in trained.items() if language in sides)
+
+
+def fewer_than(pairs: int, training_pairs: Mapping[str, int], languages: Collection[str]) -> tuple[str, ...]:
+    """Return which languages have fewer training pairs than so many, with the language on either side."""
+    trained = pairs_by_sides(training_pairs, languages)
+    return tuple(language for language in sorted(languages) if touching(language, trained) < pairs)
 
 
 def sides_of(pair: str, languages: Collection[str]) -> Sides:

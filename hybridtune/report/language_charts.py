@@ -115,9 +115,9 @@ def low_resource(record: StudyRecord) -> Chart:
     """Draw AP of the low-resource languages against that of the others, of the contestants and the chosen trial."""
     columns = ["trial", "setting", "languages", "AP", "languages or pairs", "queries"]
     chart = Chart("low-resource", "Low-resource languages against the others", columns)
-    named = record.study.benchmarks.dev.low_resource
+    named = record.study.low_resource_languages
     if not named:
-        return chart.saying("The study names no low-resource languages (benchmarks.dev.low_resource).")
+        return chart.saying("The study names no low-resource languages (low_resource).")
     shown = [trial for trial in record.trials if trial in record.contestants.values() or record.is_best(trial)]
     groups = {t.label: group_means(Scores(**t.scores), None, named) for t in shown if t.scores is not None}
     groups = {label: found for label, found in groups.items() if all(group in found for group, *_ in _ENDS)}

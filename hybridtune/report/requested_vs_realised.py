@@ -72,7 +72,7 @@ def languages(record: StudyRecord) -> Table | None:
     halves = [(pair[: len(pair) // 2], pair) for pair in pairs]
     trained = [half for half, pair in halves if pair == f"{half}-{half}"]
     names = list(dict.fromkeys([*scores["counts"]["passages_per_language"], *trained]))
-    low = set(record.study.benchmarks.dev.low_resource)
+    low = set(record.study.low_resource_languages)
     mono, multi = scores["per_language"]["mono"], scores["per_language"]["multi"]
     rows = [
         [

@@ -1,30 +1,50 @@
 """The groups of languages that objectives name: what they are made by, and whether the study's benchmarks have them."""
 
+from collections.abc import Iterable, Mapping, Sequence
+
 import numpy as np
 
+from hybridtune.config.fields import FewerThan
 from hybridtune.config.space import DATA_SET_WEIGHTS
 from hybridtune.config.study import Study
 from hybridtune.data.corpus import Corpus
 from hybridtune.data.weights import Weights, count_drawable, make_weights, pair_name
-from hybridtune.errors import InputError
+from hybridtune.errors import InputError, nearest
 from hybridtune.evaluate.benchmark import Benchmark
-from hybridtune.metrics.groups import Grouping, Sides
+from hybridtune.metrics.groups import Grouping, Sides, fewer_than
 from hybridtune.metrics.measures import BIAS
 from hybridtune.metrics.metrics import SETTINGS, per_query
 from hybridtune.metrics.names import parse_metric
 from hybridtune.train.plan import data_weights
 
 
-def study_grouping(study: Study, corpus: Corpus) -> Grouping:
+def study_grouping(study: Study, corpus: Corpus, benchmarks: Iterable[Benchmark]) -> Grouping:
     """Return what a study's groups are made by: the pairs that its training data have, whatever a trial draws of them.
 
     So ``unseen`` is the same for all trials; a mono-only one would else have every cross pair in it. Pairs that the
     study never draws (``data.unseen_pairs``, a weight of 0 that is not searched) are not seen.
+
+    Raises:
+        InputError: a low-resource language that no text is in.
     """
     languages, counts = corpus.languages, count_drawable(corpus, _fixed_weights(study, corpus))
     pairs = {pair_name(languages, pair): count for pair, count in counts.items()}
-    sources = [source for source in (study.benchmarks.dev, study.benchmarks.test) if source is not None]
-    return Grouping(pairs, tuple(sorted({language for source in sources for language in source.low_resource})))
+    scored = {language for benchmark in benchmarks for language in benchmark.relevance.languages}
+    return Grouping(pairs, _low_resource(study, pairs, sorted({*languages, *scored})))
+
+
+def _low_resource(study: Study, pairs: Mapping[str, int], languages: Sequence[str]) -> tuple[str, ...]:
+    """Return the low-resource languages among those of the training data and benchmarks."""
+    given = study.low_resource
+    if isinstance(given, FewerThan):
+        return fewer_than(given.fewer_than, pairs, languages)
+    for language in given:
+        if language not in languages:
+            raise InputError(
+                f"low_resource: neither the training data nor a benchmark has a text in {language!r}"
+                f"{nearest(language, languages)}"
+            )
+    return tuple(sorted(set(given)))
 
 
 def _fixed_weights(study: Study, corpus: Corpus) -> Weights:

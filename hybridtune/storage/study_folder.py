@@ -6,7 +6,7 @@ from pathlib import Path
 from hybridtune.errors import InputError
 from hybridtune.storage.files import exists, join, read_file
 
-FORMAT = 3  # raised whenever an earlier folder could be misread; 1 wrote no number
+FORMAT = 4  # raised whenever an earlier folder could be misread; 1 wrote no number
 ENVIRONMENT = "environment.json"  # the first file of a study folder, which holds the number
 
 

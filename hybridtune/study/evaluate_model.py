@@ -6,13 +6,15 @@ The benchmark is encoded by `encoded`, ranked by `evaluate.sweep`, scored by `me
 import dataclasses
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import Field
+
 from hybridtune.callbacks import Callbacks, StudyCallback, phase
-from hybridtune.config.fields import BenchmarkSource, Encoder, Part, Resources
+from hybridtune.config.fields import BenchmarkSource, Encoder, FewerThan, LowResource, Part, Resources
 from hybridtune.config.study import apply_overrides, load_study
 from hybridtune.config.validation import check
 from hybridtune.data.readers.benchmarks import read_benchmark
@@ -21,7 +23,7 @@ from hybridtune.errors import InputError
 from hybridtune.evaluate.corpus_scan import CorpusScan
 from hybridtune.evaluate.sweep import rank_pool
 from hybridtune.metrics.breakdown import full_scores
-from hybridtune.metrics.groups import Grouping
+from hybridtune.metrics.groups import Grouping, fewer_than
 from hybridtune.metrics.measures import MEASURES, check_measure
 from hybridtune.metrics.metrics import Ranked, Scores, per_query, score, trec_eval_means
 from hybridtune.metrics.per_query import FILE as PER_QUERY
@@ -37,11 +39,12 @@ SCORES, HEAT_MAP = "scores.json", "bias.svg"
 
 
 class EvaluationOptions(Part):
-    """The input of an evaluation; ``--set`` and keywords reach its first three parts."""
+    """The input of an evaluation; ``--set`` and keywords reach its first four parts."""
 
     encoder: Encoder
     benchmark: BenchmarkSource
     resources: Resources = Resources()
+    low_resource: LowResource = Field(default=[])
     study: Path | None = None  # the folder that the model was given by, if any
     measures: tuple[str, ...] = MEASURES
     on_leak: Literal["error", "warn"] = "error"  # where the model was trained on texts of the benchmark
@@ -52,7 +55,7 @@ def evaluation_options(
     benchmark: str,
     overrides: Sequence[str] = (),
     measures: Sequence[str] = (),
-    parts: Sequence[str] = ("encoder", "benchmark", "resources"),
+    parts: Sequence[str] = ("encoder", "benchmark", "resources", "low_resource"),
     fields: Mapping[str, Any] | None = None,
 ) -> EvaluationOptions:
     """Check the encoder, benchmark and resources of an evaluation.
@@ -65,7 +68,7 @@ def evaluation_options(
     """
     for measure in measures:
         check_measure(measure)
-    shown = {f"--set {text}": text.split(".")[0] for text in overrides} | {
+    shown = {f"--set {text}": re.split("[.=]", text)[0] for text in overrides} | {
         name: name.split("__")[0] for name in fields or {}
     }
     for text, section in shown.items():
@@ -79,7 +82,7 @@ def evaluation_options(
     tree: dict[str, Any] = {"encoder": {"name": name}, "benchmark": {"path": benchmark}}
     if study is not None:
         check_format(study)
-        tree["benchmark"]["low_resource"] = _low_resource(study)
+        tree["low_resource"] = _low_resource(study)
     apply_overrides(tree, overrides, fields)
     options = check(EvaluationOptions, tree, "--set" if overrides or not fields else "evaluate_model")
     encoder = options.encoder if model is None else with_folder_settings(options.encoder)
@@ -188,11 +191,12 @@ def _figures(
     scores = score(ranked, columns)
     scores.notes.extend(notes)
     trained = training_pairs_of(name) if options.encoder.name else None  # not known of a run file
+    low_resource = _low_resource_languages(options.low_resource, trained, scan.passages)
     result = {
         "model": name,
         "benchmark": rows.name,
         "digest": scan.digest,
-        **full_scores(scores, trained, options.benchmark.low_resource),
+        **full_scores(scores, trained, low_resource),
         "trec_eval": trec_eval_means(ranked, columns),
     }
     if out is not None:
@@ -201,7 +205,7 @@ def _figures(
         (out / HEAT_MAP).unlink(missing_ok=True)
         if scores.over_represented:
             bias_heat_map(result, out / HEAT_MAP)
-        grouping = Grouping(trained, tuple(options.benchmark.low_resource))
+        grouping = Grouping(trained, low_resource)
         scan.relevance(rows).write_per_query(out / PER_QUERY, columns, model=name, **grouping.about())
         write_json(result, out / SCORES)
         callback.on_message(f"written: {out}")
@@ -219,9 +223,20 @@ def _report_replaced(out: Path, result: Mapping[str, Any], callback: StudyCallba
 
 
 def _low_resource(study: Path) -> list[str]:
-    """Return the low-resource languages that a study's benchmarks name."""
+    """Return the low-resource languages of a study."""
     file = study / "study.yaml"
-    if not file.is_file():
-        return []
-    benchmarks = load_study(file).benchmarks
-    return sorted({name for source in (benchmarks.dev, benchmarks.test) if source for name in source.low_resource})
+    return load_study(file).low_resource_languages if file.is_file() else []
+
+
+def _low_resource_languages(
+    given: list[str] | FewerThan, trained: Mapping[str, int] | None, languages: Collection[str]
+) -> tuple[str, ...]:
+    """Return the low-resource languages of a benchmark in some languages, by the model's training pairs if need be."""
+    if isinstance(given, list):
+        return tuple(given)
+    if trained is None:
+        raise InputError(
+            f"low_resource: fewer_than {given.fewer_than} needs training pairs, which are not known of this model; "
+            "name the languages, like [sw, ha]"
+        )
+    return fewer_than(given.fewer_than, trained, languages)

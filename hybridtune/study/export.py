@@ -71,7 +71,7 @@ def describe_trained(
     step = read_state(checkpoint)["step"]
     table = make_plan(corpus, study).table(step)
     scores = Scores(**checkpoint_scores(checkpoint))
-    dev = full_scores(scores, distinct_pairs(table), study.benchmarks.dev.low_resource)
+    dev = full_scores(scores, distinct_pairs(table), study.low_resource_languages)
     return Trained(study, corpus.languages, step, table, dev, trials=trials, trial=trial)
 
 

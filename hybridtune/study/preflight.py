@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hybridtune.callbacks import StudyCallback
-from hybridtune.config.fields import HELD_OUT_DEV, Encoder
+from hybridtune.config.fields import HELD_OUT_DEV, Encoder, FewerThan
 from hybridtune.config.hooks import load_hook
 from hybridtune.config.names import FIXED_ARMS
 from hybridtune.config.space import DATA_SET_WEIGHTS, corners
@@ -50,12 +50,13 @@ class Preflight:
     """A study that has passed its checks.
 
     Attributes:
-        study: resolved, with the encoder folder's own settings put in.
+        study: resolved, with the encoder folder's own settings and the low-resource languages put in.
         guarded: what was found of the benchmarks in the training data; ``recipe`` and ``corpus`` are its.
         benchmarks: ``dev`` and, if given, ``test``.
         goals: objective -> ``max`` or ``min``.
         grouping: what the groups of languages in metrics are made by.
         plan: the batches of the study's fixed values; a final ratio that is null and searched is at its end.
+        fewer_than: the training pairs that a language must lack to be low-resource, where the study says it like that.
     """
 
     study: Study
@@ -67,6 +68,7 @@ class Preflight:
     grouping: Grouping
     allocation: Allocation
     plan: HybridPlan
+    fewer_than: int | None = None
 
 
 def run_preflight(
@@ -94,7 +96,9 @@ def run_preflight(
     check_languages(study, made_of, callback)
     guarded = guard(study, made_of, benchmarks, callback)
     corpus = guarded.corpus
-    grouping = study_grouping(study, corpus)
+    grouping = study_grouping(study, corpus, benchmarks.values())
+    fewer_than = study.low_resource.fewer_than if isinstance(study.low_resource, FewerThan) else None
+    study = study.model_copy(update={"low_resource": list(grouping.low_resource)})
     for benchmark in benchmarks.values():
         check_groups(study, benchmark, grouping)
     fixed, final_ratio = study, study.search.space.get("mix.final_ratio")
@@ -111,7 +115,7 @@ def run_preflight(
             if _demand(trial) not in tried:
                 tried.add(_demand(trial))
                 make_plan(corpus, trial)
-    return Preflight(study, guarded.recipe, corpus, guarded, benchmarks, goals, grouping, allocation, plan)
+    return Preflight(study, guarded.recipe, corpus, guarded, benchmarks, goals, grouping, allocation, plan, fewer_than)
 
 
 def load_benchmarks(study: Study, made_of: StoreRecipe) -> dict[str, Benchmark]:

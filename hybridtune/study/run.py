@@ -377,7 +377,7 @@ def _export(
     values = checkpoint / PER_QUERY  # on dev
     if tested is not None and study.benchmarks.test is not None:
         scores, values = tested
-        test = full_scores(scores, distinct_pairs(trained.table), study.benchmarks.test.low_resource)
+        test = full_scores(scores, distinct_pairs(trained.table), study.low_resource_languages)
         trained = dataclasses.replace(trained, test=test)
     best.mkdir(exist_ok=True)
     if values.parent != best:

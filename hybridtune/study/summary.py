@@ -11,6 +11,7 @@ from hybridtune.data.plan import HybridPlan, describe
 from hybridtune.data.store import outdated_stores, store_root
 from hybridtune.data.weights import named_pairs, pair_name
 from hybridtune.metrics.arrays import Int64
+from hybridtune.metrics.groups import pairs_by_sides, touching
 from hybridtune.model.folder import encoder_notices, has_dense
 from hybridtune.runtime.local import gpus
 from hybridtune.runtime.resources import cores
@@ -25,6 +26,7 @@ def opening_lines(preflight: Preflight) -> list[str]:
     return [
         f"{study.name}: {_counts_line(corpus)}",
         f"dev benchmark: {len(dev.queries):,} queries, {len(dev.passages):,} passages",
+        *_low_resource_lines(preflight),
         *leak_lines(study, preflight.guarded, preflight.benchmarks),
         *notices(preflight),
     ]
@@ -50,6 +52,7 @@ def describe_plan(preflight: Preflight) -> dict[str, Any]:
             name: {"queries": len(b.queries), "passages": len(b.passages), "settings": list(b.settings)}
             for name, b in preflight.benchmarks.items()
         },
+        "low_resource": low_resource_pairs(preflight),
         "leaks": leak_counts(preflight.guarded.report),
         "objectives": dict(preflight.goals),
         "plan": describe(preflight.plan, study.train.max_steps),
@@ -79,6 +82,21 @@ def trials_line(study: Study) -> str:
     every, after = arms(study), most_reruns(study)
     line = f"{expected_trials(study)} trials" + (f" in {len(every)} arms" if len(every) > 1 else "")
     return line + (f" and up to {after} training{'s' * (after > 1)} after them" if after else "")
+
+
+def low_resource_pairs(preflight: Preflight) -> dict[str, int]:
+    """Count the training pairs that have each low-resource language on either side."""
+    pairs, languages = preflight.grouping.training_pairs or {}, preflight.grouping.low_resource
+    trained = pairs_by_sides(pairs, {*languages, *preflight.corpus.languages})
+    return {language: touching(language, trained) for language in languages}
+
+
+def _low_resource_lines(preflight: Preflight) -> list[str]:
+    found, most = low_resource_pairs(preflight), preflight.fewer_than
+    rule = f" (fewer than {most:,} training pairs)" if most is not None else ""
+    if not found:
+        return [f"low-resource languages{rule}: none"] if rule else []
+    return [f"low-resource languages{rule}, by training pairs: " + ", ".join(f"{x} {n:,}" for x, n in found.items())]
 
 
 def _data_table(corpus: Corpus) -> list[dict[str, Any]]:

@@ -52,6 +52,7 @@ def test_a_resolved_study_follows_it(validator):
 GOOD = {
     "data.train": ["a.jsonl", {"path": "b.jsonl", "name": "faq"}],
     "data.unseen_pairs": ["en-de"],
+    "low_resource": {"fewer_than": 100},
     "mix.data_set_weights": {"a": 0},
     "search.objective": "multi/AP",
     "search.early_stopping": None,
@@ -80,6 +81,8 @@ WRONG = {
     "mix.cross_batch": "pair",
     "data.train": [{"path": "a", "weight": 1}],
     "data.unseen_pairs": ["EN/DE"],
+    "low_resource": {"fewer": 100},
+    "benchmarks.dev.low_resource": ["sw"],
     "mix.data_set_weights": {"a": -2},
     "mix.bitext_weight": -1,
     "name": "a/b",

@@ -105,6 +105,19 @@ WRONG = {
     "data.train=[{path: a, name: x}, {path: b, name: x}]": (
         "data.train: two data sets are named x; give each a name of its own"
     ),
+    "low_resource=sw": "low_resource.languages: input should be a valid list (got 'sw')",
+    "low_resource=[sw, cz]": ("low_resource.languages.1: 'cz' has the code of a country; the language is written cs"),
+    "low_resource={fewer_than: 0}": (
+        "low_resource.fewer.fewer_than: input should be greater than or equal to 1 (got 0)"
+    ),
+    "low_resource={fewer: 9}": [
+        "low_resource.fewer.fewer_than: is missing",
+        "low_resource.fewer.fewer: unknown key; did you mean 'fewer_than'?",
+    ],
+    "benchmarks.dev={path: a, low_resource: [sw, ha]}": (
+        "benchmarks.dev: low_resource: is one for the whole study; write low_resource: [sw, ha] at the top of its file "
+        "(hybridtune evaluate: --set low_resource=[...])"
+    ),
     "mix.data_set_weights={newz: 2}": (
         "mix.data_set_weights.newz: data.train has no data set of that name; known here: newsroom-train"
     ),

@@ -152,6 +152,7 @@ def test_every_kind_of_field_survives_a_round_trip(study_file):
         "data.unseen_pairs=[no-en]",
         "mix.data_set_weights={news: 2.5}",
         "mix.translated_weight=0.5",
+        "low_resource={fewer_than: 100}",
         "mix.bitext_weight=0",
         "mix.weights={no: 2, en-de: 0.5}",
         "mix.align_from=[no, en]",

@@ -1,5 +1,6 @@
 import pytest
 from pydantic import ValidationError
+from small_study import small_study
 
 from hybridtune.config.fields import BenchmarkSource, Data, Mix
 from hybridtune.config.languages import canonical_code, is_language, language_code, readings
@@ -107,11 +108,12 @@ def test_a_group_of_a_metric_names_languages_in_any_spelling():
 def test_a_study_names_languages_by_the_same_rule():
     assert Data(train="a", language_limits={"zh-tw": 3}).language_limits == {"zh-TW": 3}
     assert Mix(align_from=["zh-hant", "en"]).align_from == ["zh-Hant", "en"]
-    source = BenchmarkSource(path="a", languages=["pt-br"], language="zh-tw", low_resource=["sr-latn"])
-    assert (source.languages, source.language, source.low_resource) == (["pt-BR"], "zh-TW", ["sr-Latn"])
-    source = BenchmarkSource(path="a", languages=["deu", "swa_Latn"], language="zh_tw", low_resource=["srp_Latn"])
-    assert (source.languages, source.language, source.low_resource) == (["de", "sw"], "zh-TW", ["sr-Latn"])
-    for wrong in ({"languages": ["cz"]}, {"language": "cz"}, {"low_resource": ["en", "cz"]}):
+    source = BenchmarkSource(path="a", languages=["pt-br"], language="zh-tw")
+    assert (source.languages, source.language) == (["pt-BR"], "zh-TW")
+    source = BenchmarkSource(path="a", languages=["deu", "swa_Latn"], language="zh_tw")
+    assert (source.languages, source.language) == (["de", "sw"], "zh-TW")
+    assert small_study(low_resource=["srp_Latn", "sr-latn"]).low_resource == ["sr-Latn", "sr-Latn"]
+    for wrong in ({"languages": ["cz"]}, {"language": "cz"}):
         with pytest.raises(ValidationError, match="'cz' has the code of a country; the language is written cs"):
             BenchmarkSource(path="a", **wrong)
     with pytest.raises(ValidationError, match="'xx' is no language code"):

@@ -66,7 +66,7 @@ def evaluated(shared_ray, tiny, beir, screen, tmp_path_factory):
     model = tmp_path_factory.mktemp("model") / "tiny"
     build_tiny(tiny[2].definition, tiny[1], 0, model)
     (model / "hybridtune.json").write_text(json.dumps({"training_pairs": {"en-en": 5, "en-sw": 2}}), encoding="utf-8")
-    asked = question(model, beir, *SHORT, "benchmark.low_resource=[sw]")
+    asked = question(model, beir, *SHORT, "low_resource=[sw]")
     results = {
         setting: evaluate(asked, out, screen, RunFile(out / f"{setting}.trec", setting, 200))
         for setting in ("mono", "cross", "multi")

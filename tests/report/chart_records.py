@@ -61,7 +61,8 @@ def record_of(
         {
             "name": "small",
             "data": {"train": "newsroom:train"},
-            "benchmarks": {"dev": {"path": "newsroom:dev", "low_resource": list(low_resource)}},
+            "benchmarks": {"dev": {"path": "newsroom:dev"}},
+            "low_resource": list(low_resource),
             "search": {"objective": list(objective), "space": {name: ranges[name] for name in space}},
         }
     )

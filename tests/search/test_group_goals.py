@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from pydantic import ValidationError
 from small_study import small_study
 
 from hybridtune.data.store import recipe
@@ -25,10 +26,12 @@ def made(tmp_path):
     for name, rows in (("train", train), ("dev", dev)):
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
-    def study(objective, low=(), **search):
+    def study(objective, low=[], data=(), mix=(), **search):  # noqa: B006 - a list, as YAML has it
         return small_study(
-            data={"train": str(tmp_path / "train.jsonl")},
-            benchmarks={"dev": {"path": str(tmp_path / "dev.jsonl"), "low_resource": list(low)}},
+            data={"train": str(tmp_path / "train.jsonl"), **dict(data)},
+            mix=dict(mix),
+            benchmarks={"dev": {"path": str(tmp_path / "dev.jsonl")}},
+            low_resource=low,
             search={"objective": objective, **search},
         )
 
@@ -36,8 +39,9 @@ def made(tmp_path):
 
 
 def checked(study):
-    grouping = study_grouping(study, recipe(study.data, study.encoder).read_corpus())
-    check_groups(study, load_benchmark(study.benchmarks.dev), grouping)
+    benchmark = load_benchmark(study.benchmarks.dev)
+    grouping = study_grouping(study, recipe(study.data, study.encoder).read_corpus(), [benchmark])
+    check_groups(study, benchmark, grouping)
     return grouping
 
 
@@ -45,6 +49,35 @@ def test_a_study_groups_by_its_training_data_and_its_low_resource_languages(made
     grouping = checked(made(["multi/AP@unseen", "cross/AP@en-de", "multi/AP@sw"], ["sw"]))
     assert grouping.training_pairs == {"en-en": 1, "de-en": 1, "de-de": 1}
     assert grouping.low_resource == ("sw",)
+
+
+@pytest.mark.parametrize(("fewest", "languages"), [(1, ("sw",)), (2, ("sw",)), (3, ("de", "en", "sw")), (0.5, None)])
+def test_low_resource_languages_may_be_those_with_few_training_pairs(made, fewest, languages):
+    """There are en-en, de-de and de-en: two pairs of en and of de, none of sw, which is in the benchmark alone."""
+    if languages is None:
+        with pytest.raises(ValidationError):
+            made("multi/AP", {"fewer_than": fewest})
+        return
+    assert checked(made("multi/AP@low-resource", {"fewer_than": fewest})).low_resource == languages
+
+
+def test_a_low_resource_language_that_nothing_has_is_refused(made):
+    with pytest.raises(InputError, match="low_resource: neither the training data nor a benchmark has a text in 'sv'"):
+        checked(made("multi/AP", ["swe"]))
+
+
+@pytest.mark.parametrize(
+    ("sections", "pairs"),
+    [
+        ({"data": {"unseen_pairs": ["en-de"]}}, {"en-en": 1, "de-de": 1}),
+        ({"mix": {"weights": {"de-en": 0, "en": 2}}}, {"en-en": 1, "de-de": 1}),
+        ({"mix": {"data_set_weights": {"train": 0}}, "space": {"data_set_weights.train": {"choice": [0, 1]}}}, None),
+        ({"mix": {"weights": {"de-en": 0}}, "space": {"weights": {"choice": [{}, {"de-en": 0}]}}}, None),
+    ],
+)
+def test_what_a_study_never_draws_is_unseen(made, sections, pairs):
+    study = made(["multi/AP", "cross/AP@unseen"], **{"arms": "rerun", **sections})
+    assert checked(study).training_pairs == (pairs or {"en-en": 1, "de-en": 1, "de-de": 1})
 
 
 @pytest.mark.parametrize(
