@@ -75,16 +75,15 @@ WRONG_STUDY = {
     ),
     "no language": (
         ["data.train={here}/und.jsonl"],
-        "{here}/und.jsonl:1: queries: 'und' names no language (ISO 639 reserves 'und'); give the code of the "
-        "language",
+        "{here}/und.jsonl:1: queries: 'und' names no language (ISO 639 reserves 'und'); give the code of the language",
     ),
     "unknown code": (
         ["data.train={here}/xx.jsonl"],
-        "{here}/xx.jsonl:1: queries: 'xx' is no language code of ISO 639-1; did you mean 'xh'?",
+        "{here}/xx.jsonl:1: queries: 'xx' is no language code of ISO 639; did you mean 'xh'?",
     ),
     "limit of an unknown language": (
         ["data.language_limits={{xx: 3}}"],
-        "{study}: data.language_limits.xx: 'xx' is no language code of ISO 639-1; did you mean 'xh'?",
+        "{study}: data.language_limits.xx: 'xx' is no language code of ISO 639; did you mean 'xh'?",
     ),
     "large batch": (
         ["data.train={here}/both.jsonl", "train.batch_size=8"],
