@@ -5,7 +5,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hybridtune.cli.options import FILE, answer, data_options, json_option, open_screen, set_option
+from hybridtune.cli.options import (
+    FILE,
+    PATH,
+    answer,
+    data_options,
+    json_option,
+    load,
+    open_screen,
+    seed_option,
+    set_option,
+)
 from hybridtune.errors import InputError
 
 if TYPE_CHECKING:
@@ -64,3 +74,43 @@ def group(
         return
     result = grouping.group(data_sets, by, out, grouping.Given(alignment, mining), screen)
     answer(result, as_json, lambda: grouped_summary(result, screen))
+
+
+@data.command()
+@data_options
+@click.option("--encoder", metavar="MODEL", help="Lengths in its tokens, and the share of the texts that it cuts.")
+@click.option("--benchmark", "benchmarks", multiple=True, metavar="PATH", help="Look for its texts; again for more.")
+@json_option
+def inspect(data_sets: "list[DataSet]", encoder: str | None, benchmarks: tuple[str, ...], as_json: bool) -> None:
+    """Show what training data hold: pairs by language pair, lengths, repetitions, wrong languages, leaks."""
+    from hybridtune.prepare.inspect import inspect as look
+    from hybridtune.terminal.inspection import inspection_summary
+
+    screen = open_screen(as_json)
+    result = look(data_sets, encoder, benchmarks, screen)
+    answer(result, as_json, lambda: inspection_summary(result, screen))
+
+
+@data.command()
+@click.argument("study", type=PATH)
+@set_option
+@seed_option
+@json_option
+def plan(study: Path, overrides: tuple[str, ...], seed: int | None, as_json: bool) -> None:
+    """Show the batches that a study's fixed values draw, by kind and language pair; nothing is started or written."""
+    checked = load(study, overrides, seed)
+    from hybridtune.data.plan import describe
+    from hybridtune.study.preflight import run_preflight
+    from hybridtune.study.summary import notices
+    from hybridtune.terminal.summary import show_batches
+
+    screen = open_screen(as_json)
+    preflight = run_preflight(checked, False, callback=screen)
+    described = {**describe(preflight.plan, checked.train.max_steps), "notices": notices(preflight)}
+
+    def show() -> None:
+        show_batches(preflight, described, screen)
+        for line in described["notices"]:
+            screen.print(line)
+
+    answer(described, as_json, show)

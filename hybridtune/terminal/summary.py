@@ -27,17 +27,22 @@ def show_plan(preflight: Preflight, described: Mapping[str, Any], screen: Screen
     screen.console.print(plain_table(described["languages"], "training pairs"))
     for line in opening_lines(preflight):
         screen.line(line)
-    plan, mix = described["plan"], preflight.study.mix
+    show_batches(preflight, described["plan"], screen)
+    screen.line(
+        f"{trials_line(preflight.study)}, {described['concurrent_trials']} at once, "
+        f"{described['evaluators']} evaluator actors; nothing was started or written"
+    )
+
+
+def show_batches(preflight: Preflight, plan: Mapping[str, Any], screen: Screen) -> None:
+    """Print the batches of the fixed values, as `describe` describes their plan."""
+    mix = preflight.study.mix
     screen.console.print(
         plain_table(plan["table"], f"batches of the fixed values, {preflight.study.train.max_steps} steps")
     )
     screen.line(f"mixing ratio requested {plan['requested_ratio']:.4g}, realised {plan['realised_ratio']:.4f}")
     if mix.align_share:
         screen.line(f"align share requested {mix.align_share:g}, realised {plan['realised_align_share']:.4f}")
-    screen.line(
-        f"{trials_line(preflight.study)}, {described['concurrent_trials']} at once, "
-        f"{described['evaluators']} evaluator actors; nothing was started or written"
-    )
 
 
 def study_summary(study: Study, result: Mapping[str, Any], screen: Screen) -> None:
