@@ -5,6 +5,9 @@ import json
 import pytest
 from cli_calls import files
 
+from hybridtune.config.fields import Encoder
+from hybridtune.model.folder import with_folder_settings
+
 ROWS = [
     {
         "group_id": "1",
@@ -48,7 +51,7 @@ def test_lengths_are_in_the_tokens_of_an_encoder_and_say_what_it_cuts(call, grou
     code, out, _ = call("data", "inspect", groups_file(ROWS), "--encoder", tiny[0], "--json")
     found = json.loads(out)
     assert (code, found["unit"]) == (0, "tokens")
-    encoder = tiny[1]
+    encoder = with_folder_settings(Encoder(name=str(tiny[0])))
     for row in found["lengths"]:
         assert row["cut at"] == (encoder.query_length if row["side"] == "queries" else encoder.passage_length)
         assert row["cut"] == (1.0 if row["median"] > row["cut at"] else row["cut"])
