@@ -58,20 +58,30 @@ class _Worker:
     """A Ray Data actor: a window in, its batches out, translated."""
 
     def __init__(self, recipe: EngineRecipe, batch_tokens: int) -> None:
-        self.engine = recipe.open()
         self.batch_tokens, self.most_tokens = batch_tokens, recipe.decoding.max_tokens
+        self.problem, self.engine = "", None
+        try:
+            self.engine = recipe.open()
+        except Exception as error:  # Ray would start the actor again, and say where in its own code it failed
+            self.problem = _one_line("the model cannot be loaded", error)
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
         for item in batch.to_pylist():
             window = Window(item["number"], Direction(*item["direction"]), item["texts"])
+            if self.engine is None:
+                yield _table(Done(window.number, [], []), self.problem)
+                return
+            wanted = frozenset(item["wanted"])
             try:
-                for done in translate_window(
-                    self.engine, window, frozenset(item["wanted"]), self.batch_tokens, self.most_tokens
-                ):
+                for done in translate_window(self.engine, window, wanted, self.batch_tokens, self.most_tokens):
                     yield _table(done)
             except RuntimeError as error:  # of the engine, most often its memory
-                problem = f"the engine failed on a batch: {' '.join(str(error).split())[:300]}"
+                problem = _one_line("the engine failed on a batch", error)
                 yield _table(Done(window.number, [], []), f"{problem}; where memory ran out, lower --batch-tokens")
+
+
+def _one_line(what: str, error: Exception) -> str:
+    return f"{what}: {' '.join(str(error).split())[:300]}"
 
 
 def _table(done: Done, problem: str = "") -> pa.Table:

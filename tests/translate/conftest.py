@@ -1,13 +1,13 @@
 """Models that several tests run, made once."""
 
-import models
 import pytest
+import translators
 
 FAMILIES = {
-    "MADLAD-400": models.madlad,
-    "M2M-100": models.m2m,
-    "NLLB-200": models.nllb,
-    "OPUS-MT": lambda folder: models.marian(folder, targets=("swa", "hau")),
+    "MADLAD-400": translators.madlad,
+    "M2M-100": translators.m2m,
+    "NLLB-200": translators.nllb,
+    "OPUS-MT": lambda folder: translators.marian(folder, targets=("swa", "hau")),
 }
 
 
@@ -21,4 +21,4 @@ def folders(tmp_path_factory):
 @pytest.fixture(scope="session")
 def taught(tmp_path_factory):
     """A small OPUS-MT whose translations into Swahili and Hausa end."""
-    return models.taught(tmp_path_factory.mktemp("taught") / "opus-mt-en-swc")
+    return translators.taught(tmp_path_factory.mktemp("taught") / "opus-mt-en-swc")

@@ -1,7 +1,7 @@
 from pathlib import Path
 
-import models
 import pytest
+import translators
 
 from hybridtune.callbacks import StudyCallback
 from hybridtune.errors import InputError
@@ -29,7 +29,7 @@ def translate(engine, texts, target):
 
 @pytest.mark.parametrize("name", ["MADLAD-400", "M2M-100", "NLLB-200", "OPUS-MT"])
 def test_both_engines_give_the_same_greedy_translations(folders, name):
-    texts = models.texts(24)
+    texts = translators.texts(24)
     engines = [engine_of(folders[name], engine) for engine in ("ctranslate2", "transformers")]
     for target in ("sw", "ha"):
         first, second = (translate(engine, texts, target) for engine in engines)
@@ -39,7 +39,7 @@ def test_both_engines_give_the_same_greedy_translations(folders, name):
 
 
 def test_translations_that_end_are_finished_in_both_engines(taught):
-    texts = models.texts(24)
+    texts = translators.texts(24)
     first, second = (
         translate(engine_of(taught, engine, max_tokens=12), texts, "sw") for engine in ("ctranslate2", "transformers")
     )
@@ -49,7 +49,7 @@ def test_translations_that_end_are_finished_in_both_engines(taught):
 
 
 def test_int8_translates_nearly_alike(taught):
-    texts = models.texts(40)
+    texts = translators.texts(40)
     whole, small = (translate(engine_of(taught, "ctranslate2", kind), texts, "sw") for kind in ("float32", "int8"))
     assert sum(a == b for a, b in zip(whole, small, strict=True)) > len(texts) // 2
 

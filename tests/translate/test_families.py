@@ -1,9 +1,9 @@
 import json
 import shutil
 
-import models
 import pytest
 import transformers
+import translators
 
 from hybridtune.errors import InputError
 from hybridtune.translate.families import FamilyTokenizer, recognise
@@ -43,7 +43,7 @@ def test_a_model_of_another_family_is_refused_by_its_name(tmp_path):
 
 
 def test_a_t5_that_knows_no_languages_is_refused(tmp_path):
-    folder = models.madlad(tmp_path / "t5", languages=())
+    folder = translators.madlad(tmp_path / "t5", languages=())
     with pytest.raises(InputError, match="no tokens that name languages, like those of MADLAD-400"):
         tokenizer_of(folder)
 
@@ -87,7 +87,7 @@ def test_a_language_that_the_model_lacks_is_refused_with_what_it_has(folders):
 
 
 def test_a_model_of_one_direction_takes_that_alone(tmp_path):
-    tokenizer = tokenizer_of(models.marian(tmp_path / "en-sw", direction=("eng", "swa")))
+    tokenizer = tokenizer_of(translators.marian(tmp_path / "en-sw", direction=("eng", "swa")))
     assert tokenizer.token("sw", target=True) == ""  # it is not told
     assert tokenizer.encode(["a"], "en", "sw")[0][-1] == "</s>"
     with pytest.raises(InputError, match="does not translate to ha; it has sw"):
