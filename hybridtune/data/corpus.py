@@ -6,6 +6,7 @@ languages; a passage and a hard negative are one. The token store has one row pe
 from the readers; `HybridPlan` draws its batches from a `Corpus`.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -26,6 +27,18 @@ ORIGINS = ("native", "translated", "bitext")  # of a pair, see `Corpus.origins`
 BLOCK_TEXTS = 8192  # of a block, about; the unit that Ray Data hands to a tokenising actor
 _ROWS = 1 << 16  # of a table that are counted at once
 _TEXTS = pa.schema([("is_query", pa.bool_()), ("text", pa.large_string())])
+
+
+class TranslatedTexts(NamedTuple):
+    """Texts of one language and side that one model translated from one language; names are empty where not given."""
+
+    side: str  # queries or passages
+    language: str
+    translated_from: str
+    engine: str
+    model: str
+    licence: str
+    texts: int
 
 
 @dataclass(frozen=True)
@@ -49,6 +62,7 @@ class Corpus:
     sources: Int32  # [G] the entry of ``data.train`` that the group came from, from 0
     translated_queries: Bool  # [G, L] whether a machine translated the group's query in the language
     translated_passages: Bool  # [G, L] and its passage
+    translations: tuple["TranslatedTexts", ...] = ()  # the texts that a machine translated, counted
 
     @classmethod
     def from_groups(
@@ -71,7 +85,10 @@ class Corpus:
         """Map what `save` wrote into memory, which all processes of a machine share."""
         files = {field.name: folder / f"{field.name}.npy" for field in fields(cls)}
         tables: dict[str, Any] = {name: np.asarray(np.load(file, mmap_mode="r")) for name, file in files.items()}
-        return cls(**tables | {"languages": tuple(tables["languages"].tolist())})
+        translations = tuple(
+            TranslatedTexts._make([*row[:-1], int(row[-1])]) for row in tables["translations"].tolist()
+        )
+        return cls(**tables | {"languages": tuple(tables["languages"].tolist()), "translations": translations})
 
     def save(self, folder: Path) -> None:
         """Write one ``.npy`` file a field into a folder."""
@@ -162,6 +179,9 @@ class CorpusBuilder:
         # these two are translated) and hard negatives [., 3] (group, column, text)
         self._blocks: list[tuple[pa.Array, Digests, Digests, Int32, Int32, Int32]] = []
         self._paths: list[Path] = []
+        self._translations: Counter[tuple[str, str, str, str, str, str]] = (
+            Counter()
+        )  # texts, by all else of `TranslatedTexts`
         self._begin()
 
     def _begin(self) -> None:
@@ -190,10 +210,18 @@ class CorpusBuilder:
                 passage = self._index(passages[language])
                 for text in dict.fromkeys(map(self._index, group.negatives.get(language, ()))):
                     self._negatives += (row, column, text)
-            translated = (language in group.translated.get(side, ()) for side in ("queries", "passages"))
+            translated = [language in group.translated.get(side, ()) for side in ("queries", "passages")]
+            if any(translated):
+                self._count_translations(group, language)
             self._cells += (row, column, query, passage, *translated)
         if len(self._indices) >= BLOCK_TEXTS or len(self._ids) >= BLOCK_TEXTS:
             self._end()
+
+    def _count_translations(self, group: Group, language: str) -> None:
+        engine, model, licence = (group.translation.get(name, "") for name in ("engine", "model", "licence"))
+        for side, sources in group.translated.items():
+            if language in sources:
+                self._translations[side, language, sources[language], engine, model, licence] += 1
 
     def _index(self, text: str, query_language: str | None = None) -> int:
         """Return the index of a query of a language, or of a passage in any language."""
@@ -263,6 +291,7 @@ class CorpusBuilder:
             sources=np.concatenate(sources),
             translated_queries=translated[0],
             translated_passages=translated[1],
+            translations=tuple(TranslatedTexts(*key, count) for key, count in sorted(self._translations.items())),
         )
 
 

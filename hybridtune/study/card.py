@@ -12,6 +12,7 @@ from typing import Any
 from hybridtune.config.names import short_name
 from hybridtune.config.study import Study, dump_study
 from hybridtune.config.yaml_text import dump_yaml
+from hybridtune.data.corpus import TranslatedTexts
 from hybridtune.data.plan import distinct_pairs
 from hybridtune.metrics.metrics import direction
 from hybridtune.report.render import render
@@ -37,6 +38,8 @@ class Trained:
     test: Row | None = None
     trials: Sequence[Row] = ()  # the rows of `trials.jsonl`; empty for a single training
     trial: str | None = None  # the model's own among them
+    translations: Sequence[TranslatedTexts] = ()  # the training texts that a machine translated
+    dropped: Mapping[str, int] = field(default_factory=dict)  # translations that were left out, by reason
     environment: Row = field(default_factory=environment)
 
 
@@ -65,6 +68,8 @@ def model_card(trained: Trained, pooled_alone: bool = True) -> str:
         kinds=[f"{sum(r['pairs'] for r in trained.table if r['kind'] == kind):,} {kind} pairs" for kind in kinds],
         pairs=[[f"**{x}**", *(pairs.get(f"{x}-{y}", 0) for y in trained.languages)] for x in trained.languages],
         plan=[list(row.values()) for row in trained.table],
+        translations=[list(row) for row in trained.translations],
+        dropped=[f"{count:,} {reason}" for reason, count in trained.dropped.items()],
         trial_columns=trial_columns,
         trials=trials[:_MOST_TRIALS],
         more_trials=len(trials) - _MOST_TRIALS,
@@ -113,6 +118,8 @@ def _front_matter(trained: Trained, scored: Mapping[str, Row]) -> dict[str, Any]
     datasets = list(dict.fromkeys(match[1] for match in named if match))
     if datasets:
         front["datasets"] = datasets
+    if trained.translations:
+        front["translated_from"] = translated_from(trained.translations)
     results = []
     for name, scores in scored.items():
         metrics = scores["metrics"]
@@ -121,6 +128,14 @@ def _front_matter(trained: Trained, scored: Mapping[str, Row]) -> dict[str, Any]
         results.append({"task": task, "dataset": {"name": name, "type": "custom"}, "metrics": shown})
     front["model-index"] = [{"name": study.name, "results": results}]
     return front
+
+
+def translated_from(translations: Sequence[TranslatedTexts]) -> dict[str, list[str]]:
+    """Return by language those that its machine-translated texts were translated from."""
+    found: dict[str, set[str]] = {}
+    for row in translations:
+        found.setdefault(row.language, set()).add(row.translated_from)
+    return {language: sorted(sources) for language, sources in sorted(found.items())}
 
 
 def _public(path: str) -> str:

@@ -36,6 +36,7 @@ from hybridtune.study.card import Row, Trained, model_card
 from hybridtune.study.folder import make_folder, write_json
 from hybridtune.study.leak_guard import dropped_groups
 from hybridtune.study.preflight import read_corpus
+from hybridtune.study.translated import dropped_translations
 from hybridtune.train.checkpoint import WEIGHTS, load_weights, read_state
 from hybridtune.train.fit import checkpoint_scores
 from hybridtune.train.plan import make_plan
@@ -72,7 +73,18 @@ def describe_trained(
     table = make_plan(corpus, study).table(step)
     scores = Scores(**checkpoint_scores(checkpoint))
     dev = full_scores(scores, distinct_pairs(table), study.low_resource_languages)
-    return Trained(study, corpus.languages, step, table, dev, trials=trials, trial=trial)
+    dropped = dropped_translations(source.path for source in study.data.train) if corpus.translations else {}
+    return Trained(
+        study,
+        corpus.languages,
+        step,
+        table,
+        dev,
+        trials=trials,
+        trial=trial,
+        translations=corpus.translations,
+        dropped=dropped,
+    )
 
 
 def write_model(model: DualEncoder, source: str, trained: Trained, folder: Path) -> None:

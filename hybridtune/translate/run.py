@@ -20,6 +20,7 @@ from hybridtune.prepare.writer import open_groups, output_file
 from hybridtune.runtime.local import gpus
 from hybridtune.runtime.resources import cores
 from hybridtune.storage.files import cache_folder, write_atomically
+from hybridtune.study.translated import REPORT
 from hybridtune.translate.agreement import AgreementName, Similarity, Thresholds, chrf
 from hybridtune.translate.cache import Cache, open_cache
 from hybridtune.translate.checks import Checks
@@ -32,7 +33,6 @@ from hybridtune.translate.recipe import EngineRecipe, choose_decoding
 from hybridtune.translate.translator import StartPool, Translator, ray_pool
 from hybridtune.translate.wanted import Wanted, Windows, gather
 
-REPORT = ".report.json"  # after the name of the file
 _BATCH_TOKENS_CPU, _BATCH_TOKENS_GPU = 1024, 16384
 
 

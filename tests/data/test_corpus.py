@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from hybridtune.data import corpus as corpus_module
 from hybridtune.data.answer_sets import answer_sets
-from hybridtune.data.corpus import Corpus
+from hybridtune.data.corpus import Corpus, TranslatedTexts
 from hybridtune.data.digests import digests_of, first_seen, is_new
 from hybridtune.data.readers.native import Group
 from hybridtune.data.text_key import text_key
@@ -173,7 +173,7 @@ def test_blocks_of_any_size_give_the_tables_of_one_block(numbered, rows, size, l
     assert texts == texts_of_blocks
     assert vars(whole).keys() == vars(blocks).keys()
     for name, value in vars(whole).items():
-        if name != "languages":
+        if name not in ("languages", "translations"):
             assert value.dtype == vars(blocks)[name].dtype
         assert np.array_equal(value, vars(blocks)[name])
     assert whole.sources.tolist() == sources
@@ -230,3 +230,33 @@ def test_a_corpus_is_what_it_was_after_it_was_saved(numbered, tmp_path):
     assert opened.languages == corpus.languages
     assert all(np.array_equal(value, vars(opened)[name]) for name, value in vars(corpus).items())
     assert not opened.passages.flags.writeable
+
+
+def test_texts_that_a_machine_translated_are_counted_with_who_translated_them(tmp_path):
+    made_by = {"engine": "ctranslate2", "model": "m", "licence": "mit"}
+    rows = [
+        {
+            "group_id": f"g{n}",
+            "queries": {"en": f"q{n}", "sw": f"s{n}"},
+            "passages": {"en": f"p{n}", "sw": f"t{n}"},
+            "translated": {"queries": {"sw": "en"}, "passages": {"sw": "en"} if n else {}},
+            "translation": made_by if n < 2 else {},
+        }
+        for n in range(3)
+    ]
+    corpus = Corpus.from_groups(rows)
+    assert corpus.translations == (
+        TranslatedTexts("passages", "sw", "en", "", "", "", 1),
+        TranslatedTexts("passages", "sw", "en", "ctranslate2", "m", "mit", 1),
+        TranslatedTexts("queries", "sw", "en", "", "", "", 1),
+        TranslatedTexts("queries", "sw", "en", "ctranslate2", "m", "mit", 2),
+    )
+    corpus.save(tmp_path)
+    assert Corpus.open(tmp_path).translations == corpus.translations
+    assert Corpus.from_groups(rows, {"sw": 1}).translations == (
+        TranslatedTexts("queries", "sw", "en", "ctranslate2", "m", "mit", 1),
+    )
+    untranslated = Corpus.from_groups([{"group_id": "g", "queries": {"en": "q"}, "passages": {"en": "p"}}])
+    (tmp_path / "plain").mkdir()
+    untranslated.save(tmp_path / "plain")
+    assert Corpus.open(tmp_path / "plain").translations == untranslated.translations == ()

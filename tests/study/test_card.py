@@ -7,6 +7,7 @@ from huggingface_hub import ModelCard
 from hybridtune.config.space import full_names
 from hybridtune.config.study import Study
 from hybridtune.config.yaml_text import parse_yaml
+from hybridtune.data.corpus import TranslatedTexts
 from hybridtune.metrics.breakdown import full_scores
 from hybridtune.metrics.metrics import Ranked, per_query, score
 from hybridtune.study.card import Trained, model_card
@@ -58,7 +59,7 @@ TRIALS = [
 ]
 
 
-def card(trials=TRIALS, test=True, **parts):
+def card(trials=TRIALS, test=True, translations=(), dropped=(), **parts):
     return model_card(
         Trained(
             study=study(**parts),
@@ -69,12 +70,28 @@ def card(trials=TRIALS, test=True, **parts):
             test=scores_of(1) if test else None,
             trials=trials,
             trial="0001" if trials else None,
+            translations=translations,
+            dropped=dict(dropped),
         )
     )
 
 
 def section(text, name):
     return re.search(rf"^## {name}\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)[1]
+
+
+def test_texts_that_a_machine_translated_are_told_apart():
+    assert "machine" not in card()
+    rows = [
+        TranslatedTexts("passages", "sw", "en", "ctranslate2", "google/madlad400-3b-mt", "apache-2.0", 1200),
+        TranslatedTexts("queries", "sw", "de", "ctranslate2", "nllb", "cc-by-nc-4.0", 7),
+        TranslatedTexts("queries", "sw", "en", "", "", "", 3),
+    ]
+    text = card(translations=rows, dropped={"repetition": 1500, "empty": 2})
+    assert ModelCard(text).data.to_dict()["translated_from"] == {"sw": ["de", "en"]}
+    data = section(text, "Training data")
+    assert cells(data, "passages") == ["sw", "en", "ctranslate2", "google/madlad400-3b-mt", "apache-2.0", "1,200"]
+    assert "left out: 1,500 repetition, 2 empty." in data
 
 
 def cells(text, first):
