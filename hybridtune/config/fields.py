@@ -76,6 +76,13 @@ class DataSet(Part):
             )
         return tree
 
+    @field_validator("columns", mode="before")
+    @classmethod
+    def _a_number_names_a_column(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return {role: str(name) if type(name) is int else name for role, name in value.items()}
+
     @field_validator("language")
     @classmethod
     def _languages_have_codes(cls, value: str | None) -> str | None:

@@ -30,6 +30,7 @@ from hybridtune.data.corpus import Corpus, CorpusBuilder, TextPart, read_texts
 from hybridtune.data.holdout import Cut
 from hybridtune.data.readers.files import Source, read_bytes
 from hybridtune.data.readers.native import Group
+from hybridtune.data.readers.notes import Notes
 from hybridtune.data.readers.sources import find_sources, read_groups
 from hybridtune.data.training_texts import TrainingTexts
 from hybridtune.errors import InputError
@@ -114,6 +115,7 @@ class StoreRecipe:
     tokenizer: Tokenizer | None  # None: trained on the texts
     cut: Cut | None = None  # what is held out of the files
     dropped: frozenset[str] = frozenset()  # ids of groups that are left out
+    notes: Notes = field(default_factory=Notes, compare=False)  # of how the files were read
 
     @property
     def address(self) -> str:
@@ -139,7 +141,7 @@ class StoreRecipe:
     def groups(self) -> Iterator[tuple[Source, Group]]:
         """Read the groups that are trained on, whatever the limits, streamed; errors name file and line."""
         for source in self.sources:
-            for group in read_groups(source):
+            for group in read_groups(source, self.notes):
                 if group.group_id not in self.dropped and (self.cut is None or self.cut.part(group) is None):
                     yield source, group
 
@@ -169,10 +171,10 @@ def recipe(data: Data, encoder: Encoder) -> StoreRecipe:
     sources = find_sources(data.train)
     own = encoder.name == "tiny"
     tokenizer = None if own else pretrained_tokenizer(encoder.name, encoder.trust_remote_code)
-    cut = None
+    cut, notes = None, Notes()
     if data.holdout is not None:
-        cut = Cut(data.holdout, lambda: (group for source in sources for group in read_groups(source)))
-    return StoreRecipe(sources, data.language_limits, encoder, tokenizer, cut)
+        cut = Cut(data.holdout, lambda: (group for source in sources for group in read_groups(source, notes)))
+    return StoreRecipe(sources, data.language_limits, encoder, tokenizer, cut, notes=notes)
 
 
 def store_root(data: Data) -> Path:

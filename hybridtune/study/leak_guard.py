@@ -75,6 +75,8 @@ def guard(study: Study, made_of: StoreRecipe, benchmarks: Mapping[str, Benchmark
                 for source, group in made_of.groups():
                     search.look(source, group)
             report = search.finish()
+        for line in made_of.notes.lines():
+            callback.on_message(line)
     if report.groups and study.data.on_leak == "error":
         raise InputError(refusal(report))
     if report.groups and dropping:

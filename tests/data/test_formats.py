@@ -261,7 +261,7 @@ def test_a_link_to_nowhere_is_one_line(groups_file, tmp_path):
 
 def test_paths_without_data(tmp_path):
     (tmp_path / "empty").mkdir()
-    known = ".jsonl, .jsonl.gz, .parquet"
+    known = ".jsonl, .ndjson, .json, .csv, .tsv, .parquet, .arrow (.gz, .bz2, .xz, .zst too)"
     for path in (tmp_path / "*.jsonl", f"file://{tmp_path}/*.jsonl", f"file://{tmp_path}/none.jsonl"):
         assert error(find_sources, [str(path)]) == f"{path}: no {known} file there"
     for path in (tmp_path / "none.jsonl", tmp_path / "none", tmp_path / "none" / "none", "~nobody-has-this-name/x"):

@@ -6,10 +6,12 @@ from dataclasses import replace
 
 from hybridtune.config.fields import BenchmarkSource, DataSet
 from hybridtune.config.languages import language_code
-from hybridtune.data.readers.files import EMBEDDED, HELD_OUT, SUFFIXES, call_reader, files_below, read_head, reader_rows
+from hybridtune.data.readers.files import EMBEDDED, HELD_OUT, SUFFIXES, read_head
+from hybridtune.data.readers.finding import files_below
 from hybridtune.data.readers.foreign import foreign_folder, not_read
 from hybridtune.data.readers.languages import mixed_up
 from hybridtune.data.readers.native import Group, benchmark_of_groups, cut_benchmark, parse_group
+from hybridtune.data.readers.own import call_reader, reader_rows
 from hybridtune.data.readers.records import BenchmarkRows, CorpusPart, OfLanguages, TextList
 from hybridtune.data.readers.sources import find_sources, read_groups
 from hybridtune.data.readers.squad import mlqa_files, read_mlqa, read_xquad_r, xquad_r_files

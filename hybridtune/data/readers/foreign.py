@@ -9,20 +9,13 @@ HEAD_BYTES = 65536  # of a file, that are looked at
 SQUAD = "SQuAD's layout (data, paragraphs, qas)"
 DATASETS = "a Hugging Face datasets folder (save_to_disk)"
 
-_ROWS = (  # keys that a row has, the most specific first
+_ROWS = (  # keys that a row has: it belongs to files that are read together
     ({"src_query", "tgt_results"}, "CLIRMatrix"),
-    ({"question_lang", "context"}, "AfriQA's gold passages"),
-    ({"positive_passages"}, "Tevatron's training data (query, positive_passages)"),
-    ({"query", "pos"}, "FlagEmbedding's training data (query, pos, neg)"),
-    ({"anchor", "positive", "negative"}, "sentence-transformers triplets (anchor, positive, negative)"),
-    ({"anchor", "positive"}, "sentence-transformers pairs (anchor, positive)"),
     ({"id", "contents"}, "a corpus of Mr. TyDi or Pyserini (id, contents)"),
     ({"docid", "contents"}, "a corpus of Mr. TyDi or Pyserini (docid, contents)"),
     ({"query-id", "corpus-id"}, "the qrels of a BEIR benchmark"),
     ({"_id", "text"}, "the corpus or the queries of a BEIR benchmark"),
 )
-_QUERIES = {"query", "question", "sentence1"}
-_PASSAGES = {"passage", "positive", "document", "answer", "context", "sentence2"}
 
 
 def foreign_row(row: Any) -> str | None:
@@ -34,8 +27,7 @@ def foreign_row(row: Any) -> str | None:
     for keys, name in _ROWS:
         if keys <= row.keys():
             return name
-    left, right = ([key for key in row if key in known] for known in (_QUERIES, _PASSAGES))
-    return f"a table of pairs ({left[0]}, {right[0]})" if left and right else None
+    return None
 
 
 def foreign_file(name: str, head: bytes) -> str | None:
@@ -47,8 +39,6 @@ def foreign_file(name: str, head: bytes) -> str | None:
         return DATASETS
     if base.endswith(("collection.tsv", "collection.tsv.gz")):
         return "mMARCO or MS MARCO (collection, queries, qrels)"
-    if base.endswith((".csv", ".tsv", ".csv.gz", ".tsv.gz")):
-        return "a table of pairs (CSV or TSV)"
     if b'"paragraphs"' in head:
         return SQUAD
     try:

@@ -2,22 +2,19 @@
 
 import os.path
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from itertools import chain, count
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from hybridtune.config.fields import DataSet
-from hybridtune.data.readers.files import (
-    Layout,
-    Source,
-    call_reader,
-    embedded_part,
-    expand,
-    nothing_at,
-    read_rows,
-    reader_rows,
-)
+from hybridtune.data.readers.files import Layout, Source, embedded_part, kind_of, without_suffix
+from hybridtune.data.readers.finding import expand, nothing_at
+from hybridtune.data.readers.flat import find_columns, flat_rows, looks_flat
 from hybridtune.data.readers.foreign import foreign_row, not_read
 from hybridtune.data.readers.native import Group, parse_group
+from hybridtune.data.readers.notes import Notes
+from hybridtune.data.readers.own import call_reader, reader_rows
+from hybridtune.data.readers.rows import read_rows
 from hybridtune.errors import InputError
 
 
@@ -35,37 +32,91 @@ def find_sources(data_sets: Sequence[str | DataSet]) -> list[Source]:
             sources.append(Source(path, path, None, number, data_set.reader))
             continue
         layout = Layout(data_set.format, tuple(data_set.columns.items()), data_set.language, data_set.split)
-        found = [source._replace(data_set=number, layout=layout) for source in expand(path)]
+        found = [source._replace(data_set=number, layout=layout) for source in expand(path, layout.split)]
         if not found:
             raise InputError(f"{path}: {nothing_at(path)}")
         sources.extend(found)
-    return sources
+    return _with_stems(sources)
 
 
-def read_groups(source: Source) -> Iterator[Group]:
-    """Read and check the groups of one file, streamed; errors name the file and the line (or row)."""
-    return (group for _, group in located_groups(source))
+def _with_stems(sources: Sequence[Source]) -> list[Source]:
+    """Give every source the name of its file, and as much of the folders above as tells it from those before it."""
+    taken: set[str] = set()
+    found = []
+    for source in sources:
+        parts = PurePosixPath(without_suffix(source.path)).parts
+        names = ("/".join(parts[-depth:]) for depth in range(1, len(parts) + 1))
+        numbered = (f"{source.path}~{n}" for n in count(2))  # of a file that stands in two data sets
+        stem = next(name for name in chain(names, numbered) if name not in taken)
+        taken.add(stem)
+        found.append(source._replace(stem=stem))
+    return found
 
 
-def located_groups(source: Source) -> Iterator[tuple[str, Group]]:
+def read_groups(source: Source, notes: Notes | None = None) -> Iterator[Group]:
+    """Read and check the groups of a source, streamed; errors name the file and the line (or row).
+
+    ``notes`` are told how it is read, and what is left out.
+    """
+    return (group for _, group in located_groups(source, notes))
+
+
+def located_groups(source: Source, notes: Notes | None = None) -> Iterator[tuple[str, Group]]:
     """Read groups as `read_groups` does, each with the ``file:line`` of its row."""
-    for row, (where, value) in enumerate(group_rows(source)):
-        foreign = foreign_row(value) if row == 0 else None
-        if foreign is not None:
-            raise InputError(f"{where}: {not_read(foreign)}")
-        yield where, parse_group(value, where)
+    for where, row in group_rows(source, notes, strict=True):
+        yield where, parse_group(row, where)
 
 
-def group_rows(source: Source) -> Iterator[tuple[str, Any]]:
-    """Read the rows of one file as they are, unchecked, each with its ``file:line``; streamed."""
+def group_rows(source: Source, notes: Notes | None = None, strict: bool = False) -> Iterator[tuple[str, Any]]:
+    """Read the rows of a source in the form of the native format, unchecked, each with its ``file:line``; streamed.
+
+    With ``strict``, an empty text is an error that names the column of the file.
+    """
+    notes = Notes() if notes is None else notes
+    notes.begin(source.name)
     if source.reader is not None:
         return reader_rows(source, call_reader(source))
     if source.filesystem is not None:
-        return read_rows(source, unique_keys=True)
+        return _rows_of_file(source, notes, strict)
     from hybridtune.data import newsroom  # it reads its word lists at import
 
     rows = enumerate(newsroom.generate(embedded_part(source.path)), 1)
     return ((f"{source.name}:{number}", row) for number, row in rows)
+
+
+def _rows_of_file(source: Source, notes: Notes, strict: bool) -> Iterator[tuple[str, Any]]:
+    """Recognise a file of rows by its first row, and read it: groups, or pairs."""
+    rows = read_rows(source, unique_keys=True)
+    first = next(rows, None)
+    if first is None:
+        return
+    where, row = first
+    columns = dict(source.layout.columns)
+    if source.layout.format != "pairs" and not columns and _holds_groups(source, row):
+        if source.layout.language is not None:
+            raise InputError(f"{where}: a group names the language of each text; leave language out")
+        yield from chain([first], rows)
+        return
+    foreign = foreign_row(row)
+    if foreign is not None and not columns:
+        raise InputError(f"{where}: {not_read(foreign)}")
+    try:
+        taken = find_columns(list(row), columns)
+    except ValueError as error:
+        line = f"{source.name}:1" if kind_of(source.path) in ("csv", "tsv") else where
+        raise InputError(f"{line}: {error}") from None
+    notes.read_as(source.name, f"pairs by columns, {taken.describe()}")
+    yield from flat_rows(chain([first], rows), taken, source, notes, strict)
+
+
+def _holds_groups(source: Source, row: Any) -> bool:
+    """Return whether the first row of a file is a group, or is to be refused as one."""
+    if source.layout.format == "groups" or not isinstance(row, dict) or not row:
+        return True
+    if kind_of(source.path) in ("csv", "tsv"):
+        return False
+    named = "group_id" in row or any(isinstance(row.get(side), dict) for side in ("queries", "passages"))
+    return named and not looks_flat(list(row))
 
 
 def parse_groups(groups: str | Path | Iterable[Group | Mapping[str, Any]]) -> Iterator[Group]:

@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 
 from hybridtune.config.fields import BenchmarkSource
 from hybridtune.config.languages import language_code
-from hybridtune.data.readers.files import Source, check_unicode, object_rows, text_lines
+from hybridtune.data.readers.files import Source, check_unicode, text_lines
+from hybridtune.data.readers.flat import looks_flat
 from hybridtune.data.readers.records import BenchmarkRows, CorpusPart, Judgement, Text, choose_split
+from hybridtune.data.readers.rows import object_rows
 from hybridtune.errors import InputError
 
 _PASSAGE_ID = ("_id", "docid", "id")
@@ -317,7 +319,12 @@ def refuse_part(files: Iterable[Source]) -> None:
         if not file.path.endswith((".jsonl", ".jsonl.gz")) or file.filesystem is None:
             continue
         where, row = next(object_rows(file), ("", {}))
-        if "group_id" not in row and row.keys() & {"_id", "docid", "id", "qid"} and row.keys() & {"text", "query"}:
+        if (
+            "group_id" not in row
+            and not looks_flat(list(row))
+            and row.keys() & {"_id", "docid", "id", "qid"}
+            and row.keys() & {"text", "query"}
+        ):
             raise InputError(
                 f"{where}: a row of a corpus or of queries, not a group; a BEIR or TREC benchmark is given as the "
                 "folder that holds corpus.jsonl, queries.jsonl and qrels"
