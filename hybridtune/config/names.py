@@ -10,6 +10,7 @@ TUNED = "tuned"  # the arm whose mixing ratio is searched, and the best trial of
 FIXED_ARMS = {"mono-only": 1.0, "half-half": 0.5, "cross-only": 0.0}  # the others, by their mixing ratio
 SAME_VALUES = "same-values"  # the strongest fixed ratio, trained with the other values of the tuned trial
 FILE_VALUES = "file-values"  # the strongest fixed ratio, trained with the study file's own values
+ORIGINS = ("native", "translated", "bitext")  # of a training pair: see `Corpus.origins`
 START, CENTRED = "start", "start-centred"  # the untrained encoder, and the same without its languages' means
 
 

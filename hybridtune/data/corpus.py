@@ -23,7 +23,6 @@ from hybridtune.data.text_key import text_key
 from hybridtune.errors import InputError
 from hybridtune.metrics.arrays import Bool, Float64, Int32, Int64
 
-ORIGINS = ("native", "translated", "bitext")  # of a pair, see `Corpus.origins`
 BLOCK_TEXTS = 8192  # of a block, about; the unit that Ray Data hands to a tokenising actor
 _ROWS = 1 << 16  # of a table that are counted at once
 _TEXTS = pa.schema([("is_query", pa.bool_()), ("text", pa.large_string())])
@@ -179,9 +178,8 @@ class CorpusBuilder:
         # these two are translated) and hard negatives [., 3] (group, column, text)
         self._blocks: list[tuple[pa.Array, Digests, Digests, Int32, Int32, Int32]] = []
         self._paths: list[Path] = []
-        self._translations: Counter[tuple[str, str, str, str, str, str]] = (
-            Counter()
-        )  # texts, by all else of `TranslatedTexts`
+        # texts, by all else of `TranslatedTexts`
+        self._translations: Counter[tuple[str, str, str, str, str, str]] = Counter()
         self._begin()
 
     def _begin(self) -> None:

@@ -16,7 +16,8 @@ from typing import Any, Literal
 import numpy as np
 
 from hybridtune.config.checks import without_end
-from hybridtune.data.corpus import ORIGINS, Corpus
+from hybridtune.config.names import ORIGINS
+from hybridtune.data.corpus import Corpus
 from hybridtune.data.sampling import Draws, Kind, make_cells, usable_pairs
 from hybridtune.data.schedule import Schedule, Shape
 from hybridtune.data.weights import make_weights, named_pairs, pair_name

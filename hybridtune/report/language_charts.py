@@ -29,11 +29,13 @@ def pair_map(record: StudyRecord) -> Chart:
     cells, counts = _pairs(best.scores), best.training_pairs()
     if not cells:
         return chart.saying("The dev benchmark has no language pair with a query.")
-    tips = {}
+    tips, translated = {}, best.pairs_of("translated")
     for pair, values in cells.items():
         distinct, drawn = (None, None) if counts is None else counts.get("-".join(pair), (0, 0))
         chart.rows.append([*pair, round(values["AP"], 4), int(values["queries"]), distinct, drawn])
         trained = "" if distinct is None else f"<br>{distinct:,} distinct training pairs, {drawn:,} drawn"
+        if translated["-".join(pair)]:
+            trained += f"; {translated['-'.join(pair)]:,} of the distinct ones translated"
         tips[pair] = f"AP {values['AP']:.4f}, {counted(int(values['queries']), 'query')}{trained}"
     figure = heat_map(_names(best.scores), {pair: means["AP"] for pair, means in cells.items()}, tips, _AP)
     zero = [pair for pair in cells if counts is not None and not counts.get("-".join(pair), (0, 0))[0]]

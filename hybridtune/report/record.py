@@ -4,6 +4,7 @@
 """
 
 import json
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -48,6 +49,17 @@ class TrialRecord(TrialRow):
                 distinct, drawn = counts.get(row["pair"], (0, 0))
                 counts[row["pair"]] = (distinct + row["groups"], drawn + row["pairs"])
         return counts
+
+    def pairs_of(self, origin: str, count: str = "groups") -> Counter[str]:
+        """Count the pairs of an origin, ``native``, ``translated`` or ``bitext``, by language pair, as "en-de".
+
+        ``count`` is a column of the plan's table: ``groups`` for distinct pairs, ``pairs`` for those drawn.
+        """
+        found: Counter[str] = Counter()
+        for row in self.plan["table"] if self.plan is not None else ():
+            if row.get("origin", "native") == origin:
+                found[row["pair"]] += row[count]
+        return found
 
 
 @dataclass(frozen=True)
@@ -97,6 +109,10 @@ class StudyRecord:
     def is_best(self, trial: TrialRecord) -> bool:
         """Return whether a trial is the chosen one."""
         return self.best is not None and trial.id == self.best.id
+
+    def shown_value(self, trial: TrialRecord, name: str) -> Any:
+        """Return a field of a trial for tables: a training after the search has the study's where it set none."""
+        return self.value(trial, name) if trial.proposed == "rerun" else trial.values.get(name)
 
     def value(self, trial: TrialRecord, name: str) -> Any:
         """Return a field of a trial, ``section.field``: what the trial set, else what the study fixes."""

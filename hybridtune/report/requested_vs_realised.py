@@ -4,7 +4,8 @@ import shlex
 from collections import Counter
 from collections.abc import Sequence
 
-from hybridtune.config.names import FIXED_ARMS, TUNED
+from hybridtune.config.languages import readings
+from hybridtune.config.names import FIXED_ARMS, ORIGINS, TUNED
 from hybridtune.report.record import StudyRecord
 from hybridtune.report.sentences import status_counts
 from hybridtune.report.text import Cell, Table, Value, format_duration, format_metric, format_value
@@ -36,6 +37,7 @@ def requested_vs_realised(record: StudyRecord) -> Table:
         if trial is record.best or trial in record.contestants.values():
             realised = trial.metrics.get("realised_ratio", plan["realised_ratio"])
             rows.append([f"mixing ratio, {trial.label}", f"{plan['requested_ratio']:.4f}", f"{realised:.4f}"])
+    rows += _origins(record) + _held_out(record)
     if search.repeat_best:
         rows.append(["seeds of the noise check", f"{search.repeat_best}", "run" if record.repeats else "not run yet"])
     return Table(
@@ -48,8 +50,9 @@ def training_pairs(record: StudyRecord) -> Table | None:
     best = record.best
     if best is None or best.plan is None:
         return None
-    sets = any("data_set" in row for row in best.plan["table"])
-    columns = {"pair": "pair", "kind": "kind"} | ({"data_set": "data set"} if sets else {})
+    parts = {"data_set": "data set", "origin": "origin"}
+    columns = {"pair": "pair", "kind": "kind"}
+    columns |= {key: name for key, name in parts.items() if any(key in row for row in best.plan["table"])}
     columns |= {"batches": "batches", "pairs": "pairs seen", "groups": "distinct pairs", "epochs": "epochs"}
     rows: list[Sequence[Value]] = [
         [Cell(f"{row[key]:.2f}", row[key]) if key == "epochs" else row[key] for key in columns]
@@ -72,6 +75,7 @@ def languages(record: StudyRecord) -> Table | None:
     halves = [(pair[: len(pair) // 2], pair) for pair in pairs]
     trained = [half for half, pair in halves if pair == f"{half}-{half}"]
     names = list(dict.fromkeys([*scores["counts"]["passages_per_language"], *trained]))
+    origins = {name: found for name in ("translated", "bitext") if (found := best.pairs_of(name))}
     low = set(record.study.low_resource_languages)
     mono, multi = scores["per_language"]["mono"], scores["per_language"]["multi"]
     rows = [
@@ -80,6 +84,7 @@ def languages(record: StudyRecord) -> Table | None:
             pairs[f"{name}-{name}"],
             sum(pairs[f"{name}-{other}"] for other in names if other != name),
             sum(pairs[f"{other}-{name}"] for other in names if other != name),
+            *(_touching(name, found, names) for found in origins.values()),
             mono.get(name, {}).get("queries") or multi.get(name, {}).get("queries"),
             _score("mono/AP", mono.get(name, {}).get("AP")),
             _score("multi/AP", multi.get(name, {}).get("AP")),
@@ -87,11 +92,13 @@ def languages(record: StudyRecord) -> Table | None:
         ]
         for name in names
     ]
-    columns = ["language", "mono pairs", "cross as query", "as passage", "queries"]
+    columns = ["language", "mono pairs", "cross as query", "as passage", *origins, "queries"]
     note = (
         f"Distinct question-passage pairs that {best.label} trained on (0 is zero-shot), and its means on the dev "
         "benchmark by language of the query."
     )
+    if origins:
+        note += " Translated, and bitext: of the pairs with the language on either side, those of align batches too."
     return Table(
         "Languages by training pairs and scores",
         [*columns, "mono/AP", "multi/AP", "multi/rank_distance"],
@@ -99,6 +106,12 @@ def languages(record: StudyRecord) -> Table | None:
         note,
         sortable=True,
     )
+
+
+def _touching(language: str, pairs: Counter[str], languages: Sequence[str]) -> int:
+    """Count the pairs that have a language on either side."""
+    both = {f"{language}-{other}" for other in languages} | {f"{other}-{language}" for other in languages}
+    return sum(pairs[pair] for pair in both)
 
 
 def environment(record: StudyRecord) -> Table:
@@ -133,6 +146,28 @@ def commands(record: StudyRecord) -> list[tuple[str, str]]:
             found.append((f"optuna-dashboard {url}", "every trial in Optuna's own dashboard"))
     found.append((f"hybridtune report {folder}", "write this page anew"))
     return found
+
+
+def _origins(record: StudyRecord) -> list[Sequence[Value]]:
+    """Return how many pairs of each origin the best trial has drawn, where it has drawn others than native ones."""
+    best = record.best
+    drawn = {} if best is None else {name: best.pairs_of(name, "pairs").total() for name in ORIGINS}
+    if best is None or not any(drawn[name] for name in ORIGINS[1:]):
+        return []
+    weights = (f"{name} weight {record.value(best, f'mix.{name}_weight'):g}" for name in ORIGINS[1:])
+    counts = ", ".join(f"{count:,} {name}" for name, count in drawn.items() if count)
+    return [[f"pairs by origin, {best.label}", ", ".join(weights), counts]]
+
+
+def _held_out(record: StudyRecord) -> list[Sequence[Value]]:
+    """Return what the best trial has drawn of the pairs that the study holds out."""
+    best, pairs = record.best, record.study.data.unseen_pairs
+    if best is None or best.plan is None or not pairs:
+        return []
+    sides = [sides for pair in pairs for sides in readings(pair) if len(sides) == 2]
+    both = {name for query, passage in sides for name in (f"{query}-{passage}", f"{passage}-{query}")}
+    drawn = sum(best.pairs_of(name, "pairs")[pair] for name in ORIGINS for pair in both)
+    return [[f"pairs of {', '.join(pairs)}, in either direction, {best.label}", "0 (held out)", f"{drawn:,} drawn"]]
 
 
 def _arms(record: StudyRecord) -> list[Sequence[Value]]:

@@ -111,7 +111,7 @@ def parallel(record: StudyRecord) -> Chart:
     names = list(dict.fromkeys(name for trial in record.trials for name in trial.values))
     chart = Chart("parallel", "Values of all trials", ["trial", "status", goal, *map(short_name, names)])
     for trial in record.trials:
-        values = [cell(trial.values.get(name)) for name in names]
+        values = [cell(record.shown_value(trial, name)) for name in names]
         chart.rows.append([trial.label, trial.status, rounded(goal, trial.metrics.get(goal)), *values])
     if record.optuna_study is None:
         return chart.saying(f"{_NO_STORAGE}, so there is only the table.")

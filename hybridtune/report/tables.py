@@ -195,7 +195,7 @@ def all_trials(record: StudyRecord) -> Table:
                 trial.proposed,
                 trial.status,
                 *(_scored(name, trial.metrics, {}) for name in names),
-                *(cell(trial.values.get(name)) for name in fields),
+                *(cell(record.shown_value(trial, name)) for name in fields),
                 None if step is None else int(step),
                 Cell(format_duration(trial.seconds), trial.seconds),
             ]

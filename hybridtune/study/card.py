@@ -4,12 +4,13 @@ What a trained model is goes in as `Trained`; its words are in `templates/card.m
 """
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from hybridtune.config.names import short_name
+from hybridtune.config.names import ORIGINS, short_name
 from hybridtune.config.study import Study, dump_study
 from hybridtune.config.yaml_text import dump_yaml
 from hybridtune.data.corpus import TranslatedTexts
@@ -53,8 +54,8 @@ def model_card(trained: Trained, pooled_alone: bool = True) -> str:
     scored = {f"dev: {benchmarks.dev.path}": trained.dev}
     if trained.test is not None and benchmarks.test is not None:
         scored[f"test: {benchmarks.test.path}"] = trained.test
-    pairs, kinds = distinct_pairs(trained.table), dict.fromkeys(row["kind"] for row in trained.table)
     trial_columns, trials = _trials(trained)
+    columns = list(dict.fromkeys(name for row in trained.table for name in row))
     return render(
         "hybridtune.study",
         "card.md.j2",
@@ -65,9 +66,10 @@ def model_card(trained: Trained, pooled_alone: bool = True) -> str:
         metrics=list(SHOWN),
         scores=[_scores_row(name, scores) for name, scores in scored.items()],
         groups=_groups(scored),
-        kinds=[f"{sum(r['pairs'] for r in trained.table if r['kind'] == kind):,} {kind} pairs" for kind in kinds],
-        pairs=[[f"**{x}**", *(pairs.get(f"{x}-{y}", 0) for y in trained.languages)] for x in trained.languages],
-        plan=[list(row.values()) for row in trained.table],
+        kinds=_kinds(trained.table),
+        pairs=_pairs(trained),
+        plan_columns=columns,
+        plan=[[row.get(name) for name in columns] for row in trained.table],
         translations=[list(row) for row in trained.translations],
         dropped=[f"{count:,} {reason}" for reason, count in trained.dropped.items()],
         trial_columns=trial_columns,
@@ -78,6 +80,30 @@ def model_card(trained: Trained, pooled_alone: bool = True) -> str:
         + [f"{name} {version}" for name in _PACKAGES if (version := trained.environment["packages"].get(name))],
         study_yaml=dump_study(study).strip(),
     )
+
+
+def _kinds(table: Sequence[Row]) -> list[str]:
+    """Return ``1,600 mono pairs (1,200 native, 400 translated)`` for each kind of batch."""
+    drawn: dict[str, Counter[str]] = {}
+    for row in table:
+        drawn.setdefault(row["kind"], Counter())[row.get("origin", ORIGINS[0])] += row["pairs"]
+    return [
+        f"{origins.total():,} {kind} pairs"
+        + (f" ({', '.join(f'{n:,} {origin}' for origin, n in origins.items())})" if {*origins} - {ORIGINS[0]} else "")
+        for kind, origins in drawn.items()
+    ]
+
+
+def _pairs(trained: Trained) -> list[list[Any]]:
+    """Return distinct pairs by language of the query (row) and of the passage; of these, the translated ones."""
+    every = distinct_pairs(trained.table)
+    translated = distinct_pairs([row for row in trained.table if row.get("origin") == "translated"])
+
+    def count(pair: str) -> Any:
+        shown = every.get(pair, 0)
+        return f"{shown:,} ({translated[pair]:,} translated)" if pair in translated else shown
+
+    return [[f"**{x}**", *(count(f"{x}-{y}") for y in trained.languages)] for x in trained.languages]
 
 
 def _figure(value: Any) -> Any:

@@ -1,5 +1,6 @@
 """A study that is about to run, in words and as plain values, and the notices on it."""
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ def opening_lines(preflight: Preflight) -> list[str]:
     return [
         f"{study.name}: {_counts_line(corpus)}",
         f"dev benchmark: {len(dev.queries):,} queries, {len(dev.passages):,} passages",
+        *_translation_lines(corpus),
         *_low_resource_lines(preflight),
         *leak_lines(study, preflight.guarded, preflight.benchmarks),
         *notices(preflight),
@@ -40,6 +42,19 @@ def _counts_line(corpus: Corpus) -> str:
     line += f" ({bitext:,} of bitext)" if bitext else ""
     line += f", {mono:,} mono and {pairs - mono:,} cross pairs"
     return line + (f" ({native:,} native, {pairs - native:,} translated)" if native < pairs else "")
+
+
+def _translation_lines(corpus: Corpus) -> list[str]:
+    """Return ``texts translated by machine, en to sw: 40 by MODEL (Apache-2.0)`` for each language and model."""
+    found: Counter[tuple[str, str, str, str]] = Counter()
+    for row in corpus.translations:
+        found[row.translated_from, row.language, row.model or row.engine, row.licence] += row.texts
+    return [
+        f"texts translated by machine, {first} to {then}: {texts:,}"
+        + (f" by {model}" if model else "")
+        + f" ({licence or 'licence not given'})"
+        for (first, then, model, licence), texts in found.items()
+    ]
 
 
 def describe_plan(preflight: Preflight) -> dict[str, Any]:

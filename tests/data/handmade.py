@@ -33,7 +33,8 @@ def corpus_of(*kinds):
         np.where([[language in row[side] for language in languages] for row in rows], 2 * numbers + side, -1)
         for side in (0, 1)
     )
-    none, untranslated = np.zeros(0, np.int32), [np.zeros(numbers.shape, bool)] * 2
+    none = np.zeros(0, np.int32)
+    untranslated = [np.zeros(numbers.shape, bool)] * 2
     answer_sets, sources = np.arange(len(rows), dtype=np.int32), np.array([row[2] for row in rows], np.int32)
     texts = (queries.astype(np.int32), passages.astype(np.int32))
     return Corpus(tuple(languages), *texts, answer_sets, none.astype(np.int64), none, none, sources, *untranslated)

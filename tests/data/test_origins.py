@@ -9,7 +9,8 @@ from handmade import BOTH, PARALLEL, WITH_BITEXT, by_pair, corpus_of, plan, refu
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hybridtune.data.corpus import ORIGINS, Corpus
+from hybridtune.config.names import ORIGINS
+from hybridtune.data.corpus import Corpus
 
 
 def rows(count, first, queries, passages, **more):

@@ -25,7 +25,8 @@ def uneven(groups, languages, seed):
     answer_sets = np.arange(groups, dtype=np.int32)
     answer_sets[rng.random(groups) < 0.3] = rng.integers(0, groups // 8)
     sources = rng.integers(0, 3, groups).astype(np.int32)
-    none, untranslated = np.zeros(0, np.int32), [np.zeros(numbers.shape, bool)] * 2
+    none = np.zeros(0, np.int32)
+    untranslated = [np.zeros(numbers.shape, bool)] * 2
     codes = tuple(f"{chr(97 + i)}a" for i in range(languages))
     return Corpus(codes, queries, passages, answer_sets, none.astype(np.int64), none, none, sources, *untranslated)
 

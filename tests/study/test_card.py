@@ -59,13 +59,13 @@ TRIALS = [
 ]
 
 
-def card(trials=TRIALS, test=True, translations=(), dropped=(), **parts):
+def card(trials=TRIALS, test=True, table=TABLE, translations=(), dropped=(), **parts):
     return model_card(
         Trained(
             study=study(**parts),
             languages=("de", "en", "sw"),
             step=40,
-            table=TABLE,
+            table=table,
             dev=scores_of(0, {"de-de": 5}),
             test=scores_of(1) if test else None,
             trials=trials,
@@ -151,6 +151,23 @@ def test_pairs_are_counted_by_language_and_kind():
     assert cells(text, "**en**") == ["21", "0", "0"]  # of both data sets; translations are no question-passage pairs
     assert cells(text, "**sw**") == ["0", "0", "0"]
     assert "| mono | de-de | 2 | 1,600 | 1,400 | 1.143 |" in text
+
+
+def test_origins_are_told_apart():
+    table = [
+        {"kind": "mono", "pair": "de-de", "origin": "native", "batches": 2, "pairs": 1600, "groups": 1400, "epochs": 1},
+        {"kind": "mono", "pair": "de-de", "origin": "translated", "batches": 1, "pairs": 9, "groups": 8, "epochs": 2},
+        {"kind": "cross", "pair": "en-sw", "origin": "translated", "batches": 1, "pairs": 6, "groups": 6, "epochs": 2},
+        {"kind": "align", "pair": "en-sw", "origin": "bitext", "batches": 1, "pairs": 5, "groups": 5, "epochs": 2},
+    ]
+    text = section(card(table=table), "Training data")
+    assert (
+        "1,609 mono pairs (1,600 native, 9 translated), 6 cross pairs (6 translated), 5 align pairs (5 bitext) seen"
+    ) in text
+    assert cells(text, "**de**") == ["1,408 (8 translated)", "0", "0"]
+    assert cells(text, "**en**") == ["0", "0", "6 (6 translated)"]
+    assert "| kind | pair | origin | batches | pairs | groups | epochs |" in text
+    assert "| align | en-sw | bitext | 1 | 5 | 5 | 2 |" in text
 
 
 def test_trials_are_ordered_and_the_models_own_is_marked():
