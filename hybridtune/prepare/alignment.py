@@ -1,7 +1,5 @@
-"""Alignment files: lines of ids that translate each other, as CSV, TSV or JSON lines."""
+"""Alignment files: lines of ids that translate each other, in any kind of file that pairs may be in."""
 
-import csv
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -9,12 +7,13 @@ import numpy as np
 from pyarrow.fs import LocalFileSystem
 
 from hybridtune.data.digests import digests_of, first_seen
-from hybridtune.data.readers.files import Source, text_lines
+from hybridtune.data.readers.csv_text import csv_rows
+from hybridtune.data.readers.files import Source, kind_of
+from hybridtune.data.readers.finding import KNOWN_SUFFIXES
+from hybridtune.data.readers.rows import read_rows
 from hybridtune.errors import InputError
 from hybridtune.metrics.arrays import Int32
 from hybridtune.prepare.rows import Rows
-
-_SUFFIXES = (".csv", ".tsv", ".jsonl")
 
 
 def read_alignment(file: Path, rows: Rows) -> tuple[tuple[Int32, Int32], str | None]:
@@ -36,7 +35,7 @@ def read_alignment(file: Path, rows: Rows) -> tuple[tuple[Int32, Int32], str | N
     for line, (where, names) in enumerate(lines):
         here = [number for number in found[at : at + len(names)] if number <= largest]
         at += len(names)
-        if line == 0 and not here and len(lines) > 1 and not file.name.removesuffix(".gz").endswith(".jsonl"):
+        if line == 0 and not here and len(lines) > 1 and kind_of(str(file)) in ("csv", "tsv"):
             continue  # the header
         unknown += len(names) - len(here)
         if len(here) < 2:
@@ -57,27 +56,17 @@ def read_alignment(file: Path, rows: Rows) -> tuple[tuple[Int32, Int32], str | N
 
 def _lines(file: Path) -> Iterator[tuple[str, Sequence[str]]]:
     """Read the ids of every line, each with its ``file:line``."""
-    kind = next((suffix for suffix in _SUFFIXES if file.name.removesuffix(".gz").endswith(suffix)), None)
-    if kind is None:
-        raise InputError(f"--alignment {file}: give a file of {', '.join(_SUFFIXES)} (or .gz): ids of a line translate")
-    for where, line in text_lines(Source(str(file), str(file.absolute()), LocalFileSystem())):
-        names = _of_json(line, where) if kind == ".jsonl" else _cells(line, "\t" if kind == ".tsv" else ",")
+    kind = kind_of(str(file))
+    if kind is None or not file.is_file():
+        why = "does not exist" if kind is not None else f"give a file of {KNOWN_SUFFIXES}: ids of a line translate"
+        raise InputError(f"--alignment {file}: {why}")
+    source = Source(str(file), str(file.absolute()), LocalFileSystem())
+    tables = kind in ("csv", "tsv")
+    for where, row in csv_rows(source, kind == "tsv", numbered=True) if tables else read_rows(source):
+        values = list(row.values()) if isinstance(row, dict) else row
+        if not isinstance(values, list) or not all(isinstance(one, str | int | None) for one in values):
+            raise InputError(f"{where}: a line is a list of ids, or an object of them (got {str(row)[:60]!r})")
+        names = [str(one).strip() for one in values if one is not None and str(one).strip()]
         if len(names) < 2:
-            raise InputError(f"{where}: a line has two or more ids that translate each other (got {line[:60]!r})")
+            raise InputError(f"{where}: a line has two or more ids that translate each other (got {names})")
         yield where, names
-
-
-def _cells(line: str, delimiter: str) -> list[str]:
-    return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter)) if cell.strip()]
-
-
-def _of_json(line: str, where: str) -> list[str]:
-    """Return the ids of a list, or the values of an object like ``{"en": "17", "de": "a9"}``."""
-    try:
-        found = json.loads(line)
-    except ValueError as error:
-        raise InputError(f"{where}: broken JSON: {error}") from None
-    values = list(found.values()) if isinstance(found, dict) else found
-    if not isinstance(values, list) or not all(isinstance(value, str | int) for value in values):
-        raise InputError(f"{where}: a line is a list of ids, or an object of them (got {line[:60]!r})")
-    return [str(value) for value in values]

@@ -15,6 +15,7 @@ from hybridtune.callbacks import StudyCallback, phase
 from hybridtune.config.fields import DataSet
 from hybridtune.data.readers.files import Source
 from hybridtune.data.readers.native import Group
+from hybridtune.data.readers.notes import Notes
 from hybridtune.data.readers.sources import find_sources, read_groups
 from hybridtune.data.text_key import text_key
 from hybridtune.prepare.alignment import read_alignment
@@ -91,10 +92,14 @@ def group(data_sets: Sequence[DataSet], way: Way, out: str, given: Given, callba
 
 @contextmanager
 def spooled(sources: Sequence[Source], callback: StudyCallback) -> Iterator[Rows]:
-    """Read the rows of all files once; their texts lie in a folder that is removed at the end."""
+    """Read the rows of all files once, and report how; their texts lie in a folder that is removed at the end."""
+    notes = Notes()
+    groups = (group for source in sources for group in read_groups(source, notes))
     with tempfile.TemporaryDirectory(prefix="hybridtune-") as folder:
         with phase(callback, "reading", "rows") as progress:
-            rows = spool_rows((group for source in sources for group in read_groups(source)), Path(folder), progress)
+            rows = spool_rows(groups, Path(folder), progress)
+        for line in notes.lines():
+            callback.on_message(line)
         yield rows
 
 

@@ -14,6 +14,7 @@ from hybridtune.data.language_check import mislabelled
 from hybridtune.data.language_id import unknown
 from hybridtune.data.leaks import LeakSearch, ScoredTexts
 from hybridtune.data.readers.native import Group
+from hybridtune.data.readers.notes import Notes
 from hybridtune.data.readers.sources import find_sources, read_groups
 from hybridtune.data.text_sample import TextSample
 from hybridtune.errors import InputError
@@ -82,11 +83,11 @@ def _read(data_sets: Sequence[DataSet], searches: Sequence[LeakSearch], callback
     documents: set[bytes] = set()
     ids: list[Any] = []
     waiting: list[bytes] = []
-    negatives = 0
+    negatives, notes = 0, Notes()
     with phase(callback, "reading", "groups") as progress:
         progress(0, 1)  # how many there are is known at the end
         number = -1
-        for number, (name, group) in enumerate(_named(data_sets)):
+        for number, (name, group) in enumerate(_named(data_sets, notes)):
             builder.add(group._replace(group_id=str(number)))
             sample.add(group)
             documents.add(group.document_id.encode())
@@ -101,14 +102,16 @@ def _read(data_sets: Sequence[DataSet], searches: Sequence[LeakSearch], callback
         if number < 0:
             raise InputError(f"{', '.join(one.path for one in data_sets)}: there is no pair in it")
         progress(number + 1, number + 1)
+    for line in notes.lines():
+        callback.on_message(line)
     numbers = first_seen(np.concatenate([*ids, digests_of(waiting)]))
     repeated = len(numbers) - int(numbers.max()) - 1
     return _Seen(builder.finish(), sample, len(documents - {b""}), repeated, negatives)
 
 
-def _named(data_sets: Sequence[DataSet]) -> Iterator[tuple[str, Group]]:
+def _named(data_sets: Sequence[DataSet], notes: Notes) -> Iterator[tuple[str, Group]]:
     for source in find_sources(data_sets):
-        for group in read_groups(source):
+        for group in read_groups(source, notes):
             yield source.name, group
 
 

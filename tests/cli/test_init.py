@@ -4,7 +4,7 @@ import json
 
 import pytest
 from cli_calls import files
-from help_centre import help_centre
+from help_centre import help_centre, write_help_centre
 
 from hybridtune.config.study import load_study
 
@@ -21,8 +21,8 @@ def flat(groups_file):
     return write
 
 
-def test_a_help_centre_becomes_a_study_that_passes_its_checks(call, flat):
-    code, out, _ = call("init", flat(help_centre()))
+def test_a_help_centre_becomes_a_study_that_passes_its_checks(call, tmp_path):
+    code, out, _ = call("init", write_help_centre(tmp_path / "pairs.csv"))
     assert code == 0
     assert "600 rows, 300 groups (rows of one id are one group): 600 mono and 1,120 cross pairs" in out
     assert out.endswith("next:  hybridtune run study.yaml\n")

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hybridtune.data.readers.finding import KNOWN_SUFFIXES
 from hybridtune.data.readers.native import Group
 from hybridtune.errors import InputError
 from hybridtune.prepare.alignment import read_alignment
@@ -208,7 +209,7 @@ def test_ids_of_a_line_translate_each_other(name, tmp_path):
 
 
 WRONG_ALIGNMENTS = {
-    "one id": ("a.csv", "e1\n", "{file}:1: a line has two or more ids that translate each other (got 'e1')"),
+    "one id": ("a.csv", "e1\n", "{file}:1: a line has two or more ids that translate each other (got ['e1'])"),
     "unknown ids": (
         "a.csv",
         "x,y\nz,w\n",
@@ -217,7 +218,7 @@ WRONG_ALIGNMENTS = {
     "kind": (
         "a.xlsx",
         "",
-        "--alignment {file}: give a file of .csv, .tsv, .jsonl (or .gz): ids of a line translate",
+        "--alignment {file}: give a file of {suffixes}: ids of a line translate",
     ),
     "number": ("a.jsonl", "3\n", "{file}:1: a line is a list of ids, or an object of them (got '3')"),
 }
@@ -231,7 +232,7 @@ def test_a_wrong_alignment_is_refused_with_its_line(name, tmp_path):
     found = spool_rows([row("e1", "en:a", "en:b")], tmp_path)
     with pytest.raises(InputError) as caught:
         read_alignment(file, found)
-    assert str(caught.value) == message.format(file=file)
+    assert str(caught.value) == message.format(file=file, suffixes=KNOWN_SUFFIXES)
 
 
 def test_sets_of_one_text_a_language_are_named_by_their_smallest():
