@@ -1,13 +1,15 @@
 """Precision and recall of bitext mining on parallel data whose ids are taken away, a language pair at a time.
 
-The groups of a native file become flat pairs of one language each, without their ids, and `--by mining` of
-`hybridtune data group`
-puts them together again. A pair of passages is right where some group of the file has both.
+The groups of a native file become flat pairs of one language each, without their ids; what `hybridtune data group
+--by mining` does puts them together again. A pair of passages is right where some group of the file has both.
 
-    python benchmarks/mining.py FILE --encoder MODEL [--groups N] [--threshold MARGIN] [--set encoder.FIELD=VALUE]
+    python benchmarks/mining.py FILE --encoder MODEL [--groups N] [--keep SHARE] [--threshold MARGIN] [--set A.B=C]
+
+With --keep each pair is kept with that probability alone, so that not every passage has a translation.
 """
 
 import argparse
+import random
 import tempfile
 from collections import Counter
 from itertools import combinations, islice
@@ -21,6 +23,14 @@ from hybridtune.prepare.grouping import by_text, into_groups
 from hybridtune.prepare.mining import mine, mining_settings
 from hybridtune.prepare.rows import spool_rows
 from hybridtune.terminal.screen import Screen
+
+
+def thinned(groups, share):
+    """The groups with a random share of their languages."""
+    draw = random.Random(0)
+    for group in groups:
+        kept = {language: text for language, text in group.passages.items() if draw.random() < share}
+        yield group._replace(passages=kept)
 
 
 def flat(groups):
@@ -48,10 +58,11 @@ def main():
     parser.add_argument("file")
     parser.add_argument("--encoder", required=True)
     parser.add_argument("--groups", type=int)
+    parser.add_argument("--keep", type=float, default=1.0)
     parser.add_argument("--threshold", action="append", default=[])
     parser.add_argument("--set", dest="overrides", action="append", default=[])
     given = parser.parse_args()
-    groups = list(islice(parse_groups(given.file), given.groups))
+    groups = list(thinned(islice(parse_groups(given.file), given.groups), given.keep))
     screen = Screen(to_stderr=True)
     mining = mining_settings(given.encoder, "passages", given.threshold, given.overrides)
     with tempfile.TemporaryDirectory() as folder:
