@@ -114,3 +114,23 @@ def plan(study: Path, overrides: tuple[str, ...], seed: int | None, as_json: boo
             screen.print(line)
 
     answer(described, as_json, show)
+
+
+@data.command()
+@data_options
+@click.option("--keep", metavar="REASON,...", help="Reasons for which nothing is dropped, as the table names them.")
+@click.option("--longest", type=click.IntRange(1), default=20_000, show_default=True, help="Characters of a text.")
+@click.option("--encoder", metavar="MODEL", help="Drop texts of more tokens than this encoder reads, too.")
+@click.option("--out", metavar="FILE", required=True, help="The file to write: .jsonl, .jsonl.gz or .parquet.")
+@json_option
+def clean(
+    data_sets: "list[DataSet]", keep: str | None, longest: int, encoder: str | None, out: str, as_json: bool
+) -> None:
+    """Make texts plain and drop rows that teach nothing or the wrong thing; a report counts all by reason."""
+    from hybridtune.prepare.clean import clean as clean_rows
+    from hybridtune.prepare.clean import rules_of
+    from hybridtune.terminal.cleaning import cleaned_summary
+
+    screen = open_screen(as_json)
+    result = clean_rows(data_sets, out, rules_of(keep, longest, encoder), screen)
+    answer(result, as_json, lambda: cleaned_summary(result, screen))

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hybridtune.config.languages import canonical_code, macrolanguage
-from hybridtune.data.readers.languages import SCRIPTS
+from hybridtune.data.readers.languages import SCRIPTS, script_of
 from hybridtune.data.scripts import count_scripts
 from hybridtune.metrics.arrays import Float32, Int64
 
@@ -23,6 +23,7 @@ MARGIN = 10.0  # times as probable as its own language must another be, for a te
 
 _AT_ONCE = 4096  # texts
 _CHARACTERS = 400  # of a text, by which its script is told
+_TOGETHER = {"CJK", "HIRAGANA", "KATAKANA", "HANGUL"}  # scripts that one language writes in at once
 _CALLED = {"nb": "no"}  # in the model
 
 
@@ -95,16 +96,19 @@ def _judge(texts: Sequence[str], own: Sequence[str], at_hand: frozenset[str]) ->
     found: list[tuple[tuple[str, float], float]] = [(("", 0.0), 0.0)] * len(texts)
     scripts = count_scripts([text[:_CHARACTERS] for text in texts])
     letters = scripts.letters.sum(axis=1)
-    asked = []
+    asked, read = [], []
     for row, most in enumerate(scripts.letters.argmax(axis=1).tolist() if scripts.names else ()):
         code = _ONE_LANGUAGE.get(scripts.names[most])
         if letters[row] and code is not None:
             found[row] = ((code, 1.0), float(own[row] == code))
         elif letters[row]:
             asked.append(row)
+            # A name in its own writing is no sign against the language of a text that is in that language's script.
+            mixed = scripts.names[most] in SCRIPTS.get(own[row], ()) and scripts.letters[row, most] < letters[row]
+            read.append(_without_others(texts[row], scripts.names[most]) if mixed else texts[row])
     for start in range(0, len(asked), _AT_ONCE):
         rows = asked[start : start + _AT_ONCE]
-        shares = _probabilities([texts[row] for row in rows], [own[row] for row in rows], at_hand)
+        shares = _probabilities(read[start : start + _AT_ONCE], [own[row] for row in rows], at_hand)
         best = shares.argmax(axis=1)
         for row, column, given in zip(rows, best.tolist(), shares, strict=True):
             of_own = float(given[_columns()[own[row]]]) if own[row] in _columns() else 0.0
@@ -173,6 +177,14 @@ def _alone() -> dict[str, str]:
 
 
 _ONE_LANGUAGE = _alone()
+
+
+def _without_others(text: str, script: str) -> str:
+    """Return the beginning of a text without the letters of other scripts than one."""
+    if script in _TOGETHER:
+        return text
+    kept = (letter for letter in text[:_CHARACTERS] if not letter.isalpha() or script_of(letter) == script)
+    return "".join(kept)
 
 
 def _is_long(text: str) -> bool:

@@ -71,6 +71,12 @@ def test_a_text_that_is_in_another_language_than_it_says():
     assert mistaken([], []) == []
 
 
+def test_a_name_in_its_own_writing_tells_nothing():
+    film = "D. Ramanaidu (Telugu దగ్గుబాటి రామానాయుడు; * 6. Juni 1936 in Madras) war ein indischer Filmproduzent."
+    emperor = "Konstantin III. (griechisch Φλάβιος Ἡράκλειος ὁ Νέος Κωνσταντίνος) war im Jahr 641 Kaiser von Byzanz."
+    assert mistaken([film, emperor], ["de", "de"]) == [None, None]
+
+
 def test_a_short_text_is_not_judged():
     short = TEXTS["en"][: LEAST - 1]
     assert mistaken([short, TEXTS["en"]], ["de", "de"]) == [None, "en"]

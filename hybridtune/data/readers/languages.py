@@ -1,5 +1,6 @@
 """The scripts of languages, by which two exchanged files of two languages are found."""
 
+import functools
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable
@@ -57,6 +58,7 @@ def mixed_up(texts: Iterable[Text], kind: str = "passages") -> str | None:
     return None
 
 
+@functools.cache
 def script_of(letter: str) -> str:
     """Return the script of a letter, as its name in Unicode begins."""
     words = unicodedata.name(letter, "UNKNOWN").split()

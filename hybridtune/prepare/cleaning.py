@@ -1,0 +1,266 @@
+"""The cleaning of rows: what is changed in their texts, and which texts are dropped for what reason.
+
+Rows are cleaned in blocks, each by itself, in this process or in another. A text that is dropped leaves its row; a row
+without a pair that is left goes. `duplicates` finds rows that say what others say.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from hybridtune.data.language_id import mistaken, unknown
+from hybridtune.data.readers.languages import SCRIPTS
+from hybridtune.data.readers.native import Group
+from hybridtune.data.scripts import count_scripts
+from hybridtune.data.text_key import text_key
+from hybridtune.model.tokenizer import Tokenizer
+from hybridtune.prepare.clean_text import INVISIBLE, UNICODE, WHITE_SPACE, clean_text
+from hybridtune.prepare.duplicates import Signatures, signatures
+
+RULES = 1  # of what is changed and dropped: raise it with any change, and no part of an earlier run is taken up
+DUPLICATE, NEAR = "duplicate", "near-duplicate"
+EMPTY, LONG, TOKENS = "empty", "too-long", "too-many-tokens"
+SCRIPT, LANGUAGE = "wrong-script", "wrong-language"
+SAME, COPY, NEGATIVE = "passage-is-query", "query-in-passage", "negative-is-passage"
+CHANGES = (UNICODE, INVISIBLE, WHITE_SPACE)
+REASONS = (EMPTY, LONG, TOKENS, SCRIPT, LANGUAGE, SAME, COPY, NEGATIVE, DUPLICATE, NEAR)
+MUST = (EMPTY, SAME, NEGATIVE)  # a row with such a text cannot be written, or teaches nothing
+
+LONGEST = 20_000  # characters
+EXAMPLES = 3  # of a reason
+_OWN_SCRIPT = 0.1  # of a text's letters; with fewer in its language's script, it is written in a wrong one
+_LETTERS = 10  # of a text, to say so
+_COPIED = 30  # bytes of a query; a shorter one stands in its passage by right
+_LOOKED_AT = 400  # characters of a text
+_SHOWN = 80
+_ANY_LENGTH = 1 << 24  # tokens
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What is dropped.
+
+    Attributes:
+        keep: the reasons of `REASONS` for which nothing is.
+        longest: characters of a text.
+        tokenizer: of an encoder; None: tokens are not counted.
+        tokens: that the encoder reads of a text.
+    """
+
+    keep: frozenset[str] = frozenset()
+    longest: int = LONGEST
+    tokenizer: Tokenizer | None = None
+    tokens: int = 0
+
+
+class Example(NamedTuple):
+    """A text that was changed or dropped, and where it stands."""
+
+    where: str
+    language: str
+    text: str
+    note: str = ""
+
+
+@dataclass
+class Tally:
+    """What happened to rows and texts, by reason.
+
+    Attributes:
+        read: rows.
+        texts: texts that were changed or dropped.
+        rows: rows that were dropped.
+        examples: the first ones of every reason.
+        languages: the languages of the texts.
+    """
+
+    read: int = 0
+    texts: Counter[str] = field(default_factory=Counter)
+    rows: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, list[Example]] = field(default_factory=dict)
+    languages: set[str] = field(default_factory=set)
+
+    def note(self, reason: str, where: str, language: str, text: str, note: str = "") -> None:
+        """Count a text, and keep it as an example of the first ones."""
+        self.texts[reason] += 1
+        kept = self.examples.setdefault(reason, [])
+        if len(kept) < EXAMPLES:
+            shown = " ".join(text.split())
+            kept.append(Example(where, language, shown if len(shown) <= _SHOWN else f"{shown[: _SHOWN - 1]}…", note))
+
+    def add(self, other: "Tally") -> None:
+        """Add what happened to later rows."""
+        self.read += other.read
+        self.texts.update(other.texts)
+        self.rows.update(other.rows)
+        self.languages |= other.languages
+        for reason, examples in other.examples.items():
+            kept = self.examples.setdefault(reason, [])
+            kept.extend(examples[: EXAMPLES - len(kept)])
+
+    def unknown(self) -> list[str]:
+        """Return the languages of which nothing can be said."""
+        return unknown(self.languages)
+
+
+class Block(NamedTuple):
+    """The rows of a block that are left, with what it takes to find duplicates of them in other blocks."""
+
+    places: list[str]  # ``file:line`` of each row
+    groups: list[Group]
+    signatures: Signatures
+    tally: Tally
+
+
+def clean_block(rows: Sequence[tuple[str, Group]], rules: Rules) -> Block:
+    """Clean rows, each with its ``file:line``."""
+    tally = Tally(len(rows))
+    cleaned = {text: clean_text(text) for _, group in rows for _, _, text in _texts(group)}
+    said = dict.fromkeys((language, cleaned[text][0]) for _, group in rows for _, language, text in _texts(group))
+    faults = _faults(list(said), rules)
+    tally.languages.update(language for language, _ in said)
+    places, groups = [], []
+    for where, group in rows:
+        row = _Row(where, group, cleaned, faults, rules, tally)
+        if row.cleaned is not None:
+            places.append(where)
+            groups.append(row.cleaned)
+    return Block(places, groups, signatures(groups), tally)
+
+
+def _texts(group: Group) -> Iterator[tuple[str, str, str]]:
+    """Yield side, language and text of all texts of a row."""
+    for side in ("queries", "passages"):
+        yield from ((side, language, text) for language, text in getattr(group, side).items())
+    yield from (("negatives", language, text) for language, texts in group.negatives.items() for text in texts)
+
+
+def _faults(texts: Sequence[tuple[str, str]], rules: Rules) -> dict[tuple[str, str], tuple[str, str]]:
+    """Return of the texts, given by language, for what reason each is to be dropped, and a note on it."""
+    found: dict[tuple[str, str], tuple[str, str]] = {}
+    checks = ((EMPTY, _empty), (LONG, _long), (TOKENS, _many_tokens), (SCRIPT, _scripts), (LANGUAGE, _languages))
+    for reason, check in checks:
+        if reason not in rules.keep:
+            left = [text for text in texts if text not in found]
+            notes = check(left, rules)
+            found.update({text: (reason, note) for text, note in zip(left, notes, strict=True) if note is not None})
+    return found
+
+
+def _empty(texts: Sequence[tuple[str, str]], rules: Rules) -> list[str | None]:
+    return [None if text else "" for _, text in texts]
+
+
+def _long(texts: Sequence[tuple[str, str]], rules: Rules) -> list[str | None]:
+    return [f"{len(text):,} characters" if len(text) > rules.longest else None for _, text in texts]
+
+
+def _many_tokens(texts: Sequence[tuple[str, str]], rules: Rules) -> list[str | None]:
+    if rules.tokenizer is None:
+        return [None] * len(texts)
+    _, counts = rules.tokenizer.encode_flat([text for _, text in texts], "", _ANY_LENGTH)
+    return [f"{count:,} tokens" if count > rules.tokens else None for count in counts.tolist()]
+
+
+def _scripts(texts: Sequence[tuple[str, str]], rules: Rules) -> list[str | None]:
+    found = count_scripts([text[:_LOOKED_AT] for _, text in texts])
+    notes: list[str | None] = []
+    for row, (language, _) in enumerate(texts):
+        first, *rest = language.split("-")
+        own = SCRIPTS.get(first) if not any(len(part) == 4 and part.isalpha() for part in rest) else None
+        wrong = own and found.letters[row].sum() >= _LETTERS and found.share(row, own) < _OWN_SCRIPT
+        notes.append(found.names[int(found.letters[row].argmax())] if wrong else None)
+    return notes
+
+
+def _languages(texts: Sequence[tuple[str, str]], rules: Rules) -> list[str | None]:
+    return mistaken([text for _, text in texts], [language for language, _ in texts])
+
+
+class _Row:
+    """One row while it is cleaned; ``cleaned`` is what is left of it, None where there is no pair in it."""
+
+    def __init__(
+        self,
+        where: str,
+        group: Group,
+        cleaned: Mapping[str, tuple[str, tuple[str, ...]]],
+        faults: Mapping[tuple[str, str], tuple[str, str]],
+        rules: Rules,
+        tally: Tally,
+    ) -> None:
+        self._where, self._texts, self._faults, self._rules, self._tally = where, cleaned, faults, rules, tally
+        self._first = ""  # the reason for which the first text was dropped
+        queries = self._sound(group.queries.items())
+        passages = self._answers(self._sound(group.passages.items()), queries)
+        if passages and (queries or len(passages) > 1):
+            negatives = self._negatives(group, passages)
+            self.cleaned: Group | None = _with_provenance(group, queries, passages, negatives)
+        else:
+            self.cleaned = None
+            tally.rows[self._first] += 1
+
+    def _drop(self, reason: str, language: str, text: str, note: str = "") -> None:
+        self._first = self._first or reason
+        self._tally.note(reason, self._where, language, text, note)
+
+    def _sound(self, texts: Iterable[tuple[str, str]]) -> dict[str, str]:
+        """Return texts as they are after cleaning, without those that have a fault."""
+        return dict(self._cleaned(texts))
+
+    def _cleaned(self, texts: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+        for language, text in texts:
+            clean, changes = self._texts[text]
+            for change in changes:
+                self._tally.note(change, self._where, language, text)
+            fault = self._faults.get((language, clean))
+            if fault is None:
+                yield language, clean
+            else:
+                self._drop(fault[0], language, text, fault[1])
+
+    def _answers(self, passages: dict[str, str], queries: Mapping[str, str]) -> dict[str, str]:
+        """Return the passages that are no copy of a query."""
+        found = {}
+        for language, passage in passages.items():
+            reason = next((reason for query in queries.values() if (reason := _copied(query, passage))), None)
+            if reason is None or reason in self._rules.keep:
+                found[language] = passage
+            else:
+                self._drop(reason, language, passage)
+        return found
+
+    def _negatives(self, group: Group, passages: Mapping[str, str]) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        answers = {text_key(text) for text in passages.values()}
+        for language, texts in group.negatives.items():
+            for _, text in self._cleaned((language, text) for text in texts):
+                if text_key(text) in answers:
+                    self._drop(NEGATIVE, language, text)
+                else:
+                    found.setdefault(language, []).append(text)
+        return found
+
+
+def _copied(query: str, passage: str) -> str | None:
+    """Return the reason for which a passage is no answer to a query: it is, or holds, the query itself."""
+    asked, answer = query.casefold(), passage.casefold()
+    if asked == answer:
+        return SAME
+    return COPY if asked in answer and len(query.encode()) >= _COPIED else None
+
+
+def _with_provenance(
+    group: Group, queries: dict[str, str], passages: dict[str, str], negatives: dict[str, list[str]]
+) -> Group:
+    """Return the group with the texts that are left, and what it says of them."""
+    translated: dict[str, Any] = {}
+    for side, texts in (("queries", queries), ("passages", passages)):
+        left = {language: of for language, of in group.translated.get(side, {}).items() if language in texts}
+        if left:
+            translated[side] = left
+    translation = dict(group.translation) if translated else {}
+    return group._replace(
+        queries=queries, passages=passages, negatives=negatives, translated=translated, translation=translation
+    )
