@@ -80,14 +80,21 @@ def group(
 @data_options
 @click.option("--encoder", metavar="MODEL", help="Lengths in its tokens, and the share of the texts that it cuts.")
 @click.option("--benchmark", "benchmarks", multiple=True, metavar="PATH", help="Look for its texts; again for more.")
+@click.option("--html", type=FILE, help="Also write it as a page for a browser.")
 @json_option
-def inspect(data_sets: "list[DataSet]", encoder: str | None, benchmarks: tuple[str, ...], as_json: bool) -> None:
+def inspect(
+    data_sets: "list[DataSet]", encoder: str | None, benchmarks: tuple[str, ...], html: Path | None, as_json: bool
+) -> None:
     """Show what training data hold: pairs by language pair, lengths, repetitions, wrong languages, leaks."""
     from hybridtune.prepare.inspect import inspect as look
+    from hybridtune.prepare.inspection_page import write_page
     from hybridtune.terminal.inspection import inspection_summary
 
     screen = open_screen(as_json)
     result = look(data_sets, encoder, benchmarks, screen)
+    if html is not None:
+        write_page(result, ", ".join(one.path for one in data_sets), html)
+        screen.line(f"written: {html}")
     answer(result, as_json, lambda: inspection_summary(result, screen))
 
 

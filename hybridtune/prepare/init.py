@@ -116,6 +116,7 @@ def _study(
         source=", ".join(one.path for one in data_sets),
         study=str(out),
         name=re.sub(r"[^A-Za-z0-9._-]+", "-", out.stem).strip("-._") or "study",
+        too_small=_scalar_list(batches.too_small),
         train=_scalar(str(groups)),
         held=("documents" if held.holdout.documents else "groups", f"{share:g}", f"{share:.0%}"),
         on_leak=held.on_leak,
@@ -144,6 +145,11 @@ def _study(
 def _scalar(value: str) -> str:
     """Return a text as YAML that fits behind a key."""
     return dump_yaml({"key": value}, width=10_000).partition(" ")[2].rstrip("\n")
+
+
+def _scalar_list(values: Sequence[str]) -> str:
+    """Return texts as YAML between brackets."""
+    return ", ".join(map(_scalar, values))
 
 
 def _limits(start: Encoder, tokenizer: Tokenizer) -> dict[str, int]:

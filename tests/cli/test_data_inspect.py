@@ -1,6 +1,7 @@
 """`hybridtune data inspect` and `hybridtune data plan` through the command line."""
 
 import json
+import re
 
 import pytest
 from cli_calls import files
@@ -45,6 +46,20 @@ def test_what_the_data_hold_is_counted(call, groups_file, tmp_path):
     assert "languages that no model tells: gsw" in out
     assert "2 groups hold texts of it: " in out
     assert files(tmp_path) == sorted([*before, str(tmp_path / "groups.jsonl")])
+
+
+def test_the_page_has_the_pairs_and_the_remarks_and_escapes_names(call, groups_file, tmp_path):
+    file = groups_file(ROWS, "a<b>.jsonl")
+    page = tmp_path / "page.html"
+    assert call("data", "inspect", file, "--html", page)[0] == 0
+    text = page.read_text(encoding="utf-8")
+    assert "a&lt;b&gt;.jsonl</h1>" in text
+    assert "<b>" not in text
+    assert re.findall(r'<th scope="row">(\w+)</th>', text) == ["de", "en", "gsw"]
+    assert re.findall(r"<td[^>]*>(\d+)</td>", text)[:9] == ["0", "1", "0", "2", "1", "0", "0", "0", "0"]
+    assert "languages that no model tells: gsw" in text
+    assert call("data", "inspect", file, "--html", tmp_path / "again.html")[0] == 0
+    assert (tmp_path / "again.html").read_text(encoding="utf-8") == text
 
 
 def test_lengths_are_in_the_tokens_of_an_encoder_and_say_what_it_cuts(call, groups_file, tiny):

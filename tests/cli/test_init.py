@@ -29,6 +29,7 @@ def test_a_help_centre_becomes_a_study_that_passes_its_checks(call, tmp_path):
     study = load_study("study.yaml")
     assert study.train.batch_size == 32
     assert study.data.holdout.groups == 0.1
+    assert study.low_resource == ["ha", "sw"]
     assert set(study.search.space) == {"mix.mixing_ratio", "train.temperature", "train.learning_rate"}
     code, out, _ = call("run", "study.yaml", "--dry-run", "--json")
     plan = json.loads(out)
