@@ -14,9 +14,21 @@ from hybridtune.config.fields import DataSet, Encoder
 from hybridtune.data.readers.sources import find_sources
 from hybridtune.errors import InputError, nearest
 from hybridtune.metrics.arrays import Bool
-from hybridtune.prepare.cleaning import CHANGES, DUPLICATE, MUST, NEAR, REASONS, RULES, Block, Rules, Tally, clean_block
+from hybridtune.prepare.cleaning import (
+    CHANGES,
+    DUPLICATE,
+    MUST,
+    NEAR,
+    REASONS,
+    RULES,
+    Block,
+    Rules,
+    Tally,
+    clean_block,
+    read_rows,
+)
 from hybridtune.prepare.duplicates import Signatures, equal_rows, joined, near_rows
-from hybridtune.prepare.parts import make_parts, parts_folder, read_parts
+from hybridtune.prepare.parts import Job, make_parts, parts_folder, read_parts
 from hybridtune.prepare.writer import open_groups, output_file
 from hybridtune.storage.files import write_atomically
 
@@ -35,7 +47,8 @@ def clean(data_sets: Sequence[DataSet], out: str, rules: Rules, callback: StudyC
     file = output_file(out, sources)
     folder = parts_folder(file, sources, (RULES, rules))
     try:
-        files = make_parts(sources, functools.partial(clean_block, rules=rules), folder, callback, "cleaning")
+        job = Job(sources, read_rows, functools.partial(clean_block, rules=rules))
+        files = make_parts(job, folder, callback, "cleaning")
         result = _write(files, file, rules, callback)
     except InputError:  # a rerun would end the same way
         shutil.rmtree(folder, ignore_errors=True)

@@ -9,9 +9,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from hybridtune.config.languages import language_code
 from hybridtune.data.language_id import mistaken, unknown
+from hybridtune.data.readers.files import Source
 from hybridtune.data.readers.languages import SCRIPTS
-from hybridtune.data.readers.native import Group
+from hybridtune.data.readers.native import Group, parse_group
+from hybridtune.data.readers.notes import Notes
+from hybridtune.data.readers.sources import group_rows
 from hybridtune.data.scripts import count_scripts
 from hybridtune.data.text_key import text_key
 from hybridtune.model.tokenizer import Tokenizer
@@ -113,9 +117,52 @@ class Block(NamedTuple):
     tally: Tally
 
 
-def clean_block(rows: Sequence[tuple[str, Group]], rules: Rules) -> Block:
+class RowRead(NamedTuple):
+    """A row without its empty texts, which no group has: the languages of these, and the group if a pair is left."""
+
+    group: Group | None
+    empty: tuple[str, ...]
+
+
+def read_rows(source: Source, notes: Notes) -> Iterator[tuple[str, RowRead]]:
+    """Read the rows of a file, each with its ``file:line``; that a row has empty texts is no error."""
+    for where, row in group_rows(source, notes):
+        yield where, _without_empty(row, where)
+
+
+def _without_empty(row: Any, where: str) -> RowRead:
+    sides = {side: row.get(side) for side in ("queries", "passages")} if isinstance(row, dict) else {}
+    blank = {
+        (side, language)
+        for side, texts in sides.items()
+        for language, text in (texts.items() if isinstance(texts, dict) else ())
+        if text is None or (isinstance(text, str) and not text.strip())
+    }
+    if not blank:
+        return RowRead(parse_group(row, where), ())
+    empty = tuple(language_code(language, where) for _, language in sorted(blank))
+    left = {
+        side: {language: text for language, text in (texts or {}).items() if (side, language) not in blank}
+        for side, texts in sides.items()
+    }
+    if not left["passages"] or (not left["queries"] and len(left["passages"]) < 2):
+        return RowRead(None, empty)
+    translated = {
+        side: {language: of for language, of in (texts or {}).items() if (side, language) not in blank}
+        for side, texts in (row.get("translated") or {}).items()
+    }
+    return RowRead(parse_group({**row, **left, "translated": translated}, where), empty)
+
+
+def clean_block(read: Sequence[tuple[str, RowRead]], rules: Rules) -> Block:
     """Clean rows, each with its ``file:line``."""
-    tally = Tally(len(rows))
+    tally = Tally(len(read))
+    for where, (group, empty) in read:
+        for language in empty:
+            tally.note(EMPTY, where, language, "")
+        if group is None:
+            tally.rows[EMPTY] += 1
+    rows = [(where, row.group) for where, row in read if row.group is not None]
     cleaned = {text: clean_text(text) for _, group in rows for _, _, text in _texts(group)}
     said = dict.fromkeys((language, cleaned[text][0]) for _, group in rows for _, language, text in _texts(group))
     faults = _faults(list(said), rules)

@@ -18,8 +18,7 @@ from typing import Any, NamedTuple
 from hybridtune.callbacks import Progress, StudyCallback, phase
 from hybridtune.config.fields import Resources
 from hybridtune.data.readers.files import Source
-from hybridtune.data.readers.native import Group
-from hybridtune.data.readers.sources import located_groups
+from hybridtune.data.readers.notes import Notes
 from hybridtune.errors import InputError
 from hybridtune.storage.files import write_atomically
 
@@ -28,38 +27,80 @@ FEW = 20_000  # rows; as many are done before a Ray has started
 
 _IN_FLIGHT = 1 << 28  # bytes of blocks that wait
 
-Rows = list[tuple[str, Group]]
+Rows = list[tuple[str, Any]]  # each with its ``file:line``
+Read = Callable[[Source, Notes], Iterator[tuple[str, Any]]]
 Work = Callable[[Rows], Any]
 
 
 class _Block(NamedTuple):
-    source: int
-    number: int
+    name: str
     rows: Rows
-
-    @property
-    def name(self) -> str:
-        return _name(self.source, self.number)
+    notes: Sequence[str] = ()  # on a whole source, with no rows
 
 
-def make_parts(sources: Sequence[Source], work: Work, folder: Path, callback: StudyCallback, unit: str) -> list[Path]:
-    """Do some work on all blocks of rows; return the files of its pickled results, in the order of the rows.
+class _Result(NamedTuple):
+    name: str
+    rows: int
+    result: bytes
+    notes: Sequence[str] = ()
+    error: str = ""
 
-    What it returns for a block depends on nothing but the block.
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What is done to the rows of some sources, in any process.
+
+    Attributes:
+        sources: the files.
+        read: reads the rows of a file, each with its ``file:line``.
+        work: takes a block of them; what it returns depends on nothing but the block.
+    """
+
+    sources: Sequence[Source]
+    read: Read
+    work: Work
+
+    def blocks(self, source: int, done: frozenset[str]) -> Iterator[_Block]:
+        """Read the rows of one file in blocks, without the blocks that are done; at the end, what there is to note."""
+        notes = Notes()
+        rows = self.read(self.sources[source], notes)
+        for number in count():
+            block = list(islice(rows, ROWS))
+            if not block:
+                yield _Block("", [], notes.lines())
+                return
+            name = f"{source:06d}-{number:09d}"
+            if name not in done:
+                yield _Block(name, block)
+
+    def result(self, block: _Block) -> _Result:
+        """Do the work on a block."""
+        made = pickle.dumps(self.work(block.rows)) if block.name else b""
+        return _Result(block.name, len(block.rows), made, block.notes)
+
+    def is_small(self) -> bool:
+        """Return whether there are at most `FEW` rows."""
+        rows = (None for source in self.sources for _ in self.read(source, Notes()))
+        return sum(1 for _ in islice(rows, FEW + 1)) <= FEW
+
+
+def make_parts(job: Job, folder: Path, callback: StudyCallback, name: str) -> list[Path]:
+    """Do the work on all blocks of rows; return the files of its pickled results, in the order of the rows.
 
     Raises:
         InputError: a row cannot be read.
     """
     folder.mkdir(parents=True, exist_ok=True)
     done = frozenset(file.name for file in folder.iterdir())
-    with phase(callback, unit, "rows") as progress:
-        if _are_few(sources):
-            blocks = (block for number in range(len(sources)) for block in _blocks(sources, number, done))
-            results = ((block.name, len(block.rows), pickle.dumps(work(block.rows))) for block in blocks)
-            _keep(results, folder, progress)
+    with phase(callback, name, "rows") as progress:
+        if job.is_small():
+            blocks = (block for number in range(len(job.sources)) for block in job.blocks(number, done))
+            notes = _keep(map(job.result, blocks), folder, progress)
         else:
             with _ray():
-                _keep(_with_ray_data(sources, work, done), folder, progress)
+                notes = _keep(_with_ray_data(job, done), folder, progress)
+    for line in sorted(notes):
+        callback.on_message(line)
     return sorted(file for file in folder.iterdir() if not file.name.startswith("."))
 
 
@@ -87,33 +128,20 @@ def parts_folder(file: Path, sources: Sequence[Source], made_by: Any) -> Path:
     return folder
 
 
-def _name(source: int, number: int) -> str:
-    return f"{source:06d}-{number:09d}"
-
-
-def _are_few(sources: Sequence[Source]) -> bool:
-    rows = (None for source in sources for _ in located_groups(source))
-    return sum(1 for _ in islice(rows, FEW + 1)) <= FEW
-
-
-def _blocks(sources: Sequence[Source], source: int, done: frozenset[str]) -> Iterator[_Block]:
-    """Read the rows of one file in blocks, without the blocks that are done."""
-    rows = located_groups(sources[source])
-    for number in count():
-        block = list(islice(rows, ROWS))
-        if not block:
-            return
-        if _name(source, number) not in done:
-            yield _Block(source, number, block)
-
-
-def _keep(results: Iterator[tuple[str, int, bytes]], folder: Path, progress: Progress) -> None:
+def _keep(results: Iterator[_Result], folder: Path, progress: Progress) -> list[str]:
+    """Write results to files; return what there is to note."""
     rows = 0
+    notes: list[str] = []
     progress(0, 1)
-    for name, count_of_rows, result in results:
-        write_atomically(folder / name, result)
-        rows += count_of_rows
+    for found in results:
+        if found.error:
+            raise InputError(found.error)
+        if found.name:
+            write_atomically(folder / found.name, found.result)
+        notes.extend(found.notes)
+        rows += found.rows
         progress(rows, rows)
+    return notes
 
 
 @contextmanager
@@ -132,37 +160,31 @@ def _ray() -> Iterator[None]:
         yield
 
 
-def _with_ray_data(sources: Sequence[Source], work: Work, done: frozenset[str]) -> Iterator[tuple[str, int, bytes]]:
-    """Yield name, rows and pickled result of every block, as they get ready."""
+def _with_ray_data(job: Job, done: frozenset[str]) -> Iterator[_Result]:
+    """Yield the results of every block, as they get ready."""
     import ray
 
-    files = ray.data.from_items(
-        [{"source": number} for number in range(len(sources))], override_num_blocks=len(sources)
-    )
+    count_of_files = len(job.sources)
+    files = ray.data.from_items([{"source": n} for n in range(count_of_files)], override_num_blocks=count_of_files)
     files.context.target_max_block_size = 1  # byte: every block of rows goes on as soon as it is there, alone
     files.context.enable_progress_bars = False
     limits = ray.data.ExecutionResources.for_limits(object_store_memory=_IN_FLIGHT)
     files.context.execution_options.resource_limits = limits
-    blocks = files.map_batches(_read, batch_size=1, fn_args=(sources, done), num_cpus=0.5)
-    results = blocks.map_batches(_work, batch_size=1, fn_args=(work,), num_cpus=1)
-    for row in results.iter_rows():
-        if row["error"]:
-            raise InputError(row["error"])
-        yield row["name"], row["rows"], row["result"]
+    blocks = files.map_batches(_read, batch_size=1, fn_args=(job, done), num_cpus=0.5)
+    results = blocks.map_batches(_work, batch_size=1, fn_args=(job,), num_cpus=1)
+    return (pickle.loads(row["pickled"]) for row in results.iter_rows())
 
 
-def _read(batch: dict[str, Any], sources: Sequence[Source], done: frozenset[str]) -> Iterator[dict[str, Any]]:
-    """Read one file in a task; what is wrong with a row travels as a block, since Ray wraps what is raised."""
+def _read(batch: dict[str, Any], job: Job, done: frozenset[str]) -> Iterator[dict[str, Any]]:
+    """Read one file in a task; what is wrong with a row travels as a result, since Ray wraps what is raised."""
     for source in batch["source"].tolist():
         try:
-            for block in _blocks(sources, source, done):
-                yield {"block": [pickle.dumps(block)], "error": [""]}
+            for block in job.blocks(source, done):
+                yield {"pickled": [pickle.dumps(block)]}
         except InputError as error:
-            yield {"block": [b""], "error": [str(error)]}
+            yield {"pickled": [pickle.dumps(_Result("", 0, b"", error=str(error)))]}
 
 
-def _work(batch: dict[str, Any], work: Work) -> dict[str, Any]:
-    if batch["error"][0]:
-        return {"name": [""], "rows": [0], "result": [b""], "error": batch["error"]}
-    block: _Block = pickle.loads(batch["block"][0])
-    return {"name": [block.name], "rows": [len(block.rows)], "result": [pickle.dumps(work(block.rows))], "error": [""]}
+def _work(batch: dict[str, Any], job: Job) -> dict[str, Any]:
+    found: _Block | _Result = pickle.loads(batch["pickled"][0])
+    return {"pickled": [pickle.dumps(found if isinstance(found, _Result) else job.result(found))]}

@@ -14,8 +14,8 @@ from hybridtune.errors import InputError
 from hybridtune.model.tokenizer import train_tokenizer
 from hybridtune.prepare import parts as parts_module
 from hybridtune.prepare.clean import clean, rules_of
-from hybridtune.prepare.cleaning import CHANGES, MUST, REASONS, Rules, clean_block
-from hybridtune.prepare.parts import make_parts, parts_folder
+from hybridtune.prepare.cleaning import CHANGES, MUST, REASONS, Rules, clean_block, read_rows
+from hybridtune.prepare.parts import Job, make_parts, parts_folder
 
 BRIDGE = "The bridge was opened on Monday by the mayor, and everybody in the old town was very glad about it."
 TOWN = "In the old town there are three schools, two markets, a station and the library that the king had built."
@@ -210,13 +210,12 @@ def test_finished_parts_of_a_killed_run_are_taken_up_and_nothing_is_lost_or_doub
 
     folder = parts_folder(out, sources, "made")
     with pytest.raises(KeyboardInterrupt):
-        make_parts(sources, work, folder, StudyCallback(), "cleaning")
+        make_parts(Job(sources, read_rows, work), folder, StudyCallback(), "cleaning")
     assert not out.exists()
     (folder / sorted(file.name for file in folder.iterdir())[1]).unlink()  # parts may come in any order
     rest = []
-    files = make_parts(
-        sources, lambda rows: rest.append(len(rows)) or clean_block(rows, Rules()), folder, StudyCallback(), "cleaning"
-    )
+    job = Job(sources, read_rows, lambda rows: rest.append(len(rows)) or clean_block(rows, Rules()))
+    files = make_parts(job, folder, StudyCallback(), "cleaning")
     assert rest == [2, 2, 2]
     blocks = [pickle.loads(file.read_bytes()) for file in files]
     assert [group.group_id for block in blocks for group in block.groups] == [f"g{n}" for n in range(10)]
@@ -233,6 +232,25 @@ def test_parts_of_another_input_or_other_rules_are_not_taken_up(tmp_path):
     assert not first.exists()
     write(tmp_path / "in.jsonl", flat(("a", "b"), ("c", "d")))
     assert folder(find_sources([path]), Rules()) != first
+
+
+def test_empty_cells_of_a_table_are_dropped_and_counted(tmp_path):
+    rows = (
+        f"query,passage,lang\nWho opened it?,{BRIDGE.replace(',', '')},en\n,{HARBOUR.replace(',', '')},en\nWhat?, ,en\n"
+    )
+    (tmp_path / "in.csv").write_text(rows)
+    result = clean([DataSet(path=str(tmp_path / "in.csv"))], str(tmp_path / "out.jsonl"), Rules(), StudyCallback())
+    assert (result["rows"], result["written"]) == (3, 1)
+    assert {reason: (about["texts"], about["rows"]) for reason, about in result["dropped"].items()} == {"empty": (2, 2)}
+    assert [example["where"][-1] for example in result["dropped"]["empty"]["examples"]] == ["3", "4"]
+
+
+def test_an_empty_text_of_a_group_leaves_the_others(cleaned):
+    translated = {"passages": {"de": "en", "en": "de"}}
+    rows = [Group("1", "", {"en": "Who opened it?", "de": ""}, {"en": " ", "de": GERMAN}, translated=translated)]
+    (kept,), result = cleaned(rows)
+    assert kept == Group("1", "", {"en": "Who opened it?"}, {"de": GERMAN}, translated={"passages": {"de": "en"}})
+    assert result["dropped"]["empty"]["texts"] == 2
 
 
 def test_nothing_is_written_where_no_row_is_left(tmp_path):
