@@ -8,6 +8,7 @@ import click
 from hybridtune.cli.options import (
     FILE,
     PATH,
+    SEED,
     answer,
     data_options,
     json_option,
@@ -141,3 +142,43 @@ def clean(
     screen = open_screen(as_json)
     result = clean_rows(data_sets, out, rules_of(keep, longest, encoder), screen)
     answer(result, as_json, lambda: cleaned_summary(result, screen))
+
+
+@data.command()
+@data_options
+@click.option("--benchmark", "benchmarks", multiple=True, required=True, metavar="PATH", help="Again for more.")
+@json_option
+def check(data_sets: "list[DataSet]", benchmarks: tuple[str, ...], as_json: bool) -> None:
+    """Look for texts of benchmarks in training data; the exit code is 1 where some are found."""
+    from hybridtune.prepare.check import check as look_for
+    from hybridtune.terminal.cleaning import checked_summary
+
+    screen = open_screen(as_json)
+    result = look_for(data_sets, benchmarks, screen)
+    answer(result, as_json, lambda: checked_summary(result, screen))
+    if result["found"]:
+        raise SystemExit(1)
+
+
+@data.command()
+@data_options
+@click.option("--documents", type=float, metavar="SHARE", help="Of the documents, in dev and in test each: 0.1.")
+@click.option("--groups", type=float, metavar="SHARE", help="Of the answer sets, where groups name no document.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Another one cuts other parts.")
+@click.option("--out", metavar="FOLDER", required=True, help="For train.jsonl, dev.jsonl and test.jsonl.")
+@json_option
+def split(
+    data_sets: "list[DataSet]", documents: float | None, groups: float | None, seed: int, out: str, as_json: bool
+) -> None:
+    """Cut training data into train, dev and test files, by document: the parts of a study's data.holdout."""
+    if (documents is None) == (groups is None):
+        raise InputError("give one share: --documents 0.1, or --groups 0.1 for data without documents")
+    from hybridtune.config.fields import Holdout
+    from hybridtune.config.validation import check as check_fields
+    from hybridtune.prepare.split import split as cut
+    from hybridtune.terminal.cleaning import split_summary
+
+    share = {"documents": documents} if documents is not None else {"groups": groups}
+    screen = open_screen(as_json)
+    result = cut(data_sets, check_fields(Holdout, {**share, "seed": seed}, "split"), out, screen)
+    answer(result, as_json, lambda: split_summary(result, screen))
