@@ -38,6 +38,7 @@ DEFAULT_MODEL = "google/madlad400-3b-mt"
 @click.option("--check", "agreement", type=click.Choice(["back", "similarity"]), help="Also measure the meaning.")
 @click.option("--encoder", metavar="MODEL", help="Of --check similarity: an encoder that knows the languages.")
 @click.option("--threshold", metavar="N[,PAIR=N]", help="Leave out what is below: 30,en-sw=25. Without: measure only.")
+@click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Set an encoder.* field of --encoder.")
 @click.option("--estimate", is_flag=True, help="Say texts, tokens, time and disk; translate a small sample alone.")
 @json_option
 def translate(
@@ -48,6 +49,7 @@ def translate(
     side: str,
     encoder: str | None,
     threshold: str | None,
+    overrides: tuple[str, ...],
     as_json: bool,
     **given: Any,
 ) -> None:
@@ -61,13 +63,13 @@ def translate(
 
     wanted = parse_wanted(side, to, source, pairs)
     thresholds = parse_thresholds(threshold)
-    if encoder is not None and given["agreement"] != "similarity":
-        raise InputError("--encoder is of --check similarity: give it too")
+    if (encoder is not None or overrides) and given["agreement"] != "similarity":
+        raise InputError("--encoder and --set are of --check similarity: give it too")
     from hybridtune.study.evaluate_model import evaluation_options
     from hybridtune.terminal.translation import show_estimate, translation_summary
     from hybridtune.translate.run import TranslateOptions, translate
 
-    settings = evaluation_options(encoder, "", (), (), parts=("encoder",)).encoder if encoder is not None else None
+    settings = evaluation_options(encoder, "", overrides, parts=("encoder",)).encoder if encoder is not None else None
     options = TranslateOptions(wanted=wanted, thresholds=thresholds, encoder=settings, **given)
     screen = open_screen(as_json)
     result = translate(data_sets, options, screen)

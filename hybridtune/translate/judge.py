@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from hybridtune.callbacks import phase
 from hybridtune.translate.agreement import AgreementName, Measure, Thresholds, describe
 from hybridtune.translate.cache import Direction, text_digest
 from hybridtune.translate.checks import Checks
@@ -53,7 +54,7 @@ class Verdicts:
 def judge(translator: Translator, windows: Sequence[Window], checks: Checks, mistaken: Mistaken) -> Verdicts:
     """Check the translations of all windows."""
     verdicts = Verdicts()
-    for window in windows:
+    for window in _followed(translator, windows, "checking"):
         for source, translation in zip(window.texts, translator.of(window), strict=True):
             if reason := checks.reason(source, translation):
                 verdicts.refuse(window.direction, source, translation.text, reason)
@@ -80,7 +81,7 @@ def judge_agreement(
             for _, translation in _accepted(translator, window, verdicts):
                 back.add(Wish("passages", Direction(window.direction.target, window.direction.source), translation))
         translator.translate(back.finish(), "translating back")
-    for window in windows:
+    for window in _followed(translator, windows, f"measuring the agreement ({name})"):
         pairs = list(_accepted(translator, window, verdicts))
         sources, translations = [source for source, _ in pairs], [translation for _, translation in pairs]
         compared = translations if name == "similarity" else _backs(translator, window.direction, translations)
@@ -95,6 +96,16 @@ def judge_agreement(
 def agreement_report(verdicts: Verdicts) -> dict[str, Any]:
     """Return quantiles of the agreement by direction."""
     return describe(verdicts.agreement)
+
+
+def _followed(translator: Translator, windows: Sequence[Window], what: str) -> Iterator[Window]:
+    """Yield windows, and report the texts of those that were worked on."""
+    done, total = 0, sum(len(window.texts) for window in windows)
+    with phase(translator.callback, what, "texts") as progress:
+        for window in windows:
+            yield window
+            done += len(window.texts)
+            progress(done, total)
 
 
 def _accepted(translator: Translator, window: Window, verdicts: Verdicts) -> Iterator[tuple[str, str]]:

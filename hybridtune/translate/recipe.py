@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from hybridtune.errors import InputError
+from hybridtune.runtime.local import gpus
 from hybridtune.translate.engine import Decoding, Engine, EngineName
 from hybridtune.translate.families import Family, FamilyTokenizer
 
@@ -34,18 +35,11 @@ class EngineRecipe:
         return Seq2SeqEngine(self.weights, self.decoding, self.device, self.threads, tokenizer)
 
 
-def choose_decoding(
-    engine: EngineName | None,
-    compute_type: str | None,
-    is_converted: bool,
-    on_gpu: bool,
-    beam_size: int,
-    max_tokens: int,
-) -> Decoding:
-    """Return how a model is run, with what is not given chosen: CTranslate2 where it is installed, int8 on a CPU.
+def choose_engine(engine: EngineName | None, is_converted: bool) -> EngineName:
+    """Return the engine that runs a model's folder: CTranslate2 where it is installed, if none is named.
 
     Raises:
-        InputError: the engine is not installed, cannot run the model's folder, or not with this compute type.
+        InputError: the engine is not installed, or cannot run the folder.
     """
     installed = importlib.util.find_spec("ctranslate2") is not None
     engine = engine or ("ctranslate2" if installed or is_converted else "transformers")
@@ -59,6 +53,24 @@ def choose_decoding(
             "--engine transformers: the model's folder is one of CTranslate2; give the folder that it was converted "
             "from, or --engine ctranslate2"
         )
+    return engine
+
+
+def usable_gpus(engine: EngineName) -> int:
+    """Return the GPUs of this machine that an engine can use."""
+    if engine == "ctranslate2":
+        import ctranslate2
+
+        return min(gpus(), int(ctranslate2.get_cuda_device_count()))
+    return gpus()
+
+
+def choose_compute_type(engine: EngineName, compute_type: str | None, on_gpu: bool) -> str:
+    """Return how weights and products are held: int8 on a CPU by CTranslate2, if nothing is named.
+
+    Raises:
+        InputError: the engine has no such compute type here.
+    """
     known = _compute_types(engine, on_gpu)
     if compute_type is not None and compute_type not in known:
         place = "GPU" if on_gpu else "CPU"
@@ -66,7 +78,7 @@ def choose_decoding(
             f"--compute-type {compute_type}: {engine} has it not on this {place}; it has {', '.join(sorted(known))}"
         )
     chosen = ("int8_float16" if on_gpu else "int8") if engine == "ctranslate2" else "float16" if on_gpu else "float32"
-    return Decoding(engine, compute_type or (chosen if chosen in known else "float32"), beam_size, max_tokens)
+    return compute_type or (chosen if chosen in known else "float32")
 
 
 def _compute_types(engine: EngineName, on_gpu: bool) -> set[str]:

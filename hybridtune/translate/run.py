@@ -17,19 +17,18 @@ from hybridtune.data.readers.sources import find_sources, read_groups
 from hybridtune.data.text_key import text_key
 from hybridtune.errors import InputError
 from hybridtune.prepare.writer import open_groups, output_file
-from hybridtune.runtime.local import gpus
 from hybridtune.runtime.resources import cores
 from hybridtune.storage.files import cache_folder, write_atomically
 from hybridtune.study.translated import REPORT
 from hybridtune.translate.agreement import AgreementName, Similarity, Thresholds, chrf
 from hybridtune.translate.cache import Cache, open_cache
 from hybridtune.translate.checks import Checks
-from hybridtune.translate.engine import EngineName
+from hybridtune.translate.engine import Decoding, EngineName
 from hybridtune.translate.estimate import estimate
 from hybridtune.translate.families import FamilyTokenizer
 from hybridtune.translate.judge import Verdicts, agreement_report, judge, judge_agreement
 from hybridtune.translate.models import Model, convert, find_model
-from hybridtune.translate.recipe import EngineRecipe, choose_decoding
+from hybridtune.translate.recipe import EngineRecipe, choose_compute_type, choose_engine, usable_gpus
 from hybridtune.translate.translator import StartPool, Translator, ray_pool
 from hybridtune.translate.wanted import Wanted, Windows, gather
 
@@ -124,11 +123,12 @@ def _set_up(data_sets: Sequence[DataSet], options: TranslateOptions, callback: S
     if options.agreement is None and options.thresholds != Thresholds():
         raise InputError("--threshold is of --check back or --check similarity: give one of them too")
     model = find_model(options.model)
-    on_gpu, count = gpus() > 0, gpus()
-    decoding = choose_decoding(
-        options.engine, options.compute_type, model.is_converted, on_gpu, options.beam_size, options.max_tokens
-    )
-    workers = options.workers or (count if on_gpu else 1)
+    engine = choose_engine(options.engine, model.is_converted)
+    count = usable_gpus(engine)
+    on_gpu = count > 0
+    compute_type = choose_compute_type(engine, options.compute_type, on_gpu)
+    decoding = Decoding(engine, compute_type, options.beam_size, options.max_tokens)
+    workers = options.workers or max(1, count)
     if on_gpu and workers > count:
         raise InputError(f"--workers {workers}: each takes a GPU, and this machine has {count}")
     tokenizer = FamilyTokenizer(model.family, model.folder, options.model)
@@ -160,8 +160,11 @@ def _gather(setup: _Setup, options: TranslateOptions, callback: StudyCallback) -
     """Return the texts to translate; refuse a source language that the model lacks, and data without any such text."""
     windows = gather(_groups(setup), options.wanted, setup.batch_tokens)
     tokenizer = FamilyTokenizer(setup.model.family, setup.model.folder, options.model)
-    for source in {window.direction.source for window in windows.windows}:
-        tokenizer.token(source, target=False)
+    for direction in {window.direction for window in windows.windows}:
+        tokenizer.token(direction.source, target=False)
+        if options.agreement == "back":
+            tokenizer.token(direction.source, target=True)
+            tokenizer.token(direction.target, target=False)
     reasons = "; ".join(f"{count:,} {reason}" for reason, count in windows.missed.items())
     if not windows.windows:
         raise InputError(
@@ -170,6 +173,8 @@ def _gather(setup: _Setup, options: TranslateOptions, callback: StudyCallback) -
         )
     if reasons:
         callback.on_message(f"left alone: {reasons}")
+    distinct = sum(len(window.texts) for window in windows.windows)
+    callback.on_message(f"{windows.asked:,} texts to translate, {distinct:,} of them different")
     return windows
 
 

@@ -8,7 +8,7 @@ from hybridtune.errors import InputError
 from hybridtune.translate.batches import batches_by_length
 from hybridtune.translate.engine import Decoding
 from hybridtune.translate.models import convert, find_model
-from hybridtune.translate.recipe import EngineRecipe, choose_decoding
+from hybridtune.translate.recipe import EngineRecipe, choose_compute_type, choose_engine
 
 
 def engine_of(folder, name, compute_type="float32", max_tokens=24):
@@ -81,20 +81,23 @@ class Refusing:
 
 
 def test_the_engine_is_ctranslate2_in_int8_where_nothing_is_said():
-    chosen = choose_decoding(None, None, False, on_gpu=False, beam_size=2, max_tokens=8)
-    assert (chosen.engine, chosen.compute_type) == ("ctranslate2", "int8")
-    assert choose_decoding("transformers", None, False, False, 2, 8).compute_type == "float32"
+    assert choose_engine(None, is_converted=False) == "ctranslate2"
+    assert choose_compute_type("ctranslate2", None, on_gpu=False) == "int8"
+    assert choose_compute_type("transformers", None, on_gpu=False) == "float32"
+    assert choose_compute_type("transformers", None, on_gpu=True) == "float16"
 
 
 def test_without_ctranslate2_transformers_runs(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert choose_decoding(None, None, False, False, 2, 8).engine == "transformers"
+    assert choose_engine(None, is_converted=False) == "transformers"
     with pytest.raises(InputError, match=r"pip install 'hybridtune\[translate\]'"):
-        choose_decoding("ctranslate2", None, False, False, 2, 8)
+        choose_engine("ctranslate2", is_converted=False)
+    with pytest.raises(InputError, match="not installed"):
+        choose_engine(None, is_converted=True)
 
 
 def test_an_engine_refuses_what_it_cannot_run():
     with pytest.raises(InputError, match="give the folder that it was converted from"):
-        choose_decoding("transformers", None, True, False, 2, 8)
+        choose_engine("transformers", is_converted=True)
     with pytest.raises(InputError, match=r"--compute-type int4: ctranslate2 has it not on this CPU; it has .*int8"):
-        choose_decoding(None, "int4", False, False, 2, 8)
+        choose_compute_type("ctranslate2", "int4", on_gpu=False)
