@@ -1,24 +1,30 @@
 """`hybridtune init`: a first study on anybody's pairs, written as a study file in which every line is explained.
 
-The rows are grouped by the way that gives most pairs, and everything that the study file says is worked out of the
-groups: what is held out, the batch, the lengths, the steps of a run of minutes.
+The rows are cleaned, and grouped by the way that gives most pairs; everything that the study file says is worked out of
+the groups: what is held out, the batch, the lengths, the steps of a run of minutes.
 """
 
+import json
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from hybridtune.callbacks import StudyCallback
 from hybridtune.config.fields import DataSet, Encoder
 from hybridtune.config.yaml_text import dump_yaml
-from hybridtune.data.language_check import mostly_mislabelled
-from hybridtune.data.readers.sources import find_sources, parse_groups
+from hybridtune.data.language_check import GROUPS, TEXTS, mostly_mislabelled
+from hybridtune.data.readers.files import Source
+from hybridtune.data.readers.notes import Notes
+from hybridtune.data.readers.sources import find_sources, parse_groups, read_groups
 from hybridtune.data.text_sample import TextSample
 from hybridtune.errors import InputError
 from hybridtune.model.folder import check_fit, longest_text, model_config, with_folder_settings
 from hybridtune.model.tokenizer import Tokenizer, pretrained_tokenizer, train_tokenizer
+from hybridtune.prepare.clean import clean, report_of
+from hybridtune.prepare.cleaning import Rules
 from hybridtune.prepare.first_study import (
     TRIALS,
     Batches,
@@ -50,33 +56,46 @@ def init(
             encoder cannot be used.
     """
     groups = out.with_name(f"{out.stem}.groups.jsonl")
-    _check_files(out, groups, force)
+    _check_files((out, groups, report_of(groups)), force)
     start = with_folder_settings(Encoder(name=encoder or "tiny"))
     own = None if start.name == "tiny" else pretrained_tokenizer(start.name)
+    sources = find_sources(data_sets)
+    _check_languages(sources, callback)
     with tempfile.TemporaryDirectory(prefix="hybridtune-") as folder:
-        written = Path(folder) / groups.name
-        found = _group(data_sets, written, callback)
+        clean_file, written = Path(folder) / "clean.jsonl", Path(folder) / groups.name
+        cleaning = clean(data_sets, str(clean_file), Rules(), callback)
+        found = _group([DataSet(path=str(clean_file))], written, callback)
         sample, documents = TextSample(), set()
         for group in parse_groups(written):
             sample.add(group)
             documents.add(group.document_id)
-        wrong = mostly_mislabelled(sample)
-        if wrong is not None:
-            raise InputError(f"{', '.join(one.path for one in data_sets)}: {wrong.describe()}")
         callback.on_message("working out the batches")
         held = hold_out(str(written), len(documents - {""}))
         batches = choose_batches(held.corpus, gpus() > 0)
         text, chosen = _study(out, groups, data_sets, start, own, sample, held, batches)
         groups.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(groups, written.read_bytes())
+    cleaning |= {"file": str(groups), "report": str(report_of(groups))}
+    write_atomically(report_of(groups), json.dumps(cleaning, ensure_ascii=False, indent=1) + "\n")
     write_atomically(out, text)
-    return {"study": str(out), "groups": str(groups), **found, **chosen}
+    return {"study": str(out), "groups": str(groups), "cleaning": cleaning, **found, **chosen}
 
 
-def _check_files(out: Path, groups: Path, force: bool) -> None:
-    if out.suffix not in (".yaml", ".yml"):
-        raise InputError(f"--out {out}: a study file ends in .yaml")
-    for file in (out, groups):
+def _check_languages(sources: Sequence[Source], callback: StudyCallback) -> None:
+    """Report the formats; refuse data of which most texts of a language are in another: cleaning would drop these."""
+    notes = Notes()
+    groups = islice((group for source in sources for group in read_groups(source, notes)), GROUPS)
+    wrong = mostly_mislabelled(TextSample.of(groups, TEXTS))
+    for line in notes.formats():
+        callback.on_message(line)
+    if wrong is not None:
+        raise InputError(f"{sources[0].name}: {wrong.describe()}")
+
+
+def _check_files(files: Sequence[Path], force: bool) -> None:
+    if files[0].suffix not in (".yaml", ".yml"):
+        raise InputError(f"--out {files[0]}: a study file ends in .yaml")
+    for file in files:
         if file.exists() and not force:
             raise InputError(f"{file}: is there already; --force writes it anew, --out names another study file")
 

@@ -9,6 +9,13 @@ from hybridtune.terminal.tables import plain_table
 
 def cleaned_summary(result: Mapping[str, Any], screen: Screen) -> None:
     """Print what was changed and dropped by reason, an example of each, and where the rows are."""
+    cleaned_tables(result, screen)
+    screen.print(f"{result['written']:,} of {result['rows']:,} rows written: {result['file']}")
+    screen.print(f"report: {result['report']}")
+
+
+def cleaned_tables(result: Mapping[str, Any], screen: Screen) -> None:
+    """Print what was changed and dropped by reason, and examples of each."""
     for title, column in (("changed", ("texts",)), ("dropped", ("texts", "rows"))):
         found = result[title]
         if found:
@@ -20,8 +27,6 @@ def cleaned_summary(result: Mapping[str, Any], screen: Screen) -> None:
                     screen.print(f"  {reason}: {example['where']} ({example['language']}{note}): {example['text']}")
     if result["not judged"]:
         screen.print(f"no text was judged to be in a wrong language of: {', '.join(result['not judged'])}")
-    screen.print(f"{result['written']:,} of {result['rows']:,} rows written: {result['file']}")
-    screen.print(f"report: {result['report']}")
 
 
 def checked_summary(result: Mapping[str, Any], screen: Screen) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from hybridtune.terminal.cleaning import cleaned_tables
 from hybridtune.terminal.screen import Screen
 from hybridtune.terminal.tables import plain_table
 
@@ -11,11 +12,12 @@ _WAYS = {"id": "rows of one id are one group", "text": "rows of equal query or p
 
 def init_summary(result: Mapping[str, Any], screen: Screen) -> None:
     """Print what was found and written."""
+    cleaned_tables(result["cleaning"], screen)
     grouped = result["grouped"]
     joined = _WAYS[result["by"]] if result["by"] is not None else "no rows were joined"
     screen.print(
-        f"{result['rows']:,} rows, {grouped['groups']:,} groups ({joined}): {grouped['mono']:,} mono and "
-        f"{grouped['cross']:,} cross pairs"
+        f"{result['cleaning']['rows']:,} rows, {result['rows']:,} of them clean, {grouped['groups']:,} groups ({joined}): "
+        f"{grouped['mono']:,} mono and {grouped['cross']:,} cross pairs"
     )
     for reason, count in result["left_out"].items():
         screen.print(f"left out: {count:,} {reason}")
@@ -28,5 +30,5 @@ def init_summary(result: Mapping[str, Any], screen: Screen) -> None:
         then = "trained on all the same: the scores are too good" if result["on_leak"] == "warn" else "left out"
         screen.print(f"{result['leaking_groups']:,} groups repeat a text of the dev or test part: {then}")
     screen.print(f"a batch of {result['batch_size']} pairs, {result['steps']} steps a training")
-    screen.print(f"written: {result['study']}, {result['groups']}")
+    screen.print(f"written: {result['study']}, {result['groups']}, {result['cleaning']['report']}")
     screen.print(f"next:  hybridtune run {result['study']}")

@@ -24,7 +24,9 @@ def flat(groups_file):
 def test_a_help_centre_becomes_a_study_that_passes_its_checks(call, tmp_path):
     code, out, _ = call("init", write_help_centre(tmp_path / "pairs.csv"))
     assert code == 0
-    assert "600 rows, 300 groups (rows of one id are one group): 600 mono and 1,120 cross pairs" in out
+    assert (
+        "600 rows, 600 of them clean, 300 groups (rows of one id are one group): 600 mono and 1,120 cross pairs" in out
+    )
     assert out.endswith("next:  hybridtune run study.yaml\n")
     study = load_study("study.yaml")
     assert study.train.batch_size == 32
@@ -63,6 +65,22 @@ def test_languages_that_are_too_small_and_cross_nothing_are_told(call, flat):
     study = load_study("study.yaml")
     assert (study.mix.mixing_ratio, study.search.arms, study.search.objective) == (1.0, "none", ["multi/AP"])
     assert call("run", "study.yaml", "--dry-run")[0] == 0
+
+
+def test_rows_that_teach_nothing_are_left_out_and_told(call, flat, tmp_path):
+    rows = list(help_centre())
+    spoiled = [rows[0], rows[1] | {"answer": rows[1]["question"]}]
+    code, out, _ = call("init", flat([*rows, *spoiled]), "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert {reason: about["rows"] for reason, about in found["cleaning"]["dropped"].items()} == {
+        "passage-is-query": 1,
+        "duplicate": 1,
+    }
+    assert found["grouped"]["mono"] == 600
+    report = tmp_path / "here" / "study.groups.jsonl.report.json"
+    assert json.loads(report.read_text(encoding="utf-8")) == found["cleaning"]
+    assert found["cleaning"]["file"] == "study.groups.jsonl"
 
 
 def test_a_few_pairs_give_a_small_batch(call, flat):
