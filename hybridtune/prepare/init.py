@@ -17,7 +17,6 @@ from hybridtune.config.fields import DataSet, Encoder
 from hybridtune.config.yaml_text import dump_yaml
 from hybridtune.data.language_check import GROUPS, TEXTS, mostly_mislabelled
 from hybridtune.data.readers.files import Source
-from hybridtune.data.readers.notes import Notes
 from hybridtune.data.readers.sources import find_sources, parse_groups, read_groups
 from hybridtune.data.text_sample import TextSample
 from hybridtune.errors import InputError
@@ -60,7 +59,7 @@ def init(
     start = with_folder_settings(Encoder(name=encoder or "tiny"))
     own = None if start.name == "tiny" else pretrained_tokenizer(start.name)
     sources = find_sources(data_sets)
-    _check_languages(sources, callback)
+    _check_languages(sources)
     with tempfile.TemporaryDirectory(prefix="hybridtune-") as folder:
         clean_file, written = Path(folder) / "clean.jsonl", Path(folder) / groups.name
         cleaning = clean(data_sets, str(clean_file), Rules(), callback)
@@ -81,13 +80,10 @@ def init(
     return {"study": str(out), "groups": str(groups), "cleaning": cleaning, **found, **chosen}
 
 
-def _check_languages(sources: Sequence[Source], callback: StudyCallback) -> None:
-    """Report the formats; refuse data of which most texts of a language are in another: cleaning would drop these."""
-    notes = Notes()
-    groups = islice((group for source in sources for group in read_groups(source, notes)), GROUPS)
+def _check_languages(sources: Sequence[Source]) -> None:
+    """Refuse data of which most texts of a language are in another one: cleaning would drop these."""
+    groups = islice((group for source in sources for group in read_groups(source)), GROUPS)
     wrong = mostly_mislabelled(TextSample.of(groups, TEXTS))
-    for line in notes.formats():
-        callback.on_message(line)
     if wrong is not None:
         raise InputError(f"{sources[0].name}: {wrong.describe()}")
 

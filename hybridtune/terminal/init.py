@@ -16,8 +16,8 @@ def init_summary(result: Mapping[str, Any], screen: Screen) -> None:
     grouped = result["grouped"]
     joined = _WAYS[result["by"]] if result["by"] is not None else "no rows were joined"
     screen.print(
-        f"{result['cleaning']['rows']:,} rows, {result['rows']:,} of them clean, {grouped['groups']:,} groups ({joined}): "
-        f"{grouped['mono']:,} mono and {grouped['cross']:,} cross pairs"
+        f"{result['cleaning']['rows']:,} rows, {result['rows']:,} of them clean, {grouped['groups']:,} groups "
+        f"({joined}): {grouped['mono']:,} mono and {grouped['cross']:,} cross pairs"
     )
     for reason, count in result["left_out"].items():
         screen.print(f"left out: {count:,} {reason}")
