@@ -19,9 +19,13 @@ def dropped_translations(paths: Iterable[str]) -> dict[str, int]:
     found: Counter[str] = Counter()
     for report in {report for path in paths if not is_remote(path) for report in _reports(path)}:
         try:
-            found.update(json.loads(report.read_text(encoding="utf-8"))["dropped"])
-        except (OSError, ValueError, KeyError, TypeError):
-            continue  # a file of that name which is none of ours
+            content = json.loads(report.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if (
+            isinstance(content, dict) and {"translated", "dropped"} <= content.keys()
+        ):  # other commands write reports too
+            found.update(content["dropped"])
     return dict(found.most_common())
 
 

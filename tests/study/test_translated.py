@@ -1,10 +1,12 @@
 import json
 
+import pytest
+
 from hybridtune.study.translated import dropped_translations
 
 
 def report(file, **dropped):
-    file.with_name(file.name + ".report.json").write_text(json.dumps({"dropped": dropped}))
+    file.with_name(file.name + ".report.json").write_text(json.dumps({"translated": 9, "dropped": dropped}))
 
 
 def test_reports_beside_files_in_folders_and_under_globs_are_summed_once(tmp_path):
@@ -26,7 +28,8 @@ def test_reports_beside_files_in_folders_and_under_globs_are_summed_once(tmp_pat
     assert dropped_translations(paths) == {"repetition": 5, "empty": 2}
 
 
-def test_a_file_of_that_name_that_is_no_report_says_nothing(tmp_path):
+@pytest.mark.parametrize("content", ["[1]", "{", '{"dropped": {"near duplicate": 3}}'])
+def test_a_file_of_that_name_that_is_another_report_says_nothing(tmp_path, content):
     (tmp_path / "a.jsonl").write_text("")
-    (tmp_path / "a.jsonl.report.json").write_text("[1]")
+    (tmp_path / "a.jsonl.report.json").write_text(content)
     assert dropped_translations([str(tmp_path / "a.jsonl")]) == {}

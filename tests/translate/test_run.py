@@ -87,6 +87,22 @@ def test_groups_of_one_language_become_parallel(run):
     assert said.phases[-1] == ("checking", 12, 12)
 
 
+def test_flat_pairs_become_groups_of_translations(folders, tmp_path):
+    table = tmp_path / "pairs.csv"
+    table.write_text("question,answer\nWho opened the bridge?,The mayor of the town.\nWhen was it?,On a Monday.\n")
+    options = TranslateOptions(
+        model=str(folders["OPUS-MT"]),
+        wanted=parse_wanted("both", "sw", None, None),
+        out=str(tmp_path / "out.jsonl"),
+        engine="transformers",
+        cache=tmp_path / "cache",
+    )
+    translate([DataSet(path=str(table), language="en")], options, Said(), pools.of(answer))
+    groups = list(parse_groups(str(tmp_path / "out.jsonl")))
+    assert [set(group.queries) for group in groups] == [{"en", "sw"}] * 2
+    assert groups[1].passages == {"en": "On a Monday.", "sw": answer("On a Monday.", "sw")}
+
+
 def test_every_row_and_the_report_say_what_translated_it(run, tmp_path):
     report, groups, *_ = run(rows(1))
     assert groups[0].translated == {"queries": {"sw": "en", "ha": "en"}, "passages": {"sw": "en", "ha": "en"}}
