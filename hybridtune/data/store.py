@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import repeat
+from itertools import chain, repeat
 from pathlib import Path
 from typing import IO, Any
 
@@ -255,7 +255,10 @@ def _content(source: Source) -> bytes:
     digest = hashlib.sha256()
     if source.reader is not None:
         digest.update(f"{source.reader} ".encode() + hook_source(source.reader, f"{source.name}: reader"))
-    if source.filesystem is not None:
+    pieces: Iterable[bytes]
+    if source.files:
+        pieces = (piece for name, file in source.inside().items() for piece in chain([name.encode()], read_bytes(file)))
+    elif source.filesystem is not None:
         pieces = read_bytes(source)
     elif source.reader is not None and Path(source.path).is_file():
         pieces = read_bytes(source._replace(filesystem=LocalFileSystem()))

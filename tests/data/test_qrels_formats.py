@@ -384,11 +384,11 @@ def test_a_query_with_judged_negatives_alone_stays(tmp_path):
 
 
 def test_texts_without_a_language(tmp_path):
-    ask = "no language in this row; say that of all texts with --set benchmark.language=en, or each row's as its "
-    assert error(beir(tmp_path)) == f"HERE/queries.jsonl:1: {ask}'language'"
+    ask = "no language in this row; say that of all texts (language: en; of a benchmark --set benchmark.language=en), "
+    assert error(beir(tmp_path)) == f"HERE/queries.jsonl:1: {ask}or each row's as its 'language'"
     (tmp_path / "queries.jsonl").unlink()
     write(tmp_path, **{"topics.tsv": "q1\thow fast?\n"})
-    assert error(tmp_path).startswith("HERE/topics.tsv:1: no language in this row; say that of all texts with --set ")
+    assert error(tmp_path).startswith("HERE/topics.tsv:1: no language in this row; say that of all texts (")
 
 
 @pytest.mark.parametrize("row", ["q1 no tab", "\tno id", "q1"])
@@ -418,9 +418,7 @@ def test_null_says_neither_id_nor_language(tmp_path):
     rows = read(write(tmp_path, **files), language="sw")
     assert rows.queries == [Text("q1", "sw", "x?")]
     assert passages(rows) == [("d1", "sw", "x")]
-    assert error(tmp_path).startswith(
-        "HERE/queries.jsonl:1: no language in this row; say that of all texts with --set "
-    )
+    assert error(tmp_path).startswith("HERE/queries.jsonl:1: no language in this row; say that of all texts (")
 
 
 def test_the_largest_grades(tmp_path):

@@ -6,9 +6,8 @@ from dataclasses import replace
 
 from hybridtune.config.fields import BenchmarkSource, DataSet
 from hybridtune.config.languages import language_code
-from hybridtune.data.readers.files import EMBEDDED, HELD_OUT, SUFFIXES, read_head
+from hybridtune.data.readers.files import EMBEDDED, HELD_OUT, SUFFIXES, kind_of
 from hybridtune.data.readers.finding import files_below
-from hybridtune.data.readers.foreign import foreign_folder, not_read
 from hybridtune.data.readers.languages import mixed_up
 from hybridtune.data.readers.native import Group, benchmark_of_groups, cut_benchmark, parse_group
 from hybridtune.data.readers.own import call_reader, reader_rows
@@ -92,13 +91,11 @@ def _read(source: BenchmarkSource) -> BenchmarkRows:
     xquad_r = {} if miracl or mlqa or qrels else xquad_r_files(files)
     if not (miracl or mlqa or qrels or xquad_r):
         refuse_part([*single, *(file for name, file in files.items() if "/" not in name or "/docs-" in name)])
-        if files and not any("/" not in name and name.endswith(SUFFIXES) for name in files):
-            foreign = foreign_folder(files, lambda name: read_head(files[name]))
+        if files and not any(kind_of(name) for name in files):
             more = f" and {len(files) - 5} more" if len(files) > 5 else ""
             found = f"found {', '.join([*files][:5])}{more}; known: {KNOWN}"
-            reason = found if foreign is None else not_read(foreign)
-            raise InputError(f"{source.path}: no benchmark of a known format; {reason}")
-    if source.language is not None and (miracl or mlqa or not qrels):
+            raise InputError(f"{source.path}: no benchmark of a known format; {found}")
+    if source.language is not None and (miracl or mlqa or xquad_r):
         raise InputError(f"{source.path}: every text there names its language; leave benchmark.language out")
     if source.ignore_identical_ids is not None and (miracl or mlqa or not qrels):
         raise InputError(
@@ -115,8 +112,19 @@ def _read(source: BenchmarkSource) -> BenchmarkRows:
         raise InputError(f"{source.path}: no splits there, yet split {source.split!r} is asked for")
     if xquad_r:
         return _only(read_xquad_r(xquad_r, source), source.languages)
-    groups = [group for file in single or find_sources([source.path]) for group in read_groups(file)]
-    return _only(cut_benchmark(source, groups), source.languages)
+    return _only(cut_benchmark(source, _groups(source)), source.languages)
+
+
+def _groups(source: BenchmarkSource) -> list[Group]:
+    """Read the groups, or pairs, that make a benchmark: their passages are the corpus."""
+    sources = find_sources([DataSet(path=source.path, language=source.language)])
+    for found in sources:
+        if found.kind not in ("", "squad", "hub"):
+            raise InputError(
+                f"{source.path}: the files of {found.kind} are read as training pairs; as a benchmark, with the whole "
+                "corpus, they are converted to BEIR's files: docs/data.md#data-in-other-formats has the code"
+            )
+    return [group for found in sources for group in read_groups(found)]
 
 
 def _only(rows: BenchmarkRows, wanted: Sequence[str] | None) -> BenchmarkRows:

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 from pyarrow import fs
 
-from hybridtune.data.readers.foreign import HEAD_BYTES
 from hybridtune.errors import InputError
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")  # of groups that are written
@@ -24,6 +23,7 @@ HELD_OUT = "holdout:"
 _JUNK = ("__MACOSX", "_SUCCESS", "_metadata", "_common_metadata")  # of archives and of Spark
 
 
+_HEAD = 65536  # bytes that show the format of a file
 UNREADABLE = (OSError, ValueError, pa.ArrowException)  # what file systems raise
 
 
@@ -135,7 +135,7 @@ def read_head(file: Source) -> bytes:
     """Read the first bytes of a file, enough to recognise its format; none where it cannot be read."""
     try:
         with opened(file, "detect") as stream:
-            head: bytes = stream.read(HEAD_BYTES)
+            head: bytes = stream.read(_HEAD)
             return head
     except InputError:
         return b""

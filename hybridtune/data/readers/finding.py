@@ -6,7 +6,6 @@ import os.path
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +21,14 @@ from hybridtune.data.readers.files import (
     is_junk,
     kind_of,
     one_line,
-    read_head,
 )
-from hybridtune.data.readers.foreign import foreign_file, foreign_folder, not_read
 from hybridtune.errors import InputError
 from hybridtune.storage.files import open_filesystem
 
 _DEPTH = 3  # miracl/miracl-v1.0-sw/topics/<file>
-_FILES_LOOKED_AT = 1000  # in a folder of no known format
 _ABOUT = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "config.json", "metadata.json")
-_SHARD = re.compile(r"(?P<split>[^/]+?)-\d{5}-of-\d{5}\.")  # of a data set of the hub
+# Of a data set of the hub, data/train-00000-of-00002.parquet, or of a saved one, train/data-00000-of-00001.arrow.
+_SHARD = re.compile(r"(?:(?P<folder>[^/]+)/data|(?P<split>[^/]+?))-\d{5}-of-\d{5}\.[^/]+$")
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 KNOWN_SUFFIXES = f"{', '.join(f'.{kind}' for kind in KINDS)} ({', '.join(COMPRESSED)} too)"
 
@@ -119,12 +116,6 @@ def nothing_at(path: str) -> str:
             return "does not exist" + f"; a data set of the hub is written hf://datasets/{path}" * bool(hub)
         if location.is_dir() and all(is_junk(entry.name) for entry in location.iterdir()):
             return "the folder is empty"
-        files = islice((file for file in location.rglob("*") if file.is_file()), _FILES_LOOKED_AT)
-        names = [file.relative_to(location).as_posix() for file in files]
-        local = fs.LocalFileSystem()
-        foreign = foreign_folder(names, lambda name: read_head(Source(name, str(location / name), local)))
-        if foreign is not None:
-            return not_read(foreign)
     return f"no {KNOWN_SUFFIXES} file there"
 
 
@@ -155,9 +146,7 @@ def expand(path: str, split: str | None = None) -> list[Source]:
         raise InputError(f"{path}: no file of the split {split!r}; there are: {', '.join(map(_last, names[:5]))}")
     for name in chosen:
         if kind_of(name) is None:
-            foreign = foreign_file(name, read_head(Source(name, name, filesystem)))
-            kind = f"unknown kind of file; known: {KNOWN_SUFFIXES}" if foreign is None else not_read(foreign)
-            raise InputError(f"{name}: {kind}")
+            raise InputError(f"{name}: unknown kind of file; known: {KNOWN_SUFFIXES}")
         if "://" not in path and not Path(name).is_file():
             raise InputError(f"{name}: {_broken_link(Path(name)) if not Path(name).exists() else 'is not a file'}")
     return [Source(name, name, filesystem) for name in chosen]
@@ -188,15 +177,20 @@ def _remote_files(path: str) -> tuple[Any, list[str]]:
 
 
 def _data_files(names: list[str]) -> list[str]:
-    rows = sorted(name for name in names if kind_of(name) not in (None, "json"))
+    # What `datasets` caches of a folder that it saved is no part of it.
+    cached = [name for name in names if name.endswith(".arrow") and _last(name).startswith("cache-")]
+    rows = sorted(name for name in {*names} - {*cached} if kind_of(name) not in (None, "json"))
     return rows or sorted(name for name in names if kind_of(name) == "json" and _last(name) not in _ABOUT)
 
 
 def _of_split(names: list[str], split: str | None) -> list[str]:
-    """Return the files that are named for a split; without one, of the hub's shards those of the training split."""
+    """Return the files that are named for a split; without one, of the hub's shards those of the training split.
+
+    A folder that `datasets` saved has a folder a split.
+    """
     if split is None:
-        shards = [_SHARD.match(_last(name)) for name in names]
-        if not all(shards) or "train" not in {shard["split"] for shard in shards if shard}:
+        shards = [_SHARD.search(name) for name in names]
+        if not all(shards) or "train" not in {shard["folder"] or shard["split"] for shard in shards if shard}:
             return names
         split = "train"
     word = re.compile(rf"(^|[/._-]){re.escape(split)}([/._-]|$)")

@@ -1,21 +1,28 @@
 """Training data of any format: where it is, and the groups that it holds. Everything that reads groups begins here."""
 
 import os.path
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, count
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from hybridtune.config.fields import DataSet
 from hybridtune.data.readers.files import Layout, Source, embedded_part, kind_of, without_suffix
-from hybridtune.data.readers.finding import expand, nothing_at
+from hybridtune.data.readers.finding import expand, files_below, nothing_at
 from hybridtune.data.readers.flat import find_columns, flat_rows, looks_flat
-from hybridtune.data.readers.foreign import foreign_row, not_read
+from hybridtune.data.readers.hub import hub_rows, is_hub_name
+from hybridtune.data.readers.judged import judged_kind, judged_rows, part_of
 from hybridtune.data.readers.native import Group, parse_group
 from hybridtune.data.readers.notes import Notes
 from hybridtune.data.readers.own import call_reader, reader_rows
 from hybridtune.data.readers.rows import read_rows
+from hybridtune.data.readers.squad_pairs import is_squad, squad_files, squad_rows
 from hybridtune.errors import InputError
+
+_FOLDERS: dict[str, Callable[[Source, Notes], Iterator[tuple[str, Any]]]] = {
+    "squad": squad_rows,
+    **dict.fromkeys(("beir", "miracl", "ciral", "neuclir", "mmarco", "mrtydi", "clirmatrix"), judged_rows),
+}
 
 
 def find_sources(data_sets: Sequence[str | DataSet]) -> list[Source]:
@@ -32,11 +39,31 @@ def find_sources(data_sets: Sequence[str | DataSet]) -> list[Source]:
             sources.append(Source(path, path, None, number, data_set.reader))
             continue
         layout = Layout(data_set.format, tuple(data_set.columns.items()), data_set.language, data_set.split)
-        found = [source._replace(data_set=number, layout=layout) for source in expand(path, layout.split)]
+        found = [source._replace(data_set=number, layout=layout) for source in _sources_at(path, layout)]
         if not found:
             raise InputError(f"{path}: {nothing_at(path)}")
         sources.extend(found)
     return _with_stems(sources)
+
+
+def _sources_at(path: str, layout: Layout) -> list[Source]:
+    """Return what is at a path: a data set of the hub, the files of a folder that are read together, or files."""
+    if is_hub_name(path):
+        return [Source(path, path, None, kind="hub")]
+    files = files_below(path)
+    together = layout.format in (None, "squad") or layout.format not in ("groups", "pairs")
+    kind = judged_kind(files) if together and layout.format != "squad" else None
+    if kind is None and layout.format not in (None, "groups", "pairs", "squad"):
+        raise InputError(f"{path}: no files of {layout.format} are there, by their names; docs/data.md has these")
+    if kind is not None and layout.format not in (None, kind):
+        raise InputError(f"{path}: the files there are those of {kind}, not of {layout.format}")
+    if kind is None and together and len(squad := squad_files(files, layout.split, path)) > 1:
+        kind, files = "squad", squad
+    if kind is None:
+        return expand(path, layout.split)
+    name, first = next(iter(files.items()))
+    folder = first.path.removesuffix(name).rstrip("/")
+    return [Source(path.rstrip("/"), folder, first.filesystem, kind=kind, files=tuple(files.values()))]
 
 
 def _with_stems(sources: Sequence[Source]) -> list[Source]:
@@ -76,7 +103,9 @@ def group_rows(source: Source, notes: Notes | None = None, strict: bool = False)
     notes.begin(source.name)
     if source.reader is not None:
         return reader_rows(source, call_reader(source))
-    if source.filesystem is not None:
+    if source.kind in _FOLDERS:
+        return _FOLDERS[source.kind](source, notes)
+    if source.kind == "hub" or source.filesystem is not None:
         return _rows_of_file(source, notes, strict)
     from hybridtune.data import newsroom  # it reads its word lists at import
 
@@ -85,8 +114,13 @@ def group_rows(source: Source, notes: Notes | None = None, strict: bool = False)
 
 
 def _rows_of_file(source: Source, notes: Notes, strict: bool) -> Iterator[tuple[str, Any]]:
-    """Recognise a file of rows by its first row, and read it: groups, or pairs."""
-    rows = read_rows(source, unique_keys=True)
+    """Recognise a file of rows by its first row, and read it: groups, or pairs; or SQuAD's layout."""
+    if kind_of(source.path) == "json" and source.layout.format in (None, "squad") and is_squad(source):
+        yield from squad_rows(source, notes)
+        return
+    if source.layout.format == "squad":
+        raise InputError(f"{source.name}: not SQuAD's layout: a JSON object with data, paragraphs and qas")
+    rows = hub_rows(source) if source.kind == "hub" else read_rows(source, unique_keys=True)
     first = next(rows, None)
     if first is None:
         return
@@ -97,9 +131,9 @@ def _rows_of_file(source: Source, notes: Notes, strict: bool) -> Iterator[tuple[
             raise InputError(f"{where}: a group names the language of each text; leave language out")
         yield from chain([first], rows)
         return
-    foreign = foreign_row(row)
-    if foreign is not None and not columns:
-        raise InputError(f"{where}: {not_read(foreign)}")
+    why_not = None if columns or looks_flat(list(row)) else part_of(source.name, row)
+    if why_not is not None:
+        raise InputError(f"{where}: {why_not}")
     try:
         taken = find_columns(list(row), columns)
     except ValueError as error:

@@ -228,8 +228,8 @@ def _row_language(row: Mapping[str, Any], language: str | None, where: str) -> s
     code = language if row.get("language") is None else row["language"]
     if code is None:
         raise InputError(
-            f"{where}: no language in this row; say that of all texts with --set benchmark.language=en, or each "
-            "row's as its 'language'"
+            f"{where}: no language in this row; say that of all texts (language: en; of a benchmark --set "
+            "benchmark.language=en), or each row's as its 'language'"
         )
     if not isinstance(code, str):
         raise InputError(f"{where}: language must be a code like 'sw' (got {code!r})")
@@ -377,12 +377,12 @@ def read_qrels_folder(files: JudgedFiles, source: BenchmarkSource) -> BenchmarkR
             others = ", ".join(sorted(file.path.rsplit("/", 1)[-1] for file in present))
             raise InputError(f"{source.path}: no {known} beside {others}")
     split = choose_split(source.split, list(files.qrels), source.path)
-    topics, found = _topics_of(files.topics, split, source.path), Judged()
+    topics, found = topics_of(files.topics, split, source.path), Judged()
     found.add(topics, files.qrels[split], files.corpus, source.language, source.strict)
     return found.rows(f"{source.path} split {split}", source.strict, source.ignore_identical_ids)
 
 
-def _topics_of(topics: Mapping[str, list[Source]], split: str, where: str) -> list[Source]:
+def topics_of(topics: Mapping[str, list[Source]], split: str, where: str) -> list[Source]:
     """Return the only file of queries, or the one that is named for the split."""
     named = [name for name in topics if re.search(rf"(^|[._-]){re.escape(split)}$", name)]
     chosen = named if len(topics) > 1 else list(topics)
