@@ -182,3 +182,17 @@ def split(
     screen = open_screen(as_json)
     result = cut(data_sets, check_fields(Holdout, {**share, "seed": seed}, "split"), out, screen)
     answer(result, as_json, lambda: split_summary(result, screen))
+
+
+@data.command()
+@data_options
+@click.option("--out", metavar="FILE", required=True, help="The file to write: .jsonl, .jsonl.gz or .parquet.")
+@json_option
+def convert(data_sets: "list[DataSet]", out: str, as_json: bool) -> None:
+    """Write data of any known format as groups, one a line, as they are."""
+    from hybridtune.prepare.convert import convert as convert_groups
+    from hybridtune.terminal.conversion import converted_summary
+
+    screen = open_screen(as_json)
+    result = convert_groups(data_sets, out, screen)
+    answer(result, as_json, lambda: converted_summary(result, screen))

@@ -79,10 +79,10 @@ def _data_sets(paths: tuple[str, ...], columns: str | None, named: Mapping[str, 
     from hybridtune.config.validation import check
 
     pairs = [part.partition("=") for part in columns.split(",")] if columns else []
-    for role, equals, column in pairs:
+    for place, (role, equals, column) in enumerate(pairs):
         if not equals:
             raise InputError(f"--columns {columns}: {role!r} is not of the form query=NAME")
-        if sum(role == other for other, _, _ in pairs) > 1:
+        if any(role == other for other, _, _ in pairs[:place]):
             raise InputError(f"--columns {columns}: {role!r} is given twice, the second time as {column!r}")
     given = {name: value for name, value in named.items() if value is not None}
     fields = given | {"columns": {role.strip(): column.strip() for role, _, column in pairs}}

