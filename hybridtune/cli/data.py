@@ -71,7 +71,7 @@ def group(
     mining = mining_settings(encoder, side, thresholds, overrides) if encoder is not None else None
     if by is None or out is None:
         result = grouping.compare_ways(data_sets, mining, screen)
-        answer(result, as_json, lambda: ways_table(result, data_sets[0].path, screen))
+        answer(result, as_json, lambda: ways_table(result, [one.path for one in data_sets], screen))
         return
     result = grouping.group(data_sets, by, out, grouping.Given(alignment, mining), screen)
     answer(result, as_json, lambda: grouped_summary(result, screen))

@@ -134,8 +134,10 @@ def _shared(passage: Int32, query: Int32, queries: _Queries, known: Int32) -> tu
     others: list[int] = []
     unclear: list[int] = []
     column = queries.column[query]
-    starts, ends = np.array(list(runs(passage)), np.int64).reshape(-1, 2).T
-    for start, end in zip(starts[ends - starts > 1].tolist(), ends[ends - starts > 1].tolist(), strict=True):
+    edges = np.flatnonzero(np.diff(passage, prepend=-1, append=-1))  # numbers of texts are not negative
+    starts = edges[:-1][np.diff(edges) > 1]  # of the passages with several queries
+    ends = edges[1:][np.diff(edges) > 1]
+    for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
         languages = column[start:end].tolist()
         if len(set(languages)) == len(languages):
             ones += [start] * (end - start - 1)

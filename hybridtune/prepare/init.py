@@ -6,6 +6,7 @@ the groups: what is held out, the batch, the lengths, the steps of a run of minu
 
 import json
 import re
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from itertools import islice
@@ -38,7 +39,7 @@ from hybridtune.prepare.lengths import token_lengths
 from hybridtune.report.render import render
 from hybridtune.runtime.local import gpus
 from hybridtune.runtime.resources import cores
-from hybridtune.storage.files import write_atomically
+from hybridtune.storage.files import replacing, write_atomically
 
 _LENGTHS = {"queries": "query_length", "passages": "passage_length"}
 _ANY_LENGTH = 1 << 20  # tokens
@@ -72,8 +73,8 @@ def init(
         held = hold_out(str(written), len(documents - {""}))
         batches = choose_batches(held.corpus, gpus() > 0)
         text, chosen = _study(out, groups, data_sets, start, own, sample, held, batches)
-        groups.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(groups, written.read_bytes())
+        with replacing(groups) as temporary:
+            shutil.copyfile(written, temporary)
     cleaning |= {"file": str(groups), "report": str(report_of(groups))}
     write_atomically(report_of(groups), json.dumps(cleaning, ensure_ascii=False, indent=1) + "\n")
     write_atomically(out, text)

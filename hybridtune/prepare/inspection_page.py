@@ -9,6 +9,7 @@ from hybridtune.report.colours import SEQUENTIAL, Scale, colour_at, ink
 from hybridtune.report.render import render
 from hybridtune.storage.files import write_atomically
 
+_SOME = 0.02  # of the texts that were looked at; fewer in another language are names, titles and chance
 _REPEATED = {
     "ids": "groups have the id of an earlier one: `hybridtune data group FILE --by id` joins rows of one id",
     "groups": "groups repeat all texts of an earlier one",
@@ -35,7 +36,8 @@ def remarks(result: Mapping[str, Any]) -> Iterator[str]:
         if result["repeated"][name]:
             yield f"{result['repeated'][name]:,} {words}"
     for found in result["mislabelled"]:
-        yield found["line"]
+        if found["texts"] >= _SOME * found["of"]:
+            yield found["line"]
     if result["not_identified"]:
         yield f"languages that no model tells: {', '.join(result['not_identified'])}"
     for path, leaks in result["leaks"].items():

@@ -1,6 +1,6 @@
 """What `hybridtune data group` prints: what each way gives, what was written, and what could not be joined."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hybridtune.terminal.screen import Screen
@@ -11,8 +11,8 @@ _WIDTH = 100  # characters of a text in a sample
 _NAMES = {"id": "by id", "text": "by text", "alignment": "by alignment", "mining": "by mining"}
 
 
-def ways_table(result: Mapping[str, Any], path: str, screen: Screen) -> None:
-    """Print what each way of grouping would give."""
+def ways_table(result: Mapping[str, Any], paths: Sequence[str], screen: Screen) -> None:
+    """Print what each way of grouping would give, and how the best is called."""
     ways = result["ways"]
     rows = [{"": "as read", **result["as read"]}]
     rows += [{"": _NAMES[way], **{key: found[key] for key in result["as read"]}} for way, found in ways.items()]
@@ -24,7 +24,7 @@ def ways_table(result: Mapping[str, Any], path: str, screen: Screen) -> None:
     if best is None:
         screen.print("no way joins any rows: they are the groups that there are")
         return
-    screen.print(f"nothing was written; next:  hybridtune data group {path} --by {best} --out groups.jsonl")
+    screen.print(f"nothing was written; next:  hybridtune data group {' '.join(paths)} --by {best} --out groups.jsonl")
 
 
 def grouped_summary(result: Mapping[str, Any], screen: Screen) -> None:
