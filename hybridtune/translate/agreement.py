@@ -50,14 +50,18 @@ def parse_thresholds(text: str | None) -> Thresholds:
     return Thresholds(general, of)
 
 
-def chrf(sources: Sequence[str], backs: Sequence[str]) -> list[float]:
-    """Return the chrF of texts that were translated back, against their sources, from 0 to 100."""
+def back_measure() -> Measure:
+    """Return the chrF of texts that were translated back, against their sources, from 0 to 100, as a function."""
     try:
         from sacrebleu.metrics import CHRF
     except ImportError:
         raise InputError("--check back: sacrebleu is not installed: pip install 'hybridtune[translate]'") from None
     metric = CHRF()
-    return [metric.sentence_score(back, [source]).score for source, back in zip(sources, backs, strict=True)]
+
+    def chrf(sources: Sequence[str], backs: Sequence[str]) -> list[float]:
+        return [metric.sentence_score(back, [source]).score for source, back in zip(sources, backs, strict=True)]
+
+    return chrf
 
 
 class Similarity:

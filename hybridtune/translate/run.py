@@ -20,7 +20,7 @@ from hybridtune.prepare.writer import open_groups, output_file
 from hybridtune.runtime.resources import cores
 from hybridtune.storage.files import cache_folder, write_atomically
 from hybridtune.study.translated import REPORT
-from hybridtune.translate.agreement import AgreementName, Similarity, Thresholds, chrf
+from hybridtune.translate.agreement import AgreementName, Measure, Similarity, Thresholds, back_measure
 from hybridtune.translate.cache import Cache, open_cache
 from hybridtune.translate.checks import Checks
 from hybridtune.translate.engine import Decoding, EngineName
@@ -64,6 +64,8 @@ class _Setup:
     file: Path
     model: Model
     recipe: EngineRecipe
+    tokenizer: FamilyTokenizer
+    measure: Measure | None  # of the agreement, if it is asked for
     workers: int
     batch_tokens: int
 
@@ -90,18 +92,19 @@ def translate(
             return estimate(cache, recipe, windows, setup.workers, setup.batch_tokens, callback)
         with Translator(cache, recipe, setup.workers, setup.batch_tokens, callback, start_pool) as translator:
             translator.translate(windows.windows, "translating")
+            done = {"translated": translator.translated, "from_cache": translator.cached}
             verdicts = judge(translator, windows.windows, options.checks, mistaken)
-            if options.agreement is not None:
-                measure = chrf if options.agreement == "back" else _similarity(options)
-                judge_agreement(translator, windows.windows, verdicts, options.agreement, measure, options.thresholds)
+            if options.agreement is not None and setup.measure is not None:
+                judge_agreement(
+                    translator, windows.windows, verdicts, options.agreement, setup.measure, options.thresholds
+                )
         counts = _write(setup, options.wanted, cache, verdicts)
     report = {
         "file": str(setup.file),
         **counts,
         "texts": windows.asked,
         "distinct": sum(len(window.texts) for window in windows.windows),
-        "translated": translator.translated,
-        "from_cache": translator.cached,
+        **done,
         "left_alone": dict(windows.missed),
         "language_not_checked": unknown({window.direction.target for window in windows.windows}),
         **verdicts.report(),
@@ -118,8 +121,6 @@ def translate(
 def _set_up(data_sets: Sequence[DataSet], options: TranslateOptions, callback: StudyCallback) -> _Setup:
     sources = find_sources(data_sets)
     file = output_file(options.out, sources)
-    if options.agreement == "similarity" and options.encoder is None:
-        raise InputError("--check similarity needs --encoder: a model folder or hub name that knows the languages")
     if options.agreement is None and options.thresholds != Thresholds():
         raise InputError("--threshold is of --check back or --check similarity: give one of them too")
     model = find_model(options.model)
@@ -148,7 +149,7 @@ def _set_up(data_sets: Sequence[DataSet], options: TranslateOptions, callback: S
         threads=max(1, cores() // workers),
     )
     tokens = options.batch_tokens or (_BATCH_TOKENS_GPU if on_gpu else _BATCH_TOKENS_CPU)
-    return _Setup(sources, file, model, recipe, workers, tokens)
+    return _Setup(sources, file, model, recipe, tokenizer, _measure(options), workers, tokens)
 
 
 def _groups(setup: _Setup) -> Iterator[Group]:
@@ -159,7 +160,7 @@ def _groups(setup: _Setup) -> Iterator[Group]:
 def _gather(setup: _Setup, options: TranslateOptions, callback: StudyCallback) -> Windows:
     """Return the texts to translate; refuse a source language that the model lacks, and data without any such text."""
     windows = gather(_groups(setup), options.wanted, setup.batch_tokens)
-    tokenizer = FamilyTokenizer(setup.model.family, setup.model.folder, options.model)
+    tokenizer = setup.tokenizer
     for direction in {window.direction for window in windows.windows}:
         tokenizer.token(direction.source, target=False)
         if options.agreement == "back":
@@ -178,8 +179,14 @@ def _gather(setup: _Setup, options: TranslateOptions, callback: StudyCallback) -
     return windows
 
 
-def _similarity(options: TranslateOptions) -> Similarity:
-    assert options.encoder is not None
+def _measure(options: TranslateOptions) -> Measure | None:
+    """Return how agreement is measured; refuse what is not installed or cannot be loaded before anything is done."""
+    if options.estimate or options.agreement is None:
+        return None
+    if options.agreement == "back":
+        return back_measure()
+    if options.encoder is None:
+        raise InputError("--check similarity needs --encoder: a model folder or hub name that knows the languages")
     return Similarity(options.encoder)
 
 

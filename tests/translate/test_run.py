@@ -218,6 +218,7 @@ def test_translating_back_measures_and_a_threshold_refuses(run):
 
     report, groups, calls, _ = run(rows(), there_and_back, to="sw", side="queries", agreement="back", model="M2M-100")
     assert sum(direction == "sw-en" for direction, _ in calls) == 3
+    assert (report["translated"], report["from_cache"]) == (3, 0)  # those back are no texts of the groups
     assert report["agreement"]["en-sw"]["texts"] == 3
     assert report["agreement"]["en-sw"]["75%"] == 100.0
     assert all("sw" in group.queries for group in groups)  # measured alone
