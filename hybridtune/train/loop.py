@@ -28,11 +28,10 @@ from hybridtune.train.checkpoints import CheckpointManager
 from hybridtune.train.evaluators import GroupEvaluators, check_shared, placements_of_group
 from hybridtune.train.feed import DeviceBatch, Feed
 from hybridtune.train.job_queue import FitJob
-from hybridtune.train.memory import answer_out_of_memory, is_out_of_memory
 from hybridtune.train.pace import PacePoster
 from hybridtune.train.plan import make_plan
 from hybridtune.train.progress import Clock, Metrics, Progress, Totals, agreed
-from hybridtune.train.step import TrainingStep
+from hybridtune.train.step import TrainingStep, answer_out_of_memory, is_out_of_memory
 
 SCORES = "scores.json"  # in every checkpoint: the full tables behind its metrics
 

@@ -13,7 +13,7 @@ from hybridtune.model.packing import TokenRows
 from hybridtune.train.feed import DeviceBatch
 from hybridtune.train.optimizer import learning_rate_share
 from hybridtune.train.progress import Clock, Progress
-from hybridtune.train.step import TrainingStep, seed_dropout
+from hybridtune.train.step import TrainingStep, answer_out_of_memory, is_out_of_memory, seed_dropout
 
 STEPS = 8
 CPU = torch.device("cpu")
@@ -266,3 +266,27 @@ def test_a_loss_that_returns_none_is_refused_by_name(tiny, tmp_path, monkeypatch
     made = Made(tiny, study_of(loss="my_losses:wrong"))
     with pytest.raises(InputError, match=f"train.loss my_losses:wrong: returned a value of {told}; return a scalar"):
         next(made.run(made.fresh(), 0, 1))
+
+
+@pytest.mark.parametrize(
+    ("error", "is_one"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory."), True),
+        (RuntimeError("CUDA error: out of memory"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)"), True),
+        (RuntimeError("shapes cannot be multiplied"), False),
+        (MemoryError("out of memory"), False),
+    ],
+)
+def test_what_tells_of_a_lack_of_memory(error, is_one):
+    assert is_out_of_memory(error) is is_one
+
+
+@pytest.mark.parametrize(("chunk_size", "encoded", "half"), [(None, 150, 64), (7, 7, 3), (1, 1, 1)])
+def test_the_answer_in_the_middle_of_a_training(chunk_size, encoded, half):
+    study = small_study(train={"batch_size": 100, "chunk_size": chunk_size})
+    assert answer_out_of_memory(study, 2, 1, 17, CPU) == (
+        f"out of memory at step 17 on the memory of cpu, encoding {encoded} texts at once: set train.chunk_size={half} "
+        "(the same gradient; texts are encoded twice) or a train.batch_size below 100, and see that nothing else uses "
+        "the device"
+    )
