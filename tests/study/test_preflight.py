@@ -5,7 +5,7 @@ from hybridtune.errors import InputError
 from hybridtune.runtime import local
 from hybridtune.runtime.resources import NodeType, Shape
 from hybridtune.study.preflight import run_preflight
-from hybridtune.study.summary import notices
+from hybridtune.study.summary import describe_plan, notices, opening_lines
 
 BOTH = ["de", "en"]
 
@@ -249,3 +249,48 @@ def test_freezing_the_dense_layer_of_an_encoder_that_has_one_needs_no_word(study
     encoder = {"name": str(dense[0]), "query_length": 16, "passage_length": 24}
     study = load_study(study_file(encoder=encoder, train={"batch_size": 8, "max_steps": 4, "freeze_dense": True}))
     assert not [line for line in notices(run_preflight(study, False)) if "freeze_dense" in line]
+
+
+TRANSLATED = {
+    "translated": {"passages": {"sw": "en"}},
+    "translation": {"engine": "ctranslate2", "model": "madlad", "licence": "Apache-2.0"},
+}
+
+
+def test_the_opening_tells_origins_low_resource_languages_and_what_is_held_out(study_file, groups_file):
+    groups = rows((9, BOTH, BOTH), (8, [*BOTH, "sw"], ["en", "sw"]), (3, [], ["en", "sw"]))
+    for group in groups[13:17]:
+        group |= TRANSLATED
+    data = {"train": str(groups_file(groups, "train.jsonl")), "unseen_pairs": ["de-sw"]}
+    train = {"batch_size": 4, "max_steps": 20}
+    found = run_preflight(load_study(study_file(data=data, train=train, low_resource={"fewer_than": 30})), False)
+    lines = opening_lines(found)
+    assert "20 groups in 3 languages (3 of bitext), 34 mono and 50 cross pairs (72 native, 12 translated)" in lines[0]
+    assert "texts translated by machine, en to sw: 4 by madlad (Apache-2.0)" in lines
+    assert "low-resource languages (fewer than 30 training pairs), by training pairs: es 0, ha 0, ru 0, sw 24" in lines
+    assert "held out, though the data has them: de-sw (data.unseen_pairs, or a weight of 0)" in lines
+    described = describe_plan(found)
+    assert described["study"]["low_resource"] == found.study.low_resource == ["es", "ha", "ru", "sw"]
+    assert described["low_resource"] == {"es": 0, "ha": 0, "ru": 0, "sw": 24}
+    (swahili,) = [row for row in described["languages"] if row["language"] == "sw"]
+    assert (swahili["mono"], swahili["mono translated"], swahili["bitext"]) == (8, 4, 3)
+    assert {row["origin"] for row in described["plan"]["table"]} == {"native", "translated"}
+    assert not {"de-sw", "sw-de"} & {row["pair"] for row in described["plan"]["table"]}
+
+
+def test_no_language_with_few_training_pairs_is_told(study_file, groups_file):
+    data = {"train": str(groups_file(rows((9, BOTH, BOTH)), "train.jsonl"))}
+    benchmarks = {"dev": {"path": "newsroom:dev", "languages": BOTH}}
+    sections = {"data": data, "benchmarks": benchmarks, "train": {"batch_size": 4, "max_steps": 20}}
+    found = run_preflight(load_study(study_file(low_resource={"fewer_than": 5}, **sections)), False)
+    assert "low-resource languages (fewer than 5 training pairs): none" in opening_lines(found)
+    assert found.study.low_resource == []
+    named = run_preflight(load_study(study_file(low_resource=["de"], **sections)), False)
+    assert "low-resource languages, by training pairs: de 27" in opening_lines(named)
+
+
+def test_a_weight_of_0_that_may_be_drawn_is_tried_before_the_study_starts(prepared):
+    space = {"data_set_weights.train": {"choice": [0, 1]}}
+    with pytest.raises(InputError, match=r"the training data has no mono pair but for those that weights of 0 or"):
+        prepared([(9, BOTH, BOTH)], {}, space, arms="rerun")
+    prepared([(9, BOTH, BOTH)], {}, {"translated_weight": {"choice": [0, 1]}}, arms="rerun")
