@@ -52,5 +52,7 @@ def test_a_study_built_in_python_has_the_checks_of_a_file():
 
 
 def test_an_evaluation_takes_no_field_of_another_section():
-    with pytest.raises(InputError, match=r"^train__seed: fields of encoder, benchmark, resources, low_resource can be set here"):
+    with pytest.raises(
+        InputError, match=r"^train__seed: fields of encoder, benchmark, resources, low_resource can be set"
+    ):
         hybridtune.evaluate_model("x", "newsroom:dev", train__seed=3)
