@@ -26,7 +26,8 @@ TOKENS = {"queries": 64, "passages": 256}  # at most, for a first run
 UNCUT = 0.98  # share of the texts that are not cut
 SECONDS = 90.0  # of computing, all trainings of the study together
 TRIALS = 4
-TRAININGS = TRIALS + 3  # the search and the three fixed ratios after it
+FEW_TRIALS = 3  # of an encoder whose weights alone take long to move, on CPUs
+TRAININGS = TRIALS + 4  # the search, and what is trained after it to compare
 
 _PARTS: Mapping[Part, str] = {"dev": HELD_OUT_DEV, "test": HELD_OUT_TEST}
 _CPU_RATE = 2e10  # multiplications and additions a second and core, of a small encoder in float32

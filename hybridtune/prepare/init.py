@@ -26,6 +26,7 @@ from hybridtune.model.tokenizer import Tokenizer, pretrained_tokenizer, train_to
 from hybridtune.prepare.clean import clean, report_of
 from hybridtune.prepare.cleaning import Rules
 from hybridtune.prepare.first_study import (
+    FEW_TRIALS,
     TRIALS,
     Batches,
     Held,
@@ -144,7 +145,7 @@ def _study(
         steps=steps,
         rate=_RATES[start.name == "tiny"],
         objective=held.objective,
-        trials=TRIALS,
+        trials=TRIALS if start.name == "tiny" or gpus() else FEW_TRIALS,
     )
     return text, {
         "languages": languages,
