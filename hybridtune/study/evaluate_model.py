@@ -86,6 +86,11 @@ def evaluation_options(
     apply_overrides(tree, overrides, fields)
     options = check(EvaluationOptions, tree, "--set" if overrides or not fields else "evaluate_model")
     encoder = options.encoder if model is None else with_folder_settings(options.encoder)
+    if isinstance(options.low_resource, FewerThan) and (model is None or training_pairs_of(encoder.name) is None):
+        raise InputError(
+            f"low_resource: fewer_than {options.low_resource.fewer_than} needs training pairs, which are not known "
+            "here; name the languages, like [sw, ha]"
+        )
     chosen = tuple(dict.fromkeys(measures)) or MEASURES
     return options.model_copy(update={"encoder": encoder, "study": study, "measures": chosen})
 
@@ -232,11 +237,4 @@ def _low_resource_languages(
     given: list[str] | FewerThan, trained: Mapping[str, int] | None, languages: Collection[str]
 ) -> tuple[str, ...]:
     """Return the low-resource languages of a benchmark in some languages, by the model's training pairs if need be."""
-    if isinstance(given, list):
-        return tuple(given)
-    if trained is None:
-        raise InputError(
-            f"low_resource: fewer_than {given.fewer_than} needs training pairs, which are not known of this model; "
-            "name the languages, like [sw, ha]"
-        )
-    return fewer_than(given.fewer_than, trained, languages)
+    return tuple(given) if isinstance(given, list) else fewer_than(given.fewer_than, trained or {}, languages)

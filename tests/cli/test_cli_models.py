@@ -23,6 +23,15 @@ WRONG_EVALUATION = {
         ["{here}", "--benchmark", "newsroom:dev", "--set", "encoder.poling=cls"],
         "--set: encoder.poling: unknown key; did you mean 'pooling'?",
     ),
+    "few training pairs": (
+        ["{here}", "--benchmark", "newsroom:dev", "--set", "low_resource={{fewer_than: 9}}"],
+        "low_resource: fewer_than 9 needs training pairs, which are not known here; name the languages, like [sw, ha]",
+    ),
+    "low-resource languages of a benchmark": (
+        ["{here}", "--benchmark", "newsroom:dev", "--set", "benchmark.low_resource=[sw]"],
+        "--set: benchmark: low_resource: is one for the whole study; write low_resource: [sw] at the top of its file "
+        "(hybridtune evaluate: --set low_resource=[...])",
+    ),
     "language": (
         ["{here}", "--benchmark", "newsroom:dev", "--set", "benchmark.languages=[fi]"],
         "newsroom:dev languages fi: no query has a relevant passage",

@@ -103,7 +103,7 @@ def test_two_builds_give_the_same_bytes(ray_here, small_store, small_tree, tmp_p
     monkeypatch.setattr(corpus_module, "BLOCK_TEXTS", 50)  # of another size than before: the work is cut otherwise
     again = build_store(tmp_path, recipe_of(small_tree()))
     names = [file.relative_to(again.path) for file in again.path.rglob("*.npy")]
-    assert len(names) == 10
+    assert len(names) == 13
     for name in [*names, "tokenizer.json"]:
         assert (again.path / name).read_bytes() == (small_store.path / name).read_bytes()
 
@@ -115,7 +115,10 @@ def test_the_entries_of_the_data_are_told_apart_and_their_weights_are_not(small_
         (tmp_path / "both" / f"{name}.jsonl").write_text("".join(part), encoding="utf-8")
     paths = [str(tmp_path / "both" / f"{name}.jsonl") for name in "ab"]
     apart = recipe_of(small_tree(data={"train": paths}))
-    weighted = recipe_of(small_tree(data={"train": [paths[0], {"path": paths[1], "weight": 2.5}]}))
+    named = [{"path": paths[0], "name": "news"}, paths[1]]
+    weighted = recipe_of(
+        small_tree(data={"train": named, "unseen_pairs": ["en-de"]}, mix={"data_set_weights": {"b": 2}})
+    )
     as_one = recipe_of(small_tree(data={"train": str(tmp_path / "both")}))
     assert apart.read_corpus().sources.tolist() == [0] * 40 + [1] * (len(lines) - 40)
     assert not as_one.read_corpus().sources.any()
@@ -127,7 +130,8 @@ def test_the_store_keeps_the_corpus(small_store, small_study):
     kept = small_store.corpus()
     assert kept.languages == surveyed.languages
     assert vars(kept).keys() == vars(surveyed).keys()
-    for name in vars(kept).keys() - {"languages"}:
+    assert kept.translations == surveyed.translations
+    for name in vars(kept).keys() - {"languages", "translations"}:
         assert getattr(kept, name).dtype == getattr(surveyed, name).dtype
         assert (getattr(kept, name) == getattr(surveyed, name)).all()
     assert kept.most_negatives() == 2
