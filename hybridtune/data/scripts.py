@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hybridtune.data.readers.languages import script_of
-from hybridtune.metrics.arrays import Int64
+from hybridtune.metrics.arrays import Float64, Int64
 
 _POINTS = 0x110000
 _UNKNOWN = 255  # a character that no text has had yet
@@ -20,10 +20,11 @@ class Scripts(NamedTuple):
     names: tuple[str, ...]  # [S] as the names of letters in Unicode begin: LATIN, CYRILLIC, CJK, ...
     letters: Int64  # [n, S]
 
-    def share(self, row: int, scripts: Sequence[str]) -> float:
-        """Return which share of a text's letters is of some scripts; 0 of a text without letters."""
+    def shares(self, scripts: Sequence[str]) -> Float64:
+        """Return which share [n] of each text's letters is of some scripts; 0 of a text without letters."""
         columns = [self.names.index(name) for name in scripts if name in self.names]
-        return float(self.letters[row, columns].sum() / max(1, self.letters[row].sum()))
+        found: Float64 = self.letters[:, columns].sum(axis=1) / np.maximum(1, self.letters.sum(axis=1))
+        return found
 
 
 def count_scripts(texts: Sequence[str]) -> Scripts:

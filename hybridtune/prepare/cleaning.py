@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from hybridtune.config.languages import language_code
 from hybridtune.data.language_id import mistaken, unknown
 from hybridtune.data.readers.files import Source
@@ -163,8 +165,9 @@ def clean_block(read: Sequence[tuple[str, RowRead]], rules: Rules) -> Block:
         if group is None:
             tally.rows[EMPTY] += 1
     rows = [(where, row.group) for where, row in read if row.group is not None]
-    cleaned = {text: clean_text(text) for _, group in rows for _, _, text in _texts(group)}
-    said = dict.fromkeys((language, cleaned[text][0]) for _, group in rows for _, language, text in _texts(group))
+    texts = dict.fromkeys(pair for _, group in rows for pair in _texts(group))
+    cleaned = {text: clean_text(text) for _, text in texts}
+    said = dict.fromkeys((language, cleaned[text][0]) for language, text in texts)
     faults = _faults(list(said), rules)
     tally.languages.update(language for language, _ in said)
     places, groups = [], []
@@ -176,11 +179,12 @@ def clean_block(read: Sequence[tuple[str, RowRead]], rules: Rules) -> Block:
     return Block(places, groups, signatures(groups), tally)
 
 
-def _texts(group: Group) -> Iterator[tuple[str, str, str]]:
-    """Yield side, language and text of all texts of a row."""
-    for side in ("queries", "passages"):
-        yield from ((side, language, text) for language, text in getattr(group, side).items())
-    yield from (("negatives", language, text) for language, texts in group.negatives.items() for text in texts)
+def _texts(group: Group) -> Iterator[tuple[str, str]]:
+    """Yield language and text of all texts of a row."""
+    yield from group.queries.items()
+    yield from group.passages.items()
+    for language, texts in group.negatives.items():
+        yield from ((language, text) for text in texts)
 
 
 def _faults(texts: Sequence[tuple[str, str]], rules: Rules) -> dict[tuple[str, str], tuple[str, str]]:
@@ -212,12 +216,17 @@ def _many_tokens(texts: Sequence[tuple[str, str]], rules: Rules) -> list[str | N
 
 def _scripts(texts: Sequence[tuple[str, str]], rules: Rules) -> list[str | None]:
     found = count_scripts([text[:_LOOKED_AT] for _, text in texts])
-    notes: list[str | None] = []
+    notes: list[str | None] = [None] * len(texts)
+    rows_of: dict[tuple[str, ...], list[int]] = {}
     for row, (language, _) in enumerate(texts):
         first, *rest = language.split("-")
-        own = SCRIPTS.get(first) if not any(len(part) == 4 and part.isalpha() for part in rest) else None
-        wrong = own and found.letters[row].sum() >= _LETTERS and found.share(row, own) < _OWN_SCRIPT
-        notes.append(found.names[int(found.letters[row].argmax())] if wrong else None)
+        if first in SCRIPTS and not any(len(part) == 4 and part.isalpha() for part in rest):
+            rows_of.setdefault(SCRIPTS[first], []).append(row)
+    letters = found.letters.sum(axis=1)
+    for own, rows in rows_of.items():
+        wrong = (letters[rows] >= _LETTERS) & (found.shares(own)[rows] < _OWN_SCRIPT)
+        for row in np.array(rows)[wrong].tolist():
+            notes[row] = found.names[int(found.letters[row].argmax())]
     return notes
 
 
@@ -302,6 +311,8 @@ def _with_provenance(
     group: Group, queries: dict[str, str], passages: dict[str, str], negatives: dict[str, list[str]]
 ) -> Group:
     """Return the group with the texts that are left, and what it says of them."""
+    if not group.translated:
+        return group._replace(queries=queries, passages=passages, negatives=negatives)
     translated: dict[str, Any] = {}
     for side, texts in (("queries", queries), ("passages", passages)):
         left = {language: of for language, of in group.translated.get(side, {}).items() if language in texts}

@@ -16,7 +16,6 @@ import numpy.typing as npt
 from hybridtune.data.digests import Digests, digests_of, first_seen, is_new
 from hybridtune.data.fingerprints import UInt64, fingerprints
 from hybridtune.data.readers.native import Group
-from hybridtune.data.text_key import text_key
 from hybridtune.metrics.arrays import Bool, Int64
 
 SHARED = 0.8  # of the runs of words of two rows, on either side
@@ -41,7 +40,7 @@ class Signatures(NamedTuple):
 
 
 def signatures(groups: Sequence[Group]) -> Signatures:
-    """Return the signatures of some rows."""
+    """Return the signatures of some rows, whose texts are clean: equal ones are equal in every character."""
     digests = digests_of(_whole(group) for group in groups)
     texts: dict[str, int] = {}
     sides = [[_numbers(group.queries.values(), texts), _numbers(group.passages.values(), texts)] for group in groups]
@@ -98,8 +97,7 @@ def _languages(queries: tuple[str, ...], passages: tuple[str, ...]) -> int:
 
 def _whole(group: Group) -> bytes:
     """Return what two equal rows have in common: their texts by side and language."""
-    sides = (sorted((language, text_key(text)) for language, text in side.items()) for side in group[2:4])
-    return repr([*sides]).encode()
+    return repr([sorted(group.queries.items()), sorted(group.passages.items())]).encode()
 
 
 def _numbers(texts: Iterable[str], numbers: dict[str, int]) -> list[int]:

@@ -108,6 +108,5 @@ def test_letters_are_counted_by_script():
     found = count_scripts(["Кто? Who?", "12 %", "是iＡ", ""])
     by_name = [{name: count for name, count in zip(found.names, row, strict=True) if count} for row in found.letters]
     assert by_name == [{"CYRILLIC": 3, "LATIN": 3}, {}, {"CJK": 1, "LATIN": 2}, {}]
-    assert found.share(0, ["LATIN"]) == 0.5
-    assert found.share(1, ["LATIN"]) == 0.0
-    assert found.share(0, ["KLINGON"]) == 0.0
+    assert found.shares(["LATIN"]).tolist() == [0.5, 0.0, 2 / 3, 0.0]
+    assert found.shares(["LATIN", "CJK", "KLINGON"]).tolist() == [0.5, 0.0, 1.0, 0.0]
