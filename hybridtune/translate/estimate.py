@@ -34,7 +34,8 @@ def estimate(
     loaded = time.perf_counter() - began
     sample = _Sample()
     with phase(callback, "measuring", "batches") as progress:
-        _measure(engine, pending, batch_tokens, sample, progress)
+        progress(0, _BATCHES)
+        _measure(engine, pending, (batch_tokens, recipe.decoding.max_tokens), sample, progress)
     characters = sum(len(window.texts[n]) for window, wanted in pending for n in wanted)
     source_bytes = sum(len(window.texts[n].encode()) for window, wanted in pending for n in wanted)
     written = source_bytes * sample.bytes_out / max(1, sample.bytes_in)
@@ -65,9 +66,13 @@ class _Sample:
 
 
 def _measure(
-    engine: Engine, pending: list[tuple[Window, list[int]]], batch_tokens: int, sample: _Sample, progress: Any
+    engine: Engine, pending: list[tuple[Window, list[int]]], limits: tuple[int, int], sample: _Sample, progress: Any
 ) -> None:
-    """Run batches of the first, middle and last windows: of each one of long and one of short texts."""
+    """Run batches of the first, middle and last windows: of each one of long and one of short texts.
+
+    The limits are the most tokens of a batch, and of a text.
+    """
+    batch_tokens, most_tokens = limits
     chosen = sorted({0, len(pending) // 2, len(pending) - 1})
     for number in chosen:
         window, wanted = pending[number]
@@ -75,8 +80,11 @@ def _measure(
         rows = engine.tokenizer.encode(texts, *window.direction)
         sample.tokens_encoded += sum(map(len, rows))
         sample.characters += sum(map(len, texts))
-        batches = list(batches_by_length(list(map(len, rows)), batch_tokens))
-        for batch in [batches[n] for n in sorted({len(batches) // 3, 2 * len(batches) // 3})]:
+        fitting = [n for n, row in enumerate(rows) if len(row) <= most_tokens]
+        batches = [
+            [fitting[n] for n in batch] for batch in batches_by_length([len(rows[n]) for n in fitting], batch_tokens)
+        ]
+        for batch in [batches[n] for n in sorted({len(batches) // 3, 2 * len(batches) // 3}) if batches]:
             if sample.batches and sample.seconds > _SECONDS:
                 return
             _run(engine, window.direction, [texts[n] for n in batch], [rows[n] for n in batch], sample)

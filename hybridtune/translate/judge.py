@@ -102,6 +102,7 @@ def _followed(translator: Translator, windows: Sequence[Window], what: str) -> I
     """Yield windows, and report the texts of those that were worked on."""
     done, total = 0, sum(len(window.texts) for window in windows)
     with phase(translator.callback, what, "texts") as progress:
+        progress(0, total)
         for window in windows:
             yield window
             done += len(window.texts)
