@@ -1,7 +1,7 @@
 """The commands on models: score one, compare two, mine negatives with one, export one. Heavy imports are inside."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,6 +10,7 @@ from hybridtune.cli.options import (
     PATH,
     SEED,
     answer,
+    data_option,
     dry_run_option,
     json_option,
     measure_option,
@@ -19,6 +20,9 @@ from hybridtune.cli.options import (
     set_option,
 )
 from hybridtune.errors import InputError
+
+if TYPE_CHECKING:
+    from hybridtune.config.fields import DataSet
 
 
 @click.command()
@@ -119,7 +123,7 @@ def compare(a: str, b: str, measures: tuple[str, ...], unit: Any, out: Path | No
 
 @click.command()
 @click.argument("model")
-@click.option("--data", required=True, help="Native training files: file, folder, glob or URI.")
+@data_option
 @click.option("--to", "file", required=True, type=PATH, help="File to write, .jsonl or .jsonl.gz.")
 @click.option("--negatives", default=4, type=click.IntRange(1), show_default=True, help="Most a group and language.")
 @click.option("--depth", default=50, type=click.IntRange(1), show_default=True, help="Best passages looked at.")
@@ -135,7 +139,13 @@ def compare(a: str, b: str, measures: tuple[str, ...], unit: Any, out: Path | No
 @out_option(help="Keeps the vectors, to go on after a kill.")
 @json_option
 def mine(
-    model: str, data: str, file: Path, overrides: tuple[str, ...], out: Path | None, as_json: bool, **numbers: Any
+    model: str,
+    data_sets: "list[DataSet]",
+    file: Path,
+    overrides: tuple[str, ...],
+    out: Path | None,
+    as_json: bool,
+    **numbers: Any,
 ) -> None:
     """Find hard negatives for a training file: passages that MODEL ranks high for queries they do not answer.
 
@@ -146,7 +156,8 @@ def mine(
     from hybridtune.terminal.scores import mined_table
 
     screen = open_screen(as_json)
-    settings = evaluation_options(model, data, overrides, (), parts=("encoder", "resources"))
+    (data,) = data_sets
+    settings = evaluation_options(model, data.path, overrides, (), parts=("encoder", "resources"))
     result = mine(settings.encoder, settings.resources, data, file, MiningOptions(**numbers), out, screen)
     answer(result, as_json, lambda: mined_table(result, screen))
 

@@ -59,14 +59,23 @@ def study_options(command: Command) -> Command:
 
 def data_options(command: Command) -> Command:
     """Add PATH... and the options that say what is there; the command gets them as ``data_sets``."""
+    return click.argument("paths", nargs=-1, required=True, metavar="PATH...")(_layout_options(command))
 
-    @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+
+def data_option(command: Command) -> Command:
+    """Add ``--data PATH`` and the options that say what is there; the command gets it as ``data_sets``, of one."""
+    option = click.option("--data", "paths", required=True, metavar="PATH", help="Training files: file, folder, URI.")
+    return option(_layout_options(command))
+
+
+def _layout_options(command: Command) -> Command:
     @click.option("--format", "form", metavar="NAME", help="What the files are, where names and rows do not say it.")
     @click.option("--columns", metavar="QUERY=A,PASSAGE=B", help="Columns of pairs: query=question,passage=answer,...")
     @click.option("--language", metavar="CODE", help="Language of texts that name none: sw, or en-sw (query-passage).")
     @click.option("--split", metavar="NAME", help="Which part of a data set with several; default: train.")
     @functools.wraps(command)
-    def with_data_sets(paths: tuple[str, ...], form: str | None, columns: str | None, **given: Any) -> Any:
+    def with_data_sets(paths: tuple[str, ...] | str, form: str | None, columns: str | None, **given: Any) -> Any:
+        paths = (paths,) if isinstance(paths, str) else paths
         named = {"format": form, "language": given.pop("language"), "split": given.pop("split")}
         return command(data_sets=_data_sets(paths, columns, named), **given)
 

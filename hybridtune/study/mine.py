@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from hybridtune.callbacks import StudyCallback, phase
-from hybridtune.config.fields import BenchmarkSource, Encoder, Resources
+from hybridtune.config.fields import BenchmarkSource, DataSet, Encoder, Resources
 from hybridtune.data.corpus import Corpus
 from hybridtune.data.readers.benchmarks import read_benchmark
 from hybridtune.data.readers.files import Source
 from hybridtune.data.readers.native import Group
+from hybridtune.data.readers.notes import Notes
 from hybridtune.data.readers.records import BenchmarkRows
 from hybridtune.data.readers.sources import find_sources, group_rows, read_groups
 from hybridtune.data.text_key import text_key
@@ -41,7 +42,7 @@ class MiningOptions:
 def mine(
     encoder: Encoder,
     resources: Resources,
-    data: str,
+    data: DataSet,
     file: Path,
     options: MiningOptions,
     work: Path | None,
@@ -49,7 +50,8 @@ def mine(
 ) -> dict[str, Any]:
     """Mine hard negatives for a training file.
 
-    Native ``data`` are read and written to ``file``. The vectors stay in ``work``, so that a killed call goes on.
+    ``data`` of any format are read, and written to ``file`` as groups. The vectors stay in ``work``, so that a killed
+    call goes on.
 
     Returns:
         ``{"file", "groups", "mined", "counts": {passage language: Counts}}``.
@@ -62,11 +64,14 @@ def mine(
     if not file.absolute().parent.is_dir():
         raise InputError(f"{file}: there is no folder {file.absolute().parent}")
     choose_negatives(Passages([], *[np.zeros(0, np.int64)] * 3), {}, options.negatives, options.margin, options.skip)
-    rows = read_benchmark(BenchmarkSource(path=data))
     sources = find_sources([data])
     if any(Path(source.path).absolute() == file.absolute() for source in sources):
         raise InputError(f"--to {file}: is one of the files of --data; give the new file another name")
-    groups = [group for source in sources for group in read_groups(source)]
+    notes = Notes()
+    groups = [group for source in sources for group in read_groups(source, notes)]
+    for line in notes.lines():
+        callback.on_message(line)
+    rows = read_benchmark(BenchmarkSource(path=data.path), groups)
     with encoded(rows, encoder, resources, work, callback) as pool:
         relevance = score_relevant(pool.folder, rows, pool.scan)
         passages = _passages(rows, groups)

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import pytrec_eval
 
+from hybridtune.config.fields import DataSet
 from hybridtune.data.newsroom import generate
 from hybridtune.data.readers.sources import find_sources, group_rows, read_groups
 from hybridtune.errors import InputError
@@ -169,7 +170,7 @@ def test_mined_negatives_are_read_back_and_answer_nothing(shared_ray, tiny, scre
     settings = question(tiny[0], data, *SHORT)
     file = tmp_path / "mined.jsonl.gz"
     wish = MiningOptions(negatives=2, depth=20, margin=0.999)
-    result = mine(settings.encoder, settings.resources, str(data), file, wish, None, screen)
+    result = mine(settings.encoder, settings.resources, DataSet(path=str(data)), file, wish, None, screen)
     mined = {group.group_id: group for source in find_sources([str(file)]) for group in read_groups(source)}
     assert list(mined) == [group["group_id"] for group in groups]
     raw = [row for source in find_sources([str(file)]) for _, row in group_rows(source)]
@@ -205,7 +206,7 @@ def test_the_other_positives_of_a_query_are_never_mined(shared_ray, tiny, screen
     data, file = groups_file(rows), tmp_path / "mined.jsonl"
     settings = question(tiny[0], data, *SHORT)
     wish = MiningOptions(negatives=28, depth=32, margin=1.0)
-    result = mine(settings.encoder, settings.resources, str(data), file, wish, None, screen)
+    result = mine(settings.encoder, settings.resources, DataSet(path=str(data)), file, wish, None, screen)
     mined = [group for source in find_sources([str(file)]) for group in read_groups(source)]
     for group in mined:
         assert group.negatives  # of every group, though a query is searched once for its four groups
