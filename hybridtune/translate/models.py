@@ -43,6 +43,12 @@ def find_model(name: str) -> Model:
     folder = Path(name).expanduser()
     local = folder.is_dir()
     folder = folder.resolve() if local else _fetch(name)
+    if (folder / CONVERTED).is_file() and not (folder / "tokenizer_config.json").is_file():
+        raise InputError(
+            f"--model {name}: was converted without its tokenizer; give the folder that it was converted from, or "
+            f"convert it anew: ct2-transformers-converter --model FOLDER --output_dir {name} --force --copy_files "
+            "tokenizer_config.json and the other files of its tokenizer"
+        )
     family = recognise(folder, name)
     public = folder.name if local else name
     # A snapshot of a hub lies in a folder that is named by its commit.

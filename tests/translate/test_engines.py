@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 import translators
+from ctranslate2.converters import TransformersConverter
 
 from hybridtune.callbacks import StudyCallback
 from hybridtune.errors import InputError
@@ -101,3 +102,15 @@ def test_an_engine_refuses_what_it_cannot_run():
         choose_engine("transformers", is_converted=True)
     with pytest.raises(InputError, match=r"--compute-type int4: ctranslate2 has it not on this CPU; it has .*int8"):
         choose_compute_type("ctranslate2", "int4", on_gpu=False)
+
+
+@pytest.mark.parametrize("name", ["MADLAD-400", "M2M-100", "NLLB-200", "OPUS-MT"])
+def test_a_folder_that_was_converted_by_hand_runs_with_its_tokenizer(folders, tmp_path, name):
+    files = [
+        file.name for file in folders[name].iterdir() if "config" not in file.name and "model.safe" not in file.name
+    ]
+    converter = TransformersConverter(str(folders[name]), copy_files=[*files, "tokenizer_config.json"])
+    converted = converter.convert(str(tmp_path / "converted"))
+    texts = translators.texts(6)
+    by_hand = translate(engine_of(Path(converted), "ctranslate2"), texts, "sw")
+    assert by_hand == translate(engine_of(folders[name], "ctranslate2"), texts, "sw")

@@ -118,3 +118,10 @@ def test_a_converted_folder_is_recognised_by_its_tokenizer(folders, tmp_path):
     model = find_model(str(folder))
     assert model.is_converted
     assert model.family.name == "NLLB-200"
+
+
+def test_a_converted_folder_without_its_tokenizer_is_told_how_to_get_it(tmp_path):
+    (tmp_path / "model.bin").write_bytes(b"")
+    (tmp_path / "config.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(InputError, match=r"without its tokenizer; .*ct2-transformers-converter .* --copy_files"):
+        find_model(str(tmp_path))
