@@ -55,7 +55,8 @@ def is_property(node):
 
 
 @pytest.mark.parametrize("name", [module_name(path) for path in FILES if ">>>" in path.read_text(encoding="utf-8")])
-def test_examples_run(name, request):
+def test_examples_run(name, request, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # what an example writes is not left behind
     flags, names = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS, {"getfixture": request.getfixturevalue}
     assert not doctest.testmod(importlib.import_module(name), optionflags=flags, extraglobs=names).failed
 
