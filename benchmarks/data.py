@@ -154,13 +154,14 @@ def _peer_clean(batch, rules):
     columns = zip(batch["id"], batch["query"], batch["passage"], batch["language"], strict=True)
     rows = [("", RowRead(Group(name, "", {x: query}, {x: passage}), ())) for name, query, passage, x in columns]
     block = clean_block(rows, rules)
+    groups = [group for _, group in block.rows()]
     return {
-        "group_id": [row.group_id for row in block.groups],
-        "queries": [json.dumps(row.queries, ensure_ascii=False) for row in block.groups],
-        "passages": [json.dumps(row.passages, ensure_ascii=False) for row in block.groups],
+        "group_id": [group.group_id for group in groups],
+        "queries": [json.dumps(group.queries, ensure_ascii=False) for group in groups],
+        "passages": [json.dumps(group.passages, ensure_ascii=False) for group in groups],
         "digests": list(block.signatures.digests),
         "bands": list(block.signatures.bands),
-        "values": list(block.signatures.values.reshape(len(block.groups), 128)),
+        "values": list(block.signatures.values.reshape(len(groups), 128)),
     }
 
 

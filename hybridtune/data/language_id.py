@@ -14,15 +14,15 @@ import numpy.typing as npt
 
 from hybridtune.config.languages import canonical_code, macrolanguage
 from hybridtune.data.readers.languages import SCRIPTS, script_of
-from hybridtune.data.scripts import count_scripts
+from hybridtune.data.scripts import Scripts, count_scripts
 from hybridtune.metrics.arrays import Float32, Int64
 
-READ = 400  # bytes of a text; whole texts are told no better
+READ = 300  # bytes of a text; whole texts are told no better
 LEAST = 20  # bytes; of a shorter text nothing is said
 MARGIN = 10.0  # times as probable as its own language must another be, for a text to be said to be in it
 
 _AT_ONCE = 4096  # texts
-_CHARACTERS = 400  # of a text, by which its script is told
+CHARACTERS = 400  # of a text, by which its script is told
 _TOGETHER = {"CJK", "HIRAGANA", "KATAKANA", "HANGUL"}  # scripts that one language writes in at once
 _CALLED = {"nb": "no"}  # in the model
 
@@ -63,18 +63,19 @@ def identify(texts: Sequence[str], languages: Collection[str] = ()) -> list[tupl
     return [found for found, _ in _judge(texts, [""] * len(texts), at_hand)]
 
 
-def mistaken(texts: Sequence[str], languages: Sequence[str]) -> list[str | None]:
+def mistaken(texts: Sequence[str], languages: Sequence[str], scripts: Scripts | None = None) -> list[str | None]:
     """Return of each text the language that it is in, where that is another than the one it is said to be in.
 
     None where it is in its own, as far as can be told: another must be `MARGIN` times as probable. None too for texts
     of under `LEAST` bytes, and for languages that are `unknown`. A kind of the text's own language is no other one.
+    ``scripts`` are those of the beginnings of the texts, where they were counted already.
 
     Example:
         >>> mistaken(["Where is the bridge that was opened?"] * 3, ["en", "sw", "gsw"])
         [None, 'en', None]
     """
     own = [_label(language) for language in languages]
-    judged = zip(texts, own, _judge(texts, [label or "" for label in own], frozenset()), strict=True)
+    judged = zip(texts, own, _judge(texts, [label or "" for label in own], frozenset(), scripts), strict=True)
     return [
         found if label is not None and found != label and probability > MARGIN * of_own and _is_long(text) else None
         for text, label, ((found, probability), of_own) in judged
@@ -91,10 +92,12 @@ def unknown(languages: Iterable[str]) -> list[str]:
     return sorted(code for code in set(languages) if _label(code) is None)
 
 
-def _judge(texts: Sequence[str], own: Sequence[str], at_hand: frozenset[str]) -> list[tuple[tuple[str, float], float]]:
+def _judge(
+    texts: Sequence[str], own: Sequence[str], at_hand: frozenset[str], scripts: Scripts | None = None
+) -> list[tuple[tuple[str, float], float]]:
     """Return of each text language and probability, and the probability of its own language."""
     found: list[tuple[tuple[str, float], float]] = [(("", 0.0), 0.0)] * len(texts)
-    scripts = count_scripts([text[:_CHARACTERS] for text in texts])
+    scripts = count_scripts([text[:CHARACTERS] for text in texts]) if scripts is None else scripts
     letters = scripts.letters.sum(axis=1)
     asked, read = [], []
     for row, most in enumerate(scripts.letters.argmax(axis=1).tolist() if scripts.names else ()):
@@ -183,7 +186,7 @@ def _without_others(text: str, script: str) -> str:
     """Return the beginning of a text without the letters of other scripts than one."""
     if script in _TOGETHER:
         return text
-    kept = (letter for letter in text[:_CHARACTERS] if not letter.isalpha() or script_of(letter) == script)
+    kept = (letter for letter in text[:CHARACTERS] if not letter.isalpha() or script_of(letter) == script)
     return "".join(kept)
 
 

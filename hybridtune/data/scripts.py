@@ -20,6 +20,10 @@ class Scripts(NamedTuple):
     names: tuple[str, ...]  # [S] as the names of letters in Unicode begin: LATIN, CYRILLIC, CJK, ...
     letters: Int64  # [n, S]
 
+    def take(self, rows: Sequence[int]) -> "Scripts":
+        """Return the letters of some of the texts."""
+        return Scripts(self.names, self.letters[list(rows)])
+
     def shares(self, scripts: Sequence[str]) -> Float64:
         """Return which share [n] of each text's letters is of some scripts; 0 of a text without letters."""
         columns = [self.names.index(name) for name in scripts if name in self.names]

@@ -117,7 +117,7 @@ def _kept(blocks: Iterable[Block], dropped: dict[str, Bool], tally: Tally) -> It
     """Yield the groups that no earlier row says, and count the others."""
     row = 0
     for block in blocks:
-        for where, group in zip(block.places, block.groups, strict=True):
+        for where, group in block.rows():
             reason = next((reason for reason, rows in dropped.items() if rows[row]), None)
             row += 1
             if reason is None:

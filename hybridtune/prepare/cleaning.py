@@ -4,21 +4,22 @@ Rows are cleaned in blocks, each by itself, in this process or in another. A tex
 without a pair that is left goes. `duplicates` finds rows that say what others say.
 """
 
+import pickle
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from hybridtune.config.languages import language_code
-from hybridtune.data.language_id import mistaken, unknown
+from hybridtune.data.language_id import CHARACTERS, mistaken, unknown
 from hybridtune.data.readers.files import Source
 from hybridtune.data.readers.languages import SCRIPTS
 from hybridtune.data.readers.native import Group, parse_group
 from hybridtune.data.readers.notes import Notes
 from hybridtune.data.readers.sources import group_rows
-from hybridtune.data.scripts import count_scripts
+from hybridtune.data.scripts import Scripts, count_scripts
 from hybridtune.data.text_key import text_key
 from hybridtune.model.tokenizer import Tokenizer
 from hybridtune.prepare.clean_text import INVISIBLE, UNICODE, WHITE_SPACE, clean_text
@@ -38,7 +39,6 @@ EXAMPLES = 3  # of a reason
 _OWN_SCRIPT = 0.1  # of a text's letters; with fewer in its language's script, it is written in a wrong one
 _LETTERS = 10  # of a text, to say so
 _COPIED = 30  # bytes of a query; a shorter one stands in its passage by right
-_LOOKED_AT = 400  # characters of a text
 _SHOWN = 80
 _ANY_LENGTH = 1 << 24  # tokens
 
@@ -113,10 +113,14 @@ class Tally:
 class Block(NamedTuple):
     """The rows of a block that are left, with what it takes to find duplicates of them in other blocks."""
 
-    places: list[str]  # ``file:line`` of each row
-    groups: list[Group]
+    pickled: bytes  # of the rows: who looks for duplicates reads none of them
     signatures: Signatures
     tally: Tally
+
+    def rows(self) -> list[tuple[str, Group]]:
+        """Return the rows, each with its ``file:line``."""
+        found: list[tuple[str, Group]] = pickle.loads(self.pickled)
+        return found
 
 
 class RowRead(NamedTuple):
@@ -170,13 +174,28 @@ def clean_block(read: Sequence[tuple[str, RowRead]], rules: Rules) -> Block:
     said = dict.fromkeys((language, cleaned[text][0]) for language, text in texts)
     faults = _faults(list(said), rules)
     tally.languages.update(language for language, _ in said)
-    places, groups = [], []
+    left = []
     for where, group in rows:
+        if _is_sound(group, cleaned, faults):
+            left.append((where, group))
+            continue
         row = _Row(where, group, cleaned, faults, rules, tally)
         if row.cleaned is not None:
-            places.append(where)
-            groups.append(row.cleaned)
-    return Block(places, groups, signatures(groups), tally)
+            left.append((where, row.cleaned))
+    found = signatures([group for _, group in left])
+    return Block(pickle.dumps(left, pickle.HIGHEST_PROTOCOL), found, tally)
+
+
+def _is_sound(
+    group: Group,
+    cleaned: Mapping[str, tuple[str, tuple[str, ...]]],
+    faults: Mapping[tuple[str, str], tuple[str, str]],
+) -> bool:
+    """Return whether nothing of a row is changed or dropped, which is so of nearly all."""
+    texts = [*_texts(group)]
+    if group.negatives or any(cleaned[text][1] or (language, text) in faults for language, text in texts):
+        return False
+    return not any(_copied(query, passage) for query in group.queries.values() for passage in group.passages.values())
 
 
 def _texts(group: Group) -> Iterator[tuple[str, str]]:
@@ -190,48 +209,58 @@ def _texts(group: Group) -> Iterator[tuple[str, str]]:
 def _faults(texts: Sequence[tuple[str, str]], rules: Rules) -> dict[tuple[str, str], tuple[str, str]]:
     """Return of the texts, given by language, for what reason each is to be dropped, and a note on it."""
     found: dict[tuple[str, str], tuple[str, str]] = {}
-    checks = ((EMPTY, _empty), (LONG, _long), (TOKENS, _many_tokens), (SCRIPT, _scripts), (LANGUAGE, _languages))
+    scripts = count_scripts([text[:CHARACTERS] for _, text in texts])
+    checks: tuple[tuple[str, _Check], ...] = (
+        (EMPTY, _empty),
+        (LONG, _long),
+        (TOKENS, _many_tokens),
+        (SCRIPT, _wrong_scripts),
+        (LANGUAGE, _wrong_languages),
+    )
     for reason, check in checks:
         if reason not in rules.keep:
-            left = [text for text in texts if text not in found]
-            notes = check(left, rules)
+            rows = [row for row, text in enumerate(texts) if text not in found]
+            left = [texts[row] for row in rows]
+            notes = check(left, rules, scripts if len(rows) == len(texts) else scripts.take(rows))
             found.update({text: (reason, note) for text, note in zip(left, notes, strict=True) if note is not None})
     return found
 
 
-def _empty(texts: Sequence[tuple[str, str]], rules: Rules) -> list[str | None]:
+_Check = Callable[[Sequence[tuple[str, str]], Rules, Scripts], list[str | None]]
+
+
+def _empty(texts: Sequence[tuple[str, str]], rules: Rules, scripts: Scripts) -> list[str | None]:
     return [None if text else "" for _, text in texts]
 
 
-def _long(texts: Sequence[tuple[str, str]], rules: Rules) -> list[str | None]:
+def _long(texts: Sequence[tuple[str, str]], rules: Rules, scripts: Scripts) -> list[str | None]:
     return [f"{len(text):,} characters" if len(text) > rules.longest else None for _, text in texts]
 
 
-def _many_tokens(texts: Sequence[tuple[str, str]], rules: Rules) -> list[str | None]:
+def _many_tokens(texts: Sequence[tuple[str, str]], rules: Rules, scripts: Scripts) -> list[str | None]:
     if rules.tokenizer is None:
         return [None] * len(texts)
     _, counts = rules.tokenizer.encode_flat([text for _, text in texts], "", _ANY_LENGTH)
     return [f"{count:,} tokens" if count > rules.tokens else None for count in counts.tolist()]
 
 
-def _scripts(texts: Sequence[tuple[str, str]], rules: Rules) -> list[str | None]:
-    found = count_scripts([text[:_LOOKED_AT] for _, text in texts])
+def _wrong_scripts(texts: Sequence[tuple[str, str]], rules: Rules, scripts: Scripts) -> list[str | None]:
     notes: list[str | None] = [None] * len(texts)
     rows_of: dict[tuple[str, ...], list[int]] = {}
     for row, (language, _) in enumerate(texts):
         first, *rest = language.split("-")
         if first in SCRIPTS and not any(len(part) == 4 and part.isalpha() for part in rest):
             rows_of.setdefault(SCRIPTS[first], []).append(row)
-    letters = found.letters.sum(axis=1)
+    letters = scripts.letters.sum(axis=1)
     for own, rows in rows_of.items():
-        wrong = (letters[rows] >= _LETTERS) & (found.shares(own)[rows] < _OWN_SCRIPT)
+        wrong = (letters[rows] >= _LETTERS) & (scripts.shares(own)[rows] < _OWN_SCRIPT)
         for row in np.array(rows)[wrong].tolist():
-            notes[row] = found.names[int(found.letters[row].argmax())]
+            notes[row] = scripts.names[int(scripts.letters[row].argmax())]
     return notes
 
 
-def _languages(texts: Sequence[tuple[str, str]], rules: Rules) -> list[str | None]:
-    return mistaken([text for _, text in texts], [language for language, _ in texts])
+def _wrong_languages(texts: Sequence[tuple[str, str]], rules: Rules, scripts: Scripts) -> list[str | None]:
+    return mistaken([text for _, text in texts], [language for language, _ in texts], scripts)
 
 
 class _Row:

@@ -218,7 +218,7 @@ def test_finished_parts_of_a_killed_run_are_taken_up_and_nothing_is_lost_or_doub
     files = make_parts(job, folder, StudyCallback(), "cleaning")
     assert rest == [2, 2, 2]
     blocks = [pickle.loads(file.read_bytes()) for file in files]
-    assert [group.group_id for block in blocks for group in block.groups] == [f"g{n}" for n in range(10)]
+    assert [group.group_id for block in blocks for _, group in block.rows()] == [f"g{n}" for n in range(10)]
 
 
 def test_parts_of_another_input_or_other_rules_are_not_taken_up(tmp_path):
