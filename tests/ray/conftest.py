@@ -144,9 +144,24 @@ class Seen(StudyCallback):
 
 
 @pytest.fixture(scope="session")
-def search_tree(small_tree):
-    """The tree of a study of three trials that do not learn from each other, with six scores each."""
-    tree = small_tree(search={"trials": 3, "arms": "none", "sampler": "random", "early_stopping": None})
+def leaky_file(newsroom_file, tmp_path_factory):
+    """The same part of the newsroom, of which a machine translated the Russian; and a group of the dev benchmark."""
+    rows = [json.loads(line) for line in newsroom_file.read_text(encoding="utf-8").splitlines()]
+    for row in rows:
+        sides = {side: {"ru": "en"} for side in ("queries", "passages") if "ru" in row[side]}
+        row |= {"translated": sides, "translation": {"model": "made"}}
+    leaked = next(iter(newsroom.generate("dev")))
+    return write_groups(tmp_path_factory.mktemp("leaky") / "train.jsonl", [*rows, {**leaked, "group_id": "leaked"}])
+
+
+@pytest.fixture(scope="session")
+def search_tree(small_tree, leaky_file):
+    """The tree of a study of three trials that do not learn from each other, with six scores each.
+
+    It drops a group that leaks, and holds a language pair out.
+    """
+    data = {"train": str(leaky_file), "on_leak": "drop", "unseen_pairs": ["en-de"]}
+    tree = small_tree(data=data, search={"trials": 3, "arms": "none", "sampler": "random", "early_stopping": None})
     tree["search"]["space"] = {"mixing_ratio": {"uniform": [0.2, 0.8]}, "temperature": {"loguniform": [0.02, 0.2]}}
     tree["train"] |= {"max_steps": 24, "eval_steps": 4, "keep_checkpoints": 24}
     return tree

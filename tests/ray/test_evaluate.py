@@ -119,7 +119,9 @@ def test_what_a_result_tells(evaluated, screen):
     assert result["counts"]["passages_per_language"] == {"en": 75, "sw": 75}
     trained = {row["pair"]: row["training_pairs"] for row in result["pairs"] if row["setting"] != "multi"}
     assert trained == {"en-en": 5, "sw-sw": 0, "en-sw": 2, "sw-en": 0}
-    assert set(result["groups"]) == {"seen", "unseen", "rich", "low-resource"}
+    crossed = {"low-resource-seen", "low-resource-unseen"}
+    assert set(result["groups"]) == {"seen", "unseen", "unseen-pairs", "rich", "low-resource", *crossed}
+    assert result["groups"]["unseen-pairs"]["cross"]["rows"] == 1
     assert json.loads((out / "scores.json").read_text(encoding="utf-8"))["metrics"] == result["metrics"]
     assert (out / "bias.svg").read_text(encoding="utf-8").startswith("<svg")
     evaluation_summary(result, screen)
