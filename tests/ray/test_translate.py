@@ -50,8 +50,8 @@ def test_a_pool_translates_every_text_once_and_goes_on(ray_here, model, groups_f
 
     half = Progress()
     run.translate([DataSet(path=str(groups_file(rows[:40], "half.jsonl")))], options, half, pool)
-    assert half.seen[-1] == ("translating", 80, 80)
-    assert len(half.seen) > 10  # a batch at a time
+    assert ("translating", 80, 80) in half.seen
+    assert sum(phase == "translating" for phase, _, _ in half.seen) > 10  # a batch at a time
     whole = Progress()
     data = [DataSet(path=str(groups_file(rows, "all.jsonl")))]
     report = run.translate(data, options, whole, pool)
