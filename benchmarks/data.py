@@ -134,7 +134,14 @@ def peer(table, out, cache):
     datasets.disable_progress_bars()
     rows = datasets.Dataset.from_csv(table, cache_dir=cache)
     work = functools.partial(_peer_clean, rules=Rules())
-    done = rows.map(work, batched=True, batch_size=2048, remove_columns=rows.column_names, num_proc=cores())
+    done = rows.map(
+        work,
+        batched=True,
+        batch_size=2048,
+        remove_columns=rows.column_names,
+        num_proc=cores(),
+        load_from_cache_file=False,
+    )
     arrays = done.with_format("numpy").select_columns(["digests", "bands", "values"])[:]
     found = Signatures(
         np.asarray(arrays["digests"], np.uint64),
