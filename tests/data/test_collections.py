@@ -8,10 +8,11 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from hybridtune.config.fields import BenchmarkSource, DataSet
+from hybridtune.config.fields import BenchmarkSource, Data, DataSet, Encoder, Holdout
 from hybridtune.data.readers.benchmarks import read_benchmark
 from hybridtune.data.readers.notes import Notes
 from hybridtune.data.readers.sources import find_sources, read_groups
+from hybridtune.data.store import recipe
 from hybridtune.errors import InputError
 
 DOCS = Path(__file__).parents[2] / "docs" / "data.md"
@@ -391,3 +392,43 @@ def test_arrow_caches_beside_a_saved_data_set_are_passed_over(tmp_path):
     with pa.OSFile(str(folder / "cache-1234.arrow"), "wb") as sink:
         sink.write(b"a cache")
     assert len(read(folder, language="en")) == 1
+
+
+def test_what_is_said_of_the_files_and_each_of_them_are_part_of_the_data_digest(tmp_path):
+    write(tmp_path / "beir", BEIR)
+    (tmp_path / "pairs.csv").write_text("question,answer,text\nq,a,t\n")
+
+    def digest(path, **fields):
+        return recipe(Data(train=[DataSet(path=str(tmp_path / path), **fields)]), Encoder()).data_digest
+
+    said = [
+        {"language": "en"},
+        {"language": "en-de"},
+        {"language": "en", "columns": {"passage": "text"}},
+        {"language": "en", "columns": {"passage": "answer"}},
+        {"language": "en", "format": "pairs"},
+    ]
+    digests = {digest("pairs.csv", **fields) for fields in said}
+    digests |= {digest("beir", language="en", split=split) for split in ("train", "test")}
+    before = digest("beir", language="en")
+    write(tmp_path / "beir", {"queries.jsonl": [{"_id": "q1", "text": "another"}]})
+    assert len(digests | {before, digest("beir", language="en")}) == len(said) + 4
+    assert digest("pairs.csv", language="en") in digests
+
+
+def test_a_holdout_and_limits_of_pairs(tmp_path):
+    text = "".join(f"question {n}?,answer {n}.,doc{n},{'sw' if n % 2 else 'en'}\n" for n in range(40))
+    (tmp_path / "pairs.csv").write_text("question,answer,url,lang\n" + text)
+    data = Data(train=str(tmp_path / "pairs.csv"), holdout=Holdout(documents=0.2), language_limits={"sw": 3})
+    made_of = recipe(data, Encoder())
+    corpus = made_of.read_corpus()
+    assert corpus.pair_counts().tolist()[1][1] == 3
+    held = {group.document_id for part in made_of.cut.parts.values() for group in part}
+    trained = {group.document_id for _, group in made_of.groups()}
+    assert held
+    assert trained
+    assert not held & trained
+    assert held | trained == {f"doc{n}" for n in range(40)}
+    assert made_of.notes.formats() == [
+        f"{tmp_path / 'pairs.csv'}: pairs by columns, query=question, passage=answer, language=lang, document=url"
+    ]
