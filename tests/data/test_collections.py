@@ -334,6 +334,7 @@ def test_data_sets_of_the_hub_by_name(monkeypatch):
         return datasets.Dataset.from_list([{"question": "who?", "answer": "me", "language": "eng"}])
 
     monkeypatch.setattr(datasets, "load_dataset", load)
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)  # nobody is asked whether the hub is there
     (group,) = read("hf://datasets/me/webfaq/eng")
     assert (group.group_id, group.queries, group.passages) == ("eng:1", {"en": "who?"}, {"en": "me"})
     read("hf://datasets/me/webfaq@v2", split="test")
@@ -346,7 +347,10 @@ def test_a_hub_that_is_not_there_is_one_line(monkeypatch, tmp_path):
     line = refusal("hf://datasets/me/nowhere")
     assert line.startswith("HERE: split 'train' of the hub's data set cannot be loaded: ")
     assert "without a network it must be in the cache of datasets" in line
-    (tmp_path / "x").mkdir()
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    assert refusal("hf://datasets/me/nowhere").startswith("HERE: http://127.0.0.1:9 cannot be reached: ")
     monkeypatch.chdir(tmp_path)
     assert refusal("me/nowhere") == "HERE: does not exist; a data set of the hub is written hf://datasets/HERE"
 

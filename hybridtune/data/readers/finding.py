@@ -105,8 +105,8 @@ def _broken_link(link: Path) -> str:
 
 def nothing_at(path: str) -> str:
     """Explain why no file was found at a path."""
-    if "://" in path and "*" not in path:
-        return _why_not_there(path)
+    if path.startswith("http"):  # its file system takes a server that does not answer for one without the file
+        return "does not exist, or its server cannot be reached"
     if "://" not in path and not glob.has_magic(path):
         location = Path(path)
         if not location.exists():
@@ -116,15 +116,6 @@ def nothing_at(path: str) -> str:
             return "does not exist" + f"; a data set of the hub is written hf://datasets/{path}" * bool(hub)
         if location.is_dir() and all(is_junk(entry.name) for entry in location.iterdir()):
             return "the folder is empty"
-    return f"no {KNOWN_SUFFIXES} file there"
-
-
-def _why_not_there(path: str) -> str:
-    """Say why a URI has no file: a server that does not answer looks like one that has none."""
-    filesystem, inner = open_location(path)
-    with reporting(path):
-        if filesystem.get_file_info(inner).type == fs.FileType.NotFound and path.startswith("http"):
-            filesystem.open_input_stream(inner)
     return f"no {KNOWN_SUFFIXES} file there"
 
 

@@ -8,6 +8,7 @@ from hybridtune.data.readers.files import Source, kind_of, one_line
 from hybridtune.data.readers.rows import check_schema, table_rows
 from hybridtune.errors import InputError
 
+_PATIENCE = 10.0  # seconds, for the hub to answer
 _NAME = re.compile(r"hf://datasets/(?P<name>[^/@]+/[^/@]+)(?:@(?P<revision>[^/]+))?(?:/(?P<configuration>[^/]+))?/?")
 
 
@@ -34,6 +35,7 @@ def _load(source: Source) -> Any:
         import datasets
     except ImportError:
         raise InputError(f"{source.name}: needs the package datasets: pip install 'hybridtune[datasets]'") from None
+    _check_network(source)
     match = _NAME.fullmatch(source.path)
     assert match is not None
     split = source.layout.split or "train"
@@ -44,4 +46,21 @@ def _load(source: Source) -> Any:
         raise InputError(
             f"{source.name}: split {split!r} of the hub's data set cannot be loaded: {cause}; without a network it "
             f"must be in the cache of datasets; another split: split: NAME, a configuration: {source.name}/NAME"
+        ) from None
+
+
+def _check_network(source: Source) -> None:
+    """Ask the hub once whether it is there: its client tries again for half a minute."""
+    import datasets
+    from huggingface_hub import constants
+    from huggingface_hub import get_session
+
+    if constants.HF_HUB_OFFLINE or datasets.config.HF_HUB_OFFLINE:
+        return
+    try:
+        get_session().head(constants.ENDPOINT, timeout=_PATIENCE)
+    except Exception as error:  # of the client's library for HTTP
+        raise InputError(
+            f"{source.name}: {constants.ENDPOINT} cannot be reached: {one_line(error)[:200]}; with HF_HUB_OFFLINE=1 in "
+            "the environment the data set is taken from the cache of datasets"
         ) from None
