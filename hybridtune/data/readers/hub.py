@@ -52,8 +52,7 @@ def _load(source: Source) -> Any:
 def _check_network(source: Source) -> None:
     """Ask the hub once whether it is there: its client tries again for half a minute."""
     import datasets
-    from huggingface_hub import constants
-    from huggingface_hub import get_session
+    from huggingface_hub import constants, get_session
 
     if constants.HF_HUB_OFFLINE or datasets.config.HF_HUB_OFFLINE:
         return
