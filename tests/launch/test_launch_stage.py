@@ -137,5 +137,5 @@ def test_at_home_paths_are_absolute(data, study_file):
 def test_the_study_is_otherwise_the_same(data, study_file):
     before = load_study(study_file(data={"train": "data/a.jsonl"}))
     after = submit.plan_stage(before).study.model_dump()
-    assert after.pop("data")["train"] == [{"path": "data/a.jsonl", "weight": 1.0, "reader": None}]
+    assert after.pop("data")["train"] == before.model_dump()["data"]["train"]
     assert after == {key: value for key, value in before.model_dump().items() if key != "data"}

@@ -1,4 +1,4 @@
-"""Ray starts in one place, through one of two functions, so `run` and `evaluate` show how all commands start it."""
+"""Ray starts in one place: `run` and `evaluate` show how all commands start it, for what listens is settled there."""
 
 import inspect
 from pathlib import Path
@@ -22,8 +22,9 @@ def test_ray_is_started_or_joined_in_the_runtime_room_alone():
     assert files_with("ray.init(") == {"runtime/local.py", "runtime/connect.py"}
 
 
-def test_two_functions_start_a_local_ray_and_all_commands_go_through_them():
-    assert files_with("local_cluster(") == {"runtime/local.py", "study/run.py", "study/encoded.py"}
+def test_a_local_ray_is_started_by_one_function_that_all_commands_call():
+    preparing = {"prepare/parts.py", "prepare/mining.py", "translate/translator.py"}
+    assert files_with("local_cluster(") == {"runtime/local.py", "study/run.py", "study/encoded.py", *preparing}
     functions = [function for function in vars(run).values() if inspect.isfunction(function)]
     starting = {function.__name__ for function in functions if calls(function, "local_cluster")}
     assert starting == {"started", "local_cluster"}  # the latter by its own definition
