@@ -152,7 +152,7 @@ def test_a_bad_corpus_leaves_nothing_behind(shared_ray, beir, tiny, screen, tmp_
         "occurs twice": [*lines, lines[7]],
         "can be found in the corpus": ['{"_id": "x", "text": "y", "language": "en"}'],
         r"corpus\.jsonl:8.*text": [*lines[:7], json.dumps({"_id": "x", "language": "en"}), *lines[7:]],
-        "is written en": [line.replace('"language": "en"', '"language": "eng"') for line in lines],
+        "names no language": [line.replace('"language": "en"', '"language": "und"') for line in lines],
     }
     for message, of_lines in broken.items():
         (bad / "corpus.jsonl").write_text("\n".join(of_lines) + "\n", encoding="utf-8")
