@@ -164,19 +164,14 @@ def _with_ray_data(job: Job, done: frozenset[str]) -> Iterator[_Result]:
     """Yield the results of every block, as they get ready."""
     import ray
 
-    from hybridtune.runtime.resources import cores
-
     count_of_files = len(job.sources)
     files = ray.data.from_items([{"source": n} for n in range(count_of_files)], override_num_blocks=count_of_files)
     files.context.target_max_block_size = 1  # byte: every block of rows goes on as soon as it is there, alone
     files.context.enable_progress_bars = False
     limits = ray.data.ExecutionResources.for_limits(object_store_memory=_IN_FLIGHT)
     files.context.execution_options.resource_limits = limits
-    # Without a bound on its tasks, Ray Data keeps CPUs back for the reading, and works on one block at a time.
-    reading = ray.data.TaskPoolStrategy(size=min(count_of_files, cores()))
-    working = ray.data.TaskPoolStrategy(size=cores())
-    blocks = files.map_batches(_read, compute=reading, batch_size=1, fn_args=(job, done), num_cpus=0.5)
-    results = blocks.map_batches(_work, compute=working, batch_size=1, fn_args=(job,), num_cpus=1)
+    blocks = files.map_batches(_read, batch_size=1, fn_args=(job, done), num_cpus=0.5)
+    results = blocks.map_batches(_work, batch_size=1, fn_args=(job,), num_cpus=1)
     return (pickle.loads(row["pickled"]) for row in results.iter_rows())
 
 
