@@ -44,7 +44,7 @@ class Weights:
 
     @property
     def all_drawn(self) -> bool:
-        """Whether nothing but bitext has a weight of 0."""
+        """Return whether nothing but bitext has a weight of 0."""
         return all(self.pairs.values()) and all(self.data_sets) and self.translated > 0
 
     def parts(self, aligned: bool) -> list[tuple[Part, float]]:

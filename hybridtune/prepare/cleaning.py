@@ -45,7 +45,7 @@ _ANY_LENGTH = 1 << 24  # tokens
 
 @dataclass(frozen=True)
 class Rules:
-    """What is dropped.
+    """The rules by which texts are dropped.
 
     Attributes:
         keep: the reasons of `REASONS` for which nothing is.
@@ -71,7 +71,7 @@ class Example(NamedTuple):
 
 @dataclass
 class Tally:
-    """What happened to rows and texts, by reason.
+    """Counts of what was changed and dropped, by reason.
 
     Attributes:
         read: rows.

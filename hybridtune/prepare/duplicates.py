@@ -28,7 +28,7 @@ _FACTORS = np.random.default_rng(_SEED).integers(0, 1 << 63, 2 * _VALUES // _BAN
 
 
 class Signatures(NamedTuple):
-    """What is kept of n rows to find duplicates among them."""
+    """The digests and MinHash signatures of n rows, by which duplicates are found."""
 
     digests: Digests  # [n, 2] equal for equal rows
     bands: UInt64  # [n, B] one is equal for nearly equal rows

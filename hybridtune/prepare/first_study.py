@@ -56,7 +56,7 @@ class Held:
 
 @dataclass(frozen=True)
 class Batches:
-    """What batches the data can fill.
+    """The batches that the data can fill.
 
     ``groups`` counts the distinct groups of each language that has mono pairs, ``cross`` the cross pairs with each
     language on either side.

@@ -37,7 +37,7 @@ WAYS: Mapping[str, Callable[[Rows], Sets]] = {
 
 @dataclass(frozen=True)
 class Given:
-    """What a way needs besides the rows."""
+    """The further input of a way of grouping."""
 
     alignment: Path | None = None
     mining: Mining | None = None

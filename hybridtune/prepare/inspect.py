@@ -30,7 +30,7 @@ _QUANTILES = {"median": 0.5, "98 %": 0.98, "longest": 1.0}
 
 @dataclass
 class _Seen:
-    """What one pass over the groups gives."""
+    """The findings of one pass over the groups."""
 
     corpus: Corpus
     sample: TextSample

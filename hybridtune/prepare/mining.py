@@ -35,7 +35,7 @@ SAMPLES = 4  # pairs of texts that are shown of a language pair
 
 @dataclass(frozen=True)
 class Mining:
-    """What texts are mined by."""
+    """The settings of bitext mining."""
 
     encoder: Encoder
     resources: Resources

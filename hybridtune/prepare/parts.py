@@ -48,7 +48,7 @@ class _Result(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """What is done to the rows of some sources, in any process.
+    """A piece of work on the rows of some sources, done in any process.
 
     Attributes:
         sources: the files.

@@ -30,7 +30,7 @@ class Engine(Protocol):
 
 @dataclass(frozen=True)
 class Decoding:
-    """How a model is run: what its translations depend on beside its files and the texts."""
+    """The settings a model is run with: all that its translations depend on beside its files and the texts."""
 
     engine: EngineName
     compute_type: str  # int8, int8_float16, float16, bfloat16, float32: of the weights and their products

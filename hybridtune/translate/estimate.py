@@ -57,7 +57,7 @@ def estimate(
 
 
 class _Sample:
-    """What was measured."""
+    """The figures of the batches that were run."""
 
     def __init__(self) -> None:
         self.batches = self.texts = self.tokens = self.bytes_in = self.bytes_out = 0

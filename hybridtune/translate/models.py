@@ -30,7 +30,7 @@ class Model:
 
     @property
     def is_converted(self) -> bool:
-        """Whether its folder is one of CTranslate2."""
+        """Return whether its folder is one of CTranslate2."""
         return (self.folder / CONVERTED).is_file()
 
 

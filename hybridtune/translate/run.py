@@ -37,7 +37,7 @@ _BATCH_TOKENS_CPU, _BATCH_TOKENS_GPU = 1024, 16384
 
 @dataclass(frozen=True)
 class TranslateOptions:
-    """What is translated, by what, and what is refused."""
+    """The options of a translation: the texts, the model, and the bounds of what is refused."""
 
     model: str  # folder or hub name
     wanted: Wanted

@@ -28,7 +28,7 @@ UNREADABLE = (OSError, ValueError, pa.ArrowException)  # what file systems raise
 
 
 class Layout(NamedTuple):
-    """What the user says of files that do not say it themselves, see `hybridtune.config.fields.DataSet`."""
+    """The format, columns, language and split that the user gives for files; see `hybridtune.config.fields.DataSet`."""
 
     format: str | None = None
     columns: tuple[tuple[str, str], ...] = ()  # (what it holds, its name)

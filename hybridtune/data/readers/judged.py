@@ -56,7 +56,7 @@ Rows = Iterator[tuple[str, dict[str, Any]]]
 
 @dataclass
 class _Pairs:
-    """What is judged, by the ids of queries and passages; a query has a text a language."""
+    """The judgements of a collection, by the ids of queries and passages; a query has a text a language."""
 
     name: str  # of the groups' ids
     queries: dict[str, dict[str, str]] = field(default_factory=dict)

@@ -4,7 +4,7 @@ from collections import Counter
 
 
 class Notes:
-    """How each source was read, and what was left out of it, by reason with the first place."""
+    """Notes on each source: its format, and what was left out of it, by reason with the first place."""
 
     def __init__(self) -> None:
         self._how: dict[str, str] = {}  # by source
