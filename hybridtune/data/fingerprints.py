@@ -85,7 +85,10 @@ def _pieces(words: UInt64, is_character: npt.NDArray[np.bool_], of: Int64) -> tu
 
 def _folded(text: str) -> str:
     """Return a text without the differences of case and of Unicode form, and without the mark between texts."""
-    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    composed = unicodedata.normalize("NFKC", text)
+    folded = composed.casefold()
+    if folded != composed:  # the same in scripts without case
+        folded = unicodedata.normalize("NFKC", folded)
     # The two letters that Turkish makes of an i have other capitals in other languages: all are one here.
     return folded.replace("ı", "i").replace("i\u0307", "i").replace(_BETWEEN, " ")
 

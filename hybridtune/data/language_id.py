@@ -125,12 +125,14 @@ def _probabilities(texts: Sequence[str], own: Sequence[str], at_hand: frozenset[
 
     model, columns = _model(), _columns()
     lengths, text, feature = _features([_bytes(text) for text in texts])
-    shape = (len(texts), len(model.table))
-    counts = sparse.csr_matrix((np.ones(len(text), np.float32), (text, feature)), shape=shape)
-    counts.sum_duplicates()
-    counts.data = np.log1p(counts.data)
+    features = len(model.table)
+    found, times = np.unique(text * features + feature, return_counts=True)
+    text, feature = np.divmod(found, features)
+    starts = np.searchsorted(text, np.arange(len(texts) + 1))
+    shape = (len(texts), features)
+    counts = sparse.csr_matrix((np.log1p(times.astype(np.float32)), feature, starts), shape=shape)
     scores = counts @ model.table + model.prior
-    scores[np.diff(counts.indptr) == 0] = 0.0  # nothing that the model knows: all languages alike
+    scores[np.diff(starts) == 0] = 0.0  # nothing that the model knows: all languages alike
     scores /= np.sqrt(np.maximum(lengths, 1))[:, None]
     for label in _kinds() - at_hand:
         scores[[other != label for other in own], columns[label]] = -np.inf
@@ -140,8 +142,8 @@ def _probabilities(texts: Sequence[str], own: Sequence[str], at_hand: frozenset[
         if (first := columns[label]) != column:
             scores[:, first] += scores[:, column]
             scores[:, column] = 0.0
-    found: Float32 = scores.astype(np.float32)
-    return found
+    shares: Float32 = scores.astype(np.float32)
+    return shares
 
 
 @functools.cache
@@ -157,6 +159,7 @@ def _kinds() -> frozenset[str]:
     return frozenset(label for label in labels if len(label) > 2 and macrolanguage(label) in labels)
 
 
+@functools.lru_cache(4096)
 def _label(code: str) -> str | None:
     """Return what the model, or a script, calls a language; None where neither knows it.
 

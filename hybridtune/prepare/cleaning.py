@@ -318,6 +318,8 @@ class _Row:
 
     def _negatives(self, group: Group, passages: Mapping[str, str]) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}
+        if not group.negatives:
+            return found
         answers = {text_key(text) for text in passages.values()}
         for language, texts in group.negatives.items():
             for _, text in self._cleaned((language, text) for text in texts):

@@ -8,6 +8,7 @@ that others ask on too is no duplicate of theirs, whatever share of the row the 
 
 import functools
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -97,7 +98,8 @@ def _languages(queries: tuple[str, ...], passages: tuple[str, ...]) -> int:
 
 def _whole(group: Group) -> bytes:
     """Return what two equal rows have in common: their texts by side and language."""
-    return repr([sorted(group.queries.items()), sorted(group.passages.items())]).encode()
+    sides = (sorted(group.queries.items()), sorted(group.passages.items()))
+    return "\0\0".join(["\0".join(chain.from_iterable(side)) for side in sides]).encode()  # no clean text has a NUL
 
 
 def _numbers(texts: Iterable[str], numbers: dict[str, int]) -> list[int]:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -20,9 +20,11 @@ from hybridtune.data.readers.sources import find_sources, read_groups
 from hybridtune.data.text_key import text_key
 from hybridtune.prepare.alignment import read_alignment
 from hybridtune.prepare.grouping import Borrowed, Groups, Sets, by_id, by_pairs_of_ids, by_text, into_groups
-from hybridtune.prepare.mining import Mining, mine
 from hybridtune.prepare.rows import Rows, count_pairs, spool_rows
 from hybridtune.prepare.writer import open_groups, output_file
+
+if TYPE_CHECKING:
+    from hybridtune.prepare.mining import Mining  # it imports torch, for which only mining should wait
 
 Way = Literal["id", "text", "alignment", "mining"]
 
@@ -40,10 +42,10 @@ class Given:
     """The further input of a way of grouping."""
 
     alignment: Path | None = None
-    mining: Mining | None = None
+    mining: "Mining | None" = None
 
 
-def compare_ways(data_sets: Sequence[DataSet], mining: Mining | None, callback: StudyCallback) -> dict[str, Any]:
+def compare_ways(data_sets: Sequence[DataSet], mining: "Mining | None", callback: StudyCallback) -> dict[str, Any]:
     """Return what every way would give, mining where there is something to mine by; nothing is written.
 
     ``best`` is the way with most pairs, of equals the first of id, text, mining; None where no way joins anything.
@@ -52,6 +54,8 @@ def compare_ways(data_sets: Sequence[DataSet], mining: Mining | None, callback: 
         as_read, ways = compared(rows)
         found: dict[str, Any] = {"rows": len(rows), "languages": list(rows.languages), "as read": as_read}
         if mining is not None:
+            from hybridtune.prepare.mining import mine
+
             whole, found["pairs"] = mine(rows, mining, callback)
             ways["mining"] = _about(whole, by_text(whole))
         return {**found, "ways": ways, "best": best_way(as_read, ways)}
@@ -78,6 +82,8 @@ def group(data_sets: Sequence[DataSet], way: Way, out: str, given: Given, callba
     file = output_file(out, sources)
     with spooled(sources, callback) as rows:
         if way == "mining" and given.mining is not None:
+            from hybridtune.prepare.mining import mine
+
             whole, pairs = mine(rows, given.mining, callback)
             return {"by": way, "pairs": pairs, **write_sets(whole, by_text(whole), file, callback, rows)}
         if way == "alignment" and given.alignment is not None:

@@ -5,6 +5,7 @@ process; of more, Ray Data reads the files in tasks and works on the blocks on a
 """
 
 import dataclasses
+import gc
 import hashlib
 import os
 import pickle
@@ -164,14 +165,19 @@ def _with_ray_data(job: Job, done: frozenset[str]) -> Iterator[_Result]:
     """Yield the results of every block, as they get ready."""
     import ray
 
+    from hybridtune.runtime.resources import cores
+
     count_of_files = len(job.sources)
     files = ray.data.from_items([{"source": n} for n in range(count_of_files)], override_num_blocks=count_of_files)
     files.context.target_max_block_size = 1  # byte: every block of rows goes on as soon as it is there, alone
     files.context.enable_progress_bars = False
     limits = ray.data.ExecutionResources.for_limits(object_store_memory=_IN_FLIGHT)
     files.context.execution_options.resource_limits = limits
-    blocks = files.map_batches(_read, batch_size=1, fn_args=(job, done), num_cpus=0.5)
-    results = blocks.map_batches(_work, batch_size=1, fn_args=(job,), num_cpus=1)
+    # Without a bound on its tasks, Ray Data keeps CPUs back for the reading, and works on one block at a time.
+    reading = ray.data.TaskPoolStrategy(size=min(count_of_files, cores()))
+    working = ray.data.TaskPoolStrategy(size=cores())
+    blocks = files.map_batches(_read, compute=reading, batch_size=1, fn_args=(job, done), num_cpus=0.5)
+    results = blocks.map_batches(_work, compute=working, batch_size=1, fn_args=(job,), num_cpus=1)
     return (pickle.loads(row["pickled"]) for row in results.iter_rows())
 
 
@@ -186,5 +192,6 @@ def _read(batch: dict[str, Any], job: Job, done: frozenset[str]) -> Iterator[dic
 
 
 def _work(batch: dict[str, Any], job: Job) -> dict[str, Any]:
+    gc.freeze()  # what the process holds by now stays: no collection needs to look through it again
     found: _Block | _Result = pickle.loads(batch["pickled"][0])
     return {"pickled": [pickle.dumps(found if isinstance(found, _Result) else job.result(found))]}
