@@ -1,4 +1,4 @@
-"""What `hybridtune data clean`, `check` and `split` print: counts by reason with examples, leaks, and parts."""
+"""The output of `hybridtune data clean`, `check` and `split`: counts by reason with examples, leaks, and parts."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""What `hybridtune data convert` prints: how the data were read, and what was written."""
+"""The output of `hybridtune data convert`: how the data were read, and what was written."""
 
 from collections.abc import Mapping
 from typing import Any

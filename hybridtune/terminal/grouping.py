@@ -1,4 +1,4 @@
-"""What `hybridtune data group` prints: what each way gives, what was written, and what could not be joined."""
+"""The output of `hybridtune data group`: the yield of each way, the file written, and rows that could not be joined."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""What `hybridtune init` prints: what it found, what becomes of each language, what to type next."""
+"""The output of `hybridtune init`: the findings, the use of each language, and the next command."""
 
 from collections.abc import Mapping
 from typing import Any

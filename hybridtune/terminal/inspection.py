@@ -1,4 +1,4 @@
-"""What `hybridtune data inspect` prints."""
+"""The output of `hybridtune data inspect`."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""What `hybridtune translate` prints at its end: what was translated and left out, or what a run will take."""
+"""The closing output of `hybridtune translate`: texts translated and left out, or the estimate of a run."""
 
 from collections.abc import Mapping
 from typing import Any

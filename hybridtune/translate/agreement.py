@@ -1,4 +1,4 @@
-"""How far a translation says what its source says: by translating it back, or by an encoder of both languages."""
+"""Agreement of a translation with its source: by translating it back, or by an encoder of both languages."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

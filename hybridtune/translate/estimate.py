@@ -1,4 +1,4 @@
-"""What a translation will take: texts, tokens, time and disk, from a sample of its own batches run on this machine."""
+"""The estimate of a translation: texts, tokens, time and disk, from a sample of its own batches run on this machine."""
 
 import time
 from typing import Any

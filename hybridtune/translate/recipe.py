@@ -1,4 +1,4 @@
-"""How a process opens an engine, and which engine and settings are taken where none are given."""
+"""The recipe by which a process opens an engine, and the default engine and settings."""
 
 import importlib.util
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Which texts are to be translated: of each group and side, from which language into which that it lacks."""
+"""The texts to translate: of each group and side, the source language and the languages that it lacks."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
