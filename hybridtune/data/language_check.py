@@ -1,4 +1,4 @@
-"""Whether texts are in the languages that they are said to be in: a column of two languages, a code of another one."""
+"""The check that texts are in their stated languages: it finds a column of two languages and a wrong code."""
 
 from collections import Counter
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""When two texts are one: how texts are compared wherever groups, queries and passages are matched by their text."""
+"""The key by which texts are compared wherever groups, queries and passages are matched by their text."""
 
 import unicodedata
 

@@ -1,4 +1,4 @@
-"""What a text loses before training: other Unicode forms than NFC, characters that nobody sees, and white space."""
+"""The cleaning of one text: Unicode NFC, no invisible characters, white space collapsed."""
 
 import re
 import unicodedata

@@ -1,4 +1,4 @@
-"""Which rows of training data are one group of translations: by their ids, their texts, or pairs that somebody names.
+"""The joining of rows of training data into groups of translations: by ids, by texts, or by pairs from a file.
 
 A way returns [R] the set that every row belongs to, named by its first row: its queries ask the same, and its passages
 answer them. `into_groups` makes groups of sets; a group has one text a language and side, a set may have several.

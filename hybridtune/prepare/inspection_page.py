@@ -1,4 +1,4 @@
-"""What `hybridtune data inspect` found, in words and as an HTML page that needs nothing but itself."""
+"""The findings of `hybridtune data inspect`, in words and as a self-contained HTML page."""
 
 import math
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""How long the texts of training data are, in the tokens of an encoder."""
+"""The lengths of the texts of training data, in tokens of an encoder."""
 
 from collections.abc import Mapping
 

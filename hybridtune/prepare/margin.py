@@ -1,4 +1,4 @@
-"""Which texts of two languages translate each other, by the margin between their similarity and that of others.
+"""The search for translations among texts of two languages, by the margin of their similarity over that of others.
 
 The score of x and y is cos(x, y) over the mean of their cosines with their k nearest neighbours in the other language
 (ratio margin; Artetxe and Schwenk 2019, arXiv 1811.01136). A pair is a candidate where each is the best for the other.

@@ -1,4 +1,4 @@
-"""What the translator's reports beside the training files say was left out: for the model card."""
+"""The translations that were left out, by the translator's reports beside the training files: for the model card."""
 
 import glob
 import json

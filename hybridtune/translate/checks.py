@@ -1,4 +1,4 @@
-"""What is wrong with a translation, as far as it can be seen without reading it: a reason for each text."""
+"""Checks of a translation that need no reader: the reason to refuse each text, if there is one."""
 
 import re
 import unicodedata

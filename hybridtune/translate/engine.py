@@ -1,4 +1,4 @@
-"""The interface of an engine: rows of tokens in, translations out. CTranslate2's and transformers' are beside this file."""
+"""The interface of an engine: rows of tokens in, translations out. `ctranslate` and `seq2seq` implement it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

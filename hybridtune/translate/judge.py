@@ -1,4 +1,4 @@
-"""Which translations are refused, by reason: by the checks of each, and by how far they agree with their sources."""
+"""The refusal of translations, by reason: by the checks of each text and by its agreement with the source."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence

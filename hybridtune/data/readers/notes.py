@@ -1,4 +1,4 @@
-"""What readers tell about data besides its groups: how it was read, and what was left out."""
+"""The notes of readers on data besides its groups: how it was read, and what was left out."""
 
 from collections import Counter
 
