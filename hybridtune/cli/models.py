@@ -179,3 +179,32 @@ def export(target: Path, as_json: bool, **options: Any) -> None:
     from hybridtune.study.export import ExportOptions, export
 
     answer(export(target, ExportOptions(**options), open_screen(as_json)), as_json)
+
+
+@click.command()
+@click.argument("given", metavar="MODEL MODEL...", nargs=-1, required=True)
+@click.option("--weights", metavar="A,B,...", help="A number above 0 for each, like 0.3,0.7; without: all alike.")
+@out_option(required=True, help="New folder for the merged model.")
+@click.option("--trust-remote-code", is_flag=True, help="Run the code that a model or a study brings along.")
+@json_option
+def merge(given: tuple[str, ...], weights: str | None, out: Path, trust_remote_code: bool, as_json: bool) -> None:
+    """Average the weights of two or more trainings of one encoder; no training, no data.
+
+    Each MODEL is a model folder, a hub name, a study folder (its best model), or STUDY:TRIAL like studies/news:0007.
+    """
+    numbers = _numbers(weights)
+    from hybridtune.study.merge import MergeOptions, merge
+
+    screen = open_screen(as_json)
+    answer(merge(MergeOptions(given, out, numbers, trust_remote_code), screen), as_json)
+
+
+def _numbers(text: str | None) -> list[float]:
+    """Return the numbers of ``0.3,0.7``; raise InputError where one is none."""
+    numbers = []
+    for part in text.split(",") if text is not None else ():
+        try:
+            numbers.append(float(part))
+        except ValueError:
+            raise InputError(f"--weights {text}: {part!r} is not a number; write it like 0.3,0.7") from None
+    return numbers

@@ -223,6 +223,11 @@ def training_pairs_of(name: str) -> dict[str, int] | None:
     return None if pairs is None else {str(key): int(value) for key, value in pairs.items()}
 
 
+def matryoshka_of(name: str) -> list[int]:
+    """Return the widths at which a model was trained to be cut off; none where it does not say."""
+    return [int(width) for width in Repository(name).json(_OURS).get("matryoshka", [])]
+
+
 def model_digest(encoder: Encoder) -> str:
     """Return a digest, equal for equal weights: of a folder's weights, settings and code, or of a hub name's commit."""
     digest, folder = hashlib.sha256(), Path(encoder.name)

@@ -64,7 +64,7 @@ def model_card(trained: Trained, pooled_alone: bool = True) -> str:
         **{"study": study, "encoder": study.encoder, "mix": study.mix, "train": study.train},
         front_matter=dump_yaml(_front_matter(trained, scored)).strip(),
         metrics=list(SHOWN),
-        scores=[_scores_row(name, scores) for name, scores in scored.items()],
+        scores=[scores_row(name, scores) for name, scores in scored.items()],
         groups=_groups(scored),
         kinds=_kinds(trained.table),
         pairs=_pairs(trained),
@@ -76,10 +76,16 @@ def model_card(trained: Trained, pooled_alone: bool = True) -> str:
         trials=trials[:_MOST_TRIALS],
         more_trials=len(trials) - _MOST_TRIALS,
         arguments=_arguments(trained, study),
-        versions=[f"python {trained.environment['python']}"]
-        + [f"{name} {version}" for name in _PACKAGES if (version := trained.environment["packages"].get(name))],
+        matryoshka=study.train.matryoshka,
+        versions=versions(trained.environment),
         study_yaml=dump_study(study).strip(),
     )
+
+
+def versions(environment: Row) -> list[str]:
+    """Return the versions that a card names, of `environment`."""
+    found = [f"{name} {version}" for name in _PACKAGES if (version := environment["packages"].get(name))]
+    return [f"python {environment['python']}", *found]
 
 
 def _kinds(table: Sequence[Row]) -> list[str]:
@@ -111,7 +117,7 @@ def _figure(value: Any) -> Any:
     return f"{value:.4g}" if isinstance(value, float) else value
 
 
-def _scores_row(name: str, scores: Row) -> list[Any]:
+def scores_row(name: str, scores: Row) -> list[Any]:
     """Return the figures of a benchmark with their counts."""
     counts, metrics = scores["counts"], scores["metrics"]
     cells = [f"{metrics[key]:.4f}" if key in metrics else "" for key in SHOWN]

@@ -3,11 +3,9 @@
 A study's run writes its best model by the same `describe_trained` and `write_model`.
 """
 
-import contextlib
 import json
-import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,10 +14,9 @@ import numpy as np
 
 from hybridtune.callbacks import StudyCallback
 from hybridtune.config.fields import Encoder
-from hybridtune.config.study import Study, load_study
+from hybridtune.config.study import Study
 from hybridtune.data.corpus import Corpus
 from hybridtune.data.plan import distinct_pairs
-from hybridtune.data.store import recipe
 from hybridtune.errors import HybridtuneError, InputError
 from hybridtune.metrics.breakdown import full_scores
 from hybridtune.metrics.metrics import Scores
@@ -29,17 +26,14 @@ from hybridtune.model.encoder import DualEncoder, load_encoder
 from hybridtune.model.folder import save_folder, with_folder_settings
 from hybridtune.model.published import TRAINING_TEXTS
 from hybridtune.model.tokenizer import pretrained_tokenizer
-from hybridtune.storage.files import base_name
 from hybridtune.storage.study_folder import ENVIRONMENT, check_format
 from hybridtune.storage.trial_rows import read_rows
 from hybridtune.study.card import Row, Trained, model_card
-from hybridtune.study.folder import make_folder, write_json
-from hybridtune.study.leak_guard import dropped_groups
-from hybridtune.study.preflight import read_corpus
+from hybridtune.study.folder import whole_folder, write_json
 from hybridtune.study.translated import dropped_translations
-from hybridtune.train.checkpoint import WEIGHTS, load_weights, read_state
+from hybridtune.study.trial_model import find_trial, load_trial, trained_table, trial_corpus
+from hybridtune.train.checkpoint import read_state
 from hybridtune.train.fit import checkpoint_scores
-from hybridtune.train.plan import make_plan
 
 
 @dataclass(frozen=True)
@@ -69,8 +63,7 @@ def describe_trained(
 
     The study has the values that it was trained with. A single training has no trials.
     """
-    step = read_state(checkpoint)["step"]
-    table = make_plan(corpus, study).table(step)
+    step, table = read_state(checkpoint)["step"], trained_table(study, corpus, checkpoint)
     scores = Scores(**checkpoint_scores(checkpoint))
     dev = full_scores(scores, distinct_pairs(table), study.low_resource_languages)
     dropped = dropped_translations(source.path for source in study.data.train) if corpus.translations else {}
@@ -137,7 +130,7 @@ def export(target: Path, options: ExportOptions, callback: StudyCallback) -> dic
 def _export_graph(target: Path, options: ExportOptions, callback: StudyCallback) -> dict[str, Any]:
     folder = _model_folder(target)
     encoder = with_folder_settings(Encoder(name=str(folder), trust_remote_code=options.trust_remote_code))
-    with _whole(options.out or folder / "onnx") as new:
+    with whole_folder(options.out or folder / "onnx") as new:
         if options.out is not None:
             shutil.copytree(folder, new, ignore=_without_weights, dirs_exist_ok=True)
             new /= "onnx"
@@ -146,62 +139,23 @@ def _export_graph(target: Path, options: ExportOptions, callback: StudyCallback)
 
 
 def _export_trial(target: Path, options: ExportOptions, callback: StudyCallback) -> dict[str, Any]:
-    study, trial, checkpoint = _find_checkpoint(target, options)
+    found = find_trial(target, options.trial, options.checkpoint, options.trust_remote_code)
     if options.out is None:
-        raise InputError(f"--out is missing: a new folder for the model of {checkpoint}")
-    for data_set in study.data.train:
-        if data_set.reader is not None and not study.encoder.trust_remote_code:  # the study may be a stranger's
-            raise InputError(
-                f"{target}: {data_set.path} is read by {data_set.reader}, code that is not run unless this command "
-                "line allows it; if you trust it, give --trust-remote-code"
-            )
-    made_of = replace(recipe(study.data, study.encoder), dropped=dropped_groups(study, target))
-    corpus = read_corpus(study, made_of)
-    trained = describe_trained(study, corpus, checkpoint, [asdict(row) for row in read_rows(target)], trial)
+        raise InputError(f"--out is missing: a new folder for the model of {found.checkpoint}")
+    corpus, rows = trial_corpus(target, found.study), [asdict(row) for row in read_rows(target)]
+    trained = describe_trained(found.study, corpus, found.checkpoint, rows, found.trial)
     trained = replace(trained, environment=json.loads((target / ENVIRONMENT).read_text(encoding="utf-8")))
-    source = study.encoder.name if study.encoder.name != "tiny" else str(target / "encoder")
-    model = load_encoder(source, study.encoder, pretrained_tokenizer(source, study.encoder.trust_remote_code).pad_id)
-    load_weights(checkpoint, model)
-    result: dict[str, Any] = {"model": str(options.out), "trial": trial, "step": trained.step}
-    with _whole(options.out) as new:
-        write_model(model, source, trained, new)
-        shutil.copy(checkpoint / PER_QUERY, new / PER_QUERY)
+    model = load_trial(found)
+    result: dict[str, Any] = {"model": str(options.out), "trial": found.trial, "step": trained.step}
+    with whole_folder(options.out) as new:
+        write_model(model, found.source, trained, new)
+        shutil.copy(found.checkpoint / PER_QUERY, new / PER_QUERY)
         if (target / "best" / TRAINING_TEXTS).is_file():  # all trials of a study have the same texts
             shutil.copy(target / "best" / TRAINING_TEXTS, new / TRAINING_TEXTS)
         if options.onnx:
-            encoder = study.encoder.model_copy(update={"name": str(new)})
+            encoder = found.study.encoder.model_copy(update={"name": str(new)})
             result |= _write_onnx(new, encoder, new / "onnx", options.opset, callback)
     return result
-
-
-def _find_checkpoint(target: Path, options: ExportOptions) -> tuple[Study, str | None, Path]:
-    """Return the study with the trial's values, the trial's id (None of a single training), and its checkpoint."""
-    if not (target / "study.yaml").is_file():
-        raise InputError(f"{target}: is no study folder (no study.yaml); --trial and --checkpoint are of a study")
-    study, trial, folder, best = load_study(target / "study.yaml"), None, target, ""
-    if options.trial is not None:
-        rows, trial = {row.id: row for row in read_rows(target)}, options.trial.zfill(4)
-        if trial not in rows:
-            raise InputError(
-                f"--trial {options.trial}: no such trial has ended in {target}; there are: {', '.join(rows) or 'none'}"
-            )
-        study, folder = study.with_values(rows[trial].values), target / "trials" / trial
-        best = base_name(rows[trial].checkpoint or "")  # the folder of the study may have moved
-    elif (target / "trials").is_dir():
-        raise InputError(f"--checkpoint {options.checkpoint}: of which trial? give --trial too")
-    states = sorted(folder.glob("fit/checkpoint_*/state.json"))
-    found = {read_state(path.parent)["step"]: path.parent for path in states}
-    if not found:
-        raise InputError(f"{folder}: holds no checkpoint")
-    if options.checkpoint is not None and options.checkpoint not in found:
-        steps = ", ".join(map(str, found))
-        raise InputError(f"--checkpoint {options.checkpoint}: {folder} has none of that step; there are: {steps}")
-    by_name = {path.name: path for path in found.values()}
-    chosen = found[options.checkpoint] if options.checkpoint else by_name.get(best, found[max(found)])
-    if not (chosen / WEIGHTS).is_file():
-        raise InputError(f"{chosen}: has scores and no weights; hybridtune fetch --checkpoints brings the weights")
-    encoder = study.encoder.model_copy(update={"trust_remote_code": options.trust_remote_code})
-    return study.model_copy(update={"encoder": encoder}), trial, chosen
 
 
 def _model_folder(target: Path) -> Path:
@@ -240,22 +194,6 @@ def _write_onnx(
         )
     size = sum(part.stat().st_size for part in new.iterdir())
     return {"onnx": onnx.FILE, "opset": written, "bytes": size, "texts": len(rows), "largest_difference": apart}
-
-
-@contextlib.contextmanager
-def _whole(folder: Path) -> Iterator[Path]:
-    """Yield a folder to fill, which becomes ``folder`` when the block ends without an error, and is else removed."""
-    folder = folder.absolute()
-    make_folder(folder.parent)
-    new = folder.with_name(f".{folder.name}.{os.getpid()}")
-    new.mkdir()
-    try:
-        yield new
-        if folder.exists():
-            shutil.rmtree(folder)
-        new.rename(folder)
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
 
 
 def _without_weights(folder: str, names: list[str]) -> list[str]:

@@ -3,9 +3,11 @@
 import json
 import os
 import platform
+import shutil
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,22 @@ def make_folder(out: Path) -> None:
         raise InputError(f"--out {out}: cannot be made a folder: {error.strerror}") from None
     if not os.access(out, os.W_OK | os.X_OK):
         raise InputError(f"--out {out}: cannot be written to; choose another folder")
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """Yield a folder to fill, which becomes ``folder`` when the block ends without an error, and is else removed."""
+    folder = folder.absolute()
+    make_folder(folder.parent)
+    new = folder.with_name(f".{folder.name}.{os.getpid()}")
+    new.mkdir()
+    try:
+        yield new
+        if folder.exists():
+            shutil.rmtree(folder)
+        new.rename(folder)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
 
 
 def write_json(content: Any, file: Path) -> None:

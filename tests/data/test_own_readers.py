@@ -12,6 +12,7 @@ from hybridtune.data.readers.benchmarks import read_benchmark
 from hybridtune.data.store import recipe
 from hybridtune.errors import InputError
 from hybridtune.study import export
+from hybridtune.study.trial_model import TrialModel
 
 DOCS = Path(__file__).parents[2] / "docs" / "data.md"
 CSV = "language,q,a\nen,Who?,She.\nsw,Nani?,Yeye.\n"
@@ -134,7 +135,8 @@ def test_a_benchmark_that_judges_no_query_of_its_own_is_refused(faq):
 
 def test_no_reader_is_imported_by_who_looks_at_a_study(faq, monkeypatch):
     study, folder = study_of(faq), faq.parent
-    monkeypatch.setattr(export, "_find_checkpoint", lambda target, options: (study, "0001", target))
+    found = TrialModel(study, "0001", folder, study.encoder.name)
+    monkeypatch.setattr(export, "find_trial", lambda target, *options: found)
     options = export.ExportOptions(onnx=False, trial="1", out=folder / "out")
     with pytest.raises(InputError, match=r"is read by my_readers:read_faq, code that is not run unless"):
         export._export_trial(folder, options, export.StudyCallback())

@@ -2,26 +2,25 @@ import importlib.util
 import json
 import re
 import shutil
-from dataclasses import asdict
 
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from study_trials import checkpoint, made_trials
 
 from hybridtune.callbacks import StudyCallback
 from hybridtune.cli.main import cli
 from hybridtune.config.fields import Encoder
-from hybridtune.config.study import Study, dump_study, load_study
+from hybridtune.config.study import dump_study, load_study
 from hybridtune.errors import HybridtuneError, InputError
-from hybridtune.metrics.metrics import Ranked, per_query, score
 from hybridtune.model.encoder import load_encoder
-from hybridtune.model.folder import build_tiny, training_pairs_of, with_folder_settings
+from hybridtune.model.folder import training_pairs_of, with_folder_settings
 from hybridtune.model.tokenizer import pretrained_tokenizer
 from hybridtune.study import export as command
 from hybridtune.study.export import ExportOptions, export
-from hybridtune.study.folder import write_study
+from hybridtune.study.trial_model import find_trial, load_trial, trial_corpus
 
 needs_onnx = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("onnx", "onnxscript", "onnxruntime")),
@@ -30,66 +29,9 @@ needs_onnx = pytest.mark.skipif(
 SILENT = StudyCallback()
 
 
-def checkpoint(folder, step, weights):
-    """A checkpoint as a training leaves it."""
-    folder.mkdir(parents=True)
-    queries = np.arange(40)
-    counts = np.random.default_rng(step).integers(0, 9, (80, 2))
-    ranked = Ranked(counts, np.repeat(queries, 2), np.tile([0, 1], 40), queries % 2, ["de", "en"], np.array([50, 50]))
-    scores = score(ranked, per_query(ranked))
-    save_file(weights, folder / "model.safetensors")
-    (folder / "state.json").write_text(json.dumps({"step": step, "metrics": scores.metrics}))
-    (folder / "scores.json").write_text(json.dumps(asdict(scores)))
-    (folder / "per_query.parquet").write_bytes(b"figures")
-    return scores
-
-
-def other_weights(weights, seed):
-    generator = torch.Generator().manual_seed(seed)
-    return {key: torch.randn(value.shape, generator=generator) / 8 for key, value in weights.items()}
-
-
 @pytest.fixture(scope="module")
 def started(tiny, tmp_path_factory):
-    """A study folder with two trials, but without best/; made without a training."""
-    folder = tmp_path_factory.mktemp("exports") / "study"
-    data = folder.parent / "pairs.jsonl"
-    groups = [
-        {"group_id": str(n), "queries": {"de": f"frage {n}", "en": f"question {n}"}, "passages": {"de": f"antwort {n}"}}
-        for n in range(40)
-    ]
-    data.write_text("".join(json.dumps(group) + "\n" for group in groups))
-    study = Study.model_validate(
-        {
-            "name": "small",
-            "data": {"train": str(data), "store": str(folder.parent / "stores")},
-            "encoder": {"query_length": 16, "passage_length": 24, "tiny": tiny[1].tiny.model_dump()},
-            "benchmarks": {"dev": {"path": "newsroom:dev"}},
-            "train": {"batch_size": 4, "max_steps": 12},
-        }
-    )
-    build_tiny(tiny[2].definition, tiny[1], 0, folder / "encoder")
-    write_study(study, folder)
-    weights = load_file(folder / "encoder" / "model.safetensors")
-    rows = []
-    for number, best in ((0, 12), (1, 6)):
-        fit = folder / "trials" / f"{number:04d}" / "fit"
-        for step in (6, 12):
-            scores = checkpoint(fit / f"checkpoint_{step:07d}", step, other_weights(weights, 10 * number + step))
-        rows.append(
-            {
-                "id": f"{number:04d}",
-                "number": number,
-                "arm": "tuned",
-                "proposed": "sampler",
-                "values": {"mix.mixing_ratio": float(number), "train.temperature": 0.125},
-                "metrics": {"step": best, **scores.metrics},
-                "status": "done",
-                "checkpoint": f"/elsewhere/{folder.name}/trials/{number:04d}/fit/checkpoint_{best:07d}",  # it has moved
-            }
-        )
-    (folder / "trials.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return folder
+    return made_trials(tiny, tmp_path_factory.mktemp("exports") / "study")
 
 
 @pytest.fixture(scope="module")
@@ -237,11 +179,9 @@ def test_a_graph_that_differs_leaves_nothing_behind(ended, tmp_path, monkeypatch
 
 def test_a_model_that_gives_way_takes_its_graph_along(started, tmp_path):
     (tmp_path / "best" / "onnx").mkdir(parents=True)
-    study, _, folder = command._find_checkpoint(started, ExportOptions(onnx=False, trial="0000"))
-    corpus = command.read_corpus(study, command.recipe(study.data, study.encoder))
-    trained = command.describe_trained(study, corpus, folder)
-    model = load_encoder(str(started / "encoder"), study.encoder, 0)
-    command.write_model(model, str(started / "encoder"), trained, tmp_path / "best")
+    found = find_trial(started, "0000", None, trust_remote_code=False)
+    trained = command.describe_trained(found.study, trial_corpus(started, found.study), found.checkpoint)
+    command.write_model(load_trial(found), found.source, trained, tmp_path / "best")
     assert not (tmp_path / "best" / "onnx").exists()
     assert (tmp_path / "best" / "model.safetensors").is_file()
 
@@ -251,7 +191,7 @@ def test_a_model_that_gives_way_takes_its_graph_along(started, tmp_path):
     [
         ({}, "nothing to export: give --onnx, or --trial"),
         ({"trial": "0000", "opset": 20}, "--opset is of the ONNX graph"),
-        ({"trial": "0007", "out": "x"}, "--trial 0007: no such trial has ended in STUDY; there are: 0000, 0001"),
+        ({"trial": "0007", "out": "x"}, "trial 0007: none of that name has ended in STUDY; there are: 0000, 0001"),
         ({"trial": "0000", "checkpoint": 7, "out": "x"}, "0000 has none of that step; there are: 6, 12"),
         ({"checkpoint": 6, "out": "x"}, "--checkpoint 6: of which trial? give --trial too"),
         ({"trial": "0000"}, "--out is missing: a new folder for the model of "),

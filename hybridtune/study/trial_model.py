@@ -1,0 +1,104 @@
+"""The model of one trial of a study folder: its checkpoint, its values, the texts it was trained on."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hybridtune.config.study import Study, load_study
+from hybridtune.data.corpus import Corpus
+from hybridtune.data.store import recipe
+from hybridtune.errors import InputError
+from hybridtune.model.encoder import DualEncoder, load_encoder
+from hybridtune.model.tokenizer import pretrained_tokenizer
+from hybridtune.storage.files import base_name
+from hybridtune.storage.trial_rows import read_rows
+from hybridtune.study.leak_guard import dropped_groups
+from hybridtune.study.preflight import read_corpus
+from hybridtune.train.checkpoint import WEIGHTS, load_weights, read_state
+from hybridtune.train.plan import make_plan
+
+
+@dataclass(frozen=True)
+class TrialModel:
+    """A checkpoint of a trial, or of a study's single training."""
+
+    study: Study  # with the trial's values; its encoder runs code of its own only where the command allows it
+    trial: str | None  # its id; None of a single training
+    checkpoint: Path
+    source: str  # folder or hub name of the encoder that the training began with
+
+
+def find_trial(target: Path, trial: str | None, step: int | None, trust_remote_code: bool) -> TrialModel:
+    """Find the model of a trial in a study folder.
+
+    Args:
+        target: the study folder.
+        trial: its id, ``7`` for ``0007``; None: the study's single training.
+        step: of the checkpoint; None: the best one.
+        trust_remote_code: run the encoder's own code; the folder's own study file cannot allow it.
+
+    Raises:
+        InputError: there is no such trial or checkpoint, or its weights are not on this machine.
+    """
+    if not (target / "study.yaml").is_file():
+        raise InputError(f"{target}: is no study folder (no study.yaml); --trial and --checkpoint are of a study")
+    study, found_id, folder, best = load_study(target / "study.yaml"), None, target, ""
+    if trial is not None:
+        rows, found_id = {row.id: row for row in read_rows(target)}, trial.zfill(4)
+        if found_id not in rows:
+            raise InputError(
+                f"trial {trial}: none of that name has ended in {target}; there are: {', '.join(rows) or 'none'}"
+            )
+        study, folder = study.with_values(rows[found_id].values), target / "trials" / found_id
+        best = base_name(rows[found_id].checkpoint or "")  # the folder of the study may have moved
+    elif (target / "trials").is_dir():
+        raise InputError(f"--checkpoint {step}: of which trial? give --trial too")
+    encoder = study.encoder.model_copy(update={"trust_remote_code": trust_remote_code})
+    source = study.encoder.name if study.encoder.name != "tiny" else str(target / "encoder")
+    checkpoint = _checkpoint(folder, step, best)
+    return TrialModel(study.model_copy(update={"encoder": encoder}), found_id, checkpoint, source)
+
+
+def _checkpoint(folder: Path, step: int | None, best: str) -> Path:
+    """Return the checkpoint of a step, else the one named ``best``, else the last; its weights are there."""
+    states = sorted(folder.glob("fit/checkpoint_*/state.json"))
+    found = {read_state(path.parent)["step"]: path.parent for path in states}
+    if not found:
+        raise InputError(f"{folder}: holds no checkpoint")
+    if step is not None and step not in found:
+        steps = ", ".join(map(str, found))
+        raise InputError(f"--checkpoint {step}: {folder} has none of that step; there are: {steps}")
+    by_name = {path.name: path for path in found.values()}
+    chosen = found[step] if step else by_name.get(best, found[max(found)])
+    if not (chosen / WEIGHTS).is_file():
+        raise InputError(f"{chosen}: has scores and no weights; hybridtune fetch --checkpoints brings the weights")
+    return chosen
+
+
+def load_trial(found: TrialModel) -> DualEncoder:
+    """Return the encoder of a trial, on the CPU."""
+    encoder, source = found.study.encoder, found.source
+    model = load_encoder(source, encoder, pretrained_tokenizer(source, encoder.trust_remote_code).pad_id)
+    load_weights(found.checkpoint, model)
+    return model
+
+
+def trial_corpus(target: Path, study: Study) -> Corpus:
+    """Return the numbers of the texts that the trials of a study folder were trained on.
+
+    Raises:
+        InputError: they are read by code of the user's, and the study's encoder may not run its own.
+    """
+    for data_set in study.data.train:
+        if data_set.reader is not None and not study.encoder.trust_remote_code:  # the study may be a stranger's
+            raise InputError(
+                f"{target}: {data_set.path} is read by {data_set.reader}, code that is not run unless this command "
+                "line allows it; if you trust it, give --trust-remote-code"
+            )
+    made_of = replace(recipe(study.data, study.encoder), dropped=dropped_groups(study, target))
+    return read_corpus(study, made_of)
+
+
+def trained_table(study: Study, corpus: Corpus, checkpoint: Path) -> list[dict[str, Any]]:
+    """Return the pairs that a checkpoint has seen by its step, a row a kind and language pair: `HybridPlan.table`."""
+    return make_plan(corpus, study).table(read_state(checkpoint)["step"])
