@@ -273,7 +273,7 @@ def test_the_embedded_readers_agree_with_the_benchmark(tmp_path):
     assert found == expected
 
 
-@pytest.mark.parametrize("kind", ["mmarco", "mrtydi", "clirmatrix", "ciral", "neuclir"])
+@pytest.mark.parametrize("kind", ["mmarco", "mrtydi", "clirmatrix"])
 def test_collections_that_are_no_benchmark_yet_are_named(tmp_path, kind):
     write(tmp_path, COLLECTIONS[kind][0])
     with pytest.raises(InputError) as caught:

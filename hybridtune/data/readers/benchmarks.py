@@ -1,26 +1,52 @@
 """Benchmarks of any format: the format is recognised, its reader makes `BenchmarkRows`, which are checked or cut."""
 
+import re
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from hybridtune.config.fields import BenchmarkSource, DataSet
 from hybridtune.config.languages import language_code
-from hybridtune.data.readers.files import EMBEDDED, HELD_OUT, SUFFIXES, kind_of
+from hybridtune.data.readers.files import EMBEDDED, HELD_OUT, SUFFIXES, Source, kind_of
 from hybridtune.data.readers.finding import files_below
+from hybridtune.data.readers.judged_benchmarks import (
+    read_ciral,
+    read_miracl,
+    read_neuclir,
+    read_qrels_folder,
+    read_subsets,
+    refuse_part,
+)
+from hybridtune.data.readers.judged_files import (
+    ciral_files,
+    miracl_files,
+    neuclir_files,
+    qrels_files,
+    subset_files,
+    translated_files,
+)
 from hybridtune.data.readers.languages import mixed_up
 from hybridtune.data.readers.native import Group, benchmark_of_groups, cut_benchmark, parse_group
 from hybridtune.data.readers.own import call_reader, reader_rows
-from hybridtune.data.readers.records import BenchmarkRows, CorpusPart, OfLanguages, TextList
+from hybridtune.data.readers.records import BenchmarkRows, CorpusPart, OfLanguages, TextList, choose_split
 from hybridtune.data.readers.sources import find_sources, read_groups
 from hybridtune.data.readers.squad import mlqa_files, read_mlqa, read_xquad_r, xquad_r_files
-from hybridtune.data.readers.trec import miracl_files, qrels_files, read_miracl, read_qrels_folder, refuse_part
 from hybridtune.errors import InputError
 
 KNOWN = (
     "<language>.json (XQuAD-R, MLQA-R); <split>-context-<xx>-question-<yy>.json (MLQA); miracl-v1.0-<xx>/ and "
-    "miracl-corpus-v1.0-<xx>/ (MIRACL); corpus.jsonl, queries.jsonl and qrels/<split>.tsv (BEIR, TREC); "
+    "miracl-corpus-v1.0-<xx>/ (MIRACL); topics.ciral-v1.0-<xx>-<split>.tsv (CIRAL); qrels.<xxx>.gains.txt "
+    "(NeuCLIRBench); <subset>-corpus/, <subset>-queries/ and <subset>-qrels/ (mteb); corpus.jsonl, queries.jsonl and "
+    "qrels/<split>.tsv (BEIR, TREC); "
     f"{', '.join(SUFFIXES)} of groups (native)"
+)
+
+
+_SPLITS = ("train", "dev", "validation", "test")
+_NAMES_LANGUAGES = "{}: every text there names its language; leave benchmark.language out"
+_NO_DOCUMENTS = "{}: has no documents to take a part of; leave benchmark.documents out"
+_NO_IDENTICAL_IDS = (
+    "{}: benchmark.ignore_identical_ids is for BEIR and TREC folders, whose queries may be passages; leave it out"
 )
 
 
@@ -85,46 +111,87 @@ def _read(source: BenchmarkSource) -> BenchmarkRows:
         raise InputError(f"{source.path}: is a part of a study's training files (data.holdout), known to it alone")
     files = {} if source.path.startswith(EMBEDDED) else files_below(source.path)
     single = [] if files else find_sources([source.path])  # raises if nothing is there
-    mlqa, miracl, qrels = mlqa_files(files), miracl_files(files), qrels_files(files)
-    if (mlqa or miracl or qrels) and source.documents is not None:
-        raise InputError(f"{source.path}: has no documents to take a part of; leave benchmark.documents out")
-    xquad_r = {} if miracl or mlqa or qrels else xquad_r_files(files)
-    if not (miracl or mlqa or qrels or xquad_r):
+    rows = _read_judged(files, source)
+    if rows is not None:
+        return rows
+    mlqa = mlqa_files(files)
+    xquad_r = {} if mlqa else xquad_r_files(files)
+    if mlqa:
+        _refuse(source, "documents", _NO_DOCUMENTS.format(source.path))
+    elif not xquad_r:
         refuse_part([*single, *(file for name, file in files.items() if "/" not in name or "/docs-" in name)])
         if files and not any(kind_of(name) for name in files):
             more = f" and {len(files) - 5} more" if len(files) > 5 else ""
             found = f"found {', '.join([*files][:5])}{more}; known: {KNOWN}"
             raise InputError(f"{source.path}: no benchmark of a known format; {found}")
-    if source.language is not None and (miracl or mlqa or xquad_r):
-        raise InputError(f"{source.path}: every text there names its language; leave benchmark.language out")
-    if source.ignore_identical_ids is not None and (miracl or mlqa or not qrels):
-        raise InputError(
-            f"{source.path}: benchmark.ignore_identical_ids is for BEIR and TREC folders, whose queries may be "
-            "passages; leave it out"
-        )
-    if miracl:
-        return read_miracl(miracl, source)  # reads the files of the wanted languages only
+    if mlqa or xquad_r:
+        _refuse(source, "language", _NAMES_LANGUAGES.format(source.path))
+    _refuse(source, "ignore_identical_ids", _NO_IDENTICAL_IDS.format(source.path))
     if mlqa:
         return _only(read_mlqa(mlqa, source), source.languages)
+    if xquad_r:
+        _refuse_split(source)
+        return _only(read_xquad_r(xquad_r, source), source.languages)
+    return _only(_groups(files, source), source.languages)
+
+
+def _read_judged(files: Mapping[str, Source], source: BenchmarkSource) -> BenchmarkRows | None:
+    """Read the judged collection that files are; None where they are none."""
+    miracl, ciral, neuclir = miracl_files(files), ciral_files(files), neuclir_files(files)
+    subsets, only_for_reranking = subset_files(files)
+    qrels = None if miracl or ciral or neuclir or subsets or mlqa_files(files) else qrels_files(files)
+    if not (miracl or ciral or neuclir or subsets or qrels):
+        return None
+    _refuse(source, "documents", _NO_DOCUMENTS.format(source.path))
     if qrels:
         return _only(read_qrels_folder(qrels, source), source.languages)
+    _refuse(source, "ignore_identical_ids", _NO_IDENTICAL_IDS.format(source.path))
+    if subsets:
+        rows = read_subsets(subsets, source)
+        if only_for_reranking:
+            listed = f"{only_for_reranking[0]}/" + f" and {len(only_for_reranking) - 1} more" * (
+                len(only_for_reranking) > 1
+            )
+            rows.notices.append(f"not read, for reranking alone: {listed}")
+        return rows
+    _refuse(source, "language", _NAMES_LANGUAGES.format(source.path))
+    if miracl:
+        return read_miracl(miracl, source)
+    rows = _only(read_neuclir(neuclir, source), source.languages) if neuclir else read_ciral(ciral, source)
+    if translated := translated_files(files):
+        rows.notices.append(f"not read: {len(translated)} files of translated passages (first: {translated[0]})")
+    return rows
+
+
+def _refuse(source: BenchmarkSource, field: str, reason: str) -> None:
+    """Refuse a field of the benchmark that what lies there has no use for."""
+    if getattr(source, field) is not None:
+        raise InputError(reason)
+
+
+def _refuse_split(source: BenchmarkSource) -> None:
     if source.split is not None:
         raise InputError(f"{source.path}: no splits there, yet split {source.split!r} is asked for")
-    if xquad_r:
-        return _only(read_xquad_r(xquad_r, source), source.languages)
-    return _only(cut_benchmark(source, _groups(source)), source.languages)
 
 
-def _groups(source: BenchmarkSource) -> list[Group]:
-    """Read the groups, or pairs, that make a benchmark: their passages are the corpus."""
-    sources = find_sources([DataSet(path=source.path, language=source.language)])
+def _groups(files: Mapping[str, Source], source: BenchmarkSource) -> BenchmarkRows:
+    """Read the groups, or pairs, that make a benchmark: their passages are the corpus.
+
+    Of files that are named for several splits one split is read: AfriQA's ``...en.dev.json`` and ``...en.test.json``.
+    """
+    there = [word for word in _SPLITS if any(re.search(rf"(^|[/._-]){word}([/._-]|$)", name) for name in files)]
+    split = choose_split(source.split, there, source.path) if len(there) > 1 or source.split in there else None
+    if split is None:
+        _refuse_split(source)
+    sources = find_sources([DataSet(path=source.path, language=source.language, split=split)])
     for found in sources:
         if found.kind not in ("", "squad", "hub"):
             raise InputError(
                 f"{source.path}: the files of {found.kind} are read as training pairs; as a benchmark, with the whole "
                 "corpus, they are converted to BEIR's files: docs/data.md#data-in-other-formats has the code"
             )
-    return [group for found in sources for group in read_groups(found)]
+    rows = cut_benchmark(source, [group for found in sources for group in read_groups(found)])
+    return rows if split is None else replace(rows, name=f"{rows.name} split {split}")
 
 
 def _only(rows: BenchmarkRows, wanted: Sequence[str] | None) -> BenchmarkRows:

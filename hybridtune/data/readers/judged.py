@@ -11,45 +11,34 @@ from typing import Any
 
 from hybridtune.config.fields import language_pair
 from hybridtune.data.readers.files import Source, text_lines
+from hybridtune.data.readers.judged_files import (
+    FULL_NAMES,
+    PACKED,
+    ciral_files,
+    miracl_files,
+    neuclir_files,
+    qrels_files,
+    topics_of,
+    translated_files,
+)
 from hybridtune.data.readers.notes import Notes
 from hybridtune.data.readers.records import Text
 from hybridtune.data.readers.rows import object_rows
-from hybridtune.data.readers.trec import (
-    PassageFile,
-    miracl_files,
-    qrels_files,
-    read_qrels,
-    read_topics,
-    topics_of,
-)
+from hybridtune.data.readers.trec import PassageFile, read_qrels, read_topics
 from hybridtune.data.text_key import text_key
 from hybridtune.errors import InputError
 
 MOST_NEGATIVES = 8  # of a query that are kept, of the hundreds that triples have
 
-_FULL_NAMES = {  # of languages, in the file names of mMARCO, Mr. TyDi and CIRAL
-    **{"arabic": "ar", "bengali": "bn", "chinese": "zh", "dutch": "nl", "english": "en", "finnish": "fi"},
-    **{"french": "fr", "german": "de", "hausa": "ha", "hindi": "hi", "indonesian": "id", "italian": "it"},
-    **{"japanese": "ja", "korean": "ko", "portuguese": "pt", "russian": "ru", "somali": "so", "spanish": "es"},
-    **{"swahili": "sw", "telugu": "te", "thai": "th", "vietnamese": "vi", "yoruba": "yo"},
-}
-_PACKED = r"(?:\.(?:gz|bz2|xz|zst))?$"
-_CIRAL = re.compile(
-    r"(?:^|/)(?P<kind>topics|qrels)\.ciral-v[\d.]+-(?P<language>[a-z]{2})-(?P<split>[^/]+)\.tsv" + _PACKED
-)
-_CIRAL_CORPUS = re.compile(r"(?P<name>hausa|somali|swahili|yoruba)[^/]*(?:/[^/]*)?\.(?:jsonl|parquet)" + _PACKED)
-_NEUCLIR_TOPICS = re.compile(r"(?:^|/)news\.(?P<language>[a-z]{3})\.tsv" + _PACKED)
-_NEUCLIR_QRELS = re.compile(r"(?:^|/)qrels\.(?P<language>mlir|[a-z]{3})\.gains\.txt" + _PACKED)
-_NEUCLIR_CORPUS = re.compile(r"(?:^|[/._-])(?P<language>fas|rus|zho)(?=[/._-]).*\.(?:jsonl|parquet)" + _PACKED)
-_MRTYDI_TOPICS = re.compile(r"(?:^|(?P<folder>.*)/)topic\.(?P<split>[^/.]+)\.tsv" + _PACKED)
-_MRTYDI_QRELS = re.compile(r"(?:^|(?P<folder>.*)/)qrels\.(?P<split>[^/.]+)\.txt" + _PACKED)
-_MRTYDI_CORPUS = re.compile(r"(?:^|(?P<folder>.*)/)docs\.jsonl" + _PACKED)
-_MARCO_CORPUS = re.compile(r"(?:^|/)(?:(?P<language>[a-z]+)_)?collection\.tsv" + _PACKED)
-_MARCO_QUERIES = re.compile(r"(?:^|/)(?:(?P<language>[a-z]+)_)?queries\.(?P<split>[^/]+?)\.tsv" + _PACKED)
-_MARCO_QRELS = re.compile(r"(?:^|/)qrels\.(?P<split>[^/]+?)\.tsv" + _PACKED)
-_MARCO_TRIPLES = re.compile(r"(?:^|/)(?:qidpidtriples|triples)\.(?P<split>train)[^/]*\.tsv" + _PACKED)
-_CLIR = re.compile(r"(?:^|/)(?P<query>[a-z-]+)\.(?P<passage>[a-z-]+)\.(?P<split>[^/.]+)(?:\.[^/]*)?\.jl" + _PACKED)
-_CLIR_CORPUS = re.compile(r"(?:^|/)(?P<language>[a-z-]+)\.tsv" + _PACKED)
+_MRTYDI_TOPICS = re.compile(r"(?:^|(?P<folder>.*)/)topic\.(?P<split>[^/.]+)\.tsv" + PACKED)
+_MRTYDI_QRELS = re.compile(r"(?:^|(?P<folder>.*)/)qrels\.(?P<split>[^/.]+)\.txt" + PACKED)
+_MRTYDI_CORPUS = re.compile(r"(?:^|(?P<folder>.*)/)docs\.jsonl" + PACKED)
+_MARCO_CORPUS = re.compile(r"(?:^|/)(?:(?P<language>[a-z]+)_)?collection\.tsv" + PACKED)
+_MARCO_QUERIES = re.compile(r"(?:^|/)(?:(?P<language>[a-z]+)_)?queries\.(?P<split>[^/]+?)\.tsv" + PACKED)
+_MARCO_QRELS = re.compile(r"(?:^|/)qrels\.(?P<split>[^/]+?)\.tsv" + PACKED)
+_MARCO_TRIPLES = re.compile(r"(?:^|/)(?:qidpidtriples|triples)\.(?P<split>train)[^/]*\.tsv" + PACKED)
+_CLIR = re.compile(r"(?:^|/)(?P<query>[a-z-]+)\.(?P<passage>[a-z-]+)\.(?P<split>[^/.]+)(?:\.[^/]*)?\.jl" + PACKED)
+_CLIR_CORPUS = re.compile(r"(?:^|/)(?P<language>[a-z-]+)\.tsv" + PACKED)
 
 Rows = Iterator[tuple[str, dict[str, Any]]]
 
@@ -136,11 +125,10 @@ def part_of(name: str, row: Any) -> str | None:
 
 def judged_kind(files: Mapping[str, Source]) -> str | None:
     """Return the format of a folder of a judged collection, by the names of its files; None for others."""
-    if miracl_files(files):
-        return "miracl"
+    for kind, find in (("miracl", miracl_files), ("ciral", ciral_files), ("neuclir", neuclir_files)):
+        if find(files):
+            return kind
     for kind, pattern in (
-        ("ciral", _CIRAL),
-        ("neuclir", _NEUCLIR_QRELS),
         ("mrtydi", _MRTYDI_TOPICS),
         ("mmarco", _MARCO_CORPUS),
         ("clirmatrix", _CLIR),
@@ -183,9 +171,9 @@ def _named_language(name: str | None, source: Source, what: str) -> str:
     """Return the code of a language by its English name in a file's name, else the one that the user gives."""
     if name is None:
         return _languages(source, what)[0]
-    if name not in _FULL_NAMES:
-        raise InputError(f"{source.name}: {what} names no known language ({name!r}); known: {', '.join(_FULL_NAMES)}")
-    return _FULL_NAMES[name]
+    if name not in FULL_NAMES:
+        raise InputError(f"{source.name}: {what} names no known language ({name!r}); known: {', '.join(FULL_NAMES)}")
+    return FULL_NAMES[name]
 
 
 def _corpus(files: Iterable[tuple[Source, str | None]]) -> Iterator[Text]:
@@ -230,44 +218,43 @@ def _read_miracl(source: Source, files: Mapping[str, Source], notes: Notes) -> R
 
 
 def _read_ciral(source: Source, files: Mapping[str, Source], notes: Notes) -> Rows:
-    tables = [(match, file) for name, file in files.items() if (match := _CIRAL.search(name))]
-    split = _split(source.layout.split, (match["split"] for match, _ in tables if match["kind"] == "qrels"), source)
-    chosen = [(match, file) for match, file in tables if match["split"] == split]
-    languages = sorted({match["language"] for match, _ in chosen})
+    found = ciral_files(files)
+    split = _split(source.layout.split, (split for of in found.values() for split in of.qrels), source)
+    languages = [language for language, of in sorted(found.items()) if split in of.qrels]
     notes.read_as(source.name, f"CIRAL, split {split} of {', '.join(languages)}, queries in English")
+    _leave_out_translated(source, files, notes)
     for language in languages:
-        corpus = [
-            (file, language)
-            for name, file in files.items()
-            if (match := _CIRAL_CORPUS.search(name)) and _FULL_NAMES[match["name"]] == language
-        ]
-        if not corpus:
+        of = found[language]
+        if not of.corpus:
             raise InputError(f"{source.name}: no passages in {language} (hausa_passages.jsonl, ...) beside its qrels")
         pairs = _Pairs(f"{source.stem}:{language}")
-        of: dict[str, list[Source]] = {"topics": [], "qrels": []}
-        for match, file in chosen:
-            if match["language"] == language:
-                of[match["kind"]].append(file)
-        pairs.read_qrels(of["qrels"], notes, source)
-        pairs.add_queries(read_topics(of["topics"], "en"))
-        yield from pairs.rows(_corpus(corpus), notes, source)
+        pairs.read_qrels(of.qrels[split], notes, source)
+        pairs.add_queries(read_topics(of.topics.get(split, []), "en"))
+        yield from pairs.rows(
+            _corpus((file, language) for parts in of.corpus.values() for file in parts), notes, source
+        )
 
 
 def _read_neuclir(source: Source, files: Mapping[str, Source], notes: Notes) -> Rows:
-    topics = {match["language"]: file for name, file in files.items() if (match := _NEUCLIR_TOPICS.search(name))}
-    qrels = {match["language"]: file for name, file in files.items() if (match := _NEUCLIR_QRELS.search(name))}
-    if not topics:
+    found = neuclir_files(files)
+    if found is None or not found.topics:
         raise InputError(f"{source.name}: no topics (news.eng.tsv, ...) beside the qrels")
-    qrels = {language: file for language, file in qrels.items() if language != "mlir"} or qrels
-    notes.read_as(source.name, f"NeuCLIR, topics in {', '.join(topics)}, judgements of {', '.join(qrels)}")
+    qrels = {language: file for language, file in found.qrels.items() if language != "mlir"} or found.qrels
+    notes.read_as(source.name, f"NeuCLIR, topics in {', '.join(found.topics)}, judgements of {', '.join(qrels)}")
+    _leave_out_translated(source, files, notes)
     pairs = _Pairs(source.stem)
     pairs.read_qrels(qrels.values(), notes, source)
-    for language, file in topics.items():
+    for language, file in found.topics.items():
         pairs.add_queries(read_topics([file], language))
-    corpus = [(file, match["language"]) for name, file in files.items() if (match := _NEUCLIR_CORPUS.search(name))]
-    if not corpus:
+    if not found.corpus:
         raise InputError(f"{source.name}: no documents (JSON lines in fas/, rus/ or zho/) beside the topics")
+    corpus = ((file, language) for language, parts in found.corpus.items() for file in parts)
     yield from pairs.rows(_corpus(corpus), notes, source)
+
+
+def _leave_out_translated(source: Source, files: Mapping[str, Source], notes: Notes) -> None:
+    for name in translated_files(files):
+        notes.leave_out(source.name, "files of translated passages", f"{source.name}/{name}")
 
 
 def _read_mrtydi(source: Source, files: Mapping[str, Source], notes: Notes) -> Rows:
@@ -283,7 +270,7 @@ def _read_mrtydi(source: Source, files: Mapping[str, Source], notes: Notes) -> R
         if match["split"] != split:
             continue
         folder = match["folder"] or ""
-        named = next((word for word in re.split(r"[^a-z]+", f"{source.name}/{folder}") if word in _FULL_NAMES), None)
+        named = next((word for word in re.split(r"[^a-z]+", f"{source.name}/{folder}") if word in FULL_NAMES), None)
         language = _named_language(named, source, f"the folder of {file.name}")
         docs = [docs for one, docs in corpus if (one["folder"] or "").startswith(folder)]
         if not docs:

@@ -1,19 +1,17 @@
-"""Judged benchmarks: BEIR and TREC folders, and MIRACL. Corpus, topics (queries) and qrels, each read line by line.
+"""The lines of judged collections: corpus, topics (queries) and qrels, each read line by line, and what they make.
 
-First the lines of the three kinds of file, then the roles of a folder's files, then the two readers.
+`judged_files` says which file is which, `judged_benchmarks` and `judged` read whole collections.
 """
 
 import math
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
-from hybridtune.config.fields import BenchmarkSource
 from hybridtune.config.languages import language_code
 from hybridtune.data.readers.files import Source, check_unicode, text_lines
-from hybridtune.data.readers.flat import looks_flat
-from hybridtune.data.readers.records import BenchmarkRows, CorpusPart, Judgement, Text, choose_split
+from hybridtune.data.readers.records import BenchmarkRows, CorpusPart, Judgement, Text
 from hybridtune.data.readers.rows import object_rows
 from hybridtune.errors import InputError
 
@@ -128,38 +126,33 @@ class Judged:
     silent: int = 0  # topics without a judgement
     unknown: list[str] = field(default_factory=list)  # judged queries that are no topic
 
-    def add(
-        self,
-        topics_files: Sequence[Source],
-        qrels: Sequence[Source],
-        corpus: Mapping[str, Sequence[Source]],
-        language: str | None,
-        strict: bool,
-        prefix: str = "",
+    def judge(
+        self, topics: Mapping[str, Text], where: str, qrels: Sequence[Source], strict: bool, prefix: str = ""
     ) -> None:
-        """Read topics and judgements, each from the parts of a file, and add them and the corpus; ids get the prefix.
+        """Take the judgements of topics, which are given by their id in the file, read from ``where``.
+
+        The ids of passages get the prefix, which those of the topics have already.
 
         Raises:
             InputError: a broken line, no judged topic, a judged query that is no topic (if strict), or two grades.
         """
-        topics = read_topics(topics_files, language, prefix)
         grades: dict[str, dict[str, int]] = {}
         unknown: dict[str, str] = {}
-        for where, query_id, passage_id, grade in (line for file in qrels for line in read_qrels(file)):
+        for place, query_id, passage_id, grade in (line for file in qrels for line in read_qrels(file)):
             if query_id not in topics:
-                unknown.setdefault(query_id, where)
+                unknown.setdefault(query_id, place)
                 continue
             before = grades.setdefault(query_id, {}).setdefault(passage_id, grade)
             if before != grade:
                 raise InputError(
-                    f"{where}: passage {passage_id!r} has grade {grade} for query {query_id!r}, "
+                    f"{place}: passage {passage_id!r} has grade {grade} for query {query_id!r}, "
                     f"in a row before {before}"
                 )
         if unknown and (strict or not grades):
-            query_id, where = next(iter(unknown.items()))
+            query_id, place = next(iter(unknown.items()))
             raise InputError(
-                f"{where}: query {query_id!r}{_more(unknown)} is not among the {len(topics)} queries of "
-                f"{topics_files[0].name}" + "; without benchmark.strict they are left out" * bool(grades)
+                f"{place}: query {query_id!r}{_more(unknown)} is not among the {len(topics)} queries of "
+                f"{where}" + "; without benchmark.strict they are left out" * bool(grades)
             )
         if not grades:
             raise InputError(f"{qrels[0].name}: no judgement in the file")
@@ -172,6 +165,11 @@ class Judged:
         self.queries += [topics[query_id] for query_id in with_grades]
         self.silent += len(topics) - len(with_grades)
         self.unknown += [prefix + query_id for query_id in unknown]
+
+    def add_corpus(
+        self, corpus: Mapping[str, Sequence[Source]], language: str | None, strict: bool, prefix: str = ""
+    ) -> None:
+        """Add the files of a corpus by name; ``language`` is that of rows that do not name theirs."""
         self.corpus += [
             PassageFile(name, file, language, prefix, strict) for name, files in corpus.items() for file in files
         ]
@@ -250,150 +248,3 @@ def _grade(cell: str, where: str) -> int:
 
 def _unquoted(cell: str) -> str:
     return cell.strip().strip("\"'").lower()
-
-
-_MIRACL_TABLE = re.compile(
-    r"(?:^|/)(?P<kind>topics|qrels)\.miracl-v1\.0-(?P<language>[a-z]+)-(?P<split>[^/]+)\.tsv(\.gz)?$"
-)
-_MIRACL_CORPUS = re.compile(r"(?:^|/)miracl-corpus-v1\.0-(?P<language>[a-z]+)/(?P<name>docs-[^/]+)\.jsonl(\.gz)?$")
-_CORPUS = re.compile(r"^(?:(?P<name>corpus[^/]*)\.jsonl(\.gz)?|corpus/(?P<shard>[^/]+)\.parquet)$")
-_TOPICS = re.compile(
-    r"^(?:(?P<name>(queries|topics)[^/]*)\.(jsonl|tsv|txt)(\.gz)?|queries/(?P<shard>[^/]+?)(-\d+-of-\d+)?\.parquet)$"
-)
-_QRELS = (  # split: what the file is named for
-    re.compile(r"^qrels/(?:qrels[._-])?(?P<split>[^/]+)\.(tsv|txt|qrels|jsonl)(\.gz)?$"),
-    re.compile(r"^qrels[._-](?P<split>[^/]+)\.(tsv|txt)(\.gz)?$"),
-    re.compile(r"^(?P<split>qrels)\.(tsv|txt)(\.gz)?$"),
-    re.compile(r"^(?P<split>[^/]+)\.qrels(\.gz)?$"),
-    re.compile(r"^(?:data|default|qrels)/(?P<split>[^/]+?)(-\d+-of-\d+)?\.parquet$"),
-)
-
-
-class JudgedFiles(NamedTuple):
-    """The files of a BEIR or TREC folder, or of one language of MIRACL; in the hub's layout a file may be in parts."""
-
-    corpus: dict[str, list[Source]]  # by name
-    topics: dict[str, list[Source]]  # by name; of MIRACL by split
-    qrels: dict[str, list[Source]]  # by split
-
-
-def miracl_files(files: Mapping[str, Source]) -> dict[str, JudgedFiles]:
-    """Find the files of the data sets miracl/miracl and miracl/miracl-corpus by language, at any depth."""
-    languages: dict[str, JudgedFiles] = {}
-    for path, file in files.items():
-        table, corpus = _MIRACL_TABLE.search(path), _MIRACL_CORPUS.search(path)
-        match = table or corpus
-        if match is None:
-            continue
-        found = languages.setdefault(match["language"], JudgedFiles({}, {}, {}))
-        if table:
-            _put(found.topics if table["kind"] == "topics" else found.qrels, table["split"], file)
-        else:
-            _put(found.corpus, match["name"], file)
-    return {language: found for language, found in languages.items() if found.topics or found.qrels}
-
-
-def qrels_files(files: Mapping[str, Source]) -> JudgedFiles | None:
-    """Find the files of a BEIR or TREC folder; return None without two of corpus, queries and qrels."""
-    found = JudgedFiles({}, {}, {})
-    for path, file in files.items():
-        corpus, topics = _CORPUS.match(path), _TOPICS.match(path)
-        qrels = next((match for pattern in _QRELS if (match := pattern.match(path))), None)
-        if corpus:
-            _put(found.corpus, corpus["name"] or corpus["shard"], file)
-        elif topics:
-            _put(found.topics, topics["name"] or topics["shard"], file)
-        elif qrels:
-            _put(found.qrels, qrels["split"], file)
-    return found if sum(map(bool, found)) >= 2 else None
-
-
-def refuse_part(files: Iterable[Source]) -> None:
-    """Refuse files that are a part of a judged benchmark, where the whole is needed."""
-    for file in files:
-        if _MIRACL_CORPUS.search(file.path):
-            raise InputError(
-                f"{file.name}: the corpus of MIRACL without topics and qrels; give the folder above, that holds "
-                "miracl-corpus-v1.0-<xx>/ and miracl-v1.0-<xx>/"
-            )
-        if not file.path.endswith((".jsonl", ".jsonl.gz")) or file.filesystem is None:
-            continue
-        where, row = next(object_rows(file), ("", {}))
-        if (
-            "group_id" not in row
-            and not looks_flat(list(row))
-            and row.keys() & {"_id", "docid", "id", "qid"}
-            and row.keys() & {"text", "query"}
-        ):
-            raise InputError(
-                f"{where}: a row of a corpus or of queries, not a group; a BEIR or TREC benchmark is given as the "
-                "folder that holds corpus.jsonl, queries.jsonl and qrels"
-            )
-
-
-def read_miracl(languages: Mapping[str, JudgedFiles], source: BenchmarkSource) -> BenchmarkRows:
-    """Read MIRACL, the languages of a folder or those of ``source``; judged within each language.
-
-    With one language ids are those of the files, so that other tools' runs and qrels fit; with more, whose ids
-    collide, each has its language before it: ``sw:1234#0``. The usual split is dev, which has public judgements.
-
-    Source: MIRACL (arXiv 2210.09984).
-
-    Raises:
-        InputError: a language or split is missing or not whole, or a line is broken.
-    """
-    languages = {language_code(language, source.path): files for language, files in languages.items()}
-    wanted = sorted(languages) if source.languages is None else list(dict.fromkeys(source.languages))
-    name = source.path if source.languages is None else f"{source.path} languages {','.join(wanted)}"
-    for language in wanted:
-        if language not in languages:
-            raise InputError(f"{name}: no topics of {language!r} there; there are: {', '.join(sorted(languages))}")
-        if not languages[language].corpus:
-            raise InputError(
-                f"{name}: no miracl-corpus-v1.0-{language}/docs-*.jsonl.gz beside miracl-v1.0-{language}; put that "
-                "folder of the data set miracl/miracl-corpus there, or give the folder that holds both"
-            )
-    splits = [languages[language].topics.keys() & languages[language].qrels.keys() for language in wanted]
-    where = f"{name}: splits with topics and qrels in {', '.join(wanted)}"
-    split = choose_split(source.split, list(set.intersection(*splits)), where)
-    found = Judged()
-    for language in wanted:
-        files = languages[language]
-        corpus = {f"{language}-{docs}": parts for docs, parts in files.corpus.items()}
-        prefix = f"{language}:" if len(wanted) > 1 else ""
-        found.add(files.topics[split], files.qrels[split], corpus, language, source.strict, prefix)
-    return found.rows(f"{name} split {split}", source.strict, ignore_identical_ids=False)
-
-
-def read_qrels_folder(files: JudgedFiles, source: BenchmarkSource) -> BenchmarkRows:
-    """Read BEIR (``corpus.jsonl``, ``queries.jsonl``, ``qrels/<split>.tsv``), or the same with TREC qrels."""
-    for kind, known in (
-        ("corpus", "corpus.jsonl"),
-        ("topics", "queries.jsonl or topics.tsv"),
-        ("qrels", "qrels/<split>.tsv or qrels.txt"),
-    ):
-        if not getattr(files, kind):
-            present = (part for kind in files for parts in kind.values() for part in parts)
-            others = ", ".join(sorted(file.path.rsplit("/", 1)[-1] for file in present))
-            raise InputError(f"{source.path}: no {known} beside {others}")
-    split = choose_split(source.split, list(files.qrels), source.path)
-    topics, found = topics_of(files.topics, split, source.path), Judged()
-    found.add(topics, files.qrels[split], files.corpus, source.language, source.strict)
-    return found.rows(f"{source.path} split {split}", source.strict, source.ignore_identical_ids)
-
-
-def topics_of(topics: Mapping[str, list[Source]], split: str, where: str) -> list[Source]:
-    """Return the only file of queries, or the one that is named for the split."""
-    named = [name for name in topics if re.search(rf"(^|[._-]){re.escape(split)}$", name)]
-    chosen = named if len(topics) > 1 else list(topics)
-    if len(chosen) != 1:
-        raise InputError(f"{where}: which file has the queries of split {split!r}? there are: {', '.join(topics)}")
-    return topics[chosen[0]]
-
-
-def _put(found: dict[str, list[Source]], name: str, file: Source) -> None:
-    """Take a file, or the next part of one; only Parquet comes in parts."""
-    before = found.setdefault(name, [])
-    if before and not (file.path.endswith(".parquet") and before[0].path.endswith(".parquet")):
-        raise InputError(f"{file.name}: {before[0].name} is there too; keep one of the two")
-    before.append(file)
