@@ -21,7 +21,7 @@ _JOINT = (  # what `Train` allows together only
 
 def search_problems(search: Search, parts: Parts) -> list[str]:
     """Return everything that is wrong with a search, a line each; ``parts`` are the study's other sections by name."""
-    problems = [*_field_problems(search, parts), *_batch_problems(search, parts)]
+    problems = [*_field_problems(search, parts), *_batch_problems(search, parts), *_soup_problems(search)]
     conditions = list(_condition_problems(search))
     if not problems and not conditions:
         problems = [*_point_problems(search), *_clashes(search, parts)]
@@ -65,6 +65,14 @@ def _batch_problems(search: Search, parts: Parts) -> Iterator[str]:
         yield (
             f"search.space.train.batch_size: {uneven} is not a multiple of resources.workers {workers}; give a choice "
             "of multiples, or a step"
+        )
+
+
+def _soup_problems(search: Search) -> Iterator[str]:
+    if search.soups and search.arms == "none":
+        yield (
+            f"search.soups {search.soups}: averages mono-only and cross-only, which search.arms none does not train; "
+            "set search.arms to searched or rerun, or search.soups to 0"
         )
 
 

@@ -11,6 +11,7 @@ FIXED_ARMS = {"mono-only": 1.0, "half-half": 0.5, "cross-only": 0.0}  # the othe
 SAME_VALUES = "same-values"  # the strongest fixed ratio, trained with the other values of the tuned trial
 FILE_VALUES = "file-values"  # the strongest fixed ratio, trained with the study file's own values
 ORIGINS = ("native", "translated", "bitext")  # of a training pair: see `Corpus.origins`
+SOUP = "soup"  # the average of trainings' weights that is best on dev
 START, CENTRED = "start", "start-centred"  # the untrained encoder, and the same without its languages' means
 
 

@@ -68,6 +68,11 @@ class Search(Part):
     repeat_best: Annotated[int, Field(ge=0)] = Field(
         default=0, description="further seeds for every contestant, to tell gain from noise"
     )
+    soups: Annotated[int, Field(ge=0)] = Field(
+        default=0,
+        description="averages of the weights of mono-only and cross-only at so many shares between them, scored after "
+        "the search without training; may be raised when the study goes on",
+    )
     storage: str = Field(
         default="sqlite",
         description="where Optuna keeps the trials: sqlite or journal (files in the study folder), or the URL of a "

@@ -16,6 +16,7 @@ from hybridtune.launch.record import LAUNCH
 from hybridtune.metrics.names import is_distance
 from hybridtune.report.text import format_metric
 from hybridtune.search.arms import expected_trials, searched
+from hybridtune.storage.soup_rows import SoupRow, best_soup, read_soups
 from hybridtune.storage.study_folder import check_format
 from hybridtune.storage.trial_rows import TrialRow, read_rows, read_running
 from hybridtune.study.folder import RAY_ADDRESS
@@ -61,12 +62,13 @@ def status(folder: Path) -> dict[str, Any]:
 
     Returns:
         ``{"study", "name", "state", "requested", "ended", "counts": {status: trials}, "objective", "best", "front",
-        "trials", "headline", "go_on"}``. ``state`` is ``running``, ``running elsewhere`` (a process of another machine,
-        which may have ended), ``cut off`` or ``ended``. ``requested`` is the number of trials that the search will
-        have and ``ended`` how many of them did, both without the reruns after it; ``front`` the
-        ids of an ended study's Pareto front, ``headline`` the sentence of an ended study, ``go_on`` the command that
-        finishes a study that was cut off. A launched study also has ``job`` (see `attach.job_summary`), alone before
-        the study has written anything, or ``notice``: why the job is not known.
+        "trials", "soups", "headline", "go_on"}``. ``state`` is ``running``, ``running elsewhere`` (a process of
+        another machine, which may have ended), ``cut off`` or ``ended``. ``requested`` is the number of trials that
+        the search will have and ``ended`` how many of them did, both without the reruns after it; ``front`` the ids of
+        an ended study's Pareto front, ``soups`` the averages of weights that have been scored, ``headline`` the
+        sentence of an ended study, ``go_on`` the command that finishes a study that was cut off. A launched study also
+        has ``job`` (see `attach.job_summary`), alone before the study has written anything, or ``notice``: why the job
+        is not known.
 
     Raises:
         InputError: the folder holds no search, or nothing but the record of a launch that is not this user's.
@@ -114,6 +116,7 @@ def status(folder: Path) -> dict[str, Any]:
         "best": asdict(best) if best else None,
         "front": result["front"] if result else [],
         "trials": [asdict(row) for row in rows],
+        "soups": [asdict(row) for row in read_soups(folder)],
         "headline": result.get("headline") if result else None,
         "go_on": again if state == CUT_OFF else None,
     } | {key: value for key, value in (("job", job), ("notice", notice)) if value is not None}
@@ -146,6 +149,11 @@ def status_table(found: dict[str, Any], screen: Screen) -> None:
         screen.print(
             f"best{so_far}: {TrialRow(**best).label}, {metric} {format_metric(metric, best['metrics'][metric])}"
         )
+    soups = [SoupRow(**row) for row in found["soups"]]
+    metric = found["objective"][0]
+    if (soup := best_soup(soups, metric, "min" if is_distance(metric) else "max")) is not None:
+        shown = f"{metric} {format_metric(metric, soup.metrics[metric])}"
+        screen.print(f"{len(soups)} soups, without training: the best is {soup.label}, {shown}")
     if len(found["front"]) > 1:
         screen.print(f"Pareto front: {', '.join(found['front'])}")
     if found["headline"]:

@@ -12,6 +12,7 @@ from hybridtune.report.colours import GREY, SETTING_COLOURS
 from hybridtune.report.contestants import centring_words
 from hybridtune.report.intervals import DRAWS
 from hybridtune.report.record import StudyRecord
+from hybridtune.report.soups import soup_words
 from hybridtune.report.text import Cell, Table, Value, capital, counted, format_end, format_metric, format_signed
 
 _DISTANCE = "multi/rank_distance"
@@ -30,7 +31,7 @@ def scores(record: StudyRecord) -> Table | None:
     units = "".join(f" {capital(note)}." for note in found["unit_notes"])
     note = (
         f"{_benchmark_words(record, found)} Small: 95 % bootstrap intervals over {found['units']:,} {found['unit']}s "
-        f"({DRAWS:,} resamples), one seed each.{units} {centring_words(found['centring'])}"
+        f"({DRAWS:,} resamples), one seed each.{units} {centring_words(found['centring'])}{_soup(record)}"
     )
     marked = frozenset(i for i, row in enumerate(found["rows"]) if row["contestant"] == TUNED)
     title = f"All contestants on the {found['benchmark']} benchmark"
@@ -129,6 +130,10 @@ def _apart(name: str, one: Mapping[str, Any] | None) -> Value:
         return None
     small = [] if one["low"] is None else [f"{format_signed(name, one['low'])} to {format_signed(name, one['high'])}"]
     return Cell(format_signed(name, one["difference"]), one["difference"], small)
+
+
+def _soup(record: StudyRecord) -> str:
+    return f" {soup_words(record.soups, record.best, record.goal)}" if record.soups and record.best is not None else ""
 
 
 def _found(record: StudyRecord) -> Mapping[str, Any] | None:

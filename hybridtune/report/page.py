@@ -18,6 +18,7 @@ from hybridtune.report import (
     mix_charts,
     requested_vs_realised,
     search_charts,
+    soup_charts,
     tables,
     time_charts,
 )
@@ -30,7 +31,12 @@ from hybridtune.storage.files import write_atomically
 REPORT = "report.html"
 CHARTS = {
     "The contestants": (contestant_charts.contestants,),
-    "The mix": (mix_charts.ratio_curve, mix_charts.ratio_temperature, mix_charts.realised_ratio),
+    "The mix": (
+        mix_charts.ratio_curve,
+        soup_charts.soup_curve,
+        mix_charts.ratio_temperature,
+        mix_charts.realised_ratio,
+    ),
     "The search": (
         search_charts.front,
         search_charts.history,

@@ -20,6 +20,7 @@ from hybridtune.metrics.metrics import direction
 from hybridtune.metrics.per_query import FILE as PER_QUERY
 from hybridtune.storage.files import base_name
 from hybridtune.storage.optuna_storage import load_optuna_study
+from hybridtune.storage.soup_rows import SoupRow, read_soups
 from hybridtune.storage.trial_rows import TrialRow, best_row, pareto_front, read_rows, read_running
 
 State = Literal["finished", "running", "cut off"]
@@ -80,6 +81,7 @@ class StudyRecord:
     optuna_study: optuna.Study | None  # opened for reading; None: not there, see ``notes``
     state: State  # running: its process lives or is on another host
     written: float = 0.0  # last change of the folder's files, in seconds of the epoch
+    soups: list[SoupRow] = field(default_factory=list)  # averages of trials' weights that were scored on dev
     notes: list[str] = field(default_factory=list)  # what could not be read, and why; one sentence each
 
     @property
@@ -163,6 +165,7 @@ def read_record(folder: Path) -> StudyRecord:
         optuna_study=_open_optuna_study(study, folder, notes),
         state="finished" if result is not None else "running" if running else "cut off",
         written=max(file.stat().st_mtime for file in files if file.exists()),
+        soups=read_soups(folder),
         notes=notes,
     )
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from hybridtune.callbacks import StudyCallback, phase
-from hybridtune.config.names import CENTRED, START, contestant_name
+from hybridtune.config.names import CENTRED, SOUP, START, contestant_name
 from hybridtune.config.study import Study
 from hybridtune.data.corpus import Corpus
 from hybridtune.evaluate.service import EvaluatorService, State, Vectors
@@ -30,6 +30,7 @@ from hybridtune.report.contestants import FOLDER, Scored, compare_contestants
 from hybridtune.storage.trial_rows import TrialRow
 from hybridtune.study.folder import write_json
 from hybridtune.study.preflight import Preflight
+from hybridtune.study.soups import Soup
 from hybridtune.train.checkpoint import served_weights
 from hybridtune.train.evaluators import study_measures
 
@@ -40,11 +41,12 @@ _SIDES = ("queries", "passages")
 
 @dataclass(frozen=True)
 class Contestant:
-    """Weights to be scored, and how: a trial's, or without a row those of the starting encoder."""
+    """Weights to be scored, and how: a trial's, a soup's, or without either those of the starting encoder."""
 
     slug: str  # its folder
     name: str  # in tables
     row: TrialRow | None = None
+    soup: Soup | None = None
 
 
 @dataclass(frozen=True)
@@ -69,10 +71,11 @@ def _means(numbers: Mapping[str, Int64], vectors: Sequence[Float32]) -> dict[str
     return language_means(np.concatenate(vectors), languages)
 
 
-def list_contestants(rows: Mapping[str, TrialRow]) -> list[Contestant]:
-    """Return the trained contestants, slug -> row, in their order, and behind them the two that cost no training."""
+def list_contestants(rows: Mapping[str, TrialRow], soup: Soup | None = None) -> list[Contestant]:
+    """Return the trained contestants, slug -> row, in their order, and behind them those that cost no training."""
     trained = [Contestant(slug, contestant_name(slug, row.arm), row) for slug, row in rows.items()]
-    return [*trained, *(Contestant(slug, contestant_name(slug, None)) for slug in (START, CENTRED))]
+    soups = [Contestant(SOUP, contestant_name(SOUP, None), soup=soup)] if soup is not None else []
+    return [*trained, *soups, *(Contestant(slug, contestant_name(slug, None)) for slug in (START, CENTRED))]
 
 
 def draw_sample(corpus: Corpus, seed: int, most: int = TEXTS) -> Sample:
@@ -97,6 +100,7 @@ def score_contestants(
     start: State,
     sample: Sample,
     callback: StudyCallback,
+    soup: Soup | None = None,
 ) -> dict[str, Scores]:
     """Score all contestants on the service's benchmark, one after the other; those that were scored before are not.
 
@@ -108,12 +112,13 @@ def score_contestants(
         start: weights of the encoder that all trainings began from.
         sample: training texts for the means of ``start, centred``.
         callback: receives the progress.
+        soup: the best on dev, where the study makes any.
 
     Returns:
         The scores by slug, in the order of the tables.
     """
     scoring = _Scoring(service, study, folder / FOLDER, start, sample)
-    contestants, found = list_contestants(rows), {}
+    contestants, found = list_contestants(rows, soup), {}
     with phase(callback, "scoring the contestants", "contestants") as progress:
         for done, contestant in enumerate(contestants):
             progress(done, len(contestants))
@@ -139,6 +144,8 @@ class _Scoring:
         home, row = self.root / contestant.slug, contestant.row
         study = self.study if row is None else self.study.with_values(row.values)
         state = self.start if row is None else served_weights(row.checkpoint or "")
+        if contestant.soup is not None:
+            study, state = contestant.soup.study, contestant.soup.state
         pooling = study.encoder.pooling
         centred = f", centred by {TEXTS} texts" if contestant.slug == CENTRED else ""
         key = {"weights": _digest(state, pooling) + centred, "benchmark": self.service.ready().digest}
@@ -148,7 +155,8 @@ class _Scoring:
                 _copy(before, home)
             return _read(home)[1]
         (home / SCORES).unlink(missing_ok=True)  # of other weights: never beside the new values
-        vectors = self._start(pooling, bool(centred)) if row is None else self.service.encode(state, pooling)
+        starting = contestant.slug in (START, CENTRED)
+        vectors = self._start(pooling, bool(centred)) if starting else self.service.encode(state, pooling)
         about = {"model": contestant.name if row is None else f"{contestant.name} (trial {row.id})"}
         scores = self.service.score_vectors(vectors, home / PER_QUERY, study_measures(self.study), about)
         write_json({**key, **dataclasses.asdict(scores)}, home / SCORES)
@@ -200,7 +208,11 @@ def _digest(state: State, pooling: str) -> str:
 
 
 def contestant_scores(
-    preflight: Preflight, folder: Path, rows: Mapping[str, TrialRow], scored: Mapping[str, Scores]
+    preflight: Preflight,
+    folder: Path,
+    rows: Mapping[str, TrialRow],
+    scored: Mapping[str, Scores],
+    soup: Soup | None = None,
 ) -> dict[str, Any]:
     """Return what ``result.json`` holds of the contestants of `score_contestants`, see `compare_contestants`."""
     part = "test" if "test" in preflight.benchmarks else "dev"
@@ -213,7 +225,7 @@ def contestant_scores(
             metrics=scored[one.slug].metrics,
             values=read_per_query(folder / FOLDER / one.slug / PER_QUERY),
         )
-        for one in list_contestants(rows)
+        for one in list_contestants(rows, soup)
     ]
     languages = {text.language for texts in (benchmark.queries, benchmark.passages) for text in texts}
     return {

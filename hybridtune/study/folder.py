@@ -20,6 +20,7 @@ from hybridtune.storage.study_folder import ENVIRONMENT, FORMAT, check_format
 
 RAY_ADDRESS = "dashboard.txt"  # in the study folder, while Ray runs
 RAY_TOKEN = "dashboard.token"  # beside it, for its user alone: what Ray's dashboard asks for
+_EXTENT = ("time_budget", "step_budget", "soups")  # of the search: what may change when a study goes on
 _PACKAGES = ("hybridtune", "torch", "ray", "transformers", "tokenizers", "optuna", "pyarrow", "numpy", "faiss-cpu")
 
 
@@ -57,7 +58,7 @@ def write_json(content: Any, file: Path) -> None:
 def open_study_folder(study: Study, out: Path | None, shown: str | None = None) -> Path:
     """Open the folder of a study: a new one, or the one that holds this very study, which then goes on.
 
-    A study stays the same with another budget for its search, and with other ``resources``.
+    A study stays the same with another budget for its search, other soups, and other ``resources``.
 
     Args:
         study: resolved.
@@ -78,8 +79,8 @@ def open_study_folder(study: Study, out: Path | None, shown: str | None = None) 
             raise InputError(f"{named}: holds another study (its study.yaml differs); choose a new folder")
         if before != text:
             file.write_text(text, encoding="utf-8")
-            if _budget(before) != _budget(text):
-                (folder / "result.json").unlink(missing_ok=True)  # of another budget: the search goes on
+            if _extent(before) != _extent(text):
+                (folder / "result.json").unlink(missing_ok=True)  # there is more, or less, to do: the study goes on
         return folder
     if folder.exists() and any(folder.iterdir()):
         raise InputError(f"{named}: is not empty and holds no study; choose a new folder")
@@ -95,7 +96,7 @@ def write_study(study: Study, folder: Path) -> None:
 
 
 def same_study(one: str, other: str) -> bool:
-    """Return whether two resolved study files are of one study; its budget and resources may differ."""
+    """Return whether two resolved study files are of one study; its budget, soups and resources may differ."""
     return bool(_identity(one) == _identity(other))
 
 
@@ -105,11 +106,11 @@ def _identity(text: str) -> Any:
     if not isinstance(search, dict):  # none of ours
         return tree
     rest = {key: value for key, value in tree.items() if key != "resources"}
-    return {**rest, "search": {key: value for key, value in search.items() if not key.endswith("_budget")}}
+    return {**rest, "search": {key: value for key, value in search.items() if key not in _EXTENT}}
 
 
-def _budget(text: str) -> dict[str, Any]:
-    return {key: value for key, value in parse_yaml(text)["search"].items() if key.endswith("_budget")}
+def _extent(text: str) -> dict[str, Any]:
+    return {key: value for key, value in parse_yaml(text)["search"].items() if key in _EXTENT}
 
 
 def environment() -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import Any
 import ray
 
 from hybridtune.callbacks import Callbacks, StudyCallback, Training, every, phase
+from hybridtune.config.names import SOUP
 from hybridtune.config.study import Study
 from hybridtune.data.plan import distinct_pairs
 from hybridtune.data.store import TokenStore, build_store, store_root
@@ -41,10 +42,11 @@ from hybridtune.storage.trial_rows import TrialRow, read_rows
 from hybridtune.study.card import Row
 from hybridtune.study.contestants import contestant_scores, draw_sample, score_contestants
 from hybridtune.study.export import describe_trained, write_model
-from hybridtune.study.folder import RAY_ADDRESS, RAY_TOKEN, write_json
+from hybridtune.study.folder import RAY_ADDRESS, RAY_TOKEN, whole_folder, write_json
 from hybridtune.study.leak_guard import keep_report, texts_of_training
 from hybridtune.study.preflight import Preflight, run_preflight
 from hybridtune.study.result import StudyResult
+from hybridtune.study.soups import Kitchen, Soup, score_soups, soup_result, write_soup
 from hybridtune.study.summary import allocation_line, opening_lines
 from hybridtune.study.sync import Home, fetch_scores, study_home
 from hybridtune.train.checkpoint import load_weights, served_weights
@@ -277,11 +279,17 @@ def _search(preflight: Preflight, home: Home, callback: StudyCallback) -> dict[s
         who = contestants(study, found.rows)
         if found.best.id not in {row.id for row in who.values()}:  # no trial came to its end
             who[found.best.id] = found.best
-        scored = _score_contestants(running, who)
+        kitchen = Kitchen(study, who, folder)
+        soups = _score_soups(running, kitchen, found.best)
+        soup = kitchen.best(soups)
+        scored = _score_contestants(running, who, soup)
         slug = next(slug for slug, row in who.items() if row.id == found.best.id)
         tested = (scored[slug], folder / CONTESTANTS / slug / PER_QUERY) if study.benchmarks.test else None
         test = _export(running, study.with_values(found.best.values), best["checkpoint"], tested, ordered)
-        compared = contestant_scores(preflight, folder, who, scored)
+        compared = contestant_scores(preflight, folder, who, scored, soup)
+        shutil.rmtree(folder / SOUP, ignore_errors=True)  # of a run with other soups
+        if soup is not None and soups is not None and soups["wins"]:
+            soups["model"] = _export_soup(running, kitchen, soup, scored[SOUP] if study.benchmarks.test else None)
     beside = reference(study, found.rows)
     objective = study.search.objective
     result = {
@@ -296,6 +304,7 @@ def _search(preflight: Preflight, home: Home, callback: StudyCallback) -> dict[s
         "trials": trials,
         "contestant_scores": compared,
         "repeats": repeats,
+        "soups": soups,
     }
     result["headline"] = headline(study, result)
     result["report"] = str(folder / REPORT)
@@ -332,15 +341,34 @@ def _ended(folder: Path) -> dict[str, Any] | None:
     return result if result.get("trials") and not failed and result["study"] == str(folder) else None
 
 
-def _score_contestants(running: Started, rows: Mapping[str, TrialRow]) -> dict[str, Scores]:
+def _score_soups(running: Started, kitchen: Kitchen, best: TrialRow) -> dict[str, Any] | None:
+    """Score the soups that the study asks for on dev; return what ``result.json`` holds of them, see `soup_result`."""
+    dev = running.preflight.benchmarks["dev"]
+    rows = score_soups(kitchen, dev.relevance.digest, lambda: _evaluators(dev, running), running.callback)
+    return soup_result(rows, running.preflight.goals, best)
+
+
+def _export_soup(running: Started, kitchen: Kitchen, soup: Soup, test: Scores | None) -> str:
+    """Write the best soup, with its scores on the test benchmark where there is one, as a model folder; return that."""
+    study, corpus = running.preflight.study, running.store.corpus()
+    model = load_encoder(running.source, soup.study.encoder, running.store.tokenizer().pad_id)
+    trained = [kitchen.trained(name, corpus) for name in soup.row.weights]
+    texts = texts_of_training(study, running.store, running.preflight.benchmarks["dev"])
+    with whole_folder(running.home.folder / SOUP) as folder:
+        write_soup(kitchen, soup, model, running.source, trained, texts, test, folder)
+    return str(running.home.folder / SOUP)
+
+
+def _score_contestants(running: Started, rows: Mapping[str, TrialRow], soup: Soup | None = None) -> dict[str, Scores]:
     """Score all contestants, trained (slug -> row) or not, on the test benchmark, or on dev where there is none."""
     preflight, study = running.preflight, running.preflight.study
     part = "test" if "test" in preflight.benchmarks else "dev"
     service = _evaluators(preflight.benchmarks[part], running)
-    running.callback.on_message(f"scoring {len(rows)} trained models and the start on the {part} benchmark")
+    soups = ", the best soup" if soup is not None else ""
+    running.callback.on_message(f"scoring {len(rows)} trained models{soups} and the start on the {part} benchmark")
     sample = draw_sample(running.store.corpus(), study.seed)
     start = _start_weights(running)
-    return score_contestants(service, rows, study, running.home.folder, start, sample, running.callback)
+    return score_contestants(service, rows, study, running.home.folder, start, sample, running.callback, soup)
 
 
 def _start_weights(running: Started) -> State:

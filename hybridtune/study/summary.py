@@ -74,6 +74,7 @@ def describe_plan(preflight: Preflight) -> dict[str, Any]:
         "notices": notices(preflight),
         "trials": expected_trials(study),
         "reruns": most_reruns(study),
+        "soups": study.search.soups,
         "concurrent_trials": preflight.allocation.at_once,
         "evaluators": preflight.allocation.at_once * preflight.allocation.evaluators,
         "nodes": dict(preflight.allocation.nodes),
@@ -96,7 +97,9 @@ def trials_line(study: Study) -> str:
     """Return ``48 trials in 4 arms and 1 training after them``, as far as each applies."""
     every, after = arms(study), most_reruns(study)
     line = f"{expected_trials(study)} trials" + (f" in {len(every)} arms" if len(every) > 1 else "")
-    return line + (f" and up to {after} training{'s' * (after > 1)} after them" if after else "")
+    line += f" and up to {after} training{'s' * (after > 1)} after them" if after else ""
+    soups = study.search.soups
+    return line + (f"; {soups} soup{'s' * (soups > 1)} of their weights, without training" if soups else "")
 
 
 def low_resource_pairs(preflight: Preflight) -> dict[str, int]:

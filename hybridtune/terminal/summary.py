@@ -11,6 +11,7 @@ from hybridtune.config.names import TUNED, contestant_name, short_name
 from hybridtune.config.study import Study, dump_study
 from hybridtune.report.contestants import centring_words
 from hybridtune.report.headline import chance
+from hybridtune.report.soups import soup_words, soups_of
 from hybridtune.report.text import format_duration, format_end, format_metric, format_signed
 from hybridtune.search.arms import expected_trials, searched
 from hybridtune.storage.trial_rows import TrialRow, spent
@@ -18,7 +19,7 @@ from hybridtune.study.preflight import Preflight
 from hybridtune.study.summary import opening_lines, trials_line
 from hybridtune.terminal.scores import groups_table
 from hybridtune.terminal.screen import Screen
-from hybridtune.terminal.tables import column_head, explain_marks, plain_table, trials_table
+from hybridtune.terminal.tables import FIGURES, column_head, explain_marks, plain_table, trials_table
 
 
 def show_plan(preflight: Preflight, described: Mapping[str, Any], screen: Screen) -> None:
@@ -73,8 +74,24 @@ def study_summary(study: Study, result: Mapping[str, Any], screen: Screen) -> No
             screen.print(result["repeats"]["unit_note"], style="dim")
     if result.get("contestant_scores"):
         print_contestants(result["contestant_scores"], study.search.objective[0], screen)
+    if result.get("soups"):
+        _print_soups(result, study.search.objective[0], screen)
     screen.print(result["headline"], style="bold")
     _print_locations(result, screen)
+
+
+def _print_soups(result: Mapping[str, Any], goal: str, screen: Screen) -> None:
+    """Print the averages of weights that were scored on dev, and what the best one is."""
+    rows, names = soups_of(result), list(dict.fromkeys([goal, *FIGURES]))
+    table = [
+        {"weights": row.label + (" *" if row.id == result["soups"]["best"] else "")}
+        | {column_head(name): format_metric(name, row.metrics.get(name)) for name in names}
+        for row in rows
+    ]
+    screen.console.print(plain_table(table, "soups on the dev benchmark: weights averaged, no training (* best)"))
+    screen.print(soup_words(rows, TrialRow(**result["best"]), goal))
+    if result["soups"]["model"]:
+        screen.print(f"it is above every trial there, and is written to {result['soups']['model']}")
 
 
 def trial_counts(study: Study, rows: Sequence[TrialRow]) -> str:

@@ -258,7 +258,7 @@ def test_the_same_record_gives_the_same_charts(full_record):
 @pytest.mark.parametrize("trials", [[], [dataclasses.replace(trial_of(0, 1.0, status="running"), history=[])]])
 def test_a_study_without_a_score_has_words_for_every_chart_and_no_figure(trials):
     charts = [chart for part in all_charts(record_of(trials, ledger=ledger_of([]))).values() for chart in part]
-    assert len({chart.key for chart in charts}) == len(charts) == 15
+    assert len({chart.key for chart in charts}) == len(charts) == 16
     for chart in charts:
         assert chart.words.endswith("."), chart.key
         assert chart.key.replace("-", "").isalnum()

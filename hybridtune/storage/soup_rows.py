@@ -1,0 +1,77 @@
+"""The soups of a study as rows: averages of its trials' weights that were scored on dev, in ``soups/`` of its folder.
+
+A soup took no step of training, so it is no row of ``trials.jsonl``: no budget, step or seed is its own. Nothing heavy
+is imported: `hybridtune status` counts them, and answers at once.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from hybridtune.errors import InputError
+
+SOUPS = "soups"  # in the study folder: a folder a soup
+SCORES = "scores.json"  # in a soup's folder, written last: the row, and the fields of `metrics.metrics.Scores`
+_ROW, _METRICS = "soup", "metrics"
+
+
+@dataclass(frozen=True)
+class SoupRow:
+    """A soup, and what it scored on dev.
+
+    Attributes:
+        id: its folder under ``soups/``.
+        weights: of each contestant, by its name, above 0, as ``hybridtune merge --weights`` takes them.
+        models: the trial of each of these contestants.
+        checkpoints: the name of each trial's checkpoint that was averaged.
+        benchmark: digest of the dev benchmark.
+        proposed: where its weights come from: the ``grid``, or the study's ``sampler``.
+        metrics: as of a trial.
+    """
+
+    id: str
+    weights: dict[str, float]
+    models: dict[str, str]
+    checkpoints: dict[str, str]
+    benchmark: str
+    proposed: Literal["grid", "sampler"]
+    metrics: dict[str, float]
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """The weights scaled to add up to 1."""
+        total = sum(self.weights.values())
+        return {name: weight / total for name, weight in self.weights.items()}
+
+    @property
+    def label(self) -> str:
+        """The name for people: ``0.75 mono-only + 0.25 cross-only``."""
+        return " + ".join(f"{share:.3g} {name}" for name, share in self.shares.items())
+
+
+def read_soups(folder: Path) -> list[SoupRow]:
+    """Read the soups of a study folder that have been scored, in their order; raises InputError if one is damaged."""
+    rows = []
+    for file in sorted((folder / SOUPS).glob(f"*/{SCORES}")):
+        try:
+            fields: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+            rows.append(SoupRow(**fields[_ROW], metrics=fields[_METRICS]))
+        except (ValueError, TypeError, KeyError) as error:
+            what = f"{file}: cannot be read: {error}"
+            raise InputError(f"{what}; without its folder the soup is scored again") from None
+    return rows
+
+
+def soup_content(row: SoupRow, scores: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a soup's file holds: its row, and the fields of its scores."""
+    about = asdict(row)
+    del about[_METRICS]
+    return {_ROW: about, **scores}
+
+
+def best_soup(rows: Sequence[SoupRow], goal: str, mode: str) -> SoupRow | None:
+    """Return the soup with the best value of a metric, the first of equals; ``mode`` is ``max`` or ``min``."""
+    sign = 1 if mode == "max" else -1
+    return max((row for row in rows if goal in row.metrics), key=lambda row: sign * row.metrics[goal], default=None)

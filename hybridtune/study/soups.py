@@ -1,0 +1,227 @@
+"""The soups of a study: its contestants' weights averaged and scored on dev without training, one after the other.
+
+A soup that is scored stays in ``soups/<id>/`` of the study folder, so that a study which goes on scores only what it
+lacks. The best one on dev is a contestant on the test benchmark, and a model folder where it beats every trial.
+"""
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hybridtune.callbacks import StudyCallback, phase
+from hybridtune.config.study import Study
+from hybridtune.data.corpus import Corpus
+from hybridtune.data.plan import distinct_pairs
+from hybridtune.data.training_texts import TrainingTexts
+from hybridtune.evaluate.service import EvaluatorService
+from hybridtune.metrics.breakdown import full_scores
+from hybridtune.metrics.metrics import Scores
+from hybridtune.metrics.per_query import FILE as PER_QUERY
+from hybridtune.model.encoder import DualEncoder
+from hybridtune.model.soup import State, average_states, scale_weights, weights_digest
+from hybridtune.search.soups import soup_grid
+from hybridtune.storage.files import base_name, ensure_local
+from hybridtune.storage.soup_rows import SCORES, SOUPS, SoupRow, best_soup, read_soups, soup_content
+from hybridtune.storage.trial_rows import TrialRow
+from hybridtune.study.folder import write_json
+from hybridtune.study.merged import Merged, Part, unite_pairs, write_merged
+from hybridtune.study.trial_model import trained_table
+from hybridtune.train.checkpoint import served_weights
+from hybridtune.train.evaluators import study_measures
+
+
+@dataclass(frozen=True)
+class Soup:
+    """A soup that was scored, with what it is made of."""
+
+    row: SoupRow
+    state: State
+    study: Study  # with the values of one of its trials; how the encoder is used is the same in all
+
+
+@dataclass
+class Kitchen:
+    """Makes the soups of a study whose trials have ended.
+
+    Args:
+        study: with its fixed values.
+        contestants: the rows of the trained ones, by name.
+        folder: the study folder.
+    """
+
+    study: Study
+    contestants: Mapping[str, TrialRow]
+    folder: Path
+    _states: dict[str, State] = field(default_factory=dict)  # of the contestants, read once
+
+    def lacking(self, weights: Mapping[str, float]) -> str | None:
+        """Return why these contestants' weights cannot be averaged; None: they can."""
+        missing = [name for name in weights if name not in self.contestants]
+        if missing:
+            return f"{' and '.join(missing)} did not come to the end"
+        poolings = {name: self._study_of(name).encoder.pooling for name in weights}
+        if len(set(poolings.values())) > 1:
+            return f"they pool apart: {', '.join(f'{name} by {pooling}' for name, pooling in poolings.items())}"
+        return None
+
+    def state(self, weights: Mapping[str, float]) -> State:
+        """Return the averaged weights."""
+        for name in weights:
+            if name not in self._states:
+                self._states[name] = served_weights(self.contestants[name].checkpoint or "")
+        return average_states({name: self._states[name] for name in weights}, list(weights.values()))
+
+    def soup(self, row: SoupRow) -> Soup:
+        """Return a soup with its weights."""
+        return Soup(row, self.state(row.weights), self._study_of(next(iter(row.weights))))
+
+    def best(self, result: Mapping[str, Any] | None) -> Soup | None:
+        """Return the best soup of a `soup_result` with its weights; None where there is none."""
+        if result is None:
+            return None
+        return self.soup(next(SoupRow(**row) for row in result["rows"] if row["id"] == result["best"]))
+
+    def trained(self, name: str, corpus: Corpus) -> dict[str, int]:
+        """Return the distinct pairs that a contestant's checkpoint has seen."""
+        checkpoint = ensure_local(self.contestants[name].checkpoint or "")
+        return distinct_pairs(trained_table(self._study_of(name), corpus, checkpoint))
+
+    def parts(self, row: SoupRow) -> list[Part]:
+        """Return what a soup was made of, as its folder names it."""
+        shares = scale_weights(list(row.weights.values()))
+        return [
+            Part(f"{self.study.name}:{row.models[name]} ({name})", share, weights_digest(self._states[name]))
+            for name, share in zip(row.weights, shares, strict=True)
+        ]
+
+    def _study_of(self, name: str) -> Study:
+        return self.study.with_values(self.contestants[name].values)
+
+
+def score_soups(
+    kitchen: Kitchen, digest: str, service: Callable[[], EvaluatorService], callback: StudyCallback
+) -> list[SoupRow]:
+    """Score on dev all soups of a study that an earlier run has not scored; return the rows of all.
+
+    Args:
+        kitchen: of the study.
+        digest: of the dev benchmark.
+        service: starts evaluators of it; called where there is anything to score.
+        callback: receives the progress.
+    """
+    wanted = soup_grid(kitchen.study)
+    why = kitchen.lacking({name: 1.0 for weights in wanted for name in weights}) if wanted else None
+    if why is not None:
+        callback.on_message(f"no soups are scored: {why}")
+    wanted = [] if why is not None else wanted
+    rows = [_row(kitchen, f"{number:04d}", weights, digest) for number, weights in enumerate(wanted)]
+    known = {row.id: row for row in read_soups(kitchen.folder)}
+    left = [row for row in rows if row.id not in known or not _same(row, known[row.id])]
+    _remove_others(kitchen.folder / SOUPS, {row.id for row in rows})
+    if left:
+        with phase(callback, "scoring soups", "soups") as progress:
+            running = service()
+            for number, row in enumerate(left, start=len(rows) - len(left)):
+                progress(number, len(rows))
+                _score(kitchen, row, running)
+            progress(len(rows), len(rows))
+    return read_soups(kitchen.folder)
+
+
+def _row(kitchen: Kitchen, name: str, weights: Mapping[str, float], digest: str) -> SoupRow:
+    of = {one: kitchen.contestants[one] for one in weights}
+    checkpoints = {one: base_name(row.checkpoint or "") for one, row in of.items()}
+    return SoupRow(name, dict(weights), {one: row.id for one, row in of.items()}, checkpoints, digest, "grid", {})
+
+
+def _same(row: SoupRow, known: SoupRow) -> bool:
+    return dataclasses.replace(known, metrics={}) == row
+
+
+def _score(kitchen: Kitchen, row: SoupRow, service: EvaluatorService) -> None:
+    soup, home = kitchen.soup(row), kitchen.folder / SOUPS / row.id
+    home.mkdir(parents=True, exist_ok=True)
+    (home / SCORES).unlink(missing_ok=True)  # of another soup: never beside the new values
+    vectors = service.encode(soup.state, soup.study.encoder.pooling)
+    about = {"model": f"soup {row.label}"}
+    scores = service.score_vectors(vectors, home / PER_QUERY, study_measures(kitchen.study), about)
+    write_json(soup_content(row, dataclasses.asdict(scores)), home / SCORES)
+
+
+def _remove_others(root: Path, ids: set[str]) -> None:
+    for home in root.glob("*"):
+        if home.name not in ids:
+            shutil.rmtree(home)
+
+
+def soup_scores(folder: Path, row: SoupRow) -> Scores:
+    """Return the scores of a soup on dev."""
+    fields = json.loads((folder / SOUPS / row.id / SCORES).read_text(encoding="utf-8"))
+    return Scores(**{field.name: fields[field.name] for field in dataclasses.fields(Scores)})
+
+
+def soup_result(rows: Sequence[SoupRow], goals: Mapping[str, str], best: TrialRow) -> dict[str, Any] | None:
+    """Return what ``result.json`` holds of a study's soups; None where it has none.
+
+    Args:
+        rows: of the soups.
+        goals: ``max`` or ``min`` by objective; the first one decides.
+        best: the best trial.
+
+    Returns:
+        ``{"rows", "best", "wins", "model"}``: the soups, the id of the best on dev, whether it beats the best trial
+        there, and its model folder, to be filled in.
+    """
+    goal, mode = next(iter(goals.items()))
+    chosen = best_soup(rows, goal, mode)
+    if chosen is None:
+        return None
+    sign = 1 if mode == "max" else -1
+    wins = sign * (chosen.metrics[goal] - best.metrics[goal]) > 0
+    return {"rows": [dataclasses.asdict(row) for row in rows], "best": chosen.id, "wins": wins, "model": None}
+
+
+def write_soup(
+    kitchen: Kitchen,
+    soup: Soup,
+    model: DualEncoder,
+    source: str,
+    trained: Sequence[Mapping[str, int] | None],
+    texts: TrainingTexts,
+    test: Scores | None,
+    folder: Path,
+) -> None:
+    """Write a soup as a model folder.
+
+    Args:
+        kitchen: of the study.
+        soup: to be written.
+        model: the study's encoder; its weights are replaced.
+        source: folder or name that its training began with.
+        trained: distinct training pairs of each of the averaged trials.
+        texts: fingerprints of the study's training texts.
+        test: its scores on the test benchmark, where the study has one.
+        folder: new or empty.
+    """
+    study, row = soup.study, soup.row
+    model.load_plain_state({name: torch.from_numpy(value) for name, value in soup.state.items()})
+    pairs, benchmarks = unite_pairs(trained), {"dev": soup_scores(kitchen.folder, row)}
+    benchmarks |= {"test": test} if test is not None else {}
+    merged = Merged(
+        f"{study.name} soup",
+        study.encoder,
+        kitchen.parts(row),
+        pairs,
+        texts,
+        all_texts=True,
+        matryoshka=study.train.matryoshka,
+        scores={name: full_scores(one, pairs, study.low_resource_languages) for name, one in benchmarks.items()},
+        chosen="Its weights were chosen by the dev scores of this study; the test benchmark, if any, chose nothing.",
+    )
+    write_merged(model, source, merged, folder)

@@ -1,0 +1,184 @@
+"""A study's soups: scored once, kept, made anew of other trials, and written as a model that says what it is."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from made_study import LANGUAGES, made_scores
+from safetensors.torch import save_file
+from small_study import small_study
+
+from hybridtune.callbacks import StudyCallback
+from hybridtune.errors import InputError
+from hybridtune.metrics.metrics import Scores
+from hybridtune.storage.soup_rows import SCORES, SoupRow, best_soup, read_soups
+from hybridtune.storage.trial_rows import TrialRow
+from hybridtune.study.soups import Kitchen, score_soups, soup_result, soup_scores
+
+GOAL = "balanced/AP"
+
+
+class Service:
+    """Stands in for the evaluators: notes the weights that it is handed, and how they are pooled."""
+
+    def __init__(self):
+        self.encoded = []
+
+    def encode(self, state, pooling=None):
+        self.encoded.append((float(state["weight"][0]), pooling))
+        return float(state["weight"][0])
+
+    def score_vectors(self, vectors, per_query_file=None, measures=(), about=None):
+        scores = made_scores(int(100 * vectors), 30, 0.5, LANGUAGES, per_query_file.parent, about="d1")
+        (per_query_file.parent / SCORES).unlink()  # which the caller writes
+        return Scores(**scores)
+
+
+class Progress(StudyCallback):
+    def __init__(self):
+        self.done, self.lines = [], []
+
+    def on_phase_progress(self, phase, done, total):
+        self.done.append((done, total))
+
+    def on_message(self, text):
+        self.lines.append(text)
+
+
+def trial(place, number, arm, weight, values=()):
+    checkpoint = place / f"{number:04d}" / "checkpoint_0000030"
+    checkpoint.mkdir(parents=True, exist_ok=True)
+    save_file({"weight": torch.full((3,), float(weight))}, checkpoint / "model.safetensors")
+    return TrialRow(f"{number:04d}", number, arm, dict(values), {GOAL: 0.5}, "done", str(checkpoint))
+
+
+@pytest.fixture
+def made(tmp_path):
+    """Makes a kitchen of a study that asks for so many soups, of trials with the weights 0 and 1."""
+
+    def kitchen(soups=3, folder="study", **changes):
+        who = {"mono-only": trial(tmp_path, 0, "mono-only", 0), "cross-only": trial(tmp_path, 1, "cross-only", 1)}
+        study = small_study(search={"soups": soups})
+        (tmp_path / folder).mkdir(exist_ok=True)
+        return Kitchen(study, {**who, **changes}, tmp_path / folder)
+
+    return kitchen
+
+
+def scored(kitchen, digest="d1", seen=None):
+    service, started = Service(), []
+
+    def start():
+        started.append(service)
+        return service
+
+    rows = score_soups(kitchen, digest, start, seen or Progress())
+    return rows, [weight for weight, _ in service.encoded], len(started)
+
+
+def test_the_inner_points_of_the_grid_are_scored_in_one_go_and_kept(made):
+    kitchen, seen = made(3), Progress()
+    rows, encoded, started = scored(kitchen, seen=seen)
+    assert encoded == [0.25, 0.5, 0.75]
+    assert started == 1
+    assert [row.shares["cross-only"] for row in rows] == [0.25, 0.5, 0.75]
+    assert rows == read_soups(kitchen.folder)
+    assert seen.done == [(0, 3), (1, 3), (2, 3), (3, 3)]
+    first = rows[0]
+    assert (first.id, first.weights) == ("0000", {"mono-only": 3.0, "cross-only": 1.0})
+    assert first.models == {"mono-only": "0000", "cross-only": "0001"}
+    assert first.label == "0.75 mono-only + 0.25 cross-only"
+    assert first.metrics == soup_scores(kitchen.folder, first).metrics
+    assert (kitchen.folder / "soups" / "0000" / "per_query.parquet").is_file()
+
+
+def test_a_study_that_goes_on_scores_no_soup_twice(made):
+    kitchen = made(3)
+    first, *_ = scored(kitchen)
+    (kitchen.folder / "soups" / "0001" / SCORES).unlink()  # written last: it was cut off there
+    seen = Progress()
+    again, encoded, _ = scored(kitchen, seen=seen)
+    assert encoded == [0.5]
+    assert seen.done == [(2, 3), (3, 3)]
+    assert again == first
+    last, encoded, started = scored(kitchen)
+    assert (last, encoded, started) == (first, [], 0)  # no evaluator was started for nothing
+
+
+def test_other_trials_another_benchmark_or_another_grid_are_scored_anew(made, tmp_path):
+    kitchen = made(1)
+    scored(kitchen)
+    other = made(1, **{"cross-only": trial(tmp_path, 2, "cross-only", 3)})
+    (row,), encoded, _ = scored(other)
+    assert encoded == [1.5]
+    assert row.models["cross-only"] == "0002"
+    (row,), encoded, _ = scored(other, "d2")
+    assert (encoded, row.benchmark) == ([1.5], "d2")
+    rows, encoded, _ = scored(made(3), "d2")
+    assert encoded == [0.25, 0.5, 0.75]
+    rows, encoded, _ = scored(made(0), "d2")
+    assert (rows, encoded) == ([], [])
+    assert list((kitchen.folder / "soups").iterdir()) == []  # nothing is left of soups that are none any more
+
+
+def test_without_both_ends_or_with_two_poolings_there_is_no_soup_and_a_line_says_why(made, tmp_path):
+    kitchen, seen = made(2), Progress()
+    del kitchen.contestants["cross-only"]
+    assert scored(kitchen, seen=seen)[:2] == ([], [])
+    assert seen.lines == ["no soups are scored: cross-only did not come to the end"]
+    seen = Progress()
+    apart = made(2, **{"cross-only": trial(tmp_path, 3, "cross-only", 1, {"encoder.pooling": "cls"})})
+    assert scored(apart, seen=seen)[:2] == ([], [])
+    assert seen.lines == ["no soups are scored: they pool apart: mono-only by mean, cross-only by cls"]
+
+
+def test_the_trials_own_pooling_scores_the_soup(made, tmp_path):
+    values = {"encoder.pooling": "cls"}
+    both = {name: trial(tmp_path, n, name, n, values) for n, name in enumerate(("mono-only", "cross-only"))}
+    service = Service()
+    score_soups(made(1, **both), "d1", lambda: service, Progress())
+    assert service.encoded == [(0.5, "cls")]
+
+
+def row_of(name, value, goal=GOAL):
+    return SoupRow(name, {"mono-only": 1.0}, {"mono-only": "0000"}, {"mono-only": "c"}, "d1", "grid", {goal: value})
+
+
+def test_the_best_soup_is_the_first_of_equals_and_wins_only_above_the_best_trial():
+    best = TrialRow("0001", 1, "tuned", {}, {GOAL: 0.5}, "done")
+    rows = [row_of("0000", 0.4), row_of("0001", 0.5), row_of("0002", 0.5)]
+    found = soup_result(rows, {GOAL: "max"}, best)
+    assert (found["best"], found["wins"], found["model"]) == ("0001", False, None)
+    assert [row["id"] for row in found["rows"]] == ["0000", "0001", "0002"]
+    assert soup_result([*rows, row_of("0003", 0.51)], {GOAL: "max"}, best)["wins"] is True
+    assert soup_result([], {GOAL: "max"}, best) is None
+    distance = "multi/rank_distance"
+    far = [row_of("0000", 30.0, distance), row_of("0001", 20.0, distance)]
+    nearer = TrialRow("0001", 1, "tuned", {}, {distance: 25.0}, "done")
+    assert best_soup(far, distance, "min").id == "0001"
+    assert soup_result(far, {distance: "min"}, nearer)["wins"] is True
+
+
+def test_the_best_soup_is_made_again_for_the_test_benchmark(made):
+    kitchen = made(3)
+    rows, *_ = scored(kitchen)
+    result = soup_result(rows, {GOAL: "max"}, TrialRow("0", 0, "tuned", {}, {GOAL: 0.0}, "done"))
+    soup = made(3).best(json.loads(json.dumps(result)))  # as result.json has it, by a process that made none
+    assert soup.row == best_soup(rows, GOAL, "max")
+    np.testing.assert_array_equal(soup.state["weight"], np.full(3, soup.row.shares["cross-only"], np.float32))
+    assert kitchen.best(None) is None
+
+
+def test_a_damaged_file_names_itself(made):
+    kitchen = made(1)
+    scored(kitchen)
+    file = kitchen.folder / "soups" / "0000" / SCORES
+    file.write_text(json.dumps({"soup": {"id": "0000"}, "metrics": {}}))
+    with pytest.raises(InputError, match=r"soups/0000/scores\.json: cannot be read: .*; without its folder"):
+        read_soups(kitchen.folder)
+
+
+def test_soups_need_the_trainings_that_they_average():
+    with pytest.raises(ValueError, match=r"search\.soups 3: averages mono-only and cross-only, which search.arms none"):
+        small_study(search={"soups": 3, "arms": "none"})
