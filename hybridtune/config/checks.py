@@ -69,11 +69,13 @@ def _batch_problems(search: Search, parts: Parts) -> Iterator[str]:
 
 
 def _soup_problems(search: Search) -> Iterator[str]:
-    if search.soups and search.arms == "none":
-        yield (
-            f"search.soups {search.soups}: averages mono-only and cross-only, which search.arms none does not train; "
-            "set search.arms to searched or rerun, or search.soups to 0"
-        )
+    for name in ("soups", "soup_trials"):
+        count = getattr(search, name)
+        if count and search.arms == "none":
+            yield (
+                f"search.{name} {count}: averages the weights of fixed mixing ratios, which search.arms none does not "
+                f"train; set search.arms to searched or rerun, or search.{name} to 0"
+            )
 
 
 def _condition_problems(search: Search) -> Iterator[str]:

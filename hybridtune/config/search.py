@@ -73,6 +73,11 @@ class Search(Part):
         description="averages of the weights of mono-only and cross-only at so many shares between them, scored after "
         "the search without training; may be raised when the study goes on",
     )
+    soup_trials: Annotated[int, Field(ge=0)] = Field(
+        default=0,
+        description="further averages, of all contestants: the first of all alike, the others of shares that the "
+        "sampler proposes; may be raised when the study goes on",
+    )
     storage: str = Field(
         default="sqlite",
         description="where Optuna keeps the trials: sqlite or journal (files in the study folder), or the URL of a "

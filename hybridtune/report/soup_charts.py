@@ -23,7 +23,8 @@ def soup_curve(record: StudyRecord) -> Chart:
     soups = record.soups
     if not soups or record.best is None:
         return chart.saying("No weights were averaged: search.soups says at how many shares they are.")
-    ends = _ends(record, soups[0])
+    ends = _ends(record, soups)
+    between = [row for row in soups if row.models.keys() == ends.keys()]
     for label, share, metrics in [
         *((f"{name} alone ({trial.label})", float(name == _CROSS), trial.metrics) for name, trial in ends.items()),
         *((row.label, row.shares.get(_CROSS, 0.0), row.metrics) for row in soups),
@@ -34,7 +35,7 @@ def soup_curve(record: StudyRecord) -> Chart:
     figure = panels(2, 640, spacing=0.1, margin_r=20, margin_b=80, margin_t=24)
     trials = [trial for trial in record.trials if trial.done]
     for name in names:
-        figure.add_trace(_line(name, soups, ends), row=1, col=1)
+        figure.add_trace(_line(name, between, ends), row=1, col=1)
         points = _trials(record, trials, name)
         if points is not None:
             figure.add_trace(points, row=2, col=1)
@@ -44,17 +45,18 @@ def soup_curve(record: StudyRecord) -> Chart:
     figure.update_xaxes(title_text="share of cross-only: of weights above, of batches below", row=2, col=1)
     words = (
         f"{soup_words(soups, record.best, record.goal)} Above: the two trainings at the ends and "
-        f"{counted(len(soups), 'average')} of their weights between them, scored on dev; no average was trained. "
+        f"{counted(len(between), 'average')} of their weights between them, scored on dev; no average was trained. "
         f"Below, on the same scale: {counted(len(trials), 'full-length trial')} over the share of their batches that "
         f"were cross; they differ in more than that. {MARKS}"
     )
     return chart.saying(words, figure)
 
 
-def _ends(record: StudyRecord, soup: SoupRow) -> dict[str, TrialRecord]:
-    """Return the trials at the ends of the grid, as far as they are there."""
+def _ends(record: StudyRecord, soups: list[SoupRow]) -> dict[str, TrialRecord]:
+    """Return the trials at the ends of the curve, as far as they are there."""
+    models = {name: trial for row in soups for name, trial in row.models.items()}
     by_id = {trial.id: trial for trial in record.trials}
-    return {name: by_id[trial] for name, trial in soup.models.items() if trial in by_id}
+    return {name: by_id[models[name]] for name in (_MONO, _CROSS) if models.get(name) in by_id}
 
 
 def _line(name: str, soups: list[SoupRow], ends: dict[str, TrialRecord]) -> go.Scatter:

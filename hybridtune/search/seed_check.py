@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hybridtune.config.names import TUNED
+from hybridtune.config.names import SOUP, TUNED
 from hybridtune.config.study import Study
 from hybridtune.metrics.metrics import direction
 from hybridtune.metrics.per_query import FILE as PER_QUERY
@@ -19,6 +19,7 @@ from hybridtune.search.arms import ARM, PROPOSED, Reference, contestants, refere
 from hybridtune.search.study import TRIALS, Listed, run_trials
 from hybridtune.search.trial_log import Display, TrialLog
 from hybridtune.storage.files import ensure_local, exists, join, with_name
+from hybridtune.storage.soup_rows import SOUPS, SoupRow
 from hybridtune.storage.trial_rows import SETTLED, TrialRow, read_rows
 from hybridtune.train.job_queue import FitJob
 
@@ -66,10 +67,38 @@ def run_repeats(job: FitJob, folder: Path, concurrent_trials: int, display: Disp
             concurrent_trials=concurrent_trials,
             callbacks=[TrialLog(repeats)],
         )
-    done = {row.id: row for row in read_rows(repeats) if row.status == "done"}
-    ran = [replace(one, metrics=done[one.name].metrics) if one.name in done else one for one in wanted]
+    return compare_repeats(study, folder)
+
+
+def done_repeats(folder: Path) -> dict[str, TrialRow]:
+    """Return the repeats of a study folder that came to their end, by name, like ``tuned-s1``."""
+    return {row.id: row for row in read_rows(folder / REPEATS) if row.status == "done"}
+
+
+def compare_repeats(
+    study: Study, folder: Path, soup: SoupRow | None = None, soups: Sequence[SoupRow] = ()
+) -> dict[str, Any]:
+    """Return `compare_seeds` of the repeats that a study folder holds.
+
+    Args:
+        study: the study file.
+        folder: of the study.
+        soup: a soup of the study, which is compared like a contestant; None: none.
+        soups: the same of the repeats of each seed, by the names ``soup-s1``, ``soup-s2``, ...
+    """
+    rows, done = read_rows(folder), done_repeats(folder)
+    who = contestants(study, rows)
+    ran = [
+        replace(one, metrics=done[one.name].metrics) if one.name in done else one for one in repeat_points(study, who)
+    ]
     locations = {name: join(row.checkpoint, PER_QUERY) for name, row in done.items() if row.checkpoint}
     files = {name: ensure_local(location) for name, location in locations.items() if exists(location)}
+    if soup is not None:
+        who[SOUP] = TrialRow(soup.label, -1, SOUP, {}, soup.metrics, "done")
+        own = {row.id: row.metrics for row in soups}
+        wanted = repeat_points(study, {SOUP: who[SOUP]})
+        ran += [replace(one, metrics=own.get(one.name, {})) for one in wanted]
+        files |= {name: folder / REPEATS / SOUPS / name / PER_QUERY for name in own}
     return compare_seeds(study, who, reference(study, rows), ran, files)
 
 

@@ -27,7 +27,7 @@ class SoupRow:
         models: the trial of each of these contestants.
         checkpoints: the name of each trial's checkpoint that was averaged.
         benchmark: digest of the dev benchmark.
-        proposed: where its weights come from: the ``grid``, or the study's ``sampler``.
+        proposed: where its weights come from: the ``grid``, all contestants alike (``equal``), or the ``sampler``.
         metrics: as of a trial.
     """
 
@@ -36,7 +36,7 @@ class SoupRow:
     models: dict[str, str]
     checkpoints: dict[str, str]
     benchmark: str
-    proposed: Literal["grid", "sampler"]
+    proposed: Literal["grid", "equal", "sampler"]
     metrics: dict[str, float]
 
     @property

@@ -20,7 +20,7 @@ from hybridtune.storage.study_folder import ENVIRONMENT, FORMAT, check_format
 
 RAY_ADDRESS = "dashboard.txt"  # in the study folder, while Ray runs
 RAY_TOKEN = "dashboard.token"  # beside it, for its user alone: what Ray's dashboard asks for
-_EXTENT = ("time_budget", "step_budget", "soups")  # of the search: what may change when a study goes on
+_EXTENT = ("time_budget", "step_budget", "soups", "soup_trials")  # of the search: what may change when a study goes on
 _PACKAGES = ("hybridtune", "torch", "ray", "transformers", "tokenizers", "optuna", "pyarrow", "numpy", "faiss-cpu")
 
 

@@ -5,6 +5,7 @@ The trials are `search.study`'s, one fit is `train.fit`'s; `sync` opens the fold
 
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import shutil
@@ -34,7 +35,7 @@ from hybridtune.report.page import REPORT, write_report
 from hybridtune.runtime.connect import cluster, describe_waiting, shape_of, waiting_workers
 from hybridtune.runtime.local import capacity, local_cluster
 from hybridtune.search.arms import contestants, reference, reruns, searched
-from hybridtune.search.seed_check import run_repeats
+from hybridtune.search.seed_check import REPEATS, compare_repeats, done_repeats, run_repeats
 from hybridtune.search.study import chosen, run_reruns, run_search
 from hybridtune.search.trial_log import Display
 from hybridtune.storage.files import ensure_local, publish, write_atomically
@@ -46,7 +47,7 @@ from hybridtune.study.folder import RAY_ADDRESS, RAY_TOKEN, whole_folder, write_
 from hybridtune.study.leak_guard import keep_report, texts_of_training
 from hybridtune.study.preflight import Preflight, run_preflight
 from hybridtune.study.result import StudyResult
-from hybridtune.study.soups import Kitchen, Soup, score_soups, soup_result, write_soup
+from hybridtune.study.soups import Kitchen, Soup, chosen_soup, score_repeats, score_soups, soup_result, write_soup
 from hybridtune.study.summary import allocation_line, opening_lines
 from hybridtune.study.sync import Home, fetch_scores, study_home
 from hybridtune.train.checkpoint import load_weights, served_weights
@@ -280,8 +281,9 @@ def _search(preflight: Preflight, home: Home, callback: StudyCallback) -> dict[s
         if found.best.id not in {row.id for row in who.values()}:  # no trial came to its end
             who[found.best.id] = found.best
         kitchen = Kitchen(study, who, folder)
-        soups = _score_soups(running, kitchen, found.best)
-        soup = kitchen.best(soups)
+        soups, repeats = _score_soups(running, kitchen, found.best, repeats)
+        chosen_row = chosen_soup(soups)
+        soup = kitchen.soup(chosen_row) if chosen_row is not None else None
         scored = _score_contestants(running, who, soup)
         slug = next(slug for slug, row in who.items() if row.id == found.best.id)
         tested = (scored[slug], folder / CONTESTANTS / slug / PER_QUERY) if study.benchmarks.test else None
@@ -341,11 +343,23 @@ def _ended(folder: Path) -> dict[str, Any] | None:
     return result if result.get("trials") and not failed and result["study"] == str(folder) else None
 
 
-def _score_soups(running: Started, kitchen: Kitchen, best: TrialRow) -> dict[str, Any] | None:
-    """Score the soups that the study asks for on dev; return what ``result.json`` holds of them, see `soup_result`."""
-    dev = running.preflight.benchmarks["dev"]
-    rows = score_soups(kitchen, dev.relevance.digest, lambda: _evaluators(dev, running), running.callback)
-    return soup_result(rows, running.preflight.goals, best)
+def _score_soups(
+    running: Started, kitchen: Kitchen, best: TrialRow, repeats: dict[str, Any] | None
+) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    """Score the soups that the study asks for on dev, the best one also of the trainings of each seed.
+
+    Returns what ``result.json`` holds of them, see `soup_result`, and the noise check with the best one in it.
+    """
+    study, folder, callback = kitchen.study, kitchen.folder, running.callback
+    dev, goals = running.preflight.benchmarks["dev"], running.preflight.goals
+    service = functools.cache(lambda: _evaluators(dev, running))
+    soups = soup_result(score_soups(kitchen, goals, dev.relevance.digest, service, callback), goals, best)
+    soup = chosen_soup(soups)
+    if soup is not None and repeats is not None:
+        seeds = score_repeats(Kitchen(study, {}, folder / REPEATS), soup, done_repeats(folder), service, callback)
+        repeats = compare_repeats(study, folder, soup, seeds)
+        write_json(repeats, folder / "repeats.json")
+    return soups, repeats
 
 
 def _export_soup(running: Started, kitchen: Kitchen, soup: Soup, test: Scores | None) -> str:

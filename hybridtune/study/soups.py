@@ -4,6 +4,7 @@ A soup that is scored stays in ``soups/<id>/`` of the study folder, so that a st
 lacks. The best one on dev is a contestant on the test benchmark, and a model folder where it beats every trial.
 """
 
+import contextlib
 import dataclasses
 import json
 import shutil
@@ -15,6 +16,7 @@ from typing import Any
 import torch
 
 from hybridtune.callbacks import StudyCallback, phase
+from hybridtune.config.names import SOUP
 from hybridtune.config.study import Study
 from hybridtune.data.corpus import Corpus
 from hybridtune.data.plan import distinct_pairs
@@ -25,7 +27,7 @@ from hybridtune.metrics.metrics import Scores
 from hybridtune.metrics.per_query import FILE as PER_QUERY
 from hybridtune.model.encoder import DualEncoder
 from hybridtune.model.soup import State, average_states, scale_weights, weights_digest
-from hybridtune.search.soups import soup_grid
+from hybridtune.search.soups import ENDS, MEMBERS, Proposed, next_soup, soups_wanted
 from hybridtune.storage.files import base_name, ensure_local
 from hybridtune.storage.soup_rows import SCORES, SOUPS, SoupRow, best_soup, read_soups, soup_content
 from hybridtune.storage.trial_rows import TrialRow
@@ -60,15 +62,19 @@ class Kitchen:
     folder: Path
     _states: dict[str, State] = field(default_factory=dict)  # of the contestants, read once
 
-    def lacking(self, weights: Mapping[str, float]) -> str | None:
-        """Return why these contestants' weights cannot be averaged; None: they can."""
-        missing = [name for name in weights if name not in self.contestants]
+    def members(self) -> dict[str, TrialRow]:
+        """Return the contestants that may be averaged, those that pool alike.
+
+        Raises:
+            LookupError: the ends of the grid are not among them; the message says why.
+        """
+        missing = [name for name in ENDS if name not in self.contestants]
         if missing:
-            return f"{' and '.join(missing)} did not come to the end"
-        poolings = {name: self._study_of(name).encoder.pooling for name in weights}
-        if len(set(poolings.values())) > 1:
-            return f"they pool apart: {', '.join(f'{name} by {pooling}' for name, pooling in poolings.items())}"
-        return None
+            raise LookupError(f"{' and '.join(missing)} did not come to the end")
+        poolings = {name: self._study_of(name).encoder.pooling for name in MEMBERS if name in self.contestants}
+        if poolings[ENDS[0]] != poolings[ENDS[1]]:
+            raise LookupError(f"they pool apart: {', '.join(f'{name} by {poolings[name]}' for name in ENDS)}")
+        return {name: self.contestants[name] for name, one in poolings.items() if one == poolings[ENDS[0]]}
 
     def state(self, weights: Mapping[str, float]) -> State:
         """Return the averaged weights."""
@@ -80,12 +86,6 @@ class Kitchen:
     def soup(self, row: SoupRow) -> Soup:
         """Return a soup with its weights."""
         return Soup(row, self.state(row.weights), self._study_of(next(iter(row.weights))))
-
-    def best(self, result: Mapping[str, Any] | None) -> Soup | None:
-        """Return the best soup of a `soup_result` with its weights; None where there is none."""
-        if result is None:
-            return None
-        return self.soup(next(SoupRow(**row) for row in result["rows"] if row["id"] == result["best"]))
 
     def trained(self, name: str, corpus: Corpus) -> dict[str, int]:
         """Return the distinct pairs that a contestant's checkpoint has seen."""
@@ -105,46 +105,90 @@ class Kitchen:
 
 
 def score_soups(
-    kitchen: Kitchen, digest: str, service: Callable[[], EvaluatorService], callback: StudyCallback
+    kitchen: Kitchen,
+    goals: Mapping[str, str],
+    digest: str,
+    service: Callable[[], EvaluatorService],
+    callback: StudyCallback,
 ) -> list[SoupRow]:
     """Score on dev all soups of a study that an earlier run has not scored; return the rows of all.
 
     Args:
         kitchen: of the study.
+        goals: ``max`` or ``min`` by objective.
         digest: of the dev benchmark.
         service: starts evaluators of it; called where there is anything to score.
         callback: receives the progress.
     """
-    wanted = soup_grid(kitchen.study)
-    why = kitchen.lacking({name: 1.0 for weights in wanted for name in weights}) if wanted else None
-    if why is not None:
-        callback.on_message(f"no soups are scored: {why}")
-    wanted = [] if why is not None else wanted
-    rows = [_row(kitchen, f"{number:04d}", weights, digest) for number, weights in enumerate(wanted)]
+    wanted, members, rows = soups_wanted(kitchen.study), {}, list[SoupRow]()
+    try:
+        members = kitchen.members() if wanted else {}
+    except LookupError as why:
+        callback.on_message(f"no soups are scored: {why.args[0]}")
+        wanted = 0
     known = {row.id: row for row in read_soups(kitchen.folder)}
-    left = [row for row in rows if row.id not in known or not _same(row, known[row.id])]
+    with contextlib.ExitStack() as stack:
+        running, progress = None, None
+        for number in range(wanted):
+            weights, proposed = next_soup(kitchen.study, goals, members, rows)
+            row = _row(members, f"{number:04d}", weights, digest, proposed)
+            if row.id in known and dataclasses.replace(known[row.id], metrics={}) == row:
+                rows.append(known[row.id])
+                continue
+            if running is None or progress is None:
+                running, progress = service(), stack.enter_context(phase(callback, "scoring soups", "soups"))
+            progress(number, wanted)
+            rows.append(_score(kitchen, row, running))
+        if progress is not None:
+            progress(wanted, wanted)
     _remove_others(kitchen.folder / SOUPS, {row.id for row in rows})
-    if left:
-        with phase(callback, "scoring soups", "soups") as progress:
-            running = service()
-            for number, row in enumerate(left, start=len(rows) - len(left)):
-                progress(number, len(rows))
-                _score(kitchen, row, running)
-            progress(len(rows), len(rows))
-    return read_soups(kitchen.folder)
+    return rows
 
 
-def _row(kitchen: Kitchen, name: str, weights: Mapping[str, float], digest: str) -> SoupRow:
-    of = {one: kitchen.contestants[one] for one in weights}
+def score_repeats(
+    kitchen: Kitchen,
+    soup: SoupRow,
+    repeats: Mapping[str, TrialRow],
+    service: Callable[[], EvaluatorService],
+    callback: StudyCallback,
+) -> list[SoupRow]:
+    """Score on dev the soup of each seed's own trainings, as far as an earlier run has not; return their rows.
+
+    Args:
+        kitchen: of the repeats: its folder is theirs.
+        soup: of the study; the soups have its weights, and the names ``soup-s1``, ``soup-s2``, ...
+        repeats: the repeats that came to their end, by name.
+        service: starts evaluators of dev; called where there is anything to score.
+        callback: receives the progress.
+    """
+    rows, known = list[SoupRow](), {row.id: row for row in read_soups(kitchen.folder)}
+    running: EvaluatorService | None = None
+    counts = range(1, kitchen.study.search.repeat_best + 1)
+    with phase(callback, "scoring soups of other seeds", "soups") as progress:
+        for count in counts:
+            progress(count - 1, len(counts))
+            parts = {name: repeats[f"{name}-s{count}"] for name in soup.weights if f"{name}-s{count}" in repeats}
+            if parts.keys() == soup.weights.keys():
+                row = _row(parts, f"{SOUP}-s{count}", soup.weights, soup.benchmark, soup.proposed)
+                if row.id in known and dataclasses.replace(known[row.id], metrics={}) == row:
+                    rows.append(known[row.id])
+                    continue
+                running = running or service()
+                rows.append(_score(Kitchen(kitchen.study, parts, kitchen.folder), row, running))
+        progress(len(counts), len(counts))
+    _remove_others(kitchen.folder / SOUPS, {row.id for row in rows})
+    return rows
+
+
+def _row(
+    members: Mapping[str, TrialRow], name: str, weights: Mapping[str, float], digest: str, proposed: Proposed
+) -> SoupRow:
+    of = {one: members[one] for one in weights}
     checkpoints = {one: base_name(row.checkpoint or "") for one, row in of.items()}
-    return SoupRow(name, dict(weights), {one: row.id for one, row in of.items()}, checkpoints, digest, "grid", {})
+    return SoupRow(name, dict(weights), {one: row.id for one, row in of.items()}, checkpoints, digest, proposed, {})
 
 
-def _same(row: SoupRow, known: SoupRow) -> bool:
-    return dataclasses.replace(known, metrics={}) == row
-
-
-def _score(kitchen: Kitchen, row: SoupRow, service: EvaluatorService) -> None:
+def _score(kitchen: Kitchen, row: SoupRow, service: EvaluatorService) -> SoupRow:
     soup, home = kitchen.soup(row), kitchen.folder / SOUPS / row.id
     home.mkdir(parents=True, exist_ok=True)
     (home / SCORES).unlink(missing_ok=True)  # of another soup: never beside the new values
@@ -152,6 +196,7 @@ def _score(kitchen: Kitchen, row: SoupRow, service: EvaluatorService) -> None:
     about = {"model": f"soup {row.label}"}
     scores = service.score_vectors(vectors, home / PER_QUERY, study_measures(kitchen.study), about)
     write_json(soup_content(row, dataclasses.asdict(scores)), home / SCORES)
+    return dataclasses.replace(row, metrics=dict(scores.metrics))
 
 
 def _remove_others(root: Path, ids: set[str]) -> None:
@@ -185,6 +230,12 @@ def soup_result(rows: Sequence[SoupRow], goals: Mapping[str, str], best: TrialRo
     sign = 1 if mode == "max" else -1
     wins = sign * (chosen.metrics[goal] - best.metrics[goal]) > 0
     return {"rows": [dataclasses.asdict(row) for row in rows], "best": chosen.id, "wins": wins, "model": None}
+
+
+def chosen_soup(result: Mapping[str, Any] | None) -> SoupRow | None:
+    """Return the best soup of a `soup_result`; None where there is none."""
+    rows = [] if result is None else result["rows"]
+    return next((SoupRow(**row) for row in rows if result is not None and row["id"] == result["best"]), None)
 
 
 def write_soup(

@@ -17,6 +17,7 @@ from hybridtune.model.folder import encoder_notices, has_dense
 from hybridtune.runtime.local import gpus
 from hybridtune.runtime.resources import cores
 from hybridtune.search.arms import FEWEST_TO_STOP, arms, expected_trials, most_reruns, stops_early
+from hybridtune.search.soups import soups_wanted
 from hybridtune.study.leak_guard import leak_counts, leak_lines
 from hybridtune.study.preflight import Preflight
 
@@ -74,7 +75,7 @@ def describe_plan(preflight: Preflight) -> dict[str, Any]:
         "notices": notices(preflight),
         "trials": expected_trials(study),
         "reruns": most_reruns(study),
-        "soups": study.search.soups,
+        "soups": soups_wanted(study),
         "concurrent_trials": preflight.allocation.at_once,
         "evaluators": preflight.allocation.at_once * preflight.allocation.evaluators,
         "nodes": dict(preflight.allocation.nodes),
@@ -98,7 +99,7 @@ def trials_line(study: Study) -> str:
     every, after = arms(study), most_reruns(study)
     line = f"{expected_trials(study)} trials" + (f" in {len(every)} arms" if len(every) > 1 else "")
     line += f" and up to {after} training{'s' * (after > 1)} after them" if after else ""
-    soups = study.search.soups
+    soups = soups_wanted(study)
     return line + (f"; {soups} soup{'s' * (soups > 1)} of their weights, without training" if soups else "")
 
 

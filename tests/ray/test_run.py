@@ -110,6 +110,8 @@ def command(small_tree, tmp_path_factory):
         search={
             "trials": 1,
             "repeat_best": 1,
+            "soups": 2,
+            "soup_trials": 1,
             "space": {"mixing_ratio": {"uniform": [0.2, 0.8]}, "temperature": {"loguniform": [0.02, 0.2]}},
         },
     )
@@ -204,7 +206,7 @@ def test_all_contestants_are_scored_on_the_test_benchmark_and_the_exported_model
     found = result["contestant_scores"]
     assert found["benchmark"] == "test"
     rows = {row["contestant"]: row for row in found["rows"]}
-    assert list(rows) == [*result["contestants"], "start", "start-centred"]
+    assert list(rows) == [*result["contestants"], "soup", "start", "start-centred"]
     assert {slug: row["trial"] for slug, row in rows.items() if row["trial"]} == result["contestants"]
     (chosen,) = (slug for slug, trial in result["contestants"].items() if trial == result["best"]["id"])
     for slug, row in rows.items():
@@ -289,3 +291,43 @@ def test_evaluate_gives_the_best_models_figures(environment, result, folder):
     assert done.returncode == 0, done.stderr
     metrics = json.loads(done.stdout)["metrics"]
     assert {key: value for key, value in result["best"]["metrics"].items() if "/" in key} == metrics
+
+
+def test_soups_are_scored_on_dev_and_the_best_is_written_where_it_is_above_every_trial(result, folder):
+    soups = result["soups"]
+    ends = {name: result["contestants"][name] for name in ("mono-only", "cross-only")}
+    assert [row["models"] for row in soups["rows"][:2]] == [ends, ends]
+    assert [row["weights"] for row in soups["rows"][:2]] == [
+        {"mono-only": 2.0, "cross-only": 1.0},
+        {"mono-only": 1.0, "cross-only": 2.0},
+    ]
+    assert soups["rows"][2]["weights"].keys() == {"tuned", *RATIOS}
+    best = max(soups["rows"], key=lambda row: row["metrics"]["balanced/AP"])
+    assert soups["best"] == best["id"]
+    assert soups["wins"] == (best["metrics"]["balanced/AP"] > result["best"]["metrics"]["balanced/AP"])
+    assert (folder / "soup" / "model.safetensors").is_file() == soups["wins"]
+    assert {path.name for path in (folder / "soups").iterdir()} == {"0000", "0001", "0002"}
+    assert "soup-curve" in (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_study_that_has_ended_scores_other_soups_and_trains_nothing(command, environment, result, folder):
+    again = called([*command[0], "--set", "search.soups=1", "--set", "search.soup_trials=0"], environment)
+    assert again.returncode == 0, again.stderr
+    found = json.loads(again.stdout)
+    assert [row["weights"] for row in found["soups"]["rows"]] == [{"mono-only": 1.0, "cross-only": 1.0}]
+    assert [path.name for path in (folder / "soups").iterdir()] == ["0000"]
+    assert {**found, "soups": None, "contestant_scores": None} == {**result, "soups": None, "contestant_scores": None}
+
+
+def test_a_soup_that_is_merged_by_command_has_the_figures_that_the_study_gave_it(environment, folder):
+    (file,) = (folder / "soups").glob("*/scores.json")
+    soup = json.loads(file.read_text(encoding="utf-8"))
+    models = [f"{folder}:{trial}" for trial in soup["soup"]["models"].values()]
+    weights = ",".join(f"{weight:g}" for weight in soup["soup"]["weights"].values())
+    out = folder.with_name("merged")
+    merged = called([HYBRIDTUNE, "merge", *models, "--weights", weights, "--out", str(out), "--json"], environment)
+    assert merged.returncode == 0, merged.stderr
+    command = [HYBRIDTUNE, "evaluate", str(out), "--benchmark", "newsroom:dev", "--json"]
+    done = called([*command, "--set", "resources.evaluators=1"], environment)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["metrics"] == soup["metrics"]

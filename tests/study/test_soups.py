@@ -1,5 +1,6 @@
 """A study's soups: scored once, kept, made anew of other trials, and written as a model that says what it is."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -14,9 +15,10 @@ from hybridtune.errors import InputError
 from hybridtune.metrics.metrics import Scores
 from hybridtune.storage.soup_rows import SCORES, SoupRow, best_soup, read_soups
 from hybridtune.storage.trial_rows import TrialRow
-from hybridtune.study.soups import Kitchen, score_soups, soup_result, soup_scores
+from hybridtune.study.soups import Kitchen, chosen_soup, score_repeats, score_soups, soup_result, soup_scores
 
 GOAL = "balanced/AP"
+ENDS = ("mono-only", "cross-only")
 
 
 class Service:
@@ -57,9 +59,9 @@ def trial(place, number, arm, weight, values=()):
 def made(tmp_path):
     """Makes a kitchen of a study that asks for so many soups, of trials with the weights 0 and 1."""
 
-    def kitchen(soups=3, folder="study", **changes):
+    def kitchen(soups=3, folder="study", trials=0, **changes):
         who = {"mono-only": trial(tmp_path, 0, "mono-only", 0), "cross-only": trial(tmp_path, 1, "cross-only", 1)}
-        study = small_study(search={"soups": soups})
+        study = small_study(search={"soups": soups, "soup_trials": trials})
         (tmp_path / folder).mkdir(exist_ok=True)
         return Kitchen(study, {**who, **changes}, tmp_path / folder)
 
@@ -73,7 +75,7 @@ def scored(kitchen, digest="d1", seen=None):
         started.append(service)
         return service
 
-    rows = score_soups(kitchen, digest, start, seen or Progress())
+    rows = score_soups(kitchen, {GOAL: "max"}, digest, start, seen or Progress())
     return rows, [weight for weight, _ in service.encoded], len(started)
 
 
@@ -100,7 +102,7 @@ def test_a_study_that_goes_on_scores_no_soup_twice(made):
     seen = Progress()
     again, encoded, _ = scored(kitchen, seen=seen)
     assert encoded == [0.5]
-    assert seen.done == [(2, 3), (3, 3)]
+    assert seen.done == [(1, 3), (3, 3)]
     assert again == first
     last, encoded, started = scored(kitchen)
     assert (last, encoded, started) == (first, [], 0)  # no evaluator was started for nothing
@@ -137,8 +139,41 @@ def test_the_trials_own_pooling_scores_the_soup(made, tmp_path):
     values = {"encoder.pooling": "cls"}
     both = {name: trial(tmp_path, n, name, n, values) for n, name in enumerate(("mono-only", "cross-only"))}
     service = Service()
-    score_soups(made(1, **both), "d1", lambda: service, Progress())
+    score_soups(made(1, **both), {GOAL: "max"}, "d1", lambda: service, Progress())
     assert service.encoded == [(0.5, "cls")]
+
+
+def test_proposed_soups_come_after_the_grid_learn_from_it_and_are_the_same_after_a_restart(made, tmp_path):
+    others = {name: trial(tmp_path, n, name, n) for n, name in ((2, "tuned"), (3, "half-half"))}
+    rows, encoded, _ = scored(made(1, trials=4, **others))
+    assert [row.proposed for row in rows] == ["grid", "equal", "sampler", "sampler", "sampler"]
+    assert encoded[:2] == [0.5, 1.5]
+    assert set(rows[1].shares.values()) == {0.25}
+    for row, weight in zip(rows, encoded, strict=True):
+        assert sum(share * int(row.models[name]) for name, share in row.shares.items()) == pytest.approx(weight)
+        assert all(value == round(value, 3) > 0 for value in row.weights.values())
+    cut_off = made(1, folder="again", trials=2, **others)
+    first, *_ = scored(cut_off)
+    assert first == rows[:3]
+    resumed, encoded_then, _ = scored(made(1, folder="again", trials=4, **others))
+    assert resumed == rows
+    assert encoded_then == encoded[3:]
+
+
+def test_the_best_soup_is_made_of_each_seeds_own_trainings_and_kept(made, tmp_path):
+    kitchen, service = made(1, folder="repeats"), Service()
+    kitchen.study = small_study(search={"soups": 1, "repeat_best": 3})
+    repeats = {f"{arm}-s{n}": trial(tmp_path, 10 * n + k, arm, n + k) for n in (1, 2) for k, arm in enumerate(ENDS)}
+    repeats |= {"mono-only-s3": trial(tmp_path, 30, "mono-only", 3)}  # the other end's training failed
+    soup = row_of("0000", 0.5)
+    soup = dataclasses.replace(soup, weights={"mono-only": 3.0, "cross-only": 1.0})
+    found = score_repeats(kitchen, soup, repeats, lambda: service, Progress())
+    assert [row.id for row in found] == ["soup-s1", "soup-s2"]
+    assert [weight for weight, _ in service.encoded] == [1.25, 2.25]
+    assert found[1].models == {"mono-only": "0020", "cross-only": "0021"}
+    again = Service()
+    assert score_repeats(kitchen, soup, repeats, lambda: again, Progress()) == found
+    assert again.encoded == []
 
 
 def row_of(name, value, goal=GOAL):
@@ -164,10 +199,11 @@ def test_the_best_soup_is_made_again_for_the_test_benchmark(made):
     kitchen = made(3)
     rows, *_ = scored(kitchen)
     result = soup_result(rows, {GOAL: "max"}, TrialRow("0", 0, "tuned", {}, {GOAL: 0.0}, "done"))
-    soup = made(3).best(json.loads(json.dumps(result)))  # as result.json has it, by a process that made none
-    assert soup.row == best_soup(rows, GOAL, "max")
-    np.testing.assert_array_equal(soup.state["weight"], np.full(3, soup.row.shares["cross-only"], np.float32))
-    assert kitchen.best(None) is None
+    row = chosen_soup(json.loads(json.dumps(result)))  # as result.json has it
+    assert row == best_soup(rows, GOAL, "max")
+    soup = made(3).soup(row)  # by a process that has made none
+    np.testing.assert_array_equal(soup.state["weight"], np.full(3, row.shares["cross-only"], np.float32))
+    assert chosen_soup(None) is None
 
 
 def test_a_damaged_file_names_itself(made):
@@ -180,5 +216,6 @@ def test_a_damaged_file_names_itself(made):
 
 
 def test_soups_need_the_trainings_that_they_average():
-    with pytest.raises(ValueError, match=r"search\.soups 3: averages mono-only and cross-only, which search.arms none"):
-        small_study(search={"soups": 3, "arms": "none"})
+    for name in ("soups", "soup_trials"):
+        with pytest.raises(ValueError, match=rf"search\.{name} 3: averages the weights of fixed mixing ratios, which"):
+            small_study(search={name: 3, "arms": "none"})
