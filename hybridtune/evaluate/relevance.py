@@ -18,8 +18,9 @@ from hybridtune.data.text_key import text_key
 from hybridtune.errors import InputError
 from hybridtune.metrics.arrays import Float32, Float64, Int64
 from hybridtune.metrics.metrics import NOTHING_LOST, UNKNOWN, Columns, Lost, Ranked
-from hybridtune.metrics.per_query import topic_numbers, write_per_query
+from hybridtune.metrics.per_query import write_per_query
 from hybridtune.metrics.ranks import leave_out
+from hybridtune.metrics.topics import topic_numbers
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,7 @@ class Relevance:
             passages=passages,
             grades=self.grades,
             lost=self.lost,
+            passage_index=self.passage_index,
         )
 
     def write_per_query(self, file: Path, columns: Columns, **about: str) -> None:

@@ -107,6 +107,7 @@ def rank_run(
         retrieved=retrieved,
         settings=("mono",) if alone else SETTINGS,
         lost=relevance.lost,
+        passage_index=relevance.passage_index,
     )
     notes = _notes(run, query_ids, query_row, length, pool, alone)
     if left_out.any():

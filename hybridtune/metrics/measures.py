@@ -129,7 +129,7 @@ class Lists:
         return self.gains[np.lexsort((-self.gains, self.owner))]
 
 
-BIAS = ("rank_distance", "language_preference", "PEER")  # columns of the multi setting alone
+BIAS = ("rank_distance", "language_preference", "rank_correlation", "PEER")  # columns of the multi setting alone
 
 
 def rank_distance(lists: Lists) -> Float64:
@@ -152,6 +152,54 @@ def language_preference(lists: Lists, own: Bool) -> Float64:
     """
     defined = (lists.sums(own) > 0) & (lists.first < UNRETRIEVED)
     return np.where(defined, own[lists.starts].astype(np.float64), np.nan)
+
+
+def rank_correlation(lists: Lists, passage: Int64, topic: Int64, query_language: Int64) -> Float64:
+    """Return how alike the lists of one question are that was asked in several languages: in [-1, 1]; float64 [n].
+
+    Of each list the mean of Spearman's correlation with the lists of the queries of its topic in other languages, each
+    over the ranks of the passages relevant to both, which are all relevant passages of the topic. 1: in one order, -1:
+    in opposite ones, 0: what chance gives. Passages not retrieved share the last ranks (mid-rank). NaN where a list
+    ranks fewer than two relevant passages apart, or no query of another language shares them.
+
+    Exact at full depth, from the ranks alone. The measure it follows, MRC@k, correlates the two rankings over the union
+    of their k best passages, relevant or not, which needs the lists; figures of the two do not compare.
+
+    Args:
+        lists: n lists with N entries; those of one topic have the same passages.
+        passage: int64 [N], numbers of the passages.
+        topic: int64 [n], of the lists, as `topics.topic_numbers` numbers them.
+        query_language: int64 [n].
+
+    Source: MRC of Yang, Jiang, Baldwin, "Language Bias in Information Retrieval" (arXiv 2509.06195), read in a review
+    that has its equations and in code that computes it (of arXiv 2605.31171): the mean over the other languages.
+    """
+    tied = lists.ranks >= UNRETRIEVED
+    late = lists.sums(tied)
+    place = np.where(tied, (lists.sizes - (late - 1) / 2)[lists.owner], lists.nth) - (lists.sizes[lists.owner] + 1) / 2
+    length = np.sqrt(lists.sums(place**2))
+    usable = length > 0
+    unit = place / np.where(usable, length, 1)[lists.owner]  # the product of two such lists is their correlation
+    every, own = (_sums_over(unit, *keys) for keys in _entry_keys(lists, passage, topic, query_language))
+    others, alike = (_sums_over(usable.astype(np.float64), *keys) for keys in ((topic,), (topic, query_language)))
+    partners = np.round(others - alike)
+    defined = usable & (partners > 0)
+    return np.where(defined, lists.sums(unit * (every - own)) / np.where(defined, partners, 1), np.nan)
+
+
+def _entry_keys(lists: Lists, passage: Int64, topic: Int64, query_language: Int64) -> tuple[tuple[Int64, ...], ...]:
+    """Return what the entries of a topic share, and what those of a topic and language do."""
+    of_topic = topic[lists.owner], passage
+    return of_topic, (*of_topic, query_language[lists.owner])
+
+
+def _sums_over(values: Float64, *keys: Int64) -> Float64:
+    """Return at each entry the sum of the values that have its keys, [N] to float64 [N]."""
+    cell = np.zeros(len(values), np.int64)
+    for key in keys:
+        cell = np.unique(cell * (int(key.max(initial=0)) + 1) + key, return_inverse=True)[1]
+    sums: Float64 = np.bincount(cell, values).astype(np.float64)
+    return sums[cell]
 
 
 def peer(lists: Lists, language: Int64, languages: int) -> Float64:

@@ -21,9 +21,11 @@ from hybridtune.metrics.measures import (
     is_measure,
     language_preference,
     peer,
+    rank_correlation,
     rank_distance,
 )
 from hybridtune.metrics.names import parse_metric
+from hybridtune.metrics.topics import topic_numbers
 
 Columns = dict[str, NDArray[Any]]
 Table = dict[str, dict[str, float]]  # row name -> measure -> mean
@@ -64,6 +66,7 @@ class Ranked:
             of ``counts`` is not read. None: the ranking is at full depth.
         settings: those that are scored; one language has mono alone.
         lost: relevant pairs that are not among the R.
+        passage_index: int64 [R], the number of the pair's passage. None: not known, and no rank correlation is defined.
 
     Raises:
         ValueError: shapes that disagree, or an index out of range.
@@ -79,6 +82,7 @@ class Ranked:
     retrieved: Bool | None = None
     settings: Sequence[str] = SETTINGS
     lost: Lost = NOTHING_LOST
+    passage_index: Int64 | None = None
     gains: Float64 = field(init=False, repr=False)  # grades of the relevant pairs, [R]
 
     def __post_init__(self) -> None:
@@ -98,6 +102,7 @@ class Ranked:
         self.counts, self.gains = self.counts[relevant], grades[relevant]
         self.query_index, self.passage_language = self.query_index[relevant], self.passage_language[relevant]
         self.retrieved = None if self.retrieved is None else found[relevant]
+        self.passage_index = None if self.passage_index is None else self.passage_index[relevant]
 
 
 @dataclass(frozen=True)
@@ -197,7 +202,14 @@ def per_query(ranked: Ranked, measures: Sequence[str] = MEASURES) -> Columns:
     rows, starts = np.unique(owner[held], return_index=True)
     lists, language = Lists(ranks[held], gains[held], starts), language[pair[held]]
     own = language == query_language[owner[held]]
-    bias = rank_distance(lists), language_preference(lists, own), peer(lists, language, len(ranked.languages))
+    correlation = np.full(len(rows), np.nan)
+    if ranked.passage_index is not None:
+        topic = topic_numbers(ranked.query_index, ranked.passage_index, len(ranked.query_language))
+        correlation = rank_correlation(
+            lists, ranked.passage_index[pair[held]], topic[query[rows]], query_language[rows]
+        )
+    fair = peer(lists, language, len(ranked.languages))
+    bias = rank_distance(lists), language_preference(lists, own), correlation, fair
     for name, values in zip(BIAS, bias, strict=True):
         columns[name] = np.full(len(setting), np.nan)
         columns[name][rows] = values
@@ -239,6 +251,8 @@ def score(ranked: Ranked, columns: Mapping[str, NDArray[Any]]) -> Scores:
     own = {f"{name}-{name}": dict(values) for name, values in tables["mono"].items()}
     found = np.ones(len(ranked.query_index), bool) if ranked.retrieved is None else ranked.retrieved
     multi = "multi" in ranked.settings
+    correlation_known = multi and ranked.passage_index is not None and len(found) > 0
+    lacks_correlation = correlation_known and bool(np.isnan(columns["rank_correlation"]).all())
     lacks_peer = multi and len(found) > 0 and len(ranked.languages) > 1 and bool(np.isnan(columns["PEER"]).all())
     return Scores(
         metrics=metrics,
@@ -247,7 +261,7 @@ def score(ranked: Ranked, columns: Mapping[str, NDArray[Any]]) -> Scores:
         counts=_counts(ranked, columns),
         outranked=_outranked(ranked, found) if multi else {},
         over_represented=_over_represented(ranked, found) if multi else {},
-        notes=[_why_no_peer(ranked)] if lacks_peer else [],
+        notes=([_why_no_peer(ranked)] if lacks_peer else []) + [_NO_CORRELATION] * lacks_correlation,
     )
 
 
@@ -337,6 +351,12 @@ def _sums_by(row: Int64, values: Int64) -> Float64:
     for column in range(values.shape[1]):  # a bincount a column: many times faster than np.add.at over rows
         sums[:, column] = np.bincount(row, values[:, column], minlength=values.shape[1])
     return sums
+
+
+_NO_CORRELATION = (
+    "multi/rank_correlation is not shown: no question is asked in two languages with the same relevant passages, two or"
+    " more"
+)
 
 
 def _why_no_peer(ranked: Ranked) -> str:

@@ -15,6 +15,7 @@ from hybridtune.evaluate.benchmark import Benchmark
 from hybridtune.metrics.measures import BIAS, check_measure
 from hybridtune.metrics.metrics import direction
 from hybridtune.metrics.names import parse_metric
+from hybridtune.metrics.topics import topic_numbers
 from hybridtune.search.arms import ARM, PROPOSED, arm_space, arm_values, arms
 
 Space = Callable[[optuna.Trial], dict[str, Any]]
@@ -45,7 +46,23 @@ def objectives(study: Study, benchmark: Benchmark) -> dict[str, str]:
                 f"search.objective {name}: the benchmark {benchmark.name} has one relevant passage per query and "
                 "language, and PEER is then the same for every model; multi/rank_distance measures bias there"
             )
+        if measure == "rank_correlation" and not _asks_in_two_languages(benchmark):
+            raise InputError(
+                f"search.objective {name}: the benchmark {benchmark.name} asks no question in two languages with the "
+                "same relevant passages, two or more; multi/rank_distance measures bias there"
+            )
     return found
+
+
+def _asks_in_two_languages(benchmark: Benchmark) -> bool:
+    """Return whether two queries in two languages share their relevant passages, two at least."""
+    judged = benchmark.relevance
+    relevant = judged.grades > 0
+    query, passage = judged.query_index[relevant], judged.passage_index[relevant]
+    topic = topic_numbers(query, passage, len(judged.query_language))
+    several = np.bincount(query, minlength=len(topic)) > 1
+    asked = np.unique(np.stack([topic[several], judged.query_language[several]]), axis=1)
+    return bool(len(np.unique(asked[0])) < asked.shape[1])
 
 
 def _has_two_answers_in_a_language(benchmark: Benchmark) -> bool:

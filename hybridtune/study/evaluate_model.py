@@ -20,6 +20,7 @@ from hybridtune.config.validation import check
 from hybridtune.data.readers.benchmarks import read_benchmark
 from hybridtune.data.readers.records import BenchmarkRows
 from hybridtune.errors import InputError
+from hybridtune.evaluate.agnostic import MOST_PASSAGES, measure_encoded
 from hybridtune.evaluate.corpus_scan import CorpusScan
 from hybridtune.evaluate.sweep import rank_pool
 from hybridtune.metrics.breakdown import full_scores
@@ -36,6 +37,7 @@ from hybridtune.study.leak_guard import check_evaluation
 from hybridtune.study.run_files import RunFile, check_run_file, rank_run_file, write_run_file
 
 SCORES, HEAT_MAP = "scores.json", "bias.svg"
+_TOO_MANY = f"vectors of more than {MOST_PASSAGES:,} passages are not measured directly"
 
 
 class EvaluationOptions(Part):
@@ -141,7 +143,8 @@ def evaluate(
 
     Returns:
         the fields of ``Scores``, with ``model``, ``benchmark``, ``digest`` (of the benchmark), ``training_pairs``
-        (None where they are not known), ``groups`` and ``trec_eval`` (`trec_eval_means`); of a dry run the sizes alone.
+        (None where they are not known), ``groups``, ``trec_eval`` (`trec_eval_means`) and ``agnosticism``
+        (`measure_encoded`); of a dry run the sizes alone.
 
     Raises:
         InputError: the benchmark or the model cannot be read, or the model was trained on texts of the benchmark.
@@ -159,7 +162,10 @@ def evaluate(
     with encoded(rows, options.encoder, options.resources, out, callback, check) as pool:
         with phase(callback, "ranking", "passages") as progress:
             ranked = rank_pool(pool.folder, rows, pool.scan, pool.actors, progress)
-        result = _figures(options, name, rows, pool.scan, ranked, out, callback)
+        with phase(callback, "measuring the vectors", "sides") as progress:
+            agnosticism = measure_encoded(pool.folder, rows, pool.scan, progress)
+        notes = [_TOO_MANY] * (sum(pool.scan.passages.values()) > MOST_PASSAGES)
+        result = _figures(options, name, rows, pool.scan, ranked, out, callback, notes, agnosticism)
         if run_file is not None:
             result["run_file"] = write_run_file(pool, run_file, callback)
         return result
@@ -190,6 +196,7 @@ def _figures(
     out: Path | None,
     callback: StudyCallback,
     notes: Sequence[str] = (),
+    agnosticism: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return all figures of a ranking by a model or run of this name; write them to ``out`` where that is given."""
     columns = per_query(ranked, options.measures)
@@ -203,6 +210,7 @@ def _figures(
         "digest": scan.digest,
         **full_scores(scores, trained, low_resource),
         "trec_eval": trec_eval_means(ranked, columns),
+        "agnosticism": agnosticism or {},
     }
     if out is not None:
         make_folder(out)

@@ -42,6 +42,8 @@ def evaluation_summary(result: Mapping[str, Any], screen: Screen) -> None:
             queries, passages = counts["queries_with"][name], counts["passages"]
             value = metrics[f"multi/{name}"]
             screen.print(f"multi/{name} {value:.4f} ({queries:,} queries, pool of {passages:,} passages)")
+    if result["agnosticism"]:
+        screen.console.print(agnosticism_table(result["agnosticism"]))
     other = _other_means(result)
     if other:
         screen.print(other)
@@ -50,6 +52,23 @@ def evaluation_summary(result: Mapping[str, Any], screen: Screen) -> None:
         screen.print(f"relevant passages not in the run: {missing}")
     for note in result["notes"]:
         screen.print(note, style="dim")
+
+
+def agnosticism_table(sides: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Return the table of direct measures of vectors, by what the vectors are of (`metrics.agnostic`)."""
+    rows = []
+    for side, found in sides.items():
+        shown = {
+            name: "" if found[field] is None else f"{found[field]:.4f}"
+            for name, field in (
+                ("distance of means", "mean_distance"),
+                ("language named", "probe_accuracy"),
+                ("by chance", "probe_chance"),
+                ("translation found", "translation_accuracy"),
+            )
+        }
+        rows.append({"vectors of": side, "texts": f"{found['texts']:,}", **shown})
+    return plain_table(rows, "vectors: distance of language means in units of the spread; a linear probe; nearest text")
 
 
 def _other_means(result: Mapping[str, Any]) -> str:

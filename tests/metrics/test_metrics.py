@@ -11,7 +11,7 @@ from hybridtune.metrics.measures import BIAS, MEASURES, parse_measure
 from hybridtune.metrics.metrics import NOTHING_LOST, Lost, Ranked, direction, metric_names, per_query, score
 from hybridtune.metrics.ranks import RankCounter, pair_scores, tie_order
 
-ALL_MEASURES = (*MEASURES, "nDCG", "AP@3", "R@5", "Success@1", "Success@5")
+ALL_MEASURES = (*MEASURES, "nDCG", "nDCG@20", "AP@3", "R@5", "Success@1", "Success@5")
 
 
 def ranked_by_ir_measures(setting, pools, grades, scores, ids, asked, lost):
@@ -134,7 +134,7 @@ def test_means_of_means_by_hand(known):
     assert scores.per_pair["en-en"] == scores.per_language["mono"]["en"]
     assert sorted(scores.per_pair) == ["de-de", "de-en", "en-de", "en-en"]
     assert list(scores.metrics) == sorted(scores.metrics, key=metric_names().index)
-    assert set(scores.metrics) == set(metric_names()) - {"multi/PEER"}
+    assert set(scores.metrics) == set(metric_names()) - {"multi/PEER", "multi/rank_correlation"}
 
 
 def test_language_bias_by_hand(known):
@@ -152,7 +152,7 @@ def test_every_figure_has_its_count(known):
     assert scores.counts == {
         "queries": {"mono": 3, "cross": 4, "multi": 4},
         "queries_without_relevant": {"mono": 2, "cross": 1, "multi": 1},
-        "queries_with": {"rank_distance": 3, "language_preference": 3, "PEER": 0},
+        "queries_with": {"rank_distance": 3, "language_preference": 3, "rank_correlation": 0, "PEER": 0},
         "relevant_pairs": 7,
         "passages": 30,
         "passages_per_language": {"en": 10, "de": 20, "fr": 0},

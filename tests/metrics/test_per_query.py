@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from hybridtune.errors import InputError
 from hybridtune.metrics.metrics import Ranked, per_query
-from hybridtune.metrics.per_query import read_per_query, topic_numbers, write_per_query
+from hybridtune.metrics.per_query import read_per_query, write_per_query
+from hybridtune.metrics.topics import topic_numbers
 
 ABOUT = {"model": "a model", "benchmark": "bench", "benchmark_digest": "0123"}
 

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from hybridtune.errors import InputError
 from hybridtune.metrics import resampling
 from hybridtune.metrics.metrics import SETTINGS, Ranked, per_query, score
-from hybridtune.metrics.per_query import PerQuery, read_per_query, topic_numbers, write_per_query
+from hybridtune.metrics.per_query import PerQuery, read_per_query, write_per_query
 from hybridtune.metrics.resampling import bootstrap_means, interval, sign_flip_p
 from hybridtune.metrics.significance import compare, holm
+from hybridtune.metrics.topics import topic_numbers
 
 LANGUAGES = ["de", "en", "fr"]
 
