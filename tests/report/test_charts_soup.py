@@ -26,31 +26,37 @@ def record_with(soups=SOUPS):
     return dataclasses.replace(record_of(curved_trials(6)), soups=list(soups))
 
 
-def test_the_curve_goes_from_one_training_to_the_other_through_all_soups():
-    record = record_with()
+def test_the_curve_goes_from_one_training_to_the_other_through_all_soups_of_both_alone():
+    even = dataclasses.replace(SOUPS[1], id="0003", models={**SOUPS[1].models, "tuned": "0004"})
+    even = dataclasses.replace(even, weights=dict.fromkeys(even.models, 1.0), proposed="equal")
+    record = record_with([*SOUPS, even])
     chart = soup_curve(record)
-    assert [row[1] for row in chart.rows] == [0.0, 0.25, 0.5, 0.75, 1.0]
+    assert [row[1] for row in chart.rows] == [0.0, 0.25, 0.5, 0.75, 1.0, 0.3333]  # what is beside the curve is last
     assert chart.rows[0][0] == "mono-only alone (mono-only 0)"
-    assert chart.rows[-1][0] == "cross-only alone (cross-only 2)"
+    assert chart.rows[4][0] == "cross-only alone (cross-only 2)"
     assert chart.rows[1][0] == "0.75 mono-only + 0.25 cross-only"
     assert chart.columns == ["weights", "share of cross-only", "balanced/AP", *AP[:3], "multi/rank_distance"]
-    lines = {trace.name: trace for trace in traces_of(chart, "lines+markers")}
-    assert list(lines) == AP
+    lines = traces_of(chart, "lines+markers")
+    assert [trace.name for trace in lines] == ["balanced/AP", *AP[:3]]
     mono, cross = (record.contestants[name].metrics for name in ("mono-only", "cross-only"))
-    for name, line in lines.items():
+    for line in lines:
         assert list(line.x) == [0.0, 0.25, 0.5, 0.75, 1.0]
-        assert list(line.y) == [mono[name], 0.5, 0.9, 0.6, cross[name]]
+        assert list(line.y) == [mono[line.name], 0.5, 0.9, 0.6, cross[line.name]]
+    assert [trace.yaxis for trace in lines] == ["y", "y2", "y2", "y2"]
+    assert "through 3 averages of their weights" in chart.words
+    assert "the best of 4 soups" in chart.words
     strict_json(chart.figure)
 
 
-def test_the_trials_stand_below_on_the_same_scale_by_their_share_of_cross_batches():
+def test_the_trials_stand_beside_it_by_their_share_of_cross_batches():
     record = record_with()
     chart = soup_curve(record)
-    points = {trace.name: trace for trace in traces_of(chart, "markers")}
-    assert list(points) == AP
-    assert list(points["cross/AP"].x) == [1 - trial.values["mix.mixing_ratio"] for trial in record.trials]
-    assert chart.figure.layout.yaxis2.matches == "y"
-    assert not any(trace.showlegend for trace in points.values())
+    points = traces_of(chart, "markers")
+    assert [trace.name for trace in points] == ["balanced/AP", *AP[:3]]
+    for trace in points:
+        assert list(trace.x) == [1 - trial.values["mix.mixing_ratio"] for trial in record.trials]
+        assert list(trace.y) == [trial.metrics[trace.name] for trial in record.trials]
+        assert not trace.showlegend
     assert "9 full-length trials over the share of their batches" in chart.words
 
 
