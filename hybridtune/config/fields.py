@@ -313,9 +313,6 @@ class Mix(Part):
         default=1.0,
         description="of align batches: a group without a query is drawn as if it stood there so many times; 0: never",
     )
-    align_from: list[Language] = Field(
-        default=[], description="languages the teacher reads; empty: of two, the one with more mono pairs"
-    )
 
 
 class Train(Part):
@@ -343,7 +340,17 @@ class Train(Part):
         default=[], description="widths, below the full one, at which the embedding is trained to be cut off"
     )
     teacher: str | None = Field(
-        default=None, description="frozen encoder of align batches, of the same tokenizer; null: the starting encoder"
+        default=None,
+        description="frozen encoder, any, used as it is published: a folder or hub name; null: the starting encoder",
+    )
+    teacher_languages: list[Language] = Field(
+        default=[],
+        description="languages the teacher reads; empty: all, and of two texts to align the one with more mono pairs",
+    )
+    teacher_projection: Literal["discarded", "kept"] = Field(
+        default="discarded",
+        description="what becomes of the linear map to the width of a teacher with another one: thrown away after the "
+        "training, or kept as a Dense layer of the model",
     )
     weight_decay: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = Field(
         default=0.01, description="of matrices, not of vectors"

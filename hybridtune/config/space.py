@@ -139,8 +139,10 @@ Space = Mapping[str, Parameter]
 
 DATA_SET_WEIGHTS = "mix.data_set_weights"  # a mapping, of which each value is a field of the search
 _SAME_FOR_ALL = ("max_steps", "eval_steps", "patience", "keep_checkpoints")
+_NOT_SEARCHED = (*_SAME_FOR_ALL, "teacher_projection", short_name(DATA_SET_WEIGHTS))
 _REFUSED = {  # sections and fields that no trial may change, and why
     **dict.fromkeys([f"train.{name}" for name in _SAME_FOR_ALL], "all trials are trained and compared by one rule"),
+    "train.teacher_projection": "it makes the form of the model, and all trials train one",
     **dict.fromkeys(
         ["encoder.query_length", "encoder.passage_length", "encoder.query_prefix", "encoder.passage_prefix"],
         "texts are tokenised once, for all trials",
@@ -170,7 +172,7 @@ def field_names() -> dict[str, str]:
     """
     names = {"seed": "seed", "pooling": "encoder.pooling", "encoder.pooling": "encoder.pooling"}
     for section, fields in (("mix", Mix.model_fields), ("train", Train.model_fields)):
-        for field in [name for name in fields if name not in (*_SAME_FOR_ALL, short_name(DATA_SET_WEIGHTS))]:
+        for field in [name for name in fields if name not in _NOT_SEARCHED]:
             names[field] = names[f"{section}.{field}"] = f"{section}.{field}"
     return names
 
@@ -212,7 +214,7 @@ def full_names(values: Mapping[str, Value]) -> dict[str, Value]:
 
 def not_searchable(name: str) -> str:
     """Return why a search may not use a name: the reason for a field that exists, else the nearest name."""
-    dotted = f"train.{name}" if name in _SAME_FOR_ALL else name
+    dotted = f"train.{name}" if f"train.{name}" in _REFUSED else name
     short = {short_name(key): key for key in _REFUSED if key.startswith("encoder.")}
     why = _REFUSED.get(dotted) or _REFUSED.get(short.get(name, "")) or _REFUSED.get(name.partition(".")[0])
     return f"cannot be searched: {why}" if why else f"no such field{nearest(name, field_names())}"

@@ -96,6 +96,13 @@ class Study(Part):
         return self.low_resource if isinstance(self.low_resource, list) else []
 
     @property
+    def teacher_key(self) -> str | None:
+        """What tells the teacher from others that a search may try; None: nothing is taught."""
+        if not self.mix.align_share:
+            return None
+        return self.train.teacher or f"the starting encoder, pooled by {self.encoder.pooling}"
+
+    @property
     def eval_steps(self) -> int:
         """Steps between two scores."""
         return self.train.eval_steps or max(1, -(-self.train.max_steps // 3))

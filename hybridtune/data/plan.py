@@ -74,7 +74,7 @@ class HybridPlan:
         translated_weight: a pair that a machine translated counts as if it occurred so many times.
         bitext_weight: and so do groups without a query, among the align batches.
         align_share: share of all batches that are align batches, in [0, 1).
-        align_from: languages that the teacher reads; none: of two, the one with more mono pairs.
+        teacher_languages: languages that the teacher reads; none: of two, the one with more mono pairs.
 
     Attributes:
         corpus: the texts; a batch names them by their rows and columns.
@@ -119,7 +119,7 @@ class HybridPlan:
         translated_weight: float = 1.0,
         bitext_weight: float = 1.0,
         align_share: float = 0.0,
-        align_from: Sequence[str] = (),
+        teacher_languages: Sequence[str] = (),
     ) -> None:
         self.corpus = corpus = groups if isinstance(groups, Corpus) else Corpus.from_groups(groups)
         self.batch_size = batch_size
@@ -145,7 +145,7 @@ class HybridPlan:
             translated_weight,
             bitext_weight,
         )
-        usable = usable_pairs(corpus, batch_size, ratios, self.single_pair, align_share, align_from, factors)
+        usable = usable_pairs(corpus, batch_size, ratios, self.single_pair, align_share, teacher_languages, factors)
         self.left_out = tuple(corpus.languages[x] for x, y in usable.left_out if x == y)
         self.left_out_pairs = tuple(pair_name(corpus.languages, pair) for pair in usable.left_out if pair[0] != pair[1])
         self.held_out_pairs = tuple(pair_name(corpus.languages, pair) for pair in usable.held_out)

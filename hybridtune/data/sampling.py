@@ -24,20 +24,21 @@ _HELD_OUT = "but for those that weights of 0 or data.unseen_pairs hold out"
 _GOLDEN = 0.6180339887498949  # multiples of it, modulo 1, fill [0, 1) as evenly as any sequence can
 
 
-def translations(corpus: Corpus, align_from: Sequence[str]) -> list[Pair]:
+def translations(corpus: Corpus, teacher_languages: Sequence[str]) -> list[Pair]:
     """Return the pairs of which some group has passages in both languages; the teacher reads the first.
 
-    The teacher reads the languages of ``align_from``, else all. Of two, it reads the one with more mono pairs (of
-    equals, the first in the alphabet).
+    The teacher reads the languages of ``teacher_languages``, else all. Of two, it reads the one with more mono pairs
+    (of equals, the first in the alphabet).
     """
-    for language in align_from:
+    for language in teacher_languages:
         if language not in corpus.languages:
             raise InputError(
-                f"mix.align_from: the training data has no text in {language!r}{nearest(language, corpus.languages)}"
+                f"train.teacher_languages: the training data has no text in {language!r}"
+                f"{nearest(language, corpus.languages)}"
             )
     mono = corpus.pair_counts().diagonal()
     order = sorted(range(len(mono)), key=lambda x: (-mono[x], x))
-    readers = [x for x in order if not align_from or corpus.languages[x] in align_from]
+    readers = [x for x in order if not teacher_languages or corpus.languages[x] in teacher_languages]
     others = [*readers, *sorted(set(order) - set(readers))]
     pairs = sorted((x, y) for rank, x in enumerate(readers) for y in others[rank + 1 :])
     return [pair for pair in pairs if len(groups_of(corpus, pair, aligned=True))]
@@ -57,7 +58,7 @@ def usable_pairs(
     ratios: Mapping[str, float],
     single_pair: bool,
     align_share: float,
-    align_from: Sequence[str],
+    teacher_languages: Sequence[str],
     weights: Weights,
 ) -> Usable:
     """Find the pairs that each kind of batch draws from, and those that none does.
@@ -85,10 +86,10 @@ def usable_pairs(
     else:
         most, unit = _answer_sets(corpus, cross, weights, aligned=False), "cross groups"
     limits.append(_Limit("cross", most, unit, ratios, _lacking("cross", corpus, held_out)))
-    translated = translations(corpus, align_from) if align_share > 0 else []
+    translated = translations(corpus, teacher_languages) if align_share > 0 else []
     aligned = [pair for pair in translated if len(drawable(corpus, pair, weights, aligned=True))]
     most = _answer_sets(corpus, aligned, weights, aligned=True)
-    one = f" with one of them in mix.align_from ({', '.join(align_from)})" if align_from else ""
+    one = f" with one of them in train.teacher_languages ({', '.join(teacher_languages)})" if teacher_languages else ""
     if translated and not aligned:
         one += f" {_HELD_OUT}"
     lacking = (f"group with passages in two languages{one}", "translations")

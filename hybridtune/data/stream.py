@@ -44,6 +44,7 @@ class TokenBatch:
     # [b*n] the answer set that a negative's text is a passage of, -1 for none. Its length is that of all workers and
     # steps; what follows the first k means nothing.
     negative_answer_sets: Int32
+    taught: Int32  # [2b + k] number of the text that a teacher reads in place of each, -1 for none
 
 
 def token_batches(
@@ -126,6 +127,9 @@ def _gather(plan: HybridPlan, specs: list[BatchSpec], rows: slice, most: int, st
     """Make one row of the pipeline: the batches of n steps."""
     numbers, answer_sets = _texts(plan, specs, rows, most)
     real = numbers >= 0
+    taught = np.full_like(numbers, -1)
+    aligns = [spec.kind == "align" for spec in specs]
+    taught[aligns, : rows.stop - rows.start] = numbers[aligns, : rows.stop - rows.start]
     ids, lengths = store.take(numbers[real])
     columns = {
         "steps": np.array([spec.step for spec in specs], np.int64),
@@ -136,6 +140,7 @@ def _gather(plan: HybridPlan, specs: list[BatchSpec], rows: slice, most: int, st
         "answer_sets": plan.corpus.answer_sets[np.concatenate([spec.groups[rows] for spec in specs])],
         "languages": np.stack([spec.languages[rows] for spec in specs]).ravel(),
         "negative_answer_sets": answer_sets.ravel(),
+        "taught": taught[real],
     }
     return pa.table({name: _one_row(values) for name, values in columns.items()})
 
@@ -186,4 +191,5 @@ def _batches(table: pa.Table) -> Iterator[TokenBatch]:
                 answer_sets=cells["answer_sets"].reshape(n, -1)[i],
                 languages=cells["languages"].reshape(n, -1, 2)[i],
                 negative_answer_sets=cells["negative_answer_sets"].reshape(n, -1)[i],
+                taught=cells["taught"][texts],
             )

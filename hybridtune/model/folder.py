@@ -38,6 +38,7 @@ def save_folder(
     card: str | None = None,
     training_pairs: Mapping[str, int] | None = None,
     matryoshka: Sequence[int] = (),
+    published: Published | None = None,
 ) -> None:
     """Write a folder that sentence-transformers (3 to 6) and, without Dense layers, plain transformers (4, 5) open.
 
@@ -49,8 +50,9 @@ def save_folder(
         card: the README.md; None: none is written.
         training_pairs: "en-de" (query language first) -> distinct pairs that it was trained on; None: not known.
         matryoshka: widths at which its embeddings were trained to be cut off.
+        published: what is written in place of what the source says of itself.
     """
-    published = read_published(source)
+    published = published or read_published(source)
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: tensor for name, tensor in model.plain_state().items() if not name.startswith(HEADS)}
     model.backbone.save_pretrained(folder, state_dict=state)
@@ -153,6 +155,18 @@ def with_folder_settings(encoder: Encoder) -> Encoder:
         ours = Repository(encoder.name).json(_OURS)
         found |= {key: ours[key] for key in ("query_length", "passage_length") if key in ours}
     return Encoder.model_validate({**found, **encoder.model_dump(include=encoder.model_fields_set)})
+
+
+def teacher_settings(name: str | None, encoder: Encoder) -> Encoder:
+    """Return how a teacher is used: as it publishes; what it does not say, as the ``encoder`` that it teaches is used.
+
+    Without a name the encoder teaches itself, as it was at the start. Errors are those of `with_folder_settings`.
+    """
+    if name is None:
+        return encoder
+    own = with_folder_settings(Encoder(name=name, trust_remote_code=encoder.trust_remote_code))
+    unsaid = {field: getattr(encoder, field) for field in _ASSUMED if field not in own.model_fields_set}
+    return own.model_copy(update=unsaid)
 
 
 def encoder_notices(encoder: Encoder) -> list[str]:

@@ -134,7 +134,12 @@ def info_nce(
         return LossOutput(torch.stack(losses).mean(), accuracy, _spread(queries, passages))
 
 
-def align(students_from: Tensor, students_to: Tensor, teachers: Tensor) -> LossOutput:
+def align(
+    students_from: Tensor,
+    students_to: Tensor,
+    teachers: Tensor,
+    project: Callable[[Tensor], Tensor] | None = None,
+) -> LossOutput:
     """Draw a text and its translation to the vector that a frozen teacher gives the text: mean of 1 - cosine.
 
     OPTICAL distils between the tokens of the two texts, matched by optimal transport; a text has one vector here, so
@@ -144,25 +149,29 @@ def align(students_from: Tensor, students_to: Tensor, teachers: Tensor) -> LossO
     Args:
         students_from: [b, D] unit vectors of the texts in the teacher's language.
         students_to: [b, D] unit vectors of their translations.
-        teachers: [b, D] the teacher's unit vectors of the former; they get no gradient.
+        teachers: [b, D'] the teacher's unit vectors of the former; they get no gradient.
+        project: maps the student's unit vectors [n, D] to unit vectors [n, D'] to be compared; None: D' is D.
 
     Returns:
         The loss is the mean over this worker's 2b vectors; accuracy the share of translations whose own teacher
         vector is the nearest among this worker's; spread that of the student's vectors.
 
     Raises:
-        ValueError: teacher and student differ in width.
+        ValueError: teacher and student (mapped, if it is) differ in width.
 
     Source: arXiv 2301.12566 (OPTICAL: translations alone teach another language); arXiv 2004.09813 (teacher's
     vector of a sentence as target for it and its translation).
     """
-    if teachers.shape != students_to.shape:
-        raise ValueError(f"the teacher's vectors {list(teachers.shape)} do not fit {list(students_to.shape)}")
     with torch.autocast(teachers.device.type, enabled=False):
         students_from, students_to, targets = _full(students_from), _full(students_to), _full(teachers.detach())
-        cosines = torch.cat([students_from, students_to]) * targets.repeat(2, 1)  # [2b, D]
-        loss = (1 - cosines.sum(1)).mean()
-        accuracy = _hits(students_to.detach() @ targets.T, torch.arange(len(targets), device=targets.device))
+        students = torch.cat([students_from, students_to])  # [2b, D]
+        compared = students if project is None else project(students)  # [2b, D']
+        if compared.shape[1] != targets.shape[1]:
+            fit = list(compared[: len(targets)].shape)
+            raise ValueError(f"the teacher's vectors {list(targets.shape)} do not fit {fit}")
+        loss = (1 - (compared * targets.repeat(2, 1)).sum(1)).mean()
+        translations = compared.detach()[len(targets) :]
+        accuracy = _hits(translations @ targets.T, torch.arange(len(targets), device=targets.device))
         return LossOutput(loss, accuracy, _spread(students_from, students_to))
 
 

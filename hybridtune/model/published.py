@@ -177,6 +177,20 @@ def read_published(name: str) -> Published:
     return _read_hub_name(name) if repository.folder is None else _read(repository)
 
 
+def licence_of(name: str) -> str | None:
+    """Return the licence that the card of a model folder or hub name gives; None: it has no card, or that none."""
+    from huggingface_hub import metadata_load
+    from yaml import YAMLError
+
+    try:
+        card = Repository(name).file("README.md")
+        said = metadata_load(card) if card is not None else None
+    except (InputError, OSError, ValueError, YAMLError):  # the trained model's card is written all the same
+        return None
+    licence = (said or {}).get("license")
+    return licence if isinstance(licence, str) else None
+
+
 @functools.cache
 def _read_hub_name(name: str) -> Published:
     """Read a hub name once a process: every file of it is a request to the network."""

@@ -16,6 +16,7 @@ from hybridtune.config.yaml_text import dump_yaml
 from hybridtune.data.corpus import TranslatedTexts
 from hybridtune.data.plan import distinct_pairs
 from hybridtune.metrics.metrics import direction
+from hybridtune.model.published import licence_of
 from hybridtune.report.render import render
 from hybridtune.study.folder import environment
 
@@ -79,6 +80,7 @@ def model_card(trained: Trained, pooled_alone: bool = True) -> str:
         matryoshka=study.train.matryoshka,
         versions=versions(trained.environment),
         study_yaml=dump_study(study).strip(),
+        taught=_taught(trained.study, study),
     )
 
 
@@ -86,6 +88,18 @@ def versions(environment: Row) -> list[str]:
     """Return the versions that a card names, of `environment`."""
     found = [f"{name} {version}" for name in _PACKAGES if (version := environment["packages"].get(name))]
     return [f"python {environment['python']}", *found]
+
+
+def _taught(study: Study, public: Study) -> str:
+    """Return a sentence on the teacher, by its public name, with its licence and what it taught; empty without one."""
+    if study.teacher_key is None:
+        return ""
+    name = public.train.teacher
+    if name is None:
+        who = "the starting encoder"
+    else:
+        who = f"{name} ({licence_of(str(study.train.teacher)) or 'licence not given'})"
+    return f"Teacher: {who}; {study.mix.align_share:.3g} of all batches drew translations to its vectors."
 
 
 def _kinds(table: Sequence[Row]) -> list[str]:

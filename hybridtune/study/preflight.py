@@ -27,7 +27,6 @@ from hybridtune.metrics.groups import Grouping
 from hybridtune.model.adapters import add_adapters
 from hybridtune.model.backbone import structure
 from hybridtune.model.folder import check_fit, model_config, vector_width, with_folder_settings
-from hybridtune.model.tokenizer import pretrained_tokenizer
 from hybridtune.runtime.local import capacity
 from hybridtune.runtime.resources import Allocation, Shape, allocate
 from hybridtune.search.arms import expected_trials
@@ -38,10 +37,11 @@ from hybridtune.search.space import objectives
 from hybridtune.search.stopping import check_stopping
 from hybridtune.study.language_guard import check_languages
 from hybridtune.study.leak_guard import Guarded, guard
+from hybridtune.study.teachers import check_teachers, projected_width
 from hybridtune.train.plan import make_plan
 
 _OF_RATIOS = ("mix.mixing_ratio", "mix.final_ratio", "mix.schedule")
-_OF_MIX = (*_OF_RATIOS, "mix.cross_batch", "mix.align_share", "mix.align_from", "mix.weights")
+_OF_MIX = (*_OF_RATIOS, "mix.cross_batch", "mix.align_share", "train.teacher_languages", "mix.weights")
 _WEIGHTS = (f"{DATA_SET_WEIGHTS}.", "mix.translated_weight", "mix.bitext_weight")
 
 
@@ -177,7 +177,7 @@ def _demand(study: Study) -> tuple[object, ...]:
     never = [name for name, weight in (mix.weights | mix.data_set_weights).items() if not weight]
     never += [name for name in ("translated_weight", "bitext_weight") if not getattr(mix, name)]
     named = tuple(sorted(mix.weights)), tuple(sorted(never))
-    return study.train.batch_size, mix.cross_batch, kinds, tuple(mix.align_from), *named
+    return study.train.batch_size, mix.cross_batch, kinds, tuple(study.train.teacher_languages), *named
 
 
 def check_encoder(study: Study, made_of: StoreRecipe) -> None:
@@ -188,7 +188,9 @@ def check_encoder(study: Study, made_of: StoreRecipe) -> None:
     """
     if made_of.tokenizer is not None:
         check_fit(study.encoder, made_of.tokenizer.largest_id)
+    check_teachers(study)
     width, layers = _size(study.encoder)
+    width = projected_width(study) or width
     for cut in itertools.chain.from_iterable(_values(study, "train.matryoshka")):
         if width is not None and cut >= width:
             raise InputError(
@@ -205,9 +207,6 @@ def check_encoder(study: Study, made_of: StoreRecipe) -> None:
         _check_adapters(study)
     for hook in filter(None, _values(study, "train.loss")):
         load_hook(hook, "train.loss")
-    if any(_values(study, "mix.align_share")):
-        for teacher in filter(None, _values(study, "train.teacher")):
-            _check_teacher(teacher, study, made_of, width)
 
 
 def _check_adapters(study: Study) -> None:
@@ -224,26 +223,6 @@ def _check_adapters(study: Study) -> None:
             with torch.device("meta"):
                 layers = structure(config, encoder.trust_remote_code)
             add_adapters(layers, rank=1, alpha=1.0, targets=targets, seed=0)
-
-
-def _check_teacher(teacher: str, study: Study, made_of: StoreRecipe, width: int | None) -> None:
-    trust = study.encoder.trust_remote_code
-    tokenizer = pretrained_tokenizer(teacher, trust)
-    if made_of.tokenizer is None or tokenizer.digest != made_of.tokenizer.digest:
-        raise InputError(
-            f"train.teacher {teacher}: its tokenizer is not the one of {study.encoder.name}, and both read the same "
-            "token ids; choose a teacher of the encoder's family, or leave it out: the encoder it starts from teaches"
-        )
-    settings = with_folder_settings(Encoder(name=teacher, trust_remote_code=trust))
-    other = next((pooling for pooling in _values(study, "encoder.pooling") if pooling != settings.pooling), None)
-    if "pooling" in settings.model_fields_set and other is not None:
-        raise InputError(
-            f"train.teacher {teacher}: pools by {settings.pooling}, the encoder by {other}; choose a "
-            f"teacher that pools alike, or set encoder.pooling={settings.pooling}"
-        )
-    there, _ = _size(settings)
-    if there != width:
-        raise InputError(f"train.teacher {teacher}: its vectors have {there} numbers, those of the encoder {width}")
 
 
 def _values(study: Study, field: str) -> Iterator[Any]:

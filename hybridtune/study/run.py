@@ -22,12 +22,14 @@ from hybridtune.config.study import Study
 from hybridtune.data.plan import distinct_pairs
 from hybridtune.data.store import TokenStore, build_store, store_root
 from hybridtune.evaluate.benchmark import Benchmark
+from hybridtune.evaluate.encode import Actors
 from hybridtune.evaluate.service import EvaluatorService, Placement, State
 from hybridtune.metrics.breakdown import full_scores
 from hybridtune.metrics.metrics import Scores
 from hybridtune.metrics.per_query import FILE as PER_QUERY
 from hybridtune.model.encoder import load_encoder
 from hybridtune.model.folder import build_tiny
+from hybridtune.model.projection import write_projected
 from hybridtune.model.published import TRAINING_TEXTS
 from hybridtune.report.contestants import FOLDER as CONTESTANTS
 from hybridtune.report.headline import headline
@@ -50,6 +52,7 @@ from hybridtune.study.result import StudyResult
 from hybridtune.study.soups import Kitchen, Soup, chosen_soup, score_repeats, score_soups, soup_result, write_soup
 from hybridtune.study.summary import allocation_line, opening_lines
 from hybridtune.study.sync import Home, fetch_scores, study_home
+from hybridtune.study.teachers import projected_width, taught_trials, teach_all
 from hybridtune.train.checkpoint import load_weights, served_weights
 from hybridtune.train.evaluators import study_measures
 from hybridtune.train.fit import fit
@@ -97,6 +100,8 @@ def started(preflight: Preflight, home: Home, callback: StudyCallback) -> Iterat
             source = str(folder / "encoder")
             build_tiny(store.tokenizer().definition, study.encoder, study.seed, Path(source))
         callback.on_message(f"token store {store.path}")
+        taught = _taught(preflight, store, source, home, callback)
+        source = _with_projection(preflight.study, source, store, folder)
         store_location, source_location = str(store.path), source
         if home.address is not None:
             store_location = publish(store.path, home.inside("store"))
@@ -114,6 +119,7 @@ def started(preflight: Preflight, home: Home, callback: StudyCallback) -> Iterat
             home=str(folder),
             monitor=start_monitor(),
             grouping=preflight.grouping,
+            taught=taught,
         )
         try:
             with _waiting_reported(home, callback):
@@ -121,6 +127,39 @@ def started(preflight: Preflight, home: Home, callback: StudyCallback) -> Iterat
         finally:
             for name in (RAY_ADDRESS, RAY_TOKEN):
                 (folder / name).unlink(missing_ok=True)
+
+
+def _taught(
+    preflight: Preflight, store: TokenStore, source: str, home: Home, callback: StudyCallback
+) -> dict[str, str]:
+    """Return where the nodes find the vectors of each teacher of a study."""
+    study = preflight.study
+    if not any(taught_trials(study)):
+        return {}
+    if home.address is None:
+        actors = Actors.of(capacity(study.resources))
+    else:
+        held = study.resources
+        actors = Actors(1, int(held.workers), float(held.gpus_per_worker), int(held.cpus_per_worker))
+    root = store_root(study.data)
+    with phase(callback, "teaching", "texts") as progress:
+        found = teach_all(study, store.corpus(), preflight.recipe, root, source, actors, progress)
+    for key, folder in found.items():
+        callback.on_message(f"vectors of the teacher, {key}: {folder}")
+    if home.address is None:
+        return {key: str(folder) for key, folder in found.items()}
+    return {key: publish(folder, home.inside("teachers")) for key, folder in found.items()}
+
+
+def _with_projection(study: Study, source: str, store: TokenStore, folder: Path) -> str:
+    """Return the encoder to start from: the source, with a Dense layer to the teacher's width where one is kept."""
+    width = projected_width(study)
+    if width is None:
+        return source
+    projected = folder / "encoder-projected"
+    shutil.rmtree(projected, ignore_errors=True)
+    write_projected(source, study.encoder, store.tokenizer().pad_id, width, study.seed, projected)
+    return str(projected)
 
 
 def _report_dashboard(url: str, home: Home, callback: StudyCallback) -> None:

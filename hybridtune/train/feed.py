@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hybridtune.data.sampling import Kind
 from hybridtune.data.stream import TokenBatch
+from hybridtune.data.teacher_vectors import TeacherVectors
 from hybridtune.model.packing import TokenRows
 
 
@@ -25,6 +26,8 @@ class DeviceBatch:
     chunks: list[TokenRows]  # b queries, b passages, k hard negatives, cut into chunks that are encoded one by one
     answer_sets: Tensor  # [b]; pairs of one answer set are no negatives of each other
     negative_answer_sets: Tensor  # [m], m >= k, the same on all workers
+    # [2b + k, D'] the unit vector that the teacher gives each text, zeros where it reads none; None: it reads no text.
+    taught: Tensor | None = None
 
     @property
     def texts(self) -> int:
@@ -39,8 +42,14 @@ class Feed:
     training has waited for batches, except for the first, which waits for the data pipeline to start.
     """
 
-    def __init__(self, batches: Generator[TokenBatch], device: torch.device, chunk_size: int | None) -> None:
-        self._batches, self._device, self._chunk_size = batches, device, chunk_size
+    def __init__(
+        self,
+        batches: Generator[TokenBatch],
+        device: torch.device,
+        chunk_size: int | None,
+        teacher: TeacherVectors | None = None,
+    ) -> None:
+        self._batches, self._device, self._chunk_size, self._teacher = batches, device, chunk_size, teacher
         self.waited = 0.0
         self._thread = ThreadPoolExecutor(1, "feed")
         self._coming = self._thread.submit(self._next)
@@ -64,11 +73,16 @@ class Feed:
 
     def _next(self) -> DeviceBatch | None:
         batch = next(self._batches, None)
-        return None if batch is None else on_device(batch, self._device, self._chunk_size)
+        return None if batch is None else on_device(batch, self._device, self._chunk_size, self._teacher)
 
 
-def on_device(batch: TokenBatch, device: torch.device, chunk_size: int | None) -> DeviceBatch:
-    """Cut a batch into the fewest chunks of at most ``chunk_size`` texts, all of about one size, and copy it."""
+def on_device(
+    batch: TokenBatch, device: torch.device, chunk_size: int | None, teacher: TeacherVectors | None = None
+) -> DeviceBatch:
+    """Cut a batch into the fewest chunks of at most ``chunk_size`` texts, all of about one size, and copy it.
+
+    The vectors of its ``teacher``, if it has one, go with it.
+    """
     pairs, texts = len(batch.answer_sets), len(batch.lengths)
     count = 1 if chunk_size is None else -(-texts // chunk_size)
     ends = np.concatenate([[0], np.cumsum(batch.lengths)])
@@ -78,7 +92,8 @@ def on_device(batch: TokenBatch, device: torch.device, chunk_size: int | None) -
         for first, last in itertools.pairwise(cuts)
     ]
     tensors = [torch.tensor(sets) for sets in (batch.answer_sets, batch.negative_answer_sets)]
+    if teacher is not None and (batch.taught >= 0).any():
+        tensors.append(torch.from_numpy(teacher.take(batch.taught)))
     if device.type == "cuda":
         tensors = [tensor.pin_memory() for tensor in tensors]
-    answer_sets, negative_answer_sets = (tensor.to(device, non_blocking=True) for tensor in tensors)
-    return DeviceBatch(batch.step, batch.kind, pairs, chunks, answer_sets, negative_answer_sets)
+    return DeviceBatch(batch.step, batch.kind, pairs, chunks, *(one.to(device, non_blocking=True) for one in tensors))

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ class FitJob:
         name: of this fit in the monitor.
         monitor: handle of the actor that takes its pace; None: nobody watches.
         grouping: by which measures of a group of languages are taken.
+        taught: location of the vectors of each teacher, by `Study.teacher_key`.
     """
 
     study: Study
@@ -43,6 +45,7 @@ class FitJob:
     name: str = "fit"
     monitor: Any = None
     grouping: Grouping = field(default_factory=Grouping)
+    taught: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def local_folder(self) -> Path:

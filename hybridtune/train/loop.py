@@ -18,6 +18,7 @@ from ray.train.collective import broadcast_from_rank_zero
 from hybridtune.data.plan import HybridPlan
 from hybridtune.data.store import TokenStore
 from hybridtune.data.stream import token_batches
+from hybridtune.data.teacher_vectors import TeacherVectors
 from hybridtune.errors import FitError, HybridtuneError
 from hybridtune.metrics.metrics import Scores
 from hybridtune.metrics.per_query import FILE as PER_QUERY
@@ -137,8 +138,11 @@ def _train(
         num_cpus=0.0,
         node=ray.get_runtime_context().get_node_id(),
     )
-    with Feed(batches, device, train.chunk_size) as feed:  # it starts while the encoder is loaded
-        training = TrainingStep(study, source, store.tokenizer().pad_id, device, rank)
+    key = study.teacher_key
+    teacher = TeacherVectors.open(ensure_local(job.taught[key])) if key is not None else None
+    with Feed(batches, device, train.chunk_size, teacher) as feed:  # it starts while the encoder is loaded
+        width = teacher.width if teacher is not None else None
+        training = TrainingStep(study, source, store.tokenizer().pad_id, device, rank, width)
         if (last := checkpoints.last()) is not None:
             training.load(last)
         totals = Totals(study, device)

@@ -12,23 +12,23 @@ def data_weights(study: Study) -> dict[str, float]:
 
 def make_plan(corpus: Corpus, study: Study) -> HybridPlan:
     """Make the plan of a study's batches."""
-    mix = study.mix
+    mix, train = study.mix, study.train
     return HybridPlan(
         corpus,
         mixing_ratio=mix.mixing_ratio,
         sampling_exponent=mix.sampling_exponent,
-        batch_size=study.train.batch_size,
+        batch_size=train.batch_size,
         seed=study.seed,
         cross_batch=mix.cross_batch,
         schedule=mix.schedule,
         final_ratio=mix.final_ratio,
         step_at=mix.step_at,
-        steps=study.train.max_steps,
+        steps=train.max_steps,
         weights=mix.weights,
         unseen_pairs=study.data.unseen_pairs,
         data_weights=data_weights(study),
         translated_weight=mix.translated_weight,
         bitext_weight=mix.bitext_weight,
         align_share=mix.align_share,
-        align_from=mix.align_from,
+        teacher_languages=train.teacher_languages,
     )

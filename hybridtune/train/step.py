@@ -16,8 +16,9 @@ from hybridtune.config.hooks import load_hook
 from hybridtune.config.study import Study
 from hybridtune.errors import InputError
 from hybridtune.model import gradcache
-from hybridtune.model.encoder import DualEncoder, load_encoder, prepare_for_training
+from hybridtune.model.encoder import load_encoder, prepare_for_training
 from hybridtune.model.loss import LearnedTemperature, LossOutput, RowLoss, align, info_nce
+from hybridtune.model.projection import Projection
 from hybridtune.train.checkpoint import Average, Snapshot, load_checkpoint, take_snapshot
 from hybridtune.train.feed import DeviceBatch
 from hybridtune.train.optimizer import Optimizer, learning_rate_share
@@ -33,13 +34,22 @@ class TrainingStep:
         pad_id: the tokenizer's.
         device: of this worker.
         rank: of this worker.
+        teacher_width: numbers of a teacher's vectors; None: nothing is taught.
 
     Attributes:
         model: the bare encoder.
         parallel: the same, joined with the other workers' (DDP, FSDP2).
     """
 
-    def __init__(self, study: Study, source: str, pad_id: int, device: torch.device, rank: int) -> None:
+    def __init__(
+        self,
+        study: Study,
+        source: str,
+        pad_id: int,
+        device: torch.device,
+        rank: int,
+        teacher_width: int | None = None,
+    ) -> None:
         train = study.train
         self.study, self.device, self._rank = study, device, rank
         self.bf16 = use_bf16(train.precision, device)
@@ -48,15 +58,15 @@ class TrainingStep:
             torch.set_float32_matmul_precision("high" if tf32 else "highest")
         self.model = load_encoder(source, study.encoder, pad_id, train.dropout).train()
         prepare_for_training(self.model, train, study.seed)
-        self.teacher: DualEncoder | None = None
-        if study.mix.align_share:  # the frozen encoder whose vectors are the targets of align batches
-            self.teacher = load_encoder(train.teacher or source, study.encoder, pad_id, 0.0).to(device)
-            self.teacher.eval().requires_grad_(False)
         self.parallel = distribute(self.model, study.resources.sharding, device)
         self.temperature = None
         if train.learn_temperature:
             self.temperature = LearnedTemperature(train.temperature, *train.temperature_range).to(device)
         extras = {"temperature": self.temperature.log_ratio} if self.temperature is not None else {}
+        self._projection = None  # of align batches, to a teacher of another width
+        if teacher_width not in (None, self.model.width):
+            self._projection = Projection(self.model.width, teacher_width, study.seed).to(device)
+            extras["projection"] = self._projection.weight
         self.optimizer = Optimizer(self.model, train, extras)
         self._row_loss = _checked_loss(train.loss) if train.loss is not None else None
         self.average = Average(self.model, train.ema) if train.ema else None
@@ -67,8 +77,9 @@ class TrainingStep:
         seed_dropout(self.study.seed, batch.step, self._rank)
         loss_of = self._align(batch) if batch.kind == "align" else self._contrast(batch)
         output = gradcache.backward(self.parallel, batch.chunks, loss_of, self._scope)
-        if self.temperature is not None:
-            self.temperature.average_gradient()
+        for beside in (self.temperature, self._projection):
+            if beside is not None:
+                beside.average_gradient()
         self.optimizer.step(learning_rate_share(batch.step, train.max_steps, train.warmup_ratio))
         if self.temperature is not None:
             self.temperature.project()
@@ -111,22 +122,10 @@ class TrainingStep:
         return loss_of
 
     def _align(self, batch: DeviceBatch) -> Callable[[Tensor], LossOutput]:
-        pairs, teachers = batch.pairs, self._teacher_vectors(batch)
-        return lambda students: align(students[:pairs], students[pairs : 2 * pairs], teachers)
-
-    @torch.no_grad()
-    def _teacher_vectors(self, batch: DeviceBatch) -> Tensor:
-        """Return the teacher's vectors [b, D] of the first b texts."""
-        assert self.teacher is not None  # a plan with align batches has one
-        vectors, left = [], batch.pairs
-        for chunk in batch.chunks:
-            part = chunk.split(left)[0]
-            with self._scope():
-                vectors.append(self.teacher(part))
-            left -= len(part)
-            if not left:
-                break
-        return torch.cat(vectors)
+        pairs = batch.pairs
+        assert batch.taught is not None  # the teacher reads the first text of each pair
+        teachers = batch.taught[:pairs]
+        return lambda students: align(students[:pairs], students[pairs : 2 * pairs], teachers, self._projection)
 
 
 def _checked_loss(hook: str) -> RowLoss:

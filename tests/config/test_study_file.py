@@ -140,8 +140,8 @@ def test_any_study_survives_a_round_trip(name, prefix, rate, space):
 
 
 def test_languages_are_never_taken_for_truth_values(study_file):
-    study = load_study(study_file(), ["mix.weights={no: 2}", "mix.align_from=[no]", "train.symmetric=true"])
-    assert (study.mix.weights, study.mix.align_from, study.train.symmetric) == ({"no": 2.0}, ["no"], True)
+    study = load_study(study_file(), ["mix.weights={no: 2}", "train.teacher_languages=[no]", "train.symmetric=true"])
+    assert (study.mix.weights, study.train.teacher_languages, study.train.symmetric) == ({"no": 2.0}, ["no"], True)
     with pytest.raises(InputError, match=r"train\.symmetric: input should be a valid boolean \(got 'yes'\)"):
         load_study(study_file(), ["train.symmetric=yes"])
 
@@ -155,7 +155,7 @@ def test_every_kind_of_field_survives_a_round_trip(study_file):
         "low_resource={fewer_than: 100}",
         "mix.bitext_weight=0",
         "mix.weights={no: 2, en-de: 0.5}",
-        "mix.align_from=[no, en]",
+        "train.teacher_languages=[no, en]",
         "train.matryoshka=[64, 32]",
         "train.temperature_range=[0.01, 0.5]",
         "search.space.matryoshka={choice: [[], [64]]}",

@@ -2,7 +2,7 @@ import pytest
 from pydantic import ValidationError
 from small_study import small_study
 
-from hybridtune.config.fields import BenchmarkSource, Data, Mix
+from hybridtune.config.fields import BenchmarkSource, Data, Train
 from hybridtune.config.languages import canonical_code, is_language, language_code, readings
 from hybridtune.data.readers.languages import SCRIPTS, mixed_up
 from hybridtune.data.readers.native import parse_group
@@ -107,7 +107,7 @@ def test_a_group_of_a_metric_names_languages_in_any_spelling():
 
 def test_a_study_names_languages_by_the_same_rule():
     assert Data(train="a", language_limits={"zh-tw": 3}).language_limits == {"zh-TW": 3}
-    assert Mix(align_from=["zh-hant", "en"]).align_from == ["zh-Hant", "en"]
+    assert Train(teacher_languages=["zh-hant", "en"]).teacher_languages == ["zh-Hant", "en"]
     source = BenchmarkSource(path="a", languages=["pt-br"], language="zh-tw")
     assert (source.languages, source.language) == (["pt-BR"], "zh-TW")
     source = BenchmarkSource(path="a", languages=["deu", "swa_Latn"], language="zh_tw")

@@ -111,7 +111,7 @@ def test_align_batches_have_their_share_of_all_batches(share):
 
 
 @pytest.mark.parametrize(
-    ("align_from", "pairs"),
+    ("teacher_languages", "pairs"),
     [
         ((), {"de-en", "en-sw", "sw-yo"}),  # of two, the one with more mono pairs; de before en: 40 each
         (("en",), {"en-de", "en-sw"}),
@@ -119,8 +119,8 @@ def test_align_batches_have_their_share_of_all_batches(share):
         (("yo", "en", "sw"), {"en-de", "en-sw", "sw-yo"}),
     ],
 )
-def test_the_teacher_reads_the_first_language_of_an_align_pair(align_from, pairs):
-    one = plan(WITH_BITEXT, align_share=0.5, align_from=align_from)
+def test_the_teacher_reads_the_first_language_of_an_align_pair(teacher_languages, pairs):
+    one = plan(WITH_BITEXT, align_share=0.5, teacher_languages=teacher_languages)
     found = {key: share for key, share in shares(one).items() if key[0] == "align"}
     assert {"-".join(pair) for _, pair, _ in found} == pairs
     assert one.languages("align") == {language for pair in pairs for language in pair.split("-")}
@@ -135,12 +135,12 @@ def test_align_batches_that_cannot_be_made():
         "the training data has no group with passages in two languages, and align_share 0.5 asks for align batches: "
         "set mix.align_share to 0 or add translations"
     )
-    assert refusal(WITH_BITEXT, align_share=0.5, align_from=["enn"]) == (
-        "mix.align_from: the training data has no text in 'enn'; did you mean 'en'?"
+    assert refusal(WITH_BITEXT, align_share=0.5, teacher_languages=["enn"]) == (
+        "train.teacher_languages: the training data has no text in 'enn'; did you mean 'en'?"
     )
     lonely = corpus_of((9, BOTH, ["de"], 0), (9, ["en"], ["en"], 0), (3, [], ["sw", "yo"], 0))
-    message = refusal(lonely, align_share=0.5, align_from=["de", "en"])
-    assert "with one of them in mix.align_from (de, en), and align_share" in message
+    message = refusal(lonely, align_share=0.5, teacher_languages=["de", "en"])
+    assert "with one of them in train.teacher_languages (de, en), and align_share" in message
     assert refusal(lonely, align_share=0.5) == (
         "train.batch_size 4 is larger than the 3 distinct groups of translations: no align batch can be made and "
         "align_share is 0.5; use a batch of at most 3"

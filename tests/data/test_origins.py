@@ -181,11 +181,11 @@ def test_a_weight_of_0_is_never_drawn(held, cross_batch, seed):
 
 
 @pytest.mark.parametrize("cross_batch", ["mixed", "single_pair"])
-@pytest.mark.parametrize("align_from", [(), ("en",), ("de",)])
-def test_an_unseen_pair_is_in_no_kind_of_batch_in_no_direction(cross_batch, align_from):
+@pytest.mark.parametrize("teacher_languages", [(), ("en",), ("de",)])
+def test_an_unseen_pair_is_in_no_kind_of_batch_in_no_direction(cross_batch, teacher_languages):
     three = ["de", "en", "fr"]
     corpus = corpus_of((40, three, three, 0))
-    options = {"cross_batch": cross_batch, "align_share": 0.4, "align_from": align_from}
+    options = {"cross_batch": cross_batch, "align_share": 0.4, "teacher_languages": teacher_languages}
     found = by_pair(shares(plan(corpus, unseen_pairs=["de-en"], **options)))
     assert not {"de-en", "en-de"} & set(found)
     assert {"de-de", "en-en", "fr-fr", "de-fr", "fr-de", "en-fr", "fr-en"} <= set(found)

@@ -42,7 +42,7 @@ RECORDED = [  # digests of 60 batches, from before a mix had weights and schedul
 ]
 
 
-ALIKE = {"data_weights": {"a": 2.0, "b": 2.0, "c": 2.0}, "steps": 9, "align_from": ["aa"]}
+ALIKE = {"data_weights": {"a": 2.0, "b": 2.0, "c": 2.0}, "steps": 9, "teacher_languages": ["aa"]}
 UNUSED = {"translated_weight": 3.0, "bitext_weight": 0.0}  # nothing of that kind is drawn from
 
 

@@ -80,6 +80,10 @@ def test_all_kinds_of_batches_are_those_of_the_plan(store, workers):
             np.concatenate([part.answer_sets for part in parts]).tolist()
             == plan.corpus.answer_sets[spec.groups].tolist()
         )
+        for part in parts:  # text number n begins with the id n; a teacher reads the first texts of align batches
+            first = [ids[0] for ids in texts_of(part)[0]]
+            read = first if spec.kind == "align" else [-1] * width
+            assert part.taught.tolist() == read + [-1] * (len(part.lengths) - width)
     assert {batch.kind for batch in slices[0]} == {"mono", "cross", "align"}
     assert any(texts_of(batch)[2] for batch in slices[0])
 

@@ -17,6 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 from hybridtune.model.gradcache import backward
 from hybridtune.model.loss import LearnedTemperature, align, info_nce
 from hybridtune.model.packing import TokenRows
+from hybridtune.model.projection import Projection, orthogonal
 
 pytestmark = pytest.mark.slow
 
@@ -33,7 +34,8 @@ CASES = {
     "near duplicates": {"hard": True, "near_duplicate": NEAR},
     "learned temperature": {"learned": True},
     "all": ALL,
-    "align": {"align": True},
+    "align": {"align": 4},
+    "align, a teacher of another width": {"align": 7},
     "all, a loss of one's own": ALL | {"own": True},
 }
 OF_ENCODER = ALL | {"near_duplicate": 0.93}  # random weights: all texts are near each other
@@ -88,11 +90,12 @@ def step(model, texts_of, chunks_of, rows, case, size):
     texts = texts_of(rows, owned)
     chunks = chunks_of(texts, {"1": 1, "3": 3, "pairs": 2 * b, "whole": len(texts)}[size])
     temperature = LearnedTemperature(0.1, 0.01, 1.0).double()
+    projection = Projection(4, case["align"], 1).double() if case.get("align", 4) != 4 else None
 
     def loss_of(vectors):
         queries, passages, negatives = vectors.split([b, b, len(vectors) - 2 * b])
         if case.get("align"):
-            return align(queries, passages, unit(PAIRS, 4, 5)[rows].to(vectors.dtype))
+            return align(queries, passages, unit(PAIRS, case["align"], 5)[rows].to(vectors.dtype), projection)
         return info_nce(
             queries,
             passages,
@@ -108,7 +111,15 @@ def step(model, texts_of, chunks_of, rows, case, size):
 
     output = backward(model, chunks, loss_of)
     temperature.average_gradient()
+    if projection is not None:
+        projection.average_gradient()
+        return torch.stack([output.loss, output.accuracy]), weighed(projection.weight.grad)
     return torch.stack([output.loss, output.accuracy]), temperature.log_ratio.grad
+
+
+def weighed(gradient):
+    """One number that tells of all of a gradient."""
+    return (gradient * torch.arange(1.0, gradient.numel() + 1).view_as(gradient)).sum()
 
 
 def cross_entropy(rows, columns, own, hidden, temperature):
@@ -185,8 +196,11 @@ def alone(model, vectors, case):
     queries, passages, negatives = vectors.split([PAIRS, PAIRS, len(OWNERS)])
     temperature = torch.tensor(0.1, dtype=torch.float64, requires_grad=True)
     if case.get("align"):
-        teachers = unit(PAIRS, 4, 5)
-        cosines = [v @ t for side in (queries, passages) for v, t in zip(side, teachers, strict=True)]
+        teachers, weight = unit(PAIRS, case["align"], 5), torch.eye(4, dtype=torch.float64)
+        if case["align"] != 4:
+            weight = orthogonal(case["align"], 4, 1).double().requires_grad_()
+        mapped = [[F.normalize(weight @ v, dim=0) for v in side] for side in (queries, passages)]
+        cosines = [v @ t for side in mapped for v, t in zip(side, teachers, strict=True)]
         loss, hits = 1 - sum(cosines) / len(cosines), None
     else:
         hard = (negatives, THEIR_ANSWER_SETS.tolist()) if case.get("hard") else ((), ())
@@ -194,6 +208,8 @@ def alone(model, vectors, case):
         loss, hits = naive(queries, passages, ANSWER_SETS, temperature, *rest)
     loss.backward()
     of_logarithm = 0.1 * temperature.grad if case.get("learned") else None
+    if case.get("align", 4) != 4:
+        of_logarithm = weighed(weight.grad)
     return loss.item(), hits, of_logarithm, {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
 
 

@@ -80,6 +80,27 @@ def section(text, name):
     return re.search(rf"^## {name}\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)[1]
 
 
+@pytest.mark.parametrize(
+    ("front", "licence"),
+    [
+        ("---\nlicense: mit\n---\n# T\n", "mit"),
+        ("---\nlanguage: en\n---\n", "licence not given"),
+        ("---\n: [\n---\n", "licence not given"),
+        (None, "licence not given"),
+    ],
+)
+def test_a_teacher_is_named_with_its_licence_and_what_it_taught(tmp_path, front, licence):
+    (tmp_path / "wise").mkdir()
+    if front is not None:
+        (tmp_path / "wise" / "README.md").write_text(front)
+    train = {"teacher": str(tmp_path / "wise")}
+    assert "Teacher" not in card(train=train)  # nothing is taught
+    text = card(train=train, mix={"align_share": 0.25})
+    assert f"Teacher: wise ({licence}); 0.25 of all batches drew translations to its vectors." in text
+    assert str(tmp_path) not in text
+    assert "Teacher: the starting encoder; 0.25 of" in card(train={}, mix={"align_share": 0.25})
+
+
 def test_texts_that_a_machine_translated_are_told_apart():
     assert "machine" not in card()
     rows = [

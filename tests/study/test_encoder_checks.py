@@ -1,8 +1,6 @@
 """An encoder that cannot be trained as asked is refused before anything starts."""
 
 import importlib.util
-import json
-import shutil
 
 import pytest
 
@@ -54,29 +52,42 @@ def test_what_does_not_fit_is_named(folder, space, train, message):
         check(folder, space, {"align_share": 0.1}, **train)
 
 
-def test_a_teacher_of_another_tokenizer_or_width_is_refused(folder, tiny, tmp_path):
-    _, encoder, tokenizer = tiny
-    other = train_tokenizer(["one two three", "four five six"], 100)
-    build_tiny(other.definition, encoder, 0, tmp_path / "tokenizer")
-    build_tiny(tokenizer.definition, encoder.model_copy(update={"tiny": Tiny(hidden_size=32)}), 0, tmp_path / "width")
-    with pytest.raises(InputError, match="its tokenizer is not the one of"):
-        check(folder, mix={"align_share": 0.1}, teacher=str(tmp_path / "tokenizer"))
-    with pytest.raises(InputError, match="its vectors have 32 numbers, those of the encoder 16"):
-        check(folder, mix={"align_share": 0.1}, teacher=str(tmp_path / "width"))
-    check(folder, teacher=str(tmp_path / "width"))  # no align batches: nobody asks it
+def wide(tiny, folder, size=32):
+    """An encoder of another tokenizer and width."""
+    tokenizer = train_tokenizer(["one two three", "four five six"], 100)
+    build_tiny(tokenizer.definition, tiny[1].model_copy(update={"tiny": Tiny(hidden_size=size)}), 0, folder)
+    return str(folder)
 
 
-def test_a_teacher_that_pools_otherwise_is_refused(folder, tiny, tmp_path):
-    shutil.copytree(tiny[0], tmp_path / "cls")
-    (tmp_path / "cls" / "1_Pooling").mkdir()
-    (tmp_path / "cls" / "1_Pooling" / "config.json").write_text('{"pooling_mode_cls_token": true}')
-    kinds = {"": "Transformer", "1_Pooling": "Pooling"}
-    modules = [{"path": path, "type": f"sentence_transformers.models.{kind}"} for path, kind in kinds.items()]
-    (tmp_path / "cls" / "modules.json").write_text(json.dumps(modules))
-    teacher, mix = str(tmp_path / "cls"), {"align_share": 0.1}
-    with pytest.raises(InputError, match=r"pools by cls, the encoder by mean; .* or set encoder\.pooling=cls"):
-        check(folder, mix=mix, teacher=teacher)
-    check({**folder, "pooling": "cls"}, mix=mix, teacher=teacher)
+def test_a_teacher_of_another_tokenizer_and_width_is_let_pass(folder, tiny, tmp_path):
+    teacher = wide(tiny, tmp_path / "teacher")
+    for kept in ("discarded", "kept"):
+        check(folder, mix={"align_share": 0.1}, teacher=teacher, teacher_projection=kept)
+    check(folder, mix={"align_share": 0.1}, teacher=teacher, lora_rank=2)
+    check(folder, mix={"align_share": 0.1}, teacher=teacher, teacher_projection="kept", matryoshka=[16])
+
+
+@pytest.mark.parametrize(
+    ("train", "space", "message"),
+    [
+        ({"lora_rank": 2}, {}, "kept: is trained with the model's Dense layers, and train.lora_rank leaves"),
+        ({}, {"freeze_dense": {"choice": [False, True]}}, "train.freeze_dense leaves these as they are"),
+        ({"matryoshka": [32]}, {}, "train.matryoshka 32: is not below the width 32"),
+        ({}, {"teacher": {"choice": ["{}/wide", "{}/wider"]}}, "the width of its teacher, .*wide 32, .*wider 48; give"),
+    ],
+)
+def test_a_projection_that_cannot_be_kept_is_refused(folder, tiny, tmp_path, train, space, message):
+    wide(tiny, tmp_path / "wider", 48)
+    train = {"teacher": wide(tiny, tmp_path / "wide"), "teacher_projection": "kept", **train}
+    if "teacher" in space:
+        space = {"teacher": {"choice": [name.format(tmp_path) for name in space["teacher"]["choice"]]}}
+    with pytest.raises(InputError, match=message):
+        check(folder, space, {"align_share": 0.1}, **train)
+
+
+def test_a_projection_is_not_searched(folder):
+    with pytest.raises(ValueError, match=r"teacher_projection: .*all trials train one"):
+        check(folder, {"teacher_projection": {"choice": ["kept", "discarded"]}})
 
 
 @pytest.mark.parametrize("name", [None, "tiny"])

@@ -60,11 +60,6 @@ MANY = [(9, BOTH, BOTH), (2, ["sw"], ["sw", "en"])]
         ),
         ([(9, BOTH, BOTH), (3, [], BOTH)], {"align_share": 0.2}, []),
         (
-            [(9, BOTH, BOTH), (3, [], ["sw", "yo"])],
-            {"align_share": 0.2, "align_from": ["en"]},
-            ["left out of align batches: sw, yo (no translation that the teacher can read)"],
-        ),
-        (
             [(9, BOTH, BOTH), (2, ["sw"], ["sw"])],
             {"weights": {"sw": 3.0, "sw-en": 2.0, "de": 2.0}},
             [
@@ -92,7 +87,6 @@ MANY = [(9, BOTH, BOTH), (2, ["sw"], ["sw", "en"])]
             {"schedule": "step", "final_ratio": 0.1, "step_at": 1},
             ["mix.step_at 1: the mixing ratio never changes within the training"],
         ),
-        ([(9, BOTH, BOTH)], {"align_from": ["en"]}, ["mix.align_from has no effect: mix.align_share is 0"]),
     ],
 )
 def test_what_is_left_out_or_without_effect_is_reported(prepared, kinds, mix, lines):
@@ -103,6 +97,12 @@ def test_what_is_left_out_or_without_effect_is_reported(prepared, kinds, mix, li
     ("train", "mix", "lines"),
     [
         ({"teacher": "x"}, {}, ["train.teacher has no effect: mix.align_share is 0"]),
+        ({"teacher_languages": ["en"]}, {}, ["train.teacher_languages has no effect: mix.align_share is 0"]),
+        (
+            {"teacher_projection": "kept"},
+            {},
+            ["train.teacher_projection has no effect: the teacher's vectors have the width of the encoder's"],
+        ),
         ({"freeze_dense": True}, {}, ["train.freeze_dense has no effect: the encoder has no Dense layer"]),
         ({"lora_alpha": 4.0}, {}, ["train.lora_alpha has no effect: train.lora_rank is 0"]),
         (
@@ -122,6 +122,12 @@ def test_what_is_left_out_or_without_effect_is_reported(prepared, kinds, mix, li
 )
 def test_training_that_changes_nothing_is_reported(prepared, train, mix, lines):
     assert without_zero_shot(prepared([(9, BOTH, BOTH)], mix, train=train)) == lines
+
+
+def test_languages_that_the_teacher_cannot_read_are_reported(prepared):
+    kinds = [(9, BOTH, BOTH), (3, [], ["sw", "yo"])]
+    lines = without_zero_shot(prepared(kinds, {"align_share": 0.2}, train={"teacher_languages": ["en"]}))
+    assert lines == ["left out of align batches: sw, yo (no translation that the teacher can read)"]
 
 
 def test_stores_that_nothing_reads_any_more_are_reported(prepared, tmp_path, monkeypatch):
@@ -148,7 +154,8 @@ def test_data_without_a_question_is_refused_in_one_go(prepared):
 
 def test_what_the_search_may_use_is_not_called_without_effect(prepared):
     space = {"schedule": {"choice": ["constant", "linear"]}, "align_share": {"uniform": [0.0, 0.3]}}
-    assert without_zero_shot(prepared([(9, BOTH, BOTH)], {"final_ratio": 0.1, "align_from": ["en"]}, space)) == []
+    train = {"teacher_languages": ["en"]}
+    assert without_zero_shot(prepared([(9, BOTH, BOTH)], {"final_ratio": 0.1}, space, train=train)) == []
 
 
 def test_a_searched_end_of_a_schedule_needs_no_fixed_one(prepared):
@@ -178,8 +185,8 @@ def test_a_searched_end_of_a_schedule_needs_no_fixed_one(prepared):
         (
             [(9, ["en"], ["en", "de"])],
             {},
-            {"align_from": {"choice": [[], ["fr"]]}, "align_share": {"uniform": [0.0, 0.5]}},
-            "mix.align_from: the training data has no text in 'fr'; known here: de, en",
+            {"teacher_languages": {"choice": [[], ["fr"]]}, "align_share": {"uniform": [0.0, 0.5]}},
+            "train.teacher_languages: the training data has no text in 'fr'; known here: de, en",
         ),
         (
             [(9, BOTH, ["en"])],

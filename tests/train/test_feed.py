@@ -1,6 +1,7 @@
 """Batches on their way to the device: chunks of the size asked for, one batch ahead, and nothing left behind."""
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,7 +17,23 @@ def token_batch(step=0, pairs=2, negatives=0, slots=0):
     lengths = np.arange(1, 2 * pairs + negatives + 1, dtype=np.int32)
     ids = np.arange(lengths.sum(), dtype=np.int32)
     answer_sets, languages = np.arange(pairs, dtype=np.int32), np.zeros((pairs, 2), np.int32)
-    return TokenBatch(step, "mono", ids, lengths, answer_sets, languages, np.full(slots, -1, np.int32))
+    taught = np.where(np.arange(len(lengths)) % 2, -1, np.arange(len(lengths))).astype(np.int32)
+    return TokenBatch(step, "mono", ids, lengths, answer_sets, languages, np.full(slots, -1, np.int32), taught)
+
+
+class Vectors:
+    """Stands in for a teacher's: text n has n + 1 in both of its numbers, and none has zeros."""
+
+    def take(self, numbers):
+        return np.repeat(numbers[:, None] + 1, 2, axis=1).astype(np.float32)
+
+
+def test_the_vectors_of_a_teacher_travel_with_the_texts_that_it_reads():
+    batch = token_batch(negatives=1)
+    assert on_device(batch, CPU, 2, Vectors()).taught[:, 0].tolist() == [1, 0, 3, 0, 5]
+    assert on_device(batch, CPU, 2).taught is None
+    unread = replace(batch, taught=np.full(5, -1, np.int32))
+    assert on_device(unread, CPU, 2, Vectors()).taught is None
 
 
 @pytest.mark.parametrize("negatives", range(7))

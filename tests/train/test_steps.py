@@ -1,21 +1,25 @@
 """A training's steps, without Ray: they learn, they are a function of their place, and they go on bit for bit."""
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from documented import write_module
 from small_study import small_study
 
 from hybridtune.errors import InputError
 from hybridtune.model.packing import TokenRows
+from hybridtune.model.projection import orthogonal
 from hybridtune.train.feed import DeviceBatch
 from hybridtune.train.optimizer import learning_rate_share
 from hybridtune.train.progress import Clock, Progress
 from hybridtune.train.step import TrainingStep, answer_out_of_memory, is_out_of_memory, seed_dropout
 
 STEPS = 8
+TEACHER = 20  # numbers of its vectors; those of the encoder have 16
 CPU = torch.device("cpu")
 FIXED = {"batch_size": 4, "max_steps": STEPS, "learning_rate": 1e-2, "precision": "float32", "dropout": 0.1}
 
@@ -29,7 +33,8 @@ def device_batch(step, negatives=0, kind="mono", chunk_size=None):
     draw = np.random.default_rng((7, step))
     rows = [draw.integers(5, 100, draw.integers(3, 9), np.int32) for _ in range(8 + negatives)]
     answer_sets, none = torch.tensor([0, 1, 1, 2]), torch.full((4,), -1)
-    return DeviceBatch(step, kind, 4, TokenRows.of(rows).split(chunk_size), answer_sets, none)
+    taught = F.normalize(torch.from_numpy(draw.standard_normal((len(rows), TEACHER), np.float32)), dim=1)
+    return DeviceBatch(step, kind, 4, TokenRows.of(rows).split(chunk_size), answer_sets, none, taught)
 
 
 class Made:
@@ -40,7 +45,8 @@ class Made:
         self.pad_id = tokenizer.pad_id
 
     def fresh(self):
-        return TrainingStep(self.study, str(self.folder), self.pad_id, CPU, rank=0)
+        width = TEACHER if self.study.teacher_key is not None else None
+        return TrainingStep(self.study, str(self.folder), self.pad_id, CPU, rank=0, teacher_width=width)
 
     def run(self, training, start, stop):
         align = self.study.mix.align_share
@@ -133,19 +139,31 @@ def test_a_step_moves_the_passages_ahead_of_the_hard_negatives(tiny):
     assert without.loss < losses[0]  # fewer columns, a smaller sum under the fraction
 
 
-def test_an_align_batch_draws_translations_to_the_frozen_teacher(tiny):
-    training = Made(tiny, study_of({"align_share": 0.5}, dropout=0.0)).fresh()
-    batch = device_batch(0, kind="align", chunk_size=3)  # the teacher reads the first four texts: a chunk and a third
-    before = [parameter.clone() for parameter in training.teacher.parameters()]
-    with torch.no_grad():
-        taught = torch.cat([training.teacher(chunk) for chunk in batch.chunks])[:4]
+@pytest.mark.parametrize("width", [16, TEACHER])
+def test_an_align_batch_draws_translations_to_the_vectors_of_the_teacher(tiny, width):
+    made = Made(tiny, study_of({"align_share": 0.5}, dropout=0.0))
+    training = TrainingStep(made.study, str(made.folder), made.pad_id, CPU, rank=0, teacher_width=width)
+    batch = device_batch(0, kind="align", chunk_size=3)
+    batch = replace(batch, taught=F.normalize(batch.taught[:, :width], dim=1))
+    taught = batch.taught[:4].clone()
     losses = [float(training.step(batch).loss) for _ in range(10)]
-    assert losses[-1] < 0.5 * losses[0]
-    assert all(torch.equal(one, other) for one, other in zip(before, training.teacher.parameters(), strict=True))
+    assert losses[-1] < 0.7 * losses[0]
+    assert torch.equal(taught, batch.taught[:4])
+    weight = torch.eye(16)
+    if width != 16:
+        weight = training.optimizer.extras["projection"]
+        assert weight.shape == (width, 16)
+        assert not torch.equal(weight, orthogonal(width, 16, 5))  # it learns
     with torch.no_grad():
-        students = torch.cat([training.model(chunk) for chunk in batch.chunks])
+        students = F.normalize(torch.cat([training.model(chunk) for chunk in batch.chunks]) @ weight.T, dim=1)
     expected = 1 - (students * taught.repeat(2, 1)).sum(1).mean()
     assert float(training.step(batch).loss) == pytest.approx(float(expected), abs=1e-5)
+
+
+def test_a_projection_that_is_thrown_away_is_in_no_weights_that_are_served(tiny):
+    served = Made(tiny, study_of({"align_share": 0.3})).fresh().snapshot()
+    assert served.weights.keys() == Made(tiny, study_of()).fresh().snapshot().weights.keys()
+    assert [*served.training] == ["projection"]
 
 
 def test_chunks_change_nothing_but_the_memory(tiny):

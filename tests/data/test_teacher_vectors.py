@@ -1,0 +1,51 @@
+"""The vectors of a teacher by the numbers of a store, and the texts that it has to read."""
+
+import numpy as np
+import pytest
+from handmade import corpus_of, plan
+
+from hybridtune.data.teacher_vectors import TeacherVectors, aligned_texts, save_vectors
+
+BOTH = ["de", "en"]
+MIXED = corpus_of((9, BOTH, BOTH, 0), (6, [], ["en", "sw", "yo"], 0), (5, ["sw"], ["sw"], 0), (4, [], ["de", "yo"], 0))
+NUMBERS = np.array([2, 3, 7, 20], np.int32)
+
+
+@pytest.fixture
+def vectors(tmp_path):
+    """Vectors of four texts: text n has n in all of its three numbers."""
+    for name, part in (("a", NUMBERS[:3]), ("b", NUMBERS[3:])):
+        np.save(tmp_path / f"{name}.npy", np.repeat(part[:, None], 3, axis=1).astype(np.float32))
+    save_vectors(tmp_path, NUMBERS, [tmp_path / "a.npy", tmp_path / "b.npy"], "somebody")
+    return TeacherVectors.open(tmp_path)
+
+
+@pytest.mark.parametrize("wanted", [[20, 2, 2, 7, 3], [-1, 7, -1], [-1], []])
+def test_texts_have_the_vectors_of_their_numbers_and_none_has_zeros(vectors, wanted):
+    taken = vectors.take(np.array(wanted, np.int32))
+    assert (taken.shape, taken.dtype, vectors.width) == ((len(wanted), 3), np.float32, 3)
+    assert taken[:, 0].tolist() == [max(0, number) for number in wanted]
+    assert (taken == taken[:, :1]).all()
+
+
+@pytest.mark.parametrize("number", [0, 4, 21, 1000])
+def test_a_text_that_was_not_read_is_no_vector_of_another(vectors, number):
+    with pytest.raises(KeyError, match=f"no vector of text {number}"):
+        vectors.take(np.array([2, number], np.int32))
+
+
+def test_a_block_that_is_missing_is_noticed(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros((3, 2), np.float32))
+    with pytest.raises(AssertionError, match="missing"):
+        save_vectors(tmp_path, NUMBERS, [tmp_path / "a.npy"], "somebody")
+    assert not (tmp_path / "teacher.json").exists()
+
+
+@pytest.mark.parametrize("languages", [(), ("en",), ("yo", "de")])
+def test_align_batches_read_what_the_teacher_has_read_and_nothing_else(languages):
+    one = plan(MIXED, align_share=0.5, teacher_languages=languages)
+    read = set()
+    for batch in one.batches(0, 400):
+        if batch.kind == "align":
+            read |= set(MIXED.passages[batch.groups, batch.languages[:, 0]].tolist())
+    assert read == set(aligned_texts(MIXED, languages).tolist())
