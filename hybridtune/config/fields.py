@@ -352,6 +352,12 @@ class Train(Part):
         description="what becomes of the linear map to the width of a teacher with another one: thrown away after the "
         "training, or kept as a Dense layer of the model",
     )
+    distil: Literal["kl", "margin_mse"] | None = Field(
+        default=None,
+        description="also learn the scores that the teacher gives the batch: its distribution over the passages (kl), "
+        "or their margins to the query's own passage (margin_mse)",
+    )
+    distil_weight: Positive = Field(default=1.0, description="of that loss, beside the contrastive one")
     weight_decay: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = Field(
         default=0.01, description="of matrices, not of vectors"
     )

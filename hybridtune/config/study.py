@@ -98,9 +98,14 @@ class Study(Part):
     @property
     def teacher_key(self) -> str | None:
         """What tells the teacher from others that a search may try; None: nothing is taught."""
-        if not self.mix.align_share:
+        if not (self.mix.align_share or self.scored_by_teacher):
             return None
         return self.train.teacher or f"the starting encoder, pooled by {self.encoder.pooling}"
+
+    @property
+    def scored_by_teacher(self) -> bool:
+        """Whether a teacher's scores of mono and cross batches are learnt."""
+        return self.train.distil is not None and self.train.teacher is not None
 
     @property
     def eval_steps(self) -> int:

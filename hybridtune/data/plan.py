@@ -18,7 +18,7 @@ import numpy as np
 from hybridtune.config.checks import without_end
 from hybridtune.config.names import ORIGINS
 from hybridtune.data.corpus import Corpus
-from hybridtune.data.sampling import Draws, Kind, make_cells, usable_pairs
+from hybridtune.data.sampling import Draws, Kind, language_columns, make_cells, usable_pairs
 from hybridtune.data.schedule import Schedule, Shape
 from hybridtune.data.weights import make_weights, named_pairs, pair_name
 from hybridtune.errors import InputError
@@ -74,10 +74,13 @@ class HybridPlan:
         translated_weight: a pair that a machine translated counts as if it occurred so many times.
         bitext_weight: and so do groups without a query, among the align batches.
         align_share: share of all batches that are align batches, in [0, 1).
-        teacher_languages: languages that the teacher reads; none: of two, the one with more mono pairs.
+        teacher_languages: languages that the teacher reads; none: all, and of two translations the one in the language
+            with more mono pairs.
+        scored_by_teacher: whether a teacher reads the mono and cross batches too.
 
     Attributes:
         corpus: the texts; a batch names them by their rows and columns.
+        teacher_columns: of the teacher's languages.
         left_out: languages with too few groups for a mono batch.
         left_out_pairs: of ``single_pair``: language pairs with too few groups for a cross batch.
         held_out_pairs: pairs that the data has and that weights of 0, or ``unseen_pairs``, leave out.
@@ -120,6 +123,7 @@ class HybridPlan:
         bitext_weight: float = 1.0,
         align_share: float = 0.0,
         teacher_languages: Sequence[str] = (),
+        scored_by_teacher: bool = False,
     ) -> None:
         self.corpus = corpus = groups if isinstance(groups, Corpus) else Corpus.from_groups(groups)
         self.batch_size = batch_size
@@ -127,6 +131,8 @@ class HybridPlan:
         self.single_pair = cross_batch == "single_pair"
         self.data_sets = tuple(data_weights or ())
         self.align_share = align_share
+        self.teacher_columns = language_columns(corpus, teacher_languages)
+        self.scored_by_teacher = scored_by_teacher
         self._align = Schedule(align_share, _phase(seed, 8))
         ratios = {"mixing_ratio": mixing_ratio}
         if schedule != "constant":

@@ -24,21 +24,27 @@ _HELD_OUT = "but for those that weights of 0 or data.unseen_pairs hold out"
 _GOLDEN = 0.6180339887498949  # multiples of it, modulo 1, fill [0, 1) as evenly as any sequence can
 
 
-def translations(corpus: Corpus, teacher_languages: Sequence[str]) -> list[Pair]:
-    """Return the pairs of which some group has passages in both languages; the teacher reads the first.
-
-    The teacher reads the languages of ``teacher_languages``, else all. Of two, it reads the one with more mono pairs
-    (of equals, the first in the alphabet).
-    """
+def language_columns(corpus: Corpus, teacher_languages: Sequence[str]) -> list[int]:
+    """Return the columns of the languages that a teacher reads, in the order given."""
     for language in teacher_languages:
         if language not in corpus.languages:
             raise InputError(
                 f"train.teacher_languages: the training data has no text in {language!r}"
                 f"{nearest(language, corpus.languages)}"
             )
+    return [corpus.languages.index(language) for language in teacher_languages]
+
+
+def translations(corpus: Corpus, teacher_languages: Sequence[str]) -> list[Pair]:
+    """Return the pairs of which some group has passages in both languages; the teacher reads the first.
+
+    The teacher reads the languages of ``teacher_languages``, else all. Of two, it reads the one with more mono pairs
+    (of equals, the first in the alphabet).
+    """
+    columns = language_columns(corpus, teacher_languages)
     mono = corpus.pair_counts().diagonal()
     order = sorted(range(len(mono)), key=lambda x: (-mono[x], x))
-    readers = [x for x in order if not teacher_languages or corpus.languages[x] in teacher_languages]
+    readers = [x for x in order if not columns or x in columns]
     others = [*readers, *sorted(set(order) - set(readers))]
     pairs = sorted((x, y) for rank, x in enumerate(readers) for y in others[rank + 1 :])
     return [pair for pair in pairs if len(groups_of(corpus, pair, aligned=True))]

@@ -10,7 +10,7 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ import pyarrow as pa
 from hybridtune.data.plan import BatchSpec, HybridPlan
 from hybridtune.data.sampling import Kind
 from hybridtune.data.store import TokenStore
+from hybridtune.data.teacher_vectors import read_instead
 from hybridtune.metrics.arrays import Int32
 
 ROW_BYTES, ROW_PAIRS = 2**23, 2**13  # of token ids and of pairs in a row of the pipeline, at most, about
@@ -125,12 +126,9 @@ def _serve(items: pa.Table, plan: HybridPlan, store: str, rows: slice, negatives
 
 def _gather(plan: HybridPlan, specs: list[BatchSpec], rows: slice, most: int, store: TokenStore) -> pa.Table:
     """Make one row of the pipeline: the batches of n steps."""
-    numbers, answer_sets = _texts(plan, specs, rows, most)
-    real = numbers >= 0
-    taught = np.full_like(numbers, -1)
-    aligns = [spec.kind == "align" for spec in specs]
-    taught[aligns, : rows.stop - rows.start] = numbers[aligns, : rows.stop - rows.start]
-    ids, lengths = store.take(numbers[real])
+    texts = _texts(plan, specs, rows, most)
+    real = texts.numbers >= 0
+    ids, lengths = store.take(texts.numbers[real])
     columns = {
         "steps": np.array([spec.step for spec in specs], np.int64),
         "kinds": np.array([KINDS.index(spec.kind) for spec in specs], np.int8),
@@ -139,8 +137,8 @@ def _gather(plan: HybridPlan, specs: list[BatchSpec], rows: slice, most: int, st
         "lengths": lengths.astype(np.int32),
         "answer_sets": plan.corpus.answer_sets[np.concatenate([spec.groups[rows] for spec in specs])],
         "languages": np.stack([spec.languages[rows] for spec in specs]).ravel(),
-        "negative_answer_sets": answer_sets.ravel(),
-        "taught": taught[real],
+        "negative_answer_sets": texts.answer_sets.ravel(),
+        "taught": texts.taught[real],
     }
     return pa.table({name: _one_row(values) for name, values in columns.items()})
 
@@ -149,13 +147,15 @@ def _one_row(values: npt.NDArray[Any]) -> pa.Array:
     return pa.ListArray.from_arrays(np.array([0, len(values)], np.int32), pa.array(values))
 
 
-def _texts(plan: HybridPlan, specs: list[BatchSpec], rows: slice, most: int) -> tuple[Int32, Int32]:
-    """Return the texts of n steps.
+class _Texts(NamedTuple):
+    """The texts of n steps, as a worker has them; slots is b times the most negatives of a pair."""
 
-    Returns:
-        [n, 2b + slots] numbers of a worker's queries, passages and hard negatives, -1 after the last of these, and
-        [n, slots] the answer sets of the negatives; slots is b * ``most``.
-    """
+    numbers: Int32  # [n, 2b + slots] of queries, passages and hard negatives, -1 after the last of these
+    answer_sets: Int32  # [n, slots] of the negatives
+    taught: Int32  # [n, 2b + slots] numbers of the texts that the teacher reads in place of each, -1 for none
+
+
+def _texts(plan: HybridPlan, specs: list[BatchSpec], rows: slice, most: int) -> _Texts:
     corpus, n = plan.corpus, len(specs)
     groups = np.stack([spec.groups[rows] for spec in specs])  # [n, b]
     columns = np.stack([spec.languages[rows] for spec in specs])  # [n, b, 2]
@@ -166,13 +166,24 @@ def _texts(plan: HybridPlan, specs: list[BatchSpec], rows: slice, most: int) -> 
     for side, kind in ((corpus.queries, ~aligns), (corpus.passages, aligns)):
         numbers[kind, :size] = side[groups[kind], columns[kind, :, 0]]
     numbers[:, size : 2 * size] = corpus.passages[groups, columns[:, :, 1]]
+    taught = np.full_like(numbers, -1)
+    taught[aligns, :size] = numbers[aligns, :size]
+    if plan.scored_by_teacher:
+        for place, side in enumerate((corpus.queries, corpus.passages)):
+            read = read_instead(side, groups[~aligns], columns[~aligns, :, place], plan.teacher_columns)
+            taught[~aligns, place * size : (place + 1) * size] = read
     for row in np.flatnonzero(~aligns) if most else ():
         draws = np.random.default_rng((plan.seed, _PURPOSE, specs[row].step)).random(plan.batch_size)  # of all workers
         chosen = corpus.draw_negatives(groups[row], columns[row, :, 1], draws[rows], most)  # [b, most]
         real = chosen[chosen >= 0]
-        numbers[row, 2 * size : 2 * size + len(real)] = corpus.negative_texts[real]
+        here = slice(2 * size, 2 * size + len(real))
+        numbers[row, here] = corpus.negative_texts[real]
         answer_sets[row, : len(real)] = corpus.negative_answer_sets[real]
-    return numbers, answer_sets
+        if plan.scored_by_teacher:
+            of = columns[row, np.nonzero(chosen >= 0)[0], 1]  # languages of the negatives
+            can = np.isin(of, plan.teacher_columns) | (not plan.teacher_columns)
+            taught[row, here] = np.where(can, numbers[row, here], -1)
+    return _Texts(numbers, answer_sets, taught)
 
 
 def _batches(table: pa.Table) -> Iterator[TokenBatch]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from hybridtune.data.corpus import Corpus
-from hybridtune.data.sampling import translations
+from hybridtune.data.sampling import language_columns, translations
 from hybridtune.metrics.arrays import Float32, Int32
 
 META = "teacher.json"  # written last: a folder that has it is whole
@@ -80,3 +80,36 @@ def aligned_texts(corpus: Corpus, teacher_languages: Sequence[str]) -> Int32:
     ]
     found: Int32 = np.unique(np.concatenate([*texts, np.zeros(0, np.int32)]))
     return found[found >= 0]
+
+
+def scored_texts(corpus: Corpus, teacher_languages: Sequence[str], *, negatives: bool) -> Int32:
+    """Return the numbers, ascending, of the texts that a teacher may read in mono and cross batches.
+
+    With ``negatives`` the hard ones are among them.
+    """
+    columns = language_columns(corpus, teacher_languages) or list(range(len(corpus.languages)))
+    texts = [side[:, columns].ravel() for side in (corpus.queries, corpus.passages)]
+    if negatives:
+        texts.append(corpus.negative_texts[np.isin(corpus.negative_cells % len(corpus.languages), columns)])
+    found: Int32 = np.unique(np.concatenate(texts))
+    return found[found >= 0]
+
+
+def read_instead(side: Int32, groups: Int32, columns: Int32, readers: Sequence[int]) -> Int32:
+    """Return the numbers of the texts that a teacher reads in place of some: of a group, in a language that it knows.
+
+    Args:
+        side: [G, L] the queries, or the passages, of a corpus.
+        groups: of the texts, of any shape.
+        columns: of their languages, of the same shape.
+        readers: columns of the languages that the teacher reads; none: all.
+
+    Returns:
+        The text itself in such a language, else the group's in the first of these that it has, else -1.
+    """
+    own: Int32 = side[groups, columns]
+    if not readers:
+        return own
+    others = side[groups][..., readers]  # [..., R]
+    first = np.take_along_axis(others, (others >= 0).argmax(-1)[..., None], -1)[..., 0]
+    return np.where(np.isin(columns, readers), own, first)

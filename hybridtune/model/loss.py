@@ -5,8 +5,8 @@ Unit vectors of one worker's texts go in (`encoder`), a `LossOutput` comes out; 
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -58,18 +58,31 @@ _EMPTY = -2  # answer set of a column that holds no text
 
 
 @dataclass(frozen=True)
+class Scored:
+    """The scores of this worker's b rows, queries, over the C columns: the passages and negatives of all workers."""
+
+    scores: Tensor  # [b, C] cosine over temperature, -inf where the row may not see the column
+    own: Tensor  # [b] the column that answers each row
+    texts: Tensor  # [C, D] unit vectors of the columns
+    temperature: float | Tensor
+
+
+@dataclass(frozen=True)
 class LossOutput:
     """The loss of one step, a scalar: the mean over this worker's rows; and two signs of its health.
 
     Attributes:
+        loss: all that is minimised.
         accuracy: share of this worker's rows whose own answer scores highest of all columns, in [0, 1].
         spread: mean variance of the embedding dimensions over the batch, times D; near 0 is a collapsed encoder,
             1 the most that unit vectors can have.
+        beside: the losses beside InfoNCE that ``loss`` holds, by name and before their weights, without gradient.
     """
 
     loss: Tensor
     accuracy: Tensor
     spread: Tensor
+    beside: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def info_nce(
@@ -83,6 +96,7 @@ def info_nce(
     matryoshka: Sequence[int] = (),
     near_duplicate: float | None = None,
     row_loss: RowLoss | None = None,
+    beside: Mapping[str, tuple[float, Callable[[Scored], Tensor]]] | None = None,
 ) -> LossOutput:
     """Take the contrastive loss of a batch: -log softmax of cos(q_i, p_j) / temperature at j = i.
 
@@ -105,6 +119,7 @@ def info_nce(
         near_duplicate: a column is masked too if the cosine of its text with the row's own passage is over this (of a
             query, the passage that answers it). None masks by answer set alone.
         row_loss: takes the place of the cross-entropy, for each direction and matryoshka width; see `RowLoss`.
+        beside: losses that are added, by name, each with its weight: of the scores of the queries at the full width.
 
     Raises:
         ValueError: fewer negative_answer_sets than negatives, or a width that does not cut.
@@ -130,8 +145,12 @@ def info_nce(
             of_queries = bias.view(len(queries), workers(), -1)[:, :, : len(queries)].flatten(1)  # [b, B]
             directions.append((passages, all_queries, of_queries))
         widths = (queries.shape[1], *matryoshka)
-        losses, accuracy = _row_losses(directions, widths, temperature, row_loss)
-        return LossOutput(torch.stack(losses).mean(), accuracy, _spread(queries, passages))
+        losses, scored = _row_losses(directions, widths, temperature, row_loss)
+        loss, more = torch.stack(losses).mean(), {}
+        for name, (weight, loss_of) in (beside or {}).items():
+            added = loss_of(scored)
+            loss, more[name] = loss + weight * added, added.detach()
+        return LossOutput(loss, _hits(scored.scores, scored.own), _spread(queries, passages), more)
 
 
 def align(
@@ -180,8 +199,8 @@ def _row_losses(
     widths: Sequence[int],
     temperature: float | Tensor,
     row_loss: RowLoss | None,
-) -> tuple[list[Tensor], Tensor]:
-    """Return the loss of each width and direction (rows [b, D], columns [C, D], bias [b, C]), the first's accuracy."""
+) -> tuple[list[Tensor], Scored]:
+    """Return the loss of each width and direction (rows [b, D], columns [C, D], bias [b, C]), the first's scores."""
     losses: list[Tensor] = []
     for width, (rows, columns, bias) in itertools.product(widths, directions):
         narrow_rows, narrow_columns = _cut(rows, width), _cut(columns, width)
@@ -189,12 +208,12 @@ def _row_losses(
         own = torch.arange(first, first + len(rows), device=rows.device)  # [b]
         scores = torch.addmm(bias, narrow_rows / temperature, narrow_columns.T)  # [b, C], -inf where masked
         if not losses:
-            accuracy = _hits(scores, own)
+            scored = Scored(scores, own, columns, temperature)
         if row_loss is None:
             losses.append(F.cross_entropy(scores, own))
         else:
             losses.append(row_loss(narrow_rows, narrow_columns, own, bias.isinf(), temperature))
-    return losses, accuracy
+    return losses, scored
 
 
 def _full(vectors: Tensor) -> Tensor:

@@ -99,7 +99,12 @@ def _taught(study: Study, public: Study) -> str:
         who = "the starting encoder"
     else:
         who = f"{name} ({licence_of(str(study.train.teacher)) or 'licence not given'})"
-    return f"Teacher: {who}; {study.mix.align_share:.3g} of all batches drew translations to its vectors."
+    taught = []
+    if study.mix.align_share:
+        taught.append(f"{study.mix.align_share:.3g} of all batches drew translations to its vectors")
+    if study.scored_by_teacher:
+        taught.append(f"its scores of the other batches were distilled ({study.train.distil})")
+    return f"Teacher: {who}; {'; '.join(taught)}."
 
 
 def _kinds(table: Sequence[Row]) -> list[str]:

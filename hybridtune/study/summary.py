@@ -20,7 +20,7 @@ from hybridtune.search.arms import FEWEST_TO_STOP, arms, expected_trials, most_r
 from hybridtune.search.soups import soups_wanted
 from hybridtune.study.leak_guard import leak_counts, leak_lines
 from hybridtune.study.preflight import Preflight
-from hybridtune.study.teachers import projected_width
+from hybridtune.study.teachers import projected_width, taught_trials
 
 
 def opening_lines(preflight: Preflight) -> list[str]:
@@ -209,19 +209,19 @@ def _without_effect(study: Study, plan: HybridPlan) -> list[str]:
         lines.append(f"mix.final_ratio {mix.final_ratio:g} has no effect: mix.schedule is constant")
     if mix.schedule == "step" and mix.step_at in (0, 1) and "mix.step_at" not in searched:
         lines.append(f"mix.step_at {mix.step_at:g}: the mixing ratio never changes within the training")
-    aligning = mix.align_share or "mix.align_share" in searched
-    lines += _idle_teacher(study, bool(aligning))
+    lines += _idle_teacher(study)
     if mix.align_share and not plan.align_batches(study.train.max_steps):
         lines.append(f"mix.align_share {mix.align_share:g}: no align batch within {study.train.max_steps} steps")
     return lines
 
 
-def _idle_teacher(study: Study, teaches: bool) -> list[str]:
+def _idle_teacher(study: Study) -> list[str]:
     """Return lines on settings of a teacher that change nothing."""
     train, searched, lines = study.train, study.search.space, []
+    teaches = any(taught_trials(study))
     for name in ("teacher", "teacher_languages"):
         if (getattr(train, name) or f"train.{name}" in searched) and not teaches:
-            lines.append(f"train.{name} has no effect: mix.align_share is 0")
+            lines.append(f"train.{name} has no effect: mix.align_share is 0, and train.distil null")
     if train.teacher_projection == "kept" and projected_width(study) is None:
         lines.append("train.teacher_projection has no effect: the teacher's vectors have the width of the encoder's")
     return lines

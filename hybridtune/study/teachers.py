@@ -13,7 +13,7 @@ from hybridtune.config.space import corners
 from hybridtune.config.study import Study
 from hybridtune.data.corpus import Corpus
 from hybridtune.data.store import StoreRecipe
-from hybridtune.data.teacher_vectors import aligned_texts
+from hybridtune.data.teacher_vectors import aligned_texts, scored_texts
 from hybridtune.errors import InputError
 from hybridtune.evaluate.encode import Actors
 from hybridtune.metrics.arrays import Int32
@@ -21,20 +21,23 @@ from hybridtune.model.folder import check_fit, model_digest, teacher_settings, v
 from hybridtune.model.tokenizer import pretrained_tokenizer
 from hybridtune.train.teaching import Lesson, teach
 
-_DECIDE = ("train.teacher", "train.teacher_languages", "encoder.pooling", "mix.align_share")
+_OF_TRAIN = ("teacher", "teacher_languages", "distil", "negatives")
+_DECIDE = ("encoder.pooling", "mix.align_share", *(f"train.{name}" for name in _OF_TRAIN))
 
 
 def taught_trials(study: Study) -> Iterator[Study]:
     """Yield the study, and it with each choice of what is taught that a trial may get, as far as anything is."""
+    return (trial for trial in _trials(study) if trial.teacher_key is not None)
+
+
+def _trials(study: Study) -> Iterator[Study]:
     for values in ({}, *corners(study.search.space, _DECIDE)):
         parts: dict[str, dict[str, Any]] = {}
         for name, value in values.items():
             section, field = name.split(".")
             parts.setdefault(section, {})[field] = value
         update = {section: getattr(study, section).model_copy(update=fields) for section, fields in parts.items()}
-        trial = study.model_copy(update=update)  # not validated: other fields have the values of other trials
-        if trial.teacher_key is not None:
-            yield trial
+        yield study.model_copy(update=update)  # not validated: other fields have the values of other trials
 
 
 def check_teachers(study: Study) -> None:
@@ -43,8 +46,13 @@ def check_teachers(study: Study) -> None:
     Raises:
         InputError: the first thing that is wrong.
     """
-    for trial in taught_trials(study):
-        if trial.train.teacher is not None:
+    for trial in _trials(study):
+        if trial.train.distil is not None and trial.train.teacher is None:
+            raise InputError(
+                f"train.distil {trial.train.distil}: needs an encoder that scores the batches: name one by "
+                f"train.teacher (the start is {study.encoder.name}), or leave train.distil out"
+            )
+        if trial.teacher_key is not None and trial.train.teacher is not None:
             settings = teacher_settings(trial.train.teacher, trial.encoder)
             tokenizer = pretrained_tokenizer(settings.name, settings.trust_remote_code)
             check_fit(settings, tokenizer.largest_id)
@@ -102,13 +110,22 @@ def teach_all(
         key = str(trial.teacher_key)
         settings = teacher_settings(trial.train.teacher, trial.encoder)
         used[key] = settings if trial.train.teacher is not None else settings.model_copy(update={"name": source})
-        texts.setdefault(key, []).append(aligned_texts(corpus, trial.train.teacher_languages))
+        texts.setdefault(key, []).extend(_texts(trial, corpus))
     folders = {}
     for key, settings in used.items():
         tokenizer = pretrained_tokenizer(settings.name, settings.trust_remote_code)
         lesson = Lesson(settings.name, settings, tokenizer, model_digest(settings), reduce(np.union1d, texts[key]))
         folders[key] = teach(root, store, lesson, actors, progress)
     return folders
+
+
+def _texts(trial: Study, corpus: Corpus) -> Iterator[Int32]:
+    """Yield the numbers of the texts that the teacher of a trial may read."""
+    train = trial.train
+    if trial.mix.align_share:
+        yield aligned_texts(corpus, train.teacher_languages)
+    if trial.scored_by_teacher:
+        yield scored_texts(corpus, train.teacher_languages, negatives=train.negatives > 0)
 
 
 def _width(encoder: Encoder) -> int | None:

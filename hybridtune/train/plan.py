@@ -31,4 +31,5 @@ def make_plan(corpus: Corpus, study: Study) -> HybridPlan:
         bitext_weight=mix.bitext_weight,
         align_share=mix.align_share,
         teacher_languages=train.teacher_languages,
+        scored_by_teacher=study.scored_by_teacher,
     )

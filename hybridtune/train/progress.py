@@ -1,18 +1,22 @@
 """The progress of a training, as its checkpoints hold it, and the means that are reported between two scores."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
+from hybridtune.config.fields import Train
 from hybridtune.config.study import Study
 from hybridtune.metrics.metrics import direction
 from hybridtune.model.loss import LossOutput
 from hybridtune.train.feed import DeviceBatch
 
 Metrics = dict[str, Any]
+# The losses beside InfoNCE, and whether a training has each.
+BESIDE: dict[str, Callable[[Train], bool]] = {"distil_loss": lambda train: train.distil is not None}
 # The metrics that say how far a training went, not how good it is.
 EXTENT = ("step", "pairs", "setup_seconds", "train_seconds", "score_seconds", "realised_ratio")
 
@@ -108,28 +112,31 @@ class Totals:
     def start(self, waited: float = 0.0) -> None:
         """Begin anew, after so many seconds of waiting for data."""
         self._waited = waited
-        self._sums = torch.zeros(2, 3, device=self._device)  # pair batches, align batches
+        width = 3 + len(BESIDE)
+        self._sums = torch.zeros(2, width, device=self._device)  # pair batches, align batches
         self._counts = torch.zeros(2, 2)  # on the CPU, where they are known: nothing waits for the device
         self._started = time.perf_counter()
 
     def add(self, batch: DeviceBatch, output: LossOutput) -> None:
         """Add the next step's."""
         row = int(batch.kind == "align")
-        self._sums[row] += torch.stack([output.loss.detach(), output.accuracy, output.spread])
+        none = torch.zeros((), device=self._device)
+        beside = [output.beside.get(name, none) for name in BESIDE]
+        self._sums[row] += torch.stack([output.loss.detach(), output.accuracy, output.spread, *beside])
         self._counts[row] += torch.tensor([1.0, (batch.texts - 2 * batch.pairs) / batch.pairs])
 
     def means(self, step: int, waited: float) -> tuple[Metrics, float]:
         """Return the means over the steps and workers since the last report, and the seconds they took here.
 
         Returns:
-            ``{"step", "loss", "accuracy", "spread", "negatives", "data_wait"}`` of mono and cross batches, with
-            ``align_loss`` where the study has align batches; data_wait is the share of the seconds spent waiting for
-            data, in [0, 1]. And the seconds.
+            ``{"step", "loss", "accuracy", "spread", "negatives", "data_wait"}`` of mono and cross batches, with the
+            losses beside InfoNCE that the study has, and with ``align_loss`` where it has align batches; data_wait is
+            the share of the seconds spent waiting for data, in [0, 1]. And the seconds.
         """
-        sums = torch.cat([self._sums, self._counts.to(self._device)], dim=1)  # [2, 5]
+        sums = torch.cat([self._sums, self._counts.to(self._device)], dim=1)  # [2, 5 + losses beside InfoNCE]
         if dist.is_initialized() and dist.get_world_size() > 1:
             dist.all_reduce(sums)
-        (loss, accuracy, spread, pairs, negatives), aligned = sums.tolist()
+        (loss, accuracy, spread, *beside, pairs, negatives), aligned = sums.tolist()
         pairs = max(pairs, 1.0)
         seconds = time.perf_counter() - self._started
         metrics = {
@@ -141,5 +148,8 @@ class Totals:
             "data_wait": (waited - self._waited) / seconds,
         }
         if self._study.mix.align_share:
-            metrics["align_loss"] = aligned[0] / max(aligned[3], 1.0)
+            metrics["align_loss"] = aligned[0] / max(aligned[-2], 1.0)
+        for (name, is_used), total in zip(BESIDE.items(), beside, strict=True):
+            if is_used(self._study.train):
+                metrics[name] = total / pairs
         return metrics, seconds

@@ -3,6 +3,7 @@
 Where a step does not fit the device, it is known by `is_out_of_memory` and answered by `answer_out_of_memory`.
 """
 
+import functools
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -16,8 +17,9 @@ from hybridtune.config.hooks import load_hook
 from hybridtune.config.study import Study
 from hybridtune.errors import InputError
 from hybridtune.model import gradcache
+from hybridtune.model.distil import distil, teacher_scores
 from hybridtune.model.encoder import load_encoder, prepare_for_training
-from hybridtune.model.loss import LearnedTemperature, LossOutput, RowLoss, align, info_nce
+from hybridtune.model.loss import LearnedTemperature, LossOutput, RowLoss, Scored, align, info_nce
 from hybridtune.model.projection import Projection
 from hybridtune.train.checkpoint import Average, Snapshot, load_checkpoint, take_snapshot
 from hybridtune.train.feed import DeviceBatch
@@ -63,6 +65,7 @@ class TrainingStep:
         if train.learn_temperature:
             self.temperature = LearnedTemperature(train.temperature, *train.temperature_range).to(device)
         extras = {"temperature": self.temperature.log_ratio} if self.temperature is not None else {}
+        self._teacher_width = teacher_width
         self._projection = None  # of align batches, to a teacher of another width
         if teacher_width not in (None, self.model.width):
             self._projection = Projection(self.model.width, teacher_width, study.seed).to(device)
@@ -117,9 +120,24 @@ class TrainingStep:
                 train.matryoshka,
                 train.near_duplicate,
                 self._row_loss,
+                self._beside(batch),
             )
 
         return loss_of
+
+    def _beside(self, batch: DeviceBatch) -> dict[str, tuple[float, Callable[[Scored], Tensor]]]:
+        """Return the losses beside InfoNCE, with their weights."""
+        train = self.study.train
+        if train.distil is None or not self.study.scored_by_teacher:
+            return {}
+        taught = batch.taught
+        if taught is None:  # of this worker's texts the teacher reads none
+            taught = torch.zeros(batch.texts, self._teacher_width or 1, device=self.device)
+        slots = len(batch.negative_answer_sets)
+        # At the temperature that is set: one that is learnt would drift together with its own target.
+        targets, known = teacher_scores(taught, batch.pairs, slots, train.temperature)
+        learn = functools.partial(distil, train.distil, targets=targets, known=known)
+        return {"distil_loss": (train.distil_weight, learn)}
 
     def _align(self, batch: DeviceBatch) -> Callable[[Tensor], LossOutput]:
         pairs = batch.pairs

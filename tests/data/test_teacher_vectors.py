@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from handmade import corpus_of, plan
 
-from hybridtune.data.teacher_vectors import TeacherVectors, aligned_texts, save_vectors
+from hybridtune.data.teacher_vectors import TeacherVectors, aligned_texts, read_instead, save_vectors, scored_texts
+from hybridtune.errors import InputError
 
 BOTH = ["de", "en"]
 MIXED = corpus_of((9, BOTH, BOTH, 0), (6, [], ["en", "sw", "yo"], 0), (5, ["sw"], ["sw"], 0), (4, [], ["de", "yo"], 0))
@@ -49,3 +50,36 @@ def test_align_batches_read_what_the_teacher_has_read_and_nothing_else(languages
         if batch.kind == "align":
             read |= set(MIXED.passages[batch.groups, batch.languages[:, 0]].tolist())
     assert read == set(aligned_texts(MIXED, languages).tolist())
+
+
+@pytest.mark.parametrize("readers", [[], [1], [2, 0], [0, 1, 2]])
+def test_a_teacher_reads_the_text_itself_or_its_group_in_a_language_that_it_knows(readers):
+    side, groups = MIXED.passages, np.arange(len(MIXED.passages))
+    for column in range(len(MIXED.languages)):
+        found = read_instead(side, groups, np.full(len(groups), column), readers)
+        for group, number in zip(groups, found, strict=True):
+            own = side[group, column]
+            has = [x for x in readers if side[group, x] >= 0]
+            expected = own if not readers or column in readers else side[group, has[0]] if has else -1
+            assert number == expected
+
+
+@pytest.mark.parametrize("languages", [(), ("en",), ("yo", "de")])
+def test_scores_of_a_teacher_ask_for_texts_in_its_languages_alone(languages):
+    found = set(scored_texts(MIXED, languages, negatives=True).tolist())
+    columns = [MIXED.languages.index(language) for language in languages] or range(4)
+    expected = {int(n) for side in (MIXED.queries, MIXED.passages) for n in side[:, list(columns)].ravel() if n >= 0}
+    assert found == expected
+    for batch in plan(MIXED, teacher_languages=languages).batches(0, 100):
+        for side, place in ((MIXED.queries, 0), (MIXED.passages, 1)):
+            read = read_instead(
+                side, batch.groups, batch.languages[:, place], [MIXED.languages.index(x) for x in languages]
+            )
+            assert set(read[read >= 0].tolist()) <= found
+
+
+def test_a_language_that_the_data_has_not_is_named():
+    with pytest.raises(
+        InputError, match=r"train\.teacher_languages: the training data has no text in 'enn'; did you mean"
+    ):
+        plan(MIXED, teacher_languages=["enn"])

@@ -88,6 +88,29 @@ def test_all_kinds_of_batches_are_those_of_the_plan(store, workers):
     assert any(texts_of(batch)[2] for batch in slices[0])
 
 
+@pytest.mark.parametrize("languages", [(), ("en",)])
+def test_a_teacher_that_scores_reads_the_texts_in_its_languages(store, languages):
+    """Text number n begins with the id n."""
+    options = {"align_share": 0.3, "teacher_languages": languages, "scored_by_teacher": True}
+    plan = HybridPlan(store.corpus(), batch_size=SIZE, seed=3, **options)
+    corpus, unread = plan.corpus, 0
+    for spec, batch in zip(plan.batches(0, STEPS), served(plan, store)[1], strict=True):
+        queries, passages, negatives = ([ids[0] for ids in side] for side in texts_of(batch))
+        read = batch.taught.tolist()
+        if spec.kind == "align":
+            assert read == queries + [-1] * SIZE
+            continue
+        if not languages:
+            assert read == queries + passages + negatives
+            continue
+        en = corpus.languages.index("en")
+        expected = [side[spec.groups, en].tolist() for side in (corpus.queries, corpus.passages)]
+        assert [read[:SIZE], read[SIZE : 2 * SIZE]] == expected
+        assert read[2 * SIZE :] == negatives  # all negatives of this store are in English
+        unread += read.count(-1)
+    assert not unread  # every group has both languages
+
+
 def test_runs_grow_from_one_step_to_a_row(store, monkeypatch):
     monkeypatch.setattr(stream, "ROW_BYTES", 6.1 * 2 * SIZE * 4 * store.mean_length)
     items = pa.table({"start": [3], "stop": [30]})

@@ -9,11 +9,13 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
+from test_distil import naive_distil
 from test_loss import ANSWER_SETS, NEAR, naive, unit
 from torch import nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.nn.parallel import DistributedDataParallel
 
+from hybridtune.model.distil import distil, teacher_scores
 from hybridtune.model.gradcache import backward
 from hybridtune.model.loss import LearnedTemperature, align, info_nce
 from hybridtune.model.packing import TokenRows
@@ -37,6 +39,8 @@ CASES = {
     "align": {"align": 4},
     "align, a teacher of another width": {"align": 7},
     "all, a loss of one's own": ALL | {"own": True},
+    "scores of a teacher": {"hard": True, "distil": "kl"},
+    "margins of a teacher": ALL | {"near_duplicate": None, "distil": "margin_mse"},
 }
 OF_ENCODER = ALL | {"near_duplicate": 0.93}  # random weights: all texts are near each other
 SIZES = ("1", "3", "pairs", "whole")  # texts of a chunk; "pairs": one chunk without negatives, several with some
@@ -107,6 +111,7 @@ def step(model, texts_of, chunks_of, rows, case, size):
             case.get("matryoshka", ()),
             case.get("near_duplicate"),
             cross_entropy if case.get("own") else None,
+            beside(case, rows, owned),
         )
 
     output = backward(model, chunks, loss_of)
@@ -120,6 +125,21 @@ def step(model, texts_of, chunks_of, rows, case, size):
 def weighed(gradient):
     """One number that tells of all of a gradient."""
     return (gradient * torch.arange(1.0, gradient.numel() + 1).view_as(gradient)).sum()
+
+
+def taught(rows, owned):
+    """What a teacher makes of some rows' texts, and which texts it reads: not all."""
+    vectors = torch.cat([unit(PAIRS, 5, 6)[rows], unit(PAIRS, 5, 7)[rows], unit(7, 5, 8)[owned]])
+    read = torch.cat([torch.arange(PAIRS)[rows] % 5 > 0, torch.arange(PAIRS)[rows] % 4 > 0, OWNERS[owned] != 3])
+    return vectors * read[:, None], read
+
+
+def beside(case, rows, owned):
+    if not case.get("distil"):
+        return {}
+    b = rows.stop - rows.start
+    targets, known = teacher_scores(taught(rows, owned)[0], b, 2 * b, 0.3)
+    return {"distil_loss": (0.5, lambda scored: distil(case["distil"], scored, targets, known))}
 
 
 def cross_entropy(rows, columns, own, hidden, temperature):
@@ -206,6 +226,13 @@ def alone(model, vectors, case):
         hard = (negatives, THEIR_ANSWER_SETS.tolist()) if case.get("hard") else ((), ())
         rest = (case.get("symmetric", False), *hard, case.get("matryoshka", ()), case.get("near_duplicate"))
         loss, hits = naive(queries, passages, ANSWER_SETS, temperature, *rest)
+        if case.get("distil"):
+            vectors, read = taught(slice(0, PAIRS), OWNERS >= 0)
+            listed = [vector if can else None for vector, can in zip(vectors, read, strict=True)]
+            of_texts = [*ANSWER_SETS.tolist(), *THEIR_ANSWER_SETS.tolist()]
+            texts, sides = [*passages, *negatives], (listed[:PAIRS], listed[PAIRS:])
+            more = (ANSWER_SETS.tolist(), of_texts, sides, temperature, 0.3)
+            loss = loss + 0.5 * naive_distil(case["distil"], queries, texts, *more)
     loss.backward()
     of_logarithm = 0.1 * temperature.grad if case.get("learned") else None
     if case.get("align", 4) != 4:

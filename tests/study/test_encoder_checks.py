@@ -45,6 +45,12 @@ def test_what_fits_is_let_pass(folder):
         (None, {"freeze_layers": 2}, r"train\.freeze_layers 2: .* has 2 layers, and one at least .* give at most 1"),
         ({"freeze_layers": {"int": [0, 5]}}, {}, r"train\.freeze_layers 5: .* has 2 layers"),
         (None, {"teacher": "./nowhere"}, r"nowhere"),
+        (
+            None,
+            {"distil": "kl"},
+            r"train\.distil kl: needs an encoder that scores the batches: name one by train\.teacher",
+        ),
+        ({"distil": {"choice": [None, "margin_mse"]}}, {}, r"train\.distil margin_mse: needs an encoder"),
     ],
 )
 def test_what_does_not_fit_is_named(folder, space, train, message):

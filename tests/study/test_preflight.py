@@ -96,8 +96,12 @@ def test_what_is_left_out_or_without_effect_is_reported(prepared, kinds, mix, li
 @pytest.mark.parametrize(
     ("train", "mix", "lines"),
     [
-        ({"teacher": "x"}, {}, ["train.teacher has no effect: mix.align_share is 0"]),
-        ({"teacher_languages": ["en"]}, {}, ["train.teacher_languages has no effect: mix.align_share is 0"]),
+        ({"teacher": "x"}, {}, ["train.teacher has no effect: mix.align_share is 0, and train.distil null"]),
+        (
+            {"teacher_languages": ["en"]},
+            {},
+            ["train.teacher_languages has no effect: mix.align_share is 0, and train.distil null"],
+        ),
         (
             {"teacher_projection": "kept"},
             {},

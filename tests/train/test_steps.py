@@ -73,9 +73,16 @@ def same(one, other):
         study_of(),
         study_of(ema=0.9, learn_temperature=True, chunk_size=3, symmetric=True),
         study_of({"align_share": 0.3}, lora_rank=2, ema=0.9, matryoshka=[4, 8], near_duplicate=0.99),
+        study_of(distil="kl", teacher="x", learn_temperature=True, chunk_size=5),
         study_of(freeze_layers=1, layer_decay=0.7, gradient_checkpointing=True, chunk_size=2),
     ],
-    ids=["plain", "average, temperature, chunks", "adapters, align", "frozen, decay, checkpointing"],
+    ids=[
+        "plain",
+        "average, temperature, chunks",
+        "adapters, align",
+        "scores of a teacher",
+        "frozen, decay, checkpointing",
+    ],
 )
 def test_a_training_resumed_at_any_step_is_the_same_to_the_last_bit(tiny, tmp_path, study):
     if study.train.lora_rank:
@@ -158,6 +165,20 @@ def test_an_align_batch_draws_translations_to_the_vectors_of_the_teacher(tiny, w
         students = F.normalize(torch.cat([training.model(chunk) for chunk in batch.chunks]) @ weight.T, dim=1)
     expected = 1 - (students * taught.repeat(2, 1)).sum(1).mean()
     assert float(training.step(batch).loss) == pytest.approx(float(expected), abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["kl", "margin_mse"])
+def test_scores_of_a_teacher_are_learnt(tiny, kind):
+    training = Made(tiny, study_of(dropout=0.0, distil=kind, teacher="x", distil_weight=5.0)).fresh()
+    batch = device_batch(3, negatives=3)
+    outputs = [training.step(batch) for _ in range(12)]
+    learnt, losses = [float(one.beside["distil_loss"]) for one in outputs], [float(one.loss) for one in outputs]
+    assert learnt[-1] < 0.8 * learnt[0]
+    plain = Made(tiny, study_of(dropout=0.0)).fresh().step(batch)
+    assert losses[0] == pytest.approx(float(plain.loss) + 5 * learnt[0], rel=1e-5)
+    assert not plain.beside
+    unread = Made(tiny, study_of(dropout=0.0, distil=kind, teacher="x")).fresh().step(replace(batch, taught=None))
+    assert float(unread.beside["distil_loss"]) == 0
 
 
 def test_a_projection_that_is_thrown_away_is_in_no_weights_that_are_served(tiny):

@@ -1,0 +1,73 @@
+"""Losses on the scores of a batch beside InfoNCE: those of a teacher, learnt as a distribution or by their margins.
+
+`loss` gives a worker's `Scored` rows to these; all are means over the rows, so that their mean over the workers is the
+loss of one worker with all rows.
+"""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hybridtune.model.gather import gather
+from hybridtune.model.loss import Scored
+
+Kind = Literal["kl", "margin_mse"]
+
+
+def distil(kind: Kind, scored: Scored, targets: Tensor, known: Tensor) -> Tensor:
+    """Draw the scores of the rows to those of a teacher; columns that a row may not see are left out.
+
+    ``kl`` is the divergence of the student's softmax over the columns from the teacher's (natural logarithm),
+    ``margin_mse`` the mean over the columns of the squared difference of the two margins between the row's own answer
+    and the column.
+
+    Args:
+        kind: of the loss.
+        scored: the student's.
+        targets: [b, C] the teacher's scores; they get no gradient.
+        known: [b, C] bool, which of them there are. A row whose own answer has none, or nothing else, adds 0.
+
+    Returns:
+        Scalar: the mean over all rows of this worker.
+
+    Source: MarginMSE, arXiv 2010.02666, by what neighbouring tools make of it; KL of softmaxes as in FlagEmbedding.
+    """
+    rows = torch.arange(len(scored.own), device=scored.own.device)
+    hidden = scored.scores.isinf() | ~known | ~known[rows, scored.own][:, None]  # [b, C]
+    hidden[rows, scored.own] = False
+    if kind == "kl":
+        return divergence(targets.detach(), scored.scores, hidden).mean()
+    others = ~hidden
+    others[rows, scored.own] = False
+    ours, theirs = (own - every for own, every in ((s[rows, scored.own][:, None], s) for s in (scored.scores, targets)))
+    errors = (ours - theirs.detach()).masked_fill(~others, 0.0).square()  # [b, C]
+    return (errors.sum(1) / others.sum(1).clamp(min=1)).mean()
+
+
+def divergence(targets: Tensor, scores: Tensor, hidden: Tensor) -> Tensor:
+    """Return the divergence KL(p || q) [b] of q = softmax(scores) from p = softmax(targets), of [b, C] each.
+
+    Both are taken over the columns that are not ``hidden``; every row has one at least.
+    """
+    p, q = (values.masked_fill(hidden, -torch.inf).log_softmax(1) for values in (targets, scores))
+    return (p.exp() * (p - q).masked_fill(hidden, 0.0)).sum(1)
+
+
+def teacher_scores(taught: Tensor, pairs: int, slots: int, temperature: float) -> tuple[Tensor, Tensor]:
+    """Return the scores that a teacher gives the rows, and which of them it can give: [b, C] each.
+
+    All workers must call it: the columns are the texts of all of them, as `info_nce` has them.
+
+    Args:
+        taught: [2b + k, D'] the teacher's unit vectors of queries, passages and hard negatives; zeros of a text that
+            it does not read.
+        pairs: b.
+        slots: m >= k, room for hard negatives, the same on all workers.
+        temperature: divides the cosine.
+    """
+    queries, texts = taught[:pairs], taught[pairs:]
+    columns = gather(F.pad(texts, (0, 0, 0, pairs + slots - len(texts))))  # [C, D']
+    known = queries.any(1)[:, None] & columns.any(1)
+    return queries @ columns.T / temperature, known

@@ -1,0 +1,114 @@
+"""Losses on a batch's scores: against loops written from their definition, and what they must be zero for."""
+
+import math
+
+import pytest
+import torch
+from test_loss import ANSWER_SETS, unit
+
+from hybridtune.model.distil import distil, divergence, teacher_scores
+from hybridtune.model.loss import Scored, info_nce
+
+KINDS = ("kl", "margin_mse")
+NEGATIVES = torch.tensor([-1, 1, 9, 0])  # answer sets of the hard negatives
+TEMPERATURE, WEIGHT = 0.2, 0.7
+
+
+def naive_distil(kind, queries, texts, of_rows, of_texts, teachers, temperature, target_temperature):
+    """The loss by loops over rows and columns; `teachers` are those of queries and texts, None where there is none."""
+    total = 0.0
+    taught, taught_texts = teachers
+    for i, query in enumerate(queries):
+        seen = [j for j in range(len(texts)) if j == i or of_texts[j] != of_rows[i]]
+        seen = [j for j in seen if taught_texts[j] is not None]
+        if taught[i] is None or i not in seen:
+            continue
+        ours = {j: query @ texts[j] / temperature for j in seen}
+        theirs = {j: taught[i] @ taught_texts[j] / target_temperature for j in seen}
+        if kind == "kl":
+            for j in seen:
+                p, q = (
+                    scores[j] - torch.log(sum(torch.exp(score) for score in scores.values()))
+                    for scores in (theirs, ours)
+                )
+                total = total + torch.exp(p) * (p - q)
+        elif len(seen) > 1:
+            errors = [((ours[i] - ours[j]) - (theirs[i] - theirs[j])) ** 2 for j in seen if j != i]
+            total = total + sum(errors) / len(errors)
+    return total / len(queries)
+
+
+def teachers_of(*parts, unread=()):
+    """Unit vectors of texts in a row, zeros for those that are not read; and as a list with None for these."""
+    vectors = torch.cat(parts).clone()
+    vectors[list(unread)] = 0
+    return vectors, [None if row in unread else vector for row, vector in enumerate(vectors)]
+
+
+def texts_of(seed):
+    return [unit(count, 6, seed + n).requires_grad_() for n, count in enumerate((12, 12, 4))]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("unread", [(), (0, 3, 14, 25), (*range(12, 28),), (*range(12),)])
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_equals_the_definition_with_masks_and_texts_that_are_not_read(kind, unread, symmetric):
+    mine, theirs = texts_of(0), texts_of(0)
+    taught, listed = teachers_of(unit(12, 8, 7), unit(12, 8, 8), unit(4, 8, 9), unread=unread)
+    slots = torch.cat([NEGATIVES, torch.tensor([-1, 5])])  # two that hold none
+    targets, known = teacher_scores(taught, 12, len(slots), TEMPERATURE)
+    beside = {"distil_loss": (WEIGHT, lambda scored: distil(kind, scored, targets, known))}
+    more = (symmetric, mine[2], slots)
+    output = info_nce(*mine[:2], ANSWER_SETS, 0.1, *more, beside=beside)
+    output.loss.backward()
+    texts = [*theirs[1], *theirs[2]]
+    of_texts = [*ANSWER_SETS.tolist(), *NEGATIVES.tolist()]
+    sides = listed[:12], listed[12:]
+    added = naive_distil(kind, theirs[0], texts, ANSWER_SETS.tolist(), of_texts, sides, 0.1, TEMPERATURE)
+    plain = info_nce(*theirs[:2], ANSWER_SETS, 0.1, symmetric, theirs[2], slots).loss
+    (plain + WEIGHT * added).backward()
+    assert output.beside["distil_loss"].item() == pytest.approx(
+        float(torch.as_tensor(added).detach()), rel=1e-10, abs=1e-12
+    )
+    assert output.loss.item() == pytest.approx((plain + WEIGHT * added).item(), rel=1e-10)
+    for one, other in zip(mine, theirs, strict=True):
+        torch.testing.assert_close(one.grad, other.grad)
+    assert (float(torch.as_tensor(added).detach()) > 0.01) == (len(unread) < 12)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_student_with_its_teachers_scores_has_nothing_to_learn(kind):
+    queries, passages = unit(12, 6, 0), unit(12, 6, 1)
+    turn = torch.linalg.qr(unit(6, 6, 5)).Q  # another space with the same cosines
+    targets, known = teacher_scores(torch.cat([queries @ turn, passages @ turn]), 12, 0, 0.1)
+    beside = {"distil_loss": (1.0, lambda scored: distil(kind, scored, targets, known))}
+    told = info_nce(queries, passages, ANSWER_SETS, 0.1, beside=beside)
+    assert told.beside["distil_loss"].item() == pytest.approx(0, abs=1e-12)
+    shifted = {"distil_loss": (1.0, lambda scored: distil(kind, scored, targets + 3, known))}
+    assert info_nce(queries, passages, ANSWER_SETS, 0.1, beside=shifted).loss.item() == pytest.approx(told.loss.item())
+
+
+def test_known_answers():
+    """Two columns: the student has 0 and 0, the teacher log 3 and 0, so its softmax is 3/4 and 1/4."""
+    scores, targets = torch.zeros(1, 2), torch.tensor([[math.log(3), 0.0]])
+    scored = Scored(scores, torch.tensor([0]), torch.eye(2), 1.0)
+    known = torch.ones(1, 2, dtype=torch.bool)
+    kl = 0.75 * math.log(0.75 / 0.5) + 0.25 * math.log(0.25 / 0.5)
+    assert distil("kl", scored, targets, known).item() == pytest.approx(kl)
+    assert distil("margin_mse", scored, targets, known).item() == pytest.approx(math.log(3) ** 2)
+    back = 0.5 * math.log(0.5 / 0.75) + 0.5 * math.log(0.5 / 0.25)
+    assert divergence(scores, targets, ~known).tolist() == pytest.approx([back])
+
+
+def test_a_learned_temperature_gets_the_gradient_of_the_student_alone():
+    temperature = torch.tensor(0.1, dtype=torch.float64, requires_grad=True)
+    queries, passages = unit(12, 6, 0), unit(12, 6, 1)
+    targets, known = teacher_scores(torch.cat([unit(12, 8, 7), unit(12, 8, 8)]), 12, 0, TEMPERATURE)
+    assert not targets.requires_grad
+    beside = {"distil_loss": (1.0, lambda scored: distil("kl", scored, targets, known))}
+    info_nce(queries, passages, ANSWER_SETS, temperature, beside=beside).loss.backward()
+    step = 1e-6
+    higher, lower = (
+        info_nce(queries, passages, ANSWER_SETS, 0.1 + change, beside=beside).loss.item() for change in (step, -step)
+    )
+    assert temperature.grad.item() == pytest.approx((higher - lower) / (2 * step), rel=1e-5)
