@@ -106,6 +106,21 @@ def _mean(name: str, arrays: Mapping[str, npt.NDArray[Any]], shares: Sequence[fl
     return total.astype(kept.dtype)
 
 
+def weights_cosine(one: State, other: State) -> float:
+    """Return the cosine of the matrices of two models of one architecture, in [-1, 1].
+
+    Trainings that began with the same weights keep it near 1; of two that began apart it is about 0. Vectors, such as
+    the scales of norms, are left out: they begin alike in every model.
+    """
+    products = np.zeros(3)  # one with the other, one with itself, the other with itself
+    for name, values in one.items():
+        if values.ndim > 1 and np.issubdtype(values.dtype, np.floating):
+            a, b = values.astype(np.float64).ravel(), other[name].astype(np.float64).ravel()
+            products += [a @ b, a @ a, b @ b]
+    both, own, theirs = products.tolist()
+    return float(both / math.sqrt(own * theirs)) if own and theirs else 0.0
+
+
 def model_facts(model: DualEncoder, encoder: Encoder, tokenizer: Tokenizer) -> dict[str, Any]:
     """Return all that models must have in common to be averaged, by its name in messages.
 

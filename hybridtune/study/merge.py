@@ -1,7 +1,7 @@
 """`hybridtune merge`: the weights of two or more models averaged, as a model folder of its own, without training."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,23 @@ from hybridtune.errors import InputError
 from hybridtune.model.encoder import DualEncoder, load_encoder
 from hybridtune.model.folder import encoder_notices, matryoshka_of, training_pairs_of, with_folder_settings
 from hybridtune.model.published import TRAINING_TEXTS
-from hybridtune.model.soup import average_states, check_alike, model_facts, scale_weights, weights_digest
+from hybridtune.model.soup import (
+    State,
+    average_states,
+    check_alike,
+    model_facts,
+    scale_weights,
+    weights_cosine,
+    weights_digest,
+)
 from hybridtune.model.tokenizer import pretrained_tokenizer
 from hybridtune.storage.study_folder import check_format
 from hybridtune.study.folder import whole_folder
 from hybridtune.study.leak_guard import training_texts_of
 from hybridtune.study.merged import Merged, Part, unite_pairs, unite_texts, write_merged
 from hybridtune.study.trial_model import find_trial, load_trial, trained_table, trial_corpus
+
+_ONE_START = 0.5  # cosine of the weights of two trainings, below which they hardly began alike
 
 
 @dataclass(frozen=True)
@@ -82,11 +92,11 @@ def merge(options: MergeOptions, callback: StudyCallback) -> dict[str, Any]:
     parts = [
         Part(name, share, weights_digest(state)) for (name, state), share in zip(states.items(), shares, strict=True)
     ]
-    averaged = average_states(states, shares)
-    first = found[0]
+    averaged, apart = average_states(states, shares), _far_apart(states)
+    first = found[0]  # its weights, which the states share, are replaced
     first.encoder.load_plain_state({name: torch.from_numpy(value) for name, value in averaged.items()})
     merged = _describe(options.out.name, first.settings, parts, found)
-    for line in _notices(merged, found):
+    for line in [*apart, *_notices(merged, found)]:
         callback.on_message(line)
     with whole_folder(options.out) as new:
         write_merged(first.encoder, first.source, merged, new)
@@ -132,6 +142,18 @@ def _describe(name: str, settings: Encoder, parts: Sequence[Part], found: Sequen
         all(one.texts is not None for one in found),
         [width for width in found[0].matryoshka if all(width in one.matryoshka for one in found)],
     )
+
+
+def _far_apart(states: Mapping[str, State]) -> list[str]:
+    """Return a line for each model whose weights have little to do with those of the first."""
+    (first, weights), *others = states.items()
+    cosines = {name: weights_cosine(weights, state) for name, state in others}
+    return [
+        f"{name} and {first} have little in common (cosine of their weights {cosine:.2f}), as of trainings that began "
+        "with other weights: their average is hardly a model"
+        for name, cosine in cosines.items()
+        if cosine < _ONE_START
+    ]
 
 
 def _notices(merged: Merged, found: Sequence[_Model]) -> list[str]:

@@ -21,7 +21,7 @@ class StudyResult:
     Attributes:
         study: as it ran, without ``auto`` in its resources.
         result: what ``result.json`` holds: the trials, the Pareto front, the contestants, the scores on the test
-            benchmark, the seed check, the headline.
+            benchmark, the soups, the seed check, the headline.
 
     Example: see `hybridtune.run_study`.
     """

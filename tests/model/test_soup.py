@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 
 from hybridtune.errors import InputError
 from hybridtune.model.encoder import load_encoder
-from hybridtune.model.soup import average_states, check_alike, model_facts, scale_weights, weights_digest
+from hybridtune.model.soup import (
+    average_states,
+    check_alike,
+    model_facts,
+    scale_weights,
+    weights_cosine,
+    weights_digest,
+)
 
 NUMBERS = st.floats(-1e3, 1e3, width=32)
 WEIGHTS = st.floats(0.01, 100.0)
@@ -124,6 +131,17 @@ def test_the_state_of_a_model_with_a_dense_head_is_averaged_whole(dense):
     assert found.keys() == state.keys()
     for name, value in state.items():
         np.testing.assert_allclose(found[name], value + 0.5, rtol=0, atol=1e-6)
+
+
+def test_trainings_of_one_start_are_near_and_others_are_not():
+    draw = np.random.default_rng(0)
+    start = {"w": draw.normal(size=(40, 50)).astype(np.float32), "norm": np.ones(40, np.float32)}
+    moved = {"w": start["w"] + np.float32(0.1) * draw.normal(size=(40, 50)).astype(np.float32), "norm": start["norm"]}
+    apart = {"w": draw.normal(size=(40, 50)).astype(np.float32), "norm": start["norm"]}
+    assert weights_cosine(start, start) == pytest.approx(1)
+    assert weights_cosine(start, moved) > 0.98
+    assert abs(weights_cosine(start, apart)) < 0.1  # though their norms are the same
+    assert weights_cosine({"norm": start["norm"]}, {"norm": start["norm"]}) == 0
 
 
 def test_a_digest_is_of_names_shapes_and_numbers():

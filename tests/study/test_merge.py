@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from study_trials import made_trials
 
 from hybridtune.callbacks import StudyCallback
@@ -68,6 +68,7 @@ def test_two_trials_are_averaged_with_their_weights_and_the_folder_opens_again(s
     assert model.encode_queries(["frage 3"]).shape == (1, model.width)
     assert [path.name for path in out.parent.iterdir()] == ["soup"]
     assert seen.lines[-1] == f"model: {out} (0.25 x small:0000, 0.75 x small:0001)"
+    assert seen.lines[0].startswith("small:0001 and small:0000 have little in common (cosine of their weights ")
 
 
 def test_a_merged_model_says_what_all_of_its_parts_were_trained_on(study, tmp_path):
@@ -107,6 +108,14 @@ def test_the_pairs_and_texts_of_several_trainings_are_united():
     united = unite_texts([made[0], None, made[2]])
     found = united.find([f"the sentence number {n} of this training text" for n in range(3)])
     assert [kind == "exact" for kind in found] == [True, False, True]
+
+
+def test_trainings_of_one_start_are_merged_without_a_word(study, tmp_path):
+    seen, copy = Lines(), shutil.copytree(study / "best", tmp_path / "copy")
+    weights = load_file(copy / "model.safetensors")
+    save_file({name: value * 1.01 for name, value in weights.items()}, copy / "model.safetensors", {"format": "pt"})
+    merge(MergeOptions([str(study), str(copy)], tmp_path / "soup"), seen)
+    assert seen.lines == [f"model: {tmp_path / 'soup'} (0.5 x study, best, 0.5 x copy)"]
 
 
 @pytest.mark.parametrize(
