@@ -19,8 +19,12 @@ if TYPE_CHECKING:
     from hybridtune.data.plan import BatchSpec, HybridPlan
     from hybridtune.evaluate.benchmark import load_benchmark, score_vectors
     from hybridtune.metrics.ranks import RankCounter, ranks
-    from hybridtune.model.centring import centre_vectors, language_means
     from hybridtune.model.encoder import DualEncoder
+    from hybridtune.model.language_vectors import (
+        LanguageVectors,
+        fit_language_vectors,
+        load_language_vectors,
+    )
     from hybridtune.model.loss import info_nce
     from hybridtune.study.evaluate_model import evaluate_model
     from hybridtune.study.result import StudyResult, read_trials
@@ -33,15 +37,16 @@ _HOMES = {
     "DualEncoder": "model.encoder",
     "HybridBatchSampler": "data.batch_sampler",
     "HybridPlan": "data.plan",
+    "LanguageVectors": "model.language_vectors",
     "RankCounter": "metrics.ranks",
     "Study": "config.study",
     "StudyCallback": "callbacks",
     "StudyResult": "study.result",
-    "centre_vectors": "model.centring",
     "evaluate_model": "study.evaluate_model",
+    "fit_language_vectors": "model.language_vectors",
     "info_nce": "model.loss",
-    "language_means": "model.centring",
     "load_benchmark": "evaluate.benchmark",
+    "load_language_vectors": "model.language_vectors",
     "load_study": "config.study",
     "ranks": "metrics.ranks",
     "read_trials": "study.result",
@@ -54,16 +59,17 @@ __all__ = [
     "DualEncoder",
     "HybridBatchSampler",
     "HybridPlan",
+    "LanguageVectors",
     "RankCounter",
     "Study",
     "StudyCallback",
     "StudyResult",
     "__version__",
-    "centre_vectors",
     "evaluate_model",
+    "fit_language_vectors",
     "info_nce",
-    "language_means",
     "load_benchmark",
+    "load_language_vectors",
     "load_study",
     "ranks",
     "read_trials",

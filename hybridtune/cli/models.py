@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Where MODEL was trained on texts of the benchmark: refuse, or score it all the same.",
 )
+@click.option("--centre", type=PATH, metavar="FILE_OR_FOLDER", help="Move vectors as `debias` or a study has fitted.")
 @set_option
 @dry_run_option
 @out_option(help="Folder for the results.")
@@ -60,6 +61,7 @@ def evaluate(
     index_above: int,
     strict: bool,
     on_leak: Any,
+    centre: Path | None,
     overrides: tuple[str, ...],
     dry_run: bool,
     out: Path | None,
@@ -77,6 +79,8 @@ def evaluate(
         raise InputError("--run-file writes the lists of a MODEL; with --run there is nothing to write")
     if run_file is None and (run_setting is not None or index is not None):
         raise InputError("--run-setting and --index are of the lists that --run-file writes: give it too")
+    if run_path is not None and centre is not None:
+        raise InputError("--centre moves the vectors of a MODEL; a --run has none")
     from hybridtune.study import evaluate_model as evaluation
     from hybridtune.study.run_files import RunFile
     from hybridtune.terminal.scores import evaluation_summary
@@ -84,7 +88,7 @@ def evaluate(
     screen = open_screen(as_json)
     overrides = (*overrides, *["benchmark.strict=true"] * strict)
     options = evaluation.evaluation_options(model, benchmark, overrides, measures)
-    options = options.model_copy(update={"on_leak": on_leak})
+    options = options.model_copy(update={"on_leak": on_leak, "centre": centre})
     if run_path is not None:
         result = evaluation.evaluate_run(options, run_path, out, screen, dry_run)
     else:

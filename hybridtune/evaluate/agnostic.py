@@ -8,40 +8,44 @@ import numpy as np
 
 from hybridtune.callbacks import Progress
 from hybridtune.data.readers.records import BenchmarkRows
-from hybridtune.evaluate.blocks import finished_blocks
 from hybridtune.evaluate.corpus_scan import CorpusScan
 from hybridtune.evaluate.relevance import Relevance
-from hybridtune.evaluate.sweep import query_vectors
+from hybridtune.evaluate.sweep import Pool
 from hybridtune.metrics.agnostic import measure_agnosticism
 from hybridtune.metrics.arrays import Float32, Int64
 from hybridtune.metrics.topics import topic_numbers
+from hybridtune.model.language_vectors import LanguageVectors
 
 MOST_PASSAGES = 100_000  # that are held in memory for this
 
 
 def measure_encoded(
-    folder: Path, rows: BenchmarkRows, scan: CorpusScan, progress: Progress = lambda done, total: None
+    folder: Path,
+    rows: BenchmarkRows,
+    scan: CorpusScan,
+    progress: Progress = lambda done, total: None,
+    moved_by: LanguageVectors | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Return the direct measures of the queries and of the passages of an encoded benchmark.
 
-    Left out is a side in one language, and a corpus of more than 100,000 passages.
+    Left out is a side in one language, and a corpus of more than 100,000 passages. ``moved_by`` moves the vectors.
 
     Returns:
         "queries", "passages" -> the fields of `Agnosticism`.
     """
-    relevance, found = scan.relevance(rows), {}
+    pool, relevance, found = Pool(folder, moved_by), scan.relevance(rows), {}
     queries, passages = parallel_groups(relevance)
     wanted = [len(np.unique(relevance.query_language)) > 1, len(scan.passages) > 1]
     wanted[1] &= sum(scan.passages.values()) <= MOST_PASSAGES
     progress(0, sum(wanted))
     if wanted[0]:
         documents = None if relevance.documents is None else _documents(relevance.documents)
-        vectors = query_vectors(folder, len(rows.queries))
         languages = [query.language for query in rows.queries]
+        vectors = pool.queries(languages)
         found["queries"] = asdict(measure_agnosticism(vectors, languages, queries, documents))
         progress(1, sum(wanted))
     if wanted[1]:
-        vectors, languages, groups = _passages(folder, passages)
+        vectors, languages, groups = _passages(pool, passages)
         found["passages"] = asdict(measure_agnosticism(vectors, languages, groups))
         progress(sum(wanted), sum(wanted))
     return found
@@ -74,14 +78,13 @@ def _documents(names: tuple[str, ...]) -> Int64:
     return numbers.astype(np.int64)
 
 
-def _passages(folder: Path, groups: Int64) -> tuple[Float32, list[str], Int64]:
+def _passages(pool: Pool, groups: Int64) -> tuple[Float32, list[str], Int64]:
     """Read all passages: vectors [P, D], languages, and the groups of those that are relevant, by their tie order."""
     vectors, languages, found = [], [], []
-    for block in finished_blocks(folder / "passages"):
-        language, _, of_block = block.read()
-        order = block.order()
+    for block in pool.blocks():
+        of_block, order = pool.passages(block), block.order()
         numbers = np.minimum(order // 2, max(0, len(groups) - 1))
         vectors.append(of_block)
-        languages += [language] * len(of_block)
+        languages += [block.language()] * len(of_block)
         found.append(np.where(order % 2 == 1, groups[numbers], -1))
     return np.concatenate(vectors), languages, np.concatenate(found)

@@ -30,8 +30,9 @@ from hybridtune.evaluate.relevance import (
 )
 from hybridtune.metrics.arrays import Float32, Int64
 from hybridtune.metrics.measures import MEASURES
-from hybridtune.metrics.metrics import Scores, per_query, score
+from hybridtune.metrics.metrics import Ranked, Scores, per_query, score
 from hybridtune.metrics.ranks import outranking, tie_order
+from hybridtune.metrics.standard import thresholds_in_memory
 
 
 class Texts(list[Text]):
@@ -118,7 +119,12 @@ def benchmark_of_rows(rows: BenchmarkRows) -> Benchmark:
 
 
 def score_vectors(
-    benchmark: Benchmark, queries: Float32, passages: Float32, measures: Sequence[str] = MEASURES
+    benchmark: Benchmark,
+    queries: Float32,
+    passages: Float32,
+    measures: Sequence[str] = MEASURES,
+    *,
+    standardised: bool = False,
 ) -> Scores:
     """Return all metrics of one's own vectors on a benchmark, exactly, at full depth.
 
@@ -127,6 +133,8 @@ def score_vectors(
         queries: float32 [Q, D] in the order of ``benchmark.queries``; unit length where the score is the cosine.
         passages: float32 [P, D] in the order of ``benchmark.passages``.
         measures: ir_measures names, or one's own as ``package.module:function`` (`metrics.measures`).
+        standardised: rank by scores less the mean of the query's scores over the passages of a language, over their
+            deviation (`metrics.standard`); mono and cross do not change.
 
     Raises:
         InputError: vectors of other numbers or widths, or a measure that is not known.
@@ -139,14 +147,20 @@ def score_vectors(
         >>> 0 < score_vectors(benchmark, queries, passages).metrics["mono/AP"] < 0.5
         True
     """
+    ranked = rank_vectors(benchmark, queries, passages, standardised)
+    return score(ranked, per_query(ranked, measures))
+
+
+def rank_vectors(benchmark: Benchmark, queries: Float32, passages: Float32, standardised: bool = False) -> Ranked:
+    """Return the relevant pairs of a benchmark and what outranks them; the arguments are those of `score_vectors`."""
     for name, vectors, texts in (("queries", queries, benchmark.queries), ("passages", passages, benchmark.passages)):
         if vectors.ndim != 2 or len(vectors) != len(texts):
             raise InputError(f"{name}: vectors of shape {vectors.shape}; give [{len(texts)}, D], one a text, in order")
     known, languages = benchmark.relevance, len(benchmark.relevance.languages)
-    pairs = known.query_index, known.passage_index
-    scores, counts = outranking(queries, passages, *pairs, known.order, known.passage_language, languages)
-    ranked = known.ranked(counts, scores, np.bincount(known.passage_language, minlength=languages))
-    return score(ranked, per_query(ranked, measures))
+    pool = known.query_index, known.passage_index, known.order, known.passage_language, languages
+    against = thresholds_in_memory(queries, passages, *pool) if standardised else None
+    scores, counts = outranking(queries, passages, *pool, against)
+    return known.ranked(counts, scores, np.bincount(known.passage_language, minlength=languages), against)
 
 
 def _blocks(texts: Sequence[Text], first: int) -> list[Int64]:

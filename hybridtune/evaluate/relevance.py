@@ -65,16 +65,18 @@ class Relevance:
         same = (of_query == of_passage)[np.concatenate([self.grades > 0, self.lost.language != UNKNOWN])]
         return (*(["mono"] if same.any() else []), *(["cross"] if not same.all() else []), "multi")
 
-    def ranked(self, counts: Int64, scores: Float32, passages: Int64) -> Ranked:
+    def ranked(self, counts: Int64, scores: Float32, passages: Int64, thresholds: Int64 | None = None) -> Ranked:
         """Return the ranking that the counts give, without the passages that are left out of their query's.
 
         Args:
             counts: int64 [R, L], passages per language that outrank each pair's, all counted.
             scores: float32 [R], of the pairs.
             passages: int64 [L], sizes of the pools.
+            thresholds: what the counter counted against, see `RankCounter`.
         """
         language, order = self.passage_language[self.passage_index], self.order[self.passage_index]
-        arrays = (counts, self.query_index, scores, order, language, self.grades == 0)
+        against = () if thresholds is None else (thresholds,)
+        arrays = (counts, self.query_index, scores, order, language, self.grades == 0, *against)
         return Ranked(
             counts=leave_out(*map(torch.tensor, arrays)).numpy(),
             query_index=self.query_index,

@@ -2,7 +2,7 @@
 
 Each actor holds the encoder's structure and its shard of a benchmark, tokenised once. A score is three rounds:
 encode the shards; score the relevant pairs; count what outranks them. Vectors stay in the object store, where they can
-be centred and ranked again, and what comes back to the caller is one number a relevant pair and one count a pair and
+be moved and ranked again, and what comes back to the caller is one number a relevant pair and one count a pair and
 language.
 """
 
@@ -29,12 +29,11 @@ from hybridtune.metrics.groups import Grouping
 from hybridtune.metrics.measures import MEASURES
 from hybridtune.metrics.metrics import Ranked, Scores
 from hybridtune.metrics.ranks import RankCounter, pair_scores
-from hybridtune.model.centring import centre_vectors
 from hybridtune.model.encoder import load_encoder
+from hybridtune.model.language_vectors import LanguageVectors
 from hybridtune.storage.files import ensure_local, is_remote
 
 State = Mapping[str, npt.NDArray[Any]]
-Means = Mapping[str, Float32]  # language -> [D], of `model.centring`
 
 
 def deal(blocks: Sequence[Int64], actors: int) -> list[list[Int64]]:
@@ -180,11 +179,11 @@ class EvaluatorService:
             found[index::count] = vectors
         return found
 
-    def centre(self, vectors: Vectors, queries: Means, passages: Means) -> Vectors:
-        """Take the means of each language off the queries and the passages; returns at once, see `centre_vectors`."""
-        means = ray.put((dict(queries), dict(passages)))
+    def move(self, vectors: Vectors, fitted: LanguageVectors) -> Vectors:
+        """Move the queries and the passages, by side and language; returns at once."""
+        shared = ray.put(fitted)
         parts = [
-            actor.centre.options(num_returns=2).remote(means, *own)
+            actor.move.options(num_returns=2).remote(shared, *own)
             for actor, *own in zip(self.actors, vectors.queries, vectors.passages, strict=True)
         ]
         return Vectors([moved for moved, _ in parts], [moved for _, moved in parts])
@@ -257,13 +256,12 @@ class Evaluator:
         taken = [self.store.take(numbers) for numbers in blocks]
         return [self.model.embed_by_length(np.split(ids, np.cumsum(lengths)[:-1])) for ids, lengths in taken]
 
-    def centre(self, means: tuple[Means, Means], queries: Float32, passages: Float32) -> tuple[Float32, Float32]:
-        """Return this actor's queries and passages less the means of their languages."""
-        judged, (of_queries, of_passages) = self.judged, means
-        names = np.array(judged.languages)
+    def move(self, fitted: LanguageVectors, queries: Float32, passages: Float32) -> tuple[Float32, Float32]:
+        """Return this actor's queries and passages, moved."""
+        judged, names = self.judged, np.array(self.judged.languages)
         asked = names[judged.query_language[self.own_queries]].tolist()
         answered = names[judged.passage_language[self.passage_rows]].tolist()
-        return centre_vectors(queries, asked, of_queries), centre_vectors(passages, answered, of_passages)
+        return fitted.move("queries", queries, asked), fitted.move("passages", passages, answered)
 
     def score_pairs(self, passages: Float32, *queries: Float32) -> tuple[Any, Any]:
         """Return the rows of the relevant pairs whose passage is in this actor's part, and their scores."""

@@ -84,6 +84,8 @@ class RankCounter:
         scores: float32 [R] from ``pair_scores``.
         order: int64 [R], the pair's passage as its ``tie_order`` position in [0, 2**32).
         languages: L, the number of passage languages.
+        thresholds: int64 [R, L], what the key of a passage of each language must be above to outrank the pair, as
+            `standard.thresholds` gives them; None: the pair's own key.
 
     Attributes:
         counts: int64 [R, L].
@@ -95,7 +97,14 @@ class RankCounter:
     Example: see `ranks`, which asks for neither scores nor orders.
     """
 
-    def __init__(self, query_index: Tensor, scores: Tensor, order: Tensor, languages: int) -> None:
+    def __init__(
+        self,
+        query_index: Tensor,
+        scores: Tensor,
+        order: Tensor,
+        languages: int,
+        thresholds: Tensor | None = None,
+    ) -> None:
         if not query_index.shape == scores.shape == order.shape or query_index.dim() != 1:
             raise ValueError(
                 f"query_index {tuple(query_index.shape)}, scores {tuple(scores.shape)} and order "
@@ -103,7 +112,8 @@ class RankCounter:
             )
         if (query_index.diff() < 0).any():
             raise ValueError("query_index must not decrease; sort the relevant pairs by query")
-        self.keys = _keys(scores.clone(), order)  # [R]
+        own = _keys(scores.clone(), order)  # [R]
+        self.keys = own[:, None].expand(-1, languages) if thresholds is None else thresholds  # [R, L]
         self.counts = torch.zeros(len(scores), languages, dtype=torch.int64, device=scores.device)  # [R, L]
         self.passages = torch.zeros(languages, dtype=torch.int64, device=scores.device)  # [L]
         rows, sizes = torch.unique_consecutive(query_index, return_counts=True)
@@ -157,7 +167,7 @@ class RankCounter:
             leading = torch.searchsorted(-sizes, -torch.arange(int(sizes[0]), device=sizes.device))
             for k, rows in enumerate(leading.tolist()):
                 pairs = starts[:rows] + k
-                outranked = keys[:rows] > self.keys[pairs, None]  # [rows, p]
+                outranked = keys[:rows] > self.keys[pairs, language, None]  # [rows, p]
                 self.counts[pairs, language] += outranked.sum(1)
 
 
@@ -207,6 +217,7 @@ def outranking(
     order: Int64,
     language: Int64,
     languages: int,
+    thresholds: Int64 | None = None,
 ) -> tuple[Float32, Int64]:
     """Score relevant pairs in memory, float32 [R], and count what outranks them, int64 [R, L].
 
@@ -214,18 +225,25 @@ def outranking(
         queries: float32 [Q, D]. passages: float32 [P, D].
         query_index: int64 [R], not decreasing. passage_index: int64 [R].
         order: int64 [P], `tie_order`. language: int64 [P], in [0, L).
-        languages: L.
+        languages: L. thresholds: see `RankCounter`.
     """
     query_vectors, pool = (torch.tensor(np.asarray(vectors, np.float32)) for vectors in (queries, passages))
     query, passage, ties, spoken = map(torch.tensor, (query_index, passage_index, order, language))
     scores = pair_scores(query_vectors, pool, query, passage)
-    counter = RankCounter(query, scores, ties[passage], languages)
+    against = None if thresholds is None else torch.from_numpy(thresholds)
+    counter = RankCounter(query, scores, ties[passage], languages, against)
     counter.add(query_vectors, pool, ties, spoken)
     return scores.numpy(), counter.counts.numpy()
 
 
 def leave_out(
-    counts: Tensor, query_index: Tensor, scores: Tensor, order: Tensor, language: Tensor, left: Tensor
+    counts: Tensor,
+    query_index: Tensor,
+    scores: Tensor,
+    order: Tensor,
+    language: Tensor,
+    left: Tensor,
+    thresholds: Tensor | None = None,
 ) -> Tensor:
     """Return counts as if some passages were no part of their query's ranking, exactly.
 
@@ -238,6 +256,7 @@ def leave_out(
             it.
         language: int64 [R], of each pair's passage, in [0, L).
         left: bool [R], the pairs whose passage is left out; at most one a query.
+        thresholds: int64 [R, L], as the counter had them.
     """
     out = left.nonzero()[:, 0]
     if not len(out):
@@ -245,7 +264,8 @@ def leave_out(
     keys, counts = _keys(scores.clone(), order), counts.clone()
     at = torch.searchsorted(query_index[out], query_index)  # [R] the pair that is left out of the same query's ranking
     at = out[at.clamp(max=len(out) - 1)]
-    above = ((query_index[at] == query_index) & (keys[at] > keys)).nonzero()[:, 0]
+    against = keys if thresholds is None else thresholds[torch.arange(len(keys)), language[at]]
+    above = ((query_index[at] == query_index) & (keys[at] > against)).nonzero()[:, 0]
     counts[above, language[at[above]]] -= 1
     return counts
 
@@ -253,12 +273,32 @@ def leave_out(
 def _keys(scores: Tensor, order: Tensor) -> Tensor:
     """Return one int64 per entry, greater exactly where trec_eval ranks higher; a passage never outranks itself.
 
-    High 32 bits: the float32's own bits, which order like integers once those of negatives are flipped (and
-    -0.0 is made 0.0). Low 32 bits: the tie order, reversed. Overwrites ``scores``.
+    Overwrites ``scores``.
     """
-    bits = scores.add_(0.0).view(torch.int32)
-    bits = bits ^ ((bits >> 31) & 0x7FFFFFFF)
-    return bits.long().mul_(_LOW_BITS).add_(_LOW_BITS - 1 - order)
+    return join_keys(to_order(scores.add_(0.0)), order)
+
+
+def to_order(scores: Tensor) -> Tensor:
+    """Return the place of each float32, none of them -0.0, among all of them: int64 in [-2**31, 2**31).
+
+    They are the float32's own bits, which order like integers once those of negatives are flipped.
+    """
+    bits = scores.view(torch.int32)
+    return (bits ^ ((bits >> 31) & 0x7FFFFFFF)).long()
+
+
+def from_order(places: Tensor) -> Tensor:
+    """Return the float32 of each place that `to_order` gives."""
+    bits = places.int()
+    return (bits ^ ((bits >> 31) & 0x7FFFFFFF)).view(torch.float32)
+
+
+def join_keys(places: Tensor, order: Tensor | int) -> Tensor:
+    """Return keys of places of `to_order`, high 32 bits, and tie orders, low ones, reversed; overwrites ``places``.
+
+    What is above the key of order 0 has a greater score.
+    """
+    return places.mul_(_LOW_BITS).add_(_LOW_BITS - 1 - order)
 
 
 def _tree_scores(queries: Tensor, passages: Tensor, query_index: Tensor, passage_index: Tensor) -> Tensor:
@@ -268,12 +308,17 @@ def _tree_scores(queries: Tensor, passages: Tensor, query_index: Tensor, passage
     for first in range(0, len(scores), step):
         part = slice(first, first + step)
         terms = queries[query_index[part]].double() * passages[passage_index[part]].double()  # [n, D]
-        while (width := terms.shape[1]) > 1:
-            half = width // 2
-            terms[:, :half] += terms[:, width - half :]
-            terms = terms[:, : width - half]
-        scores[part] = terms[:, 0].float()
+        scores[part] = tree_sum(terms).float()
     return scores
+
+
+def tree_sum(terms: Tensor) -> Tensor:
+    """Return the sums of float64 rows [n, D], added in a fixed tree: the same bits everywhere. Overwrites ``terms``."""
+    while (width := terms.shape[1]) > 1:
+        half = width // 2
+        terms[:, :half] += terms[:, width - half :]
+        terms = terms[:, : width - half]
+    return terms[:, 0]
 
 
 def _largest_norm(vectors: Tensor) -> float:

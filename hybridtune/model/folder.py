@@ -16,6 +16,8 @@ from hybridtune.config.fields import Encoder
 from hybridtune.errors import InputError
 from hybridtune.model.backbone import load_config
 from hybridtune.model.heads import HEADS, DenseHead, save_head
+from hybridtune.model.language_vectors import FILE as LANGUAGE_VECTORS
+from hybridtune.model.language_vectors import LanguageVectors, load_language_vectors
 from hybridtune.model.packing import POSITIONS_FROM_PADDING
 from hybridtune.model.published import POOLINGS, Dense, Normalize, Published, Repository, read_published
 from hybridtune.model.tokenizer import load_tokenizer
@@ -250,13 +252,50 @@ def model_digest(encoder: Encoder) -> str:
         digest.update(model_digest(encoder.model_copy(update={"name": base})).encode())
     if folder.is_dir():
         for file in sorted(folder.rglob("*")):
-            if file.suffix in (".safetensors", ".json", ".py"):  # the only weights that are read are safetensors
+            # The only weights that are read are safetensors.
+            if file.suffix in (".safetensors", ".json", ".py") and file.name != LANGUAGE_VECTORS:
                 digest.update(f"{file.relative_to(folder)}\n".encode())
                 with file.open("rb") as content:
                     digest.update(hashlib.file_digest(content, "sha256").digest())
     else:
         digest.update(f"{encoder.name} {getattr(model_config(encoder), '_commit_hash', None)}".encode())
     return digest.hexdigest()
+
+
+def vectors_digest(encoder: Encoder) -> str:
+    """Return a digest, equal for encoders that give equal vectors: of the weights, the pooling and the prefixes."""
+    digest, folder = hashlib.sha256(), Path(encoder.name)
+    digest.update(repr((encoder.pooling, encoder.query_prefix, encoder.passage_prefix)).encode())
+    base = read_published(encoder.name).adapter_of
+    if base is not None:
+        digest.update(vectors_digest(encoder.model_copy(update={"name": base})).encode())
+    if not folder.is_dir():
+        digest.update(model_digest(encoder).encode())
+    for file in sorted(folder.rglob("*.safetensors")):
+        if file.name != LANGUAGE_VECTORS:
+            with file.open("rb") as content:
+                digest.update(hashlib.file_digest(content, "sha256").digest())
+    return digest.hexdigest()
+
+
+def language_vectors_for(path: Path, encoder: Encoder) -> LanguageVectors:
+    """Read language vectors, of a file or a folder, to be applied to an encoder's vectors.
+
+    Raises:
+        InputError: there are none, or they were fitted on another encoder.
+    """
+    fitted, width = load_language_vectors(path), vector_width(encoder)
+    anew = f"fit them anew with: hybridtune debias {encoder.name} --data PATHS --out FOLDER"
+    if None not in (fitted.width, width) and fitted.width != width:
+        raise InputError(
+            f"{path}: language vectors of width {fitted.width}; {encoder.name} gives vectors of width {width}; {anew}"
+        )
+    if fitted.encoder and fitted.encoder != vectors_digest(encoder):
+        raise InputError(
+            f"{path}: language vectors of another encoder: the weights, the pooling or the prefixes of {encoder.name} "
+            f"are not those that they were fitted on; {anew}"
+        )
+    return fitted
 
 
 def model_config(encoder: Encoder) -> Any:

@@ -1,7 +1,8 @@
 """All contestants on one benchmark: what each scores there, and how far each is from the tuned model.
 
 The trained ones are rows of trials. Two cost no training: ``start``, the encoder that every training began from, and
-``start, centred``, the same with each language's mean vector removed (`model.centring`), fitted on training texts.
+``start, centred``, the same with each language's mean vector removed (`model.language_vectors`), fitted on training
+texts.
 Per-query values and scores go to ``contestants/<slug>/`` of the study folder; `report.contestants` compares them.
 """
 
@@ -25,7 +26,7 @@ from hybridtune.metrics.arrays import Float32, Int64
 from hybridtune.metrics.metrics import Scores
 from hybridtune.metrics.per_query import FILE as PER_QUERY
 from hybridtune.metrics.per_query import read_per_query
-from hybridtune.model.centring import language_means
+from hybridtune.model.language_vectors import SIDES, LanguageVectors, Side, fit_language_vectors
 from hybridtune.report.contestants import FOLDER, Scored, compare_contestants
 from hybridtune.storage.trial_rows import TrialRow
 from hybridtune.study.folder import write_json
@@ -36,7 +37,6 @@ from hybridtune.train.evaluators import study_measures
 
 SCORES = "scores.json"  # beside the per-query values, and written after them
 TEXTS = 256  # training texts of a language, of each side, that its means are fitted on
-_SIDES = ("queries", "passages")
 
 
 @dataclass(frozen=True)
@@ -60,15 +60,19 @@ class Sample:
         """Return the numbers language by language, first all queries."""
         return [*self.queries.values(), *self.passages.values()]
 
-    def means(self, vectors: Sequence[Float32]) -> tuple[dict[str, Float32], dict[str, Float32]]:
-        """Return the means of queries and of passages by language, from the vectors of the blocks."""
+    def fit(self, vectors: Sequence[Float32]) -> LanguageVectors:
+        """Return what the vectors of the blocks say of each language and side."""
         first = len(self.queries)
-        return _means(self.queries, vectors[:first]), _means(self.passages, vectors[first:])
+        sides: list[tuple[Side, Mapping[str, Int64], Sequence[Float32]]] = [
+            ("queries", self.queries, vectors[:first]),
+            ("passages", self.passages, vectors[first:]),
+        ]
+        texts = {side: (np.concatenate(own), _languages(numbers)) for side, numbers, own in sides}
+        return fit_language_vectors("apart", texts)
 
 
-def _means(numbers: Mapping[str, Int64], vectors: Sequence[Float32]) -> dict[str, Float32]:
-    languages = [language for language, block in numbers.items() for _ in block]
-    return language_means(np.concatenate(vectors), languages)
+def _languages(numbers: Mapping[str, Int64]) -> list[str]:
+    return [language for language, block in numbers.items() for _ in block]
 
 
 def list_contestants(rows: Mapping[str, TrialRow], soup: Soup | None = None) -> list[Contestant]:
@@ -82,7 +86,7 @@ def draw_sample(corpus: Corpus, seed: int, most: int = TEXTS) -> Sample:
     """Draw the texts that means are fitted on: up to ``most`` different ones a language and side."""
     random = np.random.default_rng([seed, 0xCE47])
     drawn: dict[str, dict[str, Int64]] = {}
-    for side in _SIDES:
+    for side in SIDES:
         drawn[side] = {}
         for column, language in enumerate(corpus.languages):
             numbers = getattr(corpus, side)[:, column]
@@ -173,8 +177,8 @@ class _Scoring:
             self._start_vectors = self.service.encode(self.start, pooling)
         if not centred:
             return self._start_vectors
-        means = self.sample.means(self.service.embed_stored(self.start, self.sample.blocks(), pooling))
-        return self.service.centre(self._start_vectors, *means)
+        fitted = self.sample.fit(self.service.embed_stored(self.start, self.sample.blocks(), pooling))
+        return self.service.move(self._start_vectors, fitted)
 
     def _scored_before(self, key: Mapping[str, str]) -> Path | None:
         """Return the folder with the scores of these weights on this benchmark, by whatever contestant."""

@@ -28,7 +28,7 @@ from hybridtune.metrics.groups import Grouping, fewer_than
 from hybridtune.metrics.measures import MEASURES, check_measure
 from hybridtune.metrics.metrics import Ranked, Scores, per_query, score, trec_eval_means
 from hybridtune.metrics.per_query import FILE as PER_QUERY
-from hybridtune.model.folder import training_pairs_of, with_folder_settings
+from hybridtune.model.folder import language_vectors_for, training_pairs_of, with_folder_settings
 from hybridtune.report.bias_map import bias_heat_map
 from hybridtune.storage.study_folder import check_format
 from hybridtune.study.encoded import check_model, encoded, scan_benchmark
@@ -50,6 +50,7 @@ class EvaluationOptions(Part):
     study: Path | None = None  # the folder that the model was given by, if any
     measures: tuple[str, ...] = MEASURES
     on_leak: Literal["error", "warn"] = "error"  # where the model was trained on texts of the benchmark
+    centre: Path | None = None  # language vectors, or a folder that has them, to move the model's vectors by
 
 
 def evaluation_options(
@@ -105,6 +106,7 @@ def evaluate_model(
     out: str | Path | None = None,
     callbacks: Sequence[StudyCallback] = (),
     on_leak: Literal["error", "warn"] = "error",
+    centre: str | Path | None = None,
     **settings: Any,
 ) -> Scores:
     """Score a model on a benchmark in the mono, cross and multi setting; Ray runs on this machine meanwhile.
@@ -117,6 +119,7 @@ def evaluate_model(
             another nothing is kept.
         callbacks: receive what happens, see `StudyCallback`.
         on_leak: where the model's folder says that it was trained on texts of the benchmark: refuse, or report it.
+        centre: language vectors, or a folder with them, to move the model's vectors by; see `debias`.
         settings: fields of the encoder, the benchmark and the resources, like ``encoder__pooling="cls"``.
 
     Raises:
@@ -127,7 +130,8 @@ def evaluate_model(
         >>> scores.metrics["multi/AP"], scores.per_pair["en-sw"]["AP"]  # doctest: +SKIP
     """
     options = evaluation_options(str(name), str(benchmark), (), measures, fields=settings)
-    options = options.model_copy(update={"on_leak": on_leak})
+    moved = None if centre is None else Path(centre)
+    options = options.model_copy(update={"on_leak": on_leak, "centre": moved})
     result = evaluate(options, None if out is None else Path(out), Callbacks(callbacks))
     return Scores(**{field.name: result[field.name] for field in dataclasses.fields(Scores)})
 
@@ -149,6 +153,9 @@ def evaluate(
     Raises:
         InputError: the benchmark or the model cannot be read, or the model was trained on texts of the benchmark.
     """
+    moved_by = None if options.centre is None else language_vectors_for(options.centre, options.encoder)
+    if moved_by is not None and run_file is not None:
+        raise InputError("--run-file lists what the model's own vectors find; leave --centre or --run-file out")
     rows, name = read_benchmark(options.benchmark), options.encoder.name
     check_evaluation(name, rows, options.on_leak, callback)
     check = partial(check_run_file, run_file, rows)
@@ -158,14 +165,18 @@ def evaluate(
         check(scan)
         return _sizes(name, rows, scan)
     if out is None and options.study is not None:
-        out = options.study / "evaluations" / re.sub(r"[^A-Za-z0-9.,-]+", "-", rows.name).strip("-.")
+        centred = "" if moved_by is None else "-centred"
+        out = options.study / "evaluations" / f"{re.sub(r'[^A-Za-z0-9.,-]+', '-', rows.name).strip('-.')}{centred}"
     with encoded(rows, options.encoder, options.resources, out, callback, check) as pool:
+        if moved_by is not None and (lacking := moved_by.lacks(pool.scan.languages(rows))):
+            callback.on_message(lacking)
         with phase(callback, "ranking", "passages") as progress:
-            ranked = rank_pool(pool.folder, rows, pool.scan, pool.actors, progress)
+            ranked = rank_pool(pool.folder, rows, pool.scan, pool.actors, progress, moved_by)
         with phase(callback, "measuring the vectors", "sides") as progress:
-            agnosticism = measure_encoded(pool.folder, rows, pool.scan, progress)
+            agnosticism = measure_encoded(pool.folder, rows, pool.scan, progress, moved_by)
         notes = [_TOO_MANY] * (sum(pool.scan.passages.values()) > MOST_PASSAGES)
-        result = _figures(options, name, rows, pool.scan, ranked, out, callback, notes, agnosticism)
+        shown = name if moved_by is None else f"{name}, {moved_by.words()}"
+        result = _figures(options, shown, rows, pool.scan, ranked, out, callback, notes, agnosticism)
         if run_file is not None:
             result["run_file"] = write_run_file(pool, run_file, callback)
         return result
@@ -202,7 +213,7 @@ def _figures(
     columns = per_query(ranked, options.measures)
     scores = score(ranked, columns)
     scores.notes.extend(notes)
-    trained = training_pairs_of(name) if options.encoder.name else None  # not known of a run file
+    trained = training_pairs_of(options.encoder.name) if options.encoder.name else None  # not known of a run file
     low_resource = _low_resource_languages(options.low_resource, trained, scan.passages)
     result = {
         "model": name,

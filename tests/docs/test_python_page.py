@@ -33,7 +33,7 @@ def test_every_block_is_run_here():
         "In a PyTorch DataLoader",
         "In sentence-transformers' trainer",
         "Exact metrics of your own vectors",
-        "Without the languages' means",
+        "Without what a language adds",
         "A study, with a callback and a table of its trials",
     }
 
@@ -86,7 +86,7 @@ def test_centred_vectors(groups, capsys):
         for side, pairs in texts.items()
         for place, what in enumerate(("texts", "languages"))
     }
-    run("Without the languages' means", encode=encode, **names)
+    run("Without what a language adds", encode=encode, **names)
     plain, centred = map(float, capsys.readouterr().out.split())
     assert plain != centred
 

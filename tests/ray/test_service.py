@@ -14,7 +14,6 @@ from hybridtune.metrics.groups import Grouping
 from hybridtune.metrics.per_query import read_per_query
 from hybridtune.metrics.ranks import pair_scores
 from hybridtune.metrics.selection import grouping_of
-from hybridtune.model.centring import centre_vectors
 from hybridtune.model.encoder import DualEncoder, load_encoder
 from hybridtune.study.contestants import draw_sample
 
@@ -169,7 +168,7 @@ def test_centred_vectors_score_as_by_hand_whatever_the_number_of_actors(
     found = {}
     for actors, service in services.items():
         vectors, blocks = service.encode(weights), service.embed_stored(weights, sample.blocks())
-        centred = service.centre(vectors, *sample.means(blocks))
+        centred = service.move(vectors, sample.fit(blocks))
         found[actors] = service.score_vectors(centred), service.score_vectors(vectors), blocks
     assert found[1][:2] == found[2][:2]
     assert all(np.array_equal(a, b) for a, b in zip(found[1][2], found[2][2], strict=True))
@@ -186,7 +185,9 @@ def test_centred_vectors_score_as_by_hand_whatever_the_number_of_actors(
             language: same.embed_by_length([small_store.tokens(number) for number in of]).mean(0)
             for language, of in numbers.items()
         }
-        moved.append(centre_vectors(vectors.numpy(), texts.languages, means))
+        taken = np.array([means.get(name, np.mean(list(means.values()), axis=0)) for name in texts.languages])
+        left = vectors.numpy() - taken
+        moved.append(left / np.linalg.norm(left, axis=1, keepdims=True))
     expected = score_vectors(benchmark, *moved)
     assert centred.metrics == pytest.approx(expected.metrics, rel=1e-4)
     assert centred.metrics["multi/AP"] != pytest.approx(plain.metrics["multi/AP"], rel=1e-2)

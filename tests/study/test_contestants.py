@@ -38,8 +38,8 @@ class Service:
         self.embedded += [len(block) for block in blocks]
         return [np.ones((len(block), 2), np.float32) for block in blocks]
 
-    def centre(self, vectors, queries, passages):
-        self.centred.append((sorted(queries), sorted(passages)))
+    def move(self, vectors, fitted):
+        self.centred.append(tuple(sorted({*fitted.offsets[side]} - {"*"}) for side in ("queries", "passages")))
         return vectors + 0.5
 
     def score_vectors(self, vectors, per_query_file=None, measures=(), about=None):
@@ -181,6 +181,7 @@ def test_the_sample_is_seeded_bounded_and_of_each_side_alone():
 
 def test_the_means_are_of_the_languages_they_are_named_after():
     vectors = [np.full((len(block), 2), number, np.float32) for number, block in enumerate(SAMPLE.blocks())]
-    queries, passages = SAMPLE.means(vectors)
-    assert {name: mean.tolist() for name, mean in queries.items()} == {"en": [0, 0]}
-    assert {name: mean.tolist() for name, mean in passages.items()} == {"de": [1, 1], "en": [2, 2]}
+    offsets = SAMPLE.fit(vectors).offsets
+    assert {name: mean.tolist() for name, mean in offsets["queries"].items()} == {"en": [0, 0], "*": [0, 0]}
+    of_passages = {name: mean.tolist() for name, mean in offsets["passages"].items()}
+    assert of_passages == {"de": [1, 1], "en": [2, 2], "*": [1.5, 1.5]}
