@@ -145,7 +145,7 @@ def schema(out: Path | None) -> None:
         raise InputError(f"--out {out}: cannot be written: {error.strerror}") from None
 
 
-for _command in (models.evaluate, models.compare, models.mine, models.export, models.merge):
+for _command in (models.evaluate, models.compare, models.debias, models.mine, models.export, models.merge):
     cli.add_command(_command)
 cli.add_command(data)
 cli.add_command(init)

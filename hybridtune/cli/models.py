@@ -167,6 +167,43 @@ def mine(
 
 
 @click.command()
+@click.argument("model")
+@data_option
+@click.option("--method", metavar="NAME", help="Write this way whatever it gains, like together or apart-standardised.")
+@click.option(
+    "--set", "overrides", multiple=True, metavar="A.B=C", help="Set an encoder.*, benchmark.* or resources.* field."
+)
+@dry_run_option
+@out_option(help="Keeps the vectors, and takes the language vectors and debias.json.")
+@json_option
+@click.option("--seed", default=0, type=SEED, help="Seed of the resampling.")
+def debias(
+    model: str,
+    data_sets: "list[DataSet]",
+    method: str | None,
+    overrides: tuple[str, ...],
+    dry_run: bool,
+    out: Path | None,
+    as_json: bool,
+    seed: int,
+) -> None:
+    """Measure how far MODEL leans on languages, and take that out of its vectors or scores, without training.
+
+    Every way is scored on documents that it was not fitted on; the best is fitted on all texts and written to --out,
+    for `evaluate --centre` and for your index, unless its gain may be chance.
+    """
+    from hybridtune.study.debias import debias
+    from hybridtune.study.evaluate_model import evaluation_options
+    from hybridtune.terminal.debias import debias_tables
+
+    screen = open_screen(as_json)
+    (data,) = data_sets
+    options = evaluation_options(model, data.path, overrides, (), parts=("encoder", "benchmark", "resources"))
+    result = debias(options, data, out, screen, method=method, seed=seed, dry_run=dry_run)
+    answer(result, as_json, lambda: debias_tables(result, screen))
+
+
+@click.command()
 @click.argument("target", metavar="STUDY_OR_MODEL", type=PATH)
 @click.option("--onnx", is_flag=True, help="As an ONNX graph, checked against torch.")
 @click.option("--opset", type=click.IntRange(18, 23), help="Of the ONNX graph.")

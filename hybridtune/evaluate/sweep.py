@@ -132,6 +132,19 @@ def query_vectors(folder: Path, queries: int) -> Float32:
     return stacked
 
 
+def passage_vectors(folder: Path, ids: Sequence[str]) -> Float32:
+    """Return the encoded passages [P, D] in the order of their ids."""
+    row = {name: number for number, name in enumerate(ids)}
+    stacked: Float32 | None = None
+    for block in finished_blocks(folder / "passages"):
+        _, names, vectors = block.read()
+        if stacked is None:
+            stacked = np.empty((len(ids), vectors.shape[1]), np.float32)
+        stacked[[row[name] for name in names]] = vectors
+    assert stacked is not None  # the scan found a relevant passage
+    return stacked
+
+
 def _score_pairs(pool: Pool, relevance: Relevance) -> None:
     """Write the queries as one file, and the scores of the relevant pairs, in a task."""
     if (pool.home / SCORES).exists():

@@ -23,6 +23,7 @@ from hybridtune.metrics.arrays import Float32, Float64
 FILE = "language_vectors.safetensors"
 COMMON = "*"  # in place of a language: of those that the fitted texts lack
 NEAREST = 10  # queries that a passage's mean similarity is taken of
+_RIDGE = 1e-4  # of a covariance whose trace is 1: directions that few texts show are left nearly as they are
 _METADATA, _FORMAT = "hybridtune", "language vectors 1"
 
 Side = Literal["queries", "passages"]
@@ -40,7 +41,7 @@ class LanguageVectors:
     """What was fitted: a vector is taken off each text, by side and language, then a map is applied; unit length again.
 
     Attributes:
-        method: by which it was fitted.
+        method: by which it was fitted; none: no vector moves.
         texts: side -> language -> number of the texts that it was fitted on.
         offsets: side -> language -> float32 [D]; under `COMMON` that of a language without texts. None are taken off
             where a side is missing.
@@ -75,7 +76,8 @@ class LanguageVectors:
 
     def words(self) -> str:
         """Say in a word or two what was fitted."""
-        return f"{self.method}, scores standardised" if self.standardised else self.method
+        moved = [] if self.method == "none" else [self.method]
+        return ", ".join([*moved, *["scores standardised"] * self.standardised])
 
     def lacks(self, languages: Sequence[str]) -> str:
         """Return a line on the languages that no fitted text was in; empty where there are none."""
@@ -197,7 +199,7 @@ def fit_language_vectors(method: Method, texts: Texts, encoder: str = "") -> Lan
     - apart: queries and passages have a mean each, for in most encoders the two sides lie apart.
     - shift: passages alone move, from their language's mean to the mean over languages; queries stay.
     - coral: together, and then each language's covariance is brought to the mean covariance of all.
-    - directions-k: the k leading directions of the languages' means are removed from every vector.
+    - directions-k: the k leading directions in which the languages' means differ are removed from every vector.
     - csls: together, and half of a passage's mean similarity to its `NEAREST` fitted queries is taken off its scores.
 
     A language without texts gets the mean over the languages' offsets, and of coral no map.
@@ -275,35 +277,38 @@ def _with_common(means: Mapping[str, Float32]) -> dict[str, Float32]:
 
 
 def _without_directions(means: Mapping[str, Float32], directions: int) -> Float32:
-    """Return the map [D, D] that removes the leading directions of the means, at most as many as there are means."""
-    _, _, right = np.linalg.svd(
-        np.stack([means[name] for name in sorted(means)]).astype(np.float64), full_matrices=False
-    )
-    leading = right[:directions]  # [k, D]
-    kept: Float32 = (np.eye(right.shape[1]) - leading.T @ leading).astype(np.float32)
+    """Return the map [D, D] that removes the leading directions in which the means differ, fewer than there are."""
+    stacked = np.stack([means[name] for name in sorted(means)]).astype(np.float64)  # [L, D]
+    _, _, right = np.linalg.svd(stacked - stacked.mean(0), full_matrices=False)
+    leading = right[: min(directions, len(means) - 1)]  # [k, D]; the last direction of L centred means is rounding
+    kept: Float32 = (np.eye(stacked.shape[1]) - leading.T @ leading).astype(np.float32)
     return kept
 
 
 def _to_common_covariance(
     vectors: Float32, languages: Sequence[str], means: Mapping[str, Float32]
 ) -> dict[str, Float32]:
-    """Return a map [D, D] a language: from its covariance to the mean over the languages' covariances."""
+    """Return a map [D, D] a language: from the covariance of its texts, less their mean and of unit length, to all's.
+
+    That of all is the mean over the languages' covariances.
+    """
     names, spoken = sorted(means), np.asarray(languages)
-    covariances = {name: _covariance(vectors[spoken == name] - means[name].astype(np.float64)) for name in names}
-    common = _power(np.mean([covariances[name] for name in names], axis=0), 0.5)
+    centred = {name: _unit(vectors[spoken == name].astype(np.float64) - means[name]) for name in names}
+    covariances = {name: _covariance(own) for name, own in centred.items()}
+    common = _power(np.mean(list(covariances.values()), axis=0), 0.5)
     return {name: (common @ _power(covariances[name], -0.5)).astype(np.float32) for name in names}
 
 
-def _covariance(centred: Float64) -> Float64:
-    covariance: Float64 = centred.T @ centred / len(centred)
+def _covariance(centred: Float32) -> Float64:
+    exact = centred.astype(np.float64)
+    covariance: Float64 = exact.T @ exact / max(len(exact), 1)
     return covariance
 
 
-def _power(symmetric: Float64, exponent: float) -> Float64:
-    """Return a power of a positive semidefinite matrix [D, D]."""
-    values, directions = np.linalg.eigh(symmetric)
-    least = values[-1] * 1e-6  # what is less is rounding: texts that are fewer than D leave directions without spread
-    found: Float64 = (directions * np.maximum(values, least) ** exponent) @ directions.T
+def _power(covariance: Float64, exponent: float) -> Float64:
+    """Return a power of a covariance [D, D] with `_RIDGE` added in each direction."""
+    values, directions = np.linalg.eigh(covariance)
+    found: Float64 = (directions * (np.maximum(values, 0) + _RIDGE) ** exponent) @ directions.T
     return found
 
 

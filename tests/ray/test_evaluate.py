@@ -1,7 +1,9 @@
 """`evaluate`, `compare` and `mine` as commands, on a benchmark with ties, in two languages, read from BEIR files."""
 
 import json
+import shutil
 from collections import defaultdict
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -12,7 +14,11 @@ from hybridtune.config.fields import DataSet
 from hybridtune.data.newsroom import generate
 from hybridtune.data.readers.sources import find_sources, group_rows, read_groups
 from hybridtune.errors import InputError
-from hybridtune.model.folder import build_tiny
+from hybridtune.evaluate.benchmark import load_benchmark, score_vectors
+from hybridtune.evaluate.blocks import finished_blocks
+from hybridtune.evaluate.sweep import query_vectors
+from hybridtune.model.folder import build_tiny, vectors_digest
+from hybridtune.model.language_vectors import FILE, fit_language_vectors
 from hybridtune.study.compare import compare_evaluations
 from hybridtune.study.evaluate_model import evaluate, evaluate_run, evaluation_options
 from hybridtune.study.mine import MiningOptions, mine
@@ -75,6 +81,10 @@ def evaluated(shared_ray, tiny, beir, screen, tmp_path_factory):
     return out, results
 
 
+def model_of(out):
+    return json.loads((out / "scores.json").read_text(encoding="utf-8"))["model"].partition(",")[0]
+
+
 def oracle(run_file):
     run, qrels = defaultdict(dict), defaultdict(dict)
     for line in run_file.read_text(encoding="utf-8").splitlines():
@@ -125,6 +135,45 @@ def test_what_a_result_tells(evaluated, screen):
     assert json.loads((out / "scores.json").read_text(encoding="utf-8"))["metrics"] == result["metrics"]
     assert (out / "bias.svg").read_text(encoding="utf-8").startswith("<svg")
     evaluation_summary(result, screen)
+
+
+@pytest.mark.parametrize("standardised", [False, True])
+def test_moved_vectors_score_as_in_memory(evaluated, beir, screen, tmp_path, standardised):
+    """Blocks are moved as they are read, from what the plain evaluation has encoded; nothing is encoded again."""
+    plain, _ = evaluated
+    out = tmp_path / "centred"
+    shutil.copytree(plain / "encoded", out / "encoded")
+    benchmark, (encoded,) = load_benchmark(beir), (out / "encoded").iterdir()
+    vectors = {"queries": query_vectors(encoded, len(benchmark.queries))}
+    read = [block.read() for block in finished_blocks(encoded / "passages")]
+    by_id = {name: vector for _, names, of in read for name, vector in zip(names, of, strict=True)}
+    vectors["passages"] = np.stack([by_id[name] for name in benchmark.passages.ids])
+    languages = {"queries": benchmark.queries.languages, "passages": benchmark.passages.languages}
+    asked = question(model_of(plain), beir, *SHORT)
+    texts = {side: (vectors[side], languages[side]) for side in ("queries", "passages")}
+    fitted = fit_language_vectors("apart", texts, vectors_digest(asked.encoder))
+    fitted = replace(fitted, standardised=standardised)
+    (tmp_path / FILE).write_bytes(fitted.to_bytes())
+    centred = asked.model_copy(update={"centre": tmp_path})
+    files = set(encoded.rglob("*.arrow"))
+    found = evaluate(centred, out, screen)
+    moved = [fitted.move(side, *own) for side, own in texts.items()]
+    assert found["metrics"] == score_vectors(benchmark, *moved, list(MEASURES), standardised=standardised).metrics
+    assert found["model"].endswith("apart, scores standardised" if standardised else ", apart")
+    assert set(encoded.rglob("*.arrow")) == files
+    with pytest.raises(InputError, match="leave --centre or --run-file out"):
+        evaluate(centred, out, screen, RunFile(tmp_path / "multi.trec", "multi", 9))
+
+
+def test_language_vectors_of_another_encoder_are_refused(evaluated, beir, screen, tmp_path):
+    out, _ = evaluated
+    asked = question(model_of(out), beir, *SHORT).model_copy(update={"centre": tmp_path / FILE})
+    vectors = np.eye(2, asked.encoder.tiny.hidden_size, dtype=np.float32)
+    for width, encoder, told in ((3, "", "width 3"), (None, "another", "of another encoder")):
+        fitted = fit_language_vectors("together", {"queries": (vectors[:, :width], ["en", "sw"])}, encoder)
+        (tmp_path / FILE).write_bytes(fitted.to_bytes())
+        with pytest.raises(InputError, match=told):
+            evaluate(asked, out, screen)
 
 
 def test_a_run_file_scores_as_its_model_did(evaluated, beir, screen, tmp_path):

@@ -165,11 +165,13 @@ def benchmark_of_groups(name: str, groups: Sequence[Group]) -> BenchmarkRows:
     questions = answer_sets_by_key([{(x, text_key(text)) for x, text in group.queries.items()} for group in groups])
     passages: dict[tuple[str, str], Text] = {}  # one passage however many groups share its text
     relevant: dict[int, set[str]] = {}  # the passages of all groups of a question
+    passage_documents: dict[str, str] = {}
     for group, question in zip(groups, questions, strict=True):
         for language, text in group.passages.items():
             passage = Text(f"{group.group_id}:{language}", language, text)
             passage_id = passages.setdefault((language, text_key(text)), passage).text_id
             relevant.setdefault(question, set()).add(passage_id)
+            passage_documents.setdefault(passage_id, group.document_id or group.group_id)
     queries: list[Text] = []
     documents: list[str] = []
     judged: list[Judgement] = []
@@ -197,4 +199,5 @@ def benchmark_of_groups(name: str, groups: Sequence[Group]) -> BenchmarkRows:
         judged,
         [notice] * bool(repeated),
         documents=documents if any(group.document_id for group in groups) else None,
+        passage_documents=passage_documents,
     )

@@ -1,8 +1,8 @@
 """The records that readers of benchmarks return: queries and judgements in memory, the corpus in parts that stream."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from hybridtune.errors import InputError
@@ -83,6 +83,7 @@ class BenchmarkRows:
         strict: whether a relevant id that is not in the corpus is an error.
         documents: the id of each query's document, such as its article; empty for a query without one. None: the
             benchmark names none.
+        passage_documents: the document of passages by their ids, as far as they are known.
 
     Example:
         >>> queries, passages = [Text("q1", "en", "Who?")], [Text("p1", "sw", "Yeye.")]
@@ -99,6 +100,7 @@ class BenchmarkRows:
     ignore_identical_ids: bool | None = False
     strict: bool = False
     documents: list[str] | None = None
+    passage_documents: Mapping[str, str] = field(default_factory=dict)
 
 
 def in_parts(passages: Sequence[Text]) -> list[CorpusPart]:

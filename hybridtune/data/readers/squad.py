@@ -62,12 +62,14 @@ def read_xquad_r(files: Mapping[str, Source], source: BenchmarkSource) -> Benchm
     passages: list[Text] = []
     answers: list[tuple[str, str]] = []  # (question id, id of the sentence)
     document_ids: list[str] = []
+    passage_documents: dict[str, str] = {}
     for article, name, language, where, content in paragraphs:
         if not first <= document_of[article] < last:
             continue
         with _form("XQuAD-R", where):
             sentences, found = _sentences(content, name, language, where)
         passages.extend(sentences)
+        passage_documents |= dict.fromkeys((text.text_id for text in sentences), str(document_of[article]))
         for query, answer in found:
             queries.append(query._replace(text_id=f"{query.text_id}:{language}"))
             answers.append((query.text_id, answer))
@@ -77,7 +79,9 @@ def read_xquad_r(files: Mapping[str, Source], source: BenchmarkSource) -> Benchm
         by_question.setdefault(question_id, []).append(answer)
     judged = [Judgement(q, p, 1) for q, (name, _) in enumerate(answers) for p in sorted(set(by_question[name]))]
     name = source.path if source.documents is None else f"{source.path} documents {list(source.documents)}"
-    return BenchmarkRows(name, queries, in_parts(passages), judged, [], documents=document_ids)
+    return BenchmarkRows(
+        name, queries, in_parts(passages), judged, [], documents=document_ids, passage_documents=passage_documents
+    )
 
 
 @contextmanager
