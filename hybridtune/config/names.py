@@ -12,7 +12,8 @@ SAME_VALUES = "same-values"  # the strongest fixed ratio, trained with the other
 FILE_VALUES = "file-values"  # the strongest fixed ratio, trained with the study file's own values
 ORIGINS = ("native", "translated", "bitext")  # of a training pair: see `Corpus.origins`
 SOUP = "soup"  # the average of trainings' weights that is best on dev
-START, CENTRED = "start", "start-centred"  # the untrained encoder, and the same without its languages' means
+START = "start"  # the untrained encoder
+CENTRED = "-centred"  # behind a contestant's name: the same without its languages' means
 
 
 def short_name(name: str) -> str:
@@ -44,6 +45,9 @@ def contestant_name(slug: str, ratio: str | None) -> str:
     Example:
         >>> contestant_name("same-values", "half-half")
         'half-half, same values'
+        >>> contestant_name("start-centred", None)
+        'start, centred'
     """
-    words = {SAME_VALUES: f"{ratio}, same values", FILE_VALUES: f"{ratio}, file's values", CENTRED: "start, centred"}
-    return words.get(slug, slug)
+    plain = slug.removesuffix(CENTRED)
+    words = {SAME_VALUES: f"{ratio}, same values", FILE_VALUES: f"{ratio}, file's values"}
+    return words.get(plain, plain) + ", centred" * (plain != slug)

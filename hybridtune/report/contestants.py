@@ -67,10 +67,10 @@ def _ends(found: Interval | None) -> dict[str, float | None]:
 
 
 def centring_words(centring: Mapping[str, Any]) -> str:
-    """Say what ``start, centred`` is, in a sentence or two."""
+    """Say what a centred contestant is, in a sentence or two."""
     words = (
-        f"Start, centred: each language's mean vector of up to {centring['texts']:,} training queries and "
-        f"{centring['texts']:,} training passages taken off the start's, no training."
+        f"Centred: the mean vectors of up to {centring['texts']:,} training queries and {centring['texts']:,} training "
+        "passages of each language taken off the vectors, no further training."
     )
     if centring["without_texts"]:
         words += (

@@ -16,6 +16,8 @@ from hybridtune.config.yaml_text import dump_yaml
 from hybridtune.data.corpus import TranslatedTexts
 from hybridtune.data.plan import distinct_pairs
 from hybridtune.metrics.metrics import direction
+from hybridtune.model.language_vectors import FILE as LANGUAGE_VECTORS
+from hybridtune.model.language_vectors import LanguageVectors
 from hybridtune.model.published import licence_of
 from hybridtune.report.render import render
 from hybridtune.study.folder import environment
@@ -42,6 +44,7 @@ class Trained:
     trial: str | None = None  # the model's own among them
     translations: Sequence[TranslatedTexts] = ()  # the training texts that a machine translated
     dropped: Mapping[str, int] = field(default_factory=dict)  # translations that were left out, by reason
+    moved: LanguageVectors | None = None  # fitted on its training texts, to be written beside it
     environment: Row = field(default_factory=environment)
 
 
@@ -62,6 +65,7 @@ def model_card(trained: Trained, pooled_alone: bool = True) -> str:
         "card.md.j2",
         trained=trained,
         pooled_alone=pooled_alone,
+        language_vectors=LANGUAGE_VECTORS if trained.moved is not None else None,
         **{"study": study, "encoder": study.encoder, "mix": study.mix, "train": study.train},
         front_matter=dump_yaml(_front_matter(trained, scored)).strip(),
         metrics=list(SHOWN),

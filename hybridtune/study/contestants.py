@@ -1,9 +1,9 @@
 """All contestants on one benchmark: what each scores there, and how far each is from the tuned model.
 
-The trained ones are rows of trials. Two cost no training: ``start``, the encoder that every training began from, and
-``start, centred``, the same with each language's mean vector removed (`model.language_vectors`), fitted on training
-texts.
-Per-query values and scores go to ``contestants/<slug>/`` of the study folder; `report.contestants` compares them.
+The trained ones are rows of trials; ``start``, the encoder that every training began from, cost none. Each is scored
+twice: as it is, and ``centred``, with what each language adds to its vectors removed (`model.language_vectors`), fitted
+on training texts. Per-query values and scores go to ``contestants/<slug>/`` of the study folder; `report.contestants`
+compares them.
 """
 
 import dataclasses
@@ -47,6 +47,7 @@ class Contestant:
     name: str  # in tables
     row: TrialRow | None = None
     soup: Soup | None = None
+    centred: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,10 +77,17 @@ def _languages(numbers: Mapping[str, Int64]) -> list[str]:
 
 
 def list_contestants(rows: Mapping[str, TrialRow], soup: Soup | None = None) -> list[Contestant]:
-    """Return the trained contestants, slug -> row, in their order, and behind them those that cost no training."""
-    trained = [Contestant(slug, contestant_name(slug, row.arm), row) for slug, row in rows.items()]
-    soups = [Contestant(SOUP, contestant_name(SOUP, None), soup=soup)] if soup is not None else []
-    return [*trained, *soups, *(Contestant(slug, contestant_name(slug, None)) for slug in (START, CENTRED))]
+    """Return the trained contestants, slug -> row, in their order, the soup and the start; each plain, then centred."""
+    every = [Contestant(slug, contestant_name(slug, row.arm), row) for slug, row in rows.items()]
+    every += [Contestant(SOUP, contestant_name(SOUP, None), soup=soup)] if soup is not None else []
+    every.append(Contestant(START, contestant_name(START, None)))
+    return [one for plain in every for one in (plain, _centred(plain))]
+
+
+def _centred(plain: Contestant) -> Contestant:
+    slug = f"{plain.slug}{CENTRED}"
+    arm = plain.row.arm if plain.row is not None else None
+    return dataclasses.replace(plain, slug=slug, name=contestant_name(slug, arm), centred=True)
 
 
 def draw_sample(corpus: Corpus, seed: int, most: int = TEXTS) -> Sample:
@@ -94,6 +102,11 @@ def draw_sample(corpus: Corpus, seed: int, most: int = TEXTS) -> Sample:
             if len(distinct):
                 drawn[side][language] = np.sort(random.permutation(distinct)[:most])
     return Sample(drawn["queries"], drawn["passages"])
+
+
+def fit_on_sample(service: EvaluatorService, state: State, sample: Sample, pooling: str) -> LanguageVectors:
+    """Return what each language adds to the vectors of an encoder with these weights, by training texts."""
+    return sample.fit(service.embed_stored(state, sample.blocks(), pooling))
 
 
 def score_contestants(
@@ -114,7 +127,7 @@ def score_contestants(
         study: with its fixed values.
         folder: the study folder; `FOLDER` inside it takes the per-query values and the scores of each.
         start: weights of the encoder that all trainings began from.
-        sample: training texts for the means of ``start, centred``.
+        sample: training texts that the centred ones are fitted on.
         callback: receives the progress.
         soup: the best on dev, where the study makes any.
 
@@ -141,7 +154,7 @@ class _Scoring:
     root: Path
     start: State
     sample: Sample
-    _start_vectors: Vectors | None = None  # encoded once, for both contestants that are the start
+    _encoded: tuple[str, Vectors] | None = None  # by the digest of the weights, for a contestant's second row
 
     def scores(self, contestant: Contestant) -> Scores:
         """Return a contestant's scores, with their files in its folder."""
@@ -151,16 +164,20 @@ class _Scoring:
         if contestant.soup is not None:
             study, state = contestant.soup.study, contestant.soup.state
         pooling = study.encoder.pooling
-        centred = f", centred by {TEXTS} texts" if contestant.slug == CENTRED else ""
-        key = {"weights": _digest(state, pooling) + centred, "benchmark": self.service.ready().digest}
+        weights = _digest(state, pooling)
+        centred = f", centred by {TEXTS} texts" if contestant.centred else ""
+        key = {"weights": weights + centred, "benchmark": self.service.ready().digest}
         before = self._scored_before(key)
         if before is not None:
             if before != home:
                 _copy(before, home)
             return _read(home)[1]
         (home / SCORES).unlink(missing_ok=True)  # of other weights: never beside the new values
-        starting = contestant.slug in (START, CENTRED)
-        vectors = self._start(pooling, bool(centred)) if starting else self.service.encode(state, pooling)
+        if self._encoded is None or self._encoded[0] != weights:
+            self._encoded = weights, self.service.encode(state, pooling)
+        vectors = self._encoded[1]
+        if contestant.centred:
+            vectors = self.service.move(vectors, fit_on_sample(self.service, state, self.sample, pooling))
         about = {"model": contestant.name if row is None else f"{contestant.name} (trial {row.id})"}
         scores = self.service.score_vectors(vectors, home / PER_QUERY, study_measures(self.study), about)
         write_json({**key, **dataclasses.asdict(scores)}, home / SCORES)
@@ -171,14 +188,6 @@ class _Scoring:
         for home in self.root.iterdir():
             if home.name not in slugs:
                 shutil.rmtree(home)
-
-    def _start(self, pooling: str, centred: bool) -> Vectors:
-        if self._start_vectors is None:
-            self._start_vectors = self.service.encode(self.start, pooling)
-        if not centred:
-            return self._start_vectors
-        fitted = self.sample.fit(self.service.embed_stored(self.start, self.sample.blocks(), pooling))
-        return self.service.move(self._start_vectors, fitted)
 
     def _scored_before(self, key: Mapping[str, str]) -> Path | None:
         """Return the folder with the scores of these weights on this benchmark, by whatever contestant."""

@@ -23,9 +23,11 @@ from hybridtune.metrics.metrics import Scores
 from hybridtune.metrics.per_query import FILE as PER_QUERY
 from hybridtune.model import onnx
 from hybridtune.model.encoder import DualEncoder, load_encoder
-from hybridtune.model.folder import save_folder, with_folder_settings
+from hybridtune.model.folder import save_folder, vectors_digest, with_folder_settings
+from hybridtune.model.language_vectors import FILE as LANGUAGE_VECTORS
 from hybridtune.model.published import TRAINING_TEXTS
 from hybridtune.model.tokenizer import pretrained_tokenizer
+from hybridtune.storage.files import write_atomically
 from hybridtune.storage.study_folder import ENVIRONMENT, check_format
 from hybridtune.storage.trial_rows import read_rows
 from hybridtune.study.card import Row, Trained, model_card
@@ -90,6 +92,10 @@ def write_model(model: DualEncoder, source: str, trained: Trained, folder: Path)
     card = model_card(trained, model.pooled_alone)
     save_folder(model, source, study.encoder, folder, card, pairs, study.train.matryoshka)
     write_json({"dev": trained.dev, "test": trained.test}, folder / "scores.json")
+    (folder / LANGUAGE_VECTORS).unlink(missing_ok=True)  # likewise
+    if trained.moved is not None:
+        own = vectors_digest(with_folder_settings(Encoder(name=str(folder))))
+        write_atomically(folder / LANGUAGE_VECTORS, replace(trained.moved, encoder=own).to_bytes())
 
 
 def export(target: Path, options: ExportOptions, callback: StudyCallback) -> dict[str, Any]:

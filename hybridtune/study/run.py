@@ -29,6 +29,7 @@ from hybridtune.metrics.metrics import Scores
 from hybridtune.metrics.per_query import FILE as PER_QUERY
 from hybridtune.model.encoder import load_encoder
 from hybridtune.model.folder import build_tiny
+from hybridtune.model.language_vectors import LanguageVectors
 from hybridtune.model.projection import write_projected
 from hybridtune.model.published import TRAINING_TEXTS
 from hybridtune.report.contestants import FOLDER as CONTESTANTS
@@ -43,7 +44,7 @@ from hybridtune.search.trial_log import Display
 from hybridtune.storage.files import ensure_local, publish, write_atomically
 from hybridtune.storage.trial_rows import TrialRow, read_rows
 from hybridtune.study.card import Row
-from hybridtune.study.contestants import contestant_scores, draw_sample, score_contestants
+from hybridtune.study.contestants import contestant_scores, draw_sample, fit_on_sample, score_contestants
 from hybridtune.study.export import describe_trained, write_model
 from hybridtune.study.folder import RAY_ADDRESS, RAY_TOKEN, whole_folder, write_json
 from hybridtune.study.leak_guard import keep_report, texts_of_training
@@ -277,7 +278,7 @@ def train_study(
         with started(preflight, home, callback) as running:
             with _reported(callback, "fit", running.job):
                 done = fit(running.job)
-            test = _export(running, preflight.study, done.checkpoint, _score_fit(running, done.checkpoint))
+            test = _export(running, preflight.study, done.checkpoint, *_score_fit(running, done.checkpoint))
         folder = home.folder
         result = {"study": str(folder), "metrics": done.metrics, "test": test, "model": str(folder / "best")}
         write_json(result, folder / "result.json")
@@ -323,10 +324,10 @@ def _search(preflight: Preflight, home: Home, callback: StudyCallback) -> dict[s
         soups, repeats = _score_soups(running, kitchen, found.best, repeats)
         chosen_row = chosen_soup(soups)
         soup = kitchen.soup(chosen_row) if chosen_row is not None else None
-        scored = _score_contestants(running, who, soup)
+        scored, moved = _score_contestants(running, who, found.best, soup)
         slug = next(slug for slug, row in who.items() if row.id == found.best.id)
         tested = (scored[slug], folder / CONTESTANTS / slug / PER_QUERY) if study.benchmarks.test else None
-        test = _export(running, study.with_values(found.best.values), best["checkpoint"], tested, ordered)
+        test = _export(running, study.with_values(found.best.values), best["checkpoint"], tested, moved, ordered)
         compared = contestant_scores(preflight, folder, who, scored, soup)
         shutil.rmtree(folder / SOUP, ignore_errors=True)  # of a run with other soups
         if soup is not None and soups is not None and soups["wins"]:
@@ -412,8 +413,13 @@ def _export_soup(running: Started, kitchen: Kitchen, soup: Soup, test: Scores | 
     return str(running.home.folder / SOUP)
 
 
-def _score_contestants(running: Started, rows: Mapping[str, TrialRow], soup: Soup | None = None) -> dict[str, Scores]:
-    """Score all contestants, trained (slug -> row) or not, on the test benchmark, or on dev where there is none."""
+def _score_contestants(
+    running: Started, rows: Mapping[str, TrialRow], best: TrialRow, soup: Soup | None = None
+) -> tuple[dict[str, Scores], LanguageVectors]:
+    """Score all contestants, trained (slug -> row) or not, on the test benchmark, or on dev where there is none.
+
+    The second is what each language adds to the vectors of the best.
+    """
     preflight, study = running.preflight, running.preflight.study
     part = "test" if "test" in preflight.benchmarks else "dev"
     service = _evaluators(preflight.benchmarks[part], running)
@@ -421,7 +427,9 @@ def _score_contestants(running: Started, rows: Mapping[str, TrialRow], soup: Sou
     running.callback.on_message(f"scoring {len(rows)} trained models{soups} and the start on the {part} benchmark")
     sample = draw_sample(running.store.corpus(), study.seed)
     start = _start_weights(running)
-    return score_contestants(service, rows, study, running.home.folder, start, sample, running.callback, soup)
+    scored = score_contestants(service, rows, study, running.home.folder, start, sample, running.callback, soup)
+    pooling = study.with_values(best.values).encoder.pooling
+    return scored, fit_on_sample(service, served_weights(best.checkpoint or ""), sample, pooling)
 
 
 def _start_weights(running: Started) -> State:
@@ -429,18 +437,29 @@ def _start_weights(running: Started) -> State:
     return {name: value.numpy() for name, value in model.plain_state().items()}
 
 
-def _score_fit(running: Started, checkpoint: str) -> tuple[Scores, Path] | None:
-    """Score a single training on the test benchmark, where the study has one; return the per-query values' file too."""
+def _score_fit(running: Started, checkpoint: str) -> tuple[tuple[Scores, Path] | None, LanguageVectors]:
+    """Score a single training on the test benchmark, where the study has one, with the per-query values' file.
+
+    The second is what each language adds to its vectors.
+    """
     study, benchmarks = running.preflight.study, running.preflight.benchmarks
+    service, weights = _evaluators(benchmarks.get("test", benchmarks["dev"]), running), served_weights(checkpoint)
+    sample = draw_sample(running.store.corpus(), study.seed)
+    moved = fit_on_sample(service, weights, sample, study.encoder.pooling)
     if "test" not in benchmarks:
-        return None
-    service, file = _evaluators(benchmarks["test"], running), running.home.folder / "best" / PER_QUERY
+        return None, moved
+    file = running.home.folder / "best" / PER_QUERY
     running.callback.on_message("scoring the model on the test benchmark")
-    return service.score(served_weights(checkpoint), file, study.encoder.pooling, study_measures(study)), file
+    return (service.score(weights, file, study.encoder.pooling, study_measures(study)), file), moved
 
 
 def _export(
-    running: Started, study: Study, location: str, tested: tuple[Scores, Path] | None, rows: Sequence[Row] = ()
+    running: Started,
+    study: Study,
+    location: str,
+    tested: tuple[Scores, Path] | None,
+    moved: LanguageVectors,
+    rows: Sequence[Row] = (),
 ) -> dict[str, Any] | None:
     """Write ``best/`` from a checkpoint, with its scores on the test benchmark where there are any; return those.
 
@@ -449,12 +468,14 @@ def _export(
         study: with the values of the fit that wrote the checkpoint.
         location: of the checkpoint.
         tested: its scores on the test benchmark, and the file of the per-query values.
+        moved: what each language adds to its vectors.
         rows: of the study's trials, the model's own first; none of a single training.
     """
     best, checkpoint = running.home.folder / "best", ensure_local(location)
     model = load_encoder(running.source, study.encoder, running.store.tokenizer().pad_id)
     load_weights(checkpoint, model)
     trained = describe_trained(study, running.store.corpus(), checkpoint, rows, rows[0]["id"] if rows else None)
+    trained = dataclasses.replace(trained, moved=moved)
     values = checkpoint / PER_QUERY  # on dev
     if tested is not None and study.benchmarks.test is not None:
         scores, values = tested

@@ -17,7 +17,7 @@ from hybridtune.errors import InputError
 from hybridtune.evaluate.benchmark import load_benchmark, score_vectors
 from hybridtune.evaluate.blocks import finished_blocks
 from hybridtune.evaluate.sweep import query_vectors
-from hybridtune.model.folder import build_tiny, vectors_digest
+from hybridtune.model.folder import build_tiny, vector_width, vectors_digest
 from hybridtune.model.language_vectors import FILE, fit_language_vectors
 from hybridtune.study.compare import compare_evaluations
 from hybridtune.study.evaluate_model import evaluate, evaluate_run, evaluation_options
@@ -168,7 +168,7 @@ def test_moved_vectors_score_as_in_memory(evaluated, beir, screen, tmp_path, sta
 def test_language_vectors_of_another_encoder_are_refused(evaluated, beir, screen, tmp_path):
     out, _ = evaluated
     asked = question(model_of(out), beir, *SHORT).model_copy(update={"centre": tmp_path / FILE})
-    vectors = np.eye(2, asked.encoder.tiny.hidden_size, dtype=np.float32)
+    vectors = np.eye(2, vector_width(asked.encoder), dtype=np.float32)
     for width, encoder, told in ((3, "", "width 3"), (None, "another", "of another encoder")):
         fitted = fit_language_vectors("together", {"queries": (vectors[:, :width], ["en", "sw"])}, encoder)
         (tmp_path / FILE).write_bytes(fitted.to_bytes())

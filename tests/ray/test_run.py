@@ -13,7 +13,10 @@ import optuna
 import pytest
 import yaml
 
+from hybridtune.config.fields import Encoder
 from hybridtune.config.names import short_name
+from hybridtune.model.folder import language_vectors_for, with_folder_settings
+from hybridtune.model.language_vectors import FILE
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 
@@ -206,8 +209,14 @@ def test_all_contestants_are_scored_on_the_test_benchmark_and_the_exported_model
     found = result["contestant_scores"]
     assert found["benchmark"] == "test"
     rows = {row["contestant"]: row for row in found["rows"]}
+<<<<<<< HEAD
     assert list(rows) == [*result["contestants"], "soup", "start", "start-centred"]
     assert {slug: row["trial"] for slug, row in rows.items() if row["trial"]} == result["contestants"]
+=======
+    plain = [*result["contestants"], "start"]
+    assert list(rows) == [name for slug in plain for name in (slug, f"{slug}-centred")]
+    assert {slug: rows[slug]["trial"] for slug in result["contestants"]} == result["contestants"]
+>>>>>>> 2dbc9a1 (A study scores every contestant plain and centred; best/ holds its language vectors, and its card says how to use them)
     (chosen,) = (slug for slug, trial in result["contestants"].items() if trial == result["best"]["id"])
     for slug, row in rows.items():
         home = folder / "contestants" / slug
@@ -224,6 +233,9 @@ def test_all_contestants_are_scored_on_the_test_benchmark_and_the_exported_model
 def test_the_study_folder_holds_the_evidence(result, folder):
     for name in ("study.yaml", "optuna.db", "environment.json", "best/modules.json", "best/model.safetensors"):
         assert (folder / name).stat().st_size > 0
+    best = with_folder_settings(Encoder(name=str(folder / "best")))
+    assert language_vectors_for(folder, best).method == "apart"  # of this very model
+    assert FILE in (folder / "best" / "README.md").read_text(encoding="utf-8")
     assert rows_in(folder) == result["trials"]
     assert json.loads((folder / "result.json").read_text(encoding="utf-8")) == result
     assert json.loads((folder / "best" / "scores.json").read_text(encoding="utf-8"))["test"] == result["test"]

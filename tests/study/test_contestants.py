@@ -80,16 +80,17 @@ def scored(service, rows, folder, callback=None):
     return score_contestants(service, rows, small_study(), folder, START, SAMPLE, callback or Progress())
 
 
-def test_all_contestants_are_scored_one_after_the_other_and_the_start_is_encoded_once(tmp_path, trained):
+def test_all_contestants_are_scored_plain_and_centred_and_encoded_once(tmp_path, trained):
     service, seen = Service(), Progress()
     found = scored(service, trained(tuned=5, half_half=2), tmp_path, seen)
-    assert list(found) == ["tuned", "half-half", "start", "start-centred"]
+    plain = ["tuned", "half-half", "start"]
+    assert list(found) == [name for slug in plain for name in (slug, f"{slug}-centred")]
     assert [number for number, _ in service.encoded] == [5, 2, 0]
-    assert service.ranked == [5, 2, 0, 0.5]
-    assert service.embedded == [3, 4, 2]
-    assert service.centred == [(["en"], ["de", "en"])]
-    assert seen.done[0] == (0, 4)
-    assert seen.done[-1] == (4, 4)
+    assert service.ranked == [5, 5.5, 2, 2.5, 0, 0.5]
+    assert service.embedded == [3, 4, 2] * 3
+    assert service.centred == [(["en"], ["de", "en"])] * 3
+    assert seen.done[0] == (0, 6)
+    assert seen.done[-1] == (6, 6)
     for slug in found:
         home = tmp_path / "contestants" / slug
         assert read_per_query(home / PER_QUERY).about["benchmark_digest"] == "d1"
@@ -114,12 +115,13 @@ def test_a_contestant_that_was_cut_off_is_scored_and_no_other(tmp_path, trained)
     again = Service()
     assert scored(again, rows, tmp_path) == first
     assert again.ranked == [2, 0.5]
+    assert [number for number, _ in again.encoded] == [2, 0]
 
 
 def test_one_training_under_two_names_is_scored_once(tmp_path, trained):
     service = Service()
     found = scored(service, trained(tuned=5, half_half=2, file_values=2), tmp_path)
-    assert service.ranked == [5, 2, 0, 0.5]
+    assert service.ranked == [5, 5.5, 2, 2.5, 0, 0.5]
     assert found["file-values"] == found["half-half"]
     files = [tmp_path / "contestants" / slug / PER_QUERY for slug in ("half-half", "file-values")]
     assert files[0].read_bytes() == files[1].read_bytes()
@@ -129,10 +131,10 @@ def test_other_weights_and_another_benchmark_are_scored_anew(tmp_path, trained):
     scored(Service(), trained(tuned=5, half_half=2), tmp_path)
     later = Service()
     scored(later, trained(tuned=7, half_half=2), tmp_path)  # the search went on
-    assert later.ranked == [7]
+    assert later.ranked == [7, 7.5]
     elsewhere = Service("d2")
     found = scored(elsewhere, trained(tuned=7, half_half=2), tmp_path)
-    assert elsewhere.ranked == [7, 2, 0, 0.5]
+    assert elsewhere.ranked == [7, 7.5, 2, 2.5, 0, 0.5]
     assert read_per_query(tmp_path / "contestants" / "tuned" / PER_QUERY).about["benchmark_digest"] == "d2"
     assert found["tuned"] != found["half-half"]
 
@@ -141,19 +143,15 @@ def test_a_contestant_that_is_none_any_more_leaves_no_folder(tmp_path, trained):
     scored(Service(), trained(tuned=5, half_half=2, same_values=3), tmp_path)
     scored(Service(), trained(tuned=5, half_half=2), tmp_path)
     names = {path.name for path in (tmp_path / "contestants").iterdir()}
-    assert names == {"tuned", "half-half", "start", "start-centred"}
+    plain = {"tuned", "half-half", "start"}
+    assert names == plain | {f"{name}-centred" for name in plain}
 
 
 def test_names_are_words(trained):
     rows = trained(tuned=5, half_half=2, same_values=3, file_values=4)
-    assert [one.name for one in list_contestants(rows)] == [
-        "tuned",
-        "half-half",
-        "half-half, same values",
-        "half-half, file's values",
-        "start",
-        "start, centred",
-    ]
+    plain = ["tuned", "half-half", "half-half, same values", "half-half, file's values", "start"]
+    expected = [name for words in plain for name in (words, f"{words}, centred")]
+    assert [one.name for one in list_contestants(rows)] == expected
 
 
 def test_the_sample_is_seeded_bounded_and_of_each_side_alone():
