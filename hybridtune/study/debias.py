@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from hybridtune.callbacks import StudyCallback, phase
 from hybridtune.config.fields import BenchmarkSource, DataSet
 from hybridtune.data.readers.benchmarks import read_benchmark
+from hybridtune.data.readers.plain import read_plain_texts
 from hybridtune.data.readers.records import BenchmarkRows
 from hybridtune.data.readers.sources import find_sources, read_groups
 from hybridtune.errors import InputError
@@ -30,6 +31,7 @@ from hybridtune.model.folder import vectors_digest
 from hybridtune.model.language_vectors import FILE, LanguageVectors, Side
 from hybridtune.report.intervals import Interval, count_units, difference_intervals, intervals
 from hybridtune.storage.files import write_atomically
+from hybridtune.study.debias_texts import debias_texts
 from hybridtune.study.encoded import Encoded, check_model, encoded
 from hybridtune.study.evaluate_model import SCORES, EvaluationOptions
 from hybridtune.study.folder import write_json
@@ -90,6 +92,10 @@ def debias(
         InputError: the data or the model cannot be read, or the texts are all in one language.
     """
     _check_method(method)
+    texts = read_plain_texts(data)
+    if texts is not None:
+        result, fitted = debias_texts(options, data.path, texts, out, callback, method, dry_run)
+        return result if dry_run else _kept(out, result, fitted, callback)
     rows, name = read_texts(data, options.benchmark), options.encoder.name
     check_evaluation(name, rows, "warn", callback)
     benchmark = benchmark_of_rows(rows)
@@ -100,33 +106,39 @@ def debias(
         sizes = {"queries": len(benchmark.queries), "passages": len(benchmark.passages)}
         return {"model": name, "benchmark": rows.name, **sizes, "methods": ", ".join(one.name for one in CANDIDATES)}
     with encoded(rows, options.encoder, options.resources, out, callback) as pool:
-        texts, address = _read_vectors(pool, rows, benchmark), pool.folder.name
+        vectors, address = _read_vectors(pool, rows, benchmark), pool.folder.name
     with contextlib.ExitStack() as stack:
         home = out / "methods" if out else Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hybridtune-")))
-        found = _compared(_Scoring(benchmark, texts, home, address).all(callback), seed)
+        found = _compared(_Scoring(benchmark, vectors, home, address).all(callback), seed)
     result = {"model": name, "benchmark": rows.name, "digest": benchmark.relevance.digest, "seed": seed, **found}
     chosen = method or (result["best"] if result["helps"] else None)
     fitted = None
     if chosen is not None:
         candidate = next(one for one in CANDIDATES if one.name == chosen)
-        fitted = texts.fit(candidate, vectors_digest(options.encoder))
+        fitted = vectors.fit(candidate, vectors_digest(options.encoder))
+    return _kept(out, {**result, "chosen": chosen}, fitted, callback)
+
+
+def _kept(
+    out: Path | None, result: dict[str, Any], fitted: LanguageVectors | None, callback: StudyCallback
+) -> dict[str, Any]:
+    """Write what was found and fitted; return it with the file and the lines of an index.
+
+    Files of an earlier call, with other texts, go where nothing is chosen.
+    """
     lines = None if fitted is None else index_lines(fitted)
-    result |= {"chosen": chosen, "file": str(out / FILE) if out and fitted else None, "lines": lines}
-    if out is not None:
-        _write(out, result, fitted)
-        callback.on_message(f"written: {out}")
-    return result
-
-
-def _write(out: Path, result: Mapping[str, Any], fitted: LanguageVectors | None) -> None:
-    """Write what was found; files of an earlier call, with other texts, go where nothing is chosen."""
-    if fitted is not None:
+    result |= {"file": str(out / FILE) if out and fitted else None, "lines": lines}
+    if out is None:
+        return result
+    if fitted is not None and lines is not None:
         write_atomically(out / FILE, fitted.to_bytes())
-        write_atomically(out / LINES, result["lines"])
+        write_atomically(out / LINES, lines)
     else:
         for file in (out / FILE, out / LINES):
             file.unlink(missing_ok=True)
     write_json(result, out / RESULT)
+    callback.on_message(f"written: {out}")
+    return result
 
 
 def _read_vectors(pool: Encoded, rows: BenchmarkRows, benchmark: Benchmark) -> EncodedTexts:

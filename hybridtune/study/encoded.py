@@ -3,14 +3,14 @@
 import contextlib
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hybridtune.callbacks import StudyCallback, phase
 from hybridtune.config.fields import Encoder, Resources
 from hybridtune.data.readers.benchmarks import notices_of_languages
-from hybridtune.data.readers.records import BenchmarkRows, Text, TextList
+from hybridtune.data.readers.records import BenchmarkRows, CorpusPart, Text, TextList
 from hybridtune.errors import InputError
 from hybridtune.evaluate.corpus_scan import CorpusScan, scan_corpus
 from hybridtune.evaluate.encode import Actors, Side, encode_sides
@@ -95,17 +95,36 @@ def encoded(
         scan = scan_benchmark(rows, callback, root)
         if check is not None:
             check(scan)
-        folder = root / _address(scan, encoder, tokenizer, offered.gpus > 0)
+        folder = root / _address(scan.digest, encoder, tokenizer, offered.gpus > 0)
         actors = Actors.of(offered, resources.min_evaluators)
         with phase(callback, "encoding", "texts") as progress:
             encode_sides(_sides(rows, scan, encoder, folder), encoder.name, encoder, tokenizer, actors, progress)
         yield Encoded(rows, scan, folder, actors)
 
 
-def _address(scan: CorpusScan, encoder: Encoder, tokenizer: Tokenizer, on_gpu: bool) -> str:
+def encoded_texts(
+    parts: Sequence[CorpusPart],
+    count: int,
+    encoder: Encoder,
+    resources: Resources,
+    out: Path,
+    callback: StudyCallback,
+) -> Path:
+    """Encode texts that nothing asks for, as passages, and return the folder of their vectors, under ``out``."""
+    tokenizer, offered = check_model(encoder, resources, callback)
+    digest = hashlib.sha256(b"".join(text.to_bytes() for part in parts for text in part.read())).hexdigest()
+    folder = out.absolute() / ENCODED / _address(digest, encoder, tokenizer, offered.gpus > 0)
+    side = Side(parts, encoder.passage_prefix, encoder.passage_length, folder / "passages", [], count)
+    callback.on_message("starting Ray on this machine")
+    with local_cluster(offered, dashboard=False), phase(callback, "encoding", "texts") as progress:
+        encode_sides([side], encoder.name, encoder, tokenizer, Actors.of(offered, resources.min_evaluators), progress)
+    return folder
+
+
+def _address(digest: str, encoder: Encoder, tokenizer: Tokenizer, on_gpu: bool) -> str:
     """Return the name of the folder of the vectors: a digest of all that they depend on."""
     settings = encoder.model_dump_json(exclude={"tiny", "name"})
-    made_of = (scan.digest, model_digest(encoder), tokenizer.digest, settings, on_gpu)
+    made_of = (digest, model_digest(encoder), tokenizer.digest, settings, on_gpu)
     return hashlib.sha256(repr(made_of).encode()).hexdigest()[:16]
 
 

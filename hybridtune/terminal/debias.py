@@ -17,10 +17,16 @@ _HEADS = {
 }
 
 
+_DIRECT = {"mean_distance": "distance of language means", "probe_accuracy": "language named by a linear probe"}
+
+
 def debias_tables(result: Mapping[str, Any], screen: Screen) -> None:
     """Print what each way scores and gains, what was chosen, and the lines for an index."""
     if "rows" not in result:
         screen.console.print(plain_table([result], "would measure"))
+        return
+    if "goal" not in result:
+        _plain_texts(result, screen)
         return
     rows, goal, counts = result["rows"], result["goal"], result["counts"]
     sizes = f"{max(counts['queries'].values()):,} queries, pool of {counts['passages']:,} passages"
@@ -39,6 +45,32 @@ def debias_tables(result: Mapping[str, Any], screen: Screen) -> None:
         style="dim",
     )
     _verdict(result, screen)
+
+
+def _plain_texts(result: Mapping[str, Any], screen: Screen) -> None:
+    """Print the direct measures of plain texts, and the lines for an index."""
+    digits = {"mean_distance": "{:.4f}", "probe_accuracy": "{:.3f}"}
+    rows = [
+        {
+            "": row["name"],
+            **{_DIRECT[name]: form.format(row[name]) for name, form in digits.items() if row[name] is not None},
+        }
+        for row in result["rows"]
+    ]
+    screen.console.print(plain_table(rows, f"{result['texts']:,} texts, each moved by what was fitted on others"))
+    screen.print("Which way helps a ranking, only queries and their answers can tell.", style="dim")
+    _written(result, screen)
+
+
+def _written(result: Mapping[str, Any], screen: Screen) -> None:
+    if result["file"] is None:
+        screen.print(f"{result['chosen']}: --out FOLDER writes it, fitted on all of these texts; for an index:\n")
+    else:
+        screen.print(
+            f"{result['chosen']}, fitted on all of these texts: {result['file']}; hybridtune evaluate --centre takes "
+            "it, and for an index:\n"
+        )
+    screen.print(result["lines"])
 
 
 def _cells(metrics: Mapping[str, float]) -> dict[str, str]:
@@ -72,13 +104,4 @@ def _verdict(result: Mapping[str, Any], screen: Screen) -> None:
         )
         return
     screen.print(said if result["helps"] else f"{said}: that is no gain over chance")
-    if result["file"] is None:
-        screen.print(
-            f"{result['chosen']}: with --out FOLDER it is written, fitted on all of these texts; for an index:\n"
-        )
-    else:
-        screen.print(
-            f"{result['chosen']}, fitted on all of these texts: {result['file']}; hybridtune evaluate --centre takes "
-            "it, and for an index:\n"
-        )
-    screen.print(result["lines"])
+    _written(result, screen)
