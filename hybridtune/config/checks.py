@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from hybridtune.config.constraints import parse_constraint
 from hybridtune.config.fields import Data, Mix, Part, Seed, Train
 from hybridtune.config.names import short_name
 from hybridtune.config.search import Search
@@ -22,6 +23,7 @@ _JOINT = (  # what `Train` allows together only
 def search_problems(search: Search, parts: Parts) -> list[str]:
     """Return everything that is wrong with a search, a line each; ``parts`` are the study's other sections by name."""
     problems = [*_field_problems(search, parts), *_batch_problems(search, parts), *_soup_problems(search)]
+    problems += [*_constraint_problems(search), *_fidelity_problems(search, parts)]
     conditions = list(_condition_problems(search))
     if not problems and not conditions:
         problems = [*_point_problems(search), *_clashes(search, parts)]
@@ -44,6 +46,45 @@ def _field_problems(search: Search, parts: Parts) -> Iterator[str]:
                     _SEED.validate_python(end)
             except ValidationError as error:
                 yield f"search.space.{name}: {end!r}: {reason(error.errors()[0], Part)}"
+
+
+def _constraint_problems(search: Search) -> Iterator[str]:
+    for text in search.constraints:
+        contestant = parse_constraint(text).contestant
+        if contestant is not None and search.arms != "searched":
+            yield (
+                f"search.constraints: {text}: {contestant} is trained after the search with search.arms {search.arms}; "
+                "give a number, or set search.arms to searched"
+            )
+
+
+def _fidelity_problems(search: Search, parts: Parts) -> Iterator[str]:
+    train = parts["train"].model_dump()
+    last = train["max_steps"]
+    between = train["eval_steps"] or max(1, -(-last // 3))  # as `Study.eval_steps`
+    before = 0
+    for index, rung in enumerate(search.fidelities):
+        where = f"search.fidelities.{index}.steps {rung.steps}"
+        if not before < rung.steps < last:
+            yield f"{where}: is not between {before} and {last} (train.max_steps); rungs rise, and end before it"
+        elif rung.steps % between:
+            yield (
+                f"{where}: no score is taken there; give a multiple of the {between} steps between two scores "
+                "(train.eval_steps)"
+            )
+        before = rung.steps
+    if search.stop_within_noise and len(search.objective) > 1:
+        yield f"search.stop_within_noise: goes by one objective, not by {len(search.objective)}; leave it out"
+    stopping = search.early_stopping
+    if search.stop_within_noise and stopping and stopping.method == "paired":
+        metric = stopping.metric
+        if metric not in (None, search.objective[0]):
+            yield (
+                f"search.early_stopping.metric {metric}: with search.stop_within_noise trials are compared by the "
+                f"objective, {search.objective[0]}; leave one of the two out"
+            )
+    if search.fidelities and len(search.objective) > 1:
+        yield f"search.fidelities: go by one objective, not by {len(search.objective)}; leave them out"
 
 
 def data_set_problems(search: Search, data: Data, mix: Mix) -> Iterator[str]:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, WithJsonSchema, field_validator
 
+from hybridtune.config.constraints import parse_constraint
 from hybridtune.config.fields import Count, Part
 from hybridtune.config.hooks import HOOK_SCHEMA, check_form
 from hybridtune.config.space import Parameter, full_name, full_names, not_searchable
@@ -20,15 +21,36 @@ _PASSWORD = re.compile(r"://[^/@:?]*:(?P<user>[^?]*)@|[?&](password|passwd)=(?P<
 
 
 class EarlyStopping(Part):
-    """Ends trials that fall behind: ASHA (Li et al. 2018, arXiv 1810.05934) or the median rule, in steps."""
+    """Ends trials that fall behind: ASHA (Li et al. 2018, arXiv 1810.05934), the median rule or a paired test."""
 
-    method: Literal["asha", "median"] = Field(
-        default="asha", description="asha: the best 1/reduction_factor go on; median: who is above the median goes on"
+    method: Literal["asha", "median", "paired"] = Field(
+        default="asha",
+        description="asha: the best 1/reduction_factor go on; median: who is above the median goes on; paired: who is "
+        "not worse than the best of the arm at the same step, by a test over documents or topics, goes on",
     )
     metric: str | None = Field(default=None, description="metric by which trials are stopped; null: first objective")
     grace_steps: Count | None = Field(default=None, description="no trial stops before; null: eval_steps")
     reduction_factor: Annotated[float, Field(gt=1.0)] = Field(default=3.0, description="of asha")
     min_trials: Count = Field(default=3, description="of median: trials that must have got that far")
+    alpha: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
+        default=0.05, description="of paired: chance that a trial as good as all others is stopped at any of its scores"
+    )
+
+
+class Fidelity(Part):
+    """A rung of the search: trials wait at it, and the best go on from their checkpoints."""
+
+    steps: Count = Field(description="steps after which the trials of an arm wait; a multiple of train.eval_steps")
+    keep: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
+        default=0.34, description="share of the arm's trials that goes on, by the objective at this step; rounded up"
+    )
+
+
+class WithinNoise(Part):
+    """The end of an arm's search where its next trials are expected to gain less than noise."""
+
+    ahead: Count = Field(default=5, description="further trials whose expected gain is asked for, together")
+    min_trials: Annotated[int, Field(ge=8)] = Field(default=10, description="trials of the arm before it can end")
 
 
 class Search(Part):
@@ -38,6 +60,11 @@ class Search(Part):
         default=["balanced/AP"],
         min_length=1,
         description="one metric, or several (a Pareto front); of a group of languages like multi/AP@unseen",
+    )
+    constraints: list[str] = Field(
+        default=[],
+        description="what the best trial must meet: `multi/rank_distance <= 300`, or `mono/AP >= half-half - 0.005`, "
+        "the metric of the best trial of a fixed ratio so far, by the first objective",
     )
     trials: Count = Field(default=12, description="trials of each arm that is searched")
     arms: Literal["searched", "rerun", "none"] = Field(
@@ -60,6 +87,16 @@ class Search(Part):
     early_stopping: EarlyStopping | None = Field(
         default=EarlyStopping(),
         description="what ends trials that fall behind, in arms of 8 or more; null: nothing",
+    )
+    fidelities: list[Fidelity] = Field(
+        default=[],
+        description="rungs of few steps before the whole training: all trials of an arm train to the first, the best "
+        "go on to the next, and at last to train.max_steps",
+    )
+    stop_within_noise: WithinNoise | None = Field(
+        default=None,
+        description="ends an arm's search where further trials are expected to gain less than noise; true: with these "
+        "defaults, false or null: it never ends so",
     )
     time_budget: str | None = Field(
         default=None, description="like 90s, 30m, 2h, 1d: no new trial and no further step after it"
@@ -126,7 +163,22 @@ class Search(Part):
     def _one_is_a_list(cls, value: Any) -> Any:
         return [value] if isinstance(value, str) else value
 
-    @field_validator("objective", "loggers")
+    @field_validator("stop_within_noise", mode="before", json_schema_input_type=WithinNoise | bool | None)
+    @classmethod
+    def _true_is_the_defaults(cls, value: Any) -> Any:
+        return ({} if value else None) if isinstance(value, bool) else value
+
+    @field_validator("constraints", mode="before", json_schema_input_type=str | list[str])
+    @classmethod
+    def _one_constraint_is_a_list(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+    @field_validator("constraints")
+    @classmethod
+    def _parsed(cls, values: list[str]) -> list[str]:
+        return [str(parse_constraint(value)) for value in values]
+
+    @field_validator("objective", "loggers", "constraints")
     @classmethod
     def _each_once(cls, values: list[str]) -> list[str]:
         twice = next((value for index, value in enumerate(values) if value in values[:index]), None)

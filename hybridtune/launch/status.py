@@ -16,6 +16,13 @@ from hybridtune.launch.record import LAUNCH
 from hybridtune.metrics.names import is_distance
 from hybridtune.report.text import format_metric
 from hybridtune.search.arms import expected_trials, searched
+from hybridtune.storage.feasibility import (
+    constraint_line,
+    constraint_marks,
+    constraint_metrics,
+    eligible,
+    limits,
+)
 from hybridtune.storage.soup_rows import SoupRow, best_soup, read_soups
 from hybridtune.storage.study_folder import check_format
 from hybridtune.storage.trial_rows import TrialRow, read_rows, read_running
@@ -61,14 +68,15 @@ def status(folder: Path) -> dict[str, Any]:
             fetched.
 
     Returns:
-        ``{"study", "name", "state", "requested", "ended", "counts": {status: trials}, "objective", "best", "front",
-        "trials", "soups", "headline", "go_on"}``. ``state`` is ``running``, ``running elsewhere`` (a process of
-        another machine, which may have ended), ``cut off`` or ``ended``. ``requested`` is the number of trials that
-        the search will have and ``ended`` how many of them did, both without the reruns after it; ``front`` the ids of
-        an ended study's Pareto front, ``soups`` the averages of weights that have been scored, ``headline`` the
-        sentence of an ended study, ``go_on`` the command that finishes a study that was cut off. A launched study also
-        has ``job`` (see `attach.job_summary`), alone before the study has written anything, or ``notice``: why the job
-        is not known.
+        ``{"study", "name", "state", "requested", "ended", "counts": {status: trials}, "objective", "constraints",
+        "constraint_metrics", "meets", "best", "front", "trials", "soups", "headline", "go_on"}``. ``state`` is
+        ``running``, ``running elsewhere`` (a process of another machine, which may have ended), ``cut off`` or
+        ``ended``. ``requested`` is the number of trials that the search will have and ``ended`` how many of them did,
+        both without the reruns after it; ``constraints`` says whether the best meets them, and ``meets`` of each trial
+        that came to its end (yes, no), both empty without any; ``front`` the ids of an ended study's Pareto front,
+        ``soups`` the averages of weights that have been scored, ``headline`` the sentence of an ended study, ``go_on``
+        the command that finishes a study that was cut off. A launched study also has ``job`` (see
+        `attach.job_summary`), alone before the study has written anything, or ``notice``: why the job is not known.
 
     Raises:
         InputError: the folder holds no search, or nothing but the record of a launch that is not this user's.
@@ -96,7 +104,7 @@ def status(folder: Path) -> dict[str, Any]:
         elif now is None and ray_address(folder):  # between the phases of a study no search runs, but its Ray does
             state = RUNNING
         rows = read_rows(folder, running=True)
-        best = _best(rows, study.search.objective[0])
+        best = _best(study, rows)
     else:
         rows, state = [TrialRow(**trial) for trial in result["trials"]], ENDED
         best = next(row for row in rows if row.id == result["best"]["id"])
@@ -110,9 +118,12 @@ def status(folder: Path) -> dict[str, Any]:
         "name": study.name,
         "state": state,
         "requested": expected_trials(study),
-        "ended": sum(row.status != "running" for row in searched(rows)),
+        "ended": sum(row.status not in ("running", "paused") for row in searched(rows)),
         "counts": dict(counts),
         "objective": study.search.objective,
+        "constraints": constraint_line(study, rows, best) if best else "",
+        "constraint_metrics": constraint_metrics(study),
+        "meets": constraint_marks(study, rows),
         "best": asdict(best) if best else None,
         "front": result["front"] if result else [],
         "trials": [asdict(row) for row in rows],
@@ -139,7 +150,8 @@ def status_table(found: dict[str, Any], screen: Screen) -> None:
     best = found["best"]
     rows = [TrialRow(**trial) for trial in found["trials"]]
     if rows:
-        screen.console.print(trials_table(found["objective"], rows, best["id"] if best else None))
+        goals = [*found["objective"], *found["constraint_metrics"]]
+        screen.console.print(trials_table(goals, rows, best["id"] if best else None, meet=found["meets"]))
     counts = ", ".join(f"{number} {name}" for name, number in found["counts"].items())
     ended = f"{found['name']}: {found['state']}; {found['ended']} of {found['requested']} trials ended"
     screen.print(f"{ended} ({counts})" if counts else ended)
@@ -154,6 +166,8 @@ def status_table(found: dict[str, Any], screen: Screen) -> None:
     if (soup := best_soup(soups, metric, "min" if is_distance(metric) else "max")) is not None:
         shown = f"{metric} {format_metric(metric, soup.metrics[metric])}"
         screen.print(f"{len(soups)} soups, without training: the best is {soup.label}, {shown}")
+    if found["constraints"]:
+        screen.print(found["constraints"])
     if len(found["front"]) > 1:
         screen.print(f"Pareto front: {', '.join(found['front'])}")
     if found["headline"]:
@@ -173,9 +187,11 @@ def _result(folder: Path) -> dict[str, Any] | None:
     return result
 
 
-def _best(rows: Sequence[TrialRow], metric: str) -> TrialRow | None:
+def _best(study: "Study", rows: Sequence[TrialRow]) -> TrialRow | None:
     """Return the best trial of those that came to their last step; without any, of all that have a score."""
+    metric = study.search.objective[0]
     scored = [row for row in rows if metric in row.metrics and row.status != "failed"]
-    known = [row for row in scored if row.status == "done"] or scored
+    done = [row for row in scored if row.status == "done"]
+    known = eligible(limits(study, rows), done) or scored
     lower = is_distance(metric)  # of the metrics the one where less is better
     return min(known, key=lambda row: row.metrics[metric] * (1 if lower else -1), default=None)

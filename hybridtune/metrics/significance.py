@@ -283,11 +283,23 @@ def paired_by_unit(a: PerQuery, b: PerQuery, metric: str, unit: Unit, seed: int 
         change[:, column] = np.bincount(pairs.numbers[rows], weights * (y - x), minlength=units)
         total[column] = weights @ (x + y)
 
+    return flip_p(change, total, DRAWS, seed), tested
+
+
+def flip_p(change: Float64, total: Float64, draws: int, seed: int) -> float:
+    """Return the sign-flip p of two models' difference in a harmonic mean over settings, see `sign_flip_p`.
+
+    Args:
+        change: float64 [U, S], what each unit adds to the difference of the two means in each setting.
+        total: float64 [S], the sum of the two means.
+        draws: sign assignments, where there are too many to enumerate. seed: of them.
+    """
+
     def difference(sums: Float64) -> Float64:
         values: Float64 = harmonic_mean((total + sums) / 2) - harmonic_mean((total - sums) / 2)
         return values
 
-    return sign_flip_p(difference, change, DRAWS, seed), tested
+    return sign_flip_p(difference, change, draws, seed)
 
 
 def harmonic_mean(values: Float64) -> Float64:

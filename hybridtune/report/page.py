@@ -85,7 +85,7 @@ def page(record: StudyRecord) -> str:
         state=words.STATES[record.state],
         searched=words.searched(record),
         headline=words.headline(record),
-        remarks=[words.front(record), words.certainty(record)],
+        remarks=[words.endings(record), words.constraints(record), words.front(record), words.certainty(record)],
         facts=words.facts(record),
         dev_tables=[
             tables.comparison(record) if compared else None,

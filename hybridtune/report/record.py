@@ -5,7 +5,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +18,7 @@ from hybridtune.config.study import Study, load_study
 from hybridtune.errors import InputError
 from hybridtune.metrics.metrics import direction
 from hybridtune.metrics.per_query import FILE as PER_QUERY
+from hybridtune.storage.feasibility import Limit, eligible, limits
 from hybridtune.storage.files import base_name
 from hybridtune.storage.optuna_storage import load_optuna_study
 from hybridtune.storage.soup_rows import SoupRow, read_soups
@@ -142,8 +143,9 @@ def read_record(folder: Path) -> StudyRecord:
     processes = (read_running(folder), read_running(folder / "repeats"))
     running = any(process is not None and process.alive is not False for process in processes)
     trials = [_read_trial(folder, row, running, notes) for row in read_rows(folder, running=True)]
-    front, best = _chosen(trials, goals, result)
-    compared = _contestants(trials, goals, result)
+    found = limits(study, trials)
+    front, best = _chosen(trials, goals, result, found)
+    compared = _contestants(trials, goals, result, found)
     fixed = [trial for name, trial in compared.items() if name in FIXED_ARMS]
     beside = result["reference"] if result is not None else None
     strongest = beside["arm"] if beside is not None else best_row(fixed, goals).arm if fixed else None
@@ -171,18 +173,18 @@ def read_record(folder: Path) -> StudyRecord:
 
 
 def _chosen(
-    trials: list[TrialRecord], goals: Mapping[str, str], result: Mapping[str, Any] | None
+    trials: list[TrialRecord], goals: Mapping[str, str], result: Mapping[str, Any] | None, found: Sequence[Limit]
 ) -> tuple[list[TrialRecord], TrialRecord | None]:
     """Return the front and the best: as the study ended with, or of the trials that are done so far."""
     if result is not None:
         by_id = {trial.id: trial for trial in trials}
         return [by_id[name] for name in result["front"] if name in by_id], by_id.get(result["best"]["id"])
-    front = pareto_front([trial for trial in trials if trial.done], goals)
+    front = pareto_front(eligible(found, [trial for trial in trials if trial.done]), goals)
     return front, best_row(front, goals) if front else None
 
 
 def _contestants(
-    trials: list[TrialRecord], goals: Mapping[str, str], result: Mapping[str, Any] | None
+    trials: list[TrialRecord], goals: Mapping[str, str], result: Mapping[str, Any] | None, found: Sequence[Limit]
 ) -> dict[str, TrialRecord]:
     if result is not None:
         by_id = {trial.id: trial for trial in trials}
@@ -190,7 +192,7 @@ def _contestants(
     goal = next(iter(goals))
     done = [trial for trial in trials if trial.done and goal in trial.metrics]
     arms = {arm: [trial for trial in done if trial.arm == arm] for arm in (TUNED, *FIXED_ARMS)}
-    return {arm: best_row(found, goals) for arm, found in arms.items() if found}
+    return {arm: best_row(eligible(found, some), goals) for arm, some in arms.items() if some}
 
 
 def _read_trial(folder: Path, row: TrialRow, running: bool, notes: list[str]) -> TrialRecord:

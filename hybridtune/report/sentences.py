@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from hybridtune.config.names import FIXED_ARMS, TUNED, contestant_name, short_name
 from hybridtune.report.record import StudyRecord, TrialRecord
 from hybridtune.report.text import capital, counted, format_duration, format_metric, format_value, listed, plain_name
+from hybridtune.storage.feasibility import constraint_line
 from hybridtune.storage.trial_rows import wall_seconds
 
 _MOST_VALUES = 4  # of the best trial, at the top of the page
@@ -25,7 +26,8 @@ def searched(record: StudyRecord) -> str:
         "rerun": "and then mono-only, half-half and cross-only with the best trial's other values",
         "none": "without a fixed mixing ratio to compare with",
     }[search.arms]
-    return f"Searched {fields} for {goals}, in {counted(search.trials, 'trial')}, {arms}."
+    under = f", such that {listed(search.constraints)}" if search.constraints else ""
+    return f"Searched {fields} for {goals}{under}, in {counted(search.trials, 'trial')}, {arms}."
 
 
 def headline(record: StudyRecord) -> str:
@@ -50,6 +52,18 @@ def front(record: StudyRecord) -> str:
         f"On the Pareto front of {listed(list(record.goals))}: {names}. No trial is at least as good on all of them as "
         f"one of these and better on one; the best is the one with the best {record.goal}, the first objective."
     )
+
+
+def endings(record: StudyRecord) -> str:
+    """Say why the search of an arm ended before its last trial; empty where none did."""
+    return " ".join(f"{capital(line)}." for line in (record.result or {}).get("ended", []))
+
+
+def constraints(record: StudyRecord) -> str:
+    """Say whether the chosen trial meets the constraints; empty without any, and before there is one."""
+    best = record.best
+    line = constraint_line(record.study, record.trials, best) if best is not None else ""
+    return f"{capital(line)}." if line else ""
 
 
 def certainty(record: StudyRecord) -> str:

@@ -32,6 +32,7 @@ from hybridtune.report.text import (
     format_signed,
     listed,
 )
+from hybridtune.storage.feasibility import constraint_marks, constraint_metrics
 
 PAPER = ("mono/AP", "cross/AP", "multi/AP", "multi/rank_distance")
 _MOST_FRONT = 6  # trials of a Pareto front that are shown with the contestants
@@ -40,7 +41,7 @@ _VERDICTS = {B_AHEAD: "ahead", A_AHEAD: "behind"}
 
 def shown_metrics(record: StudyRecord) -> list[str]:
     """Return the paper's metrics and the goals, as far as a trial has them."""
-    names = dict.fromkeys([*PAPER, *record.goals])
+    names = dict.fromkeys([*PAPER, *record.goals, *constraint_metrics(record.study)])
     return [name for name in names if any(name in trial.metrics for trial in record.trials)]
 
 
@@ -185,6 +186,7 @@ def all_trials(record: StudyRecord) -> Table:
     names = list(dict.fromkeys([*record.goals, *shown_metrics(record)]))
     fields = list(dict.fromkeys(name for trial in record.trials for name in trial.values))
     front = {trial.id for trial in record.front} if len(record.goals) > 1 else set()
+    meet = constraint_marks(record.study, record.trials)
     rows: list[Sequence[Value]] = []
     for trial in record.trials:
         mark = ", best" if trial is record.best else ", front" if trial.id in front else ""
@@ -194,6 +196,7 @@ def all_trials(record: StudyRecord) -> Table:
                 Cell(f"{trial.label}{mark}", trial.number),
                 trial.proposed,
                 trial.status,
+                *([meet.get(trial.id)] if meet else []),
                 *(_scored(name, trial.metrics, {}) for name in names),
                 *(cell(record.shown_value(trial, name)) for name in fields),
                 None if step is None else int(step),
@@ -201,7 +204,16 @@ def all_trials(record: StudyRecord) -> Table:
             ]
         )
     marked = frozenset(i for i, trial in enumerate(record.trials) if trial is record.best)
-    columns = ["trial", "proposed", "status", *names, *map(short_name, fields), "step", "time"]
+    columns = [
+        "trial",
+        "proposed",
+        "status",
+        *(["meets the constraints"] if meet else []),
+        *names,
+        *map(short_name, fields),
+        "step",
+        "time",
+    ]
     note = (
         "Scores on the dev benchmark: of a trial that is done, those of its best checkpoint; of any other, its last. "
         "Proposed by the study file, a point of it, a draw at random, the sampler, or after the search (rerun). "

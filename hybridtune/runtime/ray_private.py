@@ -142,6 +142,20 @@ def set_trial_waiting(study: Any, trial: Any, waiting: Any) -> None:
     study._storage.set_trial_state_values(trial._trial_id, waiting)
 
 
+def set_user_attr(study: Any, trial: Any, name: str, value: Any) -> None:
+    """Set a user attribute of a stored trial that is not finished. Replaced by a public one of stored trials."""
+    study._storage.set_trial_user_attr(trial._trial_id, name, value)
+
+
+def set_constraints(study: Any, trial: Any, values: Sequence[float]) -> None:
+    """Store the constraints of a trial, each 0 or less where it is met, in the order of the study file.
+
+    In the form of a list, which Optuna 5 reads like that of `Trial.set_constraint`, and optuna-dashboard 0.21 alone.
+    Replaced by `Trial.set_constraint` once the dashboard reads what that writes.
+    """
+    study._storage.set_trial_system_attr(trial._trial_id, "constraints", list(values))
+
+
 def trial_id(trial: Any) -> int:
     """Return a trial's id in Optuna's storage, which its public number is not. Replaced by a public id."""
     found: int = trial._trial_id

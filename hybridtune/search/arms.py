@@ -13,12 +13,14 @@ from hybridtune.config.names import FILE_VALUES, FIXED_ARMS, SAME_VALUES, TUNED
 from hybridtune.config.space import Parameter
 from hybridtune.config.study import Study
 from hybridtune.search.first_values import first_values
+from hybridtune.storage.feasibility import eligible, limits
 from hybridtune.storage.trial_rows import TrialRow, best_row
 
 # In a trial's configuration and user attributes: its arm, and where its values are from.
 ARM, PROPOSED = "arm", "proposed"
 RATIO_FIELDS = ("mix.mixing_ratio", "mix.schedule", "mix.final_ratio", "mix.step_at")
-FEWEST_TO_STOP = 8  # trials of an arm: with three, early stopping ends the best in a fifth to a third of studies
+# Trials of an arm, by ASHA or the median: of three, these stop the best in a fifth to a third of studies.
+FEWEST_TO_STOP = 8
 
 
 def arms(study: Study) -> list[str]:
@@ -80,8 +82,15 @@ def next_arm(sizes: Mapping[str, int], counts: Mapping[str, int]) -> str | None:
 
 
 def stops_early(study: Study) -> bool:
-    """Return whether trials are stopped early: the study asks for it, and its arms have trials enough."""
-    return study.search.early_stopping is not None and max(arm_sizes(study).values()) >= FEWEST_TO_STOP
+    """Return whether trials are stopped early: the study asks for it, and its arms have trials enough.
+
+    The paired test bounds its own error, however few they are. With ``search.fidelities`` the others are off: their
+    rungs do the same.
+    """
+    stopping = study.search.early_stopping
+    if stopping is None or (study.search.fidelities and stopping.method != "paired"):
+        return False
+    return max(arm_sizes(study).values()) >= (2 if stopping.method == "paired" else FEWEST_TO_STOP)
 
 
 def searched(rows: Sequence[TrialRow]) -> list[TrialRow]:
@@ -110,8 +119,9 @@ class Reference:
 def contestants(study: Study, rows: Sequence[TrialRow]) -> dict[str, TrialRow]:
     """Return the compared trials by name, those that came to their end; no trial under two names.
 
-    ``tuned`` is the best of the free arm, and a fixed ratio the best of its arm, or its rerun. ``same-values`` and
-    ``file-values`` are left out where a fixed ratio's own trial is that very training: `reference` says which.
+    ``tuned`` is the best of the free arm, and a fixed ratio the best of its arm, or its rerun; with constraints,
+    of those trials of the arm that meet them, or where none does the nearest. ``same-values`` and ``file-values`` are
+    left out where a fixed ratio's own trial is that very training: `reference` says which.
     """
     fixed = _fixed(study, rows)
     tuned = _tuned(study, rows)
@@ -132,7 +142,7 @@ def reference(study: Study, rows: Sequence[TrialRow]) -> Reference | None:
         name: None if row is None else next((arm for arm, other in fixed.items() if row is other), name)
         for name, row in found.items()
     }
-    return Reference(_strongest(study, fixed), names[SAME_VALUES], names[FILE_VALUES])
+    return Reference(_strongest(study, rows, fixed), names[SAME_VALUES], names[FILE_VALUES])
 
 
 def reruns(study: Study, rows: Sequence[TrialRow]) -> list[Rerun]:
@@ -153,7 +163,7 @@ def reruns(study: Study, rows: Sequence[TrialRow]) -> list[Rerun]:
         fixed, lacking = _fixed(study, rows), []
     if not fixed:
         return lacking
-    found, arm = _of_reference(study, rows, tuned, fixed), _strongest(study, fixed)
+    found, arm = _of_reference(study, rows, tuned, fixed), _strongest(study, rows, fixed)
     lacking += [_rerun(study, arm, tuned)] if found[SAME_VALUES] is None else []
     lacking += [_rerun(study, arm, None)] if found[FILE_VALUES] is None else []
     return lacking
@@ -171,7 +181,7 @@ def _beside(study: Study, arm: str, tuned: TrialRow | None) -> dict[str, Any]:
 
 
 def _tuned(study: Study, rows: Sequence[TrialRow]) -> TrialRow | None:
-    return _best(study, _done(study, rows, TUNED))
+    return _best(study, rows, _done(study, rows, TUNED))
 
 
 def _fixed(study: Study, rows: Sequence[TrialRow]) -> dict[str, TrialRow]:
@@ -181,7 +191,7 @@ def _fixed(study: Study, rows: Sequence[TrialRow]) -> dict[str, TrialRow]:
     for arm in FIXED_ARMS:
         done = _done(study, rows, arm)
         if study.search.arms == "searched":
-            found[arm] = _best(study, searched(done))
+            found[arm] = _best(study, rows, searched(done))
         elif study.search.arms == "rerun" and tuned is not None:
             found[arm] = _with_values(study, done, _beside(study, arm, tuned))
     return {arm: row for arm, row in found.items() if row is not None}
@@ -193,14 +203,14 @@ def _of_reference(
     """Return the two trainings of the strongest fixed ratio; None for one that there is not."""
     if not fixed:
         return {SAME_VALUES: None, FILE_VALUES: None}
-    arm = _strongest(study, fixed)
+    arm = _strongest(study, rows, fixed)
     done = _done(study, rows, arm)
     same = None if tuned is None else _with_values(study, done, _beside(study, arm, tuned))
     return {SAME_VALUES: same, FILE_VALUES: _with_values(study, done, _beside(study, arm, None))}
 
 
-def _strongest(study: Study, fixed: Mapping[str, TrialRow]) -> str:
-    best = _best(study, list(fixed.values()))
+def _strongest(study: Study, rows: Sequence[TrialRow], fixed: Mapping[str, TrialRow]) -> str:
+    best = _best(study, rows, list(fixed.values()))
     return next(arm for arm, row in fixed.items() if row is best)
 
 
@@ -209,11 +219,13 @@ def _done(study: Study, rows: Sequence[TrialRow], arm: str) -> list[TrialRow]:
     return [row for row in rows if row.arm == arm and row.status == "done" and goal in row.metrics]
 
 
-def _best(study: Study, rows: Sequence[TrialRow]) -> TrialRow | None:
+def _best(study: Study, rows: Sequence[TrialRow], among: Sequence[TrialRow]) -> TrialRow | None:
+    """Return the best of some trials, of those that meet the constraints where any does; ``rows`` are all trials."""
     from hybridtune.metrics.metrics import direction  # heavy: it brings numpy
 
     goal = study.search.objective[0]
-    return best_row(rows, {goal: direction(goal)}) if rows else None
+    found = eligible(limits(study, rows), among)
+    return best_row(found, {goal: direction(goal)}) if found else None
 
 
 def _with_values(study: Study, rows: Sequence[TrialRow], values: Mapping[str, Any]) -> TrialRow | None:

@@ -15,6 +15,7 @@ from hybridtune.metrics.groups import Grouping, Sides, fewer_than
 from hybridtune.metrics.measures import BIAS
 from hybridtune.metrics.metrics import SETTINGS, per_query
 from hybridtune.metrics.names import parse_metric
+from hybridtune.storage.feasibility import constraint_metrics
 from hybridtune.train.plan import data_weights
 
 
@@ -61,7 +62,7 @@ def _fixed_weights(study: Study, corpus: Corpus) -> Weights:
 
 
 def check_groups(study: Study, benchmark: Benchmark, grouping: Grouping) -> None:
-    """Check that a benchmark has every group that an objective, or early stopping, goes by.
+    """Check that a benchmark has every group that an objective, early stopping or a constraint goes by.
 
     Raises:
         InputError: no such group, or no query of it that defines the metric.
@@ -70,6 +71,8 @@ def check_groups(study: Study, benchmark: Benchmark, grouping: Grouping) -> None
     names = {name: f"search.objective {name}" for name in study.search.objective}
     if stopping is not None and stopping.metric is not None:
         names.setdefault(stopping.metric, f"search.early_stopping.metric {stopping.metric}")
+    for name in constraint_metrics(study):
+        names.setdefault(name, f"search.constraints {name}")
     for name, where in names.items():
         setting, measure, group = parse_metric(name)
         if not group:

@@ -2,13 +2,13 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
@@ -17,14 +17,24 @@ from hybridtune.config.study import Study
 from hybridtune.errors import InputError
 from hybridtune.runtime import ray_private
 from hybridtune.search.arms import ARM, PROPOSED, arm_sizes, next_arm
+from hybridtune.search.constrained import keep_constraints, keep_metrics
+from hybridtune.search.rungs import PAUSED
 from hybridtune.search.samplers import Proposals, proposals, sampler
 from hybridtune.search.space import from_optuna, optuna_params, search_space
+from hybridtune.search.within_noise import ending, keep_ending, kept_endings
 from hybridtune.storage.optuna_storage import open_storage, storage_url
 
 _SHOWN = ("step", "realised_ratio")  # of the last report, as the trial's attributes in Optuna
 
 
-def searcher(study: Study, goals: Mapping[str, str], folder: Path, ended: set[int]) -> "Resuming":
+def searcher(
+    study: Study,
+    goals: Mapping[str, str],
+    folder: Path,
+    ended: Collection[int],
+    pause_at: int | None = None,
+    only: Collection[int] | None = None,
+) -> "Resuming":
     """Return the search algorithm on the study's storage, which goes on where an earlier run was cut off.
 
     Args:
@@ -32,6 +42,8 @@ def searcher(study: Study, goals: Mapping[str, str], folder: Path, ended: set[in
         goals: ``max`` or ``min`` by objective.
         folder: of the study.
         ended: numbers of the trials that an earlier run has settled.
+        pause_at: the step at which trials of this stage wait, see `rungs`; None: they come to their end.
+        only: numbers of the trials that go on in this stage, and no new one; None: all, and new ones.
 
     Raises:
         InputError: the storage cannot be opened, or holds a study of this name and another folder.
@@ -42,9 +54,12 @@ def searcher(study: Study, goals: Mapping[str, str], folder: Path, ended: set[in
     seed = study.seed + len(begun)  # a sampler of the same seed would propose the first trials' values again
     names, modes = list(goals), list(goals.values())
     return Resuming(
-        [trial for trial in begun if trial.number not in ended],
-        arm_sizes(study),
+        study,
+        folder,
+        [trial for trial in begun if trial.number not in ended and (only is None or trial.number in only)],
+        arm_sizes(study) if only is None else {},
         proposals(study),
+        pause_at,
         space=search_space(study),
         metric=names if len(names) > 1 else names[0],
         mode=modes if len(names) > 1 else modes[0],
@@ -92,21 +107,29 @@ class Resuming(OptunaSearch):  # type: ignore[misc]
     what the dashboards show beside a trial.
 
     Args:
+        study: to be searched.
+        folder: of the study.
         begun: trials of the storage, in the order they are to be taken up.
         sizes: trials that each arm is to have.
         proposals: by arm, how its trials get their values.
+        pause_at: the step at which trials wait; they stay running in Optuna.
         options: of OptunaSearch.
     """
 
     def __init__(
         self,
-        begun: list[optuna.trial.FrozenTrial],
+        study: Study,
+        folder: Path,
+        begun: list[FrozenTrial],
         sizes: Mapping[str, int],
         proposals: Mapping[str, Proposals],
+        pause_at: int | None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
+        self._study, self._folder = study, folder
         self._begun, self._sizes, self._proposals = begun, sizes, proposals
+        self._pause_at = pause_at
         self._last: dict[str, dict[str, Any]] = {}  # last reports, by Tune's ids of the trials
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
@@ -127,12 +150,23 @@ class Resuming(OptunaSearch):  # type: ignore[misc]
         before = self._ot_study.get_trials(deepcopy=False)
         if any(trial.state == TrialState.WAITING for trial in before):  # the budget cut it off
             return True
-        arm = next_arm(self._sizes, Counter(trial.user_attrs.get(ARM) for trial in before))
+        counts = Counter(trial.user_attrs.get(ARM) for trial in before)
+        arm = next_arm(self._left(before, counts), counts)
         if arm is None:
             return False
         values, proposed = self._proposals[arm].next([trial for trial in before if trial.user_attrs.get(ARM) == arm])
         self._ot_study.enqueue_trial(optuna_params(values), user_attrs={ARM: arm, PROPOSED: proposed})
         return True
+
+    def _left(self, before: Sequence[FrozenTrial], counts: Mapping[str, int]) -> dict[str, int]:
+        """Return how many trials each arm is to have; of one that ends within noise those that it has."""
+        over = kept_endings(self._ot_study)
+        for arm in self._sizes.keys() - over.keys():
+            own = [trial for trial in before if trial.user_attrs.get(ARM) == arm]
+            if counts.get(arm, 0) < self._sizes[arm] and (why := ending(self._study, self._folder, own)) is not None:
+                keep_ending(self._ot_study, arm, why)
+                over[arm] = why
+        return {arm: counts.get(arm, 0) if arm in over else size for arm, size in self._sizes.items()}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Store a score under our own step: Tune's count of reports begins anew in a resumed trial."""
@@ -158,7 +192,11 @@ class Resuming(OptunaSearch):  # type: ignore[misc]
         if error:
             self._ot_study.tell(trial, state=TrialState.FAIL)
         elif last.get("final"):
+            keep_constraints(self._study, self._ot_study, trial.number, last)
             self._ot_study.tell(trial, [last[name] for name in self._objectives()])
+        elif self._pause_at is not None and last.get("step", 0) >= self._pause_at:
+            trial.set_user_attr(PAUSED, last["step"])
+            keep_metrics(self._study, self._ot_study, trial, last)
         else:
             self._ot_study.tell(trial, state=TrialState.PRUNED)
 

@@ -18,6 +18,8 @@ from hybridtune.config.study import Study, load_study
 from hybridtune.errors import InputError
 from hybridtune.metrics.metrics import direction
 from hybridtune.search.arms import ARM, PROPOSED, arm_sizes, arm_space, arm_values, arms, expected_trials, starts
+from hybridtune.search.constrained import constraints_of
+from hybridtune.search.rungs import PAUSED
 from hybridtune.search.space import distribution, from_optuna, optuna_params, suggest
 from hybridtune.storage.optuna_storage import check_url, load_optuna_study, open_url, storage_url
 from hybridtune.storage.study_folder import check_format
@@ -38,6 +40,8 @@ def check_search(study: Study) -> None:
     if search.sampler == "cmaes":
         if importlib.util.find_spec("cmaes") is None:
             raise InputError(f"{name}: needs the package cmaes: pip install 'hybridtune[samplers]', or choose tpe")
+        if search.constraints:
+            raise InputError(f"{name}: heeds no search.constraints; choose tpe, gp, nsga2 or nsga3")
         if len(search.objective) > 1:
             raise InputError(
                 f"{name}: searches for one objective, not for {len(search.objective)}; choose nsga2 or tpe"
@@ -56,6 +60,16 @@ def check_search(study: Study) -> None:
     if search.warm_start is not None and search.sampler not in _LEARN:
         raise InputError(
             f"{name}: does not learn from search.warm_start; leave it out, or choose one of {', '.join(_LEARN)}"
+        )
+    if search.fidelities and search.sampler not in (*_FROM_VALUES, "grid"):
+        raise InputError(
+            f"{name}: cannot learn from trials that wait at a rung; leave search.fidelities out, or choose one of "
+            f"{', '.join(_FROM_VALUES)}"
+        )
+    if search.constraints and search.warm_start is not None:
+        raise InputError(
+            "search.warm_start: the trials of an earlier study do not say whether they meet search.constraints; leave "
+            "one of the two out"
         )
     if search.storage not in STORAGE_FILES:
         check_url(fill_variables(search.storage, "search.storage "), "search.storage")
@@ -96,6 +110,7 @@ def sampler(study: Study, seed: int) -> optuna.samplers.BaseSampler:
     if search.sampler in _FROM_VALUES or search.sampler == "grid":  # a grid's trials are enqueued
         seeds = {arm: int(np.random.SeedSequence([seed, n]).generate_state(1)[0]) for n, arm in enumerate(arms(study))}
         return ArmSampler(
+            study,
             {arm: _of_values(study, one) for arm, one in seeds.items()},
             {arm: optuna.samplers.RandomSampler(seed=one) for arm, one in seeds.items()},
             {arm: borrowed(study, arm) for arm in seeds},
@@ -137,7 +152,7 @@ class Proposals:
         if len(before) < len(self.starts):
             return self.starts[len(before)]
         free = [trial for trial in before if trial.user_attrs[PROPOSED] in ("random", "sampler")]
-        learned = self.known + sum(trial.state in self.taught_by for trial in free)
+        learned = self.known + sum(trial.state in self.taught_by or PAUSED in trial.user_attrs for trial in free)
         return {}, "random" if self.known + len(free) < self.drawn or learned < self.least else "sampler"
 
 
@@ -300,6 +315,23 @@ def _params(study: Study, arm: str, earlier: Study | None, trial: FrozenTrial) -
     return {name: value for name, value in params.items() if name in space}
 
 
+def _copied(
+    trial: FrozenTrial, intermediate: Mapping[int, float], constraints: Mapping[str, float] | None
+) -> FrozenTrial:
+    """Return a trial for a copy of the study; one that waits at a rung as if it had ended with its score there."""
+    state, values, step = trial.state, trial.values, trial.user_attrs.get(PAUSED)
+    if state == TrialState.RUNNING and step in trial.intermediate_values:
+        state, values = TrialState.COMPLETE, [trial.intermediate_values[step]]
+    return create_trial(
+        state=state,
+        values=values,
+        params=trial.params,
+        distributions=trial.distributions,
+        intermediate_values=dict(intermediate),
+        constraints=None if constraints is None else dict(constraints),
+    )
+
+
 class ArmSampler(optuna.samplers.BaseSampler):  # type: ignore[misc]
     """Proposes a trial's values within a copy of the study that holds the trials of its arm alone, and borrowed ones.
 
@@ -308,6 +340,8 @@ class ArmSampler(optuna.samplers.BaseSampler):  # type: ignore[misc]
     fail on them, since it takes them for values of a single objective.
 
     Args:
+        study: the study file; its constraints are judged anew for every proposal, so that a sampler aims at what
+            their contestants have come to.
         samplers: by arm. They must keep their state in the trials' values alone, as TPE and GP do.
         random: by arm, for what no sampler proposes.
         trials: by arm, the borrowed ones.
@@ -315,11 +349,12 @@ class ArmSampler(optuna.samplers.BaseSampler):  # type: ignore[misc]
 
     def __init__(
         self,
+        study: Study,
         samplers: Mapping[str, optuna.samplers.BaseSampler],
         random: Mapping[str, optuna.samplers.BaseSampler],
         trials: Mapping[str, Sequence[FrozenTrial]],
     ) -> None:
-        self._samplers, self._random, self._trials = samplers, random, trials
+        self._study, self._samplers, self._random, self._trials = study, samplers, random, trials
         self._proposed: tuple[int, optuna.Trial] | None = None  # of a trial number, in the copy
 
     def __getstate__(self) -> dict[str, Any]:
@@ -354,19 +389,13 @@ class ArmSampler(optuna.samplers.BaseSampler):  # type: ignore[misc]
             return optuna.create_study(sampler=self._random[arm])
         copy = optuna.create_study(directions=study.directions, sampler=self._samplers[arm])
         several = len(study.directions) > 1
-        own = [other for other in study.get_trials(deepcopy=False) if other.user_attrs.get(ARM) == arm]
+        every = study.get_trials(deepcopy=False)
+        misses = constraints_of(self._study, every)
+        own = [other for other in every if other.user_attrs.get(ARM) == arm]
         known = [other for other in own if other.number != trial.number and other.state != TrialState.WAITING]
-        for one in [*self._trials[arm], *known]:
+        for one in [*self._trials[arm], *known]:  # those borrowed have no constraints beside them, see `check_search`
             try:
-                copy.add_trial(
-                    create_trial(
-                        state=one.state,
-                        values=one.values,
-                        params=one.params,
-                        distributions=one.distributions,
-                        intermediate_values={} if several else one.intermediate_values,
-                    )
-                )
+                copy.add_trial(_copied(one, {} if several else one.intermediate_values, misses.get(one.number)))
             except ValueError:
                 continue  # the file's values outside the ranges, or a trial whose score is no number
         return copy

@@ -27,31 +27,40 @@ def objectives(study: Study, benchmark: Benchmark) -> dict[str, str]:
     Raises:
         InputError: no such metric, or one that the dev benchmark cannot give.
     """
-    found: dict[str, str] = {}
-    settings = benchmark.settings
-    for name in study.search.objective:
-        found[name] = direction(name)
+    return {name: check_metric(name, benchmark, "search.objective") for name in study.search.objective}
+
+
+def check_metric(name: str, benchmark: Benchmark, where: str) -> str:
+    """Return ``max`` or ``min`` of a metric that the field ``where`` names.
+
+    Raises:
+        InputError: no such metric, or one that a benchmark cannot give.
+    """
+    try:
+        better = direction(name)
         setting, measure, _ = parse_metric(name)
         if measure not in BIAS:
             check_measure(measure)
-        needed = ("mono", "cross", "multi") if setting == "balanced" else (setting,)
-        missing = [setting for setting in needed if setting not in settings]
-        if missing:
-            raise InputError(
-                f"search.objective {name}: the benchmark {benchmark.name} has no query for the "
-                f"{' and '.join(missing)} setting; it has {', '.join(settings)}"
-            )
-        if measure == "PEER" and not _has_two_answers_in_a_language(benchmark):
-            raise InputError(
-                f"search.objective {name}: the benchmark {benchmark.name} has one relevant passage per query and "
-                "language, and PEER is then the same for every model; multi/rank_distance measures bias there"
-            )
-        if measure == "rank_correlation" and not _asks_in_two_languages(benchmark):
-            raise InputError(
-                f"search.objective {name}: the benchmark {benchmark.name} asks no question in two languages with the "
-                "same relevant passages, two or more; multi/rank_distance measures bias there"
-            )
-    return found
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+    needed = ("mono", "cross", "multi") if setting == "balanced" else (setting,)
+    missing = [setting for setting in needed if setting not in benchmark.settings]
+    if missing:
+        raise InputError(
+            f"{where} {name}: the benchmark {benchmark.name} has no query for the {' and '.join(missing)} setting; it "
+            f"has {', '.join(benchmark.settings)}"
+        )
+    if measure == "PEER" and not _has_two_answers_in_a_language(benchmark):
+        raise InputError(
+            f"{where} {name}: the benchmark {benchmark.name} has one relevant passage per query and language, and PEER "
+            "is then the same for every model; multi/rank_distance measures bias there"
+        )
+    if measure == "rank_correlation" and not _asks_in_two_languages(benchmark):
+        raise InputError(
+            f"{where} {name}: the benchmark {benchmark.name} asks no question in two languages with the same relevant "
+            "passages, two or more; multi/rank_distance measures bias there"
+        )
+    return str(better)
 
 
 def _asks_in_two_languages(benchmark: Benchmark) -> bool:

@@ -18,10 +18,13 @@ from hybridtune.evaluate.benchmark import Benchmark
 from hybridtune.metrics.metrics import direction
 from hybridtune.runtime import ray_private
 from hybridtune.search.arms import arms, searched, stops_early
-from hybridtune.search.space import objectives
+from hybridtune.search.constrained import keep_constraints
+from hybridtune.search.racing import Race, kept_shares, race_of
+from hybridtune.search.space import check_metric
 from hybridtune.search.trial import trial_name
 from hybridtune.search.trial_log import read_reports
 from hybridtune.storage.trial_rows import TrialRow, read_rows, spent
+from hybridtune.train.shares import SHARES
 
 Report = Mapping[str, Any]
 
@@ -87,7 +90,7 @@ class Median(MedianStoppingRule):  # type: ignore[misc]
 class Arms(FIFOScheduler):  # type: ignore[misc]
     """A rule an arm: whether a trial is stopped depends on the trials of its own arm alone."""
 
-    def __init__(self, rules: Mapping[str, Halving | Median]) -> None:
+    def __init__(self, rules: Mapping[str, Halving | Median | Race]) -> None:
         super().__init__()
         self._rules = rules
 
@@ -100,8 +103,42 @@ class Arms(FIFOScheduler):  # type: ignore[misc]
         return self._rules[trial.config["arm"]].on_trial_result(tune_controller, trial, result)
 
 
-def scheduler(study: Study, folder: Path | None = None) -> Arms | None:
-    """Return the rules that stop trials early, if any; they start from the scores of the trials in the study folder."""
+class Rung(FIFOScheduler):  # type: ignore[misc]
+    """Ends the run of every trial at a step, where it waits for the others; a rule may stop it before.
+
+    Args:
+        step: of the rung.
+        rule: of the steps before; None: nothing is stopped.
+    """
+
+    def __init__(self, step: int, rule: TrialScheduler | None) -> None:
+        super().__init__()
+        self._step, self._rule = step, rule
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """Register a trial."""
+        if self._rule is not None:
+            self._rule.on_trial_add(tune_controller, trial)
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: Report) -> str:
+        """Return whether the trial ends its run here."""
+        ends = result["step"] >= self._step and not result["ended"] and not result["final"]
+        decision = TrialScheduler.CONTINUE
+        if self._rule is not None:
+            decision = self._rule.on_trial_result(tune_controller, trial, result)
+        return str(TrialScheduler.STOP if ends else decision)
+
+
+def scheduler(study: Study, folder: Path | None = None, pause_at: int | None = None) -> TrialScheduler | None:
+    """Return what ends trials before their last step, if anything: at a rung, by the rules of early stopping, or both.
+
+    The rules start from the scores of the trials in the study folder.
+    """
+    rule = _rules(study, folder)
+    return rule if pause_at is None else Rung(pause_at, rule)
+
+
+def _rules(study: Study, folder: Path | None) -> Arms | None:
     stopping = study.search.early_stopping
     if stopping is None or not stops_early(study):
         return None
@@ -109,13 +146,18 @@ def scheduler(study: Study, folder: Path | None = None) -> Arms | None:
     rules = {arm: _rule(study, stopping, metric) for arm in arms(study)}
     if folder is not None:
         for row in searched(read_rows(folder, running=True)):
-            reports = read_reports(folder / "trials" / row.id)
-            rules[row.arm].replay(row.id, [one for one in reports if "step" in one and metric in one])
+            reports = [one for one in read_reports(folder / "trials" / row.id) if "step" in one and metric in one]
+            if stopping.method == "paired":
+                shares = kept_shares(folder / "trials" / row.id)
+                reports = [{**one, SHARES: shares[one["step"]]} for one in reports if one["step"] in shares]
+            rules[row.arm].replay(row.id, reports)
     return Arms(rules)
 
 
-def _rule(study: Study, stopping: EarlyStopping, metric: str) -> Halving | Median:
+def _rule(study: Study, stopping: EarlyStopping, metric: str) -> Halving | Median | Race:
     """Return the rule of one arm, which knows of no trial yet."""
+    if stopping.method == "paired":
+        return race_of(study, stopping, metric)
     options: dict[str, Any] = {
         "time_attr": "step",
         "metric": metric,
@@ -139,12 +181,7 @@ def check_stopping(study: Study, benchmark: Benchmark) -> None:
     if stopping is None:
         return
     if stopping.metric is not None:
-        search = study.search.model_copy(update={"objective": [stopping.metric]})
-        try:
-            objectives(study.model_copy(update={"search": search}), benchmark)
-        except InputError as error:
-            reason = str(error).removeprefix("search.objective ")
-            raise InputError(f"search.early_stopping.metric: {reason}") from None
+        check_metric(stopping.metric, benchmark, "search.early_stopping.metric")
     if stopping.grace_steps is not None and stopping.grace_steps >= last:
         raise InputError(
             f"search.early_stopping.grace_steps {stopping.grace_steps}: a trial has train.max_steps {last} steps, so "
@@ -212,11 +249,12 @@ def used_up(study: Study, rows: Sequence[TrialRow]) -> str | None:
     return None
 
 
-def settle(optuna_study: optuna.Study, rows: Sequence[TrialRow], goals: Sequence[str]) -> None:
-    """Store the states of trials that the budget cut off, which Tune does not report to a searcher.
+def settle(study: Study, optuna_study: optuna.Study, rows: Sequence[TrialRow], goals: Sequence[str]) -> None:
+    """Store the states of trials that the budget cut off or that wait at a rung, when the search is over.
 
-    A trial that had its last score is complete with the values of its best checkpoint. Any other that is stored as
-    running waits with its values and scores: it goes on with a larger budget, and no other state could be changed then.
+    A trial that had its last score is complete with the values of its best checkpoint, and one that no rung let through
+    is pruned. Any other that is stored as running waits with its values and scores: it goes on with a larger budget,
+    and no other state could be changed then.
 
     The search was not interrupted; the objectives are in the order of the Optuna study's.
     """
@@ -224,6 +262,9 @@ def settle(optuna_study: optuna.Study, rows: Sequence[TrialRow], goals: Sequence
     for trial in optuna_study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         row = known.get(trial.number)
         if row is not None and row.status == "done":
+            keep_constraints(study, optuna_study, trial.number, row.metrics)
             optuna_study.tell(trial.number, [row.metrics[name] for name in goals])
+        elif row is not None and row.status == "stopped early":
+            optuna_study.tell(trial.number, state=TrialState.PRUNED)
         elif row is None or row.status == "out of budget":
             ray_private.set_trial_waiting(optuna_study, trial, TrialState.WAITING)

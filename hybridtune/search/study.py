@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,15 +18,27 @@ from ray.tune.search import Searcher
 from hybridtune.config.study import Study
 from hybridtune.errors import FitError
 from hybridtune.runtime.ray_private import ON_HEAD
-from hybridtune.search.arms import ARM, PROPOSED, expected_trials, most_reruns, reruns, searched
+from hybridtune.search.arms import ARM, PROPOSED, arm_sizes, expected_trials, most_reruns, reruns, searched
 from hybridtune.search.interrupt import Interrupts
 from hybridtune.search.loggers import callbacks
 from hybridtune.search.optuna_search import searcher
+from hybridtune.search.rungs import going_on, is_paused, rung_steps
 from hybridtune.search.stopping import budget, scheduler, settle, used_up
 from hybridtune.search.trial import Trial, trial_name
-from hybridtune.search.trial_log import Display, TrialLog
+from hybridtune.search.trial_log import Display, TrialLog, objective_scores
+from hybridtune.search.within_noise import ending_line, kept_endings
+from hybridtune.storage.feasibility import eligible, limits
 from hybridtune.storage.optuna_storage import load_optuna_study
-from hybridtune.storage.trial_rows import SETTLED, TrialRow, best_row, contenders, pareto_front, read_rows, spent
+from hybridtune.storage.trial_rows import (
+    SETTLED,
+    TrialRow,
+    best_row,
+    contenders,
+    pareto_front,
+    read_rows,
+    rewrite_status,
+    spent,
+)
 from hybridtune.train.evaluators import NotSharedError
 from hybridtune.train.fit import clear
 from hybridtune.train.job_queue import FitJob
@@ -46,7 +59,9 @@ def _trial_name(trial: Any) -> str:
     return trial_name(trial.config)
 
 
-def run_search(job: FitJob, goals: Mapping[str, str], folder: Path, concurrent_trials: int, display: Display) -> None:
+def run_search(
+    job: FitJob, goals: Mapping[str, str], folder: Path, concurrent_trials: int, display: Display
+) -> list[str]:
     """Run the trials of a study's search, or what is left of them where the folder holds a part.
 
     Args:
@@ -56,40 +71,78 @@ def run_search(job: FitJob, goals: Mapping[str, str], folder: Path, concurrent_t
         concurrent_trials: trials at once.
         display: called as (all rows, changed row) at every change.
 
+    Returns:
+        A line for each arm whose search ended before it had all its trials.
+
     Raises:
         FitError: some trials did not end.
     """
     study = job.study
     TrialLog.displays[str(folder)] = display
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    expected, before = expected_trials(study), searched(read_rows(folder, running=True))
-    settled = [row for row in before if row.status in SETTLED]
-    over = used_up(study, before) is not None
-    if len(settled) < expected and not over:
-        limit = budget(study, *spent(before))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Optuna: experimental options, and the file's values outside the range
-            proposer = searcher(study, goals, folder, {row.number for row in settled})
-            run_trials(
-                job,
-                proposer,
-                folder,
-                trials=expected - len(settled),
-                concurrent_trials=concurrent_trials,
-                callbacks=[TrialLog(folder), *callbacks(study, folder)],
-                scheduler=scheduler(study, folder),
-                stop=limit,
-            )
-        ended = searched(read_rows(folder))
-        over = used_up(study, ended) is not None or (limit is not None and limit.stop_all())
-        if over:
-            settle(load_optuna_study(study, folder), ended, list(goals))
+    stages, over = rung_steps(study), False
+    for stage in range(len(stages)):
+        over = over or _run_stage(job, goals, folder, concurrent_trials, stage)
     ended = searched(read_rows(folder))
+    if not over and len(stages) > 1:
+        rewrite_status(folder, {row.id for row in ended if row.status == "paused"}, "stopped early")
+    elif over:
+        rewrite_status(folder, {row.id for row in ended if row.status == "paused"}, "out of budget")
+    ended = searched(read_rows(folder))
+    if over or len(stages) > 1:
+        settle(study, load_optuna_study(study, folder), ended, list(goals))
+    lines, left_out = _endings(study, folder)
+    expected = expected_trials(study) - left_out
     if len(ended) < expected and not over:
         raise FitError(
             f"{len(ended)} of {expected} trials ended; see {folder / 'ray.log'}, and run the same command with "
             f"--out {folder} to finish the others"
         )
+    return lines
+
+
+def _endings(study: Study, folder: Path) -> tuple[list[str], int]:
+    """Return a line for each arm whose search ended within noise, and how many trials fewer than asked these have."""
+    if study.search.stop_within_noise is None:
+        return [], 0
+    optuna_study, sizes = load_optuna_study(study, folder), arm_sizes(study)
+    counts = Counter(trial.user_attrs.get(ARM) for trial in optuna_study.get_trials(deepcopy=False))
+    over = kept_endings(optuna_study)
+    lines = [ending_line(arm, sizes[arm], over[arm]) for arm in sizes if arm in over]
+    return lines, sum(sizes[arm] - counts[arm] for arm in over)
+
+
+def _run_stage(job: FitJob, goals: Mapping[str, str], folder: Path, concurrent_trials: int, stage: int) -> bool:
+    """Train the trials of one stage to the step at which they wait, or to their end; return whether a budget is over.
+
+    What an earlier run did of it is not done again. A search without rungs is one stage.
+    """
+    study, before = job.study, searched(read_rows(folder, running=True))
+    if used_up(study, before) is not None:
+        return True
+    scores, pause_at = objective_scores(study, folder, before), rung_steps(study)[stage]
+    there = {row.number for row in before if row.status in SETTLED or is_paused(row, pause_at, scores[row.id])}
+    only = {row.number for row in going_on(study, before, scores, stage)} if stage else None
+    if only is None:
+        lacking = expected_trials(study) - len(there) - (_endings(study, folder)[1] if before else 0)
+    else:
+        lacking = len(only - there)
+    if lacking <= 0:
+        return False
+    limit = budget(study, *spent(before))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Optuna: experimental options, and the file's values outside the range
+        run_trials(
+            job,
+            searcher(study, goals, folder, there, pause_at, only),
+            folder,
+            trials=lacking,
+            concurrent_trials=concurrent_trials,
+            callbacks=[TrialLog(folder, pause_at), *callbacks(study, folder)],
+            scheduler=scheduler(study, folder, pause_at),
+            stop=limit,
+        )
+    return used_up(study, searched(read_rows(folder))) is not None or (limit is not None and limit.stop_all())
 
 
 def run_reruns(job: FitJob, folder: Path, concurrent_trials: int, display: Display) -> None:
@@ -109,8 +162,10 @@ def run_reruns(job: FitJob, folder: Path, concurrent_trials: int, display: Displ
     )
 
 
-def chosen(goals: Mapping[str, str], folder: Path) -> SearchResult:
+def chosen(study: Study, goals: Mapping[str, str], folder: Path) -> SearchResult:
     """Return the rows of a study that has trained all it was to train, and the best of any arm.
+
+    With constraints it is chosen among the trials that meet them; where none does, it is the nearest.
 
     Raises:
         FitError: no trial came to a score.
@@ -119,7 +174,7 @@ def chosen(goals: Mapping[str, str], folder: Path) -> SearchResult:
     finished = contenders(rows)
     if not finished:
         raise FitError(f"no trial came to its last step; see {folder / TRIALS}")
-    front = pareto_front(finished, goals)
+    front = pareto_front(eligible(limits(study, rows), finished), goals)
     return SearchResult(rows, best_row(front, goals), [row.id for row in front])
 
 

@@ -4,7 +4,7 @@ import contextlib
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,10 +12,13 @@ from typing import Any, ClassVar
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
+from hybridtune.config.study import Study
+from hybridtune.search.racing import keep_shares
 from hybridtune.search.trial import trial_name, trial_values
 from hybridtune.storage.files import with_name, write_atomically
 from hybridtune.storage.trial_rows import ENDED, RUNNING, Status, TrialRow, read_rows, write_running
 from hybridtune.train.progress import EXTENT
+from hybridtune.train.shares import SHARES
 
 REPORTS = "metrics.jsonl"  # in a trial's folder: a line a score
 Display = Callable[[list[TrialRow], TrialRow], None]
@@ -31,12 +34,16 @@ class TrialLog(Callback):  # type: ignore[misc]
 
     ``running.json`` has all rows, anew at every change; it goes when all trials have ended, and stays where the search
     was cut off, so that a trial which goes on keeps the time when it first began and the seconds in which it ran.
+
+    Args:
+        folder: of the study.
+        pause_at: the step at which trials of this stage wait, see `rungs`; None: they come to their end.
     """
 
     displays: ClassVar[dict[str, Display]] = {}  # by study folder, since Tune pickles callbacks
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, pause_at: int | None = None) -> None:
+        self.folder, self.pause_at = folder, pause_at
         self.rows = {row.id: row for row in read_rows(folder, running=True)}
         self.ran = {row.id: row.seconds for row in self.rows.values()}  # in earlier runs
         self.started: dict[str, float] = {}  # in this run
@@ -73,6 +80,8 @@ class TrialLog(Callback):  # type: ignore[misc]
         folder = self.folder / "trials" / row.id
         folder.mkdir(parents=True, exist_ok=True)
         if result["step"] not in {report["step"] for report in read_reports(folder)}:  # reported again on a resume
+            if SHARES in result:
+                keep_shares(folder, int(result["step"]), result[SHARES])
             with (folder / REPORTS).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row.metrics) + "\n")
         self._show(row)
@@ -80,7 +89,8 @@ class TrialLog(Callback):  # type: ignore[misc]
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Write the end of a trial, by itself or by the scheduler."""
         row = self._row(trial)
-        self._ended(row, "done" if row.id in self.done else "stopped early")
+        paused = self.pause_at is not None and row.metrics.get("step", 0) >= self.pause_at
+        self._ended(row, "done" if row.id in self.done else "paused" if paused else "stopped early")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Write the end of a trial that failed for good; Tune has the traceback in ``trials/<id>/error.txt``."""
@@ -145,3 +155,10 @@ def read_reports(trial: Path) -> list[dict[str, Any]]:
         with contextlib.suppress(json.JSONDecodeError):  # the process was killed while it wrote
             reports.append(json.loads(line))
     return reports
+
+
+def objective_scores(study: Study, folder: Path, rows: Sequence[TrialRow]) -> dict[str, dict[int, float]]:
+    """Return the first objective of each trial of a study folder at each of its scores, by the trial's id."""
+    goal = study.search.objective[0]
+    reports = {row.id: read_reports(folder / "trials" / row.id) for row in rows}
+    return {name: {int(one["step"]): one[goal] for one in some if goal in one} for name, some in reports.items()}

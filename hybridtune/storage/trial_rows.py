@@ -7,7 +7,7 @@ import json
 import operator
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -18,7 +18,7 @@ from hybridtune.runtime.processes import is_running, start_time
 from hybridtune.storage.files import write_atomically
 
 Proposed = Literal["file", "point", "grid", "random", "sampler", "rerun", "repeat"]
-Status = Literal["running", "stopped early", "out of budget", "done", "failed", "cut off"]
+Status = Literal["running", "paused", "stopped early", "out of budget", "done", "failed", "cut off"]
 ENDED, RUNNING = "trials.jsonl", "running.json"
 SETTLED = ("done", "stopped early")  # any other trial is tried again when the study is run again
 
@@ -33,7 +33,8 @@ class TrialRow:
         arm: ``tuned``, or the fixed mixing ratio: ``mono-only``, ``half-half``, ``cross-only``.
         values: the fields of the study that this trial sets.
         metrics: its last report; of a trial that is done, those of its best checkpoint.
-        status: ``cut off`` is in no file: a reader sees it when the study runs no more.
+        status: ``paused`` at a rung of the search, see `search.rungs`; ``cut off`` is in no file: a reader sees it when
+            the study runs no more.
         checkpoint: location of the checkpoint with these metrics.
         seconds: wall time in which it ran.
         began: in seconds of the epoch.
@@ -118,6 +119,16 @@ def write_running(folder: Path, rows: Sequence[TrialRow]) -> None:
     """Write `running.json` of this process; whoever sees the file sees all of it."""
     process = {"pid": os.getpid(), "host": socket.gethostname(), "start_time": start_time(os.getpid())}
     write_atomically(folder / RUNNING, json.dumps(process | {"rows": [asdict(row) for row in rows]}))
+
+
+def rewrite_status(folder: Path, ids: Collection[str], status: Status) -> None:
+    """Give ended trials of a study folder another status."""
+    if not ids:
+        return
+    rows = read_rows(folder)
+    for row in rows:
+        row.status = status if row.id in ids else row.status
+    write_atomically(folder / ENDED, "".join(json.dumps(asdict(row)) + "\n" for row in rows))
 
 
 def pareto_front(rows: Sequence[Row], goals: Mapping[str, str]) -> list[Row]:

@@ -33,8 +33,9 @@ from hybridtune.search.arms import expected_trials
 from hybridtune.search.group_goals import check_groups, study_grouping
 from hybridtune.search.loggers import check_loggers
 from hybridtune.search.samplers import check_search, most_at_once
-from hybridtune.search.space import objectives
+from hybridtune.search.space import check_metric, objectives
 from hybridtune.search.stopping import check_stopping
+from hybridtune.storage.feasibility import constraint_metrics
 from hybridtune.study.language_guard import check_languages
 from hybridtune.study.leak_guard import Guarded, guard
 from hybridtune.study.teachers import check_teachers, projected_width
@@ -107,6 +108,8 @@ def run_preflight(
     plan = make_plan(corpus, fixed)
     if searching:
         check_search(study)
+        for name in constraint_metrics(study):
+            check_metric(name, benchmarks["dev"], "search.constraints")
         check_stopping(study, benchmarks["dev"])
         check_loggers(study)
         tried = {_demand(fixed)}

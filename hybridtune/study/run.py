@@ -41,6 +41,7 @@ from hybridtune.search.arms import contestants, reference, reruns, searched
 from hybridtune.search.seed_check import REPEATS, compare_repeats, done_repeats, run_repeats
 from hybridtune.search.study import chosen, run_reruns, run_search
 from hybridtune.search.trial_log import Display
+from hybridtune.storage.feasibility import constraint_line
 from hybridtune.storage.files import ensure_local, publish, write_atomically
 from hybridtune.storage.trial_rows import TrialRow, read_rows
 from hybridtune.study.card import Row
@@ -312,8 +313,8 @@ def _search(preflight: Preflight, home: Home, callback: StudyCallback) -> dict[s
     with started(preflight, home, callback) as running:
         # The location and the folder of all trials instead of a single training's.
         job = dataclasses.replace(running.job, storage=home.inside("trials"), home=str(folder / "trials"))
-        repeats = _train_all(preflight, job, folder, callback)
-        found = chosen(preflight.goals, folder)
+        ended, repeats = _train_all(preflight, job, folder, callback)
+        found = chosen(study, preflight.goals, folder)
         trials = [dataclasses.asdict(row) for row in found.rows]
         best = next(trial for trial in trials if trial["id"] == found.best.id)
         ordered = [best, *(trial for trial in trials if trial is not best)]
@@ -339,6 +340,8 @@ def _search(preflight: Preflight, home: Home, callback: StudyCallback) -> dict[s
         "objective": objective[0] if len(objective) == 1 else objective,
         "best": best,
         "front": found.front,
+        "ended": ended,
+        "constraints": constraint_line(study, found.rows, found.best),
         "contestants": {slug: row.id for slug, row in who.items()},
         "reference": dataclasses.asdict(beside) if beside is not None else None,
         "model": str(folder / "best"),
@@ -356,23 +359,31 @@ def _search(preflight: Preflight, home: Home, callback: StudyCallback) -> dict[s
     return result
 
 
-def _train_all(preflight: Preflight, job: FitJob, folder: Path, callback: StudyCallback) -> dict[str, Any] | None:
-    """Train what an earlier run has not: the search, the contestants it lacks, their seeds; return the noise check."""
+def _train_all(
+    preflight: Preflight, job: FitJob, folder: Path, callback: StudyCallback
+) -> tuple[list[str], dict[str, Any] | None]:
+    """Train what an earlier run has not: the search, the contestants it lacks, their seeds.
+
+    Returns:
+        Lines on why the search of an arm ended before its last trial, and the noise check.
+    """
     study, at_once = preflight.study, preflight.allocation.at_once
     with _reported(callback, "search", job, at_once, searched(read_rows(folder, running=True))) as display:
-        run_search(job, preflight.goals, folder, at_once, display)
+        ended = run_search(job, preflight.goals, folder, at_once, display)
+    for line in ended:
+        callback.on_message(line)
     if reruns(study, read_rows(folder)):
         callback.on_message("training the contestants that the search lacks: fixed ratios beside the best trial")
         with _reported(callback, "reruns", job, at_once) as display:
             run_reruns(job, folder, at_once, display)
     who = contestants(study, read_rows(folder))
     if not study.search.repeat_best or not who:
-        return None
+        return ended, None
     callback.on_message(f"noise check: {', '.join(who)} again, {study.search.repeat_best} seeds each")
     with _reported(callback, "seed check", job, at_once) as display:
         repeats = run_repeats(job, folder, at_once, display)
     write_json(repeats, folder / "repeats.json")
-    return repeats
+    return ended, repeats
 
 
 def _ended(folder: Path) -> dict[str, Any] | None:

@@ -154,9 +154,9 @@ def notices(preflight: Preflight) -> list[str]:
         lines.append(f"{root}: token stores of another version of hybridtune, not read and free to be removed: {old}")
     lines += [*_left_out(preflight), *_without_effect(study, preflight.plan), *_idle_training(study)]
     if study.search.early_stopping is not None and not stops_early(study):
-        lines.append(
-            f"search.early_stopping is off: it stops the best too often in arms of fewer than {FEWEST_TO_STOP} trials"
-        )
+        why = f"it stops the best too often in arms of fewer than {FEWEST_TO_STOP} trials"
+        why = "the rungs of search.fidelities end trials" if study.search.fidelities else why
+        lines.append(f"search.early_stopping is off: {why}")
     scored = {text.language for text in preflight.benchmarks["dev"].queries}
     unseen = sorted(scored - set(preflight.corpus.languages))
     if unseen:

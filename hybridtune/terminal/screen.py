@@ -19,6 +19,7 @@ from hybridtune.config.names import short_name
 from hybridtune.config.search import seconds
 from hybridtune.report.text import format_duration, format_metric
 from hybridtune.search.arms import expected_trials
+from hybridtune.storage.feasibility import constraint_marks, constraint_metrics
 from hybridtune.storage.trial_rows import TrialRow, spent
 from hybridtune.terminal.tables import FIGURES, Pace, short, trials_table
 
@@ -79,7 +80,8 @@ class Screen(StudyCallback):
         title = search_title(study, concurrent_trials, rows) if training == "search" else None
 
         def table() -> Table:
-            shown = trials_table(study.search.objective, self._rows, paces=self._paces, width=self.console.width)
+            goals, meet = [*study.search.objective, *constraint_metrics(study)], constraint_marks(study, self._rows)
+            shown = trials_table(goals, self._rows, paces=self._paces, width=self.console.width, meet=meet)
             shown.title, shown.title_justify = title(self._rows) if title is not None else None, "left"
             return shown
 
@@ -171,7 +173,7 @@ def search_title(
     began = time.monotonic() - spent(earlier)[0]
 
     def title(rows: Sequence[TrialRow]) -> str:
-        ended = sum(row.status != "running" for row in rows)
+        ended = sum(row.status not in ("running", "paused") for row in rows)
         parts = [f"{ended} of {expected} trials ended", f"{concurrent_trials} at once"]
         if search.time_budget is not None:
             left = max(0.0, seconds(search.time_budget) - (time.monotonic() - began))

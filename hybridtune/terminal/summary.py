@@ -14,6 +14,7 @@ from hybridtune.report.headline import chance
 from hybridtune.report.soups import soup_words, soups_of
 from hybridtune.report.text import format_duration, format_end, format_metric, format_signed
 from hybridtune.search.arms import expected_trials, searched
+from hybridtune.storage.feasibility import constraint_marks, constraint_metrics
 from hybridtune.storage.trial_rows import TrialRow, spent
 from hybridtune.study.preflight import Preflight
 from hybridtune.study.summary import opening_lines, trials_line
@@ -51,7 +52,8 @@ def study_summary(study: Study, result: Mapping[str, Any], screen: Screen) -> No
     rows = [TrialRow(**trial) for trial in result["trials"]]
     best = result["best"]
     width = screen.console.width if screen.console.is_terminal else None
-    screen.console.print(trials_table(study.search.objective, rows, best["id"], width=width))
+    goals = [*study.search.objective, *constraint_metrics(study)]
+    screen.console.print(trials_table(goals, rows, best["id"], width=width, meet=constraint_marks(study, rows)))
     marks = explain_marks(rows)
     screen.console.print(
         "* best; ratio: share of mono batches; mono, cross, multi: AP on the dev benchmark" + (marks and f"; {marks}"),
@@ -64,6 +66,10 @@ def study_summary(study: Study, result: Mapping[str, Any], screen: Screen) -> No
     shown = {key: f"{value:.4g}" if isinstance(value, float) else value for key, value in best["values"].items()}
     values = ", ".join(f"{short_name(key)} {value}" for key, value in shown.items())
     screen.print(f"best: {TrialRow(**best).label} ({values})")
+    for line in result.get("ended", []):
+        screen.print(line)
+    if result.get("constraints"):
+        screen.print(result["constraints"])
     if len(result["front"]) > 1:
         screen.print(f"Pareto front: {', '.join(result['front'])}")
     if result.get("repeats"):

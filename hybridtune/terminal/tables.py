@@ -11,7 +11,7 @@ from hybridtune.storage.trial_rows import TrialRow
 
 FIGURES = ("mono/AP", "cross/AP", "multi/AP", "multi/rank_distance")
 NARROW = 6  # searched fields that a terminal shows which is too narrow for all
-MARKS = {"running": "..", "stopped early": "x", "out of budget": "t", "failed": "!", "done": ""}
+MARKS = {"running": "..", "paused": "p", "stopped early": "x", "out of budget": "t", "failed": "!", "done": ""}
 _HEADS = {
     "mixing_ratio": "ratio",
     "temperature": "temp",
@@ -39,10 +39,12 @@ def trials_table(
     best: str | None = None,
     paces: Mapping[str, Pace] | None = None,
     width: int | None = None,
+    meet: Mapping[str, str] | None = None,
 ) -> Table:
     """Return all trials as a table: how each was proposed, the best marked, running ones at their present step.
 
-    The goals come before the other figures. ``paces`` are by trial id. A table wider than ``width``, of the terminal,
+    The goals come before the other figures; ``meet`` says by trial id whether one meets the study's constraints, whose
+    metrics are then among the goals. ``paces`` are by trial id. A table wider than ``width``, of the terminal,
     has six searched fields at most; None: all of them.
     """
     fields = list(dict.fromkeys(name for row in rows for name in row.values))
@@ -50,6 +52,8 @@ def trials_table(
     columns.append(_step_column(rows, paces or {}))
     for name in dict.fromkeys([*goals, *FIGURES]):
         columns.append(_column(name, [format_metric(name, row.metrics.get(name)) for row in rows]))
+    if meet:
+        columns.append(["meets", *(meet.get(row.id, "") for row in rows)])
     first = ["trial", *(row.label + (" *" if row.id == best else "") for row in rows)]
     proposed = ["proposed", *(row.proposed for row in rows)]
     needed = sum(max(map(len, column)) + 1 for column in (first, proposed, *columns))  # with a blank after each

@@ -16,6 +16,7 @@ from hybridtune.config.study import Study
 from hybridtune.errors import InputError
 from hybridtune.evaluate.service import EvaluatorService, Placement
 from hybridtune.metrics.metrics import Scores, measures_of
+from hybridtune.storage.feasibility import constraint_metrics
 from hybridtune.storage.files import is_remote
 from hybridtune.train.job_queue import FitJob
 
@@ -95,4 +96,5 @@ class GroupEvaluators:
 def study_measures(study: Study) -> tuple[str, ...]:
     """Return the measures of every score of a study: the usual ones, and those that its search asks for."""
     stopping = study.search.early_stopping
-    return measures_of([*study.search.objective, *([stopping.metric] if stopping and stopping.metric else [])])
+    stopped_by = [stopping.metric] if stopping and stopping.metric else []
+    return measures_of([*study.search.objective, *stopped_by, *constraint_metrics(study)])

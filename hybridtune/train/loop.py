@@ -32,6 +32,7 @@ from hybridtune.train.job_queue import FitJob
 from hybridtune.train.pace import PacePoster
 from hybridtune.train.plan import make_plan
 from hybridtune.train.progress import Clock, Metrics, Progress, Totals, agreed
+from hybridtune.train.shares import read_shares, write_shares
 from hybridtune.train.step import TrainingStep, answer_out_of_memory, is_out_of_memory
 
 SCORES = "scores.json"  # in every checkpoint: the full tables behind its metrics
@@ -211,6 +212,7 @@ def _score(
         scores = score(weights, folder / PER_QUERY)
         scored = progress.scored({**metrics, **scores.metrics}, clock, job.study)
         snapshot.save(folder, asdict(scored))
+        write_shares(job.study, folder / PER_QUERY)
         (folder / SCORES).write_text(json.dumps(asdict(scores)), encoding="utf-8")
         return scored
 
@@ -224,4 +226,5 @@ def checkpoint_manager(job: FitJob) -> CheckpointManager:
 
 def _reported(checkpoints: CheckpointManager, progress: Progress) -> Metrics:
     """Return a score as it is reported."""
-    return {**progress.metrics, "checkpoint_path": checkpoints.at(progress.best_step)}
+    shares = read_shares(checkpoints.at(progress.step))
+    return {**progress.metrics, **shares, "checkpoint_path": checkpoints.at(progress.best_step)}

@@ -116,9 +116,9 @@ WRONG_STUDY = {
     ),
     "objective": (
         ["search.objective=multi/rank_distance_", "benchmarks.dev.path={here}/both.jsonl"],
-        "unknown metric 'multi/rank_distance_'; known: mono/AP, mono/RR, mono/nDCG@10, mono/R@1, mono/R@10, "
-        "mono/R@100, cross/AP, cross/RR, cross/nDCG@10, cross/R@1, cross/R@10, cross/R@100, multi/AP, multi/RR, "
-        "multi/nDCG@10, multi/R@1, multi/R@10, multi/R@100, multi/rank_distance, multi/language_preference, "
+        "search.objective: unknown metric 'multi/rank_distance_'; known: mono/AP, mono/RR, mono/nDCG@10, mono/R@1, "
+        "mono/R@10, mono/R@100, cross/AP, cross/RR, cross/nDCG@10, cross/R@1, cross/R@10, cross/R@100, multi/AP, "
+        "multi/RR, multi/nDCG@10, multi/R@1, multi/R@10, multi/R@100, multi/rank_distance, multi/language_preference, "
         "multi/rank_correlation, multi/PEER, balanced/AP, other cutoffs, and each with @GROUP",
     ),
     "objective without a setting": (

@@ -19,7 +19,8 @@ WRONG = {
     "encoder.tiny.layer=2": "encoder.tiny.layer: unknown key; did you mean 'layers'?",
     "search.early_stopping.grace=2": "search.early_stopping.grace: unknown key; did you mean 'grace_steps'?",
     "search.early_stopping.x=1": (
-        "search.early_stopping.x: unknown key; known here: grace_steps, method, metric, min_trials, reduction_factor"
+        "search.early_stopping.x: unknown key; known here: alpha, grace_steps, method, metric, min_trials, "
+        "reduction_factor"
     ),
     "benchmarks.dev.document=[0, 1]": "benchmarks.dev.document: unknown key; did you mean 'documents'?",
     "benchmarks.test.paht=b": [

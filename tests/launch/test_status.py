@@ -52,6 +52,20 @@ def test_before_a_trial_has_finished_the_best_score_so_far_counts(folder):
     assert status(folder)["best"]["id"] == "0001"
 
 
+def test_the_best_meets_the_constraints_or_is_the_nearest(folder, study_file):
+    search = {"trials": 7, "arms": "none", "constraints": ["mono/AP >= 0.5"]}
+    (folder / "study.yaml").write_text(dump_study(load_study(study_file(search=search))))
+    rows = [row(0, 0.9), row(1, 0.4), row(2, 0.3, "paused")]
+    for one, mono in zip(rows, (0.45, 0.6, 0.7), strict=True):
+        one.metrics["mono/AP"] = mono
+    write_ended(folder, rows)
+    told = status(folder)
+    assert (told["best"]["id"], told["meets"], told["ended"]) == ("0001", {"0000": "no", "0001": "yes"}, 2)
+    assert told["constraints"] == "trial 1 meets search.constraints: mono/AP 0.6000, asked >= 0.5000"
+    write_ended(folder, rows[:1])
+    assert status(folder)["constraints"].startswith("no trial meets search.constraints; trial 0 comes nearest: mono/AP")
+
+
 def test_less_rank_distance_is_better(folder, study_file):
     study = load_study(study_file(search={"objective": ["multi/rank_distance"]}))
     (folder / "study.yaml").write_text(dump_study(study))

@@ -9,6 +9,7 @@ import pytest
 
 from hybridtune.errors import InputError
 from hybridtune.report import sentences as words
+from hybridtune.report import tables
 from hybridtune.report.record import read_record
 from hybridtune.storage.trial_rows import pareto_front
 
@@ -178,3 +179,30 @@ def test_a_study_before_its_first_trial(study_copy):
         (study_copy / name).unlink()
     record = read_record(study_copy)
     assert (record.trials, record.best, record.front, record.state) == ([], None, [], "cut off")
+
+
+def test_constraints_choose_the_best_and_are_shown(study_copy):
+    """Of the trials that are done, the best of the others stands behind the one that meets the constraint."""
+    free = read_record(study_copy)
+    (study_copy / "result.json").unlink()
+    done = [trial for trial in free.trials if trial.done]
+    least = min(done, key=lambda trial: trial.metrics["multi/rank_distance"])
+    bound = least.metrics["multi/rank_distance"] + 1e-6
+    file = study_copy / "study.yaml"
+    text = file.read_text(encoding="utf-8").replace(
+        "constraints: []", f"constraints: ['multi/rank_distance <= {bound}']"
+    )
+    file.write_text(text, encoding="utf-8")
+    record = read_record(study_copy)
+    assert record.best.id == least.id
+    assert words.constraints(record).startswith(
+        f"{least.label[0].upper()}{least.label[1:]} meets search.constraints: multi/r"
+    )
+    assert "such that multi/rank_distance <= " in words.searched(record)
+    shown = tables.all_trials(record)
+    column = shown.columns.index("meets the constraints")
+    marks = {record.trials[n].id: row[column] for n, row in enumerate(shown.rows)}
+    assert {name for name, mark in marks.items() if mark == "yes"} == {least.id}
+    assert {name for name, mark in marks.items() if mark is None} == {one.id for one in record.trials if not one.done}
+    assert words.constraints(free) == ""
+    assert "meets the constraints" not in tables.all_trials(free).columns

@@ -181,3 +181,16 @@ def test_tensors_are_scaled_and_moved_in_one_call():
     assert [tensor.tolist() for tensor in tensors] == [[2.0, 2.0], [6.0]]
     ray_private.move_towards(tensors, [torch.zeros(2), torch.zeros(1)], 0.5)
     assert [tensor.tolist() for tensor in tensors] == [[1.0, 1.0], [3.0]]
+
+
+def test_constraints_of_a_stored_trial_are_read_by_optuna_and_by_its_dashboard():
+    from optuna_dashboard import _serializer
+
+    study = optuna.create_study()
+    trial = study.ask()
+    ray_private.set_constraints(study, study.trials[0], [0.5, -1.0])
+    ray_private.set_user_attr(study, study.trials[0], "mono/AP", 0.25)
+    study.tell(trial, 1.0)
+    assert study.trials[0].constraints == {"0": 0.5, "1": -1.0}
+    assert study.trials[0].user_attrs == {"mono/AP": 0.25}
+    assert _serializer.CONSTRAINTS_KEY == "constraints"

@@ -117,7 +117,7 @@ def test_the_ledger_knows_what_became_of_trials_that_were_cut_off(goals):
     optuna_study.tell(asked[4], [0.75] * len(goals))
     scores = dict.fromkeys(goals, 0.5)
     rows = [row(0, "done", **scores), row(1, "out of budget", **scores), row(3, "failed"), row(4, **scores)]
-    settle(optuna_study, rows, goals)
+    settle(small_study(search={"objective": goals}), optuna_study, rows, goals)
     states = [trial.state for trial in optuna_study.trials]
     assert states == [
         TrialState.COMPLETE,

@@ -113,7 +113,7 @@ def test_a_trial_that_the_budget_cut_off_is_complete_when_a_larger_one_lets_it_e
     end(searcher, 0, 0.3)
     searcher.on_trial_result("trial-1", {"balanced/AP": 0.2, "step": 6, "training_iteration": 1, "final": 0.0})
     cut = TrialRow("0001", 1, "half-half", {}, {"balanced/AP": 0.2}, "out of budget")
-    settle(load_optuna_study(study, tmp_path), [cut], list(GOALS))
+    settle(study, load_optuna_study(study, tmp_path), [cut], list(GOALS))
     searcher, resumed = begin(study, tmp_path, ended={0}, trials=1)
     assert resumed == configs[1:]
     end(searcher, 0, 0.7)
@@ -171,6 +171,6 @@ def test_trials_that_are_settled_are_ranked_and_not_run_again(tmp_path):
     (tmp_path / "trials.jsonl").write_text("".join(json.dumps(asdict(row)) + "\n" for row in rows), encoding="utf-8")
     job = FitJob(study, "store", "source", None, str(tmp_path / "trials"))
     run_search(job, GOALS, tmp_path, 1, lambda rows, changed: None)
-    found = chosen(GOALS, tmp_path)
+    found = chosen(study, GOALS, tmp_path)
     assert (found.best.id, found.front, len(found.rows)) == ("0001", ["0001"], 4)
     assert found.best.checkpoint == "trials/0001/fit/checkpoint_0000012"

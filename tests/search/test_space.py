@@ -60,7 +60,7 @@ def test_objectives_have_directions_in_the_order_given(benchmark):
 def test_an_unknown_objective(benchmark, name):
     with pytest.raises(InputError) as caught:
         objectives(study_of(objective=name), benchmark(["en"], ["en"]))
-    assert str(caught.value).startswith(f"unknown metric {name!r}; known: mono/AP, ")
+    assert str(caught.value).startswith(f"search.objective: unknown metric {name!r}; known: mono/AP, ")
     assert "\n" not in str(caught.value)
 
 

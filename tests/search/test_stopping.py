@@ -196,7 +196,7 @@ def benchmark(groups_file):
     ("stopping", "told"),
     [
         ({"metric": "mono/MAP"}, "search.early_stopping.metric: unknown metric 'mono/MAP'; known: mono/AP"),
-        ({"metric": "cross/AP"}, "search.early_stopping.metric: cross/AP: the benchmark"),
+        ({"metric": "cross/AP"}, "search.early_stopping.metric cross/AP: the benchmark"),
         ({"grace_steps": STEPS}, f"grace_steps {STEPS}: a trial has train.max_steps {STEPS} steps, so none would be"),
     ],
 )

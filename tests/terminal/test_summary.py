@@ -182,3 +182,13 @@ def test_the_table_needs_nothing_heavy():
     code = "import sys, hybridtune.terminal.screen; print([m for m in ('ray', 'torch', 'optuna') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_the_table_says_which_trials_meet_the_constraints():
+    console = Console(width=200, record=True)
+    console.print(trials_table([GOAL, "mono/AP"], ROWS[:2], meet={ROWS[0].id: "no", ROWS[1].id: "yes"}))
+    head, first, second, *_ = console.export_text().splitlines()
+    assert head.split()[-1] == "meets"
+    assert (first.split()[-1], second.split()[-1]) == ("no", "yes")
+    console.print(trials_table([GOAL], ROWS[:2]))
+    assert "meets" not in console.export_text()
