@@ -254,8 +254,9 @@ def test_of_a_corpus_for_every_split_one_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("files", "fields", "message"),
     [
-        (without(BY_PAIR, "deu-eng-corpus"), {}, "HERE: no deu-eng-corpus/ beside deu-eng-qrels/"),
-        (without(BY_LANGUAGE, "de-queries"), {}, "HERE: no de-queries/ beside de-qrels/"),
+        (without(BY_PAIR, "deu-eng-corpus"), {}, "HERE: no deu-eng-corpus/ beside deu-eng-queries/"),
+        (without(BY_LANGUAGE, "de-queries"), {}, "HERE: no de-queries/ beside de-corpus/"),
+        (without(BY_LANGUAGE, "de-qrels"), {}, "HERE: no de-qrels/ beside de-corpus/"),
         (BY_PAIR, {"languages": ["sw"]}, "HERE languages sw: no subset is in these languages; there are: deu-deu, deu"),
         (BY_PAIR, {"split": "dev"}, "HERE: no split 'dev'; there are: test"),
         (BY_PAIR, {"strict": True}, "HERE/eng-deu-qrels/test-00000-of-00001.parquet:2: the query is not among those"),

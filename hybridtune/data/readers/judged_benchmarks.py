@@ -168,9 +168,11 @@ def read_subsets(subsets: Mapping[str, JudgedFiles], source: BenchmarkSource) ->
                 "benchmark.language=en"
             ) from None
     for name, files in subsets.items():
-        for kind, part in (("corpus", files.corpus), ("queries", files.topics)):
+        there = {"corpus": files.corpus, "queries": files.topics, "qrels": files.qrels}
+        for kind, part in there.items():
             if not part:
-                raise InputError(f"{source.path}: no {name}-{kind}/ beside {name}-qrels/")
+                beside = next(other for other, found in there.items() if found)
+                raise InputError(f"{source.path}: no {name}-{kind}/ beside {name}-{beside}/")
     if all(passages == queries for passages, queries in pairs.values()) and len({*pairs.values()}) == len(pairs):
         languages = {pairs[name][0]: _topics_by_split(files) for name, files in subsets.items()}
         wanted = sorted(languages) if source.languages is None else list(dict.fromkeys(source.languages))

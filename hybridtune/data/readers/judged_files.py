@@ -143,7 +143,7 @@ def subset_files(files: Mapping[str, Source]) -> tuple[dict[str, JudgedFiles], l
     """Find the subsets of a data set in mteb's layout: ``<subset>-corpus/``, ``<subset>-queries/`` and ``..-qrels/``.
 
     Returns:
-        The files by subset, of those that have judgements; and the folders beside them that only rerankers read.
+        The files by subset, none where no subset has judgements; and the folders beside them that only rerankers read.
     """
     subsets: dict[str, JudgedFiles] = {}
     others: dict[str, None] = {}
@@ -157,7 +157,7 @@ def subset_files(files: Mapping[str, Source]) -> tuple[dict[str, JudgedFiles], l
         found = subsets.setdefault(match["subset"], JudgedFiles({}, {}, {}))
         of = {"corpus": found.corpus, "queries": found.topics, "qrels": found.qrels}[match["kind"]]
         _put(of, match["split"], file)
-    return {name: found for name, found in subsets.items() if found.qrels}, [*others]
+    return (subsets if any(found.qrels for found in subsets.values()) else {}), [*others]
 
 
 def corpus_of(corpus: Mapping[str, list[Source]], split: str) -> dict[str, list[Source]]:
