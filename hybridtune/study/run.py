@@ -1,212 +1,56 @@
-"""Run a study: Ray here or on a cluster, the token store, the search or one fit, the best model, the result.
+"""Run a study: the search or one fit, the soups, the contestants' scores, the best model, the result.
 
-The trials are `search.study`'s, one fit is `train.fit`'s; `sync` opens the folder and keeps a URL in step with it.
+The trials are `search.study`'s, one fit is `train.fit`'s; `started` runs Ray and what all trainings share, `sync` opens
+the folder and keeps a URL in step with it.
 """
 
 import contextlib
 import dataclasses
 import functools
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import ray
-
-from hybridtune.callbacks import Callbacks, StudyCallback, Training, every, phase
+from hybridtune.callbacks import Callbacks, StudyCallback, Training, every
 from hybridtune.config.names import SOUP
 from hybridtune.config.study import Study
 from hybridtune.data.plan import distinct_pairs
-from hybridtune.data.store import TokenStore, build_store, store_root
-from hybridtune.evaluate.benchmark import Benchmark
-from hybridtune.evaluate.encode import Actors
-from hybridtune.evaluate.service import EvaluatorService, Placement, State
+from hybridtune.evaluate.service import State
 from hybridtune.metrics.breakdown import full_scores
 from hybridtune.metrics.metrics import Scores
 from hybridtune.metrics.per_query import FILE as PER_QUERY
 from hybridtune.model.encoder import load_encoder
-from hybridtune.model.folder import build_tiny
 from hybridtune.model.language_vectors import LanguageVectors
-from hybridtune.model.projection import write_projected
 from hybridtune.model.published import TRAINING_TEXTS
 from hybridtune.report.contestants import FOLDER as CONTESTANTS
 from hybridtune.report.headline import headline
 from hybridtune.report.page import REPORT, write_report
-from hybridtune.runtime.connect import cluster, describe_waiting, shape_of, waiting_workers
-from hybridtune.runtime.local import capacity, local_cluster
+from hybridtune.runtime.connect import shape_of
 from hybridtune.search.arms import contestants, reference, reruns, searched
 from hybridtune.search.seed_check import REPEATS, compare_repeats, done_repeats, run_repeats
 from hybridtune.search.study import chosen, run_reruns, run_search
 from hybridtune.search.trial_log import Display
 from hybridtune.storage.feasibility import constraint_line
-from hybridtune.storage.files import ensure_local, publish, write_atomically
+from hybridtune.storage.files import ensure_local
 from hybridtune.storage.trial_rows import TrialRow, read_rows
 from hybridtune.study.card import Row
 from hybridtune.study.contestants import contestant_scores, draw_sample, fit_on_sample, score_contestants
 from hybridtune.study.export import describe_trained, write_model
-from hybridtune.study.folder import RAY_ADDRESS, RAY_TOKEN, whole_folder, write_json
-from hybridtune.study.leak_guard import keep_report, texts_of_training
+from hybridtune.study.folder import whole_folder, write_json
+from hybridtune.study.leak_guard import texts_of_training
 from hybridtune.study.preflight import Preflight, run_preflight
 from hybridtune.study.result import StudyResult
 from hybridtune.study.soups import Kitchen, Soup, chosen_soup, score_repeats, score_soups, soup_result, write_soup
+from hybridtune.study.started import Started, evaluators_of, started
 from hybridtune.study.summary import allocation_line, opening_lines
 from hybridtune.study.sync import Home, fetch_scores, study_home
-from hybridtune.study.teachers import projected_width, taught_trials, teach_all
 from hybridtune.train.checkpoint import load_weights, served_weights
 from hybridtune.train.evaluators import study_measures
 from hybridtune.train.fit import fit
 from hybridtune.train.job_queue import FitJob
-from hybridtune.train.pace import SECONDS_BETWEEN_POSTS, Pace, read_paces, start_monitor
-
-_SECONDS_BETWEEN_LOOKS = 3.0
-
-
-@dataclass(frozen=True)
-class Started:
-    """A study that runs: `store` and `source` are those of this machine, `job` has those of the nodes.
-
-    The job is that of the study's fixed values, and its storage that of a single training.
-    """
-
-    preflight: Preflight
-    home: Home
-    callback: StudyCallback
-    store: TokenStore
-    source: str  # folder or hub name of the starting encoder
-    job: FitJob
-
-
-@contextlib.contextmanager
-def started(preflight: Preflight, home: Home, callback: StudyCallback) -> Iterator[Started]:
-    """Run Ray, the token store, the starting encoder and the pace monitor while the block runs.
-
-    Raises:
-        InputError: the cluster at ``home.address`` cannot be joined.
-    """
-    study, folder, log = preflight.study, home.folder, home.folder / "ray.log"
-    if home.address is None:
-        callback.on_message("starting Ray on this machine")
-        runs = local_cluster(capacity(study.resources, most=preflight.allocation.at_once), log)
-    else:
-        callback.on_message(f"joining the Ray cluster at {home.address}")
-        runs = cluster(home.address, log)
-    keep_report(study, preflight.guarded, preflight.benchmarks, folder)
-    with runs as dashboard:
-        with phase(callback, "tokenising", "texts") as progress:
-            store = build_store(store_root(study.data), preflight.recipe, progress)
-        source = study.encoder.name
-        if source == "tiny":
-            source = str(folder / "encoder")
-            build_tiny(store.tokenizer().definition, study.encoder, study.seed, Path(source))
-        callback.on_message(f"token store {store.path}")
-        taught = _taught(preflight, store, source, home, callback)
-        source = _with_projection(preflight.study, source, store, folder)
-        store_location, source_location = str(store.path), source
-        if home.address is not None:
-            store_location = publish(store.path, home.inside("store"))
-            if Path(source).is_dir():  # else a hub name, which every node asks for itself
-                source_location = publish(Path(source), home.inside("encoders"))
-        if dashboard:
-            _report_dashboard(f"http://{dashboard}", home, callback)
-        job = FitJob(
-            study=study,
-            store=store_location,
-            source=source_location,
-            benchmark=ray.put(preflight.benchmarks["dev"]),
-            storage=home.inside("fit"),
-            evaluators=preflight.allocation.evaluators,
-            home=str(folder),
-            monitor=start_monitor(),
-            grouping=preflight.grouping,
-            taught=taught,
-        )
-        try:
-            with _waiting_reported(home, callback):
-                yield Started(preflight, home, callback, store, source, job)
-        finally:
-            for name in (RAY_ADDRESS, RAY_TOKEN):
-                (folder / name).unlink(missing_ok=True)
-
-
-def _taught(
-    preflight: Preflight, store: TokenStore, source: str, home: Home, callback: StudyCallback
-) -> dict[str, str]:
-    """Return where the nodes find the vectors of each teacher of a study."""
-    study = preflight.study
-    if not any(taught_trials(study)):
-        return {}
-    if home.address is None:
-        actors = Actors.of(capacity(study.resources))
-    else:
-        held = study.resources
-        actors = Actors(1, int(held.workers), float(held.gpus_per_worker), int(held.cpus_per_worker))
-    root = store_root(study.data)
-    with phase(callback, "teaching", "texts") as progress:
-        found = teach_all(study, store.corpus(), preflight.recipe, root, source, actors, progress)
-    for key, folder in found.items():
-        callback.on_message(f"vectors of the teacher, {key}: {folder}")
-    if home.address is None:
-        return {key: str(folder) for key, folder in found.items()}
-    return {key: publish(folder, home.inside("teachers")) for key, folder in found.items()}
-
-
-def _with_projection(study: Study, source: str, store: TokenStore, folder: Path) -> str:
-    """Return the encoder to start from: the source, with a Dense layer to the teacher's width where one is kept."""
-    width = projected_width(study)
-    if width is None:
-        return source
-    projected = folder / "encoder-projected"
-    shutil.rmtree(projected, ignore_errors=True)
-    write_projected(source, study.encoder, store.tokenizer().pad_id, width, study.seed, projected)
-    return str(projected)
-
-
-def _report_dashboard(url: str, home: Home, callback: StudyCallback) -> None:
-    """Report the address of Ray's dashboard, and the file of its token; that of a cluster is the cluster's own."""
-    token = ""
-    if home.address is None:
-        write_atomically(home.folder / RAY_TOKEN, os.environ["RAY_AUTH_TOKEN"], private=True)
-        token = f" (its token: {home.folder / RAY_TOKEN})"
-    callback.on_message(f"Ray dashboard {url}{token}")
-    (home.folder / RAY_ADDRESS).write_text(f"{url}\n", encoding="utf-8")
-
-
-def _evaluators(benchmark: Benchmark, running: Started) -> EvaluatorService:
-    """Start evaluators for a score beside all trainings: here, or with what a trial takes on the cluster."""
-    study, job = running.preflight.study, running.job
-    resources = study.resources
-    if running.home.address is None:
-        here = capacity(resources)
-        placements = [Placement(device=f"cuda:{i % here.gpus}" if here.gpus else "cpu") for i in range(here.evaluators)]
-    else:
-        gpus, kind = float(resources.gpus_per_worker), resources.accelerator_type
-        held = {"CPU": float(resources.cpus_per_worker)} | ({"GPU": gpus} if gpus else {})
-        held |= {f"accelerator_type:{kind}": 0.001} if kind is not None else {}
-        placements = [Placement(device="cuda:0" if gpus else "cpu", resources=held)] * int(resources.workers)
-    return EvaluatorService(benchmark, job.store, job.source, study.encoder, placements, job.grouping)
-
-
-@contextlib.contextmanager
-def _waiting_reported(home: Home, callback: StudyCallback) -> Iterator[None]:
-    """Report, while the block runs on a cluster, when workers begin to wait for nodes."""
-    if home.address is None:
-        yield
-        return
-    seen = reported = False  # a group that has just requested workers waits too, for a moment
-
-    def look() -> None:
-        nonlocal seen, reported
-        waiting = waiting_workers()
-        if waiting and seen and not reported:
-            callback.on_message(describe_waiting(waiting))
-            reported = True
-        seen, reported = bool(waiting), reported and bool(waiting)
-
-    with every(_SECONDS_BETWEEN_LOOKS, look):
-        yield
+from hybridtune.train.pace import SECONDS_BETWEEN_POSTS, Pace, read_paces
 
 
 @contextlib.contextmanager
@@ -403,7 +247,7 @@ def _score_soups(
     """
     study, folder, callback = kitchen.study, kitchen.folder, running.callback
     dev, goals = running.preflight.benchmarks["dev"], running.preflight.goals
-    service = functools.cache(lambda: _evaluators(dev, running))
+    service = functools.cache(lambda: evaluators_of(dev, running))
     soups = soup_result(score_soups(kitchen, goals, dev.relevance.digest, service, callback), goals, best)
     soup = chosen_soup(soups)
     if soup is not None and repeats is not None:
@@ -433,7 +277,7 @@ def _score_contestants(
     """
     preflight, study = running.preflight, running.preflight.study
     part = "test" if "test" in preflight.benchmarks else "dev"
-    service = _evaluators(preflight.benchmarks[part], running)
+    service = evaluators_of(preflight.benchmarks[part], running)
     soups = ", the best soup" if soup is not None else ""
     running.callback.on_message(f"scoring {len(rows)} trained models{soups} and the start on the {part} benchmark")
     sample = draw_sample(running.store.corpus(), study.seed)
@@ -454,7 +298,7 @@ def _score_fit(running: Started, checkpoint: str) -> tuple[tuple[Scores, Path] |
     The second is what each language adds to its vectors.
     """
     study, benchmarks = running.preflight.study, running.preflight.benchmarks
-    service, weights = _evaluators(benchmarks.get("test", benchmarks["dev"]), running), served_weights(checkpoint)
+    service, weights = evaluators_of(benchmarks.get("test", benchmarks["dev"]), running), served_weights(checkpoint)
     sample = draw_sample(running.store.corpus(), study.seed)
     moved = fit_on_sample(service, weights, sample, study.encoder.pooling)
     if "test" not in benchmarks:

@@ -21,6 +21,7 @@ from hybridtune.model.folder import check_fit, model_digest, teacher_settings, v
 from hybridtune.model.tokenizer import pretrained_tokenizer
 from hybridtune.train.teaching import Lesson, teach
 
+PROJECTED = "encoder-projected"  # in a study's folder: the start with a Dense layer to the teacher's width
 _OF_TRAIN = ("teacher", "teacher_languages", "distil", "negatives")
 _DECIDE = ("encoder.pooling", "mix.align_share", *(f"train.{name}" for name in _OF_TRAIN))
 

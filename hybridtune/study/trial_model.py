@@ -14,6 +14,7 @@ from hybridtune.storage.files import base_name
 from hybridtune.storage.trial_rows import read_rows
 from hybridtune.study.leak_guard import dropped_groups
 from hybridtune.study.preflight import read_corpus
+from hybridtune.study.teachers import PROJECTED
 from hybridtune.train.checkpoint import WEIGHTS, load_weights, read_state
 from hybridtune.train.plan import make_plan
 
@@ -55,6 +56,8 @@ def find_trial(target: Path, trial: str | None, step: int | None, trust_remote_c
         raise InputError(f"--checkpoint {step}: of which trial? give --trial too")
     encoder = study.encoder.model_copy(update={"trust_remote_code": trust_remote_code})
     source = study.encoder.name if study.encoder.name != "tiny" else str(target / "encoder")
+    if (target / PROJECTED).is_dir():
+        source = str(target / PROJECTED)
     checkpoint = _checkpoint(folder, step, best)
     return TrialModel(study.model_copy(update={"encoder": encoder}), found_id, checkpoint, source)
 

@@ -15,7 +15,7 @@ from hybridtune.model.folder import build_tiny
 from hybridtune.prepare import mining
 from hybridtune.runtime.local import capacity, local_cluster
 from hybridtune.study import encoded
-from hybridtune.study import run as study_run
+from hybridtune.study import started as study_start
 from hybridtune.study.run import run_study
 
 
@@ -56,7 +56,7 @@ def ray_here(start_ray):
 @contextlib.contextmanager
 def ray_of_this_process():
     with pytest.MonkeyPatch.context() as patch:
-        for starts in (encoded, study_run, mining):
+        for starts in (encoded, study_start, mining):
             patch.setattr(starts, "local_cluster", lambda *capacity, **options: contextlib.nullcontext(""))
         yield
 

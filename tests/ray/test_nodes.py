@@ -21,7 +21,8 @@ from hybridtune.runtime.loopback import loopback_only
 from hybridtune.runtime.ray_private import ON_HEAD
 from hybridtune.runtime.resources import WORKER_OVERHEAD
 from hybridtune.study.preflight import run_preflight
-from hybridtune.study.run import run_study, started
+from hybridtune.study.run import run_study
+from hybridtune.study.started import started
 from hybridtune.study.sync import Home
 from hybridtune.train.fit import WorkerGroup
 

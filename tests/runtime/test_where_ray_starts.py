@@ -4,7 +4,7 @@ import inspect
 from pathlib import Path
 
 import hybridtune
-from hybridtune.study import encoded, evaluate_model, mine, run
+from hybridtune.study import encoded, evaluate_model, mine, run, started
 
 ROOT = Path(hybridtune.__file__).parent
 
@@ -24,8 +24,8 @@ def test_ray_is_started_or_joined_in_the_runtime_room_alone():
 
 def test_a_local_ray_is_started_by_one_function_that_all_commands_call():
     preparing = {"prepare/parts.py", "prepare/mining.py", "translate/translator.py"}
-    assert files_with("local_cluster(") == {"runtime/local.py", "study/run.py", "study/encoded.py", *preparing}
-    functions = [function for function in vars(run).values() if inspect.isfunction(function)]
+    assert files_with("local_cluster(") == {"runtime/local.py", "study/started.py", "study/encoded.py", *preparing}
+    functions = [function for function in vars(started).values() if inspect.isfunction(function)]
     starting = {function.__name__ for function in functions if calls(function, "local_cluster")}
     assert starting == {"started", "local_cluster"}  # the latter by its own definition
     assert "local_cluster(" in inspect.getsource(encoded.encoded)
