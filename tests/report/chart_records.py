@@ -76,7 +76,7 @@ def record_of(
         goals=goals,
         trials=list(trials),
         best=best,
-        contestants=_contestants(list(trials), goals, None),
+        contestants=_contestants(list(trials), goals, None, []),
         reference=None,
         front=front,
         environment={},
