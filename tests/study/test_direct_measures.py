@@ -46,7 +46,8 @@ def found(tmp_path, monkeypatch):
                     write_block(tmp_path / "vectors" / side, name, texts[0].language, ids, vectors, orders)
         yield Encoded(rows, scan, tmp_path / "vectors", None)
 
-    def rank_pool(folder, rows, scan, actors, progress):
+    def rank_pool(folder, rows, scan, actors, progress, moved_by):
+        assert moved_by is None
         known = benchmark_of_rows(rows)
         queries, passages = (np.array([vector_of(text) for text in side]) for side in (known.queries, known.passages))
         judged = known.relevance
