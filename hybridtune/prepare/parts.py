@@ -183,6 +183,7 @@ def _with_ray_data(job: Job, done: frozenset[str]) -> Iterator[_Result]:
 
 def _read(batch: dict[str, Any], job: Job, done: frozenset[str]) -> Iterator[dict[str, Any]]:
     """Read one file in a task; what is wrong with a row travels as a result, since Ray wraps what is raised."""
+    gc.freeze()
     for source in batch["source"].tolist():
         try:
             for block in job.blocks(source, done):
@@ -192,6 +193,6 @@ def _read(batch: dict[str, Any], job: Job, done: frozenset[str]) -> Iterator[dic
 
 
 def _work(batch: dict[str, Any], job: Job) -> dict[str, Any]:
-    gc.freeze()  # what the process holds by now stays: no collection needs to look through it again
+    gc.freeze()  # what a worker has imported stays: no collection needs to look through it again
     found: _Block | _Result = pickle.loads(batch["pickled"][0])
     return {"pickled": [pickle.dumps(found if isinstance(found, _Result) else job.result(found))]}
