@@ -358,6 +358,10 @@ class Train(Part):
         "or their margins to the query's own passage (margin_mse)",
     )
     distil_weight: Positive = Field(default=1.0, description="of that loss, beside the contrastive one")
+    consistency: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = Field(
+        default=0.0,
+        description="weight of the divergence between the scores of a query asked in two languages; 0: one is asked",
+    )
     weight_decay: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = Field(
         default=0.01, description="of matrices, not of vectors"
     )

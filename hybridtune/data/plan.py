@@ -18,7 +18,7 @@ import numpy as np
 from hybridtune.config.checks import without_end
 from hybridtune.config.names import ORIGINS
 from hybridtune.data.corpus import Corpus
-from hybridtune.data.sampling import Draws, Kind, language_columns, make_cells, usable_pairs
+from hybridtune.data.sampling import Draws, Kind, SecondQueries, language_columns, make_cells, usable_pairs
 from hybridtune.data.schedule import Schedule, Shape
 from hybridtune.data.weights import make_weights, named_pairs, pair_name
 from hybridtune.errors import InputError
@@ -39,6 +39,8 @@ class BatchSpec:
         languages: [B, 2] columns of the two languages. Of a mono or cross pair: the query's and the passage's, the
             texts ``corpus.queries[group, first]`` and ``corpus.passages[group, second]``. Of an align pair: the one
             that the teacher reads and the other, both passages: ``corpus.passages[group, first]`` and ``[.., second]``.
+        second_queries: [B] column of another language that each query is asked in too, -1 for none; None: the plan asks
+            none twice.
 
     Example: see `HybridPlan`.
     """
@@ -47,6 +49,7 @@ class BatchSpec:
     kind: Kind
     groups: Int32
     languages: Int32
+    second_queries: Int32 | None = None
 
 
 class HybridPlan:
@@ -77,6 +80,8 @@ class HybridPlan:
         teacher_languages: languages that the teacher reads; none: all, and of two translations the one in the language
             with more mono pairs.
         scored_by_teacher: whether a teacher reads the mono and cross batches too.
+        second_queries: whether the queries of mono and cross batches are asked in a second language too, where the
+            group has one; never one whose pair with the first query's or the passage's language is held out.
 
     Attributes:
         corpus: the texts; a batch names them by their rows and columns.
@@ -124,6 +129,7 @@ class HybridPlan:
         align_share: float = 0.0,
         teacher_languages: Sequence[str] = (),
         scored_by_teacher: bool = False,
+        second_queries: bool = False,
     ) -> None:
         self.corpus = corpus = groups if isinstance(groups, Corpus) else Corpus.from_groups(groups)
         self.batch_size = batch_size
@@ -151,6 +157,7 @@ class HybridPlan:
             translated_weight,
             bitext_weight,
         )
+        self._second = SecondQueries(corpus.languages, factors, seed) if second_queries else None
         usable = usable_pairs(corpus, batch_size, ratios, self.single_pair, align_share, teacher_languages, factors)
         self.left_out = tuple(corpus.languages[x] for x, y in usable.left_out if x == y)
         self.left_out_pairs = tuple(pair_name(corpus.languages, pair) for pair in usable.left_out if pair[0] != pair[1])
@@ -203,7 +210,9 @@ class HybridPlan:
         for step, kind, groups, cells in self._replay(draws, stop):
             if step >= start:
                 drawn = draws[kind].cells
-                yield BatchSpec(step, kind, groups, drawn.pairs[drawn.pair_of[cells]])
+                languages = drawn.pairs[drawn.pair_of[cells]]
+                second = None if self._second is None else self._second.draw(self.corpus, step, kind, groups, languages)
+                yield BatchSpec(step, kind, groups, languages, second)
 
     def table(self, steps: int) -> list[dict[str, Any]]:
         """Count what ``steps`` steps hold: one row per kind, language pair, data set and origin.

@@ -21,6 +21,7 @@ from hybridtune.metrics.arrays import Float64, Int32, Int64
 Kind = Literal["mono", "cross", "align"]
 
 _HELD_OUT = "but for those that weights of 0 or data.unseen_pairs hold out"
+_PURPOSE = 9  # sets the seeded draws of second queries apart from all others
 _GOLDEN = 0.6180339887498949  # multiples of it, modulo 1, fill [0, 1) as evenly as any sequence can
 
 
@@ -254,3 +255,36 @@ class Draws:
         parts = (self._part_ends[pairs] <= values[:, None]).sum(axis=1)  # [B]
         within: Int64 = np.minimum(parts, self._counts[pairs] - 1)
         return within
+
+
+class SecondQueries:
+    """Draws a second language in which a query is asked too, by (seed, step, row) alone.
+
+    Args:
+        languages: the L codes of a corpus.
+        weights: a pair of weight 0 is never made: not of the two queries' languages, in either order, and not of the
+            second query and the passage.
+        seed: of the plan.
+    """
+
+    def __init__(self, languages: Sequence[str], weights: Weights, seed: int) -> None:
+        free = np.ones((len(languages),) * 2, bool)  # [L, L] by query and passage
+        for pair, weight in weights.pairs.items():
+            free[pair] = weight > 0
+        apart = ~np.eye(len(languages), dtype=bool)
+        self._of_queries, self._of_passages = free & free.T & apart, free.T  # by the first query, by the passage
+        self._translated, self._seed = weights.translated > 0, seed
+
+    def draw(self, corpus: Corpus, step: int, kind: Kind, groups: Int32, languages: Int32) -> Int32:
+        """Return the columns [B] of the second queries of a batch, -1 for none; none of an align batch."""
+        if kind == "align":
+            return np.full(len(groups), -1, np.int32)
+        possible = corpus.queries[groups] >= 0  # [B, L]
+        possible &= self._of_queries[languages[:, 0]] & self._of_passages[languages[:, 1]]
+        if not self._translated:
+            possible &= ~corpus.translated_queries[groups]
+        counts = possible.sum(axis=1)
+        draws = np.random.default_rng((self._seed, _PURPOSE, step)).random(len(groups))
+        wanted = (draws * counts).astype(np.int64)[:, None] + 1  # the first, the second, ... of those possible
+        columns = (possible & (possible.cumsum(axis=1) == wanted)).argmax(axis=1)
+        return np.where(counts > 0, columns, -1).astype(np.int32)

@@ -20,7 +20,7 @@ from hybridtune.data.plan import BatchSpec, HybridPlan
 from hybridtune.data.sampling import Kind
 from hybridtune.data.store import TokenStore
 from hybridtune.data.teacher_vectors import read_instead
-from hybridtune.metrics.arrays import Int32
+from hybridtune.metrics.arrays import Bool, Int32
 
 ROW_BYTES, ROW_PAIRS = 2**23, 2**13  # of token ids and of pairs in a row of the pipeline, at most, about
 KINDS: tuple[Kind, ...] = ("mono", "cross", "align")
@@ -30,22 +30,25 @@ _PURPOSE = 5  # sets this file's seeded draws apart from the plan's
 
 @dataclass(frozen=True)
 class TokenBatch:
-    """A worker's b pairs of one step, as ragged token ids of b queries, b passages and k hard negatives.
+    """A worker's b pairs of one step, as ragged token ids: b queries, b passages, k hard negatives, s second queries.
 
     Passage i answers query i. In an align batch the "queries" are the passages in the language that the teacher reads.
-    There are k <= b*n negatives, at most n of each pair, all in the language of its passage; none in an align batch.
+    There are k <= b*n negatives, at most n of each pair, all in the language of its passage; none in an align batch,
+    which has no second queries either.
     """
 
     step: int  # of the plan
     kind: Kind  # of the global batch
-    ids: Int32  # [T] token ids of queries, then passages, then hard negatives, one text after the other
-    lengths: Int32  # [2b + k] tokens of each
+    # [T] token ids of queries, then passages, hard negatives and second queries, one text after the other
+    ids: Int32
+    lengths: Int32  # [2b + k + s] tokens of each
     answer_sets: Int32  # [b] pairs of one answer set are no negatives of each other
     languages: Int32  # [b, 2] columns of the query's and the passage's language
     # [b*n] the answer set that a negative's text is a passage of, -1 for none. Its length is that of all workers and
     # steps; what follows the first k means nothing.
     negative_answer_sets: Int32
-    taught: Int32  # [2b + k] number of the text that a teacher reads in place of each, -1 for none
+    taught: Int32  # [2b + k + s] number of the text that a teacher reads in place of each, -1 for none
+    asked_twice: Bool  # [b] which queries come in a second language too; of them, s, are the last texts
 
 
 def token_batches(
@@ -139,6 +142,7 @@ def _gather(plan: HybridPlan, specs: list[BatchSpec], rows: slice, most: int, st
         "languages": np.stack([spec.languages[rows] for spec in specs]).ravel(),
         "negative_answer_sets": texts.answer_sets.ravel(),
         "taught": texts.taught[real],
+        "asked_twice": texts.asked_twice.ravel().view(np.int8),
     }
     return pa.table({name: _one_row(values) for name, values in columns.items()})
 
@@ -150,9 +154,10 @@ def _one_row(values: npt.NDArray[Any]) -> pa.Array:
 class _Texts(NamedTuple):
     """The texts of n steps, as a worker has them; slots is b times the most negatives of a pair."""
 
-    numbers: Int32  # [n, 2b + slots] of queries, passages and hard negatives, -1 after the last of these
+    numbers: Int32  # [n, 3b + slots] of queries, passages, hard negatives and second queries, -1 where there is none
     answer_sets: Int32  # [n, slots] of the negatives
-    taught: Int32  # [n, 2b + slots] numbers of the texts that the teacher reads in place of each, -1 for none
+    taught: Int32  # [n, 3b + slots] numbers of the texts that the teacher reads in place of each, -1 for none
+    asked_twice: Bool  # [n, b] which queries have a second
 
 
 def _texts(plan: HybridPlan, specs: list[BatchSpec], rows: slice, most: int) -> _Texts:
@@ -160,12 +165,14 @@ def _texts(plan: HybridPlan, specs: list[BatchSpec], rows: slice, most: int) -> 
     groups = np.stack([spec.groups[rows] for spec in specs])  # [n, b]
     columns = np.stack([spec.languages[rows] for spec in specs])  # [n, b, 2]
     size = groups.shape[1]
-    numbers = np.full((n, (2 + most) * size), -1, np.int32)
+    numbers = np.full((n, (3 + most) * size), -1, np.int32)
     answer_sets = np.full((n, most * size), -1, np.int32)
     aligns = np.array([spec.kind == "align" for spec in specs])
     for side, kind in ((corpus.queries, ~aligns), (corpus.passages, aligns)):
         numbers[kind, :size] = side[groups[kind], columns[kind, :, 0]]
     numbers[:, size : 2 * size] = corpus.passages[groups, columns[:, :, 1]]
+    second = np.stack([np.full(size, -1) if s.second_queries is None else s.second_queries[rows] for s in specs])
+    numbers[:, (2 + most) * size :] = np.where(second >= 0, corpus.queries[groups, second], -1)
     taught = np.full_like(numbers, -1)
     taught[aligns, :size] = numbers[aligns, :size]
     if plan.scored_by_teacher:
@@ -183,7 +190,7 @@ def _texts(plan: HybridPlan, specs: list[BatchSpec], rows: slice, most: int) -> 
             of = columns[row, np.nonzero(chosen >= 0)[0], 1]  # languages of the negatives
             can = np.isin(of, plan.teacher_columns) | (not plan.teacher_columns)
             taught[row, here] = np.where(can, numbers[row, here], -1)
-    return _Texts(numbers, answer_sets, taught)
+    return _Texts(numbers, answer_sets, taught, second >= 0)
 
 
 def _batches(table: pa.Table) -> Iterator[TokenBatch]:
@@ -203,4 +210,5 @@ def _batches(table: pa.Table) -> Iterator[TokenBatch]:
                 languages=cells["languages"].reshape(n, -1, 2)[i],
                 negative_answer_sets=cells["negative_answer_sets"].reshape(n, -1)[i],
                 taught=cells["taught"][texts],
+                asked_twice=cells["asked_twice"].reshape(n, -1)[i].astype(bool),
             )

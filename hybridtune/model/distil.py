@@ -1,4 +1,4 @@
-"""Losses on the scores of a batch beside InfoNCE: those of a teacher, learnt as a distribution or by their margins.
+"""Losses on the scores of a batch beside InfoNCE: those of a teacher are learnt, or of a query in another language.
 
 `loss` gives a worker's `Scored` rows to these; all are means over the rows, so that their mean over the workers is the
 loss of one worker with all rows.
@@ -44,6 +44,26 @@ def distil(kind: Kind, scored: Scored, targets: Tensor, known: Tensor) -> Tensor
     ours, theirs = (own - every for own, every in ((s[rows, scored.own][:, None], s) for s in (scored.scores, targets)))
     errors = (ours - theirs.detach()).masked_fill(~others, 0.0).square()  # [b, C]
     return (errors.sum(1) / others.sum(1).clamp(min=1)).mean()
+
+
+def consistency(scored: Scored, queries: Tensor, rows: Tensor) -> Tensor:
+    """Draw the scores of a query in two languages together: half the sum of both divergences of their softmaxes.
+
+    Args:
+        scored: of the first queries; both see the same columns.
+        queries: [s, D] unit vectors of the second queries.
+        rows: [s] the row of each.
+
+    Returns:
+        Scalar: the sum over the second queries by the number b of rows; a query that is asked once adds 0.
+
+    Source: the language consistency of PLAID-X, between single vectors and over the columns of the batch.
+    """
+    firsts = scored.scores[rows]  # [s, C]
+    hidden = firsts.isinf()
+    seconds = (queries.to(scored.texts.dtype) / scored.temperature) @ scored.texts.T  # [s, C]
+    both = divergence(firsts, seconds, hidden) + divergence(seconds, firsts, hidden)  # [s]
+    return both.sum() / (2 * len(scored.own))
 
 
 def divergence(targets: Tensor, scores: Tensor, hidden: Tensor) -> Tensor:

@@ -67,6 +67,9 @@ class Scored:
     temperature: float | Tensor
 
 
+Beside = tuple[float, Callable[[Scored], Tensor]]  # a weight, and a loss of the scores that is added by it
+
+
 @dataclass(frozen=True)
 class LossOutput:
     """The loss of one step, a scalar: the mean over this worker's rows; and two signs of its health.
@@ -96,7 +99,7 @@ def info_nce(
     matryoshka: Sequence[int] = (),
     near_duplicate: float | None = None,
     row_loss: RowLoss | None = None,
-    beside: Mapping[str, tuple[float, Callable[[Scored], Tensor]]] | None = None,
+    beside: Mapping[str, Beside] | None = None,
 ) -> LossOutput:
     """Take the contrastive loss of a batch: -log softmax of cos(q_i, p_j) / temperature at j = i.
 

@@ -23,8 +23,8 @@ from hybridtune.train.shares import SHARES
 REPORTS = "metrics.jsonl"  # in a trial's folder: a line a score
 Display = Callable[[list[TrialRow], TrialRow], None]
 _OWN = (
-    *("step", "loss", "accuracy", "spread", "negatives", "align_loss", "distil_loss", "temperature"),
-    *("realised_ratio", "pairs"),
+    *("step", "loss", "accuracy", "spread", "negatives", "align_loss", "distil_loss", "consistency_loss"),
+    *("temperature", "realised_ratio", "pairs"),
     *("setup_seconds", "train_seconds", "score_seconds", "data_wait", "best_step"),
 )
 

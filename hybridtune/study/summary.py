@@ -210,6 +210,8 @@ def _without_effect(study: Study, plan: HybridPlan) -> list[str]:
     if mix.schedule == "step" and mix.step_at in (0, 1) and "mix.step_at" not in searched:
         lines.append(f"mix.step_at {mix.step_at:g}: the mixing ratio never changes within the training")
     lines += _idle_teacher(study)
+    if study.train.consistency and not ((plan.corpus.queries >= 0).sum(axis=1) > 1).any():
+        lines.append("train.consistency has no effect: no training group has its query in two languages")
     if mix.align_share and not plan.align_batches(study.train.max_steps):
         lines.append(f"mix.align_share {mix.align_share:g}: no align batch within {study.train.max_steps} steps")
     return lines

@@ -23,16 +23,23 @@ class DeviceBatch:
     step: int
     kind: Kind  # of the global batch
     pairs: int  # b
-    chunks: list[TokenRows]  # b queries, b passages, k hard negatives, cut into chunks that are encoded one by one
+    # b queries, b passages, k hard negatives, s second queries, cut into chunks that are encoded one by one
+    chunks: list[TokenRows]
     answer_sets: Tensor  # [b]; pairs of one answer set are no negatives of each other
     negative_answer_sets: Tensor  # [m], m >= k, the same on all workers
-    # [2b + k, D'] the unit vector that the teacher gives each text, zeros where it reads none; None: it reads no text.
+    asked_twice: Tensor  # [s] rows of the queries that come in a second language too
+    # [2b + k + s, D'] the teacher's unit vector of each text, zeros where it reads none; None: it reads nothing
     taught: Tensor | None = None
 
     @property
     def texts(self) -> int:
-        """The number of texts, 2 b + k."""
+        """The number of texts, 2 b + k + s."""
         return sum(len(chunk) for chunk in self.chunks)
+
+    @property
+    def negatives(self) -> int:
+        """The number of hard negatives, k."""
+        return self.texts - 2 * self.pairs - len(self.asked_twice)
 
 
 class Feed:
@@ -91,7 +98,8 @@ def on_device(
         TokenRows.flat(batch.ids[ends[first] : ends[last]], batch.lengths[first:last]).to(device)
         for first, last in itertools.pairwise(cuts)
     ]
-    tensors = [torch.tensor(sets) for sets in (batch.answer_sets, batch.negative_answer_sets)]
+    twice = np.flatnonzero(batch.asked_twice)
+    tensors = [torch.tensor(values) for values in (batch.answer_sets, batch.negative_answer_sets, twice)]
     if teacher is not None and (batch.taught >= 0).any():
         tensors.append(torch.from_numpy(teacher.take(batch.taught)))
     if device.type == "cuda":

@@ -32,4 +32,5 @@ def make_plan(corpus: Corpus, study: Study) -> HybridPlan:
         align_share=mix.align_share,
         teacher_languages=train.teacher_languages,
         scored_by_teacher=study.scored_by_teacher,
+        second_queries=train.consistency > 0,
     )

@@ -16,7 +16,10 @@ from hybridtune.train.feed import DeviceBatch
 
 Metrics = dict[str, Any]
 # The losses beside InfoNCE, and whether a training has each.
-BESIDE: dict[str, Callable[[Train], bool]] = {"distil_loss": lambda train: train.distil is not None}
+BESIDE: dict[str, Callable[[Train], bool]] = {
+    "distil_loss": lambda train: train.distil is not None,
+    "consistency_loss": lambda train: train.consistency > 0,
+}
 # The metrics that say how far a training went, not how good it is.
 EXTENT = ("step", "pairs", "setup_seconds", "train_seconds", "score_seconds", "realised_ratio")
 
@@ -123,7 +126,7 @@ class Totals:
         none = torch.zeros((), device=self._device)
         beside = [output.beside.get(name, none) for name in BESIDE]
         self._sums[row] += torch.stack([output.loss.detach(), output.accuracy, output.spread, *beside])
-        self._counts[row] += torch.tensor([1.0, (batch.texts - 2 * batch.pairs) / batch.pairs])
+        self._counts[row] += torch.tensor([1.0, batch.negatives / batch.pairs])
 
     def means(self, step: int, waited: float) -> tuple[Metrics, float]:
         """Return the means over the steps and workers since the last report, and the seconds they took here.

@@ -17,9 +17,9 @@ from hybridtune.config.hooks import load_hook
 from hybridtune.config.study import Study
 from hybridtune.errors import InputError
 from hybridtune.model import gradcache
-from hybridtune.model.distil import distil, teacher_scores
+from hybridtune.model.distil import consistency, distil, teacher_scores
 from hybridtune.model.encoder import load_encoder, prepare_for_training
-from hybridtune.model.loss import LearnedTemperature, LossOutput, RowLoss, Scored, align, info_nce
+from hybridtune.model.loss import Beside, LearnedTemperature, LossOutput, RowLoss, align, info_nce
 from hybridtune.model.projection import Projection
 from hybridtune.train.checkpoint import Average, Snapshot, load_checkpoint, take_snapshot
 from hybridtune.train.feed import DeviceBatch
@@ -115,29 +115,34 @@ class TrainingStep:
                 batch.answer_sets,
                 train.temperature if self.temperature is None else self.temperature.value(),
                 train.symmetric,
-                vectors[2 * pairs :],
+                vectors[2 * pairs : 2 * pairs + batch.negatives],
                 batch.negative_answer_sets,
                 train.matryoshka,
                 train.near_duplicate,
                 self._row_loss,
-                self._beside(batch),
+                self._beside(batch, vectors[2 * pairs + batch.negatives :]),
             )
 
         return loss_of
 
-    def _beside(self, batch: DeviceBatch) -> dict[str, tuple[float, Callable[[Scored], Tensor]]]:
+    def _beside(self, batch: DeviceBatch, second_queries: Tensor) -> dict[str, Beside]:
         """Return the losses beside InfoNCE, with their weights."""
         train = self.study.train
-        if train.distil is None or not self.study.scored_by_teacher:
-            return {}
-        taught = batch.taught
-        if taught is None:  # of this worker's texts the teacher reads none
-            taught = torch.zeros(batch.texts, self._teacher_width or 1, device=self.device)
-        slots = len(batch.negative_answer_sets)
-        # At the temperature that is set: one that is learnt would drift together with its own target.
-        targets, known = teacher_scores(taught, batch.pairs, slots, train.temperature)
-        learn = functools.partial(distil, train.distil, targets=targets, known=known)
-        return {"distil_loss": (train.distil_weight, learn)}
+        losses: dict[str, Beside] = {}
+        if train.distil is not None:
+            taught = batch.taught
+            if taught is None:  # of this worker's texts the teacher reads none
+                taught = torch.zeros(batch.texts, self._teacher_width or 1, device=self.device)
+            slots = len(batch.negative_answer_sets)
+            read = taught[: 2 * batch.pairs + batch.negatives]
+            # At the temperature that is set: one that is learnt would drift together with its own target.
+            targets, known = teacher_scores(read, batch.pairs, slots, train.temperature)
+            learn = functools.partial(distil, train.distil, targets=targets, known=known)
+            losses["distil_loss"] = (train.distil_weight, learn)
+        if train.consistency:
+            agree = functools.partial(consistency, queries=second_queries, rows=batch.asked_twice)
+            losses["consistency_loss"] = (train.consistency, agree)
+        return losses
 
     def _align(self, batch: DeviceBatch) -> Callable[[Tensor], LossOutput]:
         pairs = batch.pairs
@@ -181,7 +186,7 @@ def answer_out_of_memory(study: Study, workers: int, negatives: int, number: int
     Nothing is tried: the other workers wait in a collective that this one left. A pair has at most so many negatives.
     """
     train = study.train
-    texts = train.batch_size // workers * (2 + negatives)
+    texts = train.batch_size // workers * (2 + negatives + (train.consistency > 0))
     encoded = min(train.chunk_size or texts, texts)
     memory = f"the memory of {device}"
     if device.type == "cuda":

@@ -111,6 +111,35 @@ def test_a_teacher_that_scores_reads_the_texts_in_its_languages(store, languages
     assert not unread  # every group has both languages
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_second_queries_come_last_in_the_language_that_the_plan_drew(store, workers):
+    """Text number n begins with the id n."""
+    options = {"align_share": 0.3, "scored_by_teacher": True, "second_queries": True}
+    plan = HybridPlan(store.corpus(), batch_size=SIZE, seed=3, **options)
+    once = HybridPlan(store.corpus(), batch_size=SIZE, seed=3, align_share=0.3)
+    width, seen = SIZE // workers, 0
+    slices = [served(plan, store, rows=slice(r * width, (r + 1) * width))[1] for r in range(workers)]
+    for spec, plain, *parts in zip(plan.batches(0, STEPS), once.batches(0, STEPS), *slices, strict=True):
+        assert (spec.kind, spec.groups.tolist(), spec.languages.tolist()) == (
+            plain.kind,
+            plain.groups.tolist(),
+            plain.languages.tolist(),
+        )
+        assert plain.second_queries is None
+        twice = np.flatnonzero(spec.second_queries >= 0)
+        expected = plan.corpus.queries[spec.groups[twice], spec.second_queries[twice]].tolist()
+        found, rows = [], []
+        for rank, part in enumerate(parts):
+            count = int(part.asked_twice.sum())
+            texts = [ids[0] for ids in np.split(part.ids, np.cumsum(part.lengths)[:-1])]
+            found += texts[len(texts) - count :]
+            rows += (np.flatnonzero(part.asked_twice) + rank * width).tolist()
+            assert part.taught[len(texts) - count :].tolist() == [-1] * count
+        assert (found, rows) == (expected, twice.tolist())
+        seen += len(found)
+    assert seen > STEPS
+
+
 def test_runs_grow_from_one_step_to_a_row(store, monkeypatch):
     monkeypatch.setattr(stream, "ROW_BYTES", 6.1 * 2 * SIZE * 4 * store.mean_length)
     items = pa.table({"start": [3], "stop": [30]})

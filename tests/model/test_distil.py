@@ -6,7 +6,7 @@ import pytest
 import torch
 from test_loss import ANSWER_SETS, unit
 
-from hybridtune.model.distil import distil, divergence, teacher_scores
+from hybridtune.model.distil import consistency, distil, divergence, teacher_scores
 from hybridtune.model.loss import Scored, info_nce
 
 KINDS = ("kl", "margin_mse")
@@ -35,6 +35,21 @@ def naive_distil(kind, queries, texts, of_rows, of_texts, teachers, temperature,
         elif len(seen) > 1:
             errors = [((ours[i] - ours[j]) - (theirs[i] - theirs[j])) ** 2 for j in seen if j != i]
             total = total + sum(errors) / len(errors)
+    return total / len(queries)
+
+
+def naive_consistency(queries, seconds, rows, texts, of_rows, of_texts, temperature):
+    """Half of both divergences, by loops over the second queries and the columns that their row may see."""
+    total = 0.0
+    for i, second in zip(rows, seconds, strict=True):
+        seen = [j for j in range(len(texts)) if j == i or of_texts[j] != of_rows[i]]
+        both = []
+        for query in (queries[i], second):
+            scores = {j: query @ texts[j] / temperature for j in seen}
+            whole = torch.log(sum(torch.exp(score) for score in scores.values()))
+            both.append({j: scores[j] - whole for j in seen})
+        for p, q in (both, both[::-1]):
+            total = total + sum(torch.exp(p[j]) * (p[j] - q[j]) for j in seen) / 2
     return total / len(queries)
 
 
@@ -112,3 +127,39 @@ def test_a_learned_temperature_gets_the_gradient_of_the_student_alone():
         info_nce(queries, passages, ANSWER_SETS, 0.1 + change, beside=beside).loss.item() for change in (step, -step)
     )
     assert temperature.grad.item() == pytest.approx((higher - lower) / (2 * step), rel=1e-5)
+
+
+@pytest.mark.parametrize("rows", [[], [3], [0, 5, 11], list(range(12))])
+def test_consistency_equals_the_definition(rows):
+    mine, theirs = ([*texts_of(0), unit(len(rows), 6, 30).requires_grad_()] for _ in range(2))
+    slots = torch.cat([NEGATIVES, torch.tensor([-1, 5])])  # two that hold none
+
+    def agree(scored):
+        return consistency(scored, mine[3], torch.tensor(rows, dtype=torch.int64))
+
+    output = info_nce(*mine[:2], ANSWER_SETS, 0.1, False, mine[2], slots, beside={"consistency_loss": (WEIGHT, agree)})
+    output.loss.backward()
+    of_texts = [*ANSWER_SETS.tolist(), *NEGATIVES.tolist()]
+    texts = [*theirs[1], *theirs[2]]
+    added = naive_consistency(theirs[0], theirs[3], rows, texts, ANSWER_SETS.tolist(), of_texts, 0.1)
+    loss = info_nce(*theirs[:2], ANSWER_SETS, 0.1, False, theirs[2], slots).loss + WEIGHT * added
+    loss.backward()
+    assert output.loss.item() == pytest.approx(loss.item(), rel=1e-10)
+    alone = torch.as_tensor(added).item()
+    assert output.beside["consistency_loss"].item() == pytest.approx(alone, rel=1e-10, abs=1e-12)
+    assert (alone > 0) == bool(rows)
+    for one, other in zip(mine, theirs, strict=True):
+        torch.testing.assert_close(one.grad, torch.zeros_like(one) if other.grad is None else other.grad)
+
+
+def test_one_query_twice_is_consistent_and_the_order_of_the_languages_is_nothing():
+    queries, passages, others = unit(12, 6, 0), unit(12, 6, 1), unit(12, 6, 2)
+    rows = torch.arange(12)
+
+    def apart(firsts, seconds):
+        beside = {"consistency_loss": (1.0, lambda scored: consistency(scored, seconds, rows))}
+        return info_nce(firsts, passages, ANSWER_SETS, 0.1, beside=beside).beside["consistency_loss"].item()
+
+    assert apart(queries, queries) == pytest.approx(0, abs=1e-12)
+    assert apart(queries, others) == pytest.approx(apart(others, queries), rel=1e-10)
+    assert apart(queries, others) > 0.1

@@ -9,13 +9,13 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
-from test_distil import naive_distil
+from test_distil import naive_consistency, naive_distil
 from test_loss import ANSWER_SETS, NEAR, naive, unit
 from torch import nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.nn.parallel import DistributedDataParallel
 
-from hybridtune.model.distil import distil, teacher_scores
+from hybridtune.model.distil import consistency, distil, teacher_scores
 from hybridtune.model.gradcache import backward
 from hybridtune.model.loss import LearnedTemperature, align, info_nce
 from hybridtune.model.packing import TokenRows
@@ -40,10 +40,13 @@ CASES = {
     "align, a teacher of another width": {"align": 7},
     "all, a loss of one's own": ALL | {"own": True},
     "scores of a teacher": {"hard": True, "distil": "kl"},
+    "a query in two languages": {"hard": True, "twice": True, "learned": True},
     "margins of a teacher": ALL | {"near_duplicate": None, "distil": "margin_mse"},
+    "both": ALL | {"near_duplicate": None, "distil": "kl", "twice": True},
 }
 OF_ENCODER = ALL | {"near_duplicate": 0.93}  # random weights: all texts are near each other
 SIZES = ("1", "3", "pairs", "whole")  # texts of a chunk; "pairs": one chunk without negatives, several with some
+TWICE = torch.tensor([0, 2, 3, 6, 11])  # the rows that come in a second language, unlike many of each worker
 STEPS = 2  # DDP rebuilds its buckets in the second
 
 
@@ -60,7 +63,12 @@ class Unit(nn.Module):
 
 
 def toy_texts(rows, owned):
-    return torch.cat([unit(12, 6, 0)[rows], unit(12, 6, 1)[rows], unit(7, 6, 2)[owned]])
+    texts = [unit(12, 6, 0)[rows], unit(12, 6, 1)[rows], unit(7, 6, 2)[owned]]
+    return torch.cat([*texts, unit(12, 6, 3)[asked_twice(rows)]])
+
+
+def asked_twice(rows):
+    return TWICE[(rows.start <= TWICE) & (rows.stop > TWICE)]
 
 
 def toy_chunks(texts, size):
@@ -92,12 +100,15 @@ def step(model, texts_of, chunks_of, rows, case, size):
     if not case.get("hard"):
         owned &= False
     texts = texts_of(rows, owned)
+    twice = len(asked_twice(rows)) if texts_of is toy_texts else 0
+    if not case.get("twice"):
+        texts, twice = texts[: len(texts) - twice], 0
     chunks = chunks_of(texts, {"1": 1, "3": 3, "pairs": 2 * b, "whole": len(texts)}[size])
     temperature = LearnedTemperature(0.1, 0.01, 1.0).double()
     projection = Projection(4, case["align"], 1).double() if case.get("align", 4) != 4 else None
 
     def loss_of(vectors):
-        queries, passages, negatives = vectors.split([b, b, len(vectors) - 2 * b])
+        queries, passages, negatives, seconds = vectors.split([b, b, len(vectors) - 2 * b - twice, twice])
         if case.get("align"):
             return align(queries, passages, unit(PAIRS, case["align"], 5)[rows].to(vectors.dtype), projection)
         return info_nce(
@@ -111,7 +122,7 @@ def step(model, texts_of, chunks_of, rows, case, size):
             case.get("matryoshka", ()),
             case.get("near_duplicate"),
             cross_entropy if case.get("own") else None,
-            beside(case, rows, owned),
+            beside(case, rows, owned, seconds),
         )
 
     output = backward(model, chunks, loss_of)
@@ -134,12 +145,14 @@ def taught(rows, owned):
     return vectors * read[:, None], read
 
 
-def beside(case, rows, owned):
-    if not case.get("distil"):
-        return {}
-    b = rows.stop - rows.start
-    targets, known = teacher_scores(taught(rows, owned)[0], b, 2 * b, 0.3)
-    return {"distil_loss": (0.5, lambda scored: distil(case["distil"], scored, targets, known))}
+def beside(case, rows, owned, seconds):
+    losses, b = {}, rows.stop - rows.start
+    if case.get("distil"):
+        targets, known = teacher_scores(taught(rows, owned)[0], b, 2 * b, 0.3)
+        losses["distil_loss"] = (0.5, lambda scored: distil(case["distil"], scored, targets, known))
+    if case.get("twice"):
+        losses["consistency_loss"] = (0.8, lambda scored: consistency(scored, seconds, asked_twice(rows) - rows.start))
+    return losses
 
 
 def cross_entropy(rows, columns, own, hidden, temperature):
@@ -213,7 +226,9 @@ def found(tmp_path_factory, tiny):
 def alone(model, vectors, case):
     """The same batch in one process, from the definition: figures, the temperature's gradient, and the model's."""
     vectors = vectors.double()
-    queries, passages, negatives = vectors.split([PAIRS, PAIRS, len(OWNERS)])
+    queries, passages, negatives, seconds = vectors.split(
+        [PAIRS, PAIRS, len(OWNERS), len(vectors) - 2 * PAIRS - len(OWNERS)]
+    )
     temperature = torch.tensor(0.1, dtype=torch.float64, requires_grad=True)
     if case.get("align"):
         teachers, weight = unit(PAIRS, case["align"], 5), torch.eye(4, dtype=torch.float64)
@@ -233,6 +248,10 @@ def alone(model, vectors, case):
             texts, sides = [*passages, *negatives], (listed[:PAIRS], listed[PAIRS:])
             more = (ANSWER_SETS.tolist(), of_texts, sides, temperature, 0.3)
             loss = loss + 0.5 * naive_distil(case["distil"], queries, texts, *more)
+        if case.get("twice"):
+            of_texts = [*ANSWER_SETS.tolist(), *THEIR_ANSWER_SETS.tolist()]
+            more = ([*passages, *negatives], ANSWER_SETS.tolist(), of_texts, temperature)
+            loss = loss + 0.8 * naive_consistency(queries, seconds, TWICE.tolist(), *more)
     loss.backward()
     of_logarithm = 0.1 * temperature.grad if case.get("learned") else None
     if case.get("align", 4) != 4:

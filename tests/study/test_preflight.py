@@ -128,6 +128,12 @@ def test_training_that_changes_nothing_is_reported(prepared, train, mix, lines):
     assert without_zero_shot(prepared([(9, BOTH, BOTH)], mix, train=train)) == lines
 
 
+@pytest.mark.parametrize(("queries", "told"), [(["en"], True), (BOTH, False)])
+def test_consistency_needs_queries_in_two_languages(prepared, queries, told):
+    line = "train.consistency has no effect: no training group has its query in two languages"
+    assert without_zero_shot(prepared([(9, queries, BOTH)], train={"consistency": 0.1})) == [line] * told
+
+
 def test_languages_that_the_teacher_cannot_read_are_reported(prepared):
     kinds = [(9, BOTH, BOTH), (3, [], ["sw", "yo"])]
     lines = without_zero_shot(prepared(kinds, {"align_share": 0.2}, train={"teacher_languages": ["en"]}))

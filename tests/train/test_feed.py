@@ -13,12 +13,13 @@ from hybridtune.train.feed import Feed, on_device
 CPU = torch.device("cpu")
 
 
-def token_batch(step=0, pairs=2, negatives=0, slots=0):
-    lengths = np.arange(1, 2 * pairs + negatives + 1, dtype=np.int32)
+def token_batch(step=0, pairs=2, negatives=0, slots=0, second=0):
+    lengths = np.arange(1, 2 * pairs + negatives + second + 1, dtype=np.int32)
     ids = np.arange(lengths.sum(), dtype=np.int32)
     answer_sets, languages = np.arange(pairs, dtype=np.int32), np.zeros((pairs, 2), np.int32)
     taught = np.where(np.arange(len(lengths)) % 2, -1, np.arange(len(lengths))).astype(np.int32)
-    return TokenBatch(step, "mono", ids, lengths, answer_sets, languages, np.full(slots, -1, np.int32), taught)
+    twice = np.arange(pairs) < second
+    return TokenBatch(step, "mono", ids, lengths, answer_sets, languages, np.full(slots, -1, np.int32), taught, twice)
 
 
 class Vectors:
@@ -46,6 +47,12 @@ def test_no_chunk_holds_more_texts_than_asked_and_together_they_hold_all(size, n
     assert torch.cat([chunk.ids for chunk in given.chunks]).tolist() == batch.ids.tolist()
     assert torch.cat([chunk.lengths for chunk in given.chunks]).tolist() == batch.lengths.tolist()
     assert (given.pairs, given.texts, len(given.negative_answer_sets)) == (2, 4 + negatives, 6)
+
+
+@pytest.mark.parametrize("second", [0, 1, 2])
+def test_second_queries_are_told_from_hard_negatives(second):
+    given = on_device(token_batch(negatives=3, slots=6, second=second), CPU, 2)
+    assert (given.texts, given.negatives, given.asked_twice.tolist()) == (7 + second, 3, list(range(second)))
 
 
 def stream(steps, closed):

@@ -29,12 +29,13 @@ def study_of(mix=None, **train):
     return small_study(seed=5, mix=mix or {}, train=FIXED | train, search=search)
 
 
-def device_batch(step, negatives=0, kind="mono", chunk_size=None):
+def device_batch(step, negatives=0, kind="mono", chunk_size=None, twice=0):
     draw = np.random.default_rng((7, step))
-    rows = [draw.integers(5, 100, draw.integers(3, 9), np.int32) for _ in range(8 + negatives)]
+    rows = [draw.integers(5, 100, draw.integers(3, 9), np.int32) for _ in range(8 + negatives + twice)]
     answer_sets, none = torch.tensor([0, 1, 1, 2]), torch.full((4,), -1)
     taught = F.normalize(torch.from_numpy(draw.standard_normal((len(rows), TEACHER), np.float32)), dim=1)
-    return DeviceBatch(step, kind, 4, TokenRows.of(rows).split(chunk_size), answer_sets, none, taught)
+    second = torch.tensor([0, 2, 3][:twice], dtype=torch.int64)
+    return DeviceBatch(step, kind, 4, TokenRows.of(rows).split(chunk_size), answer_sets, none, second, taught)
 
 
 class Made:
@@ -52,7 +53,8 @@ class Made:
         align = self.study.mix.align_share
         for step in range(start, stop):
             kind = "align" if align and step % 3 == 2 else "mono"
-            batch = device_batch(step, 0 if kind == "align" else step % 3, kind, self.study.train.chunk_size)
+            chunk_size, twice = self.study.train.chunk_size, step % 4 if self.study.train.consistency else 0
+            batch = device_batch(step, 0 if kind == "align" else step % 3, kind, chunk_size, twice)
             yield float(training.step(batch).loss)
 
 
@@ -73,7 +75,7 @@ def same(one, other):
         study_of(),
         study_of(ema=0.9, learn_temperature=True, chunk_size=3, symmetric=True),
         study_of({"align_share": 0.3}, lora_rank=2, ema=0.9, matryoshka=[4, 8], near_duplicate=0.99),
-        study_of(distil="kl", teacher="x", learn_temperature=True, chunk_size=5),
+        study_of(distil="kl", teacher="x", learn_temperature=True, chunk_size=5, consistency=0.5),
         study_of(freeze_layers=1, layer_decay=0.7, gradient_checkpointing=True, chunk_size=2),
     ],
     ids=[
@@ -179,6 +181,19 @@ def test_scores_of_a_teacher_are_learnt(tiny, kind):
     assert not plain.beside
     unread = Made(tiny, study_of(dropout=0.0, distil=kind, teacher="x")).fresh().step(replace(batch, taught=None))
     assert float(unread.beside["distil_loss"]) == 0
+
+
+def test_a_query_in_two_languages_gets_to_one_ranking(tiny):
+    training = Made(tiny, study_of(dropout=0.0, consistency=5.0)).fresh()
+    batch = device_batch(3, negatives=2, twice=3)
+    outputs = [training.step(batch) for _ in range(12)]
+    apart, losses = [float(one.beside["consistency_loss"]) for one in outputs], [float(one.loss) for one in outputs]
+    assert apart[-1] < 0.5 * apart[0]
+    plain = Made(tiny, study_of(dropout=0.0)).fresh().step(device_batch(3, negatives=2))
+    assert losses[0] == pytest.approx(float(plain.loss) + 5 * apart[0], rel=1e-5)
+    once = Made(tiny, study_of(dropout=0.0, consistency=5.0)).fresh().step(device_batch(3, negatives=2))
+    assert float(once.beside["consistency_loss"]) == 0
+    assert float(once.loss) == pytest.approx(float(plain.loss), rel=1e-5)
 
 
 def test_a_projection_that_is_thrown_away_is_in_no_weights_that_are_served(tiny):
@@ -329,3 +344,8 @@ def test_the_answer_in_the_middle_of_a_training(chunk_size, encoded, half):
         "(the same gradient; texts are encoded twice) or a train.batch_size below 100, and see that nothing else uses "
         "the device"
     )
+
+
+def test_the_answer_counts_second_queries():
+    study = small_study(train={"batch_size": 100, "consistency": 0.1})
+    assert "encoding 200 texts at once" in answer_out_of_memory(study, 2, 1, 17, CPU)
