@@ -17,13 +17,14 @@ from hybridtune.metrics.names import is_distance
 from hybridtune.report.text import format_metric
 from hybridtune.search.arms import expected_trials, searched
 from hybridtune.storage.feasibility import (
+    best_soup,
     constraint_line,
     constraint_marks,
     constraint_metrics,
     eligible,
     limits,
 )
-from hybridtune.storage.soup_rows import SoupRow, best_soup, read_soups
+from hybridtune.storage.soup_rows import SoupRow, read_soups
 from hybridtune.storage.study_folder import check_format
 from hybridtune.storage.trial_rows import TrialRow, read_rows, read_running
 from hybridtune.study.folder import RAY_ADDRESS
@@ -69,14 +70,15 @@ def status(folder: Path) -> dict[str, Any]:
 
     Returns:
         ``{"study", "name", "state", "requested", "ended", "counts": {status: trials}, "objective", "constraints",
-        "constraint_metrics", "meets", "best", "front", "trials", "soups", "headline", "go_on"}``. ``state`` is
-        ``running``, ``running elsewhere`` (a process of another machine, which may have ended), ``cut off`` or
-        ``ended``. ``requested`` is the number of trials that the search will have and ``ended`` how many of them did,
-        both without the reruns after it; ``constraints`` says whether the best meets them, and ``meets`` of each trial
-        that came to its end (yes, no), both empty without any; ``front`` the ids of an ended study's Pareto front,
-        ``soups`` the averages of weights that have been scored, ``headline`` the sentence of an ended study, ``go_on``
-        the command that finishes a study that was cut off. A launched study also has ``job`` (see
-        `attach.job_summary`), alone before the study has written anything, or ``notice``: why the job is not known.
+        "constraint_metrics", "meets", "best", "front", "trials", "soups", "best_soup", "headline", "go_on"}``.
+        ``state`` is ``running``, ``running elsewhere`` (a process of another machine, which may have ended), ``cut
+        off`` or ``ended``. ``requested`` is the number of trials that the search will have and ``ended`` how many of
+        them did, both without the reruns after it; ``constraints`` says whether the best meets them, and ``meets`` of
+        each trial that came to its end (yes, no), both empty without any; ``front`` the ids of an ended study's Pareto
+        front, ``soups`` the averages of weights that have been scored, ``best_soup`` the id of the best, ``headline``
+        the sentence of an ended study, ``go_on`` the command that finishes a study that was cut off. A launched study
+        also has ``job`` (see `attach.job_summary`), alone before the study has written anything, or ``notice``: why
+        the job is not known.
 
     Raises:
         InputError: the folder holds no search, or nothing but the record of a launch that is not this user's.
@@ -108,6 +110,8 @@ def status(folder: Path) -> dict[str, Any]:
     else:
         rows, state = [TrialRow(**trial) for trial in result["trials"]], ENDED
         best = next(row for row in rows if row.id == result["best"]["id"])
+    soups = read_soups(folder)
+    soup = best_soup(study, rows, soups)
     counts = Counter(row.status for row in rows)
     again = f"hybridtune run {folder / 'study.yaml'} --out {folder}"
     if job is not None and state != ENDED:
@@ -127,7 +131,8 @@ def status(folder: Path) -> dict[str, Any]:
         "best": asdict(best) if best else None,
         "front": result["front"] if result else [],
         "trials": [asdict(row) for row in rows],
-        "soups": [asdict(row) for row in read_soups(folder)],
+        "soups": [asdict(row) for row in soups],
+        "best_soup": soup.id if soup else None,
         "headline": result.get("headline") if result else None,
         "go_on": again if state == CUT_OFF else None,
     } | {key: value for key, value in (("job", job), ("notice", notice)) if value is not None}
@@ -161,11 +166,11 @@ def status_table(found: dict[str, Any], screen: Screen) -> None:
         screen.print(
             f"best{so_far}: {TrialRow(**best).label}, {metric} {format_metric(metric, best['metrics'][metric])}"
         )
-    soups = [SoupRow(**row) for row in found["soups"]]
-    metric = found["objective"][0]
-    if (soup := best_soup(soups, metric, "min" if is_distance(metric) else "max")) is not None:
+    if found["soups"]:
+        soup = next(SoupRow(**row) for row in found["soups"] if row["id"] == found["best_soup"])
+        metric = found["objective"][0]
         shown = f"{metric} {format_metric(metric, soup.metrics[metric])}"
-        screen.print(f"{len(soups)} soups, without training: the best is {soup.label}, {shown}")
+        screen.print(f"{len(found['soups'])} soups, without training: the best is {soup.label}, {shown}")
     if found["constraints"]:
         screen.print(found["constraints"])
     if len(found["front"]) > 1:

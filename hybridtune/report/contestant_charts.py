@@ -133,7 +133,10 @@ def _apart(name: str, one: Mapping[str, Any] | None) -> Value:
 
 
 def _soup(record: StudyRecord) -> str:
-    return f" {soup_words(record.soups, record.best, record.goal)}" if record.soups and record.best is not None else ""
+    soup, best = record.best_soup, record.best
+    if soup is None or best is None:
+        return ""
+    return f" {soup_words(soup, len(record.soups), best, record.goal)}"
 
 
 def _found(record: StudyRecord) -> Mapping[str, Any] | None:

@@ -18,7 +18,7 @@ from hybridtune.config.study import Study, load_study
 from hybridtune.errors import InputError
 from hybridtune.metrics.metrics import direction
 from hybridtune.metrics.per_query import FILE as PER_QUERY
-from hybridtune.storage.feasibility import Limit, eligible, limits
+from hybridtune.storage.feasibility import Limit, best_soup, eligible, limits
 from hybridtune.storage.files import base_name
 from hybridtune.storage.optuna_storage import load_optuna_study
 from hybridtune.storage.soup_rows import SoupRow, read_soups
@@ -99,6 +99,11 @@ class StudyRecord:
     def mode(self) -> str:
         """``max`` or ``min``, of the objective that decides."""
         return self.goals[self.goal]
+
+    @property
+    def best_soup(self) -> SoupRow | None:
+        """The best soup, None where there is none."""
+        return best_soup(self.study, self.trials, self.soups)
 
     def scored(self, names: Collection[str]) -> list[TrialRecord]:
         """Return the trials that came to a score of all these metrics."""

@@ -10,7 +10,6 @@ from hybridtune.report.record import StudyRecord
 from hybridtune.report.sentences import status_counts
 from hybridtune.report.soups import merge_command
 from hybridtune.report.text import Cell, Table, Value, format_duration, format_metric, format_value
-from hybridtune.storage.soup_rows import best_soup
 from hybridtune.storage.trial_rows import wall_seconds
 
 
@@ -141,9 +140,8 @@ def commands(record: StudyRecord) -> list[tuple[str, str]]:
         found.append((f"hybridtune compare {one} {other}", "test the best against half-half, query by query"))
     if record.finished:
         found.append((f"hybridtune export {folder} --onnx", "the best model as an ONNX graph"))
-    if record.soups:
-        best = best_soup(record.soups, record.goal, record.mode)
-        found += [(merge_command(str(record.folder), best), "the best soup as a model folder")] if best else []
+    if (soup := record.best_soup) is not None:
+        found.append((merge_command(str(record.folder), soup), "the best soup as a model folder"))
     found.append((f"hybridtune dashboard {folder}", "optuna-dashboard and TensorBoard on this study"))
     for name, scheme in (("optuna.db", "sqlite:///"), ("optuna.log", "")):
         if (record.folder / name).is_file():

@@ -30,7 +30,8 @@ def soup_curve(record: StudyRecord) -> Chart:
     chart = Chart(
         "soup-curve", "Soups: mono-only and cross-only averaged", ["weights", "share of cross-only", *columns]
     )
-    if not record.soups or record.best is None:
+    soup, best = record.best_soup, record.best
+    if soup is None or best is None:
         return chart.saying("No weights were averaged: search.soups says at how many shares they are.")
     curve = _curve(record)
     others = [_Point(row.shares.get(_CROSS, 0.0), row.label, row.metrics) for row in record.soups]
@@ -50,7 +51,7 @@ def soup_curve(record: StudyRecord) -> Chart:
         title_text="share of cross-only: of the weights (lines), of the batches (other marks)", row=2, col=1
     )
     words = (
-        f"{soup_words(record.soups, record.best, record.goal)} The lines go from mono-only to cross-only through "
+        f"{soup_words(soup, len(record.soups), best, record.goal)} The lines go from mono-only to cross-only through "
         f"{counted(len(curve) - 2, 'average')} of their weights (diamonds), scored on dev; none of these was trained. "
         f"The other marks are {counted(len(trials), 'full-length trial')} over the share of their batches that were "
         f"cross; they differ in more than that. {MARKS}"

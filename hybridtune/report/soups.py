@@ -1,29 +1,27 @@
 """PURE. The soups of a study in words: what the best one is made of, and how it stands beside the best trial on dev."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from hybridtune.metrics.names import is_distance
 from hybridtune.report.text import counted, format_metric, format_signed
-from hybridtune.storage.soup_rows import SoupRow, best_soup
+from hybridtune.storage.soup_rows import SoupRow
 from hybridtune.storage.trial_rows import TrialRow
 
 
-def soup_words(rows: Sequence[SoupRow], best: TrialRow, goal: str) -> str:
-    """Say which soup is the best on dev, what it is made of, and what it has over the best trial.
+def soup_words(chosen: SoupRow, count: int, best: TrialRow, goal: str) -> str:
+    """Say what the best soup on dev is made of, and what it has over the best trial.
 
     Args:
-        rows: the soups, one at least.
+        chosen: the soup.
+        count: of all soups.
         best: the best trial.
         goal: the first objective.
     """
-    chosen = best_soup(rows, goal, "min" if is_distance(goal) else "max")
-    assert chosen is not None, "every soup has the objectives"
     made = " + ".join(f"{share:.3g} x {name} ({chosen.models[name]})" for name, share in chosen.shares.items())
     apart = format_signed(goal, chosen.metrics[goal] - best.metrics[goal])
     return (
-        f"Soup: {made}, weights averaged without training; the best of {counted(len(rows), 'soup')} on dev, {goal} "
+        f"Soup: {made}, weights averaged without training; the best of {counted(count, 'soup')} on dev, {goal} "
         f"{format_metric(goal, chosen.metrics[goal])}, {apart} from the best trial ({best.label})."
     )
 

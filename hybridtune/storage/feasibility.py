@@ -1,4 +1,4 @@
-"""PURE. Which trials meet the constraints of a search: a function of the study file and the rows of the trials alone.
+"""PURE. Which trials and soups meet the constraints of a search: a function of the study file and the rows alone.
 
 `config.constraints` reads a constraint; the search, its samplers, `hybridtune status` and the report ask here.
 """
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from hybridtune.config.constraints import Constraint, parse_constraint
 from hybridtune.config.study import Study
 from hybridtune.metrics.names import is_distance
+from hybridtune.storage.soup_rows import SoupRow
 from hybridtune.storage.trial_rows import Row, TrialRow, best_row
 
 
@@ -61,8 +62,8 @@ def _bound(constraint: Constraint, study: Study, rows: Sequence[TrialRow]) -> fl
     return best_row(ended, {goal: "min" if is_distance(goal) else "max"}).metrics[constraint.metric] + constraint.number
 
 
-def missed(found: Sequence[Limit], row: TrialRow) -> float:
-    """Return the sum of the shares by which a trial misses bounds; 0: it meets all constraints."""
+def missed(found: Sequence[Limit], row: TrialRow | SoupRow) -> float:
+    """Return the sum of the shares by which a trial or a soup misses bounds; 0: it meets all constraints."""
     return sum(max(0.0, limit.shortfall(row.metrics)) for limit in found)
 
 
@@ -73,6 +74,23 @@ def eligible(found: Sequence[Limit], rows: Sequence[Row]) -> list[Row]:
     """
     meet = [row for row in rows if not missed(found, row)]
     return meet or ([min(rows, key=lambda row: missed(found, row))] if rows else [])
+
+
+def best_soup(study: Study, trials: Sequence[TrialRow], soups: Sequence[SoupRow]) -> SoupRow | None:
+    """Return the best soup on the first objective of those that miss the constraints least, the first of equals."""
+    found, goal = limits(study, trials), study.search.objective[0]
+    scored = [soup for soup in soups if goal in soup.metrics]
+    return max(scored, key=lambda soup: _worth(found, goal, soup), default=None)
+
+
+def soup_wins(study: Study, trials: Sequence[TrialRow], soup: SoupRow, best: TrialRow) -> bool:
+    """Return whether a soup is above the best trial: it misses the constraints less, or as much and has more."""
+    found, goal = limits(study, trials), study.search.objective[0]
+    return _worth(found, goal, soup) > _worth(found, goal, best)
+
+
+def _worth(found: Sequence[Limit], goal: str, row: TrialRow | SoupRow) -> tuple[float, float]:
+    return -missed(found, row), row.metrics[goal] * (-1 if is_distance(goal) else 1)
 
 
 def constraint_marks(study: Study, rows: Sequence[TrialRow]) -> dict[str, str]:

@@ -5,7 +5,7 @@ is imported: `hybridtune status` counts them, and answers at once.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -69,9 +69,3 @@ def soup_content(row: SoupRow, scores: Mapping[str, Any]) -> dict[str, Any]:
     about = asdict(row)
     del about[_METRICS]
     return {_ROW: about, **scores}
-
-
-def best_soup(rows: Sequence[SoupRow], goal: str, mode: str) -> SoupRow | None:
-    """Return the soup with the best value of a metric, the first of equals; ``mode`` is ``max`` or ``min``."""
-    sign = 1 if mode == "max" else -1
-    return max((row for row in rows if goal in row.metrics), key=lambda row: sign * row.metrics[goal], default=None)

@@ -248,7 +248,8 @@ def _score_soups(
     study, folder, callback = kitchen.study, kitchen.folder, running.callback
     dev, goals = running.preflight.benchmarks["dev"], running.preflight.goals
     service = functools.cache(lambda: evaluators_of(dev, running))
-    soups = soup_result(score_soups(kitchen, goals, dev.relevance.digest, service, callback), goals, best)
+    rows = score_soups(kitchen, goals, dev.relevance.digest, service, callback)
+    soups = soup_result(study, read_rows(folder), rows, best)
     soup = chosen_soup(soups)
     if soup is not None and repeats is not None:
         seeds = score_repeats(Kitchen(study, {}, folder / REPEATS), soup, done_repeats(folder), service, callback)

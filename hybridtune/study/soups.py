@@ -28,8 +28,9 @@ from hybridtune.metrics.per_query import FILE as PER_QUERY
 from hybridtune.model.encoder import DualEncoder
 from hybridtune.model.soup import State, average_states, scale_weights, weights_digest
 from hybridtune.search.soups import ENDS, MEMBERS, Proposed, next_soup, soups_wanted
+from hybridtune.storage.feasibility import best_soup, soup_wins
 from hybridtune.storage.files import base_name, ensure_local
-from hybridtune.storage.soup_rows import SCORES, SOUPS, SoupRow, best_soup, read_soups, soup_content
+from hybridtune.storage.soup_rows import SCORES, SOUPS, SoupRow, read_soups, soup_content
 from hybridtune.storage.trial_rows import TrialRow
 from hybridtune.study.folder import write_json
 from hybridtune.study.merged import Merged, Part, unite_pairs, write_merged
@@ -211,24 +212,25 @@ def soup_scores(folder: Path, row: SoupRow) -> Scores:
     return Scores(**{field.name: fields[field.name] for field in dataclasses.fields(Scores)})
 
 
-def soup_result(rows: Sequence[SoupRow], goals: Mapping[str, str], best: TrialRow) -> dict[str, Any] | None:
+def soup_result(
+    study: Study, trials: Sequence[TrialRow], rows: Sequence[SoupRow], best: TrialRow
+) -> dict[str, Any] | None:
     """Return what ``result.json`` holds of a study's soups; None where it has none.
 
     Args:
+        study: the study file, by whose first objective and constraints the best is chosen.
+        trials: the rows of all trials.
         rows: of the soups.
-        goals: ``max`` or ``min`` by objective; the first one decides.
         best: the best trial.
 
     Returns:
         ``{"rows", "best", "wins", "model"}``: the soups, the id of the best on dev, whether it beats the best trial
         there, and its model folder, to be filled in.
     """
-    goal, mode = next(iter(goals.items()))
-    chosen = best_soup(rows, goal, mode)
+    chosen = best_soup(study, trials, rows)
     if chosen is None:
         return None
-    sign = 1 if mode == "max" else -1
-    wins = sign * (chosen.metrics[goal] - best.metrics[goal]) > 0
+    wins = soup_wins(study, trials, chosen, best)
     return {"rows": [dataclasses.asdict(row) for row in rows], "best": chosen.id, "wins": wins, "model": None}
 
 

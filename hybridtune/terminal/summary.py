@@ -95,7 +95,8 @@ def _print_soups(result: Mapping[str, Any], goal: str, screen: Screen) -> None:
         for row in rows
     ]
     screen.console.print(plain_table(table, "soups on the dev benchmark: weights averaged, no training (* best)"))
-    screen.print(soup_words(rows, TrialRow(**result["best"]), goal))
+    best = next(row for row in rows if row.id == result["soups"]["best"])
+    screen.print(soup_words(best, len(rows), TrialRow(**result["best"]), goal))
     if result["soups"]["model"]:
         screen.print(f"it is above every trial there, and is written to {result['soups']['model']}")
 

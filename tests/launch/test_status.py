@@ -132,6 +132,21 @@ def test_an_ended_study_is_what_its_result_says(folder, capsys):
     ]
 
 
+def test_the_soups_scored_so_far_are_counted_and_the_best_named(folder, capsys):
+    write_ended(folder, ENDED)
+    for number, score in enumerate((0.25, 0.625, 0.5)):
+        home = folder / "soups" / f"{number:04d}"
+        home.mkdir(parents=True)
+        made_of = {"weights": {"mono-only": 3.0, "half-half": 1.0}, "models": {}, "checkpoints": {}, "benchmark": "d"}
+        row = {"id": home.name, "proposed": "grid", **made_of}
+        (home / "scores.json").write_text(json.dumps({"soup": row, "metrics": {"balanced/AP": score}}))
+    told = status(folder)
+    assert (len(told["soups"]), told["best_soup"]) == (3, "0001")
+    status_table(told, Screen(to_stderr=False))
+    line = "3 soups, without training: the best is 0.75 mono-only + 0.25 half-half, balanced/AP 0.6250"
+    assert line in capsys.readouterr().out.splitlines()
+
+
 def test_a_study_that_has_not_begun_a_trial(folder, capsys):
     told = status(folder)
     assert (told["best"], told["trials"], told["ended"]) == (None, [], 0)

@@ -69,11 +69,11 @@ def test_a_study_without_soups_says_how_to_make_some():
 
 def test_the_words_name_the_best_soup_its_trials_and_how_far_it_is_from_the_best_trial():
     best = dataclasses.replace(record_with().best, metrics={"balanced/AP": 0.8, "multi/rank_distance": 55.0})
-    assert soup_words(SOUPS, best, "balanced/AP") == (
+    assert soup_words(SOUPS[1], 3, best, "balanced/AP") == (
         "Soup: 0.5 x mono-only (0000) + 0.5 x cross-only (0002), weights averaged without training; the best of 3 "
         f"soups on dev, balanced/AP 0.9000, +0.100 from the best trial ({best.label})."
     )
-    nearest = soup_words(SOUPS, best, "multi/rank_distance")
+    nearest = soup_words(SOUPS[0], 3, best, "multi/rank_distance")
     assert "0.75 x mono-only (0000) + 0.25 x cross-only" in nearest
     assert "multi/rank_distance 50.0, −5.0 from the best trial" in nearest
 

@@ -13,7 +13,7 @@ from small_study import small_study
 from hybridtune.callbacks import StudyCallback
 from hybridtune.errors import InputError
 from hybridtune.metrics.metrics import Scores
-from hybridtune.storage.soup_rows import SCORES, SoupRow, best_soup, read_soups
+from hybridtune.storage.soup_rows import SCORES, SoupRow, read_soups
 from hybridtune.storage.trial_rows import TrialRow
 from hybridtune.study.soups import Kitchen, chosen_soup, score_repeats, score_soups, soup_result, soup_scores
 
@@ -180,27 +180,42 @@ def row_of(name, value, goal=GOAL):
     return SoupRow(name, {"mono-only": 1.0}, {"mono-only": "0000"}, {"mono-only": "c"}, "d1", "grid", {goal: value})
 
 
+def best_of(trial, rows, **search):
+    study = small_study(search={"objective": [next(iter(trial.metrics))], **search})
+    return soup_result(study, [trial], rows, trial)
+
+
 def test_the_best_soup_is_the_first_of_equals_and_wins_only_above_the_best_trial():
     best = TrialRow("0001", 1, "tuned", {}, {GOAL: 0.5}, "done")
     rows = [row_of("0000", 0.4), row_of("0001", 0.5), row_of("0002", 0.5)]
-    found = soup_result(rows, {GOAL: "max"}, best)
+    found = best_of(best, rows)
     assert (found["best"], found["wins"], found["model"]) == ("0001", False, None)
     assert [row["id"] for row in found["rows"]] == ["0000", "0001", "0002"]
-    assert soup_result([*rows, row_of("0003", 0.51)], {GOAL: "max"}, best)["wins"] is True
-    assert soup_result([], {GOAL: "max"}, best) is None
+    assert best_of(best, [*rows, row_of("0003", 0.51)])["wins"] is True
+    assert best_of(best, []) is None
     distance = "multi/rank_distance"
     far = [row_of("0000", 30.0, distance), row_of("0001", 20.0, distance)]
     nearer = TrialRow("0001", 1, "tuned", {}, {distance: 25.0}, "done")
-    assert best_soup(far, distance, "min").id == "0001"
-    assert soup_result(far, {distance: "min"}, nearer)["wins"] is True
+    assert [best_of(nearer, far)[key] for key in ("best", "wins")] == ["0001", True]
+
+
+def test_a_soup_that_misses_a_constraint_is_behind_one_that_meets_it():
+    best = TrialRow("0001", 1, "tuned", {}, {GOAL: 0.5, "mono/AP": 0.8}, "done")
+    rows = [row_of("0000", 0.9), row_of("0001", 0.6)]
+    for row, mono in zip(rows, (0.6, 0.75), strict=True):
+        row.metrics["mono/AP"] = mono
+    kept = {"constraints": ["mono/AP >= 0.7"]}
+    assert [best_of(best, rows)[key] for key in ("best", "wins")] == ["0000", True]
+    assert [best_of(best, rows, **kept)[key] for key in ("best", "wins")] == ["0001", True]
+    assert [best_of(best, rows[:1], **kept)[key] for key in ("best", "wins")] == ["0000", False]
 
 
 def test_the_best_soup_is_made_again_for_the_test_benchmark(made):
     kitchen = made(3)
     rows, *_ = scored(kitchen)
-    result = soup_result(rows, {GOAL: "max"}, TrialRow("0", 0, "tuned", {}, {GOAL: 0.0}, "done"))
+    result = best_of(TrialRow("0", 0, "tuned", {}, {GOAL: 0.0}, "done"), rows)
     row = chosen_soup(json.loads(json.dumps(result)))  # as result.json has it
-    assert row == best_soup(rows, GOAL, "max")
+    assert row.metrics[GOAL] == max(row.metrics[GOAL] for row in rows)
     soup = made(3).soup(row)  # by a process that has made none
     np.testing.assert_array_equal(soup.state["weight"], np.full(3, row.shares["cross-only"], np.float32))
     assert chosen_soup(None) is None
