@@ -6,7 +6,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from hybridtune.config.constraints import parse_constraint
 from hybridtune.config.fields import Data, Mix, Part, Seed, Train
-from hybridtune.config.names import short_name
+from hybridtune.config.names import ENDING, short_name
 from hybridtune.config.search import Search
 from hybridtune.config.space import DATA_SET_WEIGHTS, corners, full_name, in_order, not_searchable, put_value
 from hybridtune.config.validation import reason
@@ -188,7 +188,7 @@ def _schedules_without_end(search: Search, parts: Parts) -> Iterator[str]:
     mix = parts["mix"].model_dump()
     for values in corners(search.space, ("mix.schedule", "mix.final_ratio")):
         chosen = {**mix, **{short_name(key): value for key, value in values.items()}}
-        if chosen["schedule"] != "constant" and chosen["final_ratio"] is None:
+        if chosen["schedule"] in ENDING and chosen["final_ratio"] is None:
             yield without_end(chosen["schedule"])
             return
 

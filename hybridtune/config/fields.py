@@ -20,6 +20,7 @@ from hybridtune.config.languages import LANGUAGE, canonical_code, is_language
 from hybridtune.config.names import data_set_names
 
 Ratio = Annotated[float, Field(ge=0.0, le=1.0)]
+OpenRatio = Annotated[float, Field(gt=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 Weight = Annotated[float, Field(ge=0.0, le=1e9)]  # sums of products of them stay finite
 Held = Annotated[float, Field(gt=0.0, lt=0.5)]  # two such shares leave something to train on
@@ -282,13 +283,24 @@ class Mix(Part):
     mixing_ratio: Ratio = Field(
         default=0.5, description="share of the question-passage batches that are mono; a schedule starts from it"
     )
-    schedule: Literal["constant", "linear", "cosine", "step"] = Field(
-        default="constant", description="how the mixing ratio changes over the training"
+    schedule: Literal["constant", "linear", "cosine", "step", "learned"] = Field(
+        default="constant",
+        description="how the mixing ratio changes over the training; `learned` follows the dev scores",
     )
     final_ratio: Ratio | None = Field(
-        default=None, description="the mixing ratio that a schedule ends with; `constant` ignores it"
+        default=None, description="the mixing ratio that a schedule ends with; `constant` and `learned` ignore it"
     )
     step_at: Ratio = Field(default=0.5, description="share of the training after which `step` changes the ratio")
+    learned_range: Annotated[tuple[OpenRatio, OpenRatio], A_LIST_IS_A_RANGE] = Field(
+        default=(0.05, 0.95), description="of `learned`: lowest and highest mixing ratio, both above 0 and below 1"
+    )
+    learned_step: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        default=0.5, description="of `learned`: share of the way to what the scores ask for that each of them goes"
+    )
+    learned_weights: Annotated[float, Field(ge=1.0, le=100.0)] = Field(
+        default=2.0,
+        description="of `learned`: by what a language's or pair's weight is multiplied or divided at most; 1: never",
+    )
     sampling_exponent: Ratio = Field(
         default=0.5,
         description="languages and pairs are drawn with probability ~ size^s: 0 uniform, 1 by size",
@@ -313,6 +325,13 @@ class Mix(Part):
         default=1.0,
         description="of align batches: a group without a query is drawn as if it stood there so many times; 0: never",
     )
+
+    @model_validator(mode="after")
+    def _learned_range_runs_upwards(self) -> "Mix":
+        low, high = self.learned_range
+        if not low < high:
+            raise ValueError(f"learned_range {[low, high]}: the low end must be below the high end")
+        return self
 
 
 class Train(Part):
@@ -397,7 +416,9 @@ class Train(Part):
     gradient_checkpointing: bool = Field(default=False, description="recompute layers for the gradient")
     compile: bool = Field(default=False, description="compile the encoder by torch.compile")
     eval_steps: Count | None = Field(
-        default=None, description="steps between two scores (and checkpoints); null: a third of max_steps"
+        default=None,
+        description="steps between two scores (and checkpoints); null: a third of max_steps, or a tenth in a study "
+        "with a learned mix",
     )
     patience: Count | None = Field(
         default=None, description="scores in a row without a better first objective after which the training ends"

@@ -8,6 +8,9 @@ from collections.abc import Sequence
 
 TUNED = "tuned"  # the arm whose mixing ratio is searched, and the best trial of it
 FIXED_ARMS = {"mono-only": 1.0, "half-half": 0.5, "cross-only": 0.0}  # the others, by their mixing ratio
+LEARNED = "learned"  # the mix that follows the dev scores: a schedule, and its training with the tuned trial's values
+LEARNED_FILE_VALUES = "learned-file-values"  # and its training with the study file's own values
+ENDING = ("linear", "cosine", "step")  # schedules that go to a final ratio
 SAME_VALUES = "same-values"  # the strongest fixed ratio, trained with the other values of the tuned trial
 FILE_VALUES = "file-values"  # the strongest fixed ratio, trained with the study file's own values
 ORIGINS = ("native", "translated", "bitext")  # of a training pair: see `Corpus.origins`
@@ -49,5 +52,9 @@ def contestant_name(slug: str, ratio: str | None) -> str:
         'start, centred'
     """
     plain = slug.removesuffix(CENTRED)
-    words = {SAME_VALUES: f"{ratio}, same values", FILE_VALUES: f"{ratio}, file's values"}
+    words = {
+        SAME_VALUES: f"{ratio}, same values",
+        FILE_VALUES: f"{ratio}, file's values",
+        LEARNED_FILE_VALUES: "learned, file's values",
+    }
     return words.get(plain, plain) + ", centred" * (plain != slug)

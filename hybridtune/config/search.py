@@ -73,6 +73,11 @@ class Search(Part):
         "each with as many trials over the other fields; rerun: these three ratios once each, with the best trial's "
         "other values; none: nothing",
     )
+    learned: bool = Field(
+        default=False,
+        description="also train a mix that follows the dev scores (mix.schedule: learned) after the search: once with "
+        "the file's other values, once with the best trial's",
+    )
     sampler: Annotated[str, WithJsonSchema({"anyOf": [{"enum": SAMPLERS}, HOOK_SCHEMA]})] = Field(
         default="tpe", description="what proposes the values of a trial; one of your own: package.module:function"
     )

@@ -21,12 +21,14 @@ from hybridtune.config.fields import (
     Seed,
     Train,
 )
+from hybridtune.config.names import LEARNED
 from hybridtune.config.search import Search, fill_variables
 from hybridtune.config.space import put_value
 from hybridtune.config.validation import check, mistakes
 from hybridtune.config.yaml_text import YAMLError, dump_yaml, parse_yaml, yaml_mistake
 from hybridtune.errors import InputError
 
+_SCORES, _LEARNED_SCORES = 3, 10  # of a training, where train.eval_steps does not say
 _SECTIONS = ("data", "encoder", "benchmarks", "mix", "train", "resources")
 
 
@@ -110,7 +112,19 @@ class Study(Part):
     @property
     def eval_steps(self) -> int:
         """Steps between two scores."""
-        return self.train.eval_steps or max(1, -(-self.train.max_steps // 3))
+        scores = _LEARNED_SCORES if self.has_learned_mix else _SCORES
+        return self.train.eval_steps or max(1, -(-self.train.max_steps // scores))
+
+    @property
+    def has_learned_mix(self) -> bool:
+        """Whether some training of the study has a mix that follows its scores: all are then scored as often."""
+        searched = self.search.space.get("mix.schedule")
+        learned = searched is not None and LEARNED in searched.ends()
+        return learned or self.search.learned or self.mix.schedule == LEARNED
+
+    def next_score(self, step: int) -> int:
+        """Return the step after which the next score comes, for a step that is not the last."""
+        return min(self.train.max_steps, (step // self.eval_steps + 1) * self.eval_steps)
 
     def with_values(self, values: dict[str, Any]) -> "Study":
         """Return this study with the fields of a trial put in: ``{"train.temperature": 0.02, ...}``.

@@ -6,25 +6,29 @@ A third kind, align, holds translations without queries, for languages that have
 `BatchSpec`s come out: `stream` turns them into tokens, `HybridBatchSampler` into rows for other trainers.
 """
 
+import copy
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from hybridtune.config.checks import without_end
-from hybridtune.config.names import ORIGINS
+from hybridtune.config.names import ENDING, ORIGINS
 from hybridtune.data.corpus import Corpus
 from hybridtune.data.sampling import Draws, Kind, SecondQueries, language_columns, make_cells, usable_pairs
 from hybridtune.data.schedule import Schedule, Shape
+from hybridtune.data.segments import Segment
 from hybridtune.data.weights import make_weights, named_pairs, pair_name
 from hybridtune.errors import InputError
-from hybridtune.metrics.arrays import Int32, Int64
+from hybridtune.metrics.arrays import Float64, Int32, Int64
+from hybridtune.storage.files import write_atomically
 
 FILE = "plan.json"
+QUESTION_KINDS: tuple[Kind, ...] = ("mono", "cross")  # of batches of queries and passages
 _PURPOSES = ((1, 3), (2, 4), (6, 7))  # seeds of the shares and queues of mono, cross and align batches
 
 
@@ -66,7 +70,8 @@ class HybridPlan:
         seed: two plans of one seed and one corpus are equal.
         cross_batch: ``mixed``: every row of a cross batch has its own language pair (the paper's);
             ``single_pair``: one pair a batch.
-        schedule: how the mixing ratio changes; all but ``constant`` need ``final_ratio`` and ``steps``.
+        schedule: how the mixing ratio changes; ``linear``, ``cosine`` and ``step`` need ``final_ratio`` and ``steps``,
+            ``learned`` needs `with_segments`.
         final_ratio: the mixing ratio at the end and beyond it, in [0, 1].
         step_at: share of the training after which ``step`` changes the ratio.
         steps: length of the training that the schedule runs over.
@@ -134,14 +139,17 @@ class HybridPlan:
         self.corpus = corpus = groups if isinstance(groups, Corpus) else Corpus.from_groups(groups)
         self.batch_size = batch_size
         self.seed = seed
+        self._mixing_ratio = mixing_ratio
         self.single_pair = cross_batch == "single_pair"
         self.data_sets = tuple(data_weights or ())
         self.align_share = align_share
         self.teacher_columns = language_columns(corpus, teacher_languages)
         self.scored_by_teacher = scored_by_teacher
         self._align = Schedule(align_share, _phase(seed, 8))
+        self.segments: tuple[Segment, ...] = ()
+        self._weights: dict[int, dict[Kind, Float64]] = {}  # by the step from which they hold
         ratios = {"mixing_ratio": mixing_ratio}
-        if schedule != "constant":
+        if schedule in ENDING:
             if final_ratio is None:
                 raise InputError(without_end(schedule))
             ratios["final_ratio"] = final_ratio
@@ -172,6 +180,18 @@ class HybridPlan:
             for kind, pairs in usable.kinds.items()
         }
         self._origins = ORIGINS if _has_origins(corpus, align_share) else ORIGINS[:1]
+
+    def with_segments(self, segments: Sequence[Segment]) -> "HybridPlan":
+        """Return this plan with the mixing ratio and the pair weights of segments, in order; its own come before them.
+
+        Visits to the groups and the draws of pairs go on from one segment to the next. The last one has no end.
+        """
+        plan = copy.copy(self)
+        plan.segments = tuple(segments)
+        changes = [(one.start - self.align_batches(one.start), one.mixing_ratio) for one in segments]
+        plan._mono = Schedule(self._mixing_ratio, _phase(self.seed, 0), shape="learned", changes=changes)
+        plan._weights = {one.start: self._segment_weights(one) for one in segments}
+        return plan
 
     def languages(self, kind: Kind) -> set[str]:
         """Return the languages that batches of a kind can hold, on either side."""
@@ -282,11 +302,22 @@ class HybridPlan:
             for (kind, cells), (shares, queues) in zip(self._cells.items(), _PURPOSES, strict=True)
         }
 
+    def _segment_weights(self, segment: Segment) -> dict[Kind, Float64]:
+        """Return how often a segment draws each pair of mono and of cross batches, up to a factor: [P] each."""
+        found: dict[Kind, Float64] = {}
+        for kind in QUESTION_KINDS:
+            cells = self._cells[kind]
+            names = [pair_name(self.corpus.languages, pair) for pair in cells.pairs]
+            found[kind] = cells.weights * np.array([segment.weights.get(name, 1.0) for name in names])
+        return found
+
     def _replay(self, draws: Mapping[Kind, Draws], stop: int) -> Iterator[tuple[int, Kind, Int32, Int64]]:
         """Yield step, kind, groups [B] and their cells [B] of the first ``stop`` batches."""
         size = self.batch_size
         align = mono = 0  # such batches so far
         for step in range(stop):
+            for kind, weights in self._weights.get(step, {}).items():
+                draws[kind].weigh(weights)
             others = step - align
             if self._align.count(step + 1) > align:
                 yield step, "align", *draws["align"].batch(align * size, size, mixed=True)
@@ -320,8 +351,10 @@ def describe(plan: HybridPlan, steps: int) -> dict[str, Any]:
     Returns:
         ``{"steps", "batch_size", "requested_ratio", "realised_ratio", "requested_align_share", "realised_align_share",
         "left_out_of_mono": [languages], "left_out_of_cross": [pairs], "table": [rows of HybridPlan.table]}``. The
-        ratios are means over the steps, and of the question-passage batches alone.
+        ratios are means over the steps, and of the question-passage batches alone. A plan with segments also has
+        ``"segments"``, the plain values of those that begin within the steps.
     """
+    segments = [asdict(one) for one in plan.segments if one.start < steps]
     return {
         "steps": steps,
         "batch_size": plan.batch_size,
@@ -331,6 +364,7 @@ def describe(plan: HybridPlan, steps: int) -> dict[str, Any]:
         "realised_align_share": plan.align_batches(steps) / steps,
         "left_out_of_mono": list(plan.left_out),
         "left_out_of_cross": list(plan.left_out_pairs),
+        **({"segments": segments} if segments else {}),
         "table": plan.table(steps),
     }
 
@@ -338,9 +372,12 @@ def describe(plan: HybridPlan, steps: int) -> dict[str, Any]:
 def write_plan(plan: HybridPlan, steps: int, folder: Path) -> None:
     """Write `describe` to ``plan.json`` in a folder; all batches are drawn, in about 0.5 us a pair."""
     described = describe(plan, steps)
-    rows = ",\n  ".join(json.dumps(row) for row in described.pop("table"))
-    text = json.dumps(described, indent=1)
-    (folder / FILE).write_text(f'{text[:-2]},\n "table": [\n  {rows}\n ]\n}}\n', encoding="utf-8")
+    lists = {name: described.pop(name) for name in ("segments", "table") if name in described}
+    text = json.dumps(described, indent=1)[:-2]
+    for name, rows in lists.items():  # a line a row
+        lines = ",\n  ".join(json.dumps(row) for row in rows)
+        text += f',\n "{name}": [\n  {lines}\n ]'
+    write_atomically(folder / FILE, f"{text}\n}}\n")
 
 
 def distinct_pairs(rows: list[dict[str, Any]]) -> dict[str, int]:

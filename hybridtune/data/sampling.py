@@ -216,7 +216,7 @@ class Draws:
     def __init__(self, corpus: Corpus, cells: Cells, phase: float, seed: tuple[int, ...]) -> None:
         self.cells = cells
         self._phase = phase
-        self._pair_ends = np.cumsum(cells.weights) / max(cells.weights.sum(), 1e-300)
+        self.weigh(cells.weights)
         ends = np.searchsorted(cells.pair_of, np.arange(len(cells.pairs) + 1))  # [P + 1]
         self._firsts, self._counts = ends[:-1], np.diff(ends)  # [P] the first cell of every pair, and how many it has
         self._part_ends = np.full((len(cells.pairs), int(self._counts.max(initial=1))), np.inf)
@@ -230,6 +230,10 @@ class Draws:
         seeds = [(*seed, *pair, *part) for pair, part in zip(pairs, own, strict=True)]
         members = functools.partial(cells.members, corpus)
         self.queues = Queues(members, cells.sizes, cells.pair_of, corpus.answer_sets, seeds)
+
+    def weigh(self, weights: Float64) -> None:
+        """From the next draw on, draw pairs by other weights [P], up to a factor; those of 0 stay at 0."""
+        self._pair_ends = np.cumsum(weights) / max(weights.sum(), 1e-300)
 
     def pairs(self, n: Int64) -> Int64:
         """Return the pairs of the draws n from 0 (any shape), as rows of ``cells.pairs``."""

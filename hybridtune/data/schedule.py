@@ -4,10 +4,13 @@ All sums are whole numbers over one common denominator. So there is no rounding 
 count grows by 0 or by 1, however long the training is.
 """
 
+import bisect
+import math
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Literal
 
-Shape = Literal["constant", "linear", "cosine", "step"]
+Shape = Literal["constant", "linear", "cosine", "step", "learned"]
 
 _BITS = 128  # of the fraction in a cosine's sums: an error of 2^-90 in a training of 2^31 steps
 _PI = 1069028584064966747859680373161870783301  # pi * 2^128, to the nearest whole number
@@ -19,10 +22,12 @@ class Schedule:
     Args:
         start: the share at the first batch, in [0, 1].
         phase: where in the first batch to begin to count, in [0, 1): sets apart schedules of different seeds.
-        shape: ``constant``; ``linear`` and ``cosine`` go from ``start`` to ``end`` over ``batches``; ``step`` jumps.
-        end: the share at the last batch and beyond, in [0, 1]; unused by ``constant``.
-        batches: M >= 1, the length of the training; unused by ``constant``.
+        shape: ``constant``; ``linear`` and ``cosine`` go from ``start`` to ``end`` over ``batches``; ``step`` jumps;
+            ``learned`` changes as ``changes`` say.
+        end: the share at the last batch and beyond, in [0, 1]; unused by ``constant`` and ``learned``.
+        batches: M >= 1, the length of the training; unused by ``constant`` and ``learned``.
         step_at: share of the M batches before the jump, in [0, 1]; it comes before the nearest whole batch.
+        changes: of ``learned``: (first batch, share from there on), ascending; of two of one batch the later holds.
     """
 
     def __init__(
@@ -34,17 +39,24 @@ class Schedule:
         end: float = 0.0,
         batches: int = 1,
         step_at: float = 0.5,
+        changes: Sequence[tuple[int, float]] = (),
     ) -> None:
         self._shape: Shape = shape
         self._batches = batches
-        self._jump = int(Fraction(repr(float(step_at))) * batches + Fraction(1, 2))
-        # The share as it was written: 0.3 is three tenths, not the binary fraction next to it.
-        low, high = Fraction(repr(float(start))), Fraction(repr(float(start if shape == "constant" else end)))
-        offset = Fraction(phase)
-        self._unit = low.denominator * high.denominator * offset.denominator
-        self._start = int(low * self._unit)
-        self._rise = int((high - low) * self._unit)
+        if shape == "step":
+            changes = [(int(Fraction(repr(float(step_at))) * batches + Fraction(1, 2)), end)]
+        # Shares as they were written: 0.3 is three tenths, not the binary fraction next to it.
+        smooth = shape in ("linear", "cosine")
+        shares = [Fraction(repr(float(share))) for share in (start, *(share for _, share in changes))]
+        last, offset = Fraction(repr(float(end))) if smooth else shares[0], Fraction(phase)
+        self._unit = math.lcm(*(one.denominator for one in (*shares, last, offset)))
+        self._rise = int((last - shares[0]) * self._unit)
         self._phase = int(offset * self._unit)
+        self._firsts = [0, *(first for first, _ in changes)]  # of the stretches of one share, or of the smooth curve
+        self._shares = [int(share * self._unit) for share in shares]
+        self._before = [0]  # the integral up to each stretch
+        for index, first in enumerate(self._firsts[1:]):
+            self._before.append(self._before[index] + self._shares[index] * (first - self._firsts[index]))
 
     def count(self, n: int) -> int:
         """Count the first n batches of the kind: within 1 of `requested`, and up by 0 or 1 with every batch."""
@@ -64,15 +76,14 @@ class Schedule:
     def _sum(self, n: int) -> tuple[int, int]:
         """Integrate over n batches; return a fraction: numerator in units of 1/unit, and its further denominator."""
         if self._rise == 0:
-            return self._start * n, 1
-        if self._shape == "step":
-            return self._start * n + self._rise * max(0, n - self._jump), 1
+            stretch = bisect.bisect_right(self._firsts, n) - 1
+            return self._before[stretch] + self._shares[stretch] * (n - self._firsts[stretch]), 1
         inside, beyond = min(n, self._batches), max(0, n - self._batches)
         if self._shape == "linear":
             risen, scale = inside * inside, 2 * self._batches
         else:
             risen, scale = _cosine_sum(inside, self._batches), 1 << _BITS
-        return scale * (self._start * n + self._rise * beyond) + self._rise * risen, scale
+        return scale * (self._shares[0] * n + self._rise * beyond) + self._rise * risen, scale
 
 
 def _cosine_sum(n: int, batches: int) -> int:

@@ -11,17 +11,18 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from hybridtune.config.names import TUNED
+from hybridtune.config.names import LEARNED, TUNED
 from hybridtune.metrics.names import is_distance
 from hybridtune.report import colours
 from hybridtune.report.colours import FAINT, GREY, SETTING_COLOURS, Scale
 from hybridtune.report.record import StudyRecord, TrialRecord
 from hybridtune.report.text import Table, Value, format_metric, plain_name, shorten
 
-SYMBOLS = {"mono-only": "triangle-up", "half-half": "square", "cross-only": "triangle-down", TUNED: "circle"}
+SYMBOLS = {"mono-only": "triangle-up", "half-half": "square", "cross-only": "triangle-down"}
+SYMBOLS |= {TUNED: "circle", LEARNED: "diamond"}
 MARKS = (
     "Filled: came to the last step; hollow: stopped before. Triangle up: mono-only, square: half-half, triangle down: "
-    "cross-only, circle: searched mixing ratio."
+    "cross-only, circle: searched mixing ratio, diamond: learned mix."
 )
 LEGIBLE = 12  # languages up to which a cell of a heat map has room for its number
 SIGNED = 8  # languages up to which it has room for a plus, which the colour shows too

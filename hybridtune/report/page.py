@@ -6,6 +6,7 @@ A record goes in; sentences, tables and charts are made of it and put into `temp
 import json
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from markupsafe import Markup
@@ -15,6 +16,7 @@ from hybridtune.config.search import masked_url
 from hybridtune.report import (
     contestant_charts,
     language_charts,
+    learned_charts,
     mix_charts,
     requested_vs_realised,
     search_charts,
@@ -29,12 +31,13 @@ from hybridtune.report.render import render
 from hybridtune.storage.files import write_atomically
 
 REPORT = "report.html"
-CHARTS = {
+CHARTS: dict[str, tuple[Callable[[StudyRecord], Chart | None], ...]] = {
     "The contestants": (contestant_charts.contestants,),
     "The mix": (
         mix_charts.ratio_curve,
         soup_charts.soup_curve,
         mix_charts.ratio_temperature,
+        learned_charts.ratio_path,
         mix_charts.realised_ratio,
     ),
     "The search": (
@@ -68,8 +71,10 @@ def write_report(folder: Path) -> Path:
 
 
 def all_charts(record: StudyRecord) -> dict[str, list[Chart]]:
-    """Return the charts of the report by the title of their section, in its order."""
-    return {title: [draw(record) for draw in section] for title, section in CHARTS.items()}
+    """Return the charts of the report by the title of their section, in its order; a drawing of nothing is left out."""
+    return {
+        title: [chart for draw in section if (chart := draw(record)) is not None] for title, section in CHARTS.items()
+    }
 
 
 def page(record: StudyRecord) -> str:

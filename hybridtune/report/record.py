@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import optuna
 
-from hybridtune.config.names import FIXED_ARMS, TUNED
+from hybridtune.config.names import FIXED_ARMS, LEARNED, TUNED
 from hybridtune.config.search import STORAGE_FILES
 from hybridtune.config.study import Study, load_study
 from hybridtune.errors import InputError
@@ -196,7 +196,7 @@ def _contestants(
         return {name: by_id[one] for name, one in result["contestants"].items() if one in by_id}
     goal = next(iter(goals))
     done = [trial for trial in trials if trial.done and goal in trial.metrics]
-    arms = {arm: [trial for trial in done if trial.arm == arm] for arm in (TUNED, *FIXED_ARMS)}
+    arms = {arm: [trial for trial in done if trial.arm == arm] for arm in (TUNED, *FIXED_ARMS, LEARNED)}
     return {arm: best_row(eligible(found, some), goals) for arm, some in arms.items() if some}
 
 

@@ -9,7 +9,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hybridtune.config.names import FILE_VALUES, FIXED_ARMS, SAME_VALUES, TUNED
+from hybridtune.config.names import (
+    ENDING,
+    FILE_VALUES,
+    FIXED_ARMS,
+    LEARNED,
+    LEARNED_FILE_VALUES,
+    SAME_VALUES,
+    TUNED,
+)
 from hybridtune.config.space import Parameter
 from hybridtune.config.study import Study
 from hybridtune.search.first_values import first_values
@@ -19,6 +27,7 @@ from hybridtune.storage.trial_rows import TrialRow, best_row
 # In a trial's configuration and user attributes: its arm, and where its values are from.
 ARM, PROPOSED = "arm", "proposed"
 RATIO_FIELDS = ("mix.mixing_ratio", "mix.schedule", "mix.final_ratio", "mix.step_at")
+LEARNED_FIELDS = ("mix.learned_range", "mix.learned_step", "mix.learned_weights")
 # Trials of an arm, by ASHA or the median: of three, these stop the best in a fifth to a third of studies.
 FEWEST_TO_STOP = 8
 
@@ -31,13 +40,18 @@ def arms(study: Study) -> list[str]:
 def arm_space(study: Study, arm: str) -> dict[str, Parameter]:
     """Return what is searched in an arm; in a fixed one, all but the ratio and its schedule."""
     space = study.search.space
-    return {name: one for name, one in space.items() if arm == TUNED or name not in RATIO_FIELDS}
+    return {name: one for name, one in space.items() if arm == TUNED or name not in (*RATIO_FIELDS, *LEARNED_FIELDS)}
 
 
 def arm_values(study: Study, arm: str) -> dict[str, Any]:
-    """Return the values that make a fixed arm what it is called, its ratio from first step to last; {} of ``tuned``."""
+    """Return the values that make an arm what it is called: its ratio from first step to last, or ``learned``.
+
+    There are none of ``tuned``.
+    """
     if arm == TUNED:
         return {}
+    if arm == LEARNED:
+        return {"mix.schedule": LEARNED}
     scheduled = study.mix.schedule != "constant" or "mix.schedule" in study.search.space
     return {"mix.mixing_ratio": FIXED_ARMS[arm]} | ({"mix.schedule": "constant"} if scheduled else {})
 
@@ -63,7 +77,8 @@ def expected_trials(study: Study) -> int:
 
 def most_reruns(study: Study) -> int:
     """Return how many trainings `reruns` lists at most, all in all."""
-    return {"searched": 1, "rerun": len(FIXED_ARMS) + 1, "none": 0}[study.search.arms]
+    fixed = {"searched": 1, "rerun": len(FIXED_ARMS) + 1, "none": 0}[study.search.arms]
+    return fixed + 2 * study.search.learned
 
 
 def next_arm(sizes: Mapping[str, int], counts: Mapping[str, int]) -> str | None:
@@ -121,13 +136,17 @@ def contestants(study: Study, rows: Sequence[TrialRow]) -> dict[str, TrialRow]:
 
     ``tuned`` is the best of the free arm, and a fixed ratio the best of its arm, or its rerun; with constraints,
     of those trials of the arm that meet them, or where none does the nearest. ``same-values`` and ``file-values`` are
-    left out where a fixed ratio's own trial is that very training: `reference` says which.
+    left out where a fixed ratio's own trial is that very training: `reference` says which. ``learned`` and
+    ``learned-file-values`` are there where ``search.learned`` asks for them.
     """
     fixed = _fixed(study, rows)
     tuned = _tuned(study, rows)
     found = ({TUNED: tuned} if tuned is not None else {}) | fixed
     for name, row in _of_reference(study, rows, tuned, fixed).items():
         if row is not None and all(row is not other for other in fixed.values()):
+            found[name] = row
+    for name, row in _learned(study, rows, tuned).items():
+        if row is not None and all(row is not other for other in found.values()):
             found[name] = row
     return found
 
@@ -152,7 +171,23 @@ def reruns(study: Study, rows: Sequence[TrialRow]) -> list[Rerun]:
     first, and then, where no trial has it, the strongest with the file's values.
     """
     tuned = _tuned(study, rows)
-    if study.search.arms == "none" or tuned is None:
+    if tuned is None:
+        return []
+    return [*_fixed_reruns(study, rows, tuned), *_learned_reruns(study, rows, tuned)]
+
+
+def _learned_reruns(study: Study, rows: Sequence[TrialRow], tuned: TrialRow) -> list[Rerun]:
+    """Return the trainings of a learned mix that the contestants lack; one where tuned has the file's other values."""
+    others = {LEARNED: tuned, LEARNED_FILE_VALUES: None}
+    learned = _learned(study, rows, tuned).items()
+    lacking = [_rerun(study, LEARNED, others[name]) for name, row in learned if row is None]
+    first = [dict(_settings(study, one.values)) for one in lacking[:1]]
+    return [*lacking[:1], *(one for one in lacking[1:] if dict(_settings(study, one.values)) not in first)]
+
+
+def _fixed_reruns(study: Study, rows: Sequence[TrialRow], tuned: TrialRow) -> list[Rerun]:
+    """Return the trainings of fixed ratios that the contestants lack."""
+    if study.search.arms == "none":
         return []
     if study.search.arms == "rerun":
         fixed = _fixed(study, rows)
@@ -170,14 +205,15 @@ def reruns(study: Study, rows: Sequence[TrialRow]) -> list[Rerun]:
 
 
 def _rerun(study: Study, arm: str, tuned: TrialRow | None) -> Rerun:
-    """Return a fixed ratio's training with the other values of a trial; None: with those of the file."""
+    """Return the training of a fixed ratio, or a learned mix, with a trial's other values; None: the file's."""
     begin = "file" if tuned is None else tuned.id
     return Rerun(f"{begin}-{arm}", arm, _beside(study, arm, tuned))
 
 
 def _beside(study: Study, arm: str, tuned: TrialRow | None) -> dict[str, Any]:
     others = {} if tuned is None else tuned.values
-    return arm_values(study, arm) | {name: value for name, value in others.items() if name not in RATIO_FIELDS}
+    own = (*RATIO_FIELDS, *LEARNED_FIELDS)
+    return arm_values(study, arm) | {name: value for name, value in others.items() if name not in own}
 
 
 def _tuned(study: Study, rows: Sequence[TrialRow]) -> TrialRow | None:
@@ -209,6 +245,15 @@ def _of_reference(
     return {SAME_VALUES: same, FILE_VALUES: _with_values(study, done, _beside(study, arm, None))}
 
 
+def _learned(study: Study, rows: Sequence[TrialRow], tuned: TrialRow | None) -> dict[str, TrialRow | None]:
+    """Return the trainings of a learned mix that the study asks for; None for one that there is not."""
+    if not study.search.learned or tuned is None:
+        return {}
+    done = [row for arm in (LEARNED, TUNED) for row in _done(study, rows, arm)]
+    others = {LEARNED: tuned, LEARNED_FILE_VALUES: None}
+    return {name: _with_values(study, done, _beside(study, LEARNED, other)) for name, other in others.items()}
+
+
 def _strongest(study: Study, rows: Sequence[TrialRow], fixed: Mapping[str, TrialRow]) -> str:
     best = _best(study, rows, list(fixed.values()))
     return next(arm for arm, row in fixed.items() if row is best)
@@ -235,8 +280,9 @@ def _with_values(study: Study, rows: Sequence[TrialRow], values: Mapping[str, An
 
 
 def _settings(study: Study, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield each field that trials may differ in with its value; of a constant ratio, not where it would end."""
+    """Yield each field that trials may differ in with its value; none that the schedule of the ratio ignores."""
     schedule = values.get("mix.schedule", study.mix.schedule)
-    for name in dict.fromkeys([*RATIO_FIELDS, *study.search.space]):
-        if schedule != "constant" or name not in RATIO_FIELDS[2:]:
+    ignored = [*(() if schedule in ENDING else RATIO_FIELDS[2:]), *(() if schedule == LEARNED else LEARNED_FIELDS)]
+    for name in dict.fromkeys([*RATIO_FIELDS, *LEARNED_FIELDS, *study.search.space]):
+        if name not in ignored:
             yield name, values[name] if name in values else study.value(name)

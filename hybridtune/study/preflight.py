@@ -12,7 +12,7 @@ from typing import Any
 from hybridtune.callbacks import StudyCallback
 from hybridtune.config.fields import HELD_OUT_DEV, Encoder, FewerThan
 from hybridtune.config.hooks import load_hook
-from hybridtune.config.names import FIXED_ARMS
+from hybridtune.config.names import ENDING, FIXED_ARMS, LEARNED
 from hybridtune.config.space import DATA_SET_WEIGHTS, corners
 from hybridtune.config.study import Study
 from hybridtune.data.corpus import Corpus
@@ -24,6 +24,7 @@ from hybridtune.data.store import StoreRecipe, existing_store, recipe, store_roo
 from hybridtune.errors import InputError
 from hybridtune.evaluate.benchmark import Benchmark, benchmark_of_rows, load_benchmark
 from hybridtune.metrics.groups import Grouping
+from hybridtune.metrics.metrics import SETTINGS
 from hybridtune.model.adapters import add_adapters
 from hybridtune.model.backbone import structure
 from hybridtune.model.folder import check_fit, model_config, vector_width, with_folder_settings
@@ -100,6 +101,8 @@ def run_preflight(
     grouping = study_grouping(study, corpus, benchmarks.values())
     fewer_than = study.low_resource.fewer_than if isinstance(study.low_resource, FewerThan) else None
     study = study.model_copy(update={"low_resource": list(grouping.low_resource)})
+    if study.mix.schedule == LEARNED or (searching and study.has_learned_mix):
+        _check_settings(benchmarks["dev"])
     for benchmark in benchmarks.values():
         check_groups(study, benchmark, grouping)
     fixed, final_ratio = study, study.search.space.get("mix.final_ratio")
@@ -119,6 +122,16 @@ def run_preflight(
                 tried.add(_demand(trial))
                 make_plan(corpus, trial)
     return Preflight(study, guarded.recipe, corpus, guarded, benchmarks, goals, grouping, allocation, plan, fewer_than)
+
+
+def _check_settings(dev: Benchmark) -> None:
+    """Refuse a dev benchmark that cannot steer a learned mix, which weighs the three settings against each other."""
+    missing = [name for name in SETTINGS if name not in dev.settings]
+    if missing:
+        raise InputError(
+            f"benchmarks.dev: has no {' and no '.join(missing)} setting, and a learned mix follows all of "
+            f"{', '.join(SETTINGS)}: give a benchmark of several languages, or set mix.schedule to constant"
+        )
 
 
 def load_benchmarks(study: Study, made_of: StoreRecipe) -> dict[str, Benchmark]:
@@ -169,13 +182,17 @@ def _extremes(study: Study) -> Iterator[dict[str, Any]]:
         for values, ratio in itertools.product(found, FIXED_ARMS.values()):
             others = {key: value for key, value in values.items() if key not in _OF_RATIOS}
             yield {**others, "mix.mixing_ratio": ratio, "mix.schedule": "constant"}
+    if study.search.learned:
+        for values in found:
+            yield {key: value for key, value in values.items() if key not in _OF_RATIOS} | {"mix.schedule": LEARNED}
     yield from found
 
 
 def _demand(study: Study) -> tuple[object, ...]:
     """Return what decides whether a study's batches can be made: of two studies of one demand both can, or neither."""
     mix = study.mix
-    ratios = [mix.mixing_ratio] if mix.schedule == "constant" else [mix.mixing_ratio, mix.final_ratio or 0.0]
+    ratios = [mix.mixing_ratio, mix.final_ratio or 0.0] if mix.schedule in ENDING else [mix.mixing_ratio]
+    ratios = [0.5] if mix.schedule == LEARNED else ratios  # brought into a range that has both kinds
     kinds = (max(ratios) > 0, min(ratios) < 1, mix.align_share > 0)
     never = [name for name, weight in (mix.weights | mix.data_set_weights).items() if not weight]
     never += [name for name in ("translated_weight", "bitext_weight") if not getattr(mix, name)]

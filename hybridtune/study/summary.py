@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from hybridtune.config.fields import Train
+from hybridtune.config.fields import Mix, Train
+from hybridtune.config.names import ENDING, LEARNED
 from hybridtune.config.study import Study
 from hybridtune.data.corpus import Corpus
 from hybridtune.data.plan import HybridPlan, describe
@@ -21,6 +22,8 @@ from hybridtune.search.soups import soups_wanted
 from hybridtune.study.leak_guard import leak_counts, leak_lines
 from hybridtune.study.preflight import Preflight
 from hybridtune.study.teachers import projected_width, taught_trials
+
+_FEW_CHANGES = 4  # of a learned mix: below, its ratio is still on its way when the training ends
 
 
 def opening_lines(preflight: Preflight) -> list[str]:
@@ -205,8 +208,9 @@ def _without_effect(study: Study, plan: HybridPlan) -> list[str]:
     if idle:
         lines.append(f"data.unseen_pairs without effect: {', '.join(idle)} (the training data has no such pair)")
     lines += _idle_origins(study, plan.corpus)
-    if mix.schedule == "constant" and mix.final_ratio is not None and "mix.schedule" not in searched:
-        lines.append(f"mix.final_ratio {mix.final_ratio:g} has no effect: mix.schedule is constant")
+    if mix.schedule not in ENDING and mix.final_ratio is not None and "mix.schedule" not in searched:
+        lines.append(f"mix.final_ratio {mix.final_ratio:g} has no effect: mix.schedule is {mix.schedule}")
+    lines += _learned_lines(study)
     if mix.schedule == "step" and mix.step_at in (0, 1) and "mix.step_at" not in searched:
         lines.append(f"mix.step_at {mix.step_at:g}: the mixing ratio never changes within the training")
     lines += _idle_teacher(study)
@@ -226,6 +230,25 @@ def _idle_teacher(study: Study) -> list[str]:
             lines.append(f"train.{name} has no effect: mix.align_share is 0, and train.distil null")
     if train.teacher_projection == "kept" and projected_width(study) is None:
         lines.append("train.teacher_projection has no effect: the teacher's vectors have the width of the encoder's")
+    return lines
+
+
+def _learned_lines(study: Study) -> list[str]:
+    """Return lines on a learned mix: what is not known before it runs, and settings of it without effect."""
+    mix, default = study.mix, Mix()
+    if not study.has_learned_mix:
+        given = [name for name in Mix.model_fields if name.startswith("learned_")]
+        idle = [name for name in given if getattr(mix, name) != getattr(default, name)]
+        return [f"mix.{name} has no effect: no training has mix.schedule learned" for name in idle]
+    changes = -(-study.train.max_steps // study.eval_steps) - 1
+    lines = []
+    if mix.schedule == LEARNED:
+        lines.append(
+            f"mix.schedule learned: the batches shown are those of the first ratio; it can change {changes} times, "
+            f"after each score (train.eval_steps {study.eval_steps:,})"
+        )
+    if changes < _FEW_CHANGES:
+        lines.append(f"a learned mix can change {changes} times only: a smaller train.eval_steps lets it follow sooner")
     return lines
 
 

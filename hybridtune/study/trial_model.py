@@ -17,6 +17,7 @@ from hybridtune.study.preflight import read_corpus
 from hybridtune.study.teachers import PROJECTED
 from hybridtune.train.checkpoint import WEIGHTS, load_weights, read_state
 from hybridtune.train.plan import make_plan
+from hybridtune.train.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -104,4 +105,5 @@ def trial_corpus(target: Path, study: Study) -> Corpus:
 
 def trained_table(study: Study, corpus: Corpus, checkpoint: Path) -> list[dict[str, Any]]:
     """Return the pairs that a checkpoint has seen by its step, a row a kind and language pair: `HybridPlan.table`."""
-    return make_plan(corpus, study).table(read_state(checkpoint)["step"])
+    progress = Progress.of(read_state(checkpoint))
+    return make_plan(corpus, study, progress.segments).table(progress.step)

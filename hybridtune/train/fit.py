@@ -25,7 +25,7 @@ from hybridtune.errors import HybridtuneError
 from hybridtune.runtime.ray_private import ON_HEAD
 from hybridtune.runtime.resources import WORKER_OVERHEAD
 from hybridtune.storage.files import ensure_local
-from hybridtune.train.job_queue import FitJob, JobQueue, Metrics
+from hybridtune.train.job_queue import SEGMENTS, FitJob, JobQueue, Metrics
 from hybridtune.train.plan import make_plan
 from hybridtune.train.rendezvous import torch_config
 
@@ -74,14 +74,17 @@ class WorkerGroup:
         """
         job.local_folder.mkdir(parents=True, exist_ok=True)
         ray.get(self._queue.hand_in.remote(job))
-        plan = make_plan(TokenStore.open(ensure_local(job.store)).corpus(), job.study)
-        write_plan(plan, job.study.train.max_steps, job.local_folder)
+        plan, study = make_plan(TokenStore.open(ensure_local(job.store)).corpus(), job.study), job.study
+        learned = study.mix.schedule == "learned"
+        write_plan(plan, study.next_score(0) if learned else study.train.max_steps, job.local_folder)
         final = False
         while not final:
             metrics = ray.get(self._queue.next_report.remote())
             if isinstance(metrics, Exception):
                 raise metrics
             final = bool(metrics["final"])
+            if segments := metrics.pop(SEGMENTS, ()):  # of a learned mix, whose plan is known step by step
+                write_plan(plan.with_segments(segments), metrics["step"], job.local_folder)
             yield metrics
 
     def close(self, seconds: float = 60.0) -> None:

@@ -12,6 +12,7 @@ from hybridtune.errors import FitError, HybridtuneError
 from hybridtune.metrics.groups import Grouping
 
 RESTARTS = 2  # of the worker group after workers died, from the last checkpoint; counted anew after every report
+SEGMENTS = "segments"  # in a report of a learned mix: those so far; for the plan's file, and no metric
 LOST_NODES = 20  # and after nodes were lost with their workers, which is nobody's fault unless it goes on for ever
 Metrics = dict[str, Any]
 

@@ -15,7 +15,9 @@ import ray.train.torch
 import torch
 from ray.train.collective import broadcast_from_rank_zero
 
+from hybridtune.config.study import Study
 from hybridtune.data.plan import HybridPlan
+from hybridtune.data.segments import DevScores, Segment
 from hybridtune.data.store import TokenStore
 from hybridtune.data.stream import token_batches
 from hybridtune.data.teacher_vectors import TeacherVectors
@@ -28,9 +30,10 @@ from hybridtune.train.checkpoint import Snapshot, read_state
 from hybridtune.train.checkpoints import CheckpointManager
 from hybridtune.train.evaluators import GroupEvaluators, check_shared, placements_of_group
 from hybridtune.train.feed import DeviceBatch, Feed
-from hybridtune.train.job_queue import FitJob
+from hybridtune.train.job_queue import SEGMENTS, FitJob
 from hybridtune.train.pace import PacePoster
 from hybridtune.train.plan import make_plan
+from hybridtune.train.planned import PlannedBatches
 from hybridtune.train.progress import Clock, Metrics, Progress, Totals, agreed
 from hybridtune.train.shares import read_shares, write_shares
 from hybridtune.train.step import TrainingStep, answer_out_of_memory, is_out_of_memory
@@ -106,7 +109,7 @@ def _train_job(job: FitJob, context: WorkerContext) -> None:
     """
     checkpoints, device = checkpoint_manager(job), ray.train.torch.get_device()
     last = checkpoints.last()
-    progress = Progress(**read_state(last)) if last is not None else Progress()
+    progress = Progress.of(read_state(last)) if last is not None else Progress()
     clock = Clock(progress)
     # The report of a checkpoint whose worker was killed before it could report comes first.
     first = context.rank == 0
@@ -125,14 +128,10 @@ def _train(
     study, train, rank, workers = job.study, job.study.train, context.rank, context.workers
     device, store = ray.train.torch.get_device(), TokenStore.open(ensure_local(job.store))
     source = str(ensure_local(job.source)) if is_remote(job.source) else job.source
-    plan = make_plan(store.corpus(), study)
-    start = progress.step
     # The task that reads the store runs beside the worker, where the store is, on CPUs that the worker holds for it.
-    batches = token_batches(
-        plan,
-        store.path,
-        start=start,
-        stop=train.max_steps,
+    stream = functools.partial(
+        token_batches,
+        store=store.path,
         rank=rank,
         workers=workers,
         negatives=train.negatives,
@@ -141,7 +140,10 @@ def _train(
     )
     key = study.teacher_key
     teacher = TeacherVectors.open(ensure_local(job.taught[key])) if key is not None else None
-    with Feed(batches, device, train.chunk_size, teacher) as feed:  # it starts while the encoder is loaded
+    start, plan = progress.step, make_plan(store.corpus(), study, progress.segments)
+    planned = PlannedBatches(study, plan, start, stream)
+    # The feed starts while the encoder is loaded; the batches end before it does, which waits for them.
+    with Feed(planned.batches(), device, train.chunk_size, teacher) as feed, planned:
         width = teacher.width if teacher is not None else None
         training = TrainingStep(study, source, store.tokenizer().pad_id, device, rank, width)
         if (last := checkpoints.last()) is not None:
@@ -156,12 +158,12 @@ def _train(
             totals.add(batch, output)
             step = batch.step + 1
             poster.step_done(step, output.loss)
-            if step % study.eval_steps and step < train.max_steps:
+            if step != study.next_score(batch.step):
                 continue
             metrics, seconds = totals.means(step, feed.waited)
             clock.add_steps(seconds)
             _check_finite(metrics)
-            metrics |= {"realised_ratio": plan.realised_ratio(step), **training.learned()}
+            metrics |= {"realised_ratio": planned.plan.realised_ratio(step), **training.learned()}
             snapshot = training.snapshot()  # of all workers where the encoder is spread over them
             go_on = True
             if rank == 0:
@@ -172,7 +174,16 @@ def _train(
             if agreed(not go_on, device):
                 break
             totals.start(feed.waited)
+            planned.go_on(step, _shared_segments(progress, study, workers))
     return progress
+
+
+def _shared_segments(progress: Progress, study: Study, workers: int) -> tuple[Segment, ...]:
+    """Return the segments of a learned mix, the same on all workers; rank 0 has scored and made the last one."""
+    if study.mix.schedule != "learned" or workers == 1:
+        return progress.segments
+    segments: tuple[Segment, ...] = broadcast_from_rank_zero(progress.segments)
+    return segments
 
 
 def _step(training: TrainingStep, batch: DeviceBatch, workers: int, plan: HybridPlan) -> LossOutput:
@@ -211,6 +222,8 @@ def _score(
     def write(folder: Path) -> Progress:
         scores = score(weights, folder / PER_QUERY)
         scored = progress.scored({**metrics, **scores.metrics}, clock, job.study)
+        if job.study.mix.schedule == "learned":
+            scored = scored.with_next_segment(job.study.mix, DevScores.of(scores.metrics, scores.per_pair))
         snapshot.save(folder, asdict(scored))
         write_shares(job.study, folder / PER_QUERY)
         (folder / SCORES).write_text(json.dumps(asdict(scores)), encoding="utf-8")
@@ -225,6 +238,7 @@ def checkpoint_manager(job: FitJob) -> CheckpointManager:
 
 
 def _reported(checkpoints: CheckpointManager, progress: Progress) -> Metrics:
-    """Return a score as it is reported."""
+    """Return a score as it is reported, with the segments of a learned mix."""
     shares = read_shares(checkpoints.at(progress.step))
-    return {**progress.metrics, **shares, "checkpoint_path": checkpoints.at(progress.best_step)}
+    metrics = {**progress.metrics, **shares, "checkpoint_path": checkpoints.at(progress.best_step)}
+    return {**metrics, SEGMENTS: progress.segments} if progress.segments else metrics

@@ -1,8 +1,12 @@
 """The plan of a study's batches, without torch: whoever hands in a training writes it down too."""
 
+from collections.abc import Sequence
+
 from hybridtune.config.study import Study
 from hybridtune.data.corpus import Corpus
+from hybridtune.data.learned_mix import first_segment
 from hybridtune.data.plan import HybridPlan
+from hybridtune.data.segments import Segment
 
 
 def data_weights(study: Study) -> dict[str, float]:
@@ -10,12 +14,13 @@ def data_weights(study: Study) -> dict[str, float]:
     return {one.name: study.mix.data_set_weights.get(one.name, 1.0) for one in study.data.train}
 
 
-def make_plan(corpus: Corpus, study: Study) -> HybridPlan:
-    """Make the plan of a study's batches."""
+def make_plan(corpus: Corpus, study: Study, segments: Sequence[Segment] = ()) -> HybridPlan:
+    """Make the plan of a study's batches; with a learned schedule also of the segments so far, see `first_segment`."""
     mix, train = study.mix, study.train
-    return HybridPlan(
+    learned = mix.schedule == "learned"
+    plan = HybridPlan(
         corpus,
-        mixing_ratio=mix.mixing_ratio,
+        mixing_ratio=first_segment(mix).mixing_ratio if learned else mix.mixing_ratio,
         sampling_exponent=mix.sampling_exponent,
         batch_size=train.batch_size,
         seed=study.seed,
@@ -34,3 +39,4 @@ def make_plan(corpus: Corpus, study: Study) -> HybridPlan:
         scored_by_teacher=study.scored_by_teacher,
         second_queries=train.consistency > 0,
     )
+    return plan.with_segments(segments or [first_segment(mix)]) if learned else plan

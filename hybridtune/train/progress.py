@@ -1,15 +1,17 @@
 """The progress of a training, as its checkpoints hold it, and the means that are reported between two scores."""
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
-from hybridtune.config.fields import Train
+from hybridtune.config.fields import Mix, Train
 from hybridtune.config.study import Study
+from hybridtune.data.learned_mix import first_segment, next_segment
+from hybridtune.data.segments import DevScores, Segment, read_segments
 from hybridtune.metrics.metrics import direction
 from hybridtune.model.loss import LossOutput
 from hybridtune.train.feed import DeviceBatch
@@ -39,6 +41,12 @@ class Progress:
     best_metrics: Metrics = field(default_factory=dict)
     without_better: int = 0  # scores in a row that were not better than the best before them
     ended: bool = False  # the last step was reached, or patience ran out
+    segments: tuple[Segment, ...] = ()  # of a learned mix: those so far and the one that begins at this step
+
+    @classmethod
+    def of(cls, state: Mapping[str, Any]) -> "Progress":
+        """Read it back from its plain values."""
+        return cls(**{**state, "segments": read_segments(state.get("segments", ()))})
 
     def scored(self, metrics: Metrics, clock: "Clock", study: Study) -> "Progress":
         """Return the progress after the next score, whose metrics hold ``step`` and the study's first objective."""
@@ -58,7 +66,16 @@ class Progress:
             "final": 0.0,
         }
         best_metrics = metrics if best else self.best_metrics
-        return Progress(metrics["step"], metrics, metrics["best_step"], best_metrics, without_better, ended)
+        return Progress(
+            metrics["step"], metrics, metrics["best_step"], best_metrics, without_better, ended, self.segments
+        )
+
+    def with_next_segment(self, mix: Mix, scores: DevScores) -> "Progress":
+        """Return the progress of a learned mix with the segment that follows these scores; the last step has none."""
+        if self.ended:
+            return self
+        segments = self.segments or (first_segment(mix),)
+        return replace(self, segments=(*segments, next_segment(mix, segments, self.step, scores)))
 
     def final_metrics(self) -> Metrics:
         """Return the metrics of the best score, by which a trial is judged, and how far the training went."""

@@ -92,7 +92,9 @@ WRONG = {
     "search.space={mix.schedule: {choice: [constant, step]}}": (
         "mix.schedule step needs a mixing ratio to end with: set mix.final_ratio (0 to 1), or mix.schedule to constant"
     ),
-    "mix.schedule=ramp": ("mix.schedule: input should be 'constant', 'linear', 'cosine' or 'step' (got 'ramp')"),
+    "mix.schedule=ramp": (
+        "mix.schedule: input should be 'constant', 'linear', 'cosine', 'step' or 'learned' (got 'ramp')"
+    ),
     "mix.weights={german: 2}": (
         "mix.weights.german: string should match pattern '^[A-Za-z]{2,3}([-_][A-Za-z0-9]{1,8})*$' (got 'german')"
     ),

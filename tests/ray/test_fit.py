@@ -9,11 +9,14 @@ import ray
 from safetensors.torch import load_file
 
 from hybridtune.config.study import Study
+from hybridtune.data.learned_mix import next_segment
+from hybridtune.data.segments import read_segments
 from hybridtune.errors import FitError
 from hybridtune.evaluate.benchmark import load_benchmark
-from hybridtune.train.checkpoint import WEIGHTS
+from hybridtune.train.checkpoint import WEIGHTS, read_state
 from hybridtune.train.fit import FitResult, WorkerGroup, checkpoint_scores, fit
 from hybridtune.train.job_queue import FitJob
+from hybridtune.train.plan import make_plan
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 
@@ -46,8 +49,8 @@ class Fits:
         self.folder, self.tree, self.store, self.source = folder, tree, store, source
         self.benchmark = ray.put(benchmark)
 
-    def job(self, name, *, workers=1, **train) -> FitJob:
-        tree = self.tree(resources={"workers": workers, "gpus_per_worker": 0})
+    def job(self, name, *, workers=1, mix=(), **train) -> FitJob:
+        tree = self.tree(resources={"workers": workers, "gpus_per_worker": 0}, mix=dict(mix))
         # bf16 rounds by the shape of the batch, and Adam blows that up: two workers would agree only by and large
         tree["train"] |= {"precision": "float32"} | train
         return FitJob(
@@ -149,6 +152,63 @@ def test_a_fit_repeats_itself_to_the_last_digit_though_a_worker_is_killed(group,
     assert list(map(told, reports)) == list(map(told, whole[1]))
     one, other = load_file(whole[0].checkpoint / WEIGHTS), load_file(Path(reports[-1]["checkpoint_path"]) / WEIGHTS)
     assert all((one[name] == other[name]).all() for name in one)
+
+
+LEARNED = {"schedule": "learned"}
+
+
+@pytest.fixture(scope="module")
+def learned(group, fits):
+    """An uninterrupted fit of a learned mix, and its folder."""
+    job = fits.job("learned", mix=LEARNED)
+    return list(group.reports(job)), job.local_folder
+
+
+def plan_of(folder):
+    return json.loads((folder / "plan.json").read_text(encoding="utf-8"))
+
+
+def test_a_learned_mix_follows_its_scores_and_the_checkpoint_and_the_plan_hold_its_path(learned, fits, small_store):
+    reports, folder = learned
+    plan, study = plan_of(folder), fits.job("any", mix=LEARNED).study
+    assert [segment["start"] for segment in plan["segments"]] == [0, 4, 8]
+    assert plan["segments"][0] == {"start": 0, "mixing_ratio": 0.5, "weights": {}, "scores": None}
+    segments = read_segments(plan["segments"])
+    for count, report in ((1, reports[0]), (2, reports[1])):
+        scored = segments[count]
+        assert scored.scores.settings == {name: report[f"{name}/AP"] for name in ("mono", "cross", "multi")}
+        assert scored == next_segment(study.mix, segments[:count], scored.start, scored.scores)
+    drawn = make_plan(small_store.corpus(), study, segments)
+    assert plan["table"] == json.loads(json.dumps(drawn.table(12)))
+    assert (plan["steps"], plan["realised_ratio"]) == (12, reports[-1]["realised_ratio"])
+    assert abs(plan["requested_ratio"] - plan["realised_ratio"]) <= 1 / 12
+    last = read_state(folder / "fit" / "checkpoint_0000012")
+    assert last["segments"] == plan["segments"]
+    assert "segments" not in reports[0]  # they are no metric
+
+
+def test_a_learned_mix_repeats_itself_to_the_last_digit_though_a_worker_is_killed(group, fits, learned):
+    job = fits.job("learned-killed", mix=LEARNED)
+    coming = group.reports(job)
+    reports = [next(coming)]
+    (worker,) = workers()
+    os.kill(worker, signal.SIGKILL)
+    reports += coming
+    assert list(map(told, reports)) == list(map(told, learned[0]))
+    assert plan_of(job.local_folder) == plan_of(learned[1])
+
+
+def test_two_workers_change_the_mix_at_the_same_steps(fits, learned):
+    """A worker whose batch is of another kind than the other's would wait for its vectors for ever."""
+    _, reports = fits.run("learned-two", workers=2, mix=LEARNED)
+    for report, expected in zip(reports, learned[0], strict=True):
+        assert report["loss"] == pytest.approx(expected["loss"], abs=1e-3)
+        assert report["realised_ratio"] == expected["realised_ratio"]
+    ratios, expected = (
+        [segment["mixing_ratio"] for segment in plan_of(folder)["segments"]]
+        for folder in (fits.folder / "learned-two", learned[1])
+    )
+    assert ratios == pytest.approx(expected, abs=0.01)
 
 
 def test_one_group_takes_fit_after_fit_and_none_leaves_a_trace_in_the_next(group, fits, whole):

@@ -6,8 +6,9 @@ from chart_records import curved_trials, plan_of, record_of, strict_json, traces
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hybridtune.report import mix_charts
+from hybridtune.report import learned_charts, mix_charts
 from hybridtune.report.chart import MARKS
+from hybridtune.report.page import all_charts
 
 SETTINGS = ["mono/AP", "cross/AP", "multi/AP", "multi/rank_distance"]
 PLACES = np.linspace(0, 1, 11)
@@ -188,3 +189,17 @@ def test_asked_and_realised_ratio_and_the_largest_difference():
     (points,) = traces_of(chart, "markers")
     assert list(points.y) == [0.25, 0.34, 1.0]
     assert mix_charts.realised_ratio(record_of([trial_of(0, 0.5)])).figure is None
+
+
+def test_the_path_of_a_learned_ratio_is_a_line_of_steps_to_the_last_one():
+    record = record_of(curved_trials(3))
+    assert learned_charts.ratio_path(record) is None
+    assert "ratio-path" not in {chart.key for chart in all_charts(record)["The mix"]}
+    segments = [{"start": start, "mixing_ratio": ratio} for start, ratio in ((0, 0.5), (20, 0.3), (40, 0.25))]
+    learned = dataclasses.replace(record.trials[-1], plan={**plan_of(0.35, 0.35), "segments": segments, "steps": 60})
+    record = record_of([*record.trials[:-1], learned])
+    (chart,) = [chart for chart in all_charts(record)["The mix"] if chart.key == "ratio-path"]
+    (line,) = chart.figure.data
+    assert (list(line.x), list(line.y), line.line.shape) == ([0, 20, 40, 60], [0.5, 0.3, 0.25, 0.25], "hv")
+    assert chart.rows == [[learned.label, 0, 0.5], [learned.label, 20, 0.3], [learned.label, 40, 0.25]]
+    strict_json(chart.figure)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from small_study import small_study
 
+from hybridtune.config.names import contestant_name
 from hybridtune.search.arms import (
     Reference,
     arm_sizes,
@@ -150,3 +151,43 @@ def test_turns_are_alike_at_every_moment():
         counts[arm] = counts.get(arm, 0) + 1
         order.append(arm)
     assert order == ["a", "b", "c", "a", "c", "a", "c"]
+
+
+LEARNED_SPACE = {**SPACE, "schedule": {"choice": ["constant", "linear"]}, "final_ratio": {"uniform": [0.0, 1.0]}}
+
+
+@pytest.mark.parametrize("arms", ["searched", "rerun", "none"])
+def test_a_learned_mix_is_trained_once_with_each_set_of_other_values(arms):
+    study = study_of(arms, learned=True)
+    rows = SEARCHED if arms == "searched" else [row(7, "tuned", 0.6, temperature=0.12)]
+    assert most_reruns(study) == most_reruns(study_of(arms)) + 2
+    lacking = {one.id: one for one in reruns(study, rows) if one.arm == "learned"}
+    assert {name: one.values for name, one in lacking.items()} == {
+        "0007-learned": {"mix.schedule": "learned", "train.temperature": 0.12},
+        "file-learned": {"mix.schedule": "learned"},
+    }
+    rows = [*rows, *(trained(one, 20 + n) for n, one in enumerate(lacking.values()))]
+    assert not [one for one in reruns(study, rows) if one.arm == "learned"]
+    found = ids(contestants(study, rows))
+    assert (found["learned"], found["learned-file-values"], found["tuned"]) == ("0007-learned", "file-learned", "0007")
+    assert "learned" not in ids(contestants(study_of(arms), rows))
+    assert contestant_name("learned-file-values", "learned") == "learned, file's values"
+
+
+def test_a_learned_mix_takes_no_ratio_and_no_schedule_from_the_best_trial():
+    study = study_of("none", LEARNED_SPACE, learned=True)
+    values = {"mix.schedule": "linear", "mix.final_ratio": 0.9}
+    rows = [row(0, "tuned", 0.6, temperature=0.05, **values)]  # its other values are those of the file
+    (only,) = reruns(study, rows)  # that with the file's values would be the same training
+    assert only.values == {"mix.schedule": "learned", "train.temperature": 0.05}
+    rows.append(trained(only, 1))
+    assert reruns(study, rows) == []
+    assert ids(contestants(study, rows)) == {"tuned": "0000", "learned": "0000-learned"}
+
+
+def test_a_learned_trial_of_the_search_is_not_trained_again():
+    space = {"schedule": {"choice": ["constant", "learned"]}}
+    rows = [TrialRow("0000", 0, "tuned", {"mix.schedule": "learned"}, {GOAL: 0.6}, "done")]
+    study = study_of("none", space, learned=True)
+    assert reruns(study, rows) == []
+    assert ids(contestants(study, rows)) == {"tuned": "0000"}

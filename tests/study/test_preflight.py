@@ -87,6 +87,20 @@ MANY = [(9, BOTH, BOTH), (2, ["sw"], ["sw", "en"])]
             {"schedule": "step", "final_ratio": 0.1, "step_at": 1},
             ["mix.step_at 1: the mixing ratio never changes within the training"],
         ),
+        (
+            [(9, BOTH, BOTH)],
+            {"learned_step": 0.2},
+            ["mix.learned_step has no effect: no training has mix.schedule learned"],
+        ),
+        (
+            [(9, BOTH, BOTH)],
+            {"schedule": "learned", "final_ratio": 0.1},
+            [
+                "mix.final_ratio 0.1 has no effect: mix.schedule is learned",
+                "mix.schedule learned: the batches shown are those of the first ratio; it can change 9 times, after "
+                "each score (train.eval_steps 2)",
+            ],
+        ),
     ],
 )
 def test_what_is_left_out_or_without_effect_is_reported(prepared, kinds, mix, lines):
@@ -217,6 +231,39 @@ def test_fixed_ratios_are_tried_with_a_constant_schedule(prepared):
     assert without_zero_shot(prepared([(9, ["en"], ["en"])], mix, arms="none")) == []
     with pytest.raises(InputError, match=r"no cross pair, and mixing_ratio 0\.5 asks for cross batches"):
         prepared([(9, ["en"], ["en"])], mix)
+
+
+@pytest.mark.parametrize(
+    ("mix", "search"),
+    [
+        ({"schedule": "learned"}, {}),
+        ({}, {"learned": True, "arms": "none"}),
+        ({}, {"space": {"schedule": {"choice": ["constant", "learned"]}}, "arms": "none"}),
+    ],
+)
+def test_a_learned_mix_needs_both_kinds_of_batch_and_all_settings(study_file, prepared, mix, search):
+    kinds = [(9, ["en"], ["en"])]
+    with pytest.raises(InputError, match="no cross pair"):
+        prepared(kinds, {**mix, "mixing_ratio": 1.0}, **search)
+    dev = {"path": "newsroom:dev", "languages": ["en"]}
+    with pytest.raises(
+        InputError, match=r"benchmarks\.dev: has no cross and no multi setting, and a learned mix follows"
+    ):
+        run_preflight(
+            load_study(study_file(benchmarks={"dev": dev}, mix=mix, search={**search, "objective": "mono/AP"})),
+            searching=True,
+        )
+
+
+def test_a_study_with_a_learned_mix_is_scored_ten_times(prepared):
+    both = [(9, BOTH, BOTH)]
+    assert prepared(both).study.eval_steps == 7
+    assert prepared(both, {"schedule": "learned"}).study.eval_steps == 2
+    learned = prepared(both, learned=True).study
+    assert learned.eval_steps == learned.with_values({"mix.mixing_ratio": 0.2}).eval_steps == 2
+    assert prepared(both, {"schedule": "learned"}, train={"eval_steps": 5}).study.eval_steps == 5
+    few = notices(prepared(both, {"schedule": "learned"}, train={"eval_steps": 10}))
+    assert "a learned mix can change 1 times only: a smaller train.eval_steps lets it follow sooner" in few
 
 
 NODES = Shape((NodeType("head", 0, 0, None, 1, 1, head=True), NodeType("gpu", 8, 6, "A10G", 0, 3)), None)
