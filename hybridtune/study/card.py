@@ -67,6 +67,7 @@ def model_card(trained: Trained, pooled_alone: bool = True) -> str:
         pooled_alone=pooled_alone,
         language_vectors=LANGUAGE_VECTORS if trained.moved is not None else None,
         **{"study": study, "encoder": study.encoder, "mix": study.mix, "train": study.train},
+        mono_share=_mono_share(trained.table),
         front_matter=dump_yaml(_front_matter(trained, scored)).strip(),
         metrics=list(SHOWN),
         scores=[scores_row(name, scores) for name, scores in scored.items()],
@@ -196,6 +197,12 @@ def translated_from(translations: Sequence[TranslatedTexts]) -> dict[str, list[s
 def _public(path: str) -> str:
     """Return a path as the user gave it, but of one that starts at a machine's root or home only the last part."""
     return PurePosixPath(path).name if path.startswith(("/", "~", "file:")) else path
+
+
+def _mono_share(table: Sequence[Mapping[str, Any]]) -> float:
+    """Return the share of mono pairs in the question-passage pairs of a training, which is that of its batches."""
+    pairs = {kind: sum(row["pairs"] for row in table if row["kind"] == kind) for kind in ("mono", "cross")}
+    return float(pairs["mono"] / max(1, sum(pairs.values())))
 
 
 def _public_study(study: Study) -> Study:

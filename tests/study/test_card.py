@@ -222,6 +222,14 @@ def test_a_card_tells_arguments_versions_and_whom_to_cite():
     assert "eprint = {2408.10536}" in section(text, "Citation")
 
 
+def test_a_learned_mix_is_told_with_the_share_that_came_of_it():
+    """Of 2,000 question-passage pairs 1,600 were mono; what a search's other schedules end with is no matter of it."""
+    table = [*TABLE[:1], {**TABLE[1], "pairs": 400}, TABLE[3]]
+    mix = {"schedule": "learned", "mixing_ratio": 0.5, "final_ratio": 0.25, "align_share": 0.1}
+    text = model_card(Trained(study(mix=mix), ["de", "en"], 40, table, scores_of(0)))
+    assert "mixing ratio 0.5 at first, then set by the dev scores (0.8 over the whole training), the share of" in text
+
+
 def test_widths_and_lengths_are_told_where_they_matter():
     assert "truncate_dim" not in card()
     assert "truncate_dim=64)" in card(train={"matryoshka": [32, 64]})
