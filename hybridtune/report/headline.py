@@ -124,7 +124,9 @@ def headline(study: Study, result: Mapping[str, Any]) -> str:
         result: as `gain` takes it, with ``best``: a `TrialRow` as a dict.
     """
     metric, best = study.search.objective[0], result["best"]
-    won = "" if best["arm"] == TUNED else f"{TrialRow(**best).label}, of a fixed ratio, is best on {_named(metric)}; "
+    among = " of those that meet the constraints" if study.search.constraints else ""
+    best_of = f"{TrialRow(**best).label}, of a fixed ratio, is best{among} on {_named(metric)}; "
+    won = "" if best["arm"] == TUNED else best_of
     found = gain(study, result)
     if found is None:
         return won + _not_compared(metric, study, result)

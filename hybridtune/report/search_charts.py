@@ -17,6 +17,7 @@ from hybridtune.report.chart import MARKS, Chart, better, cell, marks, panels, r
 from hybridtune.report.colours import BLUE, GREY, ORANGE
 from hybridtune.report.record import StudyRecord, TrialRecord
 from hybridtune.report.text import counted, format_metric, plain_name, shorten
+from hybridtune.storage.feasibility import constraint_marks
 from hybridtune.storage.trial_rows import pareto_front
 
 ENOUGH = 8  # trials from which importances are drawn
@@ -33,10 +34,11 @@ def history(record: StudyRecord) -> Chart:
     goal, mode = record.goal, record.mode
     chart = Chart("history", "Optimisation history", ["trial", "number", "status", goal, "best so far"])
     pick, best = (max if mode == "max" else min), None
+    meet = constraint_marks(record.study, record.trials)
     scored = record.scored([goal])
     for trial in scored:
         value = trial.metrics[goal]
-        if trial.done:  # as Optuna draws it: others were scored at another step
+        if trial.done and meet.get(trial.id) != "no":  # as Optuna draws it: others were scored at another step
             best = value if best is None else pick(best, value)
         chart.rows.append([trial.label, trial.number, trial.status, rounded(goal, value), rounded(goal, best)])
     if record.optuna_study is None:
@@ -121,7 +123,8 @@ def parallel(record: StudyRecord) -> Chart:
         return chart.saying("Optuna has fewer than two completed trials with a searched mixing ratio.")
     with _quiet():
         figure = optuna.visualization.plot_parallel_coordinate(free, target=_first_value, target_name=goal)
-    figure.data = [trace for trace in figure.data if trace.mode == "lines"]
+    # With constraints Optuna dots the lines of trials that miss one, and adds two empty lines for its legend.
+    figure.data = [trace for trace in figure.data if trace.mode == "lines" and trace.y[0] is not None]
     heights = sorted((trace.y[0] for trace in figure.data), reverse=mode == "max")
     good = heights[(len(heights) - 1) // 4]
     for trace in figure.data:
@@ -137,6 +140,8 @@ def parallel(record: StudyRecord) -> Chart:
         f"Each line is one of {counted(len(figure.data), 'completed trial')}: its {goal} at the left, then its values. "
         "Orange has the best of them, blue is the rest of the best quarter."
     )
+    if record.study.search.constraints:
+        words += " Dotted ones miss a constraint."
     return chart.saying(words, figure)
 
 

@@ -1,3 +1,4 @@
+import dataclasses
 import hashlib
 import json
 import os
@@ -5,11 +6,12 @@ import socket
 import subprocess
 import sys
 
+import optuna
 import pytest
 
 from hybridtune.errors import InputError
+from hybridtune.report import search_charts, tables
 from hybridtune.report import sentences as words
-from hybridtune.report import tables
 from hybridtune.report.record import read_record
 from hybridtune.storage.trial_rows import pareto_front
 
@@ -206,3 +208,25 @@ def test_constraints_choose_the_best_and_are_shown(study_copy):
     assert {name for name, mark in marks.items() if mark is None} == {one.id for one in record.trials if not one.done}
     assert words.constraints(free) == ""
     assert "meets the constraints" not in tables.all_trials(free).columns
+
+
+def test_charts_of_a_study_with_constraints_are_drawn(study_copy):
+    """Optuna draws trials that miss a constraint apart, and adds lines without points for its legend."""
+    record = read_record(study_copy)
+    optuna_study = optuna.create_study(direction="maximize")
+    for ratio in (0.1, 0.4, 0.8):
+        optuna_study.add_trial(
+            optuna.trial.create_trial(
+                value=ratio,
+                params={"mixing_ratio": ratio},
+                distributions={"mixing_ratio": optuna.distributions.FloatDistribution(0, 1)},
+                user_attrs={"arm": "tuned"},
+                constraints={"0": ratio - 0.5},
+            )
+        )
+    search = record.study.search.model_copy(update={"constraints": ["multi/rank_distance <= 5"]})
+    study = record.study.model_copy(update={"search": search})
+    record = dataclasses.replace(record, study=study, optuna_study=optuna_study)
+    lines = search_charts.parallel(record).figure.data
+    assert sorted(line.line.dash for line in lines) == ["dot", "solid", "solid"]
+    assert search_charts.history(record).figure is not None
