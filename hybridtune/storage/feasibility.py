@@ -67,17 +67,12 @@ def missed(found: Sequence[Limit], row: TrialRow | SoupRow) -> float:
     return sum(max(0.0, limit.shortfall(row.metrics)) for limit in found)
 
 
-def meets(found: Sequence[Limit], metrics: Mapping[str, float]) -> bool:
-    """Return whether metrics meet all bounds."""
-    return all(limit.shortfall(metrics) <= 0 for limit in found)
-
-
 def eligible(found: Sequence[Limit], rows: Sequence[Row]) -> list[Row]:
     """Return the trials among which the best is chosen: those that meet all constraints; where none does, the nearest.
 
     Nearest is the one that misses least, the first of equals. Without constraints it is all.
     """
-    meet = [row for row in rows if meets(found, row.metrics)]
+    meet = [row for row in rows if not missed(found, row)]
     return meet or ([min(rows, key=lambda row: missed(found, row))] if rows else [])
 
 
@@ -106,7 +101,7 @@ def constraint_marks(study: Study, rows: Sequence[TrialRow]) -> dict[str, str]:
     found = limits(study, rows)
     if not found:
         return {}
-    return {row.id: "yes" if meets(found, row.metrics) else "no" for row in rows if row.status == "done"}
+    return {row.id: "no" if missed(found, row) else "yes" for row in rows if row.status == "done"}
 
 
 def constraint_metrics(study: Study) -> list[str]:
@@ -123,7 +118,7 @@ def constraint_line(study: Study, rows: Sequence[TrialRow], best: TrialRow) -> s
     if not found:
         return ""
     words = "; ".join(_words(limit, best) for limit in found)
-    if meets(found, best.metrics):
+    if not missed(found, best):
         return f"{best.label} meets search.constraints: {words}"
     return f"no trial meets search.constraints; {best.label} comes nearest: {words}"
 
