@@ -11,13 +11,13 @@ import numpy as np
 import optuna
 from optuna.trial import create_trial
 
-from hybridtune.config.names import FIXED_ARMS, TUNED
+from hybridtune.config.names import FILE_VALUES, FIXED_ARMS, SAME_VALUES, TUNED
 from hybridtune.config.study import Study
 from hybridtune.storage.soup_rows import SoupRow
 from hybridtune.storage.trial_rows import TrialRow
 
 ENDS = ("mono-only", "cross-only")  # the contestants between which the grid lies
-MEMBERS = (TUNED, *FIXED_ARMS)  # the contestants whose shares are proposed
+MEMBERS = (TUNED, *FIXED_ARMS, SAME_VALUES, FILE_VALUES)  # the contestants whose shares are proposed
 _DIGITS = 3  # of a proposed weight, so that a command line can hold it
 Proposed = Literal["grid", "equal", "sampler"]
 
