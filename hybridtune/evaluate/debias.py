@@ -38,9 +38,8 @@ CANDIDATES = (
     Candidate("shift", "shift"),
     Candidate("coral", "coral"),
     Candidate("coral-standardised", "coral", standardised=True),
-    Candidate("half-coral", "half-coral"),
-    Candidate("half-coral-standardised", "half-coral", standardised=True),
     Candidate("csls", "csls"),
+    Candidate("csls-standardised", "csls", standardised=True),
     Candidate("directions-5", "directions-5"),
     Candidate("directions-10", "directions-10"),
 )

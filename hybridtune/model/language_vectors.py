@@ -28,7 +28,7 @@ _METADATA, _FORMAT = "hybridtune", "language vectors 1"
 
 Side = Literal["queries", "passages"]
 SIDES: tuple[Side, ...] = get_args(Side)
-Method = Literal["together", "apart", "shift", "coral", "half-coral", "directions-5", "directions-10", "csls"]
+Method = Literal["together", "apart", "shift", "coral", "directions-5", "directions-10", "csls"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
 
@@ -199,7 +199,6 @@ def fit_language_vectors(method: Method, texts: Texts, encoder: str = "") -> Lan
     - apart: queries and passages have a mean each, for in most encoders the two sides lie apart.
     - shift: passages alone move, from their language's mean to the mean over languages; queries stay.
     - coral: together, and then each language's covariance is brought to the mean covariance of all.
-    - half-coral: coral with the mean of both in place of a language's own covariance, which moves and presumes less.
     - directions-k: the k leading directions in which the languages' means differ are removed from every vector.
     - csls: together, and half of a passage's mean similarity to its `NEAREST` fitted queries is taken off its scores.
 
@@ -238,8 +237,8 @@ def fit_language_vectors(method: Method, texts: Texts, encoder: str = "") -> Lan
         step = {language: mean - together[COMMON] for language, mean in together.items()}
         return replace(fitted, offsets={"passages": step})
     fitted = replace(fitted, offsets=dict.fromkeys(map(str, SIDES), together))
-    if method in ("coral", "half-coral"):
-        return replace(fitted, maps=_to_common_covariance(*every, means, 0.5 if method == "half-coral" else 1.0))
+    if method == "coral":
+        return replace(fitted, maps=_to_common_covariance(*every, means))
     if method == "csls":
         if "queries" not in texts:
             raise ValueError("csls is fitted on queries, and there is none")
@@ -287,19 +286,17 @@ def _without_directions(means: Mapping[str, Float32], directions: int) -> Float3
 
 
 def _to_common_covariance(
-    vectors: Float32, languages: Sequence[str], means: Mapping[str, Float32], own: float
+    vectors: Float32, languages: Sequence[str], means: Mapping[str, Float32]
 ) -> dict[str, Float32]:
     """Return a map [D, D] a language: from the covariance of its texts, less their mean and of unit length, to all's.
 
-    That of all is the mean over the languages' covariances; a language's counts ``own``, in (0, 1], and that of all the
-    rest.
+    That of all is the mean over the languages' covariances.
     """
     names, spoken = sorted(means), np.asarray(languages)
     centred = {name: _unit(vectors[spoken == name].astype(np.float64) - means[name]) for name in names}
     covariances = {name: _covariance(texts) for name, texts in centred.items()}
-    common = np.mean(list(covariances.values()), axis=0)
-    root, mixed = _power(common, 0.5), {name: own * covariances[name] + (1 - own) * common for name in names}
-    return {name: (root @ _power(mixed[name], -0.5)).astype(np.float32) for name in names}
+    common = _power(np.mean(list(covariances.values()), axis=0), 0.5)
+    return {name: (common @ _power(covariances[name], -0.5)).astype(np.float32) for name in names}
 
 
 def _covariance(centred: Float32) -> Float64:

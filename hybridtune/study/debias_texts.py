@@ -25,7 +25,7 @@ from hybridtune.model.language_vectors import LanguageVectors, Method, fit_langu
 from hybridtune.study.encoded import check_model, encoded_texts
 from hybridtune.study.evaluate_model import EvaluationOptions
 
-METHODS: tuple[Method, ...] = ("together", "coral", "half-coral", "directions-5", "directions-10")
+METHODS: tuple[Method, ...] = ("together", "coral", "directions-5", "directions-10")
 _SHOWN = ("mean_distance", "probe_accuracy")
 
 

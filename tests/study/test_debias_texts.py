@@ -65,7 +65,7 @@ def test_what_a_language_adds_shrinks_and_no_ranking_is_promised(file, tmp_path,
     assert (result["chosen"], fitted.method, fitted.encoder) == ("together", "together", "abc")
     assert fitted.texts == {"passages": dict.fromkeys(NAMES, 80)}
     debias_tables({**result, "file": None, "lines": "import faiss"}, Screen(to_stderr=False))
-    assert "half-coral" in capsys.readouterr().out
+    assert "directions-10" in capsys.readouterr().out
     with pytest.raises(InputError, match="--method apart: needs queries and answers"):
         debiasing.debias_texts(options, "texts", texts, tmp_path, said, "apart", False)
     with pytest.raises(InputError, match="all texts are in one language"):
