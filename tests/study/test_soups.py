@@ -2,17 +2,20 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from made_study import LANGUAGES, made_scores
+from object_store import use_memory_store
 from safetensors.torch import save_file
 from small_study import small_study
 
 from hybridtune.callbacks import StudyCallback
 from hybridtune.errors import InputError
 from hybridtune.metrics.metrics import Scores
+from hybridtune.storage.files import upload
 from hybridtune.storage.soup_rows import SCORES, SoupRow, read_soups
 from hybridtune.storage.trial_rows import TrialRow
 from hybridtune.study.soups import Kitchen, chosen_soup, score_repeats, score_soups, soup_result, soup_scores
@@ -106,6 +109,19 @@ def test_a_study_that_goes_on_scores_no_soup_twice(made):
     assert again == first
     last, encoded, started = scored(kitchen)
     assert (last, encoded, started) == (first, [], 0)  # no evaluator was started for nothing
+
+
+def test_checkpoints_at_a_url_are_fetched_and_averaged(made, tmp_path, monkeypatch):
+    use_memory_store(monkeypatch)
+    monkeypatch.setenv("HYBRIDTUNE_CACHE", str(tmp_path / "cache"))
+    kitchen = made(1)
+    for row in kitchen.contestants.values():
+        remote = f"memory://bucket/study/trials/{row.id}/fit/checkpoint_0000030?region=none"
+        upload(Path(row.checkpoint), remote)
+        row.checkpoint = remote
+    (row,), encoded, _ = scored(kitchen)
+    assert encoded == [0.5]
+    assert set(row.checkpoints.values()) == {"checkpoint_0000030"}
 
 
 def test_other_trials_another_benchmark_or_another_grid_are_scored_anew(made, tmp_path):
