@@ -13,6 +13,7 @@ import torch
 from ray import cloudpickle
 from small_study import small_study
 
+from hybridtune.data.segments import Segment
 from hybridtune.errors import FitError, InputError
 from hybridtune.evaluate.service import Placement
 from hybridtune.model.loss import LossOutput
@@ -179,3 +180,16 @@ def test_losses_beside_the_contrastive_one_are_means_of_pair_batches_too():
         "loss": 2.0,
         "negatives": 0.0,
     }
+
+
+def test_all_workers_go_on_by_the_segments_of_the_first(monkeypatch):
+    """Rank 0 has scored; what another worker holds was made before that."""
+    made, told = (Segment(0, 0.5),), (Segment(0, 0.5), Segment(4, 0.3))
+    learned = small_study(mix={"schedule": "learned"}, train={"batch_size": 8, "max_steps": 8})
+    asked = []
+    monkeypatch.setattr(loop, "broadcast_from_rank_zero", lambda segments: asked.append(segments) or told)
+    assert loop._shared_segments(Progress(segments=made), learned, workers=2) == told
+    assert asked == [made]
+    assert loop._shared_segments(Progress(segments=told), learned, workers=1) == told
+    assert loop._shared_segments(Progress(), STUDY, workers=2) == ()
+    assert asked == [made]  # a mix that is not learned waits for nobody
