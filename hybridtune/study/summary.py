@@ -186,6 +186,14 @@ def _left_out(preflight: Preflight) -> list[str]:
         unread = sorted(set(corpus.languages) - plan.languages("align"))
         if unread:
             lines.append(f"left out of align batches: {', '.join(unread)} (no translation that the teacher can read)")
+    if preflight.study.scored_by_teacher and plan.teacher_columns:
+        both = [(side[:, plan.teacher_columns] >= 0).any(axis=1) for side in (corpus.queries, corpus.passages)]
+        unscored = int(np.count_nonzero(paired & ~(both[0] & both[1])))
+        if unscored:
+            lines.append(
+                f"left out of train.distil: {unscored:,} of {int(np.count_nonzero(paired)):,} groups, which have no "
+                "query or no passage in train.teacher_languages"
+            )
     if plan.held_out_pairs:
         held = ", ".join(plan.held_out_pairs)
         lines.append(f"held out, though the data has them: {held} (data.unseen_pairs, or a weight of 0)")

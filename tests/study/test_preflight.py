@@ -23,11 +23,23 @@ def rows(*kinds):
 def prepared(study_file, groups_file):
     """Prepares a study of handmade groups and of the benchmark `newsroom:dev`."""
 
-    def make(kinds, mix=(), space=None, searching=True, batch_size=4, train=(), resources=(), shape=None, **search):
+    def make(
+        kinds,
+        mix=(),
+        space=None,
+        searching=True,
+        batch_size=4,
+        train=(),
+        resources=(),
+        shape=None,
+        encoder=None,
+        **search,
+    ):
         data = {"train": str(groups_file(rows(*kinds), "train.jsonl"))}
         train = {"batch_size": batch_size, "max_steps": 20, **dict(train)}
         search = {**search, "space": {"temperature": {"loguniform": [0.01, 0.1]}} if space is None else space}
         sections = {"data": data, "mix": dict(mix), "train": train, "search": search, "resources": dict(resources)}
+        sections |= {} if encoder is None else {"encoder": encoder}
         return run_preflight(load_study(study_file(**sections)), searching, shape)
 
     return make
@@ -146,6 +158,15 @@ def test_training_that_changes_nothing_is_reported(prepared, train, mix, lines):
 def test_consistency_needs_queries_in_two_languages(prepared, queries, told):
     line = "train.consistency has no effect: no training group has its query in two languages"
     assert without_zero_shot(prepared([(9, queries, BOTH)], train={"consistency": 0.1})) == [line] * told
+
+
+@pytest.mark.parametrize(("languages", "told"), [(["en"], True), (["de", "en"], False), ([], False)])
+def test_groups_whose_scores_the_teacher_cannot_give_are_counted(prepared, tiny, languages, told):
+    train = {"distil": "kl", "teacher": str(tiny[0]), "teacher_languages": languages}
+    line = "left out of train.distil: 5 of 14 groups, which have no query or no passage in train.teacher_languages"
+    small = {"encoder": {"name": str(tiny[0]), "query_length": 16, "passage_length": 24}}
+    found = prepared([(9, BOTH, BOTH), (5, ["de"], BOTH)], train=train, **small)
+    assert [notice for notice in notices(found) if "train.distil" in notice] == [line] * told
 
 
 def test_languages_that_the_teacher_cannot_read_are_reported(prepared):
