@@ -12,6 +12,7 @@ from hybridtune.config.validation import check
 from hybridtune.metrics import metrics
 from hybridtune.metrics.per_query import read_per_query, write_per_query
 from hybridtune.report.contestants import Scored, compare_contestants
+from hybridtune.storage.soup_rows import SOUPS, SoupRow, soup_content
 from hybridtune.storage.study_folder import FORMAT
 
 LANGUAGES = ("de", "en", "sw")
@@ -167,6 +168,23 @@ def ledger(folder, name, goals, rows):
         study.add_trial(trial)
 
 
+def made_soups(folder, rows, goals, languages):
+    """What a result holds of the averages of the first mono-only and the first cross-only trial."""
+    first = {arm: next(row["id"] for row in rows if row["arm"] == arm) for arm in ("mono-only", "cross-only")}
+    soups = []
+    for number in range(3):
+        home = folder / SOUPS / f"{number:04d}"
+        scores = made_scores(70 + number, STEPS[-1], (3 - number) / 4, languages, home)
+        weights = dict(zip(first, (3.0 - number, 1.0 + number), strict=True))
+        checkpoints = dict.fromkeys(first, f"checkpoint_{STEPS[-1]:07d}")
+        row = SoupRow(home.name, weights, first, checkpoints, "dev", "grid", scores["metrics"])
+        (home / "scores.json").write_text(json.dumps(soup_content(row, scores)), encoding="utf-8")
+        soups.append(dataclasses.asdict(row))
+    sign = -1 if goals[0].endswith("rank_distance") else 1
+    best = max(soups, key=lambda row: sign * row["metrics"][goals[0]])
+    return {"rows": soups, "best": best["id"], "wins": False, "model": None}
+
+
 def write_result(folder, goals, rows, languages):
     """What a study ends with: the best of the first goal, the front, the scores on a test benchmark."""
     done = [row for row in rows if row["status"] == "done"]
@@ -188,6 +206,7 @@ def write_result(folder, goals, rows, languages):
         "test": {**test, "training_pairs": None, "pairs": [], "groups": {}},
         "trials": rows,
         **made_contestants(folder, done, goals, languages),
+        "soups": made_soups(folder, done, goals, languages),
     }
     (folder / "result.json").write_text(json.dumps(result), encoding="utf-8")
 
