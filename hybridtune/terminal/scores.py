@@ -68,7 +68,7 @@ def agnosticism_table(sides: Mapping[str, Mapping[str, Any]]) -> Table:
             )
         }
         rows.append({"vectors of": side, "texts": f"{found['texts']:,}", **shown})
-    return plain_table(rows, "vectors: distance of language means in units of the spread; a linear probe; nearest text")
+    return plain_table(rows, "direct measures of the vectors")
 
 
 def _other_means(result: Mapping[str, Any]) -> str:
