@@ -133,11 +133,12 @@ def test_drawing_takes_turns_from_any_start(most):
 
 def negatives_of(plan, specs, rows, most):
     """[n, slots] text numbers, -1 behind the last one, and [n, slots] answer sets, of a worker's hard negatives."""
-    numbers, answer_sets = _texts(plan, specs, rows, most)
+    texts = _texts(plan, specs, rows, most)
+    numbers, answer_sets = texts.numbers, texts.answer_sets
     size = rows.stop - rows.start
     assert (numbers[:, : 2 * size] >= 0).all()
     assert answer_sets.shape == (len(specs), size * most)
-    return numbers[:, 2 * size :].tolist(), answer_sets.tolist()
+    return numbers[:, 2 * size : (2 + most) * size].tolist(), answer_sets.tolist()
 
 
 def planned(numbered):
