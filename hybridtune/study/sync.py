@@ -33,7 +33,7 @@ _DATABASE, _JOURNAL = ".db", "optuna.log"
 _TEMPORARY = (".new", ".lock", "-journal", "-wal", "-shm", ".swp")  # ends of names
 STAMP = "mirror.json"  # at the location: which home it follows, and the files that came from there
 _OWN_STAMP = ".mirror.json"  # in the home: its id
-_PUBLISHED = ("store", "encoders")  # what nodes download
+_PUBLISHED = ("store", "encoders", "teachers")  # what nodes download
 _ELSEWHERE = ("dashboard.txt", "dashboard.token", STAMP)  # of this machine alone, or of the location alone
 EVERY_SECONDS, LOOK_SECONDS = 30.0, 1.0
 LAST_TRIES = 3
@@ -244,7 +244,7 @@ def is_synced(name: str) -> bool:
     """Return whether a file of the home, by its path in it, is one that the location gets from there.
 
     Not: hidden and temporary files, what nodes write to the location themselves (checkpoints) or download from there
-    (``store/``, ``encoders/``), and addresses on this machine.
+    (``store/``, ``encoders/``, ``teachers/``), and addresses on this machine.
     """
     *folders, last = name.split("/")
     if "fit" in folders or (folders and folders[0] in _PUBLISHED):

@@ -342,6 +342,7 @@ def test_on_an_s3_server(tmp_path, memory, other_machine):
         "best/model.safetensors": True,
         "encoder/config.json": True,
         "encoders/0123/config.json": False,
+        "teachers/0123/vectors.npy": False,
         "store/0123/tokens.npy": False,
         "trials/0001/plan.json": True,
         "trials/0001/fit/checkpoint_0000004/state.json": False,
