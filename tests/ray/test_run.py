@@ -166,7 +166,7 @@ def test_the_same_command_goes_on_to_the_end(finished, result, interrupted):
     assert finished.returncode == 0, finished.stderr
     assert finished.stdout.count("\n") == 1  # one JSON object and nothing else
     told = {"study", "objective", "best", "trials", "front", "test", "model", "repeats", "headline", "report"}
-    told |= {"contestants", "contestant_scores", "reference", "soups"}
+    told |= {"contestants", "contestant_scores", "reference", "soups", "ended", "constraints"}
     assert told == result.keys()
     kept = {row["id"]: row for row in interrupted.rows}
     assert {trial["id"]: trial for trial in result["trials"] if trial["id"] in kept} == kept  # not trained again
@@ -247,11 +247,12 @@ def test_every_contestant_is_repeated_with_another_seed(result, folder):
     repeats = result["repeats"]
     assert json.loads((folder / "repeats.json").read_text(encoding="utf-8")) == repeats
     assert repeats["seeds"] == [4]  # the study's is 3
-    assert repeats["contestants"].keys() == result["contestants"].keys()
+    assert list(repeats["contestants"]) == [*result["contestants"], "soup"]
+    assert (folder / "repeats" / "soups" / "soup-s1" / "per_query.parquet").is_file()
     for who, one in repeats["contestants"].items():
         assert not one["failed"]
         assert one["metrics"]["balanced/AP"]["by_seed"].keys() == {"4"}
-        assert (folder / "repeats" / "trials" / f"{who}-s1" / "plan.json").is_file()
+        assert (folder / "repeats" / "trials" / f"{who}-s1" / "plan.json").is_file() == (who != "soup")
     assert "with the file's values on balanced/AP (1 seed each): " in result["headline"]
     assert "<h1" in (folder / "report.html").read_text(encoding="utf-8")
 
@@ -323,7 +324,10 @@ def test_a_study_that_has_ended_scores_other_soups_and_trains_nothing(command, e
     found = json.loads(again.stdout)
     assert [row["weights"] for row in found["soups"]["rows"]] == [{"mono-only": 1.0, "cross-only": 1.0}]
     assert [path.name for path in (folder / "soups").iterdir()] == ["0000"]
-    assert {**found, "soups": None, "contestant_scores": None} == {**result, "soups": None, "contestant_scores": None}
+    of_soups = ("soups", "contestant_scores", "repeats")
+    assert {key: found[key] for key in found if key not in of_soups} == {
+        key: result[key] for key in result if key not in of_soups
+    }
 
 
 def test_a_soup_that_is_merged_by_command_has_the_figures_that_the_study_gave_it(environment, folder):

@@ -18,6 +18,7 @@ from hybridtune.metrics.metrics import Scores
 from hybridtune.storage.files import upload
 from hybridtune.storage.soup_rows import SCORES, SoupRow, read_soups
 from hybridtune.storage.trial_rows import TrialRow
+from hybridtune.study.folder import open_study_folder
 from hybridtune.study.soups import Kitchen, chosen_soup, score_repeats, score_soups, soup_result, soup_scores
 
 GOAL = "balanced/AP"
@@ -190,6 +191,20 @@ def test_the_best_soup_is_made_of_each_seeds_own_trainings_and_kept(made, tmp_pa
     again = Service()
     assert score_repeats(kitchen, soup, repeats, lambda: again, Progress()) == found
     assert again.encoded == []
+
+
+def test_a_study_that_has_ended_goes_on_where_its_soups_are_others_and_stays_the_same_study(tmp_path):
+    folder = open_study_folder(small_study(search={"soups": 2}), tmp_path / "study")
+    result = folder / "result.json"
+    result.write_text("{}")
+    assert open_study_folder(small_study(search={"soups": 2}), folder) == folder
+    assert result.exists()
+    for search in ({"soups": 3}, {"soups": 3, "soup_trials": 4}, {}):
+        result.write_text("{}")
+        assert open_study_folder(small_study(search=search), folder) == folder
+        assert not result.exists()
+    with pytest.raises(InputError, match="holds another study"):
+        open_study_folder(small_study(search={"trials": 3}), folder)
 
 
 def row_of(name, value, goal=GOAL):
