@@ -12,7 +12,7 @@ from small_study import small_study
 
 from hybridtune.errors import InputError
 from hybridtune.model.packing import TokenRows
-from hybridtune.model.projection import orthogonal
+from hybridtune.model.projection import orthogonal, write_projected
 from hybridtune.train.feed import DeviceBatch
 from hybridtune.train.optimizer import learning_rate_share
 from hybridtune.train.progress import Clock, Progress
@@ -167,6 +167,21 @@ def test_an_align_batch_draws_translations_to_the_vectors_of_the_teacher(tiny, w
         students = F.normalize(torch.cat([training.model(chunk) for chunk in batch.chunks]) @ weight.T, dim=1)
     expected = 1 - (students * taught.repeat(2, 1)).sum(1).mean()
     assert float(training.step(batch).loss) == pytest.approx(float(expected), abs=1e-5)
+
+
+def test_a_kept_projection_is_trained_with_the_encoder_and_served(tiny, tmp_path):
+    source, encoder, tokenizer = tiny
+    write_projected(str(source), encoder, tokenizer.pad_id, TEACHER, 5, tmp_path / "start")
+    study = study_of({"align_share": 0.5}, dropout=0.0, teacher="x", teacher_projection="kept")
+    training = TrainingStep(study, str(tmp_path / "start"), tokenizer.pad_id, CPU, rank=0, teacher_width=TEACHER)
+    before = training.model.plain_state()["heads.0.linear.weight"].clone()
+    batch = device_batch(0, kind="align")
+    losses = [float(training.step(batch).loss) for _ in range(6)]
+    assert losses[-1] < losses[0]
+    snapshot = training.snapshot()
+    assert "projection" not in snapshot.training
+    assert snapshot.weights["heads.0.linear.weight"].shape == (TEACHER, 16)
+    assert not torch.equal(snapshot.weights["heads.0.linear.weight"], before)
 
 
 @pytest.mark.parametrize("kind", ["kl", "margin_mse"])
