@@ -26,12 +26,12 @@ def first_study(shared_ray, tmp_path_factory):
         yield found, run_study(study, folder / "out")
 
 
-def test_the_test_part_is_scored_in_every_language_and_was_not_trained_on(first_study):
+def test_the_test_part_is_scored_in_every_language(first_study):
     found, result = first_study
     test = result.result["test"]
     assert set(test["per_language"]["multi"]) == set(PAIRS)
     assert 0 < test["counts"]["passages"] < found["grouped"]["mono"] / 5  # of a tenth of the groups
-    assert test["training_pairs"]["en-en"] <= PAIRS["en"] * 0.9
+    assert 0 < sum(test["training_pairs"].values()) <= 4 * found["batch_size"]  # of the steps of one training
     assert (result.folder / "report.html").is_file()
 
 
