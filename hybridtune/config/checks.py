@@ -5,10 +5,11 @@ from collections.abc import Iterator, Mapping
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from hybridtune.config.constraints import parse_constraint
-from hybridtune.config.fields import Data, Mix, Part, Seed, Train
+from hybridtune.config.fields import Data, Mix, Part, Seed
 from hybridtune.config.names import ENDING, short_name
 from hybridtune.config.search import Search
 from hybridtune.config.space import DATA_SET_WEIGHTS, corners, full_name, in_order, not_searchable, put_value
+from hybridtune.config.training import Train
 from hybridtune.config.validation import reason
 from hybridtune.errors import nearest
 

@@ -8,8 +8,9 @@ from typing import Annotated, Any, TypeVar
 from pydantic import ConfigDict, Field, field_validator, model_serializer, model_validator
 from pydantic import SerializerFunctionWrapHandler as Handler
 
-from hybridtune.config.fields import A_LIST_IS_A_RANGE, Mix, Part, Train
+from hybridtune.config.fields import A_LIST_IS_A_RANGE, Mix, Part
 from hybridtune.config.names import short_name
+from hybridtune.config.training import Train
 from hybridtune.errors import nearest
 
 Value = TypeVar("Value")

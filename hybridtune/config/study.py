@@ -19,11 +19,11 @@ from hybridtune.config.fields import (
     Part,
     Resources,
     Seed,
-    Train,
 )
 from hybridtune.config.names import LEARNED
 from hybridtune.config.search import Search, fill_variables
 from hybridtune.config.space import put_value
+from hybridtune.config.training import Train
 from hybridtune.config.validation import check, mistakes
 from hybridtune.config.yaml_text import YAMLError, dump_yaml, parse_yaml, yaml_mistake
 from hybridtune.errors import InputError
@@ -99,14 +99,14 @@ class Study(Part):
 
     @property
     def teacher_key(self) -> str | None:
-        """What tells the teacher from others that a search may try; None: nothing is taught."""
+        """Return the key of the teacher among all that a search may try; None: nothing is taught."""
         if not (self.mix.align_share or self.scored_by_teacher):
             return None
         return self.train.teacher or f"the starting encoder, pooled by {self.encoder.pooling}"
 
     @property
     def scored_by_teacher(self) -> bool:
-        """Whether a teacher's scores of mono and cross batches are learnt."""
+        """Return whether a teacher's scores of mono and cross batches are learnt."""
         return self.train.distil is not None and self.train.teacher is not None
 
     @property
@@ -117,7 +117,7 @@ class Study(Part):
 
     @property
     def has_learned_mix(self) -> bool:
-        """Whether some training of the study has a mix that follows its scores: all are then scored as often."""
+        """Return whether some training of the study has a mix that follows its scores: all are then scored as often."""
         searched = self.search.space.get("mix.schedule")
         learned = searched is not None and LEARNED in searched.ends()
         return learned or self.search.learned or self.mix.schedule == LEARNED

@@ -14,7 +14,7 @@ SIDES: tuple[Literal["queries", "passages"], ...] = ("queries", "passages")
 
 @dataclass
 class TextSample:
-    """Of every language and side at most ``size`` distinct texts: those with the smallest digests, in any order."""
+    """A sample of at most ``size`` distinct texts of every language and side: those with the smallest digests."""
 
     size: int = SAMPLE
     counts: dict[tuple[str, str], int] = field(default_factory=dict)  # (side, language) -> texts, repeated ones too

@@ -8,6 +8,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -40,15 +41,15 @@ class Pool:
     folder: Path
     moved_by: LanguageVectors | None = None
 
-    @property
+    @cached_property
     def home(self) -> Path:
-        """The folder of the scores and counts."""
+        """The folder of the scores and counts; the digest in its name is of all that moves vectors, and taken once."""
         moved = self.moved_by
         return self.folder if moved is None else self.folder / "moved" / moved.digest()[:16]
 
     @property
     def standardised(self) -> bool:
-        """Whether scores are standardised."""
+        """Return whether scores are standardised."""
         return self.moved_by is not None and self.moved_by.standardised
 
     def blocks(self) -> list[Block]:

@@ -83,32 +83,15 @@ def status(folder: Path) -> dict[str, Any]:
     Raises:
         InputError: the folder holds no search, or nothing but the record of a launch that is not this user's.
     """
-    job = notice = None
-    if (folder / LAUNCH).exists():
-        from hybridtune.launch.attach import job_summary  # heavy: it asks the cluster
-
-        study_file = folder / "study.yaml"
-        try:
-            job = job_summary(folder)
-        except InputError as error:
-            if not study_file.exists():
-                raise
-            notice = str(error)
-        if not study_file.exists():
-            return {"study": str(folder), "job": job}
-    study = read_study(folder)
-    result = _result(folder)
+    job, notice = _job(folder)
+    if job is not None and not (folder / "study.yaml").exists():
+        return {"study": str(folder), "job": job}
+    study, result = read_study(folder), _result(folder)
     if result is None:
-        now = read_running(folder)
-        state = CUT_OFF
-        if now is not None and now.alive is not False:
-            state = RUNNING if now.alive else ELSEWHERE
-        elif now is None and ray_address(folder):  # between the phases of a study no search runs, but its Ray does
-            state = RUNNING
-        rows = read_rows(folder, running=True)
+        state, rows = _state(folder), read_rows(folder, running=True)
         best = _best(study, rows)
     else:
-        rows, state = [TrialRow(**trial) for trial in result["trials"]], ENDED
+        state, rows = ENDED, [TrialRow(**trial) for trial in result["trials"]]
         best = next(row for row in rows if row.id == result["best"]["id"])
     soups = read_soups(folder)
     soup = best_soup(study, rows, soups)
@@ -136,6 +119,33 @@ def status(folder: Path) -> dict[str, Any]:
         "headline": result.get("headline") if result else None,
         "go_on": again if state == CUT_OFF else None,
     } | {key: value for key, value in (("job", job), ("notice", notice)) if value is not None}
+
+
+def _job(folder: Path) -> tuple[dict[str, Any] | None, str | None]:
+    """Return the job of a launched study, see `attach.job_summary`, or why it is not known; two times None of others.
+
+    Raises:
+        InputError: it is not known, and the study has not written anything either.
+    """
+    if not (folder / LAUNCH).exists():
+        return None, None
+    from hybridtune.launch.attach import job_summary  # heavy: it asks the cluster
+
+    try:
+        return job_summary(folder), None
+    except InputError as error:
+        if not (folder / "study.yaml").exists():
+            raise
+        return None, str(error)
+
+
+def _state(folder: Path) -> str:
+    """Return the state of a study that has no result yet, by the process that runs it."""
+    now = read_running(folder)
+    if now is not None and now.alive is not False:
+        return RUNNING if now.alive else ELSEWHERE
+    # Between the phases of a study no search runs, but its Ray does.
+    return RUNNING if now is None and ray_address(folder) else CUT_OFF
 
 
 def status_table(found: dict[str, Any], screen: Screen) -> None:

@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hybridtune.config.fields import Encoder, Train
+from hybridtune.config.fields import Encoder
+from hybridtune.config.training import Train
 from hybridtune.config.validation import check
 from hybridtune.metrics.arrays import Float32, Int32
 from hybridtune.model import adapters, packing

@@ -38,7 +38,7 @@ Texts = Mapping[Side, tuple[Float32, Sequence[str]]]
 
 @dataclass(frozen=True, eq=False)
 class LanguageVectors:
-    """What was fitted: a vector is taken off each text, by side and language, then a map is applied; unit length again.
+    """A fitted method: a vector is taken off each text, by side and language, then a map is applied; unit length again.
 
     Attributes:
         method: by which it was fitted; none: no vector moves.

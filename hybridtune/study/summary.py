@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from hybridtune.config.fields import Mix, Train
+from hybridtune.config.fields import Mix
 from hybridtune.config.names import ENDING, LEARNED
 from hybridtune.config.study import Study
+from hybridtune.config.training import Train
 from hybridtune.data.corpus import Corpus
 from hybridtune.data.plan import HybridPlan, describe
 from hybridtune.data.store import outdated_stores, store_root

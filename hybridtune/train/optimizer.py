@@ -7,7 +7,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from hybridtune.config.fields import Train
+from hybridtune.config.training import Train
 from hybridtune.errors import InputError
 from hybridtune.model.adapters import transformer_layers
 from hybridtune.model.encoder import DualEncoder

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from hybridtune.config.fields import Mix, Train
+from hybridtune.config.fields import Mix
 from hybridtune.config.study import Study
+from hybridtune.config.training import Train
 from hybridtune.data.learned_mix import first_segment, next_segment
 from hybridtune.data.segments import DevScores, Segment, read_segments
 from hybridtune.metrics.metrics import direction

@@ -2,8 +2,9 @@ import pytest
 from pydantic import ValidationError
 from small_study import small_study
 
-from hybridtune.config.fields import BenchmarkSource, Data, Train
+from hybridtune.config.fields import BenchmarkSource, Data
 from hybridtune.config.languages import canonical_code, is_language, language_code, readings
+from hybridtune.config.training import Train
 from hybridtune.data.readers.languages import SCRIPTS, mixed_up
 from hybridtune.data.readers.native import parse_group
 from hybridtune.data.readers.records import Text

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from hybridtune.config.fields import Train
+from hybridtune.config.training import Train
 from hybridtune.errors import InputError
 from hybridtune.model.adapters import embedding_modules, transformer_layers
 from hybridtune.model.encoder import load_encoder, prepare_for_training

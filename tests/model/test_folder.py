@@ -10,7 +10,8 @@ import tokenizers
 import torch
 import transformers
 
-from hybridtune.config.fields import Encoder, Train
+from hybridtune.config.fields import Encoder
+from hybridtune.config.training import Train
 from hybridtune.model.encoder import load_encoder, prepare_for_training
 from hybridtune.model.folder import save_folder, with_folder_settings
 from hybridtune.model.tokenizer import pretrained_tokenizer

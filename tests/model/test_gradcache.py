@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from hybridtune.config.fields import Train
+from hybridtune.config.training import Train
 from hybridtune.model.encoder import load_encoder, prepare_for_training
 from hybridtune.model.gradcache import backward
 from hybridtune.model.loss import LearnedTemperature, info_nce

@@ -8,7 +8,7 @@ import pytest
 import torch
 from layouts import LAYOUTS, LONG, TEXTS
 
-from hybridtune.config.fields import Train
+from hybridtune.config.training import Train
 from hybridtune.model.encoder import DualEncoder, prepare_for_training
 from hybridtune.model.folder import save_folder
 

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from hybridtune.config.fields import Train
+from hybridtune.config.training import Train
 from hybridtune.errors import InputError
 from hybridtune.model.encoder import load_encoder, prepare_for_training
 from hybridtune.model.packing import TokenRows

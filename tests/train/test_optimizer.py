@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from hybridtune.config.fields import Train
+from hybridtune.config.training import Train
 from hybridtune.errors import InputError
 from hybridtune.model.encoder import load_encoder, prepare_for_training
 from hybridtune.model.packing import TokenRows

@@ -10,7 +10,7 @@ import torch.distributed as dist
 import torch.multiprocessing
 from safetensors.torch import load_file
 
-from hybridtune.config.fields import Train
+from hybridtune.config.training import Train
 from hybridtune.model import gradcache
 from hybridtune.model.encoder import load_encoder, prepare_for_training
 from hybridtune.model.loss import LearnedTemperature, info_nce
