@@ -7,7 +7,6 @@ compares them.
 """
 
 import dataclasses
-import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -27,6 +26,7 @@ from hybridtune.metrics.metrics import Scores
 from hybridtune.metrics.per_query import FILE as PER_QUERY
 from hybridtune.metrics.per_query import read_per_query
 from hybridtune.model.language_vectors import SIDES, LanguageVectors, Side, fit_language_vectors
+from hybridtune.model.soup import weights_digest
 from hybridtune.report.contestants import FOLDER, Scored, compare_contestants
 from hybridtune.storage.trial_rows import TrialRow
 from hybridtune.study.folder import write_json
@@ -164,7 +164,7 @@ class _Scoring:
         if contestant.soup is not None:
             study, state = contestant.soup.study, contestant.soup.state
         pooling = study.encoder.pooling
-        weights = _digest(state, pooling)
+        weights = f"{weights_digest(state)}, pooled by {pooling}"
         centred = f", centred by {TEXTS} texts" if contestant.centred else ""
         key = {"weights": weights + centred, "benchmark": self.service.ready().digest}
         before = self._scored_before(key)
@@ -209,15 +209,6 @@ def _copy(before: Path, home: Path) -> None:
     (home / SCORES).unlink(missing_ok=True)
     for name in (PER_QUERY, SCORES):  # in the order of `scores`
         shutil.copy(before / name, home / name)
-
-
-def _digest(state: State, pooling: str) -> str:
-    """Return a digest of weights and of how they are used."""
-    digest = hashlib.sha256(pooling.encode())
-    for name in sorted(state):
-        digest.update(f"{name} {state[name].dtype} {state[name].shape}".encode())
-        digest.update(state[name].tobytes())
-    return digest.hexdigest()
 
 
 def contestant_scores(
