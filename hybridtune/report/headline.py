@@ -24,8 +24,9 @@ class Share:
     """A part of the gain over the strongest fixed ratio, on the first objective.
 
     Where it was trained with fresh seeds, ``half`` is half its 95 % interval, and ``p`` that of the paired test over
-    topics or documents; else both are None. A part is credited where ``verdict`` is ``better``. ``not_above`` names the
-    contestant over which the gain is not shown, though it is over the ratio with the same values.
+    topics or documents, of a setting corrected for the three settings; else both are None. A part is credited where
+    ``verdict`` is ``better``. ``not_above`` names the contestant over which the gain is not shown, though it is over
+    the ratio with the same values.
     """
 
     amount: float
@@ -40,8 +41,8 @@ class Gain:
     """The tuned trial less the strongest fixed ratio with the file's values, and the two parts of that.
 
     ``seeds`` are the fresh ones of the noise check, of which all amounts are means; 0: one run each, the first.
-    ``unit`` is what its test pairs, topics or documents. ``benchmark`` gave the amounts: ``dev``, or of one run each
-    ``test`` where there is one, since the dev figures chose the tuned trial and favour it.
+    ``unit`` is what its test pairs, topics or documents. ``benchmark`` gave the amounts: ``test`` where there is one,
+    since the ``dev`` figures chose the tuned trial and favour it.
     """
 
     metric: str
@@ -63,14 +64,14 @@ def gain(study: Study, result: Mapping[str, Any]) -> Gain | None:
     Args:
         study: the study file.
         result: ``contestants`` (trial id by name), ``reference`` (`search.arms.Reference` as a dict), ``trials``, each
-            a `TrialRow` as a dict, ``repeats``, the noise check, None: not made, and where they were scored,
-            ``contestant_scores`` (`report.contestants.compare_contestants`).
+            a `TrialRow` as a dict, and where they were made ``contestant_scores`` (`report.contestants`), and
+            ``repeats``, the noise check on dev.
     """
     metric, beside, who = study.search.objective[0], result["reference"], result["contestants"]
     if beside is None or TUNED not in who or None in (beside["same_values"], beside["file_values"]):
         return None
     arm, same, file = beside["arm"], beside["same_values"], beside["file_values"]
-    repeats = result.get("repeats")
+    benchmark, repeats = noise_check(result)
     if repeats is None:
         benchmark, first = _first_runs(metric, result)
         tuned, at_same, at_file = (first[name] for name in (TUNED, same, file))
@@ -86,7 +87,20 @@ def gain(study: Study, result: Mapping[str, Any]) -> Gain | None:
         if over != BETTER:
             mix = Share(mix.amount, mix.half, mix.p, UNKNOWN if over == UNKNOWN else NOISE, rival)
     seeds = min(one["n"] for one in found.values())
-    return Gain(metric, arm, found[TUNED]["mean"] - found[file]["mean"], mix, values, seeds, repeats["unit"])
+    total = found[TUNED]["mean"] - found[file]["mean"]
+    return Gain(metric, arm, total, mix, values, seeds, repeats["unit"], benchmark)
+
+
+def noise_check(result: Mapping[str, Any]) -> tuple[str, Mapping[str, Any] | None]:
+    """Return the benchmark of the noise check, and the check itself: where the contestants were scored, else on dev.
+
+    Args:
+        result: as `gain` takes it.
+    """
+    scored = result.get("contestant_scores") or {}
+    if scored.get("seeds"):
+        return scored["benchmark"], scored["seeds"]
+    return "dev", result.get("repeats")
 
 
 def _first_runs(metric: str, result: Mapping[str, Any]) -> tuple[str, dict[str, float]]:
@@ -104,7 +118,7 @@ def _first_runs(metric: str, result: Mapping[str, Any]) -> tuple[str, dict[str, 
 def _share(versus: Mapping[str, Any]) -> Share:
     low, high = versus["low"], versus["high"]
     half = None if low is None or high is None else (high - low) / 2
-    return Share(versus["difference"], half, versus["p_units"], versus["verdict"])
+    return Share(versus["difference"], half, versus["p_holm"], versus["verdict"])
 
 
 def _strongest(metric: str, repeats: Mapping[str, Any]) -> str | None:
@@ -165,7 +179,7 @@ def _not_compared(metric: str, study: Study, result: Mapping[str, Any]) -> str:
         return f"{value}; no fixed ratio beside it: search.arms is none"
     if TUNED not in who:
         return f"{value}; no trial with a searched ratio came to its end"
-    repeats = result.get("repeats")
+    repeats = noise_check(result)[1]
     lacking = "its repeats, or those of a fixed ratio, failed" if repeats else "no fixed ratio came to its end"
     return f"{value}; it could not be compared: {lacking}"
 

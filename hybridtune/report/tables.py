@@ -17,6 +17,7 @@ from hybridtune.metrics.per_query import PerQuery, read_per_query
 from hybridtune.metrics.significance import A_AHEAD, B_AHEAD, Difference, compare
 from hybridtune.metrics.units import Unit, choose_unit, few_units
 from hybridtune.report.chart import cell
+from hybridtune.report.headline import noise_check
 from hybridtune.report.intervals import DRAWS, Interval, count_units, difference_intervals, intervals
 from hybridtune.report.record import StudyRecord, TrialRecord
 from hybridtune.report.sentences import named, status_counts
@@ -224,40 +225,54 @@ def all_trials(record: StudyRecord) -> Table:
 
 
 def seed_check(record: StudyRecord) -> list[Table]:
-    """Return ``repeats.json`` as tables: means over fresh seeds, and what tuned gains by what."""
-    found = record.repeats
+    """Return the noise check as tables: means over fresh seeds, what tuned gains by what, the same of centred ones."""
+    scored = (record.result or {}).get("contestant_scores")
+    benchmark, found = noise_check({"contestant_scores": scored, "repeats": record.repeats})
     if not found:
         return []
     names: list[str] = found["metrics"]
-    contestants, against = found["contestants"], found["against"]
+    contestants, title = found["contestants"], f"Noise check on the {benchmark} benchmark"
     rows: list[Sequence[Value]] = [
         [named(record, who), *(_mean_of_seeds(name, one["metrics"].get(name)) for name in names)]
         for who, one in contestants.items()
     ]
-    failed = [name for one in contestants.values() for name in one.get("failed", [])]
+    failed = [name for one in contestants.values() for name in one["failed"]]
+    first = "the first run, which the search chose by and which" if benchmark == "dev" else "the first run, which"
     note = (
-        f"Each was trained again with {found['n']} fresh seeds. Small: sample standard deviation, seeds, and the first "
-        "run, which the search chose by and which is in no mean."
+        f"Each was trained again with {found['n']} fresh seeds. Small: sample standard deviation, seeds, and {first} "
+        "is in no mean."
     )
     if failed:
         note += f" Failed: {', '.join(failed)}."
-    tables = [Table("Noise check: means over fresh seeds", ["model", *names], rows, note)]
-    if against:
-        rows = [
-            [f"tuned against {named(record, who)}", *(_difference_of_seeds(name, one.get(name)) for name in names)]
-            for who, one in against.items()
-        ]
+    tables = [Table(f"{title}: means over fresh seeds", ["model", *names], rows, note)]
+    if found["against"]:
+        rows = _differences_of_seeds(record, "tuned", found["against"], names)
         if found["other_values"] is not None:
             apart = [_difference_of_seeds(name, found["other_values"].get(name)) for name in names]
             rows.append([f"{record.reference}: tuned's other values against the file's", *apart])
-        note = (
-            "Difference of the means over fresh seeds, its 95 % interval from the seeds, and the verdict, which also "
-            f"asks a paired test over {found['unit']}s."
-        )
-        if found["unit_note"]:
-            note += f" {capital(found['unit_note'])}."
-        tables.append(Table("Noise check: the mix and the other values", ["difference", *names], rows, note))
+        tables.append(Table(f"{title}: the mix and the other values", ["difference", *names], rows, _test_words(found)))
+    if found["against_centred"]:
+        rows = _differences_of_seeds(record, "tuned, centred,", found["against_centred"], names)
+        tables.append(Table(f"{title}: tuned and centred", ["difference", *names], rows, _test_words(found)))
     return tables
+
+
+def _differences_of_seeds(
+    record: StudyRecord, one: str, against: Mapping[str, Any], names: Sequence[str]
+) -> list[Sequence[Value]]:
+    return [
+        [f"{one} against {named(record, who)}", *(_difference_of_seeds(name, versus.get(name)) for name in names)]
+        for who, versus in against.items()
+    ]
+
+
+def _test_words(found: Mapping[str, Any]) -> str:
+    """Say what the differences over seeds are, and their verdicts."""
+    words = (
+        "Difference of the means over fresh seeds, its 95 % interval from the seeds, and the verdict, which also asks "
+        f"a paired test over {found['unit']}s (Holm over the settings of a measure)."
+    )
+    return words + (f" {capital(found['unit_note'])}." if found["unit_note"] else "")
 
 
 def _mean_of_seeds(name: str, found: Mapping[str, Any] | None) -> Value:

@@ -1,4 +1,8 @@
-"""The noise check: every contestant trained again with other seeds, and compared. It becomes ``repeats.json``."""
+"""The noise check: every contestant trained again with other seeds, and compared.
+
+On the dev benchmark it becomes ``repeats.json``; on the one that the contestants are scored on, a part of
+``result.json`` (`study.seed_scores`).
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -7,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from hybridtune.config.names import SOUP, TUNED
+from hybridtune.config.names import CENTRED, SOUP, TUNED
 from hybridtune.config.study import Study
-from hybridtune.metrics.metrics import direction
+from hybridtune.metrics.metrics import SETTINGS, direction
 from hybridtune.metrics.per_query import FILE as PER_QUERY
 from hybridtune.metrics.per_query import PerQuery, read_per_query
-from hybridtune.metrics.significance import ALPHA, averaged, paired_by_seed, paired_by_unit, welch
+from hybridtune.metrics.significance import ALPHA, averaged, holm, paired_by_seed, paired_by_unit, welch
 from hybridtune.metrics.units import Unit, choose_unit
 from hybridtune.report.headline import BETTER, NOISE, UNKNOWN, WORSE
 from hybridtune.search.arms import ARM, PROPOSED, Reference, contestants, reference
@@ -124,7 +128,7 @@ def compare_seeds(
     repeats: Sequence[Repeat],
     files: Mapping[str, Path],
 ) -> dict[str, Any]:
-    """Compare the contestants over fresh seeds, for ``repeats.json``.
+    """Compare the contestants over fresh seeds, on one benchmark.
 
     The runs by which contestants were chosen are optimistic: among many trials the luckiest wins. So means, spreads and
     tests are over the fresh seeds alone, of all contestants alike, and the first run is shown beside them. One is
@@ -135,7 +139,7 @@ def compare_seeds(
 
     Args:
         study: the study file.
-        who: the contestants.
+        who: the contestants, with the metrics of their first runs.
         beside: the strongest fixed ratio, if any.
         repeats: those of ``repeat_points``, trained.
         files: by name of a repeat, the per-query values of its best checkpoint; one that is missing leaves out a test.
@@ -143,9 +147,10 @@ def compare_seeds(
     Returns:
         ``{"n", "seeds", "unit", "unit_note", "metrics", "contestants": {name: {"trial", "values", "failed", "metrics":
         {metric: {"first", "by_seed", "mean", "spread", "n"}}}}, "against": {name: {metric: {"difference", "low",
-        "high", "standard_error", "p_units", "units", "p_seeds", "verdict"}}}, "other_values": {metric: likewise} or
-        None}``. ``against`` has the tuned trial less each other contestant; ``other_values`` the strongest fixed ratio
-        with the tuned trial's other values less the same with the file's. What cannot be computed is None.
+        "high", "standard_error", "p_units", "units", "p_holm", "p_seeds", "verdict"}}}, "against_centred": likewise,
+        "other_values": {metric: likewise} or None}``. ``against`` has the tuned trial less each other contestant,
+        ``against_centred`` the centred one less each; ``other_values`` the strongest fixed ratio with the tuned
+        trial's other values less the same with the file's. What cannot be computed is None.
 
     Raises:
         InputError: a file of per-query values that cannot be read.
@@ -158,10 +163,15 @@ def compare_seeds(
     figures = {name: {metric: _by_seed(row, ran[name], metric) for metric in metrics} for name, row in who.items()}
 
     def versus(one: str, other: str) -> dict[str, Any]:
-        return {
+        found = {
             metric: _versus(metric, figures[other][metric], figures[one][metric], queries[other], queries[one], unit)
             for metric in metrics
         }
+        _judge(found)
+        return found
+
+    def against(base: str) -> dict[str, Any]:
+        return {name: versus(base, name) for name in who if name != base} if base in who else {}
 
     compared = {
         name: {
@@ -180,7 +190,8 @@ def compare_seeds(
         "unit_note": note,
         "metrics": metrics,
         "contestants": compared,
-        "against": {name: versus(TUNED, name) for name in who if name != TUNED} if TUNED in who else {},
+        "against": against(TUNED),
+        "against_centred": against(f"{TUNED}{CENTRED}"),
         "other_values": versus(same, file) if same is not None and file is not None else None,
     }
 
@@ -210,18 +221,13 @@ def _versus(
     of_one: PerQuery | None,
     unit: Unit,
 ) -> dict[str, Any]:
-    """Compare one contestant with another on one metric."""
+    """Compare one contestant with another on one metric; `_judge` adds what follows from all of them."""
     a, b = other["by_seed"], one["by_seed"]
     low, high, error = welch(list(a.values()), list(b.values())) or (None, None, None)
     both = [seed for seed in a if seed in b]
     tested = paired_by_unit(of_other, of_one, metric, unit) if of_other is not None and of_one is not None else None
     p, units = tested or (None, 0)
     difference = None if other["mean"] is None or one["mean"] is None else one["mean"] - other["mean"]
-    verdict = UNKNOWN
-    if difference is not None and low is not None and high is not None and p is not None:
-        wanted = difference > 0 if direction(metric) == "max" else difference < 0
-        shown = (low > 0 or high < 0) and p < ALPHA
-        verdict = NOISE if not shown else BETTER if wanted else WORSE
     return {
         "difference": difference,
         "low": low,
@@ -230,5 +236,22 @@ def _versus(
         "p_units": p,
         "units": units,
         "p_seeds": paired_by_seed([a[seed] for seed in both], [b[seed] for seed in both]),
-        "verdict": verdict,
     }
+
+
+def _judge(versus: dict[str, dict[str, Any]]) -> None:
+    """Add to each metric of two contestants the corrected p, and the verdict."""
+    for metric, found in versus.items():
+        found["p_holm"] = found["p_units"]
+        setting, _, measure = metric.partition("/")
+        if setting in SETTINGS and found["p_units"] is not None:
+            family = [name for name in (f"{one}/{measure}" for one in SETTINGS) if name in versus]
+            tested = [name for name in family if versus[name]["p_units"] is not None]
+            corrected = holm([versus[name]["p_units"] for name in tested])
+            found["p_holm"] = corrected[tested.index(metric)]
+        difference, low, high, p = (found[key] for key in ("difference", "low", "high", "p_holm"))
+        found["verdict"] = UNKNOWN
+        if None not in (difference, low, high, p):
+            wanted = difference > 0 if direction(metric) == "max" else difference < 0
+            shown = (low > 0 or high < 0) and p < ALPHA
+            found["verdict"] = NOISE if not shown else BETTER if wanted else WORSE

@@ -49,6 +49,12 @@ class Contestant:
     soup: Soup | None = None
     centred: bool = False
 
+    def centre(self) -> "Contestant":
+        """Return the same weights, centred."""
+        slug = f"{self.slug}{CENTRED}"
+        name = contestant_name(slug, self.row.arm if self.row is not None else None)
+        return dataclasses.replace(self, slug=slug, name=name, centred=True)
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -81,13 +87,7 @@ def list_contestants(rows: Mapping[str, TrialRow], soup: Soup | None = None) -> 
     every = [Contestant(slug, contestant_name(slug, row.arm), row) for slug, row in rows.items()]
     every += [Contestant(SOUP, contestant_name(SOUP, None), soup=soup)] if soup is not None else []
     every.append(Contestant(START, contestant_name(START, None)))
-    return [one for plain in every for one in (plain, _centred(plain))]
-
-
-def _centred(plain: Contestant) -> Contestant:
-    slug = f"{plain.slug}{CENTRED}"
-    arm = plain.row.arm if plain.row is not None else None
-    return dataclasses.replace(plain, slug=slug, name=contestant_name(slug, arm), centred=True)
+    return [one for plain in every for one in (plain, plain.centre())]
 
 
 def draw_sample(corpus: Corpus, seed: int, most: int = TEXTS) -> Sample:
@@ -109,45 +109,17 @@ def fit_on_sample(service: EvaluatorService, state: State, sample: Sample, pooli
     return sample.fit(service.embed_stored(state, sample.blocks(), pooling))
 
 
-def score_contestants(
-    service: EvaluatorService,
-    rows: Mapping[str, TrialRow],
-    study: Study,
-    folder: Path,
-    start: State,
-    sample: Sample,
-    callback: StudyCallback,
-    soup: Soup | None = None,
-) -> dict[str, Scores]:
-    """Score all contestants on the service's benchmark, one after the other; those that were scored before are not.
+@dataclass
+class Scoring:
+    """Scores contestants into their folders; weights that have been scored on this benchmark are not scored again.
 
     Args:
         service: of the test benchmark, or of dev where there is no test.
-        rows: of the trained contestants, by slug, in their order.
         study: with its fixed values.
-        folder: the study folder; `FOLDER` inside it takes the per-query values and the scores of each.
+        root: takes a folder for each contestant, with its per-query values and its scores.
         start: weights of the encoder that all trainings began from.
         sample: training texts that the centred ones are fitted on.
-        callback: receives the progress.
-        soup: the best on dev, where the study makes any.
-
-    Returns:
-        The scores by slug, in the order of the tables.
     """
-    scoring = _Scoring(service, study, folder / FOLDER, start, sample)
-    contestants, found = list_contestants(rows, soup), {}
-    with phase(callback, "scoring the contestants", "contestants") as progress:
-        for done, contestant in enumerate(contestants):
-            progress(done, len(contestants))
-            found[contestant.slug] = scoring.scores(contestant)
-        progress(len(contestants), len(contestants))
-    scoring.remove_others(found)
-    return found
-
-
-@dataclass
-class _Scoring:
-    """Scores contestants into their folders; weights that have been scored on this benchmark are not scored again."""
 
     service: EvaluatorService
     study: Study
@@ -156,7 +128,29 @@ class _Scoring:
     sample: Sample
     _encoded: tuple[str, Vectors] | None = None  # by the digest of the weights, for a contestant's second row
 
-    def scores(self, contestant: Contestant) -> Scores:
+    def all_scores(self, contestants: Sequence[Contestant], what: str, callback: StudyCallback) -> dict[str, Scores]:
+        """Score contestants one after the other, and remove the folders of all others.
+
+        Args:
+            contestants: in the order of the tables; the plain and the centred one of the same weights side by side.
+            what: names this phase for people.
+            callback: receives the progress.
+
+        Returns:
+            The scores by slug, in the same order.
+        """
+        found = {}
+        with phase(callback, what, "contestants") as progress:
+            for done, contestant in enumerate(contestants):
+                progress(done, len(contestants))
+                found[contestant.slug] = self._scores(contestant)
+            progress(len(contestants), len(contestants))
+        for home in self.root.glob("*"):
+            if home.name not in found:  # no contestant any more, as where a search went on
+                shutil.rmtree(home)
+        return found
+
+    def _scores(self, contestant: Contestant) -> Scores:
         """Return a contestant's scores, with their files in its folder."""
         home, row = self.root / contestant.slug, contestant.row
         study = self.study if row is None else self.study.with_values(row.values)
@@ -182,12 +176,6 @@ class _Scoring:
         scores = self.service.score_vectors(vectors, home / PER_QUERY, study_measures(self.study), about)
         write_json({**key, **dataclasses.asdict(scores)}, home / SCORES)
         return scores
-
-    def remove_others(self, slugs: Mapping[str, Any]) -> None:
-        """Remove the folders of contestants that are none any more, as where a search went on."""
-        for home in self.root.iterdir():
-            if home.name not in slugs:
-                shutil.rmtree(home)
 
     def _scored_before(self, key: Mapping[str, str]) -> Path | None:
         """Return the folder with the scores of these weights on this benchmark, by whatever contestant."""
@@ -218,7 +206,7 @@ def contestant_scores(
     scored: Mapping[str, Scores],
     soup: Soup | None = None,
 ) -> dict[str, Any]:
-    """Return what ``result.json`` holds of the contestants of `score_contestants`, see `compare_contestants`."""
+    """Return what ``result.json`` holds of the scored contestants, see `compare_contestants`."""
     part = "test" if "test" in preflight.benchmarks else "dev"
     benchmark = preflight.benchmarks[part]
     found = [

@@ -36,12 +36,13 @@ from hybridtune.storage.feasibility import constraint_line
 from hybridtune.storage.files import ensure_local
 from hybridtune.storage.trial_rows import TrialRow, read_rows
 from hybridtune.study.card import Row
-from hybridtune.study.contestants import contestant_scores, draw_sample, fit_on_sample, score_contestants
+from hybridtune.study.contestants import Scoring, contestant_scores, draw_sample, fit_on_sample, list_contestants
 from hybridtune.study.export import describe_trained, write_model
 from hybridtune.study.folder import whole_folder, write_json
 from hybridtune.study.leak_guard import texts_of_training
 from hybridtune.study.preflight import Preflight, run_preflight
 from hybridtune.study.result import StudyResult
+from hybridtune.study.seed_scores import score_seeds
 from hybridtune.study.soups import Kitchen, Soup, chosen_soup, score_repeats, score_soups, soup_result, write_soup
 from hybridtune.study.started import Started, evaluators_of, started
 from hybridtune.study.summary import allocation_line, opening_lines
@@ -169,11 +170,11 @@ def _search(preflight: Preflight, home: Home, callback: StudyCallback) -> dict[s
         soups, repeats = _score_soups(running, kitchen, found.best, repeats)
         chosen_row = chosen_soup(soups)
         soup = kitchen.soup(chosen_row) if chosen_row is not None else None
-        scored, moved = _score_contestants(running, who, found.best, soup)
+        scored, seeds, moved = _score_contestants(running, who, found.best, soup)
         slug = next(slug for slug, row in who.items() if row.id == found.best.id)
         tested = (scored[slug], folder / CONTESTANTS / slug / PER_QUERY) if study.benchmarks.test else None
         test = _export(running, study.with_values(found.best.values), best["checkpoint"], tested, moved, ordered)
-        compared = contestant_scores(preflight, folder, who, scored, soup)
+        compared = {**contestant_scores(preflight, folder, who, scored, soup), "seeds": seeds}
         shutil.rmtree(folder / SOUP, ignore_errors=True)  # of a run with other soups
         if soup is not None and soups is not None and soups["wins"]:
             soups["model"] = _export_soup(running, kitchen, soup, scored[SOUP] if study.benchmarks.test else None)
@@ -271,21 +272,25 @@ def _export_soup(running: Started, kitchen: Kitchen, soup: Soup, test: Scores | 
 
 def _score_contestants(
     running: Started, rows: Mapping[str, TrialRow], best: TrialRow, soup: Soup | None = None
-) -> tuple[dict[str, Scores], LanguageVectors]:
+) -> tuple[dict[str, Scores], dict[str, Any] | None, LanguageVectors]:
     """Score all contestants, trained (slug -> row) or not, on the test benchmark, or on dev where there is none.
 
-    The second is what each language adds to the vectors of the best.
+    The second is their comparison over the seeds of the noise check there, see `score_seeds`; the third is what each
+    language adds to the vectors of the best.
     """
-    preflight, study = running.preflight, running.preflight.study
+    preflight, study, callback = running.preflight, running.preflight.study, running.callback
     part = "test" if "test" in preflight.benchmarks else "dev"
     service = evaluators_of(preflight.benchmarks[part], running)
     soups = ", the best soup" if soup is not None else ""
-    running.callback.on_message(f"scoring {len(rows)} trained models{soups} and the start on the {part} benchmark")
-    sample = draw_sample(running.store.corpus(), study.seed)
-    start = _start_weights(running)
-    scored = score_contestants(service, rows, study, running.home.folder, start, sample, running.callback, soup)
+    callback.on_message(f"scoring {len(rows)} trained models{soups} and the start on the {part} benchmark")
+    folder, sample = running.home.folder, draw_sample(running.store.corpus(), study.seed)
+    scoring = Scoring(service, study, folder / CONTESTANTS, _start_weights(running), sample)
+    contestants = list_contestants(rows, soup)
+    scored = scoring.all_scores(contestants, "scoring the contestants", callback)
+    seeds = score_seeds(scoring, study, folder, contestants, scored, callback)
     pooling = study.with_values(best.values).encoder.pooling
-    return scored, fit_on_sample(service, served_weights(best.checkpoint or ""), sample, pooling)
+    moved = fit_on_sample(service, served_weights(best.checkpoint or ""), sample, pooling)
+    return scored, seeds, moved
 
 
 def _start_weights(running: Started) -> State:

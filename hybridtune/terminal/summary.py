@@ -10,7 +10,7 @@ from rich.table import Table
 from hybridtune.config.names import TUNED, contestant_name, short_name
 from hybridtune.config.study import Study, dump_study
 from hybridtune.report.contestants import centring_words
-from hybridtune.report.headline import chance
+from hybridtune.report.headline import chance, noise_check
 from hybridtune.report.soups import soup_words, soups_of
 from hybridtune.report.text import format_duration, format_end, format_metric, format_signed
 from hybridtune.search.arms import expected_trials, searched
@@ -72,14 +72,9 @@ def study_summary(study: Study, result: Mapping[str, Any], screen: Screen) -> No
         screen.print(result["constraints"])
     if len(result["front"]) > 1:
         screen.print(f"Pareto front: {', '.join(result['front'])}")
-    if result.get("repeats"):
-        metric = study.search.objective[0]
-        title = f"{metric} with other seeds (+-: 95 % interval; p: paired by {result['repeats']['unit']})"
-        screen.console.print(plain_table(_repeats_rows(result, metric), title))
-        if result["repeats"]["unit_note"]:
-            screen.print(result["repeats"]["unit_note"], style="dim")
     if result.get("contestant_scores"):
         print_contestants(result["contestant_scores"], study.search.objective[0], screen)
+    _print_noise(result, study.search.objective[0], screen)
     if result.get("soups"):
         _print_soups(result, study.search.objective[0], screen)
     screen.print(result["headline"], style="bold")
@@ -117,10 +112,21 @@ def trial_counts(study: Study, rows: Sequence[TrialRow]) -> str:
     return line + (f"; after it {len(after)} more in {format_duration(spent(after)[0])}" if after else "")
 
 
-def _repeats_rows(result: Mapping[str, Any], metric: str) -> list[dict[str, Any]]:
-    """Return the seed check on one metric, a contestant a row."""
-    table, repeats = [], result["repeats"]
+def _print_noise(result: Mapping[str, Any], metric: str, screen: Screen) -> None:
+    """Print the contestants over other seeds on one metric, where there are any."""
+    benchmark, found = noise_check(result)
+    if not found:
+        return
     beside = result["reference"]["arm"] if result["reference"] is not None else None
+    title = f"{metric} with other seeds, {benchmark} benchmark (+-: 95 % interval; p: paired by {found['unit']})"
+    screen.console.print(plain_table(_noise_rows(found, beside, metric), title))
+    if found["unit_note"]:
+        screen.print(found["unit_note"], style="dim")
+
+
+def _noise_rows(repeats: Mapping[str, Any], beside: str | None, metric: str) -> list[dict[str, Any]]:
+    """Return the noise check on one metric, a contestant a row; ``beside`` is the strongest fixed ratio, if any."""
+    table = []
     for who, contestant in repeats["contestants"].items():
         found, versus = contestant["metrics"][metric], repeats["against"].get(who, {}).get(metric, {})
         half = None if versus.get("low") is None else (versus["high"] - versus["low"]) / 2
@@ -134,7 +140,7 @@ def _repeats_rows(result: Mapping[str, Any], metric: str) -> list[dict[str, Any]
                 "seeds": found["n"],
                 "tuned is ahead by": format_metric(metric, versus.get("difference")),
                 "+-": format_metric(metric, half),
-                "p": "" if versus.get("p_units") is None else chance(versus["p_units"]).removeprefix("p "),
+                "p": "" if versus.get("p_holm") is None else chance(versus["p_holm"]).removeprefix("p "),
                 "tuned is": versus.get("verdict", ""),
             }
         )

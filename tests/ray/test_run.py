@@ -253,7 +253,13 @@ def test_every_contestant_is_repeated_with_another_seed(result, folder):
         assert not one["failed"]
         assert one["metrics"]["balanced/AP"]["by_seed"].keys() == {"4"}
         assert (folder / "repeats" / "trials" / f"{who}-s1" / "plan.json").is_file() == (who != "soup")
-    assert "with the file's values on balanced/AP (1 seed each): " in result["headline"]
+    on_test = result["contestant_scores"]["seeds"]
+    assert list(on_test["contestants"]) == [row["contestant"] for row in result["contestant_scores"]["rows"]]
+    for who, one in on_test["contestants"].items():
+        home = folder / "repeats" / "contestants" / f"{who}-s1"
+        assert not one["failed"]
+        assert home.is_dir() == (not who.startswith("start"))
+    assert "with the file's values on balanced/AP of the test benchmark (1 seed each): " in result["headline"]
     assert "<h1" in (folder / "report.html").read_text(encoding="utf-8")
 
 

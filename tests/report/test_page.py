@@ -219,7 +219,7 @@ def test_the_noise_check_is_shown(study_copy):
     other = {"first": 0.5, "by_seed": {"1": 0.5}, "mean": 0.5, "spread": None, "n": 1}
     apart = {
         **{"difference": 0.11, "low": 0.05, "high": 0.17, "standard_error": 0.02, "p_units": 0.001},
-        **{"units": 12, "p_seeds": None, "verdict": "better"},
+        **{"p_holm": 0.001, "units": 12, "p_seeds": None, "verdict": "better"},
     }
     repeats = {
         **{"n": 2, "seeds": [1, 2], "metrics": ["balanced/AP"], "other_values": {"balanced/AP": apart}},
@@ -229,6 +229,7 @@ def test_the_noise_check_is_shown(study_copy):
             "half-half": {"trial": "0001", "values": {}, "failed": ["half-half-s2"], "metrics": {"balanced/AP": other}},
         },
         "against": {"half-half": {"balanced/AP": apart}},
+        "against_centred": {},
     }
     (study_copy / "repeats.json").write_text(json.dumps(repeats), "utf-8")
     text = written(study_copy)

@@ -1,5 +1,6 @@
 """Contestants are scored once, whoever has their weights, and again only for other weights or another benchmark."""
 
+import dataclasses
 import json
 from types import SimpleNamespace
 
@@ -15,8 +16,11 @@ from hybridtune.data.corpus import Corpus
 from hybridtune.metrics.metrics import Scores
 from hybridtune.metrics.per_query import FILE as PER_QUERY
 from hybridtune.metrics.per_query import read_per_query
-from hybridtune.storage.trial_rows import TrialRow
-from hybridtune.study.contestants import SCORES, Sample, draw_sample, list_contestants, score_contestants
+from hybridtune.storage.soup_rows import SoupRow, soup_content
+from hybridtune.storage.trial_rows import ENDED, TrialRow
+from hybridtune.study.contestants import SCORES, Sample, Scoring, draw_sample, list_contestants
+from hybridtune.study.seed_scores import score_seeds
+from hybridtune.study.soups import Soup
 
 START = {"weight": np.zeros(3, np.float32)}
 
@@ -77,7 +81,8 @@ SAMPLE = Sample({"en": np.arange(3)}, {"de": np.arange(4), "en": np.arange(2)})
 
 
 def scored(service, rows, folder, callback=None):
-    return score_contestants(service, rows, small_study(), folder, START, SAMPLE, callback or Progress())
+    scoring = Scoring(service, small_study(), folder / "contestants", START, SAMPLE)
+    return scoring.all_scores(list_contestants(rows), "scoring", callback or Progress())
 
 
 def test_all_contestants_are_scored_plain_and_centred_and_encoded_once(tmp_path, trained):
@@ -183,3 +188,100 @@ def test_the_means_are_of_the_languages_they_are_named_after():
     assert {name: mean.tolist() for name, mean in offsets["queries"].items()} == {"en": [0, 0], "*": [0, 0]}
     of_passages = {name: mean.tolist() for name, mean in offsets["passages"].items()}
     assert of_passages == {"de": [1, 1], "en": [2, 2], "*": [1.5, 1.5]}
+
+
+@pytest.fixture
+def repeated(tmp_path, trained):
+    """Makes a study folder whose contestants were trained again, weights by name of the repeat; None: it failed."""
+
+    def make(**numbers):
+        rows = trained(tuned=5, half_half=2, mono_only=6, cross_only=8)
+        for slug, row in rows.items():
+            row.arm = slug
+        write_rows(tmp_path, rows.values())
+        again = trained(**{name: number or 0 for name, number in numbers.items()})
+        kept = [
+            dataclasses.replace(row, id=name, proposed="repeat", status="done" if numbers[key] else "failed")
+            for (name, row), key in zip(again.items(), numbers, strict=True)
+        ]
+        write_rows(tmp_path / "repeats", kept)
+        return {slug: rows[slug] for slug in ("tuned", "half-half")}
+
+    return make
+
+
+def write_rows(folder, rows):
+    folder.mkdir(exist_ok=True)
+    (folder / ENDED).write_text("".join(json.dumps(dataclasses.asdict(row)) + "\n" for row in rows), "utf-8")
+
+
+def compared(service, rows, folder, soup=None, callback=None):
+    study = small_study(search={"repeat_best": 2, "objective": "multi/AP"})
+    scoring = Scoring(service, study, folder / "contestants", START, SAMPLE)
+    contestants = list_contestants(rows, soup)
+    scored = scoring.all_scores(contestants, "scoring", StudyCallback())
+    return scored, score_seeds(scoring, study, folder, contestants, scored, callback or StudyCallback())
+
+
+def test_every_seed_is_scored_plain_and_centred_and_the_start_is_the_same_in_all(tmp_path, repeated):
+    rows, service, seen = repeated(tuned_s1=11, half_half_s1=12, tuned_s2=13, half_half_s2=14), Service(), Progress()
+    scored, found = compared(service, rows, tmp_path, callback=seen)
+    assert [number for number, _ in service.encoded] == [5, 2, 0, 11, 12, 13, 14]
+    assert service.ranked[6:] == [11, 11.5, 12, 12.5, 13, 13.5, 14, 14.5]
+    assert seen.done[0] == (0, 8)
+    assert seen.done[-1] == (8, 8)
+    assert list(found["contestants"]) == list(scored)
+    for slug, one in found["contestants"].items():
+        metric = one["metrics"]["multi/AP"]
+        assert metric["first"] == scored[slug].metrics["multi/AP"]
+        assert metric["n"] == 2
+        for count, seed in enumerate(found["seeds"], start=1):
+            home = tmp_path / "contestants" / slug
+            if not slug.startswith("start"):
+                home = tmp_path / "repeats" / "contestants" / f"{slug}-s{count}"
+            assert metric["by_seed"][str(seed)] == json.loads((home / SCORES).read_text())["metrics"]["multi/AP"]
+    assert found["contestants"]["start"]["metrics"]["multi/AP"]["spread"] == 0
+    assert found["contestants"]["tuned"]["metrics"]["multi/AP"]["spread"] > 0
+    assert set(found["against"]) == {*scored} - {"tuned"}
+    assert set(found["against_centred"]) == {*scored} - {"tuned-centred"}
+    difference = found["against_centred"]["start-centred"]["multi/AP"]
+    assert difference["verdict"] != "not measured"
+    assert difference["p_holm"] >= difference["p_units"]
+
+
+def test_what_was_scored_of_the_seeds_is_not_scored_again(tmp_path, repeated):
+    rows = repeated(tuned_s1=11, half_half_s1=12, tuned_s2=13, half_half_s2=14)
+    first, again = compared(Service(), rows, tmp_path), Service()
+    assert compared(again, rows, tmp_path) == first
+    assert again.encoded == again.embedded == []
+
+
+def test_a_repeat_that_failed_is_named_and_leaves_the_verdict_open(tmp_path, repeated):
+    _, found = compared(Service(), repeated(tuned_s1=11, half_half_s1=12, tuned_s2=13, half_half_s2=None), tmp_path)
+    assert found["contestants"]["half-half"]["failed"] == ["half-half-s2"]
+    assert found["contestants"]["half-half-centred"]["failed"] == ["half-half-centred-s2"]
+    assert found["against"]["half-half"]["multi/AP"]["verdict"] == "not measured"
+    assert found["against"]["start"]["multi/AP"]["verdict"] != "not measured"
+
+
+def test_the_soup_is_made_of_each_seeds_own_trainings(tmp_path, repeated):
+    rows = repeated(tuned_s1=11, half_half_s1=12, mono_only_s1=20, cross_only_s1=30)
+    models = {"mono-only": "mono-only-s1", "cross-only": "cross-only-s1"}
+    row = SoupRow(
+        "soup-s1", {"mono-only": 1.0, "cross-only": 1.0}, models, dict.fromkeys(models, "c"), "d1", "grid", {}
+    )
+    home = tmp_path / "repeats" / "soups" / "soup-s1"
+    home.mkdir(parents=True)
+    (home / "scores.json").write_text(json.dumps(soup_content(row, {"metrics": {}})), encoding="utf-8")
+    service, study = Service(), small_study()
+    first = Soup(dataclasses.replace(row, id="0000"), {"weight": np.full(3, 7, np.float32)}, study)
+    _, found = compared(service, rows, tmp_path, first)
+    assert [number for number, _ in service.encoded] == [5, 2, 7, 0, 11, 12, 25]
+    assert found["contestants"]["soup-centred"]["metrics"]["multi/AP"]["n"] == 1
+    assert found["contestants"]["soup"]["failed"] == ["soup-s2"]
+
+
+def test_without_a_noise_check_no_seed_is_scored(tmp_path, trained):
+    scoring = Scoring(Service(), small_study(), tmp_path / "contestants", START, SAMPLE)
+    assert score_seeds(scoring, small_study(), tmp_path, [], {}, StudyCallback()) is None
+    assert not (tmp_path / "repeats").exists()

@@ -146,7 +146,7 @@ def test_a_grid_asks_for_no_more_trials_than_it_has():
 
 def test_the_noise_check_is_a_table(capsys):
     figures = {"first": 0.6, "by_seed": {"1": 0.6, "2": 0.62}, "mean": 0.61, "spread": 0.0141, "n": 2}
-    versus = {"difference": 0.11, "low": 0.09, "high": 0.13, "p_units": 0.0012, "verdict": "better"}
+    versus = {"difference": 0.11, "low": 0.09, "high": 0.13, "p_holm": 0.0012, "verdict": "better"}
     repeats = {
         "unit": "document",
         "unit_note": "",
