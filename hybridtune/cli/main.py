@@ -25,6 +25,7 @@ from hybridtune.cli.options import (
 )
 from hybridtune.cli.translate import translate
 from hybridtune.errors import HybridtuneError, InputError
+from hybridtune.runtime.termination import Terminated, sigterm_raises
 
 if TYPE_CHECKING:
     from hybridtune.config.study import Study
@@ -167,11 +168,12 @@ def _show_plan(study: "Study", searching: bool, options: StudyOptions) -> None:
 
 
 def main() -> None:
-    """Run the command line; exit code 0 done, 2 wrong input, 1 failed, 130 interrupted."""
+    """Run the command line; exit code 0 done, 2 wrong input, 1 failed, 130 interrupted, 143 by SIGTERM."""
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     try:
-        cli.main(standalone_mode=False)
+        with sigterm_raises():
+            cli.main(standalone_mode=False)
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
     except click.ClickException as error:
@@ -180,9 +182,11 @@ def main() -> None:
     except HybridtuneError as error:
         click.echo(f"hybridtune: {error}", err=True)
         sys.exit(2 if isinstance(error, InputError) else 1)
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt) as stop:
+        ended = isinstance(stop.__cause__, Terminated)  # click turns what interrupts a command into an Abort of its own
+        what = "ended by SIGTERM" if ended else "interrupted"
         click.echo(
-            "hybridtune: interrupted; what was done is kept in --out: the same command with the same --out goes on",
+            f"hybridtune: {what}; what was done is kept in --out: the same command with the same --out goes on",
             err=True,
         )
-        sys.exit(130)
+        sys.exit(143 if ended else 130)

@@ -26,6 +26,7 @@ from hybridtune.runtime.ray_private import (
     start_data_actors,
 )
 from hybridtune.runtime.resources import NodeType, Shape, accelerators
+from hybridtune.runtime.termination import sigterm_raises
 
 SHAPE = "HYBRIDTUNE_SHAPE"  # in the environment of a study that was launched: what its cluster may become
 _FOR_LIBRARIES = (
@@ -56,14 +57,16 @@ def cluster(address: str, log: Path = Path(os.devnull)) -> Iterator[str]:
     with log.open("a") as output, contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
         import ray
 
-        dashboard = _join(address, output)
-        try:
-            silence()
-            _check_on_head(address)
-            start_data_actors()
-            yield dashboard
-        finally:
-            ray.shutdown()
+        with sigterm_raises() as set_handler:
+            dashboard = _join(address, output)
+            try:
+                set_handler()
+                silence()
+                _check_on_head(address)
+                start_data_actors()
+                yield dashboard
+            finally:
+                ray.shutdown()
 
 
 def shape_of(address: str | None) -> Shape | None:

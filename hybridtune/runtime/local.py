@@ -15,6 +15,7 @@ from hybridtune.errors import InputError
 from hybridtune.runtime.loopback import HOST, loopback_only
 from hybridtune.runtime.ray_private import SETTINGS, accelerator_type
 from hybridtune.runtime.resources import cores, explain_cap
+from hybridtune.runtime.termination import sigterm_raises
 
 _CARDS = Path("/proc/driver/nvidia/gpus")  # a folder a card, whatever torch can do with it
 _HERE = {"RAY_BACKEND_LOG_LEVEL": "fatal"}  # of a Ray that we start ourselves
@@ -104,7 +105,7 @@ def local_cluster(offered: Capacity, log: Path = Path(os.devnull), dashboard: bo
         import ray
 
         [port] = free_ports(1)
-        with loopback_only(port):
+        with loopback_only(port), sigterm_raises() as set_handler:
             try:
                 with native_stderr_to(output):
                     context = ray.init(
@@ -117,6 +118,7 @@ def local_cluster(offered: Capacity, log: Path = Path(os.devnull), dashboard: bo
                         log_to_driver=False,
                         _node_ip_address=HOST,
                     )
+                set_handler()
                 silence()
                 yield context.dashboard_url or ""
             finally:

@@ -1,4 +1,4 @@
-"""Ctrl-C during a search, which ends it even where Python has dropped the exception."""
+"""Ctrl-C or SIGTERM during a search, which ends it even where Python has dropped the exception."""
 
 import contextlib
 import signal
@@ -11,36 +11,47 @@ from ray import tune
 
 
 class Interrupts(tune.Callback):  # type: ignore[misc]
-    """Ends the search at Tune's next step where the `KeyboardInterrupt` of a Ctrl-C did not.
+    """Ends the search at Tune's next step where the exception of a Ctrl-C or a SIGTERM did not.
 
     Python only prints an exception that is raised in a destructor or in the callback of a weak reference, of which Ray
-    and SQLAlchemy have many: a Ctrl-C that comes just then would be lost.
+    and SQLAlchemy have many: a signal that comes just then would be lost.
     """
 
-    pressed = False
+    lost: KeyboardInterrupt | None = None
 
     @contextlib.contextmanager
     def noted(self) -> Iterator[None]:
-        """Note each Ctrl-C while the block runs, and then do what is done without this.
+        """Note each Ctrl-C and SIGTERM while the block runs, and then do what is done without this.
 
-        Nothing is noted where Ctrl-C raises nothing anyway: outside the main thread, and where it is ignored.
+        Nothing is noted where a signal raises nothing anyway: outside the main thread, and where it is ignored.
         """
-        before = signal.getsignal(signal.SIGINT)
-        if threading.current_thread() is not threading.main_thread() or not callable(before):
+        with contextlib.ExitStack() as handlers:
+            if threading.current_thread() is threading.main_thread():
+                for number in (signal.SIGINT, signal.SIGTERM):
+                    handlers.enter_context(self._noted(number))
+            yield
+
+    @contextlib.contextmanager
+    def _noted(self, number: signal.Signals) -> Iterator[None]:
+        before = signal.getsignal(number)
+        if not callable(before):
             yield
             return
 
         def note(number: int, frame: FrameType | None) -> None:
-            self.pressed = True
-            before(number, frame)
+            try:
+                before(number, frame)
+            except KeyboardInterrupt as raised:
+                self.lost = raised
+                raise
 
-        signal.signal(signal.SIGINT, note)
+        signal.signal(number, note)
         try:
             yield
         finally:
-            signal.signal(signal.SIGINT, before)
+            signal.signal(number, before)
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Raise the exception that was lost."""
-        if self.pressed:
-            raise KeyboardInterrupt
+        if self.lost is not None:
+            raise type(self.lost)

@@ -1,4 +1,4 @@
-"""Ctrl-C during a search, also where Python drops its exception."""
+"""Ctrl-C and SIGTERM during a search, also where Python drops the exception."""
 
 import signal
 import sys
@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from hybridtune.runtime.termination import Terminated, sigterm_raises
 from hybridtune.search.interrupt import Interrupts
 
 
@@ -17,23 +18,28 @@ def _ctrl_c_raises():
     signal.signal(signal.SIGINT, before)
 
 
-class CtrlCAtItsEnd:
-    """Gets Ctrl-C in its destructor, where no exception comes out."""
+class SignalledAtItsEnd:
+    """Gets a signal in its destructor, where no exception comes out."""
+
+    def __init__(self, number):
+        self.number = number
 
     def __del__(self):
-        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(self.number)
 
 
-def test_a_ctrl_c_that_a_destructor_swallows_ends_the_search_at_the_next_step(monkeypatch):
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)])
+def test_a_signal_that_a_destructor_swallows_ends_the_search_at_the_next_step(monkeypatch, number, expected):
     dropped = []
     monkeypatch.setattr(sys, "unraisablehook", lambda what: dropped.append(what.exc_type))
     interrupts = Interrupts()
-    with interrupts.noted():
+    with sigterm_raises(), interrupts.noted():
         interrupts.on_step_begin(1, [])
-        CtrlCAtItsEnd()
-        assert dropped == [KeyboardInterrupt]
-        with pytest.raises(KeyboardInterrupt):
+        SignalledAtItsEnd(number)
+        assert dropped == [expected]
+        with pytest.raises(expected) as raised:
             interrupts.on_step_begin(2, [])
+        assert raised.type is expected
 
 
 def test_ctrl_c_raises_at_once_and_the_handler_is_put_back():
@@ -49,7 +55,7 @@ def test_where_ctrl_c_is_ignored_it_stays_ignored():
     with interrupts.noted():
         signal.raise_signal(signal.SIGINT)
         interrupts.on_step_begin(1, [])
-    assert not interrupts.pressed
+    assert interrupts.lost is None
 
 
 def test_a_search_in_a_thread_leaves_the_handler_alone():
