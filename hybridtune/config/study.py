@@ -86,6 +86,7 @@ class Study(Part):
                 f"train.batch_size {self.train.batch_size} is not a multiple of resources.workers "
                 f"{workers}: every worker takes an equal slice of the batch"
             )
+        problems += _local_negatives(self.train, self.search, workers)
         problems += data_set_problems(self.search, self.data, self.mix)
         problems += search_problems(self.search, {name: getattr(self, name) for name in _SECTIONS})
         if problems:
@@ -144,6 +145,15 @@ class Study(Part):
             # of a mapping of weights, one may be left out
             value = value.get(part, 1.0) if isinstance(value, dict) else getattr(value, part)
         return list(value) if isinstance(value, tuple) else value
+
+
+def _local_negatives(train: Train, search: Search, workers: int | str) -> Iterator[str]:
+    """Yield a line where workers are to have negatives of their own, and there are not, or may not be, several."""
+    searched = search.space.get("train.gather_negatives")
+    if (train.gather_negatives and (searched is None or False not in searched.ends())) or workers not in (1, "auto"):
+        return
+    why = "changes nothing with one worker" if workers == 1 else "trains otherwise on every number of workers"
+    yield f"train.gather_negatives false: {why}; set resources.workers (now {workers}) to 2 or more"
 
 
 def _holdout_problems(data: Data, benchmarks: Benchmarks) -> Iterator[str]:

@@ -23,6 +23,16 @@ class Train(Part):
         default=None, description="a function in place of the cross-entropy, package.module:function; null: none"
     )
     symmetric: bool = Field(default=False, description="also rank queries for each passage")
+    gather_negatives: bool = Field(
+        default=True,
+        description="rank a query against the passages and hard negatives of all workers; false: of its own worker "
+        "alone, which saves sending vectors, leaves 1 of W as many, and makes the result depend on resources.workers",
+    )
+    answer_sets: Literal["apart", "ignored"] = Field(
+        default="apart",
+        description="apart: passages that answer a query too never stand in its batch, and are masked among the hard "
+        "negatives; ignored: they are drawn like all others, and are its negatives: false ones, which cost quality",
+    )
     negatives: Annotated[int, Field(ge=0)] = Field(
         default=1, description="hard negatives a pair is given, from those that the data has; 0 ignores them"
     )

@@ -8,7 +8,7 @@ from the readers; `HybridPlan` draws its batches from a `Corpus`.
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -93,6 +93,11 @@ class Corpus:
         """Write one ``.npy`` file a field into a folder."""
         for field in fields(self):
             np.save(folder / f"{field.name}.npy", np.asarray(getattr(self, field.name)))
+
+    def without_answer_sets(self) -> "Corpus":
+        """Return the same texts with every group an answer set of its own, and hard negatives that answer no query."""
+        alone = np.arange(len(self.answer_sets), dtype=np.int32)
+        return replace(self, answer_sets=alone, negative_answer_sets=np.full_like(self.negative_answer_sets, -1))
 
     def most_negatives(self) -> int:
         """Count the hard negatives of the cell that has most of them; 0 if there is none at all."""

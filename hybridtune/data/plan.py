@@ -39,7 +39,7 @@ class BatchSpec:
     Attributes:
         step: its number in the training, from 0.
         kind: ``mono``, ``cross`` or ``align``.
-        groups: [B] row of the group in the corpus; no two of one answer set.
+        groups: [B] row of the group in the corpus; no two of one answer set, of a plan that ignores these no two alike.
         languages: [B, 2] columns of the two languages. Of a mono or cross pair: the query's and the passage's, the
             texts ``corpus.queries[group, first]`` and ``corpus.passages[group, second]``. Of an align pair: the one
             that the teacher reads and the other, both passages: ``corpus.passages[group, first]`` and ``[.., second]``.
@@ -87,9 +87,11 @@ class HybridPlan:
         scored_by_teacher: whether a teacher reads the mono and cross batches too.
         second_queries: whether the queries of mono and cross batches are asked in a second language too, where the
             group has one; never one whose pair with the first query's or the passage's language is held out.
+        answer_sets: ``apart``: no batch holds two groups of one answer set; ``ignored``: every group counts as an
+            answer set of its own.
 
     Attributes:
-        corpus: the texts; a batch names them by their rows and columns.
+        corpus: the texts; a batch names them by their rows and columns. Its answer sets are those of the batches.
         teacher_columns: of the teacher's languages.
         left_out: languages with too few groups for a mono batch.
         left_out_pairs: of ``single_pair``: language pairs with too few groups for a cross batch.
@@ -135,8 +137,11 @@ class HybridPlan:
         teacher_languages: Sequence[str] = (),
         scored_by_teacher: bool = False,
         second_queries: bool = False,
+        answer_sets: Literal["apart", "ignored"] = "apart",
     ) -> None:
-        self.corpus = corpus = groups if isinstance(groups, Corpus) else Corpus.from_groups(groups)
+        self._ignores_answer_sets = answer_sets == "ignored"
+        corpus = groups if isinstance(groups, Corpus) else Corpus.from_groups(groups)
+        self.corpus = corpus = self._as_drawn(corpus)
         self.batch_size = batch_size
         self.seed = seed
         self._mixing_ratio = mixing_ratio
@@ -192,6 +197,21 @@ class HybridPlan:
         plan._mono = Schedule(self._mixing_ratio, _phase(self.seed, 0), shape="learned", changes=changes)
         plan._weights = {one.start: self._segment_weights(one) for one in segments}
         return plan
+
+    def without_corpus(self) -> "HybridPlan":
+        """Return this plan as it travels to another process, which has the corpus in its own memory."""
+        plan = copy.copy(self)
+        del plan.corpus
+        return plan
+
+    def with_corpus(self, corpus: Corpus) -> "HybridPlan":
+        """Return this plan with its own corpus, read again."""
+        plan = copy.copy(self)
+        plan.corpus = self._as_drawn(corpus)
+        return plan
+
+    def _as_drawn(self, corpus: Corpus) -> Corpus:
+        return corpus.without_answer_sets() if self._ignores_answer_sets else corpus
 
     def languages(self, kind: Kind) -> set[str]:
         """Return the languages that batches of a kind can hold, on either side."""

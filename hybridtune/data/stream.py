@@ -4,7 +4,6 @@ One task goes through the plan and reads the texts from the store, ahead of the 
 A row is a run of steps: a batch is a gather of some kilobytes, less than Ray Data's own cost of a row.
 """
 
-import copy
 import functools
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
@@ -89,7 +88,7 @@ def token_batches(
     limits = ray.data.ExecutionResources.for_limits(object_store_memory=_WAITING)
     data.context.execution_options.resource_limits = limits
     data = data.map_batches(
-        functools.partial(_serve, plan=_without_corpus(plan), store=str(store), rows=rows, negatives=negatives),
+        functools.partial(_serve, plan=plan.without_corpus(), store=str(store), rows=rows, negatives=negatives),
         compute=ray.data.TaskPoolStrategy(size=1),
         batch_size=1,
         batch_format="pyarrow",
@@ -105,18 +104,10 @@ def token_batches(
             yield batch
 
 
-def _without_corpus(plan: HybridPlan) -> HybridPlan:
-    """Return the plan as it travels to the task, which maps the corpus into its own memory."""
-    light = copy.copy(plan)
-    del light.corpus
-    return light
-
-
 def _serve(items: pa.Table, plan: HybridPlan, store: str, rows: slice, negatives: int) -> Iterator[pa.Table]:
     """Serve the tokens of every run of steps between a first and a last one; a Ray Data task."""
     tokens = TokenStore.open(Path(store))
-    plan = copy.copy(plan)
-    plan.corpus = tokens.corpus()
+    plan = plan.with_corpus(tokens.corpus())
     most = min(negatives, plan.corpus.most_negatives())
     for item in items.to_pylist():
         specs = plan.batches(item["start"], item["stop"])

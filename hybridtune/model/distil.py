@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hybridtune.model.gather import gather
+from hybridtune.model.gather import Peers
 from hybridtune.model.loss import Scored
 
 Kind = Literal["kl", "margin_mse"]
@@ -75,10 +75,12 @@ def divergence(targets: Tensor, scores: Tensor, hidden: Tensor) -> Tensor:
     return (p.exp() * (p - q).masked_fill(hidden, 0.0)).sum(1)
 
 
-def teacher_scores(taught: Tensor, pairs: int, slots: int, temperature: float) -> tuple[Tensor, Tensor]:
+def teacher_scores(
+    taught: Tensor, pairs: int, slots: int, temperature: float, gathered: bool = True
+) -> tuple[Tensor, Tensor]:
     """Return the scores that a teacher gives the rows, and which of them it can give: [b, C] each.
 
-    All workers must call it: the columns are the texts of all of them, as `info_nce` has them.
+    The columns are those of `info_nce`. Of all workers' texts, if ``gathered``, all must call it.
 
     Args:
         taught: [2b + k, D'] the teacher's unit vectors of queries, passages and hard negatives; zeros of a text that
@@ -86,8 +88,9 @@ def teacher_scores(taught: Tensor, pairs: int, slots: int, temperature: float) -
         pairs: b.
         slots: m >= k, room for hard negatives, the same on all workers.
         temperature: divides the cosine.
+        gathered: as of `info_nce`.
     """
     queries, texts = taught[:pairs], taught[pairs:]
-    columns = gather(F.pad(texts, (0, 0, 0, pairs + slots - len(texts))))  # [C, D']
+    columns = Peers.of(gathered).gather(F.pad(texts, (0, 0, 0, pairs + slots - len(texts))))  # [C, D']
     known = queries.any(1)[:, None] & columns.any(1)
     return queries @ columns.T / temperature, known

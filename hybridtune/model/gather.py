@@ -1,5 +1,6 @@
 """Collectives over the workers of one training; with one worker they return their input."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,20 +18,38 @@ def rank() -> int:
     return dist.get_rank() if workers() > 1 else 0
 
 
-def gather(rows: Tensor) -> Tensor:
-    """Return all workers' rows [W * n, ...] by rank, without gradient; n is the same on all."""
-    if workers() == 1:
-        return rows
+@dataclass(frozen=True)
+class Peers:
+    """The workers that rank their queries against each other's texts: all of a training, or each one alone."""
+
+    count: int  # W of them
+    place: int  # of this worker, in [0, W)
+
+    @classmethod
+    def of(cls, gathered: bool) -> "Peers":
+        """Return all workers, or this one alone."""
+        return cls(workers(), rank()) if gathered else cls(1, 0)
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """Return all peers' rows [W * n, ...] by place, without gradient; n is the same on all."""
+        return _gather(rows) if self.count > 1 else rows
+
+    def gather_with_gradient(self, rows: Tensor) -> Tensor:
+        """Return all peers' rows [W * n, D] by place; a row's gradient is the sum of what all peers send back to it."""
+        if self.count == 1:
+            return rows
+        gathered: Tensor = _Gather.apply(rows)  # type: ignore[no-untyped-call]
+        return gathered
+
+    def own(self, rows: Tensor, columns: int) -> Tensor:
+        """Return the columns [b] that answer this worker's rows [b, ...], of ``columns`` that all peers gathered."""
+        first = self.place * (columns // self.count)
+        return torch.arange(first, first + len(rows), device=rows.device)
+
+
+def _gather(rows: Tensor) -> Tensor:
     gathered = rows.new_empty(workers() * len(rows), *rows.shape[1:])
     dist.all_gather_single(gathered, rows.contiguous())
-    return gathered
-
-
-def gather_with_gradient(rows: Tensor) -> Tensor:
-    """Return all workers' rows [W * n, D] by rank; a row's gradient is the sum of what all workers send back to it."""
-    if workers() == 1:
-        return rows
-    gathered: Tensor = _Gather.apply(rows)  # type: ignore[no-untyped-call]
     return gathered
 
 
@@ -38,7 +57,7 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor) -> Tensor:
         ctx.rows = len(rows)
-        return gather(rows)
+        return _gather(rows)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The losses of a step: InfoNCE over all workers' passages, alignment to a teacher, a learned temperature.
+"""The losses of a step: InfoNCE over all passages or a worker's own, alignment to a teacher, a learned temperature.
 
 Unit vectors of one worker's texts go in (`encoder`), a `LossOutput` comes out; `gradcache` sends its gradient back.
 """
@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hybridtune.model.gather import average, gather, gather_with_gradient, rank, workers
+from hybridtune.model.gather import Peers, average
 
 
 class LearnedTemperature(nn.Module):
@@ -50,7 +50,7 @@ class LearnedTemperature(nn.Module):
         self.log_ratio.clamp_(*self._bounds)
 
 
-# A loss over rows: of the rows [b, D], the columns [C, D] of all workers, the column [b] that answers each row, the
+# A loss over rows: of the rows [b, D], the columns [C, D] of all peers, the column [b] that answers each row, the
 # columns [b, C] that a row may not see (bool), and the temperature; the mean over the rows.
 RowLoss = Callable[[Tensor, Tensor, Tensor, Tensor, float | Tensor], Tensor]
 
@@ -59,7 +59,7 @@ _EMPTY = -2  # answer set of a column that holds no text
 
 @dataclass(frozen=True)
 class Scored:
-    """The scores of this worker's b rows, queries, over the C columns: the passages and negatives of all workers."""
+    """The scores of this worker's b rows, queries, over the C columns: the passages and negatives of all peers."""
 
     scores: Tensor  # [b, C] cosine over temperature, -inf where the row may not see the column
     own: Tensor  # [b] the column that answers each row
@@ -100,12 +100,14 @@ def info_nce(
     near_duplicate: float | None = None,
     row_loss: RowLoss | None = None,
     beside: Mapping[str, Beside] | None = None,
+    gathered: bool = True,
 ) -> LossOutput:
     """Take the contrastive loss of a batch: -log softmax of cos(q_i, p_j) / temperature at j = i.
 
     The columns are the passages and the hard negatives of all W workers. A column of the row's own answer set (a
     translation, the same text, or an answer to both) is a false negative and is masked. The mean over workers is the
-    loss and gradient of one worker with all B rows. Computed in float32 (or in given float64) whatever autocast says.
+    loss and gradient of one worker with all B rows; not ``gathered``, the mean of the losses of W batches of B / W
+    rows. Computed in float32 (or in given float64) whatever autocast says.
 
     Args:
         queries: [b, D] unit vectors of this worker.
@@ -123,6 +125,7 @@ def info_nce(
             query, the passage that answers it). None masks by answer set alone.
         row_loss: takes the place of the cross-entropy, for each direction and matryoshka width; see `RowLoss`.
         beside: losses that are added, by name, each with its weight: of the scores of the queries at the full width.
+        gathered: false: the columns are this worker's alone, and no vector is sent.
 
     Raises:
         ValueError: fewer negative_answer_sets than negatives, or a width that does not cut.
@@ -141,12 +144,14 @@ def info_nce(
     with torch.autocast(queries.device.type, enabled=False):
         queries, passages = _full(queries), _full(passages)
         texts, text_answer_sets = _texts(passages, answer_sets, negatives, negative_answer_sets)  # [b + m, D], [b + m]
-        all_texts, all_queries = _gather_sides(texts, queries if symmetric else queries[:0])  # [C, D], [B or 0, D]
-        bias = _bias(passages, answer_sets, all_texts, gather(text_answer_sets), near_duplicate)  # [b, C]
-        directions = [(queries, all_texts, bias)]
+        peers = Peers.of(gathered)
+        all_texts, all_queries = _gather_sides(peers, texts, queries if symmetric else queries[:0])  # [C, D], [., D]
+        own = peers.own(queries, len(all_texts))  # [b]
+        bias = _bias(passages, answer_sets, all_texts, peers.gather(text_answer_sets), own, near_duplicate)  # [b, C]
+        directions = [(queries, all_texts, bias, own)]
         if symmetric:  # a query is masked as its passage is
-            of_queries = bias.view(len(queries), workers(), -1)[:, :, : len(queries)].flatten(1)  # [b, B]
-            directions.append((passages, all_queries, of_queries))
+            of_queries = bias.view(len(queries), peers.count, -1)[:, :, : len(queries)].flatten(1)  # [b, B]
+            directions.append((passages, all_queries, of_queries, peers.own(queries, len(all_queries))))
         widths = (queries.shape[1], *matryoshka)
         losses, scored = _row_losses(directions, widths, temperature, row_loss)
         loss, more = torch.stack(losses).mean(), {}
@@ -198,17 +203,18 @@ def align(
 
 
 def _row_losses(
-    directions: Sequence[tuple[Tensor, Tensor, Tensor]],
+    directions: Sequence[tuple[Tensor, Tensor, Tensor, Tensor]],
     widths: Sequence[int],
     temperature: float | Tensor,
     row_loss: RowLoss | None,
 ) -> tuple[list[Tensor], Scored]:
-    """Return the loss of each width and direction (rows [b, D], columns [C, D], bias [b, C]), the first's scores."""
+    """Return the loss of each width and direction, and the first's scores.
+
+    A direction is its rows [b, D], columns [C, D], bias [b, C], and the column [b] that answers each row.
+    """
     losses: list[Tensor] = []
-    for width, (rows, columns, bias) in itertools.product(widths, directions):
+    for width, (rows, columns, bias, own) in itertools.product(widths, directions):
         narrow_rows, narrow_columns = _cut(rows, width), _cut(columns, width)
-        first = rank() * (len(columns) // workers())  # row i's answer is column i of the same worker
-        own = torch.arange(first, first + len(rows), device=rows.device)  # [b]
         scores = torch.addmm(bias, narrow_rows / temperature, narrow_columns.T)  # [b, C], -inf where masked
         if not losses:
             scored = Scored(scores, own, columns, temperature)
@@ -241,23 +247,27 @@ def _texts(
     return torch.cat([passages, F.pad(_full(negatives), (0, 0, 0, empty))]), text_answer_sets
 
 
-def _gather_sides(texts: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
-    """Return all workers' texts and queries, by rank, in one collective."""
+def _gather_sides(peers: Peers, texts: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
+    """Return all peers' texts and queries, by place, in one collective."""
     both = torch.cat([texts, queries]) if len(queries) else texts
-    gathered = gather_with_gradient(both).view(workers(), len(both), -1)
+    gathered = peers.gather_with_gradient(both).view(peers.count, len(both), -1)
     return gathered[:, : len(texts)].flatten(0, 1), gathered[:, len(texts) :].flatten(0, 1)
 
 
 @torch.no_grad()
 def _bias(
-    passages: Tensor, answer_sets: Tensor, all_texts: Tensor, all_answer_sets: Tensor, near_duplicate: float | None
+    passages: Tensor,
+    answer_sets: Tensor,
+    all_texts: Tensor,
+    all_answer_sets: Tensor,
+    own: Tensor,
+    near_duplicate: float | None,
 ) -> Tensor:
     """Return [b, C]: -inf where a row may not see a column, else 0."""
     masked = (answer_sets[:, None] == all_answer_sets) | (all_answer_sets == _EMPTY)  # [b, C]
     if near_duplicate is not None:
         masked |= passages @ all_texts.T > near_duplicate
-    first = rank() * (len(all_texts) // workers())
-    masked[:, first:].fill_diagonal_(False)
+    masked[torch.arange(len(own), device=own.device), own] = False
     return passages.new_zeros(masked.shape).masked_fill_(masked, float("-inf"))
 
 

@@ -58,7 +58,7 @@ def write_json(content: Any, file: Path) -> None:
 def open_study_folder(study: Study, out: Path | None, shown: str | None = None) -> Path:
     """Open the folder of a study: a new one, or the one that holds this very study, which then goes on.
 
-    A study stays the same with another budget for its search, other soups, and other ``resources``.
+    A study stays the same with another budget for its search, other soups, and other ``resources``; see `same_study`.
 
     Args:
         study: resolved.
@@ -96,7 +96,10 @@ def write_study(study: Study, folder: Path) -> None:
 
 
 def same_study(one: str, other: str) -> bool:
-    """Return whether two resolved study files are of one study; its budget, soups and resources may differ."""
+    """Return whether two resolved study files are of one study; its budget, soups and resources may differ.
+
+    Not so the number of workers where each may have negatives of its own.
+    """
     return bool(_identity(one) == _identity(other))
 
 
@@ -106,6 +109,9 @@ def _identity(text: str) -> Any:
     if not isinstance(search, dict):  # none of ours
         return tree
     rest = {key: value for key, value in tree.items() if key != "resources"}
+    local = not tree.get("train", {}).get("gather_negatives", True)  # each worker has, or may have, its own negatives
+    if local or "train.gather_negatives" in search.get("space", {}):
+        rest["workers"] = tree["resources"]["workers"]
     return {**rest, "search": {key: value for key, value in search.items() if key not in _EXTENT}}
 
 

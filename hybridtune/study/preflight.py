@@ -43,7 +43,8 @@ from hybridtune.study.teachers import check_teachers, projected_width
 from hybridtune.train.plan import make_plan
 
 _OF_RATIOS = ("mix.mixing_ratio", "mix.final_ratio", "mix.schedule")
-_OF_MIX = (*_OF_RATIOS, "mix.cross_batch", "mix.align_share", "train.teacher_languages", "mix.weights")
+_OF_MIX = (*_OF_RATIOS, "mix.cross_batch", "mix.align_share", "mix.weights")
+_OF_TRAIN = ("train.batch_size", "train.teacher_languages", "train.answer_sets")
 _WEIGHTS = (f"{DATA_SET_WEIGHTS}.", "mix.translated_weight", "mix.bitext_weight")
 
 
@@ -177,7 +178,7 @@ def _extremes(study: Study) -> Iterator[dict[str, Any]]:
     """Yield the values of the plan at which a batch could turn out impossible: if these work, all between do."""
     space = study.search.space
     never = [name for name in space if name.startswith(_WEIGHTS) and not all(space[name].ends())]
-    found = list(corners(space, (*_OF_MIX, "train.batch_size", *never)))
+    found = list(corners(space, (*_OF_MIX, *_OF_TRAIN, *never)))
     if study.search.arms != "none":
         for values, ratio in itertools.product(found, FIXED_ARMS.values()):
             others = {key: value for key, value in values.items() if key not in _OF_RATIOS}
@@ -190,14 +191,14 @@ def _extremes(study: Study) -> Iterator[dict[str, Any]]:
 
 def _demand(study: Study) -> tuple[object, ...]:
     """Return what decides whether a study's batches can be made: of two studies of one demand both can, or neither."""
-    mix = study.mix
+    mix, train = study.mix, study.train
     ratios = [mix.mixing_ratio, mix.final_ratio or 0.0] if mix.schedule in ENDING else [mix.mixing_ratio]
     ratios = [0.5] if mix.schedule == LEARNED else ratios  # brought into a range that has both kinds
     kinds = (max(ratios) > 0, min(ratios) < 1, mix.align_share > 0)
     never = [name for name, weight in (mix.weights | mix.data_set_weights).items() if not weight]
     never += [name for name in ("translated_weight", "bitext_weight") if not getattr(mix, name)]
     named = tuple(sorted(mix.weights)), tuple(sorted(never))
-    return study.train.batch_size, mix.cross_batch, kinds, tuple(study.train.teacher_languages), *named
+    return train.batch_size, mix.cross_batch, kinds, tuple(train.teacher_languages), train.answer_sets, *named
 
 
 def check_encoder(study: Study, made_of: StoreRecipe) -> None:

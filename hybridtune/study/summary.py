@@ -157,6 +157,7 @@ def notices(preflight: Preflight) -> list[str]:
     if old := outdated_stores(root):
         lines.append(f"{root}: token stores of another version of hybridtune, not read and free to be removed: {old}")
     lines += [*_left_out(preflight), *_without_effect(study, preflight.plan), *_idle_training(study)]
+    lines += _answer_set_lines(study, preflight.corpus)
     if study.search.early_stopping is not None and not stops_early(study):
         why = f"it stops the best too often in arms of fewer than {FEWEST_TO_STOP} trials"
         why = "the rungs of search.fidelities end trials" if study.search.fidelities else why
@@ -240,6 +241,22 @@ def _idle_teacher(study: Study) -> list[str]:
     if train.teacher_projection == "kept" and projected_width(study) is None:
         lines.append("train.teacher_projection has no effect: the teacher's vectors have the width of the encoder's")
     return lines
+
+
+def _answer_set_lines(study: Study, corpus: Corpus) -> list[str]:
+    """Return a line on answer sets that are ignored, or may be: whether there is anything to be ignored."""
+    if study.train.answer_sets == "apart" and "train.answer_sets" not in study.search.space:
+        return []
+    sizes = np.bincount(corpus.answer_sets)
+    groups, negatives = int(sizes[sizes > 1].sum()), 0
+    if study.train.negatives or "train.negatives" in study.search.space:
+        negatives = int(np.count_nonzero(corpus.negative_answer_sets >= 0))
+    if not groups and not negatives:
+        return ["train.answer_sets has no effect: no training group, and no hard negative, answers another's query"]
+    return [
+        f"train.answer_sets ignored: {groups:,} of {len(corpus.answer_sets):,} groups and {negatives:,} of "
+        f"{len(corpus.negative_texts):,} hard negatives answer queries of other groups, and may be their negatives"
+    ]
 
 
 def _learned_lines(study: Study) -> list[str]:

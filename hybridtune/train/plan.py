@@ -38,5 +38,6 @@ def make_plan(corpus: Corpus, study: Study, segments: Sequence[Segment] = ()) ->
         teacher_languages=train.teacher_languages,
         scored_by_teacher=study.scored_by_teacher,
         second_queries=train.consistency > 0,
+        answer_sets=train.answer_sets,
     )
     return plan.with_segments(segments or [first_segment(mix)]) if learned else plan

@@ -121,6 +121,7 @@ class TrainingStep:
                 train.near_duplicate,
                 self._row_loss,
                 self._beside(batch, vectors[2 * pairs + batch.negatives :]),
+                train.gather_negatives,
             )
 
         return loss_of
@@ -136,7 +137,7 @@ class TrainingStep:
             slots = len(batch.negative_answer_sets)
             read = taught[: 2 * batch.pairs + batch.negatives]
             # At the temperature that is set: one that is learnt would drift together with its own target.
-            targets, known = teacher_scores(read, batch.pairs, slots, train.temperature)
+            targets, known = teacher_scores(read, batch.pairs, slots, train.temperature, train.gather_negatives)
             learn = functools.partial(distil, train.distil, targets=targets, known=known)
             losses["distil_loss"] = (train.distil_weight, learn)
         if train.consistency:

@@ -60,6 +60,12 @@ WRONG = {
     "resources.workers=3": (
         "train.batch_size 8 is not a multiple of resources.workers 3: every worker takes an equal slice of the batch"
     ),
+    "train.gather_negatives=false": (
+        "train.gather_negatives false: changes nothing with one worker; set resources.workers (now 1) to 2 or more"
+    ),
+    "search.space.gather_negatives={choice: [true, false]}": (
+        "train.gather_negatives false: changes nothing with one worker; set resources.workers (now 1) to 2 or more"
+    ),
     "search.space.temperature={uniform: [0.2, 0.1]}": (
         "search.space.temperature: [0.2, 0.1]: the low end must be below the high end"
     ),
@@ -318,3 +324,16 @@ def test_a_fixed_range_is_one_of_the_choices():
     study = Study.model_validate(TREE)
     assert study.value("train.temperature_range") == [0.005, 1.0]
     assert study.with_values({"train.temperature_range": [0.005, 1.0]}) == study
+
+
+def test_negatives_of_the_own_worker_need_a_number_of_several(study_file):
+    local = {"train": {"batch_size": 8, "gather_negatives": False}}
+    assert not load_study(study_file(**local, resources={"workers": 2})).train.gather_negatives
+    assert problems(study_file(**local, resources={"workers": "auto"})) == [
+        "train.gather_negatives false: trains otherwise on every number of workers; set resources.workers (now auto) "
+        "to 2 or more"
+    ]
+    space = {"gather_negatives": {"choice": [True, False]}}
+    study = load_study(study_file(search={"space": space}, resources={"workers": 4}))
+    assert not study.with_values({"train.gather_negatives": False}).train.gather_negatives
+    load_study(study_file(search={"space": {"gather_negatives": {"choice": [True]}}}))

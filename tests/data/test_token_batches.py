@@ -12,7 +12,7 @@ from hybridtune.data import stream
 from hybridtune.data.corpus import Corpus
 from hybridtune.data.plan import HybridPlan
 from hybridtune.data.readers.native import Group
-from hybridtune.data.stream import _batches, _serve, _without_corpus
+from hybridtune.data.stream import _batches, _serve
 
 SIZE, STEPS = 8, 40
 
@@ -34,7 +34,7 @@ def plan_of(store, align=0.3):
 
 def served(plan, store, start=0, stop=STEPS, rows=slice(0, SIZE), negatives=2):
     items = pa.table({"start": [start], "stop": [stop]})
-    tables = list(_serve(items, _without_corpus(plan), str(store.path), rows, negatives))
+    tables = list(_serve(items, plan.without_corpus(), str(store.path), rows, negatives))
     return [table.num_rows for table in tables], [batch for table in tables for batch in _batches(table)]
 
 
@@ -143,7 +143,7 @@ def test_second_queries_come_last_in_the_language_that_the_plan_drew(store, work
 def test_runs_grow_from_one_step_to_a_row(store, monkeypatch):
     monkeypatch.setattr(stream, "ROW_BYTES", 6.1 * 2 * SIZE * 4 * store.mean_length)
     items = pa.table({"start": [3], "stop": [30]})
-    tables = list(_serve(items, _without_corpus(plan_of(store)), str(store.path), slice(0, SIZE), 1))
+    tables = list(_serve(items, plan_of(store).without_corpus(), str(store.path), slice(0, SIZE), 1))
     assert [table.num_rows for table in tables] == [1] * len(tables)
     runs = [[batch.step for batch in _batches(table)] for table in tables]
     assert [len(run) for run in runs] == [1, 2, 4, 6, 6, 6, 2]
@@ -152,7 +152,7 @@ def test_runs_grow_from_one_step_to_a_row(store, monkeypatch):
 
 def test_the_plan_travels_without_its_corpus(store):
     plan = plan_of(store)
-    light = _without_corpus(plan)
+    light = plan.without_corpus()
     assert not any(isinstance(value, Corpus) for value in vars(light).values())
     light = pickle.loads(pickle.dumps(light))
     light.corpus = store.corpus()

@@ -42,7 +42,11 @@ CASES = {
     "scores of a teacher": {"hard": True, "distil": "kl"},
     "a query in two languages": {"hard": True, "twice": True, "learned": True},
     "margins of a teacher": ALL | {"near_duplicate": None, "distil": "margin_mse"},
+    "own negatives": {"hard": True, "local": True},
+    "all, own negatives": ALL | {"local": True},
+    "margins, own negatives": ALL | {"near_duplicate": None, "distil": "margin_mse", "local": True},
     "both": ALL | {"near_duplicate": None, "distil": "kl", "twice": True},
+    "both, own negatives": ALL | {"near_duplicate": None, "distil": "kl", "twice": True, "local": True},
 }
 OF_ENCODER = ALL | {"near_duplicate": 0.93}  # random weights: all texts are near each other
 SIZES = ("1", "3", "pairs", "whole")  # texts of a chunk; "pairs": one chunk without negatives, several with some
@@ -123,6 +127,7 @@ def step(model, texts_of, chunks_of, rows, case, size):
             case.get("near_duplicate"),
             cross_entropy if case.get("own") else None,
             beside(case, rows, owned, seconds),
+            not case.get("local"),
         )
 
     output = backward(model, chunks, loss_of)
@@ -148,7 +153,7 @@ def taught(rows, owned):
 def beside(case, rows, owned, seconds):
     losses, b = {}, rows.stop - rows.start
     if case.get("distil"):
-        targets, known = teacher_scores(taught(rows, owned)[0], b, 2 * b, 0.3)
+        targets, known = teacher_scores(taught(rows, owned)[0], b, 2 * b, 0.3, not case.get("local"))
         losses["distil_loss"] = (0.5, lambda scored: distil(case["distil"], scored, targets, known))
     if case.get("twice"):
         losses["consistency_loss"] = (0.8, lambda scored: consistency(scored, seconds, asked_twice(rows) - rows.start))
@@ -223,8 +228,11 @@ def found(tmp_path_factory, tiny):
     return [torch.load(folder / f"{rank}.pt") for rank in range(3)]
 
 
-def alone(model, vectors, case):
-    """The same batch in one process, from the definition: figures, the temperature's gradient, and the model's."""
+def alone(model, vectors, case, workers=1):
+    """The same batch in one process, from the definition: figures, the temperature's gradient, and the model's.
+
+    Of workers with negatives of their own: the mean over their parts of the batch.
+    """
     vectors = vectors.double()
     queries, passages, negatives, seconds = vectors.split(
         [PAIRS, PAIRS, len(OWNERS), len(vectors) - 2 * PAIRS - len(OWNERS)]
@@ -238,25 +246,40 @@ def alone(model, vectors, case):
         cosines = [v @ t for side in mapped for v, t in zip(side, teachers, strict=True)]
         loss, hits = 1 - sum(cosines) / len(cosines), None
     else:
-        hard = (negatives, THEIR_ANSWER_SETS.tolist()) if case.get("hard") else ((), ())
-        rest = (case.get("symmetric", False), *hard, case.get("matryoshka", ()), case.get("near_duplicate"))
-        loss, hits = naive(queries, passages, ANSWER_SETS, temperature, *rest)
-        if case.get("distil"):
-            vectors, read = taught(slice(0, PAIRS), OWNERS >= 0)
-            listed = [vector if can else None for vector, can in zip(vectors, read, strict=True)]
-            of_texts = [*ANSWER_SETS.tolist(), *THEIR_ANSWER_SETS.tolist()]
-            texts, sides = [*passages, *negatives], (listed[:PAIRS], listed[PAIRS:])
-            more = (ANSWER_SETS.tolist(), of_texts, sides, temperature, 0.3)
-            loss = loss + 0.5 * naive_distil(case["distil"], queries, texts, *more)
-        if case.get("twice"):
-            of_texts = [*ANSWER_SETS.tolist(), *THEIR_ANSWER_SETS.tolist()]
-            more = ([*passages, *negatives], ANSWER_SETS.tolist(), of_texts, temperature)
-            loss = loss + 0.8 * naive_consistency(queries, seconds, TWICE.tolist(), *more)
+        parts = workers if case.get("local") else 1
+        size = PAIRS // parts
+        of_parts = [
+            definition(case, temperature, queries, passages, negatives, seconds, slice(first, first + size))
+            for first in range(0, PAIRS, size)
+        ]
+        loss, hits = (sum(each) / parts for each in zip(*of_parts, strict=True))
     loss.backward()
     of_logarithm = 0.1 * temperature.grad if case.get("learned") else None
     if case.get("align", 4) != 4:
         of_logarithm = weighed(weight.grad)
     return loss.item(), hits, of_logarithm, {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+
+
+def definition(case, temperature, queries, passages, negatives, seconds, rows):
+    """Loss and share of hits of some rows of the batch, their own passages and negatives being all columns."""
+    owned, of_rows = torch.isin(OWNERS, torch.arange(PAIRS)[rows]), ANSWER_SETS[rows]
+    queries, passages, negatives = queries[rows], passages[rows], negatives[owned]
+    hard = (negatives, THEIR_ANSWER_SETS[owned].tolist()) if case.get("hard") else ((), ())
+    rest = (case.get("symmetric", False), *hard, case.get("matryoshka", ()), case.get("near_duplicate"))
+    loss, hits = naive(queries, passages, of_rows, temperature, *rest)
+    of_texts = [*of_rows.tolist(), *THEIR_ANSWER_SETS[owned].tolist()]
+    if case.get("distil"):
+        vectors, read = taught(rows, owned)
+        listed = [vector if can else None for vector, can in zip(vectors, read, strict=True)]
+        texts, sides = [*passages, *negatives], (listed[: len(queries)], listed[len(queries) :])
+        more = (of_rows.tolist(), of_texts, sides, temperature, 0.3)
+        loss = loss + 0.5 * naive_distil(case["distil"], queries, texts, *more)
+    if case.get("twice"):
+        mine = torch.isin(TWICE, torch.arange(PAIRS)[rows])
+        more = ([*passages, *negatives], of_rows.tolist(), of_texts, temperature)
+        of_seconds = (TWICE[mine] - rows.start).tolist()
+        loss = loss + 0.8 * naive_consistency(queries, seconds[mine], of_seconds, *more)
+    return loss, hits
 
 
 def assert_same(found, expected, rtol, atol):
@@ -273,9 +296,9 @@ def assert_same(found, expected, rtol, atol):
 
 @pytest.mark.parametrize("name", CASES)
 def test_workers_and_chunks_get_the_gradient_of_the_definition(found, name):
-    model = toy()
-    expected = alone(model, model(toy_texts(slice(0, PAIRS), OWNERS >= 0)), CASES[name])
     for workers in WORKERS:
+        model = toy()
+        expected = alone(model, model(toy_texts(slice(0, PAIRS), OWNERS >= 0)), CASES[name], workers)
         for size in SIZES:
             for rank in range(workers):
                 assert_same(found[rank][workers, size, name], expected, 1e-7, 1e-9)
@@ -287,7 +310,7 @@ def test_the_options_change_the_loss():
     losses = set()
     for case in CASES.values():
         model = toy()
-        losses.add(round(alone(model, model(toy_texts(slice(0, PAIRS), OWNERS >= 0)), case)[0], 6))
+        losses.add(round(alone(model, model(toy_texts(slice(0, PAIRS), OWNERS >= 0)), case, 2)[0], 6))
     assert len(losses) == len(CASES) - 2  # a learned temperature starts at the fixed one; a loss is repeated
 
 

@@ -169,6 +169,40 @@ def test_groups_whose_scores_the_teacher_cannot_give_are_counted(prepared, tiny,
     assert [notice for notice in notices(found) if "train.distil" in notice] == [line] * told
 
 
+def test_answer_sets_that_are_ignored_are_counted(study_file, groups_file):
+    groups = rows((9, BOTH, BOTH))
+    groups[1]["passages"]["en"] = "p0en"  # of the first group too
+    groups[2]["negatives"] = {"de": ["p5de", "wrong"]}
+
+    def told(rows, train, **search):
+        data = {"train": str(groups_file(rows, "train.jsonl"))}
+        study = load_study(study_file(data=data, train={"batch_size": 4, **train}, search=search))
+        return [line for line in notices(run_preflight(study, True)) if "answer_sets" in line]
+
+    line = (
+        "train.answer_sets ignored: 2 of 9 groups and {} of 2 hard negatives answer queries of other groups, and may "
+        "be their negatives"
+    )
+    assert told(groups, {"answer_sets": "ignored"}) == [line.format(1)]
+    assert told(groups, {"answer_sets": "ignored", "negatives": 0}) == [line.format(0)]
+    assert told(groups, {}, space={"answer_sets": {"choice": ["apart", "ignored"]}}) == [line.format(1)]
+    assert told(groups, {}) == []
+    none = "train.answer_sets has no effect: no training group, and no hard negative, answers another's query"
+    assert told(rows((9, BOTH, BOTH)), {"answer_sets": "ignored"}) == [none]
+
+
+def test_a_batch_that_only_ignored_answer_sets_fill_is_refused_where_a_trial_keeps_them_apart(study_file, groups_file):
+    groups = rows((9, BOTH, BOTH))
+    for group in groups[1:]:
+        group["passages"]["en"] = "p0en"
+    data = {"train": str(groups_file(groups, "train.jsonl"))}
+    sections = {"data": data, "train": {"batch_size": 4, "answer_sets": "ignored"}}
+    run_preflight(load_study(study_file(**sections)), True)
+    space = {"answer_sets": {"choice": ["apart", "ignored"]}}
+    with pytest.raises(InputError, match=r"train\.batch_size 4 is larger than the 1 distinct groups"):
+        run_preflight(load_study(study_file(**sections, search={"space": space})), True)
+
+
 def test_languages_that_the_teacher_cannot_read_are_reported(prepared):
     kinds = [(9, BOTH, BOTH), (3, [], ["sw", "yo"])]
     lines = without_zero_shot(prepared(kinds, {"align_share": 0.2}, train={"teacher_languages": ["en"]}))

@@ -267,6 +267,17 @@ def test_a_study_goes_on_with_other_resources_and_another_budget_and_is_no_other
     assert memory.objects == before
 
 
+@pytest.mark.parametrize("space", [{}, {"gather_negatives": {"choice": [True, False]}}])
+def test_the_number_of_workers_is_part_of_a_study_whose_workers_have_negatives_of_their_own(memory, space):
+    searched = {"search": {"space": space}} if space else {}
+    sections = {"train": {"batch_size": 12, "gather_negatives": bool(space)}, **searched}
+    with study_home(study_of(**sections, resources={"workers": 2}), OUT, nothing):
+        pass
+    with study_home(study_of(**sections, resources={"workers": 2, "cpus_per_worker": 3}), OUT, nothing):
+        pass
+    refused("holds another study", **sections, resources={"workers": 3})
+
+
 def test_what_is_no_study_is_left_alone(memory):
     write_file("memory://bucket/mine/notes.txt", b"mine")
     refused("not empty and holds no study", "memory://bucket/mine")

@@ -1,6 +1,7 @@
 """Two workers on this machine's CPU, by gloo and without Ray, against one process with the whole batch."""
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,12 +27,13 @@ LORA = importlib.util.find_spec("peft") is not None
 SETTINGS = {
     "dense": {"layer_decay": 0.8, "max_grad_norm": 100.0},  # no clipping that would hide a wrong scale
     "chunks": {"chunk_size": 3, "learn_temperature": True, "ema": 0.5},
+    "own negatives": {"gather_negatives": False, "chunk_size": 3, "learn_temperature": True, "max_grad_norm": 100.0},
     "frozen": {"freeze_layers": 1, "gradient_checkpointing": True},
     "lora": {"lora_rank": 2, "ema": 0.5},
 }
 if not LORA:
     del SETTINGS["lora"]
-CASES = [*(("fsdp", name) for name in SETTINGS), ("ddp", "dense"), ("ddp", "chunks")]
+CASES = [*(("fsdp", name) for name in SETTINGS), ("ddp", "dense"), ("ddp", "chunks"), ("ddp", "own negatives")]
 
 
 class Run:
@@ -52,9 +54,16 @@ class Run:
         own = range(rank * PAIRS // workers, (rank + 1) * PAIRS // workers)
         pairs = len(own)
 
+        local = not self.settings.gather_negatives
+
         def loss_of(vectors):
-            answer_sets = torch.tensor(own)
-            return info_nce(vectors[:pairs], vectors[pairs:], answer_sets, self.temperature.value(), symmetric=True)
+            queries, passages, answer_sets = vectors[:pairs], vectors[pairs:], torch.tensor(own)
+            more = {"temperature": self.temperature.value(), "symmetric": True, "gathered": not local}
+            if not local or workers > 1:
+                return info_nce(queries, passages, answer_sets, **more)
+            parts = zip(*(part.chunk(WORKERS) for part in (queries, passages, answer_sets)), strict=True)
+            outputs = [info_nce(*part, **more) for part in parts]  # what each worker would have by itself
+            return replace(outputs[0], loss=torch.stack([output.loss for output in outputs]).mean())
 
         for step in range(start, stop):
             draw = np.random.default_rng((3, step))

@@ -211,6 +211,19 @@ def test_a_query_in_two_languages_gets_to_one_ranking(tiny):
     assert float(once.loss) == pytest.approx(float(plain.loss), rel=1e-5)
 
 
+def test_a_worker_with_negatives_of_its_own_sends_no_vectors(tiny, monkeypatch):
+    settings = {"dropout": 0.0, "distil": "kl", "teacher": "x", "symmetric": True}
+    batch = device_batch(3, negatives=2)
+    alone = Made(tiny, study_of(**settings)).fresh().step(batch).loss
+    local = small_study(
+        seed=5, train=FIXED | settings | {"gather_negatives": False}, resources={"workers": 2}, search={"space": {}}
+    )
+    monkeypatch.setattr("hybridtune.model.gather.workers", lambda: 2)  # and there is no second one to answer
+    assert float(Made(tiny, local).fresh().step(batch).loss) == float(alone)
+    with pytest.raises(ValueError, match="process group has not been initialized"):
+        Made(tiny, study_of(**settings)).fresh().step(batch)
+
+
 def test_a_projection_that_is_thrown_away_is_in_no_weights_that_are_served(tiny):
     served = Made(tiny, study_of({"align_share": 0.3})).fresh().snapshot()
     assert served.weights.keys() == Made(tiny, study_of()).fresh().snapshot().weights.keys()
