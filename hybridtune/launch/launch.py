@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ from hybridtune.launch.preview import describe_launch
 from hybridtune.launch.record import Kind, Launch, make_key
 from hybridtune.runtime.connect import SHAPE, dump_shape
 from hybridtune.search.arms import expected_trials
-from hybridtune.storage.files import is_remote, local_path
-from hybridtune.study.folder import make_folder, open_study_folder
+from hybridtune.storage.files import explain_error, is_remote, list_names, local_path
+from hybridtune.storage.writer_lock import LAUNCH, WRITER, refuse_held
+from hybridtune.study.folder import check_study_folder, make_folder, new_folder, open_study_folder
+from hybridtune.study.one_writer import one_writer
 from hybridtune.study.preflight import Preflight, run_preflight
 from hybridtune.terminal.screen import Screen
 
@@ -49,12 +52,12 @@ def plan_launch(cluster: ClusterFile, study: Study, out: str | None, fetch_to: P
         cluster: the cluster file.
         study: as read.
         out: location of the study's results, see `submit.check_out`; None: that of the launch before.
-        fetch_to: folder on this machine for the record and the results; None: `submit.new_folder`.
+        fetch_to: folder on this machine for the record and the results; None: `study.folder.new_folder`.
 
     Raises:
         InputError: the first thing that is wrong; of a trial that fits on no node, with both sizes.
     """
-    folder = submit.new_folder(study) if fetch_to is None else fetch_to.absolute()
+    folder = new_folder(study) if fetch_to is None else fetch_to.absolute()
     before = record.find_launch(folder)
     out = out or (before.out if before else None)
     kind: Kind = cluster.kind
@@ -83,7 +86,7 @@ def launch(planned: Planned, screen: Screen, down: bool = False, detach: bool = 
     submitted.
 
     Raises:
-        InputError: the folder's earlier job still runs.
+        InputError: the folder's earlier job still runs, or another launch or run writes to the same place.
         DetachedError: on Ctrl-C; the study goes on, and so does its cluster.
         HybridtuneError: the cluster did not come up, was lost, or the study failed.
     """
@@ -93,15 +96,48 @@ def launch(planned: Planned, screen: Screen, down: bool = False, detach: bool = 
     if before is not None and record.still_runs(before, folder):
         raise InputError(f"{folder}: its job {before.job} still runs; hybridtune attach {folder}, or stop it first")
     if planned.out == str(folder):  # it is the study's own, and must hold this study or nothing
-        open_study_folder(planned.study, folder)
-    else:
-        make_folder(folder)
-    with attach.taken_down(down, folder, screen) as started:
-        begun = _start(planned, before, started, screen)
-        if detach:
-            screen.line(f"detached: hybridtune attach {folder} follows it")
-            return attach.summary(begun, folder, "PENDING")
-        return attach.see_through(begun, folder, screen)
+        check_study_folder(planned.study, folder)
+    make_folder(folder)
+    with _alone(planned, screen):
+        if planned.out == str(folder):
+            open_study_folder(planned.study, folder)
+        with attach.taken_down(down, folder, screen) as started:
+            begun = _start(planned, before, started, screen)
+            if detach:
+                screen.line(f"detached: hybridtune attach {folder} follows it")
+                return attach.summary(begun, folder, "PENDING")
+            return attach.see_through(begun, folder, screen)
+
+
+@contextlib.contextmanager
+def _alone(planned: Planned, screen: Screen) -> Iterator[None]:
+    """Refuse a second launch from this folder or to this location while the block runs, and one that a run writes to.
+
+    The run on the cluster has a lock of its own, which holds after this command has left.
+    """
+    with contextlib.ExitStack() as held:
+        held.enter_context(one_writer(str(planned.folder), screen.line, f"--fetch-to {planned.folder}", LAUNCH))
+        if planned.out == str(planned.folder):
+            refuse_held(planned.out, WRITER, f"--out {planned.out}")
+        elif _is_seen(planned.out, screen):
+            refuse_held(planned.out, WRITER, f"--out {planned.out}")
+            held.enter_context(one_writer(planned.out, screen.line, name=LAUNCH))
+        yield
+
+
+def _is_seen(out: str, screen: Screen) -> bool:
+    """Return whether this machine sees a location of results; a path may be the cluster's alone."""
+    if not is_remote(out):
+        shared = submit.shared_folder(out)
+        if shared is not None and shared.is_dir():
+            make_folder(Path(out))
+        return Path(out).is_dir()
+    try:
+        list_names(out)
+    except (OSError, ValueError) as error:
+        screen.line(f"{out}: {explain_error(error)}; whether another study writes there shows on the cluster")
+        return False
+    return True
 
 
 def describe(planned: Planned) -> dict[str, Any]:

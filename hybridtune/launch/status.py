@@ -1,14 +1,12 @@
 """`hybridtune status`: what a study is doing, from its folder. Imports nothing heavy, so that it answers at once."""
 
-import contextlib
 import json
-import socket
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from hybridtune.config.study import load_study
 from hybridtune.errors import InputError
@@ -27,6 +25,7 @@ from hybridtune.storage.feasibility import (
 from hybridtune.storage.soup_rows import SoupRow, read_soups
 from hybridtune.storage.study_folder import check_format
 from hybridtune.storage.trial_rows import TrialRow, read_rows, read_running
+from hybridtune.storage.writer_lock import read_holder
 from hybridtune.study.folder import RAY_ADDRESS
 from hybridtune.terminal.screen import Screen
 from hybridtune.terminal.tables import trials_table
@@ -34,6 +33,7 @@ from hybridtune.terminal.tables import trials_table
 if TYPE_CHECKING:
     from hybridtune.config.study import Study
 
+_ADDRESS = re.compile(r"https?://[\w.:\[\]-]{1,253}")
 ENDED, RUNNING, ELSEWHERE, CUT_OFF = "ended", "running", "running elsewhere", "cut off"
 
 
@@ -49,16 +49,16 @@ def read_study(folder: Path) -> "Study":
 
 
 def ray_address(folder: Path) -> str | None:
-    """Return the URL of the Ray dashboard of a study's run; None where it does not answer."""
+    """Return the URL of the Ray dashboard of a study's run, as it wrote it; None where no run is under way.
+
+    It is not asked: the folder may be a stranger's, and name any machine.
+    """
+    held = read_holder(str(folder))
     try:
         url = (folder / RAY_ADDRESS).read_text(encoding="utf-8").strip()
-    except FileNotFoundError:
+    except (OSError, ValueError):
         return None
-    url = url if "://" in url else f"http://{url}"
-    parts = urlsplit(url)
-    with contextlib.suppress(OSError), socket.create_connection((parts.hostname, parts.port or 80), timeout=2):
-        return url
-    return None
+    return url if held is not None and held[1] and _ADDRESS.fullmatch(url) else None
 
 
 def status(folder: Path) -> dict[str, Any]:
@@ -141,11 +141,14 @@ def _job(folder: Path) -> tuple[dict[str, Any] | None, str | None]:
 
 def _state(folder: Path) -> str:
     """Return the state of a study that has no result yet, by the process that runs it."""
-    now = read_running(folder)
+    held = read_holder(str(folder))
+    if held is not None:
+        holder, alive = held
+        return CUT_OFF if not alive else RUNNING if holder.is_here else ELSEWHERE
+    now = read_running(folder)  # of a copy, which holds no lock
     if now is not None and now.alive is not False:
         return RUNNING if now.alive else ELSEWHERE
-    # Between the phases of a study no search runs, but its Ray does.
-    return RUNNING if now is None and ray_address(folder) else CUT_OFF
+    return CUT_OFF
 
 
 def status_table(found: dict[str, Any], screen: Screen) -> None:

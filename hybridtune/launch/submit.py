@@ -28,7 +28,7 @@ from hybridtune.launch.jobs import PACKAGE_LIMIT
 from hybridtune.launch.record import Launch
 from hybridtune.search.arms import expected_trials
 from hybridtune.storage.files import is_remote
-from hybridtune.study.folder import make_folder
+from hybridtune.study.folder import make_folder, new_folder
 from hybridtune.study.preflight import run_preflight
 from hybridtune.terminal.screen import Screen
 
@@ -187,11 +187,6 @@ def _free_name(base: Path, names: dict[str, str]) -> str:
         number += 1
         name = f"data/{number}-{stem}"
     return name
-
-
-def new_folder(study: Study) -> Path:
-    """Return the path of a launch's folder on this machine where the user names none."""
-    return Path("studies", f"{study.name}-{time.strftime('%Y%m%d-%H%M%S')}").absolute()
 
 
 def check_out(out: str | None) -> str:

@@ -17,6 +17,7 @@ from hybridtune.config.yaml_text import parse_yaml
 from hybridtune.errors import InputError
 from hybridtune.storage.files import write_atomically
 from hybridtune.storage.study_folder import ENVIRONMENT, FORMAT, check_format
+from hybridtune.storage.writer_lock import LOCKS
 
 RAY_ADDRESS = "dashboard.txt"  # in the study folder, while Ray runs
 RAY_TOKEN = "dashboard.token"  # beside it, for its user alone: what Ray's dashboard asks for
@@ -55,44 +56,54 @@ def write_json(content: Any, file: Path) -> None:
     write_atomically(file, json.dumps(content, indent=1, allow_nan=False))
 
 
-def open_study_folder(study: Study, out: Path | None, shown: str | None = None) -> Path:
+def new_folder(study: Study) -> Path:
+    """Return the path of a study's folder where the user names none: ``studies/<name>-<time>``, here."""
+    return (Path("studies") / f"{study.name}-{time.strftime('%Y%m%d-%H%M%S')}").absolute()
+
+
+def check_study_folder(study: Study, folder: Path, shown: str | None = None) -> None:
+    """Check that a study can be begun in a folder, or go on there; see `open_study_folder`."""
+    named = f"--out {shown or folder}"
+    file = folder / "study.yaml"
+    if file.exists():
+        check_format(folder, named)
+        if not same_study(file.read_text(encoding="utf-8"), dump_study(study)):
+            raise InputError(f"{named}: holds another study (its study.yaml differs); choose a new folder")
+    elif folder.is_dir() and any(entry.name not in LOCKS for entry in folder.iterdir()):
+        raise InputError(f"{named}: is not empty and holds no study; choose a new folder")
+
+
+def open_study_folder(study: Study, folder: Path, shown: str | None = None) -> None:
     """Open the folder of a study: a new one, or the one that holds this very study, which then goes on.
 
     A study stays the same with another budget for its search, other soups, and other ``resources``; see `same_study`.
 
     Args:
         study: resolved.
-        out: None: ``studies/<name>-<time>`` in the current folder.
-        shown: the location that ``out`` is a copy of, for messages.
+        folder: absolute.
+        shown: the location that ``folder`` is a copy of, for messages.
 
     Raises:
         InputError: the folder holds something else.
     """
-    folder = (out or Path("studies") / f"{study.name}-{time.strftime('%Y%m%d-%H%M%S')}").absolute()
-    named = f"--out {shown or folder}"
+    check_study_folder(study, folder, shown)
     file = folder / "study.yaml"
     text = dump_study(study)
-    if file.exists():
-        check_format(folder, named)
-        before = file.read_text(encoding="utf-8")
-        if not same_study(before, text):
-            raise InputError(f"{named}: holds another study (its study.yaml differs); choose a new folder")
-        if before != text:
-            file.write_text(text, encoding="utf-8")
-            if _extent(before) != _extent(text):
-                (folder / "result.json").unlink(missing_ok=True)  # there is more, or less, to do: the study goes on
-        return folder
-    if folder.exists() and any(folder.iterdir()):
-        raise InputError(f"{named}: is not empty and holds no study; choose a new folder")
-    make_folder(folder)
-    write_study(study, folder)
-    return folder
+    if not file.exists():
+        make_folder(folder)
+        write_study(study, folder)
+        return
+    before = file.read_text(encoding="utf-8")
+    if before != text:
+        write_atomically(file, text)
+        if _extent(before) != _extent(text):
+            (folder / "result.json").unlink(missing_ok=True)  # there is more, or less, to do: the study goes on
 
 
 def write_study(study: Study, folder: Path) -> None:
     """Write the files that make a study folder: its environment with the format number, then the resolved study."""
     write_json(environment(), folder / ENVIRONMENT)
-    (folder / "study.yaml").write_text(dump_study(study), encoding="utf-8")
+    write_atomically(folder / "study.yaml", dump_study(study))
 
 
 def same_study(one: str, other: str) -> bool:

@@ -5,7 +5,6 @@ what records ended trials is read before that moment and sent after it, so the c
 trial that the copy's database does not know. `fetch_study` brings a study to any local folder.
 """
 
-import fcntl
 import hashlib
 import json
 import shutil
@@ -25,7 +24,16 @@ from hybridtune.errors import HybridtuneError, InputError
 from hybridtune.storage import files
 from hybridtune.storage.study_folder import check_format
 from hybridtune.storage.trial_rows import ENDED, RUNNING
-from hybridtune.study.folder import open_study_folder, same_study, write_json
+from hybridtune.storage.writer_lock import LOCKS
+from hybridtune.study.folder import (
+    check_study_folder,
+    make_folder,
+    new_folder,
+    open_study_folder,
+    same_study,
+    write_json,
+)
+from hybridtune.study.one_writer import one_writer
 
 _TRIALS = (RUNNING, ENDED, f"repeats/{RUNNING}", f"repeats/{ENDED}")  # they change with every trial
 _RECORDS = (*_TRIALS, "repeats.json", "result.json")  # they record ended trials
@@ -68,44 +76,35 @@ def study_home(study: Study, out: str | None, on_message: Callable[[str], object
     goes on.
 
     Raises:
-        InputError: ``out`` cannot be used, holds something else, or a run of this study is under way on this machine.
+        InputError: ``out`` cannot be used, holds something else, or another run works there, see `one_writer`.
         HybridtuneError: the last changes could not be copied, or another run has taken over.
     """
     if out is None or not files.is_remote(out):
-        folder = open_study_folder(study, files.local_path(out) if out is not None else None)
-        yield Home(folder, str(folder))
+        folder = new_folder(study) if out is None else files.local_path(out).absolute()
+        check_study_folder(study, folder)
+        make_folder(folder)
+        with one_writer(str(folder), on_message):
+            open_study_folder(study, folder)
+            yield Home(folder, str(folder))
         return
     files.check_location(out, "--out")
     check_format(out, f"--out {out}")
-    if not files.exists(files.join(out, "study.yaml")) and files.list_names(out):
+    if not files.exists(files.join(out, "study.yaml")) and set(files.list_names(out)).difference(LOCKS):
         raise InputError(f"--out {out}: is not empty and holds no study; choose a new folder")
     folder = home_folder(out)
-    with _alone(folder, out):
+    with one_writer(out, on_message):
         sync = StudySync(folder, out, on_message)
-        open_study_folder(study, folder, out)
-        sync.copy_with_retries()
-        with sync.running():
-            yield Home(folder, out)
+        with one_writer(str(folder), on_message):  # for those who look into the home
+            open_study_folder(study, folder, out)
+            sync.copy_with_retries()
+            with sync.running():
+                yield Home(folder, out)
 
 
 def home_folder(location: str) -> Path:
     """Return the home of a study at a remote location, whatever its query: the same for every run on this machine."""
     digest = hashlib.sha256(location.partition("?")[0].rstrip("/").encode()).hexdigest()[:16]
     return files.cache_folder() / "studies" / f"{files.base_name(location)}-{digest}"
-
-
-@contextmanager
-def _alone(folder: Path, location: str) -> Iterator[None]:
-    """Refuse a second run of a study on this machine; the system frees the lock when its holder dies."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_name(f"{folder.name}.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(
-                f"--out {location}: a run of this study is under way on this machine; wait for it"
-            ) from None
-        yield
 
 
 class StudySync:

@@ -16,6 +16,8 @@ from hybridtune.errors import HybridtuneError, InputError
 from hybridtune.launch import jobs, launcher
 from hybridtune.launch.record import find_launch
 from hybridtune.runtime.loopback import wait_for_dashboard
+from hybridtune.storage.writer_lock import LAUNCH, WRITER
+from hybridtune.study.one_writer import one_writer
 
 pytestmark = pytest.mark.slow
 
@@ -53,6 +55,21 @@ def test_a_job_that_fails_says_why_is_fetched_and_does_not_keep_the_cluster(worl
     assert isinstance(result.exception, InputError) == (code == 2)
     assert Path("here/study.yaml").exists()
     assert world.calls[-1] == "down"
+
+
+@pytest.mark.parametrize("name", [WRITER, LAUNCH])
+def test_a_place_that_another_writes_to_is_refused_before_a_cluster_is_started(world, launch, name):
+    world.place.mkdir(parents=True)
+    with one_writer(str(world.place), print, name=name):
+        fails(launch(), InputError, f"--out {world.place}: is in use by process {os.getpid()} on")
+    assert world.calls == []
+
+
+def test_a_folder_that_another_launch_uses_is_refused(world, launch):
+    Path("here").mkdir()
+    with one_writer(str(Path("here").absolute()), print, name=LAUNCH):
+        fails(launch(), InputError, "here: is in use by process")
+    assert world.calls == []
 
 
 def test_without_down_a_failure_tells_what_may_still_run(world, launch):

@@ -9,9 +9,11 @@ import pytest
 
 from hybridtune.config.study import dump_study, load_study
 from hybridtune.errors import InputError
-from hybridtune.launch.status import status, status_table
+from hybridtune.launch.status import ray_address, status, status_table
 from hybridtune.storage.trial_rows import TrialRow, read_rows, read_running, write_running
+from hybridtune.storage.writer_lock import WRITER
 from hybridtune.study.folder import write_study
+from hybridtune.study.one_writer import one_writer
 from hybridtune.terminal.screen import Screen
 
 
@@ -106,12 +108,41 @@ def test_another_machines_process_cannot_be_seen(folder):
     assert status(folder)["state"] == "running elsewhere"
 
 
-def test_between_two_phases_the_study_runs_where_its_ray_does(folder):
+def test_between_two_phases_the_study_runs_while_its_lock_is_held(folder):
     write_ended(folder, ENDED)
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        (folder / "dashboard.txt").write_text(f"http://127.0.0.1:{server.getsockname()[1]}\n")
+    with one_writer(str(folder), print):
         assert status(folder)["state"] == "running"
     assert status(folder)["state"] == "cut off"
+
+
+@pytest.mark.parametrize(("age", "state"), [(0, "running elsewhere"), (3600, "cut off")])
+def test_a_run_of_another_machine_is_known_by_its_heartbeat(folder, age, state):
+    write_ended(folder, ENDED)
+    lock = folder / WRITER
+    holder = {"key": "k", "pid": 1, "start_time": None, "host": "elsewhere", "system": "its", "since": 1.0}
+    lock.write_text(json.dumps(holder))
+    os.utime(lock, (lock.stat().st_mtime - age,) * 2)
+    assert status(folder)["state"] == state
+
+
+@pytest.mark.parametrize("named", ["127.0.0.1", "localhost"])
+def test_the_address_in_a_folder_is_not_asked(folder, named):
+    """A stranger's folder could name any machine, which would learn who looks into it."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        (folder / "dashboard.txt").write_text(f"http://{named}:{server.getsockname()[1]}\n")
+        assert (status(folder)["state"], ray_address(folder)) == ("cut off", None)
+        with one_writer(str(folder), print):
+            assert ray_address(folder) == (folder / "dashboard.txt").read_text().strip()
+        with pytest.raises(BlockingIOError):
+            server.accept()
+
+
+@pytest.mark.parametrize("text", ["file:///etc/passwd", "http://a b", "http://x\x1b[2J", "javascript:alert(1)"])
+def test_an_address_that_is_none_is_not_shown(folder, text):
+    (folder / "dashboard.txt").write_text(text)
+    with one_writer(str(folder), print):
+        assert ray_address(folder) is None
 
 
 def test_an_ended_study_is_what_its_result_says(folder, capsys):
