@@ -51,7 +51,6 @@ def searcher(
     storage = open_storage(study, folder)
     optuna_study = _optuna_study(study, goals, folder, storage)
     begun = [trial for trial in optuna_study.trials if trial.state != TrialState.WAITING]
-    seed = study.seed + len(begun)  # a sampler of the same seed would propose the first trials' values again
     names, modes = list(goals), list(goals.values())
     return Resuming(
         study,
@@ -63,7 +62,7 @@ def searcher(
         space=search_space(study),
         metric=names if len(names) > 1 else names[0],
         mode=modes if len(names) > 1 else modes[0],
-        sampler=sampler(study, seed),
+        sampler=sampler(study, len(begun)),
         storage=storage,
         study_name=study.name,
     )

@@ -1,12 +1,12 @@
 """The samplers that propose a trial's values, one an arm, and the checks of what each can do."""
 
 import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
@@ -18,13 +18,14 @@ from hybridtune.config.study import Study, load_study
 from hybridtune.errors import InputError
 from hybridtune.metrics.metrics import direction
 from hybridtune.search.arms import ARM, PROPOSED, arm_sizes, arm_space, arm_values, arms, expected_trials, starts
-from hybridtune.search.constrained import constraints_of
 from hybridtune.search.rungs import PAUSED
-from hybridtune.search.space import distribution, from_optuna, optuna_params, suggest
+from hybridtune.search.seeded_samplers import ArmSampler, TrialSampler
+from hybridtune.search.space import distribution, from_optuna, optuna_params
 from hybridtune.storage.optuna_storage import check_url, load_optuna_study, open_url, storage_url
 from hybridtune.storage.study_folder import check_format
 
 STARTUP = 6  # at most so many trials of an arm are drawn at random before TPE and GP model anything
+_GENETIC = {"nsga2": "NSGAIISampler", "nsga3": "NSGAIIISampler"}  # their classes in Optuna
 _BLIND = ("random", "grid")  # learn nothing from the trials before
 _LEARN = ("tpe", "gp", "cmaes")  # from trials of an earlier study
 _FROM_VALUES = ("tpe", "gp", "random")  # keep no state but in the trials' values, so that each arm can have its own
@@ -101,33 +102,22 @@ def _check_grid(study: Study) -> None:
             raise InputError(f"search.points.{index}: a grid proposes nothing for {', '.join(left_out)}; give a value")
 
 
-def sampler(study: Study, seed: int) -> optuna.samplers.BaseSampler:
+def sampler(study: Study, begun: int) -> optuna.samplers.BaseSampler:
     """Return what proposes the values of a study's trials, in each arm by itself; the study passed `check_search`.
 
-    The trials borrowed from an earlier study teach it.
+    What it proposes is a function of the study's seed, the trial's number, and the trials that it learns from, those
+    borrowed from an earlier study among them. A sampler of the user's keeps what it likes, and is seeded by ``begun``
+    too, the number of trials so far: with the first run's seed it would propose the first trials' values again.
     """
     search = study.search
     if search.sampler in _FROM_VALUES or search.sampler == "grid":  # a grid's trials are enqueued
-        seeds = {arm: int(np.random.SeedSequence([seed, n]).generate_state(1)[0]) for n, arm in enumerate(arms(study))}
-        return ArmSampler(
-            study,
-            {arm: _of_values(study, one) for arm, one in seeds.items()},
-            {arm: optuna.samplers.RandomSampler(seed=one) for arm, one in seeds.items()},
-            {arm: borrowed(study, arm) for arm in seeds},
-        )
+        return ArmSampler(study, partial(_of_values, study), {arm: borrowed(study, arm) for arm in arms(study)})
     if search.sampler == "cmaes":
-        return optuna.samplers.CmaEsSampler(
-            seed=seed,
-            x0=_best_numbers(study, borrowed(study)),
-            independent_sampler=_tpe(study, seed),  # of choices, and of what is not always searched
-            warn_independent_sampling=False,
-            consider_pruned_trials=True,  # else no generation would ever be full
-        )
-    if search.sampler == "nsga2":
-        return optuna.samplers.NSGAIISampler(seed=seed, population_size=_population(study))
-    if search.sampler == "nsga3":
-        return optuna.samplers.NSGAIIISampler(seed=seed, population_size=_population(study))
-    return _own_sampler(search.sampler, seed)
+        return TrialSampler(study.seed, partial(_cmaes, study, _best_numbers(study, borrowed(study))))
+    if search.sampler in _GENETIC:
+        kind = getattr(optuna.samplers, _GENETIC[search.sampler])
+        return TrialSampler(study.seed, partial(_genetic, kind, _population(study)))
+    return _own_sampler(search.sampler, study.seed + begun)
 
 
 def _of_values(study: Study, seed: int) -> optuna.samplers.BaseSampler:
@@ -135,6 +125,20 @@ def _of_values(study: Study, seed: int) -> optuna.samplers.BaseSampler:
     if study.search.sampler == "gp":
         return optuna.samplers.GPSampler(seed=seed, n_startup_trials=1, warn_independent_sampling=False)
     return _tpe(study, seed)
+
+
+def _cmaes(study: Study, start: dict[str, Any] | None, seed: int) -> optuna.samplers.BaseSampler:
+    return optuna.samplers.CmaEsSampler(
+        seed=seed,
+        x0=start,
+        independent_sampler=_tpe(study, seed),  # of choices, and of what is not always searched
+        warn_independent_sampling=False,
+        consider_pruned_trials=True,  # else no generation would ever be full
+    )
+
+
+def _genetic(kind: type[optuna.samplers.BaseSampler], population: int, seed: int) -> optuna.samplers.BaseSampler:
+    return kind(seed=seed, population_size=population)
 
 
 @dataclass(frozen=True)
@@ -313,89 +317,3 @@ def _params(study: Study, arm: str, earlier: Study | None, trial: FrozenTrial) -
         elif value is not None:
             return None
     return {name: value for name, value in params.items() if name in space}
-
-
-def _copied(
-    trial: FrozenTrial, intermediate: Mapping[int, float], constraints: Mapping[str, float] | None
-) -> FrozenTrial:
-    """Return a trial for a copy of the study; one that waits at a rung as if it had ended with its score there."""
-    state, values, step = trial.state, trial.values, trial.user_attrs.get(PAUSED)
-    if state == TrialState.RUNNING and step in trial.intermediate_values:
-        state, values = TrialState.COMPLETE, [trial.intermediate_values[step]]
-    return create_trial(
-        state=state,
-        values=values,
-        params=trial.params,
-        distributions=trial.distributions,
-        intermediate_values=dict(intermediate),
-        constraints=None if constraints is None else dict(constraints),
-    )
-
-
-class ArmSampler(optuna.samplers.BaseSampler):  # type: ignore[misc]
-    """Proposes a trial's values within a copy of the study that holds the trials of its arm alone, and borrowed ones.
-
-    A trial's user attributes say which arm it is of, and whether it is drawn at random. With several objectives the
-    copy holds no intermediate values: the study keeps those of the first objective for its dashboard, and TPE would
-    fail on them, since it takes them for values of a single objective.
-
-    Args:
-        study: the study file; its constraints are judged anew for every proposal, so that a sampler aims at what
-            their contestants have come to.
-        samplers: by arm. They must keep their state in the trials' values alone, as TPE and GP do.
-        random: by arm, for what no sampler proposes.
-        trials: by arm, the borrowed ones.
-    """
-
-    def __init__(
-        self,
-        study: Study,
-        samplers: Mapping[str, optuna.samplers.BaseSampler],
-        random: Mapping[str, optuna.samplers.BaseSampler],
-        trials: Mapping[str, Sequence[FrozenTrial]],
-    ) -> None:
-        self._study, self._samplers, self._random, self._trials = study, samplers, random, trials
-        self._proposed: tuple[int, optuna.Trial] | None = None  # of a trial number, in the copy
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_proposed": None}  # Tune pickles samplers, and the copy lives in memory alone
-
-    def reseed_rng(self) -> None:
-        """Seed anew, as Optuna asks of samplers in several threads."""
-        for one in (*self._samplers.values(), *self._random.values()):
-            one.reseed_rng()
-
-    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
-        """Return no space: the copy proposes all values together."""
-        return {}
-
-    def sample_relative(
-        self, study: optuna.Study, trial: FrozenTrial, search_space: Mapping[str, Any]
-    ) -> dict[str, Any]:
-        """Return nothing: the space above is empty."""
-        return {}
-
-    def sample_independent(
-        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: Any
-    ) -> Any:
-        """Return one value of those that the arm's sampler proposes for this trial."""
-        if self._proposed is None or self._proposed[0] != trial.number:
-            self._proposed = (trial.number, self._copy(study, trial).ask())
-        return suggest(self._proposed[1], param_name, param_distribution)
-
-    def _copy(self, study: optuna.Study, trial: FrozenTrial) -> optuna.Study:
-        arm = trial.user_attrs[ARM]
-        if trial.user_attrs[PROPOSED] != "sampler":
-            return optuna.create_study(sampler=self._random[arm])
-        copy = optuna.create_study(directions=study.directions, sampler=self._samplers[arm])
-        several = len(study.directions) > 1
-        every = study.get_trials(deepcopy=False)
-        misses = constraints_of(self._study, every)
-        own = [other for other in every if other.user_attrs.get(ARM) == arm]
-        known = [other for other in own if other.number != trial.number and other.state != TrialState.WAITING]
-        for one in [*self._trials[arm], *known]:  # those borrowed have no constraints beside them, see `check_search`
-            try:
-                copy.add_trial(_copied(one, {} if several else one.intermediate_values, misses.get(one.number)))
-            except ValueError:
-                continue  # the file's values outside the ranges, or a trial whose score is no number
-        return copy
