@@ -7,6 +7,7 @@ and writes the layout of sentence-transformers again with all that was read; and
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -296,6 +297,15 @@ def language_vectors_for(path: Path, encoder: Encoder) -> LanguageVectors:
             f"are not those that they were fitted on; {anew}"
         )
     return fitted
+
+
+def save_language_vectors(folder: Path, fitted: LanguageVectors | None) -> None:
+    """Write what was fitted on the vectors of a model folder's encoder into it; None: remove what is there."""
+    if fitted is None:
+        (folder / LANGUAGE_VECTORS).unlink(missing_ok=True)
+        return
+    own = vectors_digest(with_folder_settings(Encoder(name=str(folder))))
+    (folder / LANGUAGE_VECTORS).write_bytes(replace(fitted, encoder=own).to_bytes())
 
 
 def model_config(encoder: Encoder) -> Any:

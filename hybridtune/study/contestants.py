@@ -2,8 +2,8 @@
 
 The trained ones are rows of trials; ``start``, the encoder that every training began from, cost none. Each is scored
 twice: as it is, and ``centred``, with what each language adds to its vectors removed (`model.language_vectors`), fitted
-on training texts. Per-query values and scores go to ``contestants/<slug>/`` of the study folder; `report.contestants`
-compares them.
+on training texts. Per-query values and scores go to ``contestants/<slug>/`` of the study folder, and what was removed
+beside them; `report.contestants` compares them.
 """
 
 import dataclasses
@@ -25,9 +25,17 @@ from hybridtune.metrics.arrays import Float32, Int64
 from hybridtune.metrics.metrics import Scores
 from hybridtune.metrics.per_query import FILE as PER_QUERY
 from hybridtune.metrics.per_query import read_per_query
-from hybridtune.model.language_vectors import SIDES, LanguageVectors, Side, fit_language_vectors
+from hybridtune.model.language_vectors import FILE as LANGUAGE_VECTORS
+from hybridtune.model.language_vectors import (
+    SIDES,
+    LanguageVectors,
+    Side,
+    fit_language_vectors,
+    load_language_vectors,
+)
 from hybridtune.model.soup import weights_digest
 from hybridtune.report.contestants import FOLDER, Scored, compare_contestants
+from hybridtune.storage.files import write_atomically
 from hybridtune.storage.trial_rows import TrialRow
 from hybridtune.study.folder import write_json
 from hybridtune.study.preflight import Preflight
@@ -37,6 +45,7 @@ from hybridtune.train.evaluators import study_measures
 
 SCORES = "scores.json"  # beside the per-query values, and written after them
 TEXTS = 256  # training texts of a language, of each side, that its means are fitted on
+_CENTRED = f", centred by {TEXTS} texts"
 
 
 @dataclass(frozen=True)
@@ -158,31 +167,52 @@ class Scoring:
         if contestant.soup is not None:
             study, state = contestant.soup.study, contestant.soup.state
         pooling = study.encoder.pooling
-        weights = f"{weights_digest(state)}, pooled by {pooling}"
-        centred = f", centred by {TEXTS} texts" if contestant.centred else ""
-        key = {"weights": weights + centred, "benchmark": self.service.ready().digest}
-        before = self._scored_before(key)
+        weights = _what(state, pooling)
+        key = {"weights": weights + _CENTRED * contestant.centred, "benchmark": self.service.ready().digest}
+        files = (PER_QUERY, *[LANGUAGE_VECTORS] * contestant.centred, SCORES)  # in the order of writing
+        before = self._scored_before(key, files)
         if before is not None:
             if before != home:
-                _copy(before, home)
+                _copy(before, home, files)
             return _read(home)[1]
         (home / SCORES).unlink(missing_ok=True)  # of other weights: never beside the new values
         if self._encoded is None or self._encoded[0] != weights:
             self._encoded = weights, self.service.encode(state, pooling)
         vectors = self._encoded[1]
         if contestant.centred:
-            vectors = self.service.move(vectors, fit_on_sample(self.service, state, self.sample, pooling))
+            fitted = fit_on_sample(self.service, state, self.sample, pooling)
+            vectors = self.service.move(vectors, fitted)
+            home.mkdir(parents=True, exist_ok=True)
+            write_atomically(home / LANGUAGE_VECTORS, fitted.to_bytes())
         about = {"model": contestant.name if row is None else f"{contestant.name} (trial {row.id})"}
         scores = self.service.score_vectors(vectors, home / PER_QUERY, study_measures(self.study), about)
         write_json({**key, **dataclasses.asdict(scores)}, home / SCORES)
         return scores
 
-    def _scored_before(self, key: Mapping[str, str]) -> Path | None:
-        """Return the folder with the scores of these weights on this benchmark, by whatever contestant."""
-        for file in sorted(self.root.glob(f"*/{SCORES}")):
-            if (file.parent / PER_QUERY).is_file() and _read(file.parent)[0] == key:
-                return file.parent
+    def _scored_before(self, key: Mapping[str, str], files: Sequence[str]) -> Path | None:
+        """Return the folder with all files of these weights on this benchmark, by whatever contestant."""
+        for home in _homes(self.root):
+            if all((home / name).is_file() for name in files) and _read(home)[0] == key:
+                return home
         return None
+
+
+def _what(state: State, pooling: str) -> str:
+    """Return what is scored, as its folder says it; of what is centred, `_CENTRED` follows."""
+    return f"{weights_digest(state)}, pooled by {pooling}"
+
+
+def _homes(root: Path) -> list[Path]:
+    return [file.parent for file in sorted(root.glob(f"*/{SCORES}"))]
+
+
+def kept_language_vectors(folder: Path, state: State, pooling: str) -> LanguageVectors | None:
+    """Return what each language adds to the vectors of these weights; None where no contestant of a study has them."""
+    wanted = _what(state, pooling) + _CENTRED
+    for home in _homes(folder / FOLDER):
+        if (home / LANGUAGE_VECTORS).is_file() and _read(home)[0]["weights"] == wanted:
+            return load_language_vectors(home / LANGUAGE_VECTORS)
+    return None
 
 
 def _read(home: Path) -> tuple[dict[str, str], Scores]:
@@ -192,10 +222,10 @@ def _read(home: Path) -> tuple[dict[str, str], Scores]:
     return key, Scores(**fields)
 
 
-def _copy(before: Path, home: Path) -> None:
+def _copy(before: Path, home: Path, files: Sequence[str]) -> None:
     home.mkdir(parents=True, exist_ok=True)
     (home / SCORES).unlink(missing_ok=True)
-    for name in (PER_QUERY, SCORES):  # in the order of `scores`
+    for name in files:
         shutil.copy(before / name, home / name)
 
 

@@ -23,17 +23,18 @@ from hybridtune.metrics.metrics import Scores
 from hybridtune.metrics.per_query import FILE as PER_QUERY
 from hybridtune.model import onnx
 from hybridtune.model.encoder import DualEncoder, load_encoder
-from hybridtune.model.folder import save_folder, vectors_digest, with_folder_settings
+from hybridtune.model.folder import save_folder, save_language_vectors, with_folder_settings
 from hybridtune.model.language_vectors import FILE as LANGUAGE_VECTORS
 from hybridtune.model.published import TRAINING_TEXTS
 from hybridtune.model.tokenizer import pretrained_tokenizer
-from hybridtune.storage.files import write_atomically
 from hybridtune.storage.study_folder import ENVIRONMENT, check_format
 from hybridtune.storage.trial_rows import read_rows
 from hybridtune.study.card import Row, Trained, model_card
 from hybridtune.study.folder import whole_folder, write_json
+from hybridtune.study.preflight import read_corpus
 from hybridtune.study.translated import dropped_translations
-from hybridtune.study.trial_model import find_trial, load_trial, trained_table, trial_corpus
+from hybridtune.study.trial_model import find_trial, load_trial, trained_table, trial_recipe
+from hybridtune.study.trial_vectors import trial_language_vectors
 from hybridtune.train.checkpoint import read_state
 from hybridtune.train.fit import checkpoint_scores
 
@@ -92,10 +93,7 @@ def write_model(model: DualEncoder, source: str, trained: Trained, folder: Path)
     card = model_card(trained, model.pooled_alone)
     save_folder(model, source, study.encoder, folder, card, pairs, study.train.matryoshka)
     write_json({"dev": trained.dev, "test": trained.test}, folder / "scores.json")
-    (folder / LANGUAGE_VECTORS).unlink(missing_ok=True)  # likewise
-    if trained.moved is not None:
-        own = vectors_digest(with_folder_settings(Encoder(name=str(folder))))
-        write_atomically(folder / LANGUAGE_VECTORS, replace(trained.moved, encoder=own).to_bytes())
+    save_language_vectors(folder, trained.moved)
 
 
 def export(target: Path, options: ExportOptions, callback: StudyCallback) -> dict[str, Any]:
@@ -148,10 +146,13 @@ def _export_trial(target: Path, options: ExportOptions, callback: StudyCallback)
     found = find_trial(target, options.trial, options.checkpoint, options.trust_remote_code)
     if options.out is None:
         raise InputError(f"--out is missing: a new folder for the model of {found.checkpoint}")
-    corpus, rows = trial_corpus(target, found.study), [asdict(row) for row in read_rows(target)]
+    made_of, rows = trial_recipe(target, found.study), [asdict(row) for row in read_rows(target)]
+    corpus = read_corpus(found.study, made_of)
     trained = describe_trained(found.study, corpus, found.checkpoint, rows, found.trial)
-    trained = replace(trained, environment=json.loads((target / ENVIRONMENT).read_text(encoding="utf-8")))
     model = load_trial(found)
+    moved = trial_language_vectors(target, found, made_of, corpus, model, callback)
+    written_by = json.loads((target / ENVIRONMENT).read_text(encoding="utf-8"))
+    trained = replace(trained, moved=moved, environment=written_by)
     result: dict[str, Any] = {"model": str(options.out), "trial": found.trial, "step": trained.step}
     with whole_folder(options.out) as new:
         write_model(model, found.source, trained, new)
@@ -205,4 +206,5 @@ def _write_onnx(
 def _without_weights(folder: str, names: list[str]) -> list[str]:
     """Return the files that an ONNX folder does not need; the new folder itself may be among them, hidden."""
     weights = (".safetensors", ".safetensors.index.json")
-    return [name for name in names if name.endswith(weights) or name == "onnx" or name.startswith(".")]
+    left_out = [name for name in names if name.endswith(weights) or name == "onnx" or name.startswith(".")]
+    return [name for name in left_out if name != LANGUAGE_VECTORS]

@@ -10,7 +10,9 @@ from hybridtune.config.yaml_text import dump_yaml
 from hybridtune.data.training_texts import TrainingTexts
 from hybridtune.metrics.groups import pairs_by_sides, sides_of
 from hybridtune.model.encoder import DualEncoder
-from hybridtune.model.folder import save_folder
+from hybridtune.model.folder import save_folder, save_language_vectors
+from hybridtune.model.language_vectors import FILE as LANGUAGE_VECTORS
+from hybridtune.model.language_vectors import LanguageVectors
 from hybridtune.model.published import TRAINING_TEXTS
 from hybridtune.report.render import render
 from hybridtune.study.card import SHOWN, scores_row, versions
@@ -41,6 +43,7 @@ class Merged:
     matryoshka: Sequence[int] = ()  # widths at which all of them were trained to be cut off
     scores: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # benchmark -> see `full_scores`
     chosen: str = ""  # how the weights were chosen, in a sentence
+    moved: LanguageVectors | None = None  # fitted on training texts, to be written beside it
 
 
 def unite_pairs(trained: Sequence[Mapping[str, int] | None]) -> dict[str, int] | None:
@@ -81,6 +84,7 @@ def write_merged(model: DualEncoder, source: str, merged: Merged, folder: Path) 
     card = merged_card(merged, model.pooled_alone)
     save_folder(model, source, merged.encoder, folder, card, merged.training_pairs, merged.matryoshka)
     write_json({"models": [asdict(part) for part in merged.parts]}, folder / PROVENANCE)
+    save_language_vectors(folder, merged.moved)
     if merged.scores:
         write_json(dict(merged.scores), folder / "scores.json")
     if merged.texts is not None:
@@ -111,6 +115,7 @@ def merged_card(merged: Merged, pooled_alone: bool = True) -> str:
         metrics=list(SHOWN),
         scores=[scores_row(name, scores) for name, scores in merged.scores.items()],
         chosen=merged.chosen,
+        language_vectors=LANGUAGE_VECTORS if merged.moved is not None else None,
         pairs=None if merged.training_pairs is None else pairs,
         languages=languages,
         texts=merged.all_texts,

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hybridtune.callbacks import Callbacks, StudyCallback, Training, every
-from hybridtune.config.names import SOUP
+from hybridtune.config.names import CENTRED, SOUP
 from hybridtune.config.study import Study
 from hybridtune.data.plan import distinct_pairs
 from hybridtune.evaluate.service import State
@@ -22,7 +22,7 @@ from hybridtune.metrics.breakdown import full_scores
 from hybridtune.metrics.metrics import Scores
 from hybridtune.metrics.per_query import FILE as PER_QUERY
 from hybridtune.model.encoder import load_encoder
-from hybridtune.model.language_vectors import LanguageVectors
+from hybridtune.model.language_vectors import LanguageVectors, load_language_vectors
 from hybridtune.model.published import TRAINING_TEXTS
 from hybridtune.report.contestants import FOLDER as CONTESTANTS
 from hybridtune.report.headline import headline
@@ -170,8 +170,9 @@ def _search(preflight: Preflight, home: Home, callback: StudyCallback) -> dict[s
         soups, repeats = _score_soups(running, kitchen, found.best, repeats)
         chosen_row = chosen_soup(soups)
         soup = kitchen.soup(chosen_row) if chosen_row is not None else None
-        scored, seeds, moved = _score_contestants(running, who, found.best, soup)
+        scored, seeds = _score_contestants(running, who, soup)
         slug = next(slug for slug, row in who.items() if row.id == found.best.id)
+        moved = load_language_vectors(folder / CONTESTANTS / f"{slug}{CENTRED}")
         tested = (scored[slug], folder / CONTESTANTS / slug / PER_QUERY) if study.benchmarks.test else None
         test = _export(running, study.with_values(found.best.values), best["checkpoint"], tested, moved, ordered)
         compared = {**contestant_scores(preflight, folder, who, scored, soup), "seeds": seeds}
@@ -265,18 +266,18 @@ def _export_soup(running: Started, kitchen: Kitchen, soup: Soup, test: Scores | 
     model = load_encoder(running.source, soup.study.encoder, running.store.tokenizer().pad_id)
     trained = [kitchen.trained(name, corpus) for name in soup.row.weights]
     texts = texts_of_training(study, running.store, running.preflight.benchmarks["dev"])
+    moved = load_language_vectors(running.home.folder / CONTESTANTS / f"{SOUP}{CENTRED}")
     with whole_folder(running.home.folder / SOUP) as folder:
-        write_soup(kitchen, soup, model, running.source, trained, texts, test, folder)
+        write_soup(kitchen, soup, model, running.source, trained, texts, test, moved, folder)
     return str(running.home.folder / SOUP)
 
 
 def _score_contestants(
-    running: Started, rows: Mapping[str, TrialRow], best: TrialRow, soup: Soup | None = None
-) -> tuple[dict[str, Scores], dict[str, Any] | None, LanguageVectors]:
+    running: Started, rows: Mapping[str, TrialRow], soup: Soup | None = None
+) -> tuple[dict[str, Scores], dict[str, Any] | None]:
     """Score all contestants, trained (slug -> row) or not, on the test benchmark, or on dev where there is none.
 
-    The second is their comparison over the seeds of the noise check there, see `score_seeds`; the third is what each
-    language adds to the vectors of the best.
+    The second is their comparison over the seeds of the noise check there, see `score_seeds`.
     """
     preflight, study, callback = running.preflight, running.preflight.study, running.callback
     part = "test" if "test" in preflight.benchmarks else "dev"
@@ -287,10 +288,7 @@ def _score_contestants(
     scoring = Scoring(service, study, folder / CONTESTANTS, _start_weights(running), sample)
     contestants = list_contestants(rows, soup)
     scored = scoring.all_scores(contestants, "scoring the contestants", callback)
-    seeds = score_seeds(scoring, study, folder, contestants, scored, callback)
-    pooling = study.with_values(best.values).encoder.pooling
-    moved = fit_on_sample(service, served_weights(best.checkpoint or ""), sample, pooling)
-    return scored, seeds, moved
+    return scored, score_seeds(scoring, study, folder, contestants, scored, callback)
 
 
 def _start_weights(running: Started) -> State:

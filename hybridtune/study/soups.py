@@ -26,6 +26,7 @@ from hybridtune.metrics.breakdown import full_scores
 from hybridtune.metrics.metrics import Scores
 from hybridtune.metrics.per_query import FILE as PER_QUERY
 from hybridtune.model.encoder import DualEncoder
+from hybridtune.model.language_vectors import LanguageVectors
 from hybridtune.model.soup import State, average_states, scale_weights, weights_digest
 from hybridtune.search.soups import ENDS, MEMBERS, Proposed, next_soup, soups_wanted
 from hybridtune.storage.feasibility import best_soup, soup_wins
@@ -248,6 +249,7 @@ def write_soup(
     trained: Sequence[Mapping[str, int] | None],
     texts: TrainingTexts,
     test: Scores | None,
+    moved: LanguageVectors,
     folder: Path,
 ) -> None:
     """Write a soup as a model folder.
@@ -260,6 +262,7 @@ def write_soup(
         trained: distinct training pairs of each of the averaged trials.
         texts: fingerprints of the study's training texts.
         test: its scores on the test benchmark, where the study has one.
+        moved: what each language adds to its vectors.
         folder: new or empty.
     """
     study, row = soup.study, soup.row
@@ -276,5 +279,6 @@ def write_soup(
         matryoshka=study.train.matryoshka,
         scores={name: full_scores(one, pairs, study.low_resource_languages) for name, one in benchmarks.items()},
         chosen="Its weights were chosen by the dev scores of this study; the test benchmark, if any, chose nothing.",
+        moved=moved,
     )
     write_merged(model, source, merged, folder)

@@ -6,7 +6,7 @@ from typing import Any
 
 from hybridtune.config.study import Study, load_study
 from hybridtune.data.corpus import Corpus
-from hybridtune.data.store import recipe
+from hybridtune.data.store import StoreRecipe, recipe
 from hybridtune.errors import InputError
 from hybridtune.model.encoder import DualEncoder, load_encoder
 from hybridtune.model.tokenizer import pretrained_tokenizer
@@ -88,7 +88,12 @@ def load_trial(found: TrialModel) -> DualEncoder:
 
 
 def trial_corpus(target: Path, study: Study) -> Corpus:
-    """Return the numbers of the texts that the trials of a study folder were trained on.
+    """Return the numbers of the texts that the trials of a study folder were trained on; raises as `trial_recipe`."""
+    return read_corpus(study, trial_recipe(target, study))
+
+
+def trial_recipe(target: Path, study: Study) -> StoreRecipe:
+    """Return what the token store of a study folder's trials is made of.
 
     Raises:
         InputError: they are read by code of the user's, and the study's encoder may not run its own.
@@ -99,8 +104,7 @@ def trial_corpus(target: Path, study: Study) -> Corpus:
                 f"{target}: {data_set.path} is read by {data_set.reader}, code that is not run unless this command "
                 "line allows it; if you trust it, give --trust-remote-code"
             )
-    made_of = replace(recipe(study.data, study.encoder), dropped=dropped_groups(study, target))
-    return read_corpus(study, made_of)
+    return replace(recipe(study.data, study.encoder), dropped=dropped_groups(study, target))
 
 
 def trained_table(study: Study, corpus: Corpus, checkpoint: Path) -> list[dict[str, Any]]:

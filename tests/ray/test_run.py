@@ -320,6 +320,9 @@ def test_soups_are_scored_on_dev_and_the_best_is_written_where_it_is_above_every
     assert soups["best"] == best["id"]
     assert soups["wins"] == (best["metrics"]["balanced/AP"] > result["best"]["metrics"]["balanced/AP"])
     assert (folder / "soup" / "model.safetensors").is_file() == soups["wins"]
+    if soups["wins"]:
+        soup = with_folder_settings(Encoder(name=str(folder / "soup")))
+        assert language_vectors_for(folder / "soup", soup).offsets.keys() == {"queries", "passages"}
     assert {path.name for path in (folder / "soups").iterdir()} == {"0000", "0001", "0002"}
     assert "soup-curve" in (folder / "report.html").read_text(encoding="utf-8")
 

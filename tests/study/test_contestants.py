@@ -16,9 +16,10 @@ from hybridtune.data.corpus import Corpus
 from hybridtune.metrics.metrics import Scores
 from hybridtune.metrics.per_query import FILE as PER_QUERY
 from hybridtune.metrics.per_query import read_per_query
+from hybridtune.model.language_vectors import FILE
 from hybridtune.storage.soup_rows import SoupRow, soup_content
 from hybridtune.storage.trial_rows import ENDED, TrialRow
-from hybridtune.study.contestants import SCORES, Sample, Scoring, draw_sample, list_contestants
+from hybridtune.study.contestants import SCORES, Sample, Scoring, draw_sample, kept_language_vectors, list_contestants
 from hybridtune.study.seed_scores import score_seeds
 from hybridtune.study.soups import Soup
 
@@ -97,6 +98,7 @@ def test_all_contestants_are_scored_plain_and_centred_and_encoded_once(tmp_path,
     assert seen.done[0] == (0, 6)
     assert seen.done[-1] == (6, 6)
     for slug in found:
+        assert (tmp_path / "contestants" / slug / FILE).is_file() == slug.endswith("-centred")
         home = tmp_path / "contestants" / slug
         assert read_per_query(home / PER_QUERY).about["benchmark_digest"] == "d1"
         assert json.loads((home / SCORES).read_text())["metrics"] == found[slug].metrics
@@ -117,10 +119,11 @@ def test_a_contestant_that_was_cut_off_is_scored_and_no_other(tmp_path, trained)
     first = scored(Service(), rows, tmp_path)
     for slug in ("half-half", "start-centred"):
         (tmp_path / "contestants" / slug / SCORES).unlink()  # written last
+    (tmp_path / "contestants" / "tuned-centred" / FILE).unlink()
     again = Service()
     assert scored(again, rows, tmp_path) == first
-    assert again.ranked == [2, 0.5]
-    assert [number for number, _ in again.encoded] == [2, 0]
+    assert again.ranked == [5.5, 2, 0.5]
+    assert [number for number, _ in again.encoded] == [5, 2, 0]
 
 
 def test_one_training_under_two_names_is_scored_once(tmp_path, trained):
@@ -128,8 +131,20 @@ def test_one_training_under_two_names_is_scored_once(tmp_path, trained):
     found = scored(service, trained(tuned=5, half_half=2, file_values=2), tmp_path)
     assert service.ranked == [5, 5.5, 2, 2.5, 0, 0.5]
     assert found["file-values"] == found["half-half"]
-    files = [tmp_path / "contestants" / slug / PER_QUERY for slug in ("half-half", "file-values")]
-    assert files[0].read_bytes() == files[1].read_bytes()
+    pairs = [("half-half", "file-values", PER_QUERY), ("half-half-centred", "file-values-centred", FILE)]
+    for one, other, name in pairs:
+        files = [tmp_path / "contestants" / slug / name for slug in (one, other)]
+        assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_what_was_taken_off_a_contestants_vectors_is_found_by_its_weights(tmp_path, trained):
+    scored(Service(), trained(tuned=5, half_half=2), tmp_path)
+    found = kept_language_vectors(tmp_path, {"weight": np.full(3, 5, np.float32)}, "mean")
+    assert found.offsets["queries"]["en"].tolist() == [1, 1]
+    assert found.to_bytes() == (tmp_path / "contestants" / "tuned-centred" / FILE).read_bytes()
+    assert kept_language_vectors(tmp_path, {"weight": np.full(3, 5, np.float32)}, "cls") is None
+    assert kept_language_vectors(tmp_path, {"weight": np.full(3, 6, np.float32)}, "mean") is None
+    assert kept_language_vectors(tmp_path / "none", START, "mean") is None
 
 
 def test_other_weights_and_another_benchmark_are_scored_anew(tmp_path, trained):

@@ -14,9 +14,13 @@ from hybridtune.callbacks import StudyCallback
 from hybridtune.cli.main import cli
 from hybridtune.config.fields import Encoder
 from hybridtune.config.study import dump_study, load_study
+from hybridtune.data.corpus import CorpusBuilder, read_texts
+from hybridtune.data.store import recipe, store_root
 from hybridtune.errors import HybridtuneError, InputError
 from hybridtune.model.encoder import load_encoder
-from hybridtune.model.folder import training_pairs_of, with_folder_settings
+from hybridtune.model.folder import language_vectors_for, training_pairs_of, with_folder_settings
+from hybridtune.model.language_vectors import FILE, fit_language_vectors, load_language_vectors
+from hybridtune.model.soup import weights_digest
 from hybridtune.model.tokenizer import pretrained_tokenizer
 from hybridtune.study import export as command
 from hybridtune.study.export import ExportOptions, export
@@ -27,6 +31,14 @@ needs_onnx = pytest.mark.skipif(
     reason="onnx, onnxscript or onnxruntime is not installed",
 )
 SILENT = StudyCallback()
+
+
+class Phases(StudyCallback):
+    def __init__(self):
+        self.progress = []
+
+    def on_phase_progress(self, phase, done, total):
+        self.progress.append((phase, done, total))
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +139,7 @@ def test_a_graph_in_a_folder_of_its_own_needs_no_weights(ended, tmp_path):
     assert done.exit_code == 0, done.output
     result = json.loads(done.stdout)
     assert result["model"] == str(tmp_path / "served")
-    assert not list((tmp_path / "served").rglob("*.safetensors"))
+    assert [path.name for path in (tmp_path / "served").rglob("*.safetensors")] == [FILE]  # of the index, not weights
     assert embedded(tmp_path / "served", ["frage 3"], "query: ", 16).shape == (1, 16)
 
 
@@ -153,12 +165,15 @@ def test_the_cards_programs_run(ended):
     """Those for transformers and for ONNX Runtime give the same embeddings."""
     programs = re.findall(r"```python\n(.*?)```", (ended / "best" / "README.md").read_text(), re.DOTALL)
     found = []
-    for program in programs[1:]:
+    for program in programs[1:-1]:
         names: dict = {}
         exec(program.replace("this folder", str(ended / "best")), names)
         found.append(np.asarray(names["queries"]))
     assert [vectors.shape for vectors in found] == [(1, 16), (1, 16)]
     np.testing.assert_allclose(found[0], found[1], rtol=0, atol=1e-5)
+    exec(programs[-1].replace(FILE, str(ended / "best" / FILE)), names)
+    moved = names["move"]("queries", found[0], ["de"])
+    np.testing.assert_allclose(moved, load_language_vectors(ended).move("queries", found[0], ["de"]), atol=1e-6)
 
 
 @pytest.mark.slow
@@ -175,6 +190,76 @@ def test_a_graph_that_differs_leaves_nothing_behind(ended, tmp_path, monkeypatch
         assert not isinstance(caught.value, InputError)  # exit code 1
     assert sorted(path for path in (ended / "best").rglob("*")) == before
     assert list(tmp_path.iterdir()) == []
+
+
+def texts_by_side():
+    """Those of `made_trials`, with their languages: fewer than would be drawn of each."""
+    queries = [(f"{word} {n}", code) for code, word in (("de", "frage"), ("en", "question")) for n in range(40)]
+    return {"queries": queries, "passages": [(f"antwort {n}", "de") for n in range(40)]}
+
+
+@pytest.fixture
+def store(started, tmp_path):
+    """The token store of the study's texts, while a test runs."""
+    study = load_study(started / "study.yaml")
+    made_of = recipe(study.data, study.encoder)
+    folder = store_root(study.data) / made_of.address
+    (folder / "groups").mkdir(parents=True)
+    builder = CorpusBuilder({}, tmp_path)
+    made_of.fill(builder).save(folder / "groups")
+    tokenizer = pretrained_tokenizer(str(started / "encoder"))
+    sides = {True: ("query: ", 16), False: ("passage: ", 24)}
+    rows = [tokenizer.encode([text], *sides[is_query])[0] for is_query, text in read_texts(builder.parts)]
+    np.save(folder / "tokens.npy", np.concatenate(rows).astype(np.int32))
+    np.save(folder / "offsets.npy", np.cumsum([0, *map(len, rows)]))
+    (folder / "store.json").write_text("{}")
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("built", [False, True])
+def test_a_trial_gets_the_language_vectors_of_its_training_texts(started, tmp_path, request, monkeypatch, built):
+    """Fitted on what the model folder itself gives for these texts, and of that folder's encoder."""
+    if built:
+        request.getfixturevalue("store")
+        monkeypatch.delattr("hybridtune.study.trial_vectors.read_texts")  # the store has their tokens
+    seen = Phases()
+    export(started, ExportOptions(onnx=False, trial="0001", out=tmp_path / "model"), seen)
+    assert seen.progress == [("encoding texts of each language", done, 120) for done in (0, 40, 80, 120)]
+    settings = with_folder_settings(Encoder(name=str(tmp_path / "model")))
+    model = load_encoder(settings.name, settings, 0).eval()
+    tokenizer = pretrained_tokenizer(settings.name)
+    vectors = {}
+    for side, texts in texts_by_side().items():
+        prefix, length = ("query: ", 16) if side == "queries" else ("passage: ", 24)
+        rows = tokenizer.encode([text for text, _ in texts], prefix, length)
+        vectors[side] = model.embed_by_length(rows), [language for _, language in texts]
+    expected = fit_language_vectors("apart", vectors)
+    found = language_vectors_for(tmp_path / "model", settings)
+    assert (found.texts, found.method) == (expected.texts, "apart")
+    for side, offsets in expected.offsets.items():
+        assert found.offsets[side].keys() == offsets.keys()
+        for language, offset in offsets.items():
+            np.testing.assert_allclose(found.offsets[side][language], offset, rtol=0, atol=1e-6)
+    assert FILE in (tmp_path / "model" / "README.md").read_text()
+
+
+def test_what_the_study_has_fitted_is_not_fitted_again(started, tmp_path):
+    folder, weights = tmp_path / "study", load_file(started / "trials/0000/fit/checkpoint_0000012/model.safetensors")
+    shutil.copytree(started, folder)
+    fitted = fit_language_vectors("apart", {"queries": (np.eye(2, 16, dtype=np.float32), ["de", "en"])})
+    home = folder / "contestants" / "tuned-centred"
+    home.mkdir(parents=True)
+    (home / FILE).write_bytes(fitted.to_bytes())
+    state = {name: value.numpy() for name, value in weights.items()}
+    said = {"weights": f"{weights_digest(state)}, pooled by mean, centred by 256 texts", "benchmark": "d"}
+    scores = json.loads((started / "trials/0000/fit/checkpoint_0000012/scores.json").read_text())
+    (home / "scores.json").write_text(json.dumps(said | scores))
+    for step, kept in ((None, True), (6, False)):
+        seen, out = Phases(), tmp_path / f"model-{step}"
+        export(folder, ExportOptions(onnx=False, trial="0000", checkpoint=step, out=out), seen)
+        assert (not seen.progress) == kept
+        assert (load_language_vectors(out).texts == fitted.texts) == kept
 
 
 def test_a_model_that_gives_way_takes_its_graph_along(started, tmp_path):

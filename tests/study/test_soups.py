@@ -9,17 +9,32 @@ import pytest
 import torch
 from made_study import LANGUAGES, made_scores
 from object_store import use_memory_store
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from small_study import small_study
+from study_trials import made_trials
 
 from hybridtune.callbacks import StudyCallback
+from hybridtune.config.fields import Encoder
+from hybridtune.config.study import load_study
+from hybridtune.data.training_texts import TrainingTexts
 from hybridtune.errors import InputError
 from hybridtune.metrics.metrics import Scores
+from hybridtune.model.folder import language_vectors_for, with_folder_settings
+from hybridtune.model.language_vectors import FILE, fit_language_vectors
 from hybridtune.storage.files import upload
-from hybridtune.storage.soup_rows import SCORES, SoupRow, read_soups
+from hybridtune.storage.soup_rows import SCORES, SoupRow, read_soups, soup_content
 from hybridtune.storage.trial_rows import TrialRow
 from hybridtune.study.folder import open_study_folder
-from hybridtune.study.soups import Kitchen, chosen_soup, score_repeats, score_soups, soup_result, soup_scores
+from hybridtune.study.soups import (
+    Kitchen,
+    chosen_soup,
+    score_repeats,
+    score_soups,
+    soup_result,
+    soup_scores,
+    write_soup,
+)
+from hybridtune.study.trial_model import find_trial, load_trial
 
 GOAL = "balanced/AP"
 ENDS = ("mono-only", "cross-only")
@@ -266,3 +281,32 @@ def test_soups_need_the_trainings_that_they_average():
     for name in ("soups", "soup_trials"):
         with pytest.raises(ValueError, match=rf"search\.{name} 3: averages the weights of fixed mixing ratios, which"):
             small_study(search={name: 3, "arms": "none"})
+
+
+def test_the_folder_of_a_soup_has_the_language_vectors_of_its_own_encoder(tiny, tmp_path):
+    folder = made_trials(tiny, tmp_path / "study")
+    study, out = load_study(folder / "study.yaml"), tmp_path / "soup"
+    found = {name: find_trial(folder, trial, None, False) for name, trial in (("cross-only", "0"), ("mono-only", "1"))}
+    rows = [TrialRow(**json.loads(line)) for line in (folder / "trials.jsonl").read_text().splitlines()]
+    trials = {
+        name: dataclasses.replace(rows[int(one.trial)], checkpoint=str(one.checkpoint)) for name, one in found.items()
+    }
+    kitchen = Kitchen(study, trials, folder)
+    row = SoupRow(
+        "0000", {"mono-only": 1.0, "cross-only": 1.0}, {n: t.id for n, t in trials.items()}, {}, "d", "grid", {}
+    )
+    (folder / "soups" / "0000").mkdir(parents=True)
+    scores = json.loads((found["mono-only"].checkpoint / "scores.json").read_text())
+    (folder / "soups" / "0000" / SCORES).write_text(json.dumps(soup_content(row, scores)))
+    soup, model = kitchen.soup(row), load_trial(found["mono-only"])
+    fitted = fit_language_vectors("apart", {"queries": (np.eye(2, 16, dtype=np.float32), ["de", "en"])})
+    trained = [{"de-de": 4}, {"en-de": 4}]
+    out.mkdir()
+    write_soup(kitchen, soup, model, str(folder / "encoder"), trained, TrainingTexts.of(["x"]), None, fitted, out)
+    written = language_vectors_for(out, with_folder_settings(Encoder(name=str(out))))
+    assert written.encoder  # else they would go with any
+    assert written.offsets["queries"]["de"].tolist() == fitted.offsets["queries"]["de"].tolist()
+    assert FILE in (out / "README.md").read_text()
+    both = [load_file(one.checkpoint / "model.safetensors") for one in found.values()]
+    for name, value in load_file(out / "model.safetensors").items():
+        torch.testing.assert_close(value, (both[0][name] + both[1][name]) / 2)
