@@ -33,6 +33,12 @@ def model_not_loaded(what: str, name: str, error: Exception | str) -> InputError
     )
 
 
+def short_repr(value: object) -> str:
+    """Return a value as messages show it: what is long is cut."""
+    text = repr(value)
+    return text if len(text) <= 120 else f"{text[:117]}..."
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return the end of a message on an unknown name: the known one that looks like it, or all that are known."""
     known = list(known)

@@ -25,7 +25,7 @@ from hybridtune.config.search import Search, fill_variables
 from hybridtune.config.space import put_value
 from hybridtune.config.training import Train
 from hybridtune.config.validation import check, mistakes
-from hybridtune.config.yaml_text import YAMLError, dump_yaml, parse_yaml, yaml_mistake
+from hybridtune.config.yaml_text import YAMLError, dump_yaml, parse_yaml, read_yaml_text, yaml_mistake, yaml_problem
 from hybridtune.errors import InputError
 
 _SCORES, _LEARNED_SCORES = 3, 10  # of a training, where train.eval_steps does not say
@@ -187,10 +187,7 @@ def load_study(path: str | Path, overrides: Sequence[str] = (), **fields: Any) -
     """
     path = Path(path)
     try:
-        tree = parse_yaml(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", error)
-        raise InputError(f"{path}: cannot read the study file: {why}") from None
+        tree = parse_yaml(read_yaml_text(path, "the study file"))
     except YAMLError as error:
         raise InputError(yaml_mistake(path, error)) from None
     if not isinstance(tree, dict):
@@ -222,8 +219,9 @@ def apply_overrides(tree: dict[str, Any], overrides: Sequence[str], fields: Mapp
             raise InputError(f"--set {override}: write it as --set section.field=value")
         try:
             value = parse_yaml(text)
-        except YAMLError:
-            raise InputError(f"--set {override}: {text!r} is not a YAML value") from None
+        except YAMLError as error:
+            given = f"--set {override[:200]}: {text[:200]!r}"
+            raise InputError(f"{given} is not a YAML value: {yaml_problem(error)}") from None
         _set_field(tree, key.split("."), value, f"--set {override}")
     for name, value in (fields or {}).items():
         _set_field(tree, name.split("__"), value, f"{name}={value!r}")

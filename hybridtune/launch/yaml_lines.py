@@ -7,14 +7,13 @@ import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from ruamel.yaml import YAML, YAMLError
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import MantissaNoDotYAML1_1Warning
 from ruamel.yaml.scalarstring import FoldedScalarString, LiteralScalarString
 
-from hybridtune.config.yaml_text import yaml_mistake
+from hybridtune.config.yaml_text import YAMLError, read_yaml_text, yaml_documents, yaml_mistake
 from hybridtune.errors import InputError, nearest
 
 YamlPath = tuple[str | int, ...]  # keys and indices from the root of a document
@@ -92,10 +91,7 @@ def read_documents(path: Path) -> list[Document]:
     Raises:
         InputError: it cannot be read, is not YAML (with the line), or has no document that is a mapping.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot read the cluster file: {getattr(error, 'strerror', None) or error}") from None
+    text = read_yaml_text(path, "the cluster file")
     try:
         plain, marked = _load(text, "safe"), _load(text, "rt")
     except YAMLError as error:
@@ -109,12 +105,10 @@ def read_documents(path: Path) -> list[Document]:
     return documents
 
 
-def _load(text: str, kind: str) -> list[Any]:
-    yaml = YAML(typ=kind, pure=True)
-    yaml.version = (1, 1)
+def _load(text: str, kind: Literal["safe", "rt"]) -> list[Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MantissaNoDotYAML1_1Warning)
-        return list(yaml.load_all(text))
+        return yaml_documents(text, kind, version=(1, 1))
 
 
 def schema_mistakes(document: Document, tree: Any, schema: Mapping[str, Any]) -> Iterator[str]:

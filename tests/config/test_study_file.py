@@ -102,7 +102,7 @@ def test_a_number_is_written_so_that_readers_of_yaml_1_1_read_it_too(number):
         ("seed", "--set seed: write it as --set section.field=value"),
         ("=3", "--set =3: write it as --set section.field=value"),
         ("name.x=3", "--set name.x=3: name is a value, not a section"),
-        ("seed=[", "--set seed=[: '[' is not a YAML value"),
+        ("seed=[", "--set seed=[: '[' is not a YAML value: expected the node content, but found '<stream end>'"),
     ],
 )
 def test_malformed_overrides(study_file, override, line):

@@ -323,7 +323,7 @@ def test_articles_of_mlqa_that_share_a_question_or_a_paragraph_are_one_document(
 def test_mlqa_files_of_another_form(tmp_path):
     path = mlqa(tmp_path, test_en_en=[("alpha", {"1": "one?"}), ("", {"2": "two?"})])
     file = path / "test-context-en-question-en.json"
-    assert error(path) == f"{file}: article 0, paragraph 1 is not of the MLQA form: TypeError(\"'' is not a text\")"
+    assert error(path) == f"{file}: article 0, paragraph 1 is not of the MLQA form: context is empty"
     file.write_text("[]")
     assert error(path).startswith(f"{file}: not an MLQA file (a JSON object with 'data'): ")
     file.rename(path / "test-context-en-question-gr.json")

@@ -117,7 +117,10 @@ def test_tydi_names_its_languages_by_id(tmp_path):
 def test_a_broken_article_names_its_line(tmp_path):
     path = tmp_path / "squad.json"
     path.write_text('{"version": "1",\n"data": [\n{"paragraphs": []},\n{"paragraphs": [{"context": "c"}]}]}')
-    assert refusal(path, language="en").startswith("HERE:4: not SQuAD's layout: an article has paragraphs, each with")
+    assert refusal(path, language="en") == (
+        "HERE:4: article 1, paragraph 0 is not of SQuAD's layout, a context and qas, each with an id and a question: "
+        "qas is missing"
+    )
     path.write_text('{"paragraphs": 1,\n"data": {}}')
     assert refusal(path, language="en") == "HERE:2: not a JSON object with a list under 'data'"
 

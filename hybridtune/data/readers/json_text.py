@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from hybridtune.config.json_text import parse_value
 from hybridtune.data.readers.files import Source, not_utf8, opened
 from hybridtune.errors import InputError
 
@@ -88,7 +89,7 @@ class _Text:
         """Read the next value."""
         while True:
             try:
-                value, end = decoder.raw_decode(self._buffer, self._at)
+                value, end = parse_value(self._buffer, self._at, decoder)
             except ValueError as error:  # a JSONDecodeError, or a key that occurs twice
                 wrong = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
                 is_cut = isinstance(error, json.JSONDecodeError) and len(self._buffer) - self._at < _LARGEST

@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from hybridtune.config.json_text import parse_json
 from hybridtune.data.readers.csv_text import csv_rows
 from hybridtune.data.readers.files import UNREADABLE, Source, kind_of, one_line, text_lines
 from hybridtune.data.readers.json_text import each_key_once, json_values
@@ -66,9 +67,10 @@ def _by_number(file: Source) -> bool:
 
 
 def _json_lines(file: Source, unique_keys: bool) -> Iterator[tuple[str, Any]]:
+    decoder = json.JSONDecoder(object_pairs_hook=each_key_once if unique_keys else None)
     for where, line in text_lines(file):
         try:
-            yield where, json.loads(line, object_pairs_hook=each_key_once if unique_keys else None)
+            yield where, parse_json(line, decoder)
         except ValueError as error:  # a JSONDecodeError, or a key that occurs twice
             at = f"{error.msg}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else error
             raise InputError(f"{where}: broken JSON: {at}") from None

@@ -1,7 +1,6 @@
 """Benchmarks in the SQuAD layout: XQuAD-R and MLQA-R (sentences), MLQA (paragraphs)."""
 
 import hashlib
-import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,11 +9,13 @@ from typing import Any
 import numpy as np
 
 from hybridtune.config.fields import BenchmarkSource
+from hybridtune.config.json_text import parse_json
 from hybridtune.config.languages import is_language, language_code
 from hybridtune.data.answer_sets import answer_sets_by_key
-from hybridtune.data.readers.files import Source, check_unicode, read_bytes
+from hybridtune.data.readers.files import Source, check_unicode, one_line, read_bytes
+from hybridtune.data.readers.members import member
 from hybridtune.data.readers.records import BenchmarkRows, Judgement, Text, choose_split, in_parts
-from hybridtune.errors import InputError
+from hybridtune.errors import InputError, short_repr
 
 _MLQA = re.compile(r"^(?:.*/)?(?P<split>[^/]+)-context-(?P<context>[^/]+)-question-(?P<question>[^/]+)\.json$")
 
@@ -53,7 +54,7 @@ def read_xquad_r(files: Mapping[str, Source], source: BenchmarkSource) -> Benchm
             question_ids[code, number] = names  # an article without a paragraph takes a document's number too
             for part, (where, content) in enumerate(parts):
                 with _form("XQuAD-R", where):
-                    names += [_text(question["id"], where) for question in content["qas"]]
+                    names += [_text(question, "id", where) for question in member(content, "qas", list)]
                 paragraphs.append(((code, number), f"{language}:{number}:{part}", language, where, content))
     _, documents = np.unique(answer_sets_by_key(question_ids.values()), return_inverse=True)
     document_of = dict(zip(question_ids, documents.tolist(), strict=True))
@@ -86,29 +87,47 @@ def read_xquad_r(files: Mapping[str, Source], source: BenchmarkSource) -> Benchm
 
 @contextmanager
 def _form(kind: str, where: str) -> Iterator[None]:
-    """Turn the exception of a piece of another form into one line that names the piece."""
+    """Turn what is wrong with a piece of another form into one line that names the piece."""
     try:
         yield
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{where} is not of the {kind} form: {error!r}") from None
+    except ValueError as error:
+        raise InputError(f"{where} is not of the {kind} form: {error}") from None
 
 
 def _sentences(paragraph: Any, name: str, language: str, where: str) -> tuple[list[Text], list[tuple[Text, str]]]:
     """Return the sentences of a paragraph, and its queries with the id of the sentence that answers each."""
-    _text(paragraph.get("context", " "), where, or_blank=True)  # not used, but it must be what the format says
-    cuts = list(zip(paragraph["sentences"], paragraph["sentence_breaks"], strict=True))
-    sentences = [Text(f"{name}:{i}", language, _text(text, where, or_blank=True)) for i, (text, _) in enumerate(cuts)]
+    if "context" in paragraph:  # not used, but it must be what the format says
+        member(paragraph, "context", str)
+    breaks = [_break(one) for one in member(paragraph, "sentence_breaks", list)]
+    texts = [_sentence(one, where) for one in member(paragraph, "sentences", list)]
+    if len(texts) != len(breaks):
+        raise ValueError(f"it has {len(texts)} sentences and {len(breaks)} sentence_breaks")
+    sentences = [Text(f"{name}:{index}", language, text) for index, text in enumerate(texts)]
     queries = []
-    for question in paragraph["qas"]:
-        query = Text(_text(question["id"], where), language, _text(question["question"], where))
-        start = question["answers"][0]["answer_start"] if question["answers"] else -1
-        holds = [i for i, (_, (a, b)) in enumerate(cuts) if a <= start < b]
+    for question in member(paragraph, "qas", list):
+        query = Text(_text(question, "id", where), language, _text(question, "question", where))
+        answers = member(question, "answers", list)
+        start = member(answers[0], "answer_start", int) if answers else -1
+        holds = [index for index, (first, after) in enumerate(breaks) if first <= start < after]
         if not holds:
             raise InputError(
                 f"{where}: query {query.text_id!r} has no relevant passage: no sentence holds its answer at {start}"
             )
         queries.append((query, sentences[holds[0]].text_id))
     return sentences, queries
+
+
+def _break(value: Any) -> tuple[int, int]:
+    if not isinstance(value, list) or [type(one) for one in value] != [int, int]:
+        raise ValueError(f"in sentence_breaks {short_repr(value)} is not [first, after the last] character")
+    return value[0], value[1]
+
+
+def _sentence(value: Any, where: str) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"in sentences {short_repr(value)} is not a text")
+    check_unicode(value, where)
+    return value
 
 
 def mlqa_files(files: Mapping[str, Source]) -> dict[str, dict[tuple[str, str], list[Source]]]:
@@ -170,8 +189,9 @@ def read_mlqa(splits: Mapping[str, Mapping[tuple[str, str], list[Source]]], sour
 def _paragraph(paragraph: Any, context: str, question: str, where: str) -> tuple[Text, list[tuple[str, Text]]]:
     """Return a paragraph of MLQA as a passage, and its questions, each with the id that its translations share."""
     with _form("MLQA", where):
-        texts = [(_text(query["id"], where), _text(query["question"], where)) for query in paragraph["qas"]]
-        text = _text(paragraph["context"], where)
+        questions = member(paragraph, "qas", list)
+        texts = [(_text(query, "id", where), _text(query, "question", where)) for query in questions]
+        text = _text(paragraph, "context", where)
     passage = Text(f"{context}:{hashlib.sha256(text.encode()).hexdigest()[:16]}", context, text)
     return passage, [(name, Text(f"{name}:{question}", question, query)) for name, query in texts]
 
@@ -179,21 +199,19 @@ def _paragraph(paragraph: Any, context: str, question: str, where: str) -> tuple
 def _articles(file: Source, kind: str) -> Iterator[list[tuple[str, Any]]]:
     """Yield the paragraphs of each article: the name of a paragraph in messages, and its content."""
     try:
-        articles = json.loads(b"".join(read_bytes(file)))["data"]
-        if not isinstance(articles, list):
-            raise TypeError(f"'data' is of type {type(articles).__name__}")
-    except (InputError, ValueError, KeyError, TypeError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{file.name}: not an {kind} file (a JSON object with 'data'): {reason}") from None
+        articles = member(parse_json(b"".join(read_bytes(file))), "data", list)
+    except (InputError, ValueError) as error:
+        raise InputError(f"{file.name}: not an {kind} file (a JSON object with 'data'): {one_line(error)}") from None
     for number, article in enumerate(articles):
         where = f"{file.name}: article {number}"
         with _form(kind, where):
-            paragraphs = list(article["paragraphs"])
+            paragraphs = member(article, "paragraphs", list)
         yield [(f"{where}, paragraph {part}", paragraph) for part, paragraph in enumerate(paragraphs)]
 
 
-def _text(value: Any, where: str, or_blank: bool = False) -> str:
-    if not isinstance(value, str) or not (or_blank or value.strip()):
-        raise TypeError(f"{value!r} is not a text")
+def _text(piece: Any, key: str, where: str) -> str:
+    value: str = member(piece, key, str)
+    if not value.strip():
+        raise ValueError(f"{key} is empty")
     check_unicode(value, where)
     return value

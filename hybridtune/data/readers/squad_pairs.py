@@ -11,8 +11,9 @@ from hybridtune.config.fields import language_pair
 from hybridtune.data.answer_sets import answer_sets_by_key
 from hybridtune.data.readers.files import Source, read_head
 from hybridtune.data.readers.json_text import json_values
+from hybridtune.data.readers.members import member
 from hybridtune.data.readers.notes import Notes
-from hybridtune.errors import InputError
+from hybridtune.errors import InputError, short_repr
 
 _MLQA = re.compile(r"(?:^|/)(?P<split>[^/]+)-context-(?P<passage>[^/]+)-question-(?P<query>[^/]+)\.json")
 _XQUAD = re.compile(r"(?:^|/)(?:xquad\.)?(?P<query>[a-z]{2,3}(?:[-_][A-Za-z]{2,4})?)\.json")
@@ -121,24 +122,38 @@ def _languages(name: str, question: _Question, source: Source) -> tuple[str, str
 
 def _questions(file: Source, notes: Notes, source: str) -> Iterator[_Question]:
     for number, (where, article) in enumerate(json_values(file, inside="data")):
-        try:
-            found = list(_of_article(article, number, where))
-        except (KeyError, TypeError, AttributeError) as error:
-            raise InputError(
-                f"{where}: not SQuAD's layout: an article has paragraphs, each with a context and qas, each with an id "
-                f"and a question ({type(error).__name__}: {error})"
-            ) from None
-        for question in found:
+        for question in _of_article(article, number, where):
             if question.is_impossible:
                 notes.leave_out(source, "questions that their paragraph does not answer (is_impossible)", where)
             else:
                 yield question
 
 
-def _of_article(article: Any, number: int, where: str) -> Iterator[_Question]:
-    for paragraph in article["paragraphs"]:
-        context = paragraph["context"] if "context" in paragraph else " ".join(paragraph["sentences"])
-        for row in paragraph["qas"]:
-            is_impossible = bool(row.get("is_impossible"))
-            title = str(article.get("title") or "")
-            yield _Question(where, number, title, str(row["id"]), row["question"], context, is_impossible)
+def _of_article(article: Any, number: int, where: str) -> list[_Question]:
+    found, place = list[_Question](), f"article {number}"
+    try:
+        for part, paragraph in enumerate(member(article, "paragraphs", list)):
+            place = f"article {number}, paragraph {part}"
+            questions = member(paragraph, "qas", list)
+            context = member(paragraph, "context", str) if "context" in paragraph else _joined_sentences(paragraph)
+            for row in questions:
+                text, is_impossible = member(row, "question", str), bool(row.get("is_impossible"))
+                title = str(article.get("title") or "")
+                found.append(_Question(where, number, title, _id_of(row), text, context, is_impossible))
+    except ValueError as error:
+        raise InputError(
+            f"{where}: {place} is not of SQuAD's layout, a context and qas, each with an id and a question: {error}"
+        ) from None
+    return found
+
+
+def _id_of(row: dict[str, Any]) -> str:
+    return str(row["id"]) if type(row.get("id")) is int else str(member(row, "id", str))
+
+
+def _joined_sentences(paragraph: dict[str, Any]) -> str:
+    sentences = member(paragraph, "sentences", list)
+    wrong = next((one for one in sentences if not isinstance(one, str)), None)
+    if wrong is not None:
+        raise ValueError(f"in sentences {short_repr(wrong)} is not a text")
+    return " ".join(sentences)

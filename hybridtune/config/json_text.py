@@ -1,0 +1,55 @@
+"""JSON that others wrote: whatever is wrong with it is a ValueError, which its readers turn into one line."""
+
+import json
+from typing import Any
+
+MOST_DEPTH = 100  # what handles a value deep in other calls goes through it by recursion
+_DECODER = json.JSONDecoder()
+
+
+def parse_json(text: str | bytes, decoder: json.JSONDecoder = _DECODER) -> Any:
+    """Return the value of a JSON text.
+
+    Args:
+        text: of one value; bytes are in UTF-8.
+        decoder: how objects are made; by default dictionaries, of a key that is there twice the last.
+
+    Raises:
+        ValueError: not UTF-8, not JSON (a `json.JSONDecodeError`, with the place), or nested too deep.
+
+    Example:
+        >>> parse_json('{"a": [1, 2]}')
+        {'a': [1, 2]}
+    """
+    text = text if isinstance(text, str) else text.decode("utf-8-sig")
+    start = len(text) - len(text.lstrip(" \t\r\n"))
+    value, end = parse_value(text, start, decoder)
+    rest = text[end:].lstrip(" \t\r\n")
+    if rest:
+        raise json.JSONDecodeError("Extra data", text, len(text) - len(rest))
+    return value
+
+
+def parse_value(text: str, start: int, decoder: json.JSONDecoder = _DECODER) -> tuple[Any, int]:
+    """Return the value that begins at a place of a text, and the place after it. Raises as `parse_json` does."""
+    try:
+        value, end = decoder.raw_decode(text, start)
+    except RecursionError:
+        raise ValueError(_TOO_DEEP) from None
+    opening = text.count("[", start, end) + text.count("{", start, end)  # what most values have few of
+    if opening > MOST_DEPTH and _depth_over(value, MOST_DEPTH):
+        raise ValueError(_TOO_DEEP)
+    return value, end
+
+
+_TOO_DEEP = f"nested more than {MOST_DEPTH} deep"
+
+
+def _depth_over(value: Any, most: int) -> bool:
+    level = [value]
+    for _ in range(most + 1):
+        inside = [one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list)]
+        level = [item for items in inside for item in items]
+        if not level:
+            return False
+    return True
