@@ -67,6 +67,16 @@ class StudyCallback:
     def on_step(self, trial: str, step: int, loss: float, pairs_per_second: float) -> None:
         """Receive the step of a training, about once a second; the trial of a single fit is called ``fit``."""
 
+    def on_workers_lost(self, trial: str, step: int, goes_on_from: int, reason: str) -> None:
+        """Receive that workers of a training died, alone or with their node; it goes on from its last checkpoint.
+
+        Args:
+            trial: as of `on_step`.
+            step: that it had come to.
+            goes_on_from: the step of the checkpoint.
+            reason: what died, and of what.
+        """
+
     def on_training_end(self, training: Training) -> None:
         """Receive the end of the trials of `on_training_start`, by an error too."""
 

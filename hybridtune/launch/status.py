@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -14,6 +15,7 @@ from hybridtune.launch.record import LAUNCH
 from hybridtune.metrics.names import is_distance
 from hybridtune.report.text import format_metric
 from hybridtune.search.arms import expected_trials, searched
+from hybridtune.storage.events import SHOWN, read_events
 from hybridtune.storage.feasibility import (
     best_soup,
     constraint_line,
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from hybridtune.config.study import Study
 
 _ADDRESS = re.compile(r"https?://[\w.:\[\]-]{1,253}")
+_EVENTS = 5  # that are shown
 ENDED, RUNNING, ELSEWHERE, CUT_OFF = "ended", "running", "running elsewhere", "cut off"
 
 
@@ -70,15 +73,16 @@ def status(folder: Path) -> dict[str, Any]:
 
     Returns:
         ``{"study", "name", "state", "requested", "ended", "counts": {status: trials}, "objective", "constraints",
-        "constraint_metrics", "meets", "best", "front", "trials", "soups", "best_soup", "headline", "go_on"}``.
+        "constraint_metrics", "meets", "best", "front", "trials", "soups", "best_soup", "events", "headline",
+        "go_on"}``.
         ``state`` is ``running``, ``running elsewhere`` (a process of another machine, which may have ended), ``cut
         off`` or ``ended``. ``requested`` is the number of trials that the search will have and ``ended`` how many of
         them did, both without the reruns after it; ``constraints`` says whether the best meets them, and ``meets`` of
         each trial that came to its end (yes, no), both empty without any; ``front`` the ids of an ended study's Pareto
-        front, ``soups`` the averages of weights that have been scored, ``best_soup`` the id of the best, ``headline``
-        the sentence of an ended study, ``go_on`` the command that finishes a study that was cut off. A launched study
-        also has ``job`` (see `attach.job_summary`), alone before the study has written anything, or ``notice``: why
-        the job is not known.
+        front, ``soups`` the averages of weights that have been scored, ``best_soup`` the id of the best, ``events`` the
+        last lines on runs and lost workers, ``headline`` the sentence of an ended study, ``go_on`` the command that
+        finishes a study that was cut off. A launched study also has ``job`` (see `attach.job_summary`), alone before
+        the study has written anything, or ``notice``: why the job is not known.
 
     Raises:
         InputError: the folder holds no search, or nothing but the record of a launch that is not this user's.
@@ -116,6 +120,7 @@ def status(folder: Path) -> dict[str, Any]:
         "trials": [asdict(row) for row in rows],
         "soups": [asdict(row) for row in soups],
         "best_soup": soup.id if soup else None,
+        "events": [asdict(one) for one in read_events(folder) if one.kind in SHOWN][-_EVENTS:],
         "headline": result.get("headline") if result else None,
         "go_on": again if state == CUT_OFF else None,
     } | {key: value for key, value in (("job", job), ("notice", notice)) if value is not None}
@@ -188,6 +193,9 @@ def status_table(found: dict[str, Any], screen: Screen) -> None:
         screen.print(found["constraints"])
     if len(found["front"]) > 1:
         screen.print(f"Pareto front: {', '.join(found['front'])}")
+    for event in found["events"]:
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(event["time"]))
+        screen.print(f"{when}  {event['text']}", style="dim")
     if found["headline"]:
         screen.print(found["headline"])
     if found["go_on"]:

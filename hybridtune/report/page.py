@@ -107,6 +107,7 @@ def page(record: StudyRecord) -> str:
         languages=requested_vs_realised.languages(record),
         command=_masked(str(command)) if command else None,
         study_yaml=_masked((record.folder / "study.yaml").read_text(encoding="utf-8")),
+        happened=requested_vs_realised.happened(record),
         environment=requested_vs_realised.environment(record),
         commands=requested_vs_realised.commands(record),
         written=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(record.written)),

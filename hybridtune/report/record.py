@@ -18,6 +18,7 @@ from hybridtune.config.study import Study, load_study
 from hybridtune.errors import InputError
 from hybridtune.metrics.metrics import direction
 from hybridtune.metrics.per_query import FILE as PER_QUERY
+from hybridtune.storage.events import Event, read_events
 from hybridtune.storage.feasibility import Limit, best_soup, eligible, limits
 from hybridtune.storage.files import base_name
 from hybridtune.storage.optuna_storage import load_optuna_study
@@ -83,6 +84,7 @@ class StudyRecord:
     state: State  # running: its process lives or is on another host
     written: float = 0.0  # last change of the folder's files, in seconds of the epoch
     soups: list[SoupRow] = field(default_factory=list)  # averages of trials' weights that were scored on dev
+    events: list[Event] = field(default_factory=list)  # what happened, in all runs
     notes: list[str] = field(default_factory=list)  # what could not be read, and why; one sentence each
 
     @property
@@ -173,6 +175,7 @@ def read_record(folder: Path) -> StudyRecord:
         state="finished" if result is not None else "running" if running else "cut off",
         written=max(file.stat().st_mtime for file in files if file.exists()),
         soups=read_soups(folder),
+        events=read_events(folder),
         notes=notes,
     )
 

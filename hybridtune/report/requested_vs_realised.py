@@ -1,6 +1,7 @@
 """The tables of the report on what was requested and what was realised: trials, ratios, pairs, versions, commands."""
 
 import shlex
+import time
 from collections import Counter
 from collections.abc import Sequence
 
@@ -9,7 +10,8 @@ from hybridtune.config.names import FIXED_ARMS, ORIGINS, TUNED
 from hybridtune.report.record import StudyRecord
 from hybridtune.report.sentences import status_counts
 from hybridtune.report.soups import merge_command
-from hybridtune.report.text import Cell, Table, Value, format_duration, format_metric, format_value
+from hybridtune.report.text import Cell, Table, Value, counted, format_duration, format_metric, format_value
+from hybridtune.storage.events import SHOWN, history
 from hybridtune.storage.trial_rows import wall_seconds
 
 
@@ -122,6 +124,22 @@ def environment(record: StudyRecord) -> Table:
     rows += [[name, str(found[name])] for name in ("python", "machine", "cpus", "gpus") if found.get(name) is not None]
     rows += [[name, str(version)] for name, version in (found.get("packages") or {}).items() if version]
     return Table("Environment", ["what", "version or value"], rows)
+
+
+def happened(record: StudyRecord) -> Table | None:
+    """Return the runs of the study, what cut them off, and lost workers; None where it went through in one run."""
+    shown = [one for one in record.events if one.kind in SHOWN]
+    if all(one.kind in ("began", "ended") for one in shown):
+        return None
+    rows: list[Sequence[Value]] = [
+        [time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(one.time)), one.text, one.repeated] for one in shown
+    ]
+    known = history(record.events)
+    note = (
+        f"{counted(known['runs'], 'run')}, {known['repeated_steps']:,} steps trained again; of a run that was killed "
+        "it is not known how many."
+    )
+    return Table("What happened to the study", ["when", "what", "steps trained again"], rows, note)
 
 
 def commands(record: StudyRecord) -> list[tuple[str, str]]:

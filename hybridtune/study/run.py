@@ -10,6 +10,7 @@ import functools
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from hybridtune.storage.files import ensure_local
 from hybridtune.storage.trial_rows import TrialRow, read_rows
 from hybridtune.study.card import Row
 from hybridtune.study.contestants import Scoring, contestant_scores, draw_sample, fit_on_sample, list_contestants
+from hybridtune.study.event_log import EventLog
 from hybridtune.study.export import describe_trained, write_model
 from hybridtune.study.folder import whole_folder, write_json
 from hybridtune.study.leak_guard import texts_of_training
@@ -51,7 +53,7 @@ from hybridtune.train.checkpoint import load_weights, served_weights
 from hybridtune.train.evaluators import study_measures
 from hybridtune.train.fit import fit
 from hybridtune.train.job_queue import FitJob
-from hybridtune.train.pace import SECONDS_BETWEEN_POSTS, Pace, read_paces
+from hybridtune.train.pace import SECONDS_BETWEEN_POSTS, Pace, read_losses, read_paces
 
 
 @contextlib.contextmanager
@@ -73,8 +75,12 @@ def _reported(
             if reported.get(trial) != pace:
                 reported[trial] = pace
                 callback.on_step(trial, pace.step, pace.loss, pace.pairs_per_second)
+        for loss in read_losses(job.monitor, len(losses)):
+            losses.append(loss)
+            callback.on_workers_lost(*loss)
 
     reported: dict[str, Pace] = {}
+    losses = read_losses(job.monitor, 0)  # of the trainings before
     callback.on_training_start(training, job.study, concurrent_trials, rows)
     try:
         with every(SECONDS_BETWEEN_POSTS, steps):
@@ -123,13 +129,19 @@ def train_study(
     with _opened(study, out, callbacks, address, searching=False) as (preflight, home, callback):
         with started(preflight, home, callback) as running:
             with _reported(callback, "fit", running.job):
-                done = fit(running.job)
+                done = fit(running.job, partial(_score_reported, callback))
             test = _export(running, preflight.study, done.checkpoint, *_score_fit(running, done.checkpoint))
         folder = home.folder
         result = {"study": str(folder), "metrics": done.metrics, "test": test, "model": str(folder / "best")}
         write_json(result, folder / "result.json")
     callback.on_study_end(result)
     return result
+
+
+def _score_reported(callback: StudyCallback, metrics: Mapping[str, Any]) -> None:
+    """Report a score of a single fit; its final report repeats one."""
+    if not metrics["final"]:
+        callback.on_score("fit", int(metrics["step"]), metrics)
 
 
 @contextlib.contextmanager
@@ -142,7 +154,9 @@ def _opened(
     for line in opening_lines(preflight):
         callback.on_message(line)
     with study_home(preflight.study, None if out is None else str(out), callback.on_message) as home:
-        yield preflight, dataclasses.replace(home, address=address), callback
+        log = EventLog(home.folder)
+        with log.run():
+            yield preflight, dataclasses.replace(home, address=address), Callbacks([callback, log])
 
 
 def _search(preflight: Preflight, home: Home, callback: StudyCallback) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from hybridtune.callbacks import every
 from hybridtune.config.study import Study
 from hybridtune.errors import HybridtuneError, InputError
 from hybridtune.storage import files
+from hybridtune.storage.events import EVENTS
 from hybridtune.storage.study_folder import check_format
 from hybridtune.storage.trial_rows import ENDED, RUNNING
 from hybridtune.storage.writer_lock import LOCKS
@@ -36,7 +37,7 @@ from hybridtune.study.folder import (
 from hybridtune.study.one_writer import one_writer
 
 _TRIALS = (RUNNING, ENDED, f"repeats/{RUNNING}", f"repeats/{ENDED}")  # they change with every trial
-_RECORDS = (*_TRIALS, "repeats.json", "result.json")  # they record ended trials
+_RECORDS = (*_TRIALS, "repeats.json", "result.json", EVENTS)  # they record ended trials
 _DATABASE, _JOURNAL = ".db", "optuna.log"
 _TEMPORARY = (".new", ".lock", "-journal", "-wal", "-shm", ".swp")  # ends of names
 STAMP = "mirror.json"  # at the location: which home it follows, and the files that came from there

@@ -19,6 +19,7 @@ from hybridtune.config.names import short_name
 from hybridtune.config.search import seconds
 from hybridtune.report.text import format_duration, format_metric
 from hybridtune.search.arms import expected_trials
+from hybridtune.storage.events import lost_line
 from hybridtune.storage.feasibility import constraint_marks, constraint_metrics
 from hybridtune.storage.trial_rows import TrialRow, spent
 from hybridtune.terminal.tables import FIGURES, Pace, short, trials_table
@@ -103,6 +104,11 @@ class Screen(StudyCallback):
         self._rows = list(rows)
         if not self.console.is_terminal:
             self.line(f"{row.label}: {_change(row, self._study)}")
+
+    def on_workers_lost(self, trial: str, step: int, goes_on_from: int, reason: str) -> None:
+        """Print a line."""
+        label = next((row.label for row in self._rows if row.id == trial), trial)
+        self.line(lost_line(label, step, goes_on_from, reason))
 
     def on_training_end(self, training: Training) -> None:
         """Take the live table away."""

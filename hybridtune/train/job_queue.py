@@ -62,7 +62,8 @@ class JobQueue:
 
     def __init__(self) -> None:
         self._change = asyncio.Condition()
-        self._number, self._job = 0, None
+        self._number = 0
+        self._job: FitJob | None = None
         self._open = self._awaited = self._closed = False  # awaited: the next report
         self._reports: deque[Metrics] = deque()
         self._problem: Exception | None = None
@@ -144,6 +145,9 @@ class JobQueue:
         async with self._change:
             self._lost += with_node
             self._deaths += not with_node
+            if self._job is not None and self._job.monitor is not None:
+                what = "a node was lost with its workers" if with_node else f"a worker died ({reason})"
+                self._job.monitor.lose.remote(self._job.name, max(0, self._step), what)
             if (self._deaths > RESTARTS or self._lost > LOST_NODES) and self._problem is None:
                 self._open = False
                 too_often = self._deaths > RESTARTS

@@ -1,4 +1,4 @@
-"""The monitor to which running fits post their pace; its actor imports nothing that it does not need."""
+"""The monitor to which running fits post their pace and the loss of workers; its actor imports little."""
 
 import time
 from typing import Any, NamedTuple
@@ -18,11 +18,21 @@ class Pace(NamedTuple):
     pairs_per_second: float
 
 
+class Loss(NamedTuple):
+    """Workers of a training that died: at which step, from which it goes on, and of what."""
+
+    fit: str
+    step: int
+    goes_on_from: int
+    reason: str
+
+
 class PaceMonitor:
-    """The actor that holds the last pace of every training."""
+    """The actor that holds the last pace of every training, and the losses of workers."""
 
     def __init__(self) -> None:
         self._paces: dict[str, Pace] = {}
+        self._losses: list[Loss] = []
 
     def post(self, fit: str, pace: Pace) -> None:
         """Replace a training's pace."""
@@ -31,6 +41,15 @@ class PaceMonitor:
     def read(self) -> dict[str, Pace]:
         """Return all paces, by the name of the training."""
         return self._paces
+
+    def lose(self, fit: str, goes_on_from: int, reason: str) -> None:
+        """Add a loss of workers, at the step of the training's last pace."""
+        step = self._paces[fit].step if fit in self._paces else goes_on_from
+        self._losses.append(Loss(fit, max(step, goes_on_from), goes_on_from, reason))
+
+    def losses(self, known: int) -> list[Loss]:
+        """Return the losses of workers after so many."""
+        return self._losses[known:]
 
 
 def start_monitor() -> Any:
@@ -42,6 +61,12 @@ def read_paces(monitor: Any) -> dict[str, Pace]:
     """Return the paces of all trainings by their names."""
     paces: dict[str, Pace] = ray.get(monitor.read.remote())
     return paces
+
+
+def read_losses(monitor: Any, known: int) -> list[Loss]:
+    """Return the losses of workers, in their order, after the ``known`` first."""
+    losses: list[Loss] = ray.get(monitor.losses.remote(known))
+    return losses
 
 
 class PacePoster:

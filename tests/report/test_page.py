@@ -17,6 +17,7 @@ from hybridtune.report.page import script_json, write_report
 from hybridtune.report.record import read_record
 from hybridtune.report.render import environment
 from hybridtune.report.text import Cell, Table, format_value
+from hybridtune.storage.events import Event, append_event
 from hybridtune.storage.study_folder import FORMAT
 
 NASTY = "</script><script>window.hacked=1</script>"
@@ -240,6 +241,18 @@ def test_the_noise_check_is_shown(study_copy):
     assert "see the noise check" in text
     assert "tuned against half-half" in text
     assert "tuned&#39;s other values against the file&#39;s" in text
+
+
+def test_what_happened_to_a_study_is_shown_unless_it_went_through_in_one_run(study_copy):
+    append_event(study_copy, Event(0.0, "began", "the study began"))
+    append_event(study_copy, Event(60.0, "ended", "the run came to its end"))
+    assert "What happened to the study" not in written(study_copy)
+    append_event(study_copy, Event(90.0, "workers lost", "trial 3: a worker died at step 47", "0003", 47, 7))
+    text = written(study_copy)
+    assert "What happened to the study" in text
+    assert "1970-01-01 00:01:30 UTC" in text
+    assert "trial 3: a worker died at step 47" in text
+    assert "1 run, 7 steps trained again" in text
 
 
 def test_the_command_says_where_the_page_is(study_copy):

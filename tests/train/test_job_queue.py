@@ -9,6 +9,13 @@ import ray
 from hybridtune.errors import FitError, InputError
 from hybridtune.train.fit import Deaths
 from hybridtune.train.job_queue import LOST_NODES, RESTARTS, JobQueue
+from hybridtune.train.pace import Loss, Pace, PaceMonitor
+
+
+class Job(str):
+    """Stands in for a training, by its name; nobody watches it."""
+
+    monitor = None
 
 
 def score(step, final=0.0):
@@ -50,7 +57,7 @@ def test_jobs_are_done_one_after_another_and_every_report_arrives_in_order():
         worker = asyncio.create_task(work(queue, told))
         got = []
         for job in "ab":
-            await queue.hand_in(job)
+            await queue.hand_in(Job(job))
             got.append(await all_reports(queue))
         await queue.close()
         await worker
@@ -65,7 +72,7 @@ def test_a_worker_waits_until_the_next_report_is_asked_for():
     async def play():
         queue, told = JobQueue(), []
         worker = asyncio.create_task(work(queue, told))
-        await queue.hand_in("a")
+        await queue.hand_in(Job("a"))
         assert (await queue.next_report())["step"] == 1
         for _ in range(100):
             await turn()
@@ -82,10 +89,10 @@ def test_a_job_that_another_replaces_is_left_at_its_report(seen):
     async def play():
         queue, told = JobQueue(), []
         worker = asyncio.create_task(work(queue, told))
-        await queue.hand_in("hopeless")
+        await queue.hand_in(Job("hopeless"))
         for _ in range(seen):
             await queue.next_report()
-        await queue.hand_in("next")
+        await queue.hand_in(Job("next"))
         got = await all_reports(queue)
         await queue.close()
         await worker
@@ -97,10 +104,41 @@ def test_a_job_that_another_replaces_is_left_at_its_report(seen):
     assert told[seen:] == [("next", step, True) for step in (1, 2, 3)]
 
 
+def test_the_monitor_is_told_of_a_death_and_of_the_step_that_the_job_goes_on_from():
+    async def play():
+        queue, told = JobQueue(), []
+        job = Job("0004")
+        job.name, job.monitor = "0004", SimpleNamespace(lose=SimpleNamespace(remote=lambda *what: told.append(what)))
+        await queue.hand_in(job)
+        await queue.group_died("exit code 137")
+        waiting = asyncio.create_task(queue.next_report())
+        await turn()
+        number, _ = await queue.take()
+        dead = asyncio.create_task(queue.report(number, score(40)))
+        await waiting
+        dead.cancel()
+        await queue.group_died("its node is gone", with_node=True)
+        return told
+
+    assert asyncio.run(play()) == [
+        ("0004", 0, "a worker died (exit code 137)"),
+        ("0004", 40, "a node was lost with its workers"),
+    ]
+
+
+def test_a_loss_is_told_with_the_step_of_the_last_pace():
+    monitor = PaceMonitor()
+    monitor.lose("0001", 0, "a worker died")
+    monitor.post("0001", Pace(47, 1.0, 10.0))
+    monitor.lose("0001", 40, "a worker died")
+    assert monitor.losses(0) == [Loss("0001", 0, 0, "a worker died"), Loss("0001", 47, 40, "a worker died")]
+    assert monitor.losses(1) == monitor.losses(0)[1:]
+
+
 def test_a_group_started_anew_finds_its_job_and_what_was_told_before_is_not_told_again():
     async def play():
         queue, told = JobQueue(), []
-        await queue.hand_in("a")
+        await queue.hand_in(Job("a"))
         number, job = await queue.take()
         dead = asyncio.create_task(queue.report(number, score(2)))
         assert (await queue.next_report())["step"] == 2
@@ -119,7 +157,7 @@ def test_a_group_started_anew_finds_its_job_and_what_was_told_before_is_not_told
 def test_workers_that_die_again_and_again_end_the_job_but_not_the_next():
     async def play():
         queue = JobQueue()
-        await queue.hand_in("deadly")
+        await queue.hand_in(Job("deadly"))
         for _ in range(RESTARTS):
             await queue.group_died("exit code 137")
         waiting = asyncio.create_task(queue.next_report())
@@ -131,7 +169,7 @@ def test_workers_that_die_again_and_again_end_the_job_but_not_the_next():
         assert "died 3 times" in str(problem)
         assert "exit code 137" in str(problem)
         worker = asyncio.create_task(work(queue, []))
-        await queue.hand_in("next")
+        await queue.hand_in(Job("next"))
         assert await all_reports(queue) == [1, 2, 3, 3]
         worker.cancel()
 
@@ -141,7 +179,7 @@ def test_workers_that_die_again_and_again_end_the_job_but_not_the_next():
 def test_a_score_between_deaths_sets_their_count_back():
     async def play():
         queue = JobQueue()
-        await queue.hand_in("a")
+        await queue.hand_in(Job("a"))
         number, _ = await queue.take()
         for step in range(5):
             for _ in range(RESTARTS):
@@ -156,7 +194,7 @@ def test_a_score_between_deaths_sets_their_count_back():
 def test_what_a_worker_says_on_purpose_reaches_the_owner_behind_the_reports_before():
     async def play():
         queue = JobQueue()
-        await queue.hand_in("a")
+        await queue.hand_in(Job("a"))
         number, _ = await queue.take()
         report = asyncio.create_task(queue.report(number, score(1)))
         assert (await queue.next_report())["step"] == 1
@@ -165,7 +203,7 @@ def test_what_a_worker_says_on_purpose_reaches_the_owner_behind_the_reports_befo
         await queue.fail(number, InputError("no such layer"))
         assert str(await waiting) == "no such layer"
         await queue.fail(number - 1, InputError("late"))  # of a job that is gone: nobody is told
-        await queue.hand_in("b")
+        await queue.hand_in(Job("b"))
         await queue.fail(number, InputError("late"))
         assert (await queue.take())[1] == "b"
 
@@ -175,10 +213,10 @@ def test_what_a_worker_says_on_purpose_reaches_the_owner_behind_the_reports_befo
 def test_a_group_that_is_gone_for_good_fails_every_job():
     async def play():
         queue = JobQueue()
-        await queue.hand_in("a")
+        await queue.hand_in(Job("a"))
         await queue.group_gone(RuntimeError("no resources"))
         assert str(await queue.next_report()) == "no resources"
-        await queue.hand_in("b")
+        await queue.hand_in(Job("b"))
         assert str(await queue.next_report()) == "no resources"
 
     asyncio.run(play())
@@ -187,7 +225,7 @@ def test_a_group_that_is_gone_for_good_fails_every_job():
 def test_lost_nodes_are_no_fault_of_the_job_but_not_for_ever():
     async def play():
         queue = JobQueue()
-        await queue.hand_in("a")
+        await queue.hand_in(Job("a"))
         waiting = asyncio.create_task(queue.next_report())
         for _ in range(LOST_NODES):
             await queue.group_died("its node is gone", with_node=True)
@@ -206,7 +244,7 @@ def test_lost_nodes_are_no_fault_of_the_job_but_not_for_ever():
 def test_a_score_sets_the_count_of_lost_nodes_back():
     async def play():
         queue = JobQueue()
-        await queue.hand_in("a")
+        await queue.hand_in(Job("a"))
         number, _ = await queue.take()
         for step in range(2):
             for _ in range(LOST_NODES):
