@@ -1,7 +1,6 @@
 """The training loop that every Ray Train worker runs: a pair of texts goes in as tokens and comes out as a gradient."""
 
 import functools
-import gc
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -25,6 +24,7 @@ from hybridtune.errors import FitError, HybridtuneError
 from hybridtune.metrics.metrics import Scores
 from hybridtune.metrics.per_query import FILE as PER_QUERY
 from hybridtune.model.loss import LossOutput
+from hybridtune.runtime.memory import release_memory
 from hybridtune.storage.files import ensure_local, is_remote
 from hybridtune.train.checkpoint import Snapshot, read_state
 from hybridtune.train.checkpoints import CheckpointManager
@@ -81,7 +81,7 @@ def train_loop(config: dict[str, Any]) -> None:
             ray.get(queue.fail.remote(number, problem))
             if workers > 1 and not (isinstance(problem, FitError) and problem.__cause__ is None):
                 raise  # the other workers may wait for this one, and only an error frees them
-        gc.collect()
+        release_memory()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()  # evaluators use the same device
 
