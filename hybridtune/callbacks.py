@@ -11,7 +11,7 @@ from hybridtune.storage.trial_rows import TrialRow
 if TYPE_CHECKING:
     from hybridtune.config.study import Study
 
-Training = Literal["search", "reruns", "seed check", "fit"]
+Training = Literal["screening", "search", "reruns", "seed check", "fit"]
 Progress = Callable[[int, int], None]
 
 
@@ -44,13 +44,13 @@ class StudyCallback:
     def on_training_start(
         self, training: Training, study: "Study", concurrent_trials: int, rows: Sequence[TrialRow]
     ) -> None:
-        """Receive the start of the trials of a search, of its reruns, of its seed check, or of a single fit.
+        """Receive the start of the trials of a screening, of a search, of its reruns or seed check, or of a single fit.
 
         Args:
             training: which of them.
             study: resolved.
             concurrent_trials: trials at once.
-            rows: trials of earlier runs of this study.
+            rows: trials of earlier runs of this study; of a search those of its screening, too.
         """
 
     def on_trial(self, row: TrialRow, rows: Sequence[TrialRow]) -> None:

@@ -24,7 +24,7 @@ _JOINT = (  # what `Train` allows together only
 def search_problems(search: Search, parts: Parts) -> list[str]:
     """Return everything that is wrong with a search, a line each; ``parts`` are the study's other sections by name."""
     problems = [*_field_problems(search, parts), *_batch_problems(search, parts), *_soup_problems(search)]
-    problems += [*_constraint_problems(search), *_fidelity_problems(search, parts)]
+    problems += [*_constraint_problems(search), *_fidelity_problems(search, parts), *_screening_problems(search, parts)]
     conditions = list(_condition_problems(search))
     if not problems and not conditions:
         problems = [*_point_problems(search), *_clashes(search, parts)]
@@ -86,6 +86,37 @@ def _fidelity_problems(search: Search, parts: Parts) -> Iterator[str]:
             )
     if search.fidelities and len(search.objective) > 1:
         yield f"search.fidelities: go by one objective, not by {len(search.objective)}; leave them out"
+
+
+def _screening_problems(search: Search, parts: Parts) -> Iterator[str]:
+    screening = search.screening
+    if screening is None:
+        return
+    searched = search.space.get("train.freeze_layers")
+    frozen = max([parts["train"].model_dump()["freeze_layers"], *(searched.ends() if searched else ())])
+    if frozen >= screening.layers:
+        yield (
+            f"search.screening.layers {screening.layers}: train.freeze_layers {frozen} leaves none of them to be "
+            f"trained; give at least {frozen + 1}, or freeze fewer"
+        )
+    set_before = max(len(search.points), int(search.arms == "searched"))  # values of an arm that the file sets
+    drawn, room = screening.trials - set_before, search.trials - set_before
+    if screening.keep >= drawn:
+        yield (
+            f"search.screening.keep {screening.keep}: is not below the {max(0, drawn)} points that are drawn for an "
+            f"arm, search.screening.trials {screening.trials} less those that the file sets; give fewer, or more trials"
+        )
+    if screening.keep > room:
+        yield (
+            f"search.screening.keep {screening.keep}: the search of an arm has room for {max(0, room)}, search.trials "
+            f"{search.trials} less those that the file sets; give fewer, or raise search.trials"
+        )
+    if len(search.objective) > 1:
+        yield f"search.screening: goes by one objective, not by {len(search.objective)}; leave it out"
+    if search.sampler == "grid":
+        yield "search.screening: search.sampler grid tries every combination anyway; leave one of the two out"
+    if not search.space:
+        yield "search.screening: search.space is empty, and there is nothing to choose; leave it out"
 
 
 def data_set_problems(search: Search, data: Data, mix: Mix) -> Iterator[str]:

@@ -46,6 +46,14 @@ class Fidelity(Part):
     )
 
 
+class Screening(Part):
+    """Cheap trainings before the search: an encoder without its upper layers, at points drawn at random."""
+
+    layers: Count = Field(description="lowest layers of the encoder that are trained and scored; fewer than it has")
+    trials: Count = Field(default=12, description="screened points of each arm")
+    keep: Count = Field(default=3, description="best of an arm that are then among the first trials of its search")
+
+
 class WithinNoise(Part):
     """The end of an arm's search where its next trials are expected to gain less than noise."""
 
@@ -92,6 +100,11 @@ class Search(Part):
     early_stopping: EarlyStopping | None = Field(
         default=EarlyStopping(),
         description="what ends trials that fall behind, in arms of 8 or more; null: nothing",
+    )
+    screening: Screening | None = Field(
+        default=None,
+        description="trainings of the encoder's lowest layers before the search, of whose points the best begin each "
+        "arm; like {layers: 4, trials: 12, keep: 3}",
     )
     fidelities: list[Fidelity] = Field(
         default=[],

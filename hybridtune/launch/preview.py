@@ -10,6 +10,7 @@ from hybridtune.config.study import Study
 from hybridtune.launch.cluster_file import ClusterFile
 from hybridtune.runtime.resources import Allocation, allocate
 from hybridtune.search.arms import most_reruns
+from hybridtune.search.screened import screened_trials
 
 _OF_RESOURCES = {"workers", "cpus_per_worker", "gpus_per_worker", "placement", "accelerator_type"}
 
@@ -44,6 +45,7 @@ def describe_launch(
             "spot": [node.name for node in cluster.shape.workers if node.spot],
         },
         "trials": {
+            "screened": screened_trials(study),
             "all": trials,
             "arms": study.search.arms,
             "reruns": most_reruns(study),
@@ -85,7 +87,8 @@ def plan_lines(plan: Mapping[str, Any]) -> list[str]:
     most = _many(cluster["most_workers"], "worker node")
     spot = f"; may be taken back: {', '.join(cluster['spot'])}" if cluster["spot"] else ""
     arms = " (in four arms)" if trials["arms"] == "searched" else ""
-    waves = f"{trials['all']}{arms}, {trials['at_once']} at once, {_many(trials['waves'], 'wave')}"
+    waves = f"{_many(trials['screened'], 'screened training')}; then " if trials["screened"] else ""
+    waves += f"{trials['all']}{arms}, {trials['at_once']} at once, {_many(trials['waves'], 'wave')}"
     if trials["reruns"]:
         waves += f"; then up to {_many(trials['reruns'], 'training')} of fixed ratios"
     if trials["repeat_best"]:

@@ -13,6 +13,7 @@ from hybridtune.config.study import load_study
 from hybridtune.errors import InputError
 from hybridtune.launch.record import LAUNCH
 from hybridtune.metrics.names import is_distance
+from hybridtune.report.screening import screening_words
 from hybridtune.report.text import format_metric
 from hybridtune.search.arms import expected_trials, searched
 from hybridtune.storage.events import SHOWN, read_events
@@ -24,6 +25,7 @@ from hybridtune.storage.feasibility import (
     eligible,
     limits,
 )
+from hybridtune.storage.screening_rows import SCREENING, read_screened, read_screening
 from hybridtune.storage.soup_rows import SoupRow, read_soups
 from hybridtune.storage.study_folder import check_format
 from hybridtune.storage.trial_rows import TrialRow, read_rows, read_running
@@ -73,16 +75,17 @@ def status(folder: Path) -> dict[str, Any]:
 
     Returns:
         ``{"study", "name", "state", "requested", "ended", "counts": {status: trials}, "objective", "constraints",
-        "constraint_metrics", "meets", "best", "front", "trials", "soups", "best_soup", "events", "headline",
-        "go_on"}``.
+        "constraint_metrics", "meets", "best", "front", "trials", "screened", "screening", "soups", "best_soup",
+        "events", "headline", "go_on"}``.
         ``state`` is ``running``, ``running elsewhere`` (a process of another machine, which may have ended), ``cut
         off`` or ``ended``. ``requested`` is the number of trials that the search will have and ``ended`` how many of
         them did, both without the reruns after it; ``constraints`` says whether the best meets them, and ``meets`` of
         each trial that came to its end (yes, no), both empty without any; ``front`` the ids of an ended study's Pareto
-        front, ``soups`` the averages of weights that have been scored, ``best_soup`` the id of the best, ``events`` the
-        last lines on runs and lost workers, ``headline`` the sentence of an ended study, ``go_on`` the command that
-        finishes a study that was cut off. A launched study also has ``job`` (see `attach.job_summary`), alone before
-        the study has written anything, or ``notice``: why the job is not known.
+        front, ``screened`` the trainings with few layers before the search and ``screening`` a line on them, empty
+        without any, ``soups`` the averages of weights that have been scored, ``best_soup`` the id of the best,
+        ``events`` the last lines on runs and lost workers, ``headline`` the sentence of an ended study, ``go_on`` the
+        command that finishes a study that was cut off. A launched study also has ``job`` (see `attach.job_summary`),
+        alone before the study has written anything, or ``notice``: why the job is not known.
 
     Raises:
         InputError: the folder holds no search, or nothing but the record of a launch that is not this user's.
@@ -97,7 +100,7 @@ def status(folder: Path) -> dict[str, Any]:
     else:
         state, rows = ENDED, [TrialRow(**trial) for trial in result["trials"]]
         best = next(row for row in rows if row.id == result["best"]["id"])
-    soups = read_soups(folder)
+    soups, screened = read_soups(folder), read_screened(folder)
     soup = best_soup(study, rows, soups)
     counts = Counter(row.status for row in rows)
     again = f"hybridtune run {folder / 'study.yaml'} --out {folder}"
@@ -118,6 +121,8 @@ def status(folder: Path) -> dict[str, Any]:
         "best": asdict(best) if best else None,
         "front": result["front"] if result else [],
         "trials": [asdict(row) for row in rows],
+        "screened": [asdict(row) for row in screened],
+        "screening": screening_words(study, read_screening(folder), screened, rows),
         "soups": [asdict(row) for row in soups],
         "best_soup": soup.id if soup else None,
         "events": [asdict(one) for one in read_events(folder) if one.kind in SHOWN][-_EVENTS:],
@@ -150,7 +155,7 @@ def _state(folder: Path) -> str:
     if held is not None:
         holder, alive = held
         return CUT_OFF if not alive else RUNNING if holder.is_here else ELSEWHERE
-    now = read_running(folder)  # of a copy, which holds no lock
+    now = read_running(folder) or read_running(folder / SCREENING)  # of a copy, which holds no lock
     if now is not None and now.alive is not False:
         return RUNNING if now.alive else ELSEWHERE
     return CUT_OFF
@@ -184,6 +189,8 @@ def status_table(found: dict[str, Any], screen: Screen) -> None:
         screen.print(
             f"best{so_far}: {TrialRow(**best).label}, {metric} {format_metric(metric, best['metrics'][metric])}"
         )
+    if found["screening"]:
+        screen.print(found["screening"])
     if found["soups"]:
         soup = next(SoupRow(**row) for row in found["soups"] if row["id"] == found["best_soup"])
         metric = found["objective"][0]

@@ -22,8 +22,8 @@ def transformer_layers(backbone: Any) -> nn.ModuleList:
         if isinstance(module, nn.ModuleList) and len(module) == count:
             return module
     raise InputError(
-        f"{type(backbone).__name__}: its layers are not in a list of their own; leave train.freeze_layers and "
-        f"train.layer_decay at their defaults"
+        f"{type(backbone).__name__}: its layers are not in a list of their own; leave train.freeze_layers, "
+        f"train.layer_decay and search.screening at their defaults"
     )
 
 

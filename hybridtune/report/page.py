@@ -28,6 +28,7 @@ from hybridtune.report import sentences as words
 from hybridtune.report.chart import Chart
 from hybridtune.report.record import StudyRecord, read_record
 from hybridtune.report.render import render
+from hybridtune.report.screening import screening_table
 from hybridtune.storage.files import write_atomically
 
 REPORT = "report.html"
@@ -100,7 +101,10 @@ def page(record: StudyRecord) -> str:
         test_tables=[tables.test_scores(record), tables.test_groups(record)],
         contestants=[contestant_charts.scores(record), contestant_charts.differences(record)],
         no_test=words.no_test(record),
-        trials=tables.all_trials(record) if record.trials else None,
+        trials=[
+            tables.all_trials(record) if record.trials else None,
+            screening_table(record.study, record.screening, record.screened, record.trials),
+        ],
         charts=charts,
         requested=requested_vs_realised.requested_vs_realised(record),
         pairs=requested_vs_realised.training_pairs(record),

@@ -22,8 +22,9 @@ from hybridtune.storage.events import Event, read_events
 from hybridtune.storage.feasibility import Limit, best_soup, eligible, limits
 from hybridtune.storage.files import base_name
 from hybridtune.storage.optuna_storage import load_optuna_study
+from hybridtune.storage.screening_rows import SCREENING, Screening, read_screened, read_screening
 from hybridtune.storage.soup_rows import SoupRow, read_soups
-from hybridtune.storage.trial_rows import TrialRow, best_row, pareto_front, read_rows, read_running
+from hybridtune.storage.trial_rows import ENDED, RUNNING, TrialRow, best_row, pareto_front, read_rows, read_running
 
 State = Literal["finished", "running", "cut off"]
 
@@ -85,6 +86,8 @@ class StudyRecord:
     written: float = 0.0  # last change of the folder's files, in seconds of the epoch
     soups: list[SoupRow] = field(default_factory=list)  # averages of trials' weights that were scored on dev
     events: list[Event] = field(default_factory=list)  # what happened, in all runs
+    screened: list[TrialRow] = field(default_factory=list)  # trainings with few layers before the search
+    screening: Screening | None = None  # what these came to; None: they have not ended, or there are none
     notes: list[str] = field(default_factory=list)  # what could not be read, and why; one sentence each
 
     @property
@@ -146,8 +149,8 @@ def read_record(folder: Path) -> StudyRecord:
         raise InputError(f"{folder}: holds a single training (hybridtune train), not a search; there are no trials")
     goals = {name: str(direction(name)) for name in study.search.objective}
     notes: list[str] = []
-    # The seed check runs after the search, in a folder of its own. Of another host's process nothing is known.
-    processes = (read_running(folder), read_running(folder / "repeats"))
+    # The screening and the seed check run in folders of their own. Of another host's process nothing is known.
+    processes = [read_running(folder / name) for name in ("", SCREENING, "repeats")]
     running = any(process is not None and process.alive is not False for process in processes)
     trials = [_read_trial(folder, row, running, notes) for row in read_rows(folder, running=True)]
     found = limits(study, trials)
@@ -157,8 +160,9 @@ def read_record(folder: Path) -> StudyRecord:
     beside = result["reference"] if result is not None else None
     strongest = beside["arm"] if beside is not None else best_row(fixed, goals).arm if fixed else None
     # What a report reads; the report itself does not count.
-    names = ["study.yaml", "environment.json", "trials.jsonl", "running.json", "result.json", "repeats.json"]
-    files = [folder / name for name in (*names, "repeats/running.json", "repeats/trials.jsonl")]
+    names = ["study.yaml", "environment.json", "result.json", "screening.json", "repeats.json"]
+    names += [f"{place}{name}" for place in ("", f"{SCREENING}/", "repeats/") for name in (RUNNING, ENDED)]
+    files = [folder / name for name in names]
     return StudyRecord(
         folder=folder,
         study=study,
@@ -176,6 +180,8 @@ def read_record(folder: Path) -> StudyRecord:
         written=max(file.stat().st_mtime for file in files if file.exists()),
         soups=read_soups(folder),
         events=read_events(folder),
+        screened=read_screened(folder),
+        screening=read_screening(folder),
         notes=notes,
     )
 

@@ -12,7 +12,7 @@ from hybridtune.report.sentences import status_counts
 from hybridtune.report.soups import merge_command
 from hybridtune.report.text import Cell, Table, Value, counted, format_duration, format_metric, format_value
 from hybridtune.storage.events import SHOWN, history
-from hybridtune.storage.trial_rows import wall_seconds
+from hybridtune.storage.trial_rows import spent, wall_seconds
 
 
 def requested_vs_realised(record: StudyRecord) -> Table:
@@ -27,10 +27,16 @@ def requested_vs_realised(record: StudyRecord) -> Table:
         *_arms(record),
         ["steps of a trial", f"{record.study.train.max_steps:,}", reach],
     ]
-    for name, used in (("time_budget", ran), ("step_budget", steps)):
-        budget = getattr(search, name)
-        if budget is not None:
-            rows.append([name.replace("_", " "), format_value(budget), used])
+    screened_steps = spent(record.screened)[1]
+    used = {
+        "time_budget": format_duration(wall_seconds([*record.screened, *trials])),
+        "step_budget": f"{sum(last_steps) + screened_steps:,.0f}",
+    }
+    rows += [
+        [name.replace("_", " "), format_value(getattr(search, name)), text]
+        for name, text in used.items()
+        if getattr(search, name) is not None
+    ]
     rows += [["time with a trial running", "", ran], ["steps of all trials", "", steps]]
     plans = [(trial, trial.plan) for trial in trials if trial.plan is not None]
     if plans:
@@ -41,6 +47,10 @@ def requested_vs_realised(record: StudyRecord) -> Table:
             realised = trial.metrics.get("realised_ratio", plan["realised_ratio"])
             rows.append([f"mixing ratio, {trial.label}", f"{plan['requested_ratio']:.4f}", f"{realised:.4f}"])
     rows += _origins(record) + _held_out(record)
+    if search.screening is not None:
+        asked = f"{search.screening.trials} an arm, of {search.screening.layers} layers"
+        ran = f"{status_counts(record.screened)}; {screened_steps:,} steps"
+        rows.append(["screened trainings", asked, ran])
     if search.repeat_best:
         rows.append(["seeds of the noise check", f"{search.repeat_best}", "run" if record.repeats else "not run yet"])
     return Table(

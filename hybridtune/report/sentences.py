@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from hybridtune.config.names import FIXED_ARMS, TUNED, contestant_name, short_name
-from hybridtune.report.record import StudyRecord, TrialRecord
+from hybridtune.report.record import StudyRecord
 from hybridtune.report.text import capital, counted, format_duration, format_metric, format_value, listed, plain_name
 from hybridtune.storage.feasibility import constraint_line
-from hybridtune.storage.trial_rows import wall_seconds
+from hybridtune.storage.trial_rows import TrialRow, wall_seconds
 
 _MOST_VALUES = 4  # of the best trial, at the top of the page
 STATES = {  # what the page says of a study that has not ended
@@ -107,7 +107,7 @@ def named(record: StudyRecord, name: str) -> str:
     return contestant_name(name, record.reference)
 
 
-def status_counts(trials: Sequence[TrialRecord]) -> str:
+def status_counts(trials: Sequence[TrialRow]) -> str:
     """Return ``5 done, 2 stopped early``."""
     names = dict.fromkeys(trial.status for trial in trials)
     return ", ".join(f"{sum(trial.status == name for trial in trials)} {name}" for name in names) or "none"

@@ -217,7 +217,8 @@ def all_trials(record: StudyRecord) -> Table:
     ]
     note = (
         "Scores on the dev benchmark: of a trial that is done, those of its best checkpoint; of any other, its last. "
-        "Proposed by the study file, a point of it, a draw at random, the sampler, or after the search (rerun). "
+        "Proposed by the study file, a point of it, the screening, a draw at random, the sampler, or after the search "
+        "(rerun). "
         "Click a heading to sort."
     )
     title = f"{counted(len(rows), 'trial')}: {status_counts(record.trials)}"

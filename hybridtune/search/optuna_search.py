@@ -20,6 +20,7 @@ from hybridtune.search.arms import ARM, PROPOSED, arm_sizes, next_arm
 from hybridtune.search.constrained import keep_constraints, keep_metrics
 from hybridtune.search.rungs import PAUSED
 from hybridtune.search.samplers import Proposals, proposals, sampler
+from hybridtune.search.screened import kept_starts
 from hybridtune.search.space import from_optuna, optuna_params, search_space
 from hybridtune.search.within_noise import ending, keep_ending, kept_endings
 from hybridtune.storage.optuna_storage import open_storage, storage_url
@@ -57,7 +58,7 @@ def searcher(
         folder,
         [trial for trial in begun if trial.number not in ended and (only is None or trial.number in only)],
         arm_sizes(study) if only is None else {},
-        proposals(study),
+        proposals(study, kept_starts(study, folder)),
         pause_at,
         space=search_space(study),
         metric=names if len(names) > 1 else names[0],

@@ -1,7 +1,7 @@
 """The samplers that propose a trial's values, one an arm, and the checks of what each can do."""
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from hybridtune.config.study import Study, load_study
 from hybridtune.errors import InputError
 from hybridtune.metrics.metrics import direction
 from hybridtune.search.arms import ARM, PROPOSED, arm_sizes, arm_space, arm_values, arms, expected_trials, starts
+from hybridtune.search.first_values import Start
 from hybridtune.search.rungs import PAUSED
 from hybridtune.search.seeded_samplers import ArmSampler, TrialSampler
 from hybridtune.search.space import distribution, from_optuna, optuna_params
@@ -160,15 +161,19 @@ class Proposals:
         return {}, "random" if self.known + len(free) < self.drawn or learned < self.least else "sampler"
 
 
-def proposals(study: Study) -> dict[str, Proposals]:
+def proposals(study: Study, screened: Mapping[str, list[Start]] | None = None) -> dict[str, Proposals]:
     """Return how the trials of each arm get their values.
 
     Before TPE and GP model anything, at most a third of what they are to propose is drawn at random; what the file, its
-    points or a grid set does not count.
+    points, a grid or a screening set does not count.
+
+    Args:
+        study: the study file.
+        screened: by arm, the values that a screening lets its search begin with, after those of the file.
     """
     name, found = study.search.sampler, {}
     for arm, size in arm_sizes(study).items():
-        first = starts(study, arm)
+        first = [*starts(study, arm), *(screened or {}).get(arm, [])]
         least = {"random": float("inf"), "nsga2": _population(study), "nsga3": _population(study)}.get(name, 0)
         drawn = 0
         if name in ("tpe", "gp"):

@@ -29,6 +29,7 @@ from hybridtune.search.trial_log import Display, TrialLog, objective_scores
 from hybridtune.search.within_noise import ending_line, kept_endings
 from hybridtune.storage.feasibility import eligible, limits
 from hybridtune.storage.optuna_storage import load_optuna_study
+from hybridtune.storage.screening_rows import read_screened
 from hybridtune.storage.trial_rows import (
     SETTLED,
     TrialRow,
@@ -75,9 +76,14 @@ def run_search(
         A line for each arm whose search ended before it had all its trials.
 
     Raises:
-        FitError: some trials did not end.
+        FitError: some trials did not end, or the screening before them used up the budget.
     """
     study = job.study
+    if (why := used_up(study, read_screened(folder))) is not None:
+        raise FitError(
+            f"{why}, all of them in the screening (search.screening), before the search; raise it and run the same "
+            f"command with --out {folder}"
+        )
     TrialLog.displays[str(folder)] = display
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     stages, over = rung_steps(study), False
@@ -115,10 +121,11 @@ def _endings(study: Study, folder: Path) -> tuple[list[str], int]:
 def _run_stage(job: FitJob, goals: Mapping[str, str], folder: Path, concurrent_trials: int, stage: int) -> bool:
     """Train the trials of one stage to the step at which they wait, or to their end; return whether a budget is over.
 
-    What an earlier run did of it is not done again. A search without rungs is one stage.
+    What an earlier run did of it is not done again. A search without rungs is one stage. The budget counts what the
+    screening used, too.
     """
-    study, before = job.study, searched(read_rows(folder, running=True))
-    if used_up(study, before) is not None:
+    study, before, screened = job.study, searched(read_rows(folder, running=True)), read_screened(folder)
+    if used_up(study, [*screened, *before]) is not None:
         return True
     scores, pause_at = objective_scores(study, folder, before), rung_steps(study)[stage]
     there = {row.number for row in before if row.status in SETTLED or is_paused(row, pause_at, scores[row.id])}
@@ -129,7 +136,7 @@ def _run_stage(job: FitJob, goals: Mapping[str, str], folder: Path, concurrent_t
         lacking = len(only - there)
     if lacking <= 0:
         return False
-    limit = budget(study, *spent(before))
+    limit = budget(study, *spent([*screened, *before]))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Optuna: experimental options, and the file's values outside the range
         run_trials(
@@ -142,7 +149,8 @@ def _run_stage(job: FitJob, goals: Mapping[str, str], folder: Path, concurrent_t
             scheduler=scheduler(study, folder, pause_at),
             stop=limit,
         )
-    return used_up(study, searched(read_rows(folder))) is not None or (limit is not None and limit.stop_all())
+    used = used_up(study, [*screened, *searched(read_rows(folder))])
+    return used is not None or (limit is not None and limit.stop_all())
 
 
 def run_reruns(job: FitJob, folder: Path, concurrent_trials: int, display: Display) -> None:

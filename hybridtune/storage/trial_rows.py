@@ -17,7 +17,7 @@ from hybridtune.errors import InputError
 from hybridtune.runtime.processes import is_running, start_time
 from hybridtune.storage.files import write_atomically
 
-Proposed = Literal["file", "point", "grid", "random", "sampler", "rerun", "repeat"]
+Proposed = Literal["file", "point", "grid", "screened", "random", "sampler", "rerun", "repeat"]
 Status = Literal["running", "paused", "stopped early", "out of budget", "done", "failed", "cut off"]
 ENDED, RUNNING = "trials.jsonl", "running.json"
 SETTLED = ("done", "stopped early")  # any other trial is tried again when the study is run again
@@ -39,9 +39,9 @@ class TrialRow:
         seconds: wall time in which it ran.
         began: in seconds of the epoch.
         reason: of a failure.
-        proposed: where its values come from: the study ``file``, a ``point`` or combination (``grid``) of it, a draw at
-            ``random``, the ``sampler``, the trials before it (``rerun``), or the contestant that the noise check
-            trains again (``repeat``).
+        proposed: where its values come from: the study ``file``, a ``point`` or combination (``grid``) of it, the
+            screening before the search (``screened``), a draw at ``random``, the ``sampler``, the trials before it
+            (``rerun``), or the contestant that the noise check trains again (``repeat``).
     """
 
     id: str

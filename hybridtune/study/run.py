@@ -28,13 +28,16 @@ from hybridtune.model.published import TRAINING_TEXTS
 from hybridtune.report.contestants import FOLDER as CONTESTANTS
 from hybridtune.report.headline import headline
 from hybridtune.report.page import REPORT, write_report
+from hybridtune.report.screening import screening_words
 from hybridtune.runtime.connect import shape_of
 from hybridtune.search.arms import contestants, reference, reruns, searched
+from hybridtune.search.screening import run_screening
 from hybridtune.search.seed_check import REPEATS, compare_repeats, done_repeats, run_repeats
 from hybridtune.search.study import chosen, run_reruns, run_search
 from hybridtune.search.trial_log import Display
 from hybridtune.storage.feasibility import constraint_line
 from hybridtune.storage.files import ensure_local
+from hybridtune.storage.screening_rows import read_screened, read_screening
 from hybridtune.storage.trial_rows import TrialRow, read_rows
 from hybridtune.study.card import Row
 from hybridtune.study.contestants import Scoring, contestant_scores, draw_sample, fit_on_sample, list_contestants
@@ -44,6 +47,7 @@ from hybridtune.study.folder import whole_folder, write_json
 from hybridtune.study.leak_guard import texts_of_training
 from hybridtune.study.preflight import Preflight, run_preflight
 from hybridtune.study.result import StudyResult
+from hybridtune.study.screening import end_screening, screening_job
 from hybridtune.study.seed_scores import score_seeds
 from hybridtune.study.soups import Kitchen, Soup, chosen_soup, score_repeats, score_soups, soup_result, write_soup
 from hybridtune.study.started import Started, evaluators_of, started
@@ -172,6 +176,7 @@ def _search(preflight: Preflight, home: Home, callback: StudyCallback) -> dict[s
     with started(preflight, home, callback) as running:
         # The location and the folder of all trials instead of a single training's.
         job = dataclasses.replace(running.job, storage=home.inside("trials"), home=str(folder / "trials"))
+        screening = _screen(running)
         ended, repeats = _train_all(preflight, job, folder, callback)
         found = chosen(study, preflight.goals, folder)
         trials = [dataclasses.asdict(row) for row in found.rows]
@@ -200,6 +205,7 @@ def _search(preflight: Preflight, home: Home, callback: StudyCallback) -> dict[s
         "objective": objective[0] if len(objective) == 1 else objective,
         "best": best,
         "front": found.front,
+        "screening": screening,
         "ended": ended,
         "constraints": constraint_line(study, found.rows, found.best),
         "contestants": {slug: row.id for slug, row in who.items()},
@@ -219,6 +225,24 @@ def _search(preflight: Preflight, home: Home, callback: StudyCallback) -> dict[s
     return result
 
 
+def _screen(running: Started) -> dict[str, Any] | None:
+    """Train the screening that a study asks for, unless it has ended; return what ``result.json`` holds of it."""
+    study, folder, callback = running.preflight.study, running.home.folder, running.callback
+    if study.search.screening is None:
+        return None
+    if read_screening(folder) is None:
+        job, of = screening_job(running)
+        callback.on_message(f"screening with the lowest {study.search.screening.layers} of {of} layers")
+        at_once = running.preflight.allocation.at_once
+        with _reported(callback, "screening", job, at_once, read_screened(folder)) as display:
+            run_screening(study, job, of, folder, at_once, display)
+        end_screening(folder)
+    rows, found = read_screened(folder), read_screening(folder)
+    assert found is not None
+    callback.on_message(screening_words(study, found, rows, []))
+    return {**dataclasses.asdict(found), "trials": [dataclasses.asdict(row) for row in rows]}
+
+
 def _train_all(
     preflight: Preflight, job: FitJob, folder: Path, callback: StudyCallback
 ) -> tuple[list[str], dict[str, Any] | None]:
@@ -228,7 +252,8 @@ def _train_all(
         Lines on why the search of an arm ended before its last trial, and the noise check.
     """
     study, at_once = preflight.study, preflight.allocation.at_once
-    with _reported(callback, "search", job, at_once, searched(read_rows(folder, running=True))) as display:
+    before = [*read_screened(folder), *searched(read_rows(folder, running=True))]
+    with _reported(callback, "search", job, at_once, before) as display:
         ended = run_search(job, preflight.goals, folder, at_once, display)
     for line in ended:
         callback.on_message(line)

@@ -16,9 +16,11 @@ from hybridtune.data.weights import named_pairs, pair_name
 from hybridtune.metrics.arrays import Int64
 from hybridtune.metrics.groups import pairs_by_sides, touching
 from hybridtune.model.folder import encoder_notices, has_dense
+from hybridtune.report.text import counted
 from hybridtune.runtime.local import gpus
 from hybridtune.runtime.resources import cores
 from hybridtune.search.arms import FEWEST_TO_STOP, arms, expected_trials, most_reruns, stops_early
+from hybridtune.search.screened import screened_trials
 from hybridtune.search.soups import soups_wanted
 from hybridtune.study.leak_guard import leak_counts, leak_lines
 from hybridtune.study.preflight import Preflight
@@ -78,6 +80,7 @@ def describe_plan(preflight: Preflight) -> dict[str, Any]:
         "objectives": dict(preflight.goals),
         "plan": describe(preflight.plan, study.train.max_steps),
         "notices": notices(preflight),
+        "screened": screened_trials(study),
         "trials": expected_trials(study),
         "reruns": most_reruns(study),
         "soups": soups_wanted(study),
@@ -101,8 +104,10 @@ def allocation_line(preflight: Preflight) -> str:
 
 def trials_line(study: Study) -> str:
     """Return ``48 trials in 4 arms and 1 training after them``, as far as each applies."""
-    every, after = arms(study), most_reruns(study)
+    every, after, screening = arms(study), most_reruns(study), study.search.screening
     line = f"{expected_trials(study)} trials" + (f" in {len(every)} arms" if len(every) > 1 else "")
+    if screening is not None:
+        line += f", before them {screened_trials(study)} screened with {counted(screening.layers, 'layer')},"
     line += f" and up to {after} training{'s' * (after > 1)} after them" if after else ""
     soups = soups_wanted(study)
     return line + (f"; {soups} soup{'s' * (soups > 1)} of their weights, without training" if soups else "")
@@ -157,7 +162,7 @@ def notices(preflight: Preflight) -> list[str]:
     if old := outdated_stores(root):
         lines.append(f"{root}: token stores of another version of hybridtune, not read and free to be removed: {old}")
     lines += [*_left_out(preflight), *_without_effect(study, preflight.plan), *_idle_training(study)]
-    lines += _answer_set_lines(study, preflight.corpus)
+    lines += [*_answer_set_lines(study, preflight.corpus), *_screening_lines(study)]
     if study.search.early_stopping is not None and not stops_early(study):
         why = f"it stops the best too often in arms of fewer than {FEWEST_TO_STOP} trials"
         why = "the rungs of search.fidelities end trials" if study.search.fidelities else why
@@ -167,6 +172,17 @@ def notices(preflight: Preflight) -> list[str]:
     if unseen:
         lines.append(f"zero-shot languages (in the dev benchmark, not in training): {', '.join(unseen)}")
     return lines
+
+
+def _screening_lines(study: Study) -> list[str]:
+    """Return a line where the screening may leave the search nothing of its steps."""
+    steps, budget = screened_trials(study) * study.train.max_steps, study.search.step_budget
+    if budget is None or not steps or steps < budget:
+        return []
+    return [
+        f"search.step_budget {budget:,}: the screening before the search may use up all of it, {steps:,} steps; give "
+        "more, or lower search.screening.trials"
+    ]
 
 
 def _left_out(preflight: Preflight) -> list[str]:

@@ -36,8 +36,9 @@ from hybridtune.study.folder import (
 )
 from hybridtune.study.one_writer import one_writer
 
-_TRIALS = (RUNNING, ENDED, f"repeats/{RUNNING}", f"repeats/{ENDED}")  # they change with every trial
-_RECORDS = (*_TRIALS, "repeats.json", "result.json", EVENTS)  # they record ended trials
+_FOLDERS = ("", "screening/", "repeats/")  # that hold trials
+_TRIALS = tuple(f"{folder}{name}" for folder in _FOLDERS for name in (RUNNING, ENDED))  # they change with every trial
+_RECORDS = (*_TRIALS, "screening.json", "repeats.json", "result.json", EVENTS)  # they record ended trials
 _DATABASE, _JOURNAL = ".db", "optuna.log"
 _TEMPORARY = (".new", ".lock", "-journal", "-wal", "-shm", ".swp")  # ends of names
 STAMP = "mirror.json"  # at the location: which home it follows, and the files that came from there

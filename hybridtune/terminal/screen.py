@@ -78,7 +78,7 @@ class Screen(StudyCallback):
     ) -> None:
         """Show the live table of trials; off a terminal, a line of each running one now and then."""
         self._rows, self._paces, self._study = [], {}, study
-        title = search_title(study, concurrent_trials, rows) if training == "search" else None
+        title = search_title(study, concurrent_trials, rows) if training in ("screening", "search") else None
 
         def table() -> Table:
             goals, meet = [*study.search.objective, *constraint_metrics(study)], constraint_marks(study, self._rows)
@@ -173,7 +173,8 @@ def search_title(
 ) -> Callable[[Sequence[TrialRow]], str]:
     """Return a function of the rows that titles the live table: ``4 of 15 trials ended, 2 at once``, and the budget.
 
-    The time of ``earlier`` trials, those that were cut off among them, counts against the budget.
+    The time and the steps of ``earlier`` trials, those that were cut off and screened ones among them, count against
+    the budget.
     """
     search, expected = study.search, expected_trials(study)
     began = time.monotonic() - spent(earlier)[0]
@@ -185,7 +186,9 @@ def search_title(
             left = max(0.0, seconds(search.time_budget) - (time.monotonic() - began))
             parts.append(f"{format_duration(left)} of {search.time_budget} left")
         if search.step_budget is not None:
-            parts.append(f"{max(0, search.step_budget - spent(rows)[1]):,} of {search.step_budget:,} steps left")
+            every = {row.id: row for row in [*earlier, *rows]}
+            left_steps = max(0, search.step_budget - spent(list(every.values()))[1])
+            parts.append(f"{left_steps:,} of {search.step_budget:,} steps left")
         return ", ".join(parts)
 
     return title

@@ -11,10 +11,12 @@ from hybridtune.config.names import TUNED, contestant_name, short_name
 from hybridtune.config.study import Study, dump_study
 from hybridtune.report.contestants import centring_words
 from hybridtune.report.headline import chance, noise_check
+from hybridtune.report.screening import screening_words
 from hybridtune.report.soups import soup_words, soups_of
 from hybridtune.report.text import format_duration, format_end, format_metric, format_signed
 from hybridtune.search.arms import expected_trials, searched
 from hybridtune.storage.feasibility import constraint_marks, constraint_metrics
+from hybridtune.storage.screening_rows import Screening
 from hybridtune.storage.trial_rows import TrialRow, spent
 from hybridtune.study.preflight import Preflight
 from hybridtune.study.summary import opening_lines, trials_line
@@ -63,6 +65,10 @@ def study_summary(study: Study, result: Mapping[str, Any], screen: Screen) -> No
         names = ", ".join(row.label for row in rows if row.reason == reason)
         screen.print(f"{names} failed: {reason}")
     screen.print(trial_counts(study, rows))
+    if result.get("screening"):
+        found = {key: value for key, value in result["screening"].items() if key != "trials"}
+        screened = [TrialRow(**row) for row in result["screening"]["trials"]]
+        screen.print(screening_words(study, Screening(**found), screened, rows))
     shown = {key: f"{value:.4g}" if isinstance(value, float) else value for key, value in best["values"].items()}
     values = ", ".join(f"{short_name(key)} {value}" for key, value in shown.items())
     screen.print(f"best: {TrialRow(**best).label} ({values})")

@@ -32,7 +32,8 @@ GPU = (
 
 def test_nodes_over_time_follow_the_waves_of_trials(tmp_path, monkeypatch):
     plan = planned(tmp_path, monkeypatch, overrides=GPU)
-    assert plan["trials"] == {"all": 15, "arms": "rerun", "reruns": 4, "at_once": 6, "waves": 3, "repeat_best": 0}
+    counts = {"screened": 0, "all": 15, "arms": "rerun", "reruns": 4, "at_once": 6, "waves": 3, "repeat_best": 0}
+    assert plan["trials"] == counts
     assert plan["phases"] == [
         {"when": "start", "trials": 0, "nodes": {"head": 1}},
         {"when": "trials wait", "trials": 6, "nodes": {"head": 1, "gpu_spot": 4, "gpu_kept": 2}},

@@ -3,13 +3,14 @@ import os
 import socket
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
 from hybridtune.config.study import dump_study, load_study
 from hybridtune.errors import InputError
 from hybridtune.launch.status import ray_address, status, status_table
+from hybridtune.storage.screening_rows import SCREENING, Screening, write_screening
 from hybridtune.storage.trial_rows import TrialRow, read_rows, read_running, write_running
 from hybridtune.storage.writer_lock import WRITER
 from hybridtune.study.folder import write_study
@@ -66,6 +67,34 @@ def test_the_best_meets_the_constraints_or_is_the_nearest(folder, study_file):
     assert told["constraints"] == "trial 1 meets search.constraints: mono/AP 0.6000, asked >= 0.5000"
     write_ended(folder, rows[:1])
     assert status(folder)["constraints"].startswith("no trial meets search.constraints; trial 0 comes nearest: mono/AP")
+
+
+def test_a_screening_that_runs_is_shown_and_counts_for_no_trial(folder, study_file, capsys):
+    search = {"trials": 7, "arms": "none", "screening": {"layers": 1, "trials": 6, "keep": 2}}
+    (folder / "study.yaml").write_text(dump_study(load_study(study_file(search=search))))
+    place = folder / SCREENING
+    place.mkdir()
+    screened = [replace(row(n, 0.1 * n), id=f"screened-{n:04d}") for n in (0, 1)]
+    write_ended(place, screened[:1])
+    write_running(place, [screened[0], replace(screened[1], status="running")])
+    told = status(folder)
+    assert (told["state"], told["ended"], told["best"], told["trials"]) == ("running", 0, None, [])
+    assert [one["status"] for one in told["screened"]] == ["done", "running"]
+    status_table(told, Screen())
+    line = "screening: 2 trainings with 1 layer so far (1 done, 1 running; 8 steps in 0 s)\n"
+    assert line in capsys.readouterr().out
+    write_ended(place, screened)
+    (place / "running.json").unlink()
+    assert status(folder)["state"] == "cut off"
+    write_screening(folder, Screening(1, 2, {"tuned": {screened[1].id: screened[1].values}}))
+    write_ended(folder, [row(0, 0.4)])
+    told = status(folder)
+    assert told["screening"].startswith("screening: 2 trainings with 1 of 2 layers (2 done;")
+    assert (told["ended"], told["best"]["id"]) == (1, "0000")
+
+
+def test_without_a_screening_there_is_no_line(folder):
+    assert (status(folder)["screening"], status(folder)["screened"]) == ("", [])
 
 
 def test_less_rank_distance_is_better(folder, study_file):

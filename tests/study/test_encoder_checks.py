@@ -13,7 +13,7 @@ from hybridtune.model.tokenizer import train_tokenizer
 from hybridtune.study.preflight import check_encoder
 
 
-def check(encoder, space=None, mix=None, **train):
+def check(encoder, space=None, mix=None, screening=None, **train):
     study = Study.model_validate(
         {
             "name": "x",
@@ -22,7 +22,7 @@ def check(encoder, space=None, mix=None, **train):
             "encoder": encoder,
             "mix": mix or {},
             "train": train,
-            "search": {"space": space} if space else {},
+            "search": ({"space": space} if space else {}) | {"screening": screening},
         }
     )
     check_encoder(study, recipe(study.data, study.encoder))
@@ -109,3 +109,28 @@ def test_adapters_without_their_package_are_refused(folder, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"pip install 'hybridtune\[lora\]'"):
         check(folder, lora_rank=4)
+
+
+@pytest.mark.parametrize("name", [None, "tiny"])
+def test_a_screening_has_fewer_layers_than_the_encoder(folder, name):
+    encoder = {**folder, "name": name or folder["name"], "tiny": {"layers": 2}}
+    check(encoder, screening={"layers": 1})
+    for layers in (2, 5):
+        with pytest.raises(InputError, match=rf"search\.screening\.layers {layers}: .* has 2 layers, .* at most 1"):
+            check(encoder, screening={"layers": layers})
+
+
+def test_an_encoder_of_one_layer_is_not_screened(folder):
+    with pytest.raises(InputError, match=r"layers 1: tiny has 1 layer, .*; leave search\.screening out"):
+        check({**folder, "name": "tiny", "tiny": {"layers": 1}}, screening={"layers": 1})
+
+
+def test_adapters_of_the_layers_that_a_screening_lacks_are_refused(folder):
+    of_both = {"lora_rank": 2, "lora_targets": ["query"]}
+    check(folder, screening={"layers": 1}, **of_both)
+    of_the_last = {"lora_rank": 2, "lora_targets": ["layer.1.attention.self.query"]}
+    check(folder, **of_the_last)
+    with pytest.raises(
+        InputError, match=r"search\.screening\.layers 1: with these alone, train\.lora_targets layer\.1"
+    ):
+        check(folder, screening={"layers": 1}, **of_the_last)

@@ -5,7 +5,7 @@ from hybridtune.errors import InputError
 from hybridtune.runtime import local
 from hybridtune.runtime.resources import NodeType, Shape
 from hybridtune.study.preflight import run_preflight
-from hybridtune.study.summary import describe_plan, notices, opening_lines
+from hybridtune.study.summary import describe_plan, notices, opening_lines, trials_line
 
 BOTH = ["de", "en"]
 
@@ -413,3 +413,17 @@ def test_a_weight_of_0_that_may_be_drawn_is_tried_before_the_study_starts(prepar
     with pytest.raises(InputError, match=r"the training data has no mono pair but for those that weights of 0 or"):
         prepared([(9, BOTH, BOTH)], {}, space, arms="rerun")
     prepared([(9, BOTH, BOTH)], {}, {"translated_weight": {"choice": [0, 1]}}, arms="rerun")
+
+
+def test_the_plan_counts_the_screening_and_says_what_it_may_use_of_the_budget(study_file):
+    search = {"trials": 4, "screening": {"layers": 1, "trials": 6, "keep": 2}, "step_budget": 96}
+    found = run_preflight(load_study(study_file(search=search)), True)
+    assert describe_plan(found)["screened"] == 24
+    assert "16 trials in 4 arms, before them 24 screened with 1 layer, and up to 1 training after" in trials_line(
+        found.study
+    )
+    (notice,) = [line for line in notices(found) if "step_budget" in line]
+    assert notice.startswith("search.step_budget 96: the screening before the search may use up all of it, 96 steps;")
+    for more in ({"step_budget": 97}, {"screening": None}):
+        asked = load_study(study_file(search=search | more))
+        assert not [line for line in notices(run_preflight(asked, True)) if "step_budget" in line]

@@ -106,6 +106,13 @@ def test_the_title_counts_trials_and_what_is_left_of_the_budget(monkeypatch):
     assert search_title(study_of(), 1, [])([]) == "0 of 5 trials ended, 1 at once"
 
 
+def test_the_title_counts_what_the_screening_used_of_the_budget(monkeypatch):
+    monkeypatch.setattr(screen.time, "monotonic", lambda: 100.0)
+    screened = replace(row(0, step=250, seconds=120.0), id="screened-0000")
+    title = search_title(study_of(time_budget="10m", step_budget=1000), 1, [screened, ROWS[0]])
+    assert title(ROWS[:2]) == "2 of 5 trials ended, 1 at once, 8 min of 10m left, 150 of 1,000 steps left"
+
+
 LINE = "tuned is 0.125 above half-half with the file's values"
 
 
@@ -142,6 +149,17 @@ def test_the_summary_says_why_trials_failed_and_where_the_report_is(capsys):
 def test_a_grid_asks_for_no_more_trials_than_it_has():
     space = {"mixing_ratio": {"choice": [0.25, 0.75]}}
     assert expected_trials(study_of(sampler="grid", trials=50, space=space)) == 2
+
+
+def test_the_screening_is_a_line(capsys):
+    screened = [vars(replace(row(n, value=0.1 * n, fields=n), id=f"screened-{n:04d}")) for n in (1, 2)]
+    found = {"layers": 1, "of": 2, "kept": {"tuned": {"screened-0001": {}}}, "trials": screened}
+    study = study_of(screening={"layers": 1, "trials": 2, "keep": 1})
+    study_summary(study, result_of(screening=found), Screen(to_stderr=False))
+    assert (
+        "screening: 2 trainings with 1 of 2 layers (2 done; 600 steps in 60 s); 1 point of them begin the search\n"
+        in capsys.readouterr().out
+    )
 
 
 def test_the_noise_check_is_a_table(capsys):
