@@ -42,7 +42,18 @@ class Part(BaseModel):
 
 Format = Literal["groups", "pairs", "squad", "beir", "miracl", "ciral", "neuclir", "mmarco", "mrtydi", "clirmatrix"]
 ColumnRole = Literal[
-    "query", "passage", "language", "query_language", "passage_language", "id", "document", "negatives", "score"
+    "query",
+    "passage",
+    "language",
+    "query_language",
+    "passage_language",
+    "id",
+    "document",
+    "negatives",
+    "score",
+    "passage_scores",
+    "negative_scores",
+    "scores",
 ]
 
 

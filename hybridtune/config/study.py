@@ -108,7 +108,13 @@ class Study(Part):
     @property
     def scored_by_teacher(self) -> bool:
         """Return whether a teacher's scores of mono and cross batches are learnt."""
-        return self.train.distil is not None and self.train.teacher is not None
+        train = self.train
+        return train.distil is not None and train.distil_from == "teacher" and train.teacher is not None
+
+    @property
+    def learns_data_scores(self) -> bool:
+        """Return whether the scores that the training data have are learnt."""
+        return self.train.distil is not None and self.train.distil_from == "data"
 
     @property
     def eval_steps(self) -> int:

@@ -57,8 +57,17 @@ class Train(Part):
     )
     distil: Literal["kl", "margin_mse"] | None = Field(
         default=None,
-        description="also learn the scores that the teacher gives the batch: its distribution over the passages (kl), "
-        "or their margins to the query's own passage (margin_mse)",
+        description="also learn scores of the batch: their distribution over the passages (kl), or the margins of the "
+        "query's own passage over the others (margin_mse)",
+    )
+    distil_from: Literal["teacher", "data"] = Field(
+        default="teacher",
+        description="whose scores these are: the teacher's of all passages, or those that the data have of a query's "
+        "own passage and its hard negatives, of a reranker for instance",
+    )
+    distil_temperature: Positive | None = Field(
+        default=None,
+        description="divides these scores; null: `temperature` of a teacher's cosines, 1 of those that the data have",
     )
     distil_weight: Positive = Field(default=1.0, description="of that loss, beside the contrastive one")
     consistency: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = Field(

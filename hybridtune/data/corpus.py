@@ -6,6 +6,7 @@ languages; a passage and a hard negative are one. The token store has one row pe
 from the readers; `HybridPlan` draws its batches from a `Corpus`.
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -21,7 +22,7 @@ from hybridtune.data.readers.native import Group
 from hybridtune.data.readers.sources import parse_groups
 from hybridtune.data.text_key import text_key
 from hybridtune.errors import InputError
-from hybridtune.metrics.arrays import Bool, Float64, Int32, Int64
+from hybridtune.metrics.arrays import Bool, Float32, Float64, Int32, Int64
 
 BLOCK_TEXTS = 8192  # of a block, about; the unit that Ray Data hands to a tokenising actor
 _ROWS = 1 << 16  # of a table that are counted at once
@@ -58,6 +59,8 @@ class Corpus:
     # [N] answer set of the groups that have its text as a passage, -1 for none. Never that of its own group: such a
     # text answers the group's queries and is left out.
     negative_answer_sets: Int32
+    # [N] how much higher a reranker or teacher scores its group's passage than it; NaN where the data do not say.
+    negative_margins: Float32
     sources: Int32  # [G] the entry of ``data.train`` that the group came from, from 0
     translated_queries: Bool  # [G, L] whether a machine translated the group's query in the language
     translated_passages: Bool  # [G, L] and its passage
@@ -105,6 +108,16 @@ class Corpus:
         while (cells[most:] == cells[: len(cells) - most]).any():
             most += 1
         return most
+
+    def scored_pairs(self, data_sets: int) -> tuple[Int64, Int64]:
+        """Count the pairs whose passage has a margin over some hard negative, and all pairs, of each data set."""
+        queries, passages = ((side >= 0).sum(axis=1) for side in (self.queries, self.passages))  # [G]
+        scored = np.unique(self.negative_cells[~np.isnan(self.negative_margins)]) // len(self.languages)
+        counts = [
+            np.bincount(self.sources[groups], weights, data_sets).astype(np.int64)
+            for groups, weights in ((scored, queries[scored]), (slice(None), queries * passages))
+        ]
+        return counts[0], counts[1]
 
     def draw_negatives(self, groups: Int32, columns: Int32, draws: Float64, most: int) -> Int64:
         """Choose among the hard negatives of some cells: groups [B], columns [B] of the passages' languages.
@@ -180,8 +193,8 @@ class CorpusBuilder:
         self._columns: dict[str, int] = {}  # of the languages, in the order in which they are first seen
         self._groups = self._texts = 0  # in the blocks that were ended
         # group ids, their digests, digests of texts, sources, cells [., 6] (group, column, query, passage, and whether
-        # these two are translated) and hard negatives [., 3] (group, column, text)
-        self._blocks: list[tuple[pa.Array, Digests, Digests, Int32, Int32, Int32]] = []
+        # these two are translated), hard negatives [., 3] (group, column, text) and their margins
+        self._blocks: list[tuple[pa.Array, Digests, Digests, Int32, Int32, Int32, Float32]] = []
         self._paths: list[Path] = []
         # texts, by all else of `TranslatedTexts`
         self._translations: Counter[tuple[str, str, str, str, str, str]] = Counter()
@@ -192,6 +205,7 @@ class CorpusBuilder:
         self._of: list[int] = []
         self._cells: list[int] = []
         self._negatives: list[int] = []
+        self._margins: list[float] = []
         self._indices: dict[bytes, int] = {}  # what makes a text this text -> its index among those of all blocks
         self._spellings: list[tuple[bool, str]] = []  # the first one of each
 
@@ -211,14 +225,24 @@ class CorpusBuilder:
             passage = -1
             if language in passages:
                 passage = self._index(passages[language])
-                for text in dict.fromkeys(map(self._index, group.negatives.get(language, ()))):
-                    self._negatives += (row, column, text)
+                self._add_negatives(group, language, row, column)
             translated = [language in group.translated.get(side, ()) for side in ("queries", "passages")]
             if any(translated):
                 self._count_translations(group, language)
             self._cells += (row, column, query, passage, *translated)
         if len(self._indices) >= BLOCK_TEXTS or len(self._ids) >= BLOCK_TEXTS:
             self._end()
+
+    def _add_negatives(self, group: Group, language: str, row: int, column: int) -> None:
+        """Take the negatives of a group in a language, each once, with the first margin that it has."""
+        margins: dict[int, float] = {}
+        for text, margin in group.scored_negatives(language):
+            index = self._index(text)
+            if math.isnan(margins.get(index, math.nan)):
+                margins[index] = math.nan if margin is None else margin
+        for index, margin in margins.items():
+            self._negatives += (row, column, index)
+            self._margins.append(margin)
 
     def _count_translations(self, group: Group, language: str) -> None:
         engine, model, licence = (group.translation.get(name, "") for name in ("engine", "model", "licence"))
@@ -244,7 +268,8 @@ class CorpusBuilder:
         ids, id_digests = pa.array(self._ids, pa.large_string()), digests_of(name.encode() for name in self._ids)
         columns = ((self._of, 1), (self._cells, 6), (self._negatives, 3))
         sources, cells, negatives = (np.array(values, np.int32).reshape(-1, width) for values, width in columns)
-        self._blocks.append((ids, id_digests, digests_of(self._indices), sources.ravel(), cells, negatives))
+        margins = np.array(self._margins, np.float32)
+        self._blocks.append((ids, id_digests, digests_of(self._indices), sources.ravel(), cells, negatives, margins))
         self._groups += len(self._ids)
         self._texts += len(self._indices)
         self._begin()
@@ -252,7 +277,7 @@ class CorpusBuilder:
     def finish(self) -> Corpus:
         """Number what was added; raises InputError for no text at all or a group_id that occurs twice."""
         self._end()
-        ids, id_digests, digests, sources, cells, negatives = zip(*self._blocks, strict=True)
+        ids, id_digests, digests, sources, cells, negatives, margins = zip(*self._blocks, strict=True)
         repeated = np.flatnonzero(~is_new(first_seen(np.concatenate(id_digests))))
         if len(repeated):
             name = pa.chunked_array(ids)[int(repeated[0])].as_py()
@@ -291,6 +316,7 @@ class CorpusBuilder:
             negative_cells=(groups.astype(np.int64) * len(languages) + column_of[columns])[wrong],
             negative_texts=numbers[hard][wrong],
             negative_answer_sets=answered[wrong],
+            negative_margins=np.concatenate(margins)[wrong],
             sources=np.concatenate(sources),
             translated_queries=translated[0],
             translated_passages=translated[1],

@@ -41,7 +41,7 @@ from hybridtune.runtime.resources import cores
 from hybridtune.storage.files import cache_folder, is_remote, locked
 
 # Of how groups are read, cleaned and numbered and of the files of a store: raise it with any change of what they hold.
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 SAMPLE = 1 << 15  # texts that a tokenizer of the study's own is trained on, of those there are
 
 _AT_ONCE = 1024  # texts given to the tokenizer in one call: its answer takes some kilobytes a text

@@ -19,7 +19,7 @@ from hybridtune.data.plan import BatchSpec, HybridPlan
 from hybridtune.data.sampling import Kind
 from hybridtune.data.store import TokenStore
 from hybridtune.data.teacher_vectors import read_instead
-from hybridtune.metrics.arrays import Bool, Int32
+from hybridtune.metrics.arrays import Bool, Float32, Int32
 
 ROW_BYTES, ROW_PAIRS = 2**23, 2**13  # of token ids and of pairs in a row of the pipeline, at most, about
 KINDS: tuple[Kind, ...] = ("mono", "cross", "align")
@@ -46,6 +46,10 @@ class TokenBatch:
     # [b*n] the answer set that a negative's text is a passage of, -1 for none. Its length is that of all workers and
     # steps; what follows the first k means nothing.
     negative_answer_sets: Int32
+    # And, as long: [b*n] the pair, in [0, b), that a negative is one of, and how much higher the data score its passage
+    # (NaN where they do not say, and behind the first k).
+    negative_rows: Int32
+    negative_margins: Float32
     taught: Int32  # [2b + k + s] number of the text that a teacher reads in place of each, -1 for none
     asked_twice: Bool  # [b] which queries come in a second language too; of them, s, are the last texts
 
@@ -132,6 +136,8 @@ def _gather(plan: HybridPlan, specs: list[BatchSpec], rows: slice, most: int, st
         "answer_sets": plan.corpus.answer_sets[np.concatenate([spec.groups[rows] for spec in specs])],
         "languages": np.stack([spec.languages[rows] for spec in specs]).ravel(),
         "negative_answer_sets": texts.answer_sets.ravel(),
+        "negative_rows": texts.rows.ravel(),
+        "negative_margins": texts.margins.ravel(),
         "taught": texts.taught[real],
         "asked_twice": texts.asked_twice.ravel().view(np.int8),
     }
@@ -147,6 +153,8 @@ class _Texts(NamedTuple):
 
     numbers: Int32  # [n, 3b + slots] of queries, passages, hard negatives and second queries, -1 where there is none
     answer_sets: Int32  # [n, slots] of the negatives
+    rows: Int32  # [n, slots] the pair, in [0, b), that each is one of
+    margins: Float32  # [n, slots] theirs, NaN for none
     taught: Int32  # [n, 3b + slots] numbers of the texts that the teacher reads in place of each, -1 for none
     asked_twice: Bool  # [n, b] which queries have a second
 
@@ -157,7 +165,8 @@ def _texts(plan: HybridPlan, specs: list[BatchSpec], rows: slice, most: int) -> 
     columns = np.stack([spec.languages[rows] for spec in specs])  # [n, b, 2]
     size = groups.shape[1]
     numbers = np.full((n, (3 + most) * size), -1, np.int32)
-    answer_sets = np.full((n, most * size), -1, np.int32)
+    answer_sets, of = np.full((n, most * size), -1, np.int32), np.zeros((n, most * size), np.int32)
+    margins = np.full(of.shape, np.nan, np.float32)
     aligns = np.array([spec.kind == "align" for spec in specs])
     for side, kind in ((corpus.queries, ~aligns), (corpus.passages, aligns)):
         numbers[kind, :size] = side[groups[kind], columns[kind, :, 0]]
@@ -177,11 +186,12 @@ def _texts(plan: HybridPlan, specs: list[BatchSpec], rows: slice, most: int) -> 
         here = slice(2 * size, 2 * size + len(real))
         numbers[row, here] = corpus.negative_texts[real]
         answer_sets[row, : len(real)] = corpus.negative_answer_sets[real]
+        of[row, : len(real)] = pairs = np.nonzero(chosen >= 0)[0]
+        margins[row, : len(real)] = corpus.negative_margins[real]
         if plan.scored_by_teacher:
-            of = columns[row, np.nonzero(chosen >= 0)[0], 1]  # languages of the negatives
-            can = np.isin(of, plan.teacher_columns) | (not plan.teacher_columns)
+            can = np.isin(columns[row, pairs, 1], plan.teacher_columns) | (not plan.teacher_columns)
             taught[row, here] = np.where(can, numbers[row, here], -1)
-    return _Texts(numbers, answer_sets, taught, second >= 0)
+    return _Texts(numbers, answer_sets, of, margins, taught, second >= 0)
 
 
 def _batches(table: pa.Table) -> Iterator[TokenBatch]:
@@ -200,6 +210,8 @@ def _batches(table: pa.Table) -> Iterator[TokenBatch]:
                 answer_sets=cells["answer_sets"].reshape(n, -1)[i],
                 languages=cells["languages"].reshape(n, -1, 2)[i],
                 negative_answer_sets=cells["negative_answer_sets"].reshape(n, -1)[i],
+                negative_rows=cells["negative_rows"].reshape(n, -1)[i],
+                negative_margins=cells["negative_margins"].reshape(n, -1)[i],
                 taught=cells["taught"][texts],
                 asked_twice=cells["asked_twice"].reshape(n, -1)[i].astype(bool),
             )

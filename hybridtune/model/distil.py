@@ -1,4 +1,4 @@
-"""Losses on the scores of a batch beside InfoNCE: those of a teacher are learnt, or of a query in another language.
+"""Losses on the scores of a batch beside InfoNCE: those of a teacher or of the data are learnt, or of a second query.
 
 `loss` gives a worker's `Scored` rows to these; all are means over the rows, so that their mean over the workers is the
 loss of one worker with all rows.
@@ -17,16 +17,16 @@ Kind = Literal["kl", "margin_mse"]
 
 
 def distil(kind: Kind, scored: Scored, targets: Tensor, known: Tensor) -> Tensor:
-    """Draw the scores of the rows to those of a teacher; columns that a row may not see are left out.
+    """Draw the scores of the rows to given ones, of a teacher or the data; columns that a row may not see are left out.
 
-    ``kl`` is the divergence of the student's softmax over the columns from the teacher's (natural logarithm),
+    ``kl`` is the divergence of the student's softmax over the columns from the given one (natural logarithm),
     ``margin_mse`` the mean over the columns of the squared difference of the two margins between the row's own answer
     and the column.
 
     Args:
         kind: of the loss.
         scored: the student's.
-        targets: [b, C] the teacher's scores; they get no gradient.
+        targets: [b, C] the given scores, up to a number that is added to a row; they get no gradient.
         known: [b, C] bool, which of them there are. A row whose own answer has none, or nothing else, adds 0.
 
     Returns:
@@ -94,3 +94,26 @@ def teacher_scores(
     columns = Peers.of(gathered).gather(F.pad(texts, (0, 0, 0, pairs + slots - len(texts))))  # [C, D']
     known = queries.any(1)[:, None] & columns.any(1)
     return queries @ columns.T / temperature, known
+
+
+def scores_of_margins(margins: Tensor, rows: Tensor, pairs: int, gathered: bool = True) -> tuple[Tensor, Tensor]:
+    """Return the scores that the data give the rows, 0 for their own answers, and which of them there are: [b, C] each.
+
+    The columns are those of `info_nce`: of each worker its passages, then room for its hard negatives. A row has scores
+    of its own passage and of its own hard negatives, of all other columns none.
+
+    Args:
+        margins: [m] how much higher the data score a row's passage than a hard negative of it; NaN for none.
+        rows: [m] the row of each, in [0, b).
+        pairs: b.
+        gathered: as of `info_nce`.
+    """
+    peers, width = Peers.of(gathered), pairs + len(margins)
+    targets = margins.new_zeros(pairs, peers.count * width)  # [b, C]
+    known = torch.zeros_like(targets, dtype=torch.bool)
+    each = torch.arange(width, device=margins.device)
+    columns = peers.place * width + each[pairs:]  # [m]
+    known[each[:pairs], peers.place * width + each[:pairs]] = True
+    known[rows.long(), columns] = ~margins.isnan()
+    targets[rows.long(), columns] = -margins.nan_to_num()
+    return targets, known

@@ -157,7 +157,10 @@ def _without_empty(row: Any, where: str) -> RowRead:
         side: {language: of for language, of in (texts or {}).items() if (side, language) not in blank}
         for side, texts in (row.get("translated") or {}).items()
     }
-    return RowRead(parse_group({**row, **left, "translated": translated}, where), empty)
+    margins = row.get("margins")
+    if isinstance(margins, dict):  # those over a passage that is empty go with it
+        margins = {language: over for language, over in margins.items() if ("passages", language) not in blank}
+    return RowRead(parse_group({**row, **left, "translated": translated, "margins": margins}, where), empty)
 
 
 def clean_block(read: Sequence[tuple[str, RowRead]], rules: Rules) -> Block:
@@ -280,8 +283,9 @@ class _Row:
         queries = self._sound(group.queries.items())
         passages = self._answers(self._sound(group.passages.items()), queries)
         if passages and (queries or len(passages) > 1):
-            negatives = self._negatives(group, passages)
-            self.cleaned: Group | None = _with_provenance(group, queries, passages, negatives)
+            negatives, margins = self._negatives(group, passages)
+            left = group._replace(queries=queries, passages=passages, negatives=negatives, margins=margins)
+            self.cleaned: Group | None = _with_provenance(left)
         else:
             self.cleaned = None
             tally.rows[self._first] += 1
@@ -316,18 +320,23 @@ class _Row:
                 self._drop(reason, language, passage)
         return found
 
-    def _negatives(self, group: Group, passages: Mapping[str, str]) -> dict[str, list[str]]:
+    def _negatives(
+        self, group: Group, passages: Mapping[str, str]
+    ) -> tuple[dict[str, list[str]], dict[str, list[float | None]]]:
+        """Return the negatives that are left, and their margins where the passage is left too."""
         found: dict[str, list[str]] = {}
-        if not group.negatives:
-            return found
-        answers = {text_key(text) for text in passages.values()}
-        for language, texts in group.negatives.items():
-            for _, text in self._cleaned((language, text) for text in texts):
-                if text_key(text) in answers:
-                    self._drop(NEGATIVE, language, text)
-                else:
-                    found.setdefault(language, []).append(text)
-        return found
+        margins: dict[str, list[float | None]] = {}
+        answers = {text_key(text) for text in passages.values()} if group.negatives else set()
+        for language in group.negatives:
+            for text, margin in group.scored_negatives(language):
+                for _, clean in self._cleaned([(language, text)]):
+                    if text_key(clean) in answers:
+                        self._drop(NEGATIVE, language, clean)
+                        continue
+                    found.setdefault(language, []).append(clean)
+                    if language in group.margins and language in passages:
+                        margins.setdefault(language, []).append(margin)
+        return found, margins
 
 
 def _copied(query: str, passage: str) -> str | None:
@@ -338,18 +347,14 @@ def _copied(query: str, passage: str) -> str | None:
     return COPY if asked in answer and len(query.encode()) >= _COPIED else None
 
 
-def _with_provenance(
-    group: Group, queries: dict[str, str], passages: dict[str, str], negatives: dict[str, list[str]]
-) -> Group:
-    """Return the group with the texts that are left, and what it says of them."""
+def _with_provenance(group: Group) -> Group:
+    """Return the group without what it says of texts that are not left."""
     if not group.translated:
-        return group._replace(queries=queries, passages=passages, negatives=negatives)
+        return group
     translated: dict[str, Any] = {}
-    for side, texts in (("queries", queries), ("passages", passages)):
+    for side, texts in (("queries", group.queries), ("passages", group.passages)):
         left = {language: of for language, of in group.translated.get(side, {}).items() if language in texts}
         if left:
             translated[side] = left
     translation = dict(group.translation) if translated else {}
-    return group._replace(
-        queries=queries, passages=passages, negatives=negatives, translated=translated, translation=translation
-    )
+    return group._replace(translated=translated, translation=translation)

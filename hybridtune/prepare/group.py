@@ -226,6 +226,7 @@ def merged(name: str, rows: Sequence[Group], others: Sequence[Group], left_out: 
     translated: dict[str, dict[str, str]] = {}
     translation: dict[str, str] = {}
     negatives: dict[str, dict[str, str]] = {}  # by language: key -> text
+    margins: dict[str, dict[str, float]] = {}  # by language: key -> margin
     for row in (*rows, *others):
         for side, texts in sides.items():
             for language, text in getattr(row, side).items():
@@ -234,10 +235,12 @@ def merged(name: str, rows: Sequence[Group], others: Sequence[Group], left_out: 
                     translated.setdefault(side, {})[language] = by
                     translation = translation or dict(row.translation)
                 texts.setdefault(language, text)
-        for language, found in row.negatives.items():
+        for language in row.negatives:
             kept = negatives.setdefault(language, {})
-            for text in found:
+            for text, margin in row.scored_negatives(language):
                 kept.setdefault(text_key(text), text)
+                if margin is not None:  # over the group's passage too: its rows contradict each other in no language
+                    margins.setdefault(language, {}).setdefault(text_key(text), margin)
     answers = {text_key(text) for text in sides["passages"].values()} if negatives else set()
     for kept in negatives.values():
         for key in kept.keys() & answers:
@@ -252,6 +255,11 @@ def merged(name: str, rows: Sequence[Group], others: Sequence[Group], left_out: 
         dict(sorted(sides["queries"].items())),
         dict(sorted(sides["passages"].items())),
         {language: list(kept.values()) for language, kept in sorted(negatives.items()) if kept},
+        {
+            language: [scored.get(key) for key in negatives[language]]
+            for language, scored in sorted(margins.items())
+            if not scored.keys().isdisjoint(negatives[language])
+        },
         translated,
         translation,
     )

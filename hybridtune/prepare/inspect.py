@@ -37,6 +37,7 @@ class _Seen:
     documents: int
     repeated_ids: int
     negatives: int
+    scored: int
 
 
 def inspect(
@@ -63,6 +64,7 @@ def inspect(
         "answer_sets": len(np.unique(corpus.answer_sets)),
         "bitext": int(corpus.bitext().sum()),
         "hard_negatives": seen.negatives,
+        "scored_negatives": seen.scored,
         "translated_pairs": int(pairs.sum() - corpus.pair_counts(native=True).sum()),
         "languages": list(corpus.languages),
         "pairs": pairs.tolist(),
@@ -83,7 +85,7 @@ def _read(data_sets: Sequence[DataSet], searches: Sequence[LeakSearch], callback
     documents: set[bytes] = set()
     ids: list[Any] = []
     waiting: list[bytes] = []
-    negatives, notes = 0, Notes()
+    negatives, scored, notes = 0, 0, Notes()
     with phase(callback, "reading", "groups") as progress:
         progress(0, 1)  # how many there are is known at the end
         number = -1
@@ -92,6 +94,7 @@ def _read(data_sets: Sequence[DataSet], searches: Sequence[LeakSearch], callback
             sample.add(group)
             documents.add(group.document_id.encode())
             negatives += sum(map(len, group.negatives.values()))
+            scored += sum(margin is not None for margins in group.margins.values() for margin in margins)
             waiting.append(group.group_id.encode())
             for search in searches:
                 search.add(group, name)
@@ -106,7 +109,7 @@ def _read(data_sets: Sequence[DataSet], searches: Sequence[LeakSearch], callback
         callback.on_message(line)
     numbers = first_seen(np.concatenate([*ids, digests_of(waiting)]))
     repeated = len(numbers) - int(numbers.max()) - 1
-    return _Seen(builder.finish(), sample, len(documents - {b""}), repeated, negatives)
+    return _Seen(builder.finish(), sample, len(documents - {b""}), repeated, negatives, scored)
 
 
 def _named(data_sets: Sequence[DataSet], notes: Notes) -> Iterator[tuple[str, Group]]:

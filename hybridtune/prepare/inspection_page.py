@@ -25,7 +25,11 @@ def opening_lines(result: Mapping[str, Any]) -> Iterator[str]:
         f"{result['cross']:,} cross pairs; {result['answer_sets']:,} answer sets, {result['documents']:,} documents, "
         f"{result['hard_negatives']:,} hard negatives"
     )
-    for name, words in (("bitext", "groups of bitext"), ("translated_pairs", "pairs are translated by machine")):
+    for name, words in (
+        ("bitext", "groups of bitext"),
+        ("translated_pairs", "pairs are translated by machine"),
+        ("scored_negatives", "hard negatives have a score, to be learnt by train.distil_from: data"),
+    ):
         if result[name]:
             yield f"{result[name]:,} {words}"
 

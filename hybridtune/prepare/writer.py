@@ -79,7 +79,7 @@ def _plain(value: Any) -> Any:
     """Return mappings as dictionaries and sequences as lists, at any depth."""
     if isinstance(value, Mapping):
         return {key: _plain(inner) for key, inner in value.items()}
-    return value if isinstance(value, str) else [_plain(inner) for inner in value]
+    return [_plain(inner) for inner in value] if isinstance(value, Sequence) and not isinstance(value, str) else value
 
 
 def _write_line(sink: BinaryIO, group: Group) -> None:
@@ -97,6 +97,7 @@ def _parquet(sink: BinaryIO) -> Iterator[Callable[[Group], None]]:
         "group_id": text,
         "document_id": text,
         "negatives": pa.map_(text, pa.list_(text)),
+        "margins": pa.map_(text, pa.list_(pa.float64())),
         "translated": pa.map_(text, by_language),
     }
     schema = pa.schema([(field, types.get(field, by_language)) for field in Group._fields])

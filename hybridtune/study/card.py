@@ -96,9 +96,10 @@ def versions(environment: Row) -> list[str]:
 
 
 def _taught(study: Study, public: Study) -> str:
-    """Return a sentence on the teacher, by its public name, with its licence and what it taught; empty without one."""
+    """Return sentences on what was learnt beside the pairs, of the teacher by its public name with its licence."""
+    learnt = f"Scores that the training data have were distilled ({study.train.distil})." * study.learns_data_scores
     if study.teacher_key is None:
-        return ""
+        return learnt
     name = public.train.teacher
     if name is None:
         who = "the starting encoder"
@@ -109,7 +110,7 @@ def _taught(study: Study, public: Study) -> str:
         taught.append(f"{study.mix.align_share:.3g} of all batches drew translations to its vectors")
     if study.scored_by_teacher:
         taught.append(f"its scores of the other batches were distilled ({study.train.distil})")
-    return f"Teacher: {who}; {'; '.join(taught)}."
+    return f"Teacher: {who}; {'; '.join(taught)}. {learnt}".rstrip()
 
 
 def _kinds(table: Sequence[Row]) -> list[str]:

@@ -151,24 +151,39 @@ def _own_pairs(pool: Encoded, groups: list[Group]) -> dict[str, list[tuple[int, 
 def _write(mined: Mined, rows: BenchmarkRows, groups: list[Group], sources: list[Source], file: Path) -> None:
     """Write every row unchanged, but with the mined negatives after its own."""
     text_of = {text.text_id: text.text for part in rows.corpus for text in part.read()}
-    negatives = {}
-    for group, chosen in zip(groups, mined.negatives, strict=True):
-        found = {language: [text_of[name] for name in names] for language, names in chosen.items()}
-        negatives[group.group_id] = {
-            language: list(dict.fromkeys([*group.negatives.get(language, ()), *found.get(language, ())]))
-            for language in sorted({*group.negatives, *found})
-        }
-    write_with_negatives((row for source in sources for _, row in group_rows(source)), negatives, file)
+    more = {
+        group.group_id: with_mined(
+            group, {language: [text_of[name] for name in names] for language, names in chosen.items()}
+        )
+        for group, chosen in zip(groups, mined.negatives, strict=True)
+    }
+    write_with_negatives((row for source in sources for _, row in group_rows(source)), more, file)
+
+
+def with_mined(group: Group, mined: Mapping[str, Sequence[str]]) -> dict[str, dict[str, list[Any]]]:
+    """Return the fields of a group's negatives, each once, with mined ones after its own; these have no margin."""
+    negatives: dict[str, list[Any]] = {}
+    margins: dict[str, list[Any]] = {}
+    for language in sorted({*group.negatives, *mined}):
+        own: dict[str, float | None] = {}
+        for text, margin in group.scored_negatives(language):
+            own[text] = margin if own.get(text) is None else own[text]
+        found = own | {text: None for text in mined.get(language, ()) if text not in own}
+        negatives[language] = [*found]
+        if group.margins.get(language):
+            margins[language] = [*found.values()]
+    return {"negatives": negatives, **({"margins": margins} if margins else {})}
 
 
 def write_with_negatives(
-    rows: Iterable[Mapping[str, Any]], negatives: Mapping[str, Mapping[str, Sequence[str]]], path: Path
+    rows: Iterable[Mapping[str, Any]], more: Mapping[str, Mapping[str, Mapping[str, Sequence[Any]]]], path: Path
 ) -> None:
-    """Write rows of a native file, ``.gz`` if so named, with these negatives by group_id and language, none for others.
+    """Write rows of a native file, ``.gz`` if so named, with these fields of `with_mined` by group_id, none for others.
 
     Other keys and the order stay; the file is there whole or not at all.
     """
     with new_file(path) as sink:
         for row in rows:
-            line = json.dumps({**row, "negatives": negatives.get(row["group_id"], {})}, ensure_ascii=False)
+            kept = {key: value for key, value in row.items() if key != "margins"}
+            line = json.dumps({**kept, **more.get(row["group_id"], {"negatives": {}})}, ensure_ascii=False)
             sink.write(f"{line}\n".encode())

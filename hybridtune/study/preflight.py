@@ -38,6 +38,7 @@ from hybridtune.search.samplers import check_search, most_at_once
 from hybridtune.search.space import check_metric, objectives
 from hybridtune.search.stopping import check_stopping
 from hybridtune.storage.feasibility import constraint_metrics
+from hybridtune.study.data_scores import check_data_scores
 from hybridtune.study.language_guard import check_languages
 from hybridtune.study.leak_guard import Guarded, guard
 from hybridtune.study.teachers import check_teachers, projected_width
@@ -100,6 +101,7 @@ def run_preflight(
     check_languages(study, made_of, callback)
     guarded = guard(study, made_of, benchmarks, callback)
     corpus = guarded.corpus
+    check_data_scores(study, corpus)
     grouping = study_grouping(study, corpus, benchmarks.values())
     fewer_than = study.low_resource.fewer_than if isinstance(study.low_resource, FewerThan) else None
     study = study.model_copy(update={"low_resource": list(grouping.low_resource)})

@@ -22,6 +22,7 @@ from hybridtune.runtime.resources import cores
 from hybridtune.search.arms import FEWEST_TO_STOP, arms, expected_trials, most_reruns, stops_early
 from hybridtune.search.screened import screened_trials
 from hybridtune.search.soups import soups_wanted
+from hybridtune.study.data_scores import data_score_lines
 from hybridtune.study.leak_guard import leak_counts, leak_lines
 from hybridtune.study.preflight import Preflight
 from hybridtune.study.teachers import projected_width, taught_trials
@@ -212,6 +213,7 @@ def _left_out(preflight: Preflight) -> list[str]:
                 f"left out of train.distil: {unscored:,} of {int(np.count_nonzero(paired)):,} groups, which have no "
                 "query or no passage in train.teacher_languages"
             )
+    lines += data_score_lines(preflight.study, corpus)
     if plan.held_out_pairs:
         held = ", ".join(plan.held_out_pairs)
         lines.append(f"held out, though the data has them: {held} (data.unseen_pairs, or a weight of 0)")
@@ -253,7 +255,11 @@ def _idle_teacher(study: Study) -> list[str]:
     teaches = any(taught_trials(study))
     for name in ("teacher", "teacher_languages"):
         if (getattr(train, name) or f"train.{name}" in searched) and not teaches:
-            lines.append(f"train.{name} has no effect: mix.align_share is 0, and train.distil null")
+            why = "train.distil null" if train.distil is None else "train.distil_from data"
+            lines.append(f"train.{name} has no effect: mix.align_share is 0, and {why}")
+    for name in ("distil_from", "distil_temperature"):
+        if getattr(train, name) != getattr(Train(), name) and train.distil is None and "train.distil" not in searched:
+            lines.append(f"train.{name} has no effect: train.distil is null")
     if train.teacher_projection == "kept" and projected_width(study) is None:
         lines.append("train.teacher_projection has no effect: the teacher's vectors have the width of the encoder's")
     return lines

@@ -22,7 +22,7 @@ from hybridtune.model.tokenizer import pretrained_tokenizer
 from hybridtune.train.teaching import Lesson, teach
 
 PROJECTED = "encoder-projected"  # in a study's folder: the start with a Dense layer to the teacher's width
-_OF_TRAIN = ("teacher", "teacher_languages", "distil", "negatives")
+_OF_TRAIN = ("teacher", "teacher_languages", "distil", "distil_from", "negatives")
 _DECIDE = ("encoder.pooling", "mix.align_share", *(f"train.{name}" for name in _OF_TRAIN))
 
 
@@ -48,10 +48,11 @@ def check_teachers(study: Study) -> None:
         InputError: the first thing that is wrong.
     """
     for trial in _trials(study):
-        if trial.train.distil is not None and trial.train.teacher is None:
+        if trial.train.distil is not None and trial.train.teacher is None and not trial.learns_data_scores:
             raise InputError(
                 f"train.distil {trial.train.distil}: needs an encoder that scores the batches: name one by "
-                f"train.teacher (the start is {study.encoder.name}), or leave train.distil out"
+                f"train.teacher (the start is {study.encoder.name}), set train.distil_from to data where the training "
+                "data have scores, or leave train.distil out"
             )
         if trial.teacher_key is not None and trial.train.teacher is not None:
             settings = teacher_settings(trial.train.teacher, trial.encoder)

@@ -27,6 +27,8 @@ class DeviceBatch:
     chunks: list[TokenRows]
     answer_sets: Tensor  # [b]; pairs of one answer set are no negatives of each other
     negative_answer_sets: Tensor  # [m], m >= k, the same on all workers
+    negative_rows: Tensor  # [m] the pair, in [0, b), that each is one of
+    negative_margins: Tensor  # [m] how much higher the data score that pair's passage; NaN: they do not say
     asked_twice: Tensor  # [s] rows of the queries that come in a second language too
     # [2b + k + s, D'] the teacher's unit vector of each text, zeros where it reads none; None: it reads nothing
     taught: Tensor | None = None
@@ -99,7 +101,8 @@ def on_device(
         for first, last in itertools.pairwise(cuts)
     ]
     twice = np.flatnonzero(batch.asked_twice)
-    tensors = [torch.tensor(values) for values in (batch.answer_sets, batch.negative_answer_sets, twice)]
+    of_negatives = (batch.negative_answer_sets, batch.negative_rows, batch.negative_margins)
+    tensors = [torch.tensor(values) for values in (batch.answer_sets, *of_negatives, twice)]
     if teacher is not None and (batch.taught >= 0).any():
         tensors.append(torch.from_numpy(teacher.take(batch.taught)))
     if device.type == "cuda":

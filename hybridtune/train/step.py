@@ -17,7 +17,7 @@ from hybridtune.config.hooks import load_hook
 from hybridtune.config.study import Study
 from hybridtune.errors import InputError
 from hybridtune.model import gradcache
-from hybridtune.model.distil import consistency, distil, teacher_scores
+from hybridtune.model.distil import consistency, distil, scores_of_margins, teacher_scores
 from hybridtune.model.encoder import load_encoder, prepare_for_training
 from hybridtune.model.loss import Beside, LearnedTemperature, LossOutput, RowLoss, align, info_nce
 from hybridtune.model.projection import Projection
@@ -131,19 +131,28 @@ class TrainingStep:
         train = self.study.train
         losses: dict[str, Beside] = {}
         if train.distil is not None:
-            taught = batch.taught
-            if taught is None:  # of this worker's texts the teacher reads none
-                taught = torch.zeros(batch.texts, self._teacher_width or 1, device=self.device)
-            slots = len(batch.negative_answer_sets)
-            read = taught[: 2 * batch.pairs + batch.negatives]
-            # At the temperature that is set: one that is learnt would drift together with its own target.
-            targets, known = teacher_scores(read, batch.pairs, slots, train.temperature, train.gather_negatives)
+            targets, known = self._targets(batch)
             learn = functools.partial(distil, train.distil, targets=targets, known=known)
             losses["distil_loss"] = (train.distil_weight, learn)
         if train.consistency:
             agree = functools.partial(consistency, queries=second_queries, rows=batch.asked_twice)
             losses["consistency_loss"] = (train.consistency, agree)
         return losses
+
+    def _targets(self, batch: DeviceBatch) -> tuple[Tensor, Tensor]:
+        """Return the scores that are learnt beside InfoNCE, and which of them there are: [b, C] each."""
+        train = self.study.train
+        if train.distil_from == "data":
+            margins = batch.negative_margins / (train.distil_temperature or 1.0)
+            return scores_of_margins(margins, batch.negative_rows, batch.pairs, train.gather_negatives)
+        taught = batch.taught
+        if taught is None:  # of this worker's texts the teacher reads none
+            taught = torch.zeros(batch.texts, self._teacher_width or 1, device=self.device)
+        read = taught[: 2 * batch.pairs + batch.negatives]
+        # Not at a temperature that is learnt, which would drift together with its own target.
+        temperature = train.distil_temperature or train.temperature
+        slots = len(batch.negative_answer_sets)
+        return teacher_scores(read, batch.pairs, slots, temperature, train.gather_negatives)
 
     def _align(self, batch: DeviceBatch) -> Callable[[Tensor], LossOutput]:
         pairs = batch.pairs

@@ -15,7 +15,8 @@ ROWS = [
         "document_id": "d",
         "queries": {"en": "Who won the final in Spain?", "de": "Wer gewann das Endspiel in Spanien?"},
         "passages": {"en": "The final in Spain ended late."},
-        "negatives": {"en": ["The other final."]},
+        "negatives": {"en": ["The other final.", "A third one."]},
+        "margins": {"en": [None, 2.5]},
     },
     {"group_id": "1", "queries": {"en": "Who won the final in Spain?"}, "passages": {"de": "Es endete spät."}},
     {"group_id": "3", "queries": {"en": "Who won the final in Spain?"}, "passages": {"de": "Es endete spät."}},
@@ -32,8 +33,9 @@ def test_what_the_data_hold_is_counted(call, groups_file, tmp_path):
     assert code == 0
     assert found["languages"] == ["de", "en", "gsw"]
     assert found["pairs"] == [[0, 1, 0], [2, 1, 0], [0, 0, 0]]
-    sizes = {key: found[key] for key in ("groups", "documents", "answer_sets", "bitext", "hard_negatives")}
-    assert sizes == {"groups": 4, "documents": 1, "answer_sets": 2, "bitext": 1, "hard_negatives": 1}
+    sizes = {key: found[key] for key in ("groups", "documents", "answer_sets", "bitext")}
+    assert sizes == {"groups": 4, "documents": 1, "answer_sets": 2, "bitext": 1}
+    assert (found["hard_negatives"], found["scored_negatives"]) == (2, 1)
     assert found["repeated"] == {"ids": 1, "groups": 1, "queries": 2, "passages": 1}
     assert found["not_identified"] == ["gsw"]
     assert found["leaks"][str(bench)]["found"] == 3
@@ -43,6 +45,7 @@ def test_what_the_data_hold_is_counted(call, groups_file, tmp_path):
     assert code == 0
     assert ["en", "2", "1", "·"] in [line.split() for line in out.splitlines()]
     assert "1 groups have the id of an earlier one: `hybridtune data group FILE --by id` joins rows of one id" in out
+    assert "1 hard negatives have a score, to be learnt by train.distil_from: data" in out
     assert "languages that no model tells: gsw" in out
     assert "2 groups hold texts of it: " in out
     assert files(tmp_path) == sorted([*before, str(tmp_path / "groups.jsonl")])

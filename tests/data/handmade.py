@@ -37,7 +37,17 @@ def corpus_of(*kinds):
     untranslated = [np.zeros(numbers.shape, bool)] * 2
     answer_sets, sources = np.arange(len(rows), dtype=np.int32), np.array([row[2] for row in rows], np.int32)
     texts = (queries.astype(np.int32), passages.astype(np.int32))
-    return Corpus(tuple(languages), *texts, answer_sets, none.astype(np.int64), none, none, sources, *untranslated)
+    return Corpus(
+        tuple(languages),
+        *texts,
+        answer_sets,
+        none.astype(np.int64),
+        none,
+        none,
+        none.astype(np.float32),
+        sources,
+        *untranslated,
+    )
 
 
 def token_store(folder, groups, ids):

@@ -24,8 +24,8 @@ def read(path):
     return [dict(group.negatives) for source in find_sources([str(path)]) for group in read_groups(source)]
 
 
-def group(name, passages, negatives=None):
-    return Group(name, "", dict.fromkeys(passages, f"q{name}"), passages, negatives or {})
+def group(name, passages, negatives=None, margins=None):
+    return Group(name, "", dict.fromkeys(passages, f"q{name}"), passages, negatives or {}, margins or {})
 
 
 def naive_negatives(groups):
@@ -98,6 +98,43 @@ def test_a_negative_that_answers_through_another_group_is_left_out():
         Group("2", "", {"en": "q"}, {"de": "c"}),
     ]
     assert Corpus.from_groups(groups).negative_answer_sets.tolist() == [-1]
+
+
+@given(GROUPS, st.randoms())
+def test_every_margin_leads_back_to_its_negative(numbered, groups, random):
+    """Of a text that a cell names several times, the first margin that there is."""
+    scored = []
+    for one in groups:
+        languages = [x for x in one.negatives if x in one.passages and random.random() < 0.7]
+        margins = {x: [random.choice([None, 0.5, 1.5, -2.0]) for _ in one.negatives[x]] for x in languages}
+        scored.append(one._replace(margins=margins))
+    corpus, seen = numbered(scored)
+    expected = {}
+    for row, one in enumerate(scored):
+        for language in one.passages:
+            for text, margin in one.scored_negatives(language):
+                if margin is not None:
+                    expected.setdefault((row, language, text), margin)
+    cells = [divmod(int(cell), len(corpus.languages)) for cell in corpus.negative_cells]
+    for (row, column), number, margin in zip(cells, corpus.negative_texts, corpus.negative_margins, strict=True):
+        known = expected.get((row, corpus.languages[column], seen[number][1]), np.nan)
+        assert margin == known or (np.isnan(margin) and np.isnan(known))
+    bare = Corpus.from_groups(groups)
+    assert (corpus.negative_texts == bare.negative_texts).all()
+    assert np.isnan(bare.negative_margins).all()
+
+
+def test_pairs_with_scores_are_counted_by_data_set(numbered):
+    groups = [
+        group("1", {"en": "a", "de": "b"}, {"en": ["x", "y"], "de": ["z"]}, {"en": [None, 1.0], "de": [2.0]}),
+        group("2", {"en": "c", "de": "d"}, {"en": ["x"]}, {"en": [None]}),
+        group("3", {"en": "e"}, {"en": ["x"]}, {"en": [0.0]}),
+        group("4", {"en": "f", "de": "g"}, {"de": ["x", "g2"]}, {"de": [-1.0, 3.0]}),
+        Group("5", "", {}, {"en": "h", "de": "i"}, {"en": ["x"]}, {"en": [1.0]}),  # bitext has no pair
+    ]
+    corpus, _ = numbered(groups, sources=[0, 0, 1, 1, 2])
+    assert [counts.tolist() for counts in corpus.scored_pairs(4)] == [[4, 3, 0, 0], [8, 5, 0, 0]]
+    assert [counts.tolist() for counts in Corpus.from_groups(groups, {"en": 0}).scored_pairs(1)] == [[2], [3]]
 
 
 def test_two_spellings_of_a_negative_are_one(numbered):

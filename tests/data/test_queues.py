@@ -28,7 +28,18 @@ def uneven(groups, languages, seed):
     none = np.zeros(0, np.int32)
     untranslated = [np.zeros(numbers.shape, bool)] * 2
     codes = tuple(f"{chr(97 + i)}a" for i in range(languages))
-    return Corpus(codes, queries, passages, answer_sets, none.astype(np.int64), none, none, sources, *untranslated)
+    return Corpus(
+        codes,
+        queries,
+        passages,
+        answer_sets,
+        none.astype(np.int64),
+        none,
+        none,
+        none.astype(np.float32),
+        sources,
+        *untranslated,
+    )
 
 
 RECORDED = [  # digests of 60 batches, from before a mix had weights and schedules: a study keeps its batches

@@ -24,7 +24,8 @@ def store(tmp_path_factory):
     for i in range(60):
         texts = {x: f"{i} {x}" for x in ("de", "en", "sw")[: 2 + i % 2]}
         hard = {"en": [f"hard {j}" for j in range(i % 4)]}
-        groups.append(Group(str(i), "", {} if i % 3 == 0 else texts, texts, hard))
+        margins = {"en": [i + j / 8 if j != 1 else None for j in range(i % 4)]} if i % 5 else {}
+        groups.append(Group(str(i), "", {} if i % 3 == 0 else texts, texts, hard, margins))
     return token_store(tmp_path_factory.mktemp("store"), groups, lambda n: range(n, n + n % 5 + 1))[0]
 
 
@@ -46,20 +47,22 @@ def texts_of(batch):
 
 
 def naive(plan, store, spec, most):
-    """A global batch from the definition: rows of ids of queries, passages and negatives, and answer sets of these."""
+    """A global batch from the definition: rows of ids of queries, passages and negatives; and of each negative its
+    answer set, its pair and its margin."""
     corpus = plan.corpus
     side = corpus.passages if spec.kind == "align" else corpus.queries
     queries = [side[group, x] for group, (x, _) in zip(spec.groups, spec.languages, strict=True)]
     passages = [corpus.passages[group, y] for group, (_, y) in zip(spec.groups, spec.languages, strict=True)]
-    negatives, answer_sets = [], []
+    negatives, of_negatives = [], []
     draws = np.random.default_rng((plan.seed, 5, spec.step)).random(SIZE)
-    for group, (_, y), draw in zip(spec.groups, spec.languages, draws, strict=True):
+    for row, (group, (_, y), draw) in enumerate(zip(spec.groups, spec.languages, draws, strict=True)):
         has = np.flatnonzero(corpus.negative_cells == group * len(corpus.languages) + y)
         for turn in range(min(most, len(has)) if spec.kind != "align" else 0):
             place = has[(int(draw * len(has)) + turn) % len(has)]
             negatives.append(corpus.negative_texts[place])
-            answer_sets.append(int(corpus.negative_answer_sets[place]))
-    return [[store.tokens(n).tolist() for n in numbers] for numbers in (queries, passages, negatives)], answer_sets
+            of_negatives.append((corpus.negative_answer_sets[place], row, corpus.negative_margins[place]))
+    texts = [[store.tokens(n).tolist() for n in numbers] for numbers in (queries, passages, negatives)]
+    return texts, np.array(of_negatives).reshape(-1, 3)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -67,12 +70,21 @@ def test_all_kinds_of_batches_are_those_of_the_plan(store, workers):
     plan = plan_of(store)
     width = SIZE // workers
     slices = [served(plan, store, rows=slice(r * width, (r + 1) * width))[1] for r in range(workers)]
+    scored = unscored = 0
     for spec, *parts in zip(plan.batches(0, STEPS), *slices, strict=True):
-        rows, answer_sets = naive(plan, store, spec, 2)
+        rows, of_negatives = naive(plan, store, spec, 2)
         for side, expected in enumerate(rows):
             assert [ids for part in parts for ids in texts_of(part)[side]] == expected
-        given = [part.negative_answer_sets[: len(texts_of(part)[2])] for part in parts]
-        assert np.concatenate(given).tolist() == answer_sets
+        given = []
+        for rank, part in enumerate(parts):
+            count = len(texts_of(part)[2])
+            whole = (part.negative_answer_sets, part.negative_rows + rank * width, part.negative_margins)
+            given.append(np.stack([values[:count] for values in whole], axis=1))
+            assert np.isnan(part.negative_margins[count:]).all()
+            assert ((part.negative_rows >= 0) & (part.negative_rows < width)).all()
+            scored += int(np.count_nonzero(~np.isnan(part.negative_margins)))
+            unscored += int(np.count_nonzero(np.isnan(part.negative_margins[:count])))
+        np.testing.assert_array_equal(np.concatenate(given), of_negatives)
         assert {len(part.negative_answer_sets) for part in parts} == {2 * width}
         assert {(part.step, part.kind) for part in parts} == {(spec.step, spec.kind)}
         assert np.concatenate([part.languages for part in parts]).tolist() == spec.languages.tolist()
@@ -85,7 +97,7 @@ def test_all_kinds_of_batches_are_those_of_the_plan(store, workers):
             read = first if spec.kind == "align" else [-1] * width
             assert part.taught.tolist() == read + [-1] * (len(part.lengths) - width)
     assert {batch.kind for batch in slices[0]} == {"mono", "cross", "align"}
-    assert any(texts_of(batch)[2] for batch in slices[0])
+    assert min(scored, unscored) > STEPS / 2
 
 
 @pytest.mark.parametrize("languages", [(), ("en",)])

@@ -6,7 +6,7 @@ import pytest
 import torch
 from test_loss import ANSWER_SETS, unit
 
-from hybridtune.model.distil import consistency, distil, divergence, teacher_scores
+from hybridtune.model.distil import consistency, distil, divergence, scores_of_margins, teacher_scores
 from hybridtune.model.loss import Scored, info_nce
 
 KINDS = ("kl", "margin_mse")
@@ -23,18 +23,37 @@ def naive_distil(kind, queries, texts, of_rows, of_texts, teachers, temperature,
         seen = [j for j in seen if taught_texts[j] is not None]
         if taught[i] is None or i not in seen:
             continue
-        ours = {j: query @ texts[j] / temperature for j in seen}
         theirs = {j: taught[i] @ taught_texts[j] / target_temperature for j in seen}
-        if kind == "kl":
-            for j in seen:
-                p, q = (
-                    scores[j] - torch.log(sum(torch.exp(score) for score in scores.values()))
-                    for scores in (theirs, ours)
-                )
-                total = total + torch.exp(p) * (p - q)
-        elif len(seen) > 1:
-            errors = [((ours[i] - ours[j]) - (theirs[i] - theirs[j])) ** 2 for j in seen if j != i]
-            total = total + sum(errors) / len(errors)
+        total = total + naive_row(kind, {j: query @ texts[j] / temperature for j in seen}, theirs, i)
+    return total / len(queries)
+
+
+def naive_row(kind, ours, theirs, own):
+    """The loss of one row, by loops over the columns of two dictionaries of scores."""
+    if kind == "kl":
+        log_p, log_q = (
+            {
+                j: one[j]
+                - torch.log(sum(torch.exp(torch.as_tensor(score, dtype=torch.float64)) for score in one.values()))
+                for j in one
+            }
+            for one in (theirs, ours)
+        )
+        return sum(torch.exp(log_p[j]) * (log_p[j] - log_q[j]) for j in ours)
+    errors = [((ours[own] - ours[j]) - (theirs[own] - theirs[j])) ** 2 for j in ours if j != own]
+    return sum(errors) / max(1, len(errors))
+
+
+def naive_margins(kind, queries, texts, of_rows, of_texts, owners, margins, temperature):
+    """The loss by loops; ``margins`` are those of the hard negatives behind the passages, NaN for none."""
+    total = 0.0
+    for i, query in enumerate(queries):
+        theirs = {i: 0.0}
+        for n, (owner, margin) in enumerate(zip(owners, margins, strict=True)):
+            if owner == i and not math.isnan(margin) and of_texts[len(queries) + n] != of_rows[i]:
+                theirs[len(queries) + n] = -margin
+        ours = {j: query @ texts[j] / temperature for j in theirs}
+        total = total + naive_row(kind, ours, theirs, i)
     return total / len(queries)
 
 
@@ -89,6 +108,54 @@ def test_equals_the_definition_with_masks_and_texts_that_are_not_read(kind, unre
     for one, other in zip(mine, theirs, strict=True):
         torch.testing.assert_close(one.grad, other.grad)
     assert (float(torch.as_tensor(added).detach()) > 0.01) == (len(unread) < 12)
+
+
+OWNERS = torch.tensor([0, 3, 3, 11])  # the rows that the hard negatives are of; of the last, it is an answer
+MARGINS = {
+    "all": [1.5, -2.0, 3.0, 1.0],
+    "some": [1.5, math.nan, 3.0, 1.0],
+    "none": [math.nan] * 4,
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("given", MARGINS)
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_scores_of_the_data_equal_the_definition(kind, given, symmetric):
+    """A row learns of its own passage and its own hard negatives, in-batch ones and slots without a text stay out."""
+    mine, theirs = texts_of(0), texts_of(0)
+    of_negatives = torch.tensor([-1, 1, 9, int(ANSWER_SETS[11])])
+    slots, rows = torch.cat([of_negatives, torch.tensor([-1, 5])]), torch.cat([OWNERS, torch.tensor([0, 0])])
+    margins = torch.tensor([*MARGINS[given], math.nan, math.nan], dtype=torch.float64)
+    targets, known = scores_of_margins(margins, rows.int(), 12)
+    beside = {"distil_loss": (WEIGHT, lambda scored: distil(kind, scored, targets, known))}
+    output = info_nce(*mine[:2], ANSWER_SETS, 0.1, symmetric, mine[2], slots, beside=beside)
+    output.loss.backward()
+    of_texts = [*ANSWER_SETS.tolist(), *of_negatives.tolist()]
+    texts, rest = [*theirs[1], *theirs[2]], (OWNERS.tolist(), MARGINS[given], 0.1)
+    added = torch.as_tensor(naive_margins(kind, theirs[0], texts, ANSWER_SETS.tolist(), of_texts, *rest))
+    plain = info_nce(*theirs[:2], ANSWER_SETS, 0.1, symmetric, theirs[2], slots).loss
+    (plain + WEIGHT * added).backward()
+    alone = added.detach().item()
+    assert output.beside["distil_loss"].item() == pytest.approx(alone, rel=1e-10, abs=1e-12)
+    assert output.loss.item() == pytest.approx((plain + WEIGHT * added).item(), rel=1e-10)
+    for one, other in zip(mine, theirs, strict=True):
+        torch.testing.assert_close(one.grad, other.grad)
+    assert (alone > 0.01) == (given != "none")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_student_with_the_margins_of_the_data_has_nothing_to_learn(kind):
+    queries, passages, negatives = unit(12, 6, 0), unit(12, 6, 1), unit(4, 6, 2)
+    margins = ((queries[OWNERS] * passages[OWNERS]).sum(1) - (queries[OWNERS] * negatives).sum(1)) / 0.1
+    told = []
+    for given in (margins, margins + 1):
+        targets, known = scores_of_margins(given, OWNERS, 12)
+        beside = {"distil_loss": (1.0, lambda scored, t=targets, k=known: distil(kind, scored, t, k))}
+        more = (False, negatives, torch.full((4,), -1))
+        told.append(info_nce(queries, passages, ANSWER_SETS, 0.1, *more, beside=beside).beside["distil_loss"].item())
+    assert told[0] == pytest.approx(0, abs=1e-12)
+    assert told[1] > 1e-3
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -9,13 +9,13 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
-from test_distil import naive_consistency, naive_distil
+from test_distil import naive_consistency, naive_distil, naive_margins
 from test_loss import ANSWER_SETS, NEAR, naive, unit
 from torch import nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.nn.parallel import DistributedDataParallel
 
-from hybridtune.model.distil import consistency, distil, teacher_scores
+from hybridtune.model.distil import consistency, distil, scores_of_margins, teacher_scores
 from hybridtune.model.gradcache import backward
 from hybridtune.model.loss import LearnedTemperature, align, info_nce
 from hybridtune.model.packing import TokenRows
@@ -26,6 +26,7 @@ pytestmark = pytest.mark.slow
 WORKERS = (2, 3)
 PAIRS = len(ANSWER_SETS)
 OWNERS = torch.tensor([0, 0, 1, 3, 4, 5, 5])  # the pair of each negative, at most 2; the last worker has none
+MARGINS = torch.tensor([2.0, -1.5, 0.5, 1.0, torch.nan, 3.0, torch.nan])  # that the data have over each negative
 THEIR_ANSWER_SETS = torch.tensor([-1, 1, 6, 0, -1, 3, 5])
 ALL = {"symmetric": True, "hard": True, "matryoshka": [2, 3], "near_duplicate": NEAR, "learned": True}
 CASES = {
@@ -45,6 +46,9 @@ CASES = {
     "own negatives": {"hard": True, "local": True},
     "all, own negatives": ALL | {"local": True},
     "margins, own negatives": ALL | {"near_duplicate": None, "distil": "margin_mse", "local": True},
+    "scores of the data": {"hard": True, "given": "kl"},
+    "scores of the data, own negatives": {"hard": True, "given": "kl", "local": True},
+    "margins of the data": ALL | {"near_duplicate": None, "given": "margin_mse"},
     "both": ALL | {"near_duplicate": None, "distil": "kl", "twice": True},
     "both, own negatives": ALL | {"near_duplicate": None, "distil": "kl", "twice": True, "local": True},
 }
@@ -155,6 +159,15 @@ def beside(case, rows, owned, seconds):
     if case.get("distil"):
         targets, known = teacher_scores(taught(rows, owned)[0], b, 2 * b, 0.3, not case.get("local"))
         losses["distil_loss"] = (0.5, lambda scored: distil(case["distil"], scored, targets, known))
+    if case.get("given"):
+        empty = (0, 2 * b - int(owned.sum()))
+        given = scores_of_margins(
+            F.pad(MARGINS[owned], empty, value=torch.nan),
+            F.pad(OWNERS[owned] - rows.start, empty),
+            b,
+            not case.get("local"),
+        )
+        losses["distil_loss"] = (0.5, lambda scored: distil(case["given"], scored, *given))
     if case.get("twice"):
         losses["consistency_loss"] = (0.8, lambda scored: consistency(scored, seconds, asked_twice(rows) - rows.start))
     return losses
@@ -274,6 +287,9 @@ def definition(case, temperature, queries, passages, negatives, seconds, rows):
         texts, sides = [*passages, *negatives], (listed[: len(queries)], listed[len(queries) :])
         more = (of_rows.tolist(), of_texts, sides, temperature, 0.3)
         loss = loss + 0.5 * naive_distil(case["distil"], queries, texts, *more)
+    if case.get("given"):
+        more = (of_rows.tolist(), of_texts, (OWNERS[owned] - rows.start).tolist(), MARGINS[owned].tolist(), temperature)
+        loss = loss + 0.5 * naive_margins(case["given"], queries, [*passages, *negatives], *more)
     if case.get("twice"):
         mine = torch.isin(TWICE, torch.arange(PAIRS)[rows])
         more = ([*passages, *negatives], of_rows.tolist(), of_texts, temperature)

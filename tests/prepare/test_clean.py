@@ -120,6 +120,7 @@ def test_of_a_group_the_text_goes_and_the_others_stay_with_their_provenance(clea
         {"en": "Who opened the bridge?", "de": "Who was it that opened the bridge on Monday?"},
         {"en": BRIDGE, "de": GERMAN, "ru": HARBOUR},
         {"en": [TOWN, "\u200b"], "de": [TOWN]},
+        {},
         {"queries": {"de": "en"}, "passages": {"de": "en", "ru": "en"}},
         {"engine": "made"},
     )
@@ -131,6 +132,7 @@ def test_of_a_group_the_text_goes_and_the_others_stay_with_their_provenance(clea
         {"en": "Who opened the bridge?"},
         {"en": BRIDGE, "de": GERMAN},
         {"en": [TOWN]},
+        {},
         {"passages": {"de": "en"}},
         {"engine": "made"},
     )
@@ -144,6 +146,20 @@ def test_a_negative_that_turns_out_to_be_a_passage_is_dropped(cleaned):
     )
     assert kept.negatives == {"en": [TOWN]}
     assert result["dropped"]["negative-is-passage"]["texts"] == 1
+
+
+def test_margins_stay_with_the_negatives_and_passages_that_are_left(cleaned):
+    hard = {
+        "en": [BRIDGE.replace("glad", "gl\u200bad"), TOWN, "\u200b", HARBOUR],
+        "de": [GERMAN],
+        "ru": [f"{RUSSIAN} Да."],
+    }
+    margins = {"en": [0.0, 1.5, 2.0, None], "de": [4.0], "ru": [5.0]}
+    group = Group("1", "", {"en": "Who opened it?"}, {"en": BRIDGE, "de": RUSSIAN, "ru": ""}, hard, margins)
+    (kept,), _ = cleaned([group])
+    assert [*kept.passages] == ["en"]
+    assert kept.negatives == {"en": [TOWN, HARBOUR], "de": [GERMAN], "ru": [f"{RUSSIAN} Да."]}
+    assert kept.margins == {"en": [1.5, None]}
 
 
 def test_questions_on_one_passage_and_one_question_in_two_languages_are_no_duplicates(cleaned):

@@ -168,9 +168,24 @@ def test_hard_negatives_and_translations_go_with_their_texts(grouped):
     rows[1] = rows[1]._replace(translation=by)
     made, _, _, left_out = grouped(rows)
     assert made == [
-        Group("1", "d1", {"en": "a"}, {"de": "r", "en": "p"}, {"de": ["n", "o"]}, {"passages": {"de": "en"}}, by)
+        Group("1", "d1", {"en": "a"}, {"de": "r", "en": "p"}, {"de": ["n", "o"]}, {}, {"passages": {"de": "en"}}, by)
     ]
     assert left_out == {"hard negatives that are a passage of their group": 1, "further documents of a group": 1}
+
+
+def test_margins_go_with_the_passage_that_they_are_over(grouped):
+    rows = [
+        row("1", "en:a", "en:p", negatives={"en": ["n", "p2"]}, margins={"en": [None, 2.0]}),
+        row("1", "de:b", "de:r", negatives={"de": ["o", "p"]}, margins={"de": [3.0, 4.0]}),
+        row("1", "sw:c", "en:p ", negatives={"en": ["n ", "m"]}, margins={"en": [5.0, 6.0]}),
+        row("1", "sw:c", "en:other", negatives={"en": ["m", "k"]}, margins={"en": [7.0, 8.0]}),
+    ]
+    made, other = grouped(rows, by_id)[0]
+    assert made.passages == {"de": "r", "en": "p"}
+    assert [*made.scored_negatives("en")] == [("n", 5.0), ("p2", 2.0), ("m", 6.0)]
+    assert [*made.scored_negatives("de")] == [("o", 3.0)]  # the other is a passage of the group
+    assert other.passages["en"] == "other"
+    assert [*other.scored_negatives("en")] == [("m", 7.0), ("k", 8.0)]
 
 
 def test_many_answers_of_one_query_take_no_time_that_grows_with_their_square(grouped):

@@ -101,6 +101,17 @@ def test_a_teacher_is_named_with_its_licence_and_what_it_taught(tmp_path, front,
     assert "Teacher: the starting encoder; 0.25 of" in card(train={}, mix={"align_share": 0.25})
 
 
+def test_scores_of_the_data_are_named(tmp_path):
+    learnt = "Scores that the training data have were distilled (kl)."
+    train = {"distil": "kl", "distil_from": "data"}
+    assert learnt in card(train=train)
+    assert learnt not in card(train=train | {"distil_from": "teacher", "teacher": "x"})
+    (tmp_path / "wise").mkdir()
+    text = card(train=train | {"teacher": str(tmp_path / "wise")}, mix={"align_share": 0.25})
+    assert f"0.25 of all batches drew translations to its vectors. {learnt}" in text
+    assert "its scores" not in text
+
+
 def test_texts_that_a_machine_translated_are_told_apart():
     assert "machine" not in card()
     rows = [

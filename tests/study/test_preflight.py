@@ -129,6 +129,11 @@ def test_what_is_left_out_or_without_effect_is_reported(prepared, kinds, mix, li
             ["train.teacher_languages has no effect: mix.align_share is 0, and train.distil null"],
         ),
         (
+            {"distil_from": "data", "distil_temperature": 2.0},
+            {},
+            [f"train.distil_{name} has no effect: train.distil is null" for name in ("from", "temperature")],
+        ),
+        (
             {"teacher_projection": "kept"},
             {},
             ["train.teacher_projection has no effect: the teacher's vectors have the width of the encoder's"],

@@ -19,7 +19,9 @@ def token_batch(step=0, pairs=2, negatives=0, slots=0, second=0):
     answer_sets, languages = np.arange(pairs, dtype=np.int32), np.zeros((pairs, 2), np.int32)
     taught = np.where(np.arange(len(lengths)) % 2, -1, np.arange(len(lengths))).astype(np.int32)
     twice = np.arange(pairs) < second
-    return TokenBatch(step, "mono", ids, lengths, answer_sets, languages, np.full(slots, -1, np.int32), taught, twice)
+    answered, of = np.full(slots, -1, np.int32), np.arange(slots, dtype=np.int32) % pairs
+    margins = np.where(np.arange(slots) < negatives, np.arange(slots) / 2, np.nan).astype(np.float32)
+    return TokenBatch(step, "mono", ids, lengths, answer_sets, languages, answered, of, margins, taught, twice)
 
 
 class Vectors:
@@ -47,6 +49,14 @@ def test_no_chunk_holds_more_texts_than_asked_and_together_they_hold_all(size, n
     assert torch.cat([chunk.ids for chunk in given.chunks]).tolist() == batch.ids.tolist()
     assert torch.cat([chunk.lengths for chunk in given.chunks]).tolist() == batch.lengths.tolist()
     assert (given.pairs, given.texts, len(given.negative_answer_sets)) == (2, 4 + negatives, 6)
+
+
+def test_the_scores_of_the_data_travel_with_the_hard_negatives():
+    given = on_device(token_batch(negatives=3, slots=4), CPU, 2)
+    assert given.negative_rows.tolist() == [0, 1, 0, 1]
+    assert given.negative_margins[:3].tolist() == [0, 0.5, 1]
+    assert given.negative_margins.isnan().tolist() == [False, False, False, True]
+    assert given.negative_margins.dtype == torch.float32
 
 
 @pytest.mark.parametrize("second", [0, 1, 2])

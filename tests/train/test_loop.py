@@ -157,7 +157,7 @@ def test_means_are_of_pair_batches_and_align_batches_apart():
     totals, answer_sets = Totals(STUDY, torch.device("cpu")), torch.zeros(4)
     losses = [("mono", 1.0, 10), ("align", 0.25, 8), ("cross", 3.0, 8)]
     for step, (kind, loss, texts) in enumerate(losses):
-        batch = DeviceBatch(step, kind, 4, [range(texts)], answer_sets, answer_sets, answer_sets[:0])
+        batch = DeviceBatch(step, kind, 4, [range(texts)], answer_sets, *[answer_sets] * 3, answer_sets[:0])
         totals.add(batch, LossOutput(torch.tensor(loss), torch.tensor(loss / 4), torch.tensor(0.5)))
     metrics, seconds = totals.means(3, waited=0.0)
     metrics.pop("data_wait")
@@ -170,7 +170,7 @@ def test_losses_beside_the_contrastive_one_are_means_of_pair_batches_too():
     study = small_study(mix={"align_share": 0.5}, train={"distil": "kl", "teacher": "x", "consistency": 0.1})
     totals, answer_sets = Totals(study, torch.device("cpu")), torch.zeros(4)
     for step, (kind, added) in enumerate([("mono", 1.0), ("align", None), ("cross", 4.0)]):
-        batch = DeviceBatch(step, kind, 4, [range(9)], answer_sets, answer_sets, torch.zeros(1))
+        batch = DeviceBatch(step, kind, 4, [range(9)], answer_sets, *[answer_sets] * 3, torch.zeros(1))
         beside = {} if added is None else {"distil_loss": torch.tensor(added), "consistency_loss": torch.tensor(0.25)}
         totals.add(batch, LossOutput(torch.tensor(2.0), torch.tensor(0.5), torch.tensor(0.5), beside))
     metrics, _ = totals.means(3, waited=0.0)

@@ -35,7 +35,10 @@ def device_batch(step, negatives=0, kind="mono", chunk_size=None, twice=0):
     answer_sets, none = torch.tensor([0, 1, 1, 2]), torch.full((4,), -1)
     taught = F.normalize(torch.from_numpy(draw.standard_normal((len(rows), TEACHER), np.float32)), dim=1)
     second = torch.tensor([0, 2, 3][:twice], dtype=torch.int64)
-    return DeviceBatch(step, kind, 4, TokenRows.of(rows).split(chunk_size), answer_sets, none, second, taught)
+    of = torch.tensor([1, 3, 3, 0], dtype=torch.int32)  # the pair of each hard negative
+    margins = torch.tensor([3.0, -1.0, 0.5, torch.nan]).where(torch.arange(4) < negatives, torch.nan)
+    chunks = TokenRows.of(rows).split(chunk_size)
+    return DeviceBatch(step, kind, 4, chunks, answer_sets, none, of, margins, second, taught)
 
 
 class Made:
@@ -76,6 +79,7 @@ def same(one, other):
         study_of(ema=0.9, learn_temperature=True, chunk_size=3, symmetric=True),
         study_of({"align_share": 0.3}, lora_rank=2, ema=0.9, matryoshka=[4, 8], near_duplicate=0.99),
         study_of(distil="kl", teacher="x", learn_temperature=True, chunk_size=5, consistency=0.5),
+        study_of(distil="margin_mse", distil_from="data", distil_temperature=0.5, chunk_size=5),
         study_of(freeze_layers=1, layer_decay=0.7, gradient_checkpointing=True, chunk_size=2),
     ],
     ids=[
@@ -83,6 +87,7 @@ def same(one, other):
         "average, temperature, chunks",
         "adapters, align",
         "scores of a teacher",
+        "scores of the data",
         "frozen, decay, checkpointing",
     ],
 )
@@ -196,6 +201,38 @@ def test_scores_of_a_teacher_are_learnt(tiny, kind):
     assert not plain.beside
     unread = Made(tiny, study_of(dropout=0.0, distil=kind, teacher="x")).fresh().step(replace(batch, taught=None))
     assert float(unread.beside["distil_loss"]) == 0
+
+
+@pytest.mark.parametrize("kind", ["kl", "margin_mse"])
+def test_scores_of_the_data_are_learnt_of_the_rows_that_have_some(tiny, kind):
+    options = {"dropout": 0.0, "distil": kind, "distil_from": "data"}
+    training = Made(tiny, study_of(**options, distil_weight=5.0)).fresh()
+    batch = device_batch(3, negatives=3)
+    outputs = [training.step(batch) for _ in range(12)]
+    learnt, losses = [float(one.beside["distil_loss"]) for one in outputs], [float(one.loss) for one in outputs]
+    assert learnt[-1] < 0.8 * learnt[0]
+    plain = Made(tiny, study_of(dropout=0.0)).fresh().step(batch)
+    assert losses[0] == pytest.approx(float(plain.loss) + 5 * learnt[0], rel=1e-5)
+    unknown = replace(batch, negative_margins=torch.full((4,), torch.nan))
+    unscored = Made(tiny, study_of(**options)).fresh().step(unknown)
+    assert float(unscored.beside["distil_loss"]) == 0
+    assert float(unscored.loss) == float(plain.loss)
+    halved = replace(batch, negative_margins=batch.negative_margins / 2)
+    same = [
+        Made(tiny, study_of(**options, **given)).fresh().step(one)
+        for one, given in ((halved, {}), (batch, {"distil_temperature": 2.0}))
+    ]
+    assert float(same[0].loss) == float(same[1].loss) != float(plain.loss)
+
+
+def test_a_teachers_cosines_are_divided_by_the_temperature_that_is_given(tiny):
+    options = {"dropout": 0.0, "distil": "kl", "teacher": "x"}
+    batch = device_batch(3, negatives=3)
+    losses = [
+        float(Made(tiny, study_of(**options, distil_temperature=given)).fresh().step(batch).loss)
+        for given in (None, study_of().train.temperature, 0.3)
+    ]
+    assert losses[0] == losses[1] != losses[2]
 
 
 def test_a_query_in_two_languages_gets_to_one_ranking(tiny):

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from hybridtune.config.fields import language_pair
 from hybridtune.data.readers.files import Source
 from hybridtune.data.readers.notes import Notes
+from hybridtune.data.readers.scores import NEGATIVE_SCORES, PASSAGE_SCORES, SCORES, Margins, ScoreColumns, holds_scores
 from hybridtune.data.text_key import text_key
 from hybridtune.errors import InputError, nearest
 
@@ -53,13 +54,35 @@ class Columns(NamedTuple):
     id: str | None = None
     document: str | None = None
     negatives: tuple[str, ...] = ()
-    score: str | None = None
+    score: str | None = None  # judges the pair
+    # of a reranker or teacher: of passages, of negatives, or of all
+    passage_scores: str | None = None
+    negative_scores: str | None = None
+    scores: str | None = None
     translation: str | None = None  # of the query into the passage's language
 
     def describe(self) -> str:
         """Return what was taken for what: ``query=question, passage=answer``."""
         taken = {**self._asdict(), "negatives": "+".join(self.negatives)}
         return ", ".join(f"{role}={name}" for role, name in taken.items() if name)
+
+    def with_scores(self, row: Mapping[str, Any]) -> "Columns":
+        """Return these columns, and those of a row that hold scores by their usual names, where none are known yet."""
+        if self.scores is not None or self.passage_scores is not None:
+            return self
+        names = {_plain(name): name for name in row}
+        passages, negatives, every = (
+            next((names[word] for word in usual if word in names), None)
+            for usual in (PASSAGE_SCORES, NEGATIVE_SCORES, SCORES)
+        )
+        if passages is not None and negatives is not None:
+            return self._replace(passage_scores=passages, negative_scores=negatives)
+        return self._replace(scores=every)
+
+    @property
+    def of_scores(self) -> ScoreColumns:
+        """The columns that hold the scores of a reranker or teacher."""
+        return ScoreColumns(self.passage_scores, self.negative_scores, self.scores)
 
 
 def looks_flat(names: Sequence[str]) -> bool:
@@ -69,12 +92,15 @@ def looks_flat(names: Sequence[str]) -> bool:
     return has_query and any(name in PASSAGE for name in known)
 
 
-def find_columns(names: Sequence[str], given: Mapping[str, str]) -> Columns:
-    """Find the columns of pairs: those that the user gives, the others by their usual names.
+def find_columns(row: Mapping[str, Any], given: Mapping[str, str]) -> Columns:
+    """Find the columns of pairs: those that the user gives, the others by their usual names in the first row.
+
+    Its values say whether a ``label`` or ``score`` judges the pair or is a teacher's, see `holds_scores`.
 
     Raises:
         ValueError: none, or several, may be the query or the passage; or a given one is not there.
     """
+    names = list(row)
     for role, name in given.items():
         if name not in names:
             raise ValueError(f"columns.{role}: there is no column {name!r}{nearest(name, names)}")
@@ -101,7 +127,24 @@ def find_columns(names: Sequence[str], given: Mapping[str, str]) -> Columns:
             free = [name for name in free if name != found[role]]
     negatives = [name for name in free if _plain(name) in NEGATIVES or _NUMBERED.fullmatch(_plain(name))]
     found["negatives"] = (given["negatives"],) if "negatives" in given else tuple(negatives)
-    return Columns(**found)
+    return _with_scores(Columns(**found), row, given)
+
+
+def _with_scores(columns: Columns, row: Mapping[str, Any], given: Mapping[str, str]) -> Columns:
+    """Return columns of which one kind at most holds a teacher's scores, by the values of the first row."""
+    sides = [role for role in ("passage_scores", "negative_scores") if role in given]
+    if len(sides) == 1 or (sides and "scores" in given):
+        raise ValueError(
+            f"columns.{sides[0]}: give passage_scores and negative_scores, or scores for one column of them all"
+        )
+    columns = columns.with_scores(row)
+    score = columns.score
+    if score is None or "score" in given or any(columns.of_scores):
+        return columns
+    number = not isinstance(row[score], list)
+    if (number and _plain(score) == "relevance") or not holds_scores(row[score], [row[n] for n in columns.negatives]):
+        return columns
+    return columns._replace(score=None, scores=score)
 
 
 def _plain(name: str) -> str:
@@ -135,9 +178,14 @@ def flat_rows(
     With ``strict``, a row whose query or passage is empty is an error that names the column.
     """
     languages = _file_languages(source)
+    names: set[str] = set()
     for number, (where, row) in enumerate(rows, 1):
         if not isinstance(row, dict):
             raise InputError(f"{where}: a row is a JSON object, not {type(row).__name__}")
+        if not row.keys() <= names:  # rows of JSON may have scores that the first one lacks
+            names |= row.keys()
+            columns = columns.with_scores(row)
+            notes.read_as(source.name, f"pairs by columns, {columns.describe()}")
         query, passages = _cell(row, columns.query, where), _texts(_cell(row, columns.passage, where), where)
         if columns.score is not None and not _is_positive(row.get(columns.score), f"{where}: {columns.score}"):
             notes.leave_out(source.name, f"rows whose {columns.score} is not above 0", where)
@@ -156,14 +204,17 @@ def flat_rows(
         translation = row.get(columns.translation) if columns.translation is not None else None
         if translation:
             queries.setdefault(passage_language, translation)
-        negatives = _negatives(row, columns, passages, source, notes, where)
+        negatives, margins = _negatives(row, columns, passages, source, notes, where)
         own_id = row.get(columns.id) if columns.id is not None else None
         group_id = f"{source.stem}:{number}" if own_id is None or own_id == "" else str(own_id)
         document = row.get(columns.document) if columns.document is not None else None
         shared = {"document_id": str(document or ""), "queries": queries}
         for place, passage in enumerate(dict.fromkeys(passages), 1):
             row_id = group_id if place == 1 else f"{group_id}#{place}"
-            hard = {"negatives": {passage_language: negatives}} if negatives else {}
+            hard: dict[str, Any] = {"negatives": {passage_language: negatives}} if negatives else {}
+            own = margins[passages.index(passage)]
+            if any(margin is not None for margin in own):
+                hard["margins"] = {passage_language: own}
             yield where, {"group_id": row_id, **shared, "passages": {passage_language: passage}, **hard}
 
 
@@ -189,26 +240,29 @@ def _passage(value: Mapping[str, Any], where: str) -> str:
 
 def _negatives(
     row: Mapping[str, Any], columns: Columns, passages: Sequence[str], source: Source, notes: Notes, where: str
-) -> list[str]:
+) -> tuple[list[str], list[Margins]]:
+    """Return the negatives of a row that are none of its passages, and their margins: a list for each passage."""
     found = [
         text for name in columns.negatives if row.get(name) not in (None, "", {}) for text in _texts(row[name], where)
     ]
-    if not found:
-        return []
-    answers = {text_key(text) for text in passages if isinstance(text, str)}
-    wrong = [text for text in found if isinstance(text, str) and text_key(text) in answers]
-    if wrong:
-        notes.leave_out(source.name, "negatives that are a passage of their own row", where, len(wrong))
-    return [text for text in found if text not in wrong]
+    margins = columns.of_scores.margins(row, len(passages), len(found), where)
+    answers = {text_key(text) for text in passages if isinstance(text, str)} if found else set()
+    kept = [n for n, text in enumerate(found) if not isinstance(text, str) or text_key(text) not in answers]
+    if len(kept) < len(found):
+        notes.leave_out(source.name, "negatives that are a passage of their own row", where, len(found) - len(kept))
+    return [found[n] for n in kept], [[own[n] for n in kept] for own in margins]
 
 
 def _is_positive(value: Any, where: str) -> bool:
-    if value is None or isinstance(value, list):  # scores of a teacher, one a passage
+    if value is None:
         return True
     try:
         return float(value) > 0
     except (TypeError, ValueError):
-        raise InputError(f"{where} must be a number: a row is a pair where it is above 0 (got {value!r})") from None
+        raise InputError(
+            f"{where} must be a number: a row is a pair where it is above 0 (got {value!r}); a column of scores of a "
+            "reranker or teacher is named by columns: {scores: NAME} (--columns scores=NAME)"
+        ) from None
 
 
 def _file_languages(source: Source) -> tuple[str, str] | None:

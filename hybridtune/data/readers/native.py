@@ -4,7 +4,7 @@ Groups come from files (`find_sources`), from rows in memory, from the embedded 
 own, and are checked here: `Corpus` and `read_benchmark` take them as they are.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from hybridtune.config.fields import BenchmarkSource
@@ -15,6 +15,7 @@ from hybridtune.data.readers.records import BenchmarkRows, Judgement, Text, in_p
 from hybridtune.data.text_key import text_key
 from hybridtune.errors import InputError
 
+_FINITE = 2.0**127  # of margins, which are kept in float32
 _TRANSLATION = ("engine", "model", "licence")
 
 
@@ -27,9 +28,17 @@ class Group(NamedTuple):
     passages: Mapping[str, str]  # by language
     # Hard negatives by language: passages that look as if they answered the queries and do not.
     negatives: Mapping[str, Sequence[str]] = {}
+    # By language, of each of its negatives: how much higher a reranker or teacher scores the group's passage; None: no
+    # score. Other languages have none at all.
+    margins: Mapping[str, Sequence[float | None]] = {}
     # Which texts a machine translated: {"queries" or "passages": {language: the one it was translated from}}.
     translated: Mapping[str, Mapping[str, str]] = {}
     translation: Mapping[str, str] = {}  # of those texts: `engine`, `model`, `licence`
+
+    def scored_negatives(self, language: str) -> Iterator[tuple[str, float | None]]:
+        """Yield the hard negatives in a language, each with its margin."""
+        texts = self.negatives.get(language, ())
+        return zip(texts, self.margins.get(language) or [None] * len(texts), strict=True)
 
 
 def parse_group(row: Any, where: str) -> Group:
@@ -51,9 +60,10 @@ def parse_group(row: Any, where: str) -> Group:
         row = {**row, "queries": {}}  # bitext; one passage alone is a line whose queries have another name
     queries, passages = (_texts(row.get(side), f"{where}: {side}") for side in ("queries", "passages"))
     negatives = _negatives(row.get("negatives"), passages, where)
+    margins = _margins(row.get("margins"), passages, negatives, where)
     translated = _translated(row.get("translated"), {"queries": queries, "passages": passages}, where)
     translation = _translation(row.get("translation"), where)
-    return Group(group_id, document_id, queries, passages, negatives, translated, translation)
+    return Group(group_id, document_id, queries, passages, negatives, margins, translated, translation)
 
 
 def _texts(texts: Any, where: str) -> dict[str, str]:
@@ -88,6 +98,35 @@ def _negatives(negatives: Any, passages: Mapping[str, str], where: str) -> dict[
                     "a passage that answers its queries is no negative"
                 )
     return found
+
+
+def _margins(
+    margins: Any, passages: Mapping[str, str], negatives: Mapping[str, Sequence[str]], where: str
+) -> dict[str, list[float | None]]:
+    if margins is None:
+        return {}
+    if not isinstance(margins, dict):
+        raise InputError(f"{where}: margins must be an object of language: list of numbers (got {margins!r})")
+    found = _by_language(margins, f"{where}: margins")
+    for language, numbers in found.items():
+        place = f"{where}: margins.{language}"
+        if language not in passages:
+            known = ", ".join(passages)
+            raise InputError(f"{place}: the group has no passage there to be over a negative; it has {known}")
+        count = len(negatives.get(language, ()))
+        if not isinstance(numbers, list) or len(numbers) != count:
+            raise InputError(
+                f"{place} must be a list of {count} numbers, one for each of negatives.{language}, null where there is "
+                f"no score (got {numbers!r})"
+            )
+        for index, number in enumerate(numbers):
+            if number is not None and not _is_finite(number):
+                raise InputError(f"{place}[{index}] must be a finite number, or null (got {number!r})")
+    return found
+
+
+def _is_finite(number: Any) -> bool:
+    return isinstance(number, int | float) and not isinstance(number, bool) and abs(number) < _FINITE
 
 
 def _translated(value: Any, texts: Mapping[str, Mapping[str, str]], where: str) -> dict[str, dict[str, str]]:

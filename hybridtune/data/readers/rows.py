@@ -13,7 +13,7 @@ from hybridtune.data.readers.files import UNREADABLE, Source, kind_of, one_line,
 from hybridtune.data.readers.json_text import each_key_once, json_values
 from hybridtune.errors import InputError
 
-_SIDES = ("queries", "passages", "negatives")  # columns that hold a value for each language
+_SIDES = ("queries", "passages", "negatives", "margins")  # columns that hold a value for each language
 _BY_KEY = (*_SIDES, "translated", "translation")  # columns that may be maps
 _AT_ONCE = 1024  # rows of a table that become Python's
 

@@ -137,11 +137,10 @@ def _rows_of_file(source: Source, notes: Notes, strict: bool) -> Iterator[tuple[
     if why_not is not None:
         raise InputError(f"{where}: {why_not}")
     try:
-        taken = find_columns(list(row), columns)
+        taken = find_columns(row, columns)
     except ValueError as error:
         line = f"{source.name}:1" if kind_of(source.path) in ("csv", "tsv") else where
         raise InputError(f"{line}: {error}") from None
-    notes.read_as(source.name, f"pairs by columns, {taken.describe()}")
     yield from flat_rows(chain([first], rows), taken, source, notes, strict)
 
 
