@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from hybridtune.config.study import Study
 
 SECONDS_BETWEEN_LINES = 20.0
+_OFF_TERMINAL = 1000  # characters: in a file no table is too wide, and no figure of it is cut
 _TRANSIENT: dict[str, Any] = {"transient": True, "redirect_stdout": False, "redirect_stderr": False}
 
 
@@ -37,7 +38,7 @@ class Screen(StudyCallback):
     def __init__(self, to_stderr: bool = False) -> None:
         # The stream itself, not whatever sys.stdout is later: Ray's prints are redirected while it runs.
         file = sys.stderr if to_stderr else sys.stdout
-        self.console = Console(file=file, highlight=False, width=None if file.isatty() else 120)
+        self.console = Console(file=file, highlight=False, width=None if file.isatty() else _OFF_TERMINAL)
         self._began = time.perf_counter()
         self._phase, self._training = contextlib.ExitStack(), contextlib.ExitStack()
         self._bar: _Bar  # of the phase, from its start

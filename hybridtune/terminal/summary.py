@@ -27,7 +27,7 @@ from hybridtune.terminal.tables import FIGURES, column_head, explain_marks, plai
 
 def show_plan(preflight: Preflight, described: Mapping[str, Any], screen: Screen) -> None:
     """Print what ``--dry-run`` found."""
-    screen.console.print(dump_study(preflight.study), markup=False)
+    screen.print(dump_study(preflight.study))
     screen.console.print(plain_table(described["languages"], "training pairs"))
     for line in opening_lines(preflight):
         screen.line(line)
@@ -99,7 +99,7 @@ def _print_soups(result: Mapping[str, Any], goal: str, screen: Screen) -> None:
     best = next(row for row in rows if row.id == result["soups"]["best"])
     screen.print(soup_words(best, len(rows), TrialRow(**result["best"]), goal))
     if result["soups"]["model"]:
-        screen.print(f"it is above every trial there, and is written to {result['soups']['model']}")
+        screen.print(f"it is above the best trial there, and is written to {result['soups']['model']}")
 
 
 def trial_counts(study: Study, rows: Sequence[TrialRow]) -> str:
@@ -191,7 +191,7 @@ def _with_interval(name: str, one: Mapping[str, Any] | None, key: str) -> str:
 
 def train_summary(result: Mapping[str, Any], screen: Screen) -> None:
     """Print the scores of one fit, and where its model is."""
-    rows = [{"metric": key, "dev": f"{value:.4f}"} for key, value in result["metrics"].items() if "/" in key]
+    rows = [{"metric": key, "dev": format_metric(key, value)} for key, value in result["metrics"].items() if "/" in key]
     screen.console.print(plain_table(rows, "dev benchmark"))
     _print_locations(result, screen)
 

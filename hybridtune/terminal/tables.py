@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from rich.table import Table
+from rich.text import Text
 
 from hybridtune.config.names import TUNED, short_name
 from hybridtune.report.text import format_metric
 from hybridtune.storage.trial_rows import TrialRow
 
 FIGURES = ("mono/AP", "cross/AP", "multi/AP", "multi/rank_distance")
-NARROW = 6  # searched fields that a terminal shows which is too narrow for all
 MARKS = {"running": "..", "paused": "p", "stopped early": "x", "out of budget": "t", "failed": "!", "done": ""}
 _HEADS = {
     "mixing_ratio": "ratio",
@@ -44,23 +44,22 @@ def trials_table(
     """Return all trials as a table: how each was proposed, the best marked, running ones at their present step.
 
     The goals come before the other figures; ``meet`` says by trial id whether one meets the study's constraints, whose
-    metrics are then among the goals. ``paces`` are by trial id. A table wider than ``width``, of the terminal,
-    has six searched fields at most; None: all of them.
+    metrics are then among the goals. ``paces`` are by trial id. Of a table wider than ``width``, of the terminal, the
+    last searched fields are left out, so that no figure is cut; None: it has all of them.
     """
-    fields = list(dict.fromkeys(name for row in rows for name in row.values))
-    columns = [_column(short_name(name), [short(row.values.get(name)) for row in rows]) for name in fields]
-    columns.append(_step_column(rows, paces or {}))
+    names = list(dict.fromkeys(name for row in rows for name in row.values))
+    fields = [_column(short_name(name), [short(row.values.get(name)) for row in rows]) for name in names]
+    columns = [_step_column(rows, paces or {})]
     for name in dict.fromkeys([*goals, *FIGURES]):
         columns.append(_column(name, [format_metric(name, row.metrics.get(name)) for row in rows]))
     if meet:
         columns.append(["meets", *(meet.get(row.id, "") for row in rows)])
     first = ["trial", *(row.label + (" *" if row.id == best else "") for row in rows)]
     proposed = ["proposed", *(row.proposed for row in rows)]
-    needed = sum(max(map(len, column)) + 1 for column in (first, proposed, *columns))  # with a blank after each
     left_out = 0
-    if width is not None and len(fields) > NARROW and needed > width:
-        left_out = len(fields) - NARROW
-        columns = columns[:NARROW] + columns[len(fields) :]
+    while width is not None and fields and _width([first, proposed, *fields, *columns]) > width:
+        fields, left_out = fields[:-1], left_out + 1
+    columns = fields + columns
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
     table.add_column(first[0], no_wrap=True)
     table.add_column(proposed[0], no_wrap=True)
@@ -68,11 +67,18 @@ def trials_table(
         table.add_column(head, justify="right", no_wrap=True)
     for n, row in enumerate(rows, start=1):
         style = "bold" if row.id == best else (None if row.arm == TUNED else "cyan")
-        table.add_row(first[n], proposed[n], *(column[n] for column in columns), style=style)
+        table.add_row(
+            *(Text(cell) for cell in (first[n], proposed[n], *(column[n] for column in columns))), style=style
+        )
     if left_out:
-        table.caption = f"{left_out} more searched fields: see --json"
+        table.caption = f"{left_out} more searched field{'s' * (left_out > 1)}: see --json"
         table.caption_justify = "left"
     return table
+
+
+def _width(columns: Sequence[Sequence[str]]) -> int:
+    """Return the width of columns of text, with a blank after each."""
+    return sum(max(map(len, column)) + 1 for column in columns)
 
 
 def explain_marks(rows: Sequence[TrialRow]) -> str:
@@ -108,10 +114,10 @@ def _step_column(rows: Sequence[TrialRow], paces: Mapping[str, Pace]) -> list[st
 
 
 def plain_table(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
-    """Return rows of like keys as a table."""
-    table = Table(box=None, pad_edge=False, title=title, title_justify="left", header_style="bold")
+    """Return rows of like keys as a table; texts stand in it as they are, brackets too."""
+    table = Table(box=None, pad_edge=False, title=Text(title), title_justify="left", header_style="bold")
     for key, value in (rows[0] if rows else {}).items():
-        table.add_column(str(key), justify="left" if isinstance(value, str) else "right")
+        table.add_column(Text(str(key)), justify="left" if isinstance(value, str) else "right")
     for row in rows:
-        table.add_row(*(f"{value:,}" if isinstance(value, int) else str(value) for value in row.values()))
+        table.add_row(*(Text(f"{value:,}" if isinstance(value, int) else str(value)) for value in row.values()))
     return table

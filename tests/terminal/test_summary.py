@@ -13,7 +13,7 @@ from hybridtune.storage.trial_rows import TrialRow
 from hybridtune.terminal import screen
 from hybridtune.terminal.screen import Screen, search_title
 from hybridtune.terminal.summary import study_summary, trial_counts
-from hybridtune.terminal.tables import trials_table
+from hybridtune.terminal.tables import plain_table, trials_table
 
 GOAL = "balanced/AP"
 
@@ -60,18 +60,32 @@ def test_a_step_carries_the_mark_of_its_trial(status, mark):
     assert line.split()[2:] == ["sampler", "0.125", f"120{mark}", "0.5000", "0.7500"]
 
 
-def test_a_wide_table_has_its_first_six_fields_on_a_terminal():
+@pytest.mark.parametrize(("width", "fields"), [(110, 6), (80, 2), (72, 1), (60, 0)])
+def test_a_wide_table_has_the_fields_that_a_terminal_has_room_for_and_all_figures(width, fields):
     rows = [row(0, fields=9)]
-    narrow = printed(trials_table([GOAL], rows, width=110), 110)
-    assert [f"field_{index}" in narrow for index in range(9)] == [True] * 6 + [False] * 3
-    assert "3 more searched fields: see --json" in narrow
-    assert GOAL.split("/")[0] in narrow
+    narrow = printed(trials_table([GOAL], rows, width=width), width)
+    assert [f"field_{index}" in narrow for index in range(9)] == [True] * fields + [False] * (9 - fields)
+    assert f"{9 - fields} more searched fields: see --json" in narrow
+    assert "0.5000" in narrow
+    assert "…" not in narrow
     for width in (None, 200):  # a file, and a terminal that is wide enough
         wide = printed(trials_table([GOAL], rows, width=width))
         assert "field_8" in wide
         assert "more searched fields" not in wide
-    six = printed(trials_table([GOAL], [row(0, fields=6)], width=40))
-    assert "more searched fields" not in six
+    (one,) = (
+        line for line in printed(trials_table([GOAL], [row(0, fields=2)], width=72)).splitlines() if "more" in line
+    )
+    assert one.strip() == "1 more searched field: see --json"
+
+
+def test_tables_in_a_file_are_whole_and_texts_in_them_are_no_markup(capsys):
+    shown = Screen(to_stderr=False)
+    shown.console.print(trials_table([GOAL], [row(0, fields=20)]))
+    shown.console.print(plain_table([{"[i]name": "/tmp/[b]x/[/b]"}, {"[i]name": "see [/wiki]"}], "of [red]x"))
+    text = capsys.readouterr().out
+    assert "…" not in text
+    assert "field_19" in text
+    assert all(written in text for written in ("[i]name", "/tmp/[b]x/[/b]", "see [/wiki]", "of [red]x"))
 
 
 def test_a_table_that_fits_exactly_is_left_whole():
