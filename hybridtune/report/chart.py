@@ -21,7 +21,7 @@ from hybridtune.report.text import Table, Value, format_metric, plain_name, shor
 SYMBOLS = {"mono-only": "triangle-up", "half-half": "square", "cross-only": "triangle-down"}
 SYMBOLS |= {TUNED: "circle", LEARNED: "diamond"}
 MARKS = (
-    "Filled: came to the last step; hollow: stopped before. Triangle up: mono-only, square: half-half, triangle down: "
+    "Filled: came to the last step; hollow: has not. Triangle up: mono-only, square: half-half, triangle down: "
     "cross-only, circle: searched mixing ratio, diamond: learned mix."
 )
 LEGIBLE = 12  # languages up to which a cell of a heat map has room for its number

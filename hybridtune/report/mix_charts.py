@@ -66,7 +66,7 @@ def ratio_temperature(record: StudyRecord) -> Chart:
         if record.is_best(trial):
             side = "left" if ratio > 0.8 else "right" if ratio < 0.2 else "center"  # none is cut off
             figure.add_trace(ring(ratio, temperature, trial.label, side))
-            words += f" The ring is the chosen trial, {trial.label}; small marks were stopped before."
+            words += f" The ring is the chosen trial, {trial.label}; small marks have not come to the last step."
     figure.update_xaxes(title_text="share of batches that are mono", range=[-0.06, 1.06])
     # Ticks at 1, 2 and 5 times the powers of ten, written out.
     powers = range(math.floor(math.log10(min(temperatures))), math.ceil(math.log10(max(temperatures))) + 1)
@@ -200,7 +200,7 @@ def _curve_words(scored: list[TrialRecord], goal: str, best: _Region | None) -> 
             f", each on {counted(max(counts['queries'].values()), 'query')}, rank distance in a pool of "
             f"{counts['passages']:,} passages"
         )
-    words = f"{counted(len(done), 'full-length trial')} and {len(scored) - len(done)} stopped before{rests_on}."
+    words = f"{counted(len(done), 'full-length trial')} and {len(scored) - len(done)} shorter{rests_on}."
     if best is None:
         return f"{words} No line is drawn through fewer than {FEWEST} full-length trials. {MARKS}"
     words += " Lines are local straight-line fits through the full-length trials, which differ in more than the ratio."

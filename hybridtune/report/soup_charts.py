@@ -50,9 +50,10 @@ def soup_curve(record: StudyRecord) -> Chart:
     figure.update_xaxes(
         title_text="share of cross-only: of the weights (lines), of the batches (other marks)", row=2, col=1
     )
+    averages = sum(row.models.keys() == {_MONO, _CROSS} for row in record.soups)
     words = (
         f"{soup_words(soup, len(record.soups), best, record.goal)} The lines go from mono-only to cross-only through "
-        f"{counted(len(curve) - 2, 'average')} of their weights (diamonds), scored on dev; none of these was trained. "
+        f"{counted(averages, 'average')} of their weights (diamonds), scored on dev; none of these was trained. "
         f"The other marks are {counted(len(trials), 'full-length trial')} over the share of their batches that were "
         f"cross; they differ in more than that. {MARKS}"
     )

@@ -68,7 +68,7 @@ def test_the_curve_shows_every_setting_and_the_region_around_the_peak():
     assert chart.columns == ["trial", "status", "mixing ratio", *SETTINGS, "balanced/AP"]
     assert chart.rows[0] == ["mono-only 0", "done", 1.0, 0.9, 0.3, 0.3, 300.0, 0.35]
     assert len(chart.rows) == 15
-    assert "15 full-length trials and 0 stopped before" in chart.words
+    assert "15 full-length trials and 0 shorter" in chart.words
     assert MARKS in chart.words
     strict_json(chart.figure)
 
@@ -93,7 +93,7 @@ def test_lines_are_drawn_from_five_full_length_trials_on():
     chart = mix_charts.ratio_curve(record_of([*trials[:-1], stopped]))
     assert not traces_of(chart, "lines")
     assert "fewer than 5" in chart.words
-    assert "4 full-length trials and 1 stopped before" in chart.words
+    assert "4 full-length trials and 1 shorter" in chart.words
     assert traces_of(chart, "markers")[0].marker.symbol[-1] == "circle-open"
 
 

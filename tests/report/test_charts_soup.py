@@ -48,6 +48,14 @@ def test_the_curve_goes_from_one_training_to_the_other_through_all_soups_of_both
     strict_json(chart.figure)
 
 
+def test_a_curve_whose_end_is_gone_counts_its_averages_all_the_same():
+    record = record_with()
+    record = dataclasses.replace(record, trials=[trial for trial in record.trials if trial.id != "0002"])
+    chart = soup_curve(record)
+    assert [row[1] for row in chart.rows] == [0.0, 0.25, 0.5, 0.75]
+    assert "through 3 averages of their weights" in chart.words
+
+
 def test_the_trials_stand_beside_it_by_their_share_of_cross_batches():
     record = record_with()
     chart = soup_curve(record)
