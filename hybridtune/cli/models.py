@@ -12,6 +12,7 @@ from hybridtune.cli.options import (
     answer,
     data_option,
     dry_run_option,
+    is_given,
     json_option,
     measure_option,
     open_screen,
@@ -77,10 +78,14 @@ def evaluate(
         raise InputError("give a MODEL, or --run with a TREC run to score; one of the two")
     if run_file is not None and run_path is not None:
         raise InputError("--run-file writes the lists of a MODEL; with --run there is nothing to write")
-    if run_file is None and (run_setting is not None or index is not None):
-        raise InputError("--run-setting and --index are of the lists that --run-file writes: give it too")
+    of_lists = [name for name in ("run_setting", "depth", "index", "index_above") if is_given(name)]
+    if run_file is None and of_lists:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in of_lists)
+        raise InputError(f"{names}: of the lists that --run-file writes; give it too")
     if run_path is not None and centre is not None:
         raise InputError("--centre moves the vectors of a MODEL; a --run has none")
+    if run_path is not None and is_given("on_leak"):
+        raise InputError("--on-leak is about what a MODEL was trained on; of a --run that is not known")
     from hybridtune.study import evaluate_model as evaluation
     from hybridtune.study.run_files import RunFile
     from hybridtune.terminal.scores import evaluation_summary

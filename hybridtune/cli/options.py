@@ -117,6 +117,12 @@ def load(path: Path | None, overrides: tuple[str, ...], seed: int | None) -> "St
     return load_study(path if path is not None else demo_study(), seeded)
 
 
+def is_given(option: str) -> bool:
+    """Return whether an option of the running command, by its parameter's name, was written on the command line."""
+    source = click.get_current_context().get_parameter_source(option)
+    return source is click.core.ParameterSource.COMMANDLINE
+
+
 def open_screen(as_json: bool) -> "Screen":
     """Return the screen of a command, on standard error where standard output is for JSON."""
     from hybridtune.terminal.screen import Screen

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from hybridtune.config.fields import Part
 from hybridtune.config.names import ORIGINS, short_name
-from hybridtune.config.study import Study, dump_study
+from hybridtune.config.study import Study
 from hybridtune.config.yaml_text import dump_yaml
 from hybridtune.data.corpus import TranslatedTexts
 from hybridtune.data.plan import distinct_pairs
@@ -20,6 +21,7 @@ from hybridtune.model.language_vectors import FILE as LANGUAGE_VECTORS
 from hybridtune.model.language_vectors import LanguageVectors
 from hybridtune.model.published import licence_of
 from hybridtune.report.render import render
+from hybridtune.report.text import format_metric
 from hybridtune.study.folder import environment
 
 SHOWN = ("mono/AP", "cross/AP", "multi/AP", "multi/rank_distance", "multi/language_preference")
@@ -65,7 +67,7 @@ def model_card(trained: Trained, pooled_alone: bool = True) -> str:
         "card.md.j2",
         trained=trained,
         pooled_alone=pooled_alone,
-        language_vectors=LANGUAGE_VECTORS if trained.moved is not None else None,
+        **language_vectors_section(trained.moved),
         **{"study": study, "encoder": study.encoder, "mix": study.mix, "train": study.train},
         mono_share=_mono_share(trained.table),
         front_matter=dump_yaml(_front_matter(trained, scored)).strip(),
@@ -84,9 +86,16 @@ def model_card(trained: Trained, pooled_alone: bool = True) -> str:
         arguments=_arguments(trained, study),
         matryoshka=study.train.matryoshka,
         versions=versions(trained.environment),
-        study_yaml=dump_study(study).strip(),
+        study_yaml=dump_yaml({**study.model_dump(mode="json"), "search": _public_values(study.search)}).strip(),
         taught=_taught(trained.study, study),
     )
+
+
+def language_vectors_section(fitted: LanguageVectors | None) -> dict[str, Any]:
+    """Return what a card's section on language vectors needs."""
+    if fitted is None:
+        return {"language_vectors": None}
+    return {"language_vectors": LANGUAGE_VECTORS, "fitted_on": max(max(of.values()) for of in fitted.texts.values())}
 
 
 def versions(environment: Row) -> list[str]:
@@ -138,14 +147,14 @@ def _pairs(trained: Trained) -> list[list[Any]]:
 
 
 def _figure(value: Any) -> Any:
-    """Return a number at four digits; anything else as it is."""
-    return f"{value:.4g}" if isinstance(value, float) else value
+    """Return a number at four digits, a text without a folder of this machine, and anything else as it is."""
+    return f"{value:.4g}" if isinstance(value, float) else _public(value) if isinstance(value, str) else value
 
 
 def scores_row(name: str, scores: Row) -> list[Any]:
     """Return the figures of a benchmark with their counts."""
     counts, metrics = scores["counts"], scores["metrics"]
-    cells = [f"{metrics[key]:.4f}" if key in metrics else "" for key in SHOWN]
+    cells = [format_metric(key, metrics.get(key)) for key in SHOWN]
     return [name, max(counts["queries"].values()), counts["passages"], *cells]
 
 
@@ -197,13 +206,25 @@ def translated_from(translations: Sequence[TranslatedTexts]) -> dict[str, list[s
 
 def _public(path: str) -> str:
     """Return a path as the user gave it, but of one that starts at a machine's root or home only the last part."""
-    return PurePosixPath(path).name if path.startswith(("/", "~", "file:")) else path
+    scheme, name = re.match(r"(sqlite(?:\+\w+)?:///)?(.*)", path, re.DOTALL).groups()  # type: ignore[union-attr]
+    return (scheme or "") + (PurePosixPath(name).name if name.startswith(("/", "~", "file:")) else name)
 
 
 def _mono_share(table: Sequence[Mapping[str, Any]]) -> float:
     """Return the share of mono pairs in the question-passage pairs of a training, which is that of its batches."""
     pairs = {kind: sum(row["pairs"] for row in table if row["kind"] == kind) for kind in ("mono", "cross")}
     return float(pairs["mono"] / max(1, sum(pairs.values())))
+
+
+def _public_values(value: Any) -> Any:
+    """Return the plain values of a section without the folders of this machine, wherever one stands."""
+    if isinstance(value, Part):
+        value = value.model_dump(mode="json")
+    if isinstance(value, dict):
+        return {key: _public_values(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_public_values(one) for one in value]
+    return _public(value) if isinstance(value, str) else value
 
 
 def _public_study(study: Study) -> Study:
@@ -243,7 +264,7 @@ def _trials(trained: Trained) -> tuple[list[str], list[list[Any]]]:
             *(_figure(trial["values"].get(name)) for name in searched),
             trial["status"],
             trial["metrics"].get("step"),
-            *(_figure(trial["metrics"].get(name)) for name in metrics),
+            *(format_metric(name, trial["metrics"].get(name)) for name in metrics),
         ]
         for trial in order
     ]

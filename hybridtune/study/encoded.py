@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import itertools
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -112,8 +113,10 @@ def encoded_texts(
 ) -> Path:
     """Encode texts that nothing asks for, as passages, and return the folder of their vectors, under ``out``."""
     tokenizer, offered = check_model(encoder, resources, callback)
-    digest = hashlib.sha256(b"".join(text.to_bytes() for part in parts for text in part.read())).hexdigest()
-    folder = out.absolute() / ENCODED / _address(digest, encoder, tokenizer, offered.gpus > 0)
+    digest = hashlib.sha256()
+    for text in itertools.chain.from_iterable(part.read() for part in parts):
+        digest.update(text.to_bytes())
+    folder = out.absolute() / ENCODED / _address(digest.hexdigest(), encoder, tokenizer, offered.gpus > 0)
     side = Side(parts, encoder.passage_prefix, encoder.passage_length, folder / "passages", [], count)
     callback.on_message("starting Ray on this machine")
     with local_cluster(offered, dashboard=False), phase(callback, "encoding", "texts") as progress:

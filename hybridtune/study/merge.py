@@ -29,7 +29,7 @@ from hybridtune.model.tokenizer import pretrained_tokenizer
 from hybridtune.storage.study_folder import check_format
 from hybridtune.study.folder import whole_folder
 from hybridtune.study.leak_guard import training_texts_of
-from hybridtune.study.merged import Merged, Part, unite_pairs, unite_texts, write_merged
+from hybridtune.study.merged import Merged, Part, common_widths, unite_pairs, unite_texts, write_merged
 from hybridtune.study.trial_model import find_trial, load_trial, trained_table, trial_corpus
 
 _ONE_START = 0.5  # cosine of the weights of two trainings, below which they hardly began alike
@@ -96,7 +96,7 @@ def merge(options: MergeOptions, callback: StudyCallback) -> dict[str, Any]:
     first = found[0]  # its weights, which the states share, are replaced
     first.encoder.load_plain_state({name: torch.from_numpy(value) for name, value in averaged.items()})
     merged = _describe(options.out.name, first.settings, parts, found)
-    for line in [*apart, *_notices(merged, found)]:
+    for line in [*apart, *_notices(found)]:
         callback.on_message(line)
     with whole_folder(options.out) as new:
         write_merged(first.encoder, first.source, merged, new)
@@ -140,7 +140,7 @@ def _describe(name: str, settings: Encoder, parts: Sequence[Part], found: Sequen
         unite_pairs([one.training_pairs for one in found]),
         unite_texts([one.texts for one in found]),
         all(one.texts is not None for one in found),
-        [width for width in found[0].matryoshka if all(width in one.matryoshka for one in found)],
+        common_widths([one.matryoshka for one in found]),
     )
 
 
@@ -156,8 +156,8 @@ def _far_apart(states: Mapping[str, State]) -> list[str]:
     ]
 
 
-def _notices(merged: Merged, found: Sequence[_Model]) -> list[str]:
-    """Return lines on what the merged model cannot say of its training."""
+def _notices(found: Sequence[_Model]) -> list[str]:
+    """Return lines on what a model merged of these cannot say of its training."""
     lines = []
     silent = [one.name for one in found if one.training_pairs is None]
     if silent:

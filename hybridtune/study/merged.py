@@ -11,11 +11,10 @@ from hybridtune.data.training_texts import TrainingTexts
 from hybridtune.metrics.groups import pairs_by_sides, sides_of
 from hybridtune.model.encoder import DualEncoder
 from hybridtune.model.folder import save_folder, save_language_vectors
-from hybridtune.model.language_vectors import FILE as LANGUAGE_VECTORS
 from hybridtune.model.language_vectors import LanguageVectors
 from hybridtune.model.published import TRAINING_TEXTS
 from hybridtune.report.render import render
-from hybridtune.study.card import SHOWN, scores_row, versions
+from hybridtune.study.card import SHOWN, language_vectors_section, scores_row, versions
 from hybridtune.study.folder import environment, write_json
 
 PROVENANCE = "merged.json"  # in the folder of a merged model: what was merged, with which weights
@@ -61,6 +60,11 @@ def unite_pairs(trained: Sequence[Mapping[str, int] | None]) -> dict[str, int] |
         return None
     names = sorted({name for pairs in known for name in pairs})
     return {name: max(pairs.get(name, 0) for pairs in known) for name in names}
+
+
+def common_widths(widths: Sequence[Sequence[int]]) -> list[int]:
+    """Return the widths at which all merged models, one at least, were trained to be cut off."""
+    return [width for width in widths[0] if all(width in others for others in widths)]
 
 
 def unite_texts(texts: Sequence[TrainingTexts | None]) -> TrainingTexts | None:
@@ -115,7 +119,7 @@ def merged_card(merged: Merged, pooled_alone: bool = True) -> str:
         metrics=list(SHOWN),
         scores=[scores_row(name, scores) for name, scores in merged.scores.items()],
         chosen=merged.chosen,
-        language_vectors=LANGUAGE_VECTORS if merged.moved is not None else None,
+        **language_vectors_section(merged.moved),
         pairs=None if merged.training_pairs is None else pairs,
         languages=languages,
         texts=merged.all_texts,

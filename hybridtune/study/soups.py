@@ -34,7 +34,7 @@ from hybridtune.storage.files import base_name, ensure_local
 from hybridtune.storage.soup_rows import SCORES, SOUPS, SoupRow, read_soups, soup_content
 from hybridtune.storage.trial_rows import TrialRow
 from hybridtune.study.folder import write_json
-from hybridtune.study.merged import Merged, Part, unite_pairs, write_merged
+from hybridtune.study.merged import Merged, Part, common_widths, unite_pairs, write_merged
 from hybridtune.study.trial_model import trained_table
 from hybridtune.train.checkpoint import served_weights
 from hybridtune.train.evaluators import study_measures
@@ -73,7 +73,7 @@ class Kitchen:
         missing = [name for name in ENDS if name not in self.contestants]
         if missing:
             raise LookupError(f"{' and '.join(missing)} did not come to the end")
-        poolings = {name: self._study_of(name).encoder.pooling for name in MEMBERS if name in self.contestants}
+        poolings = {name: self.study_of(name).encoder.pooling for name in MEMBERS if name in self.contestants}
         if poolings[ENDS[0]] != poolings[ENDS[1]]:
             raise LookupError(f"they pool apart: {', '.join(f'{name} by {poolings[name]}' for name in ENDS)}")
         return {name: self.contestants[name] for name, one in poolings.items() if one == poolings[ENDS[0]]}
@@ -87,12 +87,12 @@ class Kitchen:
 
     def soup(self, row: SoupRow) -> Soup:
         """Return a soup with its weights."""
-        return Soup(row, self.state(row.weights), self._study_of(next(iter(row.weights))))
+        return Soup(row, self.state(row.weights), self.study_of(next(iter(row.weights))))
 
     def trained(self, name: str, corpus: Corpus) -> dict[str, int]:
         """Return the distinct pairs that a contestant's checkpoint has seen."""
         checkpoint = ensure_local(self.contestants[name].checkpoint or "")
-        return distinct_pairs(trained_table(self._study_of(name), corpus, checkpoint))
+        return distinct_pairs(trained_table(self.study_of(name), corpus, checkpoint))
 
     def parts(self, row: SoupRow) -> list[Part]:
         """Return what a soup was made of, as its folder names it."""
@@ -102,7 +102,8 @@ class Kitchen:
             for name, share in zip(row.weights, shares, strict=True)
         ]
 
-    def _study_of(self, name: str) -> Study:
+    def study_of(self, name: str) -> Study:
+        """Return the study with the values of a contestant."""
         return self.study.with_values(self.contestants[name].values)
 
 
@@ -276,7 +277,7 @@ def write_soup(
         pairs,
         texts,
         all_texts=True,
-        matryoshka=study.train.matryoshka,
+        matryoshka=common_widths([kitchen.study_of(name).train.matryoshka for name in row.weights]),
         scores={name: full_scores(one, pairs, study.low_resource_languages) for name, one in benchmarks.items()},
         chosen="Its weights were chosen by the dev scores of this study; the test benchmark, if any, chose nothing.",
         moved=moved,

@@ -32,6 +32,14 @@ WRONG_EVALUATION = {
         "--set: benchmark: low_resource: is one for the whole study; write low_resource: [sw] at the top of its file "
         "(hybridtune evaluate: --set low_resource=[...])",
     ),
+    "options of lists": (
+        ["{here}", "--benchmark", "newsroom:dev", "--depth", "100", "--index-above", "9"],
+        "--depth, --index-above: of the lists that --run-file writes; give it too",
+    ),
+    "leaks of a run": (
+        ["--run", "{here}/none.trec", "--benchmark", "newsroom:dev", "--on-leak", "warn"],
+        "--on-leak is about what a MODEL was trained on; of a --run that is not known",
+    ),
     "language": (
         ["{here}", "--benchmark", "newsroom:dev", "--set", "benchmark.languages=[fi]"],
         "newsroom:dev languages fi: no query has a relevant passage",

@@ -166,6 +166,28 @@ def test_it_names_no_folder_of_this_machine():
     assert shown["train"]["learning_rate"] == 2e-5
 
 
+def test_what_a_search_names_is_no_folder_of_this_machine_either():
+    space = {"teacher": {"choice": ["/home/me/one", "owner/two"]}, "mixing_ratio": {"uniform": [0.0, 1.0]}}
+    search = {
+        **{"space": space, "points": [{"teacher": "/home/me/one"}], "objective": "mono/AP"},
+        **{"storage": "sqlite:////home/me/studies/trials.db", "warm_start": "~/studies/before"},
+    }
+    text = card([trial(0, "done", 0.5, teacher="/home/me/one")], search=search, mix={"align_share": 0.1})
+    assert "/home" not in text
+    assert "~/" not in text
+    shown = parse_yaml(re.search(r"```yaml\n(.*?)```", text, re.DOTALL)[1])["search"]
+    assert (shown["storage"], shown["warm_start"]) == ("sqlite:///trials.db", "before")
+    assert shown["space"]["train.teacher"] == {"choice": ["one", "owner/two"]}
+    assert cells(section(text, "Trials"), "0000")[3] == "one"
+
+
+def test_distances_have_one_digit_however_large():
+    rows = [{**TRIALS[0], "metrics": {"step": 40, "balanced/AP": 0.25, "multi/rank_distance": 12345.678}}]
+    assert "12,345.7" in cells(section(card(rows), "Trials"), "0000")
+    far = {**scores_of(0), "metrics": {**scores_of(0)["metrics"], "multi/rank_distance": 1234.5678}}
+    assert "| 1,234.6 |" in section(model_card(Trained(study(), ["de", "en"], 40, TABLE, far)), "Scores")
+
+
 def test_scores_stand_with_their_counts():
     text = section(card(), "Scores")
     shown = cells(text, "dev: xquad-r")

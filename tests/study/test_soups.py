@@ -300,13 +300,18 @@ def test_the_folder_of_a_soup_has_the_language_vectors_of_its_own_encoder(tiny, 
     (folder / "soups" / "0000" / SCORES).write_text(json.dumps(soup_content(row, scores)))
     soup, model = kitchen.soup(row), load_trial(found["mono-only"])
     fitted = fit_language_vectors("apart", {"queries": (np.eye(2, 16, dtype=np.float32), ["de", "en"])})
+    trials["cross-only"].values["train.matryoshka"] = [4, 8]
+    trials["mono-only"].values["train.matryoshka"] = [8]
     trained = [{"de-de": 4}, {"en-de": 4}]
     out.mkdir()
     write_soup(kitchen, soup, model, str(folder / "encoder"), trained, TrainingTexts.of(["x"]), None, fitted, out)
     written = language_vectors_for(out, with_folder_settings(Encoder(name=str(out))))
     assert written.encoder  # else they would go with any
     assert written.offsets["queries"]["de"].tolist() == fitted.offsets["queries"]["de"].tolist()
-    assert FILE in (out / "README.md").read_text()
+    card = (out / "README.md").read_text()
+    assert f"`{FILE}` holds, of each language, the mean vectors of training queries" in card
+    assert "(1 of each at most)" in card
+    assert "cut off at 8 of their coordinates" in card  # the one width that both were trained at
     both = [load_file(one.checkpoint / "model.safetensors") for one in found.values()]
     for name, value in load_file(out / "model.safetensors").items():
         torch.testing.assert_close(value, (both[0][name] + both[1][name]) / 2)
