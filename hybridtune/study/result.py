@@ -20,8 +20,8 @@ class StudyResult:
 
     Attributes:
         study: as it ran, without ``auto`` in its resources.
-        result: what ``result.json`` holds: the trials, the Pareto front, the contestants, the scores on the test
-            benchmark, the soups, the seed check, the headline.
+        result: what ``result.json`` holds: the screening, the trials, the Pareto front, the contestants, the scores on
+            the test benchmark, the soups, the seed check, the headline.
 
     Example: see `hybridtune.run_study`.
     """

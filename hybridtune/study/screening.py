@@ -1,4 +1,4 @@
-"""The screening of a study: the check of its encoder before anything starts, and the job that its trainings are."""
+"""The screening of a study on the way: the encoder of its lowest layers, and the job that its trainings are."""
 
 import dataclasses
 import shutil
