@@ -26,7 +26,8 @@ pytestmark = pytest.mark.slow
 WORKERS = (2, 3)
 PAIRS = len(ANSWER_SETS)
 OWNERS = torch.tensor([0, 0, 1, 3, 4, 5, 5])  # the pair of each negative, at most 2; the last worker has none
-MARGINS = torch.tensor([2.0, -1.5, 0.5, 1.0, torch.nan, 3.0, torch.nan])  # that the data have over each negative
+# How much higher the data score the passage of each.
+MARGINS = torch.tensor([2.0, -1.5, 0.5, 1.0, torch.nan, 3.0, torch.nan], dtype=torch.float64)
 THEIR_ANSWER_SETS = torch.tensor([-1, 1, 6, 0, -1, 3, 5])
 ALL = {"symmetric": True, "hard": True, "matryoshka": [2, 3], "near_duplicate": NEAR, "learned": True}
 CASES = {
