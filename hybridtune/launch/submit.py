@@ -261,7 +261,9 @@ def run_there(address: str, study: Study, out: str | None, screen: Screen, dry_r
         HybridtuneError: the job failed.
     """
     folder, out = new_folder(study), check_out(out)
-    run_preflight(study.model_copy(update={"resources": Resources()}), searching=True)  # this machine's do not count
+    # This machine's cores and GPUs do not count; the number of workers may be a part of the study.
+    here = study.model_copy(update={"resources": Resources(workers=study.resources.workers, gpus_per_worker=0.0)})
+    run_preflight(here, searching=True)
     staged = plan_stage(study, shared_folder(out))
     screen.line(f"uploaded: the study file and {len(staged.uploads)} files, {staged.size / 2**20:.1f} MiB")
     for line in staged.notices:

@@ -174,6 +174,14 @@ def dashboard(world):
         process.wait()
 
 
+def test_a_study_whose_workers_have_their_own_negatives_is_checked_with_their_number(world, study_file):
+    train = {"batch_size": 8, "gather_negatives": False}
+    study = study_file(train=train, resources={"workers": 2, "gpus_per_worker": 1}, search={"trials": 1})
+    command = ["run", str(study), "--address", "http://127.0.0.1:9", "--out", str(world.place), "--dry-run"]
+    done = CliRunner().invoke(cli, command)
+    assert done.exit_code == 0, done.exception
+
+
 def test_run_sends_a_study_to_a_cluster_that_is_there(world, dashboard, study_file):
     study = study_file(search={"trials": 2})
     write_results(world.place, study_file)
