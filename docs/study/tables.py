@@ -1,0 +1,128 @@
+"""Keep what a study ended with, and print it as tables of the study's page.
+
+python docs/study/tables.py keep STUDY FOLDER        trials, environment and contestants of a study folder
+python docs/study/tables.py show FOLDER              the contestants over seeds, as Markdown
+python docs/study/tables.py gain ONE OTHER METRIC... contestants as STUDY:NAME: OTHER less ONE over their seeds
+"""
+
+import argparse
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hybridtune.config.names import contestant_name
+from hybridtune.metrics.per_query import FILE as PER_QUERY
+from hybridtune.metrics.per_query import read_per_query
+from hybridtune.metrics.significance import averaged, paired_by_unit, welch
+from hybridtune.metrics.units import choose_unit
+from hybridtune.report.text import format_metric, format_signed
+from hybridtune.storage.trial_rows import read_rows
+
+KEPT = ("trials.jsonl", "environment.json")
+CONTESTANTS = "contestants.json"
+METRICS = ("mono/AP", "cross/AP", "multi/AP", "multi/rank_distance", "balanced/AP")
+
+
+def keep(study: Path, folder: Path) -> None:
+    """Copy the evidence of a study, without the paths of the machine that it ran on."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (*KEPT, "repeats/trials.jsonl"):
+        text = (study / name).read_text(encoding="utf-8").replace(f"{study.absolute()}/", "")
+        (folder / name.replace("/", "-")).write_text(re.sub(r"(?<![\w.])/[\w./-]*/", "", text), encoding="utf-8")
+    result = json.loads((study / "result.json").read_text(encoding="utf-8"))
+    kept = {name: result[name] for name in ("headline", "contestants", "reference", "contestant_scores")}
+    (folder / CONTESTANTS).write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+
+
+def show(folder: Path) -> None:
+    """Print the contestants over seeds: their means, and the tuned one less each other, plain and centred."""
+    kept = json.loads((folder / CONTESTANTS).read_text(encoding="utf-8"))
+    found, strongest = kept["contestant_scores"]["seeds"], kept["reference"]["arm"]
+    names = [name for name in METRICS if name in found["metrics"]]
+    print(f"{kept['headline']}\n\n| contestant, mean of {found['n']} seeds (spread) | {' | '.join(names)} |")
+    print("|---" * (len(names) + 1) + "|")
+    for who, one in found["contestants"].items():
+        figures = [_mean(name, one["metrics"][name]) for name in names]
+        print(f"| {contestant_name(who, strongest)} | {' | '.join(figures)} |")
+    for base, against in (("tuned", found["against"]), ("tuned, centred", found["against_centred"])):
+        print(f"\n| {base} less | {' | '.join(names)} |")
+        print("|---" * (len(names) + 1) + "|")
+        for who, versus in against.items():
+            figures = [_difference(name, versus[name]) for name in names]
+            print(f"| {contestant_name(who, strongest)} | {' | '.join(figures)} |")
+
+
+def _mean(name: str, one: dict[str, Any]) -> str:
+    spread = f" ({format_metric(name, one['spread'])})" if one["spread"] else ""
+    return f"{format_metric(name, one['mean'])}{spread}"
+
+
+def _difference(name: str, one: dict[str, Any]) -> str:
+    ends = f" ({format_signed(name, one['low'])} to {format_signed(name, one['high'])})" if one["low"] else ""
+    return f"{format_signed(name, one['difference'])}{ends} {one['verdict']}"
+
+
+def gain(one: str, other: str, metrics: list[str]) -> None:
+    """Print how far a contestant is above another over their seeds, with the test paired by documents or topics."""
+    print("| metric | by seed | by seed | difference (95 % over seeds) | p | \n|---|---|---|---|---|")
+    for metric in metrics:
+        a, b = (_seeds(name, metric) for name in (one, other))
+        low, high, _ = welch(a, b) or (float("nan"), float("nan"), 0.0)
+        values = [averaged([read_per_query(home / PER_QUERY) for home in _homes(name)]) for name in (one, other)]
+        unit, _ = choose_unit(values)
+        p, units = paired_by_unit(*values, metric, unit) or (float("nan"), 0)
+        shown = [", ".join(format_metric(metric, value) for value in values) for values in (a, b)]
+        apart = f"{format_signed(metric, float(np.mean(b) - np.mean(a)))}"
+        ends = f"{format_signed(metric, low)} to {format_signed(metric, high)}"
+        print(f"| {metric} | {shown[0]} | {shown[1]} | {apart} ({ends}) | {p:.4f} by {units} {unit}s |")
+
+
+def _homes(contestant: str) -> list[Path]:
+    """Return the folders with the scores of each seed of ``STUDY:NAME``."""
+    study, _, name = contestant.rpartition(":")
+    root = Path(study) / "repeats"
+    seeds = sum(row.id.startswith("tuned-s") for row in read_rows(root))
+    return [root / "contestants" / f"{name}-s{count}" for count in range(1, seeds + 1)]
+
+
+def _seeds(contestant: str, metric: str) -> list[float]:
+    """Return a metric of each seed; of a language (``multi/AP@so``) or a pair (``cross/AP@en-so``) too."""
+    setting, _, measure = metric.partition("/")
+    measure, _, group = measure.partition("@")
+    values = []
+    for home in _homes(contestant):
+        scores = json.loads((home / "scores.json").read_text(encoding="utf-8"))
+        if metric in scores["metrics"]:
+            values.append(scores["metrics"][metric])
+        else:
+            found = scores["per_language"][setting] if setting == "multi" else scores["per_pair"]
+            values.append(float(np.mean([found[name][measure] for name in group.split("+")])))
+    return values
+
+
+def main() -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, arguments in (("keep", ("study", "folder")), ("show", ("folder",))):
+        command = commands.add_parser(name)
+        for argument in arguments:
+            command.add_argument(argument, type=Path)
+    command = commands.add_parser("gain")
+    command.add_argument("one")
+    command.add_argument("other")
+    command.add_argument("metrics", nargs="+")
+    given = parser.parse_args()
+    if given.command == "keep":
+        keep(given.study, given.folder)
+    elif given.command == "show":
+        show(given.folder)
+    else:
+        gain(given.one, given.other, given.metrics)
+
+
+if __name__ == "__main__":
+    main()
