@@ -10,6 +10,7 @@ import click
 
 from hybridtune.cli.options import (
     FOLDER,
+    LOCATION,
     PATH,
     StudyOptions,
     answer,
@@ -36,7 +37,9 @@ _down = click.option("--down", is_flag=True, help="Take the cluster down when th
 @click.argument("study", type=PATH, required=False)
 @set_option
 @seed_option
-@click.option("--out", metavar="PLACE", help="Where all nodes write: s3://…, gs://… or a path they share.")
+@click.option(
+    "--out", type=LOCATION, metavar="PLACE", help="Where all nodes write: s3://…, gs://… or a path they share."
+)
 @click.option(
     "--fetch-to",
     type=FOLDER,

@@ -7,6 +7,8 @@ import click
 
 from hybridtune.cli.options import (
     FILE,
+    LOCATION,
+    OUT,
     PATH,
     SEED,
     answer,
@@ -36,7 +38,9 @@ def data() -> None:
 @click.option("--side", type=click.Choice(["passages", "queries"]), default="passages", help="Which texts it compares.")
 @click.option("--threshold", "thresholds", multiple=True, metavar="MARGIN", help="Least margin: 1.05, or de-en=1.05.")
 @set_option
-@click.option("--out", metavar="FILE", help="The file of groups to write: .jsonl, .jsonl.gz or .parquet.")
+@click.option(
+    "--out", type=LOCATION, metavar="FILE", help="The file of groups to write: .jsonl, .jsonl.gz or .parquet."
+)
 @json_option
 def group(
     data_sets: "list[DataSet]",
@@ -109,12 +113,13 @@ def plan(study: Path, overrides: tuple[str, ...], seed: int | None, as_json: boo
     checked = load(study, overrides, seed)
     from hybridtune.data.plan import describe
     from hybridtune.study.preflight import run_preflight
-    from hybridtune.study.summary import notices
+    from hybridtune.study.summary import MOST_PAIRS, notices
     from hybridtune.terminal.summary import show_batches
 
     screen = open_screen(as_json)
     preflight = run_preflight(checked, False, callback=screen)
-    described = {**describe(preflight.plan, checked.train.max_steps), "notices": notices(preflight)}
+    batches = describe(preflight.plan, checked.train.max_steps, MOST_PAIRS)
+    described = {**batches, "notices": notices(preflight)}
 
     def show() -> None:
         show_batches(preflight, described, screen)
@@ -129,7 +134,9 @@ def plan(study: Path, overrides: tuple[str, ...], seed: int | None, as_json: boo
 @click.option("--keep", metavar="REASON,...", help="Reasons for which nothing is dropped, as the table names them.")
 @click.option("--longest", type=click.IntRange(1), default=20_000, show_default=True, help="Characters of a text.")
 @click.option("--encoder", metavar="MODEL", help="Drop texts of more tokens than this encoder reads, too.")
-@click.option("--out", metavar="FILE", required=True, help="The file to write: .jsonl, .jsonl.gz or .parquet.")
+@click.option(
+    "--out", type=LOCATION, metavar="FILE", required=True, help="The file to write: .jsonl, .jsonl.gz or .parquet."
+)
 @json_option
 def clean(
     data_sets: "list[DataSet]", keep: str | None, longest: int, encoder: str | None, out: str, as_json: bool
@@ -165,7 +172,7 @@ def check(data_sets: "list[DataSet]", benchmarks: tuple[str, ...], as_json: bool
 @click.option("--documents", type=float, metavar="SHARE", help="Of the documents, in dev and in test each: 0.1.")
 @click.option("--groups", type=float, metavar="SHARE", help="Of the answer sets, where groups name no document.")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Another one cuts other parts.")
-@click.option("--out", metavar="FOLDER", required=True, help="For train.jsonl, dev.jsonl and test.jsonl.")
+@click.option("--out", type=OUT, metavar="FOLDER", required=True, help="For train.jsonl, dev.jsonl and test.jsonl.")
 @json_option
 def split(
     data_sets: "list[DataSet]", documents: float | None, groups: float | None, seed: int, out: str, as_json: bool
@@ -186,7 +193,9 @@ def split(
 
 @data.command()
 @data_options
-@click.option("--out", metavar="FILE", required=True, help="The file to write: .jsonl, .jsonl.gz or .parquet.")
+@click.option(
+    "--out", type=LOCATION, metavar="FILE", required=True, help="The file to write: .jsonl, .jsonl.gz or .parquet."
+)
 @json_option
 def convert(data_sets: "list[DataSet]", out: str, as_json: bool) -> None:
     """Write data of any known format as groups, one a line, as they are."""

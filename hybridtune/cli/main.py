@@ -26,6 +26,7 @@ from hybridtune.cli.options import (
 from hybridtune.cli.translate import translate
 from hybridtune.errors import HybridtuneError, InputError
 from hybridtune.runtime.termination import Terminated, sigterm_raises
+from hybridtune.storage.places import check_out
 
 if TYPE_CHECKING:
     from hybridtune.config.study import Study
@@ -57,6 +58,8 @@ def run(study: Path | None, time_budget: str | None, **given: Any) -> None:
     budget = (f"search.time_budget={time_budget}",) if time_budget is not None else ()
     submitted = is_job_api(options.address)
     checked = load(study, (*options.overrides, *budget), options.seed)
+    if options.out is not None and not submitted:
+        check_out(options.out)
     if submitted:
         clusters.submit_study(checked, options)
     elif options.dry_run:
@@ -81,6 +84,8 @@ def train(study: Path, **given: Any) -> None:
             f"--address {options.address}: a single training is not submitted as a job; give auto on the head"
         )
     checked = load(study, options.overrides, options.seed)
+    if options.out is not None:
+        check_out(options.out)
     if options.dry_run:
         _show_plan(checked, False, options)
         return

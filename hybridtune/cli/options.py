@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 from hybridtune.errors import InputError
+from hybridtune.storage.places import check_name, check_out
 
 if TYPE_CHECKING:
     from hybridtune.config.fields import DataSet
@@ -18,9 +19,43 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-PATH = click.Path(path_type=Path)
-FILE = click.Path(path_type=Path, dir_okay=False)
-FOLDER = click.Path(path_type=Path, file_okay=False)
+
+class _Path(click.Path):
+    """A path whose names are none too long, which no command would find out in one line."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        check_name(str(value), _named(param))
+        return super().convert(value, param, ctx)
+
+
+class _Out(click.ParamType):  # type: ignore[type-arg]
+    """A folder for results, or its URL, checked before the command does anything."""
+
+    name = "place"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        check_out(str(value), _named(param))
+        return value
+
+
+class _OutFolder(_Out):
+    """A folder for results on this machine."""
+
+    name = "directory"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return Path(super().convert(value, param, ctx))
+
+
+def _named(param: click.Parameter | None) -> str:
+    return param.opts[0] if param is not None else "path"
+
+
+PATH = _Path(path_type=Path)
+FILE = _Path(path_type=Path, dir_okay=False)
+FOLDER = _Path(path_type=Path, file_okay=False)
+OUT = _Out()
+LOCATION = _Path()  # as it was given: a path or a URL
 SEED = click.IntRange(0, 2**31 - 1)
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object, and nothing else.")
@@ -29,7 +64,7 @@ set_option = click.option("--set", "overrides", multiple=True, metavar="A.B=C", 
 dry_run_option = click.option("--dry-run", is_flag=True, help="Check everything, show the plan, start nothing.")
 seed_option = click.option("--seed", type=SEED, help="Seed of everything that is drawn.")
 measure_option = functools.partial(click.option, "--measure", "measures", multiple=True)
-out_option = functools.partial(click.option, "--out", type=FOLDER)
+out_option = functools.partial(click.option, "--out", type=_OutFolder())
 
 
 @dataclass(frozen=True)
@@ -46,7 +81,9 @@ class StudyOptions:
 
 def study_options(command: Command) -> Command:
     """Add the options of a command that runs a study, the fields of `StudyOptions`."""
-    location = click.option("--out", metavar="PLACE", help="Folder for the results, or a URL like s3://BUCKET/STUDY.")
+    location = click.option(
+        "--out", type=LOCATION, metavar="PLACE", help="Folder for the results, or a URL like s3://BUCKET/STUDY."
+    )
     address = click.option(
         "--address",
         metavar="ADDRESS",

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hybridtune.cli.options import answer, data_options, json_option, open_screen
+from hybridtune.cli.options import LOCATION, answer, data_options, json_option, open_screen
 from hybridtune.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,7 +21,9 @@ DEFAULT_MODEL = "google/madlad400-3b-mt"
 @click.option("--from", "source", metavar="CODE", help="Language to translate from; else the only one of a group.")
 @click.option("--pairs", metavar="PAIRS", help="In place of --to and --from: en-sw,de-sw,en-ha.")
 @click.option("--side", type=click.Choice(["queries", "passages", "both"]), default="both", show_default=True)
-@click.option("--out", required=True, metavar="FILE", help="File to write: .jsonl, .jsonl.gz or .parquet.")
+@click.option(
+    "--out", type=LOCATION, required=True, metavar="FILE", help="File to write: .jsonl, .jsonl.gz or .parquet."
+)
 @click.option("--engine", type=click.Choice(["ctranslate2", "transformers"]), help="Default: ctranslate2 if installed.")
 @click.option("--compute-type", metavar="TYPE", help="Default: int8 on a CPU, int8_float16 on a GPU.")
 @click.option("--beam", "beam_size", type=click.IntRange(1, 16), default=2, show_default=True, help="1: greedy.")

@@ -1,6 +1,6 @@
 """The checks of a search before anything starts: fields, bounds, conditions, points, contradictions."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -11,7 +11,7 @@ from hybridtune.config.search import Search
 from hybridtune.config.space import DATA_SET_WEIGHTS, corners, full_name, in_order, not_searchable, put_value
 from hybridtune.config.training import Train
 from hybridtune.config.validation import reason
-from hybridtune.errors import nearest
+from hybridtune.errors import InputError, nearest
 
 Parts = Mapping[str, Part]
 _SEED: TypeAdapter[int] = TypeAdapter(Seed, config=ConfigDict(strict=True))
@@ -27,8 +27,16 @@ def search_problems(search: Search, parts: Parts) -> list[str]:
     problems += [*_constraint_problems(search), *_fidelity_problems(search, parts), *_screening_problems(search, parts)]
     conditions = list(_condition_problems(search))
     if not problems and not conditions:
-        problems = [*_point_problems(search), *_clashes(search, parts)]
-    return [*problems, *(conditions or _schedules_without_end(search, parts))]
+        problems = [*_point_problems(search), *_of_corners(_clashes, search, parts)]
+    return [*problems, *(conditions or _of_corners(_schedules_without_end, search, parts))]
+
+
+def _of_corners(check: Callable[[Search, Parts], Iterator[str]], search: Search, parts: Parts) -> list[str]:
+    """Return the lines of a check of combinations of values, or that there are too many."""
+    try:
+        return list(check(search, parts))
+    except InputError as error:
+        return [str(error)]
 
 
 def _field_problems(search: Search, parts: Parts) -> Iterator[str]:

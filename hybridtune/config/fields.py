@@ -1,5 +1,6 @@
 """The sections of a study file but `search` and `train`: data, encoder, benchmarks, mix, resources; strict models."""
 
+import os
 import re
 from typing import Annotated, Any, Literal
 
@@ -17,27 +18,44 @@ from pydantic import (
 
 from hybridtune.config.hooks import Hook
 from hybridtune.config.languages import LANGUAGE, canonical_code, is_language
-from hybridtune.config.names import data_set_names
+from hybridtune.config.names import LONGEST_NAME, data_set_names
 
 Ratio = Annotated[float, Field(ge=0.0, le=1.0)]
 OpenRatio = Annotated[float, Field(gt=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 Weight = Annotated[float, Field(ge=0.0, le=1e9)]  # sums of products of them stay finite
 Held = Annotated[float, Field(gt=0.0, lt=0.5)]  # two such shares leave something to train on
-Count = Annotated[int, Field(ge=1)]
+# Upper bounds: what is beyond them is a slip of the pen, and would keep a dry run busy.
+Count = Annotated[int, Field(ge=1, le=100_000)]  # trials, workers, scores, and the like
+Steps = Annotated[int, Field(ge=1, le=10_000_000)]
+Place = Annotated[int, Field(le=2**31)]  # of a document
+Length = Annotated[int, Field(ge=4, le=131_072)]  # tokens
+Prefix = Annotated[str, Field(max_length=10_000)]
+Name = Annotated[str, Field(max_length=100)]  # a part of file names
+MOST_PARAMETERS = 2_000_000_000  # of the `tiny` encoder
 Auto = Literal["auto"]  # worked out from the machine or the cluster, before a study starts
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Language = Annotated[str, Field(pattern=LANGUAGE.pattern), AfterValidator(canonical_code)]
 A_LIST_IS_A_RANGE = BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)  # YAML has lists
 # A second part that begins as a language does, in lower case.
 _LANGUAGE_PAIR = re.compile(r"(.+?)-([a-z]{2,3}(?:[-_][A-Z0-9][A-Za-z0-9]*)*)")
-MixPair = Annotated[str, Field(pattern=LANGUAGE.pattern)]  # `de`, or `en-de`: query language first
+MixPair = Annotated[str, Field(max_length=100, pattern=LANGUAGE.pattern)]  # `de`, or `en-de`: query language first
+
+
+def _of_short_names(path: str) -> str:
+    """Check that a path can be one on some file system; a URL is left to what opens it."""
+    if "://" not in path and any(len(os.fsencode(part)) > LONGEST_NAME for part in path.split("/")):
+        raise ValueError(f"a name in the path has more than {LONGEST_NAME} bytes, the most that file systems take")
+    return path
+
+
+Location = Annotated[str, Field(min_length=1, max_length=4000), AfterValidator(_of_short_names)]  # a path or URL
 
 
 class Part(BaseModel):
     """A section of the study file: unknown keys are errors, values are not coerced."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 Format = Literal["groups", "pairs", "squad", "beir", "miracl", "ciral", "neuclir", "mmarco", "mrtydi", "clirmatrix"]
@@ -60,10 +78,10 @@ ColumnRole = Literal[
 class DataSet(Part):
     """One entry of `data.train`, and of the paths of the commands on data."""
 
-    path: str = Field(
+    path: Location = Field(
         description="a file, folder or glob of any known format, hf://datasets/OWNER/NAME, or what `reader` takes"
     )
-    name: Annotated[str, Field(pattern=r"^[^\W_][\w-]*$")] = Field(
+    name: Annotated[Name, Field(pattern=r"^[^\W_][\w-]*$")] = Field(
         default="", description="what mix.data_set_weights and tables call it; default: the end of its path"
     )
     reader: Hook | None = Field(
@@ -141,8 +159,10 @@ class Holdout(Part):
 class Data(Part):
     """The question-passage pairs to train on."""
 
-    train: list[DataSet] = Field(min_length=1, description="data sets: paths, or {path, name, format, language, ...}")
-    language_limits: dict[Language, Annotated[int, Field(ge=0)]] = Field(
+    train: list[DataSet] = Field(
+        min_length=1, max_length=1000, description="data sets: paths, or {path, name, format, language, ...}"
+    )
+    language_limits: dict[Language, Annotated[int, Field(ge=0, le=2**31)]] = Field(
         default={}, description="most training groups a language may have; 0 makes it zero-shot"
     )
     unseen_pairs: list[MixPair] = Field(
@@ -161,7 +181,7 @@ class Data(Part):
         default="error",
         description="where most texts of a language are in another one: refuse the study, or report it and go on",
     )
-    store: str | None = Field(default=None, description="folder of the token stores; default: the user's cache")
+    store: Location | None = Field(default=None, description="folder of the token stores; default: the user's cache")
 
     @field_validator("language_limits", mode="before")
     @classmethod
@@ -193,23 +213,43 @@ class Data(Part):
 class Tiny(Part):
     """The size of the `tiny` encoder, built on the spot."""
 
-    vocab_size: Count = Field(default=4000, description="word pieces of its tokenizer")
-    hidden_size: Count = Field(default=128, description="numbers of a vector")
-    layers: Count = Field(default=2, description="transformer layers")
-    heads: Count = Field(default=2, description="attention heads of a layer")
+    vocab_size: Annotated[int, Field(ge=100, le=1_000_000)] = Field(
+        default=4000, description="word pieces of its tokenizer"
+    )
+    hidden_size: Annotated[int, Field(ge=1, le=8192)] = Field(
+        default=128, description="numbers of a vector; a multiple of `heads`"
+    )
+    layers: Annotated[int, Field(ge=1, le=1000)] = Field(default=2, description="transformer layers")
+    heads: Annotated[int, Field(ge=1, le=1000)] = Field(default=2, description="attention heads of a layer")
+
+    @model_validator(mode="after")
+    def _such_an_encoder_can_be(self) -> "Tiny":
+        if self.hidden_size % self.heads:
+            raise ValueError(
+                f"hidden_size {self.hidden_size} is not a multiple of heads {self.heads}: every head takes an equal "
+                "part of the vector"
+            )
+        parameters = (self.vocab_size + 12 * self.layers * self.hidden_size) * self.hidden_size
+        if parameters > MOST_PARAMETERS:
+            raise ValueError(
+                f"vocab_size {self.vocab_size}, hidden_size {self.hidden_size} and layers {self.layers} make "
+                f"{parameters:,} parameters, and {MOST_PARAMETERS:,} is the most of an encoder that is built on the "
+                "spot; name a model"
+            )
+        return self
 
 
 class Encoder(Part):
     """The encoder shared by queries and passages."""
 
-    name: str = Field(default="tiny", description="a model folder, a hub name, or `tiny`")
+    name: Location = Field(default="tiny", description="a model folder, a hub name, or `tiny`")
     pooling: Literal["mean", "cls", "max", "weightedmean", "lasttoken", "mean_sqrt_len"] = Field(
         default="mean", description="how tokens become one vector"
     )
-    query_prefix: str = Field(default="query: ", description="put before each query")
-    passage_prefix: str = Field(default="passage: ", description="put before each passage")
-    query_length: Annotated[int, Field(ge=4)] = Field(default=96, description="tokens; longer queries are cut")
-    passage_length: Annotated[int, Field(ge=4)] = Field(default=160, description="tokens; longer passages are cut")
+    query_prefix: Prefix = Field(default="query: ", description="put before each query")
+    passage_prefix: Prefix = Field(default="passage: ", description="put before each passage")
+    query_length: Length = Field(default=96, description="tokens; longer queries are cut")
+    passage_length: Length = Field(default=160, description="tokens; longer passages are cut")
     trust_remote_code: bool = Field(default=False, description="whether a model may bring code of its own")
     tiny: Tiny = Field(default=Tiny(), description="size of the `tiny` encoder")
 
@@ -220,14 +260,14 @@ HELD_OUT_DEV, HELD_OUT_TEST = "holdout:dev", "holdout:test"
 class BenchmarkSource(Part):
     """A benchmark to score on, or a part of one."""
 
-    path: str = Field(
+    path: Location = Field(
         description="a file, folder or glob; `newsroom:dev` and `newsroom:test` are built in, `holdout:dev` and "
         "`holdout:test` the parts of `data.holdout`"
     )
     reader: Hook | None = Field(
         default=None, description="a function of yours, package.module:function: takes the path, returns a benchmark"
     )
-    documents: Annotated[tuple[int, int] | None, A_LIST_IS_A_RANGE] = Field(
+    documents: Annotated[tuple[Place, Place] | None, A_LIST_IS_A_RANGE] = Field(
         default=None, description="[first, after the last] document of the benchmark"
     )
     languages: list[Language] | None = Field(default=None, description="only these; null: all")
@@ -251,7 +291,8 @@ class BenchmarkSource(Part):
     @classmethod
     def _low_resource_is_of_the_study(cls, tree: Any) -> Any:
         if isinstance(tree, dict) and "low_resource" in tree:
-            given = f"low_resource: [{', '.join(map(str, tree['low_resource'] or ()))}]"
+            named = tree["low_resource"]
+            given = f"low_resource: [{', '.join(map(str, named if isinstance(named, list) else []))}]"
             raise ValueError(
                 f"low_resource: is one for the whole study; write {given} at the top of its file "
                 "(hybridtune evaluate: --set low_resource=[...])"
@@ -268,7 +309,9 @@ class BenchmarkSource(Part):
 class FewerThan(Part):
     """The languages of which there are few training pairs."""
 
-    fewer_than: Count = Field(description="question-passage pairs that have the language on either side")
+    fewer_than: Annotated[int, Field(ge=1, le=2**31)] = Field(
+        description="question-passage pairs that have the language on either side"
+    )
 
 
 LowResource = Annotated[
@@ -348,11 +391,11 @@ class Mix(Part):
 class Resources(Part):
     """The resources of one trial, and the number of trials at once. Numbers replace `auto` before a study starts."""
 
-    workers: Count | Auto = Field(
+    workers: Annotated[int, Field(ge=1, le=10_000)] | Auto = Field(
         default=1, description="Ray Train workers of a trial; the batch is split evenly. auto: one per GPU of a node"
     )
     cpus_per_worker: Count | Auto = Field(default=1, description="and threads; auto: what a node has for a worker")
-    gpus_per_worker: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] | Auto = Field(
+    gpus_per_worker: Annotated[float, Field(ge=0.0, le=1000.0)] | Auto = Field(
         default="auto", description="may be a part of one; auto: 1 where there are GPUs, else 0"
     )
     accelerator_type: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] | None = Field(

@@ -36,6 +36,12 @@ def parse_value(text: str, start: int, decoder: json.JSONDecoder = _DECODER) -> 
         value, end = decoder.raw_decode(text, start)
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None
+    except json.JSONDecodeError:
+        raise
+    except ValueError as error:
+        if "integer string conversion" in str(error):  # Python's own bound, against slow conversions
+            raise ValueError("a number of more than 4300 digits") from None
+        raise
     opening = text.count("[", start, end) + text.count("{", start, end)  # what most values have few of
     if opening > MOST_DEPTH and _depth_over(value, MOST_DEPTH):
         raise ValueError(_TOO_DEEP)
@@ -47,9 +53,9 @@ _TOO_DEEP = f"nested more than {MOST_DEPTH} deep"
 
 def _depth_over(value: Any, most: int) -> bool:
     level = [value]
-    for _ in range(most + 1):
-        inside = [one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list)]
-        level = [item for items in inside for item in items]
+    for _ in range(most):
+        inside = [item for one in level for item in (one.values() if isinstance(one, dict) else one)]
+        level = [item for item in inside if isinstance(item, dict | list)]
         if not level:
             return False
     return True

@@ -13,6 +13,7 @@ LEARNED_FILE_VALUES = "learned-file-values"  # and its training with the study f
 ENDING = ("linear", "cosine", "step")  # schedules that go to a final ratio
 SAME_VALUES = "same-values"  # the strongest fixed ratio, trained with the other values of the tuned trial
 FILE_VALUES = "file-values"  # the strongest fixed ratio, trained with the study file's own values
+LONGEST_NAME = 255  # bytes of a name that file systems take
 ORIGINS = ("native", "translated", "bitext")  # of a training pair: see `Corpus.origins`
 SOUP = "soup"  # the average of trainings' weights that is best on dev
 START = "start"  # the untrained encoder

@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, WithJsonSchema, field_validator
 
 from hybridtune.config.constraints import parse_constraint
-from hybridtune.config.fields import Count, Part
+from hybridtune.config.fields import Count, Part, Steps
 from hybridtune.config.hooks import HOOK_SCHEMA, check_form
 from hybridtune.config.space import Parameter, full_name, full_names, not_searchable
-from hybridtune.errors import InputError
+from hybridtune.errors import InputError, short_repr
 
 SAMPLERS = ["tpe", "cmaes", "gp", "nsga2", "nsga3", "random", "grid"]
 STORAGE_FILES = {"sqlite": "optuna.db", "journal": "optuna.log"}  # in the study folder
@@ -29,8 +29,8 @@ class EarlyStopping(Part):
         "not worse than the best of the arm at the same step, by a test over documents or topics, goes on",
     )
     metric: str | None = Field(default=None, description="metric by which trials are stopped; null: first objective")
-    grace_steps: Count | None = Field(default=None, description="no trial stops before; null: eval_steps")
-    reduction_factor: Annotated[float, Field(gt=1.0)] = Field(default=3.0, description="of asha")
+    grace_steps: Steps | None = Field(default=None, description="no trial stops before; null: eval_steps")
+    reduction_factor: Annotated[float, Field(gt=1.0, le=1e6)] = Field(default=3.0, description="of asha")
     min_trials: Count = Field(default=3, description="of median: trials that must have got that far")
     alpha: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
         default=0.05, description="of paired: chance that a trial as good as all others is stopped at any of its scores"
@@ -40,7 +40,7 @@ class EarlyStopping(Part):
 class Fidelity(Part):
     """A rung of the search: trials wait at it, and the best go on from their checkpoints."""
 
-    steps: Count = Field(description="steps after which the trials of an arm wait; a multiple of train.eval_steps")
+    steps: Steps = Field(description="steps after which the trials of an arm wait; a multiple of train.eval_steps")
     keep: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
         default=0.34, description="share of the arm's trials that goes on, by the objective at this step; rounded up"
     )
@@ -58,7 +58,9 @@ class WithinNoise(Part):
     """The end of an arm's search where its next trials are expected to gain less than noise."""
 
     ahead: Count = Field(default=5, description="further trials whose expected gain is asked for, together")
-    min_trials: Annotated[int, Field(ge=8)] = Field(default=10, description="trials of the arm before it can end")
+    min_trials: Annotated[int, Field(ge=8, le=100_000)] = Field(
+        default=10, description="trials of the arm before it can end"
+    )
 
 
 class Search(Part):
@@ -67,14 +69,18 @@ class Search(Part):
     objective: list[str] = Field(
         default=["balanced/AP"],
         min_length=1,
+        max_length=20,
         description="one metric, or several (a Pareto front); of a group of languages like multi/AP@unseen",
     )
     constraints: list[str] = Field(
         default=[],
+        max_length=100,
         description="what the best trial must meet: `multi/rank_distance <= 300`, or `mono/AP >= half-half - 0.005`, "
         "the metric of the best trial of a fixed ratio so far, by the first objective",
     )
-    trials: Count = Field(default=12, description="trials of each arm that is searched")
+    trials: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        default=12, description="trials of each arm that is searched"
+    )
     arms: Literal["searched", "rerun", "none"] = Field(
         default="searched",
         description="what the searched mixing ratio is compared with. searched: mono-only, half-half and cross-only, "
@@ -108,6 +114,7 @@ class Search(Part):
     )
     fidelities: list[Fidelity] = Field(
         default=[],
+        max_length=100,
         description="rungs of few steps before the whole training: all trials of an arm train to the first, the best "
         "go on to the next, and at last to train.max_steps",
     )
@@ -119,16 +126,18 @@ class Search(Part):
     time_budget: str | None = Field(
         default=None, description="like 90s, 30m, 2h, 1d: no new trial and no further step after it"
     )
-    step_budget: Count | None = Field(default=None, description="training steps of all trials together, at most")
-    repeat_best: Annotated[int, Field(ge=0)] = Field(
+    step_budget: Annotated[int, Field(ge=1, le=10**12)] | None = Field(
+        default=None, description="training steps of all trials together, at most"
+    )
+    repeat_best: Annotated[int, Field(ge=0, le=1000)] = Field(
         default=0, description="further seeds for every contestant, to tell gain from noise"
     )
-    soups: Annotated[int, Field(ge=0)] = Field(
+    soups: Annotated[int, Field(ge=0, le=1000)] = Field(
         default=0,
         description="averages of the weights of mono-only and cross-only at so many shares between them, scored after "
         "the search without training; may be raised when the study goes on",
     )
-    soup_trials: Annotated[int, Field(ge=0)] = Field(
+    soup_trials: Annotated[int, Field(ge=0, le=10_000)] = Field(
         default=0,
         description="further averages, of all contestants: the first of all alike, the others of shares that the "
         "sampler proposes; may be raised when the study goes on",
@@ -148,6 +157,7 @@ class Search(Part):
             "train.learning_rate": Parameter(loguniform=(1e-5, 1e-4)),
             "mix.sampling_exponent": Parameter(uniform=(0.0, 1.0)),
         },
+        max_length=100,
         description="what is searched: {field: range}",
     )
 
@@ -245,9 +255,9 @@ def seconds(budget: str) -> float:
     Raises:
         ValueError: it is not written like that, or is 0.
     """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", budget)
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)([smhd])", budget)
     if match is None or not float(match[1]):
-        raise ValueError(f"{budget!r} is no span of time; write it like 90s, 30m, 2h or 1d")
+        raise ValueError(f"{short_repr(budget)} is no span of time; write it like 90s, 30m, 2h or 1d")
     return float(match[1]) * SECONDS[match[2]]
 
 

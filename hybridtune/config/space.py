@@ -11,7 +11,7 @@ from pydantic import SerializerFunctionWrapHandler as Handler
 from hybridtune.config.fields import A_LIST_IS_A_RANGE, Mix, Part
 from hybridtune.config.names import short_name
 from hybridtune.config.training import Train
-from hybridtune.errors import nearest
+from hybridtune.errors import InputError, nearest
 
 Value = TypeVar("Value")
 Number = int | float  # `int` is also the name of a field
@@ -20,6 +20,7 @@ WholeNumbers = Annotated[tuple[int, int], A_LIST_IS_A_RANGE]
 Numbers = Annotated[tuple[float, float], A_LIST_IS_A_RANGE]
 RANGES = ("uniform", "loguniform", "int", "logint", "choice")
 MOST_VALUES = 10_000  # of a range that is still a list of values
+MOST_CORNERS = 500  # that are checked one by one
 
 
 class Parameter(Part):
@@ -31,12 +32,13 @@ class Parameter(Part):
     loguniform: Numbers | None = Field(default=None, description="[low, high]: a number, all magnitudes alike likely")
     int: WholeNumbers | None = Field(default=None, description="[low, high]: a whole number, both ends among them")
     logint: WholeNumbers | None = Field(default=None, description="[low, high]: a whole number, all magnitudes alike")
-    choice: list[Any] | None = Field(default=None, min_length=1, description="one of these values")
+    choice: list[Any] | None = Field(default=None, min_length=1, max_length=1000, description="one of these values")
     step: Number | None = Field(
         default=None, description="with uniform or int: only low, low + step, low + 2 step, ..."
     )
-    when: dict[str, list[Any]] = Field(
+    when: dict[str, Annotated[list[Any], Field(max_length=1000)]] = Field(
         default={},
+        max_length=100,
         description="{another searched field: value or list of values}: only searched in trials where that field has "
         "one of these values; in the others the field keeps its fixed value",
     )
@@ -256,6 +258,9 @@ def corners(space: Space, fields: Collection[str]) -> Iterator[dict[str, Any]]:
         fields: every combination of ends is yielded that a trial may get of the searched ones among these, and of what
             their ``when`` names. Fields that are not searched in it are left out: they keep their value.
 
+    Raises:
+        InputError: they are more than `MOST_CORNERS`.
+
     Example:
         >>> list(corners({"train.batch_size": Parameter(int=(8, 64))}, ["train.batch_size"]))
         [{'train.batch_size': 8}, {'train.batch_size': 64}]
@@ -268,6 +273,12 @@ def corners(space: Space, fields: Collection[str]) -> Iterator[dict[str, Any]]:
     for key in ends:
         for parent, values in space[key].when.items():
             ends[parent] += [value for value in values if value not in ends[parent]]
+    count = math.prod(len(values) for values in ends.values())
+    if count > MOST_CORNERS:
+        raise InputError(
+            f"search.space: {', '.join(ends)} make {count:,} combinations to check, and {MOST_CORNERS} "
+            "is the most; give fewer values, or a range in place of a choice"
+        )
     yield from _combinations(space, ends, {})
 
 

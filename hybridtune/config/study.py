@@ -16,6 +16,7 @@ from hybridtune.config.fields import (
     Encoder,
     LowResource,
     Mix,
+    Name,
     Part,
     Resources,
     Seed,
@@ -25,6 +26,7 @@ from hybridtune.config.search import Search, fill_variables
 from hybridtune.config.space import put_value
 from hybridtune.config.training import Train
 from hybridtune.config.validation import check, mistakes
+from hybridtune.config.yaml_limits import MOST_DEPTH
 from hybridtune.config.yaml_text import YAMLError, dump_yaml, parse_yaml, read_yaml_text, yaml_mistake, yaml_problem
 from hybridtune.errors import InputError
 
@@ -44,7 +46,7 @@ class Study(Part):
         (0.5, ['balanced/AP'])
     """
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = Field(description="what it is called")
+    name: Annotated[Name, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = Field(description="what it is called")
     seed: Seed = Field(default=0, description="seeds everything that is drawn")
     low_resource: LowResource = Field(
         default=[],
@@ -221,8 +223,8 @@ def apply_overrides(tree: dict[str, Any], overrides: Sequence[str], fields: Mapp
     """
     for override in overrides:
         key, equals, text = override.partition("=")
-        if not equals or not key:
-            raise InputError(f"--set {override}: write it as --set section.field=value")
+        if not equals or not key or key.count(".") > MOST_DEPTH:
+            raise InputError(f"--set {override[:200]}: write it as --set section.field=value")
         try:
             value = parse_yaml(text)
         except YAMLError as error:

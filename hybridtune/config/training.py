@@ -4,15 +4,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from hybridtune.config.fields import A_LIST_IS_A_RANGE, Count, Language, Part, Positive, Ratio
+from hybridtune.config.fields import A_LIST_IS_A_RANGE, Count, Language, Location, Part, Positive, Ratio, Steps
 from hybridtune.config.hooks import Hook
 
 
 class Train(Part):
     """One fit. Names are those of Hugging Face where they mean the same."""
 
-    batch_size: Annotated[int, Field(ge=2)] = Field(default=32, description="pairs in the global batch")
-    max_steps: Count = Field(default=300, description="steps of a training")
+    batch_size: Annotated[int, Field(ge=2, le=1_000_000)] = Field(default=32, description="pairs in the global batch")
+    max_steps: Steps = Field(default=300, description="steps of a training")
     learning_rate: Positive = Field(default=3e-5, description="of AdamW: linear warm-up, linear decay to 0")
     temperature: Positive = Field(default=0.05, description="divides the cosine")
     learn_temperature: bool = Field(default=False, description="train it, from `temperature` on")
@@ -33,16 +33,18 @@ class Train(Part):
         description="apart: passages that answer a query too never stand in its batch, and are masked among the hard "
         "negatives; ignored: they are drawn like all others, and are its negatives: false ones, which cost quality",
     )
-    negatives: Annotated[int, Field(ge=0)] = Field(
+    negatives: Annotated[int, Field(ge=0, le=1000)] = Field(
         default=1, description="hard negatives a pair is given, from those that the data has; 0 ignores them"
     )
     near_duplicate: Annotated[float, Field(gt=0.0, le=1.0)] | None = Field(
         default=None, description="a passage whose cosine with a query's own passage is over this is no negative of it"
     )
     matryoshka: list[Count] = Field(
-        default=[], description="widths, below the full one, at which the embedding is trained to be cut off"
+        default=[],
+        max_length=100,
+        description="widths, below the full one, at which the embedding is trained to be cut off",
     )
-    teacher: str | None = Field(
+    teacher: Location | None = Field(
         default=None,
         description="frozen encoder, any, used as it is published: a folder or hub name; null: the starting encoder",
     )
@@ -85,17 +87,21 @@ class Train(Part):
     layer_decay: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
         default=1.0, description="learning rate of a layer over that of the layer above it"
     )
-    freeze_layers: Annotated[int, Field(ge=0)] = Field(default=0, description="lowest layers that are not trained")
+    freeze_layers: Annotated[int, Field(ge=0, le=10_000)] = Field(
+        default=0, description="lowest layers that are not trained"
+    )
     freeze_dense: bool = Field(
         default=False, description="leave the Dense layers behind the pooling as they are; adapters always do"
     )
     embeddings: Literal["dense", "frozen"] = Field(
         default="dense", description="update the embeddings below the layers, or leave them as they are"
     )
-    lora_rank: Annotated[int, Field(ge=0)] = Field(default=0, description="train adapters of this rank; 0: everything")
+    lora_rank: Annotated[int, Field(ge=0, le=10_000)] = Field(
+        default=0, description="train adapters of this rank; 0: everything"
+    )
     lora_alpha: Positive | None = Field(default=None, description="scale of the adapters; null: twice the rank")
     lora_targets: list[str] | None = Field(
-        default=None, description="names of the linear layers that get adapters; null: all of them"
+        default=None, max_length=1000, description="names of the linear layers that get adapters; null: all of them"
     )
     ema: Annotated[float, Field(gt=0.0, lt=1.0)] | None = Field(
         default=None, description="decay of a running mean of the weights, which is then scored and exported"
@@ -103,12 +109,12 @@ class Train(Part):
     precision: Literal["auto", "float32", "tf32", "bf16"] = Field(
         default="auto", description="auto: bf16 where the hardware takes it, else float32 (tf32 on GPUs)"
     )
-    chunk_size: Count | None = Field(
+    chunk_size: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
         default=None, description="texts encoded at once, by cached gradients; null: the whole batch"
     )
     gradient_checkpointing: bool = Field(default=False, description="recompute layers for the gradient")
     compile: bool = Field(default=False, description="compile the encoder by torch.compile")
-    eval_steps: Count | None = Field(
+    eval_steps: Steps | None = Field(
         default=None,
         description="steps between two scores (and checkpoints); null: a third of max_steps, or a tenth in a study "
         "with a learned mix",

@@ -5,8 +5,9 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from hybridtune.errors import InputError, nearest
+from hybridtune.errors import InputError, nearest, short_repr
 
+_MOST_SHOWN = 50  # mistakes of one file
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -21,10 +22,12 @@ def check(model: type[Model], tree: dict[str, Any], source: str) -> Model:
 def mistakes(error: ValidationError, model: type[BaseModel], source: str) -> str:
     """Return the mistakes that pydantic found in a section, one a line, each with ``source`` and its field."""
     lines = []
-    for item in error.errors():
-        where = ".".join(str(step) for step in item["loc"] if step != "[key]")  # pydantic's mark of a wrong key
-        for line in reason(item, model).split("\n"):
+    for item in error.errors()[:_MOST_SHOWN]:
+        where = ".".join(str(step)[:80] for step in item["loc"] if step != "[key]")  # pydantic's mark of a wrong key
+        for line in reason(item, model).split("\n")[:_MOST_SHOWN]:
             lines.append(f"{source}: {where}: {line}" if where else f"{source}: {line}")
+    if error.error_count() > _MOST_SHOWN:
+        lines.append(f"{source}: and {error.error_count() - _MOST_SHOWN} more")
     return "\n".join(lines)
 
 
@@ -37,7 +40,7 @@ def reason(item: Any, root: type[BaseModel]) -> str:
         return "is missing"
     if kind == "value_error":
         return str(item["ctx"]["error"])
-    shown = f" (got {value!r})" if not isinstance(value, dict) else ""
+    shown = f" (got {short_repr(value)})" if not isinstance(value, dict) else ""
     message: str = item["msg"]
     return message[0].lower() + message[1:] + shown
 

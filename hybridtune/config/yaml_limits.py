@@ -94,8 +94,8 @@ class _Composer(Composer):  # type: ignore[misc]
             node = super().compose_node(parent, index)
             if event.anchor is not None:
                 self._anchored[node] = (self._values - before, self._deepest - self._depth)
-        if parent is not None and index is None and not isinstance(node, ScalarNode):
-            raise _refusal("a key is a list or a mapping; write a text", event)
+        if parent is not None and index is None:
+            _check_key(node, event)
         self._depth, self._deepest = self._depth - 1, max(above, self._deepest)
         return node
 
@@ -104,6 +104,14 @@ class _Composer(Composer):  # type: ignore[misc]
             raise _refusal(f"more than {MOST_VALUES} keys and values, aliases written out", event)
         if self._deepest > MOST_DEPTH:
             raise _refusal(f"nested more than {MOST_DEPTH} deep", event)
+
+
+def _check_key(node: Any, event: Any) -> None:
+    """Refuse a key that is no text: what is called by it would be found by no name."""
+    if not isinstance(node, ScalarNode):
+        raise _refusal("a key is a list or a mapping; write a text", event)
+    if str(node.tag).removeprefix(_CORE) not in ("str", "merge", "value"):
+        raise _refusal(f"the key {node.value[:40]!r} does not read as a text; put it in quotes", event)
 
 
 class _Checked:

@@ -29,6 +29,7 @@ from hybridtune.storage.files import write_atomically
 
 FILE = "plan.json"
 QUESTION_KINDS: tuple[Kind, ...] = ("mono", "cross")  # of batches of queries and passages
+_PAIRS_A_STEP = 100  # what a step costs beside its pairs, as pairs
 _PURPOSES = ((1, 3), (2, 4), (6, 7))  # seeds of the shares and queues of mono, cross and align batches
 
 
@@ -365,8 +366,14 @@ def _phase(seed: int, purpose: int) -> float:
     return int(_uniform(seed, purpose) * 2**20) / 2**20  # a short binary fraction keeps the sums of a schedule short
 
 
-def describe(plan: HybridPlan, steps: int) -> dict[str, Any]:
+def describe(plan: HybridPlan, steps: int, most_pairs: int | None = None) -> dict[str, Any]:
     """Describe what ``steps >= 1`` steps of a plan hold, requested and realised.
+
+    Args:
+        plan: the plan.
+        steps: of the training.
+        most_pairs: that are drawn for the table; None: all. Where they are fewer than there are, ``table_steps`` says
+            of how many first steps the table is.
 
     Returns:
         ``{"steps", "batch_size", "requested_ratio", "realised_ratio", "requested_align_share", "realised_align_share",
@@ -375,6 +382,7 @@ def describe(plan: HybridPlan, steps: int) -> dict[str, Any]:
         ``"segments"``, the plain values of those that begin within the steps.
     """
     segments = [asdict(one) for one in plan.segments if one.start < steps]
+    drawn = steps if most_pairs is None else min(steps, max(1, most_pairs // max(plan.batch_size, _PAIRS_A_STEP)))
     return {
         "steps": steps,
         "batch_size": plan.batch_size,
@@ -385,7 +393,8 @@ def describe(plan: HybridPlan, steps: int) -> dict[str, Any]:
         "left_out_of_mono": list(plan.left_out),
         "left_out_of_cross": list(plan.left_out_pairs),
         **({"segments": segments} if segments else {}),
-        "table": plan.table(steps),
+        **({"table_steps": drawn} if drawn < steps else {}),
+        "table": plan.table(drawn),
     }
 
 

@@ -12,7 +12,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from hybridtune.launch.yaml_lines import Document, YamlPath, mapping_of, schema_mistakes
+from hybridtune.errors import short_repr
+from hybridtune.launch.yaml_lines import MOST_NODES, Document, YamlPath, mapping_of, schema_mistakes
 from hybridtune.runtime.resources import NodeType, Shape
 
 _LONGEST_NAME = 47  # of a RayJob: what the operator adds must fit a Kubernetes name
@@ -31,7 +32,11 @@ _Mistakes = Iterator[tuple[YamlPath, str]]
 
 def ray_document(documents: Sequence[Document]) -> Document:
     """Return the RayCluster or RayJob of a valid file."""
-    return next(document for document in documents if document.tree.get("kind") in SCHEMAS)
+    return next(document for document in documents if _is_rays(document.tree))
+
+
+def _is_rays(tree: Mapping[str, Any]) -> bool:
+    return isinstance(tree.get("kind"), str) and tree["kind"] in SCHEMAS
 
 
 def cluster_spec(tree: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -63,7 +68,7 @@ def shape(spec: Mapping[str, Any]) -> Shape:
 
 def mistakes(documents: Sequence[Document]) -> Iterator[str]:
     """Yield everything that is wrong with a KubeRay file, one line each."""
-    ours = [document for document in documents if document.tree.get("kind") in SCHEMAS]
+    ours = [document for document in documents if _is_rays(document.tree)]
     if len(ours) != 1:
         document = documents[0] if not ours else ours[1]
         count = f"{len(ours)} of them" if ours else "none"
@@ -71,7 +76,7 @@ def mistakes(documents: Sequence[Document]) -> Iterator[str]:
             (), f"a file for KubeRay has one RayCluster or RayJob of ray.io/v1, this one has {count}"
         )
     for document in documents:
-        if document.tree.get("kind") in SCHEMAS:
+        if _is_rays(document.tree):
             wrong = [*schema_mistakes(document, document.tree, SCHEMAS[document.tree["kind"]])]
             yield from wrong
             found = iter(()) if wrong else _of_ray(document.tree)
@@ -95,10 +100,14 @@ def notices(documents: Sequence[Document]) -> list[str]:
 
 def quantity(value: Any) -> float:
     """Return a Kubernetes quantity, ``500m`` or ``4Gi``, as a number. Raises ValueError for anything else."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([a-zA-Z]*)", str(value))
+    found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,15})?)([a-zA-Z]*)", str(value))
     if found is None or found[2] not in ("", *_UNITS):
-        raise ValueError(f"{value!r} is not a Kubernetes quantity")
+        raise ValueError(_not_a_quantity(value))
     return float(found[1]) * _UNITS.get(found[2], 1.0)
+
+
+def _not_a_quantity(value: Any) -> str:
+    return f"{short_repr(value)} is not a Kubernetes quantity"
 
 
 def _containers(template: Any) -> list[Any]:
@@ -170,7 +179,10 @@ def _cluster(spec: Mapping[str, Any], at: YamlPath) -> _Mistakes:
     for index, group in enumerate(spec["workerGroupSpecs"]):
         path, name = (*at, "workerGroupSpecs", index), group["groupName"]
         least, most, now = group.get("minReplicas", 0), group["maxReplicas"], group.get("replicas", 0)
-        if not least <= most:
+        pods = max(most, now) * group.get("numOfHosts", 1)
+        if pods > MOST_NODES:
+            yield path, f"{pods} pods: {MOST_NODES} at most"
+        elif not least <= most:
             yield (*path, "minReplicas"), f"{least} is more than maxReplicas {most}"
         elif not least <= now <= most:
             yield (*path, "replicas"), f"{now} is not from minReplicas {least} to maxReplicas {most}"
@@ -197,6 +209,11 @@ def _pod(path: YamlPath, group: Mapping[str, Any], version: Any) -> _Mistakes:
     resources = mapping_of(containers[0].get("resources"))
     limits, requests = mapping_of(resources.get("limits")), mapping_of(resources.get("requests"))
     both = {**requests, **limits}
+    try:
+        _sizes(group)
+    except ValueError as error:
+        if str(error) not in map(_not_a_quantity, both.values()):  # else it is told at its own line
+            yield path[:-1], f"its CPUs or GPUs: {error}"
     for name, value in both.items():
         try:
             quantity(value)

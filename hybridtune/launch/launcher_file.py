@@ -12,8 +12,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from hybridtune.errors import nearest
-from hybridtune.launch.yaml_lines import Document, YamlPath, mapping_of, schema_mistakes
+from hybridtune.errors import nearest, short_repr
+from hybridtune.launch.yaml_lines import MOST_NODES, Document, YamlPath, mapping_of, schema_mistakes
 from hybridtune.runtime import ray_private
 from hybridtune.runtime.launcher_shape import ray_starts
 
@@ -21,6 +21,7 @@ LOCAL_NODES = "hybridtune.launch.local_nodes.Provider"  # its head is started he
 IDLE_MINUTES = 5.0  # Ray's own default
 _PROVIDERS = ("aws", "gcp", "azure", "local", "external", "aliyun", "vsphere", "spark", "fake_multinode", "readonly")
 _RAY_VERSION = re.compile(r"(?<![\w/-])ray(?:\[[\w,-]*\])?==([\w.]+)|\brayproject/ray(?:-ml)?:(\d+\.\d+\.\d+)")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _OPTIONS = {  # of `ray start`, without which a node would not join
     "head_start_ray_commands": {"--head": "", "--autoscaling-config": "=~/ray_bootstrap_config.yaml"},
@@ -79,7 +80,9 @@ def _schema(document: Document) -> Iterator[str]:
 
 def _provider(tree: Mapping[str, Any]) -> _Mistakes:
     provider = _provider_of(tree)
-    kind = provider.get("type")
+    kind, name = provider.get("type"), tree.get("cluster_name")
+    if isinstance(name, str) and not _NAME.fullmatch(name):  # Ray puts it into shell commands
+        yield ("cluster_name",), f"{short_repr(name)}: letters, digits, ., _ and -, at most 63, a letter or digit first"
     if isinstance(kind, str) and kind not in _PROVIDERS:
         kube = kind in ("kuberay", "kubernetes")
         hint = "; a KubeRay file has apiVersion and kind" if kube else nearest(kind, _PROVIDERS)
@@ -108,15 +111,15 @@ def _node_types(tree: Mapping[str, Any]) -> _Mistakes:
     head = tree.get("head_node_type")
     if head is None:
         yield (), "head_node_type is missing: name one of available_node_types"
-    elif head not in types:
-        yield ("head_node_type",), f"{head!r} is not in available_node_types" + nearest(head, types)
+    elif not isinstance(head, str) or head not in types:
+        yield ("head_node_type",), f"{head!r} is not in available_node_types" + nearest(str(head), types)
     total, limit = 0, tree.get("max_workers")
     for name, node in types.items():
         path: YamlPath = ("available_node_types", name)
         least, most = node.get("min_workers", 0), node.get("max_workers")
         for key in ("min_workers", "max_workers"):
-            if isinstance(node.get(key), int) and node[key] < 0:
-                yield (*path, key), f"{node[key]} nodes: 0 or more"
+            if isinstance(node.get(key), int) and not 0 <= node[key] <= MOST_NODES:
+                yield (*path, key), f"{node[key]} nodes: 0 to {MOST_NODES}"
         if isinstance(least, int) and isinstance(most, int) and least > most:
             yield (*path, "min_workers"), f"{least} is more than its max_workers {most}"
         total += least if isinstance(least, int) else 0
@@ -124,6 +127,8 @@ def _node_types(tree: Mapping[str, Any]) -> _Mistakes:
             hint = "; CPU: 0 keeps trials off the head" if name == head else ""
             cpu = "say CPU (and GPU) of a node, like {CPU: 8, GPU: 1}: hybridtune works out offline what fits"
             yield (*path, "resources"), cpu + hint
+    if isinstance(limit, int) and limit > MOST_NODES:
+        yield ("max_workers",), f"{limit} nodes: at most {MOST_NODES}"
     if isinstance(limit, int) and total > limit:
         yield ("max_workers",), f"{limit} is less than the node types' min_workers together, {total}"
 

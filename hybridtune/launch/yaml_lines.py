@@ -16,6 +16,7 @@ from ruamel.yaml.scalarstring import FoldedScalarString, LiteralScalarString
 from hybridtune.config.yaml_text import YAMLError, read_yaml_text, yaml_documents, yaml_mistake
 from hybridtune.errors import InputError, nearest
 
+MOST_NODES = 10_000  # of a cluster
 YamlPath = tuple[str | int, ...]  # keys and indices from the root of a document
 _KINDS = {
     "object": "a mapping",

@@ -10,13 +10,13 @@ Source: sentence-transformers 6.2, ``base/model.py``, ``base/modules/{transforme
 
 import functools
 import itertools
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from posixpath import join
 from typing import Any
 
+from hybridtune.config.json_text import parse_json
 from hybridtune.errors import InputError, model_not_loaded
 
 TRAINING_TEXTS = "training_texts.npz"  # hashes of the texts that a model was trained on
@@ -110,7 +110,7 @@ class Repository:
         if file is None:
             return None
         try:
-            return json.loads(file.read_text(encoding="utf-8"))
+            return parse_json(file.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise InputError(f"{self.name}/{path}: not readable JSON: {' '.join(str(error).split())}") from None
 

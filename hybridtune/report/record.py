@@ -3,7 +3,6 @@
 `read_record` reads it, while the study runs and after; the tables and charts of the report take it from here.
 """
 
-import json
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -12,6 +11,7 @@ from typing import Any, Literal
 
 import optuna
 
+from hybridtune.config.json_text import parse_json
 from hybridtune.config.names import FIXED_ARMS, LEARNED, TUNED
 from hybridtune.config.search import STORAGE_FILES
 from hybridtune.config.study import Study, load_study
@@ -233,7 +233,7 @@ def _read_history(file: Path) -> list[dict[str, float]]:
     entries: dict[float, dict[str, float]] = {}
     for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else []:
         try:
-            entry = json.loads(line)
+            entry = parse_json(line)
             entries[entry["step"]] = entry
         except (ValueError, KeyError, TypeError):
             continue  # the last line may be half written: the study runs
@@ -255,7 +255,7 @@ def _open_optuna_study(study: Study, folder: Path, notes: list[str]) -> optuna.S
 
 def _read_json(file: Path) -> dict[str, Any] | None:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = parse_json(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:

@@ -11,6 +11,7 @@ from hybridtune.errors import InputError
 
 Start = tuple[dict[str, Any], str]  # values, and how they were proposed
 Space = Mapping[str, Parameter]
+_LARGEST_GRID = 10**15  # combinations, of which as many are drawn as there can be trials
 
 
 def first_values(study: Study, space: Space, fixed: Mapping[str, Any]) -> list[Start]:
@@ -33,8 +34,15 @@ def first_values(study: Study, space: Space, fixed: Mapping[str, Any]) -> list[S
     found: list[Start] = [(point, "point") for point in study.search.points]
     if study.search.sampler == "grid":
         found += [(point, "grid") for point in _grid(study, space)]
-    values = [point for point, _ in found]
-    return [one for index, one in enumerate(found) if one[0] not in values[:index]][: study.search.trials]
+    once: dict[tuple[Any, ...], Start] = {}
+    for start in found:
+        once.setdefault(_key(start[0]), start)
+    return list(once.values())[: study.search.trials]
+
+
+def _key(values: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return what is equal for equal values, 1 and 1.0 among them."""
+    return tuple((name, repr(one) if isinstance(one, list | dict) else one) for name, one in sorted(values.items()))
 
 
 def _file_values(study: Study, space: Space, fixed: Mapping[str, Any]) -> dict[str, Any]:
@@ -62,6 +70,11 @@ def _grid(study: Study, space: Space) -> list[dict[str, Any]]:
     """Return combinations of the grid in a seeded order: all, or as many as there can be trials."""
     axes = {name: parameter.values() or [] for name, parameter in space.items()}
     size = math.prod(len(values) for values in axes.values())
+    if size > _LARGEST_GRID:
+        raise InputError(
+            f"search.sampler grid: the space has {size:.3g} combinations, and {_LARGEST_GRID:.0e} is the most; search "
+            "fewer fields or values, or choose another sampler"
+        )
     wanted, points = study.search.trials + len(study.search.points), []
     for cell in random.Random(study.seed).sample(range(size), min(size, wanted)):
         point = {}

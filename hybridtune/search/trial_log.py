@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
+from hybridtune.config.json_text import parse_json
 from hybridtune.config.study import Study
 from hybridtune.search.racing import keep_shares
 from hybridtune.search.trial import trial_name, trial_values
@@ -152,8 +153,8 @@ def read_reports(trial: Path) -> list[dict[str, Any]]:
     file = trial / REPORTS
     reports = []
     for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else []:
-        with contextlib.suppress(json.JSONDecodeError):  # the process was killed while it wrote
-            reports.append(json.loads(line))
+        with contextlib.suppress(ValueError):  # the process was killed while it wrote
+            reports.append(parse_json(line))
     return reports
 
 

@@ -1,8 +1,8 @@
 """The format of a study folder, which says which version of hybridtune can go on with it or read it."""
 
-import json
 from pathlib import Path
 
+from hybridtune.config.json_text import parse_json
 from hybridtune.errors import InputError
 from hybridtune.storage.files import exists, join, read_file
 
@@ -18,7 +18,7 @@ def check_format(location: str | Path, shown: str | None = None) -> None:
     if not exists(join(str(location), "study.yaml")):
         return
     try:
-        found = json.loads(read_file(join(str(location), ENVIRONMENT)) or b"{}").get("format", 1)
+        found = parse_json(read_file(join(str(location), ENVIRONMENT)) or b"{}").get("format", 1)
     except (ValueError, AttributeError):  # no JSON, or no mapping
         found = "unknown"
     if found == FORMAT:

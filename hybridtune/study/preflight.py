@@ -13,7 +13,7 @@ from hybridtune.callbacks import StudyCallback
 from hybridtune.config.fields import HELD_OUT_DEV, Encoder, FewerThan
 from hybridtune.config.hooks import load_hook
 from hybridtune.config.names import ENDING, FIXED_ARMS, LEARNED
-from hybridtune.config.space import DATA_SET_WEIGHTS, corners
+from hybridtune.config.space import DATA_SET_WEIGHTS, Parameter, corners
 from hybridtune.config.study import Study
 from hybridtune.data.corpus import Corpus
 from hybridtune.data.holdout import Part
@@ -47,6 +47,7 @@ from hybridtune.train.plan import make_plan
 _OF_RATIOS = ("mix.mixing_ratio", "mix.final_ratio", "mix.schedule")
 _OF_MIX = (*_OF_RATIOS, "mix.cross_batch", "mix.align_share", "mix.weights")
 _OF_TRAIN = ("train.batch_size", "train.teacher_languages", "train.answer_sets")
+_SHARES = ("mix.mixing_ratio", "mix.final_ratio", "mix.align_share")
 _WEIGHTS = (f"{DATA_SET_WEIGHTS}.", "mix.translated_weight", "mix.bitext_weight")
 
 
@@ -179,7 +180,7 @@ def _divided_by_workers(study: Study) -> int:
 
 def _extremes(study: Study) -> Iterator[dict[str, Any]]:
     """Yield the values of the plan at which a batch could turn out impossible: if these work, all between do."""
-    space = study.search.space
+    space = {name: _one_of_each_kind(one) if name in _SHARES else one for name, one in study.search.space.items()}
     never = [name for name in space if name.startswith(_WEIGHTS) and not all(space[name].ends())]
     found = list(corners(space, (*_OF_MIX, *_OF_TRAIN, *never)))
     if study.search.arms != "none":
@@ -190,6 +191,14 @@ def _extremes(study: Study) -> Iterator[dict[str, Any]]:
         for values in found:
             yield {key: value for key, value in values.items() if key not in _OF_RATIOS} | {"mix.schedule": LEARNED}
     yield from found
+
+
+def _one_of_each_kind(share: Parameter) -> Parameter:
+    """Return a choice of shares with one of each that `_demand` tells apart: none, 0, 1, and what lies between."""
+    if share.choice is None:
+        return share
+    kinds = {None if value is None else (value > 0, value < 1): value for value in share.choice}
+    return share.model_copy(update={"choice": list(kinds.values())})
 
 
 def _demand(study: Study) -> tuple[object, ...]:

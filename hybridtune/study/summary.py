@@ -27,6 +27,7 @@ from hybridtune.study.leak_guard import leak_counts, leak_lines
 from hybridtune.study.preflight import Preflight
 from hybridtune.study.teachers import projected_width, taught_trials
 
+MOST_PAIRS = 4_000_000  # that are drawn to count them, in about 3 seconds
 _FEW_CHANGES = 4  # of a learned mix: below, its ratio is still on its way when the training ends
 
 
@@ -79,7 +80,7 @@ def describe_plan(preflight: Preflight) -> dict[str, Any]:
         "low_resource": low_resource_pairs(preflight),
         "leaks": leak_counts(preflight.guarded.report),
         "objectives": dict(preflight.goals),
-        "plan": describe(preflight.plan, study.train.max_steps),
+        "plan": describe(preflight.plan, study.train.max_steps, MOST_PAIRS),
         "notices": notices(preflight),
         "screened": screened_trials(study),
         "trials": expected_trials(study),

@@ -1,11 +1,11 @@
 """The translations that were left out, by the translator's reports beside the training files: for the model card."""
 
 import glob
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from hybridtune.config.json_text import parse_json
 from hybridtune.storage.files import is_remote, local_path
 
 REPORT = ".report.json"  # after the name of the file that `hybridtune translate` wrote
@@ -19,7 +19,7 @@ def dropped_translations(paths: Iterable[str]) -> dict[str, int]:
     found: Counter[str] = Counter()
     for report in {report for path in paths if not is_remote(path) for report in _reports(path)}:
         try:
-            content = json.loads(report.read_text(encoding="utf-8"))
+            content = parse_json(report.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             continue
         if (

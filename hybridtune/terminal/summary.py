@@ -38,11 +38,16 @@ def show_plan(preflight: Preflight, described: Mapping[str, Any], screen: Screen
     )
 
 
+def _steps_of_table(study: Study, plan: Mapping[str, Any]) -> str:
+    steps, counted = study.train.max_steps, plan.get("table_steps")
+    return f"{steps} steps" if counted is None else f"the first {counted} of {steps} steps"
+
+
 def show_batches(preflight: Preflight, plan: Mapping[str, Any], screen: Screen) -> None:
     """Print the batches of the fixed values, as `describe` describes their plan."""
     mix = preflight.study.mix
     screen.console.print(
-        plain_table(plan["table"], f"batches of the fixed values, {preflight.study.train.max_steps} steps")
+        plain_table(plan["table"], f"batches of the fixed values, {_steps_of_table(preflight.study, plan)}")
     )
     screen.line(f"mixing ratio requested {plan['requested_ratio']:.4g}, realised {plan['realised_ratio']:.4f}")
     if mix.align_share:

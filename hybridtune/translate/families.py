@@ -1,13 +1,13 @@
 """Families of translation models, and how each is told its languages: read from its tokenizer, no table by hand."""
 
 import contextlib
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hybridtune.config.json_text import parse_json
 from hybridtune.config.languages import canonical_code, is_language
 from hybridtune.errors import InputError
 
@@ -68,7 +68,7 @@ def recognise(folder: Path, name: str) -> Family:
 
 def _setting(file: Path, key: str) -> Any:
     with contextlib.suppress(OSError, ValueError):
-        return json.loads(file.read_text(encoding="utf-8")).get(key)
+        return parse_json(file.read_text(encoding="utf-8")).get(key)
     return None
 
 

@@ -47,7 +47,7 @@ def test_equal_texts_of_two_languages_are_two_passages(groups_file):
 
 def test_native_files_that_are_no_benchmark(groups_file):
     path = groups_file([*ROWS, {"group_id": "4", "queries": {"en": "when?"}, "passages": {}}])
-    assert error(path) == f"{path}: query of group '4' has no relevant passage"
+    assert error(path) == f"{path}:{len(ROWS) + 1}: passages is empty: nothing answers the queries of group '4'"
     path = groups_file([*ROWS, {"group_id": "1", "queries": {"en": "when?"}, "passages": {"en": "now"}}])
     assert error(path) == f"{path}: query id '1:en' occurs 2 times; ids must be unique"
     for side in ("queries", "passages"):

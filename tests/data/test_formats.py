@@ -148,6 +148,10 @@ WRONG_ROWS = {
     '{"group_id": "1"}': "queries must be an object of language: text (got None)",
     '{"group_id": "1", "passages": {"en": "x"}}': "queries must be an object of language: text (got None)",
     '{"group_id": "1", "queries": {}}': "passages must be an object of language: text (got None)",
+    '{"group_id": "1", "queries": {"en": "who?"}, "passages": {}}': (
+        "passages is empty: nothing answers the queries of group '1'"
+    ),
+    '{"group_id": "1", "queries": ' + "[" * 101 + "]" * 101 + "}": "broken JSON: nested more than 100 deep",
     '{"group_id": "1", "queries": "who?", "passages": {}}': "queries must be an object of language: text (got 'who?')",
     '{"group_id": "1", "queries": {"en": " "}, "passages": {}}': (
         "queries.en must be a text that is not empty (got ' ')"

@@ -189,6 +189,14 @@ def test_the_table_counts_kinds_pairs_and_data_sets(data_weights, cross_batch):
         assert row["epochs"] == round(len(visited) / there.sum(), 3)
 
 
+def test_the_table_of_a_long_training_counts_its_first_steps_and_says_so():
+    one, steps = plan(WITH_BITEXT, align_share=0.3, mixing_ratio=0.8), 10**7
+    long = describe(one, steps, most_pairs=400)
+    assert (long["steps"], long["table_steps"], long["table"]) == (steps, 4, one.table(4))
+    assert (long["requested_ratio"], long["realised_ratio"]) == (one.requested_ratio(steps), one.realised_ratio(steps))
+    assert describe(one, 4, most_pairs=400) == describe(one, 4)
+
+
 def test_the_written_plan_is_the_described_one(tmp_path):
     one = plan(WITH_BITEXT, align_share=0.3, data_weights={"a": 1.0, "b": 2.0}, mixing_ratio=0.8)
     write_plan(one, 50, tmp_path)

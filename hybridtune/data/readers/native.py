@@ -59,6 +59,8 @@ def parse_group(row: Any, where: str) -> Group:
     if row.get("queries") is None and isinstance(row.get("passages"), dict) and len(row["passages"]) > 1:
         row = {**row, "queries": {}}  # bitext; one passage alone is a line whose queries have another name
     queries, passages = (_texts(row.get(side), f"{where}: {side}") for side in ("queries", "passages"))
+    if queries and not passages:
+        raise InputError(f"{where}: passages is empty: nothing answers the queries of group {group_id!r}")
     negatives = _negatives(row.get("negatives"), passages, where)
     margins = _margins(row.get("margins"), passages, negatives, where)
     translated = _translated(row.get("translated"), {"queries": queries, "passages": passages}, where)
