@@ -24,7 +24,7 @@ ROWS = [
     {"group_id": "2", "document_id": "d2", "queries": {"en": "kāpēc?"}, "passages": {"de": "darum"}},
     {"group_id": "3", "document_id": "d2", "queries": {}, "passages": {"de": "darum"}},
 ]
-OPTIONAL = {"negatives": {}, "translated": {}, "translation": {}}
+OPTIONAL = {"negatives": {}, "margins": {}, "translated": {}, "translation": {}}
 ROWS = [OPTIONAL | row for row in ROWS]
 
 
