@@ -112,7 +112,7 @@ WRONG_STUDY = {
     ),
     "query without relevant passage": (
         ["benchmarks.dev.path={here}/unanswered.jsonl"],
-        "{here}/unanswered.jsonl: query of group '0' has no relevant passage",
+        "{here}/unanswered.jsonl:1: passages is empty: nothing answers the queries of group '0'",
     ),
     "objective": (
         ["search.objective=multi/rank_distance_", "benchmarks.dev.path={here}/both.jsonl"],
