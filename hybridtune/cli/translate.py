@@ -71,7 +71,9 @@ def translate(
     from hybridtune.terminal.translation import show_estimate, translation_summary
     from hybridtune.translate.run import TranslateOptions, translate
 
-    settings = evaluation_options(encoder, "", overrides, parts=("encoder",)).encoder if encoder is not None else None
+    settings = None
+    if encoder is not None:  # nothing is scored: the path stands in for a benchmark's
+        settings = evaluation_options(encoder, data_sets[0].path, overrides, parts=("encoder",)).encoder
     options = TranslateOptions(wanted=wanted, thresholds=thresholds, encoder=settings, **given)
     screen = open_screen(as_json)
     result = translate(data_sets, options, screen)

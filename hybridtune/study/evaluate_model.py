@@ -82,7 +82,7 @@ def evaluation_options(
     name = str(best) if study is not None else model or ""
     if name == "tiny":
         raise InputError("tiny is built by a study; evaluate takes a model folder, a name or a study folder")
-    tree: dict[str, Any] = {"encoder": {"name": name}, "benchmark": {"path": benchmark}}
+    tree: dict[str, Any] = {"encoder": {"name": name} if name else {}, "benchmark": {"path": benchmark}}
     if study is not None:
         check_format(study)
         tree["low_resource"] = _low_resource(study)

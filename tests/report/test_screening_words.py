@@ -101,22 +101,22 @@ def test_the_table_has_a_training_a_row_with_the_trial_of_the_same_values():
     assert screening_table(STUDY, None, [], trials) is None
 
 
-def test_the_page_shows_it_and_a_screening_that_runs(finished_study):
-    text = (finished_study / "study.yaml").read_text(encoding="utf-8")
+def test_the_page_shows_it_and_a_screening_that_runs(study_copy):
+    text = (study_copy / "study.yaml").read_text(encoding="utf-8")
     assert "screening: null" in text
-    assert "The screening, on the dev benchmark" not in page(read_record(finished_study))
+    assert "The screening, on the dev benchmark" not in page(read_record(study_copy))
     asked = "screening: {layers: 1, trials: 3, keep: 1}"
-    (finished_study / "study.yaml").write_text(text.replace("screening: null", asked), encoding="utf-8")
-    (finished_study / SCREENING).mkdir()
+    (study_copy / "study.yaml").write_text(text.replace("screening: null", asked), encoding="utf-8")
+    (study_copy / SCREENING).mkdir()
     screened, _ = both([0.4, 0.3], [0, 0])
     screened[1].status = "running"
-    write_running(finished_study / SCREENING, screened[1:])
-    (finished_study / "result.json").unlink()
-    record = read_record(finished_study)
+    write_running(study_copy / SCREENING, screened[1:])
+    (study_copy / "result.json").unlink()
+    record = read_record(study_copy)
     assert (record.state, record.screening) == ("running", None)
     assert [one.id for one in record.screened] == ["screened-0001"]
-    write_screening(finished_study, Screening(1, 2, {"tuned": {}}))
-    record = read_record(finished_study)
+    write_screening(study_copy, Screening(1, 2, {"tuned": {}}))
+    record = read_record(study_copy)
     assert "The screening, on the dev benchmark" in page(record)
     cells = {row[0]: row[1:] for row in requested_vs_realised(record).rows}
     assert cells["screened trainings"] == ["3 an arm, of 1 layers", "1 running; 12 steps"]
