@@ -103,7 +103,7 @@ def test_two_builds_give_the_same_bytes(ray_here, small_store, small_tree, tmp_p
     monkeypatch.setattr(corpus_module, "BLOCK_TEXTS", 50)  # of another size than before: the work is cut otherwise
     again = build_store(tmp_path, recipe_of(small_tree()))
     names = [file.relative_to(again.path) for file in again.path.rglob("*.npy")]
-    assert len(names) == 13
+    assert len(names) == 14
     for name in [*names, "tokenizer.json"]:
         assert (again.path / name).read_bytes() == (small_store.path / name).read_bytes()
 
@@ -133,7 +133,7 @@ def test_the_store_keeps_the_corpus(small_store, small_study):
     assert kept.translations == surveyed.translations
     for name in vars(kept).keys() - {"languages", "translations"}:
         assert getattr(kept, name).dtype == getattr(surveyed, name).dtype
-        assert (getattr(kept, name) == getattr(surveyed, name)).all()
+        np.testing.assert_array_equal(getattr(kept, name), getattr(surveyed, name))  # NaN: a margin that is not known
     assert kept.most_negatives() == 2
 
 
