@@ -166,7 +166,7 @@ def test_the_same_command_goes_on_to_the_end(finished, result, interrupted):
     assert finished.returncode == 0, finished.stderr
     assert finished.stdout.count("\n") == 1  # one JSON object and nothing else
     told = {"study", "objective", "best", "trials", "front", "test", "model", "repeats", "headline", "report"}
-    told |= {"contestants", "contestant_scores", "reference", "soups", "ended", "constraints"}
+    told |= {"contestants", "contestant_scores", "reference", "soups", "ended", "constraints", "screening"}
     assert told == result.keys()
     kept = {row["id"]: row for row in interrupted.rows}
     assert {trial["id"]: trial for trial in result["trials"] if trial["id"] in kept} == kept  # not trained again
