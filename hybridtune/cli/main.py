@@ -25,7 +25,7 @@ from hybridtune.cli.options import (
 )
 from hybridtune.cli.translate import translate
 from hybridtune.errors import HybridtuneError, InputError
-from hybridtune.runtime.termination import Terminated, sigterm_raises
+from hybridtune.runtime.termination import sigterm_raises, was_terminated
 from hybridtune.storage.places import check_out
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ def main() -> None:
         click.echo(f"hybridtune: {error}", err=True)
         sys.exit(2 if isinstance(error, InputError) else 1)
     except (click.Abort, KeyboardInterrupt) as stop:
-        ended = isinstance(stop.__cause__, Terminated)  # click turns what interrupts a command into an Abort of its own
+        ended = was_terminated(stop.__cause__)  # click turns what interrupts a command into an Abort of its own
         what = "ended by SIGTERM" if ended else "interrupted"
         click.echo(
             f"hybridtune: {what}; what was done is kept in --out: the same command with the same --out goes on",

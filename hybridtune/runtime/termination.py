@@ -6,6 +6,8 @@ import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
+_came = threading.Event()  # SIGTERM, in the last `sigterm_raises`
+
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM came. Whatever handles Ctrl-C handles it, too."""
@@ -31,14 +33,21 @@ def sigterm_raises() -> Iterator[Callable[[], None]]:
         return
 
     def end(number: int, frame: FrameType | None) -> None:
+        _came.set()
         raise Terminated
 
     def set_handler() -> None:
         signal.signal(signal.SIGTERM, end)
 
     before = signal.getsignal(signal.SIGTERM)
+    _came.clear()
     set_handler()
     try:
         yield set_handler
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def was_terminated(error: BaseException | None) -> bool:
+    """Return whether SIGTERM is what raised an error; Ray makes a plain `KeyboardInterrupt` of a `Terminated`."""
+    return isinstance(error, Terminated) or _came.is_set()

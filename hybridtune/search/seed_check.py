@@ -163,25 +163,12 @@ def compare_seeds(
     figures = {name: {metric: _by_seed(row, ran[name], metric) for metric in metrics} for name, row in who.items()}
 
     def versus(one: str, other: str) -> dict[str, Any]:
-        found = {
-            metric: _versus(metric, figures[other][metric], figures[one][metric], queries[other], queries[one], unit)
-            for metric in metrics
-        }
-        _judge(found)
-        return found
+        a, b = (figures[other], queries[other]), (figures[one], queries[one])
+        return _judged({name: _versus(name, a[0][name], b[0][name], a[1], b[1], unit) for name in metrics})
 
     def against(base: str) -> dict[str, Any]:
         return {name: versus(base, name) for name in who if name != base} if base in who else {}
 
-    compared = {
-        name: {
-            "trial": row.id,
-            "values": row.values,
-            "failed": [one.name for one in repeats if one.contestant == name and not one.metrics],
-            "metrics": figures[name],
-        }
-        for name, row in who.items()
-    }
     same, file = (beside.same_values, beside.file_values) if beside is not None else (None, None)
     return {
         "n": study.search.repeat_best,
@@ -189,11 +176,16 @@ def compare_seeds(
         "unit": unit,
         "unit_note": note,
         "metrics": metrics,
-        "contestants": compared,
+        "contestants": {name: _described(name, row, repeats, figures[name]) for name, row in who.items()},
         "against": against(TUNED),
         "against_centred": against(f"{TUNED}{CENTRED}"),
         "other_values": versus(same, file) if same is not None and file is not None else None,
     }
+
+
+def _described(name: str, row: TrialRow, repeats: Sequence[Repeat], figures: Mapping[str, Any]) -> dict[str, Any]:
+    failed = [one.name for one in repeats if one.contestant == name and not one.metrics]
+    return {"trial": row.id, "values": row.values, "failed": failed, "metrics": figures}
 
 
 def _mean_queries(names: Sequence[str], files: Mapping[str, Path]) -> PerQuery | None:
@@ -221,7 +213,7 @@ def _versus(
     of_one: PerQuery | None,
     unit: Unit,
 ) -> dict[str, Any]:
-    """Compare one contestant with another on one metric; `_judge` adds what follows from all of them."""
+    """Compare one contestant with another on one metric; `_judged` adds what follows from all of them."""
     a, b = other["by_seed"], one["by_seed"]
     low, high, error = welch(list(a.values()), list(b.values())) or (None, None, None)
     both = [seed for seed in a if seed in b]
@@ -239,8 +231,8 @@ def _versus(
     }
 
 
-def _judge(versus: dict[str, dict[str, Any]]) -> None:
-    """Add to each metric of two contestants the corrected p, and the verdict."""
+def _judged(versus: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return the metrics of two contestants with the corrected p of each, and its verdict."""
     for metric, found in versus.items():
         found["p_holm"] = found["p_units"]
         setting, _, measure = metric.partition("/")
@@ -255,3 +247,4 @@ def _judge(versus: dict[str, dict[str, Any]]) -> None:
             wanted = difference > 0 if direction(metric) == "max" else difference < 0
             shown = (low > 0 or high < 0) and p < ALPHA
             found["verdict"] = NOISE if not shown else BETTER if wanted else WORSE
+    return versus

@@ -4,6 +4,7 @@ Nothing heavy is imported here: `hybridtune status` reads it, and answers at onc
 """
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -39,10 +40,10 @@ class Event:
 def append_event(folder: Path, event: Event) -> None:
     """Add an event to a study folder."""
     known = {name: value for name, value in asdict(event).items() if value is not None}
-    file = folder / EVENTS
-    torn = file.exists() and file.read_bytes()[-1:] not in (b"", b"\n")  # the process was killed while it wrote
-    with file.open("a", encoding="utf-8") as lines:
-        lines.write("\n" * torn + json.dumps(known, ensure_ascii=False) + "\n")
+    with (folder / EVENTS).open("ab+") as lines:
+        lines.seek(max(0, lines.seek(0, os.SEEK_END) - 1))
+        torn = lines.read(1) not in (b"", b"\n")  # the process was killed while it wrote
+        lines.write(b"\n" * torn + json.dumps(known, ensure_ascii=False).encode() + b"\n")
 
 
 def read_events(folder: Path) -> list[Event]:

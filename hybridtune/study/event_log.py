@@ -9,7 +9,7 @@ from pathlib import Path
 from hybridtune.callbacks import StudyCallback, Training
 from hybridtune.config.study import Study
 from hybridtune.errors import HybridtuneError
-from hybridtune.runtime.termination import Terminated
+from hybridtune.runtime.termination import was_terminated
 from hybridtune.storage.events import Event, Kind, append_event, history, lost_line, read_events
 from hybridtune.storage.study_folder import ENVIRONMENT
 from hybridtune.storage.trial_rows import TrialRow
@@ -69,13 +69,13 @@ class EventLog(StudyCallback):
         self._labels[row.id] = row.label
         if self._states.get(row.id) == row.status:
             return
-        before = self._states.get(row.id)
         self._states[row.id] = row.status
         step = int(row.metrics["step"]) if "step" in row.metrics else None
-        if row.status == "running":
-            again = before is not None and step is not None
-            text = f"{row.label}: goes on from step {step}" if again else f"{row.label}: began"
-            self._write("trial goes on" if again else "trial began", text, row.id, step if again else None)
+        if row.status == "running" and step is not None:  # a score of an earlier run, from which it goes on
+            self._scored[row.id] = step
+            self._write("trial goes on", f"{row.label}: goes on from step {step}", row.id, step)
+        elif row.status == "running":
+            self._write("trial began", f"{row.label}: began", row.id)
         else:
             why = f" ({row.reason})" if row.reason else ""
             self._write("trial ended", f"{row.label}: {row.status}{why}", row.id, step)
@@ -102,7 +102,7 @@ class EventLog(StudyCallback):
             return
         lost = sum(step - self._scored.get(name, 0) for name, step in self._steps.items() if self._runs(name))
         if isinstance(error, KeyboardInterrupt):
-            text = "ended by SIGTERM" if isinstance(error, Terminated) else "interrupted"
+            text = "ended by SIGTERM" if was_terminated(error) else "interrupted"
             self._write("interrupted", f"the run was {text}", repeated=max(0, lost))
         else:
             line = " ".join(str(error).split())[:500]

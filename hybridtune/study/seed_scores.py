@@ -20,7 +20,7 @@ from hybridtune.search.seed_check import REPEATS, compare_seeds, done_repeats, r
 from hybridtune.storage.soup_rows import SoupRow, read_soups
 from hybridtune.storage.trial_rows import TrialRow, read_rows
 from hybridtune.study.contestants import Contestant, Scoring
-from hybridtune.study.soups import Kitchen
+from hybridtune.study.soups import Kitchen, Soup
 
 
 def score_seeds(
@@ -65,13 +65,14 @@ def score_seeds(
 def _of_seeds(study: Study, folder: Path, contestants: Sequence[Contestant]) -> list[Contestant]:
     """Return the contestants of each seed whose training came to its end, plain and centred side by side."""
     done, soups = done_repeats(folder), {row.id: row for row in read_soups(folder / REPEATS)}
-    found = []
+    found, made = [], dict[str, Soup]()
     for count in range(1, study.search.repeat_best + 1):
         for one in contestants:
             source, slug = f"{one.slug.removesuffix(CENTRED)}-s{count}", f"{one.slug}-s{count}"
             if one.soup is not None and source in soups:
-                soup = _kitchen(study, folder, done, soups[source]).soup(soups[source])
-                found.append(dataclasses.replace(one, slug=slug, soup=soup))
+                if source not in made:  # the plain one and the centred one have the same weights
+                    made[source] = _kitchen(study, folder, done, soups[source]).soup(soups[source])
+                found.append(dataclasses.replace(one, slug=slug, soup=made[source]))
             elif one.row is not None and source in done:
                 found.append(dataclasses.replace(one, slug=slug, row=done[source]))
     return found

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from hybridtune.runtime.termination import Terminated, sigterm_raises
+from hybridtune.runtime.termination import Terminated, sigterm_raises, was_terminated
 
 COMMAND = """
 import signal, sys
@@ -43,6 +43,17 @@ def test_the_handler_can_be_set_again_and_is_put_back():
         with pytest.raises(Terminated):
             signal.raise_signal(signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_sigterm_is_known_though_a_library_raises_another_interrupt():
+    """Ray answers a signal that comes while it waits by a KeyboardInterrupt of its own."""
+    with sigterm_raises():
+        assert not was_terminated(KeyboardInterrupt())
+        with pytest.raises(Terminated):
+            signal.raise_signal(signal.SIGTERM)
+        assert was_terminated(KeyboardInterrupt())
+    with sigterm_raises():
+        assert not was_terminated(KeyboardInterrupt())
 
 
 def test_a_thread_sets_no_handler():

@@ -6,12 +6,18 @@ import pytest
 from small_study import small_study
 
 from hybridtune.errors import FitError
-from hybridtune.runtime.termination import Terminated
+from hybridtune.runtime.termination import Terminated, sigterm_raises
 from hybridtune.storage.events import EVENTS, append_event, history, read_events
 from hybridtune.storage.trial_rows import TrialRow
 from hybridtune.study.event_log import EventLog
 
 STUDY = small_study()
+
+
+@pytest.fixture(autouse=True)
+def _as_a_command_does():
+    with sigterm_raises():
+        yield
 
 
 def row(status="running", step=None, reason=None):
@@ -78,6 +84,24 @@ def test_what_broke_a_run_off_and_what_is_trained_again_is_told_and_the_next_goe
     assert after[1].text == "trial 3: goes on from step 10"
     known = history_of(study_folder)
     assert known == {"runs": 2, "interruptions": [last.text, after[0].text], "workers_lost": 0, "repeated_steps": 4}
+
+
+def test_of_a_trial_that_goes_on_the_steps_since_its_score_alone_are_trained_again(study_folder):
+    a_run(study_folder)
+
+    def cut_off():
+        log = EventLog(study_folder)
+        with log.run():
+            log.on_training_start("seed check", STUDY, 1, [])  # whose earlier rows come with the trials alone
+            log.on_trial(row(step=40), [])
+            log.on_step("0003", 47, 1.5, 100.0)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cut_off()
+    *_, goes_on, interrupted = read_events(study_folder)
+    assert (goes_on.kind, goes_on.step) == ("trial goes on", 40)
+    assert interrupted.repeated == 7
 
 
 def test_a_run_that_was_killed_leaves_a_torn_line_and_the_next_says_so(study_folder):
