@@ -18,6 +18,13 @@ ORIGINS = ("native", "translated", "bitext")  # of a training pair: see `Corpus.
 SOUP = "soup"  # the average of trainings' weights that is best on dev
 START = "start"  # the untrained encoder
 CENTRED = "-centred"  # behind a contestant's name: the same without its languages' means
+# What is done to a contestant's vectors or scores without training, in its slug -> in words.
+WITHOUT_TRAINING = {
+    CENTRED: "centred",
+    "-together": "centred together",
+    "-shift": "shifted",
+    "-standardised": "centred together, scores standardised",
+}
 
 
 def short_name(name: str) -> str:
@@ -52,10 +59,21 @@ def contestant_name(slug: str, ratio: str | None) -> str:
         >>> contestant_name("start-centred", None)
         'start, centred'
     """
-    plain = slug.removesuffix(CENTRED)
+    plain, way = split_way(slug)
     words = {
         SAME_VALUES: f"{ratio}, same values",
         FILE_VALUES: f"{ratio}, file's values",
         LEARNED_FILE_VALUES: "learned, file's values",
     }
-    return words.get(plain, plain) + ", centred" * (plain != slug)
+    return words.get(plain, plain) + (f", {WITHOUT_TRAINING[way]}" if way else "")
+
+
+def split_way(slug: str) -> tuple[str, str]:
+    """Return a contestant without what is done to its vectors, and that, a key of `WITHOUT_TRAINING`; empty: nothing.
+
+    Example:
+        >>> split_way("same-values-centred")
+        ('same-values', '-centred')
+    """
+    way = next((one for one in WITHOUT_TRAINING if slug.endswith(one)), "")
+    return slug.removesuffix(way), way

@@ -29,6 +29,7 @@ from hybridtune.metrics.groups import Grouping
 from hybridtune.metrics.measures import MEASURES
 from hybridtune.metrics.metrics import Ranked, Scores
 from hybridtune.metrics.ranks import RankCounter, pair_scores
+from hybridtune.metrics.standard import Moments, standard_of, thresholds
 from hybridtune.model.encoder import load_encoder
 from hybridtune.model.language_vectors import LanguageVectors
 from hybridtune.storage.files import ensure_local, is_remote
@@ -144,9 +145,13 @@ class EvaluatorService:
         per_query_file: Path | None = None,
         measures: Sequence[str] = MEASURES,
         about: Mapping[str, str] | None = None,
+        standardised: bool = False,
     ) -> Scores:
-        """Return the same of encoded texts; ``about`` is written with the values, see `write_per_query`."""
-        columns, scores = score_measures(self.rank(vectors), measures, self.grouping)
+        """Return the same of encoded texts, with scores as they are or standardised, see `metrics.standard`.
+
+        ``about`` is written with the values, see `write_per_query`.
+        """
+        columns, scores = score_measures(self.rank(vectors, standardised), measures, self.grouping)
         if per_query_file is not None:
             self.ready().write_per_query(per_query_file, columns, **self.grouping.about(), **(about or {}))
         return scores
@@ -188,18 +193,21 @@ class EvaluatorService:
         ]
         return Vectors([moved for moved, _ in parts], [moved for _, moved in parts])
 
-    def rank(self, vectors: Vectors) -> Ranked:
+    def rank(self, vectors: Vectors, standardised: bool = False) -> Ranked:
         """Return the relevant pairs of the benchmark and what outranks them, by its encoded texts."""
         relevance, queries = self.ready(), vectors.queries
         parts = list(zip(self.actors, vectors.passages, strict=True))
         scores = np.zeros(len(relevance.query_index), np.float32)  # [R]
         for rows, values in ray.get([actor.score_pairs.remote(passages, *queries) for actor, passages in parts]):
             scores[rows] = values
-        shared = ray.put(scores)
-        counting = [actor.count.remote(shared, passages, *queries) for actor, passages in parts]
+        shared, against = ray.put(scores), None
+        if standardised:
+            moments = [actor.moments.remote(passages) for actor, passages in parts]
+            against = self.actors[0].thresholds.remote(shared, len(moments), *moments, *queries)
+        counting = [actor.count.remote(shared, against, passages, *queries) for actor, passages in parts]
         counts = np.sum(ray.get(counting), axis=0)  # [R, L]
         sizes = np.bincount(relevance.passage_language, minlength=len(relevance.languages))
-        return relevance.ranked(counts, scores, sizes)
+        return relevance.ranked(counts, scores, sizes, None if against is None else ray.get(against))
 
 
 class Evaluator:
@@ -273,11 +281,27 @@ class Evaluator:
         scores = pair_scores(self._stacked(queries), *map(self._tensor, arrays))
         return rows, scores.cpu().numpy()
 
-    def count(self, scores: Any, passages: Float32, *queries: Float32) -> Any:
+    def moments(self, passages: Float32) -> list[Moments]:
+        """Return the moments of this actor's part, one a language."""
+        language = self.judged.passage_language[self.passage_rows]
+        return [Moments.of(passages[language == code]) for code in range(len(self.judged.languages))]
+
+    def thresholds(self, scores: Any, parts: int, *given: Any) -> Int64:
+        """Return `metrics.standard.thresholds` of the relevant pairs: ``given`` are all parts' moments, and queries."""
+        pools = list(given[0])
+        for more in given[1:parts]:
+            pools = [pool + other for pool, other in zip(pools, more, strict=True)]
+        judged = self.judged
+        standard = standard_of(self._in_order(given[parts:]), pools)
+        of_pairs = judged.order[judged.passage_index], judged.passage_language[judged.passage_index]
+        return thresholds(standard, judged.query_index, scores, *of_pairs)
+
+    def count(self, scores: Any, against: Int64 | None, passages: Float32, *queries: Float32) -> Any:
         """Count the passages of this actor's part that outrank each relevant pair, by their language: [R, L]."""
         judged, own = self.judged, self.passage_rows
         query_index, order = map(self._tensor, (judged.query_index, judged.order[judged.passage_index]))
-        counter = RankCounter(query_index, self._tensor(scores), order, len(judged.languages))
+        wanted = None if against is None else self._tensor(against)
+        counter = RankCounter(query_index, self._tensor(scores), order, len(judged.languages), wanted)
         pool = passages, judged.order[own], judged.passage_language[own]
         counter.add(self._stacked(queries), *map(self._tensor, pool))
         return counter.counts.cpu().numpy()
@@ -291,11 +315,14 @@ class Evaluator:
         return np.concatenate([none, *map(self.model.embed_by_length, blocks)])
 
     def _stacked(self, vectors: Sequence[Float32]) -> torch.Tensor:
+        return self._tensor(self._in_order(vectors))
+
+    def _in_order(self, vectors: Sequence[Float32]) -> Float32:
         """Return all queries [Q, D] in the benchmark's order, from the actors' parts."""
         stacked = np.empty((sum(map(len, vectors)), vectors[0].shape[1]), np.float32)
         for rows, part in zip(self.query_rows, vectors, strict=True):
             stacked[rows] = part
-        return self._tensor(stacked)
+        return stacked
 
     def _tensor(self, array: Any) -> torch.Tensor:
         return torch.tensor(array, device=self.device)

@@ -70,7 +70,9 @@ def centring_words(centring: Mapping[str, Any]) -> str:
     """Say what a centred contestant is, in a sentence or two."""
     words = (
         f"Centred: the mean vectors of up to {centring['texts']:,} training queries and {centring['texts']:,} training "
-        "passages of each language taken off the vectors, no further training."
+        "passages of each language taken off the vectors, no further training. Centred together: one mean for both. "
+        "Shifted: passages alone, to the mean over languages. Scores standardised: a query's over each language's "
+        "passages, their mean taken off, over their deviation."
     )
     if centring["without_texts"]:
         words += (

@@ -2,8 +2,9 @@
 
 The trained ones are rows of trials; ``start``, the encoder that every training began from, cost none. Each is scored
 twice: as it is, and ``centred``, with what each language adds to its vectors removed (`model.language_vectors`), fitted
-on training texts. Per-query values and scores go to ``contestants/<slug>/`` of the study folder, and what was removed
-beside them; `report.contestants` compares them.
+on training texts. The start is the line that costs nothing, so it is scored in all of `WAYS`, and the tuned model in
+the best of them, which says whether they add up. Per-query values and scores go to ``contestants/<slug>/`` of the study
+folder, and what was removed beside them; `report.contestants` compares them.
 """
 
 import dataclasses
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from hybridtune.callbacks import StudyCallback, phase
-from hybridtune.config.names import CENTRED, SOUP, START, contestant_name
+from hybridtune.config.names import CENTRED, SOUP, START, TUNED, WITHOUT_TRAINING, contestant_name
 from hybridtune.config.study import Study
 from hybridtune.data.corpus import Corpus
 from hybridtune.evaluate.service import EvaluatorService, State, Vectors
@@ -29,6 +30,7 @@ from hybridtune.model.language_vectors import FILE as LANGUAGE_VECTORS
 from hybridtune.model.language_vectors import (
     SIDES,
     LanguageVectors,
+    Method,
     Side,
     fit_language_vectors,
     load_language_vectors,
@@ -45,7 +47,14 @@ from hybridtune.train.evaluators import study_measures
 
 SCORES = "scores.json"  # beside the per-query values, and written after them
 TEXTS = 256  # training texts of a language, of each side, that its means are fitted on
-_CENTRED = f", centred by {TEXTS} texts"
+STANDARDISED = "-standardised"
+# What is done without training, by the end of its slug: how vectors move, and whether scores are standardised.
+WAYS: dict[str, tuple[Method, bool]] = {
+    CENTRED: ("apart", False),
+    "-together": ("together", False),
+    "-shift": ("shift", False),
+    STANDARDISED: ("together", True),
+}
 
 
 @dataclass(frozen=True)
@@ -56,13 +65,13 @@ class Contestant:
     name: str  # in tables
     row: TrialRow | None = None
     soup: Soup | None = None
-    centred: bool = False
+    way: str = ""  # one of `WAYS`; empty: as it is
 
-    def centre(self) -> "Contestant":
-        """Return the same weights, centred."""
-        slug = f"{self.slug}{CENTRED}"
+    def moved(self, way: str) -> "Contestant":
+        """Return the same weights with that done to their vectors."""
+        slug = f"{self.slug}{way}"
         name = contestant_name(slug, self.row.arm if self.row is not None else None)
-        return dataclasses.replace(self, slug=slug, name=name, centred=True)
+        return dataclasses.replace(self, slug=slug, name=name, way=way)
 
 
 @dataclass(frozen=True)
@@ -76,7 +85,7 @@ class Sample:
         """Return the numbers language by language, first all queries."""
         return [*self.queries.values(), *self.passages.values()]
 
-    def fit(self, vectors: Sequence[Float32]) -> LanguageVectors:
+    def fit(self, vectors: Sequence[Float32], method: Method = "apart") -> LanguageVectors:
         """Return what the vectors of the blocks say of each language and side."""
         first = len(self.queries)
         sides: list[tuple[Side, Mapping[str, Int64], Sequence[Float32]]] = [
@@ -84,7 +93,7 @@ class Sample:
             ("passages", self.passages, vectors[first:]),
         ]
         texts = {side: (np.concatenate(own), _languages(numbers)) for side, numbers, own in sides}
-        return fit_language_vectors("apart", texts)
+        return fit_language_vectors(method, texts)
 
 
 def _languages(numbers: Mapping[str, Int64]) -> list[str]:
@@ -92,11 +101,12 @@ def _languages(numbers: Mapping[str, Int64]) -> list[str]:
 
 
 def list_contestants(rows: Mapping[str, TrialRow], soup: Soup | None = None) -> list[Contestant]:
-    """Return the trained contestants, slug -> row, in their order, the soup and the start; each plain, then centred."""
+    """Return the trained contestants, slug -> row, in their order, the soup and the start; each plain, then moved."""
     every = [Contestant(slug, contestant_name(slug, row.arm), row) for slug, row in rows.items()]
     every += [Contestant(SOUP, contestant_name(SOUP, None), soup=soup)] if soup is not None else []
     every.append(Contestant(START, contestant_name(START, None)))
-    return [one for plain in every for one in (plain, plain.centre())]
+    more = {START: list(WAYS), TUNED: [CENTRED, STANDARDISED]}
+    return [one for plain in every for one in (plain, *map(plain.moved, more.get(plain.slug, [CENTRED])))]
 
 
 def draw_sample(corpus: Corpus, seed: int, most: int = TEXTS) -> Sample:
@@ -127,7 +137,7 @@ class Scoring:
         study: with its fixed values.
         root: takes a folder for each contestant, with its per-query values and its scores.
         start: weights of the encoder that all trainings began from.
-        sample: training texts that the centred ones are fitted on.
+        sample: training texts that what is moved is fitted on.
     """
 
     service: EvaluatorService
@@ -135,13 +145,15 @@ class Scoring:
     root: Path
     start: State
     sample: Sample
-    _encoded: tuple[str, Vectors] | None = None  # by the digest of the weights, for a contestant's second row
+    # By the digest of the weights, for a contestant's further rows: of the benchmark, and of the sample.
+    _encoded: tuple[str, Vectors] | None = None
+    _embedded: tuple[str, list[Float32]] | None = None
 
     def all_scores(self, contestants: Sequence[Contestant], what: str, callback: StudyCallback) -> dict[str, Scores]:
         """Score contestants one after the other, and remove the folders of all others.
 
         Args:
-            contestants: in the order of the tables; the plain and the centred one of the same weights side by side.
+            contestants: in the order of the tables; those of the same weights side by side.
             what: names this phase for people.
             callback: receives the progress.
 
@@ -168,8 +180,9 @@ class Scoring:
             study, state = contestant.soup.study, contestant.soup.state
         pooling = study.encoder.pooling
         weights = _what(state, pooling)
-        key = {"weights": weights + _CENTRED * contestant.centred, "benchmark": self.service.ready().digest}
-        files = (PER_QUERY, *[LANGUAGE_VECTORS] * contestant.centred, SCORES)  # in the order of writing
+        way = contestant.way
+        key = {"weights": weights + _words(way), "benchmark": self.service.ready().digest}
+        files = (PER_QUERY, *[LANGUAGE_VECTORS] * bool(way), SCORES)  # in the order of writing
         before = self._scored_before(key, files)
         if before is not None:
             if before != home:
@@ -179,13 +192,19 @@ class Scoring:
         if self._encoded is None or self._encoded[0] != weights:
             self._encoded = weights, self.service.encode(state, pooling)
         vectors = self._encoded[1]
-        if contestant.centred:
-            fitted = fit_on_sample(self.service, state, self.sample, pooling)
+        standardised = False
+        if way:
+            method, standardised = WAYS[way]
+            if self._embedded is None or self._embedded[0] != weights:
+                self._embedded = weights, self.service.embed_stored(state, self.sample.blocks(), pooling)
+            fitted = self.sample.fit(self._embedded[1], method)
+            fitted = dataclasses.replace(fitted, standardised=standardised)
             vectors = self.service.move(vectors, fitted)
             home.mkdir(parents=True, exist_ok=True)
             write_atomically(home / LANGUAGE_VECTORS, fitted.to_bytes())
         about = {"model": contestant.name if row is None else f"{contestant.name} (trial {row.id})"}
-        scores = self.service.score_vectors(vectors, home / PER_QUERY, study_measures(self.study), about)
+        measures = study_measures(self.study)
+        scores = self.service.score_vectors(vectors, home / PER_QUERY, measures, about, standardised)
         write_json({**key, **dataclasses.asdict(scores)}, home / SCORES)
         return scores
 
@@ -198,8 +217,12 @@ class Scoring:
 
 
 def _what(state: State, pooling: str) -> str:
-    """Return what is scored, as its folder says it; of what is centred, `_CENTRED` follows."""
+    """Return what is scored, as its folder says it; `_words` follow."""
     return f"{weights_digest(state)}, pooled by {pooling}"
+
+
+def _words(way: str) -> str:
+    return f", {WITHOUT_TRAINING[way]} by {TEXTS} texts" if way else ""
 
 
 def _homes(root: Path) -> list[Path]:
@@ -208,7 +231,7 @@ def _homes(root: Path) -> list[Path]:
 
 def kept_language_vectors(folder: Path, state: State, pooling: str) -> LanguageVectors | None:
     """Return what each language adds to the vectors of these weights; None where no contestant of a study has them."""
-    wanted = _what(state, pooling) + _CENTRED
+    wanted = _what(state, pooling) + _words(CENTRED)
     for home in _homes(folder / FOLDER):
         if (home / LANGUAGE_VECTORS).is_file() and _read(home)[0]["weights"] == wanted:
             return load_language_vectors(home / LANGUAGE_VECTORS)

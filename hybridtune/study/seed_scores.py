@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hybridtune.callbacks import StudyCallback
-from hybridtune.config.names import CENTRED, SOUP, START
+from hybridtune.config.names import SOUP, START, split_way
 from hybridtune.config.study import Study
 from hybridtune.metrics.metrics import Scores
 from hybridtune.metrics.per_query import FILE as PER_QUERY
@@ -55,7 +55,7 @@ def score_seeds(
     files = {slug: root / slug / PER_QUERY for slug in found}
     ran = []
     for point in repeat_points(study, who):
-        if point.contestant.removesuffix(CENTRED) == START:
+        if split_way(point.contestant)[0] == START:
             metrics[point.name] = who[point.contestant].metrics
             files[point.name] = folder / FOLDER / point.contestant / PER_QUERY
         ran.append(dataclasses.replace(point, metrics=metrics.get(point.name, {})))
@@ -68,9 +68,9 @@ def _of_seeds(study: Study, folder: Path, contestants: Sequence[Contestant]) -> 
     found, made = [], dict[str, Soup]()
     for count in range(1, study.search.repeat_best + 1):
         for one in contestants:
-            source, slug = f"{one.slug.removesuffix(CENTRED)}-s{count}", f"{one.slug}-s{count}"
+            source, slug = f"{split_way(one.slug)[0]}-s{count}", f"{one.slug}-s{count}"
             if one.soup is not None and source in soups:
-                if source not in made:  # the plain one and the centred one have the same weights
+                if source not in made:  # the plain one and those that are moved have the same weights
                     made[source] = _kitchen(study, folder, done, soups[source]).soup(soups[source])
                 found.append(dataclasses.replace(one, slug=slug, soup=made[source]))
             elif one.row is not None and source in done:

@@ -31,7 +31,16 @@ def test_without_a_test_benchmark_the_contestants_meet_on_dev(searched_here):
     result, seen = searched_here
     table = result.contestants
     assert result.result["contestant_scores"]["benchmark"] == "dev"
-    assert list(table.index) == ["tuned", "tuned, centred", "start", "start, centred"]
+    assert list(table.index) == [
+        "tuned",
+        "tuned, centred",
+        "tuned, centred together, scores standardised",
+        "start",
+        "start, centred",
+        "start, centred together",
+        "start, shifted",
+        "start, centred together, scores standardised",
+    ]
     assert table["trial"]["tuned"] == result.best.id
     for metric in ("mono/AP", "multi/AP", "balanced/AP"):
         assert table[metric]["tuned"] == pytest.approx(result.best.metrics[metric], rel=1e-12)

@@ -210,7 +210,9 @@ def test_all_contestants_are_scored_on_the_test_benchmark_and_the_exported_model
     assert found["benchmark"] == "test"
     rows = {row["contestant"]: row for row in found["rows"]}
     plain = [*result["contestants"], "soup", "start"]
-    assert list(rows) == [name for slug in plain for name in (slug, f"{slug}-centred")]
+    ways = {"tuned": ["centred", "standardised"], "start": ["centred", "together", "shift", "standardised"]}
+    expected = [slug for one in plain for slug in (one, *(f"{one}-{way}" for way in ways.get(one, ["centred"])))]
+    assert list(rows) == expected
     assert {slug: rows[slug]["trial"] for slug in result["contestants"]} == result["contestants"]
     (chosen,) = (slug for slug, trial in result["contestants"].items() if trial == result["best"]["id"])
     for slug, row in rows.items():

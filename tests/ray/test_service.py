@@ -169,10 +169,11 @@ def test_centred_vectors_score_as_by_hand_whatever_the_number_of_actors(
     for actors, service in services.items():
         vectors, blocks = service.encode(weights), service.embed_stored(weights, sample.blocks())
         centred = service.move(vectors, sample.fit(blocks))
-        found[actors] = service.score_vectors(centred), service.score_vectors(vectors), blocks
-    assert found[1][:2] == found[2][:2]
-    assert all(np.array_equal(a, b) for a, b in zip(found[1][2], found[2][2], strict=True))
-    centred, plain, _ = found[2]
+        standardised = service.score_vectors(centred, standardised=True)
+        found[actors] = service.score_vectors(centred), service.score_vectors(vectors), standardised, blocks
+    assert found[1][:3] == found[2][:3]
+    assert all(np.array_equal(a, b) for a, b in zip(found[1][3], found[2][3], strict=True))
+    centred, plain, standardised, _ = found[2]
     assert plain == services[2].score(weights)  # centring leaves the vectors that it was made from
     same = load_encoder(tiny_source, small_study.encoder, model.pad_id).eval()
     same.load_plain_state({key: torch.tensor(value) for key, value in weights.items()})
@@ -190,6 +191,10 @@ def test_centred_vectors_score_as_by_hand_whatever_the_number_of_actors(
         moved.append(left / np.linalg.norm(left, axis=1, keepdims=True))
     expected = score_vectors(benchmark, *moved)
     assert centred.metrics == pytest.approx(expected.metrics, rel=1e-4)
+    expected = score_vectors(benchmark, *moved, standardised=True)
+    assert standardised.metrics == pytest.approx(expected.metrics, rel=1e-4)
+    assert standardised.metrics["mono/AP"] == centred.metrics["mono/AP"]
+    assert standardised.metrics["multi/AP"] != pytest.approx(centred.metrics["multi/AP"], rel=1e-2)
     assert centred.metrics["multi/AP"] != pytest.approx(plain.metrics["multi/AP"], rel=1e-2)
 
 

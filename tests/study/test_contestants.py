@@ -24,13 +24,24 @@ from hybridtune.study.seed_scores import score_seeds
 from hybridtune.study.soups import Soup
 
 START = {"weight": np.zeros(3, np.float32)}
+APART, TOGETHER, SHIFT, STANDARDISED = 0.5, 0.25, 0.125, 0.0625  # what the ways add to a contestant's number
+START_RANKED = [0, APART, TOGETHER, SHIFT, TOGETHER + STANDARDISED]
+WAYS = {"tuned": ["centred", "standardised"], "start": ["centred", "together", "shift", "standardised"]}
+
+
+def tuned_ranked(number):
+    return [number, number + APART, number + TOGETHER + STANDARDISED]
+
+
+def slugs(*plain):
+    return [slug for one in plain for slug in (one, *(f"{one}-{way}" for way in WAYS.get(one, ["centred"])))]
 
 
 class Service:
     """Stands in for the evaluators: notes what it is asked, and scores by the number that the weights hold."""
 
     def __init__(self, digest="d1"):
-        self.digest, self.encoded, self.ranked, self.embedded, self.centred = digest, [], [], [], []
+        self.digest, self.encoded, self.ranked, self.embedded, self.moved = digest, [], [], [], []
 
     def ready(self):
         return SimpleNamespace(digest=self.digest)
@@ -44,12 +55,13 @@ class Service:
         return [np.ones((len(block), 2), np.float32) for block in blocks]
 
     def move(self, vectors, fitted):
-        self.centred.append(tuple(sorted({*fitted.offsets[side]} - {"*"}) for side in ("queries", "passages")))
-        return vectors + 0.5
+        self.moved.append(fitted)
+        return vectors + {"apart": APART, "together": TOGETHER, "shift": SHIFT}[fitted.method]
 
-    def score_vectors(self, vectors, per_query_file=None, measures=(), about=None):
+    def score_vectors(self, vectors, per_query_file=None, measures=(), about=None, standardised=False):
+        vectors += STANDARDISED * standardised
         self.ranked.append(vectors)
-        scores = made_scores(int(2 * vectors), 30, 0.5, LANGUAGES, per_query_file.parent, about=self.digest)
+        scores = made_scores(int(16 * vectors), 30, 0.5, LANGUAGES, per_query_file.parent, about=self.digest)
         (per_query_file.parent / SCORES).unlink()  # which the caller writes
         return Scores(**scores)
 
@@ -90,15 +102,21 @@ def test_all_contestants_are_scored_plain_and_centred_and_encoded_once(tmp_path,
     service, seen = Service(), Progress()
     found = scored(service, trained(tuned=5, half_half=2), tmp_path, seen)
     plain = ["tuned", "half-half", "start"]
-    assert list(found) == [name for slug in plain for name in (slug, f"{slug}-centred")]
+    assert list(found) == slugs(*plain)
     assert [number for number, _ in service.encoded] == [5, 2, 0]
-    assert service.ranked == [5, 5.5, 2, 2.5, 0, 0.5]
+    assert service.ranked == [*tuned_ranked(5), 2, 2.5, *START_RANKED]
     assert service.embedded == [3, 4, 2] * 3
-    assert service.centred == [(["en"], ["de", "en"])] * 3
-    assert seen.done[0] == (0, 6)
-    assert seen.done[-1] == (6, 6)
+    assert [(fitted.method, fitted.standardised) for fitted in service.moved[-4:]] == [
+        ("apart", False),
+        ("together", False),
+        ("shift", False),
+        ("together", True),
+    ]
+    assert {fitted.languages for fitted in service.moved} == {("de", "en")}
+    assert seen.done[0] == (0, 10)
+    assert seen.done[-1] == (10, 10)
     for slug in found:
-        assert (tmp_path / "contestants" / slug / FILE).is_file() == slug.endswith("-centred")
+        assert (tmp_path / "contestants" / slug / FILE).is_file() == (slug not in plain)
         home = tmp_path / "contestants" / slug
         assert read_per_query(home / PER_QUERY).about["benchmark_digest"] == "d1"
         assert json.loads((home / SCORES).read_text())["metrics"] == found[slug].metrics
@@ -129,7 +147,7 @@ def test_a_contestant_that_was_cut_off_is_scored_and_no_other(tmp_path, trained)
 def test_one_training_under_two_names_is_scored_once(tmp_path, trained):
     service = Service()
     found = scored(service, trained(tuned=5, half_half=2, file_values=2), tmp_path)
-    assert service.ranked == [5, 5.5, 2, 2.5, 0, 0.5]
+    assert service.ranked == [*tuned_ranked(5), 2, 2.5, *START_RANKED]
     assert found["file-values"] == found["half-half"]
     pairs = [("half-half", "file-values", PER_QUERY), ("half-half-centred", "file-values-centred", FILE)]
     for one, other, name in pairs:
@@ -151,10 +169,10 @@ def test_other_weights_and_another_benchmark_are_scored_anew(tmp_path, trained):
     scored(Service(), trained(tuned=5, half_half=2), tmp_path)
     later = Service()
     scored(later, trained(tuned=7, half_half=2), tmp_path)  # the search went on
-    assert later.ranked == [7, 7.5]
+    assert later.ranked == tuned_ranked(7)
     elsewhere = Service("d2")
     found = scored(elsewhere, trained(tuned=7, half_half=2), tmp_path)
-    assert elsewhere.ranked == [7, 7.5, 2, 2.5, 0, 0.5]
+    assert elsewhere.ranked == [*tuned_ranked(7), 2, 2.5, *START_RANKED]
     assert read_per_query(tmp_path / "contestants" / "tuned" / PER_QUERY).about["benchmark_digest"] == "d2"
     assert found["tuned"] != found["half-half"]
 
@@ -163,14 +181,15 @@ def test_a_contestant_that_is_none_any_more_leaves_no_folder(tmp_path, trained):
     scored(Service(), trained(tuned=5, half_half=2, same_values=3), tmp_path)
     scored(Service(), trained(tuned=5, half_half=2), tmp_path)
     names = {path.name for path in (tmp_path / "contestants").iterdir()}
-    plain = {"tuned", "half-half", "start"}
-    assert names == plain | {f"{name}-centred" for name in plain}
+    assert names == {*slugs("tuned", "half-half", "start")}
 
 
 def test_names_are_words(trained):
     rows = trained(tuned=5, half_half=2, same_values=3, file_values=4)
     plain = ["tuned", "half-half", "half-half, same values", "half-half, file's values", "start"]
     expected = [name for words in plain for name in (words, f"{words}, centred")]
+    expected.insert(2, "tuned, centred together, scores standardised")
+    expected += [f"start, {how}" for how in ("centred together", "shifted", "centred together, scores standardised")]
     assert [one.name for one in list_contestants(rows)] == expected
 
 
@@ -242,9 +261,9 @@ def test_every_seed_is_scored_plain_and_centred_and_the_start_is_the_same_in_all
     rows, service, seen = repeated(tuned_s1=11, half_half_s1=12, tuned_s2=13, half_half_s2=14), Service(), Progress()
     scored, found = compared(service, rows, tmp_path, callback=seen)
     assert [number for number, _ in service.encoded] == [5, 2, 0, 11, 12, 13, 14]
-    assert service.ranked[6:] == [11, 11.5, 12, 12.5, 13, 13.5, 14, 14.5]
-    assert seen.done[0] == (0, 8)
-    assert seen.done[-1] == (8, 8)
+    assert service.ranked[10:] == [*tuned_ranked(11), 12, 12.5, *tuned_ranked(13), 14, 14.5]
+    assert seen.done[0] == (0, 10)
+    assert seen.done[-1] == (10, 10)
     assert list(found["contestants"]) == list(scored)
     for slug, one in found["contestants"].items():
         metric = one["metrics"]["multi/AP"]
