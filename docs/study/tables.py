@@ -140,29 +140,29 @@ def _of_rows(name: str, rows: list[TrialRow]) -> str:
 def _less(name: str, base: list[TrialRow], own: list[TrialRow]) -> str:
     numbers = [[row.metrics[name] for row in rows] for rows in (base, own)]
     low, high, _ = welch(*numbers) or (float("nan"), float("nan"), 0.0)
-    queries = [
-        averaged([read_per_query(Path(str(row.checkpoint)) / PER_QUERY) for row in rows]) for rows in (base, own)
-    ]
-    p, _ = paired_by_unit(*queries, name, choose_unit(queries)[0]) or (float("nan"), 0)
+    of_base, of_own = (averaged([read_per_query(_scored(row)) for row in rows]) for rows in (base, own))
+    p, _ = paired_by_unit(of_base, of_own, name, choose_unit([of_base, of_own])[0]) or (float("nan"), 0)
     apart = format_signed(name, float(np.mean(numbers[1]) - np.mean(numbers[0])))
     return f"{apart} ({format_signed(name, low)} to {format_signed(name, high)}; p {p:.3f})"
+
+
+def _scored(row: TrialRow) -> Path:
+    return Path(str(row.checkpoint)) / PER_QUERY
 
 
 def cost(studies: list[Path]) -> None:
     """Print what each search trained and found, and the steps until it had what the first one found at its end."""
     wanted = max(row.metrics[GOAL] for row in read_rows(studies[0]) if row.status == "done")
-    print(
-        "| search | trials | steps | best on dev | steps to the first's best | to 98 % of it | its test |\n|---|---|---|---|---|---|---|"
-    )
+    print("| search | trials | steps | best on dev | steps to the first's best | to 98 % of it | its test |")
+    print("|---" * 7 + "|")
     for study in studies:
         rows = [row for row in read_rows(study) if row.metrics]
         steps = np.cumsum([row.metrics["step"] for row in rows])
         best = np.maximum.accumulate([row.metrics[GOAL] if row.status == "done" else 0.0 for row in rows])
         reached = [_first(steps, best >= share * wanted) for share in (1.0, 0.98)]
         test = json.loads((study / "result.json").read_text(encoding="utf-8"))["test"]["metrics"][GOAL]
-        print(
-            f"| {study.name} | {len(rows)} | {steps[-1]:,.0f} | {best[-1]:.4f} | {' | '.join(reached)} | {test:.4f} |"
-        )
+        figures = [str(len(rows)), f"{steps[-1]:,.0f}", f"{best[-1]:.4f}", *reached, f"{test:.4f}"]
+        print(f"| {study.name} | {' | '.join(figures)} |")
 
 
 def _first(steps: Any, reached: Any) -> str:
