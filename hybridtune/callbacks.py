@@ -77,6 +77,9 @@ class StudyCallback:
             reason: what died, and of what.
         """
 
+    def on_ray_lost(self, line: str) -> None:
+        """Receive that a process of Ray on this machine is gone, just before this process ends itself."""
+
     def on_training_end(self, training: Training) -> None:
         """Receive the end of the trials of `on_training_start`, by an error too."""
 

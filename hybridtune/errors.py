@@ -19,6 +19,10 @@ class FitError(HybridtuneError):
     """A training or a trial could not go on (a loss that is not finite, a lost worker). Exit code 1."""
 
 
+class RayLostError(HybridtuneError):
+    """A process of Ray on this machine is gone, and with it all that it ran. Exit code 1."""
+
+
 def model_not_loaded(what: str, name: str, error: Exception | str) -> InputError:
     """Return the error of an encoder or tokenizer that could not be loaded, in one line."""
     if "trust_remote_code" in str(error):

@@ -6,7 +6,7 @@ import os
 import re
 import socket
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO, Any
@@ -27,6 +27,7 @@ from hybridtune.runtime.ray_private import (
 )
 from hybridtune.runtime.resources import NodeType, Shape, accelerators
 from hybridtune.runtime.termination import sigterm_raises
+from hybridtune.runtime.watch import ray_watched
 
 SHAPE = "HYBRIDTUNE_SHAPE"  # in the environment of a study that was launched: what its cluster may become
 _FOR_LIBRARIES = (
@@ -40,7 +41,9 @@ _SECONDS = 5.0  # for a head to take a connection
 
 
 @contextlib.contextmanager
-def cluster(address: str, log: Path = Path(os.devnull)) -> Iterator[str]:
+def cluster(
+    address: str, log: Path = Path(os.devnull), lost: Callable[[str], None] = lambda line: None
+) -> Iterator[str]:
     """Join a running cluster while the block runs; yields the address of its dashboard ('' without one).
 
     The cluster goes on after it. Tokens are those of the environment, as Ray looks for them.
@@ -48,24 +51,28 @@ def cluster(address: str, log: Path = Path(os.devnull)) -> Iterator[str]:
     Args:
         address: ``auto`` or ``HOST:PORT``.
         log: takes what Ray and its libraries print; standard output and error stay for our own messages.
+        lost: see `ray_watched`.
 
     Raises:
         InputError: no cluster answers, it has another version or other tokens, or this is not its head node.
+        RayLostError: the head was lost, or the raylet of this machine.
     """
     _check_answers(address)
     os.environ.update(SETTINGS, **MERGED_JOB_ENVIRONMENT)
     with log.open("a") as output, contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
         import ray
 
-        with sigterm_raises() as set_handler:
+        with sigterm_raises() as set_handler, ray_watched(lost) as watch:
             dashboard = _join(address, output)
             try:
                 set_handler()
                 silence()
                 _check_on_head(address)
                 start_data_actors()
+                watch.begin()
                 yield dashboard
             finally:
+                watch.leave()
                 ray.shutdown()
 
 

@@ -5,7 +5,7 @@ import logging
 import math
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -16,6 +16,7 @@ from hybridtune.runtime.loopback import HOST, loopback_only
 from hybridtune.runtime.ray_private import SETTINGS, accelerator_type
 from hybridtune.runtime.resources import cores, explain_cap
 from hybridtune.runtime.termination import sigterm_raises
+from hybridtune.runtime.watch import ray_watched
 
 _CARDS = Path("/proc/driver/nvidia/gpus")  # a folder a card, whatever torch can do with it
 _HERE = {"RAY_BACKEND_LOG_LEVEL": "fatal"}  # of a Ray that we start ourselves
@@ -92,20 +93,29 @@ def _without_auto(resources: Resources, cores: int, gpus: int, batch_size: int, 
 
 
 @contextlib.contextmanager
-def local_cluster(offered: Capacity, log: Path = Path(os.devnull), dashboard: bool = True) -> Iterator[str]:
+def local_cluster(
+    offered: Capacity,
+    log: Path = Path(os.devnull),
+    dashboard: bool = True,
+    lost: Callable[[str], None] = lambda line: None,
+) -> Iterator[str]:
     """Run Ray on this machine while the block runs; yields the dashboard's address ('' without one).
 
     Args:
         offered: what Ray may use.
         log: takes what Ray and its libraries print; standard output and error stay for our own messages.
         dashboard: needed by a search: Ray Train asks it whether a stopped trial still holds its workers.
+        lost: see `ray_watched`.
+
+    Raises:
+        RayLostError: a process of Ray was lost.
     """
     os.environ.update(SETTINGS | _HERE)
     with log.open("a") as output, contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
         import ray
 
         [port] = free_ports(1)
-        with loopback_only(port), sigterm_raises() as set_handler:
+        with loopback_only(port), sigterm_raises() as set_handler, ray_watched(lost) as watch:
             try:
                 with native_stderr_to(output):
                     context = ray.init(
@@ -120,8 +130,10 @@ def local_cluster(offered: Capacity, log: Path = Path(os.devnull), dashboard: bo
                     )
                 set_handler()
                 silence()
+                watch.begin()
                 yield context.dashboard_url or ""
             finally:
+                watch.leave()
                 ray.shutdown()
 
 

@@ -95,6 +95,14 @@ def run_loopback_node() -> None:
     main()
 
 
+def raylet_socket() -> str:
+    """Return the path of the socket of the raylet that this process has joined. Replaced by a public health check."""
+    from ray._private import worker
+
+    found: str = worker._global_node.raylet_socket_name
+    return found
+
+
 def cluster_config() -> Any:
     """Return the node groups that an autoscaler may add (``node_group_configs``), or None where Ray knows of none."""
     from ray._private.state import state

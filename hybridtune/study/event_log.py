@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hybridtune.callbacks import StudyCallback, Training
 from hybridtune.config.study import Study
-from hybridtune.errors import HybridtuneError
+from hybridtune.errors import HybridtuneError, RayLostError
 from hybridtune.runtime.termination import was_terminated
 from hybridtune.storage.events import Event, Kind, append_event, history, lost_line, read_events
 from hybridtune.storage.study_folder import ENVIRONMENT
@@ -96,6 +96,10 @@ class EventLog(StudyCallback):
         self._steps[trial] = goes_on_from
         text = lost_line(self._labels.get(trial, trial), step, goes_on_from, reason)
         self._write("workers lost", text, trial, step, max(0, step - goes_on_from))
+
+    def on_ray_lost(self, line: str) -> None:
+        """Note how the run ends."""
+        self._broken_off(RayLostError(line))
 
     def _broken_off(self, error: BaseException) -> None:
         if not self._written:

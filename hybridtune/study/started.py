@@ -56,10 +56,11 @@ def started(preflight: Preflight, home: Home, callback: StudyCallback) -> Iterat
     study, folder, log = preflight.study, home.folder, home.folder / "ray.log"
     if home.address is None:
         callback.on_message("starting Ray on this machine")
-        runs = local_cluster(capacity(study.resources, most=preflight.allocation.at_once), log)
+        offered = capacity(study.resources, most=preflight.allocation.at_once)
+        runs = local_cluster(offered, log, lost=callback.on_ray_lost)
     else:
         callback.on_message(f"joining the Ray cluster at {home.address}")
-        runs = cluster(home.address, log)
+        runs = cluster(home.address, log, callback.on_ray_lost)
     keep_report(study, preflight.guarded, preflight.benchmarks, folder)
     with runs as dashboard:
         with phase(callback, "tokenising", "texts") as progress:

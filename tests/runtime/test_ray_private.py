@@ -142,6 +142,11 @@ def test_ray_resolves_the_address_of_a_node_where_it_is_replaced():
     assert resolve("ray.scripts.scripts:main") is not None
 
 
+def test_the_socket_of_the_raylet():
+    assert "def raylet_socket_name(self)" in inspect.getsource(resolve("ray._private.node:Node"))
+    assert resolve("ray._private.worker:_global_node") is None
+
+
 def test_the_state_of_a_cluster_tells_its_node_groups():
     from ray.core.generated.autoscaler_pb2 import ClusterConfig
 

@@ -1,0 +1,104 @@
+"""The watch over Ray's processes, by sockets in place of Ray's: what is gone, and how block and process end."""
+
+import socket
+import subprocess
+import sys
+import threading
+
+import psutil
+import pytest
+
+from hybridtune.errors import InputError, RayLostError
+from hybridtune.runtime import watch
+from hybridtune.runtime.watch import ray_watched
+
+
+@pytest.fixture
+def raylet(tmp_path, monkeypatch):
+    """A raylet and a head that take connections until they are closed."""
+    unix, head = socket.socket(socket.AF_UNIX), socket.create_server(("127.0.0.1", 0))
+    unix.bind(str(tmp_path / "raylet"))
+    unix.listen()
+    monkeypatch.setattr(
+        watch,
+        "_addresses",
+        lambda: [
+            ("the raylet", socket.AF_UNIX, str(tmp_path / "raylet")),
+            ("the head", socket.AF_INET, head.getsockname()),
+        ],
+    )
+    monkeypatch.setattr(watch, "SECONDS_BETWEEN_LOOKS", 0.01)
+    with unix, head:
+        yield unix, head
+
+
+def watched(block):
+    with ray_watched() as watching:
+        watching.begin()
+        try:
+            block(watching)
+        finally:
+            watching.leave()
+
+
+@pytest.mark.parametrize(("which", "what"), [(0, "the raylet is gone"), (1, "the head is gone")])
+def test_what_waits_is_interrupted_and_told_what_is_gone(raylet, which, what):
+    def wait(watching):
+        raylet[which].close()
+        threading.Event().wait(60)
+
+    with pytest.raises(RayLostError, match=f"{what} .*goes on"):
+        watched(wait)
+
+
+def test_the_error_that_the_loss_raised_is_told_as_the_loss(raylet):
+    def fail(watching):
+        raylet[0].close()
+        raise ConnectionError("what Ray says of it")
+
+    with pytest.raises(RayLostError, match="the raylet is gone"):
+        watched(fail)
+
+
+@pytest.mark.parametrize("error", [InputError("wrong"), KeyboardInterrupt()])
+def test_other_errors_and_an_interrupt_stay_what_they_are(raylet, error):
+    def fail(watching):
+        raise error
+
+    with pytest.raises(type(error)):
+        watched(fail)
+
+
+def test_what_goes_behind_the_end_is_meant_to(raylet):
+    def leave(watching):
+        watching.leave()
+        raylet[0].close()
+        assert watching.gone()
+        watching.end()
+        assert watching.line == ""
+
+    watched(leave)
+
+
+STUCK = """
+import signal, socket, subprocess, sys, threading
+from hybridtune.runtime import watch
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in the background of a shell: nothing ends the main thread
+watch.GRACE = watch.SECONDS_BETWEEN_LOOKS = 0.05
+watch._addresses = lambda: [("the raylet", socket.AF_UNIX, "/nowhere")]
+child = subprocess.Popen([sys.executable, "-c", "import threading; threading.Event().wait(600)"])
+print(child.pid, flush=True)
+with watch.ray_watched(lambda line: print("noted:", line, flush=True)) as watching:
+    watching.begin()
+    threading.Event().wait(600)
+"""
+
+
+def test_a_main_thread_that_never_comes_back_is_ended_with_what_it_started():
+    done = subprocess.run([sys.executable, "-c", STUCK], capture_output=True, text=True, timeout=60, check=False)
+    child, noted = done.stdout.splitlines()
+    assert done.returncode == 1
+    assert "the raylet is gone" in noted
+    assert done.stderr.startswith("hybridtune: the raylet is gone")
+    assert "the same command with the same --out goes on" in done.stderr
+    assert not psutil.pid_exists(int(child)) or psutil.Process(int(child)).status() == psutil.STATUS_ZOMBIE
