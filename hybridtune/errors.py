@@ -19,6 +19,10 @@ class FitError(HybridtuneError):
     """A training or a trial could not go on (a loss that is not finite, a lost worker). Exit code 1."""
 
 
+class StorageError(HybridtuneError):
+    """What a run stores cannot be written: no space, no quota, a read-only file system. Exit code 1."""
+
+
 class RayLostError(HybridtuneError):
     """A process of Ray on this machine is gone, and with it all that it ran. Exit code 1."""
 

@@ -27,6 +27,7 @@ from hybridtune.cli.translate import translate
 from hybridtune.errors import HybridtuneError, InputError
 from hybridtune.runtime.termination import sigterm_raises, was_terminated
 from hybridtune.storage.places import check_out
+from hybridtune.storage.refused import refusal
 
 if TYPE_CHECKING:
     from hybridtune.config.study import Study
@@ -187,6 +188,12 @@ def main() -> None:
     except HybridtuneError as error:
         click.echo(f"hybridtune: {error}", err=True)
         sys.exit(2 if isinstance(error, InputError) else 1)
+    except OSError as error:
+        line = refusal(error)
+        if line is None:
+            raise
+        click.echo(f"hybridtune: {line}", err=True)
+        sys.exit(1)
     except (click.Abort, KeyboardInterrupt) as stop:
         ended = was_terminated(stop.__cause__)  # click turns what interrupts a command into an Abort of its own
         what = "ended by SIGTERM" if ended else "interrupted"

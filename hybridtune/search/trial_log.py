@@ -14,6 +14,7 @@ from ray.tune.experiment import Trial
 
 from hybridtune.config.json_text import parse_json
 from hybridtune.config.study import Study
+from hybridtune.errors import StorageError
 from hybridtune.search.racing import keep_shares
 from hybridtune.search.trial import trial_name, trial_values
 from hybridtune.storage.files import with_name, write_atomically
@@ -21,6 +22,7 @@ from hybridtune.storage.trial_rows import ENDED, RUNNING, Status, TrialRow, read
 from hybridtune.train.progress import EXTENT
 from hybridtune.train.shares import SHARES
 
+_OWN_ERROR = re.compile(r"^hybridtune\.errors\.\w+: ")
 REPORTS = "metrics.jsonl"  # in a trial's folder: a line a score
 Display = Callable[[list[TrialRow], TrialRow], None]
 _OWN = (
@@ -94,10 +96,16 @@ class TrialLog(Callback):  # type: ignore[misc]
         self._ended(row, "done" if row.id in self.done else "paused" if paused else "stopped early")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Write the end of a trial that failed for good; Tune has the traceback in ``trials/<id>/error.txt``."""
-        row = self._row(trial)
-        row.reason = _last_line(trial.error_file)
+        """Write the end of a trial that failed for good; Tune has the traceback in ``trials/<id>/error.txt``.
+
+        Raises:
+            StorageError: what it stores cannot be written, and so it would be with every other trial.
+        """
+        row, line = self._row(trial), _last_line(trial.error_file)
+        row.reason = _OWN_ERROR.sub("", line) if line is not None else None
         self._ended(row, "failed")
+        if line is not None and line.startswith(f"{StorageError.__module__}.{StorageError.__qualname__}: "):
+            raise StorageError(row.reason)
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Settle the trials that the budget cut off, of which Tune tells a callback nothing else."""
@@ -142,10 +150,9 @@ class TrialLog(Callback):  # type: ignore[misc]
 
 
 def _last_line(file: str | None) -> str | None:
-    """Return the last line of a traceback, without the class of our own errors."""
+    """Return the last line of a traceback."""
     lines = Path(file).read_text(encoding="utf-8").split("\n") if file is not None else []
-    last = next((line.strip() for line in reversed(lines) if line.strip()), None)
-    return re.sub(r"^hybridtune\.errors\.\w+: ", "", last) if last is not None else None
+    return next((line.strip() for line in reversed(lines) if line.strip()), None)
 
 
 def read_reports(trial: Path) -> list[dict[str, Any]]:

@@ -37,6 +37,7 @@ from hybridtune.search.study import chosen, run_reruns, run_search
 from hybridtune.search.trial_log import Display
 from hybridtune.storage.feasibility import constraint_line
 from hybridtune.storage.files import ensure_local
+from hybridtune.storage.refused import refusals_told
 from hybridtune.storage.screening_rows import read_screened, read_screening
 from hybridtune.storage.trial_rows import TrialRow, read_rows
 from hybridtune.study.card import Row
@@ -159,7 +160,7 @@ def _opened(
         callback.on_message(line)
     with study_home(preflight.study, None if out is None else str(out), callback.on_message) as home:
         log = EventLog(home.folder)
-        with log.run():
+        with log.run(), refusals_told(home.folder):
             yield preflight, dataclasses.replace(home, address=address), Callbacks([callback, log])
 
 

@@ -26,6 +26,7 @@ from hybridtune.metrics.per_query import FILE as PER_QUERY
 from hybridtune.model.loss import LossOutput
 from hybridtune.runtime.memory import release_memory
 from hybridtune.storage.files import ensure_local, is_remote
+from hybridtune.storage.refused import refusals_told
 from hybridtune.train.checkpoint import Snapshot, read_state
 from hybridtune.train.checkpoints import CheckpointManager
 from hybridtune.train.evaluators import GroupEvaluators, check_shared, placements_of_group
@@ -76,7 +77,8 @@ def train_loop(config: dict[str, Any]) -> None:
             if rank == 0:
                 evaluators.begin(job)
             score = functools.partial(evaluators.score, job)
-            _train_job(job, WorkerContext(rank, workers, functools.partial(_report, queue, number), score))
+            with refusals_told(job.storage):
+                _train_job(job, WorkerContext(rank, workers, functools.partial(_report, queue, number), score))
         except HybridtuneError as problem:
             ray.get(queue.fail.remote(number, problem))
             if workers > 1 and not (isinstance(problem, FitError) and problem.__cause__ is None):
