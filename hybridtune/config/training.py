@@ -122,6 +122,11 @@ class Train(Part):
     patience: Count | None = Field(
         default=None, description="scores in a row without a better first objective after which the training ends"
     )
+    hang_timeout: Annotated[float, Field(ge=1.0, le=1e6)] | None = Field(
+        default=None,
+        description="seconds after which a worker that makes no step is ended, and goes on from its last checkpoint; "
+        "null: ten times the slowest step, 60 s at least",
+    )
     keep_checkpoints: Count = Field(default=1, description="best checkpoints kept, besides the last one")
 
     @model_validator(mode="after")

@@ -27,6 +27,7 @@ SETTINGS = {
     "RAY_AIR_NEW_OUTPUT": "0",  # no table of Tune's
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",  # or every line of a worker comes twice
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a process a group, on any node, which could then not be given back
+    "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": "180",  # of a worker that does not even answer; 600 s by default
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",  # the end of a worker group waits for it; 2 s by default
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",  # a machine may take minutes to come; then it is asked for anew
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # evaluators hold no GPU and yet use the one their trial trains on

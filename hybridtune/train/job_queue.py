@@ -70,6 +70,7 @@ class JobQueue:
         self._deaths = self._lost = 0
         self._step = -1  # of the last report
         self._nodes: list[str] = []
+        self._noted: str | None = None  # why workers are about to die
 
     async def hand_in(self, job: Any) -> None:
         """Put a job into the queue, in place of the one before, which its workers leave at their next report."""
@@ -129,6 +130,11 @@ class JobQueue:
                 self._open, self._problem = False, problem
                 self._change.notify_all()
 
+    async def note_hang(self, number: int, what: str) -> None:
+        """Store why a worker is about to end itself; of several workers, what the first one says."""
+        if number == self._number:
+            self._noted = self._noted or what
+
     async def set_nodes(self, nodes: list[str]) -> None:
         """Store the ids of the nodes that the group's workers are on."""
         self._nodes = nodes
@@ -143,6 +149,7 @@ class JobQueue:
         Until then Ray Train starts the group anew, and it takes the same job.
         """
         async with self._change:
+            reason, self._noted = self._noted or reason, None
             self._lost += with_node
             self._deaths += not with_node
             if self._job is not None and self._job.monitor is not None:

@@ -1,8 +1,10 @@
 """The training loop that every Ray Train worker runs: a pair of texts goes in as tokens and comes out as a gradient."""
 
+import contextlib
 import functools
 import json
 import math
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -25,12 +27,13 @@ from hybridtune.metrics.metrics import Scores
 from hybridtune.metrics.per_query import FILE as PER_QUERY
 from hybridtune.model.loss import LossOutput
 from hybridtune.runtime.memory import release_memory
-from hybridtune.storage.files import ensure_local, is_remote
+from hybridtune.storage.files import ensure_local, is_remote, join, write_file
 from hybridtune.storage.refused import refusals_told
 from hybridtune.train.checkpoint import Snapshot, read_state
 from hybridtune.train.checkpoints import CheckpointManager
 from hybridtune.train.evaluators import GroupEvaluators, check_shared, placements_of_group
 from hybridtune.train.feed import DeviceBatch, Feed
+from hybridtune.train.hang import HangWatch
 from hybridtune.train.job_queue import SEGMENTS, FitJob
 from hybridtune.train.pace import PacePoster
 from hybridtune.train.plan import make_plan
@@ -39,6 +42,7 @@ from hybridtune.train.progress import Clock, Metrics, Progress, Totals, agreed
 from hybridtune.train.shares import read_shares, write_shares
 from hybridtune.train.step import TrainingStep, answer_out_of_memory, is_out_of_memory
 
+_SECONDS = 10.0  # for the queue to hear of a worker that hangs
 SCORES = "scores.json"  # in every checkpoint: the full tables behind its metrics
 
 
@@ -50,6 +54,7 @@ class WorkerContext:
     workers: int
     report: Callable[[Metrics], bool]  # returns whether to go on
     score: Callable[[Mapping[str, Any], Path], Scores]  # of weights; writes the values of every ranking to the file
+    hung: Callable[[str, str], None]  # tells a line and stacks, and ends the worker
 
 
 def train_loop(config: dict[str, Any]) -> None:
@@ -61,8 +66,8 @@ def train_loop(config: dict[str, Any]) -> None:
     Args:
         config: ``{"queue", "folder"}``: handle of the `JobQueue` actor; folder of the group where it was started.
     """
-    queue, context = config["queue"], ray.train.get_context()
-    rank, workers = context.get_world_rank(), context.get_world_size()
+    queue, group = config["queue"], ray.train.get_context()
+    rank, workers = group.get_world_rank(), group.get_world_size()
     device = ray.train.torch.get_device()
     if device.type == "cuda":
         torch.cuda.set_device(device)  # of this thread, for collectives without a tensor of ours
@@ -77,8 +82,10 @@ def train_loop(config: dict[str, Any]) -> None:
             if rank == 0:
                 evaluators.begin(job)
             score = functools.partial(evaluators.score, job)
+            hung = functools.partial(_end_hung, queue, number, rank, job.storage)
+            context = WorkerContext(rank, workers, functools.partial(_report, queue, number), score, hung)
             with refusals_told(job.storage):
-                _train_job(job, WorkerContext(rank, workers, functools.partial(_report, queue, number), score))
+                _train_job(job, context)
         except HybridtuneError as problem:
             ray.get(queue.fail.remote(number, problem))
             if workers > 1 and not (isinstance(problem, FitError) and problem.__cause__ is None):
@@ -91,6 +98,15 @@ def train_loop(config: dict[str, Any]) -> None:
 def _report(queue: Any, number: int, metrics: Metrics) -> bool:
     go_on: bool = ray.get(queue.report.remote(number, metrics))
     return go_on
+
+
+def _end_hung(queue: Any, number: int, rank: int, storage: str, line: str, stacks: str) -> None:
+    """End this worker, which hangs: its group starts anew from the last checkpoint."""
+    place = join(storage, "stacks", f"rank_{rank}_{line.rpartition(' ')[2]}.txt")
+    with contextlib.suppress(Exception):  # it ends in any case
+        write_file(place, f"rank {rank} {line}\n{stacks}".encode())
+        ray.get(queue.note_hang.remote(number, f"rank {rank} {line}; its stacks are in {place}"), timeout=_SECONDS)
+    os._exit(1)
 
 
 def _take(queue: Any, rank: int, workers: int) -> tuple[int, FitJob] | None:
@@ -145,7 +161,12 @@ def _train(
     start, plan = progress.step, make_plan(store.corpus(), study, progress.segments)
     planned = PlannedBatches(study, plan, start, stream)
     # The feed starts while the encoder is loaded; the batches end before it does, which waits for them.
-    with Feed(planned.batches(), device, train.chunk_size, teacher) as feed, planned:
+    with (
+        Feed(planned.batches(), device, train.chunk_size, teacher) as feed,
+        planned,
+        HangWatch(train.hang_timeout, context.hung) as hang,
+    ):
+        hang.begin("step")
         width = teacher.width if teacher is not None else None
         training = TrainingStep(study, source, store.tokenizer().pad_id, device, rank, width)
         if (last := checkpoints.last()) is not None:
@@ -160,6 +181,7 @@ def _train(
             totals.add(batch, output)
             step = batch.step + 1
             poster.step_done(step, output.loss)
+            hang.step_done(step)
             if step != study.next_score(batch.step):
                 continue
             metrics, seconds = totals.means(step, feed.waited)
@@ -168,8 +190,10 @@ def _train(
             metrics |= {"realised_ratio": planned.plan.realised_ratio(step), **training.learned()}
             snapshot = training.snapshot()  # of all workers where the encoder is spread over them
             go_on = True
+            hang.rest()
             if rank == 0:
-                progress = _score(job, checkpoints, snapshot, progress, metrics, clock, context.score)
+                with hang.score():
+                    progress = _score(job, checkpoints, snapshot, progress, metrics, clock, context.score)
                 go_on = context.report(_reported(checkpoints, progress)) and not progress.ended
             else:
                 progress = replace(progress, step=step)
@@ -177,6 +201,7 @@ def _train(
                 break
             totals.start(feed.waited)
             planned.go_on(step, _shared_segments(progress, study, workers))
+            hang.begin("step")
     return progress
 
 

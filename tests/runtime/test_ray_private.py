@@ -57,6 +57,7 @@ SWITCHES = {
     "RAY_AIR_NEW_OUTPUT": "air/constants.py tune/experimental/output.py",
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "train/v2/_internal/constants.py",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "train/v2/_internal/constants.py",
+    "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": "train/v2/_internal/constants.py",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "train/v2/_internal/constants.py",
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "train/v2/_internal/constants.py",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "_private/accelerators/accelerator.py",

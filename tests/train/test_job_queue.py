@@ -126,6 +126,26 @@ def test_the_monitor_is_told_of_a_death_and_of_the_step_that_the_job_goes_on_fro
     ]
 
 
+def test_a_worker_that_hung_is_told_by_what_it_said_of_itself_and_no_later_death_is():
+    async def play():
+        queue, told = JobQueue(), []
+        job = Job("0004")
+        job.name, job.monitor = "0004", SimpleNamespace(lose=SimpleNamespace(remote=lambda *what: told.append(what)))
+        await queue.hand_in(job)
+        number, _ = await queue.take()
+        await queue.note_hang(number - 1, "of the job before")
+        await queue.note_hang(number, "rank 1 made no step")
+        await queue.note_hang(number, "rank 0 made no step")
+        await queue.group_died("exit code 1")
+        await queue.group_died("exit code 137")
+        return told
+
+    assert asyncio.run(play()) == [
+        ("0004", 0, "a worker died (rank 1 made no step)"),
+        ("0004", 0, "a worker died (exit code 137)"),
+    ]
+
+
 def test_a_loss_is_told_with_the_step_of_the_last_pace():
     monitor = PaceMonitor()
     monitor.lose("0001", 0, "a worker died")
