@@ -166,7 +166,7 @@ def test_a_trial_that_cannot_be_stored_ends_the_search_with_its_row_written(tmp_
     log.on_trial_start(0, [], trial)
     (tmp_path / "error.txt").write_text("hybridtune.errors.StorageError: trials/0000: cannot be written: no space\n")
     trial.error_file = str(tmp_path / "error.txt")
-    with pytest.raises(StorageError, match="^trials/0000: cannot be written: no space"):
+    with pytest.raises(StorageError, match="cannot be written: no space"):
         log.on_trial_error(0, [], trial)
     assert [(row.status, row.reason) for row in read_rows(tmp_path)] == [
         ("failed", "trials/0000: cannot be written: no space")
