@@ -23,7 +23,7 @@ WITHOUT_TRAINING = {
     CENTRED: "centred",
     "-together": "centred together",
     "-shift": "shifted",
-    "-standardised": "centred together, scores standardised",
+    "-standardised": "centred, scores standardised",
 }
 
 

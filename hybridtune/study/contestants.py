@@ -53,7 +53,7 @@ WAYS: dict[str, tuple[Method, bool]] = {
     CENTRED: ("apart", False),
     "-together": ("together", False),
     "-shift": ("shift", False),
-    STANDARDISED: ("together", True),
+    STANDARDISED: ("apart", True),
 }
 
 

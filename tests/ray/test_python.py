@@ -34,12 +34,12 @@ def test_without_a_test_benchmark_the_contestants_meet_on_dev(searched_here):
     assert list(table.index) == [
         "tuned",
         "tuned, centred",
-        "tuned, centred together, scores standardised",
+        "tuned, centred, scores standardised",
         "start",
         "start, centred",
         "start, centred together",
         "start, shifted",
-        "start, centred together, scores standardised",
+        "start, centred, scores standardised",
     ]
     assert table["trial"]["tuned"] == result.best.id
     for metric in ("mono/AP", "multi/AP", "balanced/AP"):

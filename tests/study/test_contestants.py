@@ -25,12 +25,12 @@ from hybridtune.study.soups import Soup
 
 START = {"weight": np.zeros(3, np.float32)}
 APART, TOGETHER, SHIFT, STANDARDISED = 0.5, 0.25, 0.125, 0.0625  # what the ways add to a contestant's number
-START_RANKED = [0, APART, TOGETHER, SHIFT, TOGETHER + STANDARDISED]
+START_RANKED = [0, APART, TOGETHER, SHIFT, APART + STANDARDISED]
 WAYS = {"tuned": ["centred", "standardised"], "start": ["centred", "together", "shift", "standardised"]}
 
 
 def tuned_ranked(number):
-    return [number, number + APART, number + TOGETHER + STANDARDISED]
+    return [number, number + APART, number + APART + STANDARDISED]
 
 
 def slugs(*plain):
@@ -110,7 +110,7 @@ def test_all_contestants_are_scored_plain_and_centred_and_encoded_once(tmp_path,
         ("apart", False),
         ("together", False),
         ("shift", False),
-        ("together", True),
+        ("apart", True),
     ]
     assert {fitted.languages for fitted in service.moved} == {("de", "en")}
     assert seen.done[0] == (0, 10)
@@ -188,8 +188,8 @@ def test_names_are_words(trained):
     rows = trained(tuned=5, half_half=2, same_values=3, file_values=4)
     plain = ["tuned", "half-half", "half-half, same values", "half-half, file's values", "start"]
     expected = [name for words in plain for name in (words, f"{words}, centred")]
-    expected.insert(2, "tuned, centred together, scores standardised")
-    expected += [f"start, {how}" for how in ("centred together", "shifted", "centred together, scores standardised")]
+    expected.insert(2, "tuned, centred, scores standardised")
+    expected += [f"start, {how}" for how in ("centred together", "shifted", "centred, scores standardised")]
     assert [one.name for one in list_contestants(rows)] == expected
 
 
