@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from hybridtune.errors import InputError
 from hybridtune.storage.files import write_atomically
+from hybridtune.storage.records import make, read_object
 from hybridtune.storage.trial_rows import TrialRow, read_rows
 
 SCREENING = "screening"  # in the study folder; laid out like a study folder of its own
@@ -40,14 +40,10 @@ def read_screened(folder: Path) -> list[TrialRow]:
 
 
 def read_screening(folder: Path) -> Screening | None:
-    """Read what the screening of a study folder came to; None: it has not ended. Raises InputError if it is damaged."""
+    """Read what the screening of a study folder came to; None: it has not ended. Raises DamagedError."""
     file = folder / ENDED
-    try:
-        return Screening(**json.loads(file.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return None
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{file}: cannot be read: {error}; without it the study screens again") from None
+    found = read_object(file)
+    return None if found is None else make(Screening, found, str(file), "without the file the study screens again")
 
 
 def write_screening(folder: Path, screening: Screening) -> None:

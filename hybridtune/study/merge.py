@@ -27,7 +27,7 @@ from hybridtune.model.soup import (
 )
 from hybridtune.model.tokenizer import pretrained_tokenizer
 from hybridtune.storage.study_folder import check_format
-from hybridtune.study.folder import whole_folder
+from hybridtune.study.folder import check_model_folder, whole_folder
 from hybridtune.study.leak_guard import training_texts_of
 from hybridtune.study.merged import Merged, Part, common_widths, unite_pairs, unite_texts, write_merged
 from hybridtune.study.trial_model import find_trial, load_trial, trained_table, trial_corpus
@@ -184,6 +184,8 @@ def _open(given: str, trust_remote_code: bool, callback: StudyCallback) -> _Mode
     name = str(best) if of_study else given
     if name == "tiny":
         raise InputError("tiny is built by a study; merge takes a model folder, a name or a study folder")
+    if Path(name).is_dir():
+        check_model_folder(Path(name))
     settings = with_folder_settings(Encoder(name=name, trust_remote_code=trust_remote_code))
     for notice in encoder_notices(settings):
         callback.on_message(notice)
