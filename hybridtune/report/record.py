@@ -25,7 +25,7 @@ from hybridtune.storage.optuna_storage import load_optuna_study
 from hybridtune.storage.records import DamagedError, read_lines, read_object
 from hybridtune.storage.screening_rows import SCREENING, Screening, read_screened, read_screening
 from hybridtune.storage.soup_rows import SoupRow, read_soups
-from hybridtune.storage.study_folder import ENVIRONMENT, check_format
+from hybridtune.storage.study_folder import ENVIRONMENT
 from hybridtune.storage.study_record import record_notes, whole_repeats, whole_result
 from hybridtune.storage.trial_rows import ENDED, RUNNING, TrialRow, best_row, pareto_front, read_rows, whole_running
 
@@ -147,7 +147,6 @@ def read_record(folder: Path) -> StudyRecord:
             f"{folder}: holds no study (no study.yaml); give the folder that hybridtune run wrote, its --out"
         )
     study = load_study(file)
-    check_format(folder)
     result, notes = whole_result(folder), record_notes(folder)
     if result is not None and "trials" not in result:
         raise InputError(f"{folder}: holds a single training (hybridtune train), not a search; there are no trials")

@@ -108,7 +108,7 @@ def _add(
         number=-1,
         trial_id=-1,
         state=state,
-        value=None,
+        value=scores[max(scores)] if state == TrialState.PRUNED and scores and len(goals) == 1 else None,  # as told
         datetime_start=datetime.fromtimestamp(row.began),
         datetime_complete=datetime.fromtimestamp(row.began + row.seconds) if state.is_finished() else None,
         params=optuna_params(params),
@@ -117,7 +117,7 @@ def _add(
         system_attrs={},
         intermediate_values={step: float(value) for step, value in scores.items()},
     )
-    storage.create_new_trial(storage.get_study_id_from_name(study.name), template)
+    storage.create_new_trial(storage.get_study_id_from_name(study.name), template)  # no range is checked there
     if row.status == "done":
         optuna_study = optuna.load_study(study_name=study.name, storage=storage)
         keep_constraints(study, optuna_study, row.number, row.metrics)

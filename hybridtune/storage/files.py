@@ -1,7 +1,8 @@
 """Files at a location, which is a local path or a URL (``s3://``, ``gs://``, ...): list, read, write, copy, publish.
 
 A URL keeps its query (``?region=...``) at its end. Every file appears whole: locally it is written beside its target,
-flushed to the disk and renamed, so that a power cut leaves the old file or the new one. Trials are stored as `hybridtune.storage.trial_rows`; a whole study is copied by `hybridtune.study.sync`.
+flushed to the disk and renamed, so that a power cut leaves the old file or the new one. Trials are stored as
+`hybridtune.storage.trial_rows`; a whole study is copied by `hybridtune.study.sync`.
 """
 
 import errno

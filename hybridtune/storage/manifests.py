@@ -103,19 +103,20 @@ def damage(location: str | Path, names: Collection[str] | None = None, *, sizes_
             continue
         if name not in found:
             return f"{name} is missing"
-        size, changed = found[name]
+        size, _ = found[name]
         if size != entry.bytes:
             return f"{name} has {size:,} bytes, and {entry.bytes:,} were written"
         if not sizes_only and not is_remote(location):
             file = local_path(join(location, *name.split("/")))
-            if _digest(str(file), size, changed) != entry.sha256:
+            stat = file.stat()
+            if _digest(str(file), stat.st_ino, stat.st_ctime_ns) != entry.sha256:
                 return f"{name} holds other bytes than were written"
     return None
 
 
 @functools.lru_cache(maxsize=4096)
-def _digest(file: str, size: int, changed: int) -> str:
-    """Return the digest of a file, read once in a process as long as its size and time stay."""
+def _digest(file: str, inode: int, changed: int) -> str:
+    """Return the digest of a file, read once in a process as long as nothing writes to it."""
     return file_digest(file)
 
 

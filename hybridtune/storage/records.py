@@ -31,15 +31,19 @@ class Lines(NamedTuple):
     torn: str | None
 
 
-def read_object(file: Path) -> dict[str, Any] | None:
-    """Read a file with one JSON object; None where there is no file. Raises DamagedError."""
+def read_object(file: Path, remedy: str = "") -> dict[str, Any] | None:
+    """Read a file with one JSON object; None where there is no file.
+
+    Raises:
+        DamagedError: it holds something else; the message ends with the ``remedy``.
+    """
     try:
         content = file.read_bytes()
     except FileNotFoundError:
         return None
     except OSError as error:
         raise DamagedError(f"{file}: cannot be read: {error.strerror}") from None
-    return parse_object(content, str(file))
+    return parse_object(content, str(file), remedy)
 
 
 def read_lines(file: Path, remedy: str = "") -> Lines:

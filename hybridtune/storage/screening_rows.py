@@ -16,6 +16,7 @@ from hybridtune.storage.trial_rows import TrialRow, read_rows
 
 SCREENING = "screening"  # in the study folder; laid out like a study folder of its own
 ENDED = f"{SCREENING}.json"  # written when it has ended: no later run changes what the search begins with
+_WITHOUT_IT = "without the file the study screens again"
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,8 @@ def read_screened(folder: Path) -> list[TrialRow]:
 def read_screening(folder: Path) -> Screening | None:
     """Read what the screening of a study folder came to; None: it has not ended. Raises DamagedError."""
     file = folder / ENDED
-    found = read_object(file)
-    return None if found is None else make(Screening, found, str(file), "without the file the study screens again")
+    found = read_object(file, _WITHOUT_IT)
+    return None if found is None else make(Screening, found, str(file), _WITHOUT_IT)
 
 
 def write_screening(folder: Path, screening: Screening) -> None:

@@ -84,10 +84,11 @@ def evaluation_options(
     if name == "tiny":
         raise InputError("tiny is built by a study; evaluate takes a model folder, a name or a study folder")
     tree: dict[str, Any] = {"encoder": {"name": name} if name else {}, "benchmark": {"path": benchmark}}
+    if study is not None:
+        check_format(study)
     if name and Path(name).is_dir():
         check_model_folder(Path(name))
     if study is not None:
-        check_format(study)
         tree["low_resource"] = _low_resource(study)
     apply_overrides(tree, overrides, fields)
     options = check(EvaluationOptions, tree, "--set" if overrides or not fields else "evaluate_model")

@@ -26,6 +26,7 @@ from hybridtune.model.soup import (
     weights_digest,
 )
 from hybridtune.model.tokenizer import pretrained_tokenizer
+from hybridtune.storage.manifests import MANIFEST
 from hybridtune.storage.study_folder import check_format
 from hybridtune.study.folder import check_model_folder, whole_folder
 from hybridtune.study.leak_guard import training_texts_of
@@ -176,9 +177,9 @@ def _open(given: str, trust_remote_code: bool, callback: StudyCallback) -> _Mode
         return _open_trial(Path(study), trial, trust_remote_code)
     path = Path(given)
     best = path / "best"
-    if (path / "study.yaml").is_file() and not (best / "modules.json").is_file():
+    of_study = any((best / name).is_file() for name in ("modules.json", MANIFEST))  # either may be what is missing
+    if (path / "study.yaml").is_file() and not of_study:
         raise InputError(f"{given}: its study has no best/ yet; name a trial that has ended, like {given}:0000")
-    of_study = (best / "modules.json").is_file()
     if of_study:
         check_format(path)
     name = str(best) if of_study else given
