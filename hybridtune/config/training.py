@@ -122,7 +122,7 @@ class Train(Part):
     patience: Count | None = Field(
         default=None, description="scores in a row without a better first objective after which the training ends"
     )
-    keep_checkpoints: Count = Field(default=1, description="best checkpoints kept, besides the last one")
+    keep_checkpoints: Count = Field(default=1, description="best checkpoints kept, besides the last two")
 
     @model_validator(mode="after")
     def _fields_fit_together(self) -> "Train":

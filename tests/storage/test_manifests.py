@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 from damaging import WAYS
@@ -94,8 +95,8 @@ def test_a_folder_that_a_cut_left_without_its_manifest_is_not_whole(tmp_path):
 
 def test_a_file_is_on_the_disk_before_its_name_and_the_name_before_the_call_returns(tmp_path, monkeypatch):
     steps, replace = [], os.replace
-    monkeypatch.setattr(os, "fsync", lambda opened: steps.append(os.readlink(f"/proc/self/fd/{opened}")))
-    monkeypatch.setattr(files.Path, "replace", lambda self, to: (steps.append("rename"), replace(self, to)))
+    monkeypatch.setattr(os, "fsync", lambda opened: steps.append(str(Path(f"/proc/self/fd/{opened}").readlink())))
+    monkeypatch.setattr(Path, "replace", lambda self, to: (steps.append("rename"), replace(self, to)))
     file = tmp_path / "record.json"
     files.write_atomically(file, "{}")
     assert [step.rpartition("/")[2] for step in steps] == [f".record.json.{os.getpid()}", "rename", tmp_path.name]
@@ -104,7 +105,7 @@ def test_a_file_is_on_the_disk_before_its_name_and_the_name_before_the_call_retu
 
 def test_all_of_a_folder_is_on_the_disk_before_its_manifest(tmp_path, monkeypatch):
     steps = []
-    monkeypatch.setattr(os, "fsync", lambda opened: steps.append(os.readlink(f"/proc/self/fd/{opened}")))
+    monkeypatch.setattr(os, "fsync", lambda opened: steps.append(str(Path(f"/proc/self/fd/{opened}").readlink())))
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "a").write_bytes(b"a")
     seal(tmp_path)
@@ -159,6 +160,6 @@ def test_a_copy_that_is_damaged_is_fetched_again_and_one_that_is_damaged_there_i
     WAYS[way](copy / "weights")
     (key,) = [key for key in memory.objects if key.endswith("weights")]
     memory.objects[key] = b"v" * 5000
-    with pytest.raises(HybridtuneError, match="memory://b/store/.* is damaged: weights holds other bytes"):
+    with pytest.raises(HybridtuneError, match=r"memory://b/store/.* is damaged: weights holds other bytes"):
         ensure_local(location)
     assert not copy.exists()

@@ -1,8 +1,8 @@
 """Every command that reads a study folder tells what is damaged in it in one line, and goes on with what is whole."""
 
 import json
-import os
 import shutil
+from pathlib import Path
 
 import pytest
 from damaging import WAYS
@@ -172,7 +172,7 @@ def test_a_damaged_database_is_one_line_for_who_needs_it(folder, call):
 @pytest.mark.parametrize("way", WAYS)
 def test_a_report_tells_of_damaged_scores_and_leaves_them_out(folder, call, name, way):
     row = next(row for row in read_rows(folder) if row.status == "done")
-    file = folder / "trials" / row.id / "fit" / os.path.basename(row.checkpoint) / name
+    file = folder / "trials" / row.id / "fit" / Path(row.checkpoint).name / name
     WAYS[way](file)
     record = read_record(folder)
     assert f"{row.label}: its best checkpoint {file.parent} is damaged: {name}" in " ".join(record.notes)
