@@ -80,6 +80,16 @@ class StudyCallback:
     def on_ray_lost(self, line: str) -> None:
         """Receive that a process of Ray on this machine is gone, just before this process ends itself."""
 
+    def on_damage(self, trial: str | None, step: int, goes_on_from: int, text: str) -> None:
+        """Receive that something stored was found damaged, and what is done instead.
+
+        Args:
+            trial: as of `on_step`, where it is a checkpoint; None of anything else.
+            step: of the checkpoint.
+            goes_on_from: the step of the one before it; 0: the training starts anew.
+            text: what is damaged; of a checkpoint which file and how, else the whole line.
+        """
+
     def on_training_end(self, training: Training) -> None:
         """Receive the end of the trials of `on_training_start`, by an error too."""
 

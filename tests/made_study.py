@@ -12,6 +12,7 @@ from hybridtune.config.validation import check
 from hybridtune.metrics import metrics
 from hybridtune.metrics.per_query import read_per_query, write_per_query
 from hybridtune.report.contestants import Scored, compare_contestants
+from hybridtune.storage.manifests import seal
 from hybridtune.storage.soup_rows import SOUPS, SoupRow, soup_content
 from hybridtune.storage.study_folder import FORMAT
 
@@ -139,6 +140,7 @@ def made_scores(number, step, ratio, languages, checkpoint, about="dev"):
         digest = {"benchmark": f"made:{about}", "benchmark_digest": about, "model": str(number)}
         topics = np.arange(TOPICS * size) // size
         write_per_query(checkpoint / "per_query.parquet", columns, ids, languages, topics, digest)
+        seal(checkpoint)
     return scores
 
 

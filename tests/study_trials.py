@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from hybridtune.config.study import Study
 from hybridtune.metrics.metrics import Ranked, per_query, score
 from hybridtune.model.folder import build_tiny
+from hybridtune.storage.manifests import seal
 from hybridtune.study.folder import write_study
 
 
@@ -24,6 +25,7 @@ def checkpoint(folder, step, weights):
     (folder / "state.json").write_text(json.dumps({"step": step, "metrics": scores.metrics}))
     (folder / "scores.json").write_text(json.dumps(asdict(scores)))
     (folder / "per_query.parquet").write_bytes(b"figures")
+    seal(folder)
     return scores
 
 

@@ -105,11 +105,14 @@ def report(study: Path, as_json: bool) -> None:
     """Write a study's report.html: tables and charts in one file in its folder, to be opened from disk."""
     from hybridtune.report.page import write_report
     from hybridtune.storage.study_folder import check_format
+    from hybridtune.storage.study_record import record_notes
 
     check_format(study)
-    folder = study.absolute()
+    folder, screen = study.absolute(), open_screen(as_json)
     file = write_report(folder)
-    open_screen(as_json).line(f"report {file}")
+    for line in record_notes(folder):
+        screen.line(line)
+    screen.line(f"report {file}")
     answer({"study": str(folder), "report": str(file)}, as_json)
 
 

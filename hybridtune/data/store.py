@@ -38,10 +38,13 @@ from hybridtune.metrics.arrays import Int32, Int64
 from hybridtune.model.published import TRAINING_TEXTS
 from hybridtune.model.tokenizer import Tokenizer, pretrained_tokenizer, train_tokenizer
 from hybridtune.runtime.resources import cores
-from hybridtune.storage.files import cache_folder, is_remote, locked
+from hybridtune.storage.files import cache_folder, is_remote, locked, replace_folder
+from hybridtune.storage.manifests import damage, seal
+from hybridtune.storage.records import DamagedError, read_object
 
 # Of how groups are read, cleaned and numbered and of the files of a store: raise it with any change of what they hold.
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
+META = "store.json"
 SAMPLE = 1 << 15  # texts that a tokenizer of the study's own is trained on, of those there are
 
 _AT_ONCE = 1024  # texts given to the tokenizer in one call: its answer takes some kilobytes a text
@@ -100,7 +103,7 @@ class TokenStore:
 
     def tokenizer(self) -> Tokenizer:
         """Return the tokenizer that made the store."""
-        meta = json.loads((self.path / "store.json").read_text(encoding="utf-8"))
+        meta = json.loads((self.path / META).read_text(encoding="utf-8"))
         definition = (self.path / "tokenizer.json").read_text(encoding="utf-8")
         return Tokenizer(definition, meta["pad_id"], meta["pools_prompts"])
 
@@ -188,30 +191,48 @@ def store_root(data: Data) -> Path:
 
 
 def existing_store(root: Path, made_of: StoreRecipe) -> TokenStore | None:
-    """Open the finished store of the recipe; return None if there is none."""
+    """Open the store of the recipe; return None if there is none, or it is damaged (`build_store` tells of that)."""
     path = root / made_of.address
-    return TokenStore.open(path) if (path / "store.json").exists() else None
+    return TokenStore.open(path) if damage(path) is None else None
 
 
 def outdated_stores(root: Path) -> int:
     """Count the stores below a root that another version of their format made; nothing reads them any more."""
-    metas = [json.loads(file.read_text(encoding="utf-8")) for file in root.glob("*/store.json")]
-    return sum(meta.get("format") != FORMAT_VERSION for meta in metas)
+    return sum(_format(file) != FORMAT_VERSION for file in root.glob(f"*/{META}"))
 
 
-def build_store(root: Path, made_of: StoreRecipe, progress: Progress = lambda done, total: None) -> TokenStore:
-    """Find the store of the recipe, wait for it, or build it with Ray Data (which must be running)."""
+def _format(file: Path) -> Any:
+    try:
+        return (read_object(file) or {}).get("format")
+    except DamagedError:
+        return FORMAT_VERSION  # a store that is damaged is told of by who uses it
+
+
+def build_store(
+    root: Path,
+    made_of: StoreRecipe,
+    progress: Progress = lambda done, total: None,
+    tell: Callable[[str], object] = lambda line: None,
+) -> TokenStore:
+    """Find the store of the recipe, wait for it, or build it with Ray Data (which must be running).
+
+    One that is damaged is built again; ``tell`` is given a line on that.
+    """
     address = made_of.address
     root.mkdir(parents=True, exist_ok=True)
     with locked(root / f"{address}.lock"):  # a second study waits here, then finds the store
         found = existing_store(root, made_of)
         if found is not None:
             return found
+        if (root / address).exists():
+            tell(f"token store {root / address} is damaged ({damage(root / address)}): it is built again")
+            shutil.rmtree(root / address)
         building = root / f"{address}.building"
         shutil.rmtree(building, ignore_errors=True)  # what a killed builder left
         try:
             _build(building, made_of, progress)
-            building.rename(root / address)
+            seal(building)
+            replace_folder(building, root / address)
         finally:
             shutil.rmtree(building, ignore_errors=True)
     return TokenStore.open(root / address)
@@ -239,7 +260,7 @@ def _build(folder: Path, made_of: StoreRecipe, progress: Progress) -> None:
         "sources": [source.name for source in made_of.sources],
         "tokenise_seconds": round(time.perf_counter() - started, 3),
     }
-    (folder / "store.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
+    (folder / META).write_text(json.dumps(meta, indent=1), encoding="utf-8")
 
 
 def _sample(parts: Sequence[TextPart]) -> Iterator[str]:

@@ -15,7 +15,7 @@ from hybridtune.data.corpus import Corpus
 from hybridtune.data.sampling import language_columns, translations
 from hybridtune.metrics.arrays import Float32, Int32
 
-META = "teacher.json"  # written last: a folder that has it is whole
+META = "teacher.json"
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,8 @@ from hybridtune.metrics.ranks import RankCounter, pair_scores
 from hybridtune.metrics.standard import Moments, standard_of, thresholds
 from hybridtune.model.encoder import load_encoder
 from hybridtune.model.language_vectors import LanguageVectors
-from hybridtune.storage.files import ensure_local, is_remote
+from hybridtune.storage.copies import ensure_local
+from hybridtune.storage.files import is_remote
 
 State = Mapping[str, npt.NDArray[Any]]
 

@@ -4,7 +4,6 @@ The commands `attach`, `fetch`, `status` and `down` call these; a `Launch` is re
 """
 
 import contextlib
-import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,8 @@ from hybridtune.launch.local_head import stop_head
 from hybridtune.launch.record import LOG, Launch, find_launch, job_state, reached
 from hybridtune.launch.yaml_lines import read_documents
 from hybridtune.storage.files import is_remote
+from hybridtune.storage.records import read_object
+from hybridtune.storage.study_record import RESULT
 from hybridtune.study.sync import fetch_study
 from hybridtune.terminal.screen import Screen
 
@@ -88,8 +89,7 @@ def fetch(launch: Launch, folder: Path, checkpoints: bool = False) -> bool:
 
 def summary(launch: Launch, folder: Path, status: str) -> dict[str, Any]:
     """Return what ``--json`` prints of a launch; ``result`` is what ``hybridtune run --json`` prints."""
-    file = folder / "result.json"
-    result = json.loads(file.read_text(encoding="utf-8")) if status == jobs.DONE and file.exists() else None
+    result = read_object(folder / RESULT) if status == jobs.DONE else None
     about = {"study": launch.study, "folder": str(folder), "out": launch.out, "job": launch.job}
     return about | {"status": status, "result": result}
 

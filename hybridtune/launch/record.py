@@ -22,6 +22,7 @@ from hybridtune.launch import kuberay as kubernetes
 from hybridtune.launch.jobs import JobState, LostError
 from hybridtune.launch.local_head import Head
 from hybridtune.storage.files import write_atomically
+from hybridtune.storage.records import make
 from hybridtune.study.folder import write_json
 
 if TYPE_CHECKING:
@@ -104,8 +105,9 @@ def find_launch(folder: Path) -> Launch | None:
             f"{file}: is not the record of a launch of yours from this folder on this machine, and nothing was done; "
             "call the command where you launched, or end the launch by its cluster's own tools"
         )
-    head = record.pop("head")
-    return Launch(**record, head=Head(**head) if head else None)
+    head = record.pop("head", None)
+    launch = make(Launch, record, str(file))
+    return launch if head is None else dataclasses.replace(launch, head=make(Head, head, f"{file}: head"))
 
 
 def _is_signed(signature: object, record: dict[str, Any], folder: Path) -> bool:

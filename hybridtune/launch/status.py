@@ -1,6 +1,5 @@
 """`hybridtune status`: what a study is doing, from its folder. Imports nothing heavy, so that it answers at once."""
 
-import json
 import re
 import time
 from collections import Counter
@@ -28,7 +27,8 @@ from hybridtune.storage.feasibility import (
 from hybridtune.storage.screening_rows import SCREENING, read_screened, read_screening
 from hybridtune.storage.soup_rows import SoupRow, read_soups
 from hybridtune.storage.study_folder import check_format
-from hybridtune.storage.trial_rows import TrialRow, read_rows, read_running
+from hybridtune.storage.study_record import record_notes, whole_result
+from hybridtune.storage.trial_rows import TrialRow, read_rows, whole_running
 from hybridtune.storage.writer_lock import read_holder
 from hybridtune.study.folder import RAY_ADDRESS
 from hybridtune.terminal.screen import Screen
@@ -76,14 +76,15 @@ def status(folder: Path) -> dict[str, Any]:
     Returns:
         ``{"study", "name", "state", "requested", "ended", "counts": {status: trials}, "objective", "constraints",
         "constraint_metrics", "meets", "best", "front", "trials", "screened", "screening", "soups", "best_soup",
-        "events", "headline", "go_on"}``.
+        "events", "damaged", "headline", "go_on"}``.
         ``state`` is ``running``, ``running elsewhere`` (a process of another machine, which may have ended), ``cut
         off`` or ``ended``. ``requested`` is the number of trials that the search will have and ``ended`` how many of
         them did, both without the reruns after it; ``constraints`` says whether the best meets them, and ``meets`` of
         each trial that came to its end (yes, no), both empty without any; ``front`` the ids of an ended study's Pareto
         front, ``screened`` the trainings with few layers before the search and ``screening`` a line on them, empty
         without any, ``soups`` the averages of weights that have been scored, ``best_soup`` the id of the best,
-        ``events`` the last lines on runs and lost workers, ``headline`` the sentence of an ended study, ``go_on`` the
+        ``events`` the last lines on runs and lost workers, ``damaged`` a sentence on each record that could not
+        be read and is left out, ``headline`` the sentence of an ended study, ``go_on`` the
         command that finishes a study that was cut off. A launched study also has ``job`` (see `attach.job_summary`),
         alone before the study has written anything, or ``notice``: why the job is not known.
 
@@ -126,6 +127,7 @@ def status(folder: Path) -> dict[str, Any]:
         "soups": [asdict(row) for row in soups],
         "best_soup": soup.id if soup else None,
         "events": [asdict(one) for one in read_events(folder) if one.kind in SHOWN][-_EVENTS:],
+        "damaged": record_notes(folder),
         "headline": result.get("headline") if result else None,
         "go_on": again if state == CUT_OFF else None,
     } | {key: value for key, value in (("job", job), ("notice", notice)) if value is not None}
@@ -155,7 +157,7 @@ def _state(folder: Path) -> str:
     if held is not None:
         holder, alive = held
         return CUT_OFF if not alive else RUNNING if holder.is_here else ELSEWHERE
-    now = read_running(folder) or read_running(folder / SCREENING)  # of a copy, which holds no lock
+    now = whole_running(folder) or whole_running(folder / SCREENING)  # of a copy, which holds no lock
     if now is not None and now.alive is not False:
         return RUNNING if now.alive else ELSEWHERE
     return CUT_OFF
@@ -203,6 +205,8 @@ def status_table(found: dict[str, Any], screen: Screen) -> None:
     for event in found["events"]:
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(event["time"]))
         screen.print(f"{when}  {event['text']}", style="dim")
+    for line in found["damaged"]:
+        screen.print(line)
     if found["headline"]:
         screen.print(found["headline"])
     if found["go_on"]:
@@ -210,12 +214,9 @@ def status_table(found: dict[str, Any], screen: Screen) -> None:
 
 
 def _result(folder: Path) -> dict[str, Any] | None:
-    """Return what `result.json` holds; None before the study has ended."""
-    file = folder / "result.json"
-    if not file.exists():
-        return None
-    result: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    if "trials" not in result:
+    """Return what `result.json` holds; None before the study has ended, and where it is damaged."""
+    result = whole_result(folder)
+    if result is not None and "trials" not in result:
         raise InputError(f"{folder}: holds a single training (hybridtune train), not a search; there are no trials")
     return result
 

@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 import optuna
 
-from hybridtune.config.json_text import parse_json
 from hybridtune.config.names import FIXED_ARMS, LEARNED, TUNED
 from hybridtune.config.search import STORAGE_FILES
 from hybridtune.config.study import Study, load_study
@@ -21,10 +20,14 @@ from hybridtune.metrics.per_query import FILE as PER_QUERY
 from hybridtune.storage.events import Event, read_events
 from hybridtune.storage.feasibility import Limit, best_soup, eligible, limits
 from hybridtune.storage.files import base_name
+from hybridtune.storage.manifests import damage
 from hybridtune.storage.optuna_storage import load_optuna_study
+from hybridtune.storage.records import DamagedError, read_lines, read_object
 from hybridtune.storage.screening_rows import SCREENING, Screening, read_screened, read_screening
 from hybridtune.storage.soup_rows import SoupRow, read_soups
-from hybridtune.storage.trial_rows import ENDED, RUNNING, TrialRow, best_row, pareto_front, read_rows, read_running
+from hybridtune.storage.study_folder import ENVIRONMENT
+from hybridtune.storage.study_record import record_notes, whole_repeats, whole_result
+from hybridtune.storage.trial_rows import ENDED, RUNNING, TrialRow, best_row, pareto_front, read_rows, whole_running
 
 State = Literal["finished", "running", "cut off"]
 
@@ -144,20 +147,19 @@ def read_record(folder: Path) -> StudyRecord:
             f"{folder}: holds no study (no study.yaml); give the folder that hybridtune run wrote, its --out"
         )
     study = load_study(file)
-    result = _read_json(folder / "result.json")
+    result, notes = whole_result(folder), record_notes(folder)
     if result is not None and "trials" not in result:
         raise InputError(f"{folder}: holds a single training (hybridtune train), not a search; there are no trials")
     goals = {name: str(direction(name)) for name in study.search.objective}
-    notes: list[str] = []
     # The screening and the seed check run in folders of their own. Of another host's process nothing is known.
-    processes = [read_running(folder / name) for name in ("", SCREENING, "repeats")]
+    processes = [whole_running(folder / name) for name in ("", SCREENING, "repeats")]
     running = any(process is not None and process.alive is not False for process in processes)
     trials = [_read_trial(folder, row, running, notes) for row in read_rows(folder, running=True)]
     found = limits(study, trials)
     front, best = _chosen(trials, goals, result, found)
     compared = _contestants(trials, goals, result, found)
     fixed = [trial for name, trial in compared.items() if name in FIXED_ARMS]
-    beside = result["reference"] if result is not None else None
+    beside = result.get("reference") if result is not None else None
     strongest = beside["arm"] if beside is not None else best_row(fixed, goals).arm if fixed else None
     # What a report reads; the report itself does not count.
     names = ["study.yaml", "environment.json", "result.json", "screening.json", "repeats.json"]
@@ -172,9 +174,9 @@ def read_record(folder: Path) -> StudyRecord:
         contestants=compared,
         reference=strongest,
         front=front,
-        environment=_read_json(folder / "environment.json") or {},
+        environment=read_object(folder / ENVIRONMENT) or {},
         result=result,
-        repeats=_read_json(folder / "repeats.json"),
+        repeats=whole_repeats(folder),
         optuna_study=_open_optuna_study(study, folder, notes),
         state="finished" if result is not None else "running" if running else "cut off",
         written=max(file.stat().st_mtime for file in files if file.exists()),
@@ -202,7 +204,7 @@ def _contestants(
 ) -> dict[str, TrialRecord]:
     if result is not None:
         by_id = {trial.id: trial for trial in trials}
-        return {name: by_id[one] for name, one in result["contestants"].items() if one in by_id}
+        return {name: by_id[one] for name, one in result.get("contestants", {}).items() if one in by_id}
     goal = next(iter(goals))
     done = [trial for trial in trials if trial.done and goal in trial.metrics]
     arms = {arm: [trial for trial in done if trial.arm == arm] for arm in (TUNED, *FIXED_ARMS, LEARNED)}
@@ -214,30 +216,44 @@ def _read_trial(folder: Path, row: TrialRow, running: bool, notes: list[str]) ->
     # In the study folder as it lies now, else where it was written.
     found = [home / "fit" / base_name(row.checkpoint), Path(row.checkpoint)] if row.checkpoint else []
     checkpoint = next((path for path in found if path.is_dir()), None)
-    scores = None if checkpoint is None else _read_json(checkpoint / "scores.json")
-    if scores is None and row.status == "done":
+    read = ("scores.json", PER_QUERY)  # the weights are gigabytes, and not shown
+    what = None if checkpoint is None else damage(checkpoint, read)
+    if checkpoint is not None and what is not None:
+        notes.append(f"{row.label}: its best checkpoint {checkpoint} is damaged: {what}; it is left out")
+        checkpoint = None
+    elif checkpoint is None and row.status == "done":
         notes.append(f"{row.label}: the scores of its best checkpoint are gone (pruned, or on another machine)")
+    scores = None if checkpoint is None else read_object(checkpoint / "scores.json")
     per_query = None if checkpoint is None else checkpoint / PER_QUERY
     status = "cut off" if row.status == "running" and not running else row.status
     return TrialRecord(
         **{**asdict(row), "status": status},
-        history=_read_history(home / "metrics.jsonl"),
+        history=_read_history(home / "metrics.jsonl", notes),
         scores=scores,
-        plan=_read_json(home / "plan.json"),
+        plan=_read_plan(home / "plan.json", notes),
         per_query=per_query if per_query is not None and per_query.is_file() else None,
     )
 
 
-def _read_history(file: Path) -> list[dict[str, float]]:
+def _read_history(file: Path, notes: list[str]) -> list[dict[str, float]]:
     """Read the scores of a trial by step; a resumed trial may have one twice, and the later one counts."""
-    entries: dict[float, dict[str, float]] = {}
-    for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else []:
-        try:
-            entry = parse_json(line)
-            entries[entry["step"]] = entry
-        except (ValueError, KeyError, TypeError):
-            continue  # the last line may be half written: the study runs
+    try:
+        entries = {entry["step"]: entry for entry in read_lines(file).found if "step" in entry}
+    except DamagedError as error:
+        notes.append(f"{error}; the curves of this trial are left out")
+        return []
     return [entries[step] for step in sorted(entries)]
+
+
+def _read_plan(file: Path, notes: list[str]) -> dict[str, Any] | None:
+    try:
+        found = read_object(file)
+        if found is not None and not isinstance(found.get("table"), list):
+            raise DamagedError(f"{file}: 'table' is missing")
+    except DamagedError as error:
+        notes.append(f"{error}; the counts of this trial's pairs are left out")
+        return None
+    return found
 
 
 def _open_optuna_study(study: Study, folder: Path, notes: list[str]) -> optuna.Study | None:
@@ -251,13 +267,3 @@ def _open_optuna_study(study: Study, folder: Path, notes: list[str]) -> optuna.S
         cause = type(error.__context__ or error).__name__
         notes.append(f"Optuna's storage cannot be read ({cause}): its charts are missing")
         return None
-
-
-def _read_json(file: Path) -> dict[str, Any] | None:
-    try:
-        content = parse_json(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file}: cannot be read: {error}") from None
-    return content if isinstance(content, dict) else None

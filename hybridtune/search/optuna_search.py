@@ -25,7 +25,7 @@ from hybridtune.search.space import from_optuna, optuna_params, search_space
 from hybridtune.search.within_noise import ending, keep_ending, kept_endings
 from hybridtune.storage.optuna_storage import open_storage, storage_url
 
-_SHOWN = ("step", "realised_ratio")  # of the last report, as the trial's attributes in Optuna
+SHOWN = ("step", "realised_ratio")  # of the last report, as the trial's attributes in Optuna
 
 
 def searcher(
@@ -50,7 +50,7 @@ def searcher(
         InputError: the storage cannot be opened, or holds a study of this name and another folder.
     """
     storage = open_storage(study, folder)
-    optuna_study = _optuna_study(study, goals, folder, storage)
+    optuna_study = make_optuna_study(study, goals, folder, storage)
     begun = [trial for trial in optuna_study.trials if trial.state != TrialState.WAITING]
     names, modes = list(goals), list(goals.values())
     return Resuming(
@@ -69,7 +69,7 @@ def searcher(
     )
 
 
-def _optuna_study(
+def make_optuna_study(
     study: Study, goals: Mapping[str, str], folder: Path, storage: optuna.storages.BaseStorage
 ) -> optuna.Study:
     """Create the Optuna study, or load it as an earlier run left it."""
@@ -186,7 +186,7 @@ class Resuming(OptunaSearch):  # type: ignore[misc]
         self._completed_trials.add(trial_id)
         last = self._last.pop(trial_id, None) or result or {}
         trial = self._ot_trials[trial_id]
-        for key in _SHOWN:
+        for key in SHOWN:
             if key in last:
                 trial.set_user_attr(key, last[key])
         if error:

@@ -22,7 +22,8 @@ from hybridtune.report.headline import BETTER, NOISE, UNKNOWN, WORSE
 from hybridtune.search.arms import ARM, PROPOSED, Reference, contestants, reference
 from hybridtune.search.study import TRIALS, Listed, run_trials
 from hybridtune.search.trial_log import Display, TrialLog
-from hybridtune.storage.files import ensure_local, exists, join, with_name
+from hybridtune.storage.copies import ensure_local
+from hybridtune.storage.files import exists, join, with_name
 from hybridtune.storage.soup_rows import SOUPS, SoupRow
 from hybridtune.storage.trial_rows import SETTLED, TrialRow, read_rows
 from hybridtune.train.job_queue import FitJob

@@ -5,7 +5,7 @@ import logging
 import os
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from hybridtune.search.arms import ARM, PROPOSED, arm_sizes, expected_trials, mo
 from hybridtune.search.interrupt import Interrupts
 from hybridtune.search.loggers import callbacks
 from hybridtune.search.optuna_search import searcher
+from hybridtune.search.rebuilt_storage import rebuild_storage
 from hybridtune.search.rungs import going_on, is_paused, rung_steps
 from hybridtune.search.stopping import budget, scheduler, settle, used_up
 from hybridtune.search.trial import Trial, trial_name
@@ -61,7 +62,12 @@ def _trial_name(trial: Any) -> str:
 
 
 def run_search(
-    job: FitJob, goals: Mapping[str, str], folder: Path, concurrent_trials: int, display: Display
+    job: FitJob,
+    goals: Mapping[str, str],
+    folder: Path,
+    concurrent_trials: int,
+    display: Display,
+    tell: Callable[[str], object] = lambda line: None,
 ) -> list[str]:
     """Run the trials of a study's search, or what is left of them where the folder holds a part.
 
@@ -71,6 +77,7 @@ def run_search(
         folder: the study folder.
         concurrent_trials: trials at once.
         display: called as (all rows, changed row) at every change.
+        tell: called with a line where Optuna's storage was damaged, and built again.
 
     Returns:
         A line for each arm whose search ended before it had all its trials.
@@ -86,6 +93,7 @@ def run_search(
         )
     TrialLog.displays[str(folder)] = display
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    rebuild_storage(study, goals, folder, tell)
     stages, over = rung_steps(study), False
     for stage in range(len(stages)):
         over = over or _run_stage(job, goals, folder, concurrent_trials, stage)

@@ -1,6 +1,5 @@
 """The log of a running search: each trial's row and scores, written to the study folder and handed to a display."""
 
-import contextlib
 import json
 import re
 import time
@@ -12,12 +11,12 @@ from typing import Any, ClassVar
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
-from hybridtune.config.json_text import parse_json
 from hybridtune.config.study import Study
 from hybridtune.errors import StorageError
 from hybridtune.search.racing import keep_shares
 from hybridtune.search.trial import trial_name, trial_values
 from hybridtune.storage.files import with_name, write_atomically
+from hybridtune.storage.records import append_line, read_lines
 from hybridtune.storage.trial_rows import ENDED, RUNNING, Status, TrialRow, read_rows, write_running
 from hybridtune.train.progress import EXTENT
 from hybridtune.train.shares import SHARES
@@ -85,8 +84,7 @@ class TrialLog(Callback):  # type: ignore[misc]
         if result["step"] not in {report["step"] for report in read_reports(folder)}:  # reported again on a resume
             if SHARES in result:
                 keep_shares(folder, int(result["step"]), result[SHARES])
-            with (folder / REPORTS).open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row.metrics) + "\n")
+            append_line(folder / REPORTS, row.metrics)
         self._show(row)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -156,13 +154,12 @@ def _last_line(file: str | None) -> str | None:
 
 
 def read_reports(trial: Path) -> list[dict[str, Any]]:
-    """Read the scores of a trial, in order: ``metrics.jsonl`` of its folder, except for a line that was cut off."""
-    file = trial / REPORTS
-    reports = []
-    for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else []:
-        with contextlib.suppress(ValueError):  # the process was killed while it wrote
-            reports.append(parse_json(line))
-    return reports
+    """Read the scores of a trial, in order: ``metrics.jsonl`` of its folder, except for a line that was cut off.
+
+    Raises:
+        DamagedError: another line is no score.
+    """
+    return read_lines(trial / REPORTS, "without the line, the trial goes on without that score").found
 
 
 def objective_scores(study: Study, folder: Path, rows: Sequence[TrialRow]) -> dict[str, dict[int, float]]:

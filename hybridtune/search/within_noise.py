@@ -1,6 +1,5 @@
 """The end of an arm's search where further trials are expected to gain less than noise: the rule, and its one line."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from hybridtune.metrics.metrics import direction
 from hybridtune.metrics.racing import Shares, shares_value
 from hybridtune.search.racing import kept_shares
 from hybridtune.search.rungs import PAUSED
+from hybridtune.storage.study_record import whole_repeats
 
 _ATTRIBUTE = "ended within noise: "  # of the Optuna study, before the name of an arm
 
@@ -74,10 +74,10 @@ def _value(trial: FrozenTrial) -> float | None:
 
 
 def _seed_noise(folder: Path, goal: str) -> float | None:
-    file = folder / "repeats.json"
-    if not file.exists():
+    repeats = whole_repeats(folder)
+    if repeats is None:
         return None
-    who: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))["contestants"]
+    who: Mapping[str, Any] = repeats["contestants"]
     spreads = [one["metrics"][goal]["spread"] for one in who.values() if goal in one["metrics"]]
     measured = [spread for spread in spreads if spread is not None]
     return seed_noise(measured) if measured else None

@@ -3,17 +3,18 @@
 Nothing heavy is imported here: `hybridtune status` reads it, and answers at once.
 """
 
-import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from hybridtune.storage.records import DamagedError, append_line, make, parse_object
+
 EVENTS = "events.jsonl"
 OfRuns = Literal["began", "resumed", "ended", "interrupted", "failed"]
-Kind = Literal[OfRuns, "trial began", "trial goes on", "scored", "trial ended", "workers lost"]
-SHOWN = ("began", "resumed", "ended", "interrupted", "failed", "workers lost")  # the others are in the trials' rows
+Kind = Literal[OfRuns, "trial began", "trial goes on", "scored", "trial ended", "workers lost", "damaged"]
+# The others are in the trials' rows.
+SHOWN = ("began", "resumed", "ended", "interrupted", "failed", "workers lost", "damaged")
 
 
 @dataclass(frozen=True)
@@ -39,25 +40,33 @@ class Event:
 
 def append_event(folder: Path, event: Event) -> None:
     """Add an event to a study folder."""
-    known = {name: value for name, value in asdict(event).items() if value is not None}
-    with (folder / EVENTS).open("ab+") as lines:
-        lines.seek(max(0, lines.seek(0, os.SEEK_END) - 1))
-        torn = lines.read(1) not in (b"", b"\n")  # the process was killed while it wrote
-        lines.write(b"\n" * torn + json.dumps(known, ensure_ascii=False).encode() + b"\n")
+    append_line(folder / EVENTS, {name: value for name, value in asdict(event).items() if value is not None})
 
 
 def read_events(folder: Path) -> list[Event]:
-    """Read the events of a study folder, in their order; a line that was cut off is left out, and so is what a newer
-    version adds to one.
+    """Read the events of a study folder, in their order; what a newer version adds to one is left out.
+
+    So is a line that cannot be read, of which `damaged_events` tells: nothing but words depends on it.
     """
-    file, events, names = folder / EVENTS, list[Event](), {field.name for field in fields(Event)}
-    for line in file.read_text(encoding="utf-8", errors="replace").splitlines() if file.exists() else []:
+    return _read(folder)[0]
+
+
+def damaged_events(folder: Path) -> list[str]:
+    """Return a sentence on each line of the events that cannot be read."""
+    return _read(folder)[1]
+
+
+def _read(folder: Path) -> tuple[list[Event], list[str]]:
+    file, names = folder / EVENTS, {field.name for field in fields(Event)}
+    events, notes = list[Event](), list[str]()
+    for number, line in enumerate(file.read_bytes().splitlines() if file.exists() else [], 1):
+        where = f"{file}: line {number}"
         try:
-            found = json.loads(line)
-            events.append(Event(**{name: value for name, value in found.items() if name in names}))
-        except (ValueError, TypeError, AttributeError):
-            continue
-    return events
+            found = parse_object(line, where)
+            events.append(make(Event, {name: value for name, value in found.items() if name in names}, where))
+        except DamagedError as error:
+            notes.append(f"{error}; the event is left out")
+    return events, notes
 
 
 def history(events: Sequence[Event]) -> dict[str, Any]:
@@ -67,7 +76,7 @@ def history(events: Sequence[Event]) -> dict[str, Any]:
         ``{"runs", "interruptions": [line, ...], "workers_lost", "repeated_steps"}``. A run that was killed leaves no
         event of its own: the ``resumed`` of the next says so, and the steps that it lost are not known.
     """
-    cuts = [one for one in events if one.kind in ("interrupted", "failed", "resumed", "workers lost")]
+    cuts = [one for one in events if one.kind in ("interrupted", "failed", "resumed", "workers lost", "damaged")]
     return {
         "runs": sum(one.kind in ("began", "resumed") for one in events),
         "interruptions": [one.text for one in cuts],
@@ -84,3 +93,16 @@ def lost_line(training: str, step: int, goes_on_from: int, reason: str) -> str:
         'trial 4: a worker died (exit code 137) at step 47; going on from step 40'
     """
     return f"{training}: {reason} at step {step}; going on from step {goes_on_from}"
+
+
+def damaged_line(training: str, step: int, goes_on_from: int, what: str) -> str:
+    """Return one line on the damaged checkpoint of a training.
+
+    Example:
+        >>> damaged_line("trial 4", 40, 20, "model.safetensors is missing")
+        'trial 4: its checkpoint of step 40 is damaged (model.safetensors is missing); going on from step 20'
+        >>> damaged_line("trial 4", 20, 0, "model.safetensors is missing")
+        'trial 4: its checkpoint of step 20 is damaged (model.safetensors is missing); starting again'
+    """
+    then = f"going on from step {goes_on_from}" if goes_on_from else "starting again"
+    return f"{training}: its checkpoint of step {step} is damaged ({what}); {then}"

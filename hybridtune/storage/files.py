@@ -1,17 +1,17 @@
 """Files at a location, which is a local path or a URL (``s3://``, ``gs://``, ...): list, read, write, copy, publish.
 
-A URL keeps its query (``?region=...``) at its end. Every file appears whole: locally it is written beside its target
-and renamed. Trials are stored as `hybridtune.storage.trial_rows`; a whole study is copied by `hybridtune.study.sync`.
+A URL keeps its query (``?region=...``) at its end. Every file appears whole: locally it is written beside its target,
+flushed to the disk and renamed, so that a power cut leaves the old file or the new one. Trials are stored as
+`hybridtune.storage.trial_rows`; a whole study is copied by `hybridtune.study.sync`.
 """
 
+import errno
 import fcntl
 import functools
 import gzip
 import hashlib
 import os
-import re
 import shutil
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -26,9 +26,6 @@ CHUNK = 2**20  # bytes of a read
 _PARALLEL_COPIES = 8
 # A small file is one request, and a failure is reported in seconds: Google's client retries for 15 minutes by default.
 _SETTINGS = {"s3": "allow_delayed_open=true", "gs": "retry_limit_seconds=20", "gcs": "retry_limit_seconds=20"}
-_DIGEST = re.compile(r"[0-9a-f]{64}")  # a name that is the digest of what it names: never stale
-_COMPLETE = "whole"  # the last file of a published folder
-_UNUSED_SECONDS = 24 * 3600.0  # after which a downloaded copy that nobody uses is removed
 _REASONS = {
     "NO_SUCH_BUCKET": "there is no such bucket; make it first, or check the name",
     "ACCESS_DENIED": "no rights; it takes those to list, read, write and delete",
@@ -79,14 +76,55 @@ def with_name(location: str, name: str) -> str:
 
 @contextmanager
 def replacing(file: Path) -> Iterator[Path]:
-    """Yield a path to write to, which replaces a file when the block ends; an error leaves the file as it was."""
+    """Yield a path to write to, which replaces a file when the block ends; an error leaves the file as it was.
+
+    The content is on the disk before the name is, and the name when this returns: a power cut leaves the file as it was
+    or as it became, never an empty one.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         yield temporary
+        flush(temporary)
         temporary.replace(file)
+        flush(file.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def replace_folder(new: Path, folder: Path) -> None:
+    """Give a complete folder, whose files are flushed, the name of another one, which goes if it is there."""
+    old = folder.with_name(f".{folder.name}.old-{os.getpid()}")
+    if folder.exists():
+        folder.rename(old)
+    new.rename(folder)
+    flush(folder.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def flush(path: Path) -> None:
+    """Wait until the disk has a local file's content, or the names in a folder."""
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    except OSError as error:
+        if not (path.is_dir() and error.errno in (errno.EINVAL, errno.ENOTSUP, errno.EBADF)):
+            raise  # some network file systems flush no folders
+    finally:
+        os.close(opened)
+
+
+def file_digest(location: str) -> str:
+    """Return the SHA-256 of a file in hexadecimal, read block by block."""
+    if not is_remote(location):
+        with local_path(location).open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    digest = hashlib.sha256()
+    filesystem, path = open_filesystem(location)
+    with filesystem.open_input_stream(path, compression=None) as stream:
+        while block := stream.read(CHUNK):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 @contextmanager
@@ -194,11 +232,11 @@ def write_file(location: str, content: bytes) -> None:
         sink.write(content)
 
 
-def upload(local: Path, location: str, last: Sequence[str] = ()) -> None:
+def upload(local: Path, location: str, last: Sequence[str] = (), exclude: Sequence[str] = ()) -> None:
     """Copy a file or a folder to a location; other files that are already there stay.
 
     The ``last`` files, by their paths in the folder, are copied after all others in this order: none of them is at the
-    location unless all before it are complete.
+    location unless all before it are complete. Those to ``exclude`` are not copied.
     """
 
     def copy(name: str) -> None:
@@ -212,8 +250,9 @@ def upload(local: Path, location: str, last: Sequence[str] = ()) -> None:
             shutil.copyfileobj(source, sink, CHUNK)
 
     found = sorted(path.relative_to(local).as_posix() for path in local.rglob("*") if path.is_file())
+    others = [name for name in found if name not in last and name not in exclude]
     with ThreadPoolExecutor(_PARALLEL_COPIES) as pool:
-        list(pool.map(copy, [""] if local.is_file() else [name for name in found if name not in last]))
+        list(pool.map(copy, [""] if local.is_file() else others))
     for name in last:
         copy(name)
 
@@ -294,62 +333,12 @@ def cache_folder() -> Path:
     return Path(given).expanduser() if given else Path.home() / ".cache" / "hybridtune"
 
 
-def ensure_local(location: str) -> Path:
-    """Return a local path of a file or folder; a remote one is downloaded once per machine and version.
-
-    A folder that is named by a digest (see `publish`, and token stores) is looked for in `cache_folder`, where a build
-    on this machine would have put it, and stays there. For anything else the names, sizes and times at the location
-    decide whether the copy is current; a copy that nobody uses is removed after a day.
-
-    Raises:
-        FileNotFoundError: the location does not exist.
-    """
-    if not is_remote(location):
-        return local_path(location)
-    cache, name = cache_folder(), base_name(location)
-    if _DIGEST.fullmatch(name):
-        target = cache / name
-    else:
-        version = repr((location, sorted(list_files(location).items())))
-        target = cache / "fetched" / hashlib.sha256(version.encode()).hexdigest()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with locked(target.with_name(f"{target.name}.lock")):
-        if not target.exists():
-            for path in (cache / "fetched").glob("*"):
-                if path.suffix != ".lock" and time.time() - path.stat().st_mtime > _UNUSED_SECONDS:
-                    remove(str(path))
-            partial = target.with_name(f"{target.name}.fetching")
-            remove(str(partial))  # left by a process that was killed
-            download(location, partial, exclude=lambda file: file == _COMPLETE)
-            partial.rename(target)
-        elif target.parent.name == "fetched":
-            os.utime(target)
-    return target
-
-
-def publish(folder: Path, under: str) -> str:
-    """Upload a folder whose content no longer changes, unless it is complete there, and return its location ``under``.
-
-    Its name is its digest (64 hexadecimal digits), so that `ensure_local` never returns a stale copy.
-    """
-    name = folder.name
-    if not _DIGEST.fullmatch(name):
-        digest = hashlib.sha256()
-        for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-            with file.open("rb") as stream:
-                content = hashlib.file_digest(stream, "sha256").hexdigest()
-            digest.update(f"{file.relative_to(folder).as_posix()} {content}\n".encode())
-        name = digest.hexdigest()
-    location = join(under, name)
-    if not exists(join(location, _COMPLETE)):
-        upload(folder, location)
-        write_file(join(location, _COMPLETE), b"")
-    return location
-
-
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold a lock file, one process of this machine at a time; the system frees it when the holder dies."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    opened = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(opened)

@@ -97,7 +97,7 @@ def load_optuna_study(study: Study, folder: Path, read_only: bool = False) -> op
     """Load the Optuna study of a study folder, with the trials that were begun so far; see also `open_storage`.
 
     Raises:
-        InputError: there is none yet, or its database cannot be opened.
+        InputError: there is none yet, its database cannot be opened, or its file is damaged.
     """
     file = STORAGE_FILES.get(study.search.storage)
     try:
@@ -107,3 +107,10 @@ def load_optuna_study(study: Study, folder: Path, read_only: bool = False) -> op
     except KeyError:
         label = file or masked_url(storage_url(study, folder))
         raise InputError(f"{folder}: holds no trials yet: no Optuna study {study.name!r} in {label}") from None
+    except (sqlalchemy.exc.SQLAlchemyError, ValueError, TypeError, AssertionError) as error:
+        if file is None:
+            raise
+        what = " ".join(str(getattr(error, "orig", None) or error).split())[:160]
+        raise InputError(
+            f"{folder / file}: is damaged ({what}); hybridtune run with the study's --out builds it again"
+        ) from None

@@ -10,12 +10,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from hybridtune.errors import InputError
 from hybridtune.storage.files import write_atomically
+from hybridtune.storage.records import make, read_object
 from hybridtune.storage.trial_rows import TrialRow, read_rows
 
 SCREENING = "screening"  # in the study folder; laid out like a study folder of its own
 ENDED = f"{SCREENING}.json"  # written when it has ended: no later run changes what the search begins with
+_WITHOUT_IT = "without the file the study screens again"
 
 
 @dataclass(frozen=True)
@@ -40,14 +41,10 @@ def read_screened(folder: Path) -> list[TrialRow]:
 
 
 def read_screening(folder: Path) -> Screening | None:
-    """Read what the screening of a study folder came to; None: it has not ended. Raises InputError if it is damaged."""
+    """Read what the screening of a study folder came to; None: it has not ended. Raises DamagedError."""
     file = folder / ENDED
-    try:
-        return Screening(**json.loads(file.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return None
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{file}: cannot be read: {error}; without it the study screens again") from None
+    found = read_object(file, _WITHOUT_IT)
+    return None if found is None else make(Screening, found, str(file), _WITHOUT_IT)
 
 
 def write_screening(folder: Path, screening: Screening) -> None:

@@ -4,13 +4,12 @@ A soup took no step of training, so it is no row of ``trials.jsonl``: no budget,
 is imported: `hybridtune status` counts them, and answers at once.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from hybridtune.errors import InputError
+from hybridtune.storage.records import DamagedError, make, read_object
 
 SOUPS = "soups"  # in the study folder: a folder a soup
 SCORES = "scores.json"  # in a soup's folder, written last: the row, and the fields of `metrics.metrics.Scores`
@@ -52,16 +51,29 @@ class SoupRow:
 
 
 def read_soups(folder: Path) -> list[SoupRow]:
-    """Read the soups of a study folder that have been scored, in their order; raises InputError if one is damaged."""
-    rows = []
+    """Read the soups of a study folder that have been scored, in their order.
+
+    One whose file cannot be read is left out, and scored again when the study goes on; `damaged_soups` tells of it.
+    """
+    return _read(folder)[0]
+
+
+def damaged_soups(folder: Path) -> list[str]:
+    """Return a sentence on each soup of a study folder that cannot be read."""
+    return _read(folder)[1]
+
+
+def _read(folder: Path) -> tuple[list[SoupRow], list[str]]:
+    rows, notes = list[SoupRow](), list[str]()
     for file in sorted((folder / SOUPS).glob(f"*/{SCORES}")):
         try:
-            fields: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-            rows.append(SoupRow(**fields[_ROW], metrics=fields[_METRICS]))
-        except (ValueError, TypeError, KeyError) as error:
-            what = f"{file}: cannot be read: {error}"
-            raise InputError(f"{what}; without its folder the soup is scored again") from None
-    return rows
+            fields = read_object(file) or {}
+            if not isinstance(fields.get(_ROW), dict) or _METRICS not in fields:
+                raise DamagedError(f"{file}: has no {_ROW!r} and {_METRICS!r}")
+            rows.append(make(SoupRow, {**fields[_ROW], _METRICS: fields[_METRICS]}, str(file)))
+        except DamagedError as error:
+            notes.append(f"{error}; the soup is left out, and scored again by hybridtune run")
+    return rows, notes
 
 
 def soup_content(row: SoupRow, scores: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
-from hybridtune.config.json_text import parse_json
 from hybridtune.errors import InputError
 from hybridtune.storage.files import exists, join, read_file
+from hybridtune.storage.records import parse_object
 
-FORMAT = 4  # raised whenever an earlier folder could be misread; 1 wrote no number
+FORMAT = 5  # raised whenever an earlier folder could be misread; 1 wrote no number
 ENVIRONMENT = "environment.json"  # the first file of a study folder, which holds the number
+_REMEDY = "it says which hybridtune wrote the study: put it back from a copy, or start anew with another --out"
 
 
 def check_format(location: str | Path, shown: str | None = None) -> None:
@@ -17,10 +18,9 @@ def check_format(location: str | Path, shown: str | None = None) -> None:
     """
     if not exists(join(str(location), "study.yaml")):
         return
-    try:
-        found = parse_json(read_file(join(str(location), ENVIRONMENT)) or b"{}").get("format", 1)
-    except (ValueError, AttributeError):  # no JSON, or no mapping
-        found = "unknown"
+    file = join(str(location), ENVIRONMENT)
+    content = read_file(file)
+    found = 1 if content is None else parse_object(content, file, _REMEDY).get("format", 1)
     if found == FORMAT:
         return
     version, advice = "an earlier", "finish it with that version"

@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from hybridtune.config.names import TUNED
-from hybridtune.errors import InputError
 from hybridtune.runtime.processes import is_running, start_time
 from hybridtune.storage.files import write_atomically
+from hybridtune.storage.records import DamagedError, make, read_lines, read_object
 
 Proposed = Literal["file", "point", "grid", "screened", "random", "sampler", "rerun", "repeat"]
 Status = Literal["running", "paused", "stopped early", "out of budget", "done", "failed", "cut off"]
 ENDED, RUNNING = "trials.jsonl", "running.json"
 SETTLED = ("done", "stopped early")  # any other trial is tried again when the study is run again
+_WITHOUT_IT = "without the line, hybridtune run with the study's --out trains its trial again"
 
 
 @dataclass
@@ -80,21 +81,32 @@ class Running:
     rows: list[TrialRow]
 
 
+@dataclass(frozen=True)
+class _Process:
+    """The content of `running.json`."""
+
+    pid: int
+    host: str
+    rows: list[dict[str, Any]]
+    start_time: str | None = None
+
+
 def read_rows(folder: Path, running: bool = False) -> list[TrialRow]:
-    """Read the ended trials of a study folder, in the order of the file. Raises InputError if a file is damaged.
+    """Read the ended trials of a study folder, in the order of the file.
+
+    A last line that was cut off is left out, and so is a damaged `running.json`, which only repeats what the trials'
+    folders know; `study_record.record_notes` tells of both.
 
     With ``running``, those that have begun and not ended are among them, and all are in the order of their numbers.
+
+    Raises:
+        DamagedError: a line of `trials.jsonl` is no trial of this version.
     """
-    file = folder / ENDED
-    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-    try:
-        ended = [TrialRow(**json.loads(line)) for line in lines]
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{file}: cannot be read: {error}; it has one JSON object a line") from None
+    ended = _ended_rows(folder)
     if not running:
         return ended
     rows = {row.id: row for row in ended}
-    now = read_running(folder)
+    now = whole_running(folder)
     for row in now.rows if now else []:
         # `trials.jsonl` is written first: a trial that is settled there and runs here was cut off between the two.
         if row.status == "running" and (row.id not in rows or rows[row.id].status not in SETTLED):
@@ -102,17 +114,29 @@ def read_rows(folder: Path, running: bool = False) -> list[TrialRow]:
     return sorted(rows.values(), key=lambda row: row.number)
 
 
+def _ended_rows(folder: Path) -> list[TrialRow]:
+    file = folder / ENDED
+    lines = read_lines(file, _WITHOUT_IT).found
+    return [make(TrialRow, line, f"{file}: line {number}", _WITHOUT_IT) for number, line in enumerate(lines, 1)]
+
+
 def read_running(folder: Path) -> Running | None:
-    """Read `running.json`; None where no search runs or has been cut off. Raises InputError if it is damaged."""
+    """Read `running.json`; None where no search runs or has been cut off. Raises DamagedError."""
     file = folder / RUNNING
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-        alive = is_running(found["pid"], found.get("start_time")) if found["host"] == socket.gethostname() else None
-        return Running(found["pid"], found["host"], alive, [TrialRow(**row) for row in found["rows"]])
-    except FileNotFoundError:  # also when the study ends just now
+    found = read_object(file)
+    if found is None:  # also when the study ends just now
         return None
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{file}: cannot be read: {error}") from None
+    process = make(_Process, found, str(file))
+    alive = is_running(process.pid, process.start_time) if process.host == socket.gethostname() else None
+    return Running(process.pid, process.host, alive, [make(TrialRow, row, str(file)) for row in process.rows])
+
+
+def whole_running(folder: Path) -> Running | None:
+    """Read `running.json` as `read_running` does; None also where it is damaged."""
+    try:
+        return read_running(folder)
+    except DamagedError:
+        return None
 
 
 def write_running(folder: Path, rows: Sequence[TrialRow]) -> None:

@@ -11,6 +11,7 @@ from hybridtune.metrics.groups import GROUPED_BY
 from hybridtune.metrics.per_query import FILE, read_per_query
 from hybridtune.metrics.significance import DRAWS, compare
 from hybridtune.metrics.units import Unit
+from hybridtune.storage.manifests import MANIFEST, check_whole
 from hybridtune.storage.study_folder import check_format
 
 MEASURES = ("AP", "nDCG@10", "rank_distance")  # where both have them; few, since each may differ by chance
@@ -28,6 +29,8 @@ def find_per_query(location: str) -> Path:
     of_trial = sorted(folder.glob(f"fit/checkpoint_*/{FILE}"))  # Ray Train names checkpoints by their step
     for file in (folder, *tried, *of_trial[-1:]):
         if file.is_file():
+            if (file.parent / MANIFEST).is_file():
+                check_whole(file.parent, "score it again", [FILE])
             return file
     made = f"make one with: hybridtune evaluate MODEL --benchmark PATH --out {location}"
     if not folder.exists():

@@ -38,6 +38,7 @@ from hybridtune.model.language_vectors import (
 from hybridtune.model.soup import weights_digest
 from hybridtune.report.contestants import FOLDER, Scored, compare_contestants
 from hybridtune.storage.files import write_atomically
+from hybridtune.storage.manifests import MANIFEST, damage, seal
 from hybridtune.storage.trial_rows import TrialRow
 from hybridtune.study.folder import write_json
 from hybridtune.study.preflight import Preflight
@@ -186,9 +187,10 @@ class Scoring:
         before = self._scored_before(key, files)
         if before is not None:
             if before != home:
-                _copy(before, home, files)
+                _copy(before, home, (*files, MANIFEST))
             return _read(home)[1]
-        (home / SCORES).unlink(missing_ok=True)  # of other weights: never beside the new values
+        home.mkdir(parents=True, exist_ok=True)
+        (home / MANIFEST).unlink(missing_ok=True)  # of other weights: never beside the new values
         if self._encoded is None or self._encoded[0] != weights:
             self._encoded = weights, self.service.encode(state, pooling)
         vectors = self._encoded[1]
@@ -200,18 +202,18 @@ class Scoring:
             fitted = self.sample.fit(self._embedded[1], method)
             fitted = dataclasses.replace(fitted, standardised=standardised)
             vectors = self.service.move(vectors, fitted)
-            home.mkdir(parents=True, exist_ok=True)
             write_atomically(home / LANGUAGE_VECTORS, fitted.to_bytes())
         about = {"model": contestant.name if row is None else f"{contestant.name} (trial {row.id})"}
         measures = study_measures(self.study)
         scores = self.service.score_vectors(vectors, home / PER_QUERY, measures, about, standardised)
         write_json({**key, **dataclasses.asdict(scores)}, home / SCORES)
+        seal(home)
         return scores
 
     def _scored_before(self, key: Mapping[str, str], files: Sequence[str]) -> Path | None:
         """Return the folder with all files of these weights on this benchmark, by whatever contestant."""
         for home in _homes(self.root):
-            if all((home / name).is_file() for name in files) and _read(home)[0] == key:
+            if damage(home) is None and all((home / name).is_file() for name in files) and _read(home)[0] == key:
                 return home
         return None
 
@@ -233,7 +235,7 @@ def kept_language_vectors(folder: Path, state: State, pooling: str) -> LanguageV
     """Return what each language adds to the vectors of these weights; None where no contestant of a study has them."""
     wanted = _what(state, pooling) + _words(CENTRED)
     for home in _homes(folder / FOLDER):
-        if (home / LANGUAGE_VECTORS).is_file() and _read(home)[0]["weights"] == wanted:
+        if damage(home) is None and (home / LANGUAGE_VECTORS).is_file() and _read(home)[0]["weights"] == wanted:
             return load_language_vectors(home / LANGUAGE_VECTORS)
     return None
 
@@ -247,7 +249,7 @@ def _read(home: Path) -> tuple[dict[str, str], Scores]:
 
 def _copy(before: Path, home: Path, files: Sequence[str]) -> None:
     home.mkdir(parents=True, exist_ok=True)
-    (home / SCORES).unlink(missing_ok=True)
+    (home / MANIFEST).unlink(missing_ok=True)
     for name in files:
         shutil.copy(before / name, home / name)
 

@@ -30,9 +30,10 @@ from hybridtune.metrics.metrics import Ranked, Scores, per_query, score, trec_ev
 from hybridtune.metrics.per_query import FILE as PER_QUERY
 from hybridtune.model.folder import language_vectors_for, training_pairs_of, with_folder_settings
 from hybridtune.report.bias_map import bias_heat_map
+from hybridtune.storage.manifests import MANIFEST
 from hybridtune.storage.study_folder import check_format
 from hybridtune.study.encoded import check_model, encoded, scan_benchmark
-from hybridtune.study.folder import make_folder, write_json
+from hybridtune.study.folder import check_model_folder, make_folder, write_json
 from hybridtune.study.leak_guard import check_evaluation
 from hybridtune.study.run_files import RunFile, check_run_file, rank_run_file, write_run_file
 
@@ -78,13 +79,16 @@ def evaluation_options(
         if section not in parts:
             raise InputError(f"{text}: fields of {', '.join(parts)} can be set here, like {parts[0]}.pooling=cls")
     best = Path(model or "") / "best"
-    study = Path(model) if model and (best / "modules.json").is_file() else None
+    study = Path(model) if model and any((best / one).is_file() for one in ("modules.json", MANIFEST)) else None
     name = str(best) if study is not None else model or ""
     if name == "tiny":
         raise InputError("tiny is built by a study; evaluate takes a model folder, a name or a study folder")
     tree: dict[str, Any] = {"encoder": {"name": name} if name else {}, "benchmark": {"path": benchmark}}
     if study is not None:
         check_format(study)
+    if name and Path(name).is_dir():
+        check_model_folder(Path(name))
+    if study is not None:
         tree["low_resource"] = _low_resource(study)
     apply_overrides(tree, overrides, fields)
     options = check(EvaluationOptions, tree, "--set" if overrides or not fields else "evaluate_model")

@@ -10,7 +10,7 @@ from hybridtune.callbacks import StudyCallback, Training
 from hybridtune.config.study import Study
 from hybridtune.errors import HybridtuneError, RayLostError
 from hybridtune.runtime.termination import was_terminated
-from hybridtune.storage.events import Event, Kind, append_event, history, lost_line, read_events
+from hybridtune.storage.events import Event, Kind, append_event, damaged_line, history, lost_line, read_events
 from hybridtune.storage.study_folder import ENVIRONMENT
 from hybridtune.storage.trial_rows import TrialRow
 from hybridtune.study.folder import write_json
@@ -31,6 +31,7 @@ class EventLog(StudyCallback):
         self._folder = folder
         self._before = read_events(folder)
         self._written = False
+        self._found: list[str] = []  # what was damaged, before anything was trained
         self._states: dict[str, str] = {}  # by trial
         self._labels: dict[str, str] = {}
         self._steps: dict[str, int] = {}  # that each training has come to
@@ -63,6 +64,8 @@ class EventLog(StudyCallback):
             self._write("resumed", "the study goes on")
         else:
             self._write("resumed", "the study goes on; the run before was cut off without a word")
+        for line in self._found:
+            self._write("damaged", line)
 
     def on_trial(self, row: TrialRow, rows: Sequence[TrialRow]) -> None:
         """Note that a trial has begun or ended."""
@@ -100,6 +103,18 @@ class EventLog(StudyCallback):
     def on_ray_lost(self, line: str) -> None:
         """Note how the run ends."""
         self._broken_off(RayLostError(line))
+
+    def on_damage(self, trial: str | None, step: int, goes_on_from: int, text: str) -> None:
+        """Note what was damaged; of a checkpoint, the steps since the one before it are trained again."""
+        if trial is None and self._written:
+            self._write("damaged", text)
+        elif trial is None:
+            self._found.append(text)
+        if trial is None:
+            return
+        self._steps[trial] = self._scored[trial] = goes_on_from
+        line = damaged_line(self._labels.get(trial, trial), step, goes_on_from, text)
+        self._write("damaged", line, trial, step, max(0, step - goes_on_from))
 
     def _broken_off(self, error: BaseException) -> None:
         if not self._written:

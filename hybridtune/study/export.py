@@ -3,7 +3,6 @@
 A study's run writes its best model by the same `describe_trained` and `write_model`.
 """
 
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -27,15 +26,18 @@ from hybridtune.model.folder import save_folder, save_language_vectors, with_fol
 from hybridtune.model.language_vectors import FILE as LANGUAGE_VECTORS
 from hybridtune.model.published import TRAINING_TEXTS
 from hybridtune.model.tokenizer import pretrained_tokenizer
+from hybridtune.storage.manifests import MANIFEST
+from hybridtune.storage.records import read_object
 from hybridtune.storage.study_folder import ENVIRONMENT, check_format
+from hybridtune.storage.study_record import record_notes
 from hybridtune.storage.trial_rows import read_rows
 from hybridtune.study.card import Row, Trained, model_card
-from hybridtune.study.folder import whole_folder, write_json
+from hybridtune.study.folder import check_model_folder, whole_folder, write_json
 from hybridtune.study.preflight import read_corpus
 from hybridtune.study.translated import dropped_translations
 from hybridtune.study.trial_model import find_trial, load_trial, trained_table, trial_recipe
 from hybridtune.study.trial_vectors import trial_language_vectors
-from hybridtune.train.checkpoint import read_state
+from hybridtune.train.checkpoint import check_checkpoint, read_state
 from hybridtune.train.fit import checkpoint_scores
 
 
@@ -66,6 +68,7 @@ def describe_trained(
 
     The study has the values that it was trained with. A single training has no trials.
     """
+    check_checkpoint(checkpoint)
     step, table = read_state(checkpoint)["step"], trained_table(study, corpus, checkpoint)
     scores = Scores(**checkpoint_scores(checkpoint))
     dev = full_scores(scores, distinct_pairs(table), study.low_resource_languages)
@@ -115,6 +118,8 @@ def export(target: Path, options: ExportOptions, callback: StudyCallback) -> dic
     if options.onnx:
         onnx.check_onnx()
     check_format(target)
+    for line in record_notes(target):
+        callback.on_message(line)
     out = options.out
     if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"--out {out}: is there and not empty; choose a new folder")
@@ -151,7 +156,7 @@ def _export_trial(target: Path, options: ExportOptions, callback: StudyCallback)
     trained = describe_trained(found.study, corpus, found.checkpoint, rows, found.trial)
     model = load_trial(found)
     moved = trial_language_vectors(target, found, made_of, corpus, model, callback)
-    written_by = json.loads((target / ENVIRONMENT).read_text(encoding="utf-8"))
+    written_by = read_object(target / ENVIRONMENT) or {}
     trained = replace(trained, moved=moved, environment=written_by)
     result: dict[str, Any] = {"model": str(options.out), "trial": found.trial, "step": trained.step}
     with whole_folder(options.out) as new:
@@ -168,12 +173,15 @@ def _export_trial(target: Path, options: ExportOptions, callback: StudyCallback)
 def _model_folder(target: Path) -> Path:
     """Return the folder with the model of a study or model folder."""
     folder = target if (target / "modules.json").is_file() else target / "best"
+    if (folder / MANIFEST).is_file():  # modules.json may be what is missing
+        check_model_folder(folder)
     if not (folder / "modules.json").is_file():
         if (target / "study.yaml").is_file():
             ended = ", ".join(row.id for row in read_rows(target))
             hint = f"give --trial and --out; trials that have ended: {ended}" if ended else "no trial has ended"
             raise InputError(f"{target}: its study has no best/ yet; {hint}")
         raise InputError(f"{target}: is neither a study folder nor a model folder in sentence-transformers' layout")
+    check_model_folder(folder)
     return folder
 
 

@@ -15,7 +15,8 @@ from typing import Any
 from hybridtune.config.study import Study, dump_study
 from hybridtune.config.yaml_text import parse_yaml
 from hybridtune.errors import InputError
-from hybridtune.storage.files import write_atomically
+from hybridtune.storage.files import replace_folder, write_atomically
+from hybridtune.storage.manifests import MANIFEST, check_whole, seal
 from hybridtune.storage.study_folder import ENVIRONMENT, FORMAT, check_format
 from hybridtune.storage.writer_lock import LOCKS
 
@@ -37,18 +38,32 @@ def make_folder(out: Path) -> None:
 
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
-    """Yield a folder to fill, which becomes ``folder`` when the block ends without an error, and is else removed."""
+    """Yield a folder to fill, which becomes ``folder``, sealed, when the block ends without an error; else it goes."""
     folder = folder.absolute()
     make_folder(folder.parent)
     new = folder.with_name(f".{folder.name}.{os.getpid()}")
     new.mkdir()
     try:
         yield new
-        if folder.exists():
-            shutil.rmtree(folder)
-        new.rename(folder)
+        seal(new)
+        replace_folder(new, folder)
     finally:
         shutil.rmtree(new, ignore_errors=True)
+
+
+def check_model_folder(folder: Path) -> None:
+    """Raise InputError where a model folder that hybridtune wrote is damaged; anybody else's passes.
+
+    The ``best`` and ``soup`` of a study must have a manifest; any other folder may.
+    """
+    study = folder.parent
+    of_study = folder.name in ("best", "soup") and (study / "study.yaml").is_file()
+    if not of_study and not (folder / MANIFEST).is_file():
+        return
+    anew = "write it anew by the command that made it"
+    if of_study:
+        anew = f"hybridtune run {study / 'study.yaml'} --out {study} writes it anew, or fetch it again"
+    check_whole(folder, f"{anew}; if files were changed on purpose, use a copy of it without {MANIFEST}")
 
 
 def write_json(content: Any, file: Path) -> None:

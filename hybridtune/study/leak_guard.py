@@ -27,6 +27,7 @@ from hybridtune.errors import InputError
 from hybridtune.evaluate.benchmark import Benchmark
 from hybridtune.model.published import TRAINING_TEXTS, Repository
 from hybridtune.storage.files import write_atomically
+from hybridtune.storage.records import DamagedError, read_object
 
 REPORT = "leaks.json"  # in a study folder
 
@@ -64,9 +65,8 @@ def guard(study: Study, made_of: StoreRecipe, benchmarks: Mapping[str, Benchmark
     store = existing_store(root, made_of)
     corpus = store.corpus() if store is not None else None
     file = _report_file(root, made_of, benchmarks)
-    if file.is_file():
-        report = LeakReport.from_json(json.loads(file.read_text(encoding="utf-8")))
-    else:
+    report = _found_before(file)
+    if report is None:
         with contextlib.ExitStack() as stack:
             search = _Search(scored, study.data.language_limits, callback, stack)
             if corpus is None and not dropping:  # the files are read once
@@ -183,7 +183,19 @@ def dropped_groups(study: Study, folder: Path) -> frozenset[str]:
     file = folder / REPORT
     if study.data.on_leak != "drop" or not file.is_file():
         return frozenset()
-    return frozenset(json.loads(file.read_text(encoding="utf-8"))["groups"])
+    groups = (read_object(file) or {}).get("groups")
+    if not isinstance(groups, dict | list):
+        raise DamagedError(f"{file}: 'groups' is missing; it says which texts were left out: put it back from a copy")
+    return frozenset(groups)
+
+
+def _found_before(file: Path) -> LeakReport | None:
+    """Return what an earlier search found; None where there was none, or its file is damaged: it is searched again."""
+    try:
+        found = read_object(file)
+        return None if found is None else LeakReport.from_json(found)
+    except (DamagedError, KeyError, TypeError):
+        return None
 
 
 def _report_file(root: Path, made_of: StoreRecipe, benchmarks: Mapping[str, Benchmark]) -> Path:

@@ -26,8 +26,9 @@ from hybridtune.model.soup import (
     weights_digest,
 )
 from hybridtune.model.tokenizer import pretrained_tokenizer
+from hybridtune.storage.manifests import MANIFEST
 from hybridtune.storage.study_folder import check_format
-from hybridtune.study.folder import whole_folder
+from hybridtune.study.folder import check_model_folder, whole_folder
 from hybridtune.study.leak_guard import training_texts_of
 from hybridtune.study.merged import Merged, Part, common_widths, unite_pairs, unite_texts, write_merged
 from hybridtune.study.trial_model import find_trial, load_trial, trained_table, trial_corpus
@@ -176,14 +177,16 @@ def _open(given: str, trust_remote_code: bool, callback: StudyCallback) -> _Mode
         return _open_trial(Path(study), trial, trust_remote_code)
     path = Path(given)
     best = path / "best"
-    if (path / "study.yaml").is_file() and not (best / "modules.json").is_file():
+    of_study = any((best / name).is_file() for name in ("modules.json", MANIFEST))  # either may be what is missing
+    if (path / "study.yaml").is_file() and not of_study:
         raise InputError(f"{given}: its study has no best/ yet; name a trial that has ended, like {given}:0000")
-    of_study = (best / "modules.json").is_file()
     if of_study:
         check_format(path)
     name = str(best) if of_study else given
     if name == "tiny":
         raise InputError("tiny is built by a study; merge takes a model folder, a name or a study folder")
+    if Path(name).is_dir():
+        check_model_folder(Path(name))
     settings = with_folder_settings(Encoder(name=name, trust_remote_code=trust_remote_code))
     for notice in encoder_notices(settings):
         callback.on_message(notice)

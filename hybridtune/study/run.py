@@ -7,7 +7,6 @@ the folder and keeps a URL in step with it.
 import contextlib
 import dataclasses
 import functools
-import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -35,8 +34,8 @@ from hybridtune.search.screening import run_screening
 from hybridtune.search.seed_check import REPEATS, compare_repeats, done_repeats, run_repeats
 from hybridtune.search.study import chosen, run_reruns, run_search
 from hybridtune.search.trial_log import Display
+from hybridtune.storage.copies import ensure_local
 from hybridtune.storage.feasibility import constraint_line
-from hybridtune.storage.files import ensure_local
 from hybridtune.storage.refused import refusals_told
 from hybridtune.storage.screening_rows import read_screened, read_screening
 from hybridtune.storage.trial_rows import TrialRow, read_rows
@@ -47,6 +46,7 @@ from hybridtune.study.export import describe_trained, write_model
 from hybridtune.study.folder import whole_folder, write_json
 from hybridtune.study.leak_guard import texts_of_training
 from hybridtune.study.preflight import Preflight, run_preflight
+from hybridtune.study.repair import ended_result, retry_damaged
 from hybridtune.study.result import StudyResult
 from hybridtune.study.screening import end_screening, screening_job
 from hybridtune.study.seed_scores import score_seeds
@@ -58,7 +58,7 @@ from hybridtune.train.checkpoint import load_weights, served_weights
 from hybridtune.train.evaluators import study_measures
 from hybridtune.train.fit import fit
 from hybridtune.train.job_queue import FitJob
-from hybridtune.train.pace import SECONDS_BETWEEN_POSTS, Pace, read_losses, read_paces
+from hybridtune.train.pace import SECONDS_BETWEEN_POSTS, Pace, read_damages, read_losses, read_paces
 
 
 @contextlib.contextmanager
@@ -83,9 +83,12 @@ def _reported(
         for loss in read_losses(job.monitor, len(losses)):
             losses.append(loss)
             callback.on_workers_lost(*loss)
+        for damage in read_damages(job.monitor, len(damages)):
+            damages.append(damage)
+            callback.on_damage(*damage)
 
     reported: dict[str, Pace] = {}
-    losses = read_losses(job.monitor, 0)  # of the trainings before
+    losses, damages = read_losses(job.monitor, 0), read_damages(job.monitor, 0)  # of the trainings before
     callback.on_training_start(training, job.study, concurrent_trials, rows)
     try:
         with every(SECONDS_BETWEEN_POSTS, steps):
@@ -135,7 +138,9 @@ def train_study(
         with started(preflight, home, callback) as running:
             with _reported(callback, "fit", running.job):
                 done = fit(running.job, partial(_score_reported, callback))
-            test = _export(running, preflight.study, done.checkpoint, *_score_fit(running, done.checkpoint))
+            with whole_folder(home.folder / "best") as best:
+                scored = _score_fit(running, done.checkpoint, best / PER_QUERY)
+                test = _export(running, preflight.study, done.checkpoint, *scored, best)
         folder = home.folder
         result = {"study": str(folder), "metrics": done.metrics, "test": test, "model": str(folder / "best")}
         write_json(result, folder / "result.json")
@@ -167,7 +172,7 @@ def _opened(
 def _search(preflight: Preflight, home: Home, callback: StudyCallback) -> dict[str, Any]:
     """Train all that is lacking, export the best model; return what ``result.json`` holds then, or holds already."""
     study, folder = preflight.study, home.folder
-    before = _ended(folder)
+    before = ended_result(folder, callback)
     if before is not None:
         callback.on_message(f"this study has ended: its result is in {folder / 'result.json'}")
         if not (folder / REPORT).exists():
@@ -178,6 +183,7 @@ def _search(preflight: Preflight, home: Home, callback: StudyCallback) -> dict[s
         # The location and the folder of all trials instead of a single training's.
         job = dataclasses.replace(running.job, storage=home.inside("trials"), home=str(folder / "trials"))
         screening = _screen(running)
+        retry_damaged(study, folder, callback)
         ended, repeats = _train_all(preflight, job, folder, callback)
         found = chosen(study, preflight.goals, folder)
         trials = [dataclasses.asdict(row) for row in found.rows]
@@ -194,7 +200,9 @@ def _search(preflight: Preflight, home: Home, callback: StudyCallback) -> dict[s
         slug = next(slug for slug, row in who.items() if row.id == found.best.id)
         moved = load_language_vectors(folder / CONTESTANTS / f"{slug}{CENTRED}")
         tested = (scored[slug], folder / CONTESTANTS / slug / PER_QUERY) if study.benchmarks.test else None
-        test = _export(running, study.with_values(found.best.values), best["checkpoint"], tested, moved, ordered)
+        chosen_study = study.with_values(found.best.values)
+        with whole_folder(folder / "best") as new:
+            test = _export(running, chosen_study, best["checkpoint"], tested, moved, new, ordered)
         compared = {**contestant_scores(preflight, folder, who, scored, soup), "seeds": seeds}
         shutil.rmtree(folder / SOUP, ignore_errors=True)  # of a run with other soups
         if soup is not None and soups is not None and soups["wins"]:
@@ -254,8 +262,9 @@ def _train_all(
     """
     study, at_once = preflight.study, preflight.allocation.at_once
     before = [*read_screened(folder), *searched(read_rows(folder, running=True))]
+    tell = partial(callback.on_damage, None, 0, 0)
     with _reported(callback, "search", job, at_once, before) as display:
-        ended = run_search(job, preflight.goals, folder, at_once, display)
+        ended = run_search(job, preflight.goals, folder, at_once, display, tell)
     for line in ended:
         callback.on_message(line)
     if reruns(study, read_rows(folder)):
@@ -270,14 +279,6 @@ def _train_all(
         repeats = run_repeats(job, folder, at_once, display)
     write_json(repeats, folder / "repeats.json")
     return ended, repeats
-
-
-def _ended(folder: Path) -> dict[str, Any] | None:
-    """Return the result of a search that left nothing to do: no trial failed, and the folder has not moved."""
-    file = folder / "result.json"
-    result: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    failed = [trial for trial in result.get("trials", []) if trial["status"] == "failed"]
-    return result if result.get("trials") and not failed and result["study"] == str(folder) else None
 
 
 def _score_soups(
@@ -336,8 +337,8 @@ def _start_weights(running: Started) -> State:
     return {name: value.numpy() for name, value in model.plain_state().items()}
 
 
-def _score_fit(running: Started, checkpoint: str) -> tuple[tuple[Scores, Path] | None, LanguageVectors]:
-    """Score a single training on the test benchmark, where the study has one, with the per-query values' file.
+def _score_fit(running: Started, checkpoint: str, file: Path) -> tuple[tuple[Scores, Path] | None, LanguageVectors]:
+    """Score a single training on the test benchmark, where the study has one, with the ``file`` of per-query values.
 
     The second is what each language adds to its vectors.
     """
@@ -347,7 +348,6 @@ def _score_fit(running: Started, checkpoint: str) -> tuple[tuple[Scores, Path] |
     moved = fit_on_sample(service, weights, sample, study.encoder.pooling)
     if "test" not in benchmarks:
         return None, moved
-    file = running.home.folder / "best" / PER_QUERY
     running.callback.on_message("scoring the model on the test benchmark")
     return (service.score(weights, file, study.encoder.pooling, study_measures(study)), file), moved
 
@@ -358,6 +358,7 @@ def _export(
     location: str,
     tested: tuple[Scores, Path] | None,
     moved: LanguageVectors,
+    best: Path,
     rows: Sequence[Row] = (),
 ) -> dict[str, Any] | None:
     """Write ``best/`` from a checkpoint, with its scores on the test benchmark where there are any; return those.
@@ -368,9 +369,10 @@ def _export(
         location: of the checkpoint.
         tested: its scores on the test benchmark, and the file of the per-query values.
         moved: what each language adds to its vectors.
+        best: the folder to fill.
         rows: of the study's trials, the model's own first; none of a single training.
     """
-    best, checkpoint = running.home.folder / "best", ensure_local(location)
+    checkpoint = ensure_local(location)
     model = load_encoder(running.source, study.encoder, running.store.tokenizer().pad_id)
     load_weights(checkpoint, model)
     trained = describe_trained(study, running.store.corpus(), checkpoint, rows, rows[0]["id"] if rows else None)
@@ -380,7 +382,6 @@ def _export(
         scores, values = tested
         test = full_scores(scores, distinct_pairs(trained.table), study.low_resource_languages)
         trained = dataclasses.replace(trained, test=test)
-    best.mkdir(exist_ok=True)
     if values.parent != best:
         shutil.copy(values, best / PER_QUERY)
     write_model(model, running.source, trained, best)

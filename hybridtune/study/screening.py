@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hybridtune.model.shallow import write_shallow
 from hybridtune.search.screened import screened_study
-from hybridtune.storage.files import publish
+from hybridtune.storage.copies import publish
 from hybridtune.storage.screening_rows import SCREENING
 from hybridtune.study.started import Started
 from hybridtune.train.job_queue import FitJob

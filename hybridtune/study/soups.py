@@ -29,8 +29,10 @@ from hybridtune.model.encoder import DualEncoder
 from hybridtune.model.language_vectors import LanguageVectors
 from hybridtune.model.soup import State, average_states, scale_weights, weights_digest
 from hybridtune.search.soups import ENDS, MEMBERS, Proposed, next_soup, soups_wanted
+from hybridtune.storage.copies import ensure_local
 from hybridtune.storage.feasibility import best_soup, soup_wins
-from hybridtune.storage.files import base_name, ensure_local
+from hybridtune.storage.files import base_name
+from hybridtune.storage.manifests import MANIFEST, damage, seal
 from hybridtune.storage.soup_rows import SCORES, SOUPS, SoupRow, read_soups, soup_content
 from hybridtune.storage.trial_rows import TrialRow
 from hybridtune.study.folder import write_json
@@ -129,7 +131,7 @@ def score_soups(
     except LookupError as why:
         callback.on_message(f"no soups are scored: {why.args[0]}")
         wanted = 0
-    known = {row.id: row for row in read_soups(kitchen.folder)}
+    known = _scored_before(kitchen.folder, callback)
     with contextlib.ExitStack() as stack:
         running, progress = None, None
         for number in range(wanted):
@@ -164,7 +166,7 @@ def score_repeats(
         service: starts evaluators of dev; called where there is anything to score.
         callback: receives the progress.
     """
-    rows, known = list[SoupRow](), {row.id: row for row in read_soups(kitchen.folder)}
+    rows, known = list[SoupRow](), _scored_before(kitchen.folder, callback)
     running: EvaluatorService | None = None
     counts = range(1, kitchen.study.search.repeat_best + 1)
     with phase(callback, "scoring soups of other seeds", "soups") as progress:
@@ -183,6 +185,18 @@ def score_repeats(
     return rows
 
 
+def _scored_before(folder: Path, callback: StudyCallback) -> dict[str, SoupRow]:
+    """Return the soups that an earlier run scored, by id, and tell of those that are damaged: they are scored again."""
+    known = {}
+    for row in read_soups(folder):
+        if (what := damage(folder / SOUPS / row.id)) is None:
+            known[row.id] = row
+        else:
+            line = f"the scores of soup {row.id} in {folder / SOUPS} are damaged ({what}): it is scored again"
+            callback.on_damage(None, 0, 0, line)
+    return known
+
+
 def _row(
     members: Mapping[str, TrialRow], name: str, weights: Mapping[str, float], digest: str, proposed: Proposed
 ) -> SoupRow:
@@ -194,11 +208,13 @@ def _row(
 def _score(kitchen: Kitchen, row: SoupRow, service: EvaluatorService) -> SoupRow:
     soup, home = kitchen.soup(row), kitchen.folder / SOUPS / row.id
     home.mkdir(parents=True, exist_ok=True)
-    (home / SCORES).unlink(missing_ok=True)  # of another soup: never beside the new values
+    for name in (MANIFEST, SCORES):
+        (home / name).unlink(missing_ok=True)  # of another soup: never beside the new values
     vectors = service.encode(soup.state, soup.study.encoder.pooling)
     about = {"model": f"soup {row.label}"}
     scores = service.score_vectors(vectors, home / PER_QUERY, study_measures(kitchen.study), about)
     write_json(soup_content(row, dataclasses.asdict(scores)), home / SCORES)
+    seal(home)
     return dataclasses.replace(row, metrics=dict(scores.metrics))
 
 

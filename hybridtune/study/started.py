@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import ray
@@ -19,7 +20,8 @@ from hybridtune.model.folder import build_tiny
 from hybridtune.model.projection import write_projected
 from hybridtune.runtime.connect import cluster, describe_waiting, waiting_workers
 from hybridtune.runtime.local import capacity, local_cluster
-from hybridtune.storage.files import publish, write_atomically
+from hybridtune.storage.copies import publish
+from hybridtune.storage.files import write_atomically
 from hybridtune.study.folder import RAY_ADDRESS, RAY_TOKEN
 from hybridtune.study.leak_guard import keep_report
 from hybridtune.study.preflight import Preflight
@@ -62,9 +64,10 @@ def started(preflight: Preflight, home: Home, callback: StudyCallback) -> Iterat
         callback.on_message(f"joining the Ray cluster at {home.address}")
         runs = cluster(home.address, log, callback.on_ray_lost)
     keep_report(study, preflight.guarded, preflight.benchmarks, folder)
+    tell = partial(callback.on_damage, None, 0, 0)
     with runs as dashboard:
         with phase(callback, "tokenising", "texts") as progress:
-            store = build_store(store_root(study.data), preflight.recipe, progress)
+            store = build_store(store_root(study.data), preflight.recipe, progress, tell)
         source = study.encoder.name
         if source == "tiny":
             source = str(folder / "encoder")
@@ -113,7 +116,8 @@ def _taught(
         actors = Actors(1, int(held.workers), float(held.gpus_per_worker), int(held.cpus_per_worker))
     root = store_root(study.data)
     with phase(callback, "teaching", "texts") as progress:
-        found = teach_all(study, store.corpus(), preflight.recipe, root, source, actors, progress)
+        tell = partial(callback.on_damage, None, 0, 0)
+        found = teach_all(study, store.corpus(), preflight.recipe, root, source, actors, progress, tell)
     for key, folder in found.items():
         callback.on_message(f"vectors of the teacher, {key}: {folder}")
     if home.address is None:

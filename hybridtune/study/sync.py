@@ -23,6 +23,7 @@ from hybridtune.config.study import Study
 from hybridtune.errors import HybridtuneError, InputError
 from hybridtune.storage import files
 from hybridtune.storage.events import EVENTS
+from hybridtune.storage.records import parse_object
 from hybridtune.storage.study_folder import check_format
 from hybridtune.storage.trial_rows import ENDED, RUNNING
 from hybridtune.storage.writer_lock import LOCKS
@@ -238,7 +239,8 @@ class StudySync:
 
 
 def _read_stamp(location: str) -> dict[str, Any]:
-    return dict(json.loads(files.read_file(location) or b"{}"))
+    """Return what a stamp says; nothing where there is none. Raises DamagedError."""
+    return parse_object(files.read_file(location) or b"{}", location, "remove it to go on from what is at the --out")
 
 
 def is_synced(name: str) -> bool:

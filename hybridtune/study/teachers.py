@@ -1,6 +1,6 @@
 """The teachers of a study: the encoders that it may name, how each is used, and the texts that it reads."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -90,7 +90,14 @@ def projected_width(study: Study) -> int | None:
 
 
 def teach_all(
-    study: Study, corpus: Corpus, store: StoreRecipe, root: Path, source: str, actors: Actors, progress: Progress
+    study: Study,
+    corpus: Corpus,
+    store: StoreRecipe,
+    root: Path,
+    source: str,
+    actors: Actors,
+    progress: Progress,
+    tell: Callable[[str], object],
 ) -> dict[str, Path]:
     """Find or make the vectors of all teachers of a study; Ray must be running.
 
@@ -102,6 +109,7 @@ def teach_all(
         source: folder or hub name of the starting encoder.
         actors: that encode.
         progress: gets the texts done and the texts in all, of one teacher after the other.
+        tell: is given a line on vectors that are damaged and made again.
 
     Returns:
         The folder of each by `Study.teacher_key`.
@@ -117,7 +125,7 @@ def teach_all(
     for key, settings in used.items():
         tokenizer = pretrained_tokenizer(settings.name, settings.trust_remote_code)
         lesson = Lesson(settings.name, settings, tokenizer, model_digest(settings), reduce(np.union1d, texts[key]))
-        folders[key] = teach(root, store, lesson, actors, progress)
+        folders[key] = teach(root, store, lesson, actors, progress, tell)
     return folders
 
 

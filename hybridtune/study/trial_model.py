@@ -15,7 +15,7 @@ from hybridtune.storage.trial_rows import read_rows
 from hybridtune.study.leak_guard import dropped_groups
 from hybridtune.study.preflight import read_corpus
 from hybridtune.study.teachers import PROJECTED
-from hybridtune.train.checkpoint import WEIGHTS, load_weights, read_state
+from hybridtune.train.checkpoint import OPTIMIZER, WEIGHTS, check_checkpoint, load_weights, read_state
 from hybridtune.train.plan import make_plan
 from hybridtune.train.progress import Progress
 
@@ -65,17 +65,16 @@ def find_trial(target: Path, trial: str | None, step: int | None, trust_remote_c
 
 def _checkpoint(folder: Path, step: int | None, best: str) -> Path:
     """Return the checkpoint of a step, else the one named ``best``, else the last; its weights are there."""
-    states = sorted(folder.glob("fit/checkpoint_*/state.json"))
-    found = {read_state(path.parent)["step"]: path.parent for path in states}
+    found = {int(path.name.rpartition("_")[2]): path for path in sorted(folder.glob("fit/checkpoint_[0-9]*"))}
     if not found:
         raise InputError(f"{folder}: holds no checkpoint")
     if step is not None and step not in found:
         steps = ", ".join(map(str, found))
         raise InputError(f"--checkpoint {step}: {folder} has none of that step; there are: {steps}")
-    by_name = {path.name: path for path in found.values()}
-    chosen = found[step] if step else by_name.get(best, found[max(found)])
-    if not (chosen / WEIGHTS).is_file():
+    chosen = found[step] if step else folder / "fit" / best if best else found[max(found)]
+    if not (chosen / WEIGHTS).is_file() and not (chosen / OPTIMIZER).is_file():
         raise InputError(f"{chosen}: has scores and no weights; hybridtune fetch --checkpoints brings the weights")
+    check_checkpoint(chosen)
     return chosen
 
 

@@ -13,10 +13,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from hybridtune.errors import InputError
+from hybridtune.metrics.per_query import FILE as PER_QUERY
 from hybridtune.model.encoder import DualEncoder
 from hybridtune.model.heads import HEADS
 from hybridtune.runtime import ray_private
-from hybridtune.storage.files import ensure_local, join
+from hybridtune.storage.copies import ensure_local
+from hybridtune.storage.files import join
+from hybridtune.storage.manifests import damage
 from hybridtune.train.optimizer import Optimizer
 from hybridtune.train.parallel import local, put, whole
 
@@ -75,6 +78,7 @@ class Average:
 
 
 WEIGHTS, TRAINING, OPTIMIZER, STATE = "model.safetensors", "training.safetensors", "optimizer.safetensors", "state.json"
+SERVED = (WEIGHTS, STATE, "scores.json", PER_QUERY)  # with the two files that a score adds
 _MEAN = "mean of "  # before a weight's name; no module can be named so
 
 
@@ -139,8 +143,20 @@ def load_weights(folder: Path, model: DualEncoder) -> None:
 
 
 def served_weights(location: str) -> dict[str, npt.NDArray[Any]]:
-    """Return a checkpoint's served weights by the names of ``DualEncoder.plain_state``; its location may be remote."""
+    """Return a checkpoint's served weights by the names of ``DualEncoder.plain_state``; its location may be remote.
+
+    Raises:
+        InputError: the checkpoint is damaged.
+    """
+    check_checkpoint(location)
     return {name: value.numpy() for name, value in load_file(ensure_local(join(location, WEIGHTS))).items()}
+
+
+def check_checkpoint(location: str | Path) -> None:
+    """Raise InputError where what is served or shown of a checkpoint is damaged; its optimizer is not looked at."""
+    what = damage(location, SERVED)
+    if what is not None:
+        raise InputError(f"{location} is damaged: {what}; hybridtune run with the study's --out trains it again")
 
 
 def read_state(folder: Path) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""The checkpoints that a fit keeps: the best ones, and the last, from which a training goes on."""
+"""The checkpoints that a fit keeps: the best ones, and the last two, from which a training goes on."""
 
-import json
+import math
 import os
 import shutil
 import uuid
@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from hybridtune.errors import HybridtuneError
 from hybridtune.metrics.metrics import direction
 from hybridtune.runtime.processes import is_running, start_time
+from hybridtune.storage.copies import ensure_local
 from hybridtune.storage.files import (
+    base_name,
     cache_folder,
-    ensure_local,
     exists,
     is_remote,
     join,
@@ -20,14 +22,21 @@ from hybridtune.storage.files import (
     local_path,
     read_file,
     remove,
+    replace_folder,
     upload,
 )
-from hybridtune.train.checkpoint import STATE
+from hybridtune.storage.manifests import MANIFEST, damage, seal
+from hybridtune.storage.records import DamagedError, parse_object
+from hybridtune.train.checkpoint import STATE, read_state
 from hybridtune.train.progress import Progress
+
+Tell = Callable[[int, int, str], object]  # of a damaged checkpoint: its step, the one to go on from, what is wrong
 
 
 class CheckpointManager:
-    """A folder of checkpoints. One counts while it has its ``state.json``, which is written last and removed first.
+    """A folder of checkpoints. One counts while it has its manifest, which is written last and removed first.
+
+    The one before the last stays beside it, for the day when the last is damaged.
 
     Args:
         location: of the fit; made with the first checkpoint.
@@ -42,10 +51,41 @@ class CheckpointManager:
         """Return the location of a step's checkpoint, whether it exists or not."""
         return join(self._location, f"checkpoint_{step:07d}")
 
-    def last(self) -> Path | None:
-        """Return the checkpoint of the latest step, on this machine; None before the first."""
-        found = next((location for location in reversed(self._all()) if exists(join(location, STATE))), None)
-        return ensure_local(found) if found is not None else None
+    def last(self, tell: Tell = lambda step, goes_on_from, what: None) -> Path | None:
+        """Return the checkpoint of the latest step that is whole, on this machine; None: the training starts anew.
+
+        The one that it names as its best must be whole, too: the training ends with that. Later ones are removed, and
+        ``tell`` is called for each that is damaged.
+        """
+        damaged: list[tuple[int, str]] = []
+        found, goes_on_from = None, 0
+        for location in reversed(self._all()):
+            if not exists(join(location, MANIFEST)):
+                continue  # half sent, or half removed
+            what, progress, folder = self._look(location)
+            if progress is not None:
+                found, goes_on_from = folder, progress.step
+                break
+            damaged.append((_step(location), what))
+            self._remove(location)
+        for step, what in damaged:
+            tell(step, goes_on_from, what)
+        return found
+
+    def _look(self, location: str) -> tuple[str, Progress | None, Path | None]:
+        """Return what keeps a training from going on from a checkpoint; of a whole one its progress and folder."""
+        try:
+            folder = ensure_local(location)
+            what = damage(folder)
+        except HybridtuneError as error:  # a copy was fetched, and is damaged there
+            return str(error), None, None
+        if what is not None:
+            return what, None, None
+        progress = Progress.of(read_state(folder))
+        best = self.at(progress.best_step)
+        if progress.best_step and best != location and (what := damage(best)) is not None:
+            return f"its best checkpoint, {base_name(best)}, is damaged: {what}", None, None
+        return "", progress, folder
 
     def add(self, step: int, write: Callable[[Path], Progress]) -> Progress:
         """Write a checkpoint, and remove those that need not stay; killed at any moment, it leaves a whole one.
@@ -57,39 +97,52 @@ class CheckpointManager:
         if is_remote(self._location):
             with _outgoing() as folder:
                 progress = write(folder)
+                seal(folder)
                 self._remove(self.at(step))
-                upload(folder, self.at(step), [STATE])
+                upload(folder, self.at(step), [MANIFEST])
         else:
             folder = local_path(join(self._location, ".unfinished"))
             shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
             folder.mkdir(parents=True)
             progress = write(folder)
+            seal(folder)
             self._remove(self.at(step))
-            folder.rename(self.at(step))
+            replace_folder(folder, Path(self.at(step)))
         self._prune()
         return progress
 
     def _prune(self) -> None:
-        sign = 1 if direction(self._objective) == "max" else -1
         worth = {}
         for location in self._all():
-            state = read_file(join(location, STATE))
-            if state is None:
-                remove(location)  # half sent, or half removed
+            if exists(join(location, MANIFEST)):
+                worth[location] = self._worth(location)
             else:
-                worth[location] = sign * json.loads(state)["metrics"][self._objective]
+                remove(location)  # half sent, or half removed
         best = sorted(worth, key=lambda location: (worth[location], location))[-self._keep :]
         for location in worth:
-            if location not in best and location != max(worth):
+            if location not in best and location not in sorted(worth)[-2:]:
                 self._remove(location)
 
+    def _worth(self, location: str) -> float:
+        """Return the value of a checkpoint, higher for better; the least where it is damaged."""
+        file = join(location, STATE)
+        try:
+            value = float(parse_object(read_file(file) or b"", file)["metrics"][self._objective])
+        except (DamagedError, KeyError, TypeError):
+            return -math.inf
+        return value if direction(self._objective) == "max" else -value
+
     def _remove(self, location: str) -> None:
-        remove(join(location, STATE))
+        remove(join(location, MANIFEST))
         remove(location)
 
     def _all(self) -> list[str]:
         """Return the checkpoints in the order of their steps, whole or not."""
         return [join(self._location, name) for name in list_names(self._location) if name.startswith("checkpoint_")]
+
+
+def _step(location: str) -> int:
+    return int(base_name(location).removeprefix("checkpoint_"))
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from hybridtune.data.store import TokenStore
 from hybridtune.errors import HybridtuneError
 from hybridtune.runtime.ray_private import ON_HEAD
 from hybridtune.runtime.resources import WORKER_OVERHEAD
-from hybridtune.storage.files import ensure_local
+from hybridtune.storage.copies import ensure_local
 from hybridtune.train.job_queue import SEGMENTS, FitJob, JobQueue, Metrics
 from hybridtune.train.plan import make_plan
 from hybridtune.train.rendezvous import torch_config

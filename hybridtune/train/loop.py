@@ -27,7 +27,8 @@ from hybridtune.metrics.metrics import Scores
 from hybridtune.metrics.per_query import FILE as PER_QUERY
 from hybridtune.model.loss import LossOutput
 from hybridtune.runtime.memory import release_memory
-from hybridtune.storage.files import ensure_local, is_remote, join, write_file
+from hybridtune.storage.copies import ensure_local
+from hybridtune.storage.files import is_remote, join, write_file
 from hybridtune.storage.refused import refusals_told
 from hybridtune.train.checkpoint import Snapshot, read_state
 from hybridtune.train.checkpoints import CheckpointManager
@@ -126,7 +127,7 @@ def _train_job(job: FitJob, context: WorkerContext) -> None:
     The last report, marked ``final``, repeats the metrics of the best checkpoint: a trial is worth its best.
     """
     checkpoints, device = checkpoint_manager(job), ray.train.torch.get_device()
-    last = checkpoints.last()
+    last = _last_checkpoint(job, checkpoints, context)
     progress = Progress.of(read_state(last)) if last is not None else Progress()
     clock = Clock(progress)
     # The report of a checkpoint whose worker was killed before it could report comes first.
@@ -134,15 +135,38 @@ def _train_job(job: FitJob, context: WorkerContext) -> None:
     if agreed(first and last is not None and not context.report(_reported(checkpoints, progress)), device):
         return
     if not progress.ended:
-        progress = _train(job, checkpoints, progress, clock, context)
+        progress = _train(job, checkpoints, last, progress, clock, context)
     if first and progress.ended:
         context.report({**progress.final_metrics(), "checkpoint_path": checkpoints.at(progress.best_step)})
 
 
+def _last_checkpoint(job: FitJob, checkpoints: CheckpointManager, context: WorkerContext) -> Path | None:
+    """Return the whole checkpoint that all workers go on from, found by rank 0, and tell of those that are damaged."""
+
+    def tell(step: int, goes_on_from: int, what: str) -> None:
+        if job.monitor is not None:
+            job.monitor.note_damage.remote(job.name, step, goes_on_from, what)
+
+    last = checkpoints.last(tell) if context.rank == 0 else None
+    if context.workers == 1:
+        return last
+    step: int | None = broadcast_from_rank_zero(read_state(last)["step"] if last is not None else None)
+    return last if context.rank == 0 or step is None else ensure_local(checkpoints.at(step))
+
+
 def _train(
-    job: FitJob, checkpoints: CheckpointManager, progress: Progress, clock: Clock, context: WorkerContext
+    job: FitJob,
+    checkpoints: CheckpointManager,
+    last: Path | None,
+    progress: Progress,
+    clock: Clock,
+    context: WorkerContext,
 ) -> Progress:
-    """Run the remaining steps, until patience runs out or the answer to a report says so, and return the progress."""
+    """Run the steps after the last checkpoint, until patience runs out or a report's answer says so.
+
+    Returns:
+        The progress then.
+    """
     study, train, rank, workers = job.study, job.study.train, context.rank, context.workers
     device, store = ray.train.torch.get_device(), TokenStore.open(ensure_local(job.store))
     source = str(ensure_local(job.source)) if is_remote(job.source) else job.source
@@ -169,7 +193,7 @@ def _train(
         hang.begin("step")
         width = teacher.width if teacher is not None else None
         training = TrainingStep(study, source, store.tokenizer().pad_id, device, rank, width)
-        if (last := checkpoints.last()) is not None:
+        if last is not None:
             training.load(last)
         totals = Totals(study, device)
         poster = PacePoster(job.monitor if rank == 0 else None, job.name, train.batch_size)

@@ -27,12 +27,22 @@ class Loss(NamedTuple):
     reason: str
 
 
+class Damage(NamedTuple):
+    """A checkpoint of a training that is damaged: of which step, from which it goes on instead, what is wrong."""
+
+    fit: str
+    step: int
+    goes_on_from: int  # 0: it starts anew
+    what: str
+
+
 class PaceMonitor:
-    """The actor that holds the last pace of every training, and the losses of workers."""
+    """The actor that holds the last pace of every training, the losses of workers, and damaged checkpoints."""
 
     def __init__(self) -> None:
         self._paces: dict[str, Pace] = {}
         self._losses: list[Loss] = []
+        self._damages: list[Damage] = []
 
     def post(self, fit: str, pace: Pace) -> None:
         """Replace a training's pace."""
@@ -51,6 +61,14 @@ class PaceMonitor:
         """Return the losses of workers after so many."""
         return self._losses[known:]
 
+    def note_damage(self, fit: str, step: int, goes_on_from: int, what: str) -> None:
+        """Add a damaged checkpoint."""
+        self._damages.append(Damage(fit, step, goes_on_from, what))
+
+    def damages(self, known: int) -> list[Damage]:
+        """Return the damaged checkpoints after so many."""
+        return self._damages[known:]
+
 
 def start_monitor() -> Any:
     """Start a monitor on the head node; it lives as long as the returned handle."""
@@ -67,6 +85,12 @@ def read_losses(monitor: Any, known: int) -> list[Loss]:
     """Return the losses of workers, in their order, after the ``known`` first."""
     losses: list[Loss] = ray.get(monitor.losses.remote(known))
     return losses
+
+
+def read_damages(monitor: Any, known: int) -> list[Damage]:
+    """Return the damaged checkpoints of all trainings, in their order, after the ``known`` first."""
+    damages: list[Damage] = ray.get(monitor.damages.remote(known))
+    return damages
 
 
 class PacePoster:

@@ -6,7 +6,7 @@ own tokenizer and settings. What a killed run has encoded is there when the next
 
 import hashlib
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,14 @@ from hybridtune.callbacks import Progress
 from hybridtune.config.fields import Encoder
 from hybridtune.data.corpus import CorpusBuilder, TextPart
 from hybridtune.data.store import StoreRecipe
-from hybridtune.data.teacher_vectors import META, save_vectors
+from hybridtune.data.teacher_vectors import save_vectors
 from hybridtune.errors import FitError
 from hybridtune.evaluate.encode import Actors
 from hybridtune.metrics.arrays import Int32
 from hybridtune.model.tokenizer import Tokenizer
-from hybridtune.storage.files import ensure_local, is_remote, locked, replacing
+from hybridtune.storage.copies import ensure_local
+from hybridtune.storage.files import is_remote, locked, replace_folder, replacing
+from hybridtune.storage.manifests import damage, seal
 
 BLOCK_TEXTS = 1024  # encoded and written at once: what a kill can cost each actor
 
@@ -54,9 +56,16 @@ class Lesson:
 
 
 def teach(
-    root: Path, store: StoreRecipe, lesson: Lesson, actors: Actors, progress: Progress = lambda done, total: None
+    root: Path,
+    store: StoreRecipe,
+    lesson: Lesson,
+    actors: Actors,
+    progress: Progress = lambda done, total: None,
+    tell: Callable[[str], object] = lambda line: None,
 ) -> Path:
     """Find the folder of a teacher's vectors, wait for it, or make it with Ray Data (which must be running).
+
+    Vectors that are damaged are made again; ``tell`` is given a line on that.
 
     Raises:
         FitError: a vector is not finite.
@@ -64,8 +73,11 @@ def teach(
     folder = root / lesson.address(store, actors.gpus > 0)
     root.mkdir(parents=True, exist_ok=True)
     with locked(root / f"{folder.name}.lock"):
-        if (folder / META).exists():
+        if (what := damage(folder)) is None:
             return folder
+        if folder.exists():
+            tell(f"vectors of the teacher {lesson.encoder.name}, {folder}, are damaged ({what}): they are made again")
+            shutil.rmtree(folder)
         building = root / f"{folder.name}.building"
         (building / "blocks").mkdir(parents=True, exist_ok=True)
         blocks = list(_blocks(building, store, lesson.texts))
@@ -73,7 +85,8 @@ def teach(
         save_vectors(building, lesson.texts, [block.file for block in blocks], lesson.encoder.name)
         for part in ("blocks", "texts"):
             shutil.rmtree(building / part)
-        building.rename(folder)
+        seal(building)
+        replace_folder(building, folder)
     return folder
 
 

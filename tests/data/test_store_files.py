@@ -5,8 +5,10 @@ import json
 
 import numpy as np
 import pytest
+from damaging import WAYS
 
 from hybridtune.config.fields import Encoder
+from hybridtune.config.study import load_study
 from hybridtune.data import corpus as corpus_module
 from hybridtune.data import store as store_module
 from hybridtune.data.corpus import CorpusBuilder
@@ -14,6 +16,7 @@ from hybridtune.data.readers.native import Group
 from hybridtune.data.readers.sources import find_sources, read_groups
 from hybridtune.errors import InputError
 from hybridtune.model.tokenizer import train_tokenizer
+from hybridtune.storage.manifests import MANIFEST
 
 
 @pytest.mark.parametrize("rows", [0, 7])
@@ -56,7 +59,7 @@ def test_the_format_version_tells_what_a_store_holds(tmp_path):
     digest = hashlib.sha256()
     for file in sorted(tmp_path.rglob("*.*")):
         digest.update(f"{file.relative_to(tmp_path)} ".encode() + file.read_bytes())
-    assert (store_module.FORMAT_VERSION, digest.hexdigest()[:16]) == (5, "52137e16ecbd9c07")
+    assert (store_module.FORMAT_VERSION, digest.hexdigest()[:16]) == (6, "52137e16ecbd9c07")
 
 
 def test_stores_of_another_format_are_counted(tmp_path):
@@ -89,3 +92,47 @@ def test_flat_ids_are_those_of_the_rows():
         assert lengths.max() == length
     empty, none = tokenizer.encode_flat([], "", 8)
     assert (len(empty), len(none)) == (0, 0)
+
+
+@pytest.fixture
+def built(tmp_path, monkeypatch, study_file):
+    """A store that is built without Ray: its recipe, its folder, and how often it was built."""
+    study = load_study(study_file(data={"train": "newsroom:dev"}))
+    made_of = store_module.recipe(study.data, study.encoder)
+    builds = []
+
+    def build(folder, made_of, progress):
+        builds.append(folder.name)
+        (folder / "groups").mkdir(parents=True)
+        np.save(folder / "tokens.npy", np.arange(8, dtype=np.int32))
+        np.save(folder / "offsets.npy", np.array([0, 3, 8]))
+        for name in ("groups/queries.npy", "tokenizer.json", "store.json"):
+            (folder / name).write_text('{"format": 6}')
+
+    monkeypatch.setattr(store_module, "_build", build)
+    return made_of, store_module.build_store(tmp_path, made_of).path, builds
+
+
+@pytest.mark.parametrize("name", ["tokens.npy", "offsets.npy", "groups/queries.npy", "store.json", MANIFEST])
+@pytest.mark.parametrize("way", WAYS)
+def test_a_damaged_store_is_told_and_built_again(built, tmp_path, name, way):
+    made_of, path, builds = built
+    told = []
+    assert store_module.build_store(tmp_path, made_of, tell=told.append).path == path
+    WAYS[way](path / name)
+    assert store_module.existing_store(tmp_path, made_of) is None
+    assert store_module.outdated_stores(tmp_path) == 0
+    again = store_module.build_store(tmp_path, made_of, tell=told.append)
+    assert (len(builds), len(told)) == (2, 1)
+    assert told[0].startswith(f"token store {path} is damaged ({name}")
+    assert told[0].endswith("): it is built again")
+    assert again.tokens(1).tolist() == [3, 4, 5, 6, 7]
+    assert store_module.existing_store(tmp_path, made_of) is not None
+
+
+def test_a_store_of_an_earlier_version_is_counted_and_not_used(built, tmp_path):
+    made_of, path, _ = built
+    earlier = path.rename(tmp_path / ("a" * 64))
+    (earlier / "store.json").write_text('{"format": 5}')
+    assert store_module.existing_store(tmp_path, made_of) is None
+    assert store_module.outdated_stores(tmp_path) == 1

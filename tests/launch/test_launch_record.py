@@ -14,6 +14,7 @@ from launch_world import fails, write_results
 
 from hybridtune.cli.main import cli
 from hybridtune.errors import InputError
+from hybridtune.launch import record as record_module
 from hybridtune.launch.local_head import Head
 from hybridtune.launch.record import Launch, find_launch, write_launch
 
@@ -120,3 +121,29 @@ def test_nothing_is_started_that_could_not_be_recorded(world, launch, tmp_path, 
     fails(launch(), InputError, "launch.key", "cannot be written")
     assert world.calls == []
     assert not Path("here/launch.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda record: {**record, "zzz": 1}, "'zzz' is not known here; a later hybridtune may have written it"),
+        (lambda record: {**record, "head": {**record["head"], "port": 1}}, "head: 'port' is not known here"),
+        (lambda record: {name: value for name, value in record.items() if name != "job"}, "'job' is missing"),
+        (lambda record: {**record, "kind": "moon"}, "'kind' is 'moon': input should be 'here', "),
+        (lambda record: {name: value for name, value in record.items() if name != "head"}, None),
+    ],
+)
+def test_a_record_of_another_version_that_this_user_signed_is_refused_in_one_line(tmp_path, change, told):
+    write_launch(LAUNCH, tmp_path)
+    file = tmp_path / "launch.json"
+    record = json.loads(file.read_text())
+    del record["signature"]
+    record = change(record)
+    signature = record_module._sign(record_module.make_key(), record, tmp_path)
+    file.write_text(json.dumps({**record, "signature": signature}))
+    if told is None:
+        assert find_launch(tmp_path) == replace(LAUNCH, head=None)
+        return
+    with pytest.raises(InputError, match=f"launch.json: {told}") as caught:
+        find_launch(tmp_path)
+    assert "\n" not in str(caught.value)

@@ -12,6 +12,7 @@ from hybridtune.launch.status import read_study, status
 from hybridtune.report.page import write_report
 from hybridtune.report.record import read_record
 from hybridtune.storage.files import join, remove, upload
+from hybridtune.storage.manifests import seal
 from hybridtune.study.compare import find_per_query
 from hybridtune.study.sync import fetch_study
 
@@ -25,6 +26,7 @@ def location(request, finished_study, tmp_path, monkeypatch):
     for scores in made.glob("trials/*/fit/*/scores.json"):
         (scores.parent / "model.safetensors").write_text("weights")
         (scores.parent / "state.json").write_text("{}")
+        seal(scores.parent)
     for name in ("trials.jsonl", "result.json"):
         text = (made / name).read_text(encoding="utf-8")
         moved = re.sub(

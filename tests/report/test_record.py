@@ -172,8 +172,11 @@ def test_a_single_training_is_no_search(study_copy):
 @pytest.mark.parametrize("name", ["trials.jsonl", "result.json", "running.json"])
 def test_a_broken_file_is_named(study_copy, name):
     (study_copy / name).write_text('{"id": ', encoding="utf-8")
-    with pytest.raises(InputError, match=name):
-        read_record(study_copy)
+    assert any(str(study_copy / name) in note for note in read_record(study_copy).notes)
+    if name == "trials.jsonl":
+        (study_copy / name).write_text('{"id": \n', encoding="utf-8")
+        with pytest.raises(InputError, match=r"trials\.jsonl: line 1 is no JSON"):
+            read_record(study_copy)
 
 
 def test_a_study_before_its_first_trial(study_copy):

@@ -206,7 +206,7 @@ def test_without_a_screening_nothing_changes(tmp_path):
 
 def test_a_damaged_end_is_named(tmp_path):
     (tmp_path / "screening.json").write_text("{")
-    with pytest.raises(InputError, match=r"screening\.json: cannot be read: .*; without it the study screens again"):
+    with pytest.raises(InputError, match=r"screening\.json is no JSON: .*; without the file the study screens again"):
         read_screening(tmp_path)
 
 

@@ -17,6 +17,7 @@ from hybridtune.metrics.metrics import Scores
 from hybridtune.metrics.per_query import FILE as PER_QUERY
 from hybridtune.metrics.per_query import read_per_query
 from hybridtune.model.language_vectors import FILE
+from hybridtune.storage.manifests import seal
 from hybridtune.storage.soup_rows import SoupRow, soup_content
 from hybridtune.storage.trial_rows import ENDED, TrialRow
 from hybridtune.study.contestants import SCORES, Sample, Scoring, draw_sample, kept_language_vectors, list_contestants
@@ -84,6 +85,7 @@ def trained(tmp_path):
             folder = tmp_path / "trials" / f"{number:04d}"
             folder.mkdir(parents=True, exist_ok=True)
             save_file({"weight": torch.full((3,), float(number))}, folder / "model.safetensors")
+            seal(folder)
             found[slug.replace("_", "-")] = TrialRow(f"{number:04d}", number, "half-half", {}, {}, "done", str(folder))
         return found
 

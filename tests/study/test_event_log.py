@@ -145,3 +145,31 @@ def test_a_reader_takes_events_of_a_newer_version(study_folder):
     append_event(study_folder, first)
     assert [event.text for event in read_events(study_folder)] == ["x", "the study began"]
     assert history(read_events(study_folder))["runs"] == 2
+
+
+def test_what_was_damaged_is_noted_also_what_was_found_before_anything_was_trained(study_folder):
+    log = EventLog(study_folder)
+    with log.run():
+        log.on_damage(None, 0, 0, "token store x is damaged (tokens.npy is missing): it is built again")
+        log.on_training_start("search", STUDY, 1, ())
+        log.on_trial(row(step=30), [])
+        log.on_damage("0003", 30, 20, "model.safetensors is missing")
+        log.on_damage(None, 0, 0, "optuna.db is damaged (it is gone): it is built again from trials.jsonl")
+        log.on_trial(row("done", 40), [])
+    found = [event for event in read_events(study_folder) if event.kind == "damaged"]
+    assert [event.text.partition(" is damaged")[0] for event in found] == [
+        "token store x",
+        "trial 3: its checkpoint of step 30",
+        "optuna.db",
+    ]
+    assert (found[1].trial, found[1].step, found[1].repeated) == ("0003", 30, 10)
+    assert kinds(study_folder)[:2] == ["began", "damaged"]
+    assert history_of(study_folder)["repeated_steps"] == 10
+    assert len(history_of(study_folder)["interruptions"]) == 3
+
+
+def test_a_study_that_has_ended_gets_no_event_for_what_is_only_told(study_folder):
+    log = EventLog(study_folder)
+    with log.run():
+        log.on_damage(None, 0, 0, "a line")
+    assert read_events(study_folder) == []

@@ -22,6 +22,7 @@ from hybridtune.model.folder import language_vectors_for, training_pairs_of, wit
 from hybridtune.model.language_vectors import FILE, fit_language_vectors, load_language_vectors
 from hybridtune.model.soup import weights_digest
 from hybridtune.model.tokenizer import pretrained_tokenizer
+from hybridtune.storage.manifests import seal
 from hybridtune.study import export as command
 from hybridtune.study.export import ExportOptions, export
 from hybridtune.study.trial_model import find_trial, load_trial, trial_corpus
@@ -213,6 +214,7 @@ def store(started, tmp_path):
     np.save(folder / "tokens.npy", np.concatenate(rows).astype(np.int32))
     np.save(folder / "offsets.npy", np.cumsum([0, *map(len, rows)]))
     (folder / "store.json").write_text("{}")
+    seal(folder)
     yield folder
     shutil.rmtree(folder)
 
@@ -255,6 +257,7 @@ def test_what_the_study_has_fitted_is_not_fitted_again(started, tmp_path):
     said = {"weights": f"{weights_digest(state)}, pooled by mean, centred by 256 texts", "benchmark": "d"}
     scores = json.loads((started / "trials/0000/fit/checkpoint_0000012/scores.json").read_text())
     (home / "scores.json").write_text(json.dumps(said | scores))
+    seal(home)
     for step, kept in ((None, True), (6, False)):
         seen, out = Phases(), tmp_path / f"model-{step}"
         export(folder, ExportOptions(onnx=False, trial="0000", checkpoint=step, out=out), seen)
@@ -332,6 +335,7 @@ def own_code(started, tmp_path, monkeypatch):
     trusting = study.encoder.model_copy(update={"name": str(encoder), "trust_remote_code": True})
     (folder / "study.yaml").write_text(dump_study(study.model_copy(update={"encoder": trusting})))
     shutil.copytree(encoder, folder / "best")
+    seal(folder / "best")
     return folder, marker
 
 

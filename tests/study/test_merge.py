@@ -18,6 +18,7 @@ from hybridtune.data.training_texts import TrainingTexts
 from hybridtune.errors import InputError
 from hybridtune.model.encoder import DualEncoder
 from hybridtune.model.folder import training_pairs_of, with_folder_settings
+from hybridtune.storage.manifests import MANIFEST
 from hybridtune.study.export import ExportOptions, export
 from hybridtune.study.leak_guard import training_texts_of
 from hybridtune.study.merge import MergeOptions, merge
@@ -112,6 +113,7 @@ def test_the_pairs_and_texts_of_several_trainings_are_united():
 
 def test_trainings_of_one_start_are_merged_without_a_word(study, tmp_path):
     seen, copy = Lines(), shutil.copytree(study / "best", tmp_path / "copy")
+    (copy / MANIFEST).unlink()  # it is changed on purpose
     weights = load_file(copy / "model.safetensors")
     save_file({name: value * 1.01 for name, value in weights.items()}, copy / "model.safetensors", {"format": "pt"})
     merge(MergeOptions([str(study), str(copy)], tmp_path / "soup"), seen)

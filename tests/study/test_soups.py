@@ -2,11 +2,13 @@
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from damaging import WAYS
 from made_study import LANGUAGES, made_scores
 from object_store import use_memory_store
 from safetensors.torch import load_file, save_file
@@ -22,7 +24,8 @@ from hybridtune.metrics.metrics import Scores
 from hybridtune.model.folder import language_vectors_for, with_folder_settings
 from hybridtune.model.language_vectors import FILE, fit_language_vectors
 from hybridtune.storage.files import upload
-from hybridtune.storage.soup_rows import SCORES, SoupRow, read_soups, soup_content
+from hybridtune.storage.manifests import MANIFEST, seal
+from hybridtune.storage.soup_rows import SCORES, SoupRow, damaged_soups, read_soups, soup_content
 from hybridtune.storage.trial_rows import TrialRow
 from hybridtune.study.folder import open_study_folder
 from hybridtune.study.soups import (
@@ -58,7 +61,10 @@ class Service:
 
 class Progress(StudyCallback):
     def __init__(self):
-        self.done, self.lines = [], []
+        self.done, self.lines, self.damaged = [], [], []
+
+    def on_damage(self, trial, step, goes_on_from, text):
+        self.damaged.append(text)
 
     def on_phase_progress(self, phase, done, total):
         self.done.append((done, total))
@@ -71,6 +77,7 @@ def trial(place, number, arm, weight, values=()):
     checkpoint = place / f"{number:04d}" / "checkpoint_0000030"
     checkpoint.mkdir(parents=True, exist_ok=True)
     save_file({"weight": torch.full((3,), float(weight))}, checkpoint / "model.safetensors")
+    seal(checkpoint)
     return TrialRow(f"{number:04d}", number, arm, dict(values), {GOAL: 0.5}, "done", str(checkpoint))
 
 
@@ -273,8 +280,25 @@ def test_a_damaged_file_names_itself(made):
     scored(kitchen)
     file = kitchen.folder / "soups" / "0000" / SCORES
     file.write_text(json.dumps({"soup": {"id": "0000"}, "metrics": {}}))
-    with pytest.raises(InputError, match=r"soups/0000/scores\.json: cannot be read: .*; without its folder"):
-        read_soups(kitchen.folder)
+    assert read_soups(kitchen.folder) == []
+    (told,) = damaged_soups(kitchen.folder)
+    assert re.search(r"soups/0000/scores\.json: '.*' is missing; the soup is left out, and scored again by", told)
+    assert scored(kitchen)[1] == [0.5]
+
+
+@pytest.mark.parametrize("name", ["scores.json", "per_query.parquet", MANIFEST])
+@pytest.mark.parametrize("way", WAYS)
+def test_a_damaged_soup_is_scored_again_and_told(made, name, way):
+    kitchen = made(1)
+    first, *_ = scored(kitchen)
+    WAYS[way](kitchen.folder / "soups" / "0000" / name)
+    seen = Progress()
+    again, encoded, _ = scored(kitchen, seen=seen)
+    assert (again, encoded) == (first, [0.5])
+    if name == "scores.json":  # of which `damaged_soups` tells, or which was cut off
+        assert all("soup 0000" in line for line in seen.damaged)
+    else:
+        assert [line.partition(" (")[2].startswith(name) for line in seen.damaged] == [True]
 
 
 def test_soups_need_the_trainings_that_they_average():

@@ -7,9 +7,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from damaging import WAYS
 from object_store import use_memory_store
 
-from hybridtune.storage.files import base_name, ensure_local, exists, join, list_names
+from hybridtune.storage.copies import ensure_local
+from hybridtune.storage.files import base_name, exists, join, list_names
+from hybridtune.storage.manifests import MANIFEST
 from hybridtune.train.checkpoint import STATE
 from hybridtune.train.checkpoints import CheckpointManager
 from hybridtune.train.progress import Progress
@@ -59,20 +62,20 @@ ORDERS = [values for values in itertools.product(SCORES, repeat=4) if set(values
 
 @pytest.mark.parametrize("keep", [1, 2, 3])
 @pytest.mark.parametrize("values", ORDERS)
-def test_the_best_and_the_last_stay_and_of_equals_the_later(place, keep, values):
+def test_the_best_and_the_last_two_stay_and_of_equals_the_later(place, keep, values):
     checkpoints = CheckpointManager(place, keep, "multi/AP")
     assert checkpoints.last() is None
     for number, value in enumerate(values):
         assert add(checkpoints, 4 * number + 4, value).step == last_step(checkpoints) == 4 * number + 4
     ranked = sorted(range(4), key=lambda number: (values[number], number))[-keep:]
-    assert steps(place) == sorted({*(4 * number + 4 for number in ranked), 16})
+    assert steps(place) == sorted({*(4 * number + 4 for number in ranked), 12, 16})
 
 
 def test_of_an_objective_that_is_to_fall_the_least_stays(place):
     checkpoints = CheckpointManager(place, 1, "multi/rank_distance")
     for step, value in ((1, 9.0), (2, 3.0), (3, 5.0), (4, 7.0)):
         add(checkpoints, step, value, "multi/rank_distance")
-    assert steps(place) == [2, 4]
+    assert steps(place) == [2, 3, 4]
 
 
 def test_a_write_that_fails_leaves_the_last_checkpoint_and_the_next_one_succeeds(place):
@@ -88,7 +91,7 @@ def test_a_write_that_fails_leaves_the_last_checkpoint_and_the_next_one_succeeds
     assert last_step(checkpoints) == 1
     add(checkpoints, 2, 0.6)
     assert last_step(checkpoints) == 2
-    assert steps(place) == [2]
+    assert steps(place) == [1, 2]
 
 
 def test_a_step_that_is_scored_again_replaces_its_checkpoint(place):
@@ -100,7 +103,7 @@ def test_a_step_that_is_scored_again_replaces_its_checkpoint(place):
 
 def test_cut_off_at_any_change_of_an_object_store_the_checkpoint_before_or_the_new_one_counts(memory):
     place = "memory://bucket/fit"
-    for values in ((0.5, 0.6, 0.7), (0.7, 0.6, 0.5)):  # the older ones go, or the one between
+    for values in ((0.5, 0.6, 0.7), (0.7, 0.6, 0.5)):  # the oldest goes, or none
         cut = 0
         while True:
             memory.objects.clear()
@@ -115,12 +118,12 @@ def test_cut_off_at_any_change_of_an_object_store_the_checkpoint_before_or_the_n
             except OSError:
                 memory.fail_after = None
             again = CheckpointManager(place, 1, "multi/AP")
-            assert last_step(again) == (2 if cut < 3 else 3)
+            assert last_step(again) == (2 if cut < 4 else 3)
             add(again, 4, 0.1)
             assert last_step(again) == 4
-            assert all(exists(join(place, name, STATE)) for name in list_names(place))
+            assert all(exists(join(place, name, MANIFEST)) for name in list_names(place))
             cut += 1
-        assert cut >= 3
+        assert cut >= 4
 
 
 def test_a_remote_checkpoint_is_fetched_by_who_asks_and_not_kept_by_who_wrote_it(memory, tmp_path):
@@ -142,9 +145,92 @@ def test_a_checkpoint_that_was_half_removed_does_not_count(tmp_path):
     checkpoints = CheckpointManager(str(tmp_path), 2, "multi/AP")
     for step in (1, 2):
         add(checkpoints, step, 0.5)
-    (Path(checkpoints.at(2)) / STATE).unlink()
+    (Path(checkpoints.at(2)) / MANIFEST).unlink()
     assert last_step(checkpoints) == 1
     add(checkpoints, 3, 0.4)
     assert steps(str(tmp_path)) == [1, 3]
     shutil.rmtree(tmp_path)
     assert checkpoints.last() is None
+
+
+def add_best(checkpoints, step, value, best_step):
+    """A checkpoint as a training writes it, with the best so far named in it."""
+
+    def write(folder):
+        metrics = {"step": step, "multi/AP": value}
+        progress = Progress(step=step, metrics=metrics, best_step=best_step, best_metrics=metrics)
+        for name in ("model.safetensors", "optimizer.safetensors"):
+            (folder / name).write_text(f"{name} {step} {value}", encoding="utf-8")
+        (folder / STATE).write_text(json.dumps(asdict(progress)), encoding="utf-8")
+        return progress
+
+    return checkpoints.add(step, write)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", STATE, MANIFEST])
+@pytest.mark.parametrize("way", WAYS)
+def test_a_damaged_checkpoint_is_told_and_the_one_before_it_is_used(tmp_path, name, way):
+    checkpoints, told = CheckpointManager(str(tmp_path), 1, "multi/AP"), []
+    for step, value in ((10, 0.1), (20, 0.2), (30, 0.3)):
+        add_best(checkpoints, step, value, step)
+    assert steps(str(tmp_path)) == [20, 30]
+    WAYS[way](Path(checkpoints.at(30)) / name)
+    last = checkpoints.last(lambda *damage: told.append(damage))
+    assert last == Path(checkpoints.at(20))
+    if (name, way) == (MANIFEST, "delete"):  # as a kill leaves one that was being removed
+        assert told == []
+    else:
+        ((step, goes_on_from, what),) = told
+        assert (step, goes_on_from) == (30, 20)
+        assert what.startswith(name)
+        assert steps(str(tmp_path)) == [20]
+    add_best(checkpoints, 30, 0.3, 30)
+    assert last_step(checkpoints) == 30
+    assert told[1:] == []
+
+
+def test_where_none_is_whole_the_training_starts_again(tmp_path):
+    checkpoints, told = CheckpointManager(str(tmp_path), 2, "multi/AP"), []
+    for step in (10, 20):
+        add_best(checkpoints, step, 0.5, step)
+        WAYS["flip"](Path(checkpoints.at(step)) / "model.safetensors")
+    assert checkpoints.last(lambda *damage: told.append(damage)) is None
+    what = "model.safetensors holds other bytes than were written"
+    assert told == [(20, 0, what), (10, 0, what)]
+    assert steps(str(tmp_path)) == []
+
+
+def test_a_training_goes_on_from_where_its_best_checkpoint_is_whole_too(tmp_path):
+    checkpoints, told = CheckpointManager(str(tmp_path), 1, "multi/AP"), []
+    for step, value, best in ((10, 0.2, 10), (20, 0.4, 20), (30, 0.3, 20), (40, 0.1, 20)):
+        add_best(checkpoints, step, value, best)
+    assert steps(str(tmp_path)) == [20, 30, 40]
+    WAYS["truncate"](Path(checkpoints.at(20)) / "model.safetensors")
+    assert checkpoints.last(lambda *damage: told.append(damage)) is None
+    assert [(step, goes_on_from) for step, goes_on_from, _ in told] == [(40, 0), (30, 0), (20, 0)]
+    assert told[0][2].startswith("its best checkpoint, checkpoint_0000020, is damaged: model.safetensors has ")
+
+
+def test_a_damaged_checkpoint_is_no_best_one(tmp_path):
+    checkpoints = CheckpointManager(str(tmp_path), 1, "multi/AP")
+    for step, value in ((10, 0.9), (20, 0.2)):
+        add_best(checkpoints, step, value, step)
+    WAYS["truncate"](Path(checkpoints.at(10)) / STATE)
+    for step, value in ((30, 0.3), (40, 0.1)):
+        add_best(checkpoints, step, value, step)
+    assert steps(str(tmp_path)) == [30, 40]
+
+
+@pytest.mark.parametrize("way", ["truncate", "delete"])
+def test_a_checkpoint_that_is_damaged_at_a_url_is_told(memory, tmp_path, way):
+    checkpoints, told = CheckpointManager("memory://bucket/fit", 1, "multi/AP"), []
+    for step, value in ((10, 0.1), (20, 0.2)):
+        add_best(checkpoints, step, value, step)
+    (key,) = [key for key in memory.objects if key.endswith("20/model.safetensors")]
+    memory.objects[key] = memory.objects[key][:5]
+    if way == "delete":
+        del memory.objects[key]
+    assert checkpoints.last(lambda *damage: told.append(damage)) == ensure_local(checkpoints.at(10))
+    ((step, goes_on_from, what),) = told
+    assert (step, goes_on_from) == (20, 10)
+    assert "model.safetensors" in what

@@ -55,7 +55,7 @@ def worker(monkeypatch, tmp_path):
 
         line = queue or Line([False])
         context = SimpleNamespace(get_world_rank=lambda: rank, get_world_size=lambda: workers)
-        numbers = [1, None]  # what rank 0 tells the others
+        numbers = [1, None, None]  # what rank 0 tells the others: the job, its last step, the next job
         monkeypatch.setattr(ray.train, "get_context", lambda: context)
         monkeypatch.setattr(ray.train.torch, "get_device", lambda: torch.device("cpu"))
         monkeypatch.setattr(loop, "broadcast_from_rank_zero", lambda number: numbers.pop(0))

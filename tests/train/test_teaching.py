@@ -15,6 +15,7 @@ from hybridtune.evaluate.encode import Actors
 from hybridtune.model.encoder import DualEncoder
 from hybridtune.model.folder import build_tiny, model_digest, teacher_settings
 from hybridtune.model.tokenizer import pretrained_tokenizer, train_tokenizer
+from hybridtune.storage.manifests import MANIFEST
 from hybridtune.train import teaching
 
 KIT = Path(__file__).parents[3] / "shared" / "kit"
@@ -96,7 +97,7 @@ def test_every_text_has_the_vector_that_the_teacher_itself_gives_it(texts, other
     np.testing.assert_allclose(
         found.take(lesson.texts), expected(lesson, [read[number] for number in numbers]), atol=1e-6
     )
-    assert sorted(path.name for path in folder.iterdir()) == ["numbers.npy", META, "vectors.npy"]
+    assert sorted(path.name for path in folder.iterdir()) == [MANIFEST, "numbers.npy", META, "vectors.npy"]
 
 
 @pytest.mark.kit
