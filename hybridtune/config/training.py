@@ -127,7 +127,7 @@ class Train(Part):
         description="seconds after which a worker that makes no step is ended, and goes on from its last checkpoint; "
         "null: ten times the slowest step, 60 s at least",
     )
-    keep_checkpoints: Count = Field(default=1, description="best checkpoints kept, besides the last two")
+    keep_checkpoints: Count = Field(default=1, description="best checkpoints kept, besides the last two and their best")
 
     @model_validator(mode="after")
     def _fields_fit_together(self) -> "Train":

@@ -36,7 +36,7 @@ Tell = Callable[[int, int, str], object]  # of a damaged checkpoint: its step, t
 class CheckpointManager:
     """A folder of checkpoints. One counts while it has its manifest, which is written last and removed first.
 
-    The one before the last stays beside it, for the day when the last is damaged.
+    The one before the last stays beside it, with the best until then, for the day when the last is damaged.
 
     Args:
         location: of the fit; made with the first checkpoint.
@@ -118,10 +118,14 @@ class CheckpointManager:
                 worth[location] = self._worth(location)
             else:
                 remove(location)  # half sent, or half removed
-        best = sorted(worth, key=lambda location: (worth[location], location))[-self._keep :]
-        for location in worth:
-            if location not in best and location not in sorted(worth)[-2:]:
-                self._remove(location)
+        steps = sorted(worth)
+
+        def best(among: list[str], count: int) -> list[str]:
+            return sorted(among, key=lambda location: (worth[location], location))[-count:]
+
+        stay = {*best(steps, self._keep), *steps[-2:], *best(steps[:-1], 1)}  # the last: what the one before names
+        for location in worth.keys() - stay:
+            self._remove(location)
 
     def _worth(self, location: str) -> float:
         """Return the value of a checkpoint, higher for better; the least where it is damaged."""

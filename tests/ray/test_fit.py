@@ -1,11 +1,13 @@
 import json
 import os
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import ray
+from damaging import flip
 from safetensors.torch import load_file
 
 from hybridtune.config.study import Study
@@ -16,6 +18,7 @@ from hybridtune.evaluate.benchmark import load_benchmark
 from hybridtune.train.checkpoint import WEIGHTS, read_state
 from hybridtune.train.fit import FitResult, WorkerGroup, checkpoint_scores, fit
 from hybridtune.train.job_queue import FitJob
+from hybridtune.train.pace import read_damages, start_monitor
 from hybridtune.train.plan import make_plan
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
@@ -112,7 +115,9 @@ def test_a_fit_reports_every_score_and_what_it_rests_on(whole, small_store):
     assert result.checkpoint.name == f"checkpoint_{best['step']:07d}"
     assert result.metrics == {key: value for key, value in reports[-1].items() if key != "checkpoint_path"}
     kept = sorted(folder.name for folder in result.checkpoint.parent.glob("checkpoint_*/"))
-    assert kept == sorted({result.checkpoint.name, "checkpoint_0000012"})  # the best and the last
+    before = max(reports[:2], key=lambda report: (report["balanced/AP"], report["step"]))["step"]
+    last = {f"checkpoint_{step:07d}" for step in (before, 8, 12)}  # the last two, with the best of each
+    assert kept == sorted({result.checkpoint.name, *last})
     assert all(0 <= report["data_wait"] <= 1 for report in reports)
     table = json.loads((result.checkpoint.parents[1] / "plan.json").read_text(encoding="utf-8"))
     assert sum(row["pairs"] for row in table["table"]) == 96
@@ -150,6 +155,18 @@ def test_a_fit_repeats_itself_to_the_last_digit_though_a_worker_is_killed(group,
     reports += coming
     assert [report["step"] for report in reports] == [4, 8, 12, 12]  # it went on at its checkpoint
     assert list(map(told, reports)) == list(map(told, whole[1]))
+    one, other = load_file(whole[0].checkpoint / WEIGHTS), load_file(Path(reports[-1]["checkpoint_path"]) / WEIGHTS)
+    assert all((one[name] == other[name]).all() for name in one)
+
+
+def test_a_fit_goes_on_over_a_damaged_checkpoint_and_ends_as_the_undisturbed_one(group, fits, whole):
+    monitor = start_monitor()
+    job = replace(fits.job("damaged"), monitor=monitor)
+    shutil.copytree(whole[0].checkpoint.parent, job.storage)
+    flip(Path(job.storage) / "checkpoint_0000012" / WEIGHTS, 5000)
+    reports = list(group.reports(job))
+    assert read_damages(monitor, 0) == [("fit", 12, 8, f"{WEIGHTS} holds other bytes than were written")]
+    assert list(map(told, reports)) == list(map(told, whole[1][1:]))  # the score at step 8 once more
     one, other = load_file(whole[0].checkpoint / WEIGHTS), load_file(Path(reports[-1]["checkpoint_path"]) / WEIGHTS)
     assert all((one[name] == other[name]).all() for name in one)
 

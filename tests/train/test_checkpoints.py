@@ -68,7 +68,8 @@ def test_the_best_and_the_last_two_stay_and_of_equals_the_later(place, keep, val
     for number, value in enumerate(values):
         assert add(checkpoints, 4 * number + 4, value).step == last_step(checkpoints) == 4 * number + 4
     ranked = sorted(range(4), key=lambda number: (values[number], number))[-keep:]
-    assert steps(place) == sorted({*(4 * number + 4 for number in ranked), 12, 16})
+    before = max(range(3), key=lambda number: (values[number], number))  # the best when the last was not there
+    assert steps(place) == sorted({*(4 * number + 4 for number in (*ranked, before)), 12, 16})
 
 
 def test_of_an_objective_that_is_to_fall_the_least_stays(place):
@@ -187,6 +188,18 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_it_is_used(tmp_path, na
     add_best(checkpoints, 30, 0.3, 30)
     assert last_step(checkpoints) == 30
     assert told[1:] == []
+
+
+def test_the_one_before_the_last_keeps_its_own_best(tmp_path):
+    checkpoints = CheckpointManager(str(tmp_path), 1, "multi/AP")
+    for step, value, best in ((10, 0.2, 10), (20, 0.1, 10), (30, 0.3, 30)):
+        add_best(checkpoints, step, value, best)
+    assert steps(str(tmp_path)) == [10, 20, 30]
+    WAYS["flip"](Path(checkpoints.at(30)) / "model.safetensors")
+    assert last_step(checkpoints) == 20
+    add_best(checkpoints, 30, 0.3, 30)
+    add_best(checkpoints, 40, 0.1, 30)
+    assert steps(str(tmp_path)) == [30, 40]
 
 
 def test_where_none_is_whole_the_training_starts_again(tmp_path):
