@@ -211,9 +211,9 @@ def _contestants(
 
 def _read_trial(folder: Path, row: TrialRow, running: bool, notes: list[str]) -> TrialRecord:
     home = folder / "trials" / row.id
-    # In the study folder as it lies now, else where it was written.
-    found = [home / "fit" / base_name(row.checkpoint), Path(row.checkpoint)] if row.checkpoint else []
-    checkpoint = next((path for path in found if path.is_dir()), None)
+    # In the folder as it lies now: the path that was written down may be any place of this machine.
+    inside = home / "fit" / base_name(row.checkpoint) if row.checkpoint else None
+    checkpoint = inside if inside is not None and inside.is_dir() else None
     scores = None if checkpoint is None else _read_json(checkpoint / "scores.json")
     if scores is None and row.status == "done":
         notes.append(f"{row.label}: the scores of its best checkpoint are gone (pruned, or on another machine)")

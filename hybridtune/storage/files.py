@@ -1,7 +1,9 @@
 """Files at a location, which is a local path or a URL (``s3://``, ``gs://``, ...): list, read, write, copy, publish.
 
 A URL keeps its query (``?region=...``) at its end. Every file appears whole: locally it is written beside its target
-and renamed. Trials are stored as `hybridtune.storage.trial_rows`; a whole study is copied by `hybridtune.study.sync`.
+and renamed, never through a link that somebody left there; links among a study's folders are refused by
+`hybridtune.storage.links`. Trials are stored as `hybridtune.storage.trial_rows`; a whole study is copied by
+`hybridtune.study.sync`.
 """
 
 import fcntl
@@ -10,6 +12,7 @@ import gzip
 import hashlib
 import os
 import re
+import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -78,10 +81,14 @@ def with_name(location: str, name: str) -> str:
 
 
 @contextmanager
-def replacing(file: Path) -> Iterator[Path]:
-    """Yield a path to write to, which replaces a file when the block ends; an error leaves the file as it was."""
+def replacing(file: Path, private: bool = False) -> Iterator[Path]:
+    """Yield an empty file to write to, which replaces a file when the block ends; an error leaves the file as it was.
+
+    A ``private`` file is its user's alone to read.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    temporary = file.with_name(f".{secrets.token_hex(16)}.tmp")  # nobody can have left a link of this name
+    os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600 if private else 0o666))
     try:
         yield temporary
         temporary.replace(file)
@@ -105,11 +112,8 @@ def new_file(file: Path) -> Iterator[BinaryIO]:
 
 def write_atomically(file: Path, content: bytes | str, private: bool = False) -> None:
     """Write a local file such that no reader sees a part of it; a private one is its user's alone to read."""
-    with replacing(file) as temporary:
-        temporary.unlink(missing_ok=True)
-        opened = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o666)
-        with os.fdopen(opened, "wb") as sink:
-            sink.write(content.encode() if isinstance(content, str) else content)
+    with replacing(file, private) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def open_filesystem(location: str) -> tuple[Any, str]:
@@ -234,6 +238,8 @@ def download(location: str, local: Path, exclude: Callable[[str], bool] = lambda
         raise FileNotFoundError(f"{location}: does not exist")
 
     def copy(name: str) -> None:
+        if ".." in name.split("/"):
+            raise ValueError(f"it holds a file outside itself, {name!r}")
         file, source = (local / name, join(location, *name.split("/"))) if name else (local, location)
         if file.is_file() and (file.stat().st_size, file.stat().st_mtime_ns) == found[name]:
             return
@@ -248,10 +254,11 @@ def download(location: str, local: Path, exclude: Callable[[str], bool] = lambda
 
 
 def remove(location: str) -> None:
-    """Remove a file or a folder, if it is there."""
+    """Remove a file or a folder, if it is there; of a symbolic link, itself alone."""
     if not is_remote(location):
         path = local_path(location)
-        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+        whole = path.is_dir() and not path.is_symlink()
+        shutil.rmtree(path, ignore_errors=True) if whole else path.unlink(missing_ok=True)
         return
     filesystem, key = open_filesystem(location)
     info = _info(location)
@@ -350,6 +357,9 @@ def publish(folder: Path, under: str) -> str:
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold a lock file, one process of this machine at a time; the system frees it when the holder dies."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    opened = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(opened)

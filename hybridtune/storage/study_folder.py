@@ -1,22 +1,27 @@
-"""The format of a study folder, which says which version of hybridtune can go on with it or read it."""
+"""Whether a folder is a study that this version of hybridtune can go on with or read: its format, and its links."""
 
 from pathlib import Path
 
 from hybridtune.config.json_text import parse_json
 from hybridtune.errors import InputError
 from hybridtune.storage.files import exists, join, read_file
+from hybridtune.storage.links import check_links
 
 FORMAT = 4  # raised whenever an earlier folder could be misread; 1 wrote no number
 ENVIRONMENT = "environment.json"  # the first file of a study folder, which holds the number
 
 
 def check_format(location: str | Path, shown: str | None = None) -> None:
-    """Raise InputError where the format of a study folder is not `FORMAT`; a folder without study.yaml passes.
+    """Check that the format of a study folder is `FORMAT`, and that no link leads out of it.
 
-    The message names the folder by ``shown``, or else by its location, a path or URL.
+    A folder without study.yaml passes. The location is a path or URL.
+
+    Raises:
+        InputError: another format, or such a link; the message names the folder by ``shown``, or else by its location.
     """
     if not exists(join(str(location), "study.yaml")):
         return
+    check_links(location, shown)
     try:
         found = parse_json(read_file(join(str(location), ENVIRONMENT)) or b"{}").get("format", 1)
     except (ValueError, AttributeError):  # no JSON, or no mapping

@@ -3,7 +3,7 @@
 import json
 import os
 import platform
-import shutil
+import secrets
 import sys
 import time
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from typing import Any
 from hybridtune.config.study import Study, dump_study
 from hybridtune.config.yaml_text import parse_yaml
 from hybridtune.errors import InputError
-from hybridtune.storage.files import write_atomically
+from hybridtune.storage.files import remove, write_atomically
 from hybridtune.storage.study_folder import ENVIRONMENT, FORMAT, check_format
 from hybridtune.storage.writer_lock import LOCKS
 
@@ -40,15 +40,14 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     """Yield a folder to fill, which becomes ``folder`` when the block ends without an error, and is else removed."""
     folder = folder.absolute()
     make_folder(folder.parent)
-    new = folder.with_name(f".{folder.name}.{os.getpid()}")
+    new = folder.with_name(f".{secrets.token_hex(16)}.tmp")
     new.mkdir()
     try:
         yield new
-        if folder.exists():
-            shutil.rmtree(folder)
+        remove(str(folder))
         new.rename(folder)
     finally:
-        shutil.rmtree(new, ignore_errors=True)
+        remove(str(new))
 
 
 def write_json(content: Any, file: Path) -> None:
