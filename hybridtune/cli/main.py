@@ -20,11 +20,12 @@ from hybridtune.cli.options import (
     json_option,
     load,
     open_screen,
+    storage_option,
     study_folder,
     study_options,
 )
 from hybridtune.cli.translate import translate
-from hybridtune.errors import HybridtuneError, InputError
+from hybridtune.errors import HybridtuneError, InputError, printable
 from hybridtune.runtime.termination import sigterm_raises, was_terminated
 from hybridtune.storage.places import check_out
 
@@ -99,15 +100,16 @@ def train(study: Path, **given: Any) -> None:
 
 @cli.command()
 @study_folder
+@storage_option
 @json_option
-def report(study: Path, as_json: bool) -> None:
+def report(study: Path, storage: str | None, as_json: bool) -> None:
     """Write a study's report.html: tables and charts in one file in its folder, to be opened from disk."""
     from hybridtune.report.page import write_report
     from hybridtune.storage.study_folder import check_format
 
     check_format(study)
     folder = study.absolute()
-    file = write_report(folder)
+    file = write_report(folder, storage)
     open_screen(as_json).line(f"report {file}")
     answer({"study": str(folder), "report": str(file)}, as_json)
 
@@ -125,14 +127,15 @@ def status(study: Path, as_json: bool) -> None:
 
 @cli.command()
 @study_folder
-def dashboard(study: Path) -> None:
+@storage_option
+def dashboard(study: Path, storage: str | None) -> None:
     """Look into a study by optuna-dashboard and TensorBoard, while it runs or after, until Ctrl-C.
 
     Both answer on this machine alone, at free ports; the Ray dashboard of a study that runs is named too.
     """
     from hybridtune.launch.dashboard import dashboard
 
-    dashboard(study, open_screen(False))
+    dashboard(study, open_screen(False), storage)
 
 
 @cli.command()
@@ -185,7 +188,7 @@ def main() -> None:
         error.show()
         sys.exit(2)
     except HybridtuneError as error:
-        click.echo(f"hybridtune: {error}", err=True)
+        click.echo(f"hybridtune: {printable(str(error))}", err=True)
         sys.exit(2 if isinstance(error, InputError) else 1)
     except (click.Abort, KeyboardInterrupt) as stop:
         ended = was_terminated(stop.__cause__)  # click turns what interrupts a command into an Abort of its own

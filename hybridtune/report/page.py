@@ -59,13 +59,17 @@ CHARTS: dict[str, tuple[Callable[[StudyRecord], Chart | None], ...]] = {
 }
 
 
-def write_report(folder: Path) -> Path:
+def write_report(folder: Path, storage: str | None = None) -> Path:
     """Write ``report.html`` into a study folder: finished, running, or cut off. The same folder gives the same bytes.
+
+    Args:
+        folder: maybe a stranger's.
+        storage: see `read_record`.
 
     Raises:
         InputError: the folder holds no study.
     """
-    text = page(read_record(folder))
+    text = page(read_record(folder, storage))
     # A name from a broken file system may hold half a character.
     write_atomically(folder / REPORT, text.encode("utf-8", "replace"))
     return folder / REPORT

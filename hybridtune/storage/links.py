@@ -13,6 +13,7 @@ from hybridtune.storage.files import is_remote, local_path
 
 _UNREAD = {"debug-core.log"}  # W&B's, in each of its runs: no name of ours, so it is never followed
 
+
 def check_links(location: str | Path, shown: str | None = None) -> None:
     """Check that no link in a folder, at any depth, leads out of it; a URL has none, nor has what is not there.
 
