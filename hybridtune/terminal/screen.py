@@ -49,7 +49,7 @@ class Screen(StudyCallback):
 
     def line(self, text: str) -> None:
         """Print one plain line, with the time since the start."""
-        self.console.print(f"{time.perf_counter() - self._began:6.1f}s  {printable(text)}", soft_wrap=True, markup=False)
+        self.print(f"{time.perf_counter() - self._began:6.1f}s  {text}")
 
     def print(self, text: str, style: str | None = None) -> None:
         """Print a line as it is: neither wrapped nor read as markup."""

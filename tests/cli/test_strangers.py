@@ -1,8 +1,8 @@
 """Study folders of a stranger: whatever stands in them, looking at one runs, reads, writes and sends nothing else."""
 
 import json
-import os
 import shutil
+from pathlib import Path
 
 import pytest
 from cli_calls import files
@@ -101,7 +101,10 @@ def test_a_link_within_the_folder_and_one_of_wandb_are_nobodys_way_out(stranger,
     assert look("report")[0] == 0
 
 
-@pytest.mark.parametrize("name", ["../../precious", "/etc", ".", "..", "", ".hidden", "a\\b", "a\nb", "x" * 300, 7, None])
+NAMES = ["../../precious", "/etc", ".", "..", "", ".hidden", "a\\b", "a\nb", "x" * 300, 7, None]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_an_id_in_a_record_is_no_path(name, stranger, look, tmp_path):
     rewrite_trial(stranger, id=name)
     for command in ("report", "export", "merge"):
@@ -185,4 +188,4 @@ def test_what_a_record_says_does_not_steer_the_terminal(stranger, look):
 def test_nothing_was_left_in_the_folder_where_the_commands_ran(stranger, look):
     for command in ("status", "report", "compare"):
         look(command)
-    assert os.listdir() == []
+    assert list(Path().iterdir()) == []
