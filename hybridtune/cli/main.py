@@ -175,10 +175,25 @@ def _show_plan(study: "Study", searching: bool, options: StudyOptions) -> None:
     answer(described, options.as_json, lambda: show_plan(preflight, described, screen))
 
 
+def _leave_current_folder_out() -> None:
+    """Import nothing from the current folder, here and in what is started, unless PYTHONPATH names it.
+
+    An empty entry, as of ``PYTHONPATH=$PYTHONPATH:hooks``, means the current folder and is seldom meant.
+    """
+    entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    if "" in entries and len(entries) > 1:
+        named = list(filter(None, entries))
+        os.environ["PYTHONPATH"] = os.pathsep.join(named)
+        here = str(Path.cwd())
+        if here not in map(os.path.abspath, named):
+            sys.path[:] = [path for path in sys.path if path not in ("", here)]
+
+
 def main() -> None:
     """Run the command line; exit code 0 done, 2 wrong input, 1 failed, 130 interrupted, 143 by SIGTERM."""
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
+    _leave_current_folder_out()
     try:
         with sigterm_raises():
             cli.main(standalone_mode=False)

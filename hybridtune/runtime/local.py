@@ -13,7 +13,7 @@ from typing import IO
 from hybridtune.config.fields import Resources
 from hybridtune.errors import InputError
 from hybridtune.runtime.loopback import HOST, loopback_only
-from hybridtune.runtime.ray_private import SETTINGS, accelerator_type
+from hybridtune.runtime.ray_private import SETTINGS, accelerator_type, job_config
 from hybridtune.runtime.resources import cores, explain_cap
 from hybridtune.runtime.termination import sigterm_raises
 
@@ -116,6 +116,7 @@ def local_cluster(offered: Capacity, log: Path = Path(os.devnull), dashboard: bo
                         include_dashboard=dashboard,
                         logging_level="ERROR",
                         log_to_driver=False,
+                        job_config=job_config(),
                         _node_ip_address=HOST,
                     )
                 set_handler()
