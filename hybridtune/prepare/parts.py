@@ -9,7 +9,7 @@ import dataclasses
 import gc
 import hashlib
 import os
-import pickle
+import pickle  # nosec B403 # between processes of one Ray, whose connections ask for its token
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count, islice
@@ -178,7 +178,7 @@ def _with_ray_data(job: Job, done: frozenset[str]) -> Iterator[_Result]:
     working = ray.data.TaskPoolStrategy(size=cores())
     blocks = files.map_batches(_read, compute=reading, batch_size=1, fn_args=(job, done), num_cpus=0.5)
     results = blocks.map_batches(_work, compute=working, batch_size=1, fn_args=(job,), num_cpus=1)
-    return (pickle.loads(row["pickled"]) for row in results.iter_rows())
+    return (pickle.loads(row["pickled"]) for row in results.iter_rows())  # nosec B301 # of our own tasks
 
 
 def _read(batch: dict[str, Any], job: Job, done: frozenset[str]) -> Iterator[dict[str, Any]]:
@@ -194,5 +194,5 @@ def _read(batch: dict[str, Any], job: Job, done: frozenset[str]) -> Iterator[dic
 
 def _work(batch: dict[str, Any], job: Job) -> dict[str, Any]:
     gc.freeze()  # what a worker has imported stays: no collection needs to look through it again
-    found: _Block | _Result = pickle.loads(batch["pickled"][0])
+    found: _Block | _Result = pickle.loads(batch["pickled"][0])  # nosec B301 # of `_read`
     return {"pickled": [pickle.dumps(found if isinstance(found, _Result) else job.result(found))]}
