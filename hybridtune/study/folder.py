@@ -15,6 +15,7 @@ from typing import Any
 from hybridtune.config.study import Study, dump_study
 from hybridtune.config.yaml_text import parse_yaml
 from hybridtune.errors import InputError
+from hybridtune.model.published import commit_of
 from hybridtune.storage.files import remove, write_atomically
 from hybridtune.storage.study_folder import ENVIRONMENT, FORMAT, check_format
 from hybridtune.storage.writer_lock import LOCKS
@@ -101,8 +102,15 @@ def open_study_folder(study: Study, folder: Path, shown: str | None = None) -> N
 
 def write_study(study: Study, folder: Path) -> None:
     """Write the files that make a study folder: its environment with the format number, then the resolved study."""
-    write_json(environment(), folder / ENVIRONMENT)
+    write_json({**environment(), "encoder": starting_encoder(study)}, folder / ENVIRONMENT)
     write_atomically(folder / "study.yaml", dump_study(study))
+
+
+def starting_encoder(study: Study) -> dict[str, str | None]:
+    """Return which encoder a study starts from, with the commit of a hub name where that is known."""
+    with suppress(InputError):
+        return {"name": study.encoder.name, "commit": commit_of(study.encoder.name)}
+    return {"name": study.encoder.name, "commit": None}
 
 
 def same_study(one: str, other: str) -> bool:
