@@ -129,11 +129,12 @@ def _optuna(study: "Study", folder: Path, url: str | None) -> Iterator[str]:
 
 def _tensorboard(folder: Path) -> str:
     """Return the address of a TensorBoard of the trials; it ends with this process."""
-    from tensorboard import program
+    from tensorboard import default, program
 
     for name in ("tensorboard", "werkzeug"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    board = program.TensorBoard()
+    # The projector shows any file of this machine that a file in the folder names.
+    board = program.TensorBoard([one for one in default.get_plugins() if "projector" not in one.__module__])
     # The fast loader would be a process of its own.
     board.configure(logdir=str(folder / "trials"), host=HOST, port=0, load_fast="false")
     return str(board.launch())

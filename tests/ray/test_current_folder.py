@@ -10,7 +10,7 @@ import yaml
 
 import hybridtune
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 
 ROOT = str(Path(hybridtune.__file__).parents[1])
 MODULES = ("torch", "numpy", "ray", "click", "optuna", "wandb", "transformers", "psutil", "fsspec", "usercustomize")
