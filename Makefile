@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install run browser test test-fast lint check figures build clean
+.PHONY: install run browser test test-fast lint check audit figures build clean
 
 install: $(VENV)/.installed
 
@@ -41,8 +41,16 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive hybridtune
 
 check: lint test
+
+# The versions in constraints.txt against the list of known weaknesses, which pip-audit asks for over the network.
+audit:
+	test -x .audit/bin/pip-audit || { $(PYTHON) -m venv .audit && .audit/bin/pip install --quiet pip-audit==2.10.1; }
+	@.audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip 2>.audit/said; code=$$?; \
+	  if grep -qi "connection\|timed out\|resolve" .audit/said; then echo "make audit: the list does not answer here, so nothing was checked"; \
+	  else cat .audit/said; fi; exit $$code
 
 # The figures of the project's structure: files, lines, import chains, tests.
 figures: install
@@ -52,4 +60,4 @@ build: install
 	$(BIN)/python -m build --wheel
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) .audit build dist *.egg-info
