@@ -23,7 +23,8 @@ import torch
 from hybridtune.evaluate.benchmark import load_benchmark
 from hybridtune.evaluate.relevance import Relevance
 from hybridtune.metrics.metrics import Ranked, per_query, score
-from hybridtune.metrics.ranks import RankCounter, pair_scores, tie_order
+from hybridtune.metrics.ranks import RankCounter, pair_scores
+from hybridtune.metrics.ties import tie_order
 
 LANGUAGES, QUESTIONS, PASSAGES, WIDTH = 11, 1190, 13014, 384
 BATCH_TOKENS = 4096
@@ -47,7 +48,7 @@ def made_up(seed):
     passages = vectors(
         np.where((topic < QUESTIONS)[:, None], topics[topic % QUESTIONS], spare[topic]), passage_language
     )
-    order = tie_order([f"p{p}" for p in range(PASSAGES)]).numpy()
+    order = tie_order([f"p{p}" for p in range(PASSAGES)])
     pairs = [
         (q, p)
         for q in range(len(queries))

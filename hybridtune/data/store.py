@@ -49,6 +49,7 @@ SAMPLE = 1 << 15  # texts that a tokenizer of the study's own is trained on, of 
 
 _AT_ONCE = 1024  # texts given to the tokenizer in one call: its answer takes some kilobytes a text
 _READERS = 2  # tasks that read parts
+_TOKENISER_CPUS = 0.5  # of an actor that tokenises
 _IN_FLIGHT = 64 * 2**20  # bytes of texts and of token ids that wait to be read
 
 
@@ -351,21 +352,20 @@ def _token_rows(
     node = ray.get_runtime_context().get_node_id()
     others = [other for other in ray.nodes() if other["Alive"] and other["NodeID"] != node]
     most_actors = cores() + sum(int(other["Resources"].get("CPU", 0)) for other in others)
-    data = data.map_batches(
-        _read_part,
-        compute=ray.data.TaskPoolStrategy(size=min(_READERS, len(items))),
-        batch_size=1,
-        batch_format="pyarrow",
-        num_cpus=0,
-        label_selector={"ray.io/node-id": node},
-    )
+    # The parts lie on this node, where tasks of their own read them for actors elsewhere. Where there is no other node,
+    # Ray Data joins two operators that ask for the same, so that the actors read, and no process is started for it.
+    reading: dict[str, Any] = {"num_cpus": _TOKENISER_CPUS}
+    if others:
+        reading = {"num_cpus": 0, "label_selector": {"ray.io/node-id": node}}
+        reading["compute"] = ray.data.TaskPoolStrategy(size=min(_READERS, len(items)))
+    data = data.map_batches(_read_part, batch_size=1, batch_format="pyarrow", **reading)
     data = data.map_batches(
         _TokenisePart,
         fn_constructor_args=(tokenizer, sides),
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=min(len(items), most_actors)),
         batch_size=None,
         batch_format="pyarrow",
-        num_cpus=0.5,
+        num_cpus=_TOKENISER_CPUS,
     )
     for table in data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1):
         yield from table.column("tokens").chunks

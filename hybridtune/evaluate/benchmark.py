@@ -31,8 +31,7 @@ from hybridtune.evaluate.relevance import (
 from hybridtune.metrics.arrays import Float32, Int64
 from hybridtune.metrics.measures import MEASURES
 from hybridtune.metrics.metrics import Ranked, Scores, per_query, score
-from hybridtune.metrics.ranks import outranking, tie_order
-from hybridtune.metrics.standard import thresholds_in_memory
+from hybridtune.metrics.ties import tie_order
 
 
 class Texts(list[Text]):
@@ -153,6 +152,9 @@ def score_vectors(
 
 def rank_vectors(benchmark: Benchmark, queries: Float32, passages: Float32, standardised: bool = False) -> Ranked:
     """Return the relevant pairs of a benchmark and what outranks them; the arguments are those of `score_vectors`."""
+    from hybridtune.metrics.ranks import outranking  # imports torch, which reading a benchmark does not need
+    from hybridtune.metrics.standard import thresholds_in_memory
+
     for name, vectors, texts in (("queries", queries, benchmark.queries), ("passages", passages, benchmark.passages)):
         if vectors.ndim != 2 or len(vectors) != len(texts):
             raise InputError(f"{name}: vectors of shape {vectors.shape}; give [{len(texts)}, D], one a text, in order")
@@ -173,7 +175,7 @@ def _blocks(texts: Sequence[Text], first: int) -> list[Int64]:
 
 def _relevance(rows: BenchmarkRows, passages: Texts, digest: str) -> tuple[Relevance, tuple[str, ...]]:
     """Return the relevance, and the notices of it."""
-    order = tie_order(passages.ids).numpy()  # before ids are looked up: each occurs once
+    order = tie_order(passages.ids)  # before ids are looked up: each occurs once
     number = {name: index for index, name in enumerate(passages.ids)}
     language = dict(zip(passages.ids, passages.languages, strict=True))
     languages = tuple(sorted({text.language for text in [*rows.queries, *passages]}))

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from hybridtune.data.readers.records import BenchmarkRows
 from hybridtune.data.text_key import text_key
@@ -19,7 +18,6 @@ from hybridtune.errors import InputError
 from hybridtune.metrics.arrays import Float32, Float64, Int64
 from hybridtune.metrics.metrics import NOTHING_LOST, UNKNOWN, Columns, Lost, Ranked
 from hybridtune.metrics.per_query import write_per_query
-from hybridtune.metrics.ranks import leave_out
 from hybridtune.metrics.topics import topic_numbers
 
 
@@ -74,6 +72,10 @@ class Relevance:
             passages: int64 [L], sizes of the pools.
             thresholds: what the counter counted against, see `RankCounter`.
         """
+        import torch  # which reading a benchmark does not need
+
+        from hybridtune.metrics.ranks import leave_out
+
         language, order = self.passage_language[self.passage_index], self.order[self.passage_index]
         against = () if thresholds is None else (thresholds,)
         arrays = (counts, self.query_index, scores, order, language, self.grades == 0, *against)

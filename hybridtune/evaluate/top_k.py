@@ -19,7 +19,8 @@ import torch
 from hybridtune.errors import HybridtuneError, InputError
 from hybridtune.evaluate.blocks import Block
 from hybridtune.metrics.arrays import Float32, Float64, Int32, Int64
-from hybridtune.metrics.ranks import pair_scores, tie_order
+from hybridtune.metrics.ranks import pair_scores
+from hybridtune.metrics.ties import tie_order
 
 MARGIN = 24  # candidates beyond k; float32 errors rarely cover the gap to the last of them
 SLAB_PASSAGES = 2**14  # blocks are stacked to so many passages for one matrix product
@@ -109,7 +110,7 @@ def ranked(lists: TopK, k: int, blocks: Sequence[Block]) -> TopK:
         where = rows[np.nonzero(entries)[0]], order[rows][entries]
         keys, inverse = np.unique(lists.keys()[where], return_inverse=True)
         by_id = np.zeros(lists.scores.shape, np.int64)
-        by_id[where] = tie_order(_ids(blocks, keys)).numpy()[inverse]
+        by_id[where] = tie_order(_ids(blocks, keys))[inverse]
         order[rows] = np.lexsort((by_id[rows], -lists.scores[rows]), axis=1)
     return lists.part((np.arange(len(order))[:, None], order[:, :k]))
 

@@ -16,7 +16,7 @@ from hybridtune.errors import InputError
 from hybridtune.evaluate.relevance import Relevance
 from hybridtune.metrics.arrays import Float32, Int64
 from hybridtune.metrics.metrics import SETTINGS, Ranked
-from hybridtune.metrics.ranks import tie_order
+from hybridtune.metrics.ties import tie_order
 from hybridtune.storage.files import replacing
 
 
@@ -85,7 +85,7 @@ def rank_run(
     known = (query_row[run.query] >= 0) & ~left_out
     query, passage = query_row[run.query[known]], run.passage[known]
     _check_known(run, np.unique(passage[spoken[passage] < 0]))
-    order = np.lexsort((tie_order(run.passage_ids).numpy()[passage], -run.scores[known], query))
+    order = np.lexsort((tie_order(run.passage_ids)[passage], -run.scores[known], query))
     query, passage = query[order], passage[order]
     language, length = spoken[passage], np.bincount(query, minlength=len(query_ids))
     width = len(run.passage_ids) + 1  # one more for the relevant passages that are in no list: row -1

@@ -15,7 +15,7 @@ import numpy as np
 
 from hybridtune.errors import InputError
 from hybridtune.metrics.arrays import Float32, Int64
-from hybridtune.metrics.ranks import tie_order
+from hybridtune.metrics.ties import tie_order
 
 CHUNK_ENTRIES = 2**21  # candidates looked at together; whole groups
 
@@ -103,7 +103,7 @@ def choose_negatives(
             f"hard negatives: n must be at least 1 (got {n}), margin above 0 and at most 1 (got {margin:g}), "
             f"skip at least 0 (got {skip})"
         )
-    order = tie_order(passages.ids).numpy()
+    order = tie_order(passages.ids)
     negatives: list[dict[str, list[str]]] = [{} for _ in passages.answer_set]
     counts = {}
     for language, rows in sorted(retrieved.items()):

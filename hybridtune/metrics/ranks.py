@@ -12,44 +12,20 @@ touch it.
 """
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from hybridtune.errors import FitError, InputError
+from hybridtune.errors import FitError
 from hybridtune.metrics.arrays import Float32, Int64
+from hybridtune.metrics.ties import tie_order
 
 BLOCK_ENTRIES = 2**20  # query x passage scores held at once: 8 MB of float64
 BLOCK_PASSAGES = 1024
 PIECE_NUMBERS = 2**18  # terms of dot products held at once by the exact scores: 2 MB, the size of a cache
 _LOW_BITS = 2**32
-
-
-def tie_order(ids: Sequence[str]) -> Tensor:
-    """Return the position of each passage id in descending string order; of equal scores the smaller position wins.
-
-    Args:
-        ids: the P ids of the whole pool (all languages, all shards), each once.
-
-    Returns:
-        int64 [P], a permutation of 0..P-1.
-
-    Raises:
-        InputError: an id occurs twice; the order of its two passages would be open.
-
-    Source: trec_eval ``form_res_rels.c`` sorts by score, then document id, both descending; Python's order of
-    str (code points) is that of strcmp on UTF-8.
-    """
-    descending = sorted(range(len(ids)), key=ids.__getitem__, reverse=True)
-    for before, after in pairwise(descending):
-        if ids[before] == ids[after]:
-            raise InputError(f"passage id {ids[after]!r} occurs twice in the pool; ids must be unique")
-    order = torch.empty(len(ids), dtype=torch.int64)
-    order[torch.tensor(descending, dtype=torch.int64)] = torch.arange(len(ids))
-    return order
 
 
 def pair_scores(queries: Tensor, passages: Tensor, query_index: Tensor, passage_index: Tensor) -> Tensor:
@@ -201,7 +177,7 @@ def ranks(queries: Float32, passages: Float32, relevant: Any, ids: Sequence[str]
     codes, language = np.unique(np.asarray(languages), return_inverse=True)
     order = np.argsort(pairs[:, 0], kind="stable")  # the counter asks for pairs by query
     query_index, passage_index = pairs[order].T
-    tie, spoken = tie_order(ids).numpy(), language.astype(np.int64)
+    tie, spoken = tie_order(ids), language.astype(np.int64)
     _, counts = outranking(queries, passages, query_index, passage_index, tie, spoken, len(codes))
     own, multi = np.empty(len(pairs), np.int64), np.empty(len(pairs), np.int64)
     own[order] = counts[np.arange(len(pairs)), language[passage_index]] + 1

@@ -3,8 +3,6 @@
 from posixpath import join
 from typing import Any
 
-import torch
-
 from hybridtune.errors import InputError, model_not_loaded
 from hybridtune.model.published import Published, Repository, pretrained
 from hybridtune.model.tokenizer import load_tokenizer
@@ -51,6 +49,7 @@ def load_backbone(published: Published, trust_remote_code: bool, dropout: float 
     Raises:
         InputError: it cannot be found or fetched; weights are read from safetensors alone.
     """
+    import torch
     import transformers
 
     config = load_config(published, trust_remote_code)

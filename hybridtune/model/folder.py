@@ -1,7 +1,8 @@
 """Model folders: what a study takes from one, and the folder that is written of a trained encoder.
 
 `published` reads what a folder says. This module fills a study's settings from it, checks that texts fit the model,
-and writes the layout of sentence-transformers again with all that was read; and it builds the `tiny` encoder.
+and writes the layout of sentence-transformers again with all that was read; and it builds the `tiny` encoder. Only what
+writes weights imports torch: a folder's settings are read where there is none.
 """
 
 import hashlib
@@ -11,16 +12,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from hybridtune.config.fields import Encoder
 from hybridtune.errors import InputError
 from hybridtune.model.backbone import load_config
-from hybridtune.model.heads import HEADS, DenseHead, save_head
 from hybridtune.model.language_vectors import FILE as LANGUAGE_VECTORS
 from hybridtune.model.language_vectors import LanguageVectors, load_language_vectors
-from hybridtune.model.packing import POSITIONS_FROM_PADDING
-from hybridtune.model.published import POOLINGS, Dense, Normalize, Published, Repository, read_published
+from hybridtune.model.published import (
+    POOLINGS,
+    POSITIONS_FROM_PADDING,
+    Dense,
+    Normalize,
+    Published,
+    Repository,
+    read_published,
+)
 from hybridtune.model.tokenizer import load_tokenizer
 
 _OURS = "hybridtune.json"  # what sentence-transformers has no file for: a length a side, and the training data
@@ -55,6 +60,8 @@ def save_folder(
         matryoshka: widths at which its embeddings were trained to be cut off.
         published: what is written in place of what the source says of itself.
     """
+    from hybridtune.model.heads import HEADS
+
     published = published or read_published(source)
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: tensor for name, tensor in model.plain_state().items() if not name.startswith(HEADS)}
@@ -84,6 +91,8 @@ def save_folder(
 
 def _save_modules(model: Any, published: Published, pooling: str, length: int | None, folder: Path) -> None:
     """Write the list of modules, and the files of each but the transformer's weights."""
+    from hybridtune.model.heads import save_head
+
     heads = (*published.heads, Normalize()) if published.unit else published.heads
     modules = [("", "Transformer"), ("1_Pooling", "Pooling")]
     modules += [(f"{index}_{type(head).__name__}", type(head).__name__) for index, head in enumerate(heads, 2)]
@@ -103,7 +112,7 @@ def _save_modules(model: Any, published: Published, pooling: str, length: int | 
     _write(folder / "1_Pooling" / "config.json", config)
     for (path, _), said, head in zip(modules[2:], heads, [*model.heads, None], strict=False):
         (folder / path).mkdir(exist_ok=True)
-        if isinstance(said, Dense) and isinstance(head, DenseHead):
+        if isinstance(said, Dense):
             save_head(head, folder / path)
             owner = "linear" if said.activation == "Identity" else "activation"
             config = {
@@ -329,6 +338,7 @@ def vector_width(encoder: Encoder) -> int | None:
 def build_tiny(tokenizer_definition: str, encoder: Encoder, seed: int, folder: Path) -> None:
     """Write a small BERT with random weights and the study's own tokenizer, as an ordinary model folder."""
     import tokenizers
+    import torch
     import transformers
 
     backend = tokenizers.Tokenizer.from_str(tokenizer_definition)

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hybridtune.metrics.arrays import Int64
+from hybridtune.model.published import PACKED_FROM_PADDING
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,6 @@ NAME = "hybridtune_packed"
 
 # Models whose attention is full and goes by AttentionInterface, and whose only sense of order are the position_ids.
 _FROM_ZERO = {"bert", "electra", "ernie", "distilbert", "albert"}
-_FROM_PADDING = {"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "roberta-prelayernorm"}
-# All models whose positions count from pad_token_id + 1; of these, only the ones above are packed.
-POSITIONS_FROM_PADDING = _FROM_PADDING | {"mpnet", "longformer", "xmod", "data2vec-text", "ibert", "luke"}
 _GROUP_COST = {"cpu": 8, "cuda": 1024}  # one more call of the attention costs about as much as so many more tokens
 _FORWARDS = 4  # and one more forward of the whole model, in a model that is not packed, so many times that
 
@@ -168,7 +166,7 @@ def one_after_the_other(lengths: Tensor, longest: int, device: torch.device) -> 
 def first_position(config: Any) -> int | None:
     """Return the position of a text's first token in a model that can be packed; None: not known to be right."""
     kind = getattr(config, "model_type", None)
-    if kind in _FROM_PADDING:
+    if kind in PACKED_FROM_PADDING:
         return int(config.pad_token_id or 0) + 1
     return 0 if kind in _FROM_ZERO and getattr(config, "position_embedding_type", "absolute") == "absolute" else None
 

@@ -23,6 +23,10 @@ from hybridtune.errors import InputError, model_not_loaded
 
 TRAINING_TEXTS = "training_texts.npz"  # hashes of the texts that a model was trained on
 
+# Models whose positions count from pad_token_id + 1: those that `packing` packs, and all.
+PACKED_FROM_PADDING = {"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "roberta-prelayernorm"}
+POSITIONS_FROM_PADDING = PACKED_FROM_PADDING | {"mpnet", "longformer", "xmod", "data2vec-text", "ibert", "luke"}
+
 POOLINGS = {  # the name of a pooling -> what sentence-transformers up to version 5 calls it
     "mean": "pooling_mode_mean_tokens",
     "cls": "pooling_mode_cls_token",

@@ -1,10 +1,12 @@
 """A Ray cluster on this machine: quiet, sized so that nothing waits for what it holds itself, and gone at the end."""
 
 import contextlib
+import ctypes
 import logging
 import math
 import os
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -166,10 +168,21 @@ def native_stderr_to(output: IO[str]) -> Iterator[None]:
 
 
 def gpus() -> int:
-    """Return the GPUs that this process may use."""
+    """Return the GPUs that this process may use; torch, seconds to import, is asked only where there is a driver."""
+    if sys.platform == "linux" and not _has_driver():
+        return 0
     import torch
 
     return torch.cuda.device_count()
+
+
+def _has_driver() -> bool:
+    """Return whether there is a driver of NVIDIA's or AMD's, which torch finds no GPU without."""
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return Path("/dev/kfd").exists()
+    return True
 
 
 def unused_gpus(gpus_per_worker: float) -> list[str]:

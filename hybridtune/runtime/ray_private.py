@@ -138,6 +138,16 @@ def start_data_actors() -> None:
             getattr(importlib.import_module(f"ray.data._internal.{module}"), name)()
 
 
+def count_no_callbacks() -> None:
+    """Keep Tune from importing W&B and MLflow, where they are installed, to count callbacks for Ray's statistics.
+
+    Replaced by a count that does not import what it looks for.
+    """
+    from ray.air._internal import usage
+
+    usage.tag_callbacks = lambda callbacks: False
+
+
 def accelerator_type() -> str | None:
     """Return what Ray calls the GPUs of this machine. Replaced by a public question for a node's accelerator."""
     from ray._private.accelerators import get_accelerator_manager_for_resource

@@ -137,3 +137,21 @@ def optuna_params(values: Mapping[str, Any]) -> dict[str, Any]:
 def from_optuna(params: Mapping[str, Any]) -> dict[str, Any]:
     """Return values with Optuna's ``temperature`` as ``train.temperature``; what is no field keeps its name."""
     return {full_name(name) or name: value for name, value in params.items()}
+
+
+def check_stopping(study: Study, benchmark: Benchmark) -> None:
+    """Check that trials can be stopped as the study asks, by a metric that its dev benchmark gives.
+
+    Raises:
+        InputError: no such metric, one that the benchmark cannot give, or no step at which a trial could be stopped.
+    """
+    stopping, last = study.search.early_stopping, study.train.max_steps
+    if stopping is None:
+        return
+    if stopping.metric is not None:
+        check_metric(stopping.metric, benchmark, "search.early_stopping.metric")
+    if stopping.grace_steps is not None and stopping.grace_steps >= last:
+        raise InputError(
+            f"search.early_stopping.grace_steps {stopping.grace_steps}: a trial has train.max_steps {last} steps, so "
+            "none would be stopped; give fewer, or set search.early_stopping to null"
+        )

@@ -13,14 +13,11 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule
 
 from hybridtune.config.search import EarlyStopping, seconds
 from hybridtune.config.study import Study
-from hybridtune.errors import InputError
-from hybridtune.evaluate.benchmark import Benchmark
 from hybridtune.metrics.metrics import direction
 from hybridtune.runtime import ray_private
 from hybridtune.search.arms import arms, searched, stops_early
 from hybridtune.search.constrained import keep_constraints
 from hybridtune.search.racing import Race, kept_shares, race_of
-from hybridtune.search.space import check_metric
 from hybridtune.search.trial import trial_name
 from hybridtune.search.trial_log import read_reports
 from hybridtune.storage.trial_rows import TrialRow, read_rows, spent
@@ -169,24 +166,6 @@ def _rule(study: Study, stopping: EarlyStopping, metric: str) -> Halving | Media
         return Halving(max_t=last, reduction_factor=stopping.reduction_factor, **options)
     # One that never pauses a trial: Tune would have to restore it.
     return Median(min_samples_required=stopping.min_trials, min_time_slice=float("inf"), **options)
-
-
-def check_stopping(study: Study, benchmark: Benchmark) -> None:
-    """Check that trials can be stopped as the study asks, by a metric that its dev benchmark gives.
-
-    Raises:
-        InputError: no such metric, one that the benchmark cannot give, or no step at which a trial could be stopped.
-    """
-    stopping, last = study.search.early_stopping, study.train.max_steps
-    if stopping is None:
-        return
-    if stopping.metric is not None:
-        check_metric(stopping.metric, benchmark, "search.early_stopping.metric")
-    if stopping.grace_steps is not None and stopping.grace_steps >= last:
-        raise InputError(
-            f"search.early_stopping.grace_steps {stopping.grace_steps}: a trial has train.max_steps {last} steps, so "
-            "none would be stopped; give fewer, or set search.early_stopping to null"
-        )
 
 
 def _known(trial: Any) -> Known:

@@ -17,7 +17,7 @@ from ray.tune.search import Searcher
 
 from hybridtune.config.study import Study
 from hybridtune.errors import FitError
-from hybridtune.runtime.ray_private import ON_HEAD
+from hybridtune.runtime.ray_private import ON_HEAD, count_no_callbacks
 from hybridtune.search.arms import ARM, PROPOSED, arm_sizes, expected_trials, most_reruns, reruns, searched
 from hybridtune.search.interrupt import Interrupts
 from hybridtune.search.loggers import callbacks
@@ -259,6 +259,7 @@ def run_trials(
         NotSharedError: a node does not see the study's folder.
     """
     clear(folder / TRIALS)
+    count_no_callbacks()
     # Why a trial failed is in its row, and the traceback in its folder: not on the terminal, at every try.
     os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)

@@ -3,7 +3,6 @@
 `summary` describes a study that has passed them; `run` runs it.
 """
 
-import importlib.util
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -25,18 +24,13 @@ from hybridtune.errors import InputError
 from hybridtune.evaluate.benchmark import Benchmark, benchmark_of_rows, load_benchmark
 from hybridtune.metrics.groups import Grouping
 from hybridtune.metrics.metrics import SETTINGS
-from hybridtune.model.adapters import add_adapters
-from hybridtune.model.backbone import structure
 from hybridtune.model.folder import check_fit, model_config, vector_width, with_folder_settings
-from hybridtune.model.shallow import keep_lowest
 from hybridtune.runtime.local import capacity
 from hybridtune.runtime.resources import Allocation, Shape, allocate
 from hybridtune.search.arms import expected_trials
 from hybridtune.search.group_goals import check_groups, study_grouping
-from hybridtune.search.loggers import check_loggers
 from hybridtune.search.samplers import check_search, most_at_once
-from hybridtune.search.space import check_metric, objectives
-from hybridtune.search.stopping import check_stopping
+from hybridtune.search.space import check_metric, check_stopping, objectives
 from hybridtune.storage.feasibility import constraint_metrics
 from hybridtune.study.data_scores import check_data_scores
 from hybridtune.study.language_guard import check_languages
@@ -119,7 +113,10 @@ def run_preflight(
         for name in constraint_metrics(study):
             check_metric(name, benchmarks["dev"], "search.constraints")
         check_stopping(study, benchmarks["dev"])
-        check_loggers(study)
+        if study.search.loggers:
+            from hybridtune.search.loggers import check_loggers  # imports Ray Tune
+
+            check_loggers(study)
         tried = {_demand(fixed)}
         for values in _extremes(study):
             trial = study.with_values(values)
@@ -236,54 +233,13 @@ def check_encoder(study: Study, made_of: StoreRecipe) -> None:
                 f"train.freeze_layers {frozen}: {study.encoder.name} has {layers} layers, and one at least is to be "
                 f"trained; give at most {layers - 1}"
             )
-    _check_screening(study)
-    if any(_values(study, "train.lora_rank")):
-        _check_adapters(study)
+    adapted = list(_values(study, "train.lora_targets")) if any(_values(study, "train.lora_rank")) else []
+    if adapted or study.search.screening is not None:
+        from hybridtune.study.layer_checks import check_layers  # imports torch, which other studies do not need here
+
+        check_layers(study, adapted)
     for hook in filter(None, _values(study, "train.loss")):
         load_hook(hook, "train.loss")
-
-
-def _check_adapters(study: Study) -> None:
-    """Look for the layers that get adapters in the encoder without its weights, on no device."""
-    if importlib.util.find_spec("peft") is None:
-        raise InputError("train.lora_rank needs the package peft: pip install 'hybridtune[lora]', or set it to 0")
-    screening = study.search.screening
-    for targets in _values(study, "train.lora_targets"):
-        if targets is None:
-            continue
-        add_adapters(_without_weights(study.encoder), rank=1, alpha=1.0, targets=targets, seed=0)
-        if screening is not None:
-            lowest = _without_weights(study.encoder)
-            keep_lowest(lowest, screening.layers)
-            try:
-                add_adapters(lowest, rank=1, alpha=1.0, targets=targets, seed=0)
-            except InputError as error:
-                raise InputError(f"search.screening.layers {screening.layers}: with these alone, {error}") from None
-
-
-def _check_screening(study: Study) -> None:
-    """Refuse a screening with as many layers as the encoder has."""
-    screening, encoder = study.search.screening, study.encoder
-    if screening is None:
-        return
-    has = keep_lowest(_without_weights(encoder), screening.layers)
-    if screening.layers >= has:
-        instead = f"give at most {has - 1}" if has > 1 else "leave search.screening out"
-        raise InputError(
-            f"search.screening.layers {screening.layers}: {encoder.name} has {has} layer{'s' * (has > 1)}, and a "
-            f"screening trains fewer; {instead}"
-        )
-
-
-def _without_weights(encoder: Encoder) -> Any:
-    """Return the transformer of an encoder without its weights, on no device."""
-    import torch
-    import transformers
-
-    tiny = encoder.name == "tiny"
-    config = transformers.BertConfig(num_hidden_layers=encoder.tiny.layers) if tiny else model_config(encoder)
-    with torch.device("meta"):
-        return structure(config, encoder.trust_remote_code)
 
 
 def _values(study: Study, field: str) -> Iterator[Any]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,11 +15,12 @@ from hybridtune.data.corpus import Corpus
 from hybridtune.data.store import StoreRecipe
 from hybridtune.data.teacher_vectors import aligned_texts, scored_texts
 from hybridtune.errors import InputError
-from hybridtune.evaluate.encode import Actors
 from hybridtune.metrics.arrays import Int32
 from hybridtune.model.folder import check_fit, model_digest, teacher_settings, vector_width
 from hybridtune.model.tokenizer import pretrained_tokenizer
-from hybridtune.train.teaching import Lesson, teach
+
+if TYPE_CHECKING:
+    from hybridtune.evaluate.encode import Actors
 
 PROJECTED = "encoder-projected"  # in a study's folder: the start with a Dense layer to the teacher's width
 _OF_TRAIN = ("teacher", "teacher_languages", "distil", "distil_from", "negatives")
@@ -95,7 +96,7 @@ def teach_all(
     store: StoreRecipe,
     root: Path,
     source: str,
-    actors: Actors,
+    actors: "Actors",
     progress: Progress,
     tell: Callable[[str], object],
 ) -> dict[str, Path]:
@@ -114,6 +115,8 @@ def teach_all(
     Returns:
         The folder of each by `Study.teacher_key`.
     """
+    from hybridtune.train.teaching import Lesson, teach  # imports Ray, which the checks of a study do not need
+
     used: dict[str, Encoder] = {}
     texts: dict[str, list[Int32]] = {}
     for trial in taught_trials(study):

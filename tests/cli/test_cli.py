@@ -32,6 +32,22 @@ print("heavy:", sorted({"torch", "ray", "transformers", "optuna", "pydantic", "n
     assert done.stderr == ""
 
 
+@pytest.mark.slow
+def test_a_dry_run_imports_neither_torch_nor_ray():
+    code = """
+import sys
+from hybridtune.cli.main import main
+from hybridtune.runtime import local
+local.gpus = lambda: 0  # where there is a driver, torch is asked
+sys.argv = ["hybridtune", "run", "--dry-run", "--json"]
+main()
+print("heavy:", sorted({"torch", "ray", "transformers"} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("heavy: []\n")
+    assert json.loads(done.stdout.splitlines()[0])
+
+
 GROUP = {"group_id": "1", "document_id": "", "queries": {"en": "q"}, "passages": {"en": "p"}}
 
 

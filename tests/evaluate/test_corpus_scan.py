@@ -12,7 +12,7 @@ from hybridtune.evaluate import blocks, corpus_scan
 from hybridtune.evaluate.blocks import blocks_of
 from hybridtune.evaluate.corpus_scan import scan_corpus
 from hybridtune.evaluate.encode import tie_order_among
-from hybridtune.metrics.ranks import tie_order
+from hybridtune.metrics.ties import tie_order
 
 QUERIES = [Text("q1", "en", "who won"), Text("q2", "de", "wer verlor")]
 ENGLISH = TextList("en", [Text(f"e{i}", "en", f"text {i}") for i in range(4)])

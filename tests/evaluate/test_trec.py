@@ -10,7 +10,7 @@ from hybridtune.errors import InputError
 from hybridtune.evaluate.relevance import Relevance
 from hybridtune.evaluate.trec import rank_run, read_run, write_qrels, write_run
 from hybridtune.metrics.metrics import per_query, score
-from hybridtune.metrics.ranks import tie_order
+from hybridtune.metrics.ties import tie_order
 
 MEASURES = {
     "AP": "map",
@@ -50,7 +50,7 @@ class Case:
             languages=tuple("abc"[:languages]),
             query_language=asked,
             passage_language=spoken,
-            order=tie_order(self.passage_ids).numpy(),
+            order=tie_order(self.passage_ids),
             query_index=index[0],
             passage_index=index[1],
             grades=grades[index].astype(float),
@@ -151,7 +151,7 @@ def small(**change):
         "languages": ("a", "b"),
         "query_language": np.array([0, 1]),
         "passage_language": np.array([0, 0, 1, 1]),
-        "order": tie_order(["p0", "p1", "p2", "p3"]).numpy(),
+        "order": tie_order(["p0", "p1", "p2", "p3"]),
         "query_index": np.array([0, 0, 1]),
         "passage_index": np.array([0, 2, 3]),
         "grades": np.ones(3),

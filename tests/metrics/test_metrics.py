@@ -9,7 +9,8 @@ import torch
 from hybridtune.errors import InputError
 from hybridtune.metrics.measures import BIAS, MEASURES, parse_measure
 from hybridtune.metrics.metrics import NOTHING_LOST, Lost, Ranked, direction, metric_names, per_query, score
-from hybridtune.metrics.ranks import RankCounter, pair_scores, tie_order
+from hybridtune.metrics.ranks import RankCounter, pair_scores
+from hybridtune.metrics.ties import tie_order
 
 ALL_MEASURES = (*MEASURES, "nDCG", "nDCG@20", "AP@3", "R@5", "Success@1", "Success@5")
 
@@ -56,7 +57,7 @@ def test_every_setting_equals_ir_measures_with_ties_and_grades(seed, some_lost):
     grades = random.integers(1, 4, (queries, passages)) * (random.random((queries, passages)) < 0.06)
     judged = (random.random((queries, passages)) < 0.1) | (grades > 0)  # some at grade 0: not relevant
     query_index, passage_index = (torch.from_numpy(index) for index in judged.nonzero())
-    order = tie_order(ids)
+    order = torch.from_numpy(tie_order(ids))
     pairs = pair_scores(q, p, query_index, passage_index)
     counter = RankCounter(query_index, pairs, order[passage_index], languages)
     counter.add(q, p, order, torch.from_numpy(spoken))

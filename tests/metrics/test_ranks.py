@@ -8,7 +8,8 @@ from torch import Tensor
 
 from hybridtune.errors import FitError, InputError
 from hybridtune.metrics import ranks
-from hybridtune.metrics.ranks import RankCounter, leave_out, pair_scores, tie_order
+from hybridtune.metrics.ranks import RankCounter, leave_out, pair_scores
+from hybridtune.metrics.ties import tie_order
 
 
 class Case:
@@ -173,7 +174,7 @@ def test_known_ranks_with_ties():
     ids = ["a", "b", "c", "d", "e"]
     passages = torch.tensor([[0.6, 0.8], [0.6, 0.8], [0.6, -0.8], [1.0, 0.0], [-1.0, 0.0]])
     language = torch.tensor([0, 1, 0, 1, 1])
-    order = tie_order(ids)
+    order = torch.from_numpy(tie_order(ids))
     query_index, passage_index = torch.tensor([0, 0, 0]), torch.tensor([1, 0, 4])
     scores = pair_scores(queries, passages, query_index, passage_index)
     counter = RankCounter(query_index, scores, order[passage_index], 2)

@@ -4,14 +4,16 @@ import contextlib
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from hybridtune.callbacks import StudyCallback
-from hybridtune.config.fields import Resources
+from hybridtune.config.fields import Encoder, Resources, Tiny
 from hybridtune.config.study import Study
 from hybridtune.data import newsroom
 from hybridtune.data.store import build_store, recipe
 from hybridtune.model.folder import build_tiny
+from hybridtune.model.tokenizer import train_tokenizer
 from hybridtune.prepare import mining
 from hybridtune.runtime.local import capacity, local_cluster
 from hybridtune.study import encoded
@@ -76,14 +78,20 @@ def no_ray(held):
 
 @pytest.fixture(scope="session")
 def newsroom_file(tmp_path_factory):
-    """A part of the newsroom as a native file; a third of the groups have one or two hard negatives a language."""
-    groups = list(newsroom.generate("train", stories=160))
+    """A part of the newsroom as a native file.
+
+    A third of the groups have one or two hard negatives a language, and half of these groups their margins.
+    """
+    draw, groups = np.random.default_rng(1), list(newsroom.generate("train", stories=160))
     for place, group in enumerate(groups[::3]):
         other = groups[(3 * place + 1) % len(groups)]["passages"]
         group["negatives"] = {
             language: [" ".join(text.split()[::-1]), other.get(language, "") + text[len(text) // 2 :]][: 1 + place % 2]
             for language, text in group["passages"].items()
         }
+        if draw.random() < 0.5:
+            sizes = {language: len(texts) for language, texts in group["negatives"].items()}
+            group["margins"] = {language: draw.normal(3, 2, size).tolist() for language, size in sizes.items()}
     return write_groups(tmp_path_factory.mktemp("data") / "train.jsonl", groups)
 
 
@@ -175,6 +183,16 @@ def searched_here(start_ray, search_tree, tmp_path_factory):
     seen = Seen()
     with ray_of_this_process():
         return run_study(Study(**search_tree, resources=one), tmp_path_factory.mktemp("out") / "s", [seen]), seen
+
+
+@pytest.fixture(scope="session")
+def teacher(tmp_path_factory):
+    """Folder of an encoder of another tokenizer and width than the small study's."""
+    folder = tmp_path_factory.mktemp("teacher")
+    texts = [text for row in list(newsroom.generate("dev"))[:60] for text in row["passages"].values()]
+    encoder = Encoder(query_length=24, passage_length=40, tiny=Tiny(hidden_size=48, layers=1, heads=2))
+    build_tiny(train_tokenizer(texts, 300).definition, encoder, 1, folder)
+    return str(folder)
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,11 @@ from safetensors.torch import load_file
 from hybridtune.config.study import Study
 from hybridtune.data.learned_mix import next_segment
 from hybridtune.data.segments import read_segments
+from hybridtune.data.store import recipe
 from hybridtune.errors import FitError
 from hybridtune.evaluate.benchmark import load_benchmark
+from hybridtune.evaluate.encode import Actors
+from hybridtune.study.teachers import teach_all
 from hybridtune.train.checkpoint import WEIGHTS, read_state
 from hybridtune.train.fit import FitResult, WorkerGroup, checkpoint_scores, fit
 from hybridtune.train.job_queue import FitJob
@@ -52,7 +55,7 @@ class Fits:
         self.folder, self.tree, self.store, self.source = folder, tree, store, source
         self.benchmark = ray.put(benchmark)
 
-    def job(self, name, *, workers=1, mix=(), **train) -> FitJob:
+    def job(self, name, *, workers=1, mix=(), taught=(), **train) -> FitJob:
         tree = self.tree(resources={"workers": workers, "gpus_per_worker": 0}, mix=dict(mix))
         # bf16 rounds by the shape of the batch, and Adam blows that up: two workers would agree only by and large
         tree["train"] |= {"precision": "float32"} | train
@@ -63,6 +66,7 @@ class Fits:
             benchmark=self.benchmark,
             storage=str(self.folder / name / "fit"),
             home=str(self.folder / name),
+            taught=dict(taught),
         )
 
     def run(self, name, **settings) -> tuple[FitResult, list[dict]]:
@@ -87,6 +91,14 @@ def whole(fits):
 def group(fits):
     """One worker that takes fit after fit."""
     made = WorkerGroup(fits.job("any").study.resources, fits.folder)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def pair(fits):
+    """Two workers that take fit after fit; while they live, `workers` are not those of `group` alone."""
+    made = WorkerGroup(fits.job("any", workers=2).study.resources, fits.folder)
     yield made
     made.close()
 
@@ -126,25 +138,6 @@ def test_a_fit_reports_every_score_and_what_it_rests_on(whole, small_store):
     assert reports[2]["loss"] < reports[0]["loss"]
     assert all(0 <= report["balanced/AP"] <= 1 for report in reports)
     assert checkpoint_scores(result.checkpoint)["metrics"]["multi/AP"] == result.metrics["multi/AP"]
-
-
-def test_two_workers_train_what_one_trains(fits, whole):
-    result, reports = fits.run("two-workers", workers=2)
-    one, two = load_file(whole[0].checkpoint / WEIGHTS), load_file(result.checkpoint / WEIGHTS)
-    for report, expected in zip(reports, whole[1], strict=True):
-        assert report["loss"] == pytest.approx(expected["loss"], abs=1e-4)
-        assert report["realised_ratio"] == expected["realised_ratio"]
-        assert report["pairs"] == expected["pairs"]
-        assert report["negatives"] == pytest.approx(expected["negatives"])
-    start = load_file(Path(fits.source) / "model.safetensors")
-    assert one.keys() == two.keys() == start.keys()
-    for name in one.keys() - {name for name in one if name.endswith("key.bias")}:  # no gradient: softmax cancels it
-        apart, moved = one[name] - two[name], one[name] - start[name]
-        # Adam's step of a weight whose gradient is rounding noise is noise of full size, so only weights that
-        # always have a gradient agree one by one; the others agree as a whole.
-        assert apart.norm() < 0.1 * moved.norm(), name
-        if "LayerNorm" in name or "embeddings" in name:
-            assert apart.abs().max() < 1e-4 < 1e-3 < moved.abs().max(), name
 
 
 def test_a_fit_repeats_itself_to_the_last_digit_though_a_worker_is_killed(group, fits, whole):
@@ -215,8 +208,29 @@ def test_a_learned_mix_repeats_itself_to_the_last_digit_though_a_worker_is_kille
     assert plan_of(job.local_folder) == plan_of(learned[1])
 
 
-def test_two_workers_change_the_mix_at_the_same_steps(fits, learned):
-    _, reports = fits.run("learned-two", workers=2, mix=LEARNED)
+def test_two_workers_train_what_one_trains(pair, fits, whole):
+    reports = list(pair.reports(fits.job("two-workers", workers=2)))
+    best = fits.folder / "two-workers" / "fit" / f"checkpoint_{reports[-1]['best_step']:07d}"
+    one, two = load_file(whole[0].checkpoint / WEIGHTS), load_file(best / WEIGHTS)
+    for report, expected in zip(reports, whole[1], strict=True):
+        assert report["loss"] == pytest.approx(expected["loss"], abs=1e-4)
+        assert report["realised_ratio"] == expected["realised_ratio"]
+        assert report["pairs"] == expected["pairs"]
+        assert report["negatives"] == pytest.approx(expected["negatives"])
+    start = load_file(Path(fits.source) / "model.safetensors")
+    assert one.keys() == two.keys() == start.keys()
+    for name in one.keys() - {name for name in one if name.endswith("key.bias")}:  # no gradient: softmax cancels it
+        apart, moved = one[name] - two[name], one[name] - start[name]
+        # Adam's step of a weight whose gradient is rounding noise is noise of full size, so only weights that
+        # always have a gradient agree one by one; the others agree as a whole.
+        assert apart.norm() < 0.1 * moved.norm(), name
+        if "LayerNorm" in name or "embeddings" in name:
+            assert apart.abs().max() < 1e-4 < 1e-3 < moved.abs().max(), name
+
+
+def test_two_workers_change_the_mix_at_the_same_steps(pair, fits, learned):
+    job = fits.job("learned-two", workers=2, mix=LEARNED)
+    reports = list(pair.reports(job))
     assert [report["step"] for report in reports] == [4, 8, 12, 12]
     assert reports[0]["loss"] == pytest.approx(learned[0][0]["loss"], abs=1e-4)
     # Rounding may move a score, the score a weight, and the weight a row of a later batch.
@@ -225,19 +239,50 @@ def test_two_workers_change_the_mix_at_the_same_steps(fits, learned):
         assert report["realised_ratio"] == pytest.approx(expected["realised_ratio"], abs=1 / 12 + 1e-9)
     ratios, expected = (
         [segment["mixing_ratio"] for segment in plan_of(folder)["segments"]]
-        for folder in (fits.folder / "learned-two", learned[1])
+        for folder in (job.local_folder, learned[1])
     )
     assert ratios == pytest.approx(expected, abs=0.03)
 
 
-def test_one_group_takes_fit_after_fit_and_none_leaves_a_trace_in_the_next(group, fits, whole):
+def on_one_and_on_two(group, pair, fits, name, **settings):
+    """The reports of one training by one worker and by two."""
+    jobs = (fits.job(f"{name}-{workers}", workers=workers, **settings) for workers in (1, 2))
+    return [list(taken.reports(job)) for taken, job in zip((group, pair), jobs, strict=True)]
+
+
+def test_two_workers_learn_the_scores_of_the_data_that_one_learns(group, pair, fits):
+    learns = {"distil": "margin_mse", "distil_from": "data", "distil_weight": 0.1, "negatives": 2}
+    one, two = on_one_and_on_two(group, pair, fits, "scored", **learns)
+    assert [report["step"] for report in one] == [4, 8, 12, 12]
+    for metrics, others in zip(one, two, strict=True):
+        for name in ("loss", "distil_loss", "negatives"):
+            assert metrics[name] == pytest.approx(others[name], rel=1e-3), name
+    assert one[-1]["distil_loss"] > 0
+
+
+def test_two_workers_align_with_their_teacher_what_one_aligns(group, pair, fits, small_study, small_store, teacher):
+    mix = {"align_share": 0.5}
+    study = fits.job("taught", mix=mix, teacher=teacher).study
+    made_of = recipe(small_study.data, small_study.encoder)
+    vectors = teach_all(study, small_store.corpus(), made_of, fits.folder, fits.source, Actors(1, 1), lambda *_: None)
+    taught = {key: str(folder) for key, folder in vectors.items()}
+    one, two = on_one_and_on_two(group, pair, fits, "taught", mix=mix, teacher=teacher, taught=taught)
+    assert [report["step"] for report in one] == [4, 8, 12, 12]
+    for metrics, others in zip(one, two, strict=True):
+        for name in ("loss", "align_loss"):
+            assert metrics[name] == pytest.approx(others[name], abs=1e-4), name
+    assert one[2]["align_loss"] < one[0]["align_loss"]
+
+
+def test_one_group_takes_fit_after_fit_and_none_leaves_a_trace_in_the_next(group, pair, fits, whole):
     with pytest.raises(FitError, match=r"the loss is nan at step 4: lower train.learning_rate or raise"):
         list(group.reports(fits.job("diverging", learning_rate=1e30)))
     stopped = group.reports(fits.job("stopped", temperature=0.5, symmetric=True, lora_rank=2))
     assert next(stopped)["step"] == 4  # and nobody asks for the next
     reports = list(group.reports(fits.job("after", ema=None)))
     resumed = list(group.reports(fits.job("stopped", temperature=0.5, symmetric=True, lora_rank=2)))
-    group.close()
+    for one in (group, pair):
+        one.close()
     assert list(map(told, reports)) == list(map(told, whole[1]))
     assert [report["step"] for report in resumed] == [4, 8, 12, 12]  # the last one told comes again
     assert not list(fits.folder.glob(".workers-*"))

@@ -301,14 +301,6 @@ def test_another_study_is_refused_in_the_same_folder(command, environment, folde
     assert (folder / "study.yaml").read_text(encoding="utf-8") == before
 
 
-def test_evaluate_gives_the_best_models_figures(environment, result, folder):
-    command = [HYBRIDTUNE, "evaluate", str(folder), "--benchmark", "newsroom:dev", "--json"]
-    done = called([*command, "--set", "resources.evaluators=1"], environment)
-    assert done.returncode == 0, done.stderr
-    metrics = json.loads(done.stdout)["metrics"]
-    assert {key: value for key, value in result["best"]["metrics"].items() if "/" in key} == metrics
-
-
 def test_soups_are_scored_on_dev_and_the_best_is_written_where_it_is_above_every_trial(result, folder):
     soups = result["soups"]
     ends = {name: result["contestants"][name] for name in ("mono-only", "cross-only")}

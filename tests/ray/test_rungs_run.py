@@ -18,7 +18,7 @@ def with_rungs(search_tree, shared_ray, tmp_path_factory):
     search = {
         **search_tree["search"],
         "sampler": "random",
-        "fidelities": [{"steps": 8, "keep": 0.3}, {"steps": 16, "keep": 0.9}],
+        "fidelities": [{"steps": 8, "keep": 0.3}],
         "early_stopping": NEVER,
         "constraints": ["multi/rank_distance <= 100000"],
     }

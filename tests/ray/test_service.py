@@ -31,20 +31,26 @@ def model(small_study, small_store, tiny_source):
 
 
 @pytest.fixture(scope="module")
-def started(small_study, small_store, tiny_source, benchmark):
-    """Starts a service of so many actors."""
+def started(small_study, small_store, tiny_source):
+    """Starts a service of actors at such placements."""
 
-    def start(actors):
-        store, encoder = str(small_store.path), small_study.encoder
-        return EvaluatorService(benchmark, store, tiny_source, encoder, [Placement()] * actors)
+    def start(benchmark, *placements):
+        return EvaluatorService(benchmark, str(small_store.path), tiny_source, small_study.encoder, placements)
 
     return start
 
 
 @pytest.fixture(scope="module")
-def services(started):
-    """By number of actors."""
-    return {actors: started(actors) for actors in (1, 2)}
+def free(ray_here):
+    """CPUs that nothing holds before the services start."""
+    return ray.available_resources()["CPU"]
+
+
+@pytest.fixture(scope="module")
+def services(started, free, benchmark):
+    """By number of actors; one of the two is told where to sit and what to hold."""
+    held = Placement(node=ray.get_runtime_context().get_node_id(), resources={"CPU": 0.5})
+    return {1: started(benchmark, Placement()), 2: started(ray.put(benchmark), held, Placement())}
 
 
 def arrays_of(model):
@@ -203,26 +209,21 @@ def test_other_weights_give_other_scores(services, model):
     assert one != other
 
 
-def test_actors_sit_where_they_are_told_and_hold_what_they_are_told(
-    services, model, small_study, small_store, tiny_source, benchmark
-):
-    placements = [Placement(node=ray.get_runtime_context().get_node_id(), resources={"CPU": 0.5}), Placement()]
-    held = ray.available_resources()["CPU"]
-    service = EvaluatorService(ray.put(benchmark), str(small_store.path), tiny_source, small_study.encoder, placements)
-    weights = other_weights(model, 1)
-    assert service.score(weights) == services[1].score(weights)
-    assert ray.available_resources()["CPU"] == held - 0.5
+def test_actors_sit_where_they_are_told_and_hold_what_they_are_told(services, free):
+    for service in services.values():
+        service.ready()
+    assert ray.available_resources()["CPU"] == free - 0.5
 
 
-def test_a_node_that_is_gone_is_told(model, small_study, small_store, tiny_source, benchmark):
-    placements = [Placement(node="a" * 56)]
-    service = EvaluatorService(benchmark, str(small_store.path), tiny_source, small_study.encoder, placements)
+def test_a_node_that_is_gone_is_told(started, benchmark, model):
+    service = started(benchmark, Placement(node="a" * 56))
     with pytest.raises(ray.exceptions.ActorUnschedulableError):
         service.score(other_weights(model, 1))
 
 
-def test_a_score_tells_of_a_lost_actor(started, model):
-    service = started(2)
+def test_a_score_tells_of_a_lost_actor(services, model):
+    """The last test here: the service has no second actor any more."""
+    service = services.pop(2)
     service.ready()
     ray.kill(service.actors[1])
     with pytest.raises(ray.exceptions.RayActorError):

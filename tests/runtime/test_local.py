@@ -2,6 +2,7 @@ import itertools
 import os
 
 import pytest
+import torch
 
 from hybridtune.config.fields import Resources
 from hybridtune.errors import InputError
@@ -40,6 +41,10 @@ def test_ray_is_told_of_enough_cpus_for_all_that_runs_at_once(monkeypatch, cores
 def test_only_the_cores_this_process_may_use_count(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3}, raising=False)
     assert capacity(Resources()).concurrent_trials == 1
+
+
+def test_without_a_driver_the_gpus_are_those_that_torch_finds():
+    assert local.gpus() == torch.cuda.device_count()
 
 
 def test_gpus_bound_the_trials_at_once(monkeypatch):

@@ -168,6 +168,24 @@ def test_the_state_of_a_cluster_tells_its_node_groups():
     }
 
 
+@pytest.mark.slow
+def test_tune_counts_callbacks_by_a_function_that_imports_trackers():
+    code = """
+import sys
+from ray import tune
+from hybridtune.runtime import ray_private
+from ray.air._internal import usage
+tags = {name for name in vars(usage) if name == "tag_callbacks"}
+ray_private.count_no_callbacks()
+sys.modules["ray.tune.tune"].air_usage.tag_callbacks([tune.Callback()])
+print(tags, [name for name in ("wandb", "mlflow") if name in sys.modules])
+usage._count_callbacks([tune.Callback()])
+print([name for name in ("wandb", "mlflow") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["{'tag_callbacks'} []", "['wandb', 'mlflow']"]
+
+
 def test_the_accelerator_of_this_machine_is_named_or_none():
     found = ray_private.accelerator_type()
     assert found is None or (found and isinstance(found, str))

@@ -12,7 +12,8 @@ from small_study import small_study
 from hybridtune.config.fields import BenchmarkSource
 from hybridtune.errors import InputError
 from hybridtune.evaluate.benchmark import load_benchmark
-from hybridtune.search.stopping import check_stopping, scheduler
+from hybridtune.search.space import check_stopping
+from hybridtune.search.stopping import scheduler
 from hybridtune.storage.trial_rows import TrialRow, write_running
 
 STEPS, EVERY = 27, 3

@@ -11,8 +11,11 @@ UNPICKLED = (
     "train.rendezvous",
     "train.job_queue",
     "train.pace",
+    "train.teaching",
     "data.stream",
+    "data.store",
     "evaluate.encode",
+    "evaluate.benchmark",
 )
 HEAVY = ("torch", "transformers", "optuna", "scipy")
 
