@@ -89,6 +89,8 @@ def token_batches(
     data = ray.data.from_items([{"start": start, "stop": stop}])
     data.context.enable_progress_bars = False
     data.context.target_max_block_size = 1  # a row is a block of its own, handed on as soon as it is there
+    # One task gives its rows in order, and Ray hands them out by several threads: on a busy machine in another one.
+    data.context.execution_options.preserve_order = True
     limits = ray.data.ExecutionResources.for_limits(object_store_memory=_WAITING)
     data.context.execution_options.resource_limits = limits
     data = data.map_batches(

@@ -1,5 +1,7 @@
 import gc
+import importlib
 import itertools
+import threading
 
 import numpy as np
 import pytest
@@ -86,6 +88,26 @@ def test_slices_make_up_the_planned_batches_and_each_is_of_one_kind(small_store,
     assert len({len(batch["negatives"]) for batch in batches}) > 3  # some pairs have none, some one, some two
     mono = sum(batch["kind"] == "mono" for batch in batches)
     assert abs(mono - ratio * STEPS) <= 1
+
+
+def test_rows_that_are_slow_to_come_out_are_not_overtaken(small_store, monkeypatch):
+    """Ray makes batches of blocks in threads: the third here waits until a later one is made, or no more can be."""
+    module = importlib.import_module("ray.data._internal.block_batching.util")
+    overtaken, made, real = threading.Event(), itertools.count(), module._format_batch
+
+    def held(batch, *given, **named):
+        number = next(made)
+        if number == 2:
+            overtaken.wait(5)
+        elif number > 2:
+            overtaken.set()
+        return real(batch, *given, **named)
+
+    monkeypatch.setattr(module, "_format_batch", held)
+    plan = plan_of(small_store, 0.5)
+    batches = token_batches(plan, small_store.path, start=0, stop=STEPS, rank=0, workers=1)
+    assert [batch.step for batch in batches] == list(range(STEPS))
+    assert overtaken.is_set()  # it was made after a later one, and yet came before it
 
 
 def test_a_later_start_gives_the_tail(small_store):
