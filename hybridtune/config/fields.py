@@ -2,6 +2,7 @@
 
 import os
 import re
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -32,6 +33,7 @@ Place = Annotated[int, Field(le=2**31)]  # of a document
 Length = Annotated[int, Field(ge=4, le=131_072)]  # tokens
 Prefix = Annotated[str, Field(max_length=10_000)]
 Name = Annotated[str, Field(max_length=100)]  # a part of file names
+REVISION = r"^[A-Za-z0-9]([A-Za-z0-9._/-]{0,198}[A-Za-z0-9])?$"  # of a hub name
 MOST_PARAMETERS = 2_000_000_000  # of the `tiny` encoder
 Auto = Literal["auto"]  # worked out from the machine or the cluster, before a study starts
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
@@ -250,8 +252,28 @@ class Encoder(Part):
     passage_prefix: Prefix = Field(default="passage: ", description="put before each passage")
     query_length: Length = Field(default=96, description="tokens; longer queries are cut")
     passage_length: Length = Field(default=160, description="tokens; longer passages are cut")
-    trust_remote_code: bool = Field(default=False, description="whether a model may bring code of its own")
+    revision: Annotated[str, Field(pattern=REVISION)] | None = Field(
+        default=None,
+        description="commit, tag or branch of a hub name, which is loaded at it; the name becomes `name@revision`",
+    )
+    trust_remote_code: bool = Field(
+        default=False, description="whether a model may run code of its own; only --set of a command may allow it"
+    )
     tiny: Tiny = Field(default=Tiny(), description="size of the `tiny` encoder")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _the_name_holds_the_revision(cls, tree: Any) -> Any:
+        name, revision = (tree.get("name", "tiny"), tree.get("revision")) if isinstance(tree, dict) else ("", None)
+        if not isinstance(name, str) or not isinstance(revision, str) or name.endswith(f"@{revision}"):
+            return tree
+        if name == "tiny":
+            raise ValueError(f"revision {revision}: `tiny` is built by the study, and has none; leave it out")
+        if Path(name).expanduser().is_dir():
+            raise ValueError(f"revision {revision}: {name} is a folder, which has none; leave it out")
+        if "@" in name:
+            raise ValueError(f"revision {revision}: the name {name} holds another one; give one of the two")
+        return {**tree, "name": f"{name}@{revision}"}
 
 
 HELD_OUT_DEV, HELD_OUT_TEST = "holdout:dev", "holdout:test"

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from hybridtune.errors import InputError, model_not_loaded
-from hybridtune.model.published import Published, Repository
+from hybridtune.model.published import Published, Repository, pretrained
 from hybridtune.model.tokenizer import load_tokenizer
 
 _ENCODERS = {"t5": "T5EncoderModel", "mt5": "MT5EncoderModel", "umt5": "UMT5EncoderModel"}  # of encoder-decoders
@@ -21,9 +21,9 @@ def load_config(published: Published, trust_remote_code: bool) -> Any:
     """
     import transformers
 
-    name, subfolder = _whole_weights(published)
+    source = _whole_weights(published)
     try:
-        config = transformers.AutoConfig.from_pretrained(name, subfolder=subfolder, trust_remote_code=trust_remote_code)
+        config = transformers.AutoConfig.from_pretrained(**source, trust_remote_code=trust_remote_code)  # nosec B615
     except (OSError, ValueError, KeyError) as error:
         raise _not_loaded(published, error) from None
     if getattr(config, "is_encoder_decoder", False) and config.model_type not in _ENCODERS:
@@ -58,13 +58,13 @@ def load_backbone(published: Published, trust_remote_code: bool, dropout: float 
         for key in list(config.to_dict()):
             if key.endswith(_DROPOUTS):
                 setattr(config, key, dropout)
-    name, subfolder = _whole_weights(published)
+    source = _whole_weights(published)
     kind = getattr(transformers, _ENCODERS.get(config.model_type, "AutoModel"))
     options: dict[str, Any] = {"config": config, "dtype": torch.float32, "use_safetensors": True}
     if config.model_type not in _ENCODERS:
         options["trust_remote_code"] = trust_remote_code
     try:
-        backbone = kind.from_pretrained(name, subfolder=subfolder, **options)
+        backbone = kind.from_pretrained(**source, **options)
     except (OSError, ValueError, KeyError) as error:
         raise _not_loaded(published, error) from None
     if hasattr(backbone, "mask_emb"):
@@ -83,9 +83,9 @@ def token_types(published: Published, config: Any, trust_remote_code: bool) -> d
     return {token: kind for token, kind in zip(text["input_ids"], text["token_type_ids"], strict=True) if kind}
 
 
-def _whole_weights(published: Published) -> tuple[str, str]:
-    """Return the name and subfolder of the whole weights."""
-    return (published.name, published.subfolder) if published.adapter_of is None else (published.adapter_of, "")
+def _whole_weights(published: Published) -> dict[str, Any]:
+    """Return the arguments of ``from_pretrained`` for the whole weights."""
+    return published.source if published.adapter_of is None else pretrained(published.adapter_of)
 
 
 def _not_loaded(published: Published, error: Exception) -> InputError:
@@ -111,9 +111,11 @@ def _merged(backbone: Any, published: Published) -> Any:
     path = join(published.subfolder, "adapter_model.safetensors")
     if Repository(published.name).file(path) is None:
         raise InputError(f"encoder {published.name}: has no {path}, the only format of adapters that is read")
+    source = published.source
     options = {"subfolder": published.subfolder} if published.subfolder else {}
+    name, revision = source["pretrained_model_name_or_path"], source["revision"]
     try:
-        merged: Any = peft.PeftModel.from_pretrained(backbone, published.name, **options).merge_and_unload()
+        merged: Any = peft.PeftModel.from_pretrained(backbone, name, revision=revision, **options).merge_and_unload()
     except (OSError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(

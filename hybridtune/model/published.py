@@ -10,12 +10,14 @@ Source: sentence-transformers 6.2, ``base/model.py``, ``base/modules/{transforme
 
 import functools
 import itertools
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from posixpath import join
 from typing import Any
 
+from hybridtune.config.fields import REVISION
 from hybridtune.config.json_text import parse_json
 from hybridtune.errors import InputError, model_not_loaded
 
@@ -69,6 +71,7 @@ class Repository:
         self.name = name
         path = Path(name).expanduser()
         self.folder = path if path.is_dir() else None
+        self.source, self.revision = hub_source(name)
         self.online = True
 
     def file(self, path: str) -> Path | None:
@@ -87,13 +90,16 @@ class Repository:
         from huggingface_hub import errors, hf_hub_download
 
         try:
-            return Path(hf_hub_download(self.name, path, local_files_only=not self.online))
+            options: dict[str, Any] = {"revision": self.revision, "local_files_only": not self.online}
+            return Path(hf_hub_download(self.source, path, **options))  # nosec B615 # the user's revision
         except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled):
             # The network was tried in vain, with retries; the other files are looked for in the cache alone.
             self.online = False
             return None
         except errors.EntryNotFoundError:
             return None
+        except errors.RevisionNotFoundError:
+            raise InputError(f"encoder {self.source}: has no revision {self.revision}; give one that it has") from None
         except (errors.HFValidationError, OSError) as error:
             raise model_not_loaded("model", self.name, error) from None
 
@@ -157,6 +163,11 @@ class Published:
     truncation_side: str | None = None  # likewise
 
     @property
+    def source(self) -> dict[str, Any]:
+        """The arguments of ``from_pretrained`` that say which model it is."""
+        return pretrained(self.name, self.subfolder)
+
+    @property
     def query_prompt(self) -> str:
         """The prompt that ``encode_query`` of sentence-transformers puts before a query."""
         return self.prompts.get("query", "")
@@ -165,6 +176,41 @@ class Published:
     def passage_prompt(self) -> str:
         """The prompt that ``encode_document`` puts before a passage; of older names the first that exists."""
         return next((self.prompts[name] for name in ("document", "passage", "corpus") if name in self.prompts), "")
+
+
+def hub_source(name: str) -> tuple[str, str | None]:
+    """Return the hub name and the revision of ``ORG/NAME@REVISION``; of a folder its path and None.
+
+    Raises:
+        InputError: what follows the @ is no revision, or a folder is given one.
+    """
+    if Path(name).expanduser().is_dir():
+        return name, None
+    source, at, revision = name.rpartition("@")
+    if not at:
+        return name, None
+    if Path(source).expanduser().is_dir():
+        raise InputError(f"encoder {source}: is a folder, which has no revision {revision}; leave it out")
+    if not re.fullmatch(REVISION, revision) or ".." in revision:
+        raise InputError(f"encoder {name}: {revision!r} is no revision; give a commit, tag or branch of {source}")
+    return source, revision
+
+
+def pretrained(name: str, subfolder: str = "") -> dict[str, Any]:
+    """Return the arguments of ``from_pretrained`` for a model, at its revision."""
+    source, revision = hub_source(name)
+    return {"pretrained_model_name_or_path": source, "subfolder": subfolder, "revision": revision or "main"}
+
+
+def commit_of(name: str) -> str | None:
+    """Return the commit of a hub name that lies in this machine's cache; None of a folder, or where none does."""
+    repository = Repository(name)
+    if repository.folder is not None or name == "tiny":
+        return None
+    repository.online = False
+    place = next(filter(None, map(repository.file, ("config.json", "modules.json", "adapter_config.json"))), None)
+    parts = place.parts if place is not None else ()
+    return parts[parts.index("snapshots") + 1] if "snapshots" in parts else None
 
 
 def read_published(name: str) -> Published:
@@ -357,6 +403,8 @@ def _adapter_of(repository: Repository, path: str) -> str | None:
             f"encoder {repository.name}: holds adapters (adapter_config.json) and does not say of which model; merge "
             "them by peft's merge_and_unload and give the merged folder"
         )
+    if said.get("megatron_config"):  # peft would import the module that `megatron_core` names
+        raise InputError(f"encoder {repository.name}: holds adapters of Megatron, which are not supported")
     return base
 
 

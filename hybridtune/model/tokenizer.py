@@ -123,10 +123,8 @@ def load_tokenizer(published: Published, trust_remote_code: bool) -> Any:
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
     sides = {"padding_side": published.padding_side, "truncation_side": published.truncation_side}
     options |= {key: side for key, side in sides.items() if side is not None}
-    if published.subfolder:
-        options["subfolder"] = published.subfolder
     try:
-        loaded = transformers.AutoTokenizer.from_pretrained(published.name, **options)
+        loaded = transformers.AutoTokenizer.from_pretrained(**published.source, **options)  # nosec B615 # pinned there
     except (OSError, ValueError, KeyError) as error:
         if published.adapter_of is None:
             raise model_not_loaded("tokenizer", published.name, error) from None

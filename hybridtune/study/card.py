@@ -22,7 +22,7 @@ from hybridtune.model.language_vectors import LanguageVectors
 from hybridtune.model.published import licence_of
 from hybridtune.report.render import render
 from hybridtune.report.text import format_metric
-from hybridtune.study.folder import environment
+from hybridtune.study.folder import environment, starting_encoder
 
 SHOWN = ("mono/AP", "cross/AP", "multi/AP", "multi/rank_distance", "multi/language_preference")
 _INDEXED = ("mono/AP", "cross/AP", "multi/AP", "balanced/AP", "mono/nDCG@10", "cross/nDCG@10", "multi/nDCG@10")
@@ -86,6 +86,7 @@ def model_card(trained: Trained, pooled_alone: bool = True) -> str:
         arguments=_arguments(trained, study),
         matryoshka=study.train.matryoshka,
         versions=versions(trained.environment),
+        commit=starting_encoder(trained.study)["commit"],
         study_yaml=dump_yaml({**study.model_dump(mode="json"), "search": _public_values(study.search)}).strip(),
         taught=_taught(trained.study, study),
     )
@@ -177,7 +178,7 @@ def _front_matter(trained: Trained, scored: Mapping[str, Row]) -> dict[str, Any]
         "pipeline_tag": "sentence-similarity",
         "tags": ["sentence-transformers", "feature-extraction", "hybridtune", "multilingual-retrieval"],
     }
-    base = study.encoder.name
+    base = study.encoder.name.partition("@")[0]
     if base != "tiny" and re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", base) and not Path(base).exists():
         front["base_model"] = base  # hubs refuse a card whose base model is a folder
     named = (re.match(r"hf://datasets/([^/]+/[^/@]+)", source.path) for source in study.data.train)

@@ -3,7 +3,7 @@
 import json
 import os
 import platform
-import shutil
+import secrets
 import sys
 import time
 from collections.abc import Iterator
@@ -15,7 +15,8 @@ from typing import Any
 from hybridtune.config.study import Study, dump_study
 from hybridtune.config.yaml_text import parse_yaml
 from hybridtune.errors import InputError
-from hybridtune.storage.files import replace_folder, write_atomically
+from hybridtune.model.published import commit_of
+from hybridtune.storage.files import remove, replace_folder, write_atomically
 from hybridtune.storage.manifests import MANIFEST, check_whole, seal
 from hybridtune.storage.study_folder import ENVIRONMENT, FORMAT, check_format
 from hybridtune.storage.writer_lock import LOCKS
@@ -41,14 +42,14 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     """Yield a folder to fill, which becomes ``folder``, sealed, when the block ends without an error; else it goes."""
     folder = folder.absolute()
     make_folder(folder.parent)
-    new = folder.with_name(f".{folder.name}.{os.getpid()}")
+    new = folder.with_name(f".{secrets.token_hex(16)}.tmp")
     new.mkdir()
     try:
         yield new
         seal(new)
         replace_folder(new, folder)
     finally:
-        shutil.rmtree(new, ignore_errors=True)
+        remove(str(new))
 
 
 def check_model_folder(folder: Path) -> None:
@@ -117,8 +118,15 @@ def open_study_folder(study: Study, folder: Path, shown: str | None = None) -> N
 
 def write_study(study: Study, folder: Path) -> None:
     """Write the files that make a study folder: its environment with the format number, then the resolved study."""
-    write_json(environment(), folder / ENVIRONMENT)
+    write_json({**environment(), "encoder": starting_encoder(study)}, folder / ENVIRONMENT)
     write_atomically(folder / "study.yaml", dump_study(study))
+
+
+def starting_encoder(study: Study) -> dict[str, str | None]:
+    """Return which encoder a study starts from, with the commit of a hub name where that is known."""
+    with suppress(InputError):
+        return {"name": study.encoder.name, "commit": commit_of(study.encoder.name)}
+    return {"name": study.encoder.name, "commit": None}
 
 
 def same_study(one: str, other: str) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,9 +15,11 @@ import transformers
 from layouts import LONG, PASSAGE, QUERY, TEXTS, write
 
 from hybridtune.config.fields import Encoder
+from hybridtune.config.validation import check
 from hybridtune.errors import InputError
 from hybridtune.model.encoder import DualEncoder
 from hybridtune.model.folder import check_fit, encoder_notices, model_digest, with_folder_settings
+from hybridtune.model.published import read_published
 from hybridtune.model.tokenizer import pretrained_tokenizer
 
 
@@ -315,6 +318,61 @@ def test_a_hub_name_that_is_not_there_is_one_line(tmp_path):
     [notice] = by_hub_name(env, "me/bert", texts=[])["notices"]
     assert "(no modules.json in the cache, and the hub could not be reached); assumed: pooling 'mean'" in notice
     assert "encoder me/other: no tokenizer there" in by_hub_name(env, "me/other")
+
+
+@pytest.mark.slow
+def test_a_hub_name_is_loaded_at_its_revision_and_its_commit_is_known(tmp_path):
+    """What is loaded is that version's, not the branch's, which may have changed since."""
+    env = hub_cache(layouts.labse(tmp_path / "labse"), tmp_path / "hub")
+    model, commit = tmp_path / "hub" / "models--me--st-hub", "c" * 40
+    older = shutil.copytree(model / "snapshots" / ("b" * 40), model / "snapshots" / commit)
+    write(
+        older / "sentence_bert_config.json", layouts.read(older / "sentence_bert_config.json") | {"max_seq_length": 7}
+    )
+    (model / "refs" / "v1").write_text(commit)
+    lengths = {name: by_hub_name(env, name)["settings"]["query_length"] for name in ("me/st-hub", "me/st-hub@v1")}
+    assert lengths == {"me/st-hub": 32, "me/st-hub@v1": 7}
+    assert by_hub_name(env, f"me/st-hub@{commit}", texts=[])["settings"]["query_length"] == 7
+    known = "import sys; from hybridtune.model.published import commit_of; print(*map(commit_of, sys.argv[1:]))"
+    names = ["me/st-hub", "me/st-hub@v1", "tiny", str(tmp_path / "labse"), "me/other"]
+    done = subprocess.run([sys.executable, "-c", known, *names], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["b" * 40, commit, "None", "None", "None"]
+
+
+def test_a_revision_becomes_a_part_of_the_name_once(tmp_path):
+    pinned = Encoder(name="me/model", revision="v1.0")
+    assert pinned.name == "me/model@v1.0"
+    assert Encoder.model_validate(pinned.model_dump()) == pinned
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"name": "{folder}", "revision": "v1"}, "is a folder, which has none; leave it out"),
+        ({"name": "tiny", "revision": "v1"}, "`tiny` is built by the study, and has none"),
+        ({"name": "me/model@v2", "revision": "v1"}, "holds another one; give one of the two"),
+        ({"name": "me/model", "revision": "../../v1"}, "revision"),
+        ({"name": "me/model", "revision": ""}, "revision"),
+    ],
+)
+def test_a_revision_that_cannot_be_is_refused(tmp_path, given, why):
+    given = {key: value.format(folder=tmp_path) for key, value in given.items()}
+    with pytest.raises(InputError, match=re.escape(why)):
+        check(Encoder, given, "encoder")
+
+
+@pytest.mark.parametrize("name", ["{folder}@v1", "me/model@../../etc", "me/model@a..b", "me/model@", "me/model@a b"])
+def test_a_name_with_what_is_no_revision_is_refused_before_anybody_is_asked(tmp_path, name):
+    with pytest.raises(InputError, match=r"is a folder, which has no revision v1|is no revision; give a commit"):
+        read_published(name.format(folder=tmp_path))
+
+
+def test_adapters_that_would_import_a_module_are_refused(tmp_path):
+    folder = layouts.adapter_only(tmp_path / "adapter")
+    file = folder / "adapter_config.json"
+    write(file, layouts.read(file) | {"megatron_config": {"a": 1}, "megatron_core": "antigravity"})
+    with pytest.raises(InputError, match="adapters of Megatron"):
+        read_published(str(folder))
 
 
 def test_the_digest_of_adapters_holds_their_base(tmp_path):
