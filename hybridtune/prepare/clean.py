@@ -22,6 +22,7 @@ from hybridtune.prepare.cleaning import (
     REASONS,
     RULES,
     Block,
+    RowRead,
     Rules,
     Tally,
     clean_block,
@@ -47,7 +48,7 @@ def clean(data_sets: Sequence[DataSet], out: str, rules: Rules, callback: StudyC
     file = output_file(out, sources)
     folder = parts_folder(file, sources, (RULES, rules))
     try:
-        job = Job(sources, read_rows, functools.partial(clean_block, rules=rules))
+        job = Job(sources, read_rows, functools.partial(_cleaned_part, rules=rules))
         files = make_parts(job, folder, callback, "cleaning")
         result = _write(files, file, rules, callback)
     except InputError:  # a rerun would end the same way
@@ -56,6 +57,10 @@ def clean(data_sets: Sequence[DataSet], out: str, rules: Rules, callback: StudyC
     write_atomically(report_of(file), json.dumps(result, ensure_ascii=False, indent=1) + "\n")
     shutil.rmtree(folder)
     return result
+
+
+def _cleaned_part(rows: Sequence[tuple[str, RowRead]], rules: Rules) -> bytes:
+    return clean_block(rows, rules).to_bytes()
 
 
 def report_of(file: Path) -> Path:
@@ -85,7 +90,7 @@ def rules_of(keep: str | None, longest: int, encoder: str | None) -> Rules:
 
 def _write(files: Sequence[Path], file: Path, rules: Rules, callback: StudyCallback) -> dict[str, Any]:
     tally, parts = Tally(), []
-    for block in read_parts(files):
+    for block in map(Block.from_bytes, read_parts(files)):
         tally.add(block.tally)
         parts.append(block.signatures)
     dropped = _duplicates(joined(parts), rules) if parts else {}
@@ -94,7 +99,7 @@ def _write(files: Sequence[Path], file: Path, rules: Rules, callback: StudyCallb
         raise InputError(_nothing_left(tally))
     with phase(callback, "writing", "rows") as progress, open_groups(file) as write:
         progress(0, left)
-        for number, group in enumerate(_kept(read_parts(files), dropped, tally), 1):
+        for number, group in enumerate(_kept(map(Block.from_bytes, read_parts(files)), dropped, tally), 1):
             write(group)
             if number % _AT_ONCE == 0 or number == left:
                 progress(number, left)

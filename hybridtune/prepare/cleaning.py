@@ -4,7 +4,9 @@ Rows are cleaned in blocks, each by itself, in this process or in another. A tex
 without a pair that is left goes. `duplicates` finds rows that say what others say.
 """
 
-import pickle
+import io
+import json
+import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +23,7 @@ from hybridtune.data.readers.notes import Notes
 from hybridtune.data.readers.sources import group_rows
 from hybridtune.data.scripts import Scripts, count_scripts
 from hybridtune.data.text_key import text_key
+from hybridtune.errors import InputError
 from hybridtune.model.tokenizer import Tokenizer
 from hybridtune.prepare.clean_text import INVISIBLE, UNICODE, WHITE_SPACE, clean_text
 from hybridtune.prepare.duplicates import Signatures, signatures
@@ -113,14 +116,39 @@ class Tally:
 class Block(NamedTuple):
     """The rows of a block that are left, with what it takes to find duplicates of them in other blocks."""
 
-    pickled: bytes  # of the rows: who looks for duplicates reads none of them
+    texts: bytes  # of the rows, as JSON: who looks for duplicates reads none of them
     signatures: Signatures
     tally: Tally
 
     def rows(self) -> list[tuple[str, Group]]:
         """Return the rows, each with its ``file:line``."""
-        found: list[tuple[str, Group]] = pickle.loads(self.pickled)
-        return found
+        return [(where, Group(*group)) for where, *group in json.loads(self.texts)]
+
+    def to_bytes(self) -> bytes:
+        """Return the block for a file, from which nothing but arrays and texts is read again."""
+        sink, tally = io.BytesIO(), _json({**vars(self.tally), "languages": sorted(self.tally.languages)})
+        arrays: dict[str, Any] = self.signatures._asdict()
+        arrays |= {"texts": np.frombuffer(self.texts, np.uint8), "tally": np.frombuffer(tally, np.uint8)}
+        np.savez(sink, **arrays)
+        return sink.getvalue()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> "Block":
+        """Read what `to_bytes` wrote. Raises InputError for anything else."""
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as found:
+                said = json.loads(found["tally"].tobytes())
+                parts = Signatures(*(found[name] for name in Signatures._fields))
+                texts = found["texts"].tobytes()
+            examples = {reason: [Example(*one) for one in some] for reason, some in said["examples"].items()}
+            counts = Counter(said["texts"]), Counter(said["rows"])
+            return cls(texts, parts, Tally(said["read"], *counts, examples, set(said["languages"])))
+        except (ValueError, KeyError, TypeError, AttributeError, OSError, EOFError, zipfile.BadZipFile) as error:
+            raise InputError(f"a part of an interrupted cleaning is damaged ({error}); clean again") from None
+
+
+def _json(content: Any) -> bytes:
+    return json.dumps(content, ensure_ascii=False).encode("utf-8", "surrogatepass")  # a file's name may have halves
 
 
 class RowRead(NamedTuple):
@@ -186,7 +214,7 @@ def clean_block(read: Sequence[tuple[str, RowRead]], rules: Rules) -> Block:
         if row.cleaned is not None:
             left.append((where, row.cleaned))
     found = signatures([group for _, group in left])
-    return Block(pickle.dumps(left, pickle.HIGHEST_PROTOCOL), found, tally)
+    return Block(_json([(where, *group) for where, group in left]), found, tally)
 
 
 def _is_sound(

@@ -1,15 +1,15 @@
 """A long job over rows in parts: each part is a file that is there whole, and a rerun makes those that are missing.
 
 Rows are read in blocks of `ROWS`, counted by file, and every block becomes one part. Few rows are worked on in this
-process; of more, Ray Data reads the files in tasks and works on the blocks on all cores. The parts are equal.
+process; of more, Ray Data reads the files in tasks and works on the blocks on all cores. The parts are equal. They lie
+beside the output, in a folder where others may write: what is in one is read by the caller, and is never a pickle.
 """
 
 import dataclasses
 import gc
 import hashlib
 import os
-import pickle
-import shutil
+import pickle  # nosec B403 # between processes of one Ray, whose connections ask for its token
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count, islice
@@ -21,7 +21,7 @@ from hybridtune.config.fields import Resources
 from hybridtune.data.readers.files import Source
 from hybridtune.data.readers.notes import Notes
 from hybridtune.errors import InputError
-from hybridtune.storage.files import write_atomically
+from hybridtune.storage.files import remove, write_atomically
 
 ROWS = 2048  # of a block
 FEW = 20_000  # rows; as many are done before a Ray has started
@@ -30,7 +30,7 @@ _IN_FLIGHT = 1 << 28  # bytes of blocks that wait
 
 Rows = list[tuple[str, Any]]  # each with its ``file:line``
 Read = Callable[[Source, Notes], Iterator[tuple[str, Any]]]
-Work = Callable[[Rows], Any]
+Work = Callable[[Rows], bytes]
 
 
 class _Block(NamedTuple):
@@ -54,7 +54,7 @@ class Job:
     Attributes:
         sources: the files.
         read: reads the rows of a file, each with its ``file:line``.
-        work: takes a block of them; what it returns depends on nothing but the block.
+        work: takes a block of them; returns the content of its part, which depends on nothing but the block.
     """
 
     sources: Sequence[Source]
@@ -76,7 +76,7 @@ class Job:
 
     def result(self, block: _Block) -> _Result:
         """Do the work on a block."""
-        made = pickle.dumps(self.work(block.rows)) if block.name else b""
+        made = self.work(block.rows) if block.name else b""
         return _Result(block.name, len(block.rows), made, block.notes)
 
     def is_small(self) -> bool:
@@ -86,7 +86,7 @@ class Job:
 
 
 def make_parts(job: Job, folder: Path, callback: StudyCallback, name: str) -> list[Path]:
-    """Do the work on all blocks of rows; return the files of its pickled results, in the order of the rows.
+    """Do the work on all blocks of rows; return the files of its parts, in the order of the rows.
 
     Raises:
         InputError: a row cannot be read.
@@ -105,9 +105,9 @@ def make_parts(job: Job, folder: Path, callback: StudyCallback, name: str) -> li
     return sorted(file for file in folder.iterdir() if not file.name.startswith("."))
 
 
-def read_parts(files: Sequence[Path]) -> Iterator[Any]:
-    """Read the results one by one."""
-    return (pickle.loads(file.read_bytes()) for file in files)
+def read_parts(files: Sequence[Path]) -> Iterator[bytes]:
+    """Read the parts one by one."""
+    return (file.read_bytes() for file in files)
 
 
 def parts_folder(file: Path, sources: Sequence[Source], made_by: Any) -> Path:
@@ -124,8 +124,8 @@ def parts_folder(file: Path, sources: Sequence[Source], made_by: Any) -> Path:
         digest.update(repr((source.name, str(local.absolute()), tuple(source.layout), state)).encode())
     folder = file.with_name(f".{file.name}.{digest.hexdigest()[:16]}.parts")
     for other in file.parent.glob(f".{file.name}.*.parts"):
-        if other != folder:
-            shutil.rmtree(other)
+        if other != folder or other.is_symlink():
+            remove(str(other))
     return folder
 
 
@@ -178,7 +178,7 @@ def _with_ray_data(job: Job, done: frozenset[str]) -> Iterator[_Result]:
     working = ray.data.TaskPoolStrategy(size=cores())
     blocks = files.map_batches(_read, compute=reading, batch_size=1, fn_args=(job, done), num_cpus=0.5)
     results = blocks.map_batches(_work, compute=working, batch_size=1, fn_args=(job,), num_cpus=1)
-    return (pickle.loads(row["pickled"]) for row in results.iter_rows())
+    return (pickle.loads(row["pickled"]) for row in results.iter_rows())  # nosec B301 # of our own tasks
 
 
 def _read(batch: dict[str, Any], job: Job, done: frozenset[str]) -> Iterator[dict[str, Any]]:
@@ -194,5 +194,5 @@ def _read(batch: dict[str, Any], job: Job, done: frozenset[str]) -> Iterator[dic
 
 def _work(batch: dict[str, Any], job: Job) -> dict[str, Any]:
     gc.freeze()  # what a worker has imported stays: no collection needs to look through it again
-    found: _Block | _Result = pickle.loads(batch["pickled"][0])
+    found: _Block | _Result = pickle.loads(batch["pickled"][0])  # nosec B301 # of `_read`
     return {"pickled": [pickle.dumps(found if isinstance(found, _Result) else job.result(found))]}

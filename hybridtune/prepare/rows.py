@@ -4,7 +4,7 @@ A row is a `Group` as a reader yields it, a flat pair mostly. `grouping` decides
 """
 
 import os
-import pickle
+import pickle  # nosec B403 # in a temporary folder of this command, its user's alone
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -51,7 +51,8 @@ class Spool:
         if self._opened is None:
             self._opened = self.file.open("rb", buffering=0)
         # Read, not mapped: the pages of a mapped file count as this process' memory.
-        return Group(*pickle.loads(os.pread(self._opened.fileno(), int(self.sizes[row]), int(self.starts[row]))))
+        packed = os.pread(self._opened.fileno(), int(self.sizes[row]), int(self.starts[row]))
+        return Group(*pickle.loads(packed))  # nosec B301 # this command has written it
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,12 @@
 """Cleaning from files to files: every reason has a made example, all is counted, and nothing else is lost."""
 
 import functools
+import io
 import json
 import pickle
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from hybridtune.callbacks import StudyCallback
@@ -14,8 +17,8 @@ from hybridtune.errors import InputError
 from hybridtune.model.tokenizer import train_tokenizer
 from hybridtune.prepare import parts as parts_module
 from hybridtune.prepare.clean import clean, rules_of
-from hybridtune.prepare.cleaning import CHANGES, MUST, REASONS, Rules, clean_block, read_rows
-from hybridtune.prepare.parts import Job, make_parts, parts_folder
+from hybridtune.prepare.cleaning import CHANGES, MUST, REASONS, RULES, Block, Rules, clean_block, read_rows
+from hybridtune.prepare.parts import Job, make_parts, parts_folder, read_parts
 
 BRIDGE = "The bridge was opened on Monday by the mayor, and everybody in the old town was very glad about it."
 TOWN = "In the old town there are three schools, two markets, a station and the library that the king had built."
@@ -222,7 +225,7 @@ def test_finished_parts_of_a_killed_run_are_taken_up_and_nothing_is_lost_or_doub
         if len(worked) == 3:
             raise KeyboardInterrupt
         worked.append([where for where, _ in rows])
-        return clean_block(rows, Rules())
+        return clean_block(rows, Rules()).to_bytes()
 
     folder = parts_folder(out, sources, "made")
     with pytest.raises(KeyboardInterrupt):
@@ -230,11 +233,48 @@ def test_finished_parts_of_a_killed_run_are_taken_up_and_nothing_is_lost_or_doub
     assert not out.exists()
     (folder / sorted(file.name for file in folder.iterdir())[1]).unlink()  # parts may come in any order
     rest = []
-    job = Job(sources, read_rows, lambda rows: rest.append(len(rows)) or clean_block(rows, Rules()))
+    job = Job(sources, read_rows, lambda rows: rest.append(len(rows)) or clean_block(rows, Rules()).to_bytes())
     files = make_parts(job, folder, StudyCallback(), "cleaning")
     assert rest == [2, 2, 2]
-    blocks = [pickle.loads(file.read_bytes()) for file in files]
+    blocks = list(map(Block.from_bytes, read_parts(files)))
     assert [group.group_id for block in blocks for _, group in block.rows()] == [f"g{n}" for n in range(10)]
+
+
+class _Evil:
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return Path.touch, (self.marker,)
+
+
+@pytest.mark.parametrize("kind", ["pickle", "array of objects", "text"])
+def test_a_part_that_somebody_left_there_runs_nothing(tmp_path, kind):
+    path = write(tmp_path / "in.jsonl", flat(("What is it?", "It is a number.")))
+    rules, marker, content = Rules(), tmp_path / "marker", io.BytesIO()
+    folder = parts_folder(tmp_path / "out.jsonl", find_sources([path]), (RULES, rules))
+    folder.mkdir()
+    if kind == "array of objects":
+        np.savez(content, tally=np.array([_Evil(marker)], object), texts=np.array([_Evil(marker)], object))
+    elif kind == "pickle":
+        content.write(pickle.dumps(_Evil(marker)))
+    (folder / "000000-000000000").write_bytes(content.getvalue())
+    with pytest.raises(InputError, match=r"a part of an interrupted cleaning is damaged \(.*\); clean again"):
+        clean([DataSet(path=path)], str(tmp_path / "out.jsonl"), rules, StudyCallback())
+    assert not marker.exists()
+    assert not folder.exists()
+    clean([DataSet(path=path)], str(tmp_path / "out.jsonl"), rules, StudyCallback())
+
+
+def test_a_link_in_the_place_of_the_parts_is_not_followed(tmp_path):
+    path = write(tmp_path / "in.jsonl", flat(("What is it?", "It is a number.")))
+    sources, precious = find_sources([path]), tmp_path / "precious"
+    precious.mkdir()
+    (precious / "file").write_text("mine")
+    parts_folder(tmp_path / "out.jsonl", sources, (RULES, Rules())).symlink_to(precious)
+    clean([DataSet(path=path)], str(tmp_path / "out.jsonl"), Rules(), StudyCallback())
+    assert [file.name for file in precious.iterdir()] == ["file"]
+    assert [file for file in tmp_path.iterdir() if file.is_symlink()] == []
 
 
 def test_parts_of_another_input_or_other_rules_are_not_taken_up(tmp_path):
