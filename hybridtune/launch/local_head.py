@@ -56,8 +56,9 @@ class Head:
 
     @property
     def alive(self) -> bool:
-        """Return whether its `ray start` still runs."""
-        return is_running(self.pid, self.start_time)
+        """Return whether its `ray start` still runs: a process with its id, its start, and its command."""
+        known = self.start_time is not None and is_running(self.pid, self.start_time)
+        return known and _is_of(self, self.pid)
 
 
 def start_head(tree: Mapping[str, Any]) -> Head:
@@ -105,6 +106,14 @@ def stop_head(head: Head) -> None:
     shutil.rmtree(head.folder, ignore_errors=True)
 
 
+def _is_of(head: Head, pid: int) -> bool:
+    """Return whether a process has the head's folder in its command; nobody else can know its name beforehand."""
+    try:
+        return any(head.folder in word for word in psutil.Process(pid).cmdline())
+    except psutil.Error:
+        return False
+
+
 def _command(tree: Mapping[str, Any], folder: Path, ports: Sequence[int]) -> list[str]:
     head = tree["available_node_types"][tree["head_node_type"]]["resources"]
     return [
@@ -131,14 +140,16 @@ def _environment(folder: Path, address: str) -> dict[str, str]:
 
 
 def _processes_of(head: Head) -> set[psutil.Process]:
-    """Return the processes of a head's session, and their descendants: jobs have sessions of their own."""
-    found: set[psutil.Process] = set()
+    """Return the processes of a head's session, and their descendants: jobs have sessions of their own.
+
+    Of a head that has ended, another session may have the number: of those in it, the ones count that work in the
+    head's folder, which every process of Ray names in its command.
+    """
+    alive, found = head.alive, set[psutil.Process]()
     for process in psutil.process_iter():
         with contextlib.suppress(OSError):  # it has just ended
-            if os.getsid(process.pid) == head.pid:
+            if os.getsid(process.pid) == head.pid and (alive or _is_of(head, process.pid)):
                 found.add(process)
-    if not head.alive and any(process.pid == head.pid for process in found):
-        return set()  # another process has this id now
     for process in list(found):
         with contextlib.suppress(psutil.NoSuchProcess):
             found.update(process.children(recursive=True))

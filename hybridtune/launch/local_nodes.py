@@ -124,7 +124,7 @@ def _command(address: str, folder: Path, resources: dict[str, float], labels: di
     memory = {"--memory": others.pop("memory", None), "--object-store-memory": others.pop("object_store_memory", None)}
     sizes = [f"{option}={int(size)}" for option, size in memory.items() if size is not None]
     return [
-        *(sys.executable, "-m", "hybridtune.runtime.loopback", "start", "--block", "--disable-usage-stats"),
+        *(sys.executable, "-P", "-m", "hybridtune.runtime.loopback", "start", "--block", "--disable-usage-stats"),
         *(f"--address={address}", f"--node-ip-address={HOST}", f"--temp-dir={folder}", "--include-log-monitor=false"),
         *("--dashboard-agent-listen-port=0", "--min-worker-port=0", "--max-worker-port=0"),
         *(f"--num-cpus={int(others.pop('CPU', 0))}", f"--num-gpus={int(others.pop('GPU', 0))}", *sizes),

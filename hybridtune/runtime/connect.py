@@ -17,12 +17,14 @@ from hybridtune.config.yaml_text import parse_yaml
 from hybridtune.errors import InputError
 from hybridtune.runtime.launcher_shape import launcher_shape
 from hybridtune.runtime.local import native_stderr_to, silence
+from hybridtune.runtime.processes import SAFE_PATH
 from hybridtune.runtime.ray_private import (
     BOOTSTRAP_FILE,
     HEAD_RESOURCE,
     MERGED_JOB_ENVIRONMENT,
     SETTINGS,
     cluster_config,
+    job_config,
     start_data_actors,
 )
 from hybridtune.runtime.resources import NodeType, Shape, accelerators
@@ -167,9 +169,10 @@ def _join(address: str, output: IO[str]) -> str:
             context = ray.init(
                 address=address,
                 namespace="hybridtune",
-                runtime_env={"env_vars": {**SETTINGS, **libraries, **named}},
+                runtime_env={"env_vars": {**SETTINGS, **SAFE_PATH, **libraries, **named}},
                 logging_level="ERROR",
                 log_to_driver=False,
+                job_config=job_config(),
             )
     except ConnectionError:  # also what a head answers that asks for another token
         raise InputError(

@@ -13,7 +13,7 @@ from typing import IO
 from hybridtune.config.fields import Resources
 from hybridtune.errors import InputError
 from hybridtune.runtime.loopback import HOST, loopback_only
-from hybridtune.runtime.ray_private import SETTINGS, accelerator_type
+from hybridtune.runtime.ray_private import SETTINGS, accelerator_type, job_config
 from hybridtune.runtime.resources import cores, explain_cap
 from hybridtune.runtime.termination import sigterm_raises
 from hybridtune.runtime.watch import ray_watched
@@ -126,6 +126,7 @@ def local_cluster(
                         include_dashboard=dashboard,
                         logging_level="ERROR",
                         log_to_driver=False,
+                        job_config=job_config(),
                         _node_ip_address=HOST,
                     )
                 set_handler()

@@ -18,6 +18,7 @@ from urllib.request import ProxyHandler, build_opener
 
 from hybridtune.errors import HybridtuneError
 from hybridtune.runtime import ray_private
+from hybridtune.runtime.processes import SAFE_PATH
 
 HOST = "127.0.0.1"
 
@@ -27,7 +28,8 @@ def environment(address: str) -> dict[str, str]:
 
     By the ``address``, ``127.0.0.1:PORT`` of its head, Ray's own processes find it among several.
     """
-    return {**ray_private.NO_CLUSTERS, "RAY_AUTH_MODE": "token", "RAY_ADDRESS": address, "no_proxy": _direct()}
+    token = {"RAY_AUTH_MODE": "token", "RAY_ADDRESS": address, "no_proxy": _direct()}
+    return {**ray_private.NO_CLUSTERS, **SAFE_PATH, **token}
 
 
 def keep_direct() -> None:

@@ -1,6 +1,11 @@
-"""The identity of a process that wrote a file: its number and its start, since a system gives numbers again."""
+"""The identity of a process that wrote a file: its number and its start, since a system gives numbers again.
+
+And what keeps a Python process that we start from importing what lies in the folder that it is started in.
+"""
 
 import psutil
+
+SAFE_PATH = {"PYTHONSAFEPATH": "1"}  # in its environment, and in that of all that it starts
 
 
 def start_time(pid: int) -> str | None:

@@ -8,7 +8,7 @@ import contextlib
 import importlib
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ HEAD_RESOURCE = "node:__internal_head__"
 ON_HEAD = {HEAD_RESOURCE: 0.001}  # for what no lost worker may end
 
 # `ray` of this environment, whatever is on the PATH. Replaced by `python -m ray`.
-RAY_COMMAND = (sys.executable, "-m", "ray.scripts.scripts")
+RAY_COMMAND = (sys.executable, "-P", "-m", "ray.scripts.scripts")  # -P: not what lies in the current folder
 
 # Where `ray up` leaves the cluster file on the head it starts, in the home folder. Replaced by a public way to ask.
 BOOTSTRAP_FILE = "ray_bootstrap_config.yaml"
@@ -73,6 +73,26 @@ USED_ELSEWHERE = {
 }
 # Attributes of Tune's OptunaSearch that its subclass `hybridtune.search.optuna_search` reads.
 OPTUNA_SEARCH = ("_ot_study", "_ot_trials", "_completed_trials", "_storage")
+
+
+class _SearchPaths(list[str]):
+    """The search paths of a job's workers, to which Ray adds the folder of the driver's script and the current one."""
+
+    def extend(self, paths: Iterable[str]) -> None:
+        """Add those that the driver itself searches: the current folder is not, unless its user says so."""
+        super().extend(path for path in paths if path in sys.path)
+
+
+def job_config() -> Any:
+    """Return settings of a job whose workers import nothing from the driver's current folder.
+
+    It may be a stranger's, and Ray has the workers search it first. Replaced by a public switch.
+    """
+    from ray.job_config import JobConfig
+
+    config = JobConfig()
+    config._py_driver_sys_path = _SearchPaths()
+    return config
 
 
 def reload_settings() -> None:

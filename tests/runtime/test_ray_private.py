@@ -5,6 +5,7 @@ import inspect
 import json
 import logging
 import subprocess
+import sys
 from pathlib import Path
 
 import optuna
@@ -111,6 +112,16 @@ def test_the_launcher_leaves_its_file_on_the_head():
 def test_init_takes_the_address_that_a_local_ray_listens_on():
     source = (RAY / "_private" / "worker.py").read_text(encoding="utf-8")
     assert '"_node_ip_address"' in source
+
+
+def test_ray_adds_the_current_folder_to_the_search_paths_of_workers_by_one_call(monkeypatch, tmp_path):
+    """It adds to a list of the job's settings, where ours takes what the driver searches too."""
+    assert "job_config._py_driver_sys_path.extend(code_paths)" in (RAY / "_private" / "worker.py").read_text("utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", ["/of/the/script"])
+    config = ray_private.job_config()
+    config._py_driver_sys_path.extend(["/of/the/script", str(tmp_path)])
+    assert list(config._get_proto_job_config().py_driver_sys_path) == ["/of/the/script"]
 
 
 @pytest.mark.parametrize("name", ray_private.JOB_LOGGERS)
