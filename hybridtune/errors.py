@@ -4,6 +4,7 @@ They travel between processes by pickle, so none has an ``__init__`` of its own:
 """
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -39,6 +40,11 @@ def model_not_loaded(what: str, name: str, error: Exception | str) -> InputError
         f"encoder {name}: no {what} there: it is neither a model folder nor a name that could be fetched; give the "
         f"path of a folder with config.json, tokenizer.json and model.safetensors ({reason})"
     )
+
+
+def printable(text: str) -> str:
+    """Return a text of a file for a terminal, which control characters would steer; lines stay lines."""
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", "\ufffd", text)
 
 
 def short_repr(value: object) -> str:

@@ -20,11 +20,12 @@ from hybridtune.cli.options import (
     json_option,
     load,
     open_screen,
+    storage_option,
     study_folder,
     study_options,
 )
 from hybridtune.cli.translate import translate
-from hybridtune.errors import HybridtuneError, InputError
+from hybridtune.errors import HybridtuneError, InputError, printable
 from hybridtune.runtime.termination import sigterm_raises, was_terminated
 from hybridtune.storage.places import check_out
 from hybridtune.storage.refused import refusal
@@ -100,8 +101,9 @@ def train(study: Path, **given: Any) -> None:
 
 @cli.command()
 @study_folder
+@storage_option
 @json_option
-def report(study: Path, as_json: bool) -> None:
+def report(study: Path, storage: str | None, as_json: bool) -> None:
     """Write a study's report.html: tables and charts in one file in its folder, to be opened from disk."""
     from hybridtune.report.page import write_report
     from hybridtune.storage.study_folder import check_format
@@ -109,7 +111,7 @@ def report(study: Path, as_json: bool) -> None:
 
     check_format(study)
     folder, screen = study.absolute(), open_screen(as_json)
-    file = write_report(folder)
+    file = write_report(folder, storage)
     for line in record_notes(folder):
         screen.line(line)
     screen.line(f"report {file}")
@@ -129,14 +131,15 @@ def status(study: Path, as_json: bool) -> None:
 
 @cli.command()
 @study_folder
-def dashboard(study: Path) -> None:
+@storage_option
+def dashboard(study: Path, storage: str | None) -> None:
     """Look into a study by optuna-dashboard and TensorBoard, while it runs or after, until Ctrl-C.
 
     Both answer on this machine alone, at free ports; the Ray dashboard of a study that runs is named too.
     """
     from hybridtune.launch.dashboard import dashboard
 
-    dashboard(study, open_screen(False))
+    dashboard(study, open_screen(False), storage)
 
 
 @cli.command()
@@ -176,10 +179,25 @@ def _show_plan(study: "Study", searching: bool, options: StudyOptions) -> None:
     answer(described, options.as_json, lambda: show_plan(preflight, described, screen))
 
 
+def _leave_current_folder_out() -> None:
+    """Import nothing from the current folder, here and in what is started, unless PYTHONPATH names it.
+
+    An empty entry, as of ``PYTHONPATH=$PYTHONPATH:hooks``, means the current folder and is seldom meant.
+    """
+    entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    if "" in entries and len(entries) > 1:
+        named = list(filter(None, entries))
+        os.environ["PYTHONPATH"] = os.pathsep.join(named)
+        here = str(Path.cwd())
+        if here not in map(os.path.abspath, named):
+            sys.path[:] = [path for path in sys.path if path not in ("", here)]
+
+
 def main() -> None:
     """Run the command line; exit code 0 done, 2 wrong input, 1 failed, 130 interrupted, 143 by SIGTERM."""
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
+    _leave_current_folder_out()
     try:
         with sigterm_raises():
             cli.main(standalone_mode=False)
@@ -189,7 +207,7 @@ def main() -> None:
         error.show()
         sys.exit(2)
     except HybridtuneError as error:
-        click.echo(f"hybridtune: {error}", err=True)
+        click.echo(f"hybridtune: {printable(str(error))}", err=True)
         sys.exit(2 if isinstance(error, InputError) else 1)
     except OSError as error:
         line = refusal(error)

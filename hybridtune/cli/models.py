@@ -215,7 +215,7 @@ def debias(
 @click.option("--trial", help="Of a study: this trial's model, like 0007, not the best one's.")
 @click.option("--checkpoint", type=click.IntRange(1), help="Step of the trial's checkpoint; its best without.")
 @out_option(help="New folder; else beside the weights.")
-@click.option("--trust-remote-code", is_flag=True, help="Run the code that the model brings along.")
+@click.option("--trust-remote-code", is_flag=True, help="Run code, and ask servers, that it names.")
 @json_option
 def export(target: Path, as_json: bool, **options: Any) -> None:
     """Export a study's best model, a trial's or any model folder: as ONNX, or as a model folder of its own.
@@ -231,7 +231,7 @@ def export(target: Path, as_json: bool, **options: Any) -> None:
 @click.argument("given", metavar="MODEL MODEL...", nargs=-1, required=True)
 @click.option("--weights", metavar="A,B,...", help="A number above 0 for each, like 0.3,0.7; without: all alike.")
 @out_option(required=True, help="New folder for the merged model.")
-@click.option("--trust-remote-code", is_flag=True, help="Run the code that a model or a study brings along.")
+@click.option("--trust-remote-code", is_flag=True, help="Run code, and ask servers, that they name.")
 @json_option
 def merge(given: tuple[str, ...], weights: str | None, out: Path, trust_remote_code: bool, as_json: bool) -> None:
     """Average the weights of two or more trainings of one encoder; no training, no data.

@@ -6,6 +6,8 @@ They are apart from the models, since `hybridtune status` shows them and loads n
 import re
 from collections.abc import Sequence
 
+from hybridtune.errors import InputError, short_repr
+
 TUNED = "tuned"  # the arm whose mixing ratio is searched, and the best trial of it
 FIXED_ARMS = {"mono-only": 1.0, "half-half": 0.5, "cross-only": 0.0}  # the others, by their mixing ratio
 LEARNED = "learned"  # the mix that follows the dev scores: a schedule, and its training with the tuned trial's values
@@ -14,6 +16,7 @@ ENDING = ("linear", "cosine", "step")  # schedules that go to a final ratio
 SAME_VALUES = "same-values"  # the strongest fixed ratio, trained with the other values of the tuned trial
 FILE_VALUES = "file-values"  # the strongest fixed ratio, trained with the study file's own values
 LONGEST_NAME = 255  # bytes of a name that file systems take
+_LONGEST_ID = 200  # characters of a name in a record
 ORIGINS = ("native", "translated", "bitext")  # of a training pair: see `Corpus.origins`
 SOUP = "soup"  # the average of trainings' weights that is best on dev
 START = "start"  # the untrained encoder
@@ -25,6 +28,22 @@ WITHOUT_TRAINING = {
     "-shift": "shifted",
     "-standardised": "centred, scores standardised",
 }
+
+
+def check_file_name(name: object, what: str) -> None:
+    """Check that a name out of a record may name a file in a folder of ours, before it becomes part of a path.
+
+    Raises:
+        InputError: it is a path, hidden, empty, too long, or holds control characters; ``what`` says whose name it is.
+
+    Example:
+        >>> check_file_name("../../etc", "the id of a trial")
+        Traceback (most recent call last):
+        hybridtune.errors.InputError: the id of a trial, '../../etc', is not the name of a file
+    """
+    usable = isinstance(name, str) and 0 < len(name) <= _LONGEST_ID and name.isprintable() and name[0] != "."
+    if not usable or set(str(name)) & set("/\\"):
+        raise InputError(f"{what}, {short_repr(name)}, is not the name of a file")
 
 
 def short_name(name: str) -> str:

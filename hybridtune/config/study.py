@@ -178,7 +178,9 @@ def _holdout_problems(data: Data, benchmarks: Benchmarks) -> Iterator[str]:
 
 
 def load_study(path: str | Path, overrides: Sequence[str] = (), **fields: Any) -> Study:
-    """Read and check a study file.
+    """Read and check a study file, to run it: the ``${VARIABLE}`` in it are filled in from the environment.
+
+    A file cannot let a model run code of its own: ``overrides`` or ``fields`` can (``encoder.trust_remote_code``).
 
     Args:
         path: the YAML file.
@@ -194,14 +196,40 @@ def load_study(path: str | Path, overrides: Sequence[str] = (), **fields: Any) -
         (3, 50)
     """
     path = Path(path)
+    tree = _read_tree(path)
+    apply_overrides(tree, overrides, fields)
+    return check(Study, _fill_variables(tree, f"{path}: "), str(path))
+
+
+def load_stored_study(folder: Path) -> Study:
+    """Read the study of a study folder, to look at it: it may be a stranger's, and is told nothing of the environment.
+
+    Raises:
+        InputError: there is none, or with one line per mistake.
+    """
+    file = folder / "study.yaml"
+    if not file.is_file():
+        raise InputError(
+            f"{folder}: is no study folder (no study.yaml); give the folder that hybridtune run wrote, its --out"
+        )
+    return check(Study, _read_tree(file), str(file))
+
+
+def _read_tree(path: Path) -> dict[str, Any]:
+    """Return the sections of a study file."""
     try:
         tree = parse_yaml(read_yaml_text(path, "the study file"))
     except YAMLError as error:
         raise InputError(yaml_mistake(path, error)) from None
     if not isinstance(tree, dict):
         raise InputError(f"{path}: a study file is a mapping of sections (name, data, benchmarks, ...)")
-    apply_overrides(tree, overrides, fields)
-    return check(Study, _fill_variables(tree, f"{path}: "), str(path))
+    encoder = tree.get("encoder")
+    if isinstance(encoder, dict) and encoder.get("trust_remote_code") is True:
+        raise InputError(
+            f"{path}: encoder.trust_remote_code: a file cannot let a model run code of its own, since it may be a "
+            "stranger's; take the line out, and give the command --set encoder.trust_remote_code=true"
+        )
+    return tree
 
 
 def demo_study() -> Path:
@@ -211,8 +239,13 @@ def demo_study() -> Path:
 
 
 def dump_study(study: Study) -> str:
-    """Return the resolved study as YAML that `load_study` reads back to the same study."""
-    return dump_yaml(study.model_dump(mode="json"))
+    """Return the resolved study as YAML that `load_study` reads back to the same study.
+
+    That a model may run code of its own is left to each command, and is in no file.
+    """
+    tree = study.model_dump(mode="json")
+    tree["encoder"]["trust_remote_code"] = False
+    return dump_yaml(tree)
 
 
 def apply_overrides(tree: dict[str, Any], overrides: Sequence[str], fields: Mapping[str, Any] | None = None) -> None:

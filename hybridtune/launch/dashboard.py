@@ -28,11 +28,17 @@ SECONDS_TO_ANSWER = 60.0
 _PACKAGES = {"optuna_dashboard": "optuna-dashboard", "tensorboard": "tensorboard"}
 
 
-def dashboard(folder: Path, screen: Screen) -> None:
+def dashboard(folder: Path, screen: Screen, storage: str | None = None) -> None:
     """Serve the dashboards of a study, running or ended, print their addresses, and end at Ctrl-C or SIGTERM.
 
+    Args:
+        folder: maybe a stranger's.
+        screen: for the addresses.
+        storage: URL of the database with the study's trials; None: they are in the folder.
+
     Raises:
-        InputError: the folder holds no search that has begun, or a package is not installed.
+        InputError: the folder holds no search that has begun, a package is not installed, or the trials are in a
+            database and its URL is not given.
         FitError: neither dashboard could be started.
     """
     study = read_study(folder)
@@ -43,7 +49,7 @@ def dashboard(folder: Path, screen: Screen) -> None:
         raise InputError(f"{folder}: no trial has begun there; give the folder of a search, once its first trial runs")
     with _until_interrupted() as ended, contextlib.ExitStack() as served:
         starts: dict[str, Callable[[], str]] = {
-            "optuna-dashboard": lambda: served.enter_context(_optuna(study, folder)),
+            "optuna-dashboard": lambda: served.enter_context(_optuna(study, folder, storage)),
             "TensorBoard": lambda: _tensorboard(folder),
         }
         up = [_start(name, start, screen) for name, start in starts.items()]
@@ -100,12 +106,13 @@ class _Quiet(WSGIRequestHandler):
 
 
 @contextlib.contextmanager
-def _optuna(study: "Study", folder: Path) -> Iterator[str]:
+def _optuna(study: "Study", folder: Path, url: str | None) -> Iterator[str]:
     """Yield the address of the study's page in optuna-dashboard, served while the block runs."""
     import optuna_dashboard
 
-    from hybridtune.storage.optuna_storage import load_optuna_study, open_storage
+    from hybridtune.storage.optuna_storage import load_optuna_study, open_storage, with_storage
 
+    study = with_storage(study, url)
     name = load_optuna_study(study, folder).study_name
     storage = open_storage(study, folder)
     # From Python, not by its command line: a database's password would stand in the list of processes.
@@ -122,11 +129,12 @@ def _optuna(study: "Study", folder: Path) -> Iterator[str]:
 
 def _tensorboard(folder: Path) -> str:
     """Return the address of a TensorBoard of the trials; it ends with this process."""
-    from tensorboard import program
+    from tensorboard import default, program
 
     for name in ("tensorboard", "werkzeug"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    board = program.TensorBoard()
+    # The projector shows any file of this machine that a file in the folder names.
+    board = program.TensorBoard([one for one in default.get_plugins() if "projector" not in one.__module__])
     # The fast loader would be a process of its own.
     board.configure(logdir=str(folder / "trials"), host=HOST, port=0, load_fast="false")
     return str(board.launch())

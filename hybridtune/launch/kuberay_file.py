@@ -207,8 +207,8 @@ def _pod(path: YamlPath, group: Mapping[str, Any], version: Any) -> _Mistakes:
     if restart != "Never":
         yield (*path, "spec", "restartPolicy"), f"{restart}: the v2 autoscaler needs Never"
     resources = mapping_of(containers[0].get("resources"))
-    limits, requests = mapping_of(resources.get("limits")), mapping_of(resources.get("requests"))
-    both = {**requests, **limits}
+    limits, asked = mapping_of(resources.get("limits")), mapping_of(resources.get("requests"))
+    both = {**asked, **limits}
     try:
         _sizes(group)
     except ValueError as error:
@@ -223,7 +223,7 @@ def _pod(path: YamlPath, group: Mapping[str, Any], version: Any) -> _Mistakes:
         yield (*inside, "resources"), "limits.memory is missing: Ray sizes its object store by it"
     if "cpu" not in both:
         yield (*inside, "resources"), "limits.cpu is missing: hybridtune works out offline what fits"
-    if str(limits.get(_GPU, "")) != str(requests.get(_GPU, limits.get(_GPU, ""))):
+    if str(limits.get(_GPU, "")) != str(asked.get(_GPU, limits.get(_GPU, ""))):
         yield (*inside, "resources", "requests", _GPU), "requests and limits of GPUs must be equal"
 
 

@@ -17,6 +17,7 @@ from hybridtune.launch.record import Kind, Launch, make_key
 from hybridtune.runtime.connect import SHAPE, dump_shape
 from hybridtune.search.arms import expected_trials
 from hybridtune.storage.files import explain_error, is_remote, list_names, local_path
+from hybridtune.storage.links import check_links
 from hybridtune.storage.writer_lock import LAUNCH, WRITER, refuse_held
 from hybridtune.study.folder import check_study_folder, make_folder, new_folder, open_study_folder
 from hybridtune.study.one_writer import one_writer
@@ -58,6 +59,7 @@ def plan_launch(cluster: ClusterFile, study: Study, out: str | None, fetch_to: P
         InputError: the first thing that is wrong; of a trial that fits on no node, with both sizes.
     """
     folder = new_folder(study) if fetch_to is None else fetch_to.absolute()
+    check_links(folder, f"--fetch-to {folder}")
     before = record.find_launch(folder)
     out = out or (before.out if before else None)
     kind: Kind = cluster.kind
@@ -205,5 +207,5 @@ def _up(begun: Launch, folder: Path, screen: Screen) -> None:
 
 
 def _documents(planned: Planned, name: str) -> list[dict[str, Any]]:
-    command = submit.entrypoint(f"{kuberay.STUDY_AT}/study.yaml", planned.out)
+    command = submit.entrypoint(planned.study, f"{kuberay.STUDY_AT}/study.yaml", planned.out)
     return kuberay.job_manifest(planned.cluster.documents, name, dump_study(planned.staged.study), command)

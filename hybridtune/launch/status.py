@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hybridtune.config.study import load_study
+from hybridtune.config.study import load_stored_study
 from hybridtune.errors import InputError
 from hybridtune.launch.record import LAUNCH
 from hybridtune.metrics.names import is_distance
@@ -44,13 +44,8 @@ ENDED, RUNNING, ELSEWHERE, CUT_OFF = "ended", "running", "running elsewhere", "c
 
 def read_study(folder: Path) -> "Study":
     """Return the study of a study folder. Raises InputError where it holds none."""
-    file = folder / "study.yaml"
-    if not file.is_file():
-        raise InputError(
-            f"{folder}: is no study folder (no study.yaml); give the folder that hybridtune run wrote, its --out"
-        )
     check_format(folder)
-    return load_study(file)
+    return load_stored_study(folder)
 
 
 def ray_address(folder: Path) -> str | None:

@@ -20,7 +20,6 @@ from hybridtune.config.fields import Resources
 from hybridtune.config.search import is_url
 from hybridtune.config.study import Study, dump_study
 from hybridtune.config.validation import check
-from hybridtune.config.yaml_text import parse_yaml
 from hybridtune.errors import InputError
 from hybridtune.launch import attach, jobs
 from hybridtune.launch import record as launched
@@ -143,7 +142,7 @@ def _study_files(base: Path) -> Iterator[Path]:
 
 def _with_paths(study: Study, change: Callable[[str, Callable[[Path], Iterator[Path]]], str]) -> Study:
     """Return the study with every path in it changed; ``change`` also takes what lists the files of a folder there."""
-    tree = parse_yaml(dump_study(study))
+    tree = study.model_dump(mode="json")
 
     def apply(holder: Any, key: Any, files: Callable[[Path], Iterator[Path]] = _files_below) -> None:
         value = holder[key]
@@ -217,9 +216,12 @@ def job_name(study: Study) -> str:
     return f"{words or 'study'}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
-def entrypoint(study_file: str, out: str) -> str:
-    """Return the command that runs on the head."""
-    return shlex.join(["python", "-m", "hybridtune", "run", study_file, "--address", "auto", "--out", out])
+def entrypoint(study: Study, study_file: str, out: str) -> str:
+    """Return the command that runs a study on the head, where its file is."""
+    # No file allows a model's own code, and no module comes from the folder that the job works in.
+    trusted = ["--set", "encoder.trust_remote_code=true"] if study.encoder.trust_remote_code else []
+    command = ["python", "-P", "-m", "hybridtune", "run", study_file, "--address", "auto", "--out", out, *trusted]
+    return shlex.join(command)
 
 
 def send(launch: Launch, folder: Path, staged: Staged, env: Mapping[str, str], screen: Screen) -> None:
@@ -237,7 +239,7 @@ def send(launch: Launch, folder: Path, staged: Staged, env: Mapping[str, str], s
         jobs.submit(
             connect(),
             launch.job,
-            entrypoint(STUDY, launch.out),
+            entrypoint(staged.study, STUDY, launch.out),
             working_dir=Path(packed),
             modules=[Path(str(hybridtune.__file__)).parent],
             env=env,

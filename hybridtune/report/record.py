@@ -13,7 +13,7 @@ import optuna
 
 from hybridtune.config.names import FIXED_ARMS, LEARNED, TUNED
 from hybridtune.config.search import STORAGE_FILES
-from hybridtune.config.study import Study, load_study
+from hybridtune.config.study import Study, load_stored_study
 from hybridtune.errors import InputError
 from hybridtune.metrics.metrics import direction
 from hybridtune.metrics.per_query import FILE as PER_QUERY
@@ -21,7 +21,7 @@ from hybridtune.storage.events import Event, read_events
 from hybridtune.storage.feasibility import Limit, best_soup, eligible, limits
 from hybridtune.storage.files import base_name
 from hybridtune.storage.manifests import damage
-from hybridtune.storage.optuna_storage import load_optuna_study
+from hybridtune.storage.optuna_storage import load_optuna_study, with_storage
 from hybridtune.storage.records import DamagedError, read_lines, read_object
 from hybridtune.storage.screening_rows import SCREENING, Screening, read_screened, read_screening
 from hybridtune.storage.soup_rows import SoupRow, read_soups
@@ -135,18 +135,17 @@ class StudyRecord:
         return trial.values[name] if name in trial.values else self.study.value(name)
 
 
-def read_record(folder: Path) -> StudyRecord:
+def read_record(folder: Path, storage: str | None = None) -> StudyRecord:
     """Read a study folder, in whatever state; nothing in it is changed.
+
+    Args:
+        folder: maybe a stranger's.
+        storage: URL of the database with its trials, as the user gives it; None: one that the folder names is left.
 
     Raises:
         InputError: it holds no study, or a file of it cannot be read.
     """
-    file = folder / "study.yaml"
-    if not file.is_file():
-        raise InputError(
-            f"{folder}: holds no study (no study.yaml); give the folder that hybridtune run wrote, its --out"
-        )
-    study = load_study(file)
+    study = load_stored_study(folder)
     result, notes = whole_result(folder), record_notes(folder)
     if result is not None and "trials" not in result:
         raise InputError(f"{folder}: holds a single training (hybridtune train), not a search; there are no trials")
@@ -177,7 +176,7 @@ def read_record(folder: Path) -> StudyRecord:
         environment=read_object(folder / ENVIRONMENT) or {},
         result=result,
         repeats=whole_repeats(folder),
-        optuna_study=_open_optuna_study(study, folder, notes),
+        optuna_study=_open_optuna_study(study, folder, storage, notes),
         state="finished" if result is not None else "running" if running else "cut off",
         written=max(file.stat().st_mtime for file in files if file.exists()),
         soups=read_soups(folder),
@@ -213,9 +212,9 @@ def _contestants(
 
 def _read_trial(folder: Path, row: TrialRow, running: bool, notes: list[str]) -> TrialRecord:
     home = folder / "trials" / row.id
-    # In the study folder as it lies now, else where it was written.
-    found = [home / "fit" / base_name(row.checkpoint), Path(row.checkpoint)] if row.checkpoint else []
-    checkpoint = next((path for path in found if path.is_dir()), None)
+    # In the folder as it lies now: the path that was written down may be any place of this machine.
+    inside = home / "fit" / base_name(row.checkpoint) if row.checkpoint else None
+    checkpoint = inside if inside is not None and inside.is_dir() else None
     read = ("scores.json", PER_QUERY)  # the weights are gigabytes, and not shown
     what = None if checkpoint is None else damage(checkpoint, read)
     if checkpoint is not None and what is not None:
@@ -256,10 +255,15 @@ def _read_plan(file: Path, notes: list[str]) -> dict[str, Any] | None:
     return found
 
 
-def _open_optuna_study(study: Study, folder: Path, notes: list[str]) -> optuna.Study | None:
+def _open_optuna_study(study: Study, folder: Path, storage: str | None, notes: list[str]) -> optuna.Study | None:
     name = STORAGE_FILES.get(study.search.storage)
     if name is not None and not (folder / name).is_file():
         notes.append(f"Optuna's storage is not there ({name}): its charts are missing")
+        return None
+    try:
+        study = with_storage(study, storage)
+    except InputError as error:
+        notes.append(f"{error}: its charts are missing")
         return None
     try:
         return load_optuna_study(study, folder, read_only=True)

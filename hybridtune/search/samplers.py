@@ -14,7 +14,7 @@ from hybridtune.config.hooks import load_hook
 from hybridtune.config.names import FIXED_ARMS, TUNED, short_name
 from hybridtune.config.search import STORAGE_FILES, fill_variables, is_url, masked_url
 from hybridtune.config.space import active, in_order
-from hybridtune.config.study import Study, load_study
+from hybridtune.config.study import Study, load_stored_study
 from hybridtune.errors import InputError
 from hybridtune.metrics.metrics import direction
 from hybridtune.search.arms import ARM, PROPOSED, arm_sizes, arm_space, arm_values, arms, expected_trials, starts
@@ -253,12 +253,16 @@ def borrowed(study: Study, arm: str = TUNED) -> list[FrozenTrial]:
     if is_url(location):
         earlier, optuna_study = None, _load_by_url(study, location, where)
     else:
-        file = Path(location) / "study.yaml"
-        if not file.is_file():
+        if not (Path(location) / "study.yaml").is_file():
             raise InputError(f"{where}: is no study folder (no study.yaml) and no storage URL; give one of them")
         check_format(location, where)
-        earlier = load_study(file)
-        optuna_study = load_optuna_study(earlier, Path(location))
+        earlier = load_stored_study(Path(location))
+        if earlier.search.storage not in STORAGE_FILES:
+            raise InputError(
+                f"{where}: its trials are in the database {masked_url(earlier.search.storage)}, which is not opened "
+                "because a folder says so; give that URL itself as search.warm_start"
+            )
+        optuna_study = load_optuna_study(earlier, Path(location), read_only=True)
     columns = _columns(study, earlier, optuna_study, where)
     trials = []
     for trial in optuna_study.get_trials(deepcopy=False, states=[TrialState.COMPLETE]):

@@ -1,7 +1,8 @@
 """Files at a location, which is a local path or a URL (``s3://``, ``gs://``, ...): list, read, write, copy, publish.
 
 A URL keeps its query (``?region=...``) at its end. Every file appears whole: locally it is written beside its target,
-flushed to the disk and renamed, so that a power cut leaves the old file or the new one. Trials are stored as
+flushed to the disk and renamed, so that a power cut leaves the old file or the new one, and never through a link that
+somebody left there; links among a study's folders are refused by `hybridtune.storage.links`. Trials are stored as
 `hybridtune.storage.trial_rows`; a whole study is copied by `hybridtune.study.sync`.
 """
 
@@ -11,6 +12,7 @@ import functools
 import gzip
 import hashlib
 import os
+import secrets
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -75,14 +77,15 @@ def with_name(location: str, name: str) -> str:
 
 
 @contextmanager
-def replacing(file: Path) -> Iterator[Path]:
-    """Yield a path to write to, which replaces a file when the block ends; an error leaves the file as it was.
+def replacing(file: Path, private: bool = False) -> Iterator[Path]:
+    """Yield an empty file to write to, which replaces a file when the block ends; an error leaves the file as it was.
 
     The content is on the disk before the name is, and the name when this returns: a power cut leaves the file as it was
-    or as it became, never an empty one.
+    or as it became, never an empty one. A ``private`` file is its user's alone to read.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    temporary = file.with_name(f".{secrets.token_hex(16)}.tmp")  # nobody can have left a link of this name
+    os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600 if private else 0o666))
     try:
         yield temporary
         flush(temporary)
@@ -94,12 +97,12 @@ def replacing(file: Path) -> Iterator[Path]:
 
 def replace_folder(new: Path, folder: Path) -> None:
     """Give a complete folder, whose files are flushed, the name of another one, which goes if it is there."""
-    old = folder.with_name(f".{folder.name}.old-{os.getpid()}")
-    if folder.exists():
+    old = folder.with_name(f".{secrets.token_hex(16)}.old")
+    if os.path.lexists(folder):
         folder.rename(old)
     new.rename(folder)
     flush(folder.parent)
-    shutil.rmtree(old, ignore_errors=True)
+    remove(str(old))
 
 
 def flush(path: Path) -> None:
@@ -143,11 +146,8 @@ def new_file(file: Path) -> Iterator[BinaryIO]:
 
 def write_atomically(file: Path, content: bytes | str, private: bool = False) -> None:
     """Write a local file such that no reader sees a part of it; a private one is its user's alone to read."""
-    with replacing(file) as temporary:
-        temporary.unlink(missing_ok=True)
-        opened = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o666)
-        with os.fdopen(opened, "wb") as sink:
-            sink.write(content.encode() if isinstance(content, str) else content)
+    with replacing(file, private) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def open_filesystem(location: str) -> tuple[Any, str]:
@@ -273,6 +273,8 @@ def download(location: str, local: Path, exclude: Callable[[str], bool] = lambda
         raise FileNotFoundError(f"{location}: does not exist")
 
     def copy(name: str) -> None:
+        if ".." in name.split("/"):
+            raise ValueError(f"it holds a file outside itself, {name!r}")
         file, source = (local / name, join(location, *name.split("/"))) if name else (local, location)
         if file.is_file() and (file.stat().st_size, file.stat().st_mtime_ns) == found[name]:
             return
@@ -287,10 +289,11 @@ def download(location: str, local: Path, exclude: Callable[[str], bool] = lambda
 
 
 def remove(location: str) -> None:
-    """Remove a file or a folder, if it is there."""
+    """Remove a file or a folder, if it is there; of a symbolic link, itself alone."""
     if not is_remote(location):
         path = local_path(location)
-        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+        whole = path.is_dir() and not path.is_symlink()
+        shutil.rmtree(path, ignore_errors=True) if whole else path.unlink(missing_ok=True)
         return
     filesystem, key = open_filesystem(location)
     info = _info(location)

@@ -25,6 +25,23 @@ def storage_url(study: Study, folder: Path) -> str:
     return ("sqlite:///" if storage == "sqlite" else "") + str(folder / STORAGE_FILES[storage])
 
 
+def with_storage(study: Study, url: str | None) -> Study:
+    """Return a stored study with the ``url`` of the database that its user names; None: of one that is in its folder.
+
+    Raises:
+        InputError: the folder names a database and the user none. A stranger's would learn who looks, and get the
+            variables of the environment that stand in its URL.
+    """
+    if url is not None:
+        return study.model_copy(update={"search": study.search.model_copy(update={"storage": url})})
+    if study.search.storage not in STORAGE_FILES:
+        raise InputError(
+            f"the trials are in a database, {masked_url(study.search.storage)}, which is not asked because a folder "
+            "says so; give --storage URL, with ${VARIABLE} for a password"
+        )
+    return study
+
+
 def open_storage(study: Study, folder: Path, read_only: bool = False) -> optuna.storages.BaseStorage:
     """Open the storage of a study's trials, created where it does not exist yet.
 

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from hybridtune.config.names import check_file_name
 from hybridtune.storage.records import DamagedError, make, read_object
 
 SOUPS = "soups"  # in the study folder: a folder a soup
@@ -37,6 +38,10 @@ class SoupRow:
     benchmark: str
     proposed: Literal["grid", "equal", "sampler"]
     metrics: dict[str, float]
+
+    def __post_init__(self) -> None:
+        for name in (self.id, *self.models.values()):
+            check_file_name(name, "the id of a soup or its trial")
 
     @property
     def shares(self) -> dict[str, float]:

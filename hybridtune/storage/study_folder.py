@@ -1,9 +1,10 @@
-"""The format of a study folder, which says which version of hybridtune can go on with it or read it."""
+"""Whether a folder is a study that this version of hybridtune can go on with or read: its format, and its links."""
 
 from pathlib import Path
 
 from hybridtune.errors import InputError
 from hybridtune.storage.files import exists, join, read_file
+from hybridtune.storage.links import check_links
 from hybridtune.storage.records import parse_object
 
 FORMAT = 5  # raised whenever an earlier folder could be misread; 1 wrote no number
@@ -12,12 +13,16 @@ _REMEDY = "it says which hybridtune wrote the study: put it back from a copy, or
 
 
 def check_format(location: str | Path, shown: str | None = None) -> None:
-    """Raise InputError where the format of a study folder is not `FORMAT`; a folder without study.yaml passes.
+    """Check that the format of a study folder is `FORMAT`, and that no link leads out of it.
 
-    The message names the folder by ``shown``, or else by its location, a path or URL.
+    A folder without study.yaml passes. The location is a path or URL.
+
+    Raises:
+        InputError: another format, or such a link; the message names the folder by ``shown``, or else by its location.
     """
     if not exists(join(str(location), "study.yaml")):
         return
+    check_links(location, shown)
     file = join(str(location), ENVIRONMENT)
     content = read_file(file)
     found = 1 if content is None else parse_object(content, file, _REMEDY).get("format", 1)

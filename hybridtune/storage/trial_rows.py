@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from hybridtune.config.names import TUNED
+from hybridtune.config.names import TUNED, check_file_name
 from hybridtune.runtime.processes import is_running, start_time
 from hybridtune.storage.files import write_atomically
 from hybridtune.storage.records import DamagedError, make, read_lines, read_object
@@ -56,6 +56,9 @@ class TrialRow:
     began: float = 0.0
     reason: str | None = None
     proposed: Proposed = "sampler"
+
+    def __post_init__(self) -> None:
+        check_file_name(self.id, "the id of a trial")
 
     @property
     def label(self) -> str:

@@ -37,7 +37,7 @@ from hybridtune.model.language_vectors import (
 )
 from hybridtune.model.soup import weights_digest
 from hybridtune.report.contestants import FOLDER, Scored, compare_contestants
-from hybridtune.storage.files import write_atomically
+from hybridtune.storage.files import remove, write_atomically
 from hybridtune.storage.manifests import MANIFEST, damage, seal
 from hybridtune.storage.trial_rows import TrialRow
 from hybridtune.study.folder import write_json
@@ -169,7 +169,7 @@ class Scoring:
             progress(len(contestants), len(contestants))
         for home in self.root.glob("*"):
             if home.name not in found:  # no contestant any more, as where a search went on
-                shutil.rmtree(home)
+                remove(str(home))
         return found
 
     def _scores(self, contestant: Contestant) -> Scores:

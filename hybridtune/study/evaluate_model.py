@@ -15,7 +15,7 @@ from pydantic import Field
 
 from hybridtune.callbacks import Callbacks, StudyCallback, phase
 from hybridtune.config.fields import BenchmarkSource, Encoder, FewerThan, LowResource, Part, Resources
-from hybridtune.config.study import apply_overrides, load_study
+from hybridtune.config.study import apply_overrides, load_stored_study
 from hybridtune.config.validation import check
 from hybridtune.data.readers.benchmarks import read_benchmark
 from hybridtune.data.readers.records import BenchmarkRows
@@ -252,8 +252,7 @@ def _report_replaced(out: Path, result: Mapping[str, Any], callback: StudyCallba
 
 def _low_resource(study: Path) -> list[str]:
     """Return the low-resource languages of a study."""
-    file = study / "study.yaml"
-    return load_study(file).low_resource_languages if file.is_file() else []
+    return load_stored_study(study).low_resource_languages if (study / "study.yaml").is_file() else []
 
 
 def _low_resource_languages(

@@ -26,6 +26,7 @@ from hybridtune.model.folder import save_folder, save_language_vectors, with_fol
 from hybridtune.model.language_vectors import FILE as LANGUAGE_VECTORS
 from hybridtune.model.published import TRAINING_TEXTS
 from hybridtune.model.tokenizer import pretrained_tokenizer
+from hybridtune.storage.links import copy_folder
 from hybridtune.storage.manifests import MANIFEST
 from hybridtune.storage.records import read_object
 from hybridtune.storage.study_folder import ENVIRONMENT, check_format
@@ -141,7 +142,7 @@ def _export_graph(target: Path, options: ExportOptions, callback: StudyCallback)
     encoder = with_folder_settings(Encoder(name=str(folder), trust_remote_code=options.trust_remote_code))
     with whole_folder(options.out or folder / "onnx") as new:
         if options.out is not None:
-            shutil.copytree(folder, new, ignore=_without_weights, dirs_exist_ok=True)
+            copy_folder(folder, new, _without_weights)
             new /= "onnx"
         graph = _write_onnx(folder, encoder, new, options.opset, callback)
     return {"model": str(options.out or folder), **graph}

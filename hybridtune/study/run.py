@@ -176,7 +176,7 @@ def _search(preflight: Preflight, home: Home, callback: StudyCallback) -> dict[s
     if before is not None:
         callback.on_message(f"this study has ended: its result is in {folder / 'result.json'}")
         if not (folder / REPORT).exists():
-            write_report(folder)
+            write_report(folder, study.search.storage)
         return before
     callback.on_message(allocation_line(preflight))
     with started(preflight, home, callback) as running:
@@ -230,7 +230,7 @@ def _search(preflight: Preflight, home: Home, callback: StudyCallback) -> dict[s
     result["report"] = str(folder / REPORT)
     write_json(result, folder / "result.json")
     fetch_scores(home.inside(), folder)  # which the report's intervals and language maps are drawn from
-    write_report(folder)
+    write_report(folder, study.search.storage)
     return result
 
 

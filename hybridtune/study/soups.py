@@ -7,7 +7,6 @@ lacks. The best one on dev is a contestant on the test benchmark, and a model fo
 import contextlib
 import dataclasses
 import json
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +30,7 @@ from hybridtune.model.soup import State, average_states, scale_weights, weights_
 from hybridtune.search.soups import ENDS, MEMBERS, Proposed, next_soup, soups_wanted
 from hybridtune.storage.copies import ensure_local
 from hybridtune.storage.feasibility import best_soup, soup_wins
-from hybridtune.storage.files import base_name
+from hybridtune.storage.files import base_name, remove
 from hybridtune.storage.manifests import MANIFEST, damage, seal
 from hybridtune.storage.soup_rows import SCORES, SOUPS, SoupRow, read_soups, soup_content
 from hybridtune.storage.trial_rows import TrialRow
@@ -221,7 +220,7 @@ def _score(kitchen: Kitchen, row: SoupRow, service: EvaluatorService) -> SoupRow
 def _remove_others(root: Path, ids: set[str]) -> None:
     for home in root.glob("*"):
         if home.name not in ids:
-            shutil.rmtree(home)
+            remove(str(home))
 
 
 def soup_scores(folder: Path, row: SoupRow) -> Scores:

@@ -273,7 +273,7 @@ def _files(folder: Path) -> dict[str, Stat]:
     found = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if is_synced(name):
+        if is_synced(name) and not path.is_symlink():
             with suppress(FileNotFoundError):
                 stat = path.stat()
                 if path.is_file():

@@ -4,13 +4,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hybridtune.config.study import Study, load_study
+from hybridtune.config.study import Study, load_stored_study
 from hybridtune.data.corpus import Corpus
 from hybridtune.data.store import StoreRecipe, recipe
 from hybridtune.errors import InputError
 from hybridtune.model.encoder import DualEncoder, load_encoder
 from hybridtune.model.tokenizer import pretrained_tokenizer
-from hybridtune.storage.files import base_name
+from hybridtune.storage.files import base_name, is_remote
 from hybridtune.storage.trial_rows import read_rows
 from hybridtune.study.leak_guard import dropped_groups
 from hybridtune.study.preflight import read_corpus
@@ -18,6 +18,8 @@ from hybridtune.study.teachers import PROJECTED
 from hybridtune.train.checkpoint import OPTIMIZER, WEIGHTS, check_checkpoint, load_weights, read_state
 from hybridtune.train.plan import make_plan
 from hybridtune.train.progress import Progress
+
+_HUB = "hf://"
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ def find_trial(target: Path, trial: str | None, step: int | None, trust_remote_c
     """
     if not (target / "study.yaml").is_file():
         raise InputError(f"{target}: is no study folder (no study.yaml); --trial and --checkpoint are of a study")
-    study, found_id, folder, best = load_study(target / "study.yaml"), None, target, ""
+    study, found_id, folder, best = load_stored_study(target), None, target, ""
     if trial is not None:
         rows, found_id = {row.id: row for row in read_rows(target)}, trial.zfill(4)
         if found_id not in rows:
@@ -95,13 +97,19 @@ def trial_recipe(target: Path, study: Study) -> StoreRecipe:
     """Return what the token store of a study folder's trials is made of.
 
     Raises:
-        InputError: they are read by code of the user's, and the study's encoder may not run its own.
+        InputError: they are read by code of the user's, or from a server that is not the Hugging Face hub, and the
+            study's encoder may not run its own code: the command line has allowed nothing.
     """
     for data_set in study.data.train:
         if data_set.reader is not None and not study.encoder.trust_remote_code:  # the study may be a stranger's
             raise InputError(
                 f"{target}: {data_set.path} is read by {data_set.reader}, code that is not run unless this command "
                 "line allows it; if you trust it, give --trust-remote-code"
+            )
+        if is_remote(data_set.path) and not data_set.path.startswith(_HUB) and not study.encoder.trust_remote_code:
+            raise InputError(
+                f"{target}: its study reads {data_set.path}, which is not asked unless this command line allows "
+                "it; if you trust it, give --trust-remote-code"
             )
     return replace(recipe(study.data, study.encoder), dropped=dropped_groups(study, target))
 

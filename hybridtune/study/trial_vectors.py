@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from hybridtune.callbacks import StudyCallback, phase
-from hybridtune.config.study import load_study
+from hybridtune.config.study import load_stored_study
 from hybridtune.data.corpus import Corpus, CorpusBuilder, read_texts
 from hybridtune.data.store import StoreRecipe, existing_store, store_root
 from hybridtune.metrics.arrays import Float32, Int32, Int64
@@ -38,7 +38,7 @@ def trial_language_vectors(
     kept = kept_language_vectors(target, state, found.study.encoder.pooling)
     if kept is not None:
         return kept
-    sample = draw_sample(corpus, load_study(target / "study.yaml").seed)  # a trial may have a seed of its own
+    sample = draw_sample(corpus, load_stored_study(target).seed)  # a trial may have a seed of its own
     blocks = _token_ids(found, made_of, sample.blocks())
     model.eval()
     vectors, total = list[Float32](), sum(map(len, blocks))

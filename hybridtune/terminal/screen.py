@@ -17,6 +17,7 @@ from rich.table import Table
 from hybridtune.callbacks import StudyCallback, Training, every
 from hybridtune.config.names import short_name
 from hybridtune.config.search import seconds
+from hybridtune.errors import printable
 from hybridtune.report.text import format_duration, format_metric
 from hybridtune.search.arms import expected_trials
 from hybridtune.storage.events import damaged_line, lost_line
@@ -48,11 +49,11 @@ class Screen(StudyCallback):
 
     def line(self, text: str) -> None:
         """Print one plain line, with the time since the start."""
-        self.console.print(f"{time.perf_counter() - self._began:6.1f}s  {text}", soft_wrap=True, markup=False)
+        self.print(f"{time.perf_counter() - self._began:6.1f}s  {text}")
 
     def print(self, text: str, style: str | None = None) -> None:
         """Print a line as it is: neither wrapped nor read as markup."""
-        self.console.print(text, style=style, soft_wrap=True, markup=False)
+        self.console.print(printable(text), style=style, soft_wrap=True, markup=False)
 
     def on_message(self, text: str) -> None:
         """Print it."""

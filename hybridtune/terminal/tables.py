@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hybridtune.config.names import TUNED, short_name
+from hybridtune.errors import printable
 from hybridtune.report.text import format_metric
 from hybridtune.storage.trial_rows import TrialRow
 
@@ -91,7 +92,7 @@ def short(value: Any) -> str:
     """Return a trial's value as tables show it; empty for null."""
     if isinstance(value, float):
         return f"{value:.3g}"
-    return "" if value is None else str(value)
+    return "" if value is None else printable(str(value))
 
 
 def column_head(name: str) -> str:

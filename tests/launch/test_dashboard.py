@@ -1,4 +1,5 @@
 import contextlib
+import importlib
 import json
 import re
 import signal
@@ -141,3 +142,24 @@ def test_what_is_missing_is_named(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(command.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r'optuna-dashboard and tensorboard not installed: pip install "hybridtune\[d'):
         dashboard(folder, Screen(to_stderr=True))
+
+
+def test_tensorboard_shows_no_file_of_this_machine_that_a_folder_names(tmp_path, monkeypatch):
+    """Its projector serves whatever a projector_config.pbtxt in the folder names."""
+    default, program = (importlib.import_module(f"tensorboard.{name}") for name in ("default", "program"))
+    boards = []
+
+    class Board:
+        def __init__(self, plugins):
+            boards.append({one.__module__ for one in plugins})
+
+        def configure(self, **options):
+            assert options["host"] == "127.0.0.1"
+
+        def launch(self):
+            return "http://127.0.0.1:1/"
+
+    monkeypatch.setattr(program, "TensorBoard", Board)
+    assert command._tensorboard(tmp_path) == "http://127.0.0.1:1/"
+    left_out = {one.__module__ for one in default.get_plugins()} - boards[0]
+    assert left_out == {"tensorboard.plugins.projector.projector_plugin"}

@@ -34,7 +34,7 @@ def test_a_study_is_sent_followed_fetched_and_the_cluster_taken_down(world, laun
     assert json.loads(Path("here/result.json").read_text())["headline"] == "all is well"
     (job,) = world.submitted
     assert job["submission_id"] == told["job"]
-    assert job["entrypoint"] == f"python -m hybridtune run study.yaml --address auto --out {world.place}"
+    assert job["entrypoint"] == f"python -P -m hybridtune run study.yaml --address auto --out {world.place}"
     assert job["metadata"] == {"study": "small", "out": str(world.place)}
     sent = world.uploaded(job["runtime_env"]["working_dir"])
     assert sent.keys() == {"study.yaml", "data/train.jsonl"}

@@ -1,3 +1,5 @@
+import base64
+import hashlib
 import itertools
 import json
 import re
@@ -18,6 +20,7 @@ from hybridtune.report.record import read_record
 from hybridtune.report.render import environment
 from hybridtune.report.text import Cell, Table, format_value
 from hybridtune.storage.events import Event, append_event
+from hybridtune.storage.files import remove
 from hybridtune.storage.study_folder import FORMAT
 
 NASTY = "</script><script>window.hacked=1</script>"
@@ -107,6 +110,28 @@ def test_nothing_leaves_the_page(text):
     assert not page.of("src")
     assert all(link.startswith("#") for link in page.of("href"))
     assert not any(tag in ("link", "iframe", "object", "base", "form") for tag, _ in page.elements)
+
+
+@pytest.mark.parametrize("drawn", [True, False])
+def test_the_page_runs_its_own_scripts_by_their_hashes_and_no_other(finished_study, text, tmp_path, drawn):
+    if not drawn:  # before the first trial nothing is drawn, and the library stays out
+        folder = shutil.copytree(finished_study, tmp_path / "study")
+        for name in ("optuna.db", "trials"):
+            remove(str(folder / name))
+        unfinished(folder, [])
+        text = written(folder)
+    page = Page(text)
+    policy = next(values["content"] for tag, values in page.elements if values.get("http-equiv"))
+    (sources,) = (part.split()[1:] for part in policy.split("; ") if part.startswith("script-src "))
+    data, *scripts = page.texts["script"]
+    assert len(scripts) == (2 if drawn else 1)
+    assert scripts[-1].startswith('"use strict";')
+    hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    assert sources == [f"'sha256-{one}'" for one in hashes]
+    assert "\r" not in "".join(scripts)  # a browser hashes what it has read, with other line ends
+    assert not any(name.startswith("on") for _, attributes in page.elements for name in attributes)
+    assert not any(link.startswith("javascript:") for link in page.of("href"))
+    assert json.loads(data) is not None  # no script: it has a type of its own
 
 
 def test_user_text_is_text(tmp_path):

@@ -98,7 +98,7 @@ def test_a_storage_that_is_none_is_told_and_not_fatal(study_copy):
     assert any("Optuna's storage cannot be read" in note for note in record.notes)
 
 
-def test_a_storage_elsewhere_is_read_where_the_environment_says(study_copy, tmp_path, monkeypatch):
+def test_a_storage_elsewhere_is_read_where_its_user_says(study_copy, tmp_path, monkeypatch):
     (study_copy / "optuna.db").rename(tmp_path / "elsewhere.db")
     file = study_copy / "study.yaml"
     text = file.read_text(encoding="utf-8")
@@ -106,7 +106,8 @@ def test_a_storage_elsewhere_is_read_where_the_environment_says(study_copy, tmp_
     assert changed != text
     file.write_text(changed, encoding="utf-8")
     monkeypatch.setenv("MADE_STORAGE", str(tmp_path))
-    assert len(read_record(study_copy).optuna_study.trials) == 7
+    assert read_record(study_copy).optuna_study is None
+    assert len(read_record(study_copy, "sqlite:///${MADE_STORAGE}/elsewhere.db").optuna_study.trials) == 7
 
 
 def test_a_running_study_has_its_running_trials(study_copy):
