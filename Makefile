@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install run browser test test-fast lint check figures build clean
+.PHONY: install run browser test test-fast lint check audit figures build clean
 
 install: $(VENV)/.installed
 
@@ -41,8 +41,17 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive hybridtune
 
 check: lint test
+
+# The versions in constraints.txt against the list of known weaknesses, which is asked over the network.
+ADVISORIES := https://pypi.org/pypi/pip/json
+audit:
+	@$(PYTHON) -c 'import urllib.request; urllib.request.urlopen("$(ADVISORIES)", timeout=20)' 2>/dev/null \
+	  || { echo "make audit: $(ADVISORIES) does not answer here, so nothing was checked"; exit 1; }
+	test -x .audit/bin/pip-audit || { $(PYTHON) -m venv .audit && .audit/bin/pip install --quiet pip-audit==2.10.1; }
+	.audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
 
 # The figures of the project's structure: files, lines, import chains, tests.
 figures: install
@@ -52,4 +61,4 @@ build: install
 	$(BIN)/python -m build --wheel
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) .audit build dist *.egg-info

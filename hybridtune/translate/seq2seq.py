@@ -22,7 +22,9 @@ class Seq2SeqEngine:
         torch.set_num_threads(threads)
         dtype = getattr(torch, decoding.compute_type)
         try:
-            model = transformers.AutoModelForSeq2SeqLM.from_pretrained(str(weights), dtype=dtype)
+            model = transformers.AutoModelForSeq2SeqLM.from_pretrained(  # nosec B615 # a folder
+                str(weights), dtype=dtype, trust_remote_code=False
+            )
         except (OSError, ValueError) as error:
             reason = " ".join(str(error).split())[:200]
             raise InputError(f"--model {tokenizer.name}: its weights cannot be loaded: {reason}") from None
