@@ -39,11 +39,11 @@ def check_file_name(name: object, what: str) -> None:
     Example:
         >>> check_file_name("../../etc", "the id of a trial")
         Traceback (most recent call last):
-        hybridtune.errors.InputError: the id of a trial, '../../etc', is not the name of a file; the record is damaged
+        hybridtune.errors.InputError: the id of a trial, '../../etc', is not the name of a file
     """
     usable = isinstance(name, str) and 0 < len(name) <= _LONGEST_ID and name.isprintable() and name[0] != "."
     if not usable or set(str(name)) & set("/\\"):
-        raise InputError(f"{what}, {short_repr(name)}, is not the name of a file; the record is damaged")
+        raise InputError(f"{what}, {short_repr(name)}, is not the name of a file")
 
 
 def short_name(name: str) -> str:

@@ -215,7 +215,8 @@ def _read_trial(folder: Path, row: TrialRow, running: bool, notes: list[str]) ->
     # In the folder as it lies now: the path that was written down may be any place of this machine.
     inside = home / "fit" / base_name(row.checkpoint) if row.checkpoint else None
     checkpoint = inside if inside is not None and inside.is_dir() else None
-    what = None if checkpoint is None else damage(checkpoint, ("scores.json", PER_QUERY))  # weights are not shown
+    read = ("scores.json", PER_QUERY)  # the weights are gigabytes, and not shown
+    what = None if checkpoint is None else damage(checkpoint, read)
     if checkpoint is not None and what is not None:
         notes.append(f"{row.label}: its best checkpoint {checkpoint} is damaged: {what}; it is left out")
         checkpoint = None

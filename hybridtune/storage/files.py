@@ -97,8 +97,8 @@ def replacing(file: Path, private: bool = False) -> Iterator[Path]:
 
 def replace_folder(new: Path, folder: Path) -> None:
     """Give a complete folder, whose files are flushed, the name of another one, which goes if it is there."""
-    old = folder.with_name(f".{secrets.token_hex(16)}.tmp")
-    if folder.exists():
+    old = folder.with_name(f".{secrets.token_hex(16)}.old")
+    if os.path.lexists(folder):
         folder.rename(old)
     new.rename(folder)
     flush(folder.parent)

@@ -103,6 +103,8 @@ def make(kind: type[T], found: dict[str, Any], where: str, remedy: str = "") -> 
         _checker(kind).validate_json(json.dumps(found), strict=True)  # type: ignore[arg-type]
     except ValidationError as errors:
         raise DamagedError(f"{where}: {_words(errors)}{_then(remedy)}") from None
+    except InputError as error:  # a value that the record itself refuses
+        raise DamagedError(f"{where}: {error}{_then(remedy)}") from None
     return kind(**found)
 
 

@@ -1,4 +1,5 @@
 import contextlib
+import importlib
 import json
 import re
 import signal
@@ -145,8 +146,7 @@ def test_what_is_missing_is_named(folder, tmp_path, monkeypatch):
 
 def test_tensorboard_shows_no_file_of_this_machine_that_a_folder_names(tmp_path, monkeypatch):
     """Its projector serves whatever a projector_config.pbtxt in the folder names."""
-    from tensorboard import default, program
-
+    default, program = (importlib.import_module(f"tensorboard.{name}") for name in ("default", "program"))
     boards = []
 
     class Board:
