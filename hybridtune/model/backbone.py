@@ -21,6 +21,8 @@ def load_config(published: Published, trust_remote_code: bool) -> Any:
 
     source = _whole_weights(published)
     try:
+        if not trust_remote_code:
+            _refuse_kernels(transformers.PretrainedConfig.get_config_dict(**source)[0], published.name)
         config = transformers.AutoConfig.from_pretrained(**source, trust_remote_code=trust_remote_code)  # nosec B615
     except (OSError, ValueError, KeyError) as error:
         raise _not_loaded(published, error) from None
@@ -30,6 +32,15 @@ def load_config(published: Published, trust_remote_code: bool) -> Any:
             f"of {', '.join(_ENCODERS)} are used"
         )
     return config
+
+
+def _refuse_kernels(said: Any, name: str) -> None:
+    """Refuse a config.json that has attention computed by code from the hub, which transformers would fetch and run."""
+    parts = said.items() if isinstance(said, dict) else enumerate(said) if isinstance(said, list) else ()
+    for key, value in parts:
+        if str(key).endswith("attn_implementation") and "/" in str(value):
+            raise model_not_loaded("attention", name, f"trust_remote_code: {value}")
+        _refuse_kernels(value, name)
 
 
 def structure(config: Any, trust_remote_code: bool) -> Any:

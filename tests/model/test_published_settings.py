@@ -367,6 +367,17 @@ def test_a_name_with_what_is_no_revision_is_refused_before_anybody_is_asked(tmp_
         read_published(name.format(folder=tmp_path))
 
 
+@pytest.mark.parametrize("key", ["attn_implementation", "_attn_implementation"])
+@pytest.mark.parametrize("value", ["somebody/kernel", {"": "somebody/kernel:name"}])
+def test_attention_by_code_from_the_hub_is_refused_before_it_is_fetched(tmp_path, key, value):
+    """With the package `kernels`, transformers fetches and runs it, whatever trust_remote_code says."""
+    folder = layouts.bert(tmp_path / "bert")
+    write(folder / "config.json", layouts.read(folder / "config.json") | {key: value})
+    with pytest.raises(InputError, match=r"its attention needs code of its own, .*trust_remote_code=true") as caught:
+        DualEncoder.load(str(folder))
+    assert "\n" not in str(caught.value)
+
+
 def test_adapters_that_would_import_a_module_are_refused(tmp_path):
     folder = layouts.adapter_only(tmp_path / "adapter")
     file = folder / "adapter_config.json"
