@@ -15,6 +15,7 @@ from hybridtune.report.contestants import Scored, compare_contestants
 from hybridtune.storage.manifests import seal
 from hybridtune.storage.soup_rows import SOUPS, SoupRow, soup_content
 from hybridtune.storage.study_folder import FORMAT
+from hybridtune.storage.trial_rows import checkpoint_path
 
 LANGUAGES = ("de", "en", "sw")
 TOPICS, POOL = 12, 20  # queries and passages of each language
@@ -52,7 +53,14 @@ def made_study(folder, *, objectives="one", languages=LANGUAGES, extra=None, fin
     )
     folder.mkdir(parents=True)
     (folder / "study.yaml").write_text(dump_study(study), encoding="utf-8")
-    told = {"format": FORMAT, "command": "hybridtune run made.yaml", "python": "3.11.0", "machine": "x86_64", "cpus": 2}
+    told = {
+        "format": FORMAT,
+        "id": "0" * 32,
+        "command": "hybridtune run made.yaml",
+        "python": "3.11.0",
+        "machine": "x86_64",
+        "cpus": 2,
+    }
     (folder / "environment.json").write_text(json.dumps({**told, "packages": {"optuna": "5.0.0"}}), encoding="utf-8")
     asked = [(name, ratio, 0.05, "done") for name, ratio in ARMS.items()]
     asked += [("tuned", *one) for one in SEARCHED]
@@ -102,7 +110,7 @@ def made_trial(folder, number, asked, languages, extra):
     for step in STEPS[: 1 if status == "stopped early" else None]:
         checkpoint = place / "fit" / f"checkpoint_{step:07d}"
         scores = made_scores(number, step, ratio, languages, checkpoint if step == STEPS[-1] or number == 4 else None)
-        row["checkpoint"] = str(checkpoint)
+        row["checkpoint"] = checkpoint_path(name, step)
         entry = {
             **{"step": step, "loss": 5.0 / step, "accuracy": 0.5 + step / 100, "spread": 0.8},
             **{"temperature": temperature, "realised_ratio": plan["realised_ratio"], "pairs": 8 * step},
@@ -200,11 +208,10 @@ def write_result(folder, goals, rows, languages):
     ]
     test = made_scores(99, STEPS[-1], 0.4, languages, folder / "best", about="test")
     result = {
-        "study": str(folder),
         "objective": goals if len(goals) > 1 else goals[0],
         "best": best,
         "front": front if len(goals) > 1 else [best["id"]],
-        "model": str(folder / "best"),
+        "model": "best",
         "test": {**test, "training_pairs": None, "pairs": [], "groups": {}},
         "trials": rows,
         **made_contestants(folder, done, goals, languages),

@@ -11,6 +11,7 @@ from hybridtune.config.study import Study
 from hybridtune.metrics.metrics import Ranked, per_query, score
 from hybridtune.model.folder import build_tiny
 from hybridtune.storage.manifests import seal
+from hybridtune.storage.trial_rows import checkpoint_path
 from hybridtune.study.folder import write_study
 
 
@@ -68,7 +69,7 @@ def made_trials(tiny, folder):
                 "values": {"mix.mixing_ratio": float(number), "train.temperature": 0.125},
                 "metrics": {"step": best, **scores.metrics},
                 "status": "done",
-                "checkpoint": f"/elsewhere/{folder.name}/trials/{number:04d}/fit/checkpoint_{best:07d}",  # it has moved
+                "checkpoint": checkpoint_path(f"{number:04d}", best),
             }
         )
     (folder / "trials.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

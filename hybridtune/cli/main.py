@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hybridtune.cli import clusters, models
+from hybridtune.cli.cache import cache
 from hybridtune.cli.data import data
 from hybridtune.cli.init import init
 from hybridtune.cli.options import (
@@ -21,12 +22,13 @@ from hybridtune.cli.options import (
     load,
     open_screen,
     storage_option,
-    study_folder,
     study_options,
+    study_place,
 )
 from hybridtune.cli.translate import translate
 from hybridtune.errors import HybridtuneError, InputError, printable
 from hybridtune.runtime.termination import sigterm_raises, was_terminated
+from hybridtune.storage.files import is_remote
 from hybridtune.storage.places import check_out
 from hybridtune.storage.refused import refusal
 
@@ -100,29 +102,36 @@ def train(study: Path, **given: Any) -> None:
 
 
 @cli.command()
-@study_folder
+@study_place
+@click.option("--out", "file", type=FILE, help="File to write instead of report.html in the study's folder or URL.")
 @storage_option
 @json_option
-def report(study: Path, storage: str | None, as_json: bool) -> None:
-    """Write a study's report.html: tables and charts in one file in its folder, to be opened from disk."""
+def report(study: str, file: Path | None, storage: str | None, as_json: bool) -> None:
+    """Write a study's report.html: tables and charts in one file in its folder, to be opened from disk.
+
+    STUDY is a folder, or a URL like s3://BUCKET/STUDY, to which the report is written, too.
+    """
     from hybridtune.report.page import write_report
     from hybridtune.storage.study_folder import check_format
     from hybridtune.storage.study_record import record_notes
+    from hybridtune.study.opened import of_report, opened
 
-    check_format(study)
-    folder, screen = study.absolute(), open_screen(as_json)
-    file = write_report(folder, storage)
-    for line in record_notes(folder):
-        screen.line(line)
-    screen.line(f"report {file}")
-    answer({"study": str(folder), "report": str(file)}, as_json)
+    screen = open_screen(as_json)
+    with opened(study, of_report) as folder:
+        check_format(folder)
+        place = study if is_remote(study) else str(folder.absolute())
+        written = write_report(folder.absolute(), storage, location=place, file=file)
+        for line in record_notes(folder):
+            screen.line(line)
+    screen.line(f"report {written}")
+    answer({"study": place, "report": written}, as_json)
 
 
 @cli.command()
-@study_folder
+@study_place
 @json_option
-def status(study: Path, as_json: bool) -> None:
-    """Show a study's trials so far, and whether it runs, was cut off or has ended."""
+def status(study: str, as_json: bool) -> None:
+    """Show a study's trials so far, and whether it runs, was cut off or has ended; STUDY is a folder or a URL."""
     from hybridtune.launch.status import status, status_table
 
     found = status(study)
@@ -130,12 +139,13 @@ def status(study: Path, as_json: bool) -> None:
 
 
 @cli.command()
-@study_folder
+@study_place
 @storage_option
-def dashboard(study: Path, storage: str | None) -> None:
+def dashboard(study: str, storage: str | None) -> None:
     """Look into a study by optuna-dashboard and TensorBoard, while it runs or after, until Ctrl-C.
 
-    Both answer on this machine alone, at free ports; the Ray dashboard of a study that runs is named too.
+    Both answer on this machine alone, at free ports; the Ray dashboard of a study that runs is named too. Of a study
+    at a URL they show a copy of the moment when the command begins.
     """
     from hybridtune.launch.dashboard import dashboard
 
@@ -160,6 +170,7 @@ def schema(out: Path | None) -> None:
 
 for _command in (models.evaluate, models.compare, models.debias, models.mine, models.export, models.merge):
     cli.add_command(_command)
+cli.add_command(cache)
 cli.add_command(data)
 cli.add_command(init)
 cli.add_command(translate)

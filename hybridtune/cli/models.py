@@ -7,6 +7,7 @@ import click
 
 from hybridtune.cli.options import (
     FILE,
+    LOCATION,
     PATH,
     SEED,
     answer,
@@ -69,10 +70,11 @@ def evaluate(
     as_json: bool,
     seed: int | None,
 ) -> None:
-    """Score MODEL (a model folder, a hub name, a study folder) in the mono, cross and multi setting.
+    """Score MODEL (a model folder, a hub name, a study) in the mono, cross and multi setting.
 
-    With --out the vectors and counts are kept, and the same command goes on where it was stopped. --set takes
-    encoder.*, benchmark.* and resources.* fields, like encoder.pooling=cls or benchmark.documents=[0,8].
+    A folder or study may be at a URL, like s3://BUCKET/STUDY. With --out the vectors and counts are kept, and the same
+    command goes on where it was stopped. --set takes encoder.*, benchmark.* and resources.* fields, like
+    encoder.pooling=cls or benchmark.documents=[0,8].
     """
     if (model is None) == (run_path is None):
         raise InputError("give a MODEL, or --run with a TREC run to score; one of the two")
@@ -92,13 +94,13 @@ def evaluate(
 
     screen = open_screen(as_json)
     overrides = (*overrides, *["benchmark.strict=true"] * strict)
-    options = evaluation.evaluation_options(model, benchmark, overrides, measures)
-    options = options.model_copy(update={"on_leak": on_leak, "centre": centre})
-    if run_path is not None:
-        result = evaluation.evaluate_run(options, run_path, out, screen, dry_run)
-    else:
-        wanted = None if run_file is None else RunFile(run_file, run_setting, depth, index, index_above, seed or 0)
-        result = evaluation.evaluate(options, out, screen, wanted, dry_run)
+    with evaluation.opened_options(model, benchmark, overrides, measures) as given:
+        options = given.model_copy(update={"on_leak": on_leak, "centre": centre})
+        if run_path is not None:
+            result = evaluation.evaluate_run(options, run_path, out, screen, dry_run)
+        else:
+            wanted = None if run_file is None else RunFile(run_file, run_setting, depth, index, index_above, seed or 0)
+            result = evaluation.evaluate(options, out, screen, wanted, dry_run)
     answer({**result, "seed": seed}, as_json, lambda: evaluation_summary(result, screen))
 
 
@@ -111,7 +113,7 @@ def evaluate(
 @json_option
 @click.option("--seed", default=0, type=SEED, help="Seed of the resampling.")
 def compare(a: str, b: str, measures: tuple[str, ...], unit: Any, out: Path | None, as_json: bool, seed: int) -> None:
-    """Compare B with A, query by query: what `evaluate --out` wrote, a trial's folder, or a study folder.
+    """Compare B with A, query by query: what `evaluate --out` wrote, a trial's folder, or a study; folders or URLs.
 
     Paired permutation test and bootstrap interval over documents, or topics where there are fewer than 20 documents,
     a setting at a time; Holm's correction over the settings.
@@ -209,7 +211,7 @@ def debias(
 
 
 @click.command()
-@click.argument("target", metavar="STUDY_OR_MODEL", type=PATH)
+@click.argument("target", metavar="STUDY_OR_MODEL", type=LOCATION)
 @click.option("--onnx", is_flag=True, help="As an ONNX graph, checked against torch.")
 @click.option("--opset", type=click.IntRange(18, 23), help="Of the ONNX graph.")
 @click.option("--trial", help="Of a study: this trial's model, like 0007, not the best one's.")
@@ -217,8 +219,10 @@ def debias(
 @out_option(help="New folder; else beside the weights.")
 @click.option("--trust-remote-code", is_flag=True, help="Run code, and ask servers, that it names.")
 @json_option
-def export(target: Path, as_json: bool, **options: Any) -> None:
+def export(target: str, as_json: bool, **options: Any) -> None:
     """Export a study's best model, a trial's or any model folder: as ONNX, or as a model folder of its own.
+
+    The study or model may be at a URL, like s3://BUCKET/STUDY.
 
     What a study exports to best/ is a model folder already, for sentence-transformers and transformers.
     """
@@ -236,7 +240,8 @@ def export(target: Path, as_json: bool, **options: Any) -> None:
 def merge(given: tuple[str, ...], weights: str | None, out: Path, trust_remote_code: bool, as_json: bool) -> None:
     """Average the weights of two or more trainings of one encoder; no training, no data.
 
-    Each MODEL is a model folder, a hub name, a study folder (its best model), or STUDY:TRIAL like studies/news:0007.
+    Each MODEL is a model folder, a hub name, a study (its best model), or STUDY:TRIAL like studies/news:0007; folders
+    and studies may be at URLs, like s3://BUCKET/STUDY:0007.
     """
     numbers = _numbers(weights)
     from hybridtune.study.merge import MergeOptions, merge

@@ -59,10 +59,10 @@ LOCATION = _Path()  # as it was given: a path or a URL
 SEED = click.IntRange(0, 2**31 - 1)
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object, and nothing else.")
-study_folder = click.argument("study", type=PATH)
 storage_option = click.option(
     "--storage", metavar="URL", help="The database of a study that keeps its trials in one; '${VARIABLE}' is filled in."
 )
+study_place = click.argument("study", type=LOCATION, metavar="STUDY")
 set_option = click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Set a field of the study file.")
 dry_run_option = click.option("--dry-run", is_flag=True, help="Check everything, show the plan, start nothing.")
 seed_option = click.option("--seed", type=SEED, help="Seed of everything that is drawn.")

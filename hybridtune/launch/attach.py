@@ -20,6 +20,7 @@ from hybridtune.launch.yaml_lines import read_documents
 from hybridtune.storage.files import is_remote
 from hybridtune.storage.records import read_object
 from hybridtune.storage.study_record import RESULT
+from hybridtune.study.result import located
 from hybridtune.study.sync import fetch_study
 from hybridtune.terminal.screen import Screen
 
@@ -89,7 +90,8 @@ def fetch(launch: Launch, folder: Path, checkpoints: bool = False) -> bool:
 
 def summary(launch: Launch, folder: Path, status: str) -> dict[str, Any]:
     """Return what ``--json`` prints of a launch; ``result`` is what ``hybridtune run --json`` prints."""
-    result = read_object(folder / RESULT) if status == jobs.DONE else None
+    found = read_object(folder / RESULT) if status == jobs.DONE else None
+    result = located(found, folder) if found is not None else None
     about = {"study": launch.study, "folder": str(folder), "out": launch.out, "job": launch.job}
     return about | {"status": status, "result": result}
 

@@ -18,6 +18,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from hybridtune.errors import FitError, InputError
 from hybridtune.launch.status import ray_address, read_study
 from hybridtune.study.folder import RAY_TOKEN
+from hybridtune.study.opened import of_dashboard, opened
 from hybridtune.terminal.screen import Screen
 
 if TYPE_CHECKING:
@@ -28,11 +29,11 @@ SECONDS_TO_ANSWER = 60.0
 _PACKAGES = {"optuna_dashboard": "optuna-dashboard", "tensorboard": "tensorboard"}
 
 
-def dashboard(folder: Path, screen: Screen, storage: str | None = None) -> None:
+def dashboard(location: str | Path, screen: Screen, storage: str | None = None) -> None:
     """Serve the dashboards of a study, running or ended, print their addresses, and end at Ctrl-C or SIGTERM.
 
     Args:
-        folder: maybe a stranger's.
+        location: folder or URL of the study, maybe a stranger's; of a URL they show a copy of this moment.
         screen: for the addresses.
         storage: URL of the database with the study's trials; None: they are in the folder.
 
@@ -41,7 +42,11 @@ def dashboard(folder: Path, screen: Screen, storage: str | None = None) -> None:
             database and its URL is not given.
         FitError: neither dashboard could be started.
     """
-    study = read_study(folder)
+    with opened(location, of_dashboard) as folder:
+        _serve(read_study(folder), folder, screen, storage)
+
+
+def _serve(study: "Study", folder: Path, screen: Screen, storage: str | None) -> None:
     missing = [name for module, name in _PACKAGES.items() if importlib.util.find_spec(module) is None]
     if missing:
         raise InputError(f'{" and ".join(missing)} not installed: pip install "hybridtune[dashboard]"')

@@ -1,6 +1,7 @@
 """`hybridtune status`: what a study is doing, from its folder. Imports nothing heavy, so that it answers at once."""
 
 import re
+import shlex
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ from hybridtune.storage.feasibility import (
     eligible,
     limits,
 )
+from hybridtune.storage.files import is_remote
 from hybridtune.storage.screening_rows import SCREENING, read_screened, read_screening
 from hybridtune.storage.soup_rows import SoupRow, read_soups
 from hybridtune.storage.study_folder import check_format
@@ -31,6 +33,7 @@ from hybridtune.storage.study_record import record_notes, whole_result
 from hybridtune.storage.trial_rows import TrialRow, read_rows, whole_running
 from hybridtune.storage.writer_lock import read_holder
 from hybridtune.study.folder import RAY_ADDRESS
+from hybridtune.study.opened import of_status, opened
 from hybridtune.terminal.screen import Screen
 from hybridtune.terminal.tables import trials_table
 
@@ -61,12 +64,12 @@ def ray_address(folder: Path) -> str | None:
     return url if held is not None and held[1] and _ADDRESS.fullmatch(url) else None
 
 
-def status(folder: Path) -> dict[str, Any]:
+def status(location: str | Path) -> dict[str, Any]:
     """Return the state of a study.
 
     Args:
-        folder: the study folder, in which nothing is changed; or that of a launch, to which the results so far are
-            fetched.
+        location: folder or URL of the study, in which nothing is changed; or the folder of a launch, to which the
+            results so far are fetched.
 
     Returns:
         ``{"study", "name", "state", "requested", "ended", "counts": {status: trials}, "objective", "constraints",
@@ -84,11 +87,17 @@ def status(folder: Path) -> dict[str, Any]:
         alone before the study has written anything, or ``notice``: why the job is not known.
 
     Raises:
-        InputError: the folder holds no search, or nothing but the record of a launch that is not this user's.
+        InputError: it holds no search, or nothing but the record of a launch that is not this user's; or the URL
+            cannot be read.
     """
+    with opened(location, of_status) as folder:
+        return _status(folder, str(location) if is_remote(str(location)) else str(folder))
+
+
+def _status(folder: Path, location: str) -> dict[str, Any]:
     job, notice = _job(folder)
     if job is not None and not (folder / "study.yaml").exists():
-        return {"study": str(folder), "job": job}
+        return {"study": location, "job": job}
     study, result = read_study(folder), _result(folder)
     if result is None:
         state, rows = _state(folder), read_rows(folder, running=True)
@@ -99,12 +108,13 @@ def status(folder: Path) -> dict[str, Any]:
     soups, screened = read_soups(folder), read_screened(folder)
     soup = best_soup(study, rows, soups)
     counts = Counter(row.status for row in rows)
-    again = f"hybridtune run {folder / 'study.yaml'} --out {folder}"
+    here = "STUDY.yaml" if is_remote(location) else str(folder / "study.yaml")
+    again = f"hybridtune run {shlex.quote(here)} --out {shlex.quote(location)}"
     if job is not None and state != ENDED:
         ended = job["status"] in ("SUCCEEDED", "FAILED", "STOPPED", "LOST")
         state, again = CUT_OFF if ended else RUNNING, f"hybridtune launch CLUSTER STUDY --fetch-to {folder}"
     return {
-        "study": str(folder),
+        "study": location,
         "name": study.name,
         "state": state,
         "requested": expected_trials(study),

@@ -16,6 +16,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from hybridtune.config.search import masked_url
+from hybridtune.errors import InputError
 from hybridtune.report import (
     contestant_charts,
     language_charts,
@@ -32,7 +33,7 @@ from hybridtune.report.chart import Chart
 from hybridtune.report.record import StudyRecord, read_record
 from hybridtune.report.render import render
 from hybridtune.report.screening import screening_table
-from hybridtune.storage.files import write_atomically
+from hybridtune.storage.files import explain_error, join, write_file
 
 REPORT = "report.html"
 CHARTS: dict[str, tuple[Callable[[StudyRecord], Chart | None], ...]] = {
@@ -62,20 +63,32 @@ CHARTS: dict[str, tuple[Callable[[StudyRecord], Chart | None], ...]] = {
 }
 
 
-def write_report(folder: Path, storage: str | None = None) -> Path:
-    """Write ``report.html`` into a study folder: finished, running, or cut off. The same folder gives the same bytes.
+def write_report(
+    folder: Path, storage: str | None = None, *, location: str | None = None, file: Path | None = None
+) -> str:
+    """Write the report of a study, finished, running, or cut off. The same folder gives the same bytes.
 
     Args:
-        folder: maybe a stranger's.
+        folder: of the study, on this machine; maybe a stranger's.
         storage: see `read_record`.
+        location: that it is a copy of, which the report names and is written to; None: it is none.
+        file: written instead of ``report.html`` there.
+
+    Returns:
+        Where it was written.
 
     Raises:
-        InputError: the folder holds no study.
+        InputError: the folder holds no study, or the location cannot be written.
     """
-    text = page(read_record(folder, storage))
+    location = location or str(folder)
+    target = str(file) if file is not None else join(location, REPORT)
     # A name from a broken file system may hold half a character.
-    write_atomically(folder / REPORT, text.encode("utf-8", "replace"))
-    return folder / REPORT
+    content = page(read_record(folder, storage, location)).encode("utf-8", "replace")
+    try:
+        write_file(target, content)
+    except OSError as error:
+        raise InputError(f"{target}: {explain_error(error)}; --out FILE writes the report to another place") from None
+    return target
 
 
 def all_charts(record: StudyRecord) -> dict[str, list[Chart]]:

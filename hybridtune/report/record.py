@@ -19,7 +19,6 @@ from hybridtune.metrics.metrics import direction
 from hybridtune.metrics.per_query import FILE as PER_QUERY
 from hybridtune.storage.events import Event, read_events
 from hybridtune.storage.feasibility import Limit, best_soup, eligible, limits
-from hybridtune.storage.files import base_name
 from hybridtune.storage.manifests import damage
 from hybridtune.storage.optuna_storage import load_optuna_study, with_storage
 from hybridtune.storage.records import DamagedError, read_lines, read_object
@@ -74,6 +73,7 @@ class StudyRecord:
     """A study folder, read."""
 
     folder: Path
+    location: str  # of the study for people: the folder, or the URL that it is a copy of
     study: Study
     goals: dict[str, str]  # objective -> ``max`` or ``min``; the first decides
     trials: list[TrialRecord]  # by number; those that run now are among them
@@ -135,12 +135,13 @@ class StudyRecord:
         return trial.values[name] if name in trial.values else self.study.value(name)
 
 
-def read_record(folder: Path, storage: str | None = None) -> StudyRecord:
+def read_record(folder: Path, storage: str | None = None, location: str | None = None) -> StudyRecord:
     """Read a study folder, in whatever state; nothing in it is changed.
 
     Args:
         folder: maybe a stranger's.
         storage: URL of the database with its trials, as the user gives it; None: one that the folder names is left.
+        location: URL that the folder is a copy of; None: it is none.
 
     Raises:
         InputError: it holds no study, or a file of it cannot be read.
@@ -166,6 +167,7 @@ def read_record(folder: Path, storage: str | None = None) -> StudyRecord:
     files = [folder / name for name in names]
     return StudyRecord(
         folder=folder,
+        location=location or str(folder),
         study=study,
         goals=goals,
         trials=trials,
@@ -212,9 +214,7 @@ def _contestants(
 
 def _read_trial(folder: Path, row: TrialRow, running: bool, notes: list[str]) -> TrialRecord:
     home = folder / "trials" / row.id
-    # In the folder as it lies now: the path that was written down may be any place of this machine.
-    inside = home / "fit" / base_name(row.checkpoint) if row.checkpoint else None
-    checkpoint = inside if inside is not None and inside.is_dir() else None
+    checkpoint = folder / row.checkpoint if row.checkpoint and (folder / row.checkpoint).is_dir() else None
     read = ("scores.json", PER_QUERY)  # the weights are gigabytes, and not shown
     what = None if checkpoint is None else damage(checkpoint, read)
     if checkpoint is not None and what is not None:

@@ -12,6 +12,7 @@ from hybridtune.report.sentences import status_counts
 from hybridtune.report.soups import merge_command
 from hybridtune.report.text import Cell, Table, Value, counted, format_duration, format_metric, format_value
 from hybridtune.storage.events import SHOWN, history
+from hybridtune.storage.files import is_remote, join
 from hybridtune.storage.trial_rows import spent, wall_seconds
 
 
@@ -154,25 +155,25 @@ def happened(record: StudyRecord) -> Table | None:
 
 def commands(record: StudyRecord) -> list[tuple[str, str]]:
     """Return the command lines that take the study further, and what each does."""
-    folder = shlex.quote(str(record.folder))
-    model = shlex.quote(str(record.folder / "best"))
+    folder = shlex.quote(record.location)
+    model = shlex.quote(join(record.location, "best"))
     found = []
     if not record.finished:
-        study = shlex.quote(str(record.folder / "study.yaml"))
+        study = "STUDY.yaml" if is_remote(record.location) else shlex.quote(str(record.folder / "study.yaml"))
         found.append((f"hybridtune run {study} --out {folder}", "go on with this study"))
     else:
         found.append((f"hybridtune evaluate {model} --benchmark PATH", "score the best model on another benchmark"))
     rival = record.contestants.get("half-half")
     if record.best is not None and rival is not None and rival is not record.best:
-        one, other = (shlex.quote(str(record.folder / "trials" / t.id)) for t in (rival, record.best))
+        one, other = (shlex.quote(join(record.location, "trials", t.id)) for t in (rival, record.best))
         found.append((f"hybridtune compare {one} {other}", "test the best against half-half, query by query"))
     if record.finished:
         found.append((f"hybridtune export {folder} --onnx", "the best model as an ONNX graph"))
     if (soup := record.best_soup) is not None:
-        found.append((merge_command(str(record.folder), soup), "the best soup as a model folder"))
+        found.append((merge_command(record.location, soup), "the best soup as a model folder"))
     found.append((f"hybridtune dashboard {folder}", "optuna-dashboard and TensorBoard on this study"))
     for name, scheme in (("optuna.db", "sqlite:///"), ("optuna.log", "")):
-        if (record.folder / name).is_file():
+        if (record.folder / name).is_file() and not is_remote(record.location):
             url = shlex.quote(f"{scheme}{record.folder / name}")
             found.append((f"optuna-dashboard {url}", "every trial in Optuna's own dashboard"))
     found.append((f"hybridtune report {folder}", "write this page anew"))

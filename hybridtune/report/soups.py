@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hybridtune.report.text import counted, format_metric, format_signed
+from hybridtune.storage.files import is_remote
 from hybridtune.storage.soup_rows import SoupRow
 from hybridtune.storage.trial_rows import TrialRow
 
@@ -27,8 +28,9 @@ def soup_words(chosen: SoupRow, count: int, best: TrialRow, goal: str) -> str:
 
 
 def merge_command(study: str, row: SoupRow) -> str:
-    """Return the command that makes a soup of a study folder."""
-    models = " ".join(shlex.quote(f"{study}:{row.models[name]}") for name in row.weights)
+    """Return the command that makes a soup of a study, in a folder or at a URL."""
+    base, *query = study.split("?", 1) if is_remote(study) else (study,)
+    models = " ".join(shlex.quote("?".join([f"{base}:{row.models[name]}", *query])) for name in row.weights)
     weights = ",".join(f"{weight:g}" for weight in row.weights.values())
     return f"hybridtune merge {models} --weights {weights} --out FOLDER"
 

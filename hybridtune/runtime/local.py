@@ -17,6 +17,7 @@ from hybridtune.errors import InputError
 from hybridtune.runtime.loopback import HOST, loopback_only
 from hybridtune.runtime.ray_private import SETTINGS, accelerator_type, job_config
 from hybridtune.runtime.resources import cores, explain_cap
+from hybridtune.runtime.sessions import own_session
 from hybridtune.runtime.termination import sigterm_raises
 from hybridtune.runtime.watch import ray_watched
 
@@ -103,6 +104,8 @@ def local_cluster(
 ) -> Iterator[str]:
     """Run Ray on this machine while the block runs; yields the dashboard's address ('' without one).
 
+    Its processes end with this one, however that ends. Ray's session folder goes, unless the block failed: it has logs.
+
     Args:
         offered: what Ray may use.
         log: takes what Ray and its libraries print; standard output and error stay for our own messages.
@@ -117,7 +120,7 @@ def local_cluster(
         import ray
 
         [port] = free_ports(1)
-        with loopback_only(port), sigterm_raises() as set_handler, ray_watched(lost) as watch:
+        with loopback_only(port), sigterm_raises() as set_handler, own_session() as mark, ray_watched(lost) as watch:
             try:
                 with native_stderr_to(output):
                     context = ray.init(
@@ -133,6 +136,7 @@ def local_cluster(
                     )
                 set_handler()
                 silence()
+                mark(Path(context.address_info["session_dir"]))
                 watch.begin()
                 yield context.dashboard_url or ""
             finally:

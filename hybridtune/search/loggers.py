@@ -1,6 +1,5 @@
 """The loggers of a study's trials: TensorBoard always; Weights & Biases and MLflow where the study asks."""
 
-import hashlib
 import importlib.util
 import logging
 import math
@@ -28,6 +27,7 @@ from hybridtune.config.study import Study
 from hybridtune.errors import InputError
 from hybridtune.search.arms import ARM, PROPOSED
 from hybridtune.search.trial import trial_name, trial_values
+from hybridtune.storage.study_folder import study_id
 from hybridtune.storage.trial_rows import TrialRow
 
 _log = logging.getLogger(__name__)
@@ -176,8 +176,8 @@ class _RayTrial:
         path.mkdir(parents=True, exist_ok=True)  # W&B's process works there
         self.local_path = str(path)
         self.experiment_dir_name = folder.name
-        # one id for a trial of a study folder, whenever it runs; no other study's
-        self.trial_id = f"{hashlib.sha256(str(folder).encode()).hexdigest()[:10]}-{name}"
+        # one id for a trial of a study, whenever and wherever it runs; no other study's
+        self.trial_id = f"{study_id(folder)[:10]}-{name}"
         self._label = TrialRow(name, config["number"], config["arm"], {}).label
 
     def __str__(self) -> str:

@@ -24,6 +24,7 @@ from hybridtune.search.screened import kept_starts
 from hybridtune.search.space import from_optuna, optuna_params, search_space
 from hybridtune.search.within_noise import ending, keep_ending, kept_endings
 from hybridtune.storage.optuna_storage import open_storage, storage_url
+from hybridtune.storage.study_folder import study_id
 
 SHOWN = ("step", "realised_ratio")  # of the last report, as the trial's attributes in Optuna
 
@@ -79,14 +80,11 @@ def make_optuna_study(
         directions=["maximize" if mode == "max" else "minimize" for mode in goals.values()],
         load_if_exists=True,
     )
-    owner = optuna_study.user_attrs.get("folder")
-    in_database = study.search.storage not in STORAGE_FILES
-    if in_database and owner != str(folder) and (owner is not None or optuna_study.trials):
-        raise InputError(
-            f"search.storage {masked_url(storage_url(study, folder))}: holds the study {study.name!r} of "
-            f"{owner or 'another program'}; give this one another name, or go on with that one by --out"
-        )
-    for key, value in (("folder", str(folder)), ("hybridtune", metadata.version("hybridtune"))):
+    said = {"hybridtune": metadata.version("hybridtune")}
+    if study.search.storage not in STORAGE_FILES:
+        said |= {"folder": str(folder), "id": study_id(folder)}
+        _check_owner(study, folder, optuna_study, said["id"])
+    for key, value in said.items():
         if optuna_study.user_attrs.get(key) != value:
             optuna_study.set_user_attr(key, value)
     if optuna_study.metric_names != list(goals):
@@ -94,6 +92,26 @@ def make_optuna_study(
             warnings.simplefilter("ignore")  # Optuna calls it experimental, and both its dashboard and its plots use it
             optuna_study.set_metric_names(list(goals))
     return optuna_study
+
+
+def _check_owner(study: Study, folder: Path, optuna_study: optuna.Study, own: str) -> None:
+    """Check that the Optuna study in a database is of this study folder, which may have moved since."""
+    attributes = optuna_study.user_attrs
+    owner, before = attributes.get("id"), attributes.get("folder")
+    where = f"search.storage {masked_url(storage_url(study, folder))}: holds the study {study.name!r} of"
+    if owner != own and (owner is not None or optuna_study.trials):
+        raise InputError(
+            f"{where} {before or 'another program'}; give this one another name, or go on with that one by --out"
+        )
+    if before is not None and before != str(folder) and _is_at(Path(before), own):
+        raise InputError(f"{where} {before}, of which {folder} is a copy: one of them alone can go on with it")
+
+
+def _is_at(folder: Path, own: str) -> bool:
+    try:
+        return study_id(folder) == own
+    except InputError:
+        return False
 
 
 class Resuming(OptunaSearch):  # type: ignore[misc]

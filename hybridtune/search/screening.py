@@ -17,7 +17,7 @@ from hybridtune.search.study import Listed, run_trials
 from hybridtune.search.trial_log import Display, TrialLog
 from hybridtune.storage.files import join, remove
 from hybridtune.storage.screening_rows import SCREENING, Screening, read_screened, write_screening
-from hybridtune.storage.trial_rows import SETTLED, spent
+from hybridtune.storage.trial_rows import FIT, SETTLED, spent
 from hybridtune.train.job_queue import FitJob
 
 _DRAWS = 20  # tries a point to find one that is new: a small space may not have so many
@@ -56,7 +56,7 @@ def run_screening(study: Study, job: FitJob, of: int, folder: Path, concurrent_t
             place,
             trials=len(left),
             concurrent_trials=concurrent_trials,
-            callbacks=[TrialLog(place)],
+            callbacks=[TrialLog(folder, part=SCREENING)],
             scheduler=scheduler(job.study, place),
             stop=limit,
         )
@@ -70,7 +70,7 @@ def run_screening(study: Study, job: FitJob, of: int, folder: Path, concurrent_t
             f"run the same command with --out {folder}"
         )
     for row in rows:
-        remove(join(job.storage, row.id, "fit"))
+        remove(join(job.storage, row.id, FIT))
     chosen = {arm: {row.id: row.values for row in some} for arm, some in kept(study, rows).items()}
     write_screening(folder, Screening(screening.layers, of, chosen))
 

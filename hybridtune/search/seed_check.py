@@ -23,7 +23,7 @@ from hybridtune.search.arms import ARM, PROPOSED, Reference, contestants, refere
 from hybridtune.search.study import TRIALS, Listed, run_trials
 from hybridtune.search.trial_log import Display, TrialLog
 from hybridtune.storage.copies import ensure_local
-from hybridtune.storage.files import exists, join, with_name
+from hybridtune.storage.files import exists, join
 from hybridtune.storage.soup_rows import SOUPS, SoupRow
 from hybridtune.storage.trial_rows import SETTLED, TrialRow, read_rows
 from hybridtune.train.job_queue import FitJob
@@ -44,12 +44,13 @@ class Repeat:
     metrics: dict[str, float] = field(default_factory=dict)
 
 
-def run_repeats(job: FitJob, folder: Path, concurrent_trials: int, display: Display) -> dict[str, Any]:
+def run_repeats(job: FitJob, folder: Path, location: str, concurrent_trials: int, display: Display) -> dict[str, Any]:
     """Train the repeats of ``search.repeat_best`` that an earlier run has not settled, and return `compare_seeds`.
 
     Args:
         job: the fit of the study's fixed values.
         folder: the study folder, its search and its reruns at an end.
+        location: of the study, with its checkpoints.
         concurrent_trials: trainings at once.
         display: called as (all rows, changed row) at every change.
     """
@@ -65,14 +66,14 @@ def run_repeats(job: FitJob, folder: Path, concurrent_trials: int, display: Disp
     if left:
         TrialLog.displays[str(repeats)] = display
         run_trials(
-            replace(job, storage=join(with_name(job.storage, REPEATS), TRIALS), home=str(repeats / TRIALS)),
+            replace(job, storage=join(location, REPEATS, TRIALS), home=str(repeats / TRIALS)),
             Listed(left),
             repeats,
             trials=len(left),
             concurrent_trials=concurrent_trials,
-            callbacks=[TrialLog(repeats)],
+            callbacks=[TrialLog(folder, part=REPEATS)],
         )
-    return compare_repeats(study, folder)
+    return compare_repeats(study, folder, location)
 
 
 def done_repeats(folder: Path) -> dict[str, TrialRow]:
@@ -81,13 +82,14 @@ def done_repeats(folder: Path) -> dict[str, TrialRow]:
 
 
 def compare_repeats(
-    study: Study, folder: Path, soup: SoupRow | None = None, soups: Sequence[SoupRow] = ()
+    study: Study, folder: Path, location: str, soup: SoupRow | None = None, soups: Sequence[SoupRow] = ()
 ) -> dict[str, Any]:
     """Return `compare_seeds` of the repeats that a study folder holds.
 
     Args:
         study: the study file.
         folder: of the study.
+        location: of the study, with its checkpoints.
         soup: a soup of the study, which is compared like a contestant; None: none.
         soups: the same of the repeats of each seed, by the names ``soup-s1``, ``soup-s2``, ...
     """
@@ -96,7 +98,7 @@ def compare_repeats(
     ran = [
         replace(one, metrics=done[one.name].metrics) if one.name in done else one for one in repeat_points(study, who)
     ]
-    locations = {name: join(row.checkpoint, PER_QUERY) for name, row in done.items() if row.checkpoint}
+    locations = {name: join(location, row.checkpoint, PER_QUERY) for name, row in done.items() if row.checkpoint}
     files = {name: ensure_local(location) for name, location in locations.items() if exists(location)}
     if soup is not None:
         who[SOUP] = TrialRow(soup.label, -1, SOUP, {}, soup.metrics, "done")

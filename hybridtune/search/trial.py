@@ -10,6 +10,7 @@ from ray.tune.result import DONE
 
 from hybridtune.search.arms import ARM, PROPOSED
 from hybridtune.storage.files import join
+from hybridtune.storage.trial_rows import FIT
 from hybridtune.train.fit import WorkerGroup
 from hybridtune.train.job_queue import FitJob
 
@@ -57,5 +58,5 @@ class Trial(tune.Trainable):  # type: ignore[misc]
     def _begin(self, config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         name = trial_name(config)
         study = self._job.study.with_values(trial_values(config))
-        storage, home = join(self._job.storage, name, "fit"), str(self._home / name)
+        storage, home = join(self._job.storage, name, FIT), str(self._home / name)
         return self._group.reports(replace(self._job, study=study, name=name, storage=storage, home=home))

@@ -15,9 +15,17 @@ from hybridtune.config.study import Study
 from hybridtune.errors import StorageError
 from hybridtune.search.racing import keep_shares
 from hybridtune.search.trial import trial_name, trial_values
-from hybridtune.storage.files import with_name, write_atomically
+from hybridtune.storage.files import write_atomically
 from hybridtune.storage.records import append_line, read_lines
-from hybridtune.storage.trial_rows import ENDED, RUNNING, Status, TrialRow, read_rows, write_running
+from hybridtune.storage.trial_rows import (
+    ENDED,
+    RUNNING,
+    Status,
+    TrialRow,
+    checkpoint_path,
+    read_rows,
+    write_running,
+)
 from hybridtune.train.progress import EXTENT
 from hybridtune.train.shares import SHARES
 
@@ -40,13 +48,14 @@ class TrialLog(Callback):  # type: ignore[misc]
     Args:
         folder: of the study.
         pause_at: the step at which trials of this stage wait, see `rungs`; None: they come to their end.
+        part: ``screening`` or ``repeats``, whose folder in the study's takes the files; else that of the study does.
     """
 
     displays: ClassVar[dict[str, Display]] = {}  # by study folder, since Tune pickles callbacks
 
-    def __init__(self, folder: Path, pause_at: int | None = None) -> None:
-        self.folder, self.pause_at = folder, pause_at
-        self.rows = {row.id: row for row in read_rows(folder, running=True)}
+    def __init__(self, folder: Path, pause_at: int | None = None, part: str = "") -> None:
+        self.folder, self.pause_at, self.part = folder / part, pause_at, part
+        self.rows = {row.id: row for row in read_rows(self.folder, running=True)}
         self.ran = {row.id: row.seconds for row in self.rows.values()}  # in earlier runs
         self.started: dict[str, float] = {}  # in this run
         self.last: set[str] = set()  # trials whose last score has come
@@ -73,7 +82,7 @@ class TrialLog(Callback):  # type: ignore[misc]
         """Write a score."""
         row = self._row(trial)
         row.metrics = {key: value for key, value in result.items() if "/" in key or key in _OWN}
-        row.checkpoint = result.get("checkpoint_path", row.checkpoint)
+        row.checkpoint = checkpoint_path(row.id, int(result["best_step"]), self.part)
         if result["ended"]:
             self.last.add(row.id)
         if result["final"]:  # the metrics of an earlier report once more
@@ -126,10 +135,10 @@ class TrialLog(Callback):  # type: ignore[misc]
         """Give a row the scores of its best checkpoint, as the final report of a trial does."""
         best = row.metrics.get("best_step")
         reports = [report for report in read_reports(self.folder / "trials" / row.id) if report["step"] == best]
-        if reports and row.checkpoint is not None:
+        if reports:
             went = {name: row.metrics[name] for name in EXTENT if name in row.metrics}
             row.metrics = {**reports[-1], **went}
-            row.checkpoint = with_name(row.checkpoint, f"checkpoint_{best:07.0f}")
+            row.checkpoint = checkpoint_path(row.id, int(reports[-1]["step"]), self.part)
 
     def _ended(self, row: TrialRow, status: Status) -> None:
         row.status = status

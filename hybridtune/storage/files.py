@@ -6,6 +6,7 @@ somebody left there; links among a study's folders are refused by `hybridtune.st
 `hybridtune.storage.trial_rows`; a whole study is copied by `hybridtune.study.sync`.
 """
 
+import contextlib
 import errno
 import fcntl
 import functools
@@ -16,7 +17,6 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import quote, unquote, urlsplit
@@ -28,8 +28,10 @@ CHUNK = 2**20  # bytes of a read
 _PARALLEL_COPIES = 8
 # A small file is one request, and a failure is reported in seconds: Google's client retries for 15 minutes by default.
 _SETTINGS = {"s3": "allow_delayed_open=true", "gs": "retry_limit_seconds=20", "gcs": "retry_limit_seconds=20"}
+_UNKNOWN = "Unrecognized filesystem type"  # what pyarrow says of a scheme
+NO_BUCKET = "there is no such bucket; make it first, or check the name"
 _REASONS = {
-    "NO_SUCH_BUCKET": "there is no such bucket; make it first, or check the name",
+    "NO_SUCH_BUCKET": NO_BUCKET,
     "ACCESS_DENIED": "no rights; it takes those to list, read, write and delete",
     "INVALID_ACCESS_KEY_ID": "the access key is not known there; check the provider's keys in the environment",
     "SIGNATURE_DOES_NOT_MATCH": "the secret key is wrong; check the provider's keys in the environment",
@@ -72,11 +74,18 @@ def with_name(location: str, name: str) -> str:
     """Return the location of another name in the same folder."""
     if not is_remote(location):
         return str(local_path(location).with_name(name))
+    return join(parent(location), name)
+
+
+def parent(location: str) -> str:
+    """Return the location of the folder that a location is in."""
+    if not is_remote(location):
+        return str(local_path(location).parent)
     base, mark, query = location.partition("?")
-    return f"{base.rstrip('/').rpartition('/')[0]}/{quote(name)}{mark}{query}"
+    return base.rstrip("/").rpartition("/")[0] + mark + query
 
 
-@contextmanager
+@contextlib.contextmanager
 def replacing(file: Path, private: bool = False) -> Iterator[Path]:
     """Yield an empty file to write to, which replaces a file when the block ends; an error leaves the file as it was.
 
@@ -130,7 +139,7 @@ def file_digest(location: str) -> str:
     return digest.hexdigest()
 
 
-@contextmanager
+@contextlib.contextmanager
 def new_file(file: Path) -> Iterator[BinaryIO]:
     """Yield a stream to a local file that is there when the block ends without an error; ``.gz`` is packed.
 
@@ -161,12 +170,22 @@ def open_filesystem(location: str) -> tuple[Any, str]:
 
 @functools.lru_cache(maxsize=256)
 def _open_url(location: str) -> tuple[Any, str]:
+    """Open a URL by pyarrow; one of a scheme that it does not know by fsspec."""
     from pyarrow import fs
 
-    setting = _SETTINGS.get(location.partition("://")[0], "")
+    scheme = location.partition("://")[0]
+    setting = _SETTINGS.get(scheme, "")
     if setting and setting.partition("=")[0] not in location:
         location += ("&" if "?" in location else "?") + setting
-    return fs.FileSystem.from_uri(location)  # type: ignore[no-any-return]
+    try:
+        return fs.FileSystem.from_uri(location)  # type: ignore[no-any-return]
+    except ValueError as error:
+        if _UNKNOWN not in str(error):
+            raise
+    from fsspec.core import url_to_fs
+
+    filesystem, path = url_to_fs(location)
+    return fs.PyFileSystem(fs.FSSpecHandler(filesystem)), path
 
 
 def _info(location: str) -> Any:
@@ -269,6 +288,8 @@ def download(location: str, local: Path, exclude: Callable[[str], bool] = lambda
         FileNotFoundError: the location does not exist.
     """
     found = {name: stat for name, stat in list_files(location).items() if not exclude(name)}
+    if outside := next((name for name in found if ".." in name.split("/")), None):
+        raise ValueError(f"{outside!r} leads out of the folder")  # the key of an object may say anything
     if not found and not exists(location):
         raise FileNotFoundError(f"{location}: does not exist")
 
@@ -301,30 +322,43 @@ def remove(location: str) -> None:
         filesystem.delete_file(key) if info.is_file else filesystem.delete_dir(key)
 
 
+def has_bucket(location: str) -> bool:
+    """Return whether the bucket or container of a URL is there, as far as it can be asked for."""
+    filesystem, path = open_filesystem(location)
+    with contextlib.suppress(OSError):  # without rights for the bucket there may be some for what is in it
+        return bool(filesystem.get_file_info(path.partition("/")[0]).type.value)
+    return True
+
+
+def refuse_key(location: str, option: str) -> None:
+    """Raise InputError, which names the ``option``, where a URL holds a key."""
+    if is_remote(location) and urlsplit(location).password is not None:
+        raise InputError(
+            f"{option}: the URL holds a key, which would appear in logs and study files; give keys by the provider's "
+            "environment (AWS_ACCESS_KEY_ID, ...) or rights of the machine"
+        )
+
+
 def check_location(location: str, option: str) -> None:
     """Check that a folder, which need not exist, can be listed, written to and cleaned up; no file is left there.
 
     Raises:
         InputError: an unknown scheme, no such bucket, no rights, or no answer (within seconds); names the ``option``.
     """
-    if is_remote(location) and urlsplit(location).password is not None:
-        raise InputError(
-            f"{option}: the URL holds a key, which would appear in logs and study files; give keys by the provider's "
-            "environment (AWS_ACCESS_KEY_ID, ...) or rights of the machine"
-        )
+    refuse_key(location, option)
     try:
         list_names(location)
         probe = join(location, f".writable-{os.urandom(4).hex()}")
         write_file(probe, b"")
         remove(probe)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ImportError, NotImplementedError) as error:  # the last two: a scheme of fsspec's
         raise InputError(f"{option} {location}: {explain_error(error)}") from None
 
 
 def explain_error(error: Exception) -> str:
     """Return what an error of a file system means for a user."""
     message = " ".join(str(error).split())
-    if "Unrecognized filesystem type" in message:
+    if "Protocol not known" in message:
         return f"unknown kind of storage; known: {', '.join(SCHEMES)} and paths"
     known = next((reason for code, reason in _REASONS.items() if code in message), None)
     return f"{known} ({message[:160]})" if known else f"cannot be used: {message[:300]}"
@@ -336,7 +370,7 @@ def cache_folder() -> Path:
     return Path(given).expanduser() if given else Path.home() / ".cache" / "hybridtune"
 
 
-@contextmanager
+@contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold a lock file, one process of this machine at a time; the system frees it when the holder dies."""
     opened = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)

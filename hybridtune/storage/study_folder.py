@@ -5,11 +5,24 @@ from pathlib import Path
 from hybridtune.errors import InputError
 from hybridtune.storage.files import exists, join, read_file
 from hybridtune.storage.links import check_links
-from hybridtune.storage.records import parse_object
+from hybridtune.storage.records import parse_object, read_object
 
-FORMAT = 5  # raised whenever an earlier folder could be misread; 1 wrote no number
+FORMAT = 6  # raised whenever an earlier folder could be misread; 1 wrote no number
 ENVIRONMENT = "environment.json"  # the first file of a study folder, which holds the number
 _REMEDY = "it says which hybridtune wrote the study: put it back from a copy, or start anew with another --out"
+
+
+def study_id(folder: Path) -> str:
+    """Return what tells a study apart from all others, wherever its folder lies; a copy of it has the same.
+
+    Raises:
+        InputError: the folder does not say it.
+    """
+    file = folder / ENVIRONMENT
+    found = (read_object(file, _REMEDY) or {}).get("id")
+    if not isinstance(found, str) or not found:
+        raise InputError(f"{file}: is missing, or says no id of the study; {_REMEDY}")
+    return found
 
 
 def check_format(location: str | Path, shown: str | None = None) -> None:

@@ -9,7 +9,7 @@ import os
 import socket
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal, TypeVar
 
 from hybridtune.config.names import TUNED, check_file_name
@@ -20,6 +20,7 @@ from hybridtune.storage.records import DamagedError, make, read_lines, read_obje
 Proposed = Literal["file", "point", "grid", "screened", "random", "sampler", "rerun", "repeat"]
 Status = Literal["running", "paused", "stopped early", "out of budget", "done", "failed", "cut off"]
 ENDED, RUNNING = "trials.jsonl", "running.json"
+FIT = "fit"  # in a trial's folder: its checkpoints
 SETTLED = ("done", "stopped early")  # any other trial is tried again when the study is run again
 _WITHOUT_IT = "without the line, hybridtune run with the study's --out trains its trial again"
 
@@ -36,7 +37,7 @@ class TrialRow:
         metrics: its last report; of a trial that is done, those of its best checkpoint.
         status: ``paused`` at a rung of the search, see `search.rungs`; ``cut off`` is in no file: a reader sees it when
             the study runs no more.
-        checkpoint: location of the checkpoint with these metrics.
+        checkpoint: path of the checkpoint with these metrics in the study folder, see `checkpoint_path`.
         seconds: wall time in which it ran.
         began: in seconds of the epoch.
         reason: of a failure.
@@ -120,7 +121,19 @@ def read_rows(folder: Path, running: bool = False) -> list[TrialRow]:
 def _ended_rows(folder: Path) -> list[TrialRow]:
     file = folder / ENDED
     lines = read_lines(file, _WITHOUT_IT).found
-    return [make(TrialRow, line, f"{file}: line {number}", _WITHOUT_IT) for number, line in enumerate(lines, 1)]
+    return [_row(line, f"{file}: line {number}", _WITHOUT_IT) for number, line in enumerate(lines, 1)]
+
+
+def _row(found: dict[str, Any], where: str, remedy: str = "") -> TrialRow:
+    row = make(TrialRow, found, where, remedy)
+    inside = PurePosixPath(row.checkpoint or "")
+    if inside.is_absolute() or ".." in inside.parts:
+        raise DamagedError(f"{where}: 'checkpoint' is {row.checkpoint!r}: not in the study folder{_then(remedy)}")
+    return row
+
+
+def _then(remedy: str) -> str:
+    return f"; {remedy}" if remedy else ""
 
 
 def read_running(folder: Path) -> Running | None:
@@ -131,7 +144,7 @@ def read_running(folder: Path) -> Running | None:
         return None
     process = make(_Process, found, str(file))
     alive = is_running(process.pid, process.start_time) if process.host == socket.gethostname() else None
-    return Running(process.pid, process.host, alive, [make(TrialRow, row, str(file)) for row in process.rows])
+    return Running(process.pid, process.host, alive, [_row(row, str(file)) for row in process.rows])
 
 
 def whole_running(folder: Path) -> Running | None:
@@ -140,6 +153,26 @@ def whole_running(folder: Path) -> Running | None:
         return read_running(folder)
     except DamagedError:
         return None
+
+
+def checkpoint_name(step: int) -> str:
+    """Return the name of the folder of a step's checkpoint.
+
+    Example:
+        >>> checkpoint_name(12)
+        'checkpoint_0000012'
+    """
+    return f"checkpoint_{step:07d}"
+
+
+def checkpoint_path(trial: str, step: int, part: str = "") -> str:
+    """Return the path of a trial's checkpoint in the study folder; ``part``: of the screening, or of the repeats.
+
+    Example:
+        >>> checkpoint_path("tuned-s1", 12, "repeats")
+        'repeats/trials/tuned-s1/fit/checkpoint_0000012'
+    """
+    return str(PurePosixPath(part, "trials", trial, FIT, checkpoint_name(step)))
 
 
 def write_running(folder: Path, rows: Sequence[TrialRow]) -> None:

@@ -37,7 +37,7 @@ from hybridtune.model.language_vectors import (
 )
 from hybridtune.model.soup import weights_digest
 from hybridtune.report.contestants import FOLDER, Scored, compare_contestants
-from hybridtune.storage.files import remove, write_atomically
+from hybridtune.storage.files import join, remove, write_atomically
 from hybridtune.storage.manifests import MANIFEST, damage, seal
 from hybridtune.storage.trial_rows import TrialRow
 from hybridtune.study.folder import write_json
@@ -137,6 +137,7 @@ class Scoring:
         service: of the test benchmark, or of dev where there is no test.
         study: with its fixed values.
         root: takes a folder for each contestant, with its per-query values and its scores.
+        location: of the study, with the checkpoints.
         start: weights of the encoder that all trainings began from.
         sample: training texts that what is moved is fitted on.
     """
@@ -144,6 +145,7 @@ class Scoring:
     service: EvaluatorService
     study: Study
     root: Path
+    location: str
     start: State
     sample: Sample
     # By the digest of the weights, for a contestant's further rows: of the benchmark, and of the sample.
@@ -176,7 +178,7 @@ class Scoring:
         """Return a contestant's scores, with their files in its folder."""
         home, row = self.root / contestant.slug, contestant.row
         study = self.study if row is None else self.study.with_values(row.values)
-        state = self.start if row is None else served_weights(row.checkpoint or "")
+        state = self.start if row is None else served_weights(join(self.location, row.checkpoint or ""))
         if contestant.soup is not None:
             study, state = contestant.soup.study, contestant.soup.state
         pooling = study.encoder.pooling

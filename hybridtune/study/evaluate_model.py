@@ -3,10 +3,11 @@
 The benchmark is encoded by `encoded`, ranked by `evaluate.sweep`, scored by `metrics.metrics`.
 """
 
+import contextlib
 import dataclasses
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -30,11 +31,13 @@ from hybridtune.metrics.metrics import Ranked, Scores, per_query, score, trec_ev
 from hybridtune.metrics.per_query import FILE as PER_QUERY
 from hybridtune.model.folder import language_vectors_for, training_pairs_of, with_folder_settings
 from hybridtune.report.bias_map import bias_heat_map
+from hybridtune.storage.files import is_remote
 from hybridtune.storage.manifests import MANIFEST
 from hybridtune.storage.study_folder import check_format
 from hybridtune.study.encoded import check_model, encoded, scan_benchmark
 from hybridtune.study.folder import check_model_folder, make_folder, write_json
 from hybridtune.study.leak_guard import check_evaluation
+from hybridtune.study.opened import opened_model
 from hybridtune.study.run_files import RunFile, check_run_file, rank_run_file, write_run_file
 
 SCORES, HEAT_MAP = "scores.json", "bias.svg"
@@ -48,7 +51,8 @@ class EvaluationOptions(Part):
     benchmark: BenchmarkSource
     resources: Resources = Resources()
     low_resource: LowResource = Field(default=[])
-    study: Path | None = None  # the folder that the model was given by, if any
+    study: Path | None = None  # the folder that the model was given by, if any, which takes the results
+    shown: str | None = None  # the URL of the model; None: it has the encoder's name
     measures: tuple[str, ...] = MEASURES
     on_leak: Literal["error", "warn"] = "error"  # where the model was trained on texts of the benchmark
     centre: Path | None = None  # language vectors, or a folder that has them, to move the model's vectors by
@@ -102,6 +106,15 @@ def evaluation_options(
     return options.model_copy(update={"encoder": encoder, "study": study, "measures": chosen})
 
 
+@contextlib.contextmanager
+def opened_options(model: str | None, *given: Any, **named: Any) -> Iterator[EvaluationOptions]:
+    """Yield `evaluation_options`, whose model may be at a URL: it is copied here while the block runs."""
+    with opened_model(model) if model is not None else contextlib.nullcontext() as name:
+        options = evaluation_options(name, *given, **named)
+        remote = model is not None and is_remote(model)
+        yield options.model_copy(update={"study": None, "shown": model}) if remote else options
+
+
 def evaluate_model(
     name: str | Path,
     benchmark: str | Path,
@@ -116,11 +129,11 @@ def evaluate_model(
     """Score a model on a benchmark in the mono, cross and multi setting; Ray runs on this machine meanwhile.
 
     Args:
-        name: a model folder, a hub name, or a study folder (its best model).
+        name: a model folder, a hub name, or a study folder (its best model); a folder may be at a URL.
         benchmark: folder, files or URI of any known format, or ``newsroom:dev``.
         measures: ir_measures names, like ``nDCG@10``; none: the usual ones.
         out: folder that keeps the results and the vectors; None: of a study's model a folder in the study's, of
-            another nothing is kept.
+            another, or at a URL, nothing is kept.
         callbacks: receive what happens, see `StudyCallback`.
         on_leak: where the model's folder says that it was trained on texts of the benchmark: refuse, or report it.
         centre: language vectors, or a folder with them, to move the model's vectors by; see `debias`.
@@ -133,10 +146,10 @@ def evaluate_model(
         >>> scores = evaluate_model("intfloat/multilingual-e5-small", "xquad/")  # doctest: +SKIP
         >>> scores.metrics["multi/AP"], scores.per_pair["en-sw"]["AP"]  # doctest: +SKIP
     """
-    options = evaluation_options(str(name), str(benchmark), (), measures, fields=settings)
-    moved = None if centre is None else Path(centre)
-    options = options.model_copy(update={"on_leak": on_leak, "centre": moved})
-    result = evaluate(options, None if out is None else Path(out), Callbacks(callbacks))
+    update = {"on_leak": on_leak, "centre": None if centre is None else Path(centre)}
+    with opened_options(str(name), str(benchmark), (), measures, fields=settings) as options:
+        taken = options.model_copy(update=update)
+        result = evaluate(taken, None if out is None else Path(out), Callbacks(callbacks))
     return Scores(**{field.name: result[field.name] for field in dataclasses.fields(Scores)})
 
 
@@ -160,8 +173,8 @@ def evaluate(
     moved_by = None if options.centre is None else language_vectors_for(options.centre, options.encoder)
     if moved_by is not None and run_file is not None:
         raise InputError("--run-file lists what the model's own vectors find; leave --centre or --run-file out")
-    rows, name = read_benchmark(options.benchmark), options.encoder.name
-    check_evaluation(name, rows, options.on_leak, callback)
+    rows, name = read_benchmark(options.benchmark), options.shown or options.encoder.name
+    check_evaluation(options.encoder.name, rows, options.on_leak, callback)
     check = partial(check_run_file, run_file, rows)
     if dry_run:
         check_model(options.encoder, options.resources, callback)

@@ -26,6 +26,7 @@ from hybridtune.model.folder import save_folder, save_language_vectors, with_fol
 from hybridtune.model.language_vectors import FILE as LANGUAGE_VECTORS
 from hybridtune.model.published import TRAINING_TEXTS
 from hybridtune.model.tokenizer import pretrained_tokenizer
+from hybridtune.storage.files import is_remote
 from hybridtune.storage.links import copy_folder
 from hybridtune.storage.manifests import MANIFEST
 from hybridtune.storage.records import read_object
@@ -34,6 +35,7 @@ from hybridtune.storage.study_record import record_notes
 from hybridtune.storage.trial_rows import read_rows
 from hybridtune.study.card import Row, Trained, model_card
 from hybridtune.study.folder import check_model_folder, whole_folder, write_json
+from hybridtune.study.opened import of_trial_model, opened, opened_model
 from hybridtune.study.preflight import read_corpus
 from hybridtune.study.translated import dropped_translations
 from hybridtune.study.trial_model import find_trial, load_trial, trained_table, trial_recipe
@@ -50,7 +52,7 @@ class ExportOptions:
         opset: of the ONNX graph; None: torch's choice.
         trial: of a study; None: its best, or the model folder itself.
         checkpoint: step of the trial's checkpoint; None: its best one.
-        out: new or empty folder; None: beside the weights (ONNX alone).
+        out: new or empty folder; None: beside the weights (ONNX alone, and not at a URL).
         trust_remote_code: run the encoder's own code; the folder's own study file cannot allow it.
     """
 
@@ -100,8 +102,8 @@ def write_model(model: DualEncoder, source: str, trained: Trained, folder: Path)
     save_language_vectors(folder, trained.moved)
 
 
-def export(target: Path, options: ExportOptions, callback: StudyCallback) -> dict[str, Any]:
-    """Export the model of a study folder or a model folder.
+def export(location: str | Path, options: ExportOptions, callback: StudyCallback) -> dict[str, Any]:
+    """Export the model of a study or a model folder, on this machine or at a URL.
 
     Returns:
         ``{"model"}``, with a trial also ``{"trial", "step"}``, with ONNX also ``{"onnx", "opset", "bytes", "texts",
@@ -118,13 +120,19 @@ def export(target: Path, options: ExportOptions, callback: StudyCallback) -> dic
         raise InputError("--opset is of the ONNX graph: give --onnx too")
     if options.onnx:
         onnx.check_onnx()
-    check_format(target)
-    for line in record_notes(target):
-        callback.on_message(line)
     out = options.out
     if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"--out {out}: is there and not empty; choose a new folder")
-    result = (_export_trial if of_trial else _export_graph)(target, options, callback)
+    if out is None and is_remote(str(location)):
+        raise InputError(f"--out is missing: a new folder on this machine for what is made of {location}")
+    if of_trial:
+        with opened(location, of_trial_model(options.trial)) as target:
+            _check_study(target, callback)
+            result = _export_trial(target, options, callback)
+    else:
+        with opened_model(str(location)) as name:
+            _check_study(Path(name), callback)
+            result = _export_graph(Path(name), options, callback)
     if of_trial:
         trial = f"trial {result['trial']}, " if result["trial"] else ""
         callback.on_message(f"model: {result['model']} ({trial}step {result['step']:,})")
@@ -135,6 +143,13 @@ def export(target: Path, options: ExportOptions, callback: StudyCallback) -> dic
             f"{result['texts']} texts embedded as by torch, largest difference {result['largest_difference']:.1e}"
         )
     return result
+
+
+def _check_study(target: Path, callback: StudyCallback) -> None:
+    """Refuse a study folder of another format, and tell what is damaged of one; a model folder passes."""
+    check_format(target)
+    for line in record_notes(target):
+        callback.on_message(line)
 
 
 def _export_graph(target: Path, options: ExportOptions, callback: StudyCallback) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import platform
 import secrets
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib import metadata
@@ -117,8 +118,9 @@ def open_study_folder(study: Study, folder: Path, shown: str | None = None) -> N
 
 
 def write_study(study: Study, folder: Path) -> None:
-    """Write the files that make a study folder: its environment with the format number, then the resolved study."""
-    write_json({**environment(), "encoder": starting_encoder(study)}, folder / ENVIRONMENT)
+    """Write the files that make a study folder: its environment with format and id, then the resolved study."""
+    described = {**environment(), "id": uuid.uuid4().hex, "encoder": starting_encoder(study)}
+    write_json(described, folder / ENVIRONMENT)
     write_atomically(folder / "study.yaml", dump_study(study))
 
 

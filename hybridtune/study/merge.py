@@ -1,5 +1,6 @@
 """`hybridtune merge`: the weights of two or more models averaged, as a model folder of its own, without training."""
 
+import contextlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -26,11 +27,13 @@ from hybridtune.model.soup import (
     weights_digest,
 )
 from hybridtune.model.tokenizer import pretrained_tokenizer
+from hybridtune.storage.files import is_remote, local_path
 from hybridtune.storage.manifests import MANIFEST
 from hybridtune.storage.study_folder import check_format
 from hybridtune.study.folder import check_model_folder, whole_folder
 from hybridtune.study.leak_guard import training_texts_of
 from hybridtune.study.merged import Merged, Part, common_widths, unite_pairs, unite_texts, write_merged
+from hybridtune.study.opened import of_trial_model, opened, opened_model
 from hybridtune.study.trial_model import find_trial, load_trial, trained_table, trial_corpus
 
 _ONE_START = 0.5  # cosine of the weights of two trainings, below which they hardly began alike
@@ -41,7 +44,8 @@ class MergeOptions:
     """The options of a merge.
 
     Attributes:
-        models: two or more: a model folder, a hub name, a study folder (its best model), or ``STUDY:TRIAL``.
+        models: two or more: a model folder, a hub name, a study (its best model), or ``STUDY:TRIAL``; folders and
+            studies may be at URLs, ``s3://BUCKET/STUDY:TRIAL?region=...``.
         out: new or empty folder.
         weights: of the models, in their order, each above 0; they are scaled to add up to 1. Empty: all alike.
         trust_remote_code: run code that a model or a study brings along.
@@ -78,11 +82,19 @@ def merge(options: MergeOptions, callback: StudyCallback) -> dict[str, Any]:
     shares = _shares(options)
     if options.out.exists() and (not options.out.is_dir() or any(options.out.iterdir())):
         raise InputError(f"--out {options.out}: is there and not empty; choose a new folder")
+    with contextlib.ExitStack() as stack:
+        return _merge(options, shares, stack, callback)
+
+
+def _merge(
+    options: MergeOptions, shares: Sequence[float], stack: contextlib.ExitStack, callback: StudyCallback
+) -> dict[str, Any]:
+    """Merge models, of which those at URLs are copied here until the stack is closed."""
     with phase(callback, "reading the models", "models") as progress:
         found: list[_Model] = []
         for number, given in enumerate(options.models):
             progress(number, len(options.models))
-            found.append(_open(given, options.trust_remote_code, callback))
+            found.append(_open(given, options.trust_remote_code, stack, callback))
         progress(len(found), len(found))
     names = _names([one.name for one in found])
     check_alike({name: _facts(one) for name, one in zip(names, found, strict=True)})
@@ -171,18 +183,20 @@ def _notices(found: Sequence[_Model]) -> list[str]:
     return lines
 
 
-def _open(given: str, trust_remote_code: bool, callback: StudyCallback) -> _Model:
-    study, colon, trial = given.rpartition(":")
-    if colon and trial and not Path(given).is_dir() and (Path(study) / "study.yaml").is_file():
-        return _open_trial(Path(study), trial, trust_remote_code)
-    path = Path(given)
+def _open(given: str, trust_remote_code: bool, stack: contextlib.ExitStack, callback: StudyCallback) -> _Model:
+    study, trial = _study_and_trial(given)
+    if trial:
+        folder = stack.enter_context(opened(study, of_trial_model(trial)))
+        return _open_trial(folder, trial, trust_remote_code)
+    opened_name = stack.enter_context(opened_model(given))
+    path = Path(opened_name)
     best = path / "best"
     of_study = any((best / name).is_file() for name in ("modules.json", MANIFEST))  # either may be what is missing
     if (path / "study.yaml").is_file() and not of_study:
         raise InputError(f"{given}: its study has no best/ yet; name a trial that has ended, like {given}:0000")
     if of_study:
         check_format(path)
-    name = str(best) if of_study else given
+    name = str(best) if of_study else opened_name
     if name == "tiny":
         raise InputError("tiny is built by a study; merge takes a model folder, a name or a study folder")
     if Path(name).is_dir():
@@ -201,6 +215,16 @@ def _open(given: str, trust_remote_code: bool, callback: StudyCallback) -> _Mode
         training_texts_of(name),
         matryoshka_of(name),
     )
+
+
+def _study_and_trial(given: str) -> tuple[str, str]:
+    """Return the parts of ``STUDY:TRIAL``, of a URL before its query; no trial where it is no study's."""
+    base, *query = given.split("?", 1) if is_remote(given) else (given,)
+    study, _, trial = base.rpartition(":")
+    if is_remote(given):
+        return ("?".join([study, *query]), trial) if "/" not in trial else (given, "")
+    found = study and trial and not Path(given).is_dir() and (local_path(study) / "study.yaml").is_file()
+    return (study, trial) if found else (given, "")
 
 
 def _open_trial(study: Path, trial: str, trust_remote_code: bool) -> _Model:

@@ -14,14 +14,26 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+def located(result: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return what ``result.json`` holds with the study folder, and with the paths of what lies in it, as it lies now.
+
+    The checkpoints of trials stay paths in the study folder.
+    """
+    paths = {name: str(folder / result[name]) for name in ("model", "report") if name in result}
+    found = {"study": str(folder), **result, **paths}
+    if (soups := result.get("soups")) is not None and soups["model"] is not None:
+        found["soups"] = {**soups, "model": str(folder / soups["model"])}
+    return found
+
+
 @dataclass(frozen=True)
 class StudyResult:
     """A finished study.
 
     Attributes:
         study: as it ran, without ``auto`` in its resources.
-        result: what ``result.json`` holds: the screening, the trials, the Pareto front, the contestants, the scores on
-            the test benchmark, the soups, the seed check, the headline.
+        result: what ``result.json`` holds, `located`: the screening, the trials, the Pareto front, the contestants,
+            the scores on the test benchmark, the soups, the seed check, the headline.
 
     Example: see `hybridtune.run_study`.
     """

@@ -47,7 +47,7 @@ from hybridtune.study.folder import whole_folder, write_json
 from hybridtune.study.leak_guard import texts_of_training
 from hybridtune.study.preflight import Preflight, run_preflight
 from hybridtune.study.repair import ended_result, retry_damaged
-from hybridtune.study.result import StudyResult
+from hybridtune.study.result import StudyResult, located
 from hybridtune.study.screening import end_screening, screening_job
 from hybridtune.study.seed_scores import score_seeds
 from hybridtune.study.soups import Kitchen, Soup, chosen_soup, score_repeats, score_soups, soup_result, write_soup
@@ -132,7 +132,7 @@ def train_study(
 ) -> dict[str, Any]:
     """Train once with a study's fixed values; the model is exported and scored like a study's best.
 
-    Args and errors are those of `run_study`; returns what it writes to ``result.json``.
+    Args and errors are those of `run_study`; returns what it writes to ``result.json``, see `located`.
     """
     with _opened(study, out, callbacks, address, searching=False) as (preflight, home, callback):
         with started(preflight, home, callback) as running:
@@ -142,8 +142,9 @@ def train_study(
                 scored = _score_fit(running, done.checkpoint, best / PER_QUERY)
                 test = _export(running, preflight.study, done.checkpoint, *scored, best)
         folder = home.folder
-        result = {"study": str(folder), "metrics": done.metrics, "test": test, "model": str(folder / "best")}
+        result = {"metrics": done.metrics, "test": test, "model": "best"}
         write_json(result, folder / "result.json")
+        result = located(result, folder)
     callback.on_study_end(result)
     return result
 
@@ -170,21 +171,25 @@ def _opened(
 
 
 def _search(preflight: Preflight, home: Home, callback: StudyCallback) -> dict[str, Any]:
-    """Train all that is lacking, export the best model; return what ``result.json`` holds then, or holds already."""
+    """Train all that is lacking, export the best model; return what ``result.json`` holds then, or holds already.
+
+    Its paths are as they lie now, see `located`.
+    """
     study, folder = preflight.study, home.folder
     before = ended_result(folder, callback)
     if before is not None:
         callback.on_message(f"this study has ended: its result is in {folder / 'result.json'}")
         if not (folder / REPORT).exists():
+            fetch_scores(home.location, folder)
             write_report(folder, study.search.storage)
-        return before
+        return located(before, folder)
     callback.on_message(allocation_line(preflight))
     with started(preflight, home, callback) as running:
         # The location and the folder of all trials instead of a single training's.
         job = dataclasses.replace(running.job, storage=home.inside("trials"), home=str(folder / "trials"))
         screening = _screen(running)
-        retry_damaged(study, folder, callback)
-        ended, repeats = _train_all(preflight, job, folder, callback)
+        retry_damaged(study, folder, home.location, callback)
+        ended, repeats = _train_all(preflight, job, home, callback)
         found = chosen(study, preflight.goals, folder)
         trials = [dataclasses.asdict(row) for row in found.rows]
         best = next(trial for trial in trials if trial["id"] == found.best.id)
@@ -192,7 +197,7 @@ def _search(preflight: Preflight, home: Home, callback: StudyCallback) -> dict[s
         who = contestants(study, found.rows)
         if found.best.id not in {row.id for row in who.values()}:  # no trial came to its end
             who[found.best.id] = found.best
-        kitchen = Kitchen(study, who, folder)
+        kitchen = Kitchen(study, who, folder, home.location)
         soups, repeats = _score_soups(running, kitchen, found.best, repeats)
         chosen_row = chosen_soup(soups)
         soup = kitchen.soup(chosen_row) if chosen_row is not None else None
@@ -202,7 +207,7 @@ def _search(preflight: Preflight, home: Home, callback: StudyCallback) -> dict[s
         tested = (scored[slug], folder / CONTESTANTS / slug / PER_QUERY) if study.benchmarks.test else None
         chosen_study = study.with_values(found.best.values)
         with whole_folder(folder / "best") as new:
-            test = _export(running, chosen_study, best["checkpoint"], tested, moved, new, ordered)
+            test = _export(running, chosen_study, home.inside(best["checkpoint"]), tested, moved, new, ordered)
         compared = {**contestant_scores(preflight, folder, who, scored, soup), "seeds": seeds}
         shutil.rmtree(folder / SOUP, ignore_errors=True)  # of a run with other soups
         if soup is not None and soups is not None and soups["wins"]:
@@ -210,7 +215,6 @@ def _search(preflight: Preflight, home: Home, callback: StudyCallback) -> dict[s
     beside = reference(study, found.rows)
     objective = study.search.objective
     result = {
-        "study": str(folder),
         "objective": objective[0] if len(objective) == 1 else objective,
         "best": best,
         "front": found.front,
@@ -219,7 +223,7 @@ def _search(preflight: Preflight, home: Home, callback: StudyCallback) -> dict[s
         "constraints": constraint_line(study, found.rows, found.best),
         "contestants": {slug: row.id for slug, row in who.items()},
         "reference": dataclasses.asdict(beside) if beside is not None else None,
-        "model": str(folder / "best"),
+        "model": "best",
         "test": test,
         "trials": trials,
         "contestant_scores": compared,
@@ -227,11 +231,11 @@ def _search(preflight: Preflight, home: Home, callback: StudyCallback) -> dict[s
         "soups": soups,
     }
     result["headline"] = headline(study, result)
-    result["report"] = str(folder / REPORT)
+    result["report"] = REPORT
     write_json(result, folder / "result.json")
-    fetch_scores(home.inside(), folder)  # which the report's intervals and language maps are drawn from
+    fetch_scores(home.location, folder)  # which the report's intervals and language maps are drawn from
     write_report(folder, study.search.storage)
-    return result
+    return located(result, folder)
 
 
 def _screen(running: Started) -> dict[str, Any] | None:
@@ -253,14 +257,14 @@ def _screen(running: Started) -> dict[str, Any] | None:
 
 
 def _train_all(
-    preflight: Preflight, job: FitJob, folder: Path, callback: StudyCallback
+    preflight: Preflight, job: FitJob, home: Home, callback: StudyCallback
 ) -> tuple[list[str], dict[str, Any] | None]:
     """Train what an earlier run has not: the search, the contestants it lacks, their seeds.
 
     Returns:
         Lines on why the search of an arm ended before its last trial, and the noise check.
     """
-    study, at_once = preflight.study, preflight.allocation.at_once
+    study, folder, at_once = preflight.study, home.folder, preflight.allocation.at_once
     before = [*read_screened(folder), *searched(read_rows(folder, running=True))]
     tell = partial(callback.on_damage, None, 0, 0)
     with _reported(callback, "search", job, at_once, before) as display:
@@ -276,7 +280,7 @@ def _train_all(
         return ended, None
     callback.on_message(f"noise check: {', '.join(who)} again, {study.search.repeat_best} seeds each")
     with _reported(callback, "seed check", job, at_once) as display:
-        repeats = run_repeats(job, folder, at_once, display)
+        repeats = run_repeats(job, folder, home.location, at_once, display)
     write_json(repeats, folder / "repeats.json")
     return ended, repeats
 
@@ -295,14 +299,18 @@ def _score_soups(
     soups = soup_result(study, read_rows(folder), rows, best)
     soup = chosen_soup(soups)
     if soup is not None and repeats is not None:
-        seeds = score_repeats(Kitchen(study, {}, folder / REPEATS), soup, done_repeats(folder), service, callback)
-        repeats = compare_repeats(study, folder, soup, seeds)
+        of_seeds = Kitchen(study, {}, folder / REPEATS, kitchen.location)
+        seeds = score_repeats(of_seeds, soup, done_repeats(folder), service, callback)
+        repeats = compare_repeats(study, folder, kitchen.location, soup, seeds)
         write_json(repeats, folder / "repeats.json")
     return soups, repeats
 
 
 def _export_soup(running: Started, kitchen: Kitchen, soup: Soup, test: Scores | None) -> str:
-    """Write the best soup, with its scores on the test benchmark where there is one, as a model folder; return that."""
+    """Write the best soup, with its scores on the test benchmark where there is one, as a model folder of the study's.
+
+    Returns the path of that in the study folder.
+    """
     study, corpus = running.preflight.study, running.store.corpus()
     model = load_encoder(running.source, soup.study.encoder, running.store.tokenizer().pad_id)
     trained = [kitchen.trained(name, corpus) for name in soup.row.weights]
@@ -310,7 +318,7 @@ def _export_soup(running: Started, kitchen: Kitchen, soup: Soup, test: Scores | 
     moved = load_language_vectors(running.home.folder / CONTESTANTS / f"{SOUP}{CENTRED}")
     with whole_folder(running.home.folder / SOUP) as folder:
         write_soup(kitchen, soup, model, running.source, trained, texts, test, moved, folder)
-    return str(running.home.folder / SOUP)
+    return SOUP
 
 
 def _score_contestants(
@@ -326,7 +334,7 @@ def _score_contestants(
     soups = ", the best soup" if soup is not None else ""
     callback.on_message(f"scoring {len(rows)} trained models{soups} and the start on the {part} benchmark")
     folder, sample = running.home.folder, draw_sample(running.store.corpus(), study.seed)
-    scoring = Scoring(service, study, folder / CONTESTANTS, _start_weights(running), sample)
+    scoring = Scoring(service, study, folder / CONTESTANTS, running.home.location, _start_weights(running), sample)
     contestants = list_contestants(rows, soup)
     scored = scoring.all_scores(contestants, "scoring the contestants", callback)
     return scored, score_seeds(scoring, study, folder, contestants, scored, callback)

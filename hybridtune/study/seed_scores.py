@@ -48,7 +48,7 @@ def score_seeds(
     if not study.search.repeat_best:
         return None
     root = folder / REPEATS / FOLDER
-    of_seeds = _of_seeds(study, folder, contestants)
+    of_seeds = _of_seeds(Kitchen(study, {}, folder / REPEATS, scoring.location), folder, contestants)
     found = dataclasses.replace(scoring, root=root).all_scores(of_seeds, "scoring the other seeds", callback)
     who = {one.slug: _row(one, scored[one.slug]) for one in contestants}
     metrics = {slug: scores.metrics for slug, scores in found.items()}
@@ -62,24 +62,25 @@ def score_seeds(
     return compare_seeds(study, who, reference(study, read_rows(folder)), ran, files)
 
 
-def _of_seeds(study: Study, folder: Path, contestants: Sequence[Contestant]) -> list[Contestant]:
+def _of_seeds(kitchen: Kitchen, folder: Path, contestants: Sequence[Contestant]) -> list[Contestant]:
     """Return the contestants of each seed whose training came to its end, plain and centred side by side."""
     done, soups = done_repeats(folder), {row.id: row for row in read_soups(folder / REPEATS)}
     found, made = [], dict[str, Soup]()
-    for count in range(1, study.search.repeat_best + 1):
+    for count in range(1, kitchen.study.search.repeat_best + 1):
         for one in contestants:
             source, slug = f"{split_way(one.slug)[0]}-s{count}", f"{one.slug}-s{count}"
             if one.soup is not None and source in soups:
                 if source not in made:  # the plain one and those that are moved have the same weights
-                    made[source] = _kitchen(study, folder, done, soups[source]).soup(soups[source])
+                    made[source] = _soup(kitchen, done, soups[source])
                 found.append(dataclasses.replace(one, slug=slug, soup=made[source]))
             elif one.row is not None and source in done:
                 found.append(dataclasses.replace(one, slug=slug, row=done[source]))
     return found
 
 
-def _kitchen(study: Study, folder: Path, done: Mapping[str, TrialRow], soup: SoupRow) -> Kitchen:
-    return Kitchen(study, {name: done[trial] for name, trial in soup.models.items()}, folder / REPEATS)
+def _soup(kitchen: Kitchen, done: Mapping[str, TrialRow], row: SoupRow) -> Soup:
+    parts = {name: done[trial] for name, trial in row.models.items()}
+    return Kitchen(kitchen.study, parts, kitchen.folder, kitchen.location).soup(row)
 
 
 def _row(one: Contestant, scores: Scores) -> TrialRow:

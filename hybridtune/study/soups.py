@@ -30,7 +30,7 @@ from hybridtune.model.soup import State, average_states, scale_weights, weights_
 from hybridtune.search.soups import ENDS, MEMBERS, Proposed, next_soup, soups_wanted
 from hybridtune.storage.copies import ensure_local
 from hybridtune.storage.feasibility import best_soup, soup_wins
-from hybridtune.storage.files import base_name, remove
+from hybridtune.storage.files import base_name, join, remove
 from hybridtune.storage.manifests import MANIFEST, damage, seal
 from hybridtune.storage.soup_rows import SCORES, SOUPS, SoupRow, read_soups, soup_content
 from hybridtune.storage.trial_rows import TrialRow
@@ -57,12 +57,14 @@ class Kitchen:
     Args:
         study: with its fixed values.
         contestants: the rows of the trained ones, by name.
-        folder: the study folder.
+        folder: the study folder, or that of its repeats, which takes the soups.
+        location: of the study, with the checkpoints.
     """
 
     study: Study
     contestants: Mapping[str, TrialRow]
     folder: Path
+    location: str
     _states: dict[str, State] = field(default_factory=dict)  # of the contestants, read once
 
     def members(self) -> dict[str, TrialRow]:
@@ -83,7 +85,7 @@ class Kitchen:
         """Return the averaged weights."""
         for name in weights:
             if name not in self._states:
-                self._states[name] = served_weights(self.contestants[name].checkpoint or "")
+                self._states[name] = served_weights(self._checkpoint(name))
         return average_states({name: self._states[name] for name in weights}, list(weights.values()))
 
     def soup(self, row: SoupRow) -> Soup:
@@ -92,7 +94,7 @@ class Kitchen:
 
     def trained(self, name: str, corpus: Corpus) -> dict[str, int]:
         """Return the distinct pairs that a contestant's checkpoint has seen."""
-        checkpoint = ensure_local(self.contestants[name].checkpoint or "")
+        checkpoint = ensure_local(self._checkpoint(name))
         return distinct_pairs(trained_table(self.study_of(name), corpus, checkpoint))
 
     def parts(self, row: SoupRow) -> list[Part]:
@@ -102,6 +104,9 @@ class Kitchen:
             Part(f"{self.study.name}:{row.models[name]} ({name})", share, weights_digest(self._states[name]))
             for name, share in zip(row.weights, shares, strict=True)
         ]
+
+    def _checkpoint(self, name: str) -> str:
+        return join(self.location, self.contestants[name].checkpoint or "")
 
     def study_of(self, name: str) -> Study:
         """Return the study with the values of a contestant."""
@@ -178,7 +183,7 @@ def score_repeats(
                     rows.append(known[row.id])
                     continue
                 running = running or service()
-                rows.append(_score(Kitchen(kitchen.study, parts, kitchen.folder), row, running))
+                rows.append(_score(Kitchen(kitchen.study, parts, kitchen.folder, kitchen.location), row, running))
         progress(len(counts), len(counts))
     _remove_others(kitchen.folder / SOUPS, {row.id for row in rows})
     return rows

@@ -27,6 +27,7 @@ from hybridtune.storage.files import (
 )
 from hybridtune.storage.manifests import MANIFEST, damage, seal
 from hybridtune.storage.records import DamagedError, parse_object
+from hybridtune.storage.trial_rows import checkpoint_name
 from hybridtune.train.checkpoint import STATE, read_state
 from hybridtune.train.progress import Progress
 
@@ -49,7 +50,7 @@ class CheckpointManager:
 
     def at(self, step: int) -> str:
         """Return the location of a step's checkpoint, whether it exists or not."""
-        return join(self._location, f"checkpoint_{step:07d}")
+        return join(self._location, checkpoint_name(step))
 
     def last(self, tell: Tell = lambda step, goes_on_from, what: None) -> Path | None:
         """Return the checkpoint of the latest step that is whole, on this machine; None: the training starts anew.

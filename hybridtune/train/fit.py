@@ -180,7 +180,7 @@ def fit(job: FitJob, on_report: Callable[[Metrics], object] = lambda metrics: No
         raise
     group.close()
     best = checkpoint_manager(job).at(metrics["best_step"])
-    return FitResult({key: value for key, value in metrics.items() if key != "checkpoint_path"}, best)
+    return FitResult(metrics, best)
 
 
 def clear(folder: Path) -> None:

@@ -137,7 +137,7 @@ def _train_job(job: FitJob, context: WorkerContext) -> None:
     if not progress.ended:
         progress = _train(job, checkpoints, last, progress, clock, context)
     if first and progress.ended:
-        context.report({**progress.final_metrics(), "checkpoint_path": checkpoints.at(progress.best_step)})
+        context.report(progress.final_metrics())
 
 
 def _last_checkpoint(job: FitJob, checkpoints: CheckpointManager, context: WorkerContext) -> Path | None:
@@ -291,5 +291,5 @@ def checkpoint_manager(job: FitJob) -> CheckpointManager:
 def _reported(checkpoints: CheckpointManager, progress: Progress) -> Metrics:
     """Return a score as it is reported, with the segments of a learned mix."""
     shares = read_shares(checkpoints.at(progress.step))
-    metrics = {**progress.metrics, **shares, "checkpoint_path": checkpoints.at(progress.best_step)}
+    metrics = {**progress.metrics, **shares}
     return {**metrics, SEGMENTS: progress.segments} if progress.segments else metrics

@@ -35,7 +35,7 @@ def steps(hang):
                 threading.Event().wait()
             self.done += 1
             step = min(self.done, STEPS)
-            score = {"step": step, "best_step": step, "balanced/AP": step / 10, "checkpoint_path": f"/x/{step:07d}"}
+            score = {"step": step, "best_step": step, "balanced/AP": step / 10}
             final = float(self.done > STEPS)
             return {**score, "ended": float(step == STEPS), "final": final, "done": bool(final)}
 
@@ -67,7 +67,7 @@ def searched(folder, budget, hang=False, trials=3):
 def test_the_step_budget_ends_the_search_at_the_score_that_uses_it_up(ray_here, tmp_path):
     rows = searched(tmp_path, Budget(NEVER, STEPS + 2, 1))
     assert rows == [("0000", "done", STEPS), ("0001", "out of budget", 2)]  # the third never began
-    assert read_rows(tmp_path)[1].checkpoint == "/x/checkpoint_0000002"
+    assert read_rows(tmp_path)[1].checkpoint == "trials/0001/fit/checkpoint_0000002"
     assert read_running(tmp_path) is None
 
 

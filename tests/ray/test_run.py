@@ -17,6 +17,7 @@ from hybridtune.config.fields import Encoder
 from hybridtune.config.names import short_name
 from hybridtune.model.folder import language_vectors_for, with_folder_settings
 from hybridtune.model.language_vectors import FILE
+from hybridtune.study.result import located
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 
@@ -234,7 +235,9 @@ def test_the_study_folder_holds_the_evidence(result, folder):
     assert language_vectors_for(folder, best).method == "apart"  # of this very model
     assert FILE in (folder / "best" / "README.md").read_text(encoding="utf-8")
     assert rows_in(folder) == result["trials"]
-    assert json.loads((folder / "result.json").read_text(encoding="utf-8")) == result
+    kept = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    assert str(folder) not in json.dumps(kept)
+    assert located(kept, folder) == result
     assert json.loads((folder / "best" / "scores.json").read_text(encoding="utf-8"))["test"] == result["test"]
     for trial in result["trials"]:
         place = folder / "trials" / trial["id"]
@@ -242,7 +245,7 @@ def test_the_study_folder_holds_the_evidence(result, folder):
         assert lines[-1] == trial["metrics"]
         assert {line["step"] for line in lines} <= {EVAL_STEPS, STEPS}
         assert list(place.glob("events.out.tfevents.*"))
-        assert Path(trial["checkpoint"], "model.safetensors").is_file()
+        assert (folder / trial["checkpoint"] / "model.safetensors").is_file()
 
 
 def test_every_contestant_is_repeated_with_another_seed(result, folder):

@@ -38,7 +38,7 @@ def browser():
 @pytest.fixture(scope="module")
 def report_file(finished_study, tmp_path_factory):
     folder = shutil.copytree(finished_study, tmp_path_factory.mktemp("browser") / "study")
-    return write_report(folder)
+    return Path(write_report(folder))
 
 
 class Seen:
@@ -181,7 +181,7 @@ def levels(colour):
 def test_user_text_runs_nothing(browser, tmp_path):
     languages = ("de", NASTY, "<img src=x onerror=window.hacked=1>")
     extra = {"lora_targets": [NASTY, "<!--", "<b>bold</b>"]}
-    file = write_report(made_study(tmp_path / "<b>&", languages=languages, extra=extra))
+    file = Path(write_report(made_study(tmp_path / "<b>&", languages=languages, extra=extra)))
     with opened(browser, file) as seen:
         seen.draw_all()
         assert seen.page.evaluate("window.hacked === undefined")
@@ -203,7 +203,7 @@ def test_a_study_that_runs_has_a_page_without_complaints(browser, tmp_path):
     folder = made_study(tmp_path / "study", finished=False)
     (folder / "optuna.db").unlink()
     (folder / "trials.jsonl").write_text("", encoding="utf-8")
-    with opened(browser, write_report(folder)) as seen:
+    with opened(browser, Path(write_report(folder))) as seen:
         assert "has not ended" in seen.page.get_by_role("status").inner_text()
         assert seen.complaints == []
 

@@ -1,7 +1,5 @@
-"""A study that ran elsewhere and was fetched: its checkpoints are named by URLs, its folder was another."""
+"""A study that ran elsewhere and was fetched."""
 
-import json
-import re
 import shutil
 
 import pytest
@@ -11,7 +9,7 @@ from hybridtune.launch.dashboard import _optuna
 from hybridtune.launch.status import read_study, status
 from hybridtune.report.page import write_report
 from hybridtune.report.record import read_record
-from hybridtune.storage.files import join, remove, upload
+from hybridtune.storage.files import remove, upload
 from hybridtune.storage.manifests import seal
 from hybridtune.study.compare import find_per_query
 from hybridtune.study.sync import fetch_study
@@ -27,13 +25,6 @@ def location(request, finished_study, tmp_path, monkeypatch):
         (scores.parent / "model.safetensors").write_text("weights")
         (scores.parent / "state.json").write_text("{}")
         seal(scores.parent)
-    for name in ("trials.jsonl", "result.json"):
-        text = (made / name).read_text(encoding="utf-8")
-        moved = re.sub(
-            rf'{re.escape(str(finished_study))}([^"]*)"', lambda m: f'{join(location, *m[1].split("/")[1:])}"', text
-        )
-        assert moved != text
-        (made / name).write_text(moved, encoding="utf-8")
     upload(made, location)
     shutil.rmtree(made)
     return location
@@ -57,9 +48,6 @@ def test_the_status_and_the_report_of_a_fetched_study_are_those_of_where_it_ran(
     write_report(mine)
     assert (mine / "report.html").stat().st_size > 100_000
     done = next(trial for trial in found["trials"] if trial["status"] == "done")
-    assert find_per_query(str(mine / "trials" / done["id"])).is_relative_to(mine)
+    assert find_per_query(mine / "trials" / done["id"]).is_relative_to(mine)
     with _optuna(read_study(mine), mine) as address:
         assert address.startswith("http://127.0.0.1:")
-    assert json.loads((mine / "result.json").read_text(encoding="utf-8"))["best"]["checkpoint"] == join(
-        location, "trials", found["best"]["id"], "fit", "checkpoint_0000030"
-    )

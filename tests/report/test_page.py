@@ -6,6 +6,7 @@ import re
 import shutil
 from html.parser import HTMLParser
 from importlib import resources
+from pathlib import Path
 
 import pytest
 from chart_records import contrast
@@ -66,7 +67,7 @@ def unfinished(folder, rows):
 
 
 def written(folder):
-    return write_report(folder).read_text(encoding="utf-8")
+    return Path(write_report(folder)).read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 import copy
 import importlib.util
+import json
 import logging
 from types import SimpleNamespace
 
@@ -13,6 +14,7 @@ from hybridtune.config.study import load_study
 from hybridtune.errors import InputError
 from hybridtune.search import loggers
 from hybridtune.search.loggers import Events, Tracker, callbacks, check_loggers, logged
+from hybridtune.storage.study_folder import FORMAT
 
 needs_tensorboard = pytest.mark.skipif(not importlib.util.find_spec("tensorboard"), reason="tensorboard is missing")
 needs_mlflow = pytest.mark.skipif(not importlib.util.find_spec("mlflow"), reason="mlflow is missing")
@@ -38,6 +40,14 @@ def study(study_file, tmp_path, monkeypatch):
         return load_study(study_file(search=search))
 
     return made
+
+
+@pytest.fixture(autouse=True)
+def two_studies(tmp_path):
+    """The folder of the tests is a study's, and so is `other` in it."""
+    for folder, name in ((tmp_path, "one"), (tmp_path / "other", "another")):
+        folder.mkdir(exist_ok=True)
+        (folder / "environment.json").write_text(json.dumps({"format": FORMAT, "id": name * 4}))
 
 
 def trial_of(number=4, arm="tuned", **values):

@@ -1,5 +1,6 @@
 """Where the trials are kept, what a dashboard sees of them, and what a later study learns from them."""
 
+import shutil
 import sqlite3
 import warnings
 
@@ -38,7 +39,8 @@ def study_of(train=(), **search):
 def run(study, goals, folder, trials=6):
     """Trials 0, 1, ... of which the fourth is stopped early and the fifth fails; the study folder."""
     folder.mkdir(exist_ok=True)
-    write_study(study, folder)
+    if not (folder / "study.yaml").exists():
+        write_study(study, folder)
     found = searcher(study, goals, folder, set())
     for place in range(trials):
         config = found.suggest(f"t{place}")
@@ -104,6 +106,20 @@ def test_studies_of_two_folders_do_not_mix_in_one_database(tmp_path):
     run(other, ONE, tmp_path / "b", 1)
     assert len(load_optuna_study(study, tmp_path / "a").trials) == 1
     run(study, ONE, tmp_path / "a", 1)  # goes on
+
+
+def test_a_moved_study_goes_on_in_its_database_and_a_copy_beside_it_does_not(tmp_path):
+    study = study_of(storage=f"sqlite:///{tmp_path / 'all.db'}")
+    run(study, ONE, tmp_path / "a", 1).rename(tmp_path / "moved")
+    run(study, ONE, tmp_path / "moved", 1)
+    copy = shutil.copytree(tmp_path / "moved", tmp_path / "copy")
+    with pytest.raises(InputError, match=r"of .*/moved, of which .*/copy is a copy: one of them alone can go on"):
+        run(study, ONE, copy, 1)
+    shutil.rmtree(tmp_path / "moved")
+    run(study, ONE, copy, 1)
+    (copy / "environment.json").write_text('{"format": 5}')
+    with pytest.raises(InputError, match=r"environment\.json: is damaged, or says no id of the study"):
+        run(study, ONE, copy, 1)
 
 
 def test_a_password_is_read_from_the_environment_and_never_told(tmp_path, monkeypatch):

@@ -29,7 +29,7 @@ def clock(monkeypatch):
 
 def report(step, value, final=0.0, best_step=None, ended=0.0):
     metrics = {"step": step, "balanced/AP": value, "best_step": best_step or step, "ended": ended, "final": final}
-    return {**metrics, "pid": 1, "checkpoint_path": f"checkpoint_{best_step or step}"}
+    return {**metrics, "pid": 1}
 
 
 def watched(folder, reports):
@@ -46,8 +46,8 @@ def test_a_trial_that_ended_has_the_metrics_and_the_checkpoint_of_its_best_score
     row = watched(tmp_path, reports)
     assert row.status == "done"  # by its patience, before the last step of the study
     assert (row.metrics["balanced/AP"], row.metrics["best_step"], row.metrics["step"]) == (0.5, 4, 8)
-    assert row.checkpoint == "checkpoint_4"
-    assert not {"final", "ended", "pid", "checkpoint_path"} & row.metrics.keys()
+    assert row.checkpoint == "trials/0000/fit/checkpoint_0000004"
+    assert not {"final", "ended", "pid"} & row.metrics.keys()
     lines = (tmp_path / "trials" / "0000" / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["balanced/AP"] for line in lines] == [0.5, 0.3]  # the curve, without the repetition
 
@@ -85,14 +85,14 @@ def test_a_trial_that_the_budget_cut_off_is_worth_its_best_score(tmp_path, repor
     log, trial = TrialLog(tmp_path), trial_of()
     log.on_trial_start(0, [trial], trial)
     for one in reports:
-        log.on_trial_result(0, [trial], trial, {**one, "checkpoint_path": f"/fit/checkpoint_{one['step']:07d}"})
+        log.on_trial_result(0, [trial], trial, one)
     log.on_step_end(1, [trial])
     assert read_rows(tmp_path) == []  # it runs
     trial.status = Trial.TERMINATED  # all that Tune does when the whole search is stopped
     log.on_step_end(2, [trial, trial_of(1, status=Trial.TERMINATED)])  # the other never began
     (row,) = read_rows(tmp_path)
     assert (row.status, row.metrics.get("balanced/AP")) == (status, value)
-    assert row.checkpoint == (checkpoint and f"/fit/{checkpoint}")
+    assert row.checkpoint == (checkpoint and f"trials/0000/fit/{checkpoint}")
     if reports:
         assert (row.metrics["step"], row.metrics["best_step"]) == (reports[-1]["step"], 4)
     log.on_step_end(3, [trial])

@@ -39,19 +39,19 @@ def test_every_location_leads_to_its_file(folder):
         ("study", "study/best/per_query.parquet"),
         ("study/trials/t1", "study/trials/t1/per_query.parquet"),
     ):
-        assert find_per_query(str(folder / location)) == folder / file
+        assert find_per_query(folder / location) == folder / file
 
 
 def test_a_location_without_values_names_the_missing_files(folder):
     with pytest.raises(InputError) as missing:
-        find_per_query(str(folder / "study" / "trials"))
+        find_per_query(folder / "study" / "trials")
     message = str(missing.value)
     assert "trials/per_query.parquet" in message
     assert "trials/best/per_query.parquet" in message
     assert "hybridtune evaluate MODEL --benchmark PATH --out" in message
     assert "\n" not in message
     with pytest.raises(InputError, match="no such file or folder"):
-        find_per_query(str(folder / "nowhere"))
+        find_per_query(folder / "nowhere")
 
 
 def test_a_comparison_is_printed_and_returned(folder, capsys):

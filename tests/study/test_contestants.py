@@ -86,7 +86,8 @@ def trained(tmp_path):
             folder.mkdir(parents=True, exist_ok=True)
             save_file({"weight": torch.full((3,), float(number))}, folder / "model.safetensors")
             seal(folder)
-            found[slug.replace("_", "-")] = TrialRow(f"{number:04d}", number, "half-half", {}, {}, "done", str(folder))
+            place = str(folder.relative_to(tmp_path))
+            found[slug.replace("_", "-")] = TrialRow(f"{number:04d}", number, "half-half", {}, {}, "done", place)
         return found
 
     return rows
@@ -96,7 +97,7 @@ SAMPLE = Sample({"en": np.arange(3)}, {"de": np.arange(4), "en": np.arange(2)})
 
 
 def scored(service, rows, folder, callback=None):
-    scoring = Scoring(service, small_study(), folder / "contestants", START, SAMPLE)
+    scoring = Scoring(service, small_study(), folder / "contestants", str(folder), START, SAMPLE)
     return scoring.all_scores(list_contestants(rows), "scoring", callback or Progress())
 
 
@@ -253,7 +254,7 @@ def write_rows(folder, rows):
 
 def compared(service, rows, folder, soup=None, callback=None):
     study = small_study(search={"repeat_best": 2, "objective": "multi/AP"})
-    scoring = Scoring(service, study, folder / "contestants", START, SAMPLE)
+    scoring = Scoring(service, study, folder / "contestants", str(folder), START, SAMPLE)
     contestants = list_contestants(rows, soup)
     scored = scoring.all_scores(contestants, "scoring", StudyCallback())
     return scored, score_seeds(scoring, study, folder, contestants, scored, callback or StudyCallback())
@@ -318,6 +319,6 @@ def test_the_soup_is_made_of_each_seeds_own_trainings(tmp_path, repeated):
 
 
 def test_without_a_noise_check_no_seed_is_scored(tmp_path, trained):
-    scoring = Scoring(Service(), small_study(), tmp_path / "contestants", START, SAMPLE)
+    scoring = Scoring(Service(), small_study(), tmp_path / "contestants", str(tmp_path), START, SAMPLE)
     assert score_seeds(scoring, small_study(), tmp_path, [], {}, StudyCallback()) is None
     assert not (tmp_path / "repeats").exists()

@@ -16,7 +16,7 @@ from hybridtune.storage.study_folder import FORMAT, check_format
 from hybridtune.study.folder import write_study
 from hybridtune.study.sync import fetch_study, study_home
 
-EARLIER = "written by an earlier hybridtune (format 1, this one reads 5): finish it with that version, or start anew"
+EARLIER = "written by an earlier hybridtune (format 1, this one reads 6): finish it with that version, or start anew"
 COMMANDS = {
     "run": ("run", "{study}", "--out", "{folder}"),
     "train": ("train", "{study}", "--out", "{folder}"),
@@ -83,10 +83,10 @@ def test_a_later_or_unknown_format_says_so(tmp_path, study_file):
     write_study(load_study(study_file()), tmp_path)
     check_format(tmp_path)
     relabel(tmp_path, format=FORMAT + 1)
-    with pytest.raises(InputError, match=r"written by a later hybridtune \(format 6, this one reads 5\): use that"):
+    with pytest.raises(InputError, match=r"written by a later hybridtune \(format 7, this one reads 6\): use that"):
         check_format(tmp_path)
     relabel(tmp_path, format="new")
-    with pytest.raises(InputError, match=r"\(format new, this one reads 5\)"):
+    with pytest.raises(InputError, match=r"\(format new, this one reads 6\)"):
         check_format(tmp_path)
 
 

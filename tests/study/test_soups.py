@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import re
-from pathlib import Path
+import shutil
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ from hybridtune.errors import InputError
 from hybridtune.metrics.metrics import Scores
 from hybridtune.model.folder import language_vectors_for, with_folder_settings
 from hybridtune.model.language_vectors import FILE, fit_language_vectors
-from hybridtune.storage.files import upload
+from hybridtune.storage.files import join, upload
 from hybridtune.storage.manifests import MANIFEST, seal
 from hybridtune.storage.soup_rows import SCORES, SoupRow, damaged_soups, read_soups, soup_content
 from hybridtune.storage.trial_rows import TrialRow
@@ -78,7 +78,8 @@ def trial(place, number, arm, weight, values=()):
     checkpoint.mkdir(parents=True, exist_ok=True)
     save_file({"weight": torch.full((3,), float(weight))}, checkpoint / "model.safetensors")
     seal(checkpoint)
-    return TrialRow(f"{number:04d}", number, arm, dict(values), {GOAL: 0.5}, "done", str(checkpoint))
+    inside = str(checkpoint.relative_to(place))
+    return TrialRow(f"{number:04d}", number, arm, dict(values), {GOAL: 0.5}, "done", inside)
 
 
 @pytest.fixture
@@ -89,7 +90,7 @@ def made(tmp_path):
         who = {"mono-only": trial(tmp_path, 0, "mono-only", 0), "cross-only": trial(tmp_path, 1, "cross-only", 1)}
         study = small_study(search={"soups": soups, "soup_trials": trials})
         (tmp_path / folder).mkdir(exist_ok=True)
-        return Kitchen(study, {**who, **changes}, tmp_path / folder)
+        return Kitchen(study, {**who, **changes}, tmp_path / folder, str(tmp_path))
 
     return kitchen
 
@@ -137,11 +138,10 @@ def test_a_study_that_goes_on_scores_no_soup_twice(made):
 def test_checkpoints_at_a_url_are_fetched_and_averaged(made, tmp_path, monkeypatch):
     use_memory_store(monkeypatch)
     monkeypatch.setenv("HYBRIDTUNE_CACHE", str(tmp_path / "cache"))
-    kitchen = made(1)
+    kitchen = dataclasses.replace(made(1), location="memory://bucket/study?region=none")
     for row in kitchen.contestants.values():
-        remote = f"memory://bucket/study/trials/{row.id}/fit/checkpoint_0000030?region=none"
-        upload(Path(row.checkpoint), remote)
-        row.checkpoint = remote
+        upload(tmp_path / row.checkpoint, join(kitchen.location, row.checkpoint))
+        shutil.rmtree(tmp_path / row.checkpoint)
     (row,), encoded, _ = scored(kitchen)
     assert encoded == [0.5]
     assert set(row.checkpoints.values()) == {"checkpoint_0000030"}
@@ -312,10 +312,8 @@ def test_the_folder_of_a_soup_has_the_language_vectors_of_its_own_encoder(tiny, 
     study, out = load_study(folder / "study.yaml"), tmp_path / "soup"
     found = {name: find_trial(folder, trial, None, False) for name, trial in (("cross-only", "0"), ("mono-only", "1"))}
     rows = [TrialRow(**json.loads(line)) for line in (folder / "trials.jsonl").read_text().splitlines()]
-    trials = {
-        name: dataclasses.replace(rows[int(one.trial)], checkpoint=str(one.checkpoint)) for name, one in found.items()
-    }
-    kitchen = Kitchen(study, trials, folder)
+    trials = {name: rows[int(one.trial)] for name, one in found.items()}
+    kitchen = Kitchen(study, trials, folder, str(folder))
     row = SoupRow(
         "0000", {"mono-only": 1.0, "cross-only": 1.0}, {n: t.id for n, t in trials.items()}, {}, "d", "grid", {}
     )

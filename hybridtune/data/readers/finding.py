@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 from pyarrow import fs
 
 from hybridtune.data.readers.files import (
@@ -67,15 +66,9 @@ def reporting(path: str) -> Iterator[None]:
 
 
 def open_location(path: str) -> tuple[Any, str]:
-    """Return the file system of a URI, by pyarrow, else by fsspec, and the path in it."""
+    """Return the file system of a URI, and the path in it."""
     with reporting(path):
-        try:
-            return open_filesystem(path)
-        except pa.ArrowInvalid:
-            from fsspec.core import url_to_fs
-
-            filesystem, inner = url_to_fs(path)
-            return fs.PyFileSystem(fs.FSSpecHandler(filesystem)), inner
+        return open_filesystem(path)
 
 
 def _walk(filesystem: Any, folder: str, depth: int) -> Iterator[str]:
