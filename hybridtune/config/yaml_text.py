@@ -20,12 +20,14 @@ from hybridtune.errors import InputError
 __all__ = ["YAMLError", "dump_yaml", "parse_yaml", "read_yaml_text", "yaml_documents", "yaml_mistake", "yaml_problem"]
 
 # What readers of YAML 1.1 (kubectl, PyYAML) take for a boolean or a number of base 60.
+_BREAKS = {"\x85", "\u2028", "\u2029"}  # end a line for readers of YAML 1.1 alone: written as escapes
 _QUOTED = re.compile(r"(?i)y|n|yes|no|on|off|[-+]?\d[\d_]*(:[0-5]?\d)+(\.\d*)?")
 
 
 class _Representer(SafeRepresenter):  # type: ignore[misc]
     def represent_str(self, data: str) -> Any:
-        return self.represent_scalar("tag:yaml.org,2002:str", data, style="'" if _QUOTED.fullmatch(data) else None)
+        style = '"' if _BREAKS & set(data) else "'" if _QUOTED.fullmatch(data) else None
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
 
     def represent_float(self, data: float) -> Any:
         node = super().represent_float(data)

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hybridtune.config.yaml_limits import MOST_BYTES, MOST_DEPTH, MOST_VALUES
@@ -113,6 +113,8 @@ def test_numbers_are_those_of_the_core_schema_of_yaml_1_2(text, value):
         assert (found, type(found)) == (value, type(value))
 
 
+@example("\x85")
+@example("a\u2028b\u2029")
 @given(st.text() | st.from_regex(r"[-+0-9._:exbo]{1,8}", fullmatch=True))
 def test_a_text_is_written_so_that_readers_of_both_versions_read_it(text):
     written = dump_yaml({"a": text})
