@@ -32,7 +32,7 @@ METRICS = ("mono/AP", "cross/AP", "multi/AP", "multi/rank_distance", "balanced/A
 def keep(study: Path, folder: Path) -> None:
     """Copy the evidence of a study, without the paths of the machine that it ran on."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in (*KEPT, "repeats/trials.jsonl"):
+    for name in (*KEPT, *(["repeats/trials.jsonl"] if (study / "repeats").is_dir() else [])):
         text = (study / name).read_text(encoding="utf-8").replace(f"{study.absolute()}/", "")
         (folder / name.replace("/", "-")).write_text(re.sub(r"(?<![\w.])/[\w./-]*/", "", text), encoding="utf-8")
     result = json.loads((study / "result.json").read_text(encoding="utf-8"))
