@@ -1,5 +1,6 @@
 """The watch over Ray's processes, by sockets in place of Ray's: what is gone, and how block and process end."""
 
+import signal
 import socket
 import subprocess
 import sys
@@ -28,8 +29,10 @@ def raylet(tmp_path, monkeypatch):
         ],
     )
     monkeypatch.setattr(watch, "SECONDS_BETWEEN_LOOKS", 0.01)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     with unix, head:
         yield unix, head
+    signal.signal(signal.SIGINT, before)
 
 
 def watched(block):
