@@ -72,6 +72,7 @@ def record_of(
     best = max(front, key=lambda t: t.metrics[first] * (1 if mode == "max" else -1)) if front else None
     return StudyRecord(
         folder=None,
+        location="",
         study=study,
         goals=goals,
         trials=list(trials),

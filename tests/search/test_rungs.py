@@ -128,7 +128,13 @@ def run(study, folder, numbers, stage, at_step):
     for n in range(len(numbers)):
         config = found.suggest(f"t{n}")
         trial = SimpleNamespace(config=config)
-        result = {"step": at_step, GOAL: config["number"] / 10 + stage, "ended": 0.0, "final": 0.0}
+        result = {
+            "step": at_step,
+            "best_step": at_step,
+            GOAL: config["number"] / 10 + stage,
+            "ended": 0.0,
+            "final": 0.0,
+        }
         log.on_trial_start(0, [], trial)
         found.on_trial_result(f"t{n}", result)
         log.on_trial_result(0, [], trial, result)

@@ -118,7 +118,7 @@ def test_a_moved_study_goes_on_in_its_database_and_a_copy_beside_it_does_not(tmp
     shutil.rmtree(tmp_path / "moved")
     run(study, ONE, copy, 1)
     (copy / "environment.json").write_text('{"format": 5}')
-    with pytest.raises(InputError, match=r"environment\.json: is damaged, or says no id of the study"):
+    with pytest.raises(InputError, match=r"environment\.json: is missing, or says no id of the study"):
         run(study, ONE, copy, 1)
 
 

@@ -22,7 +22,7 @@ from hybridtune.model.folder import language_vectors_for, training_pairs_of, wit
 from hybridtune.model.language_vectors import FILE, fit_language_vectors, load_language_vectors
 from hybridtune.model.soup import weights_digest
 from hybridtune.model.tokenizer import pretrained_tokenizer
-from hybridtune.storage.manifests import seal
+from hybridtune.storage.manifests import MANIFEST, seal
 from hybridtune.study import export as command
 from hybridtune.study.export import ExportOptions, export
 from hybridtune.study.trial_model import find_trial, load_trial, trial_corpus
@@ -118,7 +118,8 @@ def exported(ended):
 def test_a_studys_best_gets_a_graph_beside_its_weights(ended, exported):
     before, result = exported
     assert {path.name for path in (ended / "best").iterdir()} == before
-    assert [path.name for path in (ended / "best" / "onnx").iterdir()] == ["model.onnx"]  # in place of the older one
+    graph = {path.name for path in (ended / "best" / "onnx").iterdir()}  # in place of the older one
+    assert graph == {"model.onnx", MANIFEST}
     assert (result["model"], result["onnx"]) == (str(ended / "best"), "onnx/model.onnx")
     assert result["largest_difference"] < 1e-5
     assert result["texts"] > 200
