@@ -19,7 +19,7 @@ _LATEST = "session_latest"  # Ray's link to the session that began last
 
 def sessions_folder() -> Path:
     """Return the folder that Ray's sessions are in where nothing else is said, as Ray finds it."""
-    return Path(os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp") / "ray"
+    return Path(os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp") / "ray"  # nosec B108 # as Ray has it
 
 
 @contextlib.contextmanager

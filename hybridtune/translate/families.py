@@ -50,6 +50,12 @@ def recognise(folder: Path, name: str) -> Family:
     Raises:
         InputError: a family that is not known, or no model folder; one line that names it.
     """
+    for key in ("attn_implementation", "_attn_implementation"):
+        if "/" in str(_setting(folder / "config.json", key)):
+            raise InputError(
+                f"--model {name}: its config.json has attention computed by code from the hub, which is not run; take "
+                f"{key} out of it"
+            )
     model_type = _setting(folder / "config.json", "model_type")
     tokenizer = str(_setting(folder / "tokenizer_config.json", "tokenizer_class") or "").removesuffix("Fast")
     found = [family for family in FAMILIES if tokenizer in family.tokenizers]

@@ -112,12 +112,17 @@ def test_an_id_in_a_record_is_no_path(name, stranger, look, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_checkpoint_is_read_in_the_folder_alone(stranger, look, tmp_path):
-    """A record may name any place of this machine: nothing of it is read."""
+@pytest.mark.parametrize("place", ["{outside}", "../precious", "trials/0001/../../../precious"])
+def test_a_checkpoint_is_read_in_the_folder_alone(place, stranger, look, tmp_path):
+    """A record may name any place of this machine: nothing of it is copied into the page."""
     (tmp_path / "precious").mkdir()
-    (tmp_path / "precious" / "scores.json").write_text("{")  # reading it would fail
-    rewrite_trial(stranger, checkpoint=str(tmp_path / "precious"), status="done")
-    refused(look("report"), "'checkpoint' is", "not in the study folder")
+    (stranger / "report.html").unlink(missing_ok=True)
+    rewrite_trial(stranger, checkpoint=place.format(outside=tmp_path / "precious"), status="done")
+    for command in ("status", "report", "export", "merge"):
+        if command == "status":  # of a study that has not ended, which reads the same rows
+            (stranger / "result.json").unlink()
+        refused(look(command), "'checkpoint' is", "not in the study folder")
+    assert not (stranger / "report.html").exists()
 
 
 @pytest.mark.parametrize("command", ["status", "report", "dashboard", "export", "merge", "evaluate", "run"])

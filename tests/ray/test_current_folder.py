@@ -1,28 +1,33 @@
 """The folder that a command is called in may be a stranger's: nothing in it is imported, here or in Ray's workers."""
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
 import hybridtune
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.ray
 
 ROOT = str(Path(hybridtune.__file__).parents[1])
-MODULES = ("torch", "numpy", "ray", "click", "optuna", "wandb", "transformers", "psutil", "fsspec", "usercustomize")
-LOSS = """
-import torch
-import torch.nn.functional as F
+MODULES = ("torch", "numpy", "click", "optuna", "wandb", "transformers", "psutil", "fsspec", "usercustomize")
+LOOK = """
+import sys
+from hybridtune.config.fields import Resources
+from hybridtune.runtime.local import capacity, local_cluster
 
+with local_cluster(capacity(Resources(workers=1)), dashboard=False):
+    import json, ray
 
-def mine(queries, columns, own, hidden, temperature):
-    open({marker!r}, "w").close()
-    cosines = queries @ columns.T
-    return F.cross_entropy((cosines / temperature).masked_fill(hidden, -torch.inf), own)
+    @ray.remote(num_cpus=0)
+    def look():
+        import os, sys, numpy, psutil, my_hook
+        return os.getcwd(), sys.path, my_hook.__file__
+
+    print(json.dumps(ray.get(look.remote())), file=sys.__stdout__)
 """
 
 
@@ -31,50 +36,37 @@ def trap(tmp_path):
     """A folder with modules of the names that are imported, each of which leaves a trace."""
     folder = tmp_path / "trap"
     folder.mkdir()
-    for name in (*MODULES, "hybridtune"):
+    for name in MODULES:
         trace = f"open({str(tmp_path / 'trace')!r}, 'a').write({name!r})\nraise ImportError('sprung')\n"
         (folder / f"{name}.py").write_text(trace)
     return folder
 
 
-def environment(tmp_path, *paths):
+def call(folder, *words, paths):
+    """Runs Python in a folder, with these search paths."""
     kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONSAFEPATH")}
-    kept |= {"HYBRIDTUNE_CACHE": str(tmp_path / "cache"), "PYTHONPATH": os.pathsep.join(paths)}
-    return kept
+    kept |= {"PYTHONPATH": os.pathsep.join(paths)}
+    return subprocess.run(
+        [sys.executable, "-P", *words], cwd=folder, env=kept, capture_output=True, text=True, check=False
+    )
 
 
-def test_a_study_imports_its_owners_hook_and_nothing_of_the_current_folder(trap, tmp_path, no_ray, small_tree):
+def test_workers_find_a_hook_on_the_search_path_and_nothing_of_the_current_folder(trap, tmp_path, no_ray):
     hooks = tmp_path / "hooks"
     hooks.mkdir()
-    (hooks / "my_loss.py").write_text(LOSS.format(marker=str(tmp_path / "called")))
-    tree = small_tree()
-    tree["train"] |= {"loss": "my_loss:mine", "max_steps": 4}
-    (trap / "study.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "hybridtune", "train", "study.yaml", "--out", str(tmp_path / "out")],
-        cwd=trap,
-        env=environment(tmp_path, ROOT, str(hooks)),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    (hooks / "my_hook.py").write_text("")
+    done = call(trap, "-c", LOOK, paths=[ROOT, str(hooks)])
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "called").exists()  # in a worker
+    folder, searched, hook = json.loads(done.stdout)
+    assert folder == str(trap)  # relative paths of a study start there, in a worker too
+    assert hook == str(hooks / "my_hook.py")
+    assert not {"", str(trap)} & {*searched}
     assert not (tmp_path / "trace").exists()
-    assert (tmp_path / "out" / "best" / "model.safetensors").is_file()
 
 
 def test_an_empty_entry_of_the_search_path_is_not_the_current_folder(trap, tmp_path):
     """The modules that start the command are found by then; what it imports later is not of that folder."""
-    (trap / "hybridtune.py").unlink()
     (trap / "click.py").unlink()
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "hybridtune", "status", "nowhere"],
-        cwd=trap,
-        env=environment(tmp_path, ROOT, ""),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = call(trap, "-m", "hybridtune", "status", "nowhere", paths=[ROOT, ""])
     assert (done.returncode, "is no study folder" in done.stderr) == (2, True), done.stderr
     assert not (tmp_path / "trace").exists()

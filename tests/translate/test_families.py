@@ -42,6 +42,15 @@ def test_a_model_of_another_family_is_refused_by_its_name(tmp_path):
         find_model(str(tmp_path))
 
 
+def test_a_model_with_code_from_the_hub_is_refused(folders, tmp_path):
+    folder = shutil.copytree(folders["M2M-100"], tmp_path / "given")
+    said = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    said["_attn_implementation"] = {"": "somebody/kernel"}
+    (folder / "config.json").write_text(json.dumps(said), encoding="utf-8")
+    with pytest.raises(InputError, match="code from the hub, which is not run; take _attn_implementation out of it"):
+        find_model(str(folder))
+
+
 def test_a_t5_that_knows_no_languages_is_refused(tmp_path):
     folder = translators.madlad(tmp_path / "t5", languages=())
     with pytest.raises(InputError, match="no tokens that name languages, like those of MADLAD-400"):
