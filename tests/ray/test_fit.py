@@ -261,7 +261,8 @@ def test_two_workers_align_with_their_teacher_what_one_aligns(group, pair, fits,
     mix = {"align_share": 0.5}
     study = fits.job("taught", mix=mix, teacher=teacher).study
     made_of = recipe(small_study.data, small_study.encoder)
-    vectors = teach_all(study, small_store.corpus(), made_of, fits.folder, fits.source, Actors(1, 1), lambda *_: None)
+    silent = [lambda *_: None] * 2
+    vectors = teach_all(study, small_store.corpus(), made_of, fits.folder, fits.source, Actors(1, 1), *silent)
     taught = {key: str(folder) for key, folder in vectors.items()}
     one, two = on_one_and_on_two(group, pair, fits, "taught", mix=mix, teacher=teacher, taught=taught)
     assert [report["step"] for report in one] == [4, 8, 12, 12]

@@ -52,9 +52,10 @@ def test_the_teacher_reads_each_text_once_for_all_trainings(trained, vectors, te
     (store,) = (file.parent for file in (root / "stores").glob("*/store.json"))
     corpus, progress = TokenStore.open(store).corpus(), lambda done, total: steps.append(done)
     other = study.model_copy(update={"seed": study.seed + 1})
-    found = teach_all(other, corpus, made_of, root / "stores", str(folder / "encoder"), Actors(1, 1), progress)
+    source = str(folder / "encoder")
+    found = teach_all(other, corpus, made_of, root / "stores", source, Actors(1, 1), progress, steps.append)
     assert [*found.values()] == [vectors]
-    assert not steps  # nothing was read again
+    assert not steps  # nothing was read again, and nothing was damaged
 
 
 def test_the_vectors_are_those_that_the_teacher_gives(vectors, teacher, small_study):
