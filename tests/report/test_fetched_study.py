@@ -49,5 +49,5 @@ def test_the_status_and_the_report_of_a_fetched_study_are_those_of_where_it_ran(
     assert (mine / "report.html").stat().st_size > 100_000
     done = next(trial for trial in found["trials"] if trial["status"] == "done")
     assert find_per_query(mine / "trials" / done["id"]).is_relative_to(mine)
-    with _optuna(read_study(mine), mine) as address:
+    with _optuna(read_study(mine), mine, None) as address:
         assert address.startswith("http://127.0.0.1:")
