@@ -124,7 +124,7 @@ def values(study: Path) -> None:
     print("|---" * (len(METRICS) + 1) + "|")
     for label, own in found.items():
         if own is not base:
-            print(f"| {label} | {' | '.join(_less(name, base, own) for name in METRICS)} |")
+            print(f"| {label} | {' | '.join(_less(study, name, base, own) for name in METRICS)} |")
 
 
 def _value(values: dict[str, Any], name: str) -> Any:
@@ -137,17 +137,15 @@ def _of_rows(name: str, rows: list[TrialRow]) -> str:
     return f"{format_metric(name, float(np.mean(numbers)))}{spread}"
 
 
-def _less(name: str, base: list[TrialRow], own: list[TrialRow]) -> str:
+def _less(study: Path, name: str, base: list[TrialRow], own: list[TrialRow]) -> str:
     numbers = [[row.metrics[name] for row in rows] for rows in (base, own)]
     low, high, _ = welch(*numbers) or (float("nan"), float("nan"), 0.0)
-    of_base, of_own = (averaged([read_per_query(_scored(row)) for row in rows]) for rows in (base, own))
+    of_base, of_own = (
+        averaged([read_per_query(study / str(row.checkpoint) / PER_QUERY) for row in rows]) for rows in (base, own)
+    )
     p, _ = paired_by_unit(of_base, of_own, name, choose_unit([of_base, of_own])[0]) or (float("nan"), 0)
     apart = format_signed(name, float(np.mean(numbers[1]) - np.mean(numbers[0])))
     return f"{apart} ({format_signed(name, low)} to {format_signed(name, high)}; p {p:.3f})"
-
-
-def _scored(row: TrialRow) -> Path:
-    return Path(str(row.checkpoint)) / PER_QUERY
 
 
 def cost(studies: list[Path]) -> None:
