@@ -50,10 +50,10 @@ class Watch:
                 probe.settimeout(_SECONDS)
                 try:
                     probe.connect(address)
-                except TimeoutError:
+                except (ConnectionRefusedError, FileNotFoundError) as error:
+                    return f"{what} is gone ({error.strerror}): killed, or the machine ran out of memory"
+                except OSError:  # a busy process lets connections wait, or has no room for another
                     continue
-                except OSError as error:
-                    return f"{what} is gone ({error.strerror or error}): killed, or the machine ran out of memory"
         return ""
 
     def end(self) -> None:
@@ -62,10 +62,11 @@ class Watch:
         self._leaving.set()
 
     def _look(self) -> None:
+        now = ""
         while not self._leaving.wait(SECONDS_BETWEEN_LOOKS):
-            line = self.gone()
-            if line and not self._leaving.is_set():
-                self.line = line
+            before, now = now, self.gone()
+            if before and now and not self._leaving.is_set():  # twice in a row
+                self.line = now
                 signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
                 if not self._left.wait(GRACE):
                     self._end_all()

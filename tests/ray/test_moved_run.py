@@ -32,7 +32,15 @@ def values_of(folder):
 
 def mentions(folder, place):
     """The records of a study folder that name a place; Tune's own files, which nothing reads again, are none."""
-    tunes = ("*.pkl", "experiment_state-*", "searcher-state-*", "params.*", "result.json.*", "error.*")
+    tunes = (
+        "*.pkl",
+        "experiment_state-*",
+        "search_gen_state-*",
+        "searcher-state-*",
+        "params.*",
+        "result.json.*",
+        "error.*",
+    )
     files = [file for file in folder.rglob("*") if file.is_file() and not any(map(file.match, tunes))]
     return [str(file.relative_to(folder)) for file in files if str(place).encode() in file.read_bytes()]
 

@@ -1,5 +1,7 @@
 """The watch over Ray's processes, by sockets in place of Ray's: what is gone, and how block and process end."""
 
+import contextlib
+import errno
 import signal
 import socket
 import subprocess
@@ -61,6 +63,19 @@ def test_the_error_that_the_loss_raised_is_told_as_the_loss(raylet):
 
     with pytest.raises(RayLostError, match="the raylet is gone"):
         watched(fail)
+
+
+def test_a_busy_process_is_not_gone(raylet):
+    def fill(watching):
+        with contextlib.ExitStack() as held:
+            full = False
+            while not full:  # nobody takes these connections
+                one = held.enter_context(socket.socket(socket.AF_UNIX))
+                one.setblocking(False)
+                full = one.connect_ex(raylet[0].getsockname()) == errno.EAGAIN
+            assert watching.gone() == ""
+
+    watched(fill)
 
 
 @pytest.mark.parametrize("error", [InputError("wrong"), KeyboardInterrupt()])
