@@ -76,6 +76,7 @@ def test_tokens_are_those_of_the_tokenizer(ray_here, small_tree, tmp_path, monke
     assert len(store) == len(expected)
     assert sorted(file.name for file in store.path.iterdir()) == [
         "groups",
+        "hybridtune_manifest.json",
         "offsets.npy",
         "store.json",
         "tokenizer.json",
