@@ -39,10 +39,10 @@ def own_address():
         return probe.getsockname()[0]
 
 
-def post_job(host, port, path, marker, token=None):
+def post_job(host, port, path, marker, token=None, seconds=10):
     """The HTTP status with which a job is answered; None where nobody answers, or in no HTTP."""
     headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
-    connection = http.client.HTTPConnection(host, port, timeout=10)
+    connection = http.client.HTTPConnection(host, port, timeout=seconds)
     try:
         connection.request("POST", path, json.dumps({"entrypoint": f"touch {marker}"}), headers)
         return connection.getresponse().status
@@ -176,7 +176,7 @@ def test_the_token_is_told_to_its_user_alone_and_opens(up):
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     url = (file.parent / "dashboard.txt").read_text().strip()
     port = int(url.rpartition(":")[2])
-    assert post_job("127.0.0.1", port, JOBS[0], up.marker, file.read_text()) == 200
+    assert post_job("127.0.0.1", port, JOBS[0], up.marker, file.read_text(), seconds=120) == 200  # beside a training
     until(up.marker.exists, up.process)  # so a stranger's would have run too
     up.marker.unlink()
     up.end()
