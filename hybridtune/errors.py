@@ -21,7 +21,7 @@ class FitError(HybridtuneError):
 
 
 class StorageError(HybridtuneError):
-    """What a run stores cannot be written: no space, no quota, a read-only file system. Exit code 1."""
+    """A file cannot be written: no space, no quota, a read-only file system. Exit code 1."""
 
 
 class RayLostError(HybridtuneError):

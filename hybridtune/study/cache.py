@@ -60,7 +60,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Rules:
-    """What a prune removes beside what nothing reads any more.
+    """Rules by which a prune removes more than what nothing reads any more.
 
     Attributes:
         older_than: seconds since the last use; None: no age is too old.

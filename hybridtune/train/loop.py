@@ -170,20 +170,10 @@ def _train(
     study, train, rank, workers = job.study, job.study.train, context.rank, context.workers
     device, store = ray.train.torch.get_device(), TokenStore.open(ensure_local(job.store))
     source = str(ensure_local(job.source)) if is_remote(job.source) else job.source
-    # The task that reads the store runs beside the worker, where the store is, on CPUs that the worker holds for it.
-    stream = functools.partial(
-        token_batches,
-        store=store.path,
-        rank=rank,
-        workers=workers,
-        negatives=train.negatives,
-        num_cpus=0.0,
-        node=ray.get_runtime_context().get_node_id(),
-    )
     key = study.teacher_key
     teacher = TeacherVectors.open(ensure_local(job.taught[key])) if key is not None else None
     start, plan = progress.step, make_plan(store.corpus(), study, progress.segments)
-    planned = PlannedBatches(study, plan, start, stream)
+    planned = PlannedBatches(study, plan, start, _stream(store.path, train.negatives, rank, workers))
     # The feed starts while the encoder is loaded; the batches end before it does, which waits for them.
     with (
         Feed(planned.batches(), device, train.chunk_size, teacher) as feed,
@@ -227,6 +217,20 @@ def _train(
             planned.go_on(step, _shared_segments(progress, study, workers))
             hang.begin("step")
     return progress
+
+
+def _stream(store: Path, negatives: int, rank: int, workers: int) -> Callable[..., Any]:
+    """Return the token batches of this worker's slice, of a plan and steps that are still to be given."""
+    # The task that reads the store runs beside the worker, where the store is, on CPUs that the worker holds for it.
+    return functools.partial(
+        token_batches,
+        store=store,
+        rank=rank,
+        workers=workers,
+        negatives=negatives,
+        num_cpus=0.0,
+        node=ray.get_runtime_context().get_node_id(),
+    )
 
 
 def _shared_segments(progress: Progress, study: Study, workers: int) -> tuple[Segment, ...]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import itertools
 import signal
 import socket
 import subprocess
@@ -63,6 +64,24 @@ def test_the_error_that_the_loss_raised_is_told_as_the_loss(raylet):
 
     with pytest.raises(RayLostError, match="the raylet is gone"):
         watched(fail)
+
+
+def test_one_refusal_alone_is_no_loss(raylet, monkeypatch):
+    looks, enough = itertools.count(1), threading.Event()
+
+    def gone(watching):  # every other look is refused
+        number = next(looks)
+        if number > 6:
+            enough.set()
+        return "the raylet is gone" * (number % 2)
+
+    def wait(watching):
+        assert enough.wait(30)
+        assert watching.line == ""
+        monkeypatch.undo()
+
+    monkeypatch.setattr(watch.Watch, "gone", gone)
+    watched(wait)
 
 
 def test_a_busy_process_is_not_gone(raylet):

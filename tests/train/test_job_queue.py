@@ -18,6 +18,13 @@ class Job(str):
     monitor = None
 
 
+def watched(told):
+    """A training whose losses are told."""
+    job = Job("0004")
+    job.name, job.monitor = "0004", SimpleNamespace(lose=SimpleNamespace(remote=lambda *what: told.append(what)))
+    return job
+
+
 def score(step, final=0.0):
     return {"step": step, "final": final}
 
@@ -107,9 +114,7 @@ def test_a_job_that_another_replaces_is_left_at_its_report(seen):
 def test_the_monitor_is_told_of_a_death_and_of_the_step_that_the_job_goes_on_from():
     async def play():
         queue, told = JobQueue(), []
-        job = Job("0004")
-        job.name, job.monitor = "0004", SimpleNamespace(lose=SimpleNamespace(remote=lambda *what: told.append(what)))
-        await queue.hand_in(job)
+        await queue.hand_in(watched(told))
         await queue.group_died("exit code 137")
         waiting = asyncio.create_task(queue.next_report())
         await turn()
@@ -129,9 +134,7 @@ def test_the_monitor_is_told_of_a_death_and_of_the_step_that_the_job_goes_on_fro
 def test_a_worker_that_hung_is_told_by_what_it_said_of_itself_and_no_later_death_is():
     async def play():
         queue, told = JobQueue(), []
-        job = Job("0004")
-        job.name, job.monitor = "0004", SimpleNamespace(lose=SimpleNamespace(remote=lambda *what: told.append(what)))
-        await queue.hand_in(job)
+        await queue.hand_in(watched(told))
         number, _ = await queue.take()
         await queue.note_hang(number - 1, "of the job before")
         await queue.note_hang(number, "rank 1 made no step")
