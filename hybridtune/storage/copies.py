@@ -22,7 +22,7 @@ from hybridtune.storage.files import (
 )
 from hybridtune.storage.manifests import MANIFEST, damage, manifest_of, manifest_text, read_manifest
 
-_DIGEST = re.compile(r"[0-9a-f]{64}")  # a name that is the digest of what it names: never stale
+DIGEST = re.compile(r"[0-9a-f]{64}")  # a name that is the digest of what it names: never stale
 _UNUSED_SECONDS = 24 * 3600.0  # after which a downloaded copy that nobody uses is removed
 
 
@@ -41,7 +41,7 @@ def ensure_local(location: str) -> Path:
     if not is_remote(location):
         return local_path(location)
     cache, name = cache_folder(), base_name(location)
-    if _DIGEST.fullmatch(name):
+    if DIGEST.fullmatch(name):
         target = cache / name
     else:
         version = repr((location, sorted(list_files(location).items())))
@@ -77,7 +77,7 @@ def publish(folder: Path, under: str) -> str:
     Its name is its digest (64 hexadecimal digits), so that `ensure_local` never returns a stale copy. What is damaged
     there is uploaded again.
     """
-    if _DIGEST.fullmatch(folder.name):  # sealed by who made it, and checked
+    if DIGEST.fullmatch(folder.name):  # sealed by who made it, and checked
         name, found = folder.name, read_manifest(str(folder)) or manifest_of(folder)
     else:  # maybe somebody's model: nothing is written into it
         found = manifest_of(folder)

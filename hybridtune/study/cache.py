@@ -19,12 +19,12 @@ from hybridtune.data.store import FORMAT_VERSION
 from hybridtune.errors import InputError
 from hybridtune.runtime.processes import is_running
 from hybridtune.runtime.sessions import marked_sessions, remove_session
+from hybridtune.storage.copies import DIGEST
 from hybridtune.storage.files import cache_folder
 from hybridtune.storage.manifests import damage
 from hybridtune.storage.writer_lock import read_holder
 
 STUDY, SESSION, UNKNOWN = "study at a URL", "Ray session", "unknown"
-_DIGEST = re.compile(r"[0-9a-f]{64}")
 _HALVES = (".building", ".fetching", ".partial")  # ends of names of what is not finished
 _INSIDE = {  # folders whose entries are listed one by one, and what each is
     "fetched": "fetched file",
@@ -166,7 +166,7 @@ def _entry(root: Path, path: Path) -> Entry | None:
         kind = _INSIDE[path.parent.name] if inside else _kind(path)
         with _free(_lock_of(path)) as free:
             locked = not free
-        if path.suffix in _HALVES and (inside or _DIGEST.fullmatch(path.stem)):
+        if path.suffix in _HALVES and (inside or DIGEST.fullmatch(path.stem)):
             return Entry("half-written", path, size, used, "" if locked else "its process has ended", locked)
         if kind == "checkpoint to send":
             pid, birth, _ = path.name.split("-")
@@ -186,7 +186,7 @@ def _kind(path: Path) -> str:
     """Return what an entry at the top of the cache is."""
     if path.name == "leaks" and path.is_dir():
         return "searches for leaks"
-    if not _DIGEST.fullmatch(path.name.partition(".")[0]) or not path.is_dir():
+    if not DIGEST.fullmatch(path.name.partition(".")[0]) or not path.is_dir():
         return UNKNOWN
     if (path / "store.json").is_file():
         return "token store"
