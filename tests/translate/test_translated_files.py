@@ -257,7 +257,7 @@ def test_an_estimate_translates_a_sample_and_keeps_nothing(run, taught, groups_f
     assert (found["texts"], found["distinct"], found["left"]) == (40, 40, 40)
     assert found["by_direction"] == {"en-sw": 40}
     assert found["tokens"] > 40
-    assert found["seconds"] > 0
+    assert found["seconds"] >= 0  # in tenths of a second, which a fast machine rounds to none
     assert found["cache_bytes"] > found["file_bytes"] > 0
     assert 0 < found["measured"]["texts"] <= 40
     assert not (tmp_path / "out.jsonl").exists()
