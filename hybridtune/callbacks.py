@@ -77,6 +77,15 @@ class StudyCallback:
             reason: what died, and of what.
         """
 
+    def on_early_checkpoint(self, trial: str, step: int, reason: str) -> None:
+        """Receive that a training wrote a checkpoint between two scores, since the run ends or a node is about to go.
+
+        Args:
+            trial: as of `on_step`.
+            step: of the checkpoint.
+            reason: why.
+        """
+
     def on_ray_lost(self, line: str) -> None:
         """Receive that a process of Ray on this machine is gone, just before this process ends itself."""
 

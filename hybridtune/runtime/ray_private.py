@@ -131,6 +131,17 @@ def cluster_config() -> Any:
     return state.get_cluster_config()
 
 
+def draining_nodes() -> set[str]:
+    """Return the ids of the nodes that are about to go, of whom a cloud or the autoscaler has given warning.
+
+    Ray Train's watcher asks the same; it is an actor a worker group, on any node, which could then not be given back.
+    Replaced by a public list.
+    """
+    from ray._private.state import state
+
+    return set(state.get_draining_nodes())
+
+
 def start_data_actors() -> None:
     """Start Ray Data's pinned actors on this node: one on a worker's node keeps that node for ever."""
     for module, name in DATA_ACTORS:

@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import psutil
@@ -45,16 +45,7 @@ class Watch:
 
     def gone(self) -> str:
         """Return what is gone in a line, now; empty: nothing is."""
-        for what, family, address in self._addresses:
-            with socket.socket(family) as probe:
-                probe.settimeout(_SECONDS)
-                try:
-                    probe.connect(address)
-                except (ConnectionRefusedError, FileNotFoundError) as error:
-                    return f"{what} is gone ({error.strerror}): killed, or the machine ran out of memory"
-                except OSError:  # a busy process lets connections wait, or has no room for another
-                    continue
-        return ""
+        return _gone(self._addresses)
 
     def end(self) -> None:
         """End the watch; the main thread has come out of Ray."""
@@ -102,6 +93,24 @@ def ray_watched(lost: Callable[[str], None] = lambda line: None) -> Iterator[Wat
         raise RayLostError(watch.line + _GOES_ON) from None
     finally:
         watch.end()
+
+
+def is_ray_there() -> bool:
+    """Return whether the Ray that this process has joined answers now."""
+    return not _gone(_addresses())
+
+
+def _gone(addresses: Sequence[tuple[str, int, Any]]) -> str:
+    for what, family, address in addresses:
+        with socket.socket(family) as probe:
+            probe.settimeout(_SECONDS)
+            try:
+                probe.connect(address)
+            except (ConnectionRefusedError, FileNotFoundError) as error:
+                return f"{what} is gone ({error.strerror}): killed, or the machine ran out of memory"
+            except OSError:  # a busy process lets connections wait, or has no room for another
+                continue
+    return ""
 
 
 def _addresses() -> list[tuple[str, int, Any]]:

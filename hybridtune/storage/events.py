@@ -12,9 +12,9 @@ from hybridtune.storage.records import DamagedError, append_line, make, parse_ob
 
 EVENTS = "events.jsonl"
 OfRuns = Literal["began", "resumed", "ended", "interrupted", "failed"]
-Kind = Literal[OfRuns, "trial began", "trial goes on", "scored", "trial ended", "workers lost", "damaged"]
+Kind = Literal[OfRuns, "trial began", "trial goes on", "scored", "trial ended", "workers lost", "damaged", "checkpoint"]
 # The others are in the trials' rows.
-SHOWN = ("began", "resumed", "ended", "interrupted", "failed", "workers lost", "damaged")
+SHOWN = ("began", "resumed", "ended", "interrupted", "failed", "workers lost", "damaged", "checkpoint")
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,16 @@ def lost_line(training: str, step: int, goes_on_from: int, reason: str) -> str:
         'trial 4: a worker died (exit code 137) at step 47; going on from step 40'
     """
     return f"{training}: {reason} at step {step}; going on from step {goes_on_from}"
+
+
+def checkpoint_line(training: str, step: int, reason: str) -> str:
+    """Return one line on a checkpoint between two scores.
+
+    Example:
+        >>> checkpoint_line("trial 4", 47, "a node of its workers is about to go")
+        'trial 4: wrote a checkpoint at step 47: a node of its workers is about to go'
+    """
+    return f"{training}: wrote a checkpoint at step {step}: {reason}"
 
 
 def damaged_line(training: str, step: int, goes_on_from: int, what: str) -> str:

@@ -10,11 +10,21 @@ from hybridtune.callbacks import StudyCallback, Training
 from hybridtune.config.study import Study
 from hybridtune.errors import HybridtuneError, RayLostError
 from hybridtune.runtime.termination import was_terminated
-from hybridtune.storage.events import Event, Kind, append_event, damaged_line, history, lost_line, read_events
+from hybridtune.storage.events import (
+    Event,
+    Kind,
+    append_event,
+    checkpoint_line,
+    damaged_line,
+    history,
+    lost_line,
+    read_events,
+)
 from hybridtune.storage.study_folder import ENVIRONMENT
 from hybridtune.storage.trial_rows import TrialRow
 from hybridtune.study.folder import write_json
 
+_KEPT = ("scored", "checkpoint")  # at whose steps there is a checkpoint
 _OVER = ("ended", "interrupted", "failed")  # how a run ends that was not killed
 
 
@@ -35,7 +45,8 @@ class EventLog(StudyCallback):
         self._states: dict[str, str] = {}  # by trial
         self._labels: dict[str, str] = {}
         self._steps: dict[str, int] = {}  # that each training has come to
-        self._scored: dict[str, int] = {}  # from which it would go on
+        # from which it would go on
+        self._kept = {one.trial: one.step or 0 for one in self._before if one.trial and one.kind in _KEPT}
 
     @contextlib.contextmanager
     def run(self) -> Iterator[None]:
@@ -74,9 +85,9 @@ class EventLog(StudyCallback):
             return
         self._states[row.id] = row.status
         step = int(row.metrics["step"]) if "step" in row.metrics else None
-        if row.status == "running" and step is not None:  # a score of an earlier run, from which it goes on
-            self._scored[row.id] = step
-            self._write("trial goes on", f"{row.label}: goes on from step {step}", row.id, step)
+        if row.status == "running" and (step is not None or row.id in self._kept):  # by an earlier run
+            kept = self._kept[row.id] = max(step or 0, self._kept.get(row.id, 0))
+            self._write("trial goes on", f"{row.label}: goes on from step {kept}", row.id, kept)
         elif row.status == "running":
             self._write("trial began", f"{row.label}: began", row.id)
         else:
@@ -85,7 +96,7 @@ class EventLog(StudyCallback):
 
     def on_score(self, trial: str, step: int, metrics: Mapping[str, float]) -> None:
         """Note a score, from whose checkpoint a training goes on."""
-        self._scored[trial] = step
+        self._kept[trial] = step
         goal = next((name for name in metrics if name.startswith("balanced/")), None)
         figures = f": {goal} {metrics[goal]:.4f}" if goal is not None else ""
         self._write("scored", f"{self._labels.get(trial, trial)}: step {step} scored{figures}", trial, step)
@@ -100,6 +111,12 @@ class EventLog(StudyCallback):
         text = lost_line(self._labels.get(trial, trial), step, goes_on_from, reason)
         self._write("workers lost", text, trial, step, max(0, step - goes_on_from))
 
+    def on_early_checkpoint(self, trial: str, step: int, reason: str) -> None:
+        """Note it, and that nothing before it is trained again."""
+        self._kept[trial] = step
+        self._steps[trial] = max(step, self._steps.get(trial, 0))
+        self._write("checkpoint", checkpoint_line(self._labels.get(trial, trial), step, reason), trial, step)
+
     def on_ray_lost(self, line: str) -> None:
         """Note how the run ends."""
         self._broken_off(RayLostError(line))
@@ -112,14 +129,14 @@ class EventLog(StudyCallback):
             self._found.append(text)
         if trial is None:
             return
-        self._steps[trial] = self._scored[trial] = goes_on_from
+        self._steps[trial] = self._kept[trial] = goes_on_from
         line = damaged_line(self._labels.get(trial, trial), step, goes_on_from, text)
         self._write("damaged", line, trial, step, max(0, step - goes_on_from))
 
     def _broken_off(self, error: BaseException) -> None:
         if not self._written:
             return
-        lost = sum(step - self._scored.get(name, 0) for name, step in self._steps.items() if self._runs(name))
+        lost = sum(step - self._kept.get(name, 0) for name, step in self._steps.items() if self._runs(name))
         if isinstance(error, KeyboardInterrupt):
             text = "ended by SIGTERM" if was_terminated(error) else "interrupted"
             self._write("interrupted", f"the run was {text}", repeated=max(0, lost))

@@ -29,6 +29,8 @@ from hybridtune.report.headline import headline
 from hybridtune.report.page import REPORT, write_report
 from hybridtune.report.screening import screening_words
 from hybridtune.runtime.connect import shape_of
+from hybridtune.runtime.termination import was_terminated
+from hybridtune.runtime.watch import is_ray_there
 from hybridtune.search.arms import contestants, reference, reruns, searched
 from hybridtune.search.screening import run_screening
 from hybridtune.search.seed_check import REPEATS, compare_repeats, done_repeats, run_repeats
@@ -54,6 +56,7 @@ from hybridtune.study.soups import Kitchen, Soup, chosen_soup, score_repeats, sc
 from hybridtune.study.started import Started, evaluators_of, started
 from hybridtune.study.summary import allocation_line, opening_lines
 from hybridtune.study.sync import Home, fetch_scores, study_home
+from hybridtune.train.asked import ask_for_checkpoints, read_earlies
 from hybridtune.train.checkpoint import load_weights, served_weights
 from hybridtune.train.evaluators import study_measures
 from hybridtune.train.fit import fit
@@ -86,14 +89,23 @@ def _reported(
         for damage in read_damages(job.monitor, len(damages)):
             damages.append(damage)
             callback.on_damage(*damage)
+        for early in read_earlies(job.monitor, len(earlies)):
+            earlies.append(early)
+            callback.on_early_checkpoint(*early)
 
     reported: dict[str, Pace] = {}
     losses, damages = read_losses(job.monitor, 0), read_damages(job.monitor, 0)  # of the trainings before
+    earlies = read_earlies(job.monitor, 0)
     callback.on_training_start(training, job.study, concurrent_trials, rows)
     try:
         with every(SECONDS_BETWEEN_POSTS, steps):
             yield display
         steps()
+    except KeyboardInterrupt as stop:
+        if is_ray_there():
+            ask_for_checkpoints(job.monitor, "the run ends by SIGTERM" if was_terminated(stop) else "interrupted")
+            steps()
+        raise
     finally:
         callback.on_training_end(training)
 

@@ -20,7 +20,7 @@ from hybridtune.config.search import seconds
 from hybridtune.errors import printable
 from hybridtune.report.text import format_duration, format_metric
 from hybridtune.search.arms import expected_trials
-from hybridtune.storage.events import damaged_line, lost_line
+from hybridtune.storage.events import checkpoint_line, damaged_line, lost_line
 from hybridtune.storage.feasibility import constraint_marks, constraint_metrics
 from hybridtune.storage.trial_rows import TrialRow, spent
 from hybridtune.terminal.tables import FIGURES, Pace, short, trials_table
@@ -116,6 +116,11 @@ class Screen(StudyCallback):
         """Print a line."""
         label = next((row.label for row in self._rows if row.id == trial), trial)
         self.line(text if label is None else damaged_line(label, step, goes_on_from, text))
+
+    def on_early_checkpoint(self, trial: str, step: int, reason: str) -> None:
+        """Print a line."""
+        label = next((row.label for row in self._rows if row.id == trial), trial)
+        self.line(checkpoint_line(label, step, reason))
 
     def on_training_end(self, training: Training) -> None:
         """Take the live table away."""

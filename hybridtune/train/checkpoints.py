@@ -113,7 +113,7 @@ class CheckpointManager:
         return progress
 
     def _prune(self) -> None:
-        worth = {}
+        worth: dict[str, float | None] = {}
         for location in self._all():
             if exists(join(location, MANIFEST)):
                 worth[location] = self._worth(location)
@@ -122,17 +122,22 @@ class CheckpointManager:
         steps = sorted(worth)
 
         def best(among: list[str], count: int) -> list[str]:
-            return sorted(among, key=lambda location: (worth[location], location))[-count:]
+            return sorted(among, key=lambda location: (worth[location] or 0.0, location))[-count:]
 
-        stay = {*best(steps, self._keep), *steps[-2:], *best(steps[:-1], 1)}  # the last: what the one before names
+        scored = [location for location in steps if worth[location] is not None]
+        # The best before the last is what the one before the last names; one between two scores stays until the next.
+        stay = {*best(scored, self._keep), *scored[-2:], *best(scored[:-1], 1), *steps[-1:]}
         for location in worth.keys() - stay:
             self._remove(location)
 
-    def _worth(self, location: str) -> float:
-        """Return the value of a checkpoint, higher for better; the least where it is damaged."""
+    def _worth(self, location: str) -> float | None:
+        """Return the value of a checkpoint, higher for better: of a damaged one the least, between two scores None."""
         file = join(location, STATE)
         try:
-            value = float(parse_object(read_file(file) or b"", file)["metrics"][self._objective])
+            state = parse_object(read_file(file) or b"", file)
+            if state.get("sums"):
+                return None
+            value = float(state["metrics"][self._objective])
         except (DamagedError, KeyError, TypeError):
             return -math.inf
         return value if direction(self._objective) == "max" else -value

@@ -5,7 +5,7 @@ import functools
 import json
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from hybridtune.storage.files import is_remote, join, write_file
 from hybridtune.storage.refused import refusals_told
 from hybridtune.train.checkpoint import Snapshot, read_state
 from hybridtune.train.checkpoints import CheckpointManager
+from hybridtune.train.early import EarlyCheckpoints
 from hybridtune.train.evaluators import GroupEvaluators, check_shared, placements_of_group
 from hybridtune.train.feed import DeviceBatch, Feed
 from hybridtune.train.hang import HangWatch
@@ -49,10 +50,11 @@ SCORES = "scores.json"  # in every checkpoint: the full tables behind its metric
 
 @dataclass(frozen=True)
 class WorkerContext:
-    """The rank of a worker, the size of its group, and the calls by which it reports and has weights scored."""
+    """The rank of a worker, the size of its group and the calls by which it reports and has weights scored."""
 
     rank: int
     workers: int
+    nodes: Sequence[str | None]  # of the group
     report: Callable[[Metrics], bool]  # returns whether to go on
     score: Callable[[Mapping[str, Any], Path], Scores]  # of weights; writes the values of every ranking to the file
     hung: Callable[[str, str], None]  # tells a line and stacks, and ends the worker
@@ -73,7 +75,8 @@ def train_loop(config: dict[str, Any]) -> None:
     if device.type == "cuda":
         torch.cuda.set_device(device)  # of this thread, for collectives without a tensor of ours
     placements = placements_of_group(workers)
-    ray.get(queue.set_nodes.remote([placement.node for placement in placements]))
+    nodes = [placement.node for placement in placements]
+    ray.get(queue.set_nodes.remote(nodes))
     evaluators = GroupEvaluators(placements)
     while (taken := _take(queue, rank, workers)) is not None:
         number, job = taken
@@ -84,7 +87,7 @@ def train_loop(config: dict[str, Any]) -> None:
                 evaluators.begin(job)
             score = functools.partial(evaluators.score, job)
             hung = functools.partial(_end_hung, queue, number, rank, job.storage)
-            context = WorkerContext(rank, workers, functools.partial(_report, queue, number), score, hung)
+            context = WorkerContext(rank, workers, nodes, functools.partial(_report, queue, number), score, hung)
             with refusals_told(job.storage):
                 _train_job(job, context)
         except HybridtuneError as problem:
@@ -132,7 +135,7 @@ def _train_job(job: FitJob, context: WorkerContext) -> None:
     clock = Clock(progress)
     # The report of a checkpoint whose worker was killed before it could report comes first.
     first = context.rank == 0
-    if agreed(first and last is not None and not context.report(_reported(checkpoints, progress)), device):
+    if agreed(first and bool(progress.metrics) and not context.report(_reported(checkpoints, progress)), device):
         return
     if not progress.ended:
         progress = _train(job, checkpoints, last, progress, clock, context)
@@ -170,15 +173,16 @@ def _train(
     study, train, rank, workers = job.study, job.study.train, context.rank, context.workers
     device, store = ray.train.torch.get_device(), TokenStore.open(ensure_local(job.store))
     source = str(ensure_local(job.source)) if is_remote(job.source) else job.source
-    key = study.teacher_key
-    teacher = TeacherVectors.open(ensure_local(job.taught[key])) if key is not None else None
+    teacher = _teacher(job)
     start, plan = progress.step, make_plan(store.corpus(), study, progress.segments)
+    monitor = job.monitor if rank == 0 else None
     planned = PlannedBatches(study, plan, start, _stream(store.path, train.negatives, rank, workers))
     # The feed starts while the encoder is loaded; the batches end before it does, which waits for them.
     with (
         Feed(planned.batches(), device, train.chunk_size, teacher) as feed,
         planned,
         HangWatch(train.hang_timeout, context.hung) as hang,
+        EarlyCheckpoints(monitor, job.name, context.nodes, device, checkpoints) as early,
     ):
         hang.begin("step")
         width = teacher.width if teacher is not None else None
@@ -186,21 +190,24 @@ def _train(
         if last is not None:
             training.load(last)
         totals = Totals(study, device)
-        poster = PacePoster(job.monitor if rank == 0 else None, job.name, train.batch_size)
+        poster = PacePoster(monitor, job.name, train.batch_size)
         for batch in feed:
             if batch.step == start:
                 clock.steps_begin()
-                totals.start()
+                totals.start(state=progress.sums if rank == 0 else ())
             output = _step(training, batch, workers, plan)
             totals.add(batch, output)
             step = batch.step + 1
             poster.step_done(step, output.loss)
             hang.step_done(step)
             if step != study.next_score(batch.step):
+                if early.wanted(step):
+                    hang.rest()
+                    early.write(replace(progress, step=step, sums=totals.state()), training.snapshot())
+                    hang.begin("step")
                 continue
-            metrics, seconds = totals.means(step, feed.waited)
-            clock.add_steps(seconds)
-            _check_finite(metrics)
+            early.rest()
+            metrics = _means(step, totals, feed.waited, clock)
             metrics |= {"realised_ratio": planned.plan.realised_ratio(step), **training.learned()}
             snapshot = training.snapshot()  # of all workers where the encoder is spread over them
             go_on = True
@@ -215,8 +222,14 @@ def _train(
                 break
             totals.start(feed.waited)
             planned.go_on(step, _shared_segments(progress, study, workers))
+            early.begin()
             hang.begin("step")
     return progress
+
+
+def _teacher(job: FitJob) -> TeacherVectors | None:
+    key = job.study.teacher_key
+    return TeacherVectors.open(ensure_local(job.taught[key])) if key is not None else None
 
 
 def _stream(store: Path, negatives: int, rank: int, workers: int) -> Callable[..., Any]:
@@ -251,6 +264,18 @@ def _step(training: TrainingStep, batch: DeviceBatch, workers: int, plan: Hybrid
         study = training.study
         negatives = min(study.train.negatives, plan.corpus.most_negatives())
         raise FitError(answer_out_of_memory(study, workers, negatives, batch.step + 1, training.device)) from error
+
+
+def _means(step: int, totals: Totals, waited: float, clock: Clock) -> Metrics:
+    """Return the means since the last score, and give its seconds to the clock.
+
+    Raises:
+        FitError: a mean loss is NaN or infinite, on all workers alike.
+    """
+    metrics, seconds = totals.means(step, waited)
+    clock.add_steps(seconds)
+    _check_finite(metrics)
+    return metrics
 
 
 def _check_finite(metrics: Metrics) -> None:
@@ -294,6 +319,6 @@ def checkpoint_manager(job: FitJob) -> CheckpointManager:
 
 def _reported(checkpoints: CheckpointManager, progress: Progress) -> Metrics:
     """Return a score as it is reported, with the segments of a learned mix."""
-    shares = read_shares(checkpoints.at(progress.step))
+    shares = read_shares(checkpoints.at(progress.metrics["step"]))
     metrics = {**progress.metrics, **shares}
     return {**metrics, SEGMENTS: progress.segments} if progress.segments else metrics

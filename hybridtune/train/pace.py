@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import ray
 
 from hybridtune.runtime.ray_private import ON_HEAD
+from hybridtune.train.asked import Asked, Early
 
 SECONDS_BETWEEN_POSTS = 1.0
 
@@ -37,37 +38,62 @@ class Damage(NamedTuple):
 
 
 class PaceMonitor:
-    """The actor that holds the last pace of every training, the losses of workers, and damaged checkpoints."""
+    """The actor that holds the last pace of every training, and what befell it: losses, damage, early checkpoints.
+
+    All methods are coroutines of one actor: one that waits holds no thread.
+    """
 
     def __init__(self) -> None:
         self._paces: dict[str, Pace] = {}
         self._losses: list[Loss] = []
         self._damages: list[Damage] = []
+        self._asked = Asked()
 
-    def post(self, fit: str, pace: Pace) -> None:
+    async def post(self, fit: str, pace: Pace) -> None:
         """Replace a training's pace."""
         self._paces[fit] = pace
 
-    def read(self) -> dict[str, Pace]:
+    async def read(self) -> dict[str, Pace]:
         """Return all paces, by the name of the training."""
         return self._paces
 
-    def lose(self, fit: str, goes_on_from: int, reason: str) -> None:
-        """Add a loss of workers, at the step of the training's last pace."""
+    async def lose(self, fit: str, goes_on_from: int, reason: str) -> None:
+        """Add a loss of workers, at the step of the training's last pace; it may go on from an early checkpoint."""
+        goes_on_from = max([goes_on_from, *(early.step for early in self._asked.written if early.fit == fit)])
         step = self._paces[fit].step if fit in self._paces else goes_on_from
         self._losses.append(Loss(fit, max(step, goes_on_from), goes_on_from, reason))
 
-    def losses(self, known: int) -> list[Loss]:
+    async def losses(self, known: int) -> list[Loss]:
         """Return the losses of workers after so many."""
         return self._losses[known:]
 
-    def note_damage(self, fit: str, step: int, goes_on_from: int, what: str) -> None:
+    async def note_damage(self, fit: str, step: int, goes_on_from: int, what: str) -> None:
         """Add a damaged checkpoint."""
         self._damages.append(Damage(fit, step, goes_on_from, what))
 
-    def damages(self, known: int) -> list[Damage]:
+    async def damages(self, known: int) -> list[Damage]:
         """Return the damaged checkpoints after so many."""
         return self._damages[known:]
+
+    async def checkpoint_asked(self, key: str, fit: str, nodes: list[str]) -> str:
+        """Return, as soon as it is so, why a training should write a checkpoint; empty: it came to a score."""
+        return await self._asked.wait(key, fit, nodes)
+
+    async def checkpoint_comes(self, key: str) -> None:
+        """Answer the call of a training that comes to a score."""
+        self._asked.rest(key)
+
+    async def ask_checkpoints(self, why: str, seconds: float) -> None:
+        """Ask all trainings that take steps for a checkpoint, and wait until they are written."""
+        await self._asked.ask(why, seconds)
+
+    async def note_early(self, early: Early) -> None:
+        """Add a checkpoint between two scores."""
+        await self._asked.write(early)
+
+    async def earlies(self, known: int) -> list[Early]:
+        """Return the checkpoints between two scores after so many."""
+        return self._asked.written[known:]
 
 
 def start_monitor() -> Any:

@@ -1,7 +1,7 @@
 """The progress of a training, as its checkpoints hold it, and the means that are reported between two scores."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -31,9 +31,10 @@ EXTENT = ("step", "pairs", "setup_seconds", "train_seconds", "score_seconds", "r
 class Progress:
     """The content of a checkpoint beside its weights; all of it is JSON.
 
-    ``metrics`` are those reported at this step, with the seconds of all runs: ``setup_seconds`` (from a job's start to
-    its first step), ``train_seconds`` and ``score_seconds`` (scores and checkpoints). The best step is that of the best
-    score so far by the first objective, of equals the last.
+    ``metrics`` are those reported at this step (of a checkpoint between two scores: at the last score), with the
+    seconds of all runs: ``setup_seconds`` (from a job's start to its first step), ``train_seconds`` and
+    ``score_seconds`` (scores and checkpoints). The best step is that of the best score so far by the first objective,
+    of equals the last.
     """
 
     step: int = 0  # number of steps done
@@ -43,11 +44,13 @@ class Progress:
     without_better: int = 0  # scores in a row that were not better than the best before them
     ended: bool = False  # the last step was reached, or patience ran out
     segments: tuple[Segment, ...] = ()  # of a learned mix: those so far and the one that begins at this step
+    sums: tuple[tuple[float, ...], ...] = ()  # of a checkpoint between two scores: `Totals.state` since the last
 
     @classmethod
     def of(cls, state: Mapping[str, Any]) -> "Progress":
         """Read it back from its plain values."""
-        return cls(**{**state, "segments": read_segments(state.get("segments", ()))})
+        sums = tuple(tuple(row) for row in state.get("sums", ()))
+        return cls(**{**state, "segments": read_segments(state.get("segments", ())), "sums": sums})
 
     def scored(self, metrics: Metrics, clock: "Clock", study: Study) -> "Progress":
         """Return the progress after the next score, whose metrics hold ``step`` and the study's first objective."""
@@ -130,12 +133,13 @@ class Totals:
         self._waited = 0.0
         self.start()
 
-    def start(self, waited: float = 0.0) -> None:
-        """Begin anew, after so many seconds of waiting for data."""
+    def start(self, waited: float = 0.0, state: Sequence[Sequence[float]] = ()) -> None:
+        """Begin anew, after so many seconds of waiting for data, or go on from a `state`: on one worker alone."""
         self._waited = waited
         width = 3 + len(BESIDE)
-        self._sums = torch.zeros(2, width, device=self._device)  # pair batches, align batches
-        self._counts = torch.zeros(2, 2)  # on the CPU, where they are known: nothing waits for the device
+        sums = torch.tensor(state) if state else torch.zeros(2, width + 2)  # pair batches, align batches
+        self._sums = sums[:, :width].to(self._device)
+        self._counts = sums[:, width:]  # on the CPU, where they are known: nothing waits for the device
         self._started = time.perf_counter()
 
     def add(self, batch: DeviceBatch, output: LossOutput) -> None:
@@ -146,6 +150,13 @@ class Totals:
         self._sums[row] += torch.stack([output.loss.detach(), output.accuracy, output.spread, *beside])
         self._counts[row] += torch.tensor([1.0, batch.negatives / batch.pairs])
 
+    def state(self) -> tuple[tuple[float, ...], ...]:
+        """Return the sums over the steps and workers since the last report: [2, 5 + losses beside InfoNCE]."""
+        sums = torch.cat([self._sums, self._counts.to(self._device)], dim=1)
+        if dist.is_initialized() and dist.get_world_size() > 1:
+            dist.all_reduce(sums)
+        return tuple(map(tuple, sums.tolist()))
+
     def means(self, step: int, waited: float) -> tuple[Metrics, float]:
         """Return the means over the steps and workers since the last report, and the seconds they took here.
 
@@ -154,10 +165,7 @@ class Totals:
             losses beside InfoNCE that the study has, and with ``align_loss`` where it has align batches; data_wait is
             the share of the seconds spent waiting for data, in [0, 1]. And the seconds.
         """
-        sums = torch.cat([self._sums, self._counts.to(self._device)], dim=1)  # [2, 5 + losses beside InfoNCE]
-        if dist.is_initialized() and dist.get_world_size() > 1:
-            dist.all_reduce(sums)
-        (loss, accuracy, spread, *beside, pairs, negatives), aligned = sums.tolist()
+        (loss, accuracy, spread, *beside, pairs, negatives), aligned = self.state()
         pairs = max(pairs, 1.0)
         seconds = time.perf_counter() - self._started
         metrics = {

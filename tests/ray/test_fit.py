@@ -18,10 +18,11 @@ from hybridtune.errors import FitError
 from hybridtune.evaluate.benchmark import load_benchmark
 from hybridtune.evaluate.encode import Actors
 from hybridtune.study.teachers import teach_all
+from hybridtune.train.asked import read_earlies
 from hybridtune.train.checkpoint import WEIGHTS, read_state
 from hybridtune.train.fit import FitResult, WorkerGroup, checkpoint_scores, fit
 from hybridtune.train.job_queue import FitJob
-from hybridtune.train.pace import read_damages, start_monitor
+from hybridtune.train.pace import PaceMonitor, read_damages, read_losses, start_monitor
 from hybridtune.train.plan import make_plan
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
@@ -159,6 +160,36 @@ def test_a_fit_goes_on_over_a_damaged_checkpoint_and_ends_as_the_undisturbed_one
     other = fits.folder / "damaged" / "fit" / whole[0].checkpoint.name
     one, other = load_file(whole[0].checkpoint / WEIGHTS), load_file(other / WEIGHTS)
     assert all((one[name] == other[name]).all() for name in one)
+
+
+class Eager(PaceMonitor):
+    """A monitor that wants a checkpoint at every step, and kills the worker that has written one behind step 6."""
+
+    def __init__(self, worker):
+        super().__init__()
+        self.worker = worker
+
+    async def checkpoint_asked(self, key, fit, nodes):
+        return "asked"
+
+    async def note_early(self, early):
+        await super().note_early(early)
+        if early.step > 6 and self.worker:
+            os.kill(self.worker, signal.SIGKILL)
+            self.worker = None
+
+
+def test_a_fit_goes_on_from_a_checkpoint_between_two_scores_to_the_last_digit(group, fits):
+    between = {"max_steps": 60, "eval_steps": 50}
+    alone = list(group.reports(fits.job("alone", **between)))
+    monitor = ray.remote(Eager).remote(*workers())
+    reports = list(group.reports(replace(fits.job("early", **between), monitor=monitor)))
+    (loss,) = read_losses(monitor, 0)
+    assert loss.goes_on_from > 6
+    assert loss.goes_on_from in {early.step for early in read_earlies(monitor, 0)}
+    assert list(map(without_times, reports)) == list(map(without_times, alone))
+    kept = [folder.name for folder in (fits.folder / "early" / "fit").glob("checkpoint_*")]
+    assert sorted(kept) == ["checkpoint_0000050", "checkpoint_0000060"]
 
 
 LEARNED = {"schedule": "learned"}

@@ -168,6 +168,10 @@ def test_the_state_of_a_cluster_tells_its_node_groups():
     }
 
 
+def test_ray_knows_which_nodes_are_about_to_go():
+    assert callable(resolve("ray._private.state:state.get_draining_nodes"))
+
+
 @pytest.mark.slow
 def test_tune_counts_callbacks_by_a_function_that_imports_trackers():
     code = """

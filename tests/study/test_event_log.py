@@ -173,3 +173,26 @@ def test_a_study_that_has_ended_gets_no_event_for_what_is_only_told(study_folder
     with log.run():
         log.on_damage(None, 0, 0, "a line")
     assert read_events(study_folder) == []
+
+
+def test_a_run_goes_on_from_a_checkpoint_between_two_scores_and_repeats_nothing_before_it(study_folder):
+    def stopped():
+        log = EventLog(study_folder)
+        with log.run():
+            log.on_training_start("search", STUDY, 1, [])
+            log.on_trial(row(), [])
+            log.on_score("0003", 40, {"balanced/AP": 0.2})
+            log.on_step("0003", 47, 1.0, 1.0)
+            log.on_early_checkpoint("0003", 46, "the run ends by SIGTERM")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
+    *_, early, ended = read_events(study_folder)
+    assert early.text == "trial 3: wrote a checkpoint at step 46: the run ends by SIGTERM"
+    assert ended.repeated == 1
+    log = EventLog(study_folder)
+    log.on_training_start("search", STUDY, 1, [row(step=40)])
+    log.on_trial(row(step=40), [])
+    goes_on = read_events(study_folder)[-1]
+    assert (goes_on.kind, goes_on.step) == ("trial goes on", 46)

@@ -247,3 +247,27 @@ def test_a_checkpoint_that_is_damaged_at_a_url_is_told(memory, tmp_path, way):
     ((step, goes_on_from, what),) = told
     assert (step, goes_on_from) == (20, 10)
     assert "model.safetensors" in what
+
+
+def test_a_checkpoint_between_two_scores_stays_until_the_next_and_is_never_the_best(place):
+    checkpoints = CheckpointManager(place, 1, "multi/AP")
+
+    def early(step, scored):
+        def write(folder):
+            progress = Progress(step=step, metrics=scored, sums=((1.0,), (0.0,)))
+            for name in ("model.safetensors", "optimizer.safetensors"):
+                (folder / name).write_text(f"{name} {step} early", encoding="utf-8")
+            (folder / STATE).write_text(json.dumps(asdict(progress)), encoding="utf-8")
+            return progress
+
+        checkpoints.add(step, write)
+
+    early(2, {})
+    assert (steps(place), last_step(checkpoints)) == ([2], 2)
+    add(checkpoints, 4, 0.3)
+    add(checkpoints, 8, 0.2)
+    early(9, {"step": 8, "multi/AP": 0.2})
+    early(10, {"step": 8, "multi/AP": 0.2})
+    assert (steps(place), last_step(checkpoints)) == ([4, 8, 10], 10)
+    add(checkpoints, 12, 0.1)
+    assert steps(place) == [4, 8, 12]

@@ -7,6 +7,7 @@ import pytest
 import ray
 
 from hybridtune.errors import FitError, InputError
+from hybridtune.train.asked import Early
 from hybridtune.train.fit import Deaths
 from hybridtune.train.job_queue import LOST_NODES, RESTARTS, JobQueue
 from hybridtune.train.pace import Loss, Pace, PaceMonitor
@@ -150,12 +151,19 @@ def test_a_worker_that_hung_is_told_by_what_it_said_of_itself_and_no_later_death
 
 
 def test_a_loss_is_told_with_the_step_of_the_last_pace():
-    monitor = PaceMonitor()
-    monitor.lose("0001", 0, "a worker died")
-    monitor.post("0001", Pace(47, 1.0, 10.0))
-    monitor.lose("0001", 40, "a worker died")
-    assert monitor.losses(0) == [Loss("0001", 0, 0, "a worker died"), Loss("0001", 47, 40, "a worker died")]
-    assert monitor.losses(1) == monitor.losses(0)[1:]
+    async def play():
+        monitor = PaceMonitor()
+        await monitor.lose("0001", 0, "a worker died")
+        await monitor.post("0001", Pace(47, 1.0, 10.0))
+        await monitor.lose("0001", 40, "a worker died")
+        await monitor.note_early(Early("0002", 60, "another"))
+        await monitor.note_early(Early("0001", 45, "a node is about to go"))
+        await monitor.lose("0001", 40, "a worker died")
+        return await monitor.losses(0), await monitor.losses(1)
+
+    losses, later = asyncio.run(play())
+    assert losses == [Loss("0001", step, kept, "a worker died") for step, kept in ((0, 0), (47, 40), (47, 45))]
+    assert later == losses[1:]
 
 
 def test_a_group_started_anew_finds_its_job_and_what_was_told_before_is_not_told_again():

@@ -166,6 +166,24 @@ def test_means_are_of_pair_batches_and_align_batches_apart():
     assert seconds > 0
 
 
+def test_sums_that_a_checkpoint_holds_go_on_as_if_nothing_had_been(monkeypatch):
+    torch.manual_seed(0)
+    whole, broken = (Totals(STUDY, torch.device("cpu")) for _ in range(2))
+    for step, loss in enumerate(torch.rand(9)):
+        batch = DeviceBatch(step, "mono", 4, [range(8)], torch.zeros(4), *[torch.zeros(4)] * 3, torch.zeros(0))
+        output = LossOutput(loss, loss / 3, loss / 7)
+        whole.add(batch, output)
+        if step == 5:
+            kept = json.loads(json.dumps(broken.state()))
+            broken = Totals(STUDY, torch.device("cpu"))
+            broken.start(state=kept)
+        broken.add(batch, output)
+    means = [totals.means(9, waited=0.0)[0] for totals in (whole, broken)]
+    for found in means:
+        found.pop("data_wait")
+    assert means[0] == means[1]
+
+
 def test_losses_beside_the_contrastive_one_are_means_of_pair_batches_too():
     study = small_study(mix={"align_share": 0.5}, train={"distil": "kl", "teacher": "x", "consistency": 0.1})
     totals, answer_sets = Totals(study, torch.device("cpu")), torch.zeros(4)
