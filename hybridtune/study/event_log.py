@@ -35,10 +35,12 @@ class EventLog(StudyCallback):
 
     Args:
         folder: of the study.
+        other_versions: packages that are not those of its beginning, in words.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, other_versions: str = "") -> None:
         self._folder = folder
+        self._with = f", with {other_versions}" if other_versions else ""
         self._before = read_events(folder)
         self._written = False
         self._found: list[str] = []  # what was damaged, before anything was trained
@@ -72,9 +74,9 @@ class EventLog(StudyCallback):
         if last is None:
             self._write("began", "the study began")
         elif last.kind in _OVER:
-            self._write("resumed", "the study goes on")
+            self._write("resumed", f"the study goes on{self._with}")
         else:
-            self._write("resumed", "the study goes on; the run before was cut off without a word")
+            self._write("resumed", f"the study goes on{self._with}; the run before was cut off without a word")
         for line in self._found:
             self._write("damaged", line)
 

@@ -124,6 +124,40 @@ def write_study(study: Study, folder: Path) -> None:
     write_atomically(folder / "study.yaml", dump_study(study))
 
 
+def check_inputs(folder: Path, inputs: dict[str, str]) -> None:
+    """Check that a study that goes on reads what it began with, and note what a new one reads.
+
+    Args:
+        folder: of the study.
+        inputs: field of the study -> digest of the texts that it names.
+
+    Raises:
+        InputError: a field names other texts by now, so that trials of both could not be compared.
+    """
+    file = folder / ENVIRONMENT
+    known = json.loads(file.read_text(encoding="utf-8"))
+    before = known.setdefault("inputs", inputs)
+    changed = [name for name, digest in inputs.items() if before.get(name, digest) != digest]
+    if changed:
+        raise InputError(
+            f"{', '.join(changed)}: not the content with which the study in {folder} began, so that its trials could not "
+            "be compared; put the files back as they were, or choose a new --out"
+        )
+    write_json(known, file)
+
+
+def changed_packages(folder: Path) -> str:
+    """Return which packages are other versions than those that a study began with, in words; empty: none is.
+
+    Figures of other versions may differ in their last digits, or more.
+    """
+    before = json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8"))
+    versions, now = {"python": before.get("python"), **before.get("packages", {})}, environment()
+    here = {"python": now["python"], **now["packages"]}
+    other = [name for name, version in versions.items() if name in here and version != here[name]]
+    return ", ".join(f"{name} {here[name] or '(none)'} in place of {versions[name] or '(none)'}" for name in other)
+
+
 def starting_encoder(study: Study) -> dict[str, str | None]:
     """Return which encoder a study starts from, with the commit of a hub name where that is known."""
     with suppress(InputError):

@@ -45,7 +45,7 @@ from hybridtune.study.card import Row
 from hybridtune.study.contestants import Scoring, contestant_scores, draw_sample, fit_on_sample, list_contestants
 from hybridtune.study.event_log import EventLog
 from hybridtune.study.export import describe_trained, write_model
-from hybridtune.study.folder import whole_folder, write_json
+from hybridtune.study.folder import changed_packages, check_inputs, whole_folder, write_json
 from hybridtune.study.leak_guard import texts_of_training
 from hybridtune.study.preflight import Preflight, run_preflight
 from hybridtune.study.repair import ended_result, retry_damaged
@@ -177,7 +177,14 @@ def _opened(
     for line in opening_lines(preflight):
         callback.on_message(line)
     with study_home(preflight.study, None if out is None else str(out), callback.on_message) as home:
-        log = EventLog(home.folder)
+        read = {f"benchmarks.{name}": one.relevance.digest for name, one in preflight.benchmarks.items()}
+        check_inputs(home.folder, {"data.train": preflight.recipe.data_digest, **read})
+        other = changed_packages(home.folder)
+        if other:
+            callback.on_message(
+                f"the study began with other versions: {other}; figures may differ in their last digits"
+            )
+        log = EventLog(home.folder, other)
         with log.run(), refusals_told(home.folder):
             yield preflight, dataclasses.replace(home, address=address), Callbacks([callback, log])
 

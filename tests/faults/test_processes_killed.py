@@ -1,0 +1,86 @@
+"""Processes of a run that are killed by SIGKILL: each goes on by itself or by the same command, to the same figures."""
+
+import random
+import subprocess
+
+import pytest
+
+SCORED = r"trial \d+: step \d+/12"
+
+
+def test_a_training_worker(place, judge):
+    place.gate(6)
+    run = place.start()
+    place.arrive(6)
+    assert run.kill("RayTrainWorker") == 1
+    code = run.end()
+    judge("training worker", "SIGKILL in step 6", place, run.line(r"a worker died.*going on from step 4"), run.hurt_at, code)
+
+
+def test_a_training_worker_twice_in_one_stretch(place, judge):
+    for call in (6, 2):  # the second counts its steps anew, from step 4
+        place.gate(call)
+    run = place.start()
+    place.arrive(2)
+    place.release()
+    place.gate(2)
+    place.arrive(6)
+    run.kill("RayTrainWorker")
+    place.arrive(2)
+    run.kill("RayTrainWorker")
+    code = run.end()
+    told = run.line(r"a worker died.*going on from step 4")
+    judge("training worker, twice", "SIGKILL in step 6, and again 2 steps later", place, told, run.hurt_at, code)
+
+
+@pytest.mark.parametrize(("process", "kind"), [("ray::Trial", "trial actor"), ("ray::Evaluator", "evaluator")])
+def test_an_actor(place, judge, process, kind):
+    place.gate(18)
+    run = place.start()
+    place.arrive(18)
+    assert run.kill(process) >= 1
+    place.release()
+    code = run.end()
+    judge(kind, "SIGKILL in step 6 of trial 1", place, run.line("died|lost|was killed"), run.hurt_at, code)
+
+
+@pytest.mark.parametrize(
+    ("process", "kind", "told"),
+    [("raylet", "raylet", "the raylet of this machine is gone"), ("gcs_server", "head", "the head of the Ray cluster")],
+)
+def test_a_process_of_ray(place, judge, process, kind, told):
+    place.gate(18)
+    run = place.start()
+    place.arrive(18)
+    assert run.kill(process) == 1
+    assert run.end() == 1
+    line = run.line(told)
+    assert "the same command with the same --out goes on" in line
+    again = place.finish()
+    judge(kind, "SIGKILL in step 6 of trial 1", place, line, place.began, again.code)
+
+
+def test_the_command_itself(place, judge):
+    place.gate(18)
+    run = place.start()
+    place.arrive(18)
+    run.process.kill()
+    run.end()
+    again = place.finish()
+    told = place.read("environment.json")["history"]["interruptions"][-1]
+    assert "cut off without a word" in told
+    judge("command", "SIGKILL in step 6 of trial 1", place, told, place.began, again.code)
+
+
+def test_the_command_at_ten_random_moments(place, judge):
+    chance = random.Random(0)
+    for _ in range(10):
+        run = place.start()
+        try:
+            run.process.communicate(timeout=chance.uniform(1, 30))
+        except subprocess.TimeoutExpired:
+            run.process.kill()
+        run.end()
+    again = place.finish()
+    told = "the study goes on; the run before was cut off without a word"
+    judge("command, ten times", "SIGKILL after 1 to 30 s", place, told, place.began, again.code)
