@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install run browser test test-fast lint check audit figures build clean
+.PHONY: install run browser test test-fast test-faults lint check audit figures build clean
 
 install: $(VENV)/.installed
 
@@ -27,10 +27,16 @@ browser:
 
 # Tests that start Ray run one at a time: two Ray instances on one machine get in each other's way. A pytest worker that
 # is lost ends the run: pytest-xdist would hand its files out again and wait for them for ever.
-PARALLEL := $(BIN)/pytest -n auto --dist loadfile --max-worker-restart=0 --ignore=tests/ray
+PARALLEL := $(BIN)/pytest -n auto --dist loadfile --max-worker-restart=0 --ignore=tests/ray --ignore=tests/faults
 test: install
 	$(PARALLEL) -m "not ray and not cluster"
 	$(BIN)/pytest -m "ray or cluster"
+
+# Hurts studies that run, about 40 ways in a quarter of an hour; docs/reliability.md is made of what it finds.
+test-faults: install
+	rm -f build/faults.jsonl && mkdir -p build
+	HYBRIDTUNE_FAULTS=build/faults.jsonl $(BIN)/pytest -m faults tests/faults
+	$(BIN)/python benchmarks/reliability.py build/faults.jsonl
 
 # While working: no Ray, no processes of their own, 20 examples a property.
 test-fast: install

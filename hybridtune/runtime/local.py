@@ -16,6 +16,7 @@ from hybridtune.config.fields import Resources
 from hybridtune.errors import InputError
 from hybridtune.runtime.loopback import HOST, loopback_only
 from hybridtune.runtime.ray_private import SETTINGS, accelerator_type, job_config
+from hybridtune.runtime.remains import remains_ended
 from hybridtune.runtime.resources import cores, explain_cap
 from hybridtune.runtime.sessions import own_session
 from hybridtune.runtime.termination import sigterm_raises
@@ -120,7 +121,13 @@ def local_cluster(
         import ray
 
         [port] = free_ports(1)
-        with loopback_only(port), sigterm_raises() as set_handler, own_session() as mark, ray_watched(lost) as watch:
+        with (
+            loopback_only(port),
+            sigterm_raises() as set_handler,
+            own_session() as mark,
+            contextlib.ExitStack() as after,
+            ray_watched(lost) as watch,
+        ):
             try:
                 with native_stderr_to(output):
                     context = ray.init(
@@ -136,7 +143,9 @@ def local_cluster(
                     )
                 set_handler()
                 silence()
-                mark(Path(context.address_info["session_dir"]))
+                session = Path(context.address_info["session_dir"])
+                mark(session)
+                after.enter_context(remains_ended(session))
                 watch.begin()
                 yield context.dashboard_url or ""
             finally:

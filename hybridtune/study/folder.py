@@ -140,8 +140,8 @@ def check_inputs(folder: Path, inputs: dict[str, str]) -> None:
     changed = [name for name, digest in inputs.items() if before.get(name, digest) != digest]
     if changed:
         raise InputError(
-            f"{', '.join(changed)}: not the content with which the study in {folder} began, so that its trials could not "
-            "be compared; put the files back as they were, or choose a new --out"
+            f"{', '.join(changed)}: not the content with which the study in {folder} began, so that its trials could "
+            "not be compared; put the files back as they were, or choose a new --out"
         )
     write_json(known, file)
 

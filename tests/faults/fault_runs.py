@@ -1,4 +1,4 @@
-"""A study of four small trials that runs in a process of its own, to be hurt, and the row of the table on what came of it."""
+"""A study of four small trials that runs in a process of its own, to be hurt, and what came of that as a row."""
 
 import dataclasses
 import json

@@ -14,7 +14,14 @@ def test_a_training_worker(place, judge):
     place.arrive(6)
     assert run.kill("RayTrainWorker") == 1
     code = run.end()
-    judge("training worker", "SIGKILL in step 6", place, run.line(r"a worker died.*going on from step 4"), run.hurt_at, code)
+    judge(
+        "training worker",
+        "SIGKILL in step 6",
+        place,
+        run.line(r"a worker died.*going on from step 4"),
+        run.hurt_at,
+        code,
+    )
 
 
 def test_a_training_worker_twice_in_one_stretch(place, judge):
