@@ -207,5 +207,5 @@ def _up(begun: Launch, folder: Path, screen: Screen) -> None:
 
 
 def _documents(planned: Planned, name: str) -> list[dict[str, Any]]:
-    command = submit.entrypoint(planned.study, f"{kuberay.STUDY_AT}/study.yaml", planned.out)
+    command = submit.entrypoint(planned.study, f"{kuberay.STUDY_AT}/study.yaml", planned.out, kuberay.DRIVER)
     return kuberay.job_manifest(planned.cluster.documents, name, dump_study(planned.staged.study), command)

@@ -48,6 +48,8 @@ JOB_LOGGERS = (
     "ray.dashboard.modules.job.sdk",
     "ray._private.runtime_env.packaging",
 )
+# Where a job's driver finds its own submission id. Replaced by a public name of it.
+JOB_CONFIG, JOB_ID = "RAY_JOB_CONFIG_JSON_ENV_VAR", "job_submission_id"
 _AUTOSCALER = "ray.autoscaler._private.util"
 
 # Actors that Ray Data pins to the node of their first caller. Replaced by a public setting of where they run.
