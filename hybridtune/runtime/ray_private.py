@@ -178,6 +178,16 @@ def validate_cluster(tree: Mapping[str, Any]) -> None:
     importlib.import_module(_AUTOSCALER).validate_config(prepare_cluster(tree))
 
 
+def provider_import_error(provider: Mapping[str, Any]) -> str | None:
+    """Return why Ray's launcher cannot import what it asks a cluster file's provider by; None where it can."""
+    providers = importlib.import_module("ray.autoscaler._private.providers")
+    try:
+        providers._NODE_PROVIDERS[provider["type"]](provider)
+    except ImportError as error:
+        return " ".join(str(error).split())
+    return None
+
+
 def set_trial_waiting(study: Any, trial: Any, waiting: Any) -> None:
     """Put a RUNNING trial of an Optuna study back into its queue. Replaced by a public `requeue`."""
     study._storage.set_trial_state_values(trial._trial_id, waiting)
