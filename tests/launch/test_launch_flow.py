@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import requests
 import yaml
 from click.testing import CliRunner
 from launch_world import SERVER, fails, write_results
@@ -172,6 +173,42 @@ def dashboard(world):
     finally:
         os.kill(process.pid, signal.SIGTERM)
         process.wait()
+
+
+@pytest.fixture
+def dead_proxy(monkeypatch):
+    """Every variable of a proxy names a port of this machine at which nobody listens."""
+    [port] = launcher.free_ports(1)
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        for given in (name, name.upper()):
+            monkeypatch.setenv(given, f"http://127.0.0.1:{port}")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)  # and what the code sets goes after the test
+    return port
+
+
+def test_the_job_api_of_this_machine_is_reached_around_a_proxy(world, dashboard, dead_proxy, study_file):
+    with pytest.raises(requests.exceptions.ProxyError):
+        requests.get(f"{dashboard}/api/version", timeout=10)
+    write_results(world.place, study_file)
+    world.job(log="one\n")
+    study = study_file(search={"trials": 2})
+    command = ["run", str(study), "--address", dashboard, "--out", str(world.place)]
+    result = CliRunner().invoke(cli, command)
+    assert result.exit_code == 0, result.exception
+    assert "one\n" in result.output
+    assert len(world.submitted) == 1
+
+
+def test_a_forwarded_port_is_reached_around_a_proxy(world, launch, dead_proxy, study_file):
+    write_results(world.place, study_file)
+    world.job(log="one\n")
+    result = launch()
+    assert result.exit_code == 0, result.exception
+    assert "one\n" in result.output
+    told = CliRunner().invoke(cli, ["status", "here", "--json"])
+    assert json.loads(told.stdout)["job"]["status"] == "SUCCEEDED"
 
 
 def test_a_study_whose_workers_have_their_own_negatives_is_checked_with_their_number(world, study_file):
