@@ -5,6 +5,7 @@
 
 import asyncio
 import contextlib
+import io
 import logging
 import os
 import time
@@ -70,7 +71,9 @@ def connect(address: str, token: str | None = None) -> "JobSubmissionClient":
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     hidden = {name: os.environ.pop(name) for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS") if name in os.environ}
     try:  # these two variables would win over the address that was given
-        return JobSubmissionClient(address, headers=headers)
+        # On its way by ray://, Ray's client prints what it does, and what the head's Ray logs of it.
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            return JobSubmissionClient(address, headers=headers)
     except Exception as error:  # Ray, requests and ray:// each have classes of their own
         raise InputError(_not_reached(address, error)) from None
     finally:

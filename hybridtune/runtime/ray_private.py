@@ -47,6 +47,7 @@ JOB_LOGGERS = (
     "ray.dashboard.modules.dashboard_sdk",
     "ray.dashboard.modules.job.sdk",
     "ray._private.runtime_env.packaging",
+    "ray.client_builder",
 )
 # Where a job's driver finds its own submission id. Replaced by a public name of it.
 JOB_CONFIG, JOB_ID = "RAY_JOB_CONFIG_JSON_ENV_VAR", "job_submission_id"

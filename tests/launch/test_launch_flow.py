@@ -10,7 +10,7 @@ import pytest
 import requests
 import yaml
 from click.testing import CliRunner
-from launch_world import SERVER, fails, write_results
+from launch_world import HEADLINE, SERVER, fails, write_results
 
 from hybridtune.cli.main import cli
 from hybridtune.errors import HybridtuneError, InputError
@@ -31,8 +31,8 @@ def test_a_study_is_sent_followed_fetched_and_the_cluster_taken_down(world, laun
     assert [call for call in world.calls if call != "dashboard"] == ["get-head-ip", "up", "down"]
     assert "one\ntwo\n" in result.stderr
     told = json.loads(result.stdout)
-    assert (told["status"], told["result"]["headline"]) == ("SUCCEEDED", "all is well")
-    assert json.loads(Path("here/result.json").read_text())["headline"] == "all is well"
+    assert (told["status"], told["result"]["headline"]) == ("SUCCEEDED", HEADLINE)
+    assert json.loads(Path("here/result.json").read_text())["headline"] == HEADLINE
     (job,) = world.submitted
     assert job["submission_id"] == told["job"]
     assert job["entrypoint"] == f"python -P -m hybridtune run study.yaml --address auto --out {world.place}"
@@ -45,6 +45,37 @@ def test_a_study_is_sent_followed_fetched_and_the_cluster_taken_down(world, laun
     launched = find_launch(Path("here"))
     assert (launched.kind, launched.job, launched.out) == ("launcher", told["job"], str(world.place))
     assert launched.cluster == str(cluster)
+
+
+RAYS = [
+    "2026-11-29 12:00:00,000 INFO client_builder.py:262 -- Passing the following kwargs to ray.init()\n",
+    "SIGTERM handler is not set because current thread is not the main thread.\n",
+]
+
+
+@pytest.mark.parametrize(("before", "after", "json_too"), [([], [], False), (RAYS, RAYS, False), (RAYS, [], True)])
+def test_lines_of_rays_do_not_keep_a_user_from_the_tables(world, launch, study_file, before, after, json_too):
+    broken = HEADLINE.replace("mix that", "mix\nthat")  # as a console of 80 columns may have it
+    world.job(log="".join([*before, "the table of trials\n", f"{broken}\n", *after]))
+    write_results(world.place, study_file)
+    result = launch(*["--json"] * json_too)
+    assert result.exit_code == 0, result.exception
+    shown = result.stderr if json_too else result.stdout
+    assert shown.count("the table of trials\n") == 1
+    assert "trials requested" not in shown  # it is not there twice
+    assert f"study small is complete; its results are in {Path('here').absolute()}" in shown
+    if json_too:
+        assert json.loads(result.stdout)["result"]["headline"] == HEADLINE
+
+
+@pytest.mark.parametrize("log", ["", "the table of tri", "".join(RAYS)])
+def test_tables_that_a_job_did_not_get_through_are_shown_from_its_results(world, launch, study_file, log):
+    world.job(log=log)
+    write_results(world.place, study_file)
+    result = launch()
+    assert result.exit_code == 0, result.exception
+    for line in ("trials requested: 1 done", "best: trial 0 (mixing_ratio 0.25)", HEADLINE):
+        assert line in result.output
 
 
 @pytest.mark.parametrize(("code", "kind"), [(1, HybridtuneError), (2, InputError)])
@@ -229,7 +260,7 @@ def test_run_sends_a_study_to_a_cluster_that_is_there(world, dashboard, study_fi
     result = CliRunner().invoke(cli, command)
     assert result.exit_code == 0, result.exception
     told = json.loads(result.stdout)
-    assert told["result"]["headline"] == "all is well"
+    assert told["result"]["headline"] == HEADLINE
     assert Path(told["folder"]).parent == Path("studies").absolute()
     assert len(world.submitted) == 1
     refused = CliRunner().invoke(cli, ["down", told["folder"]])
