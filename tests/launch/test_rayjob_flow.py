@@ -12,10 +12,11 @@ from stand_ins import FAILED_ONCE, answers
 
 from hybridtune.cli import driver
 from hybridtune.cli.main import cli
-from hybridtune.errors import InputError
+from hybridtune.errors import InputError, InUseError
 from hybridtune.launch import jobs
 from hybridtune.launch.kuberay import DRIVER, REFUSED
 from hybridtune.launch.record import Launch, write_launch
+from hybridtune.storage.writer_lock import STALE_SECONDS
 
 RETRYING = {"jobStatus": "FAILED", "jobDeploymentStatus": "Retrying", "jobId": "one"}
 
@@ -94,6 +95,38 @@ def drive(monkeypatch, *arguments):
 def test_wrong_input_stops_the_job_that_kuberay_would_start_again(monkeypatch, capsys, tmp_path):
     assert drive(monkeypatch, "run", str(tmp_path / "none.yaml")) == (2, ["a-id"])
     assert capsys.readouterr().err.splitlines()[-1] == REFUSED
+
+
+def held_by_another(monkeypatch, waited):
+    """What a driver does whose place is in use: the exit code, the jobs it stopped, the command it became."""
+    became = []
+
+    def refused():
+        try:
+            raise InUseError("--out x: is in use by process 1 on another")
+        except InUseError:
+            sys.exit(2)
+
+    def become(program, command):
+        became.append(command)
+        raise KeyboardInterrupt  # a process that is another one does not go on here
+
+    monkeypatch.setattr(driver, "main", refused)
+    monkeypatch.setattr(driver.time, "sleep", waited.append)
+    monkeypatch.setattr(driver.os, "execv", become)
+    code, stopped = drive(monkeypatch, "run", "study.yaml")
+    return code, stopped, became
+
+
+def test_a_place_that_a_lost_driver_holds_is_waited_for_once(monkeypatch):
+    monkeypatch.setenv("HYBRIDTUNE_DRIVER_WAITED", "")  # and goes after the test
+    monkeypatch.delenv("HYBRIDTUNE_DRIVER_WAITED")
+    waited = []
+    again = [sys.executable, "-P", "-m", DRIVER, "run", "study.yaml"]
+    assert held_by_another(monkeypatch, waited) == (2, [], [again])
+    assert waited == [STALE_SECONDS]
+    assert held_by_another(monkeypatch, waited) == (2, ["a-id"], [])  # somebody does write there
+    assert waited == [STALE_SECONDS]
 
 
 def test_a_driver_that_fails_otherwise_leaves_its_job_to_kuberay(monkeypatch):
