@@ -16,6 +16,10 @@ class InputError(HybridtuneError):
     """The user's input is wrong: a study file, an option, a data file, a model. Exit code 2."""
 
 
+class InUseError(InputError):
+    """Another process writes to the same place, or did until a moment ago; the same input may be good later."""
+
+
 class FitError(HybridtuneError):
     """A training or a trial could not go on (a loss that is not finite, a lost worker). Exit code 1."""
 

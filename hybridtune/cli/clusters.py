@@ -75,6 +75,8 @@ def launch(
     from hybridtune.launch.preview import plan_lines
 
     planned = launch.plan_launch(read_cluster(cluster), checked, out, fetch_to)
+    if not dry_run:
+        launch.check_machine(planned)
     printed = dry_run and planned.kind == "rayjob"  # standard output is what kubectl takes
     screen = open_screen(as_json or printed)
     described = launch.describe(planned)

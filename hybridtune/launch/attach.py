@@ -5,10 +5,12 @@ The commands `attach`, `fetch`, `status` and `down` call these; a `Launch` is re
 
 import contextlib
 import tempfile
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from hybridtune.config.study import load_stored_study
 from hybridtune.errors import HybridtuneError, InputError
 from hybridtune.launch import jobs, launcher
 from hybridtune.launch import kuberay as kubernetes
@@ -24,6 +26,8 @@ from hybridtune.study.result import located
 from hybridtune.study.sync import fetch_study
 from hybridtune.terminal.screen import Screen
 
+_LAST = 5_000  # pieces of a job's output that hold its end
+
 
 class DetachedError(HybridtuneError):
     """Ctrl-C: the study goes on without us."""
@@ -32,6 +36,8 @@ class DetachedError(HybridtuneError):
 def see_through(launch: Launch, folder: Path, screen: Screen) -> dict[str, Any]:
     """Show what a job prints until it has ended, fetch its results, and return its `summary`.
 
+    The study's tables are in what it prints; where they did not come through, they are shown from its results.
+
     Raises:
         DetachedError: on Ctrl-C; it says how to come back.
         InputError: the study refused its input on the cluster.
@@ -39,7 +45,10 @@ def see_through(launch: Launch, folder: Path, screen: Screen) -> dict[str, Any]:
     """
     screen.line(f"job {launch.job}: Ctrl-C leaves it running")
 
+    printed: deque[str] = deque(maxlen=_LAST)
+
     def show(text: str) -> None:
+        printed.append(text)
         screen.console.print(text, end="", markup=False, soft_wrap=True)
 
     try:
@@ -61,8 +70,18 @@ def see_through(launch: Launch, folder: Path, screen: Screen) -> dict[str, Any]:
         screen.line(f"not fetched: {error}")
     if state.status != jobs.DONE:
         raise _failure(launch, folder, state)
+    found = summary(launch, folder, state.status)
+    if found["result"] is not None and not _holds(printed, found["result"]["headline"]):
+        from hybridtune.terminal.summary import study_summary
+
+        study_summary(load_stored_study(folder), found["result"], screen)
     screen.line(f"study {launch.study} is complete; its results are in {folder}")
-    return summary(launch, folder, state.status)
+    return found
+
+
+def _holds(printed: Iterable[str], line: str) -> bool:
+    """Return whether a line is in a job's output, which may have broken it anywhere."""
+    return "".join(line.split()) in "".join("".join(printed).split())
 
 
 def fetch(launch: Launch, folder: Path, checkpoints: bool = False) -> bool:

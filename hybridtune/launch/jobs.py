@@ -5,6 +5,7 @@
 
 import asyncio
 import contextlib
+import io
 import logging
 import os
 import time
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 PACKAGE_LIMIT = 100 * 2**20  # bytes of one upload that a Ray dashboard takes (its client_max_size)
 STOP_SECONDS = 120  # a job that is stopped may write for so long before it is killed
 DONE, FAILED, STOPPED = "SUCCEEDED", "FAILED", "STOPPED"
+RETRYING = "RETRYING"
 STOP_VARIABLES = {"RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS)}  # stop as by Ctrl-C
 _PATIENCE_TO_STOP = STOP_SECONDS + 30.0
 _YET = "No available agent"  # the answer of a dashboard while its head comes up
@@ -34,7 +36,10 @@ class LostError(HybridtuneError):
 
 @dataclass(frozen=True)
 class JobState:
-    """Ray's state of a job: ``PENDING``, ``RUNNING``, or `DONE`, `FAILED`, `STOPPED` with the command's exit code."""
+    """The state of a job: ``PENDING``, ``RUNNING``, or `DONE`, `FAILED`, `STOPPED` with the command's exit code.
+
+    A RayJob may also be `RETRYING`: it failed, and KubeRay starts it again on a new cluster.
+    """
 
     status: str
     message: str
@@ -66,7 +71,9 @@ def connect(address: str, token: str | None = None) -> "JobSubmissionClient":
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     hidden = {name: os.environ.pop(name) for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS") if name in os.environ}
     try:  # these two variables would win over the address that was given
-        return JobSubmissionClient(address, headers=headers)
+        # On its way by ray://, Ray's client prints what it does, and what the head's Ray logs of it.
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            return JobSubmissionClient(address, headers=headers)
     except Exception as error:  # Ray, requests and ray:// each have classes of their own
         raise InputError(_not_reached(address, error)) from None
     finally:
@@ -127,9 +134,9 @@ def follow(
 ) -> JobState:
     """Show what a job prints until it has ended, see `follow_log`; every break needs a new client."""
 
-    def attempt() -> tuple[AsyncIterator[str], Callable[[], JobState]]:
+    def attempt() -> tuple[str, AsyncIterator[str], Callable[[], JobState]]:
         client = reconnect()
-        return client.tail_job_logs(name), lambda: state(client, name)
+        return name, client.tail_job_logs(name), lambda: state(client, name)
 
     return asyncio.run(follow_log(f"job {name}", attempt, show, patience))
 
@@ -146,7 +153,7 @@ def stop(client: "JobSubmissionClient", name: str, patience: float = _PATIENCE_T
 
 async def follow_log(
     name: str,
-    attempt: Callable[[], tuple[AsyncIterator[str], Callable[[], JobState]]],
+    attempt: Callable[[], tuple[str, AsyncIterator[str], Callable[[], JobState]]],
     show: Callable[[str], None],
     patience: float = 300.0,
 ) -> JobState:
@@ -154,17 +161,20 @@ async def follow_log(
 
     Args:
         name: of the job, for messages.
-        attempt: opens its log, which begins with its first line each time, and returns how to ask for its state.
+        attempt: returns the id of the job's driver, the driver's log, which begins with its first line each time, and
+            how to ask for the job's state.
         show: takes text as it comes.
         patience: seconds without an answer after which the cluster counts as lost.
 
     Raises:
         LostError: no answer for so long, or a head that does not know the job.
     """
-    shown, pause, heard = 0, 0.2, time.monotonic()
+    shown, pause, heard, driver = 0, 0.2, time.monotonic(), ""
     while True:
         try:
-            (log, state), received = attempt(), 0
+            (current, log, state), received = attempt(), 0
+            if current != driver:  # its log begins anew
+                shown, driver = 0, current
             async for text in log:
                 received += len(text)
                 if received > shown:

@@ -5,6 +5,7 @@ import base64
 import contextlib
 import io
 import json
+import re
 import shlex
 import shutil
 import subprocess
@@ -16,13 +17,27 @@ from typing import Any
 
 from hybridtune.config.yaml_text import dump_yaml, parse_yaml
 from hybridtune.errors import HybridtuneError, InputError
-from hybridtune.launch.jobs import STOP_VARIABLES, JobState, LostError, follow_log, stop_and_wait
+from hybridtune.launch.jobs import (
+    DONE,
+    FAILED,
+    RETRYING,
+    STOP_VARIABLES,
+    STOPPED,
+    JobState,
+    LostError,
+    follow_log,
+    stop_and_wait,
+)
 from hybridtune.launch.yaml_lines import read_documents
 
 STUDY_AT, CODE_AT = "/hybridtune/study", "/hybridtune/code"  # in every pod
 _STUDY, _CODE = "hybridtune-study", "hybridtune-code"  # volumes
 _MOST_BYTES = 2**20  # of a ConfigMap
 _LONGEST_LINE = 2**24  # bytes of a log
+DRIVER = "hybridtune.cli.driver"  # the module that a RayJob runs
+REFUSED = "the input was refused: exit code 2"  # the last line of a driver that stopped its own job for it
+_TAIL = 200  # lines of a log that hold the end of a driver, and what Ray prints after it
+_EXIT_CODE = re.compile(r"failed with exit code (\d+)")  # Ray's message of a job that failed
 
 
 def create_job(documents: Sequence[Mapping[str, Any]]) -> None:
@@ -72,17 +87,37 @@ def cluster_token(file: Path) -> str | None:
 
 
 def job_state(file: Path, job: str) -> JobState:
-    """Return the state of a RayJob. Raises LostError where Kubernetes does not answer, or does not know it."""
+    """Return the state of a RayJob. Raises LostError where Kubernetes does not answer, or does not know it.
+
+    KubeRay's state of the whole goes before Ray's state of the driver: a driver that failed is no end where KubeRay
+    starts it again, and is not known to be one before KubeRay says so.
+    """
     found = _status(file, job)
-    status = found.get("jobStatus") or "PENDING"
-    if found.get("jobDeploymentStatus") == "Failed" and status not in ("SUCCEEDED", "STOPPED"):
-        status = "FAILED"  # the cluster did not come up, or the submitter gave up
-    return JobState(status, found.get("message") or found.get("reason") or "", None)
+    status, whole = found.get("jobStatus") or "PENDING", found.get("jobDeploymentStatus")
+    message = found.get("message") or found.get("reason") or ""
+    if whole == "Retrying":
+        return JobState(RETRYING, message, None)
+    if whole in ("Failed", "ValidationFailed") and status not in (DONE, STOPPED):
+        code = _EXIT_CODE.search(message)
+        return JobState(FAILED, message, int(code[1]) if code else None)
+    if status == FAILED:
+        return JobState("RUNNING", message, None)
+    if status == STOPPED:
+        with contextlib.suppress(HybridtuneError):  # without its log it was stopped, by whomever
+            log = _kubectl("logs", *_ray_object(file)[1], f"--tail={_TAIL}", f"job/{job}")
+            if REFUSED in log.splitlines():
+                return JobState(FAILED, log, 2)
+    return JobState(status, message, None)
 
 
 def follow(file: Path, job: str, show: Callable[[str], None], patience: float = 300.0) -> JobState:
-    """Show what a RayJob prints until it has ended. Raises LostError after so many seconds without an answer."""
+    """Show what a RayJob prints until it has ended, and has not only failed to be started again.
+
+    Raises:
+        LostError: no answer for so many seconds.
+    """
     command = [_program(), "logs", "--follow", *_ray_object(file)[1], f"job/{job}"]
+    drivers: list[str] = []
 
     async def lines() -> AsyncIterator[str]:
         process = await asyncio.create_subprocess_exec(
@@ -97,11 +132,22 @@ def follow(file: Path, job: str, show: Callable[[str], None], patience: float = 
                 process.terminate()
             await process.wait()
 
-    return asyncio.run(follow_log(f"RayJob {job}", lambda: (lines(), lambda: job_state(file, job)), show, patience))
+    def attempt() -> tuple[str, AsyncIterator[str], Callable[[], JobState]]:
+        driver = _status(file, job).get("jobId") or ""
+        if driver and driver not in drivers:
+            if drivers:
+                show("hybridtune: the driver was lost or failed; KubeRay starts it again on a new cluster\n")
+            drivers.append(driver)
+        return drivers[-1] if drivers else "", lines(), lambda: job_state(file, job)
+
+    return asyncio.run(follow_log(f"RayJob {job}", attempt, show, patience))
 
 
 def stop_job(file: Path, job: str) -> JobState:
-    """Stop a RayJob as Ctrl-C would, and wait for its end."""
+    """Stop a RayJob as Ctrl-C would, and wait for its end; one without a driver (yet, or between two) is deleted."""
+    if not job_state(file, job).ended and _status(file, job).get("jobDeploymentStatus") != "Running":
+        delete_job(file, job)
+        return JobState(STOPPED, "", None)
 
     def request() -> None:
         stop = ["ray", "job", "stop", "--no-wait", _status(file, job).get("jobId", "")]

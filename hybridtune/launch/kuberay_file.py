@@ -27,6 +27,15 @@ _UNITS = {"m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12} | {
 _SCHEMA = json.loads(Path(__file__).with_name("kuberay_schema.json").read_text(encoding="utf-8"))
 SCHEMAS = {kind: {"$ref": f"#/$defs/{kind}", "$defs": _SCHEMA["$defs"]} for kind in ("RayCluster", "RayJob")}
 _IDLE_SECONDS = 60  # Ray's own default on Kubernetes
+_OF_KUBERNETES = frozenset(  # groups of its API with a dot, before .k8s.io; Kueue and Gateway have others there
+    (
+        *("admission", "admissionregistration", "apiextensions", "apiregistration", "authentication", "authorization"),
+        *("certificates", "coordination", "discovery", "events", "flowcontrol.apiserver", "imagepolicy"),
+        *("internal.apiserver", "lifecycle", "networking", "node", "rbac.authorization", "resource", "scheduling"),
+        *("storage", "storagemigration"),
+    )
+)
+_GATEWAY = "gateway.networking.k8s.io"
 _Mistakes = Iterator[tuple[YamlPath, str]]
 
 
@@ -51,19 +60,20 @@ def idle_minutes(spec: Mapping[str, Any]) -> float:
 
 
 def shape(spec: Mapping[str, Any]) -> Shape:
-    """Return the pods that a valid file allows."""
+    """Return the pods that a valid file allows; without an autoscaler, those of `replicas` are always there."""
     head = NodeType(_HEAD, *_sizes(spec["headGroupSpec"]), 1, 1, head=True)
-    groups = [
-        NodeType(
-            group["groupName"],
-            *_sizes(group),
-            group.get("minReplicas", 0) * group.get("numOfHosts", 1),
-            group["maxReplicas"] * group.get("numOfHosts", 1),
-            spot=_spot(group),
-        )
-        for group in spec["workerGroupSpecs"]
-    ]
+    groups = []
+    for group in spec["workerGroupSpecs"]:
+        least, most = group.get("minReplicas", 0), group["maxReplicas"]
+        if not _grows(spec):
+            least = most = group.get("replicas", 0)
+        hosts = group.get("numOfHosts", 1)
+        groups.append(NodeType(group["groupName"], *_sizes(group), least * hosts, most * hosts, spot=_spot(group)))
     return Shape((head, *groups), None)
+
+
+def _grows(spec: Mapping[str, Any]) -> bool:
+    return bool(spec.get("enableInTreeAutoscaling"))
 
 
 def mistakes(documents: Sequence[Document]) -> Iterator[str]:
@@ -93,9 +103,30 @@ def notices(documents: Sequence[Document]) -> list[str]:
         found.append("no authOptions.mode token: whoever reaches the head's ports may run code there")
     if ray.tree["kind"] == "RayJob" and not ray.tree["spec"].get("shutdownAfterJobFinishes"):
         found.append("no shutdownAfterJobFinishes: the head's pod stays when the study has ended")
+    if not _grows(spec):
+        pods = ", ".join(f"{group.name} {group.least}" for group in shape(spec).workers)
+        found.append(f"no enableInTreeAutoscaling: a fixed size, whose pods run also without work ({pods})")
     if importlib.util.find_spec("kubernetes_validate") is None:
         found.append("pod templates not checked offline: pip install 'hybridtune[kubernetes]'")
-    return [f"{ray.source}: {notice}" for notice in found]
+    return [*(f"{ray.source}: {notice}" for notice in found), *filter(None, map(_passed_over, documents))]
+
+
+def _passed_over(document: Document) -> str | None:
+    """Return a notice of an object of another operator's, which nobody here knows; None of any other object."""
+    tree = document.tree
+    if _is_rays(tree) or _kubernetes_has(str(tree.get("apiVersion"))):
+        return None
+    name = mapping_of(tree.get("metadata")).get("name")
+    open_to = "; it may show the pods to the network" if tree["apiVersion"].startswith(_GATEWAY) else ""
+    return document.mistake(
+        (), f"{tree['kind']} {name} of {tree['apiVersion']} is another operator's: applied, and not checked{open_to}"
+    )
+
+
+def _kubernetes_has(version: str) -> bool:
+    """Return whether an `apiVersion` is of a group of Kubernetes itself."""
+    group = version.rpartition("/")[0]
+    return "." not in group or group.removesuffix(".k8s.io") in _OF_KUBERNETES
 
 
 def quantity(value: Any) -> float:
@@ -139,8 +170,10 @@ def _spot(group: Mapping[str, Any]) -> bool:
 
 def _of_others(tree: Mapping[str, Any]) -> _Mistakes:
     """Check an object that is not Ray's."""
-    yield from _of_kubernetes((), tree)
     kind = tree.get("kind")
+    if isinstance(kind, str) and not _kubernetes_has(str(tree.get("apiVersion"))):
+        return
+    yield from _of_kubernetes((), tree)
     if kind == "Service" and mapping_of(tree.get("spec")).get("type") in ("LoadBalancer", "NodePort"):
         yield ("spec", "type"), "shows the pods to the network; use kubectl port-forward"
     if kind == "Ingress":
@@ -154,9 +187,9 @@ def _of_ray(tree: Mapping[str, Any]) -> _Mistakes:
         yield ("metadata", "name"), f"{name!r}: lower-case letters, digits and -, at most {_LONGEST_NAME} of them"
     spec, at = cluster_spec(tree), ("spec", "rayClusterSpec") if tree["kind"] == "RayJob" else ("spec",)
     yield from _cluster(spec, at)
-    yield from _pod((*at, "headGroupSpec", "template"), spec["headGroupSpec"], spec.get("rayVersion"))
+    yield from _pod((*at, "headGroupSpec", "template"), spec["headGroupSpec"], spec)
     for index, group in enumerate(spec["workerGroupSpecs"]):
-        yield from _pod((*at, "workerGroupSpecs", index, "template"), group, spec.get("rayVersion"))
+        yield from _pod((*at, "workerGroupSpecs", index, "template"), group, spec)
     if template := tree["spec"].get("submitterPodTemplate"):
         yield from _template(("spec", "submitterPodTemplate"), template)
 
@@ -166,8 +199,10 @@ def _cluster(spec: Mapping[str, Any], at: YamlPath) -> _Mistakes:
     version, installed = spec.get("rayVersion"), metadata.version("ray")
     if version != installed:
         yield (*at, "rayVersion"), f"{version} on the pods and {installed} here: they must be the same"
-    if not spec.get("enableInTreeAutoscaling"):
-        yield (*at, "enableInTreeAutoscaling"), "must be true, or no worker pod is ever added"
+    if not _grows(spec):
+        if not any(group.get("replicas") for group in spec["workerGroupSpecs"]):
+            fixed = "without it, say the replicas of a worker group: no worker pod is ever added"
+            yield (*at, "enableInTreeAutoscaling"), f"must be true; {fixed}"
     elif mapping_of(spec.get("autoscalerOptions")).get("version", "v2") != "v2":
         yield (*at, "autoscalerOptions", "version"), "must be v2, the only one tried with hybridtune"
     head = spec["headGroupSpec"]
@@ -192,7 +227,7 @@ def _cluster(spec: Mapping[str, Any], at: YamlPath) -> _Mistakes:
         names.add(name)
 
 
-def _pod(path: YamlPath, group: Mapping[str, Any], version: Any) -> _Mistakes:
+def _pod(path: YamlPath, group: Mapping[str, Any], spec: Mapping[str, Any]) -> _Mistakes:
     """Check the first container, which is Ray's: its image and its resources."""
     containers = _containers(group["template"])
     if not containers:
@@ -201,10 +236,11 @@ def _pod(path: YamlPath, group: Mapping[str, Any], version: Any) -> _Mistakes:
     yield from _template(path, group["template"])
     inside = (*path, "spec", "containers", 0)
     image = _IMAGE_RAY.search(str(containers[0].get("image", "")))
+    version = spec.get("rayVersion")
     if image and (image[1] or image[2]) != version:
         yield (*inside, "image"), f"Ray {image[1] or image[2]}, and rayVersion is {version}"
     restart = group["template"]["spec"].get("restartPolicy", "Never")
-    if restart != "Never":
+    if restart != "Never" and _grows(spec):
         yield (*path, "spec", "restartPolicy"), f"{restart}: the v2 autoscaler needs Never"
     resources = mapping_of(containers[0].get("resources"))
     limits, asked = mapping_of(resources.get("limits")), mapping_of(resources.get("requests"))

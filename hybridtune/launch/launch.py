@@ -12,6 +12,7 @@ from hybridtune.errors import HybridtuneError, InputError
 from hybridtune.launch import attach, kuberay, launcher, local_head, record, submit
 from hybridtune.launch.cluster_file import ClusterFile
 from hybridtune.launch.launcher_file import LOCAL_NODES
+from hybridtune.launch.machine import missing_here
 from hybridtune.launch.preview import describe_launch
 from hybridtune.launch.record import Kind, Launch, make_key
 from hybridtune.runtime.connect import SHAPE, dump_shape
@@ -79,6 +80,12 @@ def plan_launch(cluster: ClusterFile, study: Study, out: str | None, fetch_to: P
         )
     preflight = run_preflight(study, searching=True, shape=cluster.shape)
     return Planned(cluster, kind, preflight, staged, out, folder)
+
+
+def check_machine(planned: Planned) -> None:
+    """Raise InputError with what this machine lacks to start the cluster."""
+    if missing := list(missing_here(planned.cluster)):
+        raise InputError("\n".join(missing))
 
 
 def launch(planned: Planned, screen: Screen, down: bool = False, detach: bool = False) -> dict[str, Any]:
@@ -154,6 +161,7 @@ def describe(planned: Planned) -> dict[str, Any]:
         str(planned.folder),
     )
     plan["notices"] += [*planned.preflight.allocation.notices, *planned.staged.notices]
+    plan["notices"] += missing_here(planned.cluster)
     return plan
 
 
@@ -207,5 +215,5 @@ def _up(begun: Launch, folder: Path, screen: Screen) -> None:
 
 
 def _documents(planned: Planned, name: str) -> list[dict[str, Any]]:
-    command = submit.entrypoint(planned.study, f"{kuberay.STUDY_AT}/study.yaml", planned.out)
+    command = submit.entrypoint(planned.study, f"{kuberay.STUDY_AT}/study.yaml", planned.out, kuberay.DRIVER)
     return kuberay.job_manifest(planned.cluster.documents, name, dump_study(planned.staged.study), command)

@@ -26,6 +26,7 @@ from hybridtune.runtime.local import free_ports
 from hybridtune.runtime.loopback import HOST, environment, wait_for_dashboard
 from hybridtune.runtime.processes import is_running, start_time
 
+_PREFIX = "hybridtune-"  # of the head's folder
 _LOG = "start.log"  # in the head's folder: what `ray start` printed
 _SECONDS_TO_START = 120
 _SECONDS_TO_END = 5  # then they are killed
@@ -61,13 +62,31 @@ class Head:
         return known and _is_of(self, self.pid)
 
 
+def temporary_folder_mistake() -> str | None:
+    """Return what is wrong with the folder of temporary files, in which no head or node could open its sockets.
+
+    A system takes paths of sockets of so many bytes; Ray's longest is that of a node's object store.
+    """
+    most = 103 if sys.platform == "darwin" else 107
+    session = f"session_2026-01-01_00-00-00_000000_{os.getpid()}"
+    below = len(f"/{_PREFIX}12345678/node-99/{session}/sockets/plasma_store")
+    folder = tempfile.gettempdir()
+    size = len(os.fsencode(folder))
+    if size + below <= most:
+        return None
+    return (
+        f"TMPDIR {folder}: {size} bytes, and Ray's sockets below it would have paths of {size + below} where "
+        f"{most} are allowed; set a shorter one, like TMPDIR=/tmp"
+    )
+
+
 def start_head(tree: Mapping[str, Any]) -> Head:
     """Start the head of a cluster file with the provider `local_nodes`, whose autoscaler adds nodes on this machine.
 
     Raises:
         HybridtuneError: the head did not come up.
     """
-    folder = Path(tempfile.mkdtemp(prefix="hybridtune-"))  # short: Ray's sockets are in it
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX))  # short: Ray's sockets are in it
     ports = free_ports(3)
     address, dashboard = f"{HOST}:{ports[0]}", f"http://{HOST}:{ports[1]}"
     provider = {"gcs_address": address, "folder": str(folder), "head_node_type": tree["head_node_type"]}

@@ -216,11 +216,11 @@ def job_name(study: Study) -> str:
     return f"{words or 'study'}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
-def entrypoint(study: Study, study_file: str, out: str) -> str:
-    """Return the command that runs a study on the head, where its file is."""
+def entrypoint(study: Study, study_file: str, out: str, module: str = "hybridtune") -> str:
+    """Return the command that runs a study on the head, where its file is, by `hybridtune` or what stands for it."""
     # No file allows a model's own code, and no module comes from the folder that the job works in.
     trusted = ["--set", "encoder.trust_remote_code=true"] if study.encoder.trust_remote_code else []
-    command = ["python", "-P", "-m", "hybridtune", "run", study_file, "--address", "auto", "--out", out, *trusted]
+    command = ["python", "-P", "-m", module, "run", study_file, "--address", "auto", "--out", out, *trusted]
     return shlex.join(command)
 
 

@@ -17,6 +17,7 @@ from hybridtune.config.yaml_text import parse_yaml
 from hybridtune.errors import InputError
 from hybridtune.runtime.launcher_shape import launcher_shape
 from hybridtune.runtime.local import native_stderr_to, silence
+from hybridtune.runtime.loopback import job_environment, keep_direct
 from hybridtune.runtime.processes import SAFE_PATH
 from hybridtune.runtime.ray_private import (
     BOOTSTRAP_FILE,
@@ -60,6 +61,7 @@ def cluster(
         RayLostError: the head was lost, or the raylet of this machine.
     """
     _check_answers(address)
+    keep_direct()
     os.environ.update(SETTINGS, **MERGED_JOB_ENVIRONMENT)
     with log.open("a") as output, contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
         import ray
@@ -169,7 +171,7 @@ def _join(address: str, output: IO[str]) -> str:
             context = ray.init(
                 address=address,
                 namespace="hybridtune",
-                runtime_env={"env_vars": {**SETTINGS, **SAFE_PATH, **libraries, **named}},
+                runtime_env={"env_vars": {**SETTINGS, **SAFE_PATH, **job_environment(), **libraries, **named}},
                 logging_level="ERROR",
                 log_to_driver=False,
                 job_config=job_config(),

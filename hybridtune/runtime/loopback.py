@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.error import HTTPError
-from urllib.request import ProxyHandler, build_opener
+from urllib.request import ProxyHandler, build_opener, getproxies_environment
 
 from hybridtune.errors import HybridtuneError
 from hybridtune.runtime import ray_private
@@ -35,6 +35,14 @@ def environment(address: str) -> dict[str, str]:
 def keep_direct() -> None:
     """Keep this process's HTTP requests to this machine, and the tokens in them, away from proxies."""
     os.environ["no_proxy"] = _direct()
+
+
+def job_environment() -> dict[str, str]:
+    """Return what keeps requests of a job's workers, each to its own machine, away from the proxies that this one has.
+
+    Nothing without proxies: the hosts that a worker's own machine excepts would be replaced by those of this one.
+    """
+    return {"no_proxy": _direct()} if getproxies_environment() else {}
 
 
 @contextlib.contextmanager
@@ -85,7 +93,7 @@ def _direct() -> str:
     """Return the hosts to reach without a proxy: those of before, and this machine."""
     before = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
     hosts = [host.strip() for host in before.split(",") if host.strip()]
-    return ",".join(dict.fromkeys([*hosts, HOST, "localhost"]))
+    return ",".join(dict.fromkeys([*hosts, HOST, "localhost", "::1"]))
 
 
 if __name__ == "__main__":

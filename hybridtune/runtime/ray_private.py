@@ -47,7 +47,10 @@ JOB_LOGGERS = (
     "ray.dashboard.modules.dashboard_sdk",
     "ray.dashboard.modules.job.sdk",
     "ray._private.runtime_env.packaging",
+    "ray.client_builder",
 )
+# Where a job's driver finds its own submission id. Replaced by a public name of it.
+JOB_CONFIG, JOB_ID = "RAY_JOB_CONFIG_JSON_ENV_VAR", "job_submission_id"
 _AUTOSCALER = "ray.autoscaler._private.util"
 
 # Actors that Ray Data pins to the node of their first caller. Replaced by a public setting of where they run.
@@ -185,6 +188,16 @@ def prepare_cluster(tree: Mapping[str, Any]) -> dict[str, Any]:
 def validate_cluster(tree: Mapping[str, Any]) -> None:
     """Raise what Ray raises, of any class, where `ray up` would refuse a launcher's cluster file."""
     importlib.import_module(_AUTOSCALER).validate_config(prepare_cluster(tree))
+
+
+def provider_import_error(provider: Mapping[str, Any]) -> str | None:
+    """Return why Ray's launcher cannot import what it asks a cluster file's provider by; None where it can."""
+    providers = importlib.import_module("ray.autoscaler._private.providers")
+    try:
+        providers._NODE_PROVIDERS[provider["type"]](provider)
+    except ImportError as error:
+        return " ".join(str(error).split())
+    return None
 
 
 def set_trial_waiting(study: Any, trial: Any, waiting: Any) -> None:

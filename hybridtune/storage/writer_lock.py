@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from hybridtune.errors import HybridtuneError, InputError
+from hybridtune.errors import HybridtuneError, InUseError
 from hybridtune.runtime.processes import is_running, start_time
 from hybridtune.storage import files
 
@@ -106,7 +106,7 @@ def acquire(location: str, name: str, shown: str) -> Lock:
         shown: begins the message, like ``--out studies/one``.
 
     Raises:
-        InputError: somebody holds it; names who, where, and since when.
+        InUseError: somebody holds it; names who, where, and since when.
         OSError: the storage cannot be written.
     """
     file, me = files.join(location, name), _this_process()
@@ -128,7 +128,7 @@ def _take(location: str, file: str, me: Holder, shown: str) -> Lock:
         time.sleep(SETTLE_SECONDS)
         there = _read(file)
         if there is None or there.key != me.key:
-            raise InputError(f"{shown}: {there or 'another process'} has just begun to write there; wait for it")
+            raise InUseError(f"{shown}: {there or 'another process'} has just begun to write there; wait for it")
     return Lock(file, me, found)
 
 
@@ -147,7 +147,7 @@ def read_holder(location: str, name: str = WRITER) -> tuple[Holder, bool] | None
 
 
 def refuse_held(location: str, name: str, shown: str) -> None:
-    """Raise InputError as `acquire` does, and take nothing."""
+    """Raise InUseError as `acquire` does, and take nothing."""
     file = files.join(location, name)
     holder = _read(file)
     if holder is not None:
@@ -157,7 +157,7 @@ def refuse_held(location: str, name: str, shown: str) -> None:
 def _refuse_alive(file: str, holder: Holder, shown: str) -> None:
     if holder.is_here:
         if holder.runs:
-            raise InputError(f"{shown}: is in use by {holder}; wait for its end, or stop it (Ctrl-C there)")
+            raise InUseError(f"{shown}: is in use by {holder}; wait for its end, or stop it (Ctrl-C there)")
         return
     probe = files.with_name(file, f".probe-{uuid.uuid4().hex}")
     files.write_file(probe, b"")  # by its time, this machine's clock does not matter
@@ -167,7 +167,7 @@ def _refuse_alive(file: str, holder: Holder, shown: str) -> None:
         files.remove(probe)
     age = now - _written(file, now)
     if age < STALE_SECONDS:
-        raise InputError(
+        raise InUseError(
             f"{shown}: is in use by {holder}, last seen {max(age, 0):.0f} s ago; wait for its end, or stop it there; "
             f"if it is gone, the same command goes on {STALE_SECONDS:.0f} s after it was seen last"
         )

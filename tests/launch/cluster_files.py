@@ -14,6 +14,7 @@ CLUSTERS = Path(__file__).parents[2] / "clusters"
 def filled(name):
     """A shipped file with something for every YOUR_..."""
     text = (CLUSTERS / f"{name}.yaml").read_text(encoding="utf-8")
+    text = text.replace("YOUR_SPOT_LABEL", "eks.amazonaws.com/capacityType").replace("YOUR_SPOT_VALUE", "SPOT")
     return re.sub(r"YOUR_[A-Z0-9_]*[A-Z0-9]", "mine", text)
 
 
@@ -25,6 +26,13 @@ def at_home(tmp_path, monkeypatch):
         (home / name).write_text("made up", encoding="utf-8")
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.chdir(CLUSTERS.parent)
+
+
+def read(text, folder):
+    """The cluster of a KubeRay file's text."""
+    path = folder / "kube.yaml"
+    path.write_text(text, encoding="utf-8")
+    return read_cluster(path)
 
 
 def refusal(text, folder):

@@ -1,11 +1,13 @@
 """A launch on a cluster that is not there."""
 
 import json
+import os
 import re
 
 import pytest
 from click.testing import CliRunner
 from launch_world import CLUSTERS, World
+from stand_ins import Recorded
 
 from hybridtune.cli.main import cli
 from hybridtune.launch import launcher
@@ -20,6 +22,12 @@ def world(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.chdir(tmp_path)
     return made
+
+
+@pytest.fixture
+def kubectl(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    return Recorded(tmp_path, "kubectl")
 
 
 @pytest.fixture

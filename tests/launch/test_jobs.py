@@ -1,5 +1,7 @@
 """The job API as its client sees it: what is uploaded, what is shown, when a cluster counts as lost."""
 
+import logging
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -146,6 +148,22 @@ def token_free(monkeypatch, tmp_path):
 def test_nobody_at_the_address_is_one_line(token_free):
     with pytest.raises(InputError, match=r"^--address http://127.0.0.1:9: no Ray dashboard answers there.*$"):
         jobs.connect("http://127.0.0.1:9")
+
+
+def test_what_ray_prints_of_a_connection_is_not_shown(token_free, monkeypatch, capfd):
+    def client(address, headers):
+        builder = logging.getLogger("ray.client_builder")
+        builder.addHandler(logging.StreamHandler(sys.__stderr__))  # as Ray's own, made at its import
+        builder.info("Passing the following kwargs to ray.init() on the server: logging_level")
+        builder.handlers.pop()
+        print("SIGTERM handler is not set because current thread is not the main thread.")
+        print("SIGTERM handler is not set because current thread is not the main thread.", file=sys.stderr)
+        return "connected"
+
+    monkeypatch.setattr("ray.job_submission.JobSubmissionClient", client)
+    monkeypatch.setattr(logging.getLogger("ray.client_builder"), "propagate", False)
+    assert jobs.connect("ray://127.0.0.1:10001") == "connected"
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("where", ["RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "file", None])

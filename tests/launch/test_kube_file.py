@@ -1,6 +1,5 @@
 """KubeRay's files: good by the CRD's fields and by Kubernetes' own schemas, and a mistake in any told with its line."""
 
-import gzip
 import itertools
 import re
 import sys
@@ -8,22 +7,17 @@ from pathlib import Path
 
 import pytest
 import yaml
-from cluster_files import CLUSTERS, assert_caught, filled, refusal
+from cluster_files import CLUSTERS, assert_caught, filled, read, refusal
 from jsonschema import Draft202012Validator
 
 from hybridtune.config.fields import Resources
 from hybridtune.errors import InputError
+from hybridtune.launch import kuberay_file as kube_file
 from hybridtune.launch.cluster_file import read_cluster
 from hybridtune.launch.kuberay_file import SCHEMAS, quantity
 from hybridtune.runtime.resources import allocate
 
 BOTH = ["kuberay-rayjob", "kuberay-raycluster"]
-
-
-def read(text, folder):
-    path = folder / "kube.yaml"
-    path.write_text(text, encoding="utf-8")
-    return read_cluster(path)
 
 
 @pytest.mark.parametrize("name", BOTH)
@@ -57,12 +51,13 @@ def test_every_kuberay_file_is_good_once_filled_in(name, tmp_path):
     assert cluster.idle_minutes == 5
     [head] = [node for node in cluster.shape.types if node.head]
     assert (head.name, head.cpus) == ("headgroup", 0)
-    assert [(node.name, node.cpus, node.gpus, node.least, node.most) for node in cluster.shape.workers] == [
-        ("cpu-worker", 8, 0, 0, 8),
-        ("gpu-worker", 8, 1, 0, 4),
+    assert [(node.name, node.cpus, node.gpus, node.least, node.most, node.spot) for node in cluster.shape.workers] == [
+        ("cpu-spot", 8, 0, 0, 8, True),
+        ("gpu-spot", 8, 1, 0, 4, True),
+        ("gpu-kept", 8, 1, 0, 2, False),
     ]
     assert [document["kind"] for document in cluster.documents][:2] == ["ServiceAccount", "NetworkPolicy"]
-    assert allocate(Resources(gpus_per_worker=1), cluster.shape, 12, 32).at_once == 4
+    assert allocate(Resources(gpus_per_worker=1), cluster.shape, 12, 32).at_once == 6
 
 
 @pytest.mark.parametrize("name", BOTH)
@@ -131,8 +126,8 @@ def labels_of_pods(node):
         ("maxReplicas: 8", "maxReplicas: many", r"must be an integer \(got 'many'\)"),
         ("minReplicas: 0", "minReplicas: 9", "9 is more than maxReplicas 8"),
         ("replicas: 0", "replicas: 10", "10 is not from minReplicas 0 to maxReplicas 8"),
-        ("groupName: gpu-worker", "groupName: cpu-worker", "'cpu-worker': is there twice"),
-        ("groupName: cpu-worker", "groupName: CPU_worker", "lower-case letters"),
+        ("groupName: gpu-spot", "groupName: cpu-spot", "'cpu-spot': is there twice"),
+        ("groupName: cpu-spot", "groupName: CPU_spot", "lower-case letters"),
         ("rayVersion: 2.60.0", "rayVersion: 2.59.0", "2.59.0 on the pods and 2.60.0 here"),
         ("rayVersion: 2.60.0", "rayVersion: 2.6", r"must be a string \(got 2.6\)"),
         ("apiVersion: ray.io/v1\n", "apiVersion: ray.io/v1alpha1\n", "must be one of ray.io/v1"),
@@ -160,13 +155,16 @@ BELOW = {"limits.memory is missing": -2}  # told where the key around it is
 @pytest.mark.parametrize("name", BOTH)
 def test_the_autoscaler_restarts_pods_itself(name, tmp_path):
     lines = refusal(filled(name).replace("restartPolicy: Never", "restartPolicy: Always"), tmp_path)
-    assert [re.search("Always: the v2 autoscaler needs Never", line) is not None for line in lines] == [True] * 3
+    assert [re.search("Always: the v2 autoscaler needs Never", line) is not None for line in lines] == [True] * 4
 
 
 @pytest.mark.parametrize(
     ("old", "new", "message", "below"),
     [
         ("submissionMode: K8sJobMode", "submissionMode: k8s", "must be one of K8sJobMode, HTTPMode", 0),
+        ("activeDeadlineSeconds: 604800", "activeDeadlineSeconds: 0", "0 is less than the minimum of 1", 0),
+        ("activeDeadlineSeconds: 604800", "activeDeadlineSeconds: 7d", r"must be an integer \(got '7d'\)", 0),
+        ("preRunningDeadlineSeconds: 7200", "preRunningDeadlineSeconds: 0", "0 is less than the minimum of 1", 0),
         ("backoffLimit: 2", "backoffLimit: -2", "-2 is less than the minimum of 0", 0),
         ("backoffLimit: 2", "backofLimit: 2", "did you mean 'backoffLimit'", 0),
         ("  name: hybridtune\nspec:\n  entry", "  name: Hybrid_Tune\nspec:\n  entry", "lower-case letters", 0),
@@ -245,6 +243,112 @@ def test_spot_pods_and_accelerators_are_seen(tmp_path):
         assert (node.spot, node.accelerator, node.cpus) == (True, "A10G", 6)
 
 
+@pytest.mark.parametrize("name", BOTH)
+def test_rays_autoscaler_starts_spot_pods_before_those_that_are_kept(name, tmp_path):
+    from ray.autoscaler._private.kuberay import autoscaling_config
+    from ray.autoscaler.v2.instance_manager.config import NodeTypeConfig
+    from ray.autoscaler.v2.scheduler import ResourceDemandScheduler, ResourceRequestUtil, SchedulingRequest
+    from ray.core.generated.autoscaler_pb2 import ResourceRequestByCount
+
+    spec = kube_file.cluster_spec(read(filled(name), tmp_path).tree)
+    rays = autoscaling_config._generate_available_node_types_from_ray_cr_spec(spec)
+    types = {
+        kind: NodeTypeConfig(
+            kind,
+            found["min_workers"],
+            found["max_workers"],
+            priority=found.get("priority", 0),
+            resources=found["resources"],
+        )
+        for kind, found in rays.items()
+    }
+
+    def started(trials):
+        one = ResourceRequestUtil.make({"CPU": 7.5, "GPU": 1})
+        asked = SchedulingRequest(
+            True, types, 20, resource_requests=[ResourceRequestByCount(request=one, count=trials)]
+        )
+        launched = ResourceDemandScheduler(event_logger=None).schedule(asked).to_launch
+        return {launch.instance_type: launch.count for launch in launched}
+
+    assert started(3) == {"gpu-spot": 3}
+    assert started(5) == {"gpu-spot": 4, "gpu-kept": 1}
+
+
+def test_a_study_as_a_job_has_deadlines_and_its_cluster_goes(tmp_path):
+    spec = read(filled("kuberay-rayjob"), tmp_path).tree["spec"]
+    assert spec["shutdownAfterJobFinishes"] is True
+    assert 0 < spec["ttlSecondsAfterFinished"] < spec["preRunningDeadlineSeconds"] < spec["activeDeadlineSeconds"]
+
+
+def fixed(text, **replicas):
+    """A file whose autoscaler is off, with so many pods of each group."""
+    trees = list(yaml.safe_load_all(text))
+    spec = kube_file.cluster_spec(trees[-1])
+    spec |= {"enableInTreeAutoscaling": False}
+    for group in spec["workerGroupSpecs"]:
+        count = replicas.get(group["groupName"].replace("-", "_"), 0)
+        group |= {"replicas": count, "minReplicas": 0, "maxReplicas": max(count, 1)}
+        group["template"]["spec"]["restartPolicy"] = "Always"  # nobody else restarts them
+    return yaml.safe_dump_all(trees)
+
+
+@pytest.mark.parametrize("name", BOTH)
+def test_a_cluster_of_a_fixed_size_is_accepted_and_noticed(name, tmp_path):
+    cluster = read(fixed(filled(name), cpu_spot=2, gpu_kept=2), tmp_path)
+    assert [(node.name, node.least, node.most) for node in cluster.shape.workers] == [
+        ("cpu-spot", 2, 2),
+        ("gpu-kept", 2, 2),
+    ]
+    [notice] = cluster.notices
+    size = "no enableInTreeAutoscaling: a fixed size, whose pods run also without work (cpu-spot 2, gpu-kept 2)"
+    assert notice.endswith(f"kube.yaml: {size}")
+    assert allocate(Resources(gpus_per_worker=1), cluster.shape, 12, 32).at_once == 2
+
+
+OTHERS = {
+    "kueue.x-k8s.io/v1beta1 LocalQueue": "",
+    "scheduling.volcano.sh/v1beta1 Queue": "",
+    "batch.volcano.sh/v1 Job": "",  # not Kubernetes' own batch/v1 Job
+    "gateway.networking.k8s.io/v1 HTTPRoute": "; it may show the pods to the network",
+}
+
+
+@pytest.mark.parametrize("name", BOTH)
+def test_objects_of_other_operators_are_passed_over_by_name(name, tmp_path):
+    text, starts = filled(name).rstrip(), []
+    for other in OTHERS:
+        version, kind = other.split()
+        text += "\n---\n"
+        starts.append(text.count("\n") + 1)
+        text += f"apiVersion: {version}\nkind: {kind}\nmetadata: {{name: mine}}\nspec: {{anything: 1}}"
+    cluster = read(text + "\n", tmp_path)
+    assert [notice.rpartition("kube.yaml:")[2] for notice in cluster.notices] == [
+        f"{line}: {kind} mine of {version} is another operator's: applied, and not checked{more}"
+        for line, (version, kind), more in zip(starts, map(str.split, OTHERS), OTHERS.values(), strict=True)
+    ]
+    assert len(cluster.documents) == 3 + len(OTHERS)
+
+
+def test_an_object_of_another_operator_is_to_be_filled_in_too(tmp_path):
+    text = (
+        filled("kuberay-raycluster") + "---\napiVersion: kueue.x-k8s.io/v1beta1\nkind: LocalQueue\nspec: {a: YOUR_Q}\n"
+    )
+    [line] = refusal(text, tmp_path)
+    assert "fill in YOUR_Q" in line
+
+
+def test_the_groups_of_kubernetes_are_those_of_its_schemas():
+    import kubernetes_validate
+
+    folder = Path(kubernetes_validate.__file__).parent / "kubernetes-json-schema"
+    newest = folder / f"v{kubernetes_validate.latest_version()}-local-strict" / "_definitions.json"
+    groups = set(re.findall(r'"group": *"([a-z.0-9]+)"', newest.read_text(encoding="utf-8")))
+    assert "networking.k8s.io" in groups
+    assert all(kube_file._kubernetes_has(f"{group}/v1") for group in groups)
+    assert {f"{group}.k8s.io" for group in kube_file._OF_KUBERNETES} <= groups
+
+
 def test_quantities_are_those_of_kubernetes():
     for number, (unit, factor) in itertools.product(
         ("1", "2.5"), {"": 1, "m": 0.001, "k": 1000, "Ki": 1024, "Gi": 1024**3, "M": 1e6}.items()
@@ -253,45 +357,3 @@ def test_quantities_are_those_of_kubernetes():
     for wrong in ("", "8 cores", "1gb", "-1", "1e", "Gi"):
         with pytest.raises(ValueError, match="is not a Kubernetes quantity"):
             quantity(wrong)
-
-
-PUBLISHED = Path(__file__).parents[3] / "shared" / "kuberay"
-
-
-def published(kind):
-    """The schema that KubeRay publishes for a kind."""
-    (file,) = PUBLISHED.glob(f"ray.io_{kind.lower()}s-*.yaml.gz")
-    (version,) = [
-        one for one in yaml.safe_load(gzip.decompress(file.read_bytes()))["spec"]["versions"] if one["name"] == "v1"
-    ]
-    return version["schema"]["openAPIV3Schema"]
-
-
-def differences(ours, theirs, definitions, path=()):
-    """Fields that only one of the two has, of another type, or that KubeRay alone requires."""
-    if "$ref" in ours:
-        ours = definitions[ours["$ref"].rpartition("/")[2]]
-    if "properties" in ours and "properties" in theirs:
-        if ours.get("additionalProperties") is False:
-            for name in ours["properties"].keys() ^ theirs["properties"].keys() - {"status"}:
-                yield ".".join((*path, name))
-        filled_in = {name for name, field in theirs["properties"].items() if "default" in field}
-        needed = set(theirs.get("required", ())) - filled_in - set(ours["required"])
-        yield from (".".join((*path, name, "required")) for name in needed)
-        for name in ours["properties"].keys() & theirs["properties"].keys():
-            yield from differences(ours["properties"][name], theirs["properties"][name], definitions, (*path, name))
-    elif "items" in ours and "items" in theirs:
-        yield from differences(ours["items"], theirs["items"], definitions, (*path, "[]"))
-    elif "enum" in ours:
-        if not set(ours["enum"]) <= set(theirs.get("enum", ours["enum"])) or theirs["type"] != "string":
-            yield ".".join((*path, "enum"))
-    elif ours["type"] != theirs.get("type", ours["type"]):
-        yield ".".join((*path, "type"))
-
-
-@pytest.mark.skipif(not PUBLISHED.is_dir(), reason="KubeRay's published schemas do not lie beside the checkout")
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", SCHEMAS)
-def test_our_schema_has_the_fields_of_the_published_one(kind):
-    definitions = SCHEMAS[kind]["$defs"]
-    assert sorted(differences(definitions[kind], published(kind), definitions)) == []

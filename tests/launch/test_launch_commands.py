@@ -1,48 +1,17 @@
 """What launch asks of `ray` and `kubectl`: recorded by programs that stand in for them."""
 
-import json
 import os
 import select
 import signal
-import stat
-import sys
 
 import pytest
 import yaml
+from stand_ins import FAILED_ONCE, Recorded, answers
 
 from hybridtune.errors import HybridtuneError, InputError
 from hybridtune.launch import kuberay as kubernetes
 from hybridtune.launch import launcher
 from hybridtune.launch.jobs import JobState, LostError
-
-STAND_IN = """#!{python}
-import json, os, sys
-from pathlib import Path
-here = Path(__file__).parent
-taken = sys.stdin.read() if "-" in sys.argv else ""
-with (here / "calls.jsonl").open("a") as file:
-    file.write(json.dumps([sys.argv[1:], taken]) + "\\n")
-exec((here / "answers.py").read_text())
-"""
-
-
-class Recorded:
-    """A program on the PATH that writes down how it is called, and answers by a few lines of Python."""
-
-    def __init__(self, folder, name):
-        self.folder = folder
-        self.program = folder / name
-        self.program.write_text(STAND_IN.format(python=sys.executable))
-        self.program.chmod(self.program.stat().st_mode | stat.S_IXUSR)
-        self.answer("")
-
-    def answer(self, code):
-        (self.folder / "answers.py").write_text(code)
-
-    @property
-    def calls(self):
-        file = self.folder / "calls.jsonl"
-        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
 @pytest.fixture
@@ -50,12 +19,6 @@ def ray(tmp_path, monkeypatch):
     made = Recorded(tmp_path, "ray")
     monkeypatch.setattr(launcher, "RAY", [str(made.program)])
     return made
-
-
-@pytest.fixture
-def kubectl(tmp_path, monkeypatch):
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    return Recorded(tmp_path, "kubectl")
 
 
 @pytest.fixture
@@ -188,15 +151,7 @@ def test_the_token_that_kuberay_made_is_read_and_may_be_missing(kubectl, cluster
     assert kubernetes.cluster_token(cluster_file) is None
 
 
-def answers(status, log=""):
-    return f"""
-if sys.argv[1] == "logs":
-    print({log!r}, end="")
-elif sys.argv[1] == "get" and "rayjob/a" in sys.argv:
-    print(json.dumps({{"status": {status!r}}}))
-elif sys.argv[1] == "get":
-    print("a-head-xyz", end="")
-"""
+WRONG = "Job entrypoint command failed with exit code 2, last available logs:\nhybridtune: no such corpus"
 
 
 @pytest.mark.parametrize(
@@ -207,7 +162,13 @@ elif sys.argv[1] == "get":
         ({"jobStatus": "RUNNING", "jobDeploymentStatus": "Running"}, JobState("RUNNING", "", None)),
         ({"jobStatus": "SUCCEEDED", "jobDeploymentStatus": "Complete"}, JobState("SUCCEEDED", "", None)),
         ({"jobDeploymentStatus": "Failed", "reason": "DeadlineExceeded"}, JobState("FAILED", "DeadlineExceeded", None)),
+        ({"jobDeploymentStatus": "ValidationFailed", "message": "x"}, JobState("FAILED", "x", None)),
         ({"jobStatus": "FAILED", "jobDeploymentStatus": "Failed", "message": "x"}, JobState("FAILED", "x", None)),
+        ({"jobStatus": "FAILED", "jobDeploymentStatus": "Failed", "message": WRONG}, JobState("FAILED", WRONG, 2)),
+        ({"jobStatus": "FAILED", "jobDeploymentStatus": "Running", "message": "x"}, JobState("RUNNING", "x", None)),
+        ({"jobStatus": "FAILED", "jobDeploymentStatus": "Retrying", "message": "x"}, JobState("RETRYING", "x", None)),
+        ({"jobStatus": "RUNNING", "jobDeploymentStatus": "Retrying"}, JobState("RETRYING", "", None)),
+        ({"jobStatus": "STOPPED", "jobDeploymentStatus": "Complete"}, JobState("STOPPED", "", None)),
     ],
 )
 def test_how_a_ray_job_stands(kubectl, cluster_file, status, state):
@@ -220,7 +181,33 @@ def test_a_ray_job_is_followed_to_its_end(kubectl, cluster_file):
     kubectl.answer(answers({"jobStatus": "SUCCEEDED"}, "one\ntwo\n"))
     assert kubernetes.follow(cluster_file, "a", shown.append).status == "SUCCEEDED"
     assert "".join(shown) == "one\ntwo\n"
-    assert kubectl.calls[0][0] == ["logs", "--follow", "-n", "lab", "job/a"]
+    assert ["logs", "--follow", "-n", "lab", "job/a"] in [call for call, _ in kubectl.calls]
+
+
+def test_a_driver_that_kuberay_starts_again_is_followed_from_its_first_line(kubectl, cluster_file):
+    shown = []
+    kubectl.answer(FAILED_ONCE)
+    assert kubernetes.follow(cluster_file, "a", shown.append).status == "SUCCEEDED"
+    again = "hybridtune: the driver was lost or failed; KubeRay starts it again on a new cluster\n"
+    assert "".join(shown) == f"trial 1\ntrial 2\n{again}trial 2 again\n"
+
+
+@pytest.mark.parametrize(
+    "log", ["", "hybridtune: no such corpus\nthe input was refused: exit code 2\nJob 'a' stopped\n"]
+)
+def test_a_driver_that_stopped_its_job_for_wrong_input_is_told_from_one_that_was_stopped(kubectl, cluster_file, log):
+    kubectl.answer(answers({"jobStatus": "STOPPED", "jobDeploymentStatus": "Complete"}, log))
+    refused, stopped = JobState("FAILED", log, 2), JobState("STOPPED", "", None)
+    assert kubernetes.job_state(cluster_file, "a") == (refused if log else stopped)
+
+
+@pytest.mark.parametrize("status", [{}, {"jobStatus": "FAILED", "jobDeploymentStatus": "Retrying", "jobId": "a-id"}])
+def test_a_ray_job_without_a_driver_is_stopped_by_its_deletion(kubectl, cluster_file, status):
+    kubectl.answer(answers(status))
+    assert kubernetes.stop_job(cluster_file, "a").status == "STOPPED"
+    calls = [call for call, _ in kubectl.calls]
+    assert ["delete", "-n", "lab", "--ignore-not-found", "rayjob/a", "configmap/a"] in calls
+    assert not any("exec" in call for call in calls)
 
 
 def test_kubernetes_that_does_not_answer_is_lost(kubectl, cluster_file):
@@ -231,7 +218,8 @@ def test_kubernetes_that_does_not_answer_is_lost(kubectl, cluster_file):
 
 def test_a_ray_job_is_stopped_on_its_own_head(kubectl, cluster_file):
     ended = answers({"jobStatus": "STOPPED"})
-    running = answers({"jobStatus": "RUNNING", "jobId": "a-id", "rayClusterName": "a-raycluster"})
+    status = {"jobStatus": "RUNNING", "jobDeploymentStatus": "Running", "jobId": "a-id"}
+    running = answers(status | {"rayClusterName": "a-raycluster"})
     kubectl.answer(f'if sys.argv[1] == "exec":\n    (here / "answers.py").write_text({ended!r})\n{running}')
     assert kubernetes.stop_job(cluster_file, "a").status == "STOPPED"
     calls = [call for call, _ in kubectl.calls]

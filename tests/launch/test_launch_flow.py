@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import requests
 import yaml
 from click.testing import CliRunner
-from launch_world import SERVER, fails, write_results
+from launch_world import HEADLINE, SERVER, fails, write_results
 
 from hybridtune.cli.main import cli
 from hybridtune.errors import HybridtuneError, InputError
@@ -30,8 +31,8 @@ def test_a_study_is_sent_followed_fetched_and_the_cluster_taken_down(world, laun
     assert [call for call in world.calls if call != "dashboard"] == ["get-head-ip", "up", "down"]
     assert "one\ntwo\n" in result.stderr
     told = json.loads(result.stdout)
-    assert (told["status"], told["result"]["headline"]) == ("SUCCEEDED", "all is well")
-    assert json.loads(Path("here/result.json").read_text())["headline"] == "all is well"
+    assert (told["status"], told["result"]["headline"]) == ("SUCCEEDED", HEADLINE)
+    assert json.loads(Path("here/result.json").read_text())["headline"] == HEADLINE
     (job,) = world.submitted
     assert job["submission_id"] == told["job"]
     assert job["entrypoint"] == f"python -P -m hybridtune run study.yaml --address auto --out {world.place}"
@@ -44,6 +45,37 @@ def test_a_study_is_sent_followed_fetched_and_the_cluster_taken_down(world, laun
     launched = find_launch(Path("here"))
     assert (launched.kind, launched.job, launched.out) == ("launcher", told["job"], str(world.place))
     assert launched.cluster == str(cluster)
+
+
+RAYS = [
+    "2026-11-29 12:00:00,000 INFO client_builder.py:262 -- Passing the following kwargs to ray.init()\n",
+    "SIGTERM handler is not set because current thread is not the main thread.\n",
+]
+
+
+@pytest.mark.parametrize(("before", "after", "json_too"), [([], [], False), (RAYS, RAYS, False), (RAYS, [], True)])
+def test_lines_of_rays_do_not_keep_a_user_from_the_tables(world, launch, study_file, before, after, json_too):
+    broken = HEADLINE.replace("mix that", "mix\nthat")  # as a console of 80 columns may have it
+    world.job(log="".join([*before, "the table of trials\n", f"{broken}\n", *after]))
+    write_results(world.place, study_file)
+    result = launch(*["--json"] * json_too)
+    assert result.exit_code == 0, result.exception
+    shown = result.stderr if json_too else result.stdout
+    assert shown.count("the table of trials\n") == 1
+    assert "trials requested" not in shown  # it is not there twice
+    assert f"study small is complete; its results are in {Path('here').absolute()}" in shown
+    if json_too:
+        assert json.loads(result.stdout)["result"]["headline"] == HEADLINE
+
+
+@pytest.mark.parametrize("log", ["", "the table of tri", "".join(RAYS)])
+def test_tables_that_a_job_did_not_get_through_are_shown_from_its_results(world, launch, study_file, log):
+    world.job(log=log)
+    write_results(world.place, study_file)
+    result = launch()
+    assert result.exit_code == 0, result.exception
+    for line in ("trials requested: 1 done", "best: trial 0 (mixing_ratio 0.25)", HEADLINE):
+        assert line in result.output
 
 
 @pytest.mark.parametrize(("code", "kind"), [(1, HybridtuneError), (2, InputError)])
@@ -174,6 +206,42 @@ def dashboard(world):
         process.wait()
 
 
+@pytest.fixture
+def dead_proxy(monkeypatch):
+    """Every variable of a proxy names a port of this machine at which nobody listens."""
+    [port] = launcher.free_ports(1)
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        for given in (name, name.upper()):
+            monkeypatch.setenv(given, f"http://127.0.0.1:{port}")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)  # and what the code sets goes after the test
+    return port
+
+
+def test_the_job_api_of_this_machine_is_reached_around_a_proxy(world, dashboard, dead_proxy, study_file):
+    with pytest.raises(requests.exceptions.ProxyError):
+        requests.get(f"{dashboard}/api/version", timeout=10)
+    write_results(world.place, study_file)
+    world.job(log="one\n")
+    study = study_file(search={"trials": 2})
+    command = ["run", str(study), "--address", dashboard, "--out", str(world.place)]
+    result = CliRunner().invoke(cli, command)
+    assert result.exit_code == 0, result.exception
+    assert "one\n" in result.output
+    assert len(world.submitted) == 1
+
+
+def test_a_forwarded_port_is_reached_around_a_proxy(world, launch, dead_proxy, study_file):
+    write_results(world.place, study_file)
+    world.job(log="one\n")
+    result = launch()
+    assert result.exit_code == 0, result.exception
+    assert "one\n" in result.output
+    told = CliRunner().invoke(cli, ["status", "here", "--json"])
+    assert json.loads(told.stdout)["job"]["status"] == "SUCCEEDED"
+
+
 def test_a_study_whose_workers_have_their_own_negatives_is_checked_with_their_number(world, study_file):
     train = {"batch_size": 8, "gather_negatives": False}
     study = study_file(train=train, resources={"workers": 2, "gpus_per_worker": 1}, search={"trials": 1})
@@ -192,7 +260,7 @@ def test_run_sends_a_study_to_a_cluster_that_is_there(world, dashboard, study_fi
     result = CliRunner().invoke(cli, command)
     assert result.exit_code == 0, result.exception
     told = json.loads(result.stdout)
-    assert told["result"]["headline"] == "all is well"
+    assert told["result"]["headline"] == HEADLINE
     assert Path(told["folder"]).parent == Path("studies").absolute()
     assert len(world.submitted) == 1
     refused = CliRunner().invoke(cli, ["down", told["folder"]])

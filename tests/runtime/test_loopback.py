@@ -6,7 +6,7 @@ import pytest
 from ray._private import ray_constants, services
 from ray._raylet import AuthenticationMode, AuthenticationTokenLoader, get_authentication_mode
 
-from hybridtune.runtime.loopback import HOST, environment, keep_direct, loopback_only
+from hybridtune.runtime.loopback import HOST, environment, job_environment, keep_direct, loopback_only
 
 
 def test_a_ray_is_kept_here_while_it_runs_and_no_longer(monkeypatch):
@@ -31,9 +31,9 @@ def test_a_ray_is_kept_here_while_it_runs_and_no_longer(monkeypatch):
 @pytest.mark.parametrize(
     ("lower", "upper", "hosts"),
     [
-        (None, None, "127.0.0.1,localhost"),
-        ("a.org, localhost", "b.org", "a.org,localhost,127.0.0.1"),
-        (None, "b.org", "b.org,127.0.0.1,localhost"),
+        (None, None, "127.0.0.1,localhost,::1"),
+        ("a.org, localhost", "b.org", "a.org,localhost,127.0.0.1,::1"),
+        (None, "b.org", "b.org,127.0.0.1,localhost,::1"),
     ],
 )
 def test_no_proxy_is_asked_for_this_machine(monkeypatch, lower, upper, hosts):
@@ -44,3 +44,15 @@ def test_no_proxy_is_asked_for_this_machine(monkeypatch, lower, upper, hosts):
     assert environment("x")["no_proxy"] == hosts
     keep_direct()
     assert os.environ["no_proxy"] == hosts
+
+
+PROXIES = ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY")
+
+
+@pytest.mark.parametrize("name", PROXIES[:-2])
+def test_workers_of_a_job_go_around_the_proxies_that_are_set(monkeypatch, name):
+    for other in PROXIES:
+        monkeypatch.delenv(other, raising=False)
+    assert job_environment() == {}
+    monkeypatch.setenv(name, "http://proxy.example:3128")
+    assert job_environment() == {"no_proxy": "127.0.0.1,localhost,::1"}

@@ -130,6 +130,19 @@ def test_loggers_of_a_submission_are_modules_that_log(name):
     assert "logging.getLogger(__name__)" in source or "default_logger" in source
 
 
+def test_a_provider_is_imported_as_the_launcher_does(monkeypatch):
+    assert ray_private.provider_import_error({"type": "local"}) is None
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    assert "boto3" in ray_private.provider_import_error({"type": "aws"})
+
+
+def test_a_job_tells_its_driver_its_submission_id():
+    from ray.dashboard.modules.job.common import JOB_ID_METADATA_KEY
+    from ray.dashboard.modules.job.job_supervisor import RAY_JOB_CONFIG_JSON_ENV_VAR
+
+    assert (ray_private.JOB_CONFIG, ray_private.JOB_ID) == (RAY_JOB_CONFIG_JSON_ENV_VAR, JOB_ID_METADATA_KEY)
+
+
 @pytest.mark.parametrize(("module", "name"), ray_private.DATA_ACTORS)
 def test_actors_of_ray_data_are_made_by_a_function_without_arguments(module, name):
     function = getattr(importlib.import_module(f"ray.data._internal.{module}"), name)
