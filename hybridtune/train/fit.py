@@ -29,6 +29,9 @@ from hybridtune.train.job_queue import SEGMENTS, FitJob, JobQueue, Metrics
 from hybridtune.train.plan import make_plan
 from hybridtune.train.rendezvous import torch_config
 
+# What Ray says of a process that it has ended for want of memory, and of one that is gone.
+_NO_MEMORY, _NO_WORD = "running low on memory", "connection error code"
+_LONGEST = 500  # characters of a reason
 _OWN = ".workers-"  # begins the name of the folder for Ray Train's own files of a group
 
 
@@ -105,6 +108,21 @@ class WorkerGroup:
                     ray.get(self._queue.group_gone.remote(error))
 
 
+def death_line(cause: Exception) -> str:
+    """Return in a line what a worker died of; of a process that went without a word Ray has a paragraph of guesses.
+
+    Example:
+        >>> death_line(ValueError("two lines\\nthe last is what went wrong"))
+        'the last is what went wrong'
+    """
+    lines = str(cause).strip().splitlines()
+    if isinstance(cause, ray.exceptions.OutOfMemoryError) or any(_NO_MEMORY in line for line in lines):
+        return "Ray ended it, since the memory of its machine was nearly used up"
+    if isinstance(cause, ray.exceptions.RayActorError) and any(_NO_WORD in line for line in lines):
+        return "its process was killed: by hand, or by the system, whose memory was used up"
+    return lines[-1][:_LONGEST] if lines else type(cause).__name__
+
+
 class Deaths(ray.train.UserCallback):  # type: ignore[misc]
     """Reports workers that died to the queue; runs in Ray Train's controller."""
 
@@ -115,10 +133,9 @@ class Deaths(ray.train.UserCallback):  # type: ignore[misc]
         """Report workers that died; what one reported itself is in the queue already."""
         causes = [getattr(error, "_base_exc", error) for error in worker_exceptions.values()]
         if not any(isinstance(cause, HybridtuneError) for cause in causes):
-            first = str(causes[0]).strip().splitlines()
             alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
             with_node = not alive.issuperset(ray.get(self._queue.nodes.remote()))
-            self._queue.group_died.remote(first[-1] if first else type(causes[0]).__name__, with_node)
+            self._queue.group_died.remote(death_line(causes[0]), with_node)
 
 
 class _Trainer(DataParallelTrainer):  # type: ignore[misc]

@@ -33,7 +33,9 @@ def undisturbed(fault_cache, tmp_path_factory):
 @pytest.fixture
 def place(undisturbed, fault_cache, tmp_path):
     """A place for a study that is hurt; another cache or other sections by `Place`."""
-    return Place(tmp_path / "hurt", fault_cache)
+    place = Place(tmp_path / "hurt", fault_cache)
+    yield place
+    place.close()
 
 
 @pytest.fixture

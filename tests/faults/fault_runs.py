@@ -152,12 +152,21 @@ class Place:
         os.mkfifo(folder / "go")
         path = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH", "")]))
         self.environment = os.environ | {"HYBRIDTUNE_CACHE": str(cache), "PYTHONPATH": path}
+        self.runs = []
 
     def start(self, *given, prefix=(), **environment):
         """Start the study, or go on with it."""
         self.began = time.time()
         command = ["run", str(self.file), "--out", str(self.out), *given]
-        return Run(command, self.environment | environment, prefix)
+        self.runs.append(Run(command, self.environment | environment, prefix))
+        return self.runs[-1]
+
+    def close(self):
+        """End the runs that a test left behind, which failed."""
+        for run in self.runs:
+            if run.process.poll() is None:
+                run.process.kill()
+                run.end()
 
     def call(self, *command):
         """Run another command to its end."""

@@ -40,7 +40,10 @@ def test_a_training_worker_twice_in_one_stretch(place, judge):
     judge("training worker, twice", "SIGKILL in step 6, and again 2 steps later", place, told, run.hurt_at, code)
 
 
-@pytest.mark.parametrize(("process", "kind"), [("ray::Trial", "trial actor"), ("ray::Evaluator", "evaluator")])
+ACTORS = {"ray::ResourceTrainable": "trial actor", "ray::Evaluator": "evaluator"}
+
+
+@pytest.mark.parametrize(("process", "kind"), ACTORS.items())
 def test_an_actor(place, judge, process, kind):
     place.gate(18)
     run = place.start()

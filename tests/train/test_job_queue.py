@@ -8,7 +8,7 @@ import ray
 
 from hybridtune.errors import FitError, InputError
 from hybridtune.train.asked import Early
-from hybridtune.train.fit import Deaths
+from hybridtune.train.fit import Deaths, death_line
 from hybridtune.train.job_queue import LOST_NODES, RESTARTS, JobQueue
 from hybridtune.train.pace import Loss, Pace, PaceMonitor
 
@@ -305,3 +305,20 @@ def test_only_deaths_that_nobody_meant_are_counted(monkeypatch, alive, with_node
     assert queue.said == []
     Deaths(queue).after_exception(None, {1: RuntimeError("Traceback:\n  ...\nworker was killed")})
     assert queue.said == [("worker was killed", with_node)]
+
+
+GONE = """The actor died unexpectedly before finishing this task.
+Worker exit type: SYSTEM_ERROR Worker exit detail: Worker unexpectedly exits with a connection error code 2. End of file.
+"""
+
+
+def test_what_ray_says_of_a_death_is_a_line_of_ours():
+    killed = ray.exceptions.RayActorError(error_msg=GONE)
+    assert death_line(killed) == "its process was killed: by hand, or by the system, whose memory was used up"
+    nearly = "Ray ended it, since the memory of its machine was nearly used up"
+    told = "Task was killed due to the node running low on memory."
+    assert death_line(ray.exceptions.OutOfMemoryError(told)) == nearly
+    assert death_line(ray.exceptions.RayActorError(error_msg=f"first\n{told}")) == nearly
+    assert death_line(RuntimeError("first\nlast")) == "last"
+    assert death_line(RuntimeError()) == "RuntimeError"
+    assert len(death_line(RuntimeError("x" * 9999))) == 500
