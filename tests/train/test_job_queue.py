@@ -308,7 +308,7 @@ def test_only_deaths_that_nobody_meant_are_counted(monkeypatch, alive, with_node
 
 
 GONE = """The actor died unexpectedly before finishing this task.
-Worker exit type: SYSTEM_ERROR Worker exit detail: Worker unexpectedly exits with a connection error code 2. End of file.
+Worker exit type: SYSTEM_ERROR Worker unexpectedly exits with a connection error code 2. End of file.
 """
 
 
