@@ -8,6 +8,9 @@ import re
 from collections.abc import Iterable
 
 
+_LONGEST = 1200  # characters of a line
+
+
 class HybridtuneError(Exception):
     """Base of every error that hybridtune raises on purpose; the command line shows its message alone."""
 
@@ -45,6 +48,12 @@ def model_not_loaded(what: str, name: str, error: Exception | str) -> InputError
 def printable(text: str) -> str:
     """Return a text of a file for a terminal, which control characters would steer; lines stay lines."""
     return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", "\ufffd", text)
+
+
+def error_text(error: Exception) -> str:
+    """Return the message of an error for a terminal; a line that is too long, by a value in it, loses its middle."""
+    lines = printable(str(error)).split("\n")
+    return "\n".join(line if len(line) <= _LONGEST else f"{line[:700]} ... {line[-300:]}" for line in lines)
 
 
 def short_repr(value: object) -> str:

@@ -26,7 +26,7 @@ from hybridtune.cli.options import (
     study_place,
 )
 from hybridtune.cli.translate import translate
-from hybridtune.errors import HybridtuneError, InputError, printable
+from hybridtune.errors import HybridtuneError, InputError, error_text, printable
 from hybridtune.runtime.termination import sigterm_raises, was_terminated
 from hybridtune.storage.files import is_remote
 from hybridtune.storage.places import check_out
@@ -218,7 +218,7 @@ def main() -> None:
         error.show()
         sys.exit(2)
     except HybridtuneError as error:
-        click.echo(f"hybridtune: {printable(str(error))}", err=True)
+        click.echo(f"hybridtune: {error_text(error)}", err=True)
         sys.exit(2 if isinstance(error, InputError) else 1)
     except OSError as error:
         line = refusal(error)

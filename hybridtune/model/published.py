@@ -18,7 +18,7 @@ from posixpath import join
 from typing import Any
 
 from hybridtune.config.fields import REVISION
-from hybridtune.config.json_text import parse_json
+from hybridtune.config.json_text import json_kind, parse_json
 from hybridtune.errors import InputError, model_not_loaded
 
 TRAINING_TEXTS = "training_texts.npz"  # hashes of the texts that a model was trained on
@@ -111,7 +111,7 @@ class Repository:
         """Return a JSON object of the model, empty where it has no such file; no object: an InputError."""
         content = self.any_json(path)
         if content is not None and not isinstance(content, dict):
-            raise InputError(f"{self.name}/{path}: not a JSON object but {type(content).__name__}")
+            raise InputError(f"{self.name}/{path}: not a JSON object but {json_kind(content)}")
         return content or {}
 
     def any_json(self, path: str) -> Any:

@@ -5,6 +5,7 @@ Every line comes with its ``file:line``, which the readers of the formats put be
 
 import io
 import lzma
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import PurePosixPath
@@ -156,8 +157,8 @@ def opened(file: Source, compression: str | None) -> Iterator[Any]:
 
 
 def one_line(error: BaseException) -> str:
-    """Return the message of an error in one line."""
-    return " ".join(str(error).split())
+    """Return the message of an error in one line, without the names of exceptions that libraries put into it."""
+    return re.sub(r"\b\w+(?:Exception|Error): ", "", " ".join(str(error).split()))
 
 
 def check_unicode(text: str, where: str) -> None:
