@@ -17,7 +17,7 @@ MOST_LINES = 60
 # What is Python's and nobody else's: names of exceptions, and values as only Python writes them.
 PYTHONS = re.compile(
     r"Traceback|\b[A-Z]\w*(?:Error|Exception|Warning)\b|\[Errno|<class |<function | object at 0x|\(os error|"
-    r"errors\.pydantic|^\s+File \"|NoneType|\bdict\b object|not subscriptable|unhashable"
+    r"errors\.pydantic|^\s+File \"|\bdict\b object|not subscriptable|unhashable"
 )
 
 

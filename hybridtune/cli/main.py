@@ -215,6 +215,7 @@ def main() -> None:
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
     except click.ClickException as error:
+        error.message = error_text(error.message)
         error.show()
         sys.exit(2)
     except HybridtuneError as error:

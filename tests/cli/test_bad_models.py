@@ -15,7 +15,7 @@ COMMANDS = st.sampled_from(
     + [
         ("merge", "m", "../model", "--out", "out"),
         ("merge", "../model", "m", "--out", "new/out"),
-        ("export", "m", "--onnx", "--out", "out"),
+        ("export", "m", "--out", "out"),
         ("debias", "m", "--data", "pairs.jsonl", "--dry-run", *SMALL),
         ("data", "inspect", "pairs.jsonl", "--encoder", "m"),
         ("data", "clean", "pairs.jsonl", "--encoder", "m", "--out", "out.jsonl"),

@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 
 from hybridtune.config.json_text import json_kind, parse_json
 from hybridtune.data.readers.csv_text import csv_rows
-from hybridtune.data.readers.files import UNREADABLE, Source, kind_of, one_line, text_lines
+from hybridtune.data.readers.files import UNREADABLE, Source, kind_of, text_lines
 from hybridtune.data.readers.json_text import each_key_once, json_values
-from hybridtune.errors import InputError
+from hybridtune.errors import InputError, one_line
 
 _SIDES = ("queries", "passages", "negatives", "margins")  # columns that hold a value for each language
 _BY_KEY = (*_SIDES, "translated", "translation")  # columns that may be maps
