@@ -8,12 +8,16 @@ import sys
 import time
 import traceback
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
+
+from hypothesis import HealthCheck, Phase, given, settings
 
 from hybridtune.cli.main import main
 
 LONGEST_LINE = 1500  # characters; a message may show the nearest names, and a path
 MOST_LINES = 60
+_FULL = 100  # examples of the profile in which a property draws as many as its test says
 # What is Python's and nobody else's: names of exceptions, and values as only Python writes them.
 PYTHONS = re.compile(
     r"Traceback|\b[A-Z]\w*(?:Error|Exception|Warning)\b|\[Errno|<class |<function | object at 0x|\(os error|"
@@ -116,6 +120,31 @@ class World:
         seconds, after = time.perf_counter() - begun, content(self.here)
         changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
         return Answer(code, out.getvalue(), err.getvalue(), raised, tuple(changed), seconds)
+
+    def refuses(self, cases, number):
+        """Draw cases until so many different ones were refused, each by the rules; a fast profile draws fewer."""
+        wanted, seen, refused = number * settings.default.max_examples // _FULL, set(), 0
+
+        @settings(
+            max_examples=5 * wanted,
+            derandomize=True,
+            database=None,
+            deadline=timedelta(seconds=60),  # of one input; a busy machine takes a part of it to import a library
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(cases)
+        def run(case):
+            nonlocal refused
+            if refused == wanted or repr(case) in seen:
+                return
+            seen.add(repr(case))
+            answer = self.answer(case)
+            assert not answer.problems(), (case.words, answer.err)
+            refused += answer.code != 0
+
+        run()
+        assert refused == wanted
 
 
 def content(folder):

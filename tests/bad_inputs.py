@@ -7,14 +7,84 @@ from hypothesis import strategies as st
 
 HUGE = 10**400
 NUMBERS = st.sampled_from(
-    [0, -1, 1, 2, 3, 7, 2**31, 2**63, -(2**63) - 1, 10**15, HUGE, 0.5, -0.5, 1.5, 1e-320, 1e308]
-    + [float("inf"), float("-inf"), float("nan")]
+    [
+        0,
+        -1,
+        1,
+        2,
+        3,
+        7,
+        2**31,
+        2**63,
+        -(2**63) - 1,
+        10**15,
+        HUGE,
+        0.5,
+        -0.5,
+        1.5,
+        1e-320,
+        1e308,
+        float("inf"),
+        float("-inf"),
+        float("nan"),
+    ]
 )
 TEXTS = st.sampled_from(
-    ["", " ", "-", "~", "x", "0", "1e5", ".nan", "auto", "null", "yes", "2024-11-12", "1:30", "a\nb", "\t", "a: b", "[", "{}"]
-    + ["x" * 300, "x/" * 3000, "../..", "/", "/dev/null", "~nobody/x", "*", "**", "[a", "a\\b", "${HOME}", "${NO_SUCH}", "${"]
-    + ["://", "foo://bar", "file:///nowhere", "http://[", "s3://", "a=b", "a:b", "module:function", "nowhere:nothing", "newsroom:"]
-    + ["newsroom:nothing", "\x1b[31m", "\u202e", "é", "\ud7ff", "😀", "en", "xx", "en-de", "en-en", "balanced/AP", "AP@0"]
+    [
+        "",
+        " ",
+        "-",
+        "~",
+        "x",
+        "0",
+        "1e5",
+        ".nan",
+        "auto",
+        "null",
+        "yes",
+        "2024-11-12",
+        "1:30",
+        "a\nb",
+        "\t",
+        "a: b",
+        "[",
+        "{}",
+        "x" * 300,
+        "x/" * 3000,
+        "../..",
+        "/",
+        "/dev/null",
+        "~nobody/x",
+        "*",
+        "**",
+        "[a",
+        "a\\b",
+        "${HOME}",
+        "${NO_SUCH}",
+        "${",
+        "://",
+        "foo://bar",
+        "file:///nowhere",
+        "http://[",
+        "s3://",
+        "a=b",
+        "a:b",
+        "module:function",
+        "nowhere:nothing",
+        "newsroom:",
+        "newsroom:nothing",
+        "\x1b[31m",
+        "\u202e",
+        "é",
+        "\ud7ff",
+        "😀",
+        "en",
+        "xx",
+        "en-de",
+        "en-en",
+        "balanced/AP",
+        "AP@0",
+    ]
 ) | st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=12)
 DEPTH = st.sampled_from([2, 50, 400, 3000])
 SCALARS = st.none() | st.booleans() | NUMBERS | TEXTS
@@ -85,7 +155,11 @@ def damaged(draw, content):
     if way == "cut":
         return content[:place]
     if way == "flip":
-        return content[:place] + bytes([content[place] ^ draw(st.integers(1, 255))]) + content[place + 1 :] if content else b"x"
+        return (
+            content[:place] + bytes([content[place] ^ draw(st.integers(1, 255))]) + content[place + 1 :]
+            if content
+            else b"x"
+        )
     if way == "zeros":
         return content[:place] + b"\0" * (end - place) + content[end:]
     if way == "insert":
@@ -95,7 +169,10 @@ def damaged(draw, content):
     if way == "lost":
         return content[:place] + content[end:]
     if way == "mark":
-        return draw(st.sampled_from([b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff", b"\0", b"\x1f\x8b", b"PK\x03\x04"])) + content
+        return (
+            draw(st.sampled_from([b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff", b"\0", b"\x1f\x8b", b"PK\x03\x04"]))
+            + content
+        )
     if way == "end":
         return content + draw(st.sampled_from([b"\0", b"\n\n\n", b"}", b"]", b"\x1a", b"\xff", b"\n---\nx: 1\n"]))
     return b""
@@ -125,3 +202,15 @@ def changed_rows(draw, rows):
 def as_lines(rows):
     """The bytes of JSON lines."""
     return b"".join(as_json(row) + b"\n" for row in rows)
+
+
+TINY = {"query_length": 8, "passage_length": 8, "tiny": {"vocab_size": 200, "hidden_size": 8, "heads": 1, "layers": 1}}
+GROUPS = [
+    {
+        "group_id": str(n),
+        "queries": {"en": f"where {n}", "de": f"wo {n}"},
+        "passages": {"en": f"there {n}", "de": f"da {n}"},
+    }
+    for n in range(12)
+]
+PAIRS = as_lines(GROUPS)  # a good training file

@@ -13,7 +13,7 @@ from hybridtune.cli.cache import cache
 from hybridtune.cli.data import data
 from hybridtune.cli.init import init
 from hybridtune.cli.options import (
-    FILE,
+    NEW_FILE,
     PATH,
     StudyOptions,
     answer,
@@ -103,7 +103,7 @@ def train(study: Path, **given: Any) -> None:
 
 @cli.command()
 @study_place
-@click.option("--out", "file", type=FILE, help="File to write instead of report.html in the study's folder or URL.")
+@click.option("--out", "file", type=NEW_FILE, help="File to write instead of report.html in the study's folder or URL.")
 @storage_option
 @json_option
 def report(study: str, file: Path | None, storage: str | None, as_json: bool) -> None:
@@ -153,7 +153,7 @@ def dashboard(study: str, storage: str | None) -> None:
 
 
 @cli.command()
-@click.option("--out", type=FILE, help="File to write instead of stdout.")
+@click.option("--out", type=NEW_FILE, help="File to write instead of stdout.")
 def schema(out: Path | None) -> None:
     """Print the study file's JSON Schema, by which editors complete and check it."""
     from hybridtune.config import schema

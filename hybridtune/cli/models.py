@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hybridtune.cli.options import (
-    FILE,
     LOCATION,
+    NEW_FILE,
     PATH,
     SEED,
     answer,
@@ -29,10 +29,12 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("model", type=LOCATION, required=False)
-@click.option("--benchmark", type=LOCATION, required=True, help="Folder, files or URI of any known format, or newsroom:dev.")
+@click.option(
+    "--benchmark", type=LOCATION, required=True, help="Folder, files or URI of any known format, or newsroom:dev."
+)
 @measure_option(help="ir_measures name, like nDCG@10, or package.module:function of your own; again for more.")
 @click.option("--run", "run_path", type=PATH, help="Score this TREC run instead of a model.")
-@click.option("--run-file", type=FILE, help="Write a TREC run, and its qrels.")
+@click.option("--run-file", type=NEW_FILE, help="Write a TREC run, and its qrels.")
 @click.option("--run-setting", type=click.Choice(["mono", "cross", "multi"]), help="Pools of the run file.")
 @click.option("--depth", default=1000, type=click.IntRange(1), show_default=True, help="Passages a query in it.")
 @click.option("--index", type=click.Choice(["ivf", "hnsw"]), help="Approximate lists for pools above --index-above.")

@@ -4,20 +4,15 @@ import json
 from pathlib import Path
 
 from bad_calls import Case
-from bad_inputs import TEXTS
+from bad_inputs import PAIRS, TEXTS, TINY
 from hypothesis import strategies as st
 
-PAIRS = b"".join(
-    json.dumps({"group_id": str(n), "queries": {"en": f"where {n}", "de": f"wo {n}"}, "passages": {"en": f"there {n}", "de": f"da {n}"}}).encode()
-    + b"\n"
-    for n in range(12)
-)
 STUDY = json.dumps(
     {
         "name": "x",
         "data": {"train": "pairs.jsonl", "on_leak": "warn"},
         "benchmarks": {"dev": {"path": "newsroom:dev"}},
-        "encoder": {"query_length": 8, "passage_length": 8, "tiny": {"vocab_size": 200, "hidden_size": 8, "heads": 1, "layers": 1}},
+        "encoder": TINY,
         "train": {"batch_size": 2, "max_steps": 2},
     }
 ).encode()
@@ -34,15 +29,94 @@ FILES = {
 }
 LONG = ["x" * 256, "x/" * 2100 + "x", "é" * 130]
 PLACES = st.sampled_from(
-    [*LONG, "", ".", "/proc/x/y", "/sys/x", "file", "file/below", "folder", "loop", "loop/x", "nowhere", "nowhere/x", "none/x"]
-    + ["~nobody", "~nobody/x", "-", "--", "a\nb", "\x1b[2J", "$HOME", "*", "[", "out.jsonl", "out.txt", "out.jsonl.gz", "out.parquet", "pairs.jsonl", "s.yaml"]
-    + ["foo://x", "foo://", "://", "file:///proc/x", "http://127.0.0.1:1/x", "https://127.0.0.1:1/x", "http://[::1", "s3:/", "s3://", "gs://", "memory://x", "hdfs://"]
-    + ["run.trec", "cluster.yaml", "newsroom:dev", "newsroom:x", "holdout:dev"]
+    [
+        *LONG,
+        "",
+        ".",
+        "/proc/x/y",
+        "/sys/x",
+        "file",
+        "file/below",
+        "folder",
+        "loop",
+        "loop/x",
+        "nowhere",
+        "nowhere/x",
+        "none/x",
+        "~nobody",
+        "~nobody/x",
+        "-",
+        "--",
+        "a\nb",
+        "\x1b[2J",
+        "$HOME",
+        "*",
+        "[",
+        "out.jsonl",
+        "out.txt",
+        "out.jsonl.gz",
+        "out.parquet",
+        "pairs.jsonl",
+        "s.yaml",
+        "foo://x",
+        "foo://",
+        "://",
+        "file:///proc/x",
+        "http://127.0.0.1:1/x",
+        "https://127.0.0.1:1/x",
+        "http://[::1",
+        "s3:/",
+        "s3://",
+        "gs://",
+        "memory://x",
+        "hdfs://",
+        "run.trec",
+        "cluster.yaml",
+        "newsroom:dev",
+        "newsroom:x",
+        "holdout:dev",
+    ]
 ) | TEXTS.filter(lambda text: not {*text} & {*"\0/"} and text != "..")
 WORDS = st.sampled_from(
-    ["", "0", "-1", "1", "1.5", "1e5", "nan", "inf", "9" * 30, "x", "auto", "1,2", ",", "=", "a=b", "en", "xx", "en-de", "AP", "nDCG@10", "AP@0", "x:y"]
-    + ["os.path:nothing", "5m", "-5m", "1e400d", "20GB", "-1GB", "nanGB", "together", "back", "cpu", "127.0.0.1:1", "http://127.0.0.1:1", "ray://x", "foo://x"]
-    + LONG
+    [
+        "",
+        "0",
+        "-1",
+        "1",
+        "1.5",
+        "1e5",
+        "nan",
+        "inf",
+        "9" * 30,
+        "x",
+        "auto",
+        "1,2",
+        ",",
+        "=",
+        "a=b",
+        "en",
+        "xx",
+        "en-de",
+        "AP",
+        "nDCG@10",
+        "AP@0",
+        "x:y",
+        "os.path:nothing",
+        "5m",
+        "-5m",
+        "1e400d",
+        "20GB",
+        "-1GB",
+        "nanGB",
+        "together",
+        "back",
+        "cpu",
+        "127.0.0.1:1",
+        "http://127.0.0.1:1",
+        "ray://x",
+        "foo://x",
+        *LONG,
+    ]
 ) | TEXTS.filter(lambda text: "\0" not in text)
 COMMANDS = {  # what stands for its arguments, and its options: with a value of PLACES, of WORDS, and without a value
     "run": (["s.yaml"], ["--out"], ["--set", "--seed", "--address", "--time-budget"], ["--json"]),
@@ -66,13 +140,23 @@ COMMANDS = {  # what stands for its arguments, and its options: with a value of 
         ["--method", "--set", "--seed", "--format", "--columns", "--language", "--split"],
         ["--json"],
     ),
-    "export": (["folder"], ["--out"], ["--opset", "--trial", "--checkpoint"], ["--onnx", "--trust-remote-code", "--json"]),
+    "export": (
+        ["folder"],
+        ["--out"],
+        ["--opset", "--trial", "--checkpoint"],
+        ["--onnx", "--trust-remote-code", "--json"],
+    ),
     "merge": (["folder", "folder", "--out", "new"], ["--out"], ["--weights"], ["--trust-remote-code", "--json"]),
     "report": (["folder"], ["--out"], ["--storage"], ["--json"]),
     "status": (["folder"], [], [], ["--json"]),
     "dashboard": (["folder"], [], ["--storage"], []),
     "schema": ([], ["--out"], [], ["--json"]),
-    "init": (["pairs.jsonl"], ["--out", "--encoder"], ["--format", "--columns", "--language", "--split"], ["--force", "--json"]),
+    "init": (
+        ["pairs.jsonl"],
+        ["--out", "--encoder"],
+        ["--format", "--columns", "--language", "--split"],
+        ["--force", "--json"],
+    ),
     "cache list": ([], [], [], ["--json"]),
     "cache prune": ([], [], ["--older-than", "--max-size"], ["--studies", "--json"]),
     "data group": (
@@ -94,13 +178,42 @@ COMMANDS = {  # what stands for its arguments, and its options: with a value of 
         ["--keep", "--longest", "--format", "--columns", "--language", "--split"],
         ["--json"],
     ),
-    "data check": (["pairs.jsonl", "--benchmark", "newsroom:dev"], ["--benchmark"], ["--format", "--columns"], ["--json"]),
-    "data split": (["pairs.jsonl", "--out", "new"], ["--out"], ["--documents", "--groups", "--seed", "--columns"], ["--json"]),
-    "data convert": (["pairs.jsonl", "--out", "new.jsonl"], ["--out"], ["--format", "--columns", "--language"], ["--json"]),
+    "data check": (
+        ["pairs.jsonl", "--benchmark", "newsroom:dev"],
+        ["--benchmark"],
+        ["--format", "--columns"],
+        ["--json"],
+    ),
+    "data split": (
+        ["pairs.jsonl", "--out", "new"],
+        ["--out"],
+        ["--documents", "--groups", "--seed", "--columns"],
+        ["--json"],
+    ),
+    "data convert": (
+        ["pairs.jsonl", "--out", "new.jsonl"],
+        ["--out"],
+        ["--format", "--columns", "--language"],
+        ["--json"],
+    ),
     "translate": (
         ["pairs.jsonl", "--model", "folder", "--to", "sw", "--out", "new.jsonl"],
         ["--out", "--model", "--cache", "--encoder"],
-        ["--to", "--from", "--pairs", "--side", "--engine", "--compute-type", "--beam", "--max-tokens", "--batch-tokens", "--workers", "--check", "--threshold", "--set"],
+        [
+            "--to",
+            "--from",
+            "--pairs",
+            "--side",
+            "--engine",
+            "--compute-type",
+            "--beam",
+            "--max-tokens",
+            "--batch-tokens",
+            "--workers",
+            "--check",
+            "--threshold",
+            "--set",
+        ],
         ["--estimate", "--json"],
     ),
     "launch": (
@@ -123,9 +236,17 @@ def arguments(draw):
     command = draw(st.sampled_from(sorted(COMMANDS)))
     given, places, words, flags = COMMANDS[command]
     line = list(given)
-    positional = [at for at, word in enumerate(line) if not word.startswith("-") and (at == 0 or not line[at - 1].startswith("--"))]
+    positional = [
+        at
+        for at, word in enumerate(line)
+        if not word.startswith("-") and (at == 0 or not line[at - 1].startswith("--"))
+    ]
     for _ in range(draw(st.integers(1, 2))):
-        way = draw(st.sampled_from(["place"] * 4 + ["argument"] * 3 + ["word"] * 4 + ["flag", "unknown", "more", "gone", "last"]))
+        way = draw(
+            st.sampled_from(
+                ["place"] * 4 + ["argument"] * 3 + ["word"] * 4 + ["flag", "unknown", "more", "gone", "last"]
+            )
+        )
         if way == "place" and places:
             line += [draw(st.sampled_from(places)), draw(PLACES)]
         elif way == "word" and words:
@@ -145,3 +266,7 @@ def arguments(draw):
             del line[at]
             break
     return Case((*command.split(), *["--dry-run"] * (command in STARTING), *line), FILES)
+
+
+def test_a_bad_argument_is_a_line_a_problem(world, model):
+    world.refuses(arguments(), 200)

@@ -3,8 +3,9 @@
 import gzip
 import json
 
+import pytest
 from bad_calls import Case
-from bad_inputs import JUNK, TEXTS, as_json, as_lines, changed_rows, changed_trees, damaged
+from bad_inputs import JUNK, TEXTS, TINY, as_json, as_lines, changed_rows, changed_trees, damaged
 from hypothesis import strategies as st
 
 
@@ -13,14 +14,31 @@ def news(*docs):
 
 
 def article(language, asked=None):
-    questions = [{"question": f"who is it {asked or language} {n}?", "id": f"q{n}", "answers": [{"text": "It", "answer_start": 0}]} for n in range(2)]
+    questions = [
+        {
+            "question": f"who is it {asked or language} {n}?",
+            "id": f"q{n}",
+            "answers": [{"text": "It", "answer_start": 0}],
+        }
+        for n in range(2)
+    ]
     text = "It is so. It was not."
-    paragraph = {"context": text, "sentence_breaks": [[0, 9], [10, 21]], "sentences": ["It is so.", "It was not."], "qas": questions}
+    paragraph = {
+        "context": text,
+        "sentence_breaks": [[0, 9], [10, 21]],
+        "sentences": ["It is so.", "It was not."],
+        "qas": questions,
+    }
     return {"data": [{"title": "T", "paragraphs": [paragraph]}], "version": "1"}
 
 
 GROUPS = [
-    {"group_id": str(n), "document_id": f"d{n}", "queries": {"en": f"who {n}"}, "passages": {"en": f"I {n}", "de": f"ich {n}"}}
+    {
+        "group_id": str(n),
+        "document_id": f"d{n}",
+        "queries": {"en": f"who {n}"},
+        "passages": {"en": f"I {n}", "de": f"ich {n}"},
+    }
     for n in range(4)
 ]
 QRELS = "query-id\tcorpus-id\tscore\nq1\td1\t1\nq2\td2\t2\nq1\td3\t0\n"
@@ -62,7 +80,13 @@ SMALL = ("--set", "encoder.query_length=16", "--set", "encoder.passage_length=16
 
 def packed(name, content):
     """The bytes of a file, by its name."""
-    plain = as_lines(content) if isinstance(content, list) else as_json(content) if isinstance(content, dict) else content.encode()
+    plain = (
+        as_lines(content)
+        if isinstance(content, list)
+        else as_json(content)
+        if isinstance(content, dict)
+        else content.encode()
+    )
     return gzip.compress(plain, mtime=0) if name.endswith(".gz") else plain
 
 
@@ -116,7 +140,7 @@ STUDY = as_json(
         "name": "x",
         "data": {"train": "pairs.jsonl"},
         "benchmarks": {"dev": {"path": "b"}},
-        "encoder": {"query_length": 8, "passage_length": 8, "tiny": {"vocab_size": 200, "hidden_size": 8, "heads": 1, "layers": 1}},
+        "encoder": TINY,
         "train": {"batch_size": 2, "max_steps": 2},
         "mix": {"mixing_ratio": 1},
         "search": {"space": {}, "arms": "none"},
@@ -124,14 +148,33 @@ STUDY = as_json(
 )
 SETTINGS = st.sampled_from(
     [{}] * 6
-    + [{"split": "dev"}, {"split": "nothing"}, {"language": "en"}, {"languages": ["sw"]}, {"languages": []}, {"strict": True}]
-    + [{"documents": [0, 1]}, {"documents": [1, 1]}, {"documents": [5, 9]}, {"ignore_identical_ids": True}, {"reader": "nowhere:nothing"}]
+    + [
+        {"split": "dev"},
+        {"split": "nothing"},
+        {"language": "en"},
+        {"languages": ["sw"]},
+        {"languages": []},
+        {"strict": True},
+    ]
+    + [
+        {"documents": [0, 1]},
+        {"documents": [1, 1]},
+        {"documents": [5, 9]},
+        {"ignore_identical_ids": True},
+        {"reader": "nowhere:nothing"},
+    ]
 )
 
 
 def benchmarks(model):
     """Commands that read a benchmark; ``model`` is a folder."""
-    return st.builds(_reading, st.just(str(model)), st.sampled_from(["evaluate"] * 3 + ["run", "check", "inspect"]), layouts(), SETTINGS)
+    return st.builds(
+        _reading,
+        st.just(str(model)),
+        st.sampled_from(["evaluate"] * 3 + ["run", "check", "inspect"]),
+        layouts(),
+        SETTINGS,
+    )
 
 
 def _reading(model, command, files, given):
@@ -142,9 +185,23 @@ def _reading(model, command, files, given):
         ),
         "run": (
             *("run", "s.yaml", "--dry-run"),
-            *(word for name, value in given.items() for word in ("--set", f"benchmarks.dev.{name}={json.dumps(value)}")),
+            *(
+                word
+                for name, value in given.items()
+                for word in ("--set", f"benchmarks.dev.{name}={json.dumps(value)}")
+            ),
         ),
         "check": ("data", "check", "pairs.jsonl", "--benchmark", "b"),
         "inspect": ("data", "inspect", "pairs.jsonl", "--benchmark", "b", "--html", "page.html"),
     }
     return Case(words[command], {**files, "pairs.jsonl": PAIRS, "s.yaml": STUDY})
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_the_benchmark_that_is_changed_is_a_good_one(world, model, name):
+    files = {f"b/{file}": packed(file, content) for file, content in LAYOUTS[name].items()}
+    assert world.answer(_reading(str(model), "evaluate", files, {})).code == 0
+
+
+def test_a_bad_benchmark_is_a_line_a_problem(world, model):
+    world.refuses(benchmarks(model), 180)

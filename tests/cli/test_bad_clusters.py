@@ -4,19 +4,22 @@ import json
 import re
 from pathlib import Path
 
+import pytest
 import yaml
 from bad_calls import Case
-from bad_inputs import DEPTH, JUNK, TEXTS, changed_trees, damaged, encoded_wrong
+from bad_inputs import DEPTH, JUNK, PAIRS, TEXTS, changed_trees, damaged, encoded_wrong
 from hypothesis import strategies as st
 
 CLUSTERS = Path(__file__).parents[2] / "clusters"
 NAMES = sorted(file.stem for file in CLUSTERS.glob("*.yaml"))
-PAIRS = b"".join(
-    json.dumps({"group_id": str(n), "queries": {"en": f"where {n}", "de": f"wo {n}"}, "passages": {"en": f"there {n}", "de": f"da {n}"}}).encode()
-    + b"\n"
-    for n in range(12)
-)
-STUDY = json.dumps({"name": "x", "data": {"train": "pairs.jsonl"}, "benchmarks": {"dev": {"path": "newsroom:dev"}}, "train": {"batch_size": 2, "max_steps": 2}}).encode()
+STUDY = json.dumps(
+    {
+        "name": "x",
+        "data": {"train": "pairs.jsonl"},
+        "benchmarks": {"dev": {"path": "newsroom:dev"}},
+        "train": {"batch_size": 2, "max_steps": 2},
+    }
+).encode()
 
 
 def filled(name):
@@ -35,13 +38,28 @@ def cluster_bytes(draw):
         return yaml.safe_dump_all(trees, allow_unicode=True, sort_keys=False).encode("utf-8", "replace")
     if way == "line":
         lines = text.splitlines()
-        at = draw(st.sampled_from([at for at, line in enumerate(lines) if ":" in line and not line.lstrip().startswith("#")]))
+        at = draw(
+            st.sampled_from([at for at, line in enumerate(lines) if ":" in line and not line.lstrip().startswith("#")])
+        )
         key = lines[at].partition(":")[0]
         depth = draw(DEPTH)
         lines[at] = draw(
             st.sampled_from(
-                [f"{key}: &a [*a]", f"{key}: !!python/name:os.system x", f"{key}: {'[' * depth}{']' * depth}", f"{key}: {'9' * 5000}", f"{lines[at]}\n{lines[at]}"]
-                + [f"{key}:{key}: x", f"\t{lines[at]}", f" {lines[at]}", f"{key}: 2024-13-45", f"{key}: $(rm -rf x)", f"{key}: '`x`; x'", f"---\n{lines[at]}", f"{key}: ${{NO_SUCH}}"]
+                [
+                    f"{key}: &a [*a]",
+                    f"{key}: !!python/name:os.system x",
+                    f"{key}: {'[' * depth}{']' * depth}",
+                    f"{key}: {'9' * 5000}",
+                    f"{lines[at]}\n{lines[at]}",
+                    f"{key}:{key}: x",
+                    f"\t{lines[at]}",
+                    f" {lines[at]}",
+                    f"{key}: 2024-13-45",
+                    f"{key}: $(rm -rf x)",
+                    f"{key}: '`x`; x'",
+                    f"---\n{lines[at]}",
+                    f"{key}: ${{NO_SUCH}}",
+                ]
             )
             | TEXTS.map(lambda value: f"{key}: {value}")
         )
@@ -54,12 +72,24 @@ def cluster_bytes(draw):
 
 
 def case(content, words):
-    return Case(("launch", "c.yaml", "s.yaml", "--dry-run", *words), {"c.yaml": content, "s.yaml": STUDY, "pairs.jsonl": PAIRS})
+    return Case(
+        ("launch", "c.yaml", "s.yaml", "--dry-run", *words),
+        {"c.yaml": content, "s.yaml": STUDY, "pairs.jsonl": PAIRS, "constraints.txt": b""},
+    )
 
 
 cluster_files = st.builds(
     case,
     cluster_bytes(),
-    st.sampled_from([("--out", "s3://bucket/x", "--fetch-to", "to"), ("--out", "/mnt/x"), (), ("--out", "s3://bucket/x", "--json")]),
+    st.sampled_from([("--out", "new", "--fetch-to", "to"), ("--out", "/mnt/x"), (), ("--out", "new", "--json")]),
 )
 down = st.builds(lambda content: Case(("down", "c.yaml", "--yes"), {"c.yaml": content}), cluster_bytes())
+
+
+def test_the_cluster_that_is_changed_is_a_good_one(world):
+    assert world.answer(case(filled("local_autoscaling").encode(), ())).code == 0
+
+
+@pytest.mark.parametrize(("cases", "number"), [(cluster_files, 100), (down, 20)], ids=["launch", "down"])
+def test_a_bad_cluster_file_is_a_line_a_problem(world, cases, number):
+    world.refuses(cases, number)

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from bad_calls import Case
-from bad_inputs import DEPTH, JUNK, TEXTS, as_json, as_lines, changed_rows, changed_trees, damaged, encoded_wrong
+from bad_inputs import DEPTH, JUNK, TEXTS, TINY, as_json, as_lines, changed_rows, changed_trees, damaged, encoded_wrong
 from hypothesis import strategies as st
 
 GROUPS = [
@@ -26,11 +27,23 @@ GROUPS = [
     for n in range(6)
 ]
 PAIRS = [
-    {"id": f"p{n // 2}", "language": "en" if n % 2 else "de", "question": f"who {n}?", "answer": f"it is {n}", "score": 1}
+    {
+        "id": f"p{n // 2}",
+        "language": "en" if n % 2 else "de",
+        "question": f"who {n}?",
+        "answer": f"it is {n}",
+        "score": 1,
+    }
     for n in range(8)
 ]
 SCORED = [
-    {"query": f"who {n}", "pos": [f"I am {n}"], "neg": [f"he {n}", f"she {n}"], "pos_scores": [0.9], "neg_scores": [0.2, 0.1]}
+    {
+        "query": f"who {n}",
+        "pos": [f"I am {n}"],
+        "neg": [f"he {n}", f"she {n}"],
+        "pos_scores": [0.9],
+        "neg_scores": [0.2, 0.1],
+    }
     for n in range(4)
 ]
 SQUAD = {
@@ -41,7 +54,13 @@ SQUAD = {
             "paragraphs": [
                 {
                     "context": f"The bridge {n} was opened. It was red.",
-                    "qas": [{"id": f"q{n}", "question": f"What {n}?", "answers": [{"text": "The bridge", "answer_start": 0}]}],
+                    "qas": [
+                        {
+                            "id": f"q{n}",
+                            "question": f"What {n}?",
+                            "answers": [{"text": "The bridge", "answer_start": 0}],
+                        }
+                    ],
                 }
                 for n in range(3)
             ],
@@ -115,8 +134,13 @@ WHOLE = gzip.compress(as_lines(GROUPS), mtime=0)
 contents = {
     "d.jsonl": lines,
     "d.jsonl.gz": packed | damaged(WHOLE) | lines,
-    "d.json": changed_trees(SQUAD).map(as_json) | rows_of_any_kind.map(as_json) | damaged(as_json(SQUAD)) | JUNK.map(as_json),
-    "d.csv": changed_tables(PAIRS, ",") | damaged(table(PAIRS, ",")) | encoded_wrong(table(PAIRS, ",").decode().replace("w", "ö")),
+    "d.json": changed_trees(SQUAD).map(as_json)
+    | rows_of_any_kind.map(as_json)
+    | damaged(as_json(SQUAD))
+    | JUNK.map(as_json),
+    "d.csv": changed_tables(PAIRS, ",")
+    | damaged(table(PAIRS, ","))
+    | encoded_wrong(table(PAIRS, ",").decode().replace("w", "ö")),
     "d.tsv": changed_tables(PAIRS, "\t") | damaged(table(PAIRS, "\t")),
     "d.parquet": rows_of_any_kind.map(parquet) | damaged(parquet(GROUPS)) | damaged(parquet(PAIRS)),
     "d.arrow": rows_of_any_kind.map(lambda rows: parquet(rows, "arrow")) | damaged(parquet(PAIRS, "arrow")),
@@ -147,15 +171,24 @@ COMMANDS = st.sampled_from(
 OPTIONS = st.sampled_from(
     [()] * 8
     + [("--format", "groups"), ("--format", "pairs"), ("--format", "squad"), ("--format", "beir"), ("--language", "en")]
-    + [("--language", "xx"), ("--language", "en-de"), ("--split", "dev"), ("--columns", "query=question,passage=answer")]
-    + [("--columns", "query=a"), ("--columns", "x"), ("--columns", "query=question,passage=answer,language=language,id=id")]
+    + [
+        ("--language", "xx"),
+        ("--language", "en-de"),
+        ("--split", "dev"),
+        ("--columns", "query=question,passage=answer"),
+    ]
+    + [
+        ("--columns", "query=a"),
+        ("--columns", "x"),
+        ("--columns", "query=question,passage=answer,language=language,id=id"),
+    ]
 )
 STUDY = as_json(
     {
         "name": "x",
         "data": {"train": "{}"},
         "benchmarks": {"dev": {"path": "newsroom:dev"}},
-        "encoder": {"query_length": 8, "passage_length": 8, "tiny": {"vocab_size": 200, "hidden_size": 8, "heads": 1, "layers": 1}},
+        "encoder": TINY,
         "train": {"batch_size": 2, "max_steps": 2},
     }
 )
@@ -165,7 +198,28 @@ def reading(words, given, options):
     name, content = given
     whole = tuple(word.replace("{}", name.split("/")[0]) for word in words)
     study = {"s.yaml": STUDY.replace(b"{}", name.split("/")[0].encode())} if words[0] == "run" else {}
-    return Case((*whole, *(options if words[0] != "run" else ())), {"good.jsonl": as_lines(PAIRS), name: content, **study})
+    return Case(
+        (*whole, *(options if words[0] != "run" else ())), {"good.jsonl": as_lines(PAIRS), name: content, **study}
+    )
 
 
 training_files = st.builds(reading, COMMANDS, files, OPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("d.jsonl", as_lines(GROUPS)),
+        ("d.csv", table(PAIRS, ",")),
+        ("d.tsv", table(PAIRS, "\t")),
+        ("d.parquet", parquet(GROUPS)),
+        ("d.arrow", parquet(PAIRS, "arrow")),
+        ("d.jsonl.gz", WHOLE),
+    ],
+)
+def test_the_file_that_is_changed_is_a_good_one(world, name, content):
+    assert world.answer(Case(("data", "inspect", name), {name: content})).code == 0
+
+
+def test_a_bad_training_file_is_a_line_a_problem(world):
+    world.refuses(training_files, 260)

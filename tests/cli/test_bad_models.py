@@ -4,8 +4,9 @@ import json
 import struct
 from pathlib import Path
 
+import pytest
 from bad_calls import Case
-from bad_inputs import JUNK, NUMBERS, as_json, changed_trees, damaged
+from bad_inputs import JUNK, NUMBERS, PAIRS, as_json, changed_trees, damaged
 from hypothesis import strategies as st
 
 SMALL = ("--set", "encoder.query_length=16", "--set", "encoder.passage_length=16")
@@ -32,11 +33,6 @@ STUDY = as_json(
         "train": {"batch_size": 2, "max_steps": 2},
         "search": {"space": {}, "arms": "none"},
     }
-)
-PAIRS = b"".join(
-    json.dumps({"group_id": str(n), "queries": {"en": f"where {n}", "de": f"wo {n}"}, "passages": {"en": f"there {n}", "de": f"da {n}"}}).encode()
-    + b"\n"
-    for n in range(12)
 )
 
 
@@ -85,9 +81,26 @@ def model_files(draw, good):
     elif way == "gone":
         del found[name]
     elif way == "more":
-        found[draw(st.sampled_from(["adapter_config.json", "language_vectors.json", "training_texts.npz", "language_vectors.npz", "model.safetensors.index.json", "1_Pooling/config.json", "modules.json", "config_sentence_transformers.json", "sentence_bert_config.json", "2_Dense/config.json", "pytorch_model.bin", "manifest.json"]))] = draw(
-            JUNK.map(as_json) | st.binary(max_size=40)
-        )
+        found[
+            draw(
+                st.sampled_from(
+                    [
+                        "adapter_config.json",
+                        "language_vectors.json",
+                        "training_texts.npz",
+                        "language_vectors.npz",
+                        "model.safetensors.index.json",
+                        "1_Pooling/config.json",
+                        "modules.json",
+                        "config_sentence_transformers.json",
+                        "sentence_bert_config.json",
+                        "2_Dense/config.json",
+                        "pytorch_model.bin",
+                        "manifest.json",
+                    ]
+                )
+            )
+        ] = draw(JUNK.map(as_json) | st.binary(max_size=40))
     else:
         found[name] = draw(damaged(good[name]))
     return {f"m/{name}": content for name, content in found.items()}
@@ -96,4 +109,18 @@ def model_files(draw, good):
 def models(folder):
     """Commands that open a model folder ``m``; ``folder`` is a good one, at ``../model``."""
     files = model_files(files_of(folder))
-    return st.builds(lambda words, given: Case(words, {**given, "s.yaml": STUDY, "pairs.jsonl": PAIRS}), COMMANDS, files)
+    return st.builds(
+        lambda words, given: Case(words, {**given, "s.yaml": STUDY, "pairs.jsonl": PAIRS}), COMMANDS, files
+    )
+
+
+@pytest.mark.parametrize(
+    "words", [words for words in COMMANDS.elements if words[0] in ("evaluate", "run", "merge")][:-1], ids=" ".join
+)
+def test_the_model_that_is_changed_is_a_good_one(world, model, words):
+    files = {f"m/{name}": content for name, content in files_of(model).items()}
+    assert world.answer(Case(words, {**files, "s.yaml": STUDY, "pairs.jsonl": PAIRS})).code == 0
+
+
+def test_a_bad_model_is_a_line_a_problem(world, model):
+    world.refuses(models(model), 130)

@@ -12,7 +12,13 @@ from hybridtune.config.study import Study
 from hybridtune.config.yaml_text import dump_yaml
 
 ROWS = "".join(
-    json.dumps({"group_id": str(n), "queries": {"en": f"who {n}", "de": f"wer {n}"}, "passages": {"en": f"I, {n}", "de": f"ich, {n}"}})
+    json.dumps(
+        {
+            "group_id": str(n),
+            "queries": {"en": f"who {n}", "de": f"wer {n}"},
+            "passages": {"en": f"I, {n}", "de": f"ich, {n}"},
+        }
+    )
     + "\n"
     for n in range(40)
 ).encode()
@@ -75,7 +81,9 @@ BESIDE = {"pairs.jsonl": ROWS, "dev.jsonl": DEV, "cluster.yaml": CLUSTER}
 
 def scalar(value):
     """A value as YAML writes it, or as a user would."""
-    return st.sampled_from([json.dumps(value, default=str), str(value), f"'{value}'", f"!!str {value}", f"!!int {value}"])
+    return st.sampled_from(
+        [json.dumps(value, default=str), str(value), f"'{value}'", f"!!str {value}", f"!!int {value}"]
+    )
 
 
 @st.composite
@@ -110,8 +118,8 @@ def texts(draw):
                 f"\t{lines[at]}",
                 f" {lines[at]}",
                 f"{key}{colon} |\n{value}",
-                f"{key}{colon} \"{value}",
-                f"{key}{colon} \"\\ud800\"",
+                f'{key}{colon} "{value}',
+                f'{key}{colon} "\\ud800"',
                 f"{key}{colon} \x07",
                 f"---\n{lines[at]}",
                 f"%YAML 3.1\n---\n{lines[at]}",
@@ -158,12 +166,56 @@ settings_given = st.builds(
 )
 
 FILES = st.sampled_from(
-    [None, Path("nowhere"), Path("."), Path("s.yaml"), b"", b"\0" * 100, b"\x80\x81", b"# nothing\n", b"#" * 2_000_001, b"- a\n"]
-    + [b"\x1f\x8b\x08\x00", b"PK\x03\x04", b"a\r\nb\rc", "ñ: 1".encode("utf-16"), b"a: b\n---\nc: d", b"null", b"..."]
+    [
+        None,
+        Path("nowhere"),
+        Path(),
+        Path("s.yaml"),
+        b"",
+        b"\x00" * 100,
+        b"\x80\x81",
+        b"# nothing\n",
+        b"#" * 2000001,
+        b"- a\n",
+        b"\x1f\x8b\x08\x00",
+        b"PK\x03\x04",
+        b"a\r\nb\rc",
+        "ñ: 1".encode("utf-16"),
+        b"a: b\n---\nc: d",
+        b"null",
+        b"...",
+    ]
 )
 study_places = st.builds(
-    lambda words, content, name: Case(tuple(name if word == "s.yaml" else word for word in words), {**BESIDE, "s.yaml": content}),
+    lambda words, content, name: Case(
+        tuple(name if word == "s.yaml" else word for word in words), {**BESIDE, "s.yaml": content}
+    ),
     COMMANDS,
     FILES,
-    st.sampled_from(["s.yaml", "s.yaml/s.yaml", "nothing.yaml", "x" * 300, "x/" * 2500, "", ".", "/dev/null", "~nobody/s.yaml", "s3:/x", "foo://x", "http://[/s.yaml"]),
+    st.sampled_from(
+        [
+            "s.yaml",
+            "s.yaml/s.yaml",
+            "nothing.yaml",
+            "x" * 300,
+            "x/" * 2500,
+            "",
+            ".",
+            "/dev/null",
+            "~nobody/s.yaml",
+            "s3:/x",
+            "foo://x",
+            "http://[/s.yaml",
+        ]
+    ),
 )
+
+
+@pytest.mark.parametrize("words", COMMANDS.elements, ids=" ".join)
+def test_the_study_that_is_changed_is_a_good_one(world, words):
+    assert world.answer(Case(words, BESIDE | {"s.yaml": TEXT.encode()})).code == 0
+
+
+@pytest.mark.parametrize("cases", [study_files, settings_given, study_places], ids=["files", "settings", "places"])
+def test_a_bad_study_is_a_line_a_problem(world, cases):
+    world.refuses(cases, 170)
