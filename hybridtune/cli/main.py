@@ -1,5 +1,6 @@
 """The command line. Every heavy import is inside its command, so that --help answers at once."""
 
+import io
 import json
 import os
 import sys
@@ -215,8 +216,9 @@ def main() -> None:
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
     except click.ClickException as error:
-        error.message = error_text(error.message)
-        error.show()
+        shown = io.StringIO()
+        error.show(shown)
+        click.echo(error_text(shown.getvalue().rstrip("\n")), err=True)
         sys.exit(2)
     except HybridtuneError as error:
         click.echo(f"hybridtune: {error_text(error)}", err=True)

@@ -403,11 +403,11 @@ def _head(repository: Repository, kind: str, path: str) -> Dense | Normalize:
             f"{where}: activation_function {activation} is not supported; supported of torch.nn: "
             f"{', '.join(ACTIVATIONS)}"
         )
-    widths = [_whole(said, key, where) for key in ("in_features", "out_features")]
-    if None in widths or 0 in widths:
-        raise InputError(f"{where}: a Dense layer has in_features and out_features above 0 (got {widths})")
+    for key in ("in_features", "out_features"):
+        if type(said.get(key)) is not int or not 1 <= said[key] <= _LARGEST:
+            raise InputError(f"{where}: {key} must be a whole number above 0 (got {short_repr(said.get(key))})")
     residual = bool(said.get("use_residual"))
-    return Dense(path, int(widths[0] or 0), int(widths[1] or 0), said.get("bias", True) is not False, last, residual)
+    return Dense(path, said["in_features"], said["out_features"], said.get("bias", True) is not False, last, residual)
 
 
 def _adapter_of(repository: Repository, path: str) -> str | None:

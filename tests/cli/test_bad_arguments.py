@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pytest
 from bad_calls import Case
 from bad_inputs import PAIRS, TEXTS, TINY
 from hypothesis import strategies as st
@@ -268,5 +269,6 @@ def arguments(draw):
     return Case((*command.split(), *["--dry-run"] * (command in STARTING), *line), FILES)
 
 
+@pytest.mark.timeout(900)
 def test_a_bad_argument_is_a_line_a_problem(world, model):
     world.refuses(arguments(), 200)

@@ -203,5 +203,6 @@ def test_the_benchmark_that_is_changed_is_a_good_one(world, model, name):
     assert world.answer(_reading(str(model), "evaluate", files, {})).code == 0
 
 
+@pytest.mark.timeout(900)
 def test_a_bad_benchmark_is_a_line_a_problem(world, model):
     world.refuses(benchmarks(model), 180)

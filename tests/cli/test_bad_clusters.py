@@ -83,13 +83,12 @@ cluster_files = st.builds(
     cluster_bytes(),
     st.sampled_from([("--out", "new", "--fetch-to", "to"), ("--out", "/mnt/x"), (), ("--out", "new", "--json")]),
 )
-down = st.builds(lambda content: Case(("down", "c.yaml", "--yes"), {"c.yaml": content}), cluster_bytes())
 
 
 def test_the_cluster_that_is_changed_is_a_good_one(world):
     assert world.answer(case(filled("local_autoscaling").encode(), ())).code == 0
 
 
-@pytest.mark.parametrize(("cases", "number"), [(cluster_files, 100), (down, 20)], ids=["launch", "down"])
-def test_a_bad_cluster_file_is_a_line_a_problem(world, cases, number):
-    world.refuses(cases, number)
+@pytest.mark.timeout(900)
+def test_a_bad_cluster_file_is_a_line_a_problem(world):
+    world.refuses(cluster_files, 70)

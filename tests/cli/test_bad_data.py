@@ -221,5 +221,6 @@ def test_the_file_that_is_changed_is_a_good_one(world, name, content):
     assert world.answer(Case(("data", "inspect", name), {name: content})).code == 0
 
 
+@pytest.mark.timeout(900)
 def test_a_bad_training_file_is_a_line_a_problem(world):
     world.refuses(training_files, 260)

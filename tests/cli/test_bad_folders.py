@@ -84,6 +84,7 @@ def study(tmp_path_factory):
     return made_study(tmp_path_factory.mktemp("made") / "study")
 
 
+@pytest.mark.timeout(900)
 def test_a_damaged_study_folder_is_a_line_a_problem(world, study, model):
     assert (
         world.answer(Case(("status", "study"), {f"study/{name}": one for name, one in files_of(study).items()})).code
@@ -92,5 +93,6 @@ def test_a_damaged_study_folder_is_a_line_a_problem(world, study, model):
     world.refuses(studies(study), 60)
 
 
+@pytest.mark.timeout(900)
 def test_a_damaged_record_of_a_launch_is_a_line_a_problem(world):
     world.refuses(launches, 80)

@@ -122,5 +122,6 @@ def test_the_model_that_is_changed_is_a_good_one(world, model, words):
     assert world.answer(Case(words, {**files, "s.yaml": STUDY, "pairs.jsonl": PAIRS})).code == 0
 
 
+@pytest.mark.timeout(900)
 def test_a_bad_model_is_a_line_a_problem(world, model):
     world.refuses(models(model), 130)

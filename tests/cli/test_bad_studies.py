@@ -217,5 +217,6 @@ def test_the_study_that_is_changed_is_a_good_one(world, words):
 
 
 @pytest.mark.parametrize("cases", [study_files, settings_given, study_places], ids=["files", "settings", "places"])
+@pytest.mark.timeout(900)
 def test_a_bad_study_is_a_line_a_problem(world, cases):
     world.refuses(cases, 170)
