@@ -40,7 +40,7 @@ def model_not_loaded(what: str, name: str, error: Exception | str) -> InputError
             "if you trust it, give --set encoder.trust_remote_code=true (hybridtune export: --trust-remote-code)"
         )
     reason = one_line(error)[:160]
-    if not isinstance(error, OSError | str) and Path(name).expanduser().is_dir():
+    if not isinstance(error, OSError | ValueError | str) and Path(name).expanduser().is_dir():
         said = "" if isinstance(error, _PYTHONS) else f" ({reason})"
         return InputError(
             f"encoder {name}: its {what} cannot be loaded: a file there is damaged, or says what transformers does not "
