@@ -6,6 +6,10 @@ They travel between processes by pickle, so none has an ``__init__`` of its own:
 import difflib
 import re
 from collections.abc import Iterable
+from pathlib import Path
+
+_LONGEST = 1200  # characters of a line
+_PYTHONS = (TypeError, AttributeError, LookupError, AssertionError)  # their messages are about code
 
 
 class HybridtuneError(Exception):
@@ -39,7 +43,13 @@ def model_not_loaded(what: str, name: str, error: Exception | str) -> InputError
             f"encoder {name}: its {what} needs code of its own, which is not run unless this command line allows it; "
             "if you trust it, give --set encoder.trust_remote_code=true (hybridtune export: --trust-remote-code)"
         )
-    reason = " ".join(str(error).split())[:160]
+    reason = one_line(error)[:160]
+    if not isinstance(error, OSError | ValueError | str) and Path(name).expanduser().is_dir():
+        said = "" if isinstance(error, _PYTHONS) else f" ({reason})"
+        return InputError(
+            f"encoder {name}: its {what} cannot be loaded: a file there is damaged, or says what transformers does not "
+            f"read; give a folder that was saved whole{said}"
+        )
     return InputError(
         f"encoder {name}: no {what} there: it is neither a model folder nor a name that could be fetched; give the "
         f"path of a folder with config.json, tokenizer.json and model.safetensors ({reason})"
@@ -49,6 +59,17 @@ def model_not_loaded(what: str, name: str, error: Exception | str) -> InputError
 def printable(text: str) -> str:
     """Return a text of a file for a terminal, which control characters would steer; lines stay lines."""
     return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", "\ufffd", text)
+
+
+def one_line(error: BaseException | str) -> str:
+    """Return the message of an error in one line, without the names of exceptions that libraries put into it."""
+    return re.sub(r"\b\w+(?:Exception|Error): |\[Errno -?\d+\] ", "", " ".join(str(error).split()))
+
+
+def error_text(error: Exception | str) -> str:
+    """Return the message of an error for a terminal; a line that is too long, by a value in it, loses its middle."""
+    lines = printable(str(error)).split("\n")
+    return "\n".join(line if len(line) <= _LONGEST else f"{line[:700]} ... {line[-300:]}" for line in lines)
 
 
 def short_repr(value: object) -> str:

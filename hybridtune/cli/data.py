@@ -8,6 +8,7 @@ import click
 from hybridtune.cli.options import (
     FILE,
     LOCATION,
+    NEW_FILE,
     OUT,
     PATH,
     SEED,
@@ -34,7 +35,9 @@ def data() -> None:
 @data_options
 @click.option("--by", type=click.Choice(["id", "text", "alignment", "mining"]), help="Without: what each would give.")
 @click.option("--alignment", type=FILE, help="CSV, TSV or JSON lines of ids that translate each other.")
-@click.option("--encoder", metavar="MODEL", help="Model folder or hub name that mining compares texts by.")
+@click.option(
+    "--encoder", type=LOCATION, metavar="MODEL", help="Model folder or hub name that mining compares texts by."
+)
 @click.option("--side", type=click.Choice(["passages", "queries"]), default="passages", help="Which texts it compares.")
 @click.option("--threshold", "thresholds", multiple=True, metavar="MARGIN", help="Least margin: 1.05, or de-en=1.05.")
 @set_option
@@ -83,9 +86,18 @@ def group(
 
 @data.command()
 @data_options
-@click.option("--encoder", metavar="MODEL", help="Lengths in its tokens, and the share of the texts that it cuts.")
-@click.option("--benchmark", "benchmarks", multiple=True, metavar="PATH", help="Look for its texts; again for more.")
-@click.option("--html", type=FILE, help="Also write it as a page for a browser.")
+@click.option(
+    "--encoder", type=LOCATION, metavar="MODEL", help="Lengths in its tokens, and the share of the texts that it cuts."
+)
+@click.option(
+    "--benchmark",
+    "benchmarks",
+    type=LOCATION,
+    multiple=True,
+    metavar="PATH",
+    help="Look for its texts; again for more.",
+)
+@click.option("--html", type=NEW_FILE, help="Also write it as a page for a browser.")
 @json_option
 def inspect(
     data_sets: "list[DataSet]", encoder: str | None, benchmarks: tuple[str, ...], html: Path | None, as_json: bool
@@ -133,7 +145,9 @@ def plan(study: Path, overrides: tuple[str, ...], seed: int | None, as_json: boo
 @data_options
 @click.option("--keep", metavar="REASON,...", help="Reasons for which nothing is dropped, as the table names them.")
 @click.option("--longest", type=click.IntRange(1), default=20_000, show_default=True, help="Characters of a text.")
-@click.option("--encoder", metavar="MODEL", help="Drop texts of more tokens than this encoder reads, too.")
+@click.option(
+    "--encoder", type=LOCATION, metavar="MODEL", help="Drop texts of more tokens than this encoder reads, too."
+)
 @click.option(
     "--out", type=LOCATION, metavar="FILE", required=True, help="The file to write: .jsonl, .jsonl.gz or .parquet."
 )
@@ -153,7 +167,9 @@ def clean(
 
 @data.command()
 @data_options
-@click.option("--benchmark", "benchmarks", multiple=True, required=True, metavar="PATH", help="Again for more.")
+@click.option(
+    "--benchmark", "benchmarks", type=LOCATION, multiple=True, required=True, metavar="PATH", help="Again for more."
+)
 @json_option
 def check(data_sets: "list[DataSet]", benchmarks: tuple[str, ...], as_json: bool) -> None:
     """Look for texts of benchmarks in training data; the exit code is 1 where some are found."""

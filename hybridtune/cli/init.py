@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hybridtune.cli.options import FILE, answer, data_options, json_option, open_screen
+from hybridtune.cli.options import LOCATION, NEW_FILE, answer, data_options, json_option, open_screen
 
 if TYPE_CHECKING:
     from hybridtune.config.fields import DataSet
@@ -13,8 +13,13 @@ if TYPE_CHECKING:
 
 @click.command()
 @data_options
-@click.option("--out", type=FILE, default="study.yaml", show_default=True, help="The study file to write.")
-@click.option("--encoder", metavar="MODEL", help="Model folder or hub name to start from; else tiny, to try things.")
+@click.option("--out", type=NEW_FILE, default="study.yaml", show_default=True, help="The study file to write.")
+@click.option(
+    "--encoder",
+    type=LOCATION,
+    metavar="MODEL",
+    help="Model folder or hub name to start from; else tiny, to try things.",
+)
 @click.option("--force", is_flag=True, help="Overwrite files that are there.")
 @json_option
 def init(data_sets: "list[DataSet]", out: Path, encoder: str | None, force: bool, as_json: bool) -> None:

@@ -1,5 +1,6 @@
 """The command line. Every heavy import is inside its command, so that --help answers at once."""
 
+import io
 import json
 import os
 import sys
@@ -13,7 +14,7 @@ from hybridtune.cli.cache import cache
 from hybridtune.cli.data import data
 from hybridtune.cli.init import init
 from hybridtune.cli.options import (
-    FILE,
+    NEW_FILE,
     PATH,
     StudyOptions,
     answer,
@@ -26,7 +27,7 @@ from hybridtune.cli.options import (
     study_place,
 )
 from hybridtune.cli.translate import translate
-from hybridtune.errors import HybridtuneError, InputError, printable
+from hybridtune.errors import HybridtuneError, InputError, error_text, printable
 from hybridtune.runtime.termination import sigterm_raises, was_terminated
 from hybridtune.storage.files import is_remote
 from hybridtune.storage.places import check_out
@@ -103,7 +104,7 @@ def train(study: Path, **given: Any) -> None:
 
 @cli.command()
 @study_place
-@click.option("--out", "file", type=FILE, help="File to write instead of report.html in the study's folder or URL.")
+@click.option("--out", "file", type=NEW_FILE, help="File to write instead of report.html in the study's folder or URL.")
 @storage_option
 @json_option
 def report(study: str, file: Path | None, storage: str | None, as_json: bool) -> None:
@@ -153,7 +154,7 @@ def dashboard(study: str, storage: str | None) -> None:
 
 
 @cli.command()
-@click.option("--out", type=FILE, help="File to write instead of stdout.")
+@click.option("--out", type=NEW_FILE, help="File to write instead of stdout.")
 def schema(out: Path | None) -> None:
     """Print the study file's JSON Schema, by which editors complete and check it."""
     from hybridtune.config import schema
@@ -215,10 +216,12 @@ def main() -> None:
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
     except click.ClickException as error:
-        error.show()
+        shown = io.StringIO()
+        error.show(shown)
+        click.echo(error_text(shown.getvalue().rstrip("\n")), err=True)
         sys.exit(2)
     except HybridtuneError as error:
-        click.echo(f"hybridtune: {printable(str(error))}", err=True)
+        click.echo(f"hybridtune: {error_text(error)}", err=True)
         sys.exit(2 if isinstance(error, InputError) else 1)
     except OSError as error:
         line = refusal(error)

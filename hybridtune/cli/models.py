@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hybridtune.cli.options import (
-    FILE,
     LOCATION,
+    NEW_FILE,
     PATH,
     SEED,
     answer,
@@ -28,11 +28,13 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("model", required=False)
-@click.option("--benchmark", required=True, help="Folder, files or URI of any known format, or newsroom:dev.")
+@click.argument("model", type=LOCATION, required=False)
+@click.option(
+    "--benchmark", type=LOCATION, required=True, help="Folder, files or URI of any known format, or newsroom:dev."
+)
 @measure_option(help="ir_measures name, like nDCG@10, or package.module:function of your own; again for more.")
 @click.option("--run", "run_path", type=PATH, help="Score this TREC run instead of a model.")
-@click.option("--run-file", type=FILE, help="Write a TREC run, and its qrels.")
+@click.option("--run-file", type=NEW_FILE, help="Write a TREC run, and its qrels.")
 @click.option("--run-setting", type=click.Choice(["mono", "cross", "multi"]), help="Pools of the run file.")
 @click.option("--depth", default=1000, type=click.IntRange(1), show_default=True, help="Passages a query in it.")
 @click.option("--index", type=click.Choice(["ivf", "hnsw"]), help="Approximate lists for pools above --index-above.")
@@ -105,8 +107,8 @@ def evaluate(
 
 
 @click.command()
-@click.argument("a")
-@click.argument("b")
+@click.argument("a", type=LOCATION)
+@click.argument("b", type=LOCATION)
 @measure_option(help="Like AP or rank_distance; again for more.")
 @click.option("--unit", type=click.Choice(["topic", "document"]), help="Drawn as a whole; document from 20 on.")
 @out_option(help="Folder for comparison.json.")
@@ -133,7 +135,7 @@ def compare(a: str, b: str, measures: tuple[str, ...], unit: Any, out: Path | No
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", type=LOCATION)
 @data_option
 @click.option("--to", "file", required=True, type=PATH, help="File to write, .jsonl or .jsonl.gz.")
 @click.option("--negatives", default=4, type=click.IntRange(1), show_default=True, help="Most a group and language.")
@@ -174,7 +176,7 @@ def mine(
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", type=LOCATION)
 @data_option
 @click.option("--method", metavar="NAME", help="Write this way whatever it gains, like together or apart-standardised.")
 @click.option(
@@ -232,7 +234,7 @@ def export(target: str, as_json: bool, **options: Any) -> None:
 
 
 @click.command()
-@click.argument("given", metavar="MODEL MODEL...", nargs=-1, required=True)
+@click.argument("given", metavar="MODEL MODEL...", type=LOCATION, nargs=-1, required=True)
 @click.option("--weights", metavar="A,B,...", help="A number above 0 for each, like 0.3,0.7; without: all alike.")
 @out_option(required=True, help="New folder for the merged model.")
 @click.option("--trust-remote-code", is_flag=True, help="Run code, and ask servers, that they name.")

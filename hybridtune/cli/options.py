@@ -28,6 +28,15 @@ class _Path(click.Path):
         return super().convert(value, param, ctx)
 
 
+class _NewFile(_Path):
+    """A file to write, of which the folder is there or can be made, checked before the command does anything."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        file = super().convert(value, param, ctx)
+        check_out(str(file.parent), _named(param))
+        return file
+
+
 class _Out(click.ParamType):  # type: ignore[type-arg]
     """A folder for results, or its URL, checked before the command does anything."""
 
@@ -53,6 +62,7 @@ def _named(param: click.Parameter | None) -> str:
 
 PATH = _Path(path_type=Path)
 FILE = _Path(path_type=Path, dir_okay=False)
+NEW_FILE = _NewFile(path_type=Path, dir_okay=False)
 FOLDER = _Path(path_type=Path, file_okay=False)
 OUT = _Out()
 LOCATION = _Path()  # as it was given: a path or a URL

@@ -1,11 +1,10 @@
 """The command that translates training data. Heavy imports are inside."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from hybridtune.cli.options import LOCATION, answer, data_options, json_option, open_screen
+from hybridtune.cli.options import FOLDER, LOCATION, answer, data_options, json_option, open_screen
 from hybridtune.errors import InputError
 
 if TYPE_CHECKING:
@@ -16,7 +15,13 @@ DEFAULT_MODEL = "google/madlad400-3b-mt"
 
 @click.command()
 @data_options
-@click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Folder or hub name of a translation model.")
+@click.option(
+    "--model",
+    type=LOCATION,
+    default=DEFAULT_MODEL,
+    show_default=True,
+    help="Folder or hub name of a translation model.",
+)
 @click.option("--to", metavar="CODES", help="Languages to translate into, like sw,ha.")
 @click.option("--from", "source", metavar="CODE", help="Language to translate from; else the only one of a group.")
 @click.option("--pairs", metavar="PAIRS", help="In place of --to and --from: en-sw,de-sw,en-ha.")
@@ -36,9 +41,11 @@ DEFAULT_MODEL = "google/madlad400-3b-mt"
 )
 @click.option("--batch-tokens", type=click.IntRange(1), help="Of a batch. Default: 1024 on a CPU, 16384 on a GPU.")
 @click.option("--workers", type=click.IntRange(1), help="Engines at once. Default: one a GPU, or one.")
-@click.option("--cache", type=click.Path(path_type=Path, file_okay=False), help="Folder of what was translated.")
+@click.option("--cache", type=FOLDER, help="Folder of what was translated.")
 @click.option("--check", "agreement", type=click.Choice(["back", "similarity"]), help="Also measure the meaning.")
-@click.option("--encoder", metavar="MODEL", help="Of --check similarity: an encoder that knows the languages.")
+@click.option(
+    "--encoder", type=LOCATION, metavar="MODEL", help="Of --check similarity: an encoder that knows the languages."
+)
 @click.option("--threshold", metavar="N[,PAIR=N]", help="Leave out what is below: 30,en-sw=25. Without: measure only.")
 @click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Set an encoder.* field of --encoder.")
 @click.option("--estimate", is_flag=True, help="Say texts, tokens, time and disk; translate a small sample alone.")

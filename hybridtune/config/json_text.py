@@ -5,6 +5,17 @@ from typing import Any
 
 MOST_DEPTH = 100  # what handles a value deep in other calls goes through it by recursion
 _DECODER = json.JSONDecoder()
+_KINDS = {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"}
+
+
+def json_kind(value: Any) -> str:
+    """Return what a value of JSON is, in words for people.
+
+    Example:
+        >>> json_kind([1]), json_kind(None), json_kind(5.0)
+        ('a list', 'null', 'a number')
+    """
+    return _KINDS.get(type(value), "a number")
 
 
 def parse_json(text: str | bytes, decoder: json.JSONDecoder = _DECODER) -> Any:

@@ -259,13 +259,20 @@ def apply_overrides(tree: dict[str, Any], overrides: Sequence[str], fields: Mapp
         if not equals or not key or key.count(".") > MOST_DEPTH:
             raise InputError(f"--set {override[:200]}: write it as --set section.field=value")
         try:
-            value = parse_yaml(text)
+            value = _value(text)
         except YAMLError as error:
             given = f"--set {override[:200]}: {text[:200]!r}"
             raise InputError(f"{given} is not a YAML value: {yaml_problem(error)}") from None
         _set_field(tree, key.split("."), value, f"--set {override}")
     for name, value in (fields or {}).items():
         _set_field(tree, name.split("__"), value, f"{name}={value!r}")
+
+
+def _value(text: str) -> Any:
+    """Return what a text is as YAML; one like ``query: `` is the text that it is, a prefix, and no mapping to null."""
+    value = parse_yaml(text)
+    is_text = isinstance(value, dict) and [*value.values()] == [None] and text.rstrip().endswith(":")
+    return text if is_text else value
 
 
 def _set_field(tree: dict[str, Any], names: Sequence[str], value: Any, shown: str) -> None:

@@ -8,6 +8,9 @@ from hybridtune.model.published import Published, Repository, pretrained
 from hybridtune.model.tokenizer import load_tokenizer
 
 _ENCODERS = {"t5": "T5EncoderModel", "mt5": "MT5EncoderModel", "umt5": "UMT5EncoderModel"}  # of encoder-decoders
+_SIZES = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+_LARGEST_SIZE = 10_000_000
+_OWN_WIDTHS = ("head_dim", "d_kv", "d_head", "embedding_size")  # of models whose heads need no equal part
 _DROPOUTS = ("dropout", "dropout_prob", "dropout_rate")
 
 
@@ -24,14 +27,36 @@ def load_config(published: Published, trust_remote_code: bool) -> Any:
         if not trust_remote_code:
             _refuse_kernels(transformers.PretrainedConfig.get_config_dict(**source)[0], published.name)
         config = transformers.AutoConfig.from_pretrained(**source, trust_remote_code=trust_remote_code)  # nosec B615
-    except (OSError, ValueError, KeyError) as error:
+    except InputError:
+        raise
+    except Exception as error:  # of whatever its reader came upon in the files
         raise _not_loaded(published, error) from None
     if getattr(config, "is_encoder_decoder", False) and config.model_type not in _ENCODERS:
         raise InputError(
             f"encoder {published.name}: is an encoder-decoder of type {config.model_type}; of such models the encoders "
             f"of {', '.join(_ENCODERS)} are used"
         )
+    _check_sizes(config, published.name)
     return config
+
+
+def _check_sizes(config: Any, name: str) -> None:
+    """Refuse sizes that no transformer has; building one would fail much later, or take all memory."""
+    sizes = {key: getattr(config, key, None) for key in _SIZES}
+    for key, size in sizes.items():
+        if size is None or isinstance(size, list):  # some models have a size for each layer
+            continue
+        if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= _LARGEST_SIZE:
+            raise InputError(
+                f"encoder {name}: config.json: {key} must be a whole number from 1 to {_LARGEST_SIZE} (got {size!r})"
+            )
+    width, heads = sizes["hidden_size"], sizes["num_attention_heads"]
+    own = any(getattr(config, key, None) is not None for key in _OWN_WIDTHS)
+    if isinstance(width, int) and isinstance(heads, int) and width % heads and not own:
+        raise InputError(
+            f"encoder {name}: config.json: hidden_size {width} is not a multiple of num_attention_heads {heads}: every "
+            "head takes an equal part of the vector"
+        )
 
 
 def _refuse_kernels(said: Any, name: str) -> None:
@@ -75,7 +100,7 @@ def load_backbone(published: Published, trust_remote_code: bool, dropout: float 
         options["trust_remote_code"] = trust_remote_code
     try:
         backbone = kind.from_pretrained(**source, **options)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # of safetensors too, which are of no kind of Python's
         raise _not_loaded(published, error) from None
     if hasattr(backbone, "mask_emb"):
         backbone.mask_emb.requires_grad_(False)  # XLNet's, of its pretraining: no text uses it, and DDP refuses that

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from hybridtune.errors import InputError
+from hybridtune.errors import InputError, one_line
 from hybridtune.model.packing import Packing
 from hybridtune.model.published import Dense, Normalize, Repository
 
@@ -105,8 +106,8 @@ def load_heads(name: str, published: Iterable[Dense | Normalize]) -> nn.Sequenti
         head = DenseHead(said)
         try:
             head.load_state_dict(load_file(file))
-        except (RuntimeError, OSError, ValueError) as error:
-            raise InputError(f"encoder {name}: {path}: {' '.join(str(error).split())[:200]}") from None
+        except (SafetensorError, RuntimeError, OSError, ValueError) as error:
+            raise InputError(f"encoder {name}: {path}: {one_line(error)[:200]}") from None
         heads.append(head)
     return heads
 

@@ -8,18 +8,20 @@ Source: sentence-transformers 6.2, ``base/model.py``, ``base/modules/{transforme
 ``sentence_transformer/modules/pooling.py``, read; folders of its versions 0.3 to 6 are understood.
 """
 
+import contextlib
 import functools
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from posixpath import join
 from typing import Any
 
 from hybridtune.config.fields import REVISION
-from hybridtune.config.json_text import parse_json
-from hybridtune.errors import InputError, model_not_loaded
+from hybridtune.config.json_text import json_kind, parse_json
+from hybridtune.errors import InputError, model_not_loaded, short_repr
+from hybridtune.model.hub import why_unreachable
 
 TRAINING_TEXTS = "training_texts.npz"  # hashes of the texts that a model was trained on
 
@@ -37,6 +39,8 @@ POOLINGS = {  # the name of a pooling -> what sentence-transformers up to versio
 }
 ACTIVATIONS = ("Identity", "Tanh", "ReLU", "GELU", "SiLU", "Sigmoid", "LeakyReLU", "ELU", "Mish", "Softplus")
 
+_LARGEST = 2**31 - 1  # of a size; tokenizers write 10^30 where there is no limit, which is read elsewhere
+_MODEL_FILE = "config_sentence_transformers.json"
 _MODULES = ("Transformer", "Pooling", "Dense", "Normalize")
 _TRANSFORMER_FILES = tuple(
     f"sentence_{kind}_config.json"
@@ -88,16 +92,19 @@ class Repository:
             raise InputError(f"encoder {self.name}: names a file outside itself, {path!r}, which is not opened")
         if self.folder is not None:
             found = self.folder / path
-            return found if found.is_file() else None
+            with contextlib.suppress(OSError):  # a name that no file system takes
+                return found if found.is_file() else None
+            return None
         if self.name.startswith((".", "/", "~")) or self.name.count("/") > 1:
             raise model_not_loaded("model", self.name, "no such folder")  # asking a hub for a path would only cost time
         from huggingface_hub import errors, hf_hub_download
 
+        self.online = self.online and why_unreachable() is None
         try:
             options: dict[str, Any] = {"revision": self.revision, "local_files_only": not self.online}
             return Path(hf_hub_download(self.source, path, **options))  # nosec B615 # the user's revision
         except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled):
-            # The network was tried in vain, with retries; the other files are looked for in the cache alone.
+            # The network was tried in vain; the other files are looked for in the cache alone.
             self.online = False
             return None
         except errors.EntryNotFoundError:
@@ -111,7 +118,7 @@ class Repository:
         """Return a JSON object of the model, empty where it has no such file; no object: an InputError."""
         content = self.any_json(path)
         if content is not None and not isinstance(content, dict):
-            raise InputError(f"{self.name}/{path}: not a JSON object but {type(content).__name__}")
+            raise InputError(f"{self.name}/{path}: not a JSON object but {json_kind(content)}")
         return content or {}
 
     def any_json(self, path: str) -> Any:
@@ -203,7 +210,13 @@ def hub_source(name: str) -> tuple[str, str | None]:
 def pretrained(name: str, subfolder: str = "") -> dict[str, Any]:
     """Return the arguments of ``from_pretrained`` for a model, at its revision."""
     source, revision = hub_source(name)
-    return {"pretrained_model_name_or_path": source, "subfolder": subfolder, "revision": revision or "main"}
+    offline = not Path(source).expanduser().is_dir() and why_unreachable() is not None
+    return {
+        "pretrained_model_name_or_path": source,
+        "subfolder": subfolder,
+        "revision": revision or "main",
+        "local_files_only": offline,
+    }
 
 
 def commit_of(name: str) -> str | None:
@@ -330,15 +343,15 @@ def _transformer_settings(repository: Repository, path: str) -> dict[str, Any]:
         )
     for names, known in _ARGUMENTS.items():
         for key in names:
-            _refuse_unknown(said.get(key) or {}, known, f"{where}: {key}")
-    processor = said.get("processor_kwargs") or said.get("tokenizer_args") or {}
+            _refuse_unknown(_object(said, key, where), known, f"{where}: {key}")
+    processor = _object(said, "processor_kwargs", where) or _object(said, "tokenizer_args", where)
     return {
         "lower_case": bool(said.get("do_lower_case")),
-        "length": said.get("max_seq_length") or processor.get("model_max_length"),
-        "query_length": said.get("query_length"),
-        "passage_length": said.get("document_length"),
-        "padding_side": processor.get("padding_side"),
-        "truncation_side": processor.get("truncation_side"),
+        "length": _whole(said, "max_seq_length", where) or _whole(processor, "model_max_length", where),
+        "query_length": _whole(said, "query_length", where),
+        "passage_length": _whole(said, "document_length", where),
+        "padding_side": _text(processor, "padding_side", where, ("left", "right")),
+        "truncation_side": _text(processor, "truncation_side", where, ("left", "right")),
     }
 
 
@@ -350,27 +363,26 @@ def _pooling_settings(repository: Repository, path: str) -> dict[str, Any]:
     modes = said.get("pooling_mode")
     if modes is None:
         modes = [key for key in said if key in names and said[key]] or ["mean"]
-    modes = [names.get(mode, mode) for mode in ([modes] if isinstance(modes, str) else modes)]
+    modes = [names.get(str(mode), str(mode)) for mode in (modes if isinstance(modes, list) else [modes])]
     if len(modes) != 1 or modes[0] not in POOLINGS:
-        raise InputError(f"{where}: pools by {' + '.join(map(str, modes))}; supported is one of {', '.join(POOLINGS)}")
+        raise InputError(f"{where}: pools by {' + '.join(modes)}; supported is one of {', '.join(POOLINGS)}")
     return {"pooling": modes[0], "include_prompt": said.get("include_prompt", True) is not False}
 
 
 def _model_settings(repository: Repository) -> dict[str, Any]:
     """Return what ``config_sentence_transformers.json`` says."""
-    said = repository.json("config_sentence_transformers.json")
+    said, where = repository.json(_MODEL_FILE), f"encoder {repository.name}: {_MODEL_FILE}"
     kind = said.get("model_type", "SentenceTransformer")
     if kind != "SentenceTransformer":
         raise InputError(f"encoder {repository.name}: is a {kind}; a SentenceTransformer is needed, one vector a text")
     prompts = said.get("prompts") or {}
     if not isinstance(prompts, dict) or not all(isinstance(text, str | None) for text in prompts.values()):
-        raise InputError(f"encoder {repository.name}: config_sentence_transformers.json: prompts are no texts by name")
-    cut = said.get("truncate_dim")
+        raise InputError(f"{where}: prompts are no texts by name")
     return {
         "prompts": {name: text for name, text in prompts.items() if text is not None},
-        "default_prompt_name": said.get("default_prompt_name"),
-        "similarity": said.get("similarity_fn_name"),
-        "truncate_dim": int(cut) if cut else None,
+        "default_prompt_name": _text(said, "default_prompt_name", where),
+        "similarity": _text(said, "similarity_fn_name", where),
+        "truncate_dim": _whole(said, "truncate_dim", where),
     }
 
 
@@ -392,8 +404,8 @@ def _head(repository: Repository, kind: str, path: str) -> Dense | Normalize:
             f"{', '.join(ACTIVATIONS)}"
         )
     for key in ("in_features", "out_features"):
-        if not isinstance(said.get(key), int) or said[key] < 1:
-            raise InputError(f"{where}: {key} must be a whole number above 0 (got {said.get(key)!r})")
+        if type(said.get(key)) is not int or not 1 <= said[key] <= _LARGEST:
+            raise InputError(f"{where}: {key} must be a whole number above 0 (got {short_repr(said.get(key))})")
     residual = bool(said.get("use_residual"))
     return Dense(path, said["in_features"], said["out_features"], said.get("bias", True) is not False, last, residual)
 
@@ -410,6 +422,30 @@ def _adapter_of(repository: Repository, path: str) -> str | None:
     if said.get("megatron_config"):  # peft would import the module that `megatron_core` names
         raise InputError(f"encoder {repository.name}: holds adapters of Megatron, which are not supported")
     return base
+
+
+def _whole(said: Mapping[str, Any], key: str, where: str) -> int | None:
+    """Return a size that a file says, None where it says none."""
+    value = said.get(key)
+    if value is not None and (type(value) is not int or not 0 <= value <= _LARGEST):
+        raise InputError(f"{where}: {key} must be a whole number up to {_LARGEST} (got {short_repr(value)})")
+    return value
+
+
+def _text(said: Mapping[str, Any], key: str, where: str, known: Sequence[str] = ()) -> str | None:
+    """Return a text that a file says, of those that are ``known``, if any are; None where it says none."""
+    value = said.get(key)
+    if value is not None and (not isinstance(value, str) or (known and value not in known)):
+        raise InputError(f"{where}: {key} must be {' or '.join(known) or 'a text'} (got {short_repr(value)})")
+    return value
+
+
+def _object(said: Mapping[str, Any], key: str, where: str) -> Mapping[str, Any]:
+    """Return an object that a file holds, an empty one where it has none."""
+    value = said.get(key) or {}
+    if not isinstance(value, dict):
+        raise InputError(f"{where}: {key} must be an object (got {short_repr(value)})")
+    return value
 
 
 def _refuse_unknown(said: Mapping[str, Any], known: set[str], where: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import tokenizers
 
-from hybridtune.errors import InputError, model_not_loaded
+from hybridtune.errors import InputError, model_not_loaded, short_repr
 from hybridtune.metrics.arrays import Int32, Int64
 from hybridtune.model.published import Published, read_published
 
@@ -125,13 +125,18 @@ def load_tokenizer(published: Published, trust_remote_code: bool) -> Any:
     options |= {key: side for key, side in sides.items() if side is not None}
     try:
         loaded = transformers.AutoTokenizer.from_pretrained(**published.source, **options)  # nosec B615 # pinned there
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # of whatever its reader came upon in the files
         if published.adapter_of is None:
             raise model_not_loaded("tokenizer", published.name, error) from None
         return load_tokenizer(Published(published.adapter_of), trust_remote_code)  # adapters alone have none
     if not loaded.is_fast:
         raise InputError(
             f"encoder.name {published.name}: its tokenizer has no tokenizer.json (a fast version), which is needed"
+        )
+    if not isinstance(loaded.model_max_length, int | float) or not loaded.model_max_length >= 1:
+        raise InputError(
+            f"encoder.name {published.name}: tokenizer_config.json: model_max_length must be a number of tokens "
+            f"(got {short_repr(loaded.model_max_length)})"
         )
     if published.lower_case:
         _lower(loaded.backend_tokenizer)

@@ -26,6 +26,7 @@ from hybridtune.errors import InputError
 SCHEMES = ("s3://", "gs://", "abfs://", "hdfs://", "file://")
 CHUNK = 2**20  # bytes of a read
 _PARALLEL_COPIES = 8
+_BUCKETS = ("s3", "gs", "gcs", "abfs", "abfss")  # schemes of object stores
 # A small file is one request, and a failure is reported in seconds: Google's client retries for 15 minutes by default.
 _SETTINGS = {"s3": "allow_delayed_open=true", "gs": "retry_limit_seconds=20", "gcs": "retry_limit_seconds=20"}
 _UNKNOWN = "Unrecognized filesystem type"  # what pyarrow says of a scheme
@@ -173,7 +174,9 @@ def _open_url(location: str) -> tuple[Any, str]:
     """Open a URL by pyarrow; one of a scheme that it does not know by fsspec."""
     from pyarrow import fs
 
-    scheme = location.partition("://")[0]
+    scheme, _, rest = location.partition("://")
+    if scheme in _BUCKETS and not rest.strip("/"):
+        raise InputError(f"{location}: names no bucket; write it like {scheme}://BUCKET/FOLDER")
     setting = _SETTINGS.get(scheme, "")
     if setting and setting.partition("=")[0] not in location:
         location += ("&" if "?" in location else "?") + setting
@@ -331,8 +334,12 @@ def has_bucket(location: str) -> bool:
 
 
 def refuse_key(location: str, option: str) -> None:
-    """Raise InputError, which names the ``option``, where a URL holds a key."""
-    if is_remote(location) and urlsplit(location).password is not None:
+    """Raise InputError, which names the ``option``, where a URL holds a key, or is none."""
+    try:
+        password = urlsplit(location).password if is_remote(location) else None
+    except ValueError as error:
+        raise InputError(f"{option} {location}: is no URL: {error}") from None
+    if password is not None:
         raise InputError(
             f"{option}: the URL holds a key, which would appear in logs and study files; give keys by the provider's "
             "environment (AWS_ACCESS_KEY_ID, ...) or rights of the machine"

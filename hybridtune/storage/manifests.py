@@ -70,8 +70,10 @@ def read_manifest(location: str) -> dict[str, Entry] | None:
         if found["format"] != _FORMAT:
             raise ValueError(f"has format {found['format']!r}, this version reads {_FORMAT}")
         return {name: _entry(name, one) for name, one in found["files"].items()}
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except ValueError as error:
         raise ValueError(f"{MANIFEST} cannot be read ({error})") from None
+    except (TypeError, KeyError, AttributeError):
+        raise ValueError(f"{MANIFEST} cannot be read (it holds something else than a manifest)") from None
 
 
 def _entry(name: str, found: Any) -> Entry:

@@ -13,13 +13,15 @@ def check_name(location: str, option: str) -> None:
     """Check that a file system can have such a path; URLs are left to what opens them.
 
     Raises:
-        InputError: it, or a name in it, is too long, or it holds a NUL; the message names the ``option``.
+        InputError: it is empty, or a name in it is too long, or it holds a NUL; the message names the ``option``.
 
     Example:
         >>> check_name("studies/" + "x" * 300, "--out")
         Traceback (most recent call last):
         hybridtune.errors.InputError: --out studies/xxxxxxxxxxxx...: a name has at most 255 bytes, a path 4000
     """
+    if not location:
+        raise InputError(f"{option}: is empty; give a path")
     if "://" in location:
         return
     if "\0" in location:

@@ -13,11 +13,10 @@ from typing import Any, NamedTuple, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from hybridtune.config.json_text import parse_json
+from hybridtune.config.json_text import json_kind, parse_json
 from hybridtune.errors import InputError, short_repr
 
 T = TypeVar("T")
-_KINDS = {list: "a list", str: "a text", bool: "a truth value", int: "a number", float: "a number", type(None): "null"}
 
 
 class DamagedError(InputError):
@@ -137,7 +136,7 @@ def parse_object(content: bytes, where: str, remedy: str = "") -> dict[str, Any]
         found = parse_json(content)
         if isinstance(found, dict):
             return found
-        what = f"is {_KINDS[type(found)]}, and not an object"
+        what = f"is {json_kind(found)}, and not an object"
     except json.JSONDecodeError as error:
         what = f"is no JSON: {error.msg[0].lower()}{error.msg[1:]} at character {error.pos + 1}"
     except ValueError as error:

@@ -88,6 +88,13 @@ def test_overrides_reach_any_depth_and_the_last_wins(study_file):
     assert (study.encoder.query_prefix, study.encoder.passage_prefix) == ("", "a=b")
 
 
+@pytest.mark.parametrize("text", ["query: ", "query:", "Represent this: "])
+def test_a_prefix_that_ends_in_a_colon_is_a_text(study_file, text):
+    assert load_study(study_file(), [f"encoder.query_prefix={text}"]).encoder.query_prefix == text
+    assert load_study(study_file(), ["encoder.tiny={layers: 3}"]).encoder.tiny.layers == 3
+    assert problems(study_file(), "encoder.tiny=layers:")  # a text is no section
+
+
 @example(2e-5)
 @given(st.floats(allow_nan=False))
 def test_a_number_is_written_so_that_readers_of_yaml_1_1_read_it_too(number):

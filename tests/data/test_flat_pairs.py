@@ -240,7 +240,7 @@ BROKEN = {  # content of a file: what the one line says
     "cell.csv": ("query,passage\nq,p\nr, \n", "FILE:3: passage must be a text that is not empty (got ' ')"),
     "null.jsonl": ('{"query": "q", "passage": null}\n', "FILE:1: passage must be a text that is not empty (got None)"),
     "key.jsonl": ('{"query": "q", "passage": "p"}\n{"query": "q"}\n', "FILE:2: there is no 'passage' in this row"),
-    "list.jsonl": ('{"query": "q", "passage": "p"}\n[]\n', "FILE:2: a row is a JSON object, not list"),
+    "list.jsonl": ('{"query": "q", "passage": "p"}\n[]\n', "FILE:2: a row is a JSON object, not a list"),
     "array.json": ('[{"query": "q", "passage": "p"},\n{"query": "q" "passage"}]', "FILE:2: broken JSON: Expecting ','"),
     "cut.json": ('[{"query": "q", "passage": "p"},\n', "FILE:2: broken JSON: the file ends inside its array"),
     "comma.json": ('[{"query": "q", "passage": "p"}\n{}]', "FILE:2: broken JSON: a comma or ] is missing"),

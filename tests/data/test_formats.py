@@ -141,7 +141,7 @@ WRONG_ROWS = {
         "translation must be an object that holds no more than engine, model, licence (got 'license')"
     ),
     _ROW % '"translation": {"model": 7}': "translation.model must be a text (got 7)",
-    "[]": "a group is a JSON object, not list",
+    "[]": "a group is a JSON object, not a list",
     "{}": "group_id must be a text that is not empty (got None)",
     '{"group_id": 7}': "group_id must be a text that is not empty (got 7)",
     '{"group_id": ""}': "group_id must be a text that is not empty (got '')",

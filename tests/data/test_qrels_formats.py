@@ -227,7 +227,7 @@ def test_a_kind_of_file_is_missing(tmp_path, files, missing):
 
 BROKEN = [
     ("corpus.jsonl", '{"_id": "d1", "text": "x"}\n{"_id"\n', "broken JSON: Expecting ':' delimiter, column 7", 2),
-    ("corpus.jsonl", "[1]\n", "a row is a JSON object, not list", 1),
+    ("corpus.jsonl", "[1]\n", "a row is a JSON object, not a list", 1),
     ("corpus.jsonl", '\n{"text": "x"}\n', "no id in this row; it is called _id, docid or id", 2),
     ("corpus.jsonl", '{"_id": "", "text": "x"}\n', "_id must be a text that is not empty (got '')", 1),
     ("corpus.jsonl", '{"_id": true, "text": "x"}\n', "_id must be a text that is not empty (got True)", 1),

@@ -1,7 +1,7 @@
 """Nothing of ours listens beyond loopback while a command is up, and nobody runs a job there without the token.
 
-`run` and `evaluate` are looked at: `train` starts Ray where `run` does, and `mine` where `evaluate` does
-(tests/runtime/test_where_ray_starts.py).
+`run`, `evaluate` and `mine` are looked at, and the local cluster of `launch` in `test_launch_local`; `train` starts Ray
+where `run` does (tests/runtime/test_where_ray_starts.py).
 """
 
 import http.client
@@ -26,6 +26,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
 HYBRIDTUNE = [sys.executable, "-m", "hybridtune"]
 JOBS = ("/api/jobs/", "/api/job_agent/jobs/")  # of the dashboard, and of a node's agent
 REFUSED = (401, 403)
+COMMANDS = ["run", "evaluate", "mine"]
 SMALL = ["--set", "encoder.query_length=16", "--set", "encoder.passage_length=24"]  # what the tiny encoder takes
 
 
@@ -117,7 +118,7 @@ def commands(tmp_path_factory, no_ray, small_tree, tiny):
     tree["train"] |= {"max_steps": 4000, "eval_steps": 8}
     (root / "study.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
     study, model, out = str(root / "study.yaml"), str(tiny[0]), {}
-    for name in ("run", "evaluate"):
+    for name in COMMANDS:
         out[name] = root / name / "out"
         out[name].parent.mkdir()
     trained, encoded = "**/fit/checkpoint_*/state.json", "encoded/*/*"
@@ -127,10 +128,17 @@ def commands(tmp_path_factory, no_ray, small_tree, tiny):
             ["evaluate", model, *SMALL, "--benchmark", "newsroom:dev", "--out", str(out["evaluate"])],
             settled(out["evaluate"], encoded),
         ),
+        "mine": (
+            [
+                *("mine", model, *SMALL, "--data", "newsroom:train"),
+                *("--to", str(root / "mined.jsonl"), "--out", str(out["mine"])),
+            ],
+            settled(out["mine"], encoded),
+        ),
     }
 
 
-@pytest.fixture(scope="module", params=["run", "evaluate"])
+@pytest.fixture(scope="module", params=COMMANDS)
 def up(request, commands):
     root, known = commands
     command, works = known[request.param]
@@ -170,8 +178,8 @@ def test_a_job_without_the_token_is_refused_wherever_it_is_posted(up):
 def test_the_token_is_told_to_its_user_alone_and_opens(up):
     file = up.marker.parent / "out" / "dashboard.token"
     assert not (up.home / ".ray" / "auth_token").exists()
-    if up.marker.parent.name == "evaluate":
-        assert not file.exists()  # it has no dashboard
+    if up.marker.parent.name != "run":
+        assert not file.exists()  # there is no dashboard
         return
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     url = (file.parent / "dashboard.txt").read_text().strip()

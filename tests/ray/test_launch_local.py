@@ -121,7 +121,7 @@ class Story:
         self.at_first = cluster.workers()
         self.spread = until(lambda: both(cluster.trains()), process)
         self.interrupted = until(lambda: running(folder), process)
-        self.listeners = listeners(cluster.head["pid"])
+        self.listeners = listeners(cluster.head["pid"]) | listeners(process.pid)
         self.before = checkpoints(folder)
         victim, self.lost = next(iter(self.spread.items()))
         os.kill(parent(victim), signal.SIGKILL)  # its raylet: the node is gone, as a spot machine is
@@ -177,7 +177,7 @@ def test_nodes_come_when_trials_wait_and_trials_run_on_both(story):
     assert len(set(story.spread.values())) == 2
 
 
-def test_the_head_and_its_nodes_listen_on_loopback_alone(story):
+def test_the_command_the_head_and_its_nodes_listen_on_loopback_alone(story):
     assert len(story.listeners) > 15  # a head and two nodes with their agents and workers
     assert [place for place in story.listeners if not place[0].is_loopback] == []
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 from pyarrow import fs
 
-from hybridtune.errors import InputError
+from hybridtune.errors import InputError, one_line
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")  # of groups that are written
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
@@ -153,11 +153,6 @@ def opened(file: Source, compression: str | None) -> Iterator[Any]:
         raise
     except (EOFError, lzma.LZMAError, *UNREADABLE) as error:
         raise InputError(f"{file.name}: cannot be read: {one_line(error)}") from None
-
-
-def one_line(error: BaseException) -> str:
-    """Return the message of an error in one line."""
-    return " ".join(str(error).split())
 
 
 def check_unicode(text: str, where: str) -> None:

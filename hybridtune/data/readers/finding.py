@@ -19,9 +19,8 @@ from hybridtune.data.readers.files import (
     embedded_part,
     is_junk,
     kind_of,
-    one_line,
 )
-from hybridtune.errors import InputError
+from hybridtune.errors import InputError, one_line
 from hybridtune.storage.files import open_filesystem
 
 _DEPTH = 3  # miracl/miracl-v1.0-sw/topics/<file>

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from hybridtune.config.fields import language_pair
 from hybridtune.data.readers.files import Source
 from hybridtune.data.readers.notes import Notes
+from hybridtune.data.readers.rows import object_row
 from hybridtune.data.readers.scores import NEGATIVE_SCORES, PASSAGE_SCORES, SCORES, Margins, ScoreColumns, holds_scores
 from hybridtune.data.text_key import text_key
 from hybridtune.errors import InputError, nearest
@@ -180,8 +181,7 @@ def flat_rows(
     languages = _file_languages(source)
     names: set[str] = set()
     for number, (where, row) in enumerate(rows, 1):
-        if not isinstance(row, dict):
-            raise InputError(f"{where}: a row is a JSON object, not {type(row).__name__}")
+        object_row(row, where)
         if not row.keys() <= names:  # rows of JSON may have scores that the first one lacks
             names |= row.keys()
             columns = columns.with_scores(row)

@@ -4,11 +4,11 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from hybridtune.data.readers.files import Source, kind_of, one_line
+from hybridtune.data.readers.files import Source, kind_of
 from hybridtune.data.readers.rows import check_schema, table_rows
-from hybridtune.errors import InputError
+from hybridtune.errors import InputError, one_line
+from hybridtune.model.hub import why_unreachable
 
-_PATIENCE = 10.0  # seconds, for the hub to answer
 _NAME = re.compile(r"hf://datasets/(?P<name>[^/@]+/[^/@]+)(?:@(?P<revision>[^/]+))?(?:/(?P<configuration>[^/]+))?/?")
 
 
@@ -50,16 +50,12 @@ def _load(source: Source) -> Any:
 
 
 def _check_network(source: Source) -> None:
-    """Ask the hub once whether it is there: its client tries again for half a minute."""
+    """Refuse a data set of a hub that cannot be reached, unless the cache alone is to be looked at."""
     import datasets
-    from huggingface_hub import constants, get_session
 
-    if constants.HF_HUB_OFFLINE or datasets.config.HF_HUB_OFFLINE:
-        return
-    try:
-        get_session().head(constants.ENDPOINT, timeout=_PATIENCE)
-    except Exception as error:  # of the client's library for HTTP
+    why = None if datasets.config.HF_HUB_OFFLINE else why_unreachable()
+    if why is not None:
         raise InputError(
-            f"{source.name}: {constants.ENDPOINT} cannot be reached: {one_line(error)[:200]}; with HF_HUB_OFFLINE=1 in "
-            "the environment the data set is taken from the cache of datasets"
-        ) from None
+            f"{source.name}: {why}; with HF_HUB_OFFLINE=1 in the environment the data set is taken from the cache of "
+            "datasets"
+        )

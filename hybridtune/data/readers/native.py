@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from hybridtune.config.fields import BenchmarkSource
+from hybridtune.config.json_text import json_kind
 from hybridtune.config.languages import language_code
 from hybridtune.data.answer_sets import answer_sets_by_key
 from hybridtune.data.readers.files import check_unicode
@@ -49,7 +50,7 @@ def parse_group(row: Any, where: str) -> Group:
         {'zh-TW': '...'}
     """
     if not isinstance(row, dict):
-        raise InputError(f"{where}: a group is a JSON object, not {type(row).__name__}")
+        raise InputError(f"{where}: a group is a JSON object, not {json_kind(row)}")
     group_id = row.get("group_id")
     if not isinstance(group_id, str) or not group_id:
         raise InputError(f"{where}: group_id must be a text that is not empty (got {group_id!r})")

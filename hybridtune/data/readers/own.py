@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from hybridtune.config.hooks import load_hook
-from hybridtune.data.readers.files import Source, one_line
-from hybridtune.errors import InputError
+from hybridtune.data.readers.files import Source
+from hybridtune.errors import InputError, one_line
 
 
 def call_reader(source: Source) -> Any:

@@ -7,11 +7,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hybridtune.config.json_text import parse_json
+from hybridtune.config.json_text import json_kind, parse_json
 from hybridtune.data.readers.csv_text import csv_rows
-from hybridtune.data.readers.files import UNREADABLE, Source, kind_of, one_line, text_lines
+from hybridtune.data.readers.files import UNREADABLE, Source, kind_of, text_lines
 from hybridtune.data.readers.json_text import each_key_once, json_values
-from hybridtune.errors import InputError
+from hybridtune.errors import InputError, one_line
 
 _SIDES = ("queries", "passages", "negatives", "margins")  # columns that hold a value for each language
 _BY_KEY = (*_SIDES, "translated", "translation")  # columns that may be maps
@@ -38,9 +38,14 @@ def read_rows(file: Source, *, unique_keys: bool = False) -> Iterator[tuple[str,
 def object_rows(file: Source) -> Iterator[tuple[str, dict[str, Any]]]:
     """Read rows as `read_rows` does, and refuse one that is no JSON object."""
     for where, row in read_rows(file):
-        if not isinstance(row, dict):
-            raise InputError(f"{where}: a row is a JSON object, not {type(row).__name__}")
-        yield where, row
+        yield where, object_row(row, where)
+
+
+def object_row(row: Any, where: str) -> dict[str, Any]:
+    """Return a row that is a JSON object, and refuse any other."""
+    if not isinstance(row, dict):
+        raise InputError(f"{where}: a row is a JSON object, not {json_kind(row)}")
+    return row
 
 
 def table_rows(name: str, batch: pa.RecordBatch, number: int) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -102,6 +107,7 @@ def _arrow_rows(source: Source) -> Iterator[tuple[str, Any]]:
             check_schema(reader.schema)
             batches = (reader.get_batch(n) for n in range(reader.num_record_batches)) if is_file else reader
             for batch in batches:
+                batch.validate(full=True)  # what it says of its texts' places is followed unchecked after this
                 for row in table_rows(source.name, batch, number):
                     yield row
                     number += 1

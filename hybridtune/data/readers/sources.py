@@ -15,7 +15,7 @@ from hybridtune.data.readers.judged import judged_kind, judged_rows, part_of
 from hybridtune.data.readers.native import Group, parse_group
 from hybridtune.data.readers.notes import Notes
 from hybridtune.data.readers.own import call_reader, reader_rows
-from hybridtune.data.readers.rows import read_rows
+from hybridtune.data.readers.rows import object_row, read_rows
 from hybridtune.data.readers.squad_pairs import is_squad, squad_files, squad_rows
 from hybridtune.errors import InputError
 
@@ -128,6 +128,8 @@ def _rows_of_file(source: Source, notes: Notes, strict: bool) -> Iterator[tuple[
         return
     where, row = first
     columns = dict(source.layout.columns)
+    if columns or source.layout.format == "pairs":
+        object_row(row, where)
     if source.layout.format != "pairs" and not columns and _holds_groups(source, row):
         if source.layout.language is not None:
             raise InputError(f"{where}: every text there names its language; leave language out")

@@ -12,10 +12,10 @@ from hybridtune.config.fields import BenchmarkSource
 from hybridtune.config.json_text import parse_json
 from hybridtune.config.languages import is_language, language_code
 from hybridtune.data.answer_sets import answer_sets_by_key
-from hybridtune.data.readers.files import Source, check_unicode, one_line, read_bytes
+from hybridtune.data.readers.files import Source, check_unicode, read_bytes
 from hybridtune.data.readers.members import member
 from hybridtune.data.readers.records import BenchmarkRows, Judgement, Text, choose_split, in_parts
-from hybridtune.errors import InputError, short_repr
+from hybridtune.errors import InputError, one_line, short_repr
 
 _MLQA = re.compile(r"^(?:.*/)?(?P<split>[^/]+)-context-(?P<context>[^/]+)-question-(?P<question>[^/]+)\.json$")
 
