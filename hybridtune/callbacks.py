@@ -86,6 +86,9 @@ class StudyCallback:
             reason: why.
         """
 
+    def on_replaced(self, trial: str, text: str) -> None:
+        """Receive, in a line, that something beside a training's workers died and was replaced."""
+
     def on_ray_lost(self, line: str) -> None:
         """Receive that a process of Ray on this machine is gone, just before this process ends itself."""
 

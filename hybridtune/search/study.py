@@ -43,6 +43,7 @@ from hybridtune.storage.trial_rows import (
 )
 from hybridtune.train.evaluators import NotSharedError
 from hybridtune.train.fit import clear
+from hybridtune.train.incidents import Replaced, death_line
 from hybridtune.train.job_queue import FitJob
 
 TRIALS = "trials"
@@ -265,7 +266,7 @@ def run_trials(
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
     # A trial only waits for its workers, whose CPUs are asked for by Ray Train.
     trainable = tune.with_resources(tune.with_parameters(Trial, job=job), ON_HEAD)
-    fatal, interrupts = FatalErrors(), Interrupts()
+    fatal, interrupts = FatalErrors(job.monitor), Interrupts()
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
@@ -291,9 +292,11 @@ def run_trials(
 
 
 class FatalErrors(tune.Callback):  # type: ignore[misc]
-    """Ends the search where a trial failed of what all others would fail of too."""
+    """Ends the search where a trial failed of what all others would fail of too; else it is told, and tried again."""
 
-    problem: NotSharedError | None = None
+    def __init__(self, monitor: Any) -> None:
+        self.problem: NotSharedError | None = None
+        self._monitor = monitor
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Raise the cause of a failure that a second try would have too."""
@@ -303,6 +306,10 @@ class FatalErrors(tune.Callback):  # type: ignore[misc]
         if isinstance(cause, NotSharedError):
             self.problem = cause
             raise cause
+        if self._monitor is not None:
+            why = death_line(cause) if isinstance(cause, BaseException) else "no reason is known"
+            what = f"its actor died or failed ({why}); it is tried once more, from its last checkpoint"
+            self._monitor.note.remote(Replaced(_trial_name(trial), what))
 
     @contextlib.contextmanager
     def reraised(self) -> Iterator[None]:

@@ -12,9 +12,16 @@ from hybridtune.storage.records import DamagedError, append_line, make, parse_ob
 
 EVENTS = "events.jsonl"
 OfRuns = Literal["began", "resumed", "ended", "interrupted", "failed"]
-Kind = Literal[OfRuns, "trial began", "trial goes on", "scored", "trial ended", "workers lost", "damaged", "checkpoint"]
+OfTrials = Literal["trial began", "trial goes on", "scored", "trial ended"]
+Kind = Literal[OfRuns, OfTrials, "workers lost", "damaged", "checkpoint", "replaced"]
 # The others are in the trials' rows.
-SHOWN = ("began", "resumed", "ended", "interrupted", "failed", "workers lost", "damaged", "checkpoint")
+SHOWN = (
+    *("began", "resumed", "ended", "interrupted", "failed"),
+    *("workers lost", "damaged", "checkpoint", "replaced"),
+)
+
+
+_CUTS = ("interrupted", "failed", "resumed", "workers lost", "damaged", "replaced")
 
 
 @dataclass(frozen=True)
@@ -76,7 +83,7 @@ def history(events: Sequence[Event]) -> dict[str, Any]:
         ``{"runs", "interruptions": [line, ...], "workers_lost", "repeated_steps"}``. A run that was killed leaves no
         event of its own: the ``resumed`` of the next says so, and the steps that it lost are not known.
     """
-    cuts = [one for one in events if one.kind in ("interrupted", "failed", "resumed", "workers lost", "damaged")]
+    cuts = [one for one in events if one.kind in _CUTS]
     return {
         "runs": sum(one.kind in ("began", "resumed") for one in events),
         "interruptions": [one.text for one in cuts],

@@ -119,6 +119,10 @@ class EventLog(StudyCallback):
         self._steps[trial] = max(step, self._steps.get(trial, 0))
         self._write("checkpoint", checkpoint_line(self._labels.get(trial, trial), step, reason), trial, step)
 
+    def on_replaced(self, trial: str, text: str) -> None:
+        """Note it."""
+        self._write("replaced", f"{self._labels.get(trial, trial)}: {text}", trial, self._steps.get(trial))
+
     def on_ray_lost(self, line: str) -> None:
         """Note how the run ends."""
         self._broken_off(RayLostError(line))

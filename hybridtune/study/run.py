@@ -56,12 +56,20 @@ from hybridtune.study.soups import Kitchen, Soup, chosen_soup, score_repeats, sc
 from hybridtune.study.started import Started, evaluators_of, started
 from hybridtune.study.summary import allocation_line, opening_lines
 from hybridtune.study.sync import Home, fetch_scores, study_home
-from hybridtune.train.asked import ask_for_checkpoints, read_earlies
+from hybridtune.train.asked import ask_for_checkpoints
 from hybridtune.train.checkpoint import load_weights, served_weights
 from hybridtune.train.evaluators import study_measures
 from hybridtune.train.fit import fit
+from hybridtune.train.incidents import Damage, Early, Loss, Replaced, read_incidents
 from hybridtune.train.job_queue import FitJob
-from hybridtune.train.pace import SECONDS_BETWEEN_POSTS, Pace, read_damages, read_losses, read_paces
+from hybridtune.train.pace import SECONDS_BETWEEN_POSTS, Pace, read_paces
+
+_EVENTS = {
+    Loss: "on_workers_lost",
+    Damage: "on_damage",
+    Early: "on_early_checkpoint",
+    Replaced: "on_replaced",
+}  # the method of a callback that receives it
 
 
 @contextlib.contextmanager
@@ -83,19 +91,12 @@ def _reported(
             if reported.get(trial) != pace:
                 reported[trial] = pace
                 callback.on_step(trial, pace.step, pace.loss, pace.pairs_per_second)
-        for loss in read_losses(job.monitor, len(losses)):
-            losses.append(loss)
-            callback.on_workers_lost(*loss)
-        for damage in read_damages(job.monitor, len(damages)):
-            damages.append(damage)
-            callback.on_damage(*damage)
-        for early in read_earlies(job.monitor, len(earlies)):
-            earlies.append(early)
-            callback.on_early_checkpoint(*early)
+        for incident in read_incidents(job.monitor, len(incidents)):
+            incidents.append(incident)
+            getattr(callback, _EVENTS[type(incident)])(*incident)
 
     reported: dict[str, Pace] = {}
-    losses, damages = read_losses(job.monitor, 0), read_damages(job.monitor, 0)  # of the trainings before
-    earlies = read_earlies(job.monitor, 0)
+    incidents = read_incidents(job.monitor, 0)  # of the trainings before
     callback.on_training_start(training, job.study, concurrent_trials, rows)
     try:
         with every(SECONDS_BETWEEN_POSTS, steps):

@@ -109,22 +109,26 @@ class Screen(StudyCallback):
 
     def on_workers_lost(self, trial: str, step: int, goes_on_from: int, reason: str) -> None:
         """Print a line."""
-        label = next((row.label for row in self._rows if row.id == trial), trial)
-        self.line(lost_line(label, step, goes_on_from, reason))
+        self.line(lost_line(self._label(trial), step, goes_on_from, reason))
 
     def on_damage(self, trial: str | None, step: int, goes_on_from: int, text: str) -> None:
         """Print a line."""
-        label = next((row.label for row in self._rows if row.id == trial), trial)
-        self.line(text if label is None else damaged_line(label, step, goes_on_from, text))
+        self.line(text if trial is None else damaged_line(self._label(trial), step, goes_on_from, text))
 
     def on_early_checkpoint(self, trial: str, step: int, reason: str) -> None:
         """Print a line."""
-        label = next((row.label for row in self._rows if row.id == trial), trial)
-        self.line(checkpoint_line(label, step, reason))
+        self.line(checkpoint_line(self._label(trial), step, reason))
+
+    def on_replaced(self, trial: str, text: str) -> None:
+        """Print a line."""
+        self.line(f"{self._label(trial)}: {text}")
 
     def on_training_end(self, training: Training) -> None:
         """Take the live table away."""
         self._training.close()
+
+    def _label(self, trial: str) -> str:
+        return next((row.label for row in self._rows if row.id == trial), trial)
 
     def _fit_line(self) -> str:
         lines = [self._describe(pace) for pace in list(self._paces.values())]

@@ -11,17 +11,10 @@ from typing import Any, NamedTuple
 import ray
 
 from hybridtune.runtime.ray_private import draining_nodes
+from hybridtune.train.incidents import Early
 
 SECONDS = 10.0  # for the checkpoints of a run that ends; Kubernetes and Slurm kill after 30
 _SECONDS_BETWEEN_LOOKS = 5.0  # for nodes that are about to go
-
-
-class Early(NamedTuple):
-    """A checkpoint between two scores: of which training and step, and why."""
-
-    fit: str
-    step: int
-    why: str
 
 
 class _Waiting(NamedTuple):
@@ -93,9 +86,3 @@ class Asked:
 def ask_for_checkpoints(monitor: Any, why: str) -> None:
     """Have all trainings that take steps write a checkpoint, and wait for them; `SECONDS` at most."""
     ray.get(monitor.ask_checkpoints.remote(why, SECONDS), timeout=2 * SECONDS)
-
-
-def read_earlies(monitor: Any, known: int) -> list[Early]:
-    """Return the checkpoints between two scores, in their order, after the ``known`` first."""
-    earlies: list[Early] = ray.get(monitor.earlies.remote(known))
-    return earlies

@@ -9,9 +9,9 @@ from typing import Any
 import ray
 import torch
 
-from hybridtune.train.asked import Early
 from hybridtune.train.checkpoint import Snapshot
 from hybridtune.train.checkpoints import CheckpointManager
+from hybridtune.train.incidents import Early
 from hybridtune.train.progress import Progress, agreed
 
 _STEPS_BETWEEN_LOOKS = 16  # on a GPU: to agree with the other workers is to wait for the device

@@ -18,6 +18,7 @@ from hybridtune.evaluate.service import EvaluatorService, Placement
 from hybridtune.metrics.metrics import Scores, measures_of
 from hybridtune.storage.feasibility import constraint_metrics
 from hybridtune.storage.files import is_remote
+from hybridtune.train.incidents import Replaced, death_line
 from hybridtune.train.job_queue import FitJob
 
 
@@ -82,7 +83,10 @@ class GroupEvaluators:
         """
         try:
             return self._scored(job, weights, per_query_file)
-        except RayActorError:
+        except RayActorError as error:
+            if job.monitor is not None:
+                what = f"an evaluator died ({death_line(error)}); others score again"
+                job.monitor.note.remote(Replaced(job.name, what))
             self._service = None
             return self._scored(job, weights, per_query_file)
 

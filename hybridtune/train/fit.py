@@ -25,13 +25,11 @@ from hybridtune.errors import HybridtuneError
 from hybridtune.runtime.ray_private import ON_HEAD
 from hybridtune.runtime.resources import WORKER_OVERHEAD
 from hybridtune.storage.copies import ensure_local
+from hybridtune.train.incidents import death_line
 from hybridtune.train.job_queue import SEGMENTS, FitJob, JobQueue, Metrics
 from hybridtune.train.plan import make_plan
 from hybridtune.train.rendezvous import torch_config
 
-# What Ray says of a process that it has ended for want of memory, and of one that is gone.
-_NO_MEMORY, _NO_WORD = "running low on memory", "connection error code"
-_LONGEST = 500  # characters of a reason
 _OWN = ".workers-"  # begins the name of the folder for Ray Train's own files of a group
 
 
@@ -106,21 +104,6 @@ class WorkerGroup:
             if ray.is_initialized():  # else asking would start another
                 with contextlib.suppress(ray.exceptions.RayError):  # the cluster may be gone
                     ray.get(self._queue.group_gone.remote(error))
-
-
-def death_line(cause: Exception) -> str:
-    """Return in a line what a worker died of; of a process that went without a word Ray has a paragraph of guesses.
-
-    Example:
-        >>> death_line(ValueError("two lines\\nthe last is what went wrong"))
-        'the last is what went wrong'
-    """
-    lines = str(cause).strip().splitlines()
-    if isinstance(cause, ray.exceptions.OutOfMemoryError) or any(_NO_MEMORY in line for line in lines):
-        return "Ray ended it, since the memory of its machine was nearly used up"
-    if isinstance(cause, ray.exceptions.RayActorError) and any(_NO_WORD in line for line in lines):
-        return "its process was killed: by hand, or by the system, whose memory was used up"
-    return lines[-1][:_LONGEST] if lines else type(cause).__name__
 
 
 class Deaths(ray.train.UserCallback):  # type: ignore[misc]

@@ -36,6 +36,7 @@ from hybridtune.train.early import EarlyCheckpoints
 from hybridtune.train.evaluators import GroupEvaluators, check_shared, placements_of_group
 from hybridtune.train.feed import DeviceBatch, Feed
 from hybridtune.train.hang import HangWatch
+from hybridtune.train.incidents import Damage
 from hybridtune.train.job_queue import SEGMENTS, FitJob
 from hybridtune.train.pace import PacePoster
 from hybridtune.train.plan import make_plan
@@ -148,7 +149,7 @@ def _last_checkpoint(job: FitJob, checkpoints: CheckpointManager, context: Worke
 
     def tell(step: int, goes_on_from: int, what: str) -> None:
         if job.monitor is not None:
-            job.monitor.note_damage.remote(job.name, step, goes_on_from, what)
+            job.monitor.note.remote(Damage(job.name, step, goes_on_from, what))
 
     last = checkpoints.last(tell) if context.rank == 0 else None
     if context.workers == 1:

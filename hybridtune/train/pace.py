@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import ray
 
 from hybridtune.runtime.ray_private import ON_HEAD
-from hybridtune.train.asked import Asked, Early
+from hybridtune.train.asked import Asked
+from hybridtune.train.incidents import Damage, Early, Incident, Loss, Replaced
 
 SECONDS_BETWEEN_POSTS = 1.0
 
@@ -19,34 +20,15 @@ class Pace(NamedTuple):
     pairs_per_second: float
 
 
-class Loss(NamedTuple):
-    """Workers of a training that died: at which step, from which it goes on, and of what."""
-
-    fit: str
-    step: int
-    goes_on_from: int
-    reason: str
-
-
-class Damage(NamedTuple):
-    """A checkpoint of a training that is damaged: of which step, from which it goes on instead, what is wrong."""
-
-    fit: str
-    step: int
-    goes_on_from: int  # 0: it starts anew
-    what: str
-
-
 class PaceMonitor:
-    """The actor that holds the last pace of every training, and what befell it: losses, damage, early checkpoints.
+    """The actor that holds the last pace of every training, and what befell it.
 
     All methods are coroutines of one actor: one that waits holds no thread.
     """
 
     def __init__(self) -> None:
         self._paces: dict[str, Pace] = {}
-        self._losses: list[Loss] = []
-        self._damages: list[Damage] = []
+        self._incidents: list[Incident] = []
         self._asked = Asked()
 
     async def post(self, fit: str, pace: Pace) -> None:
@@ -61,19 +43,15 @@ class PaceMonitor:
         """Add a loss of workers, at the step of the training's last pace; it may go on from an early checkpoint."""
         goes_on_from = max([goes_on_from, *(early.step for early in self._asked.written if early.fit == fit)])
         step = self._paces[fit].step if fit in self._paces else goes_on_from
-        self._losses.append(Loss(fit, max(step, goes_on_from), goes_on_from, reason))
+        self._incidents.append(Loss(fit, max(step, goes_on_from), goes_on_from, reason))
 
-    async def losses(self, known: int) -> list[Loss]:
-        """Return the losses of workers after so many."""
-        return self._losses[known:]
+    async def note(self, incident: Damage | Replaced) -> None:
+        """Add what befell a training."""
+        self._incidents.append(incident)
 
-    async def note_damage(self, fit: str, step: int, goes_on_from: int, what: str) -> None:
-        """Add a damaged checkpoint."""
-        self._damages.append(Damage(fit, step, goes_on_from, what))
-
-    async def damages(self, known: int) -> list[Damage]:
-        """Return the damaged checkpoints after so many."""
-        return self._damages[known:]
+    async def incidents(self, known: int) -> list[Incident]:
+        """Return what befell all trainings after so much."""
+        return self._incidents[known:]
 
     async def checkpoint_asked(self, key: str, fit: str, nodes: list[str]) -> str:
         """Return, as soon as it is so, why a training should write a checkpoint; empty: it came to a score."""
@@ -89,11 +67,8 @@ class PaceMonitor:
 
     async def note_early(self, early: Early) -> None:
         """Add a checkpoint between two scores."""
+        self._incidents.append(early)
         await self._asked.write(early)
-
-    async def earlies(self, known: int) -> list[Early]:
-        """Return the checkpoints between two scores after so many."""
-        return self._asked.written[known:]
 
 
 def start_monitor() -> Any:
@@ -105,18 +80,6 @@ def read_paces(monitor: Any) -> dict[str, Pace]:
     """Return the paces of all trainings by their names."""
     paces: dict[str, Pace] = ray.get(monitor.read.remote())
     return paces
-
-
-def read_losses(monitor: Any, known: int) -> list[Loss]:
-    """Return the losses of workers, in their order, after the ``known`` first."""
-    losses: list[Loss] = ray.get(monitor.losses.remote(known))
-    return losses
-
-
-def read_damages(monitor: Any, known: int) -> list[Damage]:
-    """Return the damaged checkpoints of all trainings, in their order, after the ``known`` first."""
-    damages: list[Damage] = ray.get(monitor.damages.remote(known))
-    return damages
 
 
 class PacePoster:

@@ -18,11 +18,11 @@ from hybridtune.errors import FitError
 from hybridtune.evaluate.benchmark import load_benchmark
 from hybridtune.evaluate.encode import Actors
 from hybridtune.study.teachers import teach_all
-from hybridtune.train.asked import read_earlies
 from hybridtune.train.checkpoint import WEIGHTS, read_state
 from hybridtune.train.fit import FitResult, WorkerGroup, checkpoint_scores, fit
+from hybridtune.train.incidents import Early, Loss, read_incidents
 from hybridtune.train.job_queue import FitJob
-from hybridtune.train.pace import PaceMonitor, read_damages, read_losses, start_monitor
+from hybridtune.train.pace import PaceMonitor, start_monitor
 from hybridtune.train.plan import make_plan
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
@@ -155,7 +155,7 @@ def test_a_fit_goes_on_over_a_damaged_checkpoint_and_ends_as_the_undisturbed_one
     shutil.copytree(whole[0].checkpoint.parent, job.storage)
     flip(Path(job.storage) / "checkpoint_0000012" / WEIGHTS, 5000)
     reports = list(group.reports(job))
-    assert read_damages(monitor, 0) == [("fit", 12, 8, f"{WEIGHTS} holds other bytes than were written")]
+    assert read_incidents(monitor, 0) == [("fit", 12, 8, f"{WEIGHTS} holds other bytes than were written")]
     assert list(map(without_times, reports)) == list(map(without_times, whole[1][1:]))  # the score at step 8 once more
     other = fits.folder / "damaged" / "fit" / whole[0].checkpoint.name
     one, other = load_file(whole[0].checkpoint / WEIGHTS), load_file(other / WEIGHTS)
@@ -184,9 +184,10 @@ def test_a_fit_goes_on_from_a_checkpoint_between_two_scores_to_the_last_digit(gr
     alone = list(group.reports(fits.job("alone", **between)))
     monitor = ray.remote(Eager).remote(*workers())
     reports = list(group.reports(replace(fits.job("early", **between), monitor=monitor)))
-    (loss,) = read_losses(monitor, 0)
+    incidents = read_incidents(monitor, 0)
+    (loss,) = (one for one in incidents if isinstance(one, Loss))
     assert loss.goes_on_from > 6
-    assert loss.goes_on_from in {early.step for early in read_earlies(monitor, 0)}
+    assert loss.goes_on_from in {one.step for one in incidents if isinstance(one, Early)}
     assert list(map(without_times, reports)) == list(map(without_times, alone))
     kept = [folder.name for folder in (fits.folder / "early" / "fit").glob("checkpoint_*")]
     assert sorted(kept) == ["checkpoint_0000050", "checkpoint_0000060"]

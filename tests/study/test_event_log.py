@@ -196,3 +196,16 @@ def test_a_run_goes_on_from_a_checkpoint_between_two_scores_and_repeats_nothing_
     log.on_trial(row(step=40), [])
     goes_on = read_events(study_folder)[-1]
     assert (goes_on.kind, goes_on.step) == ("trial goes on", 46)
+
+
+def test_what_was_replaced_is_noted_and_counts_no_step(study_folder):
+    log = EventLog(study_folder)
+    with log.run():
+        log.on_training_start("search", STUDY, 1, [])
+        log.on_trial(row(), [])
+        log.on_step("0003", 47, 1.0, 1.0)
+        log.on_replaced("0003", "an evaluator died (killed); others score again")
+    event = next(one for one in read_events(study_folder) if one.kind == "replaced")
+    assert (event.text, event.step) == ("trial 3: an evaluator died (killed); others score again", 47)
+    assert history_of(study_folder)["repeated_steps"] == 0
+    assert history_of(study_folder)["interruptions"] == [event.text]

@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from hybridtune.train import asked
-from hybridtune.train.asked import Asked, Early
+from hybridtune.train.asked import Asked
+from hybridtune.train.incidents import Early
 
 
 @pytest.fixture

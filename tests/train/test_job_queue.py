@@ -7,10 +7,10 @@ import pytest
 import ray
 
 from hybridtune.errors import FitError, InputError
-from hybridtune.train.asked import Early
-from hybridtune.train.fit import Deaths, death_line
+from hybridtune.train.fit import Deaths
+from hybridtune.train.incidents import Early, Loss, death_line
 from hybridtune.train.job_queue import LOST_NODES, RESTARTS, JobQueue
-from hybridtune.train.pace import Loss, Pace, PaceMonitor
+from hybridtune.train.pace import Pace, PaceMonitor
 
 
 class Job(str):
@@ -159,11 +159,12 @@ def test_a_loss_is_told_with_the_step_of_the_last_pace():
         await monitor.note_early(Early("0002", 60, "another"))
         await monitor.note_early(Early("0001", 45, "a node is about to go"))
         await monitor.lose("0001", 40, "a worker died")
-        return await monitor.losses(0), await monitor.losses(1)
+        return await monitor.incidents(0), await monitor.incidents(1)
 
-    losses, later = asyncio.run(play())
+    incidents, later = asyncio.run(play())
+    losses = [one for one in incidents if isinstance(one, Loss)]
     assert losses == [Loss("0001", step, kept, "a worker died") for step, kept in ((0, 0), (47, 40), (47, 45))]
-    assert later == losses[1:]
+    assert later == incidents[1:]
 
 
 def test_a_group_started_anew_finds_its_job_and_what_was_told_before_is_not_told_again():
