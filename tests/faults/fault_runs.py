@@ -113,8 +113,9 @@ class Run:
         os.killpg(self.process.pid, number) if number == signal.SIGINT else self.process.send_signal(number)
 
     def kill(self, name):
-        """End by SIGKILL the processes of the run that are called so, and return how many there were."""
-        found = [one for one in psutil.Process(self.process.pid).children(recursive=True) if name in _title(one)]
+        """End by SIGKILL the processes of the run whose name, or Ray's title, is this; return how many there were."""
+        below = psutil.Process(self.process.pid).children(recursive=True)
+        found = [one for one in below if any(called.startswith(name) for called in _names(one))]
         self.hurt_at = time.time()
         for one in found:
             one.kill()
@@ -131,11 +132,11 @@ class Run:
         return re.sub(r"^[\d.]+s +", "", found[-1]) if found else ""
 
 
-def _title(process):
+def _names(process):
     try:
-        return " ".join([process.name(), *process.cmdline()])
+        return [process.name(), *process.cmdline()[:1]]
     except psutil.Error:
-        return ""
+        return []
 
 
 class Place:

@@ -77,8 +77,8 @@ def cut_off(place):
     run.end()
 
 
-def test_data_that_changed(undisturbed, fault_cache, record, tmp_path):
-    place = Place(tmp_path / "hurt", fault_cache, {"data": {"train": str(tmp_path / "pairs.jsonl")}})
+def test_data_that_changed(record, tmp_path):
+    place = Place(tmp_path / "hurt", tmp_path / "cache", {"data": {"train": str(tmp_path / "pairs.jsonl")}})
     rows = [json.dumps(group) for group in generate("train")]
     (tmp_path / "pairs.jsonl").write_text("\n".join(rows), encoding="utf-8")
     cut_off(place)

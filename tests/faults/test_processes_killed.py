@@ -12,7 +12,7 @@ def test_a_training_worker(place, judge):
     place.gate(6)
     run = place.start()
     place.arrive(6)
-    assert run.kill("RayTrainWorker") == 1
+    assert run.kill("ray::RayTrainWorker") == 1
     code = run.end()
     judge(
         "training worker",
@@ -32,9 +32,9 @@ def test_a_training_worker_twice_in_one_stretch(place, judge):
     place.release()
     place.gate(2)
     place.arrive(6)
-    run.kill("RayTrainWorker")
+    run.kill("ray::RayTrainWorker")
     place.arrive(2)
-    run.kill("RayTrainWorker")
+    run.kill("ray::RayTrainWorker")
     code = run.end()
     told = run.line(r"a worker died.*going on from step 4")
     judge("training worker, twice", "SIGKILL in step 6, and again 2 steps later", place, told, run.hurt_at, code)

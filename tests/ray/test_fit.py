@@ -162,27 +162,30 @@ def test_a_fit_goes_on_over_a_damaged_checkpoint_and_ends_as_the_undisturbed_one
     assert all((one[name] == other[name]).all() for name in one)
 
 
-class Eager(PaceMonitor):
-    """A monitor that wants a checkpoint at every step, and kills the worker that has written one behind step 6."""
+def eager_monitor(worker):
+    """Start a monitor that wants a checkpoint at every step, and kills the worker that wrote one behind step 6."""
 
-    def __init__(self, worker):
-        super().__init__()
-        self.worker = worker
+    class Eager(PaceMonitor):  # in here: Ray sends it to workers, which cannot import this file
+        def __init__(self):
+            super().__init__()
+            self.worker = worker
 
-    async def checkpoint_asked(self, key, fit, nodes):
-        return "asked"
+        async def checkpoint_asked(self, key, fit, nodes):
+            return "asked"
 
-    async def note_early(self, early):
-        await super().note_early(early)
-        if early.step > 6 and self.worker:
-            os.kill(self.worker, signal.SIGKILL)
-            self.worker = None
+        async def note_early(self, early):
+            await super().note_early(early)
+            if early.step > 6 and self.worker:
+                os.kill(self.worker, signal.SIGKILL)
+                self.worker = None
+
+    return ray.remote(Eager).options(num_cpus=0).remote()
 
 
 def test_a_fit_goes_on_from_a_checkpoint_between_two_scores_to_the_last_digit(group, fits):
     between = {"max_steps": 60, "eval_steps": 50}
     alone = list(group.reports(fits.job("alone", **between)))
-    monitor = ray.remote(Eager).remote(*workers())
+    monitor = eager_monitor(*workers())
     reports = list(group.reports(replace(fits.job("early", **between), monitor=monitor)))
     incidents = read_incidents(monitor, 0)
     (loss,) = (one for one in incidents if isinstance(one, Loss))
