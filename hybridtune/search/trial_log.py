@@ -63,18 +63,7 @@ class TrialLog(Callback):  # type: ignore[misc]
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Write the row of a trial that begins, or goes on after a restart."""
-        config = trial.config
-        name = trial_name(config)
-        self.started.setdefault(name, time.time())
-        new = TrialRow(
-            name,
-            config["number"],
-            config["arm"],
-            trial_values(config),
-            began=self.started[name],
-            proposed=config["proposed"],
-        )
-        row = self.rows.setdefault(name, new)
+        row = self._row(trial)
         row.status, row.reason = "running", None
         self._show(row)
 
@@ -129,7 +118,15 @@ class TrialLog(Callback):  # type: ignore[misc]
             (self.folder / RUNNING).unlink(missing_ok=True)
 
     def _row(self, trial: Any) -> TrialRow:
-        return self.rows[trial_name(trial.config)]
+        """Return the row of a trial; one may fail before it has started."""
+        config, name = trial.config, trial_name(trial.config)
+        began = self.started.setdefault(name, time.time())
+        if name not in self.rows:
+            values = trial_values(config)
+            self.rows[name] = TrialRow(
+                name, config["number"], config["arm"], values, began=began, proposed=config["proposed"]
+            )
+        return self.rows[name]
 
     def _take_best(self, row: TrialRow) -> None:
         """Give a row the scores of its best checkpoint, as the final report of a trial does."""

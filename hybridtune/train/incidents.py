@@ -61,6 +61,6 @@ def death_line(cause: BaseException) -> str:
     lines = str(cause).strip().splitlines()
     if isinstance(cause, ray.exceptions.OutOfMemoryError) or any(_NO_MEMORY in line for line in lines):
         return "Ray ended it, since the memory of its machine was nearly used up"
-    if isinstance(cause, ray.exceptions.RayActorError) and any(_NO_WORD in line for line in lines):
+    if any(_NO_WORD in line for line in lines):
         return "its process was killed: by hand, or by the system, whose memory was used up"
     return lines[-1][:_LONGEST] if lines else type(cause).__name__

@@ -179,7 +179,9 @@ def eager_monitor(worker):
                 os.kill(self.worker, signal.SIGKILL)
                 self.worker = None
 
-    return ray.remote(Eager).options(num_cpus=0).remote()
+    monitor = ray.remote(Eager).options(num_cpus=0).remote()
+    ray.get(monitor.read.remote())  # a short training may end before an actor has begun
+    return monitor
 
 
 def test_a_fit_goes_on_from_a_checkpoint_between_two_scores_to_the_last_digit(group, fits):

@@ -161,6 +161,14 @@ def test_a_failed_trial_says_why_until_it_is_tried_again(tmp_path):
     assert again.rows["0000"].reason is None
 
 
+def test_a_trial_that_fails_before_it_has_started_has_a_row(tmp_path):
+    log, trial = TrialLog(tmp_path), trial_of()
+    log.on_trial_error(0, [], trial)
+    assert [(row.id, row.status, row.values) for row in read_rows(tmp_path)] == [
+        ("0000", "failed", {"temperature": 0.05})
+    ]
+
+
 def test_a_trial_that_cannot_be_stored_ends_the_search_with_its_row_written(tmp_path):
     log, trial = TrialLog(tmp_path), trial_of()
     log.on_trial_start(0, [], trial)
