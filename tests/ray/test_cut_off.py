@@ -92,7 +92,7 @@ def test_a_node_that_does_not_see_the_folder_ends_the_search_at_once(ray_here, t
         def step(self):
             raise NotSharedError(told)
 
-    fatal = FatalErrors()
+    fatal = FatalErrors(None)
     with pytest.raises(NotSharedError) as caught, fatal.reraised():
         tune.Tuner(
             tune.with_resources(Blind, ON_HEAD),
