@@ -136,14 +136,16 @@ def check_inputs(folder: Path, inputs: dict[str, str]) -> None:
     """
     file = folder / ENVIRONMENT
     known = json.loads(file.read_text(encoding="utf-8"))
-    before = known.setdefault("inputs", inputs)
+    if "inputs" not in known:
+        write_json({**known, "inputs": inputs}, file)
+        return
+    before = known["inputs"]
     changed = [name for name, digest in inputs.items() if before.get(name, digest) != digest]
     if changed:
         raise InputError(
             f"{', '.join(changed)}: not the content with which the study in {folder} began, so that its trials could "
             "not be compared; put the files back as they were, or choose a new --out"
         )
-    write_json(known, file)
 
 
 def changed_packages(folder: Path) -> str:
