@@ -103,8 +103,8 @@ def _reported(
             yield display
         steps()
     except KeyboardInterrupt as stop:
-        if is_ray_there():
-            ask_for_checkpoints(job.monitor, "the run ends by SIGTERM" if was_terminated(stop) else "interrupted")
+        why = "the run ends by SIGTERM" if was_terminated(stop) else "interrupted"
+        if is_ray_there() and ask_for_checkpoints(job.monitor, why):
             steps()
         raise
     finally:

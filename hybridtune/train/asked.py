@@ -83,6 +83,13 @@ class Asked:
             await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
 
 
-def ask_for_checkpoints(monitor: Any, why: str) -> None:
-    """Have all trainings that take steps write a checkpoint, and wait for them; `SECONDS` at most."""
-    ray.get(monitor.ask_checkpoints.remote(why, SECONDS), timeout=2 * SECONDS)
+def ask_for_checkpoints(monitor: Any, why: str) -> bool:
+    """Have all trainings that take steps write a checkpoint, and wait for them, `SECONDS` or so at most.
+
+    Returns:
+        whether the monitor answered; that it did not is no reason to end otherwise than was asked.
+    """
+    with contextlib.suppress(ray.exceptions.RayError):
+        ray.get(monitor.ask_checkpoints.remote(why, SECONDS), timeout=2 * SECONDS)
+        return True
+    return False

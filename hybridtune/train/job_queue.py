@@ -152,15 +152,15 @@ class JobQueue:
             reason, self._noted = self._noted or reason, None
             self._lost += with_node
             self._deaths += not with_node
-            if self._job is not None and self._job.monitor is not None:
-                what = "a node was lost with its workers" if with_node else f"a worker died ({reason})"
-                self._job.monitor.lose.remote(self._job.name, max(0, self._step), what)
             if (self._deaths > RESTARTS or self._lost > LOST_NODES) and self._problem is None:
                 self._open = False
                 too_often = self._deaths > RESTARTS
                 what = f"died {self._deaths} times" if too_often else f"lost their nodes {self._lost} times"
                 self._problem = FitError(f"the training's workers {what} without a score between: {reason}")
                 self._change.notify_all()
+            if self._job is not None and self._job.monitor is not None:
+                died = "a node was lost with its workers" if with_node else f"a worker died ({reason})"
+                self._job.monitor.lose.remote(self._job.name, max(0, self._step), died)
 
     async def group_gone(self, error: Exception) -> None:
         """End all jobs: Ray Train gave up."""

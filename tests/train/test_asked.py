@@ -1,8 +1,10 @@
 """Who is asked for a checkpoint between two scores, by a run that ends and by a node that is about to go."""
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
+import ray
 
 from hybridtune.train import asked
 from hybridtune.train.asked import Asked
@@ -75,3 +77,13 @@ def test_a_training_is_asked_once_for_a_node_of_its_own_that_is_about_to_go(goin
         return found
 
     assert run(scene) == ("a node of its workers is about to go", False, False)
+
+
+@pytest.mark.parametrize("error", [ray.exceptions.GetTimeoutError("late"), ray.exceptions.RayActorError()])
+def test_a_monitor_that_does_not_answer_changes_not_how_a_run_ends(monkeypatch, error):
+    def get(ref, timeout):
+        raise error
+
+    monkeypatch.setattr(asked.ray, "get", get)
+    monitor = SimpleNamespace(ask_checkpoints=SimpleNamespace(remote=lambda why, seconds: None))
+    assert not asked.ask_for_checkpoints(monitor, "the run ends")
