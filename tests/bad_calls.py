@@ -138,9 +138,9 @@ class World:
             nonlocal refused
             if refused == wanted or repr(case) in seen:
                 return
-            seen.add(repr(case))
             answer = self.answer(case)
-            assert not answer.problems(), (case.words, answer.err)
+            assert not (problems := answer.problems()), "\n".join([f"{case.words}", *problems, answer.err])
+            seen.add(repr(case))
             refused += answer.code != 0
 
         run()

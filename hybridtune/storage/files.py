@@ -233,7 +233,11 @@ def list_files(location: str) -> dict[str, tuple[int, int]]:
 
 
 def read_file(location: str) -> bytes | None:
-    """Return the content of a small file; None where there is none."""
+    """Return the content of a small file; None where there is none.
+
+    Raises:
+        InputError: a folder is in its place, or it may not be read.
+    """
     try:
         if not is_remote(location):
             return local_path(location).read_bytes()
@@ -242,6 +246,8 @@ def read_file(location: str) -> bytes | None:
             return bytes(stream.read())
     except FileNotFoundError:
         return None
+    except (IsADirectoryError, PermissionError) as error:
+        raise InputError(f"{location}: cannot be read: {os.strerror(error.errno or 0).lower()}") from None
 
 
 def write_file(location: str, content: bytes) -> None:

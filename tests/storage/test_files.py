@@ -95,6 +95,9 @@ def test_what_is_sent_is_listed_read_fetched_and_removed(kind, s3, tmp_path, fol
     }
     assert read_file(join(place, "sub", "deep", "c d.bin")) == b"ccc"
     assert read_file(join(place, "no")) is None
+    if kind != "s3":  # where there are no folders
+        with pytest.raises(InputError, match="sub: cannot be read: is a directory"):
+            read_file(join(place, "sub"))
     download(place, tmp_path / "copy")
     assert content_of(tmp_path / "copy") == content_of(folder)
     download(place, tmp_path / "part", exclude=lambda name: name.startswith("sub/"))
