@@ -114,7 +114,7 @@ def notices(documents: Sequence[Document]) -> list[str]:
 def _passed_over(document: Document) -> str | None:
     """Return a notice of an object of another operator's, which nobody here knows; None of any other object."""
     tree = document.tree
-    if _is_rays(tree) or _kubernetes_has(str(tree.get("apiVersion"))):
+    if _is_rays(tree) or _kubernetes_has(tree.get("apiVersion")):
         return None
     name = mapping_of(tree.get("metadata")).get("name")
     open_to = "; it may show the pods to the network" if tree["apiVersion"].startswith(_GATEWAY) else ""
@@ -123,8 +123,10 @@ def _passed_over(document: Document) -> str | None:
     )
 
 
-def _kubernetes_has(version: str) -> bool:
-    """Return whether an `apiVersion` is of a group of Kubernetes itself."""
+def _kubernetes_has(version: Any) -> bool:
+    """Return whether an `apiVersion` is of a group of Kubernetes itself, which also refuses one that is no text."""
+    if not isinstance(version, str):
+        return True
     group = version.rpartition("/")[0]
     return "." not in group or group.removesuffix(".k8s.io") in _OF_KUBERNETES
 
@@ -171,7 +173,7 @@ def _spot(group: Mapping[str, Any]) -> bool:
 def _of_others(tree: Mapping[str, Any]) -> _Mistakes:
     """Check an object that is not Ray's."""
     kind = tree.get("kind")
-    if isinstance(kind, str) and not _kubernetes_has(str(tree.get("apiVersion"))):
+    if isinstance(kind, str) and not _kubernetes_has(tree.get("apiVersion")):
         return
     yield from _of_kubernetes((), tree)
     if kind == "Service" and mapping_of(tree.get("spec")).get("type") in ("LoadBalancer", "NodePort"):

@@ -202,6 +202,7 @@ def test_a_head_that_the_network_could_reach_is_refused(added, message, tmp_path
         ("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {a: 1}", "is not"),
         ("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndatas: {a: b}", "unknown key"),
         ("kind: ConfigMap", "apiVersion and kind are missing"),
+        ("apiVersion: {a.b/v1: x}\nkind: Queue\nmetadata: {name: a}", "apiVersion and kind are missing"),
         ("apiVersion: ray.io/v1\nkind: RayCluster\nmetadata: {name: b}\nspec: {}", "2 of them"),
     ],
 )
