@@ -16,7 +16,7 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from hybridtune.config.study import Study
-from hybridtune.errors import FitError
+from hybridtune.errors import FitError, HybridtuneError, StorageError
 from hybridtune.runtime.ray_private import ON_HEAD, count_no_callbacks
 from hybridtune.search.arms import ARM, PROPOSED, arm_sizes, expected_trials, most_reruns, reruns, searched
 from hybridtune.search.interrupt import Interrupts
@@ -257,7 +257,8 @@ def run_trials(
         stop: ends all of them.
 
     Raises:
-        NotSharedError: a node does not see the study's folder.
+        HybridtuneError: what a callback raised; NotSharedError where a node does not see the study's folder,
+            StorageError where nothing can be written.
     """
     clear(folder / TRIALS)
     count_no_callbacks()
@@ -266,7 +267,7 @@ def run_trials(
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
     # A trial only waits for its workers, whose CPUs are asked for by Ray Train.
     trainable = tune.with_resources(tune.with_parameters(Trial, job=job), ON_HEAD)
-    fatal, interrupts = FatalErrors(job.monitor), Interrupts()
+    interrupts = Interrupts()
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
@@ -284,39 +285,38 @@ def run_trials(
             stop=stop,
             failure_config=tune.FailureConfig(max_failures=1),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # Train's are enough
-            callbacks=[*callbacks, fatal, interrupts],
+            callbacks=[*callbacks, FatalErrors(job.monitor), interrupts],
         ),
     )
-    with fatal.reraised(), interrupts.noted():
+    with callbacks_errors(), interrupts.noted():
         tuner.fit()
+
+
+@contextlib.contextmanager
+def callbacks_errors() -> Iterator[None]:
+    """Raise the error of ours with which a callback ended the search within the block; Tune makes a text of it."""
+    try:
+        yield
+    except tune.TuneError as error:
+        if isinstance(error.__context__, HybridtuneError):
+            raise error.__context__ from None
+        raise
 
 
 class FatalErrors(tune.Callback):  # type: ignore[misc]
     """Ends the search where a trial failed of what all others would fail of too; else it is told, and tried again."""
 
     def __init__(self, monitor: Any) -> None:
-        self.problem: NotSharedError | None = None
         self._monitor = monitor
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Raise the cause of a failure that a second try would have too."""
+        """Raise the cause of a failure that a second try would have too; the trial goes on with the study."""
         file = trial.pickled_error_file  # on this machine; the copy in the storage comes later
         failed = cloudpickle.loads(Path(file).read_bytes()) if file is not None else None
         cause = getattr(failed, "cause", failed)
-        if isinstance(cause, NotSharedError):
-            self.problem = cause
+        if isinstance(cause, NotSharedError | StorageError):
             raise cause
         if self._monitor is not None:
             why = death_line(cause) if isinstance(cause, BaseException) else "no reason is known"
             what = f"its actor died or failed ({why}); it is tried once more, from its last checkpoint"
             self._monitor.note.remote(Replaced(_trial_name(trial), what))
-
-    @contextlib.contextmanager
-    def reraised(self) -> Iterator[None]:
-        """Raise what ended the search within the block, instead of what Tune makes of it."""
-        try:
-            yield
-        except Exception:
-            if self.problem is not None:
-                raise self.problem from None
-            raise

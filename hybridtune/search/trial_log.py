@@ -12,7 +12,6 @@ from ray.tune import Callback
 from ray.tune.experiment import Trial
 
 from hybridtune.config.study import Study
-from hybridtune.errors import StorageError
 from hybridtune.search.racing import keep_shares
 from hybridtune.search.trial import trial_name, trial_values
 from hybridtune.storage.files import write_atomically
@@ -92,16 +91,10 @@ class TrialLog(Callback):  # type: ignore[misc]
         self._ended(row, "done" if row.id in self.done else "paused" if paused else "stopped early")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Write the end of a trial that failed for good; Tune has the traceback in ``trials/<id>/error.txt``.
-
-        Raises:
-            StorageError: what it stores cannot be written, and so it would be with every other trial.
-        """
+        """Write the end of a trial that failed for good; Tune has the traceback in ``trials/<id>/error.txt``."""
         row, line = self._row(trial), _last_line(trial.error_file)
         row.reason = _OWN_ERROR.sub("", line) if line is not None else None
         self._ended(row, "failed")
-        if line is not None and line.startswith(f"{StorageError.__module__}.{StorageError.__qualname__}: "):
-            raise StorageError(row.reason)
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Settle the trials that the budget cut off, of which Tune tells a callback nothing else."""

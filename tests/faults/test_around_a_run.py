@@ -63,7 +63,7 @@ def test_memory_that_runs_out(place, judge):
     run = place.start(RAY_memory_usage_threshold="0.01", RAY_memory_monitor_refresh_ms="100")
     assert run.end() == 1, run.text
     told = run.line("memory")
-    assert "Traceback" not in run.text
+    assert "Traceback" not in run.text, run.text
     again = place.finish()
     judge("killed for memory", "by Ray's memory monitor, every worker", place, told, place.began, again.code)
 

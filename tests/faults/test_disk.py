@@ -46,7 +46,7 @@ def test_a_full_disk(small_disk, judge):
     place.release()
     assert run.end() == 1, run.text
     told = run.line(r"^hybridtune: \S+: cannot be written: no space left on device \([\d,]+ bytes free\)")
-    assert "Traceback" not in run.text
+    assert "Traceback" not in run.text, run.text
     ballast.unlink()
     again = place.finish()
     judge("full disk", "its file system filled in step 6 of trial 1", place, told, place.began, again.code)
@@ -68,7 +68,7 @@ def test_a_folder_that_becomes_read_only(place, judge):
     finally:
         subprocess.run(["umount", "--lazy", checkpoints], check=True)
     told = run.line(r"^hybridtune: \S+: cannot be written: read-only file system")
-    assert "Traceback" not in run.text
+    assert "Traceback" not in run.text, run.text
     again = place.finish()
     judge("read-only folder", "remounted in step 6 of trial 1", place, told, place.began, again.code)
 
@@ -81,5 +81,5 @@ def test_a_quota(place, judge):
     place.release("import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))")
     code = run.end()
     told = run.line("a worker died .*File too large.* going on from step 4")
-    assert "Traceback" not in run.text
+    assert "Traceback" not in run.text, run.text
     judge("quota", "RLIMIT_FSIZE of 1,000 bytes in a worker", place, told, run.hurt_at, code)

@@ -33,7 +33,7 @@ def test_a_signal_in_every_phase(place, judge, number):
             place.release()
         assert run.end() == expected, run.text
         seen[phase] = run.line(f"^hybridtune: {word}; .*the same command with the same --out goes on")
-        assert "Traceback" not in run.text
+        assert "Traceback" not in run.text, run.text
     again = place.finish()
     for phase, told in seen.items():
         judge(f"{name} {phase}", f"{name} to the command", place, told, place.began, again.code)
@@ -46,7 +46,7 @@ def test_ctrl_c_twice_in_a_row(place, judge):
     run.send(signal.SIGINT)
     run.send(signal.SIGINT)
     assert run.end() in (130, -signal.SIGINT)
-    assert "Traceback" not in run.text
+    assert "Traceback" not in run.text, run.text
     told = run.line("interrupted")
     again = place.finish()
     judge("Ctrl-C twice", "two at once, in step 6 of trial 1", place, told, place.began, again.code)

@@ -5,9 +5,10 @@ import threading
 import pytest
 from ray import tune
 
+from hybridtune.errors import StorageError
 from hybridtune.runtime.ray_private import ON_HEAD
 from hybridtune.search.stopping import Budget
-from hybridtune.search.study import FatalErrors
+from hybridtune.search.study import FatalErrors, callbacks_errors
 from hybridtune.search.trial_log import TrialLog
 from hybridtune.storage.trial_rows import read_rows, read_running
 from hybridtune.train.evaluators import NotSharedError
@@ -83,17 +84,17 @@ def test_the_time_budget_ends_a_trial_between_two_scores(ray_here, tmp_path):
     assert rows == [("0000", "done", STEPS), ("0001", "out of budget", 1)]
 
 
-def test_a_node_that_does_not_see_the_folder_ends_the_search_at_once(ray_here, tmp_path):
+@pytest.mark.parametrize("error", [NotSharedError, StorageError])
+def test_what_every_trial_would_fail_of_ends_the_search_at_once(ray_here, tmp_path, error):
     told = "s: the node 10.0.0.7 does not see the study's folder"
 
     class Blind(tune.Trainable):
-        """What a trial is whose workers see another disk."""
+        """What a trial is whose workers see another disk, or a full one."""
 
         def step(self):
-            raise NotSharedError(told)
+            raise error(told)
 
-    fatal = FatalErrors(None)
-    with pytest.raises(NotSharedError) as caught, fatal.reraised():
+    with pytest.raises(error) as caught, callbacks_errors():
         tune.Tuner(
             tune.with_resources(Blind, ON_HEAD),
             param_space={
@@ -110,8 +111,9 @@ def test_a_node_that_does_not_see_the_folder_ends_the_search_at_once(ray_here, t
                 storage_path=str(tmp_path),
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=1),
-                callbacks=[TrialLog(tmp_path), fatal],
+                callbacks=[TrialLog(tmp_path), FatalErrors(None)],
             ),
         ).fit()
     assert str(caught.value) == told
     assert not (tmp_path / "trials" / "1").exists()  # the second never began
+    assert [row.status for row in read_rows(tmp_path, running=True)] == ["running"]  # the first goes on

@@ -8,7 +8,6 @@ from types import SimpleNamespace
 import pytest
 from ray.tune.experiment import Trial
 
-from hybridtune.errors import StorageError
 from hybridtune.search import trial_log as watch
 from hybridtune.search.trial_log import TrialLog, read_reports
 from hybridtune.storage.trial_rows import read_rows, read_running
@@ -166,18 +165,6 @@ def test_a_trial_that_fails_before_it_has_started_has_a_row(tmp_path):
     log.on_trial_error(0, [], trial)
     assert [(row.id, row.status, row.values) for row in read_rows(tmp_path)] == [
         ("0000", "failed", {"temperature": 0.05})
-    ]
-
-
-def test_a_trial_that_cannot_be_stored_ends_the_search_with_its_row_written(tmp_path):
-    log, trial = TrialLog(tmp_path), trial_of()
-    log.on_trial_start(0, [], trial)
-    (tmp_path / "error.txt").write_text("hybridtune.errors.StorageError: trials/0000: cannot be written: no space\n")
-    trial.error_file = str(tmp_path / "error.txt")
-    with pytest.raises(StorageError, match="cannot be written: no space"):
-        log.on_trial_error(0, [], trial)
-    assert [(row.status, row.reason) for row in read_rows(tmp_path)] == [
-        ("failed", "trials/0000: cannot be written: no space")
     ]
 
 
