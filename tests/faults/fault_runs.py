@@ -162,6 +162,19 @@ class Place:
         self.runs.append(Run(command, self.environment | environment, prefix))
         return self.runs[-1]
 
+    def start_to(self, call, *given):
+        """Start the study, and return its run when a worker is in its ``call``-th loss: step s of trial t is 12 t + s."""
+        self.gate(call)
+        run = self.start(*given)
+        self.arrive(call)
+        return run
+
+    def cut_off(self, call):
+        """Start the study, and kill its command when a worker is in its ``call``-th loss."""
+        run = self.start_to(call)
+        run.process.kill()
+        run.end()
+
     def close(self):
         """End the runs that a test left behind, which failed."""
         for run in self.runs:
@@ -182,7 +195,7 @@ class Place:
         return run
 
     def gate(self, call):
-        """Let a worker wait in its ``call``-th loss since it began: step 12 t + s of trial t."""
+        """Let a worker wait in its ``call``-th loss since it began."""
         os.mkfifo(self.folder / f"gate-{call}")
 
     def arrive(self, call):

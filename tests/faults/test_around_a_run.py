@@ -13,9 +13,7 @@ from hybridtune.data.newsroom import generate
 
 
 def test_two_writers(place, judge):
-    place.gate(18)
-    run = place.start()
-    place.arrive(18)
+    run = place.start_to(18)
     second = place.start()
     assert second.end() == 2, second.text
     told = second.line(rf"process {run.process.pid} on \S+, since")
@@ -25,9 +23,7 @@ def test_two_writers(place, judge):
 
 
 def test_a_worker_that_hangs(place, judge):
-    place.gate(18)
-    run = place.start("--set", "train.hang_timeout=5")
-    place.arrive(18)
+    run = place.start_to(18, "--set", "train.hang_timeout=5")
     run.hurt_at = time.time()
     place.release("import threading; threading.Event().wait()")
     code = run.end()
@@ -36,9 +32,7 @@ def test_a_worker_that_hangs(place, judge):
 
 
 def test_a_loss_that_is_no_number(place, judge):
-    place.gate(18)
-    run = place.start()
-    place.arrive(18)
+    run = place.start_to(18)
     run.hurt_at = time.time()
     place.release("loss = loss * float('nan')")
     code = run.end()
@@ -68,20 +62,11 @@ def test_memory_that_runs_out(place, judge):
     judge("killed for memory", "by Ray's memory monitor, every worker", place, told, place.began, again.code)
 
 
-def cut_off(place):
-    """Kill the study in its second trial."""
-    place.gate(18)
-    run = place.start()
-    place.arrive(18)
-    run.process.kill()
-    run.end()
-
-
 def test_data_that_changed(record, tmp_path):
     place = Place(tmp_path / "hurt", tmp_path / "cache", {"data": {"train": str(tmp_path / "pairs.jsonl")}})
     rows = [json.dumps(group) for group in generate("train")]
     (tmp_path / "pairs.jsonl").write_text("\n".join(rows), encoding="utf-8")
-    cut_off(place)
+    place.cut_off(18)
     before = {file: file.stat().st_mtime_ns for file in place.out.rglob("*") if file.is_file()}
     (tmp_path / "pairs.jsonl").write_text("\n".join(rows[:-10]), encoding="utf-8")
     again = place.finish()
@@ -95,7 +80,7 @@ def test_data_that_changed(record, tmp_path):
 
 
 def test_packages_the_clock_and_a_lock_of_another_machine(place, judge):
-    cut_off(place)
+    place.cut_off(18)
     environment = place.read("environment.json")
     environment["packages"]["torch"] = "2.12.0"
     (place.out / "environment.json").write_text(json.dumps(environment), encoding="utf-8")

@@ -13,11 +13,7 @@ DAMAGE = ("truncate", "flip", "delete")
 def cut_off(undisturbed, fault_cache, tmp_path_factory):
     """A study whose third trial was under way, with a checkpoint of step 4, when its command was killed."""
     place = Place(tmp_path_factory.mktemp("cut_off") / "study", fault_cache)
-    place.gate(30)
-    run = place.start()
-    place.arrive(30)
-    run.process.kill()
-    run.end()
+    place.cut_off(30)
     return place
 
 

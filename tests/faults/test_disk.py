@@ -38,9 +38,7 @@ def fill(file):
 
 def test_a_full_disk(small_disk, judge):
     place = small_disk
-    place.gate(18)
-    run = place.start()
-    place.arrive(18)
+    run = place.start_to(18)
     ballast = place.folder.parent / "ballast"
     fill(ballast)
     place.release()
@@ -53,9 +51,7 @@ def test_a_full_disk(small_disk, judge):
 
 
 def test_a_folder_that_becomes_read_only(place, judge):
-    place.gate(18)
-    run = place.start()
-    place.arrive(18)
+    run = place.start_to(18)
     checkpoints = place.out / "trials" / "0001" / "fit"
     bound = subprocess.run(["mount", "--bind", checkpoints, checkpoints], capture_output=True, text=True, check=False)
     if bound.returncode:
@@ -74,9 +70,7 @@ def test_a_folder_that_becomes_read_only(place, judge):
 
 
 def test_a_quota(place, judge):
-    place.gate(18)
-    run = place.start()
-    place.arrive(18)
+    run = place.start_to(18)
     run.hurt_at = time.time()
     place.release("import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))")
     code = run.end()

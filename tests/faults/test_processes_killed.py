@@ -9,9 +9,7 @@ SCORED = r"trial \d+: step \d+/12"
 
 
 def test_a_training_worker(place, judge):
-    place.gate(6)
-    run = place.start()
-    place.arrive(6)
+    run = place.start_to(6)
     assert run.kill("ray::RayTrainWorker") == 1
     code = run.end()
     judge(
@@ -45,9 +43,7 @@ ACTORS = {"ray::ResourceTrainable": "trial actor", "ray::Evaluator": "evaluator"
 
 @pytest.mark.parametrize(("process", "kind"), ACTORS.items())
 def test_an_actor(place, judge, process, kind):
-    place.gate(18)
-    run = place.start()
-    place.arrive(18)
+    run = place.start_to(18)
     assert run.kill(process) >= 1
     place.release()
     code = run.end()
@@ -59,9 +55,7 @@ def test_an_actor(place, judge, process, kind):
     [("raylet", "raylet", "the raylet of this machine is gone"), ("gcs_server", "head", "the head of the Ray cluster")],
 )
 def test_a_process_of_ray(place, judge, process, kind, told):
-    place.gate(18)
-    run = place.start()
-    place.arrive(18)
+    run = place.start_to(18)
     assert run.kill(process) == 1
     assert run.end() == 1
     line = run.line(told)
@@ -71,11 +65,7 @@ def test_a_process_of_ray(place, judge, process, kind, told):
 
 
 def test_the_command_itself(place, judge):
-    place.gate(18)
-    run = place.start()
-    place.arrive(18)
-    run.process.kill()
-    run.end()
+    place.cut_off(18)
     again = place.finish()
     told = place.read("environment.json")["history"]["interruptions"][-1]
     assert "cut off without a word" in told

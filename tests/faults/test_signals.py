@@ -21,12 +21,8 @@ def test_a_signal_in_every_phase(place, judge, number):
     name, expected, word = SIGNALS[number]
     seen = {}
     for phase, line in PHASES.items():
-        if line is None:
-            place.gate(18)
-        run = place.start()
-        if line is None:
-            place.arrive(18)
-        else:
+        run = place.start() if line else place.start_to(18)
+        if line:
             run.until(line)
         run.send(number)
         if line is None:
@@ -40,9 +36,7 @@ def test_a_signal_in_every_phase(place, judge, number):
 
 
 def test_ctrl_c_twice_in_a_row(place, judge):
-    place.gate(18)
-    run = place.start()
-    place.arrive(18)
+    run = place.start_to(18)
     run.send(signal.SIGINT)
     run.send(signal.SIGINT)
     assert run.end() in (130, -signal.SIGINT)
