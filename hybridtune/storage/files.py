@@ -22,6 +22,7 @@ from typing import Any, BinaryIO
 from urllib.parse import quote, unquote, urlsplit
 
 from hybridtune.errors import InputError
+from hybridtune.storage.reachable import check_reachable
 
 SCHEMES = ("s3://", "gs://", "abfs://", "hdfs://", "file://")
 CHUNK = 2**20  # bytes of a read
@@ -177,6 +178,7 @@ def _open_url(location: str) -> tuple[Any, str]:
     scheme, _, rest = location.partition("://")
     if scheme in _BUCKETS and not rest.strip("/"):
         raise InputError(f"{location}: names no bucket; write it like {scheme}://BUCKET/FOLDER")
+    check_reachable(location)
     setting = _SETTINGS.get(scheme, "")
     if setting and setting.partition("=")[0] not in location:
         location += ("&" if "?" in location else "?") + setting

@@ -163,7 +163,7 @@ class Place:
         return self.runs[-1]
 
     def start_to(self, call, *given):
-        """Start the study, and return its run when a worker is in its ``call``-th loss: step s of trial t is 12 t + s."""
+        """Start the study, and return its run when a worker is in its ``call``-th loss: step s of trial t is 12t+s."""
         self.gate(call)
         run = self.start(*given)
         self.arrive(call)
