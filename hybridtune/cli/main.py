@@ -12,6 +12,7 @@ import click
 from hybridtune.cli import clusters, models
 from hybridtune.cli.cache import cache
 from hybridtune.cli.data import data
+from hybridtune.cli.doctor import doctor
 from hybridtune.cli.init import init
 from hybridtune.cli.options import (
     NEW_FILE,
@@ -172,6 +173,7 @@ def schema(out: Path | None) -> None:
 for _command in (models.evaluate, models.compare, models.debias, models.mine, models.export, models.merge):
     cli.add_command(_command)
 cli.add_command(cache)
+cli.add_command(doctor)
 cli.add_command(data)
 cli.add_command(init)
 cli.add_command(translate)

@@ -25,6 +25,7 @@ from hybridtune.runtime.launcher_shape import launcher_shape
 from hybridtune.runtime.local import free_ports
 from hybridtune.runtime.loopback import HOST, environment, wait_for_dashboard
 from hybridtune.runtime.processes import is_running, start_time
+from hybridtune.runtime.sessions import socket_path_mistake
 
 _PREFIX = "hybridtune-"  # of the head's folder
 _LOG = "start.log"  # in the head's folder: what `ray start` printed
@@ -63,21 +64,10 @@ class Head:
 
 
 def temporary_folder_mistake() -> str | None:
-    """Return what is wrong with the folder of temporary files, in which no head or node could open its sockets.
-
-    A system takes paths of sockets of so many bytes; Ray's longest is that of a node's object store.
-    """
-    most = 103 if sys.platform == "darwin" else 107
-    session = f"session_2026-01-01_00-00-00_000000_{os.getpid()}"
-    below = len(f"/{_PREFIX}12345678/node-99/{session}/sockets/plasma_store")
+    """Return what is wrong with the folder of temporary files, in which no head or node could open its sockets."""
     folder = tempfile.gettempdir()
-    size = len(os.fsencode(folder))
-    if size + below <= most:
-        return None
-    return (
-        f"TMPDIR {folder}: {size} bytes, and Ray's sockets below it would have paths of {size + below} where "
-        f"{most} are allowed; set a shorter one, like TMPDIR=/tmp"
-    )
+    mistake = socket_path_mistake(Path(folder) / f"{_PREFIX}12345678" / "node-99")
+    return None if mistake is None else f"TMPDIR {folder}: {mistake}; set a shorter one, like TMPDIR=/tmp"
 
 
 def start_head(tree: Mapping[str, Any]) -> Head:

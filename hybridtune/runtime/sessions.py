@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,6 +21,19 @@ _LATEST = "session_latest"  # Ray's link to the session that began last
 def sessions_folder() -> Path:
     """Return the folder that Ray's sessions are in where nothing else is said, as Ray finds it."""
     return Path(os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp") / "ray"  # nosec B108 # as Ray has it
+
+
+def socket_path_mistake(folder: Path) -> str | None:
+    """Return what is wrong with a folder of sessions, below which Ray could not open its sockets; None: nothing.
+
+    A system takes paths of sockets of so many bytes; Ray's longest is that of a node's object store.
+    """
+    most = 103 if sys.platform == "darwin" else 107
+    session = f"session_2026-01-01_00-00-00_000000_{os.getpid()}"
+    size = len(os.fsencode(folder / session / "sockets" / "plasma_store"))
+    if size <= most:
+        return None
+    return f"Ray's sockets below {folder} would have paths of {size} bytes where {most} are allowed"
 
 
 @contextlib.contextmanager
