@@ -25,6 +25,7 @@ from hybridtune.storage.trial_rows import (
     read_rows,
     write_running,
 )
+from hybridtune.train.incidents import last_line
 from hybridtune.train.progress import EXTENT
 from hybridtune.train.shares import SHARES
 
@@ -92,8 +93,9 @@ class TrialLog(Callback):  # type: ignore[misc]
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Write the end of a trial that failed for good; Tune has the traceback in ``trials/<id>/error.txt``."""
-        row, line = self._row(trial), _last_line(trial.error_file)
-        row.reason = _OWN_ERROR.sub("", line) if line is not None else None
+        row = self._row(trial)
+        line = last_line(Path(trial.error_file).read_text(encoding="utf-8")) if trial.error_file is not None else ""
+        row.reason = _OWN_ERROR.sub("", line) or None
         self._ended(row, "failed")
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
@@ -144,12 +146,6 @@ class TrialLog(Callback):  # type: ignore[misc]
         display = self.displays.get(str(self.folder))
         if display is not None:
             display(rows, row)
-
-
-def _last_line(file: str | None) -> str | None:
-    """Return the last line of a traceback."""
-    lines = Path(file).read_text(encoding="utf-8").split("\n") if file is not None else []
-    return next((line.strip() for line in reversed(lines) if line.strip()), None)
 
 
 def read_reports(trial: Path) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hybridtune.callbacks import Callbacks, StudyCallback, Training, every
+from hybridtune.callbacks import Callbacks, StudyCallback
 from hybridtune.config.names import CENTRED, SOUP
 from hybridtune.config.study import Study
 from hybridtune.data.plan import distinct_pairs
@@ -29,13 +29,10 @@ from hybridtune.report.headline import headline
 from hybridtune.report.page import REPORT, write_report
 from hybridtune.report.screening import screening_words
 from hybridtune.runtime.connect import shape_of
-from hybridtune.runtime.termination import was_terminated
-from hybridtune.runtime.watch import is_ray_there
 from hybridtune.search.arms import contestants, reference, reruns, searched
 from hybridtune.search.screening import run_screening
 from hybridtune.search.seed_check import REPEATS, compare_repeats, done_repeats, run_repeats
 from hybridtune.search.study import chosen, run_reruns, run_search
-from hybridtune.search.trial_log import Display
 from hybridtune.storage.copies import ensure_local
 from hybridtune.storage.feasibility import constraint_line
 from hybridtune.storage.refused import refusals_told
@@ -49,6 +46,7 @@ from hybridtune.study.folder import changed_packages, check_inputs, whole_folder
 from hybridtune.study.leak_guard import texts_of_training
 from hybridtune.study.preflight import Preflight, run_preflight
 from hybridtune.study.repair import ended_result, retry_damaged
+from hybridtune.study.reported import report_score, reported
 from hybridtune.study.result import StudyResult, located
 from hybridtune.study.screening import end_screening, screening_job
 from hybridtune.study.seed_scores import score_seeds
@@ -56,59 +54,10 @@ from hybridtune.study.soups import Kitchen, Soup, chosen_soup, score_repeats, sc
 from hybridtune.study.started import Started, evaluators_of, started
 from hybridtune.study.summary import allocation_line, opening_lines
 from hybridtune.study.sync import Home, fetch_scores, study_home
-from hybridtune.train.asked import ask_for_checkpoints
 from hybridtune.train.checkpoint import load_weights, served_weights
 from hybridtune.train.evaluators import study_measures
 from hybridtune.train.fit import fit
-from hybridtune.train.incidents import Damage, Early, Loss, Replaced, read_incidents
 from hybridtune.train.job_queue import FitJob
-from hybridtune.train.pace import SECONDS_BETWEEN_POSTS, Pace, read_paces
-
-_EVENTS = {
-    Loss: "on_workers_lost",
-    Damage: "on_damage",
-    Early: "on_early_checkpoint",
-    Replaced: "on_replaced",
-}  # the method of a callback that receives it
-
-
-@contextlib.contextmanager
-def _reported(
-    callback: StudyCallback, training: Training, job: FitJob, concurrent_trials: int = 1, rows: Sequence[TrialRow] = ()
-) -> Iterator[Display]:
-    """Report trainings to a callback while the block runs; yield what a search calls at every change of a trial."""
-    scored = {row.id: row.metrics.get("step") for row in rows}
-
-    def display(rows: list[TrialRow], row: TrialRow) -> None:
-        callback.on_trial(row, rows)
-        step = row.metrics.get("step")
-        if row.status == "running" and step is not None and step != scored.get(row.id):
-            scored[row.id] = step
-            callback.on_score(row.id, int(step), row.metrics)
-
-    def steps() -> None:
-        for trial, pace in read_paces(job.monitor).items():
-            if reported.get(trial) != pace:
-                reported[trial] = pace
-                callback.on_step(trial, pace.step, pace.loss, pace.pairs_per_second)
-        for incident in read_incidents(job.monitor, len(incidents)):
-            incidents.append(incident)
-            getattr(callback, _EVENTS[type(incident)])(*incident)
-
-    reported: dict[str, Pace] = {}
-    incidents = read_incidents(job.monitor, 0)  # of the trainings before
-    callback.on_training_start(training, job.study, concurrent_trials, rows)
-    try:
-        with every(SECONDS_BETWEEN_POSTS, steps):
-            yield display
-        steps()
-    except KeyboardInterrupt as stop:
-        why = "the run ends by SIGTERM" if was_terminated(stop) else "interrupted"
-        if is_ray_there() and ask_for_checkpoints(job.monitor, why):
-            steps()
-        raise
-    finally:
-        callback.on_training_end(training)
 
 
 def run_study(
@@ -149,8 +98,8 @@ def train_study(
     """
     with _opened(study, out, callbacks, address, searching=False) as (preflight, home, callback):
         with started(preflight, home, callback) as running:
-            with _reported(callback, "fit", running.job):
-                done = fit(running.job, partial(_score_reported, callback))
+            with reported(callback, "fit", running.job):
+                done = fit(running.job, partial(report_score, callback))
             with whole_folder(home.folder / "best") as best:
                 scored = _score_fit(running, done.checkpoint, best / PER_QUERY)
                 test = _export(running, preflight.study, done.checkpoint, *scored, best)
@@ -160,12 +109,6 @@ def train_study(
         result = located(result, folder)
     callback.on_study_end(result)
     return result
-
-
-def _score_reported(callback: StudyCallback, metrics: Mapping[str, Any]) -> None:
-    """Report a score of a single fit; its final report repeats one."""
-    if not metrics["final"]:
-        callback.on_score("fit", int(metrics["step"]), metrics)
 
 
 @contextlib.contextmanager
@@ -267,7 +210,7 @@ def _screen(running: Started) -> dict[str, Any] | None:
         job, of = screening_job(running)
         callback.on_message(f"screening with the lowest {study.search.screening.layers} of {of} layers")
         at_once = running.preflight.allocation.at_once
-        with _reported(callback, "screening", job, at_once, read_screened(folder)) as display:
+        with reported(callback, "screening", job, at_once, read_screened(folder)) as display:
             run_screening(study, job, of, folder, at_once, display)
         end_screening(folder)
     rows, found = read_screened(folder), read_screening(folder)
@@ -287,19 +230,19 @@ def _train_all(
     study, folder, at_once = preflight.study, home.folder, preflight.allocation.at_once
     before = [*read_screened(folder), *searched(read_rows(folder, running=True))]
     tell = partial(callback.on_damage, None, 0, 0)
-    with _reported(callback, "search", job, at_once, before) as display:
+    with reported(callback, "search", job, at_once, before) as display:
         ended = run_search(job, preflight.goals, folder, at_once, display, tell)
     for line in ended:
         callback.on_message(line)
     if reruns(study, read_rows(folder)):
         callback.on_message("training the contestants that the search lacks: fixed ratios beside the best trial")
-        with _reported(callback, "reruns", job, at_once) as display:
+        with reported(callback, "reruns", job, at_once) as display:
             run_reruns(job, folder, at_once, display)
     who = contestants(study, read_rows(folder))
     if not study.search.repeat_best or not who:
         return ended, None
     callback.on_message(f"noise check: {', '.join(who)} again, {study.search.repeat_best} seeds each")
-    with _reported(callback, "seed check", job, at_once) as display:
+    with reported(callback, "seed check", job, at_once) as display:
         repeats = run_repeats(job, folder, home.location, at_once, display)
     write_json(repeats, folder / "repeats.json")
     return ended, repeats

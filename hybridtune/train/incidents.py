@@ -6,6 +6,7 @@ import ray
 
 # What Ray says of a process that it has ended for want of memory, and of one that is gone.
 _NO_MEMORY, _NO_WORD = "running low on memory", "connection error code"
+_USED_UP = "Ray ended it, since the memory of its machine was nearly used up"
 _LONGEST = 500  # characters of a reason
 
 
@@ -58,9 +59,16 @@ def death_line(cause: BaseException) -> str:
         >>> death_line(ValueError("two lines\\nthe last is what went wrong"))
         'the last is what went wrong'
     """
-    lines = str(cause).strip().splitlines()
-    if isinstance(cause, ray.exceptions.OutOfMemoryError) or any(_NO_MEMORY in line for line in lines):
-        return "Ray ended it, since the memory of its machine was nearly used up"
+    if isinstance(cause, ray.exceptions.OutOfMemoryError):
+        return _USED_UP
+    return last_line(str(cause)) or type(cause).__name__
+
+
+def last_line(text: str) -> str:
+    """Return the last line of a traceback, or in its place what killed the process that it is about; '' of no text."""
+    lines = text.strip().splitlines()
+    if any(_NO_MEMORY in line for line in lines):
+        return _USED_UP
     if any(_NO_WORD in line for line in lines):
         return "its process was killed: by hand, or by the system, whose memory was used up"
-    return lines[-1][:_LONGEST] if lines else type(cause).__name__
+    return lines[-1].strip()[:_LONGEST] if lines else ""

@@ -168,6 +168,16 @@ def test_a_trial_that_fails_before_it_has_started_has_a_row(tmp_path):
     ]
 
 
+def test_a_trial_that_died_of_memory_says_so_and_not_what_ray_advises(tmp_path):
+    log, trial = TrialLog(tmp_path), trial_of()
+    (tmp_path / "error.txt").write_text("Task was killed due to the node running low on memory.\nRefer to the docs.\n")
+    trial.error_file = str(tmp_path / "error.txt")
+    log.on_trial_error(0, [], trial)
+    assert [(row.status, row.reason) for row in read_rows(tmp_path)] == [
+        ("failed", "Ray ended it, since the memory of its machine was nearly used up")
+    ]
+
+
 def test_a_failed_trial_stays_in_the_file_until_it_is_tried_again(tmp_path):
     first, one, two = TrialLog(tmp_path), trial_of(0), trial_of(1)
     first.on_trial_start(0, [], one)

@@ -1,0 +1,64 @@
+"""What a callback hears of running trainings, and that it hears when nobody watches them any more."""
+
+from types import SimpleNamespace
+
+import pytest
+from ray.exceptions import ActorDiedError
+
+from hybridtune.callbacks import StudyCallback
+from hybridtune.study import reported as module
+from hybridtune.study.reported import reported
+from hybridtune.train.incidents import Loss, Replaced
+from hybridtune.train.pace import Pace
+
+
+class Heard(StudyCallback):
+    def __init__(self):
+        self.all = []
+
+    def on_message(self, text):
+        self.all.append(text)
+
+    def on_step(self, trial, step, loss, pairs_per_second):
+        self.all.append((trial, step))
+
+    def on_workers_lost(self, trial, step, goes_on_from, reason):
+        self.all.append((trial, step, goes_on_from, reason))
+
+    def on_replaced(self, trial, what):
+        self.all.append((trial, what))
+
+
+JOB = SimpleNamespace(monitor="a handle", study=None)
+
+
+@pytest.fixture
+def heard(monkeypatch):
+    monkeypatch.setattr(module, "every", lambda seconds, call: module.contextlib.nullcontext())
+    return Heard()
+
+
+def test_what_was_before_is_known_and_what_is_new_is_told_in_its_order(heard, monkeypatch):
+    events = [Loss("0000", 5, 4, "before")]
+    monkeypatch.setattr(module, "read_incidents", lambda monitor, known: events[known:])
+    monkeypatch.setattr(module, "read_paces", lambda monitor: {"0001": Pace(7, 0.5, 10.0)})
+    with reported(heard, "search", JOB):
+        events += [Loss("0001", 7, 4, "killed"), Replaced("0001", "an evaluator died")]
+    assert heard.all == [("0001", 7), ("0001", 7, 4, "killed"), ("0001", "an evaluator died")]
+
+
+def test_a_monitor_that_died_is_told_once_and_ends_nothing(heard, monkeypatch):
+    asked = []
+
+    def dead(*arguments):
+        asked.append(arguments)
+        raise ActorDiedError("The node was running low on memory.\nA paragraph of advice.")
+
+    monkeypatch.setattr(module, "read_incidents", dead)
+    with reported(heard, "search", JOB):
+        pass
+    assert heard.all == [
+        "the trainings' monitor died (Ray ended it, since the memory of its machine was nearly used up): their pace, "
+        "and workers that die, are told no more"
+    ]
+    assert len(asked) == 1
