@@ -4,15 +4,13 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ray.exceptions import RayActorError
-
 from hybridtune.callbacks import StudyCallback, Training, every
 from hybridtune.runtime.termination import was_terminated
 from hybridtune.runtime.watch import is_ray_there
 from hybridtune.search.trial_log import Display
 from hybridtune.storage.trial_rows import TrialRow
 from hybridtune.train.asked import ask_for_checkpoints
-from hybridtune.train.incidents import Damage, Early, Incident, Loss, Replaced, death_line, read_incidents
+from hybridtune.train.incidents import DIED, Damage, Early, Incident, Loss, Replaced, death_line, read_incidents
 from hybridtune.train.job_queue import FitJob
 from hybridtune.train.pace import SECONDS_BETWEEN_POSTS, Pace, read_paces
 
@@ -82,7 +80,7 @@ class _Look:
         """Report once that the monitor itself has died: the trainings go on without it."""
         try:
             yield
-        except RayActorError as error:
+        except DIED as error:
             self._alive = False
             self._callback.on_message(
                 f"the trainings' monitor died ({death_line(error)}): their pace, and workers that die, are told no more"

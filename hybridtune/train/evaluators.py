@@ -10,7 +10,6 @@ import ray
 import ray.train.torch
 import torch
 import torch.distributed as dist
-from ray.exceptions import RayActorError
 
 from hybridtune.config.study import Study
 from hybridtune.errors import InputError
@@ -18,7 +17,7 @@ from hybridtune.evaluate.service import EvaluatorService, Placement
 from hybridtune.metrics.metrics import Scores, measures_of
 from hybridtune.storage.feasibility import constraint_metrics
 from hybridtune.storage.files import is_remote
-from hybridtune.train.incidents import Replaced, death_line
+from hybridtune.train.incidents import DIED, Replaced, death_line
 from hybridtune.train.job_queue import FitJob
 
 
@@ -79,11 +78,11 @@ class GroupEvaluators:
         """Score weights on the job's benchmark.
 
         Raises:
-            RayActorError: evaluators died twice.
+            RayError: evaluators died twice.
         """
         try:
             return self._scored(job, weights, per_query_file)
-        except RayActorError as error:
+        except DIED as error:
             if job.monitor is not None:
                 what = f"an evaluator died ({death_line(error)}); others score again"
                 job.monitor.note.remote(Replaced(job.name, what))

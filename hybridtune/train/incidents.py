@@ -7,6 +7,7 @@ import ray
 # What Ray says of a process that it has ended for want of memory, and of one that is gone.
 _NO_MEMORY, _NO_WORD = "running low on memory", "connection error code"
 _USED_UP = "Ray ended it, since the memory of its machine was nearly used up"
+DIED = ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError  # what a call of an actor that died raises
 _LONGEST = 500  # characters of a reason
 
 

@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
-from ray.exceptions import ActorDiedError
+from ray.exceptions import ActorUnavailableError, OutOfMemoryError
 
 from hybridtune.callbacks import StudyCallback
 from hybridtune.study import reported as module
@@ -29,6 +29,9 @@ class Heard(StudyCallback):
         self.all.append((trial, what))
 
 
+_UNAVAILABLE = (
+    "The actor None is unavailable: its node is gone. The task may or may not have been executed on the actor."
+)
 JOB = SimpleNamespace(monitor="a handle", study=None)
 
 
@@ -47,18 +50,22 @@ def test_what_was_before_is_known_and_what_is_new_is_told_in_its_order(heard, mo
     assert heard.all == [("0001", 7), ("0001", 7, 4, "killed"), ("0001", "an evaluator died")]
 
 
-def test_a_monitor_that_died_is_told_once_and_ends_nothing(heard, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (OutOfMemoryError("low"), "Ray ended it, since the memory of its machine was nearly used up"),
+        (ActorUnavailableError("its node is gone", None), _UNAVAILABLE),
+    ],
+)
+def test_a_monitor_that_died_is_told_once_and_ends_nothing(heard, monkeypatch, error, why):
     asked = []
 
     def dead(*arguments):
         asked.append(arguments)
-        raise ActorDiedError("The node was running low on memory.\nA paragraph of advice.")
+        raise error
 
     monkeypatch.setattr(module, "read_incidents", dead)
     with reported(heard, "search", JOB):
         pass
-    assert heard.all == [
-        "the trainings' monitor died (Ray ended it, since the memory of its machine was nearly used up): their pace, "
-        "and workers that die, are told no more"
-    ]
+    assert heard.all == [f"the trainings' monitor died ({why}): their pace, and workers that die, are told no more"]
     assert len(asked) == 1
