@@ -56,10 +56,12 @@ def test_memory_that_runs_out(place, judge):
     # Ray ends workers where this share of the machine's memory is in use: here always.
     run = place.start(RAY_memory_usage_threshold="0.01", RAY_memory_monitor_refresh_ms="100")
     assert run.end() == 1, run.text
-    told = run.line("memory")
+    told = run.line("memory of its machine was nearly used up")
     assert "Traceback" not in run.text, run.text
     again = place.finish()
-    judge("killed for memory", "by Ray's memory monitor, every worker", place, told, place.began, again.code)
+    # The sampler was told of trials that failed, which an undisturbed study has not.
+    cause = "by Ray's memory monitor, every worker"
+    judge("killed for memory", cause, place, told, place.began, again.code, may_differ=True)
 
 
 def test_data_that_changed(record, tmp_path):
