@@ -4,14 +4,14 @@ The rank of relevant passage r for query q is 1 + the number of passages that ou
 any blocks, order and shards; partial counts add. The answer must not depend on how they came, and matrix
 products do: the same pair differs in its last bits from one block shape, thread count or device to the next.
 So a score has one definition, ``pair_scores``, and the product only has to come within a proven distance of
-it: where that distance leaves the rounded score open, the definition is evaluated.
+it: where that distance leaves open whether a passage outranks, the definition is evaluated.
 
-The product is in float64. Open entries are then rare whatever the encoder, about one in a million (with
-float32 products a collapsed encoder leaves all of them open), and TF32, bf16 products and autocast do not
-touch it.
+The product is in float32, and only scores within its error of a relevant passage's own are open: one in some
+hundreds. Where an encoder's scores crowd together many more are; such a block is scored in float64, which leaves
+about one in a million open whatever the encoder.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,9 +22,14 @@ from hybridtune.errors import FitError
 from hybridtune.metrics.arrays import Float32, Int64
 from hybridtune.metrics.ties import tie_order
 
-BLOCK_ENTRIES = 2**20  # query x passage scores held at once: 8 MB of float64
-BLOCK_PASSAGES = 1024
+BLOCK_ENTRIES = 2**21  # query x passage scores held at once: 8 MB of float32, twice that where float64 is needed
+BLOCK_GROUPS = 64
+GROUP = 64  # passages of one language that are counted together
+PAIRS = 16  # relevant passages of a query that are compared at once
 PIECE_NUMBERS = 2**18  # terms of dot products held at once by the exact scores: 2 MB, the size of a cache
+COMPARED = 2**20  # comparisons held at once: 4 MB
+_CUDA_TIMES = 32  # as much of each at once on a GPU, so that few blocks wait for the host
+_MANY = 1 / 64  # share of open scores above which a block is scored in float64
 _LOW_BITS = 2**32
 
 
@@ -47,6 +52,29 @@ def pair_scores(queries: Tensor, passages: Tensor, query_index: Tensor, passage_
     _largest_norm(queries)
     _largest_norm(passages)
     return _tree_scores(queries, passages, query_index, passage_index)
+
+
+class _Columns(NamedTuple):
+    """A block of the pool: whole groups of GROUP passages of one language, filled up with empty ones.
+
+    ``passages`` is float32 [p, D], ``order`` int64 [p], ``empty`` float32 [p]: -inf of an empty one, else 0.
+    ``groups`` is int64 [g], the language of each group less ``first``, the first one of the block, which has
+    ``languages`` of them.
+    """
+
+    passages: Tensor
+    order: Tensor
+    empty: Tensor
+    groups: Tensor
+    first: int
+    languages: int
+
+
+class _Slack(NamedTuple):
+    """The distance between a score and its product in ``float32`` (infinite: not known) and in ``float64``."""
+
+    float32: float
+    float64: float
 
 
 class RankCounter:
@@ -89,14 +117,23 @@ class RankCounter:
         if (query_index.diff() < 0).any():
             raise ValueError("query_index must not decrease; sort the relevant pairs by query")
         own = _keys(scores.clone(), order)  # [R]
-        self.keys = own[:, None].expand(-1, languages) if thresholds is None else thresholds  # [R, L]
-        self.counts = torch.zeros(len(scores), languages, dtype=torch.int64, device=scores.device)  # [R, L]
+        keys = own[:, None].expand(-1, languages) if thresholds is None else thresholds  # [R, L]
+        # One more pair, which nothing outranks, fills up the queries with fewer pairs than others of their block.
+        nothing = join_keys(to_order(scores.new_full((1, languages), torch.inf)), 0)
+        self._keys = torch.cat([keys, nothing])
+        self._own_order = torch.cat([order, order.new_full((1,), -1)])
+        self._counts = torch.zeros(len(scores) + 1, languages, dtype=torch.int64, device=scores.device)
         self.passages = torch.zeros(languages, dtype=torch.int64, device=scores.device)  # [L]
         rows, sizes = torch.unique_consecutive(query_index, return_counts=True)
         # Most relevant passages first: of any block, the queries with a k-th one are then the leading rows.
         self._sizes, by_size = sizes.sort(descending=True, stable=True)
         self._rows = rows[by_size]
         self._starts = (sizes.cumsum(0) - sizes)[by_size]
+
+    @property
+    def counts(self) -> Tensor:
+        """Return what outranks each pair so far: int64 [R, L]."""
+        return self._counts[:-1]
 
     def add(self, queries: Tensor, passages: Tensor, order: Tensor, language: Tensor) -> None:
         """Count one shard of passages; blocks inside keep the memory bounded.
@@ -118,33 +155,136 @@ class RankCounter:
         if language.min() < 0 or language.max() >= len(self.passages):
             raise ValueError(f"language must lie in [0, {len(self.passages)})")
         self.passages += torch.bincount(language, minlength=len(self.passages))
-        # A sum of D products in any order is within D * 2**-53 * |q||p| of the true value, the tree within
-        # log2(D) * 2**-53 * |q||p|; D * 2**-51 also covers the rounding of this bound and of what adds it.
-        slack = queries.shape[1] * 2.0**-51 * _largest_norm(queries) * _largest_norm(passages)
-        for code in language.bincount().nonzero()[:, 0].tolist():
-            rows = (language == code).nonzero()[:, 0]
-            for block in rows.tensor_split(-(-len(rows) // BLOCK_PASSAGES)):
-                self._count(queries, passages[block], order[block], code, slack)
+        slack = _slack(queries, passages)
+        with torch.autocast(queries.device.type, enabled=False):
+            for columns in _blocks(passages, order, language):
+                step = max(1, _at_once(BLOCK_ENTRIES, queries) // len(columns.order))
+                for first in range(0, len(self._rows), step):
+                    self._count(queries, slice(first, first + step), columns, slack)
 
-    def _count(self, queries: Tensor, passages: Tensor, order: Tensor, language: int, slack: float) -> None:
-        """Count a block of passages of one language for all queries."""
-        transposed = passages.double().T  # [D, p]
-        step = max(1, BLOCK_ENTRIES // len(passages))
-        for first in range(0, len(self._rows), step):
-            part = slice(first, first + step)
-            block = queries[self._rows[part]]  # [q, D]
-            scores = block.double() @ transposed  # [q, p]
-            rounded = (scores + slack).float()
-            unsure = (rounded != scores.sub_(slack).float()).nonzero(as_tuple=True)
-            rounded[unsure] = _tree_scores(block, passages, *unsure)
-            keys = _keys(rounded, order)
-            starts, sizes = self._starts[part], self._sizes[part]
-            # For each k, so many leading queries have a k-th relevant passage: `sizes` never rises.
-            leading = torch.searchsorted(-sizes, -torch.arange(int(sizes[0]), device=sizes.device))
-            for k, rows in enumerate(leading.tolist()):
-                pairs = starts[:rows] + k
-                outranked = keys[:rows] > self.keys[pairs, language, None]  # [rows, p]
-                self.counts[pairs, language] += outranked.sum(1)
+    def _count(self, queries: Tensor, part: slice, columns: _Columns, slack: _Slack) -> None:
+        """Count a block of passages for some queries, PAIRS of their relevant passages at a time."""
+        block, sizes, starts = queries[self._rows[part]], self._sizes[part], self._starts[part]
+        exact = slack.float32 == torch.inf
+        scores = _exact_scores(block, columns, slack) if exact else _product(block, columns)  # [q, p]
+        for first in range(0, int(sizes[0]), PAIRS):
+            rows = int((sizes > first).sum())
+            nth = torch.arange(first, min(first + PAIRS, int(sizes[0])), device=sizes.device)
+            pairs = torch.where(nth < sizes[:rows, None], starts[:rows, None] + nth, len(self._own_order) - 1)  # [q, k]
+            limits = self._limits(pairs, columns, 0.0 if exact else slack.float32)
+            above = _above(scores[:rows], limits)
+            if not exact and (above[:, 1] - above[:, 0]).sum() > _MANY * scores.numel():
+                scores, exact = _exact_scores(block, columns, slack), True
+                limits = self._limits(pairs, columns, 0.0)
+                above = _above(scores[:rows], limits)
+            spoken = torch.nn.functional.one_hot(columns.groups, columns.languages).float()  # [g, l]
+            spread = slice(columns.first, columns.first + columns.languages)
+            # Whole numbers up to GROUP, whose products are exact in any precision.
+            self._counts[pairs, spread] += torch.nn.functional.linear(above[:, 0], spoken.T).long()
+            self._count_open(block, columns, scores, pairs, limits, (above[:, 0] != above[:, 1]).nonzero(), exact)
+
+    def _limits(self, pairs: Tensor, columns: _Columns, slack: float) -> Tensor:
+        """Return what a score must be above to outrank pairs [q, k] surely, and what to do so perhaps.
+
+        float32 [q, 2, k, g]. Without slack a score is exact, and an equal one leaves the tie order to be asked.
+        """
+        keys = self._keys[pairs][:, :, columns.first + columns.groups]
+        limit = from_order(keys >> 32)
+        if slack:
+            return torch.stack([limit + slack, limit - slack], 1)
+        return torch.stack([limit, limit.nextafter(limit.new_tensor(-torch.inf))], 1)
+
+    def _count_open(
+        self,
+        queries: Tensor,
+        columns: _Columns,
+        scores: Tensor,
+        pairs: Tensor,
+        limits: Tensor,
+        open_groups: Tensor,
+        exact: bool,
+    ) -> None:
+        """Count the scores between the limits by the definition; ``open_groups`` [n, 3] has (row, k, group)."""
+        grouped = scores.view(len(scores), -1, GROUP)
+        for part in open_groups.split(max(1, _at_once(COMPARED, scores) // GROUP)):
+            row, k, group = part.T
+            near = grouped[row, group]  # [n, GROUP]
+            high, low = limits[row, 0, k, group], limits[row, 1, k, group]
+            found, column = ((near > low[:, None]) & (near <= high[:, None])).nonzero(as_tuple=True)
+            passage, pair = group[found] * GROUP + column, pairs[row, k]
+            if exact:
+                score = near[found, column]
+            else:  # its own passage does not outrank a pair
+                other = columns.order[passage] != self._own_order[pair[found]]
+                found, passage = found[other], passage[other]
+                score = _tree_scores(queries, columns.passages, row[found], passage)
+            language = columns.first + columns.groups[group]
+            outranks = _keys(score, columns.order[passage]) > self._keys[pair[found], language[found]]
+            counted = torch.bincount(found[outranks], minlength=len(part))
+            self._counts.index_put_((pair, language), counted, accumulate=True)
+
+
+def _blocks(passages: Tensor, order: Tensor, language: Tensor) -> Iterator[_Columns]:
+    """Yield a shard by language, in whole groups."""
+    sizes = language.bincount()
+    groups = (sizes + GROUP - 1) // GROUP
+    empty = groups * GROUP - sizes
+    by_language = language.argsort(stable=True)
+    place = torch.arange(len(language), device=language.device) + (empty.cumsum(0) - empty)[language[by_language]]
+    rows = torch.full((int(groups.sum()) * GROUP,), -1, device=language.device)
+    rows[place] = by_language
+    codes = torch.repeat_interleave(groups)
+    blocks = zip(rows.split(BLOCK_GROUPS * GROUP), codes.split(BLOCK_GROUPS), strict=True)
+    for row, code in blocks:
+        held = row.clamp(min=0)
+        bias = torch.zeros(len(row), device=passages.device).masked_fill_(row < 0, -torch.inf)
+        first, last = int(code[0]), int(code[-1])
+        yield _Columns(passages[held], order[held], bias, code - first, first, last - first + 1)
+
+
+def _product(queries: Tensor, columns: _Columns) -> Tensor:
+    return torch.addmm(columns.empty, queries, columns.passages.T)
+
+
+def _exact_scores(queries: Tensor, columns: _Columns, slack: _Slack) -> Tensor:
+    """Return the ``pair_scores`` of queries [q, D] and a block: float32 [q, p], none of them -0.0."""
+    scores = torch.addmm(columns.empty.double(), queries.double(), columns.passages.double().T)
+    rounded = (scores + slack.float64).float()
+    unsure = (rounded != scores.sub_(slack.float64).float()).nonzero(as_tuple=True)
+    rounded[unsure] = _tree_scores(queries, columns.passages, *unsure)
+    return rounded.add_(0.0)
+
+
+def _above(scores: Tensor, limits: Tensor) -> Tensor:
+    """Count the scores [q, p] above the limits [q, 2, k, g] of each group: float32 [q, 2, k, g]."""
+    grouped = scores.view(len(scores), 1, 1, -1, GROUP)
+    above = torch.empty_like(limits)
+    step = max(1, _at_once(COMPARED, scores) // (limits[:1].numel() * GROUP))
+    found = torch.empty(*limits[:step].shape, GROUP, device=scores.device)
+    for wanted, of_rows, counted in zip(limits.split(step), grouped.split(step), above.split(step), strict=True):
+        # Comparisons that give numbers, and sums of numbers, are many times as fast as those of booleans.
+        torch.sum(torch.gt(of_rows, wanted[..., None], out=found[: len(wanted)]), -1, out=counted)
+    return above
+
+
+def _slack(queries: Tensor, passages: Tensor) -> _Slack:
+    """Bound the distance of products of a shard from ``pair_scores``.
+
+    A sum of D products in any order is within D * u * |q||p| of the true value, with u = 2**-24 in float32 and 2**-53
+    in float64, the tree within log2(D) * 2**-53 * |q||p|.
+    """
+    dim, query, passage = queries.shape[1], _largest_norm(queries), _largest_norm(passages)
+    # Also covers the rounding of this bound and of what adds it.
+    float64 = dim * 2.0**-51 * query * passage
+    # Also covers the rounding of the score and of the limits, and numbers too small for float32.
+    float32 = 1.01 * (dim + 8) * 2.0**-24 * query * passage + dim * 2.0**-124 * (query + passage + 1)
+    backend = torch.backends.cuda if queries.is_cuda else torch.backends.mkldnn
+    whole = backend.matmul.fp32_precision in ("none", "ieee")  # neither TF32 nor bf16
+    return _Slack(float32 if whole and query * passage < 2.0**100 else torch.inf, float64)
+
+
+def _at_once(numbers: int, tensor: Tensor) -> int:
+    return numbers * _CUDA_TIMES if tensor.is_cuda else numbers
 
 
 class Ranks(NamedTuple):
@@ -280,7 +420,7 @@ def join_keys(places: Tensor, order: Tensor | int) -> Tensor:
 def _tree_scores(queries: Tensor, passages: Tensor, query_index: Tensor, passage_index: Tensor) -> Tensor:
     """Return ``pair_scores`` without its check, in pieces of bounded memory."""
     scores = torch.empty(len(query_index), dtype=torch.float32, device=queries.device)
-    step = max(1, PIECE_NUMBERS // queries.shape[1])
+    step = max(1, _at_once(PIECE_NUMBERS, queries) // queries.shape[1])
     for first in range(0, len(scores), step):
         part = slice(first, first + step)
         terms = queries[query_index[part]].double() * passages[passage_index[part]].double()  # [n, D]

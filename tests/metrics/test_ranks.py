@@ -72,7 +72,10 @@ def test_counts_equal_a_full_sort_for_any_partition_order_and_block(case, parts,
     everything = torch.tensor(data.draw(st.permutations(range(len(case.passages)))))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ranks, "BLOCK_ENTRIES", entries)
-        patch.setattr(ranks, "BLOCK_PASSAGES", max(1, entries // 3))
+        patch.setattr(ranks, "GROUP", max(1, entries // 7))
+        patch.setattr(ranks, "BLOCK_GROUPS", max(1, entries // 5))
+        patch.setattr(ranks, "COMPARED", entries)
+        patch.setattr(ranks, "PAIRS", max(1, entries // 9))
         patch.setattr(ranks, "PIECE_NUMBERS", entries)
         counter = case.count(list(everything.chunk(parts)))
     assert torch.equal(counter.counts, case.sorted_counts())
