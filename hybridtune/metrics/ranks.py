@@ -27,7 +27,7 @@ BLOCK_GROUPS = 64
 GROUP = 64  # passages of one language that are counted together
 PAIRS = 16  # relevant passages of a query that are compared at once
 PIECE_NUMBERS = 2**18  # terms of dot products held at once by the exact scores: 2 MB, the size of a cache
-COMPARED = 2**20  # comparisons held at once: 4 MB
+COMPARED = 2**18  # comparisons held at once: 1 MB, the size of a cache
 _CUDA_TIMES = 32  # as much of each at once on a GPU, so that few blocks wait for the host
 _MANY = 1 / 64  # share of open scores above which a block is scored in float64
 _LOW_BITS = 2**32
@@ -75,6 +75,13 @@ class _Slack(NamedTuple):
 
     float32: float
     float64: float
+
+
+class _Near(NamedTuple):
+    """Scores too near to a relevant passage's own: the (row, k, group) [n, 3] that have any, and their number."""
+
+    groups: Tensor
+    scores: Tensor
 
 
 class RankCounter:
@@ -172,44 +179,44 @@ class RankCounter:
             nth = torch.arange(first, min(first + PAIRS, int(sizes[0])), device=sizes.device)
             pairs = torch.where(nth < sizes[:rows, None], starts[:rows, None] + nth, len(self._own_order) - 1)  # [q, k]
             limits = self._limits(pairs, columns, 0.0 if exact else slack.float32)
-            above = _above(scores[:rows], limits)
-            if not exact and (above[:, 1] - above[:, 0]).sum() > _MANY * scores.numel():
+            above, near = _above(scores[:rows], *limits)
+            if not exact and near.scores > _MANY * scores.numel():
                 scores, exact = _exact_scores(block, columns, slack), True
                 limits = self._limits(pairs, columns, 0.0)
-                above = _above(scores[:rows], limits)
+                above, near = _above(scores[:rows], *limits)
             spoken = torch.nn.functional.one_hot(columns.groups, columns.languages).float()  # [g, l]
             spread = slice(columns.first, columns.first + columns.languages)
             # Whole numbers up to GROUP, whose products are exact in any precision.
-            self._counts[pairs, spread] += torch.nn.functional.linear(above[:, 0], spoken.T).long()
-            self._count_open(block, columns, scores, pairs, limits, (above[:, 0] != above[:, 1]).nonzero(), exact)
+            self._counts[pairs, spread] += torch.nn.functional.linear(above, spoken.T).long()
+            self._count_near(block, columns, scores, pairs, limits, near.groups, exact)
 
-    def _limits(self, pairs: Tensor, columns: _Columns, slack: float) -> Tensor:
-        """Return what a score must be above to outrank pairs [q, k] surely, and what to do so perhaps.
+    def _limits(self, pairs: Tensor, columns: _Columns, slack: float) -> tuple[Tensor, Tensor]:
+        """Return what a score must be above to outrank pairs [q, k] surely, and to do so perhaps: float32 [q, k, g].
 
-        float32 [q, 2, k, g]. Without slack a score is exact, and an equal one leaves the tie order to be asked.
+        Without slack a score is exact, and an equal one leaves the tie order to be asked.
         """
         keys = self._keys[pairs][:, :, columns.first + columns.groups]
         limit = from_order(keys >> 32)
         if slack:
-            return torch.stack([limit + slack, limit - slack], 1)
-        return torch.stack([limit, limit.nextafter(limit.new_tensor(-torch.inf))], 1)
+            return limit + slack, limit - slack
+        return limit, limit.nextafter(limit.new_tensor(-torch.inf))
 
-    def _count_open(
+    def _count_near(
         self,
         queries: Tensor,
         columns: _Columns,
         scores: Tensor,
         pairs: Tensor,
-        limits: Tensor,
-        open_groups: Tensor,
+        limits: tuple[Tensor, Tensor],
+        groups: Tensor,
         exact: bool,
     ) -> None:
-        """Count the scores between the limits by the definition; ``open_groups`` [n, 3] has (row, k, group)."""
+        """Count the scores between the limits by the definition; ``groups`` is [n, 3]: row, k, group."""
         grouped = scores.view(len(scores), -1, GROUP)
-        for part in open_groups.split(max(1, _at_once(COMPARED, scores) // GROUP)):
+        for part in groups.split(max(1, _at_once(COMPARED, scores) // GROUP)):
             row, k, group = part.T
             near = grouped[row, group]  # [n, GROUP]
-            high, low = limits[row, 0, k, group], limits[row, 1, k, group]
+            high, low = (limit[row, k, group] for limit in limits)
             found, column = ((near > low[:, None]) & (near <= high[:, None])).nonzero(as_tuple=True)
             passage, pair = group[found] * GROUP + column, pairs[row, k]
             if exact:
@@ -255,16 +262,29 @@ def _exact_scores(queries: Tensor, columns: _Columns, slack: _Slack) -> Tensor:
     return rounded.add_(0.0)
 
 
-def _above(scores: Tensor, limits: Tensor) -> Tensor:
-    """Count the scores [q, p] above the limits [q, 2, k, g] of each group: float32 [q, 2, k, g]."""
-    grouped = scores.view(len(scores), 1, 1, -1, GROUP)
-    above = torch.empty_like(limits)
-    step = max(1, _at_once(COMPARED, scores) // (limits[:1].numel() * GROUP))
-    found = torch.empty(*limits[:step].shape, GROUP, device=scores.device)
-    for wanted, of_rows, counted in zip(limits.split(step), grouped.split(step), above.split(step), strict=True):
-        # Comparisons that give numbers, and sums of numbers, are many times as fast as those of booleans.
-        torch.sum(torch.gt(of_rows, wanted[..., None], out=found[: len(wanted)]), -1, out=counted)
-    return above
+def _above(scores: Tensor, high: Tensor, low: Tensor) -> tuple[Tensor, _Near]:
+    """Count the scores [q, p] of each group that are above ``high``, float32 [q, k, g], and find those above ``low`` only.
+
+    Of most groups even the greatest score is below; only the others are looked at.
+    """
+    shape, grouped = low.shape, scores.view(len(scores), -1, GROUP)
+    at = (grouped.amax(2)[:, None] > low).view(-1).nonzero()[:, 0]
+    group = at // low[0].numel() * grouped.shape[1] + at % grouped.shape[1]
+    high, low, grouped = high.view(-1)[at], low.view(-1)[at], grouped.view(-1, GROUP)
+    sure, perhaps = torch.empty_like(high), torch.empty_like(high)
+    step = max(1, _at_once(COMPARED, scores) // GROUP)
+    found = scores.new_empty(min(step, len(at)), GROUP)
+    for first in range(0, len(at), step):
+        part = slice(first, first + step)
+        looked_at = grouped.index_select(0, group[part])
+        for limit, counted in ((high, sure), (low, perhaps)):
+            # Comparisons that give numbers, and sums of numbers, are many times as fast as those of booleans.
+            torch.gt(looked_at, limit[part, None], out=found[: len(looked_at)])
+            torch.sum(found[: len(looked_at)], 1, out=counted[part])
+    above = scores.new_zeros(shape)
+    above.view(-1)[at] = sure
+    near = at[sure != perhaps]
+    return above, _Near(torch.stack(torch.unravel_index(near, shape), 1), (perhaps - sure).sum())
 
 
 def _slack(queries: Tensor, passages: Tensor) -> _Slack:
