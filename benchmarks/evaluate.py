@@ -24,7 +24,8 @@ import torch
 from hybridtune.evaluate.benchmark import load_benchmark
 from hybridtune.evaluate.relevance import Relevance
 from hybridtune.metrics.metrics import Ranked, per_query, score
-from hybridtune.metrics.ranks import RankCounter, pair_scores
+from hybridtune.metrics.ranks import RankCounter
+from hybridtune.metrics.scores import pair_scores
 from hybridtune.metrics.ties import tie_order
 
 LANGUAGES, QUESTIONS, PASSAGES, WIDTH = 11, 1190, 13014, 384

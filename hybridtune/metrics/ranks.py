@@ -18,63 +18,44 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hybridtune.errors import FitError
 from hybridtune.metrics.arrays import Float32, Int64
+from hybridtune.metrics.scores import (
+    LOW_BITS,
+    Slack,
+    at_once,
+    exact_scores,
+    from_order,
+    join_keys,
+    keys_of,
+    pair_scores,
+    slack_of,
+    to_order,
+    tree_scores,
+)
 from hybridtune.metrics.ties import tie_order
 
 BLOCK_ENTRIES = 2**21  # query x passage scores held at once: 8 MB of float32, twice that where float64 is needed
 BLOCK_GROUPS = 64
 GROUP = 64  # passages of one language that are counted together
 PAIRS = 16  # relevant passages of a query that are compared at once
-PIECE_NUMBERS = 2**18  # terms of dot products held at once by the exact scores: 2 MB, the size of a cache
 COMPARED = 2**18  # comparisons held at once: 1 MB, the size of a cache
-_CUDA_TIMES = 32  # as much of each at once on a GPU, so that few blocks wait for the host
-_MANY = 1 / 64  # share of open scores above which a block is scored in float64
-_LOW_BITS = 2**32
-
-
-def pair_scores(queries: Tensor, passages: Tensor, query_index: Tensor, passage_index: Tensor) -> Tensor:
-    """Score N pairs by the one definition: float32 of the float64 dot product, added in a fixed tree.
-
-    The product of two float32 is exact in float64, and every addition of the tree is an elementwise IEEE
-    one, so a pair has the same bits on every CPU and GPU, in every batch, at every thread count.
-
-    Args:
-        queries: float32 [Q, D], unit length for cosine. passages: float32 [P, D].
-        query_index: int64 [N]. passage_index: int64 [N].
-
-    Returns:
-        float32 [N].
-
-    Raises:
-        FitError: a vector is NaN or infinite; comparisons with it would all be false, its ranks perfect.
-    """
-    _largest_norm(queries)
-    _largest_norm(passages)
-    return _tree_scores(queries, passages, query_index, passage_index)
+MANY = 1 / 64  # share of open scores above which a block is scored in float64
 
 
 class _Columns(NamedTuple):
     """A block of the pool: whole groups of GROUP passages of one language, filled up with empty ones.
 
-    ``passages`` is float32 [p, D], ``order`` int64 [p], ``empty`` float32 [p]: -inf of an empty one, else 0.
+    ``passages`` is float32 [p, D], ``empty`` float32 [p]: -inf of an empty one, else 0, ``order`` int64 [p].
     ``groups`` is int64 [g], the language of each group less ``first``, the first one of the block, which has
     ``languages`` of them.
     """
 
     passages: Tensor
-    order: Tensor
     empty: Tensor
+    order: Tensor
     groups: Tensor
     first: int
     languages: int
-
-
-class _Slack(NamedTuple):
-    """The distance between a score and its product in ``float32`` (infinite: not known) and in ``float64``."""
-
-    float32: float
-    float64: float
 
 
 class _Near(NamedTuple):
@@ -123,7 +104,7 @@ class RankCounter:
             )
         if (query_index.diff() < 0).any():
             raise ValueError("query_index must not decrease; sort the relevant pairs by query")
-        own = _keys(scores.clone(), order)  # [R]
+        own = keys_of(scores.clone(), order)  # [R]
         keys = own[:, None].expand(-1, languages) if thresholds is None else thresholds  # [R, L]
         # One more pair, which nothing outranks, fills up the queries with fewer pairs than others of their block.
         nothing = join_keys(to_order(scores.new_full((1, languages), torch.inf)), 0)
@@ -157,31 +138,34 @@ class RankCounter:
         """
         if len(passages) == 0:
             return
-        if order.min() < 0 or order.max() >= _LOW_BITS:
+        if order.min() < 0 or order.max() >= LOW_BITS:
             raise ValueError("order must lie in [0, 2**32): positions from tie_order")
         if language.min() < 0 or language.max() >= len(self.passages):
             raise ValueError(f"language must lie in [0, {len(self.passages)})")
         self.passages += torch.bincount(language, minlength=len(self.passages))
-        slack = _slack(queries, passages)
+        slack = slack_of(queries, passages)
         with torch.autocast(queries.device.type, enabled=False):
             for columns in _blocks(passages, order, language):
-                step = max(1, _at_once(BLOCK_ENTRIES, queries) // len(columns.order))
+                step = max(1, at_once(BLOCK_ENTRIES, queries) // len(columns.order))
                 for first in range(0, len(self._rows), step):
                     self._count(queries, slice(first, first + step), columns, slack)
 
-    def _count(self, queries: Tensor, part: slice, columns: _Columns, slack: _Slack) -> None:
+    def _count(self, queries: Tensor, part: slice, columns: _Columns, slack: Slack) -> None:
         """Count a block of passages for some queries, PAIRS of their relevant passages at a time."""
         block, sizes, starts = queries[self._rows[part]], self._sizes[part], self._starts[part]
         exact = slack.float32 == torch.inf
-        scores = _exact_scores(block, columns, slack) if exact else _product(block, columns)  # [q, p]
+        if exact:
+            scores = exact_scores(block, columns.passages, columns.empty, slack)  # [q, p]
+        else:
+            scores = torch.addmm(columns.empty, block, columns.passages.T)
         for first in range(0, int(sizes[0]), PAIRS):
             rows = int((sizes > first).sum())
             nth = torch.arange(first, min(first + PAIRS, int(sizes[0])), device=sizes.device)
             pairs = torch.where(nth < sizes[:rows, None], starts[:rows, None] + nth, len(self._own_order) - 1)  # [q, k]
             limits = self._limits(pairs, columns, 0.0 if exact else slack.float32)
             above, near = _above(scores[:rows], *limits)
-            if not exact and near.scores > _MANY * scores.numel():
-                scores, exact = _exact_scores(block, columns, slack), True
+            if not exact and near.scores > MANY * scores.numel():
+                scores, exact = exact_scores(block, columns.passages, columns.empty, slack), True
                 limits = self._limits(pairs, columns, 0.0)
                 above, near = _above(scores[:rows], *limits)
             spoken = torch.nn.functional.one_hot(columns.groups, columns.languages).float()  # [g, l]
@@ -191,15 +175,14 @@ class RankCounter:
             self._count_near(block, columns, scores, pairs, limits, near.groups, exact)
 
     def _limits(self, pairs: Tensor, columns: _Columns, slack: float) -> tuple[Tensor, Tensor]:
-        """Return what a score must be above to outrank pairs [q, k] surely, and to do so perhaps: float32 [q, k, g].
+        """Return what a score must be above to outrank pairs [q, k] surely, and at least to do so perhaps.
 
-        Without slack a score is exact, and an equal one leaves the tie order to be asked.
+        Both are float32 [q, k, g]. Without slack scores are exact, and of equal ones the tie order is asked.
         """
-        keys = self._keys[pairs][:, :, columns.first + columns.groups]
-        limit = from_order(keys >> 32)
-        if slack:
-            return limit + slack, limit - slack
-        return limit, limit.nextafter(limit.new_tensor(-torch.inf))
+        keys = self._keys[pairs, columns.first : columns.first + columns.languages]  # [q, k, l]
+        limit = from_order(keys >> 32).index_select(2, columns.groups)
+        # What is empty has a score of -inf, and outranks nothing.
+        return limit + slack, (limit - slack).clamp(min=torch.finfo(limit.dtype).min)
 
     def _count_near(
         self,
@@ -213,20 +196,20 @@ class RankCounter:
     ) -> None:
         """Count the scores between the limits by the definition; ``groups`` is [n, 3]: row, k, group."""
         grouped = scores.view(len(scores), -1, GROUP)
-        for part in groups.split(max(1, _at_once(COMPARED, scores) // GROUP)):
+        for part in groups.split(max(1, at_once(COMPARED, scores) // GROUP)):
             row, k, group = part.T
             near = grouped[row, group]  # [n, GROUP]
             high, low = (limit[row, k, group] for limit in limits)
-            found, column = ((near > low[:, None]) & (near <= high[:, None])).nonzero(as_tuple=True)
+            found, column = ((near >= low[:, None]) & (near <= high[:, None])).nonzero(as_tuple=True)
             passage, pair = group[found] * GROUP + column, pairs[row, k]
             if exact:
                 score = near[found, column]
             else:  # its own passage does not outrank a pair
                 other = columns.order[passage] != self._own_order[pair[found]]
                 found, passage = found[other], passage[other]
-                score = _tree_scores(queries, columns.passages, row[found], passage)
+                score = tree_scores(queries, columns.passages, row[found], passage)
             language = columns.first + columns.groups[group]
-            outranks = _keys(score, columns.order[passage]) > self._keys[pair[found], language[found]]
+            outranks = keys_of(score, columns.order[passage]) > self._keys[pair[found], language[found]]
             counted = torch.bincount(found[outranks], minlength=len(part))
             self._counts.index_put_((pair, language), counted, accumulate=True)
 
@@ -246,65 +229,32 @@ def _blocks(passages: Tensor, order: Tensor, language: Tensor) -> Iterator[_Colu
         held = row.clamp(min=0)
         bias = torch.zeros(len(row), device=passages.device).masked_fill_(row < 0, -torch.inf)
         first, last = int(code[0]), int(code[-1])
-        yield _Columns(passages[held], order[held], bias, code - first, first, last - first + 1)
-
-
-def _product(queries: Tensor, columns: _Columns) -> Tensor:
-    return torch.addmm(columns.empty, queries, columns.passages.T)
-
-
-def _exact_scores(queries: Tensor, columns: _Columns, slack: _Slack) -> Tensor:
-    """Return the ``pair_scores`` of queries [q, D] and a block: float32 [q, p], none of them -0.0."""
-    scores = torch.addmm(columns.empty.double(), queries.double(), columns.passages.double().T)
-    rounded = (scores + slack.float64).float()
-    unsure = (rounded != scores.sub_(slack.float64).float()).nonzero(as_tuple=True)
-    rounded[unsure] = _tree_scores(queries, columns.passages, *unsure)
-    return rounded.add_(0.0)
+        yield _Columns(passages[held], bias, order[held], code - first, first, last - first + 1)
 
 
 def _above(scores: Tensor, high: Tensor, low: Tensor) -> tuple[Tensor, _Near]:
-    """Count the scores [q, p] of each group that are above ``high``, float32 [q, k, g], and find those above ``low`` only.
+    """Count the scores [q, p] of each group that are above ``high``, and find the others that are not below ``low``.
 
-    Of most groups even the greatest score is below; only the others are looked at.
+    The counts are float32 [q, k, g]. Of most groups even the greatest score is below; only the others are looked at.
     """
     shape, grouped = low.shape, scores.view(len(scores), -1, GROUP)
-    at = (grouped.amax(2)[:, None] > low).view(-1).nonzero()[:, 0]
+    at = (grouped.amax(2)[:, None] >= low).view(-1).nonzero()[:, 0]
     group = at // low[0].numel() * grouped.shape[1] + at % grouped.shape[1]
     high, low, grouped = high.view(-1)[at], low.view(-1)[at], grouped.view(-1, GROUP)
     sure, perhaps = torch.empty_like(high), torch.empty_like(high)
-    step = max(1, _at_once(COMPARED, scores) // GROUP)
+    step = max(1, at_once(COMPARED, scores) // GROUP)
     found = scores.new_empty(min(step, len(at)), GROUP)
     for first in range(0, len(at), step):
         part = slice(first, first + step)
         looked_at = grouped.index_select(0, group[part])
-        for limit, counted in ((high, sure), (low, perhaps)):
-            # Comparisons that give numbers, and sums of numbers, are many times as fast as those of booleans.
-            torch.gt(looked_at, limit[part, None], out=found[: len(looked_at)])
-            torch.sum(found[: len(looked_at)], 1, out=counted[part])
+        into = found[: len(looked_at)]
+        # Comparisons that give numbers, and sums of numbers, are many times as fast as those of booleans.
+        torch.sum(torch.gt(looked_at, high[part, None], out=into), 1, out=sure[part])
+        torch.sum(torch.ge(looked_at, low[part, None], out=into), 1, out=perhaps[part])
     above = scores.new_zeros(shape)
     above.view(-1)[at] = sure
     near = at[sure != perhaps]
     return above, _Near(torch.stack(torch.unravel_index(near, shape), 1), (perhaps - sure).sum())
-
-
-def _slack(queries: Tensor, passages: Tensor) -> _Slack:
-    """Bound the distance of products of a shard from ``pair_scores``.
-
-    A sum of D products in any order is within D * u * |q||p| of the true value, with u = 2**-24 in float32 and 2**-53
-    in float64, the tree within log2(D) * 2**-53 * |q||p|.
-    """
-    dim, query, passage = queries.shape[1], _largest_norm(queries), _largest_norm(passages)
-    # Also covers the rounding of this bound and of what adds it.
-    float64 = dim * 2.0**-51 * query * passage
-    # Also covers the rounding of the score and of the limits, and numbers too small for float32.
-    float32 = 1.01 * (dim + 8) * 2.0**-24 * query * passage + dim * 2.0**-124 * (query + passage + 1)
-    backend = torch.backends.cuda if queries.is_cuda else torch.backends.mkldnn
-    whole = backend.matmul.fp32_precision in ("none", "ieee")  # neither TF32 nor bf16
-    return _Slack(float32 if whole and query * passage < 2.0**100 else torch.inf, float64)
-
-
-def _at_once(numbers: int, tensor: Tensor) -> int:
-    return numbers * _CUDA_TIMES if tensor.is_cuda else numbers
 
 
 class Ranks(NamedTuple):
@@ -397,73 +347,10 @@ def leave_out(
     out = left.nonzero()[:, 0]
     if not len(out):
         return counts
-    keys, counts = _keys(scores.clone(), order), counts.clone()
+    keys, counts = keys_of(scores.clone(), order), counts.clone()
     at = torch.searchsorted(query_index[out], query_index)  # [R] the pair that is left out of the same query's ranking
     at = out[at.clamp(max=len(out) - 1)]
     against = keys if thresholds is None else thresholds[torch.arange(len(keys)), language[at]]
     above = ((query_index[at] == query_index) & (keys[at] > against)).nonzero()[:, 0]
     counts[above, language[at[above]]] -= 1
     return counts
-
-
-def _keys(scores: Tensor, order: Tensor) -> Tensor:
-    """Return one int64 per entry, greater exactly where trec_eval ranks higher; a passage never outranks itself.
-
-    Overwrites ``scores``.
-    """
-    return join_keys(to_order(scores.add_(0.0)), order)
-
-
-def to_order(scores: Tensor) -> Tensor:
-    """Return the place of each float32, none of them -0.0, among all of them: int64 in [-2**31, 2**31).
-
-    They are the float32's own bits, which order like integers once those of negatives are flipped.
-    """
-    bits = scores.view(torch.int32)
-    return (bits ^ ((bits >> 31) & 0x7FFFFFFF)).long()
-
-
-def from_order(places: Tensor) -> Tensor:
-    """Return the float32 of each place that `to_order` gives."""
-    bits = places.int()
-    return (bits ^ ((bits >> 31) & 0x7FFFFFFF)).view(torch.float32)
-
-
-def join_keys(places: Tensor, order: Tensor | int) -> Tensor:
-    """Return keys of places of `to_order`, high 32 bits, and tie orders, low ones, reversed; overwrites ``places``.
-
-    What is above the key of order 0 has a greater score.
-    """
-    return places.mul_(_LOW_BITS).add_(_LOW_BITS - 1 - order)
-
-
-def _tree_scores(queries: Tensor, passages: Tensor, query_index: Tensor, passage_index: Tensor) -> Tensor:
-    """Return ``pair_scores`` without its check, in pieces of bounded memory."""
-    scores = torch.empty(len(query_index), dtype=torch.float32, device=queries.device)
-    step = max(1, _at_once(PIECE_NUMBERS, queries) // queries.shape[1])
-    for first in range(0, len(scores), step):
-        part = slice(first, first + step)
-        terms = queries[query_index[part]].double() * passages[passage_index[part]].double()  # [n, D]
-        scores[part] = tree_sum(terms).float()
-    return scores
-
-
-def tree_sum(terms: Tensor) -> Tensor:
-    """Return the sums of float64 rows [n, D], added in a fixed tree: the same bits everywhere. Overwrites ``terms``."""
-    while (width := terms.shape[1]) > 1:
-        half = width // 2
-        terms[:, :half] += terms[:, width - half :]
-        terms = terms[:, : width - half]
-    return terms[:, 0]
-
-
-def _largest_norm(vectors: Tensor) -> float:
-    if vectors.numel() == 0:
-        return 0.0
-    largest = torch.linalg.vector_norm(vectors, dim=1, dtype=torch.float64).max().item()
-    if not largest < float("inf"):  # also true of NaN
-        raise FitError(
-            f"an embedding is not finite (largest length {largest}); the encoder's weights have diverged: "
-            "lower the learning rate or raise the temperature"
-        )
-    return float(largest)
