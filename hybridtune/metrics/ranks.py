@@ -196,7 +196,7 @@ class RankCounter:
     ) -> None:
         """Count the scores between the limits by the definition; ``groups`` is [n, 3]: row, k, group."""
         grouped = scores.view(len(scores), -1, GROUP)
-        for part in groups.split(max(1, at_once(COMPARED, scores) // GROUP)):
+        for part in torch.split(groups, max(1, at_once(COMPARED, scores) // GROUP)):
             row, k, group = part.T
             near = grouped[row, group]  # [n, GROUP]
             high, low = (limit[row, k, group] for limit in limits)
@@ -224,7 +224,7 @@ def _blocks(passages: Tensor, order: Tensor, language: Tensor) -> Iterator[_Colu
     rows = torch.full((int(groups.sum()) * GROUP,), -1, device=language.device)
     rows[place] = by_language
     codes = torch.repeat_interleave(groups)
-    blocks = zip(rows.split(BLOCK_GROUPS * GROUP), codes.split(BLOCK_GROUPS), strict=True)
+    blocks = zip(torch.split(rows, BLOCK_GROUPS * GROUP), torch.split(codes, BLOCK_GROUPS), strict=True)
     for row, code in blocks:
         held = row.clamp(min=0)
         bias = torch.zeros(len(row), device=passages.device).masked_fill_(row < 0, -torch.inf)

@@ -132,7 +132,7 @@ def largest_norm(vectors: Tensor) -> float:
     if vectors.numel() == 0:
         return 0.0
     # Squares of float64, of some vectors at a time: several times as fast as the norm that torch has.
-    parts = vectors.split(max(1, at_once(PIECE_NUMBERS, vectors) // vectors.shape[1]))
+    parts = torch.split(vectors, max(1, at_once(PIECE_NUMBERS, vectors) // vectors.shape[1]))
     largest = torch.stack([part.double().square_().sum(1).max() for part in parts]).max().sqrt().item()
     if not largest < float("inf"):  # also true of NaN
         raise FitError(
