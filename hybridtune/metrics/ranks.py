@@ -34,7 +34,7 @@ from hybridtune.metrics.scores import (
 )
 from hybridtune.metrics.ties import tie_order
 
-BLOCK_ENTRIES = 2**21  # query x passage scores held at once: 8 MB of float32, twice that where float64 is needed
+BLOCK_ENTRIES = 2**21  # query x passage scores held at once: 8 MB of float32, six times that where float64 is needed
 BLOCK_GROUPS = 64
 GROUP = 64  # passages of one language that are counted together
 PAIRS = 16  # relevant passages of a query that are compared at once

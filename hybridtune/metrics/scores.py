@@ -16,7 +16,7 @@ LOW_BITS = 2**32  # of a key: the tie order
 
 
 class Slack(NamedTuple):
-    """The distance between a score and its product in ``float32`` (infinite: not known) and in ``float64``."""
+    """The greatest distance between a score and its product in ``float32`` (infinite: not known) and in ``float64``."""
 
     float32: float
     float64: float
