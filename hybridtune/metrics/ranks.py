@@ -45,12 +45,15 @@ MANY = 1 / 64  # share of open scores above which a block is scored in float64
 class _Columns(NamedTuple):
     """A block of the pool: whole groups of GROUP passages of one language, filled up with empty ones.
 
-    ``passages`` is float32 [p, D], ``empty`` float32 [p]: -inf of an empty one, else 0, ``order`` int64 [p].
+    ``passages`` is float32 [p, D], ``apart`` the same less ``centre`` [D], ``empty`` float32 [p]: -inf of an empty one,
+    else 0, ``order`` int64 [p].
     ``groups`` is int64 [g], the language of each group less ``first``, the first one of the block, which has
     ``languages`` of them.
     """
 
     passages: Tensor
+    apart: Tensor
+    centre: Tensor
     empty: Tensor
     order: Tensor
     groups: Tensor
@@ -143,9 +146,11 @@ class RankCounter:
         if language.min() < 0 or language.max() >= len(self.passages):
             raise ValueError(f"language must lie in [0, {len(self.passages)})")
         self.passages += torch.bincount(language, minlength=len(self.passages))
-        slack = slack_of(queries, passages)
+        some = passages[:: -(-len(passages) // 1024)]
+        centre = some.double().mean(0).float()  # any will do; the nearer it is to all, the fewer scores are open
+        slack = slack_of(queries, passages, passages - centre)
         with torch.autocast(queries.device.type, enabled=False):
-            for columns in _blocks(passages, order, language):
+            for columns in _blocks(passages, centre, order, language):
                 step = max(1, at_once(BLOCK_ENTRIES, queries) // len(columns.order))
                 for first in range(0, len(self._rows), step):
                     self._count(queries, slice(first, first + step), columns, slack)
@@ -153,36 +158,30 @@ class RankCounter:
     def _count(self, queries: Tensor, part: slice, columns: _Columns, slack: Slack) -> None:
         """Count a block of passages for some queries, PAIRS of their relevant passages at a time."""
         block, sizes, starts = queries[self._rows[part]], self._sizes[part], self._starts[part]
-        exact = slack.float32 == torch.inf
-        if exact:
-            scores = exact_scores(block, columns.passages, columns.empty, slack)  # [q, p]
-        else:
-            scores = torch.addmm(columns.empty, block, columns.passages.T)
+        scores = torch.addmm(columns.empty, block, columns.apart.T)  # [q, p]
+        shift = block.double() @ columns.centre.double()  # [q]
+        spread = slice(columns.first, columns.first + columns.languages)
+        spoken = torch.nn.functional.one_hot(columns.groups, columns.languages).float()  # [g, l]
+        exact = None if slack.float32 < torch.inf else _exact_keys(block, columns, slack)
         for first in range(0, int(sizes[0]), PAIRS):
             rows = int((sizes > first).sum())
             nth = torch.arange(first, min(first + PAIRS, int(sizes[0])), device=sizes.device)
             pairs = torch.where(nth < sizes[:rows, None], starts[:rows, None] + nth, len(self._own_order) - 1)  # [q, k]
-            limits = self._limits(pairs, columns, 0.0 if exact else slack.float32)
-            above, near = _above(scores[:rows], *limits)
-            if not exact and near.scores > MANY * scores.numel():
-                scores, exact = exact_scores(block, columns.passages, columns.empty, slack), True
-                limits = self._limits(pairs, columns, 0.0)
+            keys = self._keys[pairs, spread]  # [q, k, l]
+            if exact is None:
+                of_groups = (from_order(keys >> 32).double() - shift[:rows, None, None]).float()
+                limit = of_groups.index_select(2, columns.groups)  # [q, k, g]
+                # What is empty has a score of -inf, and outranks nothing.
+                limits = limit + slack.float32, (limit - slack.float32).clamp(min=torch.finfo(limit.dtype).min)
                 above, near = _above(scores[:rows], *limits)
-            spoken = torch.nn.functional.one_hot(columns.groups, columns.languages).float()  # [g, l]
-            spread = slice(columns.first, columns.first + columns.languages)
+                if near.scores <= MANY * scores.numel():
+                    self._count_near(block, columns, scores, pairs, limits, near.groups)
+                else:
+                    exact = _exact_keys(block, columns, slack)
+            if exact is not None:
+                above = _above_exactly(exact[:rows], keys.index_select(2, columns.groups))
             # Whole numbers up to GROUP, whose products are exact in any precision.
             self._counts[pairs, spread] += torch.nn.functional.linear(above, spoken.T).long()
-            self._count_near(block, columns, scores, pairs, limits, near.groups, exact)
-
-    def _limits(self, pairs: Tensor, columns: _Columns, slack: float) -> tuple[Tensor, Tensor]:
-        """Return what a score must be above to outrank pairs [q, k] surely, and at least to do so perhaps.
-
-        Both are float32 [q, k, g]. Without slack scores are exact, and of equal ones the tie order is asked.
-        """
-        keys = self._keys[pairs, columns.first : columns.first + columns.languages]  # [q, k, l]
-        limit = from_order(keys >> 32).index_select(2, columns.groups)
-        # What is empty has a score of -inf, and outranks nothing.
-        return limit + slack, (limit - slack).clamp(min=torch.finfo(limit.dtype).min)
 
     def _count_near(
         self,
@@ -192,7 +191,6 @@ class RankCounter:
         pairs: Tensor,
         limits: tuple[Tensor, Tensor],
         groups: Tensor,
-        exact: bool,
     ) -> None:
         """Count the scores between the limits by the definition; ``groups`` is [n, 3]: row, k, group."""
         grouped = scores.view(len(scores), -1, GROUP)
@@ -202,19 +200,16 @@ class RankCounter:
             high, low = (limit[row, k, group] for limit in limits)
             found, column = ((near >= low[:, None]) & (near <= high[:, None])).nonzero(as_tuple=True)
             passage, pair = group[found] * GROUP + column, pairs[row, k]
-            if exact:
-                score = near[found, column]
-            else:  # its own passage does not outrank a pair
-                other = columns.order[passage] != self._own_order[pair[found]]
-                found, passage = found[other], passage[other]
-                score = tree_scores(queries, columns.passages, row[found], passage)
+            other = columns.order[passage] != self._own_order[pair[found]]  # its own does not outrank a pair
+            found, passage = found[other], passage[other]
+            score = tree_scores(queries, columns.passages, row[found], passage)
             language = columns.first + columns.groups[group]
             outranks = keys_of(score, columns.order[passage]) > self._keys[pair[found], language[found]]
             counted = torch.bincount(found[outranks], minlength=len(part))
             self._counts.index_put_((pair, language), counted, accumulate=True)
 
 
-def _blocks(passages: Tensor, order: Tensor, language: Tensor) -> Iterator[_Columns]:
+def _blocks(passages: Tensor, centre: Tensor, order: Tensor, language: Tensor) -> Iterator[_Columns]:
     """Yield a shard by language, in whole groups."""
     sizes = language.bincount()
     groups = (sizes + GROUP - 1) // GROUP
@@ -229,7 +224,21 @@ def _blocks(passages: Tensor, order: Tensor, language: Tensor) -> Iterator[_Colu
         held = row.clamp(min=0)
         bias = torch.zeros(len(row), device=passages.device).masked_fill_(row < 0, -torch.inf)
         first, last = int(code[0]), int(code[-1])
-        yield _Columns(passages[held], bias, order[held], code - first, first, last - first + 1)
+        vectors = passages[held]
+        of_groups = code - first, first, last - first + 1
+        yield _Columns(vectors, vectors - centre, centre, bias, order[held], *of_groups)
+
+
+def _exact_keys(queries: Tensor, columns: _Columns, slack: Slack) -> Tensor:
+    """Return the keys of a block by the definition: int64 [q, p], the least ones where it is empty."""
+    keys = keys_of(exact_scores(queries, columns.passages, slack), columns.order)
+    return keys.masked_fill_(columns.empty < 0, torch.iinfo(keys.dtype).min)
+
+
+def _above_exactly(keys: Tensor, limits: Tensor) -> Tensor:
+    """Count the keys [q, p] of each group that are above limits [q, k, g]: float32 [q, k, g]."""
+    grouped = keys.view(len(keys), -1, GROUP)
+    return torch.stack([(grouped > limit[..., None]).sum(2) for limit in limits.unbind(1)], 1).float()
 
 
 def _above(scores: Tensor, high: Tensor, low: Tensor) -> tuple[Tensor, _Near]:

@@ -43,32 +43,32 @@ def pair_scores(queries: Tensor, passages: Tensor, query_index: Tensor, passage_
     return tree_scores(queries, passages, query_index, passage_index)
 
 
-def exact_scores(queries: Tensor, passages: Tensor, empty: Tensor, slack: Slack) -> Tensor:
-    """Return the ``pair_scores`` of queries [q, D] and passages [p, D] by a product: float32 [q, p], none of them -0.0.
-
-    ``empty`` float32 [p] is -inf where a row is no passage, else 0.
-    """
-    scores = torch.addmm(empty.double(), queries.double(), passages.double().T)
+def exact_scores(queries: Tensor, passages: Tensor, slack: Slack) -> Tensor:
+    """Return the ``pair_scores`` of queries [q, D] and passages [p, D] by a product: float32 [q, p]."""
+    scores = queries.double() @ passages.double().T
     rounded = (scores + slack.float64).float()
     unsure = (rounded != scores.sub_(slack.float64).float()).nonzero(as_tuple=True)
     rounded[unsure] = tree_scores(queries, passages, *unsure)
-    return rounded.add_(0.0)
+    return rounded
 
 
-def slack_of(queries: Tensor, passages: Tensor) -> Slack:
-    """Bound the distance of products of a shard from ``pair_scores``.
+def slack_of(queries: Tensor, passages: Tensor, apart: Tensor) -> Slack:
+    """Bound the distance of products of a shard from ``pair_scores``; ``apart`` are its passages less their centre.
 
     A sum of D products in any order is within D * u * |q||p| of the true value, with u = 2**-24 in float32 and 2**-53
-    in float64, the tree within log2(D) * 2**-53 * |q||p|.
+    in float64, the tree within log2(D) * 2**-53 * |q||p|. In float32 the product is that of ``apart``, whose
+    vectors are the shorter the more the scores crowd together, and the centre's is added in float64.
     """
     dim, query, passage = queries.shape[1], largest_norm(queries), largest_norm(passages)
     # Also covers the rounding of this bound and of what adds it.
     float64 = dim * 2.0**-51 * query * passage
-    # Also covers the rounding of the score and of the limits, and numbers too small for float32.
-    float32 = 1.01 * (dim + 8) * 2.0**-24 * query * passage + dim * 2.0**-124 * (query + passage + 1)
     backend = torch.backends.cuda if queries.is_cuda else torch.backends.mkldnn
     whole = backend.matmul.fp32_precision in ("none", "ieee")  # neither TF32 nor bf16
-    return Slack(float32 if whole and query * passage < 2.0**100 else torch.inf, float64)
+    if not whole or query * passage > 2.0**100:
+        return Slack(torch.inf, float64)
+    # Also covers the rounding of what is apart, of the limits and of the score, and numbers too small for float32.
+    product, rounding = 1.01 * (dim + 8) * 2.0**-24 * query * largest_norm(apart), 2.0**-23 * query * passage
+    return Slack(product + rounding + float64 + dim * 2.0**-124 * (query + passage + 1), float64)
 
 
 def at_once(numbers: int, tensor: Tensor) -> int:
