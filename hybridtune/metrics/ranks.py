@@ -153,22 +153,28 @@ class RankCounter:
             for columns in _blocks(passages, centre, order, language):
                 step = max(1, at_once(BLOCK_ENTRIES, queries) // len(columns.order))
                 for first in range(0, len(self._rows), step):
-                    self._count(queries, slice(first, first + step), columns, slack)
+                    if self._count(queries, slice(first, first + step), columns, slack):
+                        slack = slack._replace(float32=torch.inf)
 
-    def _count(self, queries: Tensor, part: slice, columns: _Columns, slack: Slack) -> None:
-        """Count a block of passages for some queries, PAIRS of their relevant passages at a time."""
+    def _count(self, queries: Tensor, part: slice, columns: _Columns, slack: Slack) -> bool:
+        """Count a block of passages for some queries, PAIRS of their relevant passages at a time.
+
+        Returns whether it was scored in float64. Where scores crowd together they do so in all blocks, and a float32
+        product of the others would be for nothing.
+        """
         block, sizes, starts = queries[self._rows[part]], self._sizes[part], self._starts[part]
-        scores = torch.addmm(columns.empty, block, columns.apart.T)  # [q, p]
         shift = block.double() @ columns.centre.double()  # [q]
         spread = slice(columns.first, columns.first + columns.languages)
         spoken = torch.nn.functional.one_hot(columns.groups, columns.languages).float()  # [g, l]
-        exact = None if slack.float32 < torch.inf else _exact_keys(block, columns, slack)
+        trusted = slack.float32 < torch.inf
+        scores = torch.addmm(columns.empty, block, columns.apart.T) if trusted else None  # [q, p]
+        exact = None if trusted else _exact_keys(block, columns, slack)
         for first in range(0, int(sizes[0]), PAIRS):
             rows = int((sizes > first).sum())
             nth = torch.arange(first, min(first + PAIRS, int(sizes[0])), device=sizes.device)
             pairs = torch.where(nth < sizes[:rows, None], starts[:rows, None] + nth, len(self._own_order) - 1)  # [q, k]
             keys = self._keys[pairs, spread]  # [q, k, l]
-            if exact is None:
+            if scores is not None and exact is None:
                 of_groups = (from_order(keys >> 32).double() - shift[:rows, None, None]).float()
                 limit = of_groups.index_select(2, columns.groups)  # [q, k, g]
                 # What is empty has a score of -inf, and outranks nothing.
@@ -182,6 +188,7 @@ class RankCounter:
                 above = _above_exactly(exact[:rows], keys.index_select(2, columns.groups))
             # Whole numbers up to GROUP, whose products are exact in any precision.
             self._counts[pairs, spread] += torch.nn.functional.linear(above, spoken.T).long()
+        return exact is not None
 
     def _count_near(
         self,
@@ -238,7 +245,9 @@ def _exact_keys(queries: Tensor, columns: _Columns, slack: Slack) -> Tensor:
 def _above_exactly(keys: Tensor, limits: Tensor) -> Tensor:
     """Count the keys [q, p] of each group that are above limits [q, k, g]: float32 [q, k, g]."""
     grouped = keys.view(len(keys), -1, GROUP)
-    return torch.stack([(grouped > limit[..., None]).sum(2) for limit in limits.unbind(1)], 1).float()
+    found = torch.empty_like(grouped)  # numbers, as in `_above`
+    every = (torch.gt(grouped, limit[..., None], out=found).sum(2) for limit in limits.unbind(1))
+    return torch.stack(list(every), 1).float()
 
 
 def _above(scores: Tensor, high: Tensor, low: Tensor) -> tuple[Tensor, _Near]:
