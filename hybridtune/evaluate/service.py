@@ -28,7 +28,8 @@ from hybridtune.metrics.breakdown import score_measures
 from hybridtune.metrics.groups import Grouping
 from hybridtune.metrics.measures import MEASURES
 from hybridtune.metrics.metrics import Ranked, Scores
-from hybridtune.metrics.ranks import RankCounter, pair_scores
+from hybridtune.metrics.ranks import RankCounter
+from hybridtune.metrics.scores import pair_scores
 from hybridtune.metrics.standard import Moments, standard_of, thresholds
 from hybridtune.model.encoder import load_encoder
 from hybridtune.model.language_vectors import LanguageVectors

@@ -26,7 +26,8 @@ from hybridtune.evaluate.encode import Actors
 from hybridtune.evaluate.relevance import Relevance
 from hybridtune.metrics.arrays import Float32, Int64
 from hybridtune.metrics.metrics import Ranked
-from hybridtune.metrics.ranks import RankCounter, pair_scores
+from hybridtune.metrics.ranks import RankCounter
+from hybridtune.metrics.scores import pair_scores
 from hybridtune.metrics.standard import Moments, standard_of, thresholds
 from hybridtune.model.language_vectors import LanguageVectors
 

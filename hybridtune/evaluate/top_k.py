@@ -19,7 +19,7 @@ import torch
 from hybridtune.errors import HybridtuneError, InputError
 from hybridtune.evaluate.blocks import Block
 from hybridtune.metrics.arrays import Float32, Float64, Int32, Int64
-from hybridtune.metrics.ranks import pair_scores
+from hybridtune.metrics.scores import pair_scores
 from hybridtune.metrics.ties import tie_order
 
 MARGIN = 24  # candidates beyond k; float32 errors rarely cover the gap to the last of them

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from hybridtune.errors import InputError
 from hybridtune.metrics.arrays import Float32, Float64, Int64
-from hybridtune.metrics.ranks import from_order, join_keys, pair_scores, to_order, tree_sum
+from hybridtune.metrics.scores import from_order, join_keys, pair_scores, to_order, tree_sum
 
 _BITS, _HALF = 24, 12  # of a number as a whole one: as many as float32 has
 _LEAST_VARIANCE = 2.0**-40  # of the scores of one passage, or of equal ones, which are all rounding

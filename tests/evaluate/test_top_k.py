@@ -12,7 +12,7 @@ from hybridtune.evaluate import top_k as shard
 from hybridtune.evaluate.ann import Index, shard_approximate
 from hybridtune.evaluate.blocks import write_block
 from hybridtune.evaluate.top_k import TopK, merged, moved, shard_top_k
-from hybridtune.metrics.ranks import pair_scores
+from hybridtune.metrics.scores import pair_scores
 
 
 def unit(vectors):

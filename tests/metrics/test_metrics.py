@@ -9,7 +9,8 @@ import torch
 from hybridtune.errors import InputError
 from hybridtune.metrics.measures import BIAS, MEASURES, parse_measure
 from hybridtune.metrics.metrics import NOTHING_LOST, Lost, Ranked, direction, metric_names, per_query, score
-from hybridtune.metrics.ranks import RankCounter, pair_scores
+from hybridtune.metrics.ranks import RankCounter
+from hybridtune.metrics.scores import pair_scores
 from hybridtune.metrics.ties import tie_order
 
 ALL_MEASURES = (*MEASURES, "nDCG", "nDCG@20", "AP@3", "R@5", "Success@1", "Success@5")

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from hybridtune.errors import FitError, InputError
 from hybridtune.metrics import ranks
-from hybridtune.metrics.ranks import RankCounter, leave_out, pair_scores
+from hybridtune.metrics.ranks import RankCounter, leave_out
+from hybridtune.metrics.scores import pair_scores, slack_of
 from hybridtune.metrics.ties import tie_order
 
 
@@ -67,13 +68,23 @@ def cases(draw):
     )
 
 
-@given(case=cases(), parts=st.integers(1, 5), entries=st.sampled_from([1, 7, 64]), data=st.data())
-def test_counts_equal_a_full_sort_for_any_partition_order_and_block(case, parts, entries, data):
+@given(
+    case=cases(),
+    parts=st.integers(1, 5),
+    entries=st.sampled_from([1, 7, 64]),
+    many=st.sampled_from([0.0, ranks.MANY, math.inf]),  # blocks in float64: all, as usual, none
+    data=st.data(),
+)
+def test_counts_equal_a_full_sort_for_any_partition_order_and_block(case, parts, entries, many, data):
     everything = torch.tensor(data.draw(st.permutations(range(len(case.passages)))))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ranks, "BLOCK_ENTRIES", entries)
-        patch.setattr(ranks, "BLOCK_PASSAGES", max(1, entries // 3))
-        patch.setattr(ranks, "PIECE_NUMBERS", entries)
+        patch.setattr(ranks, "GROUP", max(1, entries // 7))
+        patch.setattr(ranks, "BLOCK_GROUPS", max(1, entries // 5))
+        patch.setattr(ranks, "COMPARED", entries)
+        patch.setattr(ranks, "MANY", many)
+        patch.setattr(ranks, "PAIRS", max(1, entries // 9))
+        patch.setattr("hybridtune.metrics.scores.PIECE_NUMBERS", entries)
         counter = case.count(list(everything.chunk(parts)))
     assert torch.equal(counter.counts, case.sorted_counts())
     assert torch.equal(counter.passages, case.language.bincount(minlength=case.languages))
@@ -148,15 +159,22 @@ def test_a_product_that_is_off_within_its_bound_changes_no_count(monkeypatch):
     case = Case(seed=5, queries=8, passages=120, dim=24, languages=2, unit=False)
     assert (case.queries @ case.passages.T == 0).sum() > 40
     expected = case.sorted_counts()
-    exact = torch.Tensor.__matmul__
+    products = torch.addmm, torch.Tensor.__matmul__
+
+    def off(product: Tensor, left: Tensor, right: Tensor) -> Tensor:
+        largest = left.norm(dim=1).max() * right.norm(dim=0).max()
+        return product + (torch.rand_like(product) - 0.5) * 24 * torch.finfo(product.dtype).eps * largest
 
     def disturbed(left: Tensor, right: Tensor) -> Tensor:
-        product = exact(left, right)
-        return product + (torch.rand_like(product) - 0.5) * 2 * 24 * 2.0**-53
+        product = products[1](left, right)
+        return off(product, left, right) if right.dim() == 2 else product
 
+    monkeypatch.setattr(torch, "addmm", lambda empty, left, right: off(products[0](empty, left, right), left, right))
     monkeypatch.setattr(torch.Tensor, "__matmul__", disturbed)
-    for _ in range(5):
-        assert torch.equal(case.count([torch.arange(120)]).counts, expected)
+    for many in (0.0, math.inf):  # all blocks in float64, none
+        monkeypatch.setattr(ranks, "MANY", many)
+        for _ in range(3):
+            assert torch.equal(case.count([torch.arange(120)]).counts, expected)
 
 
 def test_autocast_changes_no_count():
@@ -166,6 +184,27 @@ def test_autocast_changes_no_count():
         scores = pair_scores(case.queries, case.passages, case.query_index, case.passage_index)
         assert torch.equal(scores, case.scores)
         assert torch.equal(case.count([torch.arange(60)]).counts, expected)
+
+
+@pytest.mark.parametrize("precision", ["high", "medium"])
+def test_products_of_less_than_float32_change_no_count(precision):
+    case = Case(seed=7, queries=5, passages=60, dim=16, languages=2, unit=True)
+    expected, before = case.sorted_counts(), torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(precision)  # TF32 or bf16, where the machine has them
+    try:
+        assert slack_of(case.queries, case.passages, case.passages).float32 == math.inf
+        assert torch.equal(case.count([torch.arange(60)]).counts, expected)
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def test_products_beyond_float32_change_no_count():
+    # Of the length 2**60, so that no score is beyond float32, but products that are taken for safe must be shorter.
+    case = Case(seed=8, queries=5, passages=60, dim=16, languages=2, unit=True)
+    expected = case.sorted_counts()
+    case.queries, case.passages, case.scores = case.queries * 2.0**60, case.passages * 2.0**60, case.scores * 2.0**120
+    assert slack_of(case.queries, case.passages, case.passages).float32 == math.inf
+    assert torch.equal(case.count([torch.arange(60)]).counts, expected)
 
 
 def test_known_ranks_with_ties():
@@ -195,7 +234,7 @@ def test_pair_scores_are_the_rounded_dot_products_whatever_the_batch(dim, monkey
         assert scores[pair].item() == pytest.approx(math.fsum(x * y for x, y in terms), rel=6e-8, abs=1e-15)
         alone = pair_scores(queries[q : q + 1], passages[p : p + 1], torch.tensor([0]), torch.tensor([0]))
         assert torch.equal(alone, scores[pair : pair + 1])
-    monkeypatch.setattr(ranks, "PIECE_NUMBERS", 5)
+    monkeypatch.setattr("hybridtune.metrics.scores.PIECE_NUMBERS", 5)
     assert torch.equal(pair_scores(queries, passages, query_index, passage_index), scores)
 
 

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hybridtune.errors import InputError
-from hybridtune.metrics.ranks import leave_out, outranking, pair_scores
+from hybridtune.metrics.ranks import leave_out, outranking
+from hybridtune.metrics.scores import pair_scores
 from hybridtune.metrics.standard import Moments, Standard, standard_of, thresholds, thresholds_in_memory
 
 

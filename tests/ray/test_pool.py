@@ -11,7 +11,7 @@ from hybridtune.evaluate.corpus_scan import scan_corpus
 from hybridtune.evaluate.encode import Actors, Side, encode_sides
 from hybridtune.evaluate.sweep import query_vectors, rank_pool
 from hybridtune.metrics.metrics import per_query, score
-from hybridtune.metrics.ranks import pair_scores
+from hybridtune.metrics.scores import pair_scores
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 PART = 15  # passages in a part, so that there are many blocks

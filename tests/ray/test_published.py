@@ -17,7 +17,7 @@ from hybridtune.config.fields import BenchmarkSource
 from hybridtune.data.newsroom import generate
 from hybridtune.evaluate.benchmark import load_benchmark
 from hybridtune.evaluate.service import EvaluatorService, Placement
-from hybridtune.metrics.ranks import pair_scores
+from hybridtune.metrics.scores import pair_scores
 from hybridtune.model.encoder import load_encoder
 from hybridtune.study.evaluate_model import evaluate, evaluation_options
 from hybridtune.study.run_files import RunFile

@@ -12,7 +12,7 @@ from hybridtune.evaluate.benchmark import load_benchmark, score_vectors
 from hybridtune.evaluate.service import EvaluatorService, Placement
 from hybridtune.metrics.groups import Grouping
 from hybridtune.metrics.per_query import read_per_query
-from hybridtune.metrics.ranks import pair_scores
+from hybridtune.metrics.scores import pair_scores
 from hybridtune.metrics.selection import grouping_of
 from hybridtune.model.encoder import DualEncoder, load_encoder
 from hybridtune.study.contestants import draw_sample
