@@ -32,7 +32,7 @@ test: install
 	$(PARALLEL) -m "not ray and not cluster"
 	$(BIN)/pytest -m "ray or cluster"
 
-# Hurts studies that run, about 40 ways in a quarter of an hour; docs/reliability.md is made of what it finds.
+# Hurts studies that run, 40 ways in half an hour on 2 cores; docs/reliability.md is made of what it finds.
 test-faults: install
 	rm -f build/faults.jsonl && mkdir -p build
 	HYBRIDTUNE_FAULTS=build/faults.jsonl $(BIN)/pytest -m faults tests/faults
