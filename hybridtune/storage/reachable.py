@@ -1,5 +1,6 @@
 """Whether a provider of object storage can be reached at all, before its client asks for a minute."""
 
+import functools
 import os
 import socket
 from urllib.parse import parse_qs, urlsplit
@@ -28,8 +29,14 @@ def check_reachable(location: str) -> None:
     if host is None or _OWN_PLACE & parse_qs(url.query).keys() or any(map(os.environ.get, (*_ELSEWHERE, _EMULATOR))):
         return
     try:
-        socket.getaddrinfo(host, 443)
+        _look_up(host)
     except socket.gaierror as error:
         raise InputError(
             f"{location}: cannot be reached: {host}: {str(error.strerror).lower()}; check the network"
         ) from None
+
+
+@functools.lru_cache
+def _look_up(host: str) -> None:
+    """Look a name up, once a process where it is known: every file of a bucket is opened by its own URL."""
+    socket.getaddrinfo(host, 443)

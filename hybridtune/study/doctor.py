@@ -42,7 +42,7 @@ _STEPS = 8  # of the training
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check found.
+    """A finding of one check.
 
     Attributes:
         name: of what was looked at.

@@ -13,6 +13,7 @@ from hybridtune.storage.reachable import check_reachable
 def offline(monkeypatch):
     """A machine on which no name is known, and what was asked for."""
     asked = []
+    reachable._look_up.cache_clear()
 
     def unknown(host, port):
         asked.append(host)
@@ -52,6 +53,9 @@ def test_behind_a_proxy_names_may_be_known_there_alone(offline, name, monkeypatc
     assert offline == []
 
 
-def test_a_name_that_is_known_passes(monkeypatch):
-    monkeypatch.setattr(reachable.socket, "getaddrinfo", lambda host, port: [("an address", host, port)])
+def test_a_name_that_is_known_is_looked_up_once(offline, monkeypatch):
+    monkeypatch.setattr(reachable.socket, "getaddrinfo", lambda host, port: offline.append(host))
     check_reachable("s3://b/x")
+    check_reachable("s3://b/y")
+    assert offline == ["s3.us-east-1.amazonaws.com"]
+    reachable._look_up.cache_clear()  # it was never asked for
