@@ -4,7 +4,7 @@ Optuna's own draw from a generator that goes on from trial to trial: a study tha
 propose other values than the undisturbed study. Here each trial has a sampler of its own, seeded by its number.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -73,21 +73,48 @@ class TrialSampler(optuna.samplers.BaseSampler):  # type: ignore[misc]
         self._of(trial).after_trial(study, trial, state, values)
 
 
-def _copied(
-    trial: FrozenTrial, intermediate: Mapping[int, float], constraints: Mapping[str, float] | None
-) -> FrozenTrial:
-    """Return a trial for a copy of the study; one that waits at a rung as if it had ended with its score there."""
+def _copied(trial: FrozenTrial, goals: int, constraints: Mapping[str, float] | None) -> FrozenTrial | None:
+    """Return a trial for a copy of the study; one that waits at a rung as if it had ended with its score there.
+
+    None: of what no sampler can learn from, the file's values outside the ranges, or a score that is no number.
+    """
     state, values, step = trial.state, trial.values, trial.user_attrs.get(PAUSED)
     if state == TrialState.RUNNING and step in trial.intermediate_values:
         state, values = TrialState.COMPLETE, [trial.intermediate_values[step]]
-    return create_trial(
-        state=state,
-        values=values,
-        params=trial.params,
-        distributions=trial.distributions,
-        intermediate_values=dict(intermediate),
-        constraints=None if constraints is None else dict(constraints),
-    )
+    if values is not None and len(values) != goals:
+        return None
+    try:
+        return create_trial(
+            state=state,
+            values=values,
+            params=trial.params,
+            distributions=trial.distributions,
+            intermediate_values={} if goals > 1 else dict(trial.intermediate_values),
+            constraints=None if constraints is None else dict(constraints),
+        )
+    except ValueError:
+        return None
+
+
+class _Before(optuna.storages.InMemoryStorage):  # type: ignore[misc]
+    """A storage in memory with trials from the start, which are taken as they are.
+
+    Adding them to a study one by one copies each of them deeply, for every proposal anew.
+
+    Args:
+        before: numbered from 1 on; the first trial that is added has number 0.
+    """
+
+    def __init__(self, before: Sequence[FrozenTrial]) -> None:
+        super().__init__()
+        self._before = before
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        """Return those added, and then those from the start, which are never copied."""
+        added: list[FrozenTrial] = super().get_all_trials(study_id, deepcopy, states)
+        return [*added, *(trial for trial in self._before if states is None or trial.state in states)]
 
 
 class ArmSampler(optuna.samplers.BaseSampler):  # type: ignore[misc]
@@ -108,9 +135,12 @@ class ArmSampler(optuna.samplers.BaseSampler):  # type: ignore[misc]
         self._study, self._make, self._trials = study, make, trials
         self._numbers = {arm: number for number, arm in enumerate(arms(study))}
         self._proposed: tuple[int, optuna.Trial] | None = None  # of a trial number, in the copy
+        # By the number of a trial: what it was like, and its copy then.
+        self._copies: dict[int, tuple[Any, FrozenTrial | None]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_proposed": None}  # Tune pickles samplers, and the copy lives in memory alone
+        # Tune pickles samplers, and the copies live in memory alone.
+        return {**self.__dict__, "_proposed": None, "_copies": {}}
 
     def reseed_rng(self) -> None:
         """Do nothing: the trial's number is in the seed, also where several threads propose."""
@@ -138,15 +168,24 @@ class ArmSampler(optuna.samplers.BaseSampler):  # type: ignore[misc]
         seed = _seed(self._study.seed, self._numbers[arm], trial.number)
         if trial.user_attrs[PROPOSED] != "sampler":
             return optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
-        copy = optuna.create_study(directions=study.directions, sampler=self._make(seed))
-        several = len(study.directions) > 1
         every = study.get_trials(deepcopy=False)
-        misses = constraints_of(self._study, every)
-        own = [other for other in every if other.user_attrs.get(ARM) == arm]
-        known = [other for other in own if other.number != trial.number and other.state != TrialState.WAITING]
-        for one in [*self._trials[arm], *known]:  # those borrowed have no constraints beside them, see `check_search`
-            try:
-                copy.add_trial(_copied(one, {} if several else one.intermediate_values, misses.get(one.number)))
-            except ValueError:
-                continue  # the file's values outside the ranges, or a trial whose score is no number
-        return copy
+        misses = constraints_of(self._study, every) if self._study.search.constraints else {}
+        known = [
+            self._copy_of(other, len(study.directions), misses.get(other.number))
+            for other in every
+            if other.user_attrs.get(ARM) == arm and other.number != trial.number and other.state != TrialState.WAITING
+        ]
+        # Those borrowed have no constraints beside them, see `check_search`.
+        borrowed = [_copied(one, len(study.directions), None) for one in self._trials[arm]]
+        before = [one for one in [*borrowed, *known] if one is not None]
+        for number, one in enumerate(before, 1):
+            one.number = number  # TPE weighs the later ones more
+        return optuna.create_study(storage=_Before(before), directions=study.directions, sampler=self._make(seed))
+
+    def _copy_of(self, trial: FrozenTrial, goals: int, constraints: Mapping[str, float] | None) -> FrozenTrial | None:
+        """Return the copy of a trial, the one of the proposal before where nothing has changed."""
+        sizes = len(trial.params), len(trial.intermediate_values)
+        state = (trial.state, trial.user_attrs.get(PAUSED), sizes, constraints)
+        if trial.number not in self._copies or self._copies[trial.number][0] != state:
+            self._copies[trial.number] = (state, _copied(trial, goals, constraints))
+        return self._copies[trial.number][1]

@@ -32,6 +32,7 @@ from hybridtune.storage.feasibility import eligible, limits
 from hybridtune.storage.optuna_storage import load_optuna_study
 from hybridtune.storage.screening_rows import read_screened
 from hybridtune.storage.trial_rows import (
+    ENDED,
     SETTLED,
     TrialRow,
     best_row,
@@ -201,14 +202,21 @@ class Lacking(Searcher):  # type: ignore[misc]
     def __init__(self, study: Study, folder: Path) -> None:
         super().__init__()
         self._study, self._folder, self._tried = study, folder, set[str]()
+        self._waits_at: tuple[int, int] | None = None  # size and time of the rows of which nothing followed
         self._number = max([expected_trials(study), *(row.number + 1 for row in read_rows(folder, running=True))])
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Return the next training; None: which one shows when those that run have ended."""
+        stat = (self._folder / ENDED).stat()
+        if self._waits_at == (stat.st_size, stat.st_mtime_ns):  # Tune asks again and again
+            return None
         rows = read_rows(self._folder)
         left = [one for one in reruns(self._study, rows) if one.id not in self._tried]
+        if not left and not self._tried <= {row.id for row in rows}:
+            self._waits_at = stat.st_size, stat.st_mtime_ns
+            return None
         if not left:
-            return Searcher.FINISHED if self._tried <= {row.id for row in rows} else None
+            return Searcher.FINISHED
         one, number = left[0], self._number
         self._tried.add(one.id)
         self._number += 1

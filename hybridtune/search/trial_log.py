@@ -1,10 +1,9 @@
 """The log of a running search: each trial's row and scores, written to the study folder and handed to a display."""
 
-import json
+import bisect
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,15 +13,16 @@ from ray.tune.experiment import Trial
 from hybridtune.config.study import Study
 from hybridtune.search.racing import keep_shares
 from hybridtune.search.trial import trial_name, trial_values
-from hybridtune.storage.files import write_atomically
 from hybridtune.storage.records import append_line, read_lines
 from hybridtune.storage.trial_rows import (
     ENDED,
     RUNNING,
     Status,
     TrialRow,
+    append_row,
     checkpoint_path,
     read_rows,
+    write_rows,
     write_running,
 )
 from hybridtune.train.incidents import last_line
@@ -42,8 +42,9 @@ _OWN = (
 class TrialLog(Callback):  # type: ignore[misc]
     """A Tune callback that writes ``trials/<id>/metrics.jsonl``, ``trials.jsonl`` and ``running.json``.
 
-    ``running.json`` has all rows, anew at every change; it goes when all trials have ended, and stays where the search
-    was cut off, so that a trial which goes on keeps the time when it first began and the seconds in which it ran.
+    ``running.json`` has the rows of what runs, anew at every change; it goes when all trials have ended, and stays
+    where the search was cut off, so that a trial which goes on keeps the time when it first began and the seconds in
+    which it ran. A change looks at no other trials than those that run.
 
     Args:
         folder: of the study.
@@ -55,7 +56,11 @@ class TrialLog(Callback):  # type: ignore[misc]
 
     def __init__(self, folder: Path, pause_at: int | None = None, part: str = "") -> None:
         self.folder, self.pause_at, self.part = folder / part, pause_at, part
-        self.rows = {row.id: row for row in read_rows(self.folder, running=True)}
+        self.ordered = read_rows(self.folder, running=True)  # by number
+        self.rows = {row.id: row for row in self.ordered}
+        self.running = {row.id: row for row in self.ordered if row.status == "running"}
+        self.live: dict[str, Any] = {}  # Tune's trials that run, by our names
+        self.scored: dict[str, set[int]] = {}  # the steps at which a trial has a score, of those that run
         self.ran = {row.id: row.seconds for row in self.rows.values()}  # in earlier runs
         self.started: dict[str, float] = {}  # in this run
         self.last: set[str] = set()  # trials whose last score has come
@@ -64,7 +69,10 @@ class TrialLog(Callback):  # type: ignore[misc]
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Write the row of a trial that begins, or goes on after a restart."""
         row = self._row(trial)
-        row.status, row.reason = "running", None
+        self.live[row.id] = trial
+        again, row.status, row.reason = row.status != "running", "running", None
+        if again:
+            append_row(self.folder, row)
         self._show(row)
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
@@ -79,10 +87,13 @@ class TrialLog(Callback):  # type: ignore[misc]
             return
         folder = self.folder / "trials" / row.id
         folder.mkdir(parents=True, exist_ok=True)
-        if result["step"] not in {report["step"] for report in read_reports(folder)}:  # reported again on a resume
+        if row.id not in self.scored:
+            self.scored[row.id] = {report["step"] for report in read_reports(folder)}
+        if result["step"] not in self.scored[row.id]:  # else it is reported again on a resume
             if SHARES in result:
                 keep_shares(folder, int(result["step"]), result[SHARES])
             append_line(folder / REPORTS, row.metrics)
+            self.scored[row.id].add(result["step"])
         self._show(row)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -100,16 +111,17 @@ class TrialLog(Callback):  # type: ignore[misc]
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Settle the trials that the budget cut off, of which Tune tells a callback nothing else."""
-        for trial in trials:
-            name = trial_name(trial.config)
-            if trial.status == Trial.TERMINATED and name in self.started and self.rows[name].status == "running":
+        for name, trial in list(self.live.items()):  # Tune's own list has all trials since the beginning
+            if trial.status == Trial.TERMINATED:
                 row = self.rows[name]
                 self._take_best(row)
                 self._ended(row, "done" if name in self.last else "out of budget")
 
     def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
-        """Remove ``running.json``, unless the search was cut off."""
-        if not any(row.status == "running" for row in self.rows.values()):
+        """Make ``trials.jsonl`` a line a trial; remove ``running.json``, unless the search was cut off."""
+        if (self.folder / ENDED).exists():
+            write_rows(self.folder, self.ordered)
+        if not self.running:
             (self.folder / RUNNING).unlink(missing_ok=True)
 
     def _row(self, trial: Any) -> TrialRow:
@@ -121,6 +133,7 @@ class TrialLog(Callback):  # type: ignore[misc]
             self.rows[name] = TrialRow(
                 name, config["number"], config["arm"], values, began=began, proposed=config["proposed"]
             )
+            bisect.insort(self.ordered, self.rows[name], key=lambda row: row.number)
         return self.rows[name]
 
     def _take_best(self, row: TrialRow) -> None:
@@ -138,14 +151,16 @@ class TrialLog(Callback):  # type: ignore[misc]
 
     def _show(self, row: TrialRow) -> None:
         row.seconds = self.ran.get(row.id, 0.0) + time.time() - self.started[row.id]
-        rows = sorted(self.rows.values(), key=lambda row: row.number)
-        if row.status != "running":  # written first: whoever has seen the end and presses Ctrl-C finds it there
-            lines = "".join(json.dumps(asdict(row)) + "\n" for row in rows if row.status != "running")
-            write_atomically(self.folder / ENDED, lines)
-        write_running(self.folder, rows)
+        if row.status == "running":
+            self.running[row.id] = row
+        else:  # written first: whoever has seen the end and presses Ctrl-C finds it there
+            append_row(self.folder, row)
+            for of_running in (self.running, self.live, self.scored):
+                of_running.pop(row.id, None)
+        write_running(self.folder, sorted(self.running.values(), key=lambda row: row.number))
         display = self.displays.get(str(self.folder))
         if display is not None:
-            display(rows, row)
+            display(list(self.ordered), row)
 
 
 def read_reports(trial: Path) -> list[dict[str, Any]]:

@@ -1,4 +1,8 @@
-"""A study's trials as rows, and their two files: `trials.jsonl` (ended) and `running.json` (all, now).
+"""A study's trials as rows, and their two files: `trials.jsonl` (ended) and `running.json` (those that run now).
+
+What a change of a trial costs does not grow with the trials before it: a line is added to the one file, and the other
+holds no more than runs at once. In `trials.jsonl` the last line of a trial counts; one that says ``running`` takes
+back the line before it, of a trial that is tried again or goes on from a rung. The end of a search leaves a line each.
 
 Nothing heavy is imported here: `hybridtune status` reads both from another process, and answers at once.
 """
@@ -14,8 +18,8 @@ from typing import Any, Literal, TypeVar
 
 from hybridtune.config.names import TUNED, check_file_name
 from hybridtune.runtime.processes import is_running, start_time
-from hybridtune.storage.files import write_atomically
-from hybridtune.storage.records import DamagedError, make, read_lines, read_object
+from hybridtune.storage.files import flush, write_atomically
+from hybridtune.storage.records import DamagedError, append_line, make, read_lines, read_object
 
 Proposed = Literal["file", "point", "grid", "screened", "random", "sampler", "rerun", "repeat"]
 Status = Literal["running", "paused", "stopped early", "out of budget", "done", "failed", "cut off"]
@@ -74,7 +78,7 @@ Row = TypeVar("Row", bound=TrialRow)
 
 @dataclass(frozen=True)
 class Running:
-    """The process that runs, or ran, a search, with its trials at their last change.
+    """The process that runs, or ran, a search, with the trials that it runs, at their last change.
 
     Whether it is ``alive`` is None on another machine, from where that cannot be seen.
     """
@@ -96,32 +100,42 @@ class _Process:
 
 
 def read_rows(folder: Path, running: bool = False) -> list[TrialRow]:
-    """Read the ended trials of a study folder, in the order of the file.
+    """Read the ended trials of a study folder, in the order of their numbers.
 
     A last line that was cut off is left out, and so is a damaged `running.json`, which only repeats what the trials'
     folders know; `study_record.record_notes` tells of both.
 
-    With ``running``, those that have begun and not ended are among them, and all are in the order of their numbers.
+    With ``running``, those that have begun and not ended are among them.
 
     Raises:
         DamagedError: a line of `trials.jsonl` is no trial of this version.
     """
-    ended = _ended_rows(folder)
-    if not running:
-        return ended
-    rows = {row.id: row for row in ended}
-    now = whole_running(folder)
+    rows = {row.id: row for row in _lines(folder)}
+    now = whole_running(folder) if running else None
     for row in now.rows if now else []:
         # `trials.jsonl` is written first: a trial that is settled there and runs here was cut off between the two.
         if row.status == "running" and (row.id not in rows or rows[row.id].status not in SETTLED):
             rows[row.id] = row
-    return sorted(rows.values(), key=lambda row: row.number)
+    found = [row for row in rows.values() if running or row.status != "running"]
+    return sorted(found, key=lambda row: row.number)
 
 
-def _ended_rows(folder: Path) -> list[TrialRow]:
+def _lines(folder: Path) -> list[TrialRow]:
     file = folder / ENDED
     lines = read_lines(file, _WITHOUT_IT).found
     return [_row(line, f"{file}: line {number}", _WITHOUT_IT) for number, line in enumerate(lines, 1)]
+
+
+def append_row(folder: Path, row: TrialRow) -> None:
+    """Add the line of a trial that has ended, or of one that has and runs again; the disk has it when this returns."""
+    append_line(folder / ENDED, asdict(row))
+    flush(folder / ENDED)
+
+
+def write_rows(folder: Path, rows: Sequence[TrialRow]) -> None:
+    """Write `trials.jsonl` anew: the ended ones of these trials, a line each."""
+    lines = "".join(json.dumps(asdict(row)) + "\n" for row in rows if row.status != "running")
+    write_atomically(folder / ENDED, lines)
 
 
 def _row(found: dict[str, Any], where: str, remedy: str = "") -> TrialRow:
@@ -188,7 +202,7 @@ def rewrite_status(folder: Path, ids: Collection[str], status: Status) -> None:
     rows = read_rows(folder)
     for row in rows:
         row.status = status if row.id in ids else row.status
-    write_atomically(folder / ENDED, "".join(json.dumps(asdict(row)) + "\n" for row in rows))
+    write_rows(folder, rows)
 
 
 def pareto_front(rows: Sequence[Row], goals: Mapping[str, str]) -> list[Row]:

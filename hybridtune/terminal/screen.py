@@ -23,13 +23,14 @@ from hybridtune.search.arms import expected_trials
 from hybridtune.storage.events import checkpoint_line, damaged_line, lost_line
 from hybridtune.storage.feasibility import constraint_marks, constraint_metrics
 from hybridtune.storage.trial_rows import TrialRow, spent
-from hybridtune.terminal.tables import FIGURES, Pace, short, trials_table
+from hybridtune.terminal.tables import FIGURES, Pace, latest_rows, short, trials_table
 
 if TYPE_CHECKING:
     from hybridtune.config.study import Study
 
 SECONDS_BETWEEN_LINES = 20.0
 _OFF_TERMINAL = 1000  # characters: in a file no table is too wide, and no figure of it is cut
+_BESIDE_ROWS = 4  # lines of the live table beside its trials: title, heads, a caption, and the cursor's
 _TRANSIENT: dict[str, Any] = {"transient": True, "redirect_stdout": False, "redirect_stderr": False}
 
 
@@ -84,7 +85,8 @@ class Screen(StudyCallback):
 
         def table() -> Table:
             goals, meet = [*study.search.objective, *constraint_metrics(study)], constraint_marks(study, self._rows)
-            shown = trials_table(goals, self._rows, paces=self._paces, width=self.console.width, meet=meet)
+            rows = latest_rows(self._rows, self.console.height - _BESIDE_ROWS)
+            shown = trials_table(goals, rows, paces=self._paces, width=self.console.width, meet=meet)
             shown.title, shown.title_justify = title(self._rows) if title is not None else None, "left"
             return shown
 

@@ -82,6 +82,14 @@ def _width(columns: Sequence[Sequence[str]]) -> int:
     return sum(max(map(len, column)) + 1 for column in columns)
 
 
+def latest_rows(rows: Sequence[TrialRow], most: int) -> list[TrialRow]:
+    """Return the trials that there is room for, in their order: those that run, and the last of the others."""
+    ended = [index for index, row in enumerate(rows) if row.status != "running"]
+    room = max(0, most - (len(rows) - len(ended)))
+    left_out = set(ended[: max(0, len(ended) - room)])
+    return [row for index, row in enumerate(rows) if index not in left_out]
+
+
 def explain_marks(rows: Sequence[TrialRow]) -> str:
     """Explain the marks after the steps, of those that the rows have: ``x: stopped early``."""
     seen = {row.status for row in rows}

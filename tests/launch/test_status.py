@@ -224,7 +224,7 @@ def test_a_single_training_is_no_search(folder):
 
 def test_rows_come_back_as_they_were_written(folder):
     write_ended(folder, [ENDED[2], ENDED[0]])
-    assert read_rows(folder) == [ENDED[2], ENDED[0]]  # in the order in which they ended
+    assert read_rows(folder) == [ENDED[0], ENDED[2]]  # by number, and not as they ended
     running = row(2, 0.7, "running")
     write_running(folder, [*ENDED, running])
     assert read_rows(folder, running=True) == [ENDED[0], running, ENDED[2]]

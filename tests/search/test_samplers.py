@@ -8,13 +8,14 @@ import warnings
 import optuna
 import pytest
 from documented import write_module
-from optuna.trial import TrialState
+from optuna.trial import TrialState, create_trial
 from small_study import small_study
 
 from hybridtune.errors import InputError
+from hybridtune.search import seeded_samplers
 from hybridtune.search.arms import expected_trials
 from hybridtune.search.optuna_search import searcher
-from hybridtune.search.samplers import Proposals, check_search
+from hybridtune.search.samplers import Proposals, check_search, sampler
 from hybridtune.search.trial import trial_values
 
 ONE = {"balanced/AP": "max"}
@@ -258,3 +259,41 @@ def test_trials_that_still_run_count_as_drawn_so_that_no_more_are_drawn_than_a_t
     proposals = Proposals([], drawn=2, least=1, known=0, taught_by=(TrialState.COMPLETE, TrialState.PRUNED))
     assert [proposals.next(before[:count])[1] for count in range(3)] == ["random", "random", "sampler"]
     assert proposals.next(before[1:] * 2)[1] == "random"  # none has ended: there is nothing to learn from
+
+
+def naive_copy(sampler, optuna_study, number):
+    """The copy of a study as it is drawn up: every trial that a sampler can learn from is added to a new one."""
+    seed = seeded_samplers._seed(sampler._study.seed, 0, number)
+    copy = optuna.create_study(directions=optuna_study.directions, sampler=sampler._make(seed))
+    for trial in optuna_study.get_trials():
+        copied = seeded_samplers._copied(trial, len(optuna_study.directions), None)
+        if copied is not None:
+            copy.add_trial(copied)
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("name", "goals", "space"),
+    [("tpe", ONE, BRANCHES), ("tpe", TWO, SPACE), ("gp", ONE, SPACE)],
+    ids=["one", "two", "gp"],
+)
+def test_kept_copies_propose_what_a_study_made_anew_does(name, goals, space):
+    study = study_of(sampler=name, objective=list(goals), space=space, arms="none")
+    arm, attributes = sampler(study, 0), {"arm": "tuned", "proposed": "sampler"}
+    optuna_study = optuna.create_study(
+        directions=["maximize" if goal == "max" else "minimize" for goal in goals.values()]
+    )
+    ranges = {"temperature": optuna.distributions.FloatDistribution(0.01, 0.2, log=True)}
+    found = []
+    for n in range(14):
+        trial = create_trial(state=TrialState.RUNNING, user_attrs=attributes)
+        trial.number = n
+        params = arm._copy(optuna_study, trial).ask(ranges).params
+        assert params == naive_copy(arm, optuna_study, n).ask(ranges).params
+        found.append(params["temperature"])
+        state = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.COMPLETE, TrialState.RUNNING)[n % 4]
+        values = [math.sin(3 * n + column) for column in range(len(goals))] if state == TrialState.COMPLETE else None
+        scores = {} if len(goals) > 1 else {4: math.sin(3 * n)}
+        ended = {"state": state, "values": values, "params": params, "distributions": ranges}
+        optuna_study.add_trial(create_trial(**ended, intermediate_values=scores, user_attrs=attributes))
+    assert len(set(found)) > 10

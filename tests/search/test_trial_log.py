@@ -59,7 +59,8 @@ def test_an_end_is_in_the_file_before_it_is_shown(tmp_path, monkeypatch):
     def display(rows, row):
         shown.append((row.status, [ended.status for ended in read_rows(tmp_path)]))
         if row.status != "running":
-            assert read_rows(tmp_path) == read_running(tmp_path).rows == rows
+            assert read_rows(tmp_path) == rows
+            assert read_running(tmp_path).rows == []
 
     monkeypatch.setitem(TrialLog.displays, str(tmp_path), display)
     watched(tmp_path, [report(4, 0.5)])
@@ -203,3 +204,39 @@ def test_a_line_that_was_cut_off_is_no_score(tmp_path):
     assert read_reports(tmp_path) == []
     (tmp_path / "metrics.jsonl").write_text('{"step": 4, "loss": 1.0}\n{"step": 8, "lo')
     assert read_reports(tmp_path) == [{"step": 4, "loss": 1.0}]
+
+
+def test_a_change_of_a_trial_leaves_the_lines_of_all_others_alone(tmp_path):
+    log, trials = TrialLog(tmp_path), [trial_of(number) for number in range(4)]
+    for trial in trials:
+        log.on_trial_start(0, trials, trial)
+    log.on_trial_complete(0, trials, trials[2])
+    before = (tmp_path / "trials.jsonl").read_bytes()
+    (tmp_path / "trials.jsonl").write_bytes(before + b'{"id": "00')  # as a power cut leaves it
+    log.on_trial_complete(0, trials, trials[1])
+    after = (tmp_path / "trials.jsonl").read_bytes()
+    assert after.startswith(before)
+    assert [json.loads(line)["id"] for line in after.splitlines()] == ["0002", "0001"]
+    assert [row.id for row in read_running(tmp_path).rows] == ["0000", "0003"]  # no more than what runs
+    assert [row.id for row in read_rows(tmp_path)] == ["0001", "0002"]
+
+
+def test_a_trial_that_runs_again_is_not_among_the_ended_ones_and_the_end_leaves_a_line_each(tmp_path):
+    log, one, two = TrialLog(tmp_path), trial_of(0), trial_of(1)
+    for trial in (two, one):
+        log.on_trial_start(0, [], trial)
+        log.on_trial_error(0, [], trial)
+    again = TrialLog(tmp_path)
+    again.on_trial_start(0, [], one)
+    assert [row.id for row in read_rows(tmp_path)] == ["0001"]
+    (tmp_path / "running.json").unlink()  # lost, or damaged: the row is in the other file, too
+    assert [(row.id, row.status) for row in read_rows(tmp_path, running=True)] == [
+        ("0000", "running"),
+        ("0001", "failed"),
+    ]
+    again.on_trial_result(0, [], one, report(4, 0.5))
+    again.on_trial_complete(0, [], one)
+    assert len((tmp_path / "trials.jsonl").read_text().splitlines()) == 4
+    again.on_experiment_end([one])
+    lines = [json.loads(line) for line in (tmp_path / "trials.jsonl").read_text().splitlines()]
+    assert [(line["id"], line["status"]) for line in lines] == [("0000", "stopped early"), ("0001", "failed")]

@@ -8,6 +8,7 @@ from hybridtune.callbacks import Callbacks, StudyCallback, phase
 from hybridtune.config.study import Study
 from hybridtune.storage.trial_rows import TrialRow
 from hybridtune.terminal.screen import Screen
+from hybridtune.terminal.tables import latest_rows
 
 STUDY = Study(
     name="small",
@@ -67,3 +68,10 @@ def test_every_callback_gets_every_event_in_their_order():
     callbacks.on_step("fit", 3, 0.5, 100.0)
     callbacks.on_message("nobody listens")
     assert seen == [("a", "fit", 3, 0.5, 100.0), ("b", "fit", 3, 0.5, 100.0)]
+
+
+def test_a_live_table_of_many_trials_has_those_that_run_and_the_last_of_the_others():
+    rows = [TrialRow(f"{n:04d}", n, "tuned", {}, status="running" if n in (1, 6) else "done") for n in range(8)]
+    assert [row.number for row in latest_rows(rows, 4)] == [1, 5, 6, 7]
+    assert [row.number for row in latest_rows(rows, 1)] == [1, 6]  # what runs is always there
+    assert latest_rows(rows, 8) == latest_rows(rows, 80) == rows
