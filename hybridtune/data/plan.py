@@ -7,6 +7,7 @@ A third kind, align, holds translations without queries, for languages that have
 """
 
 import copy
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ import numpy as np
 from hybridtune.config.checks import without_end
 from hybridtune.config.names import ENDING, ORIGINS
 from hybridtune.data.corpus import Corpus
+from hybridtune.data.plan_states import PlanStates
 from hybridtune.data.sampling import Draws, Kind, SecondQueries, language_columns, make_cells, usable_pairs
 from hybridtune.data.schedule import Schedule, Shape
 from hybridtune.data.segments import Segment
@@ -241,14 +243,19 @@ class HybridPlan:
         """Return the share of mono batches in the question-passage batches of ``steps >= 1`` steps; 0 without any."""
         return self.mono_batches(steps) / max(1, steps - self.align_batches(steps))
 
-    def batches(self, start: int, stop: int) -> Iterator[BatchSpec]:
+    def batches(self, start: int, stop: int, states: PlanStates | None = None) -> Iterator[BatchSpec]:
         """Yield the batches of steps [start, stop), in order.
 
-        The visits to the groups are replayed from step 0 (about 0.5 microseconds a pair), so any start gives the
-        batches that an uninterrupted run would have seen.
+        The visits to the groups are replayed from step 0 (0.5 to 2.5 microseconds a pair), or from the latest of the
+        ``states`` before the start, so any start gives the batches that an uninterrupted run would have seen.
         """
-        draws = self._draws()
-        for step, kind, groups, cells in self._replay(draws, stop):
+        draws, first = self._draws(), 0
+        found = states.before(start, self._digest) if states is not None else None
+        if found is not None:
+            first, arrays = found
+            for name, of_kind in draws.items():
+                of_kind.restore({key.partition(".")[2]: arrays[key] for key in arrays if key.startswith(f"{name}.")})
+        for step, kind, groups, cells in self._replay(draws, stop, first, states):
             if step >= start:
                 drawn = draws[kind].cells
                 languages = drawn.pairs[drawn.pair_of[cells]]
@@ -332,11 +339,37 @@ class HybridPlan:
             found[kind] = cells.weights * np.array([segment.weights.get(name, 1.0) for name in names])
         return found
 
-    def _replay(self, draws: Mapping[Kind, Draws], stop: int) -> Iterator[tuple[int, Kind, Int32, Int64]]:
-        """Yield step, kind, groups [B] and their cells [B] of the first ``stop`` batches."""
+    def _digest(self, step: int) -> str:
+        """Return a digest of all that the state before a step follows from, beside the texts."""
+        digest, schedule = hashlib.sha256(self.corpus.answer_sets.tobytes()), sorted(vars(self._mono).items())
+        so_far = [
+            (one.start, one.mixing_ratio, sorted(one.weights.items())) for one in self.segments if one.start < step
+        ]
+        settings = (self.seed, self.batch_size, self.single_pair, self.align_share, self._mixing_ratio)
+        digest.update(repr((settings, so_far if self.segments else schedule)).encode())
+        for kind, cells in self._cells.items():
+            digest.update(repr((kind, cells.aligned, list(cells.parts_of))).encode())
+            for values in (cells.pairs, cells.weights, cells.pair_of, cells.sizes, cells.parts):
+                digest.update(values.tobytes())
+        return digest.hexdigest()[:16]
+
+    def _replay(
+        self, draws: Mapping[Kind, Draws], stop: int, first: int = 0, states: PlanStates | None = None
+    ) -> Iterator[tuple[int, Kind, Int32, Int64]]:
+        """Yield step, kind, groups [B] and their cells [B] of steps [first, stop); the draws are as before the first.
+
+        States that are due are added on the way.
+        """
         size = self.batch_size
-        align = mono = 0  # such batches so far
-        for step in range(stop):
+        align = self.align_batches(first)  # such batches so far
+        mono = self.mono_batches(first)
+        for start in sorted(self._weights):
+            for kind, weights in self._weights[start].items() if start < first else ():
+                draws[kind].weigh(weights)
+        for step in range(first, stop):
+            if states is not None and step > first and states.is_due(step):
+                found = {f"{kind}.{name}": one for kind, drawn in draws.items() for name, one in drawn.state().items()}
+                states.add(step, self._digest(step), found)
             for kind, weights in self._weights.get(step, {}).items():
                 draws[kind].weigh(weights)
             others = step - align

@@ -4,10 +4,12 @@ A batch costs a few numpy calls while every row can have the next group in line;
 the rest of the batch goes row by row.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hybridtune.metrics.arrays import Bool, Int32, Int64
 
@@ -68,6 +70,17 @@ class Queues:
             self._heads += np.bincount(wanted, minlength=len(self._heads))
             return groups, wanted
         return self._repair(int(np.argmin(good)), wanted, groups, answer_sets, inside)
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Return all that the next groups follow from, beside the data and the seeds."""
+        epochs = np.array(self._epochs, np.int64)
+        return {"waiting": self._waiting, "heads": self._heads, "new": self._new, "epochs": epochs}
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from a `state`."""
+        self._waiting, self._heads = state["waiting"].copy(), state["heads"].copy()
+        self._new, self._epochs = state["new"].copy(), state["epochs"].tolist()
+        self._waiting_items = self._waiting.data
 
     def visited(self, cell: int) -> Bool:
         """Return which of a cell's members were taken at least once."""

@@ -8,9 +8,10 @@ import functools
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hybridtune.data.corpus import Corpus
 from hybridtune.data.queues import Queues, earlier_equals
@@ -234,6 +235,15 @@ class Draws:
     def weigh(self, weights: Float64) -> None:
         """From the next draw on, draw pairs by other weights [P], up to a factor; those of 0 stay at 0."""
         self._pair_ends = np.cumsum(weights) / max(weights.sum(), 1e-300)
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Return all that the next batches follow from, beside the data, the seed and the weights."""
+        return {"drawn": self._drawn, **self.queues.state()}
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from a `state`."""
+        self._drawn = state["drawn"].copy()
+        self.queues.restore(state)
 
     def pairs(self, n: Int64) -> Int64:
         """Return the pairs of the draws n from 0 (any shape), as rows of ``cells.pairs``."""

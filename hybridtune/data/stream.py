@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from hybridtune.data.plan import BatchSpec, HybridPlan
+from hybridtune.data.plan_states import PlanStates
 from hybridtune.data.sampling import Kind
 from hybridtune.data.store import TokenStore
 from hybridtune.data.teacher_vectors import read_instead
@@ -65,6 +66,7 @@ def token_batches(
     negatives: int = 0,
     num_cpus: float = 0.25,
     node: str | None = None,
+    states: PlanStates | None = None,
 ) -> Generator[TokenBatch]:
     """Yield the batches of one worker for steps [start, stop).
 
@@ -79,6 +81,7 @@ def token_batches(
             (the plan's seed, step, row).
         num_cpus: logical CPUs of the pipeline's task.
         node: id of the Ray node that the task must run on; None: any, all of which see ``store`` then.
+        states: of the plan on its way, from which it goes on; None: it is replayed from step 0.
     """
     if start >= stop:
         return
@@ -94,7 +97,9 @@ def token_batches(
     limits = ray.data.ExecutionResources.for_limits(object_store_memory=_WAITING)
     data.context.execution_options.resource_limits = limits
     data = data.map_batches(
-        functools.partial(_serve, plan=plan.without_corpus(), store=str(store), rows=rows, negatives=negatives),
+        functools.partial(
+            _serve, plan=plan.without_corpus(), store=str(store), rows=rows, negatives=negatives, states=states
+        ),
         compute=ray.data.TaskPoolStrategy(size=1),
         batch_size=1,
         batch_format="pyarrow",
@@ -110,13 +115,15 @@ def token_batches(
             yield batch
 
 
-def _serve(items: pa.Table, plan: HybridPlan, store: str, rows: slice, negatives: int) -> Iterator[pa.Table]:
+def _serve(
+    items: pa.Table, plan: HybridPlan, store: str, rows: slice, negatives: int, states: PlanStates | None = None
+) -> Iterator[pa.Table]:
     """Serve the tokens of every run of steps between a first and a last one; a Ray Data task."""
     tokens = TokenStore.open(Path(store))
     plan = plan.with_corpus(tokens.corpus())
     most = min(negatives, plan.corpus.most_negatives())
     for item in items.to_pylist():
-        specs = plan.batches(item["start"], item["stop"])
+        specs = plan.batches(item["start"], item["stop"], states)
         pairs = min(ROW_PAIRS, ROW_BYTES / (2 * 4 * tokens.mean_length))
         steps, most_steps = 1, max(1, int(pairs / (rows.stop - rows.start)))
         while run := list(islice(specs, steps)):

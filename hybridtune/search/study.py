@@ -216,7 +216,7 @@ class Lacking(Searcher):  # type: ignore[misc]
             self._waits_at = stat.st_size, stat.st_mtime_ns
             return None
         if not left:
-            return Searcher.FINISHED
+            return str(Searcher.FINISHED)
         one, number = left[0], self._number
         self._tried.add(one.id)
         self._number += 1

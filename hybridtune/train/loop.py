@@ -18,6 +18,7 @@ from ray.train.collective import broadcast_from_rank_zero
 
 from hybridtune.config.study import Study
 from hybridtune.data.plan import HybridPlan
+from hybridtune.data.plan_states import PlanStates
 from hybridtune.data.segments import DevScores, Segment
 from hybridtune.data.store import TokenStore
 from hybridtune.data.stream import token_batches
@@ -141,6 +142,7 @@ def _train_job(job: FitJob, context: WorkerContext) -> None:
     if not progress.ended:
         progress = _train(job, checkpoints, last, progress, clock, context)
     if first and progress.ended:
+        _plan_states(job, 0).clear()
         context.report(progress.final_metrics())
 
 
@@ -177,7 +179,7 @@ def _train(
     teacher = _teacher(job)
     start, plan = progress.step, make_plan(store.corpus(), study, progress.segments)
     monitor = job.monitor if rank == 0 else None
-    planned = PlannedBatches(study, plan, start, _stream(store.path, train.negatives, rank, workers))
+    planned = PlannedBatches(study, plan, start, _stream(job, store.path, rank, workers))
     # The feed starts while the encoder is loaded; the batches end before it does, which waits for them.
     with (
         Feed(planned.batches(), device, train.chunk_size, teacher) as feed,
@@ -233,7 +235,13 @@ def _teacher(job: FitJob) -> TeacherVectors | None:
     return TeacherVectors.open(ensure_local(job.taught[key])) if key is not None else None
 
 
-def _stream(store: Path, negatives: int, rank: int, workers: int) -> Callable[..., Any]:
+def _plan_states(job: FitJob, rank: int) -> PlanStates:
+    """Return the states of a fit's plan, which lie beside its checkpoints; rank 0 adds to them."""
+    train = job.study.train
+    return PlanStates.of(job.storage, train.batch_size, job.study.eval_steps, writes=rank == 0)
+
+
+def _stream(job: FitJob, store: Path, rank: int, workers: int) -> Callable[..., Any]:
     """Return the token batches of this worker's slice, of a plan and steps that are still to be given."""
     # The task that reads the store runs beside the worker, where the store is, on CPUs that the worker holds for it.
     return functools.partial(
@@ -241,7 +249,8 @@ def _stream(store: Path, negatives: int, rank: int, workers: int) -> Callable[..
         store=store,
         rank=rank,
         workers=workers,
-        negatives=negatives,
+        negatives=job.study.train.negatives,
+        states=_plan_states(job, rank),
         num_cpus=0.0,
         node=ray.get_runtime_context().get_node_id(),
     )
