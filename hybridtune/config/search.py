@@ -142,6 +142,11 @@ class Search(Part):
         description="further averages, of all contestants: the first of all alike, the others of shares that the "
         "sampler proposes; may be raised when the study goes on",
     )
+    keep_models: Literal["best", "front", "all"] = Field(
+        default="all",
+        description="whose weights stay when the study ends: those of the best trial, of all that no other beats on "
+        "all objectives, or of all trials; the contestants' always do",
+    )
     storage: str = Field(
         default="sqlite",
         description="where Optuna keeps the trials: sqlite or journal (files in the study folder), or the URL of a "

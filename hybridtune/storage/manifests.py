@@ -21,7 +21,9 @@ from hybridtune.storage.files import (
     list_files,
     local_path,
     read_file,
+    remove,
     write_atomically,
+    write_file,
 )
 
 MANIFEST = "hybridtune_manifest.json"
@@ -54,6 +56,22 @@ def manifest_text(entries: dict[str, Entry]) -> str:
     """Return the content of a manifest."""
     described = {name: {"bytes": one.bytes, "sha256": one.sha256} for name, one in entries.items()}
     return json.dumps({"format": _FORMAT, "files": described}, indent=1)
+
+
+def leave_out(location: str, name: str) -> None:
+    """Remove a file from a sealed folder at a path or URL, which stays whole; killed at any moment, too.
+
+    Without it, or without a manifest that can be read, nothing is done.
+    """
+    try:
+        found = read_manifest(location)
+    except ValueError:
+        return
+    if found is None:
+        return
+    if found.pop(name, None) is not None:
+        write_file(join(location, MANIFEST), manifest_text(found).encode())
+    remove(join(location, name))
 
 
 def read_manifest(location: str) -> dict[str, Entry] | None:

@@ -48,6 +48,7 @@ from hybridtune.study.preflight import Preflight, run_preflight
 from hybridtune.study.repair import ended_result, retry_damaged
 from hybridtune.study.reported import report_score, reported
 from hybridtune.study.result import StudyResult, located
+from hybridtune.study.room import make_room
 from hybridtune.study.screening import end_screening, screening_job
 from hybridtune.study.seed_scores import score_seeds
 from hybridtune.study.soups import Kitchen, Soup, chosen_soup, score_repeats, score_soups, soup_result, write_soup
@@ -196,6 +197,7 @@ def _search(preflight: Preflight, home: Home, callback: StudyCallback) -> dict[s
     result["headline"] = headline(study, result)
     result["report"] = REPORT
     write_json(result, folder / "result.json")
+    make_room(study, home, found, {row.id for row in who.values()})
     fetch_scores(home.location, folder)  # which the report's intervals and language maps are drawn from
     write_report(folder, study.search.storage)
     return located(result, folder)

@@ -75,7 +75,10 @@ def _checkpoint(folder: Path, step: int | None, best: str) -> Path:
         raise InputError(f"--checkpoint {step}: {folder} has none of that step; there are: {steps}")
     chosen = found[step] if step else folder / "fit" / best if best else found[max(found)]
     if not (chosen / WEIGHTS).is_file() and not (chosen / OPTIMIZER).is_file():
-        raise InputError(f"{chosen}: has scores and no weights; hybridtune fetch --checkpoints brings the weights")
+        raise InputError(
+            f"{chosen}: has scores and no weights; hybridtune fetch --checkpoints brings the weights, unless "
+            "search.keep_models left them out when the study ended"
+        )
     check_checkpoint(chosen)
     return chosen
 

@@ -25,10 +25,10 @@ from hybridtune.storage.files import (
     replace_folder,
     upload,
 )
-from hybridtune.storage.manifests import MANIFEST, damage, seal
+from hybridtune.storage.manifests import MANIFEST, damage, leave_out, seal
 from hybridtune.storage.records import DamagedError, parse_object
 from hybridtune.storage.trial_rows import checkpoint_name
-from hybridtune.train.checkpoint import STATE, read_state
+from hybridtune.train.checkpoint import OPTIMIZER, STATE, read_state
 from hybridtune.train.progress import Progress
 
 Tell = Callable[[int, int, str], object]  # of a damaged checkpoint: its step, the one to go on from, what is wrong
@@ -60,7 +60,7 @@ class CheckpointManager:
         """
         damaged: list[tuple[int, str]] = []
         found, goes_on_from = None, 0
-        for location in reversed(self._all()):
+        for location in reversed(self.every()):
             if not exists(join(location, MANIFEST)):
                 continue  # half sent, or half removed
             what, progress, folder = self._look(location)
@@ -83,6 +83,8 @@ class CheckpointManager:
         if what is not None:
             return what, None, None
         progress = Progress.of(read_state(folder))
+        if not progress.ended and not (folder / OPTIMIZER).is_file():
+            return "the state of its optimizer went when the training had ended", None, None
         best = self.at(progress.best_step)
         if progress.best_step and best != location and (what := damage(best)) is not None:
             return f"its best checkpoint, {base_name(best)}, is damaged: {what}", None, None
@@ -112,9 +114,14 @@ class CheckpointManager:
         self._prune()
         return progress
 
+    def end(self) -> None:
+        """Remove what a training alone would go on from, two thirds of all bytes: nothing goes on from here."""
+        for location in self.every():
+            leave_out(location, OPTIMIZER)
+
     def _prune(self) -> None:
         worth: dict[str, float | None] = {}
-        for location in self._all():
+        for location in self.every():
             if exists(join(location, MANIFEST)):
                 worth[location] = self._worth(location)
             else:
@@ -146,7 +153,7 @@ class CheckpointManager:
         remove(join(location, MANIFEST))
         remove(location)
 
-    def _all(self) -> list[str]:
+    def every(self) -> list[str]:
         """Return the checkpoints in the order of their steps, whole or not."""
         return [join(self._location, name) for name in list_names(self._location) if name.startswith("checkpoint_")]
 

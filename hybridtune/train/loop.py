@@ -143,6 +143,7 @@ def _train_job(job: FitJob, context: WorkerContext) -> None:
         progress = _train(job, checkpoints, last, progress, clock, context)
     if first and progress.ended:
         _plan_states(job, 0).clear()
+        checkpoints.end()
         context.report(progress.final_metrics())
 
 

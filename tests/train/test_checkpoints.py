@@ -11,8 +11,8 @@ from damaging import WAYS
 from object_store import use_memory_store
 
 from hybridtune.storage.copies import ensure_local
-from hybridtune.storage.files import base_name, exists, join, list_names
-from hybridtune.storage.manifests import MANIFEST
+from hybridtune.storage.files import base_name, exists, join, list_names, read_file, write_file
+from hybridtune.storage.manifests import MANIFEST, damage
 from hybridtune.train.checkpoint import STATE
 from hybridtune.train.checkpoints import CheckpointManager
 from hybridtune.train.progress import Progress
@@ -29,9 +29,9 @@ def place(request, tmp_path, memory):
     return str(tmp_path / "fit") if request.param == "local" else "memory://bucket/study/fit?region=none"
 
 
-def add(checkpoints, step, value, objective="multi/AP"):
+def add(checkpoints, step, value, objective="multi/AP", ended=False):
     def write(folder):
-        progress = Progress(step=step, metrics={"step": step, objective: value})
+        progress = Progress(step=step, metrics={"step": step, objective: value}, ended=ended)
         for name in ("model.safetensors", "optimizer.safetensors"):
             (folder / name).write_text(f"{name} {step} {value}", encoding="utf-8")
         (folder / STATE).write_text(json.dumps(asdict(progress)), encoding="utf-8")
@@ -271,3 +271,36 @@ def test_a_checkpoint_between_two_scores_stays_until_the_next_and_is_never_the_b
     assert (steps(place), last_step(checkpoints)) == ([4, 8, 10], 10)
     add(checkpoints, 12, 0.1)
     assert steps(place) == [4, 8, 12]
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_what_has_ended_is_whole_without_its_optimizer_and_nothing_goes_on_from_it(place, ended):
+    checkpoints, told = CheckpointManager(place, 1, "multi/AP"), []
+    for step in (4, 8):
+        add(checkpoints, step, 0.5)
+    if ended:
+        add(checkpoints, 12, 0.6, ended=True)
+    checkpoints.end()
+    checkpoints.end()  # what a kill left undone, and nothing more
+    for name in list_names(place):
+        assert sorted(list_names(join(place, name))) == sorted([MANIFEST, "model.safetensors", STATE])
+        assert damage(join(place, name)) is None
+    last = checkpoints.last(lambda *what: told.append(what))
+    if ended:  # its progress says all that there is to report
+        assert json.loads((last / STATE).read_text())["step"] == 12
+        assert not told
+    else:
+        assert last is None
+        assert [(step, on) for step, on, _ in told] == [(8, 0), (4, 0)]
+        assert "optimizer" in told[0][2]
+
+
+def test_a_kill_between_manifest_and_file_leaves_a_whole_checkpoint(place):
+    checkpoints = CheckpointManager(place, 1, "multi/AP")
+    add(checkpoints, 4, 0.5, ended=True)
+    of_before = read_file(join(checkpoints.at(4), "optimizer.safetensors"))
+    checkpoints.end()
+    write_file(join(checkpoints.at(4), "optimizer.safetensors"), of_before)  # it would have been removed next
+    assert damage(checkpoints.at(4)) is None
+    checkpoints.end()
+    assert not exists(join(checkpoints.at(4), "optimizer.safetensors"))
