@@ -18,7 +18,7 @@ from hybridtune.errors import FitError
 from hybridtune.evaluate.benchmark import load_benchmark
 from hybridtune.evaluate.encode import Actors
 from hybridtune.study.teachers import teach_all
-from hybridtune.train.checkpoint import WEIGHTS, read_state
+from hybridtune.train.checkpoint import OPTIMIZER, WEIGHTS, read_state
 from hybridtune.train.fit import FitResult, WorkerGroup, checkpoint_scores, fit
 from hybridtune.train.incidents import Early, Loss, read_incidents
 from hybridtune.train.job_queue import FitJob
@@ -152,7 +152,12 @@ def test_a_fit_repeats_itself_to_the_last_digit_though_a_worker_is_killed(group,
 def test_a_fit_goes_on_over_a_damaged_checkpoint_and_ends_as_the_undisturbed_one(group, fits, whole):
     monitor = start_monitor()
     job = replace(fits.job("damaged"), monitor=monitor)
-    shutil.copytree(whole[0].checkpoint.parent, job.storage)
+    coming = group.reports(fits.job("cut"))
+    for _ in range(3):
+        next(coming)
+    shutil.copytree(fits.folder / "cut" / "fit", job.storage)  # as a kill after the last score leaves it
+    list(coming)
+    assert not [*(fits.folder / "cut" / "fit").rglob(OPTIMIZER)]  # it has ended: nothing goes on from here
     flip(Path(job.storage) / "checkpoint_0000012" / WEIGHTS, 5000)
     reports = list(group.reports(job))
     assert read_incidents(monitor, 0) == [("fit", 12, 8, f"{WEIGHTS} holds other bytes than were written")]
