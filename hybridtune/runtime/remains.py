@@ -29,13 +29,21 @@ def remains_ended(session: Path) -> Iterator[None]:
             waiting.wait(_SECONDS)
 
 
-def end_processes(session: Path, but: int) -> None:
-    """End every process of this user, but one, that has a file of the session's folder open: its log, at least."""
+def processes_of(session: Path) -> Iterator[psutil.Process]:
+    """Yield the processes of this user that have a file of a session's folder open: their log, at least."""
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            if process.pid == but or process.uids().real != os.getuid():
-                continue
-            if any(Path(file.path).is_relative_to(session) for file in process.open_files()):
+            if process.uids().real == os.getuid() and any(
+                Path(file.path).is_relative_to(session) for file in process.open_files()
+            ):
+                yield process
+
+
+def end_processes(session: Path, but: int) -> None:
+    """End the processes of a session but one, which may be its run itself."""
+    for process in processes_of(session):
+        with contextlib.suppress(psutil.Error):
+            if process.pid != but:
                 process.kill()
 
 

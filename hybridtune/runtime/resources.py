@@ -3,15 +3,14 @@
 A shape comes from a cluster file (`hybridtune.launch`) or a running cluster (`hybridtune.runtime.connect`).
 """
 
-import contextlib
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from hybridtune.config.fields import Resources
 from hybridtune.errors import InputError
+from hybridtune.runtime.control_groups import cpu_quota
 
 
 def cores() -> int:
@@ -19,50 +18,6 @@ def cores() -> int:
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = cpu_quota()
     return count if quota is None else max(1, min(count, int(quota)))
-
-
-def cpu_quota(root: Path = Path("/")) -> float | None:
-    """Return the CPUs that the control groups of this process leave it, as ``docker --cpus`` sets them; None: no bound.
-
-    A group is bound by its own quota and by those of all groups that it is in; below ``root`` are
-    ``proc/self/cgroup`` and ``sys/fs/cgroup`` (version 1 or 2).
-    """
-    try:
-        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return None
-    folders = (folder for line in lines for folder in _folders(line, root / "sys/fs/cgroup"))
-    return min((quota for folder in folders if (quota := _quota(folder)) is not None), default=None)
-
-
-def _folders(line: str, mounted: Path) -> Iterator[Path]:
-    """Yield the folders that may hold a group's quota or one above: ``0::/a/b``, ``4:cpu,cpuacct:/a/b``.
-
-    Inside a container the group itself is often mounted where the uppermost would be, and its path is not there.
-    """
-    _, controllers, path = line.split(":", 2)
-    if not controllers:  # version 2
-        mounts = [mounted]
-    elif "cpu" in controllers.split(","):
-        mounts = [mounted / controllers, mounted / "cpu"]
-    else:
-        return
-    group = Path(path.lstrip("/"))
-    for mount in mounts:
-        yield from (mount / part for part in (group, *group.parents) if ".." not in part.parts)
-
-
-def _quota(folder: Path) -> float | None:
-    """Return the CPUs of one group; None where it sets no bound."""
-    with contextlib.suppress(OSError, ValueError):  # "max" is no number
-        if (folder / "cpu.max").exists():
-            quota, period = map(float, (folder / "cpu.max").read_text(encoding="utf-8").split())
-        else:
-            quota = float((folder / "cpu.cfs_quota_us").read_text(encoding="utf-8"))
-            period = float((folder / "cpu.cfs_period_us").read_text(encoding="utf-8"))
-        if quota > 0 and period > 0:  # -1: no bound
-            return quota / period
-    return None
 
 
 @dataclass(frozen=True)

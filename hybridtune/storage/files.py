@@ -349,7 +349,7 @@ def refuse_key(location: str, option: str) -> None:
         raise InputError(f"{option} {location}: is no URL: {error}") from None
     if password is not None:
         raise InputError(
-            f"{option}: the URL holds a key, which would appear in logs and study files; give keys by the provider's "
+            f"{option}: holds a key, which would appear in logs and study files; give keys by the provider's "
             "environment (AWS_ACCESS_KEY_ID, ...) or rights of the machine"
         )
 

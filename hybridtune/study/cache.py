@@ -1,11 +1,13 @@
 """`hybridtune cache`: what this machine's cache holds, and its removal by age, by size, or where nothing reads it.
 
-Nothing outside `cache_folder` is touched but Ray's session folders of runs that were killed. Links are not followed.
+Nothing outside `cache_folder` is touched but Ray's session folders of runs that were killed, and what still runs of
+those. Links are not followed.
 """
 
 import contextlib
 import fcntl
 import json
+import os
 import re
 import shutil
 import time
@@ -18,6 +20,7 @@ from hybridtune.callbacks import StudyCallback
 from hybridtune.data.store import FORMAT_VERSION
 from hybridtune.errors import InputError
 from hybridtune.runtime.processes import is_running
+from hybridtune.runtime.remains import end_processes
 from hybridtune.runtime.sessions import marked_sessions, remove_session
 from hybridtune.storage.copies import DIGEST
 from hybridtune.storage.files import cache_folder
@@ -242,6 +245,7 @@ def _remove(entry: Entry) -> bool:
     """Remove an entry whole; return whether it is gone."""
     path = entry.path
     if entry.kind == SESSION:
+        end_processes(path, os.getpid())
         remove_session(path)
     elif path.is_symlink() or not path.resolve().is_relative_to(cache_folder().resolve()):
         return False

@@ -22,12 +22,14 @@ from packaging.requirements import Requirement
 from hybridtune.callbacks import StudyCallback
 from hybridtune.config.study import demo_study, load_study
 from hybridtune.errors import error_text
+from hybridtune.runtime.control_groups import cpu_quota, memory_left
 from hybridtune.runtime.local import free_ports, gpus, unused_gpus
 from hybridtune.runtime.loopback import HOST
-from hybridtune.runtime.resources import cores, cpu_quota
+from hybridtune.runtime.remains import processes_of
+from hybridtune.runtime.resources import cores
 from hybridtune.runtime.sessions import sessions_folder, socket_path_mistake
 from hybridtune.storage.files import cache_folder
-from hybridtune.study.cache import list_cache
+from hybridtune.study.cache import SESSION, list_cache
 
 State = Literal["ok", "note", "bad"]
 _GB = 1e9
@@ -108,9 +110,13 @@ def _cores() -> Iterator[Finding]:
 
 def _memory() -> Iterator[Finding]:
     memory = psutil.virtual_memory()
-    found = f"{memory.available / _GB:.1f} GB free of {memory.total / _GB:.1f} GB"
+    free, total, bound = memory.available, memory.total, ""
+    limited = memory_left()
+    if limited is not None and limited[0] < free:
+        (free, total), bound = limited, ", the limit of this process's control group"
+    found = f"{free / _GB:.1f} GB free of {total / _GB:.1f} GB{bound}"
     advice = "end other programs, or train a smaller encoder one trial at a time (resources.concurrent_trials: 1)"
-    yield _enough("memory", memory.available, _MEMORY, found, advice)
+    yield _enough("memory", free, _MEMORY, found, advice)
 
 
 def _shared_memory() -> Iterator[Finding]:
@@ -200,6 +206,9 @@ def _left_behind() -> Iterator[Finding]:
         return
     size = sum(entry.size for entry in left) / _GB
     found = f"{len(left)} folder{'s' * (len(left) > 1)} of earlier runs that nothing reads any more, {size:.1f} GB"
+    alive = sum(len(list(processes_of(entry.path))) for entry in left if entry.kind == SESSION)
+    if alive:
+        found = f"{found}; {alive} process{'es' * (alive > 1)} of a run that was killed"
     yield Finding("left behind", "note", found, "hybridtune cache prune removes them")
 
 

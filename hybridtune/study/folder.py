@@ -125,7 +125,7 @@ def write_study(study: Study, folder: Path) -> None:
 
 
 def check_inputs(folder: Path, inputs: dict[str, str]) -> None:
-    """Check that a study that goes on reads what it began with, and note what a new one reads.
+    """Check that a study that goes on reads what it began with, and note what it reads for the first time.
 
     Args:
         folder: of the study.
@@ -136,16 +136,15 @@ def check_inputs(folder: Path, inputs: dict[str, str]) -> None:
     """
     file = folder / ENVIRONMENT
     known = json.loads(file.read_text(encoding="utf-8"))
-    if "inputs" not in known:
-        write_json({**known, "inputs": inputs}, file)
-        return
-    before = known["inputs"]
+    before = known.get("inputs", {})
     changed = [name for name, digest in inputs.items() if before.get(name, digest) != digest]
     if changed:
         raise InputError(
             f"{', '.join(changed)}: not the content with which the study in {folder} began, so that its trials could "
             "not be compared; put the files back as they were, or choose a new --out"
         )
+    if not inputs.keys() <= before.keys():  # a new study, or one that has got a benchmark
+        write_json({**known, "inputs": {**before, **inputs}}, file)
 
 
 def changed_packages(folder: Path) -> str:

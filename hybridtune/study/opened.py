@@ -61,7 +61,7 @@ def opened(location: str | Path, wanted: Wanted) -> Iterator[Path]:
     if not files.is_remote(location):
         yield files.local_path(location)
         return
-    files.refuse_key(location, location.partition("://")[0])
+    files.refuse_key(location, "the URL")
     with tempfile.TemporaryDirectory(prefix="hybridtune-opened-") as work:
         folder = Path(work) / (files.base_name(location) or "study")
         folder.mkdir()
@@ -84,7 +84,7 @@ def opened_model(location: str) -> Iterator[str]:
     if not files.is_remote(location):
         yield str(files.local_path(location)) if "://" in location else location
         return
-    files.refuse_key(location, location.partition("://")[0])
+    files.refuse_key(location, "the URL")
     with opened(location, of_model if _holds(location, "study.yaml") else lambda name: True) as folder:
         if not any((folder / name).is_file() for name in _MODEL):
             raise InputError(f"{location}: holds neither a study nor a model (no {' and no '.join(_MODEL)})")

@@ -66,14 +66,17 @@ class _Look:
         """Look once more."""
         if not self._alive:
             return
-        with self._watched():
-            for trial, pace in read_paces(self._monitor).items():
-                if self._paces.get(trial) != pace:
-                    self._paces[trial] = pace
-                    self._callback.on_step(trial, pace.step, pace.loss, pace.pairs_per_second)
-            for incident in read_incidents(self._monitor, len(self._incidents)):
-                self._incidents.append(incident)
-                getattr(self._callback, _EVENTS[type(incident)])(*incident)
+        paces, incidents = dict[str, Pace](), list[Incident]()
+        with self._watched():  # the monitor alone: a callback may call actors of its own, which die for themselves
+            paces = read_paces(self._monitor)
+            incidents = read_incidents(self._monitor, len(self._incidents))
+        for trial, pace in paces.items():
+            if self._paces.get(trial) != pace:
+                self._paces[trial] = pace
+                self._callback.on_step(trial, pace.step, pace.loss, pace.pairs_per_second)
+        for incident in incidents:
+            self._incidents.append(incident)
+            getattr(self._callback, _EVENTS[type(incident)])(*incident)
 
     @contextlib.contextmanager
     def _watched(self) -> Iterator[None]:

@@ -180,7 +180,7 @@ def test_what_cannot_be_opened_is_told_in_one_line(command, wrong, call, bucket,
         "no bucket": (bucket("made", bucket="nobody"), "there is no such bucket; make it first, or check the name"),
         "nothing there": (bucket("nowhere"), "there is nothing there; give the --out of a study"),
         "no study": (bucket("other"), ""),
-        "a key": (bucket("made").replace("s3://", "s3://me:secret@"), "the URL holds a key"),
+        "a key": (bucket("made").replace("s3://", "s3://me:secret@"), "holds a key"),
         "a scheme": ("bla://bucket/made", "unknown kind of storage; known: s3://, gs://"),
     }[wrong]
     code, out, err = call(*(word.format(study=study) for word in COMMANDS[command]))

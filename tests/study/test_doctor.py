@@ -1,7 +1,10 @@
 """`hybridtune doctor` says what a machine has, and what to do where that is too little."""
 
+import contextlib
 import json
 import resource
+import subprocess
+import sys
 from importlib.metadata import PackageNotFoundError
 from types import SimpleNamespace
 
@@ -10,6 +13,7 @@ from click.testing import CliRunner
 
 from hybridtune.cli.main import cli
 from hybridtune.study import doctor
+from hybridtune.study.cache import SESSION
 from hybridtune.study.doctor import examine
 
 NAMES = ["packages", "cores", "memory", "shared memory", "disk, here", "disk, cache", "disk, Ray's files", "open files",
@@ -19,6 +23,18 @@ NAMES = ["packages", "cores", "memory", "shared memory", "disk, here", "disk, ca
 def found(name):
     """The finding of this name, of a machine that is only looked at."""
     return next(finding for finding in examine(train=False) if finding.name == name)
+
+
+@contextlib.contextmanager
+def sleeper(log):
+    """A process that has a file open, and does nothing."""
+    with log.open("w") as file:
+        process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, stdout=file)
+    try:
+        yield process
+    finally:
+        process.stdin.close()
+        process.wait()
 
 
 def test_every_part_is_looked_at_and_nothing_is_started():
@@ -51,6 +67,7 @@ def test_a_package_that_does_not_fit_is_named(monkeypatch, versions, told):
 @pytest.mark.parametrize(("free", "state"), [(1e9, "bad"), (4e9, "note"), (8e9, "ok")])
 def test_memory_and_disks_are_bad_scarce_or_enough(monkeypatch, free, state):
     monkeypatch.setattr(doctor.psutil, "virtual_memory", lambda: SimpleNamespace(available=free, total=16e9))
+    monkeypatch.setattr(doctor, "memory_left", lambda: None)
     finding = found("memory")
     assert (finding.state, finding.found) == (state, f"{free / 1e9:.1f} GB free of 16.0 GB")
     assert bool(finding.advice) == (state != "ok")
@@ -94,12 +111,29 @@ def test_proxies_are_named(monkeypatch):
 def test_what_a_killed_run_left_is_noted(monkeypatch, tmp_path):
     monkeypatch.setattr(doctor, "list_cache", lambda: [])
     assert found("left behind").state == "ok"
-    left = SimpleNamespace(unread="its run has ended", busy=False, size=2_000_000_000)
-    busy = SimpleNamespace(unread="half written", busy=True, size=1)
+    left = SimpleNamespace(kind=SESSION, path=tmp_path, unread="its run has ended", busy=False, size=2_000_000_000)
+    busy = SimpleNamespace(kind=SESSION, path=tmp_path, unread="half written", busy=True, size=1)
     monkeypatch.setattr(doctor, "list_cache", lambda: [left, busy, left])
     finding = found("left behind")
     assert finding.found == "2 folders of earlier runs that nothing reads any more, 4.0 GB"
     assert finding.advice == "hybridtune cache prune removes them"
+    with sleeper(tmp_path / "a.log"):
+        monkeypatch.setattr(doctor, "list_cache", lambda: [left])
+        assert found("left behind").found.endswith("nothing reads any more, 2.0 GB; 1 process of a run that was killed")
+
+
+LEFT = {
+    "3.0 GB free of 4.0 GB, the limit of this process's control group": (3e9, 4e9),
+    "8.0 GB free of 16.0 GB": (9e9, 12e9),
+    "8.0 GB free of 16.0 GB ": None,
+}
+
+
+@pytest.mark.parametrize(("told", "left"), LEFT.items())
+def test_memory_is_what_the_machine_and_its_control_groups_leave(monkeypatch, told, left):
+    monkeypatch.setattr(doctor.psutil, "virtual_memory", lambda: SimpleNamespace(available=8e9, total=16e9))
+    monkeypatch.setattr(doctor, "memory_left", lambda: left)
+    assert found("memory").found == told.strip()
 
 
 def test_the_command_answers_in_json_and_by_its_exit_code(monkeypatch):
@@ -108,6 +142,7 @@ def test_the_command_answers_in_json_and_by_its_exit_code(monkeypatch):
     assert [finding["name"] for finding in answer["findings"]] == NAMES
     assert good.exit_code == (1 if answer["bad"] else 0)
     monkeypatch.setattr(doctor.psutil, "virtual_memory", lambda: SimpleNamespace(available=0, total=16e9))
+    monkeypatch.setattr(doctor, "memory_left", lambda: None)
     bad = CliRunner().invoke(cli, ["doctor", "--dry-run"])
     assert bad.exit_code == 1
     assert "bad  memory             0.0 GB free of 16.0 GB" in bad.stdout

@@ -34,7 +34,11 @@ def test_what_a_study_reads_is_noted_at_its_beginning_and_must_stay(folder):
     with pytest.raises(InputError, match=r"^data\.train, benchmarks\.dev: not the content"):
         check_inputs(folder, {"data.train": "c" * 64, "benchmarks.dev": "c" * 64})
     assert (folder / ENVIRONMENT).read_bytes() == before
-    check_inputs(folder, {**read, "benchmarks.test": "d" * 64})  # its folder is of a version that noted less
+    more = {**read, "benchmarks.test": "d" * 64}
+    check_inputs(folder, more)  # a benchmark that the study has got since
+    check_inputs(folder, read)
+    with pytest.raises(InputError, match=r"^benchmarks\.test: not the content"):
+        check_inputs(folder, {**more, "benchmarks.test": "e" * 64})
 
 
 def test_other_versions_of_packages_are_named_and_the_same_are_not(folder):

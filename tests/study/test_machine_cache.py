@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -181,11 +182,14 @@ def test_sessions_of_runs_that_were_killed_are_found_and_others_left(cache, tmp_
     of_others = session(tmp_path, "5")
     (of_others / "hybridtune.json").unlink()
     (killed.parent / "session_latest").symlink_to(killed)
+    with (killed / "raylet.log").open("w") as log:
+        left = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, stdout=log)
     link = killed.parent / "session_6"
     link.symlink_to(killed)
     found = {entry.path: entry.busy for entry in list_cache()}
     assert found == {killed: False, again: False, running: True, elsewhere: True}
     assert pruned() == {"session_1", "session_2"}
+    assert left.wait() == -signal.SIGKILL  # what still ran of it
     assert {path.name for path in killed.parent.iterdir()} == {"session_3", "session_4", "session_5", "session_6"}
 
 

@@ -69,3 +69,15 @@ def test_a_monitor_that_died_is_told_once_and_ends_nothing(heard, monkeypatch, e
         pass
     assert heard.all == [f"the trainings' monitor died ({why}): their pace, and workers that die, are told no more"]
     assert len(asked) == 1
+
+
+def test_an_actor_of_the_callbacks_that_died_is_not_the_monitor(heard, monkeypatch):
+    def dead(*arguments):
+        raise ActorUnavailableError("its node is gone", None)
+
+    monkeypatch.setattr(heard, "on_step", dead)
+    monkeypatch.setattr(module, "read_incidents", lambda monitor, known: [])
+    monkeypatch.setattr(module, "read_paces", lambda monitor: {"0001": Pace(7, 0.5, 10.0)})
+    with pytest.raises(ActorUnavailableError), reported(heard, "search", JOB):
+        pass
+    assert heard.all == []
