@@ -99,6 +99,7 @@ class Driver:
     def begin(self, name):
         config = self.part("proposals", self.search.suggest, name)
         trial = SimpleNamespace(config=config, status=Trial.RUNNING, error_file=None, trial_id=name, step=0, best=0)
+        trial.run_metadata = SimpleNamespace()  # of Tune, which keeps results of all trials
         trial.checkpoint = None
         self.trials.append(trial)
         self.part("rows", self.log.on_trial_start, 0, self.trials, trial)

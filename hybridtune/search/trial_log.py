@@ -11,6 +11,7 @@ from ray.tune import Callback
 from ray.tune.experiment import Trial
 
 from hybridtune.config.study import Study
+from hybridtune.runtime.ray_private import forget_last_results
 from hybridtune.search.racing import keep_shares
 from hybridtune.search.trial import trial_name, trial_values
 from hybridtune.storage.records import append_line, read_lines
@@ -101,6 +102,8 @@ class TrialLog(Callback):  # type: ignore[misc]
         row = self._row(trial)
         paused = self.pause_at is not None and row.metrics.get("step", 0) >= self.pause_at
         self._ended(row, "done" if row.id in self.done else "paused" if paused else "stopped early")
+        if not paused:
+            forget_last_results(trial)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Write the end of a trial that failed for good; Tune has the traceback in ``trials/<id>/error.txt``."""

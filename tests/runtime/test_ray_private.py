@@ -203,6 +203,20 @@ print([name for name in ("wandb", "mlflow") if name in sys.modules])
     assert done.stdout.splitlines() == ["{'tag_callbacks'} []", "['wandb', 'mlflow']"]
 
 
+def test_what_averages_the_last_results_of_a_trial_is_dropped_and_the_rest_stays():
+    from ray.tune.experiment import Trial
+
+    trial = Trial("a trainable", stub=True)
+    for step in (1, 2, 3):
+        trial.update_last_result({"AP": 0.1 * step, "training_iteration": step})
+    before = trial.metric_analysis["AP"]
+    assert '"metric_n_steps": {\n' in trial.run_metadata.get_json_state()
+    ray_private.forget_last_results(trial)
+    assert trial.metric_analysis["AP"] == before
+    assert before["max"] == pytest.approx(0.3)
+    assert '"metric_n_steps": {}' in trial.run_metadata.get_json_state()
+
+
 def test_the_accelerator_of_this_machine_is_named_or_none():
     found = ray_private.accelerator_type()
     assert found is None or (found and isinstance(found, str))

@@ -15,7 +15,7 @@ from hybridtune.storage.trial_rows import read_rows, read_running
 
 def trial_of(number=0, arm="tuned", status=Trial.RUNNING):
     config = {"number": number, "arm": arm, "proposed": "sampler", "temperature": 0.05}
-    return SimpleNamespace(config=config, status=status, error_file=None)
+    return SimpleNamespace(config=config, status=status, error_file=None, run_metadata=SimpleNamespace())
 
 
 @pytest.fixture
