@@ -18,7 +18,7 @@ from hybridtune.errors import FitError, InputError
 from hybridtune.evaluate.service import Placement
 from hybridtune.model.loss import LossOutput
 from hybridtune.train import loop
-from hybridtune.train.checkpoint import STATE
+from hybridtune.train.checkpoint import OPTIMIZER, STATE
 from hybridtune.train.evaluators import NotSharedError, check_shared
 from hybridtune.train.feed import DeviceBatch
 from hybridtune.train.progress import Progress, Totals
@@ -136,6 +136,7 @@ def test_a_training_that_goes_on_tells_its_last_score_again(worker, tmp_path, mo
 
     def write(folder):
         (folder / STATE).write_text(json.dumps(asdict(progress)), encoding="utf-8")
+        (folder / OPTIMIZER).touch()
         return progress
 
     kept.add(2, write)
