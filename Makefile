@@ -32,10 +32,10 @@ test: install
 	$(PARALLEL) -m "not ray and not cluster"
 	$(BIN)/pytest -m "ray or cluster"
 
-# Hurts studies that run, 40 ways in half an hour on 2 cores; docs/reliability.md is made of what it finds.
+# Hurts studies that run, in 40 ways, two at a time; docs/reliability.md is made of what it finds.
 test-faults: install
 	rm -f build/faults.jsonl && mkdir -p build
-	HYBRIDTUNE_FAULTS=build/faults.jsonl $(BIN)/pytest -m faults tests/faults
+	HYBRIDTUNE_FAULTS=build/faults.jsonl $(BIN)/pytest -n 2 --dist worksteal -m faults tests/faults
 	$(BIN)/python benchmarks/reliability.py build/faults.jsonl
 
 # While working: no Ray, no processes of their own, 20 examples a property.

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,23 @@ def undisturbed(fault_cache, tmp_path_factory):
     run = place.finish()
     assert run.code == 0, run.text
     return place
+
+
+@pytest.fixture(scope="session")
+def cut_off(undisturbed, fault_cache, tmp_path_factory):
+    """A study whose third trial was under way, with a checkpoint of step 4, when its command was killed."""
+    place = Place(tmp_path_factory.mktemp("cut_off") / "study", fault_cache)
+    place.cut_off(30)
+    return place
+
+
+@pytest.fixture
+def copied(cut_off, fault_cache, tmp_path):
+    """A copy of it, with a cache of its own."""
+    place = Place(tmp_path / "hurt", shutil.copytree(fault_cache, tmp_path / "cache"))
+    shutil.copytree(cut_off.out, place.out)
+    yield place
+    place.close()
 
 
 @pytest.fixture

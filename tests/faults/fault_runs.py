@@ -143,7 +143,7 @@ class Place:
     """The folder of one study: its file, its hook and gates, and what it left."""
 
     def __init__(self, folder, cache, sections=()):
-        self.folder, self.out = folder, folder / "study"
+        self.folder, self.out, self.cache = folder, folder / "study", cache
         self.folder.mkdir(parents=True)
         tree = {name: {**value, **dict(sections).get(name, {})} if isinstance(value, dict) else value
                 for name, value in STUDY.items()}  # fmt: skip

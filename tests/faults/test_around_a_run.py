@@ -81,8 +81,8 @@ def test_data_that_changed(record, tmp_path):
     assert changed == []
 
 
-def test_packages_the_clock_and_a_lock_of_another_machine(place, judge):
-    place.cut_off(18)
+def test_packages_the_clock_and_a_lock_of_another_machine(copied, judge):
+    place = copied
     environment = place.read("environment.json")
     environment["packages"]["torch"] = "2.12.0"
     (place.out / "environment.json").write_text(json.dumps(environment), encoding="utf-8")

@@ -9,23 +9,6 @@ from fault_runs import Place
 DAMAGE = ("truncate", "flip", "delete")
 
 
-@pytest.fixture(scope="module")
-def cut_off(undisturbed, fault_cache, tmp_path_factory):
-    """A study whose third trial was under way, with a checkpoint of step 4, when its command was killed."""
-    place = Place(tmp_path_factory.mktemp("cut_off") / "study", fault_cache)
-    place.cut_off(30)
-    return place
-
-
-@pytest.fixture
-def copy(cut_off, fault_cache, tmp_path):
-    """A copy of it, with a cache of its own."""
-    cache = shutil.copytree(fault_cache, tmp_path / "cache")
-    place = Place(tmp_path / "hurt", cache)
-    shutil.copytree(cut_off.out, place.out)
-    return place, cache
-
-
 def half_of_the_last_line(file):
     file.write_text(file.read_text(encoding="utf-8")[:-40], encoding="utf-8")
 
@@ -38,10 +21,10 @@ RECORDS = {
 
 
 @pytest.mark.parametrize("way", DAMAGE)
-def test_a_checkpoint_the_token_store_and_a_record(copy, judge, way):
-    place, cache = copy
+def test_a_checkpoint_the_token_store_and_a_record(copied, judge, way):
+    place = copied
     (checkpoint,) = place.out.glob("trials/0002/fit/checkpoint_*")
-    (tokens,) = cache.glob("*/tokens.npy")
+    (tokens,) = place.cache.glob("*/tokens.npy")
     record, hurt, words = RECORDS[way]
     for file in (checkpoint / "optimizer.safetensors", tokens):
         WAYS[way](file)

@@ -50,26 +50,28 @@ def test_an_actor(place, judge, process, kind):
     judge(kind, "SIGKILL in step 6 of trial 1", place, run.line("died|lost|was killed"), run.hurt_at, code)
 
 
-@pytest.mark.parametrize(
-    ("process", "kind", "told"),
-    [("raylet", "raylet", "the raylet of this machine is gone"), ("gcs_server", "head", "the head of the Ray cluster")],
-)
-def test_a_process_of_ray(place, judge, process, kind, told):
-    run = place.start_to(18)
-    assert run.kill(process) == 1
-    assert run.end() == 1
-    line = run.line(told)
-    assert "the same command with the same --out goes on" in line
+def test_the_raylet_and_the_head_one_after_the_other(place, judge):
+    lost = {
+        "raylet": ("raylet", "the raylet of this machine is gone", 18, "1"),
+        "head": ("gcs_server", "the head of the Ray cluster", 14, "2"),
+    }
+    seen = {}
+    for kind, (process, told, call, trial) in lost.items():
+        run = place.start_to(call)
+        assert run.kill(process) == 1
+        assert run.end() == 1
+        seen[kind] = (run.line(told), trial)
+        assert "the same command with the same --out goes on" in seen[kind][0]
     again = place.finish()
-    judge(kind, "SIGKILL in step 6 of trial 1", place, line, place.began, again.code)
+    for kind, (line, trial) in seen.items():
+        judge(kind, f"SIGKILL in a step of trial {trial}", place, line, place.began, again.code)
 
 
-def test_the_command_itself(place, judge):
-    place.cut_off(18)
-    again = place.finish()
-    told = place.read("environment.json")["history"]["interruptions"][-1]
+def test_the_command_itself(copied, judge):
+    again = copied.finish()
+    told = copied.read("environment.json")["history"]["interruptions"][-1]
     assert "cut off without a word" in told
-    judge("command", "SIGKILL in step 6 of trial 1", place, told, place.began, again.code)
+    judge("command", "SIGKILL in step 6 of trial 2", copied, told, copied.began, again.code)
 
 
 def test_the_command_at_ten_random_moments(place, judge):

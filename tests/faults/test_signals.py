@@ -1,13 +1,15 @@
-"""SIGTERM and Ctrl-C in every phase of a run, and Ctrl-C twice: the same command goes on, to the same figures."""
+"""SIGTERM and Ctrl-C in every phase of a run, once and twice at once: the same command goes on, to the same figures."""
 
 import signal
 
 import pytest
 
+TWICE = "twice at once, in training"
 PHASES = {
     "before Ray": r"groups in \d languages",
     "while Ray starts": "starting Ray",
     "in training": None,
+    TWICE: None,
     "while the contestants are scored": "scoring 1 trained models",
 }
 SIGNALS = {
@@ -21,26 +23,18 @@ def test_a_signal_in_every_phase(place, judge, number):
     name, expected, word = SIGNALS[number]
     seen = {}
     for phase, line in PHASES.items():
-        run = place.start() if line else place.start_to(18)
+        run = place.start() if line else place.start_to(18 if phase != TWICE else 10)
         if line:
             run.until(line)
         run.send(number)
-        if line is None:
+        if phase == TWICE:
+            run.send(number)
+        elif line is None:
             place.release()
-        assert run.end() == expected, run.text
-        seen[phase] = run.line(f"^hybridtune: {word}; .*the same command with the same --out goes on")
+        ways = (expected, -number) if phase == TWICE else (expected,)
+        assert run.end() in ways, run.text
+        seen[phase] = run.line(word if phase == TWICE else f"^hybridtune: {word}; .*same command with the same --out")
         assert "Traceback" not in run.text, run.text
     again = place.finish()
     for phase, told in seen.items():
         judge(f"{name} {phase}", f"{name} to the command", place, told, place.began, again.code)
-
-
-def test_ctrl_c_twice_in_a_row(place, judge):
-    run = place.start_to(18)
-    run.send(signal.SIGINT)
-    run.send(signal.SIGINT)
-    assert run.end() in (130, -signal.SIGINT)
-    assert "Traceback" not in run.text, run.text
-    told = run.line("interrupted")
-    again = place.finish()
-    judge("Ctrl-C twice", "two at once, in step 6 of trial 1", place, told, place.began, again.code)
