@@ -82,7 +82,9 @@ class Train(Part):
     warmup_ratio: Ratio = Field(default=0.1, description="share of the steps in which the learning rate grows")
     max_grad_norm: Positive = Field(default=1.0, description="bound of the gradient's norm")
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] | None = Field(
-        default=None, description="null keeps the encoder's own"
+        default=None,
+        description="of every kind; null: the encoder's own, but for attention weights on GPUs that attend to texts of "
+        "any length, where none is dropped",
     )
     layer_decay: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
         default=1.0, description="learning rate of a layer over that of the layer above it"

@@ -47,6 +47,8 @@ class DualEncoder(nn.Module):
 
     Attributes:
         width: D, the numbers of a vector.
+        drops_attention: whether a training drops attention weights by the model's own rate even where that costs
+            padding. The kernel that takes texts of any length drops none: without this, it goes before the rate.
 
     Example:
         >>> from hybridtune import DualEncoder
@@ -69,6 +71,7 @@ class DualEncoder(nn.Module):
         self.backbone = backbone
         self.pooling = pooling
         self.pad_id = pad_id
+        self.drops_attention = False
         self.heads = nn.Sequential() if heads is None else heads
         self.published = published or Published("")
         self._types = dict(types or {})
@@ -255,8 +258,8 @@ class DualEncoder(nn.Module):
     def _any_length(self, device: torch.device) -> bool:
         config = self.backbone.config
         rates = (getattr(config, key, 0.0) for key in ("attention_probs_dropout_prob", "attention_dropout"))
-        if self.training and any(rates):
-            return False  # the kernel drops no attention weights
+        if self.training and self.drops_attention and any(rates):
+            return False
         dtype = next(self.backbone.parameters()).dtype
         if torch.is_autocast_enabled(device.type):
             dtype = torch.get_autocast_dtype(device.type)
@@ -289,7 +292,8 @@ class DualEncoder(nn.Module):
 def load_encoder(name: str, encoder: Encoder, pad_id: int, dropout: float | None = None) -> DualEncoder:
     """Return a dual encoder from a model folder or hub name, with all that follows its pooling.
 
-    ``dropout`` replaces every dropout probability of the model; None keeps them.
+    ``dropout`` replaces every dropout probability of the model; None keeps them, but for that of attention weights
+    where the device has a kernel for texts of any length.
 
     Raises:
         InputError: it cannot be found or fetched, or has modules that are not supported.
@@ -297,7 +301,9 @@ def load_encoder(name: str, encoder: Encoder, pad_id: int, dropout: float | None
     published, trust = read_published(name), encoder.trust_remote_code
     backbone, heads = load_backbone(published, trust, dropout), load_heads(name, published.heads)
     types = token_types(published, backbone.config, trust)
-    return DualEncoder(backbone, encoder.pooling, pad_id, heads, types, published)
+    model = DualEncoder(backbone, encoder.pooling, pad_id, heads, types, published)
+    model.drops_attention = dropout is not None
+    return model
 
 
 def prepare_for_training(model: DualEncoder, train: Train, seed: int = 0) -> None:

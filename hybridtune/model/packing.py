@@ -205,7 +205,7 @@ def packed_attention(
     """Attend such that a token sees its own text alone; without ``texts``, as transformers does.
 
     Query, key and value are [1, H, S, E], of H heads of width E; ``dropout`` is the probability that an attention
-    weight is dropped, and ``scaling`` None is 1 / sqrt(E). Returns [1, S, H, E], and None for the weights.
+    weight is dropped (never with ``offsets``), and ``scaling`` None is 1 / sqrt(E). Returns [1, S, H, E], and None for the weights.
     """
     if texts is None:
         from transformers.integrations.sdpa_attention import sdpa_attention_forward
@@ -214,9 +214,7 @@ def packed_attention(
         found: tuple[Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
         return found
     q, k, v = (part.transpose(1, 2)[0] for part in (query, key, value))  # [S, H, E]
-    if texts.offsets is not None:
-        if dropout:
-            raise ValueError("variable-length attention drops no weights: pack the texts by group_by_length")
+    if texts.offsets is not None:  # this kernel drops no weights, which whoever packed the texts so has accepted
         from torch.nn.attention.varlen import varlen_attn
 
         ends, longest = texts.offsets, texts.longest

@@ -5,11 +5,11 @@
 
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hybridtune.callbacks import StudyCallback
-from hybridtune.config.fields import HELD_OUT_DEV, Encoder, FewerThan
+from hybridtune.config.fields import HELD_OUT_DEV, Encoder, FewerThan, Resources
 from hybridtune.config.hooks import load_hook
 from hybridtune.config.names import ENDING, FIXED_ARMS, LEARNED
 from hybridtune.config.space import DATA_SET_WEIGHTS, Parameter, corners
@@ -161,10 +161,23 @@ def _allocate(study: Study, searching: bool, shape: Shape | None) -> Allocation:
     divided = _divided_by_workers(study)
     trials, most = (max(1, expected_trials(study)), most_at_once(study)) if searching else (1, None)
     if shape is not None:
-        return allocate(study.resources, shape, trials, divided, most)
-    here = capacity(study.resources, divided, most)
-    at_once = here.concurrent_trials if searching else 1
-    return Allocation(here.resources, at_once, max(1, here.evaluators // at_once), {}, here.notices)
+        allocation = allocate(study.resources, shape, trials, divided, most)
+    else:
+        here = capacity(study.resources, divided, most)
+        at_once = here.concurrent_trials if searching else 1
+        allocation = Allocation(here.resources, at_once, max(1, here.evaluators // at_once), {}, here.notices)
+    return replace(allocation, notices=(*allocation.notices, *_of_attention(study, allocation.resources)))
+
+
+def _of_attention(study: Study, resources: Resources) -> list[str]:
+    """Return a notice of the one setting of an encoder that a GPU changes, where it may."""
+    half = study.train.precision not in ("float32", "tf32")
+    if not (resources.gpus_per_worker and half and study.train.dropout is None):
+        return []
+    return [
+        "on GPUs that attend to texts of any length no attention weights are dropped, whatever the encoder's own rate; "
+        "a number in train.dropout keeps that, and costs padding"
+    ]
 
 
 def _divided_by_workers(study: Study) -> int:

@@ -171,12 +171,12 @@ def test_every_token_has_one_slot_and_its_position(lengths, by_group, packed):
     assert layout.longest == max(lengths)
 
 
-@pytest.mark.parametrize("kind", ["bert", "xlm-roberta"])
-def test_attention_for_texts_of_any_length_is_called_as_it_asks(kind, monkeypatch):
+@pytest.fixture
+def any_length(monkeypatch):
+    """The kernel that a GPU has, text by text, taken by heads of width 8; what it was called with."""
     calls = []
 
     def kernel(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, *, scale=None):
-        """What the GPU computes, text by text."""
         calls.append(query.shape)
         assert query.is_contiguous()
         assert cu_seq_q.dtype == cu_seq_k.dtype == torch.int32
@@ -187,12 +187,32 @@ def test_attention_for_texts_of_any_length_is_called_as_it_asks(kind, monkeypatc
             parts.append((q @ k.transpose(1, 2) * scale).softmax(-1) @ v)
         return torch.cat(parts, 1).transpose(0, 1)  # [T, H, E]
 
-    packed, plain = DualEncoder(backbone(kind), "mean", 1), backbone(kind)
-    plain.pooler = None
     monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", kernel)
     monkeypatch.setattr(packing, "takes_any_length", lambda device, dtype, width: width == 8)
+    return calls
+
+
+@pytest.mark.parametrize("kind", ["bert", "xlm-roberta"])
+def test_attention_for_texts_of_any_length_is_called_as_it_asks(kind, any_length):
+    packed, plain = DualEncoder(backbone(kind), "mean", 1), backbone(kind)
+    plain.pooler = None
     check_against_padded(packed, plain, texts(), "mean")
-    assert calls == [(sum(LENGTHS), 4, 8)] * 2
+    assert any_length == [(sum(LENGTHS), 4, 8)] * 2
+
+
+def test_a_rate_that_nobody_asked_for_keeps_no_training_from_that_kernel(any_length):
+    """Published encoders drop attention weights: vectors and gradients are those of padded ones at a rate of 0."""
+    packed = DualEncoder(backbone("bert", attention_probs_dropout_prob=0.5), "mean", 1).train()
+    plain = backbone("bert")
+    plain.pooler = None
+    check_against_padded(packed, plain, texts(), "mean")
+    assert any_length == [(sum(LENGTHS), 4, 8)] * 2
+
+
+def test_only_a_rate_that_was_asked_for_is_kept(tiny):
+    folder, encoder, tokenizer = tiny
+    assert not load_encoder(str(folder), encoder, tokenizer.pad_id).drops_attention
+    assert load_encoder(str(folder), encoder, tokenizer.pad_id, dropout=0.1).drops_attention
 
 
 def test_which_devices_take_texts_of_any_length(monkeypatch):
@@ -207,26 +227,23 @@ def test_which_devices_take_texts_of_any_length(monkeypatch):
     assert not packing.takes_any_length(gpu, torch.bfloat16, 64)
 
 
-def test_dropped_attention_weights_keep_to_groups_and_to_training(monkeypatch):
+def test_dropped_attention_weights_keep_to_groups_and_to_training(any_length):
     model = DualEncoder(backbone("bert", attention_probs_dropout_prob=0.5), "mean", 1)
+    model.drops_attention = True
     plain = DualEncoder(backbone("bert"), "mean", 1)
-    monkeypatch.setattr(packing, "takes_any_length", lambda device, dtype, width: False)
     rows = texts()
     with torch.no_grad():
         torch.testing.assert_close(model.eval().embed(rows), plain.embed(rows), rtol=0, atol=1e-6)
-        monkeypatch.setattr(packing, "takes_any_length", lambda device, dtype, width: True)
+        assert len(any_length) == 4  # layers of both
         model.train()
         with torch.random.fork_rng():
             drawn = []
             for seed in (1, 1, 2):
                 torch.manual_seed(seed)
                 drawn.append(model.embed(rows))
+    assert len(any_length) == 4
     assert torch.equal(drawn[0], drawn[1])
     assert not torch.allclose(drawn[0], drawn[2], atol=1e-2)
-    layout = packing.one_after_the_other(torch.tensor([2, 3]), 3, CPU)
-    heads = torch.zeros(1, 4, 5, 8)
-    with pytest.raises(ValueError, match="drops no weights"):
-        packing.packed_attention(None, heads, heads, heads, None, dropout=0.5, texts=layout)
 
 
 def test_dropped_attention_weights_are_right_on_average():

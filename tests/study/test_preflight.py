@@ -341,6 +341,20 @@ def test_auto_is_worked_out_from_the_cluster(prepared):
     assert (one.allocation.at_once, one.allocation.nodes) == (1, {"head": 1, "gpu": 1})
 
 
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, True),
+        ({"train": {"dropout": 0.1}}, False),
+        ({"train": {"precision": "tf32"}}, False),
+        ({"resources": AUTO | {"gpus_per_worker": 0}}, False),
+    ],
+)
+def test_it_is_told_that_gpus_drop_no_attention_weights(prepared, changes, told):
+    found = prepared([(9, BOTH, BOTH)], **{"resources": AUTO, "shape": NODES} | changes)
+    assert any("no attention weights are dropped" in line for line in notices(found)) == told
+
+
 def test_workers_that_are_worked_out_divide_every_batch_that_is_tried(prepared):
     space = {"batch_size": {"choice": [4, 6]}}
     found = prepared([(9, BOTH, BOTH)], space=space, resources=AUTO, shape=NODES)
