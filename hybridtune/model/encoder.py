@@ -5,6 +5,7 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -170,14 +171,9 @@ class DualEncoder(nn.Module):
 
         They are of unit length, or with ``unit`` false as the folder's own modules scale them.
         """
-        device = next(self.parameters()).device
-        if texts.ids.device != device:
-            texts = texts.to(device)
-        packed = self._first_position is not None
-        if packed and self._any_length(device):
-            layout = packing.one_after_the_other(texts.lengths, texts.longest, device)
-        else:
-            layout = packing.group_by_length(texts.lengths, device, packed)
+        texts = self.lay_out(texts)
+        packed, layout = self._first_position is not None, texts.layout
+        assert layout is not None
         ids = layout.fill(texts.ids, self.pad_id)  # [S]
         left_out = None
         if not self.published.include_prompt:
@@ -185,6 +181,21 @@ class DualEncoder(nn.Module):
             ids = torch.where(left_out, ~ids, ids)
         hidden = (self._in_one_row(ids, layout) if packed else self._group_by_group(ids, layout)).float()  # [S, D]
         return self.served(pool(hidden, layout, self.pooling, left_out), unit)
+
+    def lay_out(self, texts: TokenRows) -> TokenRows:
+        """Return texts on this encoder's device, laid out for `forward`; those that are so already, unchanged.
+
+        The layout is that of training or of eval mode, and of the caller's autocast. Nothing waits for the device, so
+        another thread may do it ahead.
+        """
+        if texts.layout is not None:
+            return texts
+        device, packed = next(self.parameters()).device, self._first_position is not None
+        if packed and self._any_length(device):
+            layout = packing.one_after_the_other(texts.lengths, texts.longest, device)
+        else:
+            layout = packing.group_by_length(texts.lengths, device, packed)
+        return replace(texts.to(device), layout=layout)
 
     def served(self, pooled: Tensor, unit: bool = True) -> Tensor:
         """Return vectors [n, D] of pooled ones [n, H]: through the heads, cut, and scaled as `forward` says."""
@@ -249,7 +260,7 @@ class DualEncoder(nn.Module):
             mask = (share > 0).long().view(shape) if group.ragged else None  # [b, L]
             types = torch.zeros_like(tokens)
             for token, kind in self._types.items():
-                types[tokens == token] = kind
+                types = types.masked_fill(tokens == token, kind)
             more = {"token_type_ids": types.view(shape)} if self._types else {}
             output = self.backbone(input_ids=tokens.view(shape), attention_mask=mask, **more)
             parts.append(output.last_hidden_state.flatten(0, 1))  # [b * L, D]

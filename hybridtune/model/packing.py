@@ -1,12 +1,13 @@
 """Texts of all lengths in one row of tokens, with little or no padding, and the attention that keeps them apart.
 
-Token ids of n texts go in (`TokenRows`), the layout of the row comes out (`Packing`); `encoder` runs the model on it.
+Token ids of n texts go in (`TokenRows`), the layout of the row comes out (`Packing`), worked out on the host and copied
+to the device at once; `encoder` runs the model on it.
 Only models whose attention and positions are known to allow it are packed.
 """
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from hybridtune.metrics.arrays import Int64
 from hybridtune.model.published import PACKED_FROM_PADDING
+from hybridtune.model.transfer import send
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class TokenRows:
     ids: Tensor  # [T] int64; the texts one after the other
     lengths: Tensor  # [n] int64, on the CPU whatever the device of ids: to know a shape, nobody waits for a GPU
     longest: int  # tokens of the longest text
+    layout: "Packing | None" = None  # on the device of ids; None: not laid out yet
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -48,11 +51,8 @@ class TokenRows:
         return cls(torch.from_numpy(ids.astype(np.int64)), sizes, int(lengths.max()))
 
     def to(self, device: torch.device | str) -> "TokenRows":
-        """Copy to a device; the CPU does not wait for a GPU."""
-        target = torch.device(device)
-        if target.type == "cuda" and not self.ids.is_cuda:
-            return TokenRows(self.ids.pin_memory().to(target, non_blocking=True), self.lengths, self.longest)
-        return TokenRows(self.ids.to(target), self.lengths, self.longest)
+        """Copy the token ids to a device; the CPU does not wait for a GPU."""
+        return replace(self, ids=send(self.ids, torch.device(device)))
 
     def split(self, size: int | None) -> list["TokenRows"]:
         """Cut into chunks of at most ``size`` texts (> 0) each, in order; None: one chunk, itself."""
@@ -128,16 +128,13 @@ def group_by_length(lengths: Tensor, device: torch.device, packed: bool = True) 
     firsts = np.empty_like(starts)
     firsts[order] = starts
 
-    def send(values: npt.NDArray[Any]) -> Tensor:
-        return torch.from_numpy(values).to(device)
-
     return Packing(
-        source=send(np.where(filled, tokens[owner] + positions, sizes.sum())),
-        positions=send(positions),
-        owner=send(owner),
-        firsts=send(firsts),
-        share=send((filled / sizes[owner]).astype(np.float32)),
-        bias=send(np.where(filled, 0, -np.inf).astype(np.float32)),
+        source=send(np.where(filled, tokens[owner] + positions, sizes.sum()), device),
+        positions=send(positions, device),
+        owner=send(owner, device),
+        firsts=send(firsts, device),
+        share=send((filled / sizes[owner]).astype(np.float32), device),
+        bias=send(np.where(filled, 0, -np.inf).astype(np.float32), device),
         groups=groups,
         offsets=None,
         longest=groups[-1].length,
@@ -146,19 +143,18 @@ def group_by_length(lengths: Tensor, device: torch.device, packed: bool = True) 
 
 def one_after_the_other(lengths: Tensor, longest: int, device: torch.device) -> Packing:
     """Pack texts of [n] lengths in their own order without padding, for a kernel that takes any length."""
-    total, n = int(lengths.sum()), len(lengths)
-    sizes = lengths.to(device, non_blocking=True)
-    offsets = F.pad(sizes.cumsum(0), (1, 0))  # [n + 1]
-    owner = torch.repeat_interleave(torch.arange(n, device=device), sizes, output_size=total)  # [T]
+    sizes: Int64 = lengths.numpy()
+    offsets = np.concatenate([[0], np.cumsum(sizes)])  # [n + 1]
+    owner = np.repeat(np.arange(len(sizes)), sizes)  # [T]
     return Packing(
         source=None,
-        positions=torch.arange(total, device=device) - offsets[owner],
-        owner=owner,
-        firsts=offsets[:-1],
-        share=(1 / sizes)[owner],
+        positions=send(np.arange(len(owner)) - offsets[owner], device),
+        owner=send(owner, device),
+        firsts=send(offsets[:-1], device),
+        share=send((1 / sizes).astype(np.float32)[owner], device),
         bias=None,
         groups=(),
-        offsets=offsets.int(),
+        offsets=send(offsets.astype(np.int32), device),
         longest=longest,
     )
 
@@ -205,7 +201,8 @@ def packed_attention(
     """Attend such that a token sees its own text alone; without ``texts``, as transformers does.
 
     Query, key and value are [1, H, S, E], of H heads of width E; ``dropout`` is the probability that an attention
-    weight is dropped (never with ``offsets``), and ``scaling`` None is 1 / sqrt(E). Returns [1, S, H, E], and None for the weights.
+    weight is dropped (never with ``offsets``), and ``scaling`` None is 1 / sqrt(E). Returns [1, S, H, E], and None for
+    the weights.
     """
     if texts is None:
         from transformers.integrations.sdpa_attention import sdpa_attention_forward

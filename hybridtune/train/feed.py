@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -14,6 +14,7 @@ from hybridtune.data.sampling import Kind
 from hybridtune.data.stream import TokenBatch
 from hybridtune.data.teacher_vectors import TeacherVectors
 from hybridtune.model.packing import TokenRows
+from hybridtune.model.transfer import send
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,11 @@ class DeviceBatch:
         return self.texts - 2 * self.pairs - len(self.asked_twice)
 
 
+LayOut = Callable[[TokenRows], TokenRows]  # see `DualEncoder.lay_out`
+
+
 class Feed:
-    """Prepares one batch ahead, in a thread: cutting, pinning and copying never hold up the device.
+    """Prepares one batch ahead, in a thread: cutting, packing, pinning and copying never hold up the device.
 
     A context manager; the first batch is on its way as soon as it is made. ``waited`` is the time in seconds that the
     training has waited for batches, except for the first, which waits for the data pipeline to start.
@@ -60,8 +64,10 @@ class Feed:
     ) -> None:
         self._batches, self._device, self._chunk_size, self._teacher = batches, device, chunk_size, teacher
         self.waited = 0.0
-        self._thread = ThreadPoolExecutor(1, "feed")
-        self._coming = self._thread.submit(self._next)
+        # A thread begins with the first card, where pinning memory would open a context of its own.
+        own_card = (torch.cuda.set_device, (device,)) if device.type == "cuda" else ()
+        self._thread = ThreadPoolExecutor(1, "feed", *own_card)
+        self._first = self._thread.submit(next, self._batches, None)
 
     def __enter__(self) -> "Feed":
         return self
@@ -71,22 +77,26 @@ class Feed:
         self._thread.shutdown()
         self._batches.close()
 
-    def __iter__(self) -> Iterator[DeviceBatch]:
-        batch = self._coming.result()
+    def batches(self, lay_out: LayOut) -> Iterator[DeviceBatch]:
+        """Yield the batches, once; ``lay_out`` is called in the thread. Whoever has it may have loaded meanwhile."""
+        batch = self._thread.submit(lambda: self._prepared(self._first.result(), lay_out)).result()
         while batch is not None:
-            self._coming = self._thread.submit(self._next)
+            coming = self._thread.submit(lambda: self._prepared(next(self._batches, None), lay_out))
             yield batch
             began = time.perf_counter()
-            batch = self._coming.result()
+            batch = coming.result()
             self.waited += time.perf_counter() - began
 
-    def _next(self) -> DeviceBatch | None:
-        batch = next(self._batches, None)
-        return None if batch is None else on_device(batch, self._device, self._chunk_size, self._teacher)
+    def _prepared(self, batch: TokenBatch | None, lay_out: LayOut) -> DeviceBatch | None:
+        return None if batch is None else on_device(batch, self._device, self._chunk_size, lay_out, self._teacher)
 
 
 def on_device(
-    batch: TokenBatch, device: torch.device, chunk_size: int | None, teacher: TeacherVectors | None = None
+    batch: TokenBatch,
+    device: torch.device,
+    chunk_size: int | None,
+    lay_out: LayOut,
+    teacher: TeacherVectors | None = None,
 ) -> DeviceBatch:
     """Cut a batch into the fewest chunks of at most ``chunk_size`` texts, all of about one size, and copy it.
 
@@ -97,7 +107,7 @@ def on_device(
     ends = np.concatenate([[0], np.cumsum(batch.lengths)])
     cuts = [texts * index // count for index in range(count + 1)]
     chunks = [
-        TokenRows.flat(batch.ids[ends[first] : ends[last]], batch.lengths[first:last]).to(device)
+        lay_out(TokenRows.flat(batch.ids[ends[first] : ends[last]], batch.lengths[first:last]))
         for first, last in itertools.pairwise(cuts)
     ]
     twice = np.flatnonzero(batch.asked_twice)
@@ -105,6 +115,4 @@ def on_device(
     tensors = [torch.tensor(values) for values in (batch.answer_sets, *of_negatives, twice)]
     if teacher is not None and (batch.taught >= 0).any():
         tensors.append(torch.from_numpy(teacher.take(batch.taught)))
-    if device.type == "cuda":
-        tensors = [tensor.pin_memory() for tensor in tensors]
-    return DeviceBatch(batch.step, batch.kind, pairs, chunks, *(one.to(device, non_blocking=True) for one in tensors))
+    return DeviceBatch(batch.step, batch.kind, pairs, chunks, *(send(tensor, device) for tensor in tensors))

@@ -39,9 +39,9 @@ from hybridtune.train.feed import DeviceBatch, Feed
 from hybridtune.train.hang import HangWatch
 from hybridtune.train.incidents import Damage
 from hybridtune.train.job_queue import SEGMENTS, FitJob
-from hybridtune.train.pace import PacePoster
 from hybridtune.train.plan import make_plan
 from hybridtune.train.planned import PlannedBatches
+from hybridtune.train.poster import PacePoster
 from hybridtune.train.progress import Clock, Metrics, Progress, Totals, agreed
 from hybridtune.train.shares import read_shares, write_shares
 from hybridtune.train.step import TrainingStep, answer_out_of_memory, is_out_of_memory
@@ -195,7 +195,7 @@ def _train(
             training.load(last)
         totals = Totals(study, device)
         poster = PacePoster(monitor, job.name, train.batch_size)
-        for batch in feed:
+        for batch in feed.batches(training.lay_out):
             if batch.step == start:
                 clock.steps_begin()
                 totals.start(state=progress.sums if rank == 0 else ())

@@ -1,6 +1,5 @@
 """The monitor to which running fits post their pace and the loss of workers; its actor imports little."""
 
-import time
 from typing import Any, NamedTuple
 
 import ray
@@ -9,7 +8,7 @@ from hybridtune.runtime.ray_private import ON_HEAD
 from hybridtune.train.asked import Asked
 from hybridtune.train.incidents import Damage, Early, Incident, Loss, Replaced
 
-SECONDS_BETWEEN_POSTS = 1.0
+SECONDS_BETWEEN_POSTS = 1.0  # of a training, by `poster`
 
 
 class Pace(NamedTuple):
@@ -80,20 +79,3 @@ def read_paces(monitor: Any) -> dict[str, Pace]:
     """Return the paces of all trainings by their names."""
     paces: dict[str, Pace] = ray.get(monitor.read.remote())
     return paces
-
-
-class PacePoster:
-    """Posts a fit's pace to the monitor, if any, at most once a second, and never waits for the answer."""
-
-    def __init__(self, monitor: Any, fit: str, batch_size: int) -> None:
-        self._actor, self._fit, self._batch_size = monitor, fit, batch_size
-        self._last, self._steps = time.perf_counter(), 0
-
-    def step_done(self, step: int, loss: Any) -> None:
-        """Count a step; ``loss`` is read off the device only when it is posted."""
-        self._steps += 1
-        elapsed = time.perf_counter() - self._last
-        if self._actor is None or elapsed < SECONDS_BETWEEN_POSTS:
-            return
-        self._actor.post.remote(self._fit, Pace(step, float(loss), self._steps * self._batch_size / elapsed))
-        self._last, self._steps = time.perf_counter(), 0

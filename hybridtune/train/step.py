@@ -20,6 +20,7 @@ from hybridtune.model import gradcache
 from hybridtune.model.distil import consistency, distil, scores_of_margins, teacher_scores
 from hybridtune.model.encoder import load_encoder, prepare_for_training
 from hybridtune.model.loss import Beside, LearnedTemperature, LossOutput, RowLoss, align, info_nce
+from hybridtune.model.packing import TokenRows
 from hybridtune.model.projection import Projection
 from hybridtune.train.checkpoint import Average, Snapshot, load_checkpoint, take_snapshot
 from hybridtune.train.feed import DeviceBatch
@@ -89,6 +90,11 @@ class TrainingStep:
         if self.average is not None:
             self.average.update(batch.step)
         return output
+
+    def lay_out(self, texts: TokenRows) -> TokenRows:
+        """Return texts laid out for the steps, ahead of them and in any thread."""
+        with self._scope():
+            return self.model.lay_out(texts)
 
     def learned(self) -> dict[str, float]:
         """Return the temperature, where it is trained."""

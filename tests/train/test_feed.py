@@ -8,9 +8,18 @@ import pytest
 import torch
 
 from hybridtune.data.stream import TokenBatch
-from hybridtune.train.feed import Feed, on_device
+from hybridtune.train.feed import Feed
+from hybridtune.train.feed import on_device as prepared
 
 CPU = torch.device("cpu")
+
+
+def as_they_are(texts):
+    return texts
+
+
+def on_device(batch, device, size, teacher=None):
+    return prepared(batch, device, size, as_they_are, teacher)
 
 
 def token_batch(step=0, pairs=2, negatives=0, slots=0, second=0):
@@ -75,7 +84,7 @@ def stream(steps, closed):
 def test_batches_come_in_order_and_a_consumer_that_stops_leaves_nothing_behind():
     seen, closed = [], []
     with Feed(stream(5, closed), CPU, None) as feed:
-        for batch in feed:
+        for batch in feed.batches(as_they_are):
             seen.append(batch.step)
             if batch.step == 2:
                 break
@@ -101,7 +110,20 @@ def test_an_error_of_the_data_reaches_the_training():
         raise OSError("the store is gone")
 
     with Feed(broken(), CPU, None) as feed:
-        batches = iter(feed)
+        batches = feed.batches(as_they_are)
         assert next(batches).step == 0
         with pytest.raises(OSError, match="the store is gone"):
             next(batches)
+
+
+def test_texts_are_laid_out_ahead_in_the_thread_and_the_first_ones_wait_for_whoever_can():
+    laid_out = []
+
+    def lay_out(texts):
+        laid_out.append((len(texts), threading.current_thread().name))
+        return replace(texts, layout=f"layout {len(laid_out)}")
+
+    with Feed(stream(3, []), CPU, 3) as feed:
+        layouts = [[chunk.layout for chunk in batch.chunks] for batch in feed.batches(lay_out)]
+    assert layouts == [[f"layout {n}", f"layout {n + 1}"] for n in (1, 3, 5)]
+    assert laid_out == [(2, "feed_0")] * 6

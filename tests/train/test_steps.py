@@ -9,8 +9,10 @@ import torch
 import torch.nn.functional as F
 from documented import write_module
 from small_study import small_study
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from hybridtune.errors import InputError
+from hybridtune.model import packing
 from hybridtune.model.packing import TokenRows
 from hybridtune.model.projection import orthogonal, write_projected
 from hybridtune.train.feed import DeviceBatch
@@ -306,6 +308,55 @@ def test_tf32_is_set_in_a_way_that_torch_compile_can_ask_for(tiny, monkeypatch):
         assert torch.backends.cuda.matmul.fp32_precision == "tf32"
     finally:
         torch.set_float32_matmul_precision(before)
+
+
+class Waits(TorchDispatchMode):
+    """Notes each operation for which a host would wait for its GPU: what it computes must be known to go on."""
+
+    KNOWN = frozenset(
+        f"aten::{name}"
+        for name in ("_local_scalar_dense", "is_nonzero", "equal", "nonzero", "masked_select", "_unique2", "bincount")
+    )
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = function.name().partition(".")[0]
+        index = name in ("aten::index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_")
+        masks = index and any(one is not None and one.dtype == torch.bool for one in args[1])
+        if name in self.KNOWN or masks or (name == "aten::repeat_interleave" and not kwargs):
+            self.found.append(name)
+        return function(*args, **kwargs or {})
+
+
+WAITING = [
+    study_of(),
+    study_of(ema=0.9, learn_temperature=True, chunk_size=5, symmetric=True, matryoshka=[4, 8], near_duplicate=0.99),
+    study_of({"align_share": 0.3}, teacher="x", distil="kl", consistency=0.5),
+    study_of(distil="margin_mse", distil_from="data", distil_temperature=0.5, gradient_checkpointing=True),
+]
+
+
+@pytest.mark.parametrize("study", WAITING, ids=["plain", "chunks", "teacher", "data"])
+def test_a_step_waits_for_nothing_that_its_device_computes(tiny, monkeypatch, study):
+    made = Made(tiny, study)
+    training = made.fresh()
+    # On the CPU it asks whether there is something to clip: `clip` leaves that out on a GPU.
+    monkeypatch.setattr(training.optimizer, "step", lambda share: None)
+    for step in range(4):
+        kind = "align" if study.mix.align_share and step == 2 else "mono"
+        twice = 2 if study.train.consistency and kind == "mono" else 0
+        batch = device_batch(step, 0 if kind == "align" else 2, kind, study.train.chunk_size, twice)
+        batch = replace(batch, chunks=[training.lay_out(chunk) for chunk in batch.chunks])
+        with Waits() as waits, monkeypatch.context() as now:
+            now.setattr(packing, "group_by_length", None)  # laid out already
+            training.step(batch)
+        assert waits.found == []
+    with Waits() as waits:
+        torch.ones(3)[torch.tensor([True, False, True])].sum().item()
+    assert waits.found == ["aten::index", "aten::_local_scalar_dense"]
 
 
 def test_dropout_differs_by_seed_step_and_rank():
