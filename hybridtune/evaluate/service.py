@@ -6,8 +6,9 @@ be moved and ranked again, and what comes back to the caller is one number a rel
 language.
 """
 
+import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from hybridtune.config.fields import Encoder
 from hybridtune.data.readers.records import Text
 from hybridtune.data.store import TokenStore
+from hybridtune.errors import FitError, HybridtuneError
 from hybridtune.evaluate.benchmark import Benchmark
 from hybridtune.evaluate.relevance import Relevance
 from hybridtune.metrics.arrays import Float32, Int32, Int64
@@ -33,6 +35,7 @@ from hybridtune.metrics.scores import pair_scores
 from hybridtune.metrics.standard import Moments, standard_of, thresholds
 from hybridtune.model.encoder import load_encoder
 from hybridtune.model.language_vectors import LanguageVectors
+from hybridtune.runtime.device_memory import is_out_of_memory, memory_of, share_memory
 from hybridtune.storage.copies import ensure_local
 from hybridtune.storage.files import is_remote
 
@@ -182,7 +185,7 @@ class EvaluatorService:
             actor.embed_stored.remote(weights, own, pooling) for actor, own in zip(self.actors, dealt, strict=True)
         ]
         found: list[Any] = [None] * len(blocks)
-        for index, vectors in enumerate(ray.get(calls)):
+        for index, vectors in enumerate(_get(calls)):
             found[index::count] = vectors
         return found
 
@@ -200,16 +203,16 @@ class EvaluatorService:
         relevance, queries = self.ready(), vectors.queries
         parts = list(zip(self.actors, vectors.passages, strict=True))
         scores = np.zeros(len(relevance.query_index), np.float32)  # [R]
-        for rows, values in ray.get([actor.score_pairs.remote(passages, *queries) for actor, passages in parts]):
+        for rows, values in _get([actor.score_pairs.remote(passages, *queries) for actor, passages in parts]):
             scores[rows] = values
         shared, against = ray.put(scores), None
         if standardised:
             moments = [actor.moments.remote(passages) for actor, passages in parts]
             against = self.actors[0].thresholds.remote(shared, len(moments), *moments, *queries)
         counting = [actor.count.remote(shared, against, passages, *queries) for actor, passages in parts]
-        counts = np.sum(ray.get(counting), axis=0)  # [R, L]
+        counts = np.sum(_get(counting), axis=0)  # [R, L]
         sizes = np.bincount(relevance.passage_language, minlength=len(relevance.languages))
-        return relevance.ranked(counts, scores, sizes, None if against is None else ray.get(against))
+        return relevance.ranked(counts, scores, sizes, None if against is None else _get(against))
 
 
 class Evaluator:
@@ -257,14 +260,16 @@ class Evaluator:
 
     def encode(self, weights: State, pooling: str | None = None) -> tuple[Float32, Float32]:
         """Return the vectors of this actor's queries and passages under the weights."""
-        self._load(weights, pooling)
-        return self._embed(self.queries), self._embed(self.passages)
+        with self._device_shared():
+            self._load(weights, pooling)
+            return self._embed(self.queries), self._embed(self.passages)
 
     def embed_stored(self, weights: State, blocks: Sequence[Int64], pooling: str | None = None) -> list[Float32]:
         """Return the vectors of blocks of texts of the token store under the weights."""
-        self._load(weights, pooling)
-        taken = [self.store.take(numbers) for numbers in blocks]
-        return [self.model.embed_by_length(np.split(ids, np.cumsum(lengths)[:-1])) for ids, lengths in taken]
+        with self._device_shared():
+            self._load(weights, pooling)
+            taken = [self.store.take(numbers) for numbers in blocks]
+            return [self.model.embed_by_length(np.split(ids, np.cumsum(lengths)[:-1])) for ids, lengths in taken]
 
     def move(self, fitted: LanguageVectors, queries: Float32, passages: Float32) -> tuple[Float32, Float32]:
         """Return this actor's queries and passages, moved."""
@@ -280,8 +285,8 @@ class Evaluator:
         local[own] = np.arange(len(own))
         rows = np.flatnonzero(local[judged.passage_index] >= 0)
         arrays = passages, judged.query_index[rows], local[judged.passage_index[rows]]
-        scores = pair_scores(self._stacked(queries), *map(self._tensor, arrays))
-        return rows, scores.cpu().numpy()
+        with self._device_shared():
+            return rows, pair_scores(self._stacked(queries), *map(self._tensor, arrays)).cpu().numpy()
 
     def moments(self, passages: Float32) -> list[Moments]:
         """Return the moments of this actor's part, one a language."""
@@ -301,12 +306,29 @@ class Evaluator:
     def count(self, scores: Any, against: Int64 | None, passages: Float32, *queries: Float32) -> Any:
         """Count the passages of this actor's part that outrank each relevant pair, by their language: [R, L]."""
         judged, own = self.judged, self.passage_rows
-        query_index, order = map(self._tensor, (judged.query_index, judged.order[judged.passage_index]))
-        wanted = None if against is None else self._tensor(against)
-        counter = RankCounter(query_index, self._tensor(scores), order, len(judged.languages), wanted)
-        pool = passages, judged.order[own], judged.passage_language[own]
-        counter.add(self._stacked(queries), *map(self._tensor, pool))
-        return counter.counts.cpu().numpy()
+        with self._device_shared():
+            query_index, order = map(self._tensor, (judged.query_index, judged.order[judged.passage_index]))
+            wanted = None if against is None else self._tensor(against)
+            counter = RankCounter(query_index, self._tensor(scores), order, len(judged.languages), wanted)
+            pool = passages, judged.order[own], judged.passage_language[own]
+            counter.add(self._stacked(queries), *map(self._tensor, pool))
+            return counter.counts.cpu().numpy()
+
+    @contextlib.contextmanager
+    def _device_shared(self) -> Iterator[None]:
+        """Say what to set where the device has no room for the block, and leave nothing of it to this process."""
+        try:
+            yield
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            raise FitError(
+                f"out of memory at a score on {memory_of(self.device)}: where a training keeps its weights and moments "
+                "on the same device, lessen them by train.embeddings=frozen, train.lora_rank=16 or "
+                "resources.sharding=fsdp; and see that nothing else uses the device"
+            ) from None
+        finally:
+            share_memory(self.device)
 
     def _load(self, weights: State, pooling: str | None) -> None:
         self.model.pooling = pooling or self.pooling
@@ -328,6 +350,16 @@ class Evaluator:
 
     def _tensor(self, array: Any) -> torch.Tensor:
         return torch.tensor(array, device=self.device)
+
+
+def _get(references: Any) -> Any:
+    """Return what actors have worked out; what they raise on purpose is raised here, as it is."""
+    try:
+        return ray.get(references)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, HybridtuneError):
+            raise error.cause from error  # which says that it is of this process alone, and not of a whole group
+        raise
 
 
 def _rows(blocks: Sequence[Int64]) -> Int64:

@@ -27,6 +27,7 @@ from hybridtune.errors import FitError, HybridtuneError
 from hybridtune.metrics.metrics import Scores
 from hybridtune.metrics.per_query import FILE as PER_QUERY
 from hybridtune.model.loss import LossOutput
+from hybridtune.runtime.device_memory import is_out_of_memory, share_memory
 from hybridtune.runtime.memory import release_memory
 from hybridtune.storage.copies import ensure_local
 from hybridtune.storage.files import is_remote, join, write_file
@@ -44,7 +45,7 @@ from hybridtune.train.planned import PlannedBatches
 from hybridtune.train.poster import PacePoster
 from hybridtune.train.progress import Clock, Metrics, Progress, Totals, agreed
 from hybridtune.train.shares import read_shares, write_shares
-from hybridtune.train.step import TrainingStep, answer_out_of_memory, is_out_of_memory
+from hybridtune.train.step import TrainingStep, answer_out_of_memory
 
 _SECONDS = 10.0  # for the queue to hear of a worker that hangs
 SCORES = "scores.json"  # in every checkpoint: the full tables behind its metrics
@@ -97,8 +98,7 @@ def train_loop(config: dict[str, Any]) -> None:
             if workers > 1 and not (isinstance(problem, FitError) and problem.__cause__ is None):
                 raise  # the other workers may wait for this one, and only an error frees them
         release_memory()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()  # evaluators use the same device
+        share_memory(device)
 
 
 def _report(queue: Any, number: int, metrics: Metrics) -> bool:
@@ -216,6 +216,7 @@ def _train(
             snapshot = training.snapshot()  # of all workers where the encoder is spread over them
             go_on = True
             hang.rest()
+            share_memory(device)  # evaluators score on the same card
             if rank == 0:
                 with hang.score():
                     progress = _score(job, checkpoints, snapshot, progress, metrics, clock, context.score)

@@ -1,6 +1,6 @@
 """One training on one worker: the encoder, the loss, the optimiser, and a step that a batch goes through.
 
-Where a step does not fit the device, it is known by `is_out_of_memory` and answered by `answer_out_of_memory`.
+Where a step does not fit the device, `answer_out_of_memory` says what to set.
 """
 
 import functools
@@ -22,6 +22,7 @@ from hybridtune.model.encoder import load_encoder, prepare_for_training
 from hybridtune.model.loss import Beside, LearnedTemperature, LossOutput, RowLoss, align, info_nce
 from hybridtune.model.packing import TokenRows
 from hybridtune.model.projection import Projection
+from hybridtune.runtime.device_memory import memory_of
 from hybridtune.train.checkpoint import Average, Snapshot, load_checkpoint, take_snapshot
 from hybridtune.train.feed import DeviceBatch
 from hybridtune.train.optimizer import Optimizer, learning_rate_share
@@ -204,21 +205,10 @@ def answer_out_of_memory(study: Study, workers: int, negatives: int, number: int
     train = study.train
     texts = train.batch_size // workers * (2 + negatives + (train.consistency > 0))
     encoded = min(train.chunk_size or texts, texts)
-    memory = f"the memory of {device}"
-    if device.type == "cuda":
-        properties = torch.cuda.get_device_properties(device)
-        memory = f"the {properties.total_memory / 2**30:.1f} GiB of {properties.name}"
     return (
-        f"out of memory at step {number} on {memory}, encoding {encoded} texts at once: "
+        f"out of memory at step {number} on {memory_of(device)}, encoding {encoded} texts at once: "
         f"set train.chunk_size={_rounded(max(1, encoded // 2))} (the same gradient; texts are encoded twice) or a "
         f"train.batch_size below {train.batch_size}, and see that nothing else uses the device"
-    )
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error says that the device's memory is used up, also when a library under torch says so."""
-    return isinstance(error, torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and any(sign in str(error) for sign in ("out of memory", "_ALLOC_FAILED"))
     )
 
 

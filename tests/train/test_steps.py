@@ -15,10 +15,11 @@ from hybridtune.errors import InputError
 from hybridtune.model import packing
 from hybridtune.model.packing import TokenRows
 from hybridtune.model.projection import orthogonal, write_projected
+from hybridtune.runtime.device_memory import is_out_of_memory
 from hybridtune.train.feed import DeviceBatch
 from hybridtune.train.optimizer import learning_rate_share
 from hybridtune.train.progress import Clock, Progress
-from hybridtune.train.step import TrainingStep, answer_out_of_memory, is_out_of_memory, seed_dropout
+from hybridtune.train.step import TrainingStep, answer_out_of_memory, seed_dropout
 
 STEPS = 8
 TEACHER = 20  # numbers of its vectors; those of the encoder have 16
