@@ -19,6 +19,7 @@ from hybridtune.config.fields import Encoder
 from hybridtune.data.readers.records import CorpusPart
 from hybridtune.errors import FitError
 from hybridtune.evaluate.blocks import blocks_of, finished_blocks, write_block
+from hybridtune.metrics.arrays import Int32
 from hybridtune.model.tokenizer import Tokenizer
 from hybridtune.runtime.local import Capacity
 from hybridtune.runtime.resources import cores
@@ -26,6 +27,7 @@ from hybridtune.runtime.resources import cores
 # Logical CPUs. Not equal: Ray Data fuses neighbours that ask for the same, and one process would then read, tokenise
 # and encode all of a corpus in one file.
 READER_CPUS, TOKENISER_CPUS, ENCODER_CPUS = 0.2, 0.15, 0.25
+GPU_BLOCKS = 16  # that an encoder on a GPU is given at once; each is on disk as soon as it is encoded
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,8 @@ def encode_sides(
         compute=actors.pool(),
         num_cpus=ENCODER_CPUS,
         num_gpus=actors.gpus or None,
-        **one_row,
+        # A GPU computes beyond the end of a block only within a call; a CPU is better served block by block.
+        **one_row | {"batch_size": GPU_BLOCKS if actors.gpus else 1},
     )
     encoded = 0
     for row in data.iter_rows():
@@ -186,7 +189,10 @@ class _Tokeniser:
 
 
 class _Encoder:
-    """A Ray Data actor: tokenised blocks in, vectors on disk, the block's name and size out."""
+    """A Ray Data actor: tokenised blocks in, vectors on disk, the block's name and size out.
+
+    A GPU encodes the next block while one is written.
+    """
 
     def __init__(self, source: str, encoder: Encoder, pad_id: int, folders: list[str], threads: int) -> None:
         import torch  # here, since those who read and tokenise need none of it
@@ -199,11 +205,9 @@ class _Encoder:
         self.folders = [Path(folder) for folder in folders]
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
-        for row in range(batch.num_rows):
-            cells = {name: batch.column(name)[row] for name in batch.column_names}
-            lengths = cells["lengths"].values.to_numpy()
-            tokens = np.split(cells["tokens"].values.to_numpy(), np.cumsum(lengths)[:-1])
-            vectors = self.model.embed_by_length(tokens)
+        columns = batch.column_names
+        blocks = [{name: batch.column(name)[row] for name in columns} for row in range(batch.num_rows)]
+        for cells, vectors in zip(blocks, self.model.embed_blocks(map(_tokens, blocks)), strict=True):
             name, problem = cells["name"].as_py(), ""
             if np.isfinite(vectors).all():
                 order = cells["order"].values.to_numpy()
@@ -211,4 +215,8 @@ class _Encoder:
                 write_block(folder, name, cells["language"].as_py(), cells["ids"].as_py(), vectors, order)
             else:
                 problem = f"block {name}: an embedding is not finite; the encoder's weights have diverged"
-            yield pa.table({"name": [name], "texts": [len(tokens)], "problem": [problem]})
+            yield pa.table({"name": [name], "texts": [len(vectors)], "problem": [problem]})
+
+
+def _tokens(cells: dict[str, Any]) -> list[Int32]:
+    return np.split(cells["tokens"].values.to_numpy(), np.cumsum(cells["lengths"].values.to_numpy())[:-1])

@@ -269,7 +269,7 @@ class Evaluator:
         with self._device_shared():
             self._load(weights, pooling)
             taken = [self.store.take(numbers) for numbers in blocks]
-            return [self.model.embed_by_length(np.split(ids, np.cumsum(lengths)[:-1])) for ids, lengths in taken]
+            return [*self.model.embed_blocks(np.split(ids, np.cumsum(lengths)[:-1]) for ids, lengths in taken)]
 
     def move(self, fitted: LanguageVectors, queries: Float32, passages: Float32) -> tuple[Float32, Float32]:
         """Return this actor's queries and passages, moved."""
@@ -336,7 +336,7 @@ class Evaluator:
 
     def _embed(self, blocks: list[list[Int32]]) -> Float32:
         none = np.zeros((0, self.model.width), np.float32)
-        return np.concatenate([none, *map(self.model.embed_by_length, blocks)])
+        return np.concatenate([none, *self.model.embed_blocks(blocks)])
 
     def _stacked(self, vectors: Sequence[Float32]) -> torch.Tensor:
         return self._tensor(self._in_order(vectors))

@@ -3,9 +3,11 @@
 `folder` says how a model is used and writes one again; `packing` lets texts of all lengths share a forward.
 """
 
+import itertools
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +25,31 @@ from hybridtune.model.backbone import load_backbone, token_types
 from hybridtune.model.folder import check_fit, save_folder, training_pairs_of, with_folder_settings
 from hybridtune.model.heads import HEADS, DenseHead, load_heads, pool
 from hybridtune.model.packing import TokenRows
+from hybridtune.model.precision import native_half
 from hybridtune.model.published import TRAINING_TEXTS, Published, Repository, read_published
 from hybridtune.model.tokenizer import Tokenizer, pretrained_tokenizer
+from hybridtune.model.transfer import Fetch
 
 BATCH_TOKENS = 4096  # padded tokens encoded at once: stays in a core's caches
 BATCH_TOKENS_GPU = 65536  # fills a card with a small model, and is far from its memory
+_BATCHES_AHEAD = {"cuda": 2}  # by device: one that it computes, and the next
 _SAME = 1e-4  # packed and padded embeddings of one text differ by less, or the model is not packed
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Texts of a block that a device encodes, and where their vectors go."""
+
+    vectors: Float32  # [n, D] of the block
+    chosen: list[int]  # rows of it
+    found: Fetch
+    is_last: bool  # of the block
+
+    def written(self) -> Iterator[Float32]:
+        """Write the vectors; yields the block where this was its last batch."""
+        self.vectors[self.chosen] = self.found.result().numpy()
+        if self.is_last:
+            yield self.vectors
 
 
 class DualEncoder(nn.Module):
@@ -157,6 +178,11 @@ class DualEncoder(nn.Module):
         return self._texts
 
     @property
+    def is_packed(self) -> bool:
+        """True where texts of all lengths share a row of tokens."""
+        return self._first_position is not None
+
+    @property
     def has_adapters(self) -> bool:
         """True where adapters are trained: weights that are no part of ``plain_state``."""
         return any(adapters.is_adapted(module) for module in self.backbone.modules())
@@ -172,14 +198,15 @@ class DualEncoder(nn.Module):
         They are of unit length, or with ``unit`` false as the folder's own modules scale them.
         """
         texts = self.lay_out(texts)
-        packed, layout = self._first_position is not None, texts.layout
+        layout = texts.layout
         assert layout is not None
         ids = layout.fill(texts.ids, self.pad_id)  # [S]
         left_out = None
         if not self.published.include_prompt:
             left_out = ids < 0  # a prompt's tokens
             ids = torch.where(left_out, ~ids, ids)
-        hidden = (self._in_one_row(ids, layout) if packed else self._group_by_group(ids, layout)).float()  # [S, D]
+        encoded = self._in_one_row if self.is_packed else self._group_by_group
+        hidden = encoded(ids, layout).float()  # [S, D]
         return self.served(pool(hidden, layout, self.pooling, left_out), unit)
 
     def lay_out(self, texts: TokenRows) -> TokenRows:
@@ -190,11 +217,11 @@ class DualEncoder(nn.Module):
         """
         if texts.layout is not None:
             return texts
-        device, packed = next(self.parameters()).device, self._first_position is not None
-        if packed and self._any_length(device):
+        device = next(self.parameters()).device
+        if self.is_packed and self._any_length(device):
             layout = packing.one_after_the_other(texts.lengths, texts.longest, device)
         else:
-            layout = packing.group_by_length(texts.lengths, device, packed)
+            layout = packing.group_by_length(texts.lengths, device, self.is_packed)
         return replace(texts.to(device), layout=layout)
 
     def served(self, pooled: Tensor, unit: bool = True) -> Tensor:
@@ -212,24 +239,45 @@ class DualEncoder(nn.Module):
         return embedded
 
     def embed_by_length(self, rows: Sequence[Sequence[int] | Int32], unit: bool = True) -> Float32:
-        """Return vectors [n, D] of n rows of token ids, longest rows first; bf16 on a GPU that has it.
+        """Return vectors [n, D] of n rows of token ids, longest rows first; in half precision on a GPU that has it.
 
         Rows of like length are encoded together, so that little is spent on padding. In eval mode the vectors are a
         function of the rows (n >= 0, none empty), the weights and the device alone. ``unit`` is that of `forward`.
         """
+        return next(self.embed_blocks([rows], unit))
+
+    def embed_blocks(self, blocks: Iterable[Sequence[Sequence[int] | Int32]], unit: bool = True) -> Iterator[Float32]:
+        """Yield the vectors [n, D] of each block of rows, as `embed_by_length` returns them.
+
+        A GPU has its next batches, of the next block too, while vectors of the ones before are fetched and the caller
+        works on a block. On the CPU a block is yielded before the next one is asked for.
+        """
+        ahead = _BATCHES_AHEAD.get(next(self.parameters()).device.type, 0)
+        going: deque[_Batch] = deque()
+        for batch in itertools.chain.from_iterable(self._started(rows, unit) for rows in blocks):
+            going.append(batch)
+            if len(going) > ahead:
+                yield from going.popleft().written()
+        while going:
+            yield from going.popleft().written()
+
+    def _started(self, rows: Sequence[Sequence[int] | Int32], unit: bool) -> Iterator["_Batch"]:
+        """Yield the batches of a block as soon as the device has them to compute."""
         device = next(self.parameters()).device
         most = BATCH_TOKENS_GPU if device.type == "cuda" else BATCH_TOKENS
-        bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        half = native_half(device, self.is_packed) if device.type == "cuda" else None
         vectors = np.zeros((len(rows), self.width), np.float32)
         order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
+        if not order:
+            yield _Batch(vectors, [], Fetch(torch.zeros(0, self.width)), True)
         first = 0
-        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            while first < len(order):
-                chosen = order[first : first + max(1, most // len(rows[order[first]]))]
-                batch = TokenRows.of([np.asarray(rows[i], np.int32) for i in chosen])
-                vectors[chosen] = self(batch, unit).float().cpu().numpy()
-                first += len(chosen)
-        return vectors
+        while first < len(order):
+            chosen = order[first : first + max(1, most // len(rows[order[first]]))]
+            first += len(chosen)
+            texts = TokenRows.of([np.asarray(rows[i], np.int32) for i in chosen])
+            with torch.inference_mode(), torch.autocast(device.type, half, enabled=half is not None):
+                found = Fetch(self(texts, unit).float())
+            yield _Batch(vectors, chosen, found, first == len(order))
 
     def plain_state(self) -> dict[str, Tensor]:
         """Return the weights that are served, adapters merged in; detached, not copied.

@@ -7,6 +7,7 @@ import torch
 
 from hybridtune.config.fields import Encoder
 from hybridtune.errors import InputError
+from hybridtune.model import encoder as encoder_module
 from hybridtune.model.encoder import DualEncoder, load_encoder
 from hybridtune.model.folder import build_tiny, check_fit, save_folder, training_pairs_of, with_folder_settings
 from hybridtune.model.packing import TokenRows
@@ -187,3 +188,18 @@ def test_lengths_over_the_encoders_positions_are_refused(tiny, tmp_path):
     check_fit(other, 0)
     with pytest.raises(InputError, match=r"over the 24 tokens"):
         check_fit(other.model_copy(update={"query_length": 25}), 0)
+
+
+@pytest.mark.parametrize(("ahead", "asked_by_then"), [(0, [1, 2, 3, 4]), (2, [3, 4, 4, 4])])
+def test_blocks_of_texts_are_encoded_as_each_would_be_alone(tiny, monkeypatch, ahead, asked_by_then):
+    """Two batches ahead as on a GPU, or none; the first block has three batches, the last eight."""
+    model, draw, asked = loaded(tiny), np.random.default_rng(0), []
+    lengths = ([5, 9, 2, 7], [3], [], [4] * 30)
+    blocks = [[draw.integers(5, 60, length).astype(np.int32) for length in block] for block in lengths]
+    monkeypatch.setattr(encoder_module, "BATCH_TOKENS", 16)
+    alone = [model.embed_by_length(block) for block in blocks]
+    monkeypatch.setitem(encoder_module._BATCHES_AHEAD, "cpu", ahead)
+    found = [(vectors, len(asked)) for vectors in model.embed_blocks(asked.append(block) or block for block in blocks)]
+    for (vectors, _), expected in zip(found, alone, strict=True):
+        np.testing.assert_array_equal(vectors, expected)
+    assert [count for _, count in found] == asked_by_then
