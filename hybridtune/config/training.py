@@ -108,8 +108,10 @@ class Train(Part):
     ema: Annotated[float, Field(gt=0.0, lt=1.0)] | None = Field(
         default=None, description="decay of a running mean of the weights, which is then scored and exported"
     )
-    precision: Literal["auto", "float32", "tf32", "bf16"] = Field(
-        default="auto", description="auto: bf16 where the hardware takes it, else float32 (tf32 on GPUs)"
+    precision: Literal["auto", "float32", "tf32", "bf16", "fp16"] = Field(
+        default="auto",
+        description="auto: bf16 where the hardware multiplies it, else fp16 on GPUs with tensor cores (with loss "
+        "scaling; BERT-like and RoBERTa-like encoders), else float32 (tf32 on GPUs)",
     )
     chunk_size: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
         default=None, description="texts encoded at once, by cached gradients; null: the whole batch"

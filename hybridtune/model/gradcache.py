@@ -20,6 +20,7 @@ def backward(
     chunks: Sequence[TokenRows],
     loss_of: Callable[[Tensor], LossOutput],
     scope: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    factor: Tensor | None = None,
 ) -> LossOutput:
     """Leave the gradient of a loss over all texts in the parameters, encoding one chunk of them at a time.
 
@@ -33,6 +34,7 @@ def backward(
         chunks: at least one, with at least one text each; workers may hold different numbers of them.
         loss_of: from the vectors [N, D] of all texts, in the order of the chunks. Called once.
         scope: opens a fresh context, such as autocast, for each run of the model.
+        factor: scalar by which every gradient is multiplied; None: 1.
 
     Returns:
         What ``loss_of`` returned, the loss without its graph. DDP averages the gradients over the workers once, at the
@@ -57,7 +59,8 @@ def backward(
         vectors = torch.cat([*first[idle:], last.detach()]).requires_grad_()  # [N, D]
         output = loss_of(vectors)
         if output.loss.requires_grad:
-            output.loss.backward()  # type: ignore[no-untyped-call]
+            loss = output.loss if factor is None else output.loss * factor
+            loss.backward()  # type: ignore[no-untyped-call]
         gradient = torch.zeros_like(vectors) if vectors.grad is None else vectors.grad  # [N, D]
         unused = [torch.zeros_like(part) for part in first[:idle]]
         sizes = [len(part) for part in (*first[idle:], last)]

@@ -13,8 +13,10 @@ from hybridtune.model.adapters import transformer_layers
 from hybridtune.model.encoder import DualEncoder
 from hybridtune.runtime import ray_private
 from hybridtune.train.parallel import local, put
+from hybridtune.train.scaling import LossScale
 
 _EPSILON = 1e-6  # in the denominator of the clipping, as in torch
+_SCALE = "loss.scale"  # among the states; no parameter is named so
 
 
 class Optimizer:
@@ -28,10 +30,17 @@ class Optimizer:
         train: learning rate, weight decay, layer decay and the bound of the gradient's norm.
         extras: trained parameters outside the encoder, by names that no parameter of the encoder has (a learned
             temperature).
+        scale: by which all gradients come multiplied; a step whose gradient is not finite changes nothing but it.
     """
 
-    def __init__(self, model: DualEncoder, train: Train, extras: Mapping[str, nn.Parameter] | None = None) -> None:
-        self.extras = dict(extras or {})
+    def __init__(
+        self,
+        model: DualEncoder,
+        train: Train,
+        extras: Mapping[str, nn.Parameter] | None = None,
+        scale: LossScale | None = None,
+    ) -> None:
+        self.extras, self._scale = dict(extras or {}), scale
         self._bound, self._rate = train.max_grad_norm, train.learning_rate
         trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self._parameters: dict[str, nn.Parameter] = trained | self.extras
@@ -52,7 +61,13 @@ class Optimizer:
         Returns:
             Scalar: norm of the whole gradient before it was clipped.
         """
-        norm = clip([p.grad for p in self._parameters.values() if p.grad is not None], self._bound)
+        gradients = [p.grad for p in self._parameters.values() if p.grad is not None]
+        norm = clip(gradients, self._bound, None if self._scale is None else self._scale.factor)
+        if self._scale is not None:
+            overflowed = (~norm.isfinite()).float()
+            # AdamW leaves everything as it is where this is 1, and no host has to look at it.
+            self._adamw.found_inf = overflowed  # type: ignore[attr-defined]
+            self._scale.update(overflowed)
         for group in self._adamw.param_groups:
             group["lr"] = self._rate * group["share"] * share
         self._adamw.step()
@@ -64,9 +79,13 @@ class Optimizer:
         return {self._names[p]: group["lr"] for group in self._adamw.param_groups for p in group["params"]}
 
     def state(self) -> dict[str, Tensor]:
-        """Return the moments and step counts as ``parameter name.state name``; sharded where the parameter is."""
+        """Return the moments and step counts as ``parameter name.state name``; sharded where the parameter is.
+
+        With them goes the loss scale, where there is one.
+        """
         states = self._adamw.state.items()
-        return {f"{self._names[parameter]}.{key}": value for parameter, s in states for key, value in s.items()}
+        state = {f"{self._names[parameter]}.{key}": value for parameter, s in states for key, value in s.items()}
+        return state if self._scale is None else {**state, _SCALE: self._scale.state}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Take up the whole tensors of a ``state``; the next steps are those that would have followed it, bit for bit.
@@ -75,6 +94,10 @@ class Optimizer:
             InputError: it belongs to other parameters or to parameters of other shapes.
         """
         for key, value in state.items():
+            if key == _SCALE:  # a training that goes on elsewhere may need none
+                if self._scale is not None:
+                    self._scale.state = value.to(self._scale.state.device)
+                continue
             name, entry = key.rsplit(".", 1)
             parameter = self._parameters.get(name)
             if parameter is None or (entry != "step" and value.shape != parameter.shape):
@@ -95,9 +118,10 @@ def learning_rate_share(step: int, steps: int, warmup_ratio: float) -> float:
     return (steps - step) / max(1.0, steps - warmup) if step >= warmup else 1.0
 
 
-def clip(gradients: list[Tensor], bound: float) -> Tensor:
+def clip(gradients: list[Tensor], bound: float, scale: Tensor | None = None) -> Tensor:
     """Scale gradients in place so that their norm, taken as one vector, is at most ``bound``; returns the norm before.
 
+    Where they come multiplied by a ``scale`` (a scalar), they are divided by it, and both norms are meant without it.
     They may be replicated (the same on every worker) or sharded, in any mixture.
     """
     sharded = [local(g) for g in gradients if isinstance(g, DTensor)]
@@ -107,7 +131,11 @@ def clip(gradients: list[Tensor], bound: float) -> Tensor:
         square = torch.nn.utils.get_total_norm(sharded) ** 2
         dist.all_reduce(square)
         norm = (square + norm.to(square.device) ** 2).sqrt()
+    if scale is not None:
+        norm = norm / scale.to(norm.device)
     factor = (bound / (norm + _EPSILON)).clamp(max=1.0)
+    if scale is not None:
+        factor = factor / scale.to(norm.device)
     if factor.device.type != "cpu" or factor < 1:  # elsewhere, the comparison would wait for the device
         ray_private.scale_in_place([*sharded, *replicated], factor)
     return norm

@@ -21,12 +21,14 @@ from hybridtune.model.distil import consistency, distil, scores_of_margins, teac
 from hybridtune.model.encoder import load_encoder, prepare_for_training
 from hybridtune.model.loss import Beside, LearnedTemperature, LossOutput, RowLoss, align, info_nce
 from hybridtune.model.packing import TokenRows
+from hybridtune.model.precision import half_of
 from hybridtune.model.projection import Projection
 from hybridtune.runtime.device_memory import memory_of
 from hybridtune.train.checkpoint import Average, Snapshot, load_checkpoint, take_snapshot
 from hybridtune.train.feed import DeviceBatch
 from hybridtune.train.optimizer import Optimizer, learning_rate_share
 from hybridtune.train.parallel import distribute
+from hybridtune.train.scaling import LossScale
 
 
 class TrainingStep:
@@ -43,6 +45,8 @@ class TrainingStep:
     Attributes:
         model: the bare encoder.
         parallel: the same, joined with the other workers' (DDP, FSDP2).
+        half: the half precision that it computes in; None: float32.
+        scale: of the loss, in float16.
     """
 
     def __init__(
@@ -56,11 +60,11 @@ class TrainingStep:
     ) -> None:
         train = study.train
         self.study, self.device, self._rank = study, device, rank
-        self.bf16 = use_bf16(train.precision, device)
         if device.type == "cuda":  # of the process, where another precision may have been trained before
             tf32 = train.precision in ("auto", "tf32")  # what autocast leaves in float32, and all of it in tf32
             torch.set_float32_matmul_precision("high" if tf32 else "highest")
         self.model = load_encoder(source, study.encoder, pad_id, train.dropout).train()
+        self.half = half_of(train.precision, device, self.model.is_packed)
         prepare_for_training(self.model, train, study.seed)
         self.parallel = distribute(self.model, study.resources.sharding, device)
         self.temperature = None
@@ -72,7 +76,8 @@ class TrainingStep:
         if teacher_width not in (None, self.model.width):
             self._projection = Projection(self.model.width, teacher_width, study.seed).to(device)
             extras["projection"] = self._projection.weight
-        self.optimizer = Optimizer(self.model, train, extras)
+        self.scale = LossScale(device) if self.half == torch.float16 else None
+        self.optimizer = Optimizer(self.model, train, extras, self.scale)
         self._row_loss = _checked_loss(train.loss) if train.loss is not None else None
         self.average = Average(self.model, train.ema) if train.ema else None
 
@@ -81,7 +86,8 @@ class TrainingStep:
         train = self.study.train
         seed_dropout(self.study.seed, batch.step, self._rank)
         loss_of = self._align(batch) if batch.kind == "align" else self._contrast(batch)
-        output = gradcache.backward(self.parallel, batch.chunks, loss_of, self._scope)
+        factor = None if self.scale is None else self.scale.factor
+        output = gradcache.backward(self.parallel, batch.chunks, loss_of, self._scope, factor)
         for beside in (self.temperature, self._projection):
             if beside is not None:
                 beside.average_gradient()
@@ -110,7 +116,7 @@ class TrainingStep:
         return load_checkpoint(folder, self.model, self.optimizer, self.average)
 
     def _scope(self) -> AbstractContextManager[Any]:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
+        return torch.autocast(self.device.type, self.half, enabled=self.half is not None)
 
     def _contrast(self, batch: DeviceBatch) -> Callable[[Tensor], LossOutput]:
         train, pairs = self.study.train, batch.pairs
@@ -185,16 +191,6 @@ def _checked_loss(hook: str) -> RowLoss:
 def seed_dropout(seed: int, step: int, rank: int) -> None:
     """Make a step's dropout a function of its number, so that a resumed run draws what the first would have drawn."""
     torch.manual_seed(int(np.random.SeedSequence((seed, step, rank)).generate_state(1)[0]))
-
-
-def use_bf16(precision: str, device: torch.device) -> bool:
-    """Return whether to compute in bf16: if the study says so, by default on hardware that multiplies it natively."""
-    if precision != "auto":
-        return precision == "bf16"
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    has = torch.cpu.get_capabilities()
-    return bool(has.get("avx512_bf16") or has.get("amx_bf16"))
 
 
 def answer_out_of_memory(study: Study, workers: int, negatives: int, number: int, device: torch.device) -> str:

@@ -311,6 +311,22 @@ def test_tf32_is_set_in_a_way_that_torch_compile_can_ask_for(tiny, monkeypatch):
         torch.set_float32_matmul_precision(before)
 
 
+@pytest.mark.parametrize("chunk_size", [None, 3])
+def test_float16_learns_as_float32_does_and_goes_on_bit_for_bit(tiny, tmp_path, chunk_size):
+    settings = {"dropout": 0.0, "learning_rate": 1e-3, "chunk_size": chunk_size}
+    exact, made = Made(tiny, study_of(**settings)), Made(tiny, study_of(**settings, precision="fp16"))
+    reference, training = exact.fresh(), made.fresh()
+    losses = list(made.run(training, 0, 4))
+    assert losses == pytest.approx(list(exact.run(reference, 0, 4)), rel=1e-2)
+    assert not same(training.model.plain_state(), reference.model.plain_state())
+    training.snapshot().save(_folder(tmp_path, 4), {"step": 4})
+    resumed = made.fresh()
+    resumed.load(tmp_path / "4")
+    assert list(made.run(resumed, 4, 6)) == list(made.run(training, 4, 6))
+    assert resumed.scale.state.tolist() == training.scale.state.tolist()
+    assert resumed.scale.state[1] > 0
+
+
 class Waits(TorchDispatchMode):
     """Notes each operation for which a host would wait for its GPU: what it computes must be known to go on."""
 
@@ -337,10 +353,11 @@ WAITING = [
     study_of(ema=0.9, learn_temperature=True, chunk_size=5, symmetric=True, matryoshka=[4, 8], near_duplicate=0.99),
     study_of({"align_share": 0.3}, teacher="x", distil="kl", consistency=0.5),
     study_of(distil="margin_mse", distil_from="data", distil_temperature=0.5, gradient_checkpointing=True),
+    study_of(precision="fp16"),
 ]
 
 
-@pytest.mark.parametrize("study", WAITING, ids=["plain", "chunks", "teacher", "data"])
+@pytest.mark.parametrize("study", WAITING, ids=["plain", "chunks", "teacher", "data", "float16"])
 def test_a_step_waits_for_nothing_that_its_device_computes(tiny, monkeypatch, study):
     made = Made(tiny, study)
     training = made.fresh()
