@@ -5,8 +5,9 @@ to the device at once; `encoder` runs the model on it.
 Only models whose attention and positions are known to allow it are packed.
 """
 
+import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -174,15 +175,39 @@ def takes_any_length(device: torch.device, dtype: torch.dtype, head_width: int) 
     return torch.cuda.get_device_capability(device) >= (8, 0) and head_width % 8 == 0 and head_width <= 256
 
 
+def _by_group(q: Tensor, k: Tensor, v: Tensor, texts: Packing, dropout: float, scaling: float | None) -> Tensor:
+    """Return the attended values [S, H, E]; groups are views of the row, so nothing is copied but the result."""
+    dtype, sizes = q.dtype, [group.slots for group in texts.groups]
+    if q.device.type == "cpu":
+        q, k, v = q.float(), k.float(), v.float()  # the kernels of CPUs are slower in bfloat16, some many times
+    assert texts.bias is not None
+    biases = torch.split(texts.bias.to(q.dtype), sizes)
+    # One split, and not a slice for each group: the gradient of a slice is a whole row of zeros.
+    rows = zip(texts.groups, biases, *(torch.split(part, sizes) for part in (q, k, v)), strict=True)
+    attended = []
+    with torch.autocast(q.device.type, enabled=False):
+        for group, bias, *parts in rows:
+            shape = (group.texts, group.length)
+            queries, keys, values = (part.unflatten(0, shape).transpose(1, 2) for part in parts)  # [b, H, L, E]
+            mask = bias.view(group.texts, 1, 1, group.length) if group.ragged else None
+            found = F.scaled_dot_product_attention(queries, keys, values, mask, dropout, scale=scaling)
+            attended.append(found.transpose(1, 2).flatten(0, 1))  # [b * L, H, E]
+    return (attended[0] if len(attended) == 1 else torch.cat(attended)).to(dtype)  # [S, H, E]
+
+
 def register(compiled: bool = False) -> None:
     """Make packed attention known to transformers.
 
-    A compiled model leaves it out of its graph, which serves all steps: its groups are others at each step.
+    A compiled model leaves attention in groups out of its graph, which serves all steps: its groups are others at each
+    step. Attention for texts of any length is a part of it.
     """
     from transformers import AttentionInterface, AttentionMaskInterface
     from transformers.masking_utils import sdpa_mask
 
-    attention: Any = torch.compiler.disable(packed_attention) if compiled else packed_attention  # type: ignore[no-untyped-call]
+    attention: Any = packed_attention
+    if compiled:
+        by_group: Any = torch.compiler.disable(_by_group)  # type: ignore[no-untyped-call]
+        attention = functools.partial(packed_attention, by_group=by_group)
     AttentionInterface.register(NAME, attention)
     AttentionMaskInterface.register(NAME, sdpa_mask)
 
@@ -196,6 +221,7 @@ def packed_attention(
     dropout: float = 0.0,
     scaling: float | None = None,
     texts: Packing | None = None,
+    by_group: Callable[..., Tensor] = _by_group,
     **others: Any,
 ) -> tuple[Tensor, None]:
     """Attend such that a token sees its own text alone; without ``texts``, as transformers does.
@@ -218,27 +244,7 @@ def packed_attention(
         attended = varlen_attn(q, k, v, ends, ends, longest, longest, scale=scaling)  # [S, H, E]
         assert isinstance(attended, Tensor)  # a pair only where the weights are asked for
         return attended[None], None
-    return _by_group(q, k, v, texts, dropout, scaling)[None], None
-
-
-def _by_group(q: Tensor, k: Tensor, v: Tensor, texts: Packing, dropout: float, scaling: float | None) -> Tensor:
-    """Return the attended values [S, H, E]; groups are views of the row, so nothing is copied but the result."""
-    dtype, sizes = q.dtype, [group.slots for group in texts.groups]
-    if q.device.type == "cpu":
-        q, k, v = q.float(), k.float(), v.float()  # the kernels of CPUs are slower in bfloat16, some many times
-    assert texts.bias is not None
-    biases = torch.split(texts.bias.to(q.dtype), sizes)
-    # One split, and not a slice for each group: the gradient of a slice is a whole row of zeros.
-    rows = zip(texts.groups, biases, *(torch.split(part, sizes) for part in (q, k, v)), strict=True)
-    attended = []
-    with torch.autocast(q.device.type, enabled=False):
-        for group, bias, *parts in rows:
-            shape = (group.texts, group.length)
-            queries, keys, values = (part.unflatten(0, shape).transpose(1, 2) for part in parts)  # [b, H, L, E]
-            mask = bias.view(group.texts, 1, 1, group.length) if group.ragged else None
-            found = F.scaled_dot_product_attention(queries, keys, values, mask, dropout, scale=scaling)
-            attended.append(found.transpose(1, 2).flatten(0, 1))  # [b * L, H, E]
-    return (attended[0] if len(attended) == 1 else torch.cat(attended)).to(dtype)  # [S, H, E]
+    return by_group(q, k, v, texts, dropout, scaling)[None], None
 
 
 def _groups(sizes: Int64, group_cost: int) -> tuple[Group, ...]:
