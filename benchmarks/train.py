@@ -56,7 +56,8 @@ def build_encoder(options, folder):
     from hybridtune.model.tokenizer import pretrained_tokenizer, train_tokenizer
 
     lengths = {"query_prefix": "", "passage_prefix": "", "query_length": options.length}
-    size = Tiny(vocab_size=options.vocabulary, hidden_size=options.width, layers=2, heads=options.width // 64)
+    width, layers = options.width, options.layers
+    size = Tiny(vocab_size=options.vocabulary, hidden_size=width, layers=layers, heads=width // 64)
     encoder = Encoder(**lengths, passage_length=options.length, tiny=size)
     source = options.encoder
     if source is None:
@@ -103,6 +104,7 @@ def main():
     parser.add_argument("--data", default="newsroom:train", help="native files, folder or glob")
     parser.add_argument("--encoder", help="a model folder; default: a random 2-layer BERT")
     parser.add_argument("--width", type=int, default=256)
+    parser.add_argument("--layers", type=int, default=2)
     parser.add_argument("--vocabulary", type=int, default=16000)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--length", type=int, default=128)

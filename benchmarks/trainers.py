@@ -90,6 +90,7 @@ def peer(options, folder):
         warmup_steps=0.1,
         weight_decay=0.01,
         bf16=options.precision == "bf16",
+        fp16=options.precision == "fp16",
         use_cpu=options.device == "cpu",
         dataloader_pin_memory=options.device == "cuda",
         save_strategy="no",
