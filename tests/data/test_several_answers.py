@@ -90,7 +90,7 @@ def test_no_right_answer_of_a_query_counts_against_it(store):
     for batch in (batch for table in tables for batch in _batches(table)):
         numbers = batch.ids.tolist()
         queries, columns = numbers[:QUESTIONS], numbers[QUESTIONS:]
-        given = on_device(batch, torch.device("cpu"), None)
+        given = on_device(batch, torch.device("cpu"), None, lambda texts: texts)
         output = info_nce(
             vectors[queries],
             vectors[columns[:QUESTIONS]],

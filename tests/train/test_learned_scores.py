@@ -64,7 +64,7 @@ def stepped(tiny, store, study, step):
     training = TrainingStep(study, str(tiny[0]), tiny[2].pad_id, CPU, rank=0)
     texts = np.split(batch.ids, np.cumsum(batch.lengths)[:-1])
     vectors = torch.from_numpy(training.model.embed_by_length(texts))
-    return vectors, texts, training.step(on_device(batch, CPU, None))
+    return vectors, texts, training.step(on_device(batch, CPU, None, training.lay_out))
 
 
 @pytest.mark.parametrize("step", range(STEPS))
