@@ -20,7 +20,7 @@ from hybridtune.data.corpus import CorpusBuilder, TextPart
 from hybridtune.data.store import StoreRecipe
 from hybridtune.data.teacher_vectors import save_vectors
 from hybridtune.errors import FitError
-from hybridtune.evaluate.encode import Actors
+from hybridtune.evaluate.encode import GPU_BLOCKS, Actors
 from hybridtune.metrics.arrays import Int32
 from hybridtune.model.tokenizer import Tokenizer
 from hybridtune.storage.copies import ensure_local
@@ -146,7 +146,7 @@ def _encode(blocks: Sequence[_Block], lesson: Lesson, actors: Actors, progress: 
         compute=actors.pool(),
         num_cpus=0.25,
         num_gpus=actors.gpus or None,
-        **one_row,
+        **one_row | {"batch_size": GPU_BLOCKS if actors.gpus else 1},
     )
     for row in data.iter_rows():
         block = blocks[row["block"]]
@@ -172,7 +172,7 @@ def read_block(batch: pa.Table) -> Iterator[pa.Table]:
 
 
 class TeacherActor:
-    """A Ray Data actor: the texts of a block in, its vectors [n, D] out, one after the other.
+    """A Ray Data actor: the texts of a block in, its vectors [n, D] out; a GPU has the next block meanwhile.
 
     Args:
         source: location or hub name of the teacher.
@@ -194,16 +194,18 @@ class TeacherActor:
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
         """Encode blocks, a row each."""
-        settings = self._encoder
+        rows = batch.to_pylist()
+        for row, vectors in zip(rows, self._model.embed_blocks(map(self._tokens, rows)), strict=True):
+            yield pa.table({"block": [row["block"]], "vectors": pa.array([vectors.ravel()], pa.list_(pa.float32()))})
+
+    def _tokens(self, row: dict[str, Any]) -> list[Any]:
+        settings, is_query = self._encoder, np.array(row["is_query"], bool)
         sides = {True: (settings.query_prefix, settings.query_length)}
         sides[False] = (settings.passage_prefix, settings.passage_length)
-        for row in batch.to_pylist():
-            is_query = np.array(row["is_query"], bool)
-            tokens: list[Any] = [None] * len(is_query)
-            for side, (prefix, length) in sides.items():
-                places = np.flatnonzero(is_query == side).tolist()
-                ids = self._tokenizer.encode([row["text"][place] for place in places], prefix, length)
-                for place, text in zip(places, ids, strict=True):
-                    tokens[place] = text
-            vectors = self._model.embed_by_length(tokens)
-            yield pa.table({"block": [row["block"]], "vectors": pa.array([vectors.ravel()], pa.list_(pa.float32()))})
+        tokens: list[Any] = [None] * len(is_query)
+        for side, (prefix, length) in sides.items():
+            places = np.flatnonzero(is_query == side).tolist()
+            ids = self._tokenizer.encode([row["text"][place] for place in places], prefix, length)
+            for place, text in zip(places, ids, strict=True):
+                tokens[place] = text
+        return tokens
