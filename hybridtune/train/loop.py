@@ -5,7 +5,8 @@ import functools
 import json
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,6 @@ from hybridtune.data.teacher_vectors import TeacherVectors
 from hybridtune.errors import FitError, HybridtuneError
 from hybridtune.metrics.metrics import Scores
 from hybridtune.metrics.per_query import FILE as PER_QUERY
-from hybridtune.model.loss import LossOutput
 from hybridtune.runtime.device_memory import is_out_of_memory, share_memory
 from hybridtune.runtime.memory import release_memory
 from hybridtune.storage.copies import ensure_local
@@ -195,11 +195,13 @@ def _train(
             training.load(last)
         totals = Totals(study, device)
         poster = PacePoster(monitor, job.name, train.batch_size)
-        for batch in feed.batches(training.lay_out):
+        room = functools.partial(_room, training, workers, plan)
+        for batch in _fed(feed, training, start, room):
             if batch.step == start:
                 clock.steps_begin()
                 totals.start(state=progress.sums if rank == 0 else ())
-            output = _step(training, batch, workers, plan)
+            with room(batch.step):
+                output = training.step(batch)
             totals.add(batch, output)
             step = batch.step + 1
             poster.step_done(step, output.loss)
@@ -211,7 +213,7 @@ def _train(
                     hang.begin("step")
                 continue
             early.rest()
-            metrics = _means(step, totals, feed.waited, clock)
+            metrics = _means(step, totals, feed.waited, clock, training.half)
             metrics |= {"realised_ratio": planned.plan.realised_ratio(step), **training.learned()}
             snapshot = training.snapshot()  # of all workers where the encoder is spread over them
             go_on = True
@@ -266,19 +268,34 @@ def _shared_segments(progress: Progress, study: Study, workers: int) -> tuple[Se
     return segments
 
 
-def _step(training: TrainingStep, batch: DeviceBatch, workers: int, plan: HybridPlan) -> LossOutput:
-    """Run one step, or raise what to change where the device has no room for it."""
+def _fed(
+    feed: Feed, training: TrainingStep, start: int, room: Callable[[int], AbstractContextManager[None]]
+) -> Iterator[DeviceBatch]:
+    """Yield the batches from step ``start`` on; each needs room when the feed copies it, before its step does."""
+    batches, step = feed.batches(training.lay_out), start
+    while True:
+        with room(step):
+            batch = next(batches, None)
+        if batch is None:
+            return
+        yield batch
+        step = batch.step + 1
+
+
+@contextlib.contextmanager
+def _room(training: TrainingStep, workers: int, plan: HybridPlan, step: int) -> Iterator[None]:
+    """Raise what to change where the device has no room for a step, or for the batch of one."""
     try:
-        return training.step(batch)
+        yield
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
         study = training.study
         negatives = min(study.train.negatives, plan.corpus.most_negatives())
-        raise FitError(answer_out_of_memory(study, workers, negatives, batch.step + 1, training.device)) from error
+        raise FitError(answer_out_of_memory(study, workers, negatives, step + 1, training.device)) from error
 
 
-def _means(step: int, totals: Totals, waited: float, clock: Clock) -> Metrics:
+def _means(step: int, totals: Totals, waited: float, clock: Clock, half: torch.dtype | None) -> Metrics:
     """Return the means since the last score, and give its seconds to the clock.
 
     Raises:
@@ -286,16 +303,18 @@ def _means(step: int, totals: Totals, waited: float, clock: Clock) -> Metrics:
     """
     metrics, seconds = totals.means(step, waited)
     clock.add_steps(seconds)
-    _check_finite(metrics)
+    _check_finite(metrics, half)
     return metrics
 
 
-def _check_finite(metrics: Metrics) -> None:
+def _check_finite(metrics: Metrics, half: torch.dtype | None) -> None:
     """Raise FitError, on all workers alike, where a mean loss is NaN or infinite."""
+    wider = "; or set train.precision=float32, as fp16 holds nothing above 65,504" if half == torch.float16 else ""
     for loss in (metrics["loss"], metrics.get("align_loss", 0.0)):
         if not math.isfinite(loss):
             raise FitError(
                 f"the loss is {loss} at step {metrics['step']}: lower train.learning_rate or raise train.temperature"
+                f"{wider}"
             )
 
 

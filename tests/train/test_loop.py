@@ -1,6 +1,7 @@
 """How a training ends without Ray: what a worker says, and whether it leaves the others waiting."""
 
 import contextlib
+import functools
 import json
 from dataclasses import asdict, replace
 from types import SimpleNamespace
@@ -148,10 +149,40 @@ def test_a_training_that_goes_on_tells_its_last_score_again(worker, tmp_path, mo
 
 
 @pytest.mark.parametrize("name", ["loss", "align_loss"])
-def test_a_loss_that_is_no_number_ends_the_training(name):
-    with pytest.raises(FitError, match=r"the loss is inf at step 4: lower train.learning_rate or raise"):
-        loop._check_finite({"step": 4, "loss": 1.0, name: float("inf")})
-    loop._check_finite({"step": 4, "loss": 1.0})
+@pytest.mark.parametrize("half", [None, torch.bfloat16, torch.float16])
+def test_a_loss_that_is_no_number_ends_the_training(name, half):
+    what = "the loss is inf at step 4: lower train.learning_rate or raise train.temperature"
+    more = "; or set train.precision=float32, as fp16 holds nothing above 65,504" if half == torch.float16 else ""
+    with pytest.raises(FitError) as told:
+        loop._check_finite({"step": 4, "loss": 1.0, name: float("inf")}, half)
+    assert str(told.value) == what + more
+    loop._check_finite({"step": 4, "loss": 1.0}, half)
+
+
+@pytest.mark.parametrize("without_room", [0, 2])
+def test_a_batch_for_which_the_device_has_no_room_is_answered_as_its_step_is(without_room):
+    """The feed's thread copies a batch while the step before it runs; step 5 is the first of them."""
+
+    def batches(lay_out):
+        for step in range(5, 8):
+            if step == 5 + without_room:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            yield SimpleNamespace(step=step)
+
+    plan = SimpleNamespace(corpus=SimpleNamespace(most_negatives=lambda: 0))
+    training = SimpleNamespace(lay_out=None, study=STUDY, device=torch.device("cpu"))
+    fed = loop._fed(SimpleNamespace(batches=batches), training, 5, functools.partial(loop._room, training, 1, plan))
+    assert [next(fed).step for _ in range(without_room)] == [5, 6][:without_room]
+    with pytest.raises(
+        FitError, match=f"out of memory at step {6 + without_room} on .*: set train.chunk_size=8 "
+    ) as told:
+        next(fed)
+    assert isinstance(told.value.__cause__, torch.OutOfMemoryError)  # so that a worker frees those that wait for it
+
+
+def test_other_errors_of_a_step_or_a_feed_stay_as_they_are():
+    with pytest.raises(RuntimeError, match="shapes differ"), loop._room(None, 1, None, 0):
+        raise RuntimeError("shapes differ")
 
 
 def test_means_are_of_pair_batches_and_align_batches_apart():
