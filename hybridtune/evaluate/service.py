@@ -139,6 +139,7 @@ class EvaluatorService:
 
         Raises:
             InputError: a group that there is not.
+            FitError: the device of an actor has no room.
             ray.exceptions.RayActorError: an actor died.
             ray.exceptions.ActorUnschedulableError: the node of its placement is gone.
         """

@@ -8,6 +8,7 @@ import ray
 import torch
 from embedding import embedded_sides
 
+from hybridtune.errors import FitError
 from hybridtune.evaluate.benchmark import load_benchmark, score_vectors
 from hybridtune.evaluate.service import EvaluatorService, Placement
 from hybridtune.metrics.groups import Grouping
@@ -207,6 +208,16 @@ def test_centred_vectors_score_as_by_hand_whatever_the_number_of_actors(
 def test_other_weights_give_other_scores(services, model):
     one, other = (services[2].score(other_weights(model, seed)).metrics for seed in (1, 2))
     assert one != other
+
+
+def test_a_score_without_room_on_a_device_is_told_in_the_words_of_its_actor(services, model):
+    """Torch names weights that the encoder lacks: that error stands in for the one of a device that is full."""
+    full = {**arrays_of(model), "CUDA out of memory": np.zeros(1, np.float32)}
+    for score in (services[2].score, lambda state: services[2].embed_stored(state, [np.arange(2)])):
+        with pytest.raises(FitError, match="out of memory at a score on the memory of cpu: ") as told:
+            score(full)
+        assert type(told.value) is FitError
+        assert told.value.__cause__ is not None  # of this process alone: a worker frees those that wait for it
 
 
 def test_actors_sit_where_they_are_told_and_hold_what_they_are_told(services, free):
