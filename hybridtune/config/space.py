@@ -141,7 +141,7 @@ class Parameter(Part):
 Space = Mapping[str, Parameter]
 
 DATA_SET_WEIGHTS = "mix.data_set_weights"  # a mapping, of which each value is a field of the search
-_SAME_FOR_ALL = ("max_steps", "eval_steps", "patience", "keep_checkpoints", "hang_timeout")
+_SAME_FOR_ALL = ("max_steps", "eval_steps", "scores", "patience", "keep_checkpoints", "hang_timeout")
 _NOT_SEARCHED = (*_SAME_FOR_ALL, "teacher_projection", short_name(DATA_SET_WEIGHTS))
 _REFUSED = {  # sections and fields that no trial may change, and why
     **dict.fromkeys([f"train.{name}" for name in _SAME_FOR_ALL], "all trials are trained and compared by one rule"),

@@ -123,6 +123,12 @@ class Train(Part):
         description="steps between two scores (and checkpoints); null: a third of max_steps, or a tenth in a study "
         "with a learned mix",
     )
+    scores: Literal["between", "beside"] = Field(
+        default="between",
+        description="between: the steps wait for each score; beside: they go on while it is taken from a copy of the "
+        "weights, for which evaluators need room (cores, memory of a GPU) of their own, and patience and early "
+        "stopping act one score later. The last score, those of a learned mix and of search.fidelities are waited for",
+    )
     patience: Count | None = Field(
         default=None, description="scores in a row without a better first objective after which the training ends"
     )

@@ -191,6 +191,6 @@ def clear(folder: Path) -> None:
 
 def checkpoint_scores(checkpoint: Path) -> dict[str, Any]:
     """Read the full tables of scores beside a checkpoint's weights."""
-    from hybridtune.train.loop import SCORES
+    from hybridtune.train.scoring import SCORES
 
     return dict(json.loads((checkpoint / SCORES).read_text(encoding="utf-8")))

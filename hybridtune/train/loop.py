@@ -2,12 +2,11 @@
 
 import contextlib
 import functools
-import json
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,47 +19,42 @@ from ray.train.collective import broadcast_from_rank_zero
 from hybridtune.config.study import Study
 from hybridtune.data.plan import HybridPlan
 from hybridtune.data.plan_states import PlanStates
-from hybridtune.data.segments import DevScores, Segment
+from hybridtune.data.segments import Segment
 from hybridtune.data.store import TokenStore
 from hybridtune.data.stream import token_batches
 from hybridtune.data.teacher_vectors import TeacherVectors
 from hybridtune.errors import FitError, HybridtuneError
-from hybridtune.metrics.metrics import Scores
-from hybridtune.metrics.per_query import FILE as PER_QUERY
 from hybridtune.runtime.device_memory import is_out_of_memory, share_memory
 from hybridtune.runtime.memory import release_memory
 from hybridtune.storage.copies import ensure_local
 from hybridtune.storage.files import is_remote, join, write_file
 from hybridtune.storage.refused import refusals_told
-from hybridtune.train.checkpoint import Snapshot, read_state
+from hybridtune.train.checkpoint import read_state
 from hybridtune.train.checkpoints import CheckpointManager
 from hybridtune.train.early import EarlyCheckpoints
 from hybridtune.train.evaluators import GroupEvaluators, check_shared, placements_of_group
 from hybridtune.train.feed import DeviceBatch, Feed
 from hybridtune.train.hang import HangWatch
 from hybridtune.train.incidents import Damage
-from hybridtune.train.job_queue import SEGMENTS, FitJob
+from hybridtune.train.job_queue import FitJob
 from hybridtune.train.plan import make_plan
 from hybridtune.train.planned import PlannedBatches
 from hybridtune.train.poster import PacePoster
 from hybridtune.train.progress import Clock, Metrics, Progress, Totals, agreed
-from hybridtune.train.shares import read_shares, write_shares
+from hybridtune.train.scoring import ScoreCalls, Scoring, reported
 from hybridtune.train.step import TrainingStep, answer_out_of_memory
 
 _SECONDS = 10.0  # for the queue to hear of a worker that hangs
-SCORES = "scores.json"  # in every checkpoint: the full tables behind its metrics
 
 
 @dataclass(frozen=True)
 class WorkerContext:
-    """The rank of a worker, the size of its group and the calls by which it reports and has weights scored."""
+    """The rank of a worker, the size and nodes of its group, and what it calls at a score or a standstill."""
 
     rank: int
     workers: int
     nodes: Sequence[str | None]  # of the group
-    report: Callable[[Metrics], bool]  # returns whether to go on
-    score: Callable[[Mapping[str, Any], Path], Scores]  # of weights; writes the values of every ranking to the file
-    hung: Callable[[str, str], None]  # tells a line and stacks, and ends the worker
+    calls: ScoreCalls
 
 
 def train_loop(config: dict[str, Any]) -> None:
@@ -90,7 +84,8 @@ def train_loop(config: dict[str, Any]) -> None:
                 evaluators.begin(job)
             score = functools.partial(evaluators.score, job)
             hung = functools.partial(_end_hung, queue, number, rank, job.storage)
-            context = WorkerContext(rank, workers, nodes, functools.partial(_report, queue, number), score, hung)
+            calls = ScoreCalls(score, functools.partial(_report, queue, number), hung)
+            context = WorkerContext(rank, workers, nodes, calls)
             with refusals_told(job.storage):
                 _train_job(job, context)
         except HybridtuneError as problem:
@@ -137,14 +132,14 @@ def _train_job(job: FitJob, context: WorkerContext) -> None:
     clock = Clock(progress)
     # The report of a checkpoint whose worker was killed before it could report comes first.
     first = context.rank == 0
-    if agreed(first and bool(progress.metrics) and not context.report(_reported(checkpoints, progress)), device):
+    if agreed(first and bool(progress.metrics) and not context.calls.report(reported(checkpoints, progress)), device):
         return
     if not progress.ended:
         progress = _train(job, checkpoints, last, progress, clock, context)
     if first and progress.ended:
         _plan_states(job, 0).clear()
         checkpoints.end()
-        context.report(progress.final_metrics())
+        context.calls.report(progress.final_metrics())
 
 
 def _last_checkpoint(job: FitJob, checkpoints: CheckpointManager, context: WorkerContext) -> Path | None:
@@ -185,8 +180,9 @@ def _train(
     with (
         Feed(planned.batches(), device, train.chunk_size, teacher) as feed,
         planned,
-        HangWatch(train.hang_timeout, context.hung) as hang,
+        HangWatch(train.hang_timeout, context.calls.hung) as hang,
         EarlyCheckpoints(monitor, job.name, context.nodes, device, checkpoints) as early,
+        Scoring(study, checkpoints, clock, context.calls if rank == 0 else None, workers == 1) as scoring,
     ):
         hang.begin("step")
         width = teacher.width if teacher is not None else None
@@ -207,8 +203,11 @@ def _train(
             poster.step_done(step, output.loss)
             hang.step_done(step)
             if step != study.next_score(batch.step):
+                if scoring.is_over():
+                    return scoring.settle(progress)
                 if early.wanted(step):
                     hang.rest()
+                    progress = scoring.settle(progress)
                     early.write(replace(progress, step=step, sums=totals.state()), training.snapshot())
                     hang.begin("step")
                 continue
@@ -216,16 +215,12 @@ def _train(
             metrics = _means(step, totals, feed.waited, clock, training.half)
             metrics |= {"realised_ratio": planned.plan.realised_ratio(step), **training.learned()}
             snapshot = training.snapshot()  # of all workers where the encoder is spread over them
-            go_on = True
             hang.rest()
             share_memory(device)  # evaluators score on the same card
-            if rank == 0:
-                with hang.score():
-                    progress = _score(job, checkpoints, snapshot, progress, metrics, clock, context.score)
-                go_on = context.report(_reported(checkpoints, progress)) and not progress.ended
-            else:
-                progress = replace(progress, step=step)
-            if agreed(not go_on, device):
+            progress = scoring.settle(progress)
+            if not scoring.stopped:
+                progress = scoring.score(snapshot, progress, metrics)
+            if agreed(scoring.stopped, device):
                 break
             totals.start(feed.waited)
             planned.go_on(step, _shared_segments(progress, study, workers))
@@ -318,38 +313,6 @@ def _check_finite(metrics: Metrics, half: torch.dtype | None) -> None:
             )
 
 
-def _score(
-    job: FitJob,
-    checkpoints: CheckpointManager,
-    snapshot: Snapshot,
-    progress: Progress,
-    metrics: Metrics,
-    clock: Clock,
-    score: Callable[[Mapping[str, Any], Path], Scores],
-) -> Progress:
-    """Score the weights on rank 0 and write them with all that the training needs to go on."""
-    weights = {name: value.numpy() for name, value in snapshot.weights.items()}
-
-    def write(folder: Path) -> Progress:
-        scores = score(weights, folder / PER_QUERY)
-        scored = progress.scored({**metrics, **scores.metrics}, clock, job.study)
-        if job.study.mix.schedule == "learned":
-            scored = scored.with_next_segment(job.study.mix, DevScores.of(scores.metrics, scores.per_pair))
-        snapshot.save(folder, asdict(scored))
-        write_shares(job.study, folder / PER_QUERY)
-        (folder / SCORES).write_text(json.dumps(asdict(scores)), encoding="utf-8")
-        return scored
-
-    return checkpoints.add(metrics["step"], write)
-
-
 def checkpoint_manager(job: FitJob) -> CheckpointManager:
     """Return the checkpoints of a fit."""
     return CheckpointManager(job.storage, job.study.train.keep_checkpoints, job.study.search.objective[0])
-
-
-def _reported(checkpoints: CheckpointManager, progress: Progress) -> Metrics:
-    """Return a score as it is reported, with the segments of a learned mix."""
-    shares = read_shares(checkpoints.at(progress.metrics["step"]))
-    metrics = {**progress.metrics, **shares}
-    return {**metrics, SEGMENTS: progress.segments} if progress.segments else metrics

@@ -52,8 +52,14 @@ class Progress:
         sums = tuple(tuple(row) for row in state.get("sums", ()))
         return cls(**{**state, "segments": read_segments(state.get("segments", ())), "sums": sums})
 
-    def scored(self, metrics: Metrics, clock: "Clock", study: Study) -> "Progress":
-        """Return the progress after the next score, whose metrics hold ``step`` and the study's first objective."""
+    def scored(self, metrics: Metrics, spent: Metrics, study: Study) -> "Progress":
+        """Return the progress after the next score.
+
+        Args:
+            metrics: of the score, with ``step`` and the study's first objective.
+            spent: `Clock.metrics`.
+            study: of the training.
+        """
         objective, train = study.search.objective[0], study.train
         sign = 1 if direction(objective) == "max" else -1
         before = self.best_metrics.get(objective)
@@ -64,7 +70,7 @@ class Progress:
         metrics = {
             **metrics,
             "pairs": metrics["step"] * train.batch_size,
-            **clock.metrics(),
+            **spent,
             "best_step": metrics["step"] if best else self.best_step,
             "ended": float(ended),
             "final": 0.0,

@@ -149,6 +149,14 @@ def test_a_fit_repeats_itself_to_the_last_digit_though_a_worker_is_killed(group,
     assert all((one[name] == other[name]).all() for name in one)
 
 
+def test_scores_beside_the_steps_are_those_between_them(group, fits, whole):
+    reports = list(group.reports(fits.job("beside", scores="beside")))
+    assert list(map(without_times, reports)) == list(map(without_times, whole[1]))
+    other = fits.folder / "beside" / "fit" / whole[0].checkpoint.name
+    one, other = load_file(whole[0].checkpoint / WEIGHTS), load_file(other / WEIGHTS)
+    assert all((one[name] == other[name]).all() for name in one)
+
+
 def test_a_fit_goes_on_over_a_damaged_checkpoint_and_ends_as_the_undisturbed_one(group, fits, whole):
     monitor = start_monitor()
     job = replace(fits.job("damaged"), monitor=monitor)
@@ -256,6 +264,8 @@ def test_two_workers_train_what_one_trains(pair, fits, whole):
         assert report["realised_ratio"] == expected["realised_ratio"]
         assert report["pairs"] == expected["pairs"]
         assert report["negatives"] == pytest.approx(expected["negatives"])
+    beside = list(pair.reports(fits.job("two-beside", workers=2, scores="beside")))
+    assert list(map(without_times, beside)) == list(map(without_times, reports))
     start = load_file(Path(fits.source) / "model.safetensors")
     assert one.keys() == two.keys() == start.keys()
     for name in one.keys() - {name for name in one if name.endswith("key.bias")}:  # no gradient: softmax cancels it

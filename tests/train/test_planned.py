@@ -55,7 +55,7 @@ def trained(progress, until=STEPS):
             step = batch.step + 1
             if step == LEARNED.next_score(batch.step):
                 metrics = {"step": step, "balanced/AP": step / STEPS}
-                progress = progress.scored(metrics, Clock(progress), LEARNED)
+                progress = progress.scored(metrics, Clock(progress).metrics(), LEARNED)
                 progress = progress.with_next_segment(LEARNED.mix, SCORES)
                 if step >= until:
                     break

@@ -400,7 +400,9 @@ def test_a_step_uses_the_learning_rate_of_its_place(tiny):
 def scored(progress, step, value, study):
     clock = Clock(progress)
     clock.add_steps(2.0)
-    return progress.scored({"step": step, "balanced/AP": value, "realised_ratio": 0.5, "loss": 1.0}, clock, study)
+    return progress.scored(
+        {"step": step, "balanced/AP": value, "realised_ratio": 0.5, "loss": 1.0}, clock.metrics(), study
+    )
 
 
 def test_the_best_score_is_kept_and_patience_ends_the_training():
@@ -423,7 +425,7 @@ def test_an_objective_that_is_to_fall_counts_downwards():
     progress = Progress()
     for step, value in enumerate([9.0, 7.0], start=1):
         metrics = {"step": step, "multi/rank_distance": value, "realised_ratio": 0.5}
-        progress = progress.scored(metrics, Clock(progress), study)
+        progress = progress.scored(metrics, Clock(progress).metrics(), study)
     assert (progress.best_step, progress.ended) == (2, False)
 
 
