@@ -14,6 +14,7 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent):
             item.add_marker(pytest.mark.faults)
+            item.add_marker(pytest.mark.timeout(900))  # ten starts of Ray, beside those of another study
 
 
 @pytest.fixture(scope="session")
