@@ -1,0 +1,56 @@
+"""Make the pages that mkdocs does not find in docs/: those of the root, the study's fields, source that is linked to."""
+
+import posixpath
+from pathlib import Path
+
+from github import for_python_markdown, slug, with_links
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+from study_fields import page as study_fields
+
+ROOT = Path(__file__).parents[2]
+OF_ROOT = {  # page of the site, by file beside docs/
+    "README.md": "index.md",
+    "CHANGELOG.md": "changelog.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "SECURITY.md": "security.md",
+}
+_UNSEARCHED = "---\nsearch:\n  exclude: true\n---\n"
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Name headings as GitHub does."""
+    config.mdx_configs["toc"]["slugify"] = slug
+    return config
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the pages that are made."""
+    made = {page: _of_root((ROOT / name).read_text(encoding="utf-8")) for name, page in OF_ROOT.items()}
+    made["reference/study-file.md"] = study_fields()
+    for file in sorted((ROOT / "hybridtune").rglob("*.py")):
+        name = file.relative_to(ROOT).as_posix()
+        code = file.read_text(encoding="utf-8")
+        made[f"source/{name}.md"] = f"{_UNSEARCHED}# {name}\n\n````python\n{code}````\n"
+    for name, content in made.items():
+        files.append(File.generated(config, name, content=content))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Point links at source to its page, and write lists and tables as Python-Markdown reads them."""
+    folder = posixpath.dirname(page.file.src_uri)
+
+    def change(link: str) -> str:
+        path = posixpath.normpath(posixpath.join(folder, link))
+        if not path.startswith("../hybridtune/"):
+            return link
+        return posixpath.relpath(f"source/{path[3:]}.md", folder or ".")
+
+    return for_python_markdown(with_links(markdown, change))
+
+
+def _of_root(text: str) -> str:
+    """Return a page of the root with the links that it has in the site."""
+    return with_links(text.replace('src="docs/', 'src="'), lambda link: OF_ROOT.get(link, link.removeprefix("docs/")))
