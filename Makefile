@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install run browser test test-fast test-faults lint check audit figures build clean
+.PHONY: install run browser test test-fast test-faults lint check audit figures docs build clean
 
 install: $(VENV)/.installed
 
@@ -61,6 +61,12 @@ audit:
 # The figures of the project's structure: files, lines, import chains, tests.
 figures: install
 	$(BIN)/python benchmarks/structure.py
+
+# The documentation as a site in build/site: open build/site/index.html. A link that leads nowhere ends the build.
+docs: install
+	$(BIN)/python -c "import mkdocs_click, mkdocstrings_handlers.python, material" 2>/dev/null \
+	  || $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 build: install
 	$(BIN)/python -m build --wheel

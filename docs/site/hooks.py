@@ -1,6 +1,7 @@
 """Make the pages that mkdocs does not find in docs/: those of the root, the study's fields, source that is linked to."""
 
 import posixpath
+import re
 from pathlib import Path
 
 from github import for_python_markdown, slug, with_links
@@ -16,6 +17,7 @@ OF_ROOT = {  # page of the site, by file beside docs/
     "CONTRIBUTING.md": "contributing.md",
     "SECURITY.md": "security.md",
 }
+_SOURCE = re.compile(r"\]\((?:\.\./)+(hybridtune/[\w/]+\.py)\)")
 _UNSEARCHED = "---\nsearch:\n  exclude: true\n---\n"
 
 
@@ -29,9 +31,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are made."""
     made = {page: _of_root((ROOT / name).read_text(encoding="utf-8")) for name, page in OF_ROOT.items()}
     made["reference/study-file.md"] = study_fields()
-    for file in sorted((ROOT / "hybridtune").rglob("*.py")):
-        name = file.relative_to(ROOT).as_posix()
-        code = file.read_text(encoding="utf-8")
+    linked = {name for page in files.documentation_pages() for name in _SOURCE.findall(page.content_string)}
+    for name in sorted(linked):
+        code = (ROOT / name).read_text(encoding="utf-8")
         made[f"source/{name}.md"] = f"{_UNSEARCHED}# {name}\n\n````python\n{code}````\n"
     for name, content in made.items():
         files.append(File.generated(config, name, content=content))

@@ -17,8 +17,3 @@ def test_a_path_exists(path):
 @pytest.mark.parametrize(("name", "path"), re.findall(r"`(\w+)` in `(hybridtune/[\w/]+\.py)`", TEXT))
 def test_a_name_is_defined_there(name, path):
     assert re.search(rf"^\s*(?:def |class )?{name}\b", (ROOT / path).read_text(encoding="utf-8"), re.M)
-
-
-@pytest.mark.parametrize("link", re.findall(r"\]\((docs/\w+\.md)\)", TEXT))
-def test_a_page_exists(link):
-    assert (ROOT / link).is_file()
