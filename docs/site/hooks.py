@@ -1,4 +1,4 @@
-"""Make the pages that mkdocs does not find in docs/: those of the root, the study's fields, source that is linked to."""
+"""Make the pages that mkdocs does not find in docs/: those of the root, the fields of a study, and source that is linked."""
 
 import posixpath
 import re

@@ -10,8 +10,8 @@ Schema = Mapping[str, Any]
 _HEAD = """\
 # Fields of the study file
 
-Made from the JSON Schema that `hybridtune schema` prints, by which editors complete and check a study file. What the fields
-do together, by task, is in [The study file](../study.md) and [Training](../train.md).
+Made from the JSON Schema that `hybridtune schema` prints, by which editors complete and check a study file.
+[The study file](../study.md) and [Training](../train.md) say what the fields do together.
 """
 _LIMITS = {"minimum": "≥ {}", "exclusiveMinimum": "> {}", "maximum": "≤ {}", "exclusiveMaximum": "< {}"}
 
@@ -19,31 +19,26 @@ _LIMITS = {"minimum": "≥ {}", "exclusiveMinimum": "> {}", "maximum": "≤ {}",
 def page() -> str:
     """Return the page."""
     schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
-    parts, plain = [_HEAD], {}
-    for name, section in schema["properties"].items():
-        if "$ref" in section:
-            parts += _section(name, section["$ref"].rpartition("/")[2], schema["$defs"])
-        else:
-            plain[name] = section
-    parts.insert(1, "## The study\n" + _table("", plain, schema["$defs"]))
-    return "\n".join(parts)
+    return "\n".join([_HEAD, *_section("", schema, schema["$defs"])])
 
 
-def _section(path: str, name: str, defs: Schema) -> Iterator[str]:
-    """Yield a section and, behind it, those of its fields that have fields of their own."""
-    fields = defs[name]["properties"]
-    yield f"## `{path}`\n\n{_sentence(defs[name]['description'])}\n{_table(f'{path}.', fields, defs)}"
-    for field, spec in fields.items():
-        for inner in _references(spec):
-            yield from _section(f"{path}.{field}", inner, defs)
+def _section(path: str, spec: Schema, defs: Schema) -> Iterator[str]:
+    """Yield the fields of a mapping and, behind them, those of its fields that are mappings themselves."""
+    inner = {name: _references(field) for name, field in spec["properties"].items()}
+    plain = {name: field for name, field in spec["properties"].items() if path or "$ref" not in field}
+    title = f"## `{path}`\n\n{_sentence(spec['description'])}\n" if path else "## The study"
+    yield f"{title}\n{_table(plain)}"
+    for name, found in inner.items():
+        for reference in found:
+            yield from _section(f"{path}.{name}".lstrip("."), defs[reference], defs)
 
 
-def _table(prefix: str, fields: Schema, defs: Schema) -> str:
-    rows = ["", "| field | default | values | |", "|---|---|---|---|"]
+def _table(fields: Schema) -> str:
+    rows = ["| field | default | values | |", "|---|---|---|---|"]
     for name, spec in fields.items():
-        shown = _values(spec, defs)
-        default = f"`{json.dumps(spec['default'])}`" if "default" in spec and not _references(spec) else ""
-        cells = f"`{prefix}{name}`", default, shown, _sentence(spec.get("description", ""))
+        default = json.dumps(spec["default"], ensure_ascii=False) if "default" in spec else ""
+        shown = f"`{default}`" if default and not (_references(spec) and default.startswith("{")) else ""
+        cells = f"`{name}`", shown, _values(spec), _sentence(spec.get("description", ""))
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(rows) + "\n"
 
@@ -58,18 +53,18 @@ def _references(spec: Schema) -> list[str]:
     return [name for part in parts for name in _references(part)]
 
 
-def _values(spec: Schema, defs: Schema) -> str:
+def _values(spec: Schema) -> str:
     """Return the values that a field takes, in words."""
     if "$ref" in spec:
-        return "see below" if defs[spec["$ref"].rpartition("/")[2]].get("properties") else "a mapping"
+        return "a mapping (below)"
     if "enum" in spec:
         return ", ".join(f"`{value}`" for value in spec["enum"])
     either = [*spec.get("anyOf", ()), *spec.get("oneOf", ())]
     if either:
-        return " or ".join(dict.fromkeys(_values(part, defs) for part in either))
+        return " or ".join(dict.fromkeys(_values(part) for part in either))
     if spec["type"] == "array":
         inner = spec.get("items") or (spec.get("prefixItems") or [{"type": "string"}])[0]
-        return f"a list: {_values(inner, defs)}"
+        return f"a list: {_values(inner)}"
     limits = ", ".join(text.format(f"{spec[key]:,}") for key, text in _LIMITS.items() if key in spec)
     named = {"string": "text", "object": "a mapping", "boolean": "true, false", "integer": "whole number"}
     return " ".join(filter(None, (named.get(spec["type"], spec["type"]), limits)))

@@ -1,23 +1,20 @@
-"""Links and anchors of the documentation lead somewhere; its commands, options and programs are those that there are."""
+"""Links of the documentation lead somewhere; its commands, options, programs and messages are those that there are."""
 
 import ast
 import json
 import re
 import shlex
-import sys
 from functools import cache
 from itertools import product
 from pathlib import Path
 
 import click
 import pytest
+from github import slug
 
 from hybridtune.cli.main import cli
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "docs" / "site"))
-from github import slug  # noqa: E402 - the anchors of the site, which are GitHub's
-
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 BLOCK = re.compile(r"^ *(`{3,})(\w*)\n(.*?)^ *\1$", re.M | re.S)
 MADE = {"docs/reference/study-file.md"}  # by docs/site/study_fields.py
@@ -70,7 +67,7 @@ def commands(code):
             words = words[1:]
         if words[:1] == ["hybridtune"]:
             words = words[1 : next((n for n, word in enumerate(words) if word in (">", "|", "&&", ";")), None)]
-            yield from product(*(word.split("|") if re.fullmatch(r"[a-z]+(\|[a-z]+)+", word) else [word] for word in words))
+            yield from product(*(word.split("|") for word in words))
 
 
 def parse(words):
