@@ -1,4 +1,4 @@
-"""Make the pages that mkdocs does not find in docs/: those of the root, the fields of a study, and source that is linked."""
+"""Make the pages that mkdocs does not find in docs/: those of the root, the fields of a study, and linked source."""
 
 import posixpath
 import re
@@ -51,6 +51,11 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         return posixpath.relpath(f"source/{path[3:]}.md", folder or ".")
 
     return for_python_markdown(with_links(markdown, change))
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Leave out what mkdocs-click writes for an option without a default since click 8.3."""
+    return html.replace("<code>Sentinel.UNSET</code>", "")
 
 
 def _of_root(text: str) -> str:

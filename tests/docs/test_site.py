@@ -103,4 +103,6 @@ def test_it_is_built_without_a_warning_and_asks_no_server(tmp_path):
         assert fetched
         assert not [url for url in fetched if re.match(r"(https?:)?//", url)], file
     assert "chunk_size" in (tmp_path / "site" / "search" / "search_index.js").read_text(encoding="utf-8")
-    assert "hybridtune-data-inspect" in (tmp_path / "site" / "reference" / "cli.html").read_text(encoding="utf-8")
+    commands = (tmp_path / "site" / "reference" / "cli.html").read_text(encoding="utf-8")
+    assert all(f">{name}</a>" in re.sub(r"\s+|</?span[^>]*>", "", commands) for name in ("doctor", "inspect", "prune"))
+    assert "UNSET" not in commands
