@@ -61,6 +61,7 @@ class Chart:
     rows: list[list[Value]] = field(default_factory=list)  # numbers rounded to sensible digits; None is empty
     words: str = ""  # what it shows and how to read it, or why there is no figure
     figure: go.Figure | None = None  # without a width; None: not enough data
+    note: str = ""  # below its table: what the rows leave out
 
     def saying(self, words: str, figure: go.Figure | None = None) -> "Chart":
         """Set the words and the figure, and return the chart."""
@@ -70,7 +71,7 @@ class Chart:
     @property
     def table(self) -> Table:
         """Its columns and rows as a table of the page."""
-        return Table(f"{self.title}: figures", self.columns, self.rows, sortable=True)
+        return Table(f"{self.title}: figures", self.columns, self.rows, self.note, sortable=True)
 
 
 def styled(figure: go.Figure, height: int, **layout: Any) -> go.Figure:
@@ -117,8 +118,13 @@ def symbol(trial: TrialRecord) -> str:
 
 
 def tip(record: StudyRecord, trial: TrialRecord, more: Mapping[str, object] | None = None) -> str:
-    """Return what a mark of a trial shows when it is pointed at, escaped; with further lines by name."""
+    """Return what a mark of a trial shows when it is pointed at, escaped; with further lines by name.
+
+    That of a trial which no table lists is its name alone.
+    """
     lines = [f"<b>{safe(trial.label)}</b> ({safe(trial.status)})"]
+    if not record.is_listed(trial):
+        return lines[0]
     lines += [f"{safe(plain_name(name))}: {safe(shorten(cell(value), 40))}" for name, value in trial.values.items()]
     names = dict.fromkeys([*record.goals, *SETTING_COLOURS])
     lines += [f"{safe(name)}: {format_metric(name, trial.metrics[name])}" for name in names if name in trial.metrics]

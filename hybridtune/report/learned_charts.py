@@ -13,9 +13,10 @@ def ratio_path(record: StudyRecord) -> Chart | None:
     trials = [trial for trial in record.trials if trial.plan is not None and trial.plan.get("segments")]
     if not trials:
         return None
-    chart = Chart("ratio-path", "Mixing ratio over the steps of learned mixes", ["trial", "from step", "mixing ratio"])
+    columns = ["trial", "from step", "mixing ratio"]
+    chart = Chart("ratio-path", "Mixing ratio over the steps of learned mixes", columns, note=record.left_out)
     figure = styled(go.Figure(), 340, showlegend=1 < len(trials) <= 8)
-    for trial in trials:
+    for trial in filter(record.is_listed, trials):
         steps, ratios = _path(trial)
         chart.rows += [[trial.label, step, cell(ratio)] for step, ratio in zip(steps[:-1], ratios, strict=False)]
         figure.add_trace(_line(record, trial, steps, ratios))
@@ -25,7 +26,7 @@ def ratio_path(record: StudyRecord) -> Chart | None:
         f"The requested share of mono batches in {counted(len(trials), 'training')} whose mix follows the dev scores: "
         "it changes after each score, and the weights of the language pairs with it (plan.json of the trial's folder)."
     )
-    return chart.saying(words, figure)
+    return chart.saying(f"{words} {record.left_out}".strip(), figure)
 
 
 def _path(trial: TrialRecord) -> tuple[list[int], list[float]]:

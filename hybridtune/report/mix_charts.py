@@ -36,10 +36,11 @@ def ratio_temperature(record: StudyRecord) -> Chart:
     ratios = [requested_ratio(record, trial) for trial in trials]
     temperatures = [float(record.value(trial, "train.temperature")) for trial in trials]
     columns = ["trial", "status", "mixing ratio", "temperature", goal]
-    chart = Chart("ratio-temperature", "Mixing ratio and temperature together", columns)
+    chart = Chart("ratio-temperature", "Mixing ratio and temperature together", columns, note=record.left_out)
     for trial, ratio, temperature in zip(trials, ratios, temperatures, strict=True):
         value = rounded(goal, trial.metrics[goal])
-        chart.rows.append([trial.label, trial.status, cell(ratio), cell(temperature), value])
+        if record.is_listed(trial):
+            chart.rows.append([trial.label, trial.status, cell(ratio), cell(temperature), value])
     if "train.temperature" not in record.study.search.space:
         return chart.saying("The study does not search the temperature.")
     if len(set(temperatures)) < 2 or len(set(ratios)) < 2:
@@ -101,8 +102,9 @@ def ratio_curve(record: StudyRecord) -> Chart:
     scored = [trial for trial in record.trials if any(name in trial.metrics for name in SETTING_COLOURS)]
     names = [name for name in SETTING_COLOURS if any(name in trial.metrics for trial in scored)]
     figures = [*names, *([] if goal in names else [goal])]
-    chart = Chart("ratio-curve", "Scores over the mixing ratio", ["trial", "status", "mixing ratio", *figures])
-    for trial in scored:
+    columns = ["trial", "status", "mixing ratio", *figures]
+    chart = Chart("ratio-curve", "Scores over the mixing ratio", columns, note=record.left_out)
+    for trial in filter(record.is_listed, scored):
         values = [rounded(name, trial.metrics.get(name)) for name in figures]
         chart.rows.append([trial.label, trial.status, cell(requested_ratio(record, trial)), *values])
     if len({requested_ratio(record, trial) for trial in scored}) < 2:
@@ -218,13 +220,14 @@ def _curve_words(scored: list[TrialRecord], goal: str, best: _Region | None) -> 
 def realised_ratio(record: StudyRecord) -> Chart:
     """Draw the mixing ratio that the batches of each trial's plan have, against the requested one."""
     columns = ["trial", "requested", "realised", "difference", "steps planned"]
-    chart = Chart("realised-ratio", "Mixing ratio: requested and realised", columns)
+    chart = Chart("realised-ratio", "Mixing ratio: requested and realised", columns, note=record.left_out)
     planned = [(trial, trial.plan) for trial in record.trials if trial.plan is not None]
     if not planned:
         return chart.saying("No trial has written its plan yet.")
     requested, realised = ([float(plan[name]) for _, plan in planned] for name in ("requested_ratio", "realised_ratio"))
     for (trial, plan), a, b in zip(planned, requested, realised, strict=True):
-        chart.rows.append([trial.label, round(a, 4), round(b, 4), round(b - a, 5), plan["steps"]])
+        if record.is_listed(trial):
+            chart.rows.append([trial.label, round(a, 4), round(b, 4), round(b - a, 5), plan["steps"]])
     worst = max(abs(b - a) for a, b in zip(requested, realised, strict=True))
     same = {"color": GREY, "width": 1, "dash": "dot"}
     line = go.Scatter(x=[0, 1], y=[0, 1], mode="lines", line=same, hoverinfo="skip")

@@ -5,7 +5,8 @@
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,11 +30,15 @@ from hybridtune.storage.study_record import record_notes, whole_repeats, whole_r
 from hybridtune.storage.trial_rows import ENDED, RUNNING, TrialRow, best_row, pareto_front, read_rows, whole_running
 
 State = Literal["finished", "running", "cut off"]
+MOST_LISTED = 200  # trials that a page lists one by one: of thousands it would be too large to open
 
 
 @dataclass
 class TrialRecord(TrialRow):
-    """One trial, with what its folder still holds; None stands for a file that is gone."""
+    """One trial, with what its folder still holds; None stands for a file that is gone.
+
+    Of a trial that the page does not list, its scores, its per-query values and its plan's table are not read.
+    """
 
     history: list[dict[str, float]] = field(default_factory=list)  # one entry a score, by step
     scores: dict[str, Any] | None = None  # of its best checkpoint, the fields of `metrics.metrics.Scores`
@@ -113,6 +118,43 @@ class StudyRecord:
         """The best soup, None where there is none."""
         return best_soup(self.study, self.trials, self.soups)
 
+    @cached_property
+    def listed(self) -> list[TrialRecord]:
+        """The trials that tables list and lines draw, by number: all, or the first and best of many."""
+        if len(self.trials) <= MOST_LISTED:
+            return self.trials
+        named = {id(trial) for trial in (self.best, *self.contestants.values())}
+        front, sign = {id(trial) for trial in self.front}, -1 if self.mode == "max" else 1
+
+        def rank(trial: TrialRecord) -> tuple[bool, bool, bool, bool, float]:
+            value = trial.metrics.get(self.goal, float("nan"))
+            scored = value == value
+            return (
+                *(id(trial) not in named, id(trial) not in front, not trial.done, not scored),
+                sign * value if scored else 0.0,
+            )
+
+        return sorted(sorted(self.trials, key=rank)[:MOST_LISTED], key=lambda trial: trial.number)
+
+    @cached_property
+    def _listed(self) -> set[str]:
+        return {trial.id for trial in self.listed}
+
+    def is_listed(self, trial: TrialRow) -> bool:
+        """Return whether tables list a trial, and lines draw it."""
+        return trial.id in self._listed
+
+    @property
+    def left_out(self) -> str:
+        """A sentence on the trials that are not listed; empty where all are."""
+        if len(self.listed) == len(self.trials):
+            return ""
+        front = ", the Pareto front" if len(self.goals) > 1 else ""
+        return (
+            f"Listed are {len(self.listed)} of {len(self.trials):,} trials: the contestants{front} and the best by "
+            f"{self.goal}; all are in {ENDED}."
+        )
+
     def scored(self, names: Collection[str]) -> list[TrialRecord]:
         """Return the trials that came to a score of all these metrics."""
         return [trial for trial in self.trials if all(name in trial.metrics for name in names)]
@@ -165,7 +207,7 @@ def read_record(folder: Path, storage: str | None = None, location: str | None =
     names = ["study.yaml", "environment.json", "result.json", "screening.json", "repeats.json"]
     names += [f"{place}{name}" for place in ("", f"{SCREENING}/", "repeats/") for name in (RUNNING, ENDED)]
     files = [folder / name for name in names]
-    return StudyRecord(
+    record = StudyRecord(
         folder=folder,
         location=location or str(folder),
         study=study,
@@ -187,6 +229,12 @@ def read_record(folder: Path, storage: str | None = None, location: str | None =
         screening=read_screening(folder),
         notes=notes,
     )
+    for trial in trials:
+        if record.is_listed(trial):
+            _read_details(folder, trial, notes)
+        elif trial.plan is not None:
+            del trial.plan["table"]  # of a thousand trials in thirty languages they are gigabytes
+    return record
 
 
 def _chosen(
@@ -214,24 +262,27 @@ def _contestants(
 
 def _read_trial(folder: Path, row: TrialRow, running: bool, notes: list[str]) -> TrialRecord:
     home = folder / "trials" / row.id
-    checkpoint = folder / row.checkpoint if row.checkpoint and (folder / row.checkpoint).is_dir() else None
-    read = ("scores.json", PER_QUERY)  # the weights are gigabytes, and not shown
-    what = None if checkpoint is None else damage(checkpoint, read)
-    if checkpoint is not None and what is not None:
-        notes.append(f"{row.label}: its best checkpoint {checkpoint} is damaged: {what}; it is left out")
-        checkpoint = None
-    elif checkpoint is None and row.status == "done":
-        notes.append(f"{row.label}: the scores of its best checkpoint are gone (pruned, or on another machine)")
-    scores = None if checkpoint is None else read_object(checkpoint / "scores.json")
-    per_query = None if checkpoint is None else checkpoint / PER_QUERY
     status = "cut off" if row.status == "running" and not running else row.status
     return TrialRecord(
-        **{**asdict(row), "status": status},
+        **{**vars(row), "status": status},
         history=_read_history(home / "metrics.jsonl", notes),
-        scores=scores,
         plan=_read_plan(home / "plan.json", notes),
-        per_query=per_query if per_query is not None and per_query.is_file() else None,
     )
+
+
+def _read_details(folder: Path, trial: TrialRecord, notes: list[str]) -> None:
+    """Read what a trial's best checkpoint has of its scores."""
+    checkpoint = folder / trial.checkpoint if trial.checkpoint else None
+    if checkpoint is None or not checkpoint.is_dir():
+        if trial.done:
+            notes.append(f"{trial.label}: the scores of its best checkpoint are gone (pruned, or on another machine)")
+        return
+    what = damage(checkpoint, ("scores.json", PER_QUERY))  # the weights are gigabytes, and not shown
+    if what is not None:
+        notes.append(f"{trial.label}: its best checkpoint {checkpoint} is damaged: {what}; it is left out")
+        return
+    trial.scores, per_query = read_object(checkpoint / "scores.json"), checkpoint / PER_QUERY
+    trial.per_query = per_query if per_query.is_file() else None
 
 
 def _read_history(file: Path, notes: list[str]) -> list[dict[str, float]]:

@@ -5,7 +5,7 @@ Optuna's charts are its history, its importances and its parallel coordinates.
 
 import contextlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import optuna
@@ -32,7 +32,8 @@ _NO_STORAGE = "Optuna's storage is not there or cannot be read"
 def history(record: StudyRecord) -> Chart:
     """Draw the first objective by trial number, and the best so far, as Optuna has them."""
     goal, mode = record.goal, record.mode
-    chart = Chart("history", "Optimisation history", ["trial", "number", "status", goal, "best so far"])
+    columns = ["trial", "number", "status", goal, "best so far"]
+    chart = Chart("history", "Optimisation history", columns, note=record.left_out)
     pick, best = (max if mode == "max" else min), None
     meet = constraint_marks(record.study, record.trials)
     scored = record.scored([goal])
@@ -40,7 +41,8 @@ def history(record: StudyRecord) -> Chart:
         value = trial.metrics[goal]
         if trial.done and meet.get(trial.id) != "no":  # as Optuna draws it: others were scored at another step
             best = value if best is None else pick(best, value)
-        chart.rows.append([trial.label, trial.number, trial.status, rounded(goal, value), rounded(goal, best)])
+        if record.is_listed(trial):
+            chart.rows.append([trial.label, trial.number, trial.status, rounded(goal, value), rounded(goal, best)])
     if record.optuna_study is None:
         return chart.saying(f"{_NO_STORAGE}, so there is only the table.")
     complete = _complete(record.optuna_study)
@@ -111,13 +113,15 @@ def parallel(record: StudyRecord) -> Chart:
     """Draw each completed trial of the free arm as a line through its values and its objective, with Optuna."""
     goal, mode = record.goal, record.mode
     names = list(dict.fromkeys(name for trial in record.trials for name in trial.values))
-    chart = Chart("parallel", "Values of all trials", ["trial", "status", goal, *map(short_name, names)])
-    for trial in record.trials:
+    columns = ["trial", "status", goal, *map(short_name, names)]
+    chart = Chart("parallel", "Values of all trials", columns, note=record.left_out)
+    for trial in record.listed:
         values = [cell(record.shown_value(trial, name)) for name in names]
         chart.rows.append([trial.label, trial.status, rounded(goal, trial.metrics.get(goal)), *values])
     if record.optuna_study is None:
         return chart.saying(f"{_NO_STORAGE}, so there is only the table.")
-    free = _free(record.optuna_study)
+    listed = {trial.number for trial in record.listed}
+    free = _free(record.optuna_study, lambda trial: trial.number in listed)
     trials = _complete(free)
     if len(trials) < 2 or not any(trial.params for trial in trials):
         return chart.saying("Optuna has fewer than two completed trials with a searched mixing ratio.")
@@ -140,6 +144,7 @@ def parallel(record: StudyRecord) -> Chart:
         f"Each line is one of {counted(len(figure.data), 'completed trial')}: its {goal} at the left, then its values. "
         "Orange has the best of them, blue is the rest of the best quarter."
     )
+    words += f" {record.left_out}" if record.left_out else ""
     if record.study.search.constraints:
         words += " Dotted ones miss a constraint."
     return chart.saying(words, figure)
@@ -176,10 +181,12 @@ def _complete(study: optuna.Study) -> list[FrozenTrial]:
     return list(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
 
 
-def _free(study: optuna.Study) -> optuna.Study:
+def _free(study: optuna.Study, wanted: Callable[[FrozenTrial], bool] = lambda trial: True) -> optuna.Study:
     """Return the trials whose mixing ratio is searched: Optuna's charts are of parameters that all trials have."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # no line on a study in memory
     free = optuna.create_study(directions=study.directions)
-    free.add_trials([trial for trial in study.get_trials(deepcopy=False) if trial.user_attrs.get("arm") == TUNED])
+    trials = study.get_trials(deepcopy=False)
+    free.add_trials([trial for trial in trials if trial.user_attrs.get("arm") == TUNED and wanted(trial)])
     return free
 
 
@@ -198,11 +205,11 @@ def _quiet() -> Iterator[None]:
 def front(record: StudyRecord) -> Chart:
     """Draw the trials that no other beats on every objective; of one, on mono/AP, multi/AP and rank distance."""
     goals = record.goals if len(record.goals) > 1 else TRADE
-    chart = Chart("front", "Pareto front", ["trial", "status", "on the front", *goals])
+    chart = Chart("front", "Pareto front", ["trial", "status", "on the front", *goals], note=record.left_out)
     scored = record.scored(goals)
     members = record.front if len(record.goals) > 1 else pareto_front([t for t in scored if t.done], goals)
     on_front = {trial.id for trial in members}
-    for trial in scored:
+    for trial in filter(record.is_listed, scored):
         values = [rounded(name, trial.metrics[name]) for name in goals]
         chart.rows.append([trial.label, trial.status, "yes" if trial.id in on_front else "no", *values])
     if not members:

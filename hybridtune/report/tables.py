@@ -189,7 +189,7 @@ def all_trials(record: StudyRecord) -> Table:
     front = {trial.id for trial in record.front} if len(record.goals) > 1 else set()
     meet = constraint_marks(record.study, record.trials)
     rows: list[Sequence[Value]] = []
-    for trial in record.trials:
+    for trial in record.listed:
         mark = ", best" if trial is record.best else ", front" if trial.id in front else ""
         step = trial.metrics.get("step")
         rows.append(
@@ -204,7 +204,7 @@ def all_trials(record: StudyRecord) -> Table:
                 Cell(format_duration(trial.seconds), trial.seconds),
             ]
         )
-    marked = frozenset(i for i, trial in enumerate(record.trials) if trial is record.best)
+    marked = frozenset(i for i, trial in enumerate(record.listed) if trial is record.best)
     columns = [
         "trial",
         "proposed",
@@ -221,8 +221,8 @@ def all_trials(record: StudyRecord) -> Table:
         "(rerun). "
         "Click a heading to sort."
     )
-    title = f"{counted(len(rows), 'trial')}: {status_counts(record.trials)}"
-    return Table(title, columns, rows, note, sortable=True, marked=marked)
+    title = f"{counted(len(record.trials), 'trial')}: {status_counts(record.trials)}"
+    return Table(title, columns, rows, " ".join([record.left_out, note]).strip(), sortable=True, marked=marked)
 
 
 def seed_check(record: StudyRecord) -> list[Table]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import optuna
 import plotly.graph_objects as go
+from optuna.trial import TrialState
 
 from hybridtune.report.chart import Chart, panels, rounded, safe, styled, tip
 from hybridtune.report.colours import BLUE, GREEN, GREY, ORANGE, PURPLE
@@ -22,33 +23,49 @@ _OF_ARM = {"mono-only": (ORANGE, "dot"), "half-half": (GREEN, "dash"), "cross-on
 def intermediate(record: StudyRecord) -> Chart:
     """Draw the first objective of every trial at each of its scores, with Optuna where it holds them."""
     goal = record.goal
-    chart = Chart("intermediate", "Scores while training", ["trial", "step", goal])
-    chart.rows = _score_rows(record.trials, [goal])
+    chart = Chart("intermediate", "Scores while training", ["trial", "step", goal], note=record.left_out)
+    chart.rows = _score_rows(record.listed, [goal])
     if record.optuna_study is None:
         return chart.saying("Optuna's storage is not there or cannot be read, so there is only the table.")
-    trials = record.optuna_study.get_trials(deepcopy=False)
-    held = {trial.number for trial in trials if trial.intermediate_values}
-    drawn = list(optuna.visualization.plot_intermediate_values(record.optuna_study).data) if held else []
-    for trial in record.trials:  # with several objectives Optuna holds no values between
-        points = [(entry["step"], entry[goal]) for entry in trial.history if goal in entry]
-        if points and trial.number not in held:
-            x, y = zip(*points, strict=True)
-            drawn.append(go.Scatter(x=x, y=y, name=f"Trial{trial.number}"))
-    if not drawn:
+    numbered = {trial.number: trial for trial in record.trials}
+    lines = [
+        (number, points)
+        for number, points in _points_of_trials(record, record.optuna_study)
+        if number not in numbered or record.is_listed(numbered[number])
+    ]
+    if not lines:
         return chart.saying("No trial has a score yet.")
-    figure = styled(go.Figure(drawn), 400, margin_b=60)
-    numbered = {f"Trial{trial.number}": trial for trial in record.trials}
-    for trace in figure.data:
-        found = numbered.get(trace.name)
+    traces = []
+    for number, points in lines:
+        found = numbered.get(number)
         named = found is not None and _is_shown(record, found)
-        trace.update(_look(record, found if named else None), hoverinfo="text", showlegend=named)
-        trace.update(name="" if found is None else safe(found.label))
-        trace.hovertext = _step_tips(trace.name, goal, zip(trace.x, trace.y, strict=True))
-    figure.data = sorted(figure.data, key=lambda trace: trace.line.width)
+        look = _look(record, found if named else None)
+        look["marker"]["maxdisplayed"] = 10
+        tips = _step_tips(f"Trial{number}", goal, points)
+        x, y = zip(*points, strict=True)
+        name = "" if found is None else safe(found.label)
+        traces.append(go.Scatter(x=x, y=y, name=name, showlegend=named, hoverinfo="text", hovertext=tips, **look))
+    figure = styled(go.Figure(sorted(traces, key=lambda trace: trace.line.width)), 400, margin_b=60)
     figure.update_xaxes(title_text="training step")
     figure.update_yaxes(title_text=safe(goal))
-    words = f"{goal} at each score of {counted(len(drawn), 'trial')}; a line that ends early was stopped there."
-    return chart.saying(f"{words} Thin grey lines are other trials.", figure)
+    words = f"{goal} at each score of {counted(len(traces), 'trial')}; a line that ends early was stopped there."
+    words += " Thin grey lines are other trials."
+    return chart.saying(f"{words} {record.left_out}".strip(), figure)
+
+
+def _points_of_trials(record: StudyRecord, study: optuna.Study) -> list[tuple[int, list[tuple[int, float]]]]:
+    """Return (number, points) of each trial that has a score: as Optuna holds them, else those of its folder.
+
+    With several objectives Optuna holds no values between.
+    """
+    trials = study.get_trials(deepcopy=False, states=(TrialState.PRUNED, TrialState.COMPLETE, TrialState.RUNNING))
+    held = {one.number: sorted(one.intermediate_values.items()) for one in trials if one.intermediate_values}
+    others = (
+        (trial.number, [(int(entry["step"]), entry[record.goal]) for entry in trial.history if record.goal in entry])
+        for trial in record.trials
+        if trial.number not in held
+    )
+    return [*held.items(), *((number, points) for number, points in others if points)]
 
 
 def _step_tips(label: str, name: str, points: Iterable[tuple[float, float]]) -> list[str]:
@@ -133,22 +150,39 @@ def _phases(trial: TrialRecord) -> dict[str, float]:
 def timeline(record: StudyRecord) -> Chart:
     """Draw when each trial ran, by phase: set-up, training, scoring, and the rest."""
     columns = ["trial", "status", "begins (s)", "whole (s)", *(f"{phase} (s)" for phase in PHASES)]
-    chart = Chart("timeline", "Where the time went", columns)
+    chart = Chart("timeline", "Where the time went", columns, note=record.left_out)
     trials = [trial for trial in record.trials if trial.began > 0 and trial.seconds > 0]
     if not trials:
         return chart.saying("No trial has told when it began and how long it took.")
     first = min(trial.began for trial in trials)
     begins, spent = [trial.began - first for trial in trials], [_phases(trial) for trial in trials]
-    for trial, start, by_phase in zip(trials, begins, spent, strict=True):
+    drawn = [i for i, trial in enumerate(trials) if record.is_listed(trial)]
+    for trial, start, by_phase in ((trials[i], begins[i], spent[i]) for i in drawn):
         phases = [round(by_phase[phase], 1) if phase in by_phase else None for phase in PHASES]
         chart.rows.append([trial.label, trial.status, round(start, 1), round(trial.seconds, 1), *phases])
     # A unit in which the search is no more than a few hundred long, and the seconds of one.
     length = max(start + trial.seconds for start, trial in zip(begins, trials, strict=True))
     unit, seconds = ("seconds", 1) if length < 300 else ("minutes", 60) if length < 4 * 3600 else ("hours", 3600)
-    figure = styled(go.Figure(), 130 + (26 if len(trials) <= 30 else 15) * len(trials), barmode="overlay", margin_b=60)
-    reached = begins
+    bars = _bars(record, [trials[i] for i in drawn], [(begins[i], spent[i]) for i in drawn], seconds)
+    height = 130 + (26 if len(drawn) <= 30 else 15) * len(drawn)
+    figure = styled(bars, height, barmode="overlay", margin_b=60, bargap=0.3)
+    figure.update_xaxes(title_text=f"{unit} since the first trial began", rangemode="tozero")
+    labels = [safe(shorten(trials[i].label, 14)) for i in drawn]
+    ticks = {"tickvals": list(range(len(drawn))), "ticktext": labels, "range": [len(drawn) - 0.4, -0.6]}
+    figure.update_yaxes(showgrid=False, showline=False, ticks="", **ticks)
+    words = _time_words(trials, spent, length)
+    if record.repeats:
+        words += " The trainings of the noise check are not in it."
+    return chart.saying(f"{words} {record.left_out}".strip(), figure)
+
+
+def _bars(
+    record: StudyRecord, trials: list[TrialRecord], times: list[tuple[float, dict[str, float]]], seconds: int
+) -> go.Figure:
+    """Return a bar a trial, by (begins, seconds by phase); drawn in units of so many ``seconds``."""
+    figure, reached = go.Figure(), [start for start, _ in times]
     for phase, colour in PHASES.items():
-        long = [by_phase.get(phase, 0.0) for by_phase in spent]
+        long = [by_phase.get(phase, 0.0) for _, by_phase in times]
         if any(long):
             bars = go.Bar(
                 y=list(range(len(trials))),
@@ -162,15 +196,7 @@ def timeline(record: StudyRecord) -> Chart:
             )
             figure.add_trace(bars)
         reached = [a + b for a, b in zip(reached, long, strict=True)]
-    figure.update_layout(bargap=0.3)
-    figure.update_xaxes(title_text=f"{unit} since the first trial began", rangemode="tozero")
-    labels = [safe(shorten(trial.label, 14)) for trial in trials]
-    ticks = {"tickvals": list(range(len(trials))), "ticktext": labels, "range": [len(trials) - 0.4, -0.6]}
-    figure.update_yaxes(showgrid=False, showline=False, ticks="", **ticks)
-    words = _time_words(trials, spent, length)
-    if record.repeats:
-        words += " The trainings of the noise check are not in it."
-    return chart.saying(words, figure)
+    return figure
 
 
 def _time_words(trials: list[TrialRecord], spent: list[dict[str, float]], length: float) -> str:
