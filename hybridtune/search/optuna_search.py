@@ -23,6 +23,7 @@ from hybridtune.search.samplers import Proposals, proposals, sampler
 from hybridtune.search.screened import kept_starts
 from hybridtune.search.space import from_optuna, optuna_params, search_space
 from hybridtune.search.within_noise import ending, keep_ending, kept_endings
+from hybridtune.storage.held_storage import HeldStorage
 from hybridtune.storage.optuna_storage import open_storage, storage_url
 from hybridtune.storage.study_folder import study_id
 
@@ -50,7 +51,7 @@ def searcher(
     Raises:
         InputError: the storage cannot be opened, or holds a study of this name and another folder.
     """
-    storage = open_storage(study, folder)
+    storage = HeldStorage(open_storage(study, folder), study.name)
     optuna_study = make_optuna_study(study, goals, folder, storage)
     begun = [trial for trial in optuna_study.trials if trial.state != TrialState.WAITING]
     names, modes = list(goals), list(goals.values())
@@ -154,13 +155,13 @@ class Resuming(OptunaSearch):  # type: ignore[misc]
         """Return the values of the next trial: those of one begun before, or new ones."""
         if self._begun:
             before = self._begun.pop(0)
-            self._ot_study.get_trials(deepcopy=False)  # fills the storage's cache, which is empty after Tune's pickling
             self._ot_trials[trial_id] = optuna.Trial(self._ot_study, ray_private.trial_id(before))
             if before.state.is_finished():  # it failed, or the run was cut off before its row was written
                 self._completed_trials.add(trial_id)  # its state in the storage is final
         elif not self._enqueue():
             return str(Searcher.FINISHED)
         values: dict[str, Any] | None = super().suggest(trial_id)
+        self._storage.write_new()
         return None if values is None else from_optuna(values)
 
     def _enqueue(self) -> bool:

@@ -135,8 +135,8 @@ class ArmSampler(optuna.samplers.BaseSampler):  # type: ignore[misc]
         self._study, self._make, self._trials = study, make, trials
         self._numbers = {arm: number for number, arm in enumerate(arms(study))}
         self._proposed: tuple[int, optuna.Trial] | None = None  # of a trial number, in the copy
-        # By the number of a trial: what it was like, and its copy then.
-        self._copies: dict[int, tuple[Any, FrozenTrial | None]] = {}
+        # By the number of a trial: the trial as it was, what it missed of constraints, and its copy then.
+        self._copies: dict[int, tuple[FrozenTrial, Mapping[str, float] | None, FrozenTrial | None]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles samplers, and the copies live in memory alone.
@@ -183,9 +183,11 @@ class ArmSampler(optuna.samplers.BaseSampler):  # type: ignore[misc]
         return optuna.create_study(storage=_Before(before), directions=study.directions, sampler=self._make(seed))
 
     def _copy_of(self, trial: FrozenTrial, goals: int, constraints: Mapping[str, float] | None) -> FrozenTrial | None:
-        """Return the copy of a trial, the one of the proposal before where nothing has changed."""
-        sizes = len(trial.params), len(trial.intermediate_values)
-        state = (trial.state, trial.user_attrs.get(PAUSED), sizes, constraints)
-        if trial.number not in self._copies or self._copies[trial.number][0] != state:
-            self._copies[trial.number] = (state, _copied(trial, goals, constraints))
-        return self._copies[trial.number][1]
+        """Return the copy of a trial, the one of the proposal before where nothing has changed.
+
+        A storage changes no trial that it has given away: one that has changed is another object.
+        """
+        kept = self._copies.get(trial.number)
+        if kept is None or kept[0] is not trial or kept[1] != constraints:
+            kept = self._copies[trial.number] = (trial, constraints, _copied(trial, goals, constraints))
+        return kept[2]
