@@ -13,7 +13,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,21 +35,15 @@ from hybridtune.study.folder import (
     same_study,
     write_json,
 )
+from hybridtune.study.home_files import PARTS, STAMP, HomeFiles, Stat, is_synced
 from hybridtune.study.one_writer import one_writer
 
-_FOLDERS = ("", "screening/", "repeats/")  # that hold trials
-_TRIALS = tuple(f"{folder}{name}" for folder in _FOLDERS for name in (RUNNING, ENDED))  # they change with every trial
+_TRIALS = tuple(f"{folder}{name}" for folder in PARTS for name in (RUNNING, ENDED))  # they change with every trial
 _RECORDS = (*_TRIALS, "screening.json", "repeats.json", "result.json", EVENTS)  # they record ended trials
 _DATABASE, _JOURNAL = ".db", "optuna.log"
-_TEMPORARY = (".new", ".lock", "-journal", "-wal", "-shm", ".swp")  # ends of names
-STAMP = "mirror.json"  # at the location: which home it follows, and the files that came from there
 _OWN_STAMP = ".mirror.json"  # in the home: its id
-_PUBLISHED = ("store", "encoders", "teachers")  # what nodes download
-_ELSEWHERE = ("dashboard.txt", "dashboard.token", STAMP)  # of this machine alone, or of the location alone
 EVERY_SECONDS, LOOK_SECONDS = 30.0, 1.0
 LAST_TRIES = 3
-
-Stat = tuple[int, int, int]  # bytes, time of change in ns, inode
 
 
 @dataclass(frozen=True)
@@ -128,12 +122,16 @@ class StudySync:
             if files.exists(location):
                 files.download(location, folder, lambda name: not is_synced(name))
         self._sent: dict[str, Stat | None] = dict.fromkeys(there.get("files", []))  # all that came from a home
+        self._files = HomeFiles(folder)
         self._stamped: set[str] | None = None  # the files that the location's stamp names
         self._seen: list[int | None] = []
         self._copied, self._failing, self._taken_over = time.monotonic(), False, False
 
-    def copy(self) -> None:
+    def copy(self, whole: bool = False) -> None:
         """Copy what changed since the last call, and remove there what went here.
+
+        Args:
+            whole: walk the folders of all trials, also of those that settled long ago.
 
         Raises:
             OSError: the location could not be written; the next call goes on.
@@ -146,7 +144,7 @@ class StudySync:
                 f"--out {self._location}: another run of this study has taken over; what this one did since is in "
                 f"{self._folder} alone"
             )
-        self._copy_files()
+        self._copy_files(whole)
         if self._stamped != self._sent.keys():
             written = {"home": self._home, "files": sorted(self._sent)}
             files.write_file(files.join(self._location, STAMP), json.dumps(written).encode())
@@ -161,7 +159,7 @@ class StudySync:
         """
         for left in reversed(range(LAST_TRIES)):
             try:
-                self.copy()
+                self.copy(whole=True)
                 return
             except OSError as error:
                 if not left:
@@ -213,8 +211,8 @@ class StudySync:
         paths = [self._folder / name for name in _TRIALS]
         return [path.stat().st_mtime_ns if path.exists() else None for path in paths]
 
-    def _copy_files(self) -> None:
-        now = _files(self._folder)
+    def _copy_files(self, whole: bool) -> None:
+        now = self._files.find(whole)
         changed = [name for name, stat in now.items() if self._sent.get(name) != stat]
         with tempfile.TemporaryDirectory(prefix="hybridtune-sync-") as work:
             staged = Path(work)
@@ -243,18 +241,6 @@ def _read_stamp(location: str) -> dict[str, Any]:
     return parse_object(files.read_file(location) or b"{}", location, "remove it to go on from what is at the --out")
 
 
-def is_synced(name: str) -> bool:
-    """Return whether a file of the home, by its path in it, is one that the location gets from there.
-
-    Not: hidden and temporary files, what nodes write to the location themselves (checkpoints) or download from there
-    (``store/``, ``encoders/``, ``teachers/``), and addresses on this machine.
-    """
-    *folders, last = name.split("/")
-    if "fit" in folders or (folders and folders[0] in _PUBLISHED):
-        return False
-    return not (name.startswith(".") or "/." in name or last.endswith(_TEMPORARY) or name in _ELSEWHERE)
-
-
 def _is_of_checkpoint(name: str) -> bool:
     return "fit" in name.split("/")[:-1]
 
@@ -267,18 +253,6 @@ def _is_score(name: str) -> bool:
 def _is_storage(name: str) -> bool:
     """Return whether a file is Optuna's."""
     return name.endswith(_DATABASE) or name == _JOURNAL
-
-
-def _files(folder: Path) -> dict[str, Stat]:
-    found = {}
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if is_synced(name) and not path.is_symlink():
-            with suppress(FileNotFoundError):
-                stat = path.stat()
-                if path.is_file():
-                    found[name] = (stat.st_size, stat.st_mtime_ns, stat.st_ino)
-    return found
 
 
 def _stage(file: Path, copy: Path) -> bool:

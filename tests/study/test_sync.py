@@ -15,7 +15,8 @@ from hybridtune.config.study import Study
 from hybridtune.errors import HybridtuneError, InputError
 from hybridtune.storage import writer_lock
 from hybridtune.storage.files import download, exists, join, list_files, read_file, write_file
-from hybridtune.study.sync import STAMP, Home, StudySync, fetch_scores, fetch_study, home_folder, is_synced, study_home
+from hybridtune.study.home_files import STAMP, is_synced
+from hybridtune.study.sync import Home, StudySync, fetch_scores, fetch_study, home_folder, study_home
 
 OUT = "memory://bucket/my study?region=none".replace(" ", "%20")
 
