@@ -1,10 +1,11 @@
 """What the driver of a study spends beside its trainings as its trials get many: CPU-seconds by part, without Ray.
 
-    python benchmarks/growth.py [--trials 300 1000 3000] [--scores 6] [--profile rows]
+    python benchmarks/growth.py [--trials 300 1000 3000] [--scores 6] [--profile rows] [--report]
 
 Made-up trials, four at once, go through what Ray Tune calls in the driver: the proposals of Optuna (TPE, a database in
 the study folder), the rows and scores of the trials with the lines and events that tell of them, TensorBoard's files,
-and the rule that stops trials early. ``--profile`` prints where a part spends its time.
+and the rule that stops trials early. ``--profile`` prints where a part spends its time. ``--report`` also writes the
+report of each study, and prints its CPU-seconds (its imports among them) and its size.
 """
 
 import argparse
@@ -12,8 +13,10 @@ import contextlib
 import cProfile
 import io
 import json
+import os
 import pstats
 import random
+import subprocess
 import sys
 import tempfile
 import time
@@ -27,11 +30,13 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
 from hybridtune.callbacks import Callbacks
-from hybridtune.config.study import Study
+from hybridtune.config.study import Study, dump_study
 from hybridtune.search.loggers import Events
 from hybridtune.search.optuna_search import searcher
 from hybridtune.search.stopping import scheduler
+from hybridtune.search.trial import trial_name
 from hybridtune.search.trial_log import TrialLog
+from hybridtune.storage.study_folder import FORMAT
 from hybridtune.storage.trial_rows import read_rows
 from hybridtune.study.event_log import EventLog
 from hybridtune.terminal.screen import Screen
@@ -78,6 +83,15 @@ class Driver:
         self.search, self.rule = searcher(self.study, {"balanced/AP": "max"}, folder, []), scheduler(self.study, folder)
         self.trials = []
 
+    def write_study(self):
+        """Write what a report reads beside the rows: the study file, and of each trial its plan and its scores."""
+        (self.folder / "study.yaml").write_text(dump_study(self.study))
+        for trial in self.trials:
+            home, ratio = self.folder / "trials" / trial_name(trial.config), trial.config["mix.mixing_ratio"]
+            plan = {"steps": trial.step, "batch_size": 8, "requested_ratio": ratio, "realised_ratio": ratio, "table": []}
+            (home / "plan.json").write_text(json.dumps(plan))
+            (home / "metrics.jsonl").write_text("".join(json.dumps(one) + "\n" for one in trial.reports))
+
     def part(self, name, call, *arguments):
         began = time.process_time()
         with self.profile if name == self.profiled else contextlib.nullcontext():
@@ -100,7 +114,7 @@ class Driver:
         config = self.part("proposals", self.search.suggest, name)
         trial = SimpleNamespace(config=config, status=Trial.RUNNING, error_file=None, trial_id=name, step=0, best=0)
         trial.run_metadata = SimpleNamespace()  # of Tune, which keeps results of all trials
-        trial.checkpoint = None
+        trial.checkpoint, trial.reports = None, []
         self.trials.append(trial)
         self.part("rows", self.log.on_trial_start, 0, self.trials, trial)
         self.part("tensorboard", self.events.log_trial_start, trial)
@@ -112,6 +126,7 @@ class Driver:
         trial.step += EVERY
         last = trial.step == self.scores * EVERY
         result = made_scores(self.draw, trial.step, trial.step, last)
+        trial.reports.append(result)
         decision = self.tell(trial, result)
         if last:
             result = {**result, "final": 1.0}
@@ -134,8 +149,18 @@ class Driver:
 
 
 def prepared(folder):
-    (folder / "environment.json").write_text(json.dumps({"id": "growth"}))
+    (folder / "environment.json").write_text(json.dumps({"id": "growth", "format": FORMAT}))
     return folder
+
+
+def reported(driver):
+    """Write the report of a study in a process of its own, as the command does; return its figures in words."""
+    driver.write_study()
+    before = os.times()
+    subprocess.run([sys.executable, "-m", "hybridtune", "report", driver.folder], check=True, capture_output=True)
+    spent = os.times()
+    seconds = spent.children_user + spent.children_system - before.children_user - before.children_system
+    return f"   report {seconds:.1f} CPU-s, {(driver.folder / 'report.html').stat().st_size / 1e6:.1f} MB"
 
 
 def main():
@@ -143,6 +168,7 @@ def main():
     parser.add_argument("--trials", type=int, nargs="+", default=[300, 1000, 3000])
     parser.add_argument("--scores", type=int, default=6)
     parser.add_argument("--profile", choices=PARTS)
+    parser.add_argument("--report", action="store_true")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -152,8 +178,9 @@ def main():
             driver = Driver(prepared(Path(folder)), trials, options.scores, options.profile)
             driver.run(trials)
             assert len(read_rows(Path(folder))) == trials
+            report = reported(driver) if options.report else ""
         seconds = [driver.seconds[part] for part in PARTS]
-        print(f"{trials:6,}   " + "".join(f"{one:13.1f}" for one in seconds) + f"{sum(seconds):14.1f}", flush=True)
+        print(f"{trials:6,}   " + "".join(f"{one:13.1f}" for one in seconds) + f"{sum(seconds):14.1f}{report}", flush=True)
         if options.profile:
             pstats.Stats(driver.profile, stream=sys.stdout).sort_stats("cumulative").print_stats(35)
 
