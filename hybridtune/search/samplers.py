@@ -20,7 +20,7 @@ from hybridtune.metrics.metrics import direction
 from hybridtune.search.arms import ARM, PROPOSED, arm_sizes, arm_space, arm_values, arms, expected_trials, starts
 from hybridtune.search.first_values import Start
 from hybridtune.search.rungs import PAUSED
-from hybridtune.search.seeded_samplers import ArmSampler, TrialSampler
+from hybridtune.search.seeded_samplers import ArmSampler, ArmTPE, TrialSampler
 from hybridtune.search.space import distribution, from_optuna, optuna_params
 from hybridtune.storage.optuna_storage import check_url, load_optuna_study, open_url, storage_url
 from hybridtune.storage.study_folder import check_format
@@ -201,9 +201,8 @@ def _own_sampler(hook: str, seed: int) -> optuna.samplers.BaseSampler:
 
 def _tpe(study: Study, seed: int) -> optuna.samplers.TPESampler:
     branches = any(parameter.when for parameter in study.search.space.values())
-    return optuna.samplers.TPESampler(
-        seed=seed, multivariate=True, group=branches, n_startup_trials=1, constant_liar=True
-    )
+    kind = optuna.samplers.TPESampler if branches else ArmTPE
+    return kind(seed=seed, multivariate=True, group=branches, n_startup_trials=1, constant_liar=True)
 
 
 def _numbers(study: Study) -> list[str]:

@@ -73,6 +73,26 @@ class TrialSampler(optuna.samplers.BaseSampler):  # type: ignore[misc]
         self._of(trial).after_trial(study, trial, state, values)
 
 
+class ArmTPE(optuna.samplers.TPESampler):  # type: ignore[misc]
+    """TPE in a copy of `ArmSampler`'s, whose trials share the few spaces that they were drawn from.
+
+    The space that all of them have is found by looking at each of these once; Optuna compares the distributions of
+    every trial, anew in each proposal.
+    """
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, optuna.distributions.BaseDistribution]:
+        """Return the parameters that all ended trials have in the same range, by name."""
+        ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+        first, *others = {id(one.distributions): one.distributions for one in ended}.values() or [{}]
+        return {
+            name: of
+            for name, of in sorted(first.items())
+            if not of.single() and all(other.get(name) == of for other in others)
+        }
+
+
 def _copied(trial: FrozenTrial, goals: int, constraints: Mapping[str, float] | None) -> FrozenTrial | None:
     """Return a trial for a copy of the study; one that waits at a rung as if it had ended with its score there.
 
@@ -137,6 +157,7 @@ class ArmSampler(optuna.samplers.BaseSampler):  # type: ignore[misc]
         self._proposed: tuple[int, optuna.Trial] | None = None  # of a trial number, in the copy
         # By the number of a trial: the trial as it was, what it missed of constraints, and its copy then.
         self._copies: dict[int, tuple[FrozenTrial, Mapping[str, float] | None, FrozenTrial | None]] = {}
+        self._spaces: dict[str, dict[str, Any]] = {}  # what trials were drawn from, each once
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles samplers, and the copies live in memory alone.
@@ -190,4 +211,6 @@ class ArmSampler(optuna.samplers.BaseSampler):  # type: ignore[misc]
         kept = self._copies.get(trial.number)
         if kept is None or kept[0] is not trial or kept[1] != constraints:
             kept = self._copies[trial.number] = (trial, constraints, _copied(trial, goals, constraints))
+            if kept[2] is not None:
+                kept[2].distributions = self._spaces.setdefault(repr(trial.distributions), trial.distributions)
         return kept[2]

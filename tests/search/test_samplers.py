@@ -297,3 +297,29 @@ def test_kept_copies_propose_what_a_study_made_anew_does(name, goals, space):
         ended = {"state": state, "values": values, "params": params, "distributions": ranges}
         optuna_study.add_trial(create_trial(**ended, intermediate_values=scores, user_attrs=attributes))
     assert len(set(found)) > 10
+
+
+def test_the_space_of_an_arm_is_the_one_that_optuna_finds():
+    narrow, wide = (optuna.distributions.FloatDistribution(0.0, high) for high in (0.5, 1.0))
+    one = optuna.distributions.IntDistribution(3, 3)
+    trials, complete = [], TrialState.COMPLETE
+    for state, space, names in [
+        (None, {}, []),
+        (complete, {"b": wide, "a": wide, "c": one}, ["a", "b"]),
+        (TrialState.PRUNED, {"a": wide, "b": wide, "c": one}, ["a", "b"]),
+        (TrialState.FAIL, {}, ["a", "b"]),
+        (complete, {"a": wide, "b": narrow, "c": one}, ["a"]),
+        (complete, {"b": wide}, []),
+    ]:
+        if state is not None:
+            params = {name: of.low for name, of in space.items()}
+            value = 0.5 if state == complete else None
+            trials.append(create_trial(state=state, value=value, params=params, distributions=space))
+        study = optuna.create_study()
+        study.add_trials(trials)
+        arm, plain = (
+            kind(multivariate=True).infer_relative_search_space(study, None)
+            for kind in (seeded_samplers.ArmTPE, optuna.samplers.TPESampler)
+        )
+        assert list(arm.items()) == list(plain.items())
+        assert list(arm) == names
