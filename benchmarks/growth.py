@@ -88,7 +88,8 @@ class Driver:
         (self.folder / "study.yaml").write_text(dump_study(self.study))
         for trial in self.trials:
             home, ratio = self.folder / "trials" / trial_name(trial.config), trial.config["mix.mixing_ratio"]
-            plan = {"steps": trial.step, "batch_size": 8, "requested_ratio": ratio, "realised_ratio": ratio, "table": []}
+            plan = {"steps": trial.step, "batch_size": 8, "table": []}
+            plan |= {"requested_ratio": ratio, "realised_ratio": ratio}
             (home / "plan.json").write_text(json.dumps(plan))
             (home / "metrics.jsonl").write_text("".join(json.dumps(one) + "\n" for one in trial.reports))
 
@@ -180,7 +181,8 @@ def main():
             assert len(read_rows(Path(folder))) == trials
             report = reported(driver) if options.report else ""
         seconds = [driver.seconds[part] for part in PARTS]
-        print(f"{trials:6,}   " + "".join(f"{one:13.1f}" for one in seconds) + f"{sum(seconds):14.1f}{report}", flush=True)
+        parts = "".join(f"{one:13.1f}" for one in seconds)
+        print(f"{trials:6,}   {parts}{sum(seconds):14.1f}{report}", flush=True)
         if options.profile:
             pstats.Stats(driver.profile, stream=sys.stdout).sort_stats("cumulative").print_stats(35)
 

@@ -85,11 +85,11 @@ class ArmTPE(optuna.samplers.TPESampler):  # type: ignore[misc]
     ) -> dict[str, optuna.distributions.BaseDistribution]:
         """Return the parameters that all ended trials have in the same range, by name."""
         ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
-        first, *others = {id(one.distributions): one.distributions for one in ended}.values() or [{}]
+        spaces: list[dict[str, Any]] = list({id(one.distributions): one.distributions for one in ended}.values())
         return {
             name: of
-            for name, of in sorted(first.items())
-            if not of.single() and all(other.get(name) == of for other in others)
+            for name, of in sorted(spaces[0].items() if spaces else ())
+            if not of.single() and all(space.get(name) == of for space in spaces)
         }
 
 

@@ -61,7 +61,11 @@ class HomeFiles:
         for path in settled - self._left.keys():
             self._looks[path] = self._looks.get(path, 0) + 1
             if self._looks[path] == _LOOKS:
-                self._left[path] = {name: walked[name] for name in walked if name.startswith(f"{path}/")}
+                self._left[path] = {}
+        for name, of in walked.items():
+            folder = name[: name.find("/", name.find("trials/") + len("trials/"))]
+            if folder in self._left:
+                self._left[folder][name] = of
         return found
 
     def _walk(self, folder: Path, inside: list[str]) -> Iterator[tuple[str, Stat]]:
