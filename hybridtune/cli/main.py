@@ -106,14 +106,22 @@ def train(study: Path, **given: Any) -> None:
 @cli.command()
 @study_place
 @click.option("--out", "file", type=NEW_FILE, help="File to write instead of report.html in the study's folder or URL.")
+@click.option(
+    "--tables",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Also write every table to DIR, as CSV and as LaTeX, and all trials to DIR/trials.csv.",
+)
 @storage_option
 @json_option
-def report(study: str, file: Path | None, storage: str | None, as_json: bool) -> None:
+def report(study: str, file: Path | None, tables: Path | None, storage: str | None, as_json: bool) -> None:
     """Write a study's report.html: tables and charts in one file in its folder, to be opened from disk.
 
     STUDY is a folder, or a URL like s3://BUCKET/STUDY, to which the report is written, too.
     """
     from hybridtune.report.page import write_report
+    from hybridtune.report.record import read_record
+    from hybridtune.report.table_files import write_tables
     from hybridtune.storage.study_folder import check_format
     from hybridtune.storage.study_record import record_notes
     from hybridtune.study.opened import of_report, opened
@@ -123,10 +131,13 @@ def report(study: str, file: Path | None, storage: str | None, as_json: bool) ->
         check_format(folder)
         place = study if is_remote(study) else str(folder.absolute())
         written = write_report(folder.absolute(), storage, location=place, file=file)
+        files = [] if tables is None else write_tables(read_record(folder.absolute(), storage, place), tables)
         for line in record_notes(folder):
             screen.line(line)
     screen.line(f"report {written}")
-    answer({"study": place, "report": written}, as_json)
+    if tables is not None:
+        screen.line(f"tables {tables}: {len(files)} files")
+    answer({"study": place, "report": written, **({"tables": list(map(str, files))} if files else {})}, as_json)
 
 
 @cli.command()

@@ -33,6 +33,7 @@ from hybridtune.report.chart import Chart
 from hybridtune.report.record import StudyRecord, read_record
 from hybridtune.report.render import render
 from hybridtune.report.screening import screening_table
+from hybridtune.report.text import Table
 from hybridtune.storage.files import explain_error, join, write_file
 
 REPORT = "report.html"
@@ -98,6 +99,24 @@ def all_charts(record: StudyRecord) -> dict[str, list[Chart]]:
     }
 
 
+def tables_of(record: StudyRecord) -> dict[str, list[Table | None]]:
+    """Return the tables of the report by their place on the page, but those of its charts; None: nothing to show."""
+    compared = record.contestants or record.best is not None
+    return {
+        "contestants": [contestant_charts.scores(record), contestant_charts.differences(record)],
+        "dev_tables": [
+            tables.comparison(record) if compared else None,
+            tables.differences(record),
+            *tables.seed_check(record),
+        ],
+        "test_tables": [tables.test_scores(record), tables.test_groups(record)],
+        "trials": [
+            tables.all_trials(record) if record.trials else None,
+            screening_table(record.study, record.screening, record.screened, record.trials),
+        ],
+    }
+
+
 def page(record: StudyRecord) -> str:
     """Return the report of a study as HTML."""
     charts = all_charts(record)
@@ -107,7 +126,6 @@ def page(record: StudyRecord) -> str:
     lines = [re.sub(r"\r\n?", "\n", text) for text in texts]  # with the line ends that a browser hashes
     scripts = [Markup(script) for script in lines]  # nosec B704 # of the two packages, with nothing of the study
     command = record.environment.get("command")
-    compared = record.contestants or record.best is not None
     return render(
         "hybridtune.report",
         "report.html.j2",
@@ -117,18 +135,8 @@ def page(record: StudyRecord) -> str:
         headline=words.headline(record),
         remarks=[words.endings(record), words.constraints(record), words.front(record), words.certainty(record)],
         facts=words.facts(record),
-        dev_tables=[
-            tables.comparison(record) if compared else None,
-            tables.differences(record),
-            *tables.seed_check(record),
-        ],
-        test_tables=[tables.test_scores(record), tables.test_groups(record)],
-        contestants=[contestant_charts.scores(record), contestant_charts.differences(record)],
+        **tables_of(record),
         no_test=words.no_test(record),
-        trials=[
-            tables.all_trials(record) if record.trials else None,
-            screening_table(record.study, record.screening, record.screened, record.trials),
-        ],
         charts=charts,
         requested=requested_vs_realised.requested_vs_realised(record),
         pairs=requested_vs_realised.training_pairs(record),

@@ -29,7 +29,7 @@ def environment(package: str) -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
     )
     static = resources.files("hybridtune.report") / "static"
-    found.globals.update(slug=_slug, static=lambda name: Markup((static / name).read_text("utf-8")))  # nosec B704
+    found.globals.update(slug=slug, static=lambda name: Markup((static / name).read_text("utf-8")))  # nosec B704
     found.filters.update(cell=_cell, repr=repr)
     return found
 
@@ -41,7 +41,7 @@ def _printable(value: object) -> object:
     return value
 
 
-def _slug(title: str) -> str:
+def slug(title: str) -> str:
     """Return a title as an id: other characters than letters and digits of ASCII become hyphens."""
     return re.sub(r"[^a-z0-9]", "-", title.lower())
 

@@ -1,6 +1,7 @@
 """The report in a real browser, as a person opens it: from disk, without a network."""
 
 import contextlib
+import csv
 import os
 import re
 import shutil
@@ -87,6 +88,41 @@ def test_every_chart_draws_within_the_page_and_nothing_leaves_it(browser, report
             return drawing.width > plot.clientWidth + 1 || drawing.height > plot.clientHeight + 1;
         }).map(plot => plot.id)"""
         assert seen.page.evaluate(wide) == []
+
+
+def test_paper_has_every_chart_though_none_was_looked_at(browser, report_file, tmp_path):
+    with opened(browser, report_file, color_scheme="dark") as seen:
+        seen.page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+        drawn = "[...document.querySelectorAll('.plot')].map(plot => plot.querySelectorAll('svg.main-svg').length)"
+        assert min(seen.page.evaluate(drawn)) >= 1
+        seen.page.evaluate("window.dispatchEvent(new Event('afterprint'))")
+        seen.page.pdf(path=tmp_path / "report.pdf")
+        assert seen.complaints == []
+        assert seen.draw_all() >= 8  # on the screen they are drawn as before
+    assert (tmp_path / "report.pdf").stat().st_size > 100_000
+
+
+def saved(page, button):
+    """What the browser writes when a button is pressed."""
+    with page.expect_download() as download:
+        button.click()
+    return download.value.suggested_filename, Path(download.value.path()).read_text(encoding="utf-8")
+
+
+def test_a_table_is_taken_away_as_csv_and_a_chart_as_svg(browser, report_file):
+    with opened(browser, report_file, accept_downloads=True) as seen:
+        name, text = saved(seen.page, seen.page.locator("#trials .caption .save").first)
+        rows = list(csv.DictReader(text.splitlines()))
+        assert name.endswith(".csv")
+        assert [float(row["multi/AP"]) for row in rows if row["multi/AP"]] == pytest.approx(
+            numbers(column(seen.page, "multi/AP")), abs=6e-5
+        )
+        name, text = saved(seen.page, seen.page.locator("article h3 .save").first)
+        assert name.endswith(".svg")
+        assert text.startswith("<svg")
+        assert seen.complaints == []
+        assert seen.requests[:1] == [report_file.as_uri()]
+        assert all(request.startswith(("blob:", "file:")) for request in seen.requests)
 
 
 def column(page, name):
