@@ -1,12 +1,13 @@
 """A worker's slice of the plan, as token batches, in order, from any step: a Ray Data pipeline of its own.
 
-One task goes through the plan and reads the texts from the store, ahead of the consumer by a few rows of the pipeline.
-A row is a run of steps: a batch is a gather of some kilobytes, less than Ray Data's own cost of a row.
+Two operators, `PlanBatches` and `GatherTokens`, go through the plan and read the texts from the store, ahead of the
+consumer by a few rows of the pipeline; Ray Data runs them in one task. A row is a run of steps: a batch is a gather of
+some kilobytes, less than Ray Data's own cost of a row.
 """
 
-import functools
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +21,7 @@ from hybridtune.data.plan_states import PlanStates
 from hybridtune.data.sampling import Kind
 from hybridtune.data.store import TokenStore
 from hybridtune.data.teacher_vectors import read_instead
+from hybridtune.data.weights import pair_name
 from hybridtune.metrics.arrays import Bool, Float32, Int32
 
 ROW_BYTES, ROW_PAIRS = 2**23, 2**13  # of token ids and of pairs in a row of the pipeline, at most, about
@@ -67,6 +69,7 @@ def token_batches(
     num_cpus: float = 0.25,
     node: str | None = None,
     states: PlanStates | None = None,
+    name: str = "stream",
 ) -> Generator[TokenBatch]:
     """Yield the batches of one worker for steps [start, stop).
 
@@ -82,6 +85,7 @@ def token_batches(
         num_cpus: logical CPUs of the pipeline's task.
         node: id of the Ray node that the task must run on; None: any, all of which see ``store`` then.
         states: of the plan on its way, from which it goes on; None: it is replayed from step 0.
+        name: of the training, in Ray's dashboard and metrics.
     """
     if start >= stop:
         return
@@ -90,22 +94,24 @@ def token_batches(
     size = plan.batch_size // workers
     rows = slice(rank * size, (rank + 1) * size)
     data = ray.data.from_items([{"start": start, "stop": stop}])
+    data.set_name(f"{name}, worker {rank}")
     data.context.enable_progress_bars = False
+    data.context.per_stage_map_timing = True  # the operators' times apart, though they are one task
     data.context.target_max_block_size = 1  # a row is a block of its own, handed on as soon as it is there
     # One task gives its rows in order, and Ray hands them out by several threads: on a busy machine in another one.
     data.context.execution_options.preserve_order = True
     limits = ray.data.ExecutionResources.for_limits(object_store_memory=_WAITING)
     data.context.execution_options.resource_limits = limits
-    data = data.map_batches(
-        functools.partial(
-            _serve, plan=plan.without_corpus(), store=str(store), rows=rows, negatives=negatives, states=states
-        ),
-        compute=ray.data.TaskPoolStrategy(size=1),
-        batch_size=1,
-        batch_format="pyarrow",
-        num_cpus=num_cpus,
-        label_selector={"ray.io/node-id": node} if node is not None else None,
-    )
+    task: dict[str, Any] = {
+        "compute": ray.data.TaskPoolStrategy(size=1),
+        "batch_size": 1,
+        "batch_format": "pyarrow",
+        "num_cpus": num_cpus,
+        "label_selector": {"ray.io/node-id": node} if node is not None else None,
+    }
+    # Two operators that ask for the same run in one task: what the first gives is handed on within the process.
+    data = data.map_batches(PlanBatches(plan.without_corpus(), str(store), rows, negatives, states, name), **task)
+    data = data.map_batches(GatherTokens(str(store)), **task)
     step = start
     for table in data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=2):
         for batch in _batches(table):
@@ -115,33 +121,90 @@ def token_batches(
             yield batch
 
 
-def _serve(
-    items: pa.Table, plan: HybridPlan, store: str, rows: slice, negatives: int, states: PlanStates | None = None
-) -> Iterator[pa.Table]:
-    """Serve the tokens of every run of steps between a first and a last one; a Ray Data task."""
-    tokens = TokenStore.open(Path(store))
-    plan = plan.with_corpus(tokens.corpus())
-    most = min(negatives, plan.corpus.most_negatives())
-    for item in items.to_pylist():
-        specs = plan.batches(item["start"], item["stop"], states)
+@dataclass(frozen=True)
+class PlanBatches:
+    """The first operator of the stream, under this name: from a first and a last step to runs of steps, as numbers.
+
+    Attributes:
+        plan: without its corpus, which is the store's.
+        store: folder of the token store.
+        rows: of every global batch.
+        negatives: as of `token_batches`, like what follows.
+    """
+
+    plan: HybridPlan
+    store: str
+    rows: slice
+    negatives: int
+    states: PlanStates | None = None
+    name: str = "stream"
+
+    def __call__(self, items: pa.Table) -> Iterator[pa.Table]:
+        """Yield a row a run: the numbers of the texts of its batches, and what else a `TokenBatch` has."""
+        tokens = TokenStore.open(Path(self.store))
+        plan = self.plan.with_corpus(tokens.corpus())
+        most = min(self.negatives, plan.corpus.most_negatives())
+        counts = _PairCounts(self.name, plan.corpus.languages)
         pairs = min(ROW_PAIRS, ROW_BYTES / (2 * 4 * tokens.mean_length))
-        steps, most_steps = 1, max(1, int(pairs / (rows.stop - rows.start)))
-        while run := list(islice(specs, steps)):
-            yield _gather(plan, run, rows, most, tokens)
-            steps = min(2 * steps, most_steps)  # the first batch does not wait for a whole row
+        for item in items.to_pylist():
+            specs = plan.batches(item["start"], item["stop"], self.states)
+            steps, most_steps = 1, max(1, int(pairs / (self.rows.stop - self.rows.start)))
+            while run := list(islice(specs, steps)):
+                counts.add(run, self.rows)
+                yield _planned(plan, run, self.rows, most)
+                steps = min(2 * steps, most_steps)  # the first batch does not wait for a whole row
 
 
-def _gather(plan: HybridPlan, specs: list[BatchSpec], rows: slice, most: int, store: TokenStore) -> pa.Table:
-    """Make one row of the pipeline: the batches of n steps."""
+@dataclass(frozen=True)
+class GatherTokens:
+    """The second operator of the stream, under this name: the tokens of planned runs, read from the store."""
+
+    store: str
+
+    def __call__(self, runs: pa.Table) -> pa.Table:
+        """Return the runs with the tokens of their texts in place of the texts' numbers."""
+        place = runs.column_names.index("numbers")
+        gathered = [self._tokens.take(numbers.values.to_numpy()) for numbers in runs.column(place)]
+        ids, lengths = zip(*gathered, strict=True)
+        lengths = [part.astype(np.int32) for part in lengths]
+        return runs.set_column(place, "ids", _rows(ids)).append_column("lengths", _rows(lengths))
+
+    @cached_property
+    def _tokens(self) -> TokenStore:
+        return TokenStore.open(Path(self.store))  # once a task, of the store's tokens alone
+
+
+class _PairCounts:
+    """Ray's metric of the pairs that a stream has planned, by their kind and languages."""
+
+    def __init__(self, name: str, languages: Sequence[str]) -> None:
+        from ray.util.metrics import Counter
+
+        self._languages = languages
+        tags = ("training", "kind", "languages")
+        self._pairs = Counter("hybridtune_pairs", "Pairs of the batches that a worker's stream has planned.", tags)
+        self._pairs.set_default_tags({"training": name})
+
+    def add(self, specs: list[BatchSpec], rows: slice) -> None:
+        n = len(self._languages)
+        columns = np.stack([spec.languages[rows] for spec in specs])  # [steps, b, 2]
+        kinds = np.array([KINDS.index(spec.kind) for spec in specs])
+        cells = np.bincount(((kinds[:, None] * n + columns[:, :, 0]) * n + columns[:, :, 1]).ravel())
+        for cell in np.flatnonzero(cells):
+            kind, pair = divmod(int(cell), n * n)
+            tags = {"kind": KINDS[kind], "languages": pair_name(self._languages, divmod(pair, n))}
+            self._pairs.inc(int(cells[cell]), tags)
+
+
+def _planned(plan: HybridPlan, specs: list[BatchSpec], rows: slice, most: int) -> pa.Table:
+    """Make one row of the pipeline: the batches of n steps, without their tokens."""
     texts = _texts(plan, specs, rows, most)
     real = texts.numbers >= 0
-    ids, lengths = store.take(texts.numbers[real])
     columns = {
         "steps": np.array([spec.step for spec in specs], np.int64),
         "kinds": np.array([KINDS.index(spec.kind) for spec in specs], np.int8),
-        "ids": ids,
+        "numbers": texts.numbers[real],
         "texts": real.sum(axis=1, dtype=np.int32),
-        "lengths": lengths.astype(np.int32),
         "answer_sets": plan.corpus.answer_sets[np.concatenate([spec.groups[rows] for spec in specs])],
         "languages": np.stack([spec.languages[rows] for spec in specs]).ravel(),
         "negative_answer_sets": texts.answer_sets.ravel(),
@@ -150,11 +213,13 @@ def _gather(plan: HybridPlan, specs: list[BatchSpec], rows: slice, most: int, st
         "taught": texts.taught[real],
         "asked_twice": texts.asked_twice.ravel().view(np.int8),
     }
-    return pa.table({name: _one_row(values) for name, values in columns.items()})
+    return pa.table({name: _rows([values]) for name, values in columns.items()})
 
 
-def _one_row(values: npt.NDArray[Any]) -> pa.Array:
-    return pa.ListArray.from_arrays(np.array([0, len(values)], np.int32), pa.array(values))
+def _rows(values: Sequence[npt.NDArray[Any]]) -> pa.Array:
+    """Return a column with one row of numbers for each of the arrays, without a copy where there is one array."""
+    ends = np.cumsum([0, *map(len, values)], dtype=np.int32)
+    return pa.ListArray.from_arrays(ends, pa.array(values[0] if len(values) == 1 else np.concatenate(values)))
 
 
 class _Texts(NamedTuple):

@@ -250,6 +250,7 @@ def _stream(job: FitJob, store: Path, rank: int, workers: int) -> Callable[..., 
         workers=workers,
         negatives=job.study.train.negatives,
         states=_plan_states(job, rank),
+        name=job.name,
         num_cpus=0.0,
         node=ray.get_runtime_context().get_node_id(),
     )

@@ -1,14 +1,14 @@
 """Batches whose answer sets are ignored: groups that answer each other meet, as each other's negatives."""
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from handmade import refusal, token_store
+from stream_rows import stream_rows
 
 from hybridtune.data.corpus import Corpus
 from hybridtune.data.plan import HybridPlan
 from hybridtune.data.readers.native import Group
-from hybridtune.data.stream import _batches, _serve
+from hybridtune.data.stream import _batches
 
 SIZE, STEPS = 4, 30
 
@@ -58,11 +58,10 @@ def test_a_batch_may_be_as_large_as_the_groups_are_many():
 
 def test_a_worker_is_told_of_no_other_answer_set_and_of_no_negative_that_answers(tmp_path):
     store, *_ = token_store(tmp_path, groups_of(True), lambda n: [n])
-    items = pa.table({"start": [0], "stop": [STEPS]})
     for kept in ("apart", "ignored"):
         plan = HybridPlan(store.corpus(), batch_size=SIZE, answer_sets=kept)
         rows = slice(SIZE // 2, SIZE)
-        tables = _serve(items, plan.without_corpus(), str(store.path), rows, 1)
+        tables = stream_rows(plan, store, 0, STEPS, rows, 1)
         served = [batch for table in tables for batch in _batches(table)]
         negatives = np.concatenate([one.negative_answer_sets for one in served])
         assert (negatives >= 0).any() == (kept == "apart")

@@ -1,16 +1,16 @@
 """Data in which a query has several right answers, one a group: from the groups to the loss."""
 
-import pyarrow as pa
 import pytest
 import torch
 from handmade import token_store
 from hypothesis import given
 from hypothesis import strategies as st
+from stream_rows import stream_rows
 
 from hybridtune.data.corpus import Corpus
 from hybridtune.data.plan import HybridPlan
 from hybridtune.data.readers.native import Group
-from hybridtune.data.stream import _batches, _serve
+from hybridtune.data.stream import _batches
 from hybridtune.data.text_key import text_key
 from hybridtune.model.loss import info_nce
 from hybridtune.train.feed import on_device
@@ -83,8 +83,7 @@ def test_no_right_answer_of_a_query_counts_against_it(store):
     opened, texts = store
     corpus = opened.corpus()
     plan = HybridPlan(corpus, batch_size=QUESTIONS, seed=2)
-    items = pa.table({"start": [0], "stop": [20]})
-    tables = _serve(items, plan.without_corpus(), str(opened.path), slice(0, QUESTIONS), 2)
+    tables = stream_rows(plan, opened, 0, 20, slice(0, QUESTIONS), 2)
     vectors = torch.nn.functional.normalize(torch.randn(len(texts), 16, generator=torch.manual_seed(0)), dim=1)
     answering_negatives = 0
     for batch in (batch for table in tables for batch in _batches(table)):

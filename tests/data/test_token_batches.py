@@ -2,17 +2,18 @@
 
 import itertools
 import pickle
+from collections import Counter
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from handmade import token_store
+from stream_rows import stream_rows
 
 from hybridtune.data import stream
 from hybridtune.data.corpus import Corpus
 from hybridtune.data.plan import HybridPlan
 from hybridtune.data.readers.native import Group
-from hybridtune.data.stream import _batches, _serve
+from hybridtune.data.stream import _batches
 
 SIZE, STEPS = 8, 40
 
@@ -34,8 +35,7 @@ def plan_of(store, align=0.3):
 
 
 def served(plan, store, start=0, stop=STEPS, rows=slice(0, SIZE), negatives=2):
-    items = pa.table({"start": [start], "stop": [stop]})
-    tables = list(_serve(items, plan.without_corpus(), str(store.path), rows, negatives))
+    tables = stream_rows(plan, store, start, stop, rows, negatives)
     return [table.num_rows for table in tables], [batch for table in tables for batch in _batches(table)]
 
 
@@ -154,12 +154,34 @@ def test_second_queries_come_last_in_the_language_that_the_plan_drew(store, work
 
 def test_runs_grow_from_one_step_to_a_row(store, monkeypatch):
     monkeypatch.setattr(stream, "ROW_BYTES", 6.1 * 2 * SIZE * 4 * store.mean_length)
-    items = pa.table({"start": [3], "stop": [30]})
-    tables = list(_serve(items, plan_of(store).without_corpus(), str(store.path), slice(0, SIZE), 1))
+    tables = stream_rows(plan_of(store), store, 3, 30, slice(0, SIZE), 1)
     assert [table.num_rows for table in tables] == [1] * len(tables)
     runs = [[batch.step for batch in _batches(table)] for table in tables]
     assert [len(run) for run in runs] == [1, 2, 4, 6, 6, 6, 2]
     assert list(itertools.chain(*runs)) == list(range(3, 30))
+
+
+def test_the_metric_has_the_pairs_of_the_plan_by_kind_and_languages(store, monkeypatch):
+    counted = Counter()
+
+    class Recorded:
+        def __init__(self, name, description, tag_keys):
+            assert (name, tag_keys) == ("hybridtune_pairs", ("training", "kind", "languages"))
+
+        def set_default_tags(self, tags):
+            assert tags == {"training": "stream"}
+
+        def inc(self, value, tags):
+            counted[tags["kind"], tags["languages"]] += value
+
+    monkeypatch.setattr("ray.util.metrics.Counter", Recorded)
+    for rows in (slice(0, SIZE // 2), slice(SIZE // 2, SIZE)):
+        served(plan_of(store), store, rows=rows)
+    expected = Counter()
+    for row in plan_of(store).table(STEPS):
+        expected[row["kind"], row["pair"]] += row["pairs"]
+    assert counted == expected
+    assert {kind for kind, _ in counted} == {"mono", "cross", "align"}
 
 
 def test_the_plan_travels_without_its_corpus(store):

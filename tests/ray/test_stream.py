@@ -152,5 +152,17 @@ def test_an_abandoned_stream_gives_its_resources_back(small_store):
     wait_until(held=False)
 
 
+def test_ray_shows_a_stream_by_its_training_and_its_operators(small_store):
+    import ray
+    from ray.data._internal.stats import get_or_create_stats_actor
+
+    plan, name = plan_of(small_store, 0.5), "trial 3"
+    assert list(token_batches(plan, small_store.path, start=0, stop=2, rank=0, workers=2, name=name))
+    shown = ray.get(get_or_create_stats_actor().get_datasets.remote(ray.get_runtime_context().get_job_id()))
+    (operators,) = [entry["operators"] for of, entry in shown.items() if of.startswith(f"{name}, worker 0_")]
+    names = [operator["name"] for operator in operators.values()]
+    assert names == ["Input", "MapBatches(PlanBatches)->MapBatches(GatherTokens)"]  # one task
+
+
 def test_no_steps_are_no_batches(small_store):
     assert not list(token_batches(plan_of(small_store, 0.5), small_store.path, start=7, stop=7, rank=0, workers=1))

@@ -3,16 +3,16 @@
 import json
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import torch
 from small_study import small_study
+from stream_rows import stream_rows
 
 from hybridtune.config.fields import DataSet
 from hybridtune.data.corpus import CorpusBuilder, read_texts
 from hybridtune.data.readers.sources import find_sources, read_groups
 from hybridtune.data.store import TokenStore
-from hybridtune.data.stream import _batches, _serve
+from hybridtune.data.stream import _batches
 from hybridtune.train.feed import on_device
 from hybridtune.train.plan import make_plan
 from hybridtune.train.step import TrainingStep
@@ -58,8 +58,7 @@ def study_of(**train):
 def stepped(tiny, store, study, step):
     """One step from the start: the vectors of the batch's texts before it, the texts' ids, and what it gave."""
     plan = make_plan(store.corpus(), study)
-    items = pa.table({"start": [step], "stop": [step + 1]})
-    (table,) = _serve(items, plan, str(store.path), slice(0, SIZE), study.train.negatives)
+    (table,) = stream_rows(plan, store, step, step + 1, slice(0, SIZE), study.train.negatives)
     (batch,) = _batches(table)
     training = TrainingStep(study, str(tiny[0]), tiny[2].pad_id, CPU, rank=0)
     texts = np.split(batch.ids, np.cumsum(batch.lengths)[:-1])
