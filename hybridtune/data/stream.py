@@ -165,9 +165,8 @@ class GatherTokens:
         """Return the runs with the tokens of their texts in place of the texts' numbers."""
         place = runs.column_names.index("numbers")
         gathered = [self._tokens.take(numbers.values.to_numpy()) for numbers in runs.column(place)]
-        ids, lengths = zip(*gathered, strict=True)
-        lengths = [part.astype(np.int32) for part in lengths]
-        return runs.set_column(place, "ids", _rows(ids)).append_column("lengths", _rows(lengths))
+        lengths = _rows([of_each.astype(np.int32) for _, of_each in gathered])
+        return runs.set_column(place, "ids", _rows([ids for ids, _ in gathered])).append_column("lengths", lengths)
 
     @cached_property
     def _tokens(self) -> TokenStore:
