@@ -1,15 +1,17 @@
-"""Training speed side by side with sentence-transformers' trainer and a bare PyTorch loop; ratios from one run.
+"""Training speed side by side with sentence-transformers' trainer and two bare PyTorch loops; ratios from one run.
 
     python benchmarks/train.py                                        # a random 2-layer BERT, the embedded corpus
     python benchmarks/train.py --data PAIRS.jsonl.gz --encoder FOLDER # real pairs, a real encoder
     python benchmarks/train.py --device cuda --batch 256 --precision bf16
 
-Same encoder, texts, batch, lengths, precision and threads; each system in a process of its own, in turns (A B C A B C).
-What is counted is CPU time between the steps WARM and STEPS (on a GPU: wall time): of the whole process for the peer
-and the bare loop, and for ours of the training worker and, apart, of the whole tree of processes that a fit needs
-(Ray's daemons, the data pipeline, the driver). The peer is MultipleNegativesRankingLoss; the bare loop has its batches
-tokenised, padded and on the device before it starts: the limit of a loop that pads to the longest text and encodes
-queries and passages one after the other. Needs `pip install sentence-transformers datasets`.
+Same encoder, texts, batch, lengths, precision and threads; each system in a process of its own, in turns (A B A B).
+What is counted is CPU time between the steps WARM and STEPS (on a GPU: wall time): for ours of the whole tree of
+processes that a fit needs (Ray's daemons, the data pipeline, the driver, the worker) and, apart, of the worker alone;
+for the others of their one process. The peer is MultipleNegativesRankingLoss. The loops have their batches tokenised and
+on the device before they start, and nothing around the model: the padded one pads to the longest text and encodes
+queries and passages one after the other, the packed one has our encoder, which pads little or nothing. What Ray, the
+stream and the scores cost is the packed loop's rate over that of all processes.
+Needs `pip install sentence-transformers datasets`.
 """
 
 import argparse
@@ -25,7 +27,7 @@ from pathlib import Path
 import trainers
 from trainers import WARM, read_pairs
 
-SYSTEMS = ("ours", "peer", "bare")
+SYSTEMS = ("ours", "peer", "padded", "packed")
 
 
 def write_pairs(data, folder, most):
@@ -49,7 +51,7 @@ def write_pairs(data, folder, most):
 
 
 def build_encoder(options, folder):
-    """The encoder's folder, in the layout that all three open."""
+    """The encoder's folder, in the layout that all open."""
     from hybridtune.config.fields import Encoder, Tiny
     from hybridtune.model.encoder import load_encoder
     from hybridtune.model.folder import build_tiny, save_folder
@@ -84,27 +86,33 @@ def rate(options, result, key):
 
 def report(options, results):
     unit = "pairs per second" if options.device == "cuda" else "pairs per CPU-second"
-    ours_rates = [rate(options, result, "worker") for result in results["ours"]]
-    tree_rates = [rate(options, result, "tree") for result in results["ours"]]
+    names = {
+        "peer": f"sentence-transformers {version('sentence-transformers')}",
+        "padded": "padded loop",
+        "packed": "packed loop",
+    }
+    rows = {"all processes": [rate(options, result, "tree") for result in results["ours"]]}
+    rows["its worker alone"] = [rate(options, result, "worker") for result in results["ours"]]
+    rows |= {names[system]: [rate(options, one, "") for one in results[system]] for system in options.systems[1:]}
     print(f"{'':28}" + "".join(f"run {n + 1:<8}" for n in range(options.rounds)) + f"mean {unit}")
-    rows = {"hybridtune, its worker": ours_rates, "hybridtune, all processes": tree_rates}
-    rows[f"sentence-transformers {version('sentence-transformers')}"] = [rate(options, r, "") for r in results["peer"]]
-    rows["bare loop"] = [rate(options, r, "") for r in results["bare"]]
+    means = {name: statistics.mean(rates) for name, rates in rows.items()}
     for name, rates in rows.items():
-        print(f"{name:28}" + "".join(f"{value:<12.1f}" for value in rates) + f"{statistics.mean(rates):.1f}")
-    worker, tree, peer_rate, bare_rate = (statistics.mean(rates) for rates in rows.values())
+        owner = "hybridtune, " if name in ("all processes", "its worker alone") else ""
+        print(f"{owner + name:28}" + "".join(f"{value:<12.1f}" for value in rates) + f"{means[name]:.1f}")
+    for ours in ("all processes", "its worker alone"):
+        ratios = [f"{means[ours] / means[names[other]]:.2f} / {names[other]}" for other in options.systems[1:]]
+        print(f"{ours}: " + ", ".join(ratios))
     waits = statistics.mean(result["data_wait"] for result in results["ours"])
-    print(f"worker / peer {worker / peer_rate:.2f}   worker / bare loop {worker / bare_rate:.2f}   ", end="")
-    print(f"all processes / peer {tree / peer_rate:.2f}   all processes / bare loop {tree / bare_rate:.2f}")
     print(f"time spent waiting for data: {100 * waits:.3f} % of the steps")
+    print(f"load {min(options.loads):.1f} to {max(options.loads):.1f}, {os.cpu_count()} cores", flush=True)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="newsroom:train", help="native files, folder or glob")
-    parser.add_argument("--encoder", help="a model folder; default: a random 2-layer BERT")
-    parser.add_argument("--width", type=int, default=256)
+    parser.add_argument("--encoder", help="a model folder; default: a random BERT")
     parser.add_argument("--layers", type=int, default=2)
+    parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--vocabulary", type=int, default=16000)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--length", type=int, default=128)
@@ -114,6 +122,7 @@ def main():
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--precision", default="float32", choices=["float32", "bf16"])
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--without", nargs="*", default=[], choices=SYSTEMS[1:], help="systems that are not run")
     parser.add_argument("--only", choices=SYSTEMS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -129,10 +138,12 @@ def main():
         build_encoder(options, options.folder)
         print(f"{count} pairs, batch {options.batch}, length {options.length}, {options.precision}, ", end="")
         print(f"{options.threads} thread(s), {options.device}, {options.steps} steps", flush=True)
-        results = {system: [] for system in SYSTEMS}
+        options.systems, options.loads = [system for system in SYSTEMS if system not in options.without], []
+        results = {system: [] for system in options.systems}
         for _ in range(options.rounds):
-            for system in SYSTEMS:
+            for system in options.systems:
                 results[system].append(one(options, system))
+                options.loads.append(os.getloadavg()[0])
         report(options, results)
 
 

@@ -1,4 +1,4 @@
-"""The three trainers that `train.py` compares, each run in a process of its own; ours with what watches it."""
+"""The trainers that `train.py` compares, each run in a process of its own; ours with what watches it."""
 
 import json
 import statistics
@@ -108,7 +108,7 @@ def peer(options, folder):
     return {"seconds": clock.seconds(WARM, options.steps)}
 
 
-def bare(options, folder):
+def padded(options, folder):
     """The loop that a careful person writes: nothing but the model, over batches that are ready on the device."""
     import torch
     import torch.nn.functional as F
@@ -117,29 +117,61 @@ def bare(options, folder):
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder / "encoder")
     model = transformers.AutoModel.from_pretrained(folder / "encoder", dtype=torch.float32)
     model.pooler = None
-    model.to(options.device).train()
-    optimizer = torch.optim.AdamW(model.parameters(), 2e-5, weight_decay=0.01, fused=True)
-    pairs, batches = read_pairs(folder), []
-    order = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(0)).tolist()
-    for step in range(options.steps):
-        rows = [pairs[order[(step * options.batch + row) % len(pairs)]] for row in range(options.batch)]
-        sides = [
-            tokenizer(list(side), padding=True, truncation=True, max_length=options.length, return_tensors="pt")
-            for side in zip(*rows, strict=True)
-        ]
-        batches.append(
-            [(side["input_ids"].to(options.device), side["attention_mask"].to(options.device)) for side in sides]
-        )
+
+    def ready(texts):
+        made = tokenizer(texts, padding=True, truncation=True, max_length=options.length, return_tensors="pt")
+        return made["input_ids"].to(options.device), made["attention_mask"].to(options.device)
 
     def embed(ids, mask):
         hidden = model(input_ids=ids, attention_mask=mask).last_hidden_state
         weight = mask[:, :, None].to(hidden.dtype)
         return F.normalize((hidden * weight).sum(1) / weight.sum(1), dim=-1).float()
 
+    batches = [(ready(queries), ready(passages)) for queries, passages in text_batches(options, folder)]
+    return loop(options, model, batches, lambda sides: [embed(*side) for side in sides])
+
+
+def packed(options, folder):
+    """The same loop with our encoder: queries and passages of a batch in one row of tokens."""
+    import torch.nn.functional as F
+
+    from hybridtune.model.encoder import load_encoder
+    from hybridtune.model.packing import TokenRows
+    from hybridtune.model.tokenizer import pretrained_tokenizer
+
+    source = str(folder / "encoder")
+    tokenizer, encoder = pretrained_tokenizer(source), study_of(options, folder).encoder
+    model = load_encoder(source, encoder, tokenizer.pad_id)
+    batches = [
+        TokenRows.of(tokenizer.encode([*queries, *passages], "", options.length)).to(options.device)
+        for queries, passages in text_batches(options, folder)
+    ]
+    return loop(options, model, batches, lambda rows: F.normalize(model(rows), dim=-1).float().chunk(2))
+
+
+def text_batches(options, folder):
+    """The queries and the passages of every step, shuffled."""
+    import torch
+
+    pairs = read_pairs(folder)
+    order = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(0)).tolist()
+    for step in range(options.steps):
+        rows = [pairs[order[(step * options.batch + row) % len(pairs)]] for row in range(options.batch)]
+        queries, passages = zip(*rows, strict=True)
+        yield list(queries), list(passages)
+
+
+def loop(options, model, batches, embed):
+    """Train over batches that are ready; ``embed`` makes vectors of the queries and of the passages of one."""
+    import torch
+    import torch.nn.functional as F
+
+    model.to(options.device).train()
+    optimizer = torch.optim.AdamW(model.parameters(), 2e-5, weight_decay=0.01, fused=True)
     clock, targets = Clock(options.device), torch.arange(options.batch, device=options.device)
-    for step, (query, passage) in enumerate(batches, 1):
+    for step, batch in enumerate(batches, 1):
         with torch.autocast(options.device, torch.bfloat16, enabled=options.precision == "bf16"):
-            queries, passages = embed(*query), embed(*passage)
+            queries, passages = embed(batch)
         F.cross_entropy(queries @ passages.T / 0.05, targets).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
