@@ -94,14 +94,7 @@ def token_batches(
     size = plan.batch_size // workers
     rows = slice(rank * size, (rank + 1) * size)
     data = ray.data.from_items([{"start": start, "stop": stop}])
-    data.set_name(f"{name}, worker {rank}")
-    data.context.enable_progress_bars = False
-    data.context.per_stage_map_timing = True  # the operators' times apart, though they are one task
-    data.context.target_max_block_size = 1  # a row is a block of its own, handed on as soon as it is there
-    # One task gives its rows in order, and Ray hands them out by several threads: on a busy machine in another one.
-    data.context.execution_options.preserve_order = True
-    limits = ray.data.ExecutionResources.for_limits(object_store_memory=_WAITING)
-    data.context.execution_options.resource_limits = limits
+    _set_up(data, f"{name}, worker {rank}")
     task: dict[str, Any] = {
         "compute": ray.data.TaskPoolStrategy(size=1),
         "batch_size": 1,
@@ -119,6 +112,20 @@ def token_batches(
                 raise AssertionError(f"the stream gave step {batch.step} where step {step} was due")
             step += 1
             yield batch
+
+
+def _set_up(data: Any, name: str) -> None:
+    """Set the name of a pipeline, and that its rows come one by one, in order, and few ahead of the consumer."""
+    import ray
+
+    data.set_name(name)
+    data.context.enable_progress_bars = False
+    data.context.per_stage_map_timing = True  # the operators' times apart, though they are one task
+    data.context.target_max_block_size = 1  # a row is a block of its own, handed on as soon as it is there
+    # One task gives its rows in order, and Ray hands them out by several threads: on a busy machine in another one.
+    data.context.execution_options.preserve_order = True
+    limits = ray.data.ExecutionResources.for_limits(object_store_memory=_WAITING)
+    data.context.execution_options.resource_limits = limits
 
 
 @dataclass(frozen=True)
