@@ -7,8 +7,8 @@
 Same encoder, texts, batch, lengths, precision and threads; each system in a process of its own, in turns (A B A B).
 What is counted is CPU time between the steps WARM and STEPS (on a GPU: wall time): for ours of the whole tree of
 processes that a fit needs (Ray's daemons, the data pipeline, the driver, the worker) and, apart, of the worker alone;
-for the others of their one process. The peer is MultipleNegativesRankingLoss. The loops have their batches tokenised and
-on the device before they start, and nothing around the model: the padded one pads to the longest text and encodes
+for the others of their one process. The peer is MultipleNegativesRankingLoss. The loops have their batches tokenised
+and on the device before they start, and nothing around the model: the padded one pads to the longest text and encodes
 queries and passages one after the other, the packed one has our encoder, which pads little or nothing. What Ray, the
 stream and the scores cost is the packed loop's rate over that of all processes.
 Needs `pip install sentence-transformers datasets`.
