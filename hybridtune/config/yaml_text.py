@@ -19,9 +19,10 @@ from hybridtune.errors import InputError
 
 __all__ = ["YAMLError", "dump_yaml", "parse_yaml", "read_yaml_text", "yaml_documents", "yaml_mistake", "yaml_problem"]
 
-# What readers of YAML 1.1 (kubectl, PyYAML) take for a boolean or a number of base 60.
 _BREAKS = {"\x85", "\u2028", "\u2029"}  # end a line for readers of YAML 1.1 alone: written as escapes
-_QUOTED = re.compile(r"(?i)y|n|yes|no|on|off|[-+]?\d[\d_]*(:[0-5]?\d)+(\.\d*)?")
+# What readers of YAML 1.1 (kubectl, PyYAML) take for a boolean or a number of base 60, and those of 1.2 for a number.
+_SEXAGESIMAL, _NUMBER = r"[-+]?\d[\d_]*(:[0-5]?\d)+(\.\d*)?", r"[-+]?(\.\d+|\d+(\.\d*)?)(e[-+]?\d+)?"
+_QUOTED = re.compile(rf"(?i)y|n|yes|no|on|off|{_SEXAGESIMAL}|{_NUMBER}")
 
 
 class _Representer(SafeRepresenter):  # type: ignore[misc]

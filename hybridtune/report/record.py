@@ -30,6 +30,10 @@ from hybridtune.storage.study_record import record_notes, whole_repeats, whole_r
 from hybridtune.storage.trial_rows import ENDED, RUNNING, TrialRow, best_row, pareto_front, read_rows, whole_running
 
 State = Literal["finished", "running", "cut off"]
+_PLANNED: dict[str, tuple[type, ...]] = {  # of a plan's file
+    **{"requested_ratio": (int, float), "realised_ratio": (int, float)},
+    **{"steps": (int,), "batch_size": (int,), "table": (list,)},
+}
 MOST_LISTED = 200  # trials that a page lists one by one: of thousands it would be too large to open
 
 
@@ -298,8 +302,9 @@ def _read_history(file: Path, notes: list[str]) -> list[dict[str, float]]:
 def _read_plan(file: Path, notes: list[str]) -> dict[str, Any] | None:
     try:
         found = read_object(file)
-        if found is not None and not isinstance(found.get("table"), list):
-            raise DamagedError(f"{file}: 'table' is missing")
+        for name, kinds in _PLANNED.items():
+            if found is not None and not isinstance(found.get(name), kinds):
+                raise DamagedError(f"{file}: {name!r} is missing, or is not what a plan has there")
     except DamagedError as error:
         notes.append(f"{error}; the counts of this trial's pairs are left out")
         return None

@@ -115,6 +115,7 @@ def test_numbers_are_those_of_the_core_schema_of_yaml_1_2(text, value):
 
 @example("\x85")
 @example("a\u2028b\u2029")
+@example(".0E0")
 @given(st.text() | st.from_regex(r"[-+0-9._:exbo]{1,8}", fullmatch=True))
 def test_a_text_is_written_so_that_readers_of_both_versions_read_it(text):
     written = dump_yaml({"a": text})

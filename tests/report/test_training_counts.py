@@ -5,6 +5,7 @@ import json
 import pytest
 
 from hybridtune.report import requested_vs_realised, search_charts, tables
+from hybridtune.report.page import page
 from hybridtune.report.record import read_record
 
 
@@ -70,3 +71,16 @@ def test_a_training_after_the_search_shows_the_values_of_the_study_file(study_co
     table = tables.all_trials(record)
     assert table.rows[place][table.columns.index("temperature")] == record.study.train.temperature
     assert search_charts.parallel(record).rows[place][-1] == record.study.train.temperature
+
+
+@pytest.mark.parametrize("name", ["requested_ratio", "realised_ratio", "steps", "batch_size", "table"])
+@pytest.mark.parametrize("value", [None, "many"])
+def test_a_plan_that_is_none_is_told_and_its_counts_are_left_out(study_copy, name, value):
+    best = read_record(study_copy).best
+    file = study_copy / "trials" / best.id / "plan.json"
+    plan = json.loads(file.read_text(encoding="utf-8"))
+    file.write_text(json.dumps({**plan, name: value}), encoding="utf-8")
+    record = read_record(study_copy)
+    assert record.best.plan is None
+    assert f"{file}: '{name}' is missing, or is not what a plan has there; the counts" in " ".join(record.notes)
+    assert "There is no best trial with its plan" in page(record)

@@ -103,7 +103,9 @@ def test_a_sampler_with_a_state_of_its_own_is_refused():
 
 
 def report(rule, number, step, ended=0.0, final=0.0):
-    trial = SimpleNamespace(config={"number": number, "arm": "tuned", "proposed": "sampler"})
+    trial = SimpleNamespace(
+        config={"number": number, "arm": "tuned", "proposed": "sampler"}, run_metadata=SimpleNamespace()
+    )
     return rule.on_trial_result(None, trial, {"step": step, GOAL: 0.5, "ended": ended, "final": final})
 
 
@@ -127,7 +129,7 @@ def run(study, folder, numbers, stage, at_step):
     found, log, configs = searcher(study, {GOAL: "max"}, folder, ended, pause_at, only), TrialLog(folder, pause_at), []
     for n in range(len(numbers)):
         config = found.suggest(f"t{n}")
-        trial = SimpleNamespace(config=config)
+        trial = SimpleNamespace(config=config, run_metadata=SimpleNamespace())
         result = {
             "step": at_step,
             "best_step": at_step,

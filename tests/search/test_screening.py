@@ -223,7 +223,10 @@ class Trainer:
         (log,) = callbacks
         assert folder == self._folder / SCREENING
         while (config := proposer.suggest("")) != "FINISHED" and len(self.trained) < self._most:
-            trial, name = SimpleNamespace(config=config, error_file=None), trial_name(config)
+            trial, name = (
+                SimpleNamespace(config=config, error_file=None, run_metadata=SimpleNamespace()),
+                trial_name(config),
+            )
             log.on_trial_start(0, [], trial)
             self.trained.append(name)
             (folder / "trials" / name / "fit" / "checkpoint_0000012").mkdir(parents=True, exist_ok=True)
