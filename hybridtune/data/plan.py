@@ -246,7 +246,7 @@ class HybridPlan:
     def batches(self, start: int, stop: int, states: PlanStates | None = None) -> Iterator[BatchSpec]:
         """Yield the batches of steps [start, stop), in order.
 
-        The visits to the groups are replayed from step 0 (0.5 to 2.5 microseconds a pair), or from the latest of the
+        The visits to the groups are replayed from step 0 (1 to 6 microseconds a pair), or from the latest of the
         ``states`` before the start, so any start gives the batches that an uninterrupted run would have seen.
         """
         draws, first = self._draws(), 0
