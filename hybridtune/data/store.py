@@ -346,6 +346,7 @@ def _token_rows(
     import ray
 
     data = ray.data.from_items(items, override_num_blocks=len(items))
+    data.set_name("token store")
     data.context.execution_options.preserve_order = True
     limits = ray.data.ExecutionResources.for_limits(object_store_memory=_IN_FLIGHT)
     data.context.execution_options.resource_limits = limits
