@@ -85,7 +85,7 @@ def token_batches(
         num_cpus: logical CPUs of the pipeline's task.
         node: id of the Ray node that the task must run on; None: any, all of which see ``store`` then.
         states: of the plan on its way, from which it goes on; None: it is replayed from step 0.
-        name: of the training, in Ray's dashboard and metrics.
+        name: of the training, in Ray's dashboard.
     """
     if start >= stop:
         return
@@ -103,7 +103,7 @@ def token_batches(
         "label_selector": {"ray.io/node-id": node} if node is not None else None,
     }
     # Two operators that ask for the same run in one task: what the first gives is handed on within the process.
-    data = data.map_batches(PlanBatches(plan.without_corpus(), str(store), rows, negatives, states, name), **task)
+    data = data.map_batches(PlanBatches(plan.without_corpus(), str(store), rows, negatives, states), **task)
     data = data.map_batches(GatherTokens(str(store)), **task)
     step = start
     for table in data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=2):
@@ -144,14 +144,13 @@ class PlanBatches:
     rows: slice
     negatives: int
     states: PlanStates | None = None
-    name: str = "stream"
 
     def __call__(self, items: pa.Table) -> Iterator[pa.Table]:
         """Yield a row a run: the numbers of the texts of its batches, and what else a `TokenBatch` has."""
         tokens = TokenStore.open(Path(self.store))
         plan = self.plan.with_corpus(tokens.corpus())
         most = min(self.negatives, plan.corpus.most_negatives())
-        counts = _PairCounts(self.name, plan.corpus.languages)
+        counts = _PairCounts(plan.corpus.languages)
         pairs = min(ROW_PAIRS, ROW_BYTES / (2 * 4 * tokens.mean_length))
         for item in items.to_pylist():
             specs = plan.batches(item["start"], item["stop"], self.states)
@@ -181,15 +180,17 @@ class GatherTokens:
 
 
 class _PairCounts:
-    """Ray's metric of the pairs that a stream has planned, by their kind and languages."""
+    """Ray's metric of the pairs that the streams have planned, by their kind and languages.
 
-    def __init__(self, name: str, languages: Sequence[str]) -> None:
+    Not by training: every node would keep each training's series for as long as it lives.
+    """
+
+    def __init__(self, languages: Sequence[str]) -> None:
         from ray.util.metrics import Counter
 
         self._languages = languages
-        tags = ("training", "kind", "languages")
-        self._pairs = Counter("hybridtune_pairs", "Pairs of the batches that a worker's stream has planned.", tags)
-        self._pairs.set_default_tags({"training": name})
+        words = "Pairs of the batches that a worker's stream has planned."
+        self._pairs = Counter("hybridtune_pairs", words, ("kind", "languages"))
 
     def add(self, specs: list[BatchSpec], rows: slice) -> None:
         n = len(self._languages)

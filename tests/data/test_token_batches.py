@@ -166,10 +166,7 @@ def test_the_metric_has_the_pairs_of_the_plan_by_kind_and_languages(store, monke
 
     class Recorded:
         def __init__(self, name, description, tag_keys):
-            assert (name, tag_keys) == ("hybridtune_pairs", ("training", "kind", "languages"))
-
-        def set_default_tags(self, tags):
-            assert tags == {"training": "stream"}
+            assert (name, tag_keys) == ("hybridtune_pairs", ("kind", "languages"))
 
         def inc(self, value, tags):
             counted[tags["kind"], tags["languages"]] += value
