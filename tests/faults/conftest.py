@@ -66,7 +66,7 @@ def judge(undisturbed, record):
 
         missing = TRIALS - len(place.rows())
         equal = place.figures() == undisturbed.figures()
-        told = told.replace(str(place.out), "STUDY")
+        told = told.replace(str(place.out), "STUDY").replace(str(place.cache), "CACHE")
         fault = Fault(kind, injected, code == 0, bool(told), told, equal, place.repeated(), missing, None)
         record(dataclasses.replace(fault, seconds=place.seconds_after(since)))
         assert (code, missing, equal or may_differ) == (0, 0, True), told
