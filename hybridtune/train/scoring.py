@@ -108,31 +108,18 @@ class Scoring:
         self,
         calls: ScoreCalls,
         snapshot: Snapshot,
-        progress: Progress,
+        before: Progress,
         metrics: Metrics,
         spent: Callable[[], Metrics],
     ) -> tuple[Progress, bool]:
+        """Score the weights, write them with all that the training needs to go on, and report."""
         assert self._watch is not None
-        self._watch.step_done(metrics["step"])
-        with self._watch.score():
-            progress = self._write(calls, snapshot, progress, metrics, spent)
-        return progress, calls.report(reported(self._checkpoints, progress)) and not progress.ended
-
-    def _write(
-        self,
-        calls: ScoreCalls,
-        snapshot: Snapshot,
-        progress: Progress,
-        metrics: Metrics,
-        spent: Callable[[], Metrics],
-    ) -> Progress:
-        """Score the weights, and write them with all that the training needs to go on."""
         weights = {name: value.numpy() for name, value in snapshot.weights.items()}
         study = self._study
 
         def write(folder: Path) -> Progress:
             scores = calls.score(weights, folder / PER_QUERY)
-            scored = progress.scored({**metrics, **scores.metrics}, spent(), study)
+            scored = before.scored({**metrics, **scores.metrics}, spent(), study)
             if study.mix.schedule == "learned":
                 scored = scored.with_next_segment(study.mix, DevScores.of(scores.metrics, scores.per_pair))
             snapshot.save(folder, asdict(scored))
@@ -140,7 +127,10 @@ class Scoring:
             (folder / SCORES).write_text(json.dumps(asdict(scores)), encoding="utf-8")
             return scored
 
-        return self._checkpoints.add(metrics["step"], write)
+        self._watch.step_done(metrics["step"])
+        with self._watch.score():
+            progress = self._checkpoints.add(metrics["step"], write)
+        return progress, calls.report(reported(self._checkpoints, progress)) and not progress.ended
 
 
 def reported(checkpoints: CheckpointManager, progress: Progress) -> Metrics:
