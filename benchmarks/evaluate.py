@@ -32,33 +32,34 @@ LANGUAGES, QUESTIONS, PASSAGES, WIDTH = 11, 1190, 13014, 384
 BATCH_TOKENS = 4096
 
 
-def made_up(seed):
-    """Unit vectors and relevance of the size of XQuAD-R, with a language bias."""
+def made_up(seed, languages=LANGUAGES):
+    """Unit vectors and relevance with a language bias: as many texts as XQuAD-R has, in any number of languages."""
     rng = np.random.default_rng(seed)
-    topics, accents = rng.normal(size=(QUESTIONS, WIDTH)), rng.normal(size=(LANGUAGES, WIDTH))
-    query_language = np.repeat(np.arange(LANGUAGES), QUESTIONS)
-    passage_language = np.arange(PASSAGES) % LANGUAGES
-    topic = np.arange(PASSAGES) // LANGUAGES  # the first QUESTIONS * LANGUAGES passages answer
+    questions = LANGUAGES * QUESTIONS // languages
+    topics, accents = rng.normal(size=(questions, WIDTH)), rng.normal(size=(languages, WIDTH))
+    query_language = np.repeat(np.arange(languages), questions)
+    passage_language = np.arange(PASSAGES) % languages
+    topic = np.arange(PASSAGES) // languages  # the first questions * languages passages answer
 
     def vectors(of_topic, language):
         raw = of_topic + 0.5 * accents[language] + 2.0 * rng.normal(size=of_topic.shape)
         return (raw / np.linalg.norm(raw, axis=1, keepdims=True)).astype(np.float32)
 
-    answers = min(PASSAGES, QUESTIONS * LANGUAGES)
-    spare = rng.normal(size=(max(1, PASSAGES // LANGUAGES + 1), WIDTH))
-    queries = vectors(np.tile(topics, (LANGUAGES, 1)), query_language)
+    answers = min(PASSAGES, questions * languages)
+    spare = rng.normal(size=(max(1, PASSAGES // languages + 1), WIDTH))
+    queries = vectors(np.tile(topics, (languages, 1)), query_language)
     passages = vectors(
-        np.where((topic < QUESTIONS)[:, None], topics[topic % QUESTIONS], spare[topic]), passage_language
+        np.where((topic < questions)[:, None], topics[topic % questions], spare[topic]), passage_language
     )
     order = tie_order([f"p{p}" for p in range(PASSAGES)])
     pairs = [
         (q, p)
         for q in range(len(queries))
-        for p in range(q % QUESTIONS * LANGUAGES, (q % QUESTIONS + 1) * LANGUAGES)
+        for p in range(q % questions * languages, (q % questions + 1) * languages)
         if p < answers
     ]
     query_index, passage_index = np.array(pairs).T
-    names = tuple(f"l{x:02d}" for x in range(LANGUAGES))
+    names = tuple(f"l{x:02d}" for x in range(languages))
     judged = (query_index, passage_index, np.ones(len(pairs)))
     return queries, passages, Relevance("made up", "", (), names, query_language, passage_language, order, *judged)
 

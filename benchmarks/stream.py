@@ -178,7 +178,8 @@ def memory(folder, given):
                 if batch.step == steps // 5:
                     before = tree.cpu()
             rate = (steps - steps // 5) * given.batch / (tree.cpu() - before)
-    return tree.peaks | {"seconds": time.perf_counter() - began, "rate": rate}
+        cpu = tree.cpu()
+    return tree.peaks | {"seconds": time.perf_counter() - began, "cpu": cpu, "rate": rate}
 
 
 MEASURES = {"peer": peer, "build": build, "stream": stream, "memory_build": memory, "memory_stream": memory}
@@ -238,7 +239,8 @@ def memories(given):
                 print(
                     f"{what:13} {given.pairs:9,} pairs: largest process {peaks['largest']:5,} MB (x "
                     f"{peaks['largest'] / first['largest']:.2f}), driver {peaks['driver']:,} MB, all together "
-                    f"{peaks['sum']:,} MB, of it private {peaks['private']:,} MB; {peaks['seconds']:.0f} s{rate}",
+                    f"{peaks['sum']:,} MB, of it private {peaks['private']:,} MB; {peaks['seconds']:.0f} s, "
+                    f"{peaks['cpu']:.0f} CPU-seconds{rate}",
                     flush=True,
                 )
 

@@ -1,4 +1,4 @@
-"""Make the pages that mkdocs does not find in docs/: those of the root, the fields of a study, and linked source."""
+"""Make the pages that mkdocs does not find: of the root, of notebooks, of the fields of a study, of linked source."""
 
 import posixpath
 import re
@@ -8,6 +8,7 @@ from github import for_python_markdown, slug, with_links
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
+from notebooks import page as notebook_page
 from study_fields import page as study_fields
 
 ROOT = Path(__file__).parents[2]
@@ -31,6 +32,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are made."""
     made = {page: _of_root((ROOT / name).read_text(encoding="utf-8")) for name, page in OF_ROOT.items()}
     made["reference/study-file.md"] = study_fields()
+    for file in sorted((ROOT / "docs" / "notebooks").glob("*.ipynb")):
+        made[f"notebooks/{file.stem}.md"] = notebook_page(file.read_text(encoding="utf-8"))
     linked = {name for page in files.documentation_pages() for name in _SOURCE.findall(page.content_string)}
     for name in sorted(linked):
         code = (ROOT / name).read_text(encoding="utf-8")
@@ -45,6 +48,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     folder = posixpath.dirname(page.file.src_uri)
 
     def change(link: str) -> str:
+        if link.endswith(".ipynb"):
+            return f"{link.removesuffix('.ipynb')}.md"
         path = posixpath.normpath(posixpath.join(folder, link))
         if not path.startswith("../hybridtune/"):
             return link

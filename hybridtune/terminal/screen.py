@@ -40,7 +40,10 @@ class Screen(StudyCallback):
     def __init__(self, to_stderr: bool = False) -> None:
         # The stream itself, not whatever sys.stdout is later: Ray's prints are redirected while it runs.
         file = sys.stderr if to_stderr else sys.stdout
-        self.console = Console(file=file, highlight=False, width=None if file.isatty() else _OFF_TERMINAL)
+        terminal = file.isatty()  # whatever FORCE_COLOR says, which Jupyter sets: bars in a file are no help
+        self.console = Console(
+            file=file, highlight=False, force_terminal=terminal, width=None if terminal else _OFF_TERMINAL
+        )
         self._began = time.perf_counter()
         self._phase, self._training = contextlib.ExitStack(), contextlib.ExitStack()
         self._bar: _Bar  # of the phase, from its start
