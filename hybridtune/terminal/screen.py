@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from rich.table import Table
 
 from hybridtune.callbacks import StudyCallback, Training, every
 from hybridtune.config.names import short_name
@@ -23,6 +22,7 @@ from hybridtune.search.arms import expected_trials
 from hybridtune.storage.events import checkpoint_line, damaged_line, lost_line
 from hybridtune.storage.feasibility import constraint_marks, constraint_metrics
 from hybridtune.storage.trial_rows import TrialRow, spent
+from hybridtune.terminal.fitted import Fitted
 from hybridtune.terminal.tables import FIGURES, Pace, latest_rows, short, trials_table
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 SECONDS_BETWEEN_LINES = 20.0
 _OFF_TERMINAL = 1000  # characters: in a file no table is too wide, and no figure of it is cut
-_BESIDE_ROWS = 4  # lines of the live table beside its trials: title, heads, a caption, and the cursor's
+_BESIDE_ROWS = 6  # lines of the live table beside its trials: title, heads, cursor, three on columns left out
 _TRANSIENT: dict[str, Any] = {"transient": True, "redirect_stdout": False, "redirect_stderr": False}
 
 
@@ -86,12 +86,11 @@ class Screen(StudyCallback):
         self._rows, self._paces, self._study = [], {}, study
         title = search_title(study, concurrent_trials, rows) if training in ("screening", "search") else None
 
-        def table() -> Table:
+        def table() -> Fitted:
             goals, meet = [*study.search.objective, *constraint_metrics(study)], constraint_marks(study, self._rows)
             rows = latest_rows(self._rows, self.console.height - _BESIDE_ROWS)
-            shown = trials_table(goals, rows, paces=self._paces, width=self.console.width, meet=meet)
-            shown.title, shown.title_justify = title(self._rows) if title is not None else None, "left"
-            return shown
+            head = title(self._rows) if title is not None else None
+            return trials_table(goals, rows, paces=self._paces, meet=meet, title=head)
 
         single = training == "fit"
         if self.console.is_terminal:
