@@ -14,6 +14,7 @@ from hybridtune.cli.cache import cache
 from hybridtune.cli.data import data
 from hybridtune.cli.doctor import doctor
 from hybridtune.cli.init import init
+from hybridtune.cli.log import LoggedGroup
 from hybridtune.cli.options import (
     NEW_FILE,
     PATH,
@@ -46,10 +47,18 @@ _QUIET = {  # what libraries read when they are imported, here and in every work
 _STDOUT = "-"
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LoggedGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--verbose", is_flag=True, help="Also every step, score and change of a trial, to standard error.")
+@click.option("--quiet", is_flag=True, help="Of what is said on the way only warnings; then the result.")
+@click.option("--log-file", type=NEW_FILE, metavar="FILE", help="Add all of it to FILE too, with times.")
 @click.version_option(package_name="hybridtune")
-def cli() -> None:
-    """Find the mix of mono- and cross-lingual batches that makes the best multilingual retriever."""
+def cli(**log: Any) -> None:
+    """Find the mix of mono- and cross-lingual batches that makes the best multilingual retriever.
+
+    --verbose, --quiet and --log-file stand before COMMAND: hybridtune --quiet run STUDY. They are about the process
+    that is started here, so of a study that is submitted or launched about its submission alone. schema, status and
+    trials say nothing on the way; export and merge say nothing else, and with --quiet nothing but warnings.
+    """
 
 
 @cli.command()
@@ -135,10 +144,10 @@ def report(study: str, file: Path | None, tables: Path | None, storage: str | No
         files = [] if tables is None else write_tables(read_record(folder.absolute(), storage, place), tables)
         for line in record_notes(folder):
             screen.line(line)
-    screen.line(f"report {written}")
-    if tables is not None:
-        screen.line(f"tables {tables}: {len(files)} files")
-    answer({"study": place, "report": written, **({"tables": list(map(str, files))} if files else {})}, as_json)
+    found = {"study": place, "report": written, **({"tables": list(map(str, files))} if files else {})}
+    answer(found, as_json, lambda: screen.print(f"report {written}"))
+    if tables is not None and not as_json:
+        screen.print(f"tables {tables}: {len(files)} files")
 
 
 @cli.command()

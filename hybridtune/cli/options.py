@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
+from hybridtune.cli.log import screen_level
 from hybridtune.errors import InputError
 from hybridtune.storage.places import check_name, check_out
 
@@ -177,7 +178,7 @@ def open_screen(as_json: bool) -> "Screen":
     """Return the screen of a command, on standard error where standard output is for JSON."""
     from hybridtune.terminal.screen import Screen
 
-    return Screen(to_stderr=as_json)
+    return Screen(to_stderr=as_json, level=screen_level())
 
 
 def answer(result: Mapping[str, Any], as_json: bool, show: Callable[[], None] = lambda: None) -> None:
