@@ -47,7 +47,7 @@ def query_of_dev():
     """The id of a query of the embedded benchmark, as TREC runs name it."""
     from hybridtune.data.newsroom import generate
 
-    return f"{next(iter(generate('dev')))['group_id']}/en"
+    return f"{next(iter(generate('dev')))['group_id']}:en"
 
 
 def without_times(text):
