@@ -3,7 +3,6 @@
 import json
 import logging
 import re
-import sys
 
 import pytest
 
@@ -36,15 +35,15 @@ def said(call, study_file, tmp_path):
 
     def say(name, *before, behind=()):
         if not run.exists():
-            run.write_text(f"{query_of_dev()} Q0 x 1 1.0 mine\n")
+            run.write_text(f"{id_of_dev()} Q0 {id_of_dev()} 1 1.0 mine\n")
         places = {"study": study_file(), "run": run, "out": tmp_path / f"out{next(count)}"}
         return call(*before, *(word.format(**places) for word in COMMANDS[name]), *behind)
 
     return say
 
 
-def query_of_dev():
-    """The id of a query of the embedded benchmark, as TREC runs name it."""
+def id_of_dev():
+    """The id of a query of the embedded benchmark, and of its answer, as TREC runs name them."""
     from hybridtune.data.newsroom import generate
 
     return f"{next(iter(generate('dev')))['group_id']}:en"
@@ -187,4 +186,3 @@ def test_a_live_table_stands_where_its_trials_would_be_lines(monkeypatch, caplog
 def test_control_characters_of_a_name_reach_no_log(caplog):
     Screen().line("a\x1b[2Jb")
     assert [record.message for record in caplog.records] == ["a�[2Jb"]
-    assert sys.stdout is not None
