@@ -50,7 +50,7 @@ def id_of_dev():
 
 
 def without_times(text):
-    return re.sub(r"\bout\d\b", "out", re.sub(r"\d+\.\d s|\d+(\.\d+)?/s", "", TIMED.sub("", text)))
+    return re.sub(r"\bout\d\b", "out", re.sub(r"\d+\.\d s|[\d,.]+ \w+/s", "", TIMED.sub("", text)))
 
 
 @pytest.mark.parametrize("name", COMMANDS)
