@@ -14,6 +14,7 @@ from hybridtune.cli.cache import cache
 from hybridtune.cli.data import data
 from hybridtune.cli.doctor import doctor
 from hybridtune.cli.init import init
+from hybridtune.cli.log import LoggedGroup
 from hybridtune.cli.options import (
     NEW_FILE,
     PATH,
@@ -30,7 +31,7 @@ from hybridtune.cli.options import (
 from hybridtune.cli.translate import translate
 from hybridtune.errors import HybridtuneError, InputError, error_text, printable
 from hybridtune.runtime.termination import sigterm_raises, was_terminated
-from hybridtune.storage.files import is_remote
+from hybridtune.storage.files import is_remote, write_atomically
 from hybridtune.storage.places import check_out
 from hybridtune.storage.refused import refusal
 
@@ -43,12 +44,21 @@ _QUIET = {  # what libraries read when they are imported, here and in every work
     "TRANSFORMERS_VERBOSITY": "error",
     "TOKENIZERS_PARALLELISM": "false",
 }
+_STDOUT = "-"
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LoggedGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--verbose", is_flag=True, help="Also every step, score and change of a trial, to standard error.")
+@click.option("--quiet", is_flag=True, help="Of what is said on the way only warnings; then the result.")
+@click.option("--log-file", type=NEW_FILE, metavar="FILE", help="Add all of it to FILE too, with times.")
 @click.version_option(package_name="hybridtune")
-def cli() -> None:
-    """Find the mix of mono- and cross-lingual batches that makes the best multilingual retriever."""
+def cli(**log: Any) -> None:
+    """Find the mix of mono- and cross-lingual batches that makes the best multilingual retriever.
+
+    --verbose, --quiet and --log-file stand before COMMAND: hybridtune --quiet run STUDY. They are about the process
+    that is started here, so of a study that is submitted or launched about its submission alone. schema, status and
+    trials say nothing on the way; export and merge say nothing else, and with --quiet nothing but warnings.
+    """
 
 
 @cli.command()
@@ -134,21 +144,61 @@ def report(study: str, file: Path | None, tables: Path | None, storage: str | No
         files = [] if tables is None else write_tables(read_record(folder.absolute(), storage, place), tables)
         for line in record_notes(folder):
             screen.line(line)
-    screen.line(f"report {written}")
-    if tables is not None:
-        screen.line(f"tables {tables}: {len(files)} files")
-    answer({"study": place, "report": written, **({"tables": list(map(str, files))} if files else {})}, as_json)
+    found = {"study": place, "report": written, **({"tables": list(map(str, files))} if files else {})}
+    answer(found, as_json, lambda: screen.print(f"report {written}"))
+    if tables is not None and not as_json:
+        screen.print(f"tables {tables}: {len(files)} files")
 
 
 @cli.command()
 @study_place
 @json_option
 def status(study: str, as_json: bool) -> None:
-    """Show a study's trials so far, and whether it runs, was cut off or has ended; STUDY is a folder or a URL."""
+    """Show how a study is getting on: whether it runs, was cut off or has ended, what is best, and what happened.
+
+    STUDY is a folder or a URL. For the trials alone, as a file or for a program: hybridtune trials.
+    """
     from hybridtune.launch.status import status, status_table
 
     found = status(study)
     answer(found, as_json, lambda: status_table(found, open_screen(as_json)))
+
+
+@cli.command()
+@study_place
+@click.option(
+    "--csv",
+    "file",
+    is_flag=False,
+    flag_value=_STDOUT,
+    type=NEW_FILE,
+    metavar="[FILE]",
+    help="As CSV in full precision, to FILE or, without one, to standard output. Give STUDY before it.",
+)
+@json_option
+def trials(study: str, file: Path | None, as_json: bool) -> None:
+    """Give every trial of a study, running ones too: values, state, scores, steps, seconds, seed, arm.
+
+    STUDY is a folder or a URL. How the study itself is getting on: hybridtune status.
+    """
+    if file is not None and as_json:
+        raise InputError("--csv and --json: give one of the two")
+    from hybridtune.launch.status import status, trial_rows, trials_summary
+    from hybridtune.storage.trial_csv import trial_records, trials_csv
+
+    found = status(study)
+    rows, seed = trial_rows(found), found.get("seed", 0)
+    screen = open_screen(as_json or file is not None)
+    if file is None:
+        records = trial_records(rows, seed)
+        shown = {"study": found["study"], "state": found.get("state"), "trials": records}
+        answer(shown, as_json, lambda: trials_summary(found, screen))
+    elif str(file) == _STDOUT:
+        click.echo(trials_csv(rows, seed), nl=False)
+    else:
+        _write(file, trials_csv(rows, seed), "--csv")
+    for line in found.get("damaged", []):
+        screen.print(line)
 
 
 @cli.command()
@@ -175,10 +225,7 @@ def schema(out: Path | None) -> None:
     if out is None:
         click.echo(text, nl=False)
         return
-    try:
-        out.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"--out {out}: cannot be written: {error.strerror}") from None
+    _write(out, text, "--out")
 
 
 for _command in (models.evaluate, models.compare, models.debias, models.mine, models.export, models.merge):
@@ -190,6 +237,14 @@ cli.add_command(init)
 cli.add_command(translate)
 for _command in (clusters.launch, clusters.attach, clusters.fetch, clusters.stop, clusters.down):
     cli.add_command(_command)
+
+
+def _write(file: Path, text: str, option: str) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, text)
+    except OSError as error:
+        raise InputError(f"{option} {file}: cannot be written: {error.strerror}") from None
 
 
 def _show_plan(study: "Study", searching: bool, options: StudyOptions) -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
+from click.shell_completion import CompletionItem
 
+from hybridtune.cli.log import screen_level
 from hybridtune.errors import InputError
 from hybridtune.storage.places import check_name, check_out
 
@@ -41,6 +43,10 @@ class _Out(click.ParamType):  # type: ignore[type-arg]
     """A folder for results, or its URL, checked before the command does anything."""
 
     name = "place"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Leave the completion to the shell, which knows folders."""
+        return [CompletionItem(incomplete, type="dir")]
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         check_out(str(value), _named(param))
@@ -177,7 +183,7 @@ def open_screen(as_json: bool) -> "Screen":
     """Return the screen of a command, on standard error where standard output is for JSON."""
     from hybridtune.terminal.screen import Screen
 
-    return Screen(to_stderr=as_json)
+    return Screen(to_stderr=as_json, level=screen_level())
 
 
 def answer(result: Mapping[str, Any], as_json: bool, show: Callable[[], None] = lambda: None) -> None:

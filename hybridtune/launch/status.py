@@ -4,8 +4,8 @@ import re
 import shlex
 import time
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,8 +34,9 @@ from hybridtune.storage.trial_rows import TrialRow, read_rows, whole_running
 from hybridtune.storage.writer_lock import read_holder
 from hybridtune.study.folder import RAY_ADDRESS
 from hybridtune.study.opened import of_status, opened
+from hybridtune.terminal.fitted import Fitted
 from hybridtune.terminal.screen import Screen
-from hybridtune.terminal.tables import trials_table
+from hybridtune.terminal.tables import explain_marks, trials_table
 
 if TYPE_CHECKING:
     from hybridtune.config.study import Study
@@ -72,9 +73,9 @@ def status(location: str | Path) -> dict[str, Any]:
             results so far are fetched.
 
     Returns:
-        ``{"study", "name", "state", "requested", "ended", "counts": {status: trials}, "objective", "constraints",
-        "constraint_metrics", "meets", "best", "front", "trials", "screened", "screening", "soups", "best_soup",
-        "events", "damaged", "headline", "go_on"}``.
+        ``{"study", "name", "seed", "state", "requested", "ended", "counts": {status: trials}, "objective",
+        "constraints", "constraint_metrics", "meets", "best", "front", "trials", "screened", "screening", "soups",
+        "best_soup", "events", "damaged", "headline", "go_on"}``.
         ``state`` is ``running``, ``running elsewhere`` (a process of another machine, which may have ended), ``cut
         off`` or ``ended``. ``requested`` is the number of trials that the search will have and ``ended`` how many of
         them did, both without the reruns after it; ``constraints`` says whether the best meets them, and ``meets`` of
@@ -116,6 +117,7 @@ def _status(folder: Path, location: str) -> dict[str, Any]:
     return {
         "study": location,
         "name": study.name,
+        "seed": study.seed,
         "state": state,
         "requested": expected_trials(study),
         "ended": sum(row.status not in ("running", "paused") for row in searched(rows)),
@@ -136,6 +138,13 @@ def _status(folder: Path, location: str) -> dict[str, Any]:
         "headline": result.get("headline") if result else None,
         "go_on": again if state == CUT_OFF else None,
     } | {key: value for key, value in (("job", job), ("notice", notice)) if value is not None}
+
+
+def trial_rows(found: Mapping[str, Any]) -> list[TrialRow]:
+    """Return the trials of a `status`: those that ran when the study was cut off are ``cut off``."""
+    rows = [TrialRow(**trial) for trial in found.get("trials", [])]
+    over = found.get("state") == CUT_OFF
+    return [replace(row, status="cut off") if over and row.status == "running" else row for row in rows]
 
 
 def _job(folder: Path) -> tuple[dict[str, Any] | None, str | None]:
@@ -183,10 +192,8 @@ def status_table(found: dict[str, Any], screen: Screen) -> None:
         screen.print("the study has not begun to write yet")
         return
     best = found["best"]
-    rows = [TrialRow(**trial) for trial in found["trials"]]
-    if rows:
-        goals = [*found["objective"], *found["constraint_metrics"]]
-        screen.console.print(trials_table(goals, rows, best["id"] if best else None, meet=found["meets"]))
+    if found["trials"]:
+        screen.console.print(_table(found, [TrialRow(**trial) for trial in found["trials"]]))
     counts = ", ".join(f"{number} {name}" for name, number in found["counts"].items())
     ended = f"{found['name']}: {found['state']}; {found['ended']} of {found['requested']} trials ended"
     screen.print(f"{ended} ({counts})" if counts else ended)
@@ -216,6 +223,22 @@ def status_table(found: dict[str, Any], screen: Screen) -> None:
         screen.print(found["headline"])
     if found["go_on"]:
         screen.print(f"to go on: {found['go_on']}")
+
+
+def trials_summary(found: dict[str, Any], screen: Screen) -> None:
+    """Print the trials of a `status` alone, and what the marks after their steps mean."""
+    rows = trial_rows(found)
+    if not rows:
+        screen.print("no trial has begun yet")
+        return
+    screen.console.print(_table(found, rows))
+    for line in filter(None, ("* best" if found["best"] else "", explain_marks(rows))):
+        screen.print(line, style="dim")
+
+
+def _table(found: dict[str, Any], rows: Sequence[TrialRow]) -> Fitted:
+    goals, best = [*found["objective"], *found["constraint_metrics"]], found["best"]
+    return trials_table(goals, rows, best["id"] if best else None, meet=found["meets"])
 
 
 def _result(folder: Path) -> dict[str, Any] | None:

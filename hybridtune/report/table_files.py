@@ -1,9 +1,7 @@
 """The tables of a report as files: CSV for programs, LaTeX for papers."""
 
-import csv
-import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ from hybridtune.report.record import StudyRecord
 from hybridtune.report.render import slug
 from hybridtune.report.text import Cell, Table, Value, format_value
 from hybridtune.storage.files import explain_error, write_atomically
+from hybridtune.storage.trial_csv import csv_text, trials_csv
 
 TRIALS = "trials.csv"  # every trial, with all its values and metrics in full precision
 _SPECIAL = {  # of LaTeX, and what prints them
@@ -36,7 +35,7 @@ def write_tables(record: StudyRecord, folder: Path) -> list[Path]:
     Raises:
         InputError: the folder cannot be written.
     """
-    texts = {TRIALS: trials_csv(record)}
+    texts = {TRIALS: trials_csv(record.trials, record.study.seed)}
     for table in all_tables(record):
         name = re.sub(r"-+", "-", slug(table.title))[:_LONGEST].strip("-")
         texts |= {f"{name}.csv": table_csv(table), f"{name}.tex": table_latex(table)}
@@ -54,21 +53,6 @@ def all_tables(record: StudyRecord) -> Iterator[Table]:
     found = [table for place in tables_of(record).values() for table in place]
     found += [chart.table for charts in all_charts(record).values() for chart in charts]
     yield from (table for table in found if table is not None and table.rows)
-
-
-def trials_csv(record: StudyRecord) -> str:
-    """Return all trials as CSV, a row each: what a program or a spreadsheet reads back without a loss."""
-    rows: list[Mapping[str, Any]] = [
-        {
-            **{"trial": trial.id, "number": trial.number, "arm": trial.arm, "status": trial.status},
-            **{"proposed": trial.proposed, "seconds": trial.seconds},
-            **trial.values,
-            **trial.metrics,
-        }
-        for trial in record.trials
-    ]
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    return _csv(columns, [[row.get(name) for name in columns] for row in rows])
 
 
 def table_csv(table: Table) -> str:
@@ -89,7 +73,7 @@ def table_csv(table: Table) -> str:
             if below[index]:
                 cells.append("; ".join(_below(value)))
         rows.append(cells)
-    return _csv(columns, rows)
+    return csv_text(columns, rows)
 
 
 def table_latex(table: Table) -> str:
@@ -131,15 +115,3 @@ def latex(text: str) -> str:
 def _below(value: Value) -> Sequence[str]:
     """Return the lines that stand below a value in its cell."""
     return value.small if isinstance(value, Cell) else ()
-
-
-def _csv(columns: list[str], rows: Sequence[Sequence[Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([list(map(_harmless, row)) for row in [columns, *rows]])
-    return text.getvalue()
-
-
-def _harmless(value: Any) -> Any:
-    """Return a value such that no spreadsheet takes it for a formula: names in a stranger's study may be one."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "@", "\t", "\r")) else value

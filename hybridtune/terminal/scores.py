@@ -4,11 +4,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.table import Table
-
 from hybridtune.metrics.measures import BIAS
 from hybridtune.metrics.metrics import SETTINGS
 from hybridtune.report.bias_map import bias_table
+from hybridtune.terminal.fitted import Fitted
 from hybridtune.terminal.screen import Screen
 from hybridtune.terminal.tables import plain_table
 
@@ -22,7 +21,9 @@ _UNITS = {
     "topic": "A topic is all queries with the same relevant passages",
     "document": "A document is all queries of one text, such as an article",
 }
+_BEFORE_VERDICT = ("rankings", "units", "p", "B", "A", "95 % interval", "p Holm")  # go first from a narrow table
 _WIDTH = 61  # of a drawn interval; odd, so that 0 has a column of its own
+_LEAST_WIDTH = 41  # below it an interval is not drawn
 
 Cells = Mapping[str, Any]
 
@@ -54,7 +55,7 @@ def evaluation_summary(result: Mapping[str, Any], screen: Screen) -> None:
         screen.print(note, style="dim")
 
 
-def agnosticism_table(sides: Mapping[str, Mapping[str, Any]]) -> Table:
+def agnosticism_table(sides: Mapping[str, Mapping[str, Any]]) -> Fitted:
     """Return the table of direct measures of vectors, by what the vectors are of (`metrics.agnostic`)."""
     rows = []
     for side, found in sides.items():
@@ -91,7 +92,7 @@ def _other_means(result: Mapping[str, Any]) -> str:
     )
 
 
-def _scores_tables(result: Mapping[str, Any]) -> list[Table]:
+def _scores_tables(result: Mapping[str, Any]) -> list[Fitted]:
     """Return means with counts, the matrix of languages, its training pairs, groups of languages, and the bias."""
     measures = [name for name in dict.fromkeys(key.split("/")[1] for key in result["metrics"]) if name not in BIAS]
     shown = measures[0]
@@ -106,7 +107,7 @@ def _scores_tables(result: Mapping[str, Any]) -> list[Table]:
     if result["groups"]:
         tables.append(groups_table(result["groups"], measures))
     if result["over_represented"]:
-        tables.append(bias_table(result))
+        tables.append(Fitted(bias_table(result)))
     return tables
 
 
@@ -139,7 +140,7 @@ def _cell(value: float | int | None) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
 
 
-def groups_table(groups: Mapping[str, Any], measures: Sequence[str]) -> Table:
+def groups_table(groups: Mapping[str, Any], measures: Sequence[str]) -> Fitted:
     """Return the table of means over groups of languages (`group_means`)."""
     rows = [
         {
@@ -163,11 +164,8 @@ def comparison_tables(result: Mapping[str, Any], screen: Screen) -> None:
     rows = result["differences"]
     unit = result["unit"]
     benchmark = result["a"].get("benchmark", "not known")
-    table = plain_table(
-        [_cells(row) for row in rows], f"benchmark {benchmark}, over the rankings that both have, by {unit}"
-    )
-    table.columns[0].no_wrap = True  # a verdict may go on below, a name may not be cut
-    screen.console.print(table)
+    title = f"benchmark {benchmark}, over the rankings that both have, by {unit}"
+    screen.console.print(plain_table([_cells(row) for row in rows], title, _BEFORE_VERDICT))
     for measure in dict.fromkeys(row["measure"] for row in rows):
         _draw([row for row in rows if row["measure"] == measure and row["low"] is not None], measure, screen)
     for row in rows:
@@ -185,15 +183,15 @@ def comparison_tables(result: Mapping[str, Any], screen: Screen) -> None:
     )
 
 
-def forest(low: float, middle: float, high: float, limit: float) -> str:
-    """Draw an interval within [-limit, limit] as a line of characters: ``(--o--)``, with ``|`` where 0 is."""
+def forest(low: float, middle: float, high: float, limit: float, width: int = _WIDTH) -> str:
+    """Draw an interval within [-limit, limit] as ``width`` characters: ``(--o--)``, with ``|`` where 0 is."""
 
     def column(value: float) -> int:
-        return round((value / limit + 1) / 2 * (_WIDTH - 1)) if limit else _WIDTH // 2
+        return round((value / limit + 1) / 2 * (width - 1)) if limit else width // 2
 
-    line = [" "] * _WIDTH
+    line = [" "] * width
     line[column(low) : column(high) + 1] = "-" * (column(high) - column(low) + 1)
-    line[_WIDTH // 2] = "|"
+    line[width // 2] = "|"
     line[column(low)], line[column(high)] = "(", ")"
     line[column(middle)] = "o"
     return "".join(line)
@@ -224,14 +222,15 @@ def _chance(p: float | None) -> str:
 
 
 def _draw(rows: Sequence[Mapping[str, Any]], measure: str, screen: Screen) -> None:
-    if not rows:
+    width = min(_WIDTH, (screen.console.width - len(measure) - 11) // 2 * 2 + 1)
+    if not rows or width < _LEAST_WIDTH:
         return
     limit = max(max(abs(row["low"]), abs(row["high"])) for row in rows)
-    edge, half = f"{limit:.{_DIGITS.get(measure, 4)}f}", _WIDTH // 2
+    edge, half = f"{limit:.{_DIGITS.get(measure, 4)}f}", width // 2
     left, right = ("A ahead", "B ahead") if rows[0]["better"] == "max" else ("B ahead", "A ahead")
     screen.print(f"\n{'':8}{f'-{edge}  {left}':<{half}}0{f'{right}  +{edge}':>{half}}  {measure}")
     for row in rows:
-        screen.print(f"{row['setting']:<8}{forest(row['low'], row['difference'], row['high'], limit)}")
+        screen.print(f"{row['setting']:<8}{forest(row['low'], row['difference'], row['high'], limit, width)}")
 
 
 def mined_table(result: dict[str, Any], screen: Screen) -> None:

@@ -4,15 +4,15 @@ What a command prints before and after is in `summary` and `scores`, the tables 
 """
 
 import contextlib
+import logging
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from rich.table import Table
 
 from hybridtune.callbacks import StudyCallback, Training, every
 from hybridtune.config.names import short_name
@@ -23,6 +23,7 @@ from hybridtune.search.arms import expected_trials
 from hybridtune.storage.events import checkpoint_line, damaged_line, lost_line
 from hybridtune.storage.feasibility import constraint_marks, constraint_metrics
 from hybridtune.storage.trial_rows import TrialRow, spent
+from hybridtune.terminal.fitted import Fitted
 from hybridtune.terminal.tables import FIGURES, Pace, latest_rows, short, trials_table
 
 if TYPE_CHECKING:
@@ -30,41 +31,71 @@ if TYPE_CHECKING:
 
 SECONDS_BETWEEN_LINES = 20.0
 _OFF_TERMINAL = 1000  # characters: in a file no table is too wide, and no figure of it is cut
-_BESIDE_ROWS = 4  # lines of the live table beside its trials: title, heads, a caption, and the cursor's
+_BESIDE_ROWS = 6  # lines of the live table beside its trials: title, heads, cursor, three on columns left out
 _TRANSIENT: dict[str, Any] = {"transient": True, "redirect_stdout": False, "redirect_stderr": False}
+_log = logging.getLogger(__name__)  # by which all lines go: a screen prints its own, others may listen
+
+
+class _Lines(logging.Handler):
+    """Prints the lines of a screen on it, with the time since its start."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.told:  # type: ignore[attr-defined]
+            record.screen.print(f"{record.screen.seconds():6.1f}s  {record.getMessage()}")  # type: ignore[attr-defined]
+
+
+_log.setLevel(logging.DEBUG)
+_log.addHandler(_Lines())
 
 
 class Screen(StudyCallback):
-    """Prints for people: a live table, bars on a terminal, and lines elsewhere; to stderr where stdout is for JSON."""
+    """Prints for people: a live table, bars on a terminal, and lines elsewhere; to stderr where stdout is for JSON.
 
-    def __init__(self, to_stderr: bool = False) -> None:
+    Args:
+        to_stderr: leave standard output to JSON.
+        level: of the lines that are printed, ``INFO``, or ``WARNING``: no others, no table, no bar. With ``DEBUG`` the
+            others, of steps and scores, are for who listens to the logger, and no table or bar is in their way.
+    """
+
+    def __init__(self, to_stderr: bool = False, level: int = logging.INFO) -> None:
         # The stream itself, not whatever sys.stdout is later: Ray's prints are redirected while it runs.
         file = sys.stderr if to_stderr else sys.stdout
         terminal = file.isatty()  # whatever FORCE_COLOR says, which Jupyter sets: bars in a file are no help
         self.console = Console(
             file=file, highlight=False, force_terminal=terminal, width=None if terminal else _OFF_TERMINAL
         )
+        self.live = terminal and level == logging.INFO
+        self._level = max(level, logging.INFO)
         self._began = time.perf_counter()
         self._phase, self._training = contextlib.ExitStack(), contextlib.ExitStack()
         self._bar: _Bar  # of the phase, from its start
-        self._study: Study  # from the start of its training, as the next two
-        self._rows: list[TrialRow]
-        self._paces: dict[str, Pace]
+        self._study: Study  # from the start of its training
+        self._rows: list[TrialRow] = []
+        self._paces: dict[str, Pace] = {}
 
-    def line(self, text: str) -> None:
-        """Print one plain line, with the time since the start."""
-        self.print(f"{time.perf_counter() - self._began:6.1f}s  {text}")
+    def line(self, text: str, level: int = logging.INFO) -> None:
+        """Log one plain line; it is printed with the time since the start, if the screen prints lines of its level."""
+        _log.log(level, printable(text), extra={"screen": self, "told": level >= self._level})
+
+    def now_and_then(self, text: str) -> None:
+        """Log a line on what a live table or a bar shows, which has it in its place."""
+        self.line(text, logging.DEBUG if self.live else logging.INFO)
+
+    def seconds(self) -> float:
+        """Return the time since the start."""
+        return time.perf_counter() - self._began
 
     def print(self, text: str, style: str | None = None) -> None:
         """Print a line as it is: neither wrapped nor read as markup."""
         self.console.print(printable(text), style=style, soft_wrap=True, markup=False)
 
     def on_message(self, text: str) -> None:
-        """Print it."""
-        self.line(text)
+        """Print it; what is to be seen to begins with ``warning:``."""
+        self.line(text, logging.WARNING if text.startswith("warning: ") else logging.INFO)
 
     def on_phase_start(self, phase: str, unit: str) -> None:
         """Show a bar on a terminal; elsewhere a line now and then."""
+        self.line(f"{phase}: begins", logging.DEBUG)
         self._bar = _Bar(self, phase, unit)
         self._phase.enter_context(self._bar.progress)
         self._phase.enter_context(every(SECONDS_BETWEEN_LINES, self._bar.print_line))
@@ -86,39 +117,43 @@ class Screen(StudyCallback):
         self._rows, self._paces, self._study = [], {}, study
         title = search_title(study, concurrent_trials, rows) if training in ("screening", "search") else None
 
-        def table() -> Table:
+        def table() -> Fitted:
             goals, meet = [*study.search.objective, *constraint_metrics(study)], constraint_marks(study, self._rows)
             rows = latest_rows(self._rows, self.console.height - _BESIDE_ROWS)
-            shown = trials_table(goals, rows, paces=self._paces, width=self.console.width, meet=meet)
-            shown.title, shown.title_justify = title(self._rows) if title is not None else None, "left"
-            return shown
+            head = title(self._rows) if title is not None else None
+            return trials_table(goals, rows, paces=self._paces, meet=meet, title=head)
 
         single = training == "fit"
-        if self.console.is_terminal:
+        if self.live:
             show = self._fit_line if single else table
             live = Live(get_renderable=show, console=self.console, refresh_per_second=1, **_TRANSIENT)
             self._training.enter_context(live)
-        else:
-            print_paces = (lambda: self.line(f"training: {self._fit_line()}")) if single else self._print_paces
-            self._training.enter_context(every(SECONDS_BETWEEN_LINES, print_paces))
+        print_paces = (lambda: self.now_and_then(f"training: {self._fit_line()}")) if single else self._print_paces
+        self._training.enter_context(every(SECONDS_BETWEEN_LINES, print_paces))
 
     def on_step(self, trial: str, step: int, loss: float, pairs_per_second: float) -> None:
         """Note it for the table."""
-        self._paces[trial] = Pace(step, loss, pairs_per_second)
+        pace = self._paces[trial] = Pace(step, loss, pairs_per_second)
+        self.line(f"{self._label(trial)}: {self._describe(pace)}", logging.DEBUG)
+
+    def on_score(self, trial: str, step: int, metrics: Mapping[str, float]) -> None:
+        """Log all of it; the table and the lines have the figures that matter."""
+        figures = ", ".join(f"{name} {value:.6g}" for name, value in metrics.items())
+        self.line(f"{self._label(trial)}: step {step} scored: {figures}", logging.DEBUG)
 
     def on_trial(self, row: TrialRow, rows: Sequence[TrialRow]) -> None:
         """Show it in the table; off a terminal, print a line."""
         self._rows = list(rows)
-        if not self.console.is_terminal:
-            self.line(f"{row.label}: {_change(row, self._study)}")
+        self.now_and_then(f"{row.label}: {_change(row, self._study)}")
 
     def on_workers_lost(self, trial: str, step: int, goes_on_from: int, reason: str) -> None:
         """Print a line."""
-        self.line(lost_line(self._label(trial), step, goes_on_from, reason))
+        self.line(lost_line(self._label(trial), step, goes_on_from, reason), logging.WARNING)
 
     def on_damage(self, trial: str | None, step: int, goes_on_from: int, text: str) -> None:
         """Print a line."""
-        self.line(text if trial is None else damaged_line(self._label(trial), step, goes_on_from, text))
+        line = text if trial is None else damaged_line(self._label(trial), step, goes_on_from, text)
+        self.line(line, logging.WARNING)
 
     def on_early_checkpoint(self, trial: str, step: int, reason: str) -> None:
         """Print a line."""
@@ -126,7 +161,7 @@ class Screen(StudyCallback):
 
     def on_replaced(self, trial: str, text: str) -> None:
         """Print a line."""
-        self.line(f"{self._label(trial)}: {text}")
+        self.line(f"{self._label(trial)}: {text}", logging.WARNING)
 
     def on_training_end(self, training: Training) -> None:
         """Take the live table away."""
@@ -142,7 +177,7 @@ class Screen(StudyCallback):
     def _print_paces(self) -> None:
         for row in self._rows:
             if row.status == "running" and row.id in self._paces:
-                self.line(f"{row.label}: {self._describe(self._paces[row.id])}")
+                self.now_and_then(f"{row.label}: {self._describe(self._paces[row.id])}")
 
     def _describe(self, pace: Pace) -> str:
         step = f"step {pace.step}/{self._study.train.max_steps}"
@@ -156,8 +191,7 @@ class _Bar:
         self._screen, self._title, self._unit = screen, title, unit
         self._began, self._before, self._done, self._total = time.perf_counter(), 0, 0, 0
         columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
-        on_terminal = screen.console.is_terminal
-        self.progress = Progress(*columns, console=screen.console, disable=not on_terminal, **_TRANSIENT)
+        self.progress = Progress(*columns, console=screen.console, disable=not screen.live, **_TRANSIENT)
         self._task = self.progress.add_task(title, total=None, rate="")
 
     def update(self, done: int, total: int) -> None:
@@ -166,9 +200,9 @@ class _Bar:
         self.progress.update(self._task, completed=done, total=total, rate=self._describe_rate())
 
     def print_line(self) -> None:
-        if not self._screen.console.is_terminal and 0 < self._done < self._total:
+        if 0 < self._done < self._total:
             counts = f"{self._done:,} of {self._total:,} {self._unit}"
-            self._screen.line(f"{self._title}: {counts}, {self._describe_rate()}")
+            self._screen.now_and_then(f"{self._title}: {counts}, {self._describe_rate()}")
 
     def print_end(self) -> None:
         if self._total:

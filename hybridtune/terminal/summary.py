@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from hybridtune.config.names import TUNED, contestant_name, short_name
 from hybridtune.config.study import Study, dump_study
@@ -20,6 +21,7 @@ from hybridtune.storage.screening_rows import Screening
 from hybridtune.storage.trial_rows import TrialRow, spent
 from hybridtune.study.preflight import Preflight
 from hybridtune.study.summary import opening_lines, trials_line
+from hybridtune.terminal.fitted import Fitted
 from hybridtune.terminal.scores import groups_table
 from hybridtune.terminal.screen import Screen
 from hybridtune.terminal.tables import FIGURES, column_head, explain_marks, plain_table, trials_table
@@ -58,9 +60,8 @@ def study_summary(study: Study, result: Mapping[str, Any], screen: Screen) -> No
     """Print the table of trials, what it cost, the best values, whether they are better, and where everything is."""
     rows = [TrialRow(**trial) for trial in result["trials"]]
     best = result["best"]
-    width = screen.console.width if screen.console.is_terminal else None
     goals = [*study.search.objective, *constraint_metrics(study)]
-    screen.console.print(trials_table(goals, rows, best["id"], width=width, meet=constraint_marks(study, rows)))
+    screen.console.print(trials_table(goals, rows, best["id"], meet=constraint_marks(study, rows)))
     marks = explain_marks(rows)
     screen.console.print(
         "* best; ratio: share of mono batches; mono, cross, multi: AP on the dev benchmark" + (marks and f"; {marks}"),
@@ -130,7 +131,8 @@ def _print_noise(result: Mapping[str, Any], metric: str, screen: Screen) -> None
         return
     beside = result["reference"]["arm"] if result["reference"] is not None else None
     title = f"{metric} with other seeds, {benchmark} benchmark (+-: 95 % interval; p: paired by {found['unit']})"
-    screen.console.print(plain_table(_noise_rows(found, beside, metric), title))
+    goes_first = ("first run", "trial", "spread", "seeds", "p", "mean")
+    screen.console.print(plain_table(_noise_rows(found, beside, metric), title, goes_first))
     if found["unit_note"]:
         screen.print(found["unit_note"], style="dim")
 
@@ -173,25 +175,25 @@ def print_contestants(found: Mapping[str, Any], goal: str, screen: Screen) -> No
     for row in found["rows"]:
         cells = [_with_interval(name, row["metrics"].get(name), "value") for name in names]
         apart = _with_interval(goal, row["tuned_minus_it"].get(goal), "difference")
-        table.add_row(row["name"], *cells, apart, style="bold" if row["contestant"] == TUNED else None)
-    screen.console.print(table)
+        table.add_row(Text(row["name"]), *cells, apart, style="bold" if row["contestant"] == TUNED else None)
+    screen.console.print(Fitted(table, [column_head(name) for name in reversed(names) if name != goal]))
     for note in found["unit_notes"]:
         screen.print(note, style="dim")
     screen.print("One seed each: the intervals are of these models, not of their mixes.", style="dim")
     screen.print(centring_words(found["centring"]), style="dim")
 
 
-def _with_interval(name: str, one: Mapping[str, Any] | None, key: str) -> str:
+def _with_interval(name: str, one: Mapping[str, Any] | None, key: str) -> Text:
     """Return a figure, signed where it is a difference, and its interval on a line of its own."""
     if one is None:
-        return ""
+        return Text()
     shown, end, between = (
         (format_signed, format_signed, " to ") if key == "difference" else (format_metric, format_end, "–")
     )
     if one["low"] is None:
-        return shown(name, one[key])
+        return Text(shown(name, one[key]))
     ends = re.sub(r"(?<!\d)0\.", ".", between.join(end(name, one[side]) for side in ("low", "high")))
-    return f"{shown(name, one[key])}\n[dim]{ends}[/dim]"
+    return Text.assemble(shown(name, one[key]), "\n", (ends, "dim"))
 
 
 def train_summary(result: Mapping[str, Any], screen: Screen) -> None:

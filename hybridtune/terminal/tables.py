@@ -10,9 +10,18 @@ from hybridtune.config.names import TUNED, short_name
 from hybridtune.errors import printable
 from hybridtune.report.text import format_metric
 from hybridtune.storage.trial_rows import TrialRow
+from hybridtune.terminal.fitted import Fitted
 
 FIGURES = ("mono/AP", "cross/AP", "multi/AP", "multi/rank_distance")
-MARKS = {"running": "..", "paused": "p", "stopped early": "x", "out of budget": "t", "failed": "!", "done": ""}
+MARKS = {
+    "running": "..",
+    "paused": "p",
+    "stopped early": "x",
+    "out of budget": "t",
+    "failed": "!",
+    "cut off": "c",
+    "done": "",
+}
 _HEADS = {
     "mixing_ratio": "ratio",
     "temperature": "temp",
@@ -39,29 +48,27 @@ def trials_table(
     rows: Sequence[TrialRow],
     best: str | None = None,
     paces: Mapping[str, Pace] | None = None,
-    width: int | None = None,
     meet: Mapping[str, str] | None = None,
-) -> Table:
+    title: str | None = None,
+) -> Fitted:
     """Return all trials as a table: how each was proposed, the best marked, running ones at their present step.
 
     The goals come before the other figures; ``meet`` says by trial id whether one meets the study's constraints, whose
-    metrics are then among the goals. ``paces`` are by trial id. Of a table wider than ``width``, of the terminal, the
-    last searched fields are left out, so that no figure is cut; None: it has all of them.
+    metrics are then among the goals. ``paces`` are by trial id. On a terminal that has no room for all columns the last
+    searched fields go first, then the figures that are no goals; the trials and the first goal stay.
     """
     names = list(dict.fromkeys(name for row in rows for name in row.values))
     fields = [_column(short_name(name), [short(row.values.get(name)) for row in rows]) for name in names]
-    columns = [_step_column(rows, paces or {})]
+    figures = []
     for name in dict.fromkeys([*goals, *FIGURES]):
-        columns.append(_column(name, [format_metric(name, row.metrics.get(name)) for row in rows]))
+        figures.append(_column(name, [format_metric(name, row.metrics.get(name)) for row in rows]))
+    columns = [*fields, _step_column(rows, paces or {}), *figures]
     if meet:
         columns.append(["meets", *(meet.get(row.id, "") for row in rows)])
     first = ["trial", *(row.label + (" *" if row.id == best else "") for row in rows)]
     proposed = ["proposed", *(row.proposed for row in rows)]
-    left_out = 0
-    while width is not None and fields and _width([first, proposed, *fields, *columns]) > width:
-        fields, left_out = fields[:-1], left_out + 1
-    columns = fields + columns
-    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold", title=title)
+    table.title_justify = "left"
     table.add_column(first[0], no_wrap=True)
     table.add_column(proposed[0], no_wrap=True)
     for head, *_ in columns:
@@ -71,15 +78,9 @@ def trials_table(
         table.add_row(
             *(Text(cell) for cell in (first[n], proposed[n], *(column[n] for column in columns))), style=style
         )
-    if left_out:
-        table.caption = f"{left_out} more searched field{'s' * (left_out > 1)}: see --json"
-        table.caption_justify = "left"
-    return table
-
-
-def _width(columns: Sequence[Sequence[str]]) -> int:
-    """Return the width of columns of text, with a blank after each."""
-    return sum(max(map(len, column)) + 1 for column in columns)
+    others = [head for head, *_ in reversed(figures[len(goals) :])]
+    more_goals = [head for head, *_ in reversed(figures[1 : len(goals)])]
+    return Fitted(table, [*(head for head, *_ in reversed(fields)), *others, "proposed", *more_goals, "meets", "step"])
 
 
 def latest_rows(rows: Sequence[TrialRow], most: int) -> list[TrialRow]:
@@ -122,11 +123,14 @@ def _step_column(rows: Sequence[TrialRow], paces: Mapping[str, Pace]) -> list[st
     return ["step", *cells]
 
 
-def plain_table(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
-    """Return rows of like keys as a table; texts stand in it as they are, brackets too."""
+def plain_table(rows: Sequence[Mapping[str, Any]], title: str, goes_first: Sequence[str] = ()) -> Fitted:
+    """Return rows of like keys as a table; texts stand in it as they are, brackets too.
+
+    ``goes_first`` are the keys that a narrow terminal is without first, see `Fitted`.
+    """
     table = Table(box=None, pad_edge=False, title=Text(title), title_justify="left", header_style="bold")
     for key, value in (rows[0] if rows else {}).items():
         table.add_column(Text(str(key)), justify="left" if isinstance(value, str) else "right")
     for row in rows:
         table.add_row(*(Text(f"{value:,}" if isinstance(value, int) else str(value)) for value in row.values()))
-    return table
+    return Fitted(table, goes_first)

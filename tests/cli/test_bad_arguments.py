@@ -150,6 +150,7 @@ COMMANDS = {  # what stands for its arguments, and its options: with a value of 
     "merge": (["folder", "folder", "--out", "new"], ["--out"], ["--weights"], ["--trust-remote-code", "--json"]),
     "report": (["folder"], ["--out"], ["--storage"], ["--json"]),
     "status": (["folder"], [], [], ["--json"]),
+    "trials": (["folder"], ["--csv"], [], ["--csv", "--json"]),
     "dashboard": (["folder"], [], ["--storage"], []),
     "schema": ([], ["--out"], [], ["--json"]),
     "init": (

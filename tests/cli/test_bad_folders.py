@@ -23,6 +23,7 @@ LOOK = st.sampled_from(
     [
         ("status", "study"),
         ("status", "study", "--json"),
+        ("trials", "study", "--csv"),
         ("report", "study", "--out", "page.html"),
         ("compare", "study", "study/trials/0001"),
         ("compare", "study", "study", "--out", "new"),

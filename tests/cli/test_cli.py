@@ -285,7 +285,7 @@ def test_a_time_budget_is_a_field_of_the_study(call):
     assert err.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", ["report", "status", "dashboard"])
+@pytest.mark.parametrize("command", ["report", "status", "trials", "dashboard"])
 def test_a_folder_without_a_study_is_one_line(call, tmp_path, command):
     before = files(tmp_path)
     code, out, err = call(command, tmp_path / "here")

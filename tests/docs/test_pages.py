@@ -74,6 +74,7 @@ def parse(words):
     """Raise where there is no such command, or it has no such option; returns the command and the values of options."""
     command, rest = cli, list(words)
     while isinstance(command, click.Group):
+        _, rest, _ = command.make_parser(click.Context(command)).parse_args(rest)
         assert rest[0] in command.commands, f"no command {rest[0]}"
         command = command.commands[rest.pop(0)]
     values, left, _ = command.make_parser(click.Context(command)).parse_args(rest)

@@ -21,6 +21,7 @@ from hybridtune.study.opened import of_comparison, of_dashboard, of_model, of_re
 
 COMMANDS = {
     "status": ("status", "{study}"),
+    "trials": ("trials", "{study}", "--csv"),
     "report": ("report", "{study}"),
     "dashboard": ("dashboard", "{study}"),
     "compare": ("compare", "{study}", "{study}"),
@@ -79,6 +80,7 @@ def test_status_is_what_it_is_of_the_folder(asked, bucket, tmp_path):
     assert found == here
     assert found["state"] == "ended"
     assert asked("status", folder.as_uri())["study"] == str(folder)
+    assert asked("trials", bucket("made"))["trials"] == asked("trials", folder)["trials"]
 
 
 def test_a_study_at_a_url_that_was_cut_off_is_gone_on_with_there(asked, bucket, tmp_path):

@@ -63,19 +63,27 @@ def test_a_step_carries_the_mark_of_its_trial(status, mark):
 @pytest.mark.parametrize(("width", "fields"), [(110, 6), (80, 2), (72, 1), (60, 0)])
 def test_a_wide_table_has_the_fields_that_a_terminal_has_room_for_and_all_figures(width, fields):
     rows = [row(0, fields=9)]
-    narrow = printed(trials_table([GOAL], rows, width=width), width)
-    assert [f"field_{index}" in narrow for index in range(9)] == [True] * fields + [False] * (9 - fields)
-    assert f"{9 - fields} more searched fields: see --json" in narrow
-    assert "0.5000" in narrow
+    narrow = printed(trials_table([GOAL], rows), width)
+    table, _, note = narrow.partition(f"at {width} columns without: ")
+    assert [f"field_{index}" in table for index in range(9)] == [True] * fields + [False] * (9 - fields)
+    assert [f"field_{index}" in note for index in range(9)] == [False] * fields + [True] * (9 - fields)
+    assert "0.7500" in table
     assert "…" not in narrow
-    for width in (None, 200):  # a file, and a terminal that is wide enough
-        wide = printed(trials_table([GOAL], rows, width=width))
-        assert "field_8" in wide
-        assert "more searched fields" not in wide
-    (one,) = (
-        line for line in printed(trials_table([GOAL], [row(0, fields=2)], width=72)).splitlines() if "more" in line
-    )
-    assert one.strip() == "1 more searched field: see --json"
+    wide = printed(trials_table([GOAL], rows), 200)
+    assert "field_8" in wide
+    assert "without" not in wide
+
+
+def test_without_room_for_the_figures_the_trials_and_the_goal_stay():
+    rows = [row(0, fields=9), row(12)]
+    lines = printed(trials_table([GOAL], rows, best="0012", title="2 of 5 trials ended"), 30).splitlines()
+    assert [line.rstrip() for line in lines[:5]] == [
+        "2 of 5 trials ended",
+        "trial      step balanced",
+        "trial 0     300   0.5000",
+        "trial 12 *  300   0.5000",
+        "at 30 columns without:",
+    ]
 
 
 def test_tables_in_a_file_are_whole_and_texts_in_them_are_no_markup(capsys):
@@ -92,8 +100,8 @@ def test_a_table_that_fits_exactly_is_left_whole():
     rows = [row(0, fields=7)]
     lines = printed(trials_table([GOAL], rows), 300).splitlines()
     needed = max(len(line.rstrip()) for line in lines) + 1
-    assert "field_6" in printed(trials_table([GOAL], rows, width=needed), needed)
-    assert "field_6" not in printed(trials_table([GOAL], rows, width=needed - 1), needed)
+    assert "field_6" in printed(trials_table([GOAL], rows), needed).partition("without")[0]
+    assert "field_6" not in printed(trials_table([GOAL], rows), needed - 1).partition("without")[0]
 
 
 def test_what_was_asked_and_what_came_of_it():
