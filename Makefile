@@ -68,8 +68,9 @@ docs: install
 	  || $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
+# dist/: the source distribution, and from that the wheel, with the cluster files, the study files and constraints.txt.
 build: install
-	$(BIN)/python -m build --wheel
+	$(BIN)/python -m build
 
 clean:
 	rm -rf $(VENV) .audit build dist *.egg-info
