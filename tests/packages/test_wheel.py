@@ -8,14 +8,9 @@ import subprocess
 import sys
 import tarfile
 import zipfile
-from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).parents[2]
-BESIDE = ("clusters", "search_spaces")  # folders of the checkout that are in the package when it is installed
-SOURCE = ("hybridtune", *BESIDE)
-TOP = ("constraints.txt", "LICENSE", "MANIFEST.in", "README.md", "pyproject.toml", "setup.py")
+from package_source import BESIDE, FOLDERS, ROOT, TOP
 
 pytestmark = pytest.mark.slow
 
@@ -24,7 +19,7 @@ pytestmark = pytest.mark.slow
 def built(tmp_path_factory):
     """The folder of a wheel and of the source distribution that it was built from, by what is installed here."""
     tree, dist = tmp_path_factory.mktemp("tree"), tmp_path_factory.mktemp("dist")
-    for name in SOURCE:
+    for name in FOLDERS:
         shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in TOP:
         shutil.copy(ROOT / name, tree)
@@ -73,7 +68,7 @@ def test_the_source_distribution_has_what_the_wheel_is_built_from(built):
     (archive,) = built.glob("*.tar.gz")
     with tarfile.open(archive) as packed:
         names = {member.name.partition("/")[2] for member in packed.getmembers() if member.isfile()}
-    assert files(*SOURCE, root=ROOT) | set(TOP) <= names
+    assert files(*FOLDERS, root=ROOT) | set(TOP) <= names
 
 
 def test_the_description_has_nothing_that_an_index_page_cannot_show(metadata):
