@@ -26,7 +26,7 @@ def of_kind(kind):
     return [pytest.param(found.values[0], id=found.id) for found in FOUND if found.values[1] == kind]
 
 
-@pytest.mark.parametrize("code", of_kind("yaml"))
+@pytest.mark.parametrize("code", [found for found in of_kind("yaml") if not found.id.startswith("docs/docker.md")])
 def test_a_part_of_a_study_file_is_one(code, tmp_path):
     tree = BASE | yaml.safe_load(code)
     if "holdout" in tree["data"]:
