@@ -51,5 +51,6 @@ def test_the_pairs_of_the_start_are_read_as_they_are(tmp_path):
 
 
 def test_every_kind_of_block_is_checked_somewhere():
-    """A new kind of block needs a test: here, in test_pages (sh, bash, python, text), or beside its subject."""
-    assert {found.values[1] for found in FOUND} <= {"sh", "bash", "python", "text", "yaml", "json", "dockerfile"}
+    """A new kind of block needs a test: here, in test_pages, or beside its subject (dockerfile, fish)."""
+    known = {"sh", "bash", "python", "text", "yaml", "json", "dockerfile", "fish"}
+    assert {found.values[1] for found in FOUND} <= known

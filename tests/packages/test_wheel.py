@@ -78,7 +78,11 @@ def test_the_description_has_nothing_that_an_index_page_cannot_show(metadata):
     links = re.findall(r"\]\(([^)\s]+)\)", text)
     assert links
     assert all(link.startswith(("https:", "#")) for link in links)
-    assert "Every field: docs/study.md." in text  # the words of a link are left
+    into_the_checkout = re.findall(
+        r"(?<!!)\[([^\]]+)\]\((?!https?:|#)", (ROOT / "README.md").read_text(encoding="utf-8")
+    )
+    assert into_the_checkout
+    assert all(words in text for words in into_the_checkout)
 
 
 def test_the_metadata_say_which_python_and_whose_it_is(metadata):
