@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install run browser test test-fast test-faults lint check audit figures docs build clean
+.PHONY: install run browser test test-fast test-faults lint check audit figures docs docs-version build clean
 
 install: $(VENV)/.installed
 
@@ -63,13 +63,24 @@ figures: install
 	$(BIN)/python benchmarks/structure.py
 
 # The documentation as a site in build/site: open build/site/index.html. A link that leads nowhere ends the build.
-docs: install
-	$(BIN)/python -c "import mkdocs_click, mkdocstrings_handlers.python, material" 2>/dev/null \
+DOCS_TOOLS := $(BIN)/python -c "import mkdocs_click, mkdocstrings_handlers.python, material, mike" 2>/dev/null \
 	  || $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
+docs: install
+	$(DOCS_TOOLS)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
+# The same as one version beside others (make docs-version VERSION=0.1): a commit on the local branch gh-pages, which
+# nothing pushes, with a choice of versions on each page.
+docs-version: install
+	@test -n "$(VERSION)" || { echo "make docs-version: say which, as in VERSION=0.1"; exit 2; }
+	$(DOCS_TOOLS)
+	DOCS_VERSIONS=mike NO_MKDOCS_2_WARNING=1 PATH="$(BIN):$$PATH" $(BIN)/mike deploy --update-aliases $(VERSION) latest
+	PATH="$(BIN):$$PATH" $(BIN)/mike set-default latest
+	PATH="$(BIN):$$PATH" $(BIN)/mike list
+
+# dist/: the source distribution, and from that the wheel, with the cluster files, the study files and constraints.txt.
 build: install
-	$(BIN)/python -m build --wheel
+	$(BIN)/python -m build
 
 clean:
 	rm -rf $(VENV) .audit build dist *.egg-info

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hybridtune.cli import clusters, models
+from hybridtune.cli import clusters, models, shipped
 from hybridtune.cli.cache import cache
 from hybridtune.cli.data import data
 from hybridtune.cli.doctor import doctor
@@ -235,6 +235,8 @@ cli.add_command(doctor)
 cli.add_command(data)
 cli.add_command(init)
 cli.add_command(translate)
+cli.add_command(shipped.clusters)
+cli.add_command(shipped.examples)
 for _command in (clusters.launch, clusters.attach, clusters.fetch, clusters.stop, clusters.down):
     cli.add_command(_command)
 

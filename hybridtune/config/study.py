@@ -1,7 +1,6 @@
 """The study: its model, made of the sections in `fields` and `search`, and the reading and writing of its file."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +22,7 @@ from hybridtune.config.fields import (
 )
 from hybridtune.config.names import LEARNED
 from hybridtune.config.search import Search, fill_variables
+from hybridtune.config.shipped import shipped
 from hybridtune.config.space import put_value
 from hybridtune.config.training import Train
 from hybridtune.config.validation import check, mistakes
@@ -234,8 +234,7 @@ def _read_tree(path: Path) -> dict[str, Any]:
 
 def demo_study() -> Path:
     """Return the study file of the demo, which is part of the package."""
-    packaged = Path(str(resources.files("hybridtune") / "search_spaces" / "newsroom.yaml"))
-    return packaged if packaged.is_file() else Path(__file__).parents[2] / "search_spaces" / "newsroom.yaml"
+    return shipped("search_spaces") / "newsroom.yaml"
 
 
 def dump_study(study: Study) -> str:
