@@ -158,15 +158,9 @@ def read_subsets(subsets: Mapping[str, JudgedFiles], source: BenchmarkSource) ->
     Raises:
         InputError: a subset that names no language, or is not whole, no such split, or a broken line.
     """
-    pairs: dict[str, tuple[str, str]] = {}  # languages of passages and of queries
-    for name in subsets:
-        try:
-            pairs[name] = (source.language,) * 2 if source.language else language_pair(name)
-        except ValueError as error:
-            raise InputError(
-                f"{source.path}: subset {name!r} names no language: {error}; say that of all its texts with --set "
-                "benchmark.language=en"
-            ) from None
+    one = source.language
+    # Of each subset, the languages of passages and of queries.
+    pairs = {name: _pair_of(name, source.path) if one is None else (one, one) for name in subsets}
     for name, files in subsets.items():
         there = {"corpus": files.corpus, "queries": files.topics, "qrels": files.qrels}
         for kind, part in there.items():
@@ -182,6 +176,51 @@ def read_subsets(subsets: Mapping[str, JudgedFiles], source: BenchmarkSource) ->
     if not chosen:
         raise InputError(f"{_name(source)}: no subset is in these languages; there are: {', '.join(subsets)}")
     return _merged(chosen, source)
+
+
+def have_one_corpus(subsets: Mapping[str, JudgedFiles]) -> bool:
+    """Return whether subsets are queries for the passages of one corpus."""
+    first, *others = subsets.values()
+    return bool(others and first.corpus) and all(files.corpus == first.corpus for files in others)
+
+
+def read_one_corpus(subsets: Mapping[str, JudgedFiles], source: BenchmarkSource) -> BenchmarkRows:
+    """Read queries that are named for their language, or for a pair, and one corpus whose rows name their language.
+
+    A corpus whose rows do not is in ``source.language``, else in that which all pairs have for their passages. Each
+    query has its subset before its id, ``sw:7``, since subsets may repeat ids.
+
+    Raises:
+        InputError: a subset that names no language, no such split, a row without a language, or a broken line.
+    """
+    pairs = {name: _pair_of(name, source.path) for name in subsets}
+    passages = {first for first, _ in pairs.values()}
+    language = source.language or (passages.pop() if len(passages) == 1 else None)
+    split = choose_split(
+        source.split, list(set.intersection(*({*files.qrels} for files in subsets.values()))), source.path
+    )
+    found, known = Judged(), set[str]()
+    for name, files in subsets.items():
+        parts = of_split(files.topics, split, f"{source.path}: subset {name}, queries")
+        topics = read_topics(parts, pairs[name][1], f"{name}:")
+        known |= topics.keys()
+        found.judge(topics, parts[0].name, files.qrels[split], strict=False)
+    found.unknown = sorted({*found.unknown} - known)  # judgements of all subsets may stand in one file
+    if found.unknown and source.strict:
+        raise InputError(f"{source.path}: query {found.unknown[0]!r} is judged and in no subset")
+    found.add_corpus(corpus_of(next(iter(subsets.values())).corpus, split), language, source.strict)
+    return found.rows(f"{source.path} split {split}", source.strict, ignore_identical_ids=False)
+
+
+def _pair_of(name: str, path: str) -> tuple[str, str]:
+    """Return the languages of passages and of queries that a subset is named for."""
+    try:
+        return language_pair(name)
+    except ValueError as error:
+        raise InputError(
+            f"{path}: subset {name!r} names no language: {error}; say that of all its texts with --set "
+            "benchmark.language=en"
+        ) from None
 
 
 def _topics_by_split(files: JudgedFiles) -> JudgedFiles:
