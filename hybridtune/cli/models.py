@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hybridtune.cli.options import (
+    FOLDER,
     LOCATION,
     NEW_FILE,
     PATH,
@@ -109,29 +110,51 @@ def evaluate(
 @click.command()
 @click.argument("a", type=LOCATION)
 @click.argument("b", type=LOCATION)
+@click.argument("others", type=LOCATION, metavar="[C]...", nargs=-1)
 @measure_option(help="Like AP or rank_distance; again for more.")
 @click.option("--unit", type=click.Choice(["topic", "document"]), help="Drawn as a whole; document from 20 on.")
+@click.option("--tables", type=FOLDER, metavar="DIR", help="Also write the table to DIR, as CSV and as LaTeX.")
 @out_option(help="Folder for comparison.json.")
 @json_option
 @click.option("--seed", default=0, type=SEED, help="Seed of the resampling.")
-def compare(a: str, b: str, measures: tuple[str, ...], unit: Any, out: Path | None, as_json: bool, seed: int) -> None:
+def compare(
+    a: str,
+    b: str,
+    others: tuple[str, ...],
+    measures: tuple[str, ...],
+    unit: Any,
+    tables: Path | None,
+    out: Path | None,
+    as_json: bool,
+    seed: int,
+) -> None:
     """Compare B with A, query by query: what `evaluate --out` wrote, a trial's folder, or a study; folders or URLs.
 
     Paired permutation test and bootstrap interval over documents, or topics where there are fewer than 20 documents,
-    a setting at a time; Holm's correction over the settings.
+    a setting at a time; Holm's correction over the settings. Of three and more, all in one table: each figure with its
+    interval and marks of those that are significantly worse, with Holm's correction over the pairs.
     """
     from hybridtune.study.compare import compare_evaluations
     from hybridtune.study.folder import make_folder, write_json
-    from hybridtune.terminal.scores import comparison_tables
+    from hybridtune.study.several import compare_several, table_of, write_comparison
+    from hybridtune.terminal.scores import comparison_tables, several_table
 
+    if tables is not None and not others:
+        raise InputError("--tables writes the table of three and more; of two, --out FOLDER has comparison.json")
     screen = open_screen(as_json)
     if out is not None:
         make_folder(out)
-    result = compare_evaluations(a, b, measures, seed, screen, unit=unit)
+    if others:
+        result = compare_several([a, b, *others], measures, seed, screen, unit=unit)
+    else:
+        result = compare_evaluations(a, b, measures, seed, screen, unit=unit)
     if out is not None:
         write_json(result, out / "comparison.json")
         screen.line(f"written: {out / 'comparison.json'}")
-    answer(result, as_json, lambda: comparison_tables(result, screen))
+    if tables is not None:
+        screen.line(f"tables {tables}: {len(write_comparison(result, tables))} files")
+    show = (lambda: several_table(result, table_of(result), screen)) if others else None
+    answer(result, as_json, show or (lambda: comparison_tables(result, screen)))
 
 
 @click.command()
