@@ -232,7 +232,8 @@ def _only(rows: BenchmarkRows, wanted: Sequence[str] | None) -> BenchmarkRows:
     if lost := len(chosen) - len(queries):
         notices.append(f"{lost} of the queries have no judged passage in these languages and are left out")
     name = f"{rows.name} languages {','.join(wanted)}"
-    return replace(rows, name=name, queries=queries, corpus=corpus, judged=judged, notices=notices, documents=documents)
+    cut = replace(rows, name=name, queries=queries, corpus=corpus, judged=judged, notices=notices, documents=documents)
+    return cut if rows.subsets is None else replace(cut, subsets={})
 
 
 def _cut(part: CorpusPart, languages: frozenset[str]) -> CorpusPart | None:

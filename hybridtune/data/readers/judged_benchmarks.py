@@ -3,7 +3,9 @@
 `judged_files` says which file is what, `trec` reads their lines; here they become queries, judgements and a corpus.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from hybridtune.config.fields import BenchmarkSource, language_pair
 from hybridtune.config.languages import language_code
@@ -62,7 +64,8 @@ def read_qrels_folder(files: JudgedFiles, source: BenchmarkSource) -> BenchmarkR
     found, topics = Judged(), topics_of(files.topics, split, source.path)
     found.judge(read_topics(topics, source.language), topics[0].name, files.qrels[split], source.strict)
     found.add_corpus(corpus_of(files.corpus, split), source.language, source.strict)
-    return found.rows(f"{source.path} split {split}", source.strict, source.ignore_identical_ids)
+    rows = found.rows(f"{source.path} split {split}", source.strict, source.ignore_identical_ids)
+    return replace(rows, split=split, subsets={"default": (None, None)})
 
 
 def read_miracl(languages: Mapping[str, JudgedFiles], source: BenchmarkSource) -> BenchmarkRows:
@@ -170,7 +173,8 @@ def read_subsets(subsets: Mapping[str, JudgedFiles], source: BenchmarkSource) ->
     if all(passages == queries for passages, queries in pairs.values()) and len({*pairs.values()}) == len(pairs):
         languages = {pairs[name][0]: _topics_by_split(files) for name, files in subsets.items()}
         wanted = sorted(languages) if source.languages is None else list(dict.fromkeys(source.languages))
-        return _within_languages(languages, wanted, source)
+        rows = _within_languages(languages, wanted, source)
+        return replace(rows, subsets={name: pair for name, pair in pairs.items() if pair[0] in wanted})
     only = None if source.languages is None else {*source.languages}
     chosen = {name: (subsets[name], *pair) for name, pair in pairs.items() if only is None or only.issuperset(pair)}
     if not chosen:
@@ -209,7 +213,8 @@ def read_one_corpus(subsets: Mapping[str, JudgedFiles], source: BenchmarkSource)
     if found.unknown and source.strict:
         raise InputError(f"{source.path}: query {found.unknown[0]!r} is judged and in no subset")
     found.add_corpus(corpus_of(next(iter(subsets.values())).corpus, split), language, source.strict)
-    return found.rows(f"{source.path} split {split}", source.strict, ignore_identical_ids=False)
+    rows = found.rows(f"{source.path} split {split}", source.strict, ignore_identical_ids=False)
+    return replace(rows, split=split, subsets={name: (None, queries) for name, (_, queries) in pairs.items()})
 
 
 def _pair_of(name: str, path: str) -> tuple[str, str]:
@@ -259,7 +264,7 @@ def _within_languages(
         found.judge(topics, files.topics[split][0].name, files.qrels[split], source.strict, prefix)
         corpus = {f"{language}-{docs}": parts for docs, parts in corpus_of(files.corpus, split).items()}
         found.add_corpus(corpus, language, source.strict, prefix)
-    return found.rows(f"{name} split {split}", source.strict, ignore_identical_ids=False)
+    return replace(found.rows(f"{name} split {split}", source.strict, ignore_identical_ids=False), split=split)
 
 
 def _merged(subsets: Mapping[str, tuple[JudgedFiles, str, str]], source: BenchmarkSource) -> BenchmarkRows:
@@ -270,6 +275,7 @@ def _merged(subsets: Mapping[str, tuple[JudgedFiles, str, str]], source: Benchma
     queries: dict[tuple[str, str], Text] = {}
     grades: dict[tuple[str, str], dict[str, int]] = {}  # of the passages of a query
     unknown: list[str] = []
+    sizes: dict[str, int] = {}  # of the corpora of subsets that have no text twice, of passages or judged queries
     for subset, (files, passage_language, query_language) in subsets.items():
         where = f"{source.path}: subset {subset}"
         own: dict[str, str] = {}  # the id under which a passage of this subset stands
@@ -278,6 +284,7 @@ def _merged(subsets: Mapping[str, tuple[JudgedFiles, str, str]], source: Benchma
                 first = text._replace(text_id=f"{subset}:{text.text_id}")
                 own[text.text_id] = passages.setdefault((text.language, text_key(text.text)), first).text_id
         topics = read_topics(of_split(files.topics, split, f"{where}, queries"), query_language, f"{subset}:")
+        answered: dict[str, bool] = {}  # by the id of a judged query
         for place, query_id, passage_id, grade in _lines(files.qrels[split]):
             if query_id not in topics:
                 unknown.append(place)
@@ -288,13 +295,28 @@ def _merged(subsets: Mapping[str, tuple[JudgedFiles, str, str]], source: Benchma
             known = grades.setdefault(key, {})
             name = own.get(passage_id, f"{subset}:{passage_id}")
             known[name] = max(known.get(name, grade), grade)
+            answered[query_id] = answered.get(query_id, False) or grade > 0
+        once = len({text_key(topics[query_id].text) for query_id in answered}) == len(answered)
+        if once and all(answered.values()) and len({*own.values()}) == len(own):
+            sizes[subset] = len(own)
     if unknown and source.strict:
         raise InputError(f"{unknown[0]}: the query is not among those of its subset (and {len(unknown) - 1} more)")
     judged = [Judgement(n, name, grades[key][name]) for n, key in enumerate(queries) for name in sorted(grades[key])]
     notices = [f"{len(unknown)} judgements are of queries that are not there, and are left out"] * bool(unknown)
+    pools = Counter(language for language, _ in passages)
+    pairs = {subset: (of_passages, of_queries) for subset, (_, of_passages, of_queries) in subsets.items()}
+    often = Counter(pairs.values())
+    # Those whose pools and queries are the ones that mteb has.
+    alike = {name: pair for name, pair in pairs.items() if sizes.get(name) == pools[pair[0]] and often[pair] == 1}
+    if others := [name for name in subsets if name not in alike]:
+        notices.append(
+            f"{len(others)} subsets (first: {others[0]}) are scored otherwise than by mteb: texts that are there twice "
+            "are one, and so is the pool of a language's passages in all subsets"
+        )
     name = f"{_name(source)} split {split}"
     corpus = in_parts([*passages.values()])
-    return BenchmarkRows(name, [*queries.values()], corpus, judged, notices, strict=source.strict)
+    rows = BenchmarkRows(name, [*queries.values()], corpus, judged, notices, strict=source.strict)
+    return replace(rows, split=split, subsets=alike)
 
 
 def _lines(files: Iterable[Source]) -> Iterator[tuple[str, str, str, int]]:
