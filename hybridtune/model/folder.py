@@ -342,7 +342,7 @@ def parameter_count(encoder: Encoder) -> int:
     with torch.device("meta"):
         backbone = structure(model_config(encoder), encoder.trust_remote_code)
     heads = [head for head in read_published(encoder.name).heads if isinstance(head, Dense)]
-    own = sum(parameter.numel() for parameter in backbone.parameters())
+    own: int = sum(parameter.numel() for parameter in backbone.parameters())
     for head in heads:
         own += head.out_features * (head.in_features + head.bias)
         own += head.out_features * head.in_features * (head.residual and head.in_features != head.out_features)

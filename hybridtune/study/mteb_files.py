@@ -1,7 +1,7 @@
 """Results in mteb's form: a file a task below ``results/MODEL/REVISION``, and what the model is."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -94,7 +94,7 @@ def _subsets_of(ranked: Ranked) -> dict[str, Subset]:
     return {y if x == y else f"{y}-{x}": (y, x) for x in codes for y in codes}
 
 
-def _languages(subset: Subset, every: list[str] | tuple[str, ...]) -> list[str]:
+def _languages(subset: Subset, every: Sequence[str]) -> list[str]:
     """Return the languages of a subset as mteb writes them, ``deu-Latn``: of the passages, then of the queries."""
     import langcodes
 

@@ -232,8 +232,16 @@ def _only(rows: BenchmarkRows, wanted: Sequence[str] | None) -> BenchmarkRows:
     if lost := len(chosen) - len(queries):
         notices.append(f"{lost} of the queries have no judged passage in these languages and are left out")
     name = f"{rows.name} languages {','.join(wanted)}"
-    cut = replace(rows, name=name, queries=queries, corpus=corpus, judged=judged, notices=notices, documents=documents)
-    return cut if rows.subsets is None else replace(cut, subsets={})
+    return replace(
+        rows,
+        name=name,
+        queries=queries,
+        corpus=corpus,
+        judged=judged,
+        notices=notices,
+        documents=documents,
+        subsets=rows.subsets and {},  # the pools are no more those of mteb's subsets
+    )
 
 
 def _cut(part: CorpusPart, languages: frozenset[str]) -> CorpusPart | None:
