@@ -109,8 +109,8 @@ def evaluate(
     overrides = (*overrides, *["benchmark.strict=true"] * strict)
     if len(models) > 1:
         of_one = {"--run-file": run_file, "--centre": centre, "--dry-run": dry_run or None}
-        if given := [name for name, value in of_one.items() if value is not None]:
-            raise InputError(f"{given[0]} is for one MODEL; {len(models)} are given")
+        if refused := [name for name, value in of_one.items() if value is not None]:
+            raise InputError(f"{refused[0]} is for one MODEL; {len(models)} are given")
         asked = {"overrides": overrides, "measures": measures, "on_leak": on_leak, "mteb": results, "seed": seed or 0}
         _leaderboard(models, benchmark, out, as_json, asked)
         return

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 from safetensors.numpy import load_file, save_file
 
+from hybridtune.callbacks import phase
 from hybridtune.cli.main import cli
 from hybridtune.data.readers.benchmarks import read_benchmark
 from hybridtune.errors import InputError
@@ -60,8 +61,9 @@ def scored(monkeypatch):
         known.write_per_query(out / FILE, columns, model=options.shown)
         scores = {**score(ranked, columns).__dict__, "digest": known.digest, "model": options.shown}
         write_json(scores, out / SCORES)
-        for done in (0, 10, 30):
-            callback.on_phase_progress("encoding", done, 30)
+        with phase(callback, "encoding", "texts") as progress:
+            for done in (0, 10, 30):
+                progress(done, 30)
 
     monkeypatch.setattr(module, "evaluate", evaluate)
     return calls
