@@ -132,7 +132,7 @@ def _settings_table(board: Leaderboard) -> Table:
     lines: list[list[Value]] = [
         [one.name, *(_setting(one.settings.get(name)) for name in names)] for one in board.contenders
     ]
-    return Table("How each was used", ["encoder", *(name.replace("_", " ") for name in names)], lines)
+    return Table("Settings of the encoders", ["encoder", *(name.replace("_", " ") for name in names)], lines)
 
 
 def _setting(value: object) -> Value:
