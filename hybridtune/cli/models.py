@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hybridtune.cli.options import (
+    FOLDER,
     LOCATION,
     NEW_FILE,
     PATH,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("model", type=LOCATION, required=False)
+@click.argument("models", type=LOCATION, metavar="[MODEL]...", nargs=-1)
 @click.option(
     "--benchmark", type=LOCATION, required=True, help="Folder, files or URI of any known format, or newsroom:dev."
 )
@@ -48,13 +49,15 @@ if TYPE_CHECKING:
     help="Where MODEL was trained on texts of the benchmark: refuse, or score it all the same.",
 )
 @click.option("--centre", type=PATH, metavar="FILE_OR_FOLDER", help="Move vectors as `debias` or a study has fitted.")
+@click.option("--mteb", type=FOLDER, metavar="DIR", help="Also write the scores as mteb does, to DIR/results.")
+@click.option("--mteb-task", metavar="NAME", help="Of mteb's; without: the last part of the benchmark's path.")
 @set_option
 @dry_run_option
 @out_option(help="Folder for the results.")
 @json_option
 @seed_option
 def evaluate(
-    model: str | None,
+    models: tuple[str, ...],
     benchmark: str,
     measures: tuple[str, ...],
     run_path: Path | None,
@@ -66,6 +69,8 @@ def evaluate(
     strict: bool,
     on_leak: Any,
     centre: Path | None,
+    mteb: Path | None,
+    mteb_task: str | None,
     overrides: tuple[str, ...],
     dry_run: bool,
     out: Path | None,
@@ -77,9 +82,13 @@ def evaluate(
     A folder or study may be at a URL, like s3://BUCKET/STUDY. With --out the vectors and counts are kept, and the same
     command goes on where it was stopped. --set takes encoder.*, benchmark.* and resources.* fields, like
     encoder.pooling=cls or benchmark.documents=[0,8].
+
+    Several MODELs are scored one after the other, and --out gets a page of all, leaderboard.html; what is scored
+    already is not scored again.
     """
-    if (model is None) == (run_path is None):
+    if bool(models) == (run_path is not None):
         raise InputError("give a MODEL, or --run with a TREC run to score; one of the two")
+    model = models[0] if models else None
     if run_file is not None and run_path is not None:
         raise InputError("--run-file writes the lists of a MODEL; with --run there is nothing to write")
     of_lists = [name for name in ("run_setting", "depth", "index", "index_above") if is_given(name)]
@@ -90,48 +99,98 @@ def evaluate(
         raise InputError("--centre moves the vectors of a MODEL; a --run has none")
     if run_path is not None and is_given("on_leak"):
         raise InputError("--on-leak is about what a MODEL was trained on; of a --run that is not known")
+    if mteb_task is not None and mteb is None:
+        raise InputError("--mteb-task names the task of the files that --mteb DIR writes; give it too")
+    if run_path is not None and mteb is not None:
+        raise InputError("--mteb writes the scores of a MODEL; a --run has none that mteb knows")
+    from hybridtune.study.mteb_files import MtebFiles
+
+    results = None if mteb is None else MtebFiles(mteb, mteb_task)
+    overrides = (*overrides, *["benchmark.strict=true"] * strict)
+    if len(models) > 1:
+        of_one = {"--run-file": run_file, "--centre": centre, "--dry-run": dry_run or None}
+        if refused := [name for name, value in of_one.items() if value is not None]:
+            raise InputError(f"{refused[0]} is for one MODEL; {len(models)} are given")
+        asked = {"overrides": overrides, "measures": measures, "on_leak": on_leak, "mteb": results, "seed": seed or 0}
+        _leaderboard(models, benchmark, out, as_json, asked)
+        return
     from hybridtune.study import evaluate_model as evaluation
     from hybridtune.study.run_files import RunFile
     from hybridtune.terminal.scores import evaluation_summary
 
     screen = open_screen(as_json)
-    overrides = (*overrides, *["benchmark.strict=true"] * strict)
     with evaluation.opened_options(model, benchmark, overrides, measures) as given:
         options = given.model_copy(update={"on_leak": on_leak, "centre": centre})
         if run_path is not None:
             result = evaluation.evaluate_run(options, run_path, out, screen, dry_run)
         else:
             wanted = None if run_file is None else RunFile(run_file, run_setting, depth, index, index_above, seed or 0)
-            result = evaluation.evaluate(options, out, screen, wanted, dry_run)
+            result = evaluation.evaluate(options, out, screen, wanted, dry_run, results)
     answer({**result, "seed": seed}, as_json, lambda: evaluation_summary(result, screen))
+
+
+def _leaderboard(
+    models: tuple[str, ...], benchmark: str, out: Path | None, as_json: bool, asked: dict[str, Any]
+) -> None:
+    """Evaluate several models into one page."""
+    from hybridtune.study.leaderboard import evaluate_several
+    from hybridtune.terminal.scores import leaderboard_table
+
+    if out is None:
+        raise InputError(f"{len(models)} models make a leaderboard, which needs a folder: give --out DIR")
+    screen = open_screen(as_json)
+    result = evaluate_several(models, benchmark, out, screen, **asked)
+    answer(result, as_json, lambda: leaderboard_table(result, screen))
 
 
 @click.command()
 @click.argument("a", type=LOCATION)
 @click.argument("b", type=LOCATION)
+@click.argument("others", type=LOCATION, metavar="[C]...", nargs=-1)
 @measure_option(help="Like AP or rank_distance; again for more.")
 @click.option("--unit", type=click.Choice(["topic", "document"]), help="Drawn as a whole; document from 20 on.")
+@click.option("--tables", type=FOLDER, metavar="DIR", help="Also write the table to DIR, as CSV and as LaTeX.")
 @out_option(help="Folder for comparison.json.")
 @json_option
 @click.option("--seed", default=0, type=SEED, help="Seed of the resampling.")
-def compare(a: str, b: str, measures: tuple[str, ...], unit: Any, out: Path | None, as_json: bool, seed: int) -> None:
+def compare(
+    a: str,
+    b: str,
+    others: tuple[str, ...],
+    measures: tuple[str, ...],
+    unit: Any,
+    tables: Path | None,
+    out: Path | None,
+    as_json: bool,
+    seed: int,
+) -> None:
     """Compare B with A, query by query: what `evaluate --out` wrote, a trial's folder, or a study; folders or URLs.
 
     Paired permutation test and bootstrap interval over documents, or topics where there are fewer than 20 documents,
-    a setting at a time; Holm's correction over the settings.
+    a setting at a time; Holm's correction over the settings. Of three and more, all in one table: each figure with its
+    interval and marks of those that are significantly worse, with Holm's correction over the pairs.
     """
     from hybridtune.study.compare import compare_evaluations
     from hybridtune.study.folder import make_folder, write_json
-    from hybridtune.terminal.scores import comparison_tables
+    from hybridtune.study.several import compare_several, table_of, write_comparison
+    from hybridtune.terminal.scores import comparison_tables, several_table
 
+    if tables is not None and not others:
+        raise InputError("--tables writes the table of three and more; of two, --out FOLDER has comparison.json")
     screen = open_screen(as_json)
     if out is not None:
         make_folder(out)
-    result = compare_evaluations(a, b, measures, seed, screen, unit=unit)
+    if others:
+        result = compare_several([a, b, *others], measures, seed, screen, unit=unit)
+    else:
+        result = compare_evaluations(a, b, measures, seed, screen, unit=unit)
     if out is not None:
         write_json(result, out / "comparison.json")
         screen.line(f"written: {out / 'comparison.json'}")
-    answer(result, as_json, lambda: comparison_tables(result, screen))
+    if tables is not None:
+        screen.line(f"tables {tables}: {len(write_comparison(result, tables))} files")
+    show = (lambda: several_table(result, table_of(result), screen)) if others else None
+    answer(result, as_json, show or (lambda: comparison_tables(result, screen)))
 
 
 @click.command()

@@ -14,7 +14,7 @@ from typing import Any
 
 from hybridtune.config.fields import Encoder
 from hybridtune.errors import InputError
-from hybridtune.model.backbone import load_config
+from hybridtune.model.backbone import load_config, structure
 from hybridtune.model.language_vectors import FILE as LANGUAGE_VECTORS
 from hybridtune.model.language_vectors import LanguageVectors, load_language_vectors
 from hybridtune.model.published import (
@@ -333,6 +333,20 @@ def vector_width(encoder: Encoder) -> int | None:
     full = next((head.out_features for head in reversed(published.heads) if isinstance(head, Dense)), None)
     full = full or getattr(model_config(encoder), "hidden_size", None)
     return full if published.truncate_dim is None or full is None else min(full, published.truncate_dim)
+
+
+def parameter_count(encoder: Encoder) -> int:
+    """Return how many numbers the transformer and the Dense layers have; no weights are read."""
+    import torch
+
+    with torch.device("meta"):
+        backbone = structure(model_config(encoder), encoder.trust_remote_code)
+    heads = [head for head in read_published(encoder.name).heads if isinstance(head, Dense)]
+    own: int = sum(parameter.numel() for parameter in backbone.parameters())
+    for head in heads:
+        own += head.out_features * (head.in_features + head.bias)
+        own += head.out_features * head.in_features * (head.residual and head.in_features != head.out_features)
+    return own
 
 
 def build_tiny(tokenizer_definition: str, encoder: Encoder, seed: int, folder: Path) -> None:

@@ -12,7 +12,7 @@ from hybridtune.metrics.arrays import Float64, Int64
 from hybridtune.metrics.metrics import SETTINGS
 from hybridtune.metrics.names import parse_metric
 from hybridtune.metrics.per_query import PerQuery
-from hybridtune.metrics.resampling import bootstrap_means, cells, interval
+from hybridtune.metrics.resampling import bootstrap_means, cell_weights, cells, interval
 from hybridtune.metrics.selection import group_rule, rankings_of
 from hybridtune.metrics.significance import harmonic_mean
 from hybridtune.metrics.units import Unit, unit_numbers
@@ -48,6 +48,16 @@ def difference_intervals(
         return {}
     of_b, of_a = _drawn(b, metrics, unit, seed, draws), _drawn(a, metrics, unit, seed, draws)
     return {name: interval(of_b[name] - of_a[name]) for name in of_b if name in of_a}
+
+
+def mean(values: PerQuery, metric: str) -> float:
+    """Return a model's mean in a metric that it defines, as ``metrics.score`` takes it."""
+    settings = SETTINGS if metric.startswith("balanced/") else ("balanced",)
+    means = []
+    for name in (metric.replace("balanced", setting, 1) for setting in settings):
+        rows = _defined(values, name)
+        means.append(cell_weights(cells(values, rows)) @ values.measures[parse_metric(name).measure][rows])
+    return float(harmonic_mean(np.array([means]))[0])
 
 
 def count_units(values: PerQuery, metric: str, unit: Unit) -> int:

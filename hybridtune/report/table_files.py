@@ -1,7 +1,7 @@
 """The tables of a report as files: CSV for programs, LaTeX for papers."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ TRIALS = "trials.csv"  # every trial, with all its values and metrics in full pr
 _SPECIAL = {  # of LaTeX, and what prints them
     **{character: f"\\{character}" for character in "&%$#_{}"},
     **{"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}"},
-    **{"−": "$-$", "±": r"$\pm$", "–": "--", "…": r"\ldots{}", "×": r"$\times$"},
+    **{"−": "$-$", "±": r"$\pm$", "–": "--", "…": r"\ldots{}", "×": r"$\times$", "†": r"\dag{}"},
 }
 _LONGEST = 60  # characters of a file's name
 
@@ -35,8 +35,17 @@ def write_tables(record: StudyRecord, folder: Path) -> list[Path]:
     Raises:
         InputError: the folder cannot be written.
     """
-    texts = {TRIALS: trials_csv(record.trials, record.study.seed)}
-    for table in all_tables(record):
+    return write_files([*all_tables(record)], folder, {TRIALS: trials_csv(record.trials, record.study.seed)})
+
+
+def write_files(tables: Sequence[Table], folder: Path, others: Mapping[str, str] | None = None) -> list[Path]:
+    """Write tables as CSV and as LaTeX, after other texts by the names of their files; return the files.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    texts = dict(others or {})
+    for table in tables:
         name = re.sub(r"-+", "-", slug(table.title))[:_LONGEST].strip("-")
         texts |= {f"{name}.csv": table_csv(table), f"{name}.tex": table_latex(table)}
     try:
@@ -56,11 +65,12 @@ def all_tables(record: StudyRecord) -> Iterator[Table]:
 
 
 def table_csv(table: Table) -> str:
-    """Return a table as CSV: values as numbers, and what stands below a value in a column of its own beside it."""
+    """Return a table as CSV: values as numbers; what stands below and behind one in columns of their own beside it."""
     below = [any(_below(row[index]) for row in table.rows) for index in range(len(table.columns))]
+    marked = [any(_mark(row[index]) for row in table.rows) for index in range(len(table.columns))]
     columns: list[str] = []
-    for name, small in zip(table.columns, below, strict=True):
-        columns += [name, f"{name}, below"] if small else [name]
+    for name, small, mark in zip(table.columns, below, marked, strict=True):
+        columns += [name, *([f"{name}, below"] if small else []), *([f"{name}, marks"] if mark else [])]
     rows: list[list[Any]] = []
     for row in table.rows:
         cells: list[Any] = []
@@ -72,6 +82,8 @@ def table_csv(table: Table) -> str:
                 cells.append(value)
             if below[index]:
                 cells.append("; ".join(_below(value)))
+            if marked[index]:
+                cells.append(_mark(value))
         rows.append(cells)
     return csv_text(columns, rows)
 
@@ -90,7 +102,7 @@ def table_latex(table: Table) -> str:
         r"\midrule",
     ]
     for number, row in enumerate(table.rows):
-        texts = [latex(format_value(value)) for value in row]
+        texts = [latex(format_value(value)) + _raised(_mark(value)) for value in row]
         if number in table.marked:
             texts = [rf"\textbf{{{text}}}" for text in texts]
         lines.append(" & ".join(texts) + r" \\")
@@ -115,3 +127,11 @@ def latex(text: str) -> str:
 def _below(value: Value) -> Sequence[str]:
     """Return the lines that stand below a value in its cell."""
     return value.small if isinstance(value, Cell) else ()
+
+
+def _mark(value: Value) -> str:
+    return value.mark if isinstance(value, Cell) else ""
+
+
+def _raised(mark: str) -> str:
+    return rf"\textsuperscript{{{latex(mark)}}}" if mark else ""

@@ -21,6 +21,7 @@ class Cell:
     text: str
     value: float | None = None
     small: Sequence[str] = ()
+    mark: str = ""  # raised behind the text, like that of a significant difference
 
 
 Value = Cell | str | float | int | None
@@ -53,6 +54,7 @@ def _view(value: Value) -> dict[str, Any]:
     return {
         "text": text,
         "small": value.small if isinstance(value, Cell) else (),
+        "mark": value.mark if isinstance(value, Cell) else "",
         "number": not isinstance(value, str),
         "data_value": number if numeric and number == number else None,  # nothing for NaN
         "data_text": None if numeric or value is None else text,

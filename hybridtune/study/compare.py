@@ -42,7 +42,7 @@ def find_per_query(folder: Path) -> Path:
     raise InputError(f"{location}: no per-query values there: looked for {tried[0]} and {tried[1]}; {made}")
 
 
-def _read(location: str) -> tuple[PerQuery, str]:
+def read_evaluation(location: str) -> tuple[PerQuery, str]:
     """Return the per-query values at a folder or URL, and where their file is."""
     if is_remote(location) and base_name(location) == FILE:
         location = parent(location)
@@ -77,7 +77,7 @@ def compare_evaluations(
         InputError: nothing to read, other benchmarks, a measure that one side does not have, documents that the
             benchmark does not name.
     """
-    (one, first), (other, second) = map(_read, (a, b))
+    (one, first), (other, second) = map(read_evaluation, (a, b))
     compared = list(measures) or [name for name in MEASURES if name in one.measures and name in other.measures]
     comparison = dataclasses.asdict(compare(one, other, compared or MEASURES, unit=unit, seed=seed, draws=draws))
     for side, file in (("a", first), ("b", second)):

@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import json
 import re
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -37,6 +38,7 @@ from hybridtune.storage.study_folder import check_format
 from hybridtune.study.encoded import check_model, encoded, scan_benchmark
 from hybridtune.study.folder import check_model_folder, make_folder, write_json
 from hybridtune.study.leak_guard import check_evaluation
+from hybridtune.study.mteb_files import MtebFiles, check_mteb, write_mteb
 from hybridtune.study.opened import opened_model
 from hybridtune.study.run_files import RunFile, check_run_file, rank_run_file, write_run_file
 
@@ -159,8 +161,9 @@ def evaluate(
     callback: StudyCallback,
     run_file: RunFile | None = None,
     dry_run: bool = False,
+    mteb: MtebFiles | None = None,
 ) -> dict[str, Any]:
-    """Score an encoder on a benchmark, and write its lists as a TREC run where that is wanted.
+    """Score an encoder on a benchmark, and write its lists as a TREC run, or its scores as mteb's, where wanted.
 
     Returns:
         the fields of ``Scores``, with ``model``, ``benchmark``, ``digest`` (of the benchmark), ``training_pairs``
@@ -173,7 +176,12 @@ def evaluate(
     moved_by = None if options.centre is None else language_vectors_for(options.centre, options.encoder)
     if moved_by is not None and run_file is not None:
         raise InputError("--run-file lists what the model's own vectors find; leave --centre or --run-file out")
+    if moved_by is not None and mteb is not None:
+        raise InputError("--mteb is of what the model's own vectors find; leave --centre or --mteb out")
+    began = time.monotonic()
     rows, name = read_benchmark(options.benchmark), options.shown or options.encoder.name
+    if mteb is not None:
+        check_mteb(mteb, rows)
     check_evaluation(options.encoder.name, rows, options.on_leak, callback)
     check = partial(check_run_file, run_file, rows)
     if dry_run:
@@ -196,6 +204,10 @@ def evaluate(
         result = _figures(options, shown, rows, pool.scan, ranked, out, callback, notes, agnosticism)
         if run_file is not None:
             result["run_file"] = write_run_file(pool, run_file, callback)
+        if mteb is not None:
+            taken = options.encoder, name, options.benchmark.path, rows, ranked, pool.scan.digest
+            result["mteb"] = str(write_mteb(mteb, *taken, time.monotonic() - began))
+            callback.on_message(f"written: {result['mteb']}")
         return result
 
 

@@ -7,6 +7,9 @@ from typing import Any
 from hybridtune.metrics.measures import BIAS
 from hybridtune.metrics.metrics import SETTINGS
 from hybridtune.report.bias_map import bias_table
+from hybridtune.report.several import Row, Standing
+from hybridtune.report.text import Cell, Value, format_metric, format_value
+from hybridtune.report.text import Table as ReportTable
 from hybridtune.terminal.fitted import Fitted
 from hybridtune.terminal.screen import Screen
 from hybridtune.terminal.tables import plain_table
@@ -181,6 +184,44 @@ def comparison_tables(result: Mapping[str, Any], screen: Screen) -> None:
         "for that takes several seeds.",
         style="dim",
     )
+
+
+def several_table(result: Mapping[str, Any], table: ReportTable, screen: Screen) -> None:
+    """Print who the systems are, their figures with intervals and marks, and how to read them."""
+    for system in result["systems"]:
+        screen.print(f"{system['letter']}: {system.get('model', 'model not known')} ({system['file']})")
+    rows = [{name: _lines(value) for name, value in zip(table.columns, row, strict=True)} for row in table.rows]
+    screen.console.print(
+        plain_table(rows, f"benchmark {result['benchmark']}, over {result['rankings']:,} rankings that all have")
+    )
+    for note in result["notes"]:
+        screen.print(note)
+    screen.print(f"{table.note.partition('. ')[2]} {_UNITS[result['unit']]}. Seed {result['seed']}.", style="dim")
+
+
+def leaderboard_table(result: Mapping[str, Any], screen: Screen) -> None:
+    """Print the encoders of a leaderboard, the best first, with what is significantly behind the best of a column."""
+    rows = []
+    for number, one in enumerate(result["encoders"]):
+        shown = {"encoder": f"{number + 1}. {one['model']}"}
+        for row in result["rows"]:
+            best = Row(row["metric"], [Standing(**of) for of in row["standings"]], ())
+            figure = format_metric(row["metric"], row["standings"][number]["value"])
+            shown[row["metric"]] = f"{figure} {'*' if number in best.behind else ' '}"
+        rows.append(shown)
+    screen.console.print(plain_table(rows, f"benchmark {result['benchmark']}"))
+    for note in result["notes"]:
+        screen.print(note)
+    screen.print(
+        "*: significantly behind the best of the column, p < .05 with Holm's correction over all pairs", style="dim"
+    )
+    screen.print(f"page: {result['page']}")
+
+
+def _lines(value: Value) -> str:
+    """Return a cell as text, with what stands behind and below it."""
+    text = format_value(value)
+    return "\n".join([f"{text} {value.mark}".rstrip(), *value.small]) if isinstance(value, Cell) else text
 
 
 def forest(low: float, middle: float, high: float, limit: float, width: int = _WIDTH) -> str:

@@ -7,12 +7,15 @@ from dataclasses import replace
 
 from hybridtune.config.fields import BenchmarkSource, DataSet
 from hybridtune.config.languages import language_code
+from hybridtune.data.readers.configurations import by_configuration
 from hybridtune.data.readers.files import EMBEDDED, HELD_OUT, SUFFIXES, Source, kind_of
 from hybridtune.data.readers.finding import files_below
 from hybridtune.data.readers.judged_benchmarks import (
+    have_one_corpus,
     read_ciral,
     read_miracl,
     read_neuclir,
+    read_one_corpus,
     read_qrels_folder,
     read_subsets,
     refuse_part,
@@ -36,8 +39,8 @@ from hybridtune.errors import InputError
 KNOWN = (
     "<language>.json (XQuAD-R, MLQA-R); <split>-context-<xx>-question-<yy>.json (MLQA); miracl-v1.0-<xx>/ and "
     "miracl-corpus-v1.0-<xx>/ (MIRACL); topics.ciral-v1.0-<xx>-<split>.tsv (CIRAL); qrels.<xxx>.gains.txt "
-    "(NeuCLIRBench); <subset>-corpus/, <subset>-queries/ and <subset>-qrels/ (mteb); corpus.jsonl, queries.jsonl and "
-    "qrels/<split>.tsv (BEIR, TREC); "
+    "(NeuCLIRBench); <subset>-corpus/, <subset>-queries/ and <subset>-qrels/, or the configurations of a card (mteb); "
+    "corpus.jsonl, queries.jsonl and qrels/<split>.tsv (BEIR, TREC); "
     f"{', '.join(SUFFIXES)} of groups (native)"
 )
 
@@ -109,7 +112,7 @@ def _read(source: BenchmarkSource) -> BenchmarkRows:
         return _read_by_hook(source, source.reader)
     if source.path.startswith(HELD_OUT):
         raise InputError(f"{source.path}: is a part of a study's training files (data.holdout), known to it alone")
-    files = {} if source.path.startswith(EMBEDDED) else files_below(source.path)
+    files = {} if source.path.startswith(EMBEDDED) else by_configuration(files_below(source.path))
     single = [] if files else find_sources([source.path])  # raises if nothing is there
     rows = _read_judged(files, source)
     if rows is not None:
@@ -144,22 +147,26 @@ def _read_judged(files: Mapping[str, Source], source: BenchmarkSource) -> Benchm
         return None
     _refuse(source, "documents", _NO_DOCUMENTS.format(source.path))
     if qrels:
-        return _only(read_qrels_folder(qrels, source), source.languages)
+        return _noting(_only(read_qrels_folder(qrels, source), source.languages), only_for_reranking)
     _refuse(source, "ignore_identical_ids", _NO_IDENTICAL_IDS.format(source.path))
+    if subsets and have_one_corpus(subsets):
+        return _noting(_only(read_one_corpus(subsets, source), source.languages), only_for_reranking)
     if subsets:
-        rows = read_subsets(subsets, source)
-        if only_for_reranking:
-            listed = f"{only_for_reranking[0]}/" + f" and {len(only_for_reranking) - 1} more" * (
-                len(only_for_reranking) > 1
-            )
-            rows.notices.append(f"not read, for reranking alone: {listed}")
-        return rows
+        return _noting(read_subsets(subsets, source), only_for_reranking)
     _refuse(source, "language", _NAMES_LANGUAGES.format(source.path))
     if miracl:
         return read_miracl(miracl, source)
     rows = _only(read_neuclir(neuclir, source), source.languages) if neuclir else read_ciral(ciral, source)
     if translated := translated_files(files):
         rows.notices.append(f"not read: {len(translated)} files of translated passages (first: {translated[0]})")
+    return rows
+
+
+def _noting(rows: BenchmarkRows, only_for_reranking: Sequence[str]) -> BenchmarkRows:
+    """Say which folders of mteb's layout are not read: candidates, among which its own figures rank."""
+    if only_for_reranking:
+        more = f" and {len(only_for_reranking) - 1} more" * (len(only_for_reranking) > 1)
+        rows.notices.append(f"not read, for reranking alone: {only_for_reranking[0]}/{more}")
     return rows
 
 
@@ -225,7 +232,16 @@ def _only(rows: BenchmarkRows, wanted: Sequence[str] | None) -> BenchmarkRows:
     if lost := len(chosen) - len(queries):
         notices.append(f"{lost} of the queries have no judged passage in these languages and are left out")
     name = f"{rows.name} languages {','.join(wanted)}"
-    return replace(rows, name=name, queries=queries, corpus=corpus, judged=judged, notices=notices, documents=documents)
+    return replace(
+        rows,
+        name=name,
+        queries=queries,
+        corpus=corpus,
+        judged=judged,
+        notices=notices,
+        documents=documents,
+        subsets=rows.subsets and {},  # the pools are no more those of mteb's subsets
+    )
 
 
 def _cut(part: CorpusPart, languages: frozenset[str]) -> CorpusPart | None:

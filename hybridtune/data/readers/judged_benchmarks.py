@@ -3,7 +3,9 @@
 `judged_files` says which file is what, `trec` reads their lines; here they become queries, judgements and a corpus.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from hybridtune.config.fields import BenchmarkSource, language_pair
 from hybridtune.config.languages import language_code
@@ -62,7 +64,8 @@ def read_qrels_folder(files: JudgedFiles, source: BenchmarkSource) -> BenchmarkR
     found, topics = Judged(), topics_of(files.topics, split, source.path)
     found.judge(read_topics(topics, source.language), topics[0].name, files.qrels[split], source.strict)
     found.add_corpus(corpus_of(files.corpus, split), source.language, source.strict)
-    return found.rows(f"{source.path} split {split}", source.strict, source.ignore_identical_ids)
+    rows = found.rows(f"{source.path} split {split}", source.strict, source.ignore_identical_ids)
+    return replace(rows, split=split, subsets={"default": (None, None)})
 
 
 def read_miracl(languages: Mapping[str, JudgedFiles], source: BenchmarkSource) -> BenchmarkRows:
@@ -158,15 +161,9 @@ def read_subsets(subsets: Mapping[str, JudgedFiles], source: BenchmarkSource) ->
     Raises:
         InputError: a subset that names no language, or is not whole, no such split, or a broken line.
     """
-    pairs: dict[str, tuple[str, str]] = {}  # languages of passages and of queries
-    for name in subsets:
-        try:
-            pairs[name] = (source.language,) * 2 if source.language else language_pair(name)
-        except ValueError as error:
-            raise InputError(
-                f"{source.path}: subset {name!r} names no language: {error}; say that of all its texts with --set "
-                "benchmark.language=en"
-            ) from None
+    one = source.language
+    # Of each subset, the languages of passages and of queries.
+    pairs = {name: _pair_of(name, source.path) if one is None else (one, one) for name in subsets}
     for name, files in subsets.items():
         there = {"corpus": files.corpus, "queries": files.topics, "qrels": files.qrels}
         for kind, part in there.items():
@@ -176,12 +173,59 @@ def read_subsets(subsets: Mapping[str, JudgedFiles], source: BenchmarkSource) ->
     if all(passages == queries for passages, queries in pairs.values()) and len({*pairs.values()}) == len(pairs):
         languages = {pairs[name][0]: _topics_by_split(files) for name, files in subsets.items()}
         wanted = sorted(languages) if source.languages is None else list(dict.fromkeys(source.languages))
-        return _within_languages(languages, wanted, source)
+        rows = _within_languages(languages, wanted, source)
+        return replace(rows, subsets={name: pair for name, pair in pairs.items() if pair[0] in wanted})
     only = None if source.languages is None else {*source.languages}
     chosen = {name: (subsets[name], *pair) for name, pair in pairs.items() if only is None or only.issuperset(pair)}
     if not chosen:
         raise InputError(f"{_name(source)}: no subset is in these languages; there are: {', '.join(subsets)}")
     return _merged(chosen, source)
+
+
+def have_one_corpus(subsets: Mapping[str, JudgedFiles]) -> bool:
+    """Return whether subsets are queries for the passages of one corpus."""
+    first, *others = subsets.values()
+    return bool(others and first.corpus) and all(files.corpus == first.corpus for files in others)
+
+
+def read_one_corpus(subsets: Mapping[str, JudgedFiles], source: BenchmarkSource) -> BenchmarkRows:
+    """Read queries that are named for their language, or for a pair, and one corpus whose rows name their language.
+
+    A corpus whose rows do not is in ``source.language``, else in that which all pairs have for their passages. Each
+    query has its subset before its id, ``sw:7``, since subsets may repeat ids.
+
+    Raises:
+        InputError: a subset that names no language, no such split, a row without a language, or a broken line.
+    """
+    pairs = {name: _pair_of(name, source.path) for name in subsets}
+    passages = {first for first, _ in pairs.values()}
+    language = source.language or (passages.pop() if len(passages) == 1 else None)
+    split = choose_split(
+        source.split, list(set.intersection(*({*files.qrels} for files in subsets.values()))), source.path
+    )
+    found, known = Judged(), set[str]()
+    for name, files in subsets.items():
+        parts = of_split(files.topics, split, f"{source.path}: subset {name}, queries")
+        topics = read_topics(parts, pairs[name][1], f"{name}:")
+        known |= topics.keys()
+        found.judge(topics, parts[0].name, files.qrels[split], strict=False)
+    found.unknown = sorted({*found.unknown} - known)  # judgements of all subsets may stand in one file
+    if found.unknown and source.strict:
+        raise InputError(f"{source.path}: query {found.unknown[0]!r} is judged and in no subset")
+    found.add_corpus(corpus_of(next(iter(subsets.values())).corpus, split), language, source.strict)
+    rows = found.rows(f"{source.path} split {split}", source.strict, ignore_identical_ids=False)
+    return replace(rows, split=split, subsets={name: (None, queries) for name, (_, queries) in pairs.items()})
+
+
+def _pair_of(name: str, path: str) -> tuple[str, str]:
+    """Return the languages of passages and of queries that a subset is named for."""
+    try:
+        return language_pair(name)
+    except ValueError as error:
+        raise InputError(
+            f"{path}: subset {name!r} names no language: {error}; say that of all its texts with --set "
+            "benchmark.language=en"
+        ) from None
 
 
 def _topics_by_split(files: JudgedFiles) -> JudgedFiles:
@@ -220,7 +264,7 @@ def _within_languages(
         found.judge(topics, files.topics[split][0].name, files.qrels[split], source.strict, prefix)
         corpus = {f"{language}-{docs}": parts for docs, parts in corpus_of(files.corpus, split).items()}
         found.add_corpus(corpus, language, source.strict, prefix)
-    return found.rows(f"{name} split {split}", source.strict, ignore_identical_ids=False)
+    return replace(found.rows(f"{name} split {split}", source.strict, ignore_identical_ids=False), split=split)
 
 
 def _merged(subsets: Mapping[str, tuple[JudgedFiles, str, str]], source: BenchmarkSource) -> BenchmarkRows:
@@ -231,6 +275,7 @@ def _merged(subsets: Mapping[str, tuple[JudgedFiles, str, str]], source: Benchma
     queries: dict[tuple[str, str], Text] = {}
     grades: dict[tuple[str, str], dict[str, int]] = {}  # of the passages of a query
     unknown: list[str] = []
+    sizes: dict[str, int] = {}  # of the corpora of subsets that have no text twice, of passages or judged queries
     for subset, (files, passage_language, query_language) in subsets.items():
         where = f"{source.path}: subset {subset}"
         own: dict[str, str] = {}  # the id under which a passage of this subset stands
@@ -239,6 +284,7 @@ def _merged(subsets: Mapping[str, tuple[JudgedFiles, str, str]], source: Benchma
                 first = text._replace(text_id=f"{subset}:{text.text_id}")
                 own[text.text_id] = passages.setdefault((text.language, text_key(text.text)), first).text_id
         topics = read_topics(of_split(files.topics, split, f"{where}, queries"), query_language, f"{subset}:")
+        answered: dict[str, bool] = {}  # by the id of a judged query
         for place, query_id, passage_id, grade in _lines(files.qrels[split]):
             if query_id not in topics:
                 unknown.append(place)
@@ -249,13 +295,28 @@ def _merged(subsets: Mapping[str, tuple[JudgedFiles, str, str]], source: Benchma
             known = grades.setdefault(key, {})
             name = own.get(passage_id, f"{subset}:{passage_id}")
             known[name] = max(known.get(name, grade), grade)
+            answered[query_id] = answered.get(query_id, False) or grade > 0
+        once = len({text_key(topics[query_id].text) for query_id in answered}) == len(answered)
+        if once and all(answered.values()) and len({*own.values()}) == len(own):
+            sizes[subset] = len(own)
     if unknown and source.strict:
         raise InputError(f"{unknown[0]}: the query is not among those of its subset (and {len(unknown) - 1} more)")
     judged = [Judgement(n, name, grades[key][name]) for n, key in enumerate(queries) for name in sorted(grades[key])]
     notices = [f"{len(unknown)} judgements are of queries that are not there, and are left out"] * bool(unknown)
+    pools = Counter(language for language, _ in passages)
+    pairs = {subset: (of_passages, of_queries) for subset, (_, of_passages, of_queries) in subsets.items()}
+    often = Counter(pairs.values())
+    # Those whose pools and queries are the ones that mteb has.
+    alike = {name: pair for name, pair in pairs.items() if sizes.get(name) == pools[pair[0]] and often[pair] == 1}
+    if others := [name for name in subsets if name not in alike]:
+        notices.append(
+            f"{len(others)} subsets (first: {others[0]}) are scored otherwise than by mteb: texts that are there twice "
+            "are one, and so is the pool of a language's passages in all subsets"
+        )
     name = f"{_name(source)} split {split}"
     corpus = in_parts([*passages.values()])
-    return BenchmarkRows(name, [*queries.values()], corpus, judged, notices, strict=source.strict)
+    rows = BenchmarkRows(name, [*queries.values()], corpus, judged, notices, strict=source.strict)
+    return replace(rows, split=split, subsets=alike)
 
 
 def _lines(files: Iterable[Source]) -> Iterator[tuple[str, str, str, int]]:

@@ -31,25 +31,27 @@ _NEUCLIR_CORPUS = re.compile(r"(?:^|[/._-])(?P<language>fas|rus|zho)(?=[/._-]).*
 # The same documents in English, under the same ids: `mt_docs` of NeuCLIR, the translations of CIRAL's passages.
 _TRANSLATED = re.compile(r"(?:^|[/._-])(?:mt|translated)(?:[/._-]|$)")
 _NUMBERED = r"(?:-\d+-of-\d+)?"  # of a shard on the hub
-_CORPUS = re.compile(
-    rf"^(?:(?P<name>corpus[^/]*)\.jsonl(\.gz)?|corpus/(?P<shard>[^/]+?{_NUMBERED})\.(?:parquet|jsonl(\.gz)?))$"
-)
+_ROWS = r"\.(?:parquet|arrow|jsonl(?:\.gz)?)$"
+_CORPUS = re.compile(rf"^(?:(?P<name>corpus[^/]*)\.jsonl(\.gz)?$|corpus/(?P<shard>[^/]+?{_NUMBERED}){_ROWS})")
 _TOPICS = re.compile(
-    r"^(?:(?P<name>(queries|topics)[^/]*)\.(jsonl|tsv|txt)(\.gz)?"
-    rf"|queries/(?P<shard>[^/]+?){_NUMBERED}\.(?:parquet|jsonl(\.gz)?))$"
+    r"^(?:(?P<name>(queries|topics)[^/]*)\.(jsonl|tsv|txt)(\.gz)?$"
+    rf"|(?:queries|query)/(?P<shard>[^/]+?){_NUMBERED}{_ROWS})"
 )
 _QRELS = (  # split: what the file is named for
     re.compile(r"^qrels/(?:qrels[._-])?(?P<split>[^/]+)\.(tsv|txt|qrels|jsonl)(\.gz)?$"),
     re.compile(r"^qrels[._-](?P<split>[^/]+)\.(tsv|txt)(\.gz)?$"),
     re.compile(r"^(?P<split>qrels)\.(tsv|txt)(\.gz)?$"),
     re.compile(r"^(?P<split>[^/]+)\.qrels(\.gz)?$"),
-    re.compile(rf"^(?:data|default|qrels)/(?P<split>[^/]+?){_NUMBERED}\.parquet$"),
-    re.compile(r"^default/(?P<split>[^/]+)\.jsonl(\.gz)?$"),
+    re.compile(rf"^(?:data|default|qrels)/(?P<split>[^/]+?){_NUMBERED}\.(?:parquet|arrow)$"),
+    re.compile(rf"^default/(?P<split>[^/]+?){_NUMBERED}\.(?:jsonl|tsv)(\.gz)?$"),
 )
-_SUBSET = re.compile(
-    r"^(?P<subset>[^/]+)-(?P<kind>corpus|queries|qrels|top_ranked|instruction)/"
-    rf"(?P<split>[^/]+?){_NUMBERED}\.(?:parquet|jsonl(\.gz)?)$"
+_KINDS = "corpus|queries|qrels|top_ranked|instruction"
+_SUBSET = (  # of mteb's layout: `de-corpus`, in older data sets `corpus-de`
+    re.compile(rf"^(?P<subset>[^/]+)-(?P<kind>{_KINDS})/(?P<split>[^/]+?){_NUMBERED}{_ROWS}"),
+    re.compile(rf"^(?P<kind>{_KINDS})-(?P<subset>[^/]+)/(?P<split>[^/]+?){_NUMBERED}{_ROWS}"),
 )
+_PART = re.compile(r"-\d+-of-\d+(?=\.)")
+_IN_ONE_FOLDER = re.compile(rf"^(?P<folder>[^/]+)/(?P<split>[^/]+?){_NUMBERED}{_ROWS}")
 
 
 class JudgedFiles(NamedTuple):
@@ -135,29 +137,55 @@ def qrels_files(files: Mapping[str, Source]) -> JudgedFiles | None:
         elif topics:
             _put(found.topics, topics["name"] or topics["shard"], file)
         elif qrels:
-            _put(found.qrels, qrels["split"], file)
+            _put(found.qrels, qrels["split"], file, path)
     return found if sum(map(bool, found)) >= 2 else None
 
 
 def subset_files(files: Mapping[str, Source]) -> tuple[dict[str, JudgedFiles], list[str]]:
     """Find the subsets of a data set in mteb's layout: ``<subset>-corpus/``, ``<subset>-queries/`` and ``..-qrels/``.
 
+    Older ones have ``corpus-<subset>/``, ``queries-<subset>/`` and ``<subset>/``, the judgements. Subsets without a
+    corpus, or without judgements, of their own share ``corpus/`` and ``qrels/`` (or ``default/``, ``data/``).
+
     Returns:
-        The files by subset, none where no subset has judgements; and the folders beside them that only rerankers read.
+        The files by subset, none where no subset has queries; and the folders beside them that only rerankers read.
+
+    Raises:
+        InputError: instructions, which belong to the queries of such a task and are not read.
     """
     subsets: dict[str, JudgedFiles] = {}
+    shared = JudgedFiles({}, {}, {})
     others: dict[str, None] = {}
     for path, file in files.items():
-        match = _SUBSET.match(path)
-        if match is None:
-            continue
-        if match["kind"] in ("top_ranked", "instruction"):
-            others.setdefault(f"{match['subset']}-{match['kind']}")
-            continue
-        found = subsets.setdefault(match["subset"], JudgedFiles({}, {}, {}))
-        of = {"corpus": found.corpus, "queries": found.topics, "qrels": found.qrels}[match["kind"]]
-        _put(of, match["split"], file)
-    return (subsets if any(found.qrels for found in subsets.values()) else {}), [*others]
+        match = next((match for pattern in _SUBSET if (match := pattern.match(path))), None)
+        folder = _IN_ONE_FOLDER.match(path)
+        if match and match["kind"] not in ("top_ranked", "instruction"):
+            found = subsets.setdefault(match["subset"], JudgedFiles({}, {}, {}))
+            _put(_of_kind(found, match["kind"]), match["split"], file, path)
+        elif match or (folder and folder["folder"] in ("top_ranked", "instruction")):
+            others.setdefault(path.partition("/")[0])
+        elif folder and folder["folder"] in ("corpus", "qrels", "default", "data"):
+            _put(_of_kind(shared, "corpus" if folder["folder"] == "corpus" else "qrels"), folder["split"], file, path)
+    for path, file in files.items():
+        folder = _IN_ONE_FOLDER.match(path)
+        if folder and folder["folder"] in subsets and subsets[folder["folder"]].corpus:
+            _put(subsets[folder["folder"]].qrels, folder["split"], file, path)
+    instructions = [name for name in others if "instruction" in name]
+    if instructions and (subsets or shared.corpus):
+        raise InputError(
+            f"{instructions[0]}/: instructions, which the queries of such a task are read with, are not supported; "
+            "give a data set without them"
+        )
+    if not any(found.qrels or shared.qrels for found in subsets.values() if found.topics):
+        return {}, [*others]
+    return {
+        name: JudgedFiles(found.corpus or shared.corpus, found.topics, found.qrels or shared.qrels)
+        for name, found in subsets.items()
+    }, [*others]
+
+
+def _of_kind(found: JudgedFiles, kind: str) -> dict[str, list[Source]]:
+    return {"corpus": found.corpus, "queries": found.topics, "qrels": found.qrels}[kind]
 
 
 def corpus_of(corpus: Mapping[str, list[Source]], split: str) -> dict[str, list[Source]]:
@@ -182,9 +210,10 @@ def topics_of(topics: Mapping[str, list[Source]], split: str, where: str) -> lis
     return topics[chosen[0]]
 
 
-def _put(found: dict[str, list[Source]], name: str, file: Source) -> None:
-    """Take a file, or the next part of one; only Parquet comes in parts."""
+def _put(found: dict[str, list[Source]], name: str, file: Source, path: str = "") -> None:
+    """Take a file, or the next part of one: of Parquet, or numbered by its path in the layout."""
     before = found.setdefault(name, [])
-    if before and not (file.path.endswith(".parquet") and before[0].path.endswith(".parquet")):
+    all_parquet = all(one.path.endswith(".parquet") for one in (file, *before[:1]))
+    if before and not all_parquet and not _PART.search(path):
         raise InputError(f"{file.name}: {before[0].name} is there too; keep one of the two")
     before.append(file)

@@ -84,6 +84,9 @@ class BenchmarkRows:
         documents: the id of each query's document, such as its article; empty for a query without one. None: the
             benchmark names none.
         passage_documents: the document of passages by their ids, as far as they are known.
+        split: that was read, where there are several.
+        subsets: of a data set in mteb's layout the subsets whose pools are those here: languages of passages and of
+            queries by name, None for all; None: it is in no such layout.
 
     Example:
         >>> queries, passages = [Text("q1", "en", "Who?")], [Text("p1", "sw", "Yeye.")]
@@ -101,6 +104,8 @@ class BenchmarkRows:
     strict: bool = False
     documents: list[str] | None = None
     passage_documents: Mapping[str, str] = field(default_factory=dict)
+    split: str | None = None
+    subsets: Mapping[str, tuple[str | None, str | None]] | None = None
 
 
 def in_parts(passages: Sequence[Text]) -> list[CorpusPart]:

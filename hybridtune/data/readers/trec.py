@@ -73,7 +73,7 @@ def read_topics(files: Sequence[Source], language: str | None, prefix: str = "")
 
 
 def _has_rows(file: Source) -> bool:
-    return file.path.removesuffix(".gz").endswith((".jsonl", ".parquet"))
+    return file.path.removesuffix(".gz").endswith((".jsonl", ".parquet", ".arrow"))
 
 
 def read_qrels(file: Source) -> Iterator[tuple[str, str, str, int]]:
