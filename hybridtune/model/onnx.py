@@ -192,9 +192,10 @@ def run_graph(file: Path, batches: Iterable[Sequence[Int32]], pad_id: int) -> It
 
 
 def write_int8(file: Path, new: Path) -> None:
-    """Write a graph again with its weights in int8; activations are brought to int8 while it runs (dynamic).
+    """Write a graph again with its weights in eight bits; activations are brought to eight while it runs (dynamic).
 
-    Weights keep to seven bits, since CPUs without VNNI add the products of eight up to more than they hold.
+    Weights are unsigned, a scale for each column: the products of signed ones add up to more than CPUs without VNNI
+    hold, and what the graph loses would be another thing on each machine.
 
     Raises:
         HybridtuneError: ONNX Runtime cannot.
@@ -204,7 +205,7 @@ def write_int8(file: Path, new: Path) -> None:
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)  # advice to prepare the graph, which the exporter has done
     try:
-        quantize_dynamic(file, new, per_channel=True, reduce_range=True, weight_type=QuantType.QInt8)
+        quantize_dynamic(file, new, per_channel=True, weight_type=QuantType.QUInt8)
     except Exception as error:  # as above
         raise HybridtuneError(f"ONNX Runtime cannot bring {file} to int8: {one_line(error)[:200]}") from error
     finally:

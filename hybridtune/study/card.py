@@ -12,6 +12,7 @@ from typing import Any
 
 from hybridtune.config.fields import Part
 from hybridtune.config.names import ORIGINS, short_name
+from hybridtune.config.search import Search, is_url
 from hybridtune.config.study import Study
 from hybridtune.config.yaml_text import dump_yaml
 from hybridtune.data.corpus import TranslatedTexts
@@ -88,7 +89,7 @@ def model_card(trained: Trained, pooled_alone: bool = True) -> str:
         matryoshka=study.train.matryoshka,
         versions=versions(trained.environment),
         commit=starting_encoder(trained.study)["commit"],
-        study_yaml=dump_yaml({**study.model_dump(mode="json"), "search": _public_values(study.search)}).strip(),
+        study_yaml=dump_yaml({**study.model_dump(mode="json"), "search": _public_search(study.search)}).strip(),
         taught=_taught(trained.study, study),
     )
 
@@ -195,15 +196,16 @@ def card_data(
         for key in _INDEXED
         if key in scores["metrics"]
     ]
-    data: dict[str, Any] = ModelCardData(
+    if results:
+        more |= {"model_name": name, "eval_results": results}
+    data = ModelCardData(
         language=list(languages) or None,
         library_name="sentence-transformers",
         pipeline_tag="sentence-similarity",
         tags=[*_TAGS, *tags],
-        **({"model_name": name, "eval_results": results} if results else {}),
         **more,
-    ).to_dict()
-    return data
+    )
+    return dict(data.to_dict())  # type: ignore[no-untyped-call]
 
 
 def _front_matter(trained: Trained, scored: Mapping[str, Row]) -> dict[str, Any]:
@@ -249,6 +251,16 @@ def _public_values(value: Any) -> Any:
     if isinstance(value, list):
         return [_public_values(one) for one in value]
     return public_path(value) if isinstance(value, str) else value
+
+
+def _public_search(search: Search) -> dict[str, Any]:
+    """Return the section without the folders of this machine and without the hosts of databases."""
+    values: dict[str, Any] = _public_values(search)
+    for name in ("storage", "warm_start"):
+        where = values[name]
+        if where is not None and is_url(where) and not where.startswith("sqlite"):
+            values[name] = f"{where.partition('://')[0]}://..."
+    return values
 
 
 def _public_study(study: Study) -> Study:

@@ -134,6 +134,8 @@ def export(location: str | Path, options: ExportOptions, callback: StudyCallback
         _tell(result, callback)
         if to is not None:
             result["pushed"] = push(Path(result["model"]), to, callback)
+    if options.out is None and is_remote(str(location)):
+        result["model"] = str(location)  # what was pushed is a copy that has gone
     return result
 
 

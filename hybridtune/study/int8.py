@@ -103,12 +103,12 @@ def write_int8(graph: Path, source: str, encoder: Encoder, on: Named, callback: 
         tokenizer.encode(benchmark.queries.texts, encoder.query_prefix, encoder.query_length),
         tokenizer.encode(benchmark.passages.texts, encoder.passage_prefix, encoder.passage_length),
     )
-    found = []
+    found = {}
     for file, what in ((graph, "float"), (new, "int8")):
         with phase(callback, f"encoding by the {what} graph", "texts") as progress:
-            found.append(_scores(file, sides, benchmark, tokenizer.pad_id, progress))
+            found[what] = _scores(file, sides, benchmark, tokenizer.pad_id, progress)
     size = new.stat().st_size
-    loss = Loss(name, len(benchmark.queries), len(benchmark.passages), *found, size)
+    loss = Loss(name, len(benchmark.queries), len(benchmark.passages), found["float"], found["int8"], size)
     callback.on_message(f"int8: {onnx.INT8_FILE} ({size / 1e6:,.1f} MB); on {name}, {loss.words()}")
     return loss
 
@@ -132,7 +132,8 @@ def _scores(
         if found is None:
             raise InputError(f"{benchmark.name}: all texts of a side are without a token")
         vectors.append(found)
-    metrics = score_vectors(benchmark, *vectors, ["AP"]).metrics
+    queries, passages = vectors
+    metrics = score_vectors(benchmark, queries, passages, ["AP"]).metrics
     return {setting: float(metrics[f"{setting}/AP"]) for setting in benchmark.settings}
 
 

@@ -55,7 +55,7 @@ def check_destination(name: str, public: bool) -> Destination:
     """
     from huggingface_hub import constants, get_token
     from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined] # public, but not in its __all__
 
     try:
         validate_repo_id(name)
@@ -77,7 +77,7 @@ def check_destination(name: str, public: bool) -> Destination:
 
 
 def used_files(folder: Path) -> tuple[list[str], list[str]]:
-    """Return the files of a model folder that its users need, and those that stay, sorted; hidden ones are in neither."""
+    """Return the files of a model folder that its users need, and those that stay, both sorted; no hidden ones."""
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     seen = [name for name in names if not any(part.startswith(".") for part in name.split("/"))]
     used = [name for name in seen if _USED.fullmatch(name)]
