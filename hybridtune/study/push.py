@@ -85,7 +85,7 @@ def used_files(folder: Path) -> tuple[list[str], list[str]]:
 
 
 def push(folder: Path, to: Destination, callback: StudyCallback) -> dict[str, Any]:
-    """Upload a model folder in one commit; what is uploaded, and what stays, is told before.
+    """Upload a model folder; what is uploaded, and what stays, is told before.
 
     Returns:
         ``{"name", "url", "private", "files", "left_out"}``.
