@@ -73,8 +73,8 @@ def test_both_graphs_are_ranked_on_the_studys_dev(ended, exported):
     vectors = model.encode_queries(benchmark.queries.texts), model.encode_passages(benchmark.passages.texts)
     exact = score_vectors(benchmark, *vectors, ["AP"]).metrics
     assert {*found["exact"]} == {*found["int8"]} == {*SETTINGS}
-    for setting in SETTINGS:
-        assert found["exact"][setting] == pytest.approx(exact[f"{setting}/AP"], abs=1e-4)
+    for setting in SETTINGS:  # texts that are alike once they are cut tie, and rounding orders them
+        assert found["exact"][setting] == pytest.approx(exact[f"{setting}/AP"], abs=0.01)
     # Alone, a text's activations have a scale of their own, so the figures are near and not the same.
     alone = graph_scores(ended / "best", "model_int8.onnx")
     for setting in SETTINGS:
@@ -118,6 +118,7 @@ def test_the_card_says_it_until_the_graph_is_written_without_it(ended, exported)
 @needs_onnx
 def test_a_model_folder_is_measured_on_a_benchmark_of_ones_own(ended, call, tmp_path):
     model = shutil.copytree(ended / "best", tmp_path / "model", ignore=shutil.ignore_patterns("onnx", "*manifest*"))
+    before = (model / "README.md").read_bytes()
     code, out, err = call("export", model, "--onnx", "--int8", "--out", tmp_path / "new")
     assert (code, out) == (2, "")
     assert err == (
@@ -136,7 +137,8 @@ def test_a_model_folder_is_measured_on_a_benchmark_of_ones_own(ended, call, tmp_
     assert "AP on own.jsonl, 9 queries and 18 passages" in card
     assert str(tmp_path) not in card
     assert damage(tmp_path / "new") is None
-    assert "## ONNX in int8" not in (model / "README.md").read_text()
+    assert card.count("## ONNX in int8") == 1
+    assert (model / "README.md").read_bytes() == before
 
 
 @pytest.mark.parametrize(
