@@ -118,6 +118,7 @@ def _scores(
 ) -> dict[str, float]:
     """Return the AP of a graph in each setting of a benchmark."""
     total, done, vectors = sum(map(len, sides)), 0, list[Float32]()
+    progress(done, total)
     for rows in sides:
         order = sorted((n for n, row in enumerate(rows) if row), key=lambda n: -len(rows[n]))
         batches = [order[at : at + _BATCH] for at in range(0, len(order), _BATCH)]
