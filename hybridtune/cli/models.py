@@ -275,13 +275,17 @@ def debias(
 @click.argument("target", metavar="STUDY_OR_MODEL", type=LOCATION)
 @click.option("--onnx", is_flag=True, help="As an ONNX graph, checked against torch.")
 @click.option("--opset", type=click.IntRange(18, 23), help="Of the ONNX graph.")
+@click.option("--int8", is_flag=True, help="The ONNX graph in int8 too, with the AP that this loses.")
+@click.option("--benchmark", type=LOCATION, help="To measure that on; without: the study's dev.")
 @click.option("--trial", help="Of a study: this trial's model, like 0007, not the best one's.")
 @click.option("--checkpoint", type=click.IntRange(1), help="Step of the trial's checkpoint; its best without.")
 @out_option(help="New folder; else beside the weights.")
 @click.option("--trust-remote-code", is_flag=True, help="Run code, and ask servers, that it names.")
+@click.option("--push", metavar="NAME", help="Upload the model to the Hugging Face hub as OWNER/NAME, private.")
+@click.option("--public", is_flag=True, help="Pushed: for everybody to see.")
 @json_option
 def export(target: str, as_json: bool, **options: Any) -> None:
-    """Export a study's best model, a trial's or any model folder: as ONNX, or as a model folder of its own.
+    """Export a study's best model, a trial's or any model folder: as ONNX, as a model folder of its own, or to the hub.
 
     The study or model may be at a URL, like s3://BUCKET/STUDY.
 

@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from hybridtune.errors import HybridtuneError, InputError
-from hybridtune.metrics.arrays import Int32
+from hybridtune.errors import HybridtuneError, InputError, one_line
+from hybridtune.metrics.arrays import Float32, Int32
 from hybridtune.model.backbone import load_backbone, token_types
 from hybridtune.model.encoder import DualEncoder
 from hybridtune.model.heads import HEADS
 from hybridtune.model.published import read_published
 
 FILE = "onnx/model.onnx"  # sentence-transformers and optimum look for it there
+INT8_FILE = "onnx/model_int8.onnx"
 TOLERANCE = 1e-4  # largest difference of an embedding's coordinates that passes for equal
 _INPUTS = ("input_ids", "attention_mask")
 _OUTPUTS = ("last_hidden_state", "sentence_embedding")  # sentence-transformers and optimum take the first, by its name
@@ -159,23 +160,53 @@ def largest_difference(model: DualEncoder, file: Path, rows: Sequence[Int32]) ->
     Raises:
         HybridtuneError: the graph does not run.
     """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what it has to say is in the error
     largest = 0.0
     batches = [*(rows[at : at + _BATCH] for at in range(0, len(rows), _BATCH)), *([row] for row in rows[::3])]
     with torch.no_grad():
         vectors = [model.embed(batch).cpu().numpy() for batch in batches]  # [B, D] each
+    for found, expected in zip(run_graph(file, batches, model.pad_id), vectors, strict=True):
+        apart = float(np.abs(found - expected).max())
+        largest = max(largest, apart if np.isfinite(apart) else np.inf)
+    return largest
+
+
+def run_graph(file: Path, batches: Iterable[Sequence[Int32]], pad_id: int) -> Iterator[Float32]:
+    """Yield the vectors [B, D] that a graph gives for each batch of rows of token ids, padded.
+
+    Raises:
+        HybridtuneError: the graph does not run.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # what it has to say is in the error
     try:
         session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-        for batch, expected in zip(batches, vectors, strict=True):
+        for batch in batches:
             texts = [torch.from_numpy(row.astype(np.int64)) for row in batch]
-            ids = pad_sequence(texts, batch_first=True, padding_value=model.pad_id)  # [B, T]
+            ids = pad_sequence(texts, batch_first=True, padding_value=pad_id)  # [B, T]
             mask = pad_sequence([torch.ones_like(text) for text in texts], batch_first=True)  # [B, T]
-            [found] = session.run([_OUTPUTS[1]], dict(zip(_INPUTS, (ids.numpy(), mask.numpy()), strict=True)))
-            apart = float(np.abs(found - expected).max())
-            largest = max(largest, apart if np.isfinite(apart) else np.inf)
+            yield session.run([_OUTPUTS[1]], dict(zip(_INPUTS, (ids.numpy(), mask.numpy()), strict=True)))[0]
     except Exception as error:  # the classes of ONNX Runtime's errors have no public base
         raise HybridtuneError(f"ONNX Runtime cannot run {file}: {' '.join(str(error).split())[:200]}") from error
-    return largest
+
+
+def write_int8(file: Path, new: Path) -> None:
+    """Write a graph again with its weights in eight bits; activations are brought to eight while it runs (dynamic).
+
+    Weights are unsigned, a scale for each column: the products of signed ones add up to more than CPUs without VNNI
+    hold, and what the graph loses would be another thing on each machine.
+
+    Raises:
+        HybridtuneError: ONNX Runtime cannot.
+    """
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # advice to prepare the graph, which the exporter has done
+    try:
+        quantize_dynamic(file, new, per_channel=True, weight_type=QuantType.QUInt8)
+    except Exception as error:  # as above
+        raise HybridtuneError(f"ONNX Runtime cannot bring {file} to int8: {one_line(error)[:200]}") from error
+    finally:
+        logging.disable(before)

@@ -12,6 +12,7 @@ from typing import Any
 
 from hybridtune.config.fields import Part
 from hybridtune.config.names import ORIGINS, short_name
+from hybridtune.config.search import Search, is_url
 from hybridtune.config.study import Study
 from hybridtune.config.yaml_text import dump_yaml
 from hybridtune.data.corpus import TranslatedTexts
@@ -26,6 +27,7 @@ from hybridtune.study.folder import environment, starting_encoder
 
 SHOWN = ("mono/AP", "cross/AP", "multi/AP", "multi/rank_distance", "multi/language_preference")
 _INDEXED = ("mono/AP", "cross/AP", "multi/AP", "balanced/AP", "mono/nDCG@10", "cross/nDCG@10", "multi/nDCG@10")
+_TAGS = ("sentence-transformers", "feature-extraction", "hybridtune", "multilingual-retrieval")
 _MOST_TRIALS = 50
 _PACKAGES = ("hybridtune", "torch", "ray", "transformers", "tokenizers", "optuna")
 
@@ -87,7 +89,7 @@ def model_card(trained: Trained, pooled_alone: bool = True) -> str:
         matryoshka=study.train.matryoshka,
         versions=versions(trained.environment),
         commit=starting_encoder(trained.study)["commit"],
-        study_yaml=dump_yaml({**study.model_dump(mode="json"), "search": _public_values(study.search)}).strip(),
+        study_yaml=dump_yaml({**study.model_dump(mode="json"), "search": _public_search(study.search)}).strip(),
         taught=_taught(trained.study, study),
     )
 
@@ -149,7 +151,7 @@ def _pairs(trained: Trained) -> list[list[Any]]:
 
 def _figure(value: Any) -> Any:
     """Return a number at four digits, a text without a folder of this machine, and anything else as it is."""
-    return f"{value:.4g}" if isinstance(value, float) else _public(value) if isinstance(value, str) else value
+    return f"{value:.4g}" if isinstance(value, float) else public_path(value) if isinstance(value, str) else value
 
 
 def scores_row(name: str, scores: Row) -> list[Any]:
@@ -170,31 +172,54 @@ def _groups(scored: Mapping[str, Row]) -> list[list[Any]]:
     return rows if any(row[1] in ("unseen", "low-resource") for row in rows) else []
 
 
+def card_data(
+    name: str, languages: Sequence[str], scored: Mapping[str, Row], tags: Sequence[str] = (), **more: Any
+) -> dict[str, Any]:
+    """Return the front matter of a card, in the form that the hub reads; ``more`` are other fields of `ModelCardData`.
+
+    The benchmarks in ``scored`` are called ``dev: NAME`` or ``test: NAME``.
+    """
+    from huggingface_hub import EvalResult, ModelCardData
+
+    results = [
+        EvalResult(
+            task_type="information-retrieval",
+            task_name="Information Retrieval",
+            dataset_type="custom",
+            dataset_name=benchmark,
+            dataset_split=benchmark.partition(":")[0],
+            metric_type=key,
+            metric_name=key,
+            metric_value=round(scores["metrics"][key], 5),
+        )
+        for benchmark, scores in scored.items()
+        for key in _INDEXED
+        if key in scores["metrics"]
+    ]
+    if results:
+        more |= {"model_name": name, "eval_results": results}
+    data = ModelCardData(
+        language=list(languages) or None,
+        library_name="sentence-transformers",
+        pipeline_tag="sentence-similarity",
+        tags=[*_TAGS, *tags],
+        **more,
+    )
+    return dict(data.to_dict())  # type: ignore[no-untyped-call]
+
+
 def _front_matter(trained: Trained, scored: Mapping[str, Row]) -> dict[str, Any]:
-    study = trained.study
-    front: dict[str, Any] = {
-        "language": list(trained.languages),
-        "library_name": "sentence-transformers",
-        "pipeline_tag": "sentence-similarity",
-        "tags": ["sentence-transformers", "feature-extraction", "hybridtune", "multilingual-retrieval"],
-    }
+    study, more = trained.study, dict[str, Any]()
     base = study.encoder.name.partition("@")[0]
     if base != "tiny" and re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", base) and not Path(base).exists():
-        front["base_model"] = base  # hubs refuse a card whose base model is a folder
+        more["base_model"] = base  # hubs refuse a card whose base model is a folder
     named = (re.match(r"hf://datasets/([^/]+/[^/@]+)", source.path) for source in study.data.train)
     datasets = list(dict.fromkeys(match[1] for match in named if match))
     if datasets:
-        front["datasets"] = datasets
+        more["datasets"] = datasets
     if trained.translations:
-        front["translated_from"] = translated_from(trained.translations)
-    results = []
-    for name, scores in scored.items():
-        metrics = scores["metrics"]
-        shown = [{"type": key, "value": round(metrics[key], 5), "name": key} for key in _INDEXED if key in metrics]
-        task = {"type": "information-retrieval", "name": "Information Retrieval"}
-        results.append({"task": task, "dataset": {"name": name, "type": "custom"}, "metrics": shown})
-    front["model-index"] = [{"name": study.name, "results": results}]
-    return front
+        more["translated_from"] = translated_from(trained.translations)
+    return card_data(study.name, trained.languages, scored, **more)
 
 
 def translated_from(translations: Sequence[TranslatedTexts]) -> dict[str, list[str]]:
@@ -205,7 +230,7 @@ def translated_from(translations: Sequence[TranslatedTexts]) -> dict[str, list[s
     return {language: sorted(sources) for language, sources in sorted(found.items())}
 
 
-def _public(path: str) -> str:
+def public_path(path: str) -> str:
     """Return a path as the user gave it, but of one that starts at a machine's root or home only the last part."""
     scheme, name = re.match(r"(sqlite(?:\+\w+)?:///)?(.*)", path, re.DOTALL).groups()  # type: ignore[union-attr]
     return (scheme or "") + (PurePosixPath(name).name if name.startswith(("/", "~", "file:")) else name)
@@ -225,7 +250,17 @@ def _public_values(value: Any) -> Any:
         return {key: _public_values(one) for key, one in value.items()}
     if isinstance(value, list):
         return [_public_values(one) for one in value]
-    return _public(value) if isinstance(value, str) else value
+    return public_path(value) if isinstance(value, str) else value
+
+
+def _public_search(search: Search) -> dict[str, Any]:
+    """Return the section without the folders of this machine and without the hosts of databases."""
+    values: dict[str, Any] = _public_values(search)
+    for name in ("storage", "warm_start"):
+        where = values[name]
+        if where is not None and is_url(where) and not where.startswith("sqlite"):
+            values[name] = f"{where.partition('://')[0]}://..."
+    return values
 
 
 def _public_study(study: Study) -> Study:
@@ -233,7 +268,7 @@ def _public_study(study: Study) -> Study:
 
     def public(part: Any, name: str) -> Any:
         path = part and getattr(part, name)
-        return part.model_copy(update={name: _public(path)}) if path else part
+        return part.model_copy(update={name: public_path(path)}) if path else part
 
     data, benchmarks = public(study.data, "store"), study.benchmarks
     both = {"dev": public(benchmarks.dev, "path"), "test": public(benchmarks.test, "path")}

@@ -1,4 +1,4 @@
-"""`hybridtune export`: a model as ONNX, checked against torch; a trial's checkpoint as a model folder.
+"""`hybridtune export`: a model as ONNX, checked against torch; a trial's checkpoint as a model folder; onto the hub.
 
 A study's run writes its best model by the same `describe_trained` and `write_model`.
 """
@@ -35,8 +35,10 @@ from hybridtune.storage.study_record import record_notes
 from hybridtune.storage.trial_rows import read_rows
 from hybridtune.study.card import Row, Trained, model_card
 from hybridtune.study.folder import check_model_folder, whole_folder, write_json
+from hybridtune.study.int8 import Loss, Named, dev_benchmark, given_benchmark, write_int8, write_section
 from hybridtune.study.opened import of_trial_model, opened, opened_model
 from hybridtune.study.preflight import read_corpus
+from hybridtune.study.push import check_destination, push
 from hybridtune.study.translated import dropped_translations
 from hybridtune.study.trial_model import find_trial, load_trial, trained_table, trial_recipe
 from hybridtune.study.trial_vectors import trial_language_vectors
@@ -54,6 +56,10 @@ class ExportOptions:
         checkpoint: step of the trial's checkpoint; None: its best one.
         out: new or empty folder; None: beside the weights (ONNX alone, and not at a URL).
         trust_remote_code: run the encoder's own code; the folder's own study file cannot allow it.
+        int8: the graph in int8 too, and what that loses.
+        benchmark: what that is measured on; None: the study's dev.
+        push: name on the Hugging Face hub; None: nothing is uploaded.
+        public: whether everybody may see it there.
     """
 
     onnx: bool
@@ -62,6 +68,10 @@ class ExportOptions:
     checkpoint: int | None = None
     out: Path | None = None
     trust_remote_code: bool = False
+    int8: bool = False
+    benchmark: str | None = None
+    push: str | None = None
+    public: bool = False
 
 
 def describe_trained(
@@ -107,42 +117,76 @@ def export(location: str | Path, options: ExportOptions, callback: StudyCallback
 
     Returns:
         ``{"model"}``, with a trial also ``{"trial", "step"}``, with ONNX also ``{"onnx", "opset", "bytes", "texts",
-        "largest_difference"}``.
+        "largest_difference"}``, with int8 also ``{"int8": Loss.result}``, pushed also ``{"pushed"}``, see `push`.
 
     Raises:
-        InputError: there is no such model, or nowhere to write it.
-        HybridtuneError: the graph does not embed as torch does; nothing is left of it.
+        InputError: there is no such model, nowhere to write it, or the hub refuses it.
+        HybridtuneError: the graph does not embed as torch does; nothing is left of it. Or the upload did not end.
     """
     of_trial = options.trial is not None or options.checkpoint is not None
-    if not options.onnx and not of_trial:
-        raise InputError("nothing to export: give --onnx, or --trial (and --out) for another trial than the best")
-    if options.opset is not None and not options.onnx:
-        raise InputError("--opset is of the ONNX graph: give --onnx too")
+    _check_options(str(location), of_trial, options)
+    to = None if options.push is None else check_destination(options.push, options.public)
+    with opened(location, of_trial_model(options.trial)) if of_trial else opened_model(str(location)) as name:
+        target = Path(name)
+        _check_study(target, callback)
+        on = _benchmark(target, options) if options.int8 else None
+        result = (_export_trial if of_trial else _export_best)(target, options, on, callback)
+        _tell(result, callback)
+        if to is not None:
+            result["pushed"] = push(Path(result["model"]), to, callback)
+    if options.out is None and is_remote(str(location)):
+        result["model"] = str(location)  # what was pushed is a copy that has gone
+    return result
+
+
+def _check_options(location: str, of_trial: bool, options: ExportOptions) -> None:
+    """Raise InputError for options that cannot be met, before anything is opened."""
+    if not options.onnx and not of_trial and options.push is None:
+        raise InputError(
+            "nothing to export: give --onnx, or --trial (and --out) for another trial than the best, or --push NAME"
+        )
+    for name, given in (("--opset", options.opset is not None), ("--int8", options.int8)):
+        if given and not options.onnx:
+            raise InputError(f"{name} is of the ONNX graph: give --onnx too")
+    if options.benchmark is not None and not options.int8:
+        raise InputError("--benchmark is what the loss of int8 is measured on: give --int8 too")
+    if options.public and options.push is None:
+        raise InputError("--public is about the hub: give --push NAME too")
     if options.onnx:
         onnx.check_onnx()
-    out = options.out
+    out, made = options.out, options.onnx or of_trial
+    if out is not None and not made:
+        raise InputError(
+            "--out takes a model that is made; --push alone uploads the one that is there: leave --out out"
+        )
     if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"--out {out}: is there and not empty; choose a new folder")
-    if out is None and is_remote(str(location)):
+    if out is None and made and is_remote(location):
         raise InputError(f"--out is missing: a new folder on this machine for what is made of {location}")
-    if of_trial:
-        with opened(location, of_trial_model(options.trial)) as target:
-            _check_study(target, callback)
-            result = _export_trial(target, options, callback)
-    else:
-        with opened_model(str(location)) as name:
-            _check_study(Path(name), callback)
-            result = _export_graph(Path(name), options, callback)
-    if of_trial:
+
+
+def _benchmark(target: Path, options: ExportOptions) -> Named:
+    """Return what the loss of int8 is measured on."""
+    if options.benchmark is not None:
+        return given_benchmark(options.benchmark)
+    if not (target / "study.yaml").is_file():
+        raise InputError(
+            f"{target}: --int8 measures what it loses, and a model folder has no dev: give --benchmark PATH"
+        )
+    return dev_benchmark(target, options.trust_remote_code)
+
+
+def _tell(result: dict[str, Any], callback: StudyCallback) -> None:
+    """Say what was written."""
+    if "step" in result:
         trial = f"trial {result['trial']}, " if result["trial"] else ""
         callback.on_message(f"model: {result['model']} ({trial}step {result['step']:,})")
-    if options.onnx:
+    if "onnx" in result:
         file, size = Path(result["model"]) / result["onnx"], result["bytes"] / 1e6
         callback.on_message(
             f"onnx: {file} (opset {result['opset']}, {size:,.1f} MB); "
             f"{result['texts']} texts embedded as by torch, largest difference {result['largest_difference']:.1e}"
         )
-    return result
 
 
 def _check_study(target: Path, callback: StudyCallback) -> None:
@@ -152,18 +196,25 @@ def _check_study(target: Path, callback: StudyCallback) -> None:
         callback.on_message(line)
 
 
-def _export_graph(target: Path, options: ExportOptions, callback: StudyCallback) -> dict[str, Any]:
+def _export_best(target: Path, options: ExportOptions, on: Named | None, callback: StudyCallback) -> dict[str, Any]:
+    """Return the result of a model that is there, and write its graph if that is wanted."""
     folder = _model_folder(target)
+    if not options.onnx:
+        return {"model": str(folder)}
     encoder = with_folder_settings(Encoder(name=str(folder), trust_remote_code=options.trust_remote_code))
     with whole_folder(options.out or folder / "onnx") as new:
         if options.out is not None:
             copy_folder(folder, new, _without_weights)
             new /= "onnx"
-        graph = _write_onnx(folder, encoder, new, options.opset, callback)
+        graph, loss = _write_onnx(folder, encoder, new, options.opset, on, callback)
+        if options.out is not None:
+            write_section(new.parent, loss)
+    if options.out is None:
+        write_section(folder, loss)
     return {"model": str(options.out or folder), **graph}
 
 
-def _export_trial(target: Path, options: ExportOptions, callback: StudyCallback) -> dict[str, Any]:
+def _export_trial(target: Path, options: ExportOptions, on: Named | None, callback: StudyCallback) -> dict[str, Any]:
     found = find_trial(target, options.trial, options.checkpoint, options.trust_remote_code)
     if options.out is None:
         raise InputError(f"--out is missing: a new folder for the model of {found.checkpoint}")
@@ -182,7 +233,9 @@ def _export_trial(target: Path, options: ExportOptions, callback: StudyCallback)
             shutil.copy(target / "best" / TRAINING_TEXTS, new / TRAINING_TEXTS)
         if options.onnx:
             encoder = found.study.encoder.model_copy(update={"name": str(new)})
-            result |= _write_onnx(new, encoder, new / "onnx", options.opset, callback)
+            graph, loss = _write_onnx(new, encoder, new / "onnx", options.opset, on, callback)
+            write_section(new, loss)
+            result |= graph
     return result
 
 
@@ -202,9 +255,9 @@ def _model_folder(target: Path) -> Path:
 
 
 def _write_onnx(
-    folder: Path, encoder: Encoder, new: Path, opset: int | None, callback: StudyCallback
-) -> dict[str, Any]:
-    """Write the graph of the model of ``folder`` into ``new``, and compare the two."""
+    folder: Path, encoder: Encoder, new: Path, opset: int | None, on: Named | None, callback: StudyCallback
+) -> tuple[dict[str, Any], Loss | None]:
+    """Write the graph of the model of ``folder`` into ``new``, and compare the two; with a benchmark in int8, too."""
     new.mkdir(exist_ok=True)
     name, trust = str(folder), encoder.trust_remote_code
     tokenizer = pretrained_tokenizer(name, trust)
@@ -224,7 +277,11 @@ def _write_onnx(
             f"{onnx.TOLERANCE:.0e} is allowed; nothing was written. Another --opset may do"
         )
     size = sum(part.stat().st_size for part in new.iterdir())
-    return {"onnx": onnx.FILE, "opset": written, "bytes": size, "texts": len(rows), "largest_difference": apart}
+    graph = {"onnx": onnx.FILE, "opset": written, "bytes": size, "texts": len(rows), "largest_difference": apart}
+    if on is None:
+        return graph, None
+    loss = write_int8(file, name, encoder, on, callback)
+    return {**graph, "int8": loss.result()}, loss
 
 
 def _without_weights(folder: str, names: list[str]) -> list[str]:

@@ -14,7 +14,7 @@ from hybridtune.model.folder import save_folder, save_language_vectors
 from hybridtune.model.language_vectors import LanguageVectors
 from hybridtune.model.published import TRAINING_TEXTS
 from hybridtune.report.render import render
-from hybridtune.study.card import SHOWN, language_vectors_section, scores_row, versions
+from hybridtune.study.card import SHOWN, card_data, language_vectors_section, scores_row, versions
 from hybridtune.study.folder import environment, write_json
 
 PROVENANCE = "merged.json"  # in the folder of a merged model: what was merged, with which weights
@@ -99,12 +99,7 @@ def merged_card(merged: Merged, pooled_alone: bool = True) -> str:
     """Return README.md of a merged model; see `model_card`."""
     known = merged.training_pairs or {}
     languages = sorted({language for pair in known for language in sides_of(pair, ())})
-    front = {
-        **({"language": languages} if languages else {}),
-        "library_name": "sentence-transformers",
-        "pipeline_tag": "sentence-similarity",
-        "tags": ["sentence-transformers", "feature-extraction", "hybridtune", "multilingual-retrieval", "merge"],
-    }
+    front = card_data(merged.name, languages, merged.scores, tags=["merge"])
     sides = pairs_by_sides(known, languages)
     pairs = [[f"**{x}**", *(sides.get((x, y), 0) for y in languages)] for x in languages]
     return render(

@@ -1,9 +1,11 @@
 """The model of one trial of a study folder: its checkpoint, its values, the texts it was trained on."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from hybridtune.config.fields import BenchmarkSource, DataSet
 from hybridtune.config.study import Study, load_stored_study
 from hybridtune.data.corpus import Corpus
 from hybridtune.data.store import StoreRecipe, recipe
@@ -103,18 +105,23 @@ def trial_recipe(target: Path, study: Study) -> StoreRecipe:
         InputError: they are read by code of the user's, or from a server that is not the Hugging Face hub, and the
             study's encoder may not run its own code: the command line has allowed nothing.
     """
-    for data_set in study.data.train:
-        if data_set.reader is not None and not study.encoder.trust_remote_code:  # the study may be a stranger's
+    check_sources(target, study.data.train, study.encoder.trust_remote_code)
+    return replace(recipe(study.data, study.encoder), dropped=dropped_groups(study, target))
+
+
+def check_sources(target: Path, sources: Sequence[DataSet | BenchmarkSource], trust_remote_code: bool) -> None:
+    """Raise InputError where a study, which may be a stranger's, has texts read by what the command has not allowed."""
+    for source in sources:
+        if source.reader is not None and not trust_remote_code:
             raise InputError(
-                f"{target}: {data_set.path} is read by {data_set.reader}, code that is not run unless this command "
+                f"{target}: {source.path} is read by {source.reader}, code that is not run unless this command "
                 "line allows it; if you trust it, give --trust-remote-code"
             )
-        if is_remote(data_set.path) and not data_set.path.startswith(_HUB) and not study.encoder.trust_remote_code:
+        if is_remote(source.path) and not source.path.startswith(_HUB) and not trust_remote_code:
             raise InputError(
-                f"{target}: its study reads {data_set.path}, which is not asked unless this command line allows "
+                f"{target}: its study reads {source.path}, which is not asked unless this command line allows "
                 "it; if you trust it, give --trust-remote-code"
             )
-    return replace(recipe(study.data, study.encoder), dropped=dropped_groups(study, target))
 
 
 def trained_table(study: Study, corpus: Corpus, checkpoint: Path) -> list[dict[str, Any]]:

@@ -144,8 +144,8 @@ COMMANDS = {  # what stands for its arguments, and its options: with a value of 
     "export": (
         ["folder"],
         ["--out"],
-        ["--opset", "--trial", "--checkpoint"],
-        ["--onnx", "--trust-remote-code", "--json"],
+        ["--opset", "--benchmark", "--trial", "--checkpoint", "--push"],
+        ["--onnx", "--int8", "--trust-remote-code", "--public", "--json"],
     ),
     "merge": (["folder", "folder", "--out", "new"], ["--out"], ["--weights"], ["--trust-remote-code", "--json"]),
     "report": (["folder"], ["--out"], ["--storage"], ["--json"]),

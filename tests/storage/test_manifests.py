@@ -1,5 +1,6 @@
 """What was sealed is whole, or is told by the name of the file that is not."""
 
+import contextlib
 import json
 import os
 import re
@@ -12,7 +13,7 @@ from object_store import use_memory_store
 from hybridtune.errors import HybridtuneError, InputError
 from hybridtune.storage import files
 from hybridtune.storage.copies import ensure_local, publish
-from hybridtune.storage.manifests import MANIFEST, check_whole, damage, seal
+from hybridtune.storage.manifests import MANIFEST, check_whole, damage, rewrite, seal
 
 FILES = {"weights": b"w" * 5000, "deep/er/tokens.npy": b"12345678"}
 
@@ -166,3 +167,27 @@ def test_a_copy_that_is_damaged_is_fetched_again_and_one_that_is_damaged_there_i
     with pytest.raises(HybridtuneError, match=r"memory://b/store/.* is damaged: weights holds other bytes"):
         ensure_local(location)
     assert not copy.exists()
+
+
+@pytest.mark.parametrize("writes", [0, 1, 2, 3])
+def test_a_file_that_is_written_anew_leaves_the_folder_whole_whenever_that_ends(folder, monkeypatch, writes):
+    left = [writes]
+
+    def write_some(file, content):
+        if not left[0]:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        files.write_atomically(file, content)
+
+    monkeypatch.setattr("hybridtune.storage.manifests.write_atomically", write_some)
+    with contextlib.suppress(KeyboardInterrupt):
+        rewrite(folder, "weights", "other")
+    assert damage(folder) is None
+    assert (folder / "weights").read_bytes() == (FILES["weights"] if writes < 2 else b"other")
+    (folder / "weights").write_bytes(b"xxxxx")
+    assert (damage(folder) is None) == (writes in (1, 2))
+
+
+def test_a_file_of_a_folder_without_a_manifest_is_written_and_no_manifest_made(tmp_path):
+    rewrite(tmp_path, "card.md", "text")
+    assert [path.name for path in tmp_path.iterdir()] == ["card.md"]

@@ -181,6 +181,14 @@ def test_what_a_search_names_is_no_folder_of_this_machine_either():
     assert cells(section(text, "Trials"), "0000")[3] == "one"
 
 
+def test_the_host_of_a_database_is_nobodys_concern():
+    search = {"storage": "postgresql://me:${SECRET}@db.internal/optuna", "warm_start": "mysql://db.internal/before"}
+    text = card(search=search)
+    assert "internal" not in text
+    shown = parse_yaml(re.search(r"```yaml\n(.*?)```", text, re.DOTALL)[1])["search"]
+    assert (shown["storage"], shown["warm_start"]) == ("postgresql://...", "mysql://...")
+
+
 def test_distances_have_one_digit_however_large():
     rows = [{**TRIALS[0], "metrics": {"step": 40, "balanced/AP": 0.25, "multi/rank_distance": 12345.678}}]
     assert "12,345.7" in cells(section(card(rows), "Trials"), "0000")

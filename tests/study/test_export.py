@@ -149,7 +149,9 @@ def test_a_graph_in_a_folder_of_its_own_needs_no_weights(ended, tmp_path):
 def test_a_graphs_folder_inside_the_models_holds_no_part_of_itself(ended, monkeypatch):
     monkeypatch.setattr(command.onnx, "check_onnx", lambda: None)
     monkeypatch.setattr(
-        command, "_write_onnx", lambda *_: {"onnx": "x", "opset": 20, "bytes": 1, "texts": 1, "largest_difference": 0}
+        command,
+        "_write_onnx",
+        lambda *_: ({"onnx": "x", "opset": 20, "bytes": 1, "texts": 1, "largest_difference": 0}, None),
     )
     out = ended / "best" / "served"
     export(ended, ExportOptions(onnx=True, out=out), SILENT)
