@@ -120,7 +120,7 @@ def train(study: Path, **given: Any) -> None:
     "--tables",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
-    help="Also write every table to DIR, as CSV and as LaTeX, all trials to DIR/trials.csv, and every chart as SVG and PDF.",
+    help="Also write every table to DIR, as CSV and LaTeX, all trials as trials.csv, and every chart as SVG and PDF.",
 )
 @storage_option
 @json_option

@@ -4,6 +4,7 @@ It has Chromium or Chrome draw them, as the page does: one way to draw, and the 
 """
 
 import importlib.util
+import itertools
 from pathlib import Path
 
 from hybridtune.errors import InputError
@@ -34,17 +35,19 @@ def write_charts(record: StudyRecord, folder: Path) -> list[Path]:
     Raises:
         InputError: no browser starts, or the folder cannot be written.
     """
-    charts = [chart for some in all_charts(record).values() for chart in some if chart.figure is not None]
-    files, pictures = [], []
-    for chart in charts:
+    files: list[Path] = []
+    pictures = []
+    for chart in itertools.chain(*all_charts(record).values()):
+        if chart.figure is None:
+            continue
         figure = chart.figure.update_layout(**_ON_PAPER).to_plotly_json()
         size = {"width": _WIDTH, "height": figure["layout"]["height"]}
         for kind in ("svg", "pdf"):
             files.append(folder / f"chart-{chart.key}.{kind}")
             pictures.append({"fig": figure, "path": files[-1], "opts": {"format": kind, **size}})
-    import kaleido
-
     try:
+        import kaleido
+
         # Not by Plotly's `write_images`, which has the browser fetch MathJax from a network.
         kaleido.write_fig_from_object_sync(pictures, kopts={"mathjax": False})
     except OSError as error:
@@ -52,6 +55,7 @@ def write_charts(record: StudyRecord, folder: Path) -> list[Path]:
     except Exception as error:  # Kaleido's own and those of its browser's driver, which it does not name
         why = " ".join(str(error).split())[:160] or type(error).__name__
         raise InputError(
-            f"Kaleido could not draw the charts ({why}); it needs Chromium or Chrome: install one, or name it in BROWSER_PATH"
+            f"Kaleido could not draw the charts ({why}); it needs Chromium or Chrome: install one, or name it in "
+            "BROWSER_PATH"
         ) from None
     return files
