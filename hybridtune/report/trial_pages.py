@@ -119,9 +119,11 @@ def _batches(trial: TrialRecord, title: str) -> Table | None:
     for row in table:
         kinds[row["kind"]] += row["pairs"]
     drawn = ", ".join(f"{count:,} {kind}" for kind, count in sorted(kinds.items()))
+    plan = trial.plan
     note = (
-        f"{trial.plan['steps']:,} steps of {trial.plan['batch_size']:,} pairs; pairs drawn: {drawn}. A batch with "
-        "several language pairs counts for each; groups are distinct pairs. Mixing ratio {trial.plan['requested_ratio']:.4g} requested, {trial.plan['realised_ratio']:.4g} drawn."
+        f"{plan['steps']:,} steps of {plan['batch_size']:,} pairs; pairs drawn: {drawn}. A batch with several language "
+        "pairs counts for each of them; groups are distinct pairs. Mixing ratio "
+        f"{plan['requested_ratio']:.4g} requested, {plan['realised_ratio']:.4g} drawn."
     )
     return Table(f"{title}: batches drawn", ["language pair", "kind", "batches", "pairs drawn", "groups"], rows, note)
 
@@ -143,8 +145,8 @@ def _worst(record: StudyRecord, trial: TrialRecord, title: str) -> Table | None:
         pool = "all" if row["pool_language"] == "*" else row["pool_language"]
         rows.append([row["query_id"], row["query_language"], pool, rounded("AP", row["AP"]), rank, above])
     note = (
-        f"Of the {setting} rankings on dev, by its best checkpoint. A study keeps the ids of queries and how many passages "
-        "rank above their first relevant one, not which, nor any text: both are in the benchmark."
+        f"Of the {setting} rankings on dev, by its best checkpoint. A study keeps the ids of queries and how many "
+        "passages rank above their first relevant one, not which, nor any text: texts are in the benchmark."
     )
     columns = ["query", "language", "passages in", "AP", "first relevant at rank", "passages above it"]
     return Table(f"{title}: worst queries", columns, rows, note)

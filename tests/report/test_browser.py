@@ -93,7 +93,8 @@ def test_every_chart_draws_within_the_page_and_nothing_leaves_it(browser, report
 def test_paper_has_every_chart_though_none_was_looked_at(browser, report_file, tmp_path):
     with opened(browser, report_file, color_scheme="dark") as seen:
         seen.page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
-        drawn = "[...document.querySelectorAll('article:not(.trial *) > .plot')].map(plot => plot.querySelectorAll('svg.main-svg').length)"
+        drawn = """[...document.querySelectorAll('article:not(.trial *) > .plot')]
+            .map(plot => plot.querySelectorAll('svg.main-svg').length)"""
         assert min(seen.page.evaluate(drawn)) >= 1
         assert seen.page.locator(".trial svg.main-svg").count() == 0  # nor is a trial's page printed that is not open
         seen.page.evaluate("window.dispatchEvent(new Event('afterprint'))")

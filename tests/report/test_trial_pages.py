@@ -53,6 +53,7 @@ def test_it_has_the_values_the_seed_and_every_score(finished_study, pages):
 def test_its_batches_add_up_to_what_the_plan_drew(finished_study, pages):
     plan = json.loads((finished_study / "trials" / "0003" / "plan.json").read_text(encoding="utf-8"))
     drawn = table(pages["trial-0003"], "batches drawn")
+    assert drawn.note.endswith(f"requested, {plan['realised_ratio']:.4g} drawn.")
     at = drawn.columns.index("pairs drawn")
     assert sum(row[at] for row in drawn.rows) == sum(row["pairs"] for row in plan["table"])
     assert {row[0] for row in drawn.rows} == {f"{x}-{y}" for x in LANGUAGES for y in LANGUAGES}
