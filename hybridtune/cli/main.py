@@ -120,7 +120,7 @@ def train(study: Path, **given: Any) -> None:
     "--tables",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
-    help="Also write every table to DIR, as CSV and as LaTeX, and all trials to DIR/trials.csv.",
+    help="Also write every table to DIR, as CSV and LaTeX, all trials as trials.csv, and every chart as SVG and PDF.",
 )
 @storage_option
 @json_option
@@ -129,6 +129,7 @@ def report(study: str, file: Path | None, tables: Path | None, storage: str | No
 
     STUDY is a folder, or a URL like s3://BUCKET/STUDY, to which the report is written, too.
     """
+    from hybridtune.report import picture_files
     from hybridtune.report.page import write_report
     from hybridtune.report.record import read_record
     from hybridtune.report.table_files import write_tables
@@ -141,13 +142,19 @@ def report(study: str, file: Path | None, tables: Path | None, storage: str | No
         check_format(folder)
         place = study if is_remote(study) else str(folder.absolute())
         written = write_report(folder.absolute(), storage, location=place, file=file)
-        files = [] if tables is None else write_tables(read_record(folder.absolute(), storage, place), tables)
+        files = []
+        if tables is not None:
+            record = read_record(folder.absolute(), storage, place)
+            files = write_tables(record, tables)
+            files += picture_files.write_charts(record, tables) if picture_files.can_draw() else []
         for line in record_notes(folder):
             screen.line(line)
     found = {"study": place, "report": written, **({"tables": list(map(str, files))} if files else {})}
     answer(found, as_json, lambda: screen.print(f"report {written}"))
     if tables is not None and not as_json:
         screen.print(f"tables {tables}: {len(files)} files")
+        if not picture_files.can_draw():
+            screen.line(picture_files.NEEDED)
 
 
 @cli.command()

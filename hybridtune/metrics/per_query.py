@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -91,14 +92,7 @@ def read_per_query(path: Path) -> PerQuery:
     Raises:
         InputError: not there, not Parquet, or a column is missing.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; {WRITE_ANEW}")
-    try:
-        # ParquetFile, not read_table: a folder named "a=b" above the file must not become a column.
-        table = pq.ParquetFile(path).read()
-    except (OSError, pa.ArrowException) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise InputError(f"{path}: not a readable Parquet file ({reason}); {WRITE_ANEW}") from None
+    table = _table(path)
     missing = [name for name in (*_TEXT, "topic") if name not in table.column_names]
     if missing:
         raise InputError(f"{path}: not a file of per-query values: no column {', '.join(missing)}; {WRITE_ANEW}")
@@ -107,6 +101,25 @@ def read_per_query(path: Path) -> PerQuery:
     about = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
     document = _strings(table["document"]) if "document" in table.column_names else None
     return PerQuery(topic=table["topic"].to_numpy(), measures=measures, about=about, document=document, **text)
+
+
+def lowest_rankings(path: Path, setting: str, count: int, measure: str = "AP") -> list[dict[str, Any]]:
+    """Return a setting's rankings with the lowest values of a measure, the lowest first, as rows of the file.
+
+    Less is read than by ``read_per_query``: a report looks into hundreds of files. It is empty where the file has no
+    such ranking or measure.
+
+    Raises:
+        InputError: see ``read_per_query``.
+    """
+    table = _table(path, [*_TEXT, measure, "RR"])
+    if not {"setting", measure} <= {*table.column_names}:
+        return []
+    table = table.filter(pc.field("setting") == setting)
+    values = table[measure].to_numpy()
+    order = np.argsort(values, kind="stable")  # of equal ones in the order of the file; NaN comes last
+    rows: list[dict[str, Any]] = table.take(order[:count]).to_pylist()
+    return [row for row in rows if not np.isnan(row[measure])]
 
 
 def align(a: PerQuery, b: PerQuery) -> tuple[Int64, Int64]:
@@ -136,6 +149,18 @@ def align(a: PerQuery, b: PerQuery) -> tuple[Int64, Int64]:
     if not np.array_equal(a.topic[rows_a], b.topic[rows_b]):
         raise InputError("A and B number the topics of the same queries otherwise: their relevant passages differ")
     return rows_a, rows_b
+
+
+def _table(path: Path, columns: Sequence[str] | None = None) -> Any:
+    """Read a file's columns, as far as it has them; None: all."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; {WRITE_ANEW}")
+    try:
+        # ParquetFile, not read_table: a folder named "a=b" above the file must not become a column.
+        return pq.ParquetFile(path).read(columns)
+    except (OSError, pa.ArrowException) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise InputError(f"{path}: not a readable Parquet file ({reason}); {WRITE_ANEW}") from None
 
 
 def _strings(column: Any) -> NDArray[Any]:

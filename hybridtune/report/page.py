@@ -27,6 +27,7 @@ from hybridtune.report import (
     soup_charts,
     tables,
     time_charts,
+    trial_pages,
 )
 from hybridtune.report import sentences as words
 from hybridtune.report.chart import Chart
@@ -120,7 +121,9 @@ def tables_of(record: StudyRecord) -> dict[str, list[Table | None]]:
 def page(record: StudyRecord) -> str:
     """Return the report of a study as HTML."""
     charts = all_charts(record)
+    trials = trial_pages.trial_pages(record)
     figures = {chart.key: chart.figure.to_json() for some in charts.values() for chart in some if chart.figure}
+    figures |= {one.curves: json.dumps(one.figure) for one in trials if one.figure is not None}
     own = (resources.files("hybridtune.report") / "static" / "report.js").read_text(encoding="utf-8")
     texts = [get_plotlyjs(), own] if figures else [own]  # 5 MB: only where there is something to draw
     lines = [re.sub(r"\r\n?", "\n", text) for text in texts]  # with the line ends that a browser hashes
@@ -138,6 +141,7 @@ def page(record: StudyRecord) -> str:
         **tables_of(record),
         no_test=words.no_test(record),
         charts=charts,
+        trial_pages=trials,
         requested=requested_vs_realised.requested_vs_realised(record),
         pairs=requested_vs_realised.training_pairs(record),
         languages=requested_vs_realised.languages(record),

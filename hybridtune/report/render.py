@@ -7,6 +7,8 @@ from importlib import resources
 import jinja2
 from markupsafe import Markup
 
+from hybridtune.storage.trial_rows import TrialRow
+
 
 def render(package: str, template: str, **values: object) -> str:
     """Return a template of a package's folder ``templates``, with a value for every name that it uses.
@@ -44,6 +46,11 @@ def _printable(value: object) -> object:
 def slug(title: str) -> str:
     """Return a title as an id: other characters than letters and digits of ASCII become hyphens."""
     return re.sub(r"[^a-z0-9]", "-", title.lower())
+
+
+def page_key(trial: TrialRow) -> str:
+    """Return the id of a trial's page in the report, as ``trial-0007``."""
+    return f"trial-{slug(trial.id)}"
 
 
 def _cell(value: object) -> str:

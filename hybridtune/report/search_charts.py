@@ -4,6 +4,7 @@ Optuna's charts are its history, its importances and its parallel coordinates.
 """
 
 import contextlib
+import math
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -120,34 +121,68 @@ def parallel(record: StudyRecord) -> Chart:
         chart.rows.append([trial.label, trial.status, rounded(goal, trial.metrics.get(goal)), *values])
     if record.optuna_study is None:
         return chart.saying(f"{_NO_STORAGE}, so there is only the table.")
-    listed = {trial.number for trial in record.listed}
+    listed = {trial.number: trial.label for trial in record.listed}
     free = _free(record.optuna_study, lambda trial: trial.number in listed)
     trials = _complete(free)
+    # In a study of some of its trials Optuna numbers them anew, in their order.
+    own = [trial for trial in _complete(record.optuna_study) if trial.number in listed and _is_free(trial)]
+    labels = {trial.number: listed[one.number] for trial, one in zip(trials, own, strict=True)}
     if len(trials) < 2 or not any(trial.params for trial in trials):
         return chart.saying("Optuna has fewer than two completed trials with a searched mixing ratio.")
     with _quiet():
         figure = optuna.visualization.plot_parallel_coordinate(free, target=_first_value, target_name=goal)
     # With constraints Optuna dots the lines of trials that miss one, and adds two empty lines for its legend.
     figure.data = [trace for trace in figure.data if trace.mode == "lines" and trace.y[0] is not None]
-    heights = sorted((trace.y[0] for trace in figure.data), reverse=mode == "max")
-    good = heights[(len(heights) - 1) // 4]
-    for trace in figure.data:
-        height = trace.y[0]
-        best, fair = height == heights[0], (height >= good if mode == "max" else height <= good)
-        look = {"color": ORANGE if best else BLUE if fair else GREY, "width": 3 if best else 2 if fair else 1}
-        tips = [f"{safe(_axis_name(name, goal))}: {safe(shorten(value, 40))}" for name, value in trace.customdata]
-        trace.update(line=look, opacity=1 if fair else 0.6, hovertemplate=None, hoverinfo="text", hovertext=tips)
-        trace.customdata = None
-    figure.data = sorted(figure.data, key=lambda trace: trace.line.width)  # the best on top
+    _draw_lines(figure, _labels(labels, trials, figure), goal, mode)
     _axes_of_values(figure, goal)
     words = (
         f"Each line is one of {counted(len(figure.data), 'completed trial')}: its {goal} at the left, then its values. "
-        "Orange has the best of them, blue is the rest of the best quarter."
+        "Orange has the best of them, blue is the rest of the best quarter. Click a line, or choose its trial, to "
+        "highlight it."
     )
     words += f" {record.left_out}" if record.left_out else ""
     if record.study.search.constraints:
         words += " Dotted ones miss a constraint."
     return chart.saying(words, figure)
+
+
+def _labels(named: dict[int, str], trials: list[FrozenTrial], figure: go.Figure) -> list[str]:
+    """Return the label of the trial of each line.
+
+    Optuna does not name its lines, and mixes them where a choice is of numbers: lines and trials of the same order by
+    objective, then by each number that all have, belong together.
+    """
+    params = sorted({name for trial in trials for name in trial.params})
+    numbers = [
+        (axis, name)
+        for axis, name in enumerate(params, start=1)
+        if all(isinstance(trial.params.get(name), (int, float)) for trial in trials)
+    ]
+    finite = [trial for trial in trials if math.isfinite(_first_value(trial))]
+    finite.sort(key=lambda trial: (_first_value(trial), *(trial.params[name] for _, name in numbers)))
+    lines = list(figure.data)
+    order = sorted(range(len(lines)), key=lambda i: (lines[i].y[0], *(lines[i].y[axis] for axis, _ in numbers)))
+    labels = [""] * len(lines)
+    for i, trial in zip(order, finite, strict=True):
+        labels[i] = named[trial.number]
+    return labels
+
+
+def _draw_lines(figure: go.Figure, labels: list[str], goal: str, mode: str) -> None:
+    """Colour the lines by the objective, the best on top, and give each a tip; the page's script highlights by name."""
+    heights = sorted((trace.y[0] for trace in figure.data), reverse=mode == "max")
+    good = heights[(len(heights) - 1) // 4]
+    for trace, label in zip(figure.data, labels, strict=True):
+        height = trace.y[0]
+        best, fair = height == heights[0], (height >= good if mode == "max" else height <= good)
+        look = {"color": ORANGE if best else BLUE if fair else GREY, "width": 3 if best else 2 if fair else 1}
+        tips = [f"{safe(_axis_name(name, goal))}: {safe(shorten(value, 40))}" for name, value in trace.customdata]
+        tips = [f"<b>{safe(label)}</b><br>{text}" for text in tips]
+        trace.update(line=look, opacity=1 if fair else 0.6, hovertemplate=None, hoverinfo="text", hovertext=tips)
+        trace.customdata = None
+    order = sorted(zip(figure.data, labels, strict=True), key=lambda found: found[0].line.width)
+    figure.data = [trace for trace, _ in order]
+    figure.layout.meta = {"lines": [label for _, label in order]}
 
 
 def _axes_of_values(figure: go.Figure, goal: str) -> None:
@@ -186,8 +221,12 @@ def _free(study: optuna.Study, wanted: Callable[[FrozenTrial], bool] = lambda tr
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # no line on a study in memory
     free = optuna.create_study(directions=study.directions)
     trials = study.get_trials(deepcopy=False)
-    free.add_trials([trial for trial in trials if trial.user_attrs.get("arm") == TUNED and wanted(trial)])
+    free.add_trials([trial for trial in trials if _is_free(trial) and wanted(trial)])
     return free
+
+
+def _is_free(trial: FrozenTrial) -> bool:
+    return bool(trial.user_attrs.get("arm") == TUNED)
 
 
 def _first_value(trial: FrozenTrial) -> float:

@@ -20,6 +20,7 @@ from hybridtune.report.chart import cell
 from hybridtune.report.headline import noise_check
 from hybridtune.report.intervals import DRAWS, Interval, count_units, difference_intervals, intervals
 from hybridtune.report.record import StudyRecord, TrialRecord
+from hybridtune.report.render import page_key
 from hybridtune.report.sentences import named, status_counts
 from hybridtune.report.text import (
     Cell,
@@ -188,13 +189,15 @@ def all_trials(record: StudyRecord) -> Table:
     fields = list(dict.fromkeys(name for trial in record.trials for name in trial.values))
     front = {trial.id for trial in record.front} if len(record.goals) > 1 else set()
     meet = constraint_marks(record.study, record.trials)
+    arms = {trial.arm for trial in record.trials}
     rows: list[Sequence[Value]] = []
     for trial in record.listed:
         mark = ", best" if trial is record.best else ", front" if trial.id in front else ""
         step = trial.metrics.get("step")
         rows.append(
             [
-                Cell(f"{trial.label}{mark}", trial.number),
+                Cell(f"{trial.label}{mark}", trial.number, link=page_key(trial)),
+                *([trial.arm] if len(arms) > 1 else []),
                 trial.proposed,
                 trial.status,
                 *([meet.get(trial.id)] if meet else []),
@@ -207,6 +210,7 @@ def all_trials(record: StudyRecord) -> Table:
     marked = frozenset(i for i, trial in enumerate(record.listed) if trial is record.best)
     columns = [
         "trial",
+        *(["arm"] if len(arms) > 1 else []),
         "proposed",
         "status",
         *(["meets the constraints"] if meet else []),
@@ -219,10 +223,12 @@ def all_trials(record: StudyRecord) -> Table:
         "Scores on the dev benchmark: of a trial that is done, those of its best checkpoint; of any other, its last. "
         "Proposed by the study file, a point of it, the screening, a draw at random, the sampler, or after the search "
         "(rerun). "
-        "Click a heading to sort."
+        "Click a heading to sort, a trial's name for all there is of it."
     )
     title = f"{counted(len(record.trials), 'trial')}: {status_counts(record.trials)}"
-    return Table(title, columns, rows, " ".join([record.left_out, note]).strip(), sortable=True, marked=marked)
+    left_out = " ".join([record.left_out, note]).strip()
+    filters = {"search": "trial", "choose": "arm,status", "limit": record.goal, "mode": record.mode}
+    return Table(title, columns, rows, left_out, sortable=True, marked=marked, filters=filters)
 
 
 def seed_check(record: StudyRecord) -> list[Table]:

@@ -4,8 +4,8 @@ The charts and tables of the report make `Table` and `Cell`; the page's template
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from hybridtune.config.names import short_name
@@ -22,6 +22,7 @@ class Cell:
     value: float | None = None
     small: Sequence[str] = ()
     mark: str = ""  # raised behind the text, like that of a significant difference
+    link: str = ""  # id in the page that the text leads to
 
 
 Value = Cell | str | float | int | None
@@ -37,6 +38,7 @@ class Table:
     note: str = ""  # below it: what the figures rest on, and why some are missing
     sortable: bool = False
     marked: frozenset[int] = frozenset()  # rows, from 0, that are set off
+    filters: Mapping[str, str] = field(default_factory=dict)  # the page's script filters by these, see `report.js`
 
     def views(self) -> list[list[dict[str, Any]]]:
         """Return the cells of each row as the template writes them."""
@@ -55,6 +57,7 @@ def _view(value: Value) -> dict[str, Any]:
         "text": text,
         "small": value.small if isinstance(value, Cell) else (),
         "mark": value.mark if isinstance(value, Cell) else "",
+        "link": value.link if isinstance(value, Cell) else "",
         "number": not isinstance(value, str),
         "data_value": number if numeric and number == number else None,  # nothing for NaN
         "data_text": None if numeric or value is None else text,

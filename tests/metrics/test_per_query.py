@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from hybridtune.errors import InputError
 from hybridtune.metrics.metrics import Ranked, per_query
-from hybridtune.metrics.per_query import read_per_query, write_per_query
+from hybridtune.metrics.per_query import lowest_rankings, read_per_query, write_per_query
 from hybridtune.metrics.topics import topic_numbers
 
 ABOUT = {"model": "a model", "benchmark": "bench", "benchmark_digest": "0123"}
@@ -24,6 +24,21 @@ def columns():
         passages=np.array([10, 20]),
     )
     return per_query(ranked)
+
+
+def test_the_lowest_rankings_are_those_of_the_whole_file(tmp_path, columns):
+    path = tmp_path / "per_query.parquet"
+    columns["AP"][np.flatnonzero(columns["setting"] == "multi")[0]] = np.nan
+    write_per_query(path, columns, ["q0", "q1", "q2", "q3"], ["en", "de"], np.arange(4), ABOUT)
+    whole = read_per_query(path)
+    multi = np.flatnonzero(whole.setting == "multi")[1:]  # but for the one that is not defined
+    expected = sorted(zip(whole.measures["AP"][multi], whole.query_id[multi], strict=True))
+    found = lowest_rankings(path, "multi", 9)
+    assert sorted((row["AP"], row["query_id"]) for row in found) == expected
+    assert [row["AP"] for row in lowest_rankings(path, "multi", 2)] == [value for value, _ in expected[:2]]
+    assert lowest_rankings(path, "multi", 2, "recall") == lowest_rankings(path, "other", 2) == []
+    with pytest.raises(InputError, match="no such file"):
+        lowest_rankings(tmp_path / "gone", "multi", 2)
 
 
 def test_a_file_comes_back_exactly(tmp_path, columns):

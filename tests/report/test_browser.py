@@ -57,7 +57,7 @@ class Seen:
 
     def draw_all(self):
         """Scrolls to every chart and waits until it is drawn; returns how many there are."""
-        plots = self.page.query_selector_all(".plot")
+        plots = [plot for plot in self.page.query_selector_all(".plot") if plot.is_visible()]  # no trial's page is open
         for plot in plots:
             plot.scroll_into_view_if_needed()
             self.page.wait_for_function("plot => plot.dataset.drawn && plot.querySelector('svg.main-svg')", arg=plot)
@@ -83,7 +83,7 @@ def test_every_chart_draws_within_the_page_and_nothing_leaves_it(browser, report
         sizes = "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
         scroll, client = seen.page.evaluate(sizes)
         assert scroll <= client
-        wide = """() => [...document.querySelectorAll('.plot')].filter(plot => {
+        wide = """() => [...document.querySelectorAll('.plot[data-drawn]')].filter(plot => {
             const drawing = plot.querySelector('svg.main-svg').getBoundingClientRect();
             return drawing.width > plot.clientWidth + 1 || drawing.height > plot.clientHeight + 1;
         }).map(plot => plot.id)"""
@@ -93,8 +93,10 @@ def test_every_chart_draws_within_the_page_and_nothing_leaves_it(browser, report
 def test_paper_has_every_chart_though_none_was_looked_at(browser, report_file, tmp_path):
     with opened(browser, report_file, color_scheme="dark") as seen:
         seen.page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
-        drawn = "[...document.querySelectorAll('.plot')].map(plot => plot.querySelectorAll('svg.main-svg').length)"
+        drawn = """[...document.querySelectorAll('article:not(.trial *) > .plot')]
+            .map(plot => plot.querySelectorAll('svg.main-svg').length)"""
         assert min(seen.page.evaluate(drawn)) >= 1
+        assert seen.page.locator(".trial svg.main-svg").count() == 0  # nor is a trial's page printed that is not open
         seen.page.evaluate("window.dispatchEvent(new Event('afterprint'))")
         seen.page.pdf(path=tmp_path / "report.pdf")
         assert seen.complaints == []
@@ -181,6 +183,68 @@ def test_a_heading_is_heard_by_its_name_and_its_arrow_is_seen(browser, report_fi
         arrow = "getComputedStyle(document.querySelector('#trials th button'), '::after').color"
         note = "getComputedStyle(document.querySelector('.note')).color"
         assert seen.page.evaluate(arrow) == seen.page.evaluate(note)
+
+
+def shown_trials(page):
+    return page.locator("#trials tbody tr:visible th").all_text_contents()
+
+
+def test_the_table_of_trials_is_filtered_by_arm_state_name_and_objective(browser, report_file):
+    with opened(browser, report_file, accept_downloads=True) as seen:
+        page, filters = seen.page, seen.page.get_by_role("group", name="Filter the trials")
+        every = shown_trials(page)
+        filters.get_by_label("arm").select_option("tuned")
+        assert shown_trials(page) == [name for name in every if name.startswith("trial")]
+        filters.get_by_label("status").select_option("done")
+        assert len(shown_trials(page)) == 2
+        assert filters.get_by_role("status").inner_text() == f"2 of {len(every)} shown"
+        filters.get_by_label("arm").select_option("all")
+        filters.get_by_label("status").select_option("all")
+        filters.get_by_label("name has").press_sequentially("ONLY")
+        assert [name.split()[0] for name in shown_trials(page)] == ["mono-only", "cross-only"]
+        _, text = saved(page, page.locator("#trials .caption .save").first)
+        assert len(text.splitlines()) == 1 + 2
+        filters.get_by_label("name has").fill("")
+        scores = numbers(column(page, "balanced/AP"))
+        least = sorted(scores)[2]
+        filters.get_by_label("balanced/AP at least").fill(str(least))
+        assert len(shown_trials(page)) == sum(score >= least for score in scores)
+        assert seen.complaints == []
+
+
+def test_a_trial_has_a_page_of_its_own_and_a_way_back(browser, report_file):
+    with opened(browser, report_file) as seen:
+        page = seen.page
+        assert page.locator(".trial:visible").count() == 0
+        page.locator("#trials tbody a").nth(3).press("Enter")
+        assert page.url.endswith("#trial-0003")
+        page.wait_for_selector("#trial-0003-curves svg.main-svg")
+        assert page.locator("main > section:visible").evaluate_all("all => all.map(one => one.id)") == ["trial-0003"]
+        page.get_by_role("link", name="All trials").click()
+        assert page.locator("#trials table").first.is_visible()
+        assert page.locator(".trial:visible").count() == 0
+        assert seen.complaints == []
+        assert seen.requests == [report_file.as_uri()]
+
+
+def test_a_trial_has_its_page_without_scripts(browser, report_file):
+    with opened(browser, report_file, java_script_enabled=False) as seen:
+        seen.page.locator("#trials tbody a").nth(3).click()
+        assert seen.page.locator("#trial-0003 table").first.is_visible()
+        assert not seen.page.locator("#trials").is_visible()
+
+
+def test_a_line_of_many_is_highlighted_by_name_and_let_go(browser, report_file):
+    with opened(browser, report_file) as seen:
+        seen.draw_all()
+        select = seen.page.locator("#charts-the-search").get_by_label("highlight")
+        faint = "document.getElementById('parallel').data.filter(line => line.opacity < 0.2).length"
+        lines = seen.page.evaluate("document.getElementById('parallel').data.length")
+        select.select_option(index=1)
+        seen.page.wait_for_function(f"{faint} === {lines - 1}")
+        select.select_option("none")
+        seen.page.wait_for_function(f"{faint} === 0")
+        assert seen.complaints == []
 
 
 def test_dark_mode_changes_the_ground_and_the_charts_and_back(browser, report_file):

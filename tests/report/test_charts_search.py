@@ -160,7 +160,10 @@ def test_the_best_of_all_values_is_drawn_thick_and_last(objective, pick):
     assert [line.line.color for line in lines].count(BLUE) == 2  # the best quarter of 9 is 3, rounded up
     assert lines[-1].line.color == ORANGE
     best = pick([trial for trial in trials if trial.arm == "tuned"], key=lambda trial: trial.metrics[objective])
-    assert lines[-1].hovertext[1] == f"mixing ratio: {best.values['mix.mixing_ratio']:.3g}"
+    assert lines[-1].hovertext[1].endswith(f"mixing ratio: {best.values['mix.mixing_ratio']:.3g}")
+    ratios = {trial.label: f"mixing ratio: {trial.values['mix.mixing_ratio']:.3g}" for trial in trials}
+    labels = chart.figure.layout.meta["lines"]  # the page highlights by these, though Optuna numbered its lines anew
+    assert [line.hovertext[1] for line in lines] == [f"<b>{label}</b><br>{ratios[label]}" for label in labels]
     assert list(chart.figure.layout.xaxis.ticktext) == [objective, "mixing ratio", "temperature"]
 
 

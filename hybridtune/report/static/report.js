@@ -37,6 +37,56 @@
     });
   });
 
+  // Filters of a table: by what a cell has, by a part of a name, by a limit of a number. Its attributes name the columns.
+  const labelled = (place, text, control) => {
+    const label = document.createElement("label");
+    label.append(text, control);
+    place.append(label);
+    return control;
+  };
+  const choice = (texts) => {
+    const select = document.createElement("select");
+    select.append(...texts.map((text, i) => new Option(text, i ? text : "")));
+    return select;
+  };
+  document.querySelectorAll("table[data-search]").forEach((table) => {
+    const { search, choose, limit, mode } = table.dataset;
+    const heads = [...table.tHead.rows[0].cells].map((head) => head.textContent);
+    const rows = [...table.tBodies[0].rows];
+    const place = document.createElement("div");
+    const shown = document.createElement("p");
+    const text = (row, name) => row.cells[heads.indexOf(name)].textContent;
+    const tests = choose.split(",").filter((name) => heads.includes(name)).flatMap((name) => {
+      const found = [...new Set(rows.map((row) => text(row, name)))].sort();
+      if (found.length < 2) return [];
+      const select = labelled(place, name, choice(["all", ...found]));
+      return [(row) => !select.value || text(row, name) === select.value];
+    });
+    const part = labelled(place, "name has", document.createElement("input"));
+    part.type = "search";
+    tests.push((row) => text(row, search).toLowerCase().includes(part.value.trim().toLowerCase()));
+    if (heads.includes(limit)) {
+      const bound = labelled(place, `${limit} at ${mode === "max" ? "least" : "most"}`, document.createElement("input"));
+      bound.type = "number";
+      bound.step = "any";
+      const sign = mode === "max" ? 1 : -1;
+      tests.push((row) => {
+        const value = key(row, heads.indexOf(limit));
+        return bound.value === "" || (value !== null && sign * (value - Number(bound.value)) >= 0);
+      });
+    }
+    place.className = "filters";
+    place.setAttribute("role", "group");
+    place.setAttribute("aria-label", "Filter the trials");
+    shown.setAttribute("role", "status");
+    place.append(shown);
+    place.addEventListener("input", () => {
+      rows.forEach((row) => { row.hidden = !tests.every((test) => test(row)); });
+      shown.textContent = `${rows.filter((row) => !row.hidden).length} of ${rows.length} shown`;
+    });
+    table.parentElement.before(place);
+  });
+
   // Files: a table as CSV, a chart as SVG, made here and handed to the browser.
   const offer = (place, label, of, make) => {
     const button = document.createElement("button");
@@ -61,13 +111,13 @@
     return own.join("").trim().replace(/^–$/, ""); // a dash stands for what is missing
   };
   document.querySelectorAll("table").forEach((table) => {
-    const rows = [...table.tBodies[0].rows].map((row) => [...row.cells]);
-    const heads = [...table.tHead.rows[0].cells].map((head) => head.textContent);
-    const wide = heads.map((_, column) => rows.some((row) => below(row[column])));
-    const spread = (cells, name, more) => cells.flatMap((one, i) => (wide[i] ? [name(one, i), more(one)] : [name(one, i)]));
     const caption = document.getElementById(table.getAttribute("aria-labelledby"));
     offer(caption, "CSV", caption.textContent, () => {
-      const now = [...table.tBodies[0].rows].map((row) => spread([...row.cells], plain, below));
+      const rows = [...table.tBodies[0].rows].filter((row) => !row.hidden).map((row) => [...row.cells]);
+      const heads = [...table.tHead.rows[0].cells].map((head) => head.textContent);
+      const wide = heads.map((_, column) => rows.some((row) => below(row[column])));
+      const spread = (cells, name, more) => cells.flatMap((one, i) => (wide[i] ? [name(one, i), more(one)] : [name(one, i)]));
+      const now = rows.map((cells) => spread(cells, plain, below));
       const lines = [spread(heads, (one) => one, (one) => `${one}, below`), ...now];
       return new Blob([lines.map((line) => line.map(harmless).map(quoted).join(",")).join("\n"), "\n"], { type: "text/csv" });
     });
@@ -96,7 +146,32 @@
   const settings = { responsive: true, displaylogo: false, displayModeBar: false };
   const draw = (plot) => {
     const figure = figures[plot.id];
-    return Plotly.react(plot, figure.data, coloured(figure.layout), settings).then(() => { plot.dataset.drawn = "yes"; });
+    return Plotly.react(plot, figure.data, coloured(figure.layout), settings).then(() => {
+      if (!plot.dataset.drawn && figure.layout.meta) picks(plot, figure);
+      plot.dataset.drawn = "yes";
+    });
+  };
+  // A line of many is picked by a click on it, or by its name: the others fade.
+  const picks = (plot, { data, layout }) => {
+    const names = layout.meta.lines;
+    const looks = data.map((trace) => [trace.opacity, trace.line.width]);
+    const place = document.createElement("div");
+    const select = labelled(place, "highlight", choice(["none", ...[...names].sort((a, b) => a.localeCompare(b, "en", { numeric: true }))]));
+    const show = () => {
+      const faded = (name) => select.value && name !== select.value;
+      Plotly.restyle(plot, {
+        opacity: names.map((name, i) => (faded(name) ? 0.15 : select.value ? 1 : looks[i][0])),
+        "line.width": names.map((name, i) => (select.value === name ? 4 : looks[i][1])),
+      });
+    };
+    place.className = "filters";
+    select.addEventListener("input", show);
+    plot.on("plotly_click", (event) => {
+      const name = names[event.points[0].curveNumber];
+      select.value = select.value === name ? "" : name;
+      show();
+    });
+    plot.before(place);
   };
   const onPaper = (layout, width) => {
     const own = structuredClone(layout);
@@ -113,12 +188,13 @@
     });
   });
   // On paper all charts are drawn, whether they were looked at or not, as wide as a page of A4 or Letter.
-  window.addEventListener("beforeprint", () => plots.forEach((plot) => {
+  const inSight = (plot) => plot.offsetParent !== null; // of a trial's page only where it is open
+  window.addEventListener("beforeprint", () => plots.filter(inSight).forEach((plot) => {
     const { data, layout } = figures[plot.id];
     Plotly.react(plot, data, onPaper(layout, 660), settings);
   }));
   window.addEventListener("afterprint", () => plots.forEach((plot) => {
-    if (plot.dataset.drawn) draw(plot);
+    if (plot.dataset.drawn && inSight(plot)) draw(plot);
     else Plotly.purge(plot);
   }));
   const seen = new IntersectionObserver((entries) => {
@@ -128,5 +204,9 @@
     });
   }, { rootMargin: "300px 0px" });
   plots.forEach((plot) => seen.observe(plot));
-  dark.addEventListener("change", () => plots.filter((plot) => plot.dataset.drawn).forEach(draw));
+  const again = () => plots.filter((plot) => plot.dataset.drawn && inSight(plot)).forEach((plot) => {
+    draw(plot).then(() => Plotly.Plots.resize(plot));
+  });
+  dark.addEventListener("change", again);
+  window.addEventListener("hashchange", again); // what was out of sight missed a change of colours or of width
 })();
