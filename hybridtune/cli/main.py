@@ -250,7 +250,6 @@ for _command in (clusters.launch, clusters.attach, clusters.fetch, clusters.stop
 
 def _write(file: Path, text: str, option: str) -> None:
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(file, text)
     except OSError as error:
         raise InputError(f"{option} {file}: cannot be written: {error.strerror}") from None

@@ -302,9 +302,10 @@ def test_the_schema_goes_to_stdout_or_to_a_file(call, tmp_path):
     assert {"data", "train", "search"} <= json.loads(out)["properties"].keys()
     assert call("schema", "--out", tmp_path / "study.schema.json") == (0, "", "")
     assert (tmp_path / "study.schema.json").read_text() == out
-    missing = tmp_path / "none" / "file.json"
-    line = f"hybridtune: --out {missing}: cannot be written: No such file or directory\n"
-    assert call("schema", "--out", missing) == (2, "", line)
+    assert call("schema", "--out", tmp_path / "new" / "file.json") == (0, "", "")
+    plain = tmp_path / "study.schema.json"
+    line = f"hybridtune: --out {plain}: {plain} is a file; name a folder\n"
+    assert call("schema", "--out", plain / "file.json") == (2, "", line)
 
 
 def pretend_machine(monkeypatch, cores, cards):

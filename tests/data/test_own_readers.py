@@ -139,5 +139,5 @@ def test_no_reader_is_imported_by_who_looks_at_a_study(faq, monkeypatch):
     monkeypatch.setattr(export, "find_trial", lambda target, *options: found)
     options = export.ExportOptions(onnx=False, trial="1", out=folder / "out")
     with pytest.raises(InputError, match=r"is read by my_readers:read_faq, code that is not run unless"):
-        export._export_trial(folder, options, export.StudyCallback())
+        export._export_trial(folder, options, None, export.StudyCallback())
     assert "my_readers" not in sys.modules

@@ -9,6 +9,11 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from hybridtune.config.fields import Encoder, Tiny
+from hybridtune.data.newsroom import generate
+from hybridtune.model.folder import build_tiny
+from hybridtune.model.tokenizer import train_tokenizer
+
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
 KEPT = 150_000  # bytes of a notebook with its outputs
@@ -50,7 +55,12 @@ def test_what_is_kept_is_small_and_has_run(file):
 SMALL = {
     "own_csv": {"STEPS": 4},
     "ratio_curve": {"STEPS": 4, "RATIOS": [0.0, 1.0]},
-    "language_bias": {"SETTINGS": {"resources__evaluators": 1}},
+    "language_bias": {
+        "ENCODER": "encoder",
+        "BENCHMARK": "newsroom:test",
+        "TEXTS": "newsroom:dev",  # few
+        "SETTINGS": {"resources__evaluators": 1},
+    },
 }
 
 ANSWERS = {
@@ -61,15 +71,18 @@ ANSWERS = {
 
 
 @pytest.mark.ray
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("file", [pytest.param(file, id=file.stem) for file in NOTEBOOKS])
-def test_it_runs(file, tiny, tmp_path, monkeypatch):
+def test_it_runs(file, tmp_path, monkeypatch):
     values = SMALL[file.stem]
-    if file.stem == "language_bias":
-        values = {"ENCODER": str(tiny[0]), **values}
+    if "ENCODER" in values:
+        texts = (text for row in list(generate("dev"))[:60] for text in row["passages"].values())
+        encoder = Encoder(tiny=Tiny(vocab_size=300, hidden_size=16, heads=2, layers=1))
+        build_tiny(train_tokenizer(texts, 300).definition, encoder, 0, tmp_path / values["ENCODER"])
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     notebook = with_values(nbformat.read(file, as_version=4), values)
     client = NotebookClient(
-        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
+        notebook, timeout=800, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
     )
     client.execute()
     said = "".join(output.get("text", "") + str(output.get("data", "")) for output in outputs(notebook))
