@@ -72,6 +72,8 @@ def started(preflight: Preflight, home: Home, callback: StudyCallback) -> Iterat
         if source == "tiny":
             source = str(folder / "encoder")
             build_tiny(store.tokenizer().definition, study.encoder, study.seed, Path(source))
+        elif Path(source).is_dir():
+            source = str(Path(source).absolute())  # Ray Train's workers run in folders of their own
         callback.on_message(f"token store {store.path}")
         taught = _taught(preflight, store, source, home, callback)
         source = _with_projection(preflight.study, source, store, folder)

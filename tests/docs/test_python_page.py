@@ -1,6 +1,7 @@
 """The code on docs/python.md runs as it stands, beside the names that the page says are the reader's own."""
 
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -92,9 +93,11 @@ def test_centred_vectors(groups, capsys):
 
 
 @pytest.mark.ray
-def test_a_study(study_file, tmp_path, monkeypatch, capsys):
+def test_a_study(study_file, tiny, tmp_path, monkeypatch, capsys):
+    shutil.copytree(tiny[0], tmp_path / "encoder")  # named from the current folder, which is not that of the workers
+    encoder = {"name": "encoder", "query_length": 16, "passage_length": 24}
     search = {"arms": "none", "space": {"temperature": {"loguniform": [0.02, 0.2]}}}
-    study_file("study.yaml", search=search, resources={"evaluators": 1})
+    study_file("study.yaml", encoder=encoder, search=search, resources={"evaluators": 1})
     monkeypatch.chdir(tmp_path)
     names = run("A study, with a callback and a table of its trials", output_folder=str(tmp_path / "out"))
     out = capsys.readouterr().out
