@@ -43,7 +43,8 @@ def test_a_line_of_training_data_is_a_group(code):
 
 
 def test_the_pairs_of_the_start_are_read_as_they_are(tmp_path):
-    (code,) = (found.values[0] for found in FOUND if found.id.startswith("docs/start.md") and found.values[1] == "text")
+    blocks = [found.values for found in FOUND if found.id.startswith("docs/start.md")]
+    (code,) = (code for code, kind in blocks if kind == "text" and code.startswith("id,"))
     path = tmp_path / "pairs.csv"
     path.write_text(code, encoding="utf-8")
     groups = [group for source in find_sources([DataSet(path=str(path))]) for group in read_groups(source)]
