@@ -7,12 +7,23 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
+from hybridtune.callbacks import StudyCallback
 from hybridtune.config.study import Study
 from hybridtune.metrics.metrics import Ranked, per_query, score
 from hybridtune.model.folder import build_tiny
 from hybridtune.storage.manifests import seal
 from hybridtune.storage.trial_rows import checkpoint_path
 from hybridtune.study.folder import write_study
+
+
+class Lines(StudyCallback):
+    """Keeps the messages of a command."""
+
+    def __init__(self):
+        self.lines = []
+
+    def on_message(self, text):
+        self.lines.append(text)
 
 
 def checkpoint(folder, step, weights):

@@ -86,23 +86,8 @@ def evaluate(
     Several MODELs are scored one after the other, and --out gets a page of all, leaderboard.html; what is scored
     already is not scored again.
     """
-    if bool(models) == (run_path is not None):
-        raise InputError("give a MODEL, or --run with a TREC run to score; one of the two")
+    _check_together(models, run_path, run_file, centre, mteb, mteb_task)
     model = models[0] if models else None
-    if run_file is not None and run_path is not None:
-        raise InputError("--run-file writes the lists of a MODEL; with --run there is nothing to write")
-    of_lists = [name for name in ("run_setting", "depth", "index", "index_above") if is_given(name)]
-    if run_file is None and of_lists:
-        names = ", ".join(f"--{name.replace('_', '-')}" for name in of_lists)
-        raise InputError(f"{names}: of the lists that --run-file writes; give it too")
-    if run_path is not None and centre is not None:
-        raise InputError("--centre moves the vectors of a MODEL; a --run has none")
-    if run_path is not None and is_given("on_leak"):
-        raise InputError("--on-leak is about what a MODEL was trained on; of a --run that is not known")
-    if mteb_task is not None and mteb is None:
-        raise InputError("--mteb-task names the task of the files that --mteb DIR writes; give it too")
-    if run_path is not None and mteb is not None:
-        raise InputError("--mteb writes the scores of a MODEL; a --run has none that mteb knows")
     from hybridtune.study.mteb_files import MtebFiles
 
     results = None if mteb is None else MtebFiles(mteb, mteb_task)
@@ -127,6 +112,33 @@ def evaluate(
             wanted = None if run_file is None else RunFile(run_file, run_setting, depth, index, index_above, seed or 0)
             result = evaluation.evaluate(options, out, screen, wanted, dry_run, results)
     answer({**result, "seed": seed}, as_json, lambda: evaluation_summary(result, screen))
+
+
+def _check_together(
+    models: tuple[str, ...],
+    run_path: Path | None,
+    run_file: Path | None,
+    centre: Path | None,
+    mteb: Path | None,
+    mteb_task: str | None,
+) -> None:
+    """Refuse options of `evaluate` that make no sense together."""
+    if bool(models) == (run_path is not None):
+        raise InputError("give a MODEL, or --run with a TREC run to score; one of the two")
+    if run_file is not None and run_path is not None:
+        raise InputError("--run-file writes the lists of a MODEL; with --run there is nothing to write")
+    of_lists = [name for name in ("run_setting", "depth", "index", "index_above") if is_given(name)]
+    if run_file is None and of_lists:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in of_lists)
+        raise InputError(f"{names}: of the lists that --run-file writes; give it too")
+    if run_path is not None and centre is not None:
+        raise InputError("--centre moves the vectors of a MODEL; a --run has none")
+    if run_path is not None and is_given("on_leak"):
+        raise InputError("--on-leak is about what a MODEL was trained on; of a --run that is not known")
+    if mteb_task is not None and mteb is None:
+        raise InputError("--mteb-task names the task of the files that --mteb DIR writes; give it too")
+    if run_path is not None and mteb is not None:
+        raise InputError("--mteb writes the scores of a MODEL; a --run has none that mteb knows")
 
 
 def _leaderboard(

@@ -1,24 +1,17 @@
 """The page of a leaderboard: encoders on one benchmark, one HTML file that opens from disk, without a network."""
 
-import base64
-import hashlib
-import json
-import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any
 
 import plotly.graph_objects as go
-from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 
 from hybridtune.metrics.metrics import SETTINGS
 from hybridtune.report.chart import Chart, heat_map, safe, styled
 from hybridtune.report.colours import SEQUENTIAL, SETTING_COLOURS, Scale
-from hybridtune.report.page import script_json
 from hybridtune.report.render import render
+from hybridtune.report.scripts import page_scripts
 from hybridtune.report.several import Row, standing_cell
 from hybridtune.report.text import Cell, Table, Value, counted, format_metric, format_value, shorten
 
@@ -54,10 +47,6 @@ def leaderboard_page(board: Leaderboard) -> str:
     maps = [_pair_map(number, one) for number, one in enumerate(board.contenders)]
     charts = [_settings_chart(board), *maps]
     figures = {chart.key: chart.figure.to_json() for chart in charts if chart.figure}
-    own = (resources.files("hybridtune.report") / "static" / "report.js").read_text(encoding="utf-8")
-    # With the line ends that a browser hashes.
-    lines = [re.sub(r"\r\n?", "\n", text) for text in ([get_plotlyjs(), own] if figures else [own])]
-    hashes = (base64.b64encode(hashlib.sha256(line.encode()).digest()).decode() for line in lines)
     return render(
         "hybridtune.report",
         "leaderboard.html.j2",
@@ -68,9 +57,7 @@ def leaderboard_page(board: Leaderboard) -> str:
         settings=_settings_table(board),
         charts=charts,
         written=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
-        figures=script_json("{" + ",\n".join(f"{json.dumps(key)}: {text}" for key, text in figures.items()) + "}"),
-        scripts=[Markup(line) for line in lines],  # nosec B704 # of the two packages, with nothing of the models
-        script_sources=Markup(" ".join(f"'sha256-{text}'" for text in hashes)),  # nosec B704 # hashes
+        **page_scripts(figures),
     )
 
 

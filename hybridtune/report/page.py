@@ -3,17 +3,11 @@
 A record goes in; sentences, tables and charts are made of it and put into `templates/report.html.j2`.
 """
 
-import base64
-import hashlib
 import json
 import re
 import time
 from collections.abc import Callable
-from importlib import resources
 from pathlib import Path
-
-from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 
 from hybridtune.config.search import masked_url
 from hybridtune.errors import InputError
@@ -34,6 +28,7 @@ from hybridtune.report.chart import Chart
 from hybridtune.report.record import StudyRecord, read_record
 from hybridtune.report.render import render
 from hybridtune.report.screening import screening_table
+from hybridtune.report.scripts import page_scripts
 from hybridtune.report.text import Table
 from hybridtune.storage.files import explain_error, join, write_file
 
@@ -124,10 +119,6 @@ def page(record: StudyRecord) -> str:
     trials = trial_pages.trial_pages(record)
     figures = {chart.key: chart.figure.to_json() for some in charts.values() for chart in some if chart.figure}
     figures |= {one.curves: json.dumps(one.figure) for one in trials if one.figure is not None}
-    own = (resources.files("hybridtune.report") / "static" / "report.js").read_text(encoding="utf-8")
-    texts = [get_plotlyjs(), own] if figures else [own]  # 5 MB: only where there is something to draw
-    lines = [re.sub(r"\r\n?", "\n", text) for text in texts]  # with the line ends that a browser hashes
-    scripts = [Markup(script) for script in lines]  # nosec B704 # of the two packages, with nothing of the study
     command = record.environment.get("command")
     return render(
         "hybridtune.report",
@@ -151,22 +142,8 @@ def page(record: StudyRecord) -> str:
         environment=requested_vs_realised.environment(record),
         commands=requested_vs_realised.commands(record),
         written=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(record.written)),
-        figures=script_json("{" + ",\n".join(f"{json.dumps(key)}: {text}" for key, text in figures.items()) + "}"),
-        scripts=scripts,
-        script_sources=Markup(" ".join(map(_source, scripts))),  # nosec B704 # hashes
+        **page_scripts(figures),
     )
-
-
-def _source(script: str) -> str:
-    """Return what a Content-Security-Policy names an inline script by."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
-
-
-def script_json(text: str) -> Markup:
-    """Return JSON that is safe in a script element: nothing in it ends the element or a line of script."""
-    for character in "<>&\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return Markup(text)  # nosec B704 # nothing is left that HTML would read
 
 
 def _masked(text: str) -> str:

@@ -27,7 +27,7 @@ _PANEL = 170  # pixels of a curve's height
 
 @dataclass(frozen=True)
 class TrialPage:
-    """What the report's page of a trial holds."""
+    """The content of a trial's page."""
 
     key: str  # its id in the page
     title: str

@@ -17,7 +17,7 @@ _COMMIT = re.compile(r"/snapshots/([0-9a-f]{40})(?:/|$)")  # in the cache of the
 
 
 class MtebFiles(NamedTuple):
-    """Where results in mteb's form go; ``task``: of mteb's, None: what the path of the benchmark ends in."""
+    """A folder for results in mteb's form; ``task``: of mteb's, None: what the path of the benchmark ends in."""
 
     folder: Path
     task: str | None = None

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def test_what_is_kept_is_small_and_has_run(file):
     assert not [output for output in outputs(notebook) if output.output_type == "error"]
     assert all(cell.execution_count for cell in cells(notebook, "code"))
     assert file.stat().st_size < KEPT
-    assert "/home/" not in file.read_text(encoding="utf-8")
+    assert not re.search(r"/(home|root|tmp|work|usr)/", file.read_text(encoding="utf-8"))  # folders of one machine
     assert json.loads(file.read_text(encoding="utf-8"))["metadata"]["kernelspec"]["name"] == "python3"
 
 

@@ -16,9 +16,10 @@ from markupsafe import escape
 
 from hybridtune.cli.main import cli
 from hybridtune.report import sentences as words
-from hybridtune.report.page import script_json, write_report
+from hybridtune.report.page import write_report
 from hybridtune.report.record import read_record
 from hybridtune.report.render import environment
+from hybridtune.report.scripts import script_json
 from hybridtune.report.text import Cell, Table, format_value
 from hybridtune.storage.events import Event, append_event
 from hybridtune.storage.files import remove

@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-from study_trials import made_trials
+from study_trials import Lines, made_trials
 
 from hybridtune.callbacks import StudyCallback
 from hybridtune.config.study import dump_study, load_study
@@ -23,14 +23,6 @@ needs_onnx = pytest.mark.skipif(
     reason="onnx, onnxscript or onnxruntime is not installed",
 )
 SETTINGS = ("mono", "cross", "multi")
-
-
-class Lines(StudyCallback):
-    def __init__(self):
-        self.lines = []
-
-    def on_message(self, text):
-        self.lines.append(text)
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from study_trials import Lines
 
-from hybridtune.callbacks import StudyCallback
 from hybridtune.config.fields import BenchmarkSource
 from hybridtune.config.study import Study, load_study
 from hybridtune.data import store as store_module
@@ -213,14 +213,6 @@ def test_a_model_of_a_study_carries_what_it_was_trained_on_and_chosen_by(stored,
     check_evaluation(str(tmp_path), dev, "error", said)  # these were left out of the training
     (line,) = said.lines
     assert "of the dev benchmark that chose this model" in line
-
-
-class Lines(StudyCallback):
-    def __init__(self):
-        self.lines = []
-
-    def on_message(self, text):
-        self.lines.append(text)
 
 
 class TestEvaluation:

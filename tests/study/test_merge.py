@@ -9,7 +9,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
-from study_trials import made_trials
+from study_trials import Lines, made_trials
 
 from hybridtune.callbacks import StudyCallback
 from hybridtune.cli.main import cli
@@ -25,14 +25,6 @@ from hybridtune.study.merge import MergeOptions, merge
 from hybridtune.study.merged import unite_pairs, unite_texts
 
 SILENT = StudyCallback()
-
-
-class Lines(StudyCallback):
-    def __init__(self):
-        self.lines = []
-
-    def on_message(self, text):
-        self.lines.append(text)
 
 
 @pytest.fixture(scope="module")
