@@ -188,7 +188,7 @@ def ours(options, folder):
     from hybridtune.data.store import build_store, recipe, store_root
     from hybridtune.evaluate.benchmark import load_benchmark
     from hybridtune.runtime.local import capacity, local_cluster
-    from hybridtune.train.fit import fit
+    from hybridtune.train.fit import WorkerGroups, fit
     from hybridtune.train.job_queue import FitJob
     from hybridtune.train.pace import read_paces, start_monitor
 
@@ -201,8 +201,10 @@ def ours(options, folder):
         benchmark = ray.put(load_benchmark(study.benchmarks.dev))
         job = FitJob(study, str(store.path), source, benchmark, storage + "/fit", monitor=monitor)
         watch = Watch(lambda: read_paces(monitor))
-        result = fit(job)
+        groups = WorkerGroups(study.resources, 1, folder)
+        result = fit(job, groups)
         watch.stop()
+        groups.close()
     return watch.rates() | {"data_wait": result.metrics["data_wait"]}
 
 

@@ -18,13 +18,14 @@ from hybridtune.search.trial_log import Display, TrialLog
 from hybridtune.storage.files import join, remove
 from hybridtune.storage.screening_rows import SCREENING, Screening, read_screened, write_screening
 from hybridtune.storage.trial_rows import FIT, SETTLED, spent
+from hybridtune.train.fit import WorkerGroups
 from hybridtune.train.job_queue import FitJob
 
 _DRAWS = 20  # tries a point to find one that is new: a small space may not have so many
 _OWN_SEED = 0x5C4E  # so that no other draw of the study has the same seed
 
 
-def run_screening(study: Study, job: FitJob, of: int, folder: Path, concurrent_trials: int, display: Display) -> None:
+def run_screening(study: Study, job: FitJob, of: int, folder: Path, groups: WorkerGroups, display: Display) -> None:
     """Train the points of a study's screening that an earlier run has not settled, and write what it came to.
 
     Which points there are is a function of the study file, however many train at once. Their checkpoints are removed
@@ -35,7 +36,7 @@ def run_screening(study: Study, job: FitJob, of: int, folder: Path, concurrent_t
         job: of the `screened_study` and the encoder with few layers; ``storage`` is the location of all trainings.
         of: layers of the whole encoder.
         folder: the study folder.
-        concurrent_trials: trainings at once.
+        groups: train the points, as many at once.
         display: called as (all rows, changed row) at every change.
 
     Raises:
@@ -55,7 +56,7 @@ def run_screening(study: Study, job: FitJob, of: int, folder: Path, concurrent_t
             Listed(left),
             place,
             trials=len(left),
-            concurrent_trials=concurrent_trials,
+            groups=groups,
             callbacks=[TrialLog(folder, part=SCREENING)],
             scheduler=scheduler(job.study, place),
             stop=limit,

@@ -26,6 +26,7 @@ from hybridtune.storage.copies import ensure_local
 from hybridtune.storage.files import exists, join
 from hybridtune.storage.soup_rows import SOUPS, SoupRow
 from hybridtune.storage.trial_rows import SETTLED, TrialRow, read_rows
+from hybridtune.train.fit import WorkerGroups
 from hybridtune.train.job_queue import FitJob
 
 REPEATS = "repeats"  # in the study folder; laid out like a study folder of its own
@@ -44,14 +45,14 @@ class Repeat:
     metrics: dict[str, float] = field(default_factory=dict)
 
 
-def run_repeats(job: FitJob, folder: Path, location: str, concurrent_trials: int, display: Display) -> dict[str, Any]:
+def run_repeats(job: FitJob, folder: Path, location: str, groups: WorkerGroups, display: Display) -> dict[str, Any]:
     """Train the repeats of ``search.repeat_best`` that an earlier run has not settled, and return `compare_seeds`.
 
     Args:
         job: the fit of the study's fixed values.
         folder: the study folder, its search and its reruns at an end.
         location: of the study, with its checkpoints.
-        concurrent_trials: trainings at once.
+        groups: train the repeats, as many at once.
         display: called as (all rows, changed row) at every change.
     """
     study, rows = job.study, read_rows(folder)
@@ -70,7 +71,7 @@ def run_repeats(job: FitJob, folder: Path, location: str, concurrent_trials: int
             Listed(left),
             repeats,
             trials=len(left),
-            concurrent_trials=concurrent_trials,
+            groups=groups,
             callbacks=[TrialLog(folder, part=REPEATS)],
         )
     return compare_repeats(study, folder, location)

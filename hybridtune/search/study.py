@@ -25,7 +25,7 @@ from hybridtune.search.optuna_search import searcher
 from hybridtune.search.rebuilt_storage import rebuild_storage
 from hybridtune.search.rungs import going_on, is_paused, rung_steps
 from hybridtune.search.stopping import budget, scheduler, settle, used_up
-from hybridtune.search.trial import Trial, trial_name
+from hybridtune.search.trial import Trial, trial_name, trial_storage
 from hybridtune.search.trial_log import Display, TrialLog, objective_scores
 from hybridtune.search.within_noise import ending_line, kept_endings
 from hybridtune.storage.feasibility import eligible, limits
@@ -43,7 +43,7 @@ from hybridtune.storage.trial_rows import (
     spent,
 )
 from hybridtune.train.evaluators import NotSharedError
-from hybridtune.train.fit import clear
+from hybridtune.train.fit import WorkerGroups
 from hybridtune.train.incidents import Replaced, death_line
 from hybridtune.train.job_queue import FitJob
 
@@ -67,7 +67,7 @@ def run_search(
     job: FitJob,
     goals: Mapping[str, str],
     folder: Path,
-    concurrent_trials: int,
+    groups: WorkerGroups,
     display: Display,
     tell: Callable[[str], object] = lambda line: None,
 ) -> list[str]:
@@ -77,7 +77,7 @@ def run_search(
         job: the fit of the study's fixed values; Ray and the evaluator service must be running.
         goals: ``max`` or ``min`` by objective.
         folder: the study folder.
-        concurrent_trials: trials at once.
+        groups: train the trials, as many at once.
         display: called as (all rows, changed row) at every change.
         tell: called with a line where Optuna's storage was damaged, and built again.
 
@@ -98,7 +98,7 @@ def run_search(
     rebuild_storage(study, goals, folder, tell)
     stages, over = rung_steps(study), False
     for stage in range(len(stages)):
-        over = over or _run_stage(job, goals, folder, concurrent_trials, stage)
+        over = over or _run_stage(job, goals, folder, groups, stage)
     ended = searched(read_rows(folder))
     if not over and len(stages) > 1:
         rewrite_status(folder, {row.id for row in ended if row.status == "paused"}, "stopped early")
@@ -128,7 +128,7 @@ def _endings(study: Study, folder: Path) -> tuple[list[str], int]:
     return lines, sum(sizes[arm] - counts[arm] for arm in over)
 
 
-def _run_stage(job: FitJob, goals: Mapping[str, str], folder: Path, concurrent_trials: int, stage: int) -> bool:
+def _run_stage(job: FitJob, goals: Mapping[str, str], folder: Path, groups: WorkerGroups, stage: int) -> bool:
     """Train the trials of one stage to the step at which they wait, or to their end; return whether a budget is over.
 
     What an earlier run did of it is not done again. A search without rungs is one stage. The budget counts what the
@@ -154,7 +154,7 @@ def _run_stage(job: FitJob, goals: Mapping[str, str], folder: Path, concurrent_t
             searcher(study, goals, folder, there, pause_at, only),
             folder,
             trials=lacking,
-            concurrent_trials=concurrent_trials,
+            groups=groups,
             callbacks=[TrialLog(folder, pause_at), *callbacks(study, folder)],
             scheduler=scheduler(study, folder, pause_at),
             stop=limit,
@@ -163,7 +163,7 @@ def _run_stage(job: FitJob, goals: Mapping[str, str], folder: Path, concurrent_t
     return used is not None or (limit is not None and limit.stop_all())
 
 
-def run_reruns(job: FitJob, folder: Path, concurrent_trials: int, display: Display) -> None:
+def run_reruns(job: FitJob, folder: Path, groups: WorkerGroups, display: Display) -> None:
     """Train what the contestants of an ended search lack, as further rows of the study; Optuna learns nothing of it.
 
     Args: see `run_search`. No budget ends these trainings: without them the search cannot be judged.
@@ -175,7 +175,7 @@ def run_reruns(job: FitJob, folder: Path, concurrent_trials: int, display: Displ
         Lacking(study, folder),
         folder,
         trials=most_reruns(study),
-        concurrent_trials=concurrent_trials,
+        groups=groups,
         callbacks=[TrialLog(folder), *callbacks(study, folder)],
     )
 
@@ -247,19 +247,19 @@ def run_trials(
     folder: Path,
     *,
     trials: int,
-    concurrent_trials: int,
+    groups: WorkerGroups,
     callbacks: list[tune.Callback],
     scheduler: TrialScheduler | None = None,
     stop: tune.Stopper | None = None,
 ) -> None:
-    """Run trials by Ray Tune: as many at once as worker groups fit, each group taking trial after trial.
+    """Run trials by Ray Tune: as many at once as there are worker groups, each taking trial after trial.
 
     Args:
         job: of the fixed values; ``storage`` is the location of all trials, ``home`` their folder.
         proposer: of the values.
         folder: takes Tune's own files, in ``trials/``.
         trials: how many.
-        concurrent_trials: trials at once.
+        groups: train the trials, as many at once.
         callbacks: called at every change of a trial.
         scheduler: stops trials early.
         stop: ends all of them.
@@ -268,23 +268,23 @@ def run_trials(
         HybridtuneError: what a callback raised; NotSharedError where a node does not see the study's folder,
             StorageError where nothing can be written.
     """
-    clear(folder / TRIALS)
+    groups.resize(trials)
     count_no_callbacks()
     # Why a trial failed is in its row, and the traceback in its folder: not on the terminal, at every try.
     os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
     # A trial only waits for its workers, whose CPUs are asked for by Ray Train.
-    trainable = tune.with_resources(tune.with_parameters(Trial, job=job), ON_HEAD)
+    trainable = tune.with_resources(tune.with_parameters(Trial, job=job, groups=groups), ON_HEAD)
     interrupts = Interrupts()
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
             num_samples=trials,
-            max_concurrent_trials=concurrent_trials,
+            max_concurrent_trials=groups.at_once,
             search_alg=proposer,
             scheduler=scheduler,
             trial_dirname_creator=_trial_name,
-            reuse_actors=True,  # and with them the worker groups
+            reuse_actors=True,
         ),
         run_config=tune.RunConfig(
             name=TRIALS,
@@ -293,7 +293,7 @@ def run_trials(
             stop=stop,
             failure_config=tune.FailureConfig(max_failures=1),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # Train's are enough
-            callbacks=[*callbacks, FatalErrors(job.monitor), interrupts],
+            callbacks=[*callbacks, FailedTrials(job, groups), interrupts],
         ),
     )
     with callbacks_errors(), interrupts.noted():
@@ -311,11 +311,14 @@ def callbacks_errors() -> Iterator[None]:
         raise
 
 
-class FatalErrors(tune.Callback):  # type: ignore[misc]
-    """Ends the search where a trial failed of what all others would fail of too; else it is told, and tried again."""
+class FailedTrials(tune.Callback):  # type: ignore[misc]
+    """Ends the search where a trial failed of what all others would fail of too; else it is told, and tried again.
 
-    def __init__(self, monitor: Any) -> None:
-        self._monitor = monitor
+    One that is not tried again is left by its worker group, in case the trial's actor died before it could say so.
+    """
+
+    def __init__(self, job: FitJob, groups: WorkerGroups) -> None:
+        self._job, self._groups = job, groups
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Raise the cause of a failure that a second try would have too; the trial goes on with the study."""
@@ -324,7 +327,11 @@ class FatalErrors(tune.Callback):  # type: ignore[misc]
         cause = getattr(failed, "cause", failed)
         if isinstance(cause, NotSharedError | StorageError):
             raise cause
-        if self._monitor is not None:
+        if self._job.monitor is not None:
             why = death_line(cause) if isinstance(cause, BaseException) else "no reason is known"
             what = f"its actor died or failed ({why}); it is tried once more, from its last checkpoint"
-            self._monitor.note.remote(Replaced(_trial_name(trial), what))
+            self._job.monitor.note.remote(Replaced(_trial_name(trial), what))
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Have the trial's worker group leave it."""
+        self._groups.leave(trial_storage(self._job, trial.config))

@@ -1,6 +1,6 @@
 """One trial as Tune runs it, and what its configuration says; its actor only waits, and imports no torch."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from ray.tune.result import DONE
 from hybridtune.search.arms import ARM, PROPOSED
 from hybridtune.storage.files import join
 from hybridtune.storage.trial_rows import FIT
-from hybridtune.train.fit import WorkerGroup
+from hybridtune.train.fit import WorkerGroups
 from hybridtune.train.job_queue import FitJob
 
 
@@ -28,21 +28,27 @@ def trial_name(config: Mapping[str, Any]) -> str:
     return str(config.get("name") or f"{config['number']:04d}")
 
 
-class Trial(tune.Trainable):  # type: ignore[misc]
-    """One trial after another on one worker group: Tune keeps this actor between trials (``reuse_actors``).
+def trial_storage(job: FitJob, config: Mapping[str, Any]) -> str:
+    """Return the location of a trial's checkpoints, by the job of `run_trials`."""
+    return join(job.storage, trial_name(config), FIT)
 
-    A step of Tune's is one score of ours. The group waits at every score until Tune asks for the next; if Tune begins
+
+class Trial(tune.Trainable):  # type: ignore[misc]
+    """One trial after another, trained by the study's worker groups; Tune keeps this actor (``reuse_actors``).
+
+    A step of Tune's is one score of ours. A group waits at every score until Tune asks for the next; if Tune begins
     another trial instead, the one before was stopped.
     """
 
-    def setup(self, config: Mapping[str, Any], job: FitJob) -> None:
+    def setup(self, config: Mapping[str, Any], job: FitJob, groups: WorkerGroups) -> None:
         """Begin this actor's first trial, by the job of `run_trials`."""
         self._job, self._home = job, Path(job.home if job.home is not None else job.storage)
-        self._group = WorkerGroup(job.study.resources, self._home)
+        self._groups = groups
         self._reports = self._begin(config)
 
     def reset_config(self, new_config: Mapping[str, Any]) -> bool:
-        """Begin another trial on the same workers."""
+        """Begin another trial; the one before is left."""
+        self._reports.close()
         self._reports = self._begin(new_config)
         return True
 
@@ -52,11 +58,11 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         return {**metrics, DONE: bool(metrics["final"])}
 
     def cleanup(self) -> None:
-        """Close the worker group: no trial will follow."""
-        self._group.close()
+        """Leave the trial: none will follow."""
+        self._reports.close()
 
-    def _begin(self, config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    def _begin(self, config: Mapping[str, Any]) -> Generator[dict[str, Any]]:
         name = trial_name(config)
         study = self._job.study.with_values(trial_values(config))
-        storage, home = join(self._job.storage, name, FIT), str(self._home / name)
-        return self._group.reports(replace(self._job, study=study, name=name, storage=storage, home=home))
+        storage, home = trial_storage(self._job, config), str(self._home / name)
+        return self._groups.reports(replace(self._job, study=study, name=name, storage=storage, home=home))

@@ -100,7 +100,8 @@ def train_study(
     with _opened(study, out, callbacks, address, searching=False) as (preflight, home, callback):
         with started(preflight, home, callback) as running:
             with reported(callback, "fit", running.job):
-                done = fit(running.job, partial(report_score, callback))
+                done = fit(running.job, running.groups, partial(report_score, callback))
+            running.groups.close()
             with whole_folder(home.folder / "best") as best:
                 scored = _score_fit(running, done.checkpoint, best / PER_QUERY)
                 test = _export(running, preflight.study, done.checkpoint, *scored, best)
@@ -153,7 +154,8 @@ def _search(preflight: Preflight, home: Home, callback: StudyCallback) -> dict[s
         job = dataclasses.replace(running.job, storage=home.inside("trials"), home=str(folder / "trials"))
         screening = _screen(running)
         retry_damaged(study, folder, home.location, callback)
-        ended, repeats = _train_all(preflight, job, home, callback)
+        ended, repeats = _train_all(running, job)
+        running.groups.close()  # scores may need what they hold
         found = chosen(study, preflight.goals, folder)
         trials = [dataclasses.asdict(row) for row in found.rows]
         best = next(trial for trial in trials if trial["id"] == found.best.id)
@@ -211,9 +213,8 @@ def _screen(running: Started) -> dict[str, Any] | None:
     if read_screening(folder) is None:
         job, of = screening_job(running)
         callback.on_message(f"screening with the lowest {study.search.screening.layers} of {of} layers")
-        at_once = running.preflight.allocation.at_once
-        with reported(callback, "screening", job, at_once, read_screened(folder)) as display:
-            run_screening(study, job, of, folder, at_once, display)
+        with reported(callback, "screening", job, running.groups.at_once, read_screened(folder)) as display:
+            run_screening(study, job, of, folder, running.groups, display)
         end_screening(folder)
     rows, found = read_screened(folder), read_screening(folder)
     assert found is not None
@@ -221,31 +222,30 @@ def _screen(running: Started) -> dict[str, Any] | None:
     return {**dataclasses.asdict(found), "trials": [dataclasses.asdict(row) for row in rows]}
 
 
-def _train_all(
-    preflight: Preflight, job: FitJob, home: Home, callback: StudyCallback
-) -> tuple[list[str], dict[str, Any] | None]:
+def _train_all(running: Started, job: FitJob) -> tuple[list[str], dict[str, Any] | None]:
     """Train what an earlier run has not: the search, the contestants it lacks, their seeds.
 
     Returns:
         Lines on why the search of an arm ended before its last trial, and the noise check.
     """
-    study, folder, at_once = preflight.study, home.folder, preflight.allocation.at_once
+    preflight, home, groups, callback = running.preflight, running.home, running.groups, running.callback
+    study, folder, at_once = preflight.study, home.folder, groups.at_once
     before = [*read_screened(folder), *searched(read_rows(folder, running=True))]
     tell = partial(callback.on_damage, None, 0, 0)
     with reported(callback, "search", job, at_once, before) as display:
-        ended = run_search(job, preflight.goals, folder, at_once, display, tell)
+        ended = run_search(job, preflight.goals, folder, groups, display, tell)
     for line in ended:
         callback.on_message(line)
     if reruns(study, read_rows(folder)):
         callback.on_message("training the contestants that the search lacks: fixed ratios beside the best trial")
         with reported(callback, "reruns", job, at_once) as display:
-            run_reruns(job, folder, at_once, display)
+            run_reruns(job, folder, groups, display)
     who = contestants(study, read_rows(folder))
     if not study.search.repeat_best or not who:
         return ended, None
     callback.on_message(f"noise check: {', '.join(who)} again, {study.search.repeat_best} seeds each")
     with reported(callback, "seed check", job, at_once) as display:
-        repeats = run_repeats(job, folder, home.location, at_once, display)
+        repeats = run_repeats(job, folder, home.location, groups, display)
     write_json(repeats, folder / "repeats.json")
     return ended, repeats
 

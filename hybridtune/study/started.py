@@ -27,6 +27,7 @@ from hybridtune.study.leak_guard import keep_report
 from hybridtune.study.preflight import Preflight
 from hybridtune.study.sync import Home
 from hybridtune.study.teachers import PROJECTED, projected_width, taught_trials, teach_all
+from hybridtune.train.fit import WorkerGroups
 from hybridtune.train.job_queue import FitJob
 from hybridtune.train.pace import start_monitor
 
@@ -37,7 +38,8 @@ _SECONDS_BETWEEN_LOOKS = 3.0
 class Started:
     """A study that runs: `store` and `source` are those of this machine, `job` has those of the nodes.
 
-    The job is that of the study's fixed values, and its storage that of a single training.
+    The job is that of the study's fixed values, and its storage that of a single training. Whoever trains closes the
+    groups as soon as nothing is left to train.
     """
 
     preflight: Preflight
@@ -46,6 +48,7 @@ class Started:
     store: TokenStore
     source: str  # folder or hub name of the starting encoder
     job: FitJob
+    groups: WorkerGroups  # that train
 
 
 @contextlib.contextmanager
@@ -65,7 +68,7 @@ def started(preflight: Preflight, home: Home, callback: StudyCallback) -> Iterat
         runs = cluster(home.address, log, callback.on_ray_lost)
     keep_report(study, preflight.guarded, preflight.benchmarks, folder)
     tell = partial(callback.on_damage, None, 0, 0)
-    with runs as dashboard:
+    with runs as dashboard, _groups_of(preflight, home) as groups:
         with phase(callback, "tokenising", "texts") as progress:
             store = build_store(store_root(study.data), preflight.recipe, progress, tell)
         source = study.encoder.name
@@ -98,10 +101,24 @@ def started(preflight: Preflight, home: Home, callback: StudyCallback) -> Iterat
         )
         try:
             with _waiting_reported(home, callback):
-                yield Started(preflight, home, callback, store, source, job)
+                yield Started(preflight, home, callback, store, source, job, groups)
         finally:
             for name in (RAY_ADDRESS, RAY_TOKEN):
                 (folder / name).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _groups_of(preflight: Preflight, home: Home) -> Iterator[WorkerGroups]:
+    """Have worker groups while the block runs; on this machine the first starts beside the store."""
+    groups = WorkerGroups(preflight.study.resources, preflight.allocation.at_once, home.folder)
+    if home.address is None and not any(taught_trials(preflight.study)):  # a teacher may need what a group holds
+        groups.resize(1)
+    try:
+        yield groups
+    except BaseException:
+        groups.close(0.0)  # the study was interrupted, and no report will be consumed
+        raise
+    groups.close()
 
 
 def _taught(

@@ -64,18 +64,19 @@ def train_loop(config: dict[str, Any]) -> None:
     same job in the queue and its last checkpoint in the job's folder.
 
     Args:
-        config: ``{"queue", "folder"}``: handle of the `JobQueue` actor; folder of the group where it was started.
+        config: ``{"queue", "group", "folder"}``: handle of the `JobQueue` actor; number of the group there, and its
+            folder where it was started.
     """
-    queue, group = config["queue"], ray.train.get_context()
-    rank, workers = group.get_world_rank(), group.get_world_size()
+    queue, group, context = config["queue"], config["group"], ray.train.get_context()
+    rank, workers = context.get_world_rank(), context.get_world_size()
     device = ray.train.torch.get_device()
     if device.type == "cuda":
         torch.cuda.set_device(device)  # of this thread, for collectives without a tensor of ours
     placements = placements_of_group(workers)
     nodes = [placement.node for placement in placements]
-    ray.get(queue.set_nodes.remote(nodes))
+    ray.get(queue.set_nodes.remote(group, nodes))
     evaluators = GroupEvaluators(placements)
-    while (taken := _take(queue, rank, workers)) is not None:
+    while (taken := _take(queue, group, rank, workers)) is not None:
         number, job = taken
         torch.set_num_threads(int(job.study.resources.cpus_per_worker))
         try:
@@ -85,9 +86,8 @@ def train_loop(config: dict[str, Any]) -> None:
             score = functools.partial(evaluators.score, job)
             hung = functools.partial(_end_hung, queue, number, rank, job.storage)
             calls = ScoreCalls(score, functools.partial(_report, queue, number), hung)
-            context = WorkerContext(rank, workers, nodes, calls)
             with refusals_told(job.storage):
-                _train_job(job, context)
+                _train_job(job, WorkerContext(rank, workers, nodes, calls))
         except HybridtuneError as problem:
             ray.get(queue.fail.remote(number, problem))
             if workers > 1 and not (isinstance(problem, FitError) and problem.__cause__ is None):
@@ -110,15 +110,15 @@ def _end_hung(queue: Any, number: int, rank: int, storage: str, line: str, stack
     os._exit(1)
 
 
-def _take(queue: Any, rank: int, workers: int) -> tuple[int, FitJob] | None:
+def _take(queue: Any, group: int, rank: int, workers: int) -> tuple[int, FitJob] | None:
     """Take the next job, the same for all workers."""
-    taken: tuple[int, FitJob] | None = ray.get(queue.take.remote()) if rank == 0 else None
+    taken: tuple[int, FitJob] | None = ray.get(queue.take.remote(group)) if rank == 0 else None
     if workers == 1:
         return taken
     number = broadcast_from_rank_zero(taken[0] if taken is not None else None)
     if rank == 0 or number is None:
         return taken
-    return number, ray.get(queue.job.remote(number))
+    return number, ray.get(queue.job.remote(group))
 
 
 def _train_job(job: FitJob, context: WorkerContext) -> None:

@@ -19,7 +19,7 @@ from hybridtune.evaluate.benchmark import load_benchmark
 from hybridtune.evaluate.encode import Actors
 from hybridtune.study.teachers import teach_all
 from hybridtune.train.checkpoint import OPTIMIZER, WEIGHTS, read_state
-from hybridtune.train.fit import FitResult, WorkerGroup, checkpoint_scores, fit
+from hybridtune.train.fit import FitResult, WorkerGroups, checkpoint_scores, fit
 from hybridtune.train.incidents import Early, Loss, read_incidents
 from hybridtune.train.job_queue import FitJob
 from hybridtune.train.pace import PaceMonitor, start_monitor
@@ -70,9 +70,9 @@ class Fits:
             taught=dict(taught),
         )
 
-    def run(self, name, **settings) -> tuple[FitResult, list[dict]]:
+    def run(self, groups, name, **settings) -> tuple[FitResult, list[dict]]:
         reports = []
-        result = fit(self.job(name, **settings), reports.append)
+        result = fit(self.job(name, **settings), groups, reports.append)
         return replace(result, checkpoint=Path(result.checkpoint)), reports
 
 
@@ -83,15 +83,15 @@ def fits(small_tree, small_study, small_store, tiny_source, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def whole(fits):
+def whole(group, fits):
     """An uninterrupted fit of one worker."""
-    return fits.run("whole")
+    return fits.run(group, "whole")
 
 
 @pytest.fixture(scope="module")
 def group(fits):
     """One worker that takes fit after fit."""
-    made = WorkerGroup(fits.job("any").study.resources, fits.folder)
+    made = WorkerGroups(fits.job("any").study.resources, 1, fits.folder / "group")
     yield made
     made.close()
 
@@ -99,7 +99,7 @@ def group(fits):
 @pytest.fixture(scope="module")
 def pair(fits):
     """Two workers that take fit after fit; while they live, `workers` are not those of `group` alone."""
-    made = WorkerGroup(fits.job("any", workers=2).study.resources, fits.folder)
+    made = WorkerGroups(fits.job("any", workers=2).study.resources, 1, fits.folder / "pair")
     yield made
     made.close()
 
@@ -328,12 +328,13 @@ def test_one_group_takes_fit_after_fit_and_none_leaves_a_trace_in_the_next(group
     with pytest.raises(FitError, match=r"the loss is nan at step 4: lower train.learning_rate or raise"):
         list(group.reports(fits.job("diverging", learning_rate=1e30)))
     stopped = group.reports(fits.job("stopped", temperature=0.5, symmetric=True, lora_rank=2))
-    assert next(stopped)["step"] == 4  # and nobody asks for the next
+    assert next(stopped)["step"] == 4
+    stopped.close()
     reports = list(group.reports(fits.job("after", ema=None)))
     resumed = list(group.reports(fits.job("stopped", temperature=0.5, symmetric=True, lora_rank=2)))
     for one in (group, pair):
         one.close()
     assert list(map(without_times, reports)) == list(map(without_times, whole[1]))
     assert [report["step"] for report in resumed] == [4, 8, 12, 12]  # the last one told comes again
-    assert not list(fits.folder.glob(".workers-*"))
+    assert not list(fits.folder.glob("*/.workers-*"))
     assert not workers()

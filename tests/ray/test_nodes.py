@@ -24,7 +24,6 @@ from hybridtune.study.preflight import run_preflight
 from hybridtune.study.run import run_study
 from hybridtune.study.started import started
 from hybridtune.study.sync import Home
-from hybridtune.train.fit import WorkerGroup
 
 pytestmark = [pytest.mark.ray, pytest.mark.cluster, pytest.mark.timeout(300)]
 
@@ -118,7 +117,7 @@ def test_a_training_goes_on_elsewhere_with_the_same_figures_when_nodes_are_lost(
     prepared = run_preflight(study, searching=False, shape=shape_of(nodes.address))
     assert prepared.study.resources.workers == prepared.study.resources.cpus_per_worker == 1
     with started(prepared, Home(tmp_path, str(tmp_path), nodes.address), StudyCallback()) as running:
-        group = WorkerGroup(prepared.study.resources, tmp_path)
+        group = running.groups
 
         def job(name):
             return replace(running.job, storage=str(tmp_path / name / "fit"), home=str(tmp_path / name), name=name)

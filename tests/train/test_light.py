@@ -8,6 +8,7 @@ import pytest
 UNPICKLED = (
     "search.trial",
     "train.fit",
+    "train.group_runner",
     "train.rendezvous",
     "train.job_queue",
     "train.pace",
