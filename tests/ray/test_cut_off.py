@@ -1,6 +1,7 @@
 """What the real Tune does when a budget is used up: which trials it ends, and what the watcher makes of that."""
 
 import threading
+from types import SimpleNamespace
 
 import pytest
 from ray import tune
@@ -8,7 +9,7 @@ from ray import tune
 from hybridtune.errors import StorageError
 from hybridtune.runtime.ray_private import ON_HEAD
 from hybridtune.search.stopping import Budget
-from hybridtune.search.study import FatalErrors, callbacks_errors
+from hybridtune.search.study import FailedTrials, callbacks_errors
 from hybridtune.search.trial_log import TrialLog
 from hybridtune.storage.trial_rows import read_rows, read_running
 from hybridtune.train.evaluators import NotSharedError
@@ -111,9 +112,16 @@ def test_what_every_trial_would_fail_of_ends_the_search_at_once(ray_here, tmp_pa
                 storage_path=str(tmp_path),
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=1),
-                callbacks=[TrialLog(tmp_path), FatalErrors(None)],
+                callbacks=[TrialLog(tmp_path), FailedTrials(SimpleNamespace(monitor=None), None)],
             ),
         ).fit()
     assert str(caught.value) == told
     assert not (tmp_path / "trials" / "1").exists()  # the second never began
     assert [row.status for row in read_rows(tmp_path, running=True)] == ["running"]  # the first goes on
+
+
+def test_a_trial_that_is_not_tried_again_is_left_by_its_workers():
+    left = []
+    callback = FailedTrials(SimpleNamespace(storage="s3://b/study/trials"), SimpleNamespace(leave=left.append))
+    callback.on_trial_error(3, [], SimpleNamespace(config={"number": 7}))
+    assert left == ["s3://b/study/trials/0007/fit"]

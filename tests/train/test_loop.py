@@ -33,9 +33,9 @@ class Line:
 
     def __init__(self, answers=()):
         self.jobs, self.answers, self.reports, self.failures = [(1, JOB)], list(answers), [], []
-        self.take = SimpleNamespace(remote=lambda: self.jobs.pop() if self.jobs else None)
-        self.set_nodes = SimpleNamespace(remote=lambda nodes: None)
-        self.job = SimpleNamespace(remote=lambda number: JOB)
+        self.take = SimpleNamespace(remote=lambda group: self.jobs.pop() if self.jobs else None)
+        self.set_nodes = SimpleNamespace(remote=lambda group, nodes: None)
+        self.job = SimpleNamespace(remote=lambda group: JOB)
         self.report = SimpleNamespace(remote=self._report)
         self.fail = SimpleNamespace(remote=lambda number, problem: self.failures.append((number, problem)))
 
@@ -64,7 +64,7 @@ def worker(monkeypatch, tmp_path):
         monkeypatch.setattr(loop, "_train", train)
         monkeypatch.setattr(loop, "placements_of_group", lambda workers: [Placement("node")] * workers)
         monkeypatch.setattr(loop, "GroupEvaluators", lambda placements: SimpleNamespace(begin=repr, score=repr))
-        loop.train_loop({"queue": line, "folder": str(folder or tmp_path)})
+        loop.train_loop({"queue": line, "group": 0, "folder": str(folder or tmp_path)})
         return line
 
     return run
