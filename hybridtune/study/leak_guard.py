@@ -28,6 +28,7 @@ from hybridtune.evaluate.benchmark import Benchmark
 from hybridtune.model.published import TRAINING_TEXTS, Repository
 from hybridtune.storage.files import write_atomically
 from hybridtune.storage.records import DamagedError, read_object
+from hybridtune.study.language_guard import LanguageGuard
 
 REPORT = "leaks.json"  # in a study folder
 
@@ -56,27 +57,41 @@ class Guarded:
 def guard(study: Study, made_of: StoreRecipe, benchmarks: Mapping[str, Benchmark], callback: StudyCallback) -> Guarded:
     """Look for the benchmarks' texts in the training data, and read its corpus; nothing is written.
 
+    Data of which there is no token store yet are checked for their languages, too. All of that is one pass.
+
     Raises:
-        InputError: texts were found, and ``data.on_leak`` is error; or what the readers find wrong.
+        InputError: texts were found, and ``data.on_leak`` is error; or what the readers find wrong; or texts in another
+            language than they say, see `LanguageGuard`.
     """
     _check_start(study, benchmarks)
     scored = [ScoredTexts(f"benchmarks.{name}", one.queries, one.passages) for name, one in benchmarks.items()]
     root, dropping = store_root(study.data), study.data.on_leak == "drop"
     store = existing_store(root, made_of)
     corpus = store.corpus() if store is not None else None
-    file = _report_file(root, made_of, benchmarks)
-    report = _found_before(file)
-    if report is None:
+    report = _found_before(_report_file(root, made_of, benchmarks))
+    languages = LanguageGuard() if store is None else None
+    if report is None or languages is not None:
         with contextlib.ExitStack() as stack:
-            search = _Search(scored, study.data.language_limits, callback, stack)
-            if corpus is None and not dropping:  # the files are read once
-                corpus = made_of.read_corpus(search.look)
+            search = _Search(scored, study.data.language_limits, callback, stack) if report is None else None
+
+            def look(source: Source, group: Group) -> None:
+                if languages is not None:
+                    languages.look(group)
+                if search is not None:
+                    search.look(source, group)
+
+            if corpus is None and not dropping:
+                corpus = made_of.read_corpus(look)
             else:
                 for source, group in made_of.groups():
-                    search.look(source, group)
-            report = search.finish()
+                    look(source, group)
+            if search is not None:
+                report = search.finish()
+        if languages is not None:
+            languages.check(study, callback)
         for line in made_of.notes.lines():
             callback.on_message(line)
+    assert report is not None
     if report.groups and study.data.on_leak == "error":
         raise InputError(refusal(report))
     if report.groups and dropping:

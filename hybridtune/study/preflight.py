@@ -33,7 +33,6 @@ from hybridtune.search.samplers import check_search, most_at_once
 from hybridtune.search.space import check_metric, check_stopping, objectives
 from hybridtune.storage.feasibility import constraint_metrics
 from hybridtune.study.data_scores import check_data_scores
-from hybridtune.study.language_guard import check_languages
 from hybridtune.study.leak_guard import Guarded, guard
 from hybridtune.study.teachers import check_teachers, projected_width
 from hybridtune.train.plan import make_plan
@@ -92,9 +91,7 @@ def run_preflight(
     benchmarks = load_benchmarks(study, made_of)
     goals = objectives(study, benchmarks["dev"])
     check_encoder(study, made_of)
-    callback = callback or StudyCallback()
-    check_languages(study, made_of, callback)
-    guarded = guard(study, made_of, benchmarks, callback)
+    guarded = guard(study, made_of, benchmarks, callback or StudyCallback())
     corpus = guarded.corpus
     check_data_scores(study, corpus)
     grouping = study_grouping(study, corpus, benchmarks.values())

@@ -64,6 +64,11 @@ class GroupRunner(JobQueue):
         self._up.add(group)
         await super().set_nodes(group, nodes)
 
+    async def group_died(self, group: int, reason: str, with_node: bool = False) -> None:
+        """Count that workers of a group died, see `JobQueue.group_died`; it is not up until others have come."""
+        self._up.discard(group)
+        await super().group_died(group, reason, with_node)
+
     async def close(self, seconds: float) -> None:
         """End all groups, and wait for those whose workers have come."""
         coming = [thread for group, thread in self._threads.items() if group in self._up]

@@ -62,6 +62,8 @@ def death_line(cause: BaseException) -> str:
     """
     if isinstance(cause, ray.exceptions.OutOfMemoryError):
         return _USED_UP
+    if isinstance(cause, ray.exceptions.ActorUnavailableError):
+        return "its process does not answer: it was killed, or its machine is gone"
     return last_line(str(cause)) or type(cause).__name__
 
 

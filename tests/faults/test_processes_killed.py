@@ -38,7 +38,12 @@ def test_a_training_worker_twice_in_one_stretch(place, judge):
     judge("training worker, twice", "SIGKILL in step 6, and again 2 steps later", place, told, run.hurt_at, code)
 
 
-ACTORS = {"ray::ResourceTrainable": "trial actor", "ray::Evaluator": "evaluator"}
+ACTORS = {
+    "ray::ResourceTrainable": "trial actor",
+    "ray::Evaluator": "evaluator",
+    "ray::GroupRunner": "actor of the worker groups",
+    "ray::TrainController": "Ray Train's controller",
+}
 
 
 @pytest.mark.parametrize(("process", "kind"), ACTORS.items())

@@ -393,6 +393,8 @@ def test_what_ray_says_of_a_death_is_a_line_of_ours():
     told = "Task was killed due to the node running low on memory."
     assert death_line(ray.exceptions.OutOfMemoryError(told)) == nearly
     assert death_line(ray.exceptions.RayActorError(error_msg=f"first\n{told}")) == nearly
+    silent = ray.exceptions.ActorUnavailableError("RpcError: recvmsg:Connection reset by peer", b"\0" * 16)
+    assert death_line(silent) == "its process does not answer: it was killed, or its machine is gone"
     assert death_line(RuntimeError("first\nlast")) == "last"
     assert death_line(RuntimeError()) == "RuntimeError"
     assert len(death_line(RuntimeError("x" * 9999))) == 500
