@@ -24,6 +24,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 SCORES = 3  # of a trial
 SLEEPER_CPUS = 1
@@ -74,7 +75,8 @@ def _search(nodes, waves, seconds, folder):
     search_study.Trial = sleeping_trial(seconds)
     job = FitJob(study, store="", source="", benchmark=None, storage=str(folder / "trials"))  # nothing trains
     cpu, began = time.process_time(), time.time()
-    search_study.run_search(job, {"balanced/AP": "max"}, folder, nodes, lambda rows, row: None)
+    no_groups = SimpleNamespace(at_once=nodes, resize=abs, leave=str)
+    search_study.run_search(job, {"balanced/AP": "max"}, folder, no_groups, lambda rows, row: None)
     wall, cpu = time.time() - began, time.process_time() - cpu
     rows = read_rows(folder)
     ordered = sorted(rows, key=lambda row: row.began)
@@ -116,7 +118,7 @@ def sleeping_trial(seconds):
             time.sleep(duration)  # the measured thing is all but this
 
     class SleepingTrial(tune.Trainable):
-        def setup(self, config, job):
+        def setup(self, config, job, groups):
             group = placement_group([{"CPU": SLEEPER_CPUS}], strategy="PACK")
             where = PlacementGroupSchedulingStrategy(group)
             self._worker = ray.remote(Sleeper).options(num_cpus=SLEEPER_CPUS, scheduling_strategy=where).remote()

@@ -28,10 +28,11 @@ SETTINGS = {
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",  # or every line of a worker comes twice
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a process a group, on any node, which could then not be given back
     "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": "180",  # of a worker that does not even answer; 600 s by default
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",  # the end of a worker group waits for it; 2 s by default
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1",  # a death, and the end of a worker group, is seen then; 2 s by default
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",  # a machine may take minutes to come; then it is asked for anew
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # evaluators hold no GPU and yet use the one their trial trains on
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_DATA_AUTOSCALING_REQUEST_EXPIRE_TIME_S": "30",  # of a worker that died: a node idles so long; 180 s by default
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends the run here, and the cluster with it
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
 }

@@ -91,7 +91,8 @@ class WorkerGroups:
 
     def leave(self, storage: str) -> None:
         """Leave the job with this storage, where there is one: it was stopped, or what consumed its reports died."""
-        self._runner.leave.remote(storage)
+        with contextlib.suppress(ray.exceptions.RayError):  # then nobody trains it
+            ray.get(self._runner.leave.remote(storage))
 
     def close(self, seconds: float = 60.0) -> None:
         """End the groups, waiting for so long at most; a job that is under way ends at its next report."""
