@@ -29,9 +29,7 @@ class Heard(StudyCallback):
         self.all.append((trial, what))
 
 
-_UNAVAILABLE = (
-    "The actor None is unavailable: its node is gone. The task may or may not have been executed on the actor."
-)
+_UNAVAILABLE = "its process does not answer: it was killed, or its machine is gone"
 JOB = SimpleNamespace(monitor="a handle", study=None)
 
 
