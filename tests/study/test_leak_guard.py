@@ -67,6 +67,21 @@ def test_a_leak_in_the_test_set_is_told_apart(prepared, groups_file):
     assert "benchmarks.dev" not in line
 
 
+def test_one_pass_finds_leaks_and_wrong_languages_and_counts_the_texts(prepared, monkeypatch):
+    passes, groups = [], store_module.StoreRecipe.groups
+
+    def counted(made_of):
+        passes.append(made_of)
+        return groups(made_of)
+
+    monkeypatch.setattr(store_module.StoreRecipe, "groups", counted)
+    assert len(prepared(TRAIN).corpus.queries) == len(TRAIN)
+    mislabelled = [{**row, "queries": {"en": row["queries"]["de"]}} for row in TRAIN if "de" in row["queries"]]
+    line = refused(prepared, mislabelled, name="other.jsonl")
+    assert line.startswith("data.train: queries that are said to be in 'en'")
+    assert len(passes) == 2
+
+
 def test_dropping_leaves_the_groups_out_and_is_part_of_the_address(prepared):
     clean = prepared(TRAIN[10:], TRAIN[:10])
     found = prepared(TRAIN, TRAIN[:10], on_leak="drop")
