@@ -32,7 +32,6 @@ SETTINGS = {
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",  # a machine may take minutes to come; then it is asked for anew
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # evaluators hold no GPU and yet use the one their trial trains on
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
-    "RAY_DATA_AUTOSCALING_REQUEST_EXPIRE_TIME_S": "30",  # of a worker that died: a node idles so long; 180 s by default
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends the run here, and the cluster with it
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
 }

@@ -63,7 +63,6 @@ SWITCHES = {
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "train/v2/_internal/constants.py",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "_private/accelerators/accelerator.py",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "data/context.py",
-    "RAY_DATA_AUTOSCALING_REQUEST_EXPIRE_TIME_S": "data/_internal/cluster_autoscaler/default_cluster_autoscaler_v2.py",
     "TUNE_DISABLE_SIGINT_HANDLER": "tune/tune.py",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "tune/utils/callback.py",
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "_private/ray_constants.py",
