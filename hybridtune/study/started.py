@@ -116,9 +116,9 @@ def _groups_of(preflight: Preflight, home: Home) -> Iterator[WorkerGroups]:
     try:
         yield groups
     except BaseException:
-        groups.close(0.0)  # the study was interrupted, and no report will be consumed
+        groups.end(0.0)  # the study was interrupted, and no report will be consumed
         raise
-    groups.close()
+    groups.end()
 
 
 def _taught(

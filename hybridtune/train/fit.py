@@ -95,10 +95,18 @@ class WorkerGroups:
             ray.get(self._runner.leave.remote(storage))
 
     def close(self, seconds: float = 60.0) -> None:
-        """End the groups, waiting for so long at most; a job that is under way ends at its next report."""
+        """End the groups, waiting for so long at most; a job that is under way ends at its next report.
+
+        A group that still waits for a node ends when it has one: killed, it would leave its placement group behind.
+        """
         with contextlib.suppress(ray.exceptions.RayError):  # the cluster may be gone
             ray.get(self._runner.close.remote(seconds))
-            ray.kill(self._runner)  # and with it groups that still wait for nodes
+
+    def end(self, seconds: float = 60.0) -> None:
+        """Close the groups, and end what runs them: nothing will be trained or scored after that."""
+        self.close(seconds)
+        with contextlib.suppress(ray.exceptions.RayError):
+            ray.kill(self._runner)
         clear(self._folder)
 
 

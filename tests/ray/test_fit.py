@@ -93,7 +93,7 @@ def group(fits):
     """One worker that takes fit after fit."""
     made = WorkerGroups(fits.job("any").study.resources, 1, fits.folder / "group")
     yield made
-    made.close()
+    made.end()
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ def pair(fits):
     """Two workers that take fit after fit; while they live, `workers` are not those of `group` alone."""
     made = WorkerGroups(fits.job("any", workers=2).study.resources, 1, fits.folder / "pair")
     yield made
-    made.close()
+    made.end()
 
 
 def workers():
