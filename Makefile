@@ -32,7 +32,7 @@ test: install
 	$(PARALLEL) -m "not ray and not cluster"
 	$(BIN)/pytest -m "ray or cluster"
 
-# Hurts studies that run, in 41 ways, two at a time: 20 to 25 minutes on 2 cores; docs/reliability.md is made of what it finds.
+# Hurts studies that run, in 43 ways, two at a time: 20 to 25 minutes on 2 cores; docs/reliability.md is made of what it finds.
 test-faults: install
 	rm -f build/faults.jsonl && mkdir -p build
 	HYBRIDTUNE_FAULTS=build/faults.jsonl $(BIN)/pytest -n 2 --dist worksteal -m faults tests/faults
