@@ -18,10 +18,8 @@ from hybridtune.data.plan import write_plan
 from hybridtune.data.store import TokenStore
 from hybridtune.runtime.ray_private import ON_HEAD
 from hybridtune.storage.copies import ensure_local
-from hybridtune.train.job_queue import SEGMENTS, FitJob, Metrics
+from hybridtune.train.job_queue import GROUPS, SEGMENTS, FitJob, Metrics
 from hybridtune.train.plan import make_plan
-
-GROUPS = ".workers-"  # begins the name of the folder for Ray Train's own files of a group
 
 
 @dataclass(frozen=True)
@@ -118,7 +116,6 @@ def fit(job: FitJob, groups: WorkerGroups, on_report: Callable[[Metrics], object
     """
     from hybridtune.train.loop import checkpoint_manager
 
-    groups.resize(1)
     for metrics in groups.reports(job):
         on_report(metrics)
     best = checkpoint_manager(job).at(metrics["best_step"])

@@ -15,9 +15,8 @@ from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from hybridtune.config.fields import Resources
 from hybridtune.errors import HybridtuneError
 from hybridtune.runtime.resources import WORKER_OVERHEAD
-from hybridtune.train.fit import GROUPS
 from hybridtune.train.incidents import death_line
-from hybridtune.train.job_queue import JobQueue
+from hybridtune.train.job_queue import GROUPS, JobQueue
 from hybridtune.train.rendezvous import torch_config
 
 

@@ -12,6 +12,7 @@ from hybridtune.errors import FitError, HybridtuneError
 from hybridtune.metrics.groups import Grouping
 
 RESTARTS = 2  # of a worker group after workers died, from the last checkpoint; counted anew after every report
+GROUPS = ".workers-"  # begins the name of the folder for Ray Train's own files of a group
 SEGMENTS = "segments"  # in a report of a learned mix: those so far; for the plan's file, and no metric
 LOST_NODES = 20  # and after nodes were lost with their workers, which is nobody's fault unless it goes on for ever
 Metrics = dict[str, Any]
@@ -72,7 +73,7 @@ class _Entry:
 
     @property
     def open(self) -> bool:
-        """Whether there is something left to train."""
+        """Return whether there is something left to train."""
         return not self.ended and self.problem is None
 
 
@@ -145,12 +146,16 @@ class JobQueue:
             return group < self.groups
 
     def _waiting(self) -> _Entry | None:
-        return next((one for one in self._entries.values() if one.open and one.group is None), None)
+        """Return the job that has waited longest; one that was handed in anew waits until its group has left it."""
+        trained = {entry.job.storage for entry in self._held.values()}
+        waiting = (one for one in self._entries.values() if one.open and one.group is None)
+        return next((one for one in waiting if one.job.storage not in trained), None)
 
     async def take(self, group: int) -> tuple[int, Any] | None:
         """Return to a group a job and its number as soon as there is one; None where the group is not wanted."""
         async with self._change:
             self._held.pop(group, None)
+            self._change.notify_all()
             await self._change.wait_for(lambda: group >= self.groups or self._waiting() is not None)
             entry = self._waiting()
             if group >= self.groups or entry is None:

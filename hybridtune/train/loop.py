@@ -60,8 +60,8 @@ class WorkerContext:
 def train_loop(config: dict[str, Any]) -> None:
     """Run one job after another in a worker of a group, until there are no more.
 
-    A worker that was killed takes the rest of its group with it; Ray Train starts the group anew, and it finds the
-    same job in the queue and its last checkpoint in the job's folder.
+    A worker that was killed takes the rest of its group with it; Ray Train starts the group anew, and the
+    job waits in the queue for the group that is free first, with its last checkpoint in the job's folder.
 
     Args:
         config: ``{"queue", "group", "folder"}``: handle of the `JobQueue` actor; number of the group there, and its

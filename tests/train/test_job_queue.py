@@ -279,6 +279,22 @@ def test_the_job_of_a_group_whose_workers_died_goes_to_a_group_that_is_free():
     assert told == [("a", step, True) for step in (1, 2, 3)]
 
 
+def test_a_job_that_is_handed_in_anew_goes_to_no_other_group_while_its_own_still_trains_it():
+    async def play():
+        queue = await wanting(2)
+        await queue.hand_in(Job("a"))
+        number, _ = await queue.take(0)
+        anew = await queue.hand_in(Job("a"))  # the actor that consumed its reports died
+        other = asyncio.create_task(queue.take(1))
+        await turn()
+        assert not other.done()  # two groups would write the same checkpoints
+        assert await queue.report(number, score(1)) is False
+        assert await queue.take(0) == (anew, "a")
+        other.cancel()
+
+    asyncio.run(play())
+
+
 def test_groups_train_jobs_side_by_side_and_those_too_many_end_when_they_are_free():
     async def play():
         queue, told = await wanting(2), []
